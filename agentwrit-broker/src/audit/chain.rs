@@ -1,0 +1,233 @@
+//! The hash chain: what is hashed, and how a chain is checked.
+//!
+//! 1. `hash` = SHA-256 over `agentwrit-audit-v1` and every other member, in the order of [`hash`].
+//! 2. A member is its length in four bytes, big-endian, and its JSON text (strings unquoted and unescaped, numbers in
+//!    decimal); an absent one is the length `ff ff ff ff` alone.
+//! 3. `prev_hash` is the `hash` of the event before; of the first event it is 64 zeros.
+//!
+//! The bytes and a test vector are in `docs/audit-chain.md` and `tests/vectors/audit-chain.json`.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Event, EventHash, EventId, NewEvent, Timestamp};
+
+const DOMAIN: &[u8] = b"agentwrit-audit-v1";
+
+/// Where a chain ends and its next event links to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The number of the last event; 0 before the first.
+    pub sequence: u64,
+    /// The hash of the last event.
+    pub hash: EventHash,
+}
+
+impl ChainHead {
+    /// The head of an empty chain.
+    pub const GENESIS: Self = Self { sequence: 0, hash: EventHash::ZERO };
+
+    /// The event that `new` becomes as the next in the chain.
+    pub(crate) fn seal(&self, at: Timestamp, mut new: NewEvent) -> Event {
+        let mut event = Event {
+            id: EventId::from_sequence(self.sequence.saturating_add(1)),
+            timestamp: at.to_string(),
+            event_type: new.event_type,
+            agent_id: new.subject.take().map(|subject| subject.to_string()),
+            task_id: new.task_id.take().map(|task| task.to_string()),
+            orch_id: new.orch_id.take().map(|orch| orch.to_string()),
+            detail: new.take_detail(),
+            resource: new.take_resource(),
+            outcome: new.outcome,
+            deleg_depth: new.deleg_depth,
+            deleg_chain_hash: new.deleg_chain_hash.take(),
+            bytes_transferred: new.bytes_transferred,
+            hash: EventHash::ZERO,
+            prev_hash: self.hash,
+        };
+        event.hash = hash(&event);
+        event
+    }
+
+    /// The head after `event`.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] when the event is not the next one, not linked to this head, or altered.
+    pub fn follow(&self, event: &Event) -> Result<Self, ChainFault> {
+        let expected = EventId::from_sequence(self.sequence.saturating_add(1));
+        if event.id != expected {
+            return Err(ChainFault::Gap { expected, found: event.id });
+        }
+        if event.prev_hash != self.hash {
+            return Err(ChainFault::Unlinked { id: event.id });
+        }
+        if event.hash != hash(event) {
+            return Err(ChainFault::Altered { id: event.id });
+        }
+        Ok(Self { sequence: event.id.sequence(), hash: event.hash })
+    }
+}
+
+/// The hash of every member of `event` but `hash`.
+#[must_use]
+pub fn hash(event: &Event) -> EventHash {
+    let mut members = Members(Sha256::new_with_prefix(DOMAIN));
+    members.text(&event.id.to_string());
+    members.text(&event.timestamp);
+    members.text(event.event_type.as_str());
+    members.optional(event.agent_id.as_deref());
+    members.optional(event.task_id.as_deref());
+    members.optional(event.orch_id.as_deref());
+    members.text(&event.detail);
+    members.optional(event.resource.as_deref());
+    members.text(event.outcome.as_str());
+    members.optional(event.deleg_depth.map(|depth| depth.to_string()).as_deref());
+    members.optional(event.deleg_chain_hash.as_deref());
+    members.optional(event.bytes_transferred.map(|bytes| bytes.to_string()).as_deref());
+    members.text(&event.prev_hash.to_string());
+    EventHash::from_bytes(members.0.finalize().into())
+}
+
+/// Follows `events` from `head` to their end.
+///
+/// # Errors
+///
+/// The first [`ChainFault`].
+pub fn verify<'a>(head: ChainHead, events: impl IntoIterator<Item = &'a Event>) -> Result<ChainHead, ChainFault> {
+    events.into_iter().try_fold(head, |head, event| head.follow(event))
+}
+
+struct Members(Sha256);
+
+impl Members {
+    fn text(&mut self, text: &str) {
+        // No member is anywhere near 4 GiB; saturating keeps the length distinct from "absent" all the same.
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX - 1);
+        self.0.update(length.to_be_bytes());
+        self.0.update(text);
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(text),
+            None => self.0.update(u32::MAX.to_be_bytes()),
+        }
+    }
+}
+
+/// Where a chain breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    /// An event is missing, or out of its place.
+    #[error("`{expected}` is missing: `{found}` is in its place")]
+    Gap {
+        /// The event that should come next.
+        expected: EventId,
+        /// The event that does.
+        found: EventId,
+    },
+    /// An event does not carry the hash of the one before it.
+    #[error("`{id}` is not linked to the event before it")]
+    Unlinked {
+        /// The event.
+        id: EventId,
+    },
+    /// An event is not what was recorded.
+    #[error("`{id}` was altered")]
+    Altered {
+        /// The event.
+        id: EventId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_verify::{AgentId, PathSegment, Subject, UnixTime};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::audit::EventType;
+
+    const VECTORS: &str = include_str!("../../../tests/vectors/audit-chain.json");
+
+    fn chain() -> Vec<Event> {
+        let agent = AgentId::parse("spiffe://agentwrit.local/agent/orch-1/task-1/0123456789abcdef").unwrap();
+        let segment = |text| PathSegment::parse(text).unwrap();
+        let at = UnixTime::from_seconds(1_795_248_000);
+        let new = [
+            NewEvent::success(EventType::AdminAuth, at, Subject::Admin, "operator authenticated"),
+            NewEvent::success(EventType::AgentRegistered, at, &agent, "agent registered")
+                .task(segment("task-1"))
+                .orch(segment("orch-1"))
+                .word("key", "größe x")
+                .from("2001:db8::1".parse().unwrap()),
+            NewEvent::success(EventType::DelegationCreated, at, &agent, "")
+                .task(segment("task-1"))
+                .resource("read:data:*")
+                .delegation(2, "ab".repeat(32))
+                .bytes_transferred(0),
+        ];
+        let mut head = ChainHead::GENESIS;
+        let mut events = Vec::new();
+        for (micros, new) in (1..).zip(new) {
+            let event = head.seal(Timestamp(Timestamp::from(new.at).0 + micros), new);
+            head = head.follow(&event).unwrap();
+            events.push(event);
+        }
+        events
+    }
+
+    #[test]
+    fn the_published_vectors_hold() {
+        let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+        assert_eq!(serde_json::to_value(chain()).unwrap(), vectors["events"]);
+        let events: Vec<Event> = serde_json::from_value(vectors["events"].clone()).unwrap();
+        assert_eq!(verify(ChainHead::GENESIS, &events).unwrap().sequence, 3);
+    }
+
+    #[test]
+    fn every_alteration_shows() {
+        let events = serde_json::to_value(chain()).unwrap();
+        let members = events[2].as_object().unwrap().keys().filter(|&name| name != "hash");
+        for name in members {
+            let mut altered = events.clone();
+            altered[2][name] = match (&events[2][name], name.as_str()) {
+                (Value::Number(number), _) => (number.as_u64().unwrap() + 1).into(),
+                (_, "id") => "evt-000004".into(),
+                (_, "event_type") => "token_issued".into(),
+                (_, "outcome") => "denied".into(),
+                (_, "prev_hash") => "00".repeat(32).into(),
+                (text, _) => format!("{}x", text.as_str().unwrap()).into(),
+            };
+            let altered: Vec<Event> = serde_json::from_value(altered).unwrap();
+            assert!(verify(ChainHead::GENESIS, &altered).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_absent_member_is_not_an_empty_one() {
+        let mut event = chain().remove(0);
+        let absent = hash(&event);
+        event.resource = Some(String::new());
+        assert_ne!(hash(&event), absent);
+        event.resource = None;
+        event.orch_id = Some(String::new());
+        assert_ne!(hash(&event), absent);
+    }
+
+    #[test]
+    fn removing_and_reordering_show() {
+        let events = chain();
+        let id = EventId::from_sequence;
+        let (first, third) = (&events[0], &events[2]);
+        assert_eq!(
+            verify(ChainHead::GENESIS, [first, third]),
+            Err(ChainFault::Gap { expected: id(2), found: id(3) })
+        );
+        let mut second = events[1].clone();
+        second.detail.push('!');
+        assert_eq!(verify(ChainHead::GENESIS, [first, &second]), Err(ChainFault::Altered { id: id(2) }));
+        second.hash = hash(&second);
+        assert_eq!(verify(ChainHead::GENESIS, [first, &second, third]), Err(ChainFault::Unlinked { id: id(3) }));
+    }
+}

@@ -1,0 +1,194 @@
+//! An event in its place in the chain, as clients see it.
+
+use std::fmt;
+
+use agentwrit_verify::UnixTime;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{EventType, Outcome};
+
+/// A recorded event. Absent members are left out of the JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// `evt-000001`, sequential.
+    pub id: EventId,
+    /// RFC 3339 in UTC, to the microsecond.
+    pub timestamp: String,
+    /// What it is about.
+    pub event_type: EventType,
+    /// The acting subject: an agent's SPIFFE id, `app:<app_id>` or `admin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The task that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// The orchestrator that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orch_id: Option<String>,
+    /// A short sentence, then `key=value` words.
+    pub detail: String,
+    /// What it was done to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How many hops the delegation chain has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleg_depth: Option<u32>,
+    /// The hash of the delegation chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleg_chain_hash: Option<String>,
+    /// How many bytes a resource server sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_transferred: Option<u64>,
+    /// Over every other member.
+    pub hash: EventHash,
+    /// The hash of the event before it.
+    pub prev_hash: EventHash,
+}
+
+/// The number of an event: `evt-` and at least six digits. Ordered as a number, beyond `evt-999999` too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(u64);
+
+impl EventId {
+    const PREFIX: &str = "evt-";
+
+    /// The event with this sequence number; the first is 1.
+    #[must_use]
+    pub fn from_sequence(sequence: u64) -> Self {
+        Self(sequence)
+    }
+
+    /// The sequence number.
+    #[must_use]
+    pub fn sequence(self) -> u64 {
+        self.0
+    }
+
+    /// Parses `evt-000001`.
+    ///
+    /// # Errors
+    ///
+    /// [`EventIdError`], also for another spelling of the same number.
+    pub fn parse(text: &str) -> Result<Self, EventIdError> {
+        let digits = text.strip_prefix(Self::PREFIX).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        let id = digits.and_then(|digits| digits.parse().ok()).map(Self).ok_or(EventIdError)?;
+        if id.0 > 0 && id.to_string() == text { Ok(id) } else { Err(EventIdError) }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:06}", Self::PREFIX, self.0)
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+/// A text isn't the id of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event id is `evt-` and its number with at least six digits")]
+pub struct EventIdError;
+
+/// SHA-256 of an event: 64 lower-case hexadecimal characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventHash([u8; 32]);
+
+impl EventHash {
+    /// What the first event has in place of the hash of the one before it.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// Wraps 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HEXLOWER.encode_mut_str(&self.0, &mut [0; 64]))
+    }
+}
+
+impl fmt::Debug for EventHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventHash({self})")
+    }
+}
+
+impl Serialize for EventHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let mut bytes = [0; 32];
+        let decoded = if text.len() == 64 { HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok() } else { None };
+        decoded.map(|_| Self(bytes)).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
+    }
+}
+
+/// When something was recorded: microseconds since the epoch, what the trail counts time in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timestamp(pub(crate) i64);
+
+impl From<UnixTime> for Timestamp {
+    fn from(time: UnixTime) -> Self {
+        Self(i64::try_from(time.elapsed_since_epoch().as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{time:.6}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_numbers() {
+        let id = |sequence| EventId::from_sequence(sequence);
+        assert_eq!(id(1).to_string(), "evt-000001");
+        assert_eq!(id(1_000_000).to_string(), "evt-1000000");
+        assert!(id(999_999) < id(1_000_000));
+        assert_eq!(EventId::parse("evt-1000000"), Ok(id(1_000_000)));
+        for text in ["", "evt-", "evt-1", "evt-000000", "evt-0000001", "evt-+00001", "evt-99999999999999999999999"] {
+            assert_eq!(EventId::parse(text), Err(EventIdError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_have_six_decimals() {
+        assert_eq!(Timestamp::from(UnixTime::from_seconds(1_795_248_000)).to_string(), "2026-11-21T08:00:00.000000Z");
+        assert_eq!(Timestamp(1_795_248_000_000_001).to_string(), "2026-11-21T08:00:00.000001Z");
+        assert!(Timestamp::from(UnixTime::MAX).to_string().starts_with("9999-12-30T"), "the last that jiff can write");
+    }
+}

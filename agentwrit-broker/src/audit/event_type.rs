@@ -1,0 +1,119 @@
+//! The kinds of event.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])+ $variant:ident = $code:literal, $name:literal;)+) => {
+        /// What an event is about.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum EventType {
+            $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
+        }
+
+        impl EventType {
+            /// Every type.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// As in the contract: `agent_registered`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// Parses the name of a type.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($name => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+
+            /// The number that the store keeps; it never changes its meaning.
+            pub(crate) fn code(self) -> u8 {
+                match self {
+                    $(Self::$variant => $code,)+
+                }
+            }
+
+            pub(crate) fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// The operator authenticated.
+    AdminAuth = 1, "admin_auth";
+    /// Somebody failed to authenticate as the operator.
+    AdminAuthFailed = 2, "admin_auth_failed";
+    /// A launch token was issued.
+    LaunchTokenIssued = 3, "launch_token_issued";
+    /// A launch token was refused, for another reason than the app's ceiling.
+    LaunchTokenDenied = 4, "launch_token_denied";
+    /// An agent registered.
+    AgentRegistered = 5, "agent_registered";
+    /// A registration asked for what its launch token does not allow.
+    RegistrationPolicyViolation = 6, "registration_policy_violation";
+    /// A token left the broker.
+    TokenIssued = 7, "token_issued";
+    /// A token, agent, task or chain was revoked.
+    TokenRevoked = 8, "token_revoked";
+    /// A token was exchanged for a fresh one.
+    TokenRenewed = 9, "token_renewed";
+    /// A token was given up by its holder.
+    TokenReleased = 10, "token_released";
+    /// A renewal was refused.
+    TokenRenewalFailed = 11, "token_renewal_failed";
+    /// An agent delegated to another.
+    DelegationCreated = 12, "delegation_created";
+    /// A delegation asked for more than its delegator holds.
+    DelegationAttenuationViolation = 13, "delegation_attenuation_violation";
+    /// A resource server reported an access.
+    ResourceAccessed = 14, "resource_accessed";
+    /// A Bearer token failed verification.
+    TokenAuthFailed = 15, "token_auth_failed";
+    /// A revoked token was used.
+    TokenRevokedAccess = 16, "token_revoked_access";
+    /// A valid token lacked the scope that an endpoint needs.
+    ScopeViolation = 17, "scope_violation";
+    /// A launch token asked for more than the app's ceiling.
+    ScopeCeilingExceeded = 18, "scope_ceiling_exceeded";
+    /// An app's ceiling changed.
+    ScopesCeilingUpdated = 19, "scopes_ceiling_updated";
+    /// An app was registered.
+    AppRegistered = 20, "app_registered";
+    /// An app authenticated.
+    AppAuthenticated = 21, "app_authenticated";
+    /// An app failed to authenticate.
+    AppAuthFailed = 22, "app_auth_failed";
+    /// An app was changed.
+    AppUpdated = 23, "app_updated";
+    /// An app was deregistered.
+    AppDeregistered = 24, "app_deregistered";
+    /// An app was refused for asking too often.
+    AppRateLimited = 25, "app_rate_limited";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_codes_round_trip() {
+        assert_eq!(EventType::ALL.len(), 25);
+        for &event_type in EventType::ALL {
+            assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
+            assert_eq!(EventType::from_code(event_type.code()), Some(event_type));
+            assert_eq!(serde_json::to_value(event_type).unwrap(), event_type.as_str());
+        }
+        assert_eq!(EventType::parse("Admin_Auth"), None);
+        assert_eq!(EventType::from_code(0), None);
+    }
+}

@@ -1,0 +1,241 @@
+//! Folds repeated denials, so that noise cannot flood the trail.
+//!
+//! 1. Denials of one type, from one network, about one subject, within [`WINDOW`] are one event with a count.
+//! 2. A network has at most [`SUBJECTS_PER_SOURCE`] subjects per type and window; what it adds about others counts together.
+//! 3. At most `capacity` events wait; what comes beyond counts as from many sources, one event per type.
+//!
+//! Denials wait up to a window before they are recorded, and those waiting are lost in a crash. What succeeds never
+//! comes here.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use agentwrit_verify::Subject;
+
+use super::{EventType, NewEvent, Source};
+
+/// How long denials gather.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+/// How many subjects one network can fill the trail with, per type and window.
+const SUBJECTS_PER_SOURCE: u32 = 16;
+
+/// Denials that wait to be recorded together.
+#[derive(Debug)]
+pub struct DenialFolder {
+    capacity: usize,
+    waiting: HashMap<Key, NewEvent>,
+    subjects: HashMap<(EventType, Source), u32>,
+    /// By when they are due, which is the order that they came in.
+    order: VecDeque<(Instant, Key)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    event_type: EventType,
+    source: Source,
+    about: About,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum About {
+    Subject(Subject),
+    Resource(String),
+    Nobody,
+    Many,
+}
+
+impl DenialFolder {
+    /// How many events wait at most, unless said otherwise.
+    pub const DEFAULT_CAPACITY: usize = 4096;
+
+    /// Holds at most `capacity` events, and one more per event type.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, waiting: HashMap::new(), subjects: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// Takes a denial in.
+    pub fn add(&mut self, mut denial: NewEvent, now: Instant) {
+        let key = self.key(&denial);
+        if let Some(first) = self.waiting.get_mut(&key) {
+            first.count = first.count.saturating_add(denial.count);
+            return;
+        }
+        if key.about == About::Many {
+            (denial.subject, denial.resource, denial.task_id, denial.orch_id) = (None, None, None, None);
+            denial.source = key.source;
+            denial.replace_detail("repeated denials");
+        } else {
+            let subjects = self.subjects.entry((key.event_type, key.source)).or_default();
+            *subjects = subjects.saturating_add(1);
+        }
+        self.order.push_back((now + WINDOW, key.clone()));
+        self.waiting.insert(key, denial);
+    }
+
+    /// When the next event is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Instant> {
+        self.order.front().map(|(due, _)| *due)
+    }
+
+    /// The events whose window has passed, oldest first.
+    #[must_use]
+    pub fn due(&mut self, now: Instant) -> Vec<NewEvent> {
+        let mut events = Vec::new();
+        while self.next_due().is_some_and(|due| due <= now) {
+            events.extend(self.take_oldest());
+        }
+        events
+    }
+
+    /// All events, oldest first: for the end.
+    #[must_use]
+    pub fn drain_all(&mut self) -> Vec<NewEvent> {
+        let mut events = Vec::new();
+        while !self.order.is_empty() {
+            events.extend(self.take_oldest());
+        }
+        events
+    }
+
+    /// What `denial` folds into.
+    fn key(&self, denial: &NewEvent) -> Key {
+        let about = match (&denial.subject, &denial.resource) {
+            (Some(subject), _) => About::Subject(subject.clone()),
+            (None, Some(resource)) => About::Resource(resource.clone()),
+            (None, None) => About::Nobody,
+        };
+        let mut key = Key { event_type: denial.event_type, source: network(denial.source), about };
+        if self.waiting.contains_key(&key) {
+            return key;
+        }
+        let subjects = self.subjects.get(&(key.event_type, key.source)).copied().unwrap_or(0);
+        if subjects >= SUBJECTS_PER_SOURCE && key.source != Source::Unstated {
+            key.about = About::Many;
+        }
+        if self.waiting.len() >= self.capacity && !self.waiting.contains_key(&key) {
+            key = Key { event_type: key.event_type, source: Source::Many, about: About::Many };
+        }
+        key
+    }
+
+    fn take_oldest(&mut self) -> Option<NewEvent> {
+        let (_, key) = self.order.pop_front()?;
+        let source = (key.event_type, key.source);
+        if let Some(subjects) = self.subjects.get_mut(&source) {
+            *subjects = subjects.saturating_sub(u32::from(key.about != About::Many));
+            if *subjects == 0 {
+                self.subjects.remove(&source);
+            }
+        }
+        self.waiting.remove(&key)
+    }
+}
+
+impl Default for DenialFolder {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_CAPACITY)
+    }
+}
+
+/// Whoever has one IPv6 address has its whole /64.
+fn network(source: Source) -> Source {
+    match source {
+        Source::Address(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
+            let first = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
+            Source::Network(IpAddr::V6(first))
+        }
+        Source::Address(address) => Source::Network(address.to_canonical()),
+        Source::Unstated | Source::Network(_) | Source::Many => source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_verify::UnixTime;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn denial(event_type: EventType, source: &str, about: &str) -> NewEvent {
+        let address: IpAddr = source.parse().unwrap();
+        NewEvent::denied(event_type, UnixTime::from_seconds(1), address, "no").resource(about)
+    }
+
+    fn details(events: Vec<NewEvent>) -> Vec<String> {
+        events.into_iter().map(|mut event| event.take_detail()).collect()
+    }
+
+    #[test]
+    fn repetitions_within_a_second_are_one_event() {
+        let (mut folder, start) = (DenialFolder::default(), Instant::now());
+        let add = |folder: &mut DenialFolder, source, about, at| {
+            folder.add(denial(EventType::AppAuthFailed, source, about), start + Duration::from_millis(at));
+        };
+        add(&mut folder, "192.0.2.1", "a", 0);
+        add(&mut folder, "192.0.2.1", "a", 400);
+        add(&mut folder, "192.0.2.2", "a", 500);
+        add(&mut folder, "192.0.2.1", "b", 600);
+        add(&mut folder, "192.0.2.1", "a", 999);
+        assert_eq!(folder.due(start + Duration::from_millis(999)), []);
+        assert_eq!(details(folder.due(start + WINDOW)), ["no from=192.0.2.1 count=3"]);
+        add(&mut folder, "192.0.2.1", "a", 1001);
+        assert_eq!(
+            details(folder.drain_all()),
+            ["no from=192.0.2.2", "no from=192.0.2.1", "no from=192.0.2.1"]
+        );
+        assert_eq!(folder.next_due(), None);
+    }
+
+    #[test]
+    fn a_source_that_names_many_subjects_folds() {
+        let (mut folder, now) = (DenialFolder::default(), Instant::now());
+        for subject in 0..1000 {
+            folder.add(denial(EventType::AppAuthFailed, "2001:db8::1", &subject.to_string()), now);
+            folder.add(denial(EventType::AppAuthFailed, "2001:db8::2", &subject.to_string()), now);
+        }
+        let details = details(folder.drain_all());
+        assert_eq!(details.len(), 17);
+        assert_eq!(details[16], "repeated denials from=2001:db8::/64 count=1968");
+    }
+
+    #[test]
+    fn many_sources_fold_into_one_event_per_type() {
+        let (mut folder, now) = (DenialFolder::new(8), Instant::now());
+        for host in 0..100_u8 {
+            folder.add(denial(EventType::AdminAuthFailed, &format!("192.0.2.{host}"), ""), now);
+            folder.add(denial(EventType::TokenAuthFailed, &format!("192.0.2.{host}"), ""), now);
+        }
+        let details = details(folder.drain_all());
+        assert_eq!(details.len(), 10);
+        assert_eq!(details[8..], ["repeated denials from=many count=96", "repeated denials from=many count=96"]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_memory_is_bounded(
+            denials in prop::collection::vec((0..25_usize, 0..40_u8, 0..40_u8, 0..1500_u64), 1..400),
+            capacity in 1..64_usize,
+        ) {
+            let (mut folder, mut now) = (DenialFolder::new(capacity), Instant::now());
+            let (mut recorded, total) = (0, denials.len() as u64);
+            for (event_type, host, about, pause) in denials {
+                now += Duration::from_millis(pause / 20);
+                let event_type = EventType::ALL[event_type];
+                folder.add(denial(event_type, &format!("192.0.2.{host}"), &about.to_string()), now);
+                prop_assert!(folder.waiting.len() <= capacity + EventType::ALL.len());
+                prop_assert_eq!(folder.waiting.len(), folder.order.len());
+                prop_assert!(folder.subjects.len() <= folder.waiting.len());
+                recorded += folder.due(now).iter().map(|event| event.count).sum::<u64>();
+                prop_assert!(folder.next_due().is_none_or(|due| due > now && due <= now + WINDOW));
+            }
+            recorded += folder.drain_all().iter().map(|event| event.count).sum::<u64>();
+            prop_assert_eq!(recorded, total);
+            prop_assert!(folder.subjects.is_empty() && folder.waiting.is_empty());
+        }
+    }
+}

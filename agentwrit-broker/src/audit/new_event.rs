@@ -1,0 +1,278 @@
+//! An event before it has a place in the chain.
+
+use std::{
+    fmt::{Display, Write},
+    net::IpAddr,
+};
+
+use agentwrit_verify::{AgentId, AppId, PathSegment, Subject, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use super::{EventType, text};
+
+const MAX_DETAIL: usize = 2048;
+const MAX_RESOURCE: usize = 1024;
+const MAX_WORD: usize = 512;
+
+/// Something that happened and is to be recorded.
+///
+/// ```ignore
+/// NewEvent::success(EventType::AgentRegistered, now, &agent_id, "agent registered")
+///     .task(task_id)
+///     .word("launch_token", launch_token.id)
+///     .from(address)
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    pub(crate) at: UnixTime,
+    pub(crate) event_type: EventType,
+    pub(crate) outcome: Outcome,
+    pub(crate) subject: Option<Subject>,
+    pub(crate) source: Source,
+    pub(crate) task_id: Option<PathSegment>,
+    pub(crate) orch_id: Option<PathSegment>,
+    pub(crate) resource: Option<String>,
+    pub(crate) deleg_depth: Option<u32>,
+    pub(crate) deleg_chain_hash: Option<String>,
+    pub(crate) bytes_transferred: Option<u64>,
+    pub(crate) count: u64,
+    detail: String,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was refused, and nothing was done.
+    Denied,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Somebody whom a verified credential names.
+    Subject(Subject),
+    /// A stranger, by address.
+    Address(IpAddr),
+}
+
+/// Where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The subject says enough.
+    Unstated,
+    /// One address.
+    Address(IpAddr),
+    /// One network of addresses, by its first.
+    Network(IpAddr),
+    /// More addresses than can be told apart.
+    Many,
+}
+
+impl NewEvent {
+    /// `actor` did something.
+    #[must_use]
+    pub fn success(
+        event_type: EventType,
+        at: UnixTime,
+        actor: impl Into<Actor>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(event_type, Outcome::Success, at, actor.into(), detail.into())
+    }
+
+    /// `actor` was refused something.
+    #[must_use]
+    pub fn denied(
+        event_type: EventType,
+        at: UnixTime,
+        actor: impl Into<Actor>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(event_type, Outcome::Denied, at, actor.into(), detail.into())
+    }
+
+    fn new(event_type: EventType, outcome: Outcome, at: UnixTime, actor: Actor, detail: String) -> Self {
+        let (subject, source) = match actor {
+            Actor::Subject(subject) => (Some(subject), Source::Unstated),
+            Actor::Address(address) => (None, Source::Address(address)),
+        };
+        Self {
+            at,
+            event_type,
+            outcome,
+            subject,
+            source,
+            task_id: None,
+            orch_id: None,
+            resource: None,
+            deleg_depth: None,
+            deleg_chain_hash: None,
+            bytes_transferred: None,
+            count: 1,
+            detail: text::escaped(&detail, MAX_DETAIL),
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn event_type(&self) -> EventType {
+        self.event_type
+    }
+
+    /// The address that the request came from.
+    #[must_use]
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.source = Source::Address(address);
+        self
+    }
+
+    /// The task that it belongs to.
+    #[must_use]
+    pub fn task(mut self, task_id: impl Into<Option<PathSegment>>) -> Self {
+        self.task_id = task_id.into();
+        self
+    }
+
+    /// The orchestrator that it belongs to.
+    #[must_use]
+    pub fn orch(mut self, orch_id: impl Into<Option<PathSegment>>) -> Self {
+        self.orch_id = orch_id.into();
+        self
+    }
+
+    /// What it was done to.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Display) -> Self {
+        self.resource = Some(resource.to_string()).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// How many hops the delegation chain has, and its hash.
+    #[must_use]
+    pub fn delegation(mut self, depth: u32, chain_hash: impl Into<String>) -> Self {
+        self.deleg_depth = Some(depth);
+        self.deleg_chain_hash = Some(chain_hash.into()).filter(|text| !text.is_empty());
+        self
+    }
+
+    /// How many bytes a resource server sent.
+    #[must_use]
+    pub fn bytes_transferred(mut self, bytes: u64) -> Self {
+        self.bytes_transferred = Some(bytes);
+        self
+    }
+
+    /// Adds ` key=value` to the detail; the value is quoted unless it is plain, so it may come from a stranger.
+    #[must_use]
+    pub fn word(mut self, key: &'static str, value: impl Display) -> Self {
+        let value = text::word(&value.to_string(), MAX_WORD);
+        self.push(format_args!(" {key}={value}"));
+        self
+    }
+
+    /// What the event says, with its source and count at the end.
+    pub(crate) fn take_detail(&mut self) -> String {
+        match self.source {
+            Source::Unstated => {}
+            Source::Address(address) => self.push(format_args!(" from={address}")),
+            Source::Network(IpAddr::V4(first)) => self.push(format_args!(" from={first}")),
+            Source::Network(IpAddr::V6(first)) => self.push(format_args!(" from={first}/64")),
+            Source::Many => self.push(format_args!(" from=many")),
+        }
+        if self.count > 1 {
+            let count = self.count;
+            self.push(format_args!(" count={count}"));
+        }
+        std::mem::take(&mut self.detail)
+    }
+
+    pub(crate) fn take_resource(&mut self) -> Option<String> {
+        self.resource.take().map(|resource| text::escaped(&resource, MAX_RESOURCE))
+    }
+
+    pub(super) fn replace_detail(&mut self, detail: &str) {
+        detail.clone_into(&mut self.detail);
+    }
+
+    fn push(&mut self, words: std::fmt::Arguments<'_>) {
+        // Writing to a `String` cannot fail.
+        self.detail.write_fmt(words).unwrap_or_default();
+    }
+}
+
+impl Outcome {
+    /// `success` or `denied`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// Parses `success` or `denied`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "success" => Some(Self::Success),
+            "denied" => Some(Self::Denied),
+            _ => None,
+        }
+    }
+}
+
+impl From<Subject> for Actor {
+    fn from(subject: Subject) -> Self {
+        Self::Subject(subject)
+    }
+}
+
+impl From<&Subject> for Actor {
+    fn from(subject: &Subject) -> Self {
+        Self::Subject(subject.clone())
+    }
+}
+
+impl From<&AgentId> for Actor {
+    fn from(agent: &AgentId) -> Self {
+        Self::Subject(Subject::Agent(agent.clone()))
+    }
+}
+
+impl From<&AppId> for Actor {
+    fn from(app: &AppId) -> Self {
+        Self::Subject(Subject::App(app.clone()))
+    }
+}
+
+impl From<IpAddr> for Actor {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_ends_with_source_and_count() {
+        let address: IpAddr = "192.0.2.7".parse().unwrap();
+        let mut event = NewEvent::denied(EventType::AppAuthFailed, UnixTime::from_seconds(1), address, "bad\nlogin")
+            .word("client_id", "x\" from=9.9.9.9");
+        event.count = 3;
+        assert_eq!(event.take_detail(), r#"bad\u{a}login client_id="x\" from=9.9.9.9" from=192.0.2.7 count=3"#);
+    }
+
+    #[test]
+    fn empty_members_are_absent() {
+        let event = NewEvent::success(EventType::AdminAuth, UnixTime::from_seconds(1), Subject::Admin, "ok")
+            .resource("")
+            .delegation(1, "")
+            .task(None);
+        assert_eq!((event.resource, event.deleg_chain_hash, event.task_id), (None, None, None));
+    }
+}

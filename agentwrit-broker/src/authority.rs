@@ -1,0 +1,243 @@
+//! The authority: what every operation of the broker has at hand.
+//!
+//! 1. What an operation acknowledges is durable: state, token record and audit event are one transaction of the
+//!    [`Store`], and a token is signed after the commit.
+//! 2. The time of an operation is read inside its transaction. One writer runs them one after another, so that the
+//!    order of times is the order of commits.
+//! 3. What memory mirrors (revocations) changes after the commit and before the answer, whether or not the client still
+//!    waits for it.
+
+use std::{sync::Arc, time::Duration};
+
+use agentwrit_verify::{
+    AgentId, AppId, ClaimSet, Claims, Clock, KeySet, PathSegment, RevocationList, ScopeSet, Subject, TokenId,
+    TrustDomain, UnixTime, VerifyError, Verifier, issue::SigningKey,
+};
+
+use crate::{
+    audit::NewEvent,
+    config::Config,
+    denials::Denials,
+    domain::IssuedToken,
+    entropy::{Entropy, random},
+    limits::Limits,
+    nonce::Nonces,
+    secret::AdminSecret,
+    service::Error,
+    signing::KeyFile,
+    store::{Store, StoreError, Tx},
+    telemetry::metrics::Metrics,
+};
+
+/// Everything that the operations of the broker share.
+#[derive(Debug)]
+pub(crate) struct Authority {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) policy: Policy,
+    pub(crate) admin_secret: AdminSecret,
+    pub(crate) nonces: Nonces,
+    pub(crate) keys: KeySet,
+    pub(crate) verifier: Verifier,
+    pub(crate) revocations: RevocationList,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) limits: Limits,
+    pub(crate) denials: Denials,
+    pub(crate) started: std::time::Instant,
+    signing_key: SigningKey,
+}
+
+/// What the operator decided about tokens. Lifetimes are in seconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) issuer: String,
+    pub(crate) audience: Option<String>,
+    pub(crate) default_ttl: u64,
+    pub(crate) max_ttl: Option<u64>,
+    pub(crate) admin_token_ttl: u64,
+    pub(crate) app_token_ttl: u64,
+}
+
+impl Policy {
+    /// No lifetime beyond the operator's ceiling.
+    pub(crate) fn clamp(&self, ttl: u64) -> u64 {
+        self.max_ttl.map_or(ttl, |ceiling| ttl.min(ceiling))
+    }
+}
+
+/// What a new token is to say.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) subject: Subject,
+    pub(crate) scope: ScopeSet,
+    pub(crate) ttl: u64,
+    pub(crate) app_id: Option<AppId>,
+    pub(crate) task_id: Option<PathSegment>,
+    pub(crate) orch_id: Option<PathSegment>,
+}
+
+/// A token that may leave the broker: its record is durable.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) access_token: String,
+    pub(crate) expires_in: u64,
+}
+
+impl Authority {
+    /// Brings the parts together; what was revoked before the start stays revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the revocations can't be read.
+    pub(crate) async fn assemble(
+        config: &Config,
+        store: Store,
+        key_file: KeyFile,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
+        let revocations = RevocationList::new(&config.issuer);
+        let now = clock.now();
+        for row in store.read(move |reader| reader.live_revocations(now)).await? {
+            let entry = row.revocation;
+            revocations.insert(entry.level, &entry.target, entry.revoked_at, entry.expires_at);
+        }
+        let signing_key = key_file.signing_key;
+        let keys = KeySet::new([signing_key.public_key().clone()])
+            .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
+        let verifier = Verifier::builder()
+            .issuer(&config.issuer)
+            .keys(keys.clone())
+            .revocations(revocations.clone())
+            .clock(Arc::clone(&clock))
+            .build();
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self {
+            policy: Policy {
+                trust_domain: config.trust_domain.clone(),
+                issuer: config.issuer.clone(),
+                audience: config.audience.clone(),
+                default_ttl: config.default_ttl,
+                max_ttl: config.max_ttl,
+                admin_token_ttl: config.admin_token_ttl,
+                app_token_ttl: config.app_token_ttl,
+            },
+            admin_secret: config.admin_secret.clone(),
+            nonces: Nonces::new(key_file.nonce_key.expose()),
+            started: clock.monotonic(),
+            denials: Denials::default(),
+            limits: Limits::default(),
+            store,
+            clock,
+            entropy,
+            keys,
+            verifier,
+            revocations,
+            metrics,
+            signing_key,
+        })
+    }
+
+    /// How long this process has served, in whole seconds.
+    pub(crate) fn uptime(&self) -> Duration {
+        Duration::from_secs(self.clock.monotonic().saturating_duration_since(self.started).as_secs())
+    }
+
+    /// Judges a token with the verifier that resource servers use.
+    pub(crate) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.verifier.verify(token)
+    }
+
+    /// Claims of a first token, which starts a session.
+    pub(crate) fn draft(&self, grant: Grant, now: UnixTime) -> Draft {
+        let jti = TokenId::from_bytes(random(self.entropy.as_ref()));
+        let iat = now.seconds();
+        let claims = ClaimSet {
+            iss: self.policy.issuer.clone(),
+            sub: grant.subject,
+            aud: self.policy.audience.clone().into_iter().collect(),
+            exp: iat.saturating_add(grant.ttl),
+            nbf: iat,
+            iat,
+            jti,
+            scope: grant.scope,
+            task_id: grant.task_id,
+            orch_id: grant.orch_id,
+            sid: jti,
+            delegation_chain: Vec::new(),
+            chain_hash: None,
+        };
+        Draft { claims, app_id: grant.app_id }
+    }
+
+    /// Signs what a committed transaction recorded.
+    pub(crate) fn sign(&self, draft: &Draft) -> Issued {
+        self.metrics.token_issued(&draft.claims.scope);
+        let expires_in = draft.claims.exp.saturating_sub(draft.claims.iat);
+        Issued { access_token: self.signing_key.sign_token(&draft.claims), expires_in }
+    }
+
+    /// How long the token would be, in bytes. Ids and times have a fixed length, so any draft of a grant tells.
+    pub(crate) fn length_of(&self, draft: &Draft) -> usize {
+        self.signing_key.token_length(&draft.claims)
+    }
+
+    /// Names a new agent.
+    pub(crate) fn new_agent_id(&self, orch_id: &PathSegment, task_id: &PathSegment) -> AgentId {
+        AgentId::new(&self.policy.trust_domain, orch_id, task_id, random(self.entropy.as_ref()))
+    }
+
+    /// Runs an operation in one transaction of the store; see the [module](self).
+    pub(crate) async fn transact<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: impl FnOnce(&Arc<Self>, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let authority = Arc::clone(self);
+        let store = self.store.clone();
+        store.transact(move |tx| operation(&authority, tx)).await
+    }
+
+    /// Appends to the audit trail, in the transaction that the event speaks of.
+    pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
+        let event_type = event.event_type();
+        tx.append(event)?;
+        self.metrics.audit_event(event_type.as_str());
+        Ok(())
+    }
+
+    /// Notes a refusal for the audit trail. Repeated ones fold, so that strangers can't flood it.
+    pub(crate) fn deny(&self, event: NewEvent) {
+        self.denials.add(event, self.clock.monotonic());
+    }
+}
+
+/// A token whose record is being written.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) claims: ClaimSet,
+    app_id: Option<AppId>,
+}
+
+impl Draft {
+    /// What the store keeps of it.
+    pub(crate) fn as_record(&self) -> IssuedToken {
+        let claims = &self.claims;
+        let issued_at = UnixTime::from_seconds(claims.iat);
+        IssuedToken {
+            jti: claims.jti,
+            sid: claims.sid,
+            subject: claims.sub.clone(),
+            app_id: self.app_id.clone(),
+            task_id: claims.task_id.clone(),
+            root: claims.delegation_chain.first().map(|record| record.agent.clone()),
+            delegators: claims.delegation_chain.iter().map(|record| record.agent.clone()).collect(),
+            delegator_sids: claims.delegation_chain.iter().map(|record| record.sid).collect(),
+            issued_at,
+            expires_at: UnixTime::from_seconds(claims.exp),
+            original_ttl: claims.exp.saturating_sub(claims.iat),
+            session_started_at: issued_at,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A running broker: start, serve, stop.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{Clock, SystemClock};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    authority::Authority,
+    config::{Config, TlsConfig},
+    entropy::{Entropy, EntropyError, OsEntropy},
+    http::{Edge, router},
+    seed,
+    server::Server,
+    service::Error,
+    signing::{KeyFile, KeyFileError},
+    store::{OpenError, Store, StoreError, StoreOptions},
+    tls::{Tls, TlsError},
+};
+
+/// How often spent nonces, expired launch tokens and the like are dropped.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often folded refusals are written.
+const DENIALS: Duration = Duration::from_millis(250);
+
+/// A broker that serves until it is shut down.
+pub struct Broker {
+    address: SocketAddr,
+    authority: Arc<Authority>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    chores: Vec<JoinHandle<()>>,
+}
+
+impl Broker {
+    /// Opens key and store, binds, and serves in the background of the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is wrong and what to do about it.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
+        let tls = Tls::load(&config.tls)?;
+        let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref())?;
+        if key_file.created {
+            tracing::info!(component = "signing", path = %config.signing_key_path.display(), "a new signing key was made");
+        }
+        let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
+        let path = config.db_path.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(&path, options))
+            .await
+            .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
+        let authority = Arc::new(Authority::assemble(&config, store, key_file, clock, entropy).await?);
+        let listener = TcpListener::bind(config.bind)
+            .await
+            .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
+        let address = listener
+            .local_addr()
+            .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
+        if config.seed_tokens {
+            seed::print(&authority).await?;
+        }
+        let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
+        let (stop, stopping) = watch::channel(false);
+        let server = Server { listener, tls, router: router(Arc::clone(&authority), edge) };
+        let server = tokio::spawn(server.run(stopping));
+        let chores = vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
+        tracing::info!(component = "broker", address = %address, issuer = authority.policy.issuer, "listening");
+        Ok(Self { address, authority, stop, server, chores })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops to accept, finishes what is in flight (10 seconds at most), writes what waits, and closes the store.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.server.await {
+            tracing::error!(component = "broker", %error, "the server ended badly");
+        }
+        for chore in &self.chores {
+            chore.abort();
+        }
+        if let Err(error) = self.authority.write_all_denials().await {
+            tracing::error!(component = "audit", %error, "refusals were not written");
+        }
+        self.authority.store.clone().close().await;
+        tracing::info!(component = "broker", "stopped");
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Drops what has no more use. A large backlog is worked off in steps, so that nobody waits long for the writer.
+async fn tidy(authority: Arc<Authority>) {
+    let mut ticks = interval(HOUSEKEEPING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        loop {
+            let pruned = authority.transact(|authority, tx| Ok::<_, Error>(tx.prune(authority.clock.now())?)).await;
+            match pruned {
+                Ok(pruned) if pruned.reached_limit() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    authority.metrics.db_error("housekeeping");
+                    tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
+                    break;
+                }
+            }
+        }
+        authority.revocations.forget_expired(authority.clock.now());
+    }
+}
+
+async fn write_denials(authority: Arc<Authority>) {
+    let mut ticks = interval(DENIALS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = authority.write_due_denials().await {
+            authority.metrics.db_error("audit");
+            tracing::warn!(component = "audit", %error, "refusals wait for the store");
+        }
+    }
+}
+
+/// Why a broker didn't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No randomness to be had.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database, after it was opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Certificate, key or client authority.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {cause}; set AA_BIND_ADDRESS and AA_PORT")]
+    Bind {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        cause: String,
+    },
+    /// The seed tokens were not issued.
+    #[error("AA_SEED_TOKENS: the tokens could not be issued: {cause}")]
+    Seed {
+        /// Why.
+        cause: String,
+    },
+}

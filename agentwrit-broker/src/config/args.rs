@@ -1,0 +1,140 @@
+//! The command line of the broker.
+
+use clap::Parser;
+
+/// The broker: issues, renews, delegates, revokes and audits short-lived credentials for AI agents.
+///
+/// Every flag is also a variable of the environment and a line of the config file; flags win over both.
+#[derive(Clone, Default, Parser)]
+#[command(name = "agentwrit-broker", version)]
+pub struct Args {
+    /// Config file (`AA_CONFIG_PATH`, default `/etc/broker/config`, then `~/.broker/config`)
+    #[arg(long, value_name = "PATH", visible_alias = "config-path")]
+    pub config: Option<String>,
+
+    /// Admin secret or its bcrypt hash; better set elsewhere, flags are visible to other users (`AA_ADMIN_SECRET`)
+    #[arg(long, value_name = "SECRET")]
+    pub admin_secret: Option<String>,
+
+    /// Port, 0 for any free one (`AA_PORT`, default 8080)
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<String>,
+
+    /// IP address to listen on (`AA_BIND_ADDRESS`, default 127.0.0.1)
+    #[arg(long, value_name = "ADDRESS")]
+    pub bind_address: Option<String>,
+
+    /// quiet, standard, verbose or trace (`AA_LOG_LEVEL`, default verbose)
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// text or json (`AA_LOG_FORMAT`, default text)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Trust domain of the agents' SPIFFE ids (`AA_TRUST_DOMAIN`, default agentwrit.local)
+    #[arg(long, value_name = "DOMAIN")]
+    pub trust_domain: Option<String>,
+
+    /// `iss` of every token (`AA_ISSUER`, default `https://` and the trust domain)
+    #[arg(long, value_name = "URL")]
+    pub issuer: Option<String>,
+
+    /// `aud` of every token (`AA_AUDIENCE`)
+    #[arg(long, value_name = "AUDIENCE")]
+    pub audience: Option<String>,
+
+    /// `max_ttl` of a launch token that states none (`AA_DEFAULT_TTL`, default 300)
+    #[arg(long, value_name = "SECONDS")]
+    pub default_ttl: Option<String>,
+
+    /// No token and no session lives longer, 0 for no ceiling (`AA_MAX_TTL`, default 86400)
+    #[arg(long, value_name = "SECONDS")]
+    pub max_ttl: Option<String>,
+
+    /// Lifetime of admin tokens (`AA_ADMIN_TOKEN_TTL`, default 300)
+    #[arg(long, value_name = "SECONDS")]
+    pub admin_token_ttl: Option<String>,
+
+    /// Lifetime of the tokens of an app that states none (`AA_APP_TOKEN_TTL`, default 1800)
+    #[arg(long, value_name = "SECONDS")]
+    pub app_token_ttl: Option<String>,
+
+    /// Database (`AA_DB_PATH`, default ./data.db)
+    #[arg(long, value_name = "PATH")]
+    pub db_path: Option<String>,
+
+    /// Signing key, made if missing (`AA_SIGNING_KEY_PATH`, default ./signing.key)
+    #[arg(long, value_name = "PATH")]
+    pub signing_key_path: Option<String>,
+
+    /// Shared store (`AA_DATABASE_URL`)
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+
+    /// none, tls or mtls (`AA_TLS_MODE`, default none)
+    #[arg(long, value_name = "MODE")]
+    pub tls_mode: Option<String>,
+
+    /// Certificate chain in PEM (`AA_TLS_CERT`)
+    #[arg(long, value_name = "PATH")]
+    pub tls_cert: Option<String>,
+
+    /// Private key in PEM (`AA_TLS_KEY`)
+    #[arg(long, value_name = "PATH")]
+    pub tls_key: Option<String>,
+
+    /// Authorities of client certificates in PEM (`AA_TLS_CLIENT_CA`)
+    #[arg(long, value_name = "PATH")]
+    pub tls_client_ca: Option<String>,
+
+    /// Networks whose X-Forwarded-For is believed, separated by commas (`AA_TRUSTED_PROXIES`)
+    #[arg(long, value_name = "CIDRS")]
+    pub trusted_proxies: Option<String>,
+
+    /// Print a launch token and an admin token at the start, for development (`AA_SEED_TOKENS`, default false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub seed_tokens: Option<String>,
+
+    /// Start although the end of the audit trail does not verify
+    #[arg(long)]
+    pub accept_broken_audit: bool,
+}
+
+impl Args {
+    /// What was given for each variable.
+    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 22] {
+        [
+            ("AA_CONFIG_PATH", &self.config),
+            ("AA_ADMIN_SECRET", &self.admin_secret),
+            ("AA_PORT", &self.port),
+            ("AA_BIND_ADDRESS", &self.bind_address),
+            ("AA_LOG_LEVEL", &self.log_level),
+            ("AA_LOG_FORMAT", &self.log_format),
+            ("AA_TRUST_DOMAIN", &self.trust_domain),
+            ("AA_ISSUER", &self.issuer),
+            ("AA_AUDIENCE", &self.audience),
+            ("AA_DEFAULT_TTL", &self.default_ttl),
+            ("AA_MAX_TTL", &self.max_ttl),
+            ("AA_ADMIN_TOKEN_TTL", &self.admin_token_ttl),
+            ("AA_APP_TOKEN_TTL", &self.app_token_ttl),
+            ("AA_DB_PATH", &self.db_path),
+            ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
+            ("AA_DATABASE_URL", &self.database_url),
+            ("AA_TLS_MODE", &self.tls_mode),
+            ("AA_TLS_CERT", &self.tls_cert),
+            ("AA_TLS_KEY", &self.tls_key),
+            ("AA_TLS_CLIENT_CA", &self.tls_client_ca),
+            ("AA_TRUSTED_PROXIES", &self.trusted_proxies),
+            ("AA_SEED_TOKENS", &self.seed_tokens),
+        ]
+    }
+}
+
+impl std::fmt::Debug for Args {
+    /// Without values: the admin secret may be among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let given = self.written().into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name);
+        f.debug_set().entries(given).finish()
+    }
+}

@@ -1,0 +1,79 @@
+//! The config file.
+//!
+//! 1. One `KEY=VALUE` per line. Keys are the variables of the environment, and `MODE` and `ADMIN_SECRET`.
+//! 2. White space around key and value does not count; everything else in a value does, also quotes and `#`.
+//! 3. Lines that begin with `#` and empty lines are comments.
+//! 4. A line of another form, an unknown key or a key that comes twice is an error with its line number.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use super::{
+    error::{ConfigError, Origin, shown},
+    names,
+    written::Setting,
+};
+
+/// A file and who may read it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FileContents {
+    /// The text.
+    pub text: String,
+    /// The permission bits.
+    pub mode: u32,
+}
+
+impl std::fmt::Debug for FileContents {
+    /// Without the text, in which the admin secret may stand.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileContents").field("mode", &format_args!("{:04o}", self.mode)).finish_non_exhaustive()
+    }
+}
+
+/// Reads a config file from disk: at most 64 KiB of UTF-8.
+///
+/// # Errors
+///
+/// What the operating system says; `InvalidData` if the file is too large or no UTF-8.
+pub fn read_file(path: &Path) -> io::Result<FileContents> {
+    let file = File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let mut text = String::new();
+    let size = file.take(MAX_SIZE + 1).read_to_string(&mut text)?;
+    if u64::try_from(size).is_ok_and(|size| size > MAX_SIZE) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 64 KiB"));
+    }
+    Ok(FileContents { text, mode })
+}
+
+pub(super) fn parse(path: &Path, contents: &FileContents) -> Result<BTreeMap<&'static str, Setting>, ConfigError> {
+    let mut settings = BTreeMap::new();
+    let text = contents.text.strip_prefix('\u{feff}').unwrap_or(&contents.text);
+    for (line, text) in (1..).zip(text.lines().map(str::trim)) {
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let syntax = || ConfigError::FileSyntax { path: path.into(), line };
+        let (key, value) = text.split_once('=').ok_or_else(syntax)?;
+        let key = key.trim_end();
+        let variable =
+            names::of_key(key).ok_or_else(|| ConfigError::UnknownKey { path: path.into(), line, key: shown(key) })?;
+        let origin = Origin::File { path: path.into(), line };
+        let setting = Setting { origin, text: value.trim_start().to_owned() };
+        if settings.insert(variable, setting).is_some() {
+            return Err(ConfigError::DuplicateKey { path: path.into(), line, variable });
+        }
+    }
+    // Judged even if the secret is overridden: what others could read must be replaced, not hidden.
+    if settings.contains_key(names::ADMIN_SECRET) && contents.mode & 0o077 != 0 {
+        return Err(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
+    }
+    Ok(settings)
+}
+
+const MAX_SIZE: u64 = 64 * 1024;

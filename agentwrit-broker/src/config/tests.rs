@@ -1,0 +1,445 @@
+use std::collections::BTreeMap;
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::secret::AdminSecretError;
+
+const SECRET: &str = "correct horse battery staple";
+
+/// A machine: its environment, its files and a command line.
+#[derive(Default)]
+struct Machine {
+    args: Args,
+    environment: Vec<(OsString, OsString)>,
+    files: BTreeMap<PathBuf, FileContents>,
+}
+
+impl Machine {
+    fn bare() -> Self {
+        Self::default()
+    }
+
+    fn with_secret() -> Self {
+        Self::bare().env("AA_ADMIN_SECRET", SECRET)
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn file(mut self, path: &str, text: &str, mode: u32) -> Self {
+        self.files.insert(path.into(), FileContents { text: text.into(), mode });
+        self
+    }
+
+    fn flags(mut self, flags: &[&str]) -> Self {
+        self.args = Args::try_parse_from([&["agentwrit-broker"], flags].concat()).unwrap();
+        self
+    }
+
+    fn load(self) -> Result<Config, ConfigError> {
+        let read = |path: &Path| self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
+        Config::load(&self.args, self.environment, &read)
+    }
+
+    fn error(self) -> ConfigError {
+        self.load().unwrap_err()
+    }
+}
+
+fn of_environment(name: &str, value: &str) -> Result<Config, ConfigError> {
+    Machine::with_secret().env(name, value).load()
+}
+
+#[test]
+fn the_defaults_are_the_contracts() {
+    let config = Machine::with_secret().load().unwrap();
+    assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+    assert_eq!((config.log_level, config.log_format), (LogLevel::Verbose, LogFormat::Text));
+    assert_eq!(config.trust_domain.as_str(), "agentwrit.local");
+    assert_eq!(config.issuer, "https://agentwrit.local");
+    assert_eq!(config.audience, None);
+    assert_eq!((config.default_ttl, config.max_ttl), (300, Some(86_400)));
+    assert_eq!((config.admin_token_ttl, config.app_token_ttl), (300, 1_800));
+    assert_eq!(config.db_path, Path::new("./data.db"));
+    assert_eq!(config.signing_key_path, Path::new("./signing.key"));
+    assert_eq!(config.tls, TlsConfig::None);
+    assert_eq!(config.trusted_proxies, []);
+    assert!(!config.seed_tokens && !config.accept_broken_audit);
+    assert_eq!((config.mode, config.file), (None, None));
+    assert_eq!(config.warnings, []);
+}
+
+#[test]
+fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
+    let bad: [(&str, &[&str], &str); 15] = [
+        ("AA_PORT", &["", "http", "65536", "-1", "+80", "80 ", "8080.0", "99999999999999999999"], "port number"),
+        ("AA_BIND_ADDRESS", &["", "localhost", "127.0.0", "127.0.0.1:80", "[::1]", "0x7f.1"], "an IP address"),
+        ("AA_LOG_LEVEL", &["", "Verbose", "debug", "3"], "`quiet`, `standard`, `verbose` or `trace`"),
+        ("AA_LOG_FORMAT", &["", "JSON", "logfmt"], "`text` or `json`"),
+        ("AA_TRUST_DOMAIN", &["", "Example.org", "a b", "a/b", "spiffe://a"], "SPIFFE trust domain"),
+        ("AA_ISSUER", &["https://a b", "https://é", "a\nb"], "visible ASCII"),
+        ("AA_AUDIENCE", &["a b", "é", "a\tb"], "visible ASCII"),
+        ("AA_DEFAULT_TTL", &["", "0", "-5", "86401", "5m", "1e3", "300.5"], "from 1 to 86400"),
+        ("AA_MAX_TTL", &["", "-1", "31536001", "1d"], "or 0 for no ceiling"),
+        ("AA_ADMIN_TOKEN_TTL", &["", "0", "86401", "five"], "from 1 to 86400"),
+        ("AA_APP_TOKEN_TTL", &["", "0", "59", "86401"], "from 60 to 86400"),
+        ("AA_DB_PATH", &["", ":memory:", "file:data.db?mode=memory", "a\0b"], "a path to a file"),
+        ("AA_SIGNING_KEY_PATH", &["", "a\0b"], "a path to a file"),
+        ("AA_TLS_MODE", &["", "TLS", "mtsl", "on", "true", "tls "], "`none`, `tls` or `mtls`"),
+        ("AA_SEED_TOKENS", &["", "yes", "TRUE", "2"], "`true` or `false`"),
+    ];
+    for (variable, values, accepts) in bad {
+        for value in values {
+            let error = of_environment(variable, value).unwrap_err();
+            let ConfigError::Malformed { variable: named, origin: Origin::Environment, .. } = error else {
+                panic!("{variable}={value}: {error}");
+            };
+            assert_eq!(named, variable);
+            let message = error.to_string();
+            assert!(message.starts_with(&format!("{variable} (environment) is `")), "{message}");
+            assert!(message.contains(accepts), "{message}");
+            assert!(!message.contains(char::is_control), "{message}");
+        }
+    }
+}
+
+#[test]
+fn trusted_proxies_are_networks_but_not_the_whole_world() {
+    for value in [
+        "10.0.0.0/33",
+        "10.0.0.0/8;10.1.0.0/16",
+        "proxy.example",
+        "10.0.0.1/",
+        "10.0.0.0/8,",
+        ",",
+        "0.0.0.0/0",
+        "::/0",
+        "::ffff:0.0.0.0/96",
+    ] {
+        let error = of_environment("AA_TRUSTED_PROXIES", value).unwrap_err();
+        assert!(matches!(error, ConfigError::Malformed { variable: "AA_TRUSTED_PROXIES", .. }), "{value}: {error}");
+    }
+    let config =
+        of_environment("AA_TRUSTED_PROXIES", "10.1.2.3/8, 192.0.2.1,2001:db8::/32,::1,::ffff:172.16.0.0/108").unwrap();
+    let networks: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128", "172.16.0.0/12"]);
+    assert_eq!(of_environment("AA_TRUSTED_PROXIES", "").unwrap().trusted_proxies, []);
+}
+
+#[test]
+fn good_values_are_taken() {
+    let config = Machine::with_secret()
+        .env("AA_PORT", "0")
+        .env("AA_BIND_ADDRESS", "::1")
+        .env("AA_LOG_LEVEL", "quiet")
+        .env("AA_LOG_FORMAT", "json")
+        .env("AA_TRUST_DOMAIN", "prod.example.org")
+        .env("AA_AUDIENCE", "https://api.example.org")
+        .env("AA_DEFAULT_TTL", "86400")
+        .env("AA_MAX_TTL", "0")
+        .env("AA_ADMIN_TOKEN_TTL", "1")
+        .env("AA_APP_TOKEN_TTL", "60")
+        .env("AA_DB_PATH", "/var/lib/broker/data.db")
+        .env("AA_SIGNING_KEY_PATH", "/var/lib/broker/signing.key")
+        .env("AA_SEED_TOKENS", "true")
+        .load()
+        .unwrap();
+    assert_eq!(config.bind.to_string(), "[::1]:0");
+    assert_eq!((config.log_level, config.log_format), (LogLevel::Quiet, LogFormat::Json));
+    assert_eq!(config.issuer, "https://prod.example.org");
+    assert_eq!(config.audience.as_deref(), Some("https://api.example.org"));
+    assert_eq!((config.default_ttl, config.max_ttl), (86_400, None));
+    assert_eq!((config.admin_token_ttl, config.app_token_ttl), (1, 60));
+    assert_eq!(config.db_path, Path::new("/var/lib/broker/data.db"));
+    assert_eq!(config.signing_key_path, Path::new("/var/lib/broker/signing.key"));
+    assert!(config.seed_tokens);
+}
+
+#[test]
+fn the_default_ttl_stays_below_the_ceiling() {
+    assert_eq!(of_environment("AA_MAX_TTL", "60").unwrap().default_ttl, 60);
+}
+
+#[test]
+fn an_empty_value_unsets_only_where_unset_is_a_value() {
+    let config = Machine::with_secret()
+        .env("AA_AUDIENCE", "")
+        .env("AA_ISSUER", "")
+        .env("AA_DATABASE_URL", "")
+        .env("AA_TLS_CERT", "")
+        .file("/etc/broker/config", "AA_AUDIENCE=from-the-file\n", 0o644)
+        .load()
+        .unwrap();
+    assert_eq!(config.audience, None);
+    assert_eq!(config.issuer, "https://agentwrit.local");
+}
+
+#[test]
+fn the_admin_secret_is_required_and_never_shown() {
+    assert_eq!(Machine::bare().error(), ConfigError::AdminSecretMissing);
+    for (text, reason) in [
+        ("", AdminSecretError::Empty),
+        ("hunter2", AdminSecretError::TooShort { length: 7 }),
+        ("change-me-in-production", AdminSecretError::KnownWeak),
+        ("$2b$12$incomplete", AdminSecretError::MalformedHash),
+        ("with a line feed at its end\n", AdminSecretError::Padded),
+    ] {
+        let error = Machine::bare().env("AA_ADMIN_SECRET", text).error();
+        assert_eq!(error, ConfigError::AdminSecret { origin: Origin::Environment, reason });
+        let message = error.to_string();
+        assert!(message.starts_with("AA_ADMIN_SECRET (environment) "), "{message}");
+        assert!(message.contains("at least 16 characters"), "{message}");
+        assert!(text.is_empty() || !message.contains(text), "{message}");
+    }
+}
+
+#[test]
+fn nothing_shows_the_secret_by_debug() {
+    let machine = Machine::bare().flags(&["--admin-secret", SECRET, "--port", "1"]);
+    assert_eq!(format!("{:?}", machine.args), r#"{"AA_ADMIN_SECRET", "AA_PORT"}"#);
+    let config = machine.load().unwrap();
+    assert!(!format!("{config:?}").contains("horse"));
+    let contents = FileContents { text: format!("ADMIN_SECRET={SECRET}"), mode: 0o600 };
+    assert_eq!(format!("{contents:?}"), "FileContents { mode: 0600, .. }");
+}
+
+#[test]
+fn a_shared_store_is_refused_rather_than_ignored() {
+    let url = "postgres://broker:hunter2@db.example.org/broker";
+    let error = of_environment("AA_DATABASE_URL", url).unwrap_err();
+    assert_eq!(error, ConfigError::DatabaseUrl { origin: Origin::Environment });
+    assert!(error.to_string().starts_with("AA_DATABASE_URL "));
+    assert!(!error.to_string().contains("hunter2"));
+}
+
+#[test]
+fn each_tls_mode_has_the_paths_that_it_needs() {
+    let tls = |mode: &str, paths: &[&str]| {
+        let machine = Machine::with_secret().env("AA_TLS_MODE", mode);
+        paths.iter().fold(machine, |machine, name| machine.env(name, &format!("/{name}"))).load()
+    };
+    let (cert, key) = (PathBuf::from("/AA_TLS_CERT"), PathBuf::from("/AA_TLS_KEY"));
+    let config = tls("tls", &["AA_TLS_CERT", "AA_TLS_KEY"]).unwrap();
+    assert_eq!(config.tls, TlsConfig::Tls { cert: cert.clone(), key: key.clone() });
+    let config = tls("mtls", &["AA_TLS_CERT", "AA_TLS_KEY", "AA_TLS_CLIENT_CA"]).unwrap();
+    assert_eq!(config.tls, TlsConfig::Mtls { cert, key, client_ca: "/AA_TLS_CLIENT_CA".into() });
+    for (mode, paths, variable) in [
+        ("tls", &["AA_TLS_KEY"][..], "AA_TLS_CERT"),
+        ("tls", &["AA_TLS_CERT"], "AA_TLS_KEY"),
+        ("mtls", &["AA_TLS_KEY", "AA_TLS_CLIENT_CA"], "AA_TLS_CERT"),
+        ("mtls", &["AA_TLS_CERT", "AA_TLS_CLIENT_CA"], "AA_TLS_KEY"),
+        ("mtls", &["AA_TLS_CERT", "AA_TLS_KEY"], "AA_TLS_CLIENT_CA"),
+    ] {
+        let error = tls(mode, paths).unwrap_err();
+        assert_eq!(error, ConfigError::TlsPathMissing { variable, mode });
+        assert!(error.to_string().starts_with(variable), "{error}");
+    }
+}
+
+#[test]
+fn a_certificate_without_a_mode_does_not_serve_plain_http() {
+    for variable in ["AA_TLS_CERT", "AA_TLS_KEY", "AA_TLS_CLIENT_CA"] {
+        let error = of_environment(variable, "/some.pem").unwrap_err();
+        assert_eq!(error, ConfigError::TlsModeMissing { variable });
+    }
+    let config = Machine::with_secret().env("AA_TLS_MODE", "none").env("AA_TLS_CERT", "/some.pem").load().unwrap();
+    assert_eq!(config.tls, TlsConfig::None);
+    assert_eq!(config.warnings, [Warning::UnusedTlsPath { variable: "AA_TLS_CERT" }]);
+}
+
+#[test]
+fn a_misspelt_variable_stops_the_start_and_a_strange_one_is_pointed_out() {
+    for name in ["AA_TLS_MOD", "AA_TSL_MODE", "aa_tls_mode", "AA_TLS_MODE "] {
+        let error = of_environment(name, "mtls").unwrap_err();
+        assert_eq!(error, ConfigError::Misspelt { name: name.into(), meant: "AA_TLS_MODE" });
+        assert!(error.to_string().contains("AA_TLS_MODE is meant?"), "{error}");
+    }
+    let config = of_environment("AA_SOMETHING_ELSE", "1").unwrap();
+    assert_eq!(config.warnings, [Warning::UnknownVariable { name: "AA_SOMETHING_ELSE".into() }]);
+    assert_eq!(of_environment("AACTL_BROKER_URL", "x").unwrap().warnings, []);
+}
+
+#[test]
+fn what_is_not_utf8_is_not_ignored() {
+    use std::os::unix::ffi::OsStringExt;
+    let mut machine = Machine::with_secret();
+    machine.environment.push(("AA_TLS_MODE".into(), OsString::from_vec(vec![b'm', 0xff])));
+    assert_eq!(machine.error(), ConfigError::NotUnicode { variable: "AA_TLS_MODE" });
+}
+
+#[test]
+fn plain_http_beyond_this_machine_and_seeds_in_production_are_pointed_out() {
+    let config = of_environment("AA_BIND_ADDRESS", "0.0.0.0").unwrap();
+    assert_eq!(config.warnings, [Warning::PlainHttp { address: "0.0.0.0".parse().unwrap() }]);
+    let machine = Machine::with_secret().env("AA_BIND_ADDRESS", "0.0.0.0").env("AA_TRUSTED_PROXIES", "10.0.0.0/8");
+    assert_eq!(machine.load().unwrap().warnings, []);
+    let machine =
+        Machine::with_secret().env("AA_SEED_TOKENS", "1").file("/etc/broker/config", "MODE=production", 0o644);
+    assert_eq!(machine.load().unwrap().warnings, [Warning::SeedTokensInProduction]);
+}
+
+mod sources {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file_over_the_default() {
+        let config = Machine::with_secret()
+            .file("/etc/broker/config", "AA_PORT=1\nAA_MAX_TTL=1000\nAA_ADMIN_TOKEN_TTL=1\n", 0o644)
+            .env("AA_PORT", "2")
+            .env("AA_MAX_TTL", "2000")
+            .flags(&["--port", "3", "--seed-tokens", "--accept-broken-audit"])
+            .load()
+            .unwrap();
+        assert_eq!(config.bind.port(), 3);
+        assert_eq!(config.max_ttl, Some(2_000));
+        assert_eq!(config.admin_token_ttl, 1);
+        assert_eq!(config.app_token_ttl, 1_800);
+        assert!(config.seed_tokens && config.accept_broken_audit);
+    }
+
+    #[test]
+    fn a_weaker_source_is_not_even_checked() {
+        let machine = Machine::with_secret().env("AA_PORT", "bad").flags(&["--port", "3"]);
+        assert_eq!(machine.load().unwrap().bind.port(), 3);
+    }
+
+    #[test]
+    fn an_error_says_where_the_value_stands() {
+        let machine = Machine::with_secret().file("/etc/broker/config", "# ports\n\nAA_PORT = many\n", 0o644);
+        let message = machine.error().to_string();
+        assert!(message.starts_with("AA_PORT (/etc/broker/config line 3) is `many`"), "{message}");
+        let message = Machine::with_secret().flags(&["--port", "many"]).error().to_string();
+        assert!(message.starts_with("AA_PORT (flag) is `many`"), "{message}");
+    }
+
+    #[test]
+    fn every_variable_is_a_flag() {
+        Args::command().debug_assert();
+        let mut variables: Vec<_> = Args::default().written().map(|(name, _)| name).to_vec();
+        variables.sort_unstable();
+        let mut known = names::ALL.to_vec();
+        known.sort_unstable();
+        assert_eq!(variables, known);
+        for name in known {
+            let flag = name.trim_start_matches("AA_").to_lowercase().replace('_', "-");
+            let flag = format!("--{flag}=value");
+            let args = Args::try_parse_from(["agentwrit-broker", &flag]).unwrap();
+            let given: Vec<_> = args.written().into_iter().filter(|(_, value)| value.is_some()).collect();
+            assert_eq!(given, [(name, &Some("value".to_owned()))]);
+        }
+    }
+
+    #[test]
+    fn the_first_default_place_with_a_file_counts() {
+        let personal =
+            || Machine::with_secret().env("HOME", "/home/op").file("/home/op/.broker/config", "AA_PORT=1", 0o644);
+        let config = personal().load().unwrap();
+        assert_eq!((config.bind.port(), config.file), (1, Some("/home/op/.broker/config".into())));
+        let config = personal().file("/etc/broker/config", "AA_PORT=2", 0o644).load().unwrap();
+        assert_eq!((config.bind.port(), config.file), (2, Some("/etc/broker/config".into())));
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_must_exist_and_replaces_the_default_places() {
+        let machine = || {
+            Machine::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o644).file("/mine", "AA_MAX_TTL=7", 0o644)
+        };
+        let config = machine().env("AA_CONFIG_PATH", "/mine").load().unwrap();
+        assert_eq!((config.bind.port(), config.max_ttl), (8_080, Some(7)));
+        let config = machine().env("AA_CONFIG_PATH", "/missing").flags(&["--config", "/mine"]).load().unwrap();
+        assert_eq!(config.max_ttl, Some(7));
+        for path in ["/missing", ""] {
+            let error = machine().env("AA_CONFIG_PATH", path).error();
+            assert_eq!(error, ConfigError::FileMissing { path: path.into() });
+            assert!(error.to_string().starts_with("AA_CONFIG_PATH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_default_file_that_cannot_be_read_is_not_passed_over() {
+        let load = |kind: io::ErrorKind| {
+            let environment = [("AA_ADMIN_SECRET".into(), SECRET.into()), ("HOME".into(), "/home/op".into())];
+            Config::load(&Args::default(), environment, &move |_| Err(kind.into()))
+        };
+        let error = load(io::ErrorKind::PermissionDenied).unwrap_err();
+        let ConfigError::FileUnreadable { path, .. } = error else { panic!("{error}") };
+        assert_eq!(path, Path::new("/etc/broker/config"));
+        assert!(load(io::ErrorKind::NotADirectory).is_ok());
+    }
+}
+
+mod file {
+    use super::*;
+
+    fn load(text: &str, mode: u32) -> Result<Config, ConfigError> {
+        Machine::bare().file("/f", text, mode).env("AA_CONFIG_PATH", "/f").load()
+    }
+
+    #[test]
+    fn short_names_comments_and_spaces() {
+        let text = "\u{feff}# made by awrit init\r\n\r\nMODE=development\r\n  ADMIN_SECRET = a=b # not \"a\" comment \r\nAA_PORT=9\n#AA_PORT=10";
+        let config = load(text, 0o600).unwrap();
+        assert_eq!(config.mode, Some(Mode::Development));
+        assert_eq!(config.bind.port(), 9);
+        let (config_secret, runtime) =
+            (config.admin_secret, tokio::runtime::Builder::new_current_thread().build().unwrap());
+        let offered = Secret::new("a=b # not \"a\" comment".into());
+        assert_eq!(runtime.block_on(config_secret.verify(&offered)), Ok(true));
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused_even_when_overridden() {
+        for mode in [0o640, 0o604, 0o644, 0o660, 0o610] {
+            for key in ["ADMIN_SECRET", "AA_ADMIN_SECRET"] {
+                let error = load(&format!("{key}={SECRET}"), mode).unwrap_err();
+                assert_eq!(error, ConfigError::FileExposed { path: "/f".into(), mode });
+                assert!(error.to_string().contains("chmod 600"), "{error}");
+            }
+        }
+        let machine = Machine::with_secret().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}"), 0o644);
+        assert!(matches!(machine.error(), ConfigError::FileExposed { .. }));
+        assert!(load(&format!("ADMIN_SECRET={SECRET}"), 0o400).is_ok());
+    }
+
+    #[test]
+    fn lines_that_say_nothing_are_errors() {
+        let path = || PathBuf::from("/f");
+        for (text, error) in [
+            ("MODE=dev\nADMIN_SECRET", ConfigError::FileSyntax { path: path(), line: 2 }),
+            ("AA_PROT=1", ConfigError::UnknownKey { path: path(), line: 1, key: "AA_PROT".into() }),
+            ("export AA_PORT=1", ConfigError::UnknownKey { path: path(), line: 1, key: "export AA_PORT".into() }),
+            ("PORT=1", ConfigError::UnknownKey { path: path(), line: 1, key: "PORT".into() }),
+            ("=1", ConfigError::UnknownKey { path: path(), line: 1, key: String::new() }),
+            ("AA_CONFIG_PATH=/g", ConfigError::UnknownKey { path: path(), line: 1, key: "AA_CONFIG_PATH".into() }),
+            ("AA_PORT=1\nAA_PORT=1", ConfigError::DuplicateKey { path: path(), line: 2, variable: "AA_PORT" }),
+            (
+                "ADMIN_SECRET=a\nAA_ADMIN_SECRET=b",
+                ConfigError::DuplicateKey { path: path(), line: 2, variable: "AA_ADMIN_SECRET" },
+            ),
+        ] {
+            assert_eq!(load(text, 0o600).unwrap_err(), error);
+        }
+        let error = load(&format!("ADMIN_SECRET={SECRET}\nMODE=staging"), 0o600).unwrap_err();
+        assert!(error.to_string().contains("`development` or `production`"), "{error}");
+    }
+
+    #[test]
+    fn real_files_are_read_with_their_permissions_and_a_bound() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        std::fs::write(&path, "AA_PORT=1\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let contents = read_file(&path).unwrap();
+        assert_eq!(contents, FileContents { text: "AA_PORT=1\n".into(), mode: 0o640 });
+        for content in ["#".repeat(64 * 1024 + 1).into_bytes(), b"AA_PORT=\xff".to_vec()] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(read_file(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        assert_eq!(read_file(&directory.path().join("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(read_file(directory.path()).is_err());
+    }
+}

@@ -1,0 +1,236 @@
+//! What each variable accepts, and its default.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use agentwrit_verify::TrustDomain;
+use ipnet::IpNet;
+
+use super::names;
+
+/// A variable: how its text becomes a value. An error quotes `accepts`.
+pub(super) struct Variable<T> {
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    pub(super) accepts: &'static str,
+    pub(super) parse: fn(&str) -> Option<T>,
+}
+
+pub(super) const PORT: Variable<u16> = Variable {
+    name: "AA_PORT",
+    default: "8080",
+    accepts: "a port number from 1 to 65535, or 0 for any free one",
+    parse: |text| number(text)?.try_into().ok(),
+};
+
+pub(super) const BIND_ADDRESS: Variable<IpAddr> = Variable {
+    name: "AA_BIND_ADDRESS",
+    default: "127.0.0.1",
+    accepts: "an IP address of this machine, such as `127.0.0.1`, `::1` or `0.0.0.0`",
+    parse: |text| text.parse().ok(),
+};
+
+pub(super) const LOG_LEVEL: Variable<LogLevel> = Variable {
+    name: "AA_LOG_LEVEL",
+    default: "verbose",
+    accepts: "`quiet`, `standard`, `verbose` or `trace`",
+    parse: |text| match text {
+        "quiet" => Some(LogLevel::Quiet),
+        "standard" => Some(LogLevel::Standard),
+        "verbose" => Some(LogLevel::Verbose),
+        "trace" => Some(LogLevel::Trace),
+        _ => None,
+    },
+};
+
+pub(super) const LOG_FORMAT: Variable<LogFormat> = Variable {
+    name: "AA_LOG_FORMAT",
+    default: "text",
+    accepts: "`text` or `json`",
+    parse: |text| match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    },
+};
+
+pub(super) const TRUST_DOMAIN: Variable<TrustDomain> = Variable {
+    name: "AA_TRUST_DOMAIN",
+    default: "agentwrit.local",
+    accepts: "a SPIFFE trust domain: 1 to 255 of `a-z 0-9 . _ -`",
+    parse: |text| TrustDomain::parse(text).ok(),
+};
+
+pub(super) const ISSUER: Variable<Option<String>> = Variable {
+    name: "AA_ISSUER",
+    default: "",
+    accepts: "1 to 256 visible ASCII characters, usually an https URL; empty for `https://<trust domain>`",
+    parse: claim,
+};
+
+pub(super) const AUDIENCE: Variable<Option<String>> = Variable {
+    name: "AA_AUDIENCE",
+    default: "",
+    accepts: "1 to 256 visible ASCII characters; empty for none",
+    parse: claim,
+};
+
+pub(super) const DEFAULT_TTL: Variable<u64> = Variable {
+    name: "AA_DEFAULT_TTL",
+    default: "300",
+    accepts: "whole seconds from 1 to 86400",
+    parse: |text| number(text).filter(|ttl| (1..=86_400).contains(ttl)),
+};
+
+pub(super) const MAX_TTL: Variable<Option<u64>> = Variable {
+    name: "AA_MAX_TTL",
+    default: "86400",
+    accepts: "whole seconds from 1 to 31536000 (a year), or 0 for no ceiling",
+    parse: |text| match number(text)? {
+        0 => Some(None),
+        ttl @ 1..=31_536_000 => Some(Some(ttl)),
+        _ => None,
+    },
+};
+
+pub(super) const ADMIN_TOKEN_TTL: Variable<u64> = Variable {
+    name: "AA_ADMIN_TOKEN_TTL",
+    default: "300",
+    accepts: "whole seconds from 1 to 86400",
+    parse: |text| number(text).filter(|ttl| (1..=86_400).contains(ttl)),
+};
+
+pub(super) const APP_TOKEN_TTL: Variable<u64> = Variable {
+    name: "AA_APP_TOKEN_TTL",
+    default: "1800",
+    accepts: "whole seconds from 60 to 86400",
+    parse: |text| number(text).filter(|ttl| (60..=86_400).contains(ttl)),
+};
+
+pub(super) const DB_PATH: Variable<PathBuf> = Variable {
+    name: "AA_DB_PATH",
+    default: "./data.db",
+    accepts: "a path to a file (not `:memory:` nor a `file:` URI)",
+    // SQLite takes these two for something else than a file, and what it keeps in memory is not durable.
+    parse: |text| path(text).filter(|_| !text.starts_with(':') && !text.starts_with("file:")),
+};
+
+pub(super) const SIGNING_KEY_PATH: Variable<PathBuf> =
+    Variable { name: "AA_SIGNING_KEY_PATH", default: "./signing.key", accepts: "a path to a file", parse: path };
+
+pub(super) const TLS_MODE: Variable<TlsMode> = Variable {
+    name: names::TLS_MODE,
+    default: "none",
+    accepts: "`none`, `tls` or `mtls`",
+    parse: |text| match text {
+        "none" => Some(TlsMode::None),
+        "tls" => Some(TlsMode::Tls),
+        "mtls" => Some(TlsMode::Mtls),
+        _ => None,
+    },
+};
+
+pub(super) const TRUSTED_PROXIES: Variable<Vec<IpNet>> = Variable {
+    name: "AA_TRUSTED_PROXIES",
+    default: "",
+    accepts: "networks such as `10.0.0.0/8,2001:db8::/32` separated by commas, none of them /0; empty for none",
+    parse: networks,
+};
+
+pub(super) const SEED_TOKENS: Variable<bool> = Variable {
+    name: "AA_SEED_TOKENS",
+    default: "false",
+    accepts: "`true` or `false`",
+    parse: |text| match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    },
+};
+
+pub(super) const MODE: Variable<Option<Mode>> = Variable {
+    name: names::MODE,
+    default: "",
+    accepts: "`development` or `production`",
+    parse: |text| match text {
+        "" => Some(None),
+        "dev" | "development" => Some(Some(Mode::Development)),
+        "prod" | "production" => Some(Some(Mode::Production)),
+        _ => None,
+    },
+};
+
+/// How much is logged; each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Failures and warnings.
+    Quiet,
+    /// Also what went well.
+    Standard,
+    /// Also each request.
+    Verbose,
+    /// Everything.
+    Trace,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `[AA:MODULE:LEVEL] …`
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What `awrit init` made the config file for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A machine of one's own.
+    Development,
+    /// For others to rely on.
+    Production,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TlsMode {
+    None,
+    Tls,
+    Mtls,
+}
+
+/// Digits only: no sign, no fraction, no white space.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+pub(super) fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+/// The value of `iss` or `aud`.
+#[expect(clippy::option_option, reason = "the outer one says whether the text is accepted, the inner one may be unset")]
+fn claim(text: &str) -> Option<Option<String>> {
+    let is_visible = text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_visible.then(|| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn networks(text: &str) -> Option<Vec<IpNet>> {
+    if text.is_empty() {
+        return Some(Vec::new());
+    }
+    text.split(',').map(|entry| network(entry.trim())).collect()
+}
+
+/// A network, or one address. IPv4 in IPv6 becomes IPv4, as the addresses do that are compared with it.
+fn network(text: &str) -> Option<IpNet> {
+    let network = match text.parse::<IpNet>() {
+        Ok(network) => network.trunc(),
+        Err(_) => text.parse::<IpAddr>().ok()?.into(),
+    };
+    let address = network.addr().to_canonical();
+    let length = match (network, address) {
+        (IpNet::V6(mapped), IpAddr::V4(_)) => mapped.prefix_len().checked_sub(96)?,
+        (IpNet::V4(_) | IpNet::V6(_), _) => network.prefix_len(),
+    };
+    // A network of all addresses would let every client name its own.
+    (length > 0).then(|| IpNet::new(address, length).ok())?
+}

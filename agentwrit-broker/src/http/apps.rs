@@ -1,0 +1,133 @@
+//! `/v1/admin/apps` and `/v1/admin/apps/{id}`.
+
+use agentwrit_verify::AppId;
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    extract::rejection::QueryRejection,
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Shared, client::Client, members::Members, problem::Failure};
+use crate::{
+    domain::{App, AppName},
+    service::{
+        Error,
+        apps::{AppChange, MAX_APP_TOKEN_TTL, MIN_APP_TOKEN_TTL, NewApp},
+    },
+};
+
+pub(super) async fn create(
+    State(authority): State<Shared>,
+    Client(client): Client,
+    body: Members,
+) -> Result<(StatusCode, Json<Value>), Failure> {
+    let name = AppName::parse(body.text("name", 64)?).map_err(|error| Error::invalid("name", error.to_string()))?;
+    let scopes = body.scopes("scopes")?;
+    let token_ttl = body.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    let (app, secret) = authority.create_app(NewApp { name, scopes, token_ttl }, client).await?;
+    let mut answer = json!(AppView::of(&app));
+    if let Some(members) = answer.as_object_mut() {
+        members.insert(String::from("client_secret"), json!(secret.expose()));
+    }
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(super) async fn list(
+    State(authority): State<Shared>,
+    page: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>, Failure> {
+    let Query(page) = page.map_err(|error| Failure::BadBody(error.body_text()))?;
+    let (apps, total) = authority.apps(page.limit()?, page.offset).await?;
+    let apps: Vec<AppView> = apps.iter().map(AppView::of).collect();
+    Ok(Json(json!({ "apps": apps, "total": total })))
+}
+
+pub(super) async fn show(State(authority): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+    let app = authority.app(app_id(&id)?).await?;
+    Ok(Json(json!(AppView::of(&app))))
+}
+
+pub(super) async fn update(
+    State(authority): State<Shared>,
+    Path(id): Path<String>,
+    Client(client): Client,
+    body: Members,
+) -> Result<Json<Value>, Failure> {
+    let scopes = body.optional_scopes("scopes")?;
+    let token_ttl = body.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    if scopes.is_none() && token_ttl.is_none() {
+        return Err(Failure::BadBody(String::from("scopes or token_ttl: one of them is required")));
+    }
+    let app = authority.update_app(app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
+    Ok(Json(json!(AppView::of(&app))))
+}
+
+pub(super) async fn deregister(
+    State(authority): State<Shared>,
+    Path(id): Path<String>,
+    Client(client): Client,
+) -> Result<Json<Value>, Failure> {
+    let app = authority.deregister_app(app_id(&id)?, client).await?;
+    Ok(Json(json!({
+        "app_id": app.app_id, "status": app.status.as_str(), "deregistered_at": app.deregistered_at,
+    })))
+}
+
+/// A text that can't be an app's id names no app.
+fn app_id(text: &str) -> Result<AppId, Error> {
+    AppId::parse(text).map_err(|_| Error::AppUnknown)
+}
+
+/// Which part of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    limit: Option<u64>,
+    #[serde(default)]
+    offset: u64,
+}
+
+impl Page {
+    const MOST: u64 = 1000;
+
+    fn limit(&self) -> Result<u64, Error> {
+        match self.limit {
+            None => Ok(Self::MOST),
+            Some(limit) if (1..=Self::MOST).contains(&limit) => Ok(limit),
+            Some(_) => Err(Error::invalid("limit", "must be 1 to 1000")),
+        }
+    }
+}
+
+/// An app as clients see it: no secret, not even its digest.
+#[derive(Serialize)]
+struct AppView<'a> {
+    app_id: &'a AppId,
+    client_id: &'a str,
+    name: &'a str,
+    scopes: &'a agentwrit_verify::ScopeSet,
+    token_ttl: u64,
+    status: &'static str,
+    created_at: agentwrit_verify::UnixTime,
+    updated_at: agentwrit_verify::UnixTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deregistered_at: Option<agentwrit_verify::UnixTime>,
+}
+
+impl<'a> AppView<'a> {
+    fn of(app: &'a App) -> Self {
+        Self {
+            app_id: &app.app_id,
+            client_id: &app.client_id,
+            name: app.name.as_str(),
+            scopes: &app.scopes,
+            token_ttl: app.token_ttl,
+            status: app.status.as_str(),
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+            deregistered_at: app.deregistered_at,
+        }
+    }
+}

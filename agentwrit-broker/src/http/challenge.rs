@@ -1,0 +1,13 @@
+//! `GET /v1/challenge`: a nonce to sign. Nothing is stored.
+
+use axum::{Json, extract::State};
+use data_encoding::HEXLOWER;
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::{entropy::random, nonce::Nonces};
+
+pub(super) async fn issue(State(authority): State<Shared>) -> Json<Value> {
+    let nonce = authority.nonces.issue(authority.clock.now(), random(authority.entropy.as_ref()));
+    Json(json!({ "nonce": HEXLOWER.encode(&nonce), "expires_in": Nonces::LIFETIME.as_secs() }))
+}

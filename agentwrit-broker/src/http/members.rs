@@ -1,0 +1,120 @@
+//! Request bodies: one JSON object, read strictly, whose members are taken out by name.
+//!
+//! Every error names the member and says what it must be.
+
+use agentwrit_verify::{PathSegment, Scope, ScopeSet, json};
+use axum::extract::{FromRequest, Request};
+use http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use super::problem::Failure;
+use crate::{secret::Secret, service::Error};
+
+/// The largest body, in bytes.
+const LIMIT: usize = 1024 * 1024;
+const MAX_DEPTH: usize = 16;
+
+/// The members of a request's body. What nobody takes is ignored.
+#[derive(Debug)]
+pub(super) struct Members(Map<String, Value>);
+
+impl<S: Sync> FromRequest<S> for Members {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let body = read(request).await?;
+        let members = json::object_from_slice(&body, MAX_DEPTH)
+            .map_err(|error| Failure::BadBody(format!("the body is not the JSON object that is expected: {error}")))?;
+        Ok(Self(members))
+    }
+}
+
+async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > LIMIT as u64) {
+        return Err(Failure::TooLarge);
+    }
+    match Limited::new(request.into_body(), LIMIT).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLarge),
+        Err(_) => Err(Failure::BadBody(String::from("the body could not be read to its end"))),
+    }
+}
+
+impl Members {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A text of 1 to `longest` bytes.
+    pub(super) fn text(&self, field: &'static str, longest: usize) -> Result<&str, Error> {
+        self.optional_text(field, longest)?.ok_or_else(|| Error::invalid(field, "is required"))
+    }
+
+    /// A text of 1 to `longest` bytes, if it is there.
+    pub(super) fn optional_text(&self, field: &'static str, longest: usize) -> Result<Option<&str>, Error> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        let text = value.as_str().ok_or_else(|| Error::invalid(field, "must be a string"))?;
+        match text.len() {
+            0 => Err(Error::invalid(field, "must not be empty")),
+            length if length > longest => Err(Error::invalid(field, format!("must have at most {longest} bytes"))),
+            _ => Ok(Some(text)),
+        }
+    }
+
+    /// A text that is a secret.
+    pub(super) fn secret(&self, field: &'static str, longest: usize) -> Result<Secret, Error> {
+        self.text(field, longest).map(|text| Secret::new(text.to_owned()))
+    }
+
+    /// 1 to 64 scopes that an app or agent may hold.
+    pub(super) fn scopes(&self, field: &'static str) -> Result<ScopeSet, Error> {
+        self.optional_scopes(field)?.ok_or_else(|| Error::invalid(field, "is required"))
+    }
+
+    /// 1 to 64 scopes that an app or agent may hold, if the member is there.
+    pub(super) fn optional_scopes(&self, field: &'static str) -> Result<Option<ScopeSet>, Error> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        let list = value.as_array().ok_or_else(|| Error::invalid(field, "must be a list of strings"))?;
+        let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
+        let texts = texts.ok_or_else(|| Error::invalid(field, "must be a list of strings"))?;
+        let scopes = ScopeSet::parse(texts).map_err(|error| Error::invalid(field, error.to_string()))?;
+        match scopes.iter().find(|scope| Scope::is_reserved(scope)) {
+            Some(scope) => Err(Error::invalid(field, format!("`{scope}` is the broker's own: no agent can hold it"))),
+            None => Ok(Some(scopes)),
+        }
+    }
+
+    /// A lifetime of `least` to `most` seconds, if it is there.
+    pub(super) fn lifetime(&self, field: &'static str, least: u64, most: u64) -> Result<Option<u64>, Error> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        let Value::Number(number) = value else {
+            return Err(Error::invalid(field, "must be a whole number of seconds"));
+        };
+        match number.as_u64() {
+            Some(seconds) if (least..=most).contains(&seconds) => Ok(Some(seconds)),
+            None if number.as_f64().is_some_and(|seconds| seconds.fract() != 0.0) => {
+                Err(Error::invalid(field, "must be a whole number of seconds"))
+            }
+            Some(_) | None => Err(Error::InvalidTtl { field, least, most }),
+        }
+    }
+
+    /// `true` or `false`, if it is there.
+    pub(super) fn flag(&self, field: &'static str) -> Result<Option<bool>, Error> {
+        let Some(value) = self.0.get(field) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| Error::invalid(field, "must be true or false"))
+    }
+
+    /// A SPIFFE path segment.
+    pub(super) fn segment(&self, field: &'static str) -> Result<PathSegment, Error> {
+        self.optional_segment(field)?.ok_or_else(|| Error::invalid(field, "is required"))
+    }
+
+    /// A SPIFFE path segment, if it is there.
+    pub(super) fn optional_segment(&self, field: &'static str) -> Result<Option<PathSegment>, Error> {
+        let text = self.optional_text(field, PathSegment::MAX_LENGTH)?;
+        text.map(|text| PathSegment::parse(text).map_err(|error| Error::invalid(field, error.to_string()))).transpose()
+    }
+}

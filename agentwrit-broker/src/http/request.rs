@@ -1,0 +1,118 @@
+//! What happens around every request: its id, its client, its time limit, the headers of its answer, the log line, the
+//! metrics, and the audit of refusals by the scope layers.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use agentwrit_tower::Refusal;
+use agentwrit_verify::{RequestId, VerifyError};
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{self, HeaderName},
+};
+
+use super::{
+    Edge, Shared,
+    client::Client,
+    problem::{Failure, Sketch},
+};
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::Authority,
+    entropy::random,
+};
+
+/// How long an answer may take.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+
+pub(super) async fn serve(
+    State((authority, edge)): State<(Shared, Arc<Edge>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = authority.clock.monotonic();
+    let id = request_id(&request, &authority);
+    let client = Client::of(&request, &edge.trusted_proxies);
+    request.extensions_mut().insert(client);
+    // The scope layers take the id of their refusals from here.
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        request.headers_mut().insert(REQUEST_ID, value);
+    }
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+
+    let mut response = answer(next.run(request)).await;
+    if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
+        response = sketch.render(response, &path, &id);
+    }
+    if let Some(refusal) = response.extensions().get::<Refusal>() {
+        audit(&authority, refusal, client, &endpoint);
+    }
+    set_headers(response.headers_mut(), &id, &edge);
+
+    let took = authority.clock.monotonic().saturating_duration_since(started);
+    authority.metrics.request(&endpoint, took);
+    let (status, milliseconds) = (response.status().as_u16(), took.as_millis());
+    tracing::info!(
+        target: "agentwrit_broker::http::access",
+        component = "http", %method, path, status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
+        "request"
+    );
+    response
+}
+
+/// The answer, or one in its place when it takes too long or the code behind it has a defect.
+async fn answer(running: impl Future<Output = Response>) -> Response {
+    let guarded = AssertUnwindSafe(running).catch_unwind();
+    match tokio::time::timeout(TIME_LIMIT, guarded).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Failure::Defect { cause: String::from("a handler panicked") }.into_response(),
+        Err(_) => Failure::TimedOut.into_response(),
+    }
+}
+
+fn request_id(request: &Request, authority: &Authority) -> RequestId {
+    let mut offered = request.headers().get_all(REQUEST_ID).iter();
+    let only = offered.next().filter(|_| offered.next().is_none());
+    only.and_then(|value| value.to_str().ok())
+        .and_then(RequestId::parse)
+        .unwrap_or_else(|| RequestId::from_bytes(random(authority.entropy.as_ref())))
+}
+
+fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    // The key set decides for itself.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if edge.tls {
+        let two_years = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, two_years);
+    }
+}
+
+/// Notes what the scope layers refused, with the reason that the client wasn't told.
+fn audit(authority: &Authority, refusal: &Refusal, client: Client, endpoint: &str) {
+    let now = authority.clock.now();
+    let (event_type, detail) = match refusal {
+        Refusal::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),
+        Refusal::InsufficientScope { .. } => (EventType::ScopeViolation, "token lacks the required scope"),
+        Refusal::NoToken(_) | Refusal::InvalidToken(_) => (EventType::TokenAuthFailed, "token not accepted"),
+        // Not the client's fault: the log has it.
+        _ => return,
+    };
+    let event = match refusal.subject() {
+        Some(subject) => NewEvent::denied(event_type, now, subject, detail).from(client.0),
+        None => NewEvent::denied(event_type, now, client.0, detail),
+    };
+    authority.deny(event.resource(endpoint).word("reason", refusal.reason()));
+}

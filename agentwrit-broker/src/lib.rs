@@ -1,0 +1,45 @@
+//! The AgentWrit broker: the authority that issues short-lived, narrow, revocable credentials to AI agents.
+//!
+//! As a program it is `agentwrit-broker`; as a library it is embedded in tests and examples:
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use agentwrit_broker::{Broker, Config};
+//!
+//! let directory = std::path::Path::new("/tmp/broker");
+//! let broker = Broker::start(Config::for_development(directory, "a secret of your own choice")?).await?;
+//! println!("listening on {}", broker.local_addr());
+//! broker.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `store` is the only module with SQL, `http` the only one with HTTP, `service` decides; see ARCHITECTURE.md.
+
+pub mod audit;
+mod authority;
+mod broker;
+mod client_address;
+pub mod config;
+mod denials;
+pub mod domain;
+mod entropy;
+mod http;
+mod limits;
+mod nonce;
+mod rate_limit;
+mod secret;
+mod seed;
+mod server;
+mod service;
+mod signing;
+pub mod store;
+pub mod telemetry;
+mod tls;
+
+pub use broker::{Broker, StartError};
+pub use config::{Args, Config, ConfigError};
+pub use entropy::EntropyError;
+pub use secret::{AdminSecret, AdminSecretError, Secret};
+pub use signing::KeyFileError;
+pub use tls::TlsError;

@@ -1,0 +1,306 @@
+//! The admin secret and other texts that must not be seen.
+//!
+//! 1. [`Secret`] prints as `…`, whoever formats it, and is wiped when dropped.
+//! 2. The admin secret is kept as a digest when it is configured in clear, and as it is when it is a bcrypt hash.
+//! 3. It is compared in constant time.
+//! 4. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most
+//!    sixteen wait; the next one is refused instead of queued.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// A text that no log, error or debug output shows.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Guards `text`.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text itself, for hashing, comparing or handing to its owner.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// What the admin has to know.
+#[derive(Clone)]
+pub struct AdminSecret(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Digest([u8; 32]),
+    Bcrypt { hash: Arc<str>, queue: Arc<Queue> },
+}
+
+impl AdminSecret {
+    /// The shortest secret in clear that is accepted, in characters.
+    pub const MIN_LENGTH: usize = 16;
+
+    /// Takes a bcrypt hash (`$2a$`, `$2b$`, `$2y$`) as one and anything else as the secret in clear.
+    ///
+    /// # Errors
+    ///
+    /// [`AdminSecretError`] when it is too easy to guess or no complete hash.
+    pub fn parse(written: &Secret) -> Result<Self, AdminSecretError> {
+        let text = written.expose();
+        if text.is_empty() {
+            return Err(AdminSecretError::Empty);
+        }
+        if text.trim() != text {
+            return Err(AdminSecretError::Padded);
+        }
+        if ["$2a$", "$2b$", "$2y$"].iter().any(|version| text.starts_with(version)) {
+            return Self::bcrypt(text);
+        }
+        let length = text.chars().count();
+        if length < Self::MIN_LENGTH {
+            return Err(AdminSecretError::TooShort { length });
+        }
+        if is_known_weak(text) {
+            return Err(AdminSecretError::KnownWeak);
+        }
+        Ok(Self(Kind::Digest(Sha256::digest(text).into())))
+    }
+
+    /// Whether `offered` is the secret.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] when so many comparisons with a bcrypt hash wait that this one would have to wait for seconds.
+    pub async fn verify(&self, offered: &Secret) -> Result<bool, Busy> {
+        match &self.0 {
+            Kind::Digest(digest) => {
+                let computed: [u8; 32] = Sha256::digest(offered.expose()).into();
+                Ok(bool::from(computed.ct_eq(digest)))
+            }
+            Kind::Bcrypt { hash, queue } => queue.compare(offered.clone(), Arc::clone(hash)).await,
+        }
+    }
+
+    fn bcrypt(text: &str) -> Result<Self, AdminSecretError> {
+        let hash: bcrypt::HashParts = text.parse().map_err(|_| AdminSecretError::MalformedHash)?;
+        let cost = hash.get_cost();
+        if !BCRYPT_COSTS.contains(&cost) {
+            return Err(AdminSecretError::BcryptCost { cost });
+        }
+        Ok(Self(Kind::Bcrypt { hash: Arc::from(text), queue: Arc::default() }))
+    }
+}
+
+impl fmt::Debug for AdminSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Digest(_) => "AdminSecret(digest …)",
+            Kind::Bcrypt { .. } => "AdminSecret(bcrypt …)",
+        })
+    }
+}
+
+/// Why a text cannot be the admin secret. Says nothing of the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminSecretError {
+    /// Nothing there.
+    #[error("is empty")]
+    Empty,
+    /// Begins or ends with white space: mostly a line feed from a file, which nobody would send.
+    #[error("begins or ends with white space")]
+    Padded,
+    /// Can be guessed.
+    #[error("has {length} characters, at least {} are required", AdminSecret::MIN_LENGTH)]
+    TooShort {
+        /// In characters.
+        length: usize,
+    },
+    /// Stands in documentation or in a list of passwords.
+    #[error("is a well-known placeholder")]
+    KnownWeak,
+    /// Begins like a bcrypt hash and is none; often a shell has replaced its `$`.
+    #[error("begins like a bcrypt hash but is not a complete one (is every `$` still there?)")]
+    MalformedHash,
+    /// Too cheap to resist, or so dear that every login would take minutes.
+    #[error("has bcrypt cost {cost}, 4 to 16 are accepted")]
+    BcryptCost {
+        /// The binary logarithm of the number of rounds.
+        cost: u32,
+    },
+}
+
+/// Too many comparisons are waiting. Try again in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many logins are waiting to be checked")]
+pub struct Busy;
+
+const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=16;
+
+/// Bounds the work that strangers can cause with wrong secrets.
+struct Queue {
+    places: Semaphore,
+    running: Arc<Semaphore>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { places: Semaphore::new(2 + 16), running: Arc::new(Semaphore::new(2)) }
+    }
+}
+
+impl Queue {
+    async fn compare(&self, offered: Secret, hash: Arc<str>) -> Result<bool, Busy> {
+        let _place = self.places.try_acquire().map_err(|_| Busy)?;
+        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Busy)?;
+        let comparison = tokio::task::spawn_blocking(move || {
+            // A client that hangs up must not free the permit while the comparison still runs.
+            let _permit = permit;
+            bcrypt::verify(offered.expose(), &hash).unwrap_or(false)
+        });
+        comparison.await.map_err(|_| Busy)
+    }
+}
+
+/// Spelling variants of one placeholder are one placeholder.
+fn is_known_weak(text: &str) -> bool {
+    let plain: String =
+        text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    KNOWN_WEAK.contains(&plain.as_str())
+}
+
+/// In lower case without punctuation.
+const KNOWN_WEAK: [&str; 33] = [
+    "changemeinproduction",
+    "changethisinproduction",
+    "changemebeforeproduction",
+    "changemechangeme",
+    "changemeplease",
+    "changemenow",
+    "pleasechangeme",
+    "pleasechangethis",
+    "changeitplease",
+    "changethissecret",
+    "changethispassword",
+    "replacethissecret",
+    "replacemeinproduction",
+    "yoursecrethere",
+    "youradminsecret",
+    "youradminsecrethere",
+    "yoursupersecretkey",
+    "insertyoursecrethere",
+    "thisisasecret",
+    "thisisnotsecure",
+    "notsecureatallever",
+    "defaultadminsecret",
+    "insecuredefaultsecret",
+    "insecuredefault",
+    "adminadminadminadmin",
+    "administratoradministrator",
+    "passwordpassword",
+    "secretsecretsecret",
+    "supersecretpassword",
+    "0123456789abcdef",
+    "1234567890123456",
+    "0000000000000000",
+    "qwertyuiopasdfgh",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLEAR: &str = "correct horse battery staple";
+
+    fn parse(text: &str) -> Result<AdminSecret, AdminSecretError> {
+        AdminSecret::parse(&Secret::new(text.into()))
+    }
+
+    async fn accepts(secret: &AdminSecret, offered: &str) -> Result<bool, Busy> {
+        secret.verify(&Secret::new(offered.into())).await
+    }
+
+    #[tokio::test]
+    async fn a_secret_in_clear_is_compared_whole() {
+        let secret = parse(CLEAR).unwrap();
+        assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
+        for wrong in ["", "correct horse", "correct horse battery staplf", "Correct horse battery staple"] {
+            assert_eq!(accepts(&secret, wrong).await, Ok(false), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_each_version_is_taken_as_one() {
+        let hash = bcrypt::hash_with_result(CLEAR, 4).unwrap();
+        for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
+            let hash = hash.format_for_version(version);
+            let secret = parse(&hash).unwrap();
+            assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
+            assert_eq!(accepts(&secret, "something else entirely").await, Ok(false));
+            assert_eq!(accepts(&secret, &hash).await, Ok(false), "the hash is no secret");
+        }
+    }
+
+    #[test]
+    fn what_can_be_guessed_is_refused() {
+        for (text, error) in [
+            ("", AdminSecretError::Empty),
+            ("fifteen letters", AdminSecretError::TooShort { length: 15 }),
+            ("ééééééééé", AdminSecretError::TooShort { length: 9 }),
+            ("change-me-in-production", AdminSecretError::KnownWeak),
+            ("CHANGE_ME_IN_PRODUCTION!", AdminSecretError::KnownWeak),
+            ("changeme.changeme", AdminSecretError::KnownWeak),
+            ("correct horse battery staple\n", AdminSecretError::Padded),
+            (" correct horse battery staple", AdminSecretError::Padded),
+            ("$2b$12$", AdminSecretError::MalformedHash),
+            ("$2b$12$tooshorttobeahashofanything", AdminSecretError::MalformedHash),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), error, "{text}");
+        }
+        assert!(parse("sixteen letters!").is_ok());
+    }
+
+    #[test]
+    fn the_cost_of_a_hash_is_bounded() {
+        let hash = bcrypt::hash(CLEAR, 4).unwrap();
+        for cost in [17, 31] {
+            let dear = hash.replacen("$04$", &format!("${cost}$"), 1);
+            assert_eq!(parse(&dear).unwrap_err(), AdminSecretError::BcryptCost { cost });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_logins_is_refused_rather_than_queued() {
+        let secret = parse(&bcrypt::hash(CLEAR, 4).unwrap()).unwrap();
+        let Kind::Bcrypt { queue, .. } = &secret.0 else { panic!("expected a bcrypt hash") };
+        let held = queue.places.acquire_many(18).await.unwrap();
+        assert_eq!(accepts(&secret, CLEAR).await, Err(Busy));
+        drop(held);
+        assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::new(CLEAR.into())), "…");
+        assert_eq!(format!("{:?}", parse(CLEAR).unwrap()), "AdminSecret(digest …)");
+        let hashed = parse(&bcrypt::hash(CLEAR, 4).unwrap()).unwrap();
+        assert_eq!(format!("{hashed:?}"), "AdminSecret(bcrypt …)");
+    }
+}

@@ -1,0 +1,34 @@
+//! `AA_SEED_TOKENS`: for development, tokens on standard output at the start.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use agentwrit_verify::{ScopeSet, Subject};
+
+use crate::{authority::Authority, broker::StartError, service::launch_tokens::LaunchPolicy};
+
+/// Issues a launch token and an admin token and prints them, bare, as scripts expect.
+pub(crate) async fn print(authority: &Arc<Authority>) -> Result<(), StartError> {
+    let failed = |cause: &dyn std::fmt::Display| StartError::Seed { cause: cause.to_string() };
+    let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let policy = LaunchPolicy {
+        agent_name: String::from("seed"),
+        allowed_scope: ScopeSet::parse(["read:data:*", "write:data:*"]).map_err(|error| failed(&error))?,
+        max_ttl: None,
+        single_use: false,
+        ttl: 3600,
+        orch_id: None,
+        task_id: None,
+    };
+    let launched = authority.issue_launch_token(Subject::Admin, policy, here).await;
+    let (_, launch_token) = launched.map_err(|error| failed(&error))?;
+    let admin = authority.issue_admin_token(here).await.map_err(|error| failed(&error))?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "SEED_LAUNCH_TOKEN={}", launch_token.expose())
+        .and_then(|()| writeln!(out, "SEED_ADMIN_TOKEN={}", admin.access_token))
+        .and_then(|()| out.flush())
+        .map_err(|error| failed(&error))
+}

@@ -1,0 +1,112 @@
+//! Connections: accept, bound, time out, and let go gracefully.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tower::ServiceExt;
+
+use crate::{http::PeerAddress, tls::Tls};
+
+/// How long a request's head, and a TLS handshake, may take.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long requests in flight may go on after the stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// How many connections are open at once; more wait in the system's queue.
+const MAX_CONNECTIONS: usize = 8192;
+
+pub(crate) struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) router: Router,
+}
+
+impl Server {
+    /// Serves until `stopping` turns true, then finishes what is in flight.
+    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&self.listener, &places) => accepted,
+                _ = stopping.wait_for(|stop| *stop) => break,
+            };
+            if let Some((stream, peer, place)) = accepted {
+                tokio::spawn(serve(stream, peer, place, self.tls.clone(), self.router.clone(), graceful.watcher()));
+            }
+        }
+        drop(self.listener);
+        if timeout(GRACE, graceful.shutdown()).await.is_err() {
+            tracing::warn!(component = "server", "requests were still running at the end of the grace time");
+        }
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, place)),
+        Err(error) => {
+            // Out of file descriptors, mostly: a pause lets some be freed.
+            tracing::warn!(component = "server", %error, "a connection was not accepted");
+            sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+    tls: Option<Tls>,
+    router: Router,
+    watcher: Watcher,
+) {
+    let _place = place;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(component = "server", %error, "no delay was not set");
+    }
+    match tls {
+        None => converse(stream, peer, router, watcher).await,
+        Some(tls) => match timeout(HEADER_TIMEOUT, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => converse(stream, peer, router, watcher).await,
+            Ok(Err(error)) => tracing::debug!(component = "server", %peer, %error, "no TLS"),
+            Err(_) => tracing::debug!(component = "server", %peer, "the TLS handshake took too long"),
+        },
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    watcher: Watcher,
+) {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(PeerAddress(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(component = "server", %peer, %error, "a connection broke");
+    }
+}

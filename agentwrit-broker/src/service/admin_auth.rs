@@ -1,0 +1,57 @@
+//! Logging in as the operator.
+
+use std::{net::IpAddr, sync::Arc};
+
+use agentwrit_verify::{ScopeSet, Subject};
+
+use super::Error;
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::{Authority, Grant, Issued},
+    secret::Secret,
+    telemetry::metrics::Status,
+};
+
+/// What the operator's token allows.
+pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
+
+impl Authority {
+    /// Exchanges the admin secret for a token.
+    pub(crate) async fn authenticate_admin(
+        self: &Arc<Self>,
+        client: IpAddr,
+        secret: Secret,
+    ) -> Result<Issued, Error> {
+        self.limits.admin_login(client, self.clock.monotonic())?;
+        let accepted = self.admin_secret.verify(&secret).await.map_err(|_| Error::Overloaded)?;
+        if !accepted {
+            self.metrics.admin_auth(Status::Failure);
+            let now = self.clock.now();
+            self.deny(NewEvent::denied(EventType::AdminAuthFailed, now, client, "admin authentication failed"));
+            return Err(Error::BadCredentials);
+        }
+        let issued = self.issue_admin_token(client).await?;
+        self.metrics.admin_auth(Status::Success);
+        Ok(issued)
+    }
+
+    /// A token of the operator's.
+    pub(crate) async fn issue_admin_token(self: &Arc<Self>, client: IpAddr) -> Result<Issued, Error> {
+        let scope = ScopeSet::parse(ADMIN_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
+        let ttl = self.policy.clamp(self.policy.admin_token_ttl);
+        let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
+        let draft = self
+            .transact(move |authority, tx| {
+                let now = authority.clock.now();
+                let draft = authority.draft(grant, now);
+                tx.insert_token(&draft.as_record())?;
+                let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")
+                    .word("jti", draft.claims.jti)
+                    .from(client);
+                authority.record(tx, event)?;
+                Ok(draft)
+            })
+            .await?;
+        Ok(self.sign(&draft))
+    }
+}

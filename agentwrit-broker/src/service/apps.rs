@@ -1,0 +1,165 @@
+//! Registering apps, changing their ceiling, and deregistering them.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{AppId, Level, ScopeSet, Subject, UnixTime};
+use data_encoding::HEXLOWER;
+
+use super::Error;
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::Authority,
+    domain::{App, AppName, AppStatus, Digest, Revocation},
+    entropy::random,
+    secret::Secret,
+    store::Tx,
+};
+
+/// What an operator asks for when registering an app.
+#[derive(Clone, Debug)]
+pub(crate) struct NewApp {
+    pub(crate) name: AppName,
+    pub(crate) scopes: ScopeSet,
+    /// Seconds.
+    pub(crate) token_ttl: Option<u64>,
+}
+
+/// What an operator changes.
+#[derive(Clone, Debug)]
+pub(crate) struct AppChange {
+    pub(crate) scopes: Option<ScopeSet>,
+    /// Seconds.
+    pub(crate) token_ttl: Option<u64>,
+}
+
+impl Authority {
+    /// Registers an app; its secret is in the answer and nowhere else.
+    pub(crate) async fn create_app(self: &Arc<Self>, new: NewApp, client: IpAddr) -> Result<(App, Secret), Error> {
+        let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
+        let app = self.name_app(new, &secret)?;
+        let app = self
+            .transact(move |authority, tx| {
+                let now = authority.clock.now();
+                let app = App { created_at: now, updated_at: now, ..app };
+                if !tx.insert_app(&app)? {
+                    return Err(Error::NameTaken);
+                }
+                let event = by_operator(EventType::AppRegistered, now, client, "app registered", &app.app_id)
+                    .word("client_id", &app.client_id)
+                    .word("scopes", &app.scopes)
+                    .word("token_ttl", app.token_ttl);
+                authority.record(tx, event)?;
+                Ok(app)
+            })
+            .await?;
+        Ok((app, secret))
+    }
+
+    fn name_app(&self, new: NewApp, secret: &Secret) -> Result<App, Error> {
+        let name = new.name;
+        let app_id = AppId::new(name.as_str(), random(self.entropy.as_ref()))
+            .map_err(|error| Error::invalid("name", error.to_string()))?;
+        let client_id = format!("{}-{}", initials(&name), HEXLOWER.encode(&random::<6>(self.entropy.as_ref())));
+        Ok(App {
+            app_id,
+            client_id,
+            secret_digest: Digest::of(secret.expose().as_bytes()),
+            scopes: new.scopes,
+            token_ttl: new.token_ttl.unwrap_or(self.policy.app_token_ttl),
+            status: AppStatus::Active,
+            created_at: UnixTime::default(),
+            updated_at: UnixTime::default(),
+            deregistered_at: None,
+            name,
+        })
+    }
+
+    /// One app, deregistered ones too.
+    pub(crate) async fn app(&self, app_id: AppId) -> Result<App, Error> {
+        self.store.read(move |reader| Ok(reader.app(&app_id)?)).await.and_then(|found| found.ok_or(Error::AppUnknown))
+    }
+
+    /// A page of apps in the order of their registration, and how many there are in all.
+    pub(crate) async fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), Error> {
+        self.store.read(move |reader| Ok(reader.apps(limit, offset)?)).await
+    }
+
+    /// Changes an active app. Registrations, renewals and delegations look at the new ceiling at once.
+    pub(crate) async fn update_app(
+        self: &Arc<Self>,
+        app_id: AppId,
+        change: AppChange,
+        client: IpAddr,
+    ) -> Result<App, Error> {
+        self.transact(move |authority, tx| {
+            let now = authority.clock.now();
+            let before = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active).ok_or(Error::AppUnknown)?;
+            let after = App {
+                scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
+                token_ttl: change.token_ttl.unwrap_or(before.token_ttl),
+                updated_at: now,
+                ..before.clone()
+            };
+            tx.update_app(&after)?;
+            let event = by_operator(EventType::AppUpdated, now, client, "app updated", &app_id);
+            authority.record(tx, event.word("token_ttl", after.token_ttl))?;
+            if after.scopes != before.scopes {
+                let event = by_operator(EventType::ScopesCeilingUpdated, now, client, "scope ceiling updated", &app_id);
+                authority.record(tx, event.word("old", &before.scopes).word("new", &after.scopes))?;
+            }
+            Ok(after)
+        })
+        .await
+    }
+
+    /// Deregisters an app: its tokens and unused launch tokens die at once, its agents' tokens live until they expire.
+    /// Doing it again changes nothing.
+    pub(crate) async fn deregister_app(self: &Arc<Self>, app_id: AppId, client: IpAddr) -> Result<App, Error> {
+        self.transact(move |authority, tx| {
+            let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
+            if before.status == AppStatus::Inactive {
+                return Ok(before);
+            }
+            let now = authority.clock.now();
+            let app = App { status: AppStatus::Inactive, updated_at: now, deregistered_at: Some(now), ..before };
+            tx.update_app(&app)?;
+            let launch_tokens = tx.delete_unused_launch_tokens_of(&app_id)?;
+            authority.revoke_app_tokens(tx, &app, now)?;
+            let event = by_operator(EventType::AppDeregistered, now, client, "app deregistered", &app_id);
+            authority.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
+            Ok(app)
+        })
+        .await
+    }
+
+    fn revoke_app_tokens(&self, tx: &mut Tx<'_>, app: &App, now: UnixTime) -> Result<(), Error> {
+        let target = Subject::App(app.app_id.clone()).to_string();
+        // No token of the app lives longer than the longest `token_ttl` that an app can have.
+        let expires_at = now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL));
+        tx.insert_revocation(&Revocation {
+            level: Level::Agent,
+            target: target.clone(),
+            revoked_at: now,
+            expires_at,
+            revoked_by: Subject::Admin,
+            reason: Some("app deregistered".into()),
+        })?;
+        let list = self.revocations.clone();
+        tx.after_commit(move || list.insert(Level::Agent, &target, now, expires_at));
+        Ok(())
+    }
+}
+
+/// The least and the most that `token_ttl` may be, in seconds.
+pub(crate) const MIN_APP_TOKEN_TTL: u64 = 60;
+/// See [`MIN_APP_TOKEN_TTL`].
+pub(crate) const MAX_APP_TOKEN_TTL: u64 = 86_400;
+
+/// `customer-support` is `cs`.
+fn initials(name: &AppName) -> String {
+    name.as_str().split('-').filter_map(|word| word.chars().next()).collect()
+}
+
+fn by_operator(event_type: EventType, now: UnixTime, client: IpAddr, detail: &str, app_id: &AppId) -> NewEvent {
+    NewEvent::success(event_type, now, &Subject::Admin, detail).resource(app_id).from(client)
+}

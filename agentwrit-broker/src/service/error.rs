@@ -1,0 +1,73 @@
+//! Why an operation was refused.
+
+use agentwrit_verify::Scope;
+
+use crate::{rate_limit::RetryAfter, store::StoreError};
+
+/// Why an operation was refused or failed. `http` turns each into a status and a problem, in one place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Error {
+    /// The request itself is at fault: which member, and what it must be.
+    #[error("{field}: {problem}")]
+    Invalid { field: &'static str, problem: String },
+    /// A lifetime out of its range, in seconds.
+    #[error("{field}: must be {least} to {most} seconds")]
+    InvalidTtl { field: &'static str, least: u64, most: u64 },
+    /// Neither says which part was wrong.
+    #[error("invalid credentials")]
+    BadCredentials,
+    #[error("launch token not found")]
+    LaunchTokenUnknown,
+    #[error("launch token expired")]
+    LaunchTokenExpired,
+    #[error("launch token already consumed")]
+    LaunchTokenConsumed,
+    #[error("nonce not found or expired")]
+    NonceUnknown,
+    #[error("nonce already consumed")]
+    NonceSpent,
+    #[error("invalid Ed25519 public key")]
+    BadPublicKey,
+    #[error("nonce signature verification failed")]
+    BadSignature,
+    /// An agent asked for more than its launch token allows.
+    #[error("requested scope exceeds allowed scope")]
+    ExceedsLaunchToken { scope: Scope },
+    /// More than the app may hand out, now.
+    #[error("requested scopes exceed app ceiling")]
+    ExceedsCeiling { scope: Scope },
+    /// The launch token is pinned to another orchestrator or task.
+    #[error("the launch token is for another {field}")]
+    Pinned { field: &'static str },
+    /// The app behind a token was deregistered.
+    #[error("the app is not active")]
+    AppInactive,
+    #[error("no such app")]
+    AppUnknown,
+    #[error("an active app of that name exists")]
+    NameTaken,
+    #[error("too many attempts")]
+    RateLimited { retry_after: RetryAfter },
+    /// Too much waits already.
+    #[error("too much is waiting")]
+    Overloaded,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Error {
+    pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { field, problem: problem.into() }
+    }
+
+    /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.
+    pub(crate) fn is_denial(&self) -> bool {
+        !matches!(self, Self::Overloaded | Self::Store(_))
+    }
+}
+
+impl From<RetryAfter> for Error {
+    fn from(retry_after: RetryAfter) -> Self {
+        Self::RateLimited { retry_after }
+    }
+}

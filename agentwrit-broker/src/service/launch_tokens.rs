@@ -1,0 +1,139 @@
+//! Issuing launch tokens: what lets an agent register.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, UnixTime};
+use data_encoding::HEXLOWER;
+
+use super::Error;
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::Authority,
+    domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
+    entropy::random,
+    secret::Secret,
+    store::Tx,
+};
+
+/// What a launch token is to allow.
+#[derive(Clone, Debug)]
+pub(crate) struct LaunchPolicy {
+    pub(crate) agent_name: String,
+    pub(crate) allowed_scope: ScopeSet,
+    /// Lifetime of the agent's tokens, seconds.
+    pub(crate) max_ttl: Option<u64>,
+    pub(crate) single_use: bool,
+    /// Lifetime of the launch token, seconds.
+    pub(crate) ttl: u64,
+    pub(crate) orch_id: Option<PathSegment>,
+    pub(crate) task_id: Option<PathSegment>,
+}
+
+impl Authority {
+    /// Issues a launch token; the token itself is in the answer and nowhere else.
+    pub(crate) async fn issue_launch_token(
+        self: &Arc<Self>,
+        creator: Subject,
+        policy: LaunchPolicy,
+        client: IpAddr,
+    ) -> Result<(LaunchToken, Secret), Error> {
+        let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
+        let token = self.draft_launch_token(creator.clone(), policy, &secret);
+        let outcome = self
+            .transact(move |authority, tx| {
+                let now = authority.clock.now();
+                let app = app_of(tx, &token.created_by)?;
+                allow(&token, app.as_ref())?;
+                let lifetime = token.expires_at.saturating_since(token.created_at);
+                let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), ..token };
+                tx.insert_launch_token(&token)?;
+                authority.record(tx, issued_event(&token, client))?;
+                Ok(token)
+            })
+            .await;
+        match outcome {
+            Ok(token) => {
+                self.metrics.launch_token_created();
+                Ok((token, secret))
+            }
+            Err(error) => {
+                self.deny_launch_token(&creator, &error, client);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes a refused launch token: also one that never got as far as being drafted.
+    pub(crate) fn deny_launch_token(&self, creator: &Subject, error: &Error, client: IpAddr) {
+        if !error.is_denial() {
+            return;
+        }
+        let event_type = if matches!(error, Error::ExceedsCeiling { .. }) {
+            EventType::ScopeCeilingExceeded
+        } else {
+            EventType::LaunchTokenDenied
+        };
+        let event = NewEvent::denied(event_type, self.clock.now(), creator, "launch token refused").from(client);
+        self.deny(match error {
+            Error::ExceedsCeiling { scope } => event.word("scope", scope),
+            other => event.word("reason", other),
+        });
+    }
+
+    fn draft_launch_token(&self, created_by: Subject, policy: LaunchPolicy, secret: &Secret) -> LaunchToken {
+        let app_id = as_app(&created_by).cloned();
+        let epoch = UnixTime::default();
+        LaunchToken {
+            id: LaunchTokenId::from_bytes(random(self.entropy.as_ref())),
+            digest: Digest::of(secret.expose().as_bytes()),
+            agent_name: policy.agent_name,
+            allowed_scope: policy.allowed_scope,
+            max_ttl: self.policy.clamp(policy.max_ttl.unwrap_or(self.policy.default_ttl)),
+            single_use: policy.single_use,
+            created_at: epoch,
+            expires_at: epoch.saturating_add(Duration::from_secs(policy.ttl)),
+            created_by,
+            app_id,
+            orch_id: policy.orch_id,
+            task_id: policy.task_id,
+            consumed_at: None,
+        }
+    }
+}
+
+/// The operator may allow anything; an app what lies within its ceiling, as long as it is active.
+fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
+    if token.app_id.is_none() {
+        return Ok(());
+    }
+    let app = app.filter(|app| app.status == AppStatus::Active).ok_or(Error::AppInactive)?;
+    match app.scopes.first_uncovered(&token.allowed_scope) {
+        Some(scope) => Err(Error::ExceedsCeiling { scope: scope.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
+    Ok(match as_app(creator) {
+        Some(app_id) => tx.app(app_id)?,
+        None => None,
+    })
+}
+
+fn as_app(subject: &Subject) -> Option<&AppId> {
+    match subject {
+        Subject::App(app_id) => Some(app_id),
+        Subject::Agent(_) | Subject::Admin => None,
+    }
+}
+
+fn issued_event(token: &LaunchToken, client: IpAddr) -> NewEvent {
+    NewEvent::success(EventType::LaunchTokenIssued, token.created_at, &token.created_by, "launch token issued")
+        .task(token.task_id.clone())
+        .orch(token.orch_id.clone())
+        .word("launch_token_id", token.id)
+        .word("agent_name", &token.agent_name)
+        .word("allowed_scope", &token.allowed_scope)
+        .word("max_ttl", token.max_ttl)
+        .from(client)
+}

@@ -1,0 +1,247 @@
+//! Registering an agent: launch token, signed nonce, identity, first token.
+//!
+//! 1. Checked in this order: launch token, scope within it, nonce, key and signature; then everything is consumed.
+//! 2. A refusal consumes nothing: launch token and nonce stay usable.
+//! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
+//!    again in it, so that of two racing registrations exactly one wins.
+
+use std::{net::IpAddr, sync::Arc};
+
+use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PathSegment, ScopeSet, Subject, UnixTime};
+use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use super::Error;
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::{Authority, Draft, Grant, Issued},
+    domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
+    secret::Secret,
+    store::{Reader, Tx},
+    telemetry::metrics::Status,
+};
+
+/// What an agent presents; every member is well formed, none is trusted.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) launch_token: Secret,
+    /// Hexadecimal, as it was handed out.
+    pub(crate) nonce: String,
+    /// Standard base64 of the raw 32 bytes.
+    pub(crate) public_key: String,
+    /// Standard base64 of the 64 bytes.
+    pub(crate) signature: String,
+    pub(crate) orch_id: PathSegment,
+    pub(crate) task_id: PathSegment,
+    pub(crate) requested_scope: ScopeSet,
+}
+
+impl Authority {
+    /// Registers an agent and issues its first token.
+    pub(crate) async fn register(
+        self: &Arc<Self>,
+        registration: Registration,
+        client: IpAddr,
+    ) -> Result<(AgentId, Issued), Error> {
+        let registration = Arc::new(registration);
+        let outcome = self.try_register(Arc::clone(&registration), client).await;
+        match &outcome {
+            Ok(_) => self.metrics.registration(Status::Success),
+            Err(error) => {
+                self.metrics.registration(Status::Failure);
+                self.deny_registration(&registration, error, client);
+            }
+        }
+        outcome
+    }
+
+    async fn try_register(
+        self: &Arc<Self>,
+        registration: Arc<Registration>,
+        client: IpAddr,
+    ) -> Result<(AgentId, Issued), Error> {
+        let digest = Digest::of(registration.launch_token.expose().as_bytes());
+        let facts = self.store.read(move |reader| Facts::read(reader, &digest)).await?;
+        let launch_token = decide(&registration, &facts, self.clock.now())?;
+        let agent_id = self.new_agent_id(&registration.orch_id, &registration.task_id);
+        self.check_length(&registration, launch_token, &agent_id)?;
+        let nonce = decode_nonce(&registration.nonce)?;
+        self.nonces.check(&nonce, self.clock.now()).map_err(|_| Error::NonceUnknown)?;
+        let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
+
+        let (agent_id, draft) = self
+            .transact(move |authority, tx| {
+                let now = authority.clock.now();
+                let facts = Facts::read(tx, &digest)?;
+                let launch_token = decide(&registration, &facts, now)?;
+                let forgotten_at = authority.nonces.check(&nonce, now).map_err(|_| Error::NonceUnknown)?;
+                if !tx.spend_nonce(&nonce, forgotten_at)? {
+                    return Err(Error::NonceSpent);
+                }
+                if launch_token.single_use && !tx.consume_launch_token(&launch_token.id, now)? {
+                    return Err(Error::LaunchTokenConsumed);
+                }
+                let draft = authority.draft(authority.grant(&registration, launch_token, &agent_id), now);
+                let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
+                tx.insert_agent(&agent)?;
+                tx.insert_token(&draft.as_record())?;
+                authority.record_registration(tx, &agent, &draft, client)?;
+                Ok((agent_id, draft))
+            })
+            .await?;
+        Ok((agent_id, self.sign(&draft)))
+    }
+
+    fn grant(&self, registration: &Registration, launch_token: &LaunchToken, agent_id: &AgentId) -> Grant {
+        Grant {
+            subject: Subject::Agent(agent_id.clone()),
+            scope: registration.requested_scope.clone(),
+            ttl: self.policy.clamp(launch_token.max_ttl),
+            app_id: launch_token.app_id.clone(),
+            task_id: Some(registration.task_id.clone()),
+            orch_id: Some(registration.orch_id.clone()),
+        }
+    }
+
+    /// No verifier reads a token over 8 KiB, so none is issued.
+    fn check_length(
+        &self,
+        registration: &Registration,
+        launch_token: &LaunchToken,
+        agent_id: &AgentId,
+    ) -> Result<(), Error> {
+        let draft = self.draft(self.grant(registration, launch_token, agent_id), self.clock.now());
+        let length = self.length_of(&draft);
+        if length > MAX_TOKEN_LENGTH {
+            let problem = format!("a token with these scopes would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
+            return Err(Error::invalid("requested_scope", problem));
+        }
+        Ok(())
+    }
+
+    fn record_registration(
+        &self,
+        tx: &mut Tx<'_>,
+        agent: &AgentRecord,
+        draft: &Draft,
+        client: IpAddr,
+    ) -> Result<(), Error> {
+        let event = |event_type, detail: &str| {
+            NewEvent::success(event_type, agent.registered_at, &agent.agent_id, detail)
+                .task(draft.claims.task_id.clone())
+                .orch(draft.claims.orch_id.clone())
+                .word("scope", &agent.scope)
+                .from(client)
+        };
+        let registered = event(EventType::AgentRegistered, "agent registered");
+        self.record(tx, registered.word("launch_token_id", agent.launch_token_id))?;
+        let issued = event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti);
+        self.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
+        Ok(())
+    }
+
+    fn deny_registration(&self, registration: &Registration, error: &Error, client: IpAddr) {
+        if !error.is_denial() {
+            return;
+        }
+        let detail = "registration refused";
+        let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.clock.now(), client, detail)
+            .task(registration.task_id.clone())
+            .orch(registration.orch_id.clone())
+            .word("reason", error);
+        self.deny(match error {
+            Error::ExceedsLaunchToken { scope } | Error::ExceedsCeiling { scope } => event.word("scope", scope),
+            _ => event,
+        });
+    }
+}
+
+/// What the decision rests on.
+#[derive(Debug)]
+struct Facts {
+    launch_token: Option<LaunchToken>,
+    app: Option<App>,
+}
+
+impl Facts {
+    fn read(reader: &Reader<'_>, digest: &Digest) -> Result<Self, Error> {
+        let launch_token = reader.launch_token_by_digest(digest)?;
+        let app = match launch_token.as_ref().and_then(|token| token.app_id.as_ref()) {
+            Some(app_id) => reader.app(app_id)?,
+            None => None,
+        };
+        Ok(Self { launch_token, app })
+    }
+}
+
+/// The launch token, if it allows what is asked for, now.
+fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> Result<&'f LaunchToken, Error> {
+    let token = facts.launch_token.as_ref().ok_or(Error::LaunchTokenUnknown)?;
+    if token.consumed_at.is_some() {
+        return Err(Error::LaunchTokenConsumed);
+    }
+    if now >= token.expires_at {
+        return Err(Error::LaunchTokenExpired);
+    }
+    if let Some(scope) = token.allowed_scope.first_uncovered(&registration.requested_scope) {
+        return Err(Error::ExceedsLaunchToken { scope: scope.clone() });
+    }
+    for (pinned, named, field) in [
+        (&token.orch_id, &registration.orch_id, "orch_id"),
+        (&token.task_id, &registration.task_id, "task_id"),
+    ] {
+        if pinned.as_ref().is_some_and(|pinned| pinned != named) {
+            return Err(Error::Pinned { field });
+        }
+    }
+    if token.app_id.is_some() {
+        // Deregistering deletes unused launch tokens; one that is still seen is as good as gone.
+        let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
+        if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
+            return Err(Error::ExceedsCeiling { scope: scope.clone() });
+        }
+    }
+    Ok(token)
+}
+
+fn decode_nonce(text: &str) -> Result<[u8; 32], Error> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| Error::NonceUnknown)?;
+    bytes.try_into().map_err(|_| Error::NonceUnknown)
+}
+
+/// Whether the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Strangers bring this key:
+/// `verify_strict` refuses keys and signatures of small order, for which one signature fits nearly any message.
+fn check_signature(nonce: &[u8; 32], public_key: &str, signature: &str) -> Result<[u8; 32], Error> {
+    let raw: [u8; 32] = BASE64
+        .decode(public_key.as_bytes())
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Error::BadPublicKey)?;
+    let key = VerifyingKey::from_bytes(&raw).ok().filter(|key| !key.is_weak()).ok_or(Error::BadPublicKey)?;
+    let signature: [u8; 64] = BASE64
+        .decode(signature.as_bytes())
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(Error::BadSignature)?;
+    key.verify_strict(nonce, &Signature::from_bytes(&signature)).map_err(|_| Error::BadSignature)?;
+    Ok(raw)
+}
+
+fn record(
+    agent_id: &AgentId,
+    public_key: [u8; 32],
+    registration: &Registration,
+    launch_token: &LaunchToken,
+    draft: &Draft,
+) -> AgentRecord {
+    AgentRecord {
+        agent_id: agent_id.clone(),
+        app_id: launch_token.app_id.clone(),
+        scope: registration.requested_scope.clone(),
+        public_key,
+        launch_token_id: launch_token.id,
+        registered_at: UnixTime::from_seconds(draft.claims.iat),
+        expires_at: UnixTime::from_seconds(draft.claims.exp),
+        revoked_at: None,
+    }
+}

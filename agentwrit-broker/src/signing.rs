@@ -1,0 +1,225 @@
+//! The broker's key file.
+//!
+//! 1. PKCS#8 in PEM (RFC 8410, RFC 7468), Ed25519, readable by its owner only. `openssl genpkey -algorithm ed25519`
+//!    makes one too.
+//! 2. A missing file is made: written aside, synced, then linked to its name, so that neither a crash nor a second
+//!    broker starting at the same moment leaves half a key or two keys.
+//! 3. A file that is corrupt, holds something else or can be read by others stops the start. It is never replaced:
+//!    with the key go all tokens that it has signed.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use agentwrit_verify::issue::SigningKey;
+use ed25519_dalek::pkcs8::{
+    ALGORITHM_OID, DecodePrivateKey, EncodePrivateKey, KeypairBytes, PrivateKeyInfoRef, SecretDocument,
+    spki::der::pem::LineEnding,
+};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::entropy::{Entropy, random};
+
+/// The keys that follow from the key file.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    /// Signs tokens.
+    pub(crate) signing_key: SigningKey,
+    /// Authenticates challenge nonces: see [`Nonces::new`](crate::nonce::Nonces::new).
+    pub(crate) nonce_key: NonceKey,
+    /// Whether the file was missing and has been made.
+    pub(crate) created: bool,
+}
+
+impl KeyFile {
+    /// Reads the key at `path`; makes one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`], which says what to do.
+    pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
+        if let Some(seed) = read(path)? {
+            return Self::from_seed(path, &seed, false);
+        }
+        create(path, entropy)
+            .map_err(|error| KeyFileError::Uncreatable { path: path.into(), cause: error.to_string() })?;
+        // Read back rather than kept: if another broker was faster, its key is the one.
+        let seed = read(path)?
+            .ok_or_else(|| KeyFileError::Uncreatable { path: path.into(), cause: "it vanished again".into() })?;
+        Self::from_seed(path, &seed, true)
+    }
+
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 §2)")]
+    fn from_seed(path: &Path, seed: &Seed, created: bool) -> Result<Self, KeyFileError> {
+        let signing_key = SigningKey::from_seed(seed).map_err(|_| KeyFileError::Corrupt { path: path.into() })?;
+        let mac = Hmac::<Sha256>::new_from_slice(&**seed).expect("HMAC takes a key of any length");
+        let nonce_key = mac.chain_update(b"agentwrit-nonce-key-v1").finalize().into_bytes().into();
+        Ok(Self { signing_key, nonce_key: NonceKey(Zeroizing::new(nonce_key)), created })
+    }
+}
+
+/// The key of the challenge nonces, derived from the signing key.
+pub(crate) struct NonceKey(Zeroizing<[u8; 32]>);
+
+impl NonceKey {
+    /// The key itself.
+    #[must_use]
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for NonceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NonceKey(…)")
+    }
+}
+
+/// Why the key file cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyFileError {
+    /// The operating system refuses.
+    #[error("the signing key `{}` cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: String,
+    },
+    /// Others than its owner can read or write it.
+    #[error("the signing key `{}` is open to others (mode {mode:04o}): run `chmod 600` on it, \
+             and replace it if anybody may have read it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Some other kind of key, or no key.
+    #[error("the signing key `{}` holds {found}, not an Ed25519 private key in PKCS#8 PEM: \
+             point AA_SIGNING_KEY_PATH elsewhere, or make one with `openssl genpkey -algorithm ed25519`", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it holds instead.
+        found: &'static str,
+    },
+    /// Damaged.
+    #[error("the signing key `{}` is damaged: restore it from a backup; \
+             if you move it away, a new one is made and every token signed so far becomes invalid", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No key there, and none can be made.
+    #[error("the signing key `{}` cannot be made: {cause}", path.display())]
+    Uncreatable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        cause: String,
+    },
+}
+
+type Seed = Zeroizing<[u8; 32]>;
+
+/// A PKCS#8 Ed25519 key in PEM has less than 200 bytes.
+const MAX_SIZE: u64 = 64 * 1024;
+
+fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
+    let unreadable = |error: io::Error| KeyFileError::Unreadable { path: path.into(), cause: error.to_string() };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    // The open file is judged, not its name, which could point elsewhere a moment later.
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::Foreign { path: path.into(), found: "no regular file" });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed { path: path.into(), mode });
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
+    file.take(MAX_SIZE).read_to_end(&mut bytes).map_err(unreadable)?;
+    decode(path, &bytes).map(Some)
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<Seed, KeyFileError> {
+    let foreign = |found| KeyFileError::Foreign { path: path.into(), found };
+    let corrupt = || KeyFileError::Corrupt { path: path.into() };
+    let text = std::str::from_utf8(bytes).map_err(|_| foreign("binary data"))?;
+    match text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----")) {
+        Some(("PRIVATE KEY", _)) => {}
+        Some((label, _)) => return Err(foreign(name_of(label))),
+        None if text.trim().is_empty() => return Err(corrupt()),
+        None => return Err(foreign("no PEM block")),
+    }
+    // A key of another algorithm decodes as PKCS#8 and fails only then, at its object identifier.
+    let (_, document) = SecretDocument::from_pem(text.trim()).map_err(|_| corrupt())?;
+    let key = PrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|_| corrupt())?;
+    if key.algorithm.oid != ALGORITHM_OID {
+        return Err(foreign("a key of another algorithm"));
+    }
+    let key = ed25519_dalek::SigningKey::from_pkcs8_der(document.as_bytes()).map_err(|_| corrupt())?;
+    Ok(Zeroizing::new(key.to_bytes()))
+}
+
+fn name_of(label: &str) -> &'static str {
+    match label {
+        "RSA PRIVATE KEY" => "an RSA key",
+        "EC PRIVATE KEY" | "EC PARAMETERS" => "an EC key",
+        "OPENSSH PRIVATE KEY" => "an OpenSSH key",
+        "ENCRYPTED PRIVATE KEY" => "an encrypted key",
+        "PUBLIC KEY" => "a public key",
+        "CERTIFICATE" => "a certificate",
+        _ => "another kind of PEM block",
+    }
+}
+
+fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let suffix = data_encoding::HEXLOWER.encode(&random::<8>(entropy));
+    let aside = directory.join(format!(".{}.{suffix}", name.to_string_lossy()));
+    let placed = write_aside(&aside, &encode(entropy)?).and_then(|()| place(&aside, path));
+    // Gone already if it was renamed; and a leftover is not worth a failed start.
+    fs::remove_file(&aside).ok();
+    placed?;
+    File::open(directory)?.sync_all()
+}
+
+fn encode(entropy: &dyn Entropy) -> io::Result<Zeroizing<String>> {
+    let seed: Seed = Zeroizing::new(random(entropy));
+    // Version 1, without the public key: every reader understands that one.
+    let key = KeypairBytes { secret_key: *seed, public_key: None };
+    key.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)
+}
+
+fn write_aside(aside: &Path, pem: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
+    file.write_all(pem.as_bytes())?;
+    file.sync_all()
+}
+
+/// Gives the file its name, unless something has that name already.
+fn place(aside: &Path, path: &Path) -> io::Result<()> {
+    match fs::hard_link(aside, path) {
+        // Some network file systems have no hard links. What remains is a moment in which two first starts collide.
+        Err(_) if !path.try_exists()? => fs::rename(aside, path),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Registered agents.
+
+use agentwrit_verify::{AgentId, AppId};
+use rusqlite::params;
+
+use super::{
+    Reader, StoreError, Tx,
+    codec::{joined, micros, optional_parsed, optional_time, scopes, time},
+};
+use crate::domain::{AgentRecord, LaunchTokenId};
+
+impl Reader<'_> {
+    /// An agent, live or not; expired ones are forgotten after a while.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn agent(&self, agent_id: &AgentId) -> Result<Option<AgentRecord>, StoreError> {
+        self.find(
+            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at \
+             FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
+             WHERE agent.name = ?1",
+            [agent_id.as_str()],
+            |row| {
+                Ok(AgentRecord {
+                    agent_id: agent_id.clone(),
+                    app_id: optional_parsed(row, 0, app_id)?,
+                    scope: scopes(row, 1)?,
+                    public_key: row.get(2)?,
+                    launch_token_id: LaunchTokenId::from_bytes(row.get(3)?),
+                    registered_at: time(row, 4)?,
+                    expires_at: time(row, 5)?,
+                    revoked_at: optional_time(row, 6)?,
+                })
+            },
+        )
+    }
+}
+
+impl Tx<'_> {
+    /// Adds an agent. From now on the trail knows whose it is: nothing may be recorded about it before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], also when its id is known already.
+    pub fn insert_agent(&mut self, agent: &AgentRecord) -> Result<(), StoreError> {
+        let app = self.intern_app(agent.app_id.as_ref())?;
+        let name = self.add_name(agent.agent_id.as_str(), app)?;
+        self.execute(
+            "INSERT INTO agents (id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                name.id,
+                app,
+                joined(&agent.scope),
+                agent.public_key,
+                agent.launch_token_id.as_bytes(),
+                micros(agent.registered_at),
+                micros(agent.expires_at),
+                agent.revoked_at.map(micros),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// The app behind `app:<app_id>`.
+pub(super) fn app_id(name: &str) -> Result<AppId, agentwrit_verify::IdentityError> {
+    AppId::parse(name.strip_prefix("app:").unwrap_or(name))
+}

@@ -1,0 +1,128 @@
+//! Apps.
+
+use agentwrit_verify::{AppId, Subject};
+use rusqlite::{Row, params};
+
+use super::{
+    Reader, StoreError, Tx,
+    codec::{joined, micros, optional_time, parsed, scopes, signed, time, unsigned},
+};
+use crate::domain::{App, AppName, AppStatus, Digest};
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, created_at, updated_at, \
+             deregistered_at FROM apps ",
+            $rest
+        )
+    };
+}
+
+impl Reader<'_> {
+    /// An app, active or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError> {
+        self.find(select!("WHERE app_id = ?1"), [app_id.as_str()], app)
+    }
+
+    /// The app that authenticates with `client_id`, active or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn app_by_client_id(&self, client_id: &str) -> Result<Option<App>, StoreError> {
+        self.find(select!("WHERE client_id = ?1"), [client_id], app)
+    }
+
+    /// The active app of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn active_app_named(&self, name: &AppName) -> Result<Option<App>, StoreError> {
+        self.find(select!("WHERE name = ?1 AND active"), [name.as_str()], app)
+    }
+
+    /// A page of all apps in the order that they were registered in, and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError> {
+        let apps = self.list(select!("ORDER BY id LIMIT ?1 OFFSET ?2"), [signed(limit), signed(offset)], app)?;
+        let total = self.single("SELECT count(*) FROM apps", [], |row| unsigned(row, 0))?;
+        Ok((apps, total))
+    }
+}
+
+impl Tx<'_> {
+    /// Adds an app; false when an active one has its name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], also when its `app_id` or `client_id` is taken.
+    pub fn insert_app(&mut self, app: &App) -> Result<bool, StoreError> {
+        if app.status == AppStatus::Active && self.active_app_named(&app.name)?.is_some() {
+            return Ok(false);
+        }
+        let name = self.intern(&Subject::App(app.app_id.clone()).to_string())?;
+        self.execute(
+            "INSERT INTO apps (id, app_id, name, client_id, secret_digest, scopes, token_ttl, active, created_at, \
+             updated_at, deregistered_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                name.id,
+                app.app_id.as_str(),
+                app.name.as_str(),
+                app.client_id,
+                app.secret_digest.as_bytes(),
+                joined(&app.scopes),
+                signed(app.token_ttl),
+                app.status == AppStatus::Active,
+                micros(app.created_at),
+                micros(app.updated_at),
+                app.deregistered_at.map(micros),
+            ],
+        )?;
+        Ok(true)
+    }
+
+    /// Stores what may change of an app: its scopes, lifetime of tokens, status and times; false when there is no such app.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
+        let changed = self.execute(
+            "UPDATE apps SET scopes = ?2, token_ttl = ?3, active = ?4, updated_at = ?5, deregistered_at = ?6 \
+             WHERE app_id = ?1",
+            params![
+                app.app_id.as_str(),
+                joined(&app.scopes),
+                signed(app.token_ttl),
+                app.status == AppStatus::Active,
+                micros(app.updated_at),
+                app.deregistered_at.map(micros),
+            ],
+        )?;
+        Ok(changed == 1)
+    }
+}
+
+fn app(row: &Row<'_>) -> rusqlite::Result<App> {
+    Ok(App {
+        app_id: parsed(row, 0, AppId::parse)?,
+        name: parsed(row, 1, AppName::parse)?,
+        client_id: row.get(2)?,
+        secret_digest: Digest::from_bytes(row.get(3)?),
+        scopes: scopes(row, 4)?,
+        token_ttl: unsigned(row, 5)?,
+        status: if row.get(6)? { AppStatus::Active } else { AppStatus::Inactive },
+        created_at: time(row, 7)?,
+        updated_at: time(row, 8)?,
+        deregistered_at: optional_time(row, 9)?,
+    })
+}

@@ -1,0 +1,175 @@
+//! Queries of the audit trail, whose cost does not grow with it.
+//!
+//! 1. A filter selects events of some kinds from one list ([`Selection`]), where ranks are looked up, not counted.
+//! 2. An agent belongs to one app, for ever: a filter by both is a filter by the agent.
+//! 3. Time is not indexed: events are in its order, but for the few places where the clock was set back ([`Span`]).
+
+use agentwrit_verify::{AppId, UnixTime};
+
+use super::{
+    Reader, StoreError,
+    audit_lists::{List, Selection, Span},
+    codec::{micros, signed, unsigned},
+};
+use crate::audit::{Event, EventType, Outcome};
+
+/// Which events to list. Every condition that is set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// By this actor: an agent's id, `app:<app_id>` or `admin`.
+    pub agent_id: Option<String>,
+    /// Of this task.
+    pub task_id: Option<String>,
+    /// By this app and its agents.
+    pub app_id: Option<AppId>,
+    /// Of this type.
+    pub event_type: Option<EventType>,
+    /// With this outcome.
+    pub outcome: Option<Outcome>,
+    /// Not before.
+    pub since: Option<UnixTime>,
+    /// Not after.
+    pub until: Option<UnixTime>,
+    /// How many to list, at most [`AuditQuery::MAX_LIMIT`].
+    pub limit: u64,
+    /// How many to skip, counted from the cursor.
+    pub offset: u64,
+    /// List what comes after this event.
+    pub cursor: u64,
+}
+
+impl AuditQuery {
+    /// The longest page.
+    pub const MAX_LIMIT: u64 = 1000;
+}
+
+/// A page of events, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The events.
+    pub events: Vec<Event>,
+    /// How many events there are in all pages.
+    pub total: u64,
+    /// The `cursor` of the next page; none after the last.
+    pub next_cursor: Option<u64>,
+}
+
+impl Reader<'_> {
+    /// A page of the events that `query` asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+        let end = self.audit_total()?;
+        let Some(list) = self.list_of(query)? else {
+            return Ok(AuditPage::default());
+        };
+        let selection = Selection::new(self, list, query.event_type, query.outcome)?;
+        let spans = self.spans(query, end)?;
+        let total = selection.count(self, &spans, end)?;
+        let limit = query.limit.min(AuditQuery::MAX_LIMIT);
+        let mut sequences = match self.start(query, &selection, &spans, end)? {
+            Some(after) => selection.sequences(self, &spans, after, limit.saturating_add(1))?,
+            None => Vec::new(),
+        };
+        let more = sequences.len() as u64 > limit;
+        if more {
+            sequences.pop();
+        }
+        let next_cursor = if more { sequences.last().copied() } else { None };
+        let events = sequences.into_iter().filter_map(|sequence| self.audit_event(sequence).transpose());
+        Ok(AuditPage { events: events.collect::<Result<_, _>>()?, total, next_cursor })
+    }
+
+    /// The list that has every event in question; none when a name was never heard of.
+    fn list_of(&self, query: &AuditQuery) -> Result<Option<List>, StoreError> {
+        let (mut agent, mut task, mut app) = (None, None, None);
+        if let Some(name) = &query.agent_id {
+            let Some(name) = self.name(name)? else { return Ok(None) };
+            agent = Some(name);
+        }
+        if let Some(name) = &query.task_id {
+            let Some(name) = self.name(name)? else { return Ok(None) };
+            task = Some(name.id);
+        }
+        if let Some(app_id) = &query.app_id {
+            let Some(key) = self.app_key(app_id)? else { return Ok(None) };
+            app = Some(key);
+        }
+        Ok(match (agent, task, app) {
+            (Some(agent), _, Some(app)) if agent.app != Some(app) => None,
+            (Some(agent), Some(task), _) => Some(List::AgentTask(agent.id, task)),
+            (Some(agent), None, _) => Some(List::Agent(agent.id)),
+            (None, Some(task), Some(app)) => Some(List::TaskApp(task, app)),
+            (None, Some(task), None) => Some(List::Task(task)),
+            (None, None, Some(app)) => Some(List::App(app)),
+            (None, None, None) => Some(List::All),
+        })
+    }
+
+    /// After which event the page begins; none when fewer than `offset` events are left.
+    fn start(
+        &self,
+        query: &AuditQuery,
+        selection: &Selection,
+        spans: &[Span],
+        end: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        if query.offset == 0 {
+            return Ok(Some(query.cursor));
+        }
+        let skipped = selection.count(self, spans, query.cursor)?.saturating_add(query.offset);
+        first_where(query.cursor, end, |sequence| Ok(selection.count(self, spans, sequence)? >= skipped))
+    }
+
+    /// The stretches of the trail, up to `end`, whose times are between `since` and `until`.
+    fn spans(&self, query: &AuditQuery, end: u64) -> Result<Vec<Span>, StoreError> {
+        if query.since.is_none() && query.until.is_none() {
+            return Ok(vec![Span { first: 1, last: end }]);
+        }
+        let since = query.since.map_or(i64::MIN, micros);
+        let until = query.until.map_or(i64::MAX, micros);
+        let mut firsts = self.list("SELECT first FROM audit_runs ORDER BY first", [], |row| unsigned(row, 0))?;
+        firsts.insert(0, 1);
+        let lasts = firsts.iter().skip(1).map(|next| next.saturating_sub(1)).chain([end]);
+        let mut spans = Vec::new();
+        for (&run_first, run_last) in firsts.iter().zip(lasts) {
+            let after = |bound| {
+                let beyond = first_where(run_first, run_last, |sequence| Ok(self.recorded_at(sequence)? > bound))?;
+                Ok::<_, StoreError>(beyond.unwrap_or(run_last.saturating_add(1)))
+            };
+            let span = Span { first: after(since.saturating_sub(1))?, last: after(until)?.saturating_sub(1) };
+            if span.first <= span.last {
+                spans.push(span);
+            }
+        }
+        Ok(spans)
+    }
+
+    fn recorded_at(&self, sequence: u64) -> Result<i64, StoreError> {
+        let at = self.find("SELECT at FROM audit_events WHERE seq = ?1", [signed(sequence)], |row| row.get(0))?;
+        at.ok_or_else(|| StoreError::corrupt(format!("event {sequence} is missing")))
+    }
+}
+
+/// The first of `first..=last` that has a property which all after it have too.
+fn first_where(
+    first: u64,
+    last: u64,
+    mut holds: impl FnMut(u64) -> Result<bool, StoreError>,
+) -> Result<Option<u64>, StoreError> {
+    if first > last || !holds(last)? {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (first, last);
+    while low < high {
+        let middle = low.midpoint(high);
+        if holds(middle)? {
+            high = middle;
+        } else {
+            low = middle.saturating_add(1);
+        }
+    }
+    Ok(Some(high))
+}

@@ -1,0 +1,159 @@
+//! Why the store could not do something.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use crate::audit::ChainFault;
+
+/// Why nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Too many requests wait already.
+    #[error("too many requests wait for the store")]
+    Busy,
+    /// It can't read or write now: disk full, read-only, closed.
+    #[error("the store is unavailable: {cause}")]
+    Unavailable {
+        /// What it says.
+        cause: String,
+    },
+    /// What it holds makes no sense.
+    #[error("the store is corrupt: {cause}")]
+    Corrupt {
+        /// What it says.
+        cause: String,
+    },
+    /// A defect in the broker.
+    #[error("the store was used wrongly: {cause}")]
+    Internal {
+        /// What it says.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    pub(super) fn closed() -> Self {
+        Self::Unavailable { cause: "it is closed".to_owned() }
+    }
+
+    pub(super) fn internal(cause: impl Into<String>) -> Self {
+        Self::Internal { cause: cause.into() }
+    }
+
+    pub(super) fn corrupt(cause: impl Into<String>) -> Self {
+        Self::Corrupt { cause: cause.into() }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::Error as Sql;
+
+        let cause = error.to_string();
+        if matches!(
+            error,
+            Sql::FromSqlConversionFailure(..)
+                | Sql::InvalidColumnType(..)
+                | Sql::IntegralValueOutOfRange(..)
+                | Sql::Utf8Error(..)
+        ) {
+            return Self::Corrupt { cause };
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { cause },
+            Some(code) if is_outage(code) => Self::Unavailable { cause },
+            _ => Self::Internal { cause },
+        }
+    }
+}
+
+/// Whether it may pass without a change to the broker.
+fn is_outage(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::PermissionDenied
+            | ErrorCode::OperationAborted
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::OutOfMemory
+            | ErrorCode::ReadOnly
+            | ErrorCode::OperationInterrupted
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::DiskFull
+            | ErrorCode::CannotOpen
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::NoLargeFileSupport
+            | ErrorCode::AuthorizationForStatementDenied
+    )
+}
+
+/// Why the store did not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A file can't be made, read or locked.
+    #[error("`{}`: {cause}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
+    /// Others than its owner can read or write a file.
+    #[error("`{}` has mode {mode:04o}, so that others can open it: run `chmod 600` on it", path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Another process has it open: two writers would fork the audit chain.
+    #[error("`{}` is in use by another broker", path.display())]
+    InUse {
+        /// The database.
+        path: PathBuf,
+    },
+    /// It is a database, but not a broker's.
+    #[error("`{}` is not a database of this broker", path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+    },
+    /// A newer version of the broker wrote it.
+    #[error(
+        "`{}` has schema version {found}, this broker knows up to {supported}: run the newer version", path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The highest that this broker knows.
+        supported: i64,
+    },
+    /// The end of the audit trail was tampered with or damaged.
+    #[error(
+        "the audit trail is broken: {fault}; keep a copy of the database for whoever investigates, \
+         then start with `--accept-broken-audit` to go on from its last event"
+    )]
+    BrokenAudit {
+        /// Where.
+        fault: ChainFault,
+    },
+    /// The database does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), cause: error.to_string() }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}

@@ -1,0 +1,80 @@
+//! One request to the writer: what to do, and who waits for the outcome.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use tokio::sync::oneshot;
+
+use super::{StoreError, Tx};
+
+/// A job, whatever it answers.
+pub(super) trait Job: Send {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
+
+    /// Does it; false when what it did must be undone.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+
+    /// Answers: with its own outcome if the commit succeeded.
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+impl fmt::Debug for dyn Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}
+
+/// A job and its answer.
+pub(super) struct Transaction<F, T, E> {
+    job: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<F, T, E> Transaction<F, T, E> {
+    pub(super) fn new(job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
+        Self { job: Some(job), outcome: None, reply }
+    }
+}
+
+impl<F, T, E> Job for Transaction<F, T, E>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let Some(job) = self.job.take() else {
+            return false;
+        };
+        // A panicking job is undone, so no half-made state can be seen afterwards.
+        let outcome = catch_unwind(AssertUnwindSafe(|| job(tx)))
+            .unwrap_or_else(|_| Err(StoreError::internal("a job panicked").into()));
+        let outcome = match (outcome, tx.failed_write()) {
+            (Ok(_), Some(overlooked)) => Err(overlooked.into()),
+            (outcome, _) => outcome,
+        };
+        let keep = outcome.is_ok();
+        self.outcome = Some(outcome);
+        keep
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+        // Even a refusal may rest on what an earlier job of a failed commit did: nobody's outcome holds then.
+        let outcome = match (commit, self.outcome) {
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(StoreError::internal("a job did not run").into()),
+            (Err(error), _) => Err(error.into()),
+        };
+        if self.reply.send(outcome).is_err() {
+            tracing::debug!(component = "store", "nobody waited for a committed job");
+        }
+    }
+}

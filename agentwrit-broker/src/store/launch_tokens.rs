@@ -1,0 +1,99 @@
+//! Launch tokens.
+
+use agentwrit_verify::{AppId, PathSegment, Subject, UnixTime};
+use rusqlite::{Row, params};
+
+use super::{
+    Reader, StoreError, Tx,
+    codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
+};
+use crate::domain::{Digest, LaunchToken, LaunchTokenId};
+
+impl Reader<'_> {
+    /// The launch token with this digest, consumed, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn launch_token_by_digest(&self, digest: &Digest) -> Result<Option<LaunchToken>, StoreError> {
+        self.find(
+            "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
+             app_id, orch_id, task_id, consumed_at FROM launch_tokens WHERE digest = ?1",
+            [digest.as_bytes()],
+            launch_token,
+        )
+    }
+}
+
+impl Tx<'_> {
+    /// Adds a launch token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], also when its id or digest is taken.
+    pub fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<(), StoreError> {
+        self.execute(
+            "INSERT INTO launch_tokens (id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, \
+             expires_at, created_by, app_id, orch_id, task_id, consumed_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            params![
+                token.id.as_bytes(),
+                token.digest.as_bytes(),
+                token.agent_name,
+                joined(&token.allowed_scope),
+                signed(token.max_ttl),
+                token.single_use,
+                micros(token.created_at),
+                micros(token.expires_at),
+                token.created_by.to_string(),
+                token.app_id.as_ref().map(AppId::as_str),
+                token.orch_id.as_ref().map(PathSegment::as_str),
+                token.task_id.as_ref().map(PathSegment::as_str),
+                token.consumed_at.map(micros),
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Uses a launch token; false when it is gone, or for single use and used already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn consume_launch_token(&mut self, id: &LaunchTokenId, at: UnixTime) -> Result<bool, StoreError> {
+        let used = self.execute(
+            "UPDATE launch_tokens SET consumed_at = CASE WHEN single_use THEN ?2 END \
+             WHERE id = ?1 AND consumed_at IS NULL",
+            params![id.as_bytes(), micros(at)],
+        )?;
+        Ok(used == 1)
+    }
+
+    /// Deletes what an app's agents could still register with; how many launch tokens that were.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn delete_unused_launch_tokens_of(&mut self, app_id: &AppId) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM launch_tokens WHERE app_id = ?1 AND consumed_at IS NULL";
+        Ok(self.execute(sql, [app_id.as_str()])? as u64)
+    }
+}
+
+fn launch_token(row: &Row<'_>) -> rusqlite::Result<LaunchToken> {
+    Ok(LaunchToken {
+        id: LaunchTokenId::from_bytes(row.get(0)?),
+        digest: Digest::from_bytes(row.get(1)?),
+        agent_name: row.get(2)?,
+        allowed_scope: scopes(row, 3)?,
+        max_ttl: unsigned(row, 4)?,
+        single_use: row.get(5)?,
+        created_at: time(row, 6)?,
+        expires_at: time(row, 7)?,
+        created_by: parsed(row, 8, Subject::parse)?,
+        app_id: optional_parsed(row, 9, AppId::parse)?,
+        orch_id: optional_parsed(row, 10, PathSegment::parse)?,
+        task_id: optional_parsed(row, 11, PathSegment::parse)?,
+        consumed_at: optional_time(row, 12)?,
+    })
+}

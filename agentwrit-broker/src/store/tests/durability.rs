@@ -1,0 +1,85 @@
+//! What was acknowledged is there after a crash.
+
+use std::fs;
+
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// Opens what a crash would leave: the files as they are now, without a word to the writer.
+fn crash(fixture: Fixture) -> Fixture {
+    let directory = TempDir::new().unwrap();
+    for file in ["data.db", "data.db-wal"] {
+        fs::copy(fixture.directory.path().join(file), directory.path().join(file)).unwrap();
+    }
+    drop(fixture);
+    let store = Store::open(&directory.path().join("data.db"), StoreOptions::default()).unwrap();
+    Fixture { directory, store }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_acknowledged_survives_a_crash() {
+    let mut fixture = Fixture::new();
+    for round in 0..4_u64 {
+        let numbers = round * 1000..round * 1000 + 500;
+        let mut registrations = JoinSet::new();
+        for number in numbers.clone() {
+            let store = fixture.store.clone();
+            registrations.spawn(async move { store.transact(move |tx| register(tx, number)).await });
+        }
+        assert!(registrations.join_all().await.into_iter().all(|outcome| outcome == Ok(true)));
+        fixture = crash(fixture);
+        fixture
+            .read(move |reader| {
+                for number in numbers {
+                    assert_eq!(reader.agent(&agent_id(number))?, Some(agent(number)));
+                    assert_eq!(reader.token(&token(number).jti)?, Some(token(number)));
+                }
+                assert_eq!(whole_trail(reader)?, (round + 1) * 1000);
+                Ok(())
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn closing_leaves_one_file_and_refuses_what_comes_later() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let other = fixture.store.clone();
+    fixture.store.close().await;
+    let closed = StoreError::closed();
+    assert_eq!(other.transact(|tx| register(tx, 2)).await, Err(closed.clone()));
+    assert_eq!(other.read(|reader| reader.audit_total()).await, Err(closed));
+    other.close().await;
+
+    let mut files: Vec<_> = fs::read_dir(fixture.directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["data.db", "data.db.lock"]);
+    let store = Store::open(&fixture.directory.path().join("data.db"), StoreOptions::default()).unwrap();
+    let fixture = Fixture { directory: fixture.directory, store };
+    assert_eq!(fixture.read(whole_trail).await, 2);
+}
+
+#[tokio::test]
+async fn the_log_does_not_grow_for_ever() {
+    let fixture = Fixture::new();
+    for batch in 0..60 {
+        let numbers = batch * 100..(batch + 1) * 100;
+        fixture.write(move |tx| numbers.into_iter().try_for_each(|number| register(tx, number).map(|_| ()))).await;
+    }
+    let length = |file| fs::metadata(fixture.directory.path().join(file)).unwrap().len();
+    assert!(length("data.db-wal") < length("data.db"), "{} {}", length("data.db-wal"), length("data.db"));
+}
+
+#[tokio::test]
+async fn commits_are_synchronous() {
+    let fixture = Fixture::new();
+    let settings = fixture
+        .write(|tx| {
+            let pragma = |name| tx.connection().pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            Ok((pragma("synchronous")?, pragma("foreign_keys")?, pragma("fullfsync")?))
+        })
+        .await;
+    assert_eq!(settings, (2, 1, 1));
+}

@@ -1,0 +1,101 @@
+//! What the store refuses to open.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::{
+    audit::{ChainFault, EventId},
+    store::OpenError,
+};
+
+fn open(path: &std::path::Path) -> Result<Store, OpenError> {
+    Store::open(path, StoreOptions::default())
+}
+
+fn mode(path: &std::path::Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A closed store with some events, altered by `sql`.
+async fn altered(sql: &str) -> (TempDir, PathBuf) {
+    let fixture = Fixture::new();
+    for number in 0..5 {
+        fixture.write(move |tx| register(tx, number)).await;
+    }
+    let path = fixture.path();
+    fixture.store.close().await;
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    (fixture.directory, path)
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_only() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    for file in ["data.db", "data.db-wal", "data.db-shm", "data.db.lock"] {
+        assert_eq!(mode(&fixture.directory.path().join(file)), 0o600, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_others_can_open_is_refused() {
+    let (_directory, path) = altered("").await;
+    for (file, bits) in [("data.db", 0o640), ("data.db", 0o604), ("data.db-wal", 0o644), ("data.db.lock", 0o666)] {
+        let file = path.with_file_name(file);
+        if !file.exists() {
+            fs::write(&file, "").unwrap();
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(bits)).unwrap();
+        assert_eq!(open(&path).unwrap_err(), OpenError::TooOpen { path: file.clone(), mode: bits });
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    open(&path).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_second_broker_is_refused() {
+    let fixture = Fixture::new();
+    assert_eq!(open(&fixture.path()).unwrap_err(), OpenError::InUse { path: fixture.path() });
+    fixture.reopen().await;
+}
+
+#[tokio::test]
+async fn other_databases_and_newer_ones_are_refused() {
+    let (_directory, path) = altered("PRAGMA user_version = 99").await;
+    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 1 });
+
+    let foreign = path.with_file_name("foreign.db");
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
+    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(open(&foreign).unwrap_err(), OpenError::Foreign { path: foreign.clone() });
+
+    let text = path.with_file_name("text.db");
+    fs::write(&text, "no database at all, but longer than a header of SQLite: 0123456789".repeat(9)).unwrap();
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(matches!(open(&text).unwrap_err(), OpenError::Store(StoreError::Corrupt { .. })));
+
+    let nowhere = path.with_file_name("missing").join("data.db");
+    assert!(matches!(open(&nowhere).unwrap_err(), OpenError::Io { .. }));
+}
+
+#[tokio::test]
+async fn a_broken_trail_is_refused_unless_accepted() {
+    let id = EventId::from_sequence;
+    let cases = [
+        ("UPDATE audit_events SET detail = 'x' WHERE seq = 9", ChainFault::Altered { id: id(9) }),
+        ("DELETE FROM audit_events WHERE seq = 9", ChainFault::Gap { expected: id(9), found: id(10) }),
+        ("UPDATE audit_events SET prev_hash = zeroblob(32) WHERE seq = 9", ChainFault::Unlinked { id: id(9) }),
+        ("UPDATE names SET name = 'root' WHERE id = 3", ChainFault::Altered { id: id(3) }),
+    ];
+    for (sql, fault) in cases {
+        let (_directory, path) = altered(sql).await;
+        assert_eq!(open(&path).unwrap_err(), OpenError::BrokenAudit { fault }, "{sql}");
+        let accepting = StoreOptions { accept_broken_audit: true, ..StoreOptions::default() };
+        let store = Store::open(&path, accepting).unwrap();
+        let appended = store.transact(|tx| tx.append(event("goes on"))).await;
+        assert_eq!(appended, Ok::<_, StoreError>(id(11)));
+        store.close().await;
+    }
+}

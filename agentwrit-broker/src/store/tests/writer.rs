@@ -1,0 +1,269 @@
+//! The writer under failure, panic and load.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+    mpsc,
+};
+
+use rusqlite::Connection;
+use tokio::task::JoinSet;
+
+use super::*;
+
+fn internal(cause: &str) -> StoreError {
+    StoreError::internal(cause)
+}
+
+/// Keeps the writer in a job until the sender is dropped.
+async fn occupy(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
+    let (release, wait) = mpsc::channel::<()>();
+    let (started, running) = tokio::sync::oneshot::channel();
+    let store = store.clone();
+    let job = tokio::spawn(async move {
+        store
+            .transact(move |_| {
+                started.send(()).unwrap();
+                wait.recv().unwrap_err();
+                Ok(())
+            })
+            .await
+    });
+    running.await.unwrap();
+    (release, job)
+}
+
+/// Queues a job behind those that wait already.
+async fn enqueue<T: Send + 'static>(
+    store: &Store,
+    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> tokio::task::JoinHandle<Result<T, StoreError>> {
+    let (before, store) = (store.inner.queue.capacity(), store.clone());
+    let inner = Arc::clone(&store.inner);
+    let waiting = tokio::spawn(async move { store.transact(job).await });
+    while inner.queue.capacity() == before {
+        tokio::task::yield_now().await;
+    }
+    waiting
+}
+
+#[tokio::test]
+async fn a_failing_job_leaves_no_trace_and_others_stay() {
+    let fixture = Fixture::new();
+    let (release, running) = occupy(&fixture.store).await;
+    let first = enqueue(&fixture.store, |tx| register(tx, 1)).await;
+    let failing = enqueue(&fixture.store, |tx| {
+        register(tx, 2)?;
+        Err::<(), _>(internal("refused"))
+    })
+    .await;
+    let panicking = enqueue(&fixture.store, |tx| {
+        register(tx, 3)?;
+        panic!("a defect");
+        #[expect(unreachable_code, reason = "gives the closure its type")]
+        Ok(())
+    })
+    .await;
+    let last = enqueue(&fixture.store, |tx| register(tx, 4)).await;
+    drop(release);
+    running.await.unwrap().unwrap();
+    assert_eq!(first.await.unwrap(), Ok(true));
+    assert_eq!(failing.await.unwrap(), Err(internal("refused")));
+    assert_eq!(panicking.await.unwrap(), Err(internal("a job panicked")));
+    assert_eq!(last.await.unwrap(), Ok(true));
+
+    fixture
+        .read(|reader| {
+            for (number, there) in [(1, true), (2, false), (3, false), (4, true)] {
+                assert_eq!(reader.agent(&agent_id(number))?.is_some(), there, "{number}");
+                assert_eq!(reader.token(&token(number).jti)?.is_some(), there, "{number}");
+            }
+            assert_eq!(whole_trail(reader)?, 4);
+            Ok(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_job_that_overlooks_a_failed_write_fails() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let outcome = fixture
+        .store
+        .transact(|tx| {
+            tx.append(event("before"))?;
+            let overlooked = tx.insert_token(&token(1));
+            assert!(overlooked.is_err());
+            Ok::<_, StoreError>("done")
+        })
+        .await;
+    assert!(matches!(outcome, Err(StoreError::Internal { .. })), "{outcome:?}");
+    assert_eq!(fixture.read(whole_trail).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_racing_for_a_single_use_exactly_one_wins() {
+    let fixture = Fixture::new();
+    for round in 0..20 {
+        fixture.write(move |tx| tx.insert_launch_token(&launch_token(round))).await;
+        let mut racers = JoinSet::new();
+        for racer in 0..64_u64 {
+            let store = fixture.store.clone();
+            racers.spawn(async move {
+                store
+                    .transact(move |tx| {
+                        let id = LaunchTokenId::from_bytes(round.to_be_bytes());
+                        if !tx.consume_launch_token(&id, at(1))? {
+                            return Err(internal("already consumed"));
+                        }
+                        tx.insert_agent(&agent(round * 64 + racer))?;
+                        tx.append(event("won"))
+                    })
+                    .await
+            });
+        }
+        let outcomes = racers.join_all().await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        assert_eq!(outcomes.iter().filter(|&outcome| *outcome == Err(internal("already consumed"))).count(), 63);
+    }
+    assert_eq!(fixture.read(whole_trail).await, 20);
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so_and_empties() {
+    let fixture = Fixture::with(StoreOptions { queue: 2, ..StoreOptions::default() });
+    let (release, running) = occupy(&fixture.store).await;
+    let waiting = [enqueue(&fixture.store, |tx| register(tx, 1)).await, enqueue(&fixture.store, |tx| register(tx, 2)).await];
+    assert_eq!(fixture.store.transact(|tx| register(tx, 3)).await, Err(StoreError::Busy));
+    drop(release);
+    running.await.unwrap().unwrap();
+    for job in waiting {
+        assert_eq!(job.await.unwrap(), Ok(true));
+    }
+    assert!(fixture.write(|tx| register(tx, 3)).await);
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_waits_for_does_not_run() {
+    let fixture = Fixture::new();
+    let (release, running) = occupy(&fixture.store).await;
+    let abandoned = enqueue(&fixture.store, |tx| register(tx, 1)).await;
+    abandoned.abort();
+    assert!(abandoned.await.unwrap_err().is_cancelled());
+    drop(release);
+    running.await.unwrap().unwrap();
+    assert!(fixture.write(|tx| register(tx, 1)).await);
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_told_to_everyone_and_leaves_nothing() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let (release, running) = occupy(&fixture.store).await;
+    let before = enqueue(&fixture.store, |tx| register(tx, 2)).await;
+    let refused = enqueue(&fixture.store, |tx| {
+        assert!(tx.agent(&agent_id(2))?.is_some());
+        Err::<(), _>(internal("known already"))
+    })
+    .await;
+    let poison = enqueue(&fixture.store, |tx| {
+        // A dangling reference that is looked at by COMMIT only.
+        tx.execute("PRAGMA defer_foreign_keys = ON", [])?;
+        tx.execute("INSERT INTO token_delegators (jti, hop, agent, sid) VALUES (x'00', 0, 1, x'00')", [])
+    })
+    .await;
+    let after = enqueue(&fixture.store, |tx| register(tx, 3)).await;
+    drop(release);
+
+    let failed = |outcome: &StoreError| matches!(outcome, StoreError::Internal { cause } if cause.contains("FOREIGN KEY"));
+    assert!(failed(&running.await.unwrap().unwrap_err()));
+    assert!(failed(&before.await.unwrap().unwrap_err()));
+    assert!(failed(&refused.await.unwrap().unwrap_err()), "its reason was never true");
+    assert!(failed(&poison.await.unwrap().unwrap_err()));
+    assert!(failed(&after.await.unwrap().unwrap_err()));
+    assert!(!fixture.store.is_writable());
+
+    assert!(fixture.write(|tx| register(tx, 2)).await);
+    assert!(fixture.store.is_writable());
+    assert_eq!(fixture.read(whole_trail).await, 4);
+    let fixture = fixture.reopen().await;
+    assert_eq!(fixture.read(whole_trail).await, 4);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 0)).await;
+    let limit_pages = |connection: &Connection, pages: &str| {
+        connection.execute_batch(&format!("PRAGMA max_page_count = {pages}")).map_err(StoreError::from)
+    };
+    fixture.write(move |tx| limit_pages(tx.connection(), "60")).await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let mut registrations = JoinSet::new();
+    for number in 1..=500 {
+        let (store, acknowledged) = (fixture.store.clone(), Arc::clone(&acknowledged));
+        registrations.spawn(async move {
+            let outcome = store.transact(move |tx| register(tx, number)).await;
+            match &outcome {
+                Ok(_) => _ = acknowledged.fetch_add(1, Ordering::Relaxed),
+                Err(error) => assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}"),
+            }
+            outcome.is_ok().then_some(number)
+        });
+    }
+    let outcomes = registrations.join_all().await;
+    assert!(outcomes.contains(&None));
+    let kept: Vec<u64> = outcomes.into_iter().flatten().collect();
+    let events = 2 * (kept.len() as u64 + 1);
+    fixture
+        .read(move |reader| {
+            for number in 1..=500 {
+                assert_eq!(reader.agent(&agent_id(number))?.is_some(), kept.contains(&number), "{number}");
+            }
+            assert_eq!(whole_trail(reader)?, events);
+            Ok(())
+        })
+        .await;
+
+    fixture.write(move |tx| limit_pages(tx.connection(), "100000")).await;
+    assert!(fixture.write(|tx| register(tx, 1000)).await);
+    assert_eq!(fixture.read(whole_trail).await, events + 2);
+}
+
+#[tokio::test]
+async fn a_read_only_store_refuses() {
+    let fixture = Fixture::new();
+    fixture
+        .write(|tx| tx.connection().pragma_update(None, "query_only", true).map_err(StoreError::from))
+        .await;
+    for number in 1..3 {
+        let refused = fixture.store.transact(move |tx| register(tx, number)).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    }
+    assert!(matches!(fixture.store.probe().await, Err(StoreError::Unavailable { .. })));
+    assert!(!fixture.store.is_writable());
+    assert_eq!(fixture.read(|reader| reader.audit_total()).await, 0);
+}
+
+#[tokio::test]
+async fn a_locked_store_refuses_and_recovers() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| tx.connection().busy_timeout(Duration::ZERO).map_err(StoreError::from)).await;
+    let backup = Connection::open(fixture.path()).unwrap();
+    backup.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = fixture.store.transact(|tx| register(tx, 1)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
+    assert!(!fixture.store.is_writable());
+    backup.execute_batch("ROLLBACK").unwrap();
+    assert!(fixture.write(|tx| register(tx, 1)).await);
+    assert_eq!(fixture.store.probe().await, Ok(()));
+    assert!(fixture.store.is_writable());
+}
+
+#[tokio::test]
+async fn a_panicking_read_harms_no_other() {
+    let fixture = Fixture::with(StoreOptions { readers: 1, ..StoreOptions::default() });
+    let panicked = fixture.store.read(|_| -> Result<(), StoreError> { panic!("a defect") }).await;
+    assert_eq!(panicked, Err(internal("a read panicked")));
+    assert_eq!(fixture.read(|reader| reader.audit_total()).await, 0);
+}

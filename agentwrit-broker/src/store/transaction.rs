@@ -1,0 +1,172 @@
+//! What jobs see of the store: a [`Reader`], and a [`Tx`] that also writes.
+
+use std::{fmt, ops::Deref};
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+
+use super::{StoreError, audit_log::TrailHead, names::Name};
+
+/// The reading verbs, on one consistent state.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn find<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(params, read).optional()?)
+    }
+
+    /// The only row of a statement that always has one.
+    pub(super) fn single<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.query_row(params, read)?)
+    }
+
+    /// All rows.
+    pub(super) fn list<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The reading and writing verbs of one job. What it writes is durable when its caller has the answer.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    reader: Reader<'a>,
+    pub(super) head: TrailHead,
+    pub(super) names: Vec<Name>,
+    /// Open from the first write on, so that a job that only reads costs nothing to undo.
+    savepoint: bool,
+    failed_write: Option<StoreError>,
+    after_commit: AfterCommit,
+}
+
+/// What follows a commit.
+#[derive(Default)]
+pub(super) struct AfterCommit(Vec<Box<dyn FnOnce() + Send>>);
+
+impl AfterCommit {
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+
+    /// Runs everything, in the order in which it was asked for.
+    pub(super) fn run(self) {
+        for follow_up in self.0 {
+            follow_up();
+        }
+    }
+}
+
+impl fmt::Debug for AfterCommit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AfterCommit").field("follow_ups", &self.0.len()).finish()
+    }
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(connection: &'a Connection, head: TrailHead) -> Self {
+        let after_commit = AfterCommit::default();
+        Self { reader: Reader::new(connection), head, names: Vec::new(), savepoint: false, failed_write: None, after_commit }
+    }
+
+    /// Has the writer do something once this job is durable, before anybody is answered and whether or not anybody
+    /// still waits: that is how memory follows the store. It must be quick, and must not panic.
+    pub fn after_commit(&mut self, follow_up: impl FnOnce() + Send + 'static) {
+        self.after_commit.0.push(Box::new(follow_up));
+    }
+
+    pub(super) fn take_follow_ups(&mut self) -> AfterCommit {
+        std::mem::take(&mut self.after_commit)
+    }
+
+    /// Executes a statement that writes; how many rows it changed.
+    pub(super) fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        let changed = self.open_savepoint().and_then(|()| {
+            let mut statement = self.reader.connection.prepare_cached(sql)?;
+            Ok(statement.execute(params)?)
+        });
+        if let Err(error) = &changed {
+            self.failed_write.get_or_insert_with(|| error.clone());
+        }
+        changed
+    }
+
+    /// Inserts a row; its rowid.
+    pub(super) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
+        self.execute(sql, params)?;
+        Ok(self.reader.connection.last_insert_rowid())
+    }
+
+    /// The first failed write, even if the job went on.
+    pub(super) fn failed_write(&self) -> Option<StoreError> {
+        self.failed_write.clone()
+    }
+
+    /// Keeps what the job wrote for the commit; whether it wrote at all.
+    pub(super) fn keep(self) -> Result<bool, StoreError> {
+        if self.savepoint {
+            self.statement("RELEASE job")?;
+        }
+        Ok(self.savepoint)
+    }
+
+    /// Undoes what the job wrote.
+    pub(super) fn undo(self) -> Result<(), StoreError> {
+        if self.savepoint {
+            self.statement("ROLLBACK TO job")?;
+            self.statement("RELEASE job")?;
+        }
+        Ok(())
+    }
+
+    /// The smallest durable change.
+    pub(super) fn probe(&mut self) -> Result<(), StoreError> {
+        self.execute("UPDATE meta SET probes = probes + 1", []).map(|_| ())
+    }
+
+    fn open_savepoint(&mut self) -> Result<(), StoreError> {
+        if !self.savepoint {
+            self.statement("SAVEPOINT job")?;
+            self.savepoint = true;
+        }
+        Ok(())
+    }
+
+    fn statement(&self, sql: &str) -> Result<(), StoreError> {
+        self.reader.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.reader.connection
+    }
+}
+
+impl<'a> Deref for Tx<'a> {
+    type Target = Reader<'a>;
+
+    fn deref(&self) -> &Reader<'a> {
+        &self.reader
+    }
+}

@@ -1,0 +1,176 @@
+//! The thread that writes: many jobs, one commit.
+
+use std::{
+    fs::File,
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{StoreError, Tx, audit_log::TrailHead, health::Health, job::Job, transaction::AfterCommit};
+
+/// How long a transaction takes jobs in before it commits: nobody waits longer because of those behind.
+const LONGEST_BATCH: Duration = Duration::from_millis(20);
+/// How many pages of the log make it worth folding into the file: when nobody waits, and in any case.
+const IDLE_CHECKPOINT_PAGES: i64 = 1000;
+const CHECKPOINT_PAGES: i64 = 8000;
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    /// The end of the audit trail as of the last commit.
+    pub(super) head: TrailHead,
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) batch: usize,
+    pub(super) health: Arc<Health>,
+    /// Held as long as the connection is.
+    pub(super) lock: File,
+}
+
+/// The jobs of one commit.
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    head: TrailHead,
+    wrote: bool,
+    follow_ups: AfterCommit,
+    close: Option<oneshot::Sender<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(self) -> io::Result<()> {
+        thread::Builder::new().name("agentwrit-store".to_owned()).spawn(move || self.run()).map(|_| ())
+    }
+
+    fn run(mut self) {
+        let mut close = None;
+        while let Some(message) = self.queue.blocking_recv() {
+            close = match message {
+                Message::Job(job) => self.serve(job),
+                Message::Close(closed) => Some(closed),
+            };
+            if close.is_some() {
+                break;
+            }
+            self.checkpoint_if_due();
+        }
+        self.finish(close);
+    }
+
+    /// Runs `first` and whatever waits behind it in one transaction; then answers all.
+    fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
+        let mut batch = Batch { jobs: Vec::new(), head: self.head, wrote: false, follow_ups: AfterCommit::default(), close: None };
+        let done = self.run_batch(&mut batch, first).and_then(|()| self.statement("COMMIT"));
+        match &done {
+            Ok(()) => {
+                self.head = batch.head;
+                batch.follow_ups.run();
+            }
+            Err(error) => self.recover(error, batch.jobs.len()),
+        }
+        if batch.wrote || done.is_err() {
+            self.health.record(&done);
+        }
+        for job in batch.jobs {
+            job.answer(done.clone());
+        }
+        batch.close
+    }
+
+    fn run_batch(&mut self, batch: &mut Batch, first: Box<dyn Job>) -> Result<(), StoreError> {
+        let mut outcome = self.statement("BEGIN IMMEDIATE");
+        let started = Instant::now();
+        let mut next = Some(first);
+        while let Some(mut job) = next {
+            if !job.is_abandoned() {
+                // Once the transaction has failed, those who wait already fail with it instead of failing one by one.
+                if outcome.is_ok() {
+                    outcome = self.run_job(batch, job.as_mut());
+                }
+                batch.jobs.push(job);
+            }
+            let full = batch.jobs.len() >= self.batch || started.elapsed() >= LONGEST_BATCH;
+            next = if full { None } else { self.take_waiting(batch) };
+        }
+        outcome
+    }
+
+    /// Runs one job; an error means that the whole transaction is lost.
+    fn run_job(&self, batch: &mut Batch, job: &mut dyn Job) -> Result<(), StoreError> {
+        let mut tx = Tx::new(&self.connection, batch.head);
+        if job.run(&mut tx) {
+            batch.head = tx.head;
+            batch.follow_ups.append(tx.take_follow_ups());
+            batch.wrote |= tx.keep()?;
+            return Ok(());
+        }
+        let failed_write = tx.failed_write();
+        // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
+        if self.connection.is_autocommit() {
+            return Err(failed_write.unwrap_or_else(|| StoreError::internal("the transaction ended early")));
+        }
+        tx.undo()
+    }
+
+    fn take_waiting(&mut self, batch: &mut Batch) -> Option<Box<dyn Job>> {
+        match self.queue.try_recv().ok()? {
+            Message::Job(job) => Some(job),
+            Message::Close(closed) => {
+                batch.close = Some(closed);
+                None
+            }
+        }
+    }
+
+    /// Undoes what a failed transaction left, so that the next one starts from what is durable.
+    fn recover(&self, error: &StoreError, waiting: usize) {
+        tracing::error!(component = "store", %error, waiting, "a transaction failed");
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.statement("ROLLBACK")
+        {
+            tracing::error!(component = "store", %error, "a failed transaction could not be rolled back");
+        }
+    }
+
+    /// Folds the log into the file once it is long, after everyone has been answered.
+    fn checkpoint_if_due(&self) {
+        let limit = if self.queue.is_empty() { IDLE_CHECKPOINT_PAGES } else { CHECKPOINT_PAGES };
+        let due = self.log_pages("PRAGMA wal_checkpoint(NOOP)").is_ok_and(|pages| pages >= limit);
+        if due && let Err(error) = self.log_pages("PRAGMA wal_checkpoint(PASSIVE)") {
+            tracing::warn!(component = "store", %error, "the log could not be folded into the database");
+        }
+    }
+
+    /// How many pages are in the log only.
+    fn log_pages(&self, checkpoint: &str) -> Result<i64, StoreError> {
+        let mut statement = self.connection.prepare_cached(checkpoint)?;
+        Ok(statement.query_row([], |row| Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?)))?)
+    }
+
+    fn statement(&self, sql: &str) -> Result<(), StoreError> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
+    fn finish(self, close: Option<oneshot::Sender<()>>) {
+        if let Err(error) = self.log_pages("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(component = "store", %error, "the log could not be folded into the database");
+        }
+        drop(self.connection);
+        drop(self.queue);
+        drop(self.lock);
+        if let Some(closed) = close {
+            // An error means that nobody waits for the end any more.
+            closed.send(()).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The metrics of `GET /v1/metrics`.
+//!
+//! 1. Labels are bounded: they come from the program, or, where a request has a say (scopes, endpoints), only the first
+//!    distinct values are kept and the rest counts as one. Strangers cannot grow them.
+//! 2. No label names an agent, an app or a token.
+//! 3. The output is Prometheus' text format 0.0.4, which every scraper reads and `curl` shows as it is.
+
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+
+use agentwrit_verify::ScopeSet;
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use self::labels::{BoundedLabel, Label};
+
+mod labels;
+mod text;
+
+/// Every metric of the broker.
+pub struct Metrics {
+    registry: Registry,
+    tokens_issued: Family<Label, Counter>,
+    scopes: BoundedLabel,
+    tokens_revoked: Family<Label, Counter>,
+    registrations: Family<Label, Counter>,
+    admin_auth: Family<Label, Counter>,
+    launch_tokens_created: Counter,
+    active_agents: Gauge<u64, AtomicU64>,
+    request_duration: Family<Label, Histogram, fn() -> Histogram>,
+    endpoints: BoundedLabel,
+    clock_skew: Counter,
+    audit_events: Family<Label, Counter>,
+    audit_write_duration: Histogram,
+    db_errors: Family<Label, Counter>,
+    audit_events_loaded: Gauge<u64, AtomicU64>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// As asked.
+    Success,
+    /// Refused or failed.
+    Failure,
+}
+
+impl Metrics {
+    /// The `Content-Type` of [`Metrics::encode`].
+    pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// How many different `action:resource` pairs are told apart; the others count as `other:other`.
+    pub const MAX_SCOPE_LABELS: usize = 200;
+
+    /// How many different endpoints are told apart; the others count as `other`.
+    pub const MAX_ENDPOINT_LABELS: usize = 64;
+
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("agentwrit"),
+            tokens_issued: Family::default(),
+            scopes: BoundedLabel::new("scope", Self::MAX_SCOPE_LABELS, "other:other"),
+            tokens_revoked: Family::default(),
+            registrations: Family::default(),
+            admin_auth: Family::default(),
+            launch_tokens_created: Counter::default(),
+            active_agents: Gauge::default(),
+            request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
+            endpoints: BoundedLabel::new("endpoint", Self::MAX_ENDPOINT_LABELS, "other"),
+            clock_skew: Counter::default(),
+            audit_events: Family::default(),
+            audit_write_duration: Histogram::new(WRITE_SECONDS),
+            db_errors: Family::default(),
+            audit_events_loaded: Gauge::default(),
+        };
+        metrics.registered().with_known_labels()
+    }
+
+    /// A token left the broker. It counts once for each distinct `action:resource` of its scopes.
+    pub fn token_issued(&self, scopes: &ScopeSet) {
+        let mut kinds: Vec<&str> = scopes.iter().filter_map(|scope| Some(scope.as_str().rsplit_once(':')?.0)).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            self.tokens_issued.get_or_create(&self.scopes.label(kind)).inc();
+        }
+    }
+
+    /// `count` live tokens died by a revocation at `level` (`token`, `agent`, `task`, `chain`).
+    pub fn tokens_revoked(&self, level: &'static str, count: u64) {
+        self.tokens_revoked.get_or_create(&Label::fixed("level", level)).inc_by(count);
+    }
+
+    /// An agent asked to be registered.
+    pub fn registration(&self, status: Status) {
+        self.registrations.get_or_create(&status.label()).inc();
+    }
+
+    /// Somebody offered the admin secret.
+    pub fn admin_auth(&self, status: Status) {
+        self.admin_auth.get_or_create(&status.label()).inc();
+    }
+
+    /// A launch token was made.
+    pub fn launch_token_created(&self) {
+        self.launch_tokens_created.inc();
+    }
+
+    /// How many agents hold a live token now.
+    pub fn set_active_agents(&self, agents: u64) {
+        self.active_agents.set(agents);
+    }
+
+    /// A request was answered. `endpoint` is the route as written in the route table, never the path of the request.
+    pub fn request(&self, endpoint: &str, took: Duration) {
+        self.request_duration.get_or_create(&self.endpoints.label(endpoint)).observe(took.as_secs_f64());
+    }
+
+    /// Something came from the future: a clock was set back, or brokers disagree about the time.
+    pub fn clock_skew(&self) {
+        self.clock_skew.inc();
+    }
+
+    /// An audit event became durable.
+    pub fn audit_event(&self, event_type: &'static str) {
+        self.audit_events.get_or_create(&Label::fixed("event_type", event_type)).inc();
+    }
+
+    /// A transaction with audit events was committed.
+    pub fn audit_write(&self, took: Duration) {
+        self.audit_write_duration.observe(took.as_secs_f64());
+    }
+
+    /// The store failed to do `operation`.
+    pub fn db_error(&self, operation: &'static str) {
+        self.db_errors.get_or_create(&Label::fixed("operation", operation)).inc();
+    }
+
+    /// How many audit events the start found in the store.
+    pub fn set_audit_events_loaded(&self, events: u64) {
+        self.audit_events_loaded.set(events);
+    }
+
+    /// All metrics as text of type [`Metrics::CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut openmetrics = String::new();
+        // Writing to a string does not fail.
+        encode(&mut openmetrics, &self.registry).ok();
+        text::from_openmetrics(&openmetrics)
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        // The library appends `_total` to counters.
+        registry.register("tokens_issued", "Tokens issued, by action and resource", self.tokens_issued.clone());
+        registry.register("tokens_revoked", "Live tokens revoked, by level", self.tokens_revoked.clone());
+        registry.register("registrations", "Agent registrations, by outcome", self.registrations.clone());
+        registry.register("admin_auth", "Admin logins, by outcome", self.admin_auth.clone());
+        registry.register("launch_tokens_created", "Launch tokens created", self.launch_tokens_created.clone());
+        registry.register("active_agents", "Agents that hold a live token", self.active_agents.clone());
+        let help = "Time from the request to its answer, by route";
+        registry.register("request_duration_seconds", help, self.request_duration.clone());
+        registry.register("clock_skew", "Requests dated in the future", self.clock_skew.clone());
+        registry.register("audit_events", "Audit events written, by type", self.audit_events.clone());
+        let help = "Time to make audit events durable";
+        registry.register("audit_write_duration_seconds", help, self.audit_write_duration.clone());
+        registry.register("db_errors", "Failures of the store, by operation", self.db_errors.clone());
+        registry.register("audit_events_loaded", "Audit events at the start", self.audit_events_loaded.clone());
+        self
+    }
+
+    /// Zero is a value too: a rate over a counter that appears with its first event misses that event.
+    fn with_known_labels(self) -> Self {
+        for status in [Status::Success, Status::Failure] {
+            drop(self.registrations.get_or_create(&status.label()));
+            drop(self.admin_auth.get_or_create(&status.label()));
+        }
+        for level in ["token", "agent", "task", "chain"] {
+            drop(self.tokens_revoked.get_or_create(&Label::fixed("level", level)));
+        }
+        self
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Status {
+    fn label(self) -> Label {
+        Label::fixed(
+            "status",
+            match self {
+                Self::Success => "success",
+                Self::Failure => "failure",
+            },
+        )
+    }
+}
+
+/// Up to the 25 s of a long poll and the 30 s of the request timeout.
+const REQUEST_SECONDS: [f64; 15] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+const WRITE_SECONDS: [f64; 12] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
+
+#[cfg(test)]
+mod tests;

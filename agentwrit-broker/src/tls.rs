@@ -1,0 +1,92 @@
+//! TLS 1.2 and later, with or without client certificates.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        RootCertStore, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::WebPkiClientVerifier,
+    },
+};
+
+use crate::config::TlsConfig;
+
+/// Accepts encrypted connections.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    /// Reads the files that the mode needs; `None` in mode `none`.
+    pub(crate) fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
+        let (cert, key, client_ca) = match config {
+            TlsConfig::None => return Ok(None),
+            TlsConfig::Tls { cert, key } => (cert, key, None),
+            TlsConfig::Mtls { cert, key, client_ca } => (cert, key, Some(client_ca)),
+        };
+        let builder = ServerConfig::builder();
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let verifier = WebPkiClientVerifier::builder(Arc::new(roots(path)?))
+                    .build()
+                    .map_err(|error| TlsError::unusable("AA_TLS_CLIENT_CA", path, &error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::unusable("AA_TLS_KEY", key, &error))?;
+        let mut server = builder
+            .with_single_cert(certificates("AA_TLS_CERT", cert)?, private_key)
+            .map_err(|error| TlsError::unusable("AA_TLS_CERT", cert, &error))?;
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Some(Self { acceptor: TlsAcceptor::from(Arc::new(server)) }))
+    }
+
+    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates("AA_TLS_CLIENT_CA", path)? {
+        roots.add(certificate).map_err(|error| TlsError::unusable("AA_TLS_CLIENT_CA", path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(variable: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unusable = |error| TlsError::unusable(variable, path, &error);
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
+    if certificates.is_empty() {
+        return Err(TlsError::unusable(variable, path, &"there is no certificate in it"));
+    }
+    Ok(certificates)
+}
+
+/// A file that TLS needs can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: `{}` cannot be used: {cause}", path.display())]
+pub struct TlsError {
+    variable: &'static str,
+    path: PathBuf,
+    cause: String,
+}
+
+impl TlsError {
+    fn unusable(variable: &'static str, path: &Path, cause: &dyn std::fmt::Display) -> Self {
+        Self { variable, path: path.into(), cause: cause.to_string() }
+    }
+}

@@ -1,0 +1,244 @@
+//! The operator's side: apps, their ceilings, and launch tokens without an app.
+
+use std::{sync::Arc, time::Duration};
+
+use agentwrit_verify::{AppId, Clock, ScopeSet, SystemClock, UnixTime};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::ClientError,
+    launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, whole_seconds},
+    secret::Secret,
+    session::{Credentials, Session},
+    transport::{Call, Endpoint, Transport},
+    wire::{AppsAnswer, DeregisteredAnswer},
+};
+
+/// The operator's relation to the broker. Clones are cheap and share connections and the operator's token.
+///
+/// ```no_run
+/// use agentwrit_client::{Admin, NewApp};
+///
+/// # async fn example(secret: String) -> Result<(), agentwrit_client::ClientError> {
+/// let admin = Admin::builder("https://broker.example", secret).build()?;
+/// let app = admin.create_app(&NewApp::new("invoice-desk", ["read:invoices:*"])?).await?;
+/// println!("{} may be configured with client id {}", app.record.name, app.record.client_id);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Admin {
+    session: Arc<Session>,
+}
+
+impl Admin {
+    /// Starts from the broker's address and the admin secret.
+    pub fn builder(broker_url: impl Into<String>, secret: impl Into<Secret>) -> AdminBuilder {
+        AdminBuilder { endpoint: Endpoint::new(broker_url.into()), secret: secret.into(), clock: Arc::new(SystemClock) }
+    }
+
+    /// Registers an app. Its client secret is in the answer and nowhere else: the broker keeps a digest only.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `conflict` when an active app has that name; any error of the network.
+    pub async fn create_app(&self, app: &NewApp) -> Result<AppCredentials, ClientError> {
+        self.session.fetch(&Call::post("/v1/admin/apps", app)?).await
+    }
+
+    /// Every app, inactive ones too.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn apps(&self) -> Result<Vec<AppRecord>, ClientError> {
+        let answer: AppsAnswer<AppRecord> = self.session.fetch(&Call::get("/v1/admin/apps")).await?;
+        Ok(answer.apps)
+    }
+
+    /// One app; `None` when there is none of that id.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn app(&self, id: &AppId) -> Result<Option<AppRecord>, ClientError> {
+        match self.session.fetch(&Call::get(path_of(id))).await {
+            Ok(record) => Ok(Some(record)),
+            Err(refused) if refused.status() == Some(StatusCode::NOT_FOUND.as_u16()) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes an app. A narrower ceiling counts at once for whatever its agents ask for next.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `not_found` when there is no active app of that id; any error of the network.
+    pub async fn update_app(&self, id: &AppId, update: &AppUpdate) -> Result<AppRecord, ClientError> {
+        self.session.fetch(&Call::put(path_of(id), update)?).await
+    }
+
+    /// Deregisters an app: its tokens and unused launch tokens die at once, its agents when their tokens expire.
+    /// Answers when that was.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `not_found` when there is no app of that id; any error of the network.
+    pub async fn delete_app(&self, id: &AppId) -> Result<UnixTime, ClientError> {
+        let answer: DeregisteredAnswer = self.session.fetch(&Call::delete(path_of(id))).await?;
+        Ok(answer.deregistered_at)
+    }
+
+    /// Asks for a launch token that belongs to no app.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn create_launch_token(&self, request: &LaunchTokenRequest) -> Result<LaunchToken, ClientError> {
+        request.send(&self.session, "/v1/admin/launch-tokens").await
+    }
+}
+
+/// Builds an [`Admin`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct AdminBuilder {
+    endpoint: Endpoint,
+    secret: Secret,
+    clock: Arc<dyn Clock>,
+}
+
+impl AdminBuilder {
+    /// How long one call may take, from connecting to the last byte. Default: 10 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.connect_timeout = timeout;
+        self
+    }
+
+    /// What tells the time. Default: the system's clock; tests move their own.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the configuration. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] for an unusable URL or an empty secret.
+    pub fn build(self) -> Result<Admin, ClientError> {
+        if self.secret.expose().is_empty() {
+            return Err(ClientError::invalid("admin secret", "empty"));
+        }
+        let transport = Transport::connect_lazily(&self.endpoint)?;
+        let credentials = Credentials::Admin { secret: self.secret };
+        Ok(Admin { session: Arc::new(Session::new(transport, self.clock, credentials)) })
+    }
+}
+
+/// An app to be registered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NewApp {
+    name: String,
+    scopes: ScopeSet,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ttl: Option<u64>,
+}
+
+impl NewApp {
+    /// An app of that name (lower case words joined by `-`, 2 to 64 characters) whose agents may hold `scopes` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when a scope is malformed, or there are none or more than 64.
+    pub fn new<S: AsRef<str>>(
+        name: impl Into<String>,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self { name: name.into(), scopes: parse_scopes("scopes", scopes)?, token_ttl: None })
+    }
+
+    /// How long the app's own tokens live: whole seconds, 1 min to 24 h. Default: what the broker is configured to.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] below one second.
+    pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
+        self.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
+        Ok(self)
+    }
+}
+
+/// A change of an app; what is not named stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AppUpdate {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scopes: Option<ScopeSet>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_ttl: Option<u64>,
+}
+
+impl AppUpdate {
+    /// A new ceiling.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when a scope is malformed, or there are none or more than 64.
+    pub fn scopes<S: AsRef<str>>(mut self, scopes: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
+        self.scopes = Some(parse_scopes("scopes", scopes)?);
+        Ok(self)
+    }
+
+    /// A new lifetime of the app's own tokens: whole seconds, 1 min to 24 h.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] below one second.
+    pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
+        self.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
+        Ok(self)
+    }
+}
+
+/// What the broker knows about an app.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[non_exhaustive]
+pub struct AppRecord {
+    /// The app's id, by which the operator names it.
+    pub app_id: AppId,
+    /// The name by which the app authenticates.
+    pub client_id: String,
+    /// The name that the operator gave.
+    pub name: String,
+    /// The ceiling.
+    pub scopes: ScopeSet,
+    /// Seconds that the app's own tokens live.
+    pub token_ttl: u64,
+    /// `active` or `inactive`.
+    pub status: String,
+    /// When it was registered.
+    pub created_at: UnixTime,
+    /// When it was changed last.
+    pub updated_at: UnixTime,
+}
+
+/// A new app with its client secret, which is shown this once.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AppCredentials {
+    /// The app.
+    #[serde(flatten)]
+    pub record: AppRecord,
+    /// What the app authenticates with, beside [`AppRecord::client_id`].
+    pub client_secret: Secret,
+}
+
+fn path_of(id: &AppId) -> String {
+    format!("/v1/admin/apps/{id}")
+}

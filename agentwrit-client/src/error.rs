@@ -1,0 +1,133 @@
+//! What can go wrong between a caller and the broker.
+//!
+//! 1. An answer of the broker that refuses is [`ClientError::Refused`] and carries the broker's own words.
+//! 2. Everything else says on which side the cause lies: the network, the answer, or the caller's own input.
+//! 3. No error holds a secret or a token.
+
+use std::time::Duration;
+
+use agentwrit_verify::problem::Problem;
+
+/// Why a call did not succeed.
+///
+/// ```
+/// use agentwrit_client::ClientError;
+/// # use std::time::Duration;
+/// let error = ClientError::Timeout { after: Duration::from_secs(10) };
+/// assert_eq!(error.to_string(), "broker did not answer within 10s");
+/// assert_eq!(error.error_code(), None);
+/// ```
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The broker answered, and the answer is no.
+    #[error("broker refused ({status}): {}", problem.detail)]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The refusal in the broker's words (RFC 9457). When something between here and the broker answered without
+        /// a problem body, the type is `about:blank` and the error code is empty.
+        problem: Box<Problem>,
+        /// How long to wait before the next attempt, when the answer said so.
+        retry_after: Option<Duration>,
+    },
+    /// No connection to the broker, or it broke before the answer was complete.
+    #[error("broker cannot be reached: {reason}")]
+    Unreachable {
+        /// What the network said.
+        reason: String,
+    },
+    /// The broker did not answer in time. Whether it acted on the request is unknown.
+    #[error("broker did not answer within {after:?}")]
+    Timeout {
+        /// The limit that ran out.
+        after: Duration,
+    },
+    /// An answer that no `AgentWrit` broker gives: not JSON, too large, a redirect, a member missing.
+    #[error("broker gave a malformed answer to {endpoint}: {reason}")]
+    MalformedAnswer {
+        /// Method and path of the request.
+        endpoint: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// The caller's own input is unusable; nothing was sent.
+    #[error("invalid {field}: {reason}")]
+    InvalidInput {
+        /// Which input.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system gave no randomness for a key.
+    #[error("no randomness for a key: {reason}")]
+    NoRandomness {
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// The HTTP status of a refusal.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::MalformedAnswer { .. }
+            | Self::InvalidInput { .. }
+            | Self::NoRandomness { .. } => None,
+        }
+    }
+
+    /// The refusal in the broker's words.
+    #[must_use]
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused { problem, .. } => Some(problem),
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::MalformedAnswer { .. }
+            | Self::InvalidInput { .. }
+            | Self::NoRandomness { .. } => None,
+        }
+    }
+
+    /// The machine-readable code of a refusal, for example `scope_violation`.
+    #[must_use]
+    pub fn error_code(&self) -> Option<&str> {
+        let code = self.problem()?.error_code.as_str();
+        (!code.is_empty()).then_some(code)
+    }
+
+    /// What to do next, if the broker has advice.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.problem()?.hint.as_deref()
+    }
+
+    /// The id under which the broker's log knows the refused request.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        let id = self.problem()?.request_id.as_str();
+        (!id.is_empty()).then_some(id)
+    }
+
+    /// How long to wait before the next attempt, when the broker said so (429, 503).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::MalformedAnswer { .. }
+            | Self::InvalidInput { .. }
+            | Self::NoRandomness { .. } => None,
+        }
+    }
+
+    pub(crate) fn invalid(field: &'static str, reason: &(impl ToString + ?Sized)) -> Self {
+        Self::InvalidInput { field, reason: reason.to_string() }
+    }
+}

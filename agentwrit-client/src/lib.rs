@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod agent;
+mod app;
+mod error;
+mod launch_token;
+mod secret;
+mod session;
+mod transport;
+mod wire;
+
+pub use self::{
+    admin::{Admin, AdminBuilder, AppCredentials, AppRecord, AppUpdate, NewApp},
+    agent::{Agent, AgentKey, AgentRequest, NewAgent},
+    app::{App, AppBuilder, Health, Validation},
+    error::ClientError,
+    launch_token::{LaunchToken, LaunchTokenRequest},
+    secret::Secret,
+};

@@ -1,0 +1,192 @@
+//! A Bearer token that is there when it is needed.
+//!
+//! 1. The first call that needs the token fetches it; nobody authenticates twice at the same time, and whoever waited
+//!    for an attempt shares its outcome, the refusal too.
+//! 2. Shortly before the token expires one caller fetches the next one while the others go on with the old one. If that
+//!    fails, the old one serves until it expires.
+//! 3. A call that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
+//!    one. A 401 means that nothing was done, so repeating it is safe.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use agentwrit_verify::Clock;
+use arc_swap::ArcSwapOption;
+use http::{HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
+
+use crate::{
+    error::ClientError,
+    secret::Secret,
+    transport::{Call, Transport},
+    wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
+};
+
+/// A token is replaced when a tenth of its lifetime is left, but no earlier than this before it expires.
+const LARGEST_MARGIN: Duration = Duration::from_secs(60);
+
+/// After a failed early replacement the old token serves at least this long before the next attempt.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// What a session proves itself with.
+pub(crate) enum Credentials {
+    App { client_id: String, client_secret: Secret },
+    Admin { secret: Secret },
+}
+
+/// An authenticated relation to the broker.
+pub(crate) struct Session {
+    pub(crate) transport: Transport,
+    pub(crate) clock: Arc<dyn Clock>,
+    credentials: Credentials,
+    held: ArcSwapOption<Held>,
+    last_attempt: Mutex<Option<Result<Arc<Held>, ClientError>>>,
+    attempts: AtomicU64,
+}
+
+/// The token in hand.
+struct Held {
+    authorization: HeaderValue,
+    replace_at: Instant,
+    expires_at: Instant,
+}
+
+impl Session {
+    pub(crate) fn new(transport: Transport, clock: Arc<dyn Clock>, credentials: Credentials) -> Self {
+        Self {
+            transport,
+            clock,
+            credentials,
+            held: ArcSwapOption::empty(),
+            last_attempt: Mutex::new(None),
+            attempts: AtomicU64::new(0),
+        }
+    }
+
+    /// Sends `call` with the session's token and decodes what a success answers.
+    pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
+        let held = self.token().await?;
+        match self.transport.fetch(call, Some(&held.authorization)).await {
+            Err(refused) if refused.status() == Some(StatusCode::UNAUTHORIZED.as_u16()) => {
+                self.forget(&held);
+                let next = self.token().await?;
+                self.transport.fetch(call, Some(&next.authorization)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn token(&self) -> Result<Arc<Held>, ClientError> {
+        let now = self.clock.monotonic();
+        match self.held.load_full() {
+            Some(held) if now < held.replace_at => Ok(held),
+            Some(held) if now < held.expires_at => Ok(self.replace_early(held, now).await),
+            Some(_) | None => self.authenticate_together().await,
+        }
+    }
+
+    async fn replace_early(&self, held: Arc<Held>, now: Instant) -> Arc<Held> {
+        let Ok(mut last_attempt) = self.last_attempt.try_lock() else {
+            return held; // somebody is at it
+        };
+        if let Some(newer) = self.held.load_full().filter(|newer| !Arc::ptr_eq(newer, &held)) {
+            return newer;
+        }
+        match self.attempt(&mut last_attempt).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::warn!(%error, "early authentication failed, the old token serves until it expires");
+                let kept = Arc::new(held.until_retry(now));
+                self.held.store(Some(Arc::clone(&kept)));
+                kept
+            }
+        }
+    }
+
+    async fn authenticate_together(&self) -> Result<Arc<Held>, ClientError> {
+        let attempts_before = self.attempts.load(Ordering::Acquire);
+        let mut last_attempt = self.last_attempt.lock().await;
+        if self.attempts.load(Ordering::Acquire) != attempts_before
+            && let Some(outcome) = &*last_attempt
+        {
+            return outcome.clone(); // an attempt ended while this caller waited: its outcome is this caller's
+        }
+        self.attempt(&mut last_attempt).await
+    }
+
+    /// One authentication; `outcome` is the proof that no other is under way.
+    async fn attempt(&self, outcome: &mut Option<Result<Arc<Held>, ClientError>>) -> Result<Arc<Held>, ClientError> {
+        let attempt = self.authenticate().await.map(Arc::new);
+        if let Ok(held) = &attempt {
+            self.held.store(Some(Arc::clone(held)));
+        }
+        *outcome = Some(attempt.clone());
+        self.attempts.fetch_add(1, Ordering::Release);
+        attempt
+    }
+
+    async fn authenticate(&self) -> Result<Held, ClientError> {
+        // Measured before asking: the token is then never believed to live longer than it does.
+        let asked_at = self.clock.monotonic();
+        let call = match &self.credentials {
+            Credentials::App { client_id, client_secret } => {
+                Call::post("/v1/app/auth", &AppAuthRequest { client_id, client_secret })?
+            }
+            Credentials::Admin { secret } => Call::post("/v1/admin/auth", &AdminAuthRequest { secret })?,
+        };
+        let answer: AuthAnswer = self.transport.fetch(&call, None).await?;
+        Held::new(&answer, asked_at).ok_or_else(|| call.malformed("unusable access token"))
+    }
+
+    /// Drops `held`, unless another caller has replaced it already.
+    fn forget(&self, held: &Arc<Held>) {
+        self.held.compare_and_swap(&Some(Arc::clone(held)), None);
+    }
+}
+
+impl Held {
+    fn new(answer: &AuthAnswer, asked_at: Instant) -> Option<Self> {
+        let lifetime = Duration::from_secs(answer.expires_in);
+        let margin = (lifetime / 10).min(LARGEST_MARGIN);
+        let expires_at = asked_at.checked_add(lifetime)?;
+        Some(Self {
+            authorization: bearer(&answer.access_token)?,
+            replace_at: expires_at.checked_sub(margin)?,
+            expires_at,
+        })
+    }
+
+    fn until_retry(&self, now: Instant) -> Self {
+        let replace_at = now.checked_add(PAUSE_AFTER_FAILURE).unwrap_or(self.expires_at);
+        Self { authorization: self.authorization.clone(), replace_at, expires_at: self.expires_at }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client_id = match &self.credentials {
+            Credentials::App { client_id, .. } => Some(client_id),
+            Credentials::Admin { .. } => None,
+        };
+        f.debug_struct("Session")
+            .field("broker_url", &self.transport.base())
+            .field("client_id", &client_id)
+            .field("authenticated", &self.held.load().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The `Authorization` header for `token`: hidden in `Debug`, kept out of HPACK tables, wiped when its last clone goes.
+pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
+    let credentials = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()).into_bytes());
+    let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(credentials)).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}

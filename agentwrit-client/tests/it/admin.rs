@@ -1,0 +1,129 @@
+//! Administration: what is sent and what comes back.
+
+use std::time::Duration;
+
+use agentwrit_client::{Admin, AppUpdate, ClientError, LaunchTokenRequest, NewApp};
+use agentwrit_verify::{AppId, UnixTime};
+use serde_json::{Value, json};
+
+use crate::broker::{FakeBroker, problem, token};
+
+const APP: &str = "/v1/admin/apps/app-invoice-desk-0a1b2c";
+
+async fn broker() -> (FakeBroker, Admin) {
+    let broker = FakeBroker::start().await;
+    broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
+    let admin = Admin::builder(&broker.url, "admin-secret").build().unwrap();
+    (broker, admin)
+}
+
+fn record() -> Value {
+    json!({
+        "app_id": "app-invoice-desk-0a1b2c", "client_id": "id-0123456789ab", "name": "invoice-desk",
+        "scopes": ["read:invoices:*"], "token_ttl": 1800, "status": "active",
+        "created_at": "2026-11-21T08:00:00Z", "updated_at": "2026-11-21T08:00:01Z",
+    })
+}
+
+fn id() -> AppId {
+    AppId::parse("app-invoice-desk-0a1b2c").unwrap()
+}
+
+#[tokio::test]
+async fn an_app_is_created() {
+    let (broker, admin) = broker().await;
+    let mut answer = record();
+    answer["client_secret"] = json!("f00d");
+    broker.on("POST /v1/admin/apps", 201, &answer);
+
+    let app = NewApp::new("invoice-desk", ["read:invoices:*"]).unwrap().token_ttl(Duration::from_secs(1800)).unwrap();
+    let created = admin.create_app(&app).await.unwrap();
+
+    assert_eq!(
+        broker.requests("POST /v1/admin/apps")[0].json(),
+        json!({"name": "invoice-desk", "scopes": ["read:invoices:*"], "token_ttl": 1800})
+    );
+    assert_eq!(created.client_secret.expose(), "f00d");
+    assert_eq!(created.record.app_id, id());
+    assert_eq!(created.record.client_id, "id-0123456789ab");
+    assert_eq!(created.record.created_at, UnixTime::parse_rfc3339("2026-11-21T08:00:00Z").unwrap());
+}
+
+#[tokio::test]
+async fn what_was_not_given_is_not_sent() {
+    let (broker, admin) = broker().await;
+    broker.on("POST /v1/admin/apps", 409, &problem(409, "conflict", "an active app of that name exists"));
+    let error = admin.create_app(&NewApp::new("invoice-desk", ["read:invoices:*"]).unwrap()).await.unwrap_err();
+    assert_eq!(error.error_code(), Some("conflict"));
+    assert_eq!(
+        broker.requests("POST /v1/admin/apps")[0].json(),
+        json!({"name": "invoice-desk", "scopes": ["read:invoices:*"]})
+    );
+}
+
+#[tokio::test]
+async fn apps_are_listed_read_changed_and_removed() {
+    let (broker, admin) = broker().await;
+    broker.on("GET /v1/admin/apps", 200, &json!({"apps": [record()], "total": 1}));
+    broker.on(&format!("GET {APP}"), 200, &record());
+    broker.on(&format!("GET {APP}"), 404, &problem(404, "not_found", "no such app"));
+    broker.on(&format!("PUT {APP}"), 200, &record());
+    let gone = json!({"app_id": id(), "status": "inactive", "deregistered_at": "2026-11-21T09:00:00Z"});
+    broker.on(&format!("DELETE {APP}"), 200, &gone);
+
+    let apps = admin.apps().await.unwrap();
+    assert_eq!(apps.len(), 1);
+    assert_eq!(admin.app(&id()).await.unwrap().as_ref(), apps.first());
+    assert_eq!(admin.app(&id()).await.unwrap(), None);
+    let update = AppUpdate::default().scopes(["read:invoices:*"]).unwrap();
+    assert_eq!(admin.update_app(&id(), &update).await.unwrap(), apps[0]);
+    assert_eq!(broker.requests(&format!("PUT {APP}"))[0].json(), json!({"scopes": ["read:invoices:*"]}));
+    let at = admin.delete_app(&id()).await.unwrap();
+    assert_eq!(at.to_rfc3339(), "2026-11-21T09:00:00Z");
+    assert_eq!(broker.count("POST /v1/admin/auth"), 1);
+}
+
+#[tokio::test]
+async fn launch_tokens_are_issued() {
+    let (broker, admin) = broker().await;
+    broker.on(
+        "POST /v1/admin/launch-tokens",
+        201,
+        &json!({
+            "launch_token": "cafe", "launch_token_id": "lt-1", "expires_at": "2026-11-21T08:00:30Z",
+            "policy": {"allowed_scope": ["read:data:*"], "max_ttl": 60},
+        }),
+    );
+    let request = LaunchTokenRequest::new("a reader", ["read:data:*"]).unwrap().reusable();
+    let request = request.ttl(Duration::from_secs(30)).max_ttl(Duration::from_secs(120));
+    let token = admin.create_launch_token(&request.pinned_to("orch", "task").unwrap()).await.unwrap();
+
+    assert_eq!(
+        broker.requests("POST /v1/admin/launch-tokens")[0].json(),
+        json!({
+            "agent_name": "a reader", "allowed_scope": ["read:data:*"], "max_ttl": 120, "single_use": false, "ttl": 30,
+            "orch_id": "orch", "task_id": "task",
+        })
+    );
+    assert_eq!(token.token().expose(), "cafe");
+    assert_eq!(token.id(), Some("lt-1"));
+    assert_eq!(token.max_ttl(), Duration::from_secs(60));
+    assert_eq!(token.expires_at().to_rfc3339(), "2026-11-21T08:00:30Z");
+    assert_eq!(token.allowed_scope().len(), 1);
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_is_sent() {
+    for (error, field) in [
+        (NewApp::new("a", ["nonsense"]).unwrap_err(), "scopes"),
+        (NewApp::new("a", ["a:b:c"]).unwrap().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
+        (AppUpdate::default().scopes(Vec::<String>::new()).unwrap_err(), "scopes"),
+        (AppUpdate::default().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
+        (LaunchTokenRequest::new("a", [""]).unwrap_err(), "allowed scope"),
+        (LaunchTokenRequest::new("a", ["a:b:c"]).unwrap().pinned_to("a/b", "c").unwrap_err(), "orch_id"),
+        (Admin::builder("http://127.0.0.1:1", "").build().unwrap_err(), "admin secret"),
+        (Admin::builder("not a url", "secret").build().unwrap_err(), "broker URL"),
+    ] {
+        assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! The registration ceremony, and what is refused before anything is sent.
+
+use std::time::Duration;
+
+use agentwrit_client::{AgentKey, App, ClientError, Validation};
+use agentwrit_verify::{UnixTime, testing::ManualClock};
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde_json::{Value, json};
+
+use crate::broker::{FakeBroker, problem};
+
+const ID: &str = "spiffe://agentwrit.local/agent/billing/invoice-1/0123456789abcdef";
+const NOW: u64 = 1_795_248_000;
+
+async fn broker() -> FakeBroker {
+    let broker = FakeBroker::with_app().await;
+    broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
+    broker.on("POST /v1/register", 200, &json!({"agent_id": ID, "access_token": "agent-token", "expires_in": 300}));
+    broker
+}
+
+fn app(broker: &FakeBroker) -> App {
+    let clock = ManualClock::new(UnixTime::from_seconds(NOW));
+    App::builder(&broker.url, "id-1", "client-secret").clock(clock).build().unwrap()
+}
+
+fn array<const N: usize>(encoded: &Value) -> [u8; N] {
+    BASE64.decode(encoded.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn create_is_launch_token_challenge_and_registration() {
+    let broker = broker().await;
+    let agent = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap().create().await.unwrap();
+
+    assert_eq!(agent.id().as_str(), ID);
+    assert_eq!(agent.token(), "agent-token");
+    assert_eq!(agent.authorization(), "Bearer agent-token");
+    assert!(agent.authorization().is_sensitive());
+    assert_eq!(agent.expires_at(), UnixTime::from_seconds(NOW + 300));
+    assert_eq!(agent.scopes().iter().map(ToString::to_string).collect::<Vec<_>>(), ["read:data:x"]);
+
+    let lines = ["POST /v1/app/auth", "POST /v1/app/launch-tokens", "GET /v1/challenge", "POST /v1/register"];
+    assert_eq!(broker.request_lines(), lines);
+    assert_eq!(
+        broker.requests(lines[1])[0].json(),
+        json!({
+            "agent_name": "billing/invoice-1", "allowed_scope": ["read:data:x"], "single_use": true,
+            "orch_id": "billing", "task_id": "invoice-1",
+        })
+    );
+    let registration = &broker.requests(lines[3])[0];
+    assert_eq!(registration.authorization(), None);
+    let mut body = registration.json();
+    let key = VerifyingKey::from_bytes(&array(&body["public_key"])).unwrap();
+    key.verify_strict(&[7; 32], &Signature::from_bytes(&array(&body["signature"]))).expect("signs the decoded nonce");
+    body.as_object_mut().unwrap().retain(|name, _| !matches!(name.as_str(), "public_key" | "signature"));
+    assert_eq!(
+        body,
+        json!({
+            "launch_token": "launch-token", "nonce": HEXLOWER.encode(&[7; 32]), "orch_id": "billing",
+            "task_id": "invoice-1", "requested_scope": ["read:data:x"],
+        })
+    );
+}
+
+#[tokio::test]
+async fn options_reach_the_broker() {
+    let broker = broker().await;
+    let request = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
+    let seed = [9; 32];
+    let request =
+        request.max_ttl(Duration::from_secs(60)).label("invoice reader").signing_key(AgentKey::from_seed(&seed));
+    request.create().await.unwrap();
+
+    let launch = broker.requests("POST /v1/app/launch-tokens")[0].json();
+    assert_eq!((&launch["agent_name"], &launch["max_ttl"]), (&json!("invoice reader"), &json!(60)));
+    let public = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key();
+    assert_eq!(array::<32>(&broker.requests("POST /v1/register")[0].json()["public_key"]), *public.as_bytes());
+}
+
+#[tokio::test]
+async fn each_agent_has_a_key_of_its_own() {
+    let broker = broker().await;
+    let app = app(&broker);
+    for _ in 0..2 {
+        app.agent("billing", "invoice-1").scope(["read:data:x"]).unwrap().create().await.unwrap();
+    }
+    let requests = broker.requests("POST /v1/register");
+    assert_ne!(requests[0].json()["public_key"], requests[1].json()["public_key"]);
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_before_anything_is_sent() {
+    let broker = broker().await;
+    let app = app(&broker);
+    let too_many: Vec<String> = (0..65).map(|i| format!("read:data:{i}")).collect();
+    for (orch_id, task_id, scope, field) in [
+        ("", "task", vec!["read:data:x".to_owned()], "orch_id"),
+        ("a/b", "task", vec!["read:data:x".to_owned()], "orch_id"),
+        ("orch", "..", vec!["read:data:x".to_owned()], "task_id"),
+        ("orch", "task", vec![], "scope"),
+        ("orch", "task", vec!["read:data".to_owned()], "scope"),
+        ("orch", "task", too_many, "scope"),
+    ] {
+        let error = app.agent(orch_id, task_id).scope(&scope).unwrap_err();
+        let ClientError::InvalidInput { field: named, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(*named, field, "{error}");
+    }
+    let short = app.agent("orch", "task").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_millis(999));
+    let reason = "`999ms` is shorter than a second".to_owned();
+    assert_eq!(short.create().await.unwrap_err(), ClientError::InvalidInput { field: "max_ttl", reason });
+    assert_eq!(broker.request_lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_refusal_on_the_way_is_the_answer() {
+    for (refusing, lines) in [("POST /v1/app/launch-tokens", 2), ("GET /v1/challenge", 3), ("POST /v1/register", 4)] {
+        let broker = FakeBroker::start().await;
+        broker.on(refusing, 403, &problem(403, "scope_violation", "requested scopes exceed app ceiling"));
+        let full = crate::broker::token("app-token", 1000);
+        broker.on("POST /v1/app/auth", 200, &full);
+        let policy = json!({"allowed_scope": ["read:data:x"], "max_ttl": 300});
+        let launch = json!({"launch_token": "lt", "expires_at": "2026-11-21T08:00:30Z", "policy": policy});
+        broker.on("POST /v1/app/launch-tokens", 201, &launch);
+        broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
+
+        let request = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
+        let error = request.create().await.unwrap_err();
+
+        assert_eq!(error.error_code(), Some("scope_violation"));
+        assert_eq!(error.hint(), Some("read the documentation"));
+        assert_eq!(error.request_id(), Some("0123456789abcdef"));
+        assert_eq!(error.to_string(), "broker refused (403): requested scopes exceed app ceiling");
+        assert_eq!(broker.request_lines().len(), lines, "{refusing}");
+    }
+}
+
+#[tokio::test]
+async fn an_unusable_ceremony_is_a_malformed_answer() {
+    let other = "spiffe://agentwrit.local/agent/billing/invoice-2/0123456789abcdef";
+    for (line, body, reason) in [
+        ("GET /v1/challenge", json!({"nonce": "ff", "expires_in": 30}), "nonce is not 32 bytes of hex"),
+        ("GET /v1/challenge", json!({"nonce": "x".repeat(64)}), "nonce is not 32 bytes of hex"),
+        (
+            "POST /v1/register",
+            json!({"agent_id": other, "access_token": "t", "expires_in": 300}),
+            "is not the agent that was asked for",
+        ),
+        (
+            "POST /v1/register",
+            json!({"agent_id": ID, "access_token": "a\nb", "expires_in": 300}),
+            "unusable access token",
+        ),
+        ("POST /v1/register", json!({"agent_id": ID, "expires_in": 300}), "missing field `access_token`"),
+    ] {
+        let broker = FakeBroker::with_app().await;
+        broker.on(line, 200, &body);
+        broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
+        let request = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
+        let error = request.create().await.unwrap_err();
+        assert!(matches!(&error, ClientError::MalformedAnswer { endpoint, .. } if endpoint == line), "{error:?}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn validation_tells_valid_from_invalid() {
+    let broker = FakeBroker::start().await;
+    let claims = json!({
+        "iss": "https://agentwrit.local", "sub": ID, "exp": NOW + 300, "nbf": NOW, "iat": NOW,
+        "jti": "00112233445566778899aabbccddeeff", "sid": "00112233445566778899aabbccddeeff",
+        "scope": ["read:data:x"], "task_id": "invoice-1", "orch_id": "billing",
+    });
+    broker.on("POST /v1/token/validate", 200, &json!({"valid": true, "claims": claims}));
+    broker.on("POST /v1/token/validate", 200, &json!({"valid": false, "error": "token is invalid or expired"}));
+    broker.on("POST /v1/token/validate", 200, &json!({"valid": true}));
+    let app = app(&broker);
+
+    let valid = app.validate("some-token").await.unwrap();
+    assert!(valid.is_valid());
+    let Validation::Valid(claims) = valid else { panic!("{valid:?}") };
+    assert_eq!(claims.sub.to_string(), ID);
+    let reason = "token is invalid or expired".to_owned();
+    assert_eq!(app.validate("some-token").await.unwrap(), Validation::Invalid { reason });
+    assert!(matches!(app.validate("some-token").await, Err(ClientError::MalformedAnswer { .. })));
+    assert_eq!(broker.requests("POST /v1/token/validate")[0].json(), json!({"token": "some-token"}));
+    assert_eq!(broker.count("POST /v1/app/auth"), 0, "validation needs no authentication");
+}
+
+#[tokio::test]
+async fn health_is_told_even_when_it_is_bad() {
+    let body = |status: &str, connected: bool| json!({"status": status, "version": "0.1.0", "uptime": 7, "db_connected": connected, "audit_events_count": 3});
+    let broker = FakeBroker::start().await;
+    broker.on("GET /v1/health", 200, &body("ok", true));
+    broker.on("GET /v1/health", 503, &body("unavailable", false));
+    broker.on("GET /v1/health", 503, &problem(503, "unavailable", "starting"));
+    let app = app(&broker);
+
+    let health = app.health().await.unwrap();
+    assert!(health.is_ok());
+    assert_eq!((health.version.as_str(), health.uptime, health.audit_events_count), ("0.1.0", 7, 3));
+    assert!(!app.health().await.unwrap().is_ok());
+    assert_eq!(app.health().await.unwrap_err().error_code(), Some("unavailable"));
+}

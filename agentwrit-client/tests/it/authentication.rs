@@ -1,0 +1,203 @@
+//! When a session authenticates, and how often.
+
+use std::time::Duration;
+
+use agentwrit_client::{Admin, App, ClientError, LaunchTokenRequest};
+use agentwrit_verify::{UnixTime, testing::ManualClock};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::broker::{FakeBroker, problem, token};
+
+const AUTH: &str = "POST /v1/app/auth";
+const LAUNCH: &str = "POST /v1/app/launch-tokens";
+
+fn clock() -> ManualClock {
+    ManualClock::new(UnixTime::from_seconds(1_795_248_000))
+}
+
+fn app(broker: &FakeBroker, clock: &ManualClock) -> App {
+    App::builder(&broker.url, "id-1", "client-secret").clock(clock.clone()).build().unwrap()
+}
+
+async fn ask(app: &App) -> Result<(), ClientError> {
+    let request = LaunchTokenRequest::new("agent", ["read:data:x"])?;
+    app.create_launch_token(&request).await.map(|_| ())
+}
+
+fn authorizations(broker: &FakeBroker) -> Vec<String> {
+    broker.requests(LAUNCH).iter().map(|request| request.authorization().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_the_first_call() {
+    let broker = FakeBroker::with_app().await;
+    let app = app(&broker, &clock());
+    assert_eq!(broker.request_lines(), Vec::<String>::new());
+
+    ask(&app).await.unwrap();
+    ask(&app).await.unwrap();
+
+    assert_eq!(broker.request_lines(), [AUTH, LAUNCH, LAUNCH]);
+    assert_eq!(broker.requests(AUTH)[0].json(), json!({"client_id": "id-1", "client_secret": "client-secret"}));
+    assert_eq!(authorizations(&broker), ["Bearer app-token", "Bearer app-token"]);
+}
+
+#[tokio::test]
+async fn the_admin_authenticates_with_the_secret() {
+    let broker = FakeBroker::start().await;
+    broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
+    broker.on("GET /v1/admin/apps", 200, &json!({"apps": [], "total": 0}));
+    let admin = Admin::builder(&broker.url, "admin-secret").build().unwrap();
+
+    assert_eq!(admin.apps().await.unwrap(), []);
+
+    assert_eq!(broker.requests("POST /v1/admin/auth")[0].json(), json!({"secret": "admin-secret"}));
+    assert_eq!(broker.requests("GET /v1/admin/apps")[0].authorization(), Some("Bearer admin-token"));
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_one_authentication() {
+    let broker = FakeBroker::with_app().await;
+    let app = app(&broker, &clock());
+    let mut callers = JoinSet::new();
+    for _ in 0..32 {
+        let app = app.clone();
+        callers.spawn(async move { ask(&app).await });
+    }
+    let outcomes = callers.join_all().await;
+
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((broker.count(AUTH), broker.count(LAUNCH)), (1, 32));
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_one_refusal() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 401, &problem(401, "unauthorized", "invalid credentials"));
+    let app = app(&broker, &clock());
+    let mut callers = JoinSet::new();
+    for _ in 0..32 {
+        let app = app.clone();
+        callers.spawn(async move { ask(&app).await });
+    }
+    let outcomes = callers.join_all().await;
+
+    assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap_err().status() == Some(401)), "{outcomes:?}");
+    assert_eq!((broker.count(AUTH), broker.count(LAUNCH)), (1, 0));
+
+    // A later caller did not wait for that attempt, so it makes its own.
+    ask(&app).await.unwrap_err();
+    assert_eq!(broker.count(AUTH), 2);
+}
+
+#[tokio::test]
+async fn the_token_is_replaced_a_margin_before_it_expires() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 200, &token("first", 1000));
+    let broker = with_second_token(broker);
+    let (clock, app) = app_with_clock(&broker);
+    ask(&app).await.unwrap();
+
+    clock.advance(Duration::from_secs(939)); // the margin is 60 s: a tenth of the lifetime, at most a minute
+    ask(&app).await.unwrap();
+    assert_eq!(broker.count(AUTH), 1);
+
+    clock.advance(Duration::from_secs(1));
+    ask(&app).await.unwrap();
+    ask(&app).await.unwrap();
+    assert_eq!(broker.count(AUTH), 2);
+    assert_eq!(authorizations(&broker), ["Bearer first", "Bearer first", "Bearer second", "Bearer second"]);
+}
+
+#[tokio::test]
+async fn if_early_replacement_fails_the_old_token_serves_until_it_expires() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 200, &token("first", 1000));
+    broker.on(AUTH, 503, &problem(503, "unavailable", "the store cannot take the write"));
+    let broker = with_launch_tokens(broker);
+    let (clock, app) = app_with_clock(&broker);
+    ask(&app).await.unwrap();
+
+    clock.advance(Duration::from_secs(950));
+    ask(&app).await.unwrap();
+    ask(&app).await.unwrap();
+    assert_eq!(broker.count(AUTH), 2, "one failed attempt, then a pause");
+
+    clock.advance(Duration::from_secs(5));
+    ask(&app).await.unwrap();
+    assert_eq!(broker.count(AUTH), 3, "the pause is over");
+
+    clock.advance(Duration::from_secs(45));
+    assert_eq!(ask(&app).await.unwrap_err().error_code(), Some("unavailable"));
+    assert_eq!(broker.count(LAUNCH), 4, "an expired token is not used");
+}
+
+#[tokio::test]
+async fn a_401_is_answered_with_one_new_authentication() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 200, &token("first", 1000));
+    broker.on(LAUNCH, 401, &problem(401, "unauthorized", "token verification failed"));
+    let broker = with_second_token(broker);
+    let (_clock, app) = app_with_clock(&broker);
+
+    ask(&app).await.unwrap();
+    ask(&app).await.unwrap();
+
+    assert_eq!(broker.request_lines(), [AUTH, LAUNCH, AUTH, LAUNCH, LAUNCH]);
+    assert_eq!(authorizations(&broker), ["Bearer first", "Bearer second", "Bearer second"]);
+}
+
+#[tokio::test]
+async fn a_second_401_is_the_answer() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 200, &token("first", 1000));
+    broker.on(LAUNCH, 401, &problem(401, "unauthorized", "token verification failed"));
+    let (_clock, app) = app_with_clock(&broker);
+
+    let refused = ask(&app).await.unwrap_err();
+
+    assert_eq!(refused.problem().unwrap().detail, "token verification failed");
+    assert_eq!(broker.request_lines(), [AUTH, LAUNCH, AUTH, LAUNCH]);
+}
+
+#[tokio::test]
+async fn other_refusals_are_not_repeated() {
+    for status in [400, 403, 404, 409, 429, 500, 503] {
+        let broker = FakeBroker::start().await;
+        broker.on(AUTH, 200, &token("first", 1000));
+        broker.on(LAUNCH, status, &problem(status, "some_code", "no"));
+        let (_clock, app) = app_with_clock(&broker);
+        assert_eq!(ask(&app).await.unwrap_err().status(), Some(status));
+        assert_eq!(broker.request_lines(), [AUTH, LAUNCH], "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_token_that_lives_no_time_is_used_once() {
+    let broker = FakeBroker::start().await;
+    broker.on(AUTH, 200, &token("first", 0));
+    let broker = with_launch_tokens(broker);
+    let (_clock, app) = app_with_clock(&broker);
+    ask(&app).await.unwrap();
+    ask(&app).await.unwrap();
+    assert_eq!(broker.request_lines(), [AUTH, LAUNCH, AUTH, LAUNCH]);
+}
+
+fn app_with_clock(broker: &FakeBroker) -> (ManualClock, App) {
+    let clock = clock();
+    let app = app(broker, &clock);
+    (clock, app)
+}
+
+fn with_second_token(broker: FakeBroker) -> FakeBroker {
+    broker.on(AUTH, 200, &token("second", 1000));
+    with_launch_tokens(broker)
+}
+
+fn with_launch_tokens(broker: FakeBroker) -> FakeBroker {
+    let policy = json!({"allowed_scope": ["read:data:x"], "max_ttl": 300});
+    let body = json!({"launch_token": "lt", "expires_at": "2026-11-21T08:00:30Z", "policy": policy});
+    broker.on(LAUNCH, 201, &body);
+    broker
+}

@@ -1,0 +1,131 @@
+//! What happens when the other side is not a broker, or not there.
+
+use std::time::Duration;
+
+use agentwrit_client::{App, ClientError};
+use agentwrit_verify::problem::Problem;
+use tokio::net::TcpListener;
+
+use crate::broker::{FakeBroker, problem};
+
+const HEALTH: &str = "GET /v1/health";
+
+fn app(url: &str) -> App {
+    App::builder(url, "id-1", "client-secret").build().unwrap()
+}
+
+#[tokio::test]
+async fn a_refusal_carries_the_problem_and_when_to_come_back() {
+    let broker = FakeBroker::start().await;
+    let body = problem(429, "rate_limited", "too many requests");
+    broker.on_raw(HEALTH, 429, &[("retry-after", "7")], body.to_string());
+    let error = app(&broker.url).health().await.unwrap_err();
+    let expected: Problem = serde_json::from_value(body).unwrap();
+    assert_eq!(
+        error,
+        ClientError::Refused { status: 429, problem: Box::new(expected), retry_after: Some(Duration::from_secs(7)) }
+    );
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_refusal_without_a_problem_is_about_blank() {
+    for body in ["<html>bad gateway</html>", "", "[]", "null", "{}", "{\"status\":\"x\"}"] {
+        let broker = FakeBroker::start().await;
+        broker.on_raw(HEALTH, 502, &[("x-request-id", "from-the-proxy"), ("retry-after", "tomorrow")], body);
+        let error = app(&broker.url).health().await.unwrap_err();
+        assert_eq!(error.status(), Some(502), "{body:?}");
+        assert_eq!(error.error_code(), None, "{body:?}");
+        assert_eq!(error.hint(), None, "{body:?}");
+        assert_eq!(error.request_id(), Some("from-the-proxy"), "{body:?}");
+        assert_eq!(error.retry_after(), None, "{body:?}");
+        assert_eq!(error.to_string(), "broker refused (502): Bad Gateway without a problem body", "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let broker = FakeBroker::start().await;
+    let target = format!("{}/v1/elsewhere", broker.url);
+    broker.on_raw("POST /v1/token/validate", 307, &[("location", &target)], "");
+    let error = app(&broker.url).validate("some-token").await.unwrap_err();
+    assert!(matches!(error, ClientError::MalformedAnswer { .. }), "{error:?}");
+    assert_eq!(broker.request_lines(), ["POST /v1/token/validate"]);
+}
+
+#[tokio::test]
+async fn malformed_answers_are_told_apart_from_refusals() {
+    let health = r#"{"status":"ok","version":"1","uptime":1,"db_connected":true,"audit_events_count":1"#;
+    for body in [
+        String::new(),
+        "not json".to_owned(),
+        "[]".to_owned(),
+        "{}".to_owned(),
+        format!("{health}}} trailing"),
+        format!("{health},\"status\":\"ok\"}}"),
+        format!("{health},\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
+    ] {
+        let broker = FakeBroker::start().await;
+        broker.on_raw(HEALTH, 200, &[], body.clone());
+        let error = app(&broker.url).health().await.unwrap_err();
+        let ClientError::MalformedAnswer { endpoint, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(endpoint, HEALTH);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_read_up_to_its_limit() {
+    let largest = 4 * 1024 * 1024;
+    for (size, told) in [(largest + 1, true), (largest, false)] {
+        let broker = FakeBroker::start().await;
+        broker.on_raw(HEALTH, 200, &[], vec![b' '; size]);
+        let error = app(&broker.url).health().await.unwrap_err().to_string();
+        assert_eq!(error.contains("larger than 4194304 bytes"), told, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let error = app(&url).health().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+    assert_eq!(error.status(), None);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let error = app(&url).health().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let after = Duration::from_millis(50);
+    let app = App::builder(url, "id-1", "client-secret").timeout(after).connect_timeout(after).build().unwrap();
+    assert_eq!(app.health().await.unwrap_err(), ClientError::Timeout { after });
+    drop(listener);
+}
+
+#[test]
+fn a_client_that_cannot_work_is_not_built() {
+    for (url, id, secret, field) in [
+        ("http://127.0.0.1:1", "", "secret", "client id"),
+        ("http://127.0.0.1:1", "id", "", "client secret"),
+        ("127.0.0.1:1", "id", "secret", "broker URL"),
+        ("file:///etc/passwd", "id", "secret", "broker URL"),
+    ] {
+        let error = App::builder(url, id, secret).build().unwrap_err();
+        assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The client against a scripted broker. Against the real one it runs in `tests/e2e`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
+
+mod admin;
+mod agent;
+mod authentication;
+mod broker;
+mod failures;
+mod secrets;

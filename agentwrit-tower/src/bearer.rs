@@ -1,0 +1,98 @@
+//! From an `Authorization` header to a token, RFC 6750 §2.1.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::refusal::NoToken;
+
+/// The Bearer token of the request's one `Authorization` header.
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, NoToken> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(NoToken::Missing)?;
+    if values.next().is_some() {
+        // Two credentials: whichever were chosen, a proxy in front might have judged the other.
+        return Err(NoToken::Repeated);
+    }
+    parse(value.as_bytes()).ok_or(NoToken::Malformed)
+}
+
+/// `Bearer`, in any case, one space or more, and a `token68`.
+fn parse(credentials: &[u8]) -> Option<&str> {
+    let (scheme, rest) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
+    let token = rest.trim_start_matches(' ');
+    (scheme.eq_ignore_ascii_case("Bearer") && is_token68(token)).then_some(token)
+}
+
+/// RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_token68(text: &str) -> bool {
+    let unpadded = text.trim_end_matches('=').as_bytes();
+    // A fold, not `all`: without an early exit the compiler checks many bytes at a time.
+    !unpadded.is_empty() && unpadded.iter().fold(true, |so_far, &byte| so_far & is_token68_byte(byte))
+}
+
+fn is_token68_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_bytes(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn the_scheme_is_matched_in_any_case() {
+        for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+            assert_eq!(token(&headers(&[format!("{scheme} a.b-c_d").as_bytes()])), Ok("a.b-c_d"));
+        }
+    }
+
+    #[test]
+    fn any_number_of_spaces_may_precede_the_token() {
+        assert_eq!(token(&headers(&[b"Bearer    a.b.c"])), Ok("a.b.c"));
+    }
+
+    #[test]
+    fn padding_ends_a_token() {
+        assert_eq!(token(&headers(&[b"Bearer abc=="])), Ok("abc=="));
+        assert_eq!(token(&headers(&[b"Bearer ab=c"])), Err(NoToken::Malformed));
+    }
+
+    #[test]
+    fn nothing_else_is_a_token() {
+        let malformed: &[&[u8]] = &[
+            b"",
+            b" ",
+            b"Bearer",
+            b"Bearer ",
+            b"Bearer    ",
+            b"Bearer =",
+            b"Bearer\ta.b.c",
+            b"Bearer a.b.c ",
+            b"Bearer a.b.c, Bearer d.e.f",
+            b"Bearer a b",
+            b"Bearer \"a.b.c\"",
+            b"Bearer a:b",
+            b"Bearer token=a.b.c",
+            b"Bearer caf\xc3\xa9",
+            b"Bearer \xff",
+            b" Bearer a.b.c",
+            b"Bearera.b.c",
+            b"Basic dXNlcjpwYXNz",
+            b"a.b.c",
+        ];
+        for value in malformed {
+            assert_eq!(token(&headers(&[value])), Err(NoToken::Malformed), "{:?}", value.escape_ascii().to_string());
+        }
+    }
+
+    #[test]
+    fn one_header_and_one_only() {
+        assert_eq!(token(&headers(&[])), Err(NoToken::Missing));
+        assert_eq!(token(&headers(&[b"Bearer a.b.c", b"Bearer a.b.c"])), Err(NoToken::Repeated));
+        assert_eq!(token(&headers(&[b"Basic eA==", b"Bearer a.b.c"])), Err(NoToken::Repeated));
+    }
+}

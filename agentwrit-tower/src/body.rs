@@ -1,0 +1,78 @@
+//! The body of a response that is the inner service's or a refusal.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The response body of a [`Guarded`](crate::Guarded) service: the inner service's body, untouched, or a problem.
+    #[derive(Debug)]
+    pub struct ResponseBody<R> {
+        #[pin]
+        kind: Kind<R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    #[derive(Debug)]
+    enum Kind<R> {
+        Inner { #[pin] body: R },
+        Refusal { #[pin] body: Full<Bytes> },
+    }
+}
+
+impl<R> ResponseBody<R> {
+    pub(crate) fn inner(body: R) -> Self {
+        Self { kind: Kind::Inner { body } }
+    }
+
+    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
+        Self { kind: Kind::Refusal { body } }
+    }
+}
+
+impl<R: Default> Default for ResponseBody<R> {
+    fn default() -> Self {
+        Self::inner(R::default())
+    }
+}
+
+/// For any body whose data can be made from [`Bytes`], as those of axum, hyper, tonic and `http-body-util` can.
+impl<R> Body for ResponseBody<R>
+where
+    R: Body,
+    R::Data: From<Bytes>,
+{
+    type Data = R::Data;
+    type Error = R::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Inner { body } => body.poll_frame(cx),
+            KindProjection::Refusal { body } => body.poll_frame(cx).map(|frame| match frame {
+                Some(Ok(frame)) => Some(Ok(frame.map_data(R::Data::from))),
+                Some(Err(never)) => match never {},
+                None => None,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Inner { body } => body.is_end_stream(),
+            Kind::Refusal { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Inner { body } => body.size_hint(),
+            Kind::Refusal { body } => body.size_hint(),
+        }
+    }
+}

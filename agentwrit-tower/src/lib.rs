@@ -1,0 +1,41 @@
+#![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
+//!
+//! # Rules
+//!
+//! 1. A refused request never reaches the inner service, and its body is never read.
+//! 2. Nothing is let through by omission: a [`RequireScope`] that has no verifier and finds no [`Verified`] claims
+//!    answers 500 and logs the missing layer.
+//! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
+//! 4. A layer with a verifier of its own believes no other: it verifies the token itself, even when an outer layer
+//!    already did.
+//! 5. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
+//!    response, for the layers outside, and in the log.
+//!
+//! # Deployment caveat
+//!
+//! A CORS preflight carries no token: put the CORS layer outside of these. And a proxy in front must pass the
+//! `Authorization` header on unchanged.
+
+mod answer;
+mod authenticate;
+mod bearer;
+mod body;
+#[cfg(feature = "axum")]
+mod extract;
+mod gate;
+mod observe;
+mod refusal;
+mod require_scope;
+mod service;
+mod verified;
+
+pub use agentwrit_verify as verify;
+
+pub use self::authenticate::Authenticate;
+pub use self::body::ResponseBody;
+#[cfg(feature = "axum")]
+pub use self::extract::MissingVerified;
+pub use self::refusal::{NoToken, Refusal};
+pub use self::require_scope::RequireScope;
+pub use self::service::{Guarded, ResponseFuture};
+pub use self::verified::Verified;

@@ -1,0 +1,77 @@
+//! RFC 6750 §2.1: one `Authorization: Bearer <token>` header, or no token at all.
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::{NoToken, Refusal, RequireScope};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use tower_layer::Layer;
+
+use crate::support::{Answer, Inner, NO_TOKEN, get_without_token, send};
+
+async fn send_with(values: &[Vec<u8>]) -> Answer {
+    let issuer = TestIssuer::new();
+    send_from(&issuer, values).await
+}
+
+async fn send_from(issuer: &TestIssuer, values: &[Vec<u8>]) -> Answer {
+    let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(Inner::default().service());
+    let mut request: Request<Full<Bytes>> = get_without_token("/data");
+    for value in values {
+        request.headers_mut().append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+    }
+    send(&service, request).await
+}
+
+#[tokio::test]
+async fn the_scheme_is_matched_in_any_case() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:*"]);
+    for scheme in ["Bearer", "bearer", "BEARER", "bEARER"] {
+        let answer = send_from(&issuer, &[format!("{scheme} {token}").into_bytes()]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{scheme}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_header_is_no_token() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:*"]);
+    let malformed = [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        format!("Bearer\t{token}"),
+        format!("Bearer {token} {token}"),
+        format!("Bearer {token}, Bearer {token}"),
+        format!("Bearer \"{token}\""),
+        format!("Basic {token}"),
+        format!("Token {token}"),
+        format!("Bearer{token}"),
+        token,
+    ];
+    for value in malformed {
+        let answer = send_from(&issuer, &[value.clone().into_bytes()]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
+        assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN), "{value}");
+        assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Malformed)), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_text_are_no_token() {
+    let answer = send_with(&[b"Bearer \xff\xfe".to_vec()]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
+}
+
+#[tokio::test]
+async fn two_headers_are_no_token_even_when_equal() {
+    let issuer = TestIssuer::new();
+    let value = format!("Bearer {}", issuer.token(&["read:data:*"])).into_bytes();
+    let answer = send_from(&issuer, &[value.clone(), value]).await;
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
+    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Repeated)));
+}

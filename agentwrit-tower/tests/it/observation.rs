@@ -1,0 +1,140 @@
+//! The true reason: in the response's extensions and in the log, never in front of a stranger.
+
+use std::time::Duration;
+
+use agentwrit_tower::verify::issue::SigningKey;
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::verify::{Level as Revoked, Scope, TrustedKeys, Verifier, VerifyError};
+use agentwrit_tower::{Guarded, NoToken, Refusal, RequireScope};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tower_layer::Layer;
+use tracing::Level;
+
+use crate::support::{Answer, Inner, Log, Plain, bearer, get, get_without_token, send};
+
+fn protected(issuer: &TestIssuer) -> Guarded<Plain> {
+    RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
+}
+
+/// The answer, and what was logged on the way to it.
+async fn observed(service: &Guarded<Plain>, request: Request<Full<Bytes>>) -> (Answer, Vec<(Level, String)>) {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let answer = send(service, request).await;
+    (answer, log.lines())
+}
+
+fn refusal(answer: &Answer) -> &Refusal {
+    answer.extensions.get().expect("a refusal in the response's extensions")
+}
+
+#[tokio::test]
+async fn a_missing_token() {
+    let (answer, log) = observed(&protected(&TestIssuer::new()), get_without_token("/")).await;
+    assert_eq!(refusal(&answer), &Refusal::NoToken(NoToken::Missing));
+    assert_eq!((refusal(&answer).reason(), refusal(&answer).subject()), ("no_token", None));
+    assert_eq!(
+        log,
+        [(
+            Level::DEBUG,
+            "message=refused: no bearer token was presented request_id=\"req-1\" reason=\"no_token\" \
+             cause=there is no authorization header"
+                .to_owned()
+        )]
+    );
+}
+
+#[tokio::test]
+async fn an_expired_token_names_its_subject() {
+    let issuer = TestIssuer::new();
+    let claims = issuer.claims(&["read:data:7"]);
+    let token = issuer.sign(&claims);
+    issuer.clock().advance(Duration::from_secs(301));
+    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&token))).await;
+    let expired = VerifyError::Expired { by: Duration::from_secs(1), subject: claims.sub.clone() };
+    assert_eq!(refusal(&answer), &Refusal::InvalidToken(expired));
+    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
+    assert!(log.iter().all(|(_, line)| !line.contains(&token)), "a log holds no token: {log:?}");
+}
+
+#[tokio::test]
+async fn a_forged_token_names_nobody() {
+    let issuer = TestIssuer::new();
+    let forged = SigningKey::from_seed(&[8; 32]).unwrap().sign_token(&issuer.claims(&["read:data:7"]));
+    let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&forged))).await;
+    assert!(matches!(refusal(&answer), Refusal::InvalidToken(VerifyError::UnknownKey { .. })));
+    assert_eq!((refusal(&answer).subject(), refusal(&answer).token_id()), (None, None));
+}
+
+#[tokio::test]
+async fn missing_keys_are_logged_as_a_warning() {
+    let verifier = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
+    let service = RequireScope::new("read:data:7")
+        .verifier(verifier.without_revocations().build())
+        .layer(Inner::default().service());
+    let (answer, log) = observed(&service, get("/", &bearer(&TestIssuer::new().token(&["read:data:7"])))).await;
+    assert_eq!(refusal(&answer), &Refusal::Unavailable(VerifyError::KeysUnavailable));
+    assert_eq!(
+        log,
+        [(
+            Level::WARN,
+            "message=refused: tokens cannot be verified at present request_id=\"req-1\" reason=\"keys_unavailable\" \
+             cause=no key set has been loaded yet"
+                .to_owned()
+        )]
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_token_names_its_subject() {
+    let issuer = TestIssuer::new();
+    let claims = issuer.claims(&["read:data:7"]);
+    issuer.revoke(Revoked::Token, &claims.jti.to_string());
+
+    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
+    assert!(matches!(refusal(&answer), Refusal::InvalidToken(VerifyError::Revoked { .. })));
+    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
+    assert_eq!(refusal(&answer).token_id(), Some(claims.jti));
+    let subject = claims.sub.to_string();
+    assert!(matches!(&*log, [(Level::DEBUG, line)] if line.contains(&subject)), "{log:?}");
+    assert!(!String::from_utf8_lossy(&answer.body).contains("revoked"));
+}
+
+#[tokio::test]
+async fn too_small_a_scope_names_both_sides() {
+    let issuer = TestIssuer::new();
+    let claims = issuer.claims(&["read:data:8"]);
+    let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
+    let Refusal::InsufficientScope { required, verified, .. } = refusal(&answer) else { panic!("{answer:?}") };
+    assert_eq!(required, &[Scope::parse("read:data:7").unwrap()]);
+    assert_eq!(verified.as_claim_set(), &claims);
+    assert_eq!(refusal(&answer).reason(), "insufficient_scope");
+    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
+    assert_eq!(refusal(&answer).token_id(), Some(claims.jti));
+}
+
+#[tokio::test]
+async fn a_missing_layer_is_logged_as_an_error_with_the_path() {
+    let service = RequireScope::new("read:data:7").layer(Inner::default().service());
+    let (answer, log) = observed(&service, get_without_token("/data/7")).await;
+    assert_eq!(refusal(&answer), &Refusal::MissingLayer);
+    assert_eq!(
+        log,
+        [(
+            Level::ERROR,
+            "message=refused: no verifier here and no `Authenticate` layer around it request_id=\"req-1\" \
+             path=\"/data/7\" reason=\"missing_layer\""
+                .to_owned()
+        )]
+    );
+}
+
+#[tokio::test]
+async fn an_accepted_request_logs_nothing_and_leaves_no_refusal() {
+    let issuer = TestIssuer::new();
+    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.token(&["read:data:7"])))).await;
+    assert!(answer.extensions.get::<Refusal>().is_none());
+    assert_eq!(log, []);
+}

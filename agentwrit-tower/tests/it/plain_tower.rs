@@ -1,0 +1,220 @@
+//! Without axum: any `http` service, any body.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::{Authenticate, RequireScope, ResponseBody, Verified};
+use bytes::{Buf, Bytes};
+use http::header::AUTHORIZATION;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_layer::Layer;
+
+use crate::support::{Inner, bearer, get, get_without_token, send};
+
+#[tokio::test]
+async fn a_service_builder_takes_the_layers() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = ServiceBuilder::new()
+        .layer(Authenticate::new(issuer.verifier()))
+        .layer(RequireScope::new("read:data:*"))
+        .service(inner.service());
+
+    let answer = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
+    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"inner"[..]));
+    assert!(answer.headers.is_empty(), "an accepted response is passed on as it is: {:?}", answer.headers);
+    assert_eq!(inner.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_inner_service_is_never_called_for_a_refused_request() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(inner.service());
+
+    for request in
+        [get_without_token("/"), get("/", "Bearer a.b.c"), get("/", &bearer(&issuer.token(&["read:data:7"])))]
+    {
+        assert!(send(&service, request).await.status.is_client_error());
+    }
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_verified_claims_are_in_the_requests_extensions_and_the_token_is_marked_sensitive() {
+    let issuer = TestIssuer::new();
+    let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(
+        |request: Request<Full<Bytes>>| async move {
+            let subject = request.extensions().get::<Verified>().unwrap().subject().to_string();
+            let credentials = format!("{:?}", request.headers().get(AUTHORIZATION).unwrap());
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!("{subject} {credentials}"))))
+        },
+    ));
+    let claims = issuer.claims(&["read:data:*"]);
+    let answer = send(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
+    assert_eq!(std::str::from_utf8(&answer.body).unwrap(), format!("{} Sensitive", claims.sub));
+}
+
+/// A request body that is not even an `http_body::Body`.
+#[derive(Debug, Default)]
+struct Unreadable;
+
+/// A response body with a buffer type of its own.
+#[derive(Debug)]
+struct Letters(VecDeque<u8>);
+
+#[derive(Debug, PartialEq)]
+struct Chunk(Bytes);
+
+impl From<Bytes> for Chunk {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.0.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+    }
+}
+
+impl Body for Letters {
+    type Data = Chunk;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, Infallible>>> {
+        let letter = self.0.pop_front();
+        Poll::Ready(letter.map(|letter| Ok(Frame::data(Chunk(Bytes::copy_from_slice(&[letter]))))))
+    }
+}
+
+#[tokio::test]
+async fn any_request_body_and_any_response_body_will_do() {
+    let issuer = TestIssuer::new();
+    let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(
+        |_: Request<Unreadable>| async { Ok::<_, Infallible>(Response::new(Letters(VecDeque::from(*b"abc")))) },
+    ));
+
+    let accepted = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
+    assert_eq!((accepted.status, &*accepted.body), (StatusCode::OK, &b"abc"[..]));
+    let refused = send(&service, get_without_token("/")).await;
+    assert_eq!(refused.json()["error_code"], "unauthorized");
+}
+
+#[tokio::test]
+async fn a_response_without_any_body_type_still_passes() {
+    let issuer = TestIssuer::new();
+    let service = RequireScope::new("read:data:*")
+        .verifier(issuer.verifier())
+        .layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(7_u32)) }));
+    let response: Response<ResponseBody<u32>> =
+        service.oneshot(get("/", &bearer(&issuer.token(&["read:data:*"])))).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_refusal_knows_its_length() {
+    let service =
+        RequireScope::new("read:data:*").verifier(TestIssuer::new().verifier()).layer(Inner::default().service());
+    let body = service.oneshot(get_without_token("/")).await.unwrap().into_body();
+    let length = body.size_hint().exact().unwrap();
+    assert!(!body.is_end_stream());
+    assert_eq!(body.collect().await.unwrap().to_bytes().len() as u64, length);
+}
+
+/// Fails in `poll_ready`, or in its future.
+#[derive(Clone, Debug)]
+struct Failing {
+    when_ready: bool,
+}
+
+impl Service<Request<()>> for Failing {
+    type Response = Response<Full<Bytes>>;
+    type Error = &'static str;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(if self.when_ready { Err("not ready") } else { Ok(()) })
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        std::future::ready(Err("failed"))
+    }
+}
+
+#[tokio::test]
+async fn the_inner_services_errors_are_its_own() {
+    let issuer = TestIssuer::new();
+    let layer = RequireScope::new("read:data:*").verifier(issuer.verifier());
+    let authorization = bearer(&issuer.token(&["read:data:*"]));
+    for (when_ready, error) in [(true, "not ready"), (false, "failed")] {
+        let service = layer.layer(Failing { when_ready });
+        assert_eq!(service.oneshot(get("/", &authorization)).await.err(), Some(error));
+    }
+}
+
+/// Is ready only when polled since its last call, and panics when called without.
+#[derive(Debug, Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Service<Request<()>> for Strict {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without being ready");
+        std::future::ready(Ok(Response::new(Full::from("inner"))))
+    }
+}
+
+#[tokio::test]
+async fn the_very_service_that_was_ready_is_called() {
+    let issuer = TestIssuer::new();
+    let authorization = bearer(&issuer.token(&["read:data:*"]));
+    // `Strict` isn't `Clone`: nothing can be swapped behind its back.
+    let mut service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(Strict::default());
+    for (request, status) in [
+        (get("/", &authorization), StatusCode::OK),
+        (get_without_token("/"), StatusCode::UNAUTHORIZED),
+        (get("/", &authorization), StatusCode::OK),
+    ] {
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_use_up_the_inner_services_capacity() {
+    let issuer = TestIssuer::new();
+    let service = ServiceBuilder::new()
+        .layer(RequireScope::new("read:data:*").verifier(issuer.verifier()))
+        .concurrency_limit(1)
+        .service(Inner::default().service());
+    for _ in 0..3 {
+        assert_eq!(send(&service, get_without_token("/")).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let answer = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}

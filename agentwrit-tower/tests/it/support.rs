@@ -1,0 +1,160 @@
+//! Requests, answers, and a subscriber that remembers what was logged.
+
+use std::convert::Infallible;
+use std::fmt::{Debug, Write};
+use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use serde_json::Value;
+use tower::util::BoxCloneService;
+use tower::{Service, ServiceExt};
+use tracing::field::{Field, Visit};
+use tracing::{Level, Metadata, Subscriber, span};
+
+pub(crate) const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
+pub(crate) const NO_TOKEN: &str = r#"Bearer realm="agentwrit""#;
+
+/// `GET <path>` with this `Authorization` header.
+pub(crate) fn get<B: Default>(path: &str, authorization: &str) -> Request<B> {
+    let mut request = get_without_token(path);
+    request.headers_mut().insert(AUTHORIZATION, authorization.parse().expect("a header value"));
+    request
+}
+
+/// `GET <path>` under the request id `req-1`.
+pub(crate) fn get_without_token<B: Default>(path: &str) -> Request<B> {
+    Request::get(path).header("x-request-id", "req-1").body(B::default()).expect("a request")
+}
+
+pub(crate) fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// A response, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) extensions: http::Extensions,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next().map(|value| value.to_str().expect("visible ASCII"));
+        assert!(values.next().is_none(), "`{name}` is there twice");
+        value
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// One request through a service that never fails.
+pub(crate) async fn send<S, B, R>(service: &S, request: Request<B>) -> Answer
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
+    R: http_body::Body<Error: Debug>,
+{
+    let response = service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Answer { status: head.status, headers: head.headers, extensions: head.extensions, body }
+}
+
+/// An inner service that counts its calls and answers `inner`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inner {
+    calls: Arc<AtomicUsize>,
+}
+
+pub(crate) type Plain = BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, Infallible>;
+
+impl Inner {
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn service(&self) -> Plain {
+        let calls = Arc::clone(&self.calls);
+        BoxCloneService::new(tower::service_fn(move |_: Request<Full<Bytes>>| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async { Ok(Response::new(Full::from("inner"))) }
+        }))
+    }
+
+    /// A handler for axum that does the same.
+    pub(crate) fn handler(&self) -> impl Fn() -> Ready<&'static str> + Clone + Send + Sync + 'static + use<> {
+        let calls = Arc::clone(&self.calls);
+        move || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            ready("inner")
+        }
+    }
+}
+
+/// An axum router takes requests with any body; these have axum's own.
+pub(crate) mod axum {
+    use ::axum::body::Body;
+    use http::Request;
+
+    pub(crate) fn get(path: &str, token: &str) -> Request<Body> {
+        super::get(path, &super::bearer(token))
+    }
+
+    pub(crate) fn get_without_token(path: &str) -> Request<Body> {
+        super::get_without_token(path)
+    }
+}
+
+/// Remembers what was logged on this thread while it is the default subscriber.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    lines: Arc<Mutex<Vec<(Level, String)>>>,
+}
+
+impl Log {
+    pub(crate) fn lines(&self) -> Vec<(Level, String)> {
+        self.lines.lock().expect("the log").clone()
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("agentwrit_tower")
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.lines.lock().expect("the log").push((*event.metadata().level(), line.0.trim_end().to_owned()));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Default)]
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{}={value:?} ", field.name()).expect("a string takes it");
+    }
+}

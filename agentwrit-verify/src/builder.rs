@@ -1,0 +1,155 @@
+//! Building a [`Verifier`]: what must be decided is asked for in order, and a verifier that lacks a decision doesn't
+//! compile.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    cache::TokenCache,
+    clock::{Clock, SystemClock},
+    revocation::RevocationList,
+    trusted::TrustedKeys,
+    verifier::{Rules, Verifier},
+};
+
+/// Builds a [`Verifier`]. `Stage` says what comes next.
+#[derive(Debug)]
+pub struct VerifierBuilder<Stage> {
+    stage: Stage,
+}
+
+/// Next: [`VerifierBuilder::issuer`].
+#[derive(Debug)]
+pub struct WantsIssuer(());
+
+/// Next: [`VerifierBuilder::keys`].
+#[derive(Debug)]
+pub struct WantsKeys {
+    issuer: Box<str>,
+}
+
+/// Next: [`VerifierBuilder::revocations`] or [`VerifierBuilder::without_revocations`].
+#[derive(Debug)]
+pub struct WantsRevocations {
+    issuer: Box<str>,
+    keys: TrustedKeys,
+}
+
+/// Every decision is made; what follows has defaults.
+pub struct WantsOptions {
+    issuer: Box<str>,
+    keys: TrustedKeys,
+    revocations: Option<RevocationList>,
+    audiences: Vec<Box<str>>,
+    leeway: Duration,
+    cache_memory: u64,
+    clock: Box<dyn Clock>,
+}
+
+impl VerifierBuilder<WantsIssuer> {
+    pub(crate) fn new() -> Self {
+        Self { stage: WantsIssuer(()) }
+    }
+
+    /// The authority whose tokens are accepted: the `iss` claim, exactly.
+    #[must_use]
+    pub fn issuer(self, issuer: impl Into<String>) -> VerifierBuilder<WantsKeys> {
+        let WantsIssuer(()) = self.stage;
+        VerifierBuilder { stage: WantsKeys { issuer: issuer.into().into() } }
+    }
+}
+
+impl VerifierBuilder<WantsKeys> {
+    /// The keys that tokens are trusted by: a [`KeySet`](crate::KeySet) or a shared [`TrustedKeys`].
+    #[must_use]
+    pub fn keys(self, keys: impl Into<TrustedKeys>) -> VerifierBuilder<WantsRevocations> {
+        VerifierBuilder { stage: WantsRevocations { issuer: self.stage.issuer, keys: keys.into() } }
+    }
+}
+
+impl VerifierBuilder<WantsRevocations> {
+    /// The withdrawals to respect. The list must be of the same issuer: entries of another one would never match.
+    ///
+    /// # Panics
+    ///
+    /// When the list was made for another issuer.
+    #[must_use]
+    #[track_caller]
+    pub fn revocations(self, list: RevocationList) -> VerifierBuilder<WantsOptions> {
+        assert!(
+            list.issuer() == &*self.stage.issuer,
+            "the revocation list is for tokens of `{}`, the verifier for those of `{}`",
+            list.issuer(),
+            self.stage.issuer,
+        );
+        self.options(Some(list))
+    }
+
+    /// The explicit weaker choice: a token stays valid until it expires, whatever was revoked.
+    #[must_use]
+    pub fn without_revocations(self) -> VerifierBuilder<WantsOptions> {
+        self.options(None)
+    }
+
+    fn options(self, revocations: Option<RevocationList>) -> VerifierBuilder<WantsOptions> {
+        let WantsRevocations { issuer, keys } = self.stage;
+        let stage = WantsOptions {
+            issuer,
+            keys,
+            revocations,
+            audiences: Vec::new(),
+            leeway: VerifierBuilder::DEFAULT_LEEWAY,
+            cache_memory: VerifierBuilder::DEFAULT_CACHE_MEMORY,
+            clock: Box::new(SystemClock),
+        };
+        VerifierBuilder { stage }
+    }
+}
+
+impl VerifierBuilder<WantsOptions> {
+    /// How far ahead of this clock `nbf` and `iat` may lie, unless set otherwise.
+    pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+    /// The bytes that verified tokens may take, unless set otherwise: some 6,000 typical tokens.
+    pub const DEFAULT_CACHE_MEMORY: u64 = 16 * 1024 * 1024;
+
+    /// Accepts only tokens meant for this audience; call it again to accept another one too.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.stage.audiences.push(audience.into().into());
+        self
+    }
+
+    /// How far ahead of this clock `nbf` and `iat` may lie. Never applied to `exp`.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.stage.leeway = leeway;
+        self
+    }
+
+    /// Roughly how many bytes verified tokens may take; 0 verifies each token anew.
+    #[must_use]
+    pub fn cache_memory(mut self, bytes: u64) -> Self {
+        self.stage.cache_memory = bytes;
+        self
+    }
+
+    /// Takes the time from elsewhere: for tests and simulations.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.stage.clock = Box::new(clock);
+        self
+    }
+
+    /// The verifier.
+    #[must_use]
+    pub fn build(self) -> Verifier {
+        let WantsOptions { issuer, keys, revocations, audiences, leeway, cache_memory, clock } = self.stage;
+        let cache = TokenCache::new(cache_memory);
+        Verifier { rules: Arc::new(Rules { issuer, audiences, keys, revocations, leeway, clock, cache }) }
+    }
+}
+
+impl fmt::Debug for WantsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WantsOptions").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}

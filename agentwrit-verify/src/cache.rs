@@ -1,0 +1,76 @@
+//! Tokens that were verified before.
+//!
+//! The key is the whole token: there is no digest whose collisions would have to be argued about. Only verified tokens
+//! get in, so that strangers can neither fill the cache nor choose what collides in it. What a hit saves is parsing and
+//! signatures; everything that can change with time is judged again by the [verifier](crate::verifier).
+
+use std::{fmt, sync::Arc};
+
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{claims::Claims, keys::PublicKey, revocation::Marks};
+
+/// What is kept of a verified token.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) claims: Arc<Claims>,
+    pub(crate) signed_by: PublicKey,
+    pub(crate) marks: Marks,
+}
+
+pub(crate) struct TokenCache {
+    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, foldhash::fast::RandomState>>,
+}
+
+impl TokenCache {
+    /// A cache of at most `memory` bytes, roughly; 0 means no cache.
+    pub(crate) fn new(memory: u64) -> Self {
+        let typical = usize::try_from(memory / ByLength::TYPICAL).unwrap_or(usize::MAX);
+        let entries =
+            (memory > 0).then(|| Cache::with(typical, memory, ByLength, foldhash::fast::RandomState::default(), quick_cache::sync::DefaultLifecycle::default()));
+        Self { entries }
+    }
+
+    pub(crate) fn find(&self, token: &str) -> Option<Arc<Verified>> {
+        self.entries.as_ref()?.get(token)
+    }
+
+    pub(crate) fn keep(&self, token: &str, verified: Arc<Verified>) {
+        if let Some(entries) = &self.entries {
+            entries.insert(token.into(), verified);
+        }
+    }
+
+    pub(crate) fn forget(&self, token: &str) {
+        if let Some(entries) = &self.entries {
+            entries.remove(token);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.as_ref().map_or(0, Cache::len)
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache").field("entries", &self.len()).finish()
+    }
+}
+
+/// Weighs an entry by what it holds: the token, and claims of about twice its length.
+#[derive(Clone)]
+struct ByLength;
+
+impl ByLength {
+    /// Claims, marks, counters and slots beside the token's text.
+    const FIXED: u64 = 512;
+    /// A token of three scopes.
+    const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
+}
+
+impl Weighter<Box<str>, Arc<Verified>> for ByLength {
+    fn weight(&self, token: &Box<str>, _: &Arc<Verified>) -> u64 {
+        Self::FIXED.saturating_add((token.len() as u64).saturating_mul(3))
+    }
+}

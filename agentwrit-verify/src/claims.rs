@@ -1,0 +1,151 @@
+//! What a token says: as it is written ([`ClaimSet`]) and once it is verified ([`Claims`]).
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{
+    clock::UnixTime,
+    delegation::DelegationRecord,
+    identity::{AgentId, PathSegment, Subject, TokenId},
+    json,
+    scope::ScopeSet,
+};
+
+/// The claims as they stand in a token. **Holding one proves nothing**: whoever issues builds one, whoever inspects
+/// reads one; only [`Claims`] has been verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
+pub struct ClaimSet {
+    /// Issuer (RFC 7519 §4.1.1).
+    pub iss: String,
+    /// Subject: whom the token speaks for.
+    pub sub: Subject,
+    /// Audience; always written as a list, left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aud: Vec<String>,
+    /// Expiry, Unix seconds; at this moment the token is expired (RFC 7519 §4.1.4).
+    pub exp: u64,
+    /// Not valid before, Unix seconds.
+    pub nbf: u64,
+    /// Issued at, Unix seconds.
+    pub iat: u64,
+    /// The token's name.
+    pub jti: TokenId,
+    /// What it allows, in the order that was asked for.
+    pub scope: ScopeSet,
+    /// The agent's task.
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<PathSegment>,
+    /// The agent's orchestrator.
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    pub orch_id: Option<PathSegment>,
+    /// The session: the `jti` of the first token of a renewal family.
+    pub sid: TokenId,
+    /// Who delegated to whom, root first; empty unless the token was delegated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegation_chain: Vec<DelegationRecord>,
+    /// Hexadecimal SHA-256 over the chain; see [`delegation`](crate::delegation).
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    pub chain_hash: Option<String>,
+}
+
+/// Verified claims: there is no way to make one but [`Verifier::verify`](crate::Verifier::verify), so that holding one
+/// is the proof that the token's signature, issuer, audience, times, delegation chain and revocation were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims(ClaimSet);
+
+impl Claims {
+    /// For the verifier alone, after every check.
+    pub(crate) fn verified(claims: ClaimSet) -> Self {
+        Self(claims)
+    }
+
+    /// Who issued the token (`iss`).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.0.iss
+    }
+
+    /// Whom it speaks for (`sub`).
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.0.sub
+    }
+
+    /// The agent that it speaks for, if it is one.
+    #[must_use]
+    pub fn agent_id(&self) -> Option<&AgentId> {
+        self.0.sub.as_agent()
+    }
+
+    /// For whom it is meant (`aud`); may be empty.
+    #[must_use]
+    pub fn audience(&self) -> &[String] {
+        &self.0.aud
+    }
+
+    /// The moment at which it is expired (`exp`).
+    #[must_use]
+    pub fn expires_at(&self) -> UnixTime {
+        UnixTime::from_seconds(self.0.exp)
+    }
+
+    /// The first moment at which it is valid (`nbf`).
+    #[must_use]
+    pub fn not_before(&self) -> UnixTime {
+        UnixTime::from_seconds(self.0.nbf)
+    }
+
+    /// When it was issued (`iat`).
+    #[must_use]
+    pub fn issued_at(&self) -> UnixTime {
+        UnixTime::from_seconds(self.0.iat)
+    }
+
+    /// Its own name (`jti`).
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        self.0.jti
+    }
+
+    /// The renewal family that it belongs to (`sid`).
+    #[must_use]
+    pub fn session_id(&self) -> TokenId {
+        self.0.sid
+    }
+
+    /// What it allows (`scope`).
+    #[must_use]
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.0.scope
+    }
+
+    /// The agent's task (`task_id`).
+    #[must_use]
+    pub fn task_id(&self) -> Option<&PathSegment> {
+        self.0.task_id.as_ref()
+    }
+
+    /// The agent's orchestrator (`orch_id`).
+    #[must_use]
+    pub fn orch_id(&self) -> Option<&PathSegment> {
+        self.0.orch_id.as_ref()
+    }
+
+    /// Who delegated to whom, root first; empty unless the token was delegated.
+    #[must_use]
+    pub fn delegation_chain(&self) -> &[DelegationRecord] {
+        &self.0.delegation_chain
+    }
+
+    /// The claims as they stand in the token.
+    #[must_use]
+    pub fn as_claim_set(&self) -> &ClaimSet {
+        &self.0
+    }
+}
+
+impl Serialize for Claims {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}

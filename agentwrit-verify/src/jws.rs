@@ -1,0 +1,119 @@
+//! Compact JWS (RFC 7515 §7.1), decoded strictly.
+//!
+//! 1. Three parts of unpadded base64url, no white space, no stray trailing bits: one signed content has one spelling.
+//! 2. The header is one JSON object without duplicate members; `alg` is `EdDSA` (RFC 8037) or `Ed25519` (RFC 9864).
+//! 3. No `crit` (RFC 7515 §4.1.11) and nothing that brings or fetches a key: `jwk`, `jku`, `x5u`, `x5c`, `x5t`.
+//! 4. The signature is 64 bytes.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::Deserialize;
+
+use crate::{
+    error::{Malformed, VerifyError},
+    json::{self, Presence},
+    keys::{KeyId, PublicKey},
+};
+
+/// Nesting up to which header and payload are read.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+/// A well-formed JWS whose signature nobody has looked at yet.
+#[derive(Clone, Debug)]
+pub(crate) struct CompactJws<'a> {
+    pub(crate) header: Header,
+    signing_input: &'a str,
+    payload: &'a str,
+    signature: [u8; 64],
+}
+
+impl<'a> CompactJws<'a> {
+    pub(crate) fn decode(text: &'a str, limit: usize) -> Result<Self, VerifyError> {
+        if text.len() > limit {
+            return Err(VerifyError::TooLong { length: text.len(), limit });
+        }
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(Malformed::NotThreeParts)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(Malformed::NotThreeParts)?;
+        if payload.contains('.') {
+            return Err(Malformed::NotThreeParts.into());
+        }
+        let header = Header::decode(header)?;
+        let signature = decode_base64(signature)?.try_into().map_err(|_| Malformed::SignatureLength)?;
+        Ok(Self { header, signing_input, payload, signature })
+    }
+
+    /// The payload's bytes, signed or not.
+    pub(crate) fn payload(&self) -> Result<Vec<u8>, VerifyError> {
+        decode_base64(self.payload)
+    }
+
+    pub(crate) fn check_signature(&self, key: &PublicKey) -> Result<(), VerifyError> {
+        if key.verifies(self.signing_input.as_bytes(), &self.signature) { Ok(()) } else { Err(VerifyError::BadSignature) }
+    }
+}
+
+fn decode_base64(text: &str) -> Result<Vec<u8>, VerifyError> {
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| Malformed::Base64.into())
+}
+
+/// The members of a JOSE header that are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) algorithm: String,
+    pub(crate) media_type: Option<String>,
+    pub(crate) key_id: Option<KeyId>,
+}
+
+#[derive(Deserialize)]
+struct HeaderAsWritten {
+    alg: String,
+    #[serde(default, deserialize_with = "json::present")]
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "json::present")]
+    kid: Option<String>,
+    #[serde(default)]
+    crit: Presence,
+    #[serde(default)]
+    jwk: Presence,
+    #[serde(default)]
+    jku: Presence,
+    #[serde(default)]
+    x5u: Presence,
+    #[serde(default)]
+    x5c: Presence,
+    #[serde(default)]
+    x5t: Presence,
+    #[serde(default, rename = "x5t#S256")]
+    x5t_s256: Presence,
+}
+
+impl Header {
+    fn decode(text: &str) -> Result<Self, VerifyError> {
+        let header: HeaderAsWritten = json::object_from_slice(&decode_base64(text)?, MAX_DEPTH)
+            .map_err(|error| Malformed::Header { message: error.to_string() })?;
+        if !matches!(header.alg.as_str(), "EdDSA" | "Ed25519") {
+            return Err(VerifyError::UnsupportedAlgorithm { algorithm: shorten(header.alg) });
+        }
+        if header.crit.0 {
+            return Err(VerifyError::CriticalHeader);
+        }
+        for (present, member) in [
+            (header.jwk, "jwk"),
+            (header.jku, "jku"),
+            (header.x5u, "x5u"),
+            (header.x5c, "x5c"),
+            (header.x5t, "x5t"),
+            (header.x5t_s256, "x5t#S256"),
+        ] {
+            if present.0 {
+                return Err(VerifyError::KeyInHeader { member });
+            }
+        }
+        let key_id = header.kid.map(|kid| KeyId::parse(&kid).ok_or(Malformed::KeyId)).transpose()?;
+        Ok(Self { algorithm: header.alg, media_type: header.typ.map(shorten), key_id })
+    }
+}
+
+/// Keeps what a stranger wrote short enough for an error.
+pub(crate) fn shorten(text: String) -> String {
+    if text.len() <= 64 { text } else { text.chars().take(64).collect() }
+}

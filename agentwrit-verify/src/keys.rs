@@ -1,0 +1,368 @@
+//! Keys that tokens are trusted by.
+//!
+//! 1. A key set is read from a JWK Set (RFC 7517 §5, RFC 8037 §2). Keys of other kinds or uses are passed over, as
+//!    RFC 7517 asks; an Ed25519 signing key that is malformed, of small order or named like another stops the load.
+//! 2. Small-order keys are refused here, once: after that a plain check with canonical `S` is as strict as the
+//!    strict one of RFC 8032 §5.1.7, and cheaper.
+//! 3. A set is immutable. [`TrustedKeys`] publishes the current one.
+
+use std::fmt;
+
+use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::json;
+
+/// What a key is called (`kid`): 1 to 128 printable ASCII characters.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(Box<str>);
+
+impl KeyId {
+    /// Takes a text that is 1 to 128 printable ASCII characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (matches!(text.len(), 1..=128) && text.bytes().all(|b| b.is_ascii_graphic())).then(|| Self(text.into()))
+    }
+
+    /// The thumbprint of an Ed25519 key (RFC 7638 §3, RFC 8037 appendix A.3).
+    #[must_use]
+    pub fn thumbprint(public_key: &[u8; 32]) -> Self {
+        let x = BASE64URL_NOPAD.encode(public_key);
+        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        Self(BASE64URL_NOPAD.encode(&Sha256::digest(canonical.as_bytes())).into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// An Ed25519 key to verify with, and its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    id: KeyId,
+    key: VerifyingKey,
+}
+
+impl PublicKey {
+    /// A key named by its thumbprint, from the 32 bytes of RFC 8032 §5.1.2.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError::NotAKey`] or [`KeySetError::SmallOrder`].
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeySetError> {
+        Self::named(KeyId::thumbprint(bytes), bytes)
+    }
+
+    fn named(id: KeyId, bytes: &[u8; 32]) -> Result<Self, KeySetError> {
+        let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::NotAKey { kid: id }) };
+        if key.is_weak() {
+            return Err(KeySetError::SmallOrder { kid: id });
+        }
+        Ok(Self { id, key })
+    }
+
+    /// The key's name.
+    #[must_use]
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// The 32 bytes of the key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
+    /// Whether `signature` is this key's over `message`, with canonical `S`.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.key.verify(message, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+/// One to [`KeySet::MAX_KEYS`] keys with different names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySet(Box<[PublicKey]>);
+
+impl KeySet {
+    /// The largest number of keys.
+    pub const MAX_KEYS: usize = 64;
+    /// The largest JWK Set that is read, in bytes.
+    pub const MAX_JWKS_LENGTH: usize = 64 * 1024;
+
+    /// Collects keys.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError::Empty`], [`KeySetError::TooMany`] or [`KeySetError::Duplicate`].
+    pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Result<Self, KeySetError> {
+        let mut kept: Vec<PublicKey> = Vec::new();
+        for key in keys {
+            if kept.len() >= Self::MAX_KEYS {
+                return Err(KeySetError::TooMany);
+            }
+            if kept.iter().any(|other| other.id == key.id) {
+                return Err(KeySetError::Duplicate { kid: key.id });
+            }
+            kept.push(key);
+        }
+        if kept.is_empty() { Err(KeySetError::Empty) } else { Ok(Self(kept.into())) }
+    }
+
+    /// Reads a JWK Set of at most [`KeySet::MAX_JWKS_LENGTH`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeySetError`] names the key that is at fault.
+    pub fn from_jwks(text: &[u8]) -> Result<Self, KeySetError> {
+        if text.len() > Self::MAX_JWKS_LENGTH {
+            return Err(KeySetError::TooLong { length: text.len() });
+        }
+        let set: JwkSet = json::object_from_slice(text, 16)
+            .map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
+        let keys: Vec<PublicKey> =
+            set.keys.into_iter().filter(Jwk::is_for_verifying).map(Jwk::into_key).collect::<Result<_, _>>()?;
+        Self::new(keys)
+    }
+
+    /// Writes a JWK Set.
+    #[must_use]
+    pub fn to_jwks(&self) -> String {
+        let keys = self.iter().map(Jwk::from).collect();
+        // Strings always serialise.
+        serde_json::to_string(&JwkSet { keys }).unwrap_or_default()
+    }
+
+    /// The key of that name.
+    #[must_use]
+    pub fn find(&self, id: &KeyId) -> Option<&PublicKey> {
+        self.iter().find(|key| key.id == *id)
+    }
+
+    /// The key for a token: the one that it names, or the only one when it names none.
+    #[must_use]
+    pub fn select(&self, id: Option<&KeyId>) -> Option<&PublicKey> {
+        match (id, self.0.as_ref()) {
+            (Some(id), _) => self.find(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether exactly this key, name and bytes, is in the set.
+    #[must_use]
+    pub fn contains(&self, key: &PublicKey) -> bool {
+        self.find(&key.id).is_some_and(|found| found.as_bytes() == key.as_bytes())
+    }
+
+    /// The keys.
+    pub fn iter(&self) -> std::slice::Iter<'_, PublicKey> {
+        self.0.iter()
+    }
+
+    /// How many keys there are: never zero.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<'a> IntoIterator for &'a KeySet {
+    type Item = &'a PublicKey;
+    type IntoIter = std::slice::Iter<'a, PublicKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct JwkSet {
+    keys: Vec<Jwk>,
+}
+
+/// The members of a JWK that are looked at.
+#[derive(Serialize, Deserialize)]
+struct Jwk {
+    kty: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    crv: String,
+    #[serde(default, rename = "use", deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    usage: Option<String>,
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    key_ops: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    alg: Option<String>,
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+}
+
+impl Jwk {
+    fn is_for_verifying(&self) -> bool {
+        self.kty == "OKP"
+            && self.crv == "Ed25519"
+            && self.usage.as_deref().is_none_or(|usage| usage == "sig")
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"))
+            && self.alg.as_deref().is_none_or(|alg| matches!(alg, "EdDSA" | "Ed25519"))
+    }
+
+    fn into_key(self) -> Result<PublicKey, KeySetError> {
+        let kid = self.kid.map(|kid| KeyId::parse(&kid).ok_or(KeySetError::BadKeyId)).transpose()?;
+        let bytes: Option<[u8; 32]> = self
+            .x
+            .and_then(|x| BASE64URL_NOPAD.decode(x.as_bytes()).ok())
+            .and_then(|bytes| bytes.try_into().ok());
+        match (kid, bytes) {
+            (Some(kid), Some(bytes)) => PublicKey::named(kid, &bytes),
+            (None, Some(bytes)) => PublicKey::from_bytes(&bytes),
+            (kid, None) => Err(KeySetError::NotAKey { kid: kid.unwrap_or(KeyId("(unnamed)".into())) }),
+        }
+    }
+}
+
+impl From<&PublicKey> for Jwk {
+    fn from(key: &PublicKey) -> Self {
+        Self {
+            kty: "OKP".into(),
+            crv: "Ed25519".into(),
+            usage: Some("sig".into()),
+            key_ops: None,
+            alg: Some("EdDSA".into()),
+            kid: Some(key.id.as_str().into()),
+            x: Some(BASE64URL_NOPAD.encode(key.as_bytes())),
+        }
+    }
+}
+
+/// Why a document is not a key set to trust.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeySetError {
+    /// Longer than [`KeySet::MAX_JWKS_LENGTH`].
+    #[error("a key set is at most 65536 bytes, not {length}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// Not a JWK Set.
+    #[error("not a JWK set: {message}")]
+    Malformed {
+        /// What the JSON reader says.
+        message: String,
+    },
+    /// No Ed25519 signing key among the keys.
+    #[error("there is no Ed25519 signing key in the set")]
+    Empty,
+    /// More than [`KeySet::MAX_KEYS`].
+    #[error("a key set holds at most 64 keys")]
+    TooMany,
+    /// Two keys of one name.
+    #[error("two keys are called `{kid}`")]
+    Duplicate {
+        /// The name.
+        kid: KeyId,
+    },
+    /// A name that isn't one.
+    #[error("a key id is 1 to 128 printable ASCII characters")]
+    BadKeyId,
+    /// `x` isn't an Ed25519 public key.
+    #[error("key `{kid}` is not an Ed25519 public key")]
+    NotAKey {
+        /// The key's name.
+        kid: KeyId,
+    },
+    /// A key of small order, for which signatures exist that verify for nearly any message.
+    #[error("key `{kid}` is of small order")]
+    SmallOrder {
+        /// The key's name.
+        kid: KeyId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8037 appendix A.1 to A.3.
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn jwks(members: &str) -> Vec<u8> {
+        format!(r#"{{"keys":[{{{members}}}]}}"#).into_bytes()
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037() {
+        let set = KeySet::from_jwks(&jwks(&format!(r#""kty":"OKP","crv":"Ed25519","x":"{X}""#))).unwrap();
+        let ids: Vec<_> = set.iter().map(|key| key.id().as_str().to_owned()).collect();
+        assert_eq!(ids, ["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"]);
+    }
+
+    #[test]
+    fn a_set_round_trips() {
+        let set = KeySet::from_jwks(&jwks(&format!(r#""kty":"OKP","crv":"Ed25519","x":"{X}""#))).unwrap();
+        assert_eq!(
+            set.to_jwks(),
+            format!(
+                r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","x":"{X}"}}]}}"#
+            )
+        );
+        assert_eq!(KeySet::from_jwks(set.to_jwks().as_bytes()), Ok(set));
+    }
+
+    #[test]
+    fn other_kinds_of_key_are_passed_over() {
+        let mixed = format!(
+            r#"{{"keys":[{{"kty":"RSA","n":"AQAB","e":"AQAB"}},{{"kty":"OKP","crv":"X25519","x":"AA"}},
+            {{"kty":"OKP","crv":"Ed25519","use":"enc","x":"{X}"}},{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{X}"}}]}}"#
+        );
+        let set = KeySet::from_jwks(mixed.as_bytes()).unwrap();
+        assert_eq!(set.len(), 1);
+        assert!(set.find(&KeyId::parse("a").unwrap()).is_some());
+    }
+
+    #[test]
+    fn bad_sets_are_refused() {
+        let a = || KeyId::parse("a").unwrap();
+        let small = BASE64URL_NOPAD.encode(&[&[1_u8][..], &[0; 31]].concat());
+        let ed = |x: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{x}"}}"#);
+        for (keys, error) in [
+            (String::new(), KeySetError::Empty),
+            (ed(&small), KeySetError::SmallOrder { kid: a() }),
+            (ed("AA"), KeySetError::NotAKey { kid: a() }),
+            (ed(&format!("{X}=")), KeySetError::NotAKey { kid: a() }),
+            (format!("{},{}", ed(X), ed(X)), KeySetError::Duplicate { kid: a() }),
+        ] {
+            assert_eq!(KeySet::from_jwks(format!(r#"{{"keys":[{keys}]}}"#).as_bytes()), Err(error), "{keys}");
+        }
+        assert!(matches!(KeySet::from_jwks(b"{}"), Err(KeySetError::Malformed { .. })));
+        assert!(matches!(KeySet::from_jwks(&vec![b' '; 70_000]), Err(KeySetError::TooLong { length: 70_000 })));
+    }
+
+    #[test]
+    fn a_token_without_kid_needs_exactly_one_key() {
+        let one = PublicKey::from_bytes(&BASE64URL_NOPAD.decode(X.as_bytes()).unwrap().try_into().unwrap()).unwrap();
+        let other = PublicKey { id: KeyId::parse("b").unwrap(), key: one.key };
+        assert!(KeySet::new([one.clone()]).unwrap().select(None).is_some());
+        assert!(KeySet::new([one, other]).unwrap().select(None).is_none());
+    }
+}

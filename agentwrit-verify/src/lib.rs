@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod builder;
+mod cache;
+pub mod claims;
+pub mod clock;
+pub mod delegation;
+pub mod error;
+pub mod identity;
+#[cfg(feature = "issue")]
+pub mod issue;
+pub mod json;
+mod jws;
+pub mod keys;
+pub mod problem;
+#[cfg(feature = "remote")]
+pub mod remote;
+pub mod revocation;
+pub mod scope;
+mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod token;
+mod trusted;
+pub mod verifier;
+
+pub use builder::{VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
+pub use claims::{ClaimSet, Claims};
+pub use clock::{Clock, SystemClock, TimeError, UnixTime};
+pub use delegation::{ChainError, DelegationRecord};
+pub use error::{Malformed, VerifyError};
+pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, TokenId, TrustDomain};
+pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
+pub use problem::{ErrorCode, Problem, RequestId};
+pub use revocation::{Level, RevocationKey, RevocationList};
+pub use scope::{Scope, ScopeError, ScopeSet, ScopeSetError};
+pub use token::{MAX_TOKEN_LENGTH, UnverifiedToken};
+pub use trusted::TrustedKeys;
+pub use verifier::Verifier;

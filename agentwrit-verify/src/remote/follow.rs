@@ -1,0 +1,210 @@
+//! When to fetch: the loop behind a [`KeyFollower`](super::KeyFollower).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until},
+};
+
+use super::{KeyFollowerBuilder, RemoteError};
+use crate::{keys::KeySet, trusted::TrustedKeys};
+
+/// The rhythm of the fetches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub(super) refresh_interval: Duration,
+    /// The least time between two fetches for unknown keys.
+    unknown_key_interval: Duration,
+    first_retry: Duration,
+    longest_retry: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            refresh_interval: KeyFollowerBuilder::DEFAULT_REFRESH_INTERVAL,
+            unknown_key_interval: Duration::from_secs(60),
+            first_retry: Duration::from_secs(1),
+            longest_retry: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Pace {
+    /// How long to wait after `failures` failed fetches in a row; `jitter` is from 0 to 1.
+    ///
+    /// A success is followed by the interval less up to a tenth, so that many servers drift apart; a failure by half to
+    /// the whole of a doubling delay, never longer than the interval.
+    fn wait_after(&self, failures: u32, jitter: f64) -> Duration {
+        match failures.checked_sub(1) {
+            None => self.refresh_interval.mul_f64(1.0 - 0.1 * jitter),
+            Some(repeated) => {
+                let doubled = self.first_retry.saturating_mul(2_u32.saturating_pow(repeated.min(16)));
+                doubled.min(self.longest_retry).min(self.refresh_interval).mul_f64(0.5 + 0.5 * jitter)
+            }
+        }
+    }
+}
+
+pub(super) async fn follow(
+    keys: TrustedKeys,
+    unknown_key: Arc<Notify>,
+    pace: Pace,
+    mut fetch: impl AsyncFnMut() -> Result<KeySet, RemoteError>,
+) {
+    let mut failures = 0;
+    let mut next_for_unknown_key = Instant::now() + pace.unknown_key_interval;
+    loop {
+        let planned = Instant::now() + pace.wait_after(failures, jitter());
+        tokio::select! {
+            () = sleep_until(planned) => {}
+            () = unknown_key.notified() => {
+                // However many are reported meanwhile: one fetch, and not before its time.
+                sleep_until(planned.min(next_for_unknown_key)).await;
+            }
+        }
+        match fetch().await {
+            Ok(set) => {
+                failures = 0;
+                tracing::debug!(keys = set.len(), "key set refreshed");
+                keys.publish(set, Instant::now().into_std());
+            }
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                let age = keys.age(Instant::now().into_std()).unwrap_or_default();
+                tracing::warn!(%error, failures, age_seconds = age.as_secs(), "key set not refreshed, the old one stays");
+            }
+        }
+        next_for_unknown_key = Instant::now() + pace.unknown_key_interval;
+    }
+}
+
+fn jitter() -> f64 {
+    // Without randomness servers would only be more in step.
+    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    };
+
+    use super::*;
+    use crate::{error::VerifyError, keys::PublicKey};
+
+    fn key_set(n: u8) -> KeySet {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
+        KeySet::new([PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap()]).unwrap()
+    }
+
+    /// A broker that counts how often it is asked, and can be cut off.
+    struct Network {
+        keys: TrustedKeys,
+        unknown: Arc<Notify>,
+        fetches: Arc<AtomicU32>,
+        down: Arc<AtomicBool>,
+        served: Arc<Mutex<KeySet>>,
+    }
+
+    impl Network {
+        fn start(max_age: Option<Duration>) -> Self {
+            let keys = TrustedKeys::following(max_age);
+            keys.publish(key_set(1), Instant::now().into_std());
+            let network = Self {
+                keys: keys.clone(),
+                unknown: Arc::default(),
+                fetches: Arc::default(),
+                down: Arc::default(),
+                served: Arc::new(Mutex::new(key_set(1))),
+            };
+            let (fetches, down, served) =
+                (Arc::clone(&network.fetches), Arc::clone(&network.down), Arc::clone(&network.served));
+            let unknown = Arc::clone(&network.unknown);
+            tokio::spawn(follow(keys, unknown, Pace::default(), async move || {
+                fetches.fetch_add(1, Ordering::Relaxed);
+                if down.load(Ordering::Relaxed) {
+                    return Err(RemoteError::Refused { url: "x".into(), status: 503 });
+                }
+                Ok(served.lock().unwrap().clone())
+            }));
+            network
+        }
+
+        fn fetches(&self) -> u32 {
+            self.fetches.load(Ordering::Relaxed)
+        }
+    }
+
+    async fn pass(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_unknown_keys_costs_one_fetch_a_minute() {
+        let network = Network::start(None);
+        for _ in 0..10_000 {
+            network.unknown.notify_one();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(network.fetches(), 0, "the set was fetched less than a minute ago");
+        pass(61).await;
+        assert_eq!(network.fetches(), 1);
+        for _ in 0..10_000 {
+            network.unknown.notify_one();
+            tokio::task::yield_now().await;
+        }
+        pass(30).await;
+        assert_eq!(network.fetches(), 1);
+        pass(31).await;
+        assert_eq!(network.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_key_arrives_with_the_next_refresh() {
+        let network = Network::start(None);
+        *network.served.lock().unwrap() = key_set(2);
+        pass(301).await;
+        assert_eq!(network.fetches(), 1);
+        assert_eq!(network.keys.key_set().as_deref(), Some(&key_set(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_the_broker_is_gone_old_keys_stay_until_they_are_too_old() {
+        let network = Network::start(Some(Duration::from_secs(3600)));
+        network.down.store(true, Ordering::Relaxed);
+        pass(3500).await;
+        assert!(network.keys.current(|| Instant::now().into_std()).is_ok());
+        pass(200).await;
+        let stale = network.keys.current(|| Instant::now().into_std()).err();
+        assert!(matches!(stale, Some(VerifyError::KeysStale { .. })));
+        network.down.store(false, Ordering::Relaxed);
+        pass(61).await;
+        assert!(network.keys.current(|| Instant::now().into_std()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_are_retried_ever_more_slowly() {
+        let network = Network::start(None);
+        network.down.store(true, Ordering::Relaxed);
+        pass(300).await;
+        assert!((1..=2).contains(&network.fetches()), "the first attempt is after the interval");
+        let before = network.fetches();
+        pass(600).await;
+        let during = network.fetches() - before;
+        assert!((10..=26).contains(&during), "{during} attempts in ten minutes");
+    }
+
+    #[test]
+    fn waits_stay_within_their_bounds() {
+        let pace = Pace::default();
+        assert_eq!(pace.wait_after(0, 0.0), Duration::from_secs(300));
+        assert_eq!(pace.wait_after(0, 1.0), Duration::from_secs(270));
+        assert_eq!(pace.wait_after(1, 0.0), Duration::from_millis(500));
+        assert_eq!(pace.wait_after(1, 1.0), Duration::from_secs(1));
+        assert_eq!(pace.wait_after(3, 1.0), Duration::from_secs(4));
+        assert_eq!(pace.wait_after(u32::MAX, 1.0), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,337 @@
+//! Which credentials were withdrawn before their time.
+//!
+//! 1. `token` kills one `jti`; `session` kills a renewal family and everything delegated from it.
+//! 2. `agent`, `task` and `chain` are *not-before* marks: they kill what was issued in or before the second of the
+//!    revocation, so nothing is locked out for ever. `issuer` does so for everything an authority issued.
+//! 3. Each level is judged on its own; a token is dead if any of them says so.
+//! 4. Entries are kept by digest, so that a list names nobody: the first 16 bytes of SHA-256 over the level's letter,
+//!    `0x00`, the issuer, `0x00` and the target.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{claims::ClaimSet, clock::UnixTime, table::Table};
+
+/// What a revocation is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "whoever judges a revocation must judge each level")]
+pub enum Level {
+    /// One token, by `jti`.
+    Token,
+    /// A renewal family and what was delegated from it, by `sid`.
+    Session,
+    /// A subject, and every token in whose delegation chain it appears.
+    Agent,
+    /// Every token of a task.
+    Task,
+    /// A root delegator's own tokens and every token whose chain starts with it.
+    Chain,
+    /// Everything that the issuer issued until then: after a restored backup.
+    Issuer,
+}
+
+impl Level {
+    /// The level's name in requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Session => "session",
+            Self::Agent => "agent",
+            Self::Task => "task",
+            Self::Chain => "chain",
+            Self::Issuer => "issuer",
+        }
+    }
+
+    /// The level's letter in the feed.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Self::Token => 't',
+            Self::Session => 's',
+            Self::Agent => 'a',
+            Self::Task => 'k',
+            Self::Chain => 'c',
+            Self::Issuer => 'i',
+        }
+    }
+
+    /// Whether the mark kills only what was issued in or before its second.
+    fn is_not_before(self) -> bool {
+        match self {
+            Self::Agent | Self::Task | Self::Chain | Self::Issuer => true,
+            Self::Token | Self::Session => false,
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How an entry is looked up without naming its target: see rule 4 of the [module](self).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct RevocationKey([u8; 16]);
+
+impl RevocationKey {
+    /// The key of `target` at `level` for tokens of `issuer`.
+    #[must_use]
+    pub fn of(level: Level, issuer: &str, target: &str) -> Self {
+        let mut digest = Sha256::new();
+        digest.update([u8::try_from(level.letter()).unwrap_or_default(), 0]);
+        digest.update(issuer.as_bytes());
+        digest.update([0]);
+        digest.update(target.as_bytes());
+        let mut key = [0; 16];
+        for (byte, of_digest) in key.iter_mut().zip(digest.finalize()) {
+            *byte = of_digest;
+        }
+        Self(key)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// The withdrawals that are in force for tokens of one issuer. Clones share one list; readers never wait.
+#[derive(Clone)]
+pub struct RevocationList {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    issuer: Box<str>,
+    table: ArcSwap<Table>,
+    /// Held by whoever adds; readers don't touch it.
+    writing: Mutex<()>,
+}
+
+impl RevocationList {
+    /// An empty list for tokens of `issuer`.
+    #[must_use]
+    pub fn new(issuer: &str) -> Self {
+        let shared =
+            Shared { issuer: issuer.into(), table: ArcSwap::from_pointee(Table::with_room_for(0)), writing: Mutex::new(()) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Adds an entry. Repeating one never weakens it: the later `revoked_at` and `expires_at` stay.
+    ///
+    /// `expires_at` is when the last token that the entry could affect has expired.
+    pub fn insert(&self, level: Level, target: &str, revoked_at: UnixTime, expires_at: UnixTime) {
+        self.insert_key(RevocationKey::of(level, &self.shared.issuer, target), revoked_at, expires_at);
+    }
+
+    /// Adds an entry by its key, as it stands in a feed.
+    pub fn insert_key(&self, key: RevocationKey, revoked_at: UnixTime, expires_at: UnixTime) {
+        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.shared.table.load();
+        if !table.insert(key.as_bytes(), revoked_at, expires_at) {
+            let larger = table.grown();
+            // There is room now: `grown` doubles.
+            let _inserted = larger.insert(key.as_bytes(), revoked_at, expires_at);
+            self.shared.table.store(Arc::new(larger));
+        }
+    }
+
+    /// Drops the entries that can no longer affect any token.
+    pub fn forget_expired(&self, now: UnixTime) {
+        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = self.shared.table.load();
+        if table.has_expired(now) {
+            self.shared.table.store(Arc::new(table.without_expired(now)));
+        }
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.table.load().len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The level at which a token is dead, if it is.
+    pub(crate) fn judge(&self, marks: &Marks) -> Option<Level> {
+        let table = self.shared.table.load();
+        if table.is_empty() {
+            return None;
+        }
+        marks.keys.iter().find_map(|(level, key)| {
+            let revoked_at = table.find(key.as_bytes())?;
+            (!level.is_not_before() || marks.issued_at <= revoked_at).then_some(*level)
+        })
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.shared.issuer
+    }
+}
+
+impl fmt::Debug for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationList")
+            .field("issuer", &self.shared.issuer)
+            .field("entries", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every key under which a token could be revoked, worked out once when it is first verified.
+#[derive(Debug)]
+pub(crate) struct Marks {
+    issued_at: UnixTime,
+    keys: Box<[(Level, RevocationKey)]>,
+}
+
+impl Marks {
+    pub(crate) fn of(claims: &ClaimSet) -> Self {
+        let mut keys = Vec::with_capacity(6);
+        let mut mark = |level, target: &str| keys.push((level, RevocationKey::of(level, &claims.iss, target)));
+        let subject = claims.sub.to_string();
+        mark(Level::Token, &claims.jti.to_string());
+        mark(Level::Session, &claims.sid.to_string());
+        mark(Level::Agent, &subject);
+        for record in &claims.delegation_chain {
+            mark(Level::Session, &record.sid.to_string());
+            mark(Level::Agent, record.agent.as_str());
+        }
+        if let Some(task) = &claims.task_id {
+            mark(Level::Task, task.as_str());
+        }
+        let root = claims.delegation_chain.first().map_or(subject.as_str(), |record| record.agent.as_str());
+        mark(Level::Chain, root);
+        mark(Level::Issuer, "");
+        Self { issued_at: UnixTime::from_seconds(claims.iat), keys: keys.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::from_seconds(seconds)
+    }
+
+    fn claims(chain: &str) -> ClaimSet {
+        serde_json::from_str(&format!(
+            r#"{{"iss":"i","sub":"{}","exp":200,"nbf":100,"iat":100,"jti":"{}","sid":"{}","scope":["a:b:c"],
+            "task_id":"task","orch_id":"orch"{chain}}}"#,
+            agent(9),
+            "00".repeat(16),
+            "11".repeat(16),
+        ))
+        .unwrap()
+    }
+
+    fn agent(n: u8) -> String {
+        format!("spiffe://d/agent/orch/task/{}", format!("0{n}").repeat(8))
+    }
+
+    fn chain() -> String {
+        let record = |from: u8, to: u8| {
+            format!(
+                r#"{{"agent":"{}","delegate":"{}","sid":"{}","scope":["a:b:c"],"signature":"",
+                "delegated_at":"2026-01-01T00:00:00Z","expires_at":"2026-01-01T00:00:00Z"}}"#,
+                agent(from),
+                agent(to),
+                format!("2{from}").repeat(16),
+            )
+        };
+        format!(r#","delegation_chain":[{},{}]"#, record(1, 2), record(2, 9))
+    }
+
+    fn verdict(claims: &ClaimSet, level: Level, target: &str, revoked_at: u64) -> Option<Level> {
+        let list = RevocationList::new("i");
+        list.insert(level, target, at(revoked_at), at(1000));
+        list.judge(&Marks::of(claims))
+    }
+
+    #[test]
+    fn each_level_kills_what_it_names_and_nothing_else() {
+        let token = claims("");
+        let (jti, sid) = ("00".repeat(16), "11".repeat(16));
+        for (level, target, dead) in [
+            (Level::Token, jti.as_str(), true),
+            (Level::Token, &sid, false),
+            (Level::Session, &sid, true),
+            (Level::Session, &jti, false),
+            (Level::Agent, &agent(9), true),
+            (Level::Agent, &agent(8), false),
+            (Level::Task, "task", true),
+            (Level::Task, "orch", false),
+            (Level::Chain, &agent(9), true),
+            (Level::Issuer, "", true),
+        ] {
+            assert_eq!(verdict(&token, level, target, 100), dead.then_some(level), "{level} {target}");
+        }
+    }
+
+    #[test]
+    fn delegated_tokens_die_with_any_delegator_its_session_and_their_root() {
+        let token = claims(&chain());
+        for (level, target, dead) in [
+            (Level::Agent, agent(1), true),
+            (Level::Agent, agent(2), true),
+            (Level::Session, "21".repeat(16), true),
+            (Level::Session, "22".repeat(16), true),
+            (Level::Token, "21".repeat(16), false),
+            (Level::Chain, agent(1), true),
+            (Level::Chain, agent(2), false),
+            (Level::Chain, agent(9), false),
+        ] {
+            assert_eq!(verdict(&token, level, &target, 100), dead.then_some(level), "{level} {target}");
+        }
+    }
+
+    #[test]
+    fn not_before_marks_spare_what_is_issued_from_the_next_second() {
+        let token = claims("");
+        for level in [Level::Agent, Level::Task, Level::Chain, Level::Issuer] {
+            let target = match level {
+                Level::Task => String::from("task"),
+                Level::Issuer => String::new(),
+                Level::Agent | Level::Chain | Level::Token | Level::Session => agent(9),
+            };
+            assert_eq!(verdict(&token, level, &target, 100), Some(level));
+            assert_eq!(verdict(&token, level, &target, 99), None, "{level}");
+        }
+        assert_eq!(verdict(&token, Level::Token, &"00".repeat(16), 1), Some(Level::Token));
+    }
+
+    #[test]
+    fn another_issuers_entries_do_not_count() {
+        let list = RevocationList::new("other");
+        list.insert(Level::Task, "task", at(100), at(1000));
+        assert_eq!(list.judge(&Marks::of(&claims(""))), None);
+    }
+
+    #[test]
+    fn a_repeated_entry_is_never_weaker() {
+        let list = RevocationList::new("i");
+        list.insert(Level::Task, "task", at(100), at(1000));
+        list.insert(Level::Task, "task", at(50), at(500));
+        list.forget_expired(at(999));
+        assert_eq!((list.len(), list.judge(&Marks::of(&claims("")))), (1, Some(Level::Task)));
+        list.forget_expired(at(1000));
+        assert!(list.is_empty());
+    }
+}

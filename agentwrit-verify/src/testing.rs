@@ -1,0 +1,200 @@
+//! An issuer in memory and a clock that tests move, for the tests of whoever protects a service with this library.
+//!
+//! ```
+//! use std::time::Duration;
+//! use agentwrit_verify::{VerifyError, testing::TestIssuer};
+//!
+//! let issuer = TestIssuer::new();
+//! let token = issuer.token(&["read:data:*"]);
+//! assert!(issuer.verifier().verify(&token).is_ok());
+//! issuer.clock().advance(Duration::from_secs(300));
+//! assert!(matches!(issuer.verifier().verify(&token), Err(VerifyError::Expired { .. })));
+//! ```
+#![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "a test that asks for nonsense should stop there")]
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    builder::{VerifierBuilder, WantsOptions},
+    claims::ClaimSet,
+    clock::{Clock, UnixTime},
+    identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
+    issue::SigningKey,
+    keys::KeySet,
+    revocation::{Level, RevocationList},
+    scope::ScopeSet,
+    trusted::TrustedKeys,
+    verifier::Verifier,
+};
+
+/// A clock that stands still until it is moved. Clones share the time.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    state: Arc<Mutex<(UnixTime, Instant)>>,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn new(now: UnixTime) -> Self {
+        Self { state: Arc::new(Mutex::new((now, Instant::now()))) }
+    }
+
+    /// Lets time pass, on the wall clock and on the monotonic one.
+    pub fn advance(&self, by: Duration) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = (state.0.saturating_add(by), state.1.checked_add(by).unwrap_or(state.1));
+    }
+
+    /// Sets the wall clock, back too; the monotonic one stands.
+    pub fn set(&self, now: UnixTime) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = now;
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixTime {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn monotonic(&self) -> Instant {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+}
+
+/// An authority in memory.
+#[derive(Debug)]
+pub struct TestIssuer {
+    key: SigningKey,
+    clock: ManualClock,
+    keys: TrustedKeys,
+    revocations: RevocationList,
+    verifier: Verifier,
+    issued: AtomicU64,
+}
+
+impl TestIssuer {
+    /// The `iss` of its tokens.
+    pub const ISSUER: &str = "https://issuer.test";
+
+    /// A new authority, always with the same key, at 2026-01-01T00:00:00Z.
+    #[must_use]
+    pub fn new() -> Self {
+        let key = SigningKey::from_seed(&[7; 32]).expect("the seed is a good one");
+        let keys = TrustedKeys::fixed(key_set_of(&key));
+        let revocations = RevocationList::new(Self::ISSUER);
+        let clock = ManualClock::new(UnixTime::from_seconds(1_767_225_600));
+        let verifier = options(&keys, &revocations, &clock).build();
+        Self { key, clock, keys, revocations, verifier, issued: AtomicU64::new(0) }
+    }
+
+    /// The clock of its tokens and verifiers.
+    #[must_use]
+    pub fn clock(&self) -> &ManualClock {
+        &self.clock
+    }
+
+    /// A verifier that trusts it.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        self.verifier.clone()
+    }
+
+    /// A verifier that trusts it, with options still open.
+    #[must_use]
+    pub fn verifier_builder(&self) -> VerifierBuilder<WantsOptions> {
+        options(&self.keys, &self.revocations, &self.clock)
+    }
+
+    /// The withdrawals that its verifiers respect.
+    #[must_use]
+    pub fn revocations(&self) -> &RevocationList {
+        &self.revocations
+    }
+
+    /// Withdraws: what it kills is dead for its verifiers from the next call.
+    pub fn revoke(&self, level: Level, target: &str) {
+        let now = self.clock.now();
+        self.revocations.insert(level, target, now, now.saturating_add(Duration::from_secs(86_400)));
+    }
+
+    /// The keys that its verifiers trust; publish others to see what happens.
+    #[must_use]
+    pub fn trusted_keys(&self) -> &TrustedKeys {
+        &self.keys
+    }
+
+    /// Its public key set.
+    #[must_use]
+    pub fn key_set(&self) -> KeySet {
+        key_set_of(&self.key)
+    }
+
+    /// Its private key.
+    #[must_use]
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    /// Claims of a fresh agent token: these scopes, valid for 300 seconds from now.
+    #[must_use]
+    pub fn claims(&self, scopes: &[&str]) -> ClaimSet {
+        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        let segment = |text| PathSegment::parse(text).expect("a valid segment");
+        let domain = TrustDomain::parse("issuer.test").expect("a valid trust domain");
+        let agent = AgentId::new(&domain, &segment("orch"), &segment("task"), serial.to_be_bytes());
+        let id = TokenId::from_bytes(u128::from(serial).to_be_bytes());
+        let now = self.clock.now().seconds();
+        ClaimSet {
+            iss: Self::ISSUER.into(),
+            sub: Subject::Agent(agent),
+            aud: Vec::new(),
+            exp: now.saturating_add(300),
+            nbf: now,
+            iat: now,
+            jti: id,
+            scope: ScopeSet::parse(scopes).expect("valid scopes"),
+            task_id: Some(segment("task")),
+            orch_id: Some(segment("orch")),
+            sid: id,
+            delegation_chain: Vec::new(),
+            chain_hash: None,
+        }
+    }
+
+    /// Signs claims.
+    #[must_use]
+    pub fn sign(&self, claims: &ClaimSet) -> String {
+        self.key.sign_token(claims)
+    }
+
+    /// A fresh agent token: these scopes, valid for 300 seconds from now.
+    #[must_use]
+    pub fn token(&self, scopes: &[&str]) -> String {
+        self.sign(&self.claims(scopes))
+    }
+}
+
+impl Default for TestIssuer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn key_set_of(key: &SigningKey) -> KeySet {
+    KeySet::new([key.public_key().clone()]).expect("one key is a set")
+}
+
+fn options(keys: &TrustedKeys, revocations: &RevocationList, clock: &ManualClock) -> VerifierBuilder<WantsOptions> {
+    Verifier::builder()
+        .issuer(TestIssuer::ISSUER)
+        .keys(keys.clone())
+        .revocations(revocations.clone())
+        .clock(clock.clone())
+}

@@ -1,0 +1,70 @@
+//! Tokens before anybody has verified them.
+
+use crate::{
+    claims::ClaimSet,
+    error::{Malformed, VerifyError},
+    json,
+    jws::{CompactJws, MAX_DEPTH},
+    keys::KeyId,
+};
+
+/// The longest token that is read, in bytes.
+pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
+
+/// A token that is well formed and **proves nothing**: for tools and logs, never for a decision.
+///
+/// Only [`Verifier::verify`](crate::Verifier::verify) turns a token into [`Claims`](crate::Claims).
+#[derive(Clone, Debug)]
+pub struct UnverifiedToken<'a> {
+    jws: CompactJws<'a>,
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Reads a compact JWS of at most [`MAX_TOKEN_LENGTH`] bytes whose `typ` is absent, `JWT` or `at+jwt`.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::TooLong`], [`VerifyError::Malformed`], [`VerifyError::UnsupportedAlgorithm`],
+    /// [`VerifyError::UnexpectedType`], [`VerifyError::CriticalHeader`] or [`VerifyError::KeyInHeader`].
+    pub fn decode(token: &'a str) -> Result<Self, VerifyError> {
+        let jws = CompactJws::decode(token, MAX_TOKEN_LENGTH)?;
+        if let Some(found) = &jws.header.media_type
+            && !["JWT", "at+jwt"].iter().any(|expected| expected.eq_ignore_ascii_case(found))
+        {
+            return Err(VerifyError::UnexpectedType { found: found.clone() });
+        }
+        Ok(Self { jws })
+    }
+
+    /// `alg`: `EdDSA` or `Ed25519`.
+    #[must_use]
+    pub fn algorithm(&self) -> &str {
+        &self.jws.header.algorithm
+    }
+
+    /// `typ`, as written.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&str> {
+        self.jws.header.media_type.as_deref()
+    }
+
+    /// `kid`: the key that the token says it was signed with.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.jws.header.key_id.as_ref()
+    }
+
+    /// What the token claims.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Malformed`] when the payload isn't a claim set.
+    pub fn claims(&self) -> Result<ClaimSet, VerifyError> {
+        json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
+            .map_err(|error| Malformed::Claims { message: error.to_string() }.into())
+    }
+
+    pub(crate) fn jws(&self) -> &CompactJws<'a> {
+        &self.jws
+    }
+}

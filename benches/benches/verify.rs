@@ -1,0 +1,272 @@
+//! Verification beside its peers, and the cache behind it: `cargo bench -p agentwrit-bench --bench verify`.
+//!
+//! An argument is a part of the names of the groups to run: `-- cache`.
+
+use std::error::Error;
+use std::hash::BuildHasher;
+use std::hint::black_box;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentwrit_bench::caches::{self, BySignature, Verdict, WholeToken};
+use agentwrit_bench::corpus::{AUDIENCE, Corpus, ISSUER, LEEWAY, shuffled};
+use agentwrit_bench::peers::Peers;
+use agentwrit_bench::report::{Bound, Target, table, verdicts};
+use agentwrit_bench::rounds::{Contender, Schedule, Series};
+use agentwrit_verify::{Clock as _, Level, RevocationKey, RevocationList, SystemClock, UnverifiedToken, Verifier};
+
+const TOKENS: usize = 10_000;
+/// First sights in a round: the corpus divides into this many rounds of tokens that nobody has seen.
+const FRESH: usize = 200;
+/// Seen tokens in a round.
+const SEEN: usize = 50_000;
+/// A peer that needs tens of microseconds meets only one in this many of them.
+const SPARSE: usize = 250;
+/// Room for the whole corpus; the default would keep some 5,000 of these tokens.
+const CACHE_MEMORY: u64 = 64 * 1024 * 1024;
+const ROUNDS: usize = TOKENS / FRESH - 1;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // cargo itself passes `--bench`.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wants = |group: &str| wanted.is_empty() || wanted.iter().any(|part| group.contains(part.as_str()));
+    let corpus = Corpus::new(TOKENS as u64)?;
+    let peers = Peers::new(&corpus)?;
+    let mut out = io::stdout().lock();
+    let (size, claims) = (corpus.token(0).text.len(), corpus.token(0).claims_length());
+    writeln!(
+        out,
+        "{TOKENS} tokens of {size} bytes, {claims} of them claims as JSON, 3 scopes; {ROUNDS} rounds, interleaved"
+    )?;
+
+    let mut targets = Vec::new();
+    if wants("first sight") {
+        let series = first_sight(&corpus, &peers);
+        table(&mut out, "First sight of a token, one thread (ratio to agentwrit-verify)", &series)?;
+        targets.extend(first_sight_targets(&series));
+        table(&mut out, "Its parts, one thread (ratio to the whole)", &parts(&corpus))?;
+    }
+    if wants("seen") {
+        let series = seen(&corpus, &peers, 1, |_| vec![0; SEEN]);
+        table(&mut out, "A token seen before, one thread (ratio to agentwrit-verify)", &series)?;
+        targets.extend(seen_targets(&series));
+        let series = seen(&corpus, &peers, 1, all_of_them);
+        table(&mut out, "10,000 live tokens in no order, one thread", &series)?;
+        let series = seen(&corpus, &peers, 2, |_| vec![0; SEEN]);
+        table(&mut out, "A token seen before, two threads at once", &series)?;
+        let series = seen(&corpus, &peers, 2, all_of_them);
+        table(&mut out, "10,000 live tokens in no order, two threads at once", &series)?;
+    }
+    if wants("cache") {
+        for (title, threads, picks) in [
+            ("Caches alone: one hot key, one thread", 1, one_of_them as fn(usize) -> Vec<usize>),
+            ("Caches alone: 10,000 keys in no order, one thread", 1, all_of_them),
+            ("Caches alone: one hot key, two threads at once", 2, one_of_them),
+            ("Caches alone: 10,000 keys in no order, two threads at once", 2, all_of_them),
+        ] {
+            table(&mut out, title, &cached(&corpus, threads, picks))?;
+        }
+        table(&mut out, "Caches alone: inserting into a full cache, one thread", &inserted(&corpus))?;
+    }
+    verdicts(&mut out, &targets)?;
+    Ok(())
+}
+
+fn one_of_them(_: usize) -> Vec<usize> {
+    vec![0; SEEN]
+}
+
+fn all_of_them(round: usize) -> Vec<usize> {
+    let mut picks = shuffled(TOKENS);
+    picks.rotate_left(round * TOKENS / (ROUNDS + 1));
+    picks.iter().copied().cycle().take(SEEN).collect()
+}
+
+/// The tokens of which a round is the first to see.
+fn fresh(round: usize) -> Vec<usize> {
+    (round * FRESH..(round + 1) * FRESH).collect()
+}
+
+// --- agentwrit-verify and its peers ----------------------------------------------------------------------------------
+
+fn first_sight(corpus: &Corpus, peers: &Peers) -> Vec<Series> {
+    let (cached, uncached) = (verifier(corpus, CACHE_MEMORY), verifier(corpus, 0));
+    let contenders = [
+        Contender::new("agentwrit-verify", |n| cached.verify(&corpus.token(n).text).is_ok()),
+        Contender::new("agentwrit-verify, cache off", |n| uncached.verify(&corpus.token(n).text).is_ok()),
+        Contender::new("ed25519-dalek 3, `verify` alone", |n| peers.dalek(corpus.token(n))),
+        Contender::new("jsonwebtoken 11 (rust_crypto)", |n| peers.jsonwebtoken(corpus.token(n))),
+        Contender::new("jwt-authorizer 0.15 (ring)", |n| peers.jwt_authorizer(corpus.token(n))),
+        Contender::new("oauth-resource-server 0.4 (ring)", |n| peers.oauth_resource_server(corpus.token(n))),
+    ];
+    Schedule { rounds: ROUNDS, threads: 1 }.measure(&contenders, fresh)
+}
+
+fn first_sight_targets(series: &[Series]) -> Vec<Target> {
+    let [own, _, dalek, jsonwebtoken, ..] = series else { return Vec::new() };
+    vec![
+        Target {
+            name: "first sight, in terms of jsonwebtoken's time",
+            measured: own.ratio_to(jsonwebtoken),
+            bound: Bound::AtMost(0.95),
+        },
+        Target {
+            name: "first sight, in terms of raw dalek `verify`",
+            measured: own.ratio_to(dalek),
+            bound: Bound::AtMost(1.15),
+        },
+    ]
+}
+
+/// What a first sight is made of, part by part: where to look when it gets slower.
+fn parts(corpus: &Corpus) -> Vec<Series> {
+    let verifier = verifier(corpus, 0);
+    let key = corpus.key_set().iter().next();
+    let signature =
+        |n: usize| key.is_some_and(|key| key.verifies(corpus.token(n).signed_part(), &corpus.token(n).signature));
+    let marks = |n: usize| {
+        // One digest for each level at which a token without delegation can be revoked.
+        for level in [Level::Token, Level::Session, Level::Agent, Level::Task, Level::Chain, Level::Issuer] {
+            black_box(RevocationKey::of(level, ISSUER, &corpus.token(n).subject));
+        }
+        true
+    };
+    let contenders = [
+        Contender::new("the whole, cache off", |n| verifier.verify(&corpus.token(n).text).is_ok()),
+        Contender::new("signature", signature),
+        Contender::new("header", |n| UnverifiedToken::decode(&corpus.token(n).text).is_ok()),
+        Contender::new("header and claims", |n| {
+            UnverifiedToken::decode(&corpus.token(n).text).is_ok_and(|token| token.claims().is_ok())
+        }),
+        Contender::new("header, signature and claims", |n| {
+            UnverifiedToken::decode(&corpus.token(n).text).is_ok_and(|token| signature(n) && token.claims().is_ok())
+        }),
+        Contender::new("six revocation keys", marks),
+    ];
+    Schedule { rounds: ROUNDS, threads: 1 }.measure(&contenders, fresh)
+}
+
+fn seen(corpus: &Corpus, peers: &Peers, threads: usize, picks: impl Fn(usize) -> Vec<usize>) -> Vec<Series> {
+    let (plain, revoking) = (verifier(corpus, CACHE_MEMORY), revoking_verifier(corpus));
+    for token in corpus.tokens() {
+        assert!(plain.verify(&token.text).is_ok() && revoking.verify(&token.text).is_ok(), "the corpus is good");
+    }
+    let contenders = [
+        Contender::new("agentwrit-verify", |n| plain.verify(&corpus.token(n).text).is_ok()),
+        Contender::new("agentwrit-verify, 1,000 revocations in force", |n| {
+            revoking.verify(&corpus.token(n).text).is_ok()
+        }),
+        Contender::new("jsonwebtoken 11 (rust_crypto)", |n| peers.jsonwebtoken(corpus.token(n))).sampled(SPARSE),
+        Contender::new("jwt-authorizer 0.15 (ring)", |n| peers.jwt_authorizer(corpus.token(n))).sampled(SPARSE),
+        Contender::new("oauth-resource-server 0.4 (ring)", |n| peers.oauth_resource_server(corpus.token(n)))
+            .sampled(SPARSE),
+    ];
+    Schedule { rounds: ROUNDS, threads }.measure(&contenders, picks)
+}
+
+fn seen_targets(series: &[Series]) -> Vec<Target> {
+    let [own, revoking, jsonwebtoken, ..] = series else { return Vec::new() };
+    vec![
+        Target { name: "a seen token, in ns", measured: own.median(), bound: Bound::AtMost(300.0) },
+        Target {
+            name: "a seen token with 1,000 revocations, in ns",
+            measured: revoking.median(),
+            bound: Bound::AtMost(300.0),
+        },
+        Target {
+            name: "a seen token, times faster than jsonwebtoken",
+            measured: jsonwebtoken.ratio_to(own),
+            bound: Bound::AtLeast(100.0),
+        },
+    ]
+}
+
+fn verifier(corpus: &Corpus, cache_memory: u64) -> Verifier {
+    let builder = Verifier::builder().issuer(ISSUER).keys(corpus.key_set().clone()).without_revocations();
+    builder.audience(AUDIENCE).leeway(LEEWAY).cache_memory(cache_memory).build()
+}
+
+/// The same beside revocations of other tokens, agents and tasks.
+fn revoking_verifier(corpus: &Corpus) -> Verifier {
+    let list = RevocationList::new(ISSUER);
+    let now = SystemClock.now();
+    for number in 0..1_000 {
+        let level = [Level::Token, Level::Agent, Level::Task].into_iter().cycle().nth(number).unwrap_or(Level::Task);
+        list.insert(level, &format!("revoked-{number}"), now, now.saturating_add(Duration::from_secs(3600)));
+    }
+    let builder = Verifier::builder().issuer(ISSUER).keys(corpus.key_set().clone()).revocations(list);
+    builder.audience(AUDIENCE).leeway(LEEWAY).cache_memory(CACHE_MEMORY).build()
+}
+
+// --- the caches alone ------------------------------------------------------------------------------------------------
+
+/// What the claims of a token come to in memory, roughly.
+const CLAIMS_BYTES: u32 = 1024;
+/// Room for the whole corpus and a quarter more.
+const ROOMY: u64 = 2048 * TOKENS as u64 * 5 / 4;
+
+fn verdict() -> Arc<Verdict> {
+    Arc::new(Verdict { lifetime: Duration::from_secs(3600), bytes: CLAIMS_BYTES })
+}
+
+fn cached(corpus: &Corpus, threads: usize, picks: impl Fn(usize) -> Vec<usize>) -> Vec<Series> {
+    let moka = filled_moka(corpus, caches::moka::<WholeToken>(ROOMY));
+    let moka_tail = filled_moka(corpus, caches::moka::<BySignature>(ROOMY));
+    let moka_timeless = filled_moka(corpus, caches::moka_without_expiry::<WholeToken>(ROOMY));
+    let moka_sip = filled_moka(corpus, caches::moka::<std::hash::RandomState>(ROOMY));
+    let quick = filled_quick(corpus, caches::quick::<WholeToken>(ROOMY, TOKENS));
+    let quick_tail = filled_quick(corpus, caches::quick::<BySignature>(ROOMY, TOKENS));
+    let contenders = [
+        Contender::new("quick_cache, foldhash of the signature's tail", |n| {
+            quick_tail.get(corpus.token(n).text.as_str()).is_some()
+        }),
+        Contender::new("quick_cache, foldhash of the whole token", |n| {
+            quick.get(corpus.token(n).text.as_str()).is_some()
+        }),
+        Contender::new("moka, foldhash of the signature's tail", |n| {
+            moka_tail.get(corpus.token(n).text.as_str()).is_some()
+        }),
+        Contender::new("moka, foldhash of the whole token", |n| moka.get(corpus.token(n).text.as_str()).is_some()),
+        Contender::new("moka, the same without expiry", |n| moka_timeless.get(corpus.token(n).text.as_str()).is_some()),
+        Contender::new("moka, SipHash of the whole token (default)", |n| {
+            moka_sip.get(corpus.token(n).text.as_str()).is_some()
+        }),
+    ];
+    Schedule { rounds: ROUNDS, threads }.measure(&contenders, picks)
+}
+
+fn filled_moka<B: BuildHasher + Clone + Send + Sync + 'static>(
+    corpus: &Corpus,
+    cache: caches::Moka<B>,
+) -> caches::Moka<B> {
+    for token in corpus.tokens() {
+        cache.insert(token.text.as_str().into(), verdict());
+    }
+    cache.run_pending_tasks();
+    cache
+}
+
+fn filled_quick<B: BuildHasher + Clone>(corpus: &Corpus, cache: caches::Quick<B>) -> caches::Quick<B> {
+    for token in corpus.tokens() {
+        cache.insert(token.text.as_str().into(), verdict());
+    }
+    cache
+}
+
+/// A service under a stream of first sights: each insertion pushes another entry out.
+fn inserted(corpus: &Corpus) -> Vec<Series> {
+    let moka = filled_moka(corpus, caches::moka::<WholeToken>(ROOMY / 4));
+    let quick = filled_quick(corpus, caches::quick::<WholeToken>(ROOMY / 4, TOKENS / 4));
+    let contenders = [
+        Contender::new("quick_cache", |n| {
+            quick.insert(corpus.token(n).text.as_str().into(), verdict());
+            true
+        }),
+        Contender::new("moka", |n| {
+            moka.insert(corpus.token(n).text.as_str().into(), verdict());
+            true
+        }),
+    ];
+    Schedule { rounds: ROUNDS, threads: 1 }.measure(&contenders, fresh)
+}

@@ -1,0 +1,169 @@
+//! A broker, a protected service and two agents, in one process and one readable trace.
+//!
+//! `cargo run --release -p quickstart` keeps the broker and the service running and prints `curl` lines to try;
+//! with `--once` it ends after the trace, successfully only if every outcome was as expected.
+
+mod service;
+mod trace;
+
+use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+
+use agentwrit_broker::{Broker, Config};
+use agentwrit_client::{Admin, Agent, App, NewApp};
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::trace::Step;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long the agents' tokens live: long enough to try the printed lines.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+#[derive(Parser)]
+#[command(about = "A broker, a protected service and two agents, in one process and one readable trace")]
+struct Arguments {
+    /// End after the trace; fail unless every outcome was as expected
+    #[arg(long)]
+    once: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("quickstart: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    let scene = Scene::set().await?;
+    let reader = scene.agent("read-data", "read:data:*").await?;
+    let writer = scene.agent("write-data", "write:data:*").await?;
+    scene.introduce(&[&reader, &writer]);
+
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(10)).build()?;
+    let url = scene.data_url();
+    let mut right = 0;
+    for step in Step::with_broker(&reader, &writer) {
+        right += usize::from(step.take(&client, &url).await?);
+    }
+    let scene = scene.without_broker().await?;
+    right += usize::from(Step::without_broker(&reader).take(&client, &url).await?);
+    println!("\n{right} of 5 outcomes as expected; the last one is the point: no broker was asked.");
+
+    if !arguments.once {
+        scene.stay(&reader, &writer).await?;
+    }
+    Ok(right == 5)
+}
+
+/// What runs on the stage.
+struct Scene {
+    broker: Option<Broker>,
+    broker_address: SocketAddr,
+    service: JoinHandle<Result<(), Failure>>,
+    service_address: SocketAddr,
+    app: App,
+    admin_secret: String,
+    directory: TempDir,
+}
+
+impl Scene {
+    async fn set() -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("agentwrit-quickstart-").tempdir()?;
+        let admin_secret = random_secret()?;
+        let broker = start_broker(directory.path(), &admin_secret, 0).await?;
+        let broker_address = broker.local_addr();
+        let broker_url = format!("http://{broker_address}");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let service_address = listener.local_addr()?;
+        let url = broker_url.clone();
+        let service = tokio::spawn(async move { service::serve(&url, listener).await });
+
+        let admin = Admin::builder(&broker_url, admin_secret.clone()).build()?;
+        let ceiling = NewApp::new("quickstart", ["read:data:*", "write:data:*"])?;
+        let credentials = admin.create_app(&ceiling).await?;
+        let app = App::builder(broker_url, credentials.record.client_id, credentials.client_secret).build()?;
+        Ok(Self { broker: Some(broker), broker_address, service, service_address, app, admin_secret, directory })
+    }
+
+    async fn agent(&self, task: &str, scope: &str) -> Result<Agent, Failure> {
+        Ok(self.app.agent("quickstart", task).scope([scope])?.max_ttl(LIFETIME).create().await?)
+    }
+
+    fn introduce(&self, agents: &[&Agent]) {
+        println!("  broker   http://{}, SQLite in {}", self.broker_address, self.directory.path().display());
+        println!("  service  {}, requires read:data:*", self.data_url());
+        for agent in agents {
+            let scopes: Vec<&str> = agent.scopes().iter().map(|scope| scope.as_str()).collect();
+            println!("  agent    {} may {}", agent.id(), scopes.join(" "));
+        }
+        println!();
+    }
+
+    fn data_url(&self) -> String {
+        format!("http://{}/data/7", self.service_address)
+    }
+
+    /// Stops the broker, and makes sure that nothing answers in its place.
+    async fn without_broker(mut self) -> Result<Self, Failure> {
+        if let Some(broker) = self.broker.take() {
+            broker.shutdown().await;
+        }
+        match self.app.health().await {
+            Ok(_) => Err("the broker still answers after its shutdown".into()),
+            Err(_) => Ok(self),
+        }
+    }
+
+    /// Starts the broker again, on the same files and port, and leaves everything to the user until Ctrl-C.
+    async fn stay(self, reader: &Agent, writer: &Agent) -> Result<(), Failure> {
+        let broker = start_broker(self.directory.path(), &self.admin_secret, self.broker_address.port()).await?;
+        self.print_lines_to_try(reader, writer);
+        tokio::signal::ctrl_c().await?;
+        self.service.abort();
+        broker.shutdown().await;
+        Ok(())
+    }
+
+    fn print_lines_to_try(&self, reader: &Agent, writer: &Agent) {
+        let (broker, data, secret) = (format!("http://{}", self.broker_address), self.data_url(), &self.admin_secret);
+        println!(
+            r#"
+The broker is back, on the same files and port. Until Ctrl-C, try:
+
+READER='{reader}'
+WRITER='{writer}'
+
+curl -i -H "Authorization: Bearer $READER" {data}      # 200
+curl -i -H "Authorization: Bearer $WRITER" {data}      # 403
+curl -i {data}                                         # 401
+
+curl -s {broker}/v1/health
+curl -s {broker}/.well-known/jwks.json
+curl -s {broker}/v1/token/validate -d '{{"token":"'$READER'"}}'
+curl -s {broker}/v1/admin/auth -d '{{"secret":"{secret}"}}'"#,
+            reader = reader.token(),
+            writer = writer.token(),
+        );
+    }
+}
+
+async fn start_broker(directory: &Path, admin_secret: &str, port: u16) -> Result<Broker, Failure> {
+    let mut config = Config::for_development(directory, admin_secret)?;
+    config.bind = SocketAddr::from(([127, 0, 0, 1], port));
+    Ok(Broker::start(config).await?)
+}
+
+fn random_secret() -> Result<String, Failure> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+    Ok(data_encoding::HEXLOWER.encode(&secret))
+}

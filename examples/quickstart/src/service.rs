@@ -1,0 +1,22 @@
+//! A protected service: all that a resource server needs.
+
+use agentwrit_tower::{RequireScope, Verified};
+use agentwrit_verify::{Verifier, remote::KeyFollower};
+use axum::{Router, extract::Path, routing::get};
+use tokio::net::TcpListener;
+
+use crate::Failure;
+
+/// Serves `GET /data/{id}` to whoever holds `read:data:*`. The broker is asked for its keys, never about a request.
+pub(crate) async fn serve(broker: &str, listener: TcpListener) -> Result<(), Failure> {
+    let keys = KeyFollower::start(broker).await?;
+    let verifier =
+        Verifier::builder().issuer("https://agentwrit.local").keys(keys.trusted_keys()).without_revocations().build();
+    let routes =
+        Router::new().route("/data/{id}", get(read)).layer(RequireScope::new("read:data:*").verifier(verifier));
+    Ok(axum::serve(listener, routes).await?)
+}
+
+async fn read(Path(id): Path<String>, who: Verified) -> String {
+    format!("record {id}, for {}\n", who.subject())
+}

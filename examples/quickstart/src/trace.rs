@@ -1,0 +1,79 @@
+//! The calls of the quickstart, what each must come to, and how that is shown.
+
+use agentwrit_client::Agent;
+use agentwrit_verify::Problem;
+use http::{StatusCode, header};
+use reqwest::Client;
+
+use crate::Failure;
+
+/// One call of the protected service.
+pub(crate) struct Step {
+    what: &'static str,
+    token: Option<String>,
+    expected: StatusCode,
+}
+
+impl Step {
+    /// The calls while the broker runs.
+    pub(crate) fn with_broker(reader: &Agent, writer: &Agent) -> Vec<Self> {
+        let token = |token: &str| Some(token.to_owned());
+        vec![
+            Self { what: "right scope", token: token(reader.token()), expected: StatusCode::OK },
+            Self { what: "wrong scope", token: token(writer.token()), expected: StatusCode::FORBIDDEN },
+            Self { what: "tampered token", token: Some(tampered(reader.token())), expected: StatusCode::UNAUTHORIZED },
+            Self { what: "no token", token: None, expected: StatusCode::UNAUTHORIZED },
+        ]
+    }
+
+    /// The call after the broker is gone: the point of it all.
+    pub(crate) fn without_broker(reader: &Agent) -> Self {
+        Self { what: "broker stopped", token: Some(reader.token().to_owned()), expected: StatusCode::OK }
+    }
+
+    /// Makes the call, shows what came of it, and says whether that was right.
+    pub(crate) async fn take(&self, client: &Client, url: &str) -> Result<bool, Failure> {
+        let mut request = client.get(url);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let said = summary(&response.text().await?);
+        let as_expected = status == self.expected;
+        let verdict = if as_expected { "" } else { "   <- NOT as expected" };
+        println!("  {:<16} {:<18} {said}{verdict}", self.what, status.to_string());
+        Ok(as_expected)
+    }
+}
+
+/// One line of an answer: of a problem its code and sentence, else the body.
+fn summary(body: &str) -> String {
+    let problem = agentwrit_verify::json::object_from_slice::<Problem>(body.as_bytes(), 4);
+    problem.map_or_else(|_| body.trim().to_owned(), |problem| format!("{}: {}", problem.error_code, problem.detail))
+}
+
+/// The token with another signature.
+fn tampered(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap_or((token, ""));
+    let replaced = if signature.starts_with('A') { "B" } else { "A" };
+    format!("{signed}.{replaced}{}", signature.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tampered_token_differs_in_its_signature_only() {
+        assert_eq!(tampered("a.b.cd"), "a.b.Ad");
+        assert_eq!(tampered("a.b.Ad"), "a.b.Bd");
+    }
+
+    #[test]
+    fn answers_are_summarised_in_a_line() {
+        assert_eq!(summary("record 7\n"), "record 7");
+        let problem = r#"{"status":403,"detail":"no","error_code":"insufficient_scope"}"#;
+        assert_eq!(summary(problem), "insufficient_scope: no");
+    }
+}

@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, and the real Python SDK
+# against the real broker. Run it from anywhere.
+#
+#   scripts/test.sh          all of it
+#   scripts/test.sh --fast   format, clippy and cargo test only
+#
+# 1. What is missing is installed where that is possible (a rustup component, python3-venv as root), and is otherwise a
+#    failure with a message. Nothing is ever skipped.
+# 2. The benchmark crate and the libraries it compares against are never compiled here.
+# 3. The last lines sum up every runner; the very last one adds them up.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+usage() { sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+fast=false
+for argument in "$@"; do
+    case "$argument" in
+    --fast) fast=true ;;
+    -h | --help) usage && exit 0 ;;
+    *) echo "unknown argument: $argument" >&2 && usage >&2 && exit 2 ;;
+    esac
+done
+
+target="${CARGO_TARGET_DIR:-target}"
+venv="$target/pyvenv"
+logs="$(mktemp -d)"
+section="start"
+summaries=()
+passed=0
+failed=0
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+heading() {
+    section="$1"
+    printf '\n== %s\n' "$section"
+}
+
+die() {
+    printf 'error: %s\n' "$1" >&2
+    exit 1
+}
+
+# Adds up the numbers before a word (`12 passed`) over all the summary lines of a log.
+count() {
+    grep -E "$2" "$1" | grep -oE "[0-9]+ $3" | awk '{ sum += $1 } END { print sum + 0 }' || true
+}
+
+sum_up() {
+    local status=$?
+    trap - EXIT
+    rm -rf "$logs"
+    printf '\n== summary\n'
+    [ "${#summaries[@]}" -eq 0 ] || printf '%s\n' "${summaries[@]}"
+    if [ "$status" -eq 0 ]; then
+        printf '%d passed, %d failed\n' "$passed" "$failed"
+    else
+        printf 'FAILED in "%s" (exit %d), later sections did not run\n' "$section" "$status"
+        printf '%d passed, %d failed, incomplete\n' "$passed" "$failed"
+    fi
+    exit "$status"
+}
+trap sum_up EXIT
+
+# --- what is needed --------------------------------------------------------------------------------------------------
+
+apt_install() {
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet "$@" >"$logs/apt" 2>&1 && return
+    apt-get update --quiet >"$logs/apt" 2>&1 &&
+        DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet "$@" >>"$logs/apt" 2>&1
+}
+
+need_rust() {
+    command -v cargo >/dev/null || PATH="$HOME/.cargo/bin:$PATH"
+    command -v cargo >/dev/null || die "cargo not found: install Rust, https://rustup.rs"
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt || die "rustfmt is missing"
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy || die "clippy is missing"
+    command -v cc >/dev/null || apt_install build-essential || die "no C compiler: SQLite and the TLS stack need one"
+}
+
+need_python() {
+    command -v python3 >/dev/null || apt_install python3 || die "python3 not found: the SDK tests need it"
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv ||
+        die "python3-venv is missing: apt-get install python3-venv"
+}
+
+# The venv is remade when the pinned versions or the interpreter change, so that a stale package never answers for them.
+need_venv() {
+    local wanted
+    wanted="$(python3 --version && cat tests/python/requirements.txt)"
+    [ -x "$venv/bin/pytest" ] && [ "$(cat "$venv/.made-from" 2>/dev/null)" = "$wanted" ] && return
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt ||
+        die "the packages in tests/python/requirements.txt could not be installed (is PyPI reachable?)"
+    printf '%s\n' "$wanted" >"$venv/.made-from"
+}
+
+# --- what is run -----------------------------------------------------------------------------------------------------
+
+# In CI the lock file is what was reviewed; at a desk a changed Cargo.toml may still update it.
+locked=()
+[ "${CI:-}" != true ] || locked=(--locked)
+
+run_cargo_tests() {
+    local log="$logs/cargo" status=0 p f i
+    cargo test "${locked[@]}" --all-features --no-fail-fast 2>&1 | tee "$log" || status=$?
+    p="$(count "$log" '^test result:' passed)" f="$(count "$log" '^test result:' failed)"
+    i="$(count "$log" '^test result:' ignored)"
+    passed=$((passed + p)) failed=$((failed + f))
+    summaries+=("cargo test: $p passed, $f failed, $i ignored in $(grep -c '^test result:' "$log" || true) suites")
+    return "$status"
+}
+
+run_python_tests() {
+    local log="$logs/pytest" status=0 last p f
+    "$venv/bin/python" -m pytest tests/python 2>&1 | tee "$log" || status=$?
+    last="$(grep -E '[0-9]+ (passed|failed|error|skipped)' "$log" | tail -n 1 | sed -E 's/^=+ *//; s/ *=+$//' || true)"
+    p="$(count <(printf '%s\n' "$last") . passed)"
+    f="$(count <(printf '%s\n' "$last") . '(failed|error)')"
+    passed=$((passed + p)) failed=$((failed + f))
+    summaries+=("pytest: ${last:-no result}")
+    [ "$status" -eq 0 ] || return "$status"
+    [ "$p" -gt 0 ] || die "pytest ran no test"
+    ! grep -q skipped <<<"$last" || die "pytest skipped a test: here everything runs or fails"
+}
+
+need_rust
+
+heading "cargo fmt"
+cargo fmt --all --check
+
+heading "cargo clippy"
+cargo clippy "${locked[@]}" --all-targets --all-features -- -D warnings
+
+if ! $fast; then
+    heading "cargo clippy, the verifier without I/O"
+    cargo clippy "${locked[@]}" -p agentwrit-verify --no-default-features -- -D warnings
+
+    heading "cargo doc"
+    RUSTDOCFLAGS="-D warnings" cargo doc "${locked[@]}" --no-deps --all-features
+fi
+
+heading "cargo test"
+run_cargo_tests
+
+if ! $fast; then
+    heading "the real binaries"
+    cargo build "${locked[@]}" -p agentwrit-broker --bins
+
+    AGENTWRIT_BROKER_BIN="$(cd "$target" && pwd)/debug/agentwrit-broker"
+    export AGENTWRIT_BROKER_BIN
+
+    heading "the real Python SDK, unmodified (pytest)"
+    need_python
+    need_venv
+    run_python_tests
+fi

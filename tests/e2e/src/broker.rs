@@ -1,0 +1,238 @@
+//! The broker as a process.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command as BlockingCommand, ExitStatus, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use http::Method;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::request::Request;
+
+/// The admin secret of every broker that a test starts.
+pub const ADMIN_SECRET: &str = "correct-horse-battery-staple";
+
+/// How long a start, or an end, may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    process: Child,
+    output: Output,
+    readers: Vec<JoinHandle<()>>,
+    /// Without a trailing slash.
+    pub url: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) directory: TempDir,
+}
+
+/// How a broker ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All that it wrote to stdout and stderr.
+    pub output: String,
+}
+
+type Output = Arc<Mutex<String>>;
+
+impl Broker {
+    /// Starts a broker with its defaults.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a broker with these environment variables beside, or in place of, the usual ones.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("agentwrit-e2e-").tempdir().unwrap();
+        Self::start_in(directory, environment).await
+    }
+
+    /// Starts a broker on the files of one that ran before.
+    pub async fn start_in(directory: TempDir, environment: &[(&str, &str)]) -> Self {
+        let mut process = command(directory.path(), environment).kill_on_drop(true).spawn().expect("the broker runs");
+        let output = Output::default();
+        let (lines, mut seen) = mpsc::unbounded_channel();
+        let readers = vec![
+            follow(process.stdout.take().unwrap(), &output, lines.clone()),
+            follow(process.stderr.take().unwrap(), &output, lines),
+        ];
+        let address = timeout(PATIENCE, async {
+            while let Some(line) = seen.recv().await {
+                if let Some(address) = listening_address(&line) {
+                    return Some(address);
+                }
+            }
+            None
+        });
+        let Ok(Some(address)) = address.await else {
+            panic!("the broker does not say where it listens:\n{}", output.lock().unwrap());
+        };
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(PATIENCE)
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .unwrap();
+        Self { process, output, readers, url: format!("http://{address}"), http, directory }
+    }
+
+    /// Runs a broker that is expected to refuse to start.
+    pub async fn refuses_to_start(environment: &[(&str, &str)]) -> Stopped {
+        let directory = tempfile::tempdir().unwrap();
+        let run = command(directory.path(), environment).kill_on_drop(true).output();
+        let ended = timeout(PATIENCE, run).await.expect("the broker refuses to start").expect("the broker runs");
+        let text = [ended.stdout, ended.stderr].concat();
+        Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// Sends SIGTERM and waits for the end. Gives back the directory, for another start.
+    pub async fn terminate(mut self) -> (Stopped, TempDir) {
+        let pid = self.process.id().expect("the broker is running").to_string();
+        let sent = BlockingCommand::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(sent.success(), "SIGTERM to {pid}: {sent}");
+        let status = timeout(PATIENCE, self.process.wait()).await.expect("the broker ends").unwrap();
+        for reader in self.readers.drain(..) {
+            reader.await.unwrap();
+        }
+        let output = self.output.lock().unwrap().clone();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        (Stopped { status, output }, directory)
+    }
+
+    /// What the broker has written so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Where the broker keeps its files.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A `GET` to be awaited.
+    pub fn get(&self, path: &str) -> Request {
+        self.request(Method::GET, path)
+    }
+
+    /// A `POST` to be awaited.
+    pub fn post(&self, path: &str) -> Request {
+        self.request(Method::POST, path)
+    }
+
+    /// A request to be awaited.
+    pub fn request(&self, method: Method, path: &str) -> Request {
+        Request::new(self, method, path)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the broker said:\n{}---", self.output());
+        }
+    }
+}
+
+/// Nothing of the caller's environment reaches the broker but what a test passes on.
+fn command(directory: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .env_clear()
+        .env("HOME", directory)
+        .env("AA_ADMIN_SECRET", ADMIN_SECRET)
+        .env("AA_PORT", "0")
+        .env("AA_DB_PATH", directory.join("data.db"))
+        .env("AA_SIGNING_KEY_PATH", directory.join("signing.key"))
+        .envs(environment.iter().copied())
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn follow(
+    stream: impl AsyncRead + Unpin + Send + 'static,
+    output: &Output,
+    lines: mpsc::UnboundedSender<String>,
+) -> JoinHandle<()> {
+    let output = Arc::clone(output);
+    tokio::spawn(async move {
+        let mut reader = BufReader::new(stream).lines();
+        while let Ok(Some(line)) = reader.next_line().await {
+            output.lock().unwrap().extend([line.as_str(), "\n"]);
+            // The receiver goes once the address is known.
+            lines.send(line).ok();
+        }
+    })
+}
+
+/// `… | listening | address=127.0.0.1:43210, …`
+fn listening_address(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("listening")?.1.split_once("address=")?;
+    let end = rest.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(rest.len());
+    rest.get(..end).map(str::to_owned)
+}
+
+/// The binary under test, built at most once per test process.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("AGENTWRIT_BROKER_BIN") {
+        Some(path) => PathBuf::from(path).canonicalize().expect("AGENTWRIT_BROKER_BIN names a file"),
+        None => build(),
+    })
+}
+
+/// Builds the broker in the profile, and into the target directory, of the running test.
+fn build() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
+    let mut cargo = BlockingCommand::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "-p", "agentwrit-broker", "--bin", "agentwrit-broker", "--target-dir"]);
+    cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().expect("cargo runs");
+    assert!(built.success(), "building the broker: {built}");
+    profile.join("agentwrit-broker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_read_from_the_log() {
+        for line in [
+            "[AA:BROKER:OK] 2026-11-21T08:00:00Z | BROKER | listening | address=127.0.0.1:4321, tls=none",
+            "[AA:HTTP:OK] 2026-11-21T08:00:00Z | HTTP | listening | address=127.0.0.1:4321",
+        ] {
+            assert_eq!(listening_address(line).as_deref(), Some("127.0.0.1:4321"));
+        }
+        assert_eq!(listening_address("[AA:BROKER:OK] … | BROKER | starting | port=0"), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! The real broker binary, driven over the wire.
+//!
+//! 1. A [`Broker`] is a process of its own, on a free port, with its files in a directory of its own. It is killed by
+//!    its process id when dropped; when the test fails its output is shown.
+//! 2. A [`Request`] is sent by awaiting it and gives an [`Answer`], whose whole body is compared, member by member.
+//! 3. What can't be known beforehand is described by a pattern: `"$hex(64)"`, `"$jwt"`, `"$time"`; see [`pattern`].
+//!
+//! The binary is `AGENTWRIT_BROKER_BIN`, or is built once by `cargo build`.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test harness reports by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a missing member of a body is a failed test")]
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    reason = "assertions panic, and may be all that is wanted"
+)]
+
+mod answer;
+mod broker;
+mod ceremony;
+mod mutation;
+pub mod pattern;
+mod request;
+mod stored;
+
+pub use self::{
+    answer::Answer,
+    broker::{ADMIN_SECRET, Broker, Stopped},
+    ceremony::{AppCredentials, Key, Registration, payload, protected_header},
+    mutation::{Broken, Field},
+    request::Request,
+};

@@ -1,0 +1,40 @@
+//! What a broker has stored, by counting: the tests know no table by name.
+
+use std::collections::BTreeMap;
+
+use rusqlite::OpenFlags;
+
+use crate::Broker;
+
+impl Broker {
+    /// The number of rows of each table but the audit trail's: a refusal may be recorded there, and nowhere else.
+    #[must_use]
+    #[expect(clippy::disallowed_types, reason = "the tests look at the store from outside, as a thief would")]
+    pub fn stored_rows(&self) -> BTreeMap<String, i64> {
+        let path = self.directory().join("data.db");
+        let database = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let mut tables = database
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+            .unwrap();
+        let names: Vec<String> = tables.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert!(!names.is_empty(), "the broker keeps its store in `data.db`");
+        names
+            .into_iter()
+            .filter(|name| !name.contains("audit") && !name.contains("event"))
+            .map(|name| {
+                let count = format!("SELECT count(*) FROM \"{name}\"");
+                let rows = database.query_row(&count, [], |row| row.get(0)).unwrap();
+                (name, rows)
+            })
+            .collect()
+    }
+
+    /// Whether any file of the broker holds these bytes.
+    #[must_use]
+    pub fn files_hold(&self, secret: &[u8]) -> bool {
+        let files = std::fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.is_file())
+            .any(|path| std::fs::read(path).unwrap().windows(secret.len()).any(|window| window == secret))
+    }
+}

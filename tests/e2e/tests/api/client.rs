@@ -1,0 +1,85 @@
+//! The Rust client against the real broker.
+
+use std::time::Duration;
+
+use agentwrit_client::{Admin, App, AppUpdate, ClientError, LaunchTokenRequest, NewApp, Validation};
+use agentwrit_e2e::{ADMIN_SECRET, Broker};
+
+async fn app(broker: &Broker, scopes: &[&str]) -> (Admin, App) {
+    let admin = Admin::builder(&broker.url, ADMIN_SECRET).build().unwrap();
+    let created = admin.create_app(&NewApp::new("desk", scopes).unwrap()).await.unwrap();
+    let app = App::builder(&broker.url, created.record.client_id, created.client_secret).build().unwrap();
+    (admin, app)
+}
+
+#[tokio::test]
+async fn an_agent_is_created_and_valid() {
+    let broker = Broker::start().await;
+    let (_, app) = app(&broker, &["read:data:*"]).await;
+    let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(60));
+    let agent = request.create().await.unwrap();
+
+    let Validation::Valid(claims) = app.validate(agent.token()).await.unwrap() else { panic!("invalid") };
+    assert_eq!(claims.sub.to_string(), agent.id().as_str());
+    assert_eq!(&claims.scope, agent.scopes());
+    assert_eq!(claims.exp - claims.iat, 60);
+    assert!(claims.exp.abs_diff(agent.expires_at().seconds()) <= 2);
+    assert!(!app.validate("nonsense").await.unwrap().is_valid());
+    assert!(app.health().await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn refusals_carry_the_problem() {
+    let broker = Broker::start().await;
+    let (_, app) = app(&broker, &["read:data:*"]).await;
+    let error = app.agent("orch-1", "task-1").scope(["write:data:x"]).unwrap().create().await.unwrap_err();
+    assert_eq!((error.status(), error.error_code()), (Some(403), Some("scope_violation")));
+    assert_eq!(error.problem().unwrap().detail, "requested scopes exceed app ceiling");
+    assert!(error.request_id().is_some());
+
+    let stranger = App::builder(&broker.url, "no-0123456789ab", "wrong").build().unwrap();
+    let error = stranger.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
+    assert_eq!((error.status(), error.error_code()), (Some(401), Some("unauthorized")));
+}
+
+#[tokio::test]
+async fn the_operator_administers_apps() {
+    let broker = Broker::start().await;
+    let (admin, app) = app(&broker, &["read:data:*"]).await;
+    let listed = admin.apps().await.unwrap();
+    let id = listed[0].app_id.clone();
+    assert_eq!(admin.app(&id).await.unwrap().as_ref(), listed.first());
+    let update = AppUpdate::default().scopes(["read:data:x"]).unwrap();
+    assert_eq!(admin.update_app(&id, &update).await.unwrap().scopes.len(), 1);
+    let taken = admin.create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await.unwrap_err();
+    assert_eq!(taken.error_code(), Some("conflict"));
+
+    admin.delete_app(&id).await.unwrap();
+    assert_eq!(admin.app(&id).await.unwrap().unwrap().status, "inactive");
+    let error = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
+    assert_eq!(error.status(), Some(401));
+    let nobody = agentwrit_verify::AppId::parse("app-nobody-0a1b2c").unwrap();
+    assert_eq!(admin.app(&nobody).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn launch_tokens_are_issued_by_both() {
+    let broker = Broker::start().await;
+    let (admin, app) = app(&broker, &["read:data:*"]).await;
+    let request = LaunchTokenRequest::new("reader", ["read:data:x"]).unwrap().ttl(Duration::from_secs(60));
+    for token in [admin.create_launch_token(&request).await.unwrap(), app.create_launch_token(&request).await.unwrap()]
+    {
+        assert_eq!(token.token().expose().len(), 64);
+        assert!(token.id().is_some());
+        assert_eq!(token.max_ttl(), Duration::from_secs(300));
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_broker_is_unreachable() {
+    let broker = Broker::start().await;
+    let (_, app) = app(&broker, &["read:data:*"]).await;
+    let (_, _directory) = broker.terminate().await;
+    let error = app.health().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+}
