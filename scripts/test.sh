@@ -81,6 +81,14 @@ need_rust() {
     command -v cc >/dev/null || apt_install build-essential || die "no C compiler: SQLite and the TLS stack need one"
 }
 
+# The README's walkthrough uses them, and a test runs it.
+need_tools() {
+    local tool
+    for tool in curl jq openssl; do
+        command -v "$tool" >/dev/null || apt_install "$tool" || die "$tool not found: the README's walkthrough needs it"
+    done
+}
+
 need_python() {
     command -v python3 >/dev/null || apt_install python3 || die "python3 not found: the SDK tests need it"
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv ||
@@ -129,6 +137,7 @@ run_python_tests() {
 }
 
 need_rust
+need_tools
 
 heading "cargo fmt"
 cargo fmt --all --check

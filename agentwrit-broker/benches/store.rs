@@ -59,7 +59,10 @@ fn group_commit(runtime: &Runtime) {
 async fn registrations_per_second(path: &Path, batch: usize) -> f64 {
     let store = Store::open(path, StoreOptions { batch, ..StoreOptions::default() }).unwrap();
     let launch_tokens = 60_000;
-    store.transact(move |tx| (0..launch_tokens).try_for_each(|number| tx.insert_launch_token(&launch_token(number)))).await.unwrap();
+    store
+        .transact(move |tx| (0..launch_tokens).try_for_each(|number| tx.insert_launch_token(&launch_token(number))))
+        .await
+        .unwrap();
     let next = Arc::new(AtomicU64::new(0));
     let started = Instant::now();
     let mut agents = JoinSet::new();
@@ -94,10 +97,11 @@ struct Registration {
 impl Registration {
     fn new(number: u64) -> Self {
         let random = Digest::of(&[b"random".as_slice(), &number.to_be_bytes()].concat());
-        let [a, b, c, d, e, f, g, h, jti @ .., _, _, _, _, _, _, _, _] = *random.as_bytes();
-        let jti = TokenId::from_bytes(jti);
-        let (orch, task) = (PathSegment::parse("orch-1").unwrap(), PathSegment::parse(&format!("task-{number}")).unwrap());
-        let agent_id = AgentId::new(&TrustDomain::parse("agentwrit.local").unwrap(), &orch, &task, [a, b, c, d, e, f, g, h]);
+        let jti = TokenId::from_bytes(*random.as_bytes().first_chunk().unwrap());
+        let instance = *random.as_bytes().last_chunk().unwrap();
+        let (orch, task) =
+            (PathSegment::parse("orch-1").unwrap(), PathSegment::parse(&format!("task-{number}")).unwrap());
+        let agent_id = AgentId::new(&TrustDomain::parse("agentwrit.local").unwrap(), &orch, &task, instance);
         Self {
             digest: Digest::of(&number.to_be_bytes()),
             nonce: *Digest::of(&[b"nonce".as_slice(), &number.to_be_bytes()].concat()).as_bytes(),
@@ -173,7 +177,10 @@ fn trail(runtime: &Runtime) {
         runtime.block_on(async {
             let store = Store::open(&path, StoreOptions::default()).unwrap();
             for first in (0..events).step_by(1000) {
-                store.transact(move |tx| (first..first + 1000).try_for_each(|number| append(tx, number))).await.unwrap();
+                store
+                    .transact(move |tx| (first..first + 1000).try_for_each(|number| append(tx, number)))
+                    .await
+                    .unwrap();
             }
             store.close().await;
             let started = Instant::now();
@@ -188,7 +195,7 @@ fn trail(runtime: &Runtime) {
 }
 
 fn append(tx: &mut Tx<'_>, number: u64) -> Result<(), StoreError> {
-    let event_type = if number % 100 == 0 { EventType::TokenReleased } else { EventType::TokenIssued };
+    let event_type = if number.is_multiple_of(100) { EventType::TokenReleased } else { EventType::TokenIssued };
     let agent = AgentId::parse(&format!("spiffe://agentwrit.local/agent/orch/task/{:016x}", number / 10)).unwrap();
     let event = match number % 4 {
         0 => NewEvent::denied(event_type, at(number), Subject::Admin, "token"),
@@ -206,11 +213,10 @@ fn queries(events: u64) -> Vec<(&'static str, AuditQuery)> {
         ("one actor, deep cursor", AuditQuery { cursor: events - 200, ..admin.clone() }),
         ("one actor, deep offset", AuditQuery { offset: events / 4 - 50, ..admin }),
         ("one task", AuditQuery { task_id: Some("task".to_owned()), ..page.clone() }),
-        ("rare type and outcome", AuditQuery {
-            event_type: Some(EventType::TokenReleased),
-            outcome: Some(Outcome::Denied),
-            ..page.clone()
-        }),
+        (
+            "rare type and outcome",
+            AuditQuery { event_type: Some(EventType::TokenReleased), outcome: Some(Outcome::Denied), ..page.clone() },
+        ),
         ("outcome", AuditQuery { outcome: Some(Outcome::Denied), ..page.clone() }),
         ("since and until", AuditQuery { since: Some(at(events / 2)), until: Some(at(events - 9)), ..page }),
     ]

@@ -10,9 +10,12 @@
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::{
-    AgentId, AppId, ClaimSet, Claims, Clock, KeySet, PathSegment, RevocationList, ScopeSet, Subject, TokenId,
-    TrustDomain, UnixTime, VerifyError, Verifier, issue::SigningKey,
+    AgentId, AppId, ClaimSet, Claims, Clock, DelegationRecord, KeySet, PathSegment, RevocationList, ScopeSet, Subject,
+    TokenId, TrustDomain, UnixTime, Verifier, VerifyError, issue::SigningKey,
 };
+use data_encoding::HEXLOWER;
+
+use tokio::sync::watch;
 
 use crate::{
     audit::NewEvent,
@@ -20,6 +23,7 @@ use crate::{
     denials::Denials,
     domain::IssuedToken,
     entropy::{Entropy, random},
+    feed::Feed,
     limits::Limits,
     nonce::Nonces,
     secret::AdminSecret,
@@ -44,6 +48,9 @@ pub(crate) struct Authority {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) denials: Denials,
+    pub(crate) feed: Feed,
+    /// Turns true when the broker stops: what waits should end.
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started: std::time::Instant,
     signing_key: SigningKey,
 }
@@ -100,7 +107,10 @@ impl Authority {
     ) -> Result<Self, StoreError> {
         let revocations = RevocationList::new(&config.issuer);
         let now = clock.now();
-        for row in store.read(move |reader| reader.live_revocations(now)).await? {
+        let (rows, latest) = store
+            .read(move |reader| Ok::<_, StoreError>((reader.live_revocations(now)?, reader.latest_cursor()?)))
+            .await?;
+        for row in rows {
             let entry = row.revocation;
             revocations.insert(entry.level, &entry.target, entry.revoked_at, entry.expires_at);
         }
@@ -128,6 +138,8 @@ impl Authority {
             nonces: Nonces::new(key_file.nonce_key.expose()),
             started: clock.monotonic(),
             denials: Denials::default(),
+            feed: Feed::new(latest),
+            stopping: watch::Sender::new(false),
             limits: Limits::default(),
             store,
             clock,
@@ -179,6 +191,17 @@ impl Authority {
         Issued { access_token: self.signing_key.sign_token(&draft.claims), expires_in }
     }
 
+    /// Signs a hop of a delegation chain.
+    pub(crate) fn sign_record(&self, chain: &[DelegationRecord], record: DelegationRecord) -> DelegationRecord {
+        let signed = record.signed_bytes(&self.policy.issuer, chain.len(), chain.last());
+        DelegationRecord { signature: HEXLOWER.encode(&self.signing_key.sign(&signed)), ..record }
+    }
+
+    /// Signs a document that is no token.
+    pub(crate) fn sign_document(&self, media_type: &str, payload: &[u8]) -> String {
+        self.signing_key.sign_document(media_type, payload)
+    }
+
     /// How long the token would be, in bytes. Ids and times have a fixed length, so any draft of a grant tells.
     pub(crate) fn length_of(&self, draft: &Draft) -> usize {
         self.signing_key.token_length(&draft.claims)
@@ -221,6 +244,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// A token on behalf of an app's ceiling, if it has one.
+    pub(crate) fn of(claims: ClaimSet, app_id: Option<AppId>) -> Self {
+        Self { claims, app_id }
+    }
+
     /// What the store keeps of it.
     pub(crate) fn as_record(&self) -> IssuedToken {
         let claims = &self.claims;

@@ -25,6 +25,8 @@ use crate::{
 
 /// How often spent nonces, expired launch tokens and the like are dropped.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+/// How often the certificate files are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(2);
 /// How often folded refusals are written.
 const DENIALS: Duration = Duration::from_millis(250);
 
@@ -35,6 +37,7 @@ pub struct Broker {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
+    tls: Option<Tls>,
 }
 
 impl Broker {
@@ -68,11 +71,13 @@ impl Broker {
         }
         let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
-        let server = Server { listener, tls, router: router(Arc::clone(&authority), edge) };
+        let server = Server { listener, tls: tls.clone(), router: router(Arc::clone(&authority), edge) };
         let server = tokio::spawn(server.run(stopping));
-        let chores = vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
+        let mut chores =
+            vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
+        chores.extend(tls.clone().map(|tls| tokio::spawn(watch_certificates(tls))));
         tracing::info!(component = "broker", address = %address, issuer = authority.policy.issuer, "listening");
-        Ok(Self { address, authority, stop, server, chores })
+        Ok(Self { address, authority, stop, server, chores, tls })
     }
 
     /// The address that it listens on.
@@ -81,9 +86,17 @@ impl Broker {
         self.address
     }
 
+    /// Reads certificate, key and client authority again, as SIGHUP asks. When they can't be used the old ones stay.
+    pub fn reload(&self) {
+        if let Some(tls) = &self.tls {
+            reload(tls);
+        }
+    }
+
     /// Stops to accept, finishes what is in flight (10 seconds at most), writes what waits, and closes the store.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
+        self.authority.stopping.send_replace(true);
         if let Err(error) = self.server.await {
             tracing::error!(component = "broker", %error, "the server ended badly");
         }
@@ -104,25 +117,40 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Drops what has no more use. A large backlog is worked off in steps, so that nobody waits long for the writer.
+/// Drops what has no more use.
 async fn tidy(authority: Arc<Authority>) {
     let mut ticks = interval(HOUSEKEEPING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        loop {
-            let pruned = authority.transact(|authority, tx| Ok::<_, Error>(tx.prune(authority.clock.now())?)).await;
-            match pruned {
-                Ok(pruned) if pruned.reached_limit() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    authority.metrics.db_error("housekeeping");
-                    tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
-                    break;
-                }
-            }
+        if let Err(error) = authority.forget_expired().await {
+            authority.metrics.db_error("housekeeping");
+            tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
         }
-        authority.revocations.forget_expired(authority.clock.now());
+    }
+}
+
+/// Takes over a certificate soon after its file was replaced.
+async fn watch_certificates(tls: Tls) {
+    let mut ticks = interval(CERTIFICATES);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = tls.fingerprint();
+    loop {
+        ticks.tick().await;
+        let found = tls.fingerprint();
+        if found != known {
+            known = found;
+            reload(&tls);
+        }
+    }
+}
+
+fn reload(tls: &Tls) {
+    match tls.reload() {
+        Ok(()) => tracing::info!(component = "tls", "certificates were read again"),
+        Err(error) => {
+            tracing::error!(component = "tls", %error, "the new certificates cannot be used, the old ones stay");
+        }
     }
 }
 

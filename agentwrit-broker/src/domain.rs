@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, identity::is_app_name};
+use agentwrit_verify::{
+    AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, identity::is_app_name,
+};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -151,6 +153,8 @@ pub struct Revocation {
     pub revoked_by: Subject,
     /// Why, in the words of who did it.
     pub reason: Option<String>,
+    /// Whether somebody revoked; false for what follows from a release, a renewal or another revocation.
+    pub listed: bool,
 }
 
 /// SHA-256 of a secret. Compares in constant time.
@@ -187,8 +191,8 @@ impl Eq for Digest {}
 
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, ..] = self.0;
-        write!(f, "Digest({}…)", HEXLOWER.encode(&[a, b, c, d]))
+        let beginning = self.0.first_chunk::<4>().map(|bytes| HEXLOWER.encode(bytes)).unwrap_or_default();
+        write!(f, "Digest({beginning}…)")
     }
 }
 
@@ -296,7 +300,8 @@ mod tests {
         let id = LaunchTokenId::from_bytes([0, 1, 2, 3, 4, 5, 6, 0xff]);
         assert_eq!(id.to_string(), "lt-00010203040506ff");
         assert_eq!(LaunchTokenId::parse("lt-00010203040506ff"), Ok(id));
-        for text in ["", "lt-", "00010203040506ff", "lt-00010203040506FF", "lt-00010203040506ff0", "lt-é0010203040506"] {
+        for text in ["", "lt-", "00010203040506ff", "lt-00010203040506FF", "lt-00010203040506ff0", "lt-é0010203040506"]
+        {
             assert_eq!(LaunchTokenId::parse(text), Err(LaunchTokenIdError), "{text:?}");
         }
     }

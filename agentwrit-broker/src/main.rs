@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use agentwrit_broker::{Args, Broker, Config, telemetry};
+use agentwrit_broker::{Args, Broker, Command, Config, mark_restored, telemetry};
 use agentwrit_verify::SystemClock;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,20 +20,34 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let config = Config::from_process(&args)?;
-    telemetry::log::init(config.log_level, config.log_format, Arc::new(SystemClock))?;
-    for warning in &config.warnings {
-        tracing::warn!(component = "config", "{warning}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match args.command {
+        None => {
+            telemetry::log::init(config.log_level, config.log_format, Arc::new(SystemClock))?;
+            for warning in &config.warnings {
+                tracing::warn!(component = "config", "{warning}");
+            }
+            runtime.block_on(serve(config))
+        }
+        Some(Command::MarkRestored) => {
+            runtime.block_on(mark_restored(&config))?;
+            println!("marked as restored: everything issued until now is revoked");
+            Ok(())
+        }
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let broker = Broker::start(config).await?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => broker.reload(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
     }
     broker.shutdown().await;
     Ok(())

@@ -33,7 +33,7 @@ impl Nonces {
 
     /// Nonces under `key`, which must serve no other purpose.
     #[must_use]
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "HMAC takes a key of any length (RFC 2104 §2)")]
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 §2)")]
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         Self { mac: Hmac::new_from_slice(key).expect("HMAC takes a key of any length") }
     }

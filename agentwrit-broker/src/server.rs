@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
-    rt::{TokioIo, TokioTimer},
+    rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
 };
 use tokio::{
@@ -16,10 +16,14 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{http::PeerAddress, tls::Tls};
+use crate::{
+    http::PeerAddress,
+    timed::{Phase, Timed},
+    tls::Tls,
+};
 
-/// How long a request's head, and a TLS handshake, may take.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long requests in flight may go on after the stop.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many connections are open at once; more wait in the system's queue.
@@ -83,7 +87,7 @@ async fn serve(
     }
     match tls {
         None => converse(stream, peer, router, watcher).await,
-        Some(tls) => match timeout(HEADER_TIMEOUT, tls.acceptor().accept(stream)).await {
+        Some(tls) => match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => converse(stream, peer, router, watcher).await,
             Ok(Err(error)) => tracing::debug!(component = "server", %peer, %error, "no TLS"),
             Err(_) => tracing::debug!(component = "server", %peer, "the TLS handshake took too long"),
@@ -97,13 +101,20 @@ async fn converse(
     router: Router,
     watcher: Watcher,
 ) {
+    let phase = Phase::default();
+    let stream = Timed::new(stream, phase.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
-        router.clone().oneshot(request)
+        phase.answering();
+        let (answer, phase) = (router.clone().oneshot(request), phase.clone());
+        async move {
+            let answer = answer.await;
+            phase.resting();
+            answer
+        }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(None)
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {

@@ -1,10 +1,13 @@
-//! TLS 1.2 and later, with or without client certificates.
+//! TLS 1.2 and later, with or without client certificates. Certificates can be replaced while the broker runs.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
+use arc_swap::ArcSwap;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -16,47 +19,76 @@ use tokio_rustls::{
 
 use crate::config::TlsConfig;
 
-/// Accepts encrypted connections.
+/// Accepts encrypted connections. Clones share the certificate, which can be replaced while connections are open.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    acceptor: TlsAcceptor,
+    files: TlsConfig,
+    current: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl Tls {
     /// Reads the files that the mode needs; `None` in mode `none`.
-    pub(crate) fn load(config: &TlsConfig) -> Result<Option<Self>, TlsError> {
-        let (cert, key, client_ca) = match config {
-            TlsConfig::None => return Ok(None),
-            TlsConfig::Tls { cert, key } => (cert, key, None),
-            TlsConfig::Mtls { cert, key, client_ca } => (cert, key, Some(client_ca)),
-        };
-        let builder = ServerConfig::builder();
-        let builder = match client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let verifier = WebPkiClientVerifier::builder(Arc::new(roots(path)?))
-                    .build()
-                    .map_err(|error| TlsError::unusable("AA_TLS_CLIENT_CA", path, &error))?;
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::unusable("AA_TLS_KEY", key, &error))?;
-        let mut server = builder
-            .with_single_cert(certificates("AA_TLS_CERT", cert)?, private_key)
-            .map_err(|error| TlsError::unusable("AA_TLS_CERT", cert, &error))?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Some(Self { acceptor: TlsAcceptor::from(Arc::new(server)) }))
+    pub(crate) fn load(files: &TlsConfig) -> Result<Option<Self>, TlsError> {
+        let current = read(files)?;
+        Ok(current.map(|current| Self { files: files.clone(), current: Arc::new(ArcSwap::from_pointee(current)) }))
     }
 
-    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// Reads the files again. When they can't be used, the old certificate stays.
+    pub(crate) fn reload(&self) -> Result<(), TlsError> {
+        if let Some(config) = read(&self.files)? {
+            self.current.store(Arc::new(config));
+        }
+        Ok(())
+    }
+
+    /// For one connection, with the certificate of this moment.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.load_full())
+    }
+
+    /// What changes when a file is replaced: its size, and when it was written.
+    pub(crate) fn fingerprint(&self) -> Vec<Option<(u64, SystemTime)>> {
+        let stamp = |path: &PathBuf| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.len(), metadata.modified().ok()?))
+        };
+        match &self.files {
+            TlsConfig::None => Vec::new(),
+            TlsConfig::Tls { cert, key } => vec![stamp(cert), stamp(key)],
+            TlsConfig::Mtls { cert, key, client_ca } => vec![stamp(cert), stamp(key), stamp(client_ca)],
+        }
     }
 }
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+fn read(files: &TlsConfig) -> Result<Option<ServerConfig>, TlsError> {
+    let (cert, key, client_ca) = match files {
+        TlsConfig::None => return Ok(None),
+        TlsConfig::Tls { cert, key } => (cert, key, None),
+        TlsConfig::Mtls { cert, key, client_ca } => (cert, key, Some(client_ca)),
+    };
+    let builder = ServerConfig::builder();
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder(Arc::new(roots(path)?))
+                .build()
+                .map_err(|error| TlsError::unusable("AA_TLS_CLIENT_CA", path, &error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let private_key =
+        PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::unusable("AA_TLS_KEY", key, &error))?;
+    let mut server = builder
+        .with_single_cert(certificates("AA_TLS_CERT", cert)?, private_key)
+        .map_err(|error| TlsError::unusable("AA_TLS_CERT", cert, &error))?;
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(server))
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -69,7 +101,8 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 
 fn certificates(variable: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unusable = |error| TlsError::unusable(variable, path, &error);
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
     if certificates.is_empty() {
         return Err(TlsError::unusable(variable, path, &"there is no certificate in it"));
     }

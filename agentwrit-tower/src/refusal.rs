@@ -86,20 +86,18 @@ impl Refusal {
     pub fn subject(&self) -> Option<&Subject> {
         match self {
             Self::InsufficientScope { verified, .. } => Some(verified.subject()),
-            Self::InvalidToken(VerifyError::Revoked { subject, .. } | VerifyError::Expired { subject, .. }) => {
-                Some(subject)
-            }
-            Self::NoToken(_) | Self::InvalidToken(_) | Self::Unavailable(_) | Self::MissingLayer => None,
+            Self::InvalidToken(error) | Self::Unavailable(error) => error.subject(),
+            Self::NoToken(_) | Self::MissingLayer => None,
         }
     }
 
-    /// The `jti` of the token. Known for one that was revoked or granted too little.
+    /// The `jti` of the token; known when its [subject](Self::subject) is.
     #[must_use]
     pub fn token_id(&self) -> Option<TokenId> {
         match self {
             Self::InsufficientScope { verified, .. } => Some(verified.token_id()),
-            Self::InvalidToken(VerifyError::Revoked { token_id, .. }) => Some(*token_id),
-            Self::NoToken(_) | Self::InvalidToken(_) | Self::Unavailable(_) | Self::MissingLayer => None,
+            Self::InvalidToken(error) | Self::Unavailable(error) => error.token_id(),
+            Self::NoToken(_) | Self::MissingLayer => None,
         }
     }
 }

@@ -8,14 +8,31 @@ use std::{fmt, sync::Arc};
 
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::{claims::Claims, keys::PublicKey, revocation::Marks};
+use crate::{
+    claims::Claims,
+    keys::{KeySet, PublicKey},
+    revocation::Marks,
+};
 
 /// What is kept of a verified token.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub(crate) claims: Arc<Claims>,
     pub(crate) signed_by: PublicKey,
+    /// Whether the token says which key that is.
+    pub(crate) names_key: bool,
+    /// The keys that signed its delegation chain.
+    pub(crate) chain_signed_by: Box<[PublicKey]>,
     pub(crate) marks: Marks,
+}
+
+impl Verified {
+    /// Whether these keys would verify it again.
+    pub(crate) fn stands_with(&self, keys: &KeySet) -> bool {
+        let named = self.names_key.then(|| self.signed_by.id());
+        keys.select(named).is_some_and(|key| key.as_bytes() == self.signed_by.as_bytes())
+            && self.chain_signed_by.iter().all(|key| keys.contains(key))
+    }
 }
 
 pub(crate) struct TokenCache {
@@ -26,8 +43,15 @@ impl TokenCache {
     /// A cache of at most `memory` bytes, roughly; 0 means no cache.
     pub(crate) fn new(memory: u64) -> Self {
         let typical = usize::try_from(memory / ByLength::TYPICAL).unwrap_or(usize::MAX);
-        let entries =
-            (memory > 0).then(|| Cache::with(typical, memory, ByLength, foldhash::fast::RandomState::default(), quick_cache::sync::DefaultLifecycle::default()));
+        let entries = (memory > 0).then(|| {
+            Cache::with(
+                typical,
+                memory,
+                ByLength,
+                foldhash::fast::RandomState::default(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            )
+        });
         Self { entries }
     }
 

@@ -7,9 +7,12 @@
 //! 3. `chain_hash` is the hexadecimal SHA-256 over [`chain_hash`]'s bytes and stands in the token beside the chain.
 //! 4. A chain holds together when each `delegate` is the next record's `agent` and the last one the token's `sub`;
 //!    each scope covers the next and the last covers the token's; no expiry is later than the one before, and the
-//!    token's not later than the last; delegation times never go back.
+//!    token's not later than the last; delegation times never go back, and a delegator's token was alive at its own.
+//! 5. A record has one spelling: times in UTC and whole seconds, no scope twice, lower-case hexadecimal. Whoever
+//!    verifies what stands in a token, text by text, reaches the same verdict as whoever parses it first.
 //!
 //! All encodings are length-prefixed: `text(x)` is the length of `x` in bytes as a 32-bit big-endian number, then `x`.
+//! `docs/delegation-chain.md` in the repository spells them out for other languages, with a test vector.
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -19,8 +22,9 @@ use crate::{
     claims::ClaimSet,
     clock::UnixTime,
     identity::{AgentId, TokenId},
-    keys::KeySet,
-    scope::ScopeSet,
+    json::Object,
+    keys::{KeySet, PublicKey},
+    scope::{Scope, ScopeSet},
 };
 
 /// The largest number of hops.
@@ -31,6 +35,7 @@ const CHAIN_DOMAIN: &str = "agentwrit-delegation-chain-v1";
 
 /// One hop of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Object<AsWritten>")]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
 pub struct DelegationRecord {
     /// The delegator.
@@ -73,11 +78,108 @@ impl DelegationRecord {
         bytes
     }
 
+    /// The key that signed it.
+    fn signer<'k>(&self, signed: &[u8], keys: &'k KeySet) -> Option<&'k PublicKey> {
+        let signature = self.signature_bytes()?;
+        keys.iter().find(|key| key.verifies(signed, &signature))
+    }
+
     fn signature_bytes(&self) -> Option<[u8; 64]> {
         let mut bytes = [0; 64];
         (self.signature.len() == 128 && HEXLOWER.decode_mut(self.signature.as_bytes(), &mut bytes).is_ok())
             .then_some(bytes)
     }
+}
+
+/// A hop that a broker is about to sign: a [`DelegationRecord`] but for its signature.
+#[cfg(feature = "issue")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "issuers must name each member")]
+pub struct Delegation {
+    /// The delegator.
+    pub agent: AgentId,
+    /// What the delegator holds.
+    pub scope: ScopeSet,
+    /// When it delegates; parts of a second are dropped.
+    pub delegated_at: UnixTime,
+    /// Who receives.
+    pub delegate: AgentId,
+    /// The delegator's session.
+    pub sid: TokenId,
+    /// When the delegator's token expires; parts of a second are dropped.
+    pub expires_at: UnixTime,
+}
+
+#[cfg(feature = "issue")]
+impl Delegation {
+    pub(crate) fn signed(
+        self,
+        issuer: &str,
+        chain: &[DelegationRecord],
+        sign: impl FnOnce(&[u8]) -> [u8; 64],
+    ) -> DelegationRecord {
+        let whole_seconds = |time: UnixTime| UnixTime::from_seconds(time.seconds());
+        let mut record = DelegationRecord {
+            agent: self.agent,
+            scope: self.scope,
+            delegated_at: whole_seconds(self.delegated_at),
+            delegate: self.delegate,
+            sid: self.sid,
+            expires_at: whole_seconds(self.expires_at),
+            signature: String::new(),
+        };
+        record.signature = HEXLOWER.encode(&sign(&record.signed_bytes(issuer, chain.len(), chain.last())));
+        record
+    }
+}
+
+/// A record as it stands in a token, its spelling not yet judged.
+#[derive(Deserialize)]
+struct AsWritten {
+    agent: AgentId,
+    scope: Vec<Scope>,
+    delegated_at: String,
+    delegate: AgentId,
+    sid: TokenId,
+    expires_at: String,
+    signature: String,
+}
+
+impl TryFrom<Object<AsWritten>> for DelegationRecord {
+    type Error = SpellingError;
+
+    fn try_from(Object(written): Object<AsWritten>) -> Result<Self, SpellingError> {
+        Ok(Self {
+            agent: written.agent,
+            scope: distinct(written.scope)?,
+            delegated_at: canonical_time(&written.delegated_at)?,
+            delegate: written.delegate,
+            sid: written.sid,
+            expires_at: canonical_time(&written.expires_at)?,
+            signature: written.signature,
+        })
+    }
+}
+
+fn distinct(scopes: Vec<Scope>) -> Result<ScopeSet, SpellingError> {
+    let written = scopes.len();
+    ScopeSet::new(scopes).ok().filter(|set| set.len() == written).ok_or(SpellingError::Scopes)
+}
+
+fn canonical_time(text: &str) -> Result<UnixTime, SpellingError> {
+    UnixTime::parse_rfc3339(text).ok().filter(|time| time.to_rfc3339() == text).ok_or(SpellingError::Time)
+}
+
+/// Why the members of a record are not what a broker writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpellingError {
+    /// Not 1 to 64 different scopes.
+    #[error("a delegation record holds 1 to 64 different scopes")]
+    Scopes,
+    /// A time in another spelling.
+    #[error("the times of a delegation record are written like `2026-11-21T08:00:00Z`")]
+    Time,
 }
 
 /// The `chain_hash` of a chain: hexadecimal SHA-256 over `text("agentwrit-delegation-chain-v1") u32(number of records)`
@@ -96,15 +198,16 @@ pub fn chain_hash(issuer: &str, chain: &[DelegationRecord]) -> String {
     HEXLOWER.encode(&Sha256::digest(&bytes))
 }
 
-/// Checks the chain of a token whose own signature was checked. A token without a chain passes, unless it has a hash.
+/// Checks the chain of a token whose own signature was checked, and gives the keys that signed it, each once: when one
+/// of them is withdrawn the chain no longer holds. A token without a chain passes, unless it has a hash.
 ///
 /// # Errors
 ///
 /// [`ChainError`] names the first rule that is broken.
-pub fn verify_chain(claims: &ClaimSet, keys: &KeySet) -> Result<(), ChainError> {
+pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k PublicKey>, ChainError> {
     let chain = &claims.delegation_chain;
     let Some(last) = chain.last() else {
-        return if claims.chain_hash.is_none() { Ok(()) } else { Err(ChainError::Hash) };
+        return if claims.chain_hash.is_none() { Ok(Vec::new()) } else { Err(ChainError::Hash) };
     };
     if chain.len() > MAX_DEPTH {
         return Err(ChainError::TooDeep { depth: chain.len() });
@@ -112,28 +215,28 @@ pub fn verify_chain(claims: &ClaimSet, keys: &KeySet) -> Result<(), ChainError> 
     if claims.chain_hash.as_deref() != Some(chain_hash(&claims.iss, chain).as_str()) {
         return Err(ChainError::Hash);
     }
+    let mut signed_by: Vec<&PublicKey> = Vec::new();
     let mut previous: Option<&DelegationRecord> = None;
     for (index, record) in chain.iter().enumerate() {
-        check_signature(claims, keys, index, record, previous)?;
+        let signed = record.signed_bytes(&claims.iss, index, previous);
+        // A chain may be older than the key that signed the token: any trusted key will do.
+        let signer = record.signer(&signed, keys).ok_or(ChainError::Signature { index })?;
+        if !signed_by.contains(&signer) {
+            signed_by.push(signer);
+        }
+        check_lifetime(index, record)?;
         if let Some(before) = previous {
             check_step(index, before, record)?;
         }
         previous = Some(record);
     }
-    check_end(claims, last)
+    check_end(claims, last)?;
+    Ok(signed_by)
 }
 
-fn check_signature(
-    claims: &ClaimSet,
-    keys: &KeySet,
-    index: usize,
-    record: &DelegationRecord,
-    previous: Option<&DelegationRecord>,
-) -> Result<(), ChainError> {
-    let signature = record.signature_bytes().ok_or(ChainError::Signature { index })?;
-    let signed = record.signed_bytes(&claims.iss, index, previous);
-    // A chain may be older than the key that signed the token: any trusted key will do.
-    if keys.iter().any(|key| key.verifies(&signed, &signature)) { Ok(()) } else { Err(ChainError::Signature { index }) }
+/// Whoever delegated held a token that was alive.
+fn check_lifetime(index: usize, record: &DelegationRecord) -> Result<(), ChainError> {
+    if record.delegated_at < record.expires_at { Ok(()) } else { Err(ChainError::Times { index }) }
 }
 
 fn check_step(index: usize, before: &DelegationRecord, record: &DelegationRecord) -> Result<(), ChainError> {

@@ -70,6 +70,8 @@ pub enum VerifyError {
         by: Duration,
         /// Whom it spoke for.
         subject: Subject,
+        /// Which token.
+        token_id: TokenId,
     },
     /// `nbf` or `iat` is further ahead than the leeway.
     #[error("not valid for another {} s", by.as_secs())]
@@ -112,6 +114,42 @@ impl VerifyError {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::KeysUnavailable | Self::KeysStale { .. } | Self::StaleRevocations { .. })
+    }
+
+    /// Whom the token spoke for. Known of one that was once good, expired or revoked: of a forged one nothing can be
+    /// told.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Subject> {
+        self.identified().map(|(subject, _)| subject)
+    }
+
+    /// Which token it was (`jti`); known when the [subject](Self::subject) is.
+    #[must_use]
+    pub fn token_id(&self) -> Option<TokenId> {
+        self.identified().map(|(_, token_id)| token_id)
+    }
+
+    fn identified(&self) -> Option<(&Subject, TokenId)> {
+        match self {
+            Self::Expired { subject, token_id, .. } | Self::Revoked { subject, token_id, .. } => {
+                Some((subject, *token_id))
+            }
+            Self::TooLong { .. }
+            | Self::Malformed(_)
+            | Self::UnsupportedAlgorithm { .. }
+            | Self::UnexpectedType { .. }
+            | Self::CriticalHeader
+            | Self::KeyInHeader { .. }
+            | Self::UnknownKey { .. }
+            | Self::BadSignature
+            | Self::WrongIssuer { .. }
+            | Self::WrongAudience
+            | Self::NotYetValid { .. }
+            | Self::Chain(_)
+            | Self::KeysUnavailable
+            | Self::KeysStale { .. }
+            | Self::StaleRevocations { .. } => None,
+        }
     }
 
     /// One word for logs and metrics, out of a fixed list.

@@ -168,8 +168,7 @@ impl AgentId {
             return None;
         }
         let (orch, task, instance) = (parts.next()?, parts.next()?, parts.next()?);
-        let hexadecimal =
-            instance.len() == 16 && instance.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hexadecimal = instance.len() == 16 && instance.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let valid = parts.next().is_none()
             && hexadecimal
             && TrustDomain::parse(domain).is_ok()

@@ -7,6 +7,7 @@ use ed25519_dalek::{Signer as _, SigningKey as Ed25519Key};
 
 use crate::{
     claims::ClaimSet,
+    delegation::{Delegation, DelegationRecord},
     keys::{KeyId, KeySetError, PublicKey},
 };
 
@@ -61,6 +62,39 @@ impl SigningKey {
         [self.header("JWT").len(), payload, 64]
             .iter()
             .fold(2, |length, part| BASE64URL_NOPAD.encode_len(*part).saturating_add(length))
+    }
+
+    /// Signs one more hop of a delegation: the record that goes behind `chain` in a token of `issuer`, whose
+    /// `chain_hash` is then that of the longer chain ([`delegation::chain_hash`](crate::delegation::chain_hash)).
+    ///
+    /// It signs whatever it is told. A token is accepted only when the hop also follows the rules of
+    /// [`delegation`](crate::delegation): depth, scopes, times and who acts.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use agentwrit_verify::{
+    ///     AgentId, ScopeSet, TokenId, UnixTime,
+    ///     delegation::{Delegation, chain_hash},
+    ///     issue::SigningKey,
+    /// };
+    ///
+    /// let key = SigningKey::from_seed(&[7; 32])?;
+    /// let mut chain = Vec::new();
+    /// chain.push(key.sign_delegation("https://agentwrit.local", &chain, Delegation {
+    ///     agent: AgentId::parse("spiffe://agentwrit.local/agent/orch/task/0123456789abcdef")?,
+    ///     scope: ScopeSet::parse(["read:records:*"])?,
+    ///     delegated_at: UnixTime::parse_rfc3339("2026-11-21T08:00:00Z")?,
+    ///     delegate: AgentId::parse("spiffe://agentwrit.local/agent/orch/task/fedcba9876543210")?,
+    ///     sid: TokenId::parse("000102030405060708090a0b0c0d0e0f")?,
+    ///     expires_at: UnixTime::parse_rfc3339("2026-11-21T08:05:00Z")?,
+    /// }));
+    /// assert_eq!(chain_hash("https://agentwrit.local", &chain).len(), 64);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn sign_delegation(&self, issuer: &str, chain: &[DelegationRecord], hop: Delegation) -> DelegationRecord {
+        hop.signed(issuer, chain, |bytes| self.sign(bytes))
     }
 
     fn header(&self, media_type: &str) -> String {

@@ -6,11 +6,14 @@
 //! 3. Nothing but white space follows the value.
 //! 4. The value is an object; a list in its place is not taken as its members in order.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{self, DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    Deserialize, Deserializer, Serialize,
+    de::{
+        self, DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor,
+        value::MapAccessDeserializer,
+    },
 };
 
 /// Reads an object with the rules of this module.
@@ -37,6 +40,31 @@ pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) 
     T::deserialize(deserializer).map(Some)
 }
 
+/// An inner value that must be an object too (rule 4): a derived `Deserialize` takes a list for one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(object))
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
 /// Whether a member is there, whatever its value, `null` included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Presence(pub bool);
@@ -56,13 +84,14 @@ pub struct JsonError {
 
 impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
-        // Such a message may quote input: it is cut, and control characters are escaped, before it goes anywhere.
+        // Such a message may quote input: it is cut, and made printable, before it goes anywhere.
         let message = error.to_string();
         Self { message: message.chars().take(200).flat_map(printable).collect() }
     }
 }
 
-fn printable(character: char) -> impl Iterator<Item = char> {
+/// The character, or its escape when it is a control character: a line of a log stays one line.
+pub(crate) fn printable(character: char) -> impl Iterator<Item = char> {
     let escape = character.is_control();
     character.escape_default().filter(move |_| escape).chain((!escape).then_some(character))
 }
@@ -75,7 +104,10 @@ struct Strict {
 
 impl Strict {
     fn inner<E: de::Error>(self) -> Result<Self, E> {
-        self.depth_left.checked_sub(1).map(|depth_left| Self { depth_left }).ok_or_else(|| E::custom("nested too deeply"))
+        self.depth_left
+            .checked_sub(1)
+            .map(|depth_left| Self { depth_left })
+            .ok_or_else(|| E::custom("nested too deeply"))
     }
 }
 
@@ -222,9 +254,22 @@ mod tests {
 
     #[test]
     fn what_is_not_one_object_is_refused() {
-        for text in ["", "  ", "1", "\"a\"", "[]", "null", "{} {}", "{}x", "{", "{\"a\":}", "{\"a\":1e999}", "\u{feff}{}"] {
+        for text in
+            ["", "  ", "1", "\"a\"", "[]", "null", "{} {}", "{}x", "{", "{\"a\":}", "{\"a\":1e999}", "\u{feff}{}"]
+        {
             assert!(read(text).is_err(), "{text:?}");
         }
         assert!(object_from_slice::<Value>(b"{\"a\":\"\xff\"}", 4).is_err());
+    }
+
+    #[test]
+    fn a_list_is_not_taken_as_the_members_of_an_inner_object() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Point {
+            x: u8,
+        }
+        let inner = |text: &str| serde_json::from_str::<Object<Point>>(text).ok();
+        assert_eq!(inner(r#"{"x":1}"#), Some(Object(Point { x: 1 })));
+        assert_eq!(inner("[1]"), None);
     }
 }

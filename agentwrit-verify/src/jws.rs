@@ -5,6 +5,8 @@
 //! 3. No `crit` (RFC 7515 §4.1.11) and nothing that brings or fetches a key: `jwk`, `jku`, `x5u`, `x5c`, `x5t`.
 //! 4. The signature is 64 bytes.
 
+use std::fmt;
+
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
@@ -18,7 +20,7 @@ use crate::{
 pub(crate) const MAX_DEPTH: usize = 16;
 
 /// A well-formed JWS whose signature nobody has looked at yet.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct CompactJws<'a> {
     pub(crate) header: Header,
     signing_input: &'a str,
@@ -47,7 +49,18 @@ impl<'a> CompactJws<'a> {
     }
 
     pub(crate) fn check_signature(&self, key: &PublicKey) -> Result<(), VerifyError> {
-        if key.verifies(self.signing_input.as_bytes(), &self.signature) { Ok(()) } else { Err(VerifyError::BadSignature) }
+        if key.verifies(self.signing_input.as_bytes(), &self.signature) {
+            Ok(())
+        } else {
+            Err(VerifyError::BadSignature)
+        }
+    }
+}
+
+impl fmt::Debug for CompactJws<'_> {
+    /// The header only: whoever reads the whole of it could use it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompactJws").field("header", &self.header).finish_non_exhaustive()
     }
 }
 
@@ -91,7 +104,7 @@ impl Header {
         let header: HeaderAsWritten = json::object_from_slice(&decode_base64(text)?, MAX_DEPTH)
             .map_err(|error| Malformed::Header { message: error.to_string() })?;
         if !matches!(header.alg.as_str(), "EdDSA" | "Ed25519") {
-            return Err(VerifyError::UnsupportedAlgorithm { algorithm: shorten(header.alg) });
+            return Err(VerifyError::UnsupportedAlgorithm { algorithm: shorten(&header.alg) });
         }
         if header.crit.0 {
             return Err(VerifyError::CriticalHeader);
@@ -109,11 +122,11 @@ impl Header {
             }
         }
         let key_id = header.kid.map(|kid| KeyId::parse(&kid).ok_or(Malformed::KeyId)).transpose()?;
-        Ok(Self { algorithm: header.alg, media_type: header.typ.map(shorten), key_id })
+        Ok(Self { algorithm: header.alg, media_type: header.typ.as_deref().map(shorten), key_id })
     }
 }
 
-/// Keeps what a stranger wrote short enough for an error.
-pub(crate) fn shorten(text: String) -> String {
-    if text.len() <= 64 { text } else { text.chars().take(64).collect() }
+/// Keeps what a stranger wrote short, and on one line, for an error.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(json::printable).collect()
 }

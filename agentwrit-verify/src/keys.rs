@@ -2,8 +2,8 @@
 //!
 //! 1. A key set is read from a JWK Set (RFC 7517 §5, RFC 8037 §2). Keys of other kinds or uses are passed over, as
 //!    RFC 7517 asks; an Ed25519 signing key that is malformed, of small order or named like another stops the load.
-//! 2. Small-order keys are refused here, once: after that a plain check with canonical `S` is as strict as the
-//!    strict one of RFC 8032 §5.1.7, and cheaper.
+//! 2. A key has one spelling (RFC 8032 §5.1.3) and is not of small order. That is checked here, once: after it, a
+//!    check with canonical `S` and an `R` that is not of small order either is as strict as any, and cheaper.
 //! 3. A set is immutable. [`TrustedKeys`] publishes the current one.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::json;
+use crate::json::{self, Object};
 
 /// What a key is called (`kid`): 1 to 128 printable ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,10 @@ impl PublicKey {
 
     fn named(id: KeyId, bytes: &[u8; 32]) -> Result<Self, KeySetError> {
         let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::NotAKey { kid: id }) };
+        // RFC 8032 §5.1.3 refuses `y >= p`; dalek reduces it.
+        if key.to_edwards().compress().as_bytes() != bytes {
+            return Err(KeySetError::NotAKey { kid: id });
+        }
         if key.is_weak() {
             return Err(KeySetError::SmallOrder { kid: id });
         }
@@ -90,12 +94,36 @@ impl PublicKey {
         self.key.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `message`, with canonical `S`.
+    /// Whether `signature` is this key's over `message`, with canonical `S` and no point of small order.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.key.verify(message, &Signature::from_bytes(signature)).is_ok()
+        let signature = Signature::from_bytes(signature);
+        !is_small_order(signature.r_bytes()) && self.key.verify(message, &signature).is_ok()
     }
 }
+
+/// Whether an `R` is one of the eight points of small order, in the spelling that a check can accept: only whoever
+/// holds the key can sign so, and no honest signer does.
+fn is_small_order(r: &[u8; 32]) -> bool {
+    let mut y = *r;
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    SMALL_ORDER_Y.contains(&y)
+}
+
+/// The `y` of the points whose order divides 8: of order 4, 1 and 2, and twice of order 8.
+#[rustfmt::skip]
+const SMALL_ORDER_Y: [[u8; 32]; 5] = [
+    [0; 32],
+    [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+     0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+    [0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+     0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05],
+    [0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+     0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a],
+];
 
 /// One to [`KeySet::MAX_KEYS`] keys with different names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,17 +163,22 @@ impl KeySet {
         if text.len() > Self::MAX_JWKS_LENGTH {
             return Err(KeySetError::TooLong { length: text.len() });
         }
-        let set: JwkSet = json::object_from_slice(text, 16)
-            .map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
-        let keys: Vec<PublicKey> =
-            set.keys.into_iter().filter(Jwk::is_for_verifying).map(Jwk::into_key).collect::<Result<_, _>>()?;
+        let set: JwkSet =
+            json::object_from_slice(text, 16).map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
+        let keys: Vec<PublicKey> = set
+            .keys
+            .into_iter()
+            .map(|Object(key)| key)
+            .filter(Jwk::is_for_verifying)
+            .map(Jwk::into_key)
+            .collect::<Result<_, _>>()?;
         Self::new(keys)
     }
 
     /// Writes a JWK Set.
     #[must_use]
     pub fn to_jwks(&self) -> String {
-        let keys = self.iter().map(Jwk::from).collect();
+        let keys = self.iter().map(|key| Object(Jwk::from(key))).collect();
         // Strings always serialise.
         serde_json::to_string(&JwkSet { keys }).unwrap_or_default()
     }
@@ -196,7 +229,7 @@ impl<'a> IntoIterator for &'a KeySet {
 
 #[derive(Serialize, Deserialize)]
 struct JwkSet {
-    keys: Vec<Jwk>,
+    keys: Vec<Object<Jwk>>,
 }
 
 /// The members of a JWK that are looked at.
@@ -228,10 +261,8 @@ impl Jwk {
 
     fn into_key(self) -> Result<PublicKey, KeySetError> {
         let kid = self.kid.map(|kid| KeyId::parse(&kid).ok_or(KeySetError::BadKeyId)).transpose()?;
-        let bytes: Option<[u8; 32]> = self
-            .x
-            .and_then(|x| BASE64URL_NOPAD.decode(x.as_bytes()).ok())
-            .and_then(|bytes| bytes.try_into().ok());
+        let bytes: Option<[u8; 32]> =
+            self.x.and_then(|x| BASE64URL_NOPAD.decode(x.as_bytes()).ok()).and_then(|bytes| bytes.try_into().ok());
         match (kid, bytes) {
             (Some(kid), Some(bytes)) => PublicKey::named(kid, &bytes),
             (None, Some(bytes)) => PublicKey::from_bytes(&bytes),
@@ -356,6 +387,50 @@ mod tests {
         }
         assert!(matches!(KeySet::from_jwks(b"{}"), Err(KeySetError::Malformed { .. })));
         assert!(matches!(KeySet::from_jwks(&vec![b' '; 70_000]), Err(KeySetError::TooLong { length: 70_000 })));
+    }
+
+    #[test]
+    fn a_key_in_another_spelling_is_refused() {
+        // y = 3 is a point of large order; p + 3 is the same number, one spelling too many.
+        let mut spelt = [0; 32];
+        spelt[0] = 3;
+        assert!(PublicKey::from_bytes(&spelt).is_ok());
+        spelt = [0xff; 32];
+        (spelt[0], spelt[31]) = (0xf0, 0x7f);
+        assert!(!VerifyingKey::from_bytes(&spelt).unwrap().is_weak());
+        assert!(matches!(PublicKey::from_bytes(&spelt), Err(KeySetError::NotAKey { .. })));
+    }
+
+    #[test]
+    fn a_list_is_not_a_key() {
+        let list = format!(r#"{{"keys":[["OKP","Ed25519","sig",["verify"],"EdDSA","a","{X}"]]}}"#);
+        assert!(matches!(KeySet::from_jwks(list.as_bytes()), Err(KeySetError::Malformed { .. })));
+    }
+
+    #[test]
+    fn the_points_of_small_order_are_known() {
+        for y in SMALL_ORDER_Y {
+            assert!(VerifyingKey::from_bytes(&y).unwrap().is_weak(), "{y:?}");
+            let mut negative = y;
+            negative[31] |= 0x80;
+            assert!(is_small_order(&y) && is_small_order(&negative));
+        }
+        assert!(!is_small_order(&BASE64URL_NOPAD.decode(X.as_bytes()).unwrap().try_into().unwrap()));
+    }
+
+    /// `R` is the identity and `S` is `k·a`: it satisfies the equation, and gives the private key away.
+    #[test]
+    fn a_signature_with_an_r_of_small_order_is_refused() {
+        let private = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let public = PublicKey::from_bytes(private.verifying_key().as_bytes()).unwrap();
+        let mut r = [0; 32];
+        r[0] = 1;
+        let hashed = sha2::Sha512::new().chain_update(r).chain_update(public.as_bytes()).chain_update("message");
+        let k = curve25519_dalek::Scalar::from_bytes_mod_order_wide(&hashed.finalize().into());
+        let s = k * private.to_scalar();
+        let signature: [u8; 64] = [r, s.to_bytes()].concat().try_into().unwrap();
+        assert!(public.key.verify(b"message", &Signature::from_bytes(&signature)).is_ok(), "dalek's own check");
+        assert!(!public.verifies(b"message", &signature));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub mod verifier;
 pub use builder::{VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
 pub use claims::{ClaimSet, Claims};
 pub use clock::{Clock, SystemClock, TimeError, UnixTime};
+#[cfg(feature = "issue")]
+pub use delegation::Delegation;
 pub use delegation::{ChainError, DelegationRecord};
 pub use error::{Malformed, VerifyError};
 pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, TokenId, TrustDomain};

@@ -99,6 +99,12 @@ impl RevocationKey {
         Self(key)
     }
 
+    /// A key as it stands in a feed, decoded.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The 16 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
@@ -123,8 +129,11 @@ impl RevocationList {
     /// An empty list for tokens of `issuer`.
     #[must_use]
     pub fn new(issuer: &str) -> Self {
-        let shared =
-            Shared { issuer: issuer.into(), table: ArcSwap::from_pointee(Table::with_room_for(0)), writing: Mutex::new(()) };
+        let shared = Shared {
+            issuer: issuer.into(),
+            table: ArcSwap::from_pointee(Table::with_room_for(0)),
+            writing: Mutex::new(()),
+        };
         Self { shared: Arc::new(shared) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! An open-addressing table of atomics. A slot is filled once and its key never changes; the key's first half is
 //! written last, so that a reader that sees it sees the rest. Growing and forgetting build another table, which the
-//! list then publishes. 24 bytes a slot, at most three quarters filled.
+//! list then publishes. 24 bytes a slot, at most three quarters filled; it doubles, so that an entry takes 32 to 64.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -26,7 +26,7 @@ impl Table {
     const SMALLEST: usize = 64;
 
     pub(crate) fn with_room_for(entries: usize) -> Self {
-        let size = entries.saturating_mul(2).next_power_of_two().max(Self::SMALLEST);
+        let size = entries.saturating_mul(4).div_ceil(3).next_power_of_two().max(Self::SMALLEST);
         Self { slots: (0..size).map(|_| Slot::default()).collect(), filled: AtomicUsize::new(0) }
     }
 
@@ -64,7 +64,8 @@ impl Table {
             let found = slot.high.load(Ordering::Relaxed);
             if found == high && slot.low.load(Ordering::Relaxed) == low {
                 let (revoked_before, expires_before) = split(slot.times.load(Ordering::Relaxed));
-                slot.times.store(join(revoked_at.max(revoked_before), expires_at.max(expires_before)), Ordering::Release);
+                slot.times
+                    .store(join(revoked_at.max(revoked_before), expires_at.max(expires_before)), Ordering::Release);
                 return true;
             }
             if found == 0 {
@@ -182,6 +183,19 @@ mod tests {
                 prop_assert_eq!(table.find(&key(n)), expected.map(|(revoked, _)| at(*revoked)));
                 let kept = expected.filter(|(_, expires)| *expires > now);
                 prop_assert_eq!(pruned.find(&key(n)), kept.map(|(revoked, _)| at(*revoked)));
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_takes_at_most_64_bytes() {
+        let mut table = Table::with_room_for(0);
+        for n in 1_u64..20_000 {
+            let key = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
+            if !table.insert(&key, at(1), at(2)) {
+                table = table.grown();
+                assert!(table.insert(&key, at(1), at(2)));
+                assert!(table.slots.len() * size_of::<Slot>() <= 64 * table.len(), "{} entries", table.len());
             }
         }
     }

@@ -20,10 +20,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     claims::ClaimSet,
     clock::{Clock, UnixTime},
+    delegation::{Delegation, chain_hash},
     identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
     issue::SigningKey,
     keys::KeySet,
@@ -83,10 +86,18 @@ impl TestIssuer {
     /// The `iss` of its tokens.
     pub const ISSUER: &str = "https://issuer.test";
 
-    /// A new authority, always with the same key, at 2026-01-01T00:00:00Z.
+    /// A new authority, always with the same key and the same series of agents and token ids, at
+    /// 2026-01-01T00:00:00Z.
     #[must_use]
     pub fn new() -> Self {
-        let key = SigningKey::from_seed(&[7; 32]).expect("the seed is a good one");
+        Self::with_seed([7; 32])
+    }
+
+    /// As [`TestIssuer::new`], with its own key and series: authorities of different seeds have nothing in common but
+    /// the `iss`.
+    #[must_use]
+    pub fn with_seed(seed: [u8; 32]) -> Self {
+        let key = SigningKey::from_seed(&seed).expect("the seed is a good one");
         let keys = TrustedKeys::fixed(key_set_of(&key));
         let revocations = RevocationList::new(Self::ISSUER);
         let clock = ManualClock::new(UnixTime::from_seconds(1_767_225_600));
@@ -145,11 +156,10 @@ impl TestIssuer {
     /// Claims of a fresh agent token: these scopes, valid for 300 seconds from now.
     #[must_use]
     pub fn claims(&self, scopes: &[&str]) -> ClaimSet {
-        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        let (id, instance) = self.next_ids();
         let segment = |text| PathSegment::parse(text).expect("a valid segment");
         let domain = TrustDomain::parse("issuer.test").expect("a valid trust domain");
-        let agent = AgentId::new(&domain, &segment("orch"), &segment("task"), serial.to_be_bytes());
-        let id = TokenId::from_bytes(u128::from(serial).to_be_bytes());
+        let agent = AgentId::new(&domain, &segment("orch"), &segment("task"), instance);
         let now = self.clock.now().seconds();
         ClaimSet {
             iss: Self::ISSUER.into(),
@@ -166,6 +176,36 @@ impl TestIssuer {
             delegation_chain: Vec::new(),
             chain_hash: None,
         }
+    }
+
+    /// Claims of a token that a fresh agent got from the one that `delegator` speaks for: these scopes, valid as long as
+    /// the delegator's. Nothing is checked: narrow them, or see what the verifier says.
+    #[must_use]
+    pub fn delegated(&self, delegator: &ClaimSet, scopes: &[&str]) -> ClaimSet {
+        let mut claims = ClaimSet { exp: delegator.exp, ..self.claims(scopes) };
+        let agent = |claims: &ClaimSet| claims.sub.as_agent().cloned().expect("only agents delegate");
+        let hop = Delegation {
+            agent: agent(delegator),
+            scope: delegator.scope.clone(),
+            delegated_at: self.clock.now(),
+            delegate: agent(&claims),
+            sid: delegator.sid,
+            expires_at: UnixTime::from_seconds(delegator.exp),
+        };
+        let mut chain = delegator.delegation_chain.clone();
+        chain.push(self.key.sign_delegation(Self::ISSUER, &chain, hop));
+        claims.chain_hash = Some(chain_hash(Self::ISSUER, &chain));
+        claims.delegation_chain = chain;
+        claims
+    }
+
+    fn next_ids(&self) -> (TokenId, [u8; 8]) {
+        let serial = self.issued.fetch_add(1, Ordering::Relaxed);
+        let digest =
+            Sha256::new().chain_update(self.key.public_key().as_bytes()).chain_update(serial.to_be_bytes()).finalize();
+        let mut bytes = digest.into_iter();
+        let mut next = || bytes.next().unwrap_or_default();
+        (TokenId::from_bytes(std::array::from_fn(|_| next())), std::array::from_fn(|_| next()))
     }
 
     /// Signs claims.

@@ -13,7 +13,25 @@ pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
 /// A token that is well formed and **proves nothing**: for tools and logs, never for a decision.
 ///
-/// Only [`Verifier::verify`](crate::Verifier::verify) turns a token into [`Claims`](crate::Claims).
+/// Nobody has looked at its signature, nor at its issuer, times or revocation: whoever made it up wrote what it says.
+/// Only [`Verifier::verify`](crate::Verifier::verify) turns a token into [`Claims`](crate::Claims). Its `Debug` shows
+/// the header only, since whoever has the rest can use it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use agentwrit_verify::UnverifiedToken;
+///
+/// # let issuer = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6Im9uZSJ9.e30";
+/// # let token = format!("{issuer}.{}", "A".repeat(86));
+/// let unverified = UnverifiedToken::decode(&token)?;
+/// println!("it says that it was signed with {:?}", unverified.key_id());
+/// match unverified.claims() {
+///     Ok(claims) => println!("and that it speaks for {}", claims.sub),
+///     Err(error) => println!("but {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct UnverifiedToken<'a> {
     jws: CompactJws<'a>,
@@ -42,7 +60,7 @@ impl<'a> UnverifiedToken<'a> {
         &self.jws.header.algorithm
     }
 
-    /// `typ`, as written.
+    /// `typ`, as written: `JWT` or `at+jwt` in whatever case.
     #[must_use]
     pub fn media_type(&self) -> Option<&str> {
         self.jws.header.media_type.as_deref()
@@ -54,7 +72,7 @@ impl<'a> UnverifiedToken<'a> {
         self.jws.header.key_id.as_ref()
     }
 
-    /// What the token claims.
+    /// What the token claims, true or not.
     ///
     /// # Errors
     ///

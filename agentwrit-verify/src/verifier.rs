@@ -2,8 +2,8 @@
 //!
 //! 1. Nothing is read from a token before its header is checked, and no claim before its signature.
 //! 2. `verify` does no I/O and takes no lock that a writer holds: keys and revocations are snapshots.
-//! 3. A token that was verified before skips parsing and signatures only. Whether its key is still trusted, its times
-//!    and its revocation are judged at every call.
+//! 3. A token that was verified before skips parsing and signatures only. Whether the keys behind it (the token's, its
+//!    chain's) are still trusted, its times and its revocation are judged at every call.
 //! 4. When it can't decide (no key set, a stale one) it says so: [`VerifyError::is_unavailable`].
 //! 5. Leeway applies to `nbf` and `iat`, never to `exp`.
 //!
@@ -22,10 +22,7 @@
 //! # }
 //! ```
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     builder::{VerifierBuilder, WantsIssuer},
@@ -77,7 +74,7 @@ impl Verifier {
         let in_force = rules.keys.current(|| rules.clock.monotonic())?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
         let now = rules.clock.now();
-        if let Some(seen) = rules.cache.find(token).filter(|seen| keys.contains(&seen.signed_by)) {
+        if let Some(seen) = rules.cache.find(token).filter(|seen| seen.stands_with(keys)) {
             if let Err(error) = rules.judge_now(&seen, now) {
                 rules.cache.forget(token);
                 return Err(error);
@@ -116,22 +113,27 @@ impl Rules {
         let unverified = UnverifiedToken::decode(token)?;
         let Some(key) = keys.select(unverified.key_id()) else {
             self.keys.report_unknown_key();
-            return Err(VerifyError::UnknownKey { kid: unverified.key_id().map(|kid| shorten(kid.to_string())) });
+            return Err(VerifyError::UnknownKey { kid: unverified.key_id().map(|kid| shorten(kid.as_str())) });
         };
         unverified.jws().check_signature(key)?;
         let claims = unverified.claims()?;
         self.check_issuer(&claims)?;
         self.check_audience(&claims)?;
-        delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
-        let marks = Marks::of(&claims);
-        Ok(Verified { claims: Arc::new(Claims::verified(claims)), signed_by: key.clone(), marks })
+        let chain_keys = delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
+        Ok(Verified {
+            marks: Marks::of(&claims),
+            claims: Arc::new(Claims::verified(claims)),
+            signed_by: key.clone(),
+            names_key: unverified.key_id().is_some(),
+            chain_signed_by: chain_keys.into_iter().cloned().collect(),
+        })
     }
 
     fn check_issuer(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
         if *claims.iss == *self.issuer {
             return Ok(());
         }
-        Err(VerifyError::WrongIssuer { found: shorten(claims.iss.clone()) })
+        Err(VerifyError::WrongIssuer { found: shorten(&claims.iss) })
     }
 
     /// A verifier that names audiences wants one of them in the token (RFC 7519 §4.1.3).
@@ -160,7 +162,7 @@ fn check_times(claims: &ClaimSet, now: UnixTime, leeway: Duration) -> Result<(),
     }
     if now.seconds() >= claims.exp {
         let by = Duration::from_secs(now.seconds().saturating_sub(claims.exp));
-        return Err(VerifyError::Expired { by, subject: claims.sub.clone() });
+        return Err(VerifyError::Expired { by, subject: claims.sub.clone(), token_id: claims.jti });
     }
     Ok(())
 }

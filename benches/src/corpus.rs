@@ -105,7 +105,7 @@ impl Token {
 
 fn claims(number: u64) -> Result<ClaimSet, Box<dyn Error>> {
     let (orch_id, task_id) =
-        (PathSegment::parse("claims-intake-eu-1")?, PathSegment::parse("review-2026-11-21-000042")?);
+        (PathSegment::parse("claims-intake-europe-1")?, PathSegment::parse("review-2026-11-21-00004217")?);
     let agent = AgentId::new(&TrustDomain::parse("agentwrit.local")?, &orch_id, &task_id, mixed(number).to_be_bytes());
     let now = SystemClock.now().seconds();
     let token_id = token_id(number);
@@ -117,7 +117,7 @@ fn claims(number: u64) -> Result<ClaimSet, Box<dyn Error>> {
         nbf: now,
         iat: now,
         jti: token_id,
-        scope: ScopeSet::parse(["read:records:patient-104277", "write:notes:patient-104277", "read:labs:*"])?,
+        scope: ScopeSet::parse(["read:records:patient-104277", "write:notes:patient-104277", "read:labresults:*"])?,
         task_id: Some(task_id),
         orch_id: Some(orch_id),
         sid: token_id,
@@ -138,7 +138,7 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// The numbers below `count` in an order without pattern, the same in every run: for accesses that no prefetcher guesses.
+/// The numbers below `count` in an order without pattern, the same in every run: no prefetcher guesses the next.
 #[must_use]
 pub fn shuffled(count: usize) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..count).collect();

@@ -1,10 +1,10 @@
 //! The peers, each through its public entry point, set to make the same checks: signature, `alg`, `iss`, `aud`, `exp`
 //! and `nbf` with five seconds of leeway.
 //!
-//! - [`jsonwebtoken`](https://docs.rs/jsonwebtoken) 11 with `rust_crypto`: `decode` into a typed claim set. It is handed
-//!   the right key; the others look it up by `kid`.
-//! - [`jwt-authorizer`](https://docs.rs/jwt-authorizer) 0.15: `Authorizer::check_auth`, what its layer calls, with the key
-//!   set given as text. It is built on jsonwebtoken 9, which verifies with `ring`, whose field arithmetic is assembly.
+//! - [`jsonwebtoken`](https://docs.rs/jsonwebtoken) 11 with `rust_crypto`: `decode` into a typed claim set. It is
+//!   handed the right key; the others look it up by `kid`.
+//! - [`jwt-authorizer`](https://docs.rs/jwt-authorizer) 0.15: `Authorizer::check_auth`, what its layer calls, with the
+//!   key set given as text. It is built on jsonwebtoken 9, which verifies with `ring`, whose field arithmetic is assembly.
 //! - [`oauth-resource-server`](https://docs.rs/oauth-resource-server) 0.4: `OAuthValidator::validate` with the key set
 //!   seeded, so that nothing is fetched. Also on jsonwebtoken 9 and `ring`.
 //! - `ed25519-dalek` 3: `verify` alone, on a message and a signature that are already decoded. Nobody who verifies with

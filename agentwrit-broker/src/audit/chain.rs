@@ -220,10 +220,7 @@ mod tests {
         let events = chain();
         let id = EventId::from_sequence;
         let (first, third) = (&events[0], &events[2]);
-        assert_eq!(
-            verify(ChainHead::GENESIS, [first, third]),
-            Err(ChainFault::Gap { expected: id(2), found: id(3) })
-        );
+        assert_eq!(verify(ChainHead::GENESIS, [first, third]), Err(ChainFault::Gap { expected: id(2), found: id(3) }));
         let mut second = events[1].clone();
         second.detail.push('!');
         assert_eq!(verify(ChainHead::GENESIS, [first, &second]), Err(ChainFault::Altered { id: id(2) }));

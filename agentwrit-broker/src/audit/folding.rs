@@ -184,10 +184,7 @@ mod tests {
         assert_eq!(folder.due(start + Duration::from_millis(999)), []);
         assert_eq!(details(folder.due(start + WINDOW)), ["no from=192.0.2.1 count=3"]);
         add(&mut folder, "192.0.2.1", "a", 1001);
-        assert_eq!(
-            details(folder.drain_all()),
-            ["no from=192.0.2.2", "no from=192.0.2.1", "no from=192.0.2.1"]
-        );
+        assert_eq!(details(folder.drain_all()), ["no from=192.0.2.2", "no from=192.0.2.1", "no from=192.0.2.1"]);
         assert_eq!(folder.next_due(), None);
     }
 

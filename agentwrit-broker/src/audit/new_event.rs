@@ -74,27 +74,17 @@ pub enum Source {
 impl NewEvent {
     /// `actor` did something.
     #[must_use]
-    pub fn success(
-        event_type: EventType,
-        at: UnixTime,
-        actor: impl Into<Actor>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self::new(event_type, Outcome::Success, at, actor.into(), detail.into())
+    pub fn success(event_type: EventType, at: UnixTime, actor: impl Into<Actor>, detail: impl Into<String>) -> Self {
+        Self::new(event_type, Outcome::Success, at, actor.into(), &detail.into())
     }
 
     /// `actor` was refused something.
     #[must_use]
-    pub fn denied(
-        event_type: EventType,
-        at: UnixTime,
-        actor: impl Into<Actor>,
-        detail: impl Into<String>,
-    ) -> Self {
-        Self::new(event_type, Outcome::Denied, at, actor.into(), detail.into())
+    pub fn denied(event_type: EventType, at: UnixTime, actor: impl Into<Actor>, detail: impl Into<String>) -> Self {
+        Self::new(event_type, Outcome::Denied, at, actor.into(), &detail.into())
     }
 
-    fn new(event_type: EventType, outcome: Outcome, at: UnixTime, actor: Actor, detail: String) -> Self {
+    fn new(event_type: EventType, outcome: Outcome, at: UnixTime, actor: Actor, detail: &str) -> Self {
         let (subject, source) = match actor {
             Actor::Subject(subject) => (Some(subject), Source::Unstated),
             Actor::Address(address) => (None, Source::Address(address)),
@@ -112,7 +102,7 @@ impl NewEvent {
             deleg_chain_hash: None,
             bytes_transferred: None,
             count: 1,
-            detail: text::escaped(&detail, MAX_DETAIL),
+            detail: text::escaped(detail, MAX_DETAIL),
         }
     }
 

@@ -1,6 +1,14 @@
 //! The command line of the broker.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+
+/// What the broker's program does instead of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// After restoring the database from a backup, before the next start: everything issued until now is revoked, so
+    /// that revocations lost with the restore stay in force, and followers forget what they know
+    MarkRestored,
+}
 
 /// The broker: issues, renews, delegates, revokes and audits short-lived credentials for AI agents.
 ///
@@ -8,6 +16,10 @@ use clap::Parser;
 #[derive(Clone, Default, Parser)]
 #[command(name = "agentwrit-broker", version)]
 pub struct Args {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Config file (`AA_CONFIG_PATH`, default `/etc/broker/config`, then `~/.broker/config`)
     #[arg(long, value_name = "PATH", visible_alias = "config-path")]
     pub config: Option<String>,

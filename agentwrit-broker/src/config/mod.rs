@@ -22,7 +22,7 @@ use agentwrit_verify::TrustDomain;
 use ipnet::IpNet;
 
 pub use self::{
-    args::Args,
+    args::{Args, Command},
     error::{ConfigError, Origin},
     file::{FileContents, read_file},
     tls::TlsConfig,

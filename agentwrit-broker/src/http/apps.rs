@@ -3,14 +3,19 @@
 use agentwrit_verify::AppId;
 use axum::{
     Json,
-    extract::{Path, Query, State},
-    extract::rejection::QueryRejection,
+    extract::{Path, State},
 };
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, members::Members, problem::Failure};
+use super::{
+    Shared,
+    client::Client,
+    members::Members,
+    parameters::{MAX_PAGE, Parameters},
+    problem::Failure,
+};
 use crate::{
     domain::{App, AppName},
     service::{
@@ -35,12 +40,11 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-pub(super) async fn list(
-    State(authority): State<Shared>,
-    page: Result<Query<Page>, QueryRejection>,
-) -> Result<Json<Value>, Failure> {
-    let Query(page) = page.map_err(|error| Failure::BadBody(error.body_text()))?;
-    let (apps, total) = authority.apps(page.limit()?, page.offset).await?;
+pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+    parameters.only(&["limit", "offset"])?;
+    let limit = parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(MAX_PAGE);
+    let offset = parameters.number("offset", 0, u64::MAX)?.unwrap_or(0);
+    let (apps, total) = authority.apps(limit, offset).await?;
     let apps: Vec<AppView> = apps.iter().map(AppView::of).collect();
     Ok(Json(json!({ "apps": apps, "total": total })))
 }
@@ -79,26 +83,6 @@ pub(super) async fn deregister(
 /// A text that can't be an app's id names no app.
 fn app_id(text: &str) -> Result<AppId, Error> {
     AppId::parse(text).map_err(|_| Error::AppUnknown)
-}
-
-/// Which part of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    limit: Option<u64>,
-    #[serde(default)]
-    offset: u64,
-}
-
-impl Page {
-    const MOST: u64 = 1000;
-
-    fn limit(&self) -> Result<u64, Error> {
-        match self.limit {
-            None => Ok(Self::MOST),
-            Some(limit) if (1..=Self::MOST).contains(&limit) => Ok(limit),
-            Some(_) => Err(Error::invalid("limit", "must be 1 to 1000")),
-        }
-    }
 }
 
 /// An app as clients see it: no secret, not even its digest.

@@ -6,7 +6,11 @@ use std::{
 };
 
 use axum::extract::FromRequestParts;
-use http::{Request, header::HeaderName, request::Parts};
+use http::{
+    Request,
+    header::{HeaderName, HeaderValue},
+    request::Parts,
+};
 use ipnet::IpNet;
 
 use crate::client_address::client_address;
@@ -27,7 +31,7 @@ impl Client {
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer = request.extensions().get::<PeerAddress>().map_or(unknown, |peer| peer.0.ip());
         let forwarded: Vec<&[u8]> =
-            request.headers().get_all(FORWARDED_FOR).iter().map(|value| value.as_bytes()).collect();
+            request.headers().get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
         Self(client_address(peer, forwarded.into_iter(), trusted))
     }
 }

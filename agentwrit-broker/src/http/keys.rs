@@ -26,7 +26,7 @@ pub(super) async fn key_set(State(authority): State<Shared>, headers: HeaderMap)
 }
 
 /// Whether `If-None-Match` names the tag (RFC 9110 §13.1.2).
-fn names(headers: &HeaderMap, tag: &str) -> bool {
+pub(super) fn names(headers: &HeaderMap, tag: &str) -> bool {
     headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
         list.split(',').map(str::trim).any(|offered| offered == "*" || offered.trim_start_matches("W/") == tag)
     })

@@ -1,12 +1,20 @@
-//! `POST /v1/admin/launch-tokens` and `POST /v1/app/launch-tokens`: the token's subject decides whose it is.
+//! `/v1/admin/launch-tokens` and `POST /v1/app/launch-tokens`: the token's subject decides whose a launch token is.
 
 use agentwrit_tower::Verified;
-use axum::{Json, extract::State};
+use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, UnixTime};
+use axum::{
+    Json,
+    extract::{Path, State},
+};
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, members::Members, problem::Failure};
-use crate::service::{Error, launch_tokens::LaunchPolicy};
+use super::{Shared, client::Client, lists, members::Members, parameters::Parameters, problem::Failure};
+use crate::{
+    domain::{LaunchToken, LaunchTokenId},
+    service::{Error, launch_tokens::LaunchPolicy},
+};
 
 pub(super) async fn issue(
     State(authority): State<Shared>,
@@ -26,9 +34,70 @@ pub(super) async fn issue(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
+pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+    parameters.only(&["limit", "offset", "cursor"])?;
+    let page = parameters.page()?;
+    let now = authority.clock.now();
+    let (tokens, total) = authority.store.read(move |reader| Ok::<_, Error>(reader.launch_tokens(now, &page)?)).await?;
+    let entries = tokens.iter().map(|(cursor, token)| (*cursor, json!(LaunchTokenView::of(token)))).collect();
+    Ok(Json(lists::answer("launch_tokens", entries, total, &page)))
+}
+
+pub(super) async fn delete(
+    State(authority): State<Shared>,
+    Path(id): Path<String>,
+    Client(client): Client,
+    verified: Verified,
+) -> Result<StatusCode, Failure> {
+    let id = LaunchTokenId::parse(&id).map_err(|_| Error::NoSuchLaunchToken)?;
+    authority.delete_launch_token(verified.subject().clone(), id, client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A launch token as operators see it: its name, not itself.
+#[derive(Serialize)]
+struct LaunchTokenView<'a> {
+    launch_token_id: String,
+    agent_name: &'a str,
+    allowed_scope: &'a ScopeSet,
+    max_ttl: u64,
+    single_use: bool,
+    created_at: UnixTime,
+    expires_at: UnixTime,
+    created_by: &'a Subject,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<&'a AppId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orch_id: Option<&'a PathSegment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<&'a PathSegment>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumed_at: Option<UnixTime>,
+}
+
+impl<'a> LaunchTokenView<'a> {
+    fn of(token: &'a LaunchToken) -> Self {
+        Self {
+            launch_token_id: token.id.to_string(),
+            agent_name: &token.agent_name,
+            allowed_scope: &token.allowed_scope,
+            max_ttl: token.max_ttl,
+            single_use: token.single_use,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            created_by: &token.created_by,
+            app_id: token.app_id.as_ref(),
+            orch_id: token.orch_id.as_ref(),
+            task_id: token.task_id.as_ref(),
+            consumed_at: token.consumed_at,
+        }
+    }
+}
+
 fn read(body: &Members) -> Result<LaunchPolicy, Error> {
     Ok(LaunchPolicy {
-        agent_name: body.text("agent_name", 256)?.to_owned(),
+        // Clients name an agent `<orch_id>/<task_id>` by default: 257 bytes at the longest.
+        agent_name: body.text("agent_name", 512)?.to_owned(),
         allowed_scope: body.scopes("allowed_scope")?,
         max_ttl: body.lifetime("max_ttl", 1, 86_400)?,
         single_use: body.flag("single_use")?.unwrap_or(true),

@@ -2,9 +2,14 @@
 //!
 //! Every error names the member and says what it must be.
 
+use std::time::Duration;
+
 use agentwrit_verify::{PathSegment, Scope, ScopeSet, json};
-use axum::extract::{FromRequest, Request};
-use http::header::CONTENT_LENGTH;
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -32,14 +37,39 @@ impl<S: Sync> FromRequest<S> for Members {
 
 async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let asks_first = request.headers().contains_key(EXPECT);
+    let mut body = request.into_body();
     if announced.is_some_and(|length| length > LIMIT as u64) {
+        if !asks_first {
+            discard(body).await;
+        }
         return Err(Failure::TooLarge);
     }
-    match Limited::new(request.into_body(), LIMIT).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLarge),
+    match Limited::new(&mut body, LIMIT).collect().await {
+        Ok(read) => Ok(read.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(Failure::TooLarge)
+        }
         Err(_) => Err(Failure::BadBody(String::from("the body could not be read to its end"))),
     }
+}
+
+/// Reads some more of a body that is refused, without keeping it: a client that is still sending when the connection
+/// closes would see a broken connection instead of the refusal.
+async fn discard(mut body: Body) {
+    let mut left = 8 * LIMIT;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Whoever sends more, or more slowly, has to live with the broken connection.
+    tokio::time::timeout(Duration::from_secs(2), reading).await.unwrap_or_default();
 }
 
 impl Members {

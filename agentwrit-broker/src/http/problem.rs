@@ -10,7 +10,7 @@ use axum::{
 };
 use http::{
     HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
 use crate::{service::Error, store::StoreError};
@@ -62,11 +62,15 @@ impl Sketch {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let retry_after = self.retry_after();
+        let challenge = self.challenge();
         let sketch = self.sketch();
         let status = StatusCode::from_u16(sketch.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+        if let Some(challenge) = challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -91,11 +95,29 @@ impl Failure {
         }
     }
 
+    /// RFC 6750 §3: what is wrong with the Bearer token that was presented.
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused(Error::RenewalFailed | Error::TokenEnded | Error::AppInactive) => {
+                Some(r#"Bearer realm="agentwrit", error="invalid_token""#)
+            }
+            Self::Refused(Error::WrongSubject(_)) => Some(r#"Bearer realm="agentwrit", error="insufficient_scope""#),
+            Self::Refused(_)
+            | Self::BadBody(_)
+            | Self::BadBodyWithHint { .. }
+            | Self::TooLarge
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::TimedOut
+            | Self::Defect { .. } => None,
+        }
+    }
+
     fn sketch(self) -> Sketch {
         let detail = self.to_string();
         let plain = |code| Sketch { code, detail: detail.clone(), hint: None, cause: None };
         match self {
-            Self::Refused(error) => sketch_of(error),
+            Self::Refused(error) => sketch_of(&error),
             Self::BadBody(_) => plain(ErrorCode::InvalidRequest),
             Self::BadBodyWithHint { hint, .. } => Sketch { hint: Some(hint), ..plain(ErrorCode::InvalidRequest) },
             Self::TooLarge => plain(ErrorCode::PayloadTooLarge),
@@ -107,10 +129,10 @@ impl Failure {
     }
 }
 
-fn sketch_of(error: Error) -> Sketch {
+fn sketch_of(error: &Error) -> Sketch {
     let plain = |code| Sketch { code, detail: error.to_string(), hint: None, cause: None };
     let hinted = |code, hint| Sketch { hint: Some(hint), ..plain(code) };
-    match &error {
+    match error {
         Error::Invalid { .. } => plain(ErrorCode::InvalidRequest),
         Error::InvalidTtl { .. } => plain(ErrorCode::InvalidTtl),
         Error::BadCredentials
@@ -118,8 +140,12 @@ fn sketch_of(error: Error) -> Sketch {
         | Error::LaunchTokenExpired
         | Error::LaunchTokenConsumed
         | Error::NonceSpent
-        | Error::AppInactive => plain(ErrorCode::Unauthorized),
-        Error::NonceUnknown => hinted(ErrorCode::Unauthorized, "ask `GET /v1/challenge` for a new nonce; it lasts 30 s"),
+        | Error::AppInactive
+        | Error::RenewalFailed
+        | Error::TokenEnded => plain(ErrorCode::Unauthorized),
+        Error::NonceUnknown => {
+            hinted(ErrorCode::Unauthorized, "ask `GET /v1/challenge` for a new nonce; it lasts 30 s")
+        }
         Error::BadPublicKey => hinted(
             ErrorCode::Unauthorized,
             "send standard base64 of the raw 32-byte Ed25519 public key, not its DER or PEM encoding",
@@ -128,10 +154,17 @@ fn sketch_of(error: Error) -> Sketch {
             ErrorCode::Unauthorized,
             "sign the 32 bytes that the nonce's hexadecimal text stands for, not the text itself, and send standard base64",
         ),
-        Error::ExceedsLaunchToken { .. } | Error::ExceedsCeiling { .. } | Error::Pinned { .. } => {
-            plain(ErrorCode::ScopeViolation)
-        }
-        Error::AppUnknown => plain(ErrorCode::NotFound),
+        Error::ExceedsLaunchToken { .. }
+        | Error::ExceedsCeiling { .. }
+        | Error::ExceedsDelegator { .. }
+        | Error::Pinned { .. }
+        | Error::TooDeep => plain(ErrorCode::ScopeViolation),
+        Error::WrongSubject(_) => plain(ErrorCode::InsufficientScope),
+        Error::DelegateUnknown => hinted(
+            ErrorCode::NotFound,
+            "the delegate must be registered, not revoked, and hold or have held a token that has not expired",
+        ),
+        Error::NoSuchLaunchToken | Error::AppUnknown => plain(ErrorCode::NotFound),
         Error::NameTaken => hinted(ErrorCode::Conflict, "choose another name, or deregister the app that has it"),
         Error::RateLimited { .. } => hinted(ErrorCode::RateLimited, "wait as long as `Retry-After` says"),
         Error::Overloaded => hinted(ErrorCode::Unavailable, "nothing was done; try again"),

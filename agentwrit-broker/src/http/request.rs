@@ -103,11 +103,11 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
 /// Notes what the scope layers refused, with the reason that the client wasn't told.
 fn audit(authority: &Authority, refusal: &Refusal, client: Client, endpoint: &str) {
     let now = authority.clock.now();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the client's fault is not audited: the log has it")]
     let (event_type, detail) = match refusal {
         Refusal::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),
         Refusal::InsufficientScope { .. } => (EventType::ScopeViolation, "token lacks the required scope"),
         Refusal::NoToken(_) | Refusal::InvalidToken(_) => (EventType::TokenAuthFailed, "token not accepted"),
-        // Not the client's fault: the log has it.
         _ => return,
     };
     let event = match refusal.subject() {

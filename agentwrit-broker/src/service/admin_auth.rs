@@ -17,11 +17,7 @@ pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revo
 
 impl Authority {
     /// Exchanges the admin secret for a token.
-    pub(crate) async fn authenticate_admin(
-        self: &Arc<Self>,
-        client: IpAddr,
-        secret: Secret,
-    ) -> Result<Issued, Error> {
+    pub(crate) async fn authenticate_admin(self: &Arc<Self>, client: IpAddr, secret: Secret) -> Result<Issued, Error> {
         self.limits.admin_login(client, self.clock.monotonic())?;
         let accepted = self.admin_secret.verify(&secret).await.map_err(|_| Error::Overloaded)?;
         if !accepted {

@@ -134,18 +134,18 @@ impl Authority {
 
     fn revoke_app_tokens(&self, tx: &mut Tx<'_>, app: &App, now: UnixTime) -> Result<(), Error> {
         let target = Subject::App(app.app_id.clone()).to_string();
-        // No token of the app lives longer than the longest `token_ttl` that an app can have.
-        let expires_at = now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL));
-        tx.insert_revocation(&Revocation {
+        tx.end_named(Level::Agent, &target, now)?;
+        let revocation = Revocation {
             level: Level::Agent,
-            target: target.clone(),
+            target,
             revoked_at: now,
-            expires_at,
+            // No token of the app lives longer than the longest `token_ttl` that an app can have.
+            expires_at: now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL)),
             revoked_by: Subject::Admin,
             reason: Some("app deregistered".into()),
-        })?;
-        let list = self.revocations.clone();
-        tx.after_commit(move || list.insert(Level::Agent, &target, now, expires_at));
+            listed: true,
+        };
+        self.publish(tx, revocation)?;
         Ok(())
     }
 }

@@ -39,6 +39,25 @@ pub(crate) enum Error {
     /// The launch token is pinned to another orchestrator or task.
     #[error("the launch token is for another {field}")]
     Pinned { field: &'static str },
+    /// A delegator asked for more than its token allows.
+    #[error("delegated scope exceeds delegator scope")]
+    ExceedsDelegator { scope: Scope },
+    #[error("delegation depth limit exceeded")]
+    TooDeep,
+    /// Unknown, expired or revoked: a stranger can't tell which.
+    #[error("delegate agent not found")]
+    DelegateUnknown,
+    /// The token is valid and speaks for somebody who can't do this.
+    #[error("{0}")]
+    WrongSubject(&'static str),
+    /// The token ended, or can't be extended: nobody is told which.
+    #[error("token renewal failed")]
+    RenewalFailed,
+    /// The token ended between its verification and the operation.
+    #[error("token verification failed")]
+    TokenEnded,
+    #[error("no such launch token")]
+    NoSuchLaunchToken,
     /// The app behind a token was deregistered.
     #[error("the app is not active")]
     AppInactive,
@@ -58,6 +77,17 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
         Self::Invalid { field, problem: problem.into() }
+    }
+
+    /// The scope that was too much, if that was it.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        if let Self::ExceedsLaunchToken { scope } | Self::ExceedsCeiling { scope } | Self::ExceedsDelegator { scope } =
+            self
+        {
+            Some(scope)
+        } else {
+            None
+        }
     }
 
     /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.

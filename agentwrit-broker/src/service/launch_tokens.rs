@@ -63,6 +63,23 @@ impl Authority {
         }
     }
 
+    /// Deletes a launch token: nobody can register with it any more.
+    pub(crate) async fn delete_launch_token(
+        self: &Arc<Self>,
+        by: Subject,
+        id: LaunchTokenId,
+        client: IpAddr,
+    ) -> Result<(), Error> {
+        self.transact(move |authority, tx| {
+            if !tx.delete_launch_token(&id)? {
+                return Err(Error::NoSuchLaunchToken);
+            }
+            let event = NewEvent::success(EventType::TokenRevoked, authority.clock.now(), &by, "launch token deleted");
+            Ok(authority.record(tx, event.resource(id).word("launch_token_id", id).from(client))?)
+        })
+        .await
+    }
+
     /// Notes a refused launch token: also one that never got as far as being drafted.
     pub(crate) fn deny_launch_token(&self, creator: &Subject, error: &Error, client: IpAddr) {
         if !error.is_denial() {
@@ -74,9 +91,9 @@ impl Authority {
             EventType::LaunchTokenDenied
         };
         let event = NewEvent::denied(event_type, self.clock.now(), creator, "launch token refused").from(client);
-        self.deny(match error {
-            Error::ExceedsCeiling { scope } => event.word("scope", scope),
-            other => event.word("reason", other),
+        self.deny(match error.scope() {
+            Some(scope) => event.word("scope", scope),
+            None => event.word("reason", error),
         });
     }
 

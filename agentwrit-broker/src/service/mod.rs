@@ -4,8 +4,14 @@
 pub(crate) mod admin_auth;
 pub(crate) mod app_auth;
 pub(crate) mod apps;
+pub(crate) mod delegation;
 mod error;
 pub(crate) mod launch_tokens;
+#[cfg(test)]
+mod model_tests;
 pub(crate) mod registration;
+pub(crate) mod release;
+pub(crate) mod renewal;
+pub(crate) mod revocation;
 
 pub(crate) use error::Error;

@@ -113,7 +113,8 @@ impl Authority {
         let draft = self.draft(self.grant(registration, launch_token, agent_id), self.clock.now());
         let length = self.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
-            let problem = format!("a token with these scopes would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
+            let problem =
+                format!("a token with these scopes would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
             return Err(Error::invalid("requested_scope", problem));
         }
         Ok(())
@@ -149,9 +150,9 @@ impl Authority {
             .task(registration.task_id.clone())
             .orch(registration.orch_id.clone())
             .word("reason", error);
-        self.deny(match error {
-            Error::ExceedsLaunchToken { scope } | Error::ExceedsCeiling { scope } => event.word("scope", scope),
-            _ => event,
+        self.deny(match error.scope() {
+            Some(scope) => event.word("scope", scope),
+            None => event,
         });
     }
 }
@@ -186,10 +187,9 @@ fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> R
     if let Some(scope) = token.allowed_scope.first_uncovered(&registration.requested_scope) {
         return Err(Error::ExceedsLaunchToken { scope: scope.clone() });
     }
-    for (pinned, named, field) in [
-        (&token.orch_id, &registration.orch_id, "orch_id"),
-        (&token.task_id, &registration.task_id, "task_id"),
-    ] {
+    for (pinned, named, field) in
+        [(&token.orch_id, &registration.orch_id, "orch_id"), (&token.task_id, &registration.task_id, "task_id")]
+    {
         if pinned.as_ref().is_some_and(|pinned| pinned != named) {
             return Err(Error::Pinned { field });
         }
@@ -216,15 +216,19 @@ fn check_signature(nonce: &[u8; 32], public_key: &str, signature: &str) -> Resul
         .decode(public_key.as_bytes())
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
+        .filter(is_canonical)
         .ok_or(Error::BadPublicKey)?;
     let key = VerifyingKey::from_bytes(&raw).ok().filter(|key| !key.is_weak()).ok_or(Error::BadPublicKey)?;
-    let signature: [u8; 64] = BASE64
-        .decode(signature.as_bytes())
-        .ok()
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or(Error::BadSignature)?;
+    let signature: [u8; 64] =
+        BASE64.decode(signature.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(Error::BadSignature)?;
     key.verify_strict(nonce, &Signature::from_bytes(&signature)).map_err(|_| Error::BadSignature)?;
     Ok(raw)
+}
+
+/// Whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
+fn is_canonical(key: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = key;
+    highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *lowest < 0xed
 }
 
 fn record(

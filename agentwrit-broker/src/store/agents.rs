@@ -1,11 +1,12 @@
 //! Registered agents.
 
-use agentwrit_verify::{AgentId, AppId};
-use rusqlite::params;
+use agentwrit_verify::{AgentId, AppId, UnixTime};
+use rusqlite::{Row, params};
 
 use super::{
     Reader, StoreError, Tx,
-    codec::{joined, micros, optional_parsed, optional_time, scopes, time},
+    codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
+    paging::Page,
 };
 use crate::domain::{AgentRecord, LaunchTokenId};
 
@@ -21,20 +22,50 @@ impl Reader<'_> {
              FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
              WHERE agent.name = ?1",
             [agent_id.as_str()],
-            |row| {
-                Ok(AgentRecord {
-                    agent_id: agent_id.clone(),
-                    app_id: optional_parsed(row, 0, app_id)?,
-                    scope: scopes(row, 1)?,
-                    public_key: row.get(2)?,
-                    launch_token_id: LaunchTokenId::from_bytes(row.get(3)?),
-                    registered_at: time(row, 4)?,
-                    expires_at: time(row, 5)?,
-                    revoked_at: optional_time(row, 6)?,
-                })
-            },
+            |row| record(row, agent_id.clone()),
         )
     }
+
+    /// A page of an app's agents in the order of their registration, each with its cursor; and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, AgentRecord)>, u64), StoreError> {
+        let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
+        let total = self.single("SELECT count(*) FROM agents WHERE app = ?1", [key], |row| unsigned(row, 0))?;
+        let rows = self.list(
+            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, agent.name, \
+             agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
+             WHERE agents.app = ?1 AND agents.id > ?2 ORDER BY agents.id LIMIT ?3 OFFSET ?4",
+            params![key, signed(page.after), signed(page.limit), signed(page.offset)],
+            |row| Ok((unsigned(row, 8)?, record(row, parsed(row, 7, AgentId::parse)?)?)),
+        )?;
+        Ok((rows, total))
+    }
+
+    /// How many agents hold a token that has not expired and may receive others.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM agents WHERE expires_at > ?1 AND revoked_at IS NULL";
+        self.single(sql, [micros(now)], |row| unsigned(row, 0))
+    }
+}
+
+fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<AgentRecord> {
+    Ok(AgentRecord {
+        agent_id,
+        app_id: optional_parsed(row, 0, app_id)?,
+        scope: scopes(row, 1)?,
+        public_key: row.get(2)?,
+        launch_token_id: LaunchTokenId::from_bytes(row.get(3)?),
+        registered_at: time(row, 4)?,
+        expires_at: time(row, 5)?,
+        revoked_at: optional_time(row, 6)?,
+    })
 }
 
 impl Tx<'_> {

@@ -141,13 +141,7 @@ impl Selection {
         })
     }
 
-    fn sequences_in(
-        &self,
-        reader: &Reader<'_>,
-        after: u64,
-        mut last: u64,
-        count: u64,
-    ) -> Result<Vec<u64>, StoreError> {
+    fn sequences_in(&self, reader: &Reader<'_>, after: u64, mut last: u64, count: u64) -> Result<Vec<u64>, StoreError> {
         let Self::Kinds { sequences, keys: [first, second], kinds, .. } = self else {
             return Ok((after.saturating_add(1)..=last).take(usize::try_from(count).unwrap_or(usize::MAX)).collect());
         };

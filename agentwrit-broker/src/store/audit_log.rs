@@ -131,7 +131,7 @@ impl Tx<'_> {
 }
 
 /// Each number is one more than that of the last event of its kind in the same list.
-const INSERT: &str = "\
+pub(super) const INSERT: &str = "\
     INSERT INTO audit_events (seq, at, kind, agent, task, app, orch, detail, resource, deleg_depth, deleg_chain_hash, \
         bytes, hash, prev_hash, n_all, n_agent, n_task, n_app, n_agent_task, n_task_app) \
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, \

@@ -33,7 +33,14 @@ impl Pruned {
 macro_rules! delete_expired {
     ($table:literal, $key:literal) => {
         concat!(
-            "DELETE FROM ", $table, " WHERE ", $key, " IN (SELECT ", $key, " FROM ", $table,
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $key,
+            " IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
             " WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)"
         )
     };
@@ -46,7 +53,9 @@ impl Tx<'_> {
     ///
     /// [`StoreError`].
     pub fn prune(&mut self, now: UnixTime) -> Result<Pruned, StoreError> {
-        let mut delete = |sql: &str| -> Result<u64, StoreError> { Ok(self.execute(sql, (micros(now), LIMIT.cast_signed()))? as u64) };
+        let mut delete = |sql: &str| -> Result<u64, StoreError> {
+            Ok(self.execute(sql, (micros(now), LIMIT.cast_signed()))? as u64)
+        };
         Ok(Pruned {
             nonces: delete(delete_expired!("spent_nonces", "nonce"))?,
             launch_tokens: delete(delete_expired!("launch_tokens", "seq"))?,

@@ -6,6 +6,7 @@ use rusqlite::{Row, params};
 use super::{
     Reader, StoreError, Tx,
     codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
+    paging::Page,
 };
 use crate::domain::{Digest, LaunchToken, LaunchTokenId};
 
@@ -22,6 +23,25 @@ impl Reader<'_> {
             [digest.as_bytes()],
             launch_token,
         )
+    }
+
+    /// A page of the launch tokens that have not expired, used ones too, each with its cursor; and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn launch_tokens(&self, now: UnixTime, page: &Page) -> Result<(Vec<(u64, LaunchToken)>, u64), StoreError> {
+        let total = self.single("SELECT count(*) FROM launch_tokens WHERE expires_at > ?1", [micros(now)], |row| {
+            unsigned(row, 0)
+        })?;
+        let rows = self.list(
+            "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
+             app_id, orch_id, task_id, consumed_at, seq FROM launch_tokens \
+             WHERE expires_at > ?1 AND seq > ?2 ORDER BY seq LIMIT ?3 OFFSET ?4",
+            params![micros(now), signed(page.after), signed(page.limit), signed(page.offset)],
+            |row| Ok((unsigned(row, 13)?, launch_token(row)?)),
+        )?;
+        Ok((rows, total))
     }
 }
 
@@ -67,6 +87,15 @@ impl Tx<'_> {
             params![id.as_bytes(), micros(at)],
         )?;
         Ok(used == 1)
+    }
+
+    /// Deletes a launch token, used or not; false when it is unknown.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn delete_launch_token(&mut self, id: &LaunchTokenId) -> Result<bool, StoreError> {
+        Ok(self.execute("DELETE FROM launch_tokens WHERE id = ?1", [id.as_bytes()])? == 1)
     }
 
     /// Deletes what an app's agents could still register with; how many launch tokens that were.

@@ -21,6 +21,7 @@ mod audit_lists;
 mod audit_log;
 mod audit_query;
 mod codec;
+mod endings;
 mod error;
 mod files;
 mod health;
@@ -30,6 +31,7 @@ mod launch_tokens;
 mod names;
 mod nonces;
 mod open;
+mod paging;
 mod readers;
 mod revocations;
 mod schema;
@@ -42,8 +44,10 @@ mod writer;
 use std::{path::Path, sync::Arc};
 
 pub use audit_query::{AuditPage, AuditQuery};
+pub use endings::Ended;
 pub use error::{OpenError, StoreError};
 pub use housekeeping::Pruned;
+pub use paging::Page;
 pub use revocations::RevocationRow;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
@@ -153,7 +157,7 @@ impl Store {
         if let Some(outcome) = self.inner.health.recent() {
             return outcome;
         }
-        self.transact(|tx| tx.probe()).await
+        self.transact(|tx| tx.probe().map(|_| ())).await
     }
 
     /// Finishes what waits, folds the log into the file and lets go of it. Later calls are [`StoreError::Unavailable`].

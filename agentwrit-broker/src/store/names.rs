@@ -4,10 +4,13 @@ use agentwrit_verify::{AppId, Subject};
 
 use super::{Reader, StoreError, Tx};
 
+/// How many names a job remembers: more than any request touches.
+const REMEMBERED: usize = 8;
+
 /// A name that is in the store.
 #[derive(Clone, Debug)]
 pub(super) struct Name {
-    name: String,
+    text: String,
     pub(super) id: i64,
     /// The app that it belongs to: of an app's own name, itself.
     pub(super) app: Option<i64>,
@@ -18,7 +21,7 @@ impl Reader<'_> {
         let is_app = name.starts_with("app:");
         self.find("SELECT id, app FROM names WHERE name = ?1", [name], |row| {
             let id = row.get(0)?;
-            Ok(Name { name: name.to_owned(), id, app: if is_app { Some(id) } else { row.get(1)? } })
+            Ok(Name { text: name.to_owned(), id, app: if is_app { Some(id) } else { row.get(1)? } })
         })
     }
 
@@ -31,14 +34,13 @@ impl Reader<'_> {
 impl Tx<'_> {
     /// The number of `name`, which is new or not.
     pub(super) fn intern(&mut self, name: &str) -> Result<Name, StoreError> {
-        if let Some(known) = self.names.iter().find(|known| known.name == name) {
+        if let Some(known) = self.names.iter().find(|known| known.text == name) {
             return Ok(known.clone());
         }
-        let interned = match self.name(name)? {
-            Some(known) => known,
-            None => return self.add_name(name, None),
+        let Some(interned) = self.name(name)? else {
+            return self.add_name(name, None);
         };
-        self.names.push(interned.clone());
+        self.remember(&interned);
         Ok(interned)
     }
 
@@ -46,9 +48,16 @@ impl Tx<'_> {
     pub(super) fn add_name(&mut self, name: &str, app: Option<i64>) -> Result<Name, StoreError> {
         let id = self.insert("INSERT INTO names (name, app) VALUES (?1, ?2)", (name, app))?;
         let app = if name.starts_with("app:") { Some(id) } else { app };
-        let added = Name { name: name.to_owned(), id, app };
-        self.names.push(added.clone());
+        let added = Name { text: name.to_owned(), id, app };
+        self.remember(&added);
         Ok(added)
+    }
+
+    fn remember(&mut self, name: &Name) {
+        if self.names.len() >= REMEMBERED {
+            self.names.clear();
+        }
+        self.names.push(name.clone());
     }
 
     pub(super) fn intern_app(&mut self, app_id: Option<&AppId>) -> Result<Option<i64>, StoreError> {

@@ -5,7 +5,8 @@ use rusqlite::{Row, params};
 
 use super::{
     Reader, StoreError, Tx,
-    codec::{micros, parsed, time, unreadable, unsigned},
+    codec::{micros, parsed, signed, time, unreadable, unsigned},
+    paging::Page,
 };
 use crate::domain::Revocation;
 
@@ -34,12 +35,50 @@ impl Reader<'_> {
     ///
     /// [`StoreError`].
     pub fn live_revocations(&self, now: UnixTime) -> Result<Vec<RevocationRow>, StoreError> {
+        self.revocations_after(0, now)
+    }
+
+    /// The revocations after a cursor that still affect some token, in the order of the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn revocations_after(&self, cursor: u64, now: UnixTime) -> Result<Vec<RevocationRow>, StoreError> {
         self.list(
-            "SELECT cursor, level, target, revoked_at, expires_at, revoked_by, reason FROM revocations \
-             WHERE expires_at > ?1 ORDER BY cursor",
-            [micros(now)],
+            "SELECT cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed FROM revocations \
+             WHERE cursor > ?1 AND expires_at > ?2 ORDER BY cursor",
+            params![signed(cursor), micros(now)],
             revocation,
         )
+    }
+
+    /// A page of the revocations that somebody asked for and that still affect some token, and how many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn listed_revocations(&self, now: UnixTime, page: &Page) -> Result<(Vec<RevocationRow>, u64), StoreError> {
+        let total =
+            self.single("SELECT count(*) FROM revocations WHERE listed AND expires_at > ?1", [micros(now)], |row| {
+                unsigned(row, 0)
+            })?;
+        let rows = self.list(
+            "SELECT cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed FROM revocations \
+             WHERE listed AND cursor > ?1 AND expires_at > ?2 ORDER BY cursor LIMIT ?3 OFFSET ?4",
+            params![signed(page.after), micros(now), signed(page.limit), signed(page.offset)],
+            revocation,
+        )?;
+        Ok((rows, total))
+    }
+
+    /// The cursor of the latest revocation ever, 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn latest_cursor(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'revocations'";
+        Ok(self.find(sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
     }
 }
 
@@ -51,8 +90,8 @@ impl Tx<'_> {
     /// [`StoreError`].
     pub fn insert_revocation(&mut self, revocation: &Revocation) -> Result<u64, StoreError> {
         let cursor = self.insert(
-            "INSERT INTO revocations (level, target, revoked_at, expires_at, revoked_by, reason) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO revocations (level, target, revoked_at, expires_at, revoked_by, reason, listed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 revocation.level.as_str(),
                 revocation.target,
@@ -60,9 +99,21 @@ impl Tx<'_> {
                 micros(revocation.expires_at),
                 revocation.revoked_by.to_string(),
                 revocation.reason,
+                revocation.listed,
             ],
         )?;
         u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
+    }
+}
+
+impl Tx<'_> {
+    /// Begins another log: what followers know counts for nothing from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn start_epoch(&mut self) -> Result<(), StoreError> {
+        self.execute("UPDATE meta SET epoch = lower(hex(randomblob(8)))", []).map(|_| ())
     }
 }
 
@@ -74,6 +125,7 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<RevocationRow> {
         expires_at: time(row, 4)?,
         revoked_by: parsed(row, 5, Subject::parse)?,
         reason: row.get(6)?,
+        listed: row.get(7)?,
     };
     Ok(RevocationRow { cursor: unsigned(row, 0)?, revocation })
 }

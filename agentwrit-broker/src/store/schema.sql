@@ -105,9 +105,10 @@ CREATE TABLE revocations (
     revoked_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     revoked_by TEXT    NOT NULL,
-    reason     TEXT
+    reason     TEXT,
+    listed     INTEGER NOT NULL -- somebody asked for it; others follow from releases, renewals and other revocations
 ) STRICT;
-CREATE INDEX revocations_by_target ON revocations (target, level);
+CREATE INDEX revocations_listed ON revocations (cursor) WHERE listed;
 CREATE INDEX revocations_by_expiry ON revocations (expires_at);
 
 -- The trail, numbered without gaps. `kind` is event type and outcome in one. Each event knows its number among the

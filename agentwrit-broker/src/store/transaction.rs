@@ -86,7 +86,14 @@ impl fmt::Debug for AfterCommit {
 impl<'a> Tx<'a> {
     pub(super) fn new(connection: &'a Connection, head: TrailHead) -> Self {
         let after_commit = AfterCommit::default();
-        Self { reader: Reader::new(connection), head, names: Vec::new(), savepoint: false, failed_write: None, after_commit }
+        Self {
+            reader: Reader::new(connection),
+            head,
+            names: Vec::new(),
+            savepoint: false,
+            failed_write: None,
+            after_commit,
+        }
     }
 
     /// Has the writer do something once this job is durable, before anybody is answered and whether or not anybody
@@ -140,8 +147,8 @@ impl<'a> Tx<'a> {
     }
 
     /// The smallest durable change.
-    pub(super) fn probe(&mut self) -> Result<(), StoreError> {
-        self.execute("UPDATE meta SET probes = probes + 1", []).map(|_| ())
+    pub(super) fn probe(&mut self) -> Result<usize, StoreError> {
+        self.execute("UPDATE meta SET probes = probes + 1", [])
     }
 
     fn open_savepoint(&mut self) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use super::{StoreError, Tx, audit_log::TrailHead, health::Health, job::Job, tran
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
 /// How many pages of the log make it worth folding into the file: when nobody waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
-const CHECKPOINT_PAGES: i64 = 8000;
+const CHECKPOINT_PAGES: i64 = 4000;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -68,7 +68,8 @@ impl Writer {
 
     /// Runs `first` and whatever waits behind it in one transaction; then answers all.
     fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
-        let mut batch = Batch { jobs: Vec::new(), head: self.head, wrote: false, follow_ups: AfterCommit::default(), close: None };
+        let mut batch =
+            Batch { jobs: Vec::new(), head: self.head, wrote: false, follow_ups: AfterCommit::default(), close: None };
         let done = self.run_batch(&mut batch, first).and_then(|()| self.statement("COMMIT"));
         match &done {
             Ok(()) => {

@@ -53,9 +53,10 @@ async fn an_expired_token_names_its_subject() {
     let token = issuer.sign(&claims);
     issuer.clock().advance(Duration::from_secs(301));
     let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&token))).await;
-    let expired = VerifyError::Expired { by: Duration::from_secs(1), subject: claims.sub.clone() };
+    let expired =
+        VerifyError::Expired { by: Duration::from_secs(1), subject: claims.sub.clone(), token_id: claims.jti };
     assert_eq!(refusal(&answer), &Refusal::InvalidToken(expired));
-    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
+    assert_eq!((refusal(&answer).subject(), refusal(&answer).token_id()), (Some(&claims.sub), Some(claims.jti)));
     assert!(log.iter().all(|(_, line)| !line.contains(&token)), "a log holds no token: {log:?}");
 }
 

@@ -104,9 +104,9 @@ impl KeyFollowerBuilder {
         self
     }
 
-    /// How often the set is fetched; at least a second.
+    /// How often the set is fetched; at least a second, at most a day.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.pace.refresh_interval = interval.max(Duration::from_secs(1));
+        self.pace.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         self
     }
 
@@ -129,7 +129,9 @@ impl KeyFollowerBuilder {
         let unknown = Arc::new(Notify::new());
         let notify = Arc::clone(&unknown);
         keys.on_unknown_key(move || notify.notify_one());
-        let task = tokio::spawn(follow::follow(keys.clone(), unknown, self.pace, async move || source.fetch().await));
+        let task = tokio::spawn(follow::follow(keys.clone(), unknown, self.pace, follow::jitter, async move || {
+            source.fetch().await
+        }));
         Ok(KeyFollower { keys, task })
     }
 }

@@ -10,6 +10,7 @@ use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
 use agentwrit_client::{Admin, Agent, App, NewApp};
+use agentwrit_verify::Scope;
 use clap::Parser;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -102,7 +103,7 @@ impl Scene {
         println!("  broker   http://{}, SQLite in {}", self.broker_address, self.directory.path().display());
         println!("  service  {}, requires read:data:*", self.data_url());
         for agent in agents {
-            let scopes: Vec<&str> = agent.scopes().iter().map(|scope| scope.as_str()).collect();
+            let scopes: Vec<&str> = agent.scopes().iter().map(Scope::as_str).collect();
             println!("  agent    {} may {}", agent.id(), scopes.join(" "));
         }
         println!();
@@ -142,14 +143,14 @@ The broker is back, on the same files and port. Until Ctrl-C, try:
 READER='{reader}'
 WRITER='{writer}'
 
-curl -i -H "Authorization: Bearer $READER" {data}      # 200
-curl -i -H "Authorization: Bearer $WRITER" {data}      # 403
-curl -i {data}                                         # 401
+curl -isw '\n' -H "Authorization: Bearer $READER" {data}      # 200
+curl -isw '\n' -H "Authorization: Bearer $WRITER" {data}      # 403
+curl -isw '\n' {data}                                         # 401
 
-curl -s {broker}/v1/health
-curl -s {broker}/.well-known/jwks.json
-curl -s {broker}/v1/token/validate -d '{{"token":"'$READER'"}}'
-curl -s {broker}/v1/admin/auth -d '{{"secret":"{secret}"}}'"#,
+curl -sw '\n' {broker}/v1/health
+curl -sw '\n' {broker}/.well-known/jwks.json
+curl -sw '\n' {broker}/v1/token/validate -d '{{"token":"'$READER'"}}'
+curl -sw '\n' {broker}/v1/admin/auth -d '{{"secret":"{secret}"}}'"#,
             reader = reader.token(),
             writer = writer.token(),
         );

@@ -63,7 +63,17 @@ impl Broker {
 
     /// Starts a broker on the files of one that ran before.
     pub async fn start_in(directory: TempDir, environment: &[(&str, &str)]) -> Self {
-        let mut process = command(directory.path(), environment).kill_on_drop(true).spawn().expect("the broker runs");
+        Self::start_with_arguments(directory, environment, &[]).await
+    }
+
+    /// Starts a broker on the files of one that ran before, with arguments on its command line.
+    pub async fn start_with_arguments(
+        directory: TempDir,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = command(directory.path(), environment);
+        let mut process = command.args(arguments).kill_on_drop(true).spawn().expect("the broker runs");
         let output = Output::default();
         let (lines, mut seen) = mpsc::unbounded_channel();
         let readers = vec![
@@ -94,8 +104,15 @@ impl Broker {
     /// Runs a broker that is expected to refuse to start.
     pub async fn refuses_to_start(environment: &[(&str, &str)]) -> Stopped {
         let directory = tempfile::tempdir().unwrap();
-        let run = command(directory.path(), environment).kill_on_drop(true).output();
-        let ended = timeout(PATIENCE, run).await.expect("the broker refuses to start").expect("the broker runs");
+        let stopped = Self::run_in(directory.path(), environment, &[]).await;
+        assert!(!stopped.status.success(), "{environment:?}: {}", stopped.output);
+        stopped
+    }
+
+    /// Runs the broker's program to its end: a start that it refuses, or another command.
+    pub async fn run_in(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stopped {
+        let run = command(directory, environment).args(arguments).kill_on_drop(true).output();
+        let ended = timeout(PATIENCE, run).await.expect("the program ends").expect("the program runs");
         let text = [ended.stdout, ended.stderr].concat();
         Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
     }
@@ -112,6 +129,12 @@ impl Broker {
         let output = self.output.lock().unwrap().clone();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         (Stopped { status, output }, directory)
+    }
+
+    /// Sends SIGKILL: no chance to tidy up. Gives back the directory, for another start.
+    pub async fn kill(mut self) -> TempDir {
+        self.process.kill().await.expect("the broker is running");
+        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
     }
 
     /// What the broker has written so far.

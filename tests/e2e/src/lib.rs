@@ -17,15 +17,25 @@
 mod answer;
 mod broker;
 mod ceremony;
+mod lifecycle;
 mod mutation;
 pub mod pattern;
 mod request;
+mod signed;
 mod stored;
 
 pub use self::{
     answer::Answer,
     broker::{ADMIN_SECRET, Broker, Stopped},
     ceremony::{AppCredentials, Key, Registration, payload, protected_header},
+    lifecycle::{Agent, jti},
     mutation::{Broken, Field},
     request::Request,
+    signed::{assert_whole_chain, event_hash, revocation_key},
+    stored::alter_database,
 };
+
+/// The code of the project's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeOfTheProject;

@@ -1,6 +1,6 @@
 //! What a broker has stored, by counting: the tests know no table by name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use rusqlite::OpenFlags;
 
@@ -37,4 +37,10 @@ impl Broker {
             .filter(|path| path.is_file())
             .any(|path| std::fs::read(path).unwrap().windows(secret.len()).any(|window| window == secret))
     }
+}
+
+/// Alters the database of a broker that has stopped, as somebody with access to the disk could.
+#[expect(clippy::disallowed_types, reason = "the tests reach into the store from outside, as a thief would")]
+pub fn alter_database(directory: &Path, sql: &str) {
+    rusqlite::Connection::open(directory.join("data.db")).unwrap().execute_batch(sql).unwrap();
 }

@@ -2,6 +2,7 @@
 
 mod durability;
 mod opening;
+mod plans;
 mod queries;
 mod trail;
 mod verbs;
@@ -161,6 +162,14 @@ fn register(tx: &mut Tx<'_>, number: u64) -> Result<bool, StoreError> {
     tx.append(event(EventType::AgentRegistered, "agent registered"))?;
     tx.append(event(EventType::TokenIssued, "token issued"))?;
     Ok(spent)
+}
+
+fn total(reader: &Reader<'_>) -> Result<u64, StoreError> {
+    reader.audit_total()
+}
+
+fn epoch_of(reader: &Reader<'_>) -> Result<String, StoreError> {
+    reader.epoch()
 }
 
 /// The trail is whole and linked; how many events it has.

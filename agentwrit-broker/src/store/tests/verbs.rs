@@ -34,9 +34,8 @@ async fn apps_are_found_by_id_client_and_active_name() {
             assert_eq!(reader.app_by_client_id("nobody")?, None);
             assert_eq!(reader.active_app_named(&web.name)?.unwrap().client_id, "twin");
             assert_eq!(reader.app(&app_id("none"))?, None);
-            let names = |(apps, total): (Vec<App>, u64)| {
-                (apps.into_iter().map(|app| app.client_id).collect::<Vec<_>>(), total)
-            };
+            let names =
+                |(apps, total): (Vec<App>, u64)| (apps.into_iter().map(|app| app.client_id).collect::<Vec<_>>(), total);
             assert_eq!(names(reader.apps(2, 0)?), (vec!["web-client".into(), "cron-client".into()], 3));
             assert_eq!(names(reader.apps(2, 2)?), (vec!["twin".into()], 3));
             Ok(())
@@ -136,9 +135,10 @@ async fn revocations_have_cursors_that_are_never_used_twice() {
         expires_at,
         revoked_by: Subject::Admin,
         reason: Some("leaked".to_owned()),
+        listed: true,
     };
     let fixture = Fixture::new();
-    let epoch = fixture.read(|reader| reader.epoch()).await;
+    let epoch = fixture.read(epoch_of).await;
     assert_eq!(epoch.len(), 16);
     fixture
         .write(move |tx| {
@@ -156,7 +156,7 @@ async fn revocations_have_cursors_that_are_never_used_twice() {
             Ok(())
         })
         .await;
-    assert_eq!(fixture.reopen().await.read(|reader| reader.epoch()).await, epoch);
+    assert_eq!(fixture.reopen().await.read(epoch_of).await, epoch);
 }
 
 #[tokio::test]
@@ -192,7 +192,8 @@ async fn pruning_forgets_what_expired_and_nothing_else() {
             Ok([first, second])
         })
         .await;
-    let some = |number, nonces| Pruned { nonces, launch_tokens: number, agents: number, tokens: number, revocations: 0 };
+    let some =
+        |number, nonces| Pruned { nonces, launch_tokens: number, agents: number, tokens: number, revocations: 0 };
     assert_eq!(pruned, [some(500, 1), some(50, 0)]);
     assert_eq!(fixture.read(whole_trail).await, 1);
 }

@@ -1,0 +1,102 @@
+//! `GET /v1/audit/events` for the operator, `GET /v1/app/audit/events` and `GET /v1/app/agents` for an app.
+
+use agentwrit_tower::Verified;
+use agentwrit_verify::{AppId, Subject, UnixTime};
+use axum::{Json, extract::State};
+use serde_json::{Map, Value, json};
+
+use super::{Shared, lists, parameters::Parameters, problem::Failure};
+use crate::{
+    audit::{EventType, Outcome},
+    domain::AgentRecord,
+    service::Error,
+    store::AuditQuery,
+};
+
+pub(super) async fn all_events(
+    State(authority): State<Shared>,
+    parameters: Parameters,
+) -> Result<Json<Value>, Failure> {
+    events(&authority, &parameters, None).await
+}
+
+pub(super) async fn own_events(
+    State(authority): State<Shared>,
+    verified: Verified,
+    parameters: Parameters,
+) -> Result<Json<Value>, Failure> {
+    let app_id = app_of(&verified)?.clone();
+    events(&authority, &parameters, Some(app_id)).await
+}
+
+pub(super) async fn own_agents(
+    State(authority): State<Shared>,
+    verified: Verified,
+    parameters: Parameters,
+) -> Result<Json<Value>, Failure> {
+    parameters.only(&["limit", "offset", "cursor"])?;
+    let app_id = app_of(&verified)?.clone();
+    let page = parameters.page()?;
+    let (agents, total) = authority.store.read(move |reader| Ok::<_, Error>(reader.agents_of(&app_id, &page)?)).await?;
+    let now = authority.clock.now();
+    let entries = agents.iter().map(|(cursor, agent)| (*cursor, view(agent, now))).collect();
+    Ok(Json(lists::answer("agents", entries, total, &page)))
+}
+
+const FILTERS: [&str; 9] =
+    ["agent_id", "task_id", "event_type", "outcome", "since", "until", "limit", "offset", "cursor"];
+
+async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppId>) -> Result<Json<Value>, Failure> {
+    parameters.only(&FILTERS)?;
+    let page = parameters.page()?;
+    let query = AuditQuery {
+        agent_id: parameters.text("agent_id", 2048)?.map(str::to_owned),
+        task_id: parameters.text("task_id", 128)?.map(str::to_owned),
+        app_id,
+        event_type: parameters.parsed("event_type", "the name of an event type", EventType::parse)?,
+        outcome: parameters.parsed("outcome", "success or denied", Outcome::parse)?,
+        since: parameters.time("since")?,
+        until: parameters.time("until")?,
+        limit: page.limit,
+        offset: page.offset,
+        cursor: page.after,
+    };
+    // Refusals of this second are still being folded: whoever looks sees them.
+    authority.write_all_denials().await?;
+    let found = authority.store.read(move |reader| Ok::<_, Error>(reader.audit_events(&query)?)).await?;
+    let mut answer = Map::new();
+    answer.insert(String::from("events"), json!(found.events));
+    answer.insert(String::from("total"), json!(found.total));
+    answer.insert(String::from("offset"), json!(page.offset));
+    answer.insert(String::from("limit"), json!(page.limit));
+    if let Some(cursor) = found.next_cursor {
+        answer.insert(String::from("next_cursor"), json!(cursor.to_string()));
+    }
+    Ok(Json(Value::Object(answer)))
+}
+
+fn app_of(verified: &Verified) -> Result<&AppId, Error> {
+    match verified.subject() {
+        Subject::App(app_id) => Ok(app_id),
+        Subject::Agent(_) | Subject::Admin => Err(Error::WrongSubject("only an app may do this")),
+    }
+}
+
+fn view(agent: &AgentRecord, now: UnixTime) -> Value {
+    let status = if agent.revoked_at.is_some() {
+        "revoked"
+    } else if agent.expires_at <= now {
+        "expired"
+    } else {
+        "active"
+    };
+    json!({
+        "agent_id": agent.agent_id,
+        "orch_id": agent.agent_id.orch_id(),
+        "task_id": agent.agent_id.task_id(),
+        "scope": agent.scope,
+        "registered_at": agent.registered_at,
+        "expires_at": agent.expires_at,
+        "status": status,
+    })
+}

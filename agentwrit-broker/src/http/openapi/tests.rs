@@ -1,0 +1,158 @@
+//! The document against the router, against JSON Schema, and against real answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agentwrit_verify::ErrorCode;
+use serde_json::{Value, json};
+
+use self::{
+    document::{Document, Operation},
+    walk::Walk,
+};
+use super::super::routes;
+use crate::audit::EventType;
+
+mod document;
+mod tour;
+mod walk;
+
+#[test]
+fn the_document_is_of_this_version() {
+    let document = Document::load();
+    assert_eq!(document.root["openapi"], "3.1.1");
+    assert_eq!(document.root["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn paths_and_methods_are_those_of_the_router() {
+    let walk = Walk::start().await;
+    let mut routed = BTreeMap::new();
+    for (path, _) in routes(&walk.authority) {
+        let answer = walk.send("BREW", &filled(path), None, None).await;
+        assert_eq!(answer.status, 405, "{path}");
+        let methods = answer.header("allow").unwrap().split(',').map(str::trim);
+        let methods: BTreeSet<String> =
+            methods.filter(|method| *method != "HEAD").map(str::to_ascii_lowercase).collect();
+        routed.insert(path.to_owned(), methods);
+    }
+    let mut documented: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for operation in walk.document.operations() {
+        let answer = walk.send(&operation.method.to_ascii_uppercase(), &filled(operation.path), None, None).await;
+        assert!(!matches!(answer.status, 404 | 405), "{operation}: {}", answer.status);
+        documented.entry(operation.path.to_owned()).or_default().insert(operation.method.to_owned());
+    }
+    assert_eq!(documented, routed);
+}
+
+#[test]
+fn operations_have_one_name_each() {
+    let document = Document::load();
+    let ids: Vec<_> = document.operations().map(|operation| operation.value["operationId"].clone()).collect();
+    let distinct: BTreeSet<_> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(distinct.len(), ids.len());
+}
+
+#[test]
+fn error_codes_and_event_types_are_those_of_the_code() {
+    let document = Document::load();
+    let codes: BTreeSet<&str> = ALL_CODES.iter().map(|code| code.as_str()).collect();
+    assert_eq!(texts(&document.root["components"]["schemas"]["ErrorCode"]["enum"]), codes);
+    let types: BTreeSet<&str> = EventType::ALL.iter().map(|event_type| event_type.as_str()).collect();
+    assert_eq!(texts(&document.root["components"]["schemas"]["EventType"]["enum"]), types);
+
+    let mut used = BTreeSet::new();
+    for response in document.root["components"]["responses"].as_object().unwrap().values() {
+        for code in Document::error_codes(response) {
+            let known = ALL_CODES.iter().find(|known| known.as_str() == code).unwrap();
+            let status = &response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["status"];
+            assert_eq!(status["const"], known.status(), "{code}");
+            used.insert(code);
+        }
+    }
+    assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), codes);
+}
+
+#[test]
+fn every_schema_is_json_schema_2020_12_and_every_example_fits() {
+    let document = Document::load();
+    let schemas = document.schemas();
+    assert!(schemas.len() > 100, "found only {}", schemas.len());
+    for (place, schema) in schemas {
+        jsonschema::draft202012::meta::validate(schema).unwrap_or_else(|error| panic!("{place}: {error}"));
+        for example in schema["examples"].as_array().into_iter().flatten() {
+            document.check(schema, example).unwrap_or_else(|error| panic!("{place}: {error}"));
+        }
+    }
+    for (place, schema, example) in document.examples() {
+        document.check(schema, example).unwrap_or_else(|error| panic!("{place}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served() {
+    let walk = Walk::start().await;
+    let answer = walk.call("get", "/v1/openapi.json", None, None).await;
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.json(), Document::as_written());
+}
+
+/// Every operation, until each documented answer has been seen, and no other.
+#[tokio::test]
+async fn every_answer_is_the_documented_one() {
+    let walk = Walk::start().await;
+    tour::everything(&walk).await;
+    let expected: BTreeSet<(String, u16, String)> =
+        walk.document.operations().flat_map(|operation| expected(&walk.document, &operation)).collect();
+    let seen = walk.seen.borrow().clone();
+    let missing: Vec<_> = expected.difference(&seen).collect();
+    assert!(missing.is_empty(), "documented but never answered: {missing:#?}");
+}
+
+/// The documented answers, but for defects and a store that fails.
+fn expected(document: &Document, operation: &Operation<'_>) -> Vec<(String, u16, String)> {
+    let responses = operation.value["responses"].as_object().unwrap();
+    let mut expected = Vec::new();
+    for (status, response) in responses.iter().filter(|(status, _)| !matches!(status.as_str(), "500" | "503")) {
+        let status: u16 = status.parse().unwrap();
+        let codes = Document::error_codes(document.resolve(response));
+        let codes = if codes.is_empty() { vec![String::new()] } else { codes };
+        expected.extend(codes.into_iter().map(|code| (operation.to_string(), status, code)));
+    }
+    expected
+}
+
+const ALL_CODES: [ErrorCode; 12] = [
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidTtl,
+    ErrorCode::Unauthorized,
+    ErrorCode::ScopeViolation,
+    ErrorCode::InsufficientScope,
+    ErrorCode::NotFound,
+    ErrorCode::MethodNotAllowed,
+    ErrorCode::Conflict,
+    ErrorCode::PayloadTooLarge,
+    ErrorCode::RateLimited,
+    ErrorCode::InternalError,
+    ErrorCode::Unavailable,
+];
+
+/// A path of the template, of things that don't exist.
+fn filled(template: &str) -> String {
+    template
+        .replace("/apps/{id}", "/apps/app-nobody-000000")
+        .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
+}
+
+fn texts(list: &Value) -> BTreeSet<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_member_that_is_not_documented_is_noticed() {
+    let document = Document::load();
+    let schema = &document.root["components"]["schemas"]["Challenge"];
+    let nonce = "0".repeat(64);
+    assert_eq!(document.check(schema, &json!({"nonce": nonce, "expires_in": 30})), Ok(()));
+    assert!(document.check(schema, &json!({"nonce": nonce, "expires_in": 30, "more": 1})).is_err());
+    assert!(document.check(schema, &json!({"nonce": nonce})).is_err());
+}

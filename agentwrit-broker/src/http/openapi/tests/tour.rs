@@ -1,0 +1,267 @@
+//! A tour of the API that meets every documented answer.
+
+use axum::{body::Body, extract::Request};
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signer, SigningKey};
+use serde_json::{Value, json};
+
+use super::{
+    document::Operation,
+    filled,
+    walk::{ADMIN_SECRET, Walk},
+};
+
+/// Who is there.
+struct Cast {
+    admin: String,
+    app: String,
+    app_id: String,
+    client_id: String,
+    client_secret: String,
+    agent: String,
+    agent_id: String,
+    other_agent_id: String,
+}
+
+const SCOPES: [&str; 2] = ["read:data:*", "write:notes:P-1"];
+
+pub(super) async fn everything(walk: &Walk) {
+    for path in ["/v1/health", "/v1/metrics", "/v1/openapi.json", "/v1/challenge", "/.well-known/jwks.json"] {
+        assert_eq!(walk.call("get", path, None, None).await.status, 200);
+    }
+    let cast = introduce(walk).await;
+    refuse_everybody(walk, &cast).await;
+    refuse_bad_requests(walk, &cast).await;
+    registrations(walk, &cast).await;
+    tokens(walk, &cast).await;
+    lists(walk, &cast).await;
+    revocations(walk, &cast).await;
+    apps(walk, &cast).await;
+    logins(walk, &cast).await;
+}
+
+async fn introduce(walk: &Walk) -> Cast {
+    let admin = walk.call("post", "/v1/admin/auth", None, Some(json!({"secret": ADMIN_SECRET}))).await;
+    let admin = admin.text("access_token");
+    let new_app = json!({"name": "front-desk", "scopes": SCOPES, "token_ttl": 600});
+    let created = walk.call("post", "/v1/admin/apps", Some(&admin), Some(new_app)).await;
+    let (client_id, client_secret) = (created.text("client_id"), created.text("client_secret"));
+    let credentials = json!({"client_id": client_id, "client_secret": client_secret});
+    let app = walk.call("post", "/v1/app/auth", None, Some(credentials)).await.text("access_token");
+    let (agent, agent_id) = enrol(walk, &app).await;
+    let (_, other_agent_id) = enrol(walk, &app).await;
+    Cast { admin, app, app_id: created.text("app_id"), client_id, client_secret, agent, agent_id, other_agent_id }
+}
+
+/// A new agent of the app: its token and its id.
+async fn enrol(walk: &Walk, app: &str) -> (String, String) {
+    let policy = json!({"agent_name": "reader", "allowed_scope": SCOPES, "ttl": 60, "task_id": "task-1"});
+    let issued = walk.call("post", "/v1/app/launch-tokens", Some(app), Some(policy)).await;
+    let body = registration(walk, &issued.text("launch_token"), &SCOPES).await;
+    let registered = walk.call("post", "/v1/register", None, Some(body)).await;
+    (registered.text("access_token"), registered.text("agent_id"))
+}
+
+async fn registration(walk: &Walk, launch_token: &str, scopes: &[&str]) -> Value {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).unwrap();
+    let key = SigningKey::from_bytes(&seed);
+    let nonce = walk.call("get", "/v1/challenge", None, None).await.text("nonce");
+    let signature = key.sign(&HEXLOWER.decode(nonce.as_bytes()).unwrap());
+    json!({
+        "launch_token": launch_token, "nonce": nonce, "orch_id": "orch-1", "task_id": "task-1",
+        "public_key": BASE64.encode(key.verifying_key().as_bytes()),
+        "signature": BASE64.encode(&signature.to_bytes()), "requested_scope": scopes,
+    })
+}
+
+/// 401 and 403 of every guarded operation, with the scope that the document names.
+async fn refuse_everybody(walk: &Walk, cast: &Cast) {
+    for operation in walk.document.operations() {
+        let Some(scopes) = operation.value["security"][0]["bearer"].as_array() else { continue };
+        let path = filled(operation.path);
+        for token in [None, Some("nonsense")] {
+            let answer = walk.call(operation.method, &path, token, None).await;
+            assert_eq!(answer.status, 401, "{operation}");
+            assert!(answer.header("www-authenticate").is_some(), "{operation}");
+        }
+        if let [scope] = scopes.as_slice() {
+            let answer = walk.call(operation.method, &path, Some(&cast.agent), None).await;
+            assert_eq!(answer.status, 403, "{operation}");
+            let challenge = answer.header("www-authenticate").unwrap();
+            assert!(challenge.ends_with(&format!("scope={scope}")), "{operation}: {challenge}");
+        }
+    }
+}
+
+/// 400 and 413 of every operation that takes a body, 400 of every list, 404 of things that don't exist.
+async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
+    for operation in walk.document.operations() {
+        let (path, token) = (filled(operation.path), token_for(&operation, cast));
+        if operation.value["requestBody"].is_object() {
+            let answer = walk.call(operation.method, &path, token, Some(json!({}))).await;
+            assert_eq!(answer.status, 400, "{operation}");
+            let answer = walk.call_raw(operation.method, &path, token, Some(vec![b' '; 1024 * 1024 + 1])).await;
+            assert_eq!(answer.status, 413, "{operation}");
+        } else if operation.value["responses"]["400"].is_object() {
+            let wrong = if path == "/v1/revocations" { "wait=26" } else { "limit=0" };
+            let answer = walk.call(operation.method, &format!("{path}?{wrong}"), token, None).await;
+            assert_eq!(answer.status, 400, "{operation}");
+        }
+        if operation.path.contains("{id}") {
+            let body = json!({"scopes": SCOPES});
+            assert_eq!(walk.call(operation.method, &path, token, Some(body)).await.status, 404, "{operation}");
+        }
+    }
+    let ttl = |member: &str, mut body: Value| {
+        body[member] = json!(0);
+        body
+    };
+    let policy = json!({"agent_name": "reader", "allowed_scope": SCOPES});
+    for (method, path, token, body) in [
+        ("post", "/v1/delegate", &cast.agent, ttl("ttl", json!({"delegate_to": cast.agent_id, "scope": SCOPES}))),
+        ("post", "/v1/admin/launch-tokens", &cast.admin, ttl("max_ttl", policy.clone())),
+        ("post", "/v1/app/launch-tokens", &cast.app, ttl("ttl", policy)),
+        ("post", "/v1/admin/apps", &cast.admin, ttl("token_ttl", json!({"name": "back-office", "scopes": SCOPES}))),
+        ("put", "/v1/admin/apps/app-nobody-000000", &cast.admin, json!({"token_ttl": 59})),
+    ] {
+        let answer = walk.call(method, path, Some(token), Some(body)).await;
+        assert_eq!(answer.text("error_code"), "invalid_ttl", "{method} {path}");
+    }
+}
+
+fn token_for<'c>(operation: &Operation<'_>, cast: &'c Cast) -> Option<&'c str> {
+    let scopes = operation.value["security"][0]["bearer"].as_array()?;
+    Some(match scopes.first().and_then(Value::as_str) {
+        Some(scope) if scope.starts_with("admin:") => &cast.admin,
+        Some(_) => &cast.app,
+        None => &cast.agent,
+    })
+}
+
+async fn registrations(walk: &Walk, cast: &Cast) {
+    let policy = json!({"agent_name": "reader", "allowed_scope": ["read:data:*"], "max_ttl": 60, "orch_id": "orch-1"});
+    let issued = walk.call("post", "/v1/admin/launch-tokens", Some(&cast.admin), Some(policy)).await;
+    assert_eq!(issued.status, 201);
+    let launch_token = issued.text("launch_token");
+    let too_wide = registration(walk, &launch_token, &SCOPES).await;
+    assert_eq!(walk.call("post", "/v1/register", None, Some(too_wide)).await.status, 403);
+    let mut unsigned = registration(walk, &launch_token, &["read:data:x"]).await;
+    unsigned["nonce"] = walk.call("get", "/v1/challenge", None, None).await.json()["nonce"].clone();
+    assert_eq!(walk.call("post", "/v1/register", None, Some(unsigned)).await.status, 401);
+
+    let beyond = json!({"agent_name": "reader", "allowed_scope": ["delete:data:*"]});
+    assert_eq!(walk.call("post", "/v1/app/launch-tokens", Some(&cast.app), Some(beyond)).await.status, 403);
+    let path = format!("/v1/admin/launch-tokens/{}", issued.text("launch_token_id"));
+    assert_eq!(walk.call("delete", &path, Some(&cast.admin), None).await.status, 204);
+}
+
+async fn tokens(walk: &Walk, cast: &Cast) {
+    let delegation = |scope: &str, to: &str| Some(json!({"delegate_to": to, "scope": [scope], "ttl": 30}));
+    let path = "/v1/delegate";
+    let granted = walk.call("post", path, Some(&cast.agent), delegation("read:data:x", &cast.other_agent_id)).await;
+    assert_eq!(granted.status, 200);
+    let delegated = granted.text("access_token");
+    let second = walk.call("post", path, Some(&delegated), delegation("read:data:x", &cast.agent_id)).await;
+    assert_eq!(second.json()["delegation_chain"].as_array().unwrap().len(), 2);
+    let wider = walk.call("post", path, Some(&delegated), delegation("read:data:*", &cast.agent_id)).await;
+    assert_eq!(wider.text("error_code"), "scope_violation");
+    let by_app = walk.call("post", path, Some(&cast.app), delegation("app:agents:x", &cast.agent_id)).await;
+    assert_eq!(by_app.status, 400, "nobody can ask for the broker's own families");
+    let by_app = walk.call("post", path, Some(&cast.app), delegation("read:data:x", &cast.agent_id)).await;
+    assert_eq!(by_app.text("error_code"), "insufficient_scope");
+    let nobody = cast.agent_id.rsplit_once('/').unwrap().0.to_owned() + "/0000000000000000";
+    let unknown = walk.call("post", path, Some(&cast.agent), delegation("read:data:x", &nobody)).await;
+    assert_eq!(unknown.status, 404);
+
+    for token in [&cast.admin, &cast.app, &cast.agent, &delegated, &second.text("access_token"), "nonsense"] {
+        walk.call("post", "/v1/token/validate", None, Some(json!({"token": token}))).await;
+    }
+    let renewed = walk.call("post", "/v1/token/renew", Some(&delegated), None).await;
+    assert_eq!(renewed.status, 200);
+    let again = walk.call("post", "/v1/token/renew", Some(&delegated), None).await;
+    assert_eq!(again.text("detail"), "token renewal failed");
+    let by_admin = walk.call("post", "/v1/token/renew", Some(&cast.admin), None).await;
+    assert_eq!(by_admin.text("error_code"), "insufficient_scope");
+    for _ in 0..2 {
+        let released = walk.call("post", "/v1/token/release", Some(&renewed.text("access_token")), None).await;
+        assert_eq!(released.status, 204);
+    }
+}
+
+async fn lists(walk: &Walk, cast: &Cast) {
+    let entries = |page: &Value, name: &str| page[name].as_array().unwrap().len();
+    for (path, token, name) in [
+        ("/v1/admin/launch-tokens", &cast.admin, "launch_tokens"),
+        ("/v1/app/agents", &cast.app, "agents"),
+        ("/v1/app/audit/events", &cast.app, "events"),
+        ("/v1/audit/events", &cast.admin, "events"),
+    ] {
+        let page = walk.call("get", path, Some(token), None).await.json();
+        assert!(entries(&page, name) > 0, "{path}: {page:#}");
+        let page = walk.call("get", &format!("{path}?limit=1"), Some(token), None).await.json();
+        let next = page["next_cursor"].as_str().unwrap();
+        let page = walk.call("get", &format!("{path}?limit=1&cursor={next}"), Some(token), None).await.json();
+        assert_eq!(entries(&page, name), 1, "{path}: {page:#}");
+    }
+    let denied = "/v1/audit/events?outcome=denied&event_type=token_auth_failed&since=2026-01-01T00:00:00Z&limit=5";
+    let page = walk.call("get", denied, Some(&cast.admin), None).await.json();
+    assert!(entries(&page, "events") > 0, "{page:#}");
+}
+
+async fn revocations(walk: &Walk, cast: &Cast) {
+    let (feed, keys) = ("/v1/revocations", "/.well-known/jwks.json");
+    let revoke = |level: &str, target: &str| Some(json!({"level": level, "target": target, "reason": "a tour"}));
+    for (level, target, known) in [
+        ("agent", cast.other_agent_id.as_str(), true),
+        ("chain", &cast.other_agent_id, true),
+        ("task", "no-such-task", false),
+        ("token", "00000000000000000000000000000000", false),
+    ] {
+        let answer = walk.call("post", "/v1/revoke", Some(&cast.admin), revoke(level, target)).await;
+        assert_eq!(answer.json()["revoked"], known, "{level} {target}");
+    }
+    let page = walk.call("get", "/v1/admin/revocations", Some(&cast.admin), None).await.json();
+    assert!(page["total"].as_u64().unwrap() > 0, "{page:#}");
+
+    let snapshot = walk.call("get", feed, None, None).await;
+    assert!(snapshot.header("etag").is_some());
+    let delta = walk.call("get", &format!("{feed}?since=1&wait=0"), None, None).await;
+    assert_eq!(delta.header("etag"), None);
+    for path in [feed, keys] {
+        let tag = walk.call("get", path, None, None).await.header("etag").unwrap().to_owned();
+        let request = Request::get(path).header("if-none-match", tag).body(Body::empty()).unwrap();
+        let answer = walk.answer(request).await;
+        assert_eq!(answer.status, 304, "{path}");
+        walk.check(&walk.document.operation("get", path), path, None, &answer);
+    }
+}
+
+async fn apps(walk: &Walk, cast: &Cast) {
+    let (list, one, admin) =
+        ("/v1/admin/apps", format!("/v1/admin/apps/{}", cast.app_id), Some(cast.admin.as_str()));
+    let taken = json!({"name": "front-desk", "scopes": SCOPES});
+    assert_eq!(walk.call("post", list, admin, Some(taken)).await.status, 409);
+    let narrower = json!({"scopes": ["read:data:x"]});
+    assert_eq!(walk.call("put", &one, admin, Some(narrower)).await.status, 200);
+    let escaped = walk.call("post", "/v1/token/renew", Some(&cast.agent), None).await;
+    assert_eq!(escaped.text("error_code"), "scope_violation");
+    assert_eq!(walk.call("get", &one, admin, None).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(walk.call("delete", &one, admin, None).await.status, 200);
+    }
+    let gone = walk.call("get", &one, admin, None).await;
+    assert!(gone.json()["deregistered_at"].is_string());
+    assert_eq!(walk.call("get", &format!("{list}?limit=5&offset=0"), admin, None).await.json()["total"], 1);
+}
+
+async fn logins(walk: &Walk, cast: &Cast) {
+    let app = json!({"client_id": cast.client_id, "client_secret": cast.client_secret});
+    for (path, body) in [("/v1/admin/auth", json!({"secret": "wrong"})), ("/v1/app/auth", app)] {
+        let mut statuses = Vec::new();
+        for _ in 0..40 {
+            statuses.push(walk.call("post", path, None, Some(body.clone())).await.status);
+        }
+        assert!(statuses.contains(&401) && statuses.contains(&429), "{path}: {statuses:?}");
+    }
+}

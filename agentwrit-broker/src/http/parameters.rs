@@ -1,0 +1,91 @@
+//! Query parameters, read strictly: a misspelt filter is an error, not a wider answer.
+
+use agentwrit_verify::UnixTime;
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+
+use super::problem::Failure;
+use crate::{service::Error, store::Page};
+
+/// The longest page of a list.
+pub(super) const MAX_PAGE: u64 = 1000;
+
+/// The parameters of a query, each at most once.
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Parameters {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|_| Failure::BadBody(String::from("the query is not `name=value` pairs in UTF-8")))?;
+        for (index, (name, _)) in pairs.iter().enumerate() {
+            if pairs.iter().take(index).any(|(earlier, _)| earlier == name) {
+                return Err(Failure::BadBody(format!("{}: may be given once", shown(name))));
+            }
+        }
+        Ok(Self(pairs))
+    }
+}
+
+impl Parameters {
+    /// Refuses names that this endpoint doesn't know.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Failure::BadBody(format!("{}: no such parameter; known are {}", shown(name), known.join(", "))))
+            }
+        }
+    }
+
+    /// A text of at most `longest` bytes.
+    pub(super) fn text(&self, name: &'static str, longest: usize) -> Result<Option<&str>, Error> {
+        match self.0.iter().find(|(found, _)| found == name) {
+            None => Ok(None),
+            Some((_, value)) if value.is_empty() => Err(Error::invalid(name, "must not be empty")),
+            Some((_, value)) if value.len() > longest => {
+                Err(Error::invalid(name, format!("must have at most {longest} bytes")))
+            }
+            Some((_, value)) => Ok(Some(value)),
+        }
+    }
+
+    /// A value that `parse` understands.
+    pub(super) fn parsed<T>(
+        &self,
+        name: &'static str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let text = self.text(name, 256)?;
+        text.map(|text| parse(text).ok_or_else(|| Error::invalid(name, format!("must be {expected}")))).transpose()
+    }
+
+    /// A whole number in decimal digits.
+    pub(super) fn number(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Error> {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let range = |number: &u64| (least..=most).contains(number);
+        self.parsed(name, &format!("a whole number from {least} to {most}"), |text| digits(text).filter(range))
+    }
+
+    /// An RFC 3339 time.
+    pub(super) fn time(&self, name: &'static str) -> Result<Option<UnixTime>, Error> {
+        self.parsed(name, "an RFC 3339 time such as 2026-11-21T08:00:00Z", |text| UnixTime::parse_rfc3339(text).ok())
+    }
+
+    /// `limit`, `offset` and `cursor`.
+    pub(super) fn page(&self) -> Result<Page, Error> {
+        Ok(Page {
+            limit: self.number("limit", 1, MAX_PAGE)?.unwrap_or(100),
+            // The store counts in signed numbers.
+            offset: self.number("offset", 0, i64::MAX.unsigned_abs())?.unwrap_or(0),
+            after: self.number("cursor", 0, i64::MAX.unsigned_abs())?.unwrap_or(0),
+        })
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(char::escape_default).collect()
+}

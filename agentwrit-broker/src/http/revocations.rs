@@ -1,0 +1,90 @@
+//! `POST /v1/revoke`, `GET /v1/admin/revocations` and the feed, `GET /v1/revocations`.
+
+use std::time::Duration;
+
+use agentwrit_tower::Verified;
+use agentwrit_verify::Level;
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, ETAG},
+};
+use serde_json::{Value, json};
+
+use super::{Shared, client::Client, keys::names, lists, members::Members, parameters::Parameters, problem::Failure};
+use crate::{
+    service::{Error, revocation::RevocationRequest},
+    store::RevocationRow,
+};
+
+pub(super) async fn revoke(
+    State(authority): State<Shared>,
+    Client(client): Client,
+    verified: Verified,
+    body: Members,
+) -> Result<Json<Value>, Failure> {
+    let level = match body.text("level", 16)? {
+        "token" => Level::Token,
+        "agent" => Level::Agent,
+        "task" => Level::Task,
+        "chain" => Level::Chain,
+        _ => return Err(Error::invalid("level", "must be token, agent, task or chain").into()),
+    };
+    let target = body.text("target", 2048)?.to_owned();
+    let reason = body.optional_text("reason", 512)?.map(str::to_owned);
+    let request = RevocationRequest { level, target: target.clone(), reason };
+    let done = authority.revoke(verified.subject().clone(), request, client).await?;
+    Ok(Json(json!({ "revoked": done.revoked, "level": level.as_str(), "target": target, "count": done.count })))
+}
+
+pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+    parameters.only(&["limit", "offset", "cursor"])?;
+    let page = parameters.page()?;
+    let now = authority.clock.now();
+    let (rows, total) =
+        authority.store.read(move |reader| Ok::<_, Error>(reader.listed_revocations(now, &page)?)).await?;
+    let entries = rows.iter().map(|row| (row.cursor, view(row))).collect();
+    Ok(Json(lists::answer("revocations", entries, total, &page)))
+}
+
+fn view(row: &RevocationRow) -> Value {
+    let revocation = &row.revocation;
+    let mut view = json!({
+        "level": revocation.level.as_str(),
+        "target": revocation.target,
+        "revoked_at": revocation.revoked_at,
+        "expires_at": revocation.expires_at,
+        "revoked_by": revocation.revoked_by,
+    });
+    if let (Some(reason), Some(members)) = (&revocation.reason, view.as_object_mut()) {
+        members.insert(String::from("reason"), json!(reason));
+    }
+    view
+}
+
+/// The longest that an answer is held, in seconds.
+const LONGEST_WAIT: u64 = 25;
+
+pub(super) async fn feed(
+    State(authority): State<Shared>,
+    parameters: Parameters,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let since = parameters.number("since", 0, u64::MAX)?;
+    let wait = parameters.number("wait", 0, LONGEST_WAIT)?.unwrap_or(0);
+    let answer = authority.revocations_since(since, Duration::from_secs(wait)).await?;
+    let revalidate = (CACHE_CONTROL, "no-cache");
+    let Some(tag) = &answer.tag else {
+        let fresh = (CACHE_CONTROL, "no-store");
+        return Ok(([fresh, (CONTENT_TYPE, "application/jwt")], answer.document.clone()).into_response());
+    };
+    if names(&headers, tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [revalidate], [(ETAG, tag.clone())]).into_response());
+    }
+    let headers = [revalidate, (CONTENT_TYPE, "application/jwt")];
+    Ok((headers, [(ETAG, tag.clone())], answer.document.clone()).into_response())
+}

@@ -1,0 +1,72 @@
+//! `POST /v1/token/renew`, `POST /v1/token/release` and `POST /v1/delegate`: what a holder does with its token.
+
+use agentwrit_tower::{Refusal, Verified};
+use agentwrit_verify::{AgentId, VerifyError};
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Shared, client::Client, members::Members, problem::Failure};
+use crate::service::{Error, delegation::Delegation};
+
+pub(super) async fn renew(
+    State(authority): State<Shared>,
+    Client(client): Client,
+    verified: Verified,
+) -> Result<Json<Value>, Failure> {
+    let issued = authority.renew(verified.claims().clone(), client).await?;
+    Ok(Json(json!({ "access_token": issued.access_token, "expires_in": issued.expires_in })))
+}
+
+pub(super) async fn release(
+    State(authority): State<Shared>,
+    Client(client): Client,
+    verified: Verified,
+) -> Result<StatusCode, Failure> {
+    authority.release(verified.claims().clone(), client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn delegate(
+    State(authority): State<Shared>,
+    Client(client): Client,
+    verified: Verified,
+    body: Members,
+) -> Result<Json<Value>, Failure> {
+    let delegate_to = AgentId::parse(body.text("delegate_to", AgentId::MAX_LENGTH)?)
+        .map_err(|error| Error::invalid("delegate_to", error.to_string()))?;
+    let scope = body.scopes("scope")?;
+    let ttl = body.lifetime("ttl", 1, 86_400)?.unwrap_or(60);
+    let delegation = Delegation { delegate_to, scope, ttl };
+    let (issued, chain) = authority.delegate(verified.claims().clone(), delegation, client).await?;
+    Ok(Json(json!({
+        "access_token": issued.access_token, "expires_in": issued.expires_in, "delegation_chain": chain,
+    })))
+}
+
+/// A renewal that the token itself doesn't allow says the same as one that the authority refuses.
+pub(super) async fn say_renewal_failed(response: Response) -> Response {
+    let Some(refusal @ Refusal::InvalidToken(_)) = response.extensions().get::<Refusal>().cloned() else {
+        return response;
+    };
+    let mut answer = Failure::Refused(Error::RenewalFailed).into_response();
+    answer.extensions_mut().insert(refusal);
+    answer
+}
+
+/// Releasing what was released or revoked is done already.
+pub(super) async fn accept_released(response: Response) -> Response {
+    match response.extensions().get::<Refusal>() {
+        Some(Refusal::InvalidToken(VerifyError::Revoked { .. })) => {
+            let mut done = Response::new(Body::empty());
+            *done.status_mut() = StatusCode::NO_CONTENT;
+            done
+        }
+        _ => response,
+    }
+}

@@ -1,0 +1,150 @@
+//! Delegating: an agent hands a part of what it may do to another.
+//!
+//! 1. Only downwards: a scope within the delegator's token and its app's ceiling, a lifetime within the delegator's.
+//! 2. At most five hops.
+//! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
+//! 4. The chain grows by one signed record: who delegated what to whom, out of which session, until when.
+
+use std::{net::IpAddr, sync::Arc};
+
+use agentwrit_verify::{
+    AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, TokenId, UnixTime,
+    delegation::{MAX_DEPTH, chain_hash},
+};
+
+use super::{Error, renewal::live_token, revocation::check_ceiling};
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::{Authority, Draft, Issued},
+    entropy::random,
+    store::Tx,
+};
+
+/// What a delegator asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Delegation {
+    pub(crate) delegate_to: AgentId,
+    pub(crate) scope: ScopeSet,
+    /// Seconds.
+    pub(crate) ttl: u64,
+}
+
+impl Authority {
+    /// Issues a token to the delegate.
+    pub(crate) async fn delegate(
+        self: &Arc<Self>,
+        claims: Arc<Claims>,
+        delegation: Delegation,
+        client: IpAddr,
+    ) -> Result<(Issued, Vec<DelegationRecord>), Error> {
+        let delegator = Arc::clone(&claims);
+        let outcome =
+            self.transact(move |authority, tx| authority.delegate_in(tx, &delegator, delegation, client)).await;
+        match outcome {
+            Ok(draft) => Ok((self.sign(&draft), draft.claims.delegation_chain)),
+            Err(error) => {
+                if error.is_denial() {
+                    let event_type = EventType::DelegationAttenuationViolation;
+                    let event = NewEvent::denied(event_type, self.clock.now(), claims.subject(), "delegation refused");
+                    let event = event.task(claims.task_id().cloned()).orch(claims.orch_id().cloned());
+                    let event = event.word("reason", &error).from(client);
+                    self.deny(match error.scope() {
+                        Some(scope) => event.word("scope", scope),
+                        None => event,
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn delegate_in(
+        self: &Arc<Self>,
+        tx: &mut Tx<'_>,
+        delegator: &Claims,
+        delegation: Delegation,
+        client: IpAddr,
+    ) -> Result<Draft, Error> {
+        let agent = allow(delegator, &delegation.scope)?;
+        let token = live_token(tx, &delegator.token_id())?.ok_or(Error::TokenEnded)?;
+        if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
+            return Err(Error::TokenEnded);
+        }
+        check_ceiling(tx, token.app_id.as_ref(), &delegation.scope)?;
+        // The clock may have been set back a little since the delegator's token was issued: a child is never older.
+        let now = self.clock.now().max(delegator.issued_at());
+        let delegate = tx.agent(&delegation.delegate_to)?;
+        if delegate.is_none_or(|agent| agent.revoked_at.is_some() || agent.expires_at <= now) {
+            return Err(Error::DelegateUnknown);
+        }
+        let claims = self.delegated(delegator, agent, delegation, now);
+        let draft = Draft::of(claims, token.app_id);
+        let length = self.length_of(&draft);
+        if length > MAX_TOKEN_LENGTH {
+            let problem = format!("a token with this chain would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
+            return Err(Error::invalid("scope", problem));
+        }
+        tx.insert_token(&draft.as_record())?;
+        if let Some(delegate) = draft.claims.sub.as_agent() {
+            tx.extend_agent(delegate, UnixTime::from_seconds(draft.claims.exp))?;
+        }
+        self.record(tx, created(delegator, &draft, now).from(client))?;
+        Ok(draft)
+    }
+
+    /// The claims of the delegate's token. It never outlives the delegator's.
+    fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: Delegation, now: UnixTime) -> ClaimSet {
+        let iat = now.seconds();
+        let ttl = self.policy.clamp(delegation.ttl);
+        let mut chain = delegator.delegation_chain().to_vec();
+        let record = DelegationRecord {
+            agent: agent.clone(),
+            scope: delegator.scopes().clone(),
+            delegated_at: UnixTime::from_seconds(iat),
+            delegate: delegation.delegate_to.clone(),
+            sid: delegator.session_id(),
+            expires_at: delegator.expires_at(),
+            signature: String::new(),
+        };
+        chain.push(self.sign_record(&chain, record));
+        let jti = TokenId::from_bytes(random(self.entropy.as_ref()));
+        ClaimSet {
+            sub: Subject::Agent(delegation.delegate_to),
+            exp: iat.saturating_add(ttl).min(delegator.expires_at().seconds()),
+            nbf: iat,
+            iat,
+            jti,
+            scope: delegation.scope,
+            sid: jti,
+            chain_hash: Some(chain_hash(delegator.issuer(), &chain)),
+            delegation_chain: chain,
+            ..delegator.as_claim_set().clone()
+        }
+    }
+}
+
+/// Whether a token may be delegated from, with that scope; the delegator.
+fn allow<'c>(delegator: &'c Claims, scope: &ScopeSet) -> Result<&'c AgentId, Error> {
+    let agent = delegator.agent_id().ok_or(Error::WrongSubject("only an agent's token can be delegated from"))?;
+    if let Some(scope) = delegator.scopes().first_uncovered(scope) {
+        return Err(Error::ExceedsDelegator { scope: scope.clone() });
+    }
+    if delegator.delegation_chain().len() >= MAX_DEPTH {
+        return Err(Error::TooDeep);
+    }
+    Ok(agent)
+}
+
+fn created(delegator: &Claims, draft: &Draft, now: UnixTime) -> NewEvent {
+    let claims = &draft.claims;
+    let depth = u32::try_from(claims.delegation_chain.len()).unwrap_or(u32::MAX);
+    let hash = claims.chain_hash.clone().unwrap_or_default();
+    NewEvent::success(EventType::DelegationCreated, now, delegator.subject(), "delegation created")
+        .task(claims.task_id.clone())
+        .orch(claims.orch_id.clone())
+        .delegation(depth, hash)
+        .word("delegate", &claims.sub)
+        .word("scope", &claims.scope)
+        .word("jti", claims.jti)
+        .word("expires_at", UnixTime::from_seconds(claims.exp))
+}

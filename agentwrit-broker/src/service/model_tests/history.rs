@@ -1,0 +1,276 @@
+//! One history: each operation is done to the authority and to the model, and they are compared.
+
+use std::{sync::Arc, time::Duration};
+
+use agentwrit_verify::{Claims, Level, ScopeSet, Subject};
+use proptest::sample::Index;
+
+use super::{
+    model::{AgentModel, AppModel, LaunchModel, Model, Owner, TokenModel, covers, scopes},
+    operation::{Launch, Operation, Target},
+    world::{LaunchWish, MAX_TTL, World},
+};
+use crate::{authority::Issued, service::delegation::Delegation};
+
+pub(super) struct History {
+    world: World,
+    model: Model,
+}
+
+impl History {
+    pub(super) async fn begin() -> Self {
+        let world = World::new().await;
+        let mut model = Model::default();
+        for (name, bits) in [("first-app", 0b11_1111), ("second-app", 0b00_1001)] {
+            let ceiling = scopes(bits);
+            let (app, secret) = world.create_app(name, &ceiling).await;
+            model.apps.push(AppModel { app, secret, ceiling, active: true });
+        }
+        Self { world, model }
+    }
+
+    pub(super) async fn play(&mut self, operation: Operation) {
+        match operation {
+            Operation::LogIn => self.log_in().await,
+            Operation::AppLogIn(app) => self.app_log_in(app).await,
+            Operation::Enrol { owner, launch, scopes: bits, task } => {
+                if let Some(launch) = self.launch(owner, &launch).await {
+                    self.register(launch, &scopes(bits), task).await;
+                }
+            }
+            Operation::Launch { owner, launch } => _ = self.launch(owner, &launch).await,
+            Operation::Register { launch, scopes: bits, task } => {
+                if let Some(launch) = chosen(launch, self.model.launch_tokens.len()) {
+                    self.register(launch, &scopes(bits), task).await;
+                }
+            }
+            Operation::Renew(token) => self.renew(token).await,
+            Operation::Delegate { from, to, scopes: bits, ttl } => self.delegate(from, to, scopes(bits), ttl).await,
+            Operation::Release(token) => self.release(token).await,
+            Operation::Revoke(target) => self.revoke(&target).await,
+            Operation::SetCeiling { app, scopes: bits } => self.set_ceiling(app, scopes(bits)).await,
+            Operation::Deregister(app) => {
+                let app = app.index(self.model.apps.len());
+                self.world.deregister(&self.model.apps[app].app.app_id).await;
+                self.model.deregister(app);
+            }
+            Operation::Advance { milliseconds } => self.world.clock.advance(Duration::from_millis(milliseconds)),
+            Operation::Tidy => self.world.tidy().await,
+            Operation::Restart => self.world.restart().await,
+        }
+        self.compare().await;
+    }
+
+    /// Once more after a restart, and with somebody who knows the snapshot only.
+    pub(super) async fn end(mut self) {
+        self.world.restart().await;
+        self.compare().await;
+        let newcomer = self.world.newcomer().await;
+        for token in &self.model.tokens {
+            let verdict = newcomer.verifier.verify(&token.text);
+            assert_eq!(verdict.is_ok(), token.alive(self.world.now()), "newcomer: {:?}: {verdict:?}", token.claims);
+        }
+    }
+
+    /// All three agree about every token.
+    async fn compare(&mut self) {
+        self.world.follow().await;
+        let now = self.world.now();
+        for token in &self.model.tokens {
+            for (who, verdict) in [
+                ("broker", self.world.verify(&token.text)),
+                ("offline", self.world.follower.verifier.verify(&token.text)),
+            ] {
+                assert_eq!(verdict.is_ok(), token.alive(now), "{who}: {:?}: {verdict:?}", token.claims);
+            }
+        }
+    }
+
+    async fn log_in(&mut self) {
+        let issued = self.world.admin_token().await;
+        let claims = self.admit(issued, Owner::Operator, None);
+        assert_eq!(claims.subject(), &Subject::Admin);
+    }
+
+    async fn app_log_in(&mut self, app: Index) {
+        let index = app.index(self.model.apps.len());
+        let AppModel { app, secret, active, .. } = &self.model.apps[index];
+        let outcome = self.world.app_token(app, secret).await;
+        assert_eq!(outcome.is_ok(), *active, "{outcome:?}");
+        let app_id = app.app_id.clone();
+        if let Ok(issued) = outcome {
+            let claims = self.admit(issued, Owner::App { index, app_id: app_id.clone() }, None);
+            assert_eq!(claims.subject(), &Subject::App(app_id));
+        }
+    }
+
+    async fn launch(&mut self, owner: Option<Index>, launch: &Launch) -> Option<usize> {
+        let owner = match owner {
+            None => Owner::Operator,
+            Some(app) => {
+                let index = app.index(self.model.apps.len());
+                Owner::App { index, app_id: self.model.apps[index].app.app_id.clone() }
+            }
+        };
+        let &Launch { max_ttl, single_use, ttl, .. } = launch;
+        let scopes = scopes(launch.scopes);
+        let wish = LaunchWish { scopes: scopes.clone(), max_ttl, single_use, ttl };
+        let outcome = self.world.launch_token(&owner, wish).await;
+        assert_eq!(outcome.is_ok(), self.model.ceiling_allows(&owner, &scopes), "{outcome:?}");
+        let secret = outcome.ok()?;
+        let expires_at = self.world.now().saturating_add(Duration::from_secs(ttl));
+        let launch = LaunchModel { secret, scopes, max_ttl, single_use, expires_at, owner, usable: true };
+        self.model.launch_tokens.push(launch);
+        Some(self.model.launch_tokens.len() - 1)
+    }
+
+    async fn register(&mut self, launch: usize, wanted: &ScopeSet, task: u8) {
+        let token = &self.model.launch_tokens[launch];
+        let allowed = token.usable
+            && self.world.now() < token.expires_at
+            && covers(&token.scopes, wanted)
+            && self.model.ceiling_allows(&token.owner, wanted);
+        let outcome = self.world.register(&token.secret, wanted, &task_id(task)).await;
+        assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
+        let Ok((id, issued)) = outcome else { return };
+        let token = &mut self.model.launch_tokens[launch];
+        token.usable = !token.single_use;
+        let (owner, ttl, most) = (token.owner.clone(), token.max_ttl, token.scopes.clone());
+        let claims = self.admit(issued, owner, None);
+        assert_eq!(claims.agent_id(), Some(&id));
+        assert_eq!(claims.expires_at().seconds() - claims.issued_at().seconds(), ttl.min(MAX_TTL));
+        assert!(covers(&most, claims.scopes()));
+        self.model.agents.push(AgentModel { id, barred: false });
+    }
+
+    async fn renew(&mut self, token: Index) {
+        let Some((index, claims)) = self.presented(token) else { return };
+        let token = &self.model.tokens[index];
+        let allowed = match claims.subject() {
+            Subject::Admin => false,
+            // Its tokens die with it.
+            Subject::App(_) => true,
+            Subject::Agent(agent) => {
+                !self.model.barred(agent) && self.model.ceiling_allows(&token.owner, claims.scopes())
+            }
+        };
+        let now = self.world.now().seconds().max(claims.issued_at().seconds());
+        let left = self.model.renewal_expiry(index, now) > now;
+        let outcome = self.world.renew(Arc::clone(&claims)).await;
+        assert_eq!(outcome.is_ok(), allowed && left, "{outcome:?}");
+        let Ok(issued) = outcome else { return };
+        self.model.tokens[index].dead = true;
+        let owner = self.model.tokens[index].owner.clone();
+        let renewed = self.admit(issued, owner, Some(Parent::Renewed(index)));
+        let (old, new) = (claims.as_claim_set(), renewed.as_claim_set());
+        assert_eq!(new.exp, self.model.renewal_expiry(index, new.iat));
+        let same = agentwrit_verify::ClaimSet { jti: old.jti, iat: old.iat, nbf: old.nbf, exp: old.exp, ..new.clone() };
+        assert_eq!(same, *old, "nothing else changes");
+        assert_ne!(new.jti, old.jti);
+    }
+
+    async fn delegate(&mut self, from: Index, to: Index, wanted: ScopeSet, ttl: u64) {
+        let Some((index, claims)) = self.presented(from) else { return };
+        let Some(to) = chosen(to, self.model.agents.len()) else { return };
+        let to = self.model.agents[to].id.clone();
+        let token = &self.model.tokens[index];
+        let allowed = claims.agent_id().is_some_and(|agent| !self.model.barred(agent))
+            && covers(claims.scopes(), &wanted)
+            && token.delegated_from.len() < 5
+            && self.model.ceiling_allows(&token.owner, &wanted)
+            && self.model.may_receive(&to, self.world.now());
+        let wish = Delegation { delegate_to: to.clone(), scope: wanted, ttl };
+        let outcome = self.world.delegate(Arc::clone(&claims), wish).await;
+        assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
+        let Ok(issued) = outcome else { return };
+        let owner = token.owner.clone();
+        let delegated = self.admit(issued, owner, Some(Parent::Delegated(index)));
+        assert_eq!(delegated.agent_id(), Some(&to));
+        assert!(covers(claims.scopes(), delegated.scopes()));
+        assert!(delegated.expires_at() <= claims.expires_at());
+        assert!(delegated.delegation_chain().len() <= 5);
+        assert_eq!((delegated.task_id(), delegated.orch_id()), (claims.task_id(), claims.orch_id()));
+    }
+
+    async fn release(&mut self, token: Index) {
+        let Some((index, claims)) = self.presented(token) else { return };
+        self.world.release(claims).await.unwrap();
+        self.model.tokens[index].dead = true;
+    }
+
+    async fn revoke(&mut self, target: &Target) {
+        let (level, target) = match target {
+            Target::Token(of) | Target::Subject { of, .. } if self.model.tokens.is_empty() => {
+                _ = of;
+                return;
+            }
+            Target::Token(of) => (Level::Token, of.get(&self.model.tokens).claims.jti.to_string()),
+            Target::Subject { of, level } => (*level, of.get(&self.model.tokens).claims.sub.to_string()),
+            Target::Task(task) => (Level::Task, task_id(*task)),
+            Target::Nobody(level) => (*level, String::from("nobody")),
+        };
+        let killed = self.model.revoke(level, &target, self.world.now());
+        let revoked = self.world.revoke(level, &target).await;
+        assert_eq!(revoked.count, killed, "{level} {target}");
+        assert!(revoked.revoked || killed == 0);
+        assert!(!revoked.revoked || target != "nobody");
+    }
+
+    async fn set_ceiling(&mut self, app: Index, ceiling: ScopeSet) {
+        let app = app.index(self.model.apps.len());
+        let outcome = self.world.set_ceiling(&self.model.apps[app].app.app_id, ceiling.clone()).await;
+        assert_eq!(outcome.is_ok(), self.model.apps[app].active, "{outcome:?}");
+        if outcome.is_ok() {
+            self.model.apps[app].ceiling = ceiling;
+        }
+    }
+
+    /// A token as a client presents it: the verifier lets it through, or there is nothing more to it.
+    fn presented(&self, token: Index) -> Option<(usize, Arc<Claims>)> {
+        let index = chosen(token, self.model.tokens.len())?;
+        Some((index, self.world.verify(&self.model.tokens[index].text).ok()?))
+    }
+
+    /// Takes a new token into the model. Whatever it is, it lives, and within the ceiling of its owner.
+    fn admit(&mut self, issued: Issued, owner: Owner, parent: Option<Parent>) -> Arc<Claims> {
+        let claims = self.world.verify(&issued.access_token).expect("a new token is alive");
+        let set = claims.as_claim_set().clone();
+        let now = self.world.now().seconds();
+        assert!((now..=now + 1).contains(&set.iat), "issued at {} at {now}", set.iat);
+        assert_eq!(issued.expires_in, set.exp - set.iat);
+        assert!(set.exp > set.iat && set.exp - set.iat <= MAX_TTL);
+        if claims.agent_id().is_some() {
+            assert!(self.model.ceiling_allows(&owner, claims.scopes()));
+        }
+        let index = self.model.tokens.len();
+        let (first, delegated_from, ttl) = match parent {
+            None => (index, Vec::new(), issued.expires_in),
+            Some(Parent::Renewed(old)) => {
+                let old = &self.model.tokens[old];
+                (old.first, old.delegated_from.clone(), old.ttl)
+            }
+            Some(Parent::Delegated(from)) => {
+                let from = &self.model.tokens[from];
+                let lineage = from.delegated_from.iter().copied().chain([from.first]).collect();
+                (index, lineage, issued.expires_in)
+            }
+        };
+        let text = issued.access_token;
+        self.model.tokens.push(TokenModel { text, claims: set, owner, first, delegated_from, ttl, dead: false });
+        claims
+    }
+}
+
+enum Parent {
+    Renewed(usize),
+    Delegated(usize),
+}
+
+fn chosen(index: Index, among: usize) -> Option<usize> {
+    (among > 0).then(|| index.index(among))
+}
+
+fn task_id(task: u8) -> String {
+    format!("task-{task}")
+}
+

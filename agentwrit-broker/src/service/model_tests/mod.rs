@@ -1,0 +1,37 @@
+//! Random histories of the authority beside a model of who is dead.
+//!
+//! 1. A history is a list of operations: logging in, enrolling agents, renewing, delegating, releasing, revoking at
+//!    each level, changing and deregistering apps, letting time pass, housekeeping, and restarts on the same store.
+//! 2. The model predicts whether each succeeds, and what the new token may say: its scope within that of its parent,
+//!    launch token and ceiling, its lifetime within its parent's, at most five hops.
+//! 3. After every operation the model, the broker's own verifier and an offline verifier that knows the signed feed
+//!    only agree about every token ever issued.
+//!
+//! `PROPTEST_CASES=5000 cargo test -p agentwrit-broker --lib model` runs more; failures are kept in
+//! `proptest-regressions/` and repeated first.
+
+mod follower;
+mod history;
+mod model;
+mod operation;
+mod world;
+
+use proptest::prelude::*;
+
+use self::{history::History, operation::operations};
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn model_broker_and_offline_verifier_agree_about_who_is_dead(operations in operations()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut history = History::begin().await;
+            for operation in operations {
+                history.play(operation).await;
+            }
+            history.end().await;
+        });
+    }
+}

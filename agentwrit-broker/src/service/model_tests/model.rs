@@ -1,0 +1,141 @@
+//! What the contract says about who is dead, in the simplest terms: lists, and nobody is ever forgotten.
+
+use std::collections::BTreeSet;
+
+use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, ScopeSet, Subject, UnixTime};
+
+use super::world::MAX_TTL;
+use crate::{domain::App, secret::Secret};
+
+/// Every scope of the model; a subset is the bits of a number.
+pub(super) const SCOPES: [&str; 6] =
+    ["read:data:*", "read:data:a", "read:data:b", "write:data:*", "write:data:a", "run:job:x"];
+
+pub(super) fn scopes(bits: u8) -> ScopeSet {
+    let chosen = SCOPES.iter().enumerate().filter(|(bit, _)| bits & (1 << bit) != 0);
+    ScopeSet::parse(chosen.map(|(_, scope)| scope)).unwrap()
+}
+
+/// Whether each wanted scope is in `held`, or its wildcard is. Knows nothing of the library's own rule.
+pub(super) fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
+    let held: BTreeSet<&str> = held.iter().map(|scope| scope.as_str()).collect();
+    wanted.iter().all(|scope| {
+        let (family, _) = scope.as_str().rsplit_once(':').unwrap();
+        held.contains(scope.as_str()) || held.contains(format!("{family}:*").as_str())
+    })
+}
+
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) apps: Vec<AppModel>,
+    pub(super) agents: Vec<AgentModel>,
+    pub(super) launch_tokens: Vec<LaunchModel>,
+    pub(super) tokens: Vec<TokenModel>,
+}
+
+pub(super) struct AppModel {
+    pub(super) app: App,
+    pub(super) secret: Secret,
+    pub(super) ceiling: ScopeSet,
+    pub(super) active: bool,
+}
+
+/// On whose behalf a launch token is issued.
+#[derive(Clone)]
+pub(super) enum Owner {
+    Operator,
+    App { index: usize, app_id: AppId },
+}
+
+pub(super) struct AgentModel {
+    pub(super) id: AgentId,
+    pub(super) barred: bool,
+}
+
+pub(super) struct LaunchModel {
+    pub(super) secret: Secret,
+    pub(super) scopes: ScopeSet,
+    pub(super) max_ttl: u64,
+    pub(super) single_use: bool,
+    pub(super) expires_at: UnixTime,
+    pub(super) owner: Owner,
+    pub(super) usable: bool,
+}
+
+pub(super) struct TokenModel {
+    pub(super) text: String,
+    pub(super) claims: ClaimSet,
+    pub(super) owner: Owner,
+    /// The first token of its renewal family.
+    pub(super) first: usize,
+    /// Where each hop came from: the first token of the delegator's family; root first.
+    pub(super) delegated_from: Vec<usize>,
+    pub(super) ttl: u64,
+    pub(super) dead: bool,
+}
+
+impl TokenModel {
+    pub(super) fn alive(&self, now: UnixTime) -> bool {
+        !self.dead && now.seconds() < self.claims.exp
+    }
+}
+
+impl Model {
+    /// Whether the app behind something still allows `wanted`.
+    pub(super) fn ceiling_allows(&self, owner: &Owner, wanted: &ScopeSet) -> bool {
+        match owner {
+            Owner::Operator => true,
+            Owner::App { index, .. } => self.apps[*index].active && covers(&self.apps[*index].ceiling, wanted),
+        }
+    }
+
+    pub(super) fn barred(&self, agent: &AgentId) -> bool {
+        self.agents.iter().any(|known| known.id == *agent && known.barred)
+    }
+
+    /// Whether somebody may delegate to the agent.
+    pub(super) fn may_receive(&self, agent: &AgentId, now: UnixTime) -> bool {
+        let until = self.tokens.iter().filter(|token| token.claims.sub.as_agent() == Some(agent));
+        !self.barred(agent) && until.map(|token| token.claims.exp).max() > Some(now.seconds())
+    }
+
+    /// When a renewal issued at `iat` expires.
+    pub(super) fn renewal_expiry(&self, token: usize, iat: u64) -> u64 {
+        let token = &self.tokens[token];
+        let session = self.tokens[token.first].claims.iat + MAX_TTL;
+        let chain = token.claims.delegation_chain.iter().map(|hop| hop.expires_at.seconds());
+        chain.chain([session, iat + token.ttl.min(MAX_TTL)]).min().unwrap()
+    }
+
+    pub(super) fn deregister(&mut self, index: usize) {
+        let app = &mut self.apps[index];
+        app.active = false;
+        let subject = Subject::App(app.app.app_id.clone());
+        self.tokens.iter_mut().filter(|token| token.claims.sub == subject).for_each(|token| token.dead = true);
+        let of_app = |launch: &&mut LaunchModel| matches!(launch.owner, Owner::App { index: of, .. } if of == index);
+        self.launch_tokens.iter_mut().filter(of_app).for_each(|launch| launch.usable = false);
+    }
+
+    /// Kills what a revocation names; how many of it was alive.
+    pub(super) fn revoke(&mut self, level: Level, target: &str, now: UnixTime) -> u64 {
+        let family = self.tokens.iter().find(|token| token.claims.jti.to_string() == target).map(|token| token.first);
+        let mut killed = 0;
+        for token in &mut self.tokens {
+            let subject = token.claims.sub.to_string();
+            let chain = &token.claims.delegation_chain;
+            let hit = match level {
+                Level::Token => family.is_some_and(|f| token.first == f || token.delegated_from.contains(&f)),
+                Level::Agent => subject == target || chain.iter().any(|hop| hop.agent.as_str() == target),
+                Level::Task => token.claims.task_id.as_ref().is_some_and(|task| task.as_str() == target),
+                Level::Chain => chain.first().map_or(subject.as_str(), |root| root.agent.as_str()) == target,
+                Level::Session | Level::Issuer => unreachable!("nobody can ask for it"),
+            };
+            killed += u64::from(hit && token.alive(now));
+            token.dead |= hit;
+        }
+        if level == Level::Agent {
+            self.agents.iter_mut().filter(|agent| agent.id.as_str() == target).for_each(|agent| agent.barred = true);
+        }
+        killed
+    }
+}

@@ -1,0 +1,95 @@
+//! What can happen.
+
+use agentwrit_verify::Level;
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+/// Indices choose among what there is when their turn comes; with nothing to choose from, nothing happens.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    LogIn,
+    AppLogIn(Index),
+    /// A launch token, and a registration with it at once.
+    Enrol { owner: Option<Index>, launch: Launch, scopes: u8, task: u8 },
+    Launch { owner: Option<Index>, launch: Launch },
+    Register { launch: Index, scopes: u8, task: u8 },
+    Renew(Index),
+    Delegate { from: Index, to: Index, scopes: u8, ttl: u64 },
+    Release(Index),
+    Revoke(Target),
+    SetCeiling { app: Index, scopes: u8 },
+    Deregister(Index),
+    Advance { milliseconds: u64 },
+    Tidy,
+    Restart,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub(super) scopes: u8,
+    pub(super) max_ttl: u64,
+    pub(super) single_use: bool,
+    pub(super) ttl: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// Some token's id.
+    Token(Index),
+    /// The subject of some token, at level agent or chain.
+    Subject { of: Index, level: Level },
+    Task(u8),
+    /// What nobody ever heard of, at each level.
+    Nobody(Level),
+}
+
+pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    vec(operation(), 1..32)
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation as Op;
+
+    let any_index = any::<Index>;
+    let owner = || proptest::option::of(any_index());
+    let task = || 0_u8..3;
+    prop_oneof![
+        1 => Just(Op::LogIn),
+        1 => any_index().prop_map(Op::AppLogIn),
+        5 => (owner(), launch(), subset(), task())
+            .prop_map(|(owner, launch, scopes, task)| Op::Enrol { owner, launch, scopes, task }),
+        1 => (owner(), launch()).prop_map(|(owner, launch)| Op::Launch { owner, launch }),
+        1 => (any_index(), subset(), task())
+            .prop_map(|(launch, scopes, task)| Op::Register { launch, scopes, task }),
+        4 => any_index().prop_map(Op::Renew),
+        6 => (any_index(), any_index(), subset(), 1_u64..120)
+            .prop_map(|(from, to, scopes, ttl)| Op::Delegate { from, to, scopes, ttl }),
+        1 => any_index().prop_map(Op::Release),
+        3 => target().prop_map(Op::Revoke),
+        1 => (any_index(), subset()).prop_map(|(app, scopes)| Op::SetCeiling { app, scopes }),
+        1 => any_index().prop_map(Op::Deregister),
+        3 => prop_oneof![1_u64..1500, 1_u64..40_000].prop_map(|milliseconds| Op::Advance { milliseconds }),
+        1 => Just(Op::Tidy),
+        1 => Just(Op::Restart),
+    ]
+}
+
+fn launch() -> impl Strategy<Value = Launch> {
+    (subset(), 1_u64..120, any::<bool>(), 1_u64..60)
+        .prop_map(|(scopes, max_ttl, single_use, ttl)| Launch { scopes, max_ttl, single_use, ttl })
+}
+
+/// Mostly much, so that most wishes can be granted.
+fn subset() -> impl Strategy<Value = u8> {
+    prop_oneof![Just(0b00_1001), Just(0b11_1111), Just(0b00_0010), 1_u8..64]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let by_subject = prop_oneof![Just(Level::Agent), Just(Level::Chain)];
+    let level = prop_oneof![Just(Level::Token), Just(Level::Agent), Just(Level::Task), Just(Level::Chain)];
+    prop_oneof![
+        3 => any::<Index>().prop_map(Target::Token),
+        4 => (any::<Index>(), by_subject).prop_map(|(of, level)| Target::Subject { of, level }),
+        2 => (0_u8..3).prop_map(Target::Task),
+        1 => level.prop_map(Target::Nobody),
+    ]
+}

@@ -1,0 +1,201 @@
+//! The real authority, on a clock that tests move, and an offline verifier behind its feed.
+
+use std::{
+    cell::Cell,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use agentwrit_verify::{
+    AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
+};
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signer, SigningKey};
+use tempfile::TempDir;
+
+use super::{follower::Follower, model::Owner};
+use crate::{
+    authority::{Authority, Issued},
+    config::Config,
+    domain::{App, AppName},
+    entropy::{SeededEntropy, random},
+    secret::Secret,
+    service::{
+        Error,
+        apps::{AppChange, NewApp},
+        delegation::Delegation,
+        launch_tokens::LaunchPolicy,
+        registration::Registration,
+        revocation::{RevocationRequest, Revoked},
+    },
+    signing::KeyFile,
+    store::{Store, StoreOptions},
+};
+
+/// Where time begins: in the middle of a second.
+pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
+/// `AA_MAX_TTL`, short enough for sessions to reach it.
+pub(super) const MAX_TTL: u64 = 90;
+
+pub(super) struct World {
+    directory: TempDir,
+    pub(super) clock: ManualClock,
+    pub(super) authority: Arc<Authority>,
+    pub(super) follower: Follower,
+    starts: u64,
+    calls: Cell<u32>,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        // In memory where there is such a place: the fsyncs of thousands of small transactions prove nothing here.
+        let memory = Path::new("/dev/shm");
+        let builder = tempfile::Builder::new();
+        let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
+        let directory = directory.unwrap();
+        let clock = ManualClock::new(UnixTime::since_epoch(START));
+        let authority = assemble(directory.path(), &clock, 0).await;
+        let follower = Follower::new(&authority.policy.issuer, &authority.keys, &clock);
+        Self { directory, clock, authority, follower, starts: 1, calls: Cell::new(0) }
+    }
+
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// Another process on the same files.
+    pub(super) async fn restart(&mut self) {
+        self.authority.store.clone().close().await;
+        self.authority = assemble(self.directory.path(), &self.clock, self.starts).await;
+        self.starts += 1;
+    }
+
+    /// What the broker does every minute, to the end.
+    pub(super) async fn tidy(&self) {
+        self.authority.forget_expired().await.unwrap();
+        self.follower.tidy(self.now());
+    }
+
+    pub(super) async fn follow(&mut self) {
+        let answer = self.authority.revocations_since(self.follower.since(), Duration::ZERO).await.unwrap();
+        self.follower.absorb(&answer.document);
+    }
+
+    /// Somebody who starts to follow now.
+    pub(super) async fn newcomer(&self) -> Follower {
+        let mut follower = Follower::new(&self.authority.policy.issuer, &self.authority.keys, &self.clock);
+        let answer = self.authority.revocations_since(None, Duration::ZERO).await.unwrap();
+        follower.absorb(&answer.document);
+        follower
+    }
+
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.authority.verify(token)
+    }
+
+    pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
+        let name = AppName::parse(name).unwrap();
+        let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60) };
+        self.authority.create_app(new, self.client()).await.unwrap()
+    }
+
+    pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
+        let change = AppChange { scopes: Some(scopes), token_ttl: None };
+        self.authority.update_app(app.clone(), change, self.client()).await
+    }
+
+    pub(super) async fn deregister(&self, app: &AppId) {
+        self.authority.deregister_app(app.clone(), self.client()).await.unwrap();
+    }
+
+    pub(super) async fn admin_token(&self) -> Issued {
+        self.authority.issue_admin_token(self.client()).await.unwrap()
+    }
+
+    pub(super) async fn app_token(&self, app: &App, secret: &Secret) -> Result<Issued, Error> {
+        let secret = Secret::new(secret.expose().to_owned());
+        self.authority.authenticate_app(self.client(), app.client_id.clone(), secret).await
+    }
+
+    pub(super) async fn launch_token(&self, owner: &Owner, wish: LaunchWish) -> Result<Secret, Error> {
+        let creator = match owner {
+            Owner::Operator => Subject::Admin,
+            Owner::App { app_id, .. } => Subject::App(app_id.clone()),
+        };
+        let policy = LaunchPolicy {
+            agent_name: "a model".into(),
+            allowed_scope: wish.scopes,
+            max_ttl: Some(wish.max_ttl),
+            single_use: wish.single_use,
+            ttl: wish.ttl,
+            orch_id: None,
+            task_id: None,
+        };
+        Ok(self.authority.issue_launch_token(creator, policy, self.client()).await?.1)
+    }
+
+    pub(super) async fn register(
+        &self,
+        launch_token: &Secret,
+        scopes: &ScopeSet,
+        task: &str,
+    ) -> Result<(AgentId, Issued), Error> {
+        let authority = &self.authority;
+        let nonce = authority.nonces.issue(authority.clock.now(), random(authority.entropy.as_ref()));
+        let key = SigningKey::from_bytes(&random(authority.entropy.as_ref()));
+        let registration = Registration {
+            launch_token: Secret::new(launch_token.expose().to_owned()),
+            nonce: HEXLOWER.encode(&nonce),
+            public_key: BASE64.encode(key.verifying_key().as_bytes()),
+            signature: BASE64.encode(&key.sign(&nonce).to_bytes()),
+            orch_id: PathSegment::parse("orch").unwrap(),
+            task_id: PathSegment::parse(task).unwrap(),
+            requested_scope: scopes.clone(),
+        };
+        self.authority.register(registration, self.client()).await
+    }
+
+    pub(super) async fn renew(&self, claims: Arc<Claims>) -> Result<Issued, Error> {
+        self.authority.renew(claims, self.client()).await
+    }
+
+    pub(super) async fn release(&self, claims: Arc<Claims>) -> Result<(), Error> {
+        self.authority.release(claims, self.client()).await
+    }
+
+    pub(super) async fn delegate(&self, claims: Arc<Claims>, wish: Delegation) -> Result<Issued, Error> {
+        Ok(self.authority.delegate(claims, wish, self.client()).await?.0)
+    }
+
+    pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
+        let request = RevocationRequest { level, target: target.to_owned(), reason: None };
+        self.authority.revoke(Subject::Admin, request, self.client()).await.unwrap()
+    }
+
+    /// Each request from another address: limits are not what is tested here.
+    fn client(&self) -> IpAddr {
+        self.calls.set(self.calls.get() + 1);
+        IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + self.calls.get()))
+    }
+}
+
+/// What a launch token is asked for with.
+#[derive(Clone, Debug)]
+pub(super) struct LaunchWish {
+    pub(super) scopes: ScopeSet,
+    pub(super) max_ttl: u64,
+    pub(super) single_use: bool,
+    pub(super) ttl: u64,
+}
+
+async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Authority> {
+    let mut config = Config::for_development(directory, "a secret for the model").unwrap();
+    config.max_ttl = Some(MAX_TTL);
+    let entropy = Arc::new(SeededEntropy::new(start));
+    let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
+    let authority = Authority::assemble(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
+    Arc::new(authority)
+}

@@ -1,0 +1,186 @@
+//! Revoking: tokens, agents, tasks and chains.
+//!
+//! 1. A token is revoked with its session: every renewal of it, and everything delegated from it.
+//! 2. `agent`, `task` and `chain` are not-before marks: what is issued from the next second on lives. An agent, though,
+//!    is barred for good: it never receives another token.
+//! 3. The mark, the ended tokens, the bar and the audit event are one transaction; verifiers are told after it.
+//! 4. A target that nothing matches changes nothing and says so.
+
+use std::{net::IpAddr, sync::Arc};
+
+use agentwrit_verify::{AgentId, AppId, Level, Subject, TokenId, UnixTime};
+
+use super::Error;
+use crate::{
+    audit::{EventType, NewEvent},
+    authority::Authority,
+    domain::Revocation,
+    store::{Ended, StoreError, Tx},
+};
+
+/// What an operator asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct RevocationRequest {
+    pub(crate) level: Level,
+    pub(crate) target: String,
+    pub(crate) reason: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revoked {
+    /// Whether the target is known.
+    pub(crate) revoked: bool,
+    /// How many live tokens it killed.
+    pub(crate) count: u64,
+}
+
+impl Authority {
+    /// Revokes. Repeating it is harmless.
+    pub(crate) async fn revoke(
+        self: &Arc<Self>,
+        by: Subject,
+        request: RevocationRequest,
+        client: IpAddr,
+    ) -> Result<Revoked, Error> {
+        let level = request.level;
+        let revoked = self
+            .transact(move |authority, tx| {
+                let now = authority.clock.now();
+                let ended = end(tx, &request, now)?;
+                let event = event(&by, &request, ended, now).from(client);
+                authority.record(tx, event)?;
+                if !ended.known {
+                    return Ok(Revoked { revoked: false, count: 0 });
+                }
+                for revocation in entries(tx, &by, &request, ended, now)? {
+                    authority.publish(tx, revocation)?;
+                }
+                Ok(Revoked { revoked: true, count: ended.count })
+            })
+            .await?;
+        if revoked.revoked {
+            self.metrics.tokens_revoked(level.as_str(), revoked.count);
+        }
+        Ok(revoked)
+    }
+
+    /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers learn of it.
+    pub(crate) fn publish(&self, tx: &mut Tx<'_>, revocation: Revocation) -> Result<(), StoreError> {
+        let cursor = tx.insert_revocation(&revocation)?;
+        let (list, feed) = (self.revocations.clone(), self.feed.announcer());
+        tx.after_commit(move || {
+            list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
+            feed.announce(cursor);
+        });
+        Ok(())
+    }
+}
+
+/// Ends what the target stands for, in the store.
+fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime) -> Result<Ended, Error> {
+    let target = request.target.as_str();
+    match request.level {
+        Level::Token => {
+            let Some(jti) = TokenId::parse(target).ok() else { return Ok(Ended::default()) };
+            let Some(token) = tx.token(&jti)? else { return Ok(Ended::default()) };
+            Ok(tx.end_session(&token.sid, now)?)
+        }
+        Level::Agent => {
+            let ended = tx.end_named(Level::Agent, target, now)?;
+            // Also when it has tokens: an agent's bar is set here.
+            let exists = is_known(tx, target, now)?;
+            Ok(Ended { known: ended.known || exists, ..ended })
+        }
+        Level::Chain => {
+            let ended = tx.end_named(Level::Chain, target, now)?;
+            let registered = match AgentId::parse(target) {
+                Ok(agent) => tx.agent(&agent)?.is_some(),
+                Err(_) => false,
+            };
+            Ok(Ended { known: ended.known || registered, ..ended })
+        }
+        Level::Task => Ok(tx.end_named(Level::Task, target, now)?),
+        Level::Session | Level::Issuer => Ok(Ended::default()),
+    }
+}
+
+/// Whether a subject exists, with tokens or without; an agent is barred at the same time.
+fn is_known(tx: &mut Tx<'_>, target: &str, now: UnixTime) -> Result<bool, Error> {
+    Ok(match Subject::parse(target) {
+        Ok(Subject::Admin) => true,
+        Ok(Subject::App(app)) => tx.app(&app)?.is_some(),
+        Ok(Subject::Agent(agent)) => tx.bar_agent(&agent, now)?,
+        Err(_) => false,
+    })
+}
+
+/// The entries of the log: none when every token that they could affect has expired.
+fn entries(
+    tx: &Tx<'_>,
+    by: &Subject,
+    request: &RevocationRequest,
+    ended: Ended,
+    now: UnixTime,
+) -> Result<Vec<Revocation>, Error> {
+    let Some(expires_at) = ended.last_expiry else { return Ok(Vec::new()) };
+    let asked = Revocation {
+        level: request.level,
+        target: request.target.clone(),
+        revoked_at: now,
+        expires_at,
+        revoked_by: by.clone(),
+        reason: request.reason.clone(),
+        listed: true,
+    };
+    let token = match request.level {
+        Level::Token => TokenId::parse(&request.target).ok(),
+        Level::Session | Level::Agent | Level::Task | Level::Chain | Level::Issuer => None,
+    };
+    let session = match token {
+        Some(jti) => tx.token(&jti)?.map(|token| token.sid),
+        None => None,
+    };
+    let whole_session = session.map(|sid| Revocation {
+        level: Level::Session,
+        target: sid.to_string(),
+        listed: false,
+        ..asked.clone()
+    });
+    Ok(std::iter::once(asked).chain(whole_session).collect())
+}
+
+fn event(by: &Subject, request: &RevocationRequest, ended: Ended, now: UnixTime) -> NewEvent {
+    let event = if ended.known {
+        NewEvent::success(EventType::TokenRevoked, now, by, "revoked")
+    } else {
+        NewEvent::denied(EventType::TokenRevoked, now, by, "nothing to revoke matches the target")
+    };
+    let event = event
+        .resource(&request.target)
+        .word("level", request.level)
+        .word("target", &request.target)
+        .word("killed", ended.count);
+    match &request.reason {
+        Some(reason) => event.word("reason", reason),
+        None => event,
+    }
+}
+
+/// Whether the app behind a token may still hand out what the token holds.
+pub(crate) fn check_ceiling(
+    tx: &Tx<'_>,
+    app_id: Option<&AppId>,
+    scope: &agentwrit_verify::ScopeSet,
+) -> Result<(), Error> {
+    let Some(app_id) = app_id else { return Ok(()) };
+    let app = tx.app(app_id)?.filter(|app| app.status == crate::domain::AppStatus::Active);
+    let uncovered = match &app {
+        Some(app) => app.scopes.first_uncovered(scope),
+        None => scope.iter().next(),
+    };
+    match uncovered {
+        Some(scope) => Err(Error::ExceedsCeiling { scope: scope.clone() }),
+        None => Ok(()),
+    }
+}

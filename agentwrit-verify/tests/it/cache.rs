@@ -1,0 +1,320 @@
+//! A token that was verified before is judged like one that was not.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use agentwrit_verify::{
+    ClaimSet, KeySet, Level, PublicKey, RevocationList, TrustedKeys, Verifier, VerifyError, issue::SigningKey,
+    testing::TestIssuer,
+};
+use serde_json::json;
+
+use crate::support::{START, Target, at, encode};
+
+/// A target whose token is in the verifier's cache.
+fn seen(claims: impl FnOnce(&TestIssuer) -> ClaimSet) -> (Target, String) {
+    let mut target = Target::new();
+    target.claims = claims(&target.issuer);
+    let token = target.token();
+    target.accepts(&token);
+    assert_eq!(target.verifier.cached_tokens(), 1);
+    target.accepts(&token);
+    (target, token)
+}
+
+fn plain(issuer: &TestIssuer) -> ClaimSet {
+    issuer.claims(&["read:data:*"])
+}
+
+/// Three agents: the second and the third got theirs from the one before.
+fn delegated_twice(issuer: &TestIssuer) -> ClaimSet {
+    issuer.delegated(&issuer.delegated(&plain(issuer), &["read:data:*"]), &["read:data:7"])
+}
+
+fn publish(target: &Target, keys: &[&SigningKey]) {
+    let keys = KeySet::new(keys.iter().map(|key| key.public_key().clone())).unwrap();
+    target.issuer.trusted_keys().publish(keys, Instant::now());
+}
+
+fn other_key() -> SigningKey {
+    SigningKey::from_seed(&[9; 32]).unwrap()
+}
+
+#[test]
+fn it_dies_when_its_key_is_withdrawn() {
+    let (target, token) = seen(plain);
+    publish(&target, &[target.issuer.signing_key(), &other_key()]);
+    target.accepts(&token);
+    publish(&target, &[&other_key()]);
+    assert!(matches!(target.refuses(&token), VerifyError::UnknownKey { .. }));
+    publish(&target, &[target.issuer.signing_key()]);
+    target.accepts(&token);
+}
+
+#[test]
+fn it_dies_when_its_keys_name_means_another_key() {
+    let (target, token) = seen(plain);
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": target.issuer.signing_key().id().as_str(),
+        "x": encode(other_key().public_key().as_bytes())});
+    let keys = KeySet::from_jwks(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
+    target.issuer.trusted_keys().publish(keys, Instant::now());
+    assert_eq!(target.refuses(&token), VerifyError::BadSignature);
+}
+
+#[test]
+fn it_dies_when_its_key_is_renamed() {
+    let (target, token) = seen(plain);
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "renamed",
+        "x": encode(target.issuer.signing_key().public_key().as_bytes())});
+    let keys = KeySet::from_jwks(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
+    target.issuer.trusted_keys().publish(keys, Instant::now());
+    assert!(matches!(target.refuses(&token), VerifyError::UnknownKey { .. }));
+}
+
+#[test]
+fn it_dies_when_a_key_of_its_chain_is_withdrawn() {
+    let (old, mut target) = (other_key(), Target::new());
+    publish(&target, &[&old, target.issuer.signing_key()]);
+    // Delegated under the old key; the token itself is signed with the new one.
+    let mut claims = target.issuer.delegated(&plain(&target.issuer), &["read:data:7"]);
+    let record = &mut claims.delegation_chain[0];
+    record.signature = data_encoding::HEXLOWER.encode(&old.sign(&record.signed_bytes(&claims.iss, 0, None)));
+    claims.chain_hash = Some(agentwrit_verify::delegation::chain_hash(&claims.iss, &claims.delegation_chain));
+    target.claims = claims;
+    let token = target.token();
+    target.accepts(&token);
+    publish(&target, &[target.issuer.signing_key()]);
+    assert!(matches!(target.refuses(&token), VerifyError::Chain(_)));
+}
+
+#[test]
+fn without_a_key_id_it_dies_when_a_second_key_appears() {
+    let target = Target::new();
+    let token = target.signed(r#"{"alg":"EdDSA"}"#, target.payload().to_string());
+    target.accepts(&token);
+    publish(&target, &[target.issuer.signing_key(), &other_key()]);
+    assert_eq!(target.refuses(&token), VerifyError::UnknownKey { kid: None });
+}
+
+#[test]
+fn it_dies_when_the_keys_are_too_old() {
+    let target = Target::new();
+    let keys = TrustedKeys::following(Some(Duration::from_secs(60)));
+    let verifier = Verifier::builder()
+        .issuer(TestIssuer::ISSUER)
+        .keys(keys.clone())
+        .without_revocations()
+        .clock(target.issuer.clock().clone())
+        .build();
+    assert_eq!(verifier.verify(&target.token()), Err(VerifyError::KeysUnavailable));
+    let now = || agentwrit_verify::Clock::monotonic(target.issuer.clock());
+    keys.publish(target.issuer.key_set(), now());
+    assert!(verifier.verify(&target.token()).is_ok() && verifier.is_ready());
+    target.issuer.clock().advance(Duration::from_secs(60));
+    assert!(verifier.verify(&target.token()).is_ok());
+    target.issuer.clock().advance(Duration::from_secs(1));
+    let stale = VerifyError::KeysStale { age: Duration::from_secs(61) };
+    assert_eq!(verifier.verify(&target.token()), Err(stale.clone()));
+    assert!(stale.is_unavailable() && !verifier.is_ready());
+    keys.publish(target.issuer.key_set(), now());
+    assert!(verifier.verify(&target.token()).is_ok());
+}
+
+#[test]
+fn it_dies_when_it_expires_and_is_forgotten() {
+    let (target, token) = seen(plain);
+    target.issuer.clock().advance(Duration::from_secs(299));
+    target.accepts(&token);
+    target.issuer.clock().advance(Duration::from_secs(1));
+    assert!(matches!(target.refuses(&token), VerifyError::Expired { .. }));
+    assert_eq!(target.verifier.cached_tokens(), 0);
+}
+
+#[test]
+fn it_waits_when_the_clock_goes_back() {
+    let (target, token) = seen(plain);
+    target.issuer.clock().set(at(START - 5));
+    target.accepts(&token);
+    target.issuer.clock().set(at(START - 6));
+    assert_eq!(target.refuses(&token), VerifyError::NotYetValid { by: Duration::from_secs(1) });
+    target.issuer.clock().set(at(START));
+    target.accepts(&token);
+}
+
+#[test]
+fn it_dies_when_it_is_revoked_at_any_level() {
+    let level_and_target: [(Level, fn(&ClaimSet) -> String); 6] = [
+        (Level::Token, |claims| claims.jti.to_string()),
+        (Level::Session, |claims| claims.sid.to_string()),
+        (Level::Agent, |claims| claims.sub.to_string()),
+        (Level::Task, |claims| claims.task_id.clone().unwrap().to_string()),
+        (Level::Chain, |claims| claims.sub.to_string()),
+        (Level::Issuer, |_| String::new()),
+    ];
+    for (level, name) in level_and_target {
+        let (target, token) = seen(plain);
+        target.issuer.revoke(level, &name(&target.claims));
+        for _ in 0..2 {
+            let (subject, token_id) = (target.claims.sub.clone(), target.claims.jti);
+            assert_eq!(target.refuses(&token), VerifyError::Revoked { level, subject, token_id });
+        }
+    }
+}
+
+#[test]
+fn a_delegated_one_dies_with_its_delegators() {
+    let level_and_target: [(Level, fn(&ClaimSet) -> String); 5] = [
+        (Level::Agent, |claims| claims.delegation_chain[0].agent.to_string()),
+        (Level::Agent, |claims| claims.delegation_chain[1].agent.to_string()),
+        (Level::Session, |claims| claims.delegation_chain[0].sid.to_string()),
+        (Level::Session, |claims| claims.delegation_chain[1].sid.to_string()),
+        (Level::Chain, |claims| claims.delegation_chain[0].agent.to_string()),
+    ];
+    for (level, name) in level_and_target {
+        let (target, token) = seen(delegated_twice);
+        target.issuer.revoke(level, &name(&target.claims));
+        assert!(matches!(target.refuses(&token), VerifyError::Revoked { level: found, .. } if found == level));
+    }
+    let (target, token) = seen(delegated_twice);
+    let middle = target.claims.delegation_chain[1].agent.to_string();
+    target.issuer.revoke(Level::Chain, &middle);
+    target.issuer.revoke(Level::Token, &target.claims.delegation_chain[0].sid.to_string());
+    target.accepts(&token);
+}
+
+#[test]
+fn a_revocation_stays_in_force_while_a_token_could_live() {
+    let (target, token) = seen(plain);
+    let list = target.issuer.revocations();
+    list.insert(Level::Token, &target.claims.jti.to_string(), at(START), at(START + 300));
+    list.forget_expired(at(START + 299));
+    target.issuer.clock().advance(Duration::from_secs(299));
+    assert!(matches!(target.refuses(&token), VerifyError::Revoked { .. }));
+}
+
+#[test]
+fn a_forgery_is_not_taken_for_the_token_it_imitates() {
+    let (target, token) = seen(plain);
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", encode([1; 64]));
+    assert_eq!(target.refuses(&forged), VerifyError::BadSignature);
+    assert_eq!(target.verifier.cached_tokens(), 1);
+    target.accepts(&token);
+}
+
+#[test]
+fn refused_tokens_are_not_kept() {
+    let target = Target::new();
+    target.issuer.revoke(Level::Token, &target.claims.jti.to_string());
+    for token in [target.token(), target.with_claim("exp", START), target.with_claim("nbf", START + 999)] {
+        target.refuses(&token);
+    }
+    assert_eq!(target.verifier.cached_tokens(), 0);
+}
+
+#[test]
+fn memory_is_bounded() {
+    let issuer = TestIssuer::new();
+    for memory in [0, 1, 20_000, 200_000] {
+        let verifier = issuer.verifier_builder().cache_memory(memory).build();
+        for _ in 0..300 {
+            let token = issuer.token(&["read:data:*"]);
+            assert!(verifier.verify(&token).is_ok() && verifier.verify(&token).is_ok());
+        }
+        let entries = u64::try_from(verifier.cached_tokens()).unwrap();
+        assert!(entries * 1500 <= memory, "{entries} entries in {memory} bytes");
+    }
+}
+
+#[test]
+fn two_issuers_have_nothing_in_common() {
+    let (one, other) = (TestIssuer::new(), TestIssuer::with_seed([8; 32]));
+    let (ours, theirs) = (one.claims(&["a:b:c"]), other.claims(&["a:b:c"]));
+    assert_ne!((ours.jti, &ours.sub), (theirs.jti, &theirs.sub));
+    assert!(matches!(one.verifier().verify(&other.sign(&theirs)), Err(VerifyError::UnknownKey { .. })));
+    other.revoke(Level::Token, &ours.jti.to_string());
+    assert!(one.verifier().verify(&one.sign(&ours)).is_ok());
+    let next = one.claims(&["a:b:c"]);
+    assert_ne!((next.jti, &next.sub), (ours.jti, &ours.sub));
+}
+
+/// The list grows many times over while others read it: what was revoked before they asked, they see.
+#[test]
+fn a_revocation_is_seen_by_whoever_asks_after_it() {
+    const ENTRIES: usize = 30_000;
+    const TOKENS: usize = 60;
+    let issuer = TestIssuer::new();
+    let claims: Vec<ClaimSet> = (0..TOKENS).map(|_| issuer.claims(&["a:b:c"])).collect();
+    let tokens: Vec<String> = claims.iter().map(|claims| issuer.sign(claims)).collect();
+    let verifier = issuer.verifier();
+    assert!(tokens.iter().all(|token| verifier.verify(token).is_ok()));
+
+    let revoked = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..ENTRIES {
+                issuer.revoke(Level::Task, &format!("other-{n}"));
+                if n % (ENTRIES / TOKENS) == 0 {
+                    let next = n / (ENTRIES / TOKENS);
+                    issuer.revoke(Level::Token, &claims[next].jti.to_string());
+                    revoked.store(next + 1, Ordering::Release);
+                }
+            }
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while revoked.load(Ordering::Acquire) < TOKENS {
+                    let dead = revoked.load(Ordering::Acquire);
+                    for token in tokens.iter().take(dead) {
+                        assert!(matches!(verifier.verify(token), Err(VerifyError::Revoked { .. })));
+                    }
+                    thread::yield_now();
+                }
+            });
+        }
+    });
+    assert_eq!(issuer.revocations().len(), ENTRIES + TOKENS);
+}
+
+/// One token, verified all the while by two threads: after its key is withdrawn nobody accepts it, whatever a thread
+/// puts into the cache that began before.
+#[test]
+fn a_withdrawn_key_is_seen_by_whoever_asks_after_it() {
+    let issuer = TestIssuer::new();
+    let keys: TrustedKeys = issuer.trusted_keys().clone();
+    let without = KeySet::new([other_key().public_key().clone()]).unwrap();
+    for _ in 0..50 {
+        keys.publish(issuer.key_set(), Instant::now());
+        let (verifier, token) = (issuer.verifier_builder().build(), issuer.token(&["a:b:c"]));
+        let withdrawn = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let before = withdrawn.load(Ordering::Acquire);
+                        let accepted = verifier.verify(&token).is_ok();
+                        assert!(!(accepted && before == 1));
+                    }
+                });
+            }
+            keys.publish(without.clone(), Instant::now());
+            withdrawn.store(1, Ordering::Release);
+        });
+        assert!(verifier.verify(&token).is_err());
+    }
+}
+
+#[test]
+#[should_panic(expected = "the revocation list is for tokens of `https://other.test`")]
+fn a_list_of_another_issuer_is_a_mistake_found_at_once() {
+    let key = PublicKey::from_bytes(other_key().public_key().as_bytes()).unwrap();
+    drop(
+        Verifier::builder()
+            .issuer("https://issuer.test")
+            .keys(KeySet::new([key]).unwrap())
+            .revocations(RevocationList::new("https://other.test")),
+    );
+}

@@ -1,0 +1,172 @@
+//! What the claims must be: present, of their type, of this issuer and audience, and alive to the second.
+
+use std::time::Duration;
+
+use agentwrit_verify::{Malformed, UnixTime, VerifyError};
+use serde_json::{Value, json};
+
+use crate::support::{START, Target, at};
+
+#[test]
+fn each_required_claim() {
+    let target = Target::new();
+    for claim in ["iss", "sub", "exp", "nbf", "iat", "jti", "scope", "sid"] {
+        let mut payload = target.payload();
+        payload.as_object_mut().unwrap().remove(claim);
+        let error = target.refuses(&target.signed(target.header().to_string(), payload.to_string()));
+        let missing = format!("missing field `{claim}`");
+        assert!(matches!(&error, VerifyError::Malformed(Malformed::Claims { message }) if message.contains(&missing)));
+    }
+}
+
+#[test]
+fn claims_of_another_type() {
+    let target = Target::new();
+    let strange = [Value::Null, json!(true), json!({}), json!(-1), json!(1.5), json!([[]]), json!("")];
+    for claim in ["sub", "exp", "nbf", "iat", "jti", "scope", "sid", "task_id", "orch_id", "delegation_chain", "aud"] {
+        for value in &strange {
+            let error = target.refuses(&target.with_claim(claim, value.clone()));
+            assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{claim}: {value}: {error}");
+        }
+    }
+    for value in strange.iter().filter(|value| !value.is_string()) {
+        target.refuses(&target.with_claim("iss", value.clone()));
+        target.refuses(&target.with_claim("chain_hash", value.clone()));
+    }
+}
+
+#[test]
+fn numbers_that_other_parsers_read_otherwise() {
+    let target = Target::new();
+    let payload = target.payload().to_string();
+    let exp = format!("\"exp\":{}", target.claims.exp);
+    assert!(payload.contains(&exp));
+    for number in ["1e10", "9999999999.0", "-0", "18446744073709551616", "\"9999999999\"", "[9999999999]"] {
+        let payload = payload.replace(&exp, &format!("\"exp\":{number}"));
+        let error = target.refuses(&target.signed(target.header().to_string(), payload));
+        assert!(
+            matches!(error, VerifyError::Malformed(Malformed::Claims { .. }) | VerifyError::Expired { .. }),
+            "{number}"
+        );
+    }
+}
+
+#[test]
+fn names_in_another_spelling() {
+    let target = Target::new();
+    let sub = target.claims.sub.to_string();
+    for (claim, value) in [
+        ("jti", target.claims.jti.to_string().replace('a', "A").replace('b', "B").to_uppercase()),
+        ("jti", "0".repeat(31)),
+        ("sid", "0".repeat(33)),
+        ("sub", sub.to_uppercase()),
+        ("sub", format!("{sub}/")),
+        ("sub", String::from("Admin")),
+        ("sub", String::from("app:app-web")),
+        ("task_id", String::from("..")),
+        ("orch_id", String::from("a/b")),
+    ] {
+        let error = target.refuses(&target.with_claim(claim, value.as_str()));
+        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{claim}: {value}: {error}");
+    }
+    for scope in [json!([]), json!(["*:*:*"]), json!(["read:data"]), json!(["read:data:*", 1]), json!("read:data:*")] {
+        target.refuses(&target.with_claim("scope", scope));
+    }
+    let many: Vec<String> = (0..65).map(|n| format!("read:data:{n}")).collect();
+    target.refuses(&target.with_claim("scope", many));
+}
+
+#[test]
+fn another_issuer() {
+    let target = Target::new();
+    for iss in ["", "https://issuer.test/", "https://ISSUER.test", "http://issuer.test", "https://issuer.test\0", "*"] {
+        let found = iss.replace('\0', "\\u{0}");
+        assert_eq!(target.refuses(&target.with_claim("iss", iss)), VerifyError::WrongIssuer { found });
+    }
+    let long = target.refuses(&target.with_claim("iss", "x".repeat(5000)));
+    assert_eq!(long, VerifyError::WrongIssuer { found: "x".repeat(64) });
+}
+
+#[test]
+fn another_audience() {
+    let target = Target::new();
+    let verifier = target.issuer.verifier_builder().audience("https://a.test").audience("https://b.test").build();
+    let verdict = |aud: Value| verifier.verify(&target.with_claim("aud", aud)).map(drop);
+    for aud in [json!(["https://a.test"]), json!(["x", "https://b.test"]), json!(["https://a.test", "https://b.test"])]
+    {
+        assert_eq!(verdict(aud), Ok(()));
+    }
+    for aud in [json!([]), json!(["https://a.test/"]), json!(["HTTPS://a.test"]), json!([""]), json!(["*"])] {
+        assert_eq!(verdict(aud), Err(VerifyError::WrongAudience));
+    }
+    assert!(matches!(verdict(json!("https://a.test")), Err(VerifyError::Malformed(_))), "always a list here");
+    assert_eq!(verifier.verify(&target.token()), Err(VerifyError::WrongAudience), "no audience is not every audience");
+}
+
+/// What is said of a token of these times at each second around them.
+fn verdicts(nbf: u64, iat: u64, exp: u64, now: UnixTime, leeway: u64) -> Result<(), VerifyError> {
+    let mut target = Target::new();
+    (target.claims.nbf, target.claims.iat, target.claims.exp) = (nbf, iat, exp);
+    target.issuer.clock().set(now);
+    let verifier = target.issuer.verifier_builder().leeway(Duration::from_secs(leeway)).build();
+    let first = verifier.verify(&target.token()).map(drop);
+    assert_eq!(verifier.verify(&target.token()).map(drop), first, "a hit says what the first sight said");
+    first
+}
+
+#[test]
+fn a_token_is_valid_from_nbf_to_just_before_exp() {
+    let (start, end) = (START + 100, START + 200);
+    for leeway in [0, 5, 60] {
+        let not_yet = |seconds| Err(VerifyError::NotYetValid { by: Duration::from_secs(seconds) });
+        let verdict = |now| verdicts(start, start, end, at(now), leeway);
+        assert_eq!(verdict(start - leeway - 2), not_yet(2));
+        assert_eq!(verdict(start - leeway - 1), not_yet(1));
+        for alive in [start - leeway, start, start + 1, end - 1] {
+            assert_eq!(verdict(alive), Ok(()), "{alive}");
+        }
+        for (now, seconds) in [(end, 0), (end + 1, 1), (end + leeway, leeway)] {
+            let error = verdict(now).unwrap_err();
+            assert!(matches!(&error, VerifyError::Expired { by, .. } if by.as_secs() == seconds), "{now}: {error}");
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_second_round_down() {
+    let (start, end) = (START + 100, START + 200);
+    let half_before = |seconds| UnixTime::since_epoch(Duration::from_millis(seconds * 1000 - 500));
+    assert!(verdicts(start, start, end, half_before(start), 0).is_err());
+    assert_eq!(verdicts(start, start, end, half_before(end), 0), Ok(()));
+    assert!(verdicts(start, start, end, half_before(end + 1), 0).is_err());
+}
+
+#[test]
+fn both_nbf_and_iat_must_have_come() {
+    for (nbf, iat) in [(START + 100, START), (START, START + 100)] {
+        let error = verdicts(nbf, iat, START + 200, at(START + 10), 5).unwrap_err();
+        assert_eq!(error, VerifyError::NotYetValid { by: Duration::from_secs(85) });
+    }
+}
+
+#[test]
+fn times_at_the_ends_of_time() {
+    assert_eq!(verdicts(0, 0, u64::MAX, at(START), 5), Ok(()));
+    assert!(matches!(verdicts(0, 0, 0, at(0), 5), Err(VerifyError::Expired { .. })));
+    assert!(matches!(verdicts(u64::MAX, 0, u64::MAX, UnixTime::MAX, 5), Err(VerifyError::NotYetValid { .. })));
+    assert!(matches!(verdicts(0, u64::MAX, u64::MAX, UnixTime::MAX, u64::MAX), Err(VerifyError::NotYetValid { .. })));
+    assert_eq!(verdicts(0, 0, u64::MAX, UnixTime::MAX, u64::MAX), Ok(()));
+}
+
+#[test]
+fn an_expired_token_tells_whose_it_was() {
+    let target = Target::new();
+    let token = target.token();
+    target.issuer.clock().advance(Duration::from_secs(300));
+    for error in [target.refuses(&token), target.refuses(&token)] {
+        assert_eq!((error.subject(), error.token_id()), (Some(&target.claims.sub), Some(target.claims.jti)));
+        assert_eq!(error.reason(), "expired");
+    }
+    let forged = target.refuses("a.b.c");
+    assert_eq!((forged.subject(), forged.token_id()), (None, None));
+}

@@ -1,0 +1,325 @@
+//! One content has one spelling: base64url, JSON, size and shape.
+
+use agentwrit_verify::{MAX_TOKEN_LENGTH, Malformed, VerifyError, issue::SigningKey};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use crate::support::{Target, encode};
+
+const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The token with one of its three parts rewritten.
+fn with_part(token: &str, index: usize, rewrite: impl Fn(&str) -> String) -> String {
+    let parts: Vec<String> =
+        token.split('.').enumerate().map(|(n, part)| if n == index { rewrite(part) } else { part.into() }).collect();
+    parts.join(".")
+}
+
+#[test]
+fn padding() {
+    let target = Target::new();
+    for index in 0..3 {
+        for padding in ["=", "==", "===", "%3D", "%3d%3d"] {
+            let token = with_part(&target.token(), index, |part| format!("{part}{padding}"));
+            assert_eq!(
+                target.refuses(&token),
+                if index == 1 { VerifyError::BadSignature } else { Malformed::Base64.into() }
+            );
+        }
+    }
+}
+
+#[test]
+fn the_other_alphabet_and_percent_encoding() {
+    let target = Target::new();
+    // `~~~` and `???` are written with `-` and `_` in base64url.
+    let token = target.with_header("note", "~~~???>>>");
+    let signature_has_both = (0..).map(|n| target.with_claim("n", n)).find(|token| {
+        let signature = token.rsplit('.').next().unwrap();
+        signature.contains('-') && signature.contains('_')
+    });
+    for (token, index) in [(token, 0), (signature_has_both.unwrap(), 2)] {
+        target.accepts(&token);
+        for (from, to) in [("-", "+"), ("_", "/"), ("-", "%2D"), ("_", "%5F")] {
+            let other = with_part(&token, index, |part| part.replace(from, to));
+            if other != token {
+                assert_eq!(target.refuses(&other), Malformed::Base64.into(), "{other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn white_space_and_other_strangers_anywhere() {
+    let target = Target::new();
+    let token = target.token();
+    for stranger in [' ', '\t', '\n', '\r', '\0', '\u{a0}', 'é', ',', '"', '~'] {
+        for index in 0..3 {
+            for place in 0..3 {
+                let spoilt = with_part(&token, index, |part| {
+                    let mut part = part.to_owned();
+                    part.insert([0, part.len() / 2, part.len()][place], stranger);
+                    part
+                });
+                let error = target.refuses(&spoilt);
+                assert!(
+                    matches!(error, VerifyError::BadSignature | VerifyError::Malformed(Malformed::Base64)),
+                    "{error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn stray_trailing_bits() {
+    let target = Target::new();
+    let token = target.token();
+    let mut tried = 0;
+    for index in [0, 2] {
+        let part = token.split('.').nth(index).unwrap();
+        let (kept, last) = part.split_at(part.len() - 1);
+        // As many bits as the last character has to spare.
+        let spare = [0, 0, 4, 2][part.len() % 4];
+        let value = ALPHABET.find(last).unwrap();
+        for other in (1..1 << spare).map(|bits| &ALPHABET[value | bits..=value | bits]) {
+            assert_eq!(
+                target.refuses(&with_part(&token, index, |_| format!("{kept}{other}"))),
+                Malformed::Base64.into()
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 15, "the signature alone has four bits to spare");
+}
+
+#[test]
+fn spellings_that_the_signature_covers() {
+    let target = Target::new();
+    let (header, payload) = (target.header().to_string(), target.payload().to_string());
+    // One byte or two beyond a multiple of three, so that padding and spare bits exist; `~~~???` for `-` and `_`.
+    let padded =
+        |text: &str| format!("{}{}", text.replacen('{', r#"{"n":"~~~???>>>","#, 1), [" ", "", "  "][text.len() % 3]);
+    let good = [encode(padded(&header)), encode(padded(&payload))];
+    let sign = |parts: &[String; 2]| {
+        let input = parts.join(".");
+        let signature = target.issuer.signing_key().sign(input.as_bytes());
+        format!("{input}.{}", encode(signature))
+    };
+    target.accepts(&sign(&good));
+    for index in 0..2 {
+        let part = good[index].clone();
+        let (kept, last) = part.split_at(part.len() - 1);
+        let value = ALPHABET.find(last).unwrap();
+        let stray = format!("{kept}{}", &ALPHABET[value + 1..=value + 1]);
+        let whole = part.len().next_multiple_of(4);
+        for spelling in [
+            format!("{part:=<whole$}"),
+            stray,
+            format!("{part}\n"),
+            format!(" {part}"),
+            part.replace('-', "+"),
+            part.replace('_', "/"),
+            part.replace('_', "%5F"),
+        ] {
+            assert_ne!(spelling, part);
+            let mut parts = good.clone();
+            parts[index] = spelling;
+            assert_eq!(target.refuses(&sign(&parts)), Malformed::Base64.into(), "{parts:?}");
+        }
+    }
+}
+
+#[test]
+fn any_other_character_in_any_place() {
+    let target = Target::new();
+    let token = target.token();
+    target.accepts(&token);
+    for place in 0..token.len() {
+        for replacement in ["A", "Q", "g", "w", "-", "."] {
+            let mut spoilt = token.clone();
+            spoilt.replace_range(place..=place, replacement);
+            if spoilt != token {
+                target.refuses(&spoilt);
+            }
+        }
+        let mut shorter = token.clone();
+        shorter.remove(place);
+        target.refuses(&shorter);
+        target.refuses(&token[..place]);
+    }
+}
+
+#[test]
+fn too_few_parts_or_too_many() {
+    let target = Target::new();
+    let token = target.token();
+    let (two, last) = token.rsplit_once('.').unwrap();
+    for text in
+        ["", "e30", two, &format!("{token}.{last}"), &format!("{token}."), &format!(".{token}"), "....", "a.b.c.d"]
+    {
+        assert_eq!(target.refuses(text), Malformed::NotThreeParts.into(), "{text:?}");
+    }
+    for text in ["..", ".e30.", &format!(".{}", token.split_once('.').unwrap().1)] {
+        assert!(matches!(target.refuses(text), VerifyError::Malformed(Malformed::Header { .. })), "{text:?}");
+    }
+    assert_eq!(target.refuses(&with_part(&token, 1, |_| String::new())), VerifyError::BadSignature);
+}
+
+#[test]
+fn members_twice() {
+    let target = Target::new();
+    let kid = target.issuer.signing_key().id();
+    for again in
+        [r#","alg":"EdDSA""#, r#","\u0061lg":"EdDSA""#, r#","typ":"JWT""#, r#","a":1,"a":1"#, r#","a":{"b":1,"b":1}"#]
+    {
+        let error = target.refuses(&target.with_header_text(again));
+        assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })), "{again}: {error}");
+    }
+    target.refuses(&target.with_header_text(&format!(r#","kid":"{kid}""#)));
+    for again in [
+        r#","exp":9999999999"#,
+        r#","e\u0078p":9999999999"#,
+        r#","sub":"admin""#,
+        r#","scope":["admin:all:*"]"#,
+        r#","x":{"a":1,"a":2}"#,
+        r#","x":[[{"a":{"b":0,"b":0}}]]"#,
+        r#","":0,"":0"#,
+    ] {
+        let error = target.refuses(&target.with_payload_text(again));
+        assert!(
+            matches!(&error, VerifyError::Malformed(Malformed::Claims { message }) if message.contains("duplicate"))
+        );
+    }
+}
+
+#[test]
+fn members_twice_in_a_delegation_record() {
+    let mut target = Target::new();
+    target.claims = target.issuer.delegated(&target.claims, &["read:data:7"]);
+    target.accepts(&target.token());
+    let payload = target.payload().to_string();
+    let twice = payload.replacen(r#"{"agent":"#, r#"{"agent":"spiffe://x/agent/o/t/0123456789abcdef","agent":"#, 1);
+    assert_ne!(twice, payload);
+    let error = target.refuses(&target.signed(target.header().to_string(), twice));
+    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+}
+
+#[test]
+fn nesting_of_16_is_read_and_of_17_refused() {
+    let target = Target::new();
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        // The object itself is the first level.
+        let member = |depth: usize| {
+            let (open, close) = (open.repeat(depth - 1), close.repeat(depth - 1));
+            format!(r#","x":{open}1{close}"#).replace(":}", ":1}")
+        };
+        target.accepts(&target.with_header_text(&member(16)));
+        target.accepts(&target.with_payload_text(&member(16)));
+        let header = target.refuses(&target.with_header_text(&member(17)));
+        assert!(matches!(header, VerifyError::Malformed(Malformed::Header { .. })));
+        let payload = target.refuses(&target.with_payload_text(&member(17)));
+        assert!(matches!(payload, VerifyError::Malformed(Malformed::Claims { .. })));
+    }
+}
+
+#[test]
+fn tokens_of_8_kib_are_read_and_longer_ones_refused() {
+    let target = Target::new();
+    let of_length = |length: usize| {
+        // Base64 skips every fourth length: the header makes up for it.
+        let pads = (0..4).flat_map(|h| (5300..5600).map(move |p| (h, p)));
+        pads.map(|(h, p)| (target.header().to_string() + &" ".repeat(h), p))
+            .find(|(header, p)| {
+                let payload = target.payload().to_string().len() + p;
+                BASE64URL_NOPAD.encode_len(header.len()) + BASE64URL_NOPAD.encode_len(payload) + 88 == length
+            })
+            .map(|(header, p)| target.signed(header, target.payload().to_string() + &" ".repeat(p)))
+            .unwrap()
+    };
+    assert_eq!(MAX_TOKEN_LENGTH, 8192);
+    for length in [8190, 8191, 8192] {
+        let token = of_length(length);
+        assert_eq!(token.len(), length);
+        target.accepts(&token);
+    }
+    let length = 8193;
+    assert_eq!(target.refuses(&of_length(length)), VerifyError::TooLong { length, limit: 8192 });
+    let flood = "A".repeat(10_000_000);
+    assert_eq!(target.refuses(&flood), VerifyError::TooLong { length: flood.len(), limit: 8192 });
+}
+
+#[test]
+fn lists_in_place_of_objects() {
+    let target = Target::new();
+    let (header, payload) = (target.header(), target.payload());
+    // Every member in the order in which our types declare them.
+    let header_list = json!([header["alg"], header["typ"], header["kid"]]).to_string();
+    let error = target.refuses(&target.signed(&header_list, payload.to_string()));
+    assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })));
+    let members = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "task_id", "orch_id", "sid"];
+    let mut claims: Vec<Value> = members.iter().map(|member| payload[*member].clone()).collect();
+    claims[2] = json!([]);
+    claims.extend([json!([]), Value::Null]);
+    let error = target.refuses(&target.signed(header.to_string(), Value::from(claims).to_string()));
+    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })));
+}
+
+#[test]
+fn a_list_in_place_of_a_delegation_record() {
+    let mut target = Target::new();
+    target.claims = target.issuer.delegated(&target.claims, &["read:data:7"]);
+    let record = &target.payload()["delegation_chain"][0];
+    let members = ["agent", "scope", "delegated_at", "delegate", "sid", "expires_at", "signature"];
+    let list: Vec<Value> = members.iter().map(|member| record[*member].clone()).collect();
+    let error = target.refuses(&target.with_claim("delegation_chain", json!([list])));
+    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+}
+
+#[test]
+fn what_is_not_one_json_object() {
+    let target = Target::new();
+    let good = (target.header().to_string().into_bytes(), target.payload().to_string().into_bytes());
+    let spoilt = |good: &[u8]| -> Vec<Vec<u8>> {
+        vec![
+            Vec::new(),
+            b"null".to_vec(),
+            b"\"x\"".to_vec(),
+            [b"\xef\xbb\xbf", good].concat(),
+            [good, b"{}"].concat(),
+            [good, b"x"].concat(),
+            [good, b"\0"].concat(),
+            [b"\x0c", good].concat(),
+            good[..good.len() - 1].to_vec(),
+            [&good[..good.len() - 1], b",}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":NaN}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":1e999}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":01}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":\"\\ud800\"}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":\"\xff\"}"].concat(),
+            [&good[..good.len() - 1], b",\"x\":\"\xc0\x80\"}"].concat(),
+            [&good[..good.len() - 1], b"/**/}"].concat(),
+        ]
+    };
+    for header in spoilt(&good.0) {
+        let error = target.refuses(&target.signed(&header, &good.1));
+        assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })), "{error}");
+    }
+    for payload in spoilt(&good.1) {
+        let error = target.refuses(&target.signed(&good.0, &payload));
+        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+    }
+    // What is insignificant in JSON is signed like the rest.
+    target.accepts(&target.signed([b" ", &good.0[..], b"\n"].concat(), [b"\t", &good.1[..], b"\r\n"].concat()));
+}
+
+#[test]
+fn nothing_is_told_of_claims_whose_signature_is_bad() {
+    let target = Target::new();
+    let forger = SigningKey::from_seed(&[9; 32]).unwrap();
+    for payload in ["", "{}", "[", r#"{"iss":"x","exp":0}"#] {
+        let input = format!("{}.{}", encode(target.header().to_string()), encode(payload));
+        let token = format!("{input}.{}", encode(forger.sign(input.as_bytes())));
+        assert_eq!(target.refuses(&token), VerifyError::BadSignature);
+    }
+}

@@ -1,0 +1,12 @@
+//! What agentwrit-verify promises, seen from outside. One module per topic, one binary because linking is slow.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is unexpected here fails the test")]
+
+mod attacks;
+mod cache;
+mod claims;
+mod delegation;
+mod encodings;
+mod interop;
+#[cfg(feature = "remote")]
+mod remote;
+mod support;
