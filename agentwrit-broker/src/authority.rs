@@ -7,7 +7,10 @@
 //! 3. What memory mirrors (revocations) changes after the commit and before the answer, whether or not the client still
 //!    waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use agentwrit_verify::{
     AgentId, AppId, ClaimSet, Claims, Clock, DelegationRecord, KeySet, PathSegment, RevocationList, ScopeSet, Subject,
@@ -51,7 +54,9 @@ pub(crate) struct Authority {
     pub(crate) feed: Feed,
     /// Turns true when the broker stops: what waits should end.
     pub(crate) stopping: watch::Sender<bool>,
-    pub(crate) started: std::time::Instant,
+    pub(crate) started: Instant,
+    /// When the agents were last counted for the metrics.
+    pub(crate) agents_counted: Mutex<Option<Instant>>,
     signing_key: SigningKey,
 }
 
@@ -107,8 +112,10 @@ impl Authority {
     ) -> Result<Self, StoreError> {
         let revocations = RevocationList::new(&config.issuer);
         let now = clock.now();
-        let (rows, latest) = store
-            .read(move |reader| Ok::<_, StoreError>((reader.live_revocations(now)?, reader.latest_cursor()?)))
+        let (rows, latest, events) = store
+            .read(move |reader| {
+                Ok::<_, StoreError>((reader.live_revocations(now)?, reader.latest_cursor()?, reader.audit_total()?))
+            })
             .await?;
         for row in rows {
             let entry = row.revocation;
@@ -124,6 +131,7 @@ impl Authority {
             .clock(Arc::clone(&clock))
             .build();
         let metrics = Arc::new(Metrics::new());
+        metrics.set_audit_events_loaded(events);
         Ok(Self {
             policy: Policy {
                 trust_domain: config.trust_domain.clone(),
@@ -137,6 +145,7 @@ impl Authority {
             admin_secret: config.admin_secret.clone(),
             nonces: Nonces::new(key_file.nonce_key.expose()),
             started: clock.monotonic(),
+            agents_counted: Mutex::default(),
             denials: Denials::default(),
             feed: Feed::new(latest),
             stopping: watch::Sender::new(false),
@@ -160,6 +169,14 @@ impl Authority {
     /// Judges a token with the verifier that resource servers use.
     pub(crate) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.verifier.verify(token)
+    }
+
+    /// When a token for a subject or task is issued: now, but after the second of any not-before mark on it, which would
+    /// kill it too. That is less than a second ahead, unless the clock was set back.
+    pub(crate) fn issue_time(&self, tx: &Tx<'_>, target: &str) -> Result<UnixTime, StoreError> {
+        let next_second = |mark: UnixTime| UnixTime::from_seconds(mark.seconds().saturating_add(1));
+        let earliest = tx.latest_mark(target)?.map(next_second).unwrap_or_default();
+        Ok(self.clock.now().max(earliest))
     }
 
     /// Claims of a first token, which starts a session.
@@ -217,16 +234,21 @@ impl Authority {
         self: &Arc<Self>,
         operation: impl FnOnce(&Arc<Self>, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let authority = Arc::clone(self);
-        let store = self.store.clone();
-        store.transact(move |tx| operation(&authority, tx)).await
+        let (authority, started) = (Arc::clone(self), self.clock.monotonic());
+        let outcome = self.store.transact(move |tx| operation(&authority, tx)).await;
+        match &outcome {
+            Ok(_) => self.metrics.audit_write(self.clock.monotonic().saturating_duration_since(started)),
+            Err(Error::Store(_)) => self.metrics.db_error("write"),
+            Err(_) => {}
+        }
+        outcome
     }
 
     /// Appends to the audit trail, in the transaction that the event speaks of.
     pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
-        let event_type = event.event_type();
+        let (event_type, metrics) = (event.event_type(), Arc::clone(&self.metrics));
         tx.append(event)?;
-        self.metrics.audit_event(event_type.as_str());
+        tx.after_commit(move || metrics.audit_event(event_type.as_str()));
         Ok(())
     }
 

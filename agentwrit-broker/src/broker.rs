@@ -17,7 +17,6 @@ use crate::{
     http::{Edge, router},
     seed,
     server::Server,
-    service::Error,
     signing::{KeyFile, KeyFileError},
     store::{OpenError, Store, StoreError, StoreOptions},
     tls::{Tls, TlsError},

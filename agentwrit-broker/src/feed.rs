@@ -84,7 +84,8 @@ impl Authority {
         let mut latest = self.feed.latest.subscribe();
         let known = *latest.borrow_and_update();
         let from = since.filter(|since| *since <= known).unwrap_or(0);
-        if from > 0 && from == known && !wait.is_zero() {
+        // Also at 0: followers of a log that is still empty must not poll busily.
+        if since == Some(known) && !wait.is_zero() {
             // Either way there is an answer: something newer, or the same state at a later moment.
             let mut stopping = self.stopping.subscribe();
             let newer = async {

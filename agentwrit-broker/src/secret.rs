@@ -44,6 +44,13 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
+/// Whether a text may be something that the broker handed out in confidence: a token, or 64 hexadecimal digits, as launch
+/// tokens, client secrets and nonces are. People paste them where a name belongs; nothing with this form is recorded.
+pub(crate) fn is_secret_shaped(text: &str) -> bool {
+    let longest_name = 128;
+    text.len() > longest_name || text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= 64)
+}
+
 /// What the admin has to know.
 #[derive(Clone)]
 pub struct AdminSecret(Kind);

@@ -4,7 +4,14 @@
 //! get in, so that strangers can neither fill the cache nor choose what collides in it. What a hit saves is parsing and
 //! signatures; everything that can change with time is judged again by the [verifier](crate::verifier).
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::BuildHasher,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use quick_cache::{Weighter, sync::Cache};
 
@@ -23,7 +30,7 @@ pub(crate) struct Verified {
     pub(crate) names_key: bool,
     /// The keys that signed its delegation chain.
     pub(crate) chain_signed_by: Box<[PublicKey]>,
-    pub(crate) marks: Marks,
+    pub(crate) marks: OnceLock<Marks>,
 }
 
 impl Verified {
@@ -35,8 +42,46 @@ impl Verified {
     }
 }
 
+type RandomState = foldhash::fast::RandomState;
+
 pub(crate) struct TokenCache {
-    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, foldhash::fast::RandomState>>,
+    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, RandomState>>,
+    door: Door,
+}
+
+/// Lets a token in when it is seen for the second time: one that is used once costs no memory and displaces nobody.
+///
+/// Each place holds four 16-bit fingerprints, the latest first. A token that is mistaken for another gets in at once,
+/// which does no harm.
+struct Door {
+    hasher: RandomState,
+    places: Box<[AtomicU64]>,
+}
+
+impl Door {
+    /// As many places as the cache holds tokens, for four times as many fingerprints.
+    fn new(tokens: usize) -> Self {
+        let places = tokens.clamp(1, 1 << 20).next_power_of_two();
+        Self { hasher: RandomState::default(), places: (0..places).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Whether the token was at the door before; from now on it was.
+    fn knows(&self, token: &str) -> bool {
+        let hash = self.hasher.hash_one(token);
+        let mask = self.places.len().saturating_sub(1) as u64;
+        let Some(place) = usize::try_from(hash & mask).ok().and_then(|index| self.places.get(index)) else {
+            return true;
+        };
+        // 0 stands for nobody.
+        let fingerprint = (hash >> 48).max(1);
+        let present = place.load(Ordering::Relaxed);
+        let known = (0..4_u32).any(|slot| (present >> (slot * 16)) & 0xffff == fingerprint);
+        if !known {
+            // A race loses one of two fingerprints: that token gets in a little later.
+            place.store((present << 16) | fingerprint, Ordering::Relaxed);
+        }
+        known
+    }
 }
 
 impl TokenCache {
@@ -48,19 +93,22 @@ impl TokenCache {
                 typical,
                 memory,
                 ByLength,
-                foldhash::fast::RandomState::default(),
+                RandomState::default(),
                 quick_cache::sync::DefaultLifecycle::default(),
             )
         });
-        Self { entries }
+        Self { entries, door: Door::new(typical) }
     }
 
     pub(crate) fn find(&self, token: &str) -> Option<Arc<Verified>> {
         self.entries.as_ref()?.get(token)
     }
 
+    /// Keeps a token that was verified, from its second time on.
     pub(crate) fn keep(&self, token: &str, verified: Arc<Verified>) {
-        if let Some(entries) = &self.entries {
+        if let Some(entries) = &self.entries
+            && self.door.knows(token)
+        {
             entries.insert(token.into(), verified);
         }
     }

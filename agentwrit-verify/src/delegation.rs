@@ -220,9 +220,9 @@ pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k P
     for (index, record) in chain.iter().enumerate() {
         let signed = record.signed_bytes(&claims.iss, index, previous);
         // A chain may be older than the key that signed the token: any trusted key will do.
-        let signer = record.signer(&signed, keys).ok_or(ChainError::Signature { index })?;
-        if !signed_by.contains(&signer) {
-            signed_by.push(signer);
+        let key = record.signer(&signed, keys).ok_or(ChainError::Signature { index })?;
+        if !signed_by.contains(&key) {
+            signed_by.push(key);
         }
         check_lifetime(index, record)?;
         if let Some(before) = previous {

@@ -4,9 +4,9 @@
 //!    RFC 7517 asks; an Ed25519 signing key that is malformed, of small order or named like another stops the load.
 //! 2. A key has one spelling (RFC 8032 §5.1.3) and is not of small order. That is checked here, once: after it, a
 //!    check with canonical `S` and an `R` that is not of small order either is as strict as any, and cheaper.
-//! 3. A set is immutable. [`TrustedKeys`] publishes the current one.
+//! 3. A set is immutable. [`TrustedKeys`](crate::TrustedKeys) publishes the current one.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
@@ -53,11 +53,16 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// An Ed25519 key to verify with, and its name.
+/// An Ed25519 key to verify with, and its name. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicKey {
+pub struct PublicKey(Arc<NamedKey>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct NamedKey {
     id: KeyId,
     key: VerifyingKey,
+    /// The header of the tokens that our brokers sign with it, encoded: recognising it saves reading it.
+    usual_header: Box<str>,
 }
 
 impl PublicKey {
@@ -79,26 +84,34 @@ impl PublicKey {
         if key.is_weak() {
             return Err(KeySetError::SmallOrder { kid: id });
         }
-        Ok(Self { id, key })
+        // As JSON: a name with a quote in it must not add members to the header that it is recognised by.
+        let kid = serde_json::Value::from(id.as_str());
+        let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":{kid}}}"#);
+        let usual_header = BASE64URL_NOPAD.encode(header.as_bytes()).into();
+        Ok(Self(Arc::new(NamedKey { id, key, usual_header })))
     }
 
     /// The key's name.
     #[must_use]
     pub fn id(&self) -> &KeyId {
-        &self.id
+        &self.0.id
+    }
+
+    pub(crate) fn usual_header(&self) -> &str {
+        &self.0.usual_header
     }
 
     /// The 32 bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
-        self.key.as_bytes()
+        self.0.key.as_bytes()
     }
 
     /// Whether `signature` is this key's over `message`, with canonical `S` and no point of small order.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
-        !is_small_order(signature.r_bytes()) && self.key.verify(message, &signature).is_ok()
+        !is_small_order(signature.r_bytes()) && self.0.key.verify(message, &signature).is_ok()
     }
 }
 
@@ -146,8 +159,8 @@ impl KeySet {
             if kept.len() >= Self::MAX_KEYS {
                 return Err(KeySetError::TooMany);
             }
-            if kept.iter().any(|other| other.id == key.id) {
-                return Err(KeySetError::Duplicate { kid: key.id });
+            if kept.iter().any(|other| other.id() == key.id()) {
+                return Err(KeySetError::Duplicate { kid: key.id().clone() });
             }
             kept.push(key);
         }
@@ -186,7 +199,7 @@ impl KeySet {
     /// The key of that name.
     #[must_use]
     pub fn find(&self, id: &KeyId) -> Option<&PublicKey> {
-        self.iter().find(|key| key.id == *id)
+        self.iter().find(|key| key.id() == id)
     }
 
     /// The key for a token: the one that it names, or the only one when it names none.
@@ -202,7 +215,7 @@ impl KeySet {
     /// Whether exactly this key, name and bytes, is in the set.
     #[must_use]
     pub fn contains(&self, key: &PublicKey) -> bool {
-        self.find(&key.id).is_some_and(|found| found.as_bytes() == key.as_bytes())
+        self.find(key.id()).is_some_and(|found| found.as_bytes() == key.as_bytes())
     }
 
     /// The keys.
@@ -279,7 +292,7 @@ impl From<&PublicKey> for Jwk {
             usage: Some("sig".into()),
             key_ops: None,
             alg: Some("EdDSA".into()),
-            kid: Some(key.id.as_str().into()),
+            kid: Some(key.id().as_str().into()),
             x: Some(BASE64URL_NOPAD.encode(key.as_bytes())),
         }
     }
@@ -429,14 +442,14 @@ mod tests {
         let k = curve25519_dalek::Scalar::from_bytes_mod_order_wide(&hashed.finalize().into());
         let s = k * private.to_scalar();
         let signature: [u8; 64] = [r, s.to_bytes()].concat().try_into().unwrap();
-        assert!(public.key.verify(b"message", &Signature::from_bytes(&signature)).is_ok(), "dalek's own check");
+        assert!(public.0.key.verify(b"message", &Signature::from_bytes(&signature)).is_ok(), "dalek's own check");
         assert!(!public.verifies(b"message", &signature));
     }
 
     #[test]
     fn a_token_without_kid_needs_exactly_one_key() {
         let one = PublicKey::from_bytes(&BASE64URL_NOPAD.decode(X.as_bytes()).unwrap().try_into().unwrap()).unwrap();
-        let other = PublicKey { id: KeyId::parse("b").unwrap(), key: one.key };
+        let other = PublicKey::named(KeyId::parse("b").unwrap(), one.as_bytes()).unwrap();
         assert!(KeySet::new([one.clone()]).unwrap().select(None).is_some());
         assert!(KeySet::new([one, other]).unwrap().select(None).is_none());
     }

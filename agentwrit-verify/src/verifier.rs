@@ -22,7 +22,10 @@
 //! # }
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{
     builder::{VerifierBuilder, WantsIssuer},
@@ -110,7 +113,7 @@ impl Verifier {
 impl Rules {
     /// The checks whose outcome never changes for one token and one key set.
     fn verify_anew(&self, token: &str, keys: &KeySet) -> Result<Verified, VerifyError> {
-        let unverified = UnverifiedToken::decode(token)?;
+        let unverified = UnverifiedToken::decode_known(token, keys)?;
         let Some(key) = keys.select(unverified.key_id()) else {
             self.keys.report_unknown_key();
             return Err(VerifyError::UnknownKey { kid: unverified.key_id().map(|kid| shorten(kid.as_str())) });
@@ -121,7 +124,7 @@ impl Rules {
         self.check_audience(&claims)?;
         let chain_keys = delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
         Ok(Verified {
-            marks: Marks::of(&claims),
+            marks: OnceLock::new(),
             claims: Arc::new(Claims::verified(claims)),
             signed_by: key.clone(),
             names_key: unverified.key_id().is_some(),
@@ -146,7 +149,10 @@ impl Rules {
     fn judge_now(&self, verified: &Verified, now: UnixTime) -> Result<(), VerifyError> {
         let claims = verified.claims.as_claim_set();
         check_times(claims, now, self.leeway)?;
-        if let Some(level) = self.revocations.as_ref().and_then(|list| list.judge(&verified.marks)) {
+        // Most lists are empty most of the time: the marks are worked out when they are first needed.
+        let list = self.revocations.as_ref().filter(|list| !list.is_empty());
+        let dead = list.and_then(|list| list.judge(verified.marks.get_or_init(|| Marks::of(claims))));
+        if let Some(level) = dead {
             let (subject, token_id) = (claims.sub.clone(), claims.jti);
             return Err(VerifyError::Revoked { level, subject, token_id });
         }

@@ -183,6 +183,10 @@ mod tests {
         assert_eq!(serde_json::to_value(chain()).unwrap(), vectors["events"]);
         let events: Vec<Event> = serde_json::from_value(vectors["events"].clone()).unwrap();
         assert_eq!(verify(ChainHead::GENESIS, &events).unwrap().sequence, 3);
+        for (event, encoded) in events.iter().zip(vectors["encoded"].as_array().unwrap()) {
+            let bytes = data_encoding::HEXLOWER.decode(encoded.as_str().unwrap().as_bytes()).unwrap();
+            assert_eq!(EventHash::from_bytes(Sha256::digest(bytes).into()), event.hash);
+        }
     }
 
     #[test]

@@ -28,5 +28,8 @@ pub(super) async fn health(State(authority): State<Shared>) -> Response {
 }
 
 pub(super) async fn metrics(State(authority): State<Shared>) -> Response {
+    if authority.count_agents().await.is_err() {
+        authority.metrics.db_error("read");
+    }
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], authority.metrics.encode()).into_response()
 }

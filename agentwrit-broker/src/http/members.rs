@@ -35,6 +35,18 @@ impl<S: Sync> FromRequest<S> for Members {
     }
 }
 
+/// A body that nobody looks at, within the limit all the same.
+#[derive(Debug)]
+pub(super) struct Ignored;
+
+impl<S: Sync> FromRequest<S> for Ignored {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        read(request).await.map(|_| Self)
+    }
+}
+
 async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
     let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let asks_first = request.headers().contains_key(EXPECT);

@@ -49,10 +49,13 @@ pub(super) struct Sketch {
 }
 
 impl Sketch {
-    pub(super) fn render(self, response: Response, path: &str, id: &RequestId) -> Response {
+    pub(super) fn log(&self, path: &str, id: &RequestId) {
         if let Some(cause) = &self.cause {
             tracing::error!(component = "http", request_id = id.as_str(), path, cause, "request failed");
         }
+    }
+
+    pub(super) fn render(self, response: Response, path: &str, id: &RequestId) -> Response {
         let mut problem = Problem::new(self.code, self.detail, path, id);
         problem.hint = self.hint.map(str::to_owned);
         response.map(|_| Body::from(problem.to_json()))

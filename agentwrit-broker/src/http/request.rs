@@ -25,6 +25,7 @@ use crate::{
     audit::{EventType, NewEvent},
     authority::Authority,
     entropy::random,
+    secret::is_secret_shaped,
 };
 
 /// How long an answer may take.
@@ -46,10 +47,12 @@ pub(super) async fn serve(
     }
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let loggable = loggable(&path);
     let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
 
     let mut response = answer(next.run(request)).await;
     if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
+        sketch.log(&loggable, &id);
         response = sketch.render(response, &path, &id);
     }
     if let Some(refusal) = response.extensions().get::<Refusal>() {
@@ -62,7 +65,7 @@ pub(super) async fn serve(
     let (status, milliseconds) = (response.status().as_u16(), took.as_millis());
     tracing::info!(
         target: "agentwrit_broker::http::access",
-        component = "http", %method, path, status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
+        component = "http", %method, path = loggable, status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
         "request"
     );
     response
@@ -84,6 +87,12 @@ fn request_id(request: &Request, authority: &Authority) -> RequestId {
     only.and_then(|value| value.to_str().ok())
         .and_then(RequestId::parse)
         .unwrap_or_else(|| RequestId::from_bytes(random(authority.entropy.as_ref())))
+}
+
+/// The path as the log may hold it: people paste a token where its name belongs.
+fn loggable(path: &str) -> String {
+    let segments = path.split('/').map(|segment| if is_secret_shaped(segment) { "…" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {

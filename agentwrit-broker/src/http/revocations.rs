@@ -66,6 +66,11 @@ fn view(row: &RevocationRow) -> Value {
     view
 }
 
+/// A number, however large: what can't be served gets a snapshot.
+fn cursor(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap_or(u64::MAX))
+}
+
 /// The longest that an answer is held, in seconds.
 const LONGEST_WAIT: u64 = 25;
 
@@ -74,7 +79,7 @@ pub(super) async fn feed(
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let since = parameters.number("since", 0, u64::MAX)?;
+    let since = parameters.parsed("since", "a cursor: decimal digits", cursor)?;
     let wait = parameters.number("wait", 0, LONGEST_WAIT)?.unwrap_or(0);
     let answer = authority.revocations_since(since, Duration::from_secs(wait)).await?;
     let revalidate = (CACHE_CONTROL, "no-cache");

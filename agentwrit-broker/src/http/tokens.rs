@@ -11,13 +11,19 @@ use axum::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, members::Members, problem::Failure};
+use super::{
+    Shared,
+    client::Client,
+    members::{Ignored, Members},
+    problem::Failure,
+};
 use crate::service::{Error, delegation::Delegation};
 
 pub(super) async fn renew(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
+    _: Ignored,
 ) -> Result<Json<Value>, Failure> {
     let issued = authority.renew(verified.claims().clone(), client).await?;
     Ok(Json(json!({ "access_token": issued.access_token, "expires_in": issued.expires_in })))
@@ -27,6 +33,7 @@ pub(super) async fn release(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
+    _: Ignored,
 ) -> Result<StatusCode, Failure> {
     authority.release(verified.claims().clone(), client).await?;
     Ok(StatusCode::NO_CONTENT)

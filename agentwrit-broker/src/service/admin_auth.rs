@@ -38,7 +38,7 @@ impl Authority {
         let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
         let draft = self
             .transact(move |authority, tx| {
-                let now = authority.clock.now();
+                let now = authority.issue_time(tx, &Subject::Admin.to_string())?;
                 let draft = authority.draft(grant, now);
                 tx.insert_token(&draft.as_record())?;
                 let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")

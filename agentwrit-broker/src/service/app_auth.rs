@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{AppId, ScopeSet, Subject};
 
-use super::Error;
+use super::{Error, apps::is_client_id};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Grant, Issued},
@@ -31,7 +31,7 @@ impl Authority {
         };
         if let Some((event_type, detail)) = event {
             let event = NewEvent::denied(event_type, self.clock.now(), client, detail);
-            self.deny(event.word("client_id", client_id));
+            self.deny(if is_client_id(&client_id) { event.resource(client_id) } else { event });
         }
         outcome
     }
@@ -51,7 +51,7 @@ impl Authority {
                 // As it is now: the app may have been deregistered since it was read.
                 let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
                 let app = app.ok_or(Error::BadCredentials)?;
-                let now = authority.clock.now();
+                let now = authority.issue_time(tx, &Subject::App(app_id).to_string())?;
                 let draft = authority.draft(grant(&app, authority.policy.clamp(app.token_ttl), scope), now);
                 tx.insert_token(&draft.as_record())?;
                 authority.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;

@@ -134,11 +134,11 @@ impl Authority {
 
     fn revoke_app_tokens(&self, tx: &mut Tx<'_>, app: &App, now: UnixTime) -> Result<(), Error> {
         let target = Subject::App(app.app_id.clone()).to_string();
-        tx.end_named(Level::Agent, &target, now)?;
+        let ended = tx.end_named(Level::Agent, &target, now)?;
         let revocation = Revocation {
             level: Level::Agent,
             target,
-            revoked_at: now,
+            revoked_at: ended.mark(now),
             // No token of the app lives longer than the longest `token_ttl` that an app can have.
             expires_at: now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL)),
             revoked_by: Subject::Admin,
@@ -158,6 +158,17 @@ pub(crate) const MAX_APP_TOKEN_TTL: u64 = 86_400;
 /// `customer-support` is `cs`.
 fn initials(name: &AppName) -> String {
     name.as_str().split('-').filter_map(|word| word.chars().next()).collect()
+}
+
+/// Whether a text has the form of a `client_id`. Any other may be a secret in the wrong place, and is not recorded.
+pub(crate) fn is_client_id(text: &str) -> bool {
+    let is_lower_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.split_once('-').is_some_and(|(initials, random)| {
+        matches!(initials.len(), 1..=32)
+            && initials.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            && random.len() == 12
+            && random.bytes().all(is_lower_hex)
+    })
 }
 
 fn by_operator(event_type: EventType, now: UnixTime, client: IpAddr, detail: &str, app_id: &AppId) -> NewEvent {

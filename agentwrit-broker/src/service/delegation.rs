@@ -66,13 +66,13 @@ impl Authority {
         client: IpAddr,
     ) -> Result<Draft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
-        let token = live_token(tx, &delegator.token_id())?.ok_or(Error::TokenEnded)?;
+        // The clock may have been set back a little since the delegator's token was issued: a child is never older.
+        let now = self.clock.now().max(delegator.issued_at());
+        let token = live_token(tx, &delegator.token_id(), now)?.ok_or(Error::TokenEnded)?;
         if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
             return Err(Error::TokenEnded);
         }
         check_ceiling(tx, token.app_id.as_ref(), &delegation.scope)?;
-        // The clock may have been set back a little since the delegator's token was issued: a child is never older.
-        let now = self.clock.now().max(delegator.issued_at());
         let delegate = tx.agent(&delegation.delegate_to)?;
         if delegate.is_none_or(|agent| agent.revoked_at.is_some() || agent.expires_at <= now) {
             return Err(Error::DelegateUnknown);

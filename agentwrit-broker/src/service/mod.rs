@@ -13,5 +13,7 @@ pub(crate) mod registration;
 pub(crate) mod release;
 pub(crate) mod renewal;
 pub(crate) mod revocation;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use error::Error;

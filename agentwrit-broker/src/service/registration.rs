@@ -16,6 +16,7 @@ use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Grant, Issued},
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
+    nonce::{Nonce, NonceError},
     secret::Secret,
     store::{Reader, Tx},
     telemetry::metrics::Status,
@@ -66,7 +67,7 @@ impl Authority {
         let agent_id = self.new_agent_id(&registration.orch_id, &registration.task_id);
         self.check_length(&registration, launch_token, &agent_id)?;
         let nonce = decode_nonce(&registration.nonce)?;
-        self.nonces.check(&nonce, self.clock.now()).map_err(|_| Error::NonceUnknown)?;
+        self.check_nonce(&nonce, self.clock.now())?;
         let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
 
         let (agent_id, draft) = self
@@ -74,14 +75,15 @@ impl Authority {
                 let now = authority.clock.now();
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
-                let forgotten_at = authority.nonces.check(&nonce, now).map_err(|_| Error::NonceUnknown)?;
+                let forgotten_at = authority.check_nonce(&nonce, now)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
                 if launch_token.single_use && !tx.consume_launch_token(&launch_token.id, now)? {
                     return Err(Error::LaunchTokenConsumed);
                 }
-                let draft = authority.draft(authority.grant(&registration, launch_token, &agent_id), now);
+                let issued_at = authority.issue_time(tx, registration.task_id.as_str())?;
+                let draft = authority.draft(authority.grant(&registration, launch_token, &agent_id), issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;
                 tx.insert_token(&draft.as_record())?;
@@ -101,6 +103,16 @@ impl Authority {
             task_id: Some(registration.task_id.clone()),
             orch_id: Some(registration.orch_id.clone()),
         }
+    }
+
+    /// Until when a nonce must be remembered.
+    fn check_nonce(&self, nonce: &Nonce, now: UnixTime) -> Result<UnixTime, Error> {
+        self.nonces.check(nonce, now).map_err(|error| {
+            if matches!(error, NonceError::FromTheFuture { .. }) {
+                self.metrics.clock_skew();
+            }
+            Error::NonceUnknown
+        })
     }
 
     /// No verifier reads a token over 8 KiB, so none is issued.

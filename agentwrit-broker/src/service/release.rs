@@ -14,8 +14,8 @@ impl Authority {
     /// Ends a verified token.
     pub(crate) async fn release(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<(), Error> {
         self.transact(move |authority, tx| {
-            let Some(token) = live_token(tx, &claims.token_id())? else { return Ok(()) };
             let now = authority.clock.now();
+            let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
             authority.end_one(tx, &token, claims.subject(), now)?;
             let event = NewEvent::success(EventType::TokenReleased, now, claims.subject(), "token released")
                 .task(claims.task_id().cloned())

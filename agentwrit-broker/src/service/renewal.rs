@@ -39,8 +39,9 @@ impl Authority {
     }
 
     fn renew_in(self: &Arc<Self>, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
-        let now = self.clock.now();
-        let old = live_token(tx, &claims.token_id())?.ok_or(Error::RenewalFailed)?;
+        // The clock may have been set back a little since the old token was issued: the new one is never older.
+        let now = self.clock.now().max(claims.issued_at());
+        let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
         check_subject(tx, claims, &old)?;
         let expires_at = expiry(claims, &old, &self.policy, now).ok_or(Error::RenewalFailed)?;
 
@@ -94,12 +95,12 @@ impl Authority {
     }
 }
 
-/// The record of a token that has not ended.
-pub(crate) fn live_token(tx: &Tx<'_>, jti: &TokenId) -> Result<Option<IssuedToken>, Error> {
+/// The record of a token that has neither ended nor expired: it may have since it was verified.
+pub(crate) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
     if tx.has_ended(jti)? != Some(false) {
         return Ok(None);
     }
-    Ok(tx.token(jti)?)
+    Ok(tx.token(jti)?.filter(|token| now < token.expires_at))
 }
 
 /// Who may renew: agents that are not barred and whose app still allows what they hold, and active apps.

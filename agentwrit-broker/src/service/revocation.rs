@@ -8,13 +8,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_verify::{AgentId, AppId, Level, Subject, TokenId, UnixTime};
+use agentwrit_verify::{AgentId, AppId, Level, PathSegment, Subject, TokenId, UnixTime};
 
 use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::Authority,
     domain::Revocation,
+    secret::is_secret_shaped,
     store::{Ended, StoreError, Tx},
 };
 
@@ -83,8 +84,8 @@ fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime) -> Result<En
     match request.level {
         Level::Token => {
             let Some(jti) = TokenId::parse(target).ok() else { return Ok(Ended::default()) };
-            let Some(token) = tx.token(&jti)? else { return Ok(Ended::default()) };
-            Ok(tx.end_session(&token.sid, now)?)
+            let sid = session_of(tx, jti)?;
+            Ok(tx.end_session(&sid, now)?)
         }
         Level::Agent => {
             let ended = tx.end_named(Level::Agent, target, now)?;
@@ -103,6 +104,11 @@ fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime) -> Result<En
         Level::Task => Ok(tx.end_named(Level::Task, target, now)?),
         Level::Session | Level::Issuer => Ok(Ended::default()),
     }
+}
+
+/// The session of a token. One that is forgotten, because it has expired, may have begun the session that goes on.
+fn session_of(tx: &Tx<'_>, jti: TokenId) -> Result<TokenId, StoreError> {
+    Ok(tx.token(&jti)?.map_or(jti, |token| token.sid))
 }
 
 /// Whether a subject exists, with tokens or without; an agent is barred at the same time.
@@ -127,7 +133,7 @@ fn entries(
     let asked = Revocation {
         level: request.level,
         target: request.target.clone(),
-        revoked_at: now,
+        revoked_at: ended.mark(now),
         expires_at,
         revoked_by: by.clone(),
         reason: request.reason.clone(),
@@ -137,10 +143,7 @@ fn entries(
         Level::Token => TokenId::parse(&request.target).ok(),
         Level::Session | Level::Agent | Level::Task | Level::Chain | Level::Issuer => None,
     };
-    let session = match token {
-        Some(jti) => tx.token(&jti)?.map(|token| token.sid),
-        None => None,
-    };
+    let session = token.map(|jti| session_of(tx, jti)).transpose()?;
     let whole_session = session.map(|sid| Revocation {
         level: Level::Session,
         target: sid.to_string(),
@@ -156,15 +159,31 @@ fn event(by: &Subject, request: &RevocationRequest, ended: Ended, now: UnixTime)
     } else {
         NewEvent::denied(EventType::TokenRevoked, now, by, "nothing to revoke matches the target")
     };
-    let event = event
-        .resource(&request.target)
-        .word("level", request.level)
-        .word("target", &request.target)
-        .word("killed", ended.count);
+    let event = event.word("level", request.level);
+    let event = match recordable(request, ended) {
+        Some(target) => event.resource(target).word("target", target),
+        None => event.word("target", "malformed"),
+    };
+    let event = event.word("killed", ended.count);
     match &request.reason {
         Some(reason) => event.word("reason", reason),
         None => event,
     }
+}
+
+/// The target as the trail may hold it. In a hurry people paste a token instead of its name: what names nothing, and
+/// can't, is left out.
+fn recordable(request: &RevocationRequest, ended: Ended) -> Option<&str> {
+    let target = request.target.as_str();
+    let well_formed = match request.level {
+        Level::Token => TokenId::parse(target).is_ok(),
+        Level::Agent => Subject::parse(target).is_ok(),
+        Level::Chain => AgentId::parse(target).is_ok(),
+        // Launch tokens and client secrets could be task ids too.
+        Level::Task => PathSegment::parse(target).is_ok() && !is_secret_shaped(target),
+        Level::Session | Level::Issuer => false,
+    };
+    (ended.known || well_formed).then_some(target)
 }
 
 /// Whether the app behind a token may still hand out what the token holds.

@@ -17,6 +17,16 @@ pub struct Ended {
     pub count: u64,
     /// When the last of the tokens that it names expires; none when all have.
     pub last_expiry: Option<UnixTime>,
+    /// When the last of the tokens that it names was issued.
+    pub last_issue: Option<UnixTime>,
+}
+
+impl Ended {
+    /// The not-before mark that kills all of it: where the clock was set back, some of it is dated after `now`.
+    #[must_use]
+    pub fn mark(&self, now: UnixTime) -> UnixTime {
+        self.last_issue.map_or(now, |issued_at| issued_at.max(now))
+    }
 }
 
 /// Tokens of a level; `?1` is the target. The first token of a session is found by its jti.
@@ -78,13 +88,15 @@ impl Tx<'_> {
     fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime) -> Result<Ended, StoreError> {
         let Some(condition) = condition(level) else { return Ok(Ended::default()) };
         let sql = format!(
-            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END) FROM tokens WHERE {condition}"
+            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), max(issued_at) \
+             FROM tokens WHERE {condition}"
         );
-        let (known, last_expiry) =
-            self.single(&sql, params![target, micros(at)], |row| Ok((row.get(0)?, optional_time(row, 1)?)))?;
+        let (known, last_expiry, last_issue) = self.single(&sql, params![target, micros(at)], |row| {
+            Ok((row.get(0)?, optional_time(row, 1)?, optional_time(row, 2)?))
+        })?;
         let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL AND expires_at > ?2");
         let count = self.execute(&sql, params![target, micros(at)])? as u64;
-        Ok(Ended { known, count, last_expiry })
+        Ok(Ended { known, count, last_expiry, last_issue })
     }
 
     /// Bars an agent from ever receiving another token; false when it is unknown.

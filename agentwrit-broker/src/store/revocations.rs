@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 
 use super::{
     Reader, StoreError, Tx,
-    codec::{micros, parsed, signed, time, unreadable, unsigned},
+    codec::{micros, optional_time, parsed, signed, time, unreadable, unsigned},
     paging::Page,
 };
 use crate::domain::Revocation;
@@ -69,6 +69,21 @@ impl Reader<'_> {
             revocation,
         )?;
         Ok((rows, total))
+    }
+
+    /// The latest not-before mark on a subject, task or root delegator, or on everything.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn latest_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
+        // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
+        self.single(
+            "SELECT max(revoked_at) FROM revocations INDEXED BY revocations_marks \
+             WHERE target IN (?1, '') AND level IN ('agent', 'task', 'chain', 'issuer')",
+            [target],
+            |row| optional_time(row, 0),
+        )
     }
 
     /// The cursor of the latest revocation ever, 0 before the first.

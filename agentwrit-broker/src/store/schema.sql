@@ -108,6 +108,7 @@ CREATE TABLE revocations (
     reason     TEXT,
     listed     INTEGER NOT NULL -- somebody asked for it; others follow from releases, renewals and other revocations
 ) STRICT;
+CREATE INDEX revocations_marks ON revocations (target, revoked_at) WHERE level IN ('agent', 'task', 'chain', 'issuer');
 CREATE INDEX revocations_listed ON revocations (cursor) WHERE listed;
 CREATE INDEX revocations_by_expiry ON revocations (expires_at);
 

@@ -1,6 +1,10 @@
 //! What jobs see of the store: a [`Reader`], and a [`Tx`] that also writes.
 
-use std::{fmt, ops::Deref};
+use std::{
+    fmt,
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
@@ -72,7 +76,10 @@ impl AfterCommit {
     /// Runs everything, in the order in which it was asked for.
     pub(super) fn run(self) {
         for follow_up in self.0 {
-            follow_up();
+            // The job is durable whatever happens here: the others must still be followed up and answered.
+            if catch_unwind(AssertUnwindSafe(follow_up)).is_err() {
+                tracing::error!(component = "store", "what follows a commit panicked");
+            }
         }
     }
 }

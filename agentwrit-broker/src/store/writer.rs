@@ -108,16 +108,17 @@ impl Writer {
     /// Runs one job; an error means that the whole transaction is lost.
     fn run_job(&self, batch: &mut Batch, job: &mut dyn Job) -> Result<(), StoreError> {
         let mut tx = Tx::new(&self.connection, batch.head);
-        if job.run(&mut tx) {
+        let keep = job.run(&mut tx);
+        // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
+        if self.connection.is_autocommit() {
+            let ended_early = || StoreError::internal("the transaction ended early");
+            return Err(tx.failed_write().unwrap_or_else(ended_early));
+        }
+        if keep {
             batch.head = tx.head;
             batch.follow_ups.append(tx.take_follow_ups());
             batch.wrote |= tx.keep()?;
             return Ok(());
-        }
-        let failed_write = tx.failed_write();
-        // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
-        if self.connection.is_autocommit() {
-            return Err(failed_write.unwrap_or_else(|| StoreError::internal("the transaction ended early")));
         }
         tx.undo()
     }

@@ -154,6 +154,18 @@ fn a_key_id_that_names_another_trusted_key() {
 }
 
 #[test]
+fn a_key_id_that_looks_like_more_members() {
+    let target = Target::new();
+    let x = encode(target.issuer.signing_key().public_key().as_bytes());
+    let jwks = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a\",\"crit\":\"b", "x": x}]});
+    let keys = KeySet::from_jwks(jwks.to_string().as_bytes()).unwrap();
+    target.issuer.trusted_keys().publish(keys, std::time::Instant::now());
+    let token = target.signed(r#"{"alg":"EdDSA","typ":"JWT","kid":"a","crit":"b"}"#, target.payload().to_string());
+    assert_eq!(target.refuses(&token), VerifyError::CriticalHeader);
+    target.accepts(&target.with_header("kid", "a\",\"crit\":\"b"));
+}
+
+#[test]
 fn no_key_id_is_enough_when_there_is_one_key_only() {
     let target = Target::new();
     let anonymous = json!({"alg": "EdDSA", "typ": "JWT"}).to_string();

@@ -117,8 +117,10 @@ fn another_hash() {
     }
 }
 
+type Change<T> = fn(&mut T);
+
 /// Everything that can be changed in a record, and back.
-fn mutations() -> Vec<(&'static str, fn(&mut DelegationRecord))> {
+fn mutations() -> Vec<(&'static str, Change<DelegationRecord>)> {
     vec![
         ("agent", |record| record.agent = agent(0xee)),
         ("scope, wider", |record| record.scope = ScopeSet::parse(NARROWING[0].iter().chain(&["x:y:z"])).unwrap()),
@@ -276,7 +278,7 @@ fn whoever_acts_must_have_received() {
 
 #[test]
 fn times_in_order() {
-    let cases: [(&str, usize, fn(&mut ClaimSet)); 8] = [
+    let cases: [(&str, usize, Change<ClaimSet>); 8] = [
         ("a record outlives the one before", 1, |claims| claims.delegation_chain[1].expires_at = at(START + 301)),
         ("delegated before it was received", 1, |claims| claims.delegation_chain[1].delegated_at = at(START - 1)),
         ("delegated when it expired", 0, |claims| claims.delegation_chain[0].delegated_at = at(START + 300)),

@@ -34,7 +34,7 @@ fn the_other_alphabet_and_percent_encoding() {
     let target = Target::new();
     // `~~~` and `???` are written with `-` and `_` in base64url.
     let token = target.with_header("note", "~~~???>>>");
-    let signature_has_both = (0..).map(|n| target.with_claim("n", n)).find(|token| {
+    let signature_has_both = (0..200).map(|n| target.with_claim("n", n)).find(|token| {
         let signature = token.rsplit('.').next().unwrap();
         signature.contains('-') && signature.contains('_')
     });
@@ -228,7 +228,7 @@ fn tokens_of_8_kib_are_read_and_longer_ones_refused() {
     let target = Target::new();
     let of_length = |length: usize| {
         // Base64 skips every fourth length: the header makes up for it.
-        let pads = (0..4).flat_map(|h| (5300..5600).map(move |p| (h, p)));
+        let pads = (0..4).flat_map(|h| (5000..6000).map(move |p| (h, p)));
         pads.map(|(h, p)| (target.header().to_string() + &" ".repeat(h), p))
             .find(|(header, p)| {
                 let payload = target.payload().to_string().len() + p;

@@ -105,7 +105,7 @@ impl Ring {
             3 | 4 => self.with_other_header(numbers, &payload),
             5 | 6 => self.with_other_payload(numbers, payload),
             7 => self.with_text_added(numbers, &payload),
-            8 => spoil(numbers, self.sign(&self.header(), &payload)),
+            8 => spoil(numbers, &self.sign(&self.header(), &payload)),
             _ => signed_by(&SigningKey::from_seed(&[9; 32]).unwrap(), self.header().to_string(), payload.to_string()),
         }
     }
@@ -191,7 +191,7 @@ impl Ring {
         ];
         let text = numbers.pick(&texts);
         let add = |object: &Value| format!("{}{text}}}", object.to_string().strip_suffix('}').unwrap());
-        if numbers.next() % 2 == 0 {
+        if numbers.next().is_multiple_of(2) {
             signed_by(&self.key, add(&self.header()), payload.to_string())
         } else {
             signed_by(&self.key, self.header().to_string(), add(payload))
@@ -200,10 +200,10 @@ impl Ring {
 }
 
 /// Changes the text of a token.
-fn spoil(numbers: &mut Numbers, token: String) -> String {
+fn spoil(numbers: &mut Numbers, token: &str) -> String {
     let strangers = ['A', 'B', 'z', '0', '-', '_', '.', '=', '+', '/', '%', ' ', '\n', 'é'];
     let place = numbers.within(0..token.len());
-    let mut spoilt = token.clone();
+    let mut spoilt = token.to_owned();
     match numbers.within(0..6) {
         0 => spoilt.insert(place, numbers.pick(&strangers)),
         1 => drop(spoilt.remove(place)),

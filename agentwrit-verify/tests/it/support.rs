@@ -32,7 +32,7 @@ impl Target {
 
     /// The good token.
     pub(crate) fn token(&self) -> String {
-        self.signed(&self.header().to_string(), &self.payload().to_string())
+        self.signed(self.header().to_string(), self.payload().to_string())
     }
 
     /// Header and payload as they are, rightly signed.

@@ -72,8 +72,20 @@ impl Broker {
         environment: &[(&str, &str)],
         arguments: &[&str],
     ) -> Self {
-        let mut command = command(directory.path(), environment);
-        let mut process = command.args(arguments).kill_on_drop(true).spawn().expect("the broker runs");
+        let mut command = command(binary(), directory.path(), environment);
+        command.args(arguments);
+        Self::spawn(command, directory).await
+    }
+
+    /// Starts a broker through a shell: `preparation` runs first, in the process that becomes the broker.
+    pub async fn start_after(preparation: &str, directory: TempDir, environment: &[(&str, &str)]) -> Self {
+        let mut shell = command(Path::new("/bin/sh"), directory.path(), environment);
+        shell.arg("-c").arg(format!("{preparation}; exec \"$0\"")).arg(binary());
+        Self::spawn(shell, directory).await
+    }
+
+    async fn spawn(mut command: Command, directory: TempDir) -> Self {
+        let mut process = command.kill_on_drop(true).spawn().expect("the broker runs");
         let output = Output::default();
         let (lines, mut seen) = mpsc::unbounded_channel();
         let readers = vec![
@@ -111,7 +123,7 @@ impl Broker {
 
     /// Runs the broker's program to its end: a start that it refuses, or another command.
     pub async fn run_in(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stopped {
-        let run = command(directory, environment).args(arguments).kill_on_drop(true).output();
+        let run = command(binary(), directory, environment).args(arguments).kill_on_drop(true).output();
         let ended = timeout(PATIENCE, run).await.expect("the program ends").expect("the program runs");
         let text = [ended.stdout, ended.stderr].concat();
         Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
@@ -135,6 +147,18 @@ impl Broker {
     pub async fn kill(mut self) -> TempDir {
         self.process.kill().await.expect("the broker is running");
         std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+    }
+
+    /// Sends SIGKILL and waits for the end: what a crash leaves. Gives back the directory, for another start.
+    pub async fn kill(mut self) -> TempDir {
+        self.process.kill().await.expect("the broker is killed");
+        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("the broker is running")
     }
 
     /// What the broker has written so far.
@@ -180,8 +204,8 @@ impl Drop for Broker {
 }
 
 /// Nothing of the caller's environment reaches the broker but what a test passes on.
-fn command(directory: &Path, environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary());
+fn command(program: &Path, directory: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .env("HOME", directory)

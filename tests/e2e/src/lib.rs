@@ -17,6 +17,7 @@
 mod answer;
 mod broker;
 mod ceremony;
+mod forge;
 mod lifecycle;
 mod mutation;
 pub mod pattern;
@@ -28,11 +29,12 @@ pub use self::{
     answer::Answer,
     broker::{ADMIN_SECRET, Broker, Stopped},
     ceremony::{AppCredentials, Key, Registration, payload, protected_header},
+    forge::Forger,
     lifecycle::{Agent, jti},
     mutation::{Broken, Field},
     request::Request,
     signed::{assert_whole_chain, event_hash, revocation_key},
-    stored::alter_database,
+    stored::{alter_database, hold_write_lock},
 };
 
 /// The code of the project's README compiles.

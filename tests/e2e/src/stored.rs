@@ -44,3 +44,19 @@ impl Broker {
 pub fn alter_database(directory: &Path, sql: &str) {
     rusqlite::Connection::open(directory.join("data.db")).unwrap().execute_batch(sql).unwrap();
 }
+
+/// Keeps a running broker from writing, until it is dropped: as a full disk would.
+#[must_use]
+#[expect(clippy::disallowed_types, reason = "the tests reach into the store from outside, as a thief would")]
+pub fn hold_write_lock(directory: &Path) -> impl Drop + use<> {
+    struct Lock(rusqlite::Connection);
+    impl Drop for Lock {
+        fn drop(&mut self) {
+            self.0.execute_batch("ROLLBACK").unwrap();
+        }
+    }
+    let connection = rusqlite::Connection::open(directory.join("data.db")).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    Lock(connection)
+}

@@ -193,6 +193,22 @@ async fn a_failed_commit_is_told_to_everyone_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_ends_early_fails_even_if_its_job_overlooks_that() {
+    let fixture = Fixture::new();
+    let (release, running) = occupy(&fixture.store).await;
+    let before = enqueue(&fixture.store, |tx| register(tx, 1)).await;
+    let overlooking = enqueue(&fixture.store, |tx| Ok(tx.connection().execute_batch("ROLLBACK")?)).await;
+    let after = enqueue(&fixture.store, |tx| register(tx, 2)).await;
+    drop(release);
+    running.await.unwrap().unwrap_err();
+    before.await.unwrap().unwrap_err();
+    overlooking.await.unwrap().unwrap_err();
+    after.await.unwrap().unwrap_err();
+    assert_eq!(fixture.read(whole_trail).await, 0);
+    assert!(fixture.write(|tx| register(tx, 1)).await);
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_and_recovers() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 0)).await;

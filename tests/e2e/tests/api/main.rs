@@ -3,15 +3,32 @@
 #![expect(clippy::indexing_slicing, reason = "a missing member of a body is a failed test")]
 
 mod admin_auth;
+mod admin_revocations;
+mod app_agents;
 mod app_auth;
 mod apps;
+mod audit_events;
 mod challenge;
 mod client;
 mod conventions;
+mod delegate;
 mod health;
 mod jwks;
+mod launch_token_lists;
 mod launch_tokens;
+mod metrics;
 mod process;
 mod register;
 mod register_fields;
+mod release;
+mod renew;
+mod revocations_feed;
+mod revoke;
 mod validate;
+mod weaknesses_authority;
+mod weaknesses_lifetime;
+mod weaknesses_noise;
+mod weaknesses_operation;
+mod weaknesses_races;
+mod weaknesses_revocation;
+mod weaknesses_tokens;

@@ -1,0 +1,128 @@
+//! Operations at exact moments: the real authority on a clock that stands still until a test moves it.
+
+mod lifetime;
+mod noise;
+mod revocation;
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use agentwrit_verify::{
+    AgentId, Claims, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
+};
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signer, SigningKey};
+use tempfile::TempDir;
+
+use super::{
+    Error,
+    delegation::Delegation,
+    launch_tokens::LaunchPolicy,
+    registration::Registration,
+    revocation::{RevocationRequest, Revoked},
+};
+use crate::{
+    audit::Event,
+    authority::{Authority, Issued},
+    config::Config,
+    entropy::{SeededEntropy, random},
+    signing::KeyFile,
+    store::{Store, StoreOptions},
+};
+
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+/// In the middle of a second.
+const START: Duration = Duration::from_millis(1_800_000_000_400);
+const SCOPE: &str = "read:data:x";
+
+struct Desk {
+    clock: ManualClock,
+    authority: Arc<Authority>,
+    _directory: TempDir,
+}
+
+struct Agent {
+    id: AgentId,
+    token: String,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        Self::with_max_ttl(Some(86_400)).await
+    }
+
+    async fn with_max_ttl(max_ttl: Option<u64>) -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut config = Config::for_development(directory.path(), "a secret for the tests").unwrap();
+        config.max_ttl = max_ttl;
+        let (clock, entropy) = (ManualClock::new(UnixTime::since_epoch(START)), Arc::new(SeededEntropy::new(7)));
+        let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+        let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
+        let authority = Authority::assemble(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
+        Self { clock, authority: Arc::new(authority), _directory: directory }
+    }
+
+    /// A new agent of the operator's, for [`SCOPE`].
+    async fn enrol(&self, task: &str, ttl: u64) -> Agent {
+        let scope = ScopeSet::parse([SCOPE]).unwrap();
+        let policy = LaunchPolicy {
+            agent_name: "a test".into(),
+            allowed_scope: scope.clone(),
+            max_ttl: Some(ttl),
+            single_use: true,
+            ttl: 30,
+            orch_id: None,
+            task_id: None,
+        };
+        let (_, launch_token) = self.authority.issue_launch_token(Subject::Admin, policy, CLIENT).await.unwrap();
+        let entropy = self.authority.entropy.as_ref();
+        let nonce = self.authority.nonces.issue(self.authority.clock.now(), random(entropy));
+        let key = SigningKey::from_bytes(&random(entropy));
+        let registration = Registration {
+            launch_token,
+            nonce: HEXLOWER.encode(&nonce),
+            public_key: BASE64.encode(key.verifying_key().as_bytes()),
+            signature: BASE64.encode(&key.sign(&nonce).to_bytes()),
+            orch_id: PathSegment::parse("orch").unwrap(),
+            task_id: PathSegment::parse(task).unwrap(),
+            requested_scope: scope,
+        };
+        let (id, issued) = self.authority.register(registration, CLIENT).await.unwrap();
+        Agent { id, token: issued.access_token }
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.authority.verify(token)
+    }
+
+    fn claims(&self, token: &str) -> Arc<Claims> {
+        self.verify(token).unwrap()
+    }
+
+    async fn renew(&self, claims: &Arc<Claims>) -> Result<Issued, Error> {
+        self.authority.renew(Arc::clone(claims), CLIENT).await
+    }
+
+    async fn delegate(&self, claims: &Arc<Claims>, to: &Agent, ttl: u64) -> Result<Issued, Error> {
+        let scope = ScopeSet::parse([SCOPE]).unwrap();
+        let delegation = Delegation { delegate_to: to.id.clone(), scope, ttl };
+        Ok(self.authority.delegate(Arc::clone(claims), delegation, CLIENT).await?.0)
+    }
+
+    async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
+        let request = RevocationRequest { level, target: target.to_string(), reason: None };
+        self.authority.revoke(Subject::Admin, request, CLIENT).await.unwrap()
+    }
+
+    /// Moves to the very beginning of the second in which a token expires.
+    fn expire(&self, claims: &Claims) {
+        self.clock.set(claims.expires_at());
+    }
+
+    async fn trail(&self) -> Vec<Event> {
+        self.authority.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
+    }
+}

@@ -1,0 +1,93 @@
+//! A dead token stays dead, whatever the clock does.
+
+use super::*;
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_resurrects_nobody() {
+    let desk = Desk::new().await;
+    let mut dead = Vec::new();
+    for (level, task) in [(Level::Token, "a"), (Level::Agent, "b"), (Level::Task, "c"), (Level::Chain, "d")] {
+        let agent = desk.enrol(task, 86_400).await;
+        let target = match level {
+            Level::Token => desk.claims(&agent.token).token_id().to_string(),
+            Level::Task => task.to_owned(),
+            _ => agent.id.to_string(),
+        };
+        assert_eq!(desk.revoke(level, target).await, Revoked { revoked: true, count: 1 });
+        dead.push(agent.token);
+    }
+    let hour = Duration::from_secs(3600);
+    let now = desk.authority.clock.now();
+    for moment in [UnixTime::since_epoch(START - hour), now.saturating_add(hour), now] {
+        desk.clock.set(moment);
+        desk.authority.forget_expired().await.unwrap();
+        for token in &dead {
+            assert!(desk.verify(token).is_err());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_token_of_a_session_still_names_it_when_it_has_been_forgotten() {
+    let desk = Desk::new().await;
+    let leaked = desk.enrol("task", 100).await;
+    let first = desk.claims(&leaked.token);
+    desk.clock.advance(Duration::from_secs(90));
+    let stolen = desk.renew(&first).await.unwrap().access_token;
+    desk.clock.advance(Duration::from_secs(20));
+    desk.authority.forget_expired().await.unwrap();
+    assert!(desk.verify(&stolen).is_ok());
+    assert_eq!(desk.revoke(Level::Token, first.token_id()).await, Revoked { revoked: true, count: 1 });
+    assert!(matches!(desk.verify(&stolen), Err(VerifyError::Revoked { level: Level::Session, .. })));
+}
+
+#[tokio::test]
+async fn a_bar_outlives_the_mark() {
+    let desk = Desk::new().await;
+    let (barred, other) = (desk.enrol("task", 1000).await, desk.enrol("task", 1000).await);
+    desk.revoke(Level::Agent, &barred.id).await;
+    desk.clock.advance(Duration::from_secs(900));
+    desk.authority.forget_expired().await.unwrap();
+    let refused = desk.delegate(&desk.claims(&other.token), &barred, 60).await;
+    assert_eq!(refused.unwrap_err(), Error::DelegateUnknown);
+}
+
+#[tokio::test]
+async fn an_answer_of_the_feed_drops_an_entry_at_the_moment_of_its_expiry() {
+    let desk = Desk::new().await;
+    let agent = desk.enrol("task", 100).await;
+    let claims = desk.claims(&agent.token);
+    desk.revoke(Level::Agent, &agent.id).await;
+    let entries = async |desk: &Desk| {
+        let answer = desk.authority.revocations_since(None, Duration::ZERO).await.unwrap();
+        let payload = answer.document.split('.').nth(1).unwrap();
+        let payload = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap();
+        let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        payload["entries"].as_array().unwrap().len()
+    };
+    desk.clock.set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch() - Duration::from_nanos(1)));
+    assert_eq!(entries(&desk).await, 1);
+    desk.expire(&claims);
+    assert_eq!(entries(&desk).await, 0, "before any housekeeping");
+}
+
+#[tokio::test]
+async fn the_trail_holds_no_target_that_may_be_a_secret() {
+    let desk = Desk::new().await;
+    let agent = desk.enrol("task", 100).await;
+    let unknown = "spiffe://agentwrit.local/agent/orch/task/0123456789abcdef";
+    for (level, target, recorded) in [
+        (Level::Token, agent.token.as_str(), "malformed"),
+        (Level::Agent, &agent.token, "malformed"),
+        (Level::Task, &agent.token, "malformed"),
+        (Level::Chain, &agent.token, "malformed"),
+        (Level::Task, &"ab".repeat(32), "malformed"),
+        (Level::Task, "task-l", "task-l"),
+        (Level::Agent, unknown, unknown),
+    ] {
+        assert_eq!(desk.revoke(level, target).await, Revoked { revoked: false, count: 0 });
+        let event = desk.trail().await.pop().unwrap();
+        assert!(event.detail.contains(&format!("level={level} target={recorded} ")), "{}", event.detail);
+        assert_eq!(event.resource, (recorded != "malformed").then(|| recorded.to_owned()));
+    }
+}

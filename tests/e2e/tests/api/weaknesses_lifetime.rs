@@ -1,0 +1,70 @@
+//! Lifetime that was never granted (issue 3, "exact weaknesses"). Exact moments: `service::tests` of the broker, where
+//! the clock stands still.
+
+use std::time::Duration;
+
+use agentwrit_e2e::{Agent, Broker, payload};
+use serde_json::json;
+
+fn expiry(token: &str) -> u64 {
+    payload(token)["exp"].as_u64().unwrap()
+}
+
+async fn enrol(broker: &Broker, admin: &str, ttl: u64) -> Agent {
+    broker.enrol(admin, "task-1", json!({"allowed_scope": ["read:data:*"], "max_ttl": ttl})).await
+}
+
+#[tokio::test]
+async fn a_delegated_token_is_never_renewed_past_its_delegator() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let (short, long) = (enrol(&broker, &admin, 4).await, enrol(&broker, &admin, 300).await);
+    let end = expiry(&short.token);
+    let handed = broker.delegated(&short.token, &long, &["read:data:x"]).await;
+    let onward = broker.delegated(&handed, &short, &["read:data:x"]).await;
+    // What the delegator renews for itself does not reach back into the chain.
+    let prolonged = broker.renewed(&short.token).await;
+    let mut tokens = [handed, onward];
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(1050)).await;
+        for token in &mut tokens {
+            *token = broker.renewed(token).await;
+            assert!(expiry(token) <= end, "{} after {end}", expiry(token) - end);
+        }
+    }
+    assert!(expiry(&prolonged) >= end);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    for token in &tokens {
+        assert!(!broker.accepts(token).await);
+        broker.renew(token).await.refused(401, "unauthorized", "token renewal failed");
+    }
+}
+
+#[tokio::test]
+async fn self_delegation_buys_no_lifetime() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let agent = enrol(&broker, &admin, 60).await;
+    let end = expiry(&agent.token);
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    let mut token = agent.token.clone();
+    for _ in 0..5 {
+        token = broker.delegated(&token, &agent, &["read:data:*"]).await;
+        token = broker.renewed(&token).await;
+        assert!(expiry(&token) <= end);
+    }
+}
+
+#[tokio::test]
+async fn self_delegation_does_not_survive_revocation() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let agent = enrol(&broker, &admin, 60).await;
+    let itself = broker.delegated(&agent.token, &agent, &["read:data:*"]).await;
+    let again = broker.renewed(&broker.delegated(&itself, &agent, &["read:data:*"]).await).await;
+    let session = payload(&agent.token)["jti"].as_str().unwrap().to_owned();
+    assert_eq!(broker.revoked(&admin, "token", &session).await, 3);
+    for token in [&agent.token, &itself, &again] {
+        assert!(!broker.accepts(token).await);
+    }
+}

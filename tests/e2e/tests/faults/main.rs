@@ -1,0 +1,10 @@
+//! What the broker promises when something breaks: the process, the disk, or the order of things (design §3).
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests report by panicking")]
+#![expect(clippy::indexing_slicing, reason = "a missing member of a body is a failed test")]
+
+mod concurrency;
+mod crash;
+mod disk;
+mod journal;
+mod load;
+mod wire;

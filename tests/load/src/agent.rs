@@ -1,0 +1,218 @@
+//! The protocol, as an operator and as an agent speak it.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use ed25519_dalek::{Signer, SigningKey};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::{
+    http::{Connection, Request, Response},
+    scenario::Failure,
+    tally::Tally,
+    target::Target,
+};
+
+/// What every agent of this tool asks for.
+pub(crate) const SCOPE: &str = "read:data:*";
+
+/// The operator, whose token is fetched anew before it expires.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    secret: String,
+    login: Mutex<Login>,
+}
+
+#[derive(Debug)]
+struct Login {
+    connection: Connection,
+    token: Option<(Rc<str>, Instant)>,
+}
+
+impl Operator {
+    pub(crate) fn new(target: &Target, secret: &str) -> Self {
+        let login = Mutex::new(Login { connection: Connection::new(target), token: None });
+        Self { secret: secret.to_owned(), login }
+    }
+
+    pub(crate) async fn token(&self) -> Result<Rc<str>, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            access_token: String,
+            expires_in: u64,
+        }
+        let mut login = self.login.lock().await;
+        if let Some((token, _)) = login.token.as_ref().filter(|(_, until)| Instant::now() < *until) {
+            return Ok(Rc::clone(token));
+        }
+        let body = json!({ "secret": self.secret }).to_string();
+        let request = Request { method: "POST", path: "/v1/admin/auth", body: Some(&body), ..Request::default() };
+        let answer: Answer = read(request, &login.connection.send(request).await?, 200)?;
+        let token: Rc<str> = answer.access_token.into();
+        // Half of its life is left for whoever has it in hand.
+        login.token = Some((Rc::clone(&token), Instant::now() + Duration::from_secs(answer.expires_in) / 2));
+        Ok(token)
+    }
+}
+
+/// A client with its own connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    operator: Rc<Operator>,
+}
+
+/// What a registration gives.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Agent {
+    pub(crate) access_token: String,
+}
+
+/// What a launch token allows beside [`SCOPE`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Launch<'l> {
+    /// Lifetime of the agent's tokens, in seconds.
+    pub(crate) max_ttl: u64,
+    pub(crate) task_id: &'l str,
+}
+
+impl Client {
+    pub(crate) fn new(target: &Target, operator: &Rc<Operator>) -> Self {
+        Self { connection: Connection::new(target), operator: Rc::clone(operator) }
+    }
+
+    /// The whole way of an agent: launch token, challenge, signature by a new key, registration.
+    pub(crate) async fn register(&mut self, launch: Launch<'_>, tally: &mut Tally) -> Result<Agent, Failure> {
+        let started = Instant::now();
+        let operator = self.operator.token().await?;
+        let launch_token = tally.time("launch token", self.launch_token(&operator, launch)).await?;
+        let nonce = tally.time("challenge", self.nonce()).await?;
+        let body = registration(&launch_token, &nonce, launch.task_id)?;
+        let agent = tally.time("register", self.post("/v1/register", None, &body, 200)).await?;
+        tally.record("full registration", started.elapsed());
+        Ok(agent)
+    }
+
+    async fn launch_token(&mut self, operator: &str, launch: Launch<'_>) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            launch_token: String,
+        }
+        let max_ttl = launch.max_ttl;
+        let body = format!(
+            r#"{{"agent_name":"load","allowed_scope":["{SCOPE}"],"max_ttl":{max_ttl},"single_use":true,"ttl":60}}"#
+        );
+        let answer: Answer = self.post("/v1/admin/launch-tokens", Some(operator), &body, 201).await?;
+        Ok(answer.launch_token)
+    }
+
+    async fn nonce(&mut self) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            nonce: String,
+        }
+        let answer: Answer = self.get("/v1/challenge").await?;
+        Ok(answer.nonce)
+    }
+
+    pub(crate) async fn health(&mut self) -> Result<(), Failure> {
+        let _: serde::de::IgnoredAny = self.get("/v1/health").await?;
+        Ok(())
+    }
+
+    /// Asks for a verdict on a token that is valid.
+    pub(crate) async fn validate(&mut self, token: &str) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            valid: bool,
+        }
+        let answer: Answer =
+            self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
+        if answer.valid { Ok(()) } else { Err(Failure::Invalid) }
+    }
+
+    /// Exchanges a token for a fresh one.
+    pub(crate) async fn renew(&mut self, token: &str) -> Result<String, Failure> {
+        let request = Request { method: "POST", path: "/v1/token/renew", token: Some(token), body: None };
+        let agent: Agent = read(request, &self.connection.send(request).await?, 200)?;
+        Ok(agent.access_token)
+    }
+
+    /// Revokes the tokens of a task.
+    pub(crate) async fn revoke_task(&mut self, task_id: &str) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            count: u64,
+        }
+        let operator = self.operator.token().await?;
+        let body = format!(r#"{{"level":"task","target":"{task_id}"}}"#);
+        let answer: Answer = self.post("/v1/revoke", Some(&operator), &body, 200).await?;
+        if answer.count > 0 { Ok(()) } else { Err(Failure::NothingRevoked) }
+    }
+
+    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+        let request = Request { method: "GET", path, ..Request::default() };
+        read(request, &self.connection.send(request).await?, 200)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+        expected: u16,
+    ) -> Result<T, Failure> {
+        let request = Request { method: "POST", path, token, body: Some(body) };
+        read(request, &self.connection.send(request).await?, expected)
+    }
+}
+
+fn read<T: DeserializeOwned>(request: Request<'_>, response: &Response, expected: u16) -> Result<T, Failure> {
+    let unexpected = || Failure::unexpected(request.path, response);
+    if response.status != expected {
+        return Err(unexpected());
+    }
+    serde_json::from_slice(&response.body).map_err(|_| unexpected())
+}
+
+/// The body of a registration with a new key, the nonce signed by it. Its texts need no escapes.
+pub(crate) fn registration(launch_token: &str, nonce: &str, task_id: &str) -> Result<String, Failure> {
+    let key = SigningKey::from_bytes(&random()?);
+    let bytes = HEXLOWER.decode(nonce.as_bytes()).map_err(|_| Failure::BadNonce)?;
+    let public_key = BASE64.encode(key.verifying_key().as_bytes());
+    let signature = BASE64.encode(&key.sign(&bytes).to_bytes());
+    Ok(format!(
+        r#"{{"launch_token":"{launch_token}","nonce":"{nonce}","public_key":"{public_key}","signature":"{signature}","orch_id":"load","task_id":"{task_id}","requested_scope":["{SCOPE}"]}}"#
+    ))
+}
+
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::Runtime { cause: error.to_string() })?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signature, VerifyingKey};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_registration_signs_the_bytes_of_the_nonce_with_a_key_of_its_own() {
+        let nonce = "0f".repeat(32);
+        let body: Value = serde_json::from_str(&registration("lt", &nonce, "task").unwrap()).unwrap();
+        let decoded = |member: &str| BASE64.decode(body[member].as_str().unwrap().as_bytes()).unwrap();
+        let key = VerifyingKey::from_bytes(&decoded("public_key").try_into().unwrap()).unwrap();
+        let signature = Signature::from_bytes(&decoded("signature").try_into().unwrap());
+        assert!(key.verify_strict(&[0x0f; 32], &signature).is_ok());
+        let other: Value = serde_json::from_str(&registration("lt", &nonce, "task").unwrap()).unwrap();
+        assert_ne!(body["public_key"], other["public_key"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! The scenarios, and what they share.
+
+pub(crate) mod feed;
+pub(crate) mod flood;
+pub(crate) mod health;
+pub(crate) mod memory;
+pub(crate) mod register;
+pub(crate) mod renew;
+pub(crate) mod validate;
+
+use std::{rc::Rc, time::Duration};
+
+use crate::{
+    agent::{Client, Launch, Operator},
+    args::Args,
+    drive::{Limits, drive},
+    http::Response,
+    process,
+    report::Report,
+    tally::Tally,
+    target::{Target, TargetError},
+};
+
+/// What every scenario has at hand.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) target: Target,
+    pub(crate) operator: Rc<Operator>,
+    pub(crate) broker_pid: Option<u32>,
+    health_time: Duration,
+}
+
+/// Why a run, or a request of it, failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("{path}: {cause}")]
+    Broken { path: String, cause: String },
+    #[error("{path}: unexpected answer {status}: {beginning}")]
+    Unexpected { path: String, status: u16, beginning: String },
+    #[error("the broker takes a token that it issued for invalid")]
+    Invalid,
+    #[error("the broker's nonce is not 32 bytes in hexadecimal")]
+    BadNonce,
+    #[error("a revocation of live tokens killed none")]
+    NothingRevoked,
+    #[error("the feed's answer is not a signed document with a cursor")]
+    BadFeed,
+    #[error("not enough registrations succeeded: {first}")]
+    NotPrepared { first: String },
+    #[error("process {pid}: {cause}")]
+    Process { pid: u32, cause: String },
+    #[error("memory needs --broker-pid, the broker's process on this machine")]
+    NoPid,
+    #[error("{cause}")]
+    Runtime { cause: String },
+}
+
+impl Failure {
+    pub(crate) fn unexpected(path: &str, response: &Response) -> Self {
+        let beginning = String::from_utf8_lossy(&response.body).chars().take(300).collect();
+        Self::Unexpected { path: path.to_owned(), status: response.status, beginning }
+    }
+}
+
+impl Context {
+    pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
+        let target = Target::parse(&args.url, args.allow_remote)?;
+        let operator = Rc::new(Operator::new(&target, &args.admin_secret));
+        let health_time = Duration::from_secs(args.health_time);
+        Ok(Self { target, operator, broker_pid: args.broker_pid, health_time })
+    }
+
+    pub(crate) fn report(&self, scenario: &'static str) -> Report {
+        Report::new(scenario, self.target.to_string())
+    }
+
+    pub(crate) fn clients(&self, count: u16) -> Vec<Client> {
+        (0..count).map(|_| Client::new(&self.target, &self.operator)).collect()
+    }
+
+    /// What everything else is compared with, for a while.
+    pub(crate) async fn health(&self, clients: Vec<Client>) -> (Vec<Client>, Tally) {
+        health_of(clients, Limits { time: self.health_time, count: u64::MAX }).await
+    }
+
+    /// Registers agents that live for an hour; gives their tokens.
+    pub(crate) async fn enrol(&self, clients: Vec<Client>, count: u64) -> Result<(Vec<Client>, Vec<String>), Failure> {
+        let enrolling: Vec<_> = clients.into_iter().map(|client| (client, Vec::new())).collect();
+        let limits = Limits { time: Duration::from_secs(600), count };
+        let (enrolled, tally) = drive(enrolling, limits, async |(client, tokens): &mut (Client, Vec<String>), tally| {
+            let agent = client.register(Launch { max_ttl: 3600, task_id: "task" }, tally).await?;
+            tokens.push(agent.access_token);
+            Ok(())
+        })
+        .await;
+        let (clients, tokens): (Vec<_>, Vec<_>) = enrolled.into_iter().unzip();
+        let tokens = tokens.concat();
+        if tally.failed > 0 || tokens.is_empty() {
+            return Err(Failure::NotPrepared { first: tally.first_failure.unwrap_or_default() });
+        }
+        Ok((clients, tokens))
+    }
+
+    /// The broker's processor time so far, if its process is known.
+    pub(crate) fn processor_time(&self) -> Result<Option<Duration>, Failure> {
+        self.broker_pid.map(process::processor_time).transpose()
+    }
+}
+
+async fn health_of(clients: Vec<Client>, limits: Limits) -> (Vec<Client>, Tally) {
+    drive(clients, limits, async |client: &mut Client, tally| tally.time("health", client.health()).await).await
+}
