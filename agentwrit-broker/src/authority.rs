@@ -30,10 +30,11 @@ use crate::{
     limits::Limits,
     nonce::Nonces,
     secret::AdminSecret,
-    service::Error,
+    service::{Error, renewal::live_token},
     signing::KeyFile,
     store::{Store, StoreError, Tx},
     telemetry::metrics::Metrics,
+    timekeeping::{NonceTime, WatchedClock, forgotten_until},
 };
 
 /// Everything that the operations of the broker share.
@@ -45,13 +46,16 @@ pub(crate) struct Authority {
     pub(crate) policy: Policy,
     pub(crate) admin_secret: AdminSecret,
     pub(crate) nonces: Nonces,
+    pub(crate) nonce_time: NonceTime,
     pub(crate) keys: KeySet,
     pub(crate) verifier: Verifier,
     pub(crate) revocations: RevocationList,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) denials: Denials,
-    pub(crate) feed: Feed,
+    pub(crate) feed: Arc<Feed>,
+    /// Identifies the revocation log.
+    pub(crate) epoch: String,
     /// Turns true when the broker stops: what waits should end.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started: Instant,
@@ -110,17 +114,11 @@ impl Authority {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
-        let revocations = RevocationList::new(&config.issuer);
-        let now = clock.now();
-        let (rows, latest, events) = store
-            .read(move |reader| {
-                Ok::<_, StoreError>((reader.live_revocations(now)?, reader.latest_cursor()?, reader.audit_total()?))
-            })
-            .await?;
-        for row in rows {
-            let entry = row.revocation;
-            revocations.insert(entry.level, &entry.target, entry.revoked_at, entry.expires_at);
-        }
+        let metrics = Arc::new(Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(WatchedClock::new(clock, Arc::clone(&metrics)));
+        let Memory { revocations, latest, epoch, events, nonces_until } =
+            Memory::of(&store, &config.issuer, clock.now()).await?;
+        metrics.set_audit_events_loaded(events);
         let signing_key = key_file.signing_key;
         let keys = KeySet::new([signing_key.public_key().clone()])
             .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
@@ -130,8 +128,6 @@ impl Authority {
             .revocations(revocations.clone())
             .clock(Arc::clone(&clock))
             .build();
-        let metrics = Arc::new(Metrics::new());
-        metrics.set_audit_events_loaded(events);
         Ok(Self {
             policy: Policy {
                 trust_domain: config.trust_domain.clone(),
@@ -144,10 +140,12 @@ impl Authority {
             },
             admin_secret: config.admin_secret.clone(),
             nonces: Nonces::new(key_file.nonce_key.expose()),
+            nonce_time: NonceTime::new(nonces_until, clock.as_ref()),
             started: clock.monotonic(),
             agents_counted: Mutex::default(),
             denials: Denials::default(),
-            feed: Feed::new(latest),
+            feed: Arc::new(Feed::new(latest)),
+            epoch,
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
             store,
@@ -244,6 +242,22 @@ impl Authority {
         outcome
     }
 
+    /// The same on behalf of a token, which must still be alive when its turn comes: a revocation that was acknowledged
+    /// while the request was on its way counts. Without a token the broker itself acts.
+    pub(crate) async fn transact_for<T: Send + 'static>(
+        self: &Arc<Self>,
+        bearer: Option<TokenId>,
+        operation: impl FnOnce(&Arc<Self>, &mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.transact(move |authority, tx| {
+            if let Some(bearer) = &bearer {
+                live_token(tx, bearer, authority.clock.now())?.ok_or(Error::TokenEnded)?;
+            }
+            operation(authority, tx)
+        })
+        .await
+    }
+
     /// Appends to the audit trail, in the transaction that the event speaks of.
     pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
         let (event_type, metrics) = (event.event_type(), Arc::clone(&self.metrics));
@@ -255,6 +269,35 @@ impl Authority {
     /// Notes a refusal for the audit trail. Repeated ones fold, so that strangers can't flood it.
     pub(crate) fn deny(&self, event: NewEvent) {
         self.denials.add(event, self.clock.monotonic());
+    }
+}
+
+/// What a start takes from the store into memory.
+struct Memory {
+    revocations: RevocationList,
+    /// The end of the revocation log.
+    latest: u64,
+    epoch: String,
+    /// How many audit events there are.
+    events: u64,
+    nonces_until: UnixTime,
+}
+
+impl Memory {
+    async fn of(store: &Store, issuer: &str, now: UnixTime) -> Result<Self, StoreError> {
+        let revocations = RevocationList::new(issuer);
+        let list = revocations.clone();
+        let (latest, epoch, events, nonces_until) = store
+            .read(move |reader| {
+                for row in reader.live_revocations(forgotten_until(now))? {
+                    let entry = row.revocation;
+                    list.insert(entry.level, &entry.target, entry.revoked_at, entry.expires_at);
+                }
+                let (latest, epoch) = (reader.latest_cursor()?, reader.epoch()?);
+                Ok::<_, StoreError>((latest, epoch, reader.audit_total()?, reader.nonces_forgotten_until()?))
+            })
+            .await?;
+        Ok(Self { revocations, latest, epoch, events, nonces_until })
     }
 }
 

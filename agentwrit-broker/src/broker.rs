@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     authority::Authority,
     config::{Config, TlsConfig},
+    connections::Connections,
     entropy::{Entropy, EntropyError, OsEntropy},
     http::{Edge, router},
     seed,
@@ -68,9 +69,10 @@ impl Broker {
         if config.seed_tokens {
             seed::print(&authority).await?;
         }
+        let connections = Connections::new(&config.trusted_proxies);
         let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
-        let server = Server { listener, tls: tls.clone(), router: router(Arc::clone(&authority), edge) };
+        let server = Server { listener, tls: tls.clone(), router: router(Arc::clone(&authority), edge), connections };
         let server = tokio::spawn(server.run(stopping));
         let mut chores =
             vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];

@@ -57,6 +57,13 @@ impl Authority {
         if events.is_empty() {
             return Ok(());
         }
+        // On its own: whoever asked may hang up, and these refusals are other people's.
+        let authority = Arc::clone(self);
+        let writing = tokio::spawn(async move { authority.write_or_keep(events).await });
+        writing.await.unwrap_or(Err(Error::Overloaded))
+    }
+
+    async fn write_or_keep(self: &Arc<Self>, events: Vec<NewEvent>) -> Result<(), Error> {
         let kept = events.clone();
         let written = self
             .transact(move |authority, tx| {

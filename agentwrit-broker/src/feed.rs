@@ -2,21 +2,27 @@
 //!
 //! 1. Every answer is a compact JWS of its own type, signed by the active key, with the moment at which it was true.
 //!    That moment is read before the state, so that an answer never claims to be fresher than it is.
-//! 2. `since` that can be served gets what came after; anything else gets a snapshot (`from` 0).
+//! 2. The recent part of the log is kept in memory: what came after a cursor in it costs no query. Anything else gets a
+//!    snapshot (`from` 0), of which one is built at a time and shared by all who asked before it was begun: strangers
+//!    who ask for old cursors cost no more than one snapshot, and delay no follower.
 //! 3. `wait` holds the answer until there is something newer. A waiting request costs its connection and a timer.
-//! 4. Answers are shared: however many followers wake together, one is built and signed.
+//! 4. Entries are left out as soon as they have expired.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use agentwrit_verify::{RevocationKey, UnixTime};
+use agentwrit_verify::{Level, RevocationKey, UnixTime};
 use data_encoding::BASE64URL_NOPAD;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex as AsyncMutex, watch},
     time::timeout,
 };
 
-use crate::{authority::Authority, service::Error, store::RevocationRow};
+use crate::{authority::Authority, domain::Revocation, service::Error};
 
 /// The `typ` of an answer: never that of a token.
 const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
@@ -24,14 +30,26 @@ const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
 const VALIDITY: u64 = 60;
 /// How often to ask without long polling, in seconds.
 const POLLING_HINT: u64 = 5;
-/// How many recent answers are shared.
+/// How many entries of the log are kept in memory: the most that an answer other than a snapshot can hold.
+const RECENT: usize = 1024;
+/// How many answers are kept for those who ask the same.
 const SHARED_ANSWERS: usize = 16;
 
-/// The log's end, and recent answers.
+/// The end of the log, and answers that can be shared.
 #[derive(Debug)]
 pub(crate) struct Feed {
     latest: watch::Sender<u64>,
-    recent: Mutex<VecDeque<(Span, Arc<Answer>)>>,
+    tail: Mutex<Tail>,
+    deltas: Mutex<VecDeque<(Span, Arc<Answer>)>>,
+    snapshot: AsyncMutex<Option<(UnixTime, Arc<Answer>)>>,
+}
+
+/// The recent entries of the log.
+#[derive(Debug)]
+struct Tail {
+    /// The cursor before the first of them.
+    base: u64,
+    entries: VecDeque<(u64, Revocation)>,
 }
 
 /// Which part of the log, and when: what makes two answers the same.
@@ -50,27 +68,47 @@ pub(crate) struct Answer {
     pub(crate) tag: Option<String>,
 }
 
-/// Tells those who wait that the log has grown.
-#[derive(Clone, Debug)]
-pub(crate) struct Announcer(watch::Sender<u64>);
-
-impl Announcer {
-    pub(crate) fn announce(&self, cursor: u64) {
-        self.0.send_if_modified(|latest| {
-            let newer = cursor > *latest;
-            *latest = cursor.max(*latest);
-            newer
-        });
-    }
-}
-
 impl Feed {
     pub(crate) fn new(latest: u64) -> Self {
-        Self { latest: watch::Sender::new(latest), recent: Mutex::default() }
+        Self {
+            latest: watch::Sender::new(latest),
+            tail: Mutex::new(Tail { base: latest, entries: VecDeque::new() }),
+            deltas: Mutex::default(),
+            snapshot: AsyncMutex::default(),
+        }
     }
 
-    pub(crate) fn announcer(&self) -> Announcer {
-        Announcer(self.latest.clone())
+    /// Takes over a durable entry, and tells those who wait.
+    pub(crate) fn announce(&self, cursor: u64, entry: Revocation) {
+        {
+            let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            tail.entries.push_back((cursor, entry));
+            if tail.entries.len() > RECENT
+                && let Some((dropped, _)) = tail.entries.pop_front()
+            {
+                tail.base = dropped;
+            }
+        }
+        self.latest.send_replace(cursor);
+    }
+
+    /// What came after a cursor, and up to which one; none when that is not in memory.
+    fn after(&self, from: u64) -> Option<(Vec<Revocation>, u64)> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = tail.entries.back().map_or(tail.base, |(cursor, _)| *cursor);
+        let newer = tail.entries.iter().filter(|(cursor, _)| *cursor > from).map(|(_, entry)| entry.clone());
+        (tail.base..=to).contains(&from).then(|| (newer.collect(), to))
+    }
+
+    fn shared(&self, span: Span) -> Option<Arc<Answer>> {
+        let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+        deltas.iter().find(|(of, _)| *of == span).map(|(_, answer)| Arc::clone(answer))
+    }
+
+    fn share(&self, span: Span, answer: &Arc<Answer>) {
+        let mut deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+        deltas.push_front((span, Arc::clone(answer)));
+        deltas.truncate(SHARED_ANSWERS);
     }
 }
 
@@ -83,7 +121,6 @@ impl Authority {
     ) -> Result<Arc<Answer>, Error> {
         let mut latest = self.feed.latest.subscribe();
         let known = *latest.borrow_and_update();
-        let from = since.filter(|since| *since <= known).unwrap_or(0);
         // Also at 0: followers of a log that is still empty must not poll busily.
         if since == Some(known) && !wait.is_zero() {
             // Either way there is an answer: something newer, or the same state at a later moment.
@@ -96,51 +133,66 @@ impl Authority {
             };
             timeout(wait, newer).await.unwrap_or_default();
         }
-        self.answer(from).await
+        match since {
+            Some(from) if from > 0 => match self.delta(from) {
+                Some(answer) => Ok(answer),
+                None => self.snapshot().await,
+            },
+            Some(_) | None => self.snapshot().await,
+        }
     }
 
-    async fn answer(self: &Arc<Self>, from: u64) -> Result<Arc<Answer>, Error> {
-        // One at a time: those who woke together find what the first of them made.
-        let mut recent = self.feed.recent.lock().await;
+    fn delta(&self, from: u64) -> Option<Arc<Answer>> {
         let now = self.clock.now();
-        let span = Span { from, to: *self.feed.latest.borrow(), at: now.seconds() };
-        if let Some((_, answer)) = recent.iter().find(|(of, _)| *of == span) {
+        let (newer, to) = self.feed.after(from)?;
+        let span = Span { from, to, at: now.seconds() };
+        if let Some(answer) = self.feed.shared(span) {
+            return Some(answer);
+        }
+        let answer = Arc::new(self.build(span, newer.iter(), now));
+        self.feed.share(span, &answer);
+        Some(answer)
+    }
+
+    async fn snapshot(self: &Arc<Self>) -> Result<Arc<Answer>, Error> {
+        let asked = self.clock.now();
+        let mut shared = self.feed.snapshot.lock().await;
+        if let Some((at, answer)) = shared.as_ref().filter(|(at, _)| *at >= asked) {
+            tracing::trace!(component = "feed", at = %at, "snapshot shared");
             return Ok(Arc::clone(answer));
         }
-        let (epoch, to, rows) = self
+        let now = self.clock.now();
+        let (to, rows) = self
             .store
-            .read(move |reader| {
-                let rows = reader.revocations_after(from, now)?;
-                Ok::<_, Error>((reader.epoch()?, reader.latest_cursor()?, rows))
-            })
+            .read(move |reader| Ok::<_, Error>((reader.latest_cursor()?, reader.live_revocations(now)?)))
             .await?;
-        let answer = Arc::new(self.build(from, to, &epoch, &rows, now));
-        recent.push_front((Span { to, ..span }, Arc::clone(&answer)));
-        recent.truncate(SHARED_ANSWERS);
+        let span = Span { from: 0, to, at: now.seconds() };
+        let answer = Arc::new(self.build(span, rows.iter().map(|row| &row.revocation), now));
+        *shared = Some((now, Arc::clone(&answer)));
         Ok(answer)
     }
 
-    fn build(&self, from: u64, to: u64, epoch: &str, rows: &[RevocationRow], now: UnixTime) -> Answer {
-        let iat = now.seconds();
-        let entries: Vec<_> = rows.iter().map(|row| self.entry(row)).collect();
+    fn build<'e>(&self, span: Span, entries: impl Iterator<Item = &'e Revocation>, now: UnixTime) -> Answer {
+        let entries: Vec<_> =
+            entries.filter(|entry| entry.expires_at > now).map(|entry| self.feed_entry(entry)).collect();
+        let epoch = &self.epoch;
         let payload = json!({
             "iss": self.policy.issuer,
-            "iat": iat,
-            "exp": iat.saturating_add(VALIDITY),
+            "iat": span.at,
+            "exp": span.at.saturating_add(VALIDITY),
             "epoch": epoch,
-            "from": from,
-            "to": to,
+            "from": span.from,
+            "to": span.to,
             "ttl": POLLING_HINT,
             "entries": entries,
         });
         let document = self.sign_document(MEDIA_TYPE, payload.to_string().as_bytes());
-        Answer { document, tag: (from == 0).then(|| format!("\"{epoch}-{to}\"")) }
+        Answer { document, tag: (span.from == 0).then(|| format!("\"{epoch}-{}\"", span.to)) }
     }
 
     /// `[level, key, revoked_at, expires_at]`. The key names nobody.
-    fn entry(&self, row: &RevocationRow) -> serde_json::Value {
-        let entry = &row.revocation;
-        let key = if entry.level == agentwrit_verify::Level::Issuer {
+    fn feed_entry(&self, entry: &Revocation) -> Value {
+        let key = if entry.level == Level::Issuer {
             String::new()
         } else {
             BASE64URL_NOPAD.encode(RevocationKey::of(entry.level, &self.policy.issuer, &entry.target).as_bytes())

@@ -5,7 +5,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{authority::Authority, service::Error};
+use crate::{
+    authority::Authority,
+    service::Error,
+    store::{Pruned, Tx},
+    timekeeping::forgotten_until,
+};
 
 /// How long a count of the agents stands.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
@@ -13,9 +18,14 @@ const COUNTED_FOR: Duration = Duration::from_secs(5);
 impl Authority {
     /// Forgets what has expired. A large backlog is worked off in steps, so that nobody waits long for the writer.
     pub(crate) async fn forget_expired(self: &Arc<Self>) -> Result<(), Error> {
-        while self.transact(|authority, tx| Ok(tx.prune(authority.clock.now())?)).await?.reached_limit() {}
-        self.revocations.forget_expired(self.clock.now());
+        while self.transact(|authority, tx| authority.prune(tx)).await?.reached_limit() {}
+        self.revocations.forget_expired(forgotten_until(self.clock.now()));
         Ok(())
+    }
+
+    fn prune(&self, tx: &mut Tx<'_>) -> Result<Pruned, Error> {
+        let nonces_until = self.nonce_time.forget(self.clock.as_ref());
+        Ok(tx.prune(forgotten_until(self.clock.now()), nonces_until)?)
     }
 
     /// Counts the agents for whoever looks at the metrics, unless that was done a moment ago: strangers may ask often.

@@ -21,6 +21,7 @@ mod authority;
 mod broker;
 mod client_address;
 pub mod config;
+mod connections;
 mod denials;
 pub mod domain;
 mod entropy;
@@ -39,6 +40,7 @@ mod signing;
 pub mod store;
 pub mod telemetry;
 mod timed;
+mod timekeeping;
 mod tls;
 
 pub use broker::{Broker, StartError};

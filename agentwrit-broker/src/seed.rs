@@ -23,7 +23,7 @@ pub(crate) async fn print(authority: &Arc<Authority>) -> Result<(), StartError> 
         orch_id: None,
         task_id: None,
     };
-    let launched = authority.issue_launch_token(Subject::Admin, policy, here).await;
+    let launched = authority.issue_launch_token(Subject::Admin, None, policy, here).await;
     let (_, launch_token) = launched.map_err(|error| failed(&error))?;
     let admin = authority.issue_admin_token(here).await.map_err(|error| failed(&error))?;
     let mut out = io::stdout().lock();

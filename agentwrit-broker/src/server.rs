@@ -17,6 +17,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
+    connections::{Connections, Place},
     http::PeerAddress,
     timed::{Phase, Timed},
     tls::Tls,
@@ -26,26 +27,29 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long requests in flight may go on after the stop.
 const GRACE: Duration = Duration::from_secs(10);
-/// How many connections are open at once; more wait in the system's queue.
-const MAX_CONNECTIONS: usize = 8192;
 
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Tls>,
     pub(crate) router: Router,
+    pub(crate) connections: Connections,
 }
 
 impl Server {
     /// Serves until `stopping` turns true, then finishes what is in flight.
     pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.connections.most()));
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.listener, &places) => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
-            if let Some((stream, peer, place)) = accepted {
+            let admitted = accepted.and_then(|(stream, peer, place)| {
+                // An address that has its share is hung up on: any answer would cost what the limit saves.
+                Some((stream, peer, (place, self.connections.admit(peer.ip())?)))
+            });
+            if let Some((stream, peer, place)) = admitted {
                 tokio::spawn(serve(stream, peer, place, self.tls.clone(), self.router.clone(), graceful.watcher()));
             }
         }
@@ -76,7 +80,7 @@ async fn accept(
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
-    place: OwnedSemaphorePermit,
+    place: (OwnedSemaphorePermit, Place),
     tls: Option<Tls>,
     router: Router,
     watcher: Watcher,

@@ -1,10 +1,8 @@
 //! `/v1/admin/apps` and `/v1/admin/apps/{id}`.
 
+use agentwrit_tower::Verified;
 use agentwrit_verify::AppId;
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +11,7 @@ use super::{
     Shared,
     client::Client,
     members::Members,
-    parameters::{MAX_PAGE, Parameters},
+    parameters::{Id, MAX_PAGE, Parameters},
     problem::Failure,
 };
 use crate::{
@@ -27,12 +25,14 @@ use crate::{
 pub(super) async fn create(
     State(authority): State<Shared>,
     Client(client): Client,
+    verified: Verified,
     body: Members,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let name = AppName::parse(body.text("name", 64)?).map_err(|error| Error::invalid("name", error.to_string()))?;
     let scopes = body.scopes("scopes")?;
     let token_ttl = body.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
-    let (app, secret) = authority.create_app(NewApp { name, scopes, token_ttl }, client).await?;
+    let (app, secret) =
+        authority.create_app(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
     let mut answer = json!(AppView::of(&app));
     if let Some(members) = answer.as_object_mut() {
         members.insert(String::from("client_secret"), json!(secret.expose()));
@@ -49,15 +49,16 @@ pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters
     Ok(Json(json!({ "apps": apps, "total": total })))
 }
 
-pub(super) async fn show(State(authority): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+pub(super) async fn show(State(authority): State<Shared>, Id(id): Id) -> Result<Json<Value>, Failure> {
     let app = authority.app(app_id(&id)?).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn update(
     State(authority): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Client(client): Client,
+    verified: Verified,
     body: Members,
 ) -> Result<Json<Value>, Failure> {
     let scopes = body.optional_scopes("scopes")?;
@@ -65,16 +66,18 @@ pub(super) async fn update(
     if scopes.is_none() && token_ttl.is_none() {
         return Err(Failure::BadBody(String::from("scopes or token_ttl: one of them is required")));
     }
-    let app = authority.update_app(app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
+    let app =
+        authority.update_app(Some(verified.token_id()), app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn deregister(
     State(authority): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Client(client): Client,
+    verified: Verified,
 ) -> Result<Json<Value>, Failure> {
-    let app = authority.deregister_app(app_id(&id)?, client).await?;
+    let app = authority.deregister_app(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!({
         "app_id": app.app_id, "status": app.status.as_str(), "deregistered_at": app.deregistered_at,
     })))

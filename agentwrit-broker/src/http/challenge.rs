@@ -8,6 +8,7 @@ use super::Shared;
 use crate::{entropy::random, nonce::Nonces};
 
 pub(super) async fn issue(State(authority): State<Shared>) -> Json<Value> {
-    let nonce = authority.nonces.issue(authority.clock.now(), random(authority.entropy.as_ref()));
+    let now = authority.nonce_time.now(authority.clock.as_ref());
+    let nonce = authority.nonces.issue(now, random(authority.entropy.as_ref()));
     Json(json!({ "nonce": HEXLOWER.encode(&nonce), "expires_in": Nonces::LIFETIME.as_secs() }))
 }

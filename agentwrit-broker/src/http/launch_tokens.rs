@@ -2,15 +2,19 @@
 
 use agentwrit_tower::Verified;
 use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, UnixTime};
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, lists, members::Members, parameters::Parameters, problem::Failure};
+use super::{
+    Shared,
+    client::Client,
+    lists,
+    members::Members,
+    parameters::{Id, Parameters},
+    problem::Failure,
+};
 use crate::{
     domain::{LaunchToken, LaunchTokenId},
     service::{Error, launch_tokens::LaunchPolicy},
@@ -20,11 +24,12 @@ pub(super) async fn issue(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    body: Members,
+    body: Result<Members, Failure>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let creator = verified.subject().clone();
+    let body = body.inspect_err(|failure| authority.deny_launch_token(&creator, &failure.as_error(), client))?;
     let policy = read(&body).inspect_err(|error| authority.deny_launch_token(&creator, error, client))?;
-    let (token, secret) = authority.issue_launch_token(creator, policy, client).await?;
+    let (token, secret) = authority.issue_launch_token(creator, Some(verified.token_id()), policy, client).await?;
     let answer = json!({
         "launch_token": secret.expose(),
         "launch_token_id": token.id.to_string(),
@@ -45,12 +50,12 @@ pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters
 
 pub(super) async fn delete(
     State(authority): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     Client(client): Client,
     verified: Verified,
 ) -> Result<StatusCode, Failure> {
     let id = LaunchTokenId::parse(&id).map_err(|_| Error::NoSuchLaunchToken)?;
-    authority.delete_launch_token(verified.subject().clone(), id, client).await?;
+    authority.delete_launch_token(verified.subject().clone(), Some(verified.token_id()), id, client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

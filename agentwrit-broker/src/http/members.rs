@@ -8,16 +8,24 @@ use agentwrit_verify::{PathSegment, Scope, ScopeSet, json};
 use axum::{
     body::Body,
     extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
 };
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::problem::Failure;
 use crate::{secret::Secret, service::Error};
 
 /// The largest body, in bytes.
-const LIMIT: usize = 1024 * 1024;
+pub(super) const BODY_LIMIT: usize = 1024 * 1024;
+/// How long a body may take.
+const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
+/// Up to here, in bytes, a body needs no place among [`LARGE_BODIES`].
+const SMALL: u64 = 16 * 1024;
+/// How many bodies that are large, or don't say how large they are, are read at once.
+static LARGE_BODIES: Semaphore = Semaphore::const_new(64);
 const MAX_DEPTH: usize = 16;
 
 /// The members of a request's body. What nobody takes is ignored.
@@ -48,16 +56,12 @@ impl<S: Sync> FromRequest<S> for Ignored {
 }
 
 async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
-    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let asks_first = request.headers().contains_key(EXPECT);
+    // The memory that large bodies may take at once is bounded; small ones, as clients send them, need no place.
+    let large = content_length(&request).is_none_or(|length| length > SMALL);
+    let _place = if large { Some(LARGE_BODIES.try_acquire().map_err(|_| Error::Overloaded)?) } else { None };
     let mut body = request.into_body();
-    if announced.is_some_and(|length| length > LIMIT as u64) {
-        if !asks_first {
-            discard(body).await;
-        }
-        return Err(Failure::TooLarge);
-    }
-    match Limited::new(&mut body, LIMIT).collect().await {
+    let reading = timeout(BODY_TIME_LIMIT, Limited::new(&mut body, BODY_LIMIT).collect());
+    match reading.await.map_err(|_| Failure::TimedOut)? {
         Ok(read) => Ok(read.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             discard(body).await;
@@ -67,10 +71,24 @@ async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
     }
 }
 
+/// The length that a request announces.
+pub(super) fn content_length(request: &Request) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Refuses a request whose body is too large by its own account.
+pub(super) async fn refuse_body(request: Request) -> Response {
+    // Who asks first (`Expect: 100-continue`) has sent nothing yet.
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body()).await;
+    }
+    Failure::TooLarge.into_response()
+}
+
 /// Reads some more of a body that is refused, without keeping it: a client that is still sending when the connection
 /// closes would see a broken connection instead of the refusal.
 async fn discard(mut body: Body) {
-    let mut left = 8 * LIMIT;
+    let mut left = 8 * BODY_LIMIT;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, bytes::Bytes::len);
@@ -81,7 +99,7 @@ async fn discard(mut body: Body) {
         }
     };
     // Whoever sends more, or more slowly, has to live with the broken connection.
-    tokio::time::timeout(Duration::from_secs(2), reading).await.unwrap_or_default();
+    timeout(Duration::from_secs(2), reading).await.unwrap_or_default();
 }
 
 impl Members {

@@ -1,7 +1,7 @@
 //! Query parameters, read strictly: a misspelt filter is an error, not a wider answer.
 
 use agentwrit_verify::UnixTime;
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 
 use super::problem::Failure;
@@ -26,6 +26,20 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
             }
         }
         Ok(Self(pairs))
+    }
+}
+
+/// The `{id}` of a path.
+#[derive(Debug)]
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        // What is not even text names nothing.
+        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| Failure::NotFound)?;
+        Ok(Self(id))
     }
 }
 

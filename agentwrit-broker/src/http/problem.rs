@@ -83,6 +83,14 @@ impl IntoResponse for Failure {
 }
 
 impl Failure {
+    /// For the audit trail: what was wrong with a body that was not even read.
+    pub(super) fn as_error(&self) -> Error {
+        match self {
+            Self::Refused(error) => error.clone(),
+            other => Error::invalid("body", other.to_string()),
+        }
+    }
+
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Refused(Error::RateLimited { retry_after }) => Some(retry_after.seconds()),

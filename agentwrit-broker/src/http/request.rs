@@ -12,13 +12,14 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, StatusCode,
     header::{self, HeaderName},
 };
 
 use super::{
     Edge, Shared,
     client::Client,
+    members::{BODY_LIMIT, content_length, refuse_body},
     problem::{Failure, Sketch},
 };
 use crate::{
@@ -28,15 +29,25 @@ use crate::{
     secret::is_secret_shaped,
 };
 
-/// How long an answer may take.
+/// How long the answer to a request that only reads may take.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 pub(super) async fn serve(
     State((authority, edge)): State<(Shared, Arc<Edge>)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
+    // A request that may change something is carried through to its log line and its audit even if the client hangs up;
+    // one that only reads ends with its connection.
+    if request.method().is_safe() {
+        return attend(authority, edge, request, next).await;
+    }
+    let attending = tokio::spawn(attend(authority, edge, request, next));
+    attending.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: Next) -> Response {
     let started = authority.clock.monotonic();
     let id = request_id(&request, &authority);
     let client = Client::of(&request, &edge.trusted_proxies);
@@ -50,7 +61,11 @@ pub(super) async fn serve(
     let loggable = loggable(&path);
     let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
 
-    let mut response = answer(next.run(request)).await;
+    let limit = method.is_safe().then_some(TIME_LIMIT);
+    let mut response = match content_length(&request) {
+        Some(length) if length > BODY_LIMIT as u64 => refuse_body(request).await,
+        _ => answer(next.run(request), limit).await,
+    };
     if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
         sketch.log(&loggable, &id);
         response = sketch.render(response, &path, &id);
@@ -72,9 +87,16 @@ pub(super) async fn serve(
 }
 
 /// The answer, or one in its place when it takes too long or the code behind it has a defect.
-async fn answer(running: impl Future<Output = Response>) -> Response {
+///
+/// What may change something has no limit here: its body has one, and what waits for the store may have been done by
+/// then, so that 503 would not be the truth.
+async fn answer(running: impl Future<Output = Response>, limit: Option<Duration>) -> Response {
     let guarded = AssertUnwindSafe(running).catch_unwind();
-    match tokio::time::timeout(TIME_LIMIT, guarded).await {
+    let outcome = match limit {
+        Some(limit) => tokio::time::timeout(limit, guarded).await,
+        None => Ok(guarded.await),
+    };
+    match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => Failure::Defect { cause: String::from("a handler panicked") }.into_response(),
         Err(_) => Failure::TimedOut.into_response(),
@@ -112,6 +134,9 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
 /// Notes what the scope layers refused, with the reason that the client wasn't told.
 fn audit(authority: &Authority, refusal: &Refusal, client: Client, endpoint: &str) {
     let now = authority.clock.now();
+    if matches!(refusal, Refusal::InvalidToken(VerifyError::NotYetValid { .. })) {
+        authority.metrics.clock_skew();
+    }
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the client's fault is not audited: the log has it")]
     let (event_type, detail) = match refusal {
         Refusal::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),

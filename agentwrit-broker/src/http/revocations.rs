@@ -37,7 +37,7 @@ pub(super) async fn revoke(
     let target = body.text("target", 2048)?.to_owned();
     let reason = body.optional_text("reason", 512)?.map(str::to_owned);
     let request = RevocationRequest { level, target: target.clone(), reason };
-    let done = authority.revoke(verified.subject().clone(), request, client).await?;
+    let done = authority.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
     Ok(Json(json!({ "revoked": done.revoked, "level": level.as_str(), "target": target, "count": done.count })))
 }
 

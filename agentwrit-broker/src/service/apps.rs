@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{AppId, Level, ScopeSet, Subject, UnixTime};
+use agentwrit_verify::{AppId, Level, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
 use super::Error;
@@ -34,11 +34,16 @@ pub(crate) struct AppChange {
 
 impl Authority {
     /// Registers an app; its secret is in the answer and nowhere else.
-    pub(crate) async fn create_app(self: &Arc<Self>, new: NewApp, client: IpAddr) -> Result<(App, Secret), Error> {
+    pub(crate) async fn create_app(
+        self: &Arc<Self>,
+        bearer: Option<TokenId>,
+        new: NewApp,
+        client: IpAddr,
+    ) -> Result<(App, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
         let app = self.name_app(new, &secret)?;
         let app = self
-            .transact(move |authority, tx| {
+            .transact_for(bearer, move |authority, tx| {
                 let now = authority.clock.now();
                 let app = App { created_at: now, updated_at: now, ..app };
                 if !tx.insert_app(&app)? {
@@ -87,11 +92,12 @@ impl Authority {
     /// Changes an active app. Registrations, renewals and delegations look at the new ceiling at once.
     pub(crate) async fn update_app(
         self: &Arc<Self>,
+        bearer: Option<TokenId>,
         app_id: AppId,
         change: AppChange,
         client: IpAddr,
     ) -> Result<App, Error> {
-        self.transact(move |authority, tx| {
+        self.transact_for(bearer, move |authority, tx| {
             let now = authority.clock.now();
             let before = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active).ok_or(Error::AppUnknown)?;
             let after = App {
@@ -114,8 +120,13 @@ impl Authority {
 
     /// Deregisters an app: its tokens and unused launch tokens die at once, its agents' tokens live until they expire.
     /// Doing it again changes nothing.
-    pub(crate) async fn deregister_app(self: &Arc<Self>, app_id: AppId, client: IpAddr) -> Result<App, Error> {
-        self.transact(move |authority, tx| {
+    pub(crate) async fn deregister_app(
+        self: &Arc<Self>,
+        bearer: Option<TokenId>,
+        app_id: AppId,
+        client: IpAddr,
+    ) -> Result<App, Error> {
+        self.transact_for(bearer, move |authority, tx| {
             let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
             if before.status == AppStatus::Inactive {
                 return Ok(before);

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, UnixTime};
+use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
 use super::Error;
@@ -30,17 +30,18 @@ pub(crate) struct LaunchPolicy {
 }
 
 impl Authority {
-    /// Issues a launch token; the token itself is in the answer and nowhere else.
+    /// Issues a launch token, which is in the answer and nowhere else. Without a `bearer` the broker itself asks.
     pub(crate) async fn issue_launch_token(
         self: &Arc<Self>,
         creator: Subject,
+        bearer: Option<TokenId>,
         policy: LaunchPolicy,
         client: IpAddr,
     ) -> Result<(LaunchToken, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
         let token = self.draft_launch_token(creator.clone(), policy, &secret);
         let outcome = self
-            .transact(move |authority, tx| {
+            .transact_for(bearer, move |authority, tx| {
                 let now = authority.clock.now();
                 let app = app_of(tx, &token.created_by)?;
                 allow(&token, app.as_ref())?;
@@ -67,10 +68,11 @@ impl Authority {
     pub(crate) async fn delete_launch_token(
         self: &Arc<Self>,
         by: Subject,
+        bearer: Option<TokenId>,
         id: LaunchTokenId,
         client: IpAddr,
     ) -> Result<(), Error> {
-        self.transact(move |authority, tx| {
+        self.transact_for(bearer, move |authority, tx| {
             if !tx.delete_launch_token(&id)? {
                 return Err(Error::NoSuchLaunchToken);
             }

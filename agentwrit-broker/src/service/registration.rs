@@ -67,7 +67,7 @@ impl Authority {
         let agent_id = self.new_agent_id(&registration.orch_id, &registration.task_id);
         self.check_length(&registration, launch_token, &agent_id)?;
         let nonce = decode_nonce(&registration.nonce)?;
-        self.check_nonce(&nonce, self.clock.now())?;
+        self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
 
         let (agent_id, draft) = self
@@ -75,7 +75,7 @@ impl Authority {
                 let now = authority.clock.now();
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
-                let forgotten_at = authority.check_nonce(&nonce, now)?;
+                let forgotten_at = authority.check_nonce(&nonce)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
@@ -106,8 +106,8 @@ impl Authority {
     }
 
     /// Until when a nonce must be remembered.
-    fn check_nonce(&self, nonce: &Nonce, now: UnixTime) -> Result<UnixTime, Error> {
-        self.nonces.check(nonce, now).map_err(|error| {
+    fn check_nonce(&self, nonce: &Nonce) -> Result<UnixTime, Error> {
+        self.nonces.check(nonce, self.nonce_time.now(self.clock.as_ref())).map_err(|error| {
             if matches!(error, NonceError::FromTheFuture { .. }) {
                 self.metrics.clock_skew();
             }
@@ -159,8 +159,9 @@ impl Authority {
         }
         let detail = "registration refused";
         let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.clock.now(), client, detail)
-            .task(registration.task_id.clone())
-            .orch(registration.orch_id.clone())
+            // As words: what strangers name is no task of anybody's yet, and must not be kept as one.
+            .word("task_id", &registration.task_id)
+            .word("orch_id", &registration.orch_id)
             .word("reason", error);
         self.deny(match error.scope() {
             Some(scope) => event.word("scope", scope),

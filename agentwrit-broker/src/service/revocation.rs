@@ -41,12 +41,13 @@ impl Authority {
     pub(crate) async fn revoke(
         self: &Arc<Self>,
         by: Subject,
+        bearer: Option<TokenId>,
         request: RevocationRequest,
         client: IpAddr,
     ) -> Result<Revoked, Error> {
         let level = request.level;
         let revoked = self
-            .transact(move |authority, tx| {
+            .transact_for(bearer, move |authority, tx| {
                 let now = authority.clock.now();
                 let ended = end(tx, &request, now)?;
                 let event = event(&by, &request, ended, now).from(client);
@@ -69,10 +70,10 @@ impl Authority {
     /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers learn of it.
     pub(crate) fn publish(&self, tx: &mut Tx<'_>, revocation: Revocation) -> Result<(), StoreError> {
         let cursor = tx.insert_revocation(&revocation)?;
-        let (list, feed) = (self.revocations.clone(), self.feed.announcer());
+        let (list, feed) = (self.revocations.clone(), Arc::clone(&self.feed));
         tx.after_commit(move || {
             list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
-            feed.announce(cursor);
+            feed.announce(cursor, revocation);
         });
         Ok(())
     }

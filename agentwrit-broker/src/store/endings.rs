@@ -5,8 +5,9 @@ use rusqlite::{ToSql, params};
 
 use super::{
     Reader, StoreError, Tx,
-    codec::{micros, optional_time},
+    codec::{micros, optional_time, unsigned},
 };
+use crate::timekeeping::forgotten_until;
 
 /// What a revocation found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct Ended {
     pub known: bool,
     /// How many live tokens it ended.
     pub count: u64,
-    /// When the last of the tokens that it names expires; none when all have.
+    /// When the last of the tokens that it names expires; none when all have long since.
     pub last_expiry: Option<UnixTime>,
     /// When the last of the tokens that it names was issued.
     pub last_issue: Option<UnixTime>,
@@ -88,14 +89,16 @@ impl Tx<'_> {
     fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime) -> Result<Ended, StoreError> {
         let Some(condition) = condition(level) else { return Ok(Ended::default()) };
         let sql = format!(
-            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), max(issued_at) \
-             FROM tokens WHERE {condition}"
+            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), max(issued_at), \
+             count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
         );
-        let (known, last_expiry, last_issue) = self.single(&sql, params![target, micros(at)], |row| {
-            Ok((row.get(0)?, optional_time(row, 1)?, optional_time(row, 2)?))
+        // What has expired is ended too: where the clock is ahead, it will be alive again.
+        let since = micros(forgotten_until(at));
+        let (known, last_expiry, last_issue, count) = self.single(&sql, params![target, since, micros(at)], |row| {
+            Ok((row.get(0)?, optional_time(row, 1)?, optional_time(row, 2)?, unsigned(row, 3)?))
         })?;
-        let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL AND expires_at > ?2");
-        let count = self.execute(&sql, params![target, micros(at)])? as u64;
+        let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL");
+        self.execute(&sql, params![target, micros(at)])?;
         Ok(Ended { known, count, last_expiry, last_issue })
     }
 

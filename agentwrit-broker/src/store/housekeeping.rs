@@ -46,21 +46,31 @@ macro_rules! delete_expired {
     };
 }
 
+/// The tokens of a session stay until all of them have expired: whoever knows one of them can revoke the others by it.
+const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens AS old WHERE expires_at <= ?1 \
+     AND NOT EXISTS (SELECT 1 FROM tokens WHERE sid = old.sid AND sid <> jti AND expires_at > ?1) \
+     ORDER BY expires_at LIMIT ?2)";
+
 impl Tx<'_> {
-    /// Deletes some of what has expired by `now`: call it again while [`Pruned::reached_limit`]. The trail stays whole.
+    /// Deletes some of what has expired by `until`, and of the nonces that have by `nonces_until`: call it again while
+    /// [`Pruned::reached_limit`]. The trail stays whole.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn prune(&mut self, now: UnixTime) -> Result<Pruned, StoreError> {
-        let mut delete = |sql: &str| -> Result<u64, StoreError> {
-            Ok(self.execute(sql, (micros(now), LIMIT.cast_signed()))? as u64)
+    pub fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        let forget = "UPDATE meta SET nonces_forgotten_until = max(nonces_forgotten_until, ?1)";
+        self.execute(forget, [micros(nonces_until)])?;
+        let mut delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
+            Ok(self.execute(sql, (micros(until), LIMIT.cast_signed()))? as u64)
         };
+        let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
+        let mut delete = |sql: &str| delete_until(until, sql);
         Ok(Pruned {
-            nonces: delete(delete_expired!("spent_nonces", "nonce"))?,
+            nonces,
             launch_tokens: delete(delete_expired!("launch_tokens", "seq"))?,
             agents: delete(delete_expired!("agents", "id"))?,
-            tokens: delete(delete_expired!("tokens", "jti"))?,
+            tokens: delete(DELETE_TOKENS)?,
             revocations: delete(delete_expired!("revocations", "cursor"))?,
         })
     }

@@ -3,7 +3,21 @@
 use agentwrit_verify::UnixTime;
 use rusqlite::params;
 
-use super::{StoreError, Tx, codec::micros};
+use super::{
+    Reader, StoreError, Tx,
+    codec::{micros, time},
+};
+
+impl Reader<'_> {
+    /// The uses of nonces that expired until then are forgotten.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn nonces_forgotten_until(&self) -> Result<UnixTime, StoreError> {
+        self.single("SELECT nonces_forgotten_until FROM meta", [], |row| time(row, 0))
+    }
+}
 
 impl Tx<'_> {
     /// Uses a nonce, and remembers that until it would expire; false when it was used before.

@@ -3,7 +3,8 @@
 CREATE TABLE meta (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
     epoch  TEXT    NOT NULL, -- identifies the revocation log
-    probes INTEGER NOT NULL DEFAULT 0
+    probes INTEGER NOT NULL DEFAULT 0,
+    nonces_forgotten_until INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 INSERT INTO meta (one, epoch) VALUES (1, lower(hex(randomblob(8))));
 

@@ -67,11 +67,7 @@ impl Broker {
     }
 
     /// Starts a broker on the files of one that ran before, with arguments on its command line.
-    pub async fn start_with_arguments(
-        directory: TempDir,
-        environment: &[(&str, &str)],
-        arguments: &[&str],
-    ) -> Self {
+    pub async fn start_with_arguments(directory: TempDir, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = command(binary(), directory.path(), environment);
         command.args(arguments);
         Self::spawn(command, directory).await
@@ -141,12 +137,6 @@ impl Broker {
         let output = self.output.lock().unwrap().clone();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         (Stopped { status, output }, directory)
-    }
-
-    /// Sends SIGKILL: no chance to tidy up. Gives back the directory, for another start.
-    pub async fn kill(mut self) -> TempDir {
-        self.process.kill().await.expect("the broker is running");
-        std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
     }
 
     /// Sends SIGKILL and waits for the end: what a crash leaves. Gives back the directory, for another start.

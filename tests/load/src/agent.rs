@@ -131,8 +131,7 @@ impl Client {
         struct Answer {
             valid: bool,
         }
-        let answer: Answer =
-            self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
+        let answer: Answer = self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
         if answer.valid { Ok(()) } else { Err(Failure::Invalid) }
     }
 

@@ -85,7 +85,8 @@ impl Connection {
         }
         if let Some(body) = body {
             let length = body.len();
-            write!(text, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").unwrap_or_default();
+            write!(text, "content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+                .unwrap_or_default();
         } else if method == "GET" {
             text.push_str("\r\n");
         } else {
@@ -232,7 +233,10 @@ mod tests {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", (200, b"hello".to_vec(), true)),
             ("HTTP/1.1 204 No Content\r\n\r\n", (204, Vec::new(), true)),
-            ("HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}", (401, b"{}".to_vec(), false)),
+            (
+                "HTTP/1.1 401 Unauthorized\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}",
+                (401, b"{}".to_vec(), false),
+            ),
             (
                 "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
                 (200, b"abc0123456789".to_vec(), true),

@@ -5,7 +5,11 @@ use std::{fmt::Write as _, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{histogram::Histogram, process, tally::{Tally, per_second}};
+use crate::{
+    histogram::Histogram,
+    process,
+    tally::{Tally, per_second},
+};
 
 /// The outcome of a scenario.
 #[derive(Debug, Serialize)]
@@ -135,9 +139,7 @@ impl Rounded for Value {
                 json!((number.as_f64().unwrap_or_default() * 1000.0).round() / 1000.0)
             }
             Value::Array(items) => items.into_iter().map(Rounded::take_rounded).collect(),
-            Value::Object(members) => {
-                members.into_iter().map(|(name, member)| (name, member.take_rounded())).collect()
-            }
+            Value::Object(members) => members.into_iter().map(|(name, member)| (name, member.take_rounded())).collect(),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => self,
         }
     }
@@ -148,7 +150,8 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let mut tally = Tally { took: Duration::from_secs(2), ..Tally::default() };
+        let mut tally = Tally::default();
+        tally.took = Duration::from_secs(2);
         for micros in 1..=100 {
             tally.record("renew", Duration::from_micros(micros * 10));
         }

@@ -89,12 +89,13 @@ impl Context {
     pub(crate) async fn enrol(&self, clients: Vec<Client>, count: u64) -> Result<(Vec<Client>, Vec<String>), Failure> {
         let enrolling: Vec<_> = clients.into_iter().map(|client| (client, Vec::new())).collect();
         let limits = Limits { time: Duration::from_secs(600), count };
-        let (enrolled, tally) = drive(enrolling, limits, async |(client, tokens): &mut (Client, Vec<String>), tally| {
-            let agent = client.register(Launch { max_ttl: 3600, task_id: "task" }, tally).await?;
-            tokens.push(agent.access_token);
-            Ok(())
-        })
-        .await;
+        let (enrolled, tally) =
+            drive(enrolling, limits, async |(client, tokens): &mut (Client, Vec<String>), tally| {
+                let agent = client.register(Launch { max_ttl: 3600, task_id: "task" }, tally).await?;
+                tokens.push(agent.access_token);
+                Ok(())
+            })
+            .await;
         let (clients, tokens): (Vec<_>, Vec<_>) = enrolled.into_iter().unzip();
         let tokens = tokens.concat();
         if tally.failed > 0 || tokens.is_empty() {

@@ -69,7 +69,9 @@ mod tests {
 
     #[test]
     fn others_are_not_unless_allowed() {
-        for url in ["http://192.0.2.1:8080", "http://0.0.0.0:8080", "http://[2001:db8::1]:80", "http://[::ffff:192.0.2.1]:1"] {
+        for url in
+            ["http://192.0.2.1:8080", "http://0.0.0.0:8080", "http://[2001:db8::1]:80", "http://[::ffff:192.0.2.1]:1"]
+        {
             assert!(matches!(Target::parse(url, false), Err(TargetError::Remote { .. })), "{url}");
             assert!(Target::parse(url, true).is_ok(), "{url}");
         }

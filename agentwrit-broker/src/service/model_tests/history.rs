@@ -273,4 +273,3 @@ fn chosen(index: Index, among: usize) -> Option<usize> {
 fn task_id(task: u8) -> String {
     format!("task-{task}")
 }
-

@@ -10,6 +10,7 @@
 //! `PROPTEST_CASES=5000 cargo test -p agentwrit-broker --lib model` runs more; failures are kept in
 //! `proptest-regressions/` and repeated first.
 
+mod clock;
 mod follower;
 mod history;
 mod model;

@@ -9,16 +9,38 @@ pub(super) enum Operation {
     LogIn,
     AppLogIn(Index),
     /// A launch token, and a registration with it at once.
-    Enrol { owner: Option<Index>, launch: Launch, scopes: u8, task: u8 },
-    Launch { owner: Option<Index>, launch: Launch },
-    Register { launch: Index, scopes: u8, task: u8 },
+    Enrol {
+        owner: Option<Index>,
+        launch: Launch,
+        scopes: u8,
+        task: u8,
+    },
+    Launch {
+        owner: Option<Index>,
+        launch: Launch,
+    },
+    Register {
+        launch: Index,
+        scopes: u8,
+        task: u8,
+    },
     Renew(Index),
-    Delegate { from: Index, to: Index, scopes: u8, ttl: u64 },
+    Delegate {
+        from: Index,
+        to: Index,
+        scopes: u8,
+        ttl: u64,
+    },
     Release(Index),
     Revoke(Target),
-    SetCeiling { app: Index, scopes: u8 },
+    SetCeiling {
+        app: Index,
+        scopes: u8,
+    },
     Deregister(Index),
-    Advance { milliseconds: u64 },
+    Advance {
+        milliseconds: u64,
+    },
     Tidy,
     Restart,
 }
@@ -36,7 +58,10 @@ pub(super) enum Target {
     /// Some token's id.
     Token(Index),
     /// The subject of some token, at level agent or chain.
-    Subject { of: Index, level: Level },
+    Subject {
+        of: Index,
+        level: Level,
+    },
     Task(u8),
     /// What nobody ever heard of, at each level.
     Nobody(Level),
@@ -74,8 +99,12 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn launch() -> impl Strategy<Value = Launch> {
-    (subset(), 1_u64..120, any::<bool>(), 1_u64..60)
-        .prop_map(|(scopes, max_ttl, single_use, ttl)| Launch { scopes, max_ttl, single_use, ttl })
+    (subset(), 1_u64..120, any::<bool>(), 1_u64..60).prop_map(|(scopes, max_ttl, single_use, ttl)| Launch {
+        scopes,
+        max_ttl,
+        single_use,
+        ttl,
+    })
 }
 
 /// Mostly much, so that most wishes can be granted.

@@ -21,6 +21,7 @@ use crate::{
     config::Config,
     domain::{App, AppName},
     entropy::{SeededEntropy, random},
+    nonce::Nonce,
     secret::Secret,
     service::{
         Error,
@@ -98,16 +99,16 @@ impl World {
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
         let name = AppName::parse(name).unwrap();
         let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60) };
-        self.authority.create_app(new, self.client()).await.unwrap()
+        self.authority.create_app(None, new, self.client()).await.unwrap()
     }
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
         let change = AppChange { scopes: Some(scopes), token_ttl: None };
-        self.authority.update_app(app.clone(), change, self.client()).await
+        self.authority.update_app(None, app.clone(), change, self.client()).await
     }
 
     pub(super) async fn deregister(&self, app: &AppId) {
-        self.authority.deregister_app(app.clone(), self.client()).await.unwrap();
+        self.authority.deregister_app(None, app.clone(), self.client()).await.unwrap();
     }
 
     pub(super) async fn admin_token(&self) -> Issued {
@@ -133,7 +134,7 @@ impl World {
             orch_id: None,
             task_id: None,
         };
-        Ok(self.authority.issue_launch_token(creator, policy, self.client()).await?.1)
+        Ok(self.authority.issue_launch_token(creator, None, policy, self.client()).await?.1)
     }
 
     pub(super) async fn register(
@@ -142,14 +143,29 @@ impl World {
         scopes: &ScopeSet,
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
+        self.register_with(launch_token, &self.nonce(), scopes, task).await
+    }
+
+    /// As `GET /v1/challenge` does.
+    pub(super) fn nonce(&self) -> Nonce {
         let authority = &self.authority;
-        let nonce = authority.nonces.issue(authority.clock.now(), random(authority.entropy.as_ref()));
-        let key = SigningKey::from_bytes(&random(authority.entropy.as_ref()));
+        let now = authority.nonce_time.now(authority.clock.as_ref());
+        authority.nonces.issue(now, random(authority.entropy.as_ref()))
+    }
+
+    pub(super) async fn register_with(
+        &self,
+        launch_token: &Secret,
+        nonce: &Nonce,
+        scopes: &ScopeSet,
+        task: &str,
+    ) -> Result<(AgentId, Issued), Error> {
+        let key = SigningKey::from_bytes(&random(self.authority.entropy.as_ref()));
         let registration = Registration {
             launch_token: Secret::new(launch_token.expose().to_owned()),
-            nonce: HEXLOWER.encode(&nonce),
+            nonce: HEXLOWER.encode(nonce),
             public_key: BASE64.encode(key.verifying_key().as_bytes()),
-            signature: BASE64.encode(&key.sign(&nonce).to_bytes()),
+            signature: BASE64.encode(&key.sign(nonce).to_bytes()),
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
@@ -171,7 +187,7 @@ impl World {
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
         let request = RevocationRequest { level, target: target.to_owned(), reason: None };
-        self.authority.revoke(Subject::Admin, request, self.client()).await.unwrap()
+        self.authority.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
     }
 
     /// Each request from another address: limits are not what is tested here.

@@ -77,7 +77,7 @@ impl Desk {
             orch_id: None,
             task_id: None,
         };
-        let (_, launch_token) = self.authority.issue_launch_token(Subject::Admin, policy, CLIENT).await.unwrap();
+        let (_, launch_token) = self.authority.issue_launch_token(Subject::Admin, None, policy, CLIENT).await.unwrap();
         let entropy = self.authority.entropy.as_ref();
         let nonce = self.authority.nonces.issue(self.authority.clock.now(), random(entropy));
         let key = SigningKey::from_bytes(&random(entropy));
@@ -114,7 +114,7 @@ impl Desk {
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
         let request = RevocationRequest { level, target: target.to_string(), reason: None };
-        self.authority.revoke(Subject::Admin, request, CLIENT).await.unwrap()
+        self.authority.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 
     /// Moves to the very beginning of the second in which a token expires.

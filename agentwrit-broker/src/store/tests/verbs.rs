@@ -151,7 +151,7 @@ async fn revocations_have_cursors_that_are_never_used_twice() {
             assert_eq!(targets(at(9))?, [(first, "a".to_owned()), (second, "b".to_owned())]);
             assert_eq!(targets(at(10))?, [(first, "a".to_owned())]);
             assert_eq!(tx.live_revocations(at(9))?[0].revocation, revocation("a", at(20)));
-            assert_eq!(tx.prune(at(20))?, Pruned { revocations: 2, ..Pruned::default() });
+            assert_eq!(tx.prune(at(20), at(20))?, Pruned { revocations: 2, ..Pruned::default() });
             assert!(tx.insert_revocation(&revocation("c", at(30)))? > second);
             Ok(())
         })
@@ -181,11 +181,11 @@ async fn pruning_forgets_what_expired_and_nothing_else() {
             }
             tx.spend_nonce(&[1; 32], at(10))?;
             tx.append(event("kept"))?;
-            let first = tx.prune(at(10))?;
+            let first = tx.prune(at(10), at(10))?;
             assert!(first.reached_limit());
-            let second = tx.prune(at(10))?;
+            let second = tx.prune(at(10), at(10))?;
             assert!(!second.reached_limit());
-            assert_eq!(tx.prune(at(10))?, Pruned::default());
+            assert_eq!(tx.prune(at(10), at(10))?, Pruned::default());
             assert_eq!(tx.token(&token(0).jti)?, None);
             assert!(tx.token(&token(599).jti)?.is_some());
             assert!(tx.agent(&agent_id(599))?.is_some());

@@ -23,10 +23,10 @@ async fn what_operators_revoked_is_listed_with_who_and_why() {
     broker.revoked(&admin, "token", &jti(&a_token)).await;
     let body = json!({"level": "agent", "target": b.id, "reason": "it asked for too much"});
     assert_eq!(broker.post("/v1/revoke").bearer(&admin).json(&body).await.status, 200);
-    broker.revoke(&admin, "task", "task-2").await.expect(
-        200,
-        json!({"revoked": false, "level": "task", "target": "task-2", "count": 0}),
-    );
+    broker
+        .revoke(&admin, "task", "task-2")
+        .await
+        .expect(200, json!({"revoked": false, "level": "task", "target": "task-2", "count": 0}));
 
     let entry = |level: &str, target: &str| {
         json!({

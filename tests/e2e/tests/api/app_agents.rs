@@ -52,14 +52,16 @@ async fn an_app_sees_its_own_agents() {
         entry(&revoked, "task-2", "revoked"),
         entry(&expired, "task-3", "expired"),
     ];
-    broker.get(AGENTS).bearer(&one.token).await.expect(
-        200,
-        json!({"agents": own, "total": 3, "limit": 100, "offset": 0}),
-    );
-    broker.get(AGENTS).bearer(&other.token).await.expect(
-        200,
-        json!({"agents": [entry(&foreign, "task-1", "active")], "total": 1, "limit": 100, "offset": 0}),
-    );
+    broker
+        .get(AGENTS)
+        .bearer(&one.token)
+        .await
+        .expect(200, json!({"agents": own, "total": 3, "limit": 100, "offset": 0}));
+    broker
+        .get(AGENTS)
+        .bearer(&other.token)
+        .await
+        .expect(200, json!({"agents": [entry(&foreign, "task-1", "active")], "total": 1, "limit": 100, "offset": 0}));
 }
 
 #[tokio::test]

@@ -32,8 +32,7 @@ async fn a_delegate_gets_a_part_for_a_while() {
     let admin = broker.admin_token().await;
     let [from, to] = agents(&broker, &admin, &["read:data:*", "write:data:y"]).await;
     let body = json!({"delegate_to": to.id, "scope": ["write:data:y", "read:data:x"]});
-    let expected =
-        json!({"access_token": "$jwt", "expires_in": 60, "delegation_chain": [record(&from.token, &to)]});
+    let expected = json!({"access_token": "$jwt", "expires_in": 60, "delegation_chain": [record(&from.token, &to)]});
     let answer = broker.post(PATH).bearer(&from.token).json(&body).await.expect(200, expected);
 
     let token = answer["access_token"].as_str().unwrap();

@@ -26,10 +26,11 @@ async fn register(broker: &Broker, issued: &Value) -> Answer {
 async fn what_was_issued_is_listed_without_the_tokens() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    broker.get(PATH).bearer(&admin).await.expect(
-        200,
-        json!({"launch_tokens": [], "total": 0, "limit": 100, "offset": 0}),
-    );
+    broker
+        .get(PATH)
+        .bearer(&admin)
+        .await
+        .expect(200, json!({"launch_tokens": [], "total": 0, "limit": 100, "offset": 0}));
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
     let body = json!({"agent_name": "reader", "allowed_scope": ["read:data:x"], "ttl": 600});
     let first = issue(&broker, &admin, PATH, body.clone()).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use agentwrit_e2e::{Agent, Answer, Broker, jti, payload, pattern, protected_header, revocation_key};
+use agentwrit_e2e::{Agent, Answer, Broker, jti, pattern, payload, protected_header, revocation_key};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/revocations";
@@ -121,8 +121,20 @@ async fn a_cursor_that_cannot_be_served_gets_a_snapshot_and_garbage_is_400() {
         }
     }
     for query in [
-        "?since=", "?since=-1", "?since=x", "?since=1.5", "?since=0x10", "?since=%201", "?since=+1", "?since=1&since=1",
-        "?since=1&wait=", "?since=1&wait=26", "?since=1&wait=-1", "?since=1&wait=x", "?wait=1.0", "?sinse=1",
+        "?since=",
+        "?since=-1",
+        "?since=x",
+        "?since=1.5",
+        "?since=0x10",
+        "?since=%201",
+        "?since=+1",
+        "?since=1&since=1",
+        "?since=1&wait=",
+        "?since=1&wait=26",
+        "?since=1&wait=-1",
+        "?since=1&wait=x",
+        "?wait=1.0",
+        "?sinse=1",
     ] {
         broker.get(&format!("{PATH}{query}")).await.problem(400, "invalid_request");
     }
@@ -143,7 +155,8 @@ async fn a_snapshot_has_an_etag() {
     let other = broker.get(PATH).header("if-none-match", "\"other\"").await;
     assert_eq!((other.status, other.header("etag")), (200, Some(tag.as_str())));
     assert_eq!(other.header("cache-control"), Some("no-cache"), "only to be used after asking");
-    let delta = broker.get(&format!("{PATH}?since={}", cursor(&payload_of(&first)))).header("if-none-match", &tag).await;
+    let delta =
+        broker.get(&format!("{PATH}?since={}", cursor(&payload_of(&first)))).header("if-none-match", &tag).await;
     assert_eq!(delta.status, 200, "a delta is no snapshot");
 
     broker.release(&b.token).await;
@@ -284,7 +297,8 @@ async fn a_restored_store_begins_another_epoch_and_keeps_lost_revocations_in_for
     assert!(!broker.accepts(&b.token).await && !broker.accepts(&admin).await);
     let snapshot = feed(&broker, "").await;
     assert_ne!(snapshot["epoch"], before["epoch"]);
-    let issuer = snapshot["entries"].as_array().unwrap().iter().find(|entry| entry[0] == "i").expect("an issuer's mark");
+    let issuer =
+        snapshot["entries"].as_array().unwrap().iter().find(|entry| entry[0] == "i").expect("an issuer's mark");
     assert_eq!(issuer[1], "");
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let admin = broker.admin_token().await;

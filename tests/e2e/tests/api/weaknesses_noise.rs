@@ -127,7 +127,11 @@ async fn nobody_forges_a_line_of_the_log() {
     for separator in ["%0A", "%0D%0A", "%E2%80%A8", "%C2%85", "%1B%5B2K"] {
         broker.get(&format!("/v1/{separator}{encoded}")).await.problem(404, "not_found");
         broker.get(&format!("/v1/admin/apps/{separator}{encoded}")).bearer(&admin).await.problem(404, "not_found");
-        broker.get(&format!("/v1/audit/events?{separator}{encoded}=1")).bearer(&admin).await.problem(400, "invalid_request");
+        broker
+            .get(&format!("/v1/audit/events?{separator}{encoded}=1"))
+            .bearer(&admin)
+            .await
+            .problem(400, "invalid_request");
     }
     for separator in ["\n", "\r\n", "\u{2028}", "\u{85}", "\u{1b}[2K"] {
         let text = format!("x{separator}{line}");

@@ -154,7 +154,8 @@ async fn no_secret_is_on_the_disk_in_the_log_or_in_the_trail() {
         text(&registration.0["signature"]),
     ];
     // Without the signature a token is no token; with it, it is one.
-    let signatures: Vec<String> = secrets.iter().filter_map(|secret| Some(secret.rsplit_once('.')?.1.to_owned())).collect();
+    let signatures: Vec<String> =
+        secrets.iter().filter_map(|secret| Some(secret.rsplit_once('.')?.1.to_owned())).collect();
     secrets.extend(signatures);
     let events = broker.events(&admin, "").await;
     for secret in &secrets {

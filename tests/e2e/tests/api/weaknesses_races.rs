@@ -99,8 +99,7 @@ async fn no_renewal_or_delegation_slips_through_a_revocation() {
         let revoke = json!({"level": level, "target": target});
         let mut requests: Vec<_> = tokens.iter().map(|token| broker.post("/v1/token/renew").bearer(token)).collect();
         requests.insert(RACERS / 4, broker.post("/v1/revoke").bearer(&admin).json(&revoke));
-        requests
-            .extend((0..RACERS / 2).map(|_| broker.post("/v1/delegate").bearer(&agent.token).json(&body)));
+        requests.extend((0..RACERS / 2).map(|_| broker.post("/v1/delegate").bearer(&agent.token).json(&body)));
         let answers = race(requests).await;
         let issued = answers.iter().filter(|answer| answer.status == 200);
         let issued = issued.filter_map(|answer| answer.json()["access_token"].as_str().map(str::to_owned));

@@ -50,8 +50,7 @@ async fn revoking_beats_renewing_whoever_comes_first() {
     for round in 0..2 * ROUNDS {
         let (old, id) = broker.agent(&admin, &["read:data:x"]).await;
         let (level, target) = if round % 2 == 0 { ("token", agentwrit_e2e::jti(&old)) } else { ("agent", id) };
-        let revocation =
-            broker.post("/v1/revoke").bearer(&admin).json(&json!({"level": level, "target": target}));
+        let revocation = broker.post("/v1/revoke").bearer(&admin).json(&json!({"level": level, "target": target}));
         let renewal = broker.post("/v1/token/renew").bearer(&old);
         let requests = if round % 3 == 0 { vec![renewal, revocation] } else { vec![revocation, renewal] };
         let answers = race(requests).await;
@@ -152,9 +151,8 @@ async fn a_narrowed_ceiling_holds_for_whoever_comes_after() {
         let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:x"], "single_use": false});
         let launch = broker.post("/v1/app/launch-tokens").bearer(&bearer).json(&launch).await.json();
         let launch_token = launch["launch_token"].as_str().unwrap();
-        let mut requests = vec![
-            broker.request(Method::PUT, &path).bearer(&admin).json(&json!({"scopes": ["read:data:y"]})),
-        ];
+        let mut requests =
+            vec![broker.request(Method::PUT, &path).bearer(&admin).json(&json!({"scopes": ["read:data:y"]}))];
         for _ in 0..RACERS / 2 {
             let registration = Registration::new(launch_token, &broker.nonce().await, &["read:data:x"]);
             requests.push(broker.post("/v1/register").json(&registration.0));

@@ -22,7 +22,8 @@ pub(crate) async fn run(context: &Context, options: &args::Memory) -> Result<Rep
     for sample in 1..=options.samples {
         // Rounded so that the last sample completes the whole.
         let upto = options.registrations.saturating_mul(sample) / options.samples;
-        let limits = Limits { time: deadline.saturating_duration_since(Instant::now()), count: upto.saturating_sub(done) };
+        let limits =
+            Limits { time: deadline.saturating_duration_since(Instant::now()), count: upto.saturating_sub(done) };
         let ttl = options.ttl;
         let (back, tally) = drive(clients, limits, async move |client: &mut Client, tally| {
             client.register(Launch { max_ttl: ttl, task_id: "task" }, tally).await.map(drop)

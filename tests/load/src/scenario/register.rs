@@ -38,7 +38,8 @@ pub(crate) async fn run(context: &Context, options: &Register) -> Result<Report,
     if let Some(directory) = &options.fsync {
         let fsync = fsync(directory)?;
         report.add(&fsync, 1, "");
-        let median = |tally: &Tally, operation| tally.find(operation).map_or(Duration::ZERO, |times| times.quantile(500));
+        let median =
+            |tally: &Tally, operation| tally.find(operation).map_or(Duration::ZERO, |times| times.quantile(500));
         let ratio = milliseconds(median(&tally, "full registration")) / milliseconds(median(&fsync, "fsync"));
         report.figure("full registration / fsync, medians", ratio, "");
     }

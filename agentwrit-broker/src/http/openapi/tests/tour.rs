@@ -238,8 +238,7 @@ async fn revocations(walk: &Walk, cast: &Cast) {
 }
 
 async fn apps(walk: &Walk, cast: &Cast) {
-    let (list, one, admin) =
-        ("/v1/admin/apps", format!("/v1/admin/apps/{}", cast.app_id), Some(cast.admin.as_str()));
+    let (list, one, admin) = ("/v1/admin/apps", format!("/v1/admin/apps/{}", cast.app_id), Some(cast.admin.as_str()));
     let taken = json!({"name": "front-desk", "scopes": SCOPES});
     assert_eq!(walk.call("post", list, admin, Some(taken)).await.status, 409);
     let narrower = json!({"scopes": ["read:data:x"]});

@@ -1,0 +1,168 @@
+//! The clock is set: an hour ahead by mistake, and back again; or back, and forth again.
+
+use std::time::Duration;
+
+use agentwrit_verify::{Clock, Level, UnixTime};
+
+use super::{
+    model::{Owner, scopes},
+    world::{LaunchWish, World},
+};
+use crate::{
+    audit::{ChainHead, chain},
+    secret::Secret,
+    service::Error,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TASK: &str = "task";
+
+/// An agent's token.
+async fn enrol(world: &World, launch_token: &Secret) -> (String, String) {
+    let (id, issued) = world.register(launch_token, &scopes(1), TASK).await.unwrap();
+    (issued.access_token, id.to_string())
+}
+
+/// A launch token for as many agents as one likes.
+async fn launch_token(world: &World) -> Secret {
+    let wish = LaunchWish { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600 };
+    world.launch_token(&Owner::Operator, wish).await.unwrap()
+}
+
+/// Tokens that ended in each way that there is; one agent of its own for each.
+async fn dead_tokens(world: &World, launch_token: &Secret) -> Vec<String> {
+    let mut dead = Vec::new();
+    for way in 0..5 {
+        let (token, id) = enrol(world, launch_token).await;
+        let claims = world.verify(&token).unwrap();
+        let jti = claims.token_id().to_string();
+        match way {
+            0 => world.release(claims).await.unwrap(),
+            1 => _ = world.renew(claims).await.unwrap(),
+            2 => _ = world.revoke(Level::Token, &jti).await,
+            3 => _ = world.revoke(Level::Agent, &id).await,
+            _ => _ = world.revoke(Level::Chain, &id).await,
+        }
+        dead.push(token);
+    }
+    dead
+}
+
+async fn all_dead(world: &World, tokens: &[String]) {
+    let newcomer = world.newcomer().await;
+    for token in tokens {
+        assert!(world.verify(token).is_err(), "the broker accepts it");
+        assert!(newcomer.verifier.verify(token).is_err(), "whoever follows the feed accepts it");
+    }
+}
+
+fn later(world: &World, by: Duration) -> UnixTime {
+    world.clock.now().saturating_add(by)
+}
+
+fn earlier(world: &World, by: Duration) -> UnixTime {
+    UnixTime::since_epoch(world.clock.now().elapsed_since_epoch() - by)
+}
+
+#[tokio::test]
+async fn whoever_is_dead_stays_dead() {
+    let mut world = World::new().await;
+    let launch_token = launch_token(&world).await;
+    let dead = dead_tokens(&world, &launch_token).await;
+    let now = world.clock.now();
+    for moment in [later(&world, HOUR), now, earlier(&world, HOUR), now] {
+        world.clock.set(moment);
+        world.authority.forget_expired().await.unwrap();
+        all_dead(&world, &dead).await;
+        world.restart().await;
+        all_dead(&world, &dead).await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_alive_is_so_again() {
+    let mut world = World::new().await;
+    let launch_token = launch_token(&world).await;
+    let tokens = [enrol(&world, &launch_token).await.0, enrol(&world, &launch_token).await.0];
+    let now = world.clock.now();
+    for moment in [later(&world, HOUR), earlier(&world, HOUR)] {
+        world.clock.set(moment);
+        world.authority.forget_expired().await.unwrap();
+        world.restart().await;
+        assert!(world.verify(&tokens[0]).is_err());
+        world.clock.set(now);
+        assert!(world.verify(&tokens[0]).is_ok());
+    }
+    world.renew(world.verify(&tokens[0]).unwrap()).await.unwrap();
+    world.release(world.verify(&tokens[1]).unwrap()).await.unwrap();
+    all_dead(&world, &tokens).await;
+}
+
+#[tokio::test]
+async fn a_revocation_holds_whatever_the_clock_said_then() {
+    for (step, ahead) in [(2, false), (3600, false), (2, true), (3600, true)] {
+        for level in [Level::Token, Level::Agent, Level::Task, Level::Chain] {
+            let world = World::new().await;
+            let (token, id) = enrol(&world, &launch_token(&world).await).await;
+            let claims = world.verify(&token).unwrap();
+            let now = world.clock.now();
+            let step = Duration::from_secs(step);
+            world.clock.set(if ahead { later(&world, step) } else { earlier(&world, step) });
+            let target = match level {
+                Level::Token => claims.token_id().to_string(),
+                Level::Task => TASK.to_owned(),
+                _ => id,
+            };
+            assert!(world.revoke(level, &target).await.revoked);
+            world.authority.forget_expired().await.unwrap();
+            for moment in [now, now.saturating_add(step)] {
+                world.clock.set(moment);
+                all_dead(&world, std::slice::from_ref(&token)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_is_used_once_whatever_was_forgotten() {
+    let mut world = World::new().await;
+    let launch_token = launch_token(&world).await;
+    let spent = world.nonce();
+    world.register_with(&launch_token, &spent, &scopes(1), TASK).await.unwrap();
+    let now = world.clock.now();
+    for step in [Duration::from_secs(31), HOUR - Duration::from_secs(60)] {
+        world.clock.set(later(&world, step));
+        world.authority.forget_expired().await.unwrap();
+        world.clock.set(now);
+        for restarted in [false, true] {
+            if restarted {
+                world.restart().await;
+            }
+            let replayed = world.register_with(&launch_token, &spent, &scopes(1), TASK).await;
+            assert_eq!(replayed.unwrap_err(), Error::NonceUnknown);
+            // Whoever comes now is not locked out, and its nonce expires as ever.
+            world.register(&launch_token, &scopes(1), TASK).await.unwrap();
+            let fresh = world.nonce();
+            world.clock.advance(Duration::from_secs(30));
+            let late = world.register_with(&launch_token, &fresh, &scopes(1), TASK).await;
+            assert_eq!(late.unwrap_err(), Error::NonceUnknown);
+            world.clock.set(now);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_trail_keeps_its_order_and_steps_back_are_counted() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    for moment in [now, later(&world, HOUR), now, earlier(&world, HOUR), now, earlier(&world, Duration::from_secs(3))] {
+        world.clock.set(moment);
+        dead_tokens(&world, &launch_token(&world).await).await;
+    }
+    let events = world.authority.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
+    assert_eq!(chain::verify(ChainHead::GENESIS, &events).unwrap().sequence, events.len() as u64);
+    let back = events.windows(2).filter(|pair| pair[1].timestamp < pair[0].timestamp).count();
+    assert_eq!(back, 2, "time goes back where the clock did, and a step of seconds is smoothed");
+    let metrics = world.authority.metrics.encode();
+    assert!(metrics.contains("agentwrit_clock_skew_total 2\n"), "{metrics}");
+}
