@@ -10,7 +10,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,7 +44,9 @@ pub(crate) struct Feed {
     latest: watch::Sender<u64>,
     tail: Mutex<Tail>,
     deltas: Mutex<VecDeque<(Span, Arc<Answer>)>>,
-    snapshot: AsyncMutex<Option<(UnixTime, Arc<Answer>)>>,
+    /// How many snapshots were begun: whoever asked before one was begun may share it. Clocks can be set back.
+    snapshots: AtomicU64,
+    snapshot: AsyncMutex<Option<(u64, Arc<Answer>)>>,
 }
 
 /// The recent entries of the log.
@@ -74,6 +79,7 @@ impl Feed {
             latest: watch::Sender::new(latest),
             tail: Mutex::new(Tail { base: latest, entries: VecDeque::new() }),
             deltas: Mutex::default(),
+            snapshots: AtomicU64::new(0),
             snapshot: AsyncMutex::default(),
         }
     }
@@ -155,12 +161,13 @@ impl Authority {
     }
 
     async fn snapshot(self: &Arc<Self>) -> Result<Arc<Answer>, Error> {
-        let asked = self.clock.now();
+        let begun = self.feed.snapshots.load(Ordering::SeqCst);
         let mut shared = self.feed.snapshot.lock().await;
-        if let Some((at, answer)) = shared.as_ref().filter(|(at, _)| *at >= asked) {
-            tracing::trace!(component = "feed", at = %at, "snapshot shared");
+        if let Some((number, answer)) = shared.as_ref().filter(|(number, _)| *number > begun) {
+            tracing::trace!(component = "feed", number, "snapshot shared");
             return Ok(Arc::clone(answer));
         }
+        let number = self.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         let now = self.clock.now();
         let (to, rows) = self
             .store
@@ -168,7 +175,7 @@ impl Authority {
             .await?;
         let span = Span { from: 0, to, at: now.seconds() };
         let answer = Arc::new(self.build(span, rows.iter().map(|row| &row.revocation), now));
-        *shared = Some((now, Arc::clone(&answer)));
+        *shared = Some((number, Arc::clone(&answer)));
         Ok(answer)
     }
 

@@ -1,7 +1,7 @@
 //! `GET /v1/audit/events` for the operator, `GET /v1/app/audit/events` and `GET /v1/app/agents` for an app.
 
 use agentwrit_tower::Verified;
-use agentwrit_verify::{AppId, Subject, UnixTime};
+use agentwrit_verify::{AppId, PathSegment, Subject, UnixTime};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
 
@@ -50,8 +50,8 @@ async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppI
     parameters.only(&FILTERS)?;
     let page = parameters.page()?;
     let query = AuditQuery {
-        agent_id: parameters.text("agent_id", 2048)?.map(str::to_owned),
-        task_id: parameters.text("task_id", 128)?.map(str::to_owned),
+        agent_id: parameters.name("agent_id", Subject::parse)?.map(|subject| subject.to_string()),
+        task_id: parameters.name("task_id", PathSegment::parse)?.map(|task| task.to_string()),
         app_id,
         event_type: parameters.parsed("event_type", "the name of an event type", EventType::parse)?,
         outcome: parameters.parsed("outcome", "success or denied", Outcome::parse)?,

@@ -1,6 +1,6 @@
 //! Query parameters, read strictly: a misspelt filter is an error, not a wider answer.
 
-use agentwrit_verify::UnixTime;
+use agentwrit_verify::{AgentId, IdentityError, UnixTime};
 use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
 
@@ -64,6 +64,16 @@ impl Parameters {
             }
             Some((_, value)) => Ok(Some(value)),
         }
+    }
+
+    /// The name of somebody or something.
+    pub(super) fn name<T>(
+        &self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, IdentityError>,
+    ) -> Result<Option<T>, Error> {
+        let text = self.text(name, AgentId::MAX_LENGTH)?;
+        text.map(|text| parse(text).map_err(|error| Error::invalid(name, error.to_string()))).transpose()
     }
 
     /// A value that `parse` understands.

@@ -85,10 +85,7 @@ impl IntoResponse for Failure {
 impl Failure {
     /// For the audit trail: what was wrong with a body that was not even read.
     pub(super) fn as_error(&self) -> Error {
-        match self {
-            Self::Refused(error) => error.clone(),
-            other => Error::invalid("body", other.to_string()),
-        }
+        if let Self::Refused(error) = self { error.clone() } else { Error::invalid("body", self.to_string()) }
     }
 
     fn retry_after(&self) -> Option<u64> {

@@ -1,4 +1,5 @@
 //! The README's walkthrough, as it stands there, against the real broker.
+#![expect(clippy::expect_used, reason = "a test reports by panicking")]
 
 use std::{path::Path, process::Stdio};
 

@@ -261,6 +261,7 @@ impl History {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Parent {
     Renewed(usize),
     Delegated(usize),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, ScopeSet, Subject, UnixTime};
+use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject, UnixTime};
 
 use super::world::MAX_TTL;
 use crate::{domain::App, secret::Secret};
@@ -18,7 +18,7 @@ pub(super) fn scopes(bits: u8) -> ScopeSet {
 
 /// Whether each wanted scope is in `held`, or its wildcard is. Knows nothing of the library's own rule.
 pub(super) fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
-    let held: BTreeSet<&str> = held.iter().map(|scope| scope.as_str()).collect();
+    let held: BTreeSet<&str> = held.iter().map(Scope::as_str).collect();
     wanted.iter().all(|scope| {
         let (family, _) = scope.as_str().rsplit_once(':').unwrap();
         held.contains(scope.as_str()) || held.contains(format!("{family}:*").as_str())

@@ -7,7 +7,8 @@ async fn a_token_is_dead_from_the_moment_of_its_expiry() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 10).await;
     let claims = desk.claims(&agent.token);
-    desk.clock.set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch() - Duration::from_nanos(1)));
+    desk.clock
+        .set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch().saturating_sub(Duration::from_nanos(1))));
     assert!(desk.verify(&agent.token).is_ok());
     desk.expire(&claims);
     let verdict = desk.verify(&agent.token);

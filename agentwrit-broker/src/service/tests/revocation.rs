@@ -11,14 +11,14 @@ async fn a_clock_that_is_set_back_resurrects_nobody() {
         let target = match level {
             Level::Token => desk.claims(&agent.token).token_id().to_string(),
             Level::Task => task.to_owned(),
-            _ => agent.id.to_string(),
+            Level::Agent | Level::Chain | Level::Session | Level::Issuer => agent.id.to_string(),
         };
         assert_eq!(desk.revoke(level, target).await, Revoked { revoked: true, count: 1 });
         dead.push(agent.token);
     }
     let hour = Duration::from_secs(3600);
     let now = desk.authority.clock.now();
-    for moment in [UnixTime::since_epoch(START - hour), now.saturating_add(hour), now] {
+    for moment in [UnixTime::since_epoch(START.saturating_sub(hour)), now.saturating_add(hour), now] {
         desk.clock.set(moment);
         desk.authority.forget_expired().await.unwrap();
         for token in &dead {
@@ -65,7 +65,8 @@ async fn an_answer_of_the_feed_drops_an_entry_at_the_moment_of_its_expiry() {
         let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         payload["entries"].as_array().unwrap().len()
     };
-    desk.clock.set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch() - Duration::from_nanos(1)));
+    desk.clock
+        .set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch().saturating_sub(Duration::from_nanos(1))));
     assert_eq!(entries(&desk).await, 1);
     desk.expire(&claims);
     assert_eq!(entries(&desk).await, 0, "before any housekeeping");

@@ -57,16 +57,13 @@ async fn revoking_beats_renewing_whoever_comes_first() {
         let (renewal, revocation) =
             if round % 3 == 0 { (&answers[0], &answers[1]) } else { (&answers[1], &answers[0]) };
         revocation.expect(200, json!({"revoked": true, "level": level, "target": target, "count": 1}));
-        match token(renewal) {
-            Some(renewed) => {
-                renewal_first += 1;
-                assert!(!broker.accepts(&renewed).await, "a renewal outlived the revocation by {level}");
-                assert_eq!(broker.renew(&renewed).await.status, 401);
-            }
-            None => {
-                revocation_first += 1;
-                renewal.refused(401, "unauthorized", "token renewal failed");
-            }
+        if let Some(renewed) = token(renewal) {
+            renewal_first += 1;
+            assert!(!broker.accepts(&renewed).await, "a renewal outlived the revocation by {level}");
+            assert_eq!(broker.renew(&renewed).await.status, 401);
+        } else {
+            revocation_first += 1;
+            renewal.refused(401, "unauthorized", "token renewal failed");
         }
         assert!(!broker.accepts(&old).await);
     }

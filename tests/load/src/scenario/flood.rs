@@ -81,7 +81,9 @@ fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> 
     let started = Instant::now();
     let tallies = runtime.block_on(futures_util::future::join_all(connections));
     let mut total = Tally::default();
-    tallies.iter().for_each(|tally| total.merge(tally));
+    for tally in &tallies {
+        total.merge(tally);
+    }
     total.took = started.elapsed();
     Ok(total)
 }
