@@ -153,16 +153,15 @@ if ! $fast; then
     RUSTDOCFLAGS="-D warnings" cargo doc "${locked[@]}" --no-deps --all-features
 fi
 
+heading "the real binaries"
+cargo build "${locked[@]}" --all-features --bins
+AGENTWRIT_BROKER_BIN="$(cd "$target" && pwd)/debug/agentwrit-broker"
+export AGENTWRIT_BROKER_BIN
+
 heading "cargo test"
 run_cargo_tests
 
 if ! $fast; then
-    heading "the real binaries"
-    cargo build "${locked[@]}" -p agentwrit-broker --bins
-
-    AGENTWRIT_BROKER_BIN="$(cd "$target" && pwd)/debug/agentwrit-broker"
-    export AGENTWRIT_BROKER_BIN
-
     heading "the real Python SDK, unmodified (pytest)"
     need_python
     need_venv

@@ -12,6 +12,8 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::store::Ended;
+
 /// An application, which obtains launch tokens for its agents within its ceiling of scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
@@ -155,6 +157,19 @@ pub struct Revocation {
     pub reason: Option<String>,
     /// Whether somebody revoked; false for what follows from a release, a renewal or another revocation.
     pub listed: bool,
+}
+
+impl Revocation {
+    /// An entry for each token that is dated after the second of this one, which a not-before mark doesn't reach.
+    pub(crate) fn of_those_ahead<'a>(&'a self, ended: &'a Ended) -> impl Iterator<Item = Self> + 'a {
+        ended.ahead.iter().map(|(jti, expires_at)| Self {
+            level: Level::Token,
+            target: jti.to_string(),
+            expires_at: *expires_at,
+            listed: false,
+            ..self.clone()
+        })
+    }
 }
 
 /// SHA-256 of a secret. Compares in constant time.

@@ -47,6 +47,6 @@ pub use broker::{Broker, StartError};
 pub use config::{Args, Command, Config, ConfigError};
 pub use entropy::EntropyError;
 pub use restore::mark_restored;
-pub use secret::{AdminSecret, AdminSecretError, Secret};
+pub use secret::{AdminSecret, AdminSecretError, Busy, Secret};
 pub use signing::KeyFileError;
 pub use tls::TlsError;

@@ -149,13 +149,16 @@ impl Authority {
         let revocation = Revocation {
             level: Level::Agent,
             target,
-            revoked_at: ended.mark(now),
+            revoked_at: now,
             // No token of the app lives longer than the longest `token_ttl` that an app can have.
             expires_at: now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL)),
             revoked_by: Subject::Admin,
             reason: Some("app deregistered".into()),
             listed: true,
         };
+        for single in revocation.of_those_ahead(&ended) {
+            self.publish(tx, single)?;
+        }
         self.publish(tx, revocation)?;
         Ok(())
     }

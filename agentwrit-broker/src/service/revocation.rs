@@ -50,12 +50,12 @@ impl Authority {
             .transact_for(bearer, move |authority, tx| {
                 let now = authority.clock.now();
                 let ended = end(tx, &request, now)?;
-                let event = event(&by, &request, ended, now).from(client);
+                let event = event(&by, &request, &ended, now).from(client);
                 authority.record(tx, event)?;
                 if !ended.known {
                     return Ok(Revoked { revoked: false, count: 0 });
                 }
-                for revocation in entries(tx, &by, &request, ended, now)? {
+                for revocation in entries(tx, &by, &request, &ended, now)? {
                     authority.publish(tx, revocation)?;
                 }
                 Ok(Revoked { revoked: true, count: ended.count })
@@ -127,14 +127,14 @@ fn entries(
     tx: &Tx<'_>,
     by: &Subject,
     request: &RevocationRequest,
-    ended: Ended,
+    ended: &Ended,
     now: UnixTime,
 ) -> Result<Vec<Revocation>, Error> {
     let Some(expires_at) = ended.last_expiry else { return Ok(Vec::new()) };
     let asked = Revocation {
         level: request.level,
         target: request.target.clone(),
-        revoked_at: ended.mark(now),
+        revoked_at: now,
         expires_at,
         revoked_by: by.clone(),
         reason: request.reason.clone(),
@@ -151,10 +151,11 @@ fn entries(
         listed: false,
         ..asked.clone()
     });
-    Ok(std::iter::once(asked).chain(whole_session).collect())
+    let ahead = asked.of_those_ahead(ended);
+    Ok(ahead.chain(whole_session).chain([asked.clone()]).collect())
 }
 
-fn event(by: &Subject, request: &RevocationRequest, ended: Ended, now: UnixTime) -> NewEvent {
+fn event(by: &Subject, request: &RevocationRequest, ended: &Ended, now: UnixTime) -> NewEvent {
     let event = if ended.known {
         NewEvent::success(EventType::TokenRevoked, now, by, "revoked")
     } else {
@@ -174,7 +175,7 @@ fn event(by: &Subject, request: &RevocationRequest, ended: Ended, now: UnixTime)
 
 /// The target as the trail may hold it. In a hurry people paste a token instead of its name: what names nothing, and
 /// can't, is left out.
-fn recordable(request: &RevocationRequest, ended: Ended) -> Option<&str> {
+fn recordable<'r>(request: &'r RevocationRequest, ended: &Ended) -> Option<&'r str> {
     let target = request.target.as_str();
     let well_formed = match request.level {
         Level::Token => TokenId::parse(target).is_ok(),

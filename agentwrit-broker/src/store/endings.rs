@@ -10,7 +10,7 @@ use super::{
 use crate::timekeeping::forgotten_until;
 
 /// What a revocation found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     /// Whether the target is known at all, dead or alive.
     pub known: bool,
@@ -18,16 +18,9 @@ pub struct Ended {
     pub count: u64,
     /// When the last of the tokens that it names expires; none when all have long since.
     pub last_expiry: Option<UnixTime>,
-    /// When the last of the tokens that it names was issued.
-    pub last_issue: Option<UnixTime>,
-}
-
-impl Ended {
-    /// The not-before mark that kills all of it: where the clock was set back, some of it is dated after `now`.
-    #[must_use]
-    pub fn mark(&self, now: UnixTime) -> UnixTime {
-        self.last_issue.map_or(now, |issued_at| issued_at.max(now))
-    }
+    /// Those of them that are dated after the second of the revocation, with their expiry: a not-before mark of that
+    /// second doesn't reach them. There are some where the clock was set back, or right after an earlier mark.
+    pub ahead: Vec<(TokenId, UnixTime)>,
 }
 
 /// Tokens of a level; `?1` is the target. The first token of a session is found by its jti.
@@ -89,17 +82,19 @@ impl Tx<'_> {
     fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime) -> Result<Ended, StoreError> {
         let Some(condition) = condition(level) else { return Ok(Ended::default()) };
         let sql = format!(
-            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), max(issued_at), \
-             count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
+            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END) FROM tokens WHERE {condition}"
         );
-        // What has expired is ended too: where the clock is ahead, it will be alive again.
-        let since = micros(forgotten_until(at));
-        let (known, last_expiry, last_issue, count) = self.single(&sql, params![target, since, micros(at)], |row| {
-            Ok((row.get(0)?, optional_time(row, 1)?, optional_time(row, 2)?, unsigned(row, 3)?))
+        let (known, last_expiry) =
+            self.single(&sql, params![target, micros(at)], |row| Ok((row.get(0)?, optional_time(row, 1)?)))?;
+        let next_second = UnixTime::from_seconds(at.seconds().saturating_add(1));
+        let sql =
+            format!("SELECT jti, expires_at FROM tokens WHERE {condition} AND expires_at > ?2 AND issued_at >= ?3");
+        let ahead = self.list(&sql, params![target, micros(at), micros(next_second)], |row| {
+            Ok((TokenId::from_bytes(row.get(0)?), time(row, 1)?))
         })?;
         let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL");
         self.execute(&sql, params![target, micros(at)])?;
-        Ok(Ended { known, count, last_expiry, last_issue })
+        Ok(Ended { known, count, last_expiry, ahead })
     }
 
     /// Bars an agent from ever receiving another token; false when it is unknown.

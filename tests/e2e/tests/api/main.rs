@@ -24,6 +24,7 @@ mod release;
 mod renew;
 mod revocations_feed;
 mod revoke;
+mod security_table;
 mod validate;
 mod weaknesses_authority;
 mod weaknesses_lifetime;

@@ -3,6 +3,8 @@
 use agentwrit_e2e::jti;
 use serde_json::Value;
 
+use crate::wire::Launch;
+
 /// The acknowledgements of one client, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
@@ -13,7 +15,7 @@ pub(crate) struct Journal {
     /// Single-use launch tokens with which a registration succeeded, and the nonce that it spent.
     pub(crate) used: Vec<Used>,
     /// Registrations that were never answered.
-    pub(crate) unanswered: Vec<String>,
+    pub(crate) unanswered: Vec<Launch>,
     /// What the trail must show: an event type, and a word of its detail.
     pub(crate) events: Vec<(&'static str, String)>,
 }
@@ -33,14 +35,14 @@ pub(crate) struct Dead {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Used {
-    pub(crate) launch_token: String,
+    pub(crate) launch: Launch,
     pub(crate) nonce: String,
 }
 
 impl Journal {
     pub(crate) fn registered(&mut self, used: Used, body: &Value) {
         let token = text(body, "access_token");
-        self.events.push(("agent_registered", String::new()));
+        self.events.push(("agent_registered", format!("launch_token_id={}", used.launch.id)));
         self.events.push(("token_issued", format!("jti={}", jti(&token))));
         self.live.push(Held { token, agent_id: text(body, "agent_id") });
         self.used.push(used);

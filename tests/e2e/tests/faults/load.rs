@@ -38,14 +38,14 @@ impl Client {
     }
 
     async fn register(&mut self) -> Option<()> {
-        let launch_token = self.wire.launch_token(&self.admin, true).await?;
+        let launch = self.wire.launch_token(&self.admin, true).await?;
         let nonce = self.wire.nonce().await?;
-        let Some(heard) = self.wire.register(&launch_token, &nonce).await else {
-            self.journal.unanswered.push(launch_token);
+        let Some(heard) = self.wire.register(&launch, &nonce).await else {
+            self.journal.unanswered.push(launch);
             return None;
         };
         let body = granted(heard, 200);
-        self.journal.registered(Used { launch_token, nonce }, &body);
+        self.journal.registered(Used { launch, nonce }, &body);
         Some(())
     }
 

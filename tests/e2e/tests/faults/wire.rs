@@ -8,6 +8,13 @@ use serde_json::{Value, json};
 /// What an answer carried, or nothing when the broker died first: then nobody knows what it did.
 pub(crate) type Heard = Option<(u16, Value)>;
 
+/// A launch token, and what the trail calls it.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    token: String,
+    pub(crate) id: String,
+}
+
 /// A connection pool of its own to one broker.
 #[derive(Clone)]
 pub(crate) struct Wire {
@@ -44,18 +51,19 @@ impl Wire {
     }
 
     /// A launch token that lasts for the whole test.
-    pub(crate) async fn launch_token(&self, admin: &str, single_use: bool) -> Option<String> {
+    pub(crate) async fn launch_token(&self, admin: &str, single_use: bool) -> Option<Launch> {
         let body = json!({
             "agent_name": "a test", "allowed_scope": ["read:data:*"], "ttl": 3600, "max_ttl": 86400,
             "single_use": single_use,
         });
         let (status, body) = self.post("/v1/admin/launch-tokens", Some(admin), &body).await?;
         assert_eq!(status, 201, "{body}");
-        Some(body["launch_token"].as_str().unwrap().to_owned())
+        let text = |member: &str| body[member].as_str().unwrap().to_owned();
+        Some(Launch { token: text("launch_token"), id: text("launch_token_id") })
     }
 
-    pub(crate) async fn register(&self, launch_token: &str, nonce: &str) -> Heard {
-        let registration = Registration::new(launch_token, nonce, &["read:data:x"]);
+    pub(crate) async fn register(&self, launch: &Launch, nonce: &str) -> Heard {
+        let registration = Registration::new(&launch.token, nonce, &["read:data:x"]);
         self.post("/v1/register", None, &registration.0).await
     }
 
