@@ -5,7 +5,7 @@ use rusqlite::{ToSql, params};
 
 use super::{
     Reader, StoreError, Tx,
-    codec::{micros, optional_time, unsigned},
+    codec::{micros, optional_time, time, unsigned},
 };
 use crate::timekeeping::forgotten_until;
 
@@ -82,16 +82,18 @@ impl Tx<'_> {
     fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime) -> Result<Ended, StoreError> {
         let Some(condition) = condition(level) else { return Ok(Ended::default()) };
         let sql = format!(
-            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END) FROM tokens WHERE {condition}"
+            "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), \
+             count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
         );
-        let (known, last_expiry) =
-            self.single(&sql, params![target, micros(at)], |row| Ok((row.get(0)?, optional_time(row, 1)?)))?;
-        let next_second = UnixTime::from_seconds(at.seconds().saturating_add(1));
-        let sql =
-            format!("SELECT jti, expires_at FROM tokens WHERE {condition} AND expires_at > ?2 AND issued_at >= ?3");
-        let ahead = self.list(&sql, params![target, micros(at), micros(next_second)], |row| {
-            Ok((TokenId::from_bytes(row.get(0)?), time(row, 1)?))
+        // What has expired is ended too: where the clock is ahead, it will be alive again.
+        let since = micros(forgotten_until(at));
+        let (known, last_expiry, count) = self.single(&sql, params![target, since, micros(at)], |row| {
+            Ok((row.get(0)?, optional_time(row, 1)?, unsigned(row, 2)?))
         })?;
+        let next_second = micros(UnixTime::from_seconds(at.seconds().saturating_add(1)));
+        let sql = format!("SELECT jti, expires_at FROM tokens WHERE {condition} AND issued_at >= ?2");
+        let ahead =
+            self.list(&sql, params![target, next_second], |row| Ok((TokenId::from_bytes(row.get(0)?), time(row, 1)?)))?;
         let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL");
         self.execute(&sql, params![target, micros(at)])?;
         Ok(Ended { known, count, last_expiry, ahead })
