@@ -32,8 +32,9 @@ impl Limits {
     /// address over all apps.
     pub(crate) fn app_login(&self, client_id: &str, client: IpAddr, now: Instant) -> Result<(), RetryAfter> {
         let address = address_key(client);
-        self.app_address.check(address, now)?;
-        self.app.check((client_id, address), now)
+        // The narrower limit first: what it refuses costs nothing of the wider one, so that `Retry-After` keeps its word.
+        self.app.check((client_id, address), now)?;
+        self.app_address.check(address, now)
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_WORD: usize = 512;
 
 /// Something that happened and is to be recorded.
 ///
-/// ```ignore
+/// ```text
 /// NewEvent::success(EventType::AgentRegistered, now, &agent_id, "agent registered")
 ///     .task(task_id)
 ///     .word("launch_token", launch_token.id)

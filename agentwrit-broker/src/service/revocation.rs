@@ -152,7 +152,7 @@ fn entries(
         ..asked.clone()
     });
     let ahead = asked.of_those_ahead(ended);
-    Ok(ahead.chain(whole_session).chain([asked.clone()]).collect())
+    Ok(ahead.chain([asked.clone()]).chain(whole_session).collect())
 }
 
 fn event(by: &Subject, request: &RevocationRequest, ended: &Ended, now: UnixTime) -> NewEvent {
