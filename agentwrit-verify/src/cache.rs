@@ -6,7 +6,7 @@
 
 use std::{
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -42,10 +42,36 @@ impl Verified {
     }
 }
 
-type RandomState = foldhash::fast::RandomState;
+/// Hashes the last 32 bytes of a token, which are signature: who can't sign can't choose them for what gets in, and the
+/// whole of it is compared all the same.
+#[derive(Clone, Default)]
+struct BySignature(foldhash::fast::RandomState);
+
+impl BuildHasher for BySignature {
+    type Hasher = TailHasher<<foldhash::fast::RandomState as BuildHasher>::Hasher>;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        TailHasher(self.0.build_hasher())
+    }
+}
+
+struct TailHasher<H>(H);
+
+impl<H: Hasher> Hasher for TailHasher<H> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes.last_chunk::<32>().map_or(bytes, |tail| tail));
+    }
+
+    /// A `str` ends its hash with one byte that is the same for every token.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+}
 
 pub(crate) struct TokenCache {
-    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, RandomState>>,
+    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, BySignature>>,
     door: Door,
 }
 
@@ -54,7 +80,7 @@ pub(crate) struct TokenCache {
 /// Each place holds four 16-bit fingerprints, the latest first. A token that is mistaken for another gets in at once,
 /// which does no harm.
 struct Door {
-    hasher: RandomState,
+    hasher: BySignature,
     places: Box<[AtomicU64]>,
 }
 
@@ -62,7 +88,7 @@ impl Door {
     /// As many places as the cache holds tokens, for four times as many fingerprints.
     fn new(tokens: usize) -> Self {
         let places = tokens.clamp(1, 1 << 20).next_power_of_two();
-        Self { hasher: RandomState::default(), places: (0..places).map(|_| AtomicU64::new(0)).collect() }
+        Self { hasher: BySignature::default(), places: (0..places).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// Whether the token was at the door before; from now on it was.
@@ -93,7 +119,7 @@ impl TokenCache {
                 typical,
                 memory,
                 ByLength,
-                RandomState::default(),
+                BySignature::default(),
                 quick_cache::sync::DefaultLifecycle::default(),
             )
         });

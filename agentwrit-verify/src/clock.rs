@@ -89,7 +89,7 @@ impl Serialize for UnixTime {
 
 impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
         Self::parse_rfc3339(&text).map_err(de::Error::custom)
     }
 }

@@ -11,8 +11,8 @@ use std::{borrow::Cow, collections::HashSet, fmt, marker::PhantomData};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
-        self, DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor,
-        value::MapAccessDeserializer,
+        self, DeserializeOwned, DeserializeSeed, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+        value::{BorrowedStrDeserializer, MapAccessDeserializer},
     },
 };
 
@@ -26,9 +26,9 @@ pub fn object_from_slice<T: DeserializeOwned>(text: &[u8], max_depth: usize) -> 
         return Err(JsonError { message: String::from("a JSON object is expected") });
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
-    Strict { depth_left: max_depth }.deserialize(&mut reader)?;
+    let value = T::deserialize(Strict { inner: &mut reader, depth_left: max_depth })?;
     reader.end()?;
-    Ok(serde_json::from_slice(text)?)
+    Ok(value)
 }
 
 /// Reads an optional member that must not be `null` when it is there: use with `#[serde(default, deserialize_with)]`.
@@ -96,76 +96,182 @@ pub(crate) fn printable(character: char) -> impl Iterator<Item = char> {
     character.escape_default().filter(move |_| escape).chain((!escape).then_some(character))
 }
 
-/// Walks a value without keeping it and refuses what breaks the rules.
-#[derive(Clone, Copy)]
-struct Strict {
+/// Stands between the text's reader and whoever takes its values, at every level, and refuses what breaks the rules.
+struct Strict<T> {
+    inner: T,
     depth_left: usize,
 }
 
-impl Strict {
-    fn inner<E: de::Error>(self) -> Result<Self, E> {
-        self.depth_left
-            .checked_sub(1)
-            .map(|depth_left| Self { depth_left })
-            .ok_or_else(|| E::custom("nested too deeply"))
+impl<T> Strict<T> {
+    fn around<U>(&self, inner: U) -> Strict<U> {
+        Strict { inner, depth_left: self.depth_left }
+    }
+
+    fn one_deeper<U, E: de::Error>(&self, inner: U) -> Result<Strict<U>, E> {
+        let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
+        Ok(Strict { inner, depth_left })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = ();
+/// Asks the reader for the same, on behalf of a guarded visitor.
+macro_rules! pass_on {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            let guarded = self.around(visitor);
+            self.inner.$method(guarded)
+        }
+    )*};
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
+    type Error = D::Error;
+
+    pass_on! {
+        deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
+        deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
+        deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_option deserialize_unit
+        deserialize_seq deserialize_map deserialize_identifier
+    }
+
+    /// What nobody wants is looked at all the same.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        self.deserialize_unit(visitor)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, D::Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, D::Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        members: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let guarded = self.around(visitor);
+        self.inner.deserialize_struct(name, members, guarded)
+    }
+
+    /// Variants that hold something would be read past the guard: only the name of a variant is taken.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let Text(variant) = Text::deserialize(self.inner)?;
+        visitor.visit_enum(variant.into_deserializer())
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
-    type Value = ();
+/// Hands a plain value to the guarded visitor.
+macro_rules! hand_over {
+    ($($method:ident($type:ty))*) => {$(
+        fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
+    type Value = V::Value;
+
+    hand_over! {
+        visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64)
+        visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
+    }
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+        self.inner.expecting(f)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<V::Value, D::Error> {
+        let guarded = self.around(value);
+        self.inner.visit_some(guarded)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<V::Value, A::Error> {
+        let guarded = self.one_deeper(list)?;
+        self.inner.visit_seq(guarded)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
+        let guarded = self.one_deeper(object)?;
+        self.inner.visit_map(StrictObject { members: guarded, names: Names::default() })
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<S::Value, D::Error> {
+        let guarded = self.around(value);
+        self.inner.deserialize(guarded)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        let guarded = self.around(seed);
+        self.inner.next_element_seed(guarded)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn size_hint(&self) -> Option<usize> {
+        self.inner.size_hint()
     }
+}
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        let inner = self.inner()?;
-        while list.next_element_seed(inner)?.is_some() {}
-        Ok(())
-    }
+/// An object whose members are seen once each.
+struct StrictObject<'de, A> {
+    members: Strict<A>,
+    names: Names<'de>,
+}
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        let inner = self.inner()?;
-        let mut names = Names::default();
-        while let Some(Name(name)) = object.next_key()? {
-            if let Some(twice) = names.add(name) {
-                return Err(de::Error::custom(format_args!("duplicate field `{twice}`")));
-            }
-            object.next_value_seed(inner)?;
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for StrictObject<'de, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+        let Some(Text(name)) = self.members.inner.next_key()? else { return Ok(None) };
+        let value = match &name {
+            Cow::Borrowed(text) => seed.deserialize(BorrowedStrDeserializer::new(text)),
+            Cow::Owned(text) => seed.deserialize(text.as_str().into_deserializer()),
+        };
+        if let Some(twice) = self.names.add(name) {
+            return Err(de::Error::custom(format_args!("duplicate field `{twice}`")));
         }
-        Ok(())
+        value.map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let guarded = self.members.around(seed);
+        self.members.inner.next_value_seed(guarded)
     }
 }
 
@@ -193,30 +299,36 @@ impl<'de> Names<'de> {
     }
 }
 
-/// A member's name, borrowed from the input unless it holds escapes.
-struct Name<'de>(Cow<'de, str>);
+/// A string, borrowed from the input unless it holds escapes: for types that are made from one. (Serde's own
+/// `Cow<str>` is always a copy.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text<'de>(pub Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Name<'de> {
+impl<'de> Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
+        struct TextVisitor;
 
-        impl<'de> Visitor<'de> for NameVisitor {
-            type Value = Name<'de>;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
+                f.write_str("a string")
             }
 
-            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text)))
             }
         }
 
-        deserializer.deserialize_str(NameVisitor)
+        deserializer.deserialize_str(TextVisitor)
     }
 }
 

@@ -5,7 +5,7 @@
 //! 3. No `crit` (RFC 7515 §4.1.11) and nothing that brings or fetches a key: `jwk`, `jku`, `x5u`, `x5c`, `x5t`.
 //! 4. The signature is 64 bytes.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
@@ -87,8 +87,8 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, VerifyError> {
 /// The members of a JOSE header that are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    pub(crate) algorithm: String,
-    pub(crate) media_type: Option<String>,
+    pub(crate) algorithm: Cow<'static, str>,
+    pub(crate) media_type: Option<Cow<'static, str>>,
     pub(crate) key_id: Option<KeyId>,
 }
 
@@ -143,7 +143,11 @@ impl Header {
             }
         }
         let key_id = header.kid.map(|kid| KeyId::parse(&kid).ok_or(Malformed::KeyId)).transpose()?;
-        Ok(Self { algorithm: header.alg, media_type: header.typ.as_deref().map(shorten), key_id })
+        Ok(Self {
+            algorithm: header.alg.into(),
+            media_type: header.typ.as_deref().map(|media_type| shorten(media_type).into()),
+            key_id,
+        })
     }
 }
 

@@ -151,7 +151,7 @@ impl Serialize for Scope {
 
 impl<'de> Deserialize<'de> for Scope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }

@@ -57,7 +57,7 @@ impl<'a> UnverifiedToken<'a> {
         if let Some(found) = &jws.header.media_type
             && !["JWT", "at+jwt"].iter().any(|expected| expected.eq_ignore_ascii_case(found))
         {
-            return Err(VerifyError::UnexpectedType { found: found.clone() });
+            return Err(VerifyError::UnexpectedType { found: found.to_string() });
         }
         Ok(Self { jws })
     }

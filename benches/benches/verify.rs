@@ -99,9 +99,12 @@ fn fresh(round: usize) -> Vec<usize> {
 fn first_sight(corpus: &Corpus, peers: &Peers) -> Vec<Series> {
     let (cached, uncached) = (verifier(corpus, VerifierBuilder::DEFAULT_CACHE_MEMORY), verifier(corpus, 0));
     for number in TOKENS..TOKENS + EARLIER {
-        assert!(cached.verify(&corpus.token(number).text).is_ok(), "the corpus is good");
+        // A token is kept from its second time on.
+        for _ in 0..2 {
+            assert!(cached.verify(&corpus.token(number).text).is_ok(), "the corpus is good");
+        }
     }
-    assert!(cached.cached_tokens() < EARLIER, "the cache is full");
+    assert!((1..EARLIER).contains(&cached.cached_tokens()), "the cache is full");
     let contenders = [
         Contender::new("agentwrit-verify, cache full of others", |n| cached.verify(&corpus.token(n).text).is_ok()),
         Contender::new("agentwrit-verify, cache off", |n| uncached.verify(&corpus.token(n).text).is_ok()),

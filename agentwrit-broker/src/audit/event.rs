@@ -94,7 +94,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let agentwrit_verify::json::Text(text) = agentwrit_verify::json::Text::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -145,7 +145,7 @@ impl Serialize for EventHash {
 
 impl<'de> Deserialize<'de> for EventHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let agentwrit_verify::json::Text(text) = agentwrit_verify::json::Text::deserialize(deserializer)?;
         let mut bytes = [0; 32];
         let decoded = if text.len() == 64 { HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok() } else { None };
         decoded.map(|_| Self(bytes)).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
