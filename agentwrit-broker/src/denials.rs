@@ -5,6 +5,8 @@ use std::{
     time::Instant,
 };
 
+use agentwrit_verify::Subject;
+
 use crate::{
     audit::{DenialFolder, NewEvent},
     authority::Authority,
@@ -35,6 +37,10 @@ impl Denials {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).due(now)
     }
 
+    fn about(&self, subject: &Subject) -> Vec<NewEvent> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).drain_about(subject)
+    }
+
     fn all(&self) -> Vec<NewEvent> {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).drain_all()
     }
@@ -47,10 +53,16 @@ impl Authority {
         self.write_denials(due).await
     }
 
-    /// Writes every refusal: before the trail is read, and at the end.
+    /// Writes every refusal: before the operator reads the trail, and at the end.
     pub(crate) async fn write_all_denials(self: &Arc<Self>) -> Result<(), Error> {
         let all = self.denials.all();
         self.write_denials(all).await
+    }
+
+    /// Writes the refusals about one subject: before it reads its own part of the trail. Other people's go on folding.
+    pub(crate) async fn write_denials_about(self: &Arc<Self>, subject: &Subject) -> Result<(), Error> {
+        let about = self.denials.about(subject);
+        self.write_denials(about).await
     }
 
     async fn write_denials(self: &Arc<Self>, events: Vec<NewEvent>) -> Result<(), Error> {

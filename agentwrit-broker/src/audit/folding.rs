@@ -123,8 +123,22 @@ impl DenialFolder {
         key
     }
 
+    /// The events about one subject, oldest first.
+    #[must_use]
+    pub fn drain_about(&mut self, subject: &Subject) -> Vec<NewEvent> {
+        let is_about = |key: &Key| matches!(&key.about, About::Subject(found) if found == subject);
+        let (about, others) = std::mem::take(&mut self.order).into_iter().partition(|(_, key)| is_about(key));
+        self.order = others;
+        let about: VecDeque<_> = about;
+        about.into_iter().filter_map(|(_, key)| self.take(&key)).collect()
+    }
+
     fn take_oldest(&mut self) -> Option<NewEvent> {
         let (_, key) = self.order.pop_front()?;
+        self.take(&key)
+    }
+
+    fn take(&mut self, key: &Key) -> Option<NewEvent> {
         let source = (key.event_type, key.source);
         if let Some(subjects) = self.subjects.get_mut(&source) {
             *subjects = subjects.saturating_sub(u32::from(key.about != About::Many));
@@ -132,7 +146,7 @@ impl DenialFolder {
                 self.subjects.remove(&source);
             }
         }
-        self.waiting.remove(&key)
+        self.waiting.remove(key)
     }
 }
 
@@ -223,10 +237,16 @@ mod tests {
             for (event_type, host, about, pause) in denials {
                 now += Duration::from_millis(pause / 20);
                 let event_type = EventType::ALL[event_type];
-                folder.add(denial(event_type, &format!("192.0.2.{host}"), &about.to_string()), now);
+                let mut denial = denial(event_type, &format!("192.0.2.{host}"), &about.to_string());
+                denial.subject = (about % 3 == 1).then_some(Subject::Admin);
+                folder.add(denial, now);
                 prop_assert!(folder.waiting.len() <= capacity + EventType::ALL.len());
                 prop_assert_eq!(folder.waiting.len(), folder.order.len());
                 prop_assert!(folder.subjects.len() <= folder.waiting.len());
+                if about == 0 {
+                    recorded += folder.drain_about(&Subject::Admin).iter().map(|event| event.count).sum::<u64>();
+                    prop_assert!(!folder.waiting.keys().any(|key| key.about == About::Subject(Subject::Admin)));
+                }
                 recorded += folder.due(now).iter().map(|event| event.count).sum::<u64>();
                 prop_assert!(folder.next_due().is_none_or(|due| due > now && due <= now + WINDOW));
             }

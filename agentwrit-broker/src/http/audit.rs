@@ -61,9 +61,14 @@ async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppI
         offset: page.offset,
         cursor: page.after,
     };
-    // Refusals of this second are still being folded: whoever looks sees them. The trail can be read all the same when
-    // the store takes no more.
-    if let Err(error) = authority.write_all_denials().await {
+    // Refusals of this second are still being folded. The operator sees them all; an app, whose reads must not undo the
+    // folding of everybody's, sees its own, and those of its agents a second later. The trail can be read all the same
+    // when the store takes no more.
+    let flushed = match &query.app_id {
+        None => authority.write_all_denials().await,
+        Some(app_id) => authority.write_denials_about(&Subject::App(app_id.clone())).await,
+    };
+    if let Err(error) = flushed {
         tracing::warn!(component = "audit", %error, "refusals wait for the store");
     }
     let found = authority.store.read(move |reader| Ok::<_, Error>(reader.audit_events(&query)?)).await?;

@@ -28,6 +28,8 @@ pub(super) enum Failure {
     BadBodyWithHint { detail: String, hint: &'static str },
     #[error("the body is larger than 1 MiB")]
     TooLarge,
+    #[error("a request names its host exactly once")]
+    BadHost,
     #[error("there is nothing at this path")]
     NotFound,
     #[error("this path does not take this method")]
@@ -97,6 +99,7 @@ impl Failure {
             | Self::BadBody(_)
             | Self::BadBodyWithHint { .. }
             | Self::TooLarge
+            | Self::BadHost
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::Defect { .. } => None,
@@ -114,6 +117,7 @@ impl Failure {
             | Self::BadBody(_)
             | Self::BadBodyWithHint { .. }
             | Self::TooLarge
+            | Self::BadHost
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::TimedOut
@@ -129,6 +133,7 @@ impl Failure {
             Self::BadBody(_) => plain(ErrorCode::InvalidRequest),
             Self::BadBodyWithHint { hint, .. } => Sketch { hint: Some(hint), ..plain(ErrorCode::InvalidRequest) },
             Self::TooLarge => plain(ErrorCode::PayloadTooLarge),
+            Self::BadHost => plain(ErrorCode::InvalidRequest),
             Self::NotFound => plain(ErrorCode::NotFound),
             Self::MethodNotAllowed => plain(ErrorCode::MethodNotAllowed),
             Self::TimedOut => plain(ErrorCode::Unavailable),

@@ -12,9 +12,10 @@ use axum::{
 };
 use futures_util::FutureExt;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, StatusCode, Version,
     header::{self, HeaderName},
 };
+use percent_encoding::percent_decode_str;
 
 use super::{
     Edge, Shared,
@@ -63,6 +64,7 @@ async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: 
 
     let limit = method.is_safe().then_some(TIME_LIMIT);
     let mut response = match content_length(&request) {
+        _ if !names_one_host(&request) => Failure::BadHost.into_response(),
         Some(length) if length > BODY_LIMIT as u64 => refuse_body(request).await,
         _ => answer(next.run(request), limit).await,
     };
@@ -103,6 +105,12 @@ async fn answer(running: impl Future<Output = Response>, limit: Option<Duration>
     }
 }
 
+/// RFC 9112 §3.2: a request of HTTP/1.1 has exactly one `Host`; with several, two readers see two targets.
+fn names_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11)
+}
+
 fn request_id(request: &Request, authority: &Authority) -> RequestId {
     let mut offered = request.headers().get_all(REQUEST_ID).iter();
     let only = offered.next().filter(|_| offered.next().is_none());
@@ -113,7 +121,10 @@ fn request_id(request: &Request, authority: &Authority) -> RequestId {
 
 /// The path as the log may hold it: people paste a token where its name belongs.
 fn loggable(path: &str) -> String {
-    let segments = path.split('/').map(|segment| if is_secret_shaped(segment) { "…" } else { segment });
+    // A percent sign hides nothing: whoever reads the log can decode it too.
+    let is_secret =
+        |segment: &str| is_secret_shaped(segment) || is_secret_shaped(&percent_decode_str(segment).decode_utf8_lossy());
+    let segments = path.split('/').map(|segment| if is_secret(segment) { "…" } else { segment });
     segments.collect::<Vec<_>>().join("/")
 }
 

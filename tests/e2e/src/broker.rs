@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinHandle,
     time::timeout,
 };
@@ -31,6 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Broker {
     process: Child,
     output: Output,
+    /// Told after each line.
+    wrote: Arc<Notify>,
+    /// How much of the output was looked through.
+    read: Mutex<usize>,
     readers: Vec<JoinHandle<()>>,
     /// Without a trailing slash.
     pub url: String,
@@ -82,11 +86,11 @@ impl Broker {
 
     async fn spawn(mut command: Command, directory: TempDir) -> Self {
         let mut process = command.kill_on_drop(true).spawn().expect("the broker runs");
-        let output = Output::default();
+        let (output, wrote) = (Output::default(), Arc::new(Notify::new()));
         let (lines, mut seen) = mpsc::unbounded_channel();
         let readers = vec![
-            follow(process.stdout.take().unwrap(), &output, lines.clone()),
-            follow(process.stderr.take().unwrap(), &output, lines),
+            follow(process.stdout.take().unwrap(), &output, &wrote, lines.clone()),
+            follow(process.stderr.take().unwrap(), &output, &wrote, lines),
         ];
         let address = timeout(PATIENCE, async {
             while let Some(line) = seen.recv().await {
@@ -106,7 +110,16 @@ impl Broker {
             .tls_certs_only([])
             .build()
             .unwrap();
-        Self { process, output, readers, url: format!("http://{address}"), http, directory }
+        Self {
+            process,
+            output,
+            wrote,
+            read: Mutex::default(),
+            readers,
+            url: format!("http://{address}"),
+            http,
+            directory,
+        }
     }
 
     /// Runs a broker that is expected to refuse to start.
@@ -155,6 +168,29 @@ impl Broker {
     #[must_use]
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
+    }
+
+    /// Waits until the broker writes `text`; what it wrote before the last such wait doesn't count.
+    pub async fn says(&self, text: &str) {
+        let waiting = async {
+            loop {
+                let written = self.wrote.notified();
+                if self.find(text) {
+                    return;
+                }
+                written.await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("the broker did not say `{text}`"));
+    }
+
+    /// Whether `text` was written since the last time that something was found.
+    fn find(&self, text: &str) -> bool {
+        let output = self.output.lock().unwrap();
+        let mut read = self.read.lock().unwrap();
+        let Some(at) = output.get(*read..).and_then(|unread| unread.find(text)) else { return false };
+        *read += at + text.len();
+        true
     }
 
     /// `host:port`.
@@ -214,13 +250,15 @@ fn command(program: &Path, directory: &Path, environment: &[(&str, &str)]) -> Co
 fn follow(
     stream: impl AsyncRead + Unpin + Send + 'static,
     output: &Output,
+    wrote: &Arc<Notify>,
     lines: mpsc::UnboundedSender<String>,
 ) -> JoinHandle<()> {
-    let output = Arc::clone(output);
+    let (output, wrote) = (Arc::clone(output), Arc::clone(wrote));
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream).lines();
         while let Ok(Some(line)) = reader.next_line().await {
             output.lock().unwrap().extend([line.as_str(), "\n"]);
+            wrote.notify_waiters();
             // The receiver goes once the address is known.
             lines.send(line).ok();
         }

@@ -274,3 +274,25 @@ async fn a_slow_header_does_not_hold_a_connection() {
     let ended = tokio::time::timeout(std::time::Duration::from_secs(20), connection.read_to_end(&mut rest)).await;
     ended.expect("closed after 5 s").ok();
 }
+
+/// RFC 9112 §3.2: with two hosts, or none, two readers would see two targets.
+#[tokio::test]
+async fn a_request_names_its_host_exactly_once() {
+    let broker = Broker::start().await;
+    for (version, hosts, status) in [
+        ("1.1", "host: x\r\n", 200),
+        ("1.1", "", 400),
+        ("1.1", "host: x\r\nhost: x\r\n", 400),
+        ("1.1", "host: x\r\nHOST: y\r\n", 400),
+        ("1.0", "", 200),
+        ("1.0", "host: x\r\nhost: y\r\n", 400),
+    ] {
+        let mut connection = TcpStream::connect(broker.address()).await.unwrap();
+        let request = format!("GET /v1/health HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/{version} {status} ")), "{hosts:?}: {answer}");
+        assert_eq!(answer.contains(r#""error_code":"invalid_request""#), status == 400, "{answer}");
+    }
+}

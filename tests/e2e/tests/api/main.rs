@@ -25,6 +25,7 @@ mod renew;
 mod revocations_feed;
 mod revoke;
 mod security_table;
+mod tls;
 mod validate;
 mod weaknesses_authority;
 mod weaknesses_lifetime;

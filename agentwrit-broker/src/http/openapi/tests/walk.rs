@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 use agentwrit_verify::SystemClock;
 use axum::{Router, body::Body, extract::Request};
 use data_encoding::BASE64URL_NOPAD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -75,7 +75,8 @@ impl Walk {
         self.answer(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await
     }
 
-    pub(super) async fn answer(&self, request: Request) -> Answer {
+    pub(super) async fn answer(&self, mut request: Request) -> Answer {
+        request.headers_mut().insert("host", HeaderValue::from_static("broker.test"));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.unwrap().to_bytes().to_vec();
