@@ -130,10 +130,9 @@ impl Failure {
         let plain = |code| Sketch { code, detail: detail.clone(), hint: None, cause: None };
         match self {
             Self::Refused(error) => sketch_of(&error),
-            Self::BadBody(_) => plain(ErrorCode::InvalidRequest),
+            Self::BadBody(_) | Self::BadHost => plain(ErrorCode::InvalidRequest),
             Self::BadBodyWithHint { hint, .. } => Sketch { hint: Some(hint), ..plain(ErrorCode::InvalidRequest) },
             Self::TooLarge => plain(ErrorCode::PayloadTooLarge),
-            Self::BadHost => plain(ErrorCode::InvalidRequest),
             Self::NotFound => plain(ErrorCode::NotFound),
             Self::MethodNotAllowed => plain(ErrorCode::MethodNotAllowed),
             Self::TimedOut => plain(ErrorCode::Unavailable),
