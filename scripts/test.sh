@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, and the real Python SDK
-# against the real broker. Run it from anywhere.
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK
+# against the real broker, and our tokens before PyJWT and jose. Run it from anywhere.
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh --fast   format, clippy and cargo test only
@@ -107,6 +107,12 @@ need_venv() {
     printf '%s\n' "$wanted" >"$venv/.made-from"
 }
 
+need_node() {
+    command -v npm >/dev/null || apt_install nodejs npm || die "node and npm not found: the tests with jose need them"
+    (cd tests/node && npm ci --silent --no-audit --no-fund) ||
+        die "the packages of tests/node could not be installed (is the npm registry reachable?)"
+}
+
 # --- what is run -----------------------------------------------------------------------------------------------------
 
 # In CI the lock file is what was reviewed; at a desk a changed Cargo.toml may still update it.
@@ -134,6 +140,14 @@ run_python_tests() {
     [ "$status" -eq 0 ] || return "$status"
     [ "$p" -gt 0 ] || die "pytest ran no test"
     ! grep -q skipped <<<"$last" || die "pytest skipped a test: here everything runs or fails"
+}
+
+run_node_tests() {
+    local log="$logs/node" status=0
+    node tests/node/agreement.mjs "$target/tmp/agreement/corpus.jsonl" 2>&1 | tee "$log" || status=$?
+    [ "$status" -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
+    summaries+=("node: $(head -n 1 "$log")")
+    return "$status"
 }
 
 need_rust
@@ -166,4 +180,8 @@ if ! $fast; then
     need_python
     need_venv
     run_python_tests
+
+    heading "our tokens before jose (node)"
+    need_node
+    run_node_tests
 fi

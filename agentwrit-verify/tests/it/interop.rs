@@ -2,7 +2,7 @@
 //! from an older release): on thousands of tokens, good and spoilt, whatever we accept it accepts with the same claims.
 //! Where it accepts more, [`why_we_refuse`] says why that is meant.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 
 use agentwrit_verify::{
     ClaimSet, Clock, KeySet, Malformed, SystemClock, Verifier, VerifyError, issue::SigningKey, testing::TestIssuer,
@@ -269,6 +269,40 @@ fn assert_same(ours: &Value, theirs: &Value) {
     {
         let theirs = Some(&theirs[member]).filter(|value| **value != json!([])).unwrap_or(&Value::Null);
         assert_eq!(&ours[member], theirs, "{member}");
+    }
+}
+
+/// What the libraries of other languages are asked about: `tests/python/test_agreement.py` (PyJWT) and
+/// `tests/node/agreement.mjs` (jose) read this file.
+#[test]
+fn a_corpus_for_other_languages() {
+    let ring = Ring::new();
+    let numbers = &mut Numbers(7797);
+    let mut lines = vec![json!({
+        "issuer": TestIssuer::ISSUER,
+        "audience": AUDIENCE,
+        "x": encode(ring.key.public_key().as_bytes()),
+    })];
+    for _ in 0..TOKENS {
+        let token = ring.token(numbers);
+        lines.push(match ring.ours.verify(&token) {
+            Ok(claims) => json!({"token": token, "accepted": true, "claims": *claims}),
+            Err(error) => json!({"token": token, "accepted": false, "error": kind(&error)}),
+        });
+    }
+    assert!(lines.iter().filter(|line| line["accepted"] == true).count() > 2000);
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agreement");
+    fs::create_dir_all(&directory).unwrap();
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(directory.join("corpus.jsonl"), text).unwrap();
+}
+
+/// `Expired`, `Malformed.Base64`: the names of the variants, without their data.
+fn kind(error: &VerifyError) -> String {
+    let name = |debug: String| debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+    match error {
+        VerifyError::Malformed(malformed) => format!("Malformed.{}", name(format!("{malformed:?}"))),
+        other => name(format!("{other:?}")),
     }
 }
 

@@ -11,6 +11,7 @@ mod attacks;
 mod cache;
 mod claims;
 mod delegation;
+mod ed25519;
 mod encodings;
 mod interop;
 #[cfg(feature = "remote")]
