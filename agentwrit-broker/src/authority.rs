@@ -285,7 +285,7 @@ struct Memory {
 
 impl Memory {
     async fn of(store: &Store, issuer: &str, now: UnixTime) -> Result<Self, StoreError> {
-        let revocations = RevocationList::new(issuer);
+        let revocations = RevocationList::authoritative(issuer);
         let list = revocations.clone();
         let (latest, epoch, events, nonces_until) = store
             .read(move |reader| {

@@ -12,6 +12,7 @@ mod cache;
 mod claims;
 mod delegation;
 mod encodings;
+mod feed;
 mod interop;
 #[cfg(feature = "remote")]
 mod remote;
