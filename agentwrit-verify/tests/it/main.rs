@@ -13,6 +13,8 @@ mod claims;
 mod delegation;
 mod encodings;
 mod feed;
+#[cfg(feature = "remote")]
+mod follower;
 mod interop;
 #[cfg(feature = "remote")]
 mod remote;
