@@ -228,17 +228,21 @@ async fn first_contact(
     shared.counters.key_fetches.add();
     shared.publish_keys(broker.key_set().await?);
     let Some(feed) = feed else { return Ok(()) };
-    let mut fetch = async |question| broker.revocations(question).await;
-    let first = feed::once(shared, feed, broker.feed_name(), question(feed), &mut fetch).await;
-    match first {
+    match first_list(shared, feed, broker).await {
         // The key was replaced between the two requests.
         Err(RemoteError::Feed { error, .. }) if error.asks_for_keys() => {
             shared.counters.key_fetches.add();
             shared.publish_keys(broker.key_set().await?);
-            feed::once(shared, feed, broker.feed_name(), question(feed), &mut fetch).await.map(drop)
+            first_list(shared, feed, broker).await
         }
-        first => first.map(drop),
+        first => first,
     }
+}
+
+async fn first_list(shared: &Shared, feed: &Arc<Mutex<Feed>>, broker: &Broker) -> Result<(), RemoteError> {
+    shared.counters.feed_fetches.add();
+    let answer = broker.revocations(question(feed)).await;
+    feed::take(shared, feed, broker.feed_name(), answer).await.map(drop)
 }
 
 fn spawn(

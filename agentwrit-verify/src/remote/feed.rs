@@ -70,7 +70,9 @@ pub(super) async fn follow(
         let question = question(&feed);
         // After a failure, and with what an earlier run left: to be fresh again comes before news.
         let question = if failures > 0 { Question { wait: Duration::ZERO, ..question } } else { question };
-        let outcome = once(&shared, &feed, &source, question, &mut fetch).await;
+        shared.counters.feed_fetches.add();
+        let answer = fetch(question).await;
+        let outcome = take(&shared, &feed, &source, answer).await;
         let delay = match outcome {
             Ok(applied) => {
                 failures = 0;
@@ -93,16 +95,14 @@ pub(super) async fn follow(
     }
 }
 
-/// Asks once and applies the answer; what goes wrong is counted and logged.
-pub(super) async fn once(
+/// Applies what was answered; what goes wrong is counted and logged.
+pub(super) async fn take(
     shared: &Shared,
     feed: &Arc<Mutex<Feed>>,
     source: &str,
-    question: Question,
-    fetch: &mut impl AsyncFnMut(Question) -> Result<String, RemoteError>,
+    answer: Result<String, RemoteError>,
 ) -> Result<Applied, RemoteError> {
-    shared.counters.feed_fetches.add();
-    let answer = fetch(question).await.inspect_err(|error| {
+    let answer = answer.inspect_err(|error| {
         shared.counters.feed_failures.add();
         let age = shared.revocations.as_ref().and_then(|list| list.age(Moment::of(&*shared.clock)));
         let age_seconds = age.map(|age| age.as_secs());

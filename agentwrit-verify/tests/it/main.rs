@@ -16,6 +16,7 @@ mod feed;
 #[cfg(feature = "remote")]
 mod follower;
 mod interop;
+mod network;
 #[cfg(feature = "remote")]
 mod remote;
 mod support;
