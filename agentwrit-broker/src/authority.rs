@@ -126,6 +126,7 @@ impl Authority {
             .issuer(&config.issuer)
             .keys(keys.clone())
             .revocations(revocations.clone())
+            .accept_any_audience()
             .clock(Arc::clone(&clock))
             .build();
         Ok(Self {
@@ -285,7 +286,7 @@ struct Memory {
 
 impl Memory {
     async fn of(store: &Store, issuer: &str, now: UnixTime) -> Result<Self, StoreError> {
-        let revocations = RevocationList::new(issuer);
+        let revocations = RevocationList::authoritative(issuer);
         let list = revocations.clone();
         let (latest, epoch, events, nonces_until) = store
             .read(move |reader| {

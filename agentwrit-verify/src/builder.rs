@@ -1,7 +1,11 @@
 //! Building a [`Verifier`]: what must be decided is asked for in order, and a verifier that lacks a decision doesn't
 //! compile.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use crate::{
     cache::TokenCache,
@@ -39,10 +43,19 @@ pub struct WantsOptions {
     issuer: Box<str>,
     keys: TrustedKeys,
     revocations: Option<RevocationList>,
-    audiences: Vec<Box<str>>,
+    audience: Audience,
     leeway: Duration,
     cache_memory: u64,
     clock: Box<dyn Clock>,
+}
+
+/// Whom a token may be meant for.
+#[derive(Clone, Debug)]
+pub(crate) enum Audience {
+    /// Nobody in particular, or anybody.
+    Any,
+    /// One of these; without any, nobody in particular.
+    OneOf(Vec<Box<str>>),
 }
 
 impl VerifierBuilder<WantsIssuer> {
@@ -67,7 +80,8 @@ impl VerifierBuilder<WantsKeys> {
 }
 
 impl VerifierBuilder<WantsRevocations> {
-    /// The withdrawals to respect. The list must be of the same issuer: entries of another one would never match.
+    /// The withdrawals to respect, and how old they may be: that is the list's own. It must be of the same issuer:
+    /// entries of another one would never match.
     ///
     /// # Panics
     ///
@@ -96,7 +110,7 @@ impl VerifierBuilder<WantsRevocations> {
             issuer,
             keys,
             revocations,
-            audiences: Vec::new(),
+            audience: Audience::OneOf(Vec::new()),
             leeway: VerifierBuilder::DEFAULT_LEEWAY,
             cache_memory: VerifierBuilder::DEFAULT_CACHE_MEMORY,
             clock: Box::new(SystemClock),
@@ -111,10 +125,20 @@ impl VerifierBuilder<WantsOptions> {
     /// The bytes that verified tokens may take, unless set otherwise: some 6,000 typical tokens.
     pub const DEFAULT_CACHE_MEMORY: u64 = 16 * 1024 * 1024;
 
-    /// Accepts only tokens meant for this audience; call it again to accept another one too.
+    /// Accepts only tokens meant for this audience; call it again to accept another one too. Without any, only tokens
+    /// without `aud` are accepted: one that names somebody isn't meant for who names nobody (RFC 7519 §4.1.3).
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.stage.audiences.push(audience.into().into());
+        if let Audience::OneOf(audiences) = &mut self.stage.audience {
+            audiences.push(audience.into().into());
+        }
+        self
+    }
+
+    /// The explicit weaker choice: tokens are accepted whomever they are meant for. For the issuer itself, and tools.
+    #[must_use]
+    pub fn accept_any_audience(mut self) -> Self {
+        self.stage.audience = Audience::Any;
         self
     }
 
@@ -142,9 +166,10 @@ impl VerifierBuilder<WantsOptions> {
     /// The verifier.
     #[must_use]
     pub fn build(self) -> Verifier {
-        let WantsOptions { issuer, keys, revocations, audiences, leeway, cache_memory, clock } = self.stage;
-        let cache = TokenCache::new(cache_memory);
-        Verifier { rules: Arc::new(Rules { issuer, audiences, keys, revocations, leeway, clock, cache }) }
+        let WantsOptions { issuer, keys, revocations, audience, leeway, cache_memory, clock } = self.stage;
+        let (cache, verified_anew) = (TokenCache::new(cache_memory), AtomicU64::new(0));
+        let rules = Rules { issuer, audience, keys, revocations, leeway, clock, cache, verified_anew };
+        Verifier { rules: Arc::new(rules) }
     }
 }
 

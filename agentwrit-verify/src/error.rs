@@ -60,7 +60,7 @@ pub enum VerifyError {
         /// `iss`, its first 64 characters.
         found: String,
     },
-    /// `aud` doesn't name this service.
+    /// `aud` doesn't name this service, or this service names no audience and the token does (RFC 7519 §4.1.3).
     #[error("the token is meant for another audience")]
     WrongAudience,
     /// `now >= exp`.
@@ -101,11 +101,16 @@ pub enum VerifyError {
         /// Its age.
         age: Duration,
     },
+    /// There is no revocation list yet. Not the token's fault.
+    #[error("no revocation list has been loaded yet")]
+    RevocationsUnavailable,
     /// The revocation list is older than allowed. Not the token's fault.
-    #[error("the revocation list is {} s old", age.as_secs())]
+    #[error("the revocation list is {} s old, at most {} s are allowed", age.as_secs(), max.as_secs())]
     StaleRevocations {
-        /// Its age.
+        /// Its age, the leeway for clocks included.
         age: Duration,
+        /// The largest age at which it counts.
+        max: Duration,
     },
 }
 
@@ -113,7 +118,13 @@ impl VerifyError {
     /// Whether the verifier could not decide: a 503, since the token is not at fault.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::KeysStale { .. } | Self::StaleRevocations { .. })
+        matches!(
+            self,
+            Self::KeysUnavailable
+                | Self::KeysStale { .. }
+                | Self::RevocationsUnavailable
+                | Self::StaleRevocations { .. }
+        )
     }
 
     /// Whom the token spoke for. Known of one that was once good, expired or revoked: of a forged one nothing can be
@@ -148,6 +159,7 @@ impl VerifyError {
             | Self::Chain(_)
             | Self::KeysUnavailable
             | Self::KeysStale { .. }
+            | Self::RevocationsUnavailable
             | Self::StaleRevocations { .. } => None,
         }
     }
@@ -172,6 +184,7 @@ impl VerifyError {
             Self::Revoked { .. } => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeysStale { .. } => "keys_stale",
+            Self::RevocationsUnavailable => "revocations_unavailable",
             Self::StaleRevocations { .. } => "stale_revocations",
         }
     }

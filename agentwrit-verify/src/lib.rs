@@ -7,6 +7,7 @@ pub mod claims;
 pub mod clock;
 pub mod delegation;
 pub mod error;
+pub mod feed;
 pub mod identity;
 #[cfg(feature = "issue")]
 pub mod issue;
@@ -18,12 +19,15 @@ pub mod problem;
 pub mod remote;
 pub mod revocation;
 pub mod scope;
+mod staleness;
+mod status;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
 mod trusted;
 pub mod verifier;
+mod verifiers;
 
 pub use builder::{VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
 pub use claims::{ClaimSet, Claims};
@@ -32,11 +36,14 @@ pub use clock::{Clock, SystemClock, TimeError, UnixTime};
 pub use delegation::Delegation;
 pub use delegation::{ChainError, DelegationRecord};
 pub use error::{Malformed, VerifyError};
+pub use feed::{Feed, FeedError, Moment, Staleness};
 pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, TokenId, TrustDomain};
 pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
 pub use problem::{ErrorCode, Problem, RequestId};
 pub use revocation::{Level, RevocationKey, RevocationList};
 pub use scope::{Scope, ScopeError, ScopeSet, ScopeSetError};
+pub use status::{RevocationStatus, VerifierStatus};
 pub use token::{MAX_TOKEN_LENGTH, UnverifiedToken};
 pub use trusted::TrustedKeys;
 pub use verifier::Verifier;
+pub use verifiers::{Verifiers, VerifiersError};

@@ -6,17 +6,28 @@
 //! 3. Each level is judged on its own; a token is dead if any of them says so.
 //! 4. Entries are kept by digest, so that a list names nobody: the first 16 bytes of SHA-256 over the level's letter,
 //!    `0x00`, the issuer, `0x00` and the target.
+//! 5. Whoever revokes has the list: [`RevocationList::authoritative`]. Everybody else has one that was true a while ago
+//!    and is judged by its age at every call: [`remote::Follower`](crate::remote::Follower) keeps it,
+//!    [`feed::Feed`](crate::feed::Feed) without the network, [`RevocationList::from_snapshot`] from a file.
 
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{claims::ClaimSet, clock::UnixTime, table::Table};
+use crate::{
+    claims::ClaimSet,
+    clock::{Clock, UnixTime},
+    feed::{Entry, Feed, FeedError},
+    keys::KeySet,
+    staleness::{Freshness, Moment, Staleness},
+    table::Table,
+};
 
 /// What a revocation is aimed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -123,16 +134,62 @@ struct Shared {
     table: ArcSwap<Table>,
     /// Held by whoever adds; readers don't touch it.
     writing: Mutex<()>,
+    /// None: the list is the truth.
+    freshness: Option<Freshness>,
 }
 
 impl RevocationList {
-    /// An empty list for tokens of `issuer`.
+    /// An empty list for tokens of `issuer`, kept by whoever revokes: it is never stale.
     #[must_use]
-    pub fn new(issuer: &str) -> Self {
+    pub fn authoritative(issuer: &str) -> Self {
+        Self::new(issuer, None)
+    }
+
+    /// A list that a [`Feed`] fills.
+    pub(crate) fn following(issuer: &str, staleness: Staleness) -> Self {
+        Self::new(issuer, Some(Freshness::new(staleness)))
+    }
+
+    /// The list that a snapshot of the feed holds: what `GET /v1/revocations` answered, as a file, for a machine that
+    /// can't ask itself. The signature, the issuer and the age are checked as they are for whoever asks, and verifiers
+    /// judge the age at every call: on a machine where snapshots come by hand that takes [`Staleness::accept_stale`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use agentwrit_verify::{KeySet, RevocationList, SystemClock, Verifier, feed::Staleness};
+    ///
+    /// # let issuer = agentwrit_verify::testing::TestIssuer::new();
+    /// # let (key_set_file, snapshot_file) = (issuer.key_set().to_jwks(), issuer.feed_answer(None));
+    /// let keys = KeySet::from_jwks(key_set_file.as_bytes())?;
+    /// let staleness = Staleness::default().accept_stale();
+    /// let list = RevocationList::from_snapshot(snapshot_file.trim(), "https://issuer.test", &keys, staleness, &SystemClock)?;
+    /// let verifier = Verifier::builder().issuer("https://issuer.test").keys(keys).revocations(list).build();
+    /// assert!(verifier.is_ready());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError`] says which rule the snapshot breaks; an answer that isn't a whole list is a [`FeedError::Gap`].
+    pub fn from_snapshot(
+        snapshot: &str,
+        issuer: &str,
+        keys: &KeySet,
+        staleness: Staleness,
+        clock: &dyn Clock,
+    ) -> Result<Self, FeedError> {
+        let mut feed = Feed::new(issuer, staleness);
+        feed.apply(snapshot, keys, Moment::of(clock))?;
+        Ok(feed.list().clone())
+    }
+
+    fn new(issuer: &str, freshness: Option<Freshness>) -> Self {
         let shared = Shared {
             issuer: issuer.into(),
             table: ArcSwap::from_pointee(Table::with_room_for(0)),
             writing: Mutex::new(()),
+            freshness,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -146,14 +203,34 @@ impl RevocationList {
 
     /// Adds an entry by its key, as it stands in a feed.
     pub fn insert_key(&self, key: RevocationKey, revoked_at: UnixTime, expires_at: UnixTime) {
+        self.merge(std::iter::once(Entry { key, revoked_at, expires_at }));
+    }
+
+    /// Adds entries to those that there are.
+    pub(crate) fn merge(&self, entries: impl Iterator<Item = Entry>) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.shared.table.load();
-        if !table.insert(key.as_bytes(), revoked_at, expires_at) {
-            let larger = table.grown();
-            // There is room now: `grown` doubles.
-            let _inserted = larger.insert(key.as_bytes(), revoked_at, expires_at);
-            self.shared.table.store(Arc::new(larger));
+        let mut table = self.shared.table.load_full();
+        for Entry { key, revoked_at, expires_at } in entries {
+            if !table.insert(key.as_bytes(), revoked_at, expires_at) {
+                table = Arc::new(table.grown());
+                // There is room now: `grown` doubles.
+                let _inserted = table.insert(key.as_bytes(), revoked_at, expires_at);
+                self.shared.table.store(Arc::clone(&table));
+            }
         }
+    }
+
+    /// Puts these entries in the place of all others, at once.
+    pub(crate) fn replace(&self, entries: impl Iterator<Item = Entry>) {
+        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::with_room_for(entries.size_hint().1.unwrap_or_default());
+        for Entry { key, revoked_at, expires_at } in entries {
+            if !table.insert(key.as_bytes(), revoked_at, expires_at) {
+                table = table.grown();
+                let _inserted = table.insert(key.as_bytes(), revoked_at, expires_at);
+            }
+        }
+        self.shared.table.store(Arc::new(table));
     }
 
     /// Drops the entries that can no longer affect any token.
@@ -163,6 +240,13 @@ impl RevocationList {
         if table.has_expired(now) {
             self.shared.table.store(Arc::new(table.without_expired(now)));
         }
+    }
+
+    #[cfg(feature = "remote")]
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let table = self.shared.table.load();
+        let entry = |(key, revoked_at, expires_at)| Entry { key: RevocationKey(key), revoked_at, expires_at };
+        table.iter().map(entry).collect()
     }
 
     /// How many entries there are.
@@ -177,16 +261,45 @@ impl RevocationList {
         self.len() == 0
     }
 
-    /// The level at which a token is dead, if it is.
-    pub(crate) fn judge(&self, marks: &Marks) -> Option<Level> {
+    /// The bytes that the entries take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.shared.table.load().memory()
+    }
+
+    /// How old the list is taken to be: the time since the broker vouched for it, and what clocks may differ by. None
+    /// for one that is [authoritative](Self::authoritative), and before the first snapshot.
+    #[must_use]
+    pub fn age(&self, now: Moment) -> Option<Duration> {
+        self.shared.freshness.as_ref()?.age(now)
+    }
+
+    /// The level at which a token is dead, if it is: by what is known now, or by what was revoked until `as_of`.
+    ///
+    /// The marks are worked out when they are first needed: most lists are empty most of the time.
+    pub(crate) fn judge<'m>(&self, marks: impl FnOnce() -> &'m Marks, as_of: Option<UnixTime>) -> Option<Level> {
         let table = self.shared.table.load();
         if table.is_empty() {
             return None;
         }
-        marks.keys.iter().find_map(|(level, key)| {
+        let marks = marks();
+        // All of them first, so that the memory is read at once rather than one after the other.
+        let suspects = marks.keys.iter().rev().fold(0_u64, |suspects, (_, key)| {
+            (suspects << 1) | u64::from(table.may_hold(key.as_bytes()))
+        });
+        if suspects == 0 {
+            return None;
+        }
+        let suspected = marks.keys.iter().enumerate().filter(|(index, _)| (suspects >> index) & 1 == 1);
+        suspected.map(|(_, mark)| mark).find_map(|(level, key)| {
             let revoked_at = table.find(key.as_bytes())?;
-            (!level.is_not_before() || marks.issued_at <= revoked_at).then_some(*level)
+            let known = as_of.is_none_or(|as_of| revoked_at <= as_of);
+            (known && (!level.is_not_before() || marks.issued_at <= revoked_at)).then_some(*level)
         })
+    }
+
+    pub(crate) fn freshness(&self) -> Option<&Freshness> {
+        self.shared.freshness.as_ref()
     }
 
     pub(crate) fn issuer(&self) -> &str {
@@ -268,10 +381,15 @@ mod tests {
         format!(r#","delegation_chain":[{},{}]"#, record(1, 2), record(2, 9))
     }
 
+    fn judge(list: &RevocationList, claims: &ClaimSet) -> Option<Level> {
+        let marks = Marks::of(claims);
+        list.judge(|| &marks, None)
+    }
+
     fn verdict(claims: &ClaimSet, level: Level, target: &str, revoked_at: u64) -> Option<Level> {
-        let list = RevocationList::new("i");
+        let list = RevocationList::authoritative("i");
         list.insert(level, target, at(revoked_at), at(1000));
-        list.judge(&Marks::of(claims))
+        judge(&list, claims)
     }
 
     #[test]
@@ -328,18 +446,18 @@ mod tests {
 
     #[test]
     fn another_issuers_entries_do_not_count() {
-        let list = RevocationList::new("other");
+        let list = RevocationList::authoritative("other");
         list.insert(Level::Task, "task", at(100), at(1000));
-        assert_eq!(list.judge(&Marks::of(&claims(""))), None);
+        assert_eq!(judge(&list, &claims("")), None);
     }
 
     #[test]
     fn a_repeated_entry_is_never_weaker() {
-        let list = RevocationList::new("i");
+        let list = RevocationList::authoritative("i");
         list.insert(Level::Task, "task", at(100), at(1000));
         list.insert(Level::Task, "task", at(50), at(500));
         list.forget_expired(at(999));
-        assert_eq!((list.len(), list.judge(&Marks::of(&claims("")))), (1, Some(Level::Task)));
+        assert_eq!((list.len(), judge(&list, &claims(""))), (1, Some(Level::Task)));
         list.forget_expired(at(1000));
         assert!(list.is_empty());
     }

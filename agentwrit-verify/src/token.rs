@@ -90,6 +90,17 @@ impl<'a> UnverifiedToken<'a> {
             .map_err(|error| Malformed::Claims { message: error.to_string() }.into())
     }
 
+    /// `iss` alone: whom the token says that it is from.
+    pub(crate) fn issuer(&self) -> Result<String, VerifyError> {
+        #[derive(serde::Deserialize)]
+        struct Issuer {
+            iss: String,
+        }
+        let claims: Issuer = json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
+            .map_err(|error| Malformed::Claims { message: error.to_string() })?;
+        Ok(claims.iss)
+    }
+
     pub(crate) fn jws(&self) -> &CompactJws<'a> {
         &self.jws
     }

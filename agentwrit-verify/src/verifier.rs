@@ -4,8 +4,10 @@
 //! 2. `verify` does no I/O and takes no lock that a writer holds: keys and revocations are snapshots.
 //! 3. A token that was verified before skips parsing and signatures only. Whether the keys behind it (the token's, its
 //!    chain's) are still trusted, its times and its revocation are judged at every call.
-//! 4. When it can't decide (no key set, a stale one) it says so: [`VerifyError::is_unavailable`].
-//! 5. Leeway applies to `nbf` and `iat`, never to `exp`.
+//! 4. When it can't decide (no key set or revocation list, or a stale one) it says so: [`VerifyError::is_unavailable`].
+//! 5. Leeway applies to `nbf` and `iat`, never to `exp`. A token whose `exp` the revocation feed has passed has expired,
+//!    whatever the clock here says.
+//! 6. A token that names an audience is only for who names it too (RFC 7519 §4.1.3).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,12 +25,16 @@
 //! ```
 
 use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
+    cell::LazyCell,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use crate::{
-    builder::{VerifierBuilder, WantsIssuer},
+    builder::{Audience, VerifierBuilder, WantsIssuer},
     cache::{TokenCache, Verified},
     claims::{ClaimSet, Claims},
     clock::{Clock, UnixTime},
@@ -36,7 +42,9 @@ use crate::{
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
-    revocation::{Marks, RevocationList},
+    revocation::{Level, Marks, RevocationList},
+    staleness::Moment,
+    status::{RevocationStatus, VerifierStatus},
     token::UnverifiedToken,
     trusted::TrustedKeys,
 };
@@ -51,12 +59,13 @@ pub struct Verifier {
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) issuer: Box<str>,
-    pub(crate) audiences: Vec<Box<str>>,
+    pub(crate) audience: Audience,
     pub(crate) keys: TrustedKeys,
     pub(crate) revocations: Option<RevocationList>,
     pub(crate) leeway: Duration,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: TokenCache,
+    pub(crate) verified_anew: AtomicU64,
 }
 
 impl Verifier {
@@ -74,21 +83,59 @@ impl Verifier {
     /// *unavailable* when [`VerifyError::is_unavailable`].
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         let rules = self.rules.as_ref();
-        let in_force = rules.keys.current(|| rules.clock.monotonic())?;
+        let monotonic = LazyCell::new(|| rules.clock.monotonic());
+        let in_force = rules.keys.current(|| *monotonic)?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
         let now = rules.clock.now();
         if let Some(seen) = rules.cache.find(token).filter(|seen| seen.stands_with(keys)) {
-            if let Err(error) = rules.judge_now(&seen, now) {
-                rules.cache.forget(token);
+            if let Err(error) = rules.judge_now(&seen, now, || *monotonic) {
+                if !error.is_unavailable() {
+                    rules.cache.forget(token);
+                }
                 return Err(error);
             }
             return Ok(Arc::clone(&seen.claims));
         }
+        rules.verified_anew.fetch_add(1, Ordering::Relaxed);
         let verified = Arc::new(rules.verify_anew(token, keys)?);
-        rules.judge_now(&verified, now)?;
+        rules.judge_now(&verified, now, || *monotonic)?;
         let claims = Arc::clone(&verified.claims);
         rules.cache.keep(token, verified);
         Ok(claims)
+    }
+
+    /// For forensics: what the verdict on a token would have been at another moment, as far as can be told now.
+    ///
+    /// Form, signature, chain, issuer and audience are judged by the keys in force now, however old their set. The times
+    /// are judged at `at`. A revocation counts when its `revoked_at` is `at` or before (whole seconds). Only entries
+    /// that are in the list now can be seen: those whose tokens have all expired are gone from it, and of several
+    /// revocations of one target the list knows the last one only. The audit trail knows them all.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use agentwrit_verify::{Clock, VerifyError, testing::TestIssuer};
+    ///
+    /// let issuer = TestIssuer::new();
+    /// let (token, issued_at) = (issuer.token(&["read:data:*"]), issuer.clock().now());
+    /// issuer.clock().advance(Duration::from_secs(3600));
+    /// assert!(matches!(issuer.verifier().verify(&token), Err(VerifyError::Expired { .. })));
+    /// assert!(issuer.verifier().verify_at(&token, issued_at.saturating_add(Duration::from_secs(60))).is_ok());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] with the first check that failed.
+    pub fn verify_at(&self, token: &str, at: UnixTime) -> Result<Claims, VerifyError> {
+        let rules = self.rules.as_ref();
+        let keys = rules.keys.key_set().ok_or(VerifyError::KeysUnavailable)?;
+        let verified = rules.verify_anew(token, &keys)?;
+        let claims = verified.claims.as_claim_set();
+        check_times(claims, at, rules.leeway)?;
+        let dead = rules.revocations.as_ref().and_then(|list| list.judge(|| verified.marks(), Some(at)));
+        match dead {
+            Some(level) => Err(revoked(claims, level)),
+            None => Ok(Arc::unwrap_or_clone(verified.claims)),
+        }
     }
 
     /// The authority whose tokens are accepted.
@@ -97,10 +144,48 @@ impl Verifier {
         &self.rules.issuer
     }
 
-    /// Whether a key set is in force, so that tokens can be judged.
+    /// Whether tokens can be judged: keys and revocations are there, and recent enough.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.rules.keys.current(|| self.rules.clock.monotonic()).is_ok()
+        self.ready().is_ok()
+    }
+
+    /// Whether tokens can be judged, and if not, why not.
+    ///
+    /// # Errors
+    ///
+    /// The error that every token would be answered with: one that [is unavailable](VerifyError::is_unavailable).
+    pub fn ready(&self) -> Result<(), VerifyError> {
+        let rules = self.rules.as_ref();
+        let now = Moment::of(&*rules.clock);
+        rules.keys.current(|| now.monotonic)?;
+        match rules.revocations.as_ref().and_then(RevocationList::freshness) {
+            Some(freshness) => freshness.check(now.wall, || now.monotonic),
+            None => Ok(()),
+        }
+    }
+
+    /// How it is doing, for health endpoints and metrics.
+    #[must_use]
+    pub fn status(&self) -> VerifierStatus {
+        let rules = self.rules.as_ref();
+        let now = Moment::of(&*rules.clock);
+        let ready = self.ready();
+        VerifierStatus {
+            ready: ready.is_ok(),
+            reason: ready.err().map(|error| error.reason()),
+            issuer: rules.issuer.to_string(),
+            keys: rules.keys.key_set().map_or(0, |keys| keys.len()),
+            key_age: rules.keys.age(now.monotonic),
+            revocations: rules.revocations.as_ref().map(|list| RevocationStatus::of(list, now)),
+            cached_tokens: rules.cache.len(),
+            verified_anew: rules.verified_anew.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the token is among those verified before.
+    pub(crate) fn remembers(&self, token: &str) -> bool {
+        self.rules.cache.find(token).is_some()
     }
 
     /// How many verified tokens are remembered.
@@ -139,24 +224,46 @@ impl Rules {
         Err(VerifyError::WrongIssuer { found: shorten(&claims.iss) })
     }
 
-    /// A verifier that names audiences wants one of them in the token (RFC 7519 §4.1.3).
+    /// Whoever names audiences wants one of them in the token; whoever names none is meant by no token that names one
+    /// (RFC 7519 §4.1.3).
     fn check_audience(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
-        let meant_for_us = || claims.aud.iter().any(|audience| self.audiences.iter().any(|ours| **ours == **audience));
-        if self.audiences.is_empty() || meant_for_us() { Ok(()) } else { Err(VerifyError::WrongAudience) }
+        let meant_for_us = match &self.audience {
+            Audience::Any => true,
+            Audience::OneOf(ours) if ours.is_empty() => claims.aud.is_empty(),
+            Audience::OneOf(ours) => claims.aud.iter().any(|audience| ours.iter().any(|ours| **ours == **audience)),
+        };
+        if meant_for_us { Ok(()) } else { Err(VerifyError::WrongAudience) }
     }
 
     /// The checks whose outcome changes with time, made at every call.
-    fn judge_now(&self, verified: &Verified, now: UnixTime) -> Result<(), VerifyError> {
+    fn judge_now(
+        &self,
+        verified: &Verified,
+        now: UnixTime,
+        monotonic: impl FnOnce() -> Instant,
+    ) -> Result<(), VerifyError> {
         let claims = verified.claims.as_claim_set();
         check_times(claims, now, self.leeway)?;
-        // Most lists are empty most of the time: the marks are worked out when they are first needed.
-        let list = self.revocations.as_ref().filter(|list| !list.is_empty());
-        let dead = list.and_then(|list| list.judge(verified.marks.get_or_init(|| Marks::of(claims))));
-        if let Some(level) = dead {
-            let (subject, token_id) = (claims.sub.clone(), claims.jti);
-            return Err(VerifyError::Revoked { level, subject, token_id });
+        let Some(list) = &self.revocations else { return Ok(()) };
+        // Before the list is read: what vouches for it was written after it.
+        if let Some(freshness) = list.freshness() {
+            freshness.check(now, monotonic)?;
         }
-        Ok(())
+        if let Some(level) = list.judge(|| verified.marks(), None) {
+            return Err(revoked(claims, level));
+        }
+        // After the list was read: it drops entries only when it has said that it is past their time.
+        match list.freshness().map(|freshness| freshness.true_at()) {
+            Some(reached) if reached.seconds() >= claims.exp => Err(expired(claims, reached)),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Verified {
+    /// Every key under which it could be revoked, worked out when first needed.
+    fn marks(&self) -> &Marks {
+        self.marks.get_or_init(|| Marks::of(self.claims.as_claim_set()))
     }
 }
 
@@ -166,9 +273,14 @@ fn check_times(claims: &ClaimSet, now: UnixTime, leeway: Duration) -> Result<(),
     if start > latest_start {
         return Err(VerifyError::NotYetValid { by: Duration::from_secs(start.saturating_sub(latest_start)) });
     }
-    if now.seconds() >= claims.exp {
-        let by = Duration::from_secs(now.seconds().saturating_sub(claims.exp));
-        return Err(VerifyError::Expired { by, subject: claims.sub.clone(), token_id: claims.jti });
-    }
-    Ok(())
+    if now.seconds() >= claims.exp { Err(expired(claims, now)) } else { Ok(()) }
+}
+
+fn expired(claims: &ClaimSet, now: UnixTime) -> VerifyError {
+    let by = Duration::from_secs(now.seconds().saturating_sub(claims.exp));
+    VerifyError::Expired { by, subject: claims.sub.clone(), token_id: claims.jti }
+}
+
+fn revoked(claims: &ClaimSet, level: Level) -> VerifyError {
+    VerifyError::Revoked { level, subject: claims.sub.clone(), token_id: claims.jti }
 }

@@ -212,7 +212,7 @@ fn verifier(corpus: &Corpus, cache_memory: u64) -> Verifier {
 
 /// The same beside revocations of other tokens, agents and tasks.
 fn revoking_verifier(corpus: &Corpus) -> Verifier {
-    let list = RevocationList::new(ISSUER);
+    let list = RevocationList::authoritative(ISSUER);
     let now = SystemClock.now();
     for number in 0..1_000 {
         let level = [Level::Token, Level::Agent, Level::Task].into_iter().cycle().nth(number).unwrap_or(Level::Task);

@@ -329,6 +329,6 @@ fn a_list_of_another_issuer_is_a_mistake_found_at_once() {
         Verifier::builder()
             .issuer("https://issuer.test")
             .keys(KeySet::new([key]).unwrap())
-            .revocations(RevocationList::new("https://other.test")),
+            .revocations(RevocationList::authoritative("https://other.test")),
     );
 }

@@ -13,7 +13,11 @@ mod claims;
 mod delegation;
 mod ed25519;
 mod encodings;
+mod feed;
+#[cfg(feature = "remote")]
+mod follower;
 mod interop;
+mod network;
 #[cfg(feature = "remote")]
 mod remote;
 mod support;

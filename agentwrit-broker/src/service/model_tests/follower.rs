@@ -17,7 +17,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(issuer: &str, keys: &KeySet, clock: &ManualClock) -> Self {
-        let list = RevocationList::new(issuer);
+        let list = RevocationList::authoritative(issuer);
         let verifier = Verifier::builder()
             .issuer(issuer)
             .keys(keys.clone())

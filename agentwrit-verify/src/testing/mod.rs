@@ -10,66 +10,68 @@
 //! issuer.clock().advance(Duration::from_secs(300));
 //! assert!(matches!(issuer.verifier().verify(&token), Err(VerifyError::Expired { .. })));
 //! ```
+//!
+//! A service that follows the feed, and the network between: [`TestFollower`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use agentwrit_verify::{Level, VerifyError, feed::Staleness, testing::{TestFollower, TestIssuer}};
+//!
+//! let mut issuer = TestIssuer::new();
+//! let mut service = TestFollower::of(&issuer, Staleness::default());
+//! service.poll(&issuer)?;
+//! let claims = issuer.claims(&["read:data:*"]);
+//! let token = issuer.sign(&claims);
+//! assert!(service.verifier().verify(&token).is_ok());
+//!
+//! // Revoked, and the service hears of it.
+//! issuer.revoke(Level::Agent, &claims.sub.to_string());
+//! service.poll(&issuer)?;
+//! assert!(matches!(service.verifier().verify(&token), Err(VerifyError::Revoked { level: Level::Agent, .. })));
+//!
+//! // The network is down: nobody polls, and time passes.
+//! let token = issuer.token(&["read:data:*"]);
+//! issuer.clock().advance(Duration::from_secs(25));
+//! assert!(matches!(service.verifier().verify(&token), Err(VerifyError::StaleRevocations { .. })));
+//!
+//! // It is back, and meanwhile the issuer has a new key.
+//! issuer.rotate_key([8; 32]);
+//! service.fetch_keys(&issuer);
+//! service.poll(&issuer)?;
+//! assert!(service.verifier().verify(&token).is_ok());
+//! # Ok::<(), agentwrit_verify::FeedError>(())
+//! ```
 #![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "a test that asks for nonsense should stop there")]
+
+mod clock;
+mod feed;
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
+pub use self::{clock::ManualClock, feed::TestFollower};
+use self::feed::Log;
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     claims::ClaimSet,
-    clock::{Clock, UnixTime},
+    clock::{Clock as _, UnixTime},
     delegation::{Delegation, chain_hash},
+    feed::Feed,
     identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
     issue::SigningKey,
-    keys::KeySet,
-    revocation::{Level, RevocationList},
+    keys::{KeySet, PublicKey},
+    revocation::{Level, RevocationKey, RevocationList},
     scope::ScopeSet,
     trusted::TrustedKeys,
     verifier::Verifier,
 };
-
-/// A clock that stands still until it is moved. Clones share the time.
-#[derive(Clone, Debug)]
-pub struct ManualClock {
-    state: Arc<Mutex<(UnixTime, Instant)>>,
-}
-
-impl ManualClock {
-    /// A clock that shows `now`.
-    #[must_use]
-    pub fn new(now: UnixTime) -> Self {
-        Self { state: Arc::new(Mutex::new((now, Instant::now()))) }
-    }
-
-    /// Lets time pass, on the wall clock and on the monotonic one.
-    pub fn advance(&self, by: Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = (state.0.saturating_add(by), state.1.checked_add(by).unwrap_or(state.1));
-    }
-
-    /// Sets the wall clock, back too; the monotonic one stands.
-    pub fn set(&self, now: UnixTime) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = now;
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> UnixTime {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn monotonic(&self) -> Instant {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1
-    }
-}
 
 /// An authority in memory.
 #[derive(Debug)]
@@ -80,6 +82,8 @@ pub struct TestIssuer {
     revocations: RevocationList,
     verifier: Verifier,
     issued: AtomicU64,
+    retired: Vec<PublicKey>,
+    log: Mutex<Log>,
 }
 
 impl TestIssuer {
@@ -99,10 +103,10 @@ impl TestIssuer {
     pub fn with_seed(seed: [u8; 32]) -> Self {
         let key = SigningKey::from_seed(&seed).expect("the seed is a good one");
         let keys = TrustedKeys::fixed(key_set_of(&key));
-        let revocations = RevocationList::new(Self::ISSUER);
+        let revocations = RevocationList::authoritative(Self::ISSUER);
         let clock = ManualClock::new(UnixTime::from_seconds(1_767_225_600));
         let verifier = options(&keys, &revocations, &clock).build();
-        Self { key, clock, keys, revocations, verifier, issued: AtomicU64::new(0) }
+        Self { key, clock, keys, revocations, verifier, issued: AtomicU64::new(0), retired: Vec::new(), log: Mutex::default() }
     }
 
     /// The clock of its tokens and verifiers.
@@ -129,10 +133,47 @@ impl TestIssuer {
         &self.revocations
     }
 
-    /// Withdraws: what it kills is dead for its verifiers from the next call.
+    /// Withdraws for a day: what it kills is dead for its verifiers from the next call, and the feed tells of it.
     pub fn revoke(&self, level: Level, target: &str) {
+        self.revoke_until(level, target, self.clock.now().saturating_add(Duration::from_secs(86_400)));
+    }
+
+    /// Withdraws; the entry is gone from `expires_at` on, when the last token that it could affect has expired.
+    pub fn revoke_until(&self, level: Level, target: &str, expires_at: UnixTime) {
         let now = self.clock.now();
-        self.revocations.insert(level, target, now, now.saturating_add(Duration::from_secs(86_400)));
+        self.revocations.insert(level, target, now, expires_at);
+        self.log().add(RevocationKey::of(level, Self::ISSUER, target), level, now, expires_at);
+    }
+
+    /// What its feed answers now to `since`: what came after it, or all there is. See [`Feed`](crate::Feed).
+    #[must_use]
+    pub fn feed_answer(&self, since: Option<u64>) -> String {
+        let payload = self.log().answer(Self::ISSUER, since, self.clock.now());
+        self.key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
+    }
+
+    /// Loses what was revoked last, but for the first `kept` entries of its log, as from a backup, and declares so: the
+    /// feed begins a new epoch, in which everything issued until now is dead.
+    pub fn restore_backup(&self, kept: usize) {
+        self.log().restore(kept);
+        self.revoke(Level::Issuer, "");
+    }
+
+    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signs with another key from now on. The one before stays in the key set.
+    pub fn rotate_key(&mut self, seed: [u8; 32]) {
+        let next = SigningKey::from_seed(&seed).expect("the seed is a good one");
+        self.retired.push(std::mem::replace(&mut self.key, next).public_key().clone());
+        self.keys.publish(self.key_set(), self.clock.monotonic());
+    }
+
+    /// Takes every key but the current one out of the key set: what those signed is dead.
+    pub fn withdraw_retired_keys(&mut self) {
+        self.retired.clear();
+        self.keys.publish(self.key_set(), self.clock.monotonic());
     }
 
     /// The keys that its verifiers trust; publish others to see what happens.
@@ -144,7 +185,8 @@ impl TestIssuer {
     /// Its public key set.
     #[must_use]
     pub fn key_set(&self) -> KeySet {
-        key_set_of(&self.key)
+        let keys = std::iter::once(self.key.public_key()).chain(&self.retired);
+        KeySet::new(keys.cloned()).expect("a few different keys are a set")
     }
 
     /// Its private key.

@@ -1,0 +1,122 @@
+//! An answer of the feed, decoded strictly and verified.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde::{Deserialize, Deserializer, de};
+
+use super::{Entry, Feed, FeedError};
+use crate::{
+    clock::UnixTime,
+    error::VerifyError,
+    json::{self, Text},
+    jws::{CompactJws, MAX_DEPTH, shorten},
+    keys::KeySet,
+    revocation::{Level, RevocationKey},
+};
+
+/// What an answer says, signed by a trusted key.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) iss: String,
+    pub(super) iat: UnixTime,
+    pub(super) exp: UnixTime,
+    pub(super) epoch: String,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) ttl: u64,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Answer {
+    /// The longest name of an epoch, in bytes.
+    const LONGEST_EPOCH: usize = 128;
+
+    pub(super) fn verified(text: &str, longest: usize, keys: &KeySet) -> Result<Self, FeedError> {
+        let jws = CompactJws::decode(text, longest).map_err(|error| match error {
+            VerifyError::TooLong { length, limit } => FeedError::TooLong { length, limit },
+            error => FeedError::NotSigned(error),
+        })?;
+        let found = jws.header.media_type.as_deref().unwrap_or_default();
+        if found != Feed::MEDIA_TYPE {
+            return Err(FeedError::UnexpectedType { found: found.to_owned() });
+        }
+        let named = jws.header.key_id.as_ref();
+        let key = keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
+        jws.check_signature(key).map_err(|_| FeedError::BadSignature)?;
+        let payload = jws.payload().map_err(FeedError::NotSigned)?;
+        let written: AsWritten = json::object_from_slice(&payload, MAX_DEPTH)
+            .map_err(|error| FeedError::Malformed { message: error.to_string() })?;
+        written.checked()
+    }
+}
+
+#[derive(Deserialize)]
+struct AsWritten {
+    iss: String,
+    iat: u64,
+    exp: u64,
+    epoch: String,
+    from: u64,
+    to: u64,
+    #[serde(default)]
+    ttl: u64,
+    entries: Vec<EntryAsWritten>,
+}
+
+impl AsWritten {
+    fn checked(self) -> Result<Answer, FeedError> {
+        let malformed = |message: &str| FeedError::Malformed { message: message.to_owned() };
+        if self.to < self.from {
+            return Err(malformed("`to` lies before `from`"));
+        }
+        if self.epoch.is_empty() || self.epoch.len() > Answer::LONGEST_EPOCH {
+            return Err(malformed("`epoch` is 1 to 128 bytes"));
+        }
+        let issuers = RevocationKey::of(Level::Issuer, &self.iss, "");
+        let entries = self.entries.into_iter().map(|entry| Entry {
+            key: entry.key.unwrap_or(issuers),
+            revoked_at: UnixTime::from_seconds(entry.revoked_at),
+            expires_at: UnixTime::from_seconds(entry.expires_at),
+        });
+        Ok(Answer {
+            entries: entries.collect(),
+            iss: self.iss,
+            iat: UnixTime::from_seconds(self.iat),
+            exp: UnixTime::from_seconds(self.exp),
+            epoch: self.epoch,
+            from: self.from,
+            to: self.to,
+            ttl: self.ttl,
+        })
+    }
+}
+
+/// `[level, key, revoked_at, expires_at]`.
+struct EntryAsWritten {
+    /// None: everything of the issuer.
+    key: Option<RevocationKey>,
+    revoked_at: u64,
+    expires_at: u64,
+}
+
+impl<'de> Deserialize<'de> for EntryAsWritten {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (Text(level), Text(key), revoked_at, expires_at) =
+            <(Text<'de>, Text<'de>, u64, u64)>::deserialize(deserializer)?;
+        let key = match (&*level, &*key) {
+            ("i", "") => None,
+            ("t" | "s" | "a" | "k" | "c", key) => Some(decode_key(key).ok_or_else(|| {
+                de::Error::custom("the key of an entry is 16 bytes in unpadded base64url")
+            })?),
+            // A level that is not known here may kill tokens: it can't be passed over.
+            _ => return Err(de::Error::custom(format_args!("an entry of an unknown level `{}`", shorten(&level)))),
+        };
+        Ok(Self { key, revoked_at, expires_at })
+    }
+}
+
+fn decode_key(text: &str) -> Option<RevocationKey> {
+    let mut bytes = [0; 16];
+    let length = BASE64URL_NOPAD.decode_len(text.len()).ok()?;
+    (length == bytes.len() && BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes).is_ok())
+        .then(|| RevocationKey::from_bytes(bytes))
+}

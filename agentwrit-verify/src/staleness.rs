@@ -1,0 +1,314 @@
+//! How old a followed revocation list may be, and how old it is.
+//!
+//! A list is true as of the `iat` of the latest answer of the feed. Its age is the larger of what two clocks say:
+//!
+//! 1. The wall clock: `now + leeway - iat`, since this clock may be behind the broker's by the leeway. It is judged anew
+//!    at every call, so that a machine that slept, or whose clock was set, is not fooled.
+//! 2. The monotonic clock: the age when the answer came, growing from there, so that a wall clock that stands still or
+//!    is set back is not believed. And the broker's clock never showed less than the `iat` of an answer at the moment
+//!    when that came: an answer that is late by comparison with one before it is older by as much. Such evidence fades
+//!    by a twentieth of the time that passes, so that a broker whose clock was corrected backwards, or two clocks that
+//!    drift apart, don't make a list look old for ever.
+//!
+//! So, as long as the wall clock here is at most the leeway behind the broker's, a token is never accepted more than
+//! [`Staleness::max`] after its revocation was acknowledged, whatever caches, mirrors and networks do. A clock that is
+//! ahead costs availability only.
+
+use std::{
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{clock::UnixTime, error::VerifyError};
+
+/// How old a followed list may be before tokens are no longer judged by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    max: Duration,
+    leeway: Duration,
+    accepted: bool,
+}
+
+impl Staleness {
+    /// The largest age, unless set otherwise.
+    pub const DEFAULT_MAX: Duration = Duration::from_secs(30);
+    /// How far this clock may be behind the broker's, unless set otherwise.
+    pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+    /// The longest that a broker holds a request for news.
+    const LONGEST_WAIT: Duration = Duration::from_secs(25);
+
+    /// Nothing older than `max` counts; after it every verification says
+    /// [`StaleRevocations`](VerifyError::StaleRevocations).
+    #[must_use]
+    pub fn at_most(max: Duration) -> Self {
+        Self { max, leeway: Self::DEFAULT_LEEWAY, accepted: false }
+    }
+
+    #[cfg(feature = "remote")]
+    pub(crate) fn with_max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
+    /// How far this machine's clock may be behind the broker's without the bound being broken. It is added to every age.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// The explicit weaker choice: tokens are judged by the latest list there is, however old. There must be one.
+    #[must_use]
+    pub fn accept_stale(mut self) -> Self {
+        self.accepted = true;
+        self
+    }
+
+    /// The largest age.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// Whether a list of any age will do.
+    #[must_use]
+    pub fn accepts_stale(&self) -> bool {
+        self.accepted
+    }
+
+    pub(crate) fn clock_leeway(&self) -> Duration {
+        self.leeway
+    }
+
+    /// Whether a follower with a good connection can keep within the bound: a third of what the leeway leaves goes to
+    /// waiting for news, a third to noticing that a connection is dead, a third to asking again.
+    ///
+    /// # Errors
+    ///
+    /// [`StalenessError`] says what to set.
+    pub fn check(&self) -> Result<(), StalenessError> {
+        let least = self.leeway.saturating_add(Duration::from_secs(1)).saturating_mul(3);
+        if self.accepted || self.max >= least {
+            return Ok(());
+        }
+        Err(StalenessError { max: self.max, leeway: self.leeway, least })
+    }
+
+    /// How long a request for news waits when an answer may be relied on for `bound`: whole seconds.
+    pub(crate) fn wait(&self, bound: Duration) -> Duration {
+        let third = bound.saturating_sub(self.leeway).checked_div(3).unwrap_or_default();
+        Duration::from_secs(third.clamp(Duration::from_secs(1), Self::LONGEST_WAIT).as_secs())
+    }
+}
+
+impl Default for Staleness {
+    fn default() -> Self {
+        Self::at_most(Self::DEFAULT_MAX)
+    }
+}
+
+/// A bound on staleness that even a follower with a good connection would break.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a `max_staleness` of {} s is too short: with a clock leeway of {} s set at least {} s, or \
+     `accept_stale_revocations`",
+    max.as_secs_f64(), leeway.as_secs_f64(), least.as_secs_f64()
+)]
+pub struct StalenessError {
+    /// What was asked for.
+    pub max: Duration,
+    /// The leeway that it must allow for.
+    pub leeway: Duration,
+    /// The least that can be kept.
+    pub least: Duration,
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "there are two clocks")]
+pub struct Moment {
+    /// The wall clock.
+    pub wall: UnixTime,
+    /// The clock that never goes back.
+    pub monotonic: Instant,
+}
+
+impl Moment {
+    /// What a clock shows.
+    #[must_use]
+    pub fn of(clock: &dyn crate::clock::Clock) -> Self {
+        Self { wall: clock.now(), monotonic: clock.monotonic() }
+    }
+}
+
+/// Where in the broker's log a list is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) epoch: String,
+    pub(crate) cursor: u64,
+}
+
+/// The latest moment at which the broker's clock is known to have shown at least so much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence {
+    shown: Duration,
+    at: Instant,
+}
+
+impl Evidence {
+    pub(crate) fn of(iat: UnixTime, at: Instant) -> Self {
+        Self { shown: iat.elapsed_since_epoch(), at }
+    }
+
+    /// What the broker's clock shows at least, as far as this is still believed.
+    fn at_least(&self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.at);
+        let believed = passed.saturating_sub(passed.checked_div(20).unwrap_or_default());
+        self.shown.saturating_add(believed)
+    }
+
+    /// The stronger of the two.
+    pub(crate) fn or(self, other: Self) -> Self {
+        let now = self.at.max(other.at);
+        if other.at_least(now) >= self.at_least(now) { other } else { self }
+    }
+}
+
+/// The age of a followed list. Readers load three numbers; one writer moves them, and always in this order: what the
+/// list is true of, then its entries, then how long it may be relied on.
+#[derive(Debug)]
+pub(crate) struct Freshness {
+    policy: Staleness,
+    /// Where the monotonic numbers count from: the first moment that was seen.
+    origin: OnceLock<Instant>,
+    /// The `iat` of the list in seconds; 0: there is none yet.
+    true_at: AtomicU64,
+    /// Nanoseconds since 1970 by this clock.
+    until_wall: AtomicU64,
+    /// Nanoseconds since the origin.
+    until_monotonic: AtomicU64,
+    /// The age at which the list stops to count, in nanoseconds.
+    bound: AtomicU64,
+    position: Mutex<Option<Position>>,
+}
+
+impl Freshness {
+    pub(crate) fn new(policy: Staleness) -> Self {
+        Self {
+            policy,
+            origin: OnceLock::new(),
+            true_at: AtomicU64::new(0),
+            until_wall: AtomicU64::new(0),
+            until_monotonic: AtomicU64::new(0),
+            bound: AtomicU64::new(nanos(policy.max)),
+            position: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Staleness {
+        &self.policy
+    }
+
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The `iat` that the list has reached: the broker's clock is not before it.
+    pub(crate) fn true_at(&self) -> UnixTime {
+        UnixTime::from_seconds(self.true_at.load(Ordering::Acquire))
+    }
+
+    /// Whether tokens may be judged by the list.
+    pub(crate) fn check(&self, wall: UnixTime, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
+        if self.policy.accepted {
+            return if self.is_there() { Ok(()) } else { Err(VerifyError::RevocationsUnavailable) };
+        }
+        let until = self.until_monotonic.load(Ordering::Acquire);
+        let monotonic = monotonic();
+        let fresh_by_wall = nanos(wall.elapsed_since_epoch()) < self.until_wall.load(Ordering::Acquire);
+        if fresh_by_wall && self.since_origin(monotonic) < until {
+            return Ok(());
+        }
+        match self.age(Moment { wall, monotonic }) {
+            Some(age) => Err(VerifyError::StaleRevocations { age, max: self.bound() }),
+            None => Err(VerifyError::RevocationsUnavailable),
+        }
+    }
+
+    /// How old the list is at least to be taken for; none when there is none.
+    pub(crate) fn age(&self, now: Moment) -> Option<Duration> {
+        if !self.is_there() {
+            return None;
+        }
+        let by_wall = now.wall.saturating_add(self.policy.leeway).saturating_since(self.true_at());
+        let left = self.until_monotonic.load(Ordering::Acquire);
+        let elapsed = self.since_origin(now.monotonic);
+        let by_monotonic = nanos(self.bound()).saturating_add(elapsed).saturating_sub(left);
+        Some(by_wall.max(Duration::from_nanos(by_monotonic)))
+    }
+
+    /// First, before the entries change: what they will be true of.
+    pub(crate) fn will_be_true_at(&self, iat: UnixTime) {
+        self.true_at.store(iat.seconds(), Ordering::Release);
+    }
+
+    /// Last, when the entries have changed: how long they may be relied on. An answer counts for `bound` from `iat`.
+    pub(crate) fn confirm(
+        &self,
+        position: Position,
+        iat: UnixTime,
+        bound: Duration,
+        evidence: Evidence,
+        received: Moment,
+    ) {
+        let origin = *self.origin.get_or_init(|| received.monotonic);
+        let bound = bound.min(self.policy.max);
+        let ends = iat.elapsed_since_epoch().saturating_add(bound);
+        let until_wall = ends.saturating_sub(self.policy.leeway);
+        let left_by_wall = until_wall.saturating_sub(received.wall.elapsed_since_epoch());
+        // `evidence.shown + 19/20 of what passed since` reaches `ends`.
+        let left_by_evidence = ends.saturating_sub(evidence.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
+        let until = |from: Instant, left: Duration| {
+            nanos(from.saturating_duration_since(origin)).saturating_add(nanos(left))
+        };
+        let until_monotonic = until(received.monotonic, left_by_wall).min(until(evidence.at, left_by_evidence));
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+        self.bound.store(nanos(bound), Ordering::Release);
+        self.until_wall.store(nanos(until_wall), Ordering::Release);
+        self.until_monotonic.store(until_monotonic, Ordering::Release);
+    }
+
+    /// After a restart: what was known then. An answer counted for `validity`; none: nothing can be said of its age.
+    #[cfg(feature = "remote")]
+    pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: Moment) {
+        match validity {
+            // Nothing is known of the broker's clock but what the wall clock here says.
+            Some(validity) => self.confirm(position, iat, validity, Evidence::of(iat, now.monotonic), now),
+            None => {
+                self.origin.get_or_init(|| now.monotonic);
+                *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+            }
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.origin.get().is_some()
+    }
+
+    /// The age from which on the list doesn't count.
+    pub(crate) fn bound(&self) -> Duration {
+        Duration::from_nanos(self.bound.load(Ordering::Acquire))
+    }
+
+    fn since_origin(&self, now: Instant) -> u64 {
+        self.origin.get().map_or(0, |origin| nanos(now.saturating_duration_since(*origin)))
+    }
+}
+
+/// Nanoseconds, up to the year 2554.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,127 @@
+//! The feed of an issuer in memory, and whoever follows it.
+
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::{Value, json};
+
+use super::{ManualClock, TestIssuer};
+use crate::{
+    clock::{Clock as _, UnixTime},
+    feed::{Applied, Feed, FeedError, Moment, Staleness},
+    keys::KeySet,
+    revocation::{Level, RevocationKey},
+    trusted::TrustedKeys,
+    verifier::Verifier,
+};
+
+/// What was revoked, in order; a cursor is the number of entries up to it.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    epoch: u64,
+    entries: Vec<(RevocationKey, Level, UnixTime, UnixTime)>,
+}
+
+impl Log {
+    /// How long an answer may be relied on, in seconds.
+    const VALIDITY: u64 = 60;
+
+    pub(super) fn add(&mut self, key: RevocationKey, level: Level, revoked_at: UnixTime, expires_at: UnixTime) {
+        self.entries.push((key, level, revoked_at, expires_at));
+    }
+
+    pub(super) fn restore(&mut self, kept: usize) {
+        self.entries.truncate(kept);
+        self.epoch = self.epoch.saturating_add(1);
+    }
+
+    pub(super) fn answer(&self, issuer: &str, since: Option<u64>, now: UnixTime) -> Value {
+        let to = self.entries.len();
+        let from = since.and_then(|since| usize::try_from(since).ok()).filter(|from| *from <= to).unwrap_or_default();
+        let live = self.entries.iter().skip(from).filter(|(.., expires_at)| *expires_at > now);
+        let entries: Vec<Value> = live.map(entry).collect();
+        let iat = now.seconds();
+        json!({
+            "iss": issuer, "iat": iat, "exp": iat.saturating_add(Self::VALIDITY), "ttl": 5,
+            "epoch": format!("epoch-{}", self.epoch), "from": from, "to": to, "entries": entries,
+        })
+    }
+}
+
+fn entry((key, level, revoked_at, expires_at): &(RevocationKey, Level, UnixTime, UnixTime)) -> Value {
+    let key = if *level == Level::Issuer { String::new() } else { BASE64URL_NOPAD.encode(key.as_bytes()) };
+    json!([level.letter(), key, revoked_at.seconds(), expires_at.seconds()])
+}
+
+/// A service that follows a [`TestIssuer`] by its key set and feed only, over a network that the test plays: nothing is
+/// known to it but what [`poll`](Self::poll) or [`deliver`](Self::deliver) brought.
+#[derive(Debug)]
+pub struct TestFollower {
+    feed: Feed,
+    keys: TrustedKeys,
+    clock: ManualClock,
+    verifier: Verifier,
+}
+
+impl TestFollower {
+    /// A service with the issuer's keys and no revocation list yet, on the issuer's clock.
+    #[must_use]
+    pub fn of(issuer: &TestIssuer, staleness: Staleness) -> Self {
+        Self::with_clock(issuer, staleness, issuer.clock().clone())
+    }
+
+    /// The same on a clock of its own, which may be wrong.
+    #[must_use]
+    pub fn with_clock(issuer: &TestIssuer, staleness: Staleness, clock: ManualClock) -> Self {
+        let feed = Feed::new(TestIssuer::ISSUER, staleness);
+        let keys = TrustedKeys::following(None);
+        keys.publish(issuer.key_set(), clock.monotonic());
+        let verifier = Verifier::builder()
+            .issuer(TestIssuer::ISSUER)
+            .keys(keys.clone())
+            .revocations(feed.list().clone())
+            .clock(clock.clone())
+            .build();
+        Self { feed, keys, clock, verifier }
+    }
+
+    /// Asks the issuer for news, and applies its answer.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError`], such as for an answer that was signed with a key that was not [fetched](Self::fetch_keys) yet.
+    pub fn poll(&mut self, issuer: &TestIssuer) -> Result<Applied, FeedError> {
+        self.deliver(&issuer.feed_answer(self.feed.since()))
+    }
+
+    /// Applies an answer, however it came by it.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError`] says which rule the answer breaks; nothing has changed then.
+    pub fn deliver(&mut self, answer: &str) -> Result<Applied, FeedError> {
+        let keys = self.keys.key_set();
+        let keys = keys.as_deref().ok_or(FeedError::UnknownKey { kid: None })?;
+        self.feed.apply(answer, keys, Moment::of(&self.clock))
+    }
+
+    /// Takes over the issuer's key set as it is now.
+    pub fn fetch_keys(&self, issuer: &TestIssuer) {
+        self.take_keys(issuer.key_set());
+    }
+
+    /// Takes over a key set.
+    pub fn take_keys(&self, keys: KeySet) {
+        self.keys.publish(keys, self.clock.monotonic());
+    }
+
+    /// The feed as it stands.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// The service's verifier.
+    #[must_use]
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+}

@@ -1,0 +1,107 @@
+//! Several issuers side by side.
+
+use std::sync::Arc;
+
+use crate::{claims::Claims, error::VerifyError, jws::shorten, token::UnverifiedToken, verifier::Verifier};
+
+/// Verifiers of different issuers: each token goes to the one of its `iss`, before any key is looked at. What the token
+/// says of its issuer is only used to choose; that verifier checks all of it, `iss` included. Clones share everything.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use agentwrit_verify::{KeySet, Verifier, VerifyError, Verifiers, testing::TestIssuer};
+///
+/// let one = TestIssuer::new();
+/// let other = Verifier::builder()
+///     .issuer("https://other.test")
+///     .keys(TestIssuer::with_seed([8; 32]).key_set())
+///     .without_revocations()
+///     .build();
+/// let verifiers = Verifiers::new([one.verifier(), other])?;
+/// assert!(verifiers.verify(&one.token(&["read:data:*"])).is_ok());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Verifiers(Arc<[Verifier]>);
+
+impl Verifiers {
+    /// One verifier for each issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifiersError`] when there is none, or two are of one issuer.
+    pub fn new(verifiers: impl IntoIterator<Item = Verifier>) -> Result<Self, VerifiersError> {
+        let mut kept: Vec<Verifier> = Vec::new();
+        for verifier in verifiers {
+            if kept.iter().any(|other| other.issuer() == verifier.issuer()) {
+                return Err(VerifiersError::Duplicate { issuer: verifier.issuer().to_owned() });
+            }
+            kept.push(verifier);
+        }
+        if kept.is_empty() { Err(VerifiersError::Empty) } else { Ok(Self(kept.into())) }
+    }
+
+    /// Checks a token with the verifier of its issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise what that verifier says.
+    pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.responsible_for(token)?.verify(token)
+    }
+
+    /// Whether tokens of every issuer can be judged.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.iter().all(Verifier::is_ready)
+    }
+
+    /// The verifiers.
+    pub fn iter(&self) -> std::slice::Iter<'_, Verifier> {
+        self.0.iter()
+    }
+
+    fn responsible_for(&self, token: &str) -> Result<&Verifier, VerifyError> {
+        if let [only] = self.0.as_ref() {
+            return Ok(only);
+        }
+        // Only its issuer's verifier remembers a token: finding it there saves reading it.
+        if let Some(verifier) = self.iter().find(|verifier| verifier.remembers(token)) {
+            return Ok(verifier);
+        }
+        let issuer = UnverifiedToken::decode(token)?.issuer()?;
+        let responsible = self.iter().find(|verifier| verifier.issuer() == issuer);
+        responsible.ok_or_else(|| VerifyError::WrongIssuer { found: shorten(&issuer) })
+    }
+}
+
+impl From<Verifier> for Verifiers {
+    fn from(only: Verifier) -> Self {
+        Self(Arc::new([only]))
+    }
+}
+
+impl<'a> IntoIterator for &'a Verifiers {
+    type Item = &'a Verifier;
+    type IntoIter = std::slice::Iter<'a, Verifier>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Why verifiers don't go side by side.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifiersError {
+    /// There is none.
+    #[error("there is no verifier")]
+    Empty,
+    /// Two are of one issuer.
+    #[error("two verifiers are of issuer `{issuer}`")]
+    Duplicate {
+        /// The issuer.
+        issuer: String,
+    },
+}
