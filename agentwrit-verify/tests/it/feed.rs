@@ -492,3 +492,32 @@ fn a_token_stays_cached_while_the_list_is_stale() {
     assert!(scene.service.verifier().verify(&token).is_ok());
     assert_eq!(scene.service.verifier().status().verified_anew, anew);
 }
+
+/// `tests/vectors/revocation-feed.json`, which was made without any of our code.
+#[test]
+fn the_published_vectors() {
+    let vectors: Value = serde_json::from_str(include_str!("../../../tests/vectors/revocation-feed.json")).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let issuer = text(&vectors["issuer"]);
+    for key in vectors["keys"].as_array().unwrap() {
+        let level = [Level::Token, Level::Session, Level::Agent, Level::Task, Level::Chain]
+            .into_iter()
+            .find(|level| level.as_str() == key["level"])
+            .unwrap();
+        assert_eq!(key["letter"], level.letter().to_string());
+        let found = agentwrit_verify::RevocationKey::of(level, &issuer, &text(&key["target"]));
+        assert_eq!(encode(found.as_bytes()), text(&key["key"]), "{level}");
+    }
+    let keys = agentwrit_verify::KeySet::from_jwks(vectors["jwks"].to_string().as_bytes()).unwrap();
+    let mut feed = Feed::new(&issuer, Staleness::default());
+    let mut entries = Vec::new();
+    for answer in vectors["answers"].as_array().unwrap() {
+        let since = feed.since().map_or(String::new(), |since| format!("?since={since}"));
+        assert_eq!(answer["asked"], format!("GET /v1/revocations{since}"));
+        let wall = at(answer["payload"]["iat"].as_u64().unwrap());
+        let moment = Moment { wall, monotonic: std::time::Instant::now() };
+        feed.apply(&text(&answer["jws"]), &keys, moment).unwrap();
+        entries.push(feed.list().len());
+    }
+    assert_eq!(entries, [7, 7, 7], "the delta repeats one of the snapshot's");
+}

@@ -1,4 +1,4 @@
-//! A broker, a protected service and two agents, in one process and one readable trace.
+//! A broker, a protected service and three agents, in one process and one readable trace.
 //!
 //! `cargo run --release -p quickstart` keeps the broker and the service running and prints `curl` lines to try;
 //! with `--once` it ends after the trace, successfully only if every outcome was as expected.
@@ -9,8 +9,8 @@ mod trace;
 use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, NewApp};
-use agentwrit_verify::Scope;
+use agentwrit_client::{Admin, Agent, App, NewApp, RevocationTarget};
+use agentwrit_verify::{Scope, Subject};
 use clap::Parser;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -22,8 +22,13 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// How long the agents' tokens live: long enough to try the printed lines.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long a revocation may take to reach the service before the trace calls it a failure.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many calls the trace makes.
+const OUTCOMES: usize = 7;
+
 #[derive(Parser)]
-#[command(about = "A broker, a protected service and two agents, in one process and one readable trace")]
+#[command(about = "A broker, a protected service and three agents, in one process and one readable trace")]
 struct Arguments {
     /// End after the trace; fail unless every outcome was as expected
     #[arg(long)]
@@ -46,7 +51,8 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let scene = Scene::set().await?;
     let reader = scene.agent("read-data", "read:data:*").await?;
     let writer = scene.agent("write-data", "write:data:*").await?;
-    scene.introduce(&[&reader, &writer]);
+    let leaked = scene.agent("leaked", "read:data:*").await?;
+    scene.introduce(&[&reader, &writer, &leaked]);
 
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(10)).build()?;
     let url = scene.data_url();
@@ -54,14 +60,20 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     for step in Step::with_broker(&reader, &writer) {
         right += usize::from(step.take(&client, &url).await?);
     }
+    right += usize::from(Step::before_revocation(&leaked).take(&client, &url).await?);
+    scene.revoke(&leaked).await?;
+    right += usize::from(Step::after_revocation(&leaked).take_within(PATIENCE, &client, &url).await?);
     let scene = scene.without_broker().await?;
     right += usize::from(Step::without_broker(&reader).take(&client, &url).await?);
-    println!("\n{right} of 5 outcomes as expected; the last one is the point: no broker was asked.");
+    println!(
+        "\n{right} of {OUTCOMES} outcomes as expected; the last three are the point: a revocation arrives within \
+         milliseconds, and no broker was asked about any request."
+    );
 
     if !arguments.once {
         scene.stay(&reader, &writer).await?;
     }
-    Ok(right == 5)
+    Ok(right == OUTCOMES)
 }
 
 /// What runs on the stage.
@@ -71,6 +83,7 @@ struct Scene {
     service: JoinHandle<Result<(), Failure>>,
     service_address: SocketAddr,
     app: App,
+    admin: Admin,
     admin_secret: String,
     directory: TempDir,
 }
@@ -92,11 +105,21 @@ impl Scene {
         let ceiling = NewApp::new("quickstart", ["read:data:*", "write:data:*"])?;
         let credentials = admin.create_app(&ceiling).await?;
         let app = App::builder(broker_url, credentials.record.client_id, credentials.client_secret).build()?;
-        Ok(Self { broker: Some(broker), broker_address, service, service_address, app, admin_secret, directory })
+        Ok(Self { broker: Some(broker), broker_address, service, service_address, app, admin, admin_secret, directory })
     }
 
     async fn agent(&self, task: &str, scope: &str) -> Result<Agent, Failure> {
         Ok(self.app.agent("quickstart", task).scope([scope])?.max_ttl(LIFETIME).create().await?)
+    }
+
+    /// Revokes an agent; when this returns the broker has acknowledged it.
+    async fn revoke(&self, agent: &Agent) -> Result<(), Failure> {
+        let target = RevocationTarget::Subject(Subject::Agent(agent.id().clone()));
+        let revoked = self.admin.revoke(&target, Some("its token was seen in a log")).await?;
+        if !revoked.revoked {
+            return Err("the broker knows nothing of the agent that it registered".into());
+        }
+        Ok(())
     }
 
     fn introduce(&self, agents: &[&Agent]) {

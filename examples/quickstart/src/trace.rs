@@ -1,5 +1,7 @@
 //! The calls of the quickstart, what each must come to, and how that is shown.
 
+use std::time::{Duration, Instant};
+
 use agentwrit_client::Agent;
 use agentwrit_verify::Problem;
 use http::{StatusCode, header};
@@ -26,6 +28,16 @@ impl Step {
         ]
     }
 
+    /// The call of an agent that is about to be revoked.
+    pub(crate) fn before_revocation(leaked: &Agent) -> Self {
+        Self { what: "a third agent", token: Some(leaked.token().to_owned()), expected: StatusCode::OK }
+    }
+
+    /// The call of an agent that has been revoked. The broker tells the service; nobody asks it about this request.
+    pub(crate) fn after_revocation(leaked: &Agent) -> Self {
+        Self { what: "revoked", token: Some(leaked.token().to_owned()), expected: StatusCode::UNAUTHORIZED }
+    }
+
     /// The call after the broker is gone: the point of it all.
     pub(crate) fn without_broker(reader: &Agent) -> Self {
         Self { what: "broker stopped", token: Some(reader.token().to_owned()), expected: StatusCode::OK }
@@ -33,17 +45,37 @@ impl Step {
 
     /// Makes the call, shows what came of it, and says whether that was right.
     pub(crate) async fn take(&self, client: &Client, url: &str) -> Result<bool, Failure> {
+        let (status, body) = self.call(client, url).await?;
+        Ok(self.show(status, &summary(&body)))
+    }
+
+    /// Makes the call until it comes out as expected, for `patience` at most, and shows how long that took.
+    pub(crate) async fn take_within(&self, patience: Duration, client: &Client, url: &str) -> Result<bool, Failure> {
+        let started = Instant::now();
+        loop {
+            let (status, body) = self.call(client, url).await?;
+            let took = started.elapsed();
+            if status == self.expected || took >= patience {
+                let milliseconds = took.as_secs_f64() * 1000.0;
+                return Ok(self.show(status, &format!("{} ({milliseconds:.1} ms after the 200)", summary(&body))));
+            }
+        }
+    }
+
+    async fn call(&self, client: &Client, url: &str) -> Result<(StatusCode, String), Failure> {
         let mut request = client.get(url);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await?;
-        let status = response.status();
-        let said = summary(&response.text().await?);
+        Ok((response.status(), response.text().await?))
+    }
+
+    fn show(&self, status: StatusCode, said: &str) -> bool {
         let as_expected = status == self.expected;
         let verdict = if as_expected { "" } else { "   <- NOT as expected" };
         println!("  {:<16} {:<18} {said}{verdict}", self.what, status.to_string());
-        Ok(as_expected)
+        as_expected
     }
 }
 
