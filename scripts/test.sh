@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK
-# against the real broker, and our tokens before PyJWT and jose. Run it from anywhere.
+# against the real broker, our tokens before PyJWT and jose, and a minute of fuzzing each. Run it from anywhere.
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh --fast   format, clippy and cargo test only
@@ -150,6 +150,17 @@ run_node_tests() {
     return "$status"
 }
 
+# AGENTWRIT_FUZZ_SECONDS: longer at a desk.
+run_fuzz() {
+    local log="$logs/fuzz" status=0 p
+    scripts/fuzz.sh "${AGENTWRIT_FUZZ_SECONDS:-60}" 2>&1 | tee "$log" || status=$?
+    p="$(grep -c 'nothing found' "$log" || true)"
+    passed=$((passed + p))
+    [ "$status" -eq 0 ] || failed=$((failed + 1))
+    summaries+=("fuzz: $p targets, nothing found")
+    return "$status"
+}
+
 need_rust
 need_tools
 
@@ -184,4 +195,7 @@ if ! $fast; then
     heading "our tokens before jose (node)"
     need_node
     run_node_tests
+
+    heading "fuzzing, a minute for each target"
+    run_fuzz
 fi
