@@ -6,7 +6,6 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Entry, Feed, FeedError};
 use crate::{
     clock::UnixTime,
-    error::VerifyError,
     json::{self, Text},
     jws::{CompactJws, MAX_DEPTH, shorten},
     keys::KeySet,
@@ -31,16 +30,17 @@ impl Answer {
     const LONGEST_EPOCH: usize = 128;
 
     pub(super) fn verified(text: &str, longest: usize, keys: &KeySet) -> Result<Self, FeedError> {
-        let jws = CompactJws::decode(text, longest).map_err(|error| match error {
-            VerifyError::TooLong { length, limit } => FeedError::TooLong { length, limit },
-            error => FeedError::NotSigned(error),
-        })?;
+        if text.len() > longest {
+            return Err(FeedError::TooLong { length: text.len(), limit: longest });
+        }
+        let jws = CompactJws::decode(text, longest).map_err(FeedError::NotSigned)?;
         let found = jws.header.media_type.as_deref().unwrap_or_default();
         if found != Feed::MEDIA_TYPE {
             return Err(FeedError::UnexpectedType { found: found.to_owned() });
         }
         let named = jws.header.key_id.as_ref();
-        let key = keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
+        let key =
+            keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
         jws.check_signature(key).map_err(|_| FeedError::BadSignature)?;
         let payload = jws.payload().map_err(FeedError::NotSigned)?;
         let written: AsWritten = json::object_from_slice(&payload, MAX_DEPTH)
@@ -104,9 +104,10 @@ impl<'de> Deserialize<'de> for EntryAsWritten {
             <(Text<'de>, Text<'de>, u64, u64)>::deserialize(deserializer)?;
         let key = match (&*level, &*key) {
             ("i", "") => None,
-            ("t" | "s" | "a" | "k" | "c", key) => Some(decode_key(key).ok_or_else(|| {
-                de::Error::custom("the key of an entry is 16 bytes in unpadded base64url")
-            })?),
+            ("t" | "s" | "a" | "k" | "c", key) => Some(
+                decode_key(key)
+                    .ok_or_else(|| de::Error::custom("the key of an entry is 16 bytes in unpadded base64url"))?,
+            ),
             // A level that is not known here may kill tokens: it can't be passed over.
             _ => return Err(de::Error::custom(format_args!("an entry of an unknown level `{}`", shorten(&level)))),
         };

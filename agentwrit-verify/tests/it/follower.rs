@@ -60,13 +60,8 @@ struct Broker {
 
 impl Broker {
     async fn start() -> Self {
-        let model = Model {
-            issuer: TestIssuer::new(),
-            mood: Mood::Well,
-            asked: Vec::new(),
-            key_fetches: 0,
-            cached: None,
-        };
+        let model =
+            Model { issuer: TestIssuer::new(), mood: Mood::Well, asked: Vec::new(), key_fetches: 0, cached: None };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut broker = Self {
@@ -148,14 +143,13 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let (status, body) = match target.strip_prefix("/v1/revocations") {
-        Some(question) => feed(&model, question, &mut news).await,
-        None => {
-            assert_eq!(target, "/.well-known/jwks.json");
-            let mut model = model.lock().unwrap();
-            model.key_fetches += 1;
-            ("200 OK", model.issuer.key_set().to_jwks())
-        }
+    let (status, body) = if let Some(question) = target.strip_prefix("/v1/revocations") {
+        feed(&model, question, &mut news).await
+    } else {
+        assert_eq!(target, "/.well-known/jwks.json");
+        let mut model = model.lock().unwrap();
+        model.key_fetches += 1;
+        ("200 OK", model.issuer.key_set().to_jwks())
     };
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
@@ -543,7 +537,10 @@ async fn state_files_that_can_not_be_used_stop_the_start() {
         let message = error.to_string();
         let RemoteError::StateFile { path, error } = error else { panic!("{error:?}") };
         assert_eq!(path, place.file());
-        assert!(message.contains("state") && message.contains("move it away") || message.contains("own state"), "{message}");
+        assert!(
+            message.contains("state") && message.contains("move it away") || message.contains("own state"),
+            "{message}"
+        );
         error
     };
     for length in [0, 1, 20, 60, whole.len() / 2, whole.len() - 1] {

@@ -84,7 +84,10 @@ fn the_verdict_at_another_moment() {
     assert_eq!(verdict(START + 99), Ok(target.claims.jti));
     assert!(matches!(verdict(START + 100), Err(VerifyError::Revoked { level: Level::Token, .. })));
     assert!(matches!(verdict(START + 300), Err(VerifyError::Expired { .. })));
-    assert_eq!(verifier.verify_at("e30.e30.e30", UnixTime::default()).map(drop), verifier.verify("e30.e30.e30").map(drop));
+    assert_eq!(
+        verifier.verify_at("e30.e30.e30", UnixTime::default()).map(drop),
+        verifier.verify("e30.e30.e30").map(drop)
+    );
     assert_eq!(verifier.cached_tokens(), 0);
     let mark = target.issuer.claims(&["a:b:c"]);
     target.issuer.revoke(Level::Agent, &mark.sub.to_string());
