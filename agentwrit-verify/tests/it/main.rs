@@ -21,3 +21,4 @@ mod network;
 #[cfg(feature = "remote")]
 mod remote;
 mod support;
+mod verifiers;
