@@ -12,6 +12,7 @@ mod challenge;
 mod client;
 mod conventions;
 mod delegate;
+mod follower;
 mod health;
 mod jwks;
 mod launch_token_lists;

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use agentwrit_e2e::{ADMIN_SECRET, Broker};
+use agentwrit_verify::remote::Follower;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Identity, tls::Version};
 use serde_json::json;
@@ -115,6 +116,27 @@ async fn mutual_tls_lets_in_whom_the_client_authority_vouches_for() {
     let wrong_purpose = Identity::from_pem([key, certificate].concat().as_bytes()).unwrap();
     let wrong_purpose = server.client().identity(wrong_purpose).build().unwrap();
     assert!(health(&broker, &wrong_purpose).await.is_err(), "a server's certificate");
+}
+
+/// A resource server's follower shows its certificate and trusts the broker's authority, on top of the system's.
+#[tokio::test]
+async fn a_follower_speaks_mutual_tls() {
+    let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let directory = directory_of(&server);
+    fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
+    let mtls = [("AA_TLS_MODE", "mtls"), TLS[1], TLS[2], ("AA_TLS_CLIENT_CA", "clients.pem")];
+    let broker = Broker::start_in(directory, &mtls).await;
+    let follower = || {
+        let url = format!("https://{}", broker.address());
+        Follower::builder(&url).issuer("https://agentwrit.local")
+    };
+    let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ClientAuth);
+    let identity = [key, certificate].concat();
+    let trusting = || follower().root_certificate_pem(server.0.pem());
+    let followed = trusting().client_identity_pem(identity.as_str()).start().await.unwrap();
+    assert!(followed.verifier().build().is_ready());
+    assert!(trusting().start().await.is_err(), "no certificate");
+    assert!(follower().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
 }
 
 #[tokio::test]
