@@ -126,6 +126,7 @@ impl Authority {
             .issuer(&config.issuer)
             .keys(keys.clone())
             .revocations(revocations.clone())
+            .accept_any_audience()
             .clock(Arc::clone(&clock))
             .build();
         Ok(Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentwrit_verify::Verifier;
+use agentwrit_verify::Verifiers;
 use tower_layer::Layer;
 
 use crate::gate::Gate;
@@ -32,9 +32,9 @@ pub struct Authenticate {
 }
 
 impl Authenticate {
-    /// Verifies with this verifier.
-    pub fn new(verifier: Verifier) -> Self {
-        Self { gate: Gate { verifier: Some(verifier), requirement: None } }
+    /// Verifies with this verifier, or with one for each of several issuers.
+    pub fn new(verifier: impl Into<Verifiers>) -> Self {
+        Self { gate: Gate { verifier: Some(verifier.into()), requirement: None } }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The decision: request head in, [`Verified`] claims or a [`Refusal`] out.
 
-use agentwrit_verify::{Scope, Verifier};
+use agentwrit_verify::{Scope, Verifiers};
 use http::request::Parts;
 
 use crate::bearer;
@@ -11,7 +11,7 @@ use crate::verified::Verified;
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     /// Who judges the token; `None`: a layer outside has judged it.
-    pub(crate) verifier: Option<Verifier>,
+    pub(crate) verifier: Option<Verifiers>,
     /// What the token must grant; `None`: a valid one is enough.
     pub(crate) requirement: Option<Requirement>,
 }
@@ -46,7 +46,7 @@ impl Requirement {
     }
 }
 
-fn verify(verifier: &Verifier, head: &Parts) -> Result<Verified, Refusal> {
+fn verify(verifier: &Verifiers, head: &Parts) -> Result<Verified, Refusal> {
     let token = bearer::token(&head.headers)?;
     Ok(Verified::new(verifier.verify(token)?))
 }

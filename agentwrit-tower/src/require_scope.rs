@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentwrit_verify::scope::Part;
-use agentwrit_verify::{Scope, ScopeError, Verifier};
+use agentwrit_verify::{Scope, ScopeError, Verifiers};
 use tower_layer::Layer;
 
 use crate::gate::{Gate, Requirement};
@@ -78,9 +78,9 @@ impl RequireScope {
         }
     }
 
-    /// Verifies tokens here, with this verifier, and believes no outer layer.
-    pub fn verifier(mut self, verifier: Verifier) -> Self {
-        self.gate.verifier = Some(verifier);
+    /// Verifies tokens here, with this verifier or one for each of several issuers, and believes no outer layer.
+    pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
+        self.gate.verifier = Some(verifier.into());
         self
     }
 }

@@ -46,6 +46,12 @@ impl UnixTime {
         Self::since_epoch(self.0.saturating_add(later))
     }
 
+    /// The moment `earlier` before this one, at least the epoch.
+    #[must_use]
+    pub fn saturating_sub(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(earlier))
+    }
+
     /// How long `earlier` lies before this moment; zero when it doesn't.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {

@@ -242,6 +242,7 @@ impl RevocationList {
         }
     }
 
+    #[cfg(feature = "remote")]
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let table = self.shared.table.load();
         let entry = |(key, revoked_at, expires_at)| Entry { key: RevocationKey(key), revoked_at, expires_at };

@@ -47,6 +47,12 @@ impl Staleness {
         Self { max, leeway: Self::DEFAULT_LEEWAY, accepted: false }
     }
 
+    #[cfg(feature = "remote")]
+    pub(crate) fn with_max(mut self, max: Duration) -> Self {
+        self.max = max;
+        self
+    }
+
     /// How far this machine's clock may be behind the broker's without the bound being broken. It is added to every age.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
@@ -276,6 +282,7 @@ impl Freshness {
     }
 
     /// After a restart: what was known then. An answer counted for `validity`; none: nothing can be said of its age.
+    #[cfg(feature = "remote")]
     pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: Moment) {
         match validity {
             // Nothing is known of the broker's clock but what the wall clock here says.
@@ -291,7 +298,8 @@ impl Freshness {
         self.origin.get().is_some()
     }
 
-    fn bound(&self) -> Duration {
+    /// The age from which on the list doesn't count.
+    pub(crate) fn bound(&self) -> Duration {
         Duration::from_nanos(self.bound.load(Ordering::Acquire))
     }
 

@@ -124,6 +124,7 @@ impl Table {
     }
 
     /// Every entry: key, `revoked_at`, `expires_at`.
+    #[cfg(feature = "remote")]
     pub(crate) fn iter(&self) -> impl Iterator<Item = ([u8; 16], UnixTime, UnixTime)> + '_ {
         let at = |seconds: u32| UnixTime::from_seconds(u64::from(seconds));
         self.entries().map(move |((high, low), (revoked_at, expires_at))| {

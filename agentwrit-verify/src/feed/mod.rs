@@ -42,11 +42,15 @@
 
 mod answer;
 mod error;
+#[cfg(feature = "remote")]
+mod state;
 
 use std::time::Duration;
 
 use self::answer::Answer;
 pub use self::error::FeedError;
+#[cfg(feature = "remote")]
+pub(crate) use self::state::FeedState;
 pub use crate::staleness::{Moment, Staleness, StalenessError};
 use crate::{
     clock::UnixTime,
@@ -62,8 +66,6 @@ pub struct Feed {
     staleness: Staleness,
     longest: usize,
     evidence: Option<Evidence>,
-    /// `exp` of the latest answer.
-    expires: UnixTime,
     resync: bool,
     /// When expired entries were last dropped, on the broker's clock.
     tidied: UnixTime,
@@ -81,16 +83,6 @@ pub struct Applied {
     pub entries: usize,
     /// When the broker proposes to ask again, if it doesn't hold requests.
     pub ask_again: Duration,
-}
-
-/// What a [`Feed`] knows, to be kept over a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FeedState {
-    pub(crate) epoch: String,
-    pub(crate) cursor: u64,
-    pub(crate) true_at: UnixTime,
-    pub(crate) expires: UnixTime,
-    pub(crate) entries: Vec<Entry>,
 }
 
 /// One entry of a list.
@@ -116,7 +108,6 @@ impl Feed {
             staleness,
             longest: Self::DEFAULT_MAX_ANSWER_LENGTH,
             evidence: None,
-            expires: UnixTime::default(),
             resync: false,
             tidied: UnixTime::default(),
         }
@@ -127,10 +118,6 @@ impl Feed {
     pub fn max_answer_length(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
-    }
-
-    pub(crate) fn longest_answer(&self) -> usize {
-        self.longest
     }
 
     /// The list that answers are applied to, for any number of verifiers.
@@ -148,11 +135,7 @@ impl Feed {
     /// The `wait` to ask with next, in whole seconds: a third of what the bound on staleness leaves.
     #[must_use]
     pub fn wait(&self) -> Duration {
-        let validity = match self.freshness() {
-            Some(freshness) if self.evidence.is_some() => self.expires.saturating_since(freshness.true_at()),
-            Some(_) | None => self.staleness.max(),
-        };
-        self.staleness.wait(self.staleness.max().min(validity))
+        self.staleness.wait(self.freshness().map_or(self.staleness.max(), Freshness::bound))
     }
 
     /// Applies an answer, all of it or nothing.
@@ -239,7 +222,6 @@ impl Feed {
         let position = Position { epoch: answer.epoch, cursor: answer.to };
         freshness.confirm(position, answer.iat, answer.exp.saturating_since(answer.iat), evidence, now);
         self.evidence = Some(evidence);
-        self.expires = answer.exp;
         self.resync = false;
     }
 
@@ -248,33 +230,6 @@ impl Feed {
             self.list.forget_expired(reached);
             self.tidied = reached;
         }
-    }
-
-    /// A feed that goes on where one was before a restart.
-    pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: Moment) -> Self {
-        let mut feed = Self::new(issuer, staleness);
-        let position = Position { epoch: state.epoch, cursor: state.cursor };
-        feed.expires = state.expires;
-        if let Some(freshness) = feed.list.freshness() {
-            freshness.will_be_true_at(state.true_at);
-            feed.list.replace(state.entries.into_iter());
-            let ahead = state.true_at > now.wall.saturating_add(staleness.clock_leeway());
-            // This clock is behind what is known to be past: it can't tell how old the state is.
-            let validity = if ahead { None } else { Some(state.expires.saturating_since(state.true_at)) };
-            freshness.resume(position, state.true_at, validity, now);
-        }
-        feed
-    }
-
-    pub(crate) fn state(&self) -> Option<FeedState> {
-        let position = self.position()?;
-        Some(FeedState {
-            epoch: position.epoch,
-            cursor: position.cursor,
-            true_at: self.freshness()?.true_at(),
-            expires: self.expires,
-            entries: self.list.entries(),
-        })
     }
 
     fn position(&self) -> Option<Position> {

@@ -1,181 +1,225 @@
 //! Following a broker in the background, so that verifying never waits for the network.
 //!
-//! 1. [`KeyFollower::start`] answers once the first key set is there: a service is not ready before.
-//! 2. The set is fetched anew at an interval. When that fails the old keys stay in force, with their age, up to
-//!    `max_age`; after it every verification says [`KeysStale`](crate::VerifyError::KeysStale).
-//! 3. Failures are retried with exponential back-off and jitter.
-//! 4. A token that names an unknown key asks for one fetch, at most once a minute, off the request path: a flood of
-//!    made-up names costs one fetch and delays nobody.
-//! 5. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
+//! 1. [`FollowerBuilder::start`] answers once the first key set and the first revocation list are there: a service is not
+//!    ready before. With a state file from an earlier run it answers at once.
+//! 2. News of revocations is waited for (long poll) and applied as it comes. The list's age is judged at every
+//!    verification, by what the broker signed; over [`max_staleness`](FollowerBuilder::max_staleness) every token is
+//!    answered with [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for what is
+//!    refused, and [`Staleness`](crate::feed::Staleness) for the bound.
+//! 3. The key set is fetched anew at an interval. When that fails the old keys stay in force, with their age, up to
+//!    `max_key_age`; after it every verification says [`KeysStale`](crate::VerifyError::KeysStale).
+//! 4. Failures are retried with exponential back-off and jitter, requests for news first within a tenth of a second.
+//! 5. A token that names an unknown key asks for one fetch, at most once a minute, off the request path: a flood of
+//!    made-up names costs one fetch and delays nobody. An answer of the feed that does is believed sooner.
+//! 6. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
 //!
 //! ```no_run
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
-//! use agentwrit_verify::{Verifier, remote::KeyFollower};
+//! use agentwrit_verify::remote::Follower;
 //!
-//! let follower = KeyFollower::start("https://broker.internal:8443").await?;
-//! let verifier = Verifier::builder()
-//!     .issuer("https://agentwrit.local")
-//!     .keys(follower.trusted_keys())
-//!     .without_revocations()
-//!     .build();
+//! let broker = Follower::builder("https://broker.internal:8443").issuer("https://agentwrit.local").start().await?;
+//! let verifier = broker.verifier().audience("https://api.internal").build();
 //! # Ok(())
 //! # }
 //! ```
 
+mod builder;
+mod counters;
+mod error;
+mod feed;
 mod fetch;
-mod follow;
+mod jitter;
+mod keys;
+mod save;
+mod state_file;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
-use self::{fetch::KeySetSource, follow::Pace};
-use crate::{keys::KeySetError, trusted::TrustedKeys};
+pub use self::{
+    builder::{FollowerAddress, FollowerBuilder},
+    counters::{FollowerCounters, FollowerStatus},
+    error::RemoteError,
+    state_file::StateFileError,
+};
+use self::{counters::Counters, keys::Wanted};
+use crate::{
+    builder::{VerifierBuilder, WantsOptions},
+    clock::Clock,
+    error::VerifyError,
+    keys::KeySet,
+    revocation::RevocationList,
+    staleness::Moment,
+    status::RevocationStatus,
+    trusted::TrustedKeys,
+    verifier::Verifier,
+};
 
-/// Keeps the key set of one broker fresh for any number of verifiers. Dropping it stops the fetching; verifiers go on
-/// with the last set until it is too old.
+/// Keeps the keys and the revocation list of one broker fresh, for any number of verifiers. Dropping it stops the
+/// fetching; verifiers go on with what they have until that is too old.
 #[derive(Debug)]
-pub struct KeyFollower {
-    keys: TrustedKeys,
-    task: JoinHandle<()>,
+pub struct Follower {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
-impl KeyFollower {
-    /// Follows the broker at `url` with the defaults of [`KeyFollowerBuilder`].
-    ///
-    /// # Errors
-    ///
-    /// [`RemoteError`] when the first key set can't be had.
-    pub async fn start(url: &str) -> Result<Self, RemoteError> {
-        Self::builder(url).start().await
+impl Follower {
+    /// Follows the broker at `url`, its base address without `/.well-known` or `/v1`.
+    pub fn builder(url: &str) -> FollowerAddress {
+        FollowerAddress { url: url.to_owned() }
     }
 
-    /// Follows the broker at `url`, its base address without `/.well-known`.
-    pub fn builder(url: &str) -> KeyFollowerBuilder {
-        KeyFollowerBuilder {
-            url: url.to_owned(),
-            pace: Pace::default(),
-            max_age: Some(KeyFollowerBuilder::DEFAULT_MAX_AGE),
-            timeout: KeyFollowerBuilder::DEFAULT_TIMEOUT,
+    fn new(shared: Arc<Shared>, tasks: Vec<JoinHandle<()>>) -> Self {
+        Self { shared, tasks }
+    }
+
+    /// A verifier for the broker's tokens: issuer, keys and revocations are decided, options are open.
+    #[must_use]
+    pub fn verifier(&self) -> VerifierBuilder<WantsOptions> {
+        let shared = &self.shared;
+        let builder = Verifier::builder().issuer(&*shared.issuer).keys(shared.keys.clone());
+        let builder = match &shared.revocations {
+            Some(list) => builder.revocations(list.clone()),
+            None => builder.without_revocations(),
+        };
+        builder.clock(Arc::clone(&shared.clock))
+    }
+
+    /// The keys, for [`VerifierBuilder::keys`].
+    #[must_use]
+    pub fn trusted_keys(&self) -> TrustedKeys {
+        self.shared.keys.clone()
+    }
+
+    /// The revocation list, for [`VerifierBuilder::revocations`]; none [without](FollowerBuilder::without_revocations).
+    #[must_use]
+    pub fn revocations(&self) -> Option<RevocationList> {
+        self.shared.revocations.clone()
+    }
+
+    /// Waits until tokens can be judged. After a start without the state of an earlier run they can.
+    pub async fn ready(&self) {
+        let mut changes = self.shared.changes.subscribe();
+        while self.shared.ready().is_err() && changes.changed().await.is_ok() {}
+    }
+
+    /// How it is doing, for health endpoints and metrics.
+    #[must_use]
+    pub fn status(&self) -> FollowerStatus {
+        self.shared.status()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// What the background tasks have in common.
+struct Shared {
+    issuer: Box<str>,
+    keys: TrustedKeys,
+    revocations: Option<RevocationList>,
+    clock: Arc<dyn Clock>,
+    wanted: Arc<Wanted>,
+    counters: Counters,
+    /// Counts what was published.
+    changes: watch::Sender<u64>,
+    was_ready: AtomicBool,
+}
+
+impl Shared {
+    fn new(issuer: String, keys: TrustedKeys, revocations: Option<RevocationList>, clock: Arc<dyn Clock>) -> Self {
+        let wanted = Arc::<Wanted>::default();
+        let by_token = Arc::clone(&wanted);
+        keys.on_unknown_key(move || by_token.by_token.notify_one());
+        Self {
+            issuer: issuer.into(),
+            keys,
+            revocations,
+            clock,
+            wanted,
+            counters: Counters::default(),
+            changes: watch::Sender::new(0),
+            was_ready: AtomicBool::new(true),
         }
     }
 
-    /// The keys, for [`VerifierBuilder::keys`](crate::VerifierBuilder::keys).
-    #[must_use]
-    pub fn trusted_keys(&self) -> TrustedKeys {
-        self.keys.clone()
+    fn publish_keys(&self, set: KeySet) {
+        self.keys.publish(set, self.clock.monotonic());
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    fn ready(&self) -> Result<(), VerifyError> {
+        let now = Moment::of(&*self.clock);
+        self.keys.current(|| now.monotonic)?;
+        match self.revocations.as_ref().and_then(RevocationList::freshness) {
+            Some(freshness) => freshness.check(now.wall, || now.monotonic),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells when tokens can no longer be judged, and when they can again.
+    fn watch_freshness(&self) {
+        let ready = self.ready();
+        let was_ready = self.was_ready.swap(ready.is_ok(), Ordering::Relaxed);
+        match ready {
+            Err(error) if was_ready => tracing::error!(%error, "tokens can't be judged"),
+            Ok(()) if !was_ready => tracing::info!("tokens can be judged again"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    fn status(&self) -> FollowerStatus {
+        let now = Moment::of(&*self.clock);
+        let ready = self.ready();
+        FollowerStatus {
+            ready: ready.is_ok(),
+            reason: ready.err().map(|error| error.reason()),
+            issuer: self.issuer.to_string(),
+            keys: self.keys.key_set().map_or(0, |keys| keys.len()),
+            key_age: self.keys.age(now.monotonic),
+            revocations: self.revocations.as_ref().map(|list| RevocationStatus::of(list, now)),
+            counters: self.counters.now(),
+        }
     }
 }
 
-impl Drop for KeyFollower {
-    fn drop(&mut self) {
-        self.task.abort();
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
-/// How to follow a broker's key set.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct KeyFollowerBuilder {
-    url: String,
-    pace: Pace,
-    max_age: Option<Duration>,
-    timeout: Duration,
-}
+#[cfg(test)]
+impl Shared {
+    fn for_tests(keys: TrustedKeys) -> Self {
+        /// The clock of tokio, which tests pause.
+        #[derive(Debug)]
+        struct TokioClock;
 
-impl KeyFollowerBuilder {
-    /// How long keys stay trusted without a successful fetch, unless set otherwise: a day.
-    pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// How often the set is fetched, unless set otherwise: the broker's `Cache-Control: max-age`.
-    pub const DEFAULT_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
-    /// How long one fetch may take, unless set otherwise.
-    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+        impl Clock for TokioClock {
+            fn now(&self) -> crate::clock::UnixTime {
+                crate::clock::UnixTime::from_seconds(1_767_225_600)
+            }
 
-    /// How long keys stay trusted without a successful fetch. A withdrawn key can be trusted that long by a server that
-    /// is cut off from the broker.
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Some(max_age);
-        self
+            fn monotonic(&self) -> std::time::Instant {
+                tokio::time::Instant::now().into_std()
+            }
+        }
+
+        Self::new(String::from("https://issuer.test"), keys, None, Arc::new(TokioClock))
     }
-
-    /// The explicit weaker choice: keys stay trusted however long the broker can't be reached.
-    pub fn accept_keys_of_any_age(mut self) -> Self {
-        self.max_age = None;
-        self
-    }
-
-    /// How often the set is fetched; at least a second, at most a day.
-    pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.pace.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
-        self
-    }
-
-    /// How long one fetch may take.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    /// Fetches the first key set, then follows in a background task of the current tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// [`RemoteError`] when the first key set can't be had: wrong address, no answer, or not a key set.
-    pub async fn start(self) -> Result<KeyFollower, RemoteError> {
-        let source = KeySetSource::new(&self.url, self.timeout)?;
-        let first = source.fetch().await?;
-        let keys = TrustedKeys::following(self.max_age);
-        keys.publish(first, tokio::time::Instant::now().into_std());
-        let unknown = Arc::new(Notify::new());
-        let notify = Arc::clone(&unknown);
-        keys.on_unknown_key(move || notify.notify_one());
-        let task = tokio::spawn(follow::follow(keys.clone(), unknown, self.pace, follow::jitter, async move || {
-            source.fetch().await
-        }));
-        Ok(KeyFollower { keys, task })
-    }
-}
-
-/// Why a key set couldn't be fetched.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RemoteError {
-    /// The address isn't an `http` or `https` URL.
-    #[error("`{url}` is not an http or https address")]
-    BadUrl {
-        /// The address.
-        url: String,
-    },
-    /// No answer, or the connection broke.
-    #[error("`{url}` could not be read: {cause}")]
-    Unreachable {
-        /// The address.
-        url: String,
-        /// What went wrong, with every cause.
-        cause: String,
-    },
-    /// An answer other than 200.
-    #[error("`{url}` answered {status}")]
-    Refused {
-        /// The address.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// An answer over the limit.
-    #[error("the answer of `{url}` is longer than {limit} bytes")]
-    TooLong {
-        /// The address.
-        url: String,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// An answer that isn't a key set.
-    #[error("the answer of `{url}` is no key set: {error}")]
-    KeySet {
-        /// The address.
-        url: String,
-        /// What is wrong with it.
-        error: KeySetError,
-    },
 }

@@ -13,7 +13,10 @@ mod claims;
 mod delegation;
 mod encodings;
 mod feed;
+#[cfg(feature = "remote")]
+mod follower;
 mod interop;
+mod network;
 #[cfg(feature = "remote")]
 mod remote;
 mod support;

@@ -1,11 +1,11 @@
-//! Fetching a key set from a real server on the loopback interface.
+//! Fetching a key set from a real server on the loopback interface. Revocations: see `follower`.
 
 use std::time::Duration;
 
 use agentwrit_verify::{
-    KeySet, KeySetError, Verifier,
+    KeySet, KeySetError,
     issue::SigningKey,
-    remote::{KeyFollower, RemoteError},
+    remote::{Follower, FollowerBuilder, RemoteError},
     testing::TestIssuer,
 };
 use tokio::{
@@ -55,7 +55,7 @@ impl Server {
     }
 
     async fn refuses(&self) -> RemoteError {
-        KeyFollower::builder(&self.url).timeout(Duration::from_secs(60)).start().await.unwrap_err()
+        keys_of(&self.url).timeout(Duration::from_secs(60)).start().await.unwrap_err()
     }
 }
 
@@ -85,6 +85,11 @@ fn ok(body: &str) -> Reply {
     Reply::Bytes(response("200 OK", "content-type: application/jwk-set+json\r\n", body))
 }
 
+/// Follows the keys only.
+fn keys_of(url: &str) -> FollowerBuilder {
+    Follower::builder(url).issuer(TestIssuer::ISSUER).without_revocations()
+}
+
 fn other_key_set() -> KeySet {
     KeySet::new([SigningKey::from_seed(&[9; 32]).unwrap().public_key().clone()]).unwrap()
 }
@@ -93,16 +98,11 @@ fn other_key_set() -> KeySet {
 async fn the_first_key_set_makes_a_verifier_ready() {
     let issuer = TestIssuer::new();
     let mut server = Server::with(ok(&issuer.key_set().to_jwks())).await;
-    let follower = KeyFollower::start(&server.url).await.unwrap();
+    let follower = keys_of(&server.url).start().await.unwrap();
     let request = server.requests.recv().await.unwrap();
     assert!(request.starts_with("GET /.well-known/jwks.json HTTP/1.1\r\n"), "{request}");
 
-    let verifier = Verifier::builder()
-        .issuer(TestIssuer::ISSUER)
-        .keys(follower.trusted_keys())
-        .without_revocations()
-        .clock(issuer.clock().clone())
-        .build();
+    let verifier = follower.verifier().clock(issuer.clock().clone()).build();
     assert!(verifier.is_ready());
     assert!(verifier.verify(&issuer.token(&["read:data:*"])).is_ok());
     drop(follower);
@@ -113,7 +113,7 @@ async fn the_first_key_set_makes_a_verifier_ready() {
 async fn the_address_may_have_a_path() {
     let mut server = Server::with(ok(&other_key_set().to_jwks())).await;
     let url = format!("{}/broker/?query#fragment", server.url);
-    KeyFollower::start(&url).await.unwrap();
+    keys_of(&url).start().await.unwrap();
     let request = server.requests.recv().await.unwrap();
     assert!(request.starts_with("GET /broker/.well-known/jwks.json HTTP/1.1\r\n"), "{request}");
 }
@@ -124,7 +124,7 @@ async fn later_key_sets_replace_the_first() {
     let broken = Reply::Bytes(response("500 Internal Server Error", "", ""));
     let replies = vec![ok(&first.to_jwks()), broken, ok(&other_key_set().to_jwks())];
     let mut server = Server::start(replies).await;
-    let follower = KeyFollower::builder(&server.url).refresh_interval(Duration::from_secs(1)).start().await.unwrap();
+    let follower = keys_of(&server.url).key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
     let keys = follower.trusted_keys();
     // A fetch begins when the one before it was dealt with.
     for expected in [&first, &first, &first, &other_key_set()] {
@@ -170,7 +170,7 @@ async fn an_oversized_answer_is_cut_off() {
 
     let longest = format!("{}{}", other_key_set().to_jwks(), " ".repeat(limit));
     let fits = Server::with(ok(&longest[..limit])).await;
-    assert!(KeyFollower::start(&fits.url).await.is_ok());
+    assert!(keys_of(&fits.url).start().await.is_ok());
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn an_answer_that_never_ends_or_never_begins_times_out() {
     let stalls = [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":["];
     for bytes in stalls {
         let server = Server::with(Reply::Stall(bytes.to_vec())).await;
-        let error = KeyFollower::builder(&server.url).timeout(Duration::from_millis(50)).start().await.unwrap_err();
+        let error = keys_of(&server.url).timeout(Duration::from_millis(50)).start().await.unwrap_err();
         let RemoteError::Unreachable { url, cause } = error else { panic!("{error:?}") };
         assert_eq!(url, server.jwks_url());
         assert!(cause.contains("timed out"), "{cause}");
@@ -213,19 +213,19 @@ async fn nobody_there() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    assert!(matches!(KeyFollower::start(&url).await, Err(RemoteError::Unreachable { .. })));
+    assert!(matches!(keys_of(&url).start().await, Err(RemoteError::Unreachable { .. })));
     for url in ["", "127.0.0.1:8080", "/jwks", "file:///etc/passwd", "ftp://x", "http://", "mailto:a@b", "data:,{}"] {
         let expected = RemoteError::BadUrl { url: url.into() };
-        assert_eq!(KeyFollower::start(url).await.err(), Some(expected), "{url}");
+        assert_eq!(keys_of(url).start().await.err(), Some(expected), "{url}");
     }
 }
 
 #[tokio::test]
 async fn a_password_in_the_address_is_in_no_message() {
     let server = Server::with(Reply::Bytes(response("500 Oops", "", ""))).await;
-    let refused = KeyFollower::start(&server.url.replace("//", "//user:hunter2@")).await.unwrap_err();
+    let refused = keys_of(&server.url.replace("//", "//user:hunter2@")).start().await.unwrap_err();
     assert_eq!(refused, RemoteError::Refused { url: server.jwks_url(), status: 500 });
     let closed = Server::with(Reply::Bytes(Vec::new())).await;
-    let broken = KeyFollower::start(&closed.url.replace("//", "//user:hunter2@")).await.unwrap_err();
+    let broken = keys_of(&closed.url.replace("//", "//user:hunter2@")).start().await.unwrap_err();
     assert!(!broken.to_string().contains("hunter2"), "{broken}");
 }

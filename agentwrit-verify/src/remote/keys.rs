@@ -1,4 +1,4 @@
-//! When to fetch: the loop behind a [`KeyFollower`](super::KeyFollower).
+//! When to fetch the key set.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,15 +7,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{KeyFollowerBuilder, RemoteError};
-use crate::{keys::KeySet, trusted::TrustedKeys};
+use super::{FollowerBuilder, RemoteError, Shared, jitter::Jitter};
+use crate::keys::KeySet;
 
 /// The rhythm of the fetches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) refresh_interval: Duration,
-    /// The least time between two fetches for unknown keys.
+    /// The least time between two fetches for unknown keys that tokens name: strangers write tokens.
     unknown_key_interval: Duration,
+    /// The same for those that the feed names.
+    feed_key_interval: Duration,
     first_retry: Duration,
     longest_retry: Duration,
 }
@@ -23,8 +25,9 @@ pub(super) struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            refresh_interval: KeyFollowerBuilder::DEFAULT_REFRESH_INTERVAL,
+            refresh_interval: FollowerBuilder::DEFAULT_KEY_REFRESH_INTERVAL,
             unknown_key_interval: Duration::from_secs(60),
+            feed_key_interval: Duration::from_secs(2),
             first_retry: Duration::from_secs(1),
             longest_retry: Duration::from_secs(60),
         }
@@ -47,46 +50,64 @@ impl Pace {
     }
 }
 
+/// Who asks for a newer key set than there is.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub(super) by_token: Notify,
+    pub(super) by_feed: Notify,
+}
+
+impl Wanted {
+    /// Until the next fetch is due: the planned one, or one for an unknown key. However many are reported meanwhile, it
+    /// is one fetch, and not before its time.
+    async fn next(&self, planned: Instant, for_token: Instant, for_feed: Instant) {
+        let by_token = async {
+            self.by_token.notified().await;
+            sleep_until(planned.min(for_token)).await;
+        };
+        let by_feed = async {
+            self.by_feed.notified().await;
+            sleep_until(planned.min(for_feed)).await;
+        };
+        tokio::select! {
+            () = sleep_until(planned) => {}
+            () = by_token => {}
+            () = by_feed => {}
+        }
+        // Whatever was reported until now is answered by this fetch.
+        for reported in [&self.by_token, &self.by_feed] {
+            tokio::select! { biased; () = reported.notified() => {} () = std::future::ready(()) => {} }
+        }
+    }
+}
+
 pub(super) async fn follow(
-    keys: TrustedKeys,
-    unknown_key: Arc<Notify>,
+    shared: Arc<Shared>,
     pace: Pace,
-    mut jitter: impl FnMut() -> f64,
+    mut jitter: impl Jitter,
     mut fetch: impl AsyncFnMut() -> Result<KeySet, RemoteError>,
 ) {
     let mut failures = 0;
-    let mut next_for_unknown_key = Instant::now() + pace.unknown_key_interval;
+    let mut last = Instant::now();
     loop {
-        let planned = Instant::now() + pace.wait_after(failures, jitter());
-        tokio::select! {
-            () = sleep_until(planned) => {}
-            () = unknown_key.notified() => {
-                // However many are reported meanwhile: one fetch, and not before its time.
-                sleep_until(planned.min(next_for_unknown_key)).await;
-            }
-        }
-        // Whatever was reported until now is answered by this fetch.
-        tokio::select! { biased; () = unknown_key.notified() => {} () = std::future::ready(()) => {} }
+        let planned = Instant::now() + pace.wait_after(failures, jitter.next());
+        shared.wanted.next(planned, last + pace.unknown_key_interval, last + pace.feed_key_interval).await;
+        shared.counters.key_fetches.add();
         match fetch().await {
             Ok(set) => {
                 failures = 0;
                 tracing::debug!(keys = set.len(), "key set refreshed");
-                keys.publish(set, Instant::now().into_std());
+                shared.publish_keys(set);
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                let age = keys.age(Instant::now().into_std()).unwrap_or_default();
+                shared.counters.key_failures.add();
+                let age = shared.keys.age(shared.clock.monotonic()).unwrap_or_default();
                 tracing::warn!(%error, failures, age_seconds = age.as_secs(), "key set not refreshed, the old one stays");
             }
         }
-        next_for_unknown_key = Instant::now() + pace.unknown_key_interval;
+        last = Instant::now();
     }
-}
-
-/// From 0 to 1.
-pub(super) fn jitter() -> f64 {
-    // Without randomness servers would only be more in step.
-    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
@@ -97,7 +118,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{error::VerifyError, keys::PublicKey};
+    use crate::{error::VerifyError, keys::PublicKey, trusted::TrustedKeys};
 
     fn key_set(n: u8) -> KeySet {
         let key = ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
@@ -107,7 +128,7 @@ mod tests {
     /// A broker that counts how often it is asked, and can be cut off.
     struct Network {
         keys: TrustedKeys,
-        unknown: Arc<Notify>,
+        shared: Arc<Shared>,
         fetches: Arc<AtomicU32>,
         down: Arc<AtomicBool>,
         served: Arc<Mutex<KeySet>>,
@@ -116,30 +137,24 @@ mod tests {
     impl Network {
         fn start(max_age: Option<Duration>) -> Self {
             let keys = TrustedKeys::following(max_age);
-            keys.publish(key_set(1), Instant::now().into_std());
+            let shared = Arc::new(Shared::for_tests(keys.clone()));
+            shared.publish_keys(key_set(1));
             let network = Self {
-                keys: keys.clone(),
-                unknown: Arc::default(),
+                keys,
+                shared: Arc::clone(&shared),
                 fetches: Arc::default(),
                 down: Arc::default(),
                 served: Arc::new(Mutex::new(key_set(1))),
             };
             let (fetches, down, served) =
                 (Arc::clone(&network.fetches), Arc::clone(&network.down), Arc::clone(&network.served));
-            let unknown = Arc::clone(&network.unknown);
-            tokio::spawn(follow(
-                keys,
-                unknown,
-                Pace::default(),
-                || 0.5,
-                async move || {
-                    fetches.fetch_add(1, Ordering::Relaxed);
-                    if down.load(Ordering::Relaxed) {
-                        return Err(RemoteError::Refused { url: "x".into(), status: 503 });
-                    }
-                    Ok(served.lock().unwrap().clone())
-                },
-            ));
+            tokio::spawn(follow(shared, Pace::default(), || 0.5, async move || {
+                fetches.fetch_add(1, Ordering::Relaxed);
+                if down.load(Ordering::Relaxed) {
+                    return Err(RemoteError::Refused { url: "x".into(), status: 503 });
+                }
+                Ok(served.lock().unwrap().clone())
+            }));
             network
         }
 
@@ -156,14 +171,14 @@ mod tests {
     async fn a_flood_of_unknown_keys_costs_one_fetch_a_minute() {
         let network = Network::start(None);
         for _ in 0..10_000 {
-            network.unknown.notify_one();
+            network.shared.wanted.by_token.notify_one();
             tokio::task::yield_now().await;
         }
         assert_eq!(network.fetches(), 0, "the set was fetched less than a minute ago");
         pass(61).await;
         assert_eq!(network.fetches(), 1);
         for _ in 0..10_000 {
-            network.unknown.notify_one();
+            network.shared.wanted.by_token.notify_one();
             tokio::task::yield_now().await;
         }
         pass(30).await;
@@ -172,6 +187,20 @@ mod tests {
         assert_eq!(network.fetches(), 2);
         pass(200).await;
         assert_eq!(network.fetches(), 2, "the flood is over: the next fetch is the planned one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_the_feed_names_is_fetched_at_once() {
+        let network = Network::start(None);
+        pass(10).await;
+        network.shared.wanted.by_feed.notify_one();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(network.fetches(), 1);
+        for _ in 0..30 {
+            network.shared.wanted.by_feed.notify_one();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(network.fetches(), 2, "every 2 s at most");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,53 @@
+//! A feed over a restart.
+
+use std::time::Duration;
+
+use super::{Entry, Feed, Moment, Staleness};
+use crate::{
+    clock::UnixTime,
+    staleness::{Evidence, Position},
+};
+
+/// What a [`Feed`] knows, to be kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FeedState {
+    pub(crate) epoch: String,
+    pub(crate) cursor: u64,
+    pub(crate) true_at: UnixTime,
+    /// How long it counts from then.
+    pub(crate) validity: Duration,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Feed {
+    pub(crate) fn longest_answer(&self) -> usize {
+        self.longest
+    }
+
+    /// A feed that goes on where one was before a restart.
+    pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: Moment) -> Self {
+        let mut feed = Self::new(issuer, staleness);
+        let position = Position { epoch: state.epoch, cursor: state.cursor };
+        if let Some(freshness) = feed.list.freshness() {
+            freshness.will_be_true_at(state.true_at);
+            feed.list.replace(state.entries.into_iter());
+            let ahead = state.true_at > now.wall.saturating_add(staleness.clock_leeway());
+            // This clock is behind what is known to be past: it can't tell how old the state is.
+            let validity = (!ahead).then_some(state.validity);
+            freshness.resume(position, state.true_at, validity, now);
+            feed.evidence = Some(Evidence::of(state.true_at, now.monotonic));
+        }
+        feed
+    }
+
+    pub(crate) fn state(&self) -> Option<FeedState> {
+        let position = self.position()?;
+        Some(FeedState {
+            epoch: position.epoch,
+            cursor: position.cursor,
+            true_at: self.freshness()?.true_at(),
+            validity: self.freshness()?.bound(),
+            entries: self.list.entries(),
+        })
+    }
+}

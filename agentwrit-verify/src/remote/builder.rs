@@ -1,0 +1,278 @@
+//! How to follow a broker.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
+
+use super::{
+    Follower, RemoteError, Shared,
+    feed::{self, question},
+    fetch::{Broker, Tls},
+    jitter,
+    keys::{self, Pace},
+    save,
+    state_file::{State, StateFile},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    feed::{Feed, Staleness},
+    staleness::Moment,
+    trusted::TrustedKeys,
+};
+
+/// The address of a broker; next: [`issuer`](FollowerAddress::issuer).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct FollowerAddress {
+    pub(super) url: String,
+}
+
+impl FollowerAddress {
+    /// The authority that is followed: the `iss` of its tokens and of its revocation feed, exactly.
+    pub fn issuer(self, issuer: impl Into<String>) -> FollowerBuilder {
+        FollowerBuilder {
+            url: self.url,
+            issuer: issuer.into(),
+            pace: Pace::default(),
+            max_key_age: Some(FollowerBuilder::DEFAULT_MAX_KEY_AGE),
+            timeout: FollowerBuilder::DEFAULT_TIMEOUT,
+            staleness: Some(Staleness::default()),
+            longest_answer: Feed::DEFAULT_MAX_ANSWER_LENGTH,
+            tls: Tls::default(),
+            state_file: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// How to follow a broker: every setting has a default.
+#[derive(Clone)]
+#[must_use]
+pub struct FollowerBuilder {
+    url: String,
+    issuer: String,
+    pace: Pace,
+    max_key_age: Option<Duration>,
+    timeout: Duration,
+    /// None: revocations aren't followed.
+    staleness: Option<Staleness>,
+    longest_answer: usize,
+    tls: Tls,
+    state_file: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FollowerBuilder {
+    /// How long keys stay trusted without a successful fetch, unless set otherwise: a day.
+    pub const DEFAULT_MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+    /// How often the key set is fetched, unless set otherwise: the broker's `Cache-Control: max-age`.
+    pub const DEFAULT_KEY_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+    /// How long one fetch may take, unless set otherwise.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// How old the revocation list may be, 30 s unless set otherwise: after it every verification says
+    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations). What clocks may differ by counts towards it.
+    pub fn max_staleness(self, max: Duration) -> Self {
+        self.change_staleness(|staleness| staleness.with_max(max))
+    }
+
+    /// How far this machine's clock may be behind the broker's without `max_staleness` being broken, 5 s unless set
+    /// otherwise.
+    pub fn clock_leeway(self, leeway: Duration) -> Self {
+        self.change_staleness(|staleness| staleness.leeway(leeway))
+    }
+
+    /// The explicit weaker choice: tokens are judged by the latest revocation list, however old it is. A revocation then
+    /// takes as long to arrive as the connection is down.
+    pub fn accept_stale_revocations(self) -> Self {
+        self.change_staleness(Staleness::accept_stale)
+    }
+
+    /// The explicit weaker choice: only keys are followed, and a token stays valid until it expires, whatever was
+    /// revoked.
+    pub fn without_revocations(mut self) -> Self {
+        self.staleness = None;
+        self
+    }
+
+    fn change_staleness(mut self, change: impl FnOnce(Staleness) -> Staleness) -> Self {
+        self.staleness = self.staleness.map(change);
+        self
+    }
+
+    /// The longest answer of the revocation feed that is read, in bytes.
+    pub fn max_answer_length(mut self, bytes: usize) -> Self {
+        self.longest_answer = bytes;
+        self
+    }
+
+    /// Keeps what is known in this file, so that a restart can't be rolled back to an older state, and can start while
+    /// the broker is down. Written within a second of a change, readable by its owner only. One follower per file.
+    pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_file = Some(path.into());
+        self
+    }
+
+    /// Trusts these certificate authorities too, PEM; call it again to add others.
+    pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Shows this certificate to the broker (mTLS): PEM of a private key and its certificates.
+    pub fn client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.client_identity = Some(pem.into());
+        self
+    }
+
+    /// How long keys stay trusted without a successful fetch. A withdrawn key can be trusted that long by a server that
+    /// is cut off from the broker.
+    pub fn max_key_age(mut self, max_age: Duration) -> Self {
+        self.max_key_age = Some(max_age);
+        self
+    }
+
+    /// The explicit weaker choice: keys stay trusted however long the broker can't be reached.
+    pub fn accept_keys_of_any_age(mut self) -> Self {
+        self.max_key_age = None;
+        self
+    }
+
+    /// How often the key set is fetched; at least a second, at most a day.
+    pub fn key_refresh_interval(mut self, interval: Duration) -> Self {
+        self.pace.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        self
+    }
+
+    /// How long one fetch may take, beside the time that the broker holds it; a snapshot, between two parts of it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Takes the time from elsewhere, here and in the verifiers: for tests and simulations.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Fetches the first key set and the first revocation list, then follows in background tasks of the current tokio
+    /// runtime. With the state of an earlier run it answers at once, and [`Follower::ready`] says when that is
+    /// confirmed or still recent enough.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError`]: a setting that can't work, a state file that can't be used, or, without the state of an earlier
+    /// run, a broker that can't be reached or doesn't answer as it must.
+    pub async fn start(self) -> Result<Follower, RemoteError> {
+        if let Some(staleness) = &self.staleness {
+            staleness.check()?;
+        }
+        let broker = Broker::new(&self.url, self.timeout, &self.tls)?;
+        let file = self.state_file.as_ref().map(|path| StateFile::new(path.clone(), &self.issuer));
+        let stored = file.as_ref().map(StateFile::load).transpose()?.flatten();
+        let Known { keys, feed, whole } = self.known(stored);
+        let list = feed.as_ref().map(|feed| feed.list().clone());
+        let feed = feed.map(|feed| Arc::new(Mutex::new(feed)));
+        let shared = Arc::new(Shared::new(self.issuer, keys, list, self.clock));
+        if !whole {
+            first_contact(&shared, feed.as_ref(), &broker).await?;
+        }
+        if let Some(file) = &file {
+            save::save(&shared, feed.as_deref(), file)?;
+        }
+        let tasks = spawn(&shared, feed, broker, self.pace, file, whole);
+        Ok(Follower::new(shared, tasks))
+    }
+
+    /// What is known before anybody is asked.
+    fn known(&self, stored: Option<State>) -> Known {
+        let keys = TrustedKeys::following(self.max_key_age);
+        let limited = |feed: Feed| feed.max_answer_length(self.longest_answer);
+        let fresh = || self.staleness.map(|staleness| limited(Feed::new(&self.issuer, staleness)));
+        let Some(stored) = stored else { return Known { keys, feed: fresh(), whole: false } };
+        let now = Moment::of(&*self.clock);
+        let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
+        if let Some(confirmed) = confirmed {
+            keys.publish(stored.keys, confirmed);
+        }
+        match (self.staleness, stored.feed) {
+            (None, _) => Known { keys, feed: None, whole: true },
+            (Some(staleness), Some(state)) => {
+                Known { keys, feed: Some(limited(Feed::restored(&self.issuer, staleness, state, now))), whole: true }
+            }
+            // The run before did without revocations.
+            (Some(_), None) => Known { keys, feed: fresh(), whole: false },
+        }
+    }
+}
+
+struct Known {
+    keys: TrustedKeys,
+    feed: Option<Feed>,
+    /// Whether that is all there is to know, if not its latest.
+    whole: bool,
+}
+
+/// The first key set, then the first list.
+async fn first_contact(
+    shared: &Arc<Shared>,
+    feed: Option<&Arc<Mutex<Feed>>>,
+    broker: &Broker,
+) -> Result<(), RemoteError> {
+    shared.counters.key_fetches.add();
+    shared.publish_keys(broker.key_set().await?);
+    let Some(feed) = feed else { return Ok(()) };
+    match first_list(shared, feed, broker).await {
+        // The key was replaced between the two requests.
+        Err(RemoteError::Feed { error, .. }) if error.asks_for_keys() => {
+            shared.counters.key_fetches.add();
+            shared.publish_keys(broker.key_set().await?);
+            first_list(shared, feed, broker).await
+        }
+        first => first,
+    }
+}
+
+async fn first_list(shared: &Shared, feed: &Arc<Mutex<Feed>>, broker: &Broker) -> Result<(), RemoteError> {
+    shared.counters.feed_fetches.add();
+    let answer = broker.revocations(question(feed)).await;
+    feed::take(shared, feed, broker.feed_name(), answer).await.map(drop)
+}
+
+fn spawn(
+    shared: &Arc<Shared>,
+    feed: Option<Arc<Mutex<Feed>>>,
+    broker: Broker,
+    pace: Pace,
+    file: Option<StateFile>,
+    resumed: bool,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    if let Some(file) = file {
+        tasks.push(tokio::spawn(save::keep(Arc::clone(shared), feed.clone(), file, shared.changes.subscribe())));
+    }
+    if let Some(feed) = feed {
+        let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
+        let fetch = async move |question| broker.revocations(question).await;
+        tasks.push(tokio::spawn(feed::follow(Arc::clone(shared), feed, name, !resumed, jitter::random, fetch)));
+    }
+    if resumed {
+        // The stored keys are confirmed as soon as may be.
+        shared.wanted.by_feed.notify_one();
+    }
+    let fetch = async move || broker.key_set().await;
+    tasks.push(tokio::spawn(keys::follow(Arc::clone(shared), pace, jitter::random, fetch)));
+    tasks
+}
+
+impl fmt::Debug for FollowerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowerBuilder").field("issuer", &self.issuer).field("staleness", &self.staleness).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+//! What a follower has done, counted.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::status::{RevocationStatus, seconds};
+
+/// How a [`Follower`](super::Follower) is doing. Serialises as an object; ages as seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FollowerStatus {
+    /// Whether keys and revocations are there, and recent enough to judge tokens by.
+    pub ready: bool,
+    /// Why not: the [reason](crate::VerifyError::reason) that every token is answered with.
+    pub reason: Option<&'static str>,
+    /// The authority that is followed.
+    pub issuer: String,
+    /// How many keys are trusted.
+    pub keys: usize,
+    /// How long ago the key set was confirmed.
+    #[serde(rename = "key_age_seconds", serialize_with = "seconds")]
+    pub key_age: Option<Duration>,
+    /// The revocation list; none when revocations aren't followed.
+    pub revocations: Option<RevocationStatus>,
+    /// What was done since the start.
+    pub counters: FollowerCounters,
+}
+
+/// What a [`Follower`](super::Follower) has done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FollowerCounters {
+    /// Requests for the key set.
+    pub key_fetches: u64,
+    /// Those that brought none.
+    pub key_failures: u64,
+    /// Requests to the feed.
+    pub feed_fetches: u64,
+    /// Those that brought no answer.
+    pub feed_failures: u64,
+    /// Answers of the feed that were applied.
+    pub answers_applied: u64,
+    /// Answers of the feed that were refused.
+    pub answers_refused: u64,
+    /// Snapshots that were asked for after a gap or because of a new epoch.
+    pub resyncs: u64,
+    /// Times that the state file was written.
+    pub states_saved: u64,
+}
+
+/// The counters while they count.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) key_fetches: Counter,
+    pub(super) key_failures: Counter,
+    pub(super) feed_fetches: Counter,
+    pub(super) feed_failures: Counter,
+    pub(super) answers_applied: Counter,
+    pub(super) answers_refused: Counter,
+    pub(super) resyncs: Counter,
+    pub(super) states_saved: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(super) fn now(&self) -> FollowerCounters {
+        FollowerCounters {
+            key_fetches: self.key_fetches.get(),
+            key_failures: self.key_failures.get(),
+            feed_fetches: self.feed_fetches.get(),
+            feed_failures: self.feed_failures.get(),
+            answers_applied: self.answers_applied.get(),
+            answers_refused: self.answers_refused.get(),
+            resyncs: self.resyncs.get(),
+            states_saved: self.states_saved.get(),
+        }
+    }
+}

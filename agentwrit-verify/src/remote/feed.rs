@@ -1,0 +1,155 @@
+//! When to ask the feed: the loop that keeps a revocation list fresh.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+use super::{RemoteError, Shared, fetch::Question, jitter::Jitter};
+use crate::{
+    feed::{Applied, Feed, FeedError},
+    staleness::Moment,
+};
+
+/// The rhythm of the requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rhythm {
+    /// The longest delay before the first retry; it doubles from there.
+    first_retry: Duration,
+    longest_retry: Duration,
+    /// After one answer that came at once and told nothing; it doubles from there.
+    first_pause: Duration,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self {
+            first_retry: Duration::from_millis(100),
+            longest_retry: Duration::from_secs(5),
+            first_pause: Duration::from_millis(50),
+        }
+    }
+}
+
+impl Rhythm {
+    /// Full jitter: anything up to a doubling delay, so that a broker that comes back isn't met by all at once. Never
+    /// more than half of what one may wait for news, so that many tries fit into the bound on staleness.
+    fn retry(&self, failures: u32, wait: Duration, jitter: f64) -> Duration {
+        let doubled = self.first_retry.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+        doubled.min(self.longest_retry).min(wait / 2).mul_f64(0.1 + 0.9 * jitter)
+    }
+
+    /// Until the next request after `idle` answers in a row that came at once and told nothing: a broker that doesn't
+    /// hold requests is asked as often as it proposes.
+    fn pause(&self, idle: u32, proposed: Duration, wait: Duration) -> Duration {
+        if idle == 0 {
+            return Duration::ZERO;
+        }
+        let doubled = self.first_pause.saturating_mul(2_u32.saturating_pow(idle.saturating_sub(1).min(16)));
+        doubled.min(proposed.max(Duration::from_secs(1))).min(wait)
+    }
+}
+
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    feed: Arc<Mutex<Feed>>,
+    source: String,
+    confirmed: bool,
+    mut jitter: impl Jitter,
+    mut fetch: impl AsyncFnMut(Question) -> Result<String, RemoteError>,
+) {
+    let rhythm = Rhythm::default();
+    let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
+    loop {
+        let asked = Instant::now();
+        let question = question(&feed);
+        // After a failure, and with what an earlier run left: to be fresh again comes before news.
+        let question = if failures > 0 { Question { wait: Duration::ZERO, ..question } } else { question };
+        shared.counters.feed_fetches.add();
+        let answer = fetch(question).await;
+        let outcome = take(&shared, &feed, &source, answer).await;
+        let delay = match outcome {
+            Ok(applied) => {
+                failures = 0;
+                let held = !question.wait.is_zero() && asked.elapsed() >= question.wait / 2;
+                idle = if applied.news || held { 0 } else { idle.saturating_add(1) };
+                rhythm.pause(idle, applied.ask_again, question.grace)
+            }
+            // Once at once; a broker that keeps leaving gaps is treated as one that fails.
+            Err(RemoteError::Feed { error, .. }) if error.asks_for_snapshot() && failures == 0 => {
+                failures = 1;
+                Duration::ZERO
+            }
+            Err(_) => {
+                failures = failures.saturating_add(1);
+                rhythm.retry(failures, question.grace, jitter.next())
+            }
+        };
+        shared.watch_freshness();
+        sleep(delay).await;
+    }
+}
+
+/// Applies what was answered; what goes wrong is counted and logged.
+pub(super) async fn take(
+    shared: &Shared,
+    feed: &Arc<Mutex<Feed>>,
+    source: &str,
+    answer: Result<String, RemoteError>,
+) -> Result<Applied, RemoteError> {
+    let answer = answer.inspect_err(|error| {
+        shared.counters.feed_failures.add();
+        let age = shared.revocations.as_ref().and_then(|list| list.age(Moment::of(&*shared.clock)));
+        let age_seconds = age.map(|age| age.as_secs());
+        tracing::warn!(%error, age_seconds, "the revocation feed gave no answer, the old list stays");
+    })?;
+    let applied = apply(shared, feed, answer).await;
+    match &applied {
+        Ok(applied) => {
+            shared.counters.answers_applied.add();
+            tracing::debug!(entries = applied.entries, snapshot = applied.snapshot, news = applied.news, "revocations");
+            shared.changed();
+        }
+        Err(error) if error.asks_for_snapshot() => {
+            shared.counters.resyncs.add();
+            tracing::info!(%error, "asking the revocation feed for a snapshot");
+        }
+        Err(error) => {
+            shared.counters.answers_refused.add();
+            tracing::warn!(%error, reason = error.reason(), "an answer of the revocation feed was refused");
+            if error.asks_for_keys() {
+                shared.wanted.by_feed.notify_one();
+            }
+        }
+    }
+    applied.map_err(|error| RemoteError::Feed { url: source.to_owned(), error })
+}
+
+pub(super) fn question(feed: &Mutex<Feed>) -> Question {
+    let feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
+    let wait = feed.wait();
+    Question { since: feed.since(), wait, grace: wait, longest: feed.longest_answer() }
+}
+
+/// Answers from this length on, in bytes, are applied on a thread that may take its time.
+const LARGE_ANSWER: usize = 64 * 1024;
+/// And so are those to lists of this many entries, which may have to be moved.
+const LARGE_LIST: usize = 50_000;
+
+async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<Applied, FeedError> {
+    let Some(keys) = shared.keys.key_set() else { return Err(FeedError::UnknownKey { kid: None }) };
+    let large = answer.len() >= LARGE_ANSWER || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
+    let (feed, now) = (Arc::clone(feed), Moment::of(&*shared.clock));
+    let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&answer, &keys, now);
+    if large {
+        // It fails only when the runtime is shutting down.
+        spawn_blocking(work).await.unwrap_or(Err(FeedError::UnknownKey { kid: None }))
+    } else {
+        work()
+    }
+}

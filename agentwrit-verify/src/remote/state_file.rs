@@ -1,0 +1,231 @@
+//! What a follower knows, kept over a restart.
+//!
+//! 1. The file is written beside its place, synced and renamed: there is the old state or the new one, never a mixture.
+//! 2. It is whole or it is not used: a checksum covers all of it. It is for one issuer.
+//! 3. It holds no secrets, but whoever can write it decides what this service believes: it is readable and writable by
+//!    its owner only.
+//!
+//! Layout: a line that names the format, a line of JSON, 24 bytes for each entry (key, `revoked_at` and `expires_at` as
+//! 32-bit big-endian seconds), and the SHA-256 of all that.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::RemoteError;
+use crate::{
+    clock::UnixTime,
+    feed::{Entry, FeedState},
+    json,
+    keys::KeySet,
+    revocation::RevocationKey,
+};
+
+const FORMAT: &[u8] = b"agentwrit follower state 1\n";
+const ENTRY_LENGTH: usize = 24;
+const DIGEST_LENGTH: usize = 32;
+
+/// A follower's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub(super) keys: KeySet,
+    pub(super) keys_confirmed_at: UnixTime,
+    /// None when revocations aren't followed.
+    pub(super) feed: Option<FeedState>,
+}
+
+/// Why a state file can't be used. Nothing is ignored silently: a service that starts without its state can be rolled
+/// back to an older one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateFileError {
+    /// It can't be read.
+    #[error("it can't be read: {cause}")]
+    Unreadable {
+        /// What the operating system says.
+        cause: String,
+    },
+    /// It can't be written.
+    #[error("it can't be written: {cause}; choose a place in a directory that this service may write to")]
+    Unwritable {
+        /// What the operating system says.
+        cause: String,
+    },
+    /// It is something else, or of another version.
+    #[error("it is not a follower's state of this version; choose another place, or move it away")]
+    Foreign,
+    /// It is cut off, or was changed.
+    #[error("it is damaged; restore it, or move it away to start from what the broker says now")]
+    Damaged,
+    /// It is of another issuer.
+    #[error("it is of issuer `{found}`; each issuer needs its own state file")]
+    OtherIssuer {
+        /// Its issuer.
+        found: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    issuer: String,
+    keys: String,
+    keys_confirmed_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed: Option<FeedHead>,
+    entries: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FeedHead {
+    epoch: String,
+    cursor: u64,
+    true_at: u64,
+    validity: u64,
+}
+
+/// The place of a state.
+#[derive(Clone, Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    issuer: String,
+}
+
+impl StateFile {
+    pub(super) fn new(path: PathBuf, issuer: &str) -> Self {
+        Self { path, issuer: issuer.to_owned() }
+    }
+
+    /// The state of an earlier run, if there was one.
+    pub(super) fn load(&self) -> Result<Option<State>, RemoteError> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.failed(StateFileError::Unreadable { cause: error.to_string() })),
+        };
+        self.decode(&bytes).map(Some).map_err(|error| self.failed(error))
+    }
+
+    pub(super) fn save(&self, state: &State) -> Result<(), RemoteError> {
+        let written = self.replace(&self.encode(state));
+        written.map_err(|error| self.failed(StateFileError::Unwritable { cause: error.to_string() }))
+    }
+
+    fn failed(&self, error: StateFileError) -> RemoteError {
+        RemoteError::StateFile { path: self.path.clone(), error }
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        let name = self.path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+        let directory = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        let mut beside = name.to_owned();
+        beside.push(format!(".{}.tmp", std::process::id()));
+        let beside = directory.join(beside);
+        let written = write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, &self.path));
+        if let Err(error) = written {
+            // What is left of it is of no use; the first error says why.
+            drop(fs::remove_file(&beside));
+            return Err(error);
+        }
+        // The name is durable when the directory is.
+        File::open(directory)?.sync_all()
+    }
+
+    fn encode(&self, state: &State) -> Vec<u8> {
+        let entries = state.feed.as_ref().map_or(&[][..], |feed| &feed.entries);
+        let head = Head {
+            issuer: self.issuer.clone(),
+            keys: state.keys.to_jwks(),
+            keys_confirmed_at: state.keys_confirmed_at.seconds(),
+            feed: state.feed.as_ref().map(|feed| FeedHead {
+                epoch: feed.epoch.clone(),
+                cursor: feed.cursor,
+                true_at: feed.true_at.seconds(),
+                validity: feed.validity.as_secs(),
+            }),
+            entries: entries.len(),
+        };
+        let mut bytes = FORMAT.to_vec();
+        // Strings and numbers always serialise.
+        bytes.extend(serde_json::to_vec(&head).unwrap_or_default());
+        bytes.push(b'\n');
+        for entry in entries {
+            bytes.extend_from_slice(entry.key.as_bytes());
+            bytes.extend_from_slice(&seconds(entry.revoked_at));
+            bytes.extend_from_slice(&seconds(entry.expires_at));
+        }
+        let digest = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&digest);
+        bytes
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<State, StateFileError> {
+        if !bytes.starts_with(FORMAT) {
+            return Err(if FORMAT.starts_with(bytes) { StateFileError::Damaged } else { StateFileError::Foreign });
+        }
+        let split = bytes.len().checked_sub(DIGEST_LENGTH).and_then(|at| bytes.split_at_checked(at));
+        let (content, digest) = split.ok_or(StateFileError::Damaged)?;
+        if Sha256::digest(content).as_slice() != digest {
+            return Err(StateFileError::Damaged);
+        }
+        // From here on it is what was once written.
+        let content = content.strip_prefix(FORMAT).ok_or(StateFileError::Foreign)?;
+        let end = content.iter().position(|byte| *byte == b'\n').ok_or(StateFileError::Foreign)?;
+        let (head, entries) = content.split_at_checked(end).ok_or(StateFileError::Foreign)?;
+        let head: Head = json::object_from_slice(head, 4).map_err(|_| StateFileError::Foreign)?;
+        if head.issuer != self.issuer {
+            return Err(StateFileError::OtherIssuer { found: head.issuer });
+        }
+        let entries: Option<Vec<Entry>> =
+            entries.get(1..).unwrap_or_default().chunks(ENTRY_LENGTH).map(decode_entry).collect();
+        let entries = entries.filter(|entries| entries.len() == head.entries).ok_or(StateFileError::Foreign)?;
+        Ok(State {
+            keys: KeySet::from_jwks(head.keys.as_bytes()).map_err(|_| StateFileError::Foreign)?,
+            keys_confirmed_at: UnixTime::from_seconds(head.keys_confirmed_at),
+            feed: head.feed.map(|feed| FeedState {
+                epoch: feed.epoch,
+                cursor: feed.cursor,
+                true_at: UnixTime::from_seconds(feed.true_at),
+                validity: std::time::Duration::from_secs(feed.validity),
+                entries,
+            }),
+        })
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    // A link that somebody put there is not followed.
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn seconds(time: UnixTime) -> [u8; 4] {
+    u32::try_from(time.seconds()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn decode_entry(bytes: &[u8]) -> Option<Entry> {
+    let (key, times) = bytes.split_first_chunk::<16>()?;
+    let (revoked_at, expires_at) = times.split_first_chunk::<4>()?;
+    let at = |bytes: [u8; 4]| UnixTime::from_seconds(u64::from(u32::from_be_bytes(bytes)));
+    Some(Entry {
+        key: RevocationKey::from_bytes(*key),
+        revoked_at: at(*revoked_at),
+        expires_at: at(expires_at.try_into().ok()?),
+    })
+}

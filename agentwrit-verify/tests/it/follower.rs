@@ -1,0 +1,598 @@
+//! Following a broker's keys and revocations over a real connection on the loopback interface.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use agentwrit_verify::{
+    ClaimSet, FeedError, Level, Verifier, VerifyError,
+    feed::{Feed, StalenessError},
+    issue::SigningKey,
+    remote::{Follower, FollowerBuilder, RemoteError, StateFileError},
+    testing::TestIssuer,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::support::encode;
+
+/// How the broker behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mood {
+    /// Answers, and holds requests for news.
+    Well,
+    /// Answers at once, whether there is news or not.
+    NeverHolds,
+    /// Takes connections and says nothing.
+    Silent,
+    /// Answers 503.
+    Busy,
+    /// Answers with the first snapshot it gave, always.
+    Cached,
+    /// Answers as if the log began beyond every cursor.
+    Gaps,
+}
+
+struct Model {
+    issuer: TestIssuer,
+    mood: Mood,
+    /// The question of each request to the feed.
+    asked: Vec<String>,
+    key_fetches: usize,
+    cached: Option<String>,
+}
+
+/// A broker with the issuer's keys and feed, at an address that stays when it restarts.
+struct Broker {
+    model: Arc<Mutex<Model>>,
+    news: watch::Sender<u64>,
+    address: std::net::SocketAddr,
+    listening: JoinSet<()>,
+}
+
+impl Broker {
+    async fn start() -> Self {
+        let model = Model {
+            issuer: TestIssuer::new(),
+            mood: Mood::Well,
+            asked: Vec::new(),
+            key_fetches: 0,
+            cached: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut broker = Self {
+            model: Arc::new(Mutex::new(model)),
+            news: watch::Sender::new(0),
+            address,
+            listening: JoinSet::new(),
+        };
+        broker.listen(listener);
+        broker
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let (model, news) = (Arc::clone(&self.model), self.news.clone());
+        self.listening.spawn(async move {
+            // Whoever is connected goes with it.
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve(stream, Arc::clone(&model), news.subscribe()));
+            }
+        });
+    }
+
+    async fn stop(&mut self) {
+        self.listening.shutdown().await;
+    }
+
+    async fn restart(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.listen(listener);
+    }
+
+    fn follower(&self) -> FollowerBuilder {
+        let clock = self.with(|model| model.issuer.clock().clone());
+        Follower::builder(&format!("http://{}", self.address)).issuer(TestIssuer::ISSUER).clock(clock)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
+        act(&mut self.model.lock().unwrap())
+    }
+
+    fn behave(&self, mood: Mood) {
+        self.with(|model| model.mood = mood);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|version| *version += 1);
+    }
+
+    fn claims(&self) -> ClaimSet {
+        self.with(|model| model.issuer.claims(&["a:b:c"]))
+    }
+
+    fn sign(&self, claims: &ClaimSet) -> String {
+        self.with(|model| model.issuer.sign(claims))
+    }
+
+    fn token(&self) -> String {
+        self.with(|model| model.issuer.token(&["a:b:c"]))
+    }
+
+    fn revoke(&self, level: Level, target: &str) {
+        self.with(|model| model.issuer.revoke(level, target));
+        self.tell();
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.with(|model| model.issuer.clock().advance(Duration::from_secs(seconds)));
+    }
+}
+
+async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch::Receiver<u64>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.split(' ').nth(1).unwrap().to_owned();
+    let (status, body) = match target.strip_prefix("/v1/revocations") {
+        Some(question) => feed(&model, question, &mut news).await,
+        None => {
+            assert_eq!(target, "/.well-known/jwks.json");
+            let mut model = model.lock().unwrap();
+            model.key_fetches += 1;
+            ("200 OK", model.issuer.key_set().to_jwks())
+        }
+    };
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    // The follower may have gone.
+    drop(stream.write_all(answer.as_bytes()).await);
+}
+
+async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u64>) -> (&'static str, String) {
+    news.borrow_and_update();
+    let since = question.strip_prefix("?since=").map(|rest| rest.split('&').next().unwrap().parse().unwrap());
+    let (mood, up_to_date) = {
+        let mut model = model.lock().unwrap();
+        model.asked.push(question.to_owned());
+        (model.mood, since.is_some() && parts(&model.issuer.feed_answer(since)).1 == since.unwrap())
+    };
+    if mood == Mood::Silent {
+        std::future::pending::<()>().await;
+    }
+    if mood == Mood::Well && up_to_date {
+        let wait = question.rsplit('=').next().unwrap().parse().unwrap();
+        drop(timeout(Duration::from_secs(wait), news.changed()).await);
+    }
+    let mut model = model.lock().unwrap();
+    match mood {
+        Mood::Busy => ("503 Service Unavailable", String::new()),
+        Mood::Cached => {
+            let fresh = model.issuer.feed_answer(None);
+            ("200 OK", model.cached.get_or_insert(fresh).clone())
+        }
+        Mood::Gaps => {
+            let payload = parts(&model.issuer.feed_answer(None)).0.replace(r#""from":0,"iat""#, r#""from":99,"iat""#);
+            let payload = payload.replace(r#""to":0"#, r#""to":99"#);
+            ("200 OK", model.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, payload.as_bytes()))
+        }
+        Mood::Well | Mood::NeverHolds | Mood::Silent => ("200 OK", model.issuer.feed_answer(since)),
+    }
+}
+
+/// Payload and `to` of an answer.
+fn parts(answer: &str) -> (String, u64) {
+    let payload = data_encoding::BASE64URL_NOPAD.decode(answer.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    (String::from_utf8(payload).unwrap(), value["to"].as_u64().unwrap())
+}
+
+/// Waits for something that happens in the background.
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if happened() {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what} did not happen");
+}
+
+fn is_revoked(verifier: &Verifier, token: &str) -> bool {
+    matches!(verifier.verify(token), Err(VerifyError::Revoked { .. }))
+}
+
+#[tokio::test]
+async fn a_revocation_arrives_as_it_happens() {
+    let broker = Broker::start().await;
+    let early = broker.claims();
+    broker.revoke(Level::Token, &early.jti.to_string());
+    let follower = broker.follower().start().await.unwrap();
+    let verifiers = [follower.verifier().build(), follower.verifier().build()];
+    assert!(verifiers.iter().all(|verifier| verifier.is_ready() && is_revoked(verifier, &broker.sign(&early))));
+
+    let claims = broker.claims();
+    let token = broker.sign(&claims);
+    for verifier in &verifiers {
+        assert!((0..3).all(|_| verifier.verify(&token).is_ok()));
+    }
+    broker.revoke(Level::Agent, &claims.sub.to_string());
+    until("the revocation", || verifiers.iter().all(|verifier| is_revoked(verifier, &token))).await;
+
+    let asked = broker.with(|model| model.asked.clone());
+    assert_eq!(asked.first().map(String::as_str), Some(""), "a snapshot first");
+    assert_eq!(asked.get(1).map(String::as_str), Some("?since=1&wait=8"), "a third of what the leeway leaves of 30 s");
+    let status = follower.status();
+    assert!(status.ready);
+    assert_eq!((status.counters.answers_applied, status.counters.answers_refused), (2, 0));
+    let list = status.revocations.unwrap();
+    assert_eq!((list.entries, list.cursor, list.epoch.as_deref()), (2, Some(2), Some("epoch-0")));
+    let json = serde_json::to_value(verifiers[0].status()).unwrap();
+    assert_eq!(json["revocations"]["age_seconds"], 5.0, "{json}");
+}
+
+#[tokio::test]
+async fn dropping_it_stops_the_fetching_and_verifiers_go_stale() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let token = broker.token();
+    until("the first question", || broker.with(|model| model.asked.len() == 2)).await;
+    drop(follower);
+    broker.revoke(Level::Task, "task");
+    sleep(Duration::from_millis(50)).await;
+    assert!(verifier.verify(&token).is_ok());
+    broker.pass(25);
+    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    assert_eq!(broker.with(|model| model.asked.len()), 2);
+}
+
+#[tokio::test]
+async fn a_broker_that_restarts_is_found_again() {
+    let mut broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let claims = broker.claims();
+    let token = broker.sign(&claims);
+    broker.stop().await;
+    until("three failures", || follower.status().counters.feed_failures >= 3).await;
+    assert!(verifier.verify(&token).is_ok(), "nothing is too old yet");
+    broker.pass(25);
+    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    assert!(!follower.status().ready);
+    broker.revoke(Level::Token, &claims.jti.to_string());
+    broker.restart().await;
+    until("the revocation", || is_revoked(&verifier, &token)).await;
+    timeout(Duration::from_secs(1), follower.ready()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restored_backup_begins_a_new_epoch() {
+    let broker = Broker::start().await;
+    broker.revoke(Level::Task, "one");
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let token = broker.token();
+    assert!(verifier.verify(&token).is_ok());
+    until("the first question", || broker.with(|model| model.asked.len() == 2)).await;
+    broker.pass(1);
+    broker.with(|model| model.issuer.restore_backup(0));
+    broker.tell();
+    until("the mark", || is_revoked(&verifier, &token)).await;
+    let status = follower.status();
+    assert_eq!(status.revocations.unwrap().epoch.as_deref(), Some("epoch-1"));
+}
+
+#[tokio::test]
+async fn a_replaced_key_is_fetched_when_the_feed_names_it() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.with(|model| model.issuer.rotate_key([8; 32]));
+    broker.revoke(Level::Task, "other");
+    let token = broker.token();
+    until("the new key", || verifier.verify(&token).is_ok()).await;
+    until("the list", || follower.status().revocations.unwrap().entries == 1).await;
+    assert!(broker.with(|model| model.key_fetches) <= 3);
+}
+
+#[tokio::test]
+async fn the_key_may_be_replaced_between_the_first_two_requests() {
+    let broker = Broker::start().await;
+    let foreign = SigningKey::from_seed(&[99; 32]).unwrap();
+    broker.with(|model| model.cached = Some(foreign.sign_document(Feed::MEDIA_TYPE, b"{}")));
+    broker.behave(Mood::Cached);
+    let error = broker.follower().start().await.unwrap_err();
+    let url = format!("http://{}/v1/revocations", broker.address);
+    assert_eq!(error, RemoteError::Feed { url, error: FeedError::UnknownKey { kid: Some(foreign.id().to_string()) } });
+    assert_eq!(broker.with(|model| (model.key_fetches, model.asked.len())), (2, 2), "it looked twice");
+}
+
+#[tokio::test]
+async fn forged_and_foreign_answers_stop_the_start() {
+    let url = |broker: &Broker| format!("http://{}/v1/revocations", broker.address);
+    let broker = Broker::start().await;
+    let foreign = Follower::builder(&format!("http://{}", broker.address)).issuer("https://other.test");
+    let clock = broker.with(|model| model.issuer.clock().clone());
+    let error = FeedError::WrongIssuer { found: TestIssuer::ISSUER.into() };
+    assert_eq!(foreign.clock(clock).start().await.unwrap_err(), RemoteError::Feed { url: url(&broker), error });
+
+    for (cached, expected) in [
+        (broker.token(), FeedError::UnexpectedType { found: "JWT".into() }),
+        (encode("no"), FeedError::NotSigned(agentwrit_verify::Malformed::NotThreeParts.into())),
+    ] {
+        broker.with(|model| model.cached = Some(cached));
+        broker.behave(Mood::Cached);
+        let error = broker.follower().start().await.unwrap_err();
+        assert_eq!(error, RemoteError::Feed { url: url(&broker), error: expected });
+    }
+    broker.behave(Mood::Busy);
+    let busy = RemoteError::Refused { url: url(&broker), status: 503 };
+    assert_eq!(broker.follower().start().await.unwrap_err(), busy);
+    broker.behave(Mood::Well);
+    let long = RemoteError::TooLong { url: url(&broker), limit: 100 };
+    assert_eq!(broker.follower().max_answer_length(100).start().await.unwrap_err(), long);
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_stop_the_start() {
+    let broker = Broker::start().await;
+    let seconds = Duration::from_secs;
+    let expected = StalenessError { max: seconds(10), leeway: seconds(5), least: seconds(18) };
+    let tight = broker.follower().max_staleness(seconds(10));
+    assert_eq!(tight.clone().start().await.unwrap_err(), RemoteError::Staleness(expected));
+    assert!(tight.clone().clock_leeway(seconds(1)).start().await.is_ok());
+    assert!(tight.accept_stale_revocations().start().await.is_ok());
+    for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let https = || Follower::builder("https://127.0.0.1:1").issuer("i");
+        let root = https().root_certificate_pem(pem).start().await.unwrap_err();
+        assert!(matches!(root, RemoteError::Tls { .. }), "{root:?}");
+        let identity = https().client_identity_pem(pem).start().await.unwrap_err();
+        assert!(matches!(identity, RemoteError::Tls { .. }), "{identity:?}");
+        assert!(matches!(broker.follower().root_certificate_pem(pem).start().await, Err(RemoteError::Tls { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_stale_cache_in_between_delays_and_no_more() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let claims = broker.claims();
+    let token = broker.sign(&claims);
+    assert!(verifier.verify(&token).is_ok());
+    broker.behave(Mood::Cached);
+    until("an answer from the cache", || broker.with(|model| model.cached.is_some())).await;
+    broker.revoke(Level::Token, &claims.jti.to_string());
+    broker.pass(24);
+    assert!(verifier.verify(&token).is_ok());
+    broker.pass(1);
+    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    broker.behave(Mood::Well);
+    until("the revocation", || is_revoked(&verifier, &token)).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_never_holds_is_not_asked_without_end() {
+    let broker = Broker::start().await;
+    broker.behave(Mood::NeverHolds);
+    let follower = broker.follower().start().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let asked = broker.with(|model| model.asked.len());
+    assert!((3..10).contains(&asked), "{asked} in a second");
+    assert!(follower.status().ready);
+}
+
+#[tokio::test]
+async fn a_broker_that_leaves_gaps_is_not_asked_without_end() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    broker.behave(Mood::Gaps);
+    sleep(Duration::from_secs(1)).await;
+    let asked = broker.with(|model| model.asked.len());
+    assert!((3..20).contains(&asked), "{asked} in a second");
+    assert!(follower.status().counters.resyncs >= 2);
+    broker.behave(Mood::Well);
+    broker.revoke(Level::Task, "task");
+    until("the list", || follower.status().revocations.unwrap().entries == 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_went_dead_is_given_up_in_time() {
+    let broker = Broker::start().await;
+    let builder = broker.follower().max_staleness(Duration::from_secs(6)).clock_leeway(Duration::from_secs(1));
+    let follower = builder.timeout(Duration::from_millis(200)).start().await.unwrap();
+    broker.behave(Mood::Silent);
+    // It waits a second, and as much longer as a fetch may take.
+    until("a failure", || follower.status().counters.feed_failures >= 1).await;
+    broker.behave(Mood::Well);
+    broker.revoke(Level::Task, "task");
+    until("the list", || follower.status().revocations.unwrap().entries == 1).await;
+}
+
+#[tokio::test]
+async fn without_revocations_the_feed_is_never_asked() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().without_revocations().start().await.unwrap();
+    assert!(follower.verifier().build().verify(&broker.token()).is_ok());
+    assert!(follower.revocations().is_none() && follower.status().revocations.is_none());
+    assert!(broker.with(|model| model.asked.is_empty()));
+}
+
+// --- the state file --------------------------------------------------------------------------------------------------
+
+/// A place for a state file, empty at first and at last.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("agentwrit-verify-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&directory));
+        fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("state")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+async fn saved(follower: &Follower, entries: usize) {
+    until("the list", || follower.status().revocations.unwrap().entries == entries).await;
+    let before = follower.status().counters.states_saved;
+    until("the state file", || follower.status().counters.states_saved > before).await;
+}
+
+#[tokio::test]
+async fn a_restart_while_the_broker_is_down() {
+    let place = Place::new("down");
+    let mut broker = Broker::start().await;
+    let builder = broker.follower().state_file(place.file());
+    let follower = builder.clone().start().await.unwrap();
+    let claims = broker.claims();
+    broker.revoke(Level::Token, &claims.jti.to_string());
+    saved(&follower, 1).await;
+    drop(follower);
+    broker.stop().await;
+
+    let follower = builder.clone().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    assert!(verifier.is_ready() && is_revoked(&verifier, &broker.sign(&claims)));
+    assert!(verifier.verify(&broker.token()).is_ok());
+    drop(follower);
+
+    broker.pass(25);
+    let follower = builder.clone().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let token = broker.token();
+    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    let accepting = builder.clone().accept_stale_revocations().start().await.unwrap().verifier().build();
+    assert!(accepting.verify(&token).is_ok() && is_revoked(&accepting, &broker.sign(&claims)));
+    broker.restart().await;
+    timeout(Duration::from_secs(5), follower.ready()).await.unwrap();
+    assert!(verifier.verify(&token).is_ok() && is_revoked(&verifier, &broker.sign(&claims)));
+    assert!(broker.with(|model| model.asked.iter().skip(1).all(|question| question.starts_with("?since="))));
+    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1, "nothing is left lying about");
+}
+
+#[tokio::test]
+async fn a_restart_is_not_rolled_back() {
+    let place = Place::new("rolled-back");
+    let broker = Broker::start().await;
+    let old = broker.with(|model| model.issuer.feed_answer(None));
+    broker.pass(2);
+    let builder = broker.follower().state_file(place.file());
+    let follower = builder.clone().start().await.unwrap();
+    let claims = broker.claims();
+    broker.revoke(Level::Token, &claims.jti.to_string());
+    saved(&follower, 1).await;
+    drop(follower);
+    broker.with(|model| model.cached = Some(old));
+    broker.behave(Mood::Cached);
+    let follower = builder.start().await.unwrap();
+    until("a refusal", || follower.status().counters.answers_refused > 0).await;
+    assert!(is_revoked(&follower.verifier().build(), &broker.sign(&claims)));
+}
+
+#[tokio::test]
+async fn a_clock_that_went_back_over_the_restart_can_not_tell_the_age() {
+    let place = Place::new("clock");
+    let mut broker = Broker::start().await;
+    broker.pass(100);
+    let builder = broker.follower().state_file(place.file());
+    drop(builder.clone().start().await.unwrap());
+    broker.stop().await;
+    let token = broker.token();
+    let clock = broker.with(|model| model.issuer.clock().clone());
+    clock.set(crate::support::at(crate::support::START));
+    let verifier = builder.start().await.unwrap().verifier().leeway(Duration::from_secs(200)).build();
+    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+}
+
+#[tokio::test]
+async fn state_files_that_can_not_be_used_stop_the_start() {
+    let place = Place::new("damaged");
+    let broker = Broker::start().await;
+    broker.revoke(Level::Task, "task");
+    let builder = broker.follower().state_file(place.file());
+    drop(builder.clone().start().await.unwrap());
+    let whole = fs::read(place.file()).unwrap();
+    let refused = async |bytes: &[u8]| {
+        fs::write(place.file(), bytes).unwrap();
+        let error = builder.clone().start().await.unwrap_err();
+        let message = error.to_string();
+        let RemoteError::StateFile { path, error } = error else { panic!("{error:?}") };
+        assert_eq!(path, place.file());
+        assert!(message.contains("state") && message.contains("move it away") || message.contains("own state"), "{message}");
+        error
+    };
+    for length in [0, 1, 20, 60, whole.len() / 2, whole.len() - 1] {
+        assert_eq!(refused(&whole[..length]).await, StateFileError::Damaged, "{length}");
+    }
+    for index in (27..whole.len()).step_by(7) {
+        let mut changed = whole.clone();
+        changed[index] ^= 1;
+        assert_eq!(refused(&changed).await, StateFileError::Damaged, "{index}");
+    }
+    assert_eq!(refused(&[&whole[..], b"x"].concat()).await, StateFileError::Damaged);
+    assert_eq!(refused(b"{\"some\":\"other file\"}\n").await, StateFileError::Foreign);
+    fs::write(place.file(), &whole).unwrap();
+    let other = Follower::builder("http://127.0.0.1:1").issuer("https://other.test").state_file(place.file());
+    let error = StateFileError::OtherIssuer { found: TestIssuer::ISSUER.into() };
+    assert_eq!(other.start().await.unwrap_err(), RemoteError::StateFile { path: place.file(), error });
+    assert!(builder.start().await.is_ok());
+    assert_eq!(fs::read(place.file()).unwrap(), whole, "what is loaded is what was saved");
+
+    let nowhere = place.0.join("missing").join("state");
+    let error = broker.follower().state_file(&nowhere).start().await.unwrap_err();
+    assert!(matches!(error, RemoteError::StateFile { error: StateFileError::Unwritable { .. }, .. }), "{error:?}");
+    let error = broker.follower().state_file(&place.0).start().await.unwrap_err();
+    assert!(matches!(error, RemoteError::StateFile { error: StateFileError::Unreadable { .. }, .. }), "{error:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_state_file_is_its_owners_alone() {
+    use std::os::unix::fs::{MetadataExt, symlink};
+    let place = Place::new("mode");
+    let broker = Broker::start().await;
+    let elsewhere = place.0.join("elsewhere");
+    fs::write(&elsewhere, "precious").unwrap();
+    symlink(&elsewhere, place.0.join(format!("state.{}.tmp", std::process::id()))).unwrap();
+    drop(broker.follower().state_file(place.file()).start().await.unwrap());
+    assert_eq!(fs::metadata(place.file()).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_state_without_a_list_is_no_state_to_judge_by() {
+    let place = Place::new("keys-only");
+    let mut broker = Broker::start().await;
+    let builder = broker.follower().state_file(place.file());
+    drop(builder.clone().without_revocations().start().await.unwrap());
+    broker.stop().await;
+    assert!(builder.clone().without_revocations().start().await.is_ok());
+    assert!(matches!(builder.clone().start().await, Err(RemoteError::Unreachable { .. })));
+    broker.restart().await;
+    assert!(builder.start().await.unwrap().status().ready);
+}

@@ -1,0 +1,357 @@
+//! A simulated network between a broker and a verifier, thousands of times, each run decided by its seed.
+//!
+//! Broker: restarts, restored backups (a new epoch and an issuer-wide mark), replaced keys. Network: loss, delay,
+//! reordering, duplicates, caches that answer with something old. Clocks: the verifier's up to the leeway behind the
+//! broker's, or ahead, and jumping. Invariants, looked at in every step:
+//!
+//! 1. A token is never accepted more than `max_staleness` after its revocation was acknowledged, nor after its expiry,
+//!    nor ever again once it was refused as revoked.
+//! 2. A valid token is never refused as revoked, and never refused at all once the network has been well for a while.
+//!
+//! `AGENTWRIT_RUNS=100000` makes more runs, `AGENTWRIT_SEED=17` makes one.
+
+use std::{env, thread, time::Duration};
+
+use agentwrit_verify::{
+    ClaimSet, Clock as _, FeedError, Level, VerifyError,
+    feed::Staleness,
+    testing::{ManualClock, TestFollower, TestIssuer},
+};
+
+use crate::support::{START, at};
+
+const RUNS: u64 = 3_000;
+/// How far the verifier's clock may be behind, in milliseconds.
+const LEEWAY: i64 = 5_000;
+
+#[test]
+fn what_is_revoked_is_dead_in_time_and_what_is_valid_lives() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("AGENTWRIT_SEED") {
+        World::new(seed).run().unwrap();
+        return;
+    }
+    let runs = number("AGENTWRIT_RUNS").unwrap_or(RUNS);
+    let threads: u64 = 2;
+    let witnesses = thread::scope(|scope| {
+        let part = |first: u64| (first..runs).step_by(threads.try_into().unwrap()).map(judged).sum::<Witness>();
+        let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || part(first))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum::<Witness>()
+    });
+    // The runs meet what they are about.
+    println!("{witnesses:?}");
+    assert!(witnesses.accepted > runs && witnesses.revoked > runs && witnesses.stale > runs, "{witnesses:?}");
+    assert!(witnesses.accepted_after_revocation > runs / 10 && witnesses.epochs > runs / 10, "{witnesses:?}");
+}
+
+fn judged(seed: u64) -> Witness {
+    match World::new(seed).run() {
+        Ok(witness) => witness,
+        Err(violation) => panic!("AGENTWRIT_SEED={seed}: {violation}"),
+    }
+}
+
+/// What the runs saw.
+#[derive(Clone, Copy, Debug, Default)]
+struct Witness {
+    accepted: u64,
+    /// Within the bound.
+    accepted_after_revocation: u64,
+    revoked: u64,
+    stale: u64,
+    epochs: u64,
+}
+
+impl std::iter::Sum for Witness {
+    fn sum<I: Iterator<Item = Self>>(witnesses: I) -> Self {
+        witnesses.fold(Self::default(), |sum, one| Self {
+            accepted: sum.accepted + one.accepted,
+            accepted_after_revocation: sum.accepted_after_revocation + one.accepted_after_revocation,
+            revoked: sum.revoked + one.revoked,
+            stale: sum.stale + one.stale,
+            epochs: sum.epochs + one.epochs,
+        })
+    }
+}
+
+/// `SplitMix64`.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + i64::try_from(self.below(u64::try_from(high - low + 1).unwrap())).unwrap()
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
+    }
+
+    fn pick(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).unwrap()
+    }
+}
+
+struct Token {
+    text: String,
+    claims: ClaimSet,
+    /// When its revocation was acknowledged.
+    dead_since: Option<i64>,
+    was_refused_as_revoked: bool,
+}
+
+/// Times are milliseconds since the start, by the broker's clock, which is the true one.
+struct World {
+    chance: Chance,
+    now: i64,
+    issuer: TestIssuer,
+    service: TestFollower,
+    clock: ManualClock,
+    skew: i64,
+    max_staleness: i64,
+    tokens: Vec<Token>,
+    /// Answers on their way, and when they arrive.
+    in_flight: Vec<(i64, String)>,
+    /// What a cache may hold.
+    seen: Vec<String>,
+    next_poll: i64,
+    down_until: i64,
+    revocations: usize,
+    /// The second of the latest mark that kills everything issued in or before it.
+    marked_at: u64,
+    keys: u8,
+    /// The network has been well since then; none while it isn't.
+    well_since: Option<i64>,
+    witness: Witness,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance(seed);
+        let issuer = TestIssuer::with_seed([7; 32]);
+        let clock = ManualClock::new(at(START));
+        let max_staleness = chance.between(18, 45);
+        let staleness = Staleness::at_most(Duration::from_secs(max_staleness.unsigned_abs()));
+        let service = TestFollower::with_clock(&issuer, staleness, clock.clone());
+        Self {
+            now: 0,
+            skew: chance.between(-LEEWAY, LEEWAY),
+            issuer,
+            service,
+            clock,
+            max_staleness: max_staleness * 1000,
+            tokens: Vec::new(),
+            in_flight: Vec::new(),
+            seen: Vec::new(),
+            next_poll: 0,
+            down_until: 0,
+            revocations: 0,
+            marked_at: 0,
+            keys: 8,
+            well_since: Some(0),
+            witness: Witness::default(),
+            chance,
+        }
+    }
+
+    fn run(mut self) -> Result<Witness, String> {
+        while self.now < 240_000 {
+            let step = self.chance.between(100, 1_500);
+            self.pass(step);
+            self.weather();
+            self.broker_acts();
+            self.network();
+            self.look()?;
+        }
+        Ok(self.witness)
+    }
+
+    fn pass(&mut self, milliseconds: i64) {
+        self.now += milliseconds;
+        let step = Duration::from_millis(milliseconds.unsigned_abs());
+        self.issuer.clock().advance(step);
+        self.clock.advance(step);
+        let shown = i64::try_from(START * 1000).unwrap() + self.now + self.skew;
+        let shown = Duration::from_millis(shown.unsigned_abs());
+        self.clock.set(agentwrit_verify::UnixTime::since_epoch(shown));
+    }
+
+    /// Good times and bad ones.
+    fn weather(&mut self) {
+        match self.well_since {
+            Some(since) if self.now - since > 20_000 && self.chance.percent(4) => {
+                self.well_since = None;
+                self.skew = self.chance.between(-LEEWAY, 30_000);
+            }
+            None if self.chance.percent(3) => {
+                self.well_since = Some(self.now);
+                self.skew = self.chance.between(-LEEWAY, 2_000);
+                self.down_until = self.now;
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.now >= self.down_until
+    }
+
+    fn broker_acts(&mut self) {
+        if !self.is_up() {
+            return;
+        }
+        if self.tokens.len() < 12 && self.chance.percent(20) {
+            self.issue();
+        }
+        if self.chance.percent(8) && !self.tokens.is_empty() {
+            self.revoke();
+        }
+        if self.keys < 40 && self.chance.percent(2) {
+            self.issuer.rotate_key([self.keys; 32]);
+            self.keys += 1;
+        }
+        if self.well_since.is_none() && self.chance.percent(2) {
+            self.down_until = self.now + self.chance.between(500, 30_000);
+            if self.chance.percent(40) {
+                let kept = self.chance.pick(self.revocations + 1);
+                self.issuer.restore_backup(kept);
+                self.revocations = kept + 1;
+                self.witness.epochs += 1;
+                self.marked_at = self.issuer.clock().now().seconds();
+                self.kill(|_| true);
+            }
+        }
+    }
+
+    fn issue(&mut self) {
+        let mut claims = self.issuer.claims(&["a:b:c"]);
+        if self.chance.percent(50) {
+            claims.exp = claims.iat + self.chance.next() % 60 + 5;
+        }
+        let text = self.issuer.sign(&claims);
+        let dead_since = (claims.iat <= self.marked_at).then_some(self.now);
+        self.tokens.push(Token { text, claims, dead_since, was_refused_as_revoked: false });
+    }
+
+    fn revoke(&mut self) {
+        let victim = self.tokens[self.chance.pick(self.tokens.len())].claims.clone();
+        let level = [Level::Token, Level::Session, Level::Agent, Level::Chain, Level::Task][self.chance.pick(5)];
+        let target = match level {
+            Level::Token => victim.jti.to_string(),
+            Level::Session => victim.sid.to_string(),
+            Level::Agent | Level::Chain => victim.sub.to_string(),
+            Level::Task => victim.task_id.as_ref().unwrap().to_string(),
+            Level::Issuer => String::new(),
+        };
+        // The entry lives as long as the longest-lived token that it affects, and not a second longer.
+        let affected = |claims: &ClaimSet| level == Level::Task || claims.jti == victim.jti;
+        let affected_now = self.tokens.iter().filter(|token| affected(&token.claims));
+        let until = affected_now.map(|token| token.claims.exp).max().unwrap_or(victim.exp);
+        self.issuer.revoke_until(level, &target, at(until));
+        self.revocations += 1;
+        if level == Level::Task {
+            self.marked_at = self.issuer.clock().now().seconds();
+        }
+        self.kill(affected);
+    }
+
+    fn kill(&mut self, affected: impl Fn(&ClaimSet) -> bool) {
+        for token in self.tokens.iter_mut().filter(|token| affected(&token.claims)) {
+            token.dead_since.get_or_insert(self.now);
+        }
+    }
+
+    fn network(&mut self) {
+        if self.now >= self.next_poll {
+            let wait = i64::try_from(self.service.feed().wait().as_millis()).unwrap();
+            self.next_poll = self.now + self.chance.between(200, wait);
+            self.ask();
+        }
+        let (arrived, on_their_way) = self.in_flight.drain(..).partition(|(arrives, _)| *arrives <= self.now);
+        self.in_flight = on_their_way;
+        let mut arrived: Vec<(i64, String)> = arrived;
+        arrived.sort();
+        for (_, answer) in arrived {
+            match self.service.deliver(&answer) {
+                Err(FeedError::UnknownKey { .. }) => {
+                    self.service.fetch_keys(&self.issuer);
+                    self.next_poll = self.now;
+                }
+                Err(error) if error.asks_for_snapshot() => self.next_poll = self.now,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        if !self.is_up() {
+            return;
+        }
+        let answer = self.issuer.feed_answer(self.service.feed().since());
+        self.seen.push(answer.clone());
+        if self.well_since.is_some() {
+            let delay = self.chance.between(0, 100);
+            self.in_flight.push((self.now + delay, answer));
+            return;
+        }
+        if self.chance.percent(30) {
+            return;
+        }
+        let answer = if self.chance.percent(30) { self.seen[self.chance.pick(self.seen.len())].clone() } else { answer };
+        for _ in 0..=u64::from(self.chance.percent(20)) {
+            let longest = if self.chance.percent(50) { 300 } else { 60_000 };
+            let delay = self.chance.between(0, longest);
+            self.in_flight.push((self.now + delay, answer.clone()));
+        }
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        // Long enough to have asked, fetched a key and asked again, and a second for what happens within one.
+        let wait = i64::try_from(self.service.feed().wait().as_millis()).unwrap();
+        let well = self.well_since.is_some_and(|since| self.now - since > 2 * wait + 8_000);
+        let latest = self.tokens.len().checked_sub(1);
+        let some = latest.map(|_| self.chance.pick(self.tokens.len()));
+        for index in latest.into_iter().chain(some) {
+            let token = &mut self.tokens[index];
+            let verdict = self.service.verifier().verify(&token.text);
+            let (now, exp) = (self.now, i64::try_from((token.claims.exp - START) * 1000).unwrap());
+            let dead_for = token.dead_since.map(|since| now - since);
+            let context = || format!("at {now}, skew {}, dead for {dead_for:?}, expires at {exp}: ", self.skew);
+            match verdict {
+                Ok(_) if dead_for.is_some_and(|dead| dead > self.max_staleness) => {
+                    return Err(context() + "accepted too long after its revocation");
+                }
+                Ok(_) if token.was_refused_as_revoked => return Err(context() + "accepted after it was refused"),
+                Ok(_) if now >= exp + LEEWAY => return Err(context() + "accepted after its expiry"),
+                Ok(_) => {
+                    self.witness.accepted += 1;
+                    self.witness.accepted_after_revocation += u64::from(dead_for.is_some());
+                }
+                Err(VerifyError::Revoked { .. }) if dead_for.is_none() => {
+                    return Err(context() + "refused as revoked, and nobody revoked it");
+                }
+                Err(VerifyError::Revoked { .. }) => {
+                    token.was_refused_as_revoked = true;
+                    self.witness.revoked += 1;
+                }
+                // A new key, and the first token that names it.
+                Err(VerifyError::UnknownKey { .. }) => self.service.fetch_keys(&self.issuer),
+                Err(error) if well && dead_for.is_none() && now.max(now + self.skew) < exp => {
+                    return Err(context() + &format!("refused though it is valid and the network well: {error}"));
+                }
+                Err(error) => self.witness.stale += u64::from(error.is_unavailable()),
+            }
+        }
+        Ok(())
+    }
+}
