@@ -23,19 +23,33 @@ mod body;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
+mod granted;
+mod grpc;
 mod observe;
+mod path;
+mod readiness;
 mod refusal;
+mod render;
 mod require_scope;
+mod requirement;
 mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod token_source;
 mod verified;
 
 pub use agentwrit_verify as verify;
+pub use agentwrit_verify::scope;
 
 pub use self::authenticate::Authenticate;
 pub use self::body::ResponseBody;
 #[cfg(feature = "axum")]
-pub use self::extract::MissingVerified;
-pub use self::refusal::{NoToken, Refusal};
+pub use self::extract::{Agent, Rejection};
+pub use self::granted::{Granted, Identifiers};
+pub use self::path::PathPatternError;
+pub use self::readiness::Readiness;
+pub use self::refusal::{IdentifierError, Misconfiguration, Missing, NoToken, Refusal, Unacceptable};
 pub use self::require_scope::RequireScope;
 pub use self::service::{Guarded, ResponseFuture};
+pub use self::token_source::TokenSource;
 pub use self::verified::Verified;

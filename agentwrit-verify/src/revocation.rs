@@ -284,9 +284,11 @@ impl RevocationList {
         }
         let marks = marks();
         // All of them first, so that the memory is read at once rather than one after the other.
-        let suspects = marks.keys.iter().rev().fold(0_u64, |suspects, (_, key)| {
-            (suspects << 1) | u64::from(table.may_hold(key.as_bytes()))
-        });
+        let suspects = marks
+            .keys
+            .iter()
+            .rev()
+            .fold(0_u64, |suspects, (_, key)| (suspects << 1) | u64::from(table.may_hold(key.as_bytes())));
         if suspects == 0 {
             return None;
         }

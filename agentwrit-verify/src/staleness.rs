@@ -270,10 +270,10 @@ impl Freshness {
         let until_wall = ends.saturating_sub(self.policy.leeway);
         let left_by_wall = until_wall.saturating_sub(received.wall.elapsed_since_epoch());
         // `evidence.shown + 19/20 of what passed since` reaches `ends`.
-        let left_by_evidence = ends.saturating_sub(evidence.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
-        let until = |from: Instant, left: Duration| {
-            nanos(from.saturating_duration_since(origin)).saturating_add(nanos(left))
-        };
+        let left_by_evidence =
+            ends.saturating_sub(evidence.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
+        let until =
+            |from: Instant, left: Duration| nanos(from.saturating_duration_since(origin)).saturating_add(nanos(left));
         let until_monotonic = until(received.monotonic, left_by_wall).min(until(evidence.at, left_by_evidence));
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
         self.bound.store(nanos(bound), Ordering::Release);

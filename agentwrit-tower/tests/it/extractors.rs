@@ -1,7 +1,7 @@
 //! `Verified` and `Option<Verified>` as arguments of handlers.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, Refusal, Verified};
+use agentwrit_tower::{Authenticate, Misconfiguration, Refusal, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
@@ -47,7 +47,7 @@ async fn without_a_layer_it_is_500() {
             "request_id": "req-1",
         })
     );
-    assert_eq!(answer.extensions.get(), Some(&Refusal::MissingLayer));
+    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
 }
 
 #[tokio::test]

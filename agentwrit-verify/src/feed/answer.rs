@@ -40,7 +40,8 @@ impl Answer {
             return Err(FeedError::UnexpectedType { found: found.to_owned() });
         }
         let named = jws.header.key_id.as_ref();
-        let key = keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
+        let key =
+            keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
         jws.check_signature(key).map_err(|_| FeedError::BadSignature)?;
         let payload = jws.payload().map_err(FeedError::NotSigned)?;
         let written: AsWritten = json::object_from_slice(&payload, MAX_DEPTH)
@@ -104,9 +105,10 @@ impl<'de> Deserialize<'de> for EntryAsWritten {
             <(Text<'de>, Text<'de>, u64, u64)>::deserialize(deserializer)?;
         let key = match (&*level, &*key) {
             ("i", "") => None,
-            ("t" | "s" | "a" | "k" | "c", key) => Some(decode_key(key).ok_or_else(|| {
-                de::Error::custom("the key of an entry is 16 bytes in unpadded base64url")
-            })?),
+            ("t" | "s" | "a" | "k" | "c", key) => Some(
+                decode_key(key)
+                    .ok_or_else(|| de::Error::custom("the key of an entry is 16 bytes in unpadded base64url"))?,
+            ),
             // A level that is not known here may kill tokens: it can't be passed over.
             _ => return Err(de::Error::custom(format_args!("an entry of an unknown level `{}`", shorten(&level)))),
         };

@@ -273,6 +273,9 @@ fn spawn(
 
 impl fmt::Debug for FollowerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FollowerBuilder").field("issuer", &self.issuer).field("staleness", &self.staleness).finish_non_exhaustive()
+        f.debug_struct("FollowerBuilder")
+            .field("issuer", &self.issuer)
+            .field("staleness", &self.staleness)
+            .finish_non_exhaustive()
     }
 }

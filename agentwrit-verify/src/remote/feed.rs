@@ -143,7 +143,8 @@ const LARGE_LIST: usize = 50_000;
 
 async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<Applied, FeedError> {
     let Some(keys) = shared.keys.key_set() else { return Err(FeedError::UnknownKey { kid: None }) };
-    let large = answer.len() >= LARGE_ANSWER || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
+    let large =
+        answer.len() >= LARGE_ANSWER || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
     let (feed, now) = (Arc::clone(feed), Moment::of(&*shared.clock));
     let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&answer, &keys, now);
     if large {

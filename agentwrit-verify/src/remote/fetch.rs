@@ -85,7 +85,8 @@ impl Broker {
             },
         };
         let body = self.read(url, name, limits, question.longest).await?;
-        let not_text = |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the answer is not text") };
+        let not_text =
+            |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the answer is not text") };
         String::from_utf8(body).map_err(not_text)
     }
 

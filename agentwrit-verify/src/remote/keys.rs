@@ -148,13 +148,18 @@ mod tests {
             };
             let (fetches, down, served) =
                 (Arc::clone(&network.fetches), Arc::clone(&network.down), Arc::clone(&network.served));
-            tokio::spawn(follow(shared, Pace::default(), || 0.5, async move || {
-                fetches.fetch_add(1, Ordering::Relaxed);
-                if down.load(Ordering::Relaxed) {
-                    return Err(RemoteError::Refused { url: "x".into(), status: 503 });
-                }
-                Ok(served.lock().unwrap().clone())
-            }));
+            tokio::spawn(follow(
+                shared,
+                Pace::default(),
+                || 0.5,
+                async move || {
+                    fetches.fetch_add(1, Ordering::Relaxed);
+                    if down.load(Ordering::Relaxed) {
+                        return Err(RemoteError::Refused { url: "x".into(), status: 503 });
+                    }
+                    Ok(served.lock().unwrap().clone())
+                },
+            ));
             network
         }
 

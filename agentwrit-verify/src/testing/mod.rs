@@ -56,8 +56,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-pub use self::{clock::ManualClock, feed::TestFollower};
 use self::feed::Log;
+pub use self::{clock::ManualClock, feed::TestFollower};
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     claims::ClaimSet,
@@ -106,7 +106,16 @@ impl TestIssuer {
         let revocations = RevocationList::authoritative(Self::ISSUER);
         let clock = ManualClock::new(UnixTime::from_seconds(1_767_225_600));
         let verifier = options(&keys, &revocations, &clock).build();
-        Self { key, clock, keys, revocations, verifier, issued: AtomicU64::new(0), retired: Vec::new(), log: Mutex::default() }
+        Self {
+            key,
+            clock,
+            keys,
+            revocations,
+            verifier,
+            issued: AtomicU64::new(0),
+            retired: Vec::new(),
+            log: Mutex::default(),
+        }
     }
 
     /// The clock of its tokens and verifiers.

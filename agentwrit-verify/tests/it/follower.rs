@@ -60,13 +60,8 @@ struct Broker {
 
 impl Broker {
     async fn start() -> Self {
-        let model = Model {
-            issuer: TestIssuer::new(),
-            mood: Mood::Well,
-            asked: Vec::new(),
-            key_fetches: 0,
-            cached: None,
-        };
+        let model =
+            Model { issuer: TestIssuer::new(), mood: Mood::Well, asked: Vec::new(), key_fetches: 0, cached: None };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut broker = Self {
@@ -543,7 +538,10 @@ async fn state_files_that_can_not_be_used_stop_the_start() {
         let message = error.to_string();
         let RemoteError::StateFile { path, error } = error else { panic!("{error:?}") };
         assert_eq!(path, place.file());
-        assert!(message.contains("state") && message.contains("move it away") || message.contains("own state"), "{message}");
+        assert!(
+            message.contains("state") && message.contains("move it away") || message.contains("own state"),
+            "{message}"
+        );
         error
     };
     for length in [0, 1, 20, 60, whole.len() / 2, whole.len() - 1] {

@@ -307,7 +307,8 @@ impl World {
         if self.chance.percent(30) {
             return;
         }
-        let answer = if self.chance.percent(30) { self.seen[self.chance.pick(self.seen.len())].clone() } else { answer };
+        let answer =
+            if self.chance.percent(30) { self.seen[self.chance.pick(self.seen.len())].clone() } else { answer };
         for _ in 0..=u64::from(self.chance.percent(20)) {
             let longest = if self.chance.percent(50) { 300 } else { 60_000 };
             let delay = self.chance.between(0, longest);
