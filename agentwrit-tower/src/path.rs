@@ -67,6 +67,9 @@ pub(crate) enum Parameters<'a> {
     OfPattern(matchit::Params<'a, 'a>),
     #[cfg(feature = "axum")]
     OfRoute(axum::extract::RawPathParams),
+    /// axum has routed the request, to its fallback.
+    #[cfg(feature = "axum")]
+    OfNoRoute,
     None,
 }
 
@@ -94,6 +97,8 @@ impl<'a> Parameters<'a> {
             }
             #[cfg(feature = "axum")]
             Self::OfRoute(parameters) => the_only(name, parameters.iter()).map(Cow::Borrowed),
+            #[cfg(feature = "axum")]
+            Self::OfNoRoute => Err(Refusal::UnknownPath),
             Self::None => Err(Misconfiguration::NoSuchParameter { parameter: name.to_owned() }.into()),
         }
     }
@@ -120,10 +125,12 @@ fn of_route(head: &mut Parts) -> Result<Parameters<'static>, Refusal> {
     use std::task::{Context, Poll, Waker};
 
     use axum::extract::rejection::RawPathParamsRejection;
-    use axum::extract::{FromRequestParts, RawPathParams};
+    use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 
+    let is_route = head.extensions.get::<MatchedPath>().is_some();
     let found = pin!(RawPathParams::from_request_parts(head, &())).poll(&mut Context::from_waker(Waker::noop()));
     match found {
+        Poll::Ready(Ok(parameters)) if !is_route && parameters.iter().next().is_none() => Ok(Parameters::OfNoRoute),
         Poll::Ready(Ok(parameters)) => Ok(Parameters::OfRoute(parameters)),
         Poll::Ready(Err(RawPathParamsRejection::InvalidUtf8InPathParam(error))) => {
             let text = error.body_text();
