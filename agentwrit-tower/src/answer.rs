@@ -24,7 +24,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 pub(crate) fn respond(refusal: Refusal, head: &Parts, renderer: Option<&Renderer>) -> Response<Full<Bytes>> {
     let request_id = request_id(head);
     let path = path(head);
-    observe::refused(&refusal, &request_id, path);
+    observe::refused(&refusal, head, &request_id, path);
 
     let answer = Answer::to(&refusal);
     let mut response = match (grpc::content_type(head), renderer) {

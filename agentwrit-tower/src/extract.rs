@@ -56,7 +56,7 @@ impl Rejection {
         &self.refusal
     }
 
-    fn new(refusal: Refusal, head: &Parts) -> Self {
+    pub(crate) fn new(refusal: Refusal, head: &Parts) -> Self {
         let renderer = || {
             let verified = head.extensions.get::<Verified>().and_then(Verified::renderer);
             verified.or_else(|| head.extensions.get::<Anonymous>()?.renderer.as_ref())
@@ -120,7 +120,8 @@ impl<S: Sync> FromRequestParts<S> for Granted {
     }
 }
 
-fn claims(head: &Parts) -> Result<&Verified, Refusal> {
+/// What a layer left of the request's token.
+pub(crate) fn claims(head: &Parts) -> Result<&Verified, Refusal> {
     match head.extensions.get::<Verified>() {
         Some(verified) => Ok(verified),
         None if head.extensions.get::<Anonymous>().is_some() => Err(crate::NoToken::Missing.into()),

@@ -27,6 +27,8 @@ mod granted;
 mod grpc;
 mod observe;
 mod path;
+#[cfg(feature = "axum")]
+mod permits;
 mod readiness;
 mod refusal;
 mod render;
@@ -47,6 +49,8 @@ pub use self::body::ResponseBody;
 pub use self::extract::{Agent, Rejection};
 pub use self::granted::{Granted, Identifiers};
 pub use self::path::PathPatternError;
+#[cfg(feature = "axum")]
+pub use self::permits::Permits;
 pub use self::readiness::Readiness;
 pub use self::refusal::{IdentifierError, Misconfiguration, Missing, NoToken, Refusal, Unacceptable};
 pub use self::require_scope::RequireScope;

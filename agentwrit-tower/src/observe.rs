@@ -7,6 +7,8 @@
 use std::error::Error as _;
 
 use agentwrit_verify::problem::RequestId;
+use agentwrit_verify::{PathSegment, Subject};
+use http::request::Parts;
 use tracing::field::display;
 use tracing::{Span, debug, error, warn};
 
@@ -24,7 +26,7 @@ pub(crate) fn granted(verified: &Verified, wanted: &Wanted) {
         "accepted"
     );
     on_current_span(|span| {
-        record_claims(span, verified);
+        record_identity(span, Some(verified.subject()), verified.task_id());
         span.record("scope", display(wanted)).record("outcome", "accepted");
     });
 }
@@ -39,7 +41,7 @@ pub(crate) fn authenticated(verified: Option<&Verified>) {
     );
     on_current_span(|span| {
         if let Some(verified) = verified {
-            record_claims(span, verified);
+            record_identity(span, Some(verified.subject()), verified.task_id());
         }
         span.record("outcome", "accepted");
     });
@@ -48,14 +50,17 @@ pub(crate) fn authenticated(verified: Option<&Verified>) {
 /// Logs a refusal under the request id that the client was told.
 ///
 /// What a stranger can cause at will is logged at debug, so that nobody can fill a disk by sending bad tokens.
-pub(crate) fn refused(refusal: &Refusal, request_id: &RequestId, path: &str) {
+pub(crate) fn refused(refusal: &Refusal, head: &Parts, request_id: &RequestId, path: &str) {
+    let verified = refusal.verified().or_else(|| of_the_request(refusal, head));
+    let subject = refusal.subject().or_else(|| verified.map(|verified| verified.subject()));
+    let task = verified.and_then(|verified| verified.task_id());
     macro_rules! log {
         ($level:ident $(, $field:ident)?) => {
             $level!(
                 request_id = request_id.as_str(),
                 $($field,)?
-                agent = refusal.subject().map(display),
-                task = refusal.verified().and_then(|verified| verified.task_id()).map(display),
+                agent = subject.map(display),
+                task = task.map(display),
                 scope = scope(refusal),
                 outcome = "refused",
                 reason = refusal.reason(),
@@ -77,22 +82,32 @@ pub(crate) fn refused(refusal: &Refusal, request_id: &RequestId, path: &str) {
         | Refusal::MethodNotAllowed { .. }
         | Refusal::UnknownPath => log!(debug),
     }
-    on_current_span(|span| record_refusal(span, refusal));
+    on_current_span(|span| {
+        record_identity(span, subject, task);
+        if let Some(scope) = scope(refusal) {
+            span.record("scope", scope);
+        }
+        span.record("outcome", "refused").record("reason", refusal.reason());
+    });
 }
 
-fn record_refusal(span: &Span, refusal: &Refusal) {
-    if let Some(subject) = refusal.subject() {
+/// Whose request it is, when it was refused for something that is only looked at once the token is known to be valid.
+fn of_the_request<'a>(refusal: &Refusal, head: &'a Parts) -> Option<&'a Verified> {
+    let after_the_token = matches!(
+        refusal,
+        Refusal::BadIdentifier { .. }
+            | Refusal::Unacceptable(_)
+            | Refusal::MethodNotAllowed { .. }
+            | Refusal::UnknownPath
+    );
+    head.extensions.get().filter(|_| after_the_token)
+}
+
+fn record_identity(span: &Span, subject: Option<&Subject>, task: Option<&PathSegment>) {
+    if let Some(subject) = subject {
         span.record("agent", display(subject));
     }
-    if let Some(scope) = scope(refusal) {
-        span.record("scope", scope);
-    }
-    span.record("outcome", "refused").record("reason", refusal.reason());
-}
-
-fn record_claims(span: &Span, verified: &Verified) {
-    span.record("agent", display(verified.subject()));
-    if let Some(task) = verified.task_id() {
+    if let Some(task) = task {
         span.record("task", display(task));
     }
 }

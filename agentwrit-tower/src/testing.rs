@@ -40,11 +40,13 @@ use http::{HeaderValue, Method, Request};
 use crate::verified::Verified;
 
 /// `GET <path>` with this token.
+#[must_use]
 pub fn get<B: Default>(path: &str, token: &str) -> Request<B> {
     request(Method::GET, path, token)
 }
 
 /// `<method> <path>` with this token and an empty body.
+#[must_use]
 pub fn request<B: Default>(method: Method, path: &str, token: &str) -> Request<B> {
     let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, bearer(token));
     request.body(B::default()).expect("a path and a token")

@@ -78,9 +78,23 @@ async fn it_is_decoded_exactly_once() {
 
 #[tokio::test]
 async fn what_is_no_identifier_is_400_even_for_a_wildcard() {
-    for segment in
-        ["*", "%2A", "%2a", "**", "a*", "a:b", "%3A", "P-7%3Aextra", "%00", "P-7%0A", "%7F", "%20", "a%22b", "a%5Cb", "%C3%A9"]
-    {
+    for segment in [
+        "*",
+        "%2A",
+        "%2a",
+        "**",
+        "a*",
+        "a:b",
+        "%3A",
+        "P-7%3Aextra",
+        "%00",
+        "P-7%0A",
+        "%7F",
+        "%20",
+        "a%22b",
+        "a%5Cb",
+        "%C3%A9",
+    ] {
         for held in ["read:records:*", "read:records:P-7"] {
             let answer = ask(segment, held).await;
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment} {held}");
@@ -117,7 +131,9 @@ async fn bytes_that_are_not_utf8_are_400() {
     for segment in ["%FF", "P-7%C3", "%ED%A0%80"] {
         let answer = ask(segment, "read:records:*").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment}");
-        let Some(Refusal::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+        let Some(Refusal::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else {
+            panic!("{answer:?}")
+        };
         assert_eq!((&**parameter, cause), ("patient_id", &IdentifierError::NotUtf8));
     }
 }
@@ -194,7 +210,8 @@ async fn it_works_wherever_the_layer_stands() {
 #[tokio::test]
 async fn a_parameter_of_the_nests_prefix_counts_too() {
     let issuer = TestIssuer::new();
-    let inside = Router::new().route("/labs", get(Inner::default().handler())).layer(RequireScope::new(OF_THIS_PATIENT));
+    let inside =
+        Router::new().route("/labs", get(Inner::default().handler())).layer(RequireScope::new(OF_THIS_PATIENT));
     let app = Router::new().nest("/patients/{patient_id}", inside).layer(Authenticate::new(issuer.verifier()));
     for (scope, status) in [("read:records:P-7", StatusCode::OK), ("read:records:P-8", StatusCode::FORBIDDEN)] {
         let answer = send(&app, get_as("/patients/P-7/labs", &issuer.token(&[scope]))).await;
@@ -212,10 +229,7 @@ async fn a_route_without_the_parameter_is_500_and_lets_nobody_through() {
     let answer = send(&app, get_as("/patients/P-7", &issuer.token(&["read:records:*"]))).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     let Some(Refusal::Misconfigured(mistake)) = answer.extensions.get() else { panic!("{answer:?}") };
-    assert_eq!(
-        mistake.to_string(),
-        "the scope wants the path parameter `patient_id`, which the route does not have"
-    );
+    assert_eq!(mistake.to_string(), "the scope wants the path parameter `patient_id`, which the route does not have");
     assert_eq!(answer.json()["detail"], "the server made a mistake");
     assert_eq!(inner.calls(), 0);
 }

@@ -60,10 +60,7 @@ async fn a_gap_without_any_path_is_500() {
     let service = RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()).layer(inner.service());
     let answer = send(&service, get("/patients/P-7", &bearer(&issuer.token(&["read:records:*"])))).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(matches!(
-        answer.extensions.get(),
-        Some(Refusal::Misconfigured(Misconfiguration::NoSuchParameter { .. }))
-    ));
+    assert!(matches!(answer.extensions.get(), Some(Refusal::Misconfigured(Misconfiguration::NoSuchParameter { .. }))));
     assert_eq!(inner.calls(), 0);
 }
 

@@ -235,11 +235,9 @@ async fn a_closure_may_refuse_in_its_own_words_after_the_token() {
 #[tokio::test]
 async fn gaps_and_alternatives_go_together() {
     let issuer = TestIssuer::new();
-    let app = Router::new()
-        .route("/records/{patient_id}", get(async |Path(id): Path<String>| id))
-        .route_layer(
-            RequireScope::any_of(["read:records:{patient_id}", "audit:records:*"]).verifier(issuer.verifier()),
-        );
+    let app = Router::new().route("/records/{patient_id}", get(async |Path(id): Path<String>| id)).route_layer(
+        RequireScope::any_of(["read:records:{patient_id}", "audit:records:*"]).verifier(issuer.verifier()),
+    );
     for (scope, status) in [
         ("read:records:P-7", StatusCode::OK),
         ("audit:records:*", StatusCode::OK),

@@ -73,10 +73,7 @@ async fn tokens_in_two_places_are_400_whatever_they_are() {
         let sources = vec![TokenSource::authorization(), TokenSource::cookie("token")];
         let answer = ask(&issuer, sources, &[(AUTHORIZATION, in_header), cookie(&in_cookie)]).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        assert_eq!(
-            answer.header("www-authenticate"),
-            Some(r#"Bearer realm="agentwrit", error="invalid_request""#)
-        );
+        assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="invalid_request""#));
         assert_eq!(answer.extensions.get(), Some(&Refusal::SeveralTokens));
         assert_eq!(
             answer.json(),
@@ -107,9 +104,7 @@ async fn two_cookies_of_the_name_are_no_token() {
 async fn a_source_of_ones_own() {
     let issuer = TestIssuer::new();
     let name = HeaderName::from_static("x-agent-token");
-    let source = || {
-        TokenSource::custom(|head| head.headers.get("x-agent-token")?.to_str().ok().map(str::to_owned))
-    };
+    let source = || TokenSource::custom(|head| head.headers.get("x-agent-token")?.to_str().ok().map(str::to_owned));
     let token = issuer.token(&["read:data:7"]);
     assert_eq!(ask(&issuer, vec![source()], &[(name.clone(), token)]).await.status, StatusCode::OK);
     let answer = ask(&issuer, vec![source()], &[(name, "not a token".to_owned())]).await;
