@@ -284,13 +284,12 @@ impl Freshness {
     /// After a restart: what was known then. An answer counted for `validity`; none: nothing can be said of its age.
     #[cfg(feature = "remote")]
     pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: Moment) {
-        match validity {
+        if let Some(validity) = validity {
             // Nothing is known of the broker's clock but what the wall clock here says.
-            Some(validity) => self.confirm(position, iat, validity, Evidence::of(iat, now.monotonic), now),
-            None => {
-                self.origin.get_or_init(|| now.monotonic);
-                *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
-            }
+            self.confirm(position, iat, validity, Evidence::of(iat, now.monotonic), now);
+        } else {
+            self.origin.get_or_init(|| now.monotonic);
+            *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
         }
     }
 
@@ -311,4 +310,32 @@ impl Freshness {
 /// Nanoseconds, up to the year 2554.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn evidence_fades_by_a_twentieth() {
+        let start = Instant::now();
+        let early = Evidence::of(UnixTime::from_seconds(1000), start);
+        assert_eq!(early.at_least(start + seconds(100)), seconds(1095));
+        // The broker's clock was set back by 50 s: after 1000 s that is forgotten.
+        let answer = |after: u64| Evidence::of(UnixTime::from_seconds(950 + after), start + seconds(after));
+        assert_eq!(early.or(answer(990)).shown, early.shown);
+        assert_eq!(early.or(answer(1000)).shown, seconds(1950));
+    }
+
+    #[test]
+    fn a_third_of_what_the_leeway_leaves_is_waited() {
+        let staleness = Staleness::default();
+        for (bound, wait) in [(30, 8), (18, 4), (5, 1), (0, 1), (60, 18), (3600, 25)] {
+            assert_eq!(staleness.wait(seconds(bound)), seconds(wait), "{bound}");
+        }
+    }
 }

@@ -66,6 +66,7 @@ impl RevocationStatus {
 }
 
 /// Seconds with three decimals.
+#[expect(clippy::ref_option, reason = "serde hands over a reference to the member")]
 pub(crate) fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0),

@@ -43,7 +43,7 @@ use crate::{
     jws::shorten,
     keys::KeySet,
     revocation::{Level, Marks, RevocationList},
-    staleness::Moment,
+    staleness::{Freshness, Moment},
     status::{RevocationStatus, VerifierStatus},
     token::UnverifiedToken,
     trusted::TrustedKeys,
@@ -253,7 +253,7 @@ impl Rules {
             return Err(revoked(claims, level));
         }
         // After the list was read: it drops entries only when it has said that it is past their time.
-        match list.freshness().map(|freshness| freshness.true_at()) {
+        match list.freshness().map(Freshness::true_at) {
             Some(reached) if reached.seconds() >= claims.exp => Err(expired(claims, reached)),
             Some(_) | None => Ok(()),
         }

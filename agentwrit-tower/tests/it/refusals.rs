@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agentwrit_tower::verify::issue::SigningKey;
 use agentwrit_tower::verify::problem::RequestId;
-use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::verify::{TrustedKeys, Verifier};
+use agentwrit_tower::verify::testing::{TestFollower, TestIssuer};
+use agentwrit_tower::verify::{Staleness, TrustedKeys, Verifier, Verifiers};
 use agentwrit_tower::{Authenticate, RequireScope};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -138,6 +138,26 @@ async fn too_small_a_scope_is_403_and_names_the_one_that_is_needed() {
             "hint": "use a token that was granted the scope which the challenge names",
         }),
     );
+}
+
+#[tokio::test]
+async fn without_fresh_revocations_it_is_503_and_each_issuer_has_its_own() {
+    let issuer = TestIssuer::new();
+    let mut followed = TestFollower::of(&issuer, Staleness::default());
+    let keys = TestIssuer::with_seed([8; 32]).key_set();
+    let other = Verifier::builder().issuer("https://other.test").keys(keys).without_revocations().build();
+    let verifiers = Verifiers::new([followed.verifier().clone(), other]).unwrap();
+    let service = RequireScope::new("read:data:7").verifier(verifiers).layer(Inner::default().service());
+    let request = || get("/data/7", &bearer(&issuer.token(&["read:data:7"])));
+
+    let none_yet = send(&service, request()).await;
+    followed.poll(&issuer).unwrap();
+    let fresh = send(&service, request()).await;
+    issuer.clock().advance(Duration::from_secs(25));
+    let stale = send(&service, request()).await;
+    let statuses = [&none_yet, &fresh, &stale].map(|answer| answer.status);
+    assert_eq!(statuses, [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]);
+    assert_eq!([&none_yet, &stale].map(|answer| answer.header("retry-after")), [Some("5"); 2]);
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use serde::{Deserialize, Deserializer, de};
 use super::{Entry, Feed, FeedError};
 use crate::{
     clock::UnixTime,
-    error::VerifyError,
     json::{self, Text},
     jws::{CompactJws, MAX_DEPTH, shorten},
     keys::KeySet,
@@ -31,10 +30,10 @@ impl Answer {
     const LONGEST_EPOCH: usize = 128;
 
     pub(super) fn verified(text: &str, longest: usize, keys: &KeySet) -> Result<Self, FeedError> {
-        let jws = CompactJws::decode(text, longest).map_err(|error| match error {
-            VerifyError::TooLong { length, limit } => FeedError::TooLong { length, limit },
-            error => FeedError::NotSigned(error),
-        })?;
+        if text.len() > longest {
+            return Err(FeedError::TooLong { length: text.len(), limit: longest });
+        }
+        let jws = CompactJws::decode(text, longest).map_err(FeedError::NotSigned)?;
         let found = jws.header.media_type.as_deref().unwrap_or_default();
         if found != Feed::MEDIA_TYPE {
             return Err(FeedError::UnexpectedType { found: found.to_owned() });

@@ -154,3 +154,30 @@ async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Resu
         work()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn the_first_retry_is_quick_and_many_fit_into_the_bound() {
+        let rhythm = Rhythm::default();
+        assert_eq!(rhythm.retry(1, WAIT, 0.0), Duration::from_millis(10));
+        assert_eq!(rhythm.retry(1, WAIT, 1.0), Duration::from_millis(100));
+        assert_eq!(rhythm.retry(2, WAIT, 1.0), Duration::from_millis(200));
+        assert_eq!(rhythm.retry(u32::MAX, WAIT, 1.0), WAIT / 2);
+        assert_eq!(rhythm.retry(u32::MAX, Duration::from_secs(25), 1.0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_broker_that_does_not_hold_is_asked_as_often_as_it_proposes() {
+        let (rhythm, proposed) = (Rhythm::default(), Duration::from_secs(5));
+        assert_eq!(rhythm.pause(0, proposed, WAIT), Duration::ZERO);
+        assert_eq!(rhythm.pause(1, proposed, WAIT), Duration::from_millis(50));
+        assert_eq!(rhythm.pause(u32::MAX, proposed, WAIT), proposed);
+        assert_eq!(rhythm.pause(u32::MAX, Duration::from_secs(3600), WAIT), WAIT, "the bound comes first");
+        assert_eq!(rhythm.pause(u32::MAX, Duration::ZERO, WAIT), Duration::from_secs(1));
+    }
+}

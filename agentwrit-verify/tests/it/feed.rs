@@ -83,8 +83,8 @@ impl Scene {
     }
 }
 
-fn stale(age: u64) -> Option<VerifyError> {
-    Some(VerifyError::StaleRevocations { age: Duration::from_secs(age), max: Duration::from_secs(30) })
+fn stale(age: u64) -> VerifyError {
+    VerifyError::StaleRevocations { age: Duration::from_secs(age), max: Duration::from_secs(30) }
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn age_is_measured_from_what_is_signed() {
     scene.pass(24);
     assert!(scene.service.verifier().verify(&token).is_ok());
     scene.pass(1);
-    assert_eq!(scene.service.verifier().verify(&token).err(), stale(30));
+    assert_eq!(scene.service.verifier().verify(&token).err(), Some(stale(30)));
     // An answer that was a long time coming makes the list no younger than it says.
     let payload = scene.payload();
     scene.pass(20);
@@ -290,7 +290,7 @@ fn age_is_measured_from_what_is_signed() {
     scene.service.deliver(&late).unwrap();
     assert!(scene.service.verifier().is_ready());
     scene.pass(5);
-    assert_eq!(scene.service.verifier().ready().err(), stale(30));
+    assert_eq!(scene.service.verifier().ready().err(), Some(stale(30)));
     assert_eq!(scene.service.verifier().status().revocations.unwrap().age, Some(Duration::from_secs(30)));
     scene.service.poll(&scene.issuer).unwrap();
     assert!(scene.service.verifier().verify(&token).is_ok());
@@ -307,7 +307,7 @@ fn a_wall_clock_that_stands_still_or_goes_back_is_not_believed() {
     }
     scene.pass(1);
     scene.issuer.clock().set(at(START));
-    assert_eq!(scene.service.verifier().verify(&token).err(), stale(30));
+    assert_eq!(scene.service.verifier().verify(&token).err(), Some(stale(30)));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_machine_that_slept_is_judged_by_the_wall_clock() {
     let scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     scene.issuer.clock().set(at(START + 25));
-    assert_eq!(scene.service.verifier().verify(&token).err(), stale(30));
+    assert_eq!(scene.service.verifier().verify(&token).err(), Some(stale(30)));
 }
 
 /// A clock that falls behind by more than was allowed for: wall clocks alone would be fooled.
@@ -420,7 +420,7 @@ fn a_snapshot_file_is_a_list() {
     assert!(matches!(verifier.verify(&issuer.sign(&claims)), Err(VerifyError::Revoked { .. })));
     assert!(verifier.verify(&issuer.token(&["a:b:c"])).is_ok());
     issuer.clock().advance(Duration::from_secs(25));
-    assert_eq!(verifier.ready().err(), stale(30));
+    assert_eq!(verifier.ready().err(), Some(stale(30)));
 
     let delta = load(&issuer.feed_answer(Some(1)), TestIssuer::ISSUER, Staleness::default(), issuer.clock());
     assert_eq!(delta.err(), Some(FeedError::Gap { from: 1, cursor: 0 }));

@@ -143,14 +143,13 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let (status, body) = match target.strip_prefix("/v1/revocations") {
-        Some(question) => feed(&model, question, &mut news).await,
-        None => {
-            assert_eq!(target, "/.well-known/jwks.json");
-            let mut model = model.lock().unwrap();
-            model.key_fetches += 1;
-            ("200 OK", model.issuer.key_set().to_jwks())
-        }
+    let (status, body) = if let Some(question) = target.strip_prefix("/v1/revocations") {
+        feed(&model, question, &mut news).await
+    } else {
+        assert_eq!(target, "/.well-known/jwks.json");
+        let mut model = model.lock().unwrap();
+        model.key_fetches += 1;
+        ("200 OK", model.issuer.key_set().to_jwks())
     };
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");

@@ -241,6 +241,7 @@ fn why_we_refuse(error: &VerifyError) -> Option<&'static str> {
         | VerifyError::Revoked { .. }
         | VerifyError::KeysUnavailable
         | VerifyError::KeysStale { .. }
+        | VerifyError::RevocationsUnavailable
         | VerifyError::StaleRevocations { .. }
         | _ => return None,
     })

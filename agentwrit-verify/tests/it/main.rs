@@ -20,3 +20,4 @@ mod network;
 #[cfg(feature = "remote")]
 mod remote;
 mod support;
+mod verifiers;
