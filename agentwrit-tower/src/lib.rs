@@ -8,7 +8,8 @@
 //! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
 //! 4. A layer with a verifier of its own believes no other: it verifies the token itself, even when an outer layer
 //!    already did.
-//! 5. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
+//! 5. What a request supplies for a scope is one identifier or is refused; it is decoded once, as the handler sees it.
+//! 6. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
 //!    response, for the layers outside, and in the log.
 //!
 //! # Deployment caveat

@@ -65,12 +65,11 @@ impl TokenSource {
         match &self.0 {
             Kind::Authorization => bearer::token(&head.headers).map(Cow::Borrowed),
             Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed),
-            Kind::Custom(find) => {
-                find(head).ok_or(NoToken::Missing).and_then(|token| match bearer::is_token68(&token) {
-                    true => Ok(Cow::Owned(token)),
-                    false => Err(NoToken::NotAToken),
-                })
-            }
+            Kind::Custom(find) => match find(head) {
+                Some(token) if bearer::is_token68(&token) => Ok(Cow::Owned(token)),
+                Some(_) => Err(NoToken::NotAToken),
+                None => Err(NoToken::Missing),
+            },
         }
     }
 

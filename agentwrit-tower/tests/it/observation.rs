@@ -142,3 +142,19 @@ async fn an_accepted_request_is_logged_at_debug_and_leaves_no_refusal() {
     let line = format!("message=accepted agent={} task=task scope=read:data:7 outcome=\"accepted\"", claims.sub);
     assert_eq!(log, [(Level::DEBUG, line)]);
 }
+
+#[tokio::test]
+async fn a_bad_identifier_is_logged_with_whose_request_it_was() {
+    let issuer = TestIssuer::new();
+    let service = RequireScope::new("read:data:{id}").path("/{id}").verifier(issuer.verifier());
+    let claims = issuer.claims(&["read:data:*"]);
+    let request = get("/%2A", &bearer(&issuer.sign(&claims)));
+    let (_, log) = observed(&service.layer(Inner::default().service()), request).await;
+    let line = format!(
+        "message=refused: the path's `id` is not an identifier request_id=\"req-1\" agent={} task=task \
+         outcome=\"refused\" reason=\"bad_identifier\" cause=`*` stands for every identifier and may be only the whole \
+         third part, not in the identifier",
+        claims.sub
+    );
+    assert_eq!(log, [(Level::DEBUG, line)]);
+}
