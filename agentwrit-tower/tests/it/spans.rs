@@ -64,8 +64,7 @@ async fn recorded(service: &Guarded<Plain>, request: Request<Full<Bytes>>) -> Ve
         tracing::info_span!("request", agent = Empty, task = Empty, scope = Empty, outcome = Empty, reason = Empty);
     let _entered = span.enter();
     send(service, request).await;
-    let fields = spans.0.lock().unwrap().clone();
-    fields
+    spans.0.lock().unwrap().clone()
 }
 
 fn protected(issuer: &TestIssuer) -> Guarded<Plain> {
