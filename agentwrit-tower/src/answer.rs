@@ -6,38 +6,46 @@ use agentwrit_verify::Scope;
 use agentwrit_verify::problem::{ErrorCode, Problem, RequestId};
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::grpc;
 use crate::observe;
 use crate::refusal::{Refusal, spaced};
+use crate::render::Renderer;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// The whole response to a refused request, with the refusal itself in its extensions.
-pub(crate) fn respond(refusal: Refusal, head: &Parts) -> Response<Full<Bytes>> {
+pub(crate) fn respond(refusal: Refusal, head: &Parts, renderer: Option<&Renderer>) -> Response<Full<Bytes>> {
     let request_id = request_id(head);
     let path = path(head);
-    observe::refused(&refusal, &request_id, path);
+    observe::refused(&refusal, head, &request_id, path);
 
     let answer = Answer::to(&refusal);
-    let mut response = Response::new(Full::from(answer.body(path, &request_id)));
-    *response.status_mut() = answer.status();
+    let mut response = match (grpc::content_type(head), renderer) {
+        (Some(content_type), _) => grpc::trailers_only(content_type, answer.grpc, &answer.detail),
+        (None, Some(renderer)) => answer.keep_status(renderer.render(&refusal, head)),
+        (None, None) => answer.problem(path, &request_id),
+    };
     answer.write_headers(response.headers_mut(), &request_id);
     response.extensions_mut().insert(refusal);
-    response
+    response.map(Full::new)
 }
 
 /// What a client is told.
 struct Answer {
     code: ErrorCode,
+    grpc: grpc::Code,
     detail: Cow<'static, str>,
     hint: Option<&'static str>,
     challenge: Option<HeaderValue>,
     retry_after: Option<HeaderValue>,
+    allow: Option<HeaderValue>,
 }
 
 impl Answer {
@@ -47,55 +55,100 @@ impl Answer {
             Refusal::NoToken(_) => Self {
                 hint: Some("send one `Authorization: Bearer <token>` header"),
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit""#)),
-                ..Self::new(ErrorCode::Unauthorized, "a Bearer token is required")
+                ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "a Bearer token is required")
+            },
+            Refusal::SeveralTokens => Self {
+                hint: Some("send the token in one way only"),
+                challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
+                ..Self::invalid("the request carries more than one token")
             },
             Refusal::InvalidToken(_) => Self {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_token""#)),
-                ..Self::new(ErrorCode::Unauthorized, "token verification failed")
+                ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "token verification failed")
             },
             Refusal::InsufficientScope { required, .. } => Self {
                 hint: Some("use a token that was granted the scope which the challenge names"),
                 challenge: Some(insufficient_scope(required)),
-                ..Self::new(ErrorCode::InsufficientScope, refusal.to_string())
+                ..Self::forbidden(refusal.to_string())
             },
+            Refusal::NotAnAgent(_) => Self {
+                hint: Some("use the token of a registered agent"),
+                challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="insufficient_scope""#)),
+                ..Self::forbidden(refusal.to_string())
+            },
+            Refusal::BadIdentifier { .. } => Self {
+                hint: Some("an identifier is not `*` and has no `:`, space, quote, backslash or control character"),
+                ..Self::invalid(refusal.to_string())
+            },
+            Refusal::Unacceptable(_) => Self::invalid(refusal.to_string()),
+            Refusal::MethodNotAllowed { allowed } => Self {
+                allow: Some(allow(allowed)),
+                ..Self::new(
+                    ErrorCode::MethodNotAllowed,
+                    grpc::Code::Unimplemented,
+                    "the path does not take this method",
+                )
+            },
+            Refusal::UnknownPath => {
+                Self::new(ErrorCode::NotFound, grpc::Code::Unimplemented, "there is nothing at this path")
+            }
             Refusal::Unavailable(_) => Self {
                 hint: Some("the token is not at fault: send the same request again later"),
                 retry_after: Some(HeaderValue::from_static("5")),
-                ..Self::new(ErrorCode::Unavailable, "tokens cannot be verified at present")
+                ..Self::new(ErrorCode::Unavailable, grpc::Code::Unavailable, "tokens cannot be verified at present")
             },
-            Refusal::MissingLayer => Self::new(ErrorCode::InternalError, "the server made a mistake"),
+            Refusal::Misconfigured(_) => {
+                Self::new(ErrorCode::InternalError, grpc::Code::Internal, "the server made a mistake")
+            }
         }
     }
 
-    fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), hint: None, challenge: None, retry_after: None }
+    fn new(code: ErrorCode, grpc: grpc::Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, grpc, detail: detail.into(), hint: None, challenge: None, retry_after: None, allow: None }
+    }
+
+    fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, grpc::Code::InvalidArgument, detail)
+    }
+
+    fn forbidden(detail: String) -> Self {
+        Self::new(ErrorCode::InsufficientScope, grpc::Code::PermissionDenied, detail)
     }
 
     fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn body(&self, path: &str, request_id: &RequestId) -> Vec<u8> {
+    fn problem(&self, path: &str, request_id: &RequestId) -> Response<Bytes> {
         let mut problem = Problem::new(self.code, &*self.detail, path, request_id);
         if let Some(hint) = self.hint {
             problem = problem.with_hint(hint);
         }
-        problem.to_json()
+        let mut response = self.keep_status(Response::new(problem.to_json().into()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+        response
+    }
+
+    /// The words may be another's, the verdict is not; nor can a length that isn't theirs cut the message short.
+    fn keep_status(&self, mut response: Response<Bytes>) -> Response<Bytes> {
+        *response.status_mut() = self.status();
+        response.headers_mut().remove(CONTENT_LENGTH);
+        response.headers_mut().remove(TRANSFER_ENCODING);
+        response
     }
 
     fn write_headers(self, headers: &mut HeaderMap, request_id: &RequestId) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         if let Ok(request_id) = HeaderValue::from_str(request_id.as_str()) {
             headers.insert(X_REQUEST_ID, request_id);
         }
-        if let Some(challenge) = self.challenge {
-            headers.insert(WWW_AUTHENTICATE, challenge);
-        }
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, seconds);
+        for (name, value) in [(WWW_AUTHENTICATE, self.challenge), (RETRY_AFTER, self.retry_after), (ALLOW, self.allow)]
+        {
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
         }
     }
 }
@@ -106,6 +159,12 @@ fn insufficient_scope(required: &[Scope]) -> HeaderValue {
     let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{scopes}""#);
     HeaderValue::try_from(challenge)
         .unwrap_or_else(|_| HeaderValue::from_static(r#"Bearer realm="agentwrit", error="insufficient_scope""#))
+}
+
+/// RFC 9110 §10.2.1.
+fn allow(methods: &[Method]) -> HeaderValue {
+    let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    HeaderValue::try_from(methods).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The id that a layer outside has given the request, else a valid one of the client's, else a new one.

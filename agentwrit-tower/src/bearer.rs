@@ -24,7 +24,7 @@ fn parse(credentials: &[u8]) -> Option<&str> {
 }
 
 /// RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_token68(text: &str) -> bool {
+pub(crate) fn is_token68(text: &str) -> bool {
     let unpadded = text.trim_end_matches('=').as_bytes();
     // A fold, not `all`: without an early exit the compiler checks many bytes at a time.
     !unpadded.is_empty() && unpadded.iter().fold(true, |so_far, &byte| so_far & is_token68_byte(byte))

@@ -1,7 +1,9 @@
-//! [`Verified`] as an axum extractor.
+//! [`Verified`], [`Agent`] and [`Granted`] as axum extractors.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 
+use agentwrit_verify::AgentId;
 use axum_core::body::Body;
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
@@ -10,25 +12,72 @@ use http::request::Parts;
 use http_body_util::Full;
 
 use crate::answer;
-use crate::refusal::Refusal;
-use crate::verified::Verified;
+use crate::granted::Granted;
+use crate::refusal::{Misconfiguration, Refusal};
+use crate::verified::{Anonymous, Verified};
 
-/// The rejection of a handler that wants [`Verified`] where no layer verifies: 500, logged as an error.
+/// The agent that the request's token speaks for. Whoever is none, as an app or an administrator, is refused with 403;
+/// `Option<Agent>` is then `None`.
+///
+/// ```
+/// use agentwrit_tower::Agent;
+///
+/// async fn handler(Agent(agent): Agent) -> String {
+///     format!("{agent}, working on {}", agent.task_id())
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "handlers take it apart in their arguments")]
+pub struct Agent(pub AgentId);
+
+impl Deref for Agent {
+    type Target = AgentId;
+
+    fn deref(&self) -> &AgentId {
+        &self.0
+    }
+}
+
+/// The rejection of an extractor: the whole response, and why.
+///
+/// Without the layer that an extractor needs it is 500, and an error in the log that names the layer.
 #[derive(Debug, thiserror::Error)]
-#[error("no layer around this handler verifies tokens")]
-pub struct MissingVerified {
+#[error("{refusal}")]
+pub struct Rejection {
+    refusal: Refusal,
     // Made where the request is at hand: the problem names its path and its id.
     response: Box<http::Response<Full<Bytes>>>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Verified {
-    type Rejection = MissingVerified;
+impl Rejection {
+    /// Why.
+    #[must_use]
+    pub fn refusal(&self) -> &Refusal {
+        &self.refusal
+    }
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        head.extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(|| MissingVerified { response: Box::new(answer::respond(Refusal::MissingLayer, head)) })
+    pub(crate) fn new(refusal: Refusal, head: &Parts) -> Self {
+        let renderer = || {
+            let verified = head.extensions.get::<Verified>().and_then(Verified::renderer);
+            verified.or_else(|| head.extensions.get::<Anonymous>()?.renderer.as_ref())
+        };
+        let response = answer::respond(refusal.clone(), head, renderer());
+        Self { refusal, response: Box::new(response) }
+    }
+}
+
+impl IntoResponse for Rejection {
+    fn into_response(self) -> Response {
+        self.response.map(Body::new)
+    }
+}
+
+/// Beneath an [optional](crate::Authenticate::optional) layer, a request without a token is refused with 401.
+impl<S: Sync> FromRequestParts<S> for Verified {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        claims(head).cloned().map_err(|refusal| Rejection::new(refusal, head))
     }
 }
 
@@ -36,13 +85,46 @@ impl<S: Sync> FromRequestParts<S> for Verified {
 impl<S: Sync> OptionalFromRequestParts<S> for Verified {
     type Rejection = Infallible;
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
         Ok(head.extensions.get::<Self>().cloned())
     }
 }
 
-impl IntoResponse for MissingVerified {
-    fn into_response(self) -> Response {
-        self.response.map(Body::new)
+impl<S: Sync> FromRequestParts<S> for Agent {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let agent = claims(head).and_then(|verified| {
+            let agent = verified.agent_id().cloned();
+            agent.map(Agent).ok_or_else(|| Refusal::NotAnAgent(verified.clone()))
+        });
+        agent.map_err(|refusal| Rejection::new(refusal, head))
+    }
+}
+
+/// `None` when no layer around the handler verified a token, or it speaks for no agent.
+impl<S: Sync> OptionalFromRequestParts<S> for Agent {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(head.extensions.get::<Verified>().and_then(|verified| verified.agent_id().cloned()).map(Agent))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Granted {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        let granted = head.extensions.get::<Self>().cloned();
+        granted.ok_or_else(|| Rejection::new(Misconfiguration::NoGranted.into(), head))
+    }
+}
+
+/// What a layer left of the request's token.
+pub(crate) fn claims(head: &Parts) -> Result<&Verified, Refusal> {
+    match head.extensions.get::<Verified>() {
+        Some(verified) => Ok(verified),
+        None if head.extensions.get::<Anonymous>().is_some() => Err(crate::NoToken::Missing.into()),
+        None => Err(Misconfiguration::NoClaims.into()),
     }
 }

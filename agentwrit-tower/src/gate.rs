@@ -1,52 +1,102 @@
 //! The decision: request head in, [`Verified`] claims or a [`Refusal`] out.
 
-use agentwrit_verify::{Scope, Verifiers};
+use agentwrit_verify::Verifiers;
 use http::request::Parts;
 
-use crate::bearer;
-use crate::refusal::Refusal;
-use crate::verified::Verified;
+use crate::granted::Granted;
+use crate::observe;
+use crate::path::PathPattern;
+use crate::refusal::{Misconfiguration, NoToken, Refusal};
+use crate::render::Renderer;
+use crate::requirement::{Requirement, Wanted};
+use crate::token_source::TokenSources;
+use crate::verified::{Anonymous, Verified};
 
 /// What a request must show to pass.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     /// Who judges the token; `None`: a layer outside has judged it.
     pub(crate) verifier: Option<Verifiers>,
+    /// Where this one looks for it.
+    pub(crate) sources: TokenSources,
+    /// Whether a request without a token passes, without claims.
+    pub(crate) optional: bool,
     /// What the token must grant; `None`: a valid one is enough.
     pub(crate) requirement: Option<Requirement>,
+    /// The path whose parameters fill the requirement's gaps; `None`: those that axum found.
+    pub(crate) path: Option<PathPattern>,
+    /// The words for a refusal; `None`: those of the layer that verified, or our own.
+    pub(crate) renderer: Option<Renderer>,
+    /// Whether the response's extensions get the claims too.
+    pub(crate) mark_responses: bool,
 }
 
 impl Gate {
-    /// Whose request this is, or why it goes no further.
-    pub(crate) fn decide(&self, head: &Parts) -> Result<Verified, Refusal> {
-        let verified = match &self.verifier {
-            Some(verifier) => verify(verifier, head)?,
-            None => head.extensions.get::<Verified>().cloned().ok_or(Refusal::MissingLayer)?,
+    /// Lets the request pass, with what was found out about it in its extensions, or says why it goes no further.
+    pub(crate) fn admit(&self, head: &mut Parts) -> Result<Option<Verified>, Refusal> {
+        let verified = self.authenticate(head)?;
+        match (&self.requirement, verified) {
+            (Some(requirement), verified) => {
+                let verified = verified.ok_or(NoToken::Missing)?;
+                self.authorize(requirement, &verified, head)?;
+                Ok(Some(verified))
+            }
+            (None, verified) => {
+                observe::authenticated(verified.as_ref());
+                Ok(verified)
+            }
+        }
+    }
+
+    /// Whose request this is; `None` when it may come without a token and does.
+    fn authenticate(&self, head: &mut Parts) -> Result<Option<Verified>, Refusal> {
+        let Some(verifiers) = &self.verifier else {
+            return match head.extensions.get::<Verified>() {
+                Some(verified) => Ok(Some(verified.clone())),
+                None if head.extensions.get::<Anonymous>().is_some() => Ok(None),
+                None => Err(Misconfiguration::NoVerifier.into()),
+            };
         };
-        match &self.requirement {
-            Some(requirement) => requirement.check(verified),
-            None => Ok(verified),
-        }
+        let token = match self.sources.token(head) {
+            Err(Refusal::NoToken(NoToken::Missing)) if self.optional => {
+                // What an outer layer believes is not what this one was asked.
+                head.extensions.remove::<Verified>();
+                head.extensions.insert(Anonymous { renderer: self.renderer.clone() });
+                return Ok(None);
+            }
+            found => found?,
+        };
+        let verified = Verified::new(verifiers.verify(&token)?, self.renderer.clone());
+        drop(token);
+        self.sources.mark_sensitive(&mut head.headers);
+        head.extensions.insert(verified.clone());
+        Ok(Some(verified))
     }
-}
 
-/// What a token must grant.
-#[derive(Clone, Debug)]
-pub(crate) enum Requirement {
-    /// This scope, held itself or through a wildcard.
-    Scope(Scope),
-}
-
-impl Requirement {
-    fn check(&self, verified: Verified) -> Result<Verified, Refusal> {
-        match self {
-            Self::Scope(scope) if verified.scopes().cover(scope) => Ok(verified),
-            Self::Scope(scope) => Err(Refusal::InsufficientScope { required: vec![scope.clone()], verified }),
-        }
+    /// Whether it may do what it asks.
+    fn authorize(&self, requirement: &Requirement, verified: &Verified, head: &mut Parts) -> Result<(), Refusal> {
+        let wanted = requirement.wanted(self.path.as_ref(), head)?;
+        wanted.judge(verified.scopes()).map_err(|missing| Refusal::InsufficientScope {
+            required: wanted.challenge(),
+            missing,
+            verified: verified.clone(),
+        })?;
+        observe::granted(verified, &wanted);
+        let granted = match &*wanted {
+            Wanted::SomeOfKind(kind) => Some(Granted::by(verified.scopes(), kind)),
+            Wanted::All(_) | Wanted::Any(_) => None,
+        };
+        drop(wanted);
+        granted.map(|granted| head.extensions.insert(granted));
+        Ok(())
     }
-}
 
-fn verify(verifier: &Verifiers, head: &Parts) -> Result<Verified, Refusal> {
-    let token = bearer::token(&head.headers)?;
-    Ok(Verified::new(verifier.verify(token)?))
+    /// How a refusal is rendered: as this layer was told, else as the one that authenticated was.
+    pub(crate) fn renderer<'a>(&'a self, head: &'a Parts) -> Option<&'a Renderer> {
+        let outer = || {
+            let verified = head.extensions.get::<Verified>().and_then(Verified::renderer);
+            verified.or_else(|| head.extensions.get::<Anonymous>()?.renderer.as_ref())
+        };
+        self.renderer.as_ref().or_else(outer)
+    }
 }

@@ -8,7 +8,8 @@
 //! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
 //! 4. A layer with a verifier of its own believes no other: it verifies the token itself, even when an outer layer
 //!    already did.
-//! 5. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
+//! 5. What a request supplies for a scope is one identifier or is refused; it is decoded once, as the handler sees it.
+//! 6. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
 //!    response, for the layers outside, and in the log.
 //!
 //! # Deployment caveat
@@ -23,19 +24,37 @@ mod body;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
+mod granted;
+mod grpc;
 mod observe;
+mod path;
+#[cfg(feature = "axum")]
+mod permits;
+mod readiness;
 mod refusal;
+mod render;
 mod require_scope;
+mod requirement;
 mod service;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod token_source;
 mod verified;
 
 pub use agentwrit_verify as verify;
+pub use agentwrit_verify::scope;
 
 pub use self::authenticate::Authenticate;
 pub use self::body::ResponseBody;
 #[cfg(feature = "axum")]
-pub use self::extract::MissingVerified;
-pub use self::refusal::{NoToken, Refusal};
+pub use self::extract::{Agent, Rejection};
+pub use self::granted::{Granted, Identifiers};
+pub use self::path::PathPatternError;
+#[cfg(feature = "axum")]
+pub use self::permits::Permits;
+pub use self::readiness::Readiness;
+pub use self::refusal::{IdentifierError, Misconfiguration, Missing, NoToken, Refusal, Unacceptable};
 pub use self::require_scope::RequireScope;
 pub use self::service::{Guarded, ResponseFuture};
+pub use self::token_source::TokenSource;
 pub use self::verified::Verified;

@@ -1,25 +1,162 @@
-//! What an operator sees of a refusal.
+//! What an operator sees of a decision: an event, the fields of the span around it, and with the `metrics` feature a
+//! counter and a histogram.
+//!
+//! The fields are `agent` (the token's subject), `task`, `scope` (what was required), `outcome` (`accepted`, `refused`) and
+//! `reason` (of a refusal, out of a fixed list). No token is ever among them.
+
+use std::error::Error as _;
 
 use agentwrit_verify::problem::RequestId;
-use tracing::{debug, error, warn};
+use agentwrit_verify::{PathSegment, Subject};
+use http::request::Parts;
+use tracing::field::display;
+use tracing::{Span, debug, error, warn};
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, spaced};
+use crate::requirement::Wanted;
+use crate::verified::Verified;
+
+/// The token grants what the route requires.
+pub(crate) fn granted(verified: &Verified, wanted: &Wanted) {
+    debug!(
+        agent = %verified.subject(),
+        task = verified.task_id().map(display),
+        scope = %wanted,
+        outcome = "accepted",
+        "accepted"
+    );
+    on_current_span(|span| {
+        record_identity(span, Some(verified.subject()), verified.task_id());
+        span.record("scope", display(wanted)).record("outcome", "accepted");
+    });
+}
+
+/// The token is valid, and the layer requires no scope; `None`: there is no token, and there need not be.
+pub(crate) fn authenticated(verified: Option<&Verified>) {
+    debug!(
+        agent = verified.map(|verified| display(verified.subject())),
+        task = verified.and_then(|verified| verified.task_id()).map(display),
+        outcome = "accepted",
+        "accepted"
+    );
+    on_current_span(|span| {
+        if let Some(verified) = verified {
+            record_identity(span, Some(verified.subject()), verified.task_id());
+        }
+        span.record("outcome", "accepted");
+    });
+}
 
 /// Logs a refusal under the request id that the client was told.
 ///
 /// What a stranger can cause at will is logged at debug, so that nobody can fill a disk by sending bad tokens.
-pub(crate) fn refused(refusal: &Refusal, request_id: &RequestId, path: &str) {
-    let request_id = request_id.as_str();
-    let reason = refusal.reason();
+pub(crate) fn refused(refusal: &Refusal, head: &Parts, request_id: &RequestId, path: &str) {
+    let verified = refusal.verified().or_else(|| of_the_request(refusal, head));
+    let subject = refusal.subject().or_else(|| verified.map(|verified| verified.subject()));
+    let task = verified.and_then(|verified| verified.task_id());
+    macro_rules! log {
+        ($level:ident $(, $field:ident)?) => {
+            $level!(
+                request_id = request_id.as_str(),
+                $($field,)?
+                agent = subject.map(display),
+                task = task.map(display),
+                scope = scope(refusal),
+                outcome = "refused",
+                reason = refusal.reason(),
+                cause = refusal.source().map(display),
+                "refused: {refusal}"
+            )
+        };
+    }
     match refusal {
-        Refusal::MissingLayer => error!(request_id, path, reason, "refused: {refusal}"),
-        Refusal::Unavailable(cause) => warn!(request_id, reason, %cause, "refused: {refusal}"),
-        Refusal::NoToken(cause) => debug!(request_id, reason, %cause, "refused: {refusal}"),
-        Refusal::InvalidToken(cause) => {
-            debug!(request_id, reason, %cause, subject = refusal.subject().map(tracing::field::display), "refused: {refusal}");
+        Refusal::Misconfigured(_) => log!(error, path),
+        Refusal::Unavailable(_) => log!(warn),
+        Refusal::NoToken(_)
+        | Refusal::SeveralTokens
+        | Refusal::InvalidToken(_)
+        | Refusal::InsufficientScope { .. }
+        | Refusal::NotAnAgent(_)
+        | Refusal::BadIdentifier { .. }
+        | Refusal::Unacceptable(_)
+        | Refusal::MethodNotAllowed { .. }
+        | Refusal::UnknownPath => log!(debug),
+    }
+    on_current_span(|span| {
+        record_identity(span, subject, task);
+        if let Some(scope) = scope(refusal) {
+            span.record("scope", scope);
         }
-        Refusal::InsufficientScope { verified, .. } => {
-            debug!(request_id, reason, subject = %verified.subject(), "refused: {refusal}");
+        span.record("outcome", "refused").record("reason", refusal.reason());
+    });
+}
+
+/// Whose request it is, when it was refused for something that is only looked at once the token is known to be valid.
+fn of_the_request<'a>(refusal: &Refusal, head: &'a Parts) -> Option<&'a Verified> {
+    let after_the_token = matches!(
+        refusal,
+        Refusal::BadIdentifier { .. }
+            | Refusal::Unacceptable(_)
+            | Refusal::MethodNotAllowed { .. }
+            | Refusal::UnknownPath
+    );
+    head.extensions.get().filter(|_| after_the_token)
+}
+
+fn record_identity(span: &Span, subject: Option<&Subject>, task: Option<&PathSegment>) {
+    if let Some(subject) = subject {
+        span.record("agent", display(subject));
+    }
+    if let Some(task) = task {
+        span.record("task", display(task));
+    }
+}
+
+fn on_current_span(record: impl FnOnce(&Span)) {
+    let span = Span::current();
+    if !span.is_disabled() {
+        record(&span);
+    }
+}
+
+fn scope(refusal: &Refusal) -> Option<String> {
+    if let Refusal::InsufficientScope { required, .. } = refusal { Some(spaced(required)) } else { None }
+}
+
+/// Counts a decision and measures how long it takes.
+#[derive(Debug)]
+pub(crate) struct Stopwatch {
+    #[cfg(feature = "metrics")]
+    started: std::time::Instant,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self {
+            #[cfg(feature = "metrics")]
+            started: std::time::Instant::now(),
         }
     }
+
+    /// The two labels are words out of fixed lists: nobody can blow up the number of time series.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn stop(&self, refusal: Option<&Refusal>) {
+        let took = self.started.elapsed();
+        match refusal {
+            None => {
+                metrics::counter!("agentwrit_decisions_total", "outcome" => "accepted", "reason" => "none")
+                    .increment(1);
+                metrics::histogram!("agentwrit_decision_seconds", "outcome" => "accepted").record(took);
+            }
+            Some(refusal) => {
+                let reason = refusal.reason();
+                metrics::counter!("agentwrit_decisions_total", "outcome" => "refused", "reason" => reason).increment(1);
+                metrics::histogram!("agentwrit_decision_seconds", "outcome" => "refused").record(took);
+            }
+        }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    #[expect(clippy::unused_self, reason = "with the `metrics` feature it is used")]
+    pub(crate) fn stop(&self, _: Option<&Refusal>) {}
 }

@@ -1,6 +1,10 @@
 //! Why a request went no further.
 
-use agentwrit_verify::{Scope, Subject, TokenId, VerifyError};
+use std::borrow::Cow;
+use std::fmt;
+
+use agentwrit_verify::{Scope, ScopeError, Subject, TokenId, VerifyError};
+use http::Method;
 
 use crate::verified::Verified;
 
@@ -29,6 +33,10 @@ pub enum Refusal {
     #[error("no bearer token was presented")]
     NoToken(#[source] NoToken),
 
+    /// Tokens were presented in more than one [way](crate::TokenSource): 400 (RFC 6750 §2).
+    #[error("tokens were presented in more than one way")]
+    SeveralTokens,
+
     /// The token is not valid: 401.
     #[error("the token is not valid")]
     InvalidToken(#[source] VerifyError),
@@ -38,33 +46,150 @@ pub enum Refusal {
     Unavailable(#[source] VerifyError),
 
     /// The token is valid and grants too little: 403.
-    #[error("the token lacks the required scope `{}`", spaced(required))]
+    #[error("{missing}")]
     #[non_exhaustive]
     InsufficientScope {
-        /// What the route requires, as the challenge names it.
+        /// What a token needs, as the challenge names it.
         required: Vec<Scope>,
+        /// What of it the token lacks.
+        missing: Missing,
         /// Whose token it is, and what it grants.
         verified: Verified,
     },
 
-    /// A [`RequireScope`](crate::RequireScope) without a verifier stands under no layer that has one: 500.
-    #[error("no verifier here and no `Authenticate` layer around it")]
-    MissingLayer,
+    /// The token is valid and speaks for no agent, and only [agents](crate::Agent) may do this: 403.
+    #[error("only an agent may do this")]
+    NotAnAgent(Verified),
+
+    /// What the request puts where an identifier belongs cannot be one: 400.
+    #[error("the path's `{parameter}` is not an identifier")]
+    #[non_exhaustive]
+    BadIdentifier {
+        /// The parameter of the path.
+        parameter: String,
+        /// What is wrong with it.
+        #[source]
+        cause: IdentifierError,
+    },
+
+    /// A requirement of the service's own could not tell from the request which scopes it needs: 400.
+    #[error(transparent)]
+    Unacceptable(#[from] Unacceptable),
+
+    /// No scope is named for the request's method: 405.
+    #[error("no scope is named for this method")]
+    #[non_exhaustive]
+    MethodNotAllowed {
+        /// The methods for which one is.
+        allowed: Vec<Method>,
+    },
+
+    /// The path is not of the pattern that the layer was given: 404.
+    #[error("the path is not of this route's pattern")]
+    UnknownPath,
+
+    /// The service is put together in a way in which nothing can be judged: 500.
+    #[error("{0}")]
+    Misconfigured(Misconfiguration),
 }
 
 /// Why a request counts as one without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoToken {
-    /// There is no `Authorization` header.
-    #[error("there is no authorization header")]
+    /// It is not where it is looked for.
+    #[error("there is no token")]
     Missing,
-    /// It is not `Bearer <token>`.
+    /// The `Authorization` header is not `Bearer <token>`.
     #[error("the authorization header is not `Bearer <token>`")]
     Malformed,
-    /// There are several.
+    /// There are several `Authorization` headers.
     #[error("there is more than one authorization header")]
     Repeated,
+    /// The cookie, or what a custom source found, has characters that no token has.
+    #[error("what stands in the token's place is not a token")]
+    NotAToken,
+    /// There are several cookies of the name.
+    #[error("there is more than one cookie of the token's name")]
+    RepeatedCookie,
+}
+
+/// What a token lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// All of these, and it might hold others that are required too.
+    All(Vec<Scope>),
+    /// One of these: any would do.
+    OneOf(Vec<Scope>),
+    /// Some scope of this kind, whatever its identifier; the kind as its wildcard.
+    OfKind(Scope),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(scopes) => write!(f, "the token lacks the required scope `{}`", spaced(scopes)),
+            Self::OneOf(scopes) => write!(f, "the token holds none of the scopes `{}`", spaced(scopes)),
+            Self::OfKind(kind) => write!(f, "the token holds no scope `{}:{}:…`", kind.action(), kind.resource()),
+        }
+    }
+}
+
+/// Why a part of a path is not an identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentifierError {
+    /// Its bytes, percent-decoded, are not UTF-8.
+    #[error("not UTF-8 once percent-decoded")]
+    NotUtf8,
+    /// No part of a scope may read so.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+}
+
+/// What a [requirement of the service's own](crate::RequireScope::from_request) answers when it can't tell from a
+/// request which scopes it needs: 400, with this sentence for the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Unacceptable {
+    detail: Cow<'static, str>,
+}
+
+impl Unacceptable {
+    /// With one sentence for the client.
+    pub fn new(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { detail: detail.into() }
+    }
+}
+
+/// How the service is put together wrongly. Nothing is let through by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misconfiguration {
+    /// A [`RequireScope`](crate::RequireScope) without a verifier stands under no layer that has one.
+    #[error("no verifier here and no `Authenticate` layer around it")]
+    NoVerifier,
+    /// A handler wants [`Verified`](crate::Verified) or [`Agent`](crate::Agent) where no layer has verified a token.
+    #[error("the handler wants the claims of a token, and no `Authenticate` or `RequireScope` layer is around it")]
+    NoClaims,
+    /// A handler wants [`Granted`](crate::Granted) where no layer requires some scope of a kind.
+    #[error("the handler wants `Granted`, and no `RequireScope::some_of_kind` layer is around it")]
+    NoGranted,
+    /// The scope names a parameter that the route's path doesn't have.
+    #[error("the scope wants the path parameter `{parameter}`, which the route does not have")]
+    #[non_exhaustive]
+    NoSuchParameter {
+        /// The parameter.
+        parameter: String,
+    },
+    /// The route's path has the parameter twice: which is meant?
+    #[error("the scope wants the path parameter `{parameter}`, which the route has more than once")]
+    #[non_exhaustive]
+    RepeatedParameter {
+        /// The parameter.
+        parameter: String,
+    },
 }
 
 impl Refusal {
@@ -75,31 +200,71 @@ impl Refusal {
             Self::NoToken(NoToken::Missing) => "no_token",
             Self::NoToken(NoToken::Malformed) => "malformed_authorization",
             Self::NoToken(NoToken::Repeated) => "repeated_authorization",
+            Self::NoToken(NoToken::NotAToken) => "malformed_token_source",
+            Self::NoToken(NoToken::RepeatedCookie) => "repeated_cookie",
+            Self::SeveralTokens => "several_tokens",
             Self::InvalidToken(error) | Self::Unavailable(error) => error.reason(),
             Self::InsufficientScope { .. } => "insufficient_scope",
-            Self::MissingLayer => "missing_layer",
+            Self::NotAnAgent(_) => "not_an_agent",
+            Self::BadIdentifier { .. } => "bad_identifier",
+            Self::Unacceptable(_) => "unacceptable",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::UnknownPath => "unknown_path",
+            Self::Misconfigured(Misconfiguration::NoVerifier) => "missing_layer",
+            Self::Misconfigured(Misconfiguration::NoClaims | Misconfiguration::NoGranted) => "missing_layer_of_handler",
+            Self::Misconfigured(Misconfiguration::NoSuchParameter { .. }) => "missing_parameter",
+            Self::Misconfigured(Misconfiguration::RepeatedParameter { .. }) => "repeated_parameter",
         }
     }
 
     /// Whose token it was. Known when the signature held: of a forged token nothing can be told.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
-        match self {
-            Self::InsufficientScope { verified, .. } => Some(verified.subject()),
-            Self::InvalidToken(error) | Self::Unavailable(error) => error.subject(),
-            Self::NoToken(_) | Self::MissingLayer => None,
+        match self.judged() {
+            Judged::Good(verified) => Some(verified.subject()),
+            Judged::Bad(error) => error.subject(),
+            Judged::Nothing => None,
         }
     }
 
     /// The `jti` of the token; known when its [subject](Self::subject) is.
     #[must_use]
     pub fn token_id(&self) -> Option<TokenId> {
-        match self {
-            Self::InsufficientScope { verified, .. } => Some(verified.token_id()),
-            Self::InvalidToken(error) | Self::Unavailable(error) => error.token_id(),
-            Self::NoToken(_) | Self::MissingLayer => None,
+        match self.judged() {
+            Judged::Good(verified) => Some(verified.token_id()),
+            Judged::Bad(error) => error.token_id(),
+            Judged::Nothing => None,
         }
     }
+
+    /// The claims of a valid token that was not enough.
+    pub(crate) fn verified(&self) -> Option<&Verified> {
+        match self.judged() {
+            Judged::Good(verified) => Some(verified),
+            Judged::Bad(_) | Judged::Nothing => None,
+        }
+    }
+
+    fn judged(&self) -> Judged<'_> {
+        match self {
+            Self::InsufficientScope { verified, .. } | Self::NotAnAgent(verified) => Judged::Good(verified),
+            Self::InvalidToken(error) | Self::Unavailable(error) => Judged::Bad(error),
+            Self::NoToken(_)
+            | Self::SeveralTokens
+            | Self::BadIdentifier { .. }
+            | Self::Unacceptable(_)
+            | Self::MethodNotAllowed { .. }
+            | Self::UnknownPath
+            | Self::Misconfigured(_) => Judged::Nothing,
+        }
+    }
+}
+
+/// What is known of the token behind a refusal.
+enum Judged<'a> {
+    Good(&'a Verified),
+    Bad(&'a VerifyError),
+    Nothing,
 }
 
 impl From<NoToken> for Refusal {
@@ -111,6 +276,12 @@ impl From<NoToken> for Refusal {
 impl From<VerifyError> for Refusal {
     fn from(error: VerifyError) -> Self {
         if error.is_unavailable() { Self::Unavailable(error) } else { Self::InvalidToken(error) }
+    }
+}
+
+impl From<Misconfiguration> for Refusal {
+    fn from(mistake: Misconfiguration) -> Self {
+        Self::Misconfigured(mistake)
     }
 }
 

@@ -2,18 +2,33 @@
 
 use std::sync::Arc;
 
-use agentwrit_verify::scope::Part;
-use agentwrit_verify::{Scope, ScopeError, Verifiers};
+use agentwrit_verify::{Scope, ScopeError, ScopeSet, Verifiers};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response};
 use tower_layer::Layer;
 
-use crate::gate::{Gate, Requirement};
+use crate::gate::Gate;
+use crate::path::{PathPattern, PathPatternError};
+use crate::refusal::{Refusal, Unacceptable};
+use crate::render::Renderer;
+use crate::requirement::{Custom, Quantifier, Requirement};
 use crate::service::Guarded;
+use crate::token_source::{TokenSource, TokenSources};
 
 /// A [`Layer`] that lets a request through when its token holds a scope.
 ///
 /// The token is verified by the layer's own [`verifier`](Self::verifier) or, without one, by an outer
 /// [`Authenticate`](crate::Authenticate) or `RequireScope`, whose [`Verified`](crate::Verified) claims it takes. With
 /// neither it answers 500: a forgotten layer never opens a route.
+///
+/// # Identifiers from the request
+///
+/// A scope may have a gap for its identifier, `read:records:{patient_id}`, which the parameter of that name in the
+/// request's path fills: axum's, so that the layer must stand where the route is known (`route_layer`, `layer`, on a
+/// method), or those of a [`path`](Self::path) given to the layer. It is percent-decoded once, and must be one
+/// identifier: what is empty, `*`, has a `:`, a control character or anything else that no scope may have is refused with
+/// 400. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it.
 ///
 /// # Example
 ///
@@ -47,47 +62,231 @@ pub struct RequireScope {
     gate: Gate,
 }
 
+/// What to require.
 impl RequireScope {
-    /// Requires the scope that the literal spells.
+    /// Requires the scope that the literal spells; its identifier may be `{name}`.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let all_data = RequireScope::new("read:data:*");
+    /// let this_patient = RequireScope::new("read:records:{patient_id}");
+    /// // Checked by the compiler, not at the start:
+    /// let checked = RequireScope::from(agentwrit_tower::verify::scope!("read:data:*"));
+    /// ```
     ///
     /// # Panics
     ///
     /// When the literal is not a scope, naming it and the caller's line: a mistake in the program text, as a bad path
     /// is to axum. For a scope that comes from elsewhere there is [`try_new`](Self::try_new).
     #[track_caller]
-    #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
     pub fn new(scope: &str) -> Self {
-        match Self::try_new(scope) {
-            Ok(layer) => layer,
-            Err(error) => panic!("invalid scope `{scope}`: {error}"),
-        }
+        built(Self::try_new(scope), scope)
     }
 
-    /// Requires the scope that the text spells.
+    /// Requires the scope that the text spells; its identifier may be `{name}`.
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] when it is not `action:resource:identifier`, or has a brace in it. A scope may have one, but
-    /// whoever writes `{patient_id}` here means the patient of the request, which this layer does not know yet: refused,
-    /// rather than matched to the letter. To mean the letters, make the layer [`from`](Self::from) a [`Scope`].
+    /// [`ScopeError`] when it is not `action:resource:identifier`, or has a brace in it that makes no gap. To mean the
+    /// letters, make the layer [`from`](Self::from) a [`Scope`].
     pub fn try_new(scope: &str) -> Result<Self, ScopeError> {
-        let scope = Scope::parse(scope)?;
-        match first_brace(&scope) {
-            Some((part, character)) => Err(ScopeError::ForbiddenCharacter { part, character }),
-            None => Ok(Self::from(scope)),
+        Requirement::parse(Quantifier::All, &[scope]).map(Self::requiring)
+    }
+
+    /// Requires every one of these scopes.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let layer = RequireScope::all_of(["read:records:{patient_id}", "use:api:v2"]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or as [`new`](Self::new). For scopes from elsewhere make the layer [`from`](Self::from) a
+    /// [`ScopeSet`].
+    #[track_caller]
+    pub fn all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        Self::several(Quantifier::All, scopes)
+    }
+
+    /// Requires one of these scopes: any will do. A refusal's challenge names the first, so put the one first that you
+    /// would want a client to ask for.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let layer = RequireScope::any_of(["read:records:{patient_id}", "audit:records:*"]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is none, or as [`new`](Self::new).
+    #[track_caller]
+    pub fn any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        Self::several(Quantifier::Any, scopes)
+    }
+
+    /// Requires some scope of the kind `action:resource`, whatever its identifier: for a listing. The handler gets the
+    /// identifiers as [`Granted`](crate::Granted) and cuts the listing down to them.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let layer = RequireScope::some_of_kind("read:records");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is not `action:resource`.
+    #[track_caller]
+    pub fn some_of_kind(kind: &str) -> Self {
+        built(Requirement::some_of_kind(kind).map(Self::requiring), kind)
+    }
+
+    /// Requires another scope for each method. A method that isn't listed is refused with 405, after the token was
+    /// verified; `HEAD` counts as `GET` unless it is listed itself.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// use http::Method;
+    ///
+    /// let layer = RequireScope::by_method([
+    ///     (Method::GET, "read:records:{patient_id}"),
+    ///     (Method::PUT, "write:records:{patient_id}"),
+    /// ]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When there is none, a method is listed twice, or as [`new`](Self::new).
+    #[track_caller]
+    pub fn by_method<S: AsRef<str>>(scopes: impl IntoIterator<Item = (Method, S)>) -> Self {
+        let mut methods: Vec<(Method, Requirement)> = Vec::new();
+        for (method, scope) in scopes {
+            let scope = scope.as_ref();
+            assert!(methods.iter().all(|(listed, _)| *listed != method), "`{method}` is listed twice");
+            methods.push((method, built(Requirement::parse(Quantifier::All, &[scope]), scope)));
+        }
+        assert!(!methods.is_empty(), "at least one method is needed");
+        Self::requiring(Requirement::ByMethod(methods.into()))
+    }
+
+    /// Requires all the scopes that the closure reads out of the request's head. It is asked after the token was
+    /// verified. When it can't tell, the request is refused with 400 and its words.
+    ///
+    /// ```
+    /// use agentwrit_tower::{RequireScope, Unacceptable, verify::ScopeSet};
+    ///
+    /// let layer = RequireScope::from_request(|head| {
+    ///     let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
+    ///     let tenant = tenant.ok_or_else(|| Unacceptable::new("the x-tenant header is missing"))?;
+    ///     ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|_| Unacceptable::new("no such tenant"))
+    /// });
+    /// ```
+    ///
+    /// Mind that a value of the request can be `*`: a scope made of it is then the wildcard, which only a holder of the
+    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) refuses it.
+    pub fn from_request(scopes: impl Fn(&Parts) -> Result<ScopeSet, Unacceptable> + Send + Sync + 'static) -> Self {
+        Self::requiring(Requirement::FromRequest(Custom(Arc::new(scopes))))
+    }
+
+    #[track_caller]
+    fn several<S: AsRef<str>>(quantifier: Quantifier, scopes: impl IntoIterator<Item = S>) -> Self {
+        let scopes: Vec<S> = scopes.into_iter().collect();
+        assert!(!scopes.is_empty(), "at least one scope is needed: none would let every token pass");
+        let text = scopes.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
+        built(Requirement::parse(quantifier, &scopes).map(Self::requiring), &text)
+    }
+
+    fn requiring(requirement: Requirement) -> Self {
+        Self { gate: Gate { requirement: Some(requirement), ..Gate::default() } }
+    }
+}
+
+/// How to find it out.
+impl RequireScope {
+    /// Verifies tokens here, with this verifier or with one for each of several issuers, and believes no outer layer.
+    pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
+        self.gate.verifier = Some(verifier.into());
+        self
+    }
+
+    /// Takes the identifiers from a path of this pattern: for services that no axum router stands before. The syntax is
+    /// axum's. A path of another form is refused with 404.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let layer = RequireScope::new("read:records:{patient_id}").path("/patients/{patient_id}/records");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When it is no pattern, or lacks a parameter that a scope of this layer names. For a pattern that comes from
+    /// elsewhere there is [`try_path`](Self::try_path).
+    #[track_caller]
+    #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
+    pub fn path(self, pattern: &str) -> Self {
+        match self.try_path(pattern) {
+            Ok(layer) => layer,
+            Err(error) => panic!("invalid path `{pattern}`: {error}"),
         }
     }
 
-    /// Verifies tokens here, with this verifier or one for each of several issuers, and believes no outer layer.
-    pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
-        self.gate.verifier = Some(verifier.into());
+    /// As [`path`](Self::path), for a pattern that isn't a literal.
+    ///
+    /// # Errors
+    ///
+    /// [`PathPatternError`] when it is no pattern, or lacks a parameter that a scope of this layer names.
+    pub fn try_path(mut self, pattern: &str) -> Result<Self, PathPatternError> {
+        let pattern = PathPattern::parse(pattern)?;
+        let named = self.gate.requirement.as_ref().map(Requirement::parameters).unwrap_or_default();
+        if let Some(parameter) = named.into_iter().find(|parameter| !pattern.has(parameter)) {
+            return Err(PathPatternError::NoSuchParameter { parameter: parameter.to_owned() });
+        }
+        self.gate.path = Some(pattern);
+        Ok(self)
+    }
+
+    /// Where its own [`verifier`](Self::verifier) looks for the token: see
+    /// [`Authenticate::token_source`](crate::Authenticate::token_source).
+    pub fn token_source(self, source: TokenSource) -> Self {
+        self.token_sources([source])
+    }
+
+    /// Where its own [`verifier`](Self::verifier) looks for the token: see
+    /// [`Authenticate::token_sources`](crate::Authenticate::token_sources).
+    pub fn token_sources(mut self, sources: impl IntoIterator<Item = TokenSource>) -> Self {
+        self.gate.sources = TokenSources::new(sources);
+        self
+    }
+
+    /// Renders refusals: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose closure this layer
+    /// takes when it has none of its own.
+    pub fn on_refusal<R: Into<Bytes>>(
+        mut self,
+        render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
+    ) -> Self {
+        self.gate.renderer = Some(Renderer::new(render));
+        self
+    }
+
+    /// Leaves the claims in the response's extensions too: see
+    /// [`Authenticate::mark_responses`](crate::Authenticate::mark_responses).
+    pub fn mark_responses(mut self) -> Self {
+        self.gate.mark_responses = true;
         self
     }
 }
 
 impl From<Scope> for RequireScope {
+    /// This scope, to the letter.
     fn from(scope: Scope) -> Self {
-        Self { gate: Gate { verifier: None, requirement: Some(Requirement::Scope(scope)) } }
+        Self::requiring(Requirement::all([scope]))
+    }
+}
+
+impl From<ScopeSet> for RequireScope {
+    /// All of these scopes, to the letter.
+    fn from(scopes: ScopeSet) -> Self {
+        Self::requiring(Requirement::all(scopes.iter().cloned()))
     }
 }
 
@@ -99,8 +298,11 @@ impl<S> Layer<S> for RequireScope {
     }
 }
 
-fn first_brace(scope: &Scope) -> Option<(Part, char)> {
-    let parts =
-        [(Part::Action, scope.action()), (Part::Resource, scope.resource()), (Part::Identifier, scope.identifier())];
-    parts.into_iter().find_map(|(part, text)| Some((part, text.chars().find(|c| matches!(c, '{' | '}'))?)))
+#[track_caller]
+#[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
+fn built<T>(result: Result<T, ScopeError>, text: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("invalid scope `{text}`: {error}"),
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -14,6 +13,8 @@ use tower_service::Service;
 use crate::answer;
 use crate::body::ResponseBody;
 use crate::gate::Gate;
+use crate::observe::Stopwatch;
+use crate::verified::Verified;
 
 /// The service that [`RequireScope`](crate::RequireScope) and [`Authenticate`](crate::Authenticate) put around another.
 ///
@@ -47,16 +48,15 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        match self.gate.decide(&head) {
+        let stopwatch = Stopwatch::start();
+        let decision = self.gate.admit(&mut head);
+        stopwatch.stop(decision.as_ref().err());
+        match decision {
             Ok(verified) => {
-                // From here on `Debug` of the headers prints `Sensitive`, not the token.
-                if let Some(credentials) = head.headers.get_mut(AUTHORIZATION) {
-                    credentials.set_sensitive(true);
-                }
-                head.extensions.insert(verified);
-                ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)))
+                let mark = verified.filter(|_| self.gate.mark_responses);
+                ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), mark)
             }
-            Err(refusal) => ResponseFuture::refused(answer::respond(refusal, &head)),
+            Err(refusal) => ResponseFuture::refused(answer::respond(refusal, &head, self.gate.renderer(&head))),
         }
     }
 }
@@ -75,15 +75,15 @@ pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F> {
-        Inner { #[pin] future: F },
+        Inner { #[pin] future: F, mark: Option<Verified> },
         // Boxed, so that the accepted path does not move a response's worth of bytes around for nothing.
         Refused { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    fn inner(future: F) -> Self {
-        Self { state: State::Inner { future } }
+    fn inner(future: F, mark: Option<Verified>) -> Self {
+        Self { state: State::Inner { future, mark } }
     }
 
     fn refused(response: Response<Full<Bytes>>) -> Self {
@@ -99,7 +99,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future } => Poll::Ready(Ok(ready!(future.poll(cx))?.map(ResponseBody::inner))),
+            StateProjection::Inner { future, mark } => {
+                let mut response = ready!(future.poll(cx))?;
+                if let Some(verified) = mark.take() {
+                    response.extensions_mut().insert(verified);
+                }
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
             StateProjection::Refused { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
                 // Polled again after it was done: a caller's mistake, not worth a panic.

@@ -20,6 +20,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+#[doc(hidden)]
+pub use crate::literal::Literal;
+
 /// One permission, `action:resource:identifier`, parsed and valid.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
@@ -55,6 +58,11 @@ impl Scope {
         let action_end = position(action.len())?;
         let resource_end = position(action.len().saturating_add(1).saturating_add(resource.len()))?;
         Ok(Self { text: text.into(), action_end, resource_end })
+    }
+
+    /// For a literal that the compiler has checked.
+    pub(crate) fn checked(text: &'static str, action_end: u16, resource_end: u16) -> Self {
+        Self { text: text.into(), action_end, resource_end }
     }
 
     /// The whole scope as it is written on the wire.

@@ -38,9 +38,9 @@ fn a_text_that_is_no_scope_is_an_error() {
 }
 
 #[test]
-fn a_placeholder_is_refused_rather_than_taken_to_the_letter() {
+fn a_brace_that_makes_no_gap_is_refused_rather_than_taken_to_the_letter() {
     for (text, part, character) in [
-        ("read:records:{patient_id}", Part::Identifier, '{'),
+        ("read:records:P-{patient_id}", Part::Identifier, '{'),
         ("read:records:patient_id}", Part::Identifier, '}'),
         ("read:{kind}:7", Part::Resource, '{'),
         ("{verb}:records:7", Part::Action, '{'),

@@ -1,7 +1,8 @@
-//! `Verified` and `Option<Verified>` as arguments of handlers.
+//! `Verified`, `Agent`, `Granted` and their optional forms as arguments of handlers.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, Refusal, Verified};
+use agentwrit_tower::verify::{AppId, ClaimSet, Subject};
+use agentwrit_tower::{Agent, Authenticate, Granted, Misconfiguration, Refusal, RequireScope, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
@@ -47,7 +48,7 @@ async fn without_a_layer_it_is_500() {
             "request_id": "req-1",
         })
     );
-    assert_eq!(answer.extensions.get(), Some(&Refusal::MissingLayer));
+    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
 }
 
 #[tokio::test]
@@ -61,4 +62,74 @@ async fn an_optional_one_is_none_without_a_layer_and_the_claims_with_one() {
     let answer = send(&closed, get_as("/", &issuer.sign(&claims))).await;
     assert_eq!(std::str::from_utf8(&answer.body).unwrap(), claims.sub.to_string());
     assert_eq!(send(&closed, get_without_token("/")).await.status, StatusCode::UNAUTHORIZED);
+}
+
+async fn agent(Agent(agent): Agent) -> String {
+    agent.to_string()
+}
+
+async fn maybe_agent(agent: Option<Agent>) -> String {
+    agent.map_or_else(|| "nobody".to_owned(), |agent| agent.to_string())
+}
+
+/// The token of an application, which is no agent.
+fn of_an_app(issuer: &TestIssuer) -> String {
+    let app = AppId::parse("app-web-0123ab").unwrap();
+    issuer.sign(&ClaimSet { sub: Subject::App(app), task_id: None, orch_id: None, ..issuer.claims(&["read:data:7"]) })
+}
+
+#[tokio::test]
+async fn the_agent_is_whom_the_token_speaks_for() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/", get(agent)).layer(Authenticate::new(issuer.verifier()));
+    let claims = issuer.claims(&["read:data:7"]);
+    let answer = send(&app, get_as("/", &issuer.sign(&claims))).await;
+    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, claims.sub.to_string().as_bytes()));
+}
+
+#[tokio::test]
+async fn who_is_no_agent_is_403() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/", get(agent)).layer(Authenticate::new(issuer.verifier()));
+    let answer = send(&app, get_as("/", &of_an_app(&issuer))).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="insufficient_scope""#));
+    assert_eq!(answer.json()["detail"], "only an agent may do this");
+    assert_eq!(answer.json()["error_code"], "insufficient_scope");
+    let refusal = answer.extensions.get::<Refusal>().unwrap();
+    assert_eq!(
+        (refusal.reason(), refusal.subject().unwrap().to_string()),
+        ("not_an_agent", "app:app-web-0123ab".into())
+    );
+}
+
+#[tokio::test]
+async fn an_optional_agent_is_none_for_everyone_else() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/", get(maybe_agent));
+    assert_eq!(&*send(&app, get_without_token("/")).await.body, b"nobody");
+    let app = app.layer(Authenticate::optional(issuer.verifier()));
+    assert_eq!(&*send(&app, get_without_token("/")).await.body, b"nobody");
+    assert_eq!(&*send(&app, get_as("/", &of_an_app(&issuer))).await.body, b"nobody");
+    let claims = issuer.claims(&["read:data:7"]);
+    assert_eq!(&*send(&app, get_as("/", &issuer.sign(&claims))).await.body, claims.sub.to_string().as_bytes());
+}
+
+#[tokio::test]
+async fn each_names_the_layer_that_it_misses() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:7"]);
+    let app = Router::new()
+        .route("/agent", get(agent))
+        .route("/granted", get(async |_: Granted| "granted"))
+        .route("/kind", get(async |_: Granted| "granted").layer(RequireScope::new("read:data:7")));
+    for (path, mistake) in [("/agent", Misconfiguration::NoClaims), ("/granted", Misconfiguration::NoGranted)] {
+        let answer = send(&app, get_as(path, &token)).await;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+        assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(mistake)), "{path}");
+    }
+    // One scope is not a kind: nothing was found out that a listing could be cut down by.
+    let app = app.layer(Authenticate::new(issuer.verifier()));
+    let answer = send(&app, get_as("/kind", &token)).await;
+    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoGranted)));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_tower::verify::issue::SigningKey;
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Level as Revoked, Scope, TrustedKeys, Verifier, VerifyError};
-use agentwrit_tower::{Guarded, NoToken, Refusal, RequireScope};
+use agentwrit_tower::{Guarded, Misconfiguration, Missing, NoToken, Refusal, RequireScope};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -39,8 +39,8 @@ async fn a_missing_token() {
         log,
         [(
             Level::DEBUG,
-            "message=refused: no bearer token was presented request_id=\"req-1\" reason=\"no_token\" \
-             cause=there is no authorization header"
+            "message=refused: no bearer token was presented request_id=\"req-1\" outcome=\"refused\" \
+             reason=\"no_token\" cause=there is no token"
                 .to_owned()
         )]
     );
@@ -81,8 +81,8 @@ async fn missing_keys_are_logged_as_a_warning() {
         log,
         [(
             Level::WARN,
-            "message=refused: tokens cannot be verified at present request_id=\"req-1\" reason=\"keys_unavailable\" \
-             cause=no key set has been loaded yet"
+            "message=refused: tokens cannot be verified at present request_id=\"req-1\" \
+             outcome=\"refused\" reason=\"keys_unavailable\" cause=no key set has been loaded yet"
                 .to_owned()
         )]
     );
@@ -108,8 +108,9 @@ async fn too_small_a_scope_names_both_sides() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:8"]);
     let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    let Refusal::InsufficientScope { required, verified, .. } = refusal(&answer) else { panic!("{answer:?}") };
+    let Refusal::InsufficientScope { required, missing, verified, .. } = refusal(&answer) else { panic!("{answer:?}") };
     assert_eq!(required, &[Scope::parse("read:data:7").unwrap()]);
+    assert_eq!(missing, &Missing::All(required.clone()));
     assert_eq!(verified.as_claim_set(), &claims);
     assert_eq!(refusal(&answer).reason(), "insufficient_scope");
     assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
@@ -120,22 +121,40 @@ async fn too_small_a_scope_names_both_sides() {
 async fn a_missing_layer_is_logged_as_an_error_with_the_path() {
     let service = RequireScope::new("read:data:7").layer(Inner::default().service());
     let (answer, log) = observed(&service, get_without_token("/data/7")).await;
-    assert_eq!(refusal(&answer), &Refusal::MissingLayer);
+    assert_eq!(refusal(&answer), &Refusal::Misconfigured(Misconfiguration::NoVerifier));
     assert_eq!(
         log,
         [(
             Level::ERROR,
             "message=refused: no verifier here and no `Authenticate` layer around it request_id=\"req-1\" \
-             path=\"/data/7\" reason=\"missing_layer\""
+             path=\"/data/7\" outcome=\"refused\" reason=\"missing_layer\""
                 .to_owned()
         )]
     );
 }
 
 #[tokio::test]
-async fn an_accepted_request_logs_nothing_and_leaves_no_refusal() {
+async fn an_accepted_request_is_logged_at_debug_and_leaves_no_refusal() {
     let issuer = TestIssuer::new();
-    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.token(&["read:data:7"])))).await;
+    let claims = issuer.claims(&["read:data:*"]);
+    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
     assert!(answer.extensions.get::<Refusal>().is_none());
-    assert_eq!(log, []);
+    let line = format!("message=accepted agent={} task=task scope=read:data:7 outcome=\"accepted\"", claims.sub);
+    assert_eq!(log, [(Level::DEBUG, line)]);
+}
+
+#[tokio::test]
+async fn a_bad_identifier_is_logged_with_whose_request_it_was() {
+    let issuer = TestIssuer::new();
+    let service = RequireScope::new("read:data:{id}").path("/{id}").verifier(issuer.verifier());
+    let claims = issuer.claims(&["read:data:*"]);
+    let request = get("/%2A", &bearer(&issuer.sign(&claims)));
+    let (_, log) = observed(&service.layer(Inner::default().service()), request).await;
+    let line = format!(
+        "message=refused: the path's `id` is not an identifier request_id=\"req-1\" agent={} task=task \
+         outcome=\"refused\" reason=\"bad_identifier\" cause=`*` stands for every identifier and may be only the whole \
+         third part, not in the identifier",
+        claims.sub
+    );
+    assert_eq!(log, [(Level::DEBUG, line)]);
 }

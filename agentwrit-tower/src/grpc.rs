@@ -1,0 +1,60 @@
+//! A refusal as gRPC wants it: HTTP 200, and the verdict in a `grpc-status` header ("Trailers-Only").
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Everything but `%x20-24` and `%x26-7E`, says the gRPC specification.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The canonical codes that a refusal may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidArgument,
+    PermissionDenied,
+    Unimplemented,
+    Internal,
+    Unavailable,
+    Unauthenticated,
+}
+
+impl Code {
+    fn number(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::InvalidArgument => "3",
+            Self::PermissionDenied => "7",
+            Self::Unimplemented => "12",
+            Self::Internal => "13",
+            Self::Unavailable => "14",
+            Self::Unauthenticated => "16",
+        })
+    }
+}
+
+/// The request's content type if it is one of gRPC's: `application/grpc`, `application/grpc+proto`,
+/// `application/grpc-web-text` …
+pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {
+    let value = head.headers.get(CONTENT_TYPE)?;
+    let prefix = value.as_bytes().get(..b"application/grpc".len())?;
+    let next = value.as_bytes().get(prefix.len());
+    let ends = matches!(next, None | Some(b'+' | b'-' | b';' | b' '));
+    (prefix.eq_ignore_ascii_case(b"application/grpc") && ends).then_some(value)
+}
+
+/// The whole answer of a call that goes no further.
+pub(crate) fn trailers_only(content_type: &HeaderValue, code: Code, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, content_type.clone());
+    headers.insert(GRPC_STATUS, code.number());
+    let message = utf8_percent_encode(message, ESCAPED).to_string();
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}

@@ -1,0 +1,88 @@
+//! Checks within a handler whose refusals are those of a layer.
+
+use agentwrit_verify::{Permit, Scope};
+use axum_core::extract::FromRequestParts;
+use http::Request;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+
+use crate::extract::{Rejection, claims};
+use crate::refusal::{Missing, Refusal};
+use crate::verified::Verified;
+
+/// An axum extractor for what only the handler can know, as who owns the record that it has just loaded: `?` on
+/// [`permit`](Self::permit) gives the [`Permit`], or refuses as [`RequireScope`](crate::RequireScope) would have.
+///
+/// ```
+/// use agentwrit_tower::{Permits, Rejection, verify::{Permit, Scope}};
+/// # struct Record { patient: String }
+/// # async fn load() -> Record { Record { patient: "P-7".into() } }
+///
+/// async fn handler(permits: Permits) -> Result<String, Rejection> {
+///     let record = load().await;
+///     let wanted = Scope::parse(&format!("write:notes:{}", record.patient)).expect("patient ids are identifiers");
+///     Ok(write_note(&permits.permit(&wanted)?))
+/// }
+///
+/// /// Can't be called unchecked.
+/// fn write_note(permit: &Permit) -> String {
+///     format!("noted by {}", permit.subject())
+/// }
+/// # use axum::{Router, routing::post};
+/// # let _: Router = Router::new().route("/notes", post(handler));
+/// ```
+#[derive(Debug)]
+pub struct Permits {
+    verified: Verified,
+    /// As much of the request as a refusal tells of it.
+    head: Box<Parts>,
+}
+
+impl Permits {
+    /// The proof that the token grants this scope.
+    ///
+    /// # Errors
+    ///
+    /// A [`Rejection`], the 403 of a layer that requires this scope.
+    pub fn permit(&self, wanted: &Scope) -> Result<Permit, Rejection> {
+        self.verified.permit(wanted).map_err(|refused| {
+            let refusal = Refusal::InsufficientScope {
+                required: vec![refused.wanted.clone()],
+                missing: Missing::All(vec![refused.wanted]),
+                verified: self.verified.clone(),
+            };
+            Rejection::new(refusal, &self.head)
+        })
+    }
+
+    /// The claims.
+    #[must_use]
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Permits {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        match claims(head) {
+            Ok(verified) => Ok(Self { verified: verified.clone(), head: Box::new(sketch(head)) }),
+            Err(refusal) => Err(Rejection::new(refusal, head)),
+        }
+    }
+}
+
+/// The request without its credentials and whatever else a refusal doesn't tell of.
+fn sketch(head: &Parts) -> Parts {
+    let mut sketch = Request::new(()).into_parts().0;
+    sketch.method = head.method.clone();
+    sketch.uri = head.uri.clone();
+    sketch.extensions = head.extensions.clone();
+    for name in [CONTENT_TYPE.as_str(), agentwrit_verify::RequestId::HEADER] {
+        if let (Some(value), Ok(name)) = (head.headers.get(name), http::HeaderName::try_from(name)) {
+            sketch.headers.insert(name, value.clone());
+        }
+    }
+    sketch
+}

@@ -1,0 +1,65 @@
+//! For the tests of a service: an issuer in memory, and requests with its tokens.
+//!
+//! ```
+//! use agentwrit_tower::RequireScope;
+//! use agentwrit_tower::testing::{TestIssuer, get};
+//! use axum::{Router, routing};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let issuer = TestIssuer::new();
+//! let app = Router::new()
+//!     .route("/data", routing::get(|| async { "data" }))
+//!     .layer(RequireScope::new("read:data:*").verifier(issuer.verifier()));
+//!
+//! let request = get::<axum::body::Body>("/data", &issuer.token(&["read:data:7"]));
+//! assert_eq!(app.oneshot(request).await.unwrap().status(), 403);
+//! # }
+//! ```
+//!
+//! A handler can be called without any layer:
+//!
+//! ```
+//! use agentwrit_tower::{Verified, testing::{TestIssuer, verified}};
+//!
+//! fn may_read(who: &Verified) -> bool {
+//!     who.scopes().iter().any(|scope| scope.action() == "read")
+//! }
+//!
+//! let issuer = TestIssuer::new();
+//! assert!(may_read(&verified(&issuer, &["read:data:7"])));
+//! ```
+#![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "a test that asks for nonsense should stop there")]
+
+pub use agentwrit_verify::testing::{ManualClock, TestFollower, TestIssuer};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method, Request};
+
+use crate::verified::Verified;
+
+/// `GET <path>` with this token.
+#[must_use]
+pub fn get<B: Default>(path: &str, token: &str) -> Request<B> {
+    request(Method::GET, path, token)
+}
+
+/// `<method> <path>` with this token and an empty body.
+#[must_use]
+pub fn request<B: Default>(method: Method, path: &str, token: &str) -> Request<B> {
+    let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, bearer(token));
+    request.body(B::default()).expect("a path and a token")
+}
+
+/// The value of an `Authorization` header with this token.
+#[must_use]
+pub fn bearer(token: &str) -> HeaderValue {
+    format!("Bearer {token}").parse().expect("a token")
+}
+
+/// The claims of a fresh token with these scopes, as a handler gets them.
+#[must_use]
+pub fn verified(issuer: &TestIssuer, scopes: &[&str]) -> Verified {
+    Verified::new(issuer.verifier().verify(&issuer.token(scopes)).expect("a valid token"), None)
+}

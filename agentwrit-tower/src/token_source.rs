@@ -1,0 +1,187 @@
+//! Where a token is looked for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+
+use crate::bearer;
+use crate::refusal::{NoToken, Refusal};
+
+/// A place in a request where its token is looked for.
+///
+/// The `Authorization` header unless told otherwise. When a layer looks in several places and finds something in more
+/// than one, the request is refused with 400, whatever was found (RFC 6750 §2). The query string is not offered: it ends
+/// up in logs, histories and `Referer` headers (RFC 9700 §4.3.2).
+///
+/// ```
+/// use agentwrit_tower::{Authenticate, TokenSource, verify::Verifier};
+///
+/// fn layer(verifier: Verifier) -> Authenticate {
+///     let cookie = TokenSource::cookie("__Host-token");
+///     Authenticate::new(verifier).token_sources([TokenSource::authorization(), cookie])
+/// }
+/// # layer(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
+/// ```
+#[derive(Clone)]
+pub struct TokenSource(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Authorization,
+    Cookie(Box<str>),
+    Custom(Arc<FindToken>),
+}
+
+type FindToken = dyn Fn(&Parts) -> Option<String> + Send + Sync;
+
+impl TokenSource {
+    /// The `Authorization: Bearer` header (RFC 6750 §2.1).
+    #[must_use]
+    pub fn authorization() -> Self {
+        Self(Kind::Authorization)
+    }
+
+    /// The cookie of this name; names are case-sensitive.
+    ///
+    /// A browser sends a cookie wherever a foreign page tells it to: protect what changes something against cross-site
+    /// requests, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name.
+    #[must_use]
+    pub fn cookie(name: impl Into<String>) -> Self {
+        Self(Kind::Cookie(name.into().into()))
+    }
+
+    /// What the closure finds; `None` when the request has no token there.
+    #[must_use]
+    pub fn custom(find: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Kind::Custom(Arc::new(find)))
+    }
+
+    /// The token that is here.
+    fn find<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, NoToken> {
+        match &self.0 {
+            Kind::Authorization => bearer::token(&head.headers).map(Cow::Borrowed),
+            Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed),
+            Kind::Custom(find) => match find(head) {
+                Some(token) if bearer::is_token68(&token) => Ok(Cow::Owned(token)),
+                Some(_) => Err(NoToken::NotAToken),
+                None => Err(NoToken::Missing),
+            },
+        }
+    }
+
+    fn header(&self) -> Option<HeaderName> {
+        match self.0 {
+            Kind::Authorization => Some(AUTHORIZATION),
+            Kind::Cookie(_) => Some(COOKIE),
+            Kind::Custom(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Authorization => f.write_str("Authorization"),
+            Kind::Cookie(name) => write!(f, "Cookie({name})"),
+            Kind::Custom(_) => f.write_str("Custom(…)"),
+        }
+    }
+}
+
+/// All the places where a layer looks.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenSources(Box<[TokenSource]>);
+
+impl Default for TokenSources {
+    fn default() -> Self {
+        Self(Box::new([TokenSource::authorization()]))
+    }
+}
+
+impl TokenSources {
+    pub(crate) fn new(sources: impl IntoIterator<Item = TokenSource>) -> Self {
+        Self(sources.into_iter().collect())
+    }
+
+    /// The request's one token.
+    pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, Refusal> {
+        let mut presented =
+            self.0.iter().map(|source| source.find(head)).filter(|found| *found != Err(NoToken::Missing));
+        let first = presented.next().unwrap_or(Err(NoToken::Missing));
+        match presented.next() {
+            Some(_) => Err(Refusal::SeveralTokens),
+            None => first.map_err(Refusal::from),
+        }
+    }
+
+    /// From here on `Debug` of the headers prints `Sensitive`, not the token.
+    pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
+        for name in self.0.iter().filter_map(TokenSource::header) {
+            if let http::header::Entry::Occupied(mut values) = headers.entry(name) {
+                values.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
+    }
+}
+
+/// The value of the one cookie of this name, RFC 6265 §5.4. HTTP/2 may send each pair in a header of its own.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, NoToken> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let mut values = pairs.filter_map(|pair| value_of(pair.trim_ascii(), name));
+    let value = values.next().ok_or(NoToken::Missing)?;
+    if values.next().is_some() {
+        // A neighbour domain may have planted one of them.
+        return Err(NoToken::RepeatedCookie);
+    }
+    std::str::from_utf8(value).ok().filter(|token| bearer::is_token68(token)).ok_or(NoToken::NotAToken)
+}
+
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn find(lines: &[&str]) -> Result<String, NoToken> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, http::HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        cookie(&headers, "token").map(str::to_owned)
+    }
+
+    #[test]
+    fn the_cookie_of_that_very_name_is_found() {
+        assert_eq!(find(&["token=a.b.c"]), Ok("a.b.c".to_owned()));
+        assert_eq!(find(&["x=1; token=a.b.c;y=2"]), Ok("a.b.c".to_owned()));
+        assert_eq!(find(&["x=1", "token=a.b.c"]), Ok("a.b.c".to_owned()));
+        for missing in [&[][..], &["x=1"], &["Token=a"], &["xtoken=a"], &["token2=a"], &["token"], &["x=token=a"]] {
+            assert_eq!(find(missing), Err(NoToken::Missing), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn two_cookies_or_a_strange_one_are_no_token() {
+        assert_eq!(find(&["token=a; token=a"]), Err(NoToken::RepeatedCookie));
+        assert_eq!(find(&["token=a", "token=b"]), Err(NoToken::RepeatedCookie));
+        for strange in ["token=", "token=a b", "token=\"a\"", "token=a,b", "token=caf\u{e9}"] {
+            assert_eq!(find(&[strange]), Err(NoToken::NotAToken), "{strange}");
+        }
+    }
+
+    #[test]
+    fn what_a_custom_source_finds_must_be_a_token() {
+        let head = |token: &str| Request::get("/").header("x-token", token).body(()).unwrap().into_parts().0;
+        let source = TokenSource::custom(|head| Some(head.headers.get("x-token")?.to_str().ok()?.to_owned()));
+        assert_eq!(source.find(&head("a.b.c")).as_deref(), Ok("a.b.c"));
+        assert_eq!(source.find(&head("a b")), Err(NoToken::NotAToken));
+        assert_eq!(source.find(&Request::new(()).into_parts().0), Err(NoToken::Missing));
+    }
+}

@@ -1,0 +1,77 @@
+//! What a token that was seen before costs: one allocation, the claims' place in the request's extensions.
+#![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::{Authenticate, RequireScope};
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<()>> for Inner {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        // Dropped after the count is taken.
+        let mut response = Response::new(());
+        *response.extensions_mut() = request.into_parts().0.extensions;
+        ready(Ok(response))
+    }
+}
+
+/// As axum hands it on: with other extensions there already.
+fn request(token: &str) -> Request<()> {
+    let mut request = Request::get("/data").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
+    request.extensions_mut().insert(1_u8);
+    request.extensions_mut().insert(2_u16);
+    request
+}
+
+/// How many allocations `call` makes for a token that the cache holds, which it does from its second time on.
+fn allocations(mut service: impl Service<Request<()>>, token: &str) -> u64 {
+    for _ in 0..2 {
+        drop(service.call(request(token)));
+    }
+    let request = request(token);
+    let mut answer = None;
+    let counted = allocation_counter::measure(|| answer = Some(service.call(request)));
+    assert!(answer.is_some());
+    counted.count_total
+}
+
+#[test]
+fn a_token_seen_before_costs_one_allocation() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:*"]);
+    let layer = RequireScope::new("read:data:7").verifier(issuer.verifier());
+    assert_eq!(allocations(layer.layer(Inner), &token), 1);
+    assert_eq!(allocations(Authenticate::new(issuer.verifier()).layer(Inner), &token), 1);
+}
+
+#[test]
+fn further_layers_cost_none() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:*", "use:api:v2"]);
+    let any = RequireScope::any_of(["audit:data:*", "read:data:7"]).layer(Inner);
+    let all = RequireScope::all_of(["read:data:7", "use:api:v2"]).layer(any);
+    let service = Authenticate::new(issuer.verifier()).layer(RequireScope::new("read:data:*").layer(all));
+    assert_eq!(allocations(service, &token), 1);
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
+}

@@ -1,0 +1,87 @@
+//! Scopes with a gap before a service that no router stands before: a pattern is given to the layer.
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::{Misconfiguration, PathPatternError, Refusal, RequireScope};
+use http::{Method, StatusCode};
+use tower_layer::Layer;
+
+use crate::support::{Answer, Inner, bearer, get, send};
+
+const OF_THIS_PATIENT: &str = "read:records:{patient_id}";
+
+async fn ask(path: &str, scope: &str) -> Answer {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = RequireScope::new(OF_THIS_PATIENT)
+        .path("/patients/{patient_id}/records")
+        .verifier(issuer.verifier())
+        .layer(inner.service());
+    let answer = send(&service, get(path, &bearer(&issuer.token(&[scope])))).await;
+    assert_eq!(inner.calls(), usize::from(answer.status == StatusCode::OK), "{path}");
+    answer
+}
+
+#[tokio::test]
+async fn the_parameter_of_the_pattern_is_the_identifier() {
+    for (path, scope, status) in [
+        ("/patients/P-7/records", "read:records:P-7", StatusCode::OK),
+        ("/patients/P-7/records?patient_id=P-8", "read:records:P-7", StatusCode::OK),
+        ("/patients/P-7/records?patient_id=P-8", "read:records:P-8", StatusCode::FORBIDDEN),
+        ("/patients/P-7/records", "read:records:*", StatusCode::OK),
+        ("/patients/P%2D7/records", "read:records:P-7", StatusCode::OK),
+        ("/patients/P%252D7/records", "read:records:P-7", StatusCode::FORBIDDEN),
+        ("/patients/a%2Fb/records", "read:records:a/b", StatusCode::OK),
+        ("/patients/%2A/records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients/*/records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients/a%3Ab/records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients/%0D%0A/records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients/%FF/records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients//records", "read:records:*", StatusCode::BAD_REQUEST),
+        ("/patients/P-7/records/", "read:records:*", StatusCode::NOT_FOUND),
+        ("/patients/P-7/records/../../P-8/records", "read:records:P-7", StatusCode::NOT_FOUND),
+        ("/elsewhere", "read:records:*", StatusCode::NOT_FOUND),
+        ("/", "read:records:*", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(ask(path, scope).await.status, status, "{path} {scope}");
+    }
+}
+
+#[tokio::test]
+async fn another_path_is_404_as_a_problem() {
+    let answer = ask("/elsewhere", "read:records:*").await;
+    assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+    assert_eq!(answer.json()["error_code"], "not_found");
+}
+
+#[tokio::test]
+async fn a_gap_without_any_path_is_500() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()).layer(inner.service());
+    let answer = send(&service, get("/patients/P-7", &bearer(&issuer.token(&["read:records:*"])))).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(matches!(answer.extensions.get(), Some(Refusal::Misconfigured(Misconfiguration::NoSuchParameter { .. }))));
+    assert_eq!(inner.calls(), 0);
+}
+
+#[test]
+fn a_pattern_that_lacks_the_parameter_is_found_when_the_layer_is_made() {
+    let missing = PathPatternError::NoSuchParameter { parameter: "patient_id".into() };
+    let layers = [
+        RequireScope::new(OF_THIS_PATIENT),
+        RequireScope::any_of(["audit:records:*", OF_THIS_PATIENT]),
+        RequireScope::by_method([(Method::GET, "use:api:*"), (Method::PUT, OF_THIS_PATIENT)]),
+    ];
+    for layer in layers {
+        assert_eq!(layer.clone().try_path("/patients/{id}").unwrap_err(), missing);
+        assert!(layer.try_path("/patients/{patient_id}").is_ok());
+    }
+    let malformed = RequireScope::new(OF_THIS_PATIENT).try_path("/patients/{patient_id").unwrap_err();
+    assert!(matches!(malformed, PathPatternError::Malformed { .. }));
+}
+
+#[test]
+#[should_panic(expected = "invalid path `/patients/{id}`: the scope wants the path parameter `patient_id`")]
+fn a_literal_pattern_that_lacks_it_panics() {
+    let _layer = RequireScope::new(OF_THIS_PATIENT).path("/patients/{id}");
+}

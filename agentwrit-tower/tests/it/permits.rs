@@ -1,0 +1,69 @@
+//! A check within the handler: a `Permit`, or the refusal of a layer.
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::verify::{Permit, scope};
+use agentwrit_tower::{Authenticate, Misconfiguration, Permits, Refusal, Rejection};
+use axum::Router;
+use axum::routing::post;
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::support::axum::get as get_as;
+use crate::support::{Answer, send};
+
+fn write_note(permit: &Permit) -> String {
+    format!("{} by {}", permit.scope(), permit.token_id())
+}
+
+async fn handler(permits: Permits) -> Result<String, Rejection> {
+    Ok(write_note(&permits.permit(&scope!("write:notes:P-7"))?))
+}
+
+async fn ask(app: &Router, token: &str) -> Answer {
+    let mut request = get_as("/notes", token);
+    *request.method_mut() = Method::POST;
+    send(app, request).await
+}
+
+#[tokio::test]
+async fn who_holds_the_scope_gets_a_permit() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/notes", post(handler)).layer(Authenticate::new(issuer.verifier()));
+    let claims = issuer.claims(&["write:notes:*"]);
+    let answer = ask(&app, &issuer.sign(&claims)).await;
+    let expected = format!("write:notes:P-7 by {}", claims.jti);
+    assert_eq!((answer.status, std::str::from_utf8(&answer.body).unwrap()), (StatusCode::OK, &*expected));
+}
+
+#[tokio::test]
+async fn who_does_not_is_refused_as_by_a_layer() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/notes", post(handler)).layer(Authenticate::new(issuer.verifier()));
+    let answer = ask(&app, &issuer.token(&["write:notes:P-8"])).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(
+        answer.header("www-authenticate"),
+        Some(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="write:notes:P-7""#)
+    );
+    assert_eq!(
+        answer.json(),
+        json!({
+            "type": "urn:agentwrit:error:insufficient_scope",
+            "title": "Forbidden",
+            "status": 403,
+            "detail": "the token lacks the required scope `write:notes:P-7`",
+            "instance": "/notes",
+            "error_code": "insufficient_scope",
+            "request_id": "req-1",
+            "hint": "use a token that was granted the scope which the challenge names",
+        })
+    );
+    assert!(matches!(answer.extensions.get(), Some(Refusal::InsufficientScope { .. })));
+}
+
+#[tokio::test]
+async fn without_a_layer_it_is_500() {
+    let answer = ask(&Router::new().route("/notes", post(handler)), "a.b.c").await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
+}

@@ -1,0 +1,251 @@
+//! More than one scope: all of them, one of them, some of a kind, by method, out of the request.
+
+use agentwrit_tower::verify::testing::TestIssuer;
+use agentwrit_tower::verify::{Scope, ScopeSet};
+use agentwrit_tower::{Granted, Identifiers, Missing, Refusal, RequireScope, Unacceptable};
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::{any, get};
+use http::{Method, StatusCode};
+use serde_json::json;
+use tower_layer::Layer;
+
+use crate::support::axum::get as get_as;
+use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, bearer, get as plain_get, get_without_token, send};
+
+async fn ask(layer: RequireScope, scopes: &[&str]) -> Answer {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = layer.verifier(issuer.verifier()).layer(inner.service());
+    let answer = send(&service, plain_get("/", &bearer(&issuer.token(scopes)))).await;
+    assert_eq!(inner.calls(), usize::from(answer.status == StatusCode::OK));
+    answer
+}
+
+fn challenge(scope: &str) -> String {
+    format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{scope}""#)
+}
+
+#[tokio::test]
+async fn all_of_wants_every_one() {
+    let layer = RequireScope::all_of(["read:data:7", "use:api:v2"]);
+    for (scopes, status) in [
+        (&["read:data:7", "use:api:v2"][..], StatusCode::OK),
+        (&["use:api:*", "read:data:*", "x:y:z"], StatusCode::OK),
+        (&["read:data:7"], StatusCode::FORBIDDEN),
+        (&["use:api:v2"], StatusCode::FORBIDDEN),
+        (&["read:data:8", "use:api:v2"], StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(ask(layer.clone(), scopes).await.status, status, "{scopes:?}");
+    }
+    let answer = ask(layer, &["read:data:7"]).await;
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:data:7 use:api:v2")));
+    assert_eq!(answer.json()["detail"], "the token lacks the required scope `use:api:v2`");
+}
+
+#[tokio::test]
+async fn any_of_wants_one() {
+    let layer = RequireScope::any_of(["read:data:7", "audit:data:*"]);
+    for (scopes, status) in [
+        (&["read:data:7"][..], StatusCode::OK),
+        (&["audit:data:*"], StatusCode::OK),
+        (&["read:data:*", "audit:data:*"], StatusCode::OK),
+        (&["audit:data:7"], StatusCode::FORBIDDEN),
+        (&["read:data:8", "write:data:7"], StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(ask(layer.clone(), scopes).await.status, status, "{scopes:?}");
+    }
+    let answer = ask(layer, &["read:data:8"]).await;
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:data:7")));
+    assert_eq!(answer.json()["detail"], "the token holds none of the scopes `read:data:7 audit:data:*`");
+}
+
+#[tokio::test]
+async fn a_set_from_elsewhere_is_all_of_it() {
+    let layer = RequireScope::from(ScopeSet::parse(["read:data:7", "use:api:v2"]).unwrap());
+    assert_eq!(ask(layer.clone(), &["read:data:7", "use:api:v2"]).await.status, StatusCode::OK);
+    assert_eq!(ask(layer, &["read:data:7"]).await.status, StatusCode::FORBIDDEN);
+}
+
+#[test]
+fn nothing_required_is_not_a_requirement() {
+    for make in [|| RequireScope::all_of([""; 0]), || RequireScope::any_of([""; 0])] {
+        let caught = std::panic::catch_unwind(make).unwrap_err();
+        let message = caught.downcast_ref::<&str>().unwrap();
+        assert_eq!(*message, "at least one scope is needed: none would let every token pass");
+    }
+}
+
+async fn list(granted: Granted) -> String {
+    match granted.identifiers() {
+        Identifiers::All => "all".to_owned(),
+        Identifiers::Only(these) => these.join(","),
+    }
+}
+
+async fn list_with(scopes: &[&str]) -> Answer {
+    let issuer = TestIssuer::new();
+    let app = Router::new()
+        .route("/patients", get(list))
+        .route_layer(RequireScope::some_of_kind("read:records").verifier(issuer.verifier()));
+    send(&app, get_as("/patients", &issuer.token(scopes))).await
+}
+
+#[tokio::test]
+async fn some_of_a_kind_passes_any_identifier_and_tells_which() {
+    for (scopes, listed) in [
+        (&["read:records:P-7"][..], "P-7"),
+        (&["read:records:P-7", "write:records:P-9", "read:labs:P-8", "read:records:P-1"], "P-7,P-1"),
+        (&["read:records:P-7", "read:records:*"], "all"),
+    ] {
+        let answer = list_with(scopes).await;
+        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, listed.as_bytes()), "{scopes:?}");
+    }
+    let answer = list_with(&["write:records:*", "read:labs:P-7"]).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:records:*")));
+    assert_eq!(answer.json()["detail"], "the token holds no scope `read:records:…`");
+    let Some(Refusal::InsufficientScope { missing, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+    assert_eq!(missing, &Missing::OfKind(Scope::parse("read:records:*").unwrap()));
+}
+
+#[test]
+fn a_kind_is_two_parts() {
+    for kind in ["read", "read:", ":data", "read:data:7", "read:*", "*:data", "read:{kind}", ""] {
+        assert!(std::panic::catch_unwind(|| RequireScope::some_of_kind(kind)).is_err(), "{kind}");
+    }
+}
+
+fn by_method(issuer: &TestIssuer, inner: &Inner) -> Router {
+    Router::new().route("/records/{patient_id}", any(inner.handler())).route_layer(
+        RequireScope::by_method([
+            (Method::GET, "read:records:{patient_id}"),
+            (Method::PUT, "write:records:{patient_id}"),
+        ])
+        .verifier(issuer.verifier()),
+    )
+}
+
+async fn send_method(app: &Router, method: Method, token: &str) -> Answer {
+    let mut request = get_as("/records/P-7", token);
+    *request.method_mut() = method;
+    send(app, request).await
+}
+
+#[tokio::test]
+async fn each_method_has_its_own_scope() {
+    let issuer = TestIssuer::new();
+    let app = by_method(&issuer, &Inner::default());
+    let reader = issuer.token(&["read:records:P-7"]);
+    let writer = issuer.token(&["write:records:P-7"]);
+    for (method, of_the_reader, of_the_writer) in [
+        (Method::GET, StatusCode::OK, StatusCode::FORBIDDEN),
+        (Method::HEAD, StatusCode::OK, StatusCode::FORBIDDEN),
+        (Method::PUT, StatusCode::FORBIDDEN, StatusCode::OK),
+    ] {
+        assert_eq!(send_method(&app, method.clone(), &reader).await.status, of_the_reader, "{method}");
+        assert_eq!(send_method(&app, method.clone(), &writer).await.status, of_the_writer, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_listed_is_405_after_the_token() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let app = by_method(&issuer, &inner);
+    let everything = issuer.token(&["read:records:*", "write:records:*"]);
+    let unheard_of = Method::from_bytes(b"BREW").unwrap();
+    for method in [Method::DELETE, Method::POST, Method::PATCH, Method::OPTIONS, Method::TRACE, unheard_of] {
+        let answer = send_method(&app, method.clone(), &everything).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(answer.header("allow"), Some("GET, PUT, HEAD"));
+        assert_eq!(answer.json()["error_code"], "method_not_allowed");
+        assert_eq!(send_method(&app, method, "a.b.c").await.header("www-authenticate"), Some(INVALID_TOKEN));
+    }
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_listed_head_is_not_get() {
+    let layer = || RequireScope::by_method([(Method::GET, "read:data:7"), (Method::HEAD, "peek:data:7")]);
+    let issuer = TestIssuer::new();
+    let service = layer().verifier(issuer.verifier()).layer(Inner::default().service());
+    let mut request = plain_get("/", &bearer(&issuer.token(&["read:data:7"])));
+    *request.method_mut() = Method::HEAD;
+    assert_eq!(send(&service, request).await.status, StatusCode::FORBIDDEN);
+}
+
+#[test]
+#[should_panic(expected = "`GET` is listed twice")]
+fn a_method_listed_twice_panics() {
+    let _layer = RequireScope::by_method([(Method::GET, "read:data:7"), (Method::GET, "read:data:8")]);
+}
+
+fn of_the_tenant() -> RequireScope {
+    RequireScope::from_request(|head| {
+        let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
+        let tenant = tenant.ok_or_else(|| Unacceptable::new("the x-tenant header is missing"))?;
+        ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|error| Unacceptable::new(error.to_string()))
+    })
+}
+
+#[tokio::test]
+async fn a_closure_reads_the_scopes_out_of_the_request() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = of_the_tenant().verifier(issuer.verifier()).layer(inner.service());
+    let ask = async |tenant: &str, scope: &str| {
+        let mut request = plain_get("/", &bearer(&issuer.token(&[scope])));
+        request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
+        send(&service, request).await
+    };
+    assert_eq!(ask("acme", "use:tenant:acme").await.status, StatusCode::OK);
+    let answer = ask("acme", "use:tenant:other").await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("use:tenant:acme")));
+    assert_eq!(ask("a:b", "use:tenant:*").await.status, StatusCode::BAD_REQUEST);
+    // Literally the wildcard: only who holds it passes.
+    assert_eq!(ask("*", "use:tenant:acme").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(inner.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_closure_may_refuse_in_its_own_words_after_the_token() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = of_the_tenant().verifier(issuer.verifier()).layer(inner.service());
+    assert_eq!(send(&service, get_without_token("/")).await.header("www-authenticate"), Some(NO_TOKEN));
+    let answer = send(&service, plain_get("/", &bearer(&issuer.token(&["use:tenant:acme"])))).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "type": "urn:agentwrit:error:invalid_request",
+            "title": "Bad Request",
+            "status": 400,
+            "detail": "the x-tenant header is missing",
+            "instance": "/",
+            "error_code": "invalid_request",
+            "request_id": "req-1",
+        })
+    );
+    assert_eq!(inner.calls(), 0);
+}
+
+#[tokio::test]
+async fn gaps_and_alternatives_go_together() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/records/{patient_id}", get(async |Path(id): Path<String>| id)).route_layer(
+        RequireScope::any_of(["read:records:{patient_id}", "audit:records:*"]).verifier(issuer.verifier()),
+    );
+    for (scope, status) in [
+        ("read:records:P-7", StatusCode::OK),
+        ("audit:records:*", StatusCode::OK),
+        ("read:records:P-8", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(send(&app, get_as("/records/P-7", &issuer.token(&[scope]))).await.status, status, "{scope}");
+    }
+    // Even who needs no identifier can't smuggle one that is none.
+    let auditor = issuer.token(&["audit:records:*"]);
+    assert_eq!(send(&app, get_as("/records/%2A", &auditor)).await.status, StatusCode::BAD_REQUEST);
+}

@@ -1,0 +1,173 @@
+//! Scopes whose identifier a request supplies.
+
+use std::fmt;
+
+use crate::scope::{Part, Scope, ScopeError};
+
+/// A scope, or one with a gap for its identifier: `read:records:{patient_id}`.
+///
+/// The gap is the whole identifier, and its name is that of a request's parameter (letters, digits and `_`, no digit
+/// first). A brace anywhere else is refused: whoever writes one means a gap. Two gaps, or a gap within a text, could be
+/// filled in two ways to the same scope.
+///
+/// ```
+/// use agentwrit_verify::{Scope, ScopeTemplate};
+///
+/// let template = ScopeTemplate::parse("read:records:{patient_id}")?;
+/// assert_eq!(template.parameter(), Some("patient_id"));
+/// assert_eq!(template.fill("P-1042")?, Scope::parse("read:records:P-1042")?);
+/// // What would mean something else than one identifier is refused.
+/// assert!(template.fill("*").is_err());
+/// assert!(template.fill("").is_err());
+/// assert!(template.fill("a:b").is_err());
+/// # Ok::<(), agentwrit_verify::ScopeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeTemplate(Form);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    Fixed(Scope),
+    /// `prefix` ends with the second `:`.
+    Gap {
+        prefix: Box<str>,
+        parameter: Box<str>,
+    },
+}
+
+impl ScopeTemplate {
+    /// Parses a scope whose identifier may be `{name}`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scope::parse`], and [`ScopeError::ForbiddenCharacter`] for a brace that makes no gap.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        let scope = Scope::parse(text)?;
+        for (part, text) in [(Part::Action, scope.action()), (Part::Resource, scope.resource())] {
+            refuse_braces(part, text)?;
+        }
+        let inside = scope.identifier().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match inside.filter(|name| is_name(name)) {
+            Some(parameter) => {
+                let prefix = format!("{}:{}:", scope.action(), scope.resource()).into();
+                Ok(Self(Form::Gap { prefix, parameter: parameter.into() }))
+            }
+            None => refuse_braces(Part::Identifier, scope.identifier()).map(|()| Self(Form::Fixed(scope))),
+        }
+    }
+
+    /// The name of the gap, if there is one.
+    #[must_use]
+    pub fn parameter(&self) -> Option<&str> {
+        match &self.0 {
+            Form::Fixed(_) => None,
+            Form::Gap { parameter, .. } => Some(parameter),
+        }
+    }
+
+    /// The scope itself, if there is no gap.
+    #[must_use]
+    pub fn as_scope(&self) -> Option<&Scope> {
+        match &self.0 {
+            Form::Fixed(scope) => Some(scope),
+            Form::Gap { .. } => None,
+        }
+    }
+
+    /// The scope with this identifier in the gap; without a gap, the scope as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ScopeError`] when the text isn't *one* identifier: empty, `*`, with a `:`, a control character or anything else
+    /// that no part of a scope may hold, or too long.
+    pub fn fill(&self, identifier: &str) -> Result<Scope, ScopeError> {
+        match &self.0 {
+            Form::Fixed(scope) => Ok(scope.clone()),
+            Form::Gap { .. } if identifier == "*" => Err(ScopeError::MisplacedWildcard { part: Part::Identifier }),
+            Form::Gap { prefix, .. } => Scope::parse(&format!("{prefix}{identifier}")),
+        }
+    }
+}
+
+impl From<Scope> for ScopeTemplate {
+    /// The scope to the letter, braces included.
+    fn from(scope: Scope) -> Self {
+        Self(Form::Fixed(scope))
+    }
+}
+
+impl fmt::Display for ScopeTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Form::Fixed(scope) => scope.fmt(f),
+            Form::Gap { prefix, parameter } => write!(f, "{prefix}{{{parameter}}}"),
+        }
+    }
+}
+
+fn refuse_braces(part: Part, text: &str) -> Result<(), ScopeError> {
+    match text.chars().find(|character| matches!(character, '{' | '}')) {
+        Some(character) => Err(ScopeError::ForbiddenCharacter { part, character }),
+        None => Ok(()),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_gap_is_a_whole_identifier() {
+        for (text, part, character) in [
+            ("read:records:patient_id}", Part::Identifier, '}'),
+            ("read:records:{patient_id", Part::Identifier, '{'),
+            ("read:records:{}", Part::Identifier, '{'),
+            ("read:records:{7up}", Part::Identifier, '{'),
+            ("read:records:{a}{b}", Part::Identifier, '{'),
+            ("read:records:P-{id}", Part::Identifier, '{'),
+            ("read:records:{a-b}", Part::Identifier, '{'),
+            ("read:{kind}:7", Part::Resource, '{'),
+            ("{verb}:records:7", Part::Action, '{'),
+        ] {
+            assert_eq!(ScopeTemplate::parse(text), Err(ScopeError::ForbiddenCharacter { part, character }), "{text}");
+        }
+        assert!(matches!(ScopeTemplate::parse("read:records:{*rest}"), Err(ScopeError::MisplacedWildcard { .. })));
+    }
+
+    #[test]
+    fn it_is_written_as_it_was_read() {
+        for text in ["read:data:*", "read:data:7", "read:records:{patient_id}", "read:records:{_a9}"] {
+            assert_eq!(ScopeTemplate::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn only_one_identifier_fits() {
+        let template = ScopeTemplate::parse("read:records:{id}").unwrap();
+        for bad in ["", "*", "a*", "a:b", ":", "a b", "a\"b", "a\\b", "a\nb", "a\0", "\u{7f}", "é", &"a".repeat(244)] {
+            assert!(template.fill(bad).is_err(), "{bad:?}");
+        }
+        for good in ["P-1042", "..", "a/b", "%2A", "{x}", &"a".repeat(243)] {
+            assert_eq!(template.fill(good).unwrap().identifier(), good);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_covers_nothing_but_itself(identifier in any::<String>(), other in "[a-z*]{1,3}") {
+            let template = ScopeTemplate::parse("read:records:{id}").unwrap();
+            if let Ok(scope) = template.fill(&identifier) {
+                prop_assert!(!scope.is_wildcard());
+                prop_assert_eq!((scope.action(), scope.resource(), scope.identifier()), ("read", "records", &*identifier));
+                let other = Scope::parse(&format!("read:records:{}", other.replace('*', "x"))).unwrap();
+                prop_assert_eq!(scope.covers(&other), scope == other);
+            }
+        }
+    }
+}

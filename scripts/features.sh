@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Checks that each library builds with none of its features and with each one on its own: a feature that only works in
+# company breaks whoever asks for it alone. A warning is a failure. Run it from anywhere.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+libraries=(agentwrit-verify agentwrit-tower agentwrit-client)
+
+# The names in `[features]` but `default`, which is a list of the others.
+features_of() {
+    awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-z0-9_-]+ *=/ { print $1 }' "$1/Cargo.toml" | grep -vx default || true
+}
+
+check() {
+    printf '%s: %s\n' "$1" "${2:-no features}"
+    local said
+    said="$(cargo check --quiet --package "$1" --lib --no-default-features ${2:+--features "$2"} 2>&1)" || true
+    # Not through RUSTFLAGS, which would build every dependency anew.
+    [ -z "$said" ] || { printf '%s\n' "$said" >&2 && exit 1; }
+}
+
+for library in "${libraries[@]}"; do
+    check "$library"
+    for feature in $(features_of "$library"); do
+        check "$library" "$feature"
+    done
+done
+echo "every feature builds on its own"
