@@ -14,6 +14,7 @@ use crate::{
     error::{Malformed, VerifyError},
     json::{self, Presence},
     keys::{KeyId, KeySet, PublicKey},
+    token::MAX_TOKEN_LENGTH,
 };
 
 /// Nesting up to which header and payload are read.
@@ -53,6 +54,10 @@ impl<'a> CompactJws<'a> {
         let (header, payload) = signing_input.split_once('.').ok_or(Malformed::NotThreeParts)?;
         if payload.contains('.') {
             return Err(Malformed::NotThreeParts.into());
+        }
+        if header.len() > MAX_TOKEN_LENGTH {
+            // Nobody has looked at the signature yet: an answer of the feed may be long, its header not.
+            return Err(VerifyError::TooLong { length: header.len(), limit: MAX_TOKEN_LENGTH });
         }
         let header = read_header(header)?;
         let signature = decode_base64(signature)?.try_into().map_err(|_| Malformed::SignatureLength)?;

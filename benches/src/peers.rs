@@ -25,7 +25,7 @@ use crate::corpus::{AUDIENCE, Corpus, ISSUER, LEEWAY, Token};
 /// Every member of the token, as a service would read it.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(dead_code, reason = "read from the token, as a service would, and dropped")]
-struct PeerClaims {
+pub struct PeerClaims {
     iss: String,
     sub: String,
     aud: Vec<String>,
@@ -105,14 +105,24 @@ fn jsonwebtoken_for(corpus: &Corpus) -> Result<(jsonwebtoken::DecodingKey, jsonw
     Ok((key, validation))
 }
 
-fn jwt_authorizer_for(corpus: &Corpus) -> Result<jwt_authorizer::Authorizer<PeerClaims>, Box<dyn Error>> {
+/// `jwt-authorizer`, ready for the corpus.
+///
+/// # Errors
+///
+/// If it does not accept its configuration.
+pub fn jwt_authorizer_for(corpus: &Corpus) -> Result<jwt_authorizer::Authorizer<PeerClaims>, Box<dyn Error>> {
     let validation =
         jwt_authorizer::Validation::new().iss(&[ISSUER]).aud(&[AUDIENCE]).exp(true).nbf(true).leeway(LEEWAY.as_secs());
     let building = jwt_authorizer::AuthorizerBuilder::from_jwks_text(corpus.jwks()).validation(validation).build();
     Ok(at_once(building).ok_or("jwt-authorizer waits for something")??)
 }
 
-fn oauth_resource_server_for(corpus: &Corpus) -> Result<oauth_resource_server::OAuthValidator, Box<dyn Error>> {
+/// `oauth-resource-server`, ready for the corpus.
+///
+/// # Errors
+///
+/// If it does not accept its configuration.
+pub fn oauth_resource_server_for(corpus: &Corpus) -> Result<oauth_resource_server::OAuthValidator, Box<dyn Error>> {
     let config = oauth_resource_server::OAuthConfig {
         enabled: true,
         issuer: ISSUER.to_owned(),

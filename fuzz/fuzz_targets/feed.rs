@@ -1,4 +1,4 @@
-//! Any answer of the revocation feed, forged or rightly signed: what is refused changes nothing, time and log never go
+//! Any answer of the revocation feed, forged or rightly signed: what is refused changes no entry, time and log never go
 //! back, and what is accepted is in the list.
 #![no_main]
 
@@ -45,7 +45,9 @@ fuzz_target!(|input: &str| {
             }
             Err(error) => {
                 assert!(error.to_string().len() < 1000);
-                assert_eq!((feed.list().len(), feed.list().age(now)), before, "what is refused changes nothing");
+                // An answer from the future says that this clock is no measure: the list gets older, never younger.
+                assert_eq!(feed.list().len(), before.0, "what is refused changes nothing");
+                assert!(feed.list().age(now) >= before.1);
             }
         }
     }

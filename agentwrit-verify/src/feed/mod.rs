@@ -11,7 +11,9 @@
 //!    forgotten before that is there, and it must be newer than everything accepted before.
 //! 4. Entries are dropped once the feed itself, by its signed `iat`, is past their `expires_at`: no clock of this machine
 //!    has a say. Verifiers refuse a token whose `exp` the feed has passed, so nothing is revived by a slow clock.
-//! 5. What is refused changes nothing.
+//! 5. What is refused changes nothing, with one exception: a signed answer from further ahead than the leeway proves that
+//!    this clock is behind by more, so that it can't tell how old the list is. The list doesn't count until an answer is
+//!    accepted. (Whoever accepts stale lists takes such an answer: how old it is doesn't matter to them.)
 //!
 //! How long the list may be relied on is the business of [`Staleness`].
 //!
@@ -167,7 +169,10 @@ impl Feed {
             return Err(FeedError::foreign(&answer.iss));
         }
         let latest = now.wall.saturating_add(self.staleness.clock_leeway());
-        if answer.iat > latest {
+        if answer.iat > latest && !self.staleness.accepts_stale() {
+            if let Some(freshness) = self.freshness() {
+                freshness.distrust();
+            }
             return Err(FeedError::IssuedAhead { by: answer.iat.saturating_since(latest) });
         }
         if now.wall >= answer.exp && !self.staleness.accepts_stale() {

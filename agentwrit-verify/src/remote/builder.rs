@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::{
     Follower, RemoteError, Shared,
     feed::{self, question},
-    fetch::{Broker, Tls},
+    fetch::{Broker, Tls, without_userinfo},
     jitter,
     keys::{self, Pace},
     save,
@@ -26,10 +26,17 @@ use crate::{
 };
 
 /// The address of a broker; next: [`issuer`](FollowerAddress::issuer).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct FollowerAddress {
     pub(super) url: String,
+}
+
+impl fmt::Debug for FollowerAddress {
+    /// Without a user's name and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FollowerAddress").field("url", &without_userinfo(&self.url)).finish()
+    }
 }
 
 impl FollowerAddress {
@@ -198,7 +205,10 @@ impl FollowerBuilder {
         let Some(stored) = stored else { return Known { keys, feed: fresh(), whole: false } };
         let now = Moment::of(&*self.clock);
         let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
-        if let Some(confirmed) = confirmed {
+        let leeway = self.staleness.unwrap_or_default().clock_leeway();
+        // Confirmed in the future: this clock is wrong and can't tell how old they are. They are fetched first.
+        let ahead = stored.keys_confirmed_at > now.wall.saturating_add(leeway);
+        if let Some(confirmed) = confirmed.filter(|_| !ahead) {
             keys.publish(stored.keys, confirmed);
         }
         match (self.staleness, stored.feed) {

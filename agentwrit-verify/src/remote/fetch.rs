@@ -37,7 +37,7 @@ impl Broker {
     const SNAPSHOT_PATIENCE: u32 = 6;
 
     pub(super) fn new(broker: &str, timeout: Duration, tls: &Tls) -> Result<Self, RemoteError> {
-        let bad_url = || RemoteError::BadUrl { url: broker.to_owned() };
+        let bad_url = || RemoteError::BadUrl { url: without_userinfo(broker) };
         let base = Url::parse(broker).map_err(|_| bad_url())?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
             return Err(bad_url());
@@ -76,7 +76,9 @@ impl Broker {
                 url.set_query(Some(&format!("since={since}&wait={wait}")));
                 let patience = question.grace.min(self.timeout);
                 let head = question.wait.saturating_add(patience);
-                Limits { head, progress: patience, whole: head.saturating_add(patience) }
+                // Once it comes it may be long: a snapshot in place of what can't be served.
+                let whole = head.saturating_add(self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE));
+                Limits { head, progress: patience, whole }
             }
             None => Limits {
                 head: self.timeout,
@@ -173,6 +175,16 @@ impl Tls {
 
 fn bad_tls(error: &reqwest::Error) -> RemoteError {
     RemoteError::Tls { cause: causes(error) }
+}
+
+/// An address that may not even be a URL, without what stands before the `@` of its authority.
+pub(super) fn without_userinfo(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}{path}")
 }
 
 fn without_credentials(url: &Url) -> String {

@@ -10,7 +10,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -62,6 +62,15 @@ pub enum StateFileError {
     /// It is cut off, or was changed.
     #[error("it is damaged; restore it, or move it away to start from what the broker says now")]
     Damaged,
+    /// Others than its owner can change it.
+    #[error(
+        "others can write to it (mode {mode:04o}), and whoever can decides what this service believes: run \
+             `chmod 600` on it, or move it away if anybody may have changed it"
+    )]
+    Exposed {
+        /// Its permission bits.
+        mode: u32,
+    },
     /// It is of another issuer.
     #[error("it is of issuer `{found}`; each issuer needs its own state file")]
     OtherIssuer {
@@ -102,11 +111,16 @@ impl StateFile {
 
     /// The state of an earlier run, if there was one.
     pub(super) fn load(&self) -> Result<Option<State>, RemoteError> {
-        let bytes = match fs::read(&self.path) {
-            Ok(bytes) => bytes,
+        let unreadable = |error: io::Error| self.failed(StateFileError::Unreadable { cause: error.to_string() });
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.failed(StateFileError::Unreadable { cause: error.to_string() })),
+            Err(error) => return Err(unreadable(error)),
         };
+        // What is checked is what is read, whatever becomes of the name.
+        check_private(&file.metadata().map_err(unreadable)?).map_err(|error| self.failed(error))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
         self.decode(&bytes).map(Some).map_err(|error| self.failed(error))
     }
 
@@ -198,6 +212,17 @@ impl StateFile {
             }),
         })
     }
+}
+
+#[cfg(unix)]
+fn check_private(metadata: &fs::Metadata) -> Result<(), StateFileError> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
+    if mode & 0o022 == 0 { Ok(()) } else { Err(StateFileError::Exposed { mode }) }
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &fs::Metadata) -> Result<(), StateFileError> {
+    Ok(())
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {

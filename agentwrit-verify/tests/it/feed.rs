@@ -194,7 +194,10 @@ fn times() {
     let replayed = FeedError::Replayed { issued_at: at(now - 1), accepted: at(now) };
     assert_eq!(scene.refuses_with(&[("iat", json!(now - 1))]), replayed);
     let ahead = FeedError::IssuedAhead { by: Duration::from_secs(1) };
-    assert_eq!(scene.refuses_with(&[("iat", json!(now + 6))]), ahead);
+    assert_eq!(scene.deliver(&[("iat", json!(now + 6))]), Err(ahead));
+    // Only that the list doesn't count until an answer is accepted: see `a_clock_that_turns_out_to_be_behind…`.
+    assert!(!scene.service.verifier().is_ready());
+    scene.service.poll(&scene.issuer).unwrap();
     for exp in [now, now - 5] {
         let expired = FeedError::Expired { by: Duration::from_secs(now - exp) };
         assert_eq!(scene.refuses_with(&[("exp", json!(exp))]), expired);
@@ -520,4 +523,47 @@ fn the_published_vectors() {
         entries.push(feed.list().len());
     }
     assert_eq!(entries, [7, 7, 7], "the delta repeats one of the snapshot's");
+}
+
+/// A signed answer from the future proves that this clock is behind by more than the leeway: whatever it says of the
+/// list's age is too little.
+#[test]
+fn a_clock_that_turns_out_to_be_behind_is_not_believed() {
+    let (issuer, own) = (TestIssuer::new(), ManualClock::new(at(START)));
+    let mut service = TestFollower::with_clock(&issuer, Staleness::default(), own.clone());
+    service.poll(&issuer).unwrap();
+    assert!(service.verifier().is_ready());
+    issuer.clock().advance(Duration::from_secs(6));
+    assert_eq!(service.poll(&issuer), Err(FeedError::IssuedAhead { by: Duration::from_secs(1) }));
+    let stale = service.verifier().ready();
+    assert!(matches!(stale, Err(VerifyError::StaleRevocations { .. })), "{stale:?}");
+    own.advance(Duration::from_secs(6));
+    service.poll(&issuer).unwrap();
+    assert!(service.verifier().is_ready(), "and when it is right again");
+}
+
+#[test]
+fn whoever_accepts_stale_lists_hears_of_revocations_with_a_slow_clock_too() {
+    let (issuer, slow) = (TestIssuer::new(), ManualClock::new(at(START)));
+    let mut service = TestFollower::with_clock(&issuer, Staleness::default().accept_stale(), slow.clone());
+    service.poll(&issuer).unwrap();
+    let claims = issuer.claims(&["a:b:c"]);
+    issuer.clock().advance(Duration::from_secs(60));
+    issuer.revoke(Level::Token, &claims.jti.to_string());
+    service.poll(&issuer).unwrap();
+    let refused = service.verifier().verify(&issuer.sign(&claims)).unwrap_err();
+    assert!(matches!(refused, VerifyError::Revoked { .. }), "{refused}");
+}
+
+/// Nobody has looked at the signature when the header is read.
+#[test]
+fn the_header_of_an_answer_is_short_however_long_the_answer_may_be() {
+    let scene = Scene::new();
+    let header = format!(r#"{{"alg":"EdDSA","typ":"{}","x":"{}"}}"#, Feed::MEDIA_TYPE, "y".repeat(8192));
+    let answer = signed_by(scene.issuer.signing_key(), header, scene.payload().to_string());
+    let header_length = answer.find('.').unwrap();
+    let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
+    let refused = feed.apply(&answer, &scene.issuer.key_set(), Moment::of(scene.issuer.clock()));
+    let expected = FeedError::NotSigned(VerifyError::TooLong { length: header_length, limit: 8192 });
+    assert_eq!(refused, Err(expected));
 }

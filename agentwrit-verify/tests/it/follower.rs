@@ -8,11 +8,11 @@ use std::{
 };
 
 use agentwrit_verify::{
-    ClaimSet, FeedError, Level, Verifier, VerifyError,
+    ClaimSet, Clock as _, FeedError, Level, UnixTime, Verifier, VerifyError,
     feed::{Feed, StalenessError},
     issue::SigningKey,
     remote::{Follower, FollowerBuilder, RemoteError, StateFileError},
-    testing::TestIssuer,
+    testing::{ManualClock, TestIssuer},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -520,7 +520,8 @@ async fn a_clock_that_went_back_over_the_restart_can_not_tell_the_age() {
     let clock = broker.with(|model| model.issuer.clock().clone());
     clock.set(crate::support::at(crate::support::START));
     let verifier = builder.start().await.unwrap().verifier().leeway(Duration::from_secs(200)).build();
-    assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    assert!(verifier.verify(&token).unwrap_err().is_unavailable());
+    assert!(verifier.status().key_age.is_none(), "nor that of the keys");
 }
 
 #[tokio::test]
@@ -592,4 +593,47 @@ async fn a_state_without_a_list_is_no_state_to_judge_by() {
     assert!(matches!(builder.clone().start().await, Err(RemoteError::Unreachable { .. })));
     broker.restart().await;
     assert!(builder.start().await.unwrap().status().ready);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_state_file_that_others_can_write_is_not_believed() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new("exposed");
+    let broker = Broker::start().await;
+    let builder = broker.follower().state_file(place.file());
+    drop(builder.clone().start().await.unwrap());
+    for mode in [0o620, 0o602, 0o666] {
+        fs::set_permissions(place.file(), fs::Permissions::from_mode(mode)).unwrap();
+        let error = StateFileError::Exposed { mode };
+        let expected = RemoteError::StateFile { path: place.file(), error };
+        assert_eq!(builder.clone().start().await.unwrap_err(), expected);
+    }
+    fs::set_permissions(place.file(), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(builder.start().await.is_ok(), "reading it harms nobody");
+}
+
+/// Keys that were confirmed in the future tell nothing of their age: they are fetched before they count.
+#[tokio::test]
+async fn stored_keys_do_not_get_younger_with_a_clock_that_starts_anew() {
+    let place = Place::new("keys-ahead");
+    let mut broker = Broker::start().await;
+    broker.pass(3600);
+    let own = ManualClock::new(broker.with(|model| model.issuer.clock().now()));
+    let builder = broker.follower().clock(own.clone()).without_revocations().state_file(place.file());
+    drop(builder.clone().start().await.unwrap());
+    broker.stop().await;
+    own.set(UnixTime::from_seconds(1));
+    let follower = builder.start().await.unwrap();
+    assert!(!follower.status().ready && follower.status().key_age.is_none(), "{:?}", follower.status());
+}
+
+#[tokio::test]
+async fn an_address_never_shows_its_password() {
+    let shown = format!("{:?}", Follower::builder("https://user:hunter2@broker.internal"));
+    assert!(!shown.contains("hunter2") && shown.contains("broker.internal"), "{shown}");
+    for bad in ["htps://user:hunter2@b", "https://user:hunter2@b:99999", "user:hunter2@b", "ftp://u:hunter2@b/x@y"] {
+        let error = Follower::builder(bad).issuer("i").start().await.unwrap_err();
+        assert!(matches!(error, RemoteError::BadUrl { .. }) && !format!("{error} {error:?}").contains("hunter2"));
+    }
 }

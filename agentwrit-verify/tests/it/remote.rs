@@ -214,7 +214,7 @@ async fn nobody_there() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     assert!(matches!(keys_of(&url).start().await, Err(RemoteError::Unreachable { .. })));
-    for url in ["", "127.0.0.1:8080", "/jwks", "file:///etc/passwd", "ftp://x", "http://", "mailto:a@b", "data:,{}"] {
+    for url in ["", "127.0.0.1:8080", "/jwks", "file:///etc/passwd", "ftp://x", "http://", "mailto:a", "data:,{}"] {
         let expected = RemoteError::BadUrl { url: url.into() };
         assert_eq!(keys_of(url).start().await.err(), Some(expected), "{url}");
     }

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     io,
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -17,6 +17,8 @@ use crate::{scenario::Failure, target::Target};
 
 /// No request takes longer: the broker holds a long poll for 25 seconds at most.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// After a longer rest a connection is made anew.
+const LONGEST_REST: Duration = Duration::from_secs(60);
 const LONGEST_HEAD: usize = 64 * 1024;
 const LONGEST_BODY: usize = 64 * 1024 * 1024;
 
@@ -26,6 +28,7 @@ pub(crate) struct Connection {
     target: Target,
     from: Option<IpAddr>,
     stream: Option<TcpStream>,
+    used: Instant,
     request: String,
     received: Vec<u8>,
 }
@@ -48,7 +51,14 @@ pub(crate) struct Request<'r> {
 
 impl Connection {
     pub(crate) fn new(target: &Target) -> Self {
-        Self { target: target.clone(), from: None, stream: None, request: String::new(), received: Vec::new() }
+        Self {
+            target: target.clone(),
+            from: None,
+            stream: None,
+            used: Instant::now(),
+            request: String::new(),
+            received: Vec::new(),
+        }
     }
 
     /// From this address of the machine.
@@ -59,7 +69,12 @@ impl Connection {
     /// Sends a request and reads its whole answer.
     pub(crate) async fn send(&mut self, request: Request<'_>) -> Result<Response, Failure> {
         self.write_request(request);
+        if self.used.elapsed() > LONGEST_REST {
+            // The broker hangs up on idle connections (contract §8: 120 s).
+            self.stream = None;
+        }
         let answered = timeout(PATIENCE, self.converse()).await;
+        self.used = Instant::now();
         let broken = match answered {
             Ok(Ok((response, keep))) => {
                 if !keep {
