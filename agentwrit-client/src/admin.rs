@@ -38,6 +38,10 @@ impl Admin {
         AdminBuilder { endpoint: Endpoint::new(broker_url.into()), secret: secret.into(), clock: Arc::new(SystemClock) }
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Registers an app. Its client secret is in the answer and nowhere else: the broker keeps a digest only.
     ///
     /// # Errors

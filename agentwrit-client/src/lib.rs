@@ -5,6 +5,7 @@ mod agent;
 mod app;
 mod error;
 mod launch_token;
+mod revocation;
 mod secret;
 mod session;
 mod transport;
@@ -16,5 +17,6 @@ pub use self::{
     app::{App, AppBuilder, Health, Validation},
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
+    revocation::{RevocationTarget, Revoked},
     secret::Secret,
 };
