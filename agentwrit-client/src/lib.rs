@@ -2,9 +2,12 @@
 
 mod admin;
 mod agent;
+mod agent_key;
 mod app;
+mod delegation;
 mod error;
 mod launch_token;
+mod registration;
 mod revocation;
 mod secret;
 mod session;
@@ -13,10 +16,13 @@ mod wire;
 
 pub use self::{
     admin::{Admin, AdminBuilder, AppCredentials, AppRecord, AppUpdate, NewApp},
-    agent::{Agent, AgentKey, AgentRequest, NewAgent},
+    agent::Agent,
+    agent_key::AgentKey,
     app::{App, AppBuilder, Health, Validation},
+    delegation::Delegated,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
+    registration::{AgentRequest, NewAgent},
     revocation::{RevocationTarget, Revoked},
     secret::Secret,
 };
