@@ -1,7 +1,8 @@
 //! One encounter: Ada Fernsby, P-1042, short of breath. Three agents look after her, none with more than its task takes.
 
+use std::time::Duration;
+
 use agentwrit_client::{Agent, Delegated, RevocationTarget};
-use http::{HeaderValue, Method};
 use serde_json::json;
 
 use self::stage::Stage;
@@ -85,11 +86,11 @@ async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<Delegated, F
     stage.get(PRESCRIBER, &own, "/formulary", 200, "what its own token is good for").await?;
     stage.post(PRESCRIBER, &own, PRESCRIPTIONS, &furosemide, 403, "on its own it prescribes nothing").await?;
 
-    let (to, minute) = (cast.prescriber.id(), std::time::Duration::from_secs(600));
-    let others = cast.clinical.delegate(to, ["write:prescriptions:P-2077"], minute).await;
+    let (to, ttl) = (cast.prescriber.id(), Duration::from_secs(600));
+    let others = cast.clinical.delegate(to, ["write:prescriptions:P-2077"], ttl).await;
     stage.broker(CLINICAL, "delegate write:prescriptions:P-2077", Err(403), &others, "nobody hands on what it lacks");
     let this = ["read:prescriptions:P-1042", "write:prescriptions:P-1042"];
-    let delegated = cast.clinical.delegate(to, this, minute).await;
+    let delegated = cast.clinical.delegate(to, this, ttl).await;
     stage.broker(CLINICAL, "delegate …:prescriptions:P-1042", Ok(()), &delegated, "a part of what it holds");
     let delegated = delegated?;
     // The delegate gets the token by whatever way agents talk, and makes sure that it is meant for it.
@@ -143,12 +144,7 @@ async fn emergency(stage: &mut Stage<'_>, scene: &Scene, cast: &Cast, delegated:
 
 async fn discharge(stage: &mut Stage<'_>, billing: &Agent) -> Result<(), Failure> {
     stage.scene("Discharge: done before the token expires, so it is given back.");
-    let token: HeaderValue = billing.authorization();
+    let token = billing.authorization();
     stage.broker(BILLING, "release", Ok(()), &billing.release().await, "given back");
     stage.get_until(BILLING, &token, INVOICES, 401, "of no use to whoever finds it").await
-}
-
-/// What a request of this method and path is called in the trace.
-fn called(method: &Method, path: &str) -> String {
-    format!("{method:<4} {path}")
 }

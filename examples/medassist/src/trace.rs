@@ -94,7 +94,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { who, what, expected, actual, shows, said } = self;
         let (expected, actual) = (expected.to_string(), actual.to_string());
-        write!(f, "  {who:<12} {what:<44} expected {expected:<7} got {actual:<7}  {shows}")?;
+        write!(f, "  {who:<12} {what:<46} expected {expected:<7} got {actual:<7}  {shows}")?;
         if !said.is_empty() {
             write!(f, " ({said})")?;
         }

@@ -6,7 +6,6 @@ use agentwrit_client::ClientError;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 
-use super::called;
 use crate::{
     Failure,
     trace::{Outcome, Step, Trace},
@@ -91,7 +90,7 @@ impl<'a> Stage<'a> {
         result: &Result<T, ClientError>,
         shows: &'static str,
     ) {
-        let said = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let said = result.as_ref().err().map(reason).unwrap_or_default();
         self.broker_saying(who, what, expected, result, shows, said);
     }
 
@@ -135,10 +134,22 @@ impl<'a> Stage<'a> {
         said: String,
     ) {
         let (expected, actual) = (Outcome::Status(expected), Outcome::Status(actual));
-        self.trace.add(Step { who, what: called(&request.method, &request.path), expected, actual, shows, said });
+        self.trace.add(Step { who, what: called(request), expected, actual, shows, said });
     }
 }
 
 fn get(token: Option<&HeaderValue>, path: &str) -> Request {
     Request { method: Method::GET, path: path.to_owned(), authorization: token.cloned(), body: None }
+}
+
+/// The name of a request in the trace.
+fn called(request: &Request) -> String {
+    let drug = request.body.as_ref().and_then(|body| body.get("drug")?.as_str());
+    let drug = drug.map(|drug| format!(" {drug}")).unwrap_or_default();
+    format!("{} {}{drug}", request.method, request.path)
+}
+
+/// The broker's sentence, or what kept it from saying one.
+fn reason(error: &ClientError) -> String {
+    error.problem().map_or_else(|| error.to_string(), |problem| problem.detail.clone())
 }
