@@ -11,7 +11,8 @@ use crate::{Failure, Store, routes};
 /// Who signs the tokens that the hospital honours.
 const ISSUER: &str = "https://agentwrit.local";
 
-/// Serves the API until the listener fails. Until keys and revocations have come from the broker it answers 503.
+/// Serves the API until the listener fails. It answers nobody before it has the broker's keys and revocations, and 503
+/// when it has been cut off from them for 30 s.
 ///
 /// # Errors
 ///

@@ -78,7 +78,7 @@ curl -sw '\n' {broker}/v1/audit/events -H "Authorization: Bearer $ADMIN""#,
         billing = cast.billing.token().expose(),
         api = scene.hospital_url(),
         broker = scene.broker_url(),
-        secret = scene.admin_secret(),
+        secret = scene.admin_secret().expose(),
         root = cast.clinical.id(),
     );
     Ok(())

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, NewApp};
+use agentwrit_client::{Admin, Agent, App, NewApp, Secret};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -32,7 +32,7 @@ pub struct Scene {
     hospital_address: SocketAddr,
     app: App,
     admin: Admin,
-    admin_secret: String,
+    admin_secret: Secret,
     directory: TempDir,
 }
 
@@ -45,7 +45,7 @@ impl Scene {
     pub async fn set() -> Result<Self, Failure> {
         let directory = tempfile::Builder::new().prefix("agentwrit-medassist-").tempdir()?;
         let admin_secret = random_secret()?;
-        let broker = Broker::start(Config::for_development(directory.path(), &admin_secret)?).await?;
+        let broker = Broker::start(Config::for_development(directory.path(), admin_secret.expose())?).await?;
         let broker_url = format!("http://{}", broker.local_addr());
 
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -76,7 +76,7 @@ impl Scene {
 
     /// What the operator logs in with. For the lines that `--serve` prints.
     #[must_use]
-    pub fn admin_secret(&self) -> &str {
+    pub fn admin_secret(&self) -> &Secret {
         &self.admin_secret
     }
 
@@ -110,8 +110,8 @@ impl Scene {
     }
 }
 
-fn random_secret() -> Result<String, Failure> {
+fn random_secret() -> Result<Secret, Failure> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
-    Ok(data_encoding::HEXLOWER.encode(&secret))
+    Ok(data_encoding::HEXLOWER.encode(&secret).into())
 }

@@ -78,7 +78,7 @@ impl Order {
             ("days", self.days, 90),
         ] {
             if !(1..=largest).contains(&value) {
-                return Err(ApiError::invalid(format!("`{member}` of {} is 1 to {largest}", drug.drug)));
+                return Err(ApiError::invalid(format!("`{member}` of {} is 1 to {largest}", drug.name)));
             }
         }
         let Self { drug, dose_mg, times_per_day, days } = self;
@@ -89,7 +89,7 @@ impl Order {
 fn refuse_allergen(allergies: &[String], drug: &Drug) -> Result<(), ApiError> {
     match &drug.allergen {
         Some(allergen) if allergies.contains(allergen) => {
-            let reason = format!("the patient is allergic to {allergen}, which {} contains", drug.drug);
+            let reason = format!("the patient is allergic to {allergen}, which {} contains", drug.name);
             Err(ApiError::Conflict { reason })
         }
         Some(_) | None => Ok(()),

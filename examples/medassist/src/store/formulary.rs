@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 /// A drug and what limits its use.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Drug {
-    pub(crate) drug: String,
+    pub(crate) name: String,
     pub(crate) form: String,
     /// The largest single dose.
     pub(crate) max_dose_mg: u32,
@@ -34,7 +34,7 @@ impl Store {
 impl Drug {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            drug: row.get(0)?,
+            name: row.get(0)?,
             form: row.get(1)?,
             max_dose_mg: row.get(2)?,
             controlled: row.get(3)?,

@@ -52,7 +52,7 @@ async fn the_formulary_is_whole_or_by_drug() {
     assert_eq!(hospital.get("/formulary", &one).await.status, 403);
     let answer = hospital.get("/formulary/ramipril", &one).await;
     let ramipril =
-        json!({"drug": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null});
+        json!({"name": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null});
     assert_eq!((answer.status.as_u16(), answer.body), (200, ramipril));
     assert_eq!(hospital.get("/formulary/morphine", &one).await.status, 403);
     assert_eq!(hospital.get("/formulary/arsenic", &["read:formulary:*"]).await.problem(), (404, "not_found"));
