@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::{
+    ceremony::NewAgent,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
-    registration::NewAgent,
     secret::Secret,
     session::{Credentials, Session},
     transport::{Call, Endpoint, Transport},

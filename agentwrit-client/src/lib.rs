@@ -4,10 +4,10 @@ mod admin;
 mod agent;
 mod agent_key;
 mod app;
+mod ceremony;
 mod delegation;
 mod error;
 mod launch_token;
-mod registration;
 mod revocation;
 mod secret;
 mod session;
@@ -19,10 +19,10 @@ pub use self::{
     agent::Agent,
     agent_key::AgentKey,
     app::{App, AppBuilder, Health, Validation},
+    ceremony::{AgentRequest, NewAgent},
     delegation::Delegated,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
-    registration::{AgentRequest, NewAgent},
     revocation::{RevocationTarget, Revoked},
     secret::Secret,
 };
