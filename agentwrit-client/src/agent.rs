@@ -233,9 +233,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// `asked_at` is from before the broker was asked: the token is then never believed to live longer than it does.
+    /// `asked_at` is from before the broker was asked, and the broker counts whole seconds: the token is then never
+    /// believed to live longer than it does.
     pub(crate) fn new(token: Secret, asked_at: UnixTime, expires_in: u64) -> Option<Self> {
-        let expires_at = asked_at.saturating_add(Duration::from_secs(expires_in));
+        let expires_at = UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in));
         Some(Self { authorization: bearer(&token)?, token, expires_at })
     }
 }
