@@ -1,244 +1,242 @@
 //! An agent: one registered identity with a token for one task.
 //!
-//! Creating one is the whole ceremony (contract §4): launch token, challenge, signature over the **decoded** nonce,
-//! registration. The private key never leaves the process.
+//! 1. Clones share the token: whoever renews it, renews it for all of them.
+//! 2. Of those who renew at the same time one asks the broker. The others share what came of it, the failure too.
+//! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its answer is
+//!    the one copy of the new one.
+//! 4. Nothing here repeats a call. Each method says whether its caller may.
 
-use std::{fmt, time::Duration};
-
-use agentwrit_verify::{AgentId, PathSegment, ScopeSet, UnixTime};
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
-use ed25519_dalek::{Signer as _, SigningKey};
-use http::HeaderValue;
-use zeroize::Zeroizing;
-
-use crate::{
-    app::App,
-    error::ClientError,
-    launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, parse_segment},
-    secret::Secret,
-    session::bearer,
-    transport::Call,
-    wire::{ChallengeAnswer, RegisterAnswer, RegisterBody},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-/// A registered agent and its token.
+use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime, UnverifiedToken};
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::sync::Mutex;
+
+use crate::{
+    delegation::Delegated,
+    error::ClientError,
+    launch_token::{parse_scopes, whole_seconds},
+    secret::Secret,
+    session::bearer,
+    transport::{Call, Transport},
+    wire::{DelegateAnswer, DelegateBody, RenewAnswer},
+};
+
+/// A registered agent and its token. Clones are cheap and share the token, renewed or not.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # async fn example(nurse: agentwrit_client::Agent, scribe: agentwrit_client::Agent) -> Result<(), Box<dyn std::error::Error>> {
+/// // Another agent gets a part of what this one holds; it uses the token under its own identity.
+/// let delegated = nurse.delegate(scribe.id(), ["write:notes:P-7"], Duration::from_secs(60)).await?;
+/// let scribe_for_nurse = scribe.accept(delegated.token().clone())?;
+///
+/// nurse.renew().await?; // same rights, a new token; the old one is dead
+/// nurse.release().await?; // done: no token of this agent's works any more
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Agent {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of an agent share.
+struct Shared {
     id: AgentId,
-    token: Secret,
-    authorization: HeaderValue,
-    expires_at: UnixTime,
     scopes: ScopeSet,
+    held: ArcSwap<Held>,
+    /// Its lock is the turn to change the token; it keeps what the last renewal came to, for those who waited for it.
+    last_renewal: Mutex<Option<Result<(), ClientError>>>,
+    renewals: AtomicU64,
+    transport: Transport,
+    clock: Arc<dyn Clock>,
 }
 
 impl Agent {
     /// The SPIFFE id.
     #[must_use]
     pub fn id(&self) -> &AgentId {
-        &self.id
+        &self.shared.id
     }
 
-    /// The token. Whoever calls this keeps it out of logs.
+    /// The token as it is now; the next renewal replaces it. Whoever exposes it keeps it out of logs.
     #[must_use]
-    pub fn token(&self) -> &str {
-        self.token.expose()
+    pub fn token(&self) -> Secret {
+        self.shared.held.load().token.clone()
     }
 
-    /// The value of the `Authorization` header: `Bearer` and the token, marked as sensitive.
+    /// The value of the `Authorization` header: `Bearer` and the token as it is now, marked as sensitive. Ask for it
+    /// for each request.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
-        self.authorization.clone()
+        self.shared.held.load().authorization.clone()
     }
 
-    /// When the token expires, by this machine's clock.
+    /// When the token expires, by this machine's clock; of a token that was [accepted](Self::accept), by the broker's.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
-        self.expires_at
+        self.shared.held.load().expires_at
     }
 
     /// What the token permits.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
-        &self.scopes
+        &self.shared.scopes
+    }
+
+    /// Exchanges the token for a new one with the same rights and the lifetime that it had at first. The old one is
+    /// dead then. A delegated token never gets past the expiry of what it was delegated from.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `unauthorized` when the token is expired, released or revoked, and with
+    /// `scope_violation` when its app is gone or may no longer grant what it permits: register a new agent.
+    ///
+    /// After [`ClientError::Timeout`], [`ClientError::Unreachable`] and [`ClientError::MalformedAnswer`] the broker may
+    /// or may not have renewed, and this agent still holds the old token. Calling again settles it: either it was not
+    /// renewed and now is, or the answer is `unauthorized`.
+    pub async fn renew(&self) -> Result<(), ClientError> {
+        let seen = self.shared.renewals.load(Ordering::Acquire);
+        let shared = Arc::clone(&self.shared);
+        let renewal = tokio::spawn(async move { shared.renew_together(seen).await });
+        renewal.await.unwrap_or_else(|stopped| Err(ClientError::Unreachable { reason: stopped.to_string() }))
+    }
+
+    /// Gives the token back: it is dead from now on. What was delegated from it lives on until its own expiry. Waits
+    /// for a renewal that is under way, and releases the new token. Repeating it is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `unauthorized` when the token has expired; any error of the network, after which
+    /// it may or may not have been released: repeat it.
+    pub async fn release(&self) -> Result<(), ClientError> {
+        let _turn = self.shared.last_renewal.lock().await;
+        let call = Call::post_nothing("/v1/token/release");
+        let held = self.shared.held.load_full();
+        self.shared.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
+        Ok(())
+    }
+
+    /// Has a token made for the agent `to`, with a part of this one's scopes (1 to 64) and for `ttl`: whole seconds,
+    /// 1 s to 24 h, cut to what is left of this agent's own token. Hand it to that agent, who
+    /// [accepts](Self::accept) it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `scope_violation` when the scopes are wider than this agent's, or after five hops;
+    /// with `not_found` when `to` is no agent with a live registration; with `unauthorized` when this agent's own token
+    /// is dead. [`ClientError::InvalidInput`] for malformed scopes or less than a second. Any error of the network,
+    /// after which a token may exist that nobody has: calling again makes another.
+    pub async fn delegate<S: AsRef<str>>(
+        &self,
+        to: &AgentId,
+        scopes: impl IntoIterator<Item = S>,
+        ttl: Duration,
+    ) -> Result<Delegated, ClientError> {
+        let scope = parse_scopes("scope", scopes)?;
+        let body = DelegateBody { delegate_to: to.as_str(), scope: &scope, ttl: whole_seconds("ttl", ttl)? };
+        let call = Call::post("/v1/delegate", &body)?;
+        let asked_at = self.shared.clock.now();
+        let held = self.shared.held.load_full();
+        let answer: DelegateAnswer = self.shared.transport.fetch(&call, Some(&held.authorization)).await?;
+        let delegated = Held::new(answer.access_token, asked_at, answer.expires_in);
+        let delegated = delegated.ok_or_else(|| call.malformed("unusable access token"))?;
+        Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain))
+    }
+
+    /// This agent with a token that another one delegated to it: it can be used, delegated further and released, while
+    /// this one keeps the token that it has.
+    ///
+    /// The token is read, not verified: whoever handed it over is trusted with that, and a resource server is not.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is not a token, or one for somebody else. Nothing is sent.
+    pub fn accept(&self, token: impl Into<Secret>) -> Result<Self, ClientError> {
+        let token = token.into();
+        let invalid = |reason: &str| ClientError::invalid("delegated token", reason);
+        let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
+        let claims = claims.map_err(|error| invalid(error.reason()))?;
+        if claims.sub.as_agent() != Some(self.id()) {
+            return Err(invalid(&format!("it is for `{}`, not for `{}`", claims.sub, self.id())));
+        }
+        let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
+        let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp) };
+        let Shared { id, transport, clock, .. } = &*self.shared;
+        Ok(Self::holding(id.clone(), claims.scope, held, transport.clone(), Arc::clone(clock)))
+    }
+
+    pub(crate) fn holding(
+        id: AgentId,
+        scopes: ScopeSet,
+        held: Held,
+        transport: Transport,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (last_renewal, renewals) = (Mutex::new(None), AtomicU64::new(0));
+        let held = ArcSwap::from_pointee(held);
+        Self { shared: Arc::new(Shared { id, scopes, held, last_renewal, renewals, transport, clock }) }
+    }
+}
+
+impl Shared {
+    /// `seen` is how many renewals had ended when the caller asked.
+    async fn renew_together(&self, seen: u64) -> Result<(), ClientError> {
+        let mut last_renewal = self.last_renewal.lock().await;
+        if self.renewals.load(Ordering::Acquire) != seen
+            && let Some(outcome) = &*last_renewal
+        {
+            return outcome.clone(); // one ended while this caller waited: its outcome is this caller's
+        }
+        let outcome = self.renew().await;
+        *last_renewal = Some(outcome.clone());
+        self.renewals.fetch_add(1, Ordering::Release);
+        outcome
+    }
+
+    async fn renew(&self) -> Result<(), ClientError> {
+        let call = Call::post_nothing("/v1/token/renew");
+        let asked_at = self.clock.now();
+        let old = self.held.load_full();
+        let answer: RenewAnswer = self.transport.fetch(&call, Some(&old.authorization)).await?;
+        let held = Held::new(answer.access_token, asked_at, answer.expires_in);
+        self.held.store(Arc::new(held.ok_or_else(|| call.malformed("unusable access token"))?));
+        Ok(())
     }
 }
 
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent")
-            .field("id", &self.id.as_str())
-            .field("expires_at", &self.expires_at)
-            .field("scopes", &self.scopes)
+            .field("id", &self.id().as_str())
+            .field("expires_at", &self.expires_at())
+            .field("scopes", &self.scopes())
             .finish_non_exhaustive()
     }
 }
 
-/// An agent in the making, before it is said what it may do.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct NewAgent {
-    app: App,
-    orch_id: String,
-    task_id: String,
-}
-
-impl NewAgent {
-    pub(crate) fn new(app: App, orch_id: String, task_id: String) -> Self {
-        Self { app, orch_id, task_id }
-    }
-
-    /// What the agent shall be permitted: 1 to 64 scopes, as few and as narrow as the task allows.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] when a scope, the `orch_id` or the `task_id` is malformed.
-    pub fn scope<S: AsRef<str>>(self, scope: impl IntoIterator<Item = S>) -> Result<AgentRequest, ClientError> {
-        Ok(AgentRequest {
-            orch_id: parse_segment("orch_id", &self.orch_id)?,
-            task_id: parse_segment("task_id", &self.task_id)?,
-            scope: parse_scopes("scope", scope)?,
-            app: self.app,
-            max_ttl: None,
-            label: None,
-            key: None,
-        })
-    }
-}
-
-/// An agent in the making. [`AgentRequest::create`] registers it.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct AgentRequest {
-    app: App,
-    orch_id: PathSegment,
-    task_id: PathSegment,
-    scope: ScopeSet,
-    max_ttl: Option<Duration>,
-    label: Option<String>,
-    key: Option<AgentKey>,
-}
-
-impl AgentRequest {
-    /// How long the token lives: whole seconds, 1 s to 24 h. Default: what the broker is configured to.
-    pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
-        self.max_ttl = Some(max_ttl);
-        self
-    }
-
-    /// The name under which people find the agent in the audit trail. Default: `<orch_id>/<task_id>`.
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = Some(label.into());
-        self
-    }
-
-    /// The key to register with. Default: a new one, which nobody else ever sees.
-    pub fn signing_key(mut self, key: AgentKey) -> Self {
-        self.key = Some(key);
-        self
-    }
-
-    /// Registers the agent.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::Refused`] with `scope_violation` beyond the app's ceiling; any error of the network. What fails
-    /// leaves no agent behind, except [`ClientError::Timeout`], after which one may exist whose token nobody has.
-    pub async fn create(self) -> Result<Agent, ClientError> {
-        let key = match &self.key {
-            Some(key) => key.clone(),
-            None => AgentKey::generate()?,
-        };
-        let launch_token = self.app.create_launch_token(&self.launch_token_request()).await?;
-        let nonce = self.challenge().await?;
-        self.register(&launch_token, &nonce, &key).await
-    }
-
-    /// As narrow as the agent itself: of no use to anyone who finds it, but to register this very agent.
-    fn launch_token_request(&self) -> LaunchTokenRequest {
-        let label = self.label.clone().unwrap_or_else(|| format!("{}/{}", self.orch_id, self.task_id));
-        let request =
-            LaunchTokenRequest::within(label, self.scope.clone()).pinned(self.orch_id.clone(), self.task_id.clone());
-        match self.max_ttl {
-            Some(max_ttl) => request.max_ttl(max_ttl),
-            None => request,
-        }
-    }
-
-    async fn challenge(&self) -> Result<Nonce, ClientError> {
-        let call = Call::get("/v1/challenge");
-        let answer: ChallengeAnswer = self.app.session.transport.fetch(&call, None).await?;
-        Nonce::decode(answer.nonce).ok_or_else(|| call.malformed("nonce is not 32 bytes of hex"))
-    }
-
-    async fn register(&self, launch_token: &LaunchToken, nonce: &Nonce, key: &AgentKey) -> Result<Agent, ClientError> {
-        let session = &self.app.session;
-        let call = Call::post(
-            "/v1/register",
-            &RegisterBody {
-                launch_token: launch_token.token(),
-                nonce: &nonce.hex,
-                public_key: BASE64.encode(key.0.verifying_key().as_bytes()),
-                signature: BASE64.encode(&key.0.sign(&nonce.bytes).to_bytes()),
-                orch_id: self.orch_id.as_str(),
-                task_id: self.task_id.as_str(),
-                requested_scope: &self.scope,
-            },
-        )?;
-        // Measured before asking: the token is then never believed to live longer than it does.
-        let asked_at = session.clock.now();
-        let answer: RegisterAnswer = session.transport.fetch(&call, None).await?;
-        let id = answer.agent_id;
-        if (id.orch_id(), id.task_id()) != (self.orch_id.as_str(), self.task_id.as_str()) {
-            return Err(call.malformed(&format!("`{id}` is not the agent that was asked for")));
-        }
-        Ok(Agent {
-            authorization: bearer(&answer.access_token).ok_or_else(|| call.malformed("unusable access token"))?,
-            token: answer.access_token,
-            expires_at: asked_at.saturating_add(Duration::from_secs(answer.expires_in)),
-            scopes: self.scope.clone(),
-            id,
-        })
-    }
-}
-
-/// The Ed25519 key of an agent. Wiped when dropped, hidden in `Debug`.
+/// A token in hand.
 #[derive(Clone)]
-pub struct AgentKey(SigningKey);
-
-impl AgentKey {
-    /// A new key from the operating system's randomness.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NoRandomness`] when the operating system has none.
-    pub fn generate() -> Result<Self, ClientError> {
-        let mut seed = Zeroizing::new([0_u8; 32]);
-        getrandom::fill(&mut *seed).map_err(|error| ClientError::NoRandomness { reason: error.to_string() })?;
-        Ok(Self::from_seed(&seed))
-    }
-
-    /// The key of a seed that the caller keeps: 32 random bytes (RFC 8032 §5.1.5).
-    #[must_use]
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
-    }
+pub(crate) struct Held {
+    pub(crate) token: Secret,
+    pub(crate) authorization: HeaderValue,
+    pub(crate) expires_at: UnixTime,
 }
 
-impl fmt::Debug for AgentKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AgentKey(…)")
-    }
-}
-
-/// A nonce in both its forms: it is sent as text and signed as bytes.
-struct Nonce {
-    hex: String,
-    bytes: [u8; 32],
-}
-
-impl Nonce {
-    fn decode(hex: String) -> Option<Self> {
-        let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()?;
-        Some(Self { hex, bytes })
+impl Held {
+    /// `asked_at` is from before the broker was asked, and the broker counts whole seconds: the token is then never
+    /// believed to live longer than it does.
+    pub(crate) fn new(token: Secret, asked_at: UnixTime, expires_in: u64) -> Option<Self> {
+        let expires_at = UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in));
+        Some(Self { authorization: bearer(&token)?, token, expires_at })
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::{
-    agent::NewAgent,
+    ceremony::NewAgent,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
     secret::Secret,

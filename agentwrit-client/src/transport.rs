@@ -61,6 +61,10 @@ impl Call {
         Ok(Self { method: Method::POST, path: path.into(), body: Some(encode(body)?) })
     }
 
+    pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
+        Self { method: Method::POST, path: path.into(), body: None }
+    }
+
     pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
         Ok(Self { method: Method::PUT, path: path.into(), body: Some(encode(body)?) })
     }

@@ -1,6 +1,6 @@
 //! The JSON that goes over the wire (contract §4), exactly as it is named there.
 
-use agentwrit_verify::{AgentId, ClaimSet, ScopeSet, UnixTime};
+use agentwrit_verify::{AgentId, ClaimSet, DelegationRecord, ScopeSet, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::secret::{Secret, serialize_exposed};
@@ -75,6 +75,26 @@ pub(crate) struct RegisterAnswer {
     pub(crate) agent_id: AgentId,
     pub(crate) access_token: Secret,
     pub(crate) expires_in: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct RenewAnswer {
+    pub(crate) access_token: Secret,
+    pub(crate) expires_in: u64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct DelegateBody<'a> {
+    pub(crate) delegate_to: &'a str,
+    pub(crate) scope: &'a ScopeSet,
+    pub(crate) ttl: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct DelegateAnswer {
+    pub(crate) access_token: Secret,
+    pub(crate) expires_in: u64,
+    pub(crate) delegation_chain: Vec<DelegationRecord>,
 }
 
 #[derive(Serialize)]

@@ -35,7 +35,7 @@ async fn create_is_launch_token_challenge_and_registration() {
     let agent = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap().create().await.unwrap();
 
     assert_eq!(agent.id().as_str(), ID);
-    assert_eq!(agent.token(), "agent-token");
+    assert_eq!(agent.token().expose(), "agent-token");
     assert_eq!(agent.authorization(), "Bearer agent-token");
     assert!(agent.authorization().is_sensitive());
     assert_eq!(agent.expires_at(), UnixTime::from_seconds(NOW + 300));

@@ -6,4 +6,5 @@ mod agent;
 mod authentication;
 mod broker;
 mod failures;
+mod holding;
 mod secrets;

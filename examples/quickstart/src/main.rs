@@ -174,8 +174,8 @@ curl -sw '\n' {broker}/v1/health
 curl -sw '\n' {broker}/.well-known/jwks.json
 curl -sw '\n' {broker}/v1/token/validate -d '{{"token":"'$READER'"}}'
 curl -sw '\n' {broker}/v1/admin/auth -d '{{"secret":"{secret}"}}'"#,
-            reader = reader.token(),
-            writer = writer.token(),
+            reader = reader.token().expose(),
+            writer = writer.token().expose(),
         );
     }
 }

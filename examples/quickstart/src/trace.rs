@@ -21,9 +21,13 @@ impl Step {
     pub(crate) fn with_broker(reader: &Agent, writer: &Agent) -> Vec<Self> {
         let token = |token: &str| Some(token.to_owned());
         vec![
-            Self { what: "right scope", token: token(reader.token()), expected: StatusCode::OK },
-            Self { what: "wrong scope", token: token(writer.token()), expected: StatusCode::FORBIDDEN },
-            Self { what: "tampered token", token: Some(tampered(reader.token())), expected: StatusCode::UNAUTHORIZED },
+            Self { what: "right scope", token: token(reader.token().expose()), expected: StatusCode::OK },
+            Self { what: "wrong scope", token: token(writer.token().expose()), expected: StatusCode::FORBIDDEN },
+            Self {
+                what: "tampered token",
+                token: Some(tampered(reader.token().expose())),
+                expected: StatusCode::UNAUTHORIZED,
+            },
             Self { what: "no token", token: None, expected: StatusCode::UNAUTHORIZED },
         ]
     }
@@ -40,7 +44,7 @@ impl Step {
 
     /// The call after the broker is gone: the point of it all.
     pub(crate) fn without_broker(reader: &Agent) -> Self {
-        Self { what: "broker stopped", token: Some(reader.token().to_owned()), expected: StatusCode::OK }
+        Self { what: "broker stopped", token: Some(reader.token().expose().to_owned()), expected: StatusCode::OK }
     }
 
     /// Makes the call, shows what came of it, and says whether that was right.

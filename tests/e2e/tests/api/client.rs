@@ -19,7 +19,7 @@ async fn an_agent_is_created_and_valid() {
     let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(60));
     let agent = request.create().await.unwrap();
 
-    let Validation::Valid(claims) = app.validate(agent.token()).await.unwrap() else { panic!("invalid") };
+    let Validation::Valid(claims) = app.validate(agent.token().expose()).await.unwrap() else { panic!("invalid") };
     assert_eq!(claims.sub.to_string(), agent.id().as_str());
     assert_eq!(&claims.scope, agent.scopes());
     assert_eq!(claims.exp - claims.iat, 60);

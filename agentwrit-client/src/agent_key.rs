@@ -1,0 +1,48 @@
+//! The key that an agent registers with.
+
+use std::fmt;
+
+use data_encoding::BASE64;
+use ed25519_dalek::{Signer as _, SigningKey};
+use zeroize::Zeroizing;
+
+use crate::error::ClientError;
+
+/// The Ed25519 key of an agent. Wiped when dropped, hidden in `Debug`.
+#[derive(Clone)]
+pub struct AgentKey(SigningKey);
+
+impl AgentKey {
+    /// A new key from the operating system's randomness.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NoRandomness`] when the operating system has none.
+    pub fn generate() -> Result<Self, ClientError> {
+        let mut seed = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *seed).map_err(|error| ClientError::NoRandomness { reason: error.to_string() })?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// The key of a seed that the caller keeps: 32 random bytes (RFC 8032 §5.1.5).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// As it goes over the wire: standard base64 of the raw 32 bytes.
+    pub(crate) fn public_key(&self) -> String {
+        BASE64.encode(self.0.verifying_key().as_bytes())
+    }
+
+    /// As it goes over the wire: standard base64.
+    pub(crate) fn sign(&self, message: &[u8]) -> String {
+        BASE64.encode(&self.0.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for AgentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentKey(…)")
+    }
+}

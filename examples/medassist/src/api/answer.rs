@@ -1,0 +1,71 @@
+//! What every answer of the API has in common.
+
+use agentwrit_verify::{Problem, RequestId};
+use axum::{
+    body::Body,
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+};
+
+use super::error::ApiError;
+
+pub(super) async fn unknown_path() -> Response {
+    ApiError::UnknownPath.into_response()
+}
+
+pub(super) async fn method_not_allowed() -> Response {
+    ApiError::MethodNotAllowed.into_response()
+}
+
+/// Gives the request its id, and the answer its headers; writes the problem of an [`ApiError`]. Health data stays out of
+/// every cache.
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
+    let request_id = sent_id(&request).unwrap_or_else(new_id);
+    request.extensions_mut().insert(request_id.clone());
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        response = write_problem(response, &error, &path, &request_id);
+    }
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(request_id) = HeaderValue::from_str(request_id.as_str()) {
+        headers.insert(RequestId::HEADER, request_id);
+    }
+    response
+}
+
+fn write_problem(mut response: Response, error: &ApiError, path: &str, request_id: &RequestId) -> Response {
+    let problem = Problem::new(error.code(), error.to_string(), path, request_id);
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+    if let ApiError::NotPermitted(refused) = error {
+        // RFC 6750 §3.1, as the layers would have written it. A scope has no character that needs an escape.
+        let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{}""#, refused.wanted);
+        if let Ok(challenge) = HeaderValue::try_from(challenge) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+    }
+    *response.body_mut() = Body::from(problem.to_json());
+    response
+}
+
+fn sent_id(request: &Request) -> Option<RequestId> {
+    RequestId::parse(request.headers().get(RequestId::HEADER)?.to_str().ok()?)
+}
+
+fn new_id() -> RequestId {
+    let mut bytes = [0; 8];
+    // The id guards nothing: without randomness the request still gets its answer, under an id that shows it.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes = [0; 8];
+    }
+    RequestId::from_bytes(bytes)
+}

@@ -1,0 +1,16 @@
+//! `/patients/{patient_id}/billing`: invoices. Whoever reads them learns nothing clinical beyond what was charged.
+
+use agentwrit_tower::RequireScope;
+use axum::{Json, Router, extract::State, routing::get};
+
+use super::{Hospital, error::ApiError, extract::KnownPatient};
+use crate::{Store, store::billing::Invoice};
+
+pub(super) fn routes() -> Router<Hospital> {
+    let billing = get(list).layer(RequireScope::new("read:billing:{patient_id}"));
+    Router::new().route("/patients/{patient_id}/billing", billing)
+}
+
+async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Invoice>>, ApiError> {
+    Ok(Json(store.invoices(id).await?))
+}

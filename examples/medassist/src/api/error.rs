@@ -1,0 +1,64 @@
+//! Why the hospital does not do what it was asked, and how that becomes HTTP.
+
+use agentwrit_verify::{ErrorCode, NotPermitted};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::store::StoreError;
+
+/// A refusal by the API itself, after the token was found good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ApiError {
+    #[error("there is no {kind} `{name}`")]
+    NotFound { kind: &'static str, name: String },
+    #[error("there is nothing at this path")]
+    UnknownPath,
+    #[error("the path does not take this method")]
+    MethodNotAllowed,
+    #[error("{reason}")]
+    Invalid { reason: String },
+    #[error("{reason}")]
+    Conflict { reason: String },
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
+    #[error("the server made a mistake")]
+    Internal,
+}
+
+impl ApiError {
+    pub(super) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+
+    /// The one place where it becomes HTTP.
+    pub(super) fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotFound { .. } | Self::UnknownPath => ErrorCode::NotFound,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::Invalid { .. } => ErrorCode::InvalidRequest,
+            Self::Conflict { .. } => ErrorCode::Conflict,
+            Self::TooLarge { .. } => ErrorCode::PayloadTooLarge,
+            Self::NotPermitted(_) => ErrorCode::InsufficientScope,
+            Self::Internal => ErrorCode::InternalError,
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, cause, "the store failed");
+        Self::Internal
+    }
+}
+
+/// The status, and the error itself for [`finish`](super::answer::finish), which knows the request's path and id.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::from_u16(self.code().status()).unwrap_or_default().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

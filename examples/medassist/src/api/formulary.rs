@@ -1,0 +1,28 @@
+//! `/formulary`: the drugs that the pharmacy has. A token may be good for one drug only.
+
+use agentwrit_tower::RequireScope;
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::get,
+};
+
+use super::{Hospital, error::ApiError};
+use crate::{Store, store::formulary::Drug};
+
+pub(super) fn routes() -> Router<Hospital> {
+    Router::new()
+        .route("/formulary", get(list).layer(RequireScope::new("read:formulary:*")))
+        .route("/formulary/{drug}", get(show).layer(RequireScope::new("read:formulary:{drug}")))
+}
+
+async fn list(State(store): State<Store>) -> Result<Json<Vec<Drug>>, ApiError> {
+    Ok(Json(store.formulary().await?))
+}
+
+async fn show(State(store): State<Store>, Path(name): Path<String>) -> Result<Json<Drug>, ApiError> {
+    match store.drug(&name).await? {
+        Some(drug) => Ok(Json(drug)),
+        None => Err(ApiError::NotFound { kind: "drug", name }),
+    }
+}

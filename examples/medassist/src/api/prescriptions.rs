@@ -1,0 +1,97 @@
+//! `/patients/{patient_id}/prescriptions`: what a patient is to take.
+//!
+//! The route's layer checks what the path says. Which drug it is stands in the body: a controlled one takes a second
+//! scope, which only the handler can check.
+
+use agentwrit_tower::{RequireScope, Verified, verify::ScopeTemplate};
+use agentwrit_verify::{Permit, Scope};
+use axum::{Json, Router, extract::State, routing::get};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::{
+    Hospital,
+    error::ApiError,
+    extract::{KnownPatient, Object},
+};
+use crate::{
+    PatientId, Store,
+    store::{
+        formulary::Drug,
+        prescriptions::{Dosage, Prescription},
+    },
+};
+
+pub(super) fn routes() -> Router<Hospital> {
+    let scopes = [(Method::GET, "read:prescriptions:{patient_id}"), (Method::POST, "write:prescriptions:{patient_id}")];
+    let prescriptions = get(list).post(prescribe).layer(RequireScope::by_method(scopes));
+    Router::new().route("/patients/{patient_id}/prescriptions", prescriptions)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    drug: String,
+    dose_mg: u32,
+    times_per_day: u32,
+    days: u32,
+}
+
+async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Result<Json<Vec<Prescription>>, ApiError> {
+    Ok(Json(store.prescriptions(id).await?))
+}
+
+async fn prescribe(
+    State(hospital): State<Hospital>,
+    KnownPatient(id): KnownPatient,
+    who: Verified,
+    Object(order): Object<Order>,
+) -> Result<(StatusCode, Json<Prescription>), ApiError> {
+    let unknown = || ApiError::invalid(format!("`drug`: `{}` is not in the formulary", order.drug));
+    let drug = hospital.store.drug(&order.drug).await?.ok_or_else(unknown)?;
+    let permit = permit(&who, &id, &drug)?;
+    let dosage = order.within_limits(&drug)?;
+    refuse_allergen(&hospital.store.allergies(id).await?, &drug)?;
+    let root = who.delegation_chain().first().map(|record| &record.agent);
+    let written = hospital.store.prescribe(&permit, root, dosage, hospital.clock.now()).await?;
+    Ok((StatusCode::CREATED, Json(written)))
+}
+
+/// The right to prescribe this drug to this patient.
+fn permit(who: &Verified, id: &PatientId, drug: &Drug) -> Result<Permit, ApiError> {
+    if drug.controlled {
+        who.permit(&scope_of(id, "write:controlled-prescriptions:{patient_id}")?)?;
+    }
+    Ok(who.permit(&scope_of(id, "write:prescriptions:{patient_id}")?)?)
+}
+
+fn scope_of(id: &PatientId, template: &str) -> Result<Scope, ApiError> {
+    let filled = ScopeTemplate::parse(template).and_then(|template| template.fill(id.as_str()));
+    filled.map_err(|_| ApiError::Internal)
+}
+
+impl Order {
+    fn within_limits(self, drug: &Drug) -> Result<Dosage, ApiError> {
+        for (member, value, largest) in [
+            ("dose_mg", self.dose_mg, drug.max_dose_mg),
+            ("times_per_day", self.times_per_day, 6),
+            ("days", self.days, 90),
+        ] {
+            if !(1..=largest).contains(&value) {
+                return Err(ApiError::invalid(format!("`{member}` of {} is 1 to {largest}", drug.name)));
+            }
+        }
+        let Self { drug, dose_mg, times_per_day, days } = self;
+        Ok(Dosage { drug, dose_mg, times_per_day, days })
+    }
+}
+
+fn refuse_allergen(allergies: &[String], drug: &Drug) -> Result<(), ApiError> {
+    match &drug.allergen {
+        Some(allergen) if allergies.contains(allergen) => {
+            let reason = format!("the patient is allergic to {allergen}, which {} contains", drug.name);
+            Err(ApiError::Conflict { reason })
+        }
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+pub mod encounter;
+pub mod hospital;
+mod patient_id;
+pub mod scene;
+mod store;
+pub mod trace;
+mod visitor;
+
+pub use self::{
+    api::routes,
+    patient_id::PatientId,
+    store::{Store, StoreError},
+};
+
+/// Whatever keeps the example from going on.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,44 @@
+//! The number that the hospital knows a patient by.
+
+use std::fmt;
+
+/// `P-` and 1 to 8 digits. What is none was never a patient's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatientId(Box<str>);
+
+impl PatientId {
+    /// `None` for what cannot be a patient's number.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("P-")?;
+        let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| Self(text.into()))
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PatientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_of_patients_are_read() {
+        for text in ["P-1", "P-1042", "P-99999999"] {
+            assert_eq!(PatientId::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "P-", "P-*", "*", "..", "p-1042", "P-1042 ", "P-10x2", "P-123456789", "P-١", "P-1' OR 1=1"] {
+            assert_eq!(PatientId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What runs on the stage: a real broker, the hospital's service, and an app that may create agents.
+
+use std::{net::SocketAddr, time::Duration};
+
+use agentwrit_broker::{Broker, Config};
+use agentwrit_client::{Admin, Agent, App, NewApp, Secret};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::{Failure, hospital, visitor::Visitor};
+
+/// What agents of this app may be given at most. Nothing controlled: for that there is another app.
+const CEILING: [&str; 8] = [
+    "read:patients:*",
+    "read:records:*",
+    "read:notes:*",
+    "read:labs:*",
+    "read:prescriptions:*",
+    "write:prescriptions:*",
+    "read:billing:*",
+    "read:formulary:*",
+];
+
+/// How long the agents' tokens live: long enough to try the printed lines.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A broker and a hospital, each on a port of its own.
+#[derive(Debug)]
+pub struct Scene {
+    broker: Broker,
+    hospital: JoinHandle<Result<(), Failure>>,
+    hospital_address: SocketAddr,
+    app: App,
+    admin: Admin,
+    admin_secret: Secret,
+    directory: TempDir,
+}
+
+impl Scene {
+    /// Starts both, and registers the app.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot start.
+    pub async fn set() -> Result<Self, Failure> {
+        let directory = tempfile::Builder::new().prefix("agentwrit-medassist-").tempdir()?;
+        let admin_secret = random_secret()?;
+        let broker = Broker::start(Config::for_development(directory.path(), admin_secret.expose())?).await?;
+        let broker_url = format!("http://{}", broker.local_addr());
+
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let hospital_address = listener.local_addr()?;
+        let url = broker_url.clone();
+        let hospital = tokio::spawn(async move { hospital::serve(&url, listener).await });
+
+        let admin = Admin::builder(&broker_url, admin_secret.clone()).build()?;
+        let credentials = admin.create_app(&NewApp::new("medassist", CEILING)?).await?;
+        let app = App::builder(broker_url, credentials.record.client_id, credentials.client_secret).build()?;
+        Ok(Self { broker, hospital, hospital_address, app, admin, admin_secret, directory })
+    }
+
+    /// Registers an agent for a task of this encounter.
+    ///
+    /// # Errors
+    ///
+    /// When the broker refuses.
+    pub async fn agent(&self, task: &str, scopes: &[&str]) -> Result<Agent, Failure> {
+        Ok(self.app.agent("encounter-7301", task).scope(scopes)?.max_ttl(LIFETIME).create().await?)
+    }
+
+    /// The operator.
+    #[must_use]
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// What the operator logs in with. For the lines that `--serve` prints.
+    #[must_use]
+    pub fn admin_secret(&self) -> &Secret {
+        &self.admin_secret
+    }
+
+    /// The broker's address.
+    #[must_use]
+    pub fn broker_url(&self) -> String {
+        format!("http://{}", self.broker.local_addr())
+    }
+
+    /// The hospital's address.
+    #[must_use]
+    pub fn hospital_url(&self) -> String {
+        format!("http://{}", self.hospital_address)
+    }
+
+    /// Somebody who calls the hospital over HTTP.
+    pub(crate) fn visitor(&self) -> Result<Visitor, Failure> {
+        Visitor::of(self.hospital_url())
+    }
+
+    /// Where the broker keeps its database and its key.
+    #[must_use]
+    pub fn directory(&self) -> String {
+        self.directory.path().display().to_string()
+    }
+
+    /// Ends both.
+    pub async fn strike(self) {
+        self.hospital.abort();
+        self.broker.shutdown().await;
+    }
+}
+
+fn random_secret() -> Result<Secret, Failure> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(|error| error.to_string())?;
+    Ok(data_encoding::HEXLOWER.encode(&secret).into())
+}

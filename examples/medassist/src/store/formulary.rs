@@ -1,0 +1,44 @@
+//! The drugs that the hospital's pharmacy has.
+
+use rusqlite::{OptionalExtension as _, Row};
+use serde::Serialize;
+
+use super::{Store, StoreError};
+
+/// A drug and what limits its use.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Drug {
+    pub(crate) name: String,
+    pub(crate) form: String,
+    /// The largest single dose.
+    pub(crate) max_dose_mg: u32,
+    /// Whether it falls under the law on narcotics.
+    pub(crate) controlled: bool,
+    /// The allergy that forbids it.
+    pub(crate) allergen: Option<String>,
+}
+
+impl Store {
+    pub(crate) async fn formulary(&self) -> Result<Vec<Drug>, StoreError> {
+        let sql = "SELECT drug, form, max_dose_mg, controlled, allergen FROM formulary ORDER BY drug";
+        self.run(move |connection| connection.prepare_cached(sql)?.query_map([], Drug::read)?.collect()).await
+    }
+
+    pub(crate) async fn drug(&self, name: &str) -> Result<Option<Drug>, StoreError> {
+        let sql = "SELECT drug, form, max_dose_mg, controlled, allergen FROM formulary WHERE drug = ?1";
+        let name = name.to_owned();
+        self.run(move |connection| connection.prepare_cached(sql)?.query_row([name], Drug::read).optional()).await
+    }
+}
+
+impl Drug {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            name: row.get(0)?,
+            form: row.get(1)?,
+            max_dose_mg: row.get(2)?,
+            controlled: row.get(3)?,
+            allergen: row.get(4)?,
+        })
+    }
+}

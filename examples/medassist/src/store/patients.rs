@@ -1,0 +1,52 @@
+//! Who is in the hospital.
+
+use rusqlite::{OptionalExtension as _, Row, params_from_iter};
+use serde::Serialize;
+
+use super::{Store, StoreError};
+use crate::PatientId;
+
+/// A patient, as the front desk knows one.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Patient {
+    id: String,
+    name: String,
+    born: String,
+    ward: String,
+}
+
+impl Store {
+    pub(crate) async fn patient(&self, id: &PatientId) -> Result<Option<Patient>, StoreError> {
+        let id = id.clone();
+        self.run(move |connection| {
+            let mut query = connection.prepare_cached("SELECT id, name, born, ward FROM patients WHERE id = ?1")?;
+            query.query_row([id.as_str()], Patient::read).optional()
+        })
+        .await
+    }
+
+    pub(crate) async fn patients(&self) -> Result<Vec<Patient>, StoreError> {
+        self.run(|connection| {
+            let mut query = connection.prepare_cached("SELECT id, name, born, ward FROM patients ORDER BY id")?;
+            query.query_map([], Patient::read)?.collect()
+        })
+        .await
+    }
+
+    /// Those of these ids that there are.
+    pub(crate) async fn patients_among(&self, ids: &[Box<str>]) -> Result<Vec<Patient>, StoreError> {
+        let ids = ids.to_vec();
+        self.run(move |connection| {
+            let places = vec!["?"; ids.len()].join(", ");
+            let sql = format!("SELECT id, name, born, ward FROM patients WHERE id IN ({places}) ORDER BY id");
+            connection.prepare(&sql)?.query_map(params_from_iter(&ids), Patient::read)?.collect()
+        })
+        .await
+    }
+}
+
+impl Patient {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self { id: row.get(0)?, name: row.get(1)?, born: row.get(2)?, ward: row.get(3)? })
+    }
+}

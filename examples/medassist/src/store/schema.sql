@@ -1,0 +1,62 @@
+PRAGMA foreign_keys = ON;
+
+CREATE TABLE patients (
+    id   TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    born TEXT NOT NULL,
+    ward TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE records (
+    patient_id  TEXT NOT NULL REFERENCES patients (id),
+    recorded_on TEXT NOT NULL,
+    kind        TEXT NOT NULL CHECK (kind IN ('diagnosis', 'allergy', 'history')),
+    text        TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE notes (
+    id         INTEGER PRIMARY KEY,
+    patient_id TEXT NOT NULL REFERENCES patients (id),
+    written_at TEXT NOT NULL,
+    author     TEXT NOT NULL,
+    text       TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE labs (
+    patient_id TEXT NOT NULL REFERENCES patients (id),
+    taken_on   TEXT NOT NULL,
+    test       TEXT NOT NULL,
+    value      REAL NOT NULL,
+    unit       TEXT NOT NULL,
+    reference  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE formulary (
+    drug        TEXT PRIMARY KEY,
+    form        TEXT NOT NULL,
+    max_dose_mg INTEGER NOT NULL,
+    controlled  INTEGER NOT NULL CHECK (controlled IN (0, 1)),
+    allergen    TEXT
+) STRICT;
+
+CREATE TABLE prescriptions (
+    id            INTEGER PRIMARY KEY,
+    patient_id    TEXT NOT NULL REFERENCES patients (id),
+    drug          TEXT NOT NULL REFERENCES formulary (drug),
+    dose_mg       INTEGER NOT NULL,
+    times_per_day INTEGER NOT NULL,
+    days          INTEGER NOT NULL,
+    prescribed_at TEXT NOT NULL,
+    prescribed_by TEXT NOT NULL,
+    on_behalf_of  TEXT,
+    token_id      TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE invoices (
+    id           TEXT PRIMARY KEY,
+    patient_id   TEXT NOT NULL REFERENCES patients (id),
+    issued_on    TEXT NOT NULL,
+    item         TEXT NOT NULL,
+    amount_cents INTEGER NOT NULL,
+    status       TEXT NOT NULL CHECK (status IN ('open', 'paid'))
+) STRICT;

@@ -1,0 +1,86 @@
+//! What is read, and by whom.
+
+use serde_json::json;
+
+use crate::hospital::Hospital;
+
+fn ids(body: &serde_json::Value) -> Vec<&str> {
+    body.as_array().unwrap().iter().map(|patient| patient["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_list_of_patients_is_cut_down_to_the_token() {
+    let hospital = Hospital::new();
+    for (scopes, expected) in [
+        (&["read:patients:P-1042"][..], &["P-1042"][..]),
+        (&["read:patients:P-3155", "read:patients:P-1042", "read:records:P-2077"], &["P-1042", "P-3155"]),
+        (&["read:patients:*"], &["P-1042", "P-2077", "P-3155"]),
+        (&["read:patients:P-9999"], &[]),
+        (&["read:patients:x'--"], &[]),
+    ] {
+        let answer = hospital.get("/patients", scopes).await;
+        assert_eq!((answer.status.as_u16(), ids(&answer.body)), (200, expected.to_vec()), "{scopes:?}");
+    }
+    let answer = hospital.get("/patients", &["read:records:*", "write:patients:*"]).await;
+    assert_eq!(answer.problem(), (403, "insufficient_scope"));
+}
+
+#[tokio::test]
+async fn each_resource_has_a_scope_of_its_own() {
+    let hospital = Hospital::new();
+    let resources = ["records", "labs", "notes", "billing", "prescriptions"];
+    for path in resources {
+        for scope in resources {
+            let answer = hospital.get(&format!("/patients/P-1042/{path}"), &[&format!("read:{scope}:P-1042")]).await;
+            assert_eq!(answer.status, if path == scope { 200 } else { 403 }, "{path} with {scope}");
+            let entries = answer.body.as_array().map(Vec::len).unwrap_or_default();
+            assert_eq!(entries > 0, path == scope, "{}", answer.body);
+        }
+        let others = hospital.get(&format!("/patients/P-2077/{path}"), &[&format!("read:{path}:P-1042")]).await;
+        assert_eq!(others.problem(), (403, "insufficient_scope"));
+        let challenge = others.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.ends_with(&format!(r#"scope="read:{path}:P-2077""#)), "{challenge}");
+    }
+}
+
+#[tokio::test]
+async fn the_formulary_is_whole_or_by_drug() {
+    let hospital = Hospital::new();
+    let whole = hospital.get("/formulary", &["read:formulary:*"]).await;
+    assert_eq!((whole.status.as_u16(), whole.body.as_array().unwrap().len()), (200, 5));
+    let one = ["read:formulary:ramipril"];
+    assert_eq!(hospital.get("/formulary", &one).await.status, 403);
+    let answer = hospital.get("/formulary/ramipril", &one).await;
+    let ramipril =
+        json!({"name": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null});
+    assert_eq!((answer.status.as_u16(), answer.body), (200, ramipril));
+    assert_eq!(hospital.get("/formulary/morphine", &one).await.status, 403);
+    assert_eq!(hospital.get("/formulary/arsenic", &["read:formulary:*"]).await.problem(), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_note_is_added_by_whoever_may() {
+    let hospital = Hospital::new();
+    let path = "/patients/P-3155/notes";
+    let (read, write) = (["read:notes:P-3155"], ["write:notes:P-3155"]);
+    let note = json!({"text": "Feeds well again."}).to_string();
+    assert_eq!(hospital.post(path, &read, note.clone()).await.problem(), (403, "insufficient_scope"));
+    let added = hospital.post(path, &write, note).await;
+    assert_eq!(added.status, 201);
+    assert!(added.body["author"].as_str().unwrap().starts_with("spiffe://"), "{}", added.body);
+    assert_eq!(hospital.get(path, &read).await.body, json!([added.body]));
+    for text in [String::new(), " \n".to_owned(), "x".repeat(4097)] {
+        let answer = hospital.post(path, &write, json!({ "text": text }).to_string()).await;
+        assert_eq!(answer.problem(), (400, "invalid_request"));
+    }
+}
+
+#[tokio::test]
+async fn readiness_needs_no_token_and_everything_else_does() {
+    let hospital = Hospital::new();
+    assert_eq!(hospital.get("/ready", &["read:data:*"]).await.body, json!({"ready": true}));
+    for path in ["/", "/patients", "/patients/P-1042/notes", "/nowhere"] {
+        let answer = hospital.send(http::Method::GET, path, "none", axum::body::Body::empty()).await;
+        assert_eq!(answer.problem(), (401, "unauthorized"), "{path}");
+    }
+}
