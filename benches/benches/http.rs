@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use agentwrit_bench::corpus::{AUDIENCE, Corpus, ISSUER, shuffled};
 use agentwrit_bench::peers;
+use agentwrit_bench::rounds::as_float;
 use agentwrit_tower::RequireScope;
 use agentwrit_verify::Verifier;
 use axum::Router;
@@ -89,7 +90,7 @@ fn measure(
             let (Some(name), Some(rates)) = (ROUTES.get(route), rates.get_mut(route)) else { continue };
             let started = Instant::now();
             client.ask(corpus, name, &picks)?;
-            rates.push(picks.len() as f64 / started.elapsed().as_secs_f64());
+            rates.push(as_float(picks.len()) / started.elapsed().as_secs_f64());
         }
     }
     Ok(rates)

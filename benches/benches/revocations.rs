@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agentwrit_bench::rounds::as_float;
 use agentwrit_verify::{
     ClaimSet, Clock as _, Level, RevocationKey, RevocationList, UnixTime, Verifier, testing::TestIssuer,
 };
@@ -69,7 +70,9 @@ fn mark(list: &RevocationList, claims: &[ClaimSet]) {
         let add = |level, target: &str| list.insert(level, target, before, expires);
         add(Level::Issuer, "");
         add(Level::Agent, &claims.sub.to_string());
-        chain.iter().for_each(|hop| add(Level::Agent, hop.agent.as_str()));
+        for hop in chain {
+            add(Level::Agent, hop.agent.as_str());
+        }
         chain.first().into_iter().for_each(|root| add(Level::Chain, root.agent.as_str()));
         claims.task_id.iter().for_each(|task| add(Level::Task, task.as_str()));
     }
@@ -105,7 +108,7 @@ fn median_per_token(verifier: &Verifier, tokens: &[String]) -> f64 {
             for token in tokens {
                 black_box(verifier.verify(black_box(token)).is_ok());
             }
-            begun.elapsed().as_secs_f64() * 1e9 / tokens.len() as f64
+            begun.elapsed().as_secs_f64() * 1e9 / as_float(tokens.len())
         })
         .collect();
     rounds.sort_by(f64::total_cmp);

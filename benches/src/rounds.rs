@@ -143,8 +143,10 @@ fn nanoseconds(elapsed: Duration, operations: usize) -> f64 {
     elapsed.as_secs_f64() * 1e9 / as_float(operations)
 }
 
+/// A count as a number to reckon with.
+#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts of operations and rounds are far below 2^52")]
-fn as_float(count: usize) -> f64 {
+pub fn as_float(count: usize) -> f64 {
     count as f64
 }
 

@@ -1,4 +1,4 @@
-//! The signature check against published vectors: RFC 8032, RFC 8037, Wycheproof, and "Taming the many EdDSAs".
+//! The signature check against published vectors: RFC 8032, RFC 8037, Wycheproof, and "Taming the many `EdDSA`s".
 
 use agentwrit_verify::{KeySet, KeySetError, PublicKey, issue::SigningKey};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -83,7 +83,7 @@ fn wycheproof() {
     assert!(valid > 70 && invalid > 60, "{valid} valid, {invalid} invalid");
 }
 
-/// "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko, <https://eprint.iacr.org/2020/1244>), table 6: message,
+/// "Taming the many `EdDSA`s" (Chalkias, Garillot, Nikolaenko, <https://eprint.iacr.org/2020/1244>), table 6: message,
 /// public key, signature, and what we do with it.
 const TAMING: [(&str, &str, &str, Verdict); 12] = [
     (

@@ -273,7 +273,7 @@ fn assert_same(ours: &Value, theirs: &Value) {
     }
 }
 
-/// What the libraries of other languages are asked about: `tests/python/test_agreement.py` (PyJWT) and
+/// What the libraries of other languages are asked about: `tests/python/test_agreement.py` (`PyJWT`) and
 /// `tests/node/agreement.mjs` (jose) read this file.
 #[test]
 fn a_corpus_for_other_languages() {
@@ -294,17 +294,17 @@ fn a_corpus_for_other_languages() {
     assert!(lines.iter().filter(|line| line["accepted"] == true).count() > 2000);
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agreement");
     fs::create_dir_all(&directory).unwrap();
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n";
     fs::write(directory.join("corpus.jsonl"), text).unwrap();
 }
 
 /// `Expired`, `Malformed.Base64`: the names of the variants, without their data.
 fn kind(error: &VerifyError) -> String {
     let name = |debug: String| debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
-    match error {
-        VerifyError::Malformed(malformed) => format!("Malformed.{}", name(format!("{malformed:?}"))),
-        other => name(format!("{other:?}")),
+    if let VerifyError::Malformed(malformed) = error {
+        return format!("Malformed.{}", name(format!("{malformed:?}")));
     }
+    name(format!("{error:?}"))
 }
 
 #[test]

@@ -34,12 +34,12 @@ impl Step {
 
     /// The call of an agent that is about to be revoked.
     pub(crate) fn before_revocation(leaked: &Agent) -> Self {
-        Self { what: "a third agent", token: Some(leaked.token().to_owned()), expected: StatusCode::OK }
+        Self { what: "a third agent", token: Some(leaked.token().expose().to_owned()), expected: StatusCode::OK }
     }
 
     /// The call of an agent that has been revoked. The broker tells the service; nobody asks it about this request.
     pub(crate) fn after_revocation(leaked: &Agent) -> Self {
-        Self { what: "revoked", token: Some(leaked.token().to_owned()), expected: StatusCode::UNAUTHORIZED }
+        Self { what: "revoked", token: Some(leaked.token().expose().to_owned()), expected: StatusCode::UNAUTHORIZED }
     }
 
     /// The call after the broker is gone: the point of it all.

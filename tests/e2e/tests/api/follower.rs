@@ -46,7 +46,8 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+    let happened = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+    assert!(happened.is_ok(), "{what}");
 }
 
 fn dead_by(verifier: &Verifier, token: &str) -> Option<Level> {
@@ -124,8 +125,8 @@ async fn cut_off_it_refuses_to_guess() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let clock = Forward::default();
-    let followed = Follower::builder(&broker.url).issuer("https://agentwrit.local").clock(clock.clone());
-    let follower = followed.start().await.unwrap();
+    let builder = Follower::builder(&broker.url).issuer("https://agentwrit.local").clock(clock.clone());
+    let follower = builder.start().await.unwrap();
     let verifier = follower.verifier().build();
     let agent = enrol(&broker, &admin, "one").await;
     assert!(verifier.verify(&agent.token).is_ok());

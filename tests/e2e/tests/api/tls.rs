@@ -126,17 +126,17 @@ async fn a_follower_speaks_mutual_tls() {
     fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
     let mtls = [("AA_TLS_MODE", "mtls"), TLS[1], TLS[2], ("AA_TLS_CLIENT_CA", "clients.pem")];
     let broker = Broker::start_in(directory, &mtls).await;
-    let follower = || {
+    let address = || {
         let url = format!("https://{}", broker.address());
         Follower::builder(&url).issuer("https://agentwrit.local")
     };
     let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ClientAuth);
     let identity = [key, certificate].concat();
-    let trusting = || follower().root_certificate_pem(server.0.pem());
+    let trusting = || address().root_certificate_pem(server.0.pem());
     let followed = trusting().client_identity_pem(identity.as_str()).start().await.unwrap();
     assert!(followed.verifier().build().is_ready());
     assert!(trusting().start().await.is_err(), "no certificate");
-    assert!(follower().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
+    assert!(address().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
 }
 
 #[tokio::test]
