@@ -154,7 +154,7 @@ impl TestIssuer {
         self.log().add(RevocationKey::of(level, Self::ISSUER, target), level, now, expires_at);
     }
 
-    /// What its feed answers now to `since`: what came after it, or all there is. See [`Feed`](crate::Feed).
+    /// What its feed answers now to `since`: what came after it, or all there is. See [`Feed`].
     #[must_use]
     pub fn feed_answer(&self, since: Option<u64>) -> String {
         let payload = self.log().answer(Self::ISSUER, since, self.clock.now());
