@@ -13,10 +13,13 @@ features_of() {
 
 check() {
     printf '%s: %s\n' "$1" "${2:-no features}"
-    local said
-    said="$(cargo check --quiet --package "$1" --lib --no-default-features ${2:+--features "$2"} 2>&1)" || true
-    # Not through RUSTFLAGS, which would build every dependency anew.
-    [ -z "$said" ] || { printf '%s\n' "$said" >&2 && exit 1; }
+    local said status=0
+    said="$(cargo check --quiet --package "$1" --lib --no-default-features ${2:+--features "$2"} 2>&1)" || status=$?
+    # Warnings count too; not through RUSTFLAGS, which would build every dependency anew.
+    if [ "$status" -ne 0 ] || [ -n "$said" ]; then
+        printf '%s\n' "$said" >&2
+        exit 1
+    fi
 }
 
 for library in "${libraries[@]}"; do

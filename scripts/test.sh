@@ -174,6 +174,9 @@ if ! $fast; then
     heading "cargo clippy, the verifier without I/O"
     cargo clippy "${locked[@]}" -p agentwrit-verify --no-default-features -- -D warnings
 
+    heading "each feature on its own"
+    scripts/features.sh
+
     heading "cargo doc"
     RUSTDOCFLAGS="-D warnings" cargo doc "${locked[@]}" --no-deps --all-features
 fi
