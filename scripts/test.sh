@@ -78,7 +78,8 @@ need_rust() {
     command -v cargo >/dev/null || die "cargo not found: install Rust, https://rustup.rs"
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt || die "rustfmt is missing"
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy || die "clippy is missing"
-    command -v cc >/dev/null || apt_install build-essential || die "no C compiler: SQLite and the TLS stack need one"
+    { command -v cc && command -v c++; } >/dev/null || apt_install build-essential ||
+        die "no C or C++ compiler: SQLite, the TLS stack and libFuzzer need them"
 }
 
 # The README's walkthrough uses them, and a test runs it.
