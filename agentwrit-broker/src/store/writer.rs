@@ -18,8 +18,6 @@ const LONGEST_BATCH: Duration = Duration::from_millis(20);
 /// How many pages of the log make it worth folding into the file: when nobody waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
 const CHECKPOINT_PAGES: i64 = 4000;
-/// How many commits between two looks at how long it is: looking costs as much as a small statement.
-const COMMITS_BETWEEN_LOOKS: u32 = 16;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -54,7 +52,7 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let (mut close, mut commits) = (None, 0_u32);
+        let mut close = None;
         while let Some(message) = self.queue.blocking_recv() {
             close = match message {
                 Message::Job(job) => self.serve(job),
@@ -63,10 +61,7 @@ impl Writer {
             if close.is_some() {
                 break;
             }
-            commits = commits.wrapping_add(1);
-            if commits.is_multiple_of(COMMITS_BETWEEN_LOOKS) {
-                self.checkpoint_if_due();
-            }
+            self.checkpoint_if_due();
         }
         self.finish(close);
     }

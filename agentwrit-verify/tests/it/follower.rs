@@ -19,7 +19,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::support::encode;
@@ -39,6 +39,8 @@ enum Mood {
     Cached,
     /// Answers as if the log began beyond every cursor.
     Gaps,
+    /// Answers news over a slow line: a part every tenth of a second, for two seconds.
+    Slow,
 }
 
 struct Model {
@@ -152,9 +154,17 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
         ("200 OK", model.issuer.key_set().to_jwks())
     };
     let length = body.len();
+    let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-    // The follower may have gone.
-    drop(stream.write_all(answer.as_bytes()).await);
+    for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
+        // The follower may have gone.
+        if stream.write_all(part).await.is_err() {
+            return;
+        }
+        if slow {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u64>) -> (&'static str, String) {
@@ -184,7 +194,7 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
             let payload = payload.replace(r#""to":0"#, r#""to":99"#);
             ("200 OK", model.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, payload.as_bytes()))
         }
-        Mood::Well | Mood::NeverHolds | Mood::Silent => ("200 OK", model.issuer.feed_answer(since)),
+        Mood::Well | Mood::NeverHolds | Mood::Silent | Mood::Slow => ("200 OK", model.issuer.feed_answer(since)),
     }
 }
 
@@ -385,9 +395,10 @@ async fn a_broker_that_never_holds_is_not_asked_without_end() {
     let broker = Broker::start().await;
     broker.behave(Mood::NeverHolds);
     let follower = broker.follower().start().await.unwrap();
-    sleep(Duration::from_secs(1)).await;
-    let asked = broker.with(|model| model.asked.len());
-    assert!((3..10).contains(&asked), "{asked} in a second");
+    // The first question, and then pauses that double from 50 ms: the sixth can't come before 750 ms have passed.
+    let started = Instant::now();
+    until("six questions", || broker.with(|model| model.asked.len() >= 6)).await;
+    assert!(started.elapsed() >= Duration::from_millis(700), "{:?}", started.elapsed());
     assert!(follower.status().ready);
 }
 
@@ -396,10 +407,11 @@ async fn a_broker_that_leaves_gaps_is_not_asked_without_end() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     broker.behave(Mood::Gaps);
-    sleep(Duration::from_secs(1)).await;
-    let asked = broker.with(|model| model.asked.len());
-    assert!((3..20).contains(&asked), "{asked} in a second");
-    assert!(follower.status().counters.resyncs >= 2);
+    let (started, before) = (Instant::now(), broker.with(|model| model.asked.len()));
+    until("resyncs", || follower.status().counters.resyncs >= 2).await;
+    // The second at once, the next ones after a tenth at least of 200, 400 and 800 ms.
+    until("five questions", || broker.with(|model| model.asked.len() >= before + 5)).await;
+    assert!(started.elapsed() >= Duration::from_millis(140), "{:?}", started.elapsed());
     broker.behave(Mood::Well);
     broker.revoke(Level::Task, "task");
     until("the list", || follower.status().revocations.unwrap().entries == 1).await;
@@ -416,6 +428,18 @@ async fn a_connection_that_went_dead_is_given_up_in_time() {
     broker.behave(Mood::Well);
     broker.revoke(Level::Task, "task");
     until("the list", || follower.status().revocations.unwrap().entries == 1).await;
+}
+
+/// As long as it comes, an answer is waited for: it may be a snapshot in place of what can't be served.
+#[tokio::test]
+async fn a_long_answer_over_a_slow_line_arrives() {
+    let broker = Broker::start().await;
+    let builder = broker.follower().max_staleness(Duration::from_secs(6)).clock_leeway(Duration::from_secs(1));
+    let follower = builder.timeout(Duration::from_millis(350)).start().await.unwrap();
+    broker.behave(Mood::Slow);
+    broker.revoke(Level::Task, "task");
+    until("the list", || follower.status().revocations.unwrap().entries == 1).await;
+    assert_eq!(follower.status().counters.feed_failures, 0);
 }
 
 #[tokio::test]

@@ -76,7 +76,6 @@ impl World {
     /// What the broker does every minute, to the end.
     pub(super) async fn tidy(&self) {
         self.authority.forget_expired().await.unwrap();
-        self.follower.tidy(self.now());
     }
 
     pub(super) async fn follow(&mut self) {
