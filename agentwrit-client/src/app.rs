@@ -23,6 +23,10 @@ impl App {
         Self { session: Arc::new(session) }
     }
 
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// What the app talks to the broker with.
     #[must_use]
     pub fn client(&self) -> &Client {

@@ -9,6 +9,7 @@ mod client;
 mod delegation;
 mod error;
 mod launch_token;
+mod lists;
 mod registration;
 mod revocation;
 mod secret;
@@ -26,6 +27,7 @@ pub use self::{
     delegation::Delegated,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
+    lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
     registration::Registration,
     revocation::{RevocationTarget, Revoked},
     secret::Secret,

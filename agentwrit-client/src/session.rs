@@ -25,7 +25,7 @@ use crate::{
     client::Client,
     error::ClientError,
     secret::Secret,
-    transport::Call,
+    transport::{Answer, Call},
     wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
 };
 
@@ -74,15 +74,23 @@ impl Session {
 
     /// Sends `call` with the session's token and decodes what a success answers.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
+        self.exchange(call).await?.decode(call)
+    }
+
+    /// Sends `call` with the session's token; a success answers nothing.
+    pub(crate) async fn send(&self, call: &Call) -> Result<(), ClientError> {
+        self.exchange(call).await.map(drop)
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Answer, ClientError> {
         let held = self.token().await?;
-        match self.client.transport.fetch(call, Some(&held.authorization)).await {
-            Err(refused) if refused.status() == Some(StatusCode::UNAUTHORIZED.as_u16()) => {
-                self.forget(&held);
-                let next = self.token().await?;
-                self.client.transport.fetch(call, Some(&next.authorization)).await
-            }
-            outcome => outcome,
+        let answer = self.client.transport.exchange(call, Some(&held.authorization)).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return answer.accepted(call);
         }
+        self.forget(&held);
+        let next = self.token().await?;
+        self.client.transport.exchange(call, Some(&next.authorization)).await?.accepted(call)
     }
 
     async fn token(&self) -> Result<Arc<Held>, ClientError> {
