@@ -10,6 +10,7 @@ pub mod delegation;
 pub mod error;
 pub mod feed;
 pub mod identity;
+pub mod inspection;
 #[cfg(feature = "issue")]
 pub mod issue;
 pub mod json;
