@@ -175,7 +175,7 @@ impl AppUpdate {
 }
 
 /// What the broker knows about an app.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AppRecord {
     /// The app's id, by which the operator names it.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::{AgentId, ClaimSet, Clock, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -249,7 +249,7 @@ impl Validation {
 }
 
 /// How the broker is.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Health {
     /// `ok`, or what is wrong.

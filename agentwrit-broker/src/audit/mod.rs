@@ -7,7 +7,7 @@
 
 mod folding;
 mod new_event;
-mod text;
+pub(crate) mod text;
 mod timestamp;
 
 pub use agentwrit_verify::audit::{
