@@ -120,6 +120,22 @@ async fn other_content_types_get_http() {
     }
 }
 
+/// A proxy that asks for leave (`auth_request`, `forwardAuth`) does so with a `GET`, the stranger's content type in it, and
+/// goes by the status.
+#[tokio::test]
+async fn what_is_no_post_is_no_call_and_never_200() {
+    let issuer = TestIssuer::new();
+    for content_type in CONTENT_TYPES {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
+            let mut request = call(get_without_token("/"), content_type);
+            *request.method_mut() = method;
+            let answer = send(&protected(&issuer), request).await;
+            assert_eq!((answer.status, answer.header("grpc-status")), (StatusCode::UNAUTHORIZED, None));
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     let issuer = TestIssuer::new();
@@ -128,6 +144,7 @@ async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     ));
     let ask = async |token: &str| {
         let mut request: Request<tonic::body::Body> = get("/", &bearer(token));
+        *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
         let response: Response<agentwrit_tower::ResponseBody<tonic::body::Body>> =
             service.clone().oneshot(request).await.unwrap();
