@@ -23,7 +23,7 @@ pub(crate) struct Gate {
     pub(crate) optional: bool,
     /// What the token must grant; `None`: a valid one is enough.
     pub(crate) requirement: Option<Requirement>,
-    /// The path whose parameters fill the requirement's gaps; `None`: those that axum found.
+    /// What the path must look like, its parameters filling the requirement's gaps; `None`: those that axum found do.
     pub(crate) path: Option<PathPattern>,
     /// The words for a refusal; `None`: those of the layer that verified, or our own.
     pub(crate) renderer: Option<Renderer>,
@@ -75,6 +75,9 @@ impl Gate {
 
     /// Whether it may do what it asks.
     fn authorize(&self, requirement: &Requirement, verified: &Verified, head: &mut Parts) -> Result<(), Refusal> {
+        if let Some(pattern) = &self.path {
+            pattern.admit(head.uri.path())?;
+        }
         let wanted = requirement.wanted(self.path.as_ref(), head)?;
         wanted.judge(verified.scopes()).map_err(|missing| Refusal::InsufficientScope {
             required: wanted.challenge(),
