@@ -258,8 +258,8 @@ impl RequireScope {
         self
     }
 
-    /// Renders refusals: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose closure this layer
-    /// takes when it has none of its own.
+    /// Renders refusals, those beneath too: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose
+    /// closure this layer takes when it has none of its own.
     pub fn on_refusal<R: Into<Bytes>>(
         mut self,
         render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
