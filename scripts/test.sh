@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK
-# against the real broker, our tokens before PyJWT and jose, and a minute of fuzzing each. Run it from anywhere.
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, deploy/ and the real Python
+# SDK against the real broker, our tokens before PyJWT and jose, and a minute of fuzzing each. Run it from anywhere.
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh --fast   format, clippy and cargo test only
@@ -114,6 +114,15 @@ need_node() {
         die "the packages of tests/node could not be installed (is the npm registry reachable?)"
 }
 
+need_deploy_tools() {
+    local tool package
+    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd; do
+        package="${tool#*=}" tool="${tool%=*}"
+        command -v "$tool" >/dev/null || apt_install --no-install-recommends "$package" ||
+            die "$tool not found: deploy/ is checked with it (Debian package $package)"
+    done
+}
+
 # --- what is run -----------------------------------------------------------------------------------------------------
 
 # In CI the lock file is what was reviewed; at a desk a changed Cargo.toml may still update it.
@@ -148,6 +157,16 @@ run_node_tests() {
     node tests/node/agreement.mjs "$target/tmp/agreement/corpus.jsonl" 2>&1 | tee "$log" || status=$?
     [ "$status" -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
     summaries+=("node: $(head -n 1 "$log")")
+    return "$status"
+}
+
+run_deploy_lint() {
+    local log="$logs/deploy" status=0 p
+    HADOLINT="$venv/bin/hadolint" scripts/deploy_lint.sh 2>&1 | tee "$log" || status=$?
+    p="$(grep -c ': fine$' "$log" || true)"
+    passed=$((passed + p))
+    [ "$status" -eq 0 ] || failed=$((failed + 1))
+    summaries+=("deploy lint: $p of 8 fine")
     return "$status"
 }
 
@@ -191,9 +210,13 @@ heading "cargo test"
 run_cargo_tests
 
 if ! $fast; then
-    heading "the real Python SDK, unmodified (pytest)"
+    heading "deploy files"
     need_python
     need_venv
+    need_deploy_tools
+    run_deploy_lint
+
+    heading "the real Python SDK, unmodified, and deploy/ against the real broker (pytest)"
     run_python_tests
 
     heading "our tokens before jose (node)"
