@@ -16,7 +16,7 @@ async fn the_operator_registers_an_agent() {
     let broker = Broker::start().await;
     broker.awrit(&AGENT).await.is(0, REGISTERED, "");
     let short = broker.awrit(&[&AGENT[..], &["--max-ttl", "60", "--name", "by hand", "--json"]].concat()).await.json();
-    assert_eq!(short["expires_in"], 60);
+    assert!((50..=60).contains(&short["expires_in"].as_u64().unwrap()), "{short}");
     let token = short["access_token"].as_str().unwrap();
     assert_eq!(broker.awrit(&["token", "validate", token]).await.code, 0);
     let launch_tokens = broker.awrit(&["launch-token", "list", "--json"]).await.json();
@@ -39,7 +39,6 @@ async fn a_launch_token_is_enough() {
         "",
         "\
 awrit: broker refused (401): launch token already consumed
-  hint: a launch token registers one agent: ask for another one
   request id: <instance> (the broker's log has more)",
     );
 }

@@ -80,13 +80,14 @@ async fn what_cannot_be_done_says_why() {
         1,
         "",
         "\
-awrit: broker refused (409): an active app of this name exists
+awrit: broker refused (409): an active app of that name exists
+  hint: choose another name, or deregister the app that has it
   request id: <instance> (the broker's log has more)",
     );
     broker.awrit(&["app", "register", "--name", "desk", "--scopes", "read:data"]).await.is(
         1,
         "",
-        "awrit: invalid scopes: a scope has the form `action:resource:identifier`, not `read:data`",
+        "awrit: invalid scopes: scope 1: a scope is `action:resource:identifier`, three parts, not 2",
     );
     broker.awrit(&["app", "get", "app-other-0a1b2c"]).await.is(
         1,

@@ -1,8 +1,13 @@
 //! `awrit audit events` and `awrit audit export`.
 
+use std::time::Duration;
+
 use agentwrit_e2e::{Broker, stable};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::timeout,
+};
 
 use crate::token::token;
 
@@ -15,9 +20,9 @@ async fn events_are_listed_and_filtered() {
         0,
         "\
 ID  TIME  TYPE  OUTCOME  WHO  TASK  RESOURCE  DETAIL
-evt-000002  <time>  launch_token_issued  success  admin  t1  <launch token id>  launch token issued agent_name=reports/t1 allowed_scope=read:data:sales max_ttl=300 single_use=true from=127.0.0.1
-evt-000003  <time>  agent_registered  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  <launch token id>  agent registered scope=read:data:sales from=127.0.0.1
-evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  token issued jti=<jti> scope=read:data:sales ttl=300 from=127.0.0.1",
+evt-000002  <time>  launch_token_issued  success  admin  t1  launch token issued launch_token_id=<launch token id> agent_name=reports/t1 allowed_scope=read:data:sales max_ttl=300 from=127.0.0.1
+evt-000003  <time>  agent_registered  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  agent registered scope=read:data:sales launch_token_id=<launch token id> from=127.0.0.1
+evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  token issued scope=read:data:sales jti=<jti> expires_at=<time> from=127.0.0.1",
         "",
     );
     list(&["--event-type", "token_released"]).await.is(0, "No event matches.", "");
@@ -37,18 +42,22 @@ evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/report
 async fn following_shows_what_is_recorded_from_then_on() {
     let broker = Broker::start().await;
     token(&broker).await;
-    let follow = ["audit", "events", "--task-id", "t1", "--follow"];
+    let follow = ["audit", "events", "--outcome", "success", "--follow"];
     let mut following = broker.awrit_command(&follow).spawn().unwrap();
     let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
-    let mut next = async || stable(&lines.next_line().await.unwrap().unwrap());
-    for event in ["launch_token_issued", "agent_registered", "token_issued"] {
+    let mut next = async || {
+        let line = timeout(Duration::from_secs(30), lines.next_line()).await.expect("another event");
+        stable(&line.unwrap().unwrap())
+    };
+    for event in ["admin_auth", "launch_token_issued", "agent_registered", "token_issued", "admin_auth"] {
         assert!(next().await.contains(event));
     }
     let revoke = ["revoke", "--level", "task", "--target", "t1"];
     assert_eq!(broker.awrit(&revoke).await.code, 0);
+    assert!(next().await.contains("admin_auth"));
     assert_eq!(
         next().await,
-        "<time>  evt-000007  token_revoked  success  admin  task:t1  revoked count=1 from=127.0.0.1"
+        "<time>  evt-000007  token_revoked  success  admin  t1  revoked level=task target=t1 killed=1 from=127.0.0.1"
     );
     following.kill().await.unwrap();
 }
