@@ -16,7 +16,7 @@ async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, answer: &st
     }
     script.env("PATH", std::env::var_os("PATH").unwrap()).env("SHELL", "/bin/sh");
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let mut process = script.spawn().expect("`script` of bsdutils");
+    let mut process = script.spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
     input.write_all(answer.as_bytes()).await.unwrap();
     let ended = process.wait_with_output().await.unwrap();

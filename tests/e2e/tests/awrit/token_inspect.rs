@@ -56,7 +56,7 @@ revocation  ok  none of the 0 entries of <broker> is about it, up to <age> old
 valid";
     let run = broker.awrit(&["token", "inspect", &token]).await;
     run.is(0, &format!("{CLAIMS}\n{checks}"), "");
-    assert!(!run.stdout.contains(&token[token.len() - 20..]), "it is never printed whole");
+    assert!(!run.stdout.contains(token.rsplit('.').next().unwrap()), "it is never printed whole");
 
     exported(&broker).await;
     let with_feed = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
@@ -77,21 +77,17 @@ async fn without_a_feed_nothing_is_called_valid_unasked() {
     exported(&broker).await;
     let run = offline(&broker, &token, &[]).await;
     assert_eq!(run.code, 3);
-    assert!(
-        run.stdout.ends_with(
-            "\
-issuer      skipped   it says `https://agentwrit.local`; say which one it must be with --issuer
-audience    ok        it names none: it is for whoever trusts the issuer
-chain       ok        it was not delegated
-times       ok        expires in 5 min
+    let said = stable(&run.stdout);
+    let expected = "\
+issuer  skipped  it says `https://agentwrit.local`; say which one it must be with --issuer
+audience  ok  it names none: it is for whoever trusts the issuer
+chain  ok  it was not delegated
+times  ok  expires <when>
 revocation  not made  give --revocations FILE, or say --without-revocations to judge without
 
 not verified
-"
-        ) || stable(&run.stdout).ends_with("to judge without\n\nnot verified\n"),
-        "{}",
-        run.stdout
-    );
+";
+    assert!(said.ends_with(expected), "{said}");
     let told = ["--without-revocations", "--issuer", "https://agentwrit.local"];
     let run = offline(&broker, &token, &told).await;
     assert_eq!(run.code, 0);
@@ -106,7 +102,8 @@ async fn each_check_fails_for_its_own_reason() {
     exported(&broker).await;
     let feed = ["--revocations", "feed.jwt", "--json"];
     let with = |more: &'static [&str]| [&feed[..], more].concat();
-    let forged = format!("{}{}", &good[..good.len() - 4], if good.ends_with("AAAA") { "BBBB" } else { "AAAA" });
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", token(&broker).await.rsplit('.').next().unwrap());
     let foreign = token(&other).await;
     for (token, arguments, check, verdict_of_it) in [
         (&good, with(&[]), "audience", "skipped -"),
@@ -135,11 +132,8 @@ async fn each_check_fails_for_its_own_reason() {
 async fn a_forged_token_is_shown_but_vouched_for_by_nobody() {
     let broker = Broker::start().await;
     let good = token(&broker).await;
-    let forger = broker.forger();
     let header = agentwrit_e2e::protected_header(&good);
     let mut payload = agentwrit_e2e::payload(&good);
-    payload["scope"] = json!(["read:data:\u{1b}]0;everything"]);
-    drop(forger);
     let encoded = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let signature = good.rsplit('.').next().unwrap();
     payload["scope"] = json!(["write:data:*"]);
