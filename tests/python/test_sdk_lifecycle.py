@@ -148,7 +148,9 @@ def test_an_expired_token_is_good_for_nothing(new_app: NewApp) -> None:
             refused()
 
 
-@pytest.mark.parametrize(("level", "target"), [("token", "jti"), ("agent", "sub"), ("task", "task_id"), ("chain", "sub")])
+@pytest.mark.parametrize(
+    ("level", "target"), [("token", "jti"), ("agent", "sub"), ("task", "task_id"), ("chain", "sub")]
+)
 def test_what_the_operator_revokes_is_dead(broker: Broker, new_app: NewApp, level: str, target: str) -> None:
     app = new_app("read:data:*")
     agent = app.create_agent("orch-1", "task-1", ["read:data:x"])
