@@ -79,6 +79,16 @@ class Broker:
         assert answer["total"] == len(answer["events"]), "more events than a page holds"
         return answer["events"]
 
+    def denials(self, event_type: str) -> list[dict[str, Any]]:
+        """Refusals, which the broker may answer before it has written them down; so this waits for the first."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if events := self.audit_events(event_type):
+                assert {event["outcome"] for event in events} == {"denied"}
+                return events
+            time.sleep(0.02)
+        pytest.fail(f"no {event_type} in the audit trail")
+
     def stop(self) -> None:
         self._process.terminate()
         try:
