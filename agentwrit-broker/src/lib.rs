@@ -19,6 +19,7 @@
 pub mod audit;
 mod authority;
 mod broker;
+pub mod cli;
 mod client_address;
 pub mod config;
 mod connections;

@@ -2,26 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{AppId, Clock, ScopeSet, SystemClock, UnixTime};
+use agentwrit_verify::{AppId, ScopeSet, UnixTime};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    client::Client,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, whole_seconds},
     secret::Secret,
-    session::{Credentials, Session},
-    transport::{Call, Endpoint, Transport},
+    session::Session,
+    transport::Call,
     wire::{AppsAnswer, DeregisteredAnswer},
 };
 
 /// The operator's relation to the broker. Clones are cheap and share connections and the operator's token.
 ///
 /// ```no_run
-/// use agentwrit_client::{Admin, NewApp};
+/// use agentwrit_client::{Client, NewApp};
 ///
 /// # async fn example(secret: String) -> Result<(), agentwrit_client::ClientError> {
-/// let admin = Admin::builder("https://broker.example", secret).build()?;
+/// let admin = Client::at("https://broker.example")?.admin(secret)?;
 /// let app = admin.create_app(&NewApp::new("invoice-desk", ["read:invoices:*"])?).await?;
 /// println!("{} may be configured with client id {}", app.record.name, app.record.client_id);
 /// # Ok(())
@@ -33,13 +34,18 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Starts from the broker's address and the admin secret.
-    pub fn builder(broker_url: impl Into<String>, secret: impl Into<Secret>) -> AdminBuilder {
-        AdminBuilder { endpoint: Endpoint::new(broker_url.into()), secret: secret.into(), clock: Arc::new(SystemClock) }
+    pub(crate) fn new(session: Session) -> Self {
+        Self { session: Arc::new(session) }
     }
 
     pub(crate) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What the operator talks to the broker with.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.session.client()
     }
 
     /// Registers an app. Its client secret is in the answer and nowhere else: the broker keeps a digest only.
@@ -101,49 +107,6 @@ impl Admin {
     /// Any error of the network.
     pub async fn create_launch_token(&self, request: &LaunchTokenRequest) -> Result<LaunchToken, ClientError> {
         request.send(&self.session, "/v1/admin/launch-tokens").await
-    }
-}
-
-/// Builds an [`Admin`].
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct AdminBuilder {
-    endpoint: Endpoint,
-    secret: Secret,
-    clock: Arc<dyn Clock>,
-}
-
-impl AdminBuilder {
-    /// How long one call may take, from connecting to the last byte. Default: 10 s.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.endpoint.timeout = timeout;
-        self
-    }
-
-    /// How long connecting may take. Default: 5 s.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.endpoint.connect_timeout = timeout;
-        self
-    }
-
-    /// What tells the time. Default: the system's clock; tests move their own.
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Checks the configuration. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] for an unusable URL or an empty secret.
-    pub fn build(self) -> Result<Admin, ClientError> {
-        if self.secret.expose().is_empty() {
-            return Err(ClientError::invalid("admin secret", "empty"));
-        }
-        let transport = Transport::connect_lazily(&self.endpoint)?;
-        let credentials = Credentials::Admin { secret: self.secret };
-        Ok(Admin { session: Arc::new(Session::new(transport, self.clock, credentials)) })
     }
 }
 
@@ -212,7 +175,7 @@ impl AppUpdate {
 }
 
 /// What the broker knows about an app.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AppRecord {
     /// The app's id, by which the operator names it.

@@ -15,18 +15,19 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime, UnverifiedToken};
+use agentwrit_verify::{AgentId, ScopeSet, UnixTime};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::{
+    client::{Client, read_token},
     delegation::Delegated,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
     secret::Secret,
     session::bearer,
-    transport::{Call, Transport},
+    transport::Call,
     wire::{DelegateAnswer, DelegateBody, RenewAnswer},
 };
 
@@ -57,8 +58,7 @@ struct Shared {
     /// Its lock is the turn to change the token; it keeps what the last renewal came to, for those who waited for it.
     last_renewal: Mutex<Option<Result<(), ClientError>>>,
     renewals: AtomicU64,
-    transport: Transport,
-    clock: Arc<dyn Clock>,
+    client: Client,
 }
 
 impl Agent {
@@ -122,7 +122,7 @@ impl Agent {
         let _turn = self.shared.last_renewal.lock().await;
         let call = Call::post_nothing("/v1/token/release");
         let held = self.shared.held.load_full();
-        self.shared.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
+        self.shared.client.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
         Ok(())
     }
 
@@ -145,9 +145,9 @@ impl Agent {
         let scope = parse_scopes("scope", scopes)?;
         let body = DelegateBody { delegate_to: to.as_str(), scope: &scope, ttl: whole_seconds("ttl", ttl)? };
         let call = Call::post("/v1/delegate", &body)?;
-        let asked_at = self.shared.clock.now();
+        let asked_at = self.shared.client.clock.now();
         let held = self.shared.held.load_full();
-        let answer: DelegateAnswer = self.shared.transport.fetch(&call, Some(&held.authorization)).await?;
+        let answer: DelegateAnswer = self.shared.client.transport.fetch(&call, Some(&held.authorization)).await?;
         let delegated = Held::new(answer.access_token, asked_at, answer.expires_in);
         let delegated = delegated.ok_or_else(|| call.malformed("unusable access token"))?;
         Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain))
@@ -162,29 +162,18 @@ impl Agent {
     ///
     /// [`ClientError::InvalidInput`] when it is not a token, or one for somebody else. Nothing is sent.
     pub fn accept(&self, token: impl Into<Secret>) -> Result<Self, ClientError> {
-        let token = token.into();
-        let invalid = |reason: &str| ClientError::invalid("delegated token", reason);
-        let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
-        let claims = claims.map_err(|error| invalid(error.reason()))?;
-        if claims.sub.as_agent() != Some(self.id()) {
-            return Err(invalid(&format!("it is for `{}`, not for `{}`", claims.sub, self.id())));
+        let (id, scopes, held) = read_token("delegated token", token.into())?;
+        if id != *self.id() {
+            let reason = format!("it is for `{id}`, not for `{}`", self.id());
+            return Err(ClientError::invalid("delegated token", &reason));
         }
-        let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
-        let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp) };
-        let Shared { id, transport, clock, .. } = &*self.shared;
-        Ok(Self::holding(id.clone(), claims.scope, held, transport.clone(), Arc::clone(clock)))
+        Ok(Self::holding(id, scopes, held, self.shared.client.clone()))
     }
 
-    pub(crate) fn holding(
-        id: AgentId,
-        scopes: ScopeSet,
-        held: Held,
-        transport: Transport,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(crate) fn holding(id: AgentId, scopes: ScopeSet, held: Held, client: Client) -> Self {
         let (last_renewal, renewals) = (Mutex::new(None), AtomicU64::new(0));
         let held = ArcSwap::from_pointee(held);
-        Self { shared: Arc::new(Shared { id, scopes, held, last_renewal, renewals, transport, clock }) }
+        Self { shared: Arc::new(Shared { id, scopes, held, last_renewal, renewals, client }) }
     }
 }
 
@@ -205,9 +194,9 @@ impl Shared {
 
     async fn renew(&self) -> Result<(), ClientError> {
         let call = Call::post_nothing("/v1/token/renew");
-        let asked_at = self.clock.now();
+        let asked_at = self.client.clock.now();
         let old = self.held.load_full();
-        let answer: RenewAnswer = self.transport.fetch(&call, Some(&old.authorization)).await?;
+        let answer: RenewAnswer = self.client.transport.fetch(&call, Some(&old.authorization)).await?;
         let held = Held::new(answer.access_token, asked_at, answer.expires_in);
         self.held.store(Arc::new(held.ok_or_else(|| call.malformed("unusable access token"))?));
         Ok(())

@@ -5,9 +5,12 @@ mod agent;
 mod agent_key;
 mod app;
 mod ceremony;
+mod client;
 mod delegation;
 mod error;
 mod launch_token;
+mod lists;
+mod registration;
 mod revocation;
 mod secret;
 mod session;
@@ -15,14 +18,17 @@ mod transport;
 mod wire;
 
 pub use self::{
-    admin::{Admin, AdminBuilder, AppCredentials, AppRecord, AppUpdate, NewApp},
+    admin::{Admin, AppCredentials, AppRecord, AppUpdate, NewApp},
     agent::Agent,
     agent_key::AgentKey,
-    app::{App, AppBuilder, Health, Validation},
+    app::App,
     ceremony::{AgentRequest, NewAgent},
+    client::{Client, ClientBuilder, Health, Validation},
     delegation::Delegated,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
+    lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
+    registration::Registration,
     revocation::{RevocationTarget, Revoked},
     secret::Secret,
 };

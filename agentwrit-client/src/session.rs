@@ -16,16 +16,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_verify::Clock;
 use arc_swap::ArcSwapOption;
 use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
+    client::Client,
     error::ClientError,
     secret::Secret,
-    transport::{Call, Transport},
+    transport::{Answer, Call},
     wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
 };
 
@@ -43,8 +43,7 @@ pub(crate) enum Credentials {
 
 /// An authenticated relation to the broker.
 pub(crate) struct Session {
-    pub(crate) transport: Transport,
-    pub(crate) clock: Arc<dyn Clock>,
+    client: Client,
     credentials: Credentials,
     held: ArcSwapOption<Held>,
     last_attempt: Mutex<Option<Result<Arc<Held>, ClientError>>>,
@@ -59,10 +58,9 @@ struct Held {
 }
 
 impl Session {
-    pub(crate) fn new(transport: Transport, clock: Arc<dyn Clock>, credentials: Credentials) -> Self {
+    pub(crate) fn new(client: Client, credentials: Credentials) -> Self {
         Self {
-            transport,
-            clock,
+            client,
             credentials,
             held: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
@@ -70,21 +68,33 @@ impl Session {
         }
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Sends `call` with the session's token and decodes what a success answers.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
+        self.exchange(call).await?.decode(call)
+    }
+
+    /// Sends `call` with the session's token; a success answers nothing.
+    pub(crate) async fn send(&self, call: &Call) -> Result<(), ClientError> {
+        self.exchange(call).await.map(drop)
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Answer, ClientError> {
         let held = self.token().await?;
-        match self.transport.fetch(call, Some(&held.authorization)).await {
-            Err(refused) if refused.status() == Some(StatusCode::UNAUTHORIZED.as_u16()) => {
-                self.forget(&held);
-                let next = self.token().await?;
-                self.transport.fetch(call, Some(&next.authorization)).await
-            }
-            outcome => outcome,
+        let answer = self.client.transport.exchange(call, Some(&held.authorization)).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return answer.accepted(call);
         }
+        self.forget(&held);
+        let next = self.token().await?;
+        self.client.transport.exchange(call, Some(&next.authorization)).await?.accepted(call)
     }
 
     async fn token(&self) -> Result<Arc<Held>, ClientError> {
-        let now = self.clock.monotonic();
+        let now = self.client.clock.monotonic();
         match self.held.load_full() {
             Some(held) if now < held.replace_at => Ok(held),
             Some(held) if now < held.expires_at => Ok(self.replace_early(held, now).await),
@@ -134,14 +144,14 @@ impl Session {
 
     async fn authenticate(&self) -> Result<Held, ClientError> {
         // Measured before asking: the token is then never believed to live longer than it does.
-        let asked_at = self.clock.monotonic();
+        let asked_at = self.client.clock.monotonic();
         let call = match &self.credentials {
             Credentials::App { client_id, client_secret } => {
                 Call::post("/v1/app/auth", &AppAuthRequest { client_id, client_secret })?
             }
             Credentials::Admin { secret } => Call::post("/v1/admin/auth", &AdminAuthRequest { secret })?,
         };
-        let answer: AuthAnswer = self.transport.fetch(&call, None).await?;
+        let answer: AuthAnswer = self.client.transport.fetch(&call, None).await?;
         Held::new(&answer, asked_at).ok_or_else(|| call.malformed("unusable access token"))
     }
 
@@ -176,7 +186,7 @@ impl fmt::Debug for Session {
             Credentials::Admin { .. } => None,
         };
         f.debug_struct("Session")
-            .field("broker_url", &self.transport.base())
+            .field("broker_url", &self.client.transport.base())
             .field("client_id", &client_id)
             .field("authenticated", &self.held.load().is_some())
             .finish_non_exhaustive()

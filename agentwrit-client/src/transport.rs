@@ -11,7 +11,7 @@ use std::{fmt, time::Duration};
 use agentwrit_verify::{json, problem::Problem};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -26,17 +26,62 @@ const MAX_DEPTH: usize = 16;
 /// Room for a usual request body, so that growing it leaves no copies of a secret behind.
 const USUAL_BODY: usize = 4 * 1024;
 
-/// Where the broker is and how long to wait for it.
+/// Where the broker is, how to reach it and how long to wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     pub(crate) broker_url: String,
+    pub(crate) tls: Tls,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
 }
 
 impl Endpoint {
     pub(crate) fn new(broker_url: String) -> Self {
-        Self { broker_url, timeout: Duration::from_secs(10), connect_timeout: Duration::from_secs(5) }
+        let (timeout, connect_timeout) = (Duration::from_secs(10), Duration::from_secs(5));
+        Self { broker_url, tls: Tls::default(), timeout, connect_timeout }
+    }
+}
+
+/// What a connection to the broker is made with.
+#[derive(Clone, Default)]
+pub(crate) struct Tls {
+    /// PEM, one or several certificates each.
+    pub(crate) root_certificates: Vec<Vec<u8>>,
+    /// PEM, a private key and its certificates.
+    pub(crate) client_identity: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Tls {
+    fn applied_to(&self, mut http: ClientBuilder, base: &str) -> Result<ClientBuilder, ClientError> {
+        let bad = |field: &'static str, error: reqwest::Error| ClientError::invalid(field, &causes(&error));
+        if base.starts_with("http://") {
+            if !self.root_certificates.is_empty() || self.client_identity.is_some() {
+                return Err(ClientError::invalid("broker URL", "certificates are for `https`, and this is `http`"));
+            }
+            // Without TLS there is no reason to load the system's roots, or to fail where there are none.
+            return Ok(http.tls_certs_only([]));
+        }
+        for pem in &self.root_certificates {
+            let certificates = Certificate::from_pem_bundle(pem).map_err(|error| bad("root certificate", error))?;
+            if certificates.is_empty() {
+                return Err(ClientError::invalid("root certificate", "there is no certificate in the PEM"));
+            }
+            http = http.tls_certs_merge(certificates);
+        }
+        if let Some(pem) = &self.client_identity {
+            http = http.identity(Identity::from_pem(pem).map_err(|error| bad("client identity", error))?);
+        }
+        Ok(http)
+    }
+}
+
+impl fmt::Debug for Tls {
+    /// Without the private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("root_certificates", &self.root_certificates.len())
+            .field("client_identity", &self.client_identity.is_some())
+            .finish()
     }
 }
 
@@ -46,27 +91,35 @@ pub(crate) struct Call {
     method: Method,
     path: String,
     body: Option<Bytes>,
+    /// Whether doing it twice comes to the same as doing it once.
+    repeatable: bool,
 }
 
 impl Call {
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None }
+        Self { method: Method::GET, path: path.into(), body: None, repeatable: true }
     }
 
     pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None }
+        Self { method: Method::DELETE, path: path.into(), body: None, repeatable: true }
     }
 
     pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::POST, path: path.into(), body: Some(encode(body)?) })
+        Ok(Self { method: Method::POST, path: path.into(), body: Some(encode(body)?), repeatable: false })
     }
 
     pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, path: path.into(), body: None }
+        Self { method: Method::POST, path: path.into(), body: None, repeatable: false }
     }
 
     pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::PUT, path: path.into(), body: Some(encode(body)?) })
+        Ok(Self { method: Method::PUT, path: path.into(), body: Some(encode(body)?), repeatable: true })
+    }
+
+    /// Says of a POST that doing it twice comes to the same as doing it once.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
     }
 
     /// An answer to this call that cannot be understood.
@@ -83,6 +136,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
     pub(crate) fn decode<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
         json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| call.malformed(&error))
     }
@@ -151,10 +208,7 @@ impl Transport {
             .connect_timeout(endpoint.connect_timeout)
             .redirect(redirect::Policy::none())
             .no_proxy();
-        if base.starts_with("http://") {
-            // Without TLS there is no reason to load the system's roots, or to fail where there are none.
-            http = http.tls_certs_only([]);
-        }
+        http = endpoint.tls.applied_to(http, &base)?;
         let http = http.build().map_err(|error| ClientError::invalid("TLS configuration", &causes(&error)))?;
         Ok(Self { http, base, timeout: endpoint.timeout })
     }

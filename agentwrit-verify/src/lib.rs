@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audit;
 mod builder;
 mod cache;
 pub mod claims;
@@ -9,6 +10,7 @@ pub mod delegation;
 pub mod error;
 pub mod feed;
 pub mod identity;
+pub mod inspection;
 #[cfg(feature = "issue")]
 pub mod issue;
 pub mod json;

@@ -217,7 +217,7 @@ impl Rules {
         })
     }
 
-    fn check_issuer(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
+    pub(crate) fn check_issuer(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
         if *claims.iss == *self.issuer {
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl Rules {
 
     /// Whoever names audiences wants one of them in the token; whoever names none is meant by no token that names one
     /// (RFC 7519 §4.1.3).
-    fn check_audience(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
+    pub(crate) fn check_audience(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
         let meant_for_us = match &self.audience {
             Audience::Any => true,
             Audience::OneOf(ours) if ours.is_empty() => claims.aud.is_empty(),
@@ -244,12 +244,23 @@ impl Rules {
     ) -> Result<(), VerifyError> {
         let claims = verified.claims.as_claim_set();
         check_times(claims, now, self.leeway)?;
+        self.check_revocation(claims, || verified.marks(), now, monotonic)
+    }
+
+    /// Whether nobody withdrew the token, by a list that is recent enough.
+    pub(crate) fn check_revocation<'m>(
+        &self,
+        claims: &ClaimSet,
+        marks: impl FnOnce() -> &'m Marks,
+        now: UnixTime,
+        monotonic: impl FnOnce() -> Instant,
+    ) -> Result<(), VerifyError> {
         let Some(list) = &self.revocations else { return Ok(()) };
         // Before the list is read: what vouches for it was written after it.
         if let Some(freshness) = list.freshness() {
             freshness.check(now, monotonic)?;
         }
-        if let Some(level) = list.judge(|| verified.marks(), None) {
+        if let Some(level) = list.judge(marks, None) {
             return Err(revoked(claims, level));
         }
         // After the list was read: it drops entries only when it has said that it is past their time.
@@ -267,7 +278,7 @@ impl Verified {
     }
 }
 
-fn check_times(claims: &ClaimSet, now: UnixTime, leeway: Duration) -> Result<(), VerifyError> {
+pub(crate) fn check_times(claims: &ClaimSet, now: UnixTime, leeway: Duration) -> Result<(), VerifyError> {
     let latest_start = now.saturating_add(leeway).seconds();
     let start = claims.nbf.max(claims.iat);
     if start > latest_start {

@@ -5,10 +5,12 @@ use std::{
     net::IpAddr,
 };
 
-use agentwrit_verify::{AgentId, AppId, PathSegment, Subject, UnixTime};
-use serde::{Deserialize, Serialize};
+use agentwrit_verify::{
+    AgentId, AppId, PathSegment, Subject, UnixTime,
+    audit::{ChainHead, Event, EventHash, EventId, EventType, Outcome, chain},
+};
 
-use super::{EventType, text};
+use super::{Timestamp, text};
 
 const MAX_DETAIL: usize = 2048;
 const MAX_RESOURCE: usize = 1024;
@@ -37,16 +39,6 @@ pub struct NewEvent {
     pub(crate) bytes_transferred: Option<u64>,
     pub(crate) count: u64,
     detail: String,
-}
-
-/// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It was done.
-    Success,
-    /// It was refused, and nothing was done.
-    Denied,
 }
 
 /// Who did it.
@@ -163,8 +155,30 @@ impl NewEvent {
         self
     }
 
+    /// The event that this becomes as the next after `head`.
+    pub(crate) fn sealed(mut self, head: &ChainHead, at: Timestamp) -> Event {
+        let mut event = Event {
+            id: EventId::from_sequence(head.sequence.saturating_add(1)),
+            timestamp: at.to_string(),
+            event_type: self.event_type,
+            detail: self.take_detail(),
+            agent_id: self.subject.map(|subject| subject.to_string()),
+            task_id: self.task_id.map(|task| task.to_string()),
+            orch_id: self.orch_id.map(|orch| orch.to_string()),
+            resource: self.resource.map(|resource| text::escaped(&resource, MAX_RESOURCE)),
+            outcome: self.outcome,
+            deleg_depth: self.deleg_depth,
+            deleg_chain_hash: self.deleg_chain_hash,
+            bytes_transferred: self.bytes_transferred,
+            hash: EventHash::ZERO,
+            prev_hash: head.hash,
+        };
+        event.hash = chain::hash(&event);
+        event
+    }
+
     /// What the event says, with its source and count at the end.
-    pub(crate) fn take_detail(&mut self) -> String {
+    pub(super) fn take_detail(&mut self) -> String {
         match self.source {
             Source::Unstated => {}
             Source::Address(address) => self.push(format_args!(" from={address}")),
@@ -179,10 +193,6 @@ impl NewEvent {
         std::mem::take(&mut self.detail)
     }
 
-    pub(crate) fn take_resource(&mut self) -> Option<String> {
-        self.resource.take().map(|resource| text::escaped(&resource, MAX_RESOURCE))
-    }
-
     pub(super) fn replace_detail(&mut self, detail: &str) {
         detail.clone_into(&mut self.detail);
     }
@@ -190,27 +200,6 @@ impl NewEvent {
     fn push(&mut self, words: std::fmt::Arguments<'_>) {
         // Writing to a `String` cannot fail.
         self.detail.write_fmt(words).unwrap_or_default();
-    }
-}
-
-impl Outcome {
-    /// `success` or `denied`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Denied => "denied",
-        }
-    }
-
-    /// Parses `success` or `denied`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "success" => Some(Self::Success),
-            "denied" => Some(Self::Denied),
-            _ => None,
-        }
     }
 }
 
@@ -255,6 +244,41 @@ mod tests {
             .word("client_id", "x\" from=9.9.9.9");
         event.count = 3;
         assert_eq!(event.take_detail(), r#"bad\u{a}login client_id="x\" from=9.9.9.9" from=192.0.2.7 count=3"#);
+    }
+
+    fn published_chain() -> Vec<Event> {
+        let agent = AgentId::parse("spiffe://agentwrit.local/agent/orch-1/task-1/0123456789abcdef").unwrap();
+        let segment = |text| PathSegment::parse(text).unwrap();
+        let at = UnixTime::from_seconds(1_795_248_000);
+        let new = [
+            NewEvent::success(EventType::AdminAuth, at, Subject::Admin, "operator authenticated"),
+            NewEvent::success(EventType::AgentRegistered, at, &agent, "agent registered")
+                .task(segment("task-1"))
+                .orch(segment("orch-1"))
+                .word("key", "größe x")
+                .from("2001:db8::1".parse().unwrap()),
+            NewEvent::success(EventType::DelegationCreated, at, &agent, "")
+                .task(segment("task-1"))
+                .resource("read:data:*")
+                .delegation(2, "ab".repeat(32))
+                .bytes_transferred(0),
+        ];
+        let mut head = ChainHead::GENESIS;
+        let mut events = Vec::new();
+        for (micros, new) in (1..).zip(new) {
+            let at = Timestamp(Timestamp::from(new.at).0 + micros);
+            let event = new.sealed(&head, at);
+            head = head.follow(&event).unwrap();
+            events.push(event);
+        }
+        events
+    }
+
+    #[test]
+    fn sealed_events_are_the_published_ones() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/audit-chain.json")).unwrap();
+        assert_eq!(serde_json::to_value(published_chain()).unwrap(), vectors["events"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Text from outside, made safe for a line of `key=value` words.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// `text` without line breaks, control or direction-changing characters, and no longer than about `limit` bytes.
 pub(super) fn escaped(text: &str, limit: usize) -> String {
@@ -18,6 +18,22 @@ pub(super) fn escaped(text: &str, limit: usize) -> String {
     safe
 }
 
+/// `text` for a person's terminal: nothing in it moves the cursor, starts a new line or changes the direction.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_harmless(character) { safe.push(character) } else { push_escaped(&mut safe, character) }
+    }
+    Cow::Owned(safe)
+}
+
+fn is_harmless(character: char) -> bool {
+    !character.is_control() && !changes_lines_or_direction(character)
+}
+
 /// `value` as one word: quoted unless it is plain.
 pub(super) fn word(value: &str, limit: usize) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".:/@*_+,-".contains(&b);
@@ -30,11 +46,11 @@ pub(super) fn word(value: &str, limit: usize) -> String {
 fn push_escaped(safe: &mut String, character: char) {
     if character == '\\' {
         safe.push_str("\\\\");
-    } else if character.is_control() || changes_lines_or_direction(character) {
+    } else if is_harmless(character) {
+        safe.push(character);
+    } else {
         // Writing to a `String` cannot fail.
         write!(safe, "\\u{{{:x}}}", u32::from(character)).unwrap_or_default();
-    } else {
-        safe.push(character);
     }
 }
 
@@ -52,6 +68,12 @@ mod tests {
         assert_eq!(escaped("a\r\nb\u{2028}\u{202e}\0\\", 64), r"a\u{d}\u{a}b\u{2028}\u{202e}\u{0}\\");
         assert_eq!(escaped("größe", 64), "größe");
         assert_eq!(escaped(&"é".repeat(100), 8), "éééé…");
+    }
+
+    #[test]
+    fn a_terminal_is_told_nothing() {
+        assert_eq!(printable(r"größe \u{a} ok"), r"größe \u{a} ok");
+        assert_eq!(printable("\u{1b}[2Jx\u{9b}1m\r\u{202e}"), r"\u{1b}[2Jx\u{9b}1m\u{d}\u{202e}");
     }
 
     #[test]

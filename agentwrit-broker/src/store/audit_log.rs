@@ -93,7 +93,7 @@ impl Tx<'_> {
     /// [`StoreError`].
     pub fn append(&mut self, new: NewEvent) -> Result<EventId, StoreError> {
         let at = self.time_of_next(Timestamp::from(new.at))?;
-        let event = self.head.chain.seal(at, new);
+        let event = new.sealed(&self.head.chain, at);
         let agent = event.agent_id.as_deref().map(|agent| self.intern(agent)).transpose()?;
         let task = event.task_id.as_deref().map(|task| self.intern(task)).transpose()?;
         self.execute(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Admin, AppUpdate, ClientError, LaunchTokenRequest, NewApp};
+use agentwrit_client::{Admin, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp};
 use agentwrit_verify::{AppId, UnixTime};
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const APP: &str = "/v1/admin/apps/app-invoice-desk-0a1b2c";
 async fn broker() -> (FakeBroker, Admin) {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
-    let admin = Admin::builder(&broker.url, "admin-secret").build().unwrap();
+    let admin = Client::at(&broker.url).unwrap().admin("admin-secret").unwrap();
     (broker, admin)
 }
 
@@ -121,8 +121,8 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         (AppUpdate::default().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
         (LaunchTokenRequest::new("a", [""]).unwrap_err(), "allowed scope"),
         (LaunchTokenRequest::new("a", ["a:b:c"]).unwrap().pinned_to("a/b", "c").unwrap_err(), "orch_id"),
-        (Admin::builder("http://127.0.0.1:1", "").build().unwrap_err(), "admin secret"),
-        (Admin::builder("not a url", "secret").build().unwrap_err(), "broker URL"),
+        (Client::at("http://127.0.0.1:1").unwrap().admin("").unwrap_err(), "admin secret"),
+        (Client::at("not a url").unwrap_err(), "broker URL"),
     ] {
         assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
     }

@@ -8,7 +8,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
 
-use crate::broker::{FakeBroker, problem};
+use crate::broker::{FakeBroker, app_at, problem};
 
 const ID: &str = "spiffe://agentwrit.local/agent/billing/invoice-1/0123456789abcdef";
 const NOW: u64 = 1_795_248_000;
@@ -22,7 +22,7 @@ async fn broker() -> FakeBroker {
 
 fn app(broker: &FakeBroker) -> App {
     let clock = ManualClock::new(UnixTime::from_seconds(NOW));
-    App::builder(&broker.url, "id-1", "client-secret").clock(clock).build().unwrap()
+    app_at(&broker.url, clock)
 }
 
 fn array<const N: usize>(encoded: &Value) -> [u8; N] {
@@ -178,13 +178,13 @@ async fn validation_tells_valid_from_invalid() {
     broker.on("POST /v1/token/validate", 200, &json!({"valid": true}));
     let app = app(&broker);
 
-    let valid = app.validate("some-token").await.unwrap();
+    let valid = app.client().validate("some-token").await.unwrap();
     assert!(valid.is_valid());
     let Validation::Valid(claims) = valid else { panic!("{valid:?}") };
     assert_eq!(claims.sub.to_string(), ID);
     let reason = "token is invalid or expired".to_owned();
-    assert_eq!(app.validate("some-token").await.unwrap(), Validation::Invalid { reason });
-    assert!(matches!(app.validate("some-token").await, Err(ClientError::MalformedAnswer { .. })));
+    assert_eq!(app.client().validate("some-token").await.unwrap(), Validation::Invalid { reason });
+    assert!(matches!(app.client().validate("some-token").await, Err(ClientError::MalformedAnswer { .. })));
     assert_eq!(broker.requests("POST /v1/token/validate")[0].json(), json!({"token": "some-token"}));
     assert_eq!(broker.count("POST /v1/app/auth"), 0, "validation needs no authentication");
 }
@@ -198,9 +198,9 @@ async fn health_is_told_even_when_it_is_bad() {
     broker.on("GET /v1/health", 503, &problem(503, "unavailable", "starting"));
     let app = app(&broker);
 
-    let health = app.health().await.unwrap();
+    let health = app.client().health().await.unwrap();
     assert!(health.is_ok());
     assert_eq!((health.version.as_str(), health.uptime, health.audit_events_count), ("0.1.0", 7, 3));
-    assert!(!app.health().await.unwrap().is_ok());
-    assert_eq!(app.health().await.unwrap_err().error_code(), Some("unavailable"));
+    assert!(!app.client().health().await.unwrap().is_ok());
+    assert_eq!(app.client().health().await.unwrap_err().error_code(), Some("unavailable"));
 }

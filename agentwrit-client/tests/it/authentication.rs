@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Admin, App, ClientError, LaunchTokenRequest};
+use agentwrit_client::{App, Client, ClientError, LaunchTokenRequest};
 use agentwrit_verify::{UnixTime, testing::ManualClock};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::broker::{FakeBroker, problem, token};
+use crate::broker::{FakeBroker, app_at, problem, token};
 
 const AUTH: &str = "POST /v1/app/auth";
 const LAUNCH: &str = "POST /v1/app/launch-tokens";
@@ -17,7 +17,7 @@ fn clock() -> ManualClock {
 }
 
 fn app(broker: &FakeBroker, clock: &ManualClock) -> App {
-    App::builder(&broker.url, "id-1", "client-secret").clock(clock.clone()).build().unwrap()
+    app_at(&broker.url, clock.clone())
 }
 
 async fn ask(app: &App) -> Result<(), ClientError> {
@@ -48,7 +48,7 @@ async fn the_admin_authenticates_with_the_secret() {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
     broker.on("GET /v1/admin/apps", 200, &json!({"apps": [], "total": 0}));
-    let admin = Admin::builder(&broker.url, "admin-secret").build().unwrap();
+    let admin = Client::at(&broker.url).unwrap().admin("admin-secret").unwrap();
 
     assert_eq!(admin.apps().await.unwrap(), []);
 

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use agentwrit_client::{App, Client};
+use agentwrit_verify::Clock;
 use axum::{
     Router,
     body::Bytes,
@@ -106,6 +108,11 @@ impl Drop for FakeBroker {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// An app of the broker at `url`, with a clock of the test's own.
+pub(crate) fn app_at(url: &str, clock: impl Clock) -> App {
+    Client::builder(url).clock(clock).build().unwrap().app("id-1", "client-secret").unwrap()
 }
 
 pub(crate) fn token(text: &str, expires_in: u64) -> Value {

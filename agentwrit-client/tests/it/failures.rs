@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{App, ClientError};
+use agentwrit_client::{Client, ClientError};
 use agentwrit_verify::problem::Problem;
 use tokio::net::TcpListener;
 
@@ -10,16 +10,12 @@ use crate::broker::{FakeBroker, problem};
 
 const HEALTH: &str = "GET /v1/health";
 
-fn app(url: &str) -> App {
-    App::builder(url, "id-1", "client-secret").build().unwrap()
-}
-
 #[tokio::test]
 async fn a_refusal_carries_the_problem_and_when_to_come_back() {
     let broker = FakeBroker::start().await;
     let body = problem(429, "rate_limited", "too many requests");
     broker.on_raw(HEALTH, 429, &[("retry-after", "7")], body.to_string());
-    let error = app(&broker.url).health().await.unwrap_err();
+    let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
     let expected: Problem = serde_json::from_value(body).unwrap();
     assert_eq!(
         error,
@@ -33,7 +29,7 @@ async fn a_refusal_without_a_problem_is_about_blank() {
     for body in ["<html>bad gateway</html>", "", "[]", "null", "{}", "{\"status\":\"x\"}"] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 502, &[("x-request-id", "from-the-proxy"), ("retry-after", "tomorrow")], body);
-        let error = app(&broker.url).health().await.unwrap_err();
+        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
         assert_eq!(error.status(), Some(502), "{body:?}");
         assert_eq!(error.error_code(), None, "{body:?}");
         assert_eq!(error.hint(), None, "{body:?}");
@@ -48,7 +44,7 @@ async fn redirects_are_not_followed() {
     let broker = FakeBroker::start().await;
     let target = format!("{}/v1/elsewhere", broker.url);
     broker.on_raw("POST /v1/token/validate", 307, &[("location", &target)], "");
-    let error = app(&broker.url).validate("some-token").await.unwrap_err();
+    let error = Client::at(&broker.url).unwrap().validate("some-token").await.unwrap_err();
     assert!(matches!(error, ClientError::MalformedAnswer { .. }), "{error:?}");
     assert_eq!(broker.request_lines(), ["POST /v1/token/validate"]);
 }
@@ -67,7 +63,7 @@ async fn malformed_answers_are_told_apart_from_refusals() {
     ] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 200, &[], body.clone());
-        let error = app(&broker.url).health().await.unwrap_err();
+        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
         let ClientError::MalformedAnswer { endpoint, .. } = &error else { panic!("{error:?}") };
         assert_eq!(endpoint, HEALTH);
     }
@@ -79,7 +75,7 @@ async fn an_answer_is_read_up_to_its_limit() {
     for (size, told) in [(largest + 1, true), (largest, false)] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 200, &[], vec![b' '; size]);
-        let error = app(&broker.url).health().await.unwrap_err().to_string();
+        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err().to_string();
         assert_eq!(error.contains("larger than 4194304 bytes"), told, "{error}");
     }
 }
@@ -89,7 +85,7 @@ async fn nobody_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = app(&url).health().await.unwrap_err();
+    let error = Client::at(&url).unwrap().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     assert_eq!(error.status(), None);
 }
@@ -103,7 +99,7 @@ async fn a_connection_that_breaks_is_unreachable() {
             drop(listener.accept().await.unwrap());
         }
     });
-    let error = app(&url).health().await.unwrap_err();
+    let error = Client::at(&url).unwrap().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
 }
 
@@ -112,8 +108,8 @@ async fn silence_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let after = Duration::from_millis(50);
-    let app = App::builder(url, "id-1", "client-secret").timeout(after).connect_timeout(after).build().unwrap();
-    assert_eq!(app.health().await.unwrap_err(), ClientError::Timeout { after });
+    let client = Client::builder(url).timeout(after).connect_timeout(after).build().unwrap();
+    assert_eq!(client.health().await.unwrap_err(), ClientError::Timeout { after });
     drop(listener);
 }
 
@@ -125,7 +121,7 @@ fn a_client_that_cannot_work_is_not_built() {
         ("127.0.0.1:1", "id", "secret", "broker URL"),
         ("file:///etc/passwd", "id", "secret", "broker URL"),
     ] {
-        let error = App::builder(url, id, secret).build().unwrap_err();
+        let error = Client::at(url).and_then(|client| client.app(id, secret)).unwrap_err();
         assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use agentwrit_client::{Agent, App, ClientError};
+use agentwrit_client::{Agent, ClientError};
 use agentwrit_verify::{
     AgentId, Subject, UnixTime,
     testing::{ManualClock, TestIssuer},
@@ -10,7 +10,7 @@ use agentwrit_verify::{
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
-use crate::broker::{FakeBroker, problem, token};
+use crate::broker::{FakeBroker, app_at, problem, token};
 
 const ID: &str = "spiffe://agentwrit.local/agent/ward/visit-1/0123456789abcdef";
 const OTHER: &str = "spiffe://agentwrit.local/agent/ward/visit-2/fedcba9876543210";
@@ -22,7 +22,7 @@ const NOW: u64 = 1_795_248_000;
 async fn agent(broker: &FakeBroker, clock: &ManualClock) -> Agent {
     broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
     broker.on("POST /v1/register", 200, &json!({"agent_id": ID, "access_token": "first", "expires_in": 300}));
-    let app = App::builder(&broker.url, "id-1", "client-secret").clock(clock.clone()).build().unwrap();
+    let app = app_at(&broker.url, clock.clone());
     app.agent("ward", "visit-1").scope(["read:records:P-1", "read:labs:P-1"]).unwrap().create().await.unwrap()
 }
 

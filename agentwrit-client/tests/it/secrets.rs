@@ -1,6 +1,6 @@
 //! No secret in `Debug`, in an error or in an unexpected place of a request.
 
-use agentwrit_client::{Admin, AgentKey, App, LaunchTokenRequest, NewApp};
+use agentwrit_client::{AgentKey, Client, LaunchTokenRequest, NewApp};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
@@ -23,19 +23,19 @@ async fn debug_shows_no_secret() {
         }),
     );
 
-    let app_builder = App::builder(&broker.url, "id-1", "client-secret");
-    let app = app_builder.clone().build().unwrap();
+    let builder = Client::builder(&broker.url);
+    let client = builder.clone().build().unwrap();
+    let app = client.app("id-1", "client-secret").unwrap();
     let new_agent = app.agent("billing", "invoice-1");
     let key = AgentKey::from_seed(b"0123456789abcdef0123456789abcdef");
     let request = new_agent.clone().scope(["read:data:x"]).unwrap().signing_key(key.clone());
     let agent = request.clone().create().await.unwrap();
     let launch = app.create_launch_token(&LaunchTokenRequest::new("a", ["read:data:x"]).unwrap()).await.unwrap();
-    let admin_builder = Admin::builder(&broker.url, "admin-secret");
-    let admin = admin_builder.clone().build().unwrap();
+    let admin = client.admin("admin-secret").unwrap();
     let credentials = admin.create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await.unwrap();
 
     let shown = format!(
-        "{app_builder:?} {app:#?} {new_agent:?} {request:?} {agent:?} {launch:?} {key:?} {admin_builder:?} {admin:?} \
+        "{builder:?} {client:?} {app:#?} {new_agent:?} {request:?} {agent:?} {launch:?} {key:?} {admin:?} \
          {credentials:?} {:?}",
         agent.authorization()
     );
@@ -58,7 +58,7 @@ async fn debug_shows_no_secret() {
 async fn an_error_quotes_no_secret() {
     let broker = FakeBroker::start().await;
     broker.on_raw("POST /v1/app/auth", 200, &[], r#"{"access_token":"app-token","expires_in":"soon"}"#);
-    let app = App::builder(&broker.url, "id-1", "client-secret").build().unwrap();
+    let app = Client::at(&broker.url).unwrap().app("id-1", "client-secret").unwrap();
     let request = app.agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
     let error = request.create().await.unwrap_err();
     let shown = format!("{error} {error:?}");

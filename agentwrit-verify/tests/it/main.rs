@@ -16,6 +16,7 @@ mod encodings;
 mod feed;
 #[cfg(feature = "remote")]
 mod follower;
+mod inspection;
 mod interop;
 mod network;
 #[cfg(feature = "remote")]

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, NewApp, Secret};
+use agentwrit_client::{Admin, Agent, App, Client, NewApp, Secret};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -53,9 +53,10 @@ impl Scene {
         let url = broker_url.clone();
         let hospital = tokio::spawn(async move { hospital::serve(&url, listener).await });
 
-        let admin = Admin::builder(&broker_url, admin_secret.clone()).build()?;
+        let client = Client::at(broker_url)?;
+        let admin = client.admin(admin_secret.clone())?;
         let credentials = admin.create_app(&NewApp::new("medassist", CEILING)?).await?;
-        let app = App::builder(broker_url, credentials.record.client_id, credentials.client_secret).build()?;
+        let app = client.app(credentials.record.client_id, credentials.client_secret)?;
         Ok(Self { broker, hospital, hospital_address, app, admin, admin_secret, directory })
     }
 

@@ -9,7 +9,7 @@ mod trace;
 use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, NewApp, RevocationTarget};
+use agentwrit_client::{Admin, Agent, App, Client, NewApp, RevocationTarget};
 use agentwrit_verify::{Scope, Subject};
 use clap::Parser;
 use tempfile::TempDir;
@@ -101,10 +101,11 @@ impl Scene {
         let url = broker_url.clone();
         let service = tokio::spawn(async move { service::serve(&url, listener).await });
 
-        let admin = Admin::builder(&broker_url, admin_secret.clone()).build()?;
+        let client = Client::at(broker_url)?;
+        let admin = client.admin(admin_secret.clone())?;
         let ceiling = NewApp::new("quickstart", ["read:data:*", "write:data:*"])?;
         let credentials = admin.create_app(&ceiling).await?;
-        let app = App::builder(broker_url, credentials.record.client_id, credentials.client_secret).build()?;
+        let app = client.app(credentials.record.client_id, credentials.client_secret)?;
         Ok(Self { broker: Some(broker), broker_address, service, service_address, app, admin, admin_secret, directory })
     }
 
@@ -141,7 +142,7 @@ impl Scene {
         if let Some(broker) = self.broker.take() {
             broker.shutdown().await;
         }
-        match self.app.health().await {
+        match self.app.client().health().await {
             Ok(_) => Err("the broker still answers after its shutdown".into()),
             Err(_) => Ok(self),
         }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Admin, App, AppUpdate, ClientError, LaunchTokenRequest, NewApp, Validation};
+use agentwrit_client::{Admin, App, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp, Validation};
 use agentwrit_e2e::{ADMIN_SECRET, Broker};
 
 async fn app(broker: &Broker, scopes: &[&str]) -> (Admin, App) {
-    let admin = Admin::builder(&broker.url, ADMIN_SECRET).build().unwrap();
+    let client = Client::at(&broker.url).unwrap();
+    let admin = client.admin(ADMIN_SECRET).unwrap();
     let created = admin.create_app(&NewApp::new("desk", scopes).unwrap()).await.unwrap();
-    let app = App::builder(&broker.url, created.record.client_id, created.client_secret).build().unwrap();
+    let app = client.app(created.record.client_id, created.client_secret).unwrap();
     (admin, app)
 }
 
@@ -19,13 +20,15 @@ async fn an_agent_is_created_and_valid() {
     let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(60));
     let agent = request.create().await.unwrap();
 
-    let Validation::Valid(claims) = app.validate(agent.token().expose()).await.unwrap() else { panic!("invalid") };
+    let Validation::Valid(claims) = app.client().validate(agent.token().expose()).await.unwrap() else {
+        panic!("invalid")
+    };
     assert_eq!(claims.sub.to_string(), agent.id().as_str());
     assert_eq!(&claims.scope, agent.scopes());
     assert_eq!(claims.exp - claims.iat, 60);
     assert!(claims.exp.abs_diff(agent.expires_at().seconds()) <= 2);
-    assert!(!app.validate("nonsense").await.unwrap().is_valid());
-    assert!(app.health().await.unwrap().is_ok());
+    assert!(!app.client().validate("nonsense").await.unwrap().is_valid());
+    assert!(app.client().health().await.unwrap().is_ok());
 }
 
 #[tokio::test]
@@ -37,7 +40,7 @@ async fn refusals_carry_the_problem() {
     assert_eq!(error.problem().unwrap().detail, "requested scopes exceed app ceiling");
     assert!(error.request_id().is_some());
 
-    let stranger = App::builder(&broker.url, "no-0123456789ab", "wrong").build().unwrap();
+    let stranger = app.client().app("no-0123456789ab", "wrong").unwrap();
     let error = stranger.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
     assert_eq!((error.status(), error.error_code()), (Some(401), Some("unauthorized")));
 }
@@ -80,6 +83,6 @@ async fn a_stopped_broker_is_unreachable() {
     let broker = Broker::start().await;
     let (_, app) = app(&broker, &["read:data:*"]).await;
     let (_, _directory) = broker.terminate().await;
-    let error = app.health().await.unwrap_err();
+    let error = app.client().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
 }

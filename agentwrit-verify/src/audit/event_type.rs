@@ -31,14 +31,17 @@ macro_rules! event_types {
                 }
             }
 
-            /// The number that the store keeps; it never changes its meaning.
-            pub(crate) fn code(self) -> u8 {
+            /// A number for compact storage; it never changes its meaning.
+            #[must_use]
+            pub fn code(self) -> u8 {
                 match self {
                     $(Self::$variant => $code,)+
                 }
             }
 
-            pub(crate) fn from_code(code: u8) -> Option<Self> {
+            /// The type of that number.
+            #[must_use]
+            pub fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$variant),)+
                     _ => None,

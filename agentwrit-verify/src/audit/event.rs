@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use agentwrit_verify::UnixTime;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{EventType, Outcome};
+use super::EventType;
+use crate::json::Text;
 
 /// A recorded event. Absent members are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,37 @@ pub struct Event {
     pub hash: EventHash,
     /// The hash of the event before it.
     pub prev_hash: EventHash,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was refused, and nothing was done.
+    Denied,
+}
+
+impl Outcome {
+    /// `success` or `denied`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denied => "denied",
+        }
+    }
+
+    /// Parses `success` or `denied`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "success" => Some(Self::Success),
+            "denied" => Some(Self::Denied),
+            _ => None,
+        }
+    }
 }
 
 /// The number of an event: `evt-` and at least six digits. Ordered as a number, beyond `evt-999999` too.
@@ -94,7 +125,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let agentwrit_verify::json::Text(text) = agentwrit_verify::json::Text::deserialize(deserializer)?;
+        let Text(text) = Text::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -145,27 +176,10 @@ impl Serialize for EventHash {
 
 impl<'de> Deserialize<'de> for EventHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let agentwrit_verify::json::Text(text) = agentwrit_verify::json::Text::deserialize(deserializer)?;
+        let Text(text) = Text::deserialize(deserializer)?;
         let mut bytes = [0; 32];
         let decoded = if text.len() == 64 { HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok() } else { None };
         decoded.map(|_| Self(bytes)).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
-    }
-}
-
-/// When something was recorded: microseconds since the epoch, what the trail counts time in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Timestamp(pub(crate) i64);
-
-impl From<UnixTime> for Timestamp {
-    fn from(time: UnixTime) -> Self {
-        Self(i64::try_from(time.elapsed_since_epoch().as_micros()).unwrap_or(i64::MAX))
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::MAX);
-        write!(f, "{time:.6}")
     }
 }
 
@@ -183,12 +197,5 @@ mod tests {
         for text in ["", "evt-", "evt-1", "evt-000000", "evt-0000001", "evt-+00001", "evt-99999999999999999999999"] {
             assert_eq!(EventId::parse(text), Err(EventIdError), "{text:?}");
         }
-    }
-
-    #[test]
-    fn timestamps_have_six_decimals() {
-        assert_eq!(Timestamp::from(UnixTime::from_seconds(1_795_248_000)).to_string(), "2026-11-21T08:00:00.000000Z");
-        assert_eq!(Timestamp(1_795_248_000_000_001).to_string(), "2026-11-21T08:00:00.000001Z");
-        assert!(Timestamp::from(UnixTime::MAX).to_string().starts_with("9999-12-30T"), "the last that jiff can write");
     }
 }

@@ -1,0 +1,185 @@
+//! `awrit app`: who may create agents, and within which ceiling.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use agentwrit_client::{AppRecord, AppUpdate, NewApp};
+use agentwrit_verify::AppId;
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
+
+use super::{context::Context, error::CliError, output, words};
+
+/// Register, list, change and remove apps
+#[derive(Subcommand)]
+pub(super) enum App {
+    Register(Register),
+    /// List every app, inactive ones too
+    List,
+    Get(Get),
+    Update(Update),
+    Remove(Remove),
+}
+
+impl App {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Register(register) => register.run(context).await,
+            Self::List => list(context).await,
+            Self::Get(get) => get.run(context).await,
+            Self::Update(update) => update.run(context).await,
+            Self::Remove(remove) => remove.run(context).await,
+        }
+    }
+}
+
+/// Register an app; its client secret is shown this once
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  awrit app register --name invoice-desk --scopes 'read:invoices:*,write:reminders:*' --token-ttl 1800")]
+pub(super) struct Register {
+    /// Lower case words joined by `-`, 2 to 64 characters
+    #[arg(long)]
+    name: String,
+    /// The ceiling: what its agents may hold at most
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
+    scopes: Vec<String>,
+    /// Seconds that the app's own tokens live, 60 to 86400
+    #[arg(long, value_name = "SECONDS")]
+    token_ttl: Option<u64>,
+}
+
+impl Register {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut app = NewApp::new(self.name, &self.scopes)?;
+        if let Some(seconds) = self.token_ttl {
+            app = app.token_ttl(Duration::from_secs(seconds))?;
+        }
+        let created = context.admin()?.create_app(&app).await?;
+        let mut for_scripts = json!(created.record);
+        if let Some(members) = for_scripts.as_object_mut() {
+            members.insert("client_secret".to_owned(), json!(created.client_secret.expose()));
+        }
+        context.output.show(&for_scripts, |out| {
+            let mut fields = described(&created.record);
+            fields.insert(2, ("client_secret", created.client_secret.expose().to_owned()));
+            output::fields(out, &fields)?;
+            writeln!(out, "\nThe client secret is shown this once: the broker keeps a digest only.")
+        })
+    }
+}
+
+async fn list(context: &Context) -> Result<(), CliError> {
+    let apps = context.admin()?.apps().await?;
+    context.output.show(&json!({ "apps": apps, "total": apps.len() }), |out| {
+        if apps.is_empty() {
+            return writeln!(out, "There is no app yet: `awrit app register` makes one.");
+        }
+        let rows = apps.iter().map(|app| {
+            let ttl = app.token_ttl.to_string();
+            let columns = [app.app_id.as_str(), &app.name, &app.status, &app.client_id, &ttl];
+            let mut row: Vec<String> = columns.into_iter().map(str::to_owned).collect();
+            row.extend([app.created_at.to_rfc3339(), words::scopes(&app.scopes)]);
+            row
+        });
+        let columns = ["APP ID", "NAME", "STATUS", "CLIENT ID", "TTL", "CREATED", "SCOPES"];
+        context.output.table(out, &columns, rows)
+    })
+}
+
+/// Show one app
+#[derive(Args)]
+pub(super) struct Get {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: AppId,
+}
+
+impl Get {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let app = context.admin()?.app(&self.id).await?;
+        let app = app.ok_or_else(|| CliError::failed(format!("there is no app `{}`", self.id)).hint(LIST))?;
+        show(context, &app)
+    }
+}
+
+/// Change an app's ceiling or the lifetime of its tokens
+///
+/// A narrower ceiling counts at once for whatever the app's agents ask for next; tokens that they hold live on.
+#[derive(Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["scopes", "token_ttl"])))]
+pub(super) struct Update {
+    /// The app's id
+    #[arg(long, value_parser = app_id)]
+    id: AppId,
+    /// The new ceiling, in place of the old one
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// Seconds that the app's own tokens live, 60 to 86400
+    #[arg(long, value_name = "SECONDS")]
+    token_ttl: Option<u64>,
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut update = AppUpdate::default();
+        if !self.scopes.is_empty() {
+            update = update.scopes(&self.scopes)?;
+        }
+        if let Some(seconds) = self.token_ttl {
+            update = update.token_ttl(Duration::from_secs(seconds))?;
+        }
+        show(context, &context.admin()?.update_app(&self.id, &update).await?)
+    }
+}
+
+/// Deregister an app: its tokens and unused launch tokens die at once
+///
+/// Agents that are registered keep their tokens until they expire: revoke them if they must not.
+#[derive(Args)]
+pub(super) struct Remove {
+    /// The app's id
+    #[arg(long, value_parser = app_id)]
+    id: AppId,
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        context.confirm(&format!("Deregister {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        let at = context.admin()?.delete_app(&self.id).await?;
+        let for_scripts = json!({ "app_id": self.id, "status": "inactive", "deregistered_at": at });
+        context.output.show(&for_scripts, |out| {
+            writeln!(out, "{} was deregistered at {at}. Its agents keep their tokens until they expire.", self.id)
+        })
+    }
+}
+
+fn show(context: &Context, app: &AppRecord) -> Result<(), CliError> {
+    context.output.show(app, |out| shown(out, app))
+}
+
+fn shown(out: &mut dyn Write, app: &AppRecord) -> io::Result<()> {
+    output::fields(out, &described(app))
+}
+
+fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
+    vec![
+        ("app_id", app.app_id.to_string()),
+        ("client_id", app.client_id.clone()),
+        ("name", app.name.clone()),
+        ("status", app.status.clone()),
+        ("scopes", words::scopes(&app.scopes)),
+        ("token_ttl", app.token_ttl.to_string()),
+        ("created_at", app.created_at.to_rfc3339()),
+        ("updated_at", app.updated_at.to_rfc3339()),
+    ]
+}
+
+const LIST: &str = "`awrit app list` shows them all";
+
+fn app_id(text: &str) -> Result<AppId, String> {
+    AppId::parse(text).map_err(|error| format!("{error}; {LIST}"))
+}

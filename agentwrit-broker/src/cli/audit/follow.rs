@@ -1,0 +1,96 @@
+//! `awrit audit events --follow`: the trail as it grows.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use agentwrit_client::{Admin, AuditQuery, ClientError, Page};
+use agentwrit_verify::audit::{Event, EventId};
+
+use super::events::to_the_second;
+use crate::{audit::text::printable, cli::error::CliError};
+
+/// How many events are shown to begin with.
+const LATEST: u64 = 10;
+
+/// The longest pause between attempts when the broker cannot be reached.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+pub(super) struct Follow {
+    pub(super) admin: Admin,
+    pub(super) query: AuditQuery,
+    pub(super) json: bool,
+    pub(super) pause: Duration,
+}
+
+impl Follow {
+    /// Ends when nobody reads any more, or when the broker refuses for good.
+    pub(super) async fn run(self) -> Result<(), CliError> {
+        let mut query = AuditQuery { page: self.beginning().await?, ..self.query.clone() };
+        let mut pause = self.pause;
+        loop {
+            match self.admin.audit_events(&query).await {
+                Ok(listing) => {
+                    pause = self.pause;
+                    self.print(&listing.entries)?;
+                    let last = listing.entries.last().map(|event| event.id);
+                    query.page = after(last).unwrap_or(query.page);
+                    if listing.next_cursor.is_some() {
+                        continue; // there is more already
+                    }
+                }
+                Err(error) if is_passing(&error) => {
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    eprintln!("awrit: {error}; trying again in {} s", pause.as_secs());
+                }
+                Err(error) => return Err(error.into()),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The page that ends with the event that is the latest now.
+    async fn beginning(&self) -> Result<Page, CliError> {
+        let wanted = self.query.page.limit.unwrap_or(LATEST);
+        let one = AuditQuery { page: Page { limit: Some(1), ..Page::default() }, ..self.query.clone() };
+        let total = self.admin.audit_events(&one).await?.total;
+        Ok(Page { limit: None, offset: Some(total.saturating_sub(wanted)), cursor: None })
+    }
+
+    fn print(&self, events: &[Event]) -> Result<(), CliError> {
+        let mut stdout = io::stdout().lock();
+        for event in events {
+            if self.json {
+                serde_json::to_writer(&mut stdout, event).map_err(io::Error::from)?;
+                writeln!(stdout)?;
+            } else {
+                writeln!(stdout, "{}", printable(&line(event)))?;
+            }
+        }
+        Ok(stdout.flush()?)
+    }
+}
+
+fn after(last: Option<EventId>) -> Option<Page> {
+    let cursor = last?.sequence().to_string();
+    Some(Page { limit: None, offset: None, cursor: Some(cursor) })
+}
+
+/// One event as one line.
+fn line(event: &Event) -> String {
+    let who = event.agent_id.as_deref().unwrap_or("-");
+    let (time, outcome) = (to_the_second(&event.timestamp), event.outcome.as_str());
+    let mut line = format!("{time}  {}  {}  {outcome}  {who}", event.id, event.event_type.as_str());
+    for more in [event.resource.as_deref(), Some(event.detail.as_str())].into_iter().flatten() {
+        line.push_str("  ");
+        line.push_str(more);
+    }
+    line
+}
+
+/// Whether it may work if it is tried again.
+fn is_passing(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
+        || matches!(error.status(), Some(429 | 502 | 503 | 504))
+}

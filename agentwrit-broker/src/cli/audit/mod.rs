@@ -1,0 +1,29 @@
+//! `awrit audit`.
+
+use clap::Subcommand;
+
+use super::{context::Context, error::CliError};
+
+mod events;
+mod export;
+mod follow;
+mod source;
+mod verify;
+
+/// Read, follow, export and verify the audit trail
+#[derive(Subcommand)]
+pub(super) enum Audit {
+    Events(events::Events),
+    Export(export::Export),
+    Verify(verify::Verify),
+}
+
+impl Audit {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Events(events) => events.run(context).await,
+            Self::Export(export) => export.run(context).await,
+            Self::Verify(verify) => verify.run(context).await,
+        }
+    }
+}

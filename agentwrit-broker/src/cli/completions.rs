@@ -1,0 +1,28 @@
+//! `awrit completions`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::error::CliError;
+
+/// Print a completion script for a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  awrit completions bash > ~/.local/share/bash-completion/completions/awrit
+  awrit completions zsh > \"${fpath[1]}/_awrit\"")]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    pub(super) fn run(self) -> Result<(), CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::command(), "awrit", &mut script);
+        Ok(io::stdout().write_all(&script)?)
+    }
+}

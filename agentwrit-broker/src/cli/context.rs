@@ -1,0 +1,124 @@
+//! What a command works with: the broker, the secret, the output and the person at the terminal.
+
+use std::{
+    env, fs,
+    io::{self, BufRead, IsTerminal, Read, Write},
+    path::Path,
+    time::Duration,
+};
+
+use agentwrit_client::{Admin, Client, Secret};
+use agentwrit_verify::{Clock, SystemClock};
+use zeroize::Zeroizing;
+
+use super::{error::CliError, global::Global, output::Output};
+
+/// Nothing that is read whole is longer than this.
+const LONGEST_FILE: u64 = 1024 * 1024;
+
+pub(super) struct Context {
+    global: Global,
+    pub(super) output: Output,
+    pub(super) clock: Box<dyn Clock>,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> Self {
+        let output = Output::new(global.json);
+        Self { global, output, clock: Box::new(SystemClock) }
+    }
+
+    pub(super) fn broker_url(&self) -> &str {
+        &self.global.broker
+    }
+
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        let mut builder = Client::builder(&self.global.broker).timeout(Duration::from_secs(self.global.timeout));
+        if let Some(path) = &self.global.cacert {
+            builder = builder.root_certificate_pem(read_bytes(path)?.to_vec());
+        }
+        if let (Some(cert), Some(key)) = (&self.global.cert, &self.global.key) {
+            let mut identity = read_bytes(key)?;
+            identity.push(b'\n');
+            identity.extend_from_slice(&read_bytes(cert)?);
+            builder = builder.client_identity_pem(std::mem::take(&mut *identity));
+        }
+        Ok(builder.build()?)
+    }
+
+    /// The operator, by `--admin-secret-file` or `AACTL_ADMIN_SECRET`.
+    pub(super) fn admin(&self) -> Result<Admin, CliError> {
+        let secret = match &self.global.admin_secret_file {
+            Some(path) => read_secret(path)?,
+            None => env::var("AACTL_ADMIN_SECRET").map(Secret::from).map_err(|_| {
+                CliError::failed("the admin secret is not set")
+                    .hint("set AACTL_ADMIN_SECRET, or name a file with --admin-secret-file")
+            })?,
+        };
+        if self.is_open_to_the_network() {
+            eprintln!("awrit: warning: the admin secret goes to {} without TLS", self.global.broker);
+        }
+        Ok(self.client()?.admin(secret)?)
+    }
+
+    /// Whether whoever is on the way could read along.
+    fn is_open_to_the_network(&self) -> bool {
+        let Some(rest) = self.global.broker.strip_prefix("http://") else { return false };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        let loopback = ["localhost", "127.0.0.1", "[::1]"];
+        !loopback
+            .iter()
+            .any(|host| authority.strip_prefix(host).is_some_and(|port| matches!(port.get(..1), None | Some(":"))))
+    }
+
+    /// Asks the person at the terminal. Where there is none, or with `--yes`, there is nothing to ask.
+    pub(super) fn confirm(&self, question: &str) -> Result<(), CliError> {
+        let (stdin, mut stderr) = (io::stdin(), io::stderr());
+        if self.global.yes || !stdin.is_terminal() || !stderr.is_terminal() {
+            return Ok(());
+        }
+        let mut answer = String::new();
+        let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+        asked
+            .and_then(|()| stdin.lock().read_line(&mut answer))
+            .map_err(|error| CliError::failed(error.to_string()))?;
+        match answer.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(CliError::failed("nothing was done")),
+        }
+    }
+}
+
+/// A secret that stands alone in a file, or on stdin for `-`; the line end after it does not count.
+pub(super) fn read_secret(path: &Path) -> Result<Secret, CliError> {
+    let bytes = read_bytes(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| CliError::file(path, &"it is not text"))?;
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    Ok(Secret::from(text))
+}
+
+/// A token or launch token as it was given: itself, or `-` for stdin. White space around it does not count.
+pub(super) fn given_secret(argument: &str) -> Result<Secret, CliError> {
+    let secret = if argument == "-" { read_secret(Path::new("-"))? } else { Secret::from(argument) };
+    Ok(Secret::from(secret.expose().trim()))
+}
+
+/// What stands in a file, or comes from stdin for `-`: at most 1 MiB.
+pub(super) fn read_bytes(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    read_up_to(path, LONGEST_FILE)
+}
+
+/// What stands in a file, or comes from stdin for `-`.
+pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(limit.saturating_add(1)).read_to_end(&mut bytes)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+    };
+    let length = read.map_err(|error| CliError::file(path, &error))?;
+    if length as u64 > limit {
+        return Err(CliError::file(path, &format!("it is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}

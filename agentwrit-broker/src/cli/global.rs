@@ -1,0 +1,43 @@
+//! What every command takes: where the broker is, and how to talk to it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Options of every command.
+#[derive(Args)]
+pub(super) struct Global {
+    /// The broker's address
+    #[arg(long, global = true, value_name = "URL", env = "AACTL_BROKER_URL", default_value = "http://127.0.0.1:8080", help_heading = HEADING)]
+    pub(super) broker: String,
+
+    /// File with the admin secret, in place of the variable `AACTL_ADMIN_SECRET`; `-` reads stdin
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    pub(super) admin_secret_file: Option<PathBuf>,
+
+    /// Certificate authority to trust too, PEM
+    #[arg(long, global = true, value_name = "FILE", help_heading = HEADING)]
+    pub(super) cacert: Option<PathBuf>,
+
+    /// Client certificate for mTLS, PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "key", help_heading = HEADING)]
+    pub(super) cert: Option<PathBuf>,
+
+    /// Private key of the client certificate, PEM
+    #[arg(long, global = true, value_name = "FILE", requires = "cert", help_heading = HEADING)]
+    pub(super) key: Option<PathBuf>,
+
+    /// Seconds that one request may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = HEADING)]
+    pub(super) timeout: u64,
+
+    /// Print JSON, for scripts
+    #[arg(long, global = true, help_heading = HEADING)]
+    pub(super) json: bool,
+
+    /// Do not ask before something is destroyed
+    #[arg(long, short, global = true, help_heading = HEADING)]
+    pub(super) yes: bool,
+}
+
+const HEADING: &str = "Options of every command";

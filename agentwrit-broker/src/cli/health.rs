@@ -1,0 +1,31 @@
+//! `awrit health`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{context::Context, error::CliError, output, words};
+
+/// Ask the broker how it is; exit code 3 when it cannot serve
+#[derive(Args)]
+pub(super) struct Health;
+
+impl Health {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        let health = context.client()?.health().await?;
+        context.output.show(&health, |out| {
+            output::fields(
+                out,
+                &[
+                    ("broker", context.broker_url().to_owned()),
+                    ("status", health.status.clone()),
+                    ("version", health.version.clone()),
+                    ("uptime", words::duration(Duration::from_secs(health.uptime))),
+                    ("store", if health.db_connected { "writable" } else { "not writable" }.to_owned()),
+                    ("audit events", words::number(health.audit_events_count)),
+                ],
+            )
+        })?;
+        if health.is_ok() { Ok(()) } else { Err(CliError::No(Some("the broker cannot serve".to_owned()))) }
+    }
+}

@@ -1,0 +1,100 @@
+//! What a command prints on stdout.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
+use serde::Serialize;
+use terminal_size::{Width, terminal_size_of};
+
+use super::error::CliError;
+use crate::audit::text::printable;
+
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    json: bool,
+    /// Columns of the terminal; none when the output goes elsewhere, and nothing is cut then.
+    width: Option<u16>,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        let stdout = io::stdout();
+        let width = if stdout.is_terminal() { terminal_size_of(&stdout).map(|(Width(width), _)| width) } else { None };
+        Self { json, width }
+    }
+
+    pub(super) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// The same thing for scripts, or for people.
+    pub(super) fn show(
+        self,
+        for_scripts: &impl Serialize,
+        for_people: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), CliError> {
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        if self.json {
+            serde_json::to_writer_pretty(&mut stdout, for_scripts).map_err(io::Error::from)?;
+            writeln!(stdout)?;
+        } else {
+            for_people(&mut stdout)?;
+        }
+        Ok(stdout.flush()?)
+    }
+
+    /// A table, as wide as the terminal; elsewhere as wide as what is in it.
+    pub(super) fn table(
+        self,
+        out: &mut dyn Write,
+        columns: &[&str],
+        rows: impl IntoIterator<Item = Vec<String>>,
+    ) -> io::Result<()> {
+        let mut table = Table::new();
+        // A cell is cut where the room ends, not between words: no cell has a NUL.
+        table.load_style(TableStyle::new()).set_truncation_indicator("…").set_delimiter('\0');
+        table.set_header(one_line(columns.iter().map(|column| (*column).to_owned())));
+        for row in rows {
+            table.add_row(one_line(row));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        if let Some(width) = self.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            spare_all_but_the_last(&mut table, width);
+        }
+        for line in table.lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// The last column is the one that people can do without; in a narrow terminal every column gives.
+fn spare_all_but_the_last(table: &mut Table, width: u16) {
+    const USEFUL: u16 = 16;
+    let widths = table.column_max_content_widths();
+    let Some((_, spared)) = widths.split_last() else { return };
+    let needed = spared.iter().fold(USEFUL, |sum, column| sum.saturating_add(column.saturating_add(2)));
+    if needed <= width {
+        for column in table.column_iter_mut().take(spared.len()) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+}
+
+fn one_line(cells: impl IntoIterator<Item = String>) -> Row {
+    let mut row = Row::from(cells.into_iter().map(|cell| printable(&cell).into_owned()));
+    row.max_height(1);
+    row
+}
+
+/// Names and values, one a line, the values one below the other.
+pub(super) fn fields(out: &mut dyn Write, fields: &[(&str, String)]) -> io::Result<()> {
+    let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in fields {
+        writeln!(out, "{name:longest$}  {}", printable(value))?;
+    }
+    Ok(())
+}

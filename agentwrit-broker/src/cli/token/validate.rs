@@ -1,0 +1,39 @@
+//! `awrit token validate`.
+
+use agentwrit_client::Validation;
+use clap::Args;
+use serde_json::json;
+
+use super::show;
+use crate::cli::{
+    context::{Context, given_secret},
+    error::CliError,
+};
+
+/// Ask the broker whether a token is valid now; exit code 3 when it is not
+#[derive(Args)]
+pub(in crate::cli) struct Validate {
+    /// The token; `-` reads it from stdin
+    #[arg(value_name = "TOKEN")]
+    token: String,
+}
+
+impl Validate {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        let token = given_secret(&self.token)?;
+        match context.client()?.validate(token.expose()).await? {
+            Validation::Valid(claims) => {
+                let now = context.clock.now();
+                context.output.show(&json!({ "valid": true, "claims": claims }), |out| {
+                    writeln!(out, "valid\n")?;
+                    show::claims(out, &claims, now)
+                })
+            }
+            Validation::Invalid { reason } => {
+                context.output.show(&json!({ "valid": false, "error": reason }), |out| writeln!(out, "invalid"))?;
+                let advice = "the broker does not say why; `awrit token inspect` does";
+                Err(CliError::No(Some(format!("{reason} ({advice})"))))
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What anyone may ask a broker without credentials, and where apps and operators start from.
+
+use std::{sync::Arc, time::Duration};
+
+use agentwrit_verify::{AgentId, ClaimSet, Clock, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::{
+    admin::Admin,
+    agent::{Agent, Held},
+    app::App,
+    error::ClientError,
+    secret::Secret,
+    session::{Credentials, Session, bearer},
+    transport::{Call, Endpoint, Transport},
+    wire::{ValidateAnswer, ValidateBody},
+};
+
+/// A client of one broker: where it is, and how to talk to it. Clones are cheap and share connections.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use agentwrit_client::Client;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::builder("https://broker.example")
+///     .timeout(Duration::from_secs(5))
+///     .root_certificate_pem(std::fs::read("/etc/agentwrit/ca.pem")?)
+///     .client_identity_pem(std::fs::read("/etc/agentwrit/client.pem")?)
+///     .build()?;
+/// assert!(client.health().await?.is_ok());
+/// let app = client.app("id-0123456789ab", std::env::var("CLIENT_SECRET")?)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) transport: Transport,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Client {
+    /// Starts from the broker's address: `https://…`, or `http://…` on the same machine. Nothing is sent before the
+    /// first call that needs it.
+    pub fn builder(url: impl Into<String>) -> ClientBuilder {
+        ClientBuilder { endpoint: Endpoint::new(url.into()), clock: Arc::new(SystemClock) }
+    }
+
+    /// A client of the broker at `url`, with every setting at its default: [`Client::builder`] changes them.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] for an unusable URL.
+    pub fn at(url: impl Into<String>) -> Result<Self, ClientError> {
+        Self::builder(url).build()
+    }
+
+    /// The app of these credentials, which the operator handed out. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when one of them is empty.
+    pub fn app(&self, client_id: impl Into<String>, client_secret: impl Into<Secret>) -> Result<App, ClientError> {
+        let (client_id, client_secret) = (client_id.into(), client_secret.into());
+        if client_id.is_empty() {
+            return Err(ClientError::invalid("client id", "empty"));
+        }
+        if client_secret.expose().is_empty() {
+            return Err(ClientError::invalid("client secret", "empty"));
+        }
+        Ok(App::new(Session::new(self.clone(), Credentials::App { client_id, client_secret })))
+    }
+
+    /// The operator, by the admin secret. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is empty.
+    pub fn admin(&self, secret: impl Into<Secret>) -> Result<Admin, ClientError> {
+        let secret = secret.into();
+        if secret.expose().is_empty() {
+            return Err(ClientError::invalid("admin secret", "empty"));
+        }
+        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret })))
+    }
+
+    /// An agent by the token that it holds, for example after a restart, or one that was handed over. It can be renewed,
+    /// delegated from and released.
+    ///
+    /// The token is read, not verified: a resource server, and the broker, do that.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is not an agent's token. Nothing is sent.
+    pub fn agent(&self, token: impl Into<Secret>) -> Result<Agent, ClientError> {
+        let (agent, scopes, held) = read_token("token", token.into())?;
+        Ok(Agent::holding(agent, scopes, held, self.clone()))
+    }
+
+    /// Gives any token back, an agent's, an app's or the operator's: it is dead from now on. Repeating it is harmless.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] for what does not fit into a header; [`ClientError::Refused`] with `unauthorized`
+    /// when it is no token of this broker's or has expired; any error of the network.
+    pub async fn release(&self, token: &Secret) -> Result<(), ClientError> {
+        let authorization = bearer(token).ok_or_else(|| ClientError::invalid("token", "does not fit into a header"))?;
+        let call = Call::post_nothing("/v1/token/release").repeatable();
+        self.transport.exchange(&call, Some(&authorization)).await?.accepted(&call)?;
+        Ok(())
+    }
+
+    /// Asks whether `token` is valid now. A resource server has no need of this: it verifies offline.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network. An invalid token is no error, but [`Validation::Invalid`].
+    pub async fn validate(&self, token: &str) -> Result<Validation, ClientError> {
+        let call = Call::post("/v1/token/validate", &ValidateBody { token })?.repeatable();
+        let answer: ValidateAnswer = self.transport.fetch(&call, None).await?;
+        match (answer.valid, answer.claims) {
+            (true, Some(claims)) => Ok(Validation::Valid(Box::new(claims))),
+            (true, None) => Err(call.malformed("`valid` without `claims`")),
+            (false, _) => Ok(Validation::Invalid { reason: answer.error.unwrap_or_default() }),
+        }
+    }
+
+    /// Asks the broker how it is. A broker that answers but cannot serve is no error, but a [`Health`] that says so.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        let call = Call::get("/v1/health");
+        let answer = self.transport.exchange(&call, None).await?;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE
+            && let Ok(health) = answer.decode(&call)
+        {
+            return Ok(health);
+        }
+        answer.accepted(&call)?.decode(&call)
+    }
+
+    /// The public keys that live tokens may be signed with.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn key_set(&self) -> Result<KeySet, ClientError> {
+        let call = Call::get("/.well-known/jwks.json");
+        let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
+        KeySet::from_jwks(answer.bytes()).map_err(|error| call.malformed(&error))
+    }
+
+    /// A snapshot of the revocation feed as the broker signed it: what
+    /// [`Feed::apply`](agentwrit_verify::Feed::apply) reads, online or not.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn revocations(&self) -> Result<String, ClientError> {
+        let call = Call::get("/v1/revocations");
+        let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
+        std::str::from_utf8(answer.bytes()).map(str::to_owned).map_err(|error| call.malformed(&error))
+    }
+}
+
+/// What an agent's token says of itself; `field` is what it is called when it is none.
+pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId, ScopeSet, Held), ClientError> {
+    let invalid = |reason: &str| ClientError::invalid(field, reason);
+    let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
+    let claims = claims.map_err(|error| invalid(error.reason()))?;
+    let agent =
+        claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
+    let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
+    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp) };
+    Ok((agent.clone(), claims.scope, held))
+}
+
+/// Builds a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    endpoint: Endpoint,
+    clock: Arc<dyn Clock>,
+}
+
+impl ClientBuilder {
+    /// How long one call may take, from connecting to the last byte. Default: 10 s.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.timeout = timeout;
+        self
+    }
+
+    /// How long connecting may take. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint.connect_timeout = timeout;
+        self
+    }
+
+    /// Trusts these certificate authorities too, PEM; call it again to add others.
+    pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.endpoint.tls.root_certificates.push(pem.into());
+        self
+    }
+
+    /// Shows this certificate to the broker (mTLS): PEM of a private key and its certificates.
+    pub fn client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.endpoint.tls.client_identity = Some(Zeroizing::new(pem.into()));
+        self
+    }
+
+    /// What tells the time. Default: the system's clock; tests move their own.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the configuration. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] for an unusable URL, or certificates that can't be read.
+    pub fn build(self) -> Result<Client, ClientError> {
+        Ok(Client { transport: Transport::connect_lazily(&self.endpoint)?, clock: self.clock })
+    }
+}
+
+/// The broker's word on a token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Validation {
+    /// The token is valid at this moment and says this.
+    Valid(Box<ClaimSet>),
+    /// The token is malformed, forged, expired or revoked; the broker does not tell which.
+    Invalid {
+        /// The broker's sentence.
+        reason: String,
+    },
+}
+
+impl Validation {
+    /// Whether the token is valid at this moment.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        matches!(self, Self::Valid(_))
+    }
+}
+
+/// How the broker is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// `ok`, or what is wrong.
+    pub status: String,
+    /// The broker's version.
+    pub version: String,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Whether its store can be written.
+    pub db_connected: bool,
+    /// How many events its audit trail holds.
+    pub audit_events_count: u64,
+}
+
+impl Health {
+    /// Whether the broker can serve.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.status == "ok" && self.db_connected
+    }
+}

@@ -1,0 +1,121 @@
+//! How an agent comes to be: launch token, challenge, signature over the **decoded** nonce, registration (contract §4).
+//! The private key never leaves the process.
+
+use agentwrit_verify::{PathSegment, ScopeSet};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use crate::{
+    agent::{Agent, Held},
+    agent_key::AgentKey,
+    client::Client,
+    error::ClientError,
+    launch_token::{parse_scopes, parse_segment},
+    secret::Secret,
+    transport::Call,
+    wire::{ChallengeAnswer, RegisterAnswer, RegisterBody},
+};
+
+/// Who an agent shall be and what it shall be permitted: what it asks for with a launch token in hand.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Registration {
+    pub(crate) orch_id: PathSegment,
+    pub(crate) task_id: PathSegment,
+    pub(crate) scope: ScopeSet,
+    key: Option<AgentKey>,
+}
+
+impl Registration {
+    /// An agent for this orchestration and task, permitted 1 to 64 scopes: as few and as narrow as the task allows, and
+    /// within what the launch token allows.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when a scope, the `orch_id` or the `task_id` is malformed.
+    pub fn new<S: AsRef<str>>(
+        orch_id: &str,
+        task_id: &str,
+        scope: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            orch_id: parse_segment("orch_id", orch_id)?,
+            task_id: parse_segment("task_id", task_id)?,
+            scope: parse_scopes("scope", scope)?,
+            key: None,
+        })
+    }
+
+    /// The key to register with. Default: a new one, which nobody else ever sees.
+    pub fn signing_key(mut self, key: AgentKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    pub(crate) fn key(&self) -> Result<AgentKey, ClientError> {
+        self.key.clone().map_or_else(AgentKey::generate, Ok)
+    }
+}
+
+impl Client {
+    /// Registers an agent with a launch token that somebody entitled handed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `scope_violation` beyond the launch token, `unauthorized` when it is unknown,
+    /// expired or used up; any error of the network. What fails consumes nothing, except [`ClientError::Timeout`] and
+    /// [`ClientError::Unreachable`] once the request was under way: an agent may exist then whose token nobody has.
+    pub async fn register(&self, launch_token: &Secret, registration: &Registration) -> Result<Agent, ClientError> {
+        self.register_with(launch_token, registration, &registration.key()?).await
+    }
+
+    pub(crate) async fn register_with(
+        &self,
+        launch_token: &Secret,
+        registration: &Registration,
+        key: &AgentKey,
+    ) -> Result<Agent, ClientError> {
+        let nonce = self.challenge().await?;
+        let Registration { orch_id, task_id, scope, key: _ } = registration;
+        let call = Call::post(
+            "/v1/register",
+            &RegisterBody {
+                launch_token,
+                nonce: &nonce.hex,
+                public_key: key.public_key(),
+                signature: key.sign(&nonce.bytes),
+                orch_id: orch_id.as_str(),
+                task_id: task_id.as_str(),
+                requested_scope: scope,
+            },
+        )?;
+        // Measured before asking: the token is then never believed to live longer than it does.
+        let asked_at = self.clock.now();
+        let answer: RegisterAnswer = self.transport.fetch(&call, None).await?;
+        let id = answer.agent_id;
+        if (id.orch_id(), id.task_id()) != (orch_id.as_str(), task_id.as_str()) {
+            return Err(call.malformed(&format!("`{id}` is not the agent that was asked for")));
+        }
+        let held = Held::new(answer.access_token, asked_at, answer.expires_in);
+        let held = held.ok_or_else(|| call.malformed("unusable access token"))?;
+        Ok(Agent::holding(id, scope.clone(), held, self.clone()))
+    }
+
+    async fn challenge(&self) -> Result<Nonce, ClientError> {
+        let call = Call::get("/v1/challenge");
+        let answer: ChallengeAnswer = self.transport.fetch(&call, None).await?;
+        Nonce::decode(answer.nonce).ok_or_else(|| call.malformed("nonce is not 32 bytes of hex"))
+    }
+}
+
+/// A nonce in both its forms: it is sent as text and signed as bytes.
+struct Nonce {
+    hex: String,
+    bytes: [u8; 32],
+}
+
+impl Nonce {
+    fn decode(hex: String) -> Option<Self> {
+        let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()?;
+        Some(Self { hex, bytes })
+    }
+}

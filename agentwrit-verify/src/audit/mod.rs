@@ -1,0 +1,31 @@
+//! The audit trail of a broker, and how to check it without asking the broker.
+//!
+//! 1. Events are numbered from 1 without gaps and linked: each carries the hash of the one before it ([`chain`]).
+//! 2. An [`Event`] is read strictly: a member that the hash does not cover is refused.
+//!
+//! The chain shows alterations to whoever holds a later hash. Somebody who can write the broker's store can also rewrite
+//! all of it, from the altered event on: keep copies of the latest hash elsewhere.
+//!
+//! ```
+//! use agentwrit_verify::audit::{ChainHead, Event, chain};
+//!
+//! let exported = r#"{"id":"evt-000001","timestamp":"2026-11-21T08:00:00.000001Z","event_type":"admin_auth",
+//!     "agent_id":"admin","detail":"operator authenticated","outcome":"success",
+//!     "hash":"06f8a88b02dcfe5f24248dc8f705edf5f5897b77898d66afb6095d3c7c030a9d",
+//!     "prev_hash":"0000000000000000000000000000000000000000000000000000000000000000"}"#;
+//! let mut event: Event = serde_json::from_str(exported)?;
+//! let head = chain::verify(ChainHead::GENESIS, [&event])?;
+//! assert_eq!(head.sequence, 1);
+//!
+//! event.detail.push('!');
+//! assert!(chain::verify(ChainHead::GENESIS, [&event]).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod chain;
+mod event;
+mod event_type;
+
+pub use chain::{ChainFault, ChainHead};
+pub use event::{Event, EventHash, EventId, EventIdError, Outcome};
+pub use event_type::EventType;

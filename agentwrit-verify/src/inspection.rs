@@ -1,0 +1,174 @@
+//! Every check on a token, each on its own: for people who want to see why.
+//!
+//! [`Verifier::verify`] ends at the first check that fails. An [`Inspection`] goes on, as far as it makes sense, and says
+//! of each check how it came out. It grants nothing: what fails a signature is still shown, and is still made up.
+
+use std::sync::OnceLock;
+
+use crate::{
+    claims::ClaimSet,
+    delegation,
+    error::VerifyError,
+    jws::shorten,
+    keys::KeySet,
+    revocation::Marks,
+    staleness::Moment,
+    token::UnverifiedToken,
+    verifier::{Rules, Verifier, check_times},
+};
+
+/// What is checked, in the order of [`Verifier::verify`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "whoever shows the checks must show each")]
+pub enum Check {
+    /// A compact JWS of an accepted algorithm and type, with the claims of a token.
+    Form,
+    /// Its `kid` names a trusted key.
+    Key,
+    /// That key signed it.
+    Signature,
+    /// It is from the expected authority.
+    Issuer,
+    /// It is meant for this audience.
+    Audience,
+    /// Every delegation was signed, and narrowed what it handed on.
+    Chain,
+    /// It has begun, and has not expired.
+    Times,
+    /// Nobody withdrew it, and the list that says so is recent enough.
+    Revocation,
+}
+
+impl Check {
+    /// Every check, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Form,
+        Self::Key,
+        Self::Signature,
+        Self::Issuer,
+        Self::Audience,
+        Self::Chain,
+        Self::Times,
+        Self::Revocation,
+    ];
+}
+
+/// How a check came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a check passes, fails or was not reached")]
+pub enum Outcome {
+    /// It holds.
+    Passed,
+    /// It does not.
+    Failed(VerifyError),
+    /// What it needs was not there: the claims of a token that can't be read, the key of a signature.
+    NotReached,
+}
+
+/// A token, check by check.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    outcomes: [Outcome; 8],
+    claims: Option<ClaimSet>,
+}
+
+impl Inspection {
+    /// How a check came out.
+    #[must_use]
+    pub fn outcome(&self, check: Check) -> &Outcome {
+        let [form, key, signature, issuer, audience, chain, times, revocation] = &self.outcomes;
+        match check {
+            Check::Form => form,
+            Check::Key => key,
+            Check::Signature => signature,
+            Check::Issuer => issuer,
+            Check::Audience => audience,
+            Check::Chain => chain,
+            Check::Times => times,
+            Check::Revocation => revocation,
+        }
+    }
+
+    /// Whether every check passed: then, and only then, [`Verifier::verify`] accepts the token.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.outcomes.iter().all(|outcome| *outcome == Outcome::Passed)
+    }
+
+    /// What the token says of itself, if it can be read. Without [`Inspection::is_valid`] it proves nothing.
+    #[must_use]
+    pub fn claims(&self) -> Option<&ClaimSet> {
+        self.claims.as_ref()
+    }
+}
+
+impl Verifier {
+    /// Makes every check of [`Verifier::verify`] and says how each came out. Slower, and nothing is remembered.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use agentwrit_verify::{inspection::{Check, Outcome}, testing::TestIssuer};
+    ///
+    /// let issuer = TestIssuer::new();
+    /// let token = issuer.token(&["read:data:*"]);
+    /// assert!(issuer.verifier().inspect(&token).is_valid());
+    ///
+    /// issuer.clock().advance(Duration::from_secs(3600));
+    /// let inspection = issuer.verifier().inspect(&token);
+    /// assert_eq!(inspection.outcome(Check::Signature), &Outcome::Passed);
+    /// assert!(matches!(inspection.outcome(Check::Times), Outcome::Failed(_)));
+    /// ```
+    #[must_use]
+    pub fn inspect(&self, token: &str) -> Inspection {
+        self.rules.inspect(token)
+    }
+}
+
+impl Rules {
+    fn inspect(&self, token: &str) -> Inspection {
+        let read = UnverifiedToken::decode(token).and_then(|token| token.claims().map(|claims| (token, claims)));
+        let (token, claims) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                let mut outcomes = [const { Outcome::NotReached }; 8];
+                let [form, ..] = &mut outcomes;
+                *form = Outcome::Failed(error);
+                return Inspection { outcomes, claims: None };
+            }
+        };
+        let now = Moment::of(&*self.clock);
+        let keys = self.keys.key_set();
+        let chain = |keys: &KeySet| delegation::verify_chain(&claims, keys).map(drop).map_err(VerifyError::Chain);
+        let marks = OnceLock::new();
+        let marks = || marks.get_or_init(|| Marks::of(&claims));
+        let (key, signature) = self.inspect_key(&token, keys.as_deref(), now);
+        let outcomes = [
+            Outcome::Passed,
+            key,
+            signature,
+            Outcome::of(self.check_issuer(&claims)),
+            Outcome::of(self.check_audience(&claims)),
+            keys.as_deref().map_or(Outcome::NotReached, |keys| Outcome::of(chain(keys))),
+            Outcome::of(check_times(&claims, now.wall, self.leeway)),
+            Outcome::of(self.check_revocation(&claims, marks, now.wall, || now.monotonic)),
+        ];
+        Inspection { outcomes, claims: Some(claims) }
+    }
+
+    /// Whether the key is trusted, and whether it signed.
+    fn inspect_key(&self, token: &UnverifiedToken<'_>, keys: Option<&KeySet>, now: Moment) -> (Outcome, Outcome) {
+        let Some(keys) = keys else { return (Outcome::Failed(VerifyError::KeysUnavailable), Outcome::NotReached) };
+        let Some(key) = keys.select(token.key_id()) else {
+            let kid = token.key_id().map(|kid| shorten(kid.as_str()));
+            return (Outcome::Failed(VerifyError::UnknownKey { kid }), Outcome::NotReached);
+        };
+        let recent = Outcome::of(self.keys.current(|| now.monotonic).map(drop));
+        (recent, Outcome::of(token.jws().check_signature(key)))
+    }
+}
+
+impl Outcome {
+    fn of(result: Result<(), VerifyError>) -> Self {
+        result.map_or_else(Self::Failed, |()| Self::Passed)
+    }
+}
