@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import certifi
 import httpx
 import pytest
 from agentwrit import AgentWritApp
@@ -28,9 +31,9 @@ class Credentials:
 
 
 class Broker:
-    """One broker process with its files in a directory of its own."""
+    """One broker process with its files in a directory of its own. With an authority to trust it speaks TLS."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, authority: Path | None = None, **settings: str) -> None:
         binary = broker_binary()
         self._log_path = directory / "broker.log"
         self._names = count(1)
@@ -44,26 +47,49 @@ class Broker:
                     "AA_PORT": "0",
                     "AA_DB_PATH": str(directory / "data.db"),
                     "AA_SIGNING_KEY_PATH": str(directory / "signing.key"),
+                    **settings,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.url = f"http://{self._wait_until_listening()}"
-            answer = httpx.post(f"{self.url}/v1/admin/auth", json={"secret": ADMIN_SECRET})
-            answer.raise_for_status()
-            self._admin = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            self.url = f"{'https' if authority else 'http'}://{self._wait_until_listening()}"
+            self._http = httpx.Client(base_url=self.url, verify=ssl.create_default_context(cafile=authority))
+            answer = self._http.post("/v1/admin/auth", json={"secret": ADMIN_SECRET}).raise_for_status()
+            self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         except BaseException:
             self.stop()
             raise
 
-    def create_app(self, scopes: list[str]) -> Credentials:
-        name = f"app-{next(self._names)}"
-        answer = httpx.post(f"{self.url}/v1/admin/apps", json={"name": name, "scopes": scopes}, headers=self._admin)
-        assert answer.status_code == 201, answer.text
-        body = answer.json()
+    def admin(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """What the operator does, by HTTP alone; it must succeed."""
+        answer = self._http.request(method, path, json=body)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def create_app(self, scopes: list[str], **options: object) -> Credentials:
+        body = self.admin("POST", "/v1/admin/apps", {"name": f"app-{next(self._names)}", "scopes": scopes, **options})
         return Credentials(body["app_id"], body["client_id"], body["client_secret"])
+
+    def revoke(self, level: str, target: str) -> dict[str, Any]:
+        return self.admin("POST", "/v1/revoke", {"level": level, "target": target})
+
+    def audit_events(self, event_type: str | None = None) -> list[dict[str, Any]]:
+        query = f"&event_type={event_type}" if event_type else ""
+        answer = self.admin("GET", f"/v1/audit/events?limit=1000{query}")
+        assert answer["total"] == len(answer["events"]), "more events than a page holds"
+        return answer["events"]
+
+    def denials(self, event_type: str) -> list[dict[str, Any]]:
+        """Refusals, which the broker may answer before it has written them down; so this waits for the first."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if events := self.audit_events(event_type):
+                assert {event["outcome"] for event in events} == {"denied"}
+                return events
+            time.sleep(0.02)
+        pytest.fail(f"no {event_type} in the audit trail")
 
     def stop(self) -> None:
         self._process.terminate()
@@ -92,6 +118,18 @@ def broker_binary() -> str:
     if not path.is_file():
         pytest.fail(f"no broker at {path}: build it with `cargo build -p agentwrit-broker` or set AGENTWRIT_BROKER_BIN")
     return str(path.resolve())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate_to_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing here speaks TLS, and httpx would read all of certifi's certificates for every client: 30 ms and more."""
+    end = "-----END CERTIFICATE-----\n"
+    first, end, _ = Path(certifi.where()).read_text().partition(end)
+    file = tmp_path_factory.mktemp("trust") / "first.pem"
+    file.write_text(first + end)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture
