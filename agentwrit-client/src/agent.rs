@@ -4,7 +4,8 @@
 //! 2. Of those who renew at the same time one asks the broker. The others share what came of it, the failure too.
 //! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its answer is
 //!    the one copy of the new one.
-//! 4. Nothing here repeats a call. Each method says whether its caller may.
+//! 4. A renewal or a delegation that may have been done is not repeated (see
+//!    [`retries`](crate::ClientBuilder::retries)). Each method says whether its caller may.
 
 use std::{
     fmt,
@@ -21,13 +22,13 @@ use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::{
+    call::Call,
     client::{Client, read_token},
     delegation::Delegated,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
     secret::Secret,
     session::bearer,
-    transport::Call,
     wire::{DelegateAnswer, DelegateBody, RenewAnswer},
 };
 
@@ -120,7 +121,7 @@ impl Agent {
     /// it may or may not have been released: repeat it.
     pub async fn release(&self) -> Result<(), ClientError> {
         let _turn = self.shared.last_renewal.lock().await;
-        let call = Call::post_nothing("/v1/token/release");
+        let call = Call::post_nothing("/v1/token/release").repeatable();
         let held = self.shared.held.load_full();
         self.shared.client.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
         Ok(())

@@ -7,4 +7,5 @@ mod authentication;
 mod broker;
 mod failures;
 mod holding;
+mod retries;
 mod secrets;
