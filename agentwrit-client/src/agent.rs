@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{AgentId, ScopeSet, UnixTime};
+use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
@@ -29,6 +29,7 @@ use crate::{
     launch_token::{parse_scopes, whole_seconds},
     secret::Secret,
     session::bearer,
+    upkeep::Times,
     wire::{DelegateAnswer, DelegateBody, RenewAnswer},
 };
 
@@ -171,6 +172,15 @@ impl Agent {
         Ok(Self::holding(id, scopes, held, self.shared.client.clone()))
     }
 
+    pub(crate) fn times(&self) -> Times {
+        let held = self.shared.held.load();
+        Times { expires_at: held.expires_at, lifetime: held.lifetime }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.client.clock
+    }
+
     pub(crate) fn holding(id: AgentId, scopes: ScopeSet, held: Held, client: Client) -> Self {
         let (last_renewal, renewals) = (Mutex::new(None), AtomicU64::new(0));
         let held = ArcSwap::from_pointee(held);
@@ -220,6 +230,8 @@ pub(crate) struct Held {
     pub(crate) token: Secret,
     pub(crate) authorization: HeaderValue,
     pub(crate) expires_at: UnixTime,
+    /// From its issue to its expiry.
+    pub(crate) lifetime: Duration,
 }
 
 impl Held {
@@ -227,6 +239,6 @@ impl Held {
     /// believed to live longer than it does.
     pub(crate) fn new(token: Secret, asked_at: UnixTime, expires_in: u64) -> Option<Self> {
         let expires_at = UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in));
-        Some(Self { authorization: bearer(&token)?, token, expires_at })
+        Some(Self { authorization: bearer(&token)?, token, expires_at, lifetime: Duration::from_secs(expires_in) })
     }
 }

@@ -176,7 +176,8 @@ pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId,
     let agent =
         claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
     let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
-    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp) };
+    let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
+    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
     Ok((agent.clone(), claims.scope, held))
 }
 

@@ -9,14 +9,17 @@ mod ceremony;
 mod client;
 mod delegation;
 mod error;
+mod keeper;
 mod launch_token;
 mod lists;
+mod live_agent;
 mod registration;
 mod retry;
 mod revocation;
 mod secret;
 mod session;
 mod transport;
+mod upkeep;
 mod wire;
 
 pub use self::{
@@ -30,6 +33,7 @@ pub use self::{
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
     lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
+    live_agent::{AgentState, KeepAlive, LiveAgent},
     registration::Registration,
     revocation::{RevocationTarget, Revoked},
     secret::Secret,

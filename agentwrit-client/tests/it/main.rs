@@ -7,5 +7,7 @@ mod authentication;
 mod broker;
 mod failures;
 mod holding;
+mod live;
 mod retries;
 mod secrets;
+mod time;
