@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod agent_key;
 mod app;
+mod attach;
 mod call;
 mod ceremony;
 mod client;
@@ -11,8 +12,12 @@ mod delegation;
 mod error;
 mod keeper;
 mod launch_token;
+#[cfg(feature = "tower")]
+mod layer;
 mod lists;
 mod live_agent;
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
 mod registration;
 mod retry;
 mod revocation;
@@ -22,11 +27,16 @@ mod transport;
 mod upkeep;
 mod wire;
 
+#[cfg(feature = "tower")]
+pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
+#[cfg(feature = "reqwest-middleware")]
+pub use self::middleware::AuthorizeMiddleware;
 pub use self::{
     admin::{Admin, AppCredentials, AppRecord, AppUpdate, NewApp},
     agent::Agent,
     agent_key::AgentKey,
     app::App,
+    attach::{Origins, TokenSource},
     ceremony::{AgentRequest, NewAgent},
     client::{Client, ClientBuilder, Health, Validation},
     delegation::Delegated,

@@ -3,6 +3,8 @@
 
 mod admin;
 mod agent;
+#[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
+mod attaching;
 mod authentication;
 mod broker;
 mod failures;
