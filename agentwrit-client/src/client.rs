@@ -211,7 +211,8 @@ impl ClientBuilder {
     ///
     /// Between two attempts lies a random pause of up to 100 ms, then 200 ms and so on, on top of what the broker asks
     /// for (`Retry-After`). When that does not fit into what is left of the [timeout](Self::timeout), there is no
-    /// further attempt and the call ends with the answer that it has.
+    /// further attempt and the call ends with the answer that it has. A request that a connection gave back untouched
+    /// (it had ended while idle, or HTTP/2 refused the stream) goes out on another one in any case; it doesn't count.
     pub fn retries(mut self, most: u32) -> Self {
         self.endpoint.retries = most;
         self

@@ -179,7 +179,7 @@ impl Keeper {
         match tokio::time::timeout(FAREWELL, self.give_back()).await {
             Ok(Ok(())) => tracing::debug!(agent = %id, "agent released"),
             Ok(Err(error)) => {
-                tracing::warn!(agent = %id, %error, "agent not released, its token lives until it expires")
+                tracing::warn!(agent = %id, %error, "agent not released, its token lives until it expires");
             }
             Err(_) => tracing::warn!(agent = %id, "agent not released in time, its token lives until it expires"),
         }

@@ -11,7 +11,7 @@ impl AgentRequest {
     /// Keeps the agent alive for as long as it is wanted: a task in the background renews its token in time and, if the
     /// broker refuses that, registers it anew. [`KeepAlive::start`] registers it.
     pub fn keep_alive(self) -> KeepAlive {
-        KeepAlive { origin: Origin::Request(self), reregisters: true }
+        KeepAlive { origin: Origin::Request(Box::new(self)), reregisters: true }
     }
 }
 
@@ -33,7 +33,7 @@ pub struct KeepAlive {
 
 #[derive(Clone, Debug)]
 enum Origin {
-    Request(AgentRequest),
+    Request(Box<AgentRequest>),
     Agent(Agent),
 }
 
@@ -58,7 +58,7 @@ impl KeepAlive {
     /// When awaited outside a Tokio runtime, as all of this crate.
     pub async fn start(self) -> Result<LiveAgent, ClientError> {
         let (agent, request) = match self.origin {
-            Origin::Request(request) => (request.register().await?, Some(request)),
+            Origin::Request(request) => (request.register().await?, Some(*request)),
             Origin::Agent(agent) => (agent, None),
         };
         let (publisher, state) = watch::channel(AgentState::Live(agent.clone()));

@@ -127,8 +127,8 @@ impl Transport {
 
     /// Sends `call`, as often as it takes and is safe, and takes the last answer as it is.
     pub(crate) async fn exchange(&self, call: &Call, bearer: Option<&HeaderValue>) -> Result<Answer, ClientError> {
-        let deadline = Instant::now() + self.timeout;
-        let left = || deadline.saturating_duration_since(Instant::now());
+        let begun = Instant::now();
+        let left = || self.timeout.saturating_sub(begun.elapsed());
         let mut repeats = 0;
         loop {
             let attempt = self.attempt(call, bearer, left()).await;

@@ -16,8 +16,8 @@ const START: u64 = 1_795_248_000;
 /// network is waited for; a thread that is held keeps it from that.
 pub(crate) async fn hurried<F: Future>(future: F) -> F::Output {
     tokio::time::pause();
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let thread = tokio::task::spawn_blocking(move || held.recv().ok());
+    let (hold, let_go) = std::sync::mpsc::channel::<()>();
+    let thread = tokio::task::spawn_blocking(move || let_go.recv().ok());
     let passing = async {
         loop {
             tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
