@@ -4,6 +4,7 @@ mod admin;
 mod agent;
 mod agent_key;
 mod app;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod attach;
 mod call;
 mod ceremony;
@@ -27,6 +28,8 @@ mod transport;
 mod upkeep;
 mod wire;
 
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub use self::attach::{Origins, TokenSource};
 #[cfg(feature = "tower")]
 pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
 #[cfg(feature = "reqwest-middleware")]
@@ -36,7 +39,6 @@ pub use self::{
     agent::Agent,
     agent_key::AgentKey,
     app::App,
-    attach::{Origins, TokenSource},
     ceremony::{AgentRequest, NewAgent},
     client::{Client, ClientBuilder, Health, Validation},
     delegation::Delegated,
