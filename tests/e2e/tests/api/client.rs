@@ -87,7 +87,7 @@ async fn launch_tokens_are_issued_by_both() {
 async fn next_token(states: &mut watch::Receiver<AgentState>) -> (Agent, String) {
     loop {
         let announced = tokio::time::timeout(Duration::from_secs(30), states.changed());
-        announced.await.expect("something becomes of it").expect("it is kept");
+        announced.await.unwrap().unwrap();
         if let AgentState::Live(agent) = &*states.borrow_and_update() {
             return (agent.clone(), agent.token().expose().to_owned());
         }
