@@ -29,12 +29,16 @@ use tokio_rustls::{
 };
 
 use crate::{
+    audit::text::printable,
     config::{Config, TlsConfig},
     tls,
 };
 
 /// How long the whole check may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much of an answer is repeated, in characters.
+const LONGEST_COMPLAINT: usize = 300;
 
 /// The longest answer that is read.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -96,12 +100,19 @@ where
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
     driver.abort();
-    if status == StatusCode::OK {
+    let said = body.map_err(|error| Unhealthy::new(address, &error))?.to_bytes();
+    let health: Option<Said> = serde_json::from_slice(&said).ok();
+    if status == StatusCode::OK && health.is_some_and(|health| health.status == "ok") {
         return Ok(());
     }
-    let said =
-        body.map_or_else(|error| error.to_string(), |body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+    let said: String = String::from_utf8_lossy(&said).chars().take(LONGEST_COMPLAINT).collect();
     Err(Unhealthy::new(address, &format!("{status}: {said}")))
+}
+
+/// What of the answer counts.
+#[derive(serde::Deserialize)]
+struct Said {
+    status: String,
 }
 
 fn connector(files: &TlsConfig, client: Option<&ClientCertificate>) -> Result<Option<TlsConnector>, tls::TlsError> {
@@ -182,7 +193,7 @@ pub struct Unhealthy {
 
 impl Unhealthy {
     fn new(address: SocketAddr, reason: &dyn std::fmt::Display) -> Self {
-        Self { address, reason: reason.to_string() }
+        Self { address, reason: printable(&reason.to_string()).into_owned() }
     }
 }
 

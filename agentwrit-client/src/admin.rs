@@ -63,7 +63,8 @@ impl Admin {
     ///
     /// Any error of the network.
     pub async fn apps(&self) -> Result<Vec<AppRecord>, ClientError> {
-        let answer: AppsAnswer<AppRecord> = self.session.fetch(&Call::get("/v1/admin/apps")).await?;
+        let answer: AppsAnswer<AppRecord> =
+            self.session.fetch(&Call::get("/v1/admin/apps").answered_by_up_to(LONGEST_LIST)).await?;
         Ok(answer.apps)
     }
 
@@ -205,6 +206,9 @@ pub struct AppCredentials {
     /// What the app authenticates with, beside [`AppRecord::client_id`].
     pub client_secret: Secret,
 }
+
+/// A list without pages may be long: of apps, some four thousand with every scope that they may have.
+const LONGEST_LIST: usize = 64 * 1024 * 1024;
 
 fn path_of(id: &AppId) -> String {
     format!("/v1/admin/apps/{id}")

@@ -7,12 +7,14 @@
 //! 4. Without a valid token nothing is sent. Nothing is repeated either: what a 401 means for the request is for its
 //!    sender to judge.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 
-use crate::{agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent};
+use crate::{
+    agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent, transport::is_this_machine,
+};
 
 /// Where a token comes from, each time that one is needed.
 pub trait TokenSource: Send + Sync + 'static {
@@ -25,7 +27,11 @@ pub trait TokenSource: Send + Sync + 'static {
 }
 
 impl TokenSource for Agent {
+    /// No header once the token has expired.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        if self.clock().now() >= self.expires_at() {
+            return Err(ClientError::no_token("it has expired"));
+        }
         Ok(self.authorization())
     }
 }
@@ -37,6 +43,7 @@ impl TokenSource for LiveAgent {
 }
 
 impl TokenSource for Delegated {
+    /// The header whether the token has expired or not: only the resource server knows.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         Ok(self.authorization())
     }
@@ -78,7 +85,7 @@ impl Origins {
     /// network.
     pub fn new<S: AsRef<str>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
         let origins = Self::accept_plain_http(origins)?;
-        match origins.0.iter().find(|origin| origin.scheme == "http" && !origin.is_this_machine()) {
+        match origins.0.iter().find(|origin| origin.scheme == "http" && !is_this_machine(&origin.host)) {
             Some(Origin { host, .. }) => {
                 Err(invalid(&format!("`http://{host}` would carry the token in clear over the network")))
             }
@@ -127,11 +134,6 @@ impl Origin {
             }
             _ => Err(invalid("an origin is `https://`, a host and perhaps a port, and nothing else")),
         }
-    }
-
-    fn is_this_machine(&self) -> bool {
-        let address = self.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        address.map_or(self.host == "localhost", |address| address.is_loopback())
     }
 }
 

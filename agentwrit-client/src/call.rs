@@ -16,6 +16,9 @@ use crate::{error::ClientError, retry::Ending};
 /// Nesting that no answer of a broker needs.
 const MAX_DEPTH: usize = 16;
 
+/// The largest answer that is read, but to a call that says otherwise: 4 MiB.
+pub(crate) const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
 /// Room for a usual request body, so that growing it leaves no copies of a secret behind.
 const USUAL_BODY: usize = 4 * 1024;
 
@@ -27,32 +30,52 @@ pub(crate) struct Call {
     pub(crate) body: Option<Bytes>,
     /// Whether doing it twice comes to the same as doing it once.
     pub(crate) repeatable: bool,
+    /// The longest answer that is read, in bytes.
+    pub(crate) longest_answer: usize,
 }
 
 impl Call {
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, repeatable: true }
+        Self { method: Method::GET, path: path.into(), body: None, repeatable: true, longest_answer: MAX_ANSWER }
     }
 
     pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, repeatable: true }
+        Self { method: Method::DELETE, path: path.into(), body: None, repeatable: true, longest_answer: MAX_ANSWER }
     }
 
     pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::POST, path: path.into(), body: Some(encode(body)?), repeatable: false })
+        Ok(Self {
+            method: Method::POST,
+            path: path.into(),
+            body: Some(encode(body)?),
+            repeatable: false,
+            longest_answer: MAX_ANSWER,
+        })
     }
 
     pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, path: path.into(), body: None, repeatable: false }
+        Self { method: Method::POST, path: path.into(), body: None, repeatable: false, longest_answer: MAX_ANSWER }
     }
 
     pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::PUT, path: path.into(), body: Some(encode(body)?), repeatable: true })
+        Ok(Self {
+            method: Method::PUT,
+            path: path.into(),
+            body: Some(encode(body)?),
+            repeatable: true,
+            longest_answer: MAX_ANSWER,
+        })
     }
 
     /// Says of a POST that doing it twice comes to the same as doing it once.
     pub(crate) fn repeatable(mut self) -> Self {
         self.repeatable = true;
+        self
+    }
+
+    /// Says how long the answer may be, if longer than usual.
+    pub(crate) fn answered_by_up_to(mut self, bytes: usize) -> Self {
+        self.longest_answer = bytes;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{AgentId, ClaimSet, Clock, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
+use agentwrit_verify::{AgentId, ClaimSet, Clock, Feed, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -56,6 +56,18 @@ impl Client {
     /// [`ClientError::InvalidInput`] for an unusable URL.
     pub fn at(url: impl Into<String>) -> Result<Self, ClientError> {
         Self::builder(url).build()
+    }
+
+    /// The broker's address, without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.transport.base()
+    }
+
+    /// Whether everyone on the way can read secrets and tokens along: `http` to another machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        self.transport.is_exposed()
     }
 
     /// The app of these credentials, which the operator handed out. Sends nothing.
@@ -162,7 +174,7 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn revocations(&self) -> Result<String, ClientError> {
-        let call = Call::get("/v1/revocations");
+        let call = Call::get("/v1/revocations").answered_by_up_to(Feed::DEFAULT_MAX_ANSWER_LENGTH);
         let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
         std::str::from_utf8(answer.bytes()).map(str::to_owned).map_err(|error| call.malformed(&error))
     }

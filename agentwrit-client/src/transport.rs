@@ -2,7 +2,7 @@
 //!
 //! 1. A call has one time limit, from connecting to the last byte of the answer, however often it is sent: [`retry`] says
 //!    when it is sent again.
-//! 2. An answer is read up to [`MAX_ANSWER`] and no further.
+//! 2. An answer is read up to the limit of its call and no further.
 //! 3. Redirects are not followed and proxies from the environment are not used: a secret goes to the broker that was
 //!    named, or nowhere.
 //! 4. Request and answer bodies are wiped after use; they hold secrets.
@@ -10,7 +10,7 @@
 //! Below this, HTTP itself hands a request to another connection when the one it was meant for gave it back untouched: a
 //! kept-alive connection that had ended, a stream refused by HTTP/2 (RFC 9113 §8.7). The broker never saw such a request.
 
-use std::{fmt, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use http::{HeaderValue, header};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect};
@@ -19,13 +19,10 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{
-    call::{Answer, Call},
+    call::{Answer, Call, MAX_ANSWER},
     error::ClientError,
     retry::{self, Ending, Standing},
 };
-
-/// The largest answer that is read: 4 MiB.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// Where the broker is, how to reach it and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -116,6 +113,12 @@ impl Transport {
         &self.base
     }
 
+    /// Whether everyone on the way can read along.
+    pub(crate) fn is_exposed(&self) -> bool {
+        Url::parse(&self.base)
+            .is_ok_and(|url| url.scheme() == "http" && !is_this_machine(url.host_str().unwrap_or_default()))
+    }
+
     /// Sends `call` and decodes what a success answers.
     pub(crate) async fn fetch<T: DeserializeOwned>(
         &self,
@@ -156,13 +159,14 @@ impl Transport {
     }
 
     async fn read(&self, call: &Call, mut response: Response) -> Result<Answer, Broken> {
+        let longest = call.longest_answer;
         let too_large =
-            || Broken { error: call.malformed(&format!("larger than {MAX_ANSWER} bytes")), ending: Ending::Answered };
+            || Broken { error: call.malformed(&format!("larger than {longest} bytes")), ending: Ending::Answered };
         let announced = response.content_length().unwrap_or(0);
-        let announced = usize::try_from(announced).ok().filter(|length| *length <= MAX_ANSWER);
-        let mut body = Zeroizing::new(Vec::with_capacity(announced.ok_or_else(too_large)?));
+        let announced = usize::try_from(announced).ok().filter(|length| *length <= longest).ok_or_else(too_large)?;
+        let mut body = Zeroizing::new(Vec::with_capacity(announced.min(MAX_ANSWER)));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
-            if chunk.len() > MAX_ANSWER.saturating_sub(body.len()) {
+            if chunk.len() > longest.saturating_sub(body.len()) {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);
@@ -214,6 +218,12 @@ fn broker_url(given: &str) -> Result<String, ClientError> {
         return Err(invalid("must not have a query or a fragment"));
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether a URL's host, as a URL has it (lower case, IPv6 in brackets), is this machine.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
 }
 
 /// `reqwest` hides the reason in the chain of sources; the outermost message alone says nothing.

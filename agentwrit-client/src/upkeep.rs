@@ -5,7 +5,9 @@
 //! 3. A renewal that the broker refuses is not: a 401 means that the token is dead, a 403 that it is the last one. So is
 //!    one that came back shorter than the one before: its session, or what it was delegated from, ends with it.
 //! 4. After the last token, and without one, comes a new registration, if that is wanted. Each one since the last
-//!    renewal that succeeded waits longer than the one before: whoever revokes what comes of it is not outrun.
+//!    renewal that succeeded waits longer than the one before: whoever revokes what comes of it is not outrun. When the
+//!    app itself is refused (401), that is the end: the token serves until it expires, if it still does.
+//! 5. Nobody is asked again sooner than they asked for (`Retry-After`).
 
 use std::time::Duration;
 
@@ -128,13 +130,14 @@ impl Upkeep {
 
     pub(crate) fn renewal_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
         let refused = error.status().filter(|_| error.error_code().is_some()); // else a proxy says so
+        let asked = error.retry_after().unwrap_or_default();
         self.reason = Some(error);
         match refused {
             Some(401) => self.dead(now, chance),
             Some(403) => self.last(now.saturating_add(pause(self.registrations, chance))),
             Some(_) | None if now >= self.token.expires_at => self.dead(now, chance),
             Some(_) | None => {
-                let retry_at = now.saturating_add(pause(self.failures, chance));
+                let retry_at = now.saturating_add(pause(self.failures, chance).max(asked));
                 self.failures = self.failures.saturating_add(1);
                 self.due = Some(retry_at.min(self.token.expires_at));
             }
@@ -146,13 +149,22 @@ impl Upkeep {
         *self = Self { registrations, ..Self::of(token, self.reregisters, now, chance) };
     }
 
+    /// A 401 is the app's: it is gone, or its secret is another one, and asking again would not change that.
     pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
+        let refused_for_good = error.status() == Some(401) && error.error_code().is_some();
+        let asked = error.retry_after().unwrap_or_default().min(LONGEST_PAUSE);
         self.reason = Some(error);
+        if refused_for_good {
+            self.reregisters = false;
+            self.due =
+                (self.prospect != Prospect::Dead && now < self.token.expires_at).then_some(self.token.expires_at);
+            return;
+        }
         self.registrations = self.registrations.saturating_add(1);
         if now >= self.token.expires_at {
             self.prospect = Prospect::Dead;
         }
-        let retry_at = now.saturating_add(pause(self.registrations, chance));
+        let retry_at = now.saturating_add(pause(self.registrations, chance).max(asked));
         self.due = Some(match self.prospect {
             Prospect::Dead => retry_at,
             Prospect::Renewable | Prospect::Last => retry_at.min(self.token.expires_at),

@@ -30,7 +30,8 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_harmless(character: char) -> bool {
+/// Whether a terminal does nothing but show it.
+pub(crate) fn is_harmless(character: char) -> bool {
     !character.is_control() && !changes_lines_or_direction(character)
 }
 
@@ -55,7 +56,7 @@ fn push_escaped(safe: &mut String, character: char) {
 }
 
 fn changes_lines_or_direction(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

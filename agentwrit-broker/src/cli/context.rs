@@ -43,7 +43,11 @@ impl Context {
             identity.extend_from_slice(&read_bytes(cert)?);
             builder = builder.client_identity_pem(std::mem::take(&mut *identity));
         }
-        Ok(builder.build()?)
+        let client = builder.build()?;
+        if client.is_exposed() {
+            eprintln!("awrit: warning: what is sent to {} can be read on the way: it is without TLS", client.url());
+        }
+        Ok(client)
     }
 
     /// The operator, by `--admin-secret-file` or `AACTL_ADMIN_SECRET`.
@@ -55,21 +59,7 @@ impl Context {
                     .hint("set AACTL_ADMIN_SECRET, or name a file with --admin-secret-file")
             })?,
         };
-        let client = self.client()?;
-        if self.is_open_to_the_network() {
-            eprintln!("awrit: warning: the admin secret goes to {} without TLS", self.global.broker);
-        }
-        Ok(client.admin(secret)?)
-    }
-
-    /// Whether whoever is on the way could read along.
-    fn is_open_to_the_network(&self) -> bool {
-        let Some(rest) = self.global.broker.strip_prefix("http://") else { return false };
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        let loopback = ["localhost", "127.0.0.1", "[::1]"];
-        !loopback
-            .iter()
-            .any(|host| authority.strip_prefix(host).is_some_and(|port| matches!(port.get(..1), None | Some(":"))))
+        Ok(self.client()?.admin(secret)?)
     }
 
     /// Asks the person at the terminal. Where there is none, or with `--yes`, there is nothing to ask.

@@ -15,7 +15,7 @@ pub(super) enum CliError {
     Usage(String),
     /// It was done, and the answer, which is on stdout already, is no: exit code 3. Text for stderr, if there is more.
     No(Option<String>),
-    /// The reader of our output is gone: there is nobody to tell.
+    /// The reader of our output is gone: there is nobody to tell. Exit code 141.
     Unread,
 }
 
@@ -34,6 +34,11 @@ impl CliError {
             Self::Failed { message, request_id, .. } => Self::Failed { message, hint: Some(advice.into()), request_id },
             other @ (Self::Usage(_) | Self::No(_) | Self::Unread) => other,
         }
+    }
+
+    /// What a verdict comes to: a no is a no, whether anybody reads it (`shown`) or not.
+    pub(super) fn judged(yes: bool, shown: Result<(), Self>, complaint: Option<String>) -> Result<(), Self> {
+        if yes { shown } else { Err(Self::No(complaint)) }
     }
 
     /// Tells the person at stderr, and the caller by the exit code.
@@ -59,7 +64,8 @@ impl CliError {
                 }
                 ExitCode::from(3)
             }
-            Self::Unread => ExitCode::SUCCESS,
+            // What a shell reports of a program that died of SIGPIPE.
+            Self::Unread => ExitCode::from(141),
         }
     }
 }
@@ -68,7 +74,7 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         let mut hint = error.hint().map(str::to_owned);
         if let Some(pause) = error.retry_after() {
-            hint = hint.or_else(|| Some(format!("try again in {} s", pause.as_secs())));
+            hint = Some(format!("try again in {} s", pause.as_secs()));
         }
         if matches!(error, ClientError::Unreachable { .. }) {
             hint = Some("is the broker running, and is --broker or AACTL_BROKER_URL its address?".to_owned());

@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Args)]
 pub(super) struct Global {
     /// The broker's address
-    #[arg(long, global = true, value_name = "URL", env = "AACTL_BROKER_URL", default_value = "http://127.0.0.1:8080", help_heading = HEADING)]
+    #[arg(long, global = true, value_name = "URL", env = "AACTL_BROKER_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080", help_heading = HEADING)]
     pub(super) broker: String,
 
     /// File with the admin secret, in place of the variable `AACTL_ADMIN_SECRET`; `-` reads stdin

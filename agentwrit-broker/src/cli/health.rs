@@ -13,7 +13,7 @@ pub(super) struct Health;
 impl Health {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let health = context.client()?.health().await?;
-        context.output.show(&health, |out| {
+        let shown = context.output.show(&health, |out| {
             output::fields(
                 out,
                 &[
@@ -25,7 +25,7 @@ impl Health {
                     ("audit events", words::number(health.audit_events_count)),
                 ],
             )
-        })?;
-        if health.is_ok() { Ok(()) } else { Err(CliError::No(Some("the broker cannot serve".to_owned()))) }
+        });
+        CliError::judged(health.is_ok(), shown, Some("the broker cannot serve".to_owned()))
     }
 }

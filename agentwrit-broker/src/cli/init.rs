@@ -47,7 +47,10 @@ enum Mode {
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<(), CliError> {
         let path = self.config_path.map_or_else(default_path, Ok)?;
-        if path.exists() {
+        if let Ok(there) = fs::symlink_metadata(&path) {
+            if !there.is_file() {
+                return Err(CliError::file(&path, &"it is there and no plain file"));
+            }
             if !self.force {
                 let hint = "give another --config-path, or replace it with --force";
                 return Err(CliError::file(&path, &"it exists already").hint(hint));
@@ -71,7 +74,13 @@ impl Init {
         if let (Some(secret), Some(members)) = (shown, for_scripts.as_object_mut()) {
             members.insert("admin_secret".to_owned(), json!(secret));
         }
-        context.output.show(&for_scripts, |out| next_steps(out, &path, shown))
+        let told = context.output.show(&for_scripts, |out| next_steps(out, &path, shown));
+        told.map_err(|error| match shown {
+            Some(_) => {
+                CliError::file(&path, &"it was written, but nobody has seen the secret").hint("again, with --force")
+            }
+            None => error,
+        })
     }
 }
 

@@ -32,6 +32,6 @@ pub(super) struct Export {
 impl Export {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let keys = context.client()?.key_set().await?;
-        export::write(&self.output, keys.to_jwks().as_bytes())
+        export::write(&self.output, keys.to_jwks().as_bytes(), context)
     }
 }

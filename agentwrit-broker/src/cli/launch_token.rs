@@ -46,10 +46,10 @@ pub(super) struct Create {
     /// It may register any number of agents until it expires
     #[arg(long)]
     reusable: bool,
-    /// The orchestration that a registration must name
+    /// The orchestration that a registration must name; with --task-id
     #[arg(long, requires = "task_id")]
     orch_id: Option<String>,
-    /// The task that a registration must name
+    /// The task that a registration must name; with --orch-id
     #[arg(long, requires = "orch_id")]
     task_id: Option<String>,
 }

@@ -2,7 +2,8 @@
 //!
 //! 1. What was asked for goes to stdout, as a table for people or with `--json` for scripts; everything else to stderr.
 //! 2. Exit codes: 0 done or yes; 1 it could not be done; 2 wrong usage; 3 the answer is no (an invalid token, a broken
-//!    trail, an unhealthy broker, a revocation that hit nothing).
+//!    trail, an unhealthy broker, a revocation that hit nothing), whether anybody reads it or not; 141 the reader of
+//!    stdout has gone.
 //! 3. Before something is destroyed a person at a terminal is asked, unless `--yes` was given; scripts are not.
 //! 4. Text from elsewhere never reaches the terminal as control characters.
 
@@ -74,7 +75,7 @@ Examples:
   awrit init --mode dev
   export AACTL_BROKER_URL=http://127.0.0.1:8080 AACTL_ADMIN_SECRET=…
   awrit app register --name invoice-desk --scopes 'read:invoices:*'
-  awrit revoke --level agent --target spiffe://agentwrit.local/agent/billing/invoice-1/0123456789abcdef
+  awrit revoke --level task --target invoice-1
   awrit audit events --follow";
 
 #[derive(Subcommand)]

@@ -1,17 +1,22 @@
 //! What a command prints on stdout.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, BufWriter, IsTerminal, Write},
+};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
 use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
 use super::error::CliError;
-use crate::audit::text::printable;
+use crate::audit::text::{is_harmless, printable};
 
 #[derive(Clone, Copy)]
 pub(super) struct Output {
     json: bool,
+    terminal: bool,
     /// Columns of the terminal; none when the output goes elsewhere, and nothing is cut then.
     width: Option<u16>,
 }
@@ -19,8 +24,9 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn new(json: bool) -> Self {
         let stdout = io::stdout();
-        let width = if stdout.is_terminal() { terminal_size_of(&stdout).map(|(Width(width), _)| width) } else { None };
-        Self { json, width }
+        let terminal = stdout.is_terminal();
+        let width = if terminal { terminal_size_of(&stdout).map(|(Width(width), _)| width) } else { None };
+        Self { json, terminal, width }
     }
 
     pub(super) fn is_json(self) -> bool {
@@ -35,12 +41,31 @@ impl Output {
     ) -> Result<(), CliError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
         if self.json {
-            serde_json::to_writer_pretty(&mut stdout, for_scripts).map_err(io::Error::from)?;
-            writeln!(stdout)?;
+            let json = serde_json::to_string_pretty(for_scripts).map_err(io::Error::from)?;
+            writeln!(stdout, "{}", json.lines().map(|line| self.json_text(line)).collect::<Vec<_>>().join("\n"))?;
         } else {
             for_people(&mut stdout)?;
         }
         Ok(stdout.flush()?)
+    }
+
+    /// JSON as it is; on a terminal without characters that would do something to it. It means the same.
+    pub(super) fn json_text(self, json: &str) -> Cow<'_, str> {
+        if !self.terminal || json.chars().all(is_harmless) {
+            return Cow::Borrowed(json);
+        }
+        let mut safe = String::with_capacity(json.len());
+        for character in json.chars() {
+            if is_harmless(character) {
+                safe.push(character);
+            } else {
+                let mut units = [0; 2];
+                for unit in character.encode_utf16(&mut units) {
+                    write!(safe, "\\u{unit:04x}").unwrap_or_default();
+                }
+            }
+        }
+        Cow::Owned(safe)
     }
 
     /// A table, as wide as the terminal; elsewhere as wide as what is in it.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::words;
+use crate::audit::text::printable;
 
 #[derive(Args)]
 pub(super) struct Paging {
@@ -43,5 +44,5 @@ pub(super) fn answer<T: Serialize>(name: &str, listing: &Listing<T>) -> Value {
 pub(super) fn say_more<T>(out: &mut dyn Write, listing: &Listing<T>) -> io::Result<()> {
     let Some(cursor) = &listing.next_cursor else { return Ok(()) };
     let (shown, total) = (words::number(listing.entries.len() as u64), words::number(listing.total));
-    writeln!(out, "\n{shown} of {total}; go on with --cursor {cursor}")
+    writeln!(out, "\n{shown} of {total}; go on with --cursor {}", printable(cursor))
 }

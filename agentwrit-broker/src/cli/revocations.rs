@@ -74,6 +74,6 @@ pub(super) struct Export {
 impl Export {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let snapshot = context.client()?.revocations().await?;
-        export::write(&self.output, snapshot.trim().as_bytes())
+        export::write(&self.output, snapshot.trim().as_bytes(), context)
     }
 }

@@ -19,7 +19,7 @@ Levels:
   chain  the SPIFFE id of a root delegator: its own tokens and everything that was delegated from them
 
 Examples:
-  awrit revoke --level agent --target spiffe://agentwrit.local/agent/billing/invoice-1/0123456789abcdef --reason leaked
+  awrit revoke --level agent --target \"$AGENT_ID\" --reason 'its token was in a log'
   awrit revoke --level task --target invoice-1 --yes")]
 pub(super) struct Revoke {
     /// What kind of target
@@ -49,16 +49,14 @@ impl Revoke {
         let revoked = context.admin()?.revoke(&target, self.reason.as_deref()).await?;
         let for_scripts =
             json!({ "revoked": revoked.revoked, "level": level, "target": self.target, "count": revoked.count });
-        context.output.show(&for_scripts, |out| match (revoked.revoked, revoked.count) {
+        let shown = context.output.show(&for_scripts, |out| match (revoked.revoked, revoked.count) {
             (false, _) => Ok(()),
             (true, 0) => writeln!(out, "Revoked {level} {}. No token of it was alive.", self.target),
             (true, 1) => writeln!(out, "Revoked {level} {}. It killed 1 live token.", self.target),
             (true, count) => writeln!(out, "Revoked {level} {}. It killed {count} live tokens.", self.target),
-        })?;
-        if revoked.revoked {
-            return Ok(());
-        }
-        Err(CliError::No(Some(format!("nothing was revoked: the broker knows no {level} `{}`", self.target))))
+        });
+        let complaint = format!("nothing was revoked: the broker knows no {level} `{}`", self.target);
+        CliError::judged(revoked.revoked, shown, Some(complaint))
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) fn scopes(scopes: &ScopeSet) -> String {
     texts.join(" ")
 }
 
+/// `1 event`, `12,345 events`.
+pub(super) fn count(amount: u64, what: &str) -> String {
+    format!("{} {what}{}", number(amount), if amount == 1 { "" } else { "s" })
+}
+
 /// `12,345`.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();

@@ -219,6 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn an_event_has_one_reading() {
+        let event = serde_json::to_string(&chain()[0]).unwrap();
+        assert_eq!(Event::from_json(event.as_bytes()).unwrap(), chain()[0]);
+        let members: Vec<Value> =
+            serde_json::from_str::<serde_json::Map<_, _>>(&event).unwrap().into_values().collect();
+        for (from, to) in [
+            ("\"outcome\":\"success\"", "\"outcome\":{\"success\":null}"),
+            ("\"event_type\":\"admin_auth\"", "\"event_type\":{\"admin_auth\":null}"),
+            ("{\"id\"", "{\"task_id\":null,\"id\""),
+            ("{\"id\"", "{\"x\":1,\"id\""),
+            ("{\"id\"", "{\"detail\":\"\",\"id\""),
+            (event.as_str(), &serde_json::to_string(&members).unwrap()),
+        ] {
+            let spelt = event.replacen(from, to, 1);
+            assert_ne!(spelt, event);
+            assert!(Event::from_json(spelt.as_bytes()).is_err(), "{spelt}");
+        }
+    }
+
+    #[test]
     fn an_absent_member_is_not_an_empty_one() {
         let mut event = chain().remove(0);
         let absent = hash(&event);

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::EventType;
-use crate::json::Text;
+use crate::json::{JsonError, Text, object_from_slice, present};
 
 /// A recorded event. Absent members are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,29 +19,29 @@ pub struct Event {
     /// What it is about.
     pub event_type: EventType,
     /// The acting subject: an agent's SPIFFE id, `app:<app_id>` or `admin`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// The task that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// The orchestrator that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub orch_id: Option<String>,
     /// A short sentence, then `key=value` words.
     pub detail: String,
     /// What it was done to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// How many hops the delegation chain has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub deleg_depth: Option<u32>,
     /// The hash of the delegation chain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub deleg_chain_hash: Option<String>,
     /// How many bytes a resource server sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub bytes_transferred: Option<u64>,
     /// Over every other member.
     pub hash: EventHash,
@@ -50,13 +50,21 @@ pub struct Event {
 }
 
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It was done.
     Success,
     /// It was refused, and nothing was done.
     Denied,
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    /// From its name, and nothing else: a derived `Deserialize` takes `{"success": null}` for it too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("an outcome is `success` or `denied`"))
+    }
 }
 
 impl Outcome {
@@ -77,6 +85,19 @@ impl Outcome {
             "denied" => Some(Self::Denied),
             _ => None,
         }
+    }
+}
+
+impl Event {
+    /// Reads one event, as strictly as everything else is read ([`crate::json`]): what two readers could understand
+    /// differently is no event.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError`] says what is wrong.
+    pub fn from_json(text: &[u8]) -> Result<Self, JsonError> {
+        const FLAT: usize = 1;
+        object_from_slice(text, FLAT)
     }
 }
 

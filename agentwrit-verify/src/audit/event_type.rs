@@ -1,11 +1,13 @@
 //! The kinds of event.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::json::Text;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])+ $variant:ident = $code:literal, $name:literal;)+) => {
         /// What an event is about.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         pub enum EventType {
             $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
         }
@@ -49,6 +51,14 @@ macro_rules! event_types {
             }
         }
     };
+}
+
+impl<'de> Deserialize<'de> for EventType {
+    /// From its name, and nothing else: a derived `Deserialize` takes `{"admin_auth": null}` for it too.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("there is no such type of event"))
+    }
 }
 
 event_types! {

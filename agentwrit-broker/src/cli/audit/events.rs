@@ -71,7 +71,7 @@ impl Events {
             page: self.paging.page(),
         };
         if self.follow {
-            return Follow { admin, query, json: context.output.is_json(), pause: Duration::from_secs(1) }.run().await;
+            return Follow { admin, query, output: context.output, pause: Duration::from_secs(1) }.run().await;
         }
         let listing = admin.audit_events(&query).await?;
         context.output.show(&paging::answer("events", &listing), |out| {

@@ -5,15 +5,17 @@ use std::{
     path::PathBuf,
 };
 
-use agentwrit_verify::audit::{ChainFault, ChainHead, Event, EventHash, EventId};
+use agentwrit_verify::audit::{ChainHead, Event, EventHash, EventId};
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::source::Pages;
 use crate::cli::{context::Context, error::CliError, export::Target, words};
 
 /// Write every event, one a line as JSON; progress goes to stderr
 ///
-/// The chain is followed on the way: exit code 3 when it does not hold. A file takes its name only when it is whole.
+/// The chain is followed on the way: exit code 3 when it does not hold. A file takes its name only when it is whole, and
+/// a trail that does not hold never takes the place of an export that is there.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -30,10 +32,24 @@ pub(in crate::cli) struct Export {
 
 impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut target = Target::open(&self.output, context)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            chain = self.copy(context, &mut target) => {
+                let complaint = chain?.summed_up();
+                // What went wrong is worth having, but not in the place of what was right.
+                if complaint.is_ok() || !target.replaces() { target.keep()? }
+                complaint
+            }
+            // The target goes, and its file with it.
+            _ = tokio::signal::ctrl_c() => Err(CliError::failed("interrupted: nothing was exported")),
+            _ = terminate.recv() => Err(CliError::failed("terminated: nothing was exported")),
+        }
+    }
+
+    async fn copy(&self, context: &Context, target: &mut Target) -> Result<Chain, CliError> {
         let mut pages = Pages::after(context.admin()?, self.after);
-        let mut target = Target::open(&self.output)?;
-        let progress = Progress::new();
-        let mut chain = Chain::default();
+        let (mut chain, progress) = (Chain::after(self.after), Progress::new());
         loop {
             let events = pages.next().await?;
             if events.is_empty() {
@@ -47,52 +63,53 @@ impl Export {
             }
             progress.show(chain.events, pages.total().saturating_sub(self.after.map_or(0, EventId::sequence)));
         }
-        target.keep()?;
         progress.end();
-        chain.summed_up()
+        chain.total = pages.total();
+        Ok(chain)
     }
 }
 
-/// The chain as it goes by, whatever it begins with.
-#[derive(Default)]
+/// The chain as it goes by.
 struct Chain {
+    /// The number of the event that it follows; 0 before the first.
+    after: u64,
     events: u64,
     head: Option<ChainHead>,
-    fault: Option<ChainFault>,
+    fault: Option<String>,
+    /// How many events the broker says that there are.
+    total: u64,
 }
 
 impl Chain {
+    fn after(event: Option<EventId>) -> Self {
+        Self { after: event.map_or(0, EventId::sequence), events: 0, head: None, fault: None, total: 0 }
+    }
+
     fn take(&mut self, event: &Event) {
         self.events += 1;
-        let before = self.head.unwrap_or(ChainHead {
-            sequence: event.id.sequence().saturating_sub(1),
-            hash: if event.id.sequence() == 1 { EventHash::ZERO } else { event.prev_hash },
-        });
-        match before.follow(event) {
-            Ok(head) => self.head = Some(head),
-            Err(fault) => {
-                self.fault.get_or_insert(fault);
-                self.head = Some(ChainHead { sequence: event.id.sequence(), hash: event.hash });
-            }
-        }
+        let hash = if self.after == 0 { EventHash::ZERO } else { event.prev_hash };
+        let before = self.head.unwrap_or(ChainHead { sequence: self.after, hash });
+        self.head = Some(before.follow(event).unwrap_or_else(|fault| {
+            self.fault.get_or_insert_with(|| fault.to_string());
+            ChainHead { sequence: event.id.sequence(), hash: event.hash }
+        }));
     }
 
     fn summed_up(&self) -> Result<(), CliError> {
-        let events = words::number(self.events);
-        match (self.head, self.fault) {
-            (_, Some(fault)) => {
-                Err(CliError::No(Some(format!("exported {events} events, but the chain is broken: {fault}"))))
-            }
-            (Some(head), None) => {
-                let last = EventId::from_sequence(head.sequence);
-                eprintln!("exported {events} events, the chain holds up to {last} {}", head.hash);
-                Ok(())
-            }
-            (None, None) => {
-                eprintln!("there is no event to export");
-                Ok(())
-            }
+        let last = self.head.map_or(self.after, |head| head.sequence);
+        let shorter = (last < self.total).then(|| format!("it ends with event {last} of {}", self.total));
+        let gone = (self.total < self.after).then(|| format!("it has {} events, and had {}", self.total, self.after));
+        if let Some(fault) = self.fault.clone().or(shorter).or(gone) {
+            return Err(CliError::No(Some(format!("the trail is broken: {fault}"))));
         }
+        match self.head {
+            Some(head) => {
+                let (last, events) = (EventId::from_sequence(head.sequence), words::count(self.events, "event"));
+                eprintln!("exported {events}, the chain holds up to {last} {}", head.hash);
+            }
+            None => eprintln!("nothing was recorded after event {}", self.after),
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,10 @@ use agentwrit_client::{Admin, AuditQuery, ClientError, Page};
 use agentwrit_verify::audit::{Event, EventId};
 
 use super::events::to_the_second;
-use crate::{audit::text::printable, cli::error::CliError};
+use crate::{
+    audit::text::printable,
+    cli::{error::CliError, output::Output},
+};
 
 /// How many events are shown to begin with.
 const LATEST: u64 = 10;
@@ -20,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Follow {
     pub(super) admin: Admin,
     pub(super) query: AuditQuery,
-    pub(super) json: bool,
+    pub(super) output: Output,
     pub(super) pause: Duration,
 }
 
@@ -36,13 +39,13 @@ impl Follow {
                     self.print(&listing.entries)?;
                     let last = listing.entries.last().map(|event| event.id);
                     query.page = after(last).unwrap_or(query.page);
-                    if listing.next_cursor.is_some() {
+                    if listing.next_cursor.is_some() && last.is_some() {
                         continue; // there is more already
                     }
                 }
                 Err(error) if is_passing(&error) => {
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                    eprintln!("awrit: {error}; trying again in {} s", pause.as_secs());
+                    eprintln!("awrit: {}; trying again in {} s", printable(&error.to_string()), pause.as_secs());
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -61,9 +64,9 @@ impl Follow {
     fn print(&self, events: &[Event]) -> Result<(), CliError> {
         let mut stdout = io::stdout().lock();
         for event in events {
-            if self.json {
-                serde_json::to_writer(&mut stdout, event).map_err(io::Error::from)?;
-                writeln!(stdout)?;
+            if self.output.is_json() {
+                let json = serde_json::to_string(event).map_err(io::Error::from)?;
+                writeln!(stdout, "{}", self.output.json_text(&json))?;
             } else {
                 writeln!(stdout, "{}", printable(&line(event)))?;
             }

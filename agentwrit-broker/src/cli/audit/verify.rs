@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use agentwrit_verify::audit::{ChainFault, ChainHead, EventHash, EventId, Link};
@@ -37,23 +37,35 @@ pub(in crate::cli) struct Verify {
 impl Verify {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let known = match &self.continues {
-            Some(path) => {
-                let earlier = Walk::through(Source::File(Lines::open(path)?), None).await?;
-                let name = path.display().to_string();
-                if let Some(fault) = earlier.fault {
-                    return Err(CliError::No(Some(format!("the earlier export `{name}` is broken itself: {fault}"))));
-                }
-                Some(earlier.head.ok_or_else(|| CliError::file(path, &"there is no event in it"))?)
-            }
-            None => self.head,
+            Some(path) => Some(earlier(path).await?),
+            None => self.head.map(|head| Known { first: None, head }),
         };
         let source = match &self.file {
             Some(path) => Source::File(Lines::open(path)?),
             None => Source::Broker(Box::new(Pages::after(context.admin()?, None))),
         };
         let walk = Walk::through(source, known).await?;
-        context.output.show(&walk.for_scripts(), |out| walk.print(out))?;
-        if walk.holds() { Ok(()) } else { Err(CliError::No(None)) }
+        let shown = context.output.show(&walk.for_scripts(), |out| walk.print(out));
+        CliError::judged(walk.holds(), shown, None)
+    }
+}
+
+/// What is known of the trail from before.
+#[derive(Clone, Copy)]
+struct Known {
+    /// The first event of the earlier export: what began there must still be there, or all of it be left out.
+    first: Option<EventId>,
+    head: ChainHead,
+}
+
+async fn earlier(path: &Path) -> Result<Known, CliError> {
+    let walk = Walk::through(Source::File(Lines::open(path)?), None).await?;
+    match (walk.fault, walk.head) {
+        (None, Some(head)) => Ok(Known { first: walk.first, head }),
+        (Some(fault), _) => {
+            Err(CliError::No(Some(format!("the earlier export `{}` is broken itself: {fault}", path.display()))))
+        }
+        (None, None) => Err(CliError::file(path, &"there is no event in it")),
     }
 }
 
@@ -64,7 +76,7 @@ struct Walk {
     first: Option<EventId>,
     head: Option<ChainHead>,
     fault: Option<Fault>,
-    known: Option<ChainHead>,
+    known: Option<Known>,
     known_was_met: bool,
 }
 
@@ -79,21 +91,25 @@ enum Fault {
     Shorter { expected: EventId, found: EventId },
     #[error("the trail begins with `{found}`: what lies between it and `{expected}` is missing")]
     Apart { expected: EventId, found: EventId },
-    #[error("there is no event in it, but the earlier export went up to `{expected}`")]
-    Empty { expected: EventId },
+    #[error("the trail begins with `{found}`: `{expected}` and what follows it are gone")]
+    Beheaded { expected: EventId, found: EventId },
+    #[error("the broker speaks of {total} events, and shows them up to `{found}`")]
+    Withheld { total: u64, found: EventId },
+    #[error("there is no event in it")]
+    Empty,
 }
 
 impl Walk {
-    async fn through(mut source: Source, known: Option<ChainHead>) -> Result<Self, CliError> {
+    async fn through(mut source: Source, known: Option<Known>) -> Result<Self, CliError> {
         let mut walk = Self { known, ..Self::default() };
         loop {
             let links = source.next().await?;
             if links.is_empty() {
-                walk.end();
+                walk.fault = walk.end(source.total());
                 return Ok(walk);
             }
             for link in &links {
-                if let Err(fault) = walk.step(link) {
+                if let Err(fault) = walk.step(link, source.is_whole()) {
                     walk.fault = Some(fault);
                     return Ok(walk);
                 }
@@ -101,17 +117,16 @@ impl Walk {
         }
     }
 
-    fn step(&mut self, link: &Link) -> Result<(), Fault> {
+    /// `whole`: what comes is the trail from its beginning, or should be.
+    fn step(&mut self, link: &Link, whole: bool) -> Result<(), Fault> {
         let before = match self.head {
             Some(head) => head,
-            None => self.beginning(link)?,
+            None => self.beginning(link, whole)?,
         };
         let head = before.follow_link(link)?;
-        if let Some(known) = self.known.filter(|known| known.sequence == head.sequence) {
-            if known.hash != head.hash {
-                return Err(Fault::Rewritten { id: link.id() });
-            }
-            self.known_was_met = true;
+        self.known_was_met |= self.known.is_some_and(|known| known.head == before || known.head == head);
+        if self.known.is_some_and(|known| known.head.sequence == head.sequence && known.head.hash != head.hash) {
+            return Err(Fault::Rewritten { id: link.id() });
         }
         self.events += 1;
         self.head = Some(head);
@@ -119,31 +134,34 @@ impl Walk {
     }
 
     /// What the first event follows: nothing, the earlier export, or an event that we have not got.
-    fn beginning(&mut self, first: &Link) -> Result<ChainHead, Fault> {
+    fn beginning(&mut self, first: &Link, whole: bool) -> Result<ChainHead, Fault> {
         self.first = Some(first.id());
-        let sequence = first.id().sequence().saturating_sub(1);
+        let (found, sequence) = (first.id(), first.id().sequence().saturating_sub(1));
         if sequence == 0 {
             return Ok(ChainHead::GENESIS);
         }
+        if whole {
+            return Err(Fault::Beheaded { expected: EventId::from_sequence(1), found });
+        }
         match self.known {
-            Some(known) if known.sequence == sequence => {
-                self.known_was_met = true;
-                Ok(known)
+            Some(known) if known.head.sequence == sequence => Ok(known.head),
+            Some(known) if known.head.sequence < sequence => {
+                Err(Fault::Apart { expected: EventId::from_sequence(known.head.sequence), found })
             }
-            Some(known) if known.sequence < sequence => {
-                Err(Fault::Apart { expected: EventId::from_sequence(known.sequence), found: first.id() })
-            }
+            Some(Known { first: Some(expected), .. }) if expected < found => Err(Fault::Beheaded { expected, found }),
             Some(_) | None => Ok(ChainHead { sequence, hash: first.prev_hash() }),
         }
     }
 
-    fn end(&mut self) {
-        let Some(known) = self.known.filter(|_| !self.known_was_met) else { return };
-        let expected = EventId::from_sequence(known.sequence);
-        self.fault = Some(match self.head {
-            Some(head) => Fault::Shorter { expected, found: EventId::from_sequence(head.sequence) },
-            None => Fault::Empty { expected },
-        });
+    /// What is wrong with where the trail ends. `total`: how many events its keeper says that there are.
+    fn end(&self, total: Option<u64>) -> Option<Fault> {
+        let Some(head) = self.head else { return Some(Fault::Empty) };
+        let found = EventId::from_sequence(head.sequence);
+        if let Some(total) = total.filter(|total| head.sequence < *total) {
+            return Some(Fault::Withheld { total, found });
+        }
+        let known = self.known.filter(|_| !self.known_was_met)?;
+        Some(Fault::Shorter { expected: EventId::from_sequence(known.head.sequence), found })
     }
 
     fn holds(&self) -> bool {
@@ -151,7 +169,7 @@ impl Walk {
     }
 
     fn begins_at_the_beginning(&self) -> bool {
-        self.first.is_none_or(|first| first.sequence() == 1)
+        self.first.is_some_and(|first| first.sequence() == 1)
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -169,8 +187,8 @@ impl Walk {
                 (None, false) => "holds from the first of these events on; what was before it is not here".to_owned(),
             },
         ));
-        if let Some(known) = self.known.filter(|_| self.known_was_met) {
-            let known = EventId::from_sequence(known.sequence);
+        if let Some(known) = self.known.filter(|_| self.known_was_met && self.holds()) {
+            let known = EventId::from_sequence(known.head.sequence);
             fields.push(("continuity", format!("up to {known} it is what it was")));
         }
         if let Some(head) = self.head {
@@ -194,7 +212,7 @@ impl Walk {
             "first": self.first,
             "head": head,
             "from_the_beginning": self.begins_at_the_beginning(),
-            "continues": self.known.map(|_| self.known_was_met),
+            "continues": self.known.map(|_| self.known_was_met && self.holds()),
             "fault": self.fault.map(|fault| fault.to_string()),
         })
     }

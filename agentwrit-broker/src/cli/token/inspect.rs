@@ -9,6 +9,7 @@ use std::{
 use agentwrit_client::Secret;
 use agentwrit_verify::{
     FeedError, KeySet, Moment, RevocationList, Staleness, SystemClock, UnixTime, UnverifiedToken, Verifier,
+    VerifyError,
     inspection::{Check, Inspection, Outcome},
 };
 use clap::Args;
@@ -33,6 +34,7 @@ use crate::{
 Examples:
   awrit token inspect \"$TOKEN\"
   echo \"$TOKEN\" | awrit token inspect - --jwks keys.json --revocations revocations.jwt
+  awrit token inspect --file token.txt --jwks keys.json --revocations old.jwt --accept-stale-revocations
   awrit token inspect --file token.txt --jwks keys.json --without-revocations")]
 pub(in crate::cli) struct Inspect {
     /// The token; `-` reads it from stdin
@@ -50,6 +52,9 @@ pub(in crate::cli) struct Inspect {
     /// Judge without revocations: a token that was withdrawn passes
     #[arg(long, conflicts_with = "revocations")]
     without_revocations: bool,
+    /// Judge by a snapshot however old it is: what was withdrawn since passes
+    #[arg(long, requires = "revocations")]
+    accept_stale_revocations: bool,
     /// The issuer that it must be from [default: the one that it names, if the revocation feed is of that one too]
     #[arg(long)]
     issuer: Option<String>,
@@ -81,7 +86,7 @@ impl Inspect {
         };
         let claimed_issuer = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok();
         let issuer = self.issuer.clone().or_else(|| claimed_issuer.map(|claims| claims.iss)).unwrap_or_default();
-        let (list, feed_problem) = match evidence.list(&issuer) {
+        let (list, feed_problem) = match evidence.list(&issuer, self.accept_stale_revocations) {
             Ok(list) => (list, None),
             Err(error) => (None, Some(error)),
         };
@@ -97,8 +102,9 @@ impl Inspect {
             now: Moment::of(&SystemClock),
         };
         let (algorithm, kid) = header(token.expose());
-        context.output.show(&report.for_scripts(&algorithm, &kid), |out| report.print(out, &algorithm, &kid))?;
-        if report.is_valid() { Ok(()) } else { Err(CliError::No(None)) }
+        let shown =
+            context.output.show(&report.for_scripts(&algorithm, &kid), |out| report.print(out, &algorithm, &kid));
+        CliError::judged(report.is_valid(), shown, None)
     }
 
     fn token(&self) -> Result<Secret, CliError> {
@@ -144,10 +150,11 @@ impl Inspect {
 }
 
 impl Evidence {
-    /// The revocations that the feed tells of. Its age is shown, not judged: that is for the person who reads it.
-    fn list(&self, issuer: &str) -> Result<Option<RevocationList>, FeedError> {
+    /// The revocations that the feed tells of.
+    fn list(&self, issuer: &str, accept_stale: bool) -> Result<Option<RevocationList>, FeedError> {
         let Some((snapshot, _)) = &self.feed else { return Ok(None) };
-        let staleness = Staleness::default().accept_stale();
+        let staleness = Staleness::default();
+        let staleness = if accept_stale { staleness.accept_stale() } else { staleness };
         RevocationList::from_snapshot(snapshot, issuer, &self.keys, staleness, &SystemClock).map(Some)
     }
 }
@@ -188,6 +195,8 @@ enum Verdict {
     NotMade,
     /// Was not asked for.
     Skipped,
+    /// Passed by what was known at an earlier time, as was asked for.
+    AsFarAsKnown,
 }
 
 impl Verdict {
@@ -197,6 +206,7 @@ impl Verdict {
             Self::Fails => "FAILS",
             Self::NotMade => "not made",
             Self::Skipped => "skipped",
+            Self::AsFarAsKnown => "ok then",
         }
     }
 }
@@ -207,11 +217,12 @@ impl Report<'_> {
     }
 
     fn is_valid(&self) -> bool {
-        self.lines().iter().all(|line| matches!(line.verdict, Verdict::Ok | Verdict::Skipped))
+        self.lines().iter().all(|line| !matches!(line.verdict, Verdict::Fails | Verdict::NotMade))
     }
 
     fn line(&self, check: Check) -> Line {
         let (verdict, explanation) = match (self.inspection.outcome(check), check) {
+            (Outcome::NotReached, _) => (Verdict::NotMade, "there was nothing to check".to_owned()),
             (_, Check::Revocation) if self.list.is_none() => self.without_list(),
             (Outcome::Passed, Check::Audience) if self.asked.audience.is_none() && self.has_audience() => {
                 (Verdict::Skipped, "it names an audience; say which one must be in it with --audience".to_owned())
@@ -223,15 +234,24 @@ impl Report<'_> {
                 let what = "the snapshot is from before the token: it cannot know what became of it";
                 (Verdict::NotMade, what.to_owned())
             }
+            (Outcome::Passed, Check::Revocation) if self.asked.accept_stale_revocations => {
+                (Verdict::AsFarAsKnown, self.not_revoked())
+            }
             (Outcome::Passed, check) => (Verdict::Ok, self.passed(check)),
+            (Outcome::Failed(VerifyError::Expired { .. }), Check::Revocation) => {
+                (Verdict::Fails, "the broker's clock has passed its expiry".to_owned())
+            }
+            (Outcome::Failed(error), Check::Revocation) if error.is_unavailable() => self.too_old(&error.to_string()),
             (Outcome::Failed(error), _) => (Verdict::Fails, error.to_string()),
-            (Outcome::NotReached, _) => (Verdict::NotMade, "there was nothing to check".to_owned()),
         };
         Line { check, verdict, explanation }
     }
 
     fn without_list(&self) -> (Verdict, String) {
         match &self.feed_problem {
+            Some(FeedError::Expired { by }) => {
+                self.too_old(&format!("the snapshot expired {} ago", words::duration(*by)))
+            }
             Some(error) => (Verdict::Fails, format!("the revocation feed cannot be used: {error}")),
             None if self.asked.without_revocations => {
                 (Verdict::Skipped, "as --without-revocations says: a withdrawn token passes".to_owned())
@@ -247,6 +267,16 @@ impl Report<'_> {
         let ends = self.list.as_ref().and_then(RevocationList::true_at);
         let begins = self.inspection.claims().map(|claims| UnixTime::from_seconds(claims.iat));
         ends.zip(begins).is_some_and(|(ends, begins)| begins > ends.saturating_add(CLOCKS_DIFFER))
+    }
+
+    /// The broker itself gives fresh answers; a file is as old as it is.
+    fn too_old(&self, reason: &str) -> (Verdict, String) {
+        let advice = if self.asked.revocations.is_some() {
+            "export a new one, or say --accept-stale-revocations to judge by what it knew"
+        } else {
+            "do the clocks of this machine and the broker agree?"
+        };
+        (Verdict::NotMade, format!("{reason}: {advice}"))
     }
 
     fn has_audience(&self) -> bool {
@@ -293,7 +323,8 @@ impl Report<'_> {
     fn verdict(&self) -> &'static str {
         let lines = self.lines();
         let any = |verdict| lines.iter().any(|line| line.verdict == verdict);
-        match (any(Verdict::Fails), any(Verdict::NotMade), any(Verdict::Skipped)) {
+        let unsure = any(Verdict::Skipped) || any(Verdict::AsFarAsKnown);
+        match (any(Verdict::Fails), any(Verdict::NotMade), unsure) {
             (true, _, _) => "not valid",
             (false, true, _) => "not verified",
             (false, false, true) => "valid, as far as it was checked",

@@ -14,13 +14,17 @@ use crate::cli::{
 #[derive(Args)]
 pub(in crate::cli) struct Release {
     /// The token; `-` reads it from stdin
-    #[arg(long, value_name = "TOKEN")]
-    token: String,
+    #[arg(value_name = "TOKEN", required_unless_present = "named")]
+    token: Option<String>,
+    /// The same, by name
+    #[arg(long = "token", id = "named", value_name = "TOKEN", conflicts_with = "token")]
+    named: Option<String>,
 }
 
 impl Release {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        context.client()?.release(&given_secret(&self.token)?).await?;
+        let given = self.token.or(self.named).unwrap_or_default();
+        context.client()?.release(&given_secret(&given)?).await?;
         context.output.show(&json!({ "released": true }), |out| writeln!(out, "Released."))
     }
 }

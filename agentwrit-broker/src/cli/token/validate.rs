@@ -30,9 +30,10 @@ impl Validate {
                 })
             }
             Validation::Invalid { reason } => {
-                context.output.show(&json!({ "valid": false, "error": reason }), |out| writeln!(out, "invalid"))?;
+                let answer = json!({ "valid": false, "error": reason });
+                let shown = context.output.show(&answer, |out| writeln!(out, "invalid"));
                 let advice = "the broker does not say why; `awrit token inspect` does";
-                Err(CliError::No(Some(format!("{reason} ({advice})"))))
+                CliError::judged(false, shown, Some(format!("{reason} ({advice})")))
             }
         }
     }

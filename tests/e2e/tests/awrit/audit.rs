@@ -88,7 +88,7 @@ async fn an_export_is_the_whole_trail_one_event_a_line() {
     assert_eq!(ids, ["evt-000001", "evt-000002", "evt-000003", "evt-000004", "evt-000005"]);
 
     let late = ["audit", "export", "--after", "evt-000005", "--output", "late.jsonl"];
-    broker.awrit(&late).await.is(0, "", "exported 1 events, the chain holds up to evt-000006 <hash>");
+    broker.awrit(&late).await.is(0, "", "exported 1 event, the chain holds up to evt-000006 <hash>");
     let file = std::fs::read_to_string(broker.directory().join("late.jsonl")).unwrap();
     assert_eq!(file.lines().count(), 1);
     assert_eq!(broker.awrit(&["audit", "export", "--after", "6"]).await.code, 2);

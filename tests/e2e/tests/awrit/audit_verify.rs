@@ -3,8 +3,13 @@
 use std::{fs, path::PathBuf};
 
 use agentwrit_e2e::{Broker, Run, alter_database, awrit};
+use axum::{
+    Json, Router,
+    routing::{get, post},
+};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use crate::token::token;
 
@@ -48,7 +53,7 @@ head  evt-000005:<hash>
 Keep the head elsewhere: `awrit audit verify --head …` shows later that nothing changed.",
         "",
     );
-    trail.verify(&[], &[]).await.is(0, "events  none\nchain  holds from the first event on", "");
+    trail.verify(&[], &[]).await.is(3, "events  none\nchain  BROKEN: there is no event in it", "");
     let stdin = awrit(trail.directory.path(), &[], &["audit", "verify", "-", "--json"], &trail.events.join("\n")).await;
     let said = stdin.json();
     assert_eq!((&said["holds"], &said["events"], &said["fault"]), (&true.into(), &5.into(), &Value::Null));
@@ -90,7 +95,7 @@ async fn every_kind_of_tampering_is_named_by_its_first_event() {
 async fn what_is_no_event_is_named_by_its_line() {
     let trail = Trail::new().await;
     for (line, reason) in [
-        ("nonsense".to_owned(), "expected ident at line 1 column 2"),
+        ("nonsense".to_owned(), "a JSON object is expected"),
         (trail.events[2].replacen('{', "{\"x\":1,", 1), "unknown field `x`"),
         (trail.events[2].replacen('{', "{\"detail\":\"\",", 1), "duplicate field `detail`"),
         (format!("{}{}", trail.events[2], "x".repeat(70_000)), "it is longer than 65536 bytes"),
@@ -150,13 +155,14 @@ async fn continuity_with_an_earlier_export() {
     for (events, fault) in [
         (&trail.events[..2], "the trail ends with `evt-000002`, but the earlier export went up to `evt-000003`"),
         (&trail.events[4..], "the trail begins with `evt-000005`: what lies between it and `evt-000003` is missing"),
-        (&[], "there is no event in it, but the earlier export went up to `evt-000003`"),
+        (&[], "there is no event in it"),
+        (&trail.events[1..], "the trail begins with `evt-000002`: `evt-000001` and what follows it are gone"),
         (&other.events[..], "`evt-000003` has another hash than it had in the earlier export: the trail was rewritten"),
         (&other.events[3..], "`evt-000004` is not linked to the event before it"),
     ] {
         let run = trail.verify(events, &earlier).await;
         assert_eq!(run.code, 3, "{fault}");
-        assert!(run.stdout.contains(fault), "{fault}: {}", run.stdout);
+        assert!(run.stdout.contains(fault) && !run.stdout.contains("continuity"), "{fault}: {}", run.stdout);
     }
     trail.file("earlier.jsonl", &[&other.events[..1], &trail.events[1..2]].concat());
     trail.verify(&trail.events, &earlier).await.is(
@@ -193,4 +199,76 @@ async fn the_live_trail_of_a_broker_whose_database_was_altered() {
     let export = broker.awrit(&["audit", "export", "-o", "trail.jsonl"]).await;
     assert_eq!(export.code, 3);
     assert!(export.stderr.contains("but the chain is broken: `evt-000003` was altered"), "{}", export.stderr);
+}
+
+#[tokio::test]
+async fn a_trail_whose_beginning_is_gone_is_not_whole() {
+    let broker = Broker::start().await;
+    token(&broker).await;
+    assert_eq!(broker.awrit(&["audit", "export", "-o", "whole.jsonl"]).await.code, 0);
+    alter_database(broker.directory(), "DELETE FROM audit_events WHERE seq <= 2");
+    let gone = "the trail begins with `evt-000003`: `evt-000001` and what follows it are gone";
+    for arguments in [&["audit", "verify"][..], &["audit", "verify", "--continues", "whole.jsonl"]] {
+        let run = broker.awrit(arguments).await;
+        assert!(run.code == 3 && run.stdout.contains(gone), "{run:?}");
+    }
+    // The export that is there stays: what replaces it must hold.
+    let before = fs::read_to_string(broker.directory().join("whole.jsonl")).unwrap();
+    let run = broker.awrit(&["audit", "export", "-o", "whole.jsonl"]).await;
+    assert!(run.code == 3 && run.stderr.contains("`evt-000001` is missing"), "{}", run.stderr);
+    assert_eq!(fs::read_to_string(broker.directory().join("whole.jsonl")).unwrap(), before);
+    assert_eq!(broker.awrit(&["audit", "export", "-o", "other.jsonl"]).await.code, 3, "kept, and called broken");
+    assert!(broker.directory().join("other.jsonl").exists());
+}
+
+/// A broker whose audit list is always this.
+async fn with_events(list: Value) -> String {
+    let login =
+        || async { Json(serde_json::json!({ "access_token": "x", "expires_in": 300, "token_type": "Bearer" })) };
+    let events = move || {
+        let list = list.clone();
+        async move { Json(list) }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/v1/admin/auth", post(login)).route("/v1/audit/events", get(events));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn a_broker_that_withholds_events_or_goes_in_circles() {
+    let trail = Trail::new().await;
+    let events: Vec<Value> = trail.events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    for (list, code, complaint) in [
+        (
+            serde_json::json!({ "events": events, "total": 500 }),
+            3,
+            "the broker speaks of 500 events, and shows them up to `evt-000005`",
+        ),
+        (serde_json::json!({ "events": [], "total": 500 }), 3, "there is no event in it"),
+        (
+            serde_json::json!({ "events": events, "total": 5, "next_cursor": "5" }),
+            1,
+            "the broker says that more follows, and shows nothing new",
+        ),
+        (
+            serde_json::json!({ "events": [], "total": 5, "next_cursor": "5" }),
+            1,
+            "the broker says that more follows, and shows nothing new",
+        ),
+    ] {
+        let url = with_events(list).await;
+        let environment = [("AACTL_BROKER_URL", url.as_str()), ("AACTL_ADMIN_SECRET", "secret")];
+        let run = awrit(trail.directory.path(), &environment, &["audit", "verify"], "").await;
+        assert_eq!(run.code, code, "{run:?}");
+        assert!(format!("{}{}", run.stdout, run.stderr).contains(complaint), "{complaint}: {run:?}");
+        let run = awrit(trail.directory.path(), &environment, &["audit", "export"], "").await;
+        assert_eq!(run.code, code, "{run:?}");
+    }
+    let url = with_events(serde_json::json!({ "events": [], "total": 5 })).await;
+    let environment = [("AACTL_BROKER_URL", url.as_str()), ("AACTL_ADMIN_SECRET", "secret")];
+    let late = ["audit", "export", "--after", "evt-000009"];
+    let run = awrit(trail.directory.path(), &environment, &late, "").await;
+    assert_eq!((run.code, run.stderr.as_str()), (3, "awrit: the trail is broken: it has 5 events, and had 9\n"));
 }

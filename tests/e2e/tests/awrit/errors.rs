@@ -63,12 +63,22 @@ async fn a_secret_that_would_cross_the_network_in_clear_is_warned_of() {
     let far = ["app", "list", "--broker", "http://broker.invalid:8080", "--timeout", "1"];
     let run = awrit(directory.path(), &secret, &far, "").await;
     assert!(
-        run.stderr.starts_with("awrit: warning: the admin secret goes to http://broker.invalid:8080 without TLS\n"),
+        run.stderr.starts_with(
+            "awrit: warning: what is sent to http://broker.invalid:8080 can be read on the way: it is without TLS\n"
+        ),
         "{}",
         run.stderr
     );
-    let near = ["app", "list", "--broker", "http://127.0.0.1:1"];
-    assert!(!awrit(directory.path(), &secret, &near, "").await.stderr.contains("warning"));
+    for spelt in
+        ["HTTP://broker.invalid:1", " http://broker.invalid:1", "http:\\\\broker.invalid:1", "http:broker.invalid:1"]
+    {
+        let run = awrit(directory.path(), &secret, &["token", "validate", "x", "--broker", spelt], "").await;
+        assert!(run.stderr.contains("warning"), "{spelt}: {}", run.stderr);
+    }
+    for near in ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "http://127.0.0.2:1"] {
+        let run = awrit(directory.path(), &secret, &["app", "list", "--broker", near], "").await;
+        assert!(!run.stderr.contains("warning"), "{near}: {}", run.stderr);
+    }
 }
 
 #[tokio::test]
@@ -87,4 +97,76 @@ async fn usage() {
     }
     let help = awrit(directory.path(), &[("AACTL_ADMIN_SECRET", "hunter2hunter2")], &["--help"], "").await.stdout;
     assert!(help.contains("Exit codes:") && !help.contains("hunter2"), "{help}");
+}
+
+/// Runs `awrit` with a stdout that nobody reads.
+async fn unread(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = broker.awrit_command(arguments);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer).stdin(std::process::Stdio::null());
+    let ended = command.output().await.unwrap();
+    (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn a_no_is_a_no_also_when_nobody_reads_it() {
+    let broker = Broker::start().await;
+    std::fs::write(broker.directory().join("empty.jsonl"), "").unwrap();
+    for arguments in [
+        &["token", "validate", "nonsense"][..],
+        &["token", "inspect", "nonsense"],
+        &["revoke", "--level", "task", "--target", "nobody-s"],
+        &["audit", "verify", "empty.jsonl"],
+    ] {
+        assert_eq!(unread(&broker, arguments).await.0, Some(3), "{arguments:?}");
+    }
+    for arguments in
+        [&["app", "register", "--name", "desk", "--scopes", "read:data:*"][..], &["audit", "verify"], &["app", "list"]]
+    {
+        assert_eq!(unread(&broker, arguments).await.0, Some(141), "{arguments:?}: as of a program that SIGPIPE ends");
+    }
+    let init = ["init", "--mode", "prod", "--config-path", "config"];
+    let (code, complaint) = unread(&broker, &init).await;
+    assert_eq!(code, Some(1));
+    assert!(complaint.contains("nobody has seen the secret"), "{complaint}");
+}
+
+#[tokio::test]
+async fn what_a_broker_says_does_nothing_to_the_terminal() {
+    let body = r#"{"type":"urn:agentwrit:error:unavailable","title":"x","status":503,"detail":"a\u001b]0;b\u009b1m\u061c",
+        "instance":"/","error_code":"x","request_id":"\u001b[2J","hint":"\u202e"}"#;
+    let answer = move || async move { (axum::http::StatusCode::FORBIDDEN, body) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let directory = tempfile::tempdir().unwrap();
+    let secret = [("AACTL_ADMIN_SECRET", "secret")];
+    for arguments in [&["app", "list"][..], &["audit", "events", "--follow"], &["health"]] {
+        let run = awrit(directory.path(), &secret, &[arguments, &["--broker", &url]].concat(), "").await;
+        assert_eq!(run.code, 1);
+        assert!(run.stderr.contains(r"a\u{1b}]0;b\u{9b}1m\u{61c}"), "{}", run.stderr);
+        assert!(run.stderr.chars().all(|character| character == '\n' || !character.is_control()), "{}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn exports_go_through_devices_and_follow_links() {
+    let broker = Broker::start().await;
+    let directory = broker.directory();
+    std::fs::write(directory.join("old.json"), "old").unwrap();
+    std::os::unix::fs::symlink("old.json", directory.join("link.json")).unwrap();
+    broker.awrit(&["keys", "export", "-o", "link.json"]).await.is(0, "", "");
+    assert!(directory.join("link.json").is_symlink());
+    assert!(std::fs::read_to_string(directory.join("old.json")).unwrap().contains("\"keys\""));
+    broker.awrit(&["keys", "export", "-o", "/dev/null"]).await.is(0, "", "");
+    broker.awrit(&["keys", "export", "-o", "/dev/full"]).await.is(
+        1,
+        "",
+        "awrit: `/dev/full`: No space left on device (os error 28)",
+    );
+    use std::os::unix::fs::FileTypeExt as _;
+    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    let run = broker.awrit(&["init", "--config-path", "link.json", "--force"]).await;
+    run.is(1, "", "awrit: `link.json`: it is there and no plain file");
 }

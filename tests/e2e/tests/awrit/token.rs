@@ -29,7 +29,7 @@ session  <jti>",
         "",
     );
     broker.awrit_with(&["token", "release", "--token", "-"], &token).await.is(0, "Released.", "");
-    broker.awrit(&["token", "release", "--token", &token]).await.is(0, "Released.", "");
+    broker.awrit(&["token", "release", &token]).await.is(0, "Released.", "");
     broker.awrit_with(&["token", "validate", "-"], &token).await.is(
         3,
         "invalid",

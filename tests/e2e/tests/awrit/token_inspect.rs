@@ -155,7 +155,12 @@ async fn a_revoked_token_and_a_feed_from_before() {
     let run = broker.awrit(&["token", "inspect", &token, "--json"]).await;
     assert_eq!((run.code, verdict(&run, "revocation").as_str()), (3, "fails revoked"));
     let before = offline(&broker, &token, &["--revocations", "feed.jwt", "--json"]).await;
-    assert_eq!((before.code, verdict(&before, "revocation").as_str()), (0, "ok -"));
+    assert_eq!((before.code, verdict(&before, "revocation").as_str()), (0, "ok -"), "it is seconds old");
+    let stale = ["--revocations", "feed.jwt", "--accept-stale-revocations"];
+    let before = offline(&broker, &token, &stale).await;
+    assert_eq!(before.code, 0);
+    assert!(before.stdout.contains("\nrevocation  ok then   none of the 0 entries of `feed.jwt`"), "{}", before.stdout);
+    assert!(before.stdout.ends_with("\nvalid, as far as it was checked\n"), "{}", before.stdout);
     exported(&broker).await;
     let after = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
     assert_eq!(after.code, 3);
@@ -167,11 +172,21 @@ async fn a_feed_from_before_the_token_says_nothing_about_it() {
     let broker = Broker::start().await;
     exported(&broker).await;
     until_second(SystemClock.now().seconds() + 7).await;
-    let run = offline(&broker, &token(&broker).await, &["--revocations", "feed.jwt"]).await;
+    let young = token(&broker).await;
+    let run = offline(&broker, &young, &["--revocations", "feed.jwt"]).await;
     assert_eq!(run.code, 3);
     let said = stable(&run.stdout);
     assert!(said.contains("revocation  not made  the snapshot is from before the token"), "{said}");
     assert!(said.ends_with("\n\nnot verified\n"), "{said}");
+
+    // Later it is too old for any token.
+    let old = token(&broker).await;
+    exported(&broker).await;
+    until_second(SystemClock.now().seconds() + 31).await;
+    let said = stable(&offline(&broker, &old, &["--revocations", "feed.jwt"]).await.stdout);
+    let expected = "not made  the revocation list is <when> old, at most <when> are allowed: export a new one, or say \
+                    --accept-stale-revocations to judge by what it knew";
+    assert!(said.contains(expected), "{said}");
 }
 
 #[tokio::test]
