@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK
-# against the real broker, our tokens before PyJWT and jose, and a minute of fuzzing each. Run it from anywhere.
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK and
+# clients in four languages against the real broker, our tokens before PyJWT, jose and Go, and a minute of fuzzing each.
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh --fast   format, clippy and cargo test only
 #
-# 1. What is missing is installed where that is possible (a rustup component, python3-venv as root), and is otherwise a
-#    failure with a message. Nothing is ever skipped.
+# Run it from anywhere.
+#
+# 1. What is missing is installed where that is possible (a rustup component, python3-venv and the like as root), and is
+#    otherwise a failure with a message. Nothing is ever skipped.
 # 2. The benchmark crate and the libraries it compares against are never compiled here.
 # 3. The last lines sum up every runner; the very last one adds them up.
 set -euo pipefail
@@ -99,19 +101,36 @@ need_python() {
 # The venv is remade when the pinned versions or the interpreter change, so that a stale package never answers for them.
 need_venv() {
     local wanted
-    wanted="$(python3 --version && cat tests/python/requirements.txt)"
+    wanted="$(python3 --version && cat tests/python/requirements.txt examples/clients/python/requirements.txt)"
     [ -x "$venv/bin/pytest" ] && [ "$(cat "$venv/.made-from" 2>/dev/null)" = "$wanted" ] && return
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt ||
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement tests/python/requirements.txt \
+        --requirement examples/clients/python/requirements.txt ||
         die "the packages in tests/python/requirements.txt could not be installed (is PyPI reachable?)"
     printf '%s\n' "$wanted" >"$venv/.made-from"
 }
 
 need_node() {
     command -v npm >/dev/null || apt_install nodejs npm || die "node and npm not found: the tests with jose need them"
-    (cd tests/node && npm ci --silent --no-audit --no-fund) ||
-        die "the packages of tests/node could not be installed (is the npm registry reachable?)"
+    local directory
+    for directory in tests/node examples/clients/typescript; do
+        (cd "$directory" && npm ci --silent --no-audit --no-fund) ||
+            die "the packages of $directory could not be installed (is the npm registry reachable?)"
+    done
+}
+
+# The standard library is all that is needed: nothing is downloaded, and what is compiled stays out of the source tree.
+need_go() {
+    command -v go >/dev/null || PATH="/usr/local/go/bin:$PATH"
+    command -v go >/dev/null || apt_install golang-go || die "go not found: the client in Go needs 1.19 or newer"
+    mkdir -p "$target/gocache"
+    GOCACHE="$(cd "$target/gocache" && pwd)"
+    export GOCACHE GOPROXY=off GOTOOLCHAIN=local GOFLAGS="-modcacherw -buildvcs=false"
+}
+
+need_shellcheck() {
+    command -v shellcheck >/dev/null || apt_install shellcheck || die "shellcheck not found: apt-get install shellcheck"
 }
 
 # --- what is run -----------------------------------------------------------------------------------------------------
@@ -149,6 +168,29 @@ run_node_tests() {
     [ "$status" -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
     summaries+=("node: $(head -n 1 "$log")")
     return "$status"
+}
+
+lint_clients() {
+    local unformatted directory
+    shellcheck scripts/*.sh examples/clients/shell/*.sh
+    unformatted="$(gofmt -l examples/clients/go tests/go)"
+    [ -z "$unformatted" ] || die "not formatted by gofmt: $unformatted"
+    for directory in examples/clients/go tests/go; do
+        (cd "$directory" && go vet ./...)
+    done
+}
+
+run_go_tests() {
+    local log="$logs/go" status=0 p f corpus
+    corpus="$(cd "$target" && pwd)/tmp/agreement/corpus.jsonl"
+    (cd tests/go && AGENTWRIT_CORPUS="$corpus" go test -count=1 -v ./...) 2>&1 |
+        grep -v '^=== ' | tee "$log" || status=$?
+    p="$(grep -c -- '--- PASS' "$log" || true)" f="$(grep -c -- '--- FAIL' "$log" || true)"
+    passed=$((passed + p)) failed=$((failed + f))
+    summaries+=("go: $p passed, $f failed;$(grep -o ' [0-9]* accepted by both.*' "$log" || true)")
+    [ "$status" -eq 0 ] || return "$status"
+    [ "$p" -gt 0 ] || die "go test ran no test"
+    ! grep -q -- '--- SKIP' "$log" || die "go test skipped a test: here everything runs or fails"
 }
 
 # AGENTWRIT_FUZZ_SECONDS: longer at a desk.
@@ -191,14 +233,24 @@ heading "cargo test"
 run_cargo_tests
 
 if ! $fast; then
-    heading "the real Python SDK, unmodified (pytest)"
+    heading "what clients in other languages need"
     need_python
     need_venv
+    need_node
+    need_go
+    need_shellcheck
+
+    heading "shellcheck, gofmt, go vet"
+    lint_clients
+
+    heading "the real Python SDK, unmodified, and clients in other languages (pytest)"
     run_python_tests
 
     heading "our tokens before jose (node)"
-    need_node
     run_node_tests
+
+    heading "our tokens before Go's standard library"
+    run_go_tests
 
     heading "fuzzing, a minute for each target"
     run_fuzz

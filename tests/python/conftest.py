@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import certifi
 import httpx
 import pytest
 from agentwrit import AgentWritApp
@@ -58,12 +60,24 @@ class Broker:
             self.stop()
             raise
 
-    def create_app(self, scopes: list[str]) -> Credentials:
-        name = f"app-{next(self._names)}"
-        answer = httpx.post(f"{self.url}/v1/admin/apps", json={"name": name, "scopes": scopes}, headers=self._admin)
-        assert answer.status_code == 201, answer.text
-        body = answer.json()
+    def admin(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
+        """What the operator does, by HTTP alone; it must succeed."""
+        answer = httpx.request(method, f"{self.url}{path}", json=body, headers=self._admin)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def create_app(self, scopes: list[str], **options: object) -> Credentials:
+        body = self.admin("POST", "/v1/admin/apps", {"name": f"app-{next(self._names)}", "scopes": scopes, **options})
         return Credentials(body["app_id"], body["client_id"], body["client_secret"])
+
+    def revoke(self, level: str, target: str) -> dict[str, Any]:
+        return self.admin("POST", "/v1/revoke", {"level": level, "target": target})
+
+    def audit_events(self, event_type: str | None = None) -> list[dict[str, Any]]:
+        query = f"&event_type={event_type}" if event_type else ""
+        answer = self.admin("GET", f"/v1/audit/events?limit=1000{query}")
+        assert answer["total"] == len(answer["events"]), "more events than a page holds"
+        return answer["events"]
 
     def stop(self) -> None:
         self._process.terminate()
@@ -92,6 +106,18 @@ def broker_binary() -> str:
     if not path.is_file():
         pytest.fail(f"no broker at {path}: build it with `cargo build -p agentwrit-broker` or set AGENTWRIT_BROKER_BIN")
     return str(path.resolve())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate_to_trust(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing here speaks TLS, and httpx would read all of certifi's certificates for every client: 30 ms and more."""
+    end = "-----END CERTIFICATE-----\n"
+    first, end, _ = Path(certifi.where()).read_text().partition(end)
+    file = tmp_path_factory.mktemp("trust") / "first.pem"
+    file.write_text(first + end)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture

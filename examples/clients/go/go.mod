@@ -1,0 +1,3 @@
+module agentwrit.example/go
+
+go 1.19
