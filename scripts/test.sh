@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, the real Python SDK and
-# clients in four languages against the real broker, our tokens before PyJWT, jose and Go, and a minute of fuzzing each.
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, deploy/, the real Python SDK
+# and clients in four languages against the real broker, our tokens before PyJWT, jose and Go, and a minute of fuzzing each.
 #
 #   scripts/test.sh          all of it
 #   scripts/test.sh --fast   format, clippy and cargo test only
@@ -133,6 +133,15 @@ need_shellcheck() {
     command -v shellcheck >/dev/null || apt_install shellcheck || die "shellcheck not found: apt-get install shellcheck"
 }
 
+need_deploy_tools() {
+    local tool package
+    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd; do
+        package="${tool#*=}" tool="${tool%=*}"
+        command -v "$tool" >/dev/null || apt_install --no-install-recommends "$package" ||
+            die "$tool not found: deploy/ is checked with it (Debian package $package)"
+    done
+}
+
 # --- what is run -----------------------------------------------------------------------------------------------------
 
 # In CI the lock file is what was reviewed; at a desk a changed Cargo.toml may still update it.
@@ -193,6 +202,16 @@ run_go_tests() {
     ! grep -q -- '--- SKIP' "$log" || die "go test skipped a test: here everything runs or fails"
 }
 
+run_deploy_lint() {
+    local log="$logs/deploy" status=0 p
+    HADOLINT="$venv/bin/hadolint" scripts/deploy_lint.sh 2>&1 | tee "$log" || status=$?
+    p="$(grep -c ': fine$' "$log" || true)"
+    passed=$((passed + p))
+    [ "$status" -eq 0 ] || failed=$((failed + 1))
+    summaries+=("deploy lint: $p of 8 fine")
+    return "$status"
+}
+
 # AGENTWRIT_FUZZ_SECONDS: longer at a desk.
 run_fuzz() {
     local log="$logs/fuzz" status=0 p
@@ -239,11 +258,15 @@ if ! $fast; then
     need_node
     need_go
     need_shellcheck
+    need_deploy_tools
 
     heading "shellcheck, gofmt, go vet"
     lint_clients
 
-    heading "the real Python SDK, unmodified, and clients in other languages (pytest)"
+    heading "deploy files"
+    run_deploy_lint
+
+    heading "the real Python SDK, unmodified, clients in other languages and deploy/ (pytest)"
     run_python_tests
 
     heading "our tokens before jose (node)"
