@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""A preprocessor of mdBook: links that leave docs/ become links into the repository on the web.
+
+In the repository `../SECURITY.md` works as it stands; in the book there is no such page. A link to a file that does not exist
+stops the build.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path, PurePosixPath
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+WEB = "https://github.com/agentwrit/agentwrit-rs"
+FENCE = re.compile(r"^(```+|~~~+)")
+LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )([^)\s#]*)(#[^)\s]*)?")
+
+missing: list[str] = []
+
+
+def rewrite(content: str, page: Path) -> str:
+    """Line by line, so that code stays as it is."""
+    lines, fence = [], None
+    for line in content.split("\n"):
+        found = FENCE.match(line)
+        if found and (fence is None or line.startswith(fence)):
+            fence = None if fence else found[1]
+        elif fence is None:
+            line = "".join(part if part.startswith("`") else LINK.sub(lambda link: target(link, page), part) for part in re.split(r"(`[^`]*`(?!\]\())", line))
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def target(link: re.Match, page: Path) -> str:
+    prefix, path, anchor = link[1], link[2], link[3] or ""
+    if not path or re.match(r"[a-z]+:", path):
+        return link[0]
+    file = (page.parent / path).resolve()
+    if not file.exists():
+        missing.append(f"{page.relative_to(REPOSITORY)}: {path}")
+        return link[0]
+    if file.is_relative_to(DOCS):
+        return link[0]
+    inside = PurePosixPath(file.relative_to(REPOSITORY))
+    return f"{prefix}{WEB}/{'tree' if file.is_dir() else 'blob'}/main/{inside}{anchor}"
+
+
+def walk(items: list) -> None:
+    for item in items:
+        chapter = item.get("Chapter") if isinstance(item, dict) else None
+        if chapter:
+            if chapter.get("path"):
+                chapter["content"] = rewrite(chapter["content"], DOCS / (chapter.get("source_path") or chapter["path"]))
+            walk(chapter["sub_items"])
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["supports"]:
+        sys.exit(0)
+    _, book = json.load(sys.stdin)
+    walk(book.get("items") or book.get("sections"))
+    if missing:
+        sys.exit("links to files that do not exist:\n  " + "\n  ".join(missing))
+    json.dump(book, sys.stdout)
+
+
+main()

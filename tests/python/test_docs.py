@@ -1,0 +1,234 @@
+"""The code in docs/: shell blocks run against the real binaries and print what the page shows; Python runs, JSON parses.
+
+1. A `sh` block runs line by line, in the shell of the blocks before it. A line that fails, fails the test; one that is to
+   fail says so itself: `… || echo "exit code $?"`.
+2. A `text` block after it is what it prints, standard error too. Ids, tokens, times and the like may differ, see `VOLATILE`;
+   `…` stands for any text, alone on a line for any lines.
+3. `sh,notest` is not run (it compiles, or needs root, or belongs to another machine), but must be shell.
+
+After a change of the program's words: `AGENTWRIT_DOCS_UPDATE=1 pytest tests/python/test_docs.py` writes what it prints now
+into the pages. Read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, broker_binary
+
+DOCS = REPOSITORY / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md"))
+UPDATE = bool(os.environ.get("AGENTWRIT_DOCS_UPDATE"))
+PORT, HOME = "8080", "/home/you"
+# What a reader of these pages has done before: the first half of getting-started.md.
+BROKER = """\
+awrit init >/dev/null
+agentwrit-broker >broker.log 2>&1 &
+export AACTL_ADMIN_SECRET=$(sed -n 's/^ADMIN_SECRET=//p' ~/.broker/config)
+until awrit health >/dev/null 2>&1; do sleep 0.05; done
+"""
+# Pages whose shell blocks belong together. In any other page every section has a broker of its own.
+WHOLE = {"getting-started.md": ""}
+# Pages whose shell blocks another test runs.
+ELSEWHERE = {"operators/tls-and-mtls.md": "test_tls_page.py"}
+VOLATILE = [
+    (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "<token>"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
+    (r"(?<!\w)[0-9a-f]{6,64}(?!\w)", "<hex>"),
+    (r"(?<![\w/-])[\w-]{43}(?![\w-])", "<key>"),
+    (r"\((now|in .*?|.*? ago)\)", "(<relative>)"),
+    (r"\b(in )?\d+ (d|h|min|s)( \d+ (h|min|s))?( ago)?(?!\w)", "<relative>"),
+    (r'("?(?:expires_in|uptime|ms|since|iat|nbf|exp)"?[:=] ?)\d+', r"\1<number>"),
+    (r" {2,}", "  "),
+    (r"-{3,}", "---"),
+]
+
+
+@dataclass
+class Block:
+    page: Path
+    section: str
+    info: str
+    code: str
+    start: int  # of the code within the page
+    output: Block | None = None
+
+    @property
+    def language(self) -> str:
+        return re.split(r"[ ,]", self.info)[0]
+
+    @property
+    def tested(self) -> bool:
+        return self.info == "sh"
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text()
+    found, section, last = [], "", None
+    for match in re.finditer(r"^(?:(?P<fence>```+)(?P<info>.*)\n(?P<code>(?:.*\n)*?)(?P=fence)$|## (?P<heading>.*)$)", text, re.M):
+        if match["heading"]:
+            section = match["heading"]
+            continue
+        block = Block(page, section, match["info"].strip(), match["code"], match.start("code"))
+        if block.info == "text" and last and last.tested:
+            last.output = block
+        found.append(block)
+        last = block
+    return found
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(DOCS))
+
+
+def sessions() -> list:
+    """What runs in one shell: a page as a whole, or a section of it."""
+    found: dict[str, list[Block]] = {}
+    for page in PAGES:
+        name = name_of(page)
+        if name in ELSEWHERE:
+            continue
+        for block in blocks_of(page):
+            if block.tested:
+                found.setdefault(name if name in WHOLE else f"{name}: {block.section}", []).append(block)
+    return [pytest.param(blocks, id=id) for id, blocks in found.items()]
+
+
+def binaries() -> Path:
+    directory = Path(os.environ.get("AGENTWRIT_BIN_DIR") or Path(broker_binary()).parent).resolve()
+    for name in ("agentwrit-broker", "awrit"):
+        if not (directory / name).is_file():
+            pytest.fail(f"no {name} in {directory}: build it with `cargo build -p agentwrit-broker` or set AGENTWRIT_BIN_DIR")
+    return directory
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("blocks", sessions())
+def test_shell(blocks: list[Block], tmp_path: Path) -> None:
+    directory, port = binaries(), free_port()
+    home, runs = tmp_path / "you", tmp_path / "runs"
+    for path in (home, runs, tmp_path / "bin"):
+        path.mkdir()
+    for name in ("agentwrit-broker", "awrit"):
+        (tmp_path / "bin" / name).symlink_to(directory / name)
+    # What a page takes from the repository is at hand, as for a reader who stands at its root.
+    for name in ("scripts", "examples", "deploy"):
+        (home / name).symlink_to(REPOSITORY / name)
+    prelude = WHOLE.get(name_of(blocks[0].page), BROKER)
+    driver = [
+        "set -uo pipefail",
+        "trap 'trap - ERR; kill $(jobs -p) 2>/dev/null; wait; exit 0' EXIT",
+        f"trap 'printf \"block %s: %s (exit code %s)\\n\" \"${{BLOCK:-}}\" \"$BASH_COMMAND\" $? >>{runs}/failed' ERR",
+        prelude,
+    ]
+    for index, block in enumerate(blocks):
+        (runs / f"{index}.sh").write_text(block.code.replace(PORT, port))
+        # The operator's logins are limited to five a second after the first ten.
+        driver.append(f"BLOCK={index}; . {runs}/{index}.sh >{runs}/{index}.out 2>&1; sleep 0.4")
+    environment = {
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "HOME": str(home),
+        "AA_PORT": port,
+        "AACTL_BROKER_URL": f"http://127.0.0.1:{port}",
+        "LC_ALL": "C.UTF-8",
+    }
+    ran = subprocess.run(
+        ["bash", "-c", "\n".join(driver)],
+        cwd=home,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    def readable(text: str) -> str:
+        return text.replace(str(home), HOME).replace(f":{port}", f":{PORT}").rstrip("\n") + "\n"
+
+    printed = [readable((runs / f"{index}.out").read_text()) if (runs / f"{index}.out").exists() else "" for index in range(len(blocks))]
+    whole = "\n".join(f"{block.code}--- printed\n{text}" for block, text in zip(blocks, printed))
+    log = (home / "broker.log").read_text() if (home / "broker.log").exists() else ""
+    failed = (runs / "failed").read_text() if (runs / "failed").exists() else ""
+    assert not failed, f"failed: {failed}\n{whole}\n{ran.stderr}\n{log[-2000:]}"
+    assert ran.returncode == 0, f"{whole}\n{ran.stderr}\n{log[-2000:]}"
+    if UPDATE:
+        write_outputs(blocks, printed)
+        return
+    for block, text in zip(blocks, printed):
+        if block.output:
+            compare(block, text)
+
+
+def compare(block: Block, printed: str) -> None:
+    shown, printed = normal(block.output.code), normal(printed)
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "…" else re.escape(line).replace("…", ".*?") + r"\n" for line in shown.splitlines()
+    )
+    assert re.fullmatch(pattern, printed), f"{block.code}--- the page shows\n{shown}--- it prints\n{printed}"
+
+
+def normal(text: str) -> str:
+    for volatile, placeholder in VOLATILE:
+        text = re.sub(volatile, placeholder, text)
+    return re.sub(r" +$", "", text, flags=re.M)
+
+
+def write_outputs(blocks: list[Block], printed: list[str]) -> None:
+    """Only where the page says something else, and not where it leaves something out."""
+    page = blocks[0].page
+    for block, text in zip(blocks, printed):
+        if block.output and normal(block.output.code) != normal(text) and "\n…\n" not in f"\n{block.output.code}":
+            old, anchor = page.read_text(), f"```{block.info}\n{block.code}```"
+            start = old.index("```text\n", old.index(anchor) + len(anchor)) + len("```text\n")
+            end = old.index("```", start)
+            page.write_text(old[:start] + text + old[end:])
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(sessions()) >= 10
+    outputs = [block for page in PAGES for block in blocks_of(page) if block.output]
+    assert len(outputs) >= 20
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=name_of(page)) for page in PAGES])
+def test_blocks_are_of_a_language_that_is_tested(page: Path) -> None:
+    """A new kind of block needs a test, or a reason to be here: `rust` blocks are doctests, `text` is looked at above."""
+    for block in blocks_of(page):
+        assert block.language in {"sh", "text", "rust", "python", "json", "go", "ts", "toml", "ini", "yaml", "http"}, block.info
+        if block.language in {"go", "ts"} or (block.language == "python" and "{{#include" in block.code):
+            assert re.fullmatch(r"\{\{#include [^}]+\}\}\n", block.code), "a program of another language is included, not copied"
+        elif block.language == "sh" and "{{#include" not in block.code:
+            checked = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True)
+            assert checked.returncode == 0, f"{block.code}\n{checked.stderr}"
+        elif block.language == "json" and not block.code.startswith("{{#include"):
+            json.loads(block.code)
+
+
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, id=name_of(page)) for page in PAGES if any(b.info == "python" for b in blocks_of(page))]
+)
+def test_python(page: Path) -> None:
+    """The blocks of a page are one program, started at the root of the repository."""
+    code = "\n".join(block.code for block in blocks_of(page) if block.info == "python" and "{{#include" not in block.code)
+    if code:
+        ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_the_tools_that_pages_use_are_there() -> None:
+    for tool in ("bash", "curl", "jq", "openssl", "sqlite3"):
+        assert shutil.which(tool), f"{tool} not found"
