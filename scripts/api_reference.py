@@ -120,7 +120,7 @@ def body(schema: dict) -> list[str]:
 
 
 def operation(method: str, path: str, shared: list[dict], what: dict) -> list[str]:
-    lines = ["", f"### {method.upper()} {path}", "", sentence(what["summary"], what.get("description", ""))]
+    lines = ["", f"### `{method.upper()} {path}`", "", sentence(what["summary"], what.get("description", ""))]
     scopes = [scope for way in what.get("security", []) for scope in way.get("bearer", [])]
     if scopes:
         lines += ["", f"**Bearer token** with {' '.join(code(scope) for scope in scopes)}."]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A preprocessor of mdBook: links that leave docs/ become links into the repository on the web.
+"""A preprocessor of mdBook: links that leave docs/ become links into the repository on the web; included code is dedented.
 
 In the repository `../SECURITY.md` works as it stands; in the book there is no such page. A link to a file that does not exist
 stops the build.
@@ -8,6 +8,7 @@ stops the build.
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path, PurePosixPath
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -41,9 +42,21 @@ def target(link: re.Match, page: Path) -> str:
         missing.append(f"{page.relative_to(REPOSITORY)}: {path}")
         return link[0]
     if file.is_relative_to(DOCS):
-        return link[0]
+        # mdBook calls that page index.html.
+        return f"{prefix}{path.removesuffix('README.md')}index.md{anchor}" if path.endswith("README.md") else link[0]
     inside = PurePosixPath(file.relative_to(REPOSITORY))
     return f"{prefix}{WEB}/{'tree' if file.is_dir() else 'blob'}/main/{inside}{anchor}"
+
+
+def dedent(content: str, page: Path) -> str:
+    """A region of a program stands at the margin, and is not empty: mdBook includes nothing for an anchor that is gone."""
+
+    def block(found: re.Match) -> str:
+        if not found[3].strip() and found[2].strip() != "text":
+            missing.append(f"{page.relative_to(REPOSITORY)}: an empty block of {found[2]}")
+        return f"{found[1]}{found[2]}\n{textwrap.dedent(found[3])}{found[1]}"
+
+    return re.sub(r"^(```+)(.*)\n((?:.*\n)*?)\1$", block, content, flags=re.M)
 
 
 def walk(items: list) -> None:
@@ -51,7 +64,8 @@ def walk(items: list) -> None:
         chapter = item.get("Chapter") if isinstance(item, dict) else None
         if chapter:
             if chapter.get("path"):
-                chapter["content"] = rewrite(chapter["content"], DOCS / (chapter.get("source_path") or chapter["path"]))
+                page = DOCS / (chapter.get("source_path") or chapter["path"])
+                chapter["content"] = dedent(rewrite(chapter["content"], page), page)
             walk(chapter["sub_items"])
 
 

@@ -130,7 +130,7 @@ def test_shell(blocks: list[Block], tmp_path: Path) -> None:
         (home / name).symlink_to(REPOSITORY / name)
     prelude = WHOLE.get(name_of(blocks[0].page), BROKER)
     driver = [
-        "set -uo pipefail",
+        "set -u",
         "trap 'trap - ERR; kill $(jobs -p) 2>/dev/null; wait; exit 0' EXIT",
         f"trap 'printf \"block %s: %s (exit code %s)\\n\" \"${{BLOCK:-}}\" \"$BASH_COMMAND\" $? >>{runs}/failed' ERR",
         prelude,
@@ -232,3 +232,124 @@ def test_python(page: Path) -> None:
 def test_the_tools_that_pages_use_are_there() -> None:
     for tool in ("bash", "curl", "jq", "openssl", "sqlite3"):
         assert shutil.which(tool), f"{tool} not found"
+
+
+# --- the reference against the source ---------------------------------------------------------------------------------
+
+BROKER_SOURCE, VERIFY_SOURCE, TOWER_SOURCE = (
+    REPOSITORY / name / "src" for name in ("agentwrit-broker", "agentwrit-verify", "agentwrit-tower")
+)
+LITERAL = r'"((?:[^"\\]|\\.)*)"'
+# Said to nobody outside, or of a header.
+NOT_FOR_CLIENTS = {"a handler panicked", "request failed", ", error=", ", scope="}
+
+
+def literals(file: Path, pattern: str = LITERAL) -> set[str]:
+    """Texts of a source file that are sentences, without comments, tests and the reasons of lints."""
+    code = file.read_text().split("#[cfg(test)]")[0]
+    code = re.sub(r"^\s*//.*$", "", code, flags=re.M)
+    code = re.sub(r"#\[expect\([^]]*\)\]", "", code)
+    return {text.replace('\\"', '"') for text in re.findall(pattern, code, re.S) if " " in text}
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"\\\n\s*|`", "", text))
+
+
+def test_every_refusal_is_explained() -> None:
+    sentences: set[str] = set()
+    for name in ("service/error.rs", "http/problem.rs", "http/members.rs", "http/parameters.rs", "http/admin_auth.rs", "http/apps.rs"):
+        sentences |= literals(BROKER_SOURCE / name)
+    sentences |= literals(TOWER_SOURCE / "answer.rs")
+    sentences |= literals(VERIFY_SOURCE / "scope.rs", rf"#\[error\({LITERAL}")
+    for file in BROKER_SOURCE.rglob("*.rs"):
+        sentences |= literals(file, rf"WrongSubject\({LITERAL}\)")
+        sentences |= literals(file, rf'Error::invalid\("\w+", {LITERAL}\)')
+        sentences |= literals(file, rf"let problem =\s*format!\({LITERAL}\)")
+    sentences |= {text for text in literals(TOWER_SOURCE / "refusal.rs", rf'write!\(f, {LITERAL}')}
+    page = plain((DOCS / "reference/errors.md").read_text())
+    missing = []
+    for sentence in sorted(sentences - NOT_FOR_CLIENTS):
+        if sentence.startswith("Bearer "):
+            continue
+        wanted = ".*?".join(re.escape(part) for part in re.split(r"\{[^}]*\}", plain(sentence)) if part.strip(" :"))
+        if not re.search(wanted, page):
+            missing.append(sentence)
+    assert len(sentences) > 60
+    assert not missing, "reference/errors.md does not explain:\n" + "\n".join(missing)
+
+
+def documented(page: str) -> set[str]:
+    """What stands in the first column of the tables of a page."""
+    return set(re.findall(r"^\| `([^`]+)` ", (DOCS / page).read_text(), re.M))
+
+
+def test_every_event_type_is_explained() -> None:
+    types = set(re.findall(r'= \d+, "(\w+)"', (VERIFY_SOURCE / "audit/event_type.rs").read_text()))
+    assert len(types) == 25
+    assert not types - documented("reference/events.md")
+
+
+def test_every_reason_is_explained() -> None:
+    code = (VERIFY_SOURCE / "error.rs").read_text().split("pub fn reason")[1].split("\n    }\n")[0]
+    reasons = set(re.findall(r'=> "(\w+)"', code))
+    assert len(reasons) > 15
+    assert not reasons - documented("reference/events.md")
+
+
+def test_every_metric_is_explained() -> None:
+    registered = set(re.findall(r'register\("(\w+)"', (BROKER_SOURCE / "telemetry/metrics.rs").read_text()))
+    assert len(registered) == 12
+    page = (DOCS / "reference/logs-and-metrics.md").read_text()
+    assert not {name for name in registered if f"`agentwrit_{name}" not in page}
+
+
+def test_every_log_line_is_explained() -> None:
+    page, missing = plain((DOCS / "reference/logs-and-metrics.md").read_text()), []
+    for file in BROKER_SOURCE.rglob("*.rs"):
+        for level, call in re.findall(r"tracing::(info|warn|error)!\((.*?)\);", file.read_text(), re.S):
+            message = re.findall(LITERAL, call)[-1]
+            if message not in page and "{" not in message:
+                missing.append(f"{level}: {message}")
+    assert not missing, missing
+
+
+def test_every_claim_is_explained() -> None:
+    properties = json.loads((DOCS / "openapi.json").read_text())["components"]["schemas"]["Claims"]["properties"]
+    assert not set(properties) - documented("reference/claims.md")
+
+
+def test_every_variable_and_flag_is_explained() -> None:
+    """Against what `agentwrit-broker --help` says: names, flags and defaults."""
+    said = subprocess.run([broker_binary(), "--help"], capture_output=True, text=True, check=True).stdout
+    page = (DOCS / "operators/configuration.md").read_text()
+    flags = re.findall(r"^ +(?:-\w, )?(--[\w-]+)", said, re.M)
+    assert len(flags) > 20
+    for flag in flags:
+        assert flag in {"--help", "--version"} or f"`{flag}`" in page, flag
+    for name, default in re.findall(r"\(`(AA_\w+)`(?:, default ([^)]*))?\)", said):
+        row = next((line for line in page.splitlines() if line.startswith(f"| `{name}` ")), None)
+        assert row, name
+        if default and name not in {"AA_ISSUER", "AA_CONFIG_PATH"}:
+            assert row.split("|")[3].strip() == f"`{default}`", row
+    accepted = literals(BROKER_SOURCE / "config/values.rs", rf"accepts:\s*{LITERAL}")
+    assert len(accepted) > 10
+    assert not {text for text in accepted if plain(text) not in plain(page)}
+
+
+def test_every_reason_not_to_start_is_explained() -> None:
+    page, missing = plain((DOCS / "operators/troubleshooting.md").read_text()), []
+    files = ["config/error.rs", "signing.rs", "store/error.rs", "broker.rs", "secret.rs", "tls.rs", "entropy.rs", "config/warning.rs"]
+    for name in files:
+        for text in literals(BROKER_SOURCE / name, rf"(?:#\[error\(\s*|write!\(\s*f,\s*|write_str\(){LITERAL}"):
+            parts = [part.strip(" :`") for part in re.split(r"\{[^}]*\}", plain(text))]
+            longest = max(parts, key=len)
+            if len(longest) > 8 and longest not in page:
+                missing.append(f"{name}: {plain(text)}")
+    assert not missing, "operators/troubleshooting.md does not explain:\n" + "\n".join(missing)
+
+
+def test_every_alert_has_its_section() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (REPOSITORY / "deploy/prometheus/alerts.yml").read_text())
+    page = (DOCS / "operators/alerts.md").read_text()
+    assert alerts == re.findall(r"^## (\w+)$", page, re.M), "one section for each alert, in their order"
