@@ -148,7 +148,7 @@ def operation(method: str, path: str, shared: list[dict], what: dict) -> list[st
                 lines += body(content["schema"])
             else:
                 lines += ["", f"Body: `{media}`, {kind(content['schema'])}."]
-    lines += ["", "| refused | |", "|---|---|", *refusals]
+    lines += ["", "| refused | because |", "|---|---|", *refusals]
     return lines
 
 
@@ -204,7 +204,7 @@ def page() -> str:
         "Every answer carries `X-Request-ID`: yours, if you sent a well-formed one, else one that the broker made. What each",
         "`error_code` means and what to do about it stands in [Error codes](errors.md).",
         "",
-        "| | | |",
+        "| endpoint | does | for |",
         "|---|---|---|",
     ]
     for path, item in DOCUMENT["paths"].items():

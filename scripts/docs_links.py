@@ -54,7 +54,7 @@ def dedent(content: str, page: Path) -> str:
     def block(found: re.Match) -> str:
         if not found[3].strip() and found[2].strip() != "text":
             missing.append(f"{page.relative_to(REPOSITORY)}: an empty block of {found[2]}")
-        return f"{found[1]}{found[2]}\n{textwrap.dedent(found[3])}{found[1]}"
+        return f"{found[1]}{found[2]}\n{textwrap.dedent(found[3]).rstrip()}\n{found[1]}"
 
     return re.sub(r"^(```+)(.*)\n((?:.*\n)*?)\1$", block, content, flags=re.M)
 

@@ -46,6 +46,7 @@ VOLATILE = [
     (r"(?<!\w)[0-9a-f]{6,64}(?!\w)", "<hex>"),
     (r"(?<![\w/-])[\w-]{43}(?![\w-])", "<key>"),
     (r"\((now|in .*?|.*? ago)\)", "(<relative>)"),
+    (r"\bnow\b", "<relative>"),
     (r"\b(in )?\d+ (d|h|min|s)( \d+ (h|min|s))?( ago)?(?!\w)", "<relative>"),
     (r'("?(?:expires_in|uptime|ms|since|iat|nbf|exp)"?[:=] ?)\d+', r"\1<number>"),
     (r" {2,}", "  "),
