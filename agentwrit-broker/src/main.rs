@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use agentwrit_broker::{Args, Broker, Command, Config, mark_restored, telemetry};
+use agentwrit_broker::{Args, Broker, ClientCertificate, Command, Config, check_health, mark_restored, telemetry};
 use agentwrit_verify::SystemClock;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,10 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             runtime.block_on(mark_restored(&config))?;
             println!("marked as restored: everything issued until now is revoked");
             Ok(())
+        }
+        Some(Command::Health { client_cert, client_key }) => {
+            let client = client_cert.zip(client_key).map(|(cert, key)| ClientCertificate { cert, key });
+            Ok(runtime.block_on(check_health(&config, client.as_ref()))?)
         }
     }
 }

@@ -99,7 +99,7 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn certificates(variable: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(variable: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unusable = |error| TlsError::unusable(variable, path, &error);
     let certificates: Vec<_> =
         CertificateDer::pem_file_iter(path).map_err(unusable)?.collect::<Result<_, _>>().map_err(unusable)?;
@@ -119,7 +119,7 @@ pub struct TlsError {
 }
 
 impl TlsError {
-    fn unusable(variable: &'static str, path: &Path, cause: &dyn std::fmt::Display) -> Self {
+    pub(crate) fn unusable(variable: &'static str, path: &Path, cause: &dyn std::fmt::Display) -> Self {
         Self { variable, path: path.into(), cause: cause.to_string() }
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Gate {
     pub(crate) optional: bool,
     /// What the token must grant; `None`: a valid one is enough.
     pub(crate) requirement: Option<Requirement>,
-    /// The path whose parameters fill the requirement's gaps; `None`: those that axum found.
+    /// What the path must look like, its parameters filling the requirement's gaps; `None`: those that axum found do.
     pub(crate) path: Option<PathPattern>,
     /// The words for a refusal; `None`: those of the layer that verified, or our own.
     pub(crate) renderer: Option<Renderer>,
@@ -50,31 +50,46 @@ impl Gate {
 
     /// Whose request this is; `None` when it may come without a token and does.
     fn authenticate(&self, head: &mut Parts) -> Result<Option<Verified>, Refusal> {
-        let Some(verifiers) = &self.verifier else {
-            return match head.extensions.get::<Verified>() {
-                Some(verified) => Ok(Some(verified.clone())),
-                None if head.extensions.get::<Anonymous>().is_some() => Ok(None),
-                None => Err(Misconfiguration::NoVerifier.into()),
-            };
-        };
+        let Some(verifiers) = &self.verifier else { return self.authenticated_outside(head) };
+        // First of all: whoever renders a refusal is shown the headers, and may print them.
+        self.sources.mark_sensitive(&mut head.headers);
+        let renderer = self.renderer(head).cloned();
         let token = match self.sources.token(head) {
             Err(Refusal::NoToken(NoToken::Missing)) if self.optional => {
                 // What an outer layer believes is not what this one was asked.
                 head.extensions.remove::<Verified>();
-                head.extensions.insert(Anonymous { renderer: self.renderer.clone() });
+                head.extensions.remove::<Granted>();
+                head.extensions.insert(Anonymous { renderer });
                 return Ok(None);
             }
             found => found?,
         };
-        let verified = Verified::new(verifiers.verify(&token)?, self.renderer.clone());
+        let verified = Verified::new(verifiers.verify(&token)?, renderer);
         drop(token);
-        self.sources.mark_sensitive(&mut head.headers);
-        head.extensions.insert(verified.clone());
+        let before = head.extensions.insert(verified.clone());
+        if before.is_some_and(|before| before != verified) {
+            // It was another token's: nobody is to read it together with these claims.
+            head.extensions.remove::<Granted>();
+        }
         Ok(Some(verified))
+    }
+
+    /// What a layer outside has found out.
+    fn authenticated_outside(&self, head: &mut Parts) -> Result<Option<Verified>, Refusal> {
+        if let Some(verified) = head.extensions.get_mut::<Verified>() {
+            if let Some(renderer) = &self.renderer {
+                verified.refuse_in_the_words_of(renderer);
+            }
+            return Ok(Some(verified.clone()));
+        }
+        if head.extensions.get::<Anonymous>().is_some() { Ok(None) } else { Err(Misconfiguration::NoVerifier.into()) }
     }
 
     /// Whether it may do what it asks.
     fn authorize(&self, requirement: &Requirement, verified: &Verified, head: &mut Parts) -> Result<(), Refusal> {
+        if let Some(pattern) = &self.path {
+            pattern.admit(head.uri.path())?;
+        }
         let wanted = requirement.wanted(self.path.as_ref(), head)?;
         wanted.judge(verified.scopes()).map_err(|missing| Refusal::InsufficientScope {
             required: wanted.challenge(),

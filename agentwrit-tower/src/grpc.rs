@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Method, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -36,9 +36,15 @@ impl Code {
     }
 }
 
-/// The request's content type if it is one of gRPC's: `application/grpc`, `application/grpc+proto`,
+/// The request's content type if it is a call of gRPC, which is a `POST` of `application/grpc`, `application/grpc+proto`,
 /// `application/grpc-web-text` …
+///
+/// A `GET` that only says so must not get the HTTP 200 of gRPC's refusals: proxies that ask whether to let a request
+/// through (nginx's `auth_request`, Traefik's `forwardAuth`) hand on its content type and go by the status.
 pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {
+    if head.method != Method::POST {
+        return None;
+    }
     let value = head.headers.get(CONTENT_TYPE)?;
     let prefix = value.as_bytes().get(..b"application/grpc".len())?;
     let next = value.as_bytes().get(prefix.len());

@@ -14,8 +14,9 @@
 //!
 //! # Deployment caveat
 //!
-//! A CORS preflight carries no token: put the CORS layer outside of these. And a proxy in front must pass the
-//! `Authorization` header on unchanged.
+//! A CORS preflight carries no token: put the CORS layer outside of these. A proxy in front must pass the `Authorization`
+//! header on unchanged. And axum puts a layer around the routes and methods that are there already: what is added after
+//! `.layer(…)` is open, unless its handler takes [`Verified`], which then answers 500.
 
 mod answer;
 mod authenticate;

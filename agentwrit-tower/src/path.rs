@@ -34,6 +34,12 @@ pub enum PathPatternError {
         /// The parameter.
         parameter: String,
     },
+    /// The pattern has the parameter twice: which is meant?
+    #[error("the scope wants the path parameter `{parameter}`, which the pattern has more than once")]
+    RepeatedParameter {
+        /// The parameter.
+        parameter: String,
+    },
 }
 
 impl PathPattern {
@@ -47,11 +53,28 @@ impl PathPattern {
         Ok(Self { text: text.into(), router })
     }
 
-    /// Whether every path of the pattern has this parameter.
-    pub(crate) fn has(&self, parameter: &str) -> bool {
-        // A pattern matches itself, each parameter being its own text.
-        let own = self.router.at(&self.text);
-        own.is_ok_and(|found| found.params.iter().any(|(name, _)| name == parameter))
+    /// Whether it has this parameter, once.
+    pub(crate) fn check(&self, parameter: &str) -> Result<(), PathPatternError> {
+        // A pattern matches itself, braces that are no parameter's unescaped and each parameter being its own text.
+        let own = self.text.replace("{{", "{").replace("}}", "}");
+        let found = self.router.at(&own);
+        match found.map_or(0, |found| found.params.iter().filter(|(name, _)| *name == parameter).count()) {
+            0 => Err(PathPatternError::NoSuchParameter { parameter: parameter.to_owned() }),
+            1 => Ok(()),
+            _ => Err(PathPatternError::RepeatedParameter { parameter: parameter.to_owned() }),
+        }
+    }
+
+    /// Whether a path is of this pattern.
+    pub(crate) fn admit(&self, path: &str) -> Result<(), Refusal> {
+        self.parameters(path).map(drop)
+    }
+
+    fn parameters<'a>(&'a self, path: &'a str) -> Result<matchit::Params<'a, 'a>, Refusal> {
+        match self.router.at(path) {
+            Ok(found) if !has_dot_segments(path) => Ok(found.params),
+            Ok(_) | Err(matchit::MatchError::NotFound) => Err(Refusal::UnknownPath),
+        }
     }
 }
 
@@ -77,10 +100,9 @@ impl<'a> Parameters<'a> {
     /// Those of the pattern if there is one, else those that axum found.
     pub(crate) fn of(pattern: Option<&'a PathPattern>, head: &'a mut Parts) -> Result<Self, Refusal> {
         match pattern {
-            Some(pattern) => match pattern.router.at(head.uri.path()) {
-                Ok(found) => Ok(Self::OfPattern(found.params)),
-                Err(matchit::MatchError::NotFound) => Err(Refusal::UnknownPath),
-            },
+            Some(pattern) => pattern.parameters(head.uri.path()).map(Self::OfPattern),
+            #[cfg(feature = "axum")]
+            None if has_dot_segments(head.uri.path()) => Err(Refusal::UnknownPath),
             #[cfg(feature = "axum")]
             None => of_route(head),
             #[cfg(not(feature = "axum"))]
@@ -102,6 +124,22 @@ impl<'a> Parameters<'a> {
             Self::None => Err(Misconfiguration::NoSuchParameter { parameter: name.to_owned() }.into()),
         }
     }
+}
+
+/// Whether a segment is `.` or `..`, spelt in whatever way. No client leaves them in a path (RFC 3986 §5.2.4), and
+/// whatever stands behind may yet take them out, a proxy for one: `/patients/P-7/../P-8` is then about `P-8`.
+fn has_dot_segments(path: &str) -> bool {
+    // How many dots the segment has so far; `None` when it has anything else.
+    let mut dots = Some(0_usize);
+    for byte in percent_decode_str(path).chain([b'/']) {
+        match byte {
+            b'/' | b'\\' if matches!(dots, Some(1 | 2)) => return true,
+            b'/' | b'\\' => dots = Some(0),
+            b'.' => dots = dots.map(|dots| dots.saturating_add(1)),
+            _ => dots = None,
+        }
+    }
+    false
 }
 
 fn the_only<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<&'a str, Refusal> {
@@ -146,11 +184,39 @@ mod tests {
 
     #[test]
     fn a_pattern_knows_its_parameters() {
-        let pattern = PathPattern::parse("/patients/{patient_id}/labs/{lab}").unwrap();
-        assert!(pattern.has("patient_id") && pattern.has("lab"));
-        assert!(!pattern.has("patient") && !pattern.has("{lab}"));
-        assert!(PathPattern::parse("/files/{*rest}").unwrap().has("rest"));
-        assert!(!PathPattern::parse("/plain").unwrap().has("plain"));
+        let check = |pattern: &str, parameter: &str| PathPattern::parse(pattern).unwrap().check(parameter);
+        let missing = |parameter: &str| Err(PathPatternError::NoSuchParameter { parameter: parameter.to_owned() });
+        let two = "/patients/{patient_id}/labs/{lab}";
+        assert_eq!((check(two, "patient_id"), check(two, "lab")), (Ok(()), Ok(())));
+        assert_eq!((check(two, "patient"), check(two, "{lab}")), (missing("patient"), missing("{lab}")));
+        assert_eq!(check("/files/{*rest}", "rest"), Ok(()));
+        assert_eq!(check("/plain", "plain"), missing("plain"));
+        assert_eq!((check("/{{a}}/{a}", "a"), check("/{{a}}", "a")), (Ok(()), missing("a")));
+        let repeated = PathPatternError::RepeatedParameter { parameter: "id".to_owned() };
+        assert_eq!(check("/a/{id}/b/{id}", "id"), Err(repeated));
+    }
+
+    #[test]
+    fn dot_segments_are_found_in_any_spelling() {
+        for path in [
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/a/..",
+            "/%2e",
+            "/a/.%2E/b",
+            "/a%2F..%2fb",
+            "/a\\..\\b",
+            "/a/%2e%2e%5Cb",
+            "..",
+        ] {
+            assert!(has_dot_segments(path), "{path}");
+        }
+        for path in ["", "/", "//", "*", "/a.b/c", "/.well-known", "/a..b", "/...", "/a/.../b", "/%252e%252e", "/..%00"]
+        {
+            assert!(!has_dot_segments(path), "{path}");
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Checks within a handler whose refusals are those of a layer.
 
+use std::fmt;
+
 use agentwrit_verify::{Permit, Scope};
 use axum_core::extract::FromRequestParts;
 use http::Request;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
 use crate::extract::{Rejection, claims};
@@ -31,10 +32,9 @@ use crate::verified::Verified;
 /// # use axum::{Router, routing::post};
 /// # let _: Router = Router::new().route("/notes", post(handler));
 /// ```
-#[derive(Debug)]
 pub struct Permits {
     verified: Verified,
-    /// As much of the request as a refusal tells of it.
+    /// For a refusal: the request without its credentials.
     head: Box<Parts>,
 }
 
@@ -62,27 +62,30 @@ impl Permits {
     }
 }
 
+impl fmt::Debug for Permits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permits").field("verified", &self.verified).finish_non_exhaustive()
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Permits {
     type Rejection = Rejection;
 
     async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
         match claims(head) {
-            Ok(verified) => Ok(Self { verified: verified.clone(), head: Box::new(sketch(head)) }),
+            Ok(verified) => Ok(Self { verified: verified.clone(), head: Box::new(without_credentials(head)) }),
             Err(refusal) => Err(Rejection::new(refusal, head)),
         }
     }
 }
 
-/// The request without its credentials and whatever else a refusal doesn't tell of.
-fn sketch(head: &Parts) -> Parts {
-    let mut sketch = Request::new(()).into_parts().0;
-    sketch.method = head.method.clone();
-    sketch.uri = head.uri.clone();
-    sketch.extensions = head.extensions.clone();
-    for name in [CONTENT_TYPE.as_str(), agentwrit_verify::RequestId::HEADER] {
-        if let (Some(value), Ok(name)) = (head.headers.get(name), http::HeaderName::try_from(name)) {
-            sketch.headers.insert(name, value.clone());
-        }
-    }
-    sketch
+fn without_credentials(head: &Parts) -> Parts {
+    let mut shown = Request::new(()).into_parts().0;
+    shown.method = head.method.clone();
+    shown.uri = head.uri.clone();
+    shown.version = head.version;
+    shown.extensions = head.extensions.clone();
+    let headers = head.headers.iter().filter(|(_, value)| !value.is_sensitive());
+    shown.headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    shown
 }

@@ -57,7 +57,7 @@ pub enum Refusal {
         verified: Verified,
     },
 
-    /// The token is valid and speaks for no agent, and only [agents](crate::Agent) may do this: 403.
+    /// The token is valid and speaks for no agent, and only agents may do this: 403.
     #[error("only an agent may do this")]
     NotAnAgent(Verified),
 
@@ -170,7 +170,7 @@ pub enum Misconfiguration {
     /// A [`RequireScope`](crate::RequireScope) without a verifier stands under no layer that has one.
     #[error("no verifier here and no `Authenticate` layer around it")]
     NoVerifier,
-    /// A handler wants [`Verified`](crate::Verified) or [`Agent`](crate::Agent) where no layer has verified a token.
+    /// A handler wants [`Verified`](crate::Verified) or `Agent` where no layer has verified a token.
     #[error("the handler wants the claims of a token, and no `Authenticate` or `RequireScope` layer is around it")]
     NoClaims,
     /// A handler wants [`Granted`](crate::Granted) where no layer requires some scope of a kind.

@@ -28,7 +28,8 @@ use crate::token_source::{TokenSource, TokenSources};
 /// request's path fills: axum's, so that the layer must stand where the route is known (`route_layer`, `layer`, on a
 /// method), or those of a [`path`](Self::path) given to the layer. It is percent-decoded once, and must be one
 /// identifier: what is empty, `*`, has a `:`, a control character or anything else that no scope may have is refused with
-/// 400. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it.
+/// 400. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it. A path with
+/// a segment `.` or `..` is refused with 404: a service that resolves it would serve another path than was judged.
 ///
 /// # Example
 ///
@@ -210,7 +211,8 @@ impl RequireScope {
     }
 
     /// Takes the identifiers from a path of this pattern: for services that no axum router stands before. The syntax is
-    /// axum's. A path of another form is refused with 404.
+    /// axum's, the path the one that the layer sees: under a nest, without the prefix. A path of another form is refused
+    /// with 404, whether the scope has a gap or not.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -219,7 +221,7 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When it is no pattern, or lacks a parameter that a scope of this layer names. For a pattern that comes from
+    /// When it is no pattern, or doesn't have a parameter that a scope of this layer names just once. For a pattern that comes from
     /// elsewhere there is [`try_path`](Self::try_path).
     #[track_caller]
     #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
@@ -234,13 +236,11 @@ impl RequireScope {
     ///
     /// # Errors
     ///
-    /// [`PathPatternError`] when it is no pattern, or lacks a parameter that a scope of this layer names.
+    /// [`PathPatternError`] when it is no pattern, or doesn't have a parameter that a scope of this layer names just once.
     pub fn try_path(mut self, pattern: &str) -> Result<Self, PathPatternError> {
         let pattern = PathPattern::parse(pattern)?;
         let named = self.gate.requirement.as_ref().map(Requirement::parameters).unwrap_or_default();
-        if let Some(parameter) = named.into_iter().find(|parameter| !pattern.has(parameter)) {
-            return Err(PathPatternError::NoSuchParameter { parameter: parameter.to_owned() });
-        }
+        named.into_iter().try_for_each(|parameter| pattern.check(parameter))?;
         self.gate.path = Some(pattern);
         Ok(self)
     }
@@ -258,8 +258,8 @@ impl RequireScope {
         self
     }
 
-    /// Renders refusals: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose closure this layer
-    /// takes when it has none of its own.
+    /// Renders refusals, those beneath too: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose
+    /// closure this layer takes when it has none of its own.
     pub fn on_refusal<R: Into<Bytes>>(
         mut self,
         render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,

@@ -48,7 +48,8 @@ impl TokenSource {
     /// The cookie of this name; names are case-sensitive.
     ///
     /// A browser sends a cookie wherever a foreign page tells it to: protect what changes something against cross-site
-    /// requests, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name.
+    /// requests, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name. Answers are no longer
+    /// kept out of shared caches as those to an `Authorization` header are (RFC 9111 §3.5): send `Cache-Control: private`.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Kind::Cookie(name.into().into()))
@@ -121,9 +122,9 @@ impl TokenSources {
     /// From here on `Debug` of the headers prints `Sensitive`, not the token.
     pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for name in self.0.iter().filter_map(TokenSource::header) {
-            if let http::header::Entry::Occupied(mut values) = headers.entry(name) {
-                values.iter_mut().for_each(|value| value.set_sensitive(true));
-            }
+            // Not `entry`, which makes room for a value that never comes: an allocation, and a panic when there is none.
+            let values = headers.iter_mut().filter(|(found, _)| **found == name);
+            values.for_each(|(_, value)| value.set_sensitive(true));
         }
     }
 }

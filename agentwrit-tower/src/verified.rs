@@ -55,9 +55,13 @@ impl Verified {
         &self.claims
     }
 
-    /// How the layer that verified it has refusals rendered.
+    /// How the innermost layer that has an opinion has refusals rendered.
     pub(crate) fn renderer(&self) -> Option<&Renderer> {
         self.renderer.as_ref()
+    }
+
+    pub(crate) fn refuse_in_the_words_of(&mut self, renderer: &Renderer) {
+        self.renderer = Some(renderer.clone());
     }
 }
 

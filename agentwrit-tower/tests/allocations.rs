@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Authenticate, RequireScope};
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -69,6 +69,30 @@ fn further_layers_cost_none() {
     let all = RequireScope::all_of(["read:data:7", "use:api:v2"]).layer(any);
     let service = Authenticate::new(issuer.verifier()).layer(RequireScope::new("read:data:*").layer(all));
     assert_eq!(allocations(service, &token), 1);
+}
+
+#[test]
+fn other_headers_cost_none_however_many_there_are() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["read:data:*"]);
+    let mut service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner);
+    for others in 0..50 {
+        let request = || {
+            let mut request = request(&token);
+            for other in 0..others {
+                let name = HeaderName::try_from(format!("x-{other}")).unwrap();
+                request.headers_mut().insert(name, HeaderValue::from_static("1"));
+            }
+            request
+        };
+        for _ in 0..2 {
+            drop(service.call(request()));
+        }
+        let request = request();
+        let mut answer = None;
+        let counted = allocation_counter::measure(|| answer = Some(service.call(request)));
+        assert_eq!(counted.count_total, 1, "{others}");
+    }
 }
 
 #[test]

@@ -55,10 +55,11 @@ impl Context {
                     .hint("set AACTL_ADMIN_SECRET, or name a file with --admin-secret-file")
             })?,
         };
+        let client = self.client()?;
         if self.is_open_to_the_network() {
             eprintln!("awrit: warning: the admin secret goes to {} without TLS", self.global.broker);
         }
-        Ok(self.client()?.admin(secret)?)
+        Ok(client.admin(secret)?)
     }
 
     /// Whether whoever is on the way could read along.

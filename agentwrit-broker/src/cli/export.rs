@@ -29,6 +29,9 @@ impl Target {
             return Ok(Self::Stdout(BufWriter::new(io::stdout().lock())));
         }
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(CliError::file(path, &"there is no such directory"));
+        }
         let file = NamedTempFile::new_in(directory).map_err(|error| CliError::file(path, &error))?;
         Ok(Self::File { path: path.to_owned(), file: BufWriter::new(file) })
     }

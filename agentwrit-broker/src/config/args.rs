@@ -1,13 +1,25 @@
 //! The command line of the broker.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 /// What the broker's program does instead of serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// After restoring the database from a backup, before the next start: everything issued until now is revoked, so
     /// that revocations lost with the restore stay in force, and followers forget what they know
     MarkRestored,
+    /// Ask the broker of this configuration, on this machine, how it is: exit code 0 when it can serve, else 1; for
+    /// health checks of containers and service managers
+    Health {
+        /// With mTLS: the certificate to show, PEM [default: the broker's own]
+        #[arg(long, value_name = "PATH", requires = "client_key")]
+        client_cert: Option<PathBuf>,
+        /// With mTLS: its private key, PEM
+        #[arg(long, value_name = "PATH", requires = "client_cert")]
+        client_key: Option<PathBuf>,
+    },
 }
 
 /// The broker: issues, renews, delegates, revokes and audits short-lived credentials for AI agents.

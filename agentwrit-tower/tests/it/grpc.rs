@@ -1,5 +1,8 @@
 //! A gRPC client gets a gRPC status, as tonic reads it.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentwrit_tower::verify::testing::TestIssuer;
@@ -11,7 +14,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Full;
 use tonic::Code;
-use tower::ServiceExt;
+use tonic::service::{LayerExt, Routes};
+use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
 use crate::support::{Answer, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, send};
@@ -120,14 +124,31 @@ async fn other_content_types_get_http() {
     }
 }
 
+/// A proxy that asks for leave (`auth_request`, `forwardAuth`) does so with a `GET`, the stranger's content type in it, and
+/// goes by the status.
+#[tokio::test]
+async fn what_is_no_post_is_no_call_and_never_200() {
+    let issuer = TestIssuer::new();
+    for content_type in CONTENT_TYPES {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
+            let mut request = call(get_without_token("/"), content_type);
+            *request.method_mut() = method;
+            let answer = send(&protected(&issuer), request).await;
+            assert_eq!((answer.status, answer.header("grpc-status")), (StatusCode::UNAUTHORIZED, None));
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(tower::service_fn(
-        async |_: Request<tonic::body::Body>| Ok::<_, std::convert::Infallible>(tonic::Status::ok("").into_http()),
+        async |_: Request<tonic::body::Body>| Ok::<_, Infallible>(tonic::Status::ok("").into_http()),
     ));
     let ask = async |token: &str| {
         let mut request: Request<tonic::body::Body> = get("/", &bearer(token));
+        *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
         let response: Response<agentwrit_tower::ResponseBody<tonic::body::Body>> =
             service.clone().oneshot(request).await.unwrap();
@@ -135,4 +156,45 @@ async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     };
     assert_eq!(ask(&issuer.token(&["read:data:7"])).await, Code::Ok);
     assert_eq!(ask(&issuer.token(&["read:data:8"])).await, Code::PermissionDenied);
+}
+
+/// As `tonic-build` makes one: with a name, which the router goes by.
+#[derive(Clone, Debug)]
+struct Data;
+
+impl tonic::server::NamedService for Data {
+    const NAME: &'static str = "data.v1.Data";
+}
+
+impl Service<Request<tonic::body::Body>> for Data {
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<tonic::body::Body>) -> Self::Future {
+        ready(Ok(tonic::Status::ok("").into_http()))
+    }
+}
+
+#[tokio::test]
+async fn it_stands_around_tonics_router_and_a_service_within_it() {
+    let issuer = TestIssuer::new();
+    let by_method = RequireScope::new("call:data:{method}").path("/data.v1.Data/{method}").named_layer(Data);
+    let server = Authenticate::new(issuer.verifier()).layer(Routes::new(by_method).prepare());
+    let ask = async |path: &str, authorization: &str| {
+        let mut request: Request<tonic::body::Body> = get(path, authorization);
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
+        tonic::Status::from_header_map(&send(&server, request).await.headers).unwrap().code()
+    };
+    let token = bearer(&issuer.token(&["call:data:Read"]));
+    assert_eq!(ask("/data.v1.Data/Read", &token).await, Code::Ok);
+    assert_eq!(ask("/data.v1.Data/Write", &token).await, Code::PermissionDenied);
+    assert_eq!(ask("/data.v1.Data/Read", "Bearer a.b.c").await, Code::Unauthenticated);
+    assert_eq!(ask("/data.v1.Data/Read/x", &token).await, Code::Unimplemented);
+    assert_eq!(ask("/other.v1.Other/Read", &token).await, Code::Unimplemented);
 }

@@ -1,8 +1,8 @@
 //! A service's own words for a refusal: whatever it says, the verdict stands.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::verify::{TrustedKeys, Verifier};
-use agentwrit_tower::{Authenticate, Refusal, RequireScope, Verified};
+use agentwrit_tower::verify::{TrustedKeys, Verifier, scope};
+use agentwrit_tower::{Authenticate, Permits, Refusal, Rejection, RequireScope, TokenSource, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::request::Parts;
@@ -94,4 +94,85 @@ async fn the_layers_and_extractors_beneath_say_it_in_the_same_words() {
         assert_eq!(body(get_without_token("/data")).await, "outer: no_token at /data");
         assert_eq!(body(get_without_token("/who")).await, "outer: no_token at /who");
     }
+}
+
+#[tokio::test]
+async fn so_do_those_beneath_a_layer_that_verifies_again() {
+    let issuer = TestIssuer::new();
+    let route = || Router::new().route("/", get(async || "data").layer(RequireScope::new("read:data:7")));
+    let words = |layer: Authenticate| layer.on_refusal(named("outer"));
+    let in_cookie = || TokenSource::cookie("token");
+    let token = issuer.token(&["read:x:y"]);
+    for inner in [Authenticate::new(issuer.verifier()), Authenticate::optional(issuer.verifier())] {
+        let app = route().layer(inner).layer(words(Authenticate::new(issuer.verifier())));
+        assert_eq!(&*send(&app, get_as("/", &token)).await.body, b"outer: insufficient_scope at /");
+    }
+    let nobody = Authenticate::optional(issuer.verifier()).token_source(in_cookie());
+    let app = route().layer(nobody).layer(words(Authenticate::new(issuer.verifier())));
+    assert_eq!(&*send(&app, get_as("/", &token)).await.body, b"outer: no_token at /");
+}
+
+async fn write_note(permits: Permits) -> Result<&'static str, Rejection> {
+    permits.permit(&scope!("write:notes:P-7")).map(|_| "written")
+}
+
+#[tokio::test]
+async fn a_require_scope_has_words_for_what_is_beneath_it_too() {
+    let issuer = TestIssuer::new();
+    let app = Router::new()
+        .route("/", get(write_note))
+        .layer(RequireScope::new("read:data:7").on_refusal(named("scope")))
+        .layer(Authenticate::new(issuer.verifier()).on_refusal(named("outer")));
+    let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
+    assert_eq!((answer.status, &*answer.body), (StatusCode::FORBIDDEN, &b"scope: insufficient_scope at /"[..]));
+    assert_eq!(&*send(&app, get_without_token("/")).await.body, b"outer: no_token at /");
+}
+
+/// All that the closure is shown.
+fn shown(_: &Refusal, head: &Parts) -> Response<String> {
+    Response::new(format!("{head:?}"))
+}
+
+#[tokio::test]
+async fn a_closure_that_prints_the_request_prints_no_token() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/", get(write_note)).layer(RequireScope::new("read:data:7")).layer(
+        Authenticate::new(issuer.verifier())
+            .token_sources([TokenSource::authorization(), TokenSource::cookie("token")])
+            .on_refusal(shown),
+    );
+    let good = issuer.token(&["read:data:7"]);
+    let narrow = issuer.token(&["read:data:8"]);
+    let forged = TestIssuer::with_seed([9; 32]).token(&["read:data:7"]);
+    for (headers, status) in [
+        (vec![("authorization", bearer(&good))], StatusCode::FORBIDDEN),
+        (vec![("authorization", bearer(&narrow))], StatusCode::FORBIDDEN),
+        (vec![("authorization", bearer(&forged))], StatusCode::UNAUTHORIZED),
+        (vec![("cookie", format!("token={forged}"))], StatusCode::UNAUTHORIZED),
+        (vec![("authorization", good.clone())], StatusCode::UNAUTHORIZED),
+        (vec![("authorization", bearer(&good)), ("authorization", bearer(&narrow))], StatusCode::UNAUTHORIZED),
+        (vec![("authorization", bearer(&good)), ("cookie", format!("token={good}"))], StatusCode::BAD_REQUEST),
+    ] {
+        let mut request = get_without_token("/");
+        for (name, value) in headers {
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        let answer = send(&app, request).await;
+        assert_eq!(answer.status, status);
+        let printed = std::str::from_utf8(&answer.body).unwrap();
+        for token in [&good, &narrow, &forged] {
+            assert!(!printed.contains(&token[token.len() - 20..]), "{printed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handlers_check_shows_the_headers_that_hold_no_credentials() {
+    let issuer = TestIssuer::new();
+    let app = Router::new().route("/", get(write_note)).layer(Authenticate::new(issuer.verifier()).on_refusal(shown));
+    let mut request = get_as("/", &issuer.token(&["read:data:7"]));
+    request.headers_mut().insert("accept-language", "eo".parse().unwrap());
+    let answer = send(&app, request).await;
+    let printed = std::str::from_utf8(&answer.body).unwrap();
+    assert!(printed.contains(r#""accept-language": "eo""#) && !printed.contains("authorization"), "{printed}");
 }

@@ -56,6 +56,32 @@ async fn a_bad_token_is_401_all_the_same() {
 }
 
 #[tokio::test]
+async fn nothing_that_stands_in_a_tokens_place_makes_a_stranger_of_its_bearer() {
+    let issuer = TestIssuer::new();
+    let layer = Authenticate::optional(issuer.verifier())
+        .token_sources([TokenSource::authorization(), TokenSource::cookie("token")]);
+    let app = Router::new().route("/", get(greet)).layer(layer);
+    let token = issuer.token(&["read:data:7"]);
+    for headers in [
+        vec![("authorization", String::new())],
+        vec![("authorization", "Bearer".to_owned())],
+        vec![("authorization", format!("Bearer {token}, Bearer {token}"))],
+        vec![("authorization", format!("Bearer {token}")), ("authorization", format!("Bearer {token}"))],
+        vec![("authorization", format!("DPoP {token}"))],
+        vec![("cookie", "token=".to_owned())],
+        vec![("cookie", format!("token=\"{token}\""))],
+        vec![("cookie", format!("token={token}; token={token}"))],
+        vec![("cookie", format!("token={token}")), ("authorization", format!("Bearer {token}"))],
+    ] {
+        let mut request = get_without_token("/");
+        for (name, value) in &headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        assert!(send(&app, request).await.status.is_client_error(), "{headers:?}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_must_be_known_is_401_beneath_it() {
     for path in ["/strict", "/data"] {
         let answer = send(&app(&TestIssuer::new()), get_without_token(path)).await;

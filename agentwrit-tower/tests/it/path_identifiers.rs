@@ -176,10 +176,34 @@ async fn a_catch_all_may_have_slashes_and_nothing_worse() {
     for (path, scope, status) in [
         ("/files/a/b.txt", "read:files:a/b.txt", StatusCode::OK),
         ("/files/a/b.txt", "read:files:a", StatusCode::FORBIDDEN),
-        ("/files/a/../b", "read:files:b", StatusCode::FORBIDDEN),
+        ("/files/a/../b", "read:files:b", StatusCode::NOT_FOUND),
         ("/files/*", "read:files:*", StatusCode::BAD_REQUEST),
     ] {
         assert_eq!(send(&app, get_as(path, &issuer.token(&[scope]))).await.status, status, "{path} {scope}");
+    }
+}
+
+/// As a gateway does it, whose client takes dot segments out of what it sends on.
+#[tokio::test]
+async fn what_would_resolve_to_another_path_is_404() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let layer = || RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier());
+    let rest = Router::new().route("/{*rest}", get(inner.handler()));
+    for app in [
+        Router::new().route("/patients/{patient_id}/{*rest}", get(inner.handler())).layer(layer()),
+        Router::new().nest("/patients/{patient_id}", rest.layer(layer())),
+    ] {
+        for path in ["../P-8/labs", "x/../../P-8/labs", "%2e%2E/P-8/labs", "..%2fP-8/labs", "./labs", "labs/.."] {
+            let path = format!("/patients/P-7/{path}");
+            for scope in ["read:records:P-7", "read:records:*"] {
+                let answer = send(&app, get_as(&path, &issuer.token(&[scope]))).await;
+                assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+                assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+            }
+            assert_eq!(send(&app, get_without_token(&path)).await.status, StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(inner.calls(), 0);
     }
 }
 
@@ -272,6 +296,7 @@ proptest! {
         let seen = String::from_utf8(answer.body.to_vec()).unwrap();
         match answer.status {
             StatusCode::OK => prop_assert!(!seen.contains(['*', ':']) && (wildcard || seen == "a"), "{} {}", segment, seen),
+            StatusCode::NOT_FOUND => prop_assert!(segment.contains("%2E"), "{}", segment),
             status => prop_assert!([StatusCode::FORBIDDEN, StatusCode::BAD_REQUEST].contains(&status), "{} {}", segment, status),
         }
     }

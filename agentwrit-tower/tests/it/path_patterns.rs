@@ -1,5 +1,6 @@
 //! Scopes with a gap before a service that no router stands before: a pattern is given to the layer.
 
+use agentwrit_tower::verify::ScopeSet;
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Misconfiguration, PathPatternError, Refusal, RequireScope};
 use http::{Method, StatusCode};
@@ -54,6 +55,45 @@ async fn another_path_is_404_as_a_problem() {
 }
 
 #[tokio::test]
+async fn what_would_resolve_to_another_path_is_404() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let service = RequireScope::new(OF_THIS_PATIENT)
+        .path("/patients/{patient_id}/{*rest}")
+        .verifier(issuer.verifier())
+        .layer(inner.service());
+    let token = bearer(&issuer.token(&["read:records:P-7"]));
+    assert_eq!(send(&service, get("/patients/P-7/labs/1.2", &token)).await.status, StatusCode::OK);
+    for path in ["../P-8/labs", "x/../../P-8/labs", "%2e%2E/P-8/labs", "..%2fP-8/labs", "..%5CP-8/labs", "labs/."] {
+        let answer = send(&service, get(&format!("/patients/P-7/{path}"), &token)).await;
+        assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath), "{path}");
+    }
+    assert_eq!(inner.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_path_of_another_form_is_404_for_a_scope_without_a_gap_too() {
+    let issuer = TestIssuer::new();
+    let inner = Inner::default();
+    let token = bearer(&issuer.token(&["read:records:*"]));
+    let all_records = || ScopeSet::parse(["read:records:*"]).unwrap();
+    for layer in [
+        RequireScope::new("read:records:*"),
+        RequireScope::from(all_records()),
+        RequireScope::some_of_kind("read:records"),
+        RequireScope::by_method([(Method::GET, "read:records:*"), (Method::PUT, "write:records:{patient_id}")]),
+        RequireScope::from_request(move |_| Ok(all_records())),
+    ] {
+        let before = inner.calls();
+        let service = layer.path("/patients/{patient_id}").verifier(issuer.verifier()).layer(inner.service());
+        let answer = send(&service, get("/billing/7", &token)).await;
+        assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+        assert_eq!(inner.calls(), before);
+        assert_eq!(send(&service, get("/patients/P-7", &token)).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn a_gap_without_any_path_is_500() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
@@ -76,6 +116,8 @@ fn a_pattern_that_lacks_the_parameter_is_found_when_the_layer_is_made() {
         assert_eq!(layer.clone().try_path("/patients/{id}").unwrap_err(), missing);
         assert!(layer.try_path("/patients/{patient_id}").is_ok());
     }
+    let twice = RequireScope::new(OF_THIS_PATIENT).try_path("/patients/{patient_id}/labs/{patient_id}").unwrap_err();
+    assert_eq!(twice, PathPatternError::RepeatedParameter { parameter: "patient_id".into() });
     let malformed = RequireScope::new(OF_THIS_PATIENT).try_path("/patients/{patient_id").unwrap_err();
     assert!(matches!(malformed, PathPatternError::Malformed { .. }));
 }

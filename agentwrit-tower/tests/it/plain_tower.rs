@@ -9,7 +9,7 @@ use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Authenticate, RequireScope, ResponseBody, Verified};
 use bytes::{Buf, Bytes};
 use http::header::AUTHORIZATION;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
@@ -59,6 +59,48 @@ async fn the_verified_claims_are_in_the_requests_extensions_and_the_token_is_mar
     let claims = issuer.claims(&["read:data:*"]);
     let answer = send(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
     assert_eq!(std::str::from_utf8(&answer.body).unwrap(), format!("{} Sensitive", claims.sub));
+}
+
+/// What an upgrade to WebSocket, for one, needs: hyper's way to the connection is such an extension.
+#[derive(Clone, Debug, PartialEq)]
+struct Upgrade(u8);
+
+#[tokio::test]
+async fn an_accepted_request_is_passed_on_as_it_came() {
+    let issuer = TestIssuer::new();
+    let mut request = get("/data?page=2", &bearer(&issuer.token(&["read:data:*"]))).map(|()| "body");
+    *request.method_mut() = Method::PATCH;
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    request.extensions_mut().insert(Upgrade(7));
+    let headers = request.headers().clone();
+
+    let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(
+        move |request: Request<&'static str>| {
+            assert_eq!((request.method(), request.version()), (&Method::PATCH, Version::HTTP_2));
+            assert_eq!(request.uri(), "/data?page=2");
+            assert_eq!(request.headers(), &headers);
+            assert_eq!(request.extensions().get(), Some(&Upgrade(7)));
+            async move { Ok::<_, Infallible>(Response::new(request.into_body())) }
+        },
+    ));
+    assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_inner_services_trailers_are_passed_on() {
+    let issuer = TestIssuer::new();
+    let service =
+        RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(|_: Request<()>| async {
+            let trailers =
+                HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("5"))]);
+            let body = Full::new(Bytes::from("data")).with_trailers(std::future::ready(Some(Ok(trailers))));
+            Ok::<_, Infallible>(Response::new(body))
+        }));
+    let response = service.oneshot(get("/", &bearer(&issuer.token(&["read:data:*"])))).await.unwrap();
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "5");
+    assert_eq!(body.to_bytes(), "data");
 }
 
 /// A request body that is not even an `http_body::Body`.

@@ -24,7 +24,7 @@ use crate::request::Request;
 pub const ADMIN_SECRET: &str = "correct-horse-battery-staple";
 
 /// How long a start, or an end, may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running broker.
 #[derive(Debug)]
@@ -82,6 +82,13 @@ impl Broker {
         let mut shell = command(Path::new("/bin/sh"), directory.path(), environment);
         shell.arg("-c").arg(format!("{preparation}; exec \"$0\"")).arg(binary());
         Self::spawn(shell, directory).await
+    }
+
+    /// Starts a broker whose admin secret stands in a config file.
+    pub async fn start_by_file(directory: TempDir, config: &str) -> Self {
+        let mut command = command(binary(), directory.path(), &[("AA_CONFIG_PATH", config)]);
+        command.env_remove("AA_ADMIN_SECRET");
+        Self::spawn(command, directory).await
     }
 
     async fn spawn(mut command: Command, directory: TempDir) -> Self {
@@ -272,8 +279,8 @@ fn listening_address(line: &str) -> Option<String> {
     rest.get(..end).map(str::to_owned)
 }
 
-/// The binary under test, built at most once per test process.
-fn binary() -> &'static Path {
+/// The broker under test, with `awrit` beside it, built at most once per test process.
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match env::var_os("AGENTWRIT_BROKER_BIN") {
         Some(path) => PathBuf::from(path).canonicalize().expect("AGENTWRIT_BROKER_BIN names a file"),
@@ -281,12 +288,12 @@ fn binary() -> &'static Path {
     })
 }
 
-/// Builds the broker in the profile, and into the target directory, of the running test.
+/// Builds broker and tool in the profile, and into the target directory, of the running test.
 fn build() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
     let mut cargo = BlockingCommand::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "agentwrit-broker", "--bin", "agentwrit-broker", "--target-dir"]);
+    cargo.args(["build", "--quiet", "-p", "agentwrit-broker", "--bins", "--target-dir"]);
     cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         cargo.arg("--release");

@@ -15,6 +15,7 @@
 )]
 
 mod answer;
+mod awrit;
 mod broker;
 mod ceremony;
 mod forge;
@@ -27,6 +28,7 @@ mod stored;
 
 pub use self::{
     answer::Answer,
+    awrit::{Run, awrit, stable},
     broker::{ADMIN_SECRET, Broker, Stopped},
     ceremony::{AppCredentials, Key, Registration, payload, protected_header},
     forge::Forger,

@@ -84,3 +84,21 @@ async fn nothing_secret_is_written_to_the_log_or_the_disk() {
         assert!(!stopped.output.contains(secret), "`{secret}` is in the log:\n{}", stopped.output);
     }
 }
+
+#[tokio::test]
+async fn the_health_subcommand_says_by_its_exit_code_whether_the_broker_can_serve() {
+    let broker = Broker::start().await;
+    let port = broker.address().rsplit(':').next().unwrap().to_owned();
+    for address in ["127.0.0.1", "0.0.0.0"] {
+        let settings = [("AA_PORT", port.as_str()), ("AA_BIND_ADDRESS", address)];
+        let healthy = Broker::run_in(broker.directory(), &settings, &["health"]).await;
+        assert!(healthy.status.success() && healthy.output.is_empty(), "{}", healthy.output);
+    }
+    let (_, directory) = broker.terminate().await;
+    let gone = Broker::run_in(directory.path(), &[("AA_PORT", &port)], &["health"]).await;
+    assert_eq!(gone.status.code(), Some(1));
+    let complaint = format!("agentwrit-broker: the broker at 127.0.0.1:{port} is not healthy: Connection refused");
+    assert!(gone.output.starts_with(&complaint), "{}", gone.output);
+    let unknown = Broker::run_in(directory.path(), &[], &["health"]).await;
+    assert!(unknown.status.code() == Some(1) && unknown.output.contains("the port is 0"), "{}", unknown.output);
+}

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
-use agentwrit_e2e::{ADMIN_SECRET, Broker};
+use agentwrit_e2e::{ADMIN_SECRET, Broker, Stopped, awrit};
 use agentwrit_verify::remote::Follower;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Identity, tls::Version};
@@ -137,6 +137,76 @@ async fn a_follower_speaks_mutual_tls() {
     assert!(followed.verifier().build().is_ready());
     assert!(trusting().start().await.is_err(), "no certificate");
     assert!(address().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
+}
+
+/// `agentwrit-broker health` in the broker's own environment, with the port that it took.
+async fn own_health(broker: &Broker, settings: &[(&str, &str)], arguments: &[&str]) -> Stopped {
+    let port = broker.address().rsplit(':').next().unwrap();
+    let settings = [settings, &[("AA_PORT", port)]].concat();
+    Broker::run_in(broker.directory(), &settings, &[&["health"], arguments].concat()).await
+}
+
+#[tokio::test]
+async fn the_health_check_trusts_the_certificate_that_is_configured_and_no_other() {
+    let authority = Authority::new("test authority");
+    let broker = Broker::start_in(directory_of(&authority), &TLS).await;
+    let healthy = own_health(&broker, &TLS, &[]).await;
+    assert!(healthy.status.success() && healthy.output.is_empty(), "{}", healthy.output);
+
+    let (other, _) = authority.issue(ExtendedKeyUsagePurpose::ServerAuth);
+    fs::write(broker.directory().join("other.pem"), other).unwrap();
+    let impostor = own_health(&broker, &[TLS[0], ("AA_TLS_CERT", "other.pem"), TLS[2]], &[]).await;
+    assert_eq!(impostor.status.code(), Some(1));
+    assert!(impostor.output.contains("shows another certificate than that in AA_TLS_CERT"), "{}", impostor.output);
+    let plain = own_health(&broker, &[], &[]).await;
+    assert_eq!(plain.status.code(), Some(1), "{}", plain.output);
+}
+
+#[tokio::test]
+async fn the_health_check_shows_a_client_certificate() {
+    let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let directory = directory_of(&server);
+    fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
+    let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ClientAuth);
+    fs::write(directory.path().join("probe.pem"), certificate).unwrap();
+    fs::write(directory.path().join("probe.key"), key).unwrap();
+    let mtls = [("AA_TLS_MODE", "mtls"), TLS[1], TLS[2], ("AA_TLS_CLIENT_CA", "clients.pem")];
+    let broker = Broker::start_in(directory, &mtls).await;
+    let shown = ["--client-cert", "probe.pem", "--client-key", "probe.key"];
+    let healthy = own_health(&broker, &mtls, &shown).await;
+    assert!(healthy.status.success(), "{}", healthy.output);
+    let own = own_health(&broker, &mtls, &[]).await;
+    assert_eq!(own.status.code(), Some(1), "the broker's certificate is not from the clients' authority");
+    assert_eq!(own_health(&broker, &mtls, &shown[..2]).await.status.code(), Some(2), "a certificate without its key");
+}
+
+#[tokio::test]
+async fn the_operators_tool_speaks_tls_and_mutual_tls() {
+    let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
+    let directory = directory_of(&server);
+    fs::write(directory.path().join("servers.pem"), server.0.pem()).unwrap();
+    fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
+    let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ClientAuth);
+    fs::write(directory.path().join("operator.pem"), certificate).unwrap();
+    fs::write(directory.path().join("operator.key"), key).unwrap();
+    let mtls = [("AA_TLS_MODE", "mtls"), TLS[1], TLS[2], ("AA_TLS_CLIENT_CA", "clients.pem")];
+    let broker = Broker::start_in(directory, &mtls).await;
+    let url = format!("https://{}", broker.address());
+    let operator = [("AACTL_BROKER_URL", url.as_str()), ("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
+    let list = async |more: &[&str]| awrit(broker.directory(), &operator, &[&["app", "list"], more].concat(), "").await;
+
+    let known = ["--cacert", "servers.pem", "--cert", "operator.pem", "--key", "operator.key"];
+    list(&known).await.is(0, "There is no app yet: `awrit app register` makes one.", "");
+    for (stranger, complaint) in [
+        (&known[..2], "awrit: broker cannot be reached: "),
+        (&known[2..], "awrit: broker cannot be reached: invalid peer certificate: UnknownIssuer"),
+        (&["--cacert", "operator.key"], "awrit: invalid root certificate: there is no certificate in the PEM"),
+        (&["--cacert", "missing.pem"], "awrit: `missing.pem`: No such file or directory (os error 2)"),
+    ] {
+        let run = list(stranger).await;
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{stranger:?}");
+        assert!(run.stderr.starts_with(complaint), "{stranger:?}: {}", run.stderr);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,169 @@
+//! `awrit audit verify`: what it proves, and which tampering it names.
+
+use std::{fs, path::PathBuf};
+
+use agentwrit_e2e::{Broker, Run, alter_database, awrit};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::token::token;
+
+/// An export of a small trail, to be tampered with.
+struct Trail {
+    directory: TempDir,
+    events: Vec<String>,
+}
+
+impl Trail {
+    async fn new() -> Self {
+        let broker = Broker::start().await;
+        token(&broker).await;
+        let export = broker.awrit(&["audit", "export"]).await.stdout;
+        Self { directory: tempfile::tempdir().unwrap(), events: export.lines().map(str::to_owned).collect() }
+    }
+
+    fn file(&self, name: &str, events: &[String]) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, events.join("\n")).unwrap();
+        path
+    }
+
+    /// `awrit audit verify`, with no broker to ask.
+    async fn verify(&self, events: &[String], more: &[&str]) -> Run {
+        self.file("trail.jsonl", events);
+        awrit(self.directory.path(), &[], &[&["audit", "verify", "trail.jsonl"], more].concat(), "").await
+    }
+}
+
+#[tokio::test]
+async fn a_whole_trail() {
+    let trail = Trail::new().await;
+    trail.verify(&trail.events, &[]).await.is(
+        0,
+        "\
+events  5 (evt-000001 to evt-000005)
+chain  holds from the first event on
+head  evt-000005:<hash>
+
+Keep the head elsewhere: `awrit audit verify --head …` shows later that nothing changed.",
+        "",
+    );
+    trail.verify(&[], &[]).await.is(0, "events  none\nchain  holds from the first event on", "");
+    let stdin = awrit(trail.directory.path(), &[], &["audit", "verify", "-", "--json"], &trail.events.join("\n")).await;
+    let said = stdin.json();
+    assert_eq!((&said["holds"], &said["events"], &said["fault"]), (&true.into(), &5.into(), &Value::Null));
+}
+
+#[tokio::test]
+async fn every_kind_of_tampering_is_named_by_its_first_event() {
+    let trail = Trail::new().await;
+    let edited = |index: usize, from: &str, to: &str| {
+        let mut events = trail.events.clone();
+        assert!(events[index].contains(from), "{}", events[index]);
+        events[index] = events[index].replace(from, to);
+        events
+    };
+    let without = |index: usize| {
+        let mut events = trail.events.clone();
+        events.remove(index);
+        events
+    };
+    let mut swapped = trail.events.clone();
+    swapped.swap(1, 2);
+    let mut twice = trail.events.clone();
+    twice.insert(2, twice[1].clone());
+    for (events, fault) in [
+        (edited(2, "agent registered", "agent Registered"), "`evt-000003` was altered"),
+        (edited(3, "success", "denied"), "`evt-000004` was altered"),
+        (without(1), "`evt-000002` is missing: `evt-000003` is in its place"),
+        (swapped, "`evt-000002` is missing: `evt-000003` is in its place"),
+        (twice, "`evt-000003` is missing: `evt-000002` is in its place"),
+    ] {
+        let run = trail.verify(&events, &[]).await;
+        assert_eq!(run.code, 3);
+        assert!(run.stdout.contains(&format!("chain   BROKEN: {fault}\n")), "{fault}: {}", run.stdout);
+        assert!(!run.stdout.contains("Keep the head"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_named_by_its_line() {
+    let trail = Trail::new().await;
+    for (line, reason) in [
+        ("nonsense".to_owned(), "expected ident at line 1 column 2"),
+        (trail.events[2].replacen('{', "{\"x\":1,", 1), "unknown field `x`"),
+        (trail.events[2].replacen('{', "{\"detail\":\"\",", 1), "duplicate field `detail`"),
+        (format!("{}{}", trail.events[2], "x".repeat(70_000)), "it is longer than 65536 bytes"),
+    ] {
+        let mut events = trail.events.clone();
+        events[2] = line;
+        let run = trail.verify(&events, &[]).await;
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{reason}");
+        assert!(
+            run.stderr.starts_with(&format!("awrit: `trail.jsonl`: line 3 is no event: {reason}")),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.ends_with("  hint: `awrit audit export` writes one event a line\n"), "{}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn continuity_with_an_earlier_export() {
+    let trail = Trail::new().await;
+    trail.file("earlier.jsonl", &trail.events[..3]);
+    let earlier = ["--continues", "earlier.jsonl"];
+    // The same trail, longer; and only what came after.
+    for events in [&trail.events[..], &trail.events[3..]] {
+        let run = trail.verify(events, &earlier).await;
+        assert_eq!(run.code, 0, "{}", run.stdout);
+        assert!(run.stdout.contains("continuity  up to evt-000003 it is what it was\n"), "{}", run.stdout);
+    }
+    let other = Trail::new().await; // as many events, of another broker
+    for (events, fault) in [
+        (&trail.events[..2], "the trail ends with `evt-000002`, but the earlier export went up to `evt-000003`"),
+        (&trail.events[4..], "the trail begins with `evt-000005`: what lies between it and `evt-000003` is missing"),
+        (&[], "there is no event in it, but the earlier export went up to `evt-000003`"),
+        (&other.events[..], "`evt-000003` has another hash than it had in the earlier export: the trail was rewritten"),
+        (&other.events[3..], "`evt-000004` is not linked to the event before it"),
+    ] {
+        let run = trail.verify(events, &earlier).await;
+        assert_eq!(run.code, 3, "{fault}");
+        assert!(run.stdout.contains(fault), "{fault}: {}", run.stdout);
+    }
+    trail.file("earlier.jsonl", &[&other.events[..1], &trail.events[1..2]].concat());
+    trail.verify(&trail.events, &earlier).await.is(
+        3,
+        "",
+        "awrit: the earlier export `earlier.jsonl` is broken itself: `evt-000002` is not linked to the event before it",
+    );
+}
+
+#[tokio::test]
+async fn a_head_that_was_written_down() {
+    let trail = Trail::new().await;
+    let hash = |event: &str| serde_json::from_str::<Value>(event).unwrap()["hash"].as_str().unwrap().to_owned();
+    let head = format!("evt-000003:{}", hash(&trail.events[2]));
+    assert_eq!(trail.verify(&trail.events, &["--head", &head]).await.code, 0);
+    let wrong = format!("evt-000003:{}", hash(&trail.events[1]));
+    let run = trail.verify(&trail.events, &["--head", &wrong]).await;
+    assert!(run.code == 3 && run.stdout.contains("the trail was rewritten"), "{}", run.stdout);
+    assert_eq!(trail.verify(&trail.events, &["--head", "evt-000003"]).await.code, 2);
+}
+
+#[tokio::test]
+async fn the_live_trail_of_a_broker_whose_database_was_altered() {
+    let broker = Broker::start().await;
+    token(&broker).await;
+    let run = broker.awrit(&["audit", "verify"]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    let (_, directory) = broker.terminate().await;
+    alter_database(directory.path(), "UPDATE audit_events SET detail = 'nothing to see' WHERE seq = 3");
+    let broker = Broker::start_with_arguments(directory, &[], &["--accept-broken-audit"]).await;
+    let run = broker.awrit(&["audit", "verify"]).await;
+    assert_eq!(run.code, 3);
+    assert!(run.stdout.contains("chain   BROKEN: `evt-000003` was altered"), "{}", run.stdout);
+    let export = broker.awrit(&["audit", "export", "-o", "trail.jsonl"]).await;
+    assert_eq!(export.code, 3);
+    assert!(export.stderr.contains("but the chain is broken: `evt-000003` was altered"), "{}", export.stderr);
+}

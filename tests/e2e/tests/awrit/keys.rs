@@ -1,0 +1,14 @@
+//! `awrit keys export`.
+
+use agentwrit_e2e::Broker;
+
+#[tokio::test]
+async fn the_key_set_is_that_of_the_broker() {
+    let broker = Broker::start().await;
+    let answer = broker.get("/.well-known/jwks.json").await;
+    let printed = broker.awrit(&["keys", "export"]).await.json();
+    assert_eq!(printed["keys"], answer.json()["keys"]);
+    broker.awrit(&["keys", "export", "--output", "keys.json"]).await.is(0, "", "");
+    let file = std::fs::read(broker.directory().join("keys.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&file).unwrap(), printed);
+}

@@ -1,0 +1,74 @@
+//! What a person at a terminal sees: questions before something is destroyed, and tables that fit.
+
+use std::process::Stdio;
+
+use agentwrit_e2e::Broker;
+use tokio::io::AsyncWriteExt;
+
+/// Runs `awrit` on a terminal of that many columns (`script`, of bsdutils, makes one) and types `answer`.
+async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, answer: &str) -> (Option<i32>, String) {
+    let awrit = broker.awrit_command(&[]);
+    let program = awrit.as_std().get_program().to_str().unwrap().to_owned();
+    let mut script = tokio::process::Command::new("script");
+    script.args(["-qec", &format!("stty rows 40 cols {columns} -echo; {program} {arguments}"), "/dev/null"]);
+    for (name, value) in awrit.as_std().get_envs() {
+        script.env(name, value.unwrap());
+    }
+    script.env("PATH", std::env::var_os("PATH").unwrap()).env("SHELL", "/bin/sh");
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let mut process = script.spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    input.write_all(answer.as_bytes()).await.unwrap();
+    let ended = process.wait_with_output().await.unwrap();
+    drop(input);
+    (ended.status.code(), String::from_utf8(ended.stdout).unwrap().replace("\r\n", "\n"))
+}
+
+async fn app(broker: &Broker) -> String {
+    let register = ["app", "register", "--name", "invoice-desk", "--scopes", "read:invoices:*", "--json"];
+    broker.awrit(&register).await.json()["app_id"].as_str().unwrap().to_owned()
+}
+
+async fn status(broker: &Broker, id: &str) -> String {
+    broker.awrit(&["app", "get", id, "--json"]).await.json()["status"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_person_is_asked_before_something_is_destroyed() {
+    let broker = Broker::start().await;
+    let id = app(&broker).await;
+    let remove = format!("app remove --id {id}");
+    for no in ["n\n", "\n", "nonsense\n"] {
+        let (code, said) = at_terminal(&broker, 100, &remove, no).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&format!("Deregister {id}? Its tokens and unused launch tokens die at once. [y/N] ")));
+        assert!(said.ends_with("awrit: nothing was done\n"), "{said}");
+    }
+    assert_eq!(status(&broker, &id).await, "active");
+    let (code, said) = at_terminal(&broker, 100, &remove, "y\n").await;
+    assert_eq!((code, status(&broker, &id).await.as_str()), (Some(0), "inactive"), "{said}");
+}
+
+#[tokio::test]
+async fn with_yes_nobody_is_asked() {
+    let broker = Broker::start().await;
+    let id = app(&broker).await;
+    let (code, said) = at_terminal(&broker, 100, &format!("app remove --id {id} --yes"), "").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("[y/N]"), "{said}");
+}
+
+#[tokio::test]
+async fn tables_fit_the_terminal_and_nothing_is_cut_elsewhere() {
+    let broker = Broker::start().await;
+    app(&broker).await;
+    let piped = broker.awrit(&["audit", "events"]).await.stdout;
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest(&piped) > 120 && !piped.contains('…'), "{piped}");
+    for columns in [60, 80, 120] {
+        let (_, shown) = at_terminal(&broker, columns, "audit events", "").await;
+        assert!(widest(&shown) <= columns.into(), "{columns} columns:\n{shown}");
+        assert!(shown.contains('…'));
+        assert!(shown.lines().filter(|line| line.starts_with("evt-")).count() >= piped.lines().count() - 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! `awrit token inspect`, on this machine and on one without a network.
+
+use agentwrit_e2e::{Broker, Run, awrit, stable};
+use serde_json::{Value, json};
+
+use crate::token::token;
+
+const CLAIMS: &str = "\
+The token says:
+
+signed with  EdDSA <kid>
+subject  spiffe://agentwrit.local/agent/reports/t1/<instance>
+orchestration  reports
+task  t1
+scopes  read:data:sales
+issuer  https://agentwrit.local
+issued  <time> (<when>)
+expires  <time> (<when>)
+jti  <jti>
+session  <jti>
+";
+
+/// `awrit token inspect` with the key set and the feed in files, and nobody to ask.
+async fn offline(broker: &Broker, token: &str, more: &[&str]) -> Run {
+    let nowhere = [("AACTL_BROKER_URL", "http://127.0.0.1:1")];
+    let arguments = [&["token", "inspect", "-", "--jwks", "keys.json"], more].concat();
+    awrit(broker.directory(), &nowhere, &arguments, token).await
+}
+
+async fn exported(broker: &Broker) {
+    assert_eq!(broker.awrit(&["keys", "export", "-o", "keys.json"]).await.code, 0);
+    assert_eq!(broker.awrit(&["revocations", "export", "-o", "feed.jwt"]).await.code, 0);
+}
+
+fn verdict(run: &Run, check: &str) -> String {
+    let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+    let checks = answer["checks"].as_array().unwrap();
+    let found = checks.iter().find(|made| made["check"] == check).unwrap();
+    format!("{} {}", found["verdict"].as_str().unwrap(), found["reason"].as_str().unwrap_or("-"))
+}
+
+#[tokio::test]
+async fn a_good_token() {
+    let broker = Broker::start().await;
+    let token = token(&broker).await;
+    let checks = "\
+form  ok  a compact JWS with the claims of a token
+key  ok  its `kid` names one of the keys of <broker> (1 key)
+signature  ok  Ed25519, by that key, over header and claims
+issuer  ok  the revocation feed is of the same issuer
+audience  ok  it names none: it is for whoever trusts the issuer
+chain  ok  it was not delegated
+times  ok  expires <when>
+revocation  ok  none of the 0 entries of <broker> is about it, up to <age> old
+
+valid";
+    let run = broker.awrit(&["token", "inspect", &token]).await;
+    run.is(0, &format!("{CLAIMS}\n{checks}"), "");
+    assert!(!run.stdout.contains(token.rsplit('.').next().unwrap()), "it is never printed whole");
+
+    exported(&broker).await;
+    let with_feed = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
+    with_feed.is(
+        0,
+        &format!("{CLAIMS}\n{}", checks.replacen("<broker>", "`keys.json`", 1).replace("<broker>", "`feed.jwt`")),
+        "",
+    );
+    std::fs::write(broker.directory().join("token.txt"), &token).unwrap();
+    let in_file = ["token", "inspect", "--file", "token.txt", "--json"];
+    assert_eq!(broker.awrit(&in_file).await.json()["verdict"], "valid");
+}
+
+#[tokio::test]
+async fn without_a_feed_nothing_is_called_valid_unasked() {
+    let broker = Broker::start().await;
+    let token = token(&broker).await;
+    exported(&broker).await;
+    let run = offline(&broker, &token, &[]).await;
+    assert_eq!(run.code, 3);
+    let said = stable(&run.stdout);
+    let expected = "\
+issuer  skipped  it says `https://agentwrit.local`; say which one it must be with --issuer
+audience  ok  it names none: it is for whoever trusts the issuer
+chain  ok  it was not delegated
+times  ok  expires <when>
+revocation  not made  give --revocations FILE, or say --without-revocations to judge without
+
+not verified
+";
+    assert!(said.ends_with(expected), "{said}");
+    let told = ["--without-revocations", "--issuer", "https://agentwrit.local"];
+    let run = offline(&broker, &token, &told).await;
+    assert_eq!(run.code, 0);
+    assert!(run.stdout.ends_with("valid, as far as it was checked\n"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn each_check_fails_for_its_own_reason() {
+    let broker = Broker::start_with(&[("AA_AUDIENCE", "https://records.example")]).await;
+    let good = token(&broker).await;
+    let other = Broker::start().await;
+    exported(&broker).await;
+    let feed = ["--revocations", "feed.jwt", "--json"];
+    let with = |more: &'static [&str]| [&feed[..], more].concat();
+    let (signed, _) = good.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", token(&broker).await.rsplit('.').next().unwrap());
+    let foreign = token(&other).await;
+    for (token, arguments, check, verdict_of_it) in [
+        (&good, with(&[]), "audience", "skipped -"),
+        (&good, with(&["--audience", "https://records.example"]), "audience", "ok -"),
+        (&good, with(&["--audience", "https://billing.example"]), "audience", "fails wrong_audience"),
+        (&good, with(&["--issuer", "https://other.example"]), "issuer", "fails wrong_issuer"),
+        (&forged, with(&[]), "signature", "fails bad_signature"),
+        (&foreign, with(&[]), "key", "fails unknown_key"),
+        (&foreign, with(&[]), "signature", "not made -"),
+        (&"a.b.c".to_owned(), with(&[]), "form", "fails malformed"),
+    ] {
+        let run = offline(&broker, token, &arguments).await;
+        assert_eq!(verdict(&run, check), verdict_of_it, "{arguments:?}");
+        assert_eq!(
+            run.code,
+            if verdict_of_it.starts_with("ok") || check == "audience" && verdict_of_it.starts_with("skipped") {
+                0
+            } else {
+                3
+            }
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_forged_token_is_shown_but_vouched_for_by_nobody() {
+    let broker = Broker::start().await;
+    let good = token(&broker).await;
+    let header = agentwrit_e2e::protected_header(&good);
+    let mut payload = agentwrit_e2e::payload(&good);
+    let encoded = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let signature = good.rsplit('.').next().unwrap();
+    payload["scope"] = json!(["write:data:*"]);
+    let forged = format!("{}.{}.{signature}", encoded(&header), encoded(&payload));
+    let run = broker.awrit(&["token", "inspect", &forged]).await;
+    assert_eq!(run.code, 3);
+    assert!(run.stdout.starts_with("The token says (nobody vouches for it):\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("signature   FAILS     the signature does not verify"), "{}", run.stdout);
+    assert!(run.stdout.ends_with("\nnot valid\n"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn a_revoked_token_and_a_feed_from_before() {
+    let broker = Broker::start().await;
+    let token = token(&broker).await;
+    exported(&broker).await;
+    assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", "t1"]).await.code, 0);
+    let run = broker.awrit(&["token", "inspect", &token, "--json"]).await;
+    assert_eq!((run.code, verdict(&run, "revocation").as_str()), (3, "fails revoked"));
+    let before = offline(&broker, &token, &["--revocations", "feed.jwt", "--json"]).await;
+    assert_eq!((before.code, verdict(&before, "revocation").as_str()), (0, "ok -"));
+    exported(&broker).await;
+    let after = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
+    assert_eq!(after.code, 3);
+    assert!(after.stdout.contains("revocation  FAILS     revoked by task\n"), "{}", after.stdout);
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_be_used_is_no_feed() {
+    let broker = Broker::start().await;
+    let token = token(&broker).await;
+    exported(&broker).await;
+    for (feed, complaint) in [
+        ("nonsense".to_owned(), "the revocation feed cannot be used: "),
+        (token.clone(), "the revocation feed cannot be used: "),
+    ] {
+        std::fs::write(broker.directory().join("feed.jwt"), feed).unwrap();
+        let run = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
+        assert_eq!(run.code, 3);
+        assert!(run.stdout.contains(complaint), "{}", run.stdout);
+    }
+    std::fs::write(broker.directory().join("keys.json"), "{}").unwrap();
+    let run = offline(&broker, &token, &["--without-revocations"]).await;
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.starts_with("awrit: `keys.json`: "), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn a_delegated_token_shows_its_chain_as_a_tree() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let launch = json!({ "allowed_scope": ["read:data:*", "write:notes:*"], "max_ttl": 300 });
+    let root = broker.enrol(&admin, "t1", launch.clone()).await;
+    let middle = broker.enrol(&admin, "t2", launch.clone()).await;
+    let leaf = broker.enrol(&admin, "t3", launch).await;
+    let to_middle = broker.delegated(&root.token, &middle, &["read:data:*"]).await;
+    let to_leaf = broker.delegated(&to_middle, &leaf, &["read:data:7"]).await;
+    let run = broker.awrit(&["token", "inspect", &to_leaf]).await;
+    let said = stable(&run.stdout);
+    let tree = said.split("delegation\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let agent = |task: &str| format!("spiffe://agentwrit.local/agent/orch-1/{task}/<instance>");
+    assert_eq!(
+        tree,
+        format!(
+            "  {}  read:data:* write:notes:*\n  └─ {}  read:data:*\n  delegated <time>, no longer than <time>\n  └─ {}  \
+             read:data:7\n  delegated <time>, no longer than <time>",
+            agent("t1"),
+            agent("t2"),
+            agent("t3")
+        )
+    );
+    assert!(said.contains("chain  ok  2 hops: hash, signatures, scopes and times"), "{said}");
+    assert_eq!(run.code, 0);
+}
