@@ -3,11 +3,13 @@ package interop
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
 	"sort"
+	"strings"
 	"testing"
 
 	"agentwrit.example/go/verify"
@@ -81,7 +83,7 @@ func TestAgreement(t *testing.T) {
 			}
 			disagreements[whyGoRefuses]++
 		default:
-			if whyWeRefuse[ours.Error] == "" {
+			if whyWeRefuse[ours.Error] == "" || ours.Error == "Malformed.Header" && !hasSuchNumbers(ours.Token) {
 				t.Fatalf("%s, but Go accepts %s", ours.Error, ours.Token)
 			}
 			disagreements[ours.Error]++
@@ -101,6 +103,11 @@ func TestAgreement(t *testing.T) {
 	if disagreements[whyGoRefuses] == 0 {
 		t.Errorf("an explanation left over: %s", whyGoRefuses)
 	}
+}
+
+func hasSuchNumbers(token string) bool {
+	header, _ := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+	return strings.Contains(string(header), "1e999")
 }
 
 func assertSame(t *testing.T, ours map[string]any, theirs verify.Claims) {

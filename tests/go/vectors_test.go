@@ -99,6 +99,73 @@ func TestTheDelegatedTokenOfTheVectors(t *testing.T) {
 	}
 }
 
+// What only differs in form from a token that is accepted.
+func TestForm(t *testing.T) {
+	var v delegationVector
+	vector(t, "delegation-chain.json", &v)
+	s := newSigner(t, v.Seed, v.JWKS)
+	const (
+		header  = `{"alg":"EdDSA","typ":"JWT"}`
+		payload = `{"iss":"` + issuer + `","sub":"s","jti":"j","sid":"s","scope":["a:b:c"],"iat":1,"nbf":1,"exp":9}`
+	)
+	added := func(object, text string) string { return strings.TrimSuffix(object, "}") + text + "}" }
+	deep := func(depth int) string { return `,"x":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) }
+	judge := func(audience, header, payload string) error {
+		_, err := verify.Verifier{Issuer: issuer, Audience: audience, Keys: s.keys}.Verify(s.sign(header, payload), time.Unix(5, 0))
+		return err
+	}
+	for _, text := range []string{"", " ", "\n", `,"x":null`, `,"x":{"y":1},"y":1`, `,"x":"\ud83d\ude00"`, deep(15)} {
+		if err := judge("", added(header, text), added(payload, text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, text := range []string{
+		",", ",,", ` "x":1`, `,"x"`, `,"x":`, `,"x" 1`, `,"x":1,`, `,x:1`, `,'x':1`, `,"x":01`, `,"x":tru`, `,"x":[1,]`, `,"x":[1 2]`,
+		`,"x":{,}`, `,"x":"` + "\n" + `"`, `,"x":"` + "\xff" + `"`, `,"x":1,"x":1`, `,"x":1,"\u0078":1`, `,"x":{"y":1,"y":1}`, deep(16),
+		`}{`, `}`,
+	} {
+		if judge("", added(header, text), payload) == nil {
+			t.Errorf("%q in the header", text)
+		}
+		if judge("", header, added(payload, text)) == nil {
+			t.Errorf("%q in the payload", text)
+		}
+	}
+	for _, other := range []string{"", "null", "1", "[]", `"x"`, "[" + payload + "]", payload + payload} {
+		if judge("", header, other) == nil {
+			t.Errorf("%s for a payload", other)
+		}
+	}
+	for _, text := range []string{`,"typ":1`, `,"typ":null`, `,"typ":["JWT"]`, `,"kid":null`, `,"kid":1`, `,"crit":null`, `,"jwk":{}`} {
+		if judge("", added(`{"alg":"EdDSA"}`, text), payload) == nil {
+			t.Errorf("%s in the header", text)
+		}
+	}
+	for times, accepted := range map[string]bool{
+		`"iat":1,"nbf":10,"exp":20`: true, `"iat":1,"nbf":11,"exp":20`: false,
+		`"iat":10,"nbf":1,"exp":20`: true, `"iat":11,"nbf":1,"exp":20`: false,
+		`"iat":1,"nbf":1,"exp":6`: true, `"iat":1,"nbf":1,"exp":5`: false,
+		`"iat":-1,"nbf":1,"exp":9`: false, `"iat":1.5,"nbf":1,"exp":9`: false, `"iat":1,"nbf":1,"exp":"9"`: false,
+		`"iat":1,"nbf":1,"exp":9e0`: false, `"iat":1,"nbf":1`: false, `"iat":1,"exp":9`: false, `"nbf":1,"exp":9`: false,
+	} {
+		if (judge("", header, strings.Replace(payload, `"iat":1,"nbf":1,"exp":9`, times, 1)) == nil) != accepted {
+			t.Errorf("%s: accepted: %t", times, !accepted)
+		}
+	}
+	const us = "https://us.test"
+	for aud, accepted := range map[string]bool{
+		``: false, `,"aud":[]`: false, `,"aud":["` + us + `"]`: true, `,"aud":["x","` + us + `"]`: true, `,"aud":["x"]`: false,
+		`,"aud":null`: false, `,"aud":[1]`: false, `,"Aud":["` + us + `"]`: false,
+	} {
+		if (judge(us, header, added(payload, aud)) == nil) != accepted {
+			t.Errorf("an audience, and %s: accepted: %t", aud, !accepted)
+		}
+	}
+	if judge("", header, added(payload, `,"aud":["x"]`)) == nil {
+		t.Error("a token for somebody accepted by nobody in particular")
+	}
+}
+
 func TestScopes(t *testing.T) {
 	for _, c := range []struct {
 		granted, wanted string

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -30,9 +31,9 @@ class Credentials:
 
 
 class Broker:
-    """One broker process with its files in a directory of its own."""
+    """One broker process with its files in a directory of its own. With an authority to trust it speaks TLS."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, authority: Path | None = None, **settings: str) -> None:
         binary = broker_binary()
         self._log_path = directory / "broker.log"
         self._names = count(1)
@@ -46,23 +47,24 @@ class Broker:
                     "AA_PORT": "0",
                     "AA_DB_PATH": str(directory / "data.db"),
                     "AA_SIGNING_KEY_PATH": str(directory / "signing.key"),
+                    **settings,
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         try:
-            self.url = f"http://{self._wait_until_listening()}"
-            answer = httpx.post(f"{self.url}/v1/admin/auth", json={"secret": ADMIN_SECRET})
-            answer.raise_for_status()
-            self._admin = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+            self.url = f"{'https' if authority else 'http'}://{self._wait_until_listening()}"
+            self._http = httpx.Client(base_url=self.url, verify=ssl.create_default_context(cafile=authority))
+            answer = self._http.post("/v1/admin/auth", json={"secret": ADMIN_SECRET}).raise_for_status()
+            self._http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         except BaseException:
             self.stop()
             raise
 
     def admin(self, method: str, path: str, body: dict[str, object] | None = None) -> dict[str, Any]:
         """What the operator does, by HTTP alone; it must succeed."""
-        answer = httpx.request(method, f"{self.url}{path}", json=body, headers=self._admin)
+        answer = self._http.request(method, path, json=body)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -78,6 +80,16 @@ class Broker:
         answer = self.admin("GET", f"/v1/audit/events?limit=1000{query}")
         assert answer["total"] == len(answer["events"]), "more events than a page holds"
         return answer["events"]
+
+    def denials(self, event_type: str) -> list[dict[str, Any]]:
+        """Refusals, which the broker may answer before it has written them down; so this waits for the first."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if events := self.audit_events(event_type):
+                assert {event["outcome"] for event in events} == {"denied"}
+                return events
+            time.sleep(0.02)
+        pytest.fail(f"no {event_type} in the audit trail")
 
     def stop(self) -> None:
         self._process.terminate()

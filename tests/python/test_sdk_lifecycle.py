@@ -76,7 +76,7 @@ def test_a_renewed_token_renews_nothing(broker: Broker, new_app: NewApp) -> None
     assert caught.value.problem.instance == "/v1/token/renew"
     assert caught.value.problem.error_code == "unauthorized"
     assert app.validate(agent.access_token).valid, "the attempt harmed nobody"
-    [event] = broker.audit_events("token_revoked_access")
+    [event] = broker.denials("token_revoked_access")
     assert event["agent_id"] == agent.agent_id
 
 

@@ -17,9 +17,9 @@ type Agent struct {
 	broker *Broker
 }
 
-// LogIn gives the app's own token, with which it lets agents in. It lasts half an hour: keep it, don't log in each time.
-//
 // ANCHOR: app_auth
+
+// LogIn gives the app's own token, with which it lets agents in. It lasts half an hour: keep it, don't log in each time.
 func (b *Broker) LogIn(clientID, clientSecret string) (string, error) {
 	credentials := map[string]string{"client_id": clientID, "client_secret": clientSecret}
 	var answer struct {
@@ -31,9 +31,9 @@ func (b *Broker) LogIn(clientID, clientSecret string) (string, error) {
 
 // ANCHOR_END: app_auth
 
-// LaunchToken lets one agent register, within 30 seconds and with no more than this scope.
-//
 // ANCHOR: launch_token
+
+// LaunchToken lets one agent register, within 30 seconds and with no more than this scope.
 func (b *Broker) LaunchToken(appToken, agentName string, allowed []string) (string, error) {
 	wanted := map[string]any{"agent_name": agentName, "allowed_scope": allowed, "max_ttl": 300}
 	var answer struct {
@@ -45,9 +45,9 @@ func (b *Broker) LaunchToken(appToken, agentName string, allowed []string) (stri
 
 // ANCHOR_END: launch_token
 
-// Register makes a key, proves to hold it, and gives the agent with its first token.
-//
 // ANCHOR: register
+
+// Register makes a key, proves to hold it, and gives the agent with its first token.
 func (b *Broker) Register(launchToken, orchID, taskID string, scope []string) (*Agent, error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
@@ -79,19 +79,19 @@ func (b *Broker) Register(launchToken, orchID, taskID string, scope []string) (*
 
 // ANCHOR_END: register
 
+// ANCHOR: renew
+
 // Renew replaces the token by one with the same scope and lifetime. The old one is dead at once: whoever shares it must
 // be told. If the answer is lost on its way, register anew.
-//
-// ANCHOR: renew
 func (a *Agent) Renew() error {
 	return a.broker.call(http.MethodPost, "/v1/token/renew", a.Token, nil, a)
 }
 
 // ANCHOR_END: renew
 
-// Release ends the token before its time, when the task is done. Releasing it twice is no error.
-//
 // ANCHOR: release
+
+// Release ends the token before its time, when the task is done. Releasing it twice is no error.
 func (a *Agent) Release() error {
 	return a.broker.call(http.MethodPost, "/v1/token/release", a.Token, nil, nil)
 }
@@ -107,9 +107,9 @@ type Delegation struct {
 	} `json:"delegation_chain"`
 }
 
-// Delegate hands part of the scope, or all of it, to another registered agent for some seconds.
-//
 // ANCHOR: delegate
+
+// Delegate hands part of the scope, or all of it, to another registered agent for some seconds.
 func (a *Agent) Delegate(to string, scope []string, seconds int) (*Delegation, error) {
 	wanted := map[string]any{"delegate_to": to, "scope": scope, "ttl": seconds}
 	delegation := new(Delegation)
@@ -128,9 +128,9 @@ type Validity struct {
 	} `json:"claims"`
 }
 
-// Validate asks the broker about a token, as a service does that doesn't verify by itself. An invalid token is no error.
-//
 // ANCHOR: validate
+
+// Validate asks the broker about a token, as a service does that doesn't verify by itself. An invalid token is no error.
 func (b *Broker) Validate(token string) (*Validity, error) {
 	validity := new(Validity)
 	err := b.call(http.MethodPost, "/v1/token/validate", "", map[string]string{"token": token}, validity)

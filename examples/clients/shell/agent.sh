@@ -30,7 +30,7 @@ call() {
     status="$(curl --silent --show-error --max-time 10 --output "$work/answer" --dump-header "$work/headers" \
         --write-out '%{http_code}' --request "$1" --data-binary @- \
         --header @<(printf '%s\n' 'Content-Type: application/json' ${3:+"Authorization: Bearer $3"}) \
-        "${AGENTWRIT_BROKER_URL%/}$2" 2>"$work/trouble")" || die "cannot reach the broker: $(<"$work/trouble")"
+        "${AGENTWRIT_BROKER_URL%/}$2" 2>"$work/trouble")" || die "cannot reach the broker: $(head -n 1 "$work/trouble")"
     if [[ "$status" != 2?? ]]; then
         jq --raw-output '.error_code | values' "$work/answer" >"$work/refusal" 2>/dev/null || true
         [ -s "$work/refusal" ] || die "$status from $AGENTWRIT_BROKER_URL$2: not an answer of the broker"

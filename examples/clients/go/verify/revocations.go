@@ -31,10 +31,10 @@ type Revocations struct {
 
 type entry struct{ level, key string }
 
+// ANCHOR: revocations
+
 // FetchRevocations gets the whole list. A service does so every ten seconds in the background; docs/verifying-elsewhere.md
 // says how to follow only what is new, and to hear of it within milliseconds.
-//
-// ANCHOR: revocations
 func FetchRevocations(client *http.Client, brokerURL, issuer string, keys KeySet, now time.Time) (*Revocations, error) {
 	body, err := get(client, brokerURL+"/v1/revocations")
 	if err != nil {
@@ -95,9 +95,9 @@ func readEntry(value any) (level, key string, revokedAt int64, err error) {
 	return level, key, revokedAt, nil
 }
 
-// Judge says whether the token still stands: nil, ErrRevoked or ErrStale.
-//
 // ANCHOR: judge
+
+// Judge says whether the token still stands: nil, ErrRevoked or ErrStale.
 func (r *Revocations) Judge(claims Claims, now time.Time) error {
 	if now.Add(leeway*time.Second).Sub(r.AsOf) > MaxStaleness {
 		return ErrStale

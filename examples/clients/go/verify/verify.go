@@ -30,10 +30,10 @@ const (
 // KeySet holds the broker's public keys by their id.
 type KeySet map[string]ed25519.PublicKey
 
+// ANCHOR: keys
+
 // FetchKeys gets the key set. Keep it for the five minutes that Cache-Control allows; when a token names an unknown key,
 // fetch it again, but not more often than every few seconds.
-//
-// ANCHOR: keys
 func FetchKeys(client *http.Client, brokerURL string) (KeySet, error) {
 	body, err := get(client, brokerURL+"/.well-known/jwks.json")
 	if err != nil {
@@ -75,9 +75,9 @@ type Verifier struct {
 	Keys             KeySet
 }
 
-// Verify checks everything but revocation.
-//
 // ANCHOR: verify
+
+// Verify checks everything but revocation.
 func (v Verifier) Verify(token string, now time.Time) (Claims, error) {
 	if len(token) > maxToken {
 		return Claims{}, errors.New("too long")
@@ -106,9 +106,9 @@ func (v Verifier) Verify(token string, now time.Time) (Claims, error) {
 
 // ANCHOR_END: verify
 
-// Covers says whether one of the scopes allows the wanted one: the same, or `action:resource:*`.
-//
 // ANCHOR: covers
+
+// Covers says whether one of the scopes allows the wanted one: the same, or `action:resource:*`.
 func Covers(granted []string, wanted string) bool {
 	family := wanted[:strings.LastIndex(wanted, ":")+1]
 	return contains(granted, wanted) || family != "" && contains(granted, family+"*")

@@ -51,6 +51,7 @@ func main() {
 type refusal struct{ error }
 
 // ANCHOR: check
+
 func check(verifier verify.Verifier, brokerURL, token, wanted string, acceptRevoked bool) (verify.Claims, error) {
 	client, now := &http.Client{Timeout: 10 * time.Second}, time.Now()
 	keys, err := verify.FetchKeys(client, brokerURL) // once, and every five minutes
