@@ -41,6 +41,8 @@ def target(link: re.Match, page: Path) -> str:
     if not file.exists():
         missing.append(f"{page.relative_to(REPOSITORY)}: {path}")
         return link[0]
+    if file.suffix == ".md" and anchor and not file.is_relative_to(DOCS) and anchor[1:] not in anchors(file):
+        missing.append(f"{page.relative_to(REPOSITORY)}: {path}{anchor}")
     if file.is_relative_to(DOCS):
         # mdBook calls that page index.html.
         return f"{prefix}{path.removesuffix('README.md')}index.md{anchor}" if path.endswith("README.md") else link[0]
@@ -57,6 +59,12 @@ def dedent(content: str, page: Path) -> str:
         return f"{found[1]}{found[2]}\n{textwrap.dedent(found[3]).rstrip()}\n{found[1]}"
 
     return re.sub(r"^(```+)(.*)\n((?:.*\n)*?)\1$", block, content, flags=re.M)
+
+
+def anchors(file: Path) -> set[str]:
+    """Those that GitHub gives to the headings of a page. Inside the book scripts/docs_check.py looks at the built pages."""
+    headings = re.findall(r"^#+ +(.*?) *$", file.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def walk(items: list) -> None:
