@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 WEB = "https://github.com/agentwrit/agentwrit-rs"
 FENCE = re.compile(r"^(```+|~~~+)")
-LINK = re.compile(r"(\]\(|^\[[^\]]+\]: )([^)\s#]*)(#[^)\s]*)?")
+CODE_OR_LINK = re.compile(r"(`+).*?\1|(?P<before>\]\(|^\[(?!\^)[^\]]+\]: )(?P<path>[^)\s#]*)(?P<anchor>#[^)\s]*)?")
 
 missing: list[str] = []
 
@@ -28,13 +28,13 @@ def rewrite(content: str, page: Path) -> str:
         if found and (fence is None or line.startswith(fence)):
             fence = None if fence else found[1]
         elif fence is None:
-            line = "".join(part if part.startswith("`") else LINK.sub(lambda link: target(link, page), part) for part in re.split(r"(`[^`]*`(?!\]\())", line))
+            line = CODE_OR_LINK.sub(lambda found: target(found, page) if found["before"] else found[0], line)
         lines.append(line)
     return "\n".join(lines)
 
 
 def target(link: re.Match, page: Path) -> str:
-    prefix, path, anchor = link[1], link[2], link[3] or ""
+    prefix, path, anchor = link["before"], link["path"], link["anchor"] or ""
     if not path or re.match(r"[a-z]+:", path):
         return link[0]
     file = (page.parent / path).resolve()
