@@ -25,6 +25,7 @@ pub mod pattern;
 mod request;
 mod signed;
 mod stored;
+mod waiting;
 
 pub use self::{
     answer::Answer,
@@ -37,6 +38,7 @@ pub use self::{
     request::Request,
     signed::{assert_whole_chain, event_hash, revocation_key},
     stored::{alter_database, hold_write_lock},
+    waiting::{next_second, until_expired, until_second},
 };
 
 /// The code of the project's README compiles.

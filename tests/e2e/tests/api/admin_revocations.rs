@@ -1,8 +1,6 @@
 //! `GET /v1/admin/revocations`
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Broker, jti};
+use agentwrit_e2e::{Broker, jti, until_expired};
 use serde_json::json;
 
 const PATH: &str = "/v1/admin/revocations";
@@ -72,10 +70,10 @@ async fn pages_are_stable() {
 async fn what_affects_nothing_any_more_leaves_the_list() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"], "max_ttl": 2})).await;
+    let agent = broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"], "max_ttl": 5})).await;
     broker.revoked(&admin, "task", "task-1").await;
     assert_eq!(broker.get(PATH).bearer(&admin).await.json()["total"], 1);
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    until_expired(&agent.token).await;
     let empty = json!({"revocations": [], "total": 0, "limit": 100, "offset": 0});
     broker.get(PATH).bearer(&admin).await.expect(200, empty);
     assert_eq!(broker.events(&admin, "event_type=token_revoked").await.len(), 1, "the trail remembers");

@@ -1,8 +1,6 @@
 //! `GET /v1/app/agents` and `GET /v1/app/audit/events`: an app's own, and nobody else's.
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Agent, AppCredentials, Broker};
+use agentwrit_e2e::{Agent, AppCredentials, Broker, until_expired};
 use serde_json::{Value, json};
 
 const AGENTS: &str = "/v1/app/agents";
@@ -45,7 +43,7 @@ async fn an_app_sees_its_own_agents() {
     let foreign = other.enrol(&broker, "task-1", 300).await;
     broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"]})).await;
     broker.revoked(&admin, "agent", &revoked.id).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    until_expired(&expired.token).await;
 
     let own = [
         entry(&active, "task-1", "active"),

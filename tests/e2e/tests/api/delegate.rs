@@ -1,8 +1,6 @@
 //! `POST /v1/delegate`
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Agent, Broker, Field, jti, pattern, payload};
+use agentwrit_e2e::{Agent, Broker, Field, jti, pattern, payload, until_expired};
 use agentwrit_verify::{KeySet, Verifier};
 use http::Method;
 use serde_json::{Value, json};
@@ -180,7 +178,7 @@ async fn a_delegate_is_somebody_who_can_hold_a_token() {
     let foreign = Agent { id: released.id.replace("agentwrit.local", "elsewhere.local"), ..from.clone() };
     assert_eq!(broker.release(&released.token).await.status, 204);
     assert_eq!(broker.revoked(&admin, "agent", &revoked.id).await, 1);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    until_expired(&expired.token).await;
     for to in [&revoked, &expired, &nobody, &foreign] {
         broker.delegate(&from.token, to, &["read:data:x"]).await.refused(404, "not_found", "delegate agent not found");
     }

@@ -1,8 +1,6 @@
 //! `POST /v1/token/release`
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Broker, jti};
+use agentwrit_e2e::{Broker, jti, until_expired};
 use serde_json::json;
 
 const PATH: &str = "/v1/token/release";
@@ -50,7 +48,7 @@ async fn what_is_no_token_of_ours_is_401() {
     let (token, _) = broker.agent(&admin, &["read:data:x"]).await;
     let (foreign, _) = other.agent(&other.admin_token().await, &["read:data:x"]).await;
     let expired = broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"], "max_ttl": 1})).await.token;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    until_expired(&expired).await;
     for wrong in ["nonsense".to_owned(), format!("{token}x"), foreign, expired] {
         let answer = broker.release(&wrong).await;
         answer.refused(401, "unauthorized", "token verification failed");

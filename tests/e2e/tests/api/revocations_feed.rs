@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use agentwrit_e2e::{Agent, Answer, Broker, jti, pattern, payload, protected_header, revocation_key};
+use agentwrit_e2e::{
+    Agent, Answer, Broker, jti, next_second, pattern, payload, protected_header, revocation_key, until_expired,
+};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/revocations";
@@ -250,14 +252,14 @@ async fn what_has_expired_is_left_out_at_once() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = |ttl: u64| json!({"allowed_scope": ["read:data:*"], "max_ttl": ttl});
-    let short = broker.enrol(&admin, "short", launch(2)).await;
+    let short = broker.enrol(&admin, "short", launch(5)).await;
     let long = broker.enrol(&admin, "long", launch(300)).await;
     broker.release(&long.token).await;
     broker.revoked(&admin, "agent", &short.id).await;
     let before = feed(&broker, "").await;
     assert_eq!(keys(&before), [key('t', &jti(&long.token)), key('a', &short.id)]);
 
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    until_expired(&short.token).await;
     let after = feed(&broker, "").await;
     assert_eq!(keys(&after), [key('t', &jti(&long.token))]);
     assert_eq!(after["to"], before["to"], "the cursor stays");
@@ -299,7 +301,7 @@ async fn a_restored_store_begins_another_epoch_and_keeps_lost_revocations_in_for
     let issuer =
         snapshot["entries"].as_array().unwrap().iter().find(|entry| entry[0] == "i").expect("an issuer's mark");
     assert_eq!(issuer[1], "");
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    next_second().await;
     let admin = broker.admin_token().await;
     assert!(broker.accepts(&enrol(&broker, &admin).await.token).await, "life goes on");
 }

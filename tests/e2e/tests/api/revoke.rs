@@ -1,16 +1,9 @@
 //! `POST /v1/revoke`
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Agent, Broker, jti};
+use agentwrit_e2e::{Agent, Broker, jti, next_second};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/revoke";
-
-/// Marks kill what was issued in or before their second.
-async fn next_second() {
-    tokio::time::sleep(Duration::from_millis(1050)).await;
-}
 
 async fn enrol(broker: &Broker, admin: &str, task: &str) -> Agent {
     broker.enrol(admin, task, json!({"allowed_scope": ["read:data:*"]})).await

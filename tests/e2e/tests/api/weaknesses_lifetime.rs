@@ -1,9 +1,7 @@
 //! Lifetime that was never granted (issue 3, "exact weaknesses"). Exact moments: `service::tests` of the broker, where
 //! the clock stands still.
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Agent, Broker, payload};
+use agentwrit_e2e::{Agent, Broker, next_second, payload, until_second};
 use serde_json::json;
 
 fn expiry(token: &str) -> u64 {
@@ -18,7 +16,7 @@ async fn enrol(broker: &Broker, admin: &str, ttl: u64) -> Agent {
 async fn a_delegated_token_is_never_renewed_past_its_delegator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    let (short, long) = (enrol(&broker, &admin, 4).await, enrol(&broker, &admin, 300).await);
+    let (short, long) = (enrol(&broker, &admin, 12).await, enrol(&broker, &admin, 300).await);
     let end = expiry(&short.token);
     let handed = broker.delegated(&short.token, &long, &["read:data:x"]).await;
     let onward = broker.delegated(&handed, &short, &["read:data:x"]).await;
@@ -26,14 +24,14 @@ async fn a_delegated_token_is_never_renewed_past_its_delegator() {
     let prolonged = broker.renewed(&short.token).await;
     let mut tokens = [handed, onward];
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(1050)).await;
+        next_second().await;
         for token in &mut tokens {
             *token = broker.renewed(token).await;
             assert!(expiry(token) <= end, "{} after {end}", expiry(token) - end);
         }
     }
     assert!(expiry(&prolonged) >= end);
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    until_second(end).await;
     for token in &tokens {
         assert!(!broker.accepts(token).await);
         broker.renew(token).await.refused(401, "unauthorized", "token renewal failed");
@@ -46,7 +44,7 @@ async fn self_delegation_buys_no_lifetime() {
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, 60).await;
     let end = expiry(&agent.token);
-    tokio::time::sleep(Duration::from_millis(1050)).await;
+    next_second().await;
     let mut token = agent.token.clone();
     for _ in 0..5 {
         token = broker.delegated(&token, &agent, &["read:data:*"]).await;

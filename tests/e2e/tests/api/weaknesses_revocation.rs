@@ -1,9 +1,7 @@
 //! The dead that come back, and the living that are locked out (issue 3, "exact weaknesses"). What each level kills in
 //! full: `revoke`.
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Agent, Broker, hold_write_lock, jti};
+use agentwrit_e2e::{Agent, Broker, hold_write_lock, jti, next_second};
 use serde_json::json;
 
 async fn enrol(broker: &Broker, admin: &str, task: &str) -> Agent {
@@ -50,7 +48,7 @@ async fn revoking_the_operator_or_a_task_locks_nobody_out_for_ever() {
     let old = enrol(&broker, &admin, "task-1").await;
     assert_eq!(broker.revoked(&admin, "task", "task-1").await, 1);
     assert_eq!(broker.revoked(&admin, "agent", "admin").await, 1);
-    tokio::time::sleep(Duration::from_millis(1050)).await;
+    next_second().await;
     let broker = Broker::start_in(broker.kill().await, &[]).await;
     let admin = broker.admin_token().await;
     let new = enrol(&broker, &admin, "task-1").await;
