@@ -61,7 +61,11 @@ fn describe(page: &mut String, command: &Command, depth: usize) -> fmt::Result {
     let name = command.get_bin_name().unwrap_or(command.get_name());
     write!(page, "\n{} {name}\n\n", "#".repeat(depth))?;
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-    writeln!(page, "{}", sentences(&about))?;
+    let about = sentences(&about);
+    let (first, rest) = about
+        .split_once("\n\n")
+        .map_or((about.as_str(), String::new()), |(first, rest)| (first, format!("\n\n{rest}")));
+    writeln!(page, "{first}.{rest}")?;
     let subcommands: Vec<&Command> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
     if subcommands.is_empty() {
         let usage = command.clone().render_usage().to_string();
@@ -81,7 +85,7 @@ fn is_own(arg: &Arg) -> bool {
 }
 
 fn options<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) -> fmt::Result {
-    page.push_str("| option | |\n|---|---|\n");
+    page.push_str("| option | meaning |\n|---|---|\n");
     for arg in args {
         writeln!(page, "| `{}` | {} |", spelling(arg), meaning(arg).replace('|', "\\|"))?;
     }
@@ -108,7 +112,8 @@ fn meaning(arg: &Arg) -> String {
     if takes_value && !possible.is_empty() {
         said = format!("{said}: {}", code(possible));
     }
-    let default: Vec<String> = arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
+    let default: Vec<String> =
+        arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
     if takes_value && !default.is_empty() {
         said = format!("{said}; default {}", code(default));
     }
@@ -118,9 +123,16 @@ fn meaning(arg: &Arg) -> String {
     if arg.is_required_set() { format!("{said}; required") } else { said }
 }
 
-/// Placeholders such as `<FILE>` and `FILE` stay text.
+/// Whole sentences, and no HTML: what is not code may hold a `<`, too.
 fn sentences(text: &str) -> String {
-    text.trim().replace('<', "\\<")
+    let paragraphs = text.trim().split("\n\n").map(|paragraph| {
+        let parts = paragraph.split('`').enumerate();
+        let escaped: Vec<String> = parts
+            .map(|(index, part)| if index % 2 == 0 { part.replace('<', "\\<") } else { part.to_owned() })
+            .collect();
+        escaped.join("`")
+    });
+    paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
 /// Clap's `[default: …]` in words.
