@@ -7,12 +7,12 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    call::Call,
     client::Client,
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, whole_seconds},
     secret::Secret,
     session::Session,
-    transport::Call,
     wire::{AppsAnswer, DeregisteredAnswer},
 };
 
@@ -90,7 +90,7 @@ impl Admin {
     }
 
     /// Deregisters an app: its tokens and unused launch tokens die at once, its agents when their tokens expire.
-    /// Answers when that was.
+    /// Answers when that was. Repeating it changes nothing.
     ///
     /// # Errors
     ///

@@ -4,7 +4,8 @@
 //! 2. Of those who renew at the same time one asks the broker. The others share what came of it, the failure too.
 //! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its answer is
 //!    the one copy of the new one.
-//! 4. Nothing here repeats a call. Each method says whether its caller may.
+//! 4. A renewal or a delegation that may have been done is not repeated (see
+//!    [`retries`](crate::ClientBuilder::retries)). Each method says whether its caller may.
 
 use std::{
     fmt,
@@ -15,19 +16,20 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{AgentId, ScopeSet, UnixTime};
+use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::{
+    call::Call,
     client::{Client, read_token},
     delegation::Delegated,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
     secret::Secret,
     session::bearer,
-    transport::Call,
+    upkeep::Times,
     wire::{DelegateAnswer, DelegateBody, RenewAnswer},
 };
 
@@ -120,7 +122,7 @@ impl Agent {
     /// it may or may not have been released: repeat it.
     pub async fn release(&self) -> Result<(), ClientError> {
         let _turn = self.shared.last_renewal.lock().await;
-        let call = Call::post_nothing("/v1/token/release");
+        let call = Call::post_nothing("/v1/token/release").repeatable();
         let held = self.shared.held.load_full();
         self.shared.client.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
         Ok(())
@@ -168,6 +170,15 @@ impl Agent {
             return Err(ClientError::invalid("delegated token", &reason));
         }
         Ok(Self::holding(id, scopes, held, self.shared.client.clone()))
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        let held = self.shared.held.load();
+        Times { expires_at: held.expires_at, lifetime: held.lifetime }
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.client.clock
     }
 
     pub(crate) fn holding(id: AgentId, scopes: ScopeSet, held: Held, client: Client) -> Self {
@@ -219,6 +230,8 @@ pub(crate) struct Held {
     pub(crate) token: Secret,
     pub(crate) authorization: HeaderValue,
     pub(crate) expires_at: UnixTime,
+    /// From its issue to its expiry.
+    pub(crate) lifetime: Duration,
 }
 
 impl Held {
@@ -226,6 +239,6 @@ impl Held {
     /// believed to live longer than it does.
     pub(crate) fn new(token: Secret, asked_at: UnixTime, expires_in: u64) -> Option<Self> {
         let expires_at = UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in));
-        Some(Self { authorization: bearer(&token)?, token, expires_at })
+        Some(Self { authorization: bearer(&token)?, token, expires_at, lifetime: Duration::from_secs(expires_in) })
     }
 }

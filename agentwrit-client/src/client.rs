@@ -11,10 +11,11 @@ use crate::{
     admin::Admin,
     agent::{Agent, Held},
     app::App,
+    call::Call,
     error::ClientError,
     secret::Secret,
     session::{Credentials, Session, bearer},
-    transport::{Call, Endpoint, Transport},
+    transport::{Endpoint, Transport},
     wire::{ValidateAnswer, ValidateBody},
 };
 
@@ -133,7 +134,7 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn health(&self) -> Result<Health, ClientError> {
-        let call = Call::get("/v1/health");
+        let call = Call::get("/v1/health").taken_as_answered();
         let answer = self.transport.exchange(&call, None).await?;
         if answer.status == StatusCode::SERVICE_UNAVAILABLE
             && let Ok(health) = answer.decode(&call)
@@ -175,7 +176,8 @@ pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId,
     let agent =
         claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
     let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
-    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp) };
+    let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
+    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
     Ok((agent.clone(), claims.scope, held))
 }
 
@@ -188,15 +190,31 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long one call may take, from connecting to the last byte. Default: 10 s.
+    /// How long one call to the broker may take, from connecting to the last byte, however often it is sent. Default:
+    /// 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.timeout = timeout;
         self
     }
 
-    /// How long connecting may take. Default: 5 s.
+    /// How long connecting may take, each time. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.connect_timeout = timeout;
+        self
+    }
+
+    /// How often a call is sent again at most, when that is safe; 0 is never. Default: 2.
+    ///
+    /// Safe is what did not get through to the broker, what the broker says it has not done (429, 503) and what comes to
+    /// the same when done twice: reading, validating, releasing, revoking, changing and removing. A registration, a
+    /// renewal, a delegation or anything else that makes something is never sent again once it may have been done.
+    ///
+    /// Between two attempts lies a random pause of up to 100 ms, then 200 ms and so on, on top of what the broker asks
+    /// for (`Retry-After`). When that does not fit into what is left of the [timeout](Self::timeout), there is no
+    /// further attempt and the call ends with the answer that it has. A request that a connection gave back untouched
+    /// (it had ended while idle, or HTTP/2 refused the stream) goes out on another one in any case; it doesn't count.
+    pub fn retries(mut self, most: u32) -> Self {
+        self.endpoint.retries = most;
         self
     }
 

@@ -59,6 +59,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// There is no valid token to send, and no other error says why.
+    #[error("agent has no valid token: {reason}")]
+    NoToken {
+        /// What became of it.
+        reason: &'static str,
+    },
     /// The operating system gave no randomness for a key.
     #[error("no randomness for a key: {reason}")]
     NoRandomness {
@@ -77,6 +83,7 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::MalformedAnswer { .. }
             | Self::InvalidInput { .. }
+            | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
         }
     }
@@ -90,6 +97,7 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::MalformedAnswer { .. }
             | Self::InvalidInput { .. }
+            | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
         }
     }
@@ -123,8 +131,13 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::MalformedAnswer { .. }
             | Self::InvalidInput { .. }
+            | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
         }
+    }
+
+    pub(crate) fn no_token(reason: &'static str) -> Self {
+        Self::NoToken { reason }
     }
 
     pub(crate) fn invalid(field: &'static str, reason: &(impl ToString + ?Sized)) -> Self {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use agentwrit_verify::{PathSegment, ScopeSet, UnixTime};
 
 use crate::{
+    call::Call,
     error::ClientError,
     secret::Secret,
     session::Session,
-    transport::Call,
     wire::{LaunchTokenAnswer, LaunchTokenBody},
 };
 

@@ -4,19 +4,36 @@ mod admin;
 mod agent;
 mod agent_key;
 mod app;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+mod attach;
+mod call;
 mod ceremony;
 mod client;
 mod delegation;
 mod error;
+mod keeper;
 mod launch_token;
+#[cfg(feature = "tower")]
+mod layer;
 mod lists;
+mod live_agent;
+#[cfg(feature = "reqwest-middleware")]
+mod middleware;
 mod registration;
+mod retry;
 mod revocation;
 mod secret;
 mod session;
 mod transport;
+mod upkeep;
 mod wire;
 
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub use self::attach::{Origins, TokenSource};
+#[cfg(feature = "tower")]
+pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
+#[cfg(feature = "reqwest-middleware")]
+pub use self::middleware::AuthorizeMiddleware;
 pub use self::{
     admin::{Admin, AppCredentials, AppRecord, AppUpdate, NewApp},
     agent::Agent,
@@ -28,6 +45,7 @@ pub use self::{
     error::ClientError,
     launch_token::{LaunchToken, LaunchTokenRequest},
     lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
+    live_agent::{AgentState, KeepAlive, LiveAgent},
     registration::Registration,
     revocation::{RevocationTarget, Revoked},
     secret::Secret,

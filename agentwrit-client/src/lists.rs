@@ -9,7 +9,7 @@ use agentwrit_verify::{
 use form_urlencoded::Serializer as Query;
 use serde::{Deserialize, Serialize};
 
-use crate::{admin::Admin, app::App, error::ClientError, transport::Call};
+use crate::{admin::Admin, app::App, call::Call, error::ClientError};
 
 /// Which part of a list: by default its first 100 entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,7 +192,7 @@ impl Admin {
     /// # Errors
     ///
     /// [`ClientError::InvalidInput`] when it can't be an id; [`ClientError::Refused`] with `not_found` when there is none
-    /// of that id; any error of the network.
+    /// of that id, also when an earlier attempt whose answer got lost had deleted it; any error of the network.
     pub async fn delete_launch_token(&self, id: &str) -> Result<(), ClientError> {
         // It becomes a segment of the path, and must not become more.
         if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {

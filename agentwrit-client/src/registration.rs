@@ -7,11 +7,11 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use crate::{
     agent::{Agent, Held},
     agent_key::AgentKey,
+    call::Call,
     client::Client,
     error::ClientError,
     launch_token::{parse_scopes, parse_segment},
     secret::Secret,
-    transport::Call,
     wire::{ChallengeAnswer, RegisterAnswer, RegisterBody},
 };
 

@@ -3,7 +3,7 @@
 use agentwrit_verify::{AgentId, PathSegment, Subject, TokenId};
 use serde::{Deserialize, Serialize};
 
-use crate::{admin::Admin, error::ClientError, transport::Call};
+use crate::{admin::Admin, call::Call, error::ClientError};
 
 /// What a revocation is aimed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,6 @@ impl Admin {
     /// error of the network, after which it may or may not have been: repeat it.
     pub async fn revoke(&self, target: &RevocationTarget, reason: Option<&str>) -> Result<Revoked, ClientError> {
         let body = RevokeBody { level: target.level(), target: target.text(), reason };
-        self.session().fetch(&Call::post("/v1/revoke", &body)?).await
+        self.session().fetch(&Call::post("/v1/revoke", &body)?.repeatable()).await
     }
 }

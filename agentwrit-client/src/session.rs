@@ -22,10 +22,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
+    call::{Answer, Call},
     client::Client,
     error::ClientError,
     secret::Secret,
-    transport::{Answer, Call},
     wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
 };
 

@@ -1,30 +1,31 @@
-//! One HTTP exchange with the broker.
+//! Calls to the broker over HTTP.
 //!
-//! 1. An exchange has one deadline, from connecting to the last byte of the answer.
+//! 1. A call has one time limit, from connecting to the last byte of the answer, however often it is sent: [`retry`] says
+//!    when it is sent again.
 //! 2. An answer is read up to [`MAX_ANSWER`] and no further.
 //! 3. Redirects are not followed and proxies from the environment are not used: a secret goes to the broker that was
 //!    named, or nowhere.
 //! 4. Request and answer bodies are wiped after use; they hold secrets.
+//!
+//! Below this, HTTP itself hands a request to another connection when the one it was meant for gave it back untouched: a
+//! kept-alive connection that had ended, a stream refused by HTTP/2 (RFC 9113 §8.7). The broker never saw such a request.
 
 use std::{fmt, time::Duration};
 
-use agentwrit_verify::{json, problem::Problem};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, header};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::error::ClientError;
+use crate::{
+    call::{Answer, Call},
+    error::ClientError,
+    retry::{self, Ending, Standing},
+};
 
 /// The largest answer that is read: 4 MiB.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
-
-/// Nesting that no answer of a broker needs.
-const MAX_DEPTH: usize = 16;
-
-/// Room for a usual request body, so that growing it leaves no copies of a secret behind.
-const USUAL_BODY: usize = 4 * 1024;
 
 /// Where the broker is, how to reach it and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -33,12 +34,14 @@ pub(crate) struct Endpoint {
     pub(crate) tls: Tls,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    /// How often a call is sent again at most.
+    pub(crate) retries: u32,
 }
 
 impl Endpoint {
     pub(crate) fn new(broker_url: String) -> Self {
         let (timeout, connect_timeout) = (Duration::from_secs(10), Duration::from_secs(5));
-        Self { broker_url, tls: Tls::default(), timeout, connect_timeout }
+        Self { broker_url, tls: Tls::default(), timeout, connect_timeout, retries: 2 }
     }
 }
 
@@ -85,118 +88,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// A request that can be sent more than once.
-#[derive(Clone)]
-pub(crate) struct Call {
-    method: Method,
-    path: String,
-    body: Option<Bytes>,
-    /// Whether doing it twice comes to the same as doing it once.
-    repeatable: bool,
-}
-
-impl Call {
-    pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, repeatable: true }
-    }
-
-    pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, repeatable: true }
-    }
-
-    pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::POST, path: path.into(), body: Some(encode(body)?), repeatable: false })
-    }
-
-    pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, path: path.into(), body: None, repeatable: false }
-    }
-
-    pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self { method: Method::PUT, path: path.into(), body: Some(encode(body)?), repeatable: true })
-    }
-
-    /// Says of a POST that doing it twice comes to the same as doing it once.
-    pub(crate) fn repeatable(mut self) -> Self {
-        self.repeatable = true;
-        self
-    }
-
-    /// An answer to this call that cannot be understood.
-    pub(crate) fn malformed(&self, reason: &(impl ToString + ?Sized)) -> ClientError {
-        ClientError::MalformedAnswer { endpoint: format!("{} {}", self.method, self.path), reason: reason.to_string() }
-    }
-}
-
-/// What came back, whatever its status.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    headers: HeaderMap,
-    body: Zeroizing<Vec<u8>>,
-}
-
-impl Answer {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.body
-    }
-
-    pub(crate) fn decode<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
-        json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| call.malformed(&error))
-    }
-
-    /// The answer, if its status says that the broker did what was asked.
-    pub(crate) fn accepted(self, call: &Call) -> Result<Self, ClientError> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
-        if self.status.is_client_error() || self.status.is_server_error() {
-            return Err(self.refusal(call));
-        }
-        Err(call.malformed(&format!("status {} is neither success nor refusal", self.status)))
-    }
-
-    fn refusal(&self, call: &Call) -> ClientError {
-        let said = self.decode::<Problem>(call).ok().filter(|problem| !problem.detail.is_empty());
-        let mut problem = said.unwrap_or_else(|| self.blank_problem(call));
-        if problem.request_id.is_empty() {
-            self.header("x-request-id").unwrap_or_default().clone_into(&mut problem.request_id);
-        }
-        ClientError::Refused {
-            status: self.status.as_u16(),
-            problem: Box::new(problem),
-            retry_after: self
-                .header(header::RETRY_AFTER.as_str())
-                .and_then(|seconds| seconds.trim().parse().ok())
-                .map(Duration::from_secs),
-        }
-    }
-
-    /// RFC 9457 §4.2.1: a problem about which nothing is known but its status.
-    fn blank_problem(&self, call: &Call) -> Problem {
-        let title = self.status.canonical_reason().unwrap_or_default();
-        Problem {
-            r#type: "about:blank".to_owned(),
-            title: title.to_owned(),
-            status: self.status.as_u16(),
-            detail: format!("{title} without a problem body"),
-            instance: call.path.clone(),
-            error_code: String::new(),
-            request_id: String::new(),
-            hint: None,
-        }
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
 /// A connection pool to one broker. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Transport {
     http: Client,
     base: String,
     timeout: Duration,
+    connect_timeout: Duration,
+    retries: u32,
 }
 
 impl Transport {
@@ -204,13 +103,13 @@ impl Transport {
         let base = broker_url(&endpoint.broker_url)?;
         let mut http = Client::builder()
             .user_agent(concat!("agentwrit-client/", env!("CARGO_PKG_VERSION")))
-            .timeout(endpoint.timeout)
             .connect_timeout(endpoint.connect_timeout)
             .redirect(redirect::Policy::none())
             .no_proxy();
         http = endpoint.tls.applied_to(http, &base)?;
         let http = http.build().map_err(|error| ClientError::invalid("TLS configuration", &causes(&error)))?;
-        Ok(Self { http, base, timeout: endpoint.timeout })
+        let Endpoint { timeout, connect_timeout, retries, .. } = *endpoint;
+        Ok(Self { http, base, timeout, connect_timeout, retries })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -226,52 +125,78 @@ impl Transport {
         self.exchange(call, bearer).await?.accepted(call)?.decode(call)
     }
 
-    /// Sends `call` and takes the answer as it is.
+    /// Sends `call`, as often as it takes and is safe, and takes the last answer as it is.
     pub(crate) async fn exchange(&self, call: &Call, bearer: Option<&HeaderValue>) -> Result<Answer, ClientError> {
-        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path));
+        let begun = Instant::now();
+        let left = || self.timeout.saturating_sub(begun.elapsed());
+        let mut repeats = 0;
+        loop {
+            let attempt = self.attempt(call, bearer, left()).await;
+            let ending = attempt.as_ref().map_or_else(|broken| broken.ending, |answer| answer.ending(call));
+            let standing = Standing { repeatable: call.repeatable, repeats, most: self.retries, left: left() };
+            let Some(pause) = retry::pause(ending, standing, retry::chance()) else {
+                return attempt.map_err(|broken| broken.error);
+            };
+            tracing::debug!(method = %call.method, path = call.path, ?ending, ?pause, "a call is sent again");
+            tokio::time::sleep(pause).await;
+            repeats += 1;
+        }
+    }
+
+    async fn attempt(&self, call: &Call, bearer: Option<&HeaderValue>, within: Duration) -> Result<Answer, Broken> {
+        let mut request = self.http.request(call.method.clone(), format!("{}{}", self.base, call.path)).timeout(within);
         if let Some(bearer) = bearer {
             request = request.header(header::AUTHORIZATION, bearer);
         }
         if let Some(body) = &call.body {
             request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let response = request.send().await.map_err(|error| self.failure(&error))?;
+        let response = request.send().await.map_err(|error| self.broken(&error))?;
         self.read(call, response).await
     }
 
-    async fn read(&self, call: &Call, mut response: Response) -> Result<Answer, ClientError> {
-        let too_large = || call.malformed(&format!("larger than {MAX_ANSWER} bytes"));
+    async fn read(&self, call: &Call, mut response: Response) -> Result<Answer, Broken> {
+        let too_large =
+            || Broken { error: call.malformed(&format!("larger than {MAX_ANSWER} bytes")), ending: Ending::Answered };
         let announced = response.content_length().unwrap_or(0);
         let announced = usize::try_from(announced).ok().filter(|length| *length <= MAX_ANSWER);
         let mut body = Zeroizing::new(Vec::with_capacity(announced.ok_or_else(too_large)?));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(&error))? {
             if chunk.len() > MAX_ANSWER.saturating_sub(body.len()) {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status: response.status(), headers: std::mem::take(response.headers_mut()), body })
+        Ok(Answer::new(response.status(), std::mem::take(response.headers_mut()), body))
     }
 
-    fn failure(&self, error: &reqwest::Error) -> ClientError {
-        if error.is_timeout() {
-            ClientError::Timeout { after: self.timeout }
-        } else {
-            ClientError::Unreachable { reason: causes(error) }
-        }
+    fn broken(&self, error: &reqwest::Error) -> Broken {
+        let ending = if error.is_connect() { Ending::NotSent } else { Ending::Unclear };
+        let error = match (error.is_connect(), error.is_timeout()) {
+            (true, true) => {
+                ClientError::Unreachable { reason: format!("no connection within {:?}", self.connect_timeout) }
+            }
+            (false, true) => ClientError::Timeout { after: self.timeout },
+            (_, false) => ClientError::Unreachable { reason: causes(error) },
+        };
+        Broken { error, ending }
     }
+}
+
+/// An attempt that came to no answer.
+struct Broken {
+    error: ClientError,
+    ending: Ending,
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("base", &self.base).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Transport")
+            .field("base", &self.base)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
     }
-}
-
-fn encode(body: &impl Serialize) -> Result<Bytes, ClientError> {
-    let mut buffer = Zeroizing::new(Vec::with_capacity(USUAL_BODY));
-    serde_json::to_writer(&mut *buffer, body).map_err(|error| ClientError::invalid("request", &error))?;
-    Ok(Bytes::from_owner(buffer))
 }
 
 /// The broker's address without a trailing slash. What could carry a secret into a log, or a request elsewhere, is

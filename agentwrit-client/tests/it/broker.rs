@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
@@ -56,7 +57,11 @@ pub(crate) struct FakeBroker {
 
 impl FakeBroker {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let script = Arc::<Mutex<Script>>::default();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
@@ -110,9 +115,9 @@ impl Drop for FakeBroker {
     }
 }
 
-/// An app of the broker at `url`, with a clock of the test's own.
+/// An app of the broker at `url`, with a clock of the test's own, that sends everything once.
 pub(crate) fn app_at(url: &str, clock: impl Clock) -> App {
-    Client::builder(url).clock(clock).build().unwrap().app("id-1", "client-secret").unwrap()
+    Client::builder(url).retries(0).clock(clock).build().unwrap().app("id-1", "client-secret").unwrap()
 }
 
 pub(crate) fn token(text: &str, expires_in: u64) -> Value {

@@ -15,7 +15,7 @@ async fn a_refusal_carries_the_problem_and_when_to_come_back() {
     let broker = FakeBroker::start().await;
     let body = problem(429, "rate_limited", "too many requests");
     broker.on_raw(HEALTH, 429, &[("retry-after", "7")], body.to_string());
-    let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
+    let error = Client::builder(&broker.url).retries(0).build().unwrap().health().await.unwrap_err();
     let expected: Problem = serde_json::from_value(body).unwrap();
     assert_eq!(
         error,

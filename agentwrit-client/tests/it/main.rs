@@ -3,8 +3,16 @@
 
 mod admin;
 mod agent;
+mod anyone;
+#[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
+mod attaching;
 mod authentication;
 mod broker;
 mod failures;
 mod holding;
+mod lists;
+mod live;
+mod retries;
 mod secrets;
+mod time;
+mod tls;

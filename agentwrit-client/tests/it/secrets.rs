@@ -1,6 +1,6 @@
 //! No secret in `Debug`, in an error or in an unexpected place of a request.
 
-use agentwrit_client::{AgentKey, Client, LaunchTokenRequest, NewApp};
+use agentwrit_client::{AgentKey, AgentState, Client, LaunchTokenRequest, NewApp, Registration};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
@@ -31,13 +31,18 @@ async fn debug_shows_no_secret() {
     let request = new_agent.clone().scope(["read:data:x"]).unwrap().signing_key(key.clone());
     let agent = request.clone().create().await.unwrap();
     let launch = app.create_launch_token(&LaunchTokenRequest::new("a", ["read:data:x"]).unwrap()).await.unwrap();
+    let registration = Registration::new("billing", "invoice-1", ["read:data:x"]).unwrap().signing_key(key.clone());
+    let keep_alive = (request.clone().keep_alive(), agent.clone().keep_alive());
+    let live = request.clone().keep_alive().start().await.unwrap();
+    let state: AgentState = live.subscribe().borrow().clone();
     let admin = client.admin("admin-secret").unwrap();
     let credentials = admin.create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await.unwrap();
 
     let shown = format!(
         "{builder:?} {client:?} {app:#?} {new_agent:?} {request:?} {agent:?} {launch:?} {key:?} {admin:?} \
-         {credentials:?} {:?}",
-        agent.authorization()
+         {credentials:?} {:?} {registration:?} {keep_alive:?} {live:#?} {state:?} {:?}",
+        agent.authorization(),
+        live.authorization(),
     );
     for secret in [
         "client-secret",
@@ -63,4 +68,21 @@ async fn an_error_quotes_no_secret() {
     let error = request.create().await.unwrap_err();
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("app-token") && !shown.contains("client-secret"), "{shown}");
+}
+
+#[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
+#[tokio::test]
+async fn what_attaches_a_token_shows_none() {
+    use agentwrit_client::{AuthorizeLayer, AuthorizeMiddleware, Origins};
+    use agentwrit_verify::testing::TestIssuer;
+    use tower::Layer;
+
+    let token = TestIssuer::new().token(&["read:data:x"]);
+    let agent = Client::at("http://127.0.0.1:1").unwrap().agent(token.as_str()).unwrap();
+    let origins = Origins::new(["https://records.example"]).unwrap();
+    let layer = AuthorizeLayer::new(agent.clone(), origins.clone());
+    let middleware = AuthorizeMiddleware::new(agent, origins.clone());
+    let shown = format!("{origins:?} {layer:?} {middleware:?} {:?}", layer.layer(()));
+    let signature = token.rsplit('.').next().unwrap();
+    assert!(!shown.contains(signature) && shown.contains("records.example"), "{shown}");
 }

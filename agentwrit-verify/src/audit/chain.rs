@@ -1,12 +1,13 @@
 //! The hash chain: what is hashed, and how a chain is checked.
 //!
-//! 1. `hash` = SHA-256 over `agentwrit-audit-v1` and every other member, in the order of [`hash`].
+//! 1. `hash` = SHA-256 over `agentwrit-audit-v1` and every other member, in the order of [`encode`].
 //! 2. A member is its length in four bytes, big-endian, and its JSON text (strings unquoted and unescaped, numbers in
 //!    decimal); an absent one is the length `ff ff ff ff` alone.
 //! 3. `prev_hash` is the `hash` of the event before; of the first event it is 64 zeros.
 //!
 //! The bytes and a test vector are in `docs/audit-chain.md` and `tests/vectors/audit-chain.json`.
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::{Event, EventHash, EventId};
@@ -32,24 +33,78 @@ impl ChainHead {
     ///
     /// [`ChainFault`] when the event is not the next one, not linked to this head, or altered.
     pub fn follow(&self, event: &Event) -> Result<Self, ChainFault> {
+        self.follow_link(&Link::of(event))
+    }
+
+    /// The head after the event that `link` is of.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChainHead::follow`].
+    pub fn follow_link(&self, link: &Link) -> Result<Self, ChainFault> {
         let expected = EventId::from_sequence(self.sequence.saturating_add(1));
-        if event.id != expected {
-            return Err(ChainFault::Gap { expected, found: event.id });
+        if link.id != expected {
+            return Err(ChainFault::Gap { expected, found: link.id });
         }
-        if event.prev_hash != self.hash {
-            return Err(ChainFault::Unlinked { id: event.id });
+        if link.prev_hash != self.hash {
+            return Err(ChainFault::Unlinked { id: link.id });
         }
-        if event.hash != hash(event) {
-            return Err(ChainFault::Altered { id: event.id });
+        if link.stated != link.computed {
+            return Err(ChainFault::Altered { id: link.id });
         }
-        Ok(Self { sequence: event.id.sequence(), hash: event.hash })
+        Ok(Self { sequence: link.id.sequence(), hash: link.computed })
+    }
+}
+
+/// All of an event that its place in the chain depends on. Links can be made in any order, and on several processors;
+/// only following them is done one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    id: EventId,
+    prev_hash: EventHash,
+    stated: EventHash,
+    computed: EventHash,
+}
+
+impl Link {
+    /// The link of an event.
+    #[must_use]
+    pub fn of(event: &Event) -> Self {
+        Self::computed_by(event, &mut Vec::new(), |bytes| Sha256::digest(bytes).into())
+    }
+
+    /// The same, with another implementation of SHA-256, and with a buffer that was used before.
+    pub fn computed_by(event: &Event, buffer: &mut Vec<u8>, sha256: impl FnOnce(&[u8]) -> [u8; 32]) -> Self {
+        buffer.clear();
+        encode(event, buffer);
+        let computed = EventHash::from_bytes(sha256(buffer));
+        Self { id: event.id, prev_hash: event.prev_hash, stated: event.hash, computed }
+    }
+
+    /// The event's number.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        self.id
+    }
+
+    /// What it says that the event before it hashes to.
+    #[must_use]
+    pub fn prev_hash(&self) -> EventHash {
+        self.prev_hash
     }
 }
 
 /// The hash of every member of `event` but `hash`.
 #[must_use]
 pub fn hash(event: &Event) -> EventHash {
-    let mut members = Members(Sha256::new_with_prefix(DOMAIN));
+    Link::of(event).computed
+}
+
+/// Appends the bytes that are hashed for `event`.
+pub fn encode(event: &Event, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(DOMAIN);
+    let mut members = Members(bytes);
+    let mut digits = [0; 64];
     members.text(&event.id.to_string());
     members.text(&event.timestamp);
     members.text(event.event_type.as_str());
@@ -62,8 +117,7 @@ pub fn hash(event: &Event) -> EventHash {
     members.optional(event.deleg_depth.map(|depth| depth.to_string()).as_deref());
     members.optional(event.deleg_chain_hash.as_deref());
     members.optional(event.bytes_transferred.map(|bytes| bytes.to_string()).as_deref());
-    members.text(&event.prev_hash.to_string());
-    EventHash::from_bytes(members.0.finalize().into())
+    members.text(HEXLOWER.encode_mut_str(event.prev_hash.as_bytes(), &mut digits));
 }
 
 /// Follows `events` from `head` to their end.
@@ -75,20 +129,20 @@ pub fn verify<'a>(head: ChainHead, events: impl IntoIterator<Item = &'a Event>) 
     events.into_iter().try_fold(head, |head, event| head.follow(event))
 }
 
-struct Members(Sha256);
+struct Members<'a>(&'a mut Vec<u8>);
 
-impl Members {
+impl Members<'_> {
     fn text(&mut self, text: &str) {
         // No member is anywhere near 4 GiB; saturating keeps the length distinct from "absent" all the same.
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX - 1);
-        self.0.update(length.to_be_bytes());
-        self.0.update(text);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     fn optional(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.text(text),
-            None => self.0.update(u32::MAX.to_be_bytes()),
+            None => self.0.extend_from_slice(&u32::MAX.to_be_bytes()),
         }
     }
 }
@@ -138,7 +192,9 @@ mod tests {
         assert_eq!(serde_json::to_value(&events).unwrap(), vectors["events"]);
         assert_eq!(verify(ChainHead::GENESIS, &events).unwrap().sequence, 3);
         for (event, encoded) in events.iter().zip(vectors["encoded"].as_array().unwrap()) {
-            let bytes = data_encoding::HEXLOWER.decode(encoded.as_str().unwrap().as_bytes()).unwrap();
+            let mut bytes = Vec::new();
+            encode(event, &mut bytes);
+            assert_eq!(HEXLOWER.encode(&bytes), *encoded);
             assert_eq!(EventHash::from_bytes(Sha256::digest(bytes).into()), event.hash);
         }
     }

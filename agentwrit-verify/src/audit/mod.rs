@@ -26,6 +26,6 @@ pub mod chain;
 mod event;
 mod event_type;
 
-pub use chain::{ChainFault, ChainHead};
+pub use chain::{ChainFault, ChainHead, Link};
 pub use event::{Event, EventHash, EventId, EventIdError, Outcome};
 pub use event_type::EventType;

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use agentwrit_verify::audit::{ChainFault, ChainHead, Event, EventHash, EventId};
+use agentwrit_verify::audit::{ChainFault, ChainHead, EventHash, EventId, Link};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -87,13 +87,13 @@ impl Walk {
     async fn through(mut source: Source, known: Option<ChainHead>) -> Result<Self, CliError> {
         let mut walk = Self { known, ..Self::default() };
         loop {
-            let events = source.next().await?;
-            if events.is_empty() {
+            let links = source.next().await?;
+            if links.is_empty() {
                 walk.end();
                 return Ok(walk);
             }
-            for event in &events {
-                if let Err(fault) = walk.step(event) {
+            for link in &links {
+                if let Err(fault) = walk.step(link) {
                     walk.fault = Some(fault);
                     return Ok(walk);
                 }
@@ -101,15 +101,15 @@ impl Walk {
         }
     }
 
-    fn step(&mut self, event: &Event) -> Result<(), Fault> {
+    fn step(&mut self, link: &Link) -> Result<(), Fault> {
         let before = match self.head {
             Some(head) => head,
-            None => self.beginning(event)?,
+            None => self.beginning(link)?,
         };
-        let head = before.follow(event)?;
+        let head = before.follow_link(link)?;
         if let Some(known) = self.known.filter(|known| known.sequence == head.sequence) {
             if known.hash != head.hash {
-                return Err(Fault::Rewritten { id: event.id });
+                return Err(Fault::Rewritten { id: link.id() });
             }
             self.known_was_met = true;
         }
@@ -119,9 +119,9 @@ impl Walk {
     }
 
     /// What the first event follows: nothing, the earlier export, or an event that we have not got.
-    fn beginning(&mut self, first: &Event) -> Result<ChainHead, Fault> {
-        self.first = Some(first.id);
-        let sequence = first.id.sequence().saturating_sub(1);
+    fn beginning(&mut self, first: &Link) -> Result<ChainHead, Fault> {
+        self.first = Some(first.id());
+        let sequence = first.id().sequence().saturating_sub(1);
         if sequence == 0 {
             return Ok(ChainHead::GENESIS);
         }
@@ -131,9 +131,9 @@ impl Walk {
                 Ok(known)
             }
             Some(known) if known.sequence < sequence => {
-                Err(Fault::Apart { expected: EventId::from_sequence(known.sequence), found: first.id })
+                Err(Fault::Apart { expected: EventId::from_sequence(known.sequence), found: first.id() })
             }
-            Some(_) | None => Ok(ChainHead { sequence, hash: first.prev_hash }),
+            Some(_) | None => Ok(ChainHead { sequence, hash: first.prev_hash() }),
         }
     }
 

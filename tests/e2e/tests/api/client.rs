@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Admin, App, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp, Validation};
+use agentwrit_client::{
+    Admin, Agent, AgentState, App, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp, RevocationTarget,
+    Validation,
+};
 use agentwrit_e2e::{ADMIN_SECRET, Broker};
+use agentwrit_verify::Subject;
+use tokio::sync::watch;
 
 async fn app(broker: &Broker, scopes: &[&str]) -> (Admin, App) {
     let client = Client::at(&broker.url).unwrap();
@@ -76,6 +81,47 @@ async fn launch_tokens_are_issued_by_both() {
         assert!(token.id().is_some());
         assert_eq!(token.max_ttl(), Duration::from_secs(300));
     }
+}
+
+/// The next token that is announced, and its agent.
+async fn next_token(states: &mut watch::Receiver<AgentState>) -> (Agent, String) {
+    loop {
+        let announced = tokio::time::timeout(Duration::from_secs(30), states.changed());
+        announced.await.unwrap().unwrap();
+        if let AgentState::Live(agent) = &*states.borrow_and_update() {
+            return (agent.clone(), agent.token().expose().to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_live_agent_is_renewed_comes_back_when_revoked_and_ends_with_its_release() {
+    let broker = Broker::start().await;
+    let (admin, app) = app(&broker, &["read:data:*"]).await;
+    let valid = async |token: &str| admin.client().validate(token).await.unwrap().is_valid();
+    let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(4));
+    let live = request.keep_alive().start().await.unwrap();
+    let mut states = live.subscribe();
+    let first = live.agent().unwrap();
+    let token = first.token().expose().to_owned();
+    assert!(valid(&token).await);
+
+    let (renewed, second) = next_token(&mut states).await;
+    assert_eq!(renewed.id(), first.id());
+    assert_eq!((valid(&token).await, valid(&second).await), (false, true));
+
+    let target = RevocationTarget::Subject(Subject::Agent(first.id().clone()));
+    assert_eq!(admin.revoke(&target, Some("a drill")).await.unwrap().count, 1);
+    assert!(!valid(&second).await);
+    let (anew, third) = next_token(&mut states).await;
+    assert_ne!(anew.id(), first.id());
+    assert_eq!((anew.scopes(), valid(&third).await), (first.scopes(), true));
+    assert_eq!(live.agent().unwrap().id(), anew.id());
+
+    live.release().await.unwrap();
+    assert!(!valid(&third).await);
+    assert!(matches!(live.authorization(), Err(ClientError::NoToken { .. })));
+    live.release().await.unwrap();
 }
 
 #[tokio::test]

@@ -109,6 +109,33 @@ async fn what_is_no_event_is_named_by_its_line() {
 }
 
 #[tokio::test]
+async fn long_exports_are_read_in_chunks_whose_borders_do_not_show() {
+    let trail = Trail::new().await;
+    // Blank lines count as lines and as nothing else: some 3 MiB of them between events.
+    let blank = vec![" ".repeat(1000); 1000];
+    let spread: Vec<String> =
+        trail.events.iter().flat_map(|event| std::iter::once(event.clone()).chain(blank.clone())).collect();
+    let run = trail.verify(&spread, &["--json"]).await;
+    assert_eq!(run.json()["events"], 5);
+    let mut wrong = spread.clone();
+    wrong[4500] = "nonsense".to_owned();
+    let run = trail.verify(&wrong, &[]).await;
+    assert!(run.code == 1 && run.stderr.starts_with("awrit: `trail.jsonl`: line 4501 is no event"), "{}", run.stderr);
+    // A fault that comes first is named first.
+    wrong[2002] = trail.events[3].clone();
+    let run = trail.verify(&wrong, &[]).await;
+    assert!(run.code == 3 && run.stdout.contains("`evt-000003` is missing"), "{}", run.stdout);
+
+    let path = trail.file("latin1.jsonl", &trail.events);
+    let mut bytes = fs::read(&path).unwrap();
+    let third = trail.events[0].len() + trail.events[1].len() + 12;
+    bytes[third] = 0xe4;
+    fs::write(&path, bytes).unwrap();
+    let run = awrit(trail.directory.path(), &[], &["audit", "verify", "latin1.jsonl"], "").await;
+    assert!(run.stderr.starts_with("awrit: `latin1.jsonl`: line 3 is no event: it is not UTF-8"), "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn continuity_with_an_earlier_export() {
     let trail = Trail::new().await;
     trail.file("earlier.jsonl", &trail.events[..3]);

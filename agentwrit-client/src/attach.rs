@@ -1,0 +1,250 @@
+//! Which requests get the token.
+//!
+//! 1. A token goes to the origins that were named (scheme, host and port: RFC 6454) and to no other: a request for
+//!    anywhere else passes untouched.
+//! 2. Over plain `http` it goes to this machine only, unless that was chosen: [`Origins::accept_plain_http`].
+//! 3. An `Authorization` header that is there already stays as it is.
+//! 4. Without a valid token nothing is sent. Nothing is repeated either: what a 401 means for the request is for its
+//!    sender to judge.
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, header};
+use reqwest::Url;
+
+use crate::{agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent};
+
+/// Where a token comes from, each time that one is needed.
+pub trait TokenSource: Send + Sync + 'static {
+    /// The value of the `Authorization` header as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn authorization(&self) -> Result<HeaderValue, ClientError>;
+}
+
+impl TokenSource for Agent {
+    fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        Ok(self.authorization())
+    }
+}
+
+impl TokenSource for LiveAgent {
+    fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        self.authorization()
+    }
+}
+
+impl TokenSource for Delegated {
+    fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        Ok(self.authorization())
+    }
+}
+
+impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
+    fn authorization(&self) -> Result<HeaderValue, ClientError> {
+        self.as_ref().authorization()
+    }
+}
+
+/// The origins that a token may be sent to.
+///
+/// ```
+/// use agentwrit_client::Origins;
+///
+/// let origins = Origins::new(["https://records.example", "https://labs.example:8443", "http://localhost:8081"])?;
+/// assert!(Origins::new(["http://records.example"]).is_err(), "everyone on the way would read the token");
+/// # Ok::<(), agentwrit_client::ClientError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origins(Arc<[Origin]>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    /// As a URL has it: lower case, IPv6 in brackets.
+    host: String,
+    port: u16,
+}
+
+impl Origins {
+    /// One or more origins: `https://host`, with a port if it isn't the usual one, or `http://` on this machine
+    /// (`localhost`, a loopback address).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when there is none, or one is not an origin or would carry the token in clear over a
+    /// network.
+    pub fn new<S: AsRef<str>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
+        let origins = Self::accept_plain_http(origins)?;
+        match origins.0.iter().find(|origin| origin.scheme == "http" && !origin.is_this_machine()) {
+            Some(Origin { host, .. }) => {
+                Err(invalid(&format!("`http://{host}` would carry the token in clear over the network")))
+            }
+            None => Ok(origins),
+        }
+    }
+
+    /// The same, and `http://` to other machines too: whoever is on the way can read the token and use it until it
+    /// expires.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when there is none, or one is not an origin.
+    pub fn accept_plain_http<S: AsRef<str>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
+        let origins =
+            origins.into_iter().map(|origin| Origin::parse(origin.as_ref())).collect::<Result<Arc<_>, _>>()?;
+        if origins.is_empty() { Err(invalid("at least one is needed")) } else { Ok(Self(origins)) }
+    }
+
+    /// Whether a request for there gets the token. A host in another spelling than the usual one is another host.
+    fn contain(&self, scheme: &str, host: &str, port: Option<u16>) -> bool {
+        let usual = match scheme {
+            "https" => Some(443),
+            "http" => Some(80),
+            _ => None,
+        };
+        let Some(port) = port.or(usual) else { return false };
+        self.0
+            .iter()
+            .any(|origin| origin.scheme == scheme && origin.port == port && origin.host.eq_ignore_ascii_case(host))
+    }
+}
+
+impl Origin {
+    fn parse(given: &str) -> Result<Self, ClientError> {
+        // What was given may hold credentials, so it is not repeated.
+        let url = Url::parse(given).map_err(|error| invalid(&error.to_string()))?;
+        let bare = url.username().is_empty()
+            && url.password().is_none()
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none();
+        match (url.scheme(), url.host_str(), url.port_or_known_default()) {
+            (scheme @ ("http" | "https"), Some(host), Some(port)) if bare && !host.contains('*') => {
+                Ok(Self { scheme: scheme.to_owned(), host: host.to_owned(), port })
+            }
+            _ => Err(invalid("an origin is `https://`, a host and perhaps a port, and nothing else")),
+        }
+    }
+
+    fn is_this_machine(&self) -> bool {
+        let address = self.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+}
+
+/// What both the layer and the middleware do to a request.
+#[derive(Clone)]
+pub(crate) struct Attach {
+    source: Arc<dyn TokenSource>,
+    origins: Origins,
+}
+
+impl Attach {
+    pub(crate) fn new(source: impl TokenSource, origins: Origins) -> Self {
+        Self { source: Arc::new(source), origins }
+    }
+
+    /// Adds the token to the `headers` of a request for there, if it gets one.
+    pub(crate) fn to(
+        &self,
+        headers: &mut HeaderMap,
+        (scheme, host, port): (&str, &str, Option<u16>),
+    ) -> Result<(), ClientError> {
+        if headers.contains_key(header::AUTHORIZATION) || !self.origins.contain(scheme, host, port) {
+            return Ok(());
+        }
+        let mut authorization = self.source.authorization()?;
+        authorization.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, authorization);
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Attach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attach").field("origins", &self.origins).finish_non_exhaustive()
+    }
+}
+
+fn invalid(reason: &str) -> ClientError {
+    ClientError::invalid("origin", reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let origins =
+            Origins::new(["https://Records.Example/", "https://labs.example:8443", "http://[::1]:80"]).unwrap();
+        for (scheme, host, port, contained) in [
+            ("https", "records.example", None, true),
+            ("https", "records.example", Some(443), true),
+            ("https", "RECORDS.example", None, true),
+            ("https", "labs.example", Some(8443), true),
+            ("http", "[::1]", None, true),
+            ("http", "records.example", None, false),
+            ("http", "records.example", Some(443), false),
+            ("https", "records.example", Some(8443), false),
+            ("https", "labs.example", None, false),
+            ("https", "evil.records.example", None, false),
+            ("https", "records.example.evil", None, false),
+            ("https", "records.example.", None, false),
+            ("https", "records%2Eexample", None, false),
+            ("https", "", None, false),
+            ("wss", "records.example", Some(443), false),
+            ("ftp", "records.example", None, false),
+        ] {
+            assert_eq!(origins.contain(scheme, host, port), contained, "{scheme}://{host}:{port:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for given in [
+            "",
+            "records.example",
+            "ftp://records.example",
+            "https://",
+            "https://records.example/v1",
+            "https://records.example?a",
+            "https://records.example#a",
+            "https://user@records.example",
+            "https://user:secret@records.example",
+            "data:text/plain,x",
+            "*",
+            "https://*",
+            "https://*.records.example",
+            "https://user:secret@",
+        ] {
+            let error = Origins::accept_plain_http([given]).unwrap_err();
+            assert!(matches!(&error, ClientError::InvalidInput { field: "origin", .. }), "{error:?}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert!(Origins::new(Vec::<String>::new()).is_err());
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine_unless_that_was_chosen() {
+        for (given, here) in [
+            ("http://localhost", true),
+            ("http://localhost:8080", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://127.9.9.9", true),
+            ("http://[::1]:8080", true),
+            ("http://records.example", false),
+            ("http://10.0.0.1", false),
+            ("http://0.0.0.0", false),
+            ("http://[::]", false),
+            ("http://localhost.example", false),
+            ("http://127.0.0.1.example", false),
+        ] {
+            assert_eq!(Origins::new([given]).is_ok(), here, "{given}");
+            assert!(Origins::accept_plain_http([given]).is_ok(), "{given}");
+        }
+    }
+}

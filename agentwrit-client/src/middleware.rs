@@ -1,0 +1,60 @@
+//! The token on the requests of a `reqwest` client.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use http::Extensions;
+use reqwest::{Request, Response};
+use reqwest_middleware::{Error, Middleware, Next};
+
+use crate::attach::{Attach, Origins, TokenSource};
+
+/// Attaches an agent's token to the requests of a [`reqwest_middleware`] client, for the origins that were named and no
+/// other. Without a valid token a request for one of them is not sent, and the error is a
+/// [`ClientError`](crate::ClientError) inside a [`reqwest_middleware::Error`].
+///
+/// `reqwest` follows redirects by itself, below this: it takes the header along to the same origin and drops it on the
+/// way to any other one, also if that one is named here.
+///
+/// ```
+/// use agentwrit_client::{AuthorizeMiddleware, ClientError, LiveAgent, Origins};
+/// use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+///
+/// fn records(agent: &LiveAgent, http: reqwest::Client) -> Result<ClientWithMiddleware, ClientError> {
+///     let origins = Origins::new(["https://records.example"])?;
+///     Ok(ClientBuilder::new(http).with(AuthorizeMiddleware::new(agent.clone(), origins)).build())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct AuthorizeMiddleware {
+    attach: Attach,
+}
+
+impl AuthorizeMiddleware {
+    /// Attaches what `source` has, to requests for `origins`.
+    #[must_use]
+    pub fn new(source: impl TokenSource, origins: Origins) -> Self {
+        Self { attach: Attach::new(source, origins) }
+    }
+}
+
+#[async_trait]
+impl Middleware for AuthorizeMiddleware {
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let url = request.url().clone();
+        let target = (url.scheme(), url.host_str().unwrap_or_default(), url.port());
+        self.attach.to(request.headers_mut(), target).map_err(Error::middleware)?;
+        next.run(request, extensions).await
+    }
+}
+
+impl fmt::Debug for AuthorizeMiddleware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.attach.fmt(f)
+    }
+}

@@ -1,0 +1,180 @@
+//! When a kept agent's token is replaced, and by what. Rules without network or clock.
+//!
+//! 1. A token is renewed at 80 % of its lifetime, by chance up to a tenth of the lifetime earlier, never later.
+//! 2. A renewal that fails on the way is tried again, with growing pauses, until the token expires.
+//! 3. A renewal that the broker refuses is not: a 401 means that the token is dead, a 403 that it is the last one. So is
+//!    one that came back shorter than the one before: its session, or what it was delegated from, ends with it.
+//! 4. After the last token, and without one, comes a new registration, if that is wanted. Each one since the last
+//!    renewal that succeeded waits longer than the one before: whoever revokes what comes of it is not outrun.
+
+use std::time::Duration;
+
+use agentwrit_verify::UnixTime;
+
+use crate::error::ClientError;
+
+/// The first pause after a failure, at most; at least half of it. Each further one may be twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// No pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Nothing is renewed sooner than this after it was received, however short it lives.
+const LEAST_USE: Duration = Duration::from_millis(500);
+
+/// How long a token lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) expires_at: UnixTime,
+    /// From its issue to its expiry.
+    pub(crate) lifetime: Duration,
+}
+
+impl Times {
+    fn due(self, now: UnixTime, chance: f64) -> UnixTime {
+        let due = self.expires_at.saturating_sub(self.lifetime.mul_f64(chance.mul_add(0.1, 0.2)));
+        due.max(now.saturating_add(LEAST_USE))
+    }
+
+    /// A renewal has the lifetime of what it renews, unless something ends with it. Whole seconds may be lost on the way.
+    fn were_cut_to(self, renewed: Self) -> bool {
+        renewed.lifetime < self.lifetime.mul_f64(0.9)
+    }
+}
+
+/// What can be expected of the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prospect {
+    /// It can be renewed.
+    Renewable,
+    /// It can be used until it expires and not be renewed.
+    Last,
+    /// It can't be used.
+    Dead,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing before this time.
+    WaitUntil(UnixTime),
+    /// Renew the token.
+    Renew,
+    /// Register anew.
+    Register,
+    /// Nothing any more.
+    GiveUp,
+}
+
+/// Where a kept agent stands.
+#[derive(Debug)]
+pub(crate) struct Upkeep {
+    reregisters: bool,
+    token: Times,
+    prospect: Prospect,
+    /// When the next thing is to be done; `None` is now.
+    due: Option<UnixTime>,
+    /// Renewals that failed on the way since the last one that didn't.
+    failures: u32,
+    /// Registrations since the last renewal that succeeded.
+    registrations: u32,
+    /// Why things are not as they should be.
+    reason: Option<ClientError>,
+}
+
+impl Upkeep {
+    pub(crate) fn of(token: Times, reregisters: bool, now: UnixTime, chance: f64) -> Self {
+        Self {
+            reregisters,
+            token,
+            prospect: Prospect::Renewable,
+            due: Some(token.due(now, chance)),
+            failures: 0,
+            registrations: 0,
+            reason: None,
+        }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        match (self.due, self.prospect) {
+            (Some(due), _) => Step::WaitUntil(due),
+            (None, Prospect::Renewable) => Step::Renew,
+            (None, Prospect::Last | Prospect::Dead) if self.reregisters => Step::Register,
+            (None, Prospect::Last | Prospect::Dead) => Step::GiveUp,
+        }
+    }
+
+    /// Whether the token can be used; if not, why.
+    pub(crate) fn usable(&self, now: UnixTime) -> Result<(), ClientError> {
+        if self.prospect != Prospect::Dead && now < self.token.expires_at {
+            return Ok(());
+        }
+        Err(self.reason.clone().unwrap_or_else(|| ClientError::no_token("it has expired")))
+    }
+
+    /// The wait is over.
+    pub(crate) fn waited(&mut self) {
+        self.due = None;
+    }
+
+    pub(crate) fn renewed(&mut self, token: Times, now: UnixTime, chance: f64) {
+        let cut = self.token.were_cut_to(token);
+        *self = Self { registrations: 0, ..Self::of(token, self.reregisters, now, chance) };
+        if cut {
+            self.reason = Some(ClientError::no_token("what it was issued under has ended, and it with that"));
+            self.last(token.due(now, chance));
+        }
+    }
+
+    pub(crate) fn renewal_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
+        let refused = error.status().filter(|_| error.error_code().is_some()); // else a proxy says so
+        self.reason = Some(error);
+        match refused {
+            Some(401) => self.dead(now, chance),
+            Some(403) => self.last(now.saturating_add(pause(self.registrations, chance))),
+            Some(_) | None if now >= self.token.expires_at => self.dead(now, chance),
+            Some(_) | None => {
+                let retry_at = now.saturating_add(pause(self.failures, chance));
+                self.failures = self.failures.saturating_add(1);
+                self.due = Some(retry_at.min(self.token.expires_at));
+            }
+        }
+    }
+
+    pub(crate) fn registered(&mut self, token: Times, now: UnixTime, chance: f64) {
+        let registrations = self.registrations.saturating_add(1);
+        *self = Self { registrations, ..Self::of(token, self.reregisters, now, chance) };
+    }
+
+    pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
+        self.reason = Some(error);
+        self.registrations = self.registrations.saturating_add(1);
+        if now >= self.token.expires_at {
+            self.prospect = Prospect::Dead;
+        }
+        let retry_at = now.saturating_add(pause(self.registrations, chance));
+        self.due = Some(match self.prospect {
+            Prospect::Dead => retry_at,
+            Prospect::Renewable | Prospect::Last => retry_at.min(self.token.expires_at),
+        });
+    }
+
+    fn last(&mut self, successor_at: UnixTime) {
+        self.prospect = Prospect::Last;
+        let until = self.token.expires_at;
+        self.due = Some(if self.reregisters { successor_at.min(until) } else { until });
+    }
+
+    fn dead(&mut self, now: UnixTime, chance: f64) {
+        self.prospect = Prospect::Dead;
+        self.due = self.reregisters.then(|| now.saturating_add(pause(self.registrations, chance)));
+    }
+}
+
+fn pause(failures: u32, chance: f64) -> Duration {
+    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
+    longest.mul_f64(chance.mul_add(0.5, 0.5))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use agentwrit_verify::problem::Problem;
+
+use super::*;
+
+const START: u64 = 1_795_248_000;
+
+/// So many milliseconds after the start.
+fn at(milliseconds: u64) -> UnixTime {
+    UnixTime::from_seconds(START).saturating_add(Duration::from_millis(milliseconds))
+}
+
+/// A token that was issued at that time.
+fn token(issued: u64, seconds: u64) -> Times {
+    let lifetime = Duration::from_secs(seconds);
+    Times { expires_at: at(issued).saturating_add(lifetime), lifetime }
+}
+
+fn kept(seconds: u64, reregisters: bool) -> Upkeep {
+    Upkeep::of(token(0, seconds), reregisters, at(0), 0.0)
+}
+
+fn refused(status: u16, code: &str) -> ClientError {
+    let problem = Problem { error_code: code.to_owned(), detail: "no".to_owned(), status, ..Problem::default() };
+    ClientError::Refused { status, problem: Box::new(problem), retry_after: None }
+}
+
+fn lost() -> ClientError {
+    ClientError::Unreachable { reason: "nobody there".to_owned() }
+}
+
+#[test]
+fn a_token_is_due_at_four_fifths_or_a_little_earlier() {
+    for (seconds, chance, due) in
+        [(300, 0.0, 240_000), (300, 0.5, 225_000), (300, 1.0, 210_000), (5, 0.0, 4_000), (1, 1.0, 700)]
+    {
+        let step = Upkeep::of(token(0, seconds), true, at(0), chance).step();
+        assert_eq!(step, Step::WaitUntil(at(due)), "{seconds} s, {chance}");
+    }
+    let old = Upkeep::of(token(0, 300), true, at(299_000), 0.0);
+    assert_eq!(old.step(), Step::WaitUntil(at(299_500)), "taken over late");
+    let nothing = Upkeep::of(token(0, 0), true, at(0), 0.0);
+    assert_eq!(nothing.step(), Step::WaitUntil(at(500)), "a token that lives no time is no hot loop");
+}
+
+#[test]
+fn a_due_token_is_renewed_and_the_next_one_waits() {
+    let mut kept = kept(300, true);
+    kept.waited();
+    assert_eq!(kept.step(), Step::Renew);
+    kept.renewed(token(240_000, 300), at(240_000), 0.0);
+    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::WaitUntil(at(480_000)), Ok(())));
+}
+
+#[test]
+fn what_fails_on_the_way_is_tried_until_the_token_expires() {
+    for error in [lost(), refused(503, "unavailable"), refused(429, "rate_limited"), refused(401, ""), refused(403, "")]
+    {
+        let mut kept = kept(10, true);
+        kept.waited();
+        let mut tried = Vec::new();
+        let mut now = at(8_000);
+        while kept.step() == Step::Renew {
+            kept.renewal_failed(error.clone(), now, 1.0);
+            let Step::WaitUntil(next) = kept.step() else { panic!("{kept:?}") };
+            now = next;
+            tried.push(now);
+            assert_eq!(kept.usable(now).is_ok(), now < at(10_000), "{error:?}");
+            kept.waited();
+        }
+        assert_eq!(tried, [at(8_500), at(9_500), at(10_000), at(10_500)], "{error:?}");
+        assert_eq!((kept.step(), kept.usable(now)), (Step::Register, Err(error)));
+    }
+}
+
+#[test]
+fn a_dead_token_is_replaced_by_a_registration_or_by_nothing() {
+    let dead = refused(401, "unauthorized");
+    let mut kept = kept(300, true);
+    kept.waited();
+    kept.renewal_failed(dead.clone(), at(240_000), 1.0);
+    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::WaitUntil(at(240_500)), Err(dead.clone())));
+    kept.waited();
+    assert_eq!(kept.step(), Step::Register);
+    kept.registered(token(241_000, 300), at(241_000), 0.0);
+    assert_eq!((kept.step(), kept.usable(at(241_000))), (Step::WaitUntil(at(481_000)), Ok(())));
+
+    let mut kept = self::kept(300, false);
+    kept.waited();
+    kept.renewal_failed(dead.clone(), at(240_000), 1.0);
+    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::GiveUp, Err(dead)));
+}
+
+#[test]
+fn a_last_token_is_used_to_its_end() {
+    let barred = refused(403, "scope_violation");
+    let mut kept = kept(300, true);
+    kept.waited();
+    kept.renewal_failed(barred.clone(), at(240_000), 1.0);
+    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::WaitUntil(at(240_500)), Ok(())));
+    kept.waited();
+    kept.registration_failed(barred.clone(), at(299_800), 1.0);
+    assert_eq!(kept.step(), Step::WaitUntil(at(300_000)), "its end is not slept through");
+    assert_eq!(kept.usable(at(300_000)), Err(barred.clone()));
+
+    let mut kept = self::kept(300, false);
+    kept.waited();
+    kept.renewal_failed(barred.clone(), at(240_000), 1.0);
+    assert_eq!((kept.step(), kept.usable(at(299_999))), (Step::WaitUntil(at(300_000)), Ok(())));
+    kept.waited();
+    assert_eq!((kept.step(), kept.usable(at(300_000))), (Step::GiveUp, Err(barred)));
+}
+
+/// The session's ceiling, or a delegation's end: renewing again gains nothing.
+#[test]
+fn a_renewal_that_came_back_shorter_is_the_last() {
+    for (reregisters, due, then) in [(true, 248_000, Step::Register), (false, 250_000, Step::GiveUp)] {
+        let mut kept = kept(300, reregisters);
+        kept.renewed(token(240_000, 10), at(240_000), 0.0);
+        assert_eq!((kept.step(), kept.usable(at(249_999))), (Step::WaitUntil(at(due)), Ok(())));
+        kept.waited();
+        assert_eq!(kept.step(), then);
+    }
+    let mut kept = kept(300, true);
+    kept.renewed(token(240_000, 299), at(240_000), 0.0);
+    kept.waited();
+    assert_eq!(kept.step(), Step::Renew, "a second lost on the way is no end");
+}
+
+#[test]
+fn whoever_revokes_again_and_again_is_not_outrun() {
+    let mut kept = kept(5, true);
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        kept.renewal_failed(refused(401, "unauthorized"), at(0), 1.0);
+        let Step::WaitUntil(next) = kept.step() else { panic!("{kept:?}") };
+        pauses.push(next.saturating_since(at(0)).as_millis());
+        kept.registered(token(0, 5), at(0), 0.0);
+    }
+    assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
+    kept.renewed(token(0, 5), at(0), 0.0);
+    kept.renewal_failed(refused(401, "unauthorized"), at(0), 0.0);
+    assert_eq!(kept.step(), Step::WaitUntil(at(250)), "a renewal that succeeds is a new beginning");
+}
