@@ -24,10 +24,11 @@ if [ "$("$tools/bin/mdbook" --version 2>/dev/null)" != "mdbook v$version" ]; the
 fi
 
 python3 scripts/api_reference.py "${check[@]}"
+# Compiles the broker, unless the tests have done so.
 cargo run --quiet --all-features --example awrit-reference -- "${check[@]}"
 
 rm -rf target/book
 built="$("$tools/bin/mdbook" build docs 2>&1)" || { printf '%s\n' "$built" >&2 && exit 1; }
-# It goes on where an include or an anchor is missing, and says so.
+# It goes on where it finds something odd, and only says so.
 if grep -E 'WARN|ERROR' <<<"$built" >&2; then exit 1; fi
 python3 scripts/docs_check.py target/book
