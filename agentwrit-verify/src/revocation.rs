@@ -274,6 +274,13 @@ impl RevocationList {
         self.shared.freshness.as_ref()?.age(now)
     }
 
+    /// What the list is true of: the signed `iat` of the answer that it was last filled or confirmed by. None for one
+    /// that is [authoritative](Self::authoritative), and before the first snapshot.
+    #[must_use]
+    pub fn true_at(&self) -> Option<UnixTime> {
+        self.shared.freshness.as_ref().map(Freshness::true_at).filter(|time| *time > UnixTime::default())
+    }
+
     /// The level at which a token is dead, if it is: by what is known now, or by what was revoked until `as_of`.
     ///
     /// The marks are worked out when they are first needed: most lists are empty most of the time.

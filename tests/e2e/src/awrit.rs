@@ -98,7 +98,6 @@ pub fn stable(text: &str) -> String {
             (r"\b(app-[a-z-]+)-[0-9a-f]{6}\b", "$1-<suffix>"),
             (r"\b[a-z]{2}-[0-9a-f]{12}\b", "<client id>"),
             (r"\b[A-Za-z0-9_-]{43}(\b|$)", "<kid>"),
-            (r"\bup to \d+ s old", "up to <age> old"),
             (r"(in )?\d+ (d|h|min|s)\b( \d+ (h|min|s)\b)?( ago)?|\bnow\b", "<when>"),
             (r" {2,}", "  "),
             (r"(?m) +$", ""),

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use agentwrit_client::Secret;
@@ -64,6 +65,9 @@ struct Evidence {
     /// The snapshot, and where it is from.
     feed: Option<(String, String)>,
 }
+
+/// What the clocks of broker and issuer of the feed, one machine or a few, may differ by.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 
 /// The largest snapshot of the feed that is read.
 const LONGEST_FEED: u64 = 128 * 1024 * 1024;
@@ -215,6 +219,10 @@ impl Report<'_> {
             (Outcome::Passed, Check::Issuer) if self.asked.issuer.is_none() && self.list.is_none() => {
                 (Verdict::Skipped, format!("it says `{}`; say which one it must be with --issuer", self.issuer))
             }
+            (Outcome::Passed, Check::Revocation) if self.is_from_before() => {
+                let what = "the snapshot is from before the token: it cannot know what became of it";
+                (Verdict::NotMade, what.to_owned())
+            }
             (Outcome::Passed, check) => (Verdict::Ok, self.passed(check)),
             (Outcome::Failed(error), _) => (Verdict::Fails, error.to_string()),
             (Outcome::NotReached, _) => (Verdict::NotMade, "there was nothing to check".to_owned()),
@@ -232,6 +240,13 @@ impl Report<'_> {
                 (Verdict::NotMade, "give --revocations FILE, or say --without-revocations to judge without".to_owned())
             }
         }
+    }
+
+    /// Whether the list ends before the token begins; clocks may differ a little.
+    fn is_from_before(&self) -> bool {
+        let ends = self.list.as_ref().and_then(RevocationList::true_at);
+        let begins = self.inspection.claims().map(|claims| UnixTime::from_seconds(claims.iat));
+        ends.zip(begins).is_some_and(|(ends, begins)| begins > ends.saturating_add(CLOCKS_DIFFER))
     }
 
     fn has_audience(&self) -> bool {
@@ -265,12 +280,14 @@ impl Report<'_> {
     fn not_revoked(&self) -> String {
         let from = self.evidence.feed.as_ref().map_or("", |(_, from)| from);
         let Some(list) = &self.list else { return String::new() };
-        let age = list.age(self.now).map_or_else(String::new, |age| format!(", up to {} old", words::duration(age)));
+        let as_of = list
+            .true_at()
+            .map_or_else(String::new, |time| format!(", as of {time} ({})", words::relative(time, self.now.wall)));
         let entries = match list.len() {
             1 => "1 entry".to_owned(),
             entries => format!("{} entries", words::number(entries as u64)),
         };
-        format!("none of the {entries} of {from} is about it{age}")
+        format!("none of the {entries} of {from} is about it{as_of}")
     }
 
     fn verdict(&self) -> &'static str {

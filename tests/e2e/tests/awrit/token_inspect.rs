@@ -1,6 +1,7 @@
 //! `awrit token inspect`, on this machine and on one without a network.
 
-use agentwrit_e2e::{Broker, Run, awrit, stable};
+use agentwrit_e2e::{Broker, Run, awrit, stable, until_second};
+use agentwrit_verify::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::token::token;
@@ -51,7 +52,7 @@ issuer  ok  the revocation feed is of the same issuer
 audience  ok  it names none: it is for whoever trusts the issuer
 chain  ok  it was not delegated
 times  ok  expires <when>
-revocation  ok  none of the 0 entries of <broker> is about it, up to <age> old
+revocation  ok  none of the 0 entries of <broker> is about it, as of <time> (<when>)
 
 valid";
     let run = broker.awrit(&["token", "inspect", &token]).await;
@@ -159,6 +160,18 @@ async fn a_revoked_token_and_a_feed_from_before() {
     let after = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
     assert_eq!(after.code, 3);
     assert!(after.stdout.contains("revocation  FAILS     revoked by task\n"), "{}", after.stdout);
+}
+
+#[tokio::test]
+async fn a_feed_from_before_the_token_says_nothing_about_it() {
+    let broker = Broker::start().await;
+    exported(&broker).await;
+    until_second(SystemClock.now().seconds() + 7).await;
+    let run = offline(&broker, &token(&broker).await, &["--revocations", "feed.jwt"]).await;
+    assert_eq!(run.code, 3);
+    let said = stable(&run.stdout);
+    assert!(said.contains("revocation  not made  the snapshot is from before the token"), "{said}");
+    assert!(said.ends_with("\n\nnot verified\n"), "{said}");
 }
 
 #[tokio::test]
