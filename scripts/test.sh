@@ -84,11 +84,11 @@ need_rust() {
         die "no C or C++ compiler: SQLite, the TLS stack and libFuzzer need them"
 }
 
-# The README's walkthrough uses them, and a test runs it.
+# The walkthroughs of README and docs use them, and tests run those.
 need_tools() {
     local tool
-    for tool in curl jq openssl; do
-        command -v "$tool" >/dev/null || apt_install "$tool" || die "$tool not found: the README's walkthrough needs it"
+    for tool in curl jq openssl sqlite3; do
+        command -v "$tool" >/dev/null || apt_install "$tool" || die "$tool not found: the walkthroughs of README and docs need it"
     done
 }
 
@@ -208,6 +208,15 @@ run_deploy_lint() {
     return "$status"
 }
 
+# Its code blocks are run by pytest and as doctests.
+run_docs() {
+    local log="$logs/docs" status=0
+    scripts/docs.sh 2>&1 | tee "$log" || status=$?
+    [ "$status" -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
+    summaries+=("docs: $(tail -n 1 "$log")")
+    return "$status"
+}
+
 # AGENTWRIT_FUZZ_SECONDS: longer at a desk.
 run_fuzz() {
     local log="$logs/fuzz" status=0 p
@@ -263,6 +272,9 @@ if ! $fast; then
 
     heading "the real Python SDK, unmodified, clients in other languages, and deploy/ against the real broker (pytest)"
     run_python_tests
+
+    heading "the documentation"
+    run_docs
 
     heading "our tokens before jose (node)"
     run_node_tests

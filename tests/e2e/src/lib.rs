@@ -45,3 +45,13 @@ pub use self::{
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeOfTheProject;
+
+/// So does that of the developers' guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/developers/rust.md")]
+struct GuideForRust;
+
+/// And that of the page for those who come from other middleware.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-other-middleware.md")]
+struct GuideFromOtherMiddleware;
