@@ -198,7 +198,7 @@ async fn the_live_trail_of_a_broker_whose_database_was_altered() {
     assert!(run.stdout.contains("chain   BROKEN: `evt-000003` was altered"), "{}", run.stdout);
     let export = broker.awrit(&["audit", "export", "-o", "trail.jsonl"]).await;
     assert_eq!(export.code, 3);
-    assert!(export.stderr.contains("but the chain is broken: `evt-000003` was altered"), "{}", export.stderr);
+    assert!(export.stderr.contains("the trail is broken: `evt-000003` was altered"), "{}", export.stderr);
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ async fn unread(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     command.stdout(writer).stdin(std::process::Stdio::null());
-    let ended = command.output().await.unwrap();
+    let ended = command.spawn().unwrap().wait_with_output().await.unwrap();
     (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
 }
 
