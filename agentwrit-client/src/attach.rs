@@ -4,7 +4,7 @@
 //!    anywhere else passes untouched.
 //! 2. Over plain `http` it goes to this machine only, unless that was chosen: [`Origins::accept_plain_http`].
 //! 3. An `Authorization` header that is there already stays as it is.
-//! 4. Without a valid token nothing is sent. Nothing is repeated either: what a 401 means for the request is for its
+//! 4. Without a token that is valid by what is known here nothing is sent. Nothing is repeated either: what a 401 means for the request is for its
 //!    sender to judge.
 
 use std::sync::Arc;

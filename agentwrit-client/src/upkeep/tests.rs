@@ -141,3 +141,44 @@ fn whoever_revokes_again_and_again_is_not_outrun() {
     kept.renewal_failed(refused(401, "unauthorized"), at(0), 0.0);
     assert_eq!(kept.step(), Step::WaitUntil(at(250)), "a renewal that succeeds is a new beginning");
 }
+
+#[test]
+fn an_app_that_is_refused_is_not_asked_again() {
+    let mut dead = kept(300, true);
+    dead.waited();
+    dead.renewal_failed(refused(401, "unauthorized"), at(240_000), 1.0);
+    dead.waited();
+    assert_eq!(dead.step(), Step::Register);
+    dead.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
+    assert_eq!(dead.step(), Step::GiveUp);
+
+    // While there is a token, it serves to its end.
+    let mut last = kept(300, true);
+    last.waited();
+    last.renewal_failed(refused(403, "scope_violation"), at(240_000), 1.0);
+    last.waited();
+    last.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
+    assert_eq!((last.step(), last.usable(at(299_000))), (Step::WaitUntil(at(300_000)), Ok(())));
+    last.waited();
+    assert_eq!(last.step(), Step::GiveUp);
+    assert_eq!(last.usable(at(300_000)), Err(refused(401, "unauthorized")));
+}
+
+#[test]
+fn whoever_says_when_to_come_back_is_not_asked_sooner() {
+    let later = || {
+        let problem = Problem { error_code: "unavailable".to_owned(), status: 503, ..Problem::default() };
+        let retry_after = Some(Duration::from_secs(20));
+        ClientError::Refused { status: 503, problem: Box::new(problem), retry_after }
+    };
+    let mut renewing = kept(300, true);
+    renewing.waited();
+    renewing.renewal_failed(later(), at(240_000), 1.0);
+    assert_eq!(renewing.step(), Step::WaitUntil(at(260_000)));
+    let mut registering = kept(300, true);
+    registering.waited();
+    registering.renewal_failed(refused(401, "unauthorized"), at(240_000), 1.0);
+    registering.waited();
+    registering.registration_failed(later(), at(241_000), 1.0);
+    assert_eq!(registering.step(), Step::WaitUntil(at(261_000)));
+}

@@ -1,5 +1,7 @@
 //! What is said when something is wrong before anything is done.
 
+use std::os::unix::fs::FileTypeExt;
+
 use agentwrit_e2e::{ADMIN_SECRET, Broker, awrit};
 
 #[tokio::test]
@@ -165,7 +167,6 @@ async fn exports_go_through_devices_and_follow_links() {
         "",
         "awrit: `/dev/full`: No space left on device (os error 28)",
     );
-    use std::os::unix::fs::FileTypeExt as _;
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     let run = broker.awrit(&["init", "--config-path", "link.json", "--force"]).await;
     run.is(1, "", "awrit: `link.json`: it is there and no plain file");
