@@ -11,7 +11,7 @@ const WRITE: &[&str] = &["write:prescriptions:P-1042"];
 #[tokio::test]
 async fn a_patient_who_is_not_here_is_not_found() {
     let hospital = Hospital::new();
-    for id in ["P-9999", "P-1", "p-1042", "1042", "P-1042x", "P-1'--", ".."] {
+    for id in ["P-9999", "P-1", "p-1042", "1042", "P-1042x", "P-1'--"] {
         for resource in ["records", "labs", "notes", "billing", "prescriptions"] {
             let path = format!("/patients/{id}/{resource}");
             let all = hospital.get(&path, &[&format!("read:{resource}:*")]).await;
@@ -41,7 +41,9 @@ async fn what_is_no_identifier_never_matches() {
         let answer = hospital.get(&path, &["read:records:*", "read:records:P-1042"]).await;
         assert_eq!(answer.problem().0, expected, "{path}");
         let narrow = hospital.get(&path, &["read:records:P-1042"]).await;
-        assert!(matches!(narrow.problem().0, 400 | 403), "{path}: {}", narrow.status);
+        // A path that climbs is nobody's, whoever asks.
+        let refused = if id.contains("%2E%2E") || id.contains("..") { 404..=404 } else { 400..=403 };
+        assert!(refused.contains(&narrow.problem().0), "{path}: {}", narrow.status);
     }
 }
 
@@ -53,6 +55,7 @@ async fn a_path_that_climbs_leads_nowhere() {
         "/patients//records",
         "/patients/P-1042/records/",
         "/patients/../patients",
+        "/patients/../records",
     ] {
         let answer = hospital.get(path, &["read:records:*", "read:patients:P-1042"]).await;
         assert!(matches!(answer.problem().0, 400 | 403 | 404), "{path}: {}", answer.status);
