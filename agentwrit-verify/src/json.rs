@@ -23,7 +23,7 @@ use serde::{
 /// [`JsonError`] says what is wrong, in words that name the member where there is one.
 pub fn object_from_slice<T: DeserializeOwned>(text: &[u8], max_depth: usize) -> Result<T, JsonError> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(JsonError { message: String::from("a JSON object is expected") });
+        return Err(JsonError::no_object());
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = T::deserialize(Strict { inner: &mut reader, depth_left: max_depth })?;
@@ -80,6 +80,12 @@ impl<'de> Deserialize<'de> for Presence {
 #[error("{message}")]
 pub struct JsonError {
     message: String,
+}
+
+impl JsonError {
+    pub(crate) fn no_object() -> Self {
+        Self { message: String::from("a JSON object is expected") }
+    }
 }
 
 impl From<serde_json::Error> for JsonError {

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn an_event_has_one_reading() {
         let event = serde_json::to_string(&chain()[0]).unwrap();
-        assert_eq!(Event::from_json(event.as_bytes()).unwrap(), chain()[0]);
+        assert_eq!(Event::from_json(&event).unwrap(), chain()[0]);
         let members: Vec<Value> =
             serde_json::from_str::<serde_json::Map<_, _>>(&event).unwrap().into_values().collect();
         for (from, to) in [
@@ -234,7 +234,7 @@ mod tests {
         ] {
             let spelt = event.replacen(from, to, 1);
             assert_ne!(spelt, event);
-            assert!(Event::from_json(spelt.as_bytes()).is_err(), "{spelt}");
+            assert!(Event::from_json(&spelt).is_err(), "{spelt}");
         }
     }
 

@@ -183,7 +183,7 @@ fn link(line: &str, buffer: &mut Vec<u8>) -> Result<Option<Link>, String> {
     if line.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let event: Event = Event::from_json(line.as_bytes()).map_err(|error| error.to_string())?;
+    let event: Event = Event::from_json(line).map_err(|error| error.to_string())?;
     // The one of the TLS stack is twice as fast as ours where the processor has no instructions for SHA-256.
     let sha256 = |bytes: &[u8]| {
         let mut hash = [0; 32];
