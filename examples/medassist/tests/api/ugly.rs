@@ -42,7 +42,7 @@ async fn what_is_no_identifier_never_matches() {
         assert_eq!(answer.problem().0, expected, "{path}");
         let narrow = hospital.get(&path, &["read:records:P-1042"]).await;
         // A path that climbs is nobody's, whoever asks.
-        let refused = if id.contains("%2E%2E") || id.contains("..") { 404..=404 } else { 400..=403 };
+        let refused: &[u16] = if id.contains("%2E%2E") || id.contains("..") { &[404] } else { &[400, 403] };
         assert!(refused.contains(&narrow.problem().0), "{path}: {}", narrow.status);
     }
 }
