@@ -1,0 +1,1 @@
+//! An authority that was ended stays ended.

@@ -1,0 +1,1 @@
+//! A few unauthenticated requests do not hurt other clients.

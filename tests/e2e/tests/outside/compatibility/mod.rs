@@ -1,0 +1,1 @@
+//! Clients, proxies, certificates and settings as they are met in the field.

@@ -1,0 +1,1 @@
+//! First steps of operators, developers and auditors.
