@@ -77,7 +77,7 @@ impl Answer {
                 ..Self::forbidden(refusal.to_string())
             },
             Refusal::BadIdentifier { .. } => Self {
-                hint: Some("an identifier is not `*` and has no `:`, space, quote, backslash or control character"),
+                hint: Some("an identifier has no `*`, space, quote, backslash or control character"),
                 ..Self::invalid(refusal.to_string())
             },
             Refusal::Unacceptable(_) => Self::invalid(refusal.to_string()),

@@ -27,8 +27,8 @@ use crate::token_source::{TokenSource, TokenSources};
 /// A scope may have a gap for its identifier, `read:records:{patient_id}`, which the parameter of that name in the
 /// request's path fills: axum's, so that the layer must stand where the route is known (`route_layer`, `layer`, on a
 /// method), or those of a [`path`](Self::path) given to the layer. It is percent-decoded once, and must be one
-/// identifier: what is empty, `*`, has a `:`, a control character or anything else that no scope may have is refused with
-/// 400. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it. A path with
+/// identifier: what is empty, has a `*`, a control character or anything else that no identifier may have is refused with
+/// 400. A `:` is a character like others: `arn:aws:s3:::logs` is one identifier. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it. A path with
 /// a segment `.` or `..` is refused with 404: a service that resolves it would serve another path than was judged.
 ///
 /// # Example
@@ -184,7 +184,8 @@ impl RequireScope {
     /// ```
     ///
     /// Mind that a value of the request can be `*`: a scope made of it is then the wildcard, which only a holder of the
-    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) refuses it.
+    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) refuses it. Where action or resource come from the
+    /// request too, make the scope with [`Scope::from_parts`]: in one text their colons would shift the parts.
     pub fn from_request(scopes: impl Fn(&Parts) -> Result<ScopeSet, Unacceptable> + Send + Sync + 'static) -> Self {
         Self::requiring(Requirement::FromRequest(Custom(Arc::new(scopes))))
     }

@@ -1,7 +1,8 @@
 //! Scopes: what a credential allows.
 //!
-//! 1. A scope is `action:resource:identifier`: three non-empty parts of RFC 6749 §3.3 scope characters without `:`,
-//!    at most [`Scope::MAX_LENGTH`] bytes in all.
+//! 1. A scope is `action:resource:identifier`: three non-empty parts of RFC 6749 §3.3 scope characters, at most
+//!    [`Scope::MAX_LENGTH`] bytes in all. It is split at the first two colons: action and resource have none, an
+//!    identifier may (`read:bucket:arn:aws:s3:::logs`), and is then still one identifier without any structure.
 //! 2. `*` means *every identifier*, and only as the whole third part; anywhere else it is refused.
 //! 3. `a:r:i` covers `a:r:i`; `a:r:*` covers `a:r:` with any identifier, and itself. Nothing else covers anything.
 //!    Matching is exact and case-sensitive.
@@ -44,10 +45,8 @@ impl Scope {
         if text.len() > Self::MAX_LENGTH {
             return Err(ScopeError::TooLong { length: text.len() });
         }
-        let mut parts = text.split(':');
-        let (Some(action), Some(resource), Some(identifier), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
+        let mut parts = text.splitn(3, ':');
+        let (Some(action), Some(resource), Some(identifier)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(ScopeError::NotThreeParts { found: text.split(':').count() });
         };
         for (part, name, may_be_wildcard) in
@@ -58,6 +57,34 @@ impl Scope {
         let action_end = position(action.len())?;
         let resource_end = position(action.len().saturating_add(1).saturating_add(resource.len()))?;
         Ok(Self { text: text.into(), action_end, resource_end })
+    }
+
+    /// The scope of these three parts: for parts that come from elsewhere. Text put together with `format!` is split
+    /// again at its first two colons, so that a resource with a colon would end up in the identifier; here it is refused.
+    ///
+    /// ```
+    /// use agentwrit_verify::{Scope, ScopeError, scope::Part};
+    ///
+    /// let scope = Scope::from_parts("read", "bucket", "arn:aws:s3:::logs")?;
+    /// assert_eq!(scope.as_str(), "read:bucket:arn:aws:s3:::logs");
+    /// let error = Scope::from_parts("read", "bucket:arn", "logs").unwrap_err();
+    /// assert_eq!(error, ScopeError::ForbiddenCharacter { part: Part::Resource, character: ':' });
+    /// # Ok::<(), ScopeError>(())
+    /// ```
+    ///
+    /// An identifier `*` is the wildcard here as in [`parse`](Self::parse); a
+    /// [`ScopeTemplate`](crate::ScopeTemplate) refuses it.
+    ///
+    /// # Errors
+    ///
+    /// [`ScopeError`] says which rule of this module the parts break.
+    pub fn from_parts(action: &str, resource: &str, identifier: &str) -> Result<Self, ScopeError> {
+        for (text, part) in [(action, Part::Action), (resource, Part::Resource)] {
+            if text.contains(':') {
+                return Err(ScopeError::ForbiddenCharacter { part, character: ':' });
+            }
+        }
+        Self::parse(&format!("{action}:{resource}:{identifier}"))
     }
 
     /// For a literal that the compiler has checked.
@@ -189,7 +216,7 @@ impl fmt::Display for Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
-    /// Not exactly two `:`.
+    /// Fewer than two `:`.
     #[error("a scope is `action:resource:identifier`, three parts, not {found}")]
     NotThreeParts {
         /// How many parts there are.
@@ -389,12 +416,37 @@ mod tests {
     }
 
     #[test]
+    fn colons_after_the_second_belong_to_the_identifier() {
+        for (text, identifier) in [
+            ("read:bucket:arn:aws:s3:::logs", "arn:aws:s3:::logs"),
+            ("read:bucket:a:", "a:"),
+            ("read:bucket::a", ":a"),
+            ("read:bucket::", ":"),
+        ] {
+            let scope = Scope::parse(text).unwrap();
+            assert_eq!(
+                (scope.action(), scope.resource(), scope.identifier()),
+                ("read", "bucket", identifier),
+                "{text}"
+            );
+            assert_eq!(Scope::from_parts("read", "bucket", identifier), Ok(scope));
+        }
+    }
+
+    #[test]
+    fn from_parts_rejects_colons_in_action_and_resource() {
+        let colon = |part| Err(ScopeError::ForbiddenCharacter { part, character: ':' });
+        assert_eq!(Scope::from_parts("read:a", "b", "c"), colon(Part::Action));
+        assert_eq!(Scope::from_parts("read", "a:b", "c"), colon(Part::Resource));
+        assert_eq!(Scope::from_parts("read", "", "a"), Err(ScopeError::EmptyPart { part: Part::Resource }));
+    }
+
+    #[test]
     fn malformed_scopes_are_refused_with_the_rule_they_break() {
         use Part::{Action, Identifier, Resource};
         for (text, error) in [
             ("", ScopeError::NotThreeParts { found: 1 }),
             ("read:data", ScopeError::NotThreeParts { found: 2 }),
-            ("read:data:x:y", ScopeError::NotThreeParts { found: 4 }),
             (":data:x", ScopeError::EmptyPart { part: Action }),
             ("read::x", ScopeError::EmptyPart { part: Resource }),
             ("read:data:", ScopeError::EmptyPart { part: Identifier }),
@@ -402,6 +454,10 @@ mod tests {
             ("read:*:x", ScopeError::MisplacedWildcard { part: Resource }),
             ("read:data:x*", ScopeError::MisplacedWildcard { part: Identifier }),
             ("read:data:**", ScopeError::MisplacedWildcard { part: Identifier }),
+            ("read:data:x:*", ScopeError::MisplacedWildcard { part: Identifier }),
+            ("read:data:*:x", ScopeError::MisplacedWildcard { part: Identifier }),
+            ("read:data::*", ScopeError::MisplacedWildcard { part: Identifier }),
+            ("read::data:x", ScopeError::EmptyPart { part: Resource }),
             ("read:data:x admin", ScopeError::ForbiddenCharacter { part: Identifier, character: ' ' }),
             ("read:data:\"", ScopeError::ForbiddenCharacter { part: Identifier, character: '"' }),
             ("read:data:\\", ScopeError::ForbiddenCharacter { part: Identifier, character: '\\' }),
@@ -435,6 +491,12 @@ mod tests {
             ("read:data:*", "read:datax:y", false),
             ("read:data:*", "write:data:x", false),
             ("readdata:a:*", "read:dataa:x", false),
+            ("read:data:*", "read:data:x:y", true),
+            ("read:data:x:y", "read:data:x:y", true),
+            ("read:data:x", "read:data:x:y", false),
+            ("read:data:x:", "read:data:x:y", false),
+            ("read:data:x:y", "read:data:x", false),
+            ("read:data:x:y", "read:data:*", false),
         ] {
             let (held, wanted) = (Scope::parse(held).unwrap(), Scope::parse(wanted).unwrap());
             assert_eq!(held.covers(&wanted), covered, "{held} covers {wanted}");
@@ -458,7 +520,7 @@ mod tests {
     }
 
     fn any_scope() -> impl Strategy<Value = Scope> {
-        ("[rw]", "[ab]", "[xy*]").prop_map(|(a, r, i)| Scope::parse(&format!("{a}:{r}:{i}")).unwrap())
+        ("[rw]", "[ab]", "[xy*]|[xy:]{1,3}").prop_map(|(a, r, i)| Scope::parse(&format!("{a}:{r}:{i}")).unwrap())
     }
 
     fn any_set() -> impl Strategy<Value = ScopeSet> {
@@ -472,6 +534,13 @@ mod tests {
                 prop_assert_eq!(scope.as_str(), &text);
                 let rebuilt = format!("{}:{}:{}", scope.action(), scope.resource(), scope.identifier());
                 prop_assert_eq!(rebuilt, text);
+            }
+        }
+
+        #[test]
+        fn parts_that_make_a_scope_are_its_parts(a in "[ab:*]{0,3}", r in "[ab:*]{0,3}", i in "[ab:*]{0,3}") {
+            if let Ok(scope) = Scope::from_parts(&a, &r, &i) {
+                prop_assert_eq!((scope.action(), scope.resource(), scope.identifier()), (&*a, &*r, &*i));
             }
         }
 

@@ -19,7 +19,9 @@ use crate::scope::{Part, Scope, ScopeError};
 /// // What would mean something else than one identifier is refused.
 /// assert!(template.fill("*").is_err());
 /// assert!(template.fill("").is_err());
-/// assert!(template.fill("a:b").is_err());
+/// assert!(template.fill("two words").is_err());
+/// // A colon means nothing within an identifier.
+/// assert_eq!(template.fill("a:b")?.identifier(), "a:b");
 /// # Ok::<(), agentwrit_verify::ScopeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,8 +80,8 @@ impl ScopeTemplate {
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] when the text isn't *one* identifier: empty, `*`, with a `:`, a control character or anything else
-    /// that no part of a scope may hold, or too long.
+    /// [`ScopeError`] when the text isn't *one* identifier: empty, with a `*`, a control character or anything else that
+    /// no identifier may hold, or too long.
     pub fn fill(&self, identifier: &str) -> Result<Scope, ScopeError> {
         match &self.0 {
             Form::Fixed(scope) => Ok(scope.clone()),
@@ -131,6 +133,8 @@ mod tests {
             ("read:records:{7up}", Part::Identifier, '{'),
             ("read:records:{a}{b}", Part::Identifier, '{'),
             ("read:records:P-{id}", Part::Identifier, '{'),
+            ("read:records:eu:{id}", Part::Identifier, '{'),
+            ("read:records:{id}:eu", Part::Identifier, '{'),
             ("read:records:{a-b}", Part::Identifier, '{'),
             ("read:{kind}:7", Part::Resource, '{'),
             ("{verb}:records:7", Part::Action, '{'),
@@ -150,17 +154,21 @@ mod tests {
     #[test]
     fn only_one_identifier_fits() {
         let template = ScopeTemplate::parse("read:records:{id}").unwrap();
-        for bad in ["", "*", "a*", "a:b", ":", "a b", "a\"b", "a\\b", "a\nb", "a\0", "\u{7f}", "é", &"a".repeat(244)] {
+        for bad in ["", "*", "a*", "a:*", "*:a", "a b", "a\"b", "a\\b", "a\nb", "a\0", "\u{7f}", "é", &"a".repeat(244)]
+        {
             assert!(template.fill(bad).is_err(), "{bad:?}");
         }
-        for good in ["P-1042", "..", "a/b", "%2A", "{x}", &"a".repeat(243)] {
+        for good in ["P-1042", "..", "a/b", "%2A", "{x}", "arn:aws:s3:::logs", ":", &"a".repeat(243)] {
             assert_eq!(template.fill(good).unwrap().identifier(), good);
         }
     }
 
     proptest! {
         #[test]
-        fn what_fits_covers_nothing_but_itself(identifier in any::<String>(), other in "[a-z*]{1,3}") {
+        fn what_fits_covers_nothing_but_itself(
+            identifier in prop_oneof![any::<String>(), "[a-c:*]{0,4}"],
+            other in "[a-c:*]{1,4}",
+        ) {
             let template = ScopeTemplate::parse("read:records:{id}").unwrap();
             if let Ok(scope) = template.fill(&identifier) {
                 prop_assert!(!scope.is_wildcard());

@@ -5,7 +5,7 @@ use agentwrit_verify::Scope;
 use libfuzzer_sys::fuzz_target;
 
 fn is_scope(text: &str) -> bool {
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts: Vec<&str> = text.splitn(3, ':').collect();
     let character = |c: char| matches!(c, '\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
     text.len() <= 256
         && parts.len() == 3

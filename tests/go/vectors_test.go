@@ -364,3 +364,27 @@ func TestKeySetsThatAreRefused(t *testing.T) {
 		t.Error(keys, err)
 	}
 }
+
+func TestScopesCoverAsTheVectorsSay(t *testing.T) {
+	var v struct {
+		Coverage []struct {
+			Held    []string
+			Wanted  string
+			Covered bool
+		}
+	}
+	vector(t, "scopes.json", &v)
+	for _, c := range v.Coverage {
+		if verify.Covers(c.Held, c.Wanted) != c.Covered {
+			t.Errorf("%v covers %s: %t", c.Held, c.Wanted, !c.Covered)
+		}
+	}
+	for _, wanted := range []string{"", "read", "read:data", "read:data:", "read::x", ":data:x"} {
+		if verify.Covers([]string{"read:data:*", wanted}, wanted) {
+			t.Errorf("%q is no scope, and is covered", wanted)
+		}
+	}
+	if len(v.Coverage) < 13 {
+		t.Errorf("only %d pairs", len(v.Coverage))
+	}
+}

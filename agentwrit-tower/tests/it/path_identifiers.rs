@@ -66,6 +66,13 @@ async fn it_is_decoded_exactly_once() {
         ("100%", "read:records:100%", StatusCode::OK),
         ("a%2Fb", "read:records:a/b", StatusCode::OK),
         ("a%2Fb", "read:records:a", StatusCode::FORBIDDEN),
+        ("arn:aws:s3:::logs", "read:records:arn:aws:s3:::logs", StatusCode::OK),
+        ("arn%3Aaws%3as3%3A:%3Alogs", "read:records:arn:aws:s3:::logs", StatusCode::OK),
+        ("arn:aws:s3:::logs", "read:records:arn", StatusCode::FORBIDDEN),
+        ("arn:aws:s3:::logs", "read:records:logs", StatusCode::FORBIDDEN),
+        ("P-7:x", "read:records:P-7", StatusCode::FORBIDDEN),
+        ("P-7", "read:records:P-7:x", StatusCode::FORBIDDEN),
+        (":", "read:records::", StatusCode::OK),
     ] {
         let answer = ask(segment, held).await;
         assert_eq!(answer.status, status, "{segment} {held}");
@@ -79,20 +86,7 @@ async fn it_is_decoded_exactly_once() {
 #[tokio::test]
 async fn what_is_no_identifier_is_400_even_for_a_wildcard() {
     for segment in [
-        "*",
-        "%2A",
-        "%2a",
-        "**",
-        "a*",
-        "a:b",
-        "%3A",
-        "P-7%3Aextra",
-        "%00",
-        "P-7%0A",
-        "%7F",
-        "%20",
-        "a%22b",
-        "a%5Cb",
+        "*", "%2A", "%2a", "**", "a*", "a:*", "%3A%2A", "*:P-7", "%00", "P-7%0A", "%7F", "%20", "a%22b", "a%5Cb",
         "%C3%A9",
     ] {
         for held in ["read:records:*", "read:records:P-7"] {
@@ -118,7 +112,7 @@ async fn the_400_to_the_letter() {
             "instance": "/patients/%2A",
             "error_code": "invalid_request",
             "request_id": "req-1",
-            "hint": "an identifier is not `*` and has no `:`, space, quote, backslash or control character",
+            "hint": "an identifier has no `*`, space, quote, backslash or control character",
         })
     );
     let Some(Refusal::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
@@ -295,7 +289,7 @@ proptest! {
         let answer = runtime.block_on(ask(&segment, held));
         let seen = String::from_utf8(answer.body.to_vec()).unwrap();
         match answer.status {
-            StatusCode::OK => prop_assert!(!seen.contains(['*', ':']) && (wildcard || seen == "a"), "{} {}", segment, seen),
+            StatusCode::OK => prop_assert!(!seen.contains('*') && (wildcard || seen == "a"), "{} {}", segment, seen),
             StatusCode::NOT_FOUND => prop_assert!(segment.contains("%2E"), "{}", segment),
             status => prop_assert!([StatusCode::FORBIDDEN, StatusCode::BAD_REQUEST].contains(&status), "{} {}", segment, status),
         }

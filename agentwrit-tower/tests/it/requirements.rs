@@ -203,7 +203,8 @@ async fn a_closure_reads_the_scopes_out_of_the_request() {
     let answer = ask("acme", "use:tenant:other").await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert_eq!(answer.header("www-authenticate"), Some(&*challenge("use:tenant:acme")));
-    assert_eq!(ask("a:b", "use:tenant:*").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(ask("a:*", "use:tenant:*").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(ask("acme:eu", "use:tenant:acme").await.status, StatusCode::FORBIDDEN);
     // Literally the wildcard: only who holds it passes.
     assert_eq!(ask("*", "use:tenant:acme").await.status, StatusCode::FORBIDDEN);
     assert_eq!(inner.calls(), 1);

@@ -21,5 +21,6 @@ mod interop;
 mod network;
 #[cfg(feature = "remote")]
 mod remote;
+mod scopes;
 mod support;
 mod verifiers;

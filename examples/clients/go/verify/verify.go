@@ -108,10 +108,14 @@ func (v Verifier) Verify(token string, now time.Time) (Claims, error) {
 
 // ANCHOR: covers
 
-// Covers says whether one of the scopes allows the wanted one: the same, or `action:resource:*`.
+// Covers says whether one of the scopes allows the wanted one: the same, or `action:resource:*`. A scope is split at its
+// first two colons: an identifier may hold colons.
 func Covers(granted []string, wanted string) bool {
-	family := wanted[:strings.LastIndex(wanted, ":")+1]
-	return contains(granted, wanted) || family != "" && contains(granted, family+"*")
+	parts := strings.SplitN(wanted, ":", 3)
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+		return false
+	}
+	return contains(granted, wanted) || contains(granted, parts[0]+":"+parts[1]+":*")
 }
 
 // ANCHOR_END: covers
