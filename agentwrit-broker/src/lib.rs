@@ -16,6 +16,8 @@
 //!
 //! `store` is the only module with SQL, `http` the only one with HTTP, `service` decides; see ARCHITECTURE.md.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod audit;
 mod authority;
 mod broker;
@@ -39,6 +41,7 @@ mod seed;
 mod server;
 mod service;
 mod signing;
+pub mod stdio;
 pub mod store;
 pub mod telemetry;
 mod timed;

@@ -1,24 +1,29 @@
 //! The broker as a program.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{process::ExitCode, sync::Arc};
 
-use agentwrit_broker::{Args, Broker, ClientCertificate, Command, Config, check_health, mark_restored, telemetry};
+use agentwrit_broker::{
+    Args, Broker, ClientCertificate, Command, Config, check_health, mark_restored, stdio, telemetry,
+};
 use agentwrit_verify::SystemClock;
-use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    match run() {
+    let args = match stdio::arguments::<Args>("agentwrit-broker") {
+        Ok(args) => args,
+        Err(ended) => return ended,
+    };
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("agentwrit-broker: {error}");
+            stdio::note(format_args!("agentwrit-broker: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let args = Args::parse();
+fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_process(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match args.command {
@@ -31,8 +36,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         }
         Some(Command::MarkRestored) => {
             runtime.block_on(mark_restored(&config))?;
-            println!("marked as restored: everything issued until now is revoked");
-            Ok(())
+            let done = "marked as restored: everything issued until now is revoked";
+            stdio::print(format_args!("{done}")).map_err(|error| format!("{done}; stdout: {error}").into())
         }
         Some(Command::Health { client_cert, client_key }) => {
             let client = client_cert.zip(client_key).map(|(cert, key)| ClientCertificate { cert, key });

@@ -1,4 +1,5 @@
 //! The operator's tool as a program.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 

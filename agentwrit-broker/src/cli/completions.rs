@@ -23,6 +23,8 @@ impl Completions {
     pub(super) fn run(self) -> Result<(), CliError> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::command(), "awrit", &mut script);
-        Ok(io::stdout().write_all(&script)?)
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&script)?;
+        Ok(stdout.flush()?)
     }
 }

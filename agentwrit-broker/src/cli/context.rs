@@ -12,6 +12,7 @@ use agentwrit_verify::{Clock, SystemClock};
 use zeroize::Zeroizing;
 
 use super::{error::CliError, global::Global, output::Output};
+use crate::stdio::note;
 
 /// Nothing that is read whole is longer than this.
 const LONGEST_FILE: u64 = 1024 * 1024;
@@ -45,7 +46,8 @@ impl Context {
         }
         let client = builder.build()?;
         if client.is_exposed() {
-            eprintln!("awrit: warning: what is sent to {} can be read on the way: it is without TLS", client.url());
+            let url = client.url();
+            note(format_args!("awrit: warning: what is sent to {url} can be read on the way: it is without TLS"));
         }
         Ok(client)
     }
@@ -62,11 +64,16 @@ impl Context {
         Ok(self.client()?.admin(secret)?)
     }
 
-    /// Asks the person at the terminal. Where there is none, or with `--yes`, there is nothing to ask.
+    /// Asks before something is destroyed, unless `--yes` was given. An error unless the answer is yes.
     pub(super) fn confirm(&self, question: &str) -> Result<(), CliError> {
         let (stdin, mut stderr) = (io::stdin(), io::stderr());
-        if self.global.yes || !stdin.is_terminal() || !stderr.is_terminal() {
+        if self.global.yes {
             return Ok(());
+        }
+        if !stdin.is_terminal() || !stderr.is_terminal() {
+            let unasked =
+                "This cannot be asked here, as stdin or stderr is no terminal; nothing was done, --yes does it";
+            return Err(CliError::Usage(format!("{question} {unasked}")));
         }
         let mut answer = String::new();
         let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());

@@ -4,7 +4,10 @@ use std::{fmt::Display, io, path::Path, process::ExitCode};
 
 use agentwrit_client::ClientError;
 
-use crate::audit::text::printable;
+use crate::{
+    audit::text::printable,
+    stdio::{self, note},
+};
 
 /// Why a command did not come to a good end.
 #[derive(Debug)]
@@ -15,7 +18,7 @@ pub(super) enum CliError {
     Usage(String),
     /// It was done, and the answer, which is on stdout already, is no: exit code 3. Text for stderr, if there is more.
     No(Option<String>),
-    /// The reader of our output is gone: there is nobody to tell. Exit code 141.
+    /// The reader of stdout has closed it: exit code 141.
     Unread,
 }
 
@@ -45,27 +48,26 @@ impl CliError {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Self::Failed { message, hint, request_id } => {
-                eprintln!("awrit: {}", printable(&message));
+                note(format_args!("awrit: {}", printable(&message)));
                 if let Some(hint) = hint {
-                    eprintln!("  hint: {}", printable(&hint));
+                    note(format_args!("  hint: {}", printable(&hint)));
                 }
                 if let Some(request_id) = request_id {
-                    eprintln!("  request id: {} (the broker's log has more)", printable(&request_id));
+                    note(format_args!("  request id: {} (the broker's log has more)", printable(&request_id)));
                 }
                 ExitCode::FAILURE
             }
             Self::Usage(message) => {
-                eprintln!("awrit: {}", printable(&message));
+                note(format_args!("awrit: {}", printable(&message)));
                 ExitCode::from(2)
             }
             Self::No(message) => {
                 if let Some(message) = message {
-                    eprintln!("awrit: {}", printable(&message));
+                    note(format_args!("awrit: {}", printable(&message)));
                 }
                 ExitCode::from(3)
             }
-            // What a shell reports of a program that died of SIGPIPE.
-            Self::Unread => ExitCode::from(141),
+            Self::Unread => ExitCode::from(stdio::READER_CLOSED),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Global {
     #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,
 
-    /// Do not ask before something is destroyed
+    /// Do not ask before something is destroyed; needed where stdin or stderr is no terminal
     #[arg(long, short, global = true, help_heading = HEADING)]
     pub(super) yes: bool,
 }

@@ -2,9 +2,10 @@
 //!
 //! 1. What was asked for goes to stdout, as a table for people or with `--json` for scripts; everything else to stderr.
 //! 2. Exit codes: 0 done or yes; 1 it could not be done; 2 wrong usage; 3 the answer is no (an invalid token, a broken
-//!    trail, an unhealthy broker, a revocation that hit nothing), whether anybody reads it or not; 141 the reader of
-//!    stdout has gone.
-//! 3. Before something is destroyed a person at a terminal is asked, unless `--yes` was given; scripts are not.
+//!    trail, an unhealthy broker, a revocation that hit nothing), whether the output could be written or not; 141 the
+//!    reader of stdout has gone. An error of stderr changes nothing.
+//! 3. A command that destroys something asks first, unless `--yes` was given. Where it cannot ask, because stdin or
+//!    stderr is no terminal, it does nothing and exits with 2.
 //! 4. Text from elsewhere never reaches the terminal as control characters.
 
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::{context::Context, error::CliError, global::Global};
+use crate::stdio;
 
 mod agent;
 mod app;
@@ -35,10 +37,9 @@ mod words;
 /// Runs the tool with this process's arguments and environment.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Awrit { global, command } = match Awrit::try_parse() {
+    let Awrit { global, command } = match stdio::arguments("awrit") {
         Ok(awrit) => awrit,
-        // Help and version are no errors, and clap knows where each goes.
-        Err(usage) => usage.exit(),
+        Err(ended) => return ended,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
@@ -68,7 +69,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, or yes
   1  it could not be done; the reason is on stderr
-  2  wrong usage
+  2  wrong usage, --yes missing where it cannot ask
   3  the answer is no: an invalid token, a broken trail, an unhealthy broker, nothing revoked
 
 Examples:
@@ -97,6 +98,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     Health(health::Health),
+    #[command(visible_alias = "completion")]
     Completions(completions::Completions),
 }
 

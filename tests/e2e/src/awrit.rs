@@ -67,6 +67,11 @@ pub async fn awrit(directory: &Path, environment: &[(&str, &str)], arguments: &[
     Run { code: ended.status.code().unwrap_or(-1), stdout: text(ended.stdout), stderr: text(ended.stderr) }
 }
 
+/// `awrit` with nothing in its environment but what is given, to be started by the test.
+pub fn awrit_command(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
+    command(directory, environment, arguments)
+}
+
 fn command(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(binary().with_file_name("awrit"));
     command

@@ -145,6 +145,13 @@ impl Broker {
         Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
     }
 
+    /// The broker's program in the environment of a test, with stdout and stderr piped.
+    pub fn program(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut program = command(binary(), directory, environment);
+        program.args(arguments).kill_on_drop(true);
+        program
+    }
+
     /// Sends SIGTERM and waits for the end. Gives back the directory, for another start.
     pub async fn terminate(mut self) -> (Stopped, TempDir) {
         let pid = self.process.id().expect("the broker is running").to_string();

@@ -29,7 +29,7 @@ mod waiting;
 
 pub use self::{
     answer::Answer,
-    awrit::{Run, awrit, stable},
+    awrit::{Run, awrit, awrit_command, stable},
     broker::{ADMIN_SECRET, Broker, Stopped},
     ceremony::{AppCredentials, Key, Registration, payload, protected_header},
     forge::Forger,

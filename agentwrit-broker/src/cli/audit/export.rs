@@ -1,6 +1,7 @@
 //! `awrit audit export`: the trail as a file.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     path::PathBuf,
 };
@@ -10,7 +11,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::source::Pages;
-use crate::cli::{context::Context, error::CliError, export::Target, words};
+use crate::{
+    cli::{context::Context, error::CliError, export::Target, words},
+    stdio::note,
+};
 
 /// Write every event, one a line as JSON; progress goes to stderr
 ///
@@ -34,16 +38,18 @@ impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let mut target = Target::open(&self.output, context)?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         tokio::select! {
             chain = self.copy(context, &mut target) => {
-                let complaint = chain?.summed_up();
+                let summary = chain?.summed_up();
                 // What went wrong is worth having, but not in the place of what was right.
-                if complaint.is_ok() || !target.replaces() { target.keep()? }
-                complaint
+                if summary.is_ok() || !target.replaces() { target.keep()? }
+                summary.map(|summary| note(format_args!("{summary}")))
             }
             // The target goes, and its file with it.
             _ = tokio::signal::ctrl_c() => Err(CliError::failed("interrupted: nothing was exported")),
             _ = terminate.recv() => Err(CliError::failed("terminated: nothing was exported")),
+            _ = hang_up.recv() => Err(CliError::failed("hung up: nothing was exported")),
         }
     }
 
@@ -95,21 +101,20 @@ impl Chain {
         }));
     }
 
-    fn summed_up(&self) -> Result<(), CliError> {
+    fn summed_up(&self) -> Result<String, CliError> {
         let last = self.head.map_or(self.after, |head| head.sequence);
         let shorter = (last < self.total).then(|| format!("it ends with event {last} of {}", self.total));
         let gone = (self.total < self.after).then(|| format!("it has {} events, and had {}", self.total, self.after));
         if let Some(fault) = self.fault.clone().or(shorter).or(gone) {
             return Err(CliError::No(Some(format!("the trail is broken: {fault}"))));
         }
-        match self.head {
+        Ok(match self.head {
             Some(head) => {
                 let (last, events) = (EventId::from_sequence(head.sequence), words::count(self.events, "event"));
-                eprintln!("exported {events}, the chain holds up to {last} {}", head.hash);
+                format!("exported {events}, the chain holds up to {last} {}", head.hash)
             }
-            None => eprintln!("nothing was recorded after event {}", self.after),
-        }
-        Ok(())
+            None => format!("nothing was recorded after event {}", self.after),
+        })
     }
 }
 
@@ -124,16 +129,18 @@ impl Progress {
     }
 
     fn show(&self, done: u64, total: u64) {
-        if self.visible {
-            eprint!("\r{} of {} events", words::number(done), words::number(total.max(done)));
-            // A progress that can't be shown is no reason to stop.
-            io::stderr().flush().unwrap_or_default();
-        }
+        self.print(format_args!("\r{} of {} events", words::number(done), words::number(total.max(done))));
     }
 
     fn end(&self) {
+        self.print(format_args!("\r\u{1b}[K"));
+    }
+
+    fn print(&self, text: fmt::Arguments<'_>) {
         if self.visible {
-            eprint!("\r\u{1b}[K");
+            let mut stderr = io::stderr().lock();
+            // An export does not depend on its progress display.
+            stderr.write_fmt(text).and_then(|()| stderr.flush()).unwrap_or_default();
         }
     }
 }

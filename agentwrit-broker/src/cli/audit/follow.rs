@@ -12,6 +12,7 @@ use super::events::to_the_second;
 use crate::{
     audit::text::printable,
     cli::{error::CliError, output::Output},
+    stdio::note,
 };
 
 /// How many events are shown to begin with.
@@ -45,7 +46,8 @@ impl Follow {
                 }
                 Err(error) if is_passing(&error) => {
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                    eprintln!("awrit: {}; trying again in {} s", printable(&error.to_string()), pause.as_secs());
+                    let (reason, pause) = (error.to_string(), pause.as_secs());
+                    note(format_args!("awrit: {}; trying again in {pause} s", printable(&reason)));
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -51,7 +51,7 @@ created_at  <time>
 updated_at  <time>",
         "",
     );
-    broker.awrit(&["app", "remove", "--id", id]).await.is(
+    broker.awrit(&["app", "remove", "--id", id, "--yes"]).await.is(
         0,
         "app-invoice-desk-<suffix> was deregistered at <time>. Its agents keep their tokens until they expire.",
         "",

@@ -52,7 +52,7 @@ async fn following_shows_what_is_recorded_from_then_on() {
     for event in ["admin_auth", "launch_token_issued", "agent_registered", "token_issued", "admin_auth"] {
         assert!(next().await.contains(event));
     }
-    let revoke = ["revoke", "--level", "task", "--target", "t1"];
+    let revoke = ["revoke", "--yes", "--level", "task", "--target", "t1"];
     assert_eq!(broker.awrit(&revoke).await.code, 0);
     assert!(next().await.contains("admin_auth"));
     assert_eq!(
@@ -100,7 +100,7 @@ async fn an_export_that_fails_leaves_the_file_that_was_there() {
     let file = broker.directory().join("trail.jsonl");
     std::fs::write(&file, "yesterday's").unwrap();
     let environment = [("AACTL_BROKER_URL", broker.url.as_str()), ("AACTL_ADMIN_SECRET", "wrong")];
-    let export = ["audit", "export", "--output", "trail.jsonl"];
+    let export = ["audit", "export", "--yes", "--output", "trail.jsonl"];
     assert_eq!(agentwrit_e2e::awrit(broker.directory(), &environment, &export, "").await.code, 1);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "yesterday's");
 }

@@ -214,7 +214,7 @@ async fn a_trail_whose_beginning_is_gone_is_not_whole() {
     }
     // The export that is there stays: what replaces it must hold.
     let before = fs::read_to_string(broker.directory().join("whole.jsonl")).unwrap();
-    let run = broker.awrit(&["audit", "export", "-o", "whole.jsonl"]).await;
+    let run = broker.awrit(&["audit", "export", "--yes", "-o", "whole.jsonl"]).await;
     assert!(run.code == 3 && run.stderr.contains("`evt-000001` is missing"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(broker.directory().join("whole.jsonl")).unwrap(), before);
     assert_eq!(broker.awrit(&["audit", "export", "-o", "other.jsonl"]).await.code, 3, "kept, and called broken");

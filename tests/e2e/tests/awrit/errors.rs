@@ -118,7 +118,7 @@ async fn a_no_is_a_no_also_when_nobody_reads_it() {
     for arguments in [
         &["token", "validate", "nonsense"][..],
         &["token", "inspect", "nonsense"],
-        &["revoke", "--level", "task", "--target", "nobody-s"],
+        &["revoke", "--level", "task", "--target", "nobody-s", "--yes"],
         &["audit", "verify", "empty.jsonl"],
     ] {
         assert_eq!(unread(&broker, arguments).await.0, Some(3), "{arguments:?}");
@@ -158,7 +158,7 @@ async fn exports_go_through_devices_and_follow_links() {
     let directory = broker.directory();
     std::fs::write(directory.join("old.json"), "old").unwrap();
     std::os::unix::fs::symlink("old.json", directory.join("link.json")).unwrap();
-    broker.awrit(&["keys", "export", "-o", "link.json"]).await.is(0, "", "");
+    broker.awrit(&["keys", "export", "-o", "link.json", "--yes"]).await.is(0, "", "");
     assert!(directory.join("link.json").is_symlink());
     assert!(std::fs::read_to_string(directory.join("old.json")).unwrap().contains("\"keys\""));
     broker.awrit(&["keys", "export", "-o", "/dev/null"]).await.is(0, "", "");
@@ -168,6 +168,6 @@ async fn exports_go_through_devices_and_follow_links() {
         "awrit: `/dev/full`: No space left on device (os error 28)",
     );
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-    let run = broker.awrit(&["init", "--config-path", "link.json", "--force"]).await;
+    let run = broker.awrit(&["init", "--config-path", "link.json", "--force", "--yes"]).await;
     run.is(1, "", "awrit: `link.json`: it is there and no plain file");
 }

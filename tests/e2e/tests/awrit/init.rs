@@ -78,7 +78,7 @@ async fn a_file_that_is_there_stays_unless_forced() {
         run.stderr.ends_with("it exists already\n  hint: give another --config-path, or replace it with --force\n")
     );
     assert_eq!(secret_in(&config), first);
-    assert_eq!(init(home.path(), &["--config-path", path, "--force"]).await.code, 0);
+    assert_eq!(init(home.path(), &["--config-path", path, "--force", "--yes"]).await.code, 0);
     assert_ne!(secret_in(&config), first);
     assert_eq!(mode(&config), 0o600);
 }

@@ -31,9 +31,9 @@ LAUNCH TOKEN ID  AGENT NAME  STATE  MAX TTL  BY  SCOPES
     let listed = broker.awrit(&["launch-token", "list", "--json"]).await.json();
     assert_eq!(listed["launch_tokens"][0]["task_id"], "nightly-7");
     let id = listed["launch_tokens"][0]["launch_token_id"].as_str().unwrap();
-    broker.awrit(&["launch-token", "delete", id]).await.is(0, "Deleted <launch token id>.", "");
+    broker.awrit(&["launch-token", "delete", "--yes", id]).await.is(0, "Deleted <launch token id>.", "");
     broker.awrit(&["launch-token", "list"]).await.is(0, "There is no launch token.", "");
-    let again = broker.awrit(&["launch-token", "delete", id]).await;
+    let again = broker.awrit(&["launch-token", "delete", "--yes", id]).await;
     assert_eq!((again.code, again.stdout.as_str()), (1, ""));
     assert!(again.stderr.starts_with("awrit: broker refused (404): "), "{}", again.stderr);
 }
@@ -55,7 +55,7 @@ async fn long_lists_go_on_at_a_cursor() {
 #[tokio::test]
 async fn an_id_is_no_path() {
     let broker = Broker::start().await;
-    broker.awrit(&["launch-token", "delete", "../apps"]).await.is(
+    broker.awrit(&["launch-token", "delete", "--yes", "../apps"]).await.is(
         1,
         "",
         "awrit: invalid launch token id: letters, digits and `-` only",

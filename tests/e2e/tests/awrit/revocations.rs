@@ -9,7 +9,7 @@ async fn what_is_revoked_is_listed_with_its_reason() {
     let broker = Broker::start().await;
     broker.awrit(&["revocations", "list"]).await.is(0, "Nothing is revoked.", "");
     token(&broker).await;
-    let revoke = ["revoke", "--level", "task", "--target", "t1", "--reason", "seen in a \u{1b}[31mlog"];
+    let revoke = ["--yes", "revoke", "--level", "task", "--target", "t1", "--reason", "seen in a \u{1b}[31mlog"];
     assert_eq!(broker.awrit(&revoke).await.code, 0);
     broker.awrit(&["revocations", "list"]).await.is(
         0,

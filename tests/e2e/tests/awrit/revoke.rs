@@ -15,7 +15,7 @@ async fn each_level_hits_or_says_that_it_did_not() {
             "task" => task,
             _ => claims["sub"].as_str().unwrap(),
         };
-        let revoke = ["revoke", "--level", level, "--target", target];
+        let revoke = ["revoke", "--yes", "--level", level, "--target", target];
         let said = agentwrit_e2e::stable(target);
         broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {said}. It killed 1 live token."), "");
         broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {said}. No token of it was alive."), "");
@@ -26,16 +26,16 @@ async fn each_level_hits_or_says_that_it_did_not() {
 #[tokio::test]
 async fn a_typing_error_shows() {
     let broker = Broker::start().await;
-    let run = broker.awrit(&["revoke", "--level", "task", "--target", "no-such-task"]).await;
+    let run = broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "no-such-task"]).await;
     run.is(3, "", "awrit: nothing was revoked: the broker knows no task `no-such-task`");
-    let run = broker.awrit(&["revoke", "--level", "task", "--target", "no-such-task", "--json"]).await;
+    let run = broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "no-such-task", "--json"]).await;
     let said: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(said, json!({ "revoked": false, "level": "task", "target": "no-such-task", "count": 0 }));
     assert_eq!(run.code, 3);
-    broker.awrit(&["revoke", "--level", "token", "--target", "xyz"]).await.is(
+    broker.awrit(&["revoke", "--yes", "--level", "token", "--target", "xyz"]).await.is(
         2,
         "",
         "awrit: --target `xyz`: a token id is 32 lower-case hexadecimal characters, as in `<jti>`",
     );
-    assert_eq!(broker.awrit(&["revoke", "--level", "world", "--target", "x"]).await.code, 2);
+    assert_eq!(broker.awrit(&["revoke", "--yes", "--level", "world", "--target", "x"]).await.code, 2);
 }

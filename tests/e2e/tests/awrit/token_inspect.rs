@@ -29,8 +29,8 @@ async fn offline(broker: &Broker, token: &str, more: &[&str]) -> Run {
 }
 
 async fn exported(broker: &Broker) {
-    assert_eq!(broker.awrit(&["keys", "export", "-o", "keys.json"]).await.code, 0);
-    assert_eq!(broker.awrit(&["revocations", "export", "-o", "feed.jwt"]).await.code, 0);
+    assert_eq!(broker.awrit(&["keys", "export", "--yes", "-o", "keys.json"]).await.code, 0);
+    assert_eq!(broker.awrit(&["revocations", "export", "--yes", "-o", "feed.jwt"]).await.code, 0);
 }
 
 fn verdict(run: &Run, check: &str) -> String {
@@ -151,7 +151,7 @@ async fn a_revoked_token_and_a_feed_from_before() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     exported(&broker).await;
-    assert_eq!(broker.awrit(&["revoke", "--level", "task", "--target", "t1"]).await.code, 0);
+    assert_eq!(broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "t1"]).await.code, 0);
     let run = broker.awrit(&["token", "inspect", &token, "--json"]).await;
     assert_eq!((run.code, verdict(&run, "revocation").as_str()), (3, "fails revoked"));
     let before = offline(&broker, &token, &["--revocations", "feed.jwt", "--json"]).await;

@@ -1,3 +1,5 @@
 //! Clients, proxies, certificates and settings as they are met in the field.
 
 mod colons_in_identifiers;
+mod completion_alias;
+mod output_errors;

@@ -1,1 +1,3 @@
 //! First steps of operators, developers and auditors.
+
+mod destructive_commands;
