@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::{
     audit::NewEvent,
+    budgets::Budgets,
     config::Config,
     denials::Denials,
     domain::IssuedToken,
@@ -52,6 +53,7 @@ pub(crate) struct Authority {
     pub(crate) revocations: RevocationList,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
+    pub(crate) budgets: Budgets,
     pub(crate) denials: Denials,
     pub(crate) feed: Arc<Feed>,
     /// Identifies the revocation log.
@@ -149,6 +151,7 @@ impl Authority {
             epoch,
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
+            budgets: Budgets::new(config.session_budget),
             store,
             clock,
             entropy,

@@ -21,6 +21,7 @@
 pub mod audit;
 mod authority;
 mod broker;
+mod budgets;
 pub mod cli;
 mod client_address;
 pub mod config;

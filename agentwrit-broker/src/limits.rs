@@ -1,8 +1,14 @@
-//! Who may try to log in how often. Memory is bounded: see [`rate_limit`](crate::rate_limit).
+//! Limits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::rate_limit).
+//!
+//! 1. A failed login costs an attempt of a strict limit. Once that is used up every login that it covers is refused, the
+//!    right secret included: otherwise a client could go on guessing.
+//! 2. A successful login costs nothing of it. It leaves a token and an audit event behind and has a wider limit of its
+//!    own: see [`budgets`](crate::budgets).
+//! 3. Limits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
 
 use std::{net::IpAddr, time::Instant};
 
-use crate::rate_limit::{RateLimiter, RetryAfter, address_key};
+use crate::rate_limit::{Rate, RateLimiter, RetryAfter, address_key};
 
 /// The limits of the login endpoints.
 #[derive(Debug)]
@@ -12,29 +18,71 @@ pub(crate) struct Limits {
     app_address: RateLimiter,
 }
 
+/// How an attempt to log in ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// With the right secret.
+    Right,
+    /// With a wrong one, or not yet.
+    Wrong,
+}
+
+impl Login {
+    pub(crate) fn of(right: bool) -> Self {
+        if right { Self::Right } else { Self::Wrong }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            admin: RateLimiter::per_second(5).burst(10),
-            app: RateLimiter::per_minute(10).burst(3),
-            app_address: RateLimiter::per_minute(60).burst(30),
+            admin: RateLimiter::new(Rate::per_second(5).burst(10)),
+            app: RateLimiter::new(Rate::per_minute(10).burst(3)),
+            app_address: RateLimiter::new(Rate::per_minute(60).burst(30)),
         }
     }
 }
 
 impl Limits {
-    /// An attempt to log in as the operator.
-    pub(crate) fn admin_login(&self, client: IpAddr, now: Instant) -> Result<(), RetryAfter> {
-        self.admin.check(address_key(client), now)
+    /// An attempt to log in as the operator, whose secret has been compared. Nothing is told before this.
+    pub(crate) fn admin_login(&self, client: IpAddr, login: Login, now: Instant) -> Result<(), RetryAfter> {
+        match login {
+            Login::Right => self.admin.peek(address_key(client), now),
+            Login::Wrong => self.admin.check(address_key(client), now),
+        }
     }
 
-    /// An attempt to log in as an app: counted by app *and* address, so that a stranger can't lock an app out, and by
-    /// address over all apps.
-    pub(crate) fn app_login(&self, client_id: &str, client: IpAddr, now: Instant) -> Result<(), RetryAfter> {
+    /// An attempt that was counted as wrong before its secret was compared, and was not wrong.
+    pub(crate) fn forgive_admin_login(&self, client: IpAddr) {
+        self.admin.give_back(address_key(client));
+    }
+
+    /// Whether an attempt to log in as an app is worth a look at the app: counts nothing.
+    pub(crate) fn may_try_app_login(&self, client_id: &str, client: IpAddr, now: Instant) -> Result<(), RetryAfter> {
+        self.app_login(client_id, client, Login::Right, now)
+    }
+
+    /// An attempt to log in as an app, whose secret has been compared: counted by app *and* address, so that an
+    /// unauthenticated client can't lock an app out, and by address over all apps. Nothing is told before this.
+    pub(crate) fn app_login(
+        &self,
+        client_id: &str,
+        client: IpAddr,
+        login: Login,
+        now: Instant,
+    ) -> Result<(), RetryAfter> {
         let address = address_key(client);
         // The narrower limit first: what it refuses costs nothing of the wider one, so that `Retry-After` keeps its word.
-        self.app.check((client_id, address), now)?;
-        self.app_address.check(address, now)
+        match login {
+            Login::Right => {
+                self.app.peek((client_id, address), now)?;
+                self.app_address.peek(address, now)
+            }
+            Login::Wrong => {
+                self.app.check((client_id, address), now)?;
+                self.app_address.check(address, now)
+            }
+        }
     }
 }
 
@@ -56,31 +104,68 @@ mod tests {
     fn an_app_has_three_attempts_from_each_address() {
         let (limits, now) = (Limits::default(), Instant::now());
         let (stranger, own) = (address("198.51.100.7"), address("192.0.2.1"));
-        assert_eq!(let_through(100, |_| limits.app_login("app", stranger, now)), 3);
-        assert_eq!(let_through(100, |_| limits.app_login("app", own, now)), 3, "a stranger locks nobody out");
-        let refused = limits.app_login("app", own, now).unwrap_err();
+        assert_eq!(let_through(100, |_| limits.app_login("app", stranger, Login::Wrong, now)), 3);
+        assert_eq!(
+            let_through(100, |_| limits.app_login("app", own, Login::Wrong, now)),
+            3,
+            "a stranger locks nobody out"
+        );
+        let refused = limits.app_login("app", own, Login::Wrong, now).unwrap_err();
         let later = now + Duration::from_secs(refused.seconds());
-        assert_eq!(limits.app_login("app", own, later), Ok(()), "`Retry-After` keeps its word");
+        assert_eq!(limits.app_login("app", own, Login::Wrong, later), Ok(()), "`Retry-After` keeps its word");
     }
 
     #[test]
     fn an_address_has_thirty_attempts_whichever_apps_it_names() {
         let (limits, now) = (Limits::default(), Instant::now());
         for (guesser, other) in [("198.51.100.7", "198.51.100.8"), ("2001:db8:1:2::1", "2001:db8:1:3::1")] {
-            let guess = |number: usize| limits.app_login(&format!("app-{number}"), address(guesser), now);
+            let guess = |number: usize| limits.app_login(&format!("app-{number}"), address(guesser), Login::Wrong, now);
             assert_eq!(let_through(100, guess), 30, "{guesser}");
-            assert_eq!(limits.app_login("app-0", address(other), now), Ok(()), "{other}");
+            assert_eq!(limits.app_login("app-0", address(other), Login::Wrong, now), Ok(()), "{other}");
         }
         let neighbour = address("2001:db8:1:2:ffff::9");
-        assert!(limits.app_login("app", neighbour, now).is_err(), "a network of one customer is one client");
+        assert!(
+            limits.app_login("app", neighbour, Login::Wrong, now).is_err(),
+            "a network of one customer is one client"
+        );
     }
 
     #[test]
     fn the_operator_s_login_is_limited_by_address() {
         let (limits, now) = (Limits::default(), Instant::now());
         let (guesser, own) = (address("198.51.100.7"), address("192.0.2.1"));
-        assert_eq!(let_through(100, |_| limits.admin_login(guesser, now)), 10);
-        assert_eq!(limits.admin_login(guesser, now).unwrap_err().seconds(), 1);
-        assert_eq!(limits.admin_login(own, now), Ok(()));
+        assert_eq!(let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now)), 10);
+        assert_eq!(limits.admin_login(guesser, Login::Wrong, now).unwrap_err().seconds(), 1);
+        assert_eq!(limits.admin_login(own, Login::Wrong, now), Ok(()));
+    }
+
+    #[test]
+    fn a_successful_login_costs_nothing_of_the_strict_limits() {
+        let (limits, now, own) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        for _ in 0..100 {
+            assert_eq!(limits.app_login("app", own, Login::Right, now), Ok(()));
+            assert_eq!(limits.admin_login(own, Login::Right, now), Ok(()));
+        }
+        assert_eq!(let_through(100, |_| limits.app_login("app", own, Login::Wrong, now)), 3);
+        assert_eq!(let_through(100, |_| limits.admin_login(own, Login::Wrong, now)), 10);
+    }
+
+    #[test]
+    fn the_right_secret_is_refused_once_the_strict_limit_is_used_up() {
+        let (limits, now, guesser) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        let_through(100, |_| limits.app_login("app", guesser, Login::Wrong, now));
+        let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now));
+        assert_eq!(limits.app_login("app", guesser, Login::Right, now).unwrap_err().seconds(), 6);
+        assert_eq!(limits.may_try_app_login("app", guesser, now).unwrap_err().seconds(), 6);
+        assert_eq!(limits.admin_login(guesser, Login::Right, now).unwrap_err().seconds(), 1);
+        assert_eq!(limits.app_login("other", guesser, Login::Right, now), Ok(()));
+    }
+
+    #[test]
+    fn a_guesser_of_many_apps_is_refused_the_right_secret_of_one() {
+        let (limits, now, guesser) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        let guess = |number: usize| limits.app_login(&format!("app-{number}"), guesser, Login::Wrong, now);
+        assert_eq!(let_through(100, guess), 30);
+        assert!(limits.app_login("another", guesser, Login::Right, now).is_err());
     }
 }

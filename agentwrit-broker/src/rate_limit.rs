@@ -1,35 +1,31 @@
-//! How often one client may try.
+//! Rate limits: how often one key may do something.
 //!
 //! 1. Each key has its own allowance: `burst` requests at once, then one per interval (the generic cell rate
 //!    algorithm). A refused request costs nothing, and its answer says when the next one will be let through.
-//! 2. Memory is fixed: 65,536 keys, whatever strangers send. They are spread by a hash under a key
-//!    drawn at the start, so that nobody can aim at somebody else's place.
+//! 2. Memory is fixed: 65,536 keys, whatever unauthenticated clients send. They are spread by a hash under a key
+//!    drawn at the start, so that no client can choose the place of another client's key.
 //! 3. When the places for a key are taken, the one closest to a full allowance is forgotten. Under a flood from very
 //!    many addresses a limit gets softer; it never turns against a client that has stayed within it.
+//! 4. One [`RateTable`] may hold the keys of several [`Rate`]s, each key of one rate only.
 
 use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::{BuildHasher, Hash},
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Limits requests per key, in bounded memory.
-pub(crate) struct RateLimiter {
+/// How much a key is allowed: some requests at once, then one per interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
     interval: Duration,
     /// How far ahead of time a key may run: `burst - 1` intervals.
     tolerance: Duration,
-    buckets: Box<[Mutex<Bucket>]>,
-    hasher: RandomState,
 }
 
-impl RateLimiter {
-    /// How many keys are remembered at once.
-    #[cfg(test)]
-    const CAPACITY: usize = BUCKETS * WAYS;
-
+impl Rate {
     /// `limit` requests per second (0 counts as 1), one at a time.
     #[must_use]
     pub(crate) fn per_second(limit: u32) -> Self {
@@ -44,48 +40,112 @@ impl RateLimiter {
 
     /// Lets the first `requests` (0 counts as 1) through at once.
     #[must_use]
-    pub(crate) fn burst(mut self, requests: u32) -> Self {
-        self.tolerance = self.interval.saturating_mul(requests.saturating_sub(1));
-        self
+    pub(crate) fn burst(self, requests: u32) -> Self {
+        Self { tolerance: self.interval.saturating_mul(requests.saturating_sub(1)), ..self }
     }
+
+    fn per(period: Duration, limit: u32) -> Self {
+        Self { interval: period / limit.max(1), tolerance: Duration::ZERO }
+    }
+}
+
+/// The allowances of many keys, in bounded memory.
+pub(crate) struct RateTable {
+    buckets: Box<[Mutex<Bucket>]>,
+    hasher: RandomState,
+}
+
+impl Default for RateTable {
+    fn default() -> Self {
+        Self { buckets: (0..BUCKETS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl RateTable {
+    /// How many keys are remembered at once.
+    #[cfg(test)]
+    const CAPACITY: usize = BUCKETS * WAYS;
 
     /// Counts a request of `key` at `now`.
     ///
     /// # Errors
     ///
     /// [`RetryAfter`] when the key has used up its allowance.
-    pub(crate) fn check(&self, key: impl Hash, now: Instant) -> Result<(), RetryAfter> {
-        let tag = self.hasher.hash_one(key);
-        // Every number below BUCKETS is a place; were it not, the request would be refused.
-        let bucket = self.buckets.get(usize::try_from(tag % BUCKETS as u64).unwrap_or(usize::MAX));
-        let mut bucket = bucket.ok_or(RetryAfter(1))?.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = bucket.iter_mut().min_by_key(|cell| (cell.tag != tag, cell.full_at));
-        let cell = cell.ok_or(RetryAfter(1))?;
-        let full_at = cell.full_at.filter(|_| cell.tag == tag).map_or(now, |full_at| full_at.max(now));
-        let ahead = full_at.duration_since(now);
-        if ahead > self.tolerance {
-            return Err(RetryAfter::wait(ahead.saturating_sub(self.tolerance)));
-        }
-        *cell = Cell { tag, full_at: full_at.checked_add(self.interval) };
+    pub(crate) fn check(&self, rate: Rate, key: impl Hash, now: Instant) -> Result<(), RetryAfter> {
+        let (tag, mut bucket) = self.bucket(key)?;
+        let cell = bucket.iter_mut().min_by_key(|cell| (cell.tag != tag, cell.full_at)).ok_or(RetryAfter(1))?;
+        let full_at = cell.admit(rate, tag, now)?;
+        *cell = Cell { tag, full_at: full_at.checked_add(rate.interval) };
         Ok(())
     }
 
-    fn per(period: Duration, limit: u32) -> Self {
-        Self {
-            interval: period / limit.max(1),
-            tolerance: Duration::ZERO,
-            buckets: (0..BUCKETS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+    /// Whether a request of `key` would be let through at `now`; counts nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RetryAfter`] when the key has used up its allowance.
+    pub(crate) fn peek(&self, rate: Rate, key: impl Hash, now: Instant) -> Result<(), RetryAfter> {
+        let (tag, bucket) = self.bucket(key)?;
+        bucket.iter().find(|cell| cell.tag == tag).map_or(Ok(()), |cell| cell.admit(rate, tag, now).map(drop))
+    }
+
+    /// Takes back a request that was counted: it turned out not to be one of those that are limited.
+    pub(crate) fn give_back(&self, rate: Rate, key: impl Hash) {
+        let Ok((tag, mut bucket)) = self.bucket(key) else { return };
+        if let Some(cell) = bucket.iter_mut().find(|cell| cell.tag == tag) {
+            cell.full_at = cell.full_at.and_then(|full_at| full_at.checked_sub(rate.interval));
         }
+    }
+
+    /// The tag of a key, and the places where it may be.
+    fn bucket(&self, key: impl Hash) -> Result<(u64, MutexGuard<'_, Bucket>), RetryAfter> {
+        let tag = self.hasher.hash_one(key);
+        // Every number below BUCKETS is a place; were it not, the request would be refused.
+        let bucket = self.buckets.get(usize::try_from(tag % BUCKETS as u64).unwrap_or(usize::MAX));
+        Ok((tag, bucket.ok_or(RetryAfter(1))?.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-impl fmt::Debug for RateLimiter {
+impl fmt::Debug for RateTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimiter")
-            .field("interval", &self.interval)
-            .field("tolerance", &self.tolerance)
-            .finish_non_exhaustive()
+        f.debug_struct("RateTable").finish_non_exhaustive()
+    }
+}
+
+/// One rate with a table of its own.
+#[derive(Debug)]
+pub(crate) struct RateLimiter {
+    rate: Rate,
+    table: RateTable,
+}
+
+impl RateLimiter {
+    #[must_use]
+    pub(crate) fn new(rate: Rate) -> Self {
+        Self { rate, table: RateTable::default() }
+    }
+
+    /// Counts a request: see [`RateTable::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`RetryAfter`] when the key has used up its allowance.
+    pub(crate) fn check(&self, key: impl Hash, now: Instant) -> Result<(), RetryAfter> {
+        self.table.check(self.rate, key, now)
+    }
+
+    /// Counts nothing: see [`RateTable::peek`].
+    ///
+    /// # Errors
+    ///
+    /// [`RetryAfter`] when the key has used up its allowance.
+    pub(crate) fn peek(&self, key: impl Hash, now: Instant) -> Result<(), RetryAfter> {
+        self.table.peek(self.rate, key, now)
+    }
+
+    /// Takes back a request: see [`RateTable::give_back`].
+    pub(crate) fn give_back(&self, key: impl Hash) {
+        self.table.give_back(self.rate, key);
     }
 }
 
@@ -140,6 +200,18 @@ struct Cell {
     full_at: Option<Instant>,
 }
 
+impl Cell {
+    /// When the allowance of the key that `tag` stands for would be full, if it lets a request through.
+    fn admit(&self, rate: Rate, tag: u64, now: Instant) -> Result<Instant, RetryAfter> {
+        let full_at = self.full_at.filter(|_| self.tag == tag).map_or(now, |full_at| full_at.max(now));
+        let ahead = full_at.duration_since(now);
+        if ahead > rate.tolerance {
+            return Err(RetryAfter::wait(ahead.saturating_sub(rate.tolerance)));
+        }
+        Ok(full_at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_burst_then_one_per_interval() {
-        let limiter = RateLimiter::per_second(5).burst(10);
+        let limiter = RateLimiter::new(Rate::per_second(5).burst(10));
         let start = Instant::now();
         for request in 0..10 {
             assert_eq!(limiter.check("a", start), Ok(()), "request {request}");
@@ -162,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_answer_says_when_and_keeps_its_word() {
-        let limiter = RateLimiter::per_minute(10).burst(3);
+        let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let start = Instant::now();
         for _ in 0..3 {
             assert_eq!(limiter.check("a", start), Ok(()));
@@ -176,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_pause_restores_the_burst_and_not_more() {
-        let limiter = RateLimiter::per_minute(60).burst(30);
+        let limiter = RateLimiter::new(Rate::per_minute(60).burst(30));
         let start = Instant::now();
         let let_through = |now| (0..100).take_while(|_| limiter.check("a", now).is_ok()).count();
         assert_eq!(let_through(start), 30);
@@ -186,7 +258,7 @@ mod tests {
 
     #[test]
     fn keys_do_not_share_an_allowance() {
-        let limiter = RateLimiter::per_second(1);
+        let limiter = RateLimiter::new(Rate::per_second(1));
         let now = Instant::now();
         assert_eq!(limiter.check(("app", 1), now), Ok(()));
         assert_eq!(limiter.check(("app", 2), now), Ok(()));
@@ -195,7 +267,7 @@ mod tests {
 
     #[test]
     fn time_that_goes_back_grants_nothing() {
-        let limiter = RateLimiter::per_second(1);
+        let limiter = RateLimiter::new(Rate::per_second(1));
         let before = Instant::now();
         assert_eq!(limiter.check("a", before + 5 * SECOND), Ok(()));
         assert_eq!(limiter.check("a", before), Err(RetryAfter(6)));
@@ -203,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_neither_grows_nor_locks_anyone_out() {
-        let limiter = RateLimiter::per_minute(10).burst(3);
+        let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let now = Instant::now();
-        for stranger in 0..4 * RateLimiter::CAPACITY {
+        for stranger in 0..4 * RateTable::CAPACITY {
             for _ in 0..2 {
                 assert_eq!(limiter.check(("stranger", stranger), now), Ok(()));
             }
@@ -217,12 +289,12 @@ mod tests {
 
     #[test]
     fn an_exhausted_key_outlasts_a_flood_of_fresh_ones() {
-        let limiter = RateLimiter::per_minute(10).burst(3);
+        let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let now = Instant::now();
         for _ in 0..3 {
             assert_eq!(limiter.check("guesser", now), Ok(()));
         }
-        for stranger in 0..4 * RateLimiter::CAPACITY {
+        for stranger in 0..4 * RateTable::CAPACITY {
             assert_eq!(limiter.check(stranger, now), Ok(()));
         }
         assert_eq!(limiter.check("guesser", now), Err(RetryAfter(6)));
@@ -230,7 +302,7 @@ mod tests {
 
     #[test]
     fn threads_share_one_allowance() {
-        let limiter = RateLimiter::per_minute(1).burst(100);
+        let limiter = RateLimiter::new(Rate::per_minute(1).burst(100));
         let now = Instant::now();
         let let_through: usize = std::thread::scope(|scope| {
             let attempt = || (0..1_000).filter(|_| limiter.check("a", now).is_ok()).count();
@@ -250,8 +322,45 @@ mod tests {
     }
 
     #[test]
+    fn peeking_counts_nothing_and_says_when() {
+        let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
+        let now = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(limiter.peek("a", now), Ok(()));
+        }
+        for _ in 0..3 {
+            assert_eq!(limiter.check("a", now), Ok(()));
+        }
+        assert_eq!(limiter.peek("a", now), Err(RetryAfter(6)));
+        assert_eq!(limiter.peek("b", now), Ok(()));
+    }
+
+    #[test]
+    fn a_request_given_back_can_be_made_again() {
+        let limiter = RateLimiter::new(Rate::per_minute(1).burst(2));
+        let now = Instant::now();
+        assert_eq!((limiter.check("a", now), limiter.check("a", now)), (Ok(()), Ok(())));
+        limiter.give_back("a");
+        limiter.give_back("unknown");
+        assert_eq!(limiter.check("a", now), Ok(()));
+        assert_eq!(limiter.check("a", now), Err(RetryAfter(60)));
+    }
+
+    #[test]
+    fn keys_of_several_rates_share_a_table() {
+        let (table, now) = (RateTable::default(), Instant::now());
+        let (strict, generous) = (Rate::per_second(1), Rate::per_second(1).burst(5));
+        for _ in 0..5 {
+            assert_eq!(table.check(generous, ("generous", 1), now), Ok(()));
+        }
+        assert_eq!(table.check(generous, ("generous", 1), now), Err(RetryAfter(1)));
+        assert_eq!(table.check(strict, ("strict", 1), now), Ok(()));
+        assert_eq!(table.check(strict, ("strict", 1), now), Err(RetryAfter(1)));
+    }
+
+    #[test]
     fn zero_counts_as_one() {
-        let limiter = RateLimiter::per_second(0).burst(0);
+        let limiter = RateLimiter::new(Rate::per_second(0).burst(0));
         let now = Instant::now();
         assert_eq!(limiter.check("a", now), Ok(()));
         assert_eq!(limiter.check("a", now), Err(RetryAfter(1)));

@@ -100,24 +100,32 @@ impl AdminSecret {
     ///
     /// [`Busy`] when so many comparisons with a bcrypt hash wait that this one would have to wait for seconds.
     pub async fn verify(&self, offered: &Secret) -> Result<bool, Busy> {
+        if let Some(right) = self.verify_at_once(offered) {
+            return Ok(right);
+        }
         match &self.0 {
-            Kind::Digest(digest) => {
-                let computed: [u8; 32] = Sha256::digest(offered.expose()).into();
-                Ok(bool::from(computed.ct_eq(digest)))
-            }
+            Kind::Digest(_) => Ok(false),
             Kind::Bcrypt { hash, queue, accepted } => {
-                // What was accepted once needs no comparison again: a flood of wrong secrets keeps nobody out who knows
-                // the right one.
-                let computed: [u8; 32] = Sha256::digest(offered.expose()).into();
-                let known = *accepted.lock().unwrap_or_else(PoisonError::into_inner);
-                if known.is_some_and(|known| bool::from(computed.ct_eq(&known))) {
-                    return Ok(true);
-                }
                 let right = queue.compare(offered.clone(), Arc::clone(hash)).await?;
                 if right {
+                    let computed = Sha256::digest(offered.expose()).into();
                     *accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(computed);
                 }
                 Ok(right)
+            }
+        }
+    }
+
+    /// The same, where a digest tells; `None` when only a slow comparison does.
+    pub(crate) fn verify_at_once(&self, offered: &Secret) -> Option<bool> {
+        let computed: [u8; 32] = Sha256::digest(offered.expose()).into();
+        match &self.0 {
+            Kind::Digest(digest) => Some(bool::from(computed.ct_eq(digest))),
+            Kind::Bcrypt { accepted, .. } => {
+                // What was accepted once needs no comparison again: a flood of wrong secrets keeps nobody out who knows
+                // the right one.
+                let known = *accepted.lock().unwrap_or_else(PoisonError::into_inner);
+                known.is_some_and(|known| bool::from(computed.ct_eq(&known))).then_some(true)
             }
         }
     }

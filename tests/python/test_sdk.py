@@ -160,7 +160,7 @@ def test_too_many_authentications_are_a_rate_limit_error(broker: Broker) -> None
     credentials = broker.create_app(["read:data:*"])
     with pytest.raises(RateLimitError) as caught:
         for _ in range(12):
-            # A new object has no token yet, so each of these authenticates.
+            # A new object has no token yet, so each of these authenticates: ten at once are served.
             app = AgentWritApp(broker.url, credentials.client_id, credentials.client_secret)
             app.create_agent("orch-1", "task-1", ["read:data:x"])
             app.close()

@@ -31,13 +31,16 @@ def open_app(broker: Broker, credentials: Credentials) -> AgentWritApp:
 
 
 def log_in_until_refused(broker: Broker, credentials: Credentials) -> RateLimitError:
+    wrong = Credentials(credentials.app_id, credentials.client_id, "f" * 64)
     for _ in range(12):
-        # A new object has no token yet, so each of these authenticates.
-        with closing(open_app(broker, credentials)) as app:
+        # A new object has no token yet, so each of these authenticates. Failed attempts are limited strictly.
+        with closing(open_app(broker, wrong)) as app:
             try:
                 app.create_agent("orch-1", "task-1", ["read:data:x"])
             except RateLimitError as error:
                 return error
+            except AuthenticationError:
+                continue
     pytest.fail("never refused")
 
 

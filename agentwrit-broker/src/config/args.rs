@@ -84,6 +84,11 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS")]
     pub app_token_ttl: Option<String>,
 
+    /// Renewals of one session: how many at once and how many a second after that, or off; delegations likewise, five
+    /// times as many (`AA_SESSION_BUDGET`, default 20/1)
+    #[arg(long, value_name = "BUDGET")]
+    pub session_budget: Option<String>,
+
     /// Database (`AA_DB_PATH`, default ./data.db)
     #[arg(long, value_name = "PATH")]
     pub db_path: Option<String>,
@@ -127,7 +132,7 @@ pub struct Args {
 
 impl Args {
     /// What was given for each variable.
-    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 22] {
+    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 23] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -142,6 +147,7 @@ impl Args {
             ("AA_MAX_TTL", &self.max_ttl),
             ("AA_ADMIN_TOKEN_TTL", &self.admin_token_ttl),
             ("AA_APP_TOKEN_TTL", &self.app_token_ttl),
+            ("AA_SESSION_BUDGET", &self.session_budget),
             ("AA_DB_PATH", &self.db_path),
             ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
             ("AA_DATABASE_URL", &self.database_url),

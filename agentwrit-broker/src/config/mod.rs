@@ -30,6 +30,7 @@ pub use self::{
     warning::Warning,
 };
 use self::{values as accepted, written::Written};
+pub use crate::budgets::SessionBudget;
 use crate::secret::{AdminSecret, Secret};
 
 mod args;
@@ -66,6 +67,8 @@ pub struct Config {
     pub admin_token_ttl: u64,
     /// `AA_APP_TOKEN_TTL` in seconds: the `token_ttl` of an app that states none.
     pub app_token_ttl: u64,
+    /// `AA_SESSION_BUDGET`; none is kept if `None`.
+    pub session_budget: Option<SessionBudget>,
     /// `AA_DB_PATH`
     pub db_path: PathBuf,
     /// `AA_SIGNING_KEY_PATH`
@@ -150,6 +153,7 @@ impl Config {
             max_ttl,
             admin_token_ttl: written.value(&accepted::ADMIN_TOKEN_TTL)?,
             app_token_ttl: written.value(&accepted::APP_TOKEN_TTL)?,
+            session_budget: written.value(&accepted::SESSION_BUDGET)?,
             db_path: written.value(&accepted::DB_PATH)?,
             signing_key_path: written.value(&accepted::SIGNING_KEY_PATH)?,
             tls: TlsConfig::check(written)?,

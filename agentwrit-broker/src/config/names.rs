@@ -8,7 +8,7 @@ pub(super) const TLS_MODE: &str = "AA_TLS_MODE";
 pub(super) const MODE: &str = "MODE";
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 22] = [
+pub(super) const ALL: [&str; 23] = [
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
     "AA_APP_TOKEN_TTL",
@@ -24,6 +24,7 @@ pub(super) const ALL: [&str; 22] = [
     "AA_MAX_TTL",
     "AA_PORT",
     "AA_SEED_TOKENS",
+    "AA_SESSION_BUDGET",
     "AA_SIGNING_KEY_PATH",
     "AA_TLS_CERT",
     "AA_TLS_CLIENT_CA",

@@ -63,6 +63,7 @@ fn the_defaults_are_the_contracts() {
     assert_eq!(config.audience, None);
     assert_eq!((config.default_ttl, config.max_ttl), (300, Some(86_400)));
     assert_eq!((config.admin_token_ttl, config.app_token_ttl), (300, 1_800));
+    assert_eq!(config.session_budget, Some(SessionBudget { at_once: 20, per_second: 1 }));
     assert_eq!(config.db_path, Path::new("./data.db"));
     assert_eq!(config.signing_key_path, Path::new("./signing.key"));
     assert_eq!(config.tls, TlsConfig::None);
@@ -74,7 +75,12 @@ fn the_defaults_are_the_contracts() {
 
 #[test]
 fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
-    let bad: [(&str, &[&str], &str); 15] = [
+    let bad: [(&str, &[&str], &str); 16] = [
+        (
+            "AA_SESSION_BUDGET",
+            &["none", "20", "0", "0/1", "20/0", "20/1/1", "/", "20/", "20/0.5", " 20/1", "1000001/1", "-1/1"],
+            "renewals at once",
+        ),
         ("AA_PORT", &["", "http", "65536", "-1", "+80", "80 ", "8080.0", "99999999999999999999"], "port number"),
         ("AA_BIND_ADDRESS", &["", "localhost", "127.0.0", "127.0.0.1:80", "[::1]", "0x7f.1"], "an IP address"),
         ("AA_LOG_LEVEL", &["", "Verbose", "debug", "3"], "`quiet`, `standard`, `verbose` or `trace`"),

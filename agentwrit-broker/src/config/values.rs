@@ -6,6 +6,7 @@ use agentwrit_verify::TrustDomain;
 use ipnet::IpNet;
 
 use super::names;
+use crate::budgets::SessionBudget;
 
 /// A variable: how its text becomes a value. An error quotes `accepts`.
 pub(super) struct Variable<T> {
@@ -106,6 +107,13 @@ pub(super) const APP_TOKEN_TTL: Variable<u64> = Variable {
     parse: |text| number(text).filter(|ttl| (60..=86_400).contains(ttl)),
 };
 
+pub(super) const SESSION_BUDGET: Variable<Option<SessionBudget>> = Variable {
+    name: "AA_SESSION_BUDGET",
+    default: "20/1",
+    accepts: "renewals at once and renewals a second after that, such as `20/1`, each from 1 to 1000000; or `off`",
+    parse: session_budget,
+};
+
 pub(super) const DB_PATH: Variable<PathBuf> = Variable {
     name: "AA_DB_PATH",
     default: "./data.db",
@@ -195,6 +203,16 @@ pub(super) enum TlsMode {
     None,
     Tls,
     Mtls,
+}
+
+#[expect(clippy::option_option, reason = "the outer one says whether the text is accepted, the inner one may be unset")]
+fn session_budget(text: &str) -> Option<Option<SessionBudget>> {
+    if text == "off" {
+        return Some(None);
+    }
+    let (at_once, per_second) = text.split_once('/')?;
+    let count = |text: &str| u32::try_from(number(text)?).ok().filter(|count| (1..=1_000_000).contains(count));
+    Some(Some(SessionBudget { at_once: count(at_once)?, per_second: count(per_second)? }))
 }
 
 /// Digits only: no sign, no fraction, no white space.

@@ -92,7 +92,9 @@ impl Failure {
 
     fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Refused(Error::RateLimited { retry_after }) => Some(retry_after.seconds()),
+            Self::Refused(Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. }) => {
+                Some(retry_after.seconds())
+            }
             Self::Refused(Error::Overloaded | Error::Store(StoreError::Busy | StoreError::Unavailable { .. }))
             | Self::TimedOut => Some(1),
             Self::Refused(_)
@@ -178,7 +180,9 @@ fn sketch_of(error: &Error) -> Sketch {
         ),
         Error::NoSuchLaunchToken | Error::AppUnknown => plain(ErrorCode::NotFound),
         Error::NameTaken => hinted(ErrorCode::Conflict, "choose another name, or deregister the app that has it"),
-        Error::RateLimited { .. } => hinted(ErrorCode::RateLimited, "wait as long as `Retry-After` says"),
+        Error::RateLimited { .. } | Error::OverBudget { .. } => {
+            hinted(ErrorCode::RateLimited, "wait as long as `Retry-After` says")
+        }
         Error::Overloaded => hinted(ErrorCode::Unavailable, "nothing was done; try again"),
         Error::Store(store) => sketch_of_store(store),
     }

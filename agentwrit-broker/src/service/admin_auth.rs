@@ -8,6 +8,8 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Grant, Issued},
+    budgets::Spending,
+    limits::Login,
     secret::Secret,
     telemetry::metrics::Status,
 };
@@ -18,17 +20,33 @@ pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revo
 impl Authority {
     /// Exchanges the admin secret for a token.
     pub(crate) async fn authenticate_admin(self: &Arc<Self>, client: IpAddr, secret: Secret) -> Result<Issued, Error> {
-        self.limits.admin_login(client, self.clock.monotonic())?;
-        let accepted = self.admin_secret.verify(&secret).await.map_err(|_| Error::Overloaded)?;
-        if !accepted {
+        if !self.is_admin_secret(client, &secret).await? {
             self.metrics.admin_auth(Status::Failure);
             let now = self.clock.now();
             self.deny(NewEvent::denied(EventType::AdminAuthFailed, now, client, "admin authentication failed"));
             return Err(Error::BadCredentials);
         }
+        self.spend(&Spending::admin_login(client))?;
         let issued = self.issue_admin_token(client).await?;
         self.metrics.admin_auth(Status::Success);
         Ok(issued)
+    }
+
+    /// Compares the secret and counts the attempt: see [`limits`](crate::limits).
+    async fn is_admin_secret(&self, client: IpAddr, secret: &Secret) -> Result<bool, Error> {
+        let now = self.clock.monotonic();
+        let refused = |retry_after| self.login_refused("failed_admin_logins", retry_after);
+        if let Some(right) = self.admin_secret.verify_at_once(secret) {
+            self.limits.admin_login(client, Login::of(right), now).map_err(refused)?;
+            return Ok(right);
+        }
+        // A slow comparison is counted as a failed attempt while it runs, so that many at once can't exceed the limit.
+        self.limits.admin_login(client, Login::Wrong, now).map_err(refused)?;
+        let outcome = self.admin_secret.verify(secret).await;
+        if outcome != Ok(false) {
+            self.limits.forgive_admin_login(client);
+        }
+        outcome.map_err(|_| Error::Overloaded)
     }
 
     /// A token of the operator's.

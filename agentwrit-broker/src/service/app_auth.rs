@@ -8,9 +8,14 @@ use super::{Error, apps::is_client_id};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Grant, Issued},
+    budgets::Spending,
     domain::{App, AppStatus, Digest},
-    secret::Secret,
+    limits::Login,
+    secret::{Secret, is_secret_shaped},
 };
+
+/// How much of a text that is not a client id an event shows, in characters.
+const LONGEST_SHOWN: usize = 32;
 
 /// What an app's token allows.
 pub(crate) const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];
@@ -31,9 +36,25 @@ impl Authority {
         };
         if let Some((event_type, detail)) = event {
             let event = NewEvent::denied(event_type, self.clock.now(), client, detail);
-            self.deny(if is_client_id(&client_id) { event.resource(client_id) } else { event });
+            let limited = event_type == EventType::AppRateLimited;
+            let tried = if limited { self.nameable(&client_id) } else { Some(client_id).filter(|id| is_client_id(id)) };
+            self.deny(match tried {
+                Some(tried) => event.resource(tried),
+                None => event,
+            });
         }
         outcome
+    }
+
+    /// The id that a rate-limited client tried, so that its operator finds the client: also one that is not of the form
+    /// of a client id, cut and sanitised, unless it may be a secret in the wrong place.
+    fn nameable(&self, client_id: &str) -> Option<String> {
+        if is_client_id(client_id) {
+            return Some(client_id.to_owned());
+        }
+        let is_secret = is_secret_shaped(client_id)
+            || self.admin_secret.verify_at_once(&Secret::new(client_id.to_owned())) == Some(true);
+        (!is_secret).then(|| shown(client_id))
     }
 
     async fn try_authenticate_app(
@@ -42,9 +63,16 @@ impl Authority {
         client_id: String,
         secret: Secret,
     ) -> Result<Issued, Error> {
-        self.limits.app_login(&client_id, client, self.clock.monotonic())?;
-        let found = self.store.read(move |reader| reader.app_by_client_id(&client_id)).await?;
-        let app_id = accept(found.as_ref(), &secret)?.app_id.clone();
+        let refused = |retry_after| self.login_refused("failed_app_logins", retry_after);
+        self.limits.may_try_app_login(&client_id, client, self.clock.monotonic()).map_err(refused)?;
+        let tried = client_id.clone();
+        let found = self.store.read(move |reader| reader.app_by_client_id(&tried)).await?;
+        let accepted = accept(found.as_ref(), &secret);
+        // Whether the secret is right must not show before the limit has been asked.
+        let login = Login::of(accepted.is_ok());
+        self.limits.app_login(&client_id, client, login, self.clock.monotonic()).map_err(refused)?;
+        let app_id = accepted?.app_id.clone();
+        self.spend(&Spending::app_login(&app_id, client))?;
         let scope = ScopeSet::parse(APP_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
         let draft = self
             .transact(move |authority, tx| {
@@ -60,6 +88,12 @@ impl Authority {
             .await?;
         Ok(self.sign(&draft))
     }
+}
+
+/// The beginning of a text that is not a client id, without what a log must not hold.
+fn shown(text: &str) -> String {
+    let shown = text.chars().map(|char| if char.is_ascii_graphic() { char } else { '?' });
+    shown.take(LONGEST_SHOWN).collect()
 }
 
 /// Whether the secret is that of an active app. The three ways to fail do the same work and say the same.

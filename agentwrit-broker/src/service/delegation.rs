@@ -4,6 +4,7 @@
 //! 2. At most five hops.
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
 //! 4. The chain grows by one signed record: who delegated what to whom, out of which session, until when.
+//! 5. A session has a budget of delegations: see [`budgets`](crate::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,6 +17,7 @@ use super::{Error, renewal::live_token, revocation::check_ceiling};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued},
+    budgets::Spending,
     entropy::random,
     store::Tx,
 };
@@ -38,8 +40,14 @@ impl Authority {
         client: IpAddr,
     ) -> Result<(Issued, Vec<DelegationRecord>), Error> {
         let delegator = Arc::clone(&claims);
-        let outcome =
-            self.transact(move |authority, tx| authority.delegate_in(tx, &delegator, delegation, client)).await;
+        let allowed =
+            allow(&claims, &delegation.scope).and_then(|_| self.check_budgets(&Spending::delegation(&claims)));
+        let outcome = match allowed {
+            Ok(()) => {
+                self.transact(move |authority, tx| authority.delegate_in(tx, &delegator, delegation, client)).await
+            }
+            Err(refused) => Err(refused),
+        };
         match outcome {
             Ok(draft) => Ok((self.sign(&draft), draft.claims.delegation_chain)),
             Err(error) => {
@@ -84,6 +92,7 @@ impl Authority {
             let problem = format!("a token with this chain would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
             return Err(Error::invalid("scope", problem));
         }
+        self.spend(&Spending::delegation(delegator))?;
         tx.insert_token(&draft.as_record())?;
         if let Some(delegate) = draft.claims.sub.as_agent() {
             tx.extend_agent(delegate, UnixTime::from_seconds(draft.claims.exp))?;

@@ -2,7 +2,7 @@
 
 use agentwrit_verify::Scope;
 
-use crate::{rate_limit::RetryAfter, store::StoreError};
+use crate::{budgets::Budget, rate_limit::RetryAfter, store::StoreError};
 
 /// Why an operation was refused or failed. `http` turns each into a status and a problem, in one place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,9 @@ pub(crate) enum Error {
     NameTaken,
     #[error("too many attempts")]
     RateLimited { retry_after: RetryAfter },
+    /// A credential has used up what it may have written.
+    #[error("{budget}")]
+    OverBudget { budget: Budget, retry_after: RetryAfter },
     /// Too much waits already.
     #[error("too much is waiting")]
     Overloaded,
@@ -93,11 +96,5 @@ impl Error {
     /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.
     pub(crate) fn is_denial(&self) -> bool {
         !matches!(self, Self::Overloaded | Self::Store(_))
-    }
-}
-
-impl From<RetryAfter> for Error {
-    fn from(retry_after: RetryAfter) -> Self {
-        Self::RateLimited { retry_after }
     }
 }

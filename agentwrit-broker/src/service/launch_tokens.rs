@@ -9,6 +9,7 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::Authority,
+    budgets::Spending,
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
     entropy::random,
     secret::Secret,
@@ -40,18 +41,10 @@ impl Authority {
     ) -> Result<(LaunchToken, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
         let token = self.draft_launch_token(creator.clone(), policy, &secret);
-        let outcome = self
-            .transact_for(bearer, move |authority, tx| {
-                let now = authority.clock.now();
-                let app = app_of(tx, &token.created_by)?;
-                allow(&token, app.as_ref())?;
-                let lifetime = token.expires_at.saturating_since(token.created_at);
-                let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), ..token };
-                tx.insert_launch_token(&token)?;
-                authority.record(tx, issued_event(&token, client))?;
-                Ok(token)
-            })
-            .await;
+        let outcome = match self.check_budgets(&Spending::launch_token(&creator)) {
+            Ok(()) => self.store_launch_token(token, bearer, client).await,
+            Err(over_budget) => Err(over_budget),
+        };
         match outcome {
             Ok(token) => {
                 self.metrics.launch_token_created();
@@ -62,6 +55,26 @@ impl Authority {
                 Err(error)
             }
         }
+    }
+
+    async fn store_launch_token(
+        self: &Arc<Self>,
+        token: LaunchToken,
+        bearer: Option<TokenId>,
+        client: IpAddr,
+    ) -> Result<LaunchToken, Error> {
+        self.transact_for(bearer, move |authority, tx| {
+            let now = authority.clock.now();
+            let app = app_of(tx, &token.created_by)?;
+            allow(&token, app.as_ref())?;
+            let lifetime = token.expires_at.saturating_since(token.created_at);
+            let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), ..token };
+            authority.spend(&Spending::launch_token(&token.created_by))?;
+            tx.insert_launch_token(&token)?;
+            authority.record(tx, issued_event(&token, client))?;
+            Ok(token)
+        })
+        .await
     }
 
     /// Deletes a launch token: nobody can register with it any more.

@@ -4,6 +4,7 @@
 //! 2. A refusal consumes nothing: launch token and nonce stay usable.
 //! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
 //!    again in it, so that of two racing registrations exactly one wins.
+//! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -15,6 +16,7 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Grant, Issued},
+    budgets::Spending,
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
     nonce::{Nonce, NonceError},
     secret::Secret,
@@ -69,6 +71,7 @@ impl Authority {
         let nonce = decode_nonce(&registration.nonce)?;
         self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
+        self.check_budgets(&Spending::registration(launch_token))?;
 
         let (agent_id, draft) = self
             .transact(move |authority, tx| {
@@ -76,6 +79,7 @@ impl Authority {
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
                 let forgotten_at = authority.check_nonce(&nonce)?;
+                authority.spend(&Spending::registration(launch_token))?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }

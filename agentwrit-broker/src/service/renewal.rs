@@ -5,6 +5,7 @@
 //! 2. Nothing grows: same subject, scope, task, audience, session and chain, and the lifetime of the first token.
 //! 3. A delegated token never outlives its chain, and no session the operator's ceiling.
 //! 4. The app behind it is looked at as it is now.
+//! 5. A session has a budget of renewals: see [`budgets`](crate::budgets).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use super::{Error, revocation::check_ceiling};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued, Policy},
+    budgets::Spending,
     domain::{IssuedToken, Revocation},
     entropy::random,
     store::Tx,
@@ -23,7 +25,10 @@ impl Authority {
     /// Exchanges a verified token for a fresh one.
     pub(crate) async fn renew(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<Issued, Error> {
         let old = Arc::clone(&claims);
-        let renewed = self.transact(move |authority, tx| authority.renew_in(tx, &old, client)).await;
+        let renewed = match self.check_budgets(&Spending::renewal(&claims)) {
+            Ok(()) => self.transact(move |authority, tx| authority.renew_in(tx, &old, client)).await,
+            Err(over_budget) => Err(over_budget),
+        };
         match renewed {
             Ok(draft) => Ok(self.sign(&draft)),
             Err(error) => {
@@ -44,6 +49,7 @@ impl Authority {
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
         check_subject(tx, claims, &old)?;
         let expires_at = expiry(claims, &old, &self.policy, now).ok_or(Error::RenewalFailed)?;
+        self.spend(&Spending::renewal(claims))?;
 
         let renewed = ClaimSet {
             jti: TokenId::from_bytes(random(self.entropy.as_ref())),

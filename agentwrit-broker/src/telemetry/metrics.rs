@@ -36,6 +36,7 @@ pub struct Metrics {
     audit_write_duration: Histogram,
     db_errors: Family<Label, Counter>,
     audit_events_loaded: Gauge<u64, AtomicU64>,
+    rate_limited: Family<Label, Counter>,
 }
 
 /// How an attempt ended.
@@ -76,6 +77,7 @@ impl Metrics {
             audit_write_duration: Histogram::new(WRITE_SECONDS),
             db_errors: Family::default(),
             audit_events_loaded: Gauge::default(),
+            rate_limited: Family::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -145,6 +147,11 @@ impl Metrics {
         self.audit_events_loaded.set(events);
     }
 
+    /// A request was answered with 429. `limit` says which limit it met.
+    pub fn rate_limited(&self, limit: &'static str) {
+        self.rate_limited.get_or_create(&Label::fixed("limit", limit)).inc();
+    }
+
     /// All metrics as text of type [`Metrics::CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
@@ -171,6 +178,7 @@ impl Metrics {
         registry.register("audit_write_duration_seconds", help, self.audit_write_duration.clone());
         registry.register("db_errors", "Failures of the store, by operation", self.db_errors.clone());
         registry.register("audit_events_loaded", "Audit events at the start", self.audit_events_loaded.clone());
+        registry.register("rate_limited", "Requests over a limit or budget, by limit", self.rate_limited.clone());
         self
     }
 
@@ -179,6 +187,9 @@ impl Metrics {
         for status in [Status::Success, Status::Failure] {
             drop(self.registrations.get_or_create(&status.label()));
             drop(self.admin_auth.get_or_create(&status.label()));
+        }
+        for limit in RATE_LIMITS {
+            drop(self.rate_limited.get_or_create(&Label::fixed("limit", limit)));
         }
         for level in ["token", "agent", "task", "chain"] {
             drop(self.tokens_revoked.get_or_create(&Label::fixed("level", level)));
@@ -210,6 +221,21 @@ impl Status {
         )
     }
 }
+
+/// What a request can meet: see `limits` and `budgets`.
+const RATE_LIMITS: [&str; 11] = [
+    "renewals",
+    "delegations",
+    "descendant_renewals",
+    "descendant_delegations",
+    "registrations",
+    "app_registrations",
+    "launch_tokens",
+    "app_logins",
+    "admin_logins",
+    "failed_app_logins",
+    "failed_admin_logins",
+];
 
 /// Up to the 25 s of a long poll and the 30 s of the request timeout.
 const REQUEST_SECONDS: [f64; 15] =

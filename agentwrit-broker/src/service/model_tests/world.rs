@@ -207,6 +207,7 @@ pub(super) struct LaunchWish {
 
 async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Authority> {
     let mut config = Config::for_development(directory, "a secret for the model").unwrap();
+    config.session_budget = None;
     config.max_ttl = Some(MAX_TTL);
     let entropy = Arc::new(SeededEntropy::new(start));
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();

@@ -1,5 +1,6 @@
 //! Operations at exact moments: the real authority on a clock that stands still until a test moves it.
 
+mod budgets;
 mod lifetime;
 mod noise;
 mod revocation;
@@ -27,8 +28,10 @@ use super::{
 use crate::{
     audit::Event,
     authority::{Authority, Issued},
+    budgets::SessionBudget,
     config::Config,
     entropy::{SeededEntropy, random},
+    secret::Secret,
     signing::KeyFile,
     store::{Store, StoreOptions},
 };
@@ -37,6 +40,7 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// In the middle of a second.
 const START: Duration = Duration::from_millis(1_800_000_000_400);
 const SCOPE: &str = "read:data:x";
+const DESK_SECRET: &str = "a secret for the tests";
 
 struct Desk {
     clock: ManualClock,
@@ -44,6 +48,7 @@ struct Desk {
     _directory: TempDir,
 }
 
+#[derive(Debug)]
 struct Agent {
     id: AgentId,
     token: String,
@@ -55,9 +60,17 @@ impl Desk {
     }
 
     async fn with_max_ttl(max_ttl: Option<u64>) -> Self {
+        Self::with(|config| config.max_ttl = max_ttl).await
+    }
+
+    async fn with_budget(budget: Option<SessionBudget>) -> Self {
+        Self::with(|config| config.session_budget = budget).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let directory = TempDir::new().unwrap();
-        let mut config = Config::for_development(directory.path(), "a secret for the tests").unwrap();
-        config.max_ttl = max_ttl;
+        let mut config = Config::for_development(directory.path(), DESK_SECRET).unwrap();
+        change(&mut config);
         let (clock, entropy) = (ManualClock::new(UnixTime::since_epoch(START)), Arc::new(SeededEntropy::new(7)));
         let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
@@ -67,31 +80,38 @@ impl Desk {
 
     /// A new agent of the operator's, for [`SCOPE`].
     async fn enrol(&self, task: &str, ttl: u64) -> Agent {
-        let scope = ScopeSet::parse([SCOPE]).unwrap();
+        let launch_token = self.launch_token(task, ttl, true).await;
+        self.register(&launch_token, task).await.unwrap()
+    }
+
+    async fn launch_token(&self, task: &str, ttl: u64, single_use: bool) -> Secret {
         let policy = LaunchPolicy {
-            agent_name: "a test".into(),
-            allowed_scope: scope.clone(),
+            agent_name: task.into(),
+            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
             max_ttl: Some(ttl),
-            single_use: true,
+            single_use,
             ttl: 30,
             orch_id: None,
             task_id: None,
         };
-        let (_, launch_token) = self.authority.issue_launch_token(Subject::Admin, None, policy, CLIENT).await.unwrap();
+        self.authority.issue_launch_token(Subject::Admin, None, policy, CLIENT).await.unwrap().1
+    }
+
+    async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
         let entropy = self.authority.entropy.as_ref();
         let nonce = self.authority.nonces.issue(self.authority.clock.now(), random(entropy));
         let key = SigningKey::from_bytes(&random(entropy));
         let registration = Registration {
-            launch_token,
+            launch_token: Secret::new(launch_token.expose().to_owned()),
             nonce: HEXLOWER.encode(&nonce),
             public_key: BASE64.encode(key.verifying_key().as_bytes()),
             signature: BASE64.encode(&key.sign(&nonce).to_bytes()),
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
-            requested_scope: scope,
+            requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
         };
-        let (id, issued) = self.authority.register(registration, CLIENT).await.unwrap();
-        Agent { id, token: issued.access_token }
+        let (id, issued) = self.authority.register(registration, CLIENT).await?;
+        Ok(Agent { id, token: issued.access_token })
     }
 
     fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {

@@ -1,7 +1,7 @@
 //! Refusals fold by the second, per type, source and subject.
 
 use super::*;
-use crate::{audit::EventType, secret::Secret};
+use crate::audit::EventType;
 
 async fn fail(desk: &Desk, client_id: &str) {
     let secret = Secret::new("wrong".to_owned());

@@ -25,6 +25,7 @@ fn every_metric_has_its_name_and_type() {
     metrics.audit_write(Duration::from_micros(300));
     metrics.db_error("register");
     metrics.set_audit_events_loaded(12);
+    metrics.rate_limited("renewals");
     for (sample, expected) in [
         (r#"agentwrit_tokens_issued_total{scope="read:data"}"#, "1"),
         (r#"agentwrit_tokens_revoked_total{level="agent"}"#, "3"),
@@ -42,6 +43,8 @@ fn every_metric_has_its_name_and_type() {
         ("agentwrit_audit_write_duration_seconds_count", "1"),
         (r#"agentwrit_db_errors_total{operation="register"}"#, "1"),
         ("agentwrit_audit_events_loaded", "12"),
+        (r#"agentwrit_rate_limited_total{limit="renewals"}"#, "1"),
+        (r#"agentwrit_rate_limited_total{limit="failed_app_logins"}"#, "0"),
     ] {
         assert_eq!(value(&metrics, sample).as_deref(), Some(expected), "{sample}\n{}", metrics.encode());
     }

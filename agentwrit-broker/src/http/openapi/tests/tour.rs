@@ -1,5 +1,6 @@
 //! A tour of the API that meets every documented answer.
 
+use agentwrit_verify::{AppId, Subject};
 use axum::{body::Body, extract::Request};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer, SigningKey};
@@ -10,6 +11,7 @@ use super::{
     filled,
     walk::{ADMIN_SECRET, Walk},
 };
+use crate::{budgets::Spending, domain::Digest};
 
 /// Who is there.
 struct Cast {
@@ -34,6 +36,7 @@ pub(super) async fn everything(walk: &Walk) {
     refuse_bad_requests(walk, &cast).await;
     registrations(walk, &cast).await;
     tokens(walk, &cast).await;
+    budgets(walk, &cast).await;
     lists(walk, &cast).await;
     revocations(walk, &cast).await;
     apps(walk, &cast).await;
@@ -186,6 +189,40 @@ async fn tokens(walk: &Walk, cast: &Cast) {
     for _ in 0..2 {
         let released = walk.call("post", "/v1/token/release", Some(&renewed.text("access_token")), None).await;
         assert_eq!(released.status, 204);
+    }
+}
+
+/// 429 of everything that a credential can have written.
+async fn budgets(walk: &Walk, cast: &Cast) {
+    let (agent, _) = enrol(walk, &cast.app).await;
+    let claims = walk.authority.verify(&agent).unwrap();
+    let app = Subject::App(AppId::parse(&cast.app_id).unwrap());
+    let delegation = json!({"delegate_to": cast.agent_id, "scope": ["read:data:x"], "ttl": 30});
+    let launch = json!({"agent_name": "reader", "allowed_scope": SCOPES, "ttl": 60, "single_use": false});
+    let issued = walk.call("post", "/v1/app/launch-tokens", Some(&cast.app), Some(launch.clone())).await;
+    let digest = Digest::of(issued.text("launch_token").as_bytes());
+    let launch_token = walk.authority.store.read(move |reader| reader.launch_token_by_digest(&digest)).await.unwrap();
+    for (path, token, spending, body) in [
+        ("/v1/token/renew", Some(&agent), Spending::renewal(&claims), None),
+        ("/v1/delegate", Some(&agent), Spending::delegation(&claims), Some(delegation)),
+        ("/v1/app/launch-tokens", Some(&cast.app), Spending::launch_token(&app), Some(launch)),
+        ("/v1/register", None, Spending::registration(&launch_token.unwrap()), None),
+    ] {
+        // The clock is the real one: on a busy machine a budget may fill a little before the request is there.
+        let mut refused = false;
+        for _ in 0..20 {
+            let body = if path == "/v1/register" {
+                Some(registration(walk, &issued.text("launch_token"), &SCOPES).await)
+            } else {
+                body.clone()
+            };
+            while walk.authority.spend(&spending).is_ok() {}
+            refused |= walk.call("post", path, token.map(String::as_str), body).await.status == 429;
+            if refused {
+                break;
+            }
+        }
+        assert!(refused, "{path}");
     }
 }
 

@@ -1,1 +1,3 @@
 //! A few unauthenticated requests do not hurt other clients.
+
+mod session_budgets;

@@ -3,3 +3,4 @@
 mod colons_in_identifiers;
 mod completion_alias;
 mod output_errors;
+mod rate_limited_logins;

@@ -1,3 +1,4 @@
 //! First steps of operators, developers and auditors.
 
 mod destructive_commands;
+mod successful_logins;

@@ -1,0 +1,284 @@
+//! Budgets: how much one credential may have the broker write.
+//!
+//! 1. Everything that a caller other than the operator can have written (a feed entry, an audit event, a row) is bounded:
+//!    a session's renewals and delegations, registrations by one launch token, launch tokens and registrations of one
+//!    app, successful logins. A release ends a token that one of these issued, once; denials fold in the trail; reading
+//!    and `validate` write nothing.
+//! 2. A budget is drawn on by the holder of a verified credential only, and only by what succeeds: a request with a token
+//!    that is not accepted costs no session anything. It is asked before the transaction, so that a request over budget
+//!    neither waits for the writer nor leaves anything durable, and drawn on in it, so that it is exact.
+//! 3. Delegation makes sessions, so what descends from one first session shares further budgets: an agent that delegates
+//!    to itself gains nothing.
+//! 4. Memory is fixed. When its place in the [`RateTable`] is taken, the session closest to a full budget is forgotten,
+//!    and begins anew with a full one: no session is refused because of others.
+//! 5. Budgets live in memory: a restart fills them.
+
+use std::{fmt, net::IpAddr, time::Instant};
+
+use agentwrit_verify::{AppId, Claims, Subject, TokenId};
+
+use crate::{
+    authority::Authority,
+    domain::{LaunchToken, LaunchTokenId},
+    rate_limit::{AddressKey, Rate, RateTable, RetryAfter, address_key},
+    service::Error,
+};
+
+/// What a session may renew: the value of `AA_SESSION_BUDGET`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionBudget {
+    /// How many renewals at once.
+    pub at_once: u32,
+    /// How many a second after that.
+    pub per_second: u32,
+}
+
+impl SessionBudget {
+    /// A session delegates this many times as often as it renews.
+    const DELEGATIONS: u32 = 5;
+
+    fn renewals(self) -> Rate {
+        Rate::per_second(self.per_second).burst(self.at_once)
+    }
+
+    fn delegations(self) -> Rate {
+        Rate::per_second(self.per_second.saturating_mul(Self::DELEGATIONS))
+            .burst(self.at_once.saturating_mul(Self::DELEGATIONS))
+    }
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Budget {
+    /// Of one session.
+    Renewals,
+    /// Of one session.
+    Delegations,
+    /// Of all sessions that were delegated from one, directly or not.
+    DescendantRenewals,
+    /// Of all sessions that were delegated from one, directly or not.
+    DescendantDelegations,
+    /// By one launch token that is not for single use.
+    Registrations,
+    /// By all launch tokens of one app.
+    AppRegistrations,
+    /// Of one app.
+    LaunchTokens,
+    /// Of one app from one address.
+    AppLogins,
+    /// Of one app from all addresses.
+    AppLoginsOverall,
+    /// From one address.
+    AdminLogins,
+}
+
+impl Budget {
+    /// The label of the metric.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Renewals => "renewals",
+            Self::Delegations => "delegations",
+            Self::DescendantRenewals => "descendant_renewals",
+            Self::DescendantDelegations => "descendant_delegations",
+            Self::Registrations => "registrations",
+            Self::AppRegistrations => "app_registrations",
+            Self::LaunchTokens => "launch_tokens",
+            Self::AppLogins | Self::AppLoginsOverall => "app_logins",
+            Self::AdminLogins => "admin_logins",
+        }
+    }
+}
+
+impl Budget {
+    /// A client that logs in is told the same whichever limit it meets.
+    fn exceeded(self, retry_after: RetryAfter) -> Error {
+        match self {
+            Self::AppLogins | Self::AppLoginsOverall | Self::AdminLogins => Error::RateLimited { retry_after },
+            Self::Renewals
+            | Self::Delegations
+            | Self::DescendantRenewals
+            | Self::DescendantDelegations
+            | Self::Registrations
+            | Self::AppRegistrations
+            | Self::LaunchTokens => Error::OverBudget { budget: self, retry_after },
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Renewals => "this session renews too often",
+            Self::Delegations => "this session delegates too often",
+            Self::DescendantRenewals => "the sessions delegated from one session renew too often",
+            Self::DescendantDelegations => "the sessions delegated from one session delegate too often",
+            Self::Registrations => "this launch token registers too often",
+            Self::AppRegistrations => "this app's launch tokens register too often",
+            Self::LaunchTokens => "this app asks for launch tokens too often",
+            Self::AppLogins | Self::AppLoginsOverall => "this app logs in too often",
+            Self::AdminLogins => "the operator logs in too often from this address",
+        })
+    }
+}
+
+/// What credentials have left.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    session: Option<SessionBudget>,
+    table: RateTable,
+}
+
+impl Budgets {
+    /// Without a session's budget none but those of logins is kept.
+    pub(crate) fn new(session: Option<SessionBudget>) -> Self {
+        Self { session, table: RateTable::default() }
+    }
+
+    /// How often; no limit if `None`.
+    fn rate(&self, budget: Budget) -> Option<Rate> {
+        let session = self.session;
+        match budget {
+            Budget::Renewals => session.map(SessionBudget::renewals),
+            Budget::Delegations => session.map(SessionBudget::delegations),
+            Budget::DescendantRenewals
+            | Budget::DescendantDelegations
+            | Budget::Registrations
+            | Budget::AppRegistrations
+            | Budget::LaunchTokens => session.map(|_| Rate::per_second(50).burst(500)),
+            Budget::AppLogins => Some(Rate::per_minute(30).burst(10)),
+            Budget::AppLoginsOverall => Some(Rate::per_second(5).burst(100)),
+            Budget::AdminLogins => Some(Rate::per_second(20).burst(100)),
+        }
+    }
+}
+
+/// Whose budget it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Session(TokenId),
+    LaunchToken(LaunchTokenId),
+    App(AppId),
+    AppFrom(AppId, AddressKey),
+    Address(AddressKey),
+}
+
+/// The budgets that one operation draws on.
+#[derive(Clone, Debug)]
+pub(crate) struct Spending(Vec<(Budget, Owner)>);
+
+impl Spending {
+    /// A renewal of a verified token. The operator's are refused anyway.
+    pub(crate) fn renewal(claims: &Claims) -> Self {
+        let own =
+            (*claims.subject() != Subject::Admin).then_some((Budget::Renewals, Owner::Session(claims.session_id())));
+        let first = claims.delegation_chain().first();
+        let shared = first.map(|first| (Budget::DescendantRenewals, Owner::Session(first.sid)));
+        Self(own.into_iter().chain(shared).collect())
+    }
+
+    /// A delegation.
+    pub(crate) fn delegation(delegator: &Claims) -> Self {
+        let own = (Budget::Delegations, Owner::Session(delegator.session_id()));
+        let first = delegator.delegation_chain().first();
+        let shared = first.map(|first| (Budget::DescendantDelegations, Owner::Session(first.sid)));
+        Self([own].into_iter().chain(shared).collect())
+    }
+
+    /// A registration. One launch token for single use registers once.
+    pub(crate) fn registration(launch_token: &LaunchToken) -> Self {
+        let own = (!launch_token.single_use).then_some((Budget::Registrations, Owner::LaunchToken(launch_token.id)));
+        let shared = launch_token.app_id.clone().map(|app| (Budget::AppRegistrations, Owner::App(app)));
+        Self(own.into_iter().chain(shared).collect())
+    }
+
+    /// A launch token: the operator's are not counted.
+    pub(crate) fn launch_token(creator: &Subject) -> Self {
+        Self(match creator {
+            Subject::App(app) => vec![(Budget::LaunchTokens, Owner::App(app.clone()))],
+            Subject::Admin | Subject::Agent(_) => Vec::new(),
+        })
+    }
+
+    /// A login with an app's right secret.
+    pub(crate) fn app_login(app: &AppId, client: IpAddr) -> Self {
+        let from_here = (Budget::AppLogins, Owner::AppFrom(app.clone(), address_key(client)));
+        Self(vec![from_here, (Budget::AppLoginsOverall, Owner::App(app.clone()))])
+    }
+
+    /// A login with the operator's secret.
+    pub(crate) fn admin_login(client: IpAddr) -> Self {
+        Self(vec![(Budget::AdminLogins, Owner::Address(address_key(client)))])
+    }
+}
+
+impl Authority {
+    /// Whether the budgets allow it: asked before the transaction, which a request over budget must not reach.
+    pub(crate) fn check_budgets(&self, spending: &Spending) -> Result<(), Error> {
+        self.draw_on(spending, |table, rate, key, now| table.peek(rate, key, now))
+    }
+
+    /// Takes it from the budgets, from all or from none: once nothing else can refuse it.
+    pub(crate) fn spend(&self, spending: &Spending) -> Result<(), Error> {
+        self.draw_on(spending, |table, rate, key, now| table.peek(rate, key, now))?;
+        self.draw_on(spending, |table, rate, key, now| table.check(rate, key, now))
+    }
+
+    /// A login that one of [`limits`](crate::limits) refuses.
+    pub(crate) fn login_refused(&self, limit: &'static str, retry_after: RetryAfter) -> Error {
+        self.metrics.rate_limited(limit);
+        Error::RateLimited { retry_after }
+    }
+
+    fn draw_on(
+        &self,
+        spending: &Spending,
+        draw: impl Fn(&RateTable, Rate, &(Budget, Owner), Instant) -> Result<(), RetryAfter>,
+    ) -> Result<(), Error> {
+        let now = self.clock.monotonic();
+        for key in &spending.0 {
+            let budget = key.0;
+            let Some(rate) = self.budgets.rate(budget) else { continue };
+            draw(&self.budgets.table, rate, key, now).map_err(|retry_after| {
+                self.metrics.rate_limited(budget.as_str());
+                budget.exceeded(retry_after)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_s_budget_is_twenty_renewals_and_a_hundred_delegations_unless_said_otherwise() {
+        let of = |at_once, per_second| Budgets::new(Some(SessionBudget { at_once, per_second }));
+        let usual = of(20, 1);
+        assert_eq!(usual.rate(Budget::Renewals), Some(Rate::per_second(1).burst(20)));
+        assert_eq!(usual.rate(Budget::Delegations), Some(Rate::per_second(5).burst(100)));
+        assert_eq!(usual.rate(Budget::Registrations), Some(Rate::per_second(50).burst(500)));
+        let wider = of(40, 3);
+        assert_eq!(wider.rate(Budget::Renewals), Some(Rate::per_second(3).burst(40)));
+        assert_eq!(wider.rate(Budget::Delegations), Some(Rate::per_second(15).burst(200)));
+    }
+
+    #[test]
+    fn without_a_session_budget_logins_are_still_limited() {
+        let budgets = Budgets::new(None);
+        for budget in [
+            Budget::Renewals,
+            Budget::Delegations,
+            Budget::DescendantRenewals,
+            Budget::DescendantDelegations,
+            Budget::Registrations,
+            Budget::AppRegistrations,
+            Budget::LaunchTokens,
+        ] {
+            assert_eq!(budgets.rate(budget), None, "{budget:?}");
+        }
+        for budget in [Budget::AppLogins, Budget::AppLoginsOverall, Budget::AdminLogins] {
+            assert!(budgets.rate(budget).is_some(), "{budget:?}");
+        }
+    }
+}

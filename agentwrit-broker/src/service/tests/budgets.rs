@@ -1,0 +1,242 @@
+//! What one credential may have written: by session, launch token, app and address.
+
+use super::*;
+use crate::{
+    audit::EventType,
+    budgets::{Budget, SessionBudget},
+    domain::AppName,
+    service::apps::NewApp,
+};
+
+#[expect(clippy::needless_pass_by_value, reason = "an `unwrap_err()` is what callers have")]
+fn over(budget: Budget, refused: Error) -> u64 {
+    let Error::OverBudget { budget: found, retry_after } = refused else { panic!("{refused:?}") };
+    assert_eq!(found, budget);
+    retry_after.seconds()
+}
+
+impl Desk {
+    /// Renews `times` times, each time the token that the last renewal gave.
+    async fn renew_in_a_row(&self, token: &str, times: usize) -> String {
+        let mut token = token.to_owned();
+        for _ in 0..times {
+            token = self.renew(&self.claims(&token)).await.unwrap().access_token;
+        }
+        token
+    }
+}
+
+#[tokio::test]
+async fn a_session_renews_twenty_times_at_once_and_then_once_a_second() {
+    let desk = Desk::new().await;
+    let (agent, other) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let token = desk.renew_in_a_row(&agent.token, 20).await;
+    let events = desk.trail().await.len();
+    let refused = desk.renew(&desk.claims(&token)).await.unwrap_err();
+    assert_eq!(over(Budget::Renewals, refused), 1);
+    assert!(desk.verify(&token).is_ok(), "a refused renewal ends nothing");
+    assert_eq!(desk.trail().await.len(), events, "and writes nothing but a folded denial");
+    desk.renew_in_a_row(&other.token, 20).await;
+    desk.clock.advance(Duration::from_secs(1));
+    let token = desk.renew_in_a_row(&token, 1).await;
+    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn refused_renewals_fold_in_the_trail() {
+    let desk = Desk::new().await;
+    let agent = desk.enrol("task", 3600).await;
+    let token = desk.renew_in_a_row(&agent.token, 20).await;
+    for _ in 0..50 {
+        desk.renew(&desk.claims(&token)).await.unwrap_err();
+    }
+    desk.authority.write_all_denials().await.unwrap();
+    let denied = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::TokenRenewalFailed);
+    let details: Vec<String> = denied.map(|event| event.detail).collect();
+    assert_eq!(details.len(), 1, "{details:?}");
+    assert!(details[0].contains("this session renews too often") && details[0].ends_with("count=50"), "{details:?}");
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_costs_the_session_nothing() {
+    let desk = Desk::new().await;
+    let agent = desk.enrol("task", 3600).await;
+    let old = desk.claims(&agent.token);
+    let token = desk.renew_in_a_row(&agent.token, 1).await;
+    for _ in 0..100 {
+        assert_eq!(desk.renew(&old).await.unwrap_err(), Error::RenewalFailed);
+    }
+    let token = desk.renew_in_a_row(&token, 19).await;
+    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_session_delegates_a_hundred_times_at_once_and_then_five_times_a_second() {
+    let desk = Desk::new().await;
+    let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let claims = desk.claims(&lead.token);
+    for _ in 0..100 {
+        desk.delegate(&claims, &helper, 60).await.unwrap();
+    }
+    assert_eq!(over(Budget::Delegations, desk.delegate(&claims, &helper, 60).await.unwrap_err()), 1);
+    desk.delegate(&desk.claims(&helper.token), &lead, 60).await.unwrap();
+    desk.renew_in_a_row(&lead.token, 1).await;
+    desk.clock.advance(Duration::from_secs(1));
+    let renewed = desk.claims(&desk.renew_in_a_row(&helper.token, 1).await);
+    for _ in 0..5 {
+        desk.delegate(&renewed, &lead, 60).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_delegation_that_is_refused_costs_the_session_nothing() {
+    let desk = Desk::new().await;
+    let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let id = AgentId::parse(&lead.id.to_string().replace("/task/", "/other/")).unwrap();
+    let unknown = Agent { id, token: String::new() };
+    let claims = desk.claims(&lead.token);
+    for _ in 0..150 {
+        assert_eq!(desk.delegate(&claims, &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);
+    }
+    desk.delegate(&claims, &helper, 60).await.unwrap();
+}
+
+#[tokio::test]
+async fn delegating_to_oneself_buys_no_further_budget() {
+    let desk = Desk::new().await;
+    let agent = desk.enrol("task", 3600).await;
+    let first = desk.claims(&agent.token);
+    let mut delegated = 0;
+    'sessions: for _ in 0..100 {
+        let session = desk.claims(&desk.delegate(&first, &agent, 3600).await.unwrap().access_token);
+        for _ in 0..100 {
+            match desk.delegate(&session, &agent, 3600).await {
+                Ok(_) => delegated += 1,
+                Err(refused) => {
+                    if matches!(refused, Error::OverBudget { budget: Budget::DescendantDelegations, .. }) {
+                        break 'sessions;
+                    }
+                    over(Budget::Delegations, refused);
+                }
+            }
+        }
+    }
+    assert_eq!(delegated, 500, "all that descends from one session shares a budget");
+}
+
+#[tokio::test]
+async fn the_budget_of_sessions_can_be_changed_and_ended() {
+    let desk = Desk::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
+    let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let token = desk.renew_in_a_row(&agent.token, 2).await;
+    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+    for _ in 0..10 {
+        desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap();
+    }
+    over(Budget::Delegations, desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap_err());
+
+    let desk = Desk::with_budget(None).await;
+    let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let token = desk.renew_in_a_row(&agent.token, 50).await;
+    for _ in 0..150 {
+        desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_number() {
+    let desk = Desk::new().await;
+    let new =
+        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, _) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let mint = async |creator: Subject| {
+        let policy = LaunchPolicy {
+            agent_name: "a test".into(),
+            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
+            max_ttl: None,
+            single_use: true,
+            ttl: 30,
+            orch_id: None,
+            task_id: None,
+        };
+        desk.authority.issue_launch_token(creator, None, policy, CLIENT).await
+    };
+    for _ in 0..500 {
+        mint(Subject::App(app.app_id.clone())).await.unwrap();
+    }
+    over(Budget::LaunchTokens, mint(Subject::App(app.app_id.clone())).await.unwrap_err());
+    mint(Subject::Admin).await.unwrap();
+    desk.clock.advance(Duration::from_secs(1));
+    for _ in 0..50 {
+        mint(Subject::App(app.app_id.clone())).await.unwrap();
+    }
+    over(Budget::LaunchTokens, mint(Subject::App(app.app_id.clone())).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn a_launch_token_for_many_registers_five_hundred_agents_at_once() {
+    let desk = Desk::new().await;
+    let launch_token = desk.launch_token("task", 3600, false).await;
+    for _ in 0..500 {
+        desk.register(&launch_token, "task").await.unwrap();
+    }
+    over(Budget::Registrations, desk.register(&launch_token, "task").await.unwrap_err());
+    desk.enrol("task", 3600).await;
+    desk.clock.advance(Duration::from_secs(1));
+    desk.register(&launch_token, "task").await.unwrap();
+}
+
+#[tokio::test]
+async fn successful_logins_are_limited_less_than_failed_ones() {
+    let desk = Desk::new().await;
+    let new =
+        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, secret) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let log_in = async |secret: &str, from: IpAddr| {
+        desk.authority.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
+    };
+    for _ in 0..10 {
+        log_in(secret.expose(), CLIENT).await.unwrap();
+    }
+    assert!(matches!(log_in(secret.expose(), CLIENT).await, Err(Error::RateLimited { .. })));
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 9));
+    for _ in 0..3 {
+        assert_eq!(log_in("wrong", elsewhere).await.unwrap_err(), Error::BadCredentials);
+    }
+    assert!(matches!(log_in(secret.expose(), elsewhere).await, Err(Error::RateLimited { .. })));
+
+    for _ in 0..100 {
+        desk.authority.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await.unwrap();
+    }
+    let refused = desk.authority.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
+    assert!(matches!(refused, Err(Error::RateLimited { .. })));
+}
+
+#[tokio::test]
+async fn a_rate_limited_login_names_the_id_that_was_tried() {
+    let desk = Desk::new().await;
+    let fail = async |client_id: &str| {
+        for _ in 0..5 {
+            let secret = Secret::new("wrong".to_owned());
+            desk.authority.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
+        }
+    };
+    let (hex, long) = ("ab".repeat(32), "long".repeat(20));
+    for client_id in ["d-0123456789ab", "app-desk-0a1b2c", "x\nadmin=true", &long, &hex, DESK_SECRET] {
+        fail(client_id).await;
+    }
+    desk.authority.write_all_denials().await.unwrap();
+    let limited = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::AppRateLimited);
+    let named: Vec<_> = limited.map(|event| (event.resource, event.detail)).collect();
+    let event = |named: Option<&str>, count: u8| {
+        (named.map(str::to_owned), format!("app authentication rate limited from=192.0.2.7 count={count}"))
+    };
+    let expected = [
+        event(Some("d-0123456789ab"), 2),
+        event(Some("app-desk-0a1b2c"), 2),
+        event(Some("x?admin=true"), 2),
+        event(Some("longlonglonglonglonglonglonglong"), 2),
+        event(None, 4),
+    ];
+    assert_eq!(named, expected);
+}
