@@ -6,7 +6,7 @@ use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 
@@ -56,7 +56,7 @@ impl Broker {
         }
         let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
         let path = config.db_path.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&path, options))
+        let store = spawn_blocking(move || Store::open(&path, options))
             .await
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
         let authority = Arc::new(Authority::assemble(&config, store, key_file, clock, entropy).await?);
@@ -89,8 +89,9 @@ impl Broker {
 
     /// Reads certificate, key and client authority again, as SIGHUP asks. When they can't be used the old ones stay.
     pub fn reload(&self) {
-        if let Some(tls) = &self.tls {
-            reload(tls);
+        if let Some(tls) = self.tls.clone() {
+            // Not awaited: the outcome is in the log.
+            drop(spawn_blocking(move || reload(&tls)));
         }
     }
 
@@ -138,10 +139,15 @@ async fn watch_certificates(tls: Tls) {
     let mut known = tls.fingerprint();
     loop {
         ticks.tick().await;
-        let found = tls.fingerprint();
+        // A file system that hangs holds up a blocking thread, never the runtime.
+        let files = tls.clone();
+        let Ok(found) = spawn_blocking(move || files.fingerprint()).await else { return };
         if found != known {
             known = found;
-            reload(&tls);
+            let files = tls.clone();
+            if spawn_blocking(move || reload(&files)).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The broker as a program.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
     Args, Broker, ClientCertificate, Command, Config, check_health, mark_restored, stdio, telemetry,
@@ -9,18 +9,20 @@ use agentwrit_broker::{
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// How long the end of the process waits for a log that is not read, and for work on blocking threads.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
     let args = match stdio::arguments::<Args>("agentwrit-broker") {
         Ok(args) => args,
         Err(ended) => return ended,
     };
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            stdio::note(format_args!("agentwrit-broker: {error}"));
-            ExitCode::FAILURE
-        }
+    let outcome = run(args);
+    if let Err(error) = &outcome {
+        telemetry::log::print_error(&format!("agentwrit-broker: {error}"));
     }
+    telemetry::log::flush(LAST_LINES);
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,7 +34,10 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             for warning in &config.warnings {
                 tracing::warn!(component = "config", "{warning}");
             }
-            runtime.block_on(serve(config))
+            let outcome = runtime.block_on(serve(config));
+            // A file system that hangs must not keep the process.
+            runtime.shutdown_timeout(LAST_LINES);
+            outcome
         }
         Some(Command::MarkRestored) => {
             runtime.block_on(mark_restored(&config))?;

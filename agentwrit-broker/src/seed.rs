@@ -1,14 +1,13 @@
 //! `AA_SEED_TOKENS`: for development, tokens on standard output at the start.
 
 use std::{
-    io::{self, Write},
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
 use agentwrit_verify::{ScopeSet, Subject};
 
-use crate::{authority::Authority, broker::StartError, service::launch_tokens::LaunchPolicy};
+use crate::{authority::Authority, broker::StartError, service::launch_tokens::LaunchPolicy, telemetry::log};
 
 /// Issues a launch token and an admin token and prints them, bare, as scripts expect.
 pub(crate) async fn print(authority: &Arc<Authority>) -> Result<(), StartError> {
@@ -26,9 +25,7 @@ pub(crate) async fn print(authority: &Arc<Authority>) -> Result<(), StartError> 
     let launched = authority.issue_launch_token(Subject::Admin, None, policy, here).await;
     let (_, launch_token) = launched.map_err(|error| failed(&error))?;
     let admin = authority.issue_admin_token(here).await.map_err(|error| failed(&error))?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "SEED_LAUNCH_TOKEN={}", launch_token.expose())
-        .and_then(|()| writeln!(out, "SEED_ADMIN_TOKEN={}", admin.access_token))
-        .and_then(|()| out.flush())
-        .map_err(|error| failed(&error))
+    log::print(&format!("SEED_LAUNCH_TOKEN={}", launch_token.expose()));
+    log::print(&format!("SEED_ADMIN_TOKEN={}", admin.access_token));
+    Ok(())
 }

@@ -300,7 +300,7 @@ def test_every_reason_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     registered = set(re.findall(r'register\("(\w+)"', (BROKER_SOURCE / "telemetry/metrics.rs").read_text()))
-    assert len(registered) == 12
+    assert len(registered) >= 12
     page = (DOCS / "reference/logs-and-metrics.md").read_text()
     assert not {name for name in registered if f"`agentwrit_{name}" not in page}
 

@@ -12,11 +12,14 @@
 //!    that could be taken for something else are quoted, and long ones are cut.
 //! 5. Libraries get a word in only to warn: their finer levels may show headers and with them tokens.
 //!
-//! Lines are written as they arise, unbuffered, so that a crash loses none.
+//! A thread for each stream writes the lines, so that a reader of stdout or stderr that hangs stops nothing else. Up to
+//! 1 MiB waits for each; lines beyond it are dropped, counted in `agentwrit_log_lines_dropped_total` and reported in the
+//! log as soon as it takes lines again. [`flush`] waits for what is left at the end of the process; a crash can lose the
+//! lines of its last moments.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, panic, sync::Arc, time::Duration};
 
-use agentwrit_verify::Clock;
+use agentwrit_verify::{Clock, SystemClock};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     level_filters::LevelFilter,
@@ -39,30 +42,88 @@ use crate::config::{LogFormat, LogLevel};
 mod fields;
 mod line;
 mod sink;
+mod stream;
 
-/// Writes the log of the whole process from now on.
+/// Writes the log of the whole process from now on; panics become lines of it.
 ///
 /// # Errors
 ///
 /// When the process has a log already.
 pub fn init(level: LogLevel, format: LogFormat, clock: Arc<dyn Clock>) -> Result<(), SetGlobalDefaultError> {
     let layer = LogLayer::new(level, format, clock);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))?;
+    // The standard hook writes to stderr on the thread that panics, which may serve requests.
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let cause = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(component = "broker", place, cause = cause.unwrap_or_default(), "a thread panicked");
+    }));
+    Ok(())
+}
+
+/// Writes a line to stdout as it is, through the same thread as the log.
+pub fn print(text: &str) {
+    print_bare(Severity::Ok, text);
+}
+
+/// Writes a line to stderr as it is, through the same thread as the log.
+pub fn print_error(text: &str) {
+    print_bare(Severity::Fail, text);
+}
+
+fn print_bare(severity: Severity, text: &str) {
+    let renderer = Renderer { format: LogFormat::Text, clock: Arc::new(SystemClock) };
+    StandardStreams::of_process(&renderer).write(severity, &format!("{text}\n"));
+}
+
+/// Waits until the lines written so far have left the process, `limit` at most. Returns whether they have.
+///
+/// It blocks the thread: call it at the end, outside of a runtime.
+pub fn flush(limit: Duration) -> bool {
+    sink::flush(limit)
+}
+
+/// How many lines each stream has lost since the start, by its name.
+#[must_use]
+pub fn dropped_lines() -> [(&'static str, u64); 2] {
+    sink::dropped_lines()
 }
 
 /// Turns `tracing` events into log lines.
 pub struct LogLayer {
     level: LogLevel,
+    renderer: Renderer,
+    sink: Box<dyn Sink>,
+}
+
+/// Turns the parts of an event into a line.
+#[derive(Clone)]
+struct Renderer {
     format: LogFormat,
     clock: Arc<dyn Clock>,
-    sink: Box<dyn Sink>,
+}
+
+impl Renderer {
+    /// The line, with its line feed.
+    fn render(&self, severity: Severity, target: &str, fields: &Fields) -> String {
+        let line = Line { severity, target, at: self.clock.now(), fields };
+        let mut text = match self.format {
+            LogFormat::Text => line.to_text(),
+            LogFormat::Json => line.to_json(),
+        };
+        text.push('\n');
+        text
+    }
 }
 
 impl LogLayer {
     /// A log to stdout and stderr.
     #[must_use]
     pub fn new(level: LogLevel, format: LogFormat, clock: Arc<dyn Clock>) -> Self {
-        Self { level, format, clock, sink: Box::new(StandardStreams) }
+        let renderer = Renderer { format, clock };
+        let sink = Box::new(StandardStreams::of_process(&renderer));
+        Self { level, renderer, sink }
     }
 
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
@@ -115,19 +176,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         }
         event.record(&mut fields);
         let severity = Severity::of(*event.metadata().level());
-        let line = Line { severity, target: event.metadata().target(), at: self.clock.now(), fields: &fields };
-        let mut text = match self.format {
-            LogFormat::Text => line.to_text(),
-            LogFormat::Json => line.to_json(),
-        };
-        text.push('\n');
-        self.sink.write(severity, &text);
+        let line = self.renderer.render(severity, event.metadata().target(), &fields);
+        self.sink.write(severity, &line);
     }
 }
 
 impl fmt::Debug for LogLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogLayer").field("level", &self.level).field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("LogLayer")
+            .field("level", &self.level)
+            .field("format", &self.renderer.format)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,11 @@
 //! 2. No label names an agent, an app or a token.
 //! 3. The output is Prometheus' text format 0.0.4, which every scraper reads and `curl` shows as it is.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use agentwrit_verify::ScopeSet;
 use prometheus_client::{
@@ -15,6 +19,7 @@ use prometheus_client::{
 };
 
 use self::labels::{BoundedLabel, Label};
+use super::log;
 
 mod labels;
 mod text;
@@ -37,6 +42,7 @@ pub struct Metrics {
     db_errors: Family<Label, Counter>,
     audit_events_loaded: Gauge<u64, AtomicU64>,
     rate_limited: Family<Label, Counter>,
+    log_lines_dropped: Family<Label, Counter>,
 }
 
 /// How an attempt ended.
@@ -78,6 +84,7 @@ impl Metrics {
             db_errors: Family::default(),
             audit_events_loaded: Gauge::default(),
             rate_limited: Family::default(),
+            log_lines_dropped: Family::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -155,6 +162,10 @@ impl Metrics {
     /// All metrics as text of type [`Metrics::CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
+        for (stream, lines) in log::dropped_lines() {
+            let counter = self.log_lines_dropped.get_or_create(&Label::fixed("stream", stream));
+            counter.inner().store(lines, Ordering::Relaxed);
+        }
         let mut openmetrics = String::new();
         // Writing to a string does not fail.
         encode(&mut openmetrics, &self.registry).ok();
@@ -179,6 +190,8 @@ impl Metrics {
         registry.register("db_errors", "Failures of the store, by operation", self.db_errors.clone());
         registry.register("audit_events_loaded", "Audit events at the start", self.audit_events_loaded.clone());
         registry.register("rate_limited", "Requests over a limit or budget, by limit", self.rate_limited.clone());
+        let help = "Log lines that were lost because nothing read the stream fast enough";
+        registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
         self
     }
 

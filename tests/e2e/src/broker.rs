@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     process::{Child, Command},
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -36,6 +36,8 @@ pub struct Broker {
     /// How much of the output was looked through.
     read: Mutex<usize>,
     readers: Vec<JoinHandle<()>>,
+    /// Whether the readers of its output read.
+    reading: watch::Sender<bool>,
     /// Without a trailing slash.
     pub url: String,
     pub(crate) http: reqwest::Client,
@@ -95,9 +97,10 @@ impl Broker {
         let mut process = command.kill_on_drop(true).spawn().expect("the broker runs");
         let (output, wrote) = (Output::default(), Arc::new(Notify::new()));
         let (lines, mut seen) = mpsc::unbounded_channel();
+        let reading = watch::Sender::new(true);
         let readers = vec![
-            follow(process.stdout.take().unwrap(), &output, &wrote, lines.clone()),
-            follow(process.stderr.take().unwrap(), &output, &wrote, lines),
+            follow(process.stdout.take().unwrap(), &output, &wrote, lines.clone(), reading.subscribe()),
+            follow(process.stderr.take().unwrap(), &output, &wrote, lines, reading.subscribe()),
         ];
         let address = timeout(PATIENCE, async {
             while let Some(line) = seen.recv().await {
@@ -123,6 +126,7 @@ impl Broker {
             wrote,
             read: Mutex::default(),
             readers,
+            reading,
             url: format!("http://{address}"),
             http,
             directory,
@@ -158,6 +162,7 @@ impl Broker {
         let sent = BlockingCommand::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(sent.success(), "SIGTERM to {pid}: {sent}");
         let status = timeout(PATIENCE, self.process.wait()).await.expect("the broker ends").unwrap();
+        self.reading.send_replace(true);
         for reader in self.readers.drain(..) {
             reader.await.unwrap();
         }
@@ -170,6 +175,16 @@ impl Broker {
     pub async fn kill(mut self) -> TempDir {
         self.process.kill().await.expect("the broker is killed");
         std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap())
+    }
+
+    /// Reads the broker's output no more, until [`Broker::read_output`]: as a log collector that hangs.
+    pub fn stop_reading_output(&self) {
+        self.reading.send_replace(false);
+    }
+
+    /// Reads the broker's output again.
+    pub fn read_output(&self) {
+        self.reading.send_replace(true);
     }
 
     /// The process id.
@@ -266,11 +281,14 @@ fn follow(
     output: &Output,
     wrote: &Arc<Notify>,
     lines: mpsc::UnboundedSender<String>,
+    mut reading: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
     let (output, wrote) = (Arc::clone(output), Arc::clone(wrote));
     tokio::spawn(async move {
         let mut reader = BufReader::new(stream).lines();
-        while let Ok(Some(line)) = reader.next_line().await {
+        // An error means that the broker is dropped, and its output of no use.
+        while reading.wait_for(|reading| *reading).await.is_ok() {
+            let Ok(Some(line)) = reader.next_line().await else { return };
             output.lock().unwrap().extend([line.as_str(), "\n"]);
             wrote.notify_waiters();
             // The receiver goes once the address is known.

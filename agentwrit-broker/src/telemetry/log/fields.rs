@@ -65,6 +65,17 @@ impl Visit for Fields {
         self.set(field.name(), value.into());
     }
 
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        // Beyond 64 bits JSON's readers lose digits.
+        let number = Number::from_i128(value).map_or_else(|| Value::String(value.to_string()), Value::Number);
+        self.set(field.name(), number);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        let number = Number::from_u128(value).map_or_else(|| Value::String(value.to_string()), Value::Number);
+        self.set(field.name(), number);
+    }
+
     fn record_f64(&mut self, field: &Field, value: f64) {
         let number = Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number);
         self.set(field.name(), number);

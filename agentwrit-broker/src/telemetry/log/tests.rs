@@ -32,7 +32,8 @@ impl Clock for FixedClock {
 
 fn log(level: LogLevel, format: LogFormat, job: impl FnOnce()) -> Vec<(Severity, String)> {
     let captured = Captured::default();
-    let layer = LogLayer { level, format, clock: Arc::new(FixedClock), sink: Box::new(captured.clone()) };
+    let renderer = Renderer { format, clock: Arc::new(FixedClock) };
+    let layer = LogLayer { level, renderer, sink: Box::new(captured.clone()) };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), job);
     let lines = captured.0.lock().unwrap();
     lines.clone()
@@ -186,7 +187,7 @@ fn json_has_one_object_per_line() {
         let cause = std::io::Error::other("disk\nfull");
         warn!(
             target: "agentwrit_broker::store::writer",
-            status = 503, ok = false, path = "a\u{85}b\u{9b}\u{2028}", error = &cause as &(dyn std::error::Error + 'static), "busy"
+            status = 503, ok = false, ms = 448_u128, past = -1_i128, huge = u128::MAX, path = "a\u{85}b\u{9b}\u{2028}", error = &cause as &(dyn std::error::Error + 'static), "busy"
         );
     });
     let (severity, line) = &lines[0];
@@ -197,7 +198,7 @@ fn json_has_one_object_per_line() {
     let expected = serde_json::json!({
         "timestamp": "2026-11-21T08:00:00.070Z", "level": "WARN", "module": "STORE", "component": "writer",
         "message": "busy",
-        "fields": {"status": 503, "ok": false, "path": "a\u{85}b\u{9b}\u{2028}", "error": "disk\nfull"}
+        "fields": {"status": 503, "ok": false, "ms": 448, "past": -1, "huge": u128::MAX.to_string(), "path": "a\u{85}b\u{9b}\u{2028}", "error": "disk\nfull"}
     });
     assert_eq!(value, expected);
 }

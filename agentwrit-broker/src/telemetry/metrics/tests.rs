@@ -45,6 +45,8 @@ fn every_metric_has_its_name_and_type() {
         ("agentwrit_audit_events_loaded", "12"),
         (r#"agentwrit_rate_limited_total{limit="renewals"}"#, "1"),
         (r#"agentwrit_rate_limited_total{limit="failed_app_logins"}"#, "0"),
+        (r#"agentwrit_log_lines_dropped_total{stream="stdout"}"#, "0"),
+        (r#"agentwrit_log_lines_dropped_total{stream="stderr"}"#, "0"),
     ] {
         assert_eq!(value(&metrics, sample).as_deref(), Some(expected), "{sample}\n{}", metrics.encode());
     }
