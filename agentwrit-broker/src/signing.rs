@@ -1,10 +1,10 @@
 //! The broker's key file.
 //!
-//! 1. PKCS#8 in PEM (RFC 8410, RFC 7468), Ed25519, readable by its owner only. `openssl genpkey -algorithm ed25519`
+//! 1. PKCS#8 in PEM (RFC 8410, RFC 7468), Ed25519, made readable by its owner only. `openssl genpkey -algorithm ed25519`
 //!    makes one too.
 //! 2. A missing file is made: written aside, synced, then linked to its name, so that neither a crash nor a second
 //!    broker starting at the same moment leaves half a key or two keys.
-//! 3. A file that is corrupt, holds something else or can be read by others stops the start. It is never replaced:
+//! 3. A file that is corrupt, holds something else or can be opened by others than owner and group stops the start. It is never replaced:
 //!    with the key go all tokens that it has signed.
 
 use std::{
@@ -91,7 +91,7 @@ pub enum KeyFileError {
         /// What the operating system said.
         cause: String,
     },
-    /// Others than its owner can read or write it.
+    /// Others than its owner and group can read or write it.
     #[error("the signing key `{}` is open to others (mode {mode:04o}): run `chmod 600` on it, \
              and replace it if anybody may have read it", path.display())]
     Exposed {
@@ -144,7 +144,7 @@ fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
         return Err(KeyFileError::Foreign { path: path.into(), found: "no regular file" });
     }
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if mode & 0o007 != 0 {
         return Err(KeyFileError::Exposed { path: path.into(), mode });
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(4096));

@@ -100,7 +100,7 @@ pub enum OpenError {
         /// What the system says.
         cause: String,
     },
-    /// Others than its owner can read or write a file.
+    /// Others than its owner and group can read or write a file.
     #[error("`{}` has mode {mode:04o}, so that others can open it: run `chmod 600` on it", path.display())]
     TooOpen {
         /// The file.
@@ -109,7 +109,7 @@ pub enum OpenError {
         mode: u32,
     },
     /// Another process has it open: two writers would fork the audit chain.
-    #[error("`{}` is in use by another broker", path.display())]
+    #[error("`{}` is in use by another broker: stop that one first, or set AA_DB_PATH to another file", path.display())]
     InUse {
         /// The database.
         path: PathBuf,

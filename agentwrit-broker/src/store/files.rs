@@ -1,33 +1,119 @@
-//! The database's files: for their owner only, for one broker at a time.
+//! The database's files: closed to others, for one broker at a time.
+//!
+//! 1. A broker locks `<database>.lock` beside the database's canonical path, and on Linux the database's inode. So a second
+//!    broker is refused whether it comes by the same path, a symbolic link or a hard link, and also when the lock file was
+//!    deleted meanwhile.
+//! 2. The locks are of the kind `flock(2)`, which SQLite's own (`fcntl(2)`) do not meet. But closing *any* handle of a file
+//!    drops the `fcntl` locks that this process has on it. So the handle that holds the lock is closed after SQLite's, and a
+//!    database that this process has open already is refused before another handle of it is made.
+//! 3. Permissions for others than owner and group are refused.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::OpenError;
 
-/// Locks the database for this process, and makes it if there is none. The lock lasts as long as the file that it returns.
-///
-/// The lock is on a file of its own: closing any other handle of the database would drop SQLite's own locks on it.
-pub(super) fn claim(path: &Path) -> Result<File, OpenError> {
-    let lock_path = beside(path, ".lock");
-    check_private(&lock_path)?;
-    let lock = private().truncate(false).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
-    lock.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::InUse { path: path.to_owned() },
-        TryLockError::Error(error) => OpenError::io(&lock_path, &error),
-    })?;
-    check_side_files(path)?;
-    create(path)?;
-    Ok(lock)
+/// A database that this process alone may open, as long as this value lives. To be dropped after SQLite's connections.
+#[derive(Debug)]
+pub(super) struct Claim {
+    /// The path without symbolic links.
+    path: PathBuf,
+    /// Held for their locks.
+    _locks: (File, Option<File>),
+    _registration: Registration,
 }
 
-/// That nobody else can open the database or the files beside it.
+impl Claim {
+    /// Locks the database at `path` for this process, and makes it if there is none.
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+        let path = canonical(path).map_err(|error| OpenError::io(path, &error))?;
+        let lock_path = beside(&path, ".lock");
+        check_closed_to_others(&lock_path)?;
+        let beside = private().create(true).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
+        lock(&beside, &path, &lock_path)?;
+        check_side_files(&path)?;
+        create(&path)?;
+        let registration = Registration::of(&path)?;
+        // Elsewhere than on Linux the two kinds of locks may meet.
+        let inode = if cfg!(target_os = "linux") {
+            let database = private().open(&path).map_err(|error| OpenError::io(&path, &error))?;
+            lock(&database, &path, &path)?;
+            Some(database)
+        } else {
+            None
+        };
+        Ok(Self { path, _locks: (beside, inode), _registration: registration })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Device and inode of a database that this process has open. Dropped last, when no handle is left.
+#[derive(Debug)]
+struct Registration((u64, u64));
+
+static OPEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+impl Registration {
+    fn of(path: &Path) -> Result<Self, OpenError> {
+        let metadata = path.metadata().map_err(|error| OpenError::io(path, &error))?;
+        let file = (metadata.dev(), metadata.ino());
+        if open_files().insert(file) { Ok(Self(file)) } else { Err(OpenError::InUse { path: path.to_owned() }) }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        open_files().remove(&self.0);
+    }
+}
+
+fn open_files() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock(file: &File, database: &Path, path: &Path) -> Result<(), OpenError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse { path: database.to_owned() },
+        TryLockError::Error(error) => OpenError::io(path, &error),
+    })
+}
+
+/// The path without symbolic links; of a file that does not exist yet, its directory's.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        found => return found,
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link to a file that does not exist"));
+    }
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    Ok(directory_of(path).canonicalize()?.join(name))
+}
+
+/// The directory that a file lies in.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The files that SQLite and the broker keep beside the database, and the database itself.
+pub(super) fn all(path: &Path) -> [PathBuf; 4] {
+    [path.to_owned(), beside(path, "-wal"), beside(path, "-shm"), beside(path, ".lock")]
+}
+
+/// Checks that others can open neither the database nor the files beside it.
 pub(super) fn check_side_files(path: &Path) -> Result<(), OpenError> {
-    [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")].iter().try_for_each(|file| check_private(file))
+    all(path).iter().try_for_each(|file| check_closed_to_others(file))
 }
 
 /// An empty database, private before anything is in it; SQLite gives its side files the same permissions.
@@ -36,8 +122,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
     match private().create_new(true).open(path) {
         Ok(file) => {
             file.sync_all().map_err(io_error)?;
-            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(directory.unwrap_or(Path::new("."))).and_then(|parent| parent.sync_all()).map_err(io_error)
+            File::open(directory_of(path)).and_then(|parent| parent.sync_all()).map_err(io_error)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(io_error(error)),
@@ -46,30 +131,19 @@ fn create(path: &Path) -> Result<(), OpenError> {
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.read(true).write(true).mode(0o600);
     options
 }
 
-#[cfg(unix)]
-fn check_private(path: &Path) -> Result<(), OpenError> {
-    use std::os::unix::fs::PermissionsExt;
-
+fn check_closed_to_others(path: &Path) -> Result<(), OpenError> {
     match path.metadata() {
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o7777;
-            let others = mode & 0o077;
-            if others == 0 { Ok(()) } else { Err(OpenError::TooOpen { path: path.to_owned(), mode }) }
+            if mode & 0o007 == 0 { Ok(()) } else { Err(OpenError::TooOpen { path: path.to_owned(), mode }) }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(OpenError::io(path, &error)),
     }
-}
-
-#[cfg(not(unix))]
-fn check_private(_path: &Path) -> Result<(), OpenError> {
-    Ok(())
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

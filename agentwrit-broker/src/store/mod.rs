@@ -7,7 +7,7 @@
 //!    or in memory. A job that overlooks a failed write is undone all the same.
 //! 5. The queue is bounded: [`StoreError::Busy`] when it is full.
 //! 6. The audit trail is appended to in the transaction that it speaks of, and is never scanned.
-//! 7. The file and its side files are for their owner only, and for one broker at a time.
+//! 7. The file and its side files are made for their owner only, and are for one broker at a time.
 //!
 //! No rule of the domain is in here: only facts, and changes that happen wholly or not at all.
 //!
@@ -52,7 +52,7 @@ pub use revocations::RevocationRow;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
 
-use self::{health::Health, job::Transaction, readers::Readers, writer::Message};
+use self::{files::Claim, health::Health, job::Transaction, readers::Readers, writer::Message};
 
 /// The store. Clones share it.
 #[derive(Clone, Debug)]
@@ -96,8 +96,9 @@ impl Store {
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
-        let writer = open::writer(path, options, jobs, Arc::clone(&health))?;
-        let readers = Readers::open(path, options.readers.max(1))?;
+        let claim = Arc::new(Claim::take(path)?);
+        let writer = open::writer(Arc::clone(&claim), options, jobs, Arc::clone(&health))?;
+        let readers = Readers::open(claim, options.readers.max(1))?;
         writer.start().map_err(|error| OpenError::io(path, &error))?;
         Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()) }) })
     }

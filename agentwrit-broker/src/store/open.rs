@@ -6,7 +6,8 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::mpsc;
 
 use super::{
-    OpenError, Reader, StoreError, StoreOptions, files,
+    OpenError, Reader, StoreError, StoreOptions,
+    files::{self, Claim},
     health::Health,
     schema,
     writer::{Message, Writer},
@@ -30,12 +31,12 @@ const PRAGMAS: &str = "
 ";
 
 pub(super) fn writer(
-    path: &Path,
+    claim: Arc<Claim>,
     options: StoreOptions,
     queue: mpsc::Receiver<Message>,
     health: Arc<Health>,
 ) -> Result<Writer, OpenError> {
-    let lock = files::claim(path)?;
+    let path = claim.path();
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::check(&connection, path)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -48,7 +49,7 @@ pub(super) fn writer(
     files::check_side_files(path)?;
     verify_trail(&Reader::new(&connection), options.accept_broken_audit)?;
     let head = Reader::new(&connection).trail_head()?;
-    Ok(Writer { connection, head, queue, batch: options.batch.max(1), health, lock })
+    Ok(Writer { connection, head, queue, batch: options.batch.max(1), health, claim })
 }
 
 pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {

@@ -2,34 +2,41 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::Connection;
 use tokio::{sync::Semaphore, task};
 
-use super::{OpenError, Reader, StoreError, open};
+use super::{OpenError, Reader, StoreError, files::Claim, open};
 
 /// How many reads may wait for a connection.
 const MAX_WAITING: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Idle>,
     /// One for each connection.
     permits: Arc<Semaphore>,
     connections: u32,
     waiting: Semaphore,
 }
 
+/// Connections that nothing reads from now.
+#[derive(Debug)]
+struct Idle {
+    connections: Mutex<Vec<Connection>>,
+    /// Held as long as the connections are.
+    _claim: Arc<Claim>,
+}
+
 impl Readers {
-    pub(super) fn open(path: &Path, connections: usize) -> Result<Self, OpenError> {
-        let idle = (0..connections).map(|_| open::read_only(path)).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn open(claim: Arc<Claim>, connections: usize) -> Result<Self, OpenError> {
+        let idle = (0..connections).map(|_| open::read_only(claim.path())).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(idle.len())),
             connections: u32::try_from(idle.len()).unwrap_or(u32::MAX),
-            idle: Arc::new(Mutex::new(idle)),
+            idle: Arc::new(Idle { connections: Mutex::new(idle), _claim: claim }),
             waiting: Semaphore::new(MAX_WAITING),
         })
     }
@@ -75,6 +82,6 @@ where
     job(&Reader::new(&snapshot))
 }
 
-fn lock(idle: &Mutex<Vec<Connection>>) -> MutexGuard<'_, Vec<Connection>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(idle: &Idle) -> MutexGuard<'_, Vec<Connection>> {
+    idle.connections.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
 //! The thread that writes: many jobs, one commit.
 
 use std::{
-    fs::File,
     io,
     sync::Arc,
     thread,
@@ -11,7 +10,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, Tx, audit_log::TrailHead, health::Health, job::Job, transaction::AfterCommit};
+use super::{StoreError, Tx, audit_log::TrailHead, files::Claim, health::Health, job::Job, transaction::AfterCommit};
 
 /// How long a transaction takes jobs in before it commits: nobody waits longer because of those behind.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
@@ -34,7 +33,7 @@ pub(super) struct Writer {
     pub(super) batch: usize,
     pub(super) health: Arc<Health>,
     /// Held as long as the connection is.
-    pub(super) lock: File,
+    pub(super) claim: Arc<Claim>,
 }
 
 /// The jobs of one commit.
@@ -169,7 +168,7 @@ impl Writer {
         }
         drop(self.connection);
         drop(self.queue);
-        drop(self.lock);
+        drop(self.claim);
         if let Some(closed) = close {
             // An error means that nobody waits for the end any more.
             closed.send(()).unwrap_or_default();

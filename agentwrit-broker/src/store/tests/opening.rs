@@ -42,7 +42,7 @@ async fn files_are_for_their_owner_only() {
 #[tokio::test]
 async fn a_file_that_others_can_open_is_refused() {
     let (_directory, path) = altered("").await;
-    for (file, bits) in [("data.db", 0o640), ("data.db", 0o604), ("data.db-wal", 0o644), ("data.db.lock", 0o666)] {
+    for (file, bits) in [("data.db", 0o602), ("data.db", 0o604), ("data.db-wal", 0o644), ("data.db.lock", 0o666)] {
         let file = path.with_file_name(file);
         if !file.exists() {
             fs::write(&file, "").unwrap();
@@ -55,10 +55,40 @@ async fn a_file_that_others_can_open_is_refused() {
 }
 
 #[tokio::test]
-async fn a_second_broker_is_refused() {
+async fn opens_files_that_the_group_can_open() {
+    let (_directory, path) = altered("").await;
+    for file in ["data.db", "data.db.lock"] {
+        fs::set_permissions(path.with_file_name(file), fs::Permissions::from_mode(0o660)).unwrap();
+    }
+    open(&path).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn refuses_a_database_that_is_open_by_whatever_path() {
     let fixture = Fixture::new();
-    assert_eq!(open(&fixture.path()).unwrap_err(), OpenError::InUse { path: fixture.path() });
+    fixture.write(|tx| register(tx, 1)).await;
+    let path = fixture.path();
+    let elsewhere = TempDir::new().unwrap();
+    let (symbolic, hard) = (elsewhere.path().join("symbolic.db"), elsewhere.path().join("hard.db"));
+    std::os::unix::fs::symlink(&path, &symbolic).unwrap();
+    fs::hard_link(&path, &hard).unwrap();
+    assert_eq!(open(&path).unwrap_err(), OpenError::InUse { path: path.clone() });
+    assert_eq!(open(&symbolic).unwrap_err(), OpenError::InUse { path: path.clone() });
+    assert_eq!(open(&hard).unwrap_err(), OpenError::InUse { path: hard.clone() });
+    fs::remove_file(path.with_file_name("data.db.lock")).unwrap();
+    assert_eq!(open(&path).unwrap_err(), OpenError::InUse { path: path.clone() });
+    // A refused attempt leaves the locks of the first as they are.
+    fixture.write(|tx| register(tx, 2)).await;
     fixture.reopen().await;
+}
+
+#[tokio::test]
+async fn refuses_a_symbolic_link_to_nothing() {
+    let directory = TempDir::new().unwrap();
+    let link = directory.path().join("data.db");
+    std::os::unix::fs::symlink(directory.path().join("missing.db"), &link).unwrap();
+    let OpenError::Io { path, cause } = open(&link).unwrap_err() else { panic!("an error of the file") };
+    assert_eq!((path, cause.as_str()), (link, "it is a symbolic link to a file that does not exist"));
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ async fn database_and_key_are_never_readable_by_others() {
     let (_, directory) = broker.terminate().await;
     for file in ["data.db", "signing.key"] {
         let path = directory.path().join(file);
-        for open in [0o644, 0o640, 0o604, 0o666] {
+        for open in [0o644, 0o642, 0o604, 0o666] {
             fs::set_permissions(&path, fs::Permissions::from_mode(open)).unwrap();
             let stopped = Broker::run_in(directory.path(), &[], &[]).await;
             assert!(!stopped.status.success() && stopped.output.contains(file), "{open:o}: {}", stopped.output);

@@ -1,1 +1,3 @@
 //! An authority that was ended stays ended.
+
+mod one_broker_per_database;
