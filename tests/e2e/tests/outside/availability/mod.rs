@@ -1,4 +1,4 @@
 //! A few unauthenticated requests do not hurt other clients.
 
-mod session_budgets;
 mod hanging_log_reader;
+mod session_budgets;
