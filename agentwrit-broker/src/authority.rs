@@ -14,7 +14,8 @@ use std::{
 
 use agentwrit_verify::{
     AgentId, AppId, ClaimSet, Claims, Clock, DelegationRecord, KeySet, PathSegment, RevocationList, ScopeSet, Subject,
-    TokenId, TrustDomain, UnixTime, Verifier, VerifyError, issue::SigningKey,
+    TokenId, TrustDomain, UnixTime, Verifier, VerifyError,
+    issue::{PayloadWriter, SigningKey},
 };
 use data_encoding::HEXLOWER;
 
@@ -27,7 +28,7 @@ use crate::{
     denials::Denials,
     domain::IssuedToken,
     entropy::{Entropy, random},
-    feed::Feed,
+    feed::{Entry, Feed, RecentEntries},
     limits::Limits,
     nonce::Nonces,
     secret::AdminSecret,
@@ -118,7 +119,7 @@ impl Authority {
     ) -> Result<Self, StoreError> {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(WatchedClock::new(clock, Arc::clone(&metrics)));
-        let Memory { revocations, latest, epoch, events, nonces_until } =
+        let Memory { revocations, recent, latest, epoch, events, nonces_until } =
             Memory::of(&store, &config.issuer, clock.now()).await?;
         metrics.set_audit_events_loaded(events);
         let signing_key = key_file.signing_key;
@@ -147,7 +148,7 @@ impl Authority {
             started: clock.monotonic(),
             agents_counted: Mutex::default(),
             denials: Denials::default(),
-            feed: Arc::new(Feed::new(latest)),
+            feed: Arc::new(Feed::new(&config.issuer, latest, recent)),
             epoch,
             stopping: watch::Sender::new(false),
             limits: Limits::default(),
@@ -216,9 +217,14 @@ impl Authority {
         DelegationRecord { signature: HEXLOWER.encode(&self.signing_key.sign(&signed)), ..record }
     }
 
-    /// Signs a document that is no token.
-    pub(crate) fn sign_document(&self, media_type: &str, payload: &[u8]) -> String {
-        self.signing_key.sign_document(media_type, payload)
+    /// Signs a document that is no token, and is written piece by piece.
+    pub(crate) fn write_document<E>(
+        &self,
+        media_type: &str,
+        length: usize,
+        payload: impl FnOnce(&mut PayloadWriter<'_>) -> Result<(), E>,
+    ) -> Result<String, E> {
+        self.signing_key.write_document(media_type, length, payload)
     }
 
     /// How long the token would be, in bytes. Ids and times have a fixed length, so any draft of a grant tells.
@@ -276,9 +282,14 @@ impl Authority {
     }
 }
 
+/// No limit on how many rows are read.
+pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
+
 /// What a start takes from the store into memory.
 struct Memory {
     revocations: RevocationList,
+    /// The last entries of the revocation log.
+    recent: RecentEntries,
     /// The end of the revocation log.
     latest: u64,
     epoch: String,
@@ -290,18 +301,18 @@ struct Memory {
 impl Memory {
     async fn of(store: &Store, issuer: &str, now: UnixTime) -> Result<Self, StoreError> {
         let revocations = RevocationList::authoritative(issuer);
-        let list = revocations.clone();
-        let (latest, epoch, events, nonces_until) = store
-            .read(move |reader| {
-                for row in reader.live_revocations(forgotten_until(now))? {
-                    let entry = row.revocation;
-                    list.insert(entry.level, &entry.target, entry.revoked_at, entry.expires_at);
-                }
-                let (latest, epoch) = (reader.latest_cursor()?, reader.epoch()?);
-                Ok::<_, StoreError>((latest, epoch, reader.audit_total()?, reader.nonces_forgotten_until()?))
-            })
-            .await?;
-        Ok(Self { revocations, latest, epoch, events, nonces_until })
+        let (list, issuer) = (revocations.clone(), issuer.to_owned());
+        let read = store.read(move |reader| {
+            let mut recent = RecentEntries::default();
+            reader.visit_revocations(0, forgotten_until(now), ALL_ROWS, |row| {
+                list.insert(row.level, row.target, row.revoked_at, row.expires_at);
+                recent.push(row.cursor, Entry::of_row(&issuer, &row));
+            })?;
+            let (latest, epoch) = (reader.latest_cursor()?, reader.epoch()?);
+            Ok::<_, StoreError>((recent, latest, epoch, reader.audit_total()?, reader.nonces_forgotten_until()?))
+        });
+        let (recent, latest, epoch, events, nonces_until) = read.await?;
+        Ok(Self { revocations, recent, latest, epoch, events, nonces_until })
     }
 }
 

@@ -99,7 +99,7 @@ impl AgentState {
 ///
 /// 1. The token is renewed at 80 % of its lifetime, or a little earlier. If the broker can't be reached that is tried
 ///    again until the token expires. A machine that slept renews within 30 s of waking.
-/// 2. When the broker refuses (the agent was revoked, its token expired, its session is over: `AA_MAX_TTL`) the same
+/// 2. When the broker refuses (the answer to a renewal was lost, and the old token with it; the agent was revoked, its token expired, its session is over: `AA_MAX_TTL`) the same
 ///    request is registered again: **another agent with another id**, which holds none of the delegations of the
 ///    old one. An operator who revokes the agent therefore ends its token but not its work. Deleting the app ends it,
 ///    and so does [`without_reregistration`](KeepAlive::without_reregistration).

@@ -1,6 +1,6 @@
 //! Signing, for whoever issues: a broker, and tests.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signer as _, SigningKey as Ed25519Key};
@@ -104,13 +104,59 @@ impl SigningKey {
     /// A compact JWS of another `typ`.
     #[must_use]
     pub fn sign_document(&self, media_type: &str, payload: &[u8]) -> String {
-        let mut document = BASE64URL_NOPAD.encode(self.header(media_type).as_bytes());
+        let length = BASE64URL_NOPAD.encode_len(payload.len());
+        let written = self.write_document(media_type, length, |writer| {
+            writer.push(payload);
+            Ok::<(), Infallible>(())
+        });
+        written.unwrap_or_else(|never| match never {})
+    }
+
+    /// A compact JWS of another `typ` whose payload is written piece by piece, so that a long one is in memory once.
+    /// `length` is about how many bytes the encoded payload will have.
+    ///
+    /// # Errors
+    ///
+    /// Those of `payload`.
+    pub fn write_document<E>(
+        &self,
+        media_type: &str,
+        length: usize,
+        payload: impl FnOnce(&mut PayloadWriter<'_>) -> Result<(), E>,
+    ) -> Result<String, E> {
+        let header = BASE64URL_NOPAD.encode(self.header(media_type).as_bytes());
+        let mut document = String::with_capacity(header.len().saturating_add(length).saturating_add(SIGNATURE_ROOM));
+        document.push_str(&header);
         document.push('.');
-        BASE64URL_NOPAD.encode_append(payload, &mut document);
+        {
+            let encoding = BASE64URL_NOPAD;
+            let mut writer = PayloadWriter(encoding.new_encoder(&mut document));
+            payload(&mut writer)?;
+            writer.0.finalize();
+        }
         let signature = self.sign(document.as_bytes());
         document.push('.');
         BASE64URL_NOPAD.encode_append(&signature, &mut document);
-        document
+        Ok(document)
+    }
+}
+
+/// Two dots and an encoded signature, in bytes.
+const SIGNATURE_ROOM: usize = 88;
+
+/// Takes the payload of a document: see [`SigningKey::write_document`].
+pub struct PayloadWriter<'d>(data_encoding::Encoder<'d>);
+
+impl PayloadWriter<'_> {
+    /// Appends to the payload.
+    pub fn push(&mut self, part: &[u8]) {
+        self.0.append(part);
+    }
+}
+
+impl fmt::Debug for PayloadWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PayloadWriter").finish_non_exhaustive()
     }
 }
 

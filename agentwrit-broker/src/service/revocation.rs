@@ -73,7 +73,7 @@ impl Authority {
         let (list, feed) = (self.revocations.clone(), Arc::clone(&self.feed));
         tx.after_commit(move || {
             list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
-            feed.announce(cursor, revocation);
+            feed.announce(cursor, &revocation);
         });
         Ok(())
     }

@@ -48,7 +48,7 @@ pub use endings::Ended;
 pub use error::{OpenError, StoreError};
 pub use housekeeping::Pruned;
 pub use paging::Page;
-pub use revocations::RevocationRow;
+pub use revocations::{FeedRow, RevocationRow};
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
 

@@ -19,6 +19,21 @@ pub struct RevocationRow {
     pub revocation: Revocation,
 }
 
+/// What the feed tells of a revocation, and its place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedRow<'r> {
+    /// See [`RevocationRow::cursor`].
+    pub cursor: u64,
+    /// The level.
+    pub level: Level,
+    /// What was revoked.
+    pub target: &'r str,
+    /// Since when.
+    pub revoked_at: UnixTime,
+    /// Until when it can affect a token.
+    pub expires_at: UnixTime,
+}
+
 impl Reader<'_> {
     /// What identifies the log: cursors of another epoch mean nothing.
     ///
@@ -50,6 +65,45 @@ impl Reader<'_> {
             params![signed(cursor), micros(now)],
             revocation,
         )
+    }
+
+    /// Visits what the feed tells of the revocations after a cursor that still affect some token, in the order of the log,
+    /// `limit` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn visit_revocations(
+        &self,
+        cursor: u64,
+        now: UnixTime,
+        limit: u64,
+        mut visit: impl FnMut(FeedRow<'_>),
+    ) -> Result<(), StoreError> {
+        self.each(
+            "SELECT cursor, level, target, revoked_at, expires_at FROM revocations NOT INDEXED \
+             WHERE cursor > ?1 AND expires_at > ?2 ORDER BY cursor LIMIT ?3",
+            params![signed(cursor), micros(now), signed(limit)],
+            |row| {
+                visit(FeedRow {
+                    cursor: unsigned(row, 0)?,
+                    level: level(row.get_ref(1)?.as_str()?).ok_or_else(|| unreadable(1, "unknown level"))?,
+                    target: row.get_ref(2)?.as_str()?,
+                    revoked_at: time(row, 3)?,
+                    expires_at: time(row, 4)?,
+                });
+                Ok(())
+            },
+        )
+    }
+
+    /// How many revocations still affect some token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn count_live_revocations(&self, now: UnixTime) -> Result<u64, StoreError> {
+        self.single("SELECT count(*) FROM revocations WHERE expires_at > ?1", [micros(now)], |row| unsigned(row, 0))
     }
 
     /// A page of the revocations that somebody asked for and that still affect some token, and how many there are.

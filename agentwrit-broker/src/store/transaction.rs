@@ -41,6 +41,21 @@ impl<'a> Reader<'a> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params, read)?)
     }
 
+    /// Row by row, for results that are too long to be held.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut visit: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            visit(row)?;
+        }
+        Ok(())
+    }
+
     /// All rows.
     pub(super) fn list<T>(
         &self,

@@ -147,9 +147,15 @@ impl Feed {
     /// [`FeedError`] says which rule it breaks; after [`FeedError::NewEpoch`] and [`FeedError::Gap`] ask for a snapshot.
     pub fn apply(&mut self, answer: &str, keys: &KeySet, now: Moment) -> Result<Applied, FeedError> {
         let answer = Answer::verified(answer, self.longest, keys)?;
-        self.check_time(&answer, now)?;
         let position = self.position();
         let same_log = position.as_ref().is_some_and(|position| position.epoch == answer.epoch);
+        if let Err(error) = self.check_time(&answer, now) {
+            // A page of the log that is older than its place in it: the broker's clock was set back in between. What
+            // follows can't be told to be newer either, but a snapshot can.
+            let ahead = same_log && position.is_some_and(|position| answer.to > position.cursor);
+            self.resync |= ahead && matches!(error, FeedError::Replayed { .. });
+            return Err(error);
+        }
         if let Err(error) = self.check_place(&answer, position.as_ref()) {
             self.resync |= error.asks_for_snapshot();
             return Err(error);

@@ -1,6 +1,7 @@
 //! Operations at exact moments: the real authority on a clock that stands still until a test moves it.
 
 mod budgets;
+mod feed;
 mod lifetime;
 mod noise;
 mod revocation;
@@ -45,7 +46,7 @@ const DESK_SECRET: &str = "a secret for the tests";
 struct Desk {
     clock: ManualClock,
     authority: Arc<Authority>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 #[derive(Debug)]
@@ -68,14 +69,18 @@ impl Desk {
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let directory = TempDir::new().unwrap();
+        let clock = ManualClock::new(UnixTime::since_epoch(START));
+        Self::open(TempDir::new().unwrap(), clock, change).await
+    }
+
+    async fn open(directory: TempDir, clock: ManualClock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_development(directory.path(), DESK_SECRET).unwrap();
         change(&mut config);
-        let (clock, entropy) = (ManualClock::new(UnixTime::since_epoch(START)), Arc::new(SeededEntropy::new(7)));
+        let entropy = Arc::new(SeededEntropy::new(7));
         let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
         let authority = Authority::assemble(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
-        Self { clock, authority: Arc::new(authority), _directory: directory }
+        Self { clock, authority: Arc::new(authority), directory }
     }
 
     /// A new agent of the operator's, for [`SCOPE`].

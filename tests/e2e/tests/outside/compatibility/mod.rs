@@ -2,5 +2,6 @@
 
 mod colons_in_identifiers;
 mod completion_alias;
+mod lost_renewals;
 mod output_errors;
 mod rate_limited_logins;

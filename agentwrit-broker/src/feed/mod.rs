@@ -1,0 +1,245 @@
+//! The revocation feed: what resource servers follow.
+//!
+//! 1. Every answer is a compact JWS of its own type, signed by the active key, with the moment at which it was true.
+//!    That moment is read before the state, so that an answer never claims to be fresher than it is.
+//! 2. A follower that is behind gets what came after its cursor, a page at a time. A page that does not reach the end of
+//!    the log is as old as the entry behind it: while a follower catches up it does not pass for fresh.
+//! 3. The recent part of the log is kept in memory, and pages of it cost no query. Older pages come from the store. They
+//!    begin and end at fixed places, so that followers share them, and are read one at a time: unauthenticated clients
+//!    who ask for old cursors cost one reader and delay no follower that keeps up.
+//! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0), of which one is built at a time and shared
+//!    by all who asked before it was begun. It is written row by row, so that it is in memory once.
+//! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection and a timer. Under a
+//!    busy log waiting requests are answered in [rounds](pace).
+//! 6. Entries are left out as soon as they have expired.
+
+mod document;
+mod entry;
+mod pace;
+mod tail;
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::{Instant, timeout},
+};
+
+pub(crate) use self::{document::Answer, entry::Entry};
+use self::{
+    document::{OLDER_PAGE, Span},
+    pace::Pace,
+    tail::{Newer, RECENT, Tail},
+};
+use crate::{authority::Authority, domain::Revocation, service::Error};
+
+/// How many entries a page of the recent log holds at most.
+const PAGE: usize = 1024;
+/// How many answers are kept for those who ask the same.
+const SHARED_ANSWERS: usize = 16;
+/// How many older pages are kept.
+const SHARED_PAGES: usize = 8;
+
+/// The end of the log, and answers that can be shared.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    issuer: String,
+    latest: watch::Sender<u64>,
+    tail: Mutex<Tail>,
+    pace: Pace,
+    deltas: Mutex<VecDeque<Shared>>,
+    pages: Arc<AsyncMutex<VecDeque<Arc<Answer>>>>,
+    /// How many snapshots were begun: requests made before one was begun may share it. Clocks can be set back.
+    snapshots: AtomicU64,
+    snapshot: Arc<AsyncMutex<Option<Snapshot>>>,
+}
+
+/// The latest snapshot, and its number.
+#[derive(Debug)]
+struct Snapshot {
+    number: u64,
+    answer: Arc<Answer>,
+}
+
+/// An answer from memory, and when it was made.
+#[derive(Debug)]
+struct Shared {
+    made: Instant,
+    answer: Arc<Answer>,
+}
+
+impl Feed {
+    /// A feed of the log that ends at `latest`, with the last of the entries in force.
+    pub(crate) fn new(issuer: &str, latest: u64, recent: RecentEntries) -> Self {
+        let mut tail = Tail::new(latest);
+        for (cursor, entry) in recent.0 {
+            tail.push(cursor, entry);
+        }
+        Self {
+            issuer: issuer.to_owned(),
+            latest: watch::Sender::new(latest),
+            tail: Mutex::new(tail),
+            pace: Pace::default(),
+            deltas: Mutex::default(),
+            pages: Arc::default(),
+            snapshots: AtomicU64::new(0),
+            snapshot: Arc::default(),
+        }
+    }
+
+    /// Takes over a durable entry, and tells those who wait.
+    pub(crate) fn announce(&self, cursor: u64, entry: &Revocation) {
+        let entry = Entry::of(&self.issuer, entry);
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(cursor, entry);
+        self.latest.send_replace(cursor);
+    }
+
+    /// How many requests wait for news.
+    pub(crate) fn followers(&self) -> usize {
+        self.latest.receiver_count()
+    }
+
+    fn after(&self, from: u64) -> Newer {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).after(from, PAGE)
+    }
+
+    /// Whether one answer brings a follower at `from` to the end of the log.
+    fn keeps_up(&self, from: u64) -> bool {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).is_within(from, PAGE)
+    }
+
+    fn shared(&self, fits: impl Fn(&Shared) -> bool) -> Option<Arc<Answer>> {
+        let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+        deltas.iter().find(|shared| fits(shared)).map(|shared| Arc::clone(&shared.answer))
+    }
+
+    fn share(&self, made: Instant, answer: &Arc<Answer>) {
+        let mut deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
+        deltas.push_front(Shared { made, answer: Arc::clone(answer) });
+        deltas.truncate(SHARED_ANSWERS);
+    }
+}
+
+/// The last entries of a log, gathered while it is read. One more than are kept: what was dropped is known then.
+#[derive(Debug, Default)]
+pub(crate) struct RecentEntries(VecDeque<(u64, Entry)>);
+
+impl RecentEntries {
+    pub(crate) fn push(&mut self, cursor: u64, entry: Entry) {
+        self.0.push_back((cursor, entry));
+        if self.0.len() > RECENT.saturating_add(1) {
+            self.0.pop_front();
+        }
+    }
+}
+
+impl Authority {
+    /// What came after `since`, waiting up to `wait` for it; a snapshot without `since`.
+    pub(crate) async fn revocations_since(
+        self: &Arc<Self>,
+        since: Option<u64>,
+        wait: Duration,
+    ) -> Result<Arc<Answer>, Error> {
+        let round = match since {
+            // Also at 0: followers of a log that is still empty must not poll busily.
+            Some(from) if !wait.is_zero() => self.wait_for_news(from, wait).await,
+            Some(_) | None => None,
+        };
+        match since {
+            Some(from) if from > 0 => self.delta(from, round).await,
+            Some(_) | None => self.snapshot().await,
+        }
+    }
+
+    /// Waits until something newer than `from` is to be told; the beginning of the round in which it is.
+    async fn wait_for_news(&self, from: u64, wait: Duration) -> Option<Instant> {
+        let asked = Instant::now();
+        let mut latest = self.feed.latest.subscribe();
+        let known = *latest.borrow_and_update();
+        if from == known {
+            // Either way there is an answer: something newer, or the same state at a later moment.
+            let mut stopping = self.stopping.subscribe();
+            let newer = async {
+                tokio::select! {
+                    _ = latest.changed() => true,
+                    _ = stopping.wait_for(|stop| *stop) => false,
+                }
+            };
+            if !timeout(wait, newer).await.unwrap_or(false) {
+                return None;
+            }
+        }
+        if from > known || !self.feed.keeps_up(from) {
+            return None;
+        }
+        Some(self.feed.pace.turn(asked, || self.feed.followers()).await)
+    }
+
+    async fn delta(self: &Arc<Self>, from: u64, round: Option<Instant>) -> Result<Arc<Answer>, Error> {
+        // What was made in the round of this request has everything that the request waited for.
+        let of_round =
+            |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.answer.span.from == from;
+        if let Some(answer) = self.feed.shared(of_round) {
+            return Ok(answer);
+        }
+        let (made, now) = (Instant::now(), self.clock.now());
+        let (entries, span) = match self.feed.after(from) {
+            Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
+            Newer::Part { entries, to, next } => (entries, Span { from, to, at: next.revoked_at.min(now).seconds() }),
+            Newer::Older => return self.older_page(from).await,
+            Newer::Beyond => return self.snapshot().await,
+        };
+        let until = document::valid_until(now);
+        let same = |shared: &Shared| shared.answer.span == span && shared.answer.until == until;
+        if let Some(answer) = self.feed.shared(same) {
+            return Ok(answer);
+        }
+        let answer = Arc::new(self.answer(span, until, &entries, now));
+        self.feed.share(made, &answer);
+        Ok(answer)
+    }
+
+    /// The page of the store that `from` lies in.
+    async fn older_page(self: &Arc<Self>, from: u64) -> Result<Arc<Answer>, Error> {
+        // From 0 would be a snapshot.
+        let start = (from - from % OLDER_PAGE).max(1);
+        let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
+        let until = document::valid_until(self.clock.now());
+        if let Some(page) = pages.iter().find(|page| page.span.from == start && page.until == until) {
+            return Ok(Arc::clone(page));
+        }
+        // To its end also if the client hangs up: those behind it may be waiting for the same.
+        let authority = Arc::clone(self);
+        let reading = tokio::spawn(async move {
+            let page = Arc::new(authority.read_page(start).await?);
+            pages.push_front(Arc::clone(&page));
+            pages.truncate(SHARED_PAGES);
+            Ok(page)
+        });
+        reading.await.unwrap_or(Err(Error::Overloaded))
+    }
+
+    async fn snapshot(self: &Arc<Self>) -> Result<Arc<Answer>, Error> {
+        let begun = self.feed.snapshots.load(Ordering::SeqCst);
+        let mut shared = Arc::clone(&self.feed.snapshot).lock_owned().await;
+        if let Some(Snapshot { number, answer }) = shared.as_ref().filter(|snapshot| snapshot.number > begun) {
+            tracing::trace!(component = "feed", number, "snapshot shared");
+            return Ok(Arc::clone(answer));
+        }
+        let authority = Arc::clone(self);
+        let building = tokio::spawn(async move {
+            let number = authority.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+            let answer = Arc::new(authority.read_snapshot().await?);
+            *shared = Some(Snapshot { number, answer: Arc::clone(&answer) });
+            Ok(answer)
+        });
+        building.await.unwrap_or(Err(Error::Overloaded))
+    }
+}

@@ -1,0 +1,132 @@
+//! The recent entries of the log, in memory.
+
+use std::collections::VecDeque;
+
+use super::entry::Entry;
+
+/// How many entries are kept.
+pub(super) const RECENT: usize = 16_384;
+
+#[derive(Debug)]
+pub(super) struct Tail {
+    /// Everything in force that came after this cursor is here.
+    base: u64,
+    entries: VecDeque<(u64, Entry)>,
+    /// The end of the log. Its last entries may have expired and be gone.
+    end: u64,
+}
+
+/// What came after a cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Newer {
+    /// All of it.
+    All { entries: Vec<Entry>, to: u64 },
+    /// The first part of it, and the entry that follows.
+    Part { entries: Vec<Entry>, to: u64, next: Entry },
+    /// The cursor lies before what is kept.
+    Older,
+    /// The log does not reach so far.
+    Beyond,
+}
+
+impl Tail {
+    pub(super) fn new(end: u64) -> Self {
+        Self { base: 0, entries: VecDeque::new(), end }
+    }
+
+    pub(super) fn push(&mut self, cursor: u64, entry: Entry) {
+        self.entries.push_back((cursor, entry));
+        self.end = self.end.max(cursor);
+        if self.entries.len() > RECENT
+            && let Some((dropped, _)) = self.entries.pop_front()
+        {
+            self.base = dropped;
+        }
+    }
+
+    /// What came after `from`, `most` entries at most.
+    pub(super) fn after(&self, from: u64, most: usize) -> Newer {
+        if from > self.end {
+            return Newer::Beyond;
+        }
+        if from < self.base {
+            return Newer::Older;
+        }
+        let mut newer = self.entries.range(self.position(from)..);
+        let page: Vec<&(u64, Entry)> = newer.by_ref().take(most).collect();
+        let entries = page.iter().map(|(_, entry)| *entry).collect();
+        match (page.last(), newer.next()) {
+            (Some((to, _)), Some((_, next))) => Newer::Part { entries, to: *to, next: *next },
+            (Some(_) | None, _) => Newer::All { entries, to: self.end },
+        }
+    }
+
+    /// Whether `most` entries bring a follower at `from` to the end of the log.
+    pub(super) fn is_within(&self, from: u64, most: usize) -> bool {
+        from >= self.base && self.entries.len().saturating_sub(self.position(from)) <= most
+    }
+
+    /// Where the entries after a cursor begin.
+    fn position(&self, from: u64) -> usize {
+        self.entries.partition_point(|(cursor, _)| *cursor <= from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_verify::{Level, Subject, UnixTime};
+
+    use super::*;
+    use crate::domain::Revocation;
+
+    fn entry(at: u64) -> Entry {
+        let revocation = Revocation {
+            level: Level::Token,
+            target: at.to_string(),
+            revoked_at: UnixTime::from_seconds(at),
+            expires_at: UnixTime::from_seconds(at + 100),
+            revoked_by: Subject::Admin,
+            reason: None,
+            listed: false,
+        };
+        Entry::of("https://issuer.test", &revocation)
+    }
+
+    fn tail(entries: u64) -> Tail {
+        let mut tail = Tail::new(0);
+        for cursor in 1..=entries {
+            tail.push(cursor, entry(cursor));
+        }
+        tail
+    }
+
+    #[test]
+    fn what_came_after_a_cursor_comes_in_pages() {
+        let tail = tail(5);
+        let entries = |cursors: &[u64]| cursors.iter().map(|cursor| entry(*cursor)).collect::<Vec<_>>();
+        assert_eq!(tail.after(1, 2), Newer::Part { entries: entries(&[2, 3]), to: 3, next: entry(4) });
+        assert_eq!(tail.after(3, 2), Newer::All { entries: entries(&[4, 5]), to: 5 });
+        assert_eq!(tail.after(5, 2), Newer::All { entries: Vec::new(), to: 5 });
+        assert_eq!(tail.after(6, 2), Newer::Beyond);
+        assert_eq!((tail.is_within(2, 2), tail.is_within(3, 2), tail.is_within(5, 2)), (false, true, true));
+    }
+
+    #[test]
+    fn the_oldest_entries_are_dropped() {
+        let recent = RECENT as u64;
+        let tail = tail(recent + 3);
+        assert_eq!(tail.after(2, 1), Newer::Older);
+        assert_eq!(tail.after(3, 1), Newer::Part { entries: vec![entry(4)], to: 4, next: entry(5) });
+        assert!(!tail.is_within(2, RECENT + 3));
+    }
+
+    #[test]
+    fn a_log_whose_last_entries_are_gone_still_ends_where_it_ended() {
+        let mut tail = Tail::new(9);
+        tail.push(7, entry(7));
+        assert_eq!(tail.after(9, 2), Newer::All { entries: Vec::new(), to: 9 });
+        assert_eq!(tail.after(3, 2), Newer::All { entries: vec![entry(7)], to: 9 });
+        tail.push(10, entry(10));
+        assert_eq!(tail.after(9, 2), Newer::All { entries: vec![entry(10)], to: 10 });
+    }
+}

@@ -1,0 +1,226 @@
+//! Followers that fall behind get what they missed, page by page, at a bounded cost.
+
+use agentwrit_verify::{
+    Clock, Verifier,
+    feed::{Feed, FeedError, Moment, Staleness},
+};
+use data_encoding::BASE64URL_NOPAD;
+use serde_json::Value;
+
+use super::*;
+use crate::{domain::Revocation, feed::Answer};
+
+/// More than are kept in memory.
+const LONG: u64 = 20_000;
+
+impl Desk {
+    /// Writes entries into the log, as many ended tokens do.
+    async fn log(&self, targets: std::ops::Range<u64>) {
+        let write = self.authority.transact(move |authority, tx| {
+            let now = authority.clock.now();
+            for target in targets {
+                let revocation = Revocation {
+                    level: Level::Token,
+                    target: target.to_string(),
+                    revoked_at: now,
+                    expires_at: now.saturating_add(Duration::from_secs(3600)),
+                    revoked_by: Subject::Admin,
+                    reason: None,
+                    listed: false,
+                };
+                authority.publish(tx, revocation)?;
+            }
+            Ok(())
+        });
+        write.await.unwrap();
+    }
+
+    async fn ask(&self, since: Option<u64>) -> Arc<Answer> {
+        self.authority.revocations_since(since, Duration::ZERO).await.unwrap()
+    }
+
+    fn follower(&self) -> Feed {
+        Feed::new(&self.authority.policy.issuer, Staleness::default())
+    }
+
+    fn apply(&self, feed: &mut Feed, answer: &Answer) -> Result<(), FeedError> {
+        feed.apply(&answer.document, &self.authority.keys, Moment::of(&self.clock)).map(drop)
+    }
+
+    /// Another process on the same files.
+    async fn restart(self) -> Self {
+        self.authority.store.clone().close().await;
+        Self::open(self.directory, self.clock, |_| {}).await
+    }
+}
+
+fn read(answer: &Answer) -> Value {
+    let payload = BASE64URL_NOPAD.decode(answer.document.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+fn entries(answer: &Value) -> usize {
+    answer["entries"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn follower_that_is_behind_gets_pages_and_no_snapshot() {
+    let desk = Desk::new().await;
+    desk.log(0..10).await;
+    let mut feed = desk.follower();
+    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    assert_eq!(feed.since(), Some(10));
+    for second in 1..=4 {
+        desk.clock.advance(Duration::from_secs(1));
+        desk.log(second * 1000..second * 1000 + 1000).await;
+    }
+    desk.clock.advance(Duration::from_secs(1));
+    let (mut asked, mut told) = (0, 10);
+    while feed.since() < Some(4010) {
+        let answer = desk.ask(feed.since()).await;
+        let payload = read(&answer);
+        assert_eq!(payload["from"].as_u64(), feed.since());
+        assert!(entries(&payload) <= 1024);
+        told += entries(&payload);
+        desk.apply(&mut feed, &answer).unwrap();
+        asked += 1;
+    }
+    assert_eq!((asked, told, feed.list().len()), (4, 4010, 4010));
+}
+
+#[tokio::test]
+async fn follower_that_catches_up_does_not_pass_for_fresh_before_it_is() {
+    let desk = Desk::new().await;
+    desk.log(0..10).await;
+    let mut feed = desk.follower();
+    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    let verifier = Verifier::builder()
+        .issuer(&desk.authority.policy.issuer)
+        .keys(desk.authority.keys.clone())
+        .revocations(feed.list().clone())
+        .clock(desk.clock.clone())
+        .build();
+    // The last of these is in force for a minute before the follower is back.
+    desk.log(10..3000).await;
+    let agent = desk.enrol("task", 3600).await;
+    let claims = desk.claims(&agent.token);
+    desk.revoke(Level::Token, claims.token_id()).await;
+    desk.clock.advance(Duration::from_secs(60));
+    assert!(verifier.verify(&agent.token).unwrap_err().is_unavailable());
+    loop {
+        let answer = desk.ask(feed.since()).await;
+        let reaches_the_end = read(&answer)["iat"].as_u64() == Some(desk.clock.now().seconds());
+        desk.apply(&mut feed, &answer).unwrap();
+        if reaches_the_end {
+            break;
+        }
+        let refused = verifier.verify(&agent.token).unwrap_err();
+        assert!(refused.is_unavailable(), "{refused:?}");
+    }
+    assert!(matches!(verifier.verify(&agent.token), Err(VerifyError::Revoked { .. })));
+}
+
+#[tokio::test]
+async fn follower_far_behind_gets_pages_of_the_store() {
+    let desk = Desk::new().await;
+    desk.log(0..10).await;
+    let mut feed = desk.follower();
+    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    for start in [10, 10_000] {
+        desk.clock.advance(Duration::from_secs(1));
+        desk.log(start..10_000 * (start / 10_000 + 1)).await;
+    }
+    assert!(desk.ask(None).await.tag.is_some());
+    let mut asked = 0;
+    while feed.since() < Some(LONG) {
+        let answer = desk.ask(feed.since()).await;
+        assert!(answer.tag.is_none(), "{:?} got a snapshot", feed.since());
+        desk.apply(&mut feed, &answer).unwrap();
+        asked += 1;
+    }
+    assert!(asked <= 20, "{asked} answers");
+    assert_eq!(feed.list().len(), 20_000);
+}
+
+#[tokio::test]
+async fn answers_after_a_restart_come_from_where_a_follower_was() {
+    let desk = Desk::new().await;
+    desk.log(0..3000).await;
+    let mut feed = desk.follower();
+    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    desk.log(3000..3500).await;
+    let desk = desk.restart().await;
+    let answer = desk.ask(feed.since()).await;
+    assert_eq!(entries(&read(&answer)), 500);
+    desk.apply(&mut feed, &answer).unwrap();
+    assert_eq!((feed.since(), feed.list().len()), (Some(3500), 3500));
+}
+
+#[tokio::test]
+async fn followers_that_ask_for_the_same_page_share_it() {
+    let desk = Desk::new().await;
+    desk.log(0..30_000).await;
+    // Of different cursors in one page of the store.
+    let first = desk.ask(Some(7)).await;
+    for since in [1, 8, 4000] {
+        assert!(Arc::ptr_eq(&first, &desk.ask(Some(since)).await), "{since}");
+    }
+    assert_eq!(read(&first)["to"], 4096);
+    let next = desk.ask(Some(4096)).await;
+    assert!(Arc::ptr_eq(&next, &desk.ask(Some(5000)).await) && !Arc::ptr_eq(&first, &next));
+    let recent = desk.ask(Some(29_995)).await;
+    assert!(Arc::ptr_eq(&recent, &desk.ask(Some(29_995)).await));
+    desk.clock.advance(Duration::from_secs(1));
+    assert!(!Arc::ptr_eq(&first, &desk.ask(Some(7)).await), "what has expired is left out by the second");
+}
+
+#[tokio::test]
+async fn an_abandoned_snapshot_is_built_all_the_same() {
+    let desk = Desk::new().await;
+    desk.log(0..LONG).await;
+    let hasty = desk.authority.revocations_since(None, Duration::ZERO);
+    assert!(futures_util::FutureExt::now_or_never(hasty).is_none(), "it takes a while");
+    let waiting = tokio::join!(desk.ask(None), desk.ask(None));
+    assert_eq!(entries(&read(&waiting.0)), 20_000);
+    assert!(Arc::ptr_eq(&waiting.0, &waiting.1), "one is built for all who asked before it was begun");
+}
+
+#[tokio::test]
+async fn follower_whose_page_is_older_than_its_list_asks_for_a_snapshot() {
+    let desk = Desk::new().await;
+    desk.log(0..10).await;
+    let mut feed = desk.follower();
+    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    let before = desk.clock.now();
+    desk.clock.set(before.saturating_sub(Duration::from_secs(30)));
+    desk.log(10..3000).await;
+    desk.clock.set(before.saturating_add(Duration::from_secs(5)));
+    let page = desk.ask(feed.since()).await;
+    assert!(matches!(desk.apply(&mut feed, &page), Err(FeedError::Replayed { .. })));
+    assert_eq!(feed.since(), None);
+    let snapshot = desk.ask(feed.since()).await;
+    desk.apply(&mut feed, &snapshot).unwrap();
+    assert_eq!((feed.since(), feed.list().len()), (Some(3000), 3000));
+}
+
+#[tokio::test]
+async fn long_polls_of_a_busy_log_share_the_answer_of_their_round() {
+    let desk = Desk::new().await;
+    desk.log(0..10).await;
+    let polls: Vec<_> = (0..20)
+        .map(|_| {
+            let authority = Arc::clone(&desk.authority);
+            tokio::spawn(async move { authority.revocations_since(Some(10), Duration::from_secs(20)).await.unwrap() })
+        })
+        .collect();
+    while desk.authority.feed.followers() < 20 {
+        tokio::task::yield_now().await;
+    }
+    desk.log(10..11).await;
+    let mut answers = Vec::new();
+    for poll in polls {
+        answers.push(poll.await.unwrap());
+    }
+    assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
+    assert_eq!(entries(&read(&answers[0])), 1);
+}
