@@ -1,5 +1,5 @@
 //! A few unauthenticated requests do not hurt other clients.
 
-mod hanging_log_reader;
 mod feed_followers;
+mod hanging_log_reader;
 mod session_budgets;
