@@ -166,6 +166,7 @@ fn launch_token(number: u64) -> LaunchToken {
         orch_id: None,
         task_id: None,
         consumed_at: None,
+        minted_in: None,
     }
 }
 

@@ -8,7 +8,7 @@
 //!    waits for it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use data_encoding::HEXLOWER;
 use tokio::sync::watch;
 
 use crate::{
+    active_agents::ActiveAgents,
     audit::NewEvent,
     budgets::Budgets,
     config::Config,
@@ -36,7 +37,7 @@ use crate::{
     signing::KeyFile,
     store::{Store, StoreError, Tx},
     telemetry::metrics::Metrics,
-    timekeeping::{NonceTime, WatchedClock, forgotten_until},
+    timekeeping::{NonceTime, Timekeeper, WatchedClock, issue_time},
 };
 
 /// Everything that the operations of the broker share.
@@ -49,6 +50,7 @@ pub(crate) struct Authority {
     pub(crate) admin_secret: AdminSecret,
     pub(crate) nonces: Nonces,
     pub(crate) nonce_time: NonceTime,
+    pub(crate) timekeeper: Arc<Timekeeper>,
     pub(crate) keys: KeySet,
     pub(crate) verifier: Verifier,
     pub(crate) revocations: RevocationList,
@@ -62,8 +64,7 @@ pub(crate) struct Authority {
     /// Turns true when the broker stops: what waits should end.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started: Instant,
-    /// When the agents were last counted for the metrics.
-    pub(crate) agents_counted: Mutex<Option<Instant>>,
+    pub(crate) active_agents: Arc<ActiveAgents>,
     signing_key: SigningKey,
 }
 
@@ -119,8 +120,15 @@ impl Authority {
     ) -> Result<Self, StoreError> {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(WatchedClock::new(clock, Arc::clone(&metrics)));
-        let Memory { revocations, recent, latest, epoch, events, nonces_until } =
-            Memory::of(&store, &config.issuer, clock.now()).await?;
+        let (recorded, nonces_until) = store
+            .read(|reader| Ok::<_, StoreError>((reader.recorded_time()?, reader.nonces_forgotten_until()?)))
+            .await?;
+        let timekeeper = Timekeeper::new(recorded, clock.as_ref());
+        if timekeeper.behind_records(clock.now()).is_some() {
+            metrics.clock_skew();
+        }
+        let past = timekeeper.forgotten_until(clock.as_ref());
+        let Memory { revocations, recent, latest, epoch, events } = Memory::of(&store, &config.issuer, past).await?;
         metrics.set_audit_events_loaded(events);
         let signing_key = key_file.signing_key;
         let keys = KeySet::new([signing_key.public_key().clone()])
@@ -145,8 +153,9 @@ impl Authority {
             admin_secret: config.admin_secret.clone(),
             nonces: Nonces::new(key_file.nonce_key.expose()),
             nonce_time: NonceTime::new(nonces_until, clock.as_ref()),
+            timekeeper: Arc::new(timekeeper),
             started: clock.monotonic(),
-            agents_counted: Mutex::default(),
+            active_agents: Arc::default(),
             denials: Denials::default(),
             feed: Arc::new(Feed::new(&config.issuer, latest, recent)),
             epoch,
@@ -174,12 +183,16 @@ impl Authority {
         self.verifier.verify(token)
     }
 
-    /// When a token for a subject or task is issued: now, but after the second of any not-before mark on it, which would
-    /// kill it too. That is less than a second ahead, unless the clock was set back.
-    pub(crate) fn issue_time(&self, tx: &Tx<'_>, target: &str) -> Result<UnixTime, StoreError> {
-        let next_second = |mark: UnixTime| UnixTime::from_seconds(mark.seconds().saturating_add(1));
-        let earliest = tx.latest_mark(target)?.map(next_second).unwrap_or_default();
-        Ok(self.clock.now().max(earliest))
+    /// When a token for a subject or task is issued, so that no not-before mark kills it: within a second, or the few
+    /// that the clock was set back.
+    pub(crate) fn issue_time(&self, tx: &Tx<'_>, target: &str) -> Result<UnixTime, Error> {
+        let latest_mark = tx.latest_mark(target)?;
+        issue_time(self.clock.now(), latest_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
+    }
+
+    /// The latest moment whose dead need not be known any more.
+    pub(crate) fn forgotten_until(&self) -> UnixTime {
+        self.timekeeper.forgotten_until(self.clock.as_ref())
     }
 
     /// Claims of a first token, which starts a session.
@@ -270,9 +283,13 @@ impl Authority {
 
     /// Appends to the audit trail, in the transaction that the event speaks of.
     pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
-        let (event_type, metrics) = (event.event_type(), Arc::clone(&self.metrics));
+        let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
+        let timekeeper = Arc::clone(&self.timekeeper);
         tx.append(event)?;
-        tx.after_commit(move || metrics.audit_event(event_type.as_str()));
+        tx.after_commit(move || {
+            metrics.audit_event(event_type.as_str());
+            timekeeper.recorded(at);
+        });
         Ok(())
     }
 
@@ -295,24 +312,23 @@ struct Memory {
     epoch: String,
     /// How many audit events there are.
     events: u64,
-    nonces_until: UnixTime,
 }
 
 impl Memory {
-    async fn of(store: &Store, issuer: &str, now: UnixTime) -> Result<Self, StoreError> {
+    /// Leaves out what has expired for certain until `past`.
+    async fn of(store: &Store, issuer: &str, past: UnixTime) -> Result<Self, StoreError> {
         let revocations = RevocationList::authoritative(issuer);
         let (list, issuer) = (revocations.clone(), issuer.to_owned());
         let read = store.read(move |reader| {
             let mut recent = RecentEntries::default();
-            reader.visit_revocations(0, forgotten_until(now), ALL_ROWS, |row| {
+            reader.visit_revocations(0, past, ALL_ROWS, |row| {
                 list.insert(row.level, row.target, row.revoked_at, row.expires_at);
                 recent.push(row.cursor, Entry::of_row(&issuer, &row));
             })?;
-            let (latest, epoch) = (reader.latest_cursor()?, reader.epoch()?);
-            Ok::<_, StoreError>((recent, latest, epoch, reader.audit_total()?, reader.nonces_forgotten_until()?))
+            Ok::<_, StoreError>((recent, reader.latest_cursor()?, reader.epoch()?, reader.audit_total()?))
         });
-        let (recent, latest, epoch, events, nonces_until) = read.await?;
-        Ok(Self { revocations, recent, latest, epoch, events, nonces_until })
+        let (recent, latest, epoch, events) = read.await?;
+        Ok(Self { revocations, recent, latest, epoch, events })
     }
 }
 

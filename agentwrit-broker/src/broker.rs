@@ -108,6 +108,9 @@ impl Broker {
         if let Err(error) = self.authority.write_all_denials().await {
             tracing::error!(component = "audit", %error, "refusals were not written");
         }
+        if let Err(error) = self.authority.transact(|authority, tx| authority.record_time(tx)).await {
+            tracing::warn!(component = "clock", %error, "the time of the end was not recorded");
+        }
         self.authority.store.clone().close().await;
         tracing::info!(component = "broker", "stopped");
     }

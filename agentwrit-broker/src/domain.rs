@@ -19,7 +19,7 @@ use crate::store::Ended;
 pub struct App {
     /// `app-<name>-<6 hex>`.
     pub app_id: AppId,
-    /// Unique among the active apps.
+    /// Unique among the apps that are not deregistered.
     pub name: AppName,
     /// What the app authenticates as, unique among all apps.
     pub client_id: String,
@@ -44,16 +44,19 @@ pub struct App {
 pub enum AppStatus {
     /// Registered.
     Active,
+    /// Stopped by the operator, until it is resumed.
+    Suspended,
     /// Deregistered, for good.
     Inactive,
 }
 
 impl AppStatus {
-    /// `active` or `inactive`.
+    /// `active`, `suspended` or `inactive`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Suspended => "suspended",
             Self::Inactive => "inactive",
         }
     }
@@ -80,6 +83,8 @@ pub struct LaunchToken {
     pub expires_at: UnixTime,
     /// Who issued it.
     pub created_by: Subject,
+    /// The session of the token that asked for it, with which it dies; none when the broker itself did.
+    pub minted_in: Option<TokenId>,
     /// The app that it belongs to; none when the operator issued it.
     pub app_id: Option<AppId>,
     /// The `orch_id` that the registration must name.

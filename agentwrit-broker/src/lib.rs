@@ -18,6 +18,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod active_agents;
 pub mod audit;
 mod authority;
 mod broker;
@@ -53,7 +54,7 @@ pub use broker::{Broker, StartError};
 pub use config::{Args, Command, Config, ConfigError};
 pub use entropy::EntropyError;
 pub use health_check::{ClientCertificate, Unhealthy, check_health};
-pub use restore::mark_restored;
+pub use restore::{ConfirmedClock, RestoreError, Restored, confirm_clock, mark_restored};
 pub use secret::{AdminSecret, AdminSecretError, Busy, Secret};
 pub use signing::KeyFileError;
 pub use tls::TlsError;

@@ -4,7 +4,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
-    Args, Broker, ClientCertificate, Command, Config, check_health, mark_restored, stdio, telemetry,
+    Args, Broker, ClientCertificate, Command, Config, check_health, confirm_clock, mark_restored, stdio, telemetry,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,16 +39,20 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             runtime.shutdown_timeout(LAST_LINES);
             outcome
         }
-        Some(Command::MarkRestored) => {
-            runtime.block_on(mark_restored(&config))?;
-            let done = "marked as restored: everything issued until now is revoked";
-            stdio::print(format_args!("{done}")).map_err(|error| format!("{done}; stdout: {error}").into())
+        Some(Command::MarkRestored { clock_is_right }) => {
+            print_done(&runtime.block_on(mark_restored(&config, clock_is_right))?)
         }
+        Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config))?),
         Some(Command::Health { client_cert, client_key }) => {
             let client = client_cert.zip(client_key).map(|(cert, key)| ClientCertificate { cert, key });
             Ok(runtime.block_on(check_health(&config, client.as_ref()))?)
         }
     }
+}
+
+/// Prints what was done. Where stdout fails, the error says both.
+fn print_done(done: &dyn std::fmt::Display) -> Result<(), Box<dyn std::error::Error>> {
+    stdio::print(format_args!("{done}")).map_err(|error| format!("{done}; stdout: {error}").into())
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {

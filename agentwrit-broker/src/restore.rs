@@ -1,48 +1,234 @@
-//! After a restore from a backup: what the backup doesn't know must stay in force.
+//! After a restore from a backup: what the backup does not know must stay in force.
+//!
+//! 1. Everything issued until the mark is dead, in a new epoch of the revocation log; tokens that are dated after it, because
+//!    the clock was ahead, die one by one.
+//! 2. Launch tokens are deleted, agents are barred, nonces that are out are expired, and every app is suspended: some of
+//!    them may have been used, revoked or deregistered after the backup. An operator resumes the apps that may go on.
+//! 3. A mark from a wrong clock does harm: ahead, nothing can be issued before its time; behind, it misses tokens. So it is
+//!    refused where the clock does not fit the newest record, unless the operator says that the clock is right. Then
+//!    marks that are dated after it are taken back, so that a wrong one can be corrected.
+//! 4. All of it is one transaction.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use agentwrit_verify::{Clock, Level, Subject, SystemClock};
+use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime};
 
 use crate::{
     audit::{EventType, NewEvent},
-    broker::StartError,
     config::Config,
     domain::Revocation,
-    store::{Store, StoreError, StoreOptions},
+    nonce::Nonces,
+    store::{OpenError, Store, StoreError, StoreOptions, Tx},
+    timekeeping::STEP,
 };
 
-/// The longest that a token can live, in seconds: what a launch token may grant at most.
-const LONGEST_TTL: u64 = 86_400;
+/// The longest that a token can live: what a launch token may grant at most.
+const LONGEST_TTL: Duration = Duration::from_secs(86_400);
+/// How old a backup may be without a second look at the clock: one of every night, and an hour.
+const USUAL_AGE: Duration = Duration::from_secs(25 * 3600);
 
-/// Starts another epoch of the revocation log, with an issuer-wide not-before mark: every token issued until now is
-/// dead, because revocations that came after the backup are lost with the restore.
+/// Marks the database as restored: everything issued until now is dead, and what may have been used or withdrawn after
+/// the backup counts as such. `clock_is_right` says that somebody compared the clock with another.
 ///
 /// # Errors
 ///
-/// [`StartError`] when the database can't be opened (a running broker holds it) or written.
-pub async fn mark_restored(config: &Config) -> Result<(), StartError> {
-    let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
-    let store = Store::open(&config.db_path, options)?;
-    store
-        .transact(|tx| {
-            let now = SystemClock.now();
-            tx.start_epoch()?;
-            tx.insert_revocation(&Revocation {
-                level: Level::Issuer,
-                target: String::new(),
-                revoked_at: now,
-                expires_at: now.saturating_add(Duration::from_secs(LONGEST_TTL)),
-                revoked_by: Subject::Admin,
-                reason: Some(String::from("restored from a backup")),
-                listed: true,
-            })?;
-            let detail = "store restored from a backup, everything issued until now is revoked";
-            let event = NewEvent::success(EventType::TokenRevoked, now, Subject::Admin, detail);
-            tx.append(event.word("level", Level::Issuer))?;
-            Ok::<_, StoreError>(())
-        })
-        .await?;
+/// [`RestoreError`], and nothing was done.
+pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Restored, RestoreError> {
+    let store = open(config)?;
+    let outcome = store.transact(move |tx| mark(tx, SystemClock.now(), clock_is_right)).await;
     store.close().await;
+    outcome
+}
+
+/// Says that the clock is right: what has expired by it may be deleted from the next start on.
+///
+/// # Errors
+///
+/// [`RestoreError`], and nothing was done.
+pub async fn confirm_clock(config: &Config) -> Result<ConfirmedClock, RestoreError> {
+    let store = open(config)?;
+    let outcome = store.transact(|tx| confirm(tx, SystemClock.now())).await;
+    store.close().await;
+    outcome
+}
+
+fn open(config: &Config) -> Result<Store, OpenError> {
+    let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
+    Store::open(&config.db_path, options)
+}
+
+/// What was done to a restored database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Everything issued until then is dead.
+    pub marked_at: UnixTime,
+    /// How many launch tokens were deleted.
+    pub launch_tokens_deleted: u64,
+    /// How many agents were barred that were not before.
+    pub agents_barred: u64,
+    /// The apps that were active and are suspended now.
+    pub apps_suspended: Vec<AppId>,
+    /// How many not-before marks, dated after this one, were taken back.
+    pub marks_taken_back: u64,
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "marked as restored: everything issued until {} is revoked", self.marked_at.to_rfc3339())?;
+        if self.marks_taken_back > 0 {
+            writeln!(f, "marks of a later time taken back: {}", self.marks_taken_back)?;
+        }
+        writeln!(f, "launch tokens deleted: {}", self.launch_tokens_deleted)?;
+        writeln!(f, "agents barred: {}", self.agents_barred)?;
+        write!(f, "apps suspended: {}", self.apps_suspended.len())?;
+        for app in &self.apps_suspended {
+            write!(f, "\n  {app}")?;
+        }
+        if !self.apps_suspended.is_empty() {
+            let remedy = "after the start: `awrit app remove --id ID` for each app that was deregistered after the backup, \
+                          then `awrit app resume --all`";
+            write!(f, "\n{remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What was recorded about the time before and after the clock was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfirmedClock {
+    /// The time that had passed for certain; none in a new database.
+    pub before: Option<UnixTime>,
+    /// The time that counts as passed now.
+    pub now: UnixTime,
+}
+
+impl fmt::Display for ConfirmedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "clock confirmed: what expired before {} may be deleted", self.now.to_rfc3339())?;
+        match self.before {
+            Some(before) => write!(f, ", until now {}", before.to_rfc3339()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why the database was not marked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The database can't be opened: a running broker holds it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database can't be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The newest record is much older than the mark would be.
+    #[error(
+        "the clock says {}, the newest record is of {}: a mark from a clock that is ahead keeps everyone from logging in \
+         until its time; if the clock is right and the backup so old, run again with `--clock-is-right`",
+        now.to_rfc3339(), newest.to_rfc3339()
+    )]
+    ClockAhead {
+        /// What the clock says.
+        now: UnixTime,
+        /// The newest record.
+        newest: UnixTime,
+    },
+    /// The newest record is later than the mark would be.
+    #[error(
+        "the clock says {}, the newest record is of {}: a mark from a clock that is behind misses what was issued since; \
+         if the clock is right and was ahead before, run again with `--clock-is-right`",
+        now.to_rfc3339(), newest.to_rfc3339()
+    )]
+    ClockBehind {
+        /// What the clock says.
+        now: UnixTime,
+        /// The newest record.
+        newest: UnixTime,
+    },
+}
+
+/// When the mark is set: now, but not before the newest record.
+fn mark_time(now: UnixTime, newest: UnixTime, clock_is_right: bool) -> Result<UnixTime, RestoreError> {
+    let new_store = newest == UnixTime::default();
+    if clock_is_right || new_store {
+        return Ok(now);
+    }
+    if now.saturating_since(newest) > USUAL_AGE {
+        return Err(RestoreError::ClockAhead { now, newest });
+    }
+    if newest.saturating_since(now) > STEP {
+        return Err(RestoreError::ClockBehind { now, newest });
+    }
+    Ok(now.max(newest))
+}
+
+fn mark(tx: &mut Tx<'_>, now: UnixTime, clock_is_right: bool) -> Result<Restored, RestoreError> {
+    let marked_at = mark_time(now, tx.recorded_time()?.newest, clock_is_right)?;
+    tx.start_epoch()?;
+    let marks_taken_back = tx.delete_marks_after(marked_at)?;
+    for revocation in revocations(tx, marked_at)? {
+        tx.insert_revocation(&revocation)?;
+    }
+    let restored = Restored {
+        marked_at,
+        launch_tokens_deleted: tx.delete_launch_tokens()?,
+        agents_barred: tx.bar_agents(marked_at)?,
+        apps_suspended: tx.suspend_apps(marked_at)?,
+        marks_taken_back,
+    };
+    tx.expire_nonces_until(marked_at.saturating_add(Nonces::LIFETIME))?;
+    if clock_is_right {
+        tx.record_certain_time(now)?;
+    }
+    record(tx, &restored)?;
+    Ok(restored)
+}
+
+/// Ends every token: by the mark, and one by one where it is dated after it.
+fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime) -> Result<Vec<Revocation>, StoreError> {
+    let everything = Revocation {
+        level: Level::Issuer,
+        target: String::new(),
+        revoked_at: marked_at,
+        expires_at: marked_at.saturating_add(LONGEST_TTL),
+        revoked_by: Subject::Admin,
+        reason: Some(String::from("restored from a backup")),
+        listed: true,
+    };
+    let ahead = tx.end_tokens(marked_at)?.into_iter().map(|(jti, expires_at)| Revocation {
+        level: Level::Token,
+        target: jti.to_string(),
+        expires_at,
+        listed: false,
+        ..everything.clone()
+    });
+    let mut revocations: Vec<_> = ahead.collect();
+    revocations.push(everything);
+    Ok(revocations)
+}
+
+fn record(tx: &mut Tx<'_>, restored: &Restored) -> Result<(), StoreError> {
+    let at = restored.marked_at;
+    let detail = "store restored from a backup, everything issued until now is revoked";
+    let event = NewEvent::success(EventType::TokenRevoked, at, Subject::Admin, detail)
+        .word("level", Level::Issuer)
+        .word("launch_tokens_deleted", restored.launch_tokens_deleted)
+        .word("agents_barred", restored.agents_barred)
+        .word("apps_suspended", restored.apps_suspended.len());
+    tx.append(event)?;
+    for app in &restored.apps_suspended {
+        let detail = "app suspended until the operator confirms it after a restore";
+        tx.append(NewEvent::success(EventType::AppSuspended, at, Subject::Admin, detail).resource(app))?;
+    }
     Ok(())
 }
+
+fn confirm(tx: &mut Tx<'_>, now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
+    let before = tx.recorded_time()?.certain;
+    tx.record_certain_time(now)?;
+    Ok(ConfirmedClock { before, now })
+}
+
+#[cfg(test)]
+mod tests;

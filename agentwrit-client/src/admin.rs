@@ -85,7 +85,8 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `not_found` when there is no active app of that id; any error of the network.
+    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// network.
     pub async fn update_app(&self, id: &AppId, update: &AppUpdate) -> Result<AppRecord, ClientError> {
         self.session.fetch(&Call::put(path_of(id), update)?).await
     }
@@ -99,6 +100,27 @@ impl Admin {
     pub async fn delete_app(&self, id: &AppId) -> Result<UnixTime, ClientError> {
         let answer: DeregisteredAnswer = self.session.fetch(&Call::delete(path_of(id))).await?;
         Ok(answer.deregistered_at)
+    }
+
+    /// Suspends an app: its tokens and unused launch tokens die at once, and until it is [resumed](Self::resume_app) it
+    /// cannot log in, nor can its agents register, renew, or take part in a delegation. Repeating it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// network.
+    pub async fn suspend_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
+        self.session.fetch(&Call::post_nothing(format!("{}/suspend", path_of(id))).repeatable()).await
+    }
+
+    /// Resumes a suspended app. Repeating it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// network.
+    pub async fn resume_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
+        self.session.fetch(&Call::post_nothing(format!("{}/resume", path_of(id))).repeatable()).await
     }
 
     /// Asks for a launch token that belongs to no app.
@@ -189,7 +211,7 @@ pub struct AppRecord {
     pub scopes: ScopeSet,
     /// Seconds that the app's own tokens live.
     pub token_ttl: u64,
-    /// `active` or `inactive`.
+    /// `active`, `suspended` or `inactive`.
     pub status: String,
     /// When it was registered.
     pub created_at: UnixTime,

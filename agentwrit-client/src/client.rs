@@ -292,6 +292,9 @@ pub struct Health {
     pub db_connected: bool,
     /// How many events its audit trail holds.
     pub audit_events_count: u64,
+    /// What the operator should look at although the broker serves: `clock_behind_records`, `deletion_held`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl Health {

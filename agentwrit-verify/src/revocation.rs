@@ -234,6 +234,9 @@ impl RevocationList {
     }
 
     /// Drops the entries that can no longer affect any token.
+    ///
+    /// `now` must be a time that did not run ahead: entries that are dropped by a clock that is set back afterwards would
+    /// leave their tokens alive.
     pub fn forget_expired(&self, now: UnixTime) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.shared.table.load();

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{context::Context, error::CliError, output, words};
 
-/// Register, list, change and remove apps
+/// Register, list, change, suspend, resume and remove apps
 #[derive(Subcommand)]
 pub(super) enum App {
     Register(Register),
@@ -20,6 +20,8 @@ pub(super) enum App {
     List,
     Get(Get),
     Update(Update),
+    Suspend(Suspend),
+    Resume(Resume),
     Remove(Remove),
 }
 
@@ -30,6 +32,8 @@ impl App {
             Self::List => list(context).await,
             Self::Get(get) => get.run(context).await,
             Self::Update(update) => update.run(context).await,
+            Self::Suspend(suspend) => suspend.run(context).await,
+            Self::Resume(resume) => resume.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
         }
     }
@@ -133,6 +137,66 @@ impl Update {
             update = update.token_ttl(Duration::from_secs(seconds))?;
         }
         show(context, &context.admin()?.update_app(&self.id, &update).await?)
+    }
+}
+
+/// Suspend an app: its tokens and unused launch tokens die at once
+///
+/// Until `awrit app resume` it cannot log in, and its agents cannot register, renew, or take part in a delegation. Agents
+/// that are registered keep their tokens until they expire: revoke them if they must not.
+#[derive(Args)]
+pub(super) struct Suspend {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: AppId,
+}
+
+impl Suspend {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        context.confirm(&format!("Suspend {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        let app = context.admin()?.suspend_app(&self.id).await?;
+        context.output.show(&app, |out| {
+            writeln!(out, "{} is suspended. Its agents keep their tokens until they expire.", app.app_id)
+        })
+    }
+}
+
+/// Resume a suspended app, or all of them
+///
+/// After a restore from a backup every app is suspended: look through `awrit app list` first, and remove the apps that
+/// were deregistered after the backup.
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["id", "all"])))]
+pub(super) struct Resume {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: Option<AppId>,
+    /// Resume every app that is suspended
+    #[arg(long)]
+    all: bool,
+}
+
+impl Resume {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let admin = context.admin()?;
+        let resumed = match self.id {
+            Some(id) => vec![admin.resume_app(&id).await?],
+            None => {
+                let suspended: Vec<_> =
+                    admin.apps().await?.into_iter().filter(|app| app.status == "suspended").collect();
+                let mut resumed = Vec::with_capacity(suspended.len());
+                for app in suspended {
+                    resumed.push(admin.resume_app(&app.app_id).await?);
+                }
+                resumed
+            }
+        };
+        context.output.show(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
+            if resumed.is_empty() {
+                return writeln!(out, "No app is suspended.");
+            }
+            resumed.iter().try_for_each(|app| writeln!(out, "{} is active.", app.app_id))
+        })
     }
 }
 

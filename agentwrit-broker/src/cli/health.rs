@@ -14,17 +14,18 @@ impl Health {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
         let health = context.client()?.health().await?;
         let shown = context.output.show(&health, |out| {
-            output::fields(
-                out,
-                &[
-                    ("broker", context.broker_url().to_owned()),
-                    ("status", health.status.clone()),
-                    ("version", health.version.clone()),
-                    ("uptime", words::duration(Duration::from_secs(health.uptime))),
-                    ("store", if health.db_connected { "writable" } else { "not writable" }.to_owned()),
-                    ("audit events", words::number(health.audit_events_count)),
-                ],
-            )
+            let mut fields = vec![
+                ("broker", context.broker_url().to_owned()),
+                ("status", health.status.clone()),
+                ("version", health.version.clone()),
+                ("uptime", words::duration(Duration::from_secs(health.uptime))),
+                ("store", if health.db_connected { "writable" } else { "not writable" }.to_owned()),
+                ("audit events", words::number(health.audit_events_count)),
+            ];
+            if !health.warnings.is_empty() {
+                fields.push(("warnings", health.warnings.join(" ")));
+            }
+            output::fields(out, &fields)
         });
         CliError::judged(health.is_ok(), shown, Some("the broker cannot serve".to_owned()))
     }

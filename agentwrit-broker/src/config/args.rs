@@ -7,9 +7,17 @@ use clap::{Parser, Subcommand};
 /// What the broker's program does instead of serving.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
-    /// After restoring the database from a backup, before the next start: everything issued until now is revoked, so
-    /// that revocations lost with the restore stay in force, and followers forget what they know
-    MarkRestored,
+    /// After restoring the database from a backup, before the next start: everything issued until now is revoked, launch
+    /// tokens are deleted, agents barred and apps suspended, so that what was used or withdrawn after the backup stays so
+    MarkRestored {
+        /// The clock was compared with another: also when it does not fit the newest record. Marks that are dated later
+        /// are taken back
+        #[arg(long)]
+        clock_is_right: bool,
+    },
+    /// While the broker is stopped: the clock was compared with another, so that what expired while the broker was not
+    /// running may be deleted at once instead of after an hour
+    ConfirmClock,
     /// Ask the broker of this configuration, on this machine, how it is: exit code 0 when it can serve, else 1; for
     /// health checks of containers and service managers
     Health {

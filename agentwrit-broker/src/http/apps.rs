@@ -1,4 +1,4 @@
-//! `/v1/admin/apps` and `/v1/admin/apps/{id}`.
+//! `/v1/admin/apps`, `/v1/admin/apps/{id}`, and its `suspend` and `resume`.
 
 use agentwrit_tower::Verified;
 use agentwrit_verify::AppId;
@@ -68,6 +68,26 @@ pub(super) async fn update(
     }
     let app =
         authority.update_app(Some(verified.token_id()), app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
+    Ok(Json(json!(AppView::of(&app))))
+}
+
+pub(super) async fn suspend(
+    State(authority): State<Shared>,
+    Id(id): Id,
+    Client(client): Client,
+    verified: Verified,
+) -> Result<Json<Value>, Failure> {
+    let app = authority.suspend_app(Some(verified.token_id()), app_id(&id)?, client).await?;
+    Ok(Json(json!(AppView::of(&app))))
+}
+
+pub(super) async fn resume(
+    State(authority): State<Shared>,
+    Id(id): Id,
+    Client(client): Client,
+    verified: Verified,
+) -> Result<Json<Value>, Failure> {
+    let app = authority.resume_app(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 

@@ -9,27 +9,35 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::Shared;
-use crate::{service::Error, telemetry::metrics::Metrics};
+use crate::{service::Error, telemetry::metrics::Metrics, timekeeping::ClockWarning};
 
-/// Constant cost, whatever the length of the trail. 503 when the store can't be written.
+/// What is wrong with the clock is in `warnings`, which is left out when nothing is. Constant cost, whatever the length of the trail. 503 when the store can't be written.
 pub(super) async fn health(State(authority): State<Shared>) -> Response {
     let writable = authority.store.probe().await.is_ok();
     let events = authority.store.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
     let healthy = writable && events.is_ok();
-    let body = Json(json!({
+    let mut body = json!({
         "status": if healthy { "ok" } else { "unavailable" },
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": authority.uptime().as_secs(),
         "db_connected": healthy,
         "audit_events_count": events.unwrap_or_default(),
-    }));
+    });
+    let warnings = authority.timekeeper.warnings(authority.clock.as_ref());
+    if let Some(members) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
+        let warnings: Vec<_> = warnings.into_iter().map(ClockWarning::as_str).collect();
+        members.insert(String::from("warnings"), json!(warnings));
+    }
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, body).into_response()
+    (status, Json(body)).into_response()
 }
 
 pub(super) async fn metrics(State(authority): State<Shared>) -> Response {
     if authority.count_agents().await.is_err() {
         authority.metrics.db_error("read");
     }
+    let clock = authority.clock.as_ref();
+    let behind = authority.timekeeper.behind_records(clock.now());
+    authority.metrics.set_clock(behind.unwrap_or_default(), authority.timekeeper.held(clock).unwrap_or_default());
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], authority.metrics.encode()).into_response()
 }

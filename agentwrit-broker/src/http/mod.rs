@@ -46,7 +46,7 @@ pub(crate) fn router(authority: Arc<Authority>, edge: Edge) -> Router {
 }
 
 /// The route table. docs/openapi.json describes each of them; a test holds the two together.
-fn routes(authority: &Authority) -> [(&'static str, MethodRouter<Shared>); 23] {
+fn routes(authority: &Authority) -> [(&'static str, MethodRouter<Shared>); 25] {
     let needs = |scope: &str, routes: MethodRouter<Shared>| {
         // Method by method: an unknown method of a guarded path is 405, not 401.
         routes.route_layer(RequireScope::new(scope).verifier(authority.verifier.clone()))
@@ -79,6 +79,8 @@ fn routes(authority: &Authority) -> [(&'static str, MethodRouter<Shared>); 23] {
         ("/v1/app/launch-tokens", needs("app:launch-tokens:*", post(launch_tokens::issue))),
         ("/v1/admin/apps", admin(get(apps::list).post(apps::create))),
         ("/v1/admin/apps/{id}", admin(get(apps::show).put(apps::update).delete(apps::deregister))),
+        ("/v1/admin/apps/{id}/suspend", admin(post(apps::suspend))),
+        ("/v1/admin/apps/{id}/resume", admin(post(apps::resume))),
     ]
 }
 

@@ -15,6 +15,9 @@ use http::{
 
 use crate::{service::Error, store::StoreError};
 
+/// The most that `Retry-After` says while the clock is wrong, in seconds: it may be corrected at any time.
+const LONGEST_WAIT: u64 = 60;
+
 /// Why a request has no better answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -95,6 +98,7 @@ impl Failure {
             Self::Refused(Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. }) => {
                 Some(retry_after.seconds())
             }
+            Self::Refused(Error::ClockBehind { by }) => Some(by.as_secs().clamp(1, LONGEST_WAIT)),
             Self::Refused(Error::Overloaded | Error::Store(StoreError::Busy | StoreError::Unavailable { .. }))
             | Self::TimedOut => Some(1),
             Self::Refused(_)
@@ -184,6 +188,12 @@ fn sketch_of(error: &Error) -> Sketch {
             hinted(ErrorCode::RateLimited, "wait as long as `Retry-After` says")
         }
         Error::Overloaded => hinted(ErrorCode::Unavailable, "nothing was done; try again"),
+        Error::ClockBehind { .. } => Sketch {
+            code: ErrorCode::Unavailable,
+            detail: "the broker's clock is wrong".to_owned(),
+            hint: Some("nothing was done; the operator has to look at the broker's log"),
+            cause: Some(error.to_string()),
+        },
         Error::Store(store) => sketch_of_store(store),
     }
 }

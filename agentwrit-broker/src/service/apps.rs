@@ -1,4 +1,4 @@
-//! Registering apps, changing their ceiling, and deregistering them.
+//! Registering apps, changing their ceiling, suspending, resuming and deregistering them.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -89,7 +89,7 @@ impl Authority {
         self.store.read(move |reader| Ok(reader.apps(limit, offset)?)).await
     }
 
-    /// Changes an active app. Registrations, renewals and delegations look at the new ceiling at once.
+    /// Changes an app that is not deregistered. Registrations, renewals and delegations look at the new ceiling at once.
     pub(crate) async fn update_app(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
@@ -99,7 +99,7 @@ impl Authority {
     ) -> Result<App, Error> {
         self.transact_for(bearer, move |authority, tx| {
             let now = authority.clock.now();
-            let before = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active).ok_or(Error::AppUnknown)?;
+            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
                 token_ttl: change.token_ttl.unwrap_or(before.token_ttl),
@@ -134,18 +134,74 @@ impl Authority {
             let now = authority.clock.now();
             let app = App { status: AppStatus::Inactive, updated_at: now, deregistered_at: Some(now), ..before };
             tx.update_app(&app)?;
-            let launch_tokens = tx.delete_unused_launch_tokens_of(&app_id)?;
-            authority.revoke_app_tokens(tx, &app, now)?;
+            let launch_tokens = authority.revoke_app_tokens(tx, &app_id, now, "app deregistered")?;
             let event = by_operator(EventType::AppDeregistered, now, client, "app deregistered", &app_id);
             authority.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
+            authority.recount_agents_after(tx);
             Ok(app)
         })
         .await
     }
 
-    fn revoke_app_tokens(&self, tx: &mut Tx<'_>, app: &App, now: UnixTime) -> Result<(), Error> {
-        let target = Subject::App(app.app_id.clone()).to_string();
-        let ended = tx.end_named(Level::Agent, &target, now)?;
+    /// Suspends an app: its tokens and unused launch tokens die at once, and until it is resumed it cannot log in, nor
+    /// can its agents register, renew, or take part in a delegation. Doing it again changes nothing.
+    pub(crate) async fn suspend_app(
+        self: &Arc<Self>,
+        bearer: Option<TokenId>,
+        app_id: AppId,
+        client: IpAddr,
+    ) -> Result<App, Error> {
+        self.transact_for(bearer, move |authority, tx| {
+            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
+            if before.status == AppStatus::Suspended {
+                return Ok(before);
+            }
+            let now = authority.clock.now();
+            let app = App { status: AppStatus::Suspended, updated_at: now, ..before };
+            tx.update_app(&app)?;
+            let launch_tokens = authority.revoke_app_tokens(tx, &app_id, now, "app suspended")?;
+            let event = by_operator(EventType::AppSuspended, now, client, "app suspended", &app_id);
+            authority.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
+            authority.recount_agents_after(tx);
+            Ok(app)
+        })
+        .await
+    }
+
+    /// Resumes a suspended app: it may log in again, and its agents go on. Doing it again changes nothing.
+    pub(crate) async fn resume_app(
+        self: &Arc<Self>,
+        bearer: Option<TokenId>,
+        app_id: AppId,
+        client: IpAddr,
+    ) -> Result<App, Error> {
+        self.transact_for(bearer, move |authority, tx| {
+            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
+            if before.status == AppStatus::Active {
+                return Ok(before);
+            }
+            let now = authority.clock.now();
+            let app = App { status: AppStatus::Active, updated_at: now, ..before };
+            tx.update_app(&app)?;
+            authority.record(tx, by_operator(EventType::AppResumed, now, client, "app resumed", &app_id))?;
+            authority.recount_agents_after(tx);
+            Ok(app)
+        })
+        .await
+    }
+
+    /// Ends the app's own tokens and deletes its unused launch tokens; how many launch tokens that were.
+    fn revoke_app_tokens(
+        &self,
+        tx: &mut Tx<'_>,
+        app_id: &AppId,
+        now: UnixTime,
+        reason: &'static str,
+    ) -> Result<u64, Error> {
+        let subject = Subject::App(app_id.clone());
+        let launch_tokens = tx.delete_unused_launch_tokens_by(&subject)?;
+        let target = subject.to_string();
+        let ended = tx.end_named(Level::Agent, &target, now, self.forgotten_until())?;
         let revocation = Revocation {
             level: Level::Agent,
             target,
@@ -153,14 +209,14 @@ impl Authority {
             // No token of the app lives longer than the longest `token_ttl` that an app can have.
             expires_at: now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL)),
             revoked_by: Subject::Admin,
-            reason: Some("app deregistered".into()),
+            reason: Some(reason.into()),
             listed: true,
         };
         for single in revocation.of_those_ahead(&ended) {
             self.publish(tx, single)?;
         }
         self.publish(tx, revocation)?;
-        Ok(())
+        Ok(launch_tokens)
     }
 }
 

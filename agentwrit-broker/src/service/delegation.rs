@@ -1,6 +1,7 @@
 //! Delegating: an agent hands a part of what it may do to another.
 //!
-//! 1. Only downwards: a scope within the delegator's token and its app's ceiling, a lifetime within the delegator's.
+//! 1. Only downwards: a scope within the delegator's token and within the ceilings of the apps of everyone in the chain,
+//!    the delegate's too; a lifetime within the delegator's.
 //! 2. At most five hops.
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
 //! 4. The chain grows by one signed record: who delegated what to whom, out of which session, until when.
@@ -13,7 +14,11 @@ use agentwrit_verify::{
     delegation::{MAX_DEPTH, chain_hash},
 };
 
-use super::{Error, renewal::live_token, revocation::check_ceiling};
+use super::{
+    Error,
+    ceiling::{check_ceiling, check_ceilings_of},
+    renewal::live_token,
+};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued},
@@ -85,6 +90,8 @@ impl Authority {
         if delegate.is_none_or(|agent| agent.revoked_at.is_some() || agent.expires_at <= now) {
             return Err(Error::DelegateUnknown);
         }
+        let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
+        check_ceilings_of(tx, delegators.chain([agent, &delegation.delegate_to]), &delegation.scope)?;
         let claims = self.delegated(delegator, agent, delegation, now);
         let draft = Draft::of(claims, token.app_id);
         let length = self.length_of(&draft);

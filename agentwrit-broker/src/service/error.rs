@@ -1,5 +1,7 @@
 //! Why an operation was refused.
 
+use std::time::Duration;
+
 use agentwrit_verify::Scope;
 
 use crate::{budgets::Budget, rate_limit::RetryAfter, store::StoreError};
@@ -70,6 +72,9 @@ pub(crate) enum Error {
     /// A credential has used up what it may have written.
     #[error("{budget}")]
     OverBudget { budget: Budget, retry_after: RetryAfter },
+    /// A token issued now would not be valid yet.
+    #[error("the clock is {} s behind a not-before mark: it is wrong, or was when the mark was made", by.as_secs())]
+    ClockBehind { by: Duration },
     /// Too much waits already.
     #[error("too much is waiting")]
     Overloaded,
@@ -95,6 +100,6 @@ impl Error {
 
     /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.
     pub(crate) fn is_denial(&self) -> bool {
-        !matches!(self, Self::Overloaded | Self::Store(_))
+        !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Store(_))
     }
 }

@@ -65,10 +65,11 @@ impl Authority {
     ) -> Result<LaunchToken, Error> {
         self.transact_for(bearer, move |authority, tx| {
             let now = authority.clock.now();
+            let minted_in = session_of(tx, bearer)?;
             let app = app_of(tx, &token.created_by)?;
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
-            let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), ..token };
+            let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), minted_in, ..token };
             authority.spend(&Spending::launch_token(&token.created_by))?;
             tx.insert_launch_token(&token)?;
             authority.record(tx, issued_event(&token, client))?;
@@ -129,6 +130,7 @@ impl Authority {
             orch_id: policy.orch_id,
             task_id: policy.task_id,
             consumed_at: None,
+            minted_in: None,
         }
     }
 }
@@ -148,6 +150,14 @@ fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
 fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
     Ok(match as_app(creator) {
         Some(app_id) => tx.app(app_id)?,
+        None => None,
+    })
+}
+
+/// The session of the token that asks.
+fn session_of(tx: &Tx<'_>, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
+    Ok(match bearer {
+        Some(jti) => tx.token(&jti)?.map(|token| token.sid),
         None => None,
     })
 }

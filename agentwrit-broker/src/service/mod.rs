@@ -4,6 +4,7 @@
 pub(crate) mod admin_auth;
 pub(crate) mod app_auth;
 pub(crate) mod apps;
+pub(crate) mod ceiling;
 pub(crate) mod delegation;
 mod error;
 pub(crate) mod launch_tokens;

@@ -22,6 +22,7 @@ use crate::{
     secret::Secret,
     store::{Reader, Tx},
     telemetry::metrics::Status,
+    timekeeping::is_from_the_future,
 };
 
 /// What an agent presents; every member is well formed, none is trusted.
@@ -198,7 +199,8 @@ fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> R
     if token.consumed_at.is_some() {
         return Err(Error::LaunchTokenConsumed);
     }
-    if now >= token.expires_at {
+    // One from the future would live longer than was granted: the clock was ahead when it was issued.
+    if now >= token.expires_at || is_from_the_future(token.created_at, now) {
         return Err(Error::LaunchTokenExpired);
     }
     if let Some(scope) = token.allowed_scope.first_uncovered(&registration.requested_scope) {

@@ -17,6 +17,7 @@ impl Authority {
             let now = authority.clock.now();
             let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
             authority.end_one(tx, &token, claims.subject(), now)?;
+            authority.recount_agents_after(tx);
             let event = NewEvent::success(EventType::TokenReleased, now, claims.subject(), "token released")
                 .task(claims.task_id().cloned())
                 .orch(claims.orch_id().cloned())

@@ -4,19 +4,22 @@
 //!    succeeds.
 //! 2. Nothing grows: same subject, scope, task, audience, session and chain, and the lifetime of the first token.
 //! 3. A delegated token never outlives its chain, and no session the operator's ceiling.
-//! 4. The app behind it is looked at as it is now.
+//! 4. The apps behind it, of the agent itself and of each delegator, are looked at as they are now.
 //! 5. A session has a budget of renewals: see [`budgets`](crate::budgets).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agentwrit_verify::{ClaimSet, Claims, Level, Subject, TokenId, UnixTime};
 
-use super::{Error, revocation::check_ceiling};
+use super::{
+    Error,
+    ceiling::{check_ceiling, check_ceilings_of},
+};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued, Policy},
     budgets::Spending,
-    domain::{IssuedToken, Revocation},
+    domain::{AppStatus, IssuedToken, Revocation},
     entropy::random,
     store::Tx,
 };
@@ -109,17 +112,21 @@ pub(crate) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Op
     Ok(tx.token(jti)?.filter(|token| now < token.expires_at))
 }
 
-/// Who may renew: agents that are not barred and whose app still allows what they hold, and active apps.
+/// Who may renew: agents that are not barred and whose apps still allow what they hold, and active apps.
 fn check_subject(tx: &Tx<'_>, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
     match claims.subject() {
         Subject::Admin => Err(Error::WrongSubject("an operator's token cannot be renewed; authenticate again")),
         Subject::App(app) => {
-            let active = tx.app(app)?.is_some_and(|app| app.status == crate::domain::AppStatus::Active);
+            let active = tx.app(app)?.is_some_and(|app| app.status == AppStatus::Active);
             if active { Ok(()) } else { Err(Error::RenewalFailed) }
         }
         Subject::Agent(agent) => {
-            let barred = tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some());
-            if barred { Err(Error::RenewalFailed) } else { check_ceiling(tx, old.app_id.as_ref(), claims.scopes()) }
+            if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
+                return Err(Error::RenewalFailed);
+            }
+            check_ceiling(tx, old.app_id.as_ref(), claims.scopes())?;
+            let delegators = claims.delegation_chain().iter().map(|record| &record.agent);
+            check_ceilings_of(tx, delegators.chain([agent]), claims.scopes())
         }
     }
 }

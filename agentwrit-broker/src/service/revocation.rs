@@ -4,11 +4,12 @@
 //! 2. `agent`, `task` and `chain` are not-before marks: what is issued from the next second on lives. An agent, though,
 //!    is barred for good: it never receives another token.
 //! 3. The mark, the ended tokens, the bar and the audit event are one transaction; verifiers are told after it.
-//! 4. A target that nothing matches changes nothing and says so.
+//! 4. Unused launch tokens die with the session, the app or the operator's tokens that asked for them: they are deleted.
+//! 5. A target that nothing matches changes nothing and says so.
 
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_verify::{AgentId, AppId, Level, PathSegment, Subject, TokenId, UnixTime};
+use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
 
 use super::Error;
 use crate::{
@@ -49,8 +50,10 @@ impl Authority {
         let revoked = self
             .transact_for(bearer, move |authority, tx| {
                 let now = authority.clock.now();
-                let ended = end(tx, &request, now)?;
-                let event = event(&by, &request, &ended, now).from(client);
+                let ended = end(tx, &request, now, authority.forgotten_until())?;
+                let launch_tokens = delete_launch_tokens(tx, &request)?;
+                let ended = Ended { known: ended.known || launch_tokens > 0, ..ended };
+                let event = event(&by, &request, &ended, launch_tokens, now).from(client);
                 authority.record(tx, event)?;
                 if !ended.known {
                     return Ok(Revoked { revoked: false, count: 0 });
@@ -58,6 +61,7 @@ impl Authority {
                 for revocation in entries(tx, &by, &request, &ended, now)? {
                     authority.publish(tx, revocation)?;
                 }
+                authority.recount_agents_after(tx);
                 Ok(Revoked { revoked: true, count: ended.count })
             })
             .await?;
@@ -80,31 +84,50 @@ impl Authority {
 }
 
 /// Ends what the target stands for, in the store.
-fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime) -> Result<Ended, Error> {
+fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTime) -> Result<Ended, Error> {
     let target = request.target.as_str();
     match request.level {
         Level::Token => {
             let Some(jti) = TokenId::parse(target).ok() else { return Ok(Ended::default()) };
             let sid = session_of(tx, jti)?;
-            Ok(tx.end_session(&sid, now)?)
+            Ok(tx.end_session(&sid, now, past)?)
         }
         Level::Agent => {
-            let ended = tx.end_named(Level::Agent, target, now)?;
+            let ended = tx.end_named(Level::Agent, target, now, past)?;
             // Also when it has tokens: an agent's bar is set here.
             let exists = is_known(tx, target, now)?;
             Ok(Ended { known: ended.known || exists, ..ended })
         }
         Level::Chain => {
-            let ended = tx.end_named(Level::Chain, target, now)?;
+            let ended = tx.end_named(Level::Chain, target, now, past)?;
             let registered = match AgentId::parse(target) {
                 Ok(agent) => tx.agent(&agent)?.is_some(),
                 Err(_) => false,
             };
             Ok(Ended { known: ended.known || registered, ..ended })
         }
-        Level::Task => Ok(tx.end_named(Level::Task, target, now)?),
+        Level::Task => Ok(tx.end_named(Level::Task, target, now, past)?),
         Level::Session | Level::Issuer => Ok(Ended::default()),
     }
+}
+
+/// Deletes the unused launch tokens that were minted with what is revoked; how many.
+fn delete_launch_tokens(tx: &mut Tx<'_>, request: &RevocationRequest) -> Result<u64, Error> {
+    Ok(match request.level {
+        Level::Token => match TokenId::parse(&request.target) {
+            Ok(jti) => {
+                let sid = session_of(tx, jti)?;
+                tx.delete_unused_launch_tokens_of_session(&sid)?
+            }
+            Err(_) => 0,
+        },
+        Level::Agent => match Subject::parse(&request.target) {
+            Ok(creator @ (Subject::App(_) | Subject::Admin)) => tx.delete_unused_launch_tokens_by(&creator)?,
+            // Agents ask for none.
+            Ok(Subject::Agent(_)) | Err(_) => 0,
+        },
+        Level::Task | Level::Chain | Level::Session | Level::Issuer => 0,
+    })
 }
 
 /// The session of a token. One that is forgotten, because it has expired, may have begun the session that goes on.
@@ -122,7 +145,7 @@ fn is_known(tx: &mut Tx<'_>, target: &str, now: UnixTime) -> Result<bool, Error>
     })
 }
 
-/// The entries of the log: none when every token that they could affect has expired.
+/// The entries of the log: none when every token that they could affect has expired for certain.
 fn entries(
     tx: &Tx<'_>,
     by: &Subject,
@@ -155,7 +178,7 @@ fn entries(
     Ok(ahead.chain([asked.clone()]).chain(whole_session).collect())
 }
 
-fn event(by: &Subject, request: &RevocationRequest, ended: &Ended, now: UnixTime) -> NewEvent {
+fn event(by: &Subject, request: &RevocationRequest, ended: &Ended, launch_tokens: u64, now: UnixTime) -> NewEvent {
     let event = if ended.known {
         NewEvent::success(EventType::TokenRevoked, now, by, "revoked")
     } else {
@@ -167,6 +190,7 @@ fn event(by: &Subject, request: &RevocationRequest, ended: &Ended, now: UnixTime
         None => event.word("target", "malformed"),
     };
     let event = event.word("killed", ended.count);
+    let event = if launch_tokens > 0 { event.word("launch_tokens_deleted", launch_tokens) } else { event };
     match &request.reason {
         Some(reason) => event.word("reason", reason),
         None => event,
@@ -186,22 +210,4 @@ fn recordable<'r>(request: &'r RevocationRequest, ended: &Ended) -> Option<&'r s
         Level::Session | Level::Issuer => false,
     };
     (ended.known || well_formed).then_some(target)
-}
-
-/// Whether the app behind a token may still hand out what the token holds.
-pub(crate) fn check_ceiling(
-    tx: &Tx<'_>,
-    app_id: Option<&AppId>,
-    scope: &agentwrit_verify::ScopeSet,
-) -> Result<(), Error> {
-    let Some(app_id) = app_id else { return Ok(()) };
-    let app = tx.app(app_id)?.filter(|app| app.status == crate::domain::AppStatus::Active);
-    let uncovered = match &app {
-        Some(app) => app.scopes.first_uncovered(scope),
-        None => scope.iter().next(),
-    };
-    match uncovered {
-        Some(scope) => Err(Error::ExceedsCeiling { scope: scope.clone() }),
-        None => Ok(()),
-    }
 }

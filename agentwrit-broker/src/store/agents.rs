@@ -44,13 +44,15 @@ impl Reader<'_> {
         Ok((rows, total))
     }
 
-    /// How many agents hold a token that has not expired and may receive others.
+    /// How many agents hold a live token and may receive others: neither they are barred nor is their app stopped.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM agents WHERE expires_at > ?1 AND revoked_at IS NULL";
+        let sql = "SELECT count(DISTINCT subject) FROM tokens JOIN agents ON agents.id = subject \
+                   LEFT JOIN apps ON apps.id = agents.app WHERE tokens.expires_at > ?1 AND ended_at IS NULL \
+                   AND revoked_at IS NULL AND (agents.app IS NULL OR (active AND NOT suspended))";
         self.single(sql, [micros(now)], |row| unsigned(row, 0))
     }
 }

@@ -12,15 +12,15 @@ use crate::domain::{App, AppName, AppStatus, Digest};
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, created_at, updated_at, \
-             deregistered_at FROM apps ",
+            "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, created_at, \
+             updated_at, deregistered_at FROM apps ",
             $rest
         )
     };
 }
 
 impl Reader<'_> {
-    /// An app, active or not.
+    /// An app, whatever its status.
     ///
     /// # Errors
     ///
@@ -29,7 +29,7 @@ impl Reader<'_> {
         self.find(select!("WHERE app_id = ?1"), [app_id.as_str()], app)
     }
 
-    /// The app that authenticates with `client_id`, active or not.
+    /// The app that authenticates with `client_id`, whatever its status.
     ///
     /// # Errors
     ///
@@ -38,12 +38,12 @@ impl Reader<'_> {
         self.find(select!("WHERE client_id = ?1"), [client_id], app)
     }
 
-    /// The active app of that name.
+    /// The app of that name that is not deregistered.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn active_app_named(&self, name: &AppName) -> Result<Option<App>, StoreError> {
+    pub fn registered_app_named(&self, name: &AppName) -> Result<Option<App>, StoreError> {
         self.find(select!("WHERE name = ?1 AND active"), [name.as_str()], app)
     }
 
@@ -60,19 +60,19 @@ impl Reader<'_> {
 }
 
 impl Tx<'_> {
-    /// Adds an app; false when an active one has its name.
+    /// Adds an app; false when one that is not deregistered has its name.
     ///
     /// # Errors
     ///
     /// [`StoreError`], also when its `app_id` or `client_id` is taken.
     pub fn insert_app(&mut self, app: &App) -> Result<bool, StoreError> {
-        if app.status == AppStatus::Active && self.active_app_named(&app.name)?.is_some() {
+        if app.status != AppStatus::Inactive && self.registered_app_named(&app.name)?.is_some() {
             return Ok(false);
         }
         let name = self.intern(&Subject::App(app.app_id.clone()).to_string())?;
         self.execute(
-            "INSERT INTO apps (id, app_id, name, client_id, secret_digest, scopes, token_ttl, active, created_at, \
-             updated_at, deregistered_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            "INSERT INTO apps (id, app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, \
+             created_at, updated_at, deregistered_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
                 name.id,
                 app.app_id.as_str(),
@@ -81,7 +81,8 @@ impl Tx<'_> {
                 app.secret_digest.as_bytes(),
                 joined(&app.scopes),
                 signed(app.token_ttl),
-                app.status == AppStatus::Active,
+                app.status != AppStatus::Inactive,
+                app.status == AppStatus::Suspended,
                 micros(app.created_at),
                 micros(app.updated_at),
                 app.deregistered_at.map(micros),
@@ -97,13 +98,14 @@ impl Tx<'_> {
     /// [`StoreError`].
     pub fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
         let changed = self.execute(
-            "UPDATE apps SET scopes = ?2, token_ttl = ?3, active = ?4, updated_at = ?5, deregistered_at = ?6 \
-             WHERE app_id = ?1",
+            "UPDATE apps SET scopes = ?2, token_ttl = ?3, active = ?4, suspended = ?5, updated_at = ?6, \
+             deregistered_at = ?7 WHERE app_id = ?1",
             params![
                 app.app_id.as_str(),
                 joined(&app.scopes),
                 signed(app.token_ttl),
-                app.status == AppStatus::Active,
+                app.status != AppStatus::Inactive,
+                app.status == AppStatus::Suspended,
                 micros(app.updated_at),
                 app.deregistered_at.map(micros),
             ],
@@ -120,9 +122,17 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         secret_digest: Digest::from_bytes(row.get(3)?),
         scopes: scopes(row, 4)?,
         token_ttl: unsigned(row, 5)?,
-        status: if row.get(6)? { AppStatus::Active } else { AppStatus::Inactive },
-        created_at: time(row, 7)?,
-        updated_at: time(row, 8)?,
-        deregistered_at: optional_time(row, 9)?,
+        status: status(row.get(6)?, row.get(7)?),
+        created_at: time(row, 8)?,
+        updated_at: time(row, 9)?,
+        deregistered_at: optional_time(row, 10)?,
     })
+}
+
+fn status(active: bool, suspended: bool) -> AppStatus {
+    match (active, suspended) {
+        (true, false) => AppStatus::Active,
+        (true, true) => AppStatus::Suspended,
+        (false, _) => AppStatus::Inactive,
+    }
 }

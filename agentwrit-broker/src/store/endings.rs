@@ -7,7 +7,6 @@ use super::{
     Reader, StoreError, Tx,
     codec::{micros, optional_time, time, unsigned},
 };
-use crate::timekeeping::forgotten_until;
 
 /// What a revocation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +15,7 @@ pub struct Ended {
     pub known: bool,
     /// How many live tokens it ended.
     pub count: u64,
-    /// When the last of the tokens that it names expires; none when all have long since.
+    /// When the last of the tokens that it names expires; none when all have expired for certain.
     pub last_expiry: Option<UnixTime>,
     /// Those of them that are dated after the second of the revocation, with their expiry: a not-before mark of that
     /// second doesn't reach them. There are some where the clock was set back, or right after an earlier mark.
@@ -58,36 +57,36 @@ impl Tx<'_> {
         Ok(self.execute(sql, params![jti.as_bytes(), micros(at)])? == 1)
     }
 
-    /// Ends a session and everything that was delegated from it.
+    /// Ends a session and everything that was delegated from it. What expired until `past` has expired for certain.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn end_session(&mut self, sid: &TokenId, at: UnixTime) -> Result<Ended, StoreError> {
-        self.end(Level::Session, sid.as_bytes(), at)
+    pub fn end_session(&mut self, sid: &TokenId, at: UnixTime, past: UnixTime) -> Result<Ended, StoreError> {
+        self.end(Level::Session, sid.as_bytes(), at, past)
     }
 
-    /// Ends the tokens that a subject, task or root delegator stands for at a level.
+    /// Ends the tokens that a subject, task or root delegator stands for at a level. What expired until `past` has expired
+    /// for certain.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn end_named(&mut self, level: Level, target: &str, at: UnixTime) -> Result<Ended, StoreError> {
+    pub fn end_named(&mut self, level: Level, target: &str, at: UnixTime, past: UnixTime) -> Result<Ended, StoreError> {
         match self.name(target)? {
-            Some(name) => self.end(level, &name.id, at),
+            Some(name) => self.end(level, &name.id, at, past),
             None => Ok(Ended::default()),
         }
     }
 
-    fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime) -> Result<Ended, StoreError> {
+    fn end(&mut self, level: Level, target: &dyn ToSql, at: UnixTime, past: UnixTime) -> Result<Ended, StoreError> {
         let Some(condition) = condition(level) else { return Ok(Ended::default()) };
         let sql = format!(
             "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), \
              count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
         );
         // What has expired is ended too: where the clock is ahead, it will be alive again.
-        let since = micros(forgotten_until(at));
-        let (known, last_expiry, count) = self.single(&sql, params![target, since, micros(at)], |row| {
+        let (known, last_expiry, count) = self.single(&sql, params![target, micros(past), micros(at)], |row| {
             Ok((row.get(0)?, optional_time(row, 1)?, unsigned(row, 2)?))
         })?;
         let next_second = micros(UnixTime::from_seconds(at.seconds().saturating_add(1)));

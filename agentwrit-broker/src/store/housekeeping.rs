@@ -52,15 +52,14 @@ const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM to
      ORDER BY expires_at LIMIT ?2)";
 
 impl Tx<'_> {
-    /// Deletes some of what has expired by `until`, and of the nonces that have by `nonces_until`: call it again while
+    /// Deletes some of what has expired by `until`, which must be past for certain, and of the nonces that have by `nonces_until`: call it again while
     /// [`Pruned::reached_limit`]. The trail stays whole.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
-        let forget = "UPDATE meta SET nonces_forgotten_until = max(nonces_forgotten_until, ?1)";
-        self.execute(forget, [micros(nonces_until)])?;
+        self.expire_nonces_until(nonces_until)?;
         let mut delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
             Ok(self.execute(sql, (micros(until), LIMIT.cast_signed()))? as u64)
         };

@@ -1,6 +1,6 @@
 //! Launch tokens.
 
-use agentwrit_verify::{AppId, PathSegment, Subject, UnixTime};
+use agentwrit_verify::{AppId, PathSegment, Subject, TokenId, UnixTime};
 use rusqlite::{Row, params};
 
 use super::{
@@ -19,7 +19,7 @@ impl Reader<'_> {
     pub fn launch_token_by_digest(&self, digest: &Digest) -> Result<Option<LaunchToken>, StoreError> {
         self.find(
             "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
-             app_id, orch_id, task_id, consumed_at FROM launch_tokens WHERE digest = ?1",
+             app_id, orch_id, task_id, consumed_at, minted_in FROM launch_tokens WHERE digest = ?1",
             [digest.as_bytes()],
             launch_token,
         )
@@ -36,10 +36,10 @@ impl Reader<'_> {
         })?;
         let rows = self.list(
             "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
-             app_id, orch_id, task_id, consumed_at, seq FROM launch_tokens \
+             app_id, orch_id, task_id, consumed_at, minted_in, seq FROM launch_tokens \
              WHERE expires_at > ?1 AND seq > ?2 ORDER BY seq LIMIT ?3 OFFSET ?4",
             params![micros(now), signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 13)?, launch_token(row)?)),
+            |row| Ok((unsigned(row, 14)?, launch_token(row)?)),
         )?;
         Ok((rows, total))
     }
@@ -54,8 +54,8 @@ impl Tx<'_> {
     pub fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<(), StoreError> {
         self.execute(
             "INSERT INTO launch_tokens (id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, \
-             expires_at, created_by, app_id, orch_id, task_id, consumed_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             expires_at, created_by, app_id, orch_id, task_id, consumed_at, minted_in) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
             params![
                 token.id.as_bytes(),
                 token.digest.as_bytes(),
@@ -70,6 +70,7 @@ impl Tx<'_> {
                 token.orch_id.as_ref().map(PathSegment::as_str),
                 token.task_id.as_ref().map(PathSegment::as_str),
                 token.consumed_at.map(micros),
+                token.minted_in.as_ref().map(TokenId::as_bytes),
             ],
         )?;
         Ok(())
@@ -98,14 +99,42 @@ impl Tx<'_> {
         Ok(self.execute("DELETE FROM launch_tokens WHERE id = ?1", [id.as_bytes()])? == 1)
     }
 
-    /// Deletes what an app's agents could still register with; how many launch tokens that were.
+    /// Deletes the launch tokens of an app, or of the operator, that agents could still register with; how many.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn delete_unused_launch_tokens_of(&mut self, app_id: &AppId) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM launch_tokens WHERE app_id = ?1 AND consumed_at IS NULL";
-        Ok(self.execute(sql, [app_id.as_str()])? as u64)
+    pub fn delete_unused_launch_tokens_by(&mut self, creator: &Subject) -> Result<u64, StoreError> {
+        let deleted = match creator {
+            Subject::App(app_id) => {
+                let sql = "DELETE FROM launch_tokens WHERE app_id = ?1 AND consumed_at IS NULL";
+                self.execute(sql, [app_id.as_str()])?
+            }
+            Subject::Agent(_) | Subject::Admin => {
+                let sql = "DELETE FROM launch_tokens WHERE created_by = ?1 AND consumed_at IS NULL";
+                self.execute(sql, [creator.to_string()])?
+            }
+        };
+        Ok(deleted as u64)
+    }
+
+    /// Deletes the launch tokens that were minted in a session and that agents could still register with; how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn delete_unused_launch_tokens_of_session(&mut self, sid: &TokenId) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM launch_tokens WHERE minted_in = ?1 AND consumed_at IS NULL";
+        Ok(self.execute(sql, [sid.as_bytes()])? as u64)
+    }
+
+    /// Deletes every launch token, used or not; how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn delete_launch_tokens(&mut self) -> Result<u64, StoreError> {
+        Ok(self.execute("DELETE FROM launch_tokens", [])? as u64)
     }
 }
 
@@ -124,5 +153,6 @@ fn launch_token(row: &Row<'_>) -> rusqlite::Result<LaunchToken> {
         orch_id: optional_parsed(row, 10, PathSegment::parse)?,
         task_id: optional_parsed(row, 11, PathSegment::parse)?,
         consumed_at: optional_time(row, 12)?,
+        minted_in: row.get::<_, Option<_>>(13)?.map(TokenId::from_bytes),
     })
 }

@@ -33,10 +33,12 @@ mod nonces;
 mod open;
 mod paging;
 mod readers;
+mod restore;
 mod revocations;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod time;
 mod tokens;
 mod transaction;
 mod writer;

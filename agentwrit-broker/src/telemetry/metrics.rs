@@ -37,6 +37,8 @@ pub struct Metrics {
     request_duration: Family<Label, Histogram, fn() -> Histogram>,
     endpoints: BoundedLabel,
     clock_skew: Counter,
+    clock_behind: Gauge<u64, AtomicU64>,
+    deletion_held: Gauge<u64, AtomicU64>,
     audit_events: Family<Label, Counter>,
     audit_write_duration: Histogram,
     db_errors: Family<Label, Counter>,
@@ -79,6 +81,8 @@ impl Metrics {
             request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             endpoints: BoundedLabel::new("endpoint", Self::MAX_ENDPOINT_LABELS, "other"),
             clock_skew: Counter::default(),
+            clock_behind: Gauge::default(),
+            deletion_held: Gauge::default(),
             audit_events: Family::default(),
             audit_write_duration: Histogram::new(WRITE_SECONDS),
             db_errors: Family::default(),
@@ -134,6 +138,13 @@ impl Metrics {
         self.clock_skew.inc();
     }
 
+    /// By how much the clock is behind the newest record, and ahead of the time up to which expired records are deleted
+    /// because only that has passed for certain.
+    pub fn set_clock(&self, behind: Duration, held: Duration) {
+        self.clock_behind.set(behind.as_secs());
+        self.deletion_held.set(held.as_secs());
+    }
+
     /// An audit event became durable.
     pub fn audit_event(&self, event_type: &'static str) {
         self.audit_events.get_or_create(&Label::fixed("event_type", event_type)).inc();
@@ -180,10 +191,21 @@ impl Metrics {
         registry.register("registrations", "Agent registrations, by outcome", self.registrations.clone());
         registry.register("admin_auth", "Admin logins, by outcome", self.admin_auth.clone());
         registry.register("launch_tokens_created", "Launch tokens created", self.launch_tokens_created.clone());
-        registry.register("active_agents", "Agents that hold a live token", self.active_agents.clone());
+        registry.register(
+            "active_agents",
+            "Agents that hold a live token, are not barred, and whose app is active",
+            self.active_agents.clone(),
+        );
         let help = "Time from the request to its answer, by route";
         registry.register("request_duration_seconds", help, self.request_duration.clone());
         registry.register("clock_skew", "Requests dated in the future", self.clock_skew.clone());
+        registry.register(
+            "clock_behind_seconds",
+            "Time by which the clock is behind the newest record",
+            self.clock_behind.clone(),
+        );
+        let help = "Time that the clock shows and that has not passed for certain, while deletions are held";
+        registry.register("deletion_held_seconds", help, self.deletion_held.clone());
         registry.register("audit_events", "Audit events written, by type", self.audit_events.clone());
         let help = "Time to make audit events durable";
         registry.register("audit_write_duration_seconds", help, self.audit_write_duration.clone());

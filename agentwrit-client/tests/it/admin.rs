@@ -84,6 +84,21 @@ async fn apps_are_listed_read_changed_and_removed() {
 }
 
 #[tokio::test]
+async fn apps_are_suspended_and_resumed_without_a_body() {
+    let (broker, admin) = broker().await;
+    let with_status = |status: &str| {
+        let mut app = record();
+        app["status"] = json!(status);
+        app
+    };
+    broker.on(&format!("POST {APP}/suspend"), 200, &with_status("suspended"));
+    broker.on(&format!("POST {APP}/resume"), 200, &with_status("active"));
+    assert_eq!(admin.suspend_app(&id()).await.unwrap().status, "suspended");
+    assert_eq!(admin.resume_app(&id()).await.unwrap().status, "active");
+    assert!(broker.requests(&format!("POST {APP}/suspend"))[0].body.is_empty());
+}
+
+#[tokio::test]
 async fn launch_tokens_are_issued() {
     let (broker, admin) = broker().await;
     broker.on(

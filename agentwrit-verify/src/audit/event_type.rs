@@ -112,6 +112,10 @@ event_types! {
     AppDeregistered = 24, "app_deregistered";
     /// An app was refused for asking too often.
     AppRateLimited = 25, "app_rate_limited";
+    /// An app was suspended.
+    AppSuspended = 26, "app_suspended";
+    /// A suspended app was resumed.
+    AppResumed = 27, "app_resumed";
 }
 
 #[cfg(test)]
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 25);
+        assert_eq!(EventType::ALL.len(), 27);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

@@ -26,7 +26,7 @@ async fn enrol(world: &World, launch_token: &Secret) -> (String, String) {
 /// A launch token for as many agents as one likes.
 async fn launch_token(world: &World) -> Secret {
     let wish = LaunchWish { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600 };
-    world.launch_token(&Owner::Operator, wish).await.unwrap()
+    world.launch_token(&Owner::Operator, None, wish).await.unwrap()
 }
 
 /// Tokens that ended in each way that there is; one agent of its own for each.

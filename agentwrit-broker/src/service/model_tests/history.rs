@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{Claims, Level, ScopeSet, Subject};
+use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject, TokenId};
 use proptest::sample::Index;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     operation::{Launch, Operation, Target},
     world::{LaunchWish, MAX_TTL, World},
 };
-use crate::{authority::Issued, service::delegation::Delegation};
+use crate::{authority::Issued, domain::AppStatus, service::delegation::Delegation};
 
 pub(super) struct History {
     world: World,
@@ -24,7 +24,7 @@ impl History {
         for (name, bits) in [("first-app", 0b11_1111), ("second-app", 0b00_1001)] {
             let ceiling = scopes(bits);
             let (app, secret) = world.create_app(name, &ceiling).await;
-            model.apps.push(AppModel { app, secret, ceiling, active: true });
+            model.apps.push(AppModel { app, secret, ceiling, status: AppStatus::Active });
         }
         Self { world, model }
     }
@@ -49,6 +49,16 @@ impl History {
             Operation::Release(token) => self.release(token).await,
             Operation::Revoke(target) => self.revoke(&target).await,
             Operation::SetCeiling { app, scopes: bits } => self.set_ceiling(app, scopes(bits)).await,
+            Operation::Suspend(app) => {
+                let app = app.index(self.model.apps.len());
+                let outcome = self.world.suspend(&self.model.apps[app].app.app_id).await;
+                assert_eq!(outcome.is_ok(), self.model.suspend(app), "{outcome:?}");
+            }
+            Operation::Resume(app) => {
+                let app = app.index(self.model.apps.len());
+                let outcome = self.world.resume(&self.model.apps[app].app.app_id).await;
+                assert_eq!(outcome.is_ok(), self.model.resume(app), "{outcome:?}");
+            }
             Operation::Deregister(app) => {
                 let app = app.index(self.model.apps.len());
                 self.world.deregister(&self.model.apps[app].app.app_id).await;
@@ -94,9 +104,9 @@ impl History {
 
     async fn app_log_in(&mut self, app: Index) {
         let index = app.index(self.model.apps.len());
-        let AppModel { app, secret, active, .. } = &self.model.apps[index];
+        let AppModel { app, secret, status, .. } = &self.model.apps[index];
         let outcome = self.world.app_token(app, secret).await;
-        assert_eq!(outcome.is_ok(), *active, "{outcome:?}");
+        assert_eq!(outcome.is_ok(), *status == AppStatus::Active, "{outcome:?}");
         let app_id = app.app_id.clone();
         if let Ok(issued) = outcome {
             let claims = self.admit(issued, Owner::App { index, app_id: app_id.clone() }, None);
@@ -115,13 +125,28 @@ impl History {
         let &Launch { max_ttl, single_use, ttl, .. } = launch;
         let scopes = scopes(launch.scopes);
         let wish = LaunchWish { scopes: scopes.clone(), max_ttl, single_use, ttl };
-        let outcome = self.world.launch_token(&owner, wish).await;
+        let (minted_in, bearer) = self.bearer_of(&owner).unzip();
+        let outcome = self.world.launch_token(&owner, bearer, wish).await;
         assert_eq!(outcome.is_ok(), self.model.ceiling_allows(&owner, &scopes), "{outcome:?}");
         let secret = outcome.ok()?;
         let expires_at = self.world.now().saturating_add(Duration::from_secs(ttl));
-        let launch = LaunchModel { secret, scopes, max_ttl, single_use, expires_at, owner, usable: true };
+        let launch = LaunchModel { secret, scopes, max_ttl, single_use, expires_at, owner, minted_in, usable: true };
         self.model.launch_tokens.push(launch);
         Some(self.model.launch_tokens.len() - 1)
+    }
+
+    /// The latest live token of the operator's or the app's own, and the first token of its session. Without one the
+    /// broker itself asks.
+    fn bearer_of(&self, owner: &Owner) -> Option<(usize, TokenId)> {
+        let subject = match owner {
+            Owner::Operator => Subject::Admin,
+            Owner::App { app_id, .. } => Subject::App(app_id.clone()),
+        };
+        let now = self.world.now();
+        let mut tokens = self.model.tokens.iter().rev();
+        tokens
+            .find(|token| token.claims.sub == subject && token.alive(now))
+            .map(|token| (token.first, token.claims.jti))
     }
 
     async fn register(&mut self, launch: usize, wanted: &ScopeSet, task: u8) {
@@ -136,11 +161,11 @@ impl History {
         let token = &mut self.model.launch_tokens[launch];
         token.usable = !token.single_use;
         let (owner, ttl, most) = (token.owner.clone(), token.max_ttl, token.scopes.clone());
-        let claims = self.admit(issued, owner, None);
+        let claims = self.admit(issued, owner.clone(), None);
         assert_eq!(claims.agent_id(), Some(&id));
         assert_eq!(claims.expires_at().seconds() - claims.issued_at().seconds(), ttl.min(MAX_TTL));
         assert!(covers(&most, claims.scopes()));
-        self.model.agents.push(AgentModel { id, barred: false });
+        self.model.agents.push(AgentModel { id, owner, barred: false });
     }
 
     async fn renew(&mut self, token: Index) {
@@ -151,7 +176,9 @@ impl History {
             // Its tokens die with it.
             Subject::App(_) => true,
             Subject::Agent(agent) => {
-                !self.model.barred(agent) && self.model.ceiling_allows(&token.owner, claims.scopes())
+                !self.model.barred(agent)
+                    && self.model.ceiling_allows(&token.owner, claims.scopes())
+                    && self.model.ceilings_allow(delegators(&claims).chain([agent]), claims.scopes())
             }
         };
         let now = self.world.now().seconds().max(claims.issued_at().seconds());
@@ -178,7 +205,8 @@ impl History {
             && covers(claims.scopes(), &wanted)
             && token.delegated_from.len() < 5
             && self.model.ceiling_allows(&token.owner, &wanted)
-            && self.model.may_receive(&to, self.world.now());
+            && self.model.may_receive(&to, self.world.now())
+            && self.model.ceilings_allow(delegators(&claims).chain(claims.agent_id()).chain([&to]), &wanted);
         let wish = Delegation { delegate_to: to.clone(), scope: wanted, ttl };
         let outcome = self.world.delegate(Arc::clone(&claims), wish).await;
         assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
@@ -219,7 +247,7 @@ impl History {
     async fn set_ceiling(&mut self, app: Index, ceiling: ScopeSet) {
         let app = app.index(self.model.apps.len());
         let outcome = self.world.set_ceiling(&self.model.apps[app].app.app_id, ceiling.clone()).await;
-        assert_eq!(outcome.is_ok(), self.model.apps[app].active, "{outcome:?}");
+        assert_eq!(outcome.is_ok(), self.model.apps[app].status != AppStatus::Inactive, "{outcome:?}");
         if outcome.is_ok() {
             self.model.apps[app].ceiling = ceiling;
         }
@@ -265,6 +293,10 @@ impl History {
 enum Parent {
     Renewed(usize),
     Delegated(usize),
+}
+
+fn delegators(claims: &Claims) -> impl Iterator<Item = &AgentId> {
+    claims.delegation_chain().iter().map(|record| &record.agent)
 }
 
 fn chosen(index: Index, among: usize) -> Option<usize> {

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject, UnixTime};
 
 use super::world::MAX_TTL;
-use crate::{domain::App, secret::Secret};
+use crate::{
+    domain::{App, AppStatus},
+    secret::Secret,
+};
 
 /// Every scope of the model; a subset is the bits of a number.
 pub(super) const SCOPES: [&str; 6] =
@@ -37,7 +40,7 @@ pub(super) struct AppModel {
     pub(super) app: App,
     pub(super) secret: Secret,
     pub(super) ceiling: ScopeSet,
-    pub(super) active: bool,
+    pub(super) status: AppStatus,
 }
 
 /// On whose behalf a launch token is issued.
@@ -49,6 +52,7 @@ pub(super) enum Owner {
 
 pub(super) struct AgentModel {
     pub(super) id: AgentId,
+    pub(super) owner: Owner,
     pub(super) barred: bool,
 }
 
@@ -59,6 +63,8 @@ pub(super) struct LaunchModel {
     pub(super) single_use: bool,
     pub(super) expires_at: UnixTime,
     pub(super) owner: Owner,
+    /// The first token of the session that asked for it.
+    pub(super) minted_in: Option<usize>,
     pub(super) usable: bool,
 }
 
@@ -85,8 +91,19 @@ impl Model {
     pub(super) fn ceiling_allows(&self, owner: &Owner, wanted: &ScopeSet) -> bool {
         match owner {
             Owner::Operator => true,
-            Owner::App { index, .. } => self.apps[*index].active && covers(&self.apps[*index].ceiling, wanted),
+            Owner::App { index, .. } => {
+                let app = &self.apps[*index];
+                app.status == AppStatus::Active && covers(&app.ceiling, wanted)
+            }
         }
+    }
+
+    /// Whether each of these agents' own apps allows `wanted`.
+    pub(super) fn ceilings_allow<'a>(&self, mut agents: impl Iterator<Item = &'a AgentId>, wanted: &ScopeSet) -> bool {
+        agents.all(|agent| {
+            let known = self.agents.iter().find(|known| known.id == *agent);
+            known.is_some_and(|known| self.ceiling_allows(&known.owner, wanted))
+        })
     }
 
     pub(super) fn barred(&self, agent: &AgentId) -> bool {
@@ -108,8 +125,29 @@ impl Model {
     }
 
     pub(super) fn deregister(&mut self, index: usize) {
-        let app = &mut self.apps[index];
-        app.active = false;
+        self.stop_app(index);
+        self.apps[index].status = AppStatus::Inactive;
+    }
+
+    /// False when the app is deregistered.
+    pub(super) fn suspend(&mut self, index: usize) -> bool {
+        if self.apps[index].status == AppStatus::Active {
+            self.stop_app(index);
+            self.apps[index].status = AppStatus::Suspended;
+        }
+        self.apps[index].status != AppStatus::Inactive
+    }
+
+    /// False when the app is deregistered.
+    pub(super) fn resume(&mut self, index: usize) -> bool {
+        if self.apps[index].status == AppStatus::Suspended {
+            self.apps[index].status = AppStatus::Active;
+        }
+        self.apps[index].status != AppStatus::Inactive
+    }
+
+    fn stop_app(&mut self, index: usize) {
+        let app = &self.apps[index];
         let subject = Subject::App(app.app.app_id.clone());
         self.tokens.iter_mut().filter(|token| token.claims.sub == subject).for_each(|token| token.dead = true);
         let of_app = |launch: &&mut LaunchModel| matches!(launch.owner, Owner::App { index: of, .. } if of == index);
@@ -132,6 +170,18 @@ impl Model {
             };
             killed += u64::from(hit && token.alive(now));
             token.dead |= hit;
+        }
+        for launch in &mut self.launch_tokens {
+            let creator = match &launch.owner {
+                Owner::Operator => Subject::Admin,
+                Owner::App { app_id, .. } => Subject::App(app_id.clone()),
+            };
+            let hit = match level {
+                Level::Token => family.is_some() && launch.minted_in == family,
+                Level::Agent => creator.to_string() == target,
+                Level::Task | Level::Chain | Level::Session | Level::Issuer => false,
+            };
+            launch.usable &= !hit;
         }
         if level == Level::Agent {
             self.agents.iter_mut().filter(|agent| agent.id.as_str() == target).for_each(|agent| agent.barred = true);

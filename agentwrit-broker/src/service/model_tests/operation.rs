@@ -37,6 +37,8 @@ pub(super) enum Operation {
         app: Index,
         scopes: u8,
     },
+    Suspend(Index),
+    Resume(Index),
     Deregister(Index),
     Advance {
         milliseconds: u64,
@@ -91,6 +93,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any_index().prop_map(Op::Release),
         3 => target().prop_map(Op::Revoke),
         1 => (any_index(), subset()).prop_map(|(app, scopes)| Op::SetCeiling { app, scopes }),
+        1 => any_index().prop_map(Op::Suspend),
+        2 => any_index().prop_map(Op::Resume),
         1 => any_index().prop_map(Op::Deregister),
         3 => prop_oneof![1_u64..1500, 1_u64..40_000].prop_map(|milliseconds| Op::Advance { milliseconds }),
         1 => Just(Op::Tidy),

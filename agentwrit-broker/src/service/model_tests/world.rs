@@ -9,7 +9,8 @@ use std::{
 };
 
 use agentwrit_verify::{
-    AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
+    AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, VerifyError,
+    testing::ManualClock,
 };
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer, SigningKey};
@@ -106,6 +107,14 @@ impl World {
         self.authority.update_app(None, app.clone(), change, self.client()).await
     }
 
+    pub(super) async fn suspend(&self, app: &AppId) -> Result<App, Error> {
+        self.authority.suspend_app(None, app.clone(), self.client()).await
+    }
+
+    pub(super) async fn resume(&self, app: &AppId) -> Result<App, Error> {
+        self.authority.resume_app(None, app.clone(), self.client()).await
+    }
+
     pub(super) async fn deregister(&self, app: &AppId) {
         self.authority.deregister_app(None, app.clone(), self.client()).await.unwrap();
     }
@@ -119,7 +128,12 @@ impl World {
         self.authority.authenticate_app(self.client(), app.client_id.clone(), secret).await
     }
 
-    pub(super) async fn launch_token(&self, owner: &Owner, wish: LaunchWish) -> Result<Secret, Error> {
+    pub(super) async fn launch_token(
+        &self,
+        owner: &Owner,
+        bearer: Option<TokenId>,
+        wish: LaunchWish,
+    ) -> Result<Secret, Error> {
         let creator = match owner {
             Owner::Operator => Subject::Admin,
             Owner::App { app_id, .. } => Subject::App(app_id.clone()),
@@ -133,7 +147,7 @@ impl World {
             orch_id: None,
             task_id: None,
         };
-        Ok(self.authority.issue_launch_token(creator, None, policy, self.client()).await?.1)
+        Ok(self.authority.issue_launch_token(creator, bearer, policy, self.client()).await?.1)
     }
 
     pub(super) async fn register(

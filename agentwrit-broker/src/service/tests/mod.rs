@@ -1,6 +1,7 @@
 //! Operations at exact moments: the real authority on a clock that stands still until a test moves it.
 
 mod budgets;
+mod clock;
 mod feed;
 mod lifetime;
 mod noise;
@@ -46,6 +47,8 @@ const DESK_SECRET: &str = "a secret for the tests";
 struct Desk {
     clock: ManualClock,
     authority: Arc<Authority>,
+    config: Config,
+    starts: u64,
     directory: TempDir,
 }
 
@@ -76,17 +79,31 @@ impl Desk {
     async fn open(directory: TempDir, clock: ManualClock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_development(directory.path(), DESK_SECRET).unwrap();
         change(&mut config);
-        let entropy = Arc::new(SeededEntropy::new(7));
-        let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
-        let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-        let authority = Authority::assemble(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
-        Self { clock, authority: Arc::new(authority), directory }
+        let authority = assemble(&config, &clock, 7).await;
+        Self { clock, authority, config, starts: 8, directory }
+    }
+
+    /// Stops as the program does, and starts with the clock at another time.
+    async fn restart_at(&mut self, wall: UnixTime) {
+        self.authority.transact(|authority, tx| authority.record_time(tx)).await.unwrap();
+        self.restart_without_recording_at(wall).await;
+    }
+
+    async fn restart_without_recording_at(&mut self, wall: UnixTime) {
+        self.authority.store.clone().close().await;
+        self.clock.set(wall);
+        self.authority = assemble(&self.config, &self.clock, self.starts).await;
+        self.starts += 1;
     }
 
     /// A new agent of the operator's, for [`SCOPE`].
     async fn enrol(&self, task: &str, ttl: u64) -> Agent {
+        self.try_enrol(task, ttl).await.unwrap()
+    }
+
+    async fn try_enrol(&self, task: &str, ttl: u64) -> Result<Agent, Error> {
         let launch_token = self.launch_token(task, ttl, true).await;
-        self.register(&launch_token, task).await.unwrap()
+        self.register(&launch_token, task).await
     }
 
     async fn launch_token(&self, task: &str, ttl: u64, single_use: bool) -> Secret {
@@ -104,7 +121,8 @@ impl Desk {
 
     async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
         let entropy = self.authority.entropy.as_ref();
-        let nonce = self.authority.nonces.issue(self.authority.clock.now(), random(entropy));
+        let now = self.authority.nonce_time.now(self.authority.clock.as_ref());
+        let nonce = self.authority.nonces.issue(now, random(entropy));
         let key = SigningKey::from_bytes(&random(entropy));
         let registration = Registration {
             launch_token: Secret::new(launch_token.expose().to_owned()),
@@ -150,4 +168,11 @@ impl Desk {
     async fn trail(&self) -> Vec<Event> {
         self.authority.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
     }
+}
+
+async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Authority> {
+    let entropy = Arc::new(SeededEntropy::new(seed));
+    let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
+    Arc::new(Authority::assemble(config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap())
 }

@@ -111,6 +111,7 @@ fn launch_token(number: u64) -> LaunchToken {
         orch_id: Some(segment("orch")),
         task_id: None,
         consumed_at: None,
+        minted_in: None,
     }
 }
 

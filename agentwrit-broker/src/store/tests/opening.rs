@@ -94,7 +94,7 @@ async fn refuses_a_symbolic_link_to_nothing() {
 #[tokio::test]
 async fn other_databases_and_newer_ones_are_refused() {
     let (_directory, path) = altered("PRAGMA user_version = 99").await;
-    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 1 });
+    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 2 });
 
     let foreign = path.with_file_name("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
@@ -108,6 +108,38 @@ async fn other_databases_and_newer_ones_are_refused() {
 
     let nowhere = path.with_file_name("missing").join("data.db");
     assert!(matches!(open(&nowhere).unwrap_err(), OpenError::Io { .. }));
+}
+
+#[tokio::test]
+async fn migrates_database_of_version_1_and_keeps_its_records() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("data.db");
+    let digest = format!("x'{}'", "00".repeat(32));
+    let records = format!(
+        "PRAGMA user_version = 1; PRAGMA application_id = 0x41577274;
+         INSERT INTO names (id, name) VALUES (1, 'app:app-web-010203'), (2, 'app:app-old-010203');
+         INSERT INTO apps VALUES (1, 'app-web-010203', 'web', 'w-1', {digest}, 'read:data:*', 60, 1, 7, 7, NULL),
+             (2, 'app-old-010203', 'old', 'o-1', {digest}, 'read:data:*', 60, 0, 7, 8, 8);
+         INSERT INTO launch_tokens VALUES
+             (1, x'0000000000000001', {digest}, 'a', 'read:data:x', 60, 1, 7, 8, 'admin', NULL, NULL, NULL, NULL);"
+    );
+    let version_1 = include_str!("../schema.sql");
+    Connection::open(&path).unwrap().execute_batch(&format!("{version_1}{records}")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    for _ in 0..2 {
+        let store = open(&path).unwrap();
+        let (statuses, launch_token) = store
+            .read(|reader| {
+                let (apps, _) = reader.apps(10, 0)?;
+                let launch_token = reader.launch_token_by_digest(&Digest::from_bytes([0; 32]))?.unwrap();
+                Ok::<_, StoreError>((apps.iter().map(|app| app.status).collect::<Vec<_>>(), launch_token))
+            })
+            .await
+            .unwrap();
+        assert_eq!(statuses, [AppStatus::Active, AppStatus::Inactive]);
+        assert_eq!(launch_token.minted_in, None);
+        store.close().await;
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn apps_are_found_by_id_client_and_active_name() {
             assert_eq!(reader.app(&changed.app_id)?, Some(changed.clone()));
             assert_eq!(reader.app_by_client_id("web-client")?, Some(changed));
             assert_eq!(reader.app_by_client_id("nobody")?, None);
-            assert_eq!(reader.active_app_named(&web.name)?.unwrap().client_id, "twin");
+            assert_eq!(reader.registered_app_named(&web.name)?.unwrap().client_id, "twin");
             assert_eq!(reader.app(&app_id("none"))?, None);
             let names =
                 |(apps, total): (Vec<App>, u64)| (apps.into_iter().map(|app| app.client_id).collect::<Vec<_>>(), total);
@@ -64,7 +64,7 @@ async fn launch_tokens_are_used_once_or_often() {
             assert_eq!(tx.launch_token_by_digest(&often.digest)?.unwrap(), often);
             assert!(!tx.consume_launch_token(&LaunchTokenId::from_bytes([9; 8]), at(5))?);
 
-            assert_eq!(tx.delete_unused_launch_tokens_of(&app_id("web"))?, 1);
+            assert_eq!(tx.delete_unused_launch_tokens_by(&Subject::App(app_id("web")))?, 1);
             assert!(!tx.consume_launch_token(&often.id, at(7))?);
             assert!(tx.consume_launch_token(&launch_token(3).id, at(7))?);
             Ok(())

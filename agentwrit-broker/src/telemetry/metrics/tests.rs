@@ -21,6 +21,7 @@ fn every_metric_has_its_name_and_type() {
     metrics.set_active_agents(7);
     metrics.request("/v1/register", Duration::from_millis(3));
     metrics.clock_skew();
+    metrics.set_clock(Duration::from_millis(7_900), Duration::from_secs(8));
     metrics.audit_event("agent_registered");
     metrics.audit_write(Duration::from_micros(300));
     metrics.db_error("register");
@@ -39,6 +40,8 @@ fn every_metric_has_its_name_and_type() {
         (r#"agentwrit_request_duration_seconds_bucket{le="0.005",endpoint="/v1/register"}"#, "1"),
         (r#"agentwrit_request_duration_seconds_bucket{le="0.0025",endpoint="/v1/register"}"#, "0"),
         ("agentwrit_clock_skew_total", "1"),
+        ("agentwrit_clock_behind_seconds", "7"),
+        ("agentwrit_deletion_held_seconds", "8"),
         (r#"agentwrit_audit_events_total{event_type="agent_registered"}"#, "1"),
         ("agentwrit_audit_write_duration_seconds_count", "1"),
         (r#"agentwrit_db_errors_total{operation="register"}"#, "1"),

@@ -61,6 +61,35 @@ updated_at  <time>",
 }
 
 #[tokio::test]
+async fn apps_are_suspended_and_resumed_one_by_one_or_all() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let mut ids = Vec::new();
+    for name in ["desk", "front"] {
+        let app = broker.create_app(&admin, name, &["read:data:*"]).await;
+        broker.awrit(&["app", "suspend", &app.app_id, "--yes"]).await.is(
+            0,
+            &format!("app-{name}-<suffix> is suspended. Its agents keep their tokens until they expire."),
+            "",
+        );
+        ids.push(app.app_id);
+    }
+    let statuses = async || {
+        let listed = broker.awrit(&["app", "list", "--json"]).await.json();
+        let apps = listed["apps"].as_array().unwrap().iter();
+        apps.map(|app| app["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(statuses().await, ["suspended", "suspended"]);
+    broker.awrit(&["app", "resume", &ids[1]]).await.is(0, "app-front-<suffix> is active.", "");
+    assert_eq!(statuses().await, ["suspended", "active"]);
+    broker.awrit(&["app", "resume", "--all"]).await.is(0, "app-desk-<suffix> is active.", "");
+    broker.awrit(&["app", "resume", "--all"]).await.is(0, "No app is suspended.", "");
+    assert_eq!(statuses().await, ["active", "active"]);
+    assert_eq!(broker.awrit(&["app", "resume"]).await.code, 2, "neither an id nor --all");
+    assert_eq!(broker.awrit(&["app", "resume", &ids[0], "--all"]).await.code, 2, "both");
+}
+
+#[tokio::test]
 async fn the_secret_of_a_new_app_works() {
     let broker = Broker::start().await;
     let register = ["app", "register", "--name", "desk", "--scopes", "read:data:*", "--token-ttl", "120", "--json"];

@@ -283,6 +283,10 @@ async fn apps(walk: &Walk, cast: &Cast) {
     let escaped = walk.call("post", "/v1/token/renew", Some(&cast.agent), None).await;
     assert_eq!(escaped.text("error_code"), "scope_violation");
     assert_eq!(walk.call("get", &one, admin, None).await.status, 200);
+    for (action, status) in [("suspend", "suspended"), ("resume", "active"), ("suspend", "suspended")] {
+        let answer = walk.call("post", &format!("{one}/{action}"), admin, None).await;
+        assert_eq!((answer.status, answer.text("status")), (200, status.to_owned()));
+    }
     for _ in 0..2 {
         assert_eq!(walk.call("delete", &one, admin, None).await.status, 200);
     }

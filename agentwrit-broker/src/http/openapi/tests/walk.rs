@@ -180,8 +180,9 @@ impl Walk {
 fn template(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
     for prefix in ["/v1/admin/apps/", "/v1/admin/launch-tokens/"] {
-        if path.starts_with(prefix) {
-            return format!("{prefix}{{id}}");
+        if let Some(rest) = path.strip_prefix(prefix) {
+            let action = rest.split_once('/').map(|(_, action)| format!("/{action}")).unwrap_or_default();
+            return format!("{prefix}{{id}}{action}");
         }
     }
     path.to_owned()

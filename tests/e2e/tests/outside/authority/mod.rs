@@ -1,3 +1,8 @@
 //! An authority that was ended stays ended.
 
+mod delegation_across_apps;
+mod launch_tokens_of_revoked_credentials;
 mod one_broker_per_database;
+mod restored_backup;
+mod suspended_app;
+mod wrong_clock;

@@ -1,5 +1,6 @@
 //! Clients, proxies, certificates and settings as they are met in the field.
 
+mod active_agents_gauge;
 mod colons_in_identifiers;
 mod completion_alias;
 mod lost_renewals;

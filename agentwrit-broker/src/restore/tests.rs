@@ -1,0 +1,199 @@
+use agentwrit_verify::{AgentId, ScopeSet, TokenId};
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::{AgentRecord, App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId};
+
+const DAY: u64 = 86_400;
+
+fn at(seconds: u64) -> UnixTime {
+    UnixTime::from_seconds(1_795_248_000 + seconds)
+}
+
+fn agent_id() -> AgentId {
+    AgentId::parse("spiffe://agentwrit.local/agent/orch/task/0123456789abcdef").unwrap()
+}
+
+fn token(number: u8, issued_at: UnixTime) -> IssuedToken {
+    IssuedToken {
+        jti: TokenId::from_bytes([number; 16]),
+        sid: TokenId::from_bytes([number; 16]),
+        subject: Subject::Agent(agent_id()),
+        app_id: None,
+        task_id: None,
+        root: None,
+        delegators: Vec::new(),
+        delegator_sids: Vec::new(),
+        issued_at,
+        expires_at: issued_at.saturating_add(Duration::from_secs(300)),
+        original_ttl: 300,
+        session_started_at: issued_at,
+    }
+}
+
+fn launch_token() -> LaunchToken {
+    LaunchToken {
+        id: LaunchTokenId::from_bytes([1; 8]),
+        digest: Digest::of(b"launch token"),
+        agent_name: "a test".into(),
+        allowed_scope: ScopeSet::parse(["read:data:x"]).unwrap(),
+        max_ttl: 300,
+        single_use: false,
+        created_at: at(0),
+        expires_at: at(3600),
+        created_by: Subject::Admin,
+        minted_in: None,
+        app_id: None,
+        orch_id: None,
+        task_id: None,
+        consumed_at: None,
+    }
+}
+
+fn app(name: &str, status: AppStatus) -> App {
+    App {
+        app_id: AppId::new(name, [1, 2, 3]).unwrap(),
+        name: AppName::parse(name).unwrap(),
+        client_id: format!("{name}-client"),
+        secret_digest: Digest::of(name.as_bytes()),
+        scopes: ScopeSet::parse(["read:data:*"]).unwrap(),
+        token_ttl: 1800,
+        status,
+        created_at: at(0),
+        updated_at: at(0),
+        deregistered_at: (status == AppStatus::Inactive).then(|| at(0)),
+    }
+}
+
+/// A store with an app of each status, an agent, a launch token and a live token, whose newest record is of `at(0)`.
+async fn backup() -> (TempDir, Store) {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(&directory.path().join("data.db"), StoreOptions::default()).unwrap();
+    store
+        .transact(|tx| {
+            let statuses = [("one", AppStatus::Active), ("two", AppStatus::Suspended), ("six", AppStatus::Inactive)];
+            for (name, status) in statuses {
+                tx.insert_app(&app(name, status))?;
+            }
+            tx.insert_agent(&AgentRecord {
+                agent_id: agent_id(),
+                app_id: None,
+                scope: ScopeSet::parse(["read:data:x"]).unwrap(),
+                public_key: [7; 32],
+                launch_token_id: LaunchTokenId::from_bytes([1; 8]),
+                registered_at: at(0),
+                expires_at: at(300),
+                revoked_at: None,
+            })?;
+            tx.insert_token(&token(1, at(0)))?;
+            tx.insert_launch_token(&launch_token())?;
+            tx.append(NewEvent::success(EventType::AdminAuth, at(0), Subject::Admin, "newest record"))?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    (directory, store)
+}
+
+async fn marked(store: &Store, now: UnixTime, clock_is_right: bool) -> Result<Restored, RestoreError> {
+    store.transact(move |tx| mark(tx, now, clock_is_right)).await
+}
+
+async fn issuer_marks(store: &Store) -> Vec<UnixTime> {
+    let rows = store.read(|reader| reader.live_revocations(UnixTime::default())).await.unwrap();
+    let marks = rows.into_iter().map(|row| row.revocation).filter(|entry| entry.level == Level::Issuer);
+    marks.map(|entry| entry.revoked_at).collect()
+}
+
+#[tokio::test]
+async fn deletes_launch_tokens_bars_agents_expires_nonces_and_suspends_apps() {
+    let (_directory, store) = backup().await;
+    let epoch = store.read(|reader| reader.epoch()).await.unwrap();
+    let restored = marked(&store, at(600), false).await.unwrap();
+    let one = AppId::new("one", [1, 2, 3]).unwrap();
+    let expected = Restored {
+        marked_at: at(600),
+        launch_tokens_deleted: 1,
+        agents_barred: 1,
+        apps_suspended: vec![one.clone()],
+        marks_taken_back: 0,
+    };
+    assert_eq!(restored, expected);
+    assert!(restored.to_string().contains(&format!("apps suspended: 1\n  {one}\n")), "{restored}");
+    store
+        .read(move |reader| {
+            assert_ne!(reader.epoch()?, epoch);
+            assert_eq!(reader.launch_token_by_digest(&Digest::of(b"launch token"))?, None);
+            assert_eq!(reader.agent(&agent_id())?.unwrap().revoked_at, Some(at(600)));
+            assert_eq!(reader.has_ended(&TokenId::from_bytes([1; 16]))?, Some(true));
+            assert_eq!(reader.nonces_forgotten_until()?, at(630));
+            let statuses: Vec<_> = reader.apps(10, 0)?.0.into_iter().map(|app| app.status).collect();
+            assert_eq!(statuses, [AppStatus::Suspended, AppStatus::Suspended, AppStatus::Inactive]);
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    assert_eq!(issuer_marks(&store).await, [at(600)]);
+}
+
+#[tokio::test]
+async fn refuses_mark_two_days_ahead_of_newest_record_and_changes_nothing() {
+    let (_directory, store) = backup().await;
+    let before = store.read(|reader| reader.epoch()).await.unwrap();
+    let refused = marked(&store, at(2 * DAY), false).await.unwrap_err();
+    assert_eq!(refused, RestoreError::ClockAhead { now: at(2 * DAY), newest: at(0) });
+    assert!(refused.to_string().contains("--clock-is-right"), "{refused}");
+    assert_eq!(store.read(|reader| reader.epoch()).await.unwrap(), before);
+    assert_eq!(issuer_marks(&store).await, []);
+}
+
+#[tokio::test]
+async fn refuses_mark_behind_newest_record_and_moves_one_that_is_a_little_behind() {
+    let (_directory, store) = backup().await;
+    let early = UnixTime::since_epoch(at(0).elapsed_since_epoch().saturating_sub(Duration::from_secs(601)));
+    let refused = marked(&store, early, false).await.unwrap_err();
+    assert_eq!(refused, RestoreError::ClockBehind { now: early, newest: at(0) });
+    let a_little = UnixTime::since_epoch(at(0).elapsed_since_epoch().saturating_sub(Duration::from_secs(600)));
+    assert_eq!(marked(&store, a_little, false).await.unwrap().marked_at, at(0));
+}
+
+#[tokio::test]
+async fn accepts_backup_of_last_night_without_a_flag_and_an_older_one_with_it() {
+    let (_directory, store) = backup().await;
+    assert_eq!(marked(&store, at(DAY), false).await.unwrap().marked_at, at(DAY));
+    assert_eq!(marked(&store, at(9 * DAY), true).await.unwrap().marked_at, at(9 * DAY));
+}
+
+#[tokio::test]
+async fn corrects_wrong_mark_and_kills_tokens_dated_after_the_right_one() {
+    let (_directory, store) = backup().await;
+    marked(&store, at(2 * DAY), true).await.unwrap();
+    // What the broker issued in between is dated after the wrong mark.
+    let ahead = token(2, at(2 * DAY + 1));
+    store.transact(move |tx| tx.insert_token(&ahead)).await.unwrap();
+    assert_eq!(marked(&store, at(60), true).await.unwrap().marks_taken_back, 1);
+    assert_eq!(issuer_marks(&store).await, [at(60)]);
+    store
+        .read(|reader| {
+            assert_eq!(reader.latest_mark("admin")?, Some(at(60)));
+            let entries = reader.live_revocations(at(60))?.into_iter().map(|row| row.revocation);
+            let tokens: Vec<_> = entries.filter(|entry| entry.level == Level::Token).collect();
+            assert_eq!(tokens.len(), 1);
+            assert_eq!(tokens[0].target, TokenId::from_bytes([2; 16]).to_string());
+            assert_eq!(tokens[0].expires_at, at(2 * DAY + 301));
+            assert_eq!(reader.recorded_time()?.certain, Some(at(60)));
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn confirming_the_clock_records_it_as_certain() {
+    let (_directory, store) = backup().await;
+    store.transact(|tx| tx.record_certain_time(at(0))).await.unwrap();
+    let confirmed = store.transact(|tx| confirm(tx, at(DAY))).await.unwrap();
+    assert_eq!(confirmed, ConfirmedClock { before: Some(at(0)), now: at(DAY) });
+    let recorded = store.read(|reader| reader.recorded_time()).await.unwrap();
+    assert_eq!(recorded.certain, Some(at(DAY)));
+}
