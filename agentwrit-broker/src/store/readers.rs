@@ -15,7 +15,7 @@ const MAX_WAITING: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Arc<Idle>,
+    idle: Arc<Mutex<Idle>>,
     /// One for each connection.
     permits: Arc<Semaphore>,
     connections: u32,
@@ -25,9 +25,9 @@ pub(super) struct Readers {
 /// Connections that nothing reads from now.
 #[derive(Debug)]
 struct Idle {
-    connections: Mutex<Vec<Connection>>,
+    connections: Vec<Connection>,
     /// Held as long as the connections are.
-    _claim: Arc<Claim>,
+    claim: Option<Arc<Claim>>,
 }
 
 impl Readers {
@@ -36,7 +36,7 @@ impl Readers {
         Ok(Self {
             permits: Arc::new(Semaphore::new(idle.len())),
             connections: u32::try_from(idle.len()).unwrap_or(u32::MAX),
-            idle: Arc::new(Idle { connections: Mutex::new(idle), _claim: claim }),
+            idle: Arc::new(Mutex::new(Idle { connections: idle, claim: Some(claim) })),
             waiting: Semaphore::new(MAX_WAITING),
         })
     }
@@ -53,21 +53,23 @@ impl Readers {
         let read = move || {
             // Held until the connection is back, also when nobody waits for the answer any more.
             let _permit = permit;
-            let connection = lock(&idle).pop().ok_or_else(StoreError::closed)?;
+            let connection = lock(&idle).connections.pop().ok_or_else(StoreError::closed)?;
             let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(&connection, job)))
                 .unwrap_or_else(|_| Err(StoreError::internal("a read panicked").into()));
-            lock(&idle).push(connection);
+            lock(&idle).connections.push(connection);
             outcome
         };
         task::spawn_blocking(read).await.unwrap_or_else(|_| Err(StoreError::closed().into()))
     }
 
-    /// Waits for the reads that run, refuses others, closes the connections.
+    /// Waits for the reads that run, refuses others, closes the connections and lets go of the database.
     pub(super) async fn close(&self) {
         if let Ok(all) = self.permits.acquire_many(self.connections).await {
             self.permits.close();
             drop(all);
-            lock(&self.idle).clear();
+            let mut idle = lock(&self.idle);
+            idle.connections.clear();
+            idle.claim = None;
         }
     }
 }
@@ -82,6 +84,6 @@ where
     job(&Reader::new(&snapshot))
 }
 
-fn lock(idle: &Idle) -> MutexGuard<'_, Vec<Connection>> {
-    idle.connections.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }
