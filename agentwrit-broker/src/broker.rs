@@ -4,7 +4,6 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
-    net::TcpListener,
     sync::watch,
     task::{JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
@@ -17,7 +16,7 @@ use crate::{
     entropy::{Entropy, EntropyError, OsEntropy},
     http::{Edge, router},
     seed,
-    server::Server,
+    server::{Server, listen},
     signing::{KeyFile, KeyFileError},
     store::{OpenError, Store, StoreError, StoreOptions},
     tls::{Tls, TlsError},
@@ -60,16 +59,16 @@ impl Broker {
             .await
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
         let authority = Arc::new(Authority::assemble(&config, store, key_file, clock, entropy).await?);
-        let listener = TcpListener::bind(config.bind)
-            .await
-            .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
+        let listener =
+            listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         let address = listener
             .local_addr()
             .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         if config.seed_tokens {
             seed::print(&authority).await?;
         }
-        let connections = Connections::new(&config.trusted_proxies);
+        let capacity = authority.pools.capacity;
+        let connections = Connections::new(capacity.connections, &config.trusted_proxies);
         let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
         let server = Server { listener, tls: tls.clone(), router: router(Arc::clone(&authority), edge), connections };
@@ -77,6 +76,13 @@ impl Broker {
         let mut chores =
             vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
         chores.extend(tls.clone().map(|tls| tokio::spawn(watch_certificates(tls))));
+        let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
+        tracing::info!(
+            component = "server",
+            memory,
+            connections = capacity.connections,
+            "limits of this machine or container"
+        );
         tracing::info!(component = "broker", address = %address, issuer = authority.policy.issuer, "listening");
         Ok(Self { address, authority, stop, server, chores, tls })
     }

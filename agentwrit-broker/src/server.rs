@@ -1,6 +1,9 @@
 //! Connections: accept, bound, time out, and let go gracefully.
+//!
+//! Every connection is accepted at once. One for which there is no place is closed without a word, as any response would
+//! cost what the limit saves.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -10,14 +13,16 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tower::ServiceExt;
 
 use crate::{
-    connections::{Connections, Place},
+    capacity::{RECEIVE_BUFFER, SEND_BUFFER},
+    connections::Connections,
+    fair_share::Place,
     http::PeerAddress,
     timed::{Phase, Timed},
     tls::Tls,
@@ -27,6 +32,10 @@ use crate::{
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// How long requests in flight may go on after the stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// The longest request head, in bytes; also what is buffered of a response before the client has to take some of it.
+const BUFFER: usize = 16 * 1024;
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
@@ -38,20 +47,15 @@ pub(crate) struct Server {
 impl Server {
     /// Serves until `stopping` turns true, then finishes what is in flight.
     pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(self.connections.most()));
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
-                accepted = accept(&self.listener, &places) => accepted,
+                accepted = accept(&self.listener) => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
-            let admitted = accepted.and_then(|(stream, peer, place)| {
-                // An address that has its share is hung up on: any answer would cost what the limit saves.
-                Some((stream, peer, (place, self.connections.admit(peer.ip())?)))
-            });
-            if let Some((stream, peer, place)) = admitted {
-                tokio::spawn(serve(stream, peer, place, self.tls.clone(), self.router.clone(), graceful.watcher()));
-            }
+            let Some((stream, peer)) = accepted else { continue };
+            let Some(place) = self.connections.admit(peer.ip()) else { continue };
+            tokio::spawn(serve(stream, peer, place, self.tls.clone(), self.router.clone(), graceful.watcher()));
         }
         drop(self.listener);
         if timeout(GRACE, graceful.shutdown()).await.is_err() {
@@ -60,14 +64,19 @@ impl Server {
     }
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// Listens with the socket buffers that the memory for connections is reckoned with; connections inherit them.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, place)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             // Out of file descriptors, mostly: a pause lets some be freed.
             tracing::warn!(component = "server", %error, "a connection was not accepted");
@@ -77,49 +86,53 @@ async fn accept(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: (OwnedSemaphorePermit, Place),
-    tls: Option<Tls>,
-    router: Router,
-    watcher: Watcher,
-) {
-    let _place = place;
+async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, tls: Option<Tls>, router: Router, watcher: Watcher) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(component = "server", %error, "no delay was not set");
     }
-    match tls {
-        None => converse(stream, peer, router, watcher).await,
-        Some(tls) => match timeout(HANDSHAKE, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => converse(stream, peer, router, watcher).await,
-            Ok(Err(error)) => tracing::debug!(component = "server", %peer, %error, "no TLS"),
-            Err(_) => tracing::debug!(component = "server", %peer, "the TLS handshake took too long"),
-        },
+    let place = Arc::new(place);
+    let conversation = async {
+        match tls {
+            None => converse(stream, peer, &place, router, watcher).await,
+            Some(tls) => match timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => converse(stream, peer, &place, router, watcher).await,
+                Ok(Err(error)) => tracing::debug!(component = "server", %peer, %error, "no TLS"),
+                Err(_) => tracing::debug!(component = "server", %peer, "the TLS handshake took too long"),
+            },
+        }
+    };
+    tokio::select! {
+        () = conversation => {}
+        () = place.displaced() => tracing::debug!(component = "server", %peer, "displaced by another address"),
     }
 }
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    place: &Arc<Place>,
     router: Router,
     watcher: Watcher,
 ) {
     let phase = Phase::default();
     let stream = Timed::new(stream, phase.clone());
+    let place = Arc::clone(place);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         phase.answering();
-        let (answer, phase) = (router.clone().oneshot(request), phase.clone());
+        // The client must learn the outcome of what may change something.
+        place.protect(!request.method().is_safe());
+        let (response, phase, place) = (router.clone().oneshot(request), phase.clone(), Arc::clone(&place));
         async move {
-            let answer = answer.await;
+            let response = response.await;
+            place.protect(false);
             phase.resting();
-            answer
+            response
         }
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(64 * 1024)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(component = "server", %peer, %error, "a connection broke");

@@ -3,8 +3,11 @@
 //! 1. A request's head has [`HEAD`] from its first byte, and on a new connection from the start: half-sent requests are
 //!    cut off.
 //! 2. Between requests a connection may rest for [`IDLE`].
-//! 3. A client that takes nothing of its answer for [`STALLED`] is cut off.
-//! 4. While a request is being answered, its own time limit counts, not these.
+//! 3. A client must take its response: whenever the connection waits for the client, it waits for [`PATIENCE`] at most;
+//!    every byte that is taken earns a little of that back, so that a client slower than [`LEAST_RATE`] is cut off after
+//!    `PATIENCE` even if it takes a byte now and then. A client that keeps up never waits.
+//! 4. While a request is being answered, its own time limit counts, not 1 and 2; and 2 counts from the last byte of the
+//!    response.
 
 use std::{
     io,
@@ -24,7 +27,10 @@ use tokio::{
 
 const HEAD: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(120);
-const STALLED: Duration = Duration::from_secs(30);
+/// How long a connection waits for a client that takes no more of its response.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes per second: the least average rate at which a client takes a response that is larger than the buffers.
+const LEAST_RATE: u32 = 16 * 1024;
 
 /// What a connection is doing; the service tells when it begins and ends to answer.
 #[derive(Clone, Debug, Default)]
@@ -59,11 +65,13 @@ impl Phase {
 pub(crate) struct Timed<S> {
     stream: S,
     phase: Phase,
-    /// The phase that the timer was set for.
-    clocked: u8,
+    /// The phase that the timer was set for; none when it is to be set anew.
+    clocked: Option<u8>,
     reading: Pin<Box<Sleep>>,
     writing: Pin<Box<Sleep>>,
-    blocked: bool,
+    /// Since when the client takes nothing.
+    blocked: Option<Instant>,
+    patience: Duration,
 }
 
 impl<S> Timed<S> {
@@ -71,34 +79,73 @@ impl<S> Timed<S> {
         Self {
             stream,
             phase,
-            clocked: IN_HEAD,
+            clocked: Some(IN_HEAD),
             reading: Box::pin(sleep(HEAD)),
-            writing: Box::pin(sleep(STALLED)),
-            blocked: false,
+            writing: Box::pin(sleep(PATIENCE)),
+            blocked: None,
+            patience: PATIENCE,
         }
     }
 
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.phase.get();
         if phase == ANSWERING {
-            self.clocked = phase;
+            self.clocked = Some(phase);
             return Poll::Pending;
         }
-        if phase != self.clocked {
-            self.clocked = phase;
+        if self.clocked != Some(phase) {
+            self.clocked = Some(phase);
             let limit = if phase == IN_HEAD { HEAD } else { IDLE };
             self.reading.as_mut().reset(Instant::now() + limit);
         }
         self.reading.as_mut().poll(cx)
     }
 
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.blocked {
-            self.blocked = true;
-            self.writing.as_mut().reset(Instant::now() + STALLED);
+    /// Waits for the client, as long as there is patience with it.
+    fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.blocked.is_none() {
+            let now = Instant::now();
+            self.blocked = Some(now);
+            self.writing.as_mut().reset(now + self.patience);
         }
         ready!(self.writing.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// The client took `bytes`, or all that was under way.
+    fn taken(&mut self, bytes: usize) {
+        if let Some(since) = self.blocked.take() {
+            self.patience = self.patience.saturating_sub(since.elapsed());
+        }
+        let earned = Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX)) / LEAST_RATE;
+        self.patience = self.patience.saturating_add(earned).min(PATIENCE);
+        if self.phase.get() == RESTING {
+            self.clocked = None;
+        }
+    }
+
+    fn poll_taken(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.taken(bytes);
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.poll_stalled(cx),
+        }
+    }
+
+    /// A flush is done when the client took what was under way. It earns nothing: those bytes have been counted.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match flushed {
+            Poll::Ready(outcome) => {
+                if self.blocked.is_some() {
+                    self.taken(0);
+                }
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => self.poll_stalled(cx),
+        }
     }
 }
 
@@ -122,13 +169,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
-            Poll::Ready(outcome) => {
-                self.blocked = false;
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => self.poll_stalled(cx),
-        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.poll_taken(cx, written)
     }
 
     fn poll_write_vectored(
@@ -136,13 +178,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
-            Poll::Ready(outcome) => {
-                self.blocked = false;
-                Poll::Ready(outcome)
-            }
-            Poll::Pending => self.poll_stalled(cx),
-        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.poll_taken(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -150,16 +187,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.poll_flushed(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut_down = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.poll_flushed(cx, shut_down)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -229,12 +269,57 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_nobody_takes_is_given_up() {
+    async fn gives_up_a_response_of_which_nothing_is_taken() {
         let (_client, server) = duplex(8);
         let mut server = Timed::new(server, Phase::default());
         let started = Instant::now();
         let outcome = server.write_all(&[0; 64]).await;
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() >= STALLED);
+        assert!(started.elapsed() >= PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn gives_up_a_response_of_which_a_byte_is_taken_now_and_then() {
+        let (mut client, server) = duplex(8);
+        let mut server = Timed::new(server, Phase::default());
+        let reading = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                if client.read(&mut [0; 1]).await.unwrap() == 0 {
+                    break;
+                }
+            }
+        });
+        let started = Instant::now();
+        let outcome = server.write_all(&[0; 1024]).await;
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() < PATIENCE * 2, "{:?}", started.elapsed());
+        drop(server);
+        reading.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sends_a_long_response_to_a_client_that_takes_it_at_the_least_rate() {
+        let second = usize::try_from(LEAST_RATE).unwrap();
+        let (mut client, server) = duplex(second);
+        let phase = Phase::default();
+        let mut server = Timed::new(server, phase.clone());
+        phase.answering();
+        phase.resting();
+        let reading = tokio::spawn(async move {
+            let mut taken = vec![0; second];
+            while client.read_exact(&mut taken).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        // Beyond the time that a connection may rest: it counts from the last byte.
+        let seconds = IDLE.as_secs() * 2;
+        for _ in 0..seconds {
+            server.write_all(&vec![0; second]).await.unwrap();
+            let mut nothing = [0; 1];
+            assert!(server.read(&mut nothing).now_or_never().is_none(), "it does not time out while it writes");
+        }
+        drop(server);
+        reading.await.unwrap();
     }
 }

@@ -1,13 +1,14 @@
 //! TLS 1.2 and later, with or without client certificates. Certificates can be replaced while the broker runs.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -15,9 +16,13 @@ use tokio_rustls::{
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         server::WebPkiClientVerifier,
     },
+    server::TlsStream,
 };
 
 use crate::config::TlsConfig;
+
+/// How much of a response is encrypted ahead of what the client has taken, in bytes.
+const BUFFER: usize = 16 * 1024;
 
 /// Accepts encrypted connections. Clones share the certificate, which can be replaced while connections are open.
 #[derive(Clone)]
@@ -41,9 +46,13 @@ impl Tls {
         Ok(())
     }
 
-    /// For one connection, with the certificate of this moment.
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+    /// Encrypts a connection, with the certificate of this moment.
+    pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let acceptor = TlsAcceptor::from(self.current.load_full());
+        acceptor.accept_with(stream, |connection| connection.set_buffer_limit(Some(BUFFER))).await
     }
 
     /// What changes when a file is replaced: its size, and when it was written.

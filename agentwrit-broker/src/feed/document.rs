@@ -1,6 +1,6 @@
 //! Answers of the feed, built and signed.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{UnixTime, issue::PayloadWriter};
 use serde_json::json;
@@ -8,6 +8,7 @@ use serde_json::json;
 use super::entry::Entry;
 use crate::{
     authority::{ALL_ROWS, Authority},
+    document::Document,
     service::Error,
 };
 
@@ -23,12 +24,20 @@ pub(super) const OLDER_PAGE: u64 = 4096;
 /// A signed answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) document: String,
+    pub(crate) document: Document,
     /// Identifies a snapshot.
     pub(crate) tag: Option<String>,
     pub(super) span: Span,
     /// `exp`.
     pub(super) until: u64,
+}
+
+/// A signed answer that has no place among the large responses yet.
+#[derive(Debug)]
+pub(super) struct Signed {
+    text: String,
+    span: Span,
+    until: u64,
 }
 
 /// Which part of the log, and when it was the end of it: what makes two answers say the same.
@@ -46,7 +55,15 @@ pub(super) fn valid_until(now: UnixTime) -> u64 {
 }
 
 impl Authority {
-    pub(super) fn answer(&self, span: Span, until: u64, entries: &[Entry], now: UnixTime) -> Answer {
+    /// Finds a place for an answer that `client` caused.
+    pub(super) fn place(&self, signed: Signed, client: IpAddr) -> Result<Arc<Answer>, Error> {
+        let Signed { text, span, until } = signed;
+        let document = Document::new(text.into(), &self.pools.responses, client).ok_or(Error::Overloaded)?;
+        let tag = (span.from == 0).then(|| format!("\"{}-{}\"", self.epoch, span.to));
+        Ok(Arc::new(Answer { document, tag, span, until }))
+    }
+
+    pub(super) fn answer(&self, span: Span, until: u64, entries: &[Entry], now: UnixTime) -> Signed {
         let length = entries.len().saturating_mul(Entry::ENCODED);
         let written = self.write_answer(span, until, length, |writer| {
             for entry in entries.iter().filter(|entry| entry.expires_at > now) {
@@ -58,7 +75,7 @@ impl Authority {
     }
 
     /// The whole log, written while it is read.
-    pub(super) async fn read_snapshot(self: &Arc<Self>) -> Result<Answer, Error> {
+    pub(super) async fn read_snapshot(self: &Arc<Self>) -> Result<Signed, Error> {
         let (authority, now) = (Arc::clone(self), self.clock.now());
         let read = self.store.read(move |reader| {
             let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now)?);
@@ -73,7 +90,7 @@ impl Authority {
     }
 
     /// The page of the log that begins after `start`: up to its last entry, or to a place where other pages begin.
-    pub(super) async fn read_page(self: &Arc<Self>, start: u64) -> Result<Answer, Error> {
+    pub(super) async fn read_page(self: &Arc<Self>, start: u64) -> Result<Signed, Error> {
         let (authority, now) = (Arc::clone(self), self.clock.now());
         let read = self.store.read(move |reader| {
             let latest = reader.latest_cursor()?;
@@ -97,19 +114,18 @@ impl Authority {
         until: u64,
         length: usize,
         entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
-    ) -> Result<Answer, E> {
-        let epoch = &self.epoch;
+    ) -> Result<Signed, E> {
         let head = json!({
             "iss": self.policy.issuer,
             "iat": span.at,
             "exp": until,
-            "epoch": epoch,
+            "epoch": self.epoch,
             "from": span.from,
             "to": span.to,
             "ttl": POLLING_HINT,
         });
         let head = head.to_string();
-        let document = self.write_document(MEDIA_TYPE, length.saturating_add(512), |payload| {
+        let text = self.write_document(MEDIA_TYPE, length.saturating_add(512), |payload| {
             payload.push(head.strip_suffix('}').unwrap_or(&head).as_bytes());
             payload.push(b",\"entries\":[");
             let mut writer = EntryWriter { payload, first: true, text: String::new() };
@@ -117,7 +133,7 @@ impl Authority {
             writer.payload.push(b"]}");
             Ok(())
         })?;
-        Ok(Answer { document, tag: (span.from == 0).then(|| format!("\"{epoch}-{}\"", span.to)), span, until })
+        Ok(Signed { text, span, until })
     }
 }
 

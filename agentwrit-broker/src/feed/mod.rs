@@ -8,9 +8,11 @@
 //!    begin and end at fixed places, so that followers share them, and are read one at a time: unauthenticated clients
 //!    who ask for old cursors cost one reader and delay no follower that keeps up.
 //! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0), of which one is built at a time and shared
-//!    by all who asked before it was begun. It is written row by row, so that it is in memory once.
-//! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection and a timer. Under a
-//!    busy log waiting requests are answered in [rounds](pace).
+//!    by all who asked before it was begun, or ask in the second that it is of. It is written row by row, so that it is in
+//!    memory once, and has a [place](crate::document) among the large responses.
+//! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection, a timer and a place
+//!    among the long polls; one that is displaced by another address is answered at once. Under a busy log waiting requests
+//!    are answered in [rounds](pace).
 //! 6. Entries are left out as soon as they have expired.
 
 mod document;
@@ -20,6 +22,7 @@ mod tail;
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -117,7 +120,10 @@ impl Feed {
 
     fn shared(&self, fits: impl Fn(&Shared) -> bool) -> Option<Arc<Answer>> {
         let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
-        deltas.iter().find(|shared| fits(shared)).map(|shared| Arc::clone(&shared.answer))
+        deltas
+            .iter()
+            .find(|shared| shared.answer.document.is_held() && fits(shared))
+            .map(|shared| Arc::clone(&shared.answer))
     }
 
     fn share(&self, made: Instant, answer: &Arc<Answer>) {
@@ -146,43 +152,46 @@ impl Authority {
         self: &Arc<Self>,
         since: Option<u64>,
         wait: Duration,
+        client: IpAddr,
     ) -> Result<Arc<Answer>, Error> {
         let round = match since {
             // Also at 0: followers of a log that is still empty must not poll busily.
-            Some(from) if !wait.is_zero() => self.wait_for_news(from, wait).await,
+            Some(from) if !wait.is_zero() => self.wait_for_news(from, wait, client).await?,
             Some(_) | None => None,
         };
         match since {
-            Some(from) if from > 0 => self.delta(from, round).await,
-            Some(_) | None => self.snapshot().await,
+            Some(from) if from > 0 => self.delta(from, round, client).await,
+            Some(_) | None => self.snapshot(client).await,
         }
     }
 
     /// Waits until something newer than `from` is to be told; the beginning of the round in which it is.
-    async fn wait_for_news(&self, from: u64, wait: Duration) -> Option<Instant> {
+    async fn wait_for_news(&self, from: u64, wait: Duration, client: IpAddr) -> Result<Option<Instant>, Error> {
         let asked = Instant::now();
         let mut latest = self.feed.latest.subscribe();
         let known = *latest.borrow_and_update();
         if from == known {
+            let place = self.pools.long_poll(client).ok_or(Error::Overloaded)?;
             // Either way there is an answer: something newer, or the same state at a later moment.
             let mut stopping = self.stopping.subscribe();
             let newer = async {
                 tokio::select! {
                     _ = latest.changed() => true,
                     _ = stopping.wait_for(|stop| *stop) => false,
+                    () = place.displaced() => false,
                 }
             };
             if !timeout(wait, newer).await.unwrap_or(false) {
-                return None;
+                return Ok(None);
             }
         }
         if from > known || !self.feed.keeps_up(from) {
-            return None;
+            return Ok(None);
         }
-        Some(self.feed.pace.turn(asked, || self.feed.followers()).await)
+        Ok(Some(self.feed.pace.turn(asked, || self.feed.followers()).await))
     }
 
-    async fn delta(self: &Arc<Self>, from: u64, round: Option<Instant>) -> Result<Arc<Answer>, Error> {
+    async fn delta(self: &Arc<Self>, from: u64, round: Option<Instant>, client: IpAddr) -> Result<Arc<Answer>, Error> {
         // What was made in the round of this request has everything that the request waited for.
         let of_round =
             |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.answer.span.from == from;
@@ -193,32 +202,34 @@ impl Authority {
         let (entries, span) = match self.feed.after(from) {
             Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
             Newer::Part { entries, to, next } => (entries, Span { from, to, at: next.revoked_at.min(now).seconds() }),
-            Newer::Older => return self.older_page(from).await,
-            Newer::Beyond => return self.snapshot().await,
+            Newer::Older => return self.older_page(from, client).await,
+            Newer::Beyond => return self.snapshot(client).await,
         };
         let until = document::valid_until(now);
         let same = |shared: &Shared| shared.answer.span == span && shared.answer.until == until;
         if let Some(answer) = self.feed.shared(same) {
             return Ok(answer);
         }
-        let answer = Arc::new(self.answer(span, until, &entries, now));
+        let answer = self.place(self.answer(span, until, &entries, now), client)?;
         self.feed.share(made, &answer);
         Ok(answer)
     }
 
     /// The page of the store that `from` lies in.
-    async fn older_page(self: &Arc<Self>, from: u64) -> Result<Arc<Answer>, Error> {
+    async fn older_page(self: &Arc<Self>, from: u64, client: IpAddr) -> Result<Arc<Answer>, Error> {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
         let until = document::valid_until(self.clock.now());
-        if let Some(page) = pages.iter().find(|page| page.span.from == start && page.until == until) {
+        if let Some(page) =
+            pages.iter().find(|page| page.span.from == start && page.until == until && page.document.is_held())
+        {
             return Ok(Arc::clone(page));
         }
         // To its end also if the client hangs up: those behind it may be waiting for the same.
         let authority = Arc::clone(self);
         let reading = tokio::spawn(async move {
-            let page = Arc::new(authority.read_page(start).await?);
+            let page = authority.place(authority.read_page(start).await?, client)?;
             pages.push_front(Arc::clone(&page));
             pages.truncate(SHARED_PAGES);
             Ok(page)
@@ -226,17 +237,23 @@ impl Authority {
         reading.await.unwrap_or(Err(Error::Overloaded))
     }
 
-    async fn snapshot(self: &Arc<Self>) -> Result<Arc<Answer>, Error> {
+    async fn snapshot(self: &Arc<Self>, client: IpAddr) -> Result<Arc<Answer>, Error> {
         let begun = self.feed.snapshots.load(Ordering::SeqCst);
         let mut shared = Arc::clone(&self.feed.snapshot).lock_owned().await;
-        if let Some(Snapshot { number, answer }) = shared.as_ref().filter(|snapshot| snapshot.number > begun) {
+        // Begun after this request, or what would be built now.
+        let (latest, now) = (*self.feed.latest.borrow(), self.clock.now().seconds());
+        let fits = |snapshot: &&Snapshot| {
+            let span = snapshot.answer.span;
+            (snapshot.number > begun || (span.to == latest && span.at == now)) && snapshot.answer.document.is_held()
+        };
+        if let Some(Snapshot { number, answer }) = shared.as_ref().filter(fits) {
             tracing::trace!(component = "feed", number, "snapshot shared");
             return Ok(Arc::clone(answer));
         }
         let authority = Arc::clone(self);
         let building = tokio::spawn(async move {
             let number = authority.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-            let answer = Arc::new(authority.read_snapshot().await?);
+            let answer = authority.place(authority.read_snapshot().await?, client)?;
             *shared = Some(Snapshot { number, answer: Arc::clone(&answer) });
             Ok(answer)
         });

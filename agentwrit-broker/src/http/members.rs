@@ -2,7 +2,7 @@
 //!
 //! Every error names the member and says what it must be.
 
-use std::time::Duration;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agentwrit_verify::{PathSegment, Scope, ScopeSet, json};
 use axum::{
@@ -10,22 +10,21 @@ use axum::{
     extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
-use super::problem::Failure;
-use crate::{secret::Secret, service::Error};
+use super::{Shared, client::Client, problem::Failure};
+use crate::{fair_share::Place, secret::Secret, service::Error};
 
 /// The largest body, in bytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 /// How long a body may take.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// Up to here, in bytes, a body needs no place among [`LARGE_BODIES`].
-const SMALL: u64 = 16 * 1024;
-/// How many bodies that are large, or don't say how large they are, are read at once.
-static LARGE_BODIES: Semaphore = Semaphore::const_new(64);
+/// Up to here, in bytes, a body needs no place among the large ones.
+const SMALL: usize = 16 * 1024;
 const MAX_DEPTH: usize = 16;
 
 /// The members of a request's body. What nobody takes is ignored.
@@ -55,20 +54,64 @@ impl<S: Sync> FromRequest<S> for Ignored {
     }
 }
 
-async fn read(request: Request) -> Result<bytes::Bytes, Failure> {
-    // The memory that large bodies may take at once is bounded; small ones, as clients send them, need no place.
-    let large = content_length(&request).is_none_or(|length| length > SMALL);
-    let _place = if large { Some(LARGE_BODIES.try_acquire().map_err(|_| Error::Overloaded)?) } else { None };
+async fn read(request: Request) -> Result<Bytes, Failure> {
+    let places = request.extensions().get::<BodyPlaces>().cloned();
+    let announced = content_length(&request);
     let mut body = request.into_body();
-    let reading = timeout(BODY_TIME_LIMIT, Limited::new(&mut body, BODY_LIMIT).collect());
-    match reading.await.map_err(|_| Failure::TimedOut)? {
-        Ok(read) => Ok(read.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(Failure::TooLarge)
-        }
-        Err(_) => Err(Failure::BadBody(String::from("the body could not be read to its end"))),
+    let reading = timeout(BODY_TIME_LIMIT, collect(&mut body, announced, places.as_ref()));
+    let outcome = reading.await.map_err(|_| Failure::TimedOut)?;
+    if matches!(outcome, Err(Failure::TooLarge)) {
+        discard(body).await;
     }
+    outcome
+}
+
+/// Reads the whole body. The memory that large bodies take at once is bounded: a body needs a place as soon as it is, or
+/// says that it is, larger than [`SMALL`]. Bodies as clients send them need none, however slowly they come.
+async fn collect(body: &mut Body, announced: Option<u64>, places: Option<&BodyPlaces>) -> Result<Bytes, Failure> {
+    let mut place = None;
+    let mut read = BytesMut::new();
+    if announced.is_some_and(|length| length > SMALL as u64) {
+        place = Some(take(places)?);
+    }
+    loop {
+        let frame = match &place {
+            None => body.frame().await,
+            Some(place) => tokio::select! {
+                frame = body.frame() => frame,
+                () = place.displaced() => return Err(Error::Overloaded.into()),
+            },
+        };
+        let Some(frame) = frame else { return Ok(read.freeze()) };
+        let frame = frame.map_err(|_| Failure::BadBody(String::from("the body could not be read to its end")))?;
+        let Some(data) = frame.data_ref() else { continue };
+        let length = read.len().saturating_add(data.len());
+        if length > BODY_LIMIT {
+            return Err(Failure::TooLarge);
+        }
+        if length > SMALL && place.is_none() {
+            place = Some(take(places)?);
+        }
+        read.extend_from_slice(data);
+    }
+}
+
+/// Where a request's body finds its place if it is large.
+#[derive(Clone, Debug)]
+pub(super) struct BodyPlaces {
+    authority: Shared,
+    client: IpAddr,
+}
+
+impl BodyPlaces {
+    pub(super) fn new(authority: &Shared, client: Client) -> Self {
+        Self { authority: Arc::clone(authority), client: client.0 }
+    }
+}
+
+fn take(places: Option<&BodyPlaces>) -> Result<Place, Failure> {
+    let place = places.and_then(|places| places.authority.pools.large_body(places.client));
+    place.ok_or(Error::Overloaded.into())
 }
 
 /// The length that a request announces.

@@ -8,6 +8,7 @@ mod challenge;
 mod client;
 mod health;
 mod keys;
+mod large;
 mod launch_tokens;
 mod lists;
 mod members;

@@ -20,7 +20,8 @@ use percent_encoding::percent_decode_str;
 use super::{
     Edge, Shared,
     client::Client,
-    members::{BODY_LIMIT, content_length, refuse_body},
+    large::account,
+    members::{BODY_LIMIT, BodyPlaces, content_length, refuse_body},
     problem::{Failure, Sketch},
 };
 use crate::{
@@ -53,6 +54,7 @@ async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: 
     let id = request_id(&request, &authority);
     let client = Client::of(&request, &edge.trusted_proxies);
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(BodyPlaces::new(&authority, client));
     // The scope layers take the id of their refusals from here.
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         request.headers_mut().insert(REQUEST_ID, value);
@@ -68,6 +70,9 @@ async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: 
         Some(length) if length > BODY_LIMIT as u64 => refuse_body(request).await,
         _ => answer(next.run(request), limit).await,
     };
+    if method.is_safe() {
+        response = account(response, &authority.pools.responses, client.0).await;
+    }
     if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
         sketch.log(&loggable, &id);
         response = sketch.render(response, &path, &id);

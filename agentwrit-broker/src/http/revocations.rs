@@ -15,7 +15,10 @@ use http::{
 };
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, keys::names, lists, members::Members, parameters::Parameters, problem::Failure};
+use super::{
+    Shared, client::Client, keys::names, large::respond, lists, members::Members, parameters::Parameters,
+    problem::Failure,
+};
 use crate::{
     service::{Error, revocation::RevocationRequest},
     store::RevocationRow,
@@ -76,20 +79,21 @@ const LONGEST_WAIT: u64 = 25;
 
 pub(super) async fn feed(
     State(authority): State<Shared>,
+    Client(client): Client,
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let since = parameters.parsed("since", "a cursor: decimal digits", cursor)?;
     let wait = parameters.number("wait", 0, LONGEST_WAIT)?.unwrap_or(0);
-    let answer = authority.revocations_since(since, Duration::from_secs(wait)).await?;
+    let answer = authority.revocations_since(since, Duration::from_secs(wait), client).await?;
     let revalidate = (CACHE_CONTROL, "no-cache");
     let Some(tag) = &answer.tag else {
         let fresh = (CACHE_CONTROL, "no-store");
-        return Ok(([fresh, (CONTENT_TYPE, "application/jwt")], answer.document.clone()).into_response());
+        return Ok(([fresh, (CONTENT_TYPE, "application/jwt")], respond(&answer.document)).into_response());
     };
     if names(&headers, tag) {
         return Ok((StatusCode::NOT_MODIFIED, [revalidate], [(ETAG, tag.clone())]).into_response());
     }
     let headers = [revalidate, (CONTENT_TYPE, "application/jwt")];
-    Ok((headers, [(ETAG, tag.clone())], answer.document.clone()).into_response())
+    Ok((headers, [(ETAG, tag.clone())], respond(&answer.document)).into_response())
 }

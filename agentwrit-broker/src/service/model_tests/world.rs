@@ -36,6 +36,9 @@ use crate::{
     store::{Store, StoreOptions},
 };
 
+/// Where followers ask from.
+const FOLLOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
 /// Where time begins: in the middle of a second.
 pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
 /// `AA_MAX_TTL`, short enough for sessions to reach it.
@@ -80,15 +83,15 @@ impl World {
     }
 
     pub(super) async fn follow(&mut self) {
-        let answer = self.authority.revocations_since(self.follower.since(), Duration::ZERO).await.unwrap();
-        self.follower.absorb(&answer.document);
+        let answer = self.authority.revocations_since(self.follower.since(), Duration::ZERO, FOLLOWER).await.unwrap();
+        self.follower.absorb(&answer.document.text());
     }
 
     /// Somebody who starts to follow now.
     pub(super) async fn newcomer(&self) -> Follower {
         let mut follower = Follower::new(&self.authority.policy.issuer, &self.authority.keys, &self.clock);
-        let answer = self.authority.revocations_since(None, Duration::ZERO).await.unwrap();
-        follower.absorb(&answer.document);
+        let answer = self.authority.revocations_since(None, Duration::ZERO, FOLLOWER).await.unwrap();
+        follower.absorb(&answer.document.text());
         follower
     }
 

@@ -36,7 +36,7 @@ impl Desk {
     }
 
     async fn ask(&self, since: Option<u64>) -> Arc<Answer> {
-        self.authority.revocations_since(since, Duration::ZERO).await.unwrap()
+        self.authority.revocations_since(since, Duration::ZERO, CLIENT).await.unwrap()
     }
 
     fn follower(&self) -> Feed {
@@ -44,7 +44,7 @@ impl Desk {
     }
 
     fn apply(&self, feed: &mut Feed, answer: &Answer) -> Result<(), FeedError> {
-        feed.apply(&answer.document, &self.authority.keys, Moment::of(&self.clock)).map(drop)
+        feed.apply(&answer.document.text(), &self.authority.keys, Moment::of(&self.clock)).map(drop)
     }
 
     /// Another process on the same files.
@@ -55,7 +55,7 @@ impl Desk {
 }
 
 fn read(answer: &Answer) -> Value {
-    let payload = BASE64URL_NOPAD.decode(answer.document.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    let payload = BASE64URL_NOPAD.decode(answer.document.text().split('.').nth(1).unwrap().as_bytes()).unwrap();
     serde_json::from_slice(&payload).unwrap()
 }
 
@@ -178,7 +178,7 @@ async fn followers_that_ask_for_the_same_page_share_it() {
 async fn an_abandoned_snapshot_is_built_all_the_same() {
     let desk = Desk::new().await;
     desk.log(0..LONG).await;
-    let hasty = desk.authority.revocations_since(None, Duration::ZERO);
+    let hasty = desk.authority.revocations_since(None, Duration::ZERO, CLIENT);
     assert!(futures_util::FutureExt::now_or_never(hasty).is_none(), "it takes a while");
     let waiting = tokio::join!(desk.ask(None), desk.ask(None));
     assert_eq!(entries(&read(&waiting.0)), 20_000);
@@ -210,7 +210,9 @@ async fn long_polls_of_a_busy_log_share_the_answer_of_their_round() {
     let polls: Vec<_> = (0..20)
         .map(|_| {
             let authority = Arc::clone(&desk.authority);
-            tokio::spawn(async move { authority.revocations_since(Some(10), Duration::from_secs(20)).await.unwrap() })
+            tokio::spawn(async move {
+                authority.revocations_since(Some(10), Duration::from_secs(20), CLIENT).await.unwrap()
+            })
         })
         .collect();
     while desk.authority.feed.followers() < 20 {

@@ -59,8 +59,9 @@ async fn an_answer_of_the_feed_drops_an_entry_at_the_moment_of_its_expiry() {
     let claims = desk.claims(&agent.token);
     desk.revoke(Level::Agent, &agent.id).await;
     let entries = async |desk: &Desk| {
-        let answer = desk.authority.revocations_since(None, Duration::ZERO).await.unwrap();
-        let payload = answer.document.split('.').nth(1).unwrap();
+        let answer = desk.authority.revocations_since(None, Duration::ZERO, CLIENT).await.unwrap();
+        let document = answer.document.text();
+        let payload = document.split('.').nth(1).unwrap();
         let payload = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap();
         let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         payload["entries"].as_array().unwrap().len()

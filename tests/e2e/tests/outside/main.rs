@@ -6,3 +6,4 @@ mod authority;
 mod availability;
 mod compatibility;
 mod operation;
+mod raw;

@@ -2,4 +2,7 @@
 
 mod feed_followers;
 mod hanging_log_reader;
+mod request_heads;
 mod session_budgets;
+mod stalled_bodies;
+mod unread_responses;

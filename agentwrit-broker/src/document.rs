@@ -1,0 +1,179 @@
+//! Large response bodies, without a copy for each connection that sends them.
+//!
+//! 1. A document is held once, however many connections send it. Each has a chunk of it in its buffers.
+//! 2. Large documents have a place in a pool that is bounded in bytes and shared fairly among the addresses that caused
+//!    them. A displaced document is dropped at once, also while clients that read slowly still take it: their connections
+//!    end, and they ask again.
+
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::fair_share::{FairPool, Place};
+
+/// Up to here, in bytes, a document needs no place.
+pub(crate) const SMALL: usize = 16 * 1024;
+/// How much of a document a connection takes at a time, in bytes.
+const CHUNK: usize = 16 * 1024;
+
+/// The content of a response. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    content: Arc<Content>,
+    length: usize,
+    _place: Option<Arc<Place>>,
+}
+
+/// Nothing once it has been displaced.
+type Content = Mutex<Option<Bytes>>;
+
+impl Document {
+    /// Takes a place in `pool` for what `client` caused; `None` when there is none.
+    pub(crate) fn new(content: Bytes, pool: &FairPool, client: IpAddr) -> Option<Self> {
+        let length = content.len();
+        let content = Arc::new(Mutex::new(Some(content)));
+        let place = if length > SMALL {
+            let displaced = Arc::clone(&content);
+            Some(Arc::new(pool.admit_weight(client, length, move || drop(take(&displaced)))?))
+        } else {
+            None
+        };
+        Some(Self { content, length, _place: place })
+    }
+
+    /// Whether its content is still there.
+    pub(crate) fn is_held(&self) -> bool {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The whole content, as a text.
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> String {
+        let content = self.content.lock().unwrap().clone().unwrap();
+        String::from_utf8(content.into()).unwrap()
+    }
+
+    fn chunk(&self, from: usize) -> Option<Bytes> {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = content.as_ref()?;
+        let end = from.saturating_add(CHUNK).min(content.len());
+        // A copy: what waits in a connection's buffers must not keep the whole alive.
+        content.get(from..end).map(Bytes::copy_from_slice)
+    }
+}
+
+fn take(content: &Content) -> Option<Bytes> {
+    content.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// A document on its way to one client.
+#[derive(Debug)]
+pub(crate) struct DocumentBody {
+    document: Document,
+    sent: usize,
+}
+
+impl From<Document> for DocumentBody {
+    fn from(document: Document) -> Self {
+        Self { document, sent: 0 }
+    }
+}
+
+impl Body for DocumentBody {
+    type Data = Bytes;
+    type Error = Displaced;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Displaced>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let chunk = self.document.chunk(self.sent).ok_or(Displaced);
+        Poll::Ready(Some(chunk.map(|chunk| {
+            self.sent = self.sent.saturating_add(chunk.len());
+            Frame::data(chunk)
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent >= self.document.length
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.document.length.saturating_sub(self.sent)).unwrap_or(u64::MAX))
+    }
+}
+
+/// The document gave way to a newer one before the client had taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the response was displaced by a newer one")]
+pub(crate) struct Displaced;
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::fair_share::Favour;
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn pool(places: usize) -> FairPool {
+        FairPool::new(places * 4 * CHUNK, places * 4 * CHUNK, Favour::Newcomers)
+    }
+
+    fn content(length: usize) -> Bytes {
+        (0..length).map(|index| u8::try_from(index % 251).unwrap()).collect()
+    }
+
+    fn frame(body: &mut DocumentBody) -> Option<Result<Bytes, Displaced>> {
+        let frame = body.frame().now_or_never().unwrap()?;
+        Some(frame.map(|frame| frame.into_data().unwrap()))
+    }
+
+    #[test]
+    fn document_arrives_whole_in_bounded_chunks() {
+        for length in [0, 1, CHUNK, CHUNK + 1, 4 * CHUNK] {
+            let document = Document::new(content(length), &pool(1), CLIENT).unwrap();
+            let mut body = DocumentBody::from(document);
+            assert_eq!(body.size_hint().exact(), Some(length as u64));
+            let mut received = Vec::new();
+            while let Some(chunk) = frame(&mut body) {
+                let chunk = chunk.unwrap();
+                assert!(chunk.len() <= CHUNK);
+                received.extend(chunk);
+            }
+            assert_eq!(received, content(length), "{length}");
+            assert!(body.is_end_stream());
+        }
+    }
+
+    #[test]
+    fn displaced_document_is_freed_and_ends_its_responses() {
+        let pool = pool(1);
+        let first = Document::new(content(4 * CHUNK), &pool, CLIENT).unwrap();
+        let mut body = DocumentBody::from(first.clone());
+        assert!(frame(&mut body).unwrap().is_ok());
+        let second = Document::new(content(4 * CHUNK), &pool, CLIENT).unwrap();
+        assert!(!first.is_held() && second.is_held());
+        assert_eq!(frame(&mut body), Some(Err(Displaced)));
+    }
+
+    #[test]
+    fn document_gives_its_place_back_with_its_last_user() {
+        let pool = FairPool::new(4 * CHUNK, 4 * CHUNK, Favour::Established);
+        let first = Document::new(content(4 * CHUNK), &pool, CLIENT).unwrap();
+        let body = DocumentBody::from(first.clone());
+        drop(first);
+        assert!(Document::new(content(4 * CHUNK), &pool, CLIENT).is_none());
+        assert!(Document::new(content(SMALL), &pool, CLIENT).is_some(), "small ones need no place");
+        drop(body);
+        assert!(Document::new(content(4 * CHUNK), &pool, CLIENT).is_some());
+    }
+}

@@ -1,0 +1,273 @@
+//! Bounded pools whose places are shared fairly among client addresses.
+//!
+//! 1. A pool has a capacity (connections, bodies, bytes). One address holds at most its share of it.
+//! 2. A newcomer to a full pool displaces the oldest place of the address that holds the most. The displaced place counts
+//!    no longer; its holder is told and gives up what it holds.
+//! 3. [`Favour`] decides who wins when that is not clear: between a newcomer and an established holder with as much, and
+//!    between an address's own old place and its new one.
+//! 4. A place can be protected for a while, e.g. while a change is being committed: it is then not displaced.
+//! 5. Addresses count as in the rate limits: an IPv6 network of 64 bits is one client.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::rate_limit::{AddressKey, address_key};
+
+/// Who wins where shares are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Favour {
+    /// Established holders: an address that has its share is refused, and only an address that holds more than the
+    /// newcomer would is displaced. For places that are held for a purpose, such as connections.
+    Established,
+    /// Newcomers: an address that has its share displaces its own oldest place, and addresses with as much as the newcomer
+    /// would have are displaced. For places that are given back quickly unless their client stalls.
+    Newcomers,
+}
+
+/// A bounded pool. Clones share it.
+#[derive(Clone)]
+pub(crate) struct FairPool {
+    state: Arc<Mutex<State>>,
+    capacity: usize,
+    share: usize,
+    favour: Favour,
+}
+
+/// A place in a pool, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pool: FairPool,
+    number: u64,
+    key: Option<AddressKey>,
+    weight: usize,
+    occupant: Arc<Occupant>,
+}
+
+#[derive(Default)]
+struct State {
+    used: usize,
+    next: u64,
+    holders: HashMap<AddressKey, Holder>,
+}
+
+/// What one address holds, oldest first.
+#[derive(Default)]
+struct Holder {
+    held: usize,
+    places: BTreeMap<u64, (usize, Arc<Occupant>)>,
+}
+
+/// The holder of a place, as seen from the pool.
+struct Occupant {
+    protected: AtomicBool,
+    displaced: Notify,
+    on_displacement: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl FairPool {
+    /// A pool of `capacity`, of which one address gets at most `share`.
+    pub(crate) fn new(capacity: usize, share: usize, favour: Favour) -> Self {
+        Self { state: Arc::default(), capacity, share: share.clamp(1, capacity.max(1)), favour }
+    }
+
+    /// A place for `address`, unless it has its share or the pool is full of fairer claims.
+    pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
+        self.take(address_key(address), 1, None)
+    }
+
+    /// As [`admit`](Self::admit), for `weight` of the capacity; a larger weight than the share counts as the whole share.
+    /// `on_displacement` runs when the place is displaced: for holders that are not polled.
+    pub(crate) fn admit_weight(
+        &self,
+        address: IpAddr,
+        weight: usize,
+        on_displacement: impl Fn() + Send + Sync + 'static,
+    ) -> Option<Place> {
+        self.take(address_key(address), weight.min(self.share), Some(Box::new(on_displacement)))
+    }
+
+    /// A place that counts for no address and is not displaced: for proxies, which speak for many clients.
+    pub(crate) fn admit_exempt(&self) -> Option<Place> {
+        let mut state = self.lock();
+        let displaced = state.make_room(None, 1, self)?;
+        state.used = state.used.saturating_add(1);
+        drop(state);
+        Occupant::displace_all(&displaced);
+        Some(Place { pool: self.clone(), number: 0, key: None, weight: 1, occupant: Arc::new(Occupant::new(None)) })
+    }
+
+    fn take(
+        &self,
+        key: AddressKey,
+        weight: usize,
+        on_displacement: Option<Box<dyn Fn() + Send + Sync>>,
+    ) -> Option<Place> {
+        let occupant = Arc::new(Occupant::new(on_displacement));
+        let mut state = self.lock();
+        let displaced = state.make_room(Some(key), weight, self)?;
+        let number = state.next;
+        state.next = number.wrapping_add(1);
+        state.used = state.used.saturating_add(weight);
+        let holder = state.holders.entry(key).or_default();
+        holder.held = holder.held.saturating_add(weight);
+        holder.places.insert(number, (weight, Arc::clone(&occupant)));
+        drop(state);
+        Occupant::displace_all(&displaced);
+        Some(Place { pool: self.clone(), number, key: Some(key), weight, occupant })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Frees `weight`, or changes nothing.
+    fn make_room(&mut self, key: Option<AddressKey>, weight: usize, pool: &FairPool) -> Option<Vec<Arc<Occupant>>> {
+        let mut displaced = Vec::new();
+        while let Some(short_of) = self.short_of(key, weight, pool) {
+            let victim = match short_of {
+                Short::OfShare(own) => self.oldest(own).filter(|_| pool.favour == Favour::Newcomers),
+                Short::OfCapacity => self.largest_beyond(key, weight, pool.favour),
+            };
+            let Some((key, number)) = victim else {
+                // Nothing is displaced for a newcomer that is refused in the end.
+                for (key, number, weight, occupant) in displaced {
+                    self.put_back(key, number, weight, occupant);
+                }
+                return None;
+            };
+            let (weight, occupant) = self.remove(key, number)?;
+            displaced.push((key, number, weight, occupant));
+        }
+        Some(displaced.into_iter().map(|(_, _, _, occupant)| occupant).collect())
+    }
+
+    fn short_of(&self, key: Option<AddressKey>, weight: usize, pool: &FairPool) -> Option<Short> {
+        match key {
+            Some(key) if self.held(key).saturating_add(weight) > pool.share => Some(Short::OfShare(key)),
+            Some(_) | None => (self.used.saturating_add(weight) > pool.capacity).then_some(Short::OfCapacity),
+        }
+    }
+
+    /// The oldest displaceable place of the address that holds the most, if that is more than fair.
+    fn largest_beyond(&self, newcomer: Option<AddressKey>, weight: usize, favour: Favour) -> Option<(AddressKey, u64)> {
+        let would_hold = newcomer.map_or(0, |key| self.held(key)).saturating_add(weight);
+        let holds_more = |holder: &Holder| match favour {
+            Favour::Established => holder.held > would_hold,
+            Favour::Newcomers => holder.held >= would_hold,
+        };
+        self.holders
+            .iter()
+            .filter(|(key, holder)| Some(**key) != newcomer && holds_more(holder))
+            .filter_map(|(key, holder)| Some((holder.held, *key, holder.oldest()?)))
+            .max_by_key(|(held, _, number)| (*held, std::cmp::Reverse(*number)))
+            .map(|(_, key, number)| (key, number))
+    }
+
+    fn oldest(&self, key: AddressKey) -> Option<(AddressKey, u64)> {
+        Some((key, self.holders.get(&key)?.oldest()?))
+    }
+
+    fn held(&self, key: AddressKey) -> usize {
+        self.holders.get(&key).map_or(0, |holder| holder.held)
+    }
+
+    fn remove(&mut self, key: AddressKey, number: u64) -> Option<(usize, Arc<Occupant>)> {
+        let holder = self.holders.get_mut(&key)?;
+        let (weight, occupant) = holder.places.remove(&number)?;
+        holder.held = holder.held.saturating_sub(weight);
+        if holder.places.is_empty() {
+            self.holders.remove(&key);
+        }
+        self.used = self.used.saturating_sub(weight);
+        Some((weight, occupant))
+    }
+
+    fn put_back(&mut self, key: AddressKey, number: u64, weight: usize, occupant: Arc<Occupant>) {
+        let holder = self.holders.entry(key).or_default();
+        holder.held = holder.held.saturating_add(weight);
+        holder.places.insert(number, (weight, occupant));
+        self.used = self.used.saturating_add(weight);
+    }
+}
+
+/// What a newcomer lacks.
+enum Short {
+    OfShare(AddressKey),
+    OfCapacity,
+}
+
+impl Holder {
+    fn oldest(&self) -> Option<u64> {
+        let mut places = self.places.iter();
+        places.find(|(_, (_, occupant))| !occupant.protected.load(Ordering::Relaxed)).map(|(number, _)| *number)
+    }
+}
+
+impl Occupant {
+    fn new(on_displacement: Option<Box<dyn Fn() + Send + Sync>>) -> Self {
+        Self { protected: AtomicBool::new(false), displaced: Notify::new(), on_displacement }
+    }
+
+    /// Without the pool's lock: the holders may take it.
+    fn displace_all(occupants: &[Arc<Self>]) {
+        for occupant in occupants {
+            occupant.displaced.notify_one();
+            if let Some(act) = &occupant.on_displacement {
+                act();
+            }
+        }
+    }
+}
+
+impl Place {
+    /// Ends when the place is displaced. For one waiter.
+    pub(crate) async fn displaced(&self) {
+        self.occupant.displaced.notified().await;
+    }
+
+    /// Protects the place from being displaced, or ends that.
+    pub(crate) fn protect(&self, protected: bool) {
+        self.occupant.protected.store(protected, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        match self.key {
+            // Not there any more if it was displaced.
+            Some(key) => drop(state.remove(key, self.number)),
+            None => state.used = state.used.saturating_sub(self.weight),
+        }
+    }
+}
+
+impl fmt::Debug for FairPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FairPool")
+            .field("capacity", &self.capacity)
+            .field("share", &self.share)
+            .field("favour", &self.favour)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Occupant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Occupant").field("protected", &self.protected).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! Large responses: sent in chunks, with a place in the pool of large responses for as long as that takes.
+
+use std::net::IpAddr;
+
+use axum::{
+    body::{Body, HttpBody},
+    response::{IntoResponse, Response},
+};
+use http_body_util::BodyExt;
+
+use super::problem::Failure;
+use crate::{
+    document::{Document, DocumentBody, SMALL},
+    fair_share::FairPool,
+    service::Error,
+};
+
+/// Marks a response whose body is a [`Document`] already.
+#[derive(Clone, Copy, Debug)]
+struct Accounted;
+
+/// A document as a response.
+pub(super) fn respond(document: &Document) -> Response {
+    let mut response = Response::new(Body::new(DocumentBody::from(document.clone())));
+    response.extensions_mut().insert(Accounted);
+    response
+}
+
+/// The same response, accounted for in `pool` if it is large; 503 when there is no place for it.
+pub(super) async fn account(response: Response, pool: &FairPool, client: IpAddr) -> Response {
+    let small = response.body().size_hint().exact().is_some_and(|length| length <= SMALL as u64);
+    if small || response.extensions().get::<Accounted>().is_some() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let content = match body.collect().await {
+        Ok(content) => content.to_bytes(),
+        Err(error) => return Failure::Defect { cause: format!("a response has no body: {error}") }.into_response(),
+    };
+    match Document::new(content, pool, client) {
+        Some(document) => Response::from_parts(head, Body::new(DocumentBody::from(document))),
+        None => Failure::from(Error::Overloaded).into_response(),
+    }
+}
