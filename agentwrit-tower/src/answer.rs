@@ -13,25 +13,28 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
+use crate::challenge::ChallengeParameters;
 use crate::grpc;
 use crate::observe;
-use crate::refusal::{Refusal, spaced};
-use crate::render::Renderer;
+use crate::presentation::Presentation;
+use crate::refusal::{Misconfiguration, Refusal, spaced};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// The whole response to a refused request, with the refusal itself in its extensions.
-pub(crate) fn respond(refusal: Refusal, head: &Parts, renderer: Option<&Renderer>) -> Response<Full<Bytes>> {
+pub(crate) fn respond(refusal: Refusal, head: &Parts, presentation: &Presentation) -> Response<Full<Bytes>> {
     let request_id = request_id(head);
     let path = path(head);
     observe::refused(&refusal, head, &request_id, path);
 
-    let answer = Answer::to(&refusal);
-    let mut response = match (grpc::content_type(head), renderer) {
+    let mut answer = Answer::to(&refusal);
+    let mut response = match (grpc::content_type(head), &presentation.renderer) {
         (Some(content_type), _) => grpc::trailers_only(content_type, answer.grpc, &answer.detail),
         (None, Some(renderer)) => answer.keep_status(renderer.render(&refusal, head)),
         (None, None) => answer.problem(path, &request_id),
     };
+    let of_closure = response.extensions_mut().remove::<ChallengeParameters>();
+    answer.extend_challenge(&presentation.challenge_parameters(of_closure));
     answer.write_headers(response.headers_mut(), &request_id);
     response.extensions_mut().insert(refusal);
     response.map(Full::new)
@@ -97,9 +100,30 @@ impl Answer {
                 retry_after: Some(HeaderValue::from_static("5")),
                 ..Self::new(ErrorCode::Unavailable, grpc::Code::Unavailable, "tokens cannot be verified at present")
             },
-            Refusal::Misconfigured(_) => {
-                Self::new(ErrorCode::InternalError, grpc::Code::Internal, "the server made a mistake")
+            Refusal::Misconfigured(mistake) => Self::misconfigured(mistake, cfg!(debug_assertions)),
+        }
+    }
+
+    /// A mistake in the program. Who develops it is told which one; a client of a release build is not.
+    fn misconfigured(mistake: &Misconfiguration, debug_build: bool) -> Self {
+        if debug_build {
+            Self {
+                hint: Some("a debug build tells the reason; a release build only writes it into its log"),
+                ..Self::new(ErrorCode::InternalError, grpc::Code::Internal, mistake.to_string())
             }
+        } else {
+            Self::new(ErrorCode::InternalError, grpc::Code::Internal, "the server made a mistake")
+        }
+    }
+
+    /// The parameters come after our own, which they cannot repeat.
+    fn extend_challenge(&mut self, parameters: &ChallengeParameters) {
+        if let Some(challenge) = &mut self.challenge
+            && !parameters.is_empty()
+            && let Ok(extended) =
+                HeaderValue::try_from([challenge.as_bytes(), parameters.to_string().as_bytes()].concat())
+        {
+            *challenge = extended;
         }
     }
 
@@ -190,4 +214,22 @@ fn path(head: &Parts) -> &str {
         return uri.path();
     }
     head.uri.path()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_build_keeps_the_mistake_out_of_the_problem() {
+        let mistake = Misconfiguration::NoSuchParameter { parameter: "patient_id".to_owned() };
+        let release = Answer::misconfigured(&mistake, false);
+        assert_eq!((&*release.detail, release.hint), ("the server made a mistake", None));
+        let debug = Answer::misconfigured(&mistake, true);
+        assert_eq!(debug.detail, mistake.to_string());
+        assert_eq!(
+            (debug.status(), release.status()),
+            (StatusCode::INTERNAL_SERVER_ERROR, StatusCode::INTERNAL_SERVER_ERROR)
+        );
+    }
 }

@@ -8,9 +8,10 @@ use http::Response;
 use http::request::Parts;
 use tower_layer::Layer;
 
+use crate::challenge::ChallengeParameterError;
 use crate::gate::Gate;
+use crate::presentation::Renderer;
 use crate::refusal::Refusal;
-use crate::render::Renderer;
 use crate::service::Guarded;
 use crate::token_source::{TokenSource, TokenSources};
 
@@ -78,8 +79,9 @@ impl Authenticate {
     /// Renders refusals, its own and those of the layers and extractors beneath that have no such closure themselves.
     ///
     /// Body and headers are the closure's. Status, `WWW-Authenticate`, `Retry-After`, `Allow`, `Cache-Control` and the
-    /// other headers of a refusal are set after it has run: it can't open what is shut. It isn't asked about gRPC
-    /// requests, whose refusals have no body.
+    /// other headers of a refusal are set after it has run: it can't open what is shut. It can add parameters to the
+    /// challenge: [`ChallengeParameters`](crate::ChallengeParameters) in the extensions of its response. It isn't asked
+    /// about gRPC requests, whose refusals have no body.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, verify::Verifier};
@@ -96,8 +98,35 @@ impl Authenticate {
         mut self,
         render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
     ) -> Self {
-        self.gate.renderer = Some(Renderer::new(render));
+        self.gate.presentation.renderer = Some(Renderer::new(render));
         self
+    }
+
+    /// Adds a parameter to the challenge of each refusal that has one, for the layers and extractors beneath too: as
+    /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
+    /// outer one's of the same name.
+    ///
+    /// # Panics
+    ///
+    /// When a challenge can't have the parameter, naming it and the caller's line. For values that come from elsewhere
+    /// there is [`try_challenge_parameter`](Self::try_challenge_parameter).
+    #[track_caller]
+    #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
+    pub fn challenge_parameter(self, name: &str, value: &str) -> Self {
+        match self.try_challenge_parameter(name, value) {
+            Ok(layer) => layer,
+            Err(error) => panic!("invalid challenge parameter: {error}"),
+        }
+    }
+
+    /// As [`challenge_parameter`](Self::challenge_parameter), for a value that isn't a literal.
+    ///
+    /// # Errors
+    ///
+    /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
+    pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
+        self.gate.presentation.add_challenge_parameter(name, value)?;
+        Ok(self)
     }
 
     /// Leaves the [`Verified`](crate::Verified) claims in the extensions of the response too, where an access log outside

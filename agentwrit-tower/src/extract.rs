@@ -12,6 +12,7 @@ use http::request::Parts;
 use http_body_util::Full;
 
 use crate::answer;
+use crate::gate::presentation_outside;
 use crate::granted::Granted;
 use crate::refusal::{Misconfiguration, Refusal};
 use crate::verified::{Anonymous, Verified};
@@ -57,11 +58,8 @@ impl Rejection {
     }
 
     pub(crate) fn new(refusal: Refusal, head: &Parts) -> Self {
-        let renderer = || {
-            let verified = head.extensions.get::<Verified>().and_then(Verified::renderer);
-            verified.or_else(|| head.extensions.get::<Anonymous>()?.renderer.as_ref())
-        };
-        let response = answer::respond(refusal.clone(), head, renderer());
+        let presentation = presentation_outside(head).cloned().unwrap_or_default();
+        let response = answer::respond(refusal.clone(), head, &presentation);
         Self { refusal, response: Box::new(response) }
     }
 }

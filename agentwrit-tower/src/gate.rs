@@ -6,8 +6,8 @@ use http::request::Parts;
 use crate::granted::Granted;
 use crate::observe;
 use crate::path::PathPattern;
+use crate::presentation::Presentation;
 use crate::refusal::{Misconfiguration, NoToken, Refusal};
-use crate::render::Renderer;
 use crate::requirement::{Requirement, Wanted};
 use crate::token_source::TokenSources;
 use crate::verified::{Anonymous, Verified};
@@ -25,8 +25,8 @@ pub(crate) struct Gate {
     pub(crate) requirement: Option<Requirement>,
     /// What the path must look like, its parameters filling the requirement's gaps; `None`: those that axum found do.
     pub(crate) path: Option<PathPattern>,
-    /// The words for a refusal; `None`: those of the layer that verified, or our own.
-    pub(crate) renderer: Option<Renderer>,
+    /// How a refusal is presented; what is not set here is as the layer that verified has it.
+    pub(crate) presentation: Presentation,
     /// Whether the response's extensions get the claims too.
     pub(crate) mark_responses: bool,
 }
@@ -53,18 +53,18 @@ impl Gate {
         let Some(verifiers) = &self.verifier else { return self.authenticated_outside(head) };
         // First of all: whoever renders a refusal is shown the headers, and may print them.
         self.sources.mark_sensitive(&mut head.headers);
-        let renderer = self.renderer(head).cloned();
+        let presentation = self.presentation(head);
         let token = match self.sources.token(head) {
             Err(Refusal::NoToken(NoToken::Missing)) if self.optional => {
                 // What an outer layer believes is not what this one was asked.
                 head.extensions.remove::<Verified>();
                 head.extensions.remove::<Granted>();
-                head.extensions.insert(Anonymous { renderer });
+                head.extensions.insert(Anonymous { presentation });
                 return Ok(None);
             }
             found => found?,
         };
-        let verified = Verified::new(verifiers.verify(&token)?, renderer);
+        let verified = Verified::new(verifiers.verify_token(&token)?, presentation);
         drop(token);
         let before = head.extensions.insert(verified.clone());
         if before.is_some_and(|before| before != verified) {
@@ -77,8 +77,8 @@ impl Gate {
     /// What a layer outside has found out.
     fn authenticated_outside(&self, head: &mut Parts) -> Result<Option<Verified>, Refusal> {
         if let Some(verified) = head.extensions.get_mut::<Verified>() {
-            if let Some(renderer) = &self.renderer {
-                verified.refuse_in_the_words_of(renderer);
+            if !self.presentation.is_default() {
+                verified.present_as(self.presentation.within(verified.presentation()));
             }
             return Ok(Some(verified.clone()));
         }
@@ -106,12 +106,17 @@ impl Gate {
         Ok(())
     }
 
-    /// How a refusal is rendered: as this layer was told, else as the one that authenticated was.
-    pub(crate) fn renderer<'a>(&'a self, head: &'a Parts) -> Option<&'a Renderer> {
-        let outer = || {
-            let verified = head.extensions.get::<Verified>().and_then(Verified::renderer);
-            verified.or_else(|| head.extensions.get::<Anonymous>()?.renderer.as_ref())
-        };
-        self.renderer.as_ref().or_else(outer)
+    /// How a refusal is presented: as this layer was told, else as the one that authenticated was.
+    pub(crate) fn presentation(&self, head: &Parts) -> Presentation {
+        match presentation_outside(head) {
+            Some(outer) => self.presentation.within(outer),
+            None => self.presentation.clone(),
+        }
     }
+}
+
+/// How the layers outside present refusals.
+pub(crate) fn presentation_outside(head: &Parts) -> Option<&Presentation> {
+    let verified = head.extensions.get::<Verified>().map(Verified::presentation);
+    verified.or_else(|| head.extensions.get::<Anonymous>().map(|anonymous| &anonymous.presentation))
 }

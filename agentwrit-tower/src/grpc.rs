@@ -45,11 +45,24 @@ pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {
     if head.method != Method::POST {
         return None;
     }
-    let value = head.headers.get(CONTENT_TYPE)?;
-    let prefix = value.as_bytes().get(..b"application/grpc".len())?;
-    let next = value.as_bytes().get(prefix.len());
-    let ends = matches!(next, None | Some(b'+' | b'-' | b';' | b' '));
-    (prefix.eq_ignore_ascii_case(b"application/grpc") && ends).then_some(value)
+    head.headers.get(CONTENT_TYPE).filter(|value| is_grpc(value.as_bytes()))
+}
+
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    let Some(prefix) = content_type.get(..b"application/grpc".len()) else { return false };
+    let ends = matches!(content_type.get(prefix.len()), None | Some(b'+' | b'-' | b';' | b' '));
+    prefix.eq_ignore_ascii_case(b"application/grpc") && ends
+}
+
+/// The trailers of a response whose token no longer counts.
+#[cfg(feature = "long-responses")]
+pub(crate) fn ended(error: &agentwrit_verify::VerifyError) -> http::HeaderMap {
+    let (code, message) = if error.is_unavailable() {
+        (Code::Unavailable, "tokens cannot be verified at present")
+    } else {
+        (Code::Unauthenticated, "the token has ended")
+    };
+    [(GRPC_STATUS, code.number()), (GRPC_MESSAGE, HeaderValue::from_static(message))].into_iter().collect()
 }
 
 /// The whole answer of a call that goes no further.

@@ -22,18 +22,21 @@ mod answer;
 mod authenticate;
 mod bearer;
 mod body;
+mod challenge;
 #[cfg(feature = "axum")]
 mod extract;
 mod gate;
 mod granted;
 mod grpc;
+#[cfg(feature = "long-responses")]
+mod long_response;
 mod observe;
 mod path;
 #[cfg(feature = "axum")]
 mod permits;
+mod presentation;
 mod readiness;
 mod refusal;
-mod render;
 mod require_scope;
 mod requirement;
 mod service;
@@ -47,9 +50,12 @@ pub use agentwrit_verify::scope;
 
 pub use self::authenticate::Authenticate;
 pub use self::body::ResponseBody;
+pub use self::challenge::{ChallengeParameterError, ChallengeParameters};
 #[cfg(feature = "axum")]
 pub use self::extract::{Agent, Rejection};
 pub use self::granted::{Granted, Identifiers};
+#[cfg(feature = "long-responses")]
+pub use self::long_response::{EndWithToken, TokenBound, TokenBoundBody, TokenBoundError, TokenBoundFuture, TokenEnd};
 pub use self::path::PathPatternError;
 #[cfg(feature = "axum")]
 pub use self::permits::Permits;

@@ -91,6 +91,18 @@ pub(crate) fn refused(refusal: &Refusal, head: &Parts, request_id: &RequestId, p
     });
 }
 
+/// A response was ended because its token no longer counts.
+#[cfg(feature = "long-responses")]
+pub(crate) fn ended(claims: &agentwrit_verify::Claims, error: &agentwrit_verify::VerifyError) {
+    debug!(
+        agent = %claims.subject(),
+        task = claims.task_id().map(display),
+        outcome = "ended",
+        reason = error.reason(),
+        "the token no longer counts: {error}"
+    );
+}
+
 /// Whose request it is, when it was refused for something that is only looked at once the token is known to be valid.
 fn of_the_request<'a>(refusal: &Refusal, head: &'a Parts) -> Option<&'a Verified> {
     let after_the_token = matches!(

@@ -176,6 +176,9 @@ pub enum Misconfiguration {
     /// A handler wants [`Granted`](crate::Granted) where no layer requires some scope of a kind.
     #[error("the handler wants `Granted`, and no `RequireScope::some_of_kind` layer is around it")]
     NoGranted,
+    /// `EndWithToken` stands where no layer has verified a token.
+    #[error("`EndWithToken` stands under no `Authenticate` or `RequireScope` layer that verifies")]
+    NothingToEndWith,
     /// The scope names a parameter that the route's path doesn't have.
     #[error("the scope wants the path parameter `{parameter}`, which the route does not have")]
     #[non_exhaustive]
@@ -210,7 +213,7 @@ impl Refusal {
             Self::Unacceptable(_) => "unacceptable",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownPath => "unknown_path",
-            Self::Misconfigured(Misconfiguration::NoVerifier) => "missing_layer",
+            Self::Misconfigured(Misconfiguration::NoVerifier | Misconfiguration::NothingToEndWith) => "missing_layer",
             Self::Misconfigured(Misconfiguration::NoClaims | Misconfiguration::NoGranted) => "missing_layer_of_handler",
             Self::Misconfigured(Misconfiguration::NoSuchParameter { .. }) => "missing_parameter",
             Self::Misconfigured(Misconfiguration::RepeatedParameter { .. }) => "repeated_parameter",

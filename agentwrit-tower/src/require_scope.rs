@@ -8,10 +8,11 @@ use http::request::Parts;
 use http::{Method, Response};
 use tower_layer::Layer;
 
+use crate::challenge::ChallengeParameterError;
 use crate::gate::Gate;
 use crate::path::{PathPattern, PathPatternError};
+use crate::presentation::Renderer;
 use crate::refusal::{Refusal, Unacceptable};
-use crate::render::Renderer;
 use crate::requirement::{Custom, Quantifier, Requirement};
 use crate::service::Guarded;
 use crate::token_source::{TokenSource, TokenSources};
@@ -265,8 +266,41 @@ impl RequireScope {
         mut self,
         render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
     ) -> Self {
-        self.gate.renderer = Some(Renderer::new(render));
+        self.gate.presentation.renderer = Some(Renderer::new(render));
         self
+    }
+
+    /// Adds a parameter to the challenge of each refusal that has one, for the layers and extractors beneath too: as
+    /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
+    /// outer one's of the same name.
+    ///
+    /// ```
+    /// # use agentwrit_tower::RequireScope;
+    /// let metadata = "https://api.example/.well-known/oauth-protected-resource";
+    /// let layer = RequireScope::new("read:data:*").challenge_parameter("resource_metadata", metadata);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When a challenge can't have the parameter, naming it and the caller's line. For values that come from elsewhere
+    /// there is [`try_challenge_parameter`](Self::try_challenge_parameter).
+    #[track_caller]
+    #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
+    pub fn challenge_parameter(self, name: &str, value: &str) -> Self {
+        match self.try_challenge_parameter(name, value) {
+            Ok(layer) => layer,
+            Err(error) => panic!("invalid challenge parameter: {error}"),
+        }
+    }
+
+    /// As [`challenge_parameter`](Self::challenge_parameter), for a value that isn't a literal.
+    ///
+    /// # Errors
+    ///
+    /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
+    pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
+        self.gate.presentation.add_challenge_parameter(name, value)?;
+        Ok(self)
     }
 
     /// Leaves the claims in the response's extensions too: see

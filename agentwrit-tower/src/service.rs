@@ -56,7 +56,7 @@ where
                 let mark = verified.filter(|_| self.gate.mark_responses);
                 ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), mark)
             }
-            Err(refusal) => ResponseFuture::refused(answer::respond(refusal, &head, self.gate.renderer(&head))),
+            Err(refusal) => ResponseFuture::refused(answer::respond(refusal, &head, &self.gate.presentation(&head))),
         }
     }
 }

@@ -37,6 +37,7 @@ pub use agentwrit_verify::testing::{ManualClock, TestFollower, TestIssuer};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request};
 
+use crate::presentation::Presentation;
 use crate::verified::Verified;
 
 /// `GET <path>` with this token.
@@ -61,5 +62,6 @@ pub fn bearer(token: &str) -> HeaderValue {
 /// The claims of a fresh token with these scopes, as a handler gets them.
 #[must_use]
 pub fn verified(issuer: &TestIssuer, scopes: &[&str]) -> Verified {
-    Verified::new(issuer.verifier().verify(&issuer.token(scopes)).expect("a valid token"), None)
+    let token = issuer.verifier().verify_token(&issuer.token(scopes)).expect("a valid token");
+    Verified::new(token, Presentation::default())
 }

@@ -3,9 +3,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use agentwrit_verify::Claims;
+use agentwrit_verify::{Claims, VerifiedToken, VerifyError};
 
-use crate::render::Renderer;
+use crate::presentation::Presentation;
 
 /// The claims of the token that came with this request, verified by a layer around it.
 ///
@@ -40,34 +40,51 @@ use crate::render::Renderer;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Verified {
-    claims: Arc<Claims>,
-    renderer: Option<Renderer>,
+    token: VerifiedToken,
+    presentation: Presentation,
 }
 
 impl Verified {
-    pub(crate) fn new(claims: Arc<Claims>, renderer: Option<Renderer>) -> Self {
-        Self { claims, renderer }
+    pub(crate) fn new(token: VerifiedToken, presentation: Presentation) -> Self {
+        Self { token, presentation }
     }
 
     /// The claims, shared: for work that outlives the request.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
-        &self.claims
+        self.token.claims()
     }
 
-    /// How the innermost layer that has an opinion has refusals rendered.
-    pub(crate) fn renderer(&self) -> Option<&Renderer> {
-        self.renderer.as_ref()
+    /// Judges the token again, by the verifier that verified it: for work that goes on after the response has begun, as
+    /// before each message of a WebSocket. With the `long-responses` feature `ended` waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError`] when the token has expired, was revoked, or can't be judged at present: see
+    /// [`VerifiedToken::recheck`].
+    pub fn recheck(&self) -> Result<(), VerifyError> {
+        self.token.recheck()
     }
 
-    pub(crate) fn refuse_in_the_words_of(&mut self, renderer: &Renderer) {
-        self.renderer = Some(renderer.clone());
+    /// The token, to be judged again.
+    #[cfg(feature = "long-responses")]
+    pub(crate) fn token(&self) -> &VerifiedToken {
+        &self.token
+    }
+
+    /// How the layers around have refusals presented, the inner ones first.
+    pub(crate) fn presentation(&self) -> &Presentation {
+        &self.presentation
+    }
+
+    pub(crate) fn present_as(&mut self, presentation: Presentation) {
+        self.presentation = presentation;
     }
 }
 
 impl PartialEq for Verified {
     fn eq(&self, other: &Self) -> bool {
-        self.claims == other.claims
+        self.claims() == other.claims()
     }
 }
 
@@ -77,12 +94,12 @@ impl Deref for Verified {
     type Target = Claims;
 
     fn deref(&self) -> &Claims {
-        &self.claims
+        self.claims()
     }
 }
 
 /// In the extensions of a request that an optional [`Authenticate`](crate::Authenticate) let through without a token.
 #[derive(Clone, Debug)]
 pub(crate) struct Anonymous {
-    pub(crate) renderer: Option<Renderer>,
+    pub(crate) presentation: Presentation,
 }

@@ -31,6 +31,7 @@ mod template;
 pub mod testing;
 pub mod token;
 mod trusted;
+mod verified_token;
 pub mod verifier;
 mod verifiers;
 
@@ -52,5 +53,6 @@ pub use status::{RevocationStatus, VerifierStatus};
 pub use template::ScopeTemplate;
 pub use token::{MAX_TOKEN_LENGTH, UnverifiedToken};
 pub use trusted::TrustedKeys;
+pub use verified_token::VerifiedToken;
 pub use verifier::Verifier;
 pub use verifiers::{Verifiers, VerifiersError};

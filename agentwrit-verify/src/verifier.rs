@@ -82,6 +82,11 @@ impl Verifier {
     /// [`VerifyError`] with the first check that failed. Tell whoever presented the token no more than *invalid*, or
     /// *unavailable* when [`VerifyError::is_unavailable`].
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.judged(token).map(|verified| Arc::clone(&verified.claims))
+    }
+
+    /// The token as verified now or before, every check passed at this moment.
+    pub(crate) fn judged(&self, token: &str) -> Result<Arc<Verified>, VerifyError> {
         let rules = self.rules.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
         let in_force = rules.keys.current(|| *monotonic)?;
@@ -94,14 +99,13 @@ impl Verifier {
                 }
                 return Err(error);
             }
-            return Ok(Arc::clone(&seen.claims));
+            return Ok(seen);
         }
         rules.verified_anew.fetch_add(1, Ordering::Relaxed);
         let verified = Arc::new(rules.verify_anew(token, keys)?);
         rules.judge_now(&verified, now, || *monotonic)?;
-        let claims = Arc::clone(&verified.claims);
-        rules.cache.keep(token, verified);
-        Ok(claims)
+        rules.cache.keep(token, Arc::clone(&verified));
+        Ok(verified)
     }
 
     /// For forensics: what the verdict on a token would have been at another moment, as far as can be told now.
@@ -236,7 +240,7 @@ impl Rules {
     }
 
     /// The checks whose outcome changes with time, made at every call.
-    fn judge_now(
+    pub(crate) fn judge_now(
         &self,
         verified: &Verified,
         now: UnixTime,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{claims::Claims, error::VerifyError, jws::shorten, token::UnverifiedToken, verifier::Verifier};
+use crate::{
+    claims::Claims, error::VerifyError, jws::shorten, token::UnverifiedToken, verified_token::VerifiedToken,
+    verifier::Verifier,
+};
 
 /// Verifiers of different issuers: each token goes to the one of its `iss`, before any key is looked at. What the token
 /// says of its issuer is only used to choose; that verifier checks all of it, `iss` included. Clones share everything.
@@ -49,6 +52,15 @@ impl Verifiers {
     /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise what that verifier says.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.responsible_for(token)?.verify(token)
+    }
+
+    /// As [`verify`](Self::verify), for a token that is to be judged again later.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+        self.responsible_for(token)?.verify_token(token)
     }
 
     /// Whether tokens of every issuer can be judged.

@@ -6,10 +6,9 @@ use agentwrit_tower::{Agent, Authenticate, Granted, Misconfiguration, Refusal, R
 use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
-use serde_json::json;
 
 use crate::support::axum::{get as get_as, get_without_token};
-use crate::support::send;
+use crate::support::{mistake, send};
 
 async fn whoami(who: Verified) -> String {
     format!("{} {}", who.subject(), who.token_id())
@@ -38,15 +37,10 @@ async fn without_a_layer_it_is_500() {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     assert_eq!(
         answer.json(),
-        json!({
-            "type": "urn:agentwrit:error:internal_error",
-            "title": "Internal Server Error",
-            "status": 500,
-            "detail": "the server made a mistake",
-            "instance": "/me",
-            "error_code": "internal_error",
-            "request_id": "req-1",
-        })
+        mistake(
+            "the handler wants the claims of a token, and no `Authenticate` or `RequireScope` layer is around it",
+            "/me"
+        )
     );
     assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
 }

@@ -18,7 +18,7 @@ use tonic::service::{LayerExt, Routes};
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
-use crate::support::{Answer, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, send};
+use crate::support::{Answer, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send};
 
 const CONTENT_TYPES: [&str; 4] =
     ["application/grpc", "application/grpc+proto", "application/grpc-web-text", "Application/GRPC"];
@@ -76,7 +76,8 @@ async fn the_others_too() {
 
     let forgotten = RequireScope::new("read:data:7").layer(Inner::default().service());
     let answer = send(&forgotten, call(get("/", &token), "application/grpc")).await;
-    assert_status(&answer, Code::Internal, "the server made a mistake");
+    let message = mistake("no verifier here and no `Authenticate` layer around it", "/")["detail"].clone();
+    assert_status(&answer, Code::Internal, message.as_str().unwrap());
     assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoVerifier)));
 
     let by_path = RequireScope::new("read:data:{method}")

@@ -3,15 +3,19 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::string_slice,
+    clippy::indexing_slicing,
     reason = "what is unexpected here fails the test"
 )]
 
 mod authorization_header;
 mod axum_router;
+mod challenge_parameters;
 mod concurrency;
 mod construction;
 mod extractors;
 mod grpc;
+#[cfg(all(feature = "long-responses", feature = "testing"))]
+mod long_responses;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod nesting;

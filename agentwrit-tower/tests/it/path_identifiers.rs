@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::support::axum::{get as get_as, get_without_token};
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, send};
+use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, mistake, send};
 
 const OF_THIS_PATIENT: &str = "read:records:{patient_id}";
 
@@ -246,9 +246,9 @@ async fn a_route_without_the_parameter_is_500_and_lets_nobody_through() {
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
     let answer = send(&app, get_as("/patients/P-7", &issuer.token(&["read:records:*"]))).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    let Some(Refusal::Misconfigured(mistake)) = answer.extensions.get() else { panic!("{answer:?}") };
-    assert_eq!(mistake.to_string(), "the scope wants the path parameter `patient_id`, which the route does not have");
-    assert_eq!(answer.json()["detail"], "the server made a mistake");
+    let Some(Refusal::Misconfigured(missing)) = answer.extensions.get() else { panic!("{answer:?}") };
+    assert_eq!(missing.to_string(), "the scope wants the path parameter `patient_id`, which the route does not have");
+    assert_eq!(answer.json(), mistake(&missing.to_string(), "/patients/P-7"));
     assert_eq!(inner.calls(), 0);
 }
 

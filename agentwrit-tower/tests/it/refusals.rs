@@ -13,7 +13,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_layer::Layer;
 
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, send};
+use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send};
 
 type Protected = agentwrit_tower::Guarded<Plain>;
 
@@ -183,7 +183,7 @@ async fn without_keys_it_is_503_whatever_the_token() {
 }
 
 #[tokio::test]
-async fn a_forgotten_layer_is_500_and_says_nothing() {
+async fn forgotten_layer_is_500_and_debug_build_says_which() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new("read:data:7").layer(inner.service());
@@ -192,15 +192,7 @@ async fn a_forgotten_layer_is_500_and_says_nothing() {
         &answer,
         StatusCode::INTERNAL_SERVER_ERROR,
         &[],
-        &json!({
-            "type": "urn:agentwrit:error:internal_error",
-            "title": "Internal Server Error",
-            "status": 500,
-            "detail": "the server made a mistake",
-            "instance": "/data/7",
-            "error_code": "internal_error",
-            "request_id": "req-1",
-        }),
+        &mistake("no verifier here and no `Authenticate` layer around it", "/data/7"),
     );
     assert_eq!(inner.calls(), 0);
 }

@@ -33,6 +33,24 @@ pub(crate) fn get_without_token<B: Default>(path: &str) -> Request<B> {
     Request::get(path).header("x-request-id", "req-1").body(B::default()).expect("a request")
 }
 
+/// The problem of a mistake in the program: a debug build tells the reason, a release build does not.
+pub(crate) fn mistake(reason: &str, path: &str) -> Value {
+    let mut problem = serde_json::json!({
+        "type": "urn:agentwrit:error:internal_error",
+        "title": "Internal Server Error",
+        "status": 500,
+        "detail": "the server made a mistake",
+        "instance": path,
+        "error_code": "internal_error",
+        "request_id": "req-1",
+    });
+    if cfg!(debug_assertions) {
+        problem["detail"] = reason.into();
+        problem["hint"] = "a debug build tells the reason; a release build only writes it into its log".into();
+    }
+    problem
+}
+
 pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }

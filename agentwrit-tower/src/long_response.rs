@@ -1,0 +1,395 @@
+//! Responses that outlive the moment at which their token was judged: event streams, WebSocket connections, long downloads.
+//!
+//! 1. The token is judged again before each frame of the body that is passed on, and once in an interval while there is
+//!    none: a token that has expired, was revoked or can't be judged any more ends the response within that time.
+//! 2. There is no task, and no list of responses: an idle response costs one timer, of its own, and one check for each
+//!    time it fires. A body that is ready at once costs neither.
+//! 3. An ended body is never taken for a complete one: it ends in an error, so that HTTP/1.1 closes the connection and
+//!    HTTP/2 resets the stream. gRPC gets its status in trailers; an event stream, which has no end of its own, just ends.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use agentwrit_verify::{VerifiedToken, VerifyError};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::body::ResponseBody;
+use crate::gate::presentation_outside;
+use crate::refusal::Misconfiguration;
+use crate::verified::{Anonymous, Verified};
+use crate::{answer, grpc, observe};
+
+/// A future that completes when a token no longer counts, with the reason: [`Verified::ended`]. Once it has completed, it
+/// completes with the same reason whenever it is polled.
+///
+/// It judges the token whenever it is polled, and once in an [interval](Self::check_every) while it waits.
+#[must_use = "futures do nothing unless polled"]
+pub struct TokenEnd {
+    token: VerifiedToken,
+    interval: Duration,
+    // Only when there is something to wait for.
+    timer: Option<Pin<Box<Sleep>>>,
+    ended: Option<VerifyError>,
+}
+
+impl TokenEnd {
+    /// The time between two checks, unless set otherwise.
+    pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
+    /// The shortest interval: what is asked for below counts as this.
+    pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+    fn of(token: &VerifiedToken) -> Self {
+        Self { token: token.clone(), interval: Self::DEFAULT_INTERVAL, timer: None, ended: None }
+    }
+
+    /// Judges the token once in `interval` while it waits, at least every [`MIN_INTERVAL`](Self::MIN_INTERVAL).
+    pub fn check_every(mut self, interval: Duration) -> Self {
+        self.interval = interval.max(Self::MIN_INTERVAL);
+        self
+    }
+
+    /// Judges the token at once.
+    fn check(&mut self) -> Result<(), VerifyError> {
+        if self.ended.is_none() {
+            self.ended = self.token.recheck().err();
+            if let Some(error) = &self.ended {
+                observe::ended(self.token.claims(), error);
+            }
+        }
+        self.ended.clone().map_or(Ok(()), Err)
+    }
+
+    /// The interval, or less when the token expires before.
+    fn until_next_check(&self) -> Duration {
+        self.interval.min(self.token.expires_in()).max(Self::MIN_INTERVAL)
+    }
+}
+
+impl Future for TokenEnd {
+    type Output = VerifyError;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<VerifyError> {
+        loop {
+            if let Err(error) = self.check() {
+                return Poll::Ready(error);
+            }
+            let next = self.until_next_check();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(next)));
+            ready!(timer.as_mut().poll(cx));
+            timer.as_mut().reset(Instant::now() + next);
+        }
+    }
+}
+
+impl fmt::Debug for TokenEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEnd").field("interval", &self.interval).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+impl Verified {
+    /// Waits until the token no longer counts: it has expired, was revoked, its key was withdrawn, or no token can be
+    /// judged at present. Renewal counts too: it ends the token that was renewed. For handlers that must tell the other
+    /// side, as one of a WebSocket; [`EndWithToken`] ends whole responses.
+    ///
+    /// ```
+    /// use agentwrit_tower::Verified;
+    /// use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+    /// use axum::response::Response;
+    ///
+    /// async fn handler(who: Verified, upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.on_upgrade(|socket| serve(who, socket))
+    /// }
+    ///
+    /// async fn serve(who: Verified, mut socket: WebSocket) {
+    ///     let mut ended = who.ended();
+    ///     loop {
+    ///         tokio::select! {
+    ///             // First, so that no message is served with a token that no longer counts.
+    ///             biased;
+    ///             _ = &mut ended => {
+    ///                 let close = CloseFrame { code: close_code::POLICY, reason: "the token has ended".into() };
+    ///                 drop(socket.send(Message::Close(Some(close))).await);
+    ///                 return;
+    ///             }
+    ///             message = socket.recv() => match message {
+    ///                 Some(Ok(Message::Text(text))) => drop(socket.send(Message::Text(text)).await),
+    ///                 Some(Ok(_)) => {}
+    ///                 Some(Err(_)) | None => return,
+    ///             },
+    ///         }
+    ///     }
+    /// }
+    /// # use axum::{Router, routing::any};
+    /// # let _: Router = Router::new().route("/socket", any(handler));
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled outside of a tokio runtime with time enabled.
+    pub fn ended(&self) -> TokenEnd {
+        TokenEnd::of(self.token())
+    }
+}
+
+/// A [`Layer`] that ends the body of a response when the token of its request no longer counts.
+///
+/// It stands within the layer that verifies, [`Authenticate`](crate::Authenticate) or
+/// [`RequireScope`](crate::RequireScope) (for axum: is added before it), and answers 500 where it doesn't. What the body's
+/// end looks like depends on its content type: an event stream (`text/event-stream`) just ends, gRPC gets its status in
+/// trailers, and everything else breaks off, so that a client can't take it for complete. A response that is upgraded to a
+/// WebSocket has no body: there the handler waits for [`Verified::ended`].
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+///
+/// use agentwrit_tower::{EndWithToken, RequireScope, verify::Verifier};
+/// use axum::{Router, response::sse::{Event, KeepAlive, Sse}, routing::get};
+/// use futures_util::{Stream, stream};
+///
+/// async fn events() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+///     Sse::new(stream::pending()).keep_alive(KeepAlive::default())
+/// }
+///
+/// fn app(verifier: Verifier) -> Router {
+///     Router::new()
+///         .route("/events", get(events))
+///         .layer(EndWithToken::new())
+///         .layer(RequireScope::new("read:events:*").verifier(verifier))
+/// }
+/// # app(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
+/// ```
+///
+/// # Panics
+///
+/// The body panics when it is polled outside of a tokio runtime with time enabled.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a layer does nothing until it is applied"]
+pub struct EndWithToken {
+    interval: Duration,
+}
+
+impl EndWithToken {
+    /// Judges the token before each frame, and once a second while there is none.
+    pub fn new() -> Self {
+        Self { interval: TokenEnd::DEFAULT_INTERVAL }
+    }
+
+    /// Judges the token once in `interval` while the body is idle, at least every [`TokenEnd::MIN_INTERVAL`].
+    pub fn check_every(self, interval: Duration) -> Self {
+        Self { interval }
+    }
+}
+
+impl Default for EndWithToken {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for EndWithToken {
+    type Service = TokenBound<S>;
+
+    fn layer(&self, inner: S) -> TokenBound<S> {
+        TokenBound { interval: self.interval, inner }
+    }
+}
+
+/// The service that [`EndWithToken`] makes.
+#[derive(Clone, Debug)]
+pub struct TokenBound<S> {
+    interval: Duration,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for TokenBound<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<ResponseBody<TokenBoundBody<R>>>;
+    type Error = S::Error;
+    type Future = TokenBoundFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let extensions = request.extensions();
+        let end = extensions.get::<Verified>().map(|verified| verified.ended().check_every(self.interval));
+        if end.is_none() && extensions.get::<Anonymous>().is_none() {
+            let (head, _) = request.into_parts();
+            let presentation = presentation_outside(&head).cloned().unwrap_or_default();
+            let refused = answer::respond(Misconfiguration::NothingToEndWith.into(), &head, &presentation);
+            return TokenBoundFuture { state: State::Refused { response: Some(Box::new(refused)) } };
+        }
+        TokenBoundFuture { state: State::Inner { future: self.inner.call(request), end } }
+    }
+}
+
+pin_project! {
+    /// The response to come of a [`TokenBound`] service.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct TokenBoundFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F> {
+        Inner { #[pin] future: F, end: Option<TokenEnd> },
+        Refused { response: Option<Box<Response<Full<Bytes>>>> },
+    }
+}
+
+impl<F, R, E> Future for TokenBoundFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<ResponseBody<TokenBoundBody<R>>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Inner { future, end } => {
+                let response = ready!(future.poll(cx))?;
+                let ending = Ending::of(response.headers());
+                let bound = end.take().map(|end| Bound { end, ending });
+                let body = |inner| ResponseBody::inner(TokenBoundBody { inner: Some(inner), bound });
+                Poll::Ready(Ok(response.map(body)))
+            }
+            StateProjection::Refused { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
+                // Polled again after it was done: a caller's mistake, not worth a panic.
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// What the end of a body looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It just ends.
+    Plain,
+    /// `grpc-status` in trailers.
+    Grpc,
+    /// An error.
+    Broken,
+}
+
+impl Ending {
+    fn of(headers: &HeaderMap) -> Self {
+        let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if essence.eq_ignore_ascii_case(b"text/event-stream") {
+            Self::Plain
+        } else if grpc::is_grpc(content_type) {
+            Self::Grpc
+        } else {
+            Self::Broken
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bound {
+    end: TokenEnd,
+    ending: Ending,
+}
+
+pin_project! {
+    /// A response body that ends with the token of its request: see [`EndWithToken`].
+    #[derive(Debug)]
+    pub struct TokenBoundBody<R> {
+        // `None` once the token has ended: what the body holds is released then.
+        #[pin]
+        inner: Option<R>,
+        // `None`: the request came without a token, as an optional layer lets it.
+        bound: Option<Bound>,
+    }
+}
+
+impl<R: Default> Default for TokenBoundBody<R> {
+    fn default() -> Self {
+        Self { inner: Some(R::default()), bound: None }
+    }
+}
+
+impl<R: Body> Body for TokenBoundBody<R> {
+    type Data = R::Data;
+    type Error = TokenBoundError<R::Error>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let Some(bound) = this.bound else {
+            return inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(TokenBoundError::Body)));
+        };
+        let error = match bound.end.check() {
+            Err(error) => error,
+            Ok(()) => match inner.poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    return Poll::Ready(frame.map(|frame| frame.map_err(TokenBoundError::Body)));
+                }
+                Poll::Pending => ready!(Pin::new(&mut bound.end).poll(cx)),
+            },
+        };
+        this.inner.set(None);
+        Poll::Ready(match bound.ending {
+            Ending::Plain => None,
+            Ending::Grpc => Some(Ok(Frame::trailers(grpc::ended(&error)))),
+            Ending::Broken => Some(Err(TokenBoundError::TokenEnded(error))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// Why a [`TokenBoundBody`] broke off.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TokenBoundError<E> {
+    /// The body itself failed.
+    Body(E),
+    /// The token no longer counts.
+    TokenEnded(VerifyError),
+}
+
+impl<E: fmt::Display> fmt::Display for TokenBoundError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(error) => error.fmt(f),
+            Self::TokenEnded(_) => f.write_str("the token of the request no longer counts"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display + Into<Box<dyn Error + Send + Sync>>> Error for TokenBoundError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Body(_) => None,
+            Self::TokenEnded(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! How refusals are presented: a service's own words, and further parameters of the challenge.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+
+use crate::challenge::ChallengeParameters;
+use crate::refusal::Refusal;
+
+/// What a layer was told about refusals, its own and those beneath.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Presentation {
+    /// The words for a refusal; `None`: our own.
+    pub(crate) renderer: Option<Renderer>,
+    /// What is added to each challenge.
+    pub(crate) challenge: Option<Arc<ChallengeParameters>>,
+}
+
+impl Presentation {
+    /// With what the layers outside were told, where this one was told nothing.
+    pub(crate) fn within(&self, outer: &Self) -> Self {
+        let challenge = match (&self.challenge, &outer.challenge) {
+            (Some(own), Some(outer)) if own != outer => Some(Arc::new(own.or(outer))),
+            (own, outer) => own.as_ref().or(outer.as_ref()).cloned(),
+        };
+        Self { renderer: self.renderer.as_ref().or(outer.renderer.as_ref()).cloned(), challenge }
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
+        self.renderer.is_none() && self.challenge.is_none()
+    }
+
+    /// Those that the closure chose for this refusal, then the layers' own.
+    pub(crate) fn challenge_parameters(&self, of_closure: Option<ChallengeParameters>) -> ChallengeParameters {
+        let of_closure = of_closure.unwrap_or_default();
+        self.challenge.as_ref().map_or_else(|| of_closure.clone(), |layers| of_closure.or(layers))
+    }
+
+    /// One more parameter for each challenge.
+    pub(crate) fn add_challenge_parameter(
+        &mut self,
+        name: &str,
+        value: &str,
+    ) -> Result<(), crate::ChallengeParameterError> {
+        let parameters = self.challenge.as_deref().cloned().unwrap_or_default();
+        self.challenge = Some(Arc::new(parameters.with(name, value)?));
+        Ok(())
+    }
+}
+
+/// A closure that renders refusals.
+#[derive(Clone)]
+pub(crate) struct Renderer(Arc<Render>);
+
+type Render = dyn Fn(&Refusal, &Parts) -> Response<Bytes> + Send + Sync;
+
+impl Renderer {
+    pub(crate) fn new<R: Into<Bytes>>(
+        render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |refusal, head| render(refusal, head).map(Into::into)))
+    }
+
+    pub(crate) fn render(&self, refusal: &Refusal, head: &Parts) -> Response<Bytes> {
+        (self.0)(refusal, head)
+    }
+}
+
+impl fmt::Debug for Renderer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renderer(…)")
+    }
+}

@@ -1,0 +1,83 @@
+//! A verified token that can be judged again, without the token's text.
+
+use std::{cell::LazyCell, fmt, sync::Arc, time::Duration};
+
+use crate::{
+    cache::Verified,
+    claims::Claims,
+    error::VerifyError,
+    jws::shorten,
+    verifier::{Rules, Verifier},
+};
+
+/// A token that was verified, and can be judged again at any later moment: for work that outlives the request which
+/// brought the token, as an event stream or a WebSocket. It holds the claims and what they are judged by, not the token.
+///
+/// ```
+/// use agentwrit_verify::{Level, VerifyError, testing::TestIssuer};
+///
+/// let issuer = TestIssuer::new();
+/// let token = issuer.verifier().verify_token(&issuer.token(&["read:data:*"]))?;
+/// assert_eq!(token.recheck(), Ok(()));
+/// issuer.revoke(Level::Token, &token.claims().token_id().to_string());
+/// assert!(matches!(token.recheck(), Err(VerifyError::Revoked { .. })));
+/// # Ok::<(), VerifyError>(())
+/// ```
+#[derive(Clone)]
+pub struct VerifiedToken {
+    rules: Arc<Rules>,
+    verified: Arc<Verified>,
+}
+
+impl VerifiedToken {
+    pub(crate) fn new(rules: &Arc<Rules>, verified: Arc<Verified>) -> Self {
+        Self { rules: Arc::clone(rules), verified }
+    }
+
+    /// Its claims.
+    #[must_use]
+    pub fn claims(&self) -> &Arc<Claims> {
+        &self.verified.claims
+    }
+
+    /// Judges again what changes with time: whether the keys that signed the token (and its chain) are trusted, its times,
+    /// and whether it was revoked. As cheap as the verification of a token that the cache holds: no I/O, no signature.
+    ///
+    /// # Errors
+    ///
+    /// What [`Verifier::verify`] would say of the token now: it has expired, was revoked, its key was withdrawn
+    /// ([`VerifyError::UnknownKey`]), or no token [can be judged](VerifyError::is_unavailable) at present.
+    pub fn recheck(&self) -> Result<(), VerifyError> {
+        let rules = self.rules.as_ref();
+        let monotonic = LazyCell::new(|| rules.clock.monotonic());
+        let in_force = rules.keys.current(|| *monotonic)?;
+        let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
+        if !self.verified.stands_with(keys) {
+            return Err(VerifyError::UnknownKey { kid: Some(shorten(self.verified.signed_by.id().as_str())) });
+        }
+        rules.judge_now(&self.verified, rules.clock.now(), || *monotonic)
+    }
+
+    /// The time until it expires, by the verifier's clock; zero once it has.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.claims().expires_at().saturating_since(self.rules.clock.now())
+    }
+}
+
+impl Verifier {
+    /// As [`verify`](Self::verify), for a token that is to be judged again later.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify).
+    pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+        self.judged(token).map(|verified| VerifiedToken::new(&self.rules, verified))
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken").field("claims", self.claims()).finish_non_exhaustive()
+    }
+}
