@@ -56,7 +56,7 @@ def mute() -> Iterator[str]:
     [
         ([], {}, 400, "invalid_request"),
         (["read:data"], {}, 400, "invalid_request"),
-        (["read:data:x:y"], {}, 400, "invalid_request"),
+        (["read::x"], {}, 400, "invalid_request"),
         (["read:*:x"], {}, 400, "invalid_request"),
         (["admin:revoke:*"], {}, 400, "invalid_request"),
         ([f"read:data:{i}" for i in range(65)], {}, 400, "invalid_request"),
