@@ -19,7 +19,8 @@ use crate::{
     server::{Server, listen},
     signing::{KeyFile, KeyFileError},
     store::{OpenError, Store, StoreError, StoreOptions},
-    tls::{Tls, TlsError},
+    telemetry::metrics::Metrics,
+    tls::{FailedHandshakes, Reload, Tls, TlsError},
 };
 
 /// How often spent nonces, expired launch tokens and the like are dropped.
@@ -36,7 +37,7 @@ pub struct Broker {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
-    tls: Option<Tls>,
+    tls: Option<CertificateRenewal>,
 }
 
 impl Broker {
@@ -71,11 +72,14 @@ impl Broker {
         let connections = Connections::new(capacity.connections, &config.trusted_proxies);
         let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
-        let server = Server { listener, tls: tls.clone(), router: router(Arc::clone(&authority), edge), connections };
+        let failed_handshakes = FailedHandshakes::new(Arc::clone(&authority.metrics));
+        let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
+        let server = Server { listener, tls: secured, router: router(Arc::clone(&authority), edge), connections };
         let server = tokio::spawn(server.run(stopping));
         let mut chores =
             vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
-        chores.extend(tls.clone().map(|tls| tokio::spawn(watch_certificates(tls))));
+        let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&authority.metrics) });
+        chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes))));
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -95,9 +99,9 @@ impl Broker {
 
     /// Reads certificate, key and client authority again, as SIGHUP asks. When they can't be used the old ones stay.
     pub fn reload(&self) {
-        if let Some(tls) = self.tls.clone() {
-            // Not awaited: the outcome is in the log.
-            drop(spawn_blocking(move || reload(&tls)));
+        if let Some(renewal) = self.tls.clone() {
+            // Files are read on a thread that may block; its end is not waited for.
+            drop(spawn_blocking(move || renewal.report(renewal.tls.reload())));
         }
     }
 
@@ -141,31 +145,43 @@ async fn tidy(authority: Arc<Authority>) {
     }
 }
 
-/// Takes over a certificate soon after its file was replaced.
-async fn watch_certificates(tls: Tls) {
+/// Takes over a certificate soon after its file was replaced, and tells of handshakes that failed.
+async fn watch_certificates(renewal: CertificateRenewal, failed_handshakes: FailedHandshakes) {
     let mut ticks = interval(CERTIFICATES);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known = tls.fingerprint();
     loop {
         ticks.tick().await;
-        // A file system that hangs holds up a blocking thread, never the runtime.
-        let files = tls.clone();
-        let Ok(found) = spawn_blocking(move || files.fingerprint()).await else { return };
-        if found != known {
-            known = found;
-            let files = tls.clone();
-            if spawn_blocking(move || reload(&files)).await.is_err() {
-                return;
-            }
+        failed_handshakes.write_due();
+        let renewal = renewal.clone();
+        let looked = spawn_blocking(move || renewal.report(renewal.tls.reload_if_changed()));
+        if looked.await.is_err() {
+            // The runtime is shutting down.
+            return;
         }
     }
 }
 
-fn reload(tls: &Tls) {
-    match tls.reload() {
-        Ok(()) => tracing::info!(component = "tls", "certificates were read again"),
-        Err(error) => {
-            tracing::error!(component = "tls", %error, "the new certificates cannot be used, the old ones stay");
+/// Certificates that are replaced while the broker runs, and where that is reported.
+#[derive(Clone)]
+struct CertificateRenewal {
+    tls: Tls,
+    metrics: Arc<Metrics>,
+}
+
+impl CertificateRenewal {
+    fn report(&self, reload: Reload) {
+        // The state of now, so that reports that overtake each other end with the right one.
+        self.metrics.set_tls_renewal_failing(self.tls.is_renewal_failing());
+        match reload {
+            Reload::Unchanged | Reload::StillFailing => {}
+            Reload::Loaded => tracing::info!(component = "tls", "certificates were read again"),
+            Reload::Failed(error) => {
+                tracing::error!(
+                    component = "tls",
+                    %error,
+                    "the new certificates cannot be used, the old ones stay; tried again every 2 s"
+                );
+            }
         }
     }
 }

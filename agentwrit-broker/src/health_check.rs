@@ -24,7 +24,7 @@ use tokio_rustls::{
         ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+        pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
 
@@ -129,8 +129,7 @@ fn connector(files: &TlsConfig, client: Option<&ClientCertificate>) -> Result<Op
         return Ok(Some(TlsConnector::from(Arc::new(builder.with_no_client_auth()))));
     }
     let (cert, key) = client.map_or((cert, key), |client| (&client.cert, &client.key));
-    let private_key =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| tls::TlsError::unusable("client key", key, &error))?;
+    let private_key = tls::private_key("client key", key)?;
     let config = builder.with_client_auth_cert(tls::certificates("client certificate", cert)?, private_key);
     let config = config.map_err(|error| tls::TlsError::unusable("client certificate", cert, &error))?;
     Ok(Some(TlsConnector::from(Arc::new(config))))

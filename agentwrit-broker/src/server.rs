@@ -25,7 +25,7 @@ use crate::{
     fair_share::Place,
     http::PeerAddress,
     timed::{Phase, Timed},
-    tls::Tls,
+    tls::{FailedHandshakes, Tls},
 };
 
 /// How long a TLS handshake may take.
@@ -39,7 +39,7 @@ const BACKLOG: u32 = 1024;
 
 pub(crate) struct Server {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<(Tls, FailedHandshakes)>,
     pub(crate) router: Router,
     pub(crate) connections: Connections,
 }
@@ -86,7 +86,14 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, tls: Option<Tls>, router: Router, watcher: Watcher) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    tls: Option<(Tls, FailedHandshakes)>,
+    router: Router,
+    watcher: Watcher,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(component = "server", %error, "no delay was not set");
     }
@@ -94,10 +101,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, place: Place, tls: Option<Tl
     let conversation = async {
         match tls {
             None => converse(stream, peer, &place, router, watcher).await,
-            Some(tls) => match timeout(HANDSHAKE, tls.accept(stream)).await {
+            Some((tls, failed)) => match timeout(HANDSHAKE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => converse(stream, peer, &place, router, watcher).await,
-                Ok(Err(error)) => tracing::debug!(component = "server", %peer, %error, "no TLS"),
-                Err(_) => tracing::debug!(component = "server", %peer, "the TLS handshake took too long"),
+                Ok(Err(error)) => failed.failed(peer, &error),
+                Err(_) => failed.timed_out(peer),
             },
         }
     };

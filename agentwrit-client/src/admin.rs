@@ -13,7 +13,7 @@ use crate::{
     launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, whole_seconds},
     secret::Secret,
     session::Session,
-    wire::{AppsAnswer, DeregisteredAnswer},
+    wire::{AppsAnswer, CreateAppAnswer, DeregisteredAnswer, lenient},
 };
 
 /// The operator's relation to the broker. Clones are cheap and share connections and the operator's token.
@@ -52,9 +52,22 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `conflict` when an active app has that name; any error of the network.
+    /// [`ClientError::Refused`] with `conflict` when an active app has that name; any error of the network. After
+    /// [`ClientError::MalformedAnswer`] the app may exist, and [`ClientError::received_secret`] is its secret.
     pub async fn create_app(&self, app: &NewApp) -> Result<AppCredentials, ClientError> {
-        self.session.fetch(&Call::post("/v1/admin/apps", app)?).await
+        let call = Call::post("/v1/admin/apps", app)?.hands_out("client_secret");
+        let answer: CreateAppAnswer = self.session.fetch(&call).await?;
+        let record = AppRecord {
+            app_id: answer.app_id,
+            client_id: answer.client_id,
+            name: answer.name.unwrap_or_else(|| app.name.clone()),
+            scopes: answer.scopes.unwrap_or_else(|| app.scopes.clone()),
+            token_ttl: answer.token_ttl,
+            status: answer.status,
+            created_at: answer.created_at,
+            updated_at: answer.updated_at,
+        };
+        Ok(AppCredentials { record, client_secret: answer.client_secret })
     }
 
     /// Every app, inactive ones too.
@@ -209,21 +222,25 @@ pub struct AppRecord {
     pub name: String,
     /// The ceiling.
     pub scopes: ScopeSet,
-    /// Seconds that the app's own tokens live.
-    pub token_ttl: u64,
-    /// `active`, `suspended` or `inactive`.
-    pub status: String,
-    /// When it was registered.
-    pub created_at: UnixTime,
-    /// When it was changed last.
-    pub updated_at: UnixTime,
+    /// Seconds that the app's own tokens live, if the broker says so.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<u64>,
+    /// `active`, `suspended` or `inactive`, if the broker says so.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// When it was registered, if the broker says so; AgentWrit v2 does not.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<UnixTime>,
+    /// When it was changed last, if the broker says so; AgentWrit v2 does not.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<UnixTime>,
 }
 
 /// A new app with its client secret, which is shown this once.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AppCredentials {
     /// The app.
-    #[serde(flatten)]
     pub record: AppRecord,
     /// What the app authenticates with, beside [`AppRecord::client_id`].
     pub client_secret: Secret,

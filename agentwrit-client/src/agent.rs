@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime};
+use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime, UnverifiedToken};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
@@ -110,7 +110,7 @@ impl Agent {
         let seen = self.shared.renewals.load(Ordering::Acquire);
         let shared = Arc::clone(&self.shared);
         let renewal = tokio::spawn(async move { shared.renew_together(seen).await });
-        renewal.await.unwrap_or_else(|stopped| Err(ClientError::Unreachable { reason: stopped.to_string() }))
+        renewal.await.unwrap_or_else(|stopped| Err(ClientError::aborted(&stopped)))
     }
 
     /// Gives the token back: it is dead from now on. What was delegated from it lives on until its own expiry. Waits
@@ -146,13 +146,12 @@ impl Agent {
     ) -> Result<Delegated, ClientError> {
         let scope = parse_scopes("scope", scopes)?;
         let body = DelegateBody { delegate_to: to.as_str(), scope: &scope, ttl: whole_seconds("ttl", ttl)? };
-        let call = Call::post("/v1/delegate", &body)?;
+        let call = Call::post("/v1/delegate", &body)?.hands_out("access_token");
         let asked_at = self.shared.client.clock.now();
         let held = self.shared.held.load_full();
         let answer: DelegateAnswer = self.shared.client.transport.fetch(&call, Some(&held.authorization)).await?;
-        let delegated = Held::new(answer.access_token, asked_at, answer.expires_in);
-        let delegated = delegated.ok_or_else(|| call.malformed("unusable access token"))?;
-        Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain))
+        let delegated = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
+        Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain.unwrap_or_default()))
     }
 
     /// This agent with a token that another one delegated to it: it can be used, delegated further and released, while
@@ -204,12 +203,12 @@ impl Shared {
     }
 
     async fn renew(&self) -> Result<(), ClientError> {
-        let call = Call::post_nothing("/v1/token/renew");
+        let call = Call::post_nothing("/v1/token/renew").hands_out("access_token");
         let asked_at = self.client.clock.now();
         let old = self.held.load_full();
         let answer: RenewAnswer = self.client.transport.fetch(&call, Some(&old.authorization)).await?;
-        let held = Held::new(answer.access_token, asked_at, answer.expires_in);
-        self.held.store(Arc::new(held.ok_or_else(|| call.malformed("unusable access token"))?));
+        let held = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
+        self.held.store(Arc::new(held));
         Ok(())
     }
 }
@@ -222,6 +221,12 @@ impl fmt::Debug for Agent {
             .field("scopes", &self.scopes())
             .finish_non_exhaustive()
     }
+}
+
+/// The seconds from issue to expiry that a token states.
+fn lifetime(token: &Secret) -> Option<u64> {
+    let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok()?;
+    Some(claims.exp.saturating_sub(claims.iat))
 }
 
 /// A token in hand.
@@ -237,8 +242,24 @@ pub(crate) struct Held {
 impl Held {
     /// `asked_at` is from before the broker was asked, and the broker counts whole seconds: the token is then never
     /// believed to live longer than it does.
-    pub(crate) fn new(token: Secret, asked_at: UnixTime, expires_in: u64) -> Option<Self> {
-        let expires_at = UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in));
-        Some(Self { authorization: bearer(&token)?, token, expires_at, lifetime: Duration::from_secs(expires_in) })
+    ///
+    /// Where the answer does not say how long the token lives, the token itself does.
+    pub(crate) fn received(
+        call: &Call,
+        token: Secret,
+        asked_at: UnixTime,
+        expires_in: Option<u64>,
+    ) -> Result<Self, ClientError> {
+        let expires_in = expires_in.or_else(|| lifetime(&token));
+        match (bearer(&token), expires_in) {
+            (Some(authorization), Some(expires_in)) => Ok(Self {
+                authorization,
+                token,
+                expires_at: UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in)),
+                lifetime: Duration::from_secs(expires_in),
+            }),
+            (None, _) => Err(call.malformed_but("unusable access token", Some(token))),
+            (Some(_), None) => Err(call.malformed_but("it does not say when the access token expires", Some(token))),
+        }
     }
 }

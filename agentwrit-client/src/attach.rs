@@ -9,12 +9,11 @@
 
 use std::sync::Arc;
 
+use agentwrit_verify::http_client::is_loopback_host;
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 
-use crate::{
-    agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent, transport::is_this_machine,
-};
+use crate::{agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent};
 
 /// Where a token comes from, each time that one is needed.
 pub trait TokenSource: Send + Sync + 'static {
@@ -85,7 +84,7 @@ impl Origins {
     /// network.
     pub fn new<S: AsRef<str>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
         let origins = Self::accept_plain_http(origins)?;
-        match origins.0.iter().find(|origin| origin.scheme == "http" && !is_this_machine(&origin.host)) {
+        match origins.0.iter().find(|origin| origin.scheme == "http" && !is_loopback_host(&origin.host)) {
             Some(Origin { host, .. }) => {
                 Err(invalid(&format!("`http://{host}` would carry the token in clear over the network")))
             }

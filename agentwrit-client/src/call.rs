@@ -11,7 +11,12 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::{error::ClientError, retry::Ending};
+use crate::{
+    error::{ClientError, ReceivedSecret},
+    retry::Ending,
+    salvaged,
+    secret::Secret,
+};
 
 /// Nesting that no answer of a broker needs.
 const MAX_DEPTH: usize = 16;
@@ -32,39 +37,41 @@ pub(crate) struct Call {
     pub(crate) repeatable: bool,
     /// The longest answer that is read, in bytes.
     pub(crate) longest_answer: usize,
+    /// The member of the answer that is shown this once.
+    one_time_secret: Option<&'static str>,
 }
 
 impl Call {
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        let repeatable = matches!(method, Method::GET | Method::PUT | Method::DELETE);
+        let (path, body) = (path.into(), None);
+        Self { method, path, body, repeatable, longest_answer: MAX_ANSWER, one_time_secret: None }
+    }
+
     pub(crate) fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: None, repeatable: true, longest_answer: MAX_ANSWER }
+        Self::new(Method::GET, path)
     }
 
     pub(crate) fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::DELETE, path: path.into(), body: None, repeatable: true, longest_answer: MAX_ANSWER }
+        Self::new(Method::DELETE, path)
     }
 
     pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self {
-            method: Method::POST,
-            path: path.into(),
-            body: Some(encode(body)?),
-            repeatable: false,
-            longest_answer: MAX_ANSWER,
-        })
+        Ok(Self { body: Some(encode(body)?), ..Self::post_nothing(path) })
     }
 
     pub(crate) fn post_nothing(path: impl Into<String>) -> Self {
-        Self { method: Method::POST, path: path.into(), body: None, repeatable: false, longest_answer: MAX_ANSWER }
+        Self::new(Method::POST, path)
     }
 
     pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Result<Self, ClientError> {
-        Ok(Self {
-            method: Method::PUT,
-            path: path.into(),
-            body: Some(encode(body)?),
-            repeatable: true,
-            longest_answer: MAX_ANSWER,
-        })
+        Ok(Self { body: Some(encode(body)?), ..Self::new(Method::PUT, path) })
+    }
+
+    /// Says that the answer's `member` is a secret that the broker shows this once: it is kept if the answer is malformed.
+    pub(crate) fn hands_out(mut self, member: &'static str) -> Self {
+        self.one_time_secret = Some(member);
+        self
     }
 
     /// Says of a POST that doing it twice comes to the same as doing it once.
@@ -87,7 +94,16 @@ impl Call {
 
     /// An answer to this call that cannot be understood.
     pub(crate) fn malformed(&self, reason: &(impl ToString + ?Sized)) -> ClientError {
-        ClientError::MalformedAnswer { endpoint: format!("{} {}", self.method, self.path), reason: reason.to_string() }
+        let endpoint = format!("{} {}", self.method, self.path);
+        ClientError::MalformedAnswer { endpoint, reason: reason.to_string(), received: None }
+    }
+
+    /// The same, for an answer of which only the secret could be read.
+    pub(crate) fn malformed_but(&self, reason: &(impl ToString + ?Sized), secret: Option<Secret>) -> ClientError {
+        let endpoint = format!("{} {}", self.method, self.path);
+        let received = self.one_time_secret.zip(secret);
+        let received = received.map(|(member, secret)| Box::new(ReceivedSecret::new(member, secret)));
+        ClientError::MalformedAnswer { endpoint, reason: reason.to_string(), received }
     }
 }
 
@@ -108,7 +124,10 @@ impl Answer {
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
-        json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| call.malformed(&error))
+        json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| {
+            let secret = call.one_time_secret.and_then(|member| salvaged::secret(&self.body, member));
+            call.malformed_but(&error, secret)
+        })
     }
 
     /// The answer, if its status says that the broker did what was asked.

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use agentwrit_verify::{AgentId, ClaimSet, Clock, Feed, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::{
     admin::Admin,
@@ -16,7 +15,7 @@ use crate::{
     secret::Secret,
     session::{Credentials, Session, bearer},
     transport::{Endpoint, Transport},
-    wire::{ValidateAnswer, ValidateBody},
+    wire::{ReportedClaims, ValidateAnswer, ValidateBody},
 };
 
 /// A client of one broker: where it is, and how to talk to it. Clones are cheap and share connections.
@@ -134,7 +133,8 @@ impl Client {
         let call = Call::post("/v1/token/validate", &ValidateBody { token })?.repeatable();
         let answer: ValidateAnswer = self.transport.fetch(&call, None).await?;
         match (answer.valid, answer.claims) {
-            (true, Some(claims)) => Ok(Validation::Valid(Box::new(claims))),
+            (true, Some(ReportedClaims::Known(claims))) => Ok(Validation::Valid(claims)),
+            (true, Some(ReportedClaims::Other(claims))) => Ok(Validation::ValidOtherwise { claims }),
             (true, None) => Err(call.malformed("`valid` without `claims`")),
             (false, _) => Ok(Validation::Invalid { reason: answer.error.unwrap_or_default() }),
         }
@@ -230,15 +230,23 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts these certificate authorities too, PEM; call it again to add others.
+    /// Trusts these certificate authorities too, PEM; call it again to add others. Every certificate in it counts: PEM
+    /// that holds anything that cannot be read is an error with the number of the line.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.endpoint.tls.root_certificates.push(pem.into());
+        self.endpoint.connection.add_root_certificate_pem(pem.into());
         self
     }
 
     /// Shows this certificate to the broker (mTLS): PEM of a private key and its certificates.
     pub fn client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.endpoint.tls.client_identity = Some(Zeroizing::new(pem.into()));
+        self.endpoint.connection.client_identity_pem(pem.into());
+        self
+    }
+
+    /// Sends everything through this HTTP proxy, `http://…` or `https://…`. Proxies from the environment (`HTTP_PROXY`,
+    /// `HTTPS_PROXY`, `ALL_PROXY`) are never used.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.endpoint.connection.proxy(url.into());
         self
     }
 
@@ -260,9 +268,16 @@ impl ClientBuilder {
 
 /// The broker's word on a token.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Validation {
     /// The token is valid at this moment and says this.
     Valid(Box<ClaimSet>),
+    /// The token is valid at this moment, and its claims are not those of this project's tokens: AgentWrit v2 leaves out
+    /// the session and has other delegation records.
+    ValidOtherwise {
+        /// The claims as the broker states them.
+        claims: serde_json::Map<String, serde_json::Value>,
+    },
     /// The token is malformed, forged, expired or revoked; the broker does not tell which.
     Invalid {
         /// The broker's sentence.
@@ -274,7 +289,7 @@ impl Validation {
     /// Whether the token is valid at this moment.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        matches!(self, Self::Valid(_))
+        matches!(self, Self::Valid(_) | Self::ValidOtherwise { .. })
     }
 }
 

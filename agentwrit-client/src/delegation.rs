@@ -52,7 +52,8 @@ impl Delegated {
         &self.scopes
     }
 
-    /// Who handed what to whom, the root first, the agent that delegated last. The broker signed each record.
+    /// Who handed what to whom, the root first, the agent that delegated last. The broker signed each record. Empty when
+    /// the broker's answer has none of this project's form, as AgentWrit v2's.
     #[must_use]
     pub fn chain(&self) -> &[DelegationRecord] {
         &self.chain

@@ -2,11 +2,14 @@
 //!
 //! 1. An answer of the broker that refuses is [`ClientError::Refused`] and carries the broker's own words.
 //! 2. Everything else says on which side the cause lies: the network, the answer, or the caller's own input.
-//! 3. No error holds a secret or a token.
+//! 3. No error shows a secret or a token. One holds it: what a malformed answer handed out once is kept
+//!    ([`ClientError::received_secret`]), since nothing can ask for it again.
 
 use std::time::Duration;
 
-use agentwrit_verify::problem::Problem;
+use agentwrit_verify::{http_client::FailureKind, problem::Problem};
+
+use crate::secret::Secret;
 
 /// Why a call did not succeed.
 ///
@@ -36,6 +39,8 @@ pub enum ClientError {
     Unreachable {
         /// What the network said.
         reason: String,
+        /// What it is about: decides what can be done.
+        kind: FailureKind,
     },
     /// The broker did not answer in time. Whether it acted on the request is unknown.
     #[error("broker did not answer within {after:?}")]
@@ -50,6 +55,8 @@ pub enum ClientError {
         endpoint: String,
         /// What is wrong with the answer.
         reason: String,
+        /// The client secret, launch token or access token that the answer held all the same.
+        received: Option<Box<ReceivedSecret>>,
     },
     /// The caller's own input is unusable; nothing was sent.
     #[error("invalid {field}: {reason}")]
@@ -122,6 +129,21 @@ impl ClientError {
         (!id.is_empty()).then_some(id)
     }
 
+    /// The client secret, launch token or access token that came in an answer which could not be read otherwise. The
+    /// broker shows each once: keep it, or undo what was done.
+    #[must_use]
+    pub fn received_secret(&self) -> Option<&ReceivedSecret> {
+        match self {
+            Self::MalformedAnswer { received, .. } => received.as_deref(),
+            Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::InvalidInput { .. }
+            | Self::NoToken { .. }
+            | Self::NoRandomness { .. } => None,
+        }
+    }
+
     /// How long to wait before the next attempt, when the broker said so (429, 503).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -140,7 +162,34 @@ impl ClientError {
         Self::NoToken { reason }
     }
 
+    /// The call's own task was stopped on its way.
+    pub(crate) fn aborted(reason: &(impl ToString + ?Sized)) -> Self {
+        Self::Unreachable { reason: reason.to_string(), kind: FailureKind::Broken }
+    }
+
     pub(crate) fn invalid(field: &'static str, reason: &(impl ToString + ?Sized)) -> Self {
         Self::InvalidInput { field, reason: reason.to_string() }
+    }
+}
+
+/// A secret that the broker shows once, from an answer that could not be read otherwise.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReceivedSecret {
+    /// The member of the answer that held it: `client_secret`, `launch_token` or `access_token`.
+    pub member: &'static str,
+    /// The secret.
+    pub secret: Secret,
+}
+
+impl ReceivedSecret {
+    pub(crate) fn new(member: &'static str, secret: Secret) -> Self {
+        Self { member, secret }
+    }
+}
+
+impl PartialEq for ReceivedSecret {
+    fn eq(&self, other: &Self) -> bool {
+        (self.member, self.secret.expose()) == (other.member, other.secret.expose())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{Clock, UnixTime};
+use agentwrit_verify::{Clock, UnixTime, http_client::random_fraction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     ceremony::AgentRequest,
     error::ClientError,
     live_agent::AgentState,
-    retry::chance,
     upkeep::{Step, Upkeep},
 };
 
@@ -47,7 +46,7 @@ impl Keeper {
         state: watch::Sender<AgentState>,
         releases: mpsc::Receiver<Release>,
     ) -> Self {
-        let upkeep = Upkeep::of(agent.times(), request.is_some(), agent.clock().now(), chance());
+        let upkeep = Upkeep::of(agent.times(), request.is_some(), agent.clock().now(), random_fraction());
         Self { agent, request, upkeep, state, releases }
     }
 
@@ -105,12 +104,12 @@ impl Keeper {
         let now = self.agent.clock().now();
         match &renewal {
             Ok(()) => {
-                self.upkeep.renewed(self.agent.times(), now, chance());
+                self.upkeep.renewed(self.agent.times(), now, random_fraction());
                 tracing::debug!(agent = %id, expires_at = %self.agent.expires_at(), "token renewed");
             }
             Err(error) => {
                 tracing::warn!(agent = %id, %error, "renewal failed");
-                self.upkeep.renewal_failed(error.clone(), now, chance());
+                self.upkeep.renewal_failed(error.clone(), now, random_fraction());
             }
         }
         self.publish(renewal.is_ok());
@@ -125,11 +124,11 @@ impl Keeper {
             Ok(agent) => {
                 tracing::warn!(agent = %agent.id(), before = %self.agent.id(), "registered anew");
                 self.agent = agent;
-                self.upkeep.registered(self.agent.times(), now, chance());
+                self.upkeep.registered(self.agent.times(), now, random_fraction());
             }
             Err(error) => {
                 tracing::warn!(before = %self.agent.id(), %error, "registration failed");
-                self.upkeep.registration_failed(error, now, chance());
+                self.upkeep.registration_failed(error, now, random_fraction());
             }
         }
         self.publish(registered);

@@ -99,7 +99,8 @@ impl LaunchTokenRequest {
                 orch_id: self.run.as_ref().map(|(orch_id, _)| orch_id.as_str()),
                 task_id: self.run.as_ref().map(|(_, task_id)| task_id.as_str()),
             },
-        )?;
+        )?
+        .hands_out("launch_token");
         let answer: LaunchTokenAnswer = session.fetch(&call).await?;
         Ok(LaunchToken {
             token: answer.launch_token,

@@ -22,11 +22,14 @@ mod middleware;
 mod registration;
 mod retry;
 mod revocation;
+mod salvaged;
 mod secret;
 mod session;
 mod transport;
 mod upkeep;
 mod wire;
+
+pub use agentwrit_verify::http_client::FailureKind;
 
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use self::attach::{Origins, TokenSource};
@@ -42,7 +45,7 @@ pub use self::{
     ceremony::{AgentRequest, NewAgent},
     client::{Client, ClientBuilder, Health, Validation},
     delegation::Delegated,
-    error::ClientError,
+    error::{ClientError, ReceivedSecret},
     launch_token::{LaunchToken, LaunchTokenRequest},
     lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
     live_agent::{AgentState, KeepAlive, LiveAgent},

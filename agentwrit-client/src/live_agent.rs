@@ -174,7 +174,7 @@ impl LiveAgent {
         match &*self.state.borrow() {
             AgentState::Released | AgentState::Ended(_) => Ok(()),
             AgentState::Live(_) | AgentState::Recovering(_) => {
-                Err(ClientError::Unreachable { reason: "the runtime of the agent has ended".to_owned() })
+                Err(ClientError::aborted("the runtime of the agent has ended"))
             }
         }
     }

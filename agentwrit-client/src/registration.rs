@@ -87,16 +87,17 @@ impl Client {
                 task_id: task_id.as_str(),
                 requested_scope: scope,
             },
-        )?;
+        )?
+        .hands_out("access_token");
         // Measured before asking: the token is then never believed to live longer than it does.
         let asked_at = self.clock.now();
         let answer: RegisterAnswer = self.transport.fetch(&call, None).await?;
         let id = answer.agent_id;
         if (id.orch_id(), id.task_id()) != (orch_id.as_str(), task_id.as_str()) {
-            return Err(call.malformed(&format!("`{id}` is not the agent that was asked for")));
+            let reason = format!("`{id}` is not the agent that was asked for");
+            return Err(call.malformed_but(&reason, Some(answer.access_token)));
         }
-        let held = Held::new(answer.access_token, asked_at, answer.expires_in);
-        let held = held.ok_or_else(|| call.malformed("unusable access token"))?;
+        let held = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
         Ok(Agent::holding(id, scope.clone(), held, self.clone()))
     }
 

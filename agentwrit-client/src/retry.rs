@@ -8,8 +8,10 @@
 
 use std::time::Duration;
 
-/// The longest first pause; each further one may be twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+use agentwrit_verify::http_client::Backoff;
+
+/// Full jitter; how long it may get is bounded by what is left of the time limit.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::MAX);
 
 /// How an attempt ended, as far as sending it again goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +61,8 @@ pub(crate) fn pause(ending: Ending, standing: Standing, chance: f64) -> Option<D
     if !safe || repeats >= most {
         return None;
     }
-    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(repeats)).min(left);
-    let pause = asked_for.unwrap_or_default().saturating_add(longest.mul_f64(chance));
+    let pause = asked_for.unwrap_or_default().saturating_add(BACKOFF.capped_at(left).delay(repeats, chance));
     Some(pause).filter(|pause| *pause < left)
-}
-
-/// A number from 0 to 1, from the system's randomness.
-pub(crate) fn chance() -> f64 {
-    // Without randomness clients would only be more in step.
-    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

@@ -11,15 +11,15 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::UnixTime;
+use agentwrit_verify::{UnixTime, http_client::Backoff};
 
 use crate::error::ClientError;
 
-/// The first pause after a failure, at most; at least half of it. Each further one may be twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Pauses after failures.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), LONGEST_PAUSE).least_share(0.5);
 
 /// Nothing is renewed sooner than this after it was received, however short it lives.
 const LEAST_USE: Duration = Duration::from_millis(500);
@@ -184,8 +184,7 @@ impl Upkeep {
 }
 
 fn pause(failures: u32, chance: f64) -> Duration {
-    let longest = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_PAUSE);
-    longest.mul_f64(chance.mul_add(0.5, 0.5))
+    BACKOFF.delay(failures, chance)
 }
 
 #[cfg(test)]

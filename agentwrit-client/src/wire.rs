@@ -1,7 +1,10 @@
 //! The JSON that goes over the wire (contract §4), exactly as it is named there.
+//!
+//! Members that an AgentWrit v2 broker does not send, and those that nothing depends on, are [`lenient`]: where they are
+//! missing or malformed the answer is understood without them.
 
-use agentwrit_verify::{AgentId, ClaimSet, DelegationRecord, ScopeSet, UnixTime};
-use serde::{Deserialize, Serialize};
+use agentwrit_verify::{AgentId, AppId, ClaimSet, DelegationRecord, ScopeSet, UnixTime};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::secret::{Secret, serialize_exposed};
 
@@ -42,6 +45,7 @@ pub(crate) struct LaunchTokenBody<'a> {
 #[derive(Deserialize)]
 pub(crate) struct LaunchTokenAnswer {
     pub(crate) launch_token: Secret,
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) launch_token_id: Option<String>,
     pub(crate) expires_at: UnixTime,
     pub(crate) policy: Policy,
@@ -74,13 +78,15 @@ pub(crate) struct RegisterBody<'a> {
 pub(crate) struct RegisterAnswer {
     pub(crate) agent_id: AgentId,
     pub(crate) access_token: Secret,
-    pub(crate) expires_in: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) expires_in: Option<u64>,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct RenewAnswer {
     pub(crate) access_token: Secret,
-    pub(crate) expires_in: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) expires_in: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -93,8 +99,10 @@ pub(crate) struct DelegateBody<'a> {
 #[derive(Deserialize)]
 pub(crate) struct DelegateAnswer {
     pub(crate) access_token: Secret,
-    pub(crate) expires_in: u64,
-    pub(crate) delegation_chain: Vec<DelegationRecord>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) delegation_chain: Option<Vec<DelegationRecord>>,
 }
 
 #[derive(Serialize)]
@@ -105,8 +113,36 @@ pub(crate) struct ValidateBody<'a> {
 #[derive(Deserialize)]
 pub(crate) struct ValidateAnswer {
     pub(crate) valid: bool,
-    pub(crate) claims: Option<ClaimSet>,
+    pub(crate) claims: Option<ReportedClaims>,
     pub(crate) error: Option<String>,
+}
+
+/// Claims of this project's tokens, or of another form: an AgentWrit v2 broker's.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ReportedClaims {
+    Known(Box<ClaimSet>),
+    Other(serde_json::Map<String, serde_json::Value>),
+}
+
+/// What a registration of an app answers. Name and scopes are known already.
+#[derive(Deserialize)]
+pub(crate) struct CreateAppAnswer {
+    pub(crate) client_secret: Secret,
+    pub(crate) app_id: AppId,
+    pub(crate) client_id: String,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) scopes: Option<ScopeSet>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) token_ttl: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) status: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) created_at: Option<UnixTime>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(crate) updated_at: Option<UnixTime>,
 }
 
 #[derive(Deserialize)]
@@ -117,4 +153,18 @@ pub(crate) struct AppsAnswer<T> {
 #[derive(Deserialize)]
 pub(crate) struct DeregisteredAnswer {
     pub(crate) deregistered_at: UnixTime,
+}
+
+/// A member that nothing depends on: absent when it is missing, `null` or malformed.
+pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Member<T> {
+        WellFormed(T),
+        Malformed(IgnoredAny),
+    }
+    Member::deserialize(deserializer).map(|member| match member {
+        Member::WellFormed(value) => Some(value),
+        Member::Malformed(IgnoredAny) => None,
+    })
 }

@@ -9,6 +9,8 @@ pub mod clock;
 pub mod delegation;
 pub mod error;
 pub mod feed;
+#[cfg(feature = "http-client")]
+pub mod http_client;
 pub mod identity;
 pub mod inspection;
 #[cfg(feature = "issue")]

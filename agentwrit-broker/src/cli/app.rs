@@ -83,11 +83,15 @@ async fn list(context: &Context) -> Result<(), CliError> {
             return writeln!(out, "There is no app yet: `awrit app register` makes one.");
         }
         let rows = apps.iter().map(|app| {
-            let ttl = app.token_ttl.to_string();
-            let columns = [app.app_id.as_str(), &app.name, &app.status, &app.client_id, &ttl];
-            let mut row: Vec<String> = columns.into_iter().map(str::to_owned).collect();
-            row.extend([app.created_at.to_rfc3339(), words::scopes(&app.scopes)]);
-            row
+            vec![
+                app.app_id.to_string(),
+                app.name.clone(),
+                words::or_dash(app.status.as_ref()),
+                app.client_id.clone(),
+                words::or_dash(app.token_ttl.as_ref()),
+                words::or_dash(app.created_at.as_ref()),
+                words::scopes(&app.scopes),
+            ]
         });
         let columns = ["APP ID", "NAME", "STATUS", "CLIENT ID", "TTL", "CREATED", "SCOPES"];
         context.output.table(out, &columns, rows)
@@ -230,16 +234,15 @@ fn shown(out: &mut dyn Write, app: &AppRecord) -> io::Result<()> {
 }
 
 fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
-    vec![
-        ("app_id", app.app_id.to_string()),
-        ("client_id", app.client_id.clone()),
-        ("name", app.name.clone()),
-        ("status", app.status.clone()),
-        ("scopes", words::scopes(&app.scopes)),
-        ("token_ttl", app.token_ttl.to_string()),
-        ("created_at", app.created_at.to_rfc3339()),
-        ("updated_at", app.updated_at.to_rfc3339()),
-    ]
+    let mut fields =
+        vec![("app_id", app.app_id.to_string()), ("client_id", app.client_id.clone()), ("name", app.name.clone())];
+    // What a broker does not say is left out: AgentWrit v2 says less.
+    fields.extend(app.status.clone().map(|status| ("status", status)));
+    fields.push(("scopes", words::scopes(&app.scopes)));
+    fields.extend(app.token_ttl.map(|seconds| ("token_ttl", seconds.to_string())));
+    fields.extend(app.created_at.map(|time| ("created_at", time.to_rfc3339())));
+    fields.extend(app.updated_at.map(|time| ("updated_at", time.to_rfc3339())));
+    fields
 }
 
 const LIST: &str = "`awrit app list` shows them all";

@@ -8,7 +8,7 @@ use std::{
 };
 
 use agentwrit_client::{Admin, Client, Secret};
-use agentwrit_verify::{Clock, SystemClock};
+use agentwrit_verify::{Clock, SystemClock, http_client::pem};
 use zeroize::Zeroizing;
 
 use super::{error::CliError, global::Global, output::Output};
@@ -36,13 +36,19 @@ impl Context {
     pub(super) fn client(&self) -> Result<Client, CliError> {
         let mut builder = Client::builder(&self.global.broker).timeout(Duration::from_secs(self.global.timeout));
         if let Some(path) = &self.global.cacert {
-            builder = builder.root_certificate_pem(read_bytes(path)?.to_vec());
+            let certificates = read_bytes(path)?;
+            pem::certificates(&certificates).map_err(|error| CliError::file(path, &error))?;
+            builder = builder.root_certificate_pem(certificates.to_vec());
         }
         if let (Some(cert), Some(key)) = (&self.global.cert, &self.global.key) {
-            let mut identity = read_bytes(key)?;
-            identity.push(b'\n');
-            identity.extend_from_slice(&read_bytes(cert)?);
+            let (certificates, private_key) = (read_bytes(cert)?, read_bytes(key)?);
+            pem::certificates(&certificates).map_err(|error| CliError::file(cert, &error))?;
+            let identity = pem::identity(&private_key, &certificates);
+            let mut identity = identity.map_err(|error| CliError::file(key, &error))?;
             builder = builder.client_identity_pem(std::mem::take(&mut *identity));
+        }
+        if let Some(url) = &self.global.proxy {
+            builder = builder.proxy(url);
         }
         let client = builder.build()?;
         if client.is_exposed() {

@@ -27,6 +27,10 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "FILE", requires = "cert", help_heading = HEADING)]
     pub(super) key: Option<PathBuf>,
 
+    /// HTTP proxy to send everything through; proxies from the environment are never used
+    #[arg(long, global = true, value_name = "URL", help_heading = HEADING)]
+    pub(super) proxy: Option<String>,
+
     /// Seconds that one request may take
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = HEADING)]
     pub(super) timeout: u64,

@@ -85,24 +85,24 @@ impl Create {
             request = request.pinned_to(orch_id, task_id)?;
         }
         let token = context.admin()?.create_launch_token(&request).await?;
-        let for_scripts = json!({
+        let mut for_scripts = json!({
             "launch_token": token.token().expose(),
-            "launch_token_id": token.id(),
             "expires_at": token.expires_at(),
             "policy": { "allowed_scope": token.allowed_scope(), "max_ttl": token.max_ttl().as_secs() },
         });
+        if let (Some(members), Some(id)) = (for_scripts.as_object_mut(), token.id()) {
+            members.insert("launch_token_id".to_owned(), json!(id));
+        }
         let now = context.clock.now();
         context.output.show(&for_scripts, |out| {
-            output::fields(
-                out,
-                &[
-                    ("launch_token", token.token().expose().to_owned()),
-                    ("launch_token_id", token.id().unwrap_or_default().to_owned()),
-                    ("allowed_scope", words::scopes(token.allowed_scope())),
-                    ("max_ttl", token.max_ttl().as_secs().to_string()),
-                    ("expires_at", in_words(token.expires_at(), now)),
-                ],
-            )?;
+            let mut fields = vec![("launch_token", token.token().expose().to_owned())];
+            fields.extend(token.id().map(|id| ("launch_token_id", id.to_owned())));
+            fields.extend([
+                ("allowed_scope", words::scopes(token.allowed_scope())),
+                ("max_ttl", token.max_ttl().as_secs().to_string()),
+                ("expires_at", in_words(token.expires_at(), now)),
+            ]);
+            output::fields(out, &fields)?;
             writeln!(out, "\nThe launch token is shown this once: the broker keeps a digest only.")
         })
     }

@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use agentwrit_verify::{ScopeSet, UnixTime};
 
+/// A cell of a table: `-` for what the broker did not say.
+pub(super) fn or_dash(value: Option<&impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
 /// `3 min 12 s`: the two largest units.
 pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -45,6 +45,8 @@ pub struct Metrics {
     audit_events_loaded: Gauge<u64, AtomicU64>,
     rate_limited: Family<Label, Counter>,
     log_lines_dropped: Family<Label, Counter>,
+    tls_handshakes_failed: Family<Label, Counter>,
+    tls_renewal_failing: Gauge<u64, AtomicU64>,
 }
 
 /// How an attempt ended.
@@ -89,6 +91,8 @@ impl Metrics {
             audit_events_loaded: Gauge::default(),
             rate_limited: Family::default(),
             log_lines_dropped: Family::default(),
+            tls_handshakes_failed: Family::default(),
+            tls_renewal_failing: Gauge::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -170,6 +174,16 @@ impl Metrics {
         self.rate_limited.get_or_create(&Label::fixed("limit", limit)).inc();
     }
 
+    /// A TLS handshake failed, for a reason of this kind.
+    pub(crate) fn tls_handshake_failed(&self, reason: &'static str) {
+        self.tls_handshakes_failed.get_or_create(&Label::fixed("reason", reason)).inc();
+    }
+
+    /// Whether the certificates in the files cannot be used, so that older ones are shown.
+    pub(crate) fn set_tls_renewal_failing(&self, failing: bool) {
+        self.tls_renewal_failing.set(u64::from(failing));
+    }
+
     /// All metrics as text of type [`Metrics::CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
@@ -214,6 +228,10 @@ impl Metrics {
         registry.register("rate_limited", "Requests over a limit or budget, by limit", self.rate_limited.clone());
         let help = "Log lines that were lost because nothing read the stream fast enough";
         registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
+        let help = "TLS handshakes that failed, by reason";
+        registry.register("tls_handshakes_failed", help, self.tls_handshakes_failed.clone());
+        let help = "1 while the certificate files cannot be used and older certificates are shown";
+        registry.register("tls_renewal_failing", help, self.tls_renewal_failing.clone());
         self
     }
 

@@ -25,7 +25,7 @@ fn refused(status: u16, code: &str) -> ClientError {
 }
 
 fn lost() -> ClientError {
-    ClientError::Unreachable { reason: "nobody there".to_owned() }
+    ClientError::aborted("nobody there")
 }
 
 #[test]

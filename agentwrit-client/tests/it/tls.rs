@@ -132,7 +132,7 @@ fn certificates_that_cannot_be_used_are_refused() {
         (https().root_certificate_pem(""), "root certificate"),
         (https().root_certificate_pem(garbage), "root certificate"),
         (https().root_certificate_pem(key.clone()), "root certificate"),
-        (https().root_certificate_pem(empty), "TLS configuration"),
+        (https().root_certificate_pem(empty), "root certificate"),
         (https().client_identity_pem("garbage"), "client identity"),
         (https().client_identity_pem(certificate.clone()), "client identity"),
         (https().client_identity_pem(key.clone()), "client identity"),
@@ -150,7 +150,7 @@ fn certificates_are_refused_without_tls() {
     let authority = Authority::new();
     let http = || Client::builder("http://127.0.0.1:8080");
     for builder in [http().root_certificate_pem(authority.0.pem()), http().client_identity_pem(authority.identity())] {
-        let reason = "certificates are for `https`, and this is `http`".to_owned();
+        let reason = "certificates are for `https`, and the broker's address is `http`".to_owned();
         assert_eq!(builder.build().unwrap_err(), ClientError::InvalidInput { field: "broker URL", reason });
     }
 }

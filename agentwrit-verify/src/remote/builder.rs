@@ -7,20 +7,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinHandle;
-
 use super::{
     Follower, RemoteError, Shared,
-    feed::{self, question},
-    fetch::{Broker, Tls, without_userinfo},
-    jitter,
-    keys::{self, Pace},
-    save,
+    fetch::Broker,
+    keys::Pace,
+    launch::Launch,
     state_file::{State, StateFile},
 };
 use crate::{
     clock::{Clock, SystemClock},
     feed::{Feed, Staleness},
+    http_client::{ConnectionSettings, without_userinfo},
     staleness::Moment,
     trusted::TrustedKeys,
 };
@@ -50,7 +47,7 @@ impl FollowerAddress {
             timeout: FollowerBuilder::DEFAULT_TIMEOUT,
             staleness: Some(Staleness::default()),
             longest_answer: Feed::DEFAULT_MAX_ANSWER_LENGTH,
-            tls: Tls::default(),
+            connection: ConnectionSettings::new(concat!("agentwrit-verify/", env!("CARGO_PKG_VERSION"))),
             state_file: None,
             clock: Arc::new(SystemClock),
         }
@@ -69,7 +66,7 @@ pub struct FollowerBuilder {
     /// None: revocations aren't followed.
     staleness: Option<Staleness>,
     longest_answer: usize,
-    tls: Tls,
+    connection: ConnectionSettings,
     state_file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
 }
@@ -125,15 +122,23 @@ impl FollowerBuilder {
         self
     }
 
-    /// Trusts these certificate authorities too, PEM; call it again to add others.
+    /// Trusts these certificate authorities too, PEM; call it again to add others. Every certificate in it counts: PEM
+    /// that holds anything that cannot be read is an error with the number of the line.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.root_certificates.push(pem.into());
+        self.connection.add_root_certificate_pem(pem.into());
         self
     }
 
     /// Shows this certificate to the broker (mTLS): PEM of a private key and its certificates.
     pub fn client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.client_identity = Some(pem.into());
+        self.connection.client_identity_pem(pem.into());
+        self
+    }
+
+    /// Sends everything through this HTTP proxy, `http://…` or `https://…`. Proxies from the environment (`HTTP_PROXY`,
+    /// `HTTPS_PROXY`, `ALL_PROXY`) are never used.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.connection.proxy(url.into());
         self
     }
 
@@ -177,32 +182,55 @@ impl FollowerBuilder {
     /// [`RemoteError`]: a setting that can't work, a state file that can't be used, or, without the state of an earlier
     /// run, a broker that can't be reached or doesn't answer as it must.
     pub async fn start(self) -> Result<Follower, RemoteError> {
+        let launch = self.prepare()?;
+        if !launch.resumed {
+            launch.first_contact().await?;
+        }
+        launch.save()?;
+        let shared = Arc::clone(&launch.shared);
+        Ok(Follower::new(shared, launch.follow()))
+    }
+
+    /// Starts to follow in background tasks of the current tokio runtime and answers at once, also while the broker is
+    /// down. Until the first key set and the first revocation list are there, every verification says
+    /// [`KeysUnavailable`](crate::VerifyError::KeysUnavailable) or
+    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations), which routes answer with 503; [`Follower::ready`]
+    /// waits for the end of that. First contact is tried again with the pauses of the revocation feed, at most 5 s.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError`] for a setting that can't work, or a state file that can't be used: what no broker could mend.
+    pub fn start_lazily(self) -> Result<Follower, RemoteError> {
+        let launch = self.prepare()?;
+        let shared = Arc::clone(&launch.shared);
+        if launch.resumed {
+            launch.save()?;
+            return Ok(Follower::new(shared, launch.follow()));
+        }
+        Ok(Follower::new(shared, launch.follow_after_first_contact()))
+    }
+
+    /// Everything that can be done without the network.
+    fn prepare(self) -> Result<Launch, RemoteError> {
         if let Some(staleness) = &self.staleness {
             staleness.check()?;
         }
-        let broker = Broker::new(&self.url, self.timeout, &self.tls)?;
+        let broker = Broker::new(&self.url, self.timeout, &self.connection)?;
         let file = self.state_file.as_ref().map(|path| StateFile::new(path.clone(), &self.issuer));
         let stored = file.as_ref().map(StateFile::load).transpose()?.flatten();
-        let Known { keys, feed, whole } = self.known(stored);
+        let (keys, feed, resumed) = self.known(stored);
         let list = feed.as_ref().map(|feed| feed.list().clone());
         let feed = feed.map(|feed| Arc::new(Mutex::new(feed)));
         let shared = Arc::new(Shared::new(self.issuer, keys, list, self.clock));
-        if !whole {
-            first_contact(&shared, feed.as_ref(), &broker).await?;
-        }
-        if let Some(file) = &file {
-            save::save(&shared, feed.as_deref(), file)?;
-        }
-        let tasks = spawn(&shared, feed, broker, self.pace, file, whole);
-        Ok(Follower::new(shared, tasks))
+        Ok(Launch { shared, feed, broker, pace: self.pace, file, resumed })
     }
 
-    /// What is known before anybody is asked.
-    fn known(&self, stored: Option<State>) -> Known {
+    /// What is known before the first request, and whether that is all there is to know, if not its latest.
+    fn known(&self, stored: Option<State>) -> (TrustedKeys, Option<Feed>, bool) {
         let keys = TrustedKeys::following(self.max_key_age);
         let limited = |feed: Feed| feed.max_answer_length(self.longest_answer);
         let fresh = || self.staleness.map(|staleness| limited(Feed::new(&self.issuer, staleness)));
-        let Some(stored) = stored else { return Known { keys, feed: fresh(), whole: false } };
+        let Some(stored) = stored else { return (keys, fresh(), false) };
         let now = Moment::of(&*self.clock);
         let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
         let leeway = self.staleness.unwrap_or_default().clock_leeway();
@@ -212,73 +240,15 @@ impl FollowerBuilder {
             keys.publish(stored.keys, confirmed);
         }
         match (self.staleness, stored.feed) {
-            (None, _) => Known { keys, feed: None, whole: true },
+            (None, _) => (keys, None, true),
             (Some(staleness), Some(state)) => {
-                Known { keys, feed: Some(limited(Feed::restored(&self.issuer, staleness, state, now))), whole: true }
+                let feed = limited(Feed::restored(&self.issuer, staleness, state, now));
+                (keys, Some(feed), true)
             }
             // The run before did without revocations.
-            (Some(_), None) => Known { keys, feed: fresh(), whole: false },
+            (Some(_), None) => (keys, fresh(), false),
         }
     }
-}
-
-struct Known {
-    keys: TrustedKeys,
-    feed: Option<Feed>,
-    /// Whether that is all there is to know, if not its latest.
-    whole: bool,
-}
-
-/// The first key set, then the first list.
-async fn first_contact(
-    shared: &Arc<Shared>,
-    feed: Option<&Arc<Mutex<Feed>>>,
-    broker: &Broker,
-) -> Result<(), RemoteError> {
-    shared.counters.key_fetches.add();
-    shared.publish_keys(broker.key_set().await?);
-    let Some(feed) = feed else { return Ok(()) };
-    match first_list(shared, feed, broker).await {
-        // The key was replaced between the two requests.
-        Err(RemoteError::Feed { error, .. }) if error.asks_for_keys() => {
-            shared.counters.key_fetches.add();
-            shared.publish_keys(broker.key_set().await?);
-            first_list(shared, feed, broker).await
-        }
-        first => first,
-    }
-}
-
-async fn first_list(shared: &Shared, feed: &Arc<Mutex<Feed>>, broker: &Broker) -> Result<(), RemoteError> {
-    shared.counters.feed_fetches.add();
-    let answer = broker.revocations(question(feed)).await;
-    feed::take(shared, feed, broker.feed_name(), answer).await.map(drop)
-}
-
-fn spawn(
-    shared: &Arc<Shared>,
-    feed: Option<Arc<Mutex<Feed>>>,
-    broker: Broker,
-    pace: Pace,
-    file: Option<StateFile>,
-    resumed: bool,
-) -> Vec<JoinHandle<()>> {
-    let mut tasks = Vec::new();
-    if let Some(file) = file {
-        tasks.push(tokio::spawn(save::keep(Arc::clone(shared), feed.clone(), file, shared.changes.subscribe())));
-    }
-    if let Some(feed) = feed {
-        let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
-        let fetch = async move |question| broker.revocations(question).await;
-        tasks.push(tokio::spawn(feed::follow(Arc::clone(shared), feed, name, !resumed, jitter::random, fetch)));
-    }
-    if resumed {
-        // The stored keys are confirmed as soon as may be.
-        shared.wanted.by_feed.notify_one();
-    }
-    let fetch = async move || broker.key_set().await;
-    tasks.push(tokio::spawn(keys::follow(Arc::clone(shared), pace, jitter::random, fetch)));
-    tasks
 }
 
 impl fmt::Debug for FollowerBuilder {

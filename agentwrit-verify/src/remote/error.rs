@@ -3,24 +3,27 @@
 use std::path::PathBuf;
 
 use super::state_file::StateFileError;
-use crate::{feed::FeedError, feed::StalenessError, keys::KeySetError};
+use crate::{
+    feed::{FeedError, StalenessError},
+    http_client::{BrokerUrlError, SettingsError},
+    keys::KeySetError,
+};
 
 /// Why a broker can't be followed, or an answer of it couldn't be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
     /// The address isn't an `http` or `https` URL.
-    #[error("`{url}` is not an http or https address")]
+    #[error("`{url}` is not an http or https address: {error}")]
     BadUrl {
         /// The address.
         url: String,
+        /// What is wrong with it.
+        error: BrokerUrlError,
     },
-    /// The root certificate or the client's identity can't be used.
-    #[error("the TLS settings can't be used: {cause}")]
-    Tls {
-        /// What is wrong.
-        cause: String,
-    },
+    /// A root certificate, the client's identity or the proxy can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The bound on staleness can't be kept.
     #[error(transparent)]
     Staleness(#[from] StalenessError),

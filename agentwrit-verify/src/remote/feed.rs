@@ -13,46 +13,26 @@ use tokio::{
 use super::{RemoteError, Shared, fetch::Question, jitter::Jitter};
 use crate::{
     feed::{Applied, Feed, FeedError},
+    http_client::Backoff,
     staleness::Moment,
 };
 
-/// The rhythm of the requests.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rhythm {
-    /// The longest delay before the first retry; it doubles from there.
-    first_retry: Duration,
-    longest_retry: Duration,
-    /// After one answer that came at once and told nothing; it doubles from there.
-    first_pause: Duration,
+/// After a failure, up to the whole of it: a broker that comes back isn't met by all at once.
+pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).least_share(0.1);
+/// After answers that came at once and told nothing.
+const IDLE: Backoff = Backoff::new(Duration::from_millis(50), Duration::MAX).least_share(1.0);
+
+/// Delay after `failures` in a row. Never more than half of what one may wait for news, so that many tries fit into the
+/// bound on staleness.
+fn retry_delay(failures: u32, wait: Duration, random: f64) -> Duration {
+    RETRY.capped_at(wait / 2).delay(failures.saturating_sub(1), random)
 }
 
-impl Default for Rhythm {
-    fn default() -> Self {
-        Self {
-            first_retry: Duration::from_millis(100),
-            longest_retry: Duration::from_secs(5),
-            first_pause: Duration::from_millis(50),
-        }
-    }
-}
-
-impl Rhythm {
-    /// Full jitter: anything up to a doubling delay, so that a broker that comes back isn't met by all at once. Never
-    /// more than half of what one may wait for news, so that many tries fit into the bound on staleness.
-    fn retry(&self, failures: u32, wait: Duration, jitter: f64) -> Duration {
-        let doubled = self.first_retry.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-        doubled.min(self.longest_retry).min(wait / 2).mul_f64(0.1 + 0.9 * jitter)
-    }
-
-    /// Until the next request after `idle` answers in a row that came at once and told nothing: a broker that doesn't
-    /// hold requests is asked as often as it proposes.
-    fn pause(&self, idle: u32, proposed: Duration, wait: Duration) -> Duration {
-        if idle == 0 {
-            return Duration::ZERO;
-        }
-        let doubled = self.first_pause.saturating_mul(2_u32.saturating_pow(idle.saturating_sub(1).min(16)));
-        doubled.min(proposed.max(Duration::from_secs(1))).min(wait)
-    }
+/// Delay after `idle` answers in a row that came at once and told nothing: a broker that doesn't hold requests is asked as
+/// often as it proposes.
+fn idle_delay(idle: u32, proposed: Duration, wait: Duration) -> Duration {
+    let longest = proposed.max(Duration::from_secs(1)).min(wait);
+    idle.checked_sub(1).map_or(Duration::ZERO, |earlier| IDLE.capped_at(longest).delay(earlier, 1.0))
 }
 
 pub(super) async fn follow(
@@ -63,7 +43,6 @@ pub(super) async fn follow(
     mut jitter: impl Jitter,
     mut fetch: impl AsyncFnMut(Question) -> Result<String, RemoteError>,
 ) {
-    let rhythm = Rhythm::default();
     let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
     loop {
         let asked = Instant::now();
@@ -78,7 +57,7 @@ pub(super) async fn follow(
                 failures = 0;
                 let held = !question.wait.is_zero() && asked.elapsed() >= question.wait / 2;
                 idle = if applied.news || held { 0 } else { idle.saturating_add(1) };
-                rhythm.pause(idle, applied.ask_again, question.grace)
+                idle_delay(idle, applied.ask_again, question.grace)
             }
             // Once at once; a broker that keeps leaving gaps is treated as one that fails.
             Err(RemoteError::Feed { error, .. }) if error.asks_for_snapshot() && failures == 0 => {
@@ -87,7 +66,7 @@ pub(super) async fn follow(
             }
             Err(_) => {
                 failures = failures.saturating_add(1);
-                rhythm.retry(failures, question.grace, jitter.next())
+                retry_delay(failures, question.grace, jitter.next())
             }
         };
         shared.watch_freshness();
@@ -163,21 +142,20 @@ mod tests {
 
     #[test]
     fn the_first_retry_is_quick_and_many_fit_into_the_bound() {
-        let rhythm = Rhythm::default();
-        assert_eq!(rhythm.retry(1, WAIT, 0.0), Duration::from_millis(10));
-        assert_eq!(rhythm.retry(1, WAIT, 1.0), Duration::from_millis(100));
-        assert_eq!(rhythm.retry(2, WAIT, 1.0), Duration::from_millis(200));
-        assert_eq!(rhythm.retry(u32::MAX, WAIT, 1.0), WAIT / 2);
-        assert_eq!(rhythm.retry(u32::MAX, Duration::from_secs(25), 1.0), Duration::from_secs(5));
+        assert_eq!(retry_delay(1, WAIT, 0.0), Duration::from_millis(10));
+        assert_eq!(retry_delay(1, WAIT, 1.0), Duration::from_millis(100));
+        assert_eq!(retry_delay(2, WAIT, 1.0), Duration::from_millis(200));
+        assert_eq!(retry_delay(u32::MAX, WAIT, 1.0), WAIT / 2);
+        assert_eq!(retry_delay(u32::MAX, Duration::from_secs(25), 1.0), Duration::from_secs(5));
     }
 
     #[test]
     fn a_broker_that_does_not_hold_is_asked_as_often_as_it_proposes() {
-        let (rhythm, proposed) = (Rhythm::default(), Duration::from_secs(5));
-        assert_eq!(rhythm.pause(0, proposed, WAIT), Duration::ZERO);
-        assert_eq!(rhythm.pause(1, proposed, WAIT), Duration::from_millis(50));
-        assert_eq!(rhythm.pause(u32::MAX, proposed, WAIT), proposed);
-        assert_eq!(rhythm.pause(u32::MAX, Duration::from_secs(3600), WAIT), WAIT, "the bound comes first");
-        assert_eq!(rhythm.pause(u32::MAX, Duration::ZERO, WAIT), Duration::from_secs(1));
+        let proposed = Duration::from_secs(5);
+        assert_eq!(idle_delay(0, proposed, WAIT), Duration::ZERO);
+        assert_eq!(idle_delay(1, proposed, WAIT), Duration::from_millis(50));
+        assert_eq!(idle_delay(u32::MAX, proposed, WAIT), proposed);
+        assert_eq!(idle_delay(u32::MAX, Duration::from_secs(3600), WAIT), WAIT, "the bound comes first");
+        assert_eq!(idle_delay(u32::MAX, Duration::ZERO, WAIT), Duration::from_secs(1));
     }
 }

@@ -1,21 +1,16 @@
 //! One fetch over HTTP: a key set, or an answer of the feed.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, Identity, StatusCode, Url, redirect};
+use reqwest::{Client, StatusCode, Url};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::RemoteError;
-use crate::keys::KeySet;
-
-/// What a connection to the broker is made with.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tls {
-    /// PEM, one or several certificates.
-    pub(super) root_certificates: Vec<Vec<u8>>,
-    /// PEM, a private key and its certificates.
-    pub(super) client_identity: Option<Vec<u8>>,
-}
+use crate::{
+    http_client::{BodyError, BrokerUrl, ConnectionSettings, Failure, read_body, without_userinfo},
+    keys::KeySet,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Broker {
@@ -36,19 +31,11 @@ impl Broker {
     /// A snapshot may be large: as often the usual time for all of it, if only there is progress.
     const SNAPSHOT_PATIENCE: u32 = 6;
 
-    pub(super) fn new(broker: &str, timeout: Duration, tls: &Tls) -> Result<Self, RemoteError> {
-        let bad_url = || RemoteError::BadUrl { url: without_userinfo(broker) };
-        let base = Url::parse(broker).map_err(|_| bad_url())?;
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err(bad_url());
-        }
-        // A redirect would let another server choose the keys.
-        let builder = Client::builder()
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("agentwrit-verify/", env!("CARGO_PKG_VERSION")));
-        let client = tls.applied_to(builder, base.scheme())?.build().map_err(|error| bad_tls(&error))?;
+    pub(super) fn new(broker: &str, timeout: Duration, settings: &ConnectionSettings) -> Result<Self, RemoteError> {
+        let base = BrokerUrl::with_query(broker)
+            .map_err(|error| RemoteError::BadUrl { url: without_userinfo(broker), error })?;
         Ok(Self {
-            client,
+            client: settings.client(&base)?,
             key_set: Address::new(&base, "/.well-known/jwks.json"),
             feed: Address::new(&base, "/v1/revocations"),
             timeout,
@@ -86,30 +73,36 @@ impl Broker {
                 whole: self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE),
             },
         };
-        let body = self.read(url, name, limits, question.longest).await?;
+        let mut body = self.read(url, name, limits, question.longest).await?;
         let not_text =
             |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the answer is not text") };
-        String::from_utf8(body).map_err(not_text)
+        String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
     }
 
-    async fn read(&self, url: Url, name: &str, limits: Limits, longest: usize) -> Result<Vec<u8>, RemoteError> {
+    async fn read(
+        &self,
+        url: Url,
+        name: &str,
+        limits: Limits,
+        longest: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
+        let https = url.scheme() == "https";
         let timed_out = || RemoteError::Unreachable { url: name.to_owned(), cause: String::from("timed out") };
+        let unreachable = |error: &reqwest::Error| RemoteError::Unreachable {
+            url: name.to_owned(),
+            cause: Failure::of(error, https).reason,
+        };
         let reading = async {
             let sent = timeout(limits.head, self.client.get(url).send()).await.map_err(|_| timed_out())?;
-            let mut answer = sent.map_err(|error| unreachable(name, error))?;
-            if answer.status() != StatusCode::OK {
-                return Err(RemoteError::Refused { url: name.to_owned(), status: answer.status().as_u16() });
+            let mut response = sent.map_err(|error| unreachable(&error))?;
+            if response.status() != StatusCode::OK {
+                return Err(RemoteError::Refused { url: name.to_owned(), status: response.status().as_u16() });
             }
-            let mut body = Vec::new();
-            loop {
-                let more = timeout(limits.progress, answer.chunk()).await.map_err(|_| timed_out())?;
-                let Some(more) = more.map_err(|error| unreachable(name, error))? else { break };
-                body.extend_from_slice(&more);
-                if body.len() > longest {
-                    return Err(RemoteError::TooLong { url: name.to_owned(), limit: longest });
-                }
-            }
-            Ok(body)
+            read_body(&mut response, longest, limits.progress).await.map_err(|error| match error {
+                BodyError::TooLong { limit } => RemoteError::TooLong { url: name.to_owned(), limit },
+                BodyError::Broken(error) => unreachable(&error),
+                BodyError::TimedOut => timed_out(),
+            })
         };
         timeout(limits.whole, reading).await.map_err(|_| timed_out())?
     }
@@ -139,78 +132,9 @@ struct Limits {
 }
 
 impl Address {
-    fn new(base: &Url, path: &str) -> Self {
-        let mut url = base.clone();
-        url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-        url.set_query(None);
-        url.set_fragment(None);
-        let name = without_credentials(&url);
+    fn new(base: &BrokerUrl, path: &str) -> Self {
+        let url = base.join(path);
+        let name = without_userinfo(url.as_str());
         Self { url, name }
     }
-}
-
-impl Tls {
-    fn applied_to(&self, mut builder: ClientBuilder, scheme: &str) -> Result<ClientBuilder, RemoteError> {
-        if scheme == "http" {
-            if !self.root_certificates.is_empty() || self.client_identity.is_some() {
-                let cause = String::from("they are for an https address, and this one is http");
-                return Err(RemoteError::Tls { cause });
-            }
-            // Without TLS there is no reason to load the system's roots, or to fail where there are none.
-            return Ok(builder.tls_certs_only([]));
-        }
-        for pem in &self.root_certificates {
-            let certificates = Certificate::from_pem_bundle(pem).map_err(|error| bad_tls(&error))?;
-            if certificates.is_empty() {
-                return Err(RemoteError::Tls { cause: String::from("there is no certificate in the PEM") });
-            }
-            builder = builder.tls_certs_merge(certificates);
-        }
-        if let Some(pem) = &self.client_identity {
-            builder = builder.identity(Identity::from_pem(pem).map_err(|error| bad_tls(&error))?);
-        }
-        Ok(builder)
-    }
-}
-
-fn bad_tls(error: &reqwest::Error) -> RemoteError {
-    RemoteError::Tls { cause: causes(error) }
-}
-
-/// An address that may not even be a URL, without what stands before the `@` of its authority.
-pub(super) fn without_userinfo(address: &str) -> String {
-    let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{host}{path}")
-}
-
-fn without_credentials(url: &Url) -> String {
-    let mut url = url.clone();
-    // Both fail only where there can be none.
-    let _none = url.set_password(None).is_err() || url.set_username("").is_err();
-    url.into()
-}
-
-fn unreachable(url: &str, error: reqwest::Error) -> RemoteError {
-    let error = error.without_url();
-    RemoteError::Unreachable { url: url.to_owned(), cause: causes(&error) }
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    let mut cause = String::new();
-    let mut next: Option<&dyn Error> = error.source();
-    while let Some(error) = next {
-        if !cause.is_empty() {
-            cause.push_str(": ");
-        }
-        cause.push_str(&error.to_string());
-        next = error.source();
-    }
-    if cause.is_empty() {
-        cause = if error.is_timeout() { String::from("timed out") } else { error.to_string() };
-    }
-    cause
 }

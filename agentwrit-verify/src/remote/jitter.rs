@@ -10,9 +10,3 @@ impl<F: FnMut() -> f64 + Send + 'static> Jitter for F {
         self()
     }
 }
-
-/// From the system's randomness.
-pub(super) fn random() -> f64 {
-    // Without randomness servers would only be more in step.
-    f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
-}

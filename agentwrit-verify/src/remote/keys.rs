@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{FollowerBuilder, RemoteError, Shared, jitter::Jitter};
-use crate::keys::KeySet;
+use crate::{http_client::Backoff, keys::KeySet};
 
 /// The rhythm of the fetches.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,7 @@ pub(super) struct Pace {
     unknown_key_interval: Duration,
     /// The same for those that the feed names.
     feed_key_interval: Duration,
-    first_retry: Duration,
-    longest_retry: Duration,
+    retry: Backoff,
 }
 
 impl Default for Pace {
@@ -28,8 +27,7 @@ impl Default for Pace {
             refresh_interval: FollowerBuilder::DEFAULT_KEY_REFRESH_INTERVAL,
             unknown_key_interval: Duration::from_secs(60),
             feed_key_interval: Duration::from_secs(2),
-            first_retry: Duration::from_secs(1),
-            longest_retry: Duration::from_secs(60),
+            retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).least_share(0.5),
         }
     }
 }
@@ -42,10 +40,7 @@ impl Pace {
     fn wait_after(&self, failures: u32, jitter: f64) -> Duration {
         match failures.checked_sub(1) {
             None => self.refresh_interval.mul_f64(1.0 - 0.1 * jitter),
-            Some(repeated) => {
-                let doubled = self.first_retry.saturating_mul(2_u32.saturating_pow(repeated.min(16)));
-                doubled.min(self.longest_retry).min(self.refresh_interval).mul_f64(0.5 + 0.5 * jitter)
-            }
+            Some(repeated) => self.retry.capped_at(self.refresh_interval).delay(repeated, jitter),
         }
     }
 }

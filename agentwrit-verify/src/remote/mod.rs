@@ -1,7 +1,8 @@
 //! Following a broker in the background, so that verifying never waits for the network.
 //!
 //! 1. [`FollowerBuilder::start`] answers once the first key set and the first revocation list are there: a service is not
-//!    ready before. With a state file from an earlier run it answers at once.
+//!    ready before. With a state file from an earlier run it answers at once. [`FollowerBuilder::start_lazily`] answers at
+//!    once in any case, also while the broker is down: until it has both, nothing is accepted and routes answer 503.
 //! 2. News of revocations is waited for (long poll) and applied as it comes. The list's age is judged at every
 //!    verification, by what the broker signed; over [`max_staleness`](FollowerBuilder::max_staleness) every token is
 //!    answered with [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for what is
@@ -11,7 +12,8 @@
 //! 4. Failures are retried with exponential back-off and jitter, requests for news first within a tenth of a second.
 //! 5. A token that names an unknown key asks for one fetch, at most once a minute, off the request path: a flood of
 //!    made-up names costs one fetch and delays nobody. An answer of the feed that does is believed sooner.
-//! 6. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
+//! 6. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] names one.
+//! 7. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
 //!
 //! ```no_run
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,6 +32,7 @@ mod feed;
 mod fetch;
 mod jitter;
 mod keys;
+mod launch;
 mod save;
 mod state_file;
 

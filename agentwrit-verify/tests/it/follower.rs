@@ -10,6 +10,7 @@ use std::{
 use agentwrit_verify::{
     ClaimSet, Clock as _, FeedError, Level, UnixTime, Verifier, VerifyError,
     feed::{Feed, StalenessError},
+    http_client::SettingsError,
     issue::SigningKey,
     remote::{Follower, FollowerBuilder, RemoteError, StateFileError},
     testing::{ManualClock, TestIssuer},
@@ -364,11 +365,64 @@ async fn settings_that_cannot_work_stop_the_start() {
     for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let https = || Follower::builder("https://127.0.0.1:1").issuer("i");
         let root = https().root_certificate_pem(pem).start().await.unwrap_err();
-        assert!(matches!(root, RemoteError::Tls { .. }), "{root:?}");
+        assert!(matches!(root, RemoteError::Settings(SettingsError::RootCertificate(_))), "{root:?}");
         let identity = https().client_identity_pem(pem).start().await.unwrap_err();
-        assert!(matches!(identity, RemoteError::Tls { .. }), "{identity:?}");
-        assert!(matches!(broker.follower().root_certificate_pem(pem).start().await, Err(RemoteError::Tls { .. })));
+        assert!(matches!(identity, RemoteError::Settings(SettingsError::ClientIdentity(_))), "{identity:?}");
+        let plain = broker.follower().root_certificate_pem(pem).start().await.unwrap_err();
+        assert_eq!(plain, RemoteError::Settings(SettingsError::CertificatesWithoutTls));
     }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_stop_lazy_start() {
+    let broker = Broker::start().await;
+    let staleness = broker.follower().max_staleness(Duration::from_secs(10)).start_lazily();
+    assert!(matches!(staleness, Err(RemoteError::Staleness(_))), "{staleness:?}");
+    let pem = broker.follower().root_certificate_pem("nonsense").start_lazily();
+    assert!(matches!(pem, Err(RemoteError::Settings(_))), "{pem:?}");
+    let proxy = broker.follower().proxy("127.0.0.1:3128").start_lazily();
+    assert!(matches!(proxy, Err(RemoteError::Settings(SettingsError::Proxy(_)))), "{proxy:?}");
+}
+
+#[tokio::test]
+async fn lazy_start_accepts_nothing_until_broker_is_up_and_then_follows() {
+    let mut broker = Broker::start().await;
+    let claims = broker.claims();
+    let token = broker.sign(&claims);
+    broker.stop().await;
+    let follower = broker.follower().start_lazily().unwrap();
+    let verifier = follower.verifier().build();
+    assert_eq!(verifier.verify(&token).unwrap_err(), VerifyError::KeysUnavailable);
+    until("an attempt", || follower.status().counters.key_failures > 0).await;
+    let status = follower.status();
+    assert!(!status.ready && status.reason.is_some(), "{status:?}");
+
+    // The keys are served and the feed is not: still nothing is accepted.
+    broker.behave(Mood::Busy);
+    broker.restart().await;
+    until("the keys", || follower.status().keys > 0).await;
+    let error = verifier.verify(&token).unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+
+    broker.behave(Mood::Well);
+    timeout(Duration::from_secs(30), follower.ready()).await.unwrap();
+    assert!(verifier.verify(&token).is_ok());
+    broker.revoke(Level::Token, &claims.jti.to_string());
+    until("the revocation", || is_revoked(&verifier, &token)).await;
+}
+
+#[tokio::test]
+async fn dropping_lazy_follower_ends_its_attempts() {
+    let mut broker = Broker::start().await;
+    broker.stop().await;
+    let follower = broker.follower().start_lazily().unwrap();
+    until("an attempt", || follower.status().counters.key_failures > 0).await;
+    drop(follower);
+    // What was under way is gone with the task before the runtime runs anything else.
+    tokio::task::yield_now().await;
+    broker.restart().await;
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(broker.with(|model| model.key_fetches), 0);
 }
 
 #[tokio::test]

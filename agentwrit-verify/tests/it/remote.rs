@@ -215,8 +215,8 @@ async fn nobody_there() {
     drop(listener);
     assert!(matches!(keys_of(&url).start().await, Err(RemoteError::Unreachable { .. })));
     for url in ["", "127.0.0.1:8080", "/jwks", "file:///etc/passwd", "ftp://x", "http://", "mailto:a", "data:,{}"] {
-        let expected = RemoteError::BadUrl { url: url.into() };
-        assert_eq!(keys_of(url).start().await.err(), Some(expected), "{url}");
+        let error = keys_of(url).start().await.unwrap_err();
+        assert!(matches!(&error, RemoteError::BadUrl { url: named, .. } if named == url), "{url}: {error:?}");
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 };
 
 use agentwrit_client::{Admin, AuditQuery, ClientError, Page};
-use agentwrit_verify::audit::{Event, EventId};
+use agentwrit_verify::{
+    audit::{Event, EventId},
+    http_client::{Backoff, random_fraction},
+};
 
 use super::events::to_the_second;
 use crate::{
@@ -18,8 +21,8 @@ use crate::{
 /// How many events are shown to begin with.
 const LATEST: u64 = 10;
 
-/// The longest pause between attempts when the broker cannot be reached.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pauses between attempts when the broker cannot be reached.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30)).least_share(0.5);
 
 pub(super) struct Follow {
     pub(super) admin: Admin,
@@ -32,25 +35,28 @@ impl Follow {
     /// Ends when nobody reads any more, or when the broker refuses for good.
     pub(super) async fn run(self) -> Result<(), CliError> {
         let mut query = AuditQuery { page: self.beginning().await?, ..self.query.clone() };
-        let mut pause = self.pause;
+        let mut failures = 0_u32;
         loop {
-            match self.admin.audit_events(&query).await {
+            let pause = match self.admin.audit_events(&query).await {
                 Ok(listing) => {
-                    pause = self.pause;
+                    failures = 0;
                     self.print(&listing.entries)?;
                     let last = listing.entries.last().map(|event| event.id);
                     query.page = after(last).unwrap_or(query.page);
                     if listing.next_cursor.is_some() && last.is_some() {
                         continue; // there is more already
                     }
+                    self.pause
                 }
                 Err(error) if is_passing(&error) => {
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                    let (reason, pause) = (error.to_string(), pause.as_secs());
-                    note(format_args!("awrit: {}; trying again in {pause} s", printable(&reason)));
+                    let pause = BACKOFF.delay(failures, random_fraction()).max(error.retry_after().unwrap_or_default());
+                    failures = failures.saturating_add(1);
+                    let seconds = pause.as_secs().max(1);
+                    note(format_args!("awrit: {}; trying again in {seconds} s", printable(&error.to_string())));
+                    pause
                 }
                 Err(error) => return Err(error.into()),
-            }
+            };
             tokio::time::sleep(pause).await;
         }
     }

@@ -48,13 +48,12 @@ async fn addresses_that_cannot_be_used() {
     let directory = tempfile::tempdir().unwrap();
     let secret = [("AACTL_ADMIN_SECRET", "secret")];
     for (address, complaint) in [
-        ("broker.example", "awrit: invalid broker URL: relative URL without a base"),
-        ("ftp://broker.example", "awrit: invalid broker URL: scheme is neither `http` nor `https`"),
+        ("ftp://broker.example", "awrit: invalid broker URL: scheme is `ftp`, not `http` or `https`"),
         ("http://user:pass@127.0.0.1:1", "awrit: invalid broker URL: must not hold credentials"),
     ] {
         let run = awrit(directory.path(), &secret, &["app", "list", "--broker", address], "").await;
         assert_eq!((run.code, run.stdout.as_str()), (1, ""));
-        assert_eq!(run.stderr.trim_end(), complaint);
+        assert_eq!(run.stderr.lines().next(), Some(complaint));
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod authority;
 mod availability;
+mod certificates;
 mod compatibility;
 mod operation;
 mod raw;

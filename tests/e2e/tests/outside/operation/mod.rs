@@ -1,4 +1,6 @@
 //! First steps of operators, developers and auditors.
 
+mod broker_address;
 mod destructive_commands;
+mod lazy_follower;
 mod successful_logins;

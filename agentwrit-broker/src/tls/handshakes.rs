@@ -1,0 +1,242 @@
+//! Failed TLS handshakes in the log.
+//!
+//! 1. The first failure of a kind from an address is logged at once, as a warning with the reason. Further ones within
+//!    [`WINDOW`] are one line at its end, with their count.
+//! 2. At most [`MOST_SOURCES`] pairs of kind and address are told apart at a time; beyond them kinds alone are, so that
+//!    unauthenticated clients can write a bounded number of lines.
+//! 3. A client that hangs up without a word (a port probe) is not a failed handshake: it is logged at level debug.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+use crate::{audit::text::printable, telemetry::metrics::Metrics};
+
+/// How long failures of one kind from one address are counted together.
+const WINDOW: Duration = Duration::from_secs(60);
+/// How many pairs of kind and address are told apart.
+const MOST_SOURCES: usize = 32;
+/// The longest text of a reason, in characters.
+const LONGEST_REASON: usize = 200;
+
+/// Why a handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Failure {
+    /// The value of the metric's label.
+    kind: &'static str,
+    /// For a person.
+    reason: String,
+}
+
+/// Failures that were logged lately.
+#[derive(Debug, Default)]
+struct Folded(HashMap<(&'static str, Option<IpAddr>), Window>);
+
+#[derive(Debug)]
+struct Window {
+    ends: Instant,
+    /// Failures since the line that opened it.
+    more: u64,
+    latest: Failure,
+}
+
+/// A line for the log.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    failure: Failure,
+    /// The address; none for several.
+    address: Option<IpAddr>,
+    count: u64,
+}
+
+/// Logs and counts failed handshakes. Clones share what they fold.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedHandshakes {
+    folded: Arc<Mutex<Folded>>,
+    metrics: Arc<Metrics>,
+}
+
+impl FailedHandshakes {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { folded: Arc::default(), metrics }
+    }
+
+    /// Takes note of what a handshake ended with.
+    pub(crate) fn failed(&self, peer: SocketAddr, error: &io::Error) {
+        match Failure::of(error) {
+            Some(failure) => self.note(peer, failure),
+            None => tracing::debug!(component = "tls", %peer, %error, "a client hung up during the TLS handshake"),
+        }
+    }
+
+    /// Takes note of a handshake that took too long.
+    pub(crate) fn timed_out(&self, peer: SocketAddr) {
+        self.note(peer, Failure { kind: "timeout", reason: "the handshake took too long".to_owned() });
+    }
+
+    fn note(&self, peer: SocketAddr, failure: Failure) {
+        self.metrics.tls_handshake_failed(failure.kind);
+        let line = self.with(|folded| folded.add(peer.ip(), failure, Instant::now()));
+        if let Some(line) = line {
+            line.write();
+        }
+    }
+
+    /// Logs what was counted in windows that have ended.
+    pub(crate) fn write_due(&self) {
+        for line in self.with(|folded| folded.due(Instant::now())) {
+            line.write();
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Folded) -> T) -> T {
+        act(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Folded {
+    /// The line to be written now, if there is one.
+    fn add(&mut self, address: IpAddr, failure: Failure, now: Instant) -> Option<Line> {
+        let own = (failure.kind, Some(address));
+        let key = if self.0.contains_key(&own) || self.0.len() < MOST_SOURCES { own } else { (failure.kind, None) };
+        if let Some(window) = self.0.get_mut(&key) {
+            window.more = window.more.saturating_add(1);
+            window.latest = failure;
+            return None;
+        }
+        self.0.insert(key, Window { ends: now + WINDOW, more: 0, latest: failure.clone() });
+        Some(Line { failure, address: key.1, count: 1 })
+    }
+
+    /// The lines of windows that have ended. A window in which more came is followed by another one.
+    fn due(&mut self, now: Instant) -> Vec<Line> {
+        let mut lines = Vec::new();
+        self.0.retain(|(_, address), window| {
+            if window.ends > now {
+                return true;
+            }
+            let count = std::mem::take(&mut window.more);
+            window.ends = now + WINDOW;
+            if count > 0 {
+                lines.push(Line { failure: window.latest.clone(), address: *address, count });
+            }
+            count > 0
+        });
+        lines
+    }
+}
+
+impl Line {
+    fn write(&self) {
+        let Self { failure: Failure { reason, .. }, address, count } = self;
+        let address = address.map_or_else(|| "several".to_owned(), |address| address.to_string());
+        tracing::warn!(component = "tls", reason = reason.as_str(), address, count, "TLS handshake failed");
+    }
+}
+
+impl Failure {
+    /// `None` for a client that hung up.
+    fn of(error: &io::Error) -> Option<Self> {
+        let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+        let Some(tls) = tls else {
+            return match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => None,
+                _ => Some(Self::described("other", None, error)),
+            };
+        };
+        let (kind, reason) = explained(tls);
+        Some(Self::described(kind, reason, tls))
+    }
+
+    fn described(kind: &'static str, reason: Option<&str>, error: &dyn std::fmt::Display) -> Self {
+        let error = error.to_string();
+        let error: String = printable(&error).chars().take(LONGEST_REASON).collect();
+        let reason = reason.map_or_else(|| error.clone(), |reason| format!("{reason} ({error})"));
+        Self { kind, reason }
+    }
+}
+
+/// The kind of a failure, and what it means where the library's words do not tell.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the TLS library adds reasons; its own words will do for them")]
+fn explained(error: &Error) -> (&'static str, Option<&'static str>) {
+    match error {
+        Error::NoCertificatesPresented => {
+            ("no_certificate", Some("the client shows no certificate, and AA_TLS_MODE is mtls"))
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            ("unknown_authority", Some("the client's certificate is from an authority that is not in AA_TLS_CLIENT_CA"))
+        }
+        Error::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        ) => (
+            "wrong_purpose",
+            Some("the client's certificate is not for clients: its extended key usage lacks clientAuth"),
+        ),
+        Error::InvalidCertificate(CertificateError::Other(other)) if other.to_string() == "UnsupportedCertVersion" => {
+            ("wrong_version", Some("the client's certificate is not X.509 version 3"))
+        }
+        Error::InvalidCertificate(_) => ("bad_certificate", Some("the client's certificate is not accepted")),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => ("not_tls", Some("the client does not speak TLS")),
+        Error::AlertReceived(
+            AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown,
+        ) => ("refused_by_client", Some("the client does not trust the certificate in AA_TLS_CERT")),
+        Error::AlertReceived(_) => ("refused_by_client", None),
+        Error::PeerIncompatible(_) => ("incompatible", Some("no version or algorithm of TLS in common")),
+        _ => ("other", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(kind: &'static str) -> Failure {
+        Failure { kind, reason: kind.to_owned() }
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn first_failure_is_written_at_once_and_the_rest_with_its_count() {
+        let (mut folded, now) = (Folded::default(), Instant::now());
+        let line = |count| Line { failure: failure("not_tls"), address: Some(address(1)), count };
+        assert_eq!(folded.add(address(1), failure("not_tls"), now), Some(line(1)));
+        for _ in 0..1000 {
+            assert_eq!(folded.add(address(1), failure("not_tls"), now), None);
+        }
+        assert!(folded.add(address(2), failure("not_tls"), now).is_some(), "another address");
+        assert!(folded.add(address(1), failure("timeout"), now).is_some(), "another kind");
+        assert_eq!(folded.due(now + WINDOW - Duration::from_secs(1)), []);
+        assert_eq!(folded.due(now + WINDOW), [line(1000)]);
+        assert_eq!(folded.add(address(1), failure("not_tls"), now + WINDOW), None, "it goes on");
+        assert_eq!(folded.due(now + 2 * WINDOW), [line(1)]);
+        assert_eq!(folded.due(now + 3 * WINDOW), []);
+        assert_eq!(folded.add(address(1), failure("not_tls"), now + 3 * WINDOW), Some(line(1)), "it begins anew");
+    }
+
+    #[test]
+    fn lines_from_many_addresses_are_bounded() {
+        let (mut folded, now) = (Folded::default(), Instant::now());
+        let addresses = (0..10_000_u32).map(|number| IpAddr::from(std::net::Ipv4Addr::from(number)));
+        let written = addresses.filter_map(|address| folded.add(address, failure("not_tls"), now)).count();
+        assert_eq!(written, MOST_SOURCES + 1);
+        assert_eq!(folded.0.len(), MOST_SOURCES + 1);
+        let lines = folded.due(now + WINDOW);
+        assert_eq!(lines, [Line { failure: failure("not_tls"), address: None, count: 9_967 }]);
+    }
+
+    #[test]
+    fn client_that_hangs_up_is_not_a_failure() {
+        assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
+        let plain = io::Error::other(Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        assert_eq!(Failure::of(&plain).map(|failure| failure.kind), Some("not_tls"));
+    }
+}

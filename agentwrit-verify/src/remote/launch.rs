@@ -1,0 +1,127 @@
+//! From settings to running tasks: the first contact with the broker, and what goes on after it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+use super::{
+    RemoteError, Shared,
+    feed::{self, question},
+    fetch::Broker,
+    keys::{self, Pace},
+    save,
+    state_file::StateFile,
+};
+use crate::{feed::Feed, http_client::random_fraction};
+
+/// A follower that is about to follow.
+pub(super) struct Launch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) feed: Option<Arc<Mutex<Feed>>>,
+    pub(super) broker: Broker,
+    pub(super) pace: Pace,
+    pub(super) file: Option<StateFile>,
+    /// Whether an earlier run left keys and list, so that nothing has to be waited for.
+    pub(super) resumed: bool,
+}
+
+impl Launch {
+    /// Fetches the first key set, then the first list.
+    pub(super) async fn first_contact(&self) -> Result<(), RemoteError> {
+        self.fetch_keys().await?;
+        let Some(feed) = &self.feed else { return Ok(()) };
+        match self.fetch_list(feed).await {
+            // The key was replaced between the two requests.
+            Err(RemoteError::Feed { error, .. }) if error.asks_for_keys() => {
+                self.fetch_keys().await?;
+                self.fetch_list(feed).await
+            }
+            first => first,
+        }
+    }
+
+    async fn fetch_keys(&self) -> Result<(), RemoteError> {
+        self.shared.counters.key_fetches.add();
+        let keys = self.broker.key_set().await.inspect_err(|_| self.shared.counters.key_failures.add())?;
+        self.shared.publish_keys(keys);
+        Ok(())
+    }
+
+    async fn fetch_list(&self, feed: &Arc<Mutex<Feed>>) -> Result<(), RemoteError> {
+        self.shared.counters.feed_fetches.add();
+        let response = self.broker.revocations(question(feed)).await;
+        feed::take(&self.shared, feed, self.broker.feed_name(), response).await.map(drop)
+    }
+
+    /// Writes the state file, if there is one.
+    pub(super) fn save(&self) -> Result<(), RemoteError> {
+        self.file.as_ref().map_or(Ok(()), |file| save::save(&self.shared, self.feed.as_deref(), file))
+    }
+
+    /// Follows in background tasks.
+    pub(super) fn follow(self) -> Vec<JoinHandle<()>> {
+        self.tasks().into_iter().map(tokio::spawn).collect()
+    }
+
+    /// Follows in background tasks as soon as the broker has given keys and list.
+    pub(super) fn follow_after_first_contact(self) -> Vec<JoinHandle<()>> {
+        vec![tokio::spawn(async move {
+            let mut failures = 0_u32;
+            while let Err(error) = self.first_contact().await {
+                let pause = feed::RETRY.delay(failures, random_fraction());
+                self.report_failed_contact(&error, failures, pause);
+                failures = failures.saturating_add(1);
+                sleep(pause).await;
+            }
+            self.shared.watch_freshness();
+            if let Err(error) = self.save() {
+                tracing::warn!(%error, "the state was not saved");
+            }
+            // Aborting this task drops the set, which aborts the tasks in it.
+            let mut tasks: JoinSet<()> = JoinSet::new();
+            for task in self.tasks() {
+                tasks.spawn(task);
+            }
+            while tasks.join_next().await.is_some() {}
+        })]
+    }
+
+    /// Warns of the first failures, then of ever fewer: the others are logged at level debug.
+    fn report_failed_contact(&self, error: &RemoteError, failures: u32, pause: Duration) {
+        self.shared.watch_freshness();
+        let failures = failures.saturating_add(1);
+        if failures.is_power_of_two() || failures.is_multiple_of(64) {
+            tracing::warn!(%error, failures, "no contact with the broker yet, trying again");
+        } else {
+            tracing::debug!(%error, ?pause, "no contact with the broker yet, trying again");
+        }
+    }
+
+    fn tasks(self) -> Vec<Task> {
+        let Self { shared, feed, broker, pace, file, resumed } = self;
+        let mut tasks: Vec<Task> = Vec::new();
+        if let Some(file) = file {
+            tasks.push(Box::pin(save::keep(Arc::clone(&shared), feed.clone(), file, shared.changes.subscribe())));
+        }
+        if let Some(feed) = feed {
+            let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
+            let fetch = async move |question| broker.revocations(question).await;
+            tasks.push(Box::pin(feed::follow(Arc::clone(&shared), feed, name, !resumed, random_fraction, fetch)));
+        }
+        if resumed {
+            // The stored keys are confirmed as soon as may be.
+            shared.wanted.by_feed.notify_one();
+        }
+        let fetch = async move || broker.key_set().await;
+        tasks.push(Box::pin(keys::follow(shared, pace, random_fraction, fetch)));
+        tasks
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

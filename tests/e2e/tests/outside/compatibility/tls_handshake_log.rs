@@ -1,0 +1,109 @@
+//! TLS handshakes that fail are in the log at the default level, with the reason (C17).
+
+use std::fs;
+
+use agentwrit_e2e::{Broker, awrit};
+use data_encoding::BASE64;
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_ED25519, PublicKeyData, SigningKey};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::certificates::{Authority, MTLS};
+
+/// A DER value (X.690 §8.1).
+fn der(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+    let content = content.concat();
+    let length = match u16::try_from(content.len()).unwrap() {
+        short @ 0..0x80 => vec![u8::try_from(short).unwrap()],
+        long => [&[0x82][..], &long.to_be_bytes()].concat(),
+    };
+    [vec![tag], length, content].concat()
+}
+
+fn common_name(name: &str) -> Vec<u8> {
+    let attribute = der(0x30, &[&[6, 3, 0x55, 4, 3], &der(0x0c, &[name.as_bytes()])]);
+    der(0x30, &[&der(0x31, &[&attribute])])
+}
+
+/// A certificate without a version, which is version 1 (RFC 5280 §4.1.2.1), as `openssl x509 -req` makes it without an
+/// extension file, and its key.
+fn version_1_certificate(issuer: &str, issuer_key: &KeyPair) -> (String, String) {
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let ed25519 = der(0x30, &[&[6, 3, 0x2b, 0x65, 0x70]]);
+    let validity = der(0x30, &[&der(0x17, &[b"200101000000Z"]), &der(0x17, &[b"491231235959Z"])]);
+    let public_key = key.subject_public_key_info();
+    let parts: [&[u8]; 6] =
+        [&[2, 1, 7], &ed25519, &common_name(issuer), &validity, &common_name("client"), &public_key];
+    let to_be_signed = der(0x30, &parts);
+    let signature = issuer_key.sign(&to_be_signed).unwrap();
+    let certificate = der(0x30, &[&to_be_signed, &ed25519, &der(3, &[&[0], &signature])]);
+    let base64 = BASE64.encode(&certificate);
+    (format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n"), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn reason_is_logged_for_client_certificates_that_are_not_accepted() {
+    let server = Authority::new("servers");
+    let clients_key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let copy = KeyPair::from_pem(&clients_key.serialize_pem()).unwrap();
+    let clients = Authority::with_key("clients", copy);
+    let directory = tempfile::tempdir().unwrap();
+    server.install_server(directory.path());
+    fs::write(directory.path().join("servers.pem"), server.pem()).unwrap();
+    fs::write(directory.path().join("clients.pem"), clients.pem()).unwrap();
+    clients.install_client(directory.path(), "good");
+    Authority::new("clients").install_client(directory.path(), "foreign");
+    let install = |name: &str, (certificate, key): (String, String)| {
+        fs::write(directory.path().join(format!("{name}.pem")), certificate).unwrap();
+        fs::write(directory.path().join(format!("{name}.key")), key).unwrap();
+    };
+    install("version-1", version_1_certificate("clients", &clients_key));
+    install("server-only", clients.issue(ExtendedKeyUsagePurpose::ServerAuth));
+    let broker = Broker::start_in(directory, &MTLS).await;
+    let url = format!("https://{}", broker.address());
+
+    let health = async |client: &str| {
+        let (cert, key) = (format!("{client}.pem"), format!("{client}.key"));
+        let mut arguments = vec!["health", "--broker", &url, "--cacert", "servers.pem"];
+        if !client.is_empty() {
+            arguments.extend(["--cert", &cert, "--key", &key]);
+        }
+        awrit(broker.directory(), &[], &arguments, "").await.code
+    };
+    assert_eq!(health("good").await, 0);
+    assert!(!broker.output().contains("TLS handshake failed"), "{}", broker.output());
+    for (client, reason) in [
+        ("version-1", "the client's certificate is not X.509 version 3"),
+        ("server-only", "its extended key usage lacks clientAuth"),
+        ("foreign", "is from an authority that is not in AA_TLS_CLIENT_CA"),
+        ("", "the client shows no certificate, and AA_TLS_MODE is mtls"),
+    ] {
+        assert_eq!(health(client).await, 1, "{client}");
+        broker.says(reason).await;
+        let output = broker.output();
+        let line = output.lines().find(|line| line.contains(reason)).unwrap();
+        assert!(line.starts_with("[AA:TLS:WARN]") && line.contains("TLS handshake failed"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn handshakes_without_tls_are_one_line_however_many_there_are() {
+    let server = Authority::new("servers");
+    let directory = tempfile::tempdir().unwrap();
+    server.install_server(directory.path());
+    fs::write(directory.path().join("clients.pem"), server.pem()).unwrap();
+    let broker = Broker::start_in(directory, &MTLS).await;
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(broker.address()).await.unwrap();
+        stream.write_all(b"GET /v1/health HTTP/1.1\r\nHost: broker\r\n\r\n").await.unwrap();
+        // Until the broker has hung up: then it has judged the handshake.
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok();
+    }
+    broker.says("the client does not speak TLS").await;
+    let (stopped, _directory) = broker.terminate().await;
+    let lines = stopped.output.lines().filter(|line| line.contains("TLS handshake failed")).count();
+    assert_eq!(lines, 1, "{}", stopped.output);
+}
