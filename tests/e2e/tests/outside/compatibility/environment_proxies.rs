@@ -75,7 +75,9 @@ async fn proxy_to(broker: &str) -> (String, Arc<Mutex<Vec<String>>>) {
                 noted.lock().unwrap().push(head.lines().next().unwrap().to_owned());
                 let mut server = tokio::net::TcpStream::connect(&broker).await.unwrap();
                 let absolute = format!("http://{broker}");
-                server.write_all(head.replacen(&absolute, "", 1).as_bytes()).await.unwrap();
+                // One request for each connection, so that each is noted.
+                let head = head.replacen(&absolute, "", 1).replacen("\r\n\r\n", "\r\nconnection: close\r\n\r\n", 1);
+                server.write_all(head.as_bytes()).await.unwrap();
                 tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
             });
         }
