@@ -187,7 +187,7 @@ impl Resume {
             Some(id) => vec![admin.resume_app(&id).await?],
             None => {
                 let suspended: Vec<_> =
-                    admin.apps().await?.into_iter().filter(|app| app.status == "suspended").collect();
+                    admin.apps().await?.into_iter().filter(|app| app.status.as_deref() == Some("suspended")).collect();
                 let mut resumed = Vec::with_capacity(suspended.len());
                 for app in suspended {
                     resumed.push(admin.resume_app(&app.app_id).await?);

@@ -63,7 +63,7 @@ async fn the_operator_administers_apps() {
     assert_eq!(taken.error_code(), Some("conflict"));
 
     admin.delete_app(&id).await.unwrap();
-    assert_eq!(admin.app(&id).await.unwrap().unwrap().status, "inactive");
+    assert_eq!(admin.app(&id).await.unwrap().unwrap().status.as_deref(), Some("inactive"));
     let error = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
     assert_eq!(error.status(), Some(401));
     let nobody = agentwrit_verify::AppId::parse("app-nobody-0a1b2c").unwrap();

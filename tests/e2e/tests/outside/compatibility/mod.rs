@@ -3,13 +3,10 @@
 mod active_agents_gauge;
 mod certificate_renewal;
 mod colons_in_identifiers;
-mod colons_in_identifiers;
-mod completion_alias;
 mod completion_alias;
 mod environment_proxies;
 mod long_responses;
 mod lost_renewals;
-mod output_errors;
 mod output_errors;
 mod pem_bundles;
 mod rate_limited_logins;
