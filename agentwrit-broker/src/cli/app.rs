@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{AppRecord, AppUpdate, NewApp};
+use agentwrit_client::{Admin, AppRecord, AppUpdate, NewApp};
 use agentwrit_verify::AppId;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
@@ -183,18 +183,14 @@ pub(super) struct Resume {
 impl Resume {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let admin = context.admin()?;
-        let resumed = match self.id {
-            Some(id) => vec![admin.resume_app(&id).await?],
-            None => {
-                let suspended: Vec<_> =
-                    admin.apps().await?.into_iter().filter(|app| app.status.as_deref() == Some("suspended")).collect();
-                let mut resumed = Vec::with_capacity(suspended.len());
-                for app in suspended {
-                    resumed.push(admin.resume_app(&app.app_id).await?);
-                }
-                resumed
-            }
+        let ids = match self.id {
+            Some(id) => vec![id],
+            None => suspended(&admin).await?,
         };
+        let mut resumed = Vec::with_capacity(ids.len());
+        for id in &ids {
+            resumed.push(admin.resume_app(id).await?);
+        }
         context.output.show(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
             if resumed.is_empty() {
                 return writeln!(out, "No app is suspended.");
@@ -202,6 +198,11 @@ impl Resume {
             resumed.iter().try_for_each(|app| writeln!(out, "{} is active.", app.app_id))
         })
     }
+}
+
+async fn suspended(admin: &Admin) -> Result<Vec<AppId>, CliError> {
+    let apps = admin.apps().await?.into_iter();
+    Ok(apps.filter(|app| app.status.as_deref() == Some("suspended")).map(|app| app.app_id).collect())
 }
 
 /// Deregister an app: its tokens and unused launch tokens die at once

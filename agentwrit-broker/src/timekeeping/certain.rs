@@ -72,8 +72,7 @@ impl CertainTime {
             (None, Some(ahead)) => tracing::warn!(
                 component = "clock",
                 ahead_seconds = ahead.as_secs(),
-                "the clock is ahead of the time that has passed for certain: what expired in between is not deleted \
-                 before the clock was steady for an hour, or `agentwrit-broker confirm-clock`"
+                "deletions are held: the clock is ahead of the time that has passed for certain"
             ),
             (Some(_), None) => tracing::info!(component = "clock", "deletions go by the clock again"),
             (None, None) | (Some(_), Some(_)) => {}

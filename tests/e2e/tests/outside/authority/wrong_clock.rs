@@ -11,7 +11,7 @@ const TWO_DAYS: u64 = 2 * 86_400 * 1_000_000;
 
 async fn metric(broker: &Broker, name: &str) -> u64 {
     let text = String::from_utf8(broker.get("/v1/metrics").await.body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("the metric");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap();
     value.parse().unwrap()
 }
 
@@ -34,7 +34,7 @@ async fn start_with_the_clock_ahead_holds_deletions_and_says_so_until_the_clock_
         ),
     );
     let broker = Broker::start_in(directory, &[]).await;
-    broker.says("the clock is ahead of the time that has passed for certain").await;
+    broker.says("deletions are held: the clock is ahead of the time that has passed for certain").await;
     let health = broker.get("/v1/health").await;
     assert_eq!((health.status, &health.json()["warnings"]), (200, &json!(["deletion_held"])));
     let shown = broker.awrit(&["health"]).await;

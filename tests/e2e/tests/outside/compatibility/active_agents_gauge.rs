@@ -5,7 +5,7 @@ use serde_json::json;
 
 async fn active(broker: &Broker) -> u64 {
     let text = String::from_utf8(broker.get("/v1/metrics").await.body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix("agentwrit_active_agents ")).expect("the gauge");
+    let value = text.lines().find_map(|line| line.strip_prefix("agentwrit_active_agents ")).unwrap();
     value.parse().unwrap()
 }
 
