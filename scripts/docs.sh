@@ -5,7 +5,8 @@
 #   scripts/docs.sh            build and check
 #   scripts/docs.sh --write    write what is generated first
 #
-# mdBook is installed into target/tools the first time, which takes some minutes. Run it from anywhere.
+# mdBook is installed into target/tools the first time, which takes some minutes. It says what it does while it does it.
+# Run it from anywhere.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,19 +17,28 @@ check=(--check)
 case "${1:-}" in
 --write) check=() ;;
 "") ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2 && exit 2 ;;
 esac
 
+step() { printf 'docs: %s\n' "$1"; }
+
 if [ "$("$tools/bin/mdbook" --version 2>/dev/null)" != "mdbook v$version" ]; then
-    cargo install mdbook --quiet --locked --no-default-features --features search --version "$version" --root "$tools" --force
+    step "installing mdBook $version into $tools, once: some minutes"
+    cargo install mdbook --locked --no-default-features --features search --version "$version" --root "$tools" --force
 fi
 
+step "the excerpts of example programs"
+python3 scripts/docs_code.py "${check[@]}"
+step "docs/reference/api.md, from docs/openapi.json"
 python3 scripts/api_reference.py "${check[@]}"
-# Compiles the broker, unless the tests have done so.
-cargo run --quiet --all-features --example awrit-reference -- "${check[@]}"
+# Compiles the broker, unless the tests have done so: cargo says which crates.
+step "docs/reference/awrit.md, from awrit itself; compiles it, the first time for some minutes"
+cargo run --all-features --example awrit-reference -- "${check[@]}"
 
+step "building the book into target/book"
 rm -rf target/book
 built="$("$tools/bin/mdbook" build docs 2>&1)" || { printf '%s\n' "$built" >&2 && exit 1; }
 # It goes on where it finds something odd, and only says so.
 if grep -E 'WARN|ERROR' <<<"$built" >&2; then exit 1; fi
+step "checking the links of the built book"
 python3 scripts/docs_check.py target/book

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A preprocessor of mdBook: links that leave docs/ become links into the repository on the web; included code is dedented.
+"""A preprocessor of mdBook: links that leave docs/ become links into the repository on the web.
 
 In the repository `../SECURITY.md` works as it stands; in the book there is no such page. A link to a file that does not exist
 stops the build.
@@ -8,7 +8,6 @@ stops the build.
 import json
 import re
 import sys
-import textwrap
 from pathlib import Path, PurePosixPath
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -50,17 +49,6 @@ def target(link: re.Match, page: Path) -> str:
     return f"{prefix}{WEB}/{'tree' if file.is_dir() else 'blob'}/main/{inside}{anchor}"
 
 
-def dedent(content: str, page: Path) -> str:
-    """A region of a program stands at the margin, and is not empty: mdBook includes nothing for an anchor that is gone."""
-
-    def block(found: re.Match) -> str:
-        if not found[3].strip() and found[2].strip() != "text":
-            missing.append(f"{page.relative_to(REPOSITORY)}: an empty block of {found[2]}")
-        return f"{found[1]}{found[2]}\n{textwrap.dedent(found[3]).rstrip()}\n{found[1]}"
-
-    return re.sub(r"^(```+)(.*)\n((?:.*\n)*?)\1$", block, content, flags=re.M)
-
-
 def anchors(file: Path) -> set[str]:
     """Those that GitHub gives to the headings of a page. Inside the book scripts/docs_check.py looks at the built pages."""
     headings = re.findall(r"^#+ +(.*?) *$", file.read_text(), re.M)
@@ -73,7 +61,7 @@ def walk(items: list) -> None:
         if chapter:
             if chapter.get("path"):
                 page = DOCS / (chapter.get("source_path") or chapter["path"])
-                chapter["content"] = dedent(rewrite(chapter["content"], page), page)
+                chapter["content"] = rewrite(chapter["content"], page)
             walk(chapter["sub_items"])
 
 

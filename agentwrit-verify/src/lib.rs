@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "remote", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "remote"), doc = "Offline verification of `AgentWrit` credentials, without I/O.")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod audit;

@@ -175,7 +175,7 @@ def test_whom_nobody_vouches_for_gets_no_secret(secure_broker: tuple[Broker, Pat
     "source", ["python/with_sdk.py", "python/without_sdk.py", "go/agent.go", "typescript/src/broker.ts", "shell/agent.sh"]
 )
 def test_the_documentation_finds_its_excerpts(source: str) -> None:
-    """mdBook includes nothing, and says nothing, where an anchor is missing."""
+    """scripts/docs_code.py finds them by these marks."""
     marks = re.findall(r"ANCHOR(_END)?: (\w+)", (EXAMPLES / source).read_text())
     names = [name for _, name in marks[::2]]
     assert marks == [mark for name in names for mark in (("", name), ("_END", name))], "one after the other"

@@ -62,6 +62,7 @@ class Block:
     code: str
     start: int  # of the code within the page
     output: Block | None = None
+    excerpt: bool = False  # of a program, written by scripts/docs_code.py
 
     @property
     def language(self) -> str:
@@ -79,7 +80,8 @@ def blocks_of(page: Path) -> list[Block]:
         if match["heading"]:
             section = match["heading"]
             continue
-        block = Block(page, section, match["info"].strip(), match["code"], match.start("code"))
+        excerpt = re.search(r"^<!-- code: \S+ -->\n\Z", text[: match.start()], re.M) is not None
+        block = Block(page, section, match["info"].strip(), match["code"], match.start("code"), excerpt=excerpt)
         if block.info == "text" and last and last.tested:
             last.output = block
         found.append(block)
@@ -210,13 +212,28 @@ def test_blocks_are_of_a_language_that_is_tested(page: Path) -> None:
     """A new kind of block needs a test, or a reason to be here: `rust` blocks are doctests, `text` is looked at above."""
     for block in blocks_of(page):
         assert block.language in {"sh", "text", "rust", "python", "json", "go", "ts", "toml", "ini", "yaml", "http"}, block.info
-        if block.language in {"go", "ts"} or (block.language == "python" and "{{#include" in block.code):
-            assert re.fullmatch(r"\{\{#include [^}]+\}\}\n", block.code), "a program of another language is included, not copied"
-        elif block.language == "sh" and "{{#include" not in block.code:
+        assert "{{#" not in block.code, "a reader of the repository sees this literally: scripts/docs_code.py writes excerpts"
+        if block.language in {"go", "ts"}:
+            assert block.excerpt, "a program of another language is an excerpt, not copied by hand"
+        elif block.language == "rust":
+            assert not re.search(r"^#( |$)", block.code, re.M), f"a reader of the repository sees hidden lines:\n{block.code}"
+        elif block.language == "sh":
             checked = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True)
             assert checked.returncode == 0, f"{block.code}\n{checked.stderr}"
-        elif block.language == "json" and not block.code.startswith("{{#include"):
+        elif block.language == "json":
             json.loads(block.code)
+
+
+def test_excerpts_are_current() -> None:
+    ran = subprocess.run([sys.executable, REPOSITORY / "scripts/docs_code.py", "--check"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout.split()[0]) >= 30
+
+
+@pytest.mark.parametrize("readme", [*REPOSITORY.glob("agentwrit-*/README.md"), REPOSITORY / "README.md"], ids=lambda path: path.parent.name)
+def test_readme_has_no_hidden_lines(readme: Path) -> None:
+    for block in blocks_of(readme):
+        assert block.language != "rust" or not re.search(r"^#( |$)", block.code, re.M), block.code
 
 
 @pytest.mark.parametrize(
@@ -224,7 +241,7 @@ def test_blocks_are_of_a_language_that_is_tested(page: Path) -> None:
 )
 def test_python(page: Path) -> None:
     """The blocks of a page are one program, started at the root of the repository."""
-    code = "\n".join(block.code for block in blocks_of(page) if block.info == "python" and "{{#include" not in block.code)
+    code = "\n".join(block.code for block in blocks_of(page) if block.info == "python" and not block.excerpt)
     if code:
         ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0, ran.stderr

@@ -22,6 +22,7 @@ mod nesting;
 mod observation;
 mod on_refusal;
 mod optional;
+mod order_of_layers;
 mod path_identifiers;
 mod path_patterns;
 mod permits;
