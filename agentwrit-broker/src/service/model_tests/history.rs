@@ -44,16 +44,21 @@ impl History {
                     self.register(launch, &scopes(bits), task).await;
                 }
             }
-            Operation::Renew(token) => self.renew(token).await,
+            Operation::Renew(token) => {
+                if let Some(index) = chosen(token, self.model.tokens.len()) {
+                    self.renew(index).await;
+                }
+            }
             Operation::Delegate { from, to, scopes: bits, ttl } => self.delegate(from, to, scopes(bits), ttl).await,
+            Operation::DelegateAndStop { from, to, scopes: bits, ceiling } => {
+                self.delegate_and_stop(from, to, scopes(bits), ceiling.map(scopes)).await;
+            }
             Operation::Release(token) => self.release(token).await,
             Operation::Revoke(target) => self.revoke(&target).await,
-            Operation::SetCeiling { app, scopes: bits } => self.set_ceiling(app, scopes(bits)).await,
-            Operation::Suspend(app) => {
-                let app = app.index(self.model.apps.len());
-                let outcome = self.world.suspend(&self.model.apps[app].app.app_id).await;
-                assert_eq!(outcome.is_ok(), self.model.suspend(app), "{outcome:?}");
+            Operation::SetCeiling { app, scopes: bits } => {
+                self.set_ceiling(app.index(self.model.apps.len()), scopes(bits)).await;
             }
+            Operation::Suspend(app) => self.suspend(app.index(self.model.apps.len())).await,
             Operation::Resume(app) => {
                 let app = app.index(self.model.apps.len());
                 let outcome = self.world.resume(&self.model.apps[app].app.app_id).await;
@@ -168,8 +173,8 @@ impl History {
         self.model.agents.push(AgentModel { id, owner, barred: false });
     }
 
-    async fn renew(&mut self, token: Index) {
-        let Some((index, claims)) = self.presented(token) else { return };
+    async fn renew(&mut self, index: usize) {
+        let Ok(claims) = self.world.verify(&self.model.tokens[index].text) else { return };
         let token = &self.model.tokens[index];
         let allowed = match claims.subject() {
             Subject::Admin => false,
@@ -220,6 +225,21 @@ impl History {
         assert_eq!((delegated.task_id(), delegated.orch_id()), (claims.task_id(), claims.orch_id()));
     }
 
+    async fn delegate_and_stop(&mut self, from: Index, to: Index, wanted: ScopeSet, ceiling: Option<ScopeSet>) {
+        let delegated = self.model.tokens.len();
+        self.delegate(from, to, wanted, 60).await;
+        if self.model.tokens.len() == delegated {
+            return;
+        }
+        if let Owner::App { index, .. } = self.model.agents[to.index(self.model.agents.len())].owner {
+            match ceiling {
+                None => self.suspend(index).await,
+                Some(ceiling) => self.set_ceiling(index, ceiling).await,
+            }
+        }
+        self.renew(delegated).await;
+    }
+
     async fn release(&mut self, token: Index) {
         let Some((index, claims)) = self.presented(token) else { return };
         self.world.release(claims).await.unwrap();
@@ -244,8 +264,12 @@ impl History {
         assert!(!revoked.revoked || target != "nobody");
     }
 
-    async fn set_ceiling(&mut self, app: Index, ceiling: ScopeSet) {
-        let app = app.index(self.model.apps.len());
+    async fn suspend(&mut self, app: usize) {
+        let outcome = self.world.suspend(&self.model.apps[app].app.app_id).await;
+        assert_eq!(outcome.is_ok(), self.model.suspend(app), "{outcome:?}");
+    }
+
+    async fn set_ceiling(&mut self, app: usize, ceiling: ScopeSet) {
         let outcome = self.world.set_ceiling(&self.model.apps[app].app.app_id, ceiling.clone()).await;
         assert_eq!(outcome.is_ok(), self.model.apps[app].status != AppStatus::Inactive, "{outcome:?}");
         if outcome.is_ok() {

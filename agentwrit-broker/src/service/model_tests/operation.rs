@@ -31,6 +31,13 @@ pub(super) enum Operation {
         scopes: u8,
         ttl: u64,
     },
+    /// A delegation; then the delegate's own app is suspended or narrowed, and the delegated token is renewed.
+    DelegateAndStop {
+        from: Index,
+        to: Index,
+        scopes: u8,
+        ceiling: Option<u8>,
+    },
     Release(Index),
     Revoke(Target),
     SetCeiling {
@@ -90,6 +97,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => any_index().prop_map(Op::Renew),
         6 => (any_index(), any_index(), subset(), 1_u64..120)
             .prop_map(|(from, to, scopes, ttl)| Op::Delegate { from, to, scopes, ttl }),
+        3 => (any_index(), any_index(), subset(), proptest::option::of(subset()))
+            .prop_map(|(from, to, scopes, ceiling)| Op::DelegateAndStop { from, to, scopes, ceiling }),
         1 => any_index().prop_map(Op::Release),
         3 => target().prop_map(Op::Revoke),
         1 => (any_index(), subset()).prop_map(|(app, scopes)| Op::SetCeiling { app, scopes }),
