@@ -1,6 +1,6 @@
 //! A running broker: start, serve, stop.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
@@ -14,6 +14,7 @@ use crate::{
     config::{Config, TlsConfig},
     connections::Connections,
     entropy::{Entropy, EntropyError, OsEntropy},
+    health_socket::{self, HealthSocket},
     http::{Edge, router},
     seed,
     server::{Server, listen},
@@ -38,6 +39,7 @@ pub struct Broker {
     server: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
     tls: Option<CertificateRenewal>,
+    health_socket: Option<HealthSocket>,
 }
 
 impl Broker {
@@ -80,6 +82,7 @@ impl Broker {
             vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&authority.metrics) });
         chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes))));
+        let health_socket = listen_for_checks(&config.db_path, &authority, &mut chores);
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -88,7 +91,7 @@ impl Broker {
             "limits of this machine or container"
         );
         tracing::info!(component = "broker", address = %address, issuer = authority.policy.issuer, "listening");
-        Ok(Self { address, authority, stop, server, chores, tls })
+        Ok(Self { address, authority, stop, server, chores, tls, health_socket })
     }
 
     /// The address that it listens on.
@@ -121,6 +124,8 @@ impl Broker {
         if let Err(error) = self.authority.transact(|authority, tx| authority.record_time(tx)).await {
             tracing::warn!(component = "clock", %error, "the time of the end was not recorded");
         }
+        // While the database is locked: afterwards it may be another broker's.
+        drop(self.health_socket);
         self.authority.store.clone().close().await;
         tracing::info!(component = "broker", "stopped");
     }
@@ -129,6 +134,27 @@ impl Broker {
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Answers health checks by a socket of their own, where the file system has sockets.
+fn listen_for_checks(
+    database: &Path,
+    authority: &Arc<Authority>,
+    chores: &mut Vec<JoinHandle<()>>,
+) -> Option<HealthSocket> {
+    match HealthSocket::bind(database) {
+        Ok((socket, listener)) => {
+            chores.push(tokio::spawn(health_socket::serve(listener, Arc::clone(authority))));
+            Some(socket)
+        }
+        Err(error) => {
+            tracing::warn!(
+                component = "health", %error,
+                "no health socket beside the database: `agentwrit-broker health` will ask as any client does"
+            );
+            None
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! `agentwrit-broker health`: whether the broker of this configuration, on this machine, can serve.
 //!
-//! 1. It asks over the loopback interface, also when the broker listens on every address.
-//! 2. With TLS it trusts the one certificate that the broker is configured to show, whatever name is in it: the broker is
-//!    asked by address, and only whoever has that certificate's key can answer.
-//! 3. With mTLS it shows the certificate that it is given, else the broker's own.
+//! 1. It asks by the [socket](crate::health_socket) beside the database, which needs neither certificates nor a place among
+//!    the clients' connections.
+//! 2. Where there is no socket (an older broker, a file system without sockets) it asks over the loopback interface, also
+//!    when the broker listens on every address. With TLS it trusts the one certificate that the broker is configured to
+//!    show, whatever name is in it. With mTLS it shows the certificate that it is given, else the broker's own.
 
 use std::{
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -31,6 +33,7 @@ use tokio_rustls::{
 use crate::{
     audit::text::printable,
     config::{Config, TlsConfig},
+    health_socket::HealthSocket,
     tls,
 };
 
@@ -59,22 +62,36 @@ pub struct ClientCertificate {
 /// [`Unhealthy`], when it does not answer that it can serve.
 pub async fn check_health(config: &Config, client: Option<&ClientCertificate>) -> Result<(), Unhealthy> {
     let address = reachable(config.bind);
-    if address.port() == 0 {
-        return Err(Unhealthy::new(address, &"the port is 0: which one it took is not known here"));
-    }
     let check = async {
-        let connection = TcpStream::connect(address).await.map_err(|error| Unhealthy::new(address, &error))?;
-        match connector(&config.tls, client).map_err(|error| Unhealthy::new(address, &error))? {
-            None => ask(address, connection).await,
-            Some(connector) => {
-                let name = ServerName::from(address.ip());
-                let encrypted = connector.connect(name, connection).await;
-                ask(address, encrypted.map_err(|error| Unhealthy::new(address, &error))?).await
+        match HealthSocket::connect(&config.db_path).await {
+            Ok(connection) => ask(address, connection).await,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                check_by_network(config, address, client).await
             }
+            Err(error) => Err(Unhealthy::new(address, &format!("health socket: {error}"))),
         }
     };
     let late = |_| Unhealthy::new(address, &format!("no answer within {} s", PATIENCE.as_secs()));
     timeout(PATIENCE, check).await.map_err(late)?
+}
+
+async fn check_by_network(
+    config: &Config,
+    address: SocketAddr,
+    client: Option<&ClientCertificate>,
+) -> Result<(), Unhealthy> {
+    if address.port() == 0 {
+        return Err(Unhealthy::new(address, &"the port is 0: which one it took is not known here"));
+    }
+    let connection = TcpStream::connect(address).await.map_err(|error| Unhealthy::new(address, &error))?;
+    match connector(&config.tls, client).map_err(|error| Unhealthy::new(address, &error))? {
+        None => ask(address, connection).await,
+        Some(connector) => {
+            let name = ServerName::from(address.ip());
+            let encrypted = connector.connect(name, connection).await;
+            ask(address, encrypted.map_err(|error| Unhealthy::new(address, &error))?).await
+        }
+    }
 }
 
 /// Where a broker that listens there is reached from this machine.

@@ -35,6 +35,7 @@ mod entropy;
 mod fair_share;
 mod feed;
 mod health_check;
+mod health_socket;
 mod housekeeping;
 mod http;
 mod limits;

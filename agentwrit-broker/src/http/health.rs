@@ -12,7 +12,7 @@ use super::Shared;
 use crate::{service::Error, telemetry::metrics::Metrics, timekeeping::ClockWarning};
 
 /// What is wrong with the clock is in `warnings`, which is left out when nothing is. Constant cost, whatever the length of the trail. 503 when the store can't be written.
-pub(super) async fn health(State(authority): State<Shared>) -> Response {
+pub(crate) async fn health(State(authority): State<Shared>) -> Response {
     let writable = authority.store.probe().await.is_ok();
     let events = authority.store.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
     let healthy = writable && events.is_ok();

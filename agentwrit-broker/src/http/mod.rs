@@ -29,7 +29,7 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-pub(crate) use self::client::PeerAddress;
+pub(crate) use self::{client::PeerAddress, health::health};
 use crate::authority::Authority;
 
 /// What every handler has at hand.

@@ -139,8 +139,10 @@ async fn a_follower_speaks_mutual_tls() {
     assert!(address().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
 }
 
-/// `agentwrit-broker health` in the broker's own environment, with the port that it took.
+/// `agentwrit-broker health` in the broker's own environment, with the port that it took and without its health socket: by
+/// the network.
 async fn own_health(broker: &Broker, settings: &[(&str, &str)], arguments: &[&str]) -> Stopped {
+    fs::remove_file(broker.directory().join("data.db.health")).ok();
     let port = broker.address().rsplit(':').next().unwrap();
     let settings = [settings, &[("AA_PORT", port)]].concat();
     Broker::run_in(broker.directory(), &settings, &[&["health"], arguments].concat()).await

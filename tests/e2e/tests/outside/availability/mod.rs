@@ -2,6 +2,7 @@
 
 mod feed_followers;
 mod hanging_log_reader;
+mod health_check;
 mod request_heads;
 mod session_budgets;
 mod stalled_bodies;

@@ -2,5 +2,6 @@
 
 mod broker_address;
 mod destructive_commands;
+mod health_check;
 mod lazy_follower;
 mod successful_logins;
