@@ -131,14 +131,12 @@ impl Transport {
     fn broken(&self, error: &reqwest::Error) -> Broken {
         let Failure { kind, reason, sent, .. } = Failure::of(error, self.base.is_https());
         let ending = if sent { Ending::Unclear } else { Ending::NotSent };
-        match kind {
-            FailureKind::Timeout => self.late(),
-            FailureKind::ConnectTimeout => {
-                let reason = format!("no connection within {:?}", self.connect_timeout);
-                Broken { error: ClientError::Unreachable { reason, kind }, ending }
-            }
-            _ => Broken { error: ClientError::Unreachable { reason, kind }, ending },
+        if kind == FailureKind::Timeout {
+            return self.late();
         }
+        let waited = format!("no connection within {:?}", self.connect_timeout);
+        let reason = if kind == FailureKind::ConnectTimeout { waited } else { reason };
+        Broken { error: ClientError::Unreachable { reason, kind }, ending }
     }
 
     fn late(&self) -> Broken {

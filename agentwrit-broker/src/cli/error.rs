@@ -139,7 +139,9 @@ fn connection_remedy(kind: FailureKind) -> &'static str {
         FailureKind::Broken => {
             "a broker with TLS ends connections like this that are `http://…` or, with AA_TLS_MODE=mtls, lack --cert and --key"
         }
-        _ => "is the broker running, and is --broker or AACTL_BROKER_URL its address?",
+        FailureKind::NoConnection | FailureKind::ConnectTimeout | FailureKind::Timeout | FailureKind::Tls | _ => {
+            "is the broker running, and is --broker or AACTL_BROKER_URL its address?"
+        }
     }
 }
 

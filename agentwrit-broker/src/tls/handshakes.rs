@@ -69,9 +69,10 @@ impl FailedHandshakes {
 
     /// Takes note of what a handshake ended with.
     pub(crate) fn failed(&self, peer: SocketAddr, error: &io::Error) {
-        match Failure::of(error) {
-            Some(failure) => self.note(peer, failure),
-            None => tracing::debug!(component = "tls", %peer, %error, "a client hung up during the TLS handshake"),
+        if let Some(failure) = Failure::of(error) {
+            self.note(peer, failure);
+        } else {
+            tracing::debug!(component = "tls", %peer, %error, "a client hung up during the TLS handshake");
         }
     }
 
@@ -145,10 +146,8 @@ impl Failure {
     fn of(error: &io::Error) -> Option<Self> {
         let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
         let Some(tls) = tls else {
-            return match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => None,
-                _ => Some(Self::described("other", None, error)),
-            };
+            let hung_up = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+            return (!hung_up.contains(&error.kind())).then(|| Self::described("other", None, error));
         };
         let (kind, reason) = explained(tls);
         Some(Self::described(kind, reason, tls))
@@ -214,7 +213,7 @@ mod tests {
         }
         assert!(folded.add(address(2), failure("not_tls"), now).is_some(), "another address");
         assert!(folded.add(address(1), failure("timeout"), now).is_some(), "another kind");
-        assert_eq!(folded.due(now + WINDOW - Duration::from_secs(1)), []);
+        assert_eq!(folded.due(now + WINDOW / 2), []);
         assert_eq!(folded.due(now + WINDOW), [line(1000)]);
         assert_eq!(folded.add(address(1), failure("not_tls"), now + WINDOW), None, "it goes on");
         assert_eq!(folded.due(now + 2 * WINDOW), [line(1)]);

@@ -224,9 +224,10 @@ fn sections(pem: &[u8]) -> Result<Vec<Section>, PemError> {
     for (line, text) in lines(pem) {
         match (boundary(line, text)?, open.take()) {
             (Some(Boundary::Begin(label)), None) => open = Some(Open::new(label, line)),
-            (Some(Boundary::Begin(_)), Some(begun)) => return Err(PemError::Unterminated { line: begun.line }),
             (Some(Boundary::End(label)), Some(begun)) if begun.label == label => sections.push(begun.close()?),
-            (Some(Boundary::End(_)), Some(begun)) => return Err(PemError::Unterminated { line: begun.line }),
+            (Some(Boundary::Begin(_) | Boundary::End(_)), Some(begun)) => {
+                return Err(PemError::Unterminated { line: begun.line });
+            }
             (Some(Boundary::End(_)), None) => return Err(PemError::NotBegun { line }),
             (None, Some(mut begun)) => {
                 begun.add(line, text)?;
@@ -369,7 +370,7 @@ mod tests {
         for (text, expected) in [
             (first.trim_end().to_owned() + &second, PemError::Boundary { line: 3 }),
             (first.clone() + second.trim_end().trim_end_matches('-'), PemError::Boundary { line: 6 }),
-            (first.clone() + &second[1..], PemError::Boundary { line: 4 }),
+            (first.clone() + second.strip_prefix('-').unwrap(), PemError::Boundary { line: 4 }),
             (first.clone() + &second.replacen("-----BEGIN", "--- BEGIN", 1), PemError::Boundary { line: 4 }),
             (first.clone() + "see -----BEGIN CERTIFICATE-----", PemError::Boundary { line: 4 }),
             (first.replace("-----END CERTIFICATE-----\n", "") + &second, PemError::Unterminated { line: 1 }),

@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File},
     path::Path,
-    time::SystemTime,
 };
 
 use agentwrit_e2e::Broker;
@@ -12,10 +11,13 @@ use reqwest::{Certificate, Client};
 
 use crate::certificates::{Authority, TLS};
 
-/// Writes a file that looks, by size and time of writing, as it did before: what a permission that comes and goes leaves.
-fn write_unnoticed(path: &Path, text: &str, written: SystemTime) {
+/// Replaces a file's text by one of the same length, with the same time of writing: what a permission that comes and goes
+/// leaves. (Tests may run as root, whom no permission keeps from reading.)
+fn replace_unnoticed(path: &Path, text: &str) {
+    let before = fs::metadata(path).unwrap();
+    assert_eq!(before.len(), text.len() as u64);
     fs::write(path, text).unwrap();
-    File::options().write(true).open(path).unwrap().set_modified(written).unwrap();
+    File::options().write(true).open(path).unwrap().set_modified(before.modified().unwrap()).unwrap();
 }
 
 async fn trusts(broker: &Broker, authority: &Authority) -> bool {
@@ -43,14 +45,14 @@ async fn renewal_is_tried_again_until_key_can_be_read() {
     assert!(trusts(&broker, &old).await);
 
     let (certificate, key) = new.issue(ExtendedKeyUsagePurpose::ServerAuth);
-    let (key_path, written) = (broker.directory().join("server.key"), SystemTime::now());
-    write_unnoticed(&key_path, &"x".repeat(key.len()), written);
+    let key_path = broker.directory().join("server.key");
+    fs::write(&key_path, "x".repeat(key.len())).unwrap();
     fs::write(broker.directory().join("server.pem"), certificate).unwrap();
     broker.says("the new certificates cannot be used, the old ones stay").await;
     assert!(trusts(&broker, &old).await, "the old certificate is served meanwhile");
     assert_eq!(renewal_failing(&broker, &old).await, "agentwrit_tls_renewal_failing 1");
 
-    write_unnoticed(&key_path, &key, written);
+    replace_unnoticed(&key_path, &key);
     broker.says("certificates were read again").await;
     assert!(trusts(&broker, &new).await);
     assert_eq!(renewal_failing(&broker, &new).await, "agentwrit_tls_renewal_failing 0");

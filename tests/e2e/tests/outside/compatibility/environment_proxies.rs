@@ -91,7 +91,7 @@ async fn follower_client_and_awrit_use_the_proxy_that_is_named() {
     let (proxy, seen) = proxy_to(broker.address()).await;
     let asked = |path: &str| {
         let line = format!("GET {}{path} HTTP/1.1", broker.url);
-        seen.lock().unwrap().iter().any(|seen| *seen == line)
+        seen.lock().unwrap().contains(&line)
     };
     let follower = Follower::builder(&broker.url).issuer(ISSUER).proxy(&proxy).start().await.unwrap();
     assert!(follower.verifier().build().is_ready());
