@@ -3,7 +3,7 @@
 //! Lists come in pages. [`Listing::next_cursor`] is where the next one starts; it stays right while the list grows.
 
 use agentwrit_verify::{
-    AgentId, AppId, Level, PathSegment, ScopeSet, Subject, UnixTime,
+    AgentId, AppId, Level, PathSegment, ScopeSet, Subject, SubjectFilter, UnixTime,
     audit::{Event, EventId, EventType, Outcome},
 };
 use form_urlencoded::Serializer as Query;
@@ -39,8 +39,8 @@ pub struct Listing<T> {
 /// Which events of the audit trail: all of them by default, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
-    /// Acted by this subject.
-    pub agent_id: Option<Subject>,
+    /// Acted by this subject. A SPIFFE id that names none of the broker's matches nothing.
+    pub agent_id: Option<SubjectFilter>,
     /// Belonging to this task.
     pub task_id: Option<PathSegment>,
     /// About this.
@@ -74,8 +74,8 @@ impl AuditQuery {
         member("task_id", self.task_id.as_ref().map(ToString::to_string));
         member("event_type", self.event_type.map(|event_type| event_type.as_str().to_owned()));
         member("outcome", self.outcome.map(|outcome| outcome.as_str().to_owned()));
-        member("since", self.since.map(UnixTime::to_rfc3339));
-        member("until", self.until.map(UnixTime::to_rfc3339));
+        member("since", self.since.map(to_the_microsecond));
+        member("until", self.until.map(to_the_microsecond));
         self.page.append_to(&mut query);
         with_query(path, &query.finish())
     }
@@ -97,6 +97,15 @@ impl Page {
         let mut query = Query::new(String::new());
         self.append_to(&mut query);
         with_query(path, &query.finish())
+    }
+}
+
+/// RFC 3339 with the fraction of a second, if there is one: the trail records microseconds.
+fn to_the_microsecond(time: UnixTime) -> String {
+    let (whole, micros) = (time.to_rfc3339(), time.elapsed_since_epoch().subsec_micros());
+    match (whole.strip_suffix('Z'), micros) {
+        (None, _) | (_, 0) => whole,
+        (Some(seconds), micros) => format!("{seconds}.{micros:06}Z"),
     }
 }
 

@@ -302,6 +302,56 @@ impl<'de> Deserialize<'de> for Subject {
     }
 }
 
+/// A subject that a list is filtered by: an agent's id, `app:<app_id>` or `admin`; or any other SPIFFE id, which no subject
+/// of this broker has.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectFilter(Box<str>);
+
+impl SubjectFilter {
+    /// Parses a subject, or a well-formed SPIFFE id of any kind.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError::SubjectFilter`].
+    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+        let valid = Subject::parse(text).is_ok() || is_spiffe_id(text);
+        if valid { Ok(Self(text.into())) } else { Err(IdentityError::SubjectFilter) }
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+text_type!(SubjectFilter);
+
+impl From<&Subject> for SubjectFilter {
+    fn from(subject: &Subject) -> Self {
+        Self(subject.to_string().into())
+    }
+}
+
+impl From<Subject> for SubjectFilter {
+    fn from(subject: Subject) -> Self {
+        Self::from(&subject)
+    }
+}
+
+/// Whether `text` is `spiffe://<trust domain>`, and a path of segments of any length if it has one (SPIFFE-ID §2).
+fn is_spiffe_id(text: &str) -> bool {
+    let segment = |text: &str| {
+        !matches!(text, "" | "." | "..")
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    text.len() <= AgentId::MAX_LENGTH
+        && text.strip_prefix(AgentId::SCHEME).is_some_and(|rest| {
+            let mut parts = rest.split('/');
+            parts.next().is_some_and(|domain| TrustDomain::parse(domain).is_ok()) && parts.all(segment)
+        })
+}
+
 /// The name of one token (`jti`) or of a renewal family (`sid`): 16 random bytes, 32 hexadecimal characters on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenId([u8; 16]);
@@ -386,6 +436,9 @@ pub enum IdentityError {
     /// Not a subject.
     #[error("a subject is an agent id, `app:<app_id>` or `admin`")]
     Subject,
+    /// Neither a subject nor a SPIFFE id.
+    #[error("must be a SPIFFE id, `app:<app_id>` or `admin`")]
+    SubjectFilter,
     /// Not a token id.
     #[error("a token id is 32 lower-case hexadecimal characters")]
     TokenId,
@@ -406,6 +459,45 @@ mod tests {
             (id.trust_domain(), id.orch_id(), id.task_id(), id.instance()),
             ("agentwrit.local", "orch", "task-1", "abababababababab")
         );
+    }
+
+    #[test]
+    fn a_filter_takes_subjects_and_any_spiffe_id() {
+        let long = format!("spiffe://example.com/{}", "a".repeat(200));
+        for text in [
+            "admin",
+            "app:app-desk-0a1b2c",
+            "spiffe://d/agent/o/t/abababababababab",
+            "spiffe://example.com/agent/crawler",
+            "spiffe://example.com",
+            "spiffe://example.com/ns/default/sa/Web_1.0",
+            long.as_str(),
+        ] {
+            assert_eq!(SubjectFilter::parse(text).unwrap().as_str(), text);
+        }
+        let too_long = format!("spiffe://example.com/{}", "a".repeat(2048));
+        for text in [
+            "",
+            "x",
+            "Admin",
+            "app:desk",
+            "spiffe://",
+            "spiffe:///agent",
+            "spiffe://example.com/",
+            "spiffe://example.com/a//b",
+            "spiffe://example.com/a/../b",
+            "spiffe://example.com/./b",
+            "spiffe://example.com/a%2Fb",
+            "spiffe://example.com/a b",
+            "spiffe://example.com:443/a",
+            "spiffe://EXAMPLE.com/a",
+            "SPIFFE://example.com/a",
+            "https://example.com/a",
+            "spiffe://example.com/a?b",
+            too_long.as_str(),
+        ] {
+            assert_eq!(SubjectFilter::parse(text), Err(IdentityError::SubjectFilter), "{text:?}");
+        }
     }
 
     #[test]

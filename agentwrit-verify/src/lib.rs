@@ -46,7 +46,7 @@ pub use delegation::Delegation;
 pub use delegation::{ChainError, DelegationRecord};
 pub use error::{Malformed, VerifyError};
 pub use feed::{Feed, FeedError, Moment, Staleness};
-pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, TokenId, TrustDomain};
+pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, SubjectFilter, TokenId, TrustDomain};
 pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
 pub use permit::{NotPermitted, Permit};
 pub use problem::{ErrorCode, Problem, RequestId};

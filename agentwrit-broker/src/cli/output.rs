@@ -8,7 +8,7 @@ use std::{
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
 use serde::Serialize;
-use terminal_size::{Width, terminal_size_of};
+use terminal_size::{Height, Width, terminal_size_of};
 
 use super::error::CliError;
 use crate::audit::text::{is_harmless, printable};
@@ -19,14 +19,23 @@ pub(super) struct Output {
     terminal: bool,
     /// Columns of the terminal; none when the output goes elsewhere, and nothing is cut then.
     width: Option<u16>,
+    /// Lines of the terminal.
+    height: Option<u16>,
+}
+
+/// A table.
+pub(super) struct Layout {
+    pub(super) columns: &'static [&'static str],
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
         let stdout = io::stdout();
         let terminal = stdout.is_terminal();
-        let width = if terminal { terminal_size_of(&stdout).map(|(Width(width), _)| width) } else { None };
-        Self { json, terminal, width }
+        let size = if terminal { terminal_size_of(&stdout) } else { None };
+        let (width, height) = size.map(|(Width(width), Height(height))| (width, height)).unzip();
+        Self { json, terminal, width, height }
     }
 
     pub(super) fn is_json(self) -> bool {
@@ -68,6 +77,41 @@ impl Output {
         Cow::Owned(safe)
     }
 
+    /// How many rows of a table are shown at once: what the terminal has room for, and a hundred elsewhere.
+    pub(super) fn rows(self) -> u64 {
+        // Header, a line about what is not shown with an empty one before it, and the prompt.
+        const OTHER_LINES: u16 = 4;
+        const LEAST: u16 = 10;
+        match self.height {
+            Some(height) if !self.json => height.saturating_sub(OTHER_LINES).max(LEAST).into(),
+            Some(_) | None => 100,
+        }
+    }
+
+    /// The first of some tables whose columns fit the terminal next to each other, else the last. The last column of each
+    /// may be cut.
+    pub(super) fn first_that_fits(self, layouts: Vec<Layout>) -> Option<Layout> {
+        let mut last = None;
+        for layout in layouts {
+            if self.fits(&layout) {
+                return Some(layout);
+            }
+            last = Some(layout);
+        }
+        last
+    }
+
+    fn fits(self, layout: &Layout) -> bool {
+        let Some(width) = self.width else { return true };
+        let widest = |(index, name): (usize, &&str)| {
+            let cells = layout.rows.iter().filter_map(|row| row.get(index));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(name.len()) + 2
+        };
+        let spared = layout.columns.len().saturating_sub(1);
+        let needed: usize = layout.columns.iter().enumerate().take(spared).map(widest).sum();
+        needed + usize::from(USEFUL) <= usize::from(width)
+    }
+
     /// A table, as wide as the terminal; elsewhere as wide as what is in it.
     pub(super) fn table(
         self,
@@ -96,9 +140,11 @@ impl Output {
     }
 }
 
+/// What is left of a last column is worth its place from this width on.
+const USEFUL: u16 = 16;
+
 /// The last column is the one that people can do without; in a narrow terminal every column gives.
 fn spare_all_but_the_last(table: &mut Table, width: u16) {
-    const USEFUL: u16 = 16;
     let widths = table.column_max_content_widths();
     let Some((_, spared)) = widths.split_last() else { return };
     let needed = spared.iter().fold(USEFUL, |sum, column| sum.saturating_add(column.saturating_add(2)));

@@ -12,7 +12,7 @@ use crate::audit::text::printable;
 
 #[derive(Args)]
 pub(super) struct Paging {
-    /// At most this many, 1 to 1000 [default: 100]
+    /// At most this many of a page, 1 to 1000 [default: 100]
     #[arg(long, value_name = "N")]
     pub(super) limit: Option<u64>,
     /// Leave out this many

@@ -1,7 +1,7 @@
 //! `GET /v1/audit/events` for the operator, `GET /v1/app/audit/events` and `GET /v1/app/agents` for an app.
 
 use agentwrit_tower::Verified;
-use agentwrit_verify::{AppId, PathSegment, Subject, UnixTime};
+use agentwrit_verify::{AppId, PathSegment, Subject, SubjectFilter, UnixTime};
 use axum::{Json, extract::State};
 use serde_json::{Map, Value, json};
 
@@ -48,9 +48,9 @@ const FILTERS: [&str; 9] =
 
 async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppId>) -> Result<Json<Value>, Failure> {
     parameters.only(&FILTERS)?;
-    let page = parameters.page()?;
+    let page = parameters.capped_page()?;
     let query = AuditQuery {
-        agent_id: parameters.name("agent_id", Subject::parse)?.map(|subject| subject.to_string()),
+        agent_id: parameters.name("agent_id", SubjectFilter::parse)?.map(|subject| subject.to_string()),
         task_id: parameters.name("task_id", PathSegment::parse)?.map(|task| task.to_string()),
         app_id,
         event_type: parameters.parsed("event_type", "the name of an event type", EventType::parse)?,

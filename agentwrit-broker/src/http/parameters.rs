@@ -9,6 +9,8 @@ use crate::{service::Error, store::Page};
 
 /// The longest page of a list.
 pub(super) const MAX_PAGE: u64 = 1000;
+/// A page of a list whose length is not asked for.
+const DEFAULT_PAGE: u64 = 100;
 
 /// The parameters of a query, each at most once.
 #[derive(Debug)]
@@ -89,9 +91,8 @@ impl Parameters {
 
     /// A whole number in decimal digits.
     pub(super) fn number(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Error> {
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let range = |number: &u64| (least..=most).contains(number);
-        self.parsed(name, &format!("a whole number from {least} to {most}"), |text| digits(text).filter(range))
+        self.parsed(name, &format!("a whole number from {least} to {most}"), |text| number(text).filter(range))
     }
 
     /// An RFC 3339 time.
@@ -99,15 +100,38 @@ impl Parameters {
         self.parsed(name, "an RFC 3339 time such as 2026-11-21T08:00:00Z", |text| UnixTime::parse_rfc3339(text).ok())
     }
 
+    /// `limit`, `offset` and `cursor`, where a `limit` above [`MAX_PAGE`] counts as that.
+    pub(super) fn capped_page(&self) -> Result<Page, Error> {
+        let beyond =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.trim_start_matches('0').len() > 3;
+        let limit = self.parsed("limit", "a whole number from 1 on", |text| match number(text) {
+            Some(0) => None,
+            Some(limit) => Some(limit.min(MAX_PAGE)),
+            None => beyond(text).then_some(MAX_PAGE),
+        })?;
+        Ok(Page { limit: limit.unwrap_or(DEFAULT_PAGE), ..self.place()? })
+    }
+
     /// `limit`, `offset` and `cursor`.
     pub(super) fn page(&self) -> Result<Page, Error> {
+        let limit = self.number("limit", 1, MAX_PAGE)?;
+        Ok(Page { limit: limit.unwrap_or(DEFAULT_PAGE), ..self.place()? })
+    }
+
+    /// Where a page begins.
+    fn place(&self) -> Result<Page, Error> {
         Ok(Page {
-            limit: self.number("limit", 1, MAX_PAGE)?.unwrap_or(100),
+            limit: DEFAULT_PAGE,
             // The store counts in signed numbers.
             offset: self.number("offset", 0, i64::MAX.unsigned_abs())?.unwrap_or(0),
             after: self.number("cursor", 0, i64::MAX.unsigned_abs())?.unwrap_or(0),
         })
     }
+}
+
+/// Decimal digits, as far as they fit.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn shown(name: &str) -> String {

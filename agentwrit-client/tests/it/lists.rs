@@ -2,7 +2,7 @@
 
 use agentwrit_client::{Admin, App, AuditQuery, Client, ClientError, Page};
 use agentwrit_verify::{
-    AppId, Level, PathSegment, Subject, UnixTime,
+    AppId, Level, PathSegment, Subject, SubjectFilter, UnixTime,
     audit::{EventId, EventType, Outcome},
 };
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ async fn an_apps_agents_are_listed() {
 async fn a_query_of_the_audit_trail_is_sent_whole_and_encoded() {
     let (broker, admin, app) = broker().await;
     let query = AuditQuery {
-        agent_id: Some(Subject::parse(ID).unwrap()),
+        agent_id: Some(SubjectFilter::parse(ID).unwrap()),
         task_id: Some(PathSegment::parse("visit-1").unwrap()),
         event_type: Some(EventType::TokenIssued),
         outcome: Some(Outcome::Success),

@@ -27,6 +27,8 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_sec
 pub(super) struct Follow {
     pub(super) admin: Admin,
     pub(super) query: AuditQuery,
+    /// How many events to begin with.
+    pub(super) latest: Option<u64>,
     pub(super) output: Output,
     pub(super) pause: Duration,
 }
@@ -63,10 +65,10 @@ impl Follow {
 
     /// The page that ends with the event that is the latest now.
     async fn beginning(&self) -> Result<Page, CliError> {
-        let wanted = self.query.page.limit.unwrap_or(LATEST);
+        let wanted = self.latest.unwrap_or(LATEST);
         let one = AuditQuery { page: Page { limit: Some(1), ..Page::default() }, ..self.query.clone() };
         let total = self.admin.audit_events(&one).await?.total;
-        Ok(Page { limit: None, offset: Some(total.saturating_sub(wanted)), cursor: None })
+        Ok(Page { limit: Some(1000), offset: Some(total.saturating_sub(wanted)), cursor: None })
     }
 
     fn print(&self, events: &[Event]) -> Result<(), CliError> {

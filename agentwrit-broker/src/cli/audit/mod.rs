@@ -9,6 +9,7 @@ mod export;
 mod follow;
 mod source;
 mod verify;
+mod when;
 
 /// Read, follow, export and verify the audit trail
 #[derive(Subcommand)]

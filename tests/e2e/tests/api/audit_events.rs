@@ -136,7 +136,9 @@ async fn pages_by_offset_and_by_cursor_agree() {
     }
     let beyond = page(format!("offset={}", all.len())).await.json();
     assert_eq!((&beyond["events"], beyond.get("next_cursor")), (&json!([]), None));
-    assert_eq!(page("limit=1000".into()).await.json()["limit"], 1000);
+    for limit in ["1000", "1001", "0001000", "10000", "99999999999999999999999"] {
+        assert_eq!(page(format!("limit={limit}")).await.json()["limit"], 1000, "{limit}");
+    }
     assert_eq!(page(String::new()).await.json()["limit"], 100);
 }
 
@@ -149,10 +151,10 @@ async fn a_malformed_filter_is_400() {
         ("outcome", &["maybe", "Success", ""]),
         ("since", &["yesterday", "", "2026-01-01", "1767225600", "2026-13-01T00:00:00Z"]),
         ("until", &["tomorrow", "2026-01-01T00:00:00"]),
-        ("limit", &["0", "1001", "-1", "x", "", "1.5", "+1", "99999999999999999999999"]),
+        ("limit", &["0", "000", "-1", "x", "", "1.5", "+1"]),
         ("offset", &["-1", "x", "", "18446744073709551616"]),
         ("cursor", &["-1", "x", "", "evt-000001"]),
-        ("agent_id", &["", "Admin", "app:", "spiffe://agentwrit.local/agent/o/t", "%ff"]),
+        ("agent_id", &["", "Admin", "app:", "spiffe://agentwrit.local/", "spiffe://Agentwrit.local/agent", "%ff"]),
         ("task_id", &["", "..", "a/b", "%ff", &"x".repeat(129)]),
         ("agent", &["admin"]),
         ("order", &["desc"]),

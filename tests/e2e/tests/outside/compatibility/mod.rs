@@ -2,6 +2,7 @@
 
 mod active_agents_gauge;
 mod certificate_renewal;
+mod audit_filters;
 mod colons_in_identifiers;
 mod completion_alias;
 mod environment_proxies;
