@@ -131,8 +131,10 @@ impl Authority {
             metrics.clock_skew();
         }
         let past = timekeeper.forgotten_until(clock.as_ref());
-        let Memory { revocations, recent, latest, epoch, events } = Memory::of(&store, &config.issuer, past).await?;
+        let Memory { revocations, recent, latest, epoch, events, accepted_breaks } =
+            Memory::of(&store, &config.issuer, past).await?;
         metrics.set_audit_events_loaded(events);
+        metrics.set_audit_breaks_accepted(accepted_breaks);
         let signing_key = key_file.signing_key;
         let keys = KeySet::new([signing_key.public_key().clone()])
             .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
@@ -316,6 +318,8 @@ struct Memory {
     epoch: String,
     /// How many audit events there are.
     events: u64,
+    /// How many breaks of the audit trail were accepted.
+    accepted_breaks: u64,
 }
 
 impl Memory {
@@ -329,10 +333,11 @@ impl Memory {
                 list.insert(row.level, row.target, row.revoked_at, row.expires_at);
                 recent.push(row.cursor, Entry::of_row(&issuer, &row));
             })?;
-            Ok::<_, StoreError>((recent, reader.latest_cursor()?, reader.epoch()?, reader.audit_total()?))
+            let audit = (reader.audit_total()?, reader.accepted_breaks()?);
+            Ok::<_, StoreError>((recent, reader.latest_cursor()?, reader.epoch()?, audit))
         });
-        let (recent, latest, epoch, events) = read.await?;
-        Ok(Self { revocations, recent, latest, epoch, events })
+        let (recent, latest, epoch, (events, accepted_breaks)) = read.await?;
+        Ok(Self { revocations, recent, latest, epoch, events, accepted_breaks })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     seed,
     server::{Server, listen},
     signing::{KeyFile, KeyFileError},
-    store::{OpenError, Store, StoreError, StoreOptions},
+    store::{Acceptance, OpenError, Store, StoreError, StoreOptions},
     telemetry::metrics::Metrics,
     tls::{FailedHandshakes, Reload, Tls, TlsError},
 };
@@ -56,7 +56,8 @@ impl Broker {
         if key_file.created {
             tracing::info!(component = "signing", path = %config.signing_key_path.display(), "a new signing key was made");
         }
-        let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
+        let accept_broken_audit = Acceptance { breaks: config.accept_broken_audit.clone(), at: clock.now() };
+        let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
         let path = config.db_path.clone();
         let store = spawn_blocking(move || Store::open(&path, options))
             .await

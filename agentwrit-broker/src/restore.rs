@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     domain::Revocation,
     nonce::Nonces,
-    store::{OpenError, Store, StoreError, StoreOptions, Tx},
+    store::{Acceptance, OpenError, Store, StoreError, StoreOptions, Tx},
     timekeeping::STEP,
 };
 
@@ -53,7 +53,8 @@ pub async fn confirm_clock(config: &Config) -> Result<ConfirmedClock, RestoreErr
 }
 
 fn open(config: &Config) -> Result<Store, OpenError> {
-    let options = StoreOptions { accept_broken_audit: config.accept_broken_audit, ..StoreOptions::default() };
+    let accept_broken_audit = Acceptance { breaks: config.accept_broken_audit.clone(), at: SystemClock.now() };
+    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
     Store::open(&config.db_path, options)
 }
 

@@ -133,14 +133,15 @@ pub struct Args {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub seed_tokens: Option<String>,
 
-    /// Start although the end of the audit trail does not verify
-    #[arg(long)]
-    pub accept_broken_audit: bool,
+    /// Breaks of the audit trail to record as accepted and to go on behind, separated by commas, as a start that was refused
+    /// names them (`AA_ACCEPT_BROKEN_AUDIT`)
+    #[arg(long, value_name = "EVENT:HASH")]
+    pub accept_broken_audit: Option<String>,
 }
 
 impl Args {
     /// What was given for each variable.
-    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 23] {
+    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 24] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -165,6 +166,7 @@ impl Args {
             ("AA_TLS_CLIENT_CA", &self.tls_client_ca),
             ("AA_TRUSTED_PROXIES", &self.trusted_proxies),
             ("AA_SEED_TOKENS", &self.seed_tokens),
+            ("AA_ACCEPT_BROKEN_AUDIT", &self.accept_broken_audit),
         ]
     }
 }

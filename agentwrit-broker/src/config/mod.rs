@@ -18,7 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentwrit_verify::TrustDomain;
+use agentwrit_verify::{TrustDomain, audit::BreakId};
 use ipnet::IpNet;
 
 pub use self::{
@@ -79,8 +79,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `AA_SEED_TOKENS`
     pub seed_tokens: bool,
-    /// `--accept-broken-audit`
-    pub accept_broken_audit: bool,
+    /// `AA_ACCEPT_BROKEN_AUDIT`
+    pub accept_broken_audit: Vec<BreakId>,
     /// `MODE` of the config file.
     pub mode: Option<Mode>,
     /// The config file that was read.
@@ -128,7 +128,6 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let written = Written::gather(args, environment, read)?;
         let mut config = Self::check(&written)?;
-        config.accept_broken_audit = args.accept_broken_audit;
         config.warnings = Warning::all(&config, &written);
         Ok(config)
     }
@@ -159,7 +158,7 @@ impl Config {
             tls: TlsConfig::check(written)?,
             trusted_proxies: written.value(&accepted::TRUSTED_PROXIES)?,
             seed_tokens: written.value(&accepted::SEED_TOKENS)?,
-            accept_broken_audit: false,
+            accept_broken_audit: written.value(&accepted::ACCEPT_BROKEN_AUDIT)?,
             mode: written.value(&accepted::MODE)?,
             file: written.file.clone(),
             warnings: Vec::new(),

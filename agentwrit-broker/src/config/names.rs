@@ -8,7 +8,8 @@ pub(super) const TLS_MODE: &str = "AA_TLS_MODE";
 pub(super) const MODE: &str = "MODE";
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 23] = [
+pub(super) const ALL: [&str; 24] = [
+    "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
     "AA_APP_TOKEN_TTL",

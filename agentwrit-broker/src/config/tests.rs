@@ -68,14 +68,15 @@ fn the_defaults_are_the_contracts() {
     assert_eq!(config.signing_key_path, Path::new("./signing.key"));
     assert_eq!(config.tls, TlsConfig::None);
     assert_eq!(config.trusted_proxies, []);
-    assert!(!config.seed_tokens && !config.accept_broken_audit);
+    assert!(!config.seed_tokens && config.accept_broken_audit.is_empty());
     assert_eq!((config.mode, config.file), (None, None));
     assert_eq!(config.warnings, []);
 }
 
 #[test]
 fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
-    let bad: [(&str, &[&str], &str); 16] = [
+    let bad: [(&str, &[&str], &str); 17] = [
+        ("AA_ACCEPT_BROKEN_AUDIT", &["true", "1", "evt-000003", "evt-000003:ab", ","], "breaks of the audit trail"),
         (
             "AA_SESSION_BUDGET",
             &["none", "20", "0", "0/1", "20/0", "20/1/1", "/", "20/", "20/0.5", " 20/1", "1000001/1", "-1/1"],
@@ -296,14 +297,14 @@ mod sources {
             .file("/etc/broker/config", "AA_PORT=1\nAA_MAX_TTL=1000\nAA_ADMIN_TOKEN_TTL=1\n", 0o644)
             .env("AA_PORT", "2")
             .env("AA_MAX_TTL", "2000")
-            .flags(&["--port", "3", "--seed-tokens", "--accept-broken-audit"])
+            .flags(&["--port", "3", "--seed-tokens"])
             .load()
             .unwrap();
         assert_eq!(config.bind.port(), 3);
         assert_eq!(config.max_ttl, Some(2_000));
         assert_eq!(config.admin_token_ttl, 1);
         assert_eq!(config.app_token_ttl, 1_800);
-        assert!(config.seed_tokens && config.accept_broken_audit);
+        assert!(config.seed_tokens);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use agentwrit_verify::TrustDomain;
+use agentwrit_verify::{TrustDomain, audit::BreakId};
 use ipnet::IpNet;
 
 use super::names;
@@ -142,6 +142,17 @@ pub(super) const TRUSTED_PROXIES: Variable<Vec<IpNet>> = Variable {
     default: "",
     accepts: "networks such as `10.0.0.0/8,2001:db8::/32` separated by commas, none of them /0; empty for none",
     parse: networks,
+};
+
+pub(super) const ACCEPT_BROKEN_AUDIT: Variable<Vec<BreakId>> = Variable {
+    name: "AA_ACCEPT_BROKEN_AUDIT",
+    default: "",
+    accepts: "breaks of the audit trail such as `evt-004711:` and 64 hexadecimal characters, separated by commas, as a \
+              start that was refused names them; empty for none",
+    parse: |text| match text {
+        "" => Some(Vec::new()),
+        _ => text.split(',').map(|id| BreakId::parse(id).ok()).collect(),
+    },
 };
 
 pub(super) const SEED_TOKENS: Variable<bool> = Variable {

@@ -1,12 +1,13 @@
 //! The audit trail: appending, and reading in sequence. Queries are in `audit_query`.
 
+use agentwrit_verify::audit::{ChainWalk, Link};
 use rusqlite::{Row, params};
 
 use super::{
-    Reader, StoreError, Tx,
+    AuditQuery, Reader, StoreError, Tx,
     codec::{signed, unreadable, unsigned},
 };
-use crate::audit::{ChainFault, ChainHead, Event, EventHash, EventId, EventType, NewEvent, Outcome, Timestamp};
+use crate::audit::{ChainHead, Event, EventHash, EventId, EventType, NewEvent, Outcome, Timestamp};
 
 /// Requests overtake each other on their way here: an event that is this much older than the last one gets its time.
 /// When it is older still, the clock was set back, and a new run of events begins.
@@ -64,23 +65,29 @@ impl Reader<'_> {
     }
 
     /// Follows the chain over the last `count` events.
-    pub(super) fn verify_tail(&self, count: u64) -> Result<Result<(), ChainFault>, StoreError> {
+    pub(super) fn walk_tail(&self, count: u64) -> Result<ChainWalk, StoreError> {
         let before = self.audit_total()?.saturating_sub(count);
-        let mut head = match self.audit_event(before)? {
-            Some(event) => ChainHead { sequence: before, hash: event.hash },
-            None if before == 0 => ChainHead::GENESIS,
-            None => {
-                let (expected, found) = (EventId::from_sequence(before), EventId::from_sequence(before + 1));
-                return Ok(Err(ChainFault::Gap { expected, found }));
-            }
-        };
+        let sql = "SELECT seq, hash FROM audit_events WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
+        let head = self.find(sql, [signed(before)], |row| {
+            Ok(ChainHead { sequence: unsigned(row, 0)?, hash: EventHash::from_bytes(row.get(1)?) })
+        })?;
+        let mut walk = ChainWalk::new(head.unwrap_or(ChainHead::GENESIS));
         for event in self.audit_events_after(before, count)? {
-            head = match head.follow(&event) {
-                Ok(head) => head,
-                Err(fault) => return Ok(Err(fault)),
-            };
+            let unending =
+                |fault| StoreError::corrupt(format!("the audit trail has too many breaks, the last: {fault}"));
+            walk.follow(&Link::of(&event)).map_err(unending)?;
         }
-        Ok(Ok(()))
+        Ok(walk)
+    }
+
+    /// How many breaks of the trail were accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn accepted_breaks(&self) -> Result<u64, StoreError> {
+        let event_type = Some(EventType::AuditBreakAccepted);
+        Ok(self.audit_events(&AuditQuery { event_type, ..AuditQuery::default() })?.total)
     }
 }
 

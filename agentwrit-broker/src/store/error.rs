@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use agentwrit_verify::audit::Break;
 use rusqlite::ErrorCode;
-
-use crate::audit::ChainFault;
 
 /// Why nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,17 +132,33 @@ pub enum OpenError {
         supported: i64,
     },
     /// The end of the audit trail was tampered with or damaged.
-    #[error(
-        "the audit trail is broken: {fault}; keep a copy of the database for whoever investigates, \
-         then start with `--accept-broken-audit` to go on from its last event"
-    )]
+    #[error("{}", broken_audit(breaks))]
     BrokenAudit {
-        /// Where.
-        fault: ChainFault,
+        /// Where, in the order of the trail.
+        breaks: Vec<Break>,
     },
     /// The database does not work.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// How many breaks a message names.
+const NAMED_BREAKS: usize = 8;
+
+fn broken_audit(breaks: &[Break]) -> String {
+    let named = || breaks.iter().take(NAMED_BREAKS);
+    let faults: Vec<String> = named().map(|broken| broken.fault.to_string()).collect();
+    let ids: Vec<String> = named().map(|broken| broken.id.to_string()).collect();
+    let more = match breaks.len().saturating_sub(NAMED_BREAKS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    format!(
+        "the audit trail is broken: {}{more}; keep a copy of the database for the investigation, then accept exactly \
+         this with `--accept-broken-audit {}`",
+        faults.join("; "),
+        ids.join(",")
+    )
 }
 
 impl OpenError {

@@ -15,6 +15,7 @@
 
 #![expect(clippy::disallowed_types, reason = "this is the one module that talks to SQLite")]
 
+mod acceptance;
 mod agents;
 mod apps;
 mod audit_lists;
@@ -45,6 +46,7 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
+pub use acceptance::Acceptance;
 pub use audit_query::{AuditPage, AuditQuery};
 pub use endings::Ended;
 pub use error::{OpenError, StoreError};
@@ -71,10 +73,10 @@ struct Inner {
 }
 
 /// How to open a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Go on from the last event even if the end of the audit trail is broken.
-    pub accept_broken_audit: bool,
+    /// Breaks of the audit trail to go on behind.
+    pub accept_broken_audit: Acceptance,
     /// How many jobs may wait for the writer.
     pub queue: usize,
     /// How many jobs share a commit at most.
@@ -85,7 +87,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { accept_broken_audit: false, queue: 1024, batch: 256, readers: 2 }
+        Self { accept_broken_audit: Acceptance::NONE, queue: 1024, batch: 256, readers: 2 }
     }
 }
 
@@ -95,11 +97,12 @@ impl Store {
     /// # Errors
     ///
     /// [`OpenError`] says what is wrong and what to do about it.
+    #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         let claim = Arc::new(Claim::take(path)?);
-        let writer = open::writer(Arc::clone(&claim), options, jobs, Arc::clone(&health))?;
+        let writer = open::writer(Arc::clone(&claim), &options, jobs, Arc::clone(&health))?;
         let readers = Readers::open(claim, options.readers.max(1))?;
         writer.start().map_err(|error| OpenError::io(path, &error))?;
         Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()) }) })

@@ -6,15 +6,13 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::mpsc;
 
 use super::{
-    OpenError, Reader, StoreError, StoreOptions,
+    OpenError, StoreError, StoreOptions, acceptance,
     files::{self, Claim},
     health::Health,
     schema,
     writer::{Message, Writer},
 };
 
-/// How many events at the end of the trail are verified at the start.
-const VERIFIED_TAIL: u64 = 1000;
 /// How long to wait for another process, such as a backup, to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 const STATEMENTS: usize = 128;
@@ -32,7 +30,7 @@ const PRAGMAS: &str = "
 
 pub(super) fn writer(
     claim: Arc<Claim>,
-    options: StoreOptions,
+    options: &StoreOptions,
     queue: mpsc::Receiver<Message>,
     health: Arc<Health>,
 ) -> Result<Writer, OpenError> {
@@ -47,8 +45,7 @@ pub(super) fn writer(
     connection.execute_batch(PRAGMAS)?;
     schema::migrate(&mut connection)?;
     files::check_side_files(path)?;
-    verify_trail(&Reader::new(&connection), options.accept_broken_audit)?;
-    let head = Reader::new(&connection).trail_head()?;
+    let head = acceptance::verify_trail(&connection, &options.accept_broken_audit)?;
     Ok(Writer { connection, head, queue, batch: options.batch.max(1), health, claim })
 }
 
@@ -66,15 +63,4 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     Ok(connection)
-}
-
-fn verify_trail(reader: &Reader<'_>, accept_broken: bool) -> Result<(), OpenError> {
-    match reader.verify_tail(VERIFIED_TAIL)? {
-        Ok(()) => Ok(()),
-        Err(fault) if accept_broken => {
-            tracing::warn!(component = "store", %fault, "going on with a broken audit trail, as told");
-            Ok(())
-        }
-        Err(fault) => Err(OpenError::BrokenAudit { fault }),
-    }
 }

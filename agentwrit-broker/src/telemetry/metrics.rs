@@ -43,6 +43,7 @@ pub struct Metrics {
     audit_write_duration: Histogram,
     db_errors: Family<Label, Counter>,
     audit_events_loaded: Gauge<u64, AtomicU64>,
+    audit_breaks_accepted: Gauge<u64, AtomicU64>,
     rate_limited: Family<Label, Counter>,
     log_lines_dropped: Family<Label, Counter>,
     tls_handshakes_failed: Family<Label, Counter>,
@@ -89,6 +90,7 @@ impl Metrics {
             audit_write_duration: Histogram::new(WRITE_SECONDS),
             db_errors: Family::default(),
             audit_events_loaded: Gauge::default(),
+            audit_breaks_accepted: Gauge::default(),
             rate_limited: Family::default(),
             log_lines_dropped: Family::default(),
             tls_handshakes_failed: Family::default(),
@@ -184,6 +186,11 @@ impl Metrics {
         self.tls_renewal_failing.set(u64::from(failing));
     }
 
+    /// How many breaks of the audit trail the operator has accepted.
+    pub fn set_audit_breaks_accepted(&self, breaks: u64) {
+        self.audit_breaks_accepted.set(breaks);
+    }
+
     /// All metrics as text of type [`Metrics::CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
@@ -225,6 +232,8 @@ impl Metrics {
         registry.register("audit_write_duration_seconds", help, self.audit_write_duration.clone());
         registry.register("db_errors", "Failures of the store, by operation", self.db_errors.clone());
         registry.register("audit_events_loaded", "Audit events at the start", self.audit_events_loaded.clone());
+        let help = "Breaks of the audit trail that were accepted";
+        registry.register("audit_breaks_accepted", help, self.audit_breaks_accepted.clone());
         registry.register("rate_limited", "Requests over a limit or budget, by limit", self.rate_limited.clone());
         let help = "Log lines that were lost because nothing read the stream fast enough";
         registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());

@@ -10,7 +10,7 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{Event, EventHash, EventId};
+use super::{BreakId, Event, EventHash, EventId, EventType};
 
 const DOMAIN: &[u8] = b"agentwrit-audit-v1";
 
@@ -64,6 +64,7 @@ pub struct Link {
     prev_hash: EventHash,
     stated: EventHash,
     computed: EventHash,
+    accepts: Option<BreakId>,
 }
 
 impl Link {
@@ -78,7 +79,9 @@ impl Link {
         buffer.clear();
         encode(event, buffer);
         let computed = EventHash::from_bytes(sha256(buffer));
-        Self { id: event.id, prev_hash: event.prev_hash, stated: event.hash, computed }
+        let accepts = Some(event).filter(|event| event.event_type == EventType::AuditBreakAccepted);
+        let accepts = accepts.and_then(|event| BreakId::parse(event.resource.as_deref()?).ok());
+        Self { id: event.id, prev_hash: event.prev_hash, stated: event.hash, computed, accepts }
     }
 
     /// The event's number.
@@ -91,6 +94,24 @@ impl Link {
     #[must_use]
     pub fn prev_hash(&self) -> EventHash {
         self.prev_hash
+    }
+
+    /// The hash that it carries.
+    #[must_use]
+    pub fn stated(&self) -> EventHash {
+        self.stated
+    }
+
+    /// The hash of what it says.
+    #[must_use]
+    pub fn computed(&self) -> EventHash {
+        self.computed
+    }
+
+    /// The break of the chain that it accepts, if it is an event that accepts one.
+    #[must_use]
+    pub fn accepts(&self) -> Option<BreakId> {
+        self.accepts
     }
 }
 
@@ -129,10 +150,10 @@ pub fn verify<'a>(head: ChainHead, events: impl IntoIterator<Item = &'a Event>) 
     events.into_iter().try_fold(head, |head, event| head.follow(event))
 }
 
-struct Members<'a>(&'a mut Vec<u8>);
+pub(super) struct Members<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Members<'_> {
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         // No member is anywhere near 4 GiB; saturating keeps the length distinct from "absent" all the same.
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX - 1);
         self.0.extend_from_slice(&length.to_be_bytes());

@@ -173,6 +173,17 @@ impl EventHash {
         Self(bytes)
     }
 
+    /// Parses 64 lower-case hexadecimal characters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 {
+            return None;
+        }
+        HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -201,9 +212,7 @@ impl Serialize for EventHash {
 impl<'de> Deserialize<'de> for EventHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Text(text) = Text::deserialize(deserializer)?;
-        let mut bytes = [0; 32];
-        let decoded = if text.len() == 64 { HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).ok() } else { None };
-        decoded.map(|_| Self(bytes)).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
+        Self::parse(&text).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
     }
 }
 

@@ -116,6 +116,8 @@ event_types! {
     AppSuspended = 26, "app_suspended";
     /// A suspended app was resumed.
     AppResumed = 27, "app_resumed";
+    /// The operator accepted a break of the audit trail.
+    AuditBreakAccepted = 28, "audit_break_accepted";
 }
 
 #[cfg(test)]
@@ -124,7 +126,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 27);
+        assert_eq!(EventType::ALL.len(), 28);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

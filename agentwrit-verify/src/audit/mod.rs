@@ -1,7 +1,8 @@
 //! The audit trail of a broker, and how to check it without asking the broker.
 //!
 //! 1. Events are numbered from 1 without gaps and linked: each carries the hash of the one before it ([`chain`]).
-//! 2. An [`Event`] is read strictly: a member that the hash does not cover is refused.
+//! 2. A break of the chain that the operator has accepted is named by a later event ([`ChainWalk`]).
+//! 3. An [`Event`] is read strictly: a member that the hash does not cover is refused.
 //!
 //! The chain shows alterations to whoever holds a later hash. Somebody who can write the broker's store can also rewrite
 //! all of it, from the altered event on: keep copies of the latest hash elsewhere.
@@ -25,7 +26,9 @@
 pub mod chain;
 mod event;
 mod event_type;
+mod walk;
 
 pub use chain::{ChainFault, ChainHead, Link};
 pub use event::{Event, EventHash, EventId, EventIdError, Outcome};
 pub use event_type::EventType;
+pub use walk::{AcceptedBreak, Break, BreakId, BreakIdError, ChainWalk};

@@ -149,6 +149,14 @@ impl Broker {
         Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
     }
 
+    /// What a start that refuses a broken audit trail says would accept it: the value of `--accept-broken-audit`.
+    pub async fn breaks_of_trail(directory: &Path) -> String {
+        let stopped = Self::run_in(directory, &[], &[]).await;
+        assert!(!stopped.status.success(), "{}", stopped.output);
+        let (_, named) = stopped.output.split_once("--accept-broken-audit ").expect("it names the flag");
+        named.split('`').next().unwrap().to_owned()
+    }
+
     /// The broker's program in the environment of a test, with stdout and stderr piped.
     pub fn program(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
         let mut program = command(binary(), directory, environment);

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use agentwrit_verify::audit::{ChainHead, Event, EventHash, EventId};
+use agentwrit_verify::audit::{ChainFault, ChainHead, ChainWalk, Event, EventHash, EventId, Link};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -80,42 +80,53 @@ struct Chain {
     /// The number of the event that it follows; 0 before the first.
     after: u64,
     events: u64,
-    head: Option<ChainHead>,
-    fault: Option<String>,
+    walk: Option<ChainWalk>,
+    /// Where the walk could not go on.
+    fault: Option<ChainFault>,
     /// How many events the broker says that there are.
     total: u64,
 }
 
 impl Chain {
     fn after(event: Option<EventId>) -> Self {
-        Self { after: event.map_or(0, EventId::sequence), events: 0, head: None, fault: None, total: 0 }
+        Self { after: event.map_or(0, EventId::sequence), events: 0, walk: None, fault: None, total: 0 }
     }
 
     fn take(&mut self, event: &Event) {
         self.events += 1;
         let hash = if self.after == 0 { EventHash::ZERO } else { event.prev_hash };
-        let before = self.head.unwrap_or(ChainHead { sequence: self.after, hash });
-        self.head = Some(before.follow(event).unwrap_or_else(|fault| {
-            self.fault.get_or_insert_with(|| fault.to_string());
-            ChainHead { sequence: event.id.sequence(), hash: event.hash }
-        }));
+        let before = ChainHead { sequence: self.after, hash };
+        let walk = self.walk.get_or_insert_with(|| ChainWalk::new(before));
+        if self.fault.is_none() {
+            self.fault = walk.follow(&Link::of(event)).err();
+        }
     }
 
     fn summed_up(&self) -> Result<String, CliError> {
-        let last = self.head.map_or(self.after, |head| head.sequence);
+        let last = self.walk.as_ref().map_or(self.after, |walk| walk.head().sequence);
+        let broken = self.walk.as_ref().and_then(|walk| walk.verdict().err()).or(self.fault);
         let shorter = (last < self.total).then(|| format!("it ends with event {last} of {}", self.total));
         let gone = (self.total < self.after).then(|| format!("it has {} events, and had {}", self.total, self.after));
-        if let Some(fault) = self.fault.clone().or(shorter).or(gone) {
+        if let Some(fault) = broken.map(|fault| fault.to_string()).or(shorter).or(gone) {
             return Err(CliError::No(Some(format!("the trail is broken: {fault}"))));
         }
-        Ok(match self.head {
-            Some(head) => {
+        Ok(match &self.walk {
+            Some(walk) => {
+                let head = walk.head();
                 let (last, events) = (EventId::from_sequence(head.sequence), words::count(self.events, "event"));
-                format!("exported {events}, the chain holds up to {last} {}", head.hash)
+                format!("exported {events}, the chain holds up to {last} {}{}", head.hash, exceptions(walk))
             }
             None => format!("nothing was recorded after event {}", self.after),
         })
     }
+}
+
+/// That some breaks were accepted.
+fn exceptions(walk: &ChainWalk) -> String {
+    let accepted = walk.accepted().iter();
+    let named: Vec<String> =
+        accepted.map(|accepted| format!("{}, accepted by {}", accepted.broken.fault, accepted.accepted_by)).collect();
+    if named.is_empty() { String::new() } else { format!(", but for {}", named.join("; ")) }
 }
 
 /// How far it is, for a person at the terminal.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentwrit_verify::audit::{ChainFault, ChainHead, EventHash, EventId, Link};
+use agentwrit_verify::audit::{AcceptedBreak, Break, ChainFault, ChainHead, ChainWalk, EventHash, EventId, Link};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -14,13 +14,16 @@ use crate::cli::{context::Context, error::CliError, output, words};
 
 /// Check the hash chain of an export, or of the broker's trail; exit code 3 when it does not hold
 ///
-/// An export is checked without the broker. With --continues, it is also shown that the trail goes on where an earlier
-/// export ended: that nothing which was exported then was altered or removed since.
+/// An export is checked without the broker, and must begin with the first event of the trail unless --continues, --head or
+/// --partial says otherwise. With --continues, it is also shown that the trail goes on where an earlier export ended: that
+/// nothing which was exported then was altered or removed since. A break that the operator has accepted
+/// (`audit_break_accepted`) is reported and does not fail the check, unless it was accepted after the earlier export.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   awrit audit verify trail.jsonl
   awrit audit verify today.jsonl --continues yesterday.jsonl
+  awrit audit verify march.jsonl --partial   # an export that was made with --after
   awrit audit verify --head evt-004711:9f2c…   # the live trail against a hash that was written down")]
 pub(in crate::cli) struct Verify {
     /// The export, `-` for stdin; the broker's own trail without it
@@ -32,6 +35,12 @@ pub(in crate::cli) struct Verify {
     /// An event and its hash that must be in the trail, as an earlier run printed them
     #[arg(long, value_name = "EVENT ID:HASH", value_parser = known_head, conflicts_with = "continues")]
     head: Option<ChainHead>,
+    /// The file must begin with the first event of the trail: the default without --continues and --head
+    #[arg(long, conflicts_with = "partial")]
+    from_beginning: bool,
+    /// The file is a part of the trail: what was recorded before it is not asked for
+    #[arg(long, requires = "file")]
+    partial: bool,
 }
 
 impl Verify {
@@ -44,9 +53,14 @@ impl Verify {
             Some(path) => Source::File(Lines::open(path)?),
             None => Source::Broker(Box::new(Pages::after(context.admin()?, None))),
         };
-        let walk = Walk::through(source, known).await?;
+        let scope = match (self.from_beginning, self.partial) {
+            (true, _) => Scope::FromBeginning,
+            (false, true) => Scope::Partial,
+            (false, false) => Scope::Continued,
+        };
+        let walk = Walk::through(source, known, scope).await?;
         let shown = context.output.show(&walk.for_scripts(), |out| walk.print(out));
-        CliError::judged(walk.holds(), shown, None)
+        CliError::judged(walk.verdict().is_ok(), shown, None)
     }
 }
 
@@ -59,25 +73,39 @@ struct Known {
 }
 
 async fn earlier(path: &Path) -> Result<Known, CliError> {
-    let walk = Walk::through(Source::File(Lines::open(path)?), None).await?;
-    match (walk.fault, walk.head) {
-        (None, Some(head)) => Ok(Known { first: walk.first, head }),
-        (Some(fault), _) => {
+    let walk = Walk::through(Source::File(Lines::open(path)?), None, Scope::Partial).await?;
+    match (walk.verdict(), walk.head()) {
+        (Ok(()), Some(head)) => Ok(Known { first: walk.first, head }),
+        (Err(fault), Some(_)) => {
             Err(CliError::No(Some(format!("the earlier export `{}` is broken itself: {fault}", path.display()))))
         }
-        (None, None) => Err(CliError::file(path, &"there is no event in it")),
+        (_, None) => Err(CliError::file(path, &"there is no event in it")),
     }
 }
 
-/// A trail, followed from one end to the other or to its first fault.
+/// A trail, followed from one end to the other.
 #[derive(Default)]
 struct Walk {
-    events: u64,
-    first: Option<EventId>,
-    head: Option<ChainHead>,
-    fault: Option<Fault>,
+    scope: Scope,
     known: Option<Known>,
     known_was_met: bool,
+    first: Option<EventId>,
+    events: u64,
+    chain: Option<ChainWalk>,
+    /// What is wrong beside the breaks of the chain, and at which event.
+    fault: Option<(u64, Fault)>,
+}
+
+/// Which part of the trail is expected.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Scope {
+    /// All of it from the first event on, and nothing else will do.
+    FromBeginning,
+    /// All of it, or what goes on from what is known.
+    #[default]
+    Continued,
+    /// Any part.
+    Partial,
 }
 
 /// Why a trail is not believed.
@@ -87,12 +115,19 @@ enum Fault {
     Chain(#[from] ChainFault),
     #[error("`{id}` has another hash than it had in the earlier export: the trail was rewritten")]
     Rewritten { id: EventId },
+    #[error("{fault} since the earlier export, which `{accepted_by}` accepts")]
+    AcceptedSince { fault: ChainFault, accepted_by: EventId },
     #[error("the trail ends with `{found}`, but the earlier export went up to `{expected}`")]
     Shorter { expected: EventId, found: EventId },
     #[error("the trail begins with `{found}`: what lies between it and `{expected}` is missing")]
     Apart { expected: EventId, found: EventId },
     #[error("the trail begins with `{found}`: `{expected}` and what follows it are gone")]
     Beheaded { expected: EventId, found: EventId },
+    #[error(
+        "it begins with `{found}`: what was recorded before is missing; a part that goes on from an earlier export takes \
+         --continues, any other --partial"
+    )]
+    NotFromBeginning { found: EventId },
     #[error("the broker speaks of {total} events, and shows them up to `{found}`")]
     Withheld { total: u64, found: EventId },
     #[error("there is no event in it")]
@@ -100,36 +135,46 @@ enum Fault {
 }
 
 impl Walk {
-    async fn through(mut source: Source, known: Option<Known>) -> Result<Self, CliError> {
-        let mut walk = Self { known, ..Self::default() };
+    async fn through(mut source: Source, known: Option<Known>, scope: Scope) -> Result<Self, CliError> {
+        let mut walk = Self { known, scope, ..Self::default() };
         loop {
-            let links = source.next().await?;
+            let links = match source.next().await {
+                Ok(links) => links,
+                // What is wrong before the line that cannot be read is named first.
+                Err(_) if walk.broken().is_some() => return Ok(walk),
+                Err(error) => return Err(error),
+            };
             if links.is_empty() {
-                walk.fault = walk.end(source.total());
+                walk.end(source.total());
                 return Ok(walk);
             }
             for link in &links {
                 if let Err(fault) = walk.step(link, source.is_whole()) {
-                    walk.fault = Some(fault);
+                    walk.note(u64::MAX, fault);
                     return Ok(walk);
                 }
             }
         }
     }
 
-    /// `whole`: what comes is the trail from its beginning, or should be.
+    /// An error ends the walk. `whole`: what comes is the trail from its beginning, or should be.
     fn step(&mut self, link: &Link, whole: bool) -> Result<(), Fault> {
-        let before = match self.head {
-            Some(head) => head,
-            None => self.beginning(link, whole)?,
+        let mut chain = match self.chain.take() {
+            Some(chain) => chain,
+            None => ChainWalk::new(self.beginning(link, whole)?),
         };
-        let head = before.follow_link(link)?;
-        self.known_was_met |= self.known.is_some_and(|known| known.head == before || known.head == head);
-        if self.known.is_some_and(|known| known.head.sequence == head.sequence && known.head.hash != head.hash) {
-            return Err(Fault::Rewritten { id: link.id() });
-        }
+        let before = chain.head();
+        let followed = chain.follow(link);
+        self.chain = Some(chain);
+        followed?;
         self.events += 1;
-        self.head = Some(head);
+        if let Some(Known { head, .. }) = self.known {
+            let found = ChainHead { sequence: link.id().sequence(), hash: link.computed() };
+            self.known_was_met |= head == before || head == found;
+            if head.sequence == found.sequence && head.hash != found.hash {
+                self.note(found.sequence, Fault::Rewritten { id: link.id() });
+            }
+        }
         Ok(())
     }
 
@@ -143,29 +188,78 @@ impl Walk {
         if whole {
             return Err(Fault::Beheaded { expected: EventId::from_sequence(1), found });
         }
+        if self.scope == Scope::FromBeginning {
+            return Err(Fault::NotFromBeginning { found });
+        }
         match self.known {
             Some(known) if known.head.sequence == sequence => Ok(known.head),
             Some(known) if known.head.sequence < sequence => {
                 Err(Fault::Apart { expected: EventId::from_sequence(known.head.sequence), found })
             }
             Some(Known { first: Some(expected), .. }) if expected < found => Err(Fault::Beheaded { expected, found }),
-            Some(_) | None => Ok(ChainHead { sequence, hash: first.prev_hash() }),
+            Some(Known { first: Some(_), .. }) => Ok(ChainHead { sequence, hash: first.prev_hash() }),
+            Some(Known { first: None, .. }) | None if self.scope == Scope::Partial => {
+                Ok(ChainHead { sequence, hash: first.prev_hash() })
+            }
+            Some(Known { first: None, .. }) | None => Err(Fault::NotFromBeginning { found }),
         }
     }
 
-    /// What is wrong with where the trail ends. `total`: how many events its keeper says that there are.
-    fn end(&self, total: Option<u64>) -> Option<Fault> {
-        let Some(head) = self.head else { return Some(Fault::Empty) };
+    /// Judges where the trail ends. `total`: how many events its keeper says that there are.
+    fn end(&mut self, total: Option<u64>) {
+        let Some(head) = self.head() else { return self.note(0, Fault::Empty) };
         let found = EventId::from_sequence(head.sequence);
         if let Some(total) = total.filter(|total| head.sequence < *total) {
-            return Some(Fault::Withheld { total, found });
+            return self.note(u64::MAX, Fault::Withheld { total, found });
         }
-        let known = self.known.filter(|_| !self.known_was_met)?;
-        Some(Fault::Shorter { expected: EventId::from_sequence(known.head.sequence), found })
+        let Some(Known { head: known, .. }) = self.known else { return };
+        // What was exported earlier was whole then, or its breaks were accepted in it.
+        let since = self.accepted().find(|accepted| {
+            accepted.broken.before.sequence < known.sequence && accepted.accepted_by.sequence() > known.sequence
+        });
+        if let Some(&AcceptedBreak { broken, accepted_by }) = since {
+            let fault = Fault::AcceptedSince { fault: broken.fault, accepted_by };
+            self.note(broken.id.event().sequence(), fault);
+        }
+        if !self.known_was_met {
+            self.note(u64::MAX, Fault::Shorter { expected: EventId::from_sequence(known.sequence), found });
+        }
     }
 
-    fn holds(&self) -> bool {
-        self.fault.is_none()
+    /// Keeps the fault that lies furthest at the beginning.
+    fn note(&mut self, at: u64, fault: Fault) {
+        if self.fault.is_none_or(|(earlier, _)| at < earlier) {
+            self.fault = Some((at, fault));
+        }
+    }
+
+    fn head(&self) -> Option<ChainHead> {
+        self.chain.as_ref().map(ChainWalk::head)
+    }
+
+    fn accepted(&self) -> impl Iterator<Item = &AcceptedBreak> {
+        self.chain.iter().flat_map(|chain| chain.accepted())
+    }
+
+    /// The first break that was not accepted.
+    fn broken(&self) -> Option<&Break> {
+        self.chain.as_ref().and_then(|chain| chain.open().first())
+    }
+
+    /// The first thing that is wrong.
+    fn verdict(&self) -> Result<(), Fault> {
+        let broken = self.broken().map(|broken| (broken.id.event().sequence(), Fault::Chain(broken.fault)));
+        let first = broken.into_iter().chain(self.fault).min_by_key(|(at, _)| *at);
+        first.map_or(Ok(()), |(_, fault)| Err(fault))
+    }
+
+    /// Up to where it is what was recorded.
+    fn proven(&self) -> Option<ChainHead> {
+        match self.broken() {
+            Some(broken) if self.first != Some(broken.id.event()) => Some(broken.before),
+            Some(_) => None,
+            None => self.head(),
+        }
     }
 
     fn begins_at_the_beginning(&self) -> bool {
@@ -173,29 +267,37 @@ impl Walk {
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        let last = self.head.map(|head| EventId::from_sequence(head.sequence));
+        let verdict = self.verdict();
+        let last = self.head().map(|head| EventId::from_sequence(head.sequence));
         let span = match (self.first, last) {
             (Some(first), Some(last)) => format!("{} ({first} to {last})", words::number(self.events)),
             _ => "none".to_owned(),
         };
+        let but = match self.accepted().count() as u64 {
+            0 => String::new(),
+            accepted => format!(", but for {}", words::count(accepted, "accepted break")),
+        };
         let mut fields = vec![("events", span)];
         fields.push((
             "chain",
-            match (self.fault, self.begins_at_the_beginning()) {
-                (Some(fault), _) => format!("BROKEN: {fault}"),
-                (None, true) => "holds from the first event on".to_owned(),
-                (None, false) => "holds from the first of these events on; what was before it is not here".to_owned(),
+            match (verdict, self.begins_at_the_beginning()) {
+                (Err(fault), _) => format!("BROKEN: {fault}"),
+                (Ok(()), true) => format!("holds from the first event on{but}"),
+                (Ok(()), false) => {
+                    format!("holds from the first of these events on{but}; what was before it is not here")
+                }
             },
         ));
-        if let Some(known) = self.known.filter(|_| self.known_was_met && self.holds()) {
+        fields.extend(self.accepted().map(|accepted| ("accepted", accepted_in_words(accepted))));
+        if let Some(known) = self.known.filter(|_| self.known_was_met && verdict.is_ok()) {
             let known = EventId::from_sequence(known.head.sequence);
             fields.push(("continuity", format!("up to {known} it is what it was")));
         }
-        if let Some(head) = self.head {
+        if let Some(head) = self.proven() {
             fields.push(("head", format!("{}:{}", EventId::from_sequence(head.sequence), head.hash)));
         }
         output::fields(out, &fields)?;
-        if self.holds() && self.head.is_some() {
+        if verdict.is_ok() && self.chain.is_some() {
             writeln!(
                 out,
                 "\nKeep the head elsewhere: `awrit audit verify --head …` shows later that nothing changed."
@@ -205,17 +307,30 @@ impl Walk {
     }
 
     fn for_scripts(&self) -> Value {
-        let head = self.head.map(|head| json!({ "id": EventId::from_sequence(head.sequence), "hash": head.hash }));
+        let verdict = self.verdict();
+        let head = self.proven().map(|head| json!({ "id": EventId::from_sequence(head.sequence), "hash": head.hash }));
+        let accepted = self.accepted().map(|accepted| {
+            json!({
+                "break": accepted.broken.id,
+                "fault": accepted.broken.fault.to_string(),
+                "accepted_by": accepted.accepted_by,
+            })
+        });
         json!({
-            "holds": self.holds(),
+            "holds": verdict.is_ok(),
             "events": self.events,
             "first": self.first,
             "head": head,
             "from_the_beginning": self.begins_at_the_beginning(),
-            "continues": self.known.map(|_| self.known_was_met && self.holds()),
-            "fault": self.fault.map(|fault| fault.to_string()),
+            "accepted_breaks": accepted.collect::<Vec<_>>(),
+            "continues": self.known.map(|_| self.known_was_met && verdict.is_ok()),
+            "fault": verdict.err().map(|fault| fault.to_string()),
         })
     }
+}
+
+fn accepted_in_words(accepted: &AcceptedBreak) -> String {
+    format!("{}; {} accepts the break {}", accepted.broken.fault, accepted.accepted_by, accepted.broken.id)
 }
 
 fn known_head(text: &str) -> Result<ChainHead, String> {

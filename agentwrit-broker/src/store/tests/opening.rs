@@ -2,12 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use agentwrit_verify::audit::Break;
 use rusqlite::Connection;
 
 use super::*;
 use crate::{
     audit::{ChainFault, EventId},
-    store::OpenError,
+    store::{Acceptance, OpenError},
 };
 
 fn open(path: &std::path::Path) -> Result<Store, OpenError> {
@@ -110,6 +111,19 @@ async fn other_databases_and_newer_ones_are_refused() {
     assert!(matches!(open(&nowhere).unwrap_err(), OpenError::Io { .. }));
 }
 
+/// The breaks for which the start is refused.
+fn breaks(path: &std::path::Path) -> Vec<Break> {
+    match open(path).unwrap_err() {
+        OpenError::BrokenAudit { breaks } => breaks,
+        other => panic!("{other}"),
+    }
+}
+
+fn open_accepting(path: &std::path::Path, breaks: &[Break]) -> Result<Store, OpenError> {
+    let accept_broken_audit = Acceptance { breaks: breaks.iter().map(|broken| broken.id).collect(), at: at(0) };
+    Store::open(path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })
+}
+
 #[tokio::test]
 async fn migrates_database_of_version_1_and_keeps_its_records() {
     let directory = TempDir::new().unwrap();
@@ -143,21 +157,78 @@ async fn migrates_database_of_version_1_and_keeps_its_records() {
 }
 
 #[tokio::test]
-async fn a_broken_trail_is_refused_unless_accepted() {
+async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
     let id = EventId::from_sequence;
     let cases = [
         ("UPDATE audit_events SET detail = 'x' WHERE seq = 9", ChainFault::Altered { id: id(9) }),
         ("DELETE FROM audit_events WHERE seq = 9", ChainFault::Gap { expected: id(9), found: id(10) }),
         ("UPDATE audit_events SET prev_hash = zeroblob(32) WHERE seq = 9", ChainFault::Unlinked { id: id(9) }),
         ("UPDATE names SET name = 'root' WHERE id = 3", ChainFault::Altered { id: id(3) }),
+        ("DELETE FROM audit_events WHERE seq < 3", ChainFault::Gap { expected: id(1), found: id(3) }),
     ];
     for (sql, fault) in cases {
         let (_directory, path) = altered(sql).await;
-        assert_eq!(open(&path).unwrap_err(), OpenError::BrokenAudit { fault }, "{sql}");
-        let accepting = StoreOptions { accept_broken_audit: true, ..StoreOptions::default() };
-        let store = Store::open(&path, accepting).unwrap();
+        let found = breaks(&path);
+        assert_eq!(found[0].fault, fault, "{sql}");
+        // The break of another trail is not this one.
+        let (_other, other) = altered("UPDATE audit_events SET detail = 'y' WHERE seq = 9").await;
+        assert_eq!(
+            open_accepting(&path, &breaks(&other)).unwrap_err(),
+            OpenError::BrokenAudit { breaks: found.clone() }
+        );
+
+        let store = open_accepting(&path, &found).unwrap();
+        let recorded = store.read(|reader| reader.audit_events_after(10, 100)).await.unwrap();
+        let accepted: Vec<String> = recorded.iter().filter_map(|event| event.resource.clone()).collect();
+        assert_eq!(accepted, found.iter().map(|broken| broken.id.to_string()).collect::<Vec<_>>(), "{sql}");
+        assert!(recorded.iter().all(|event| event.event_type == EventType::AuditBreakAccepted));
+        let count = found.len() as u64;
+        assert_eq!(store.read(|reader| reader.accepted_breaks()).await, Ok::<_, StoreError>(count));
         let appended = store.transact(|tx| tx.append(event("goes on"))).await;
-        assert_eq!(appended, Ok::<_, StoreError>(id(11)));
+        assert_eq!(appended, Ok::<_, StoreError>(id(11 + count)));
+        store.close().await;
+
+        // From now on it needs no word of the operator's, and none is recorded twice.
+        open(&path).unwrap().close().await;
+        let store = open_accepting(&path, &found).unwrap();
+        assert_eq!(store.read(|reader| reader.audit_total()).await, Ok::<_, StoreError>(11 + count));
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn tampering_after_an_accepted_break_is_refused_again() {
+    let tamper = |path: &std::path::Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    for again in [
+        "UPDATE audit_events SET detail = 'z' WHERE seq = 9", // the same event
+        "UPDATE audit_events SET detail = 'z' WHERE seq = 8",
+        "UPDATE audit_events SET detail = 'z' WHERE seq = 10",
+        "UPDATE audit_events SET hash = zeroblob(32) WHERE seq = 9",
+        "DELETE FROM audit_events WHERE seq = 9",
+        "UPDATE audit_events SET detail = 'z' WHERE seq = 11", // the acceptance
+        "UPDATE audit_events SET resource = NULL WHERE seq = 11",
+    ] {
+        let (_directory, path) = altered("UPDATE audit_events SET detail = 'x' WHERE seq = 9").await;
+        let first = breaks(&path);
+        let store = open_accepting(&path, &first).unwrap();
+        store.transact(|tx| tx.append(event("goes on"))).await.unwrap();
+        store.close().await;
+        tamper(&path, again);
+        assert!(!breaks(&path).is_empty(), "{again}");
+        let OpenError::BrokenAudit { .. } = open_accepting(&path, &first).unwrap_err() else { panic!("{again}") };
+    }
+}
+
+#[tokio::test]
+async fn the_refusal_names_what_to_accept() {
+    let (_directory, path) = altered("UPDATE audit_events SET detail = 'x' WHERE seq IN (7, 9)").await;
+    let found = breaks(&path);
+    assert_eq!(
+        open(&path).unwrap_err().to_string(),
+        format!(
+            "the audit trail is broken: `evt-000007` was altered; `evt-000009` was altered; keep a copy of the database for \
+             the investigation, then accept exactly this with `--accept-broken-audit {},{}`",
+            found[0].id, found[1].id
+        )
+    );
 }

@@ -26,6 +26,7 @@ fn every_metric_has_its_name_and_type() {
     metrics.audit_write(Duration::from_micros(300));
     metrics.db_error("register");
     metrics.set_audit_events_loaded(12);
+    metrics.set_audit_breaks_accepted(1);
     metrics.rate_limited("renewals");
     for (sample, expected) in [
         (r#"agentwrit_tokens_issued_total{scope="read:data"}"#, "1"),
@@ -46,6 +47,7 @@ fn every_metric_has_its_name_and_type() {
         ("agentwrit_audit_write_duration_seconds_count", "1"),
         (r#"agentwrit_db_errors_total{operation="register"}"#, "1"),
         ("agentwrit_audit_events_loaded", "12"),
+        ("agentwrit_audit_breaks_accepted", "1"),
         (r#"agentwrit_rate_limited_total{limit="renewals"}"#, "1"),
         (r#"agentwrit_rate_limited_total{limit="failed_app_logins"}"#, "0"),
         (r#"agentwrit_log_lines_dropped_total{stream="stdout"}"#, "0"),

@@ -109,7 +109,8 @@ async fn a_tampered_trail_stops_the_start_unless_accepted() {
         assert!(!stopped.status.success() && stopped.output.contains("--accept-broken-audit"), "{}", stopped.output);
         assert!(stopped.output.contains("evt-00000"), "{sql}: it says where: {}", stopped.output);
 
-        let broker = Broker::start_with_arguments(directory, &[], &["--accept-broken-audit"]).await;
+        let breaks = Broker::breaks_of_trail(directory.path()).await;
+        let broker = Broker::start_with_arguments(directory, &[], &["--accept-broken-audit", &breaks]).await;
         broker.admin_token().await;
     }
 }

@@ -1,0 +1,365 @@
+//! A chain followed past its breaks, and which of them the operator has accepted.
+//!
+//! 1. A [`Break`] is an event that does not follow the one before it, or was altered. The walk goes on behind it, from the
+//!    hash that the event states.
+//! 2. An event `audit_break_accepted` accepts one break that lies before it: its `resource` is the [`BreakId`].
+//! 3. The hash of a `BreakId` covers the event as it was found, its stated hash and the last event before the break. A
+//!    further change at that place is another break, which is not accepted.
+//! 4. A trail holds when each of its breaks is accepted. What was accepted is part of every result.
+//!
+//! A writer of the database can append an acceptance as it can rewrite the chain. Both show against a hash that was kept
+//! elsewhere, and an acceptance is in the trail for every reader.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+
+use super::{ChainFault, ChainHead, EventHash, EventId, Link, chain::Members};
+use crate::json::Text;
+
+const DOMAIN: &[u8] = b"agentwrit-audit-break-v1";
+
+/// The name of one break: the event at it, and a hash of what was found there. Written `evt-000003:<64 hexadecimal
+/// characters>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BreakId {
+    event: EventId,
+    hash: EventHash,
+}
+
+impl BreakId {
+    /// The break between `before` and the event of `link`.
+    #[must_use]
+    pub fn between(before: &ChainHead, link: &Link) -> Self {
+        let mut bytes = DOMAIN.to_vec();
+        let mut members = Members(&mut bytes);
+        members.text(&EventId::from_sequence(before.sequence).to_string());
+        members.text(&before.hash.to_string());
+        members.text(&link.id().to_string());
+        members.text(&link.stated().to_string());
+        members.text(&link.computed().to_string());
+        Self { event: link.id(), hash: EventHash::from_bytes(Sha256::digest(bytes).into()) }
+    }
+
+    /// Parses `evt-000003:<64 hexadecimal characters>`.
+    ///
+    /// # Errors
+    ///
+    /// [`BreakIdError`].
+    pub fn parse(text: &str) -> Result<Self, BreakIdError> {
+        let (event, hash) = text.split_once(':').ok_or(BreakIdError)?;
+        let event = EventId::parse(event).map_err(|_| BreakIdError)?;
+        let hash = EventHash::parse(hash).ok_or(BreakIdError)?;
+        Ok(Self { event, hash })
+    }
+
+    /// The event at the break.
+    #[must_use]
+    pub fn event(&self) -> EventId {
+        self.event
+    }
+}
+
+impl fmt::Display for BreakId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.event, self.hash)
+    }
+}
+
+impl Serialize for BreakId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BreakId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(text) = Text::deserialize(deserializer)?;
+        Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+/// A text isn't the name of a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a break of the audit trail is an event id, `:` and 64 lower-case hexadecimal characters")]
+pub struct BreakIdError;
+
+/// A place where the chain does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Its name.
+    pub id: BreakId,
+    /// What is wrong there.
+    pub fault: ChainFault,
+    /// The last event before it.
+    pub before: ChainHead,
+}
+
+/// A break that the operator accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedBreak {
+    /// The break.
+    pub broken: Break,
+    /// The event that accepts it.
+    pub accepted_by: EventId,
+}
+
+/// Follows a chain to its end, past breaks.
+///
+/// ```
+/// use agentwrit_verify::audit::{ChainHead, ChainWalk, Event, Link};
+///
+/// # fn check(events: &[Event]) -> Result<ChainHead, agentwrit_verify::audit::ChainFault> {
+/// let mut walk = ChainWalk::new(ChainHead::GENESIS);
+/// for event in events {
+///     walk.follow(&Link::of(event))?;
+/// }
+/// for accepted in walk.accepted() {
+///     println!("{}, accepted by {}", accepted.broken.fault, accepted.accepted_by);
+/// }
+/// walk.verdict()
+/// # }
+/// # assert_eq!(check(&[]), Ok(ChainHead::GENESIS));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChainWalk {
+    head: ChainHead,
+    open: Vec<Break>,
+    accepted: Vec<AcceptedBreak>,
+}
+
+impl ChainWalk {
+    /// The most breaks that one walk goes past.
+    pub const MAX_BREAKS: usize = 256;
+
+    /// A walk that begins behind `head`.
+    #[must_use]
+    pub fn new(head: ChainHead) -> Self {
+        Self { head, open: Vec::new(), accepted: Vec::new() }
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainFault`] when the walk cannot go on: the event's number is not above that of the event before it, or this is
+    /// one break more than [`ChainWalk::MAX_BREAKS`].
+    pub fn follow(&mut self, link: &Link) -> Result<(), ChainFault> {
+        match self.head.follow_link(link) {
+            Ok(head) => {
+                self.head = head;
+                if let Some(id) = link.accepts() {
+                    self.accept(id, link.id());
+                }
+                Ok(())
+            }
+            Err(fault) if link.id().sequence() <= self.head.sequence || self.is_full() => Err(fault),
+            Err(fault) => {
+                self.open.push(Break { id: BreakId::between(&self.head, link), fault, before: self.head });
+                self.head = ChainHead { sequence: link.id().sequence(), hash: link.stated() };
+                Ok(())
+            }
+        }
+    }
+
+    /// The last event so far.
+    #[must_use]
+    pub fn head(&self) -> ChainHead {
+        self.head
+    }
+
+    /// The breaks that no event so far accepts, in the order of the trail.
+    #[must_use]
+    pub fn open(&self) -> &[Break] {
+        &self.open
+    }
+
+    /// The breaks that were accepted, in the order of their acceptance.
+    #[must_use]
+    pub fn accepted(&self) -> &[AcceptedBreak] {
+        &self.accepted
+    }
+
+    /// The last event, when every break so far was accepted.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong at the first break that was not.
+    pub fn verdict(&self) -> Result<ChainHead, ChainFault> {
+        self.open.first().map_or(Ok(self.head), |open| Err(open.fault))
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.len().saturating_add(self.accepted.len()) >= Self::MAX_BREAKS
+    }
+
+    fn accept(&mut self, id: BreakId, accepted_by: EventId) {
+        if let Some(index) = self.open.iter().position(|open| open.id == id) {
+            let broken = self.open.remove(index);
+            self.accepted.push(AcceptedBreak { broken, accepted_by });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Event, EventType, Outcome, chain};
+
+    /// Appends an event as the broker does.
+    fn append(events: &mut Vec<Event>, event_type: EventType, resource: Option<String>) {
+        let prev_hash = events.last().map_or(EventHash::ZERO, |last| last.hash);
+        let mut event = Event {
+            id: EventId::from_sequence(events.last().map_or(0, |last| last.id.sequence()) + 1),
+            timestamp: "2026-11-21T08:00:00.000000Z".to_owned(),
+            event_type,
+            agent_id: Some("admin".to_owned()),
+            task_id: None,
+            orch_id: None,
+            detail: "something".to_owned(),
+            resource,
+            outcome: Outcome::Success,
+            deleg_depth: None,
+            deleg_chain_hash: None,
+            bytes_transferred: None,
+            hash: EventHash::ZERO,
+            prev_hash,
+        };
+        event.hash = chain::hash(&event);
+        events.push(event);
+    }
+
+    fn trail(length: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        for _ in 0..length {
+            append(&mut events, EventType::AdminAuth, None);
+        }
+        events
+    }
+
+    fn walk(events: &[Event]) -> ChainWalk {
+        let mut walk = ChainWalk::new(ChainHead::GENESIS);
+        for event in events {
+            walk.follow(&Link::of(event)).unwrap();
+        }
+        walk
+    }
+
+    fn id(sequence: u64) -> EventId {
+        EventId::from_sequence(sequence)
+    }
+
+    /// One tampering of each kind with event 3 of 6, and what is wrong then.
+    fn tamperings() -> [(Vec<Event>, ChainFault); 3] {
+        let mut altered = trail(6);
+        altered[2].detail.push('!');
+        let mut resealed = altered.clone();
+        resealed[2].hash = chain::hash(&resealed[2]);
+        let mut removed = trail(6);
+        removed.remove(2);
+        [
+            (altered, ChainFault::Altered { id: id(3) }),
+            (resealed, ChainFault::Unlinked { id: id(4) }),
+            (removed, ChainFault::Gap { expected: id(3), found: id(4) }),
+        ]
+    }
+
+    fn accept_first(events: &mut Vec<Event>) -> BreakId {
+        let broken = walk(events).open()[0].id;
+        append(events, EventType::AuditBreakAccepted, Some(broken.to_string()));
+        broken
+    }
+
+    #[test]
+    fn holds_past_a_break_that_a_later_event_accepts() {
+        for (mut events, fault) in tamperings() {
+            assert_eq!(walk(&events).verdict(), Err(fault));
+            let broken = accept_first(&mut events);
+            append(&mut events, EventType::AdminAuth, None);
+            let walk = walk(&events);
+            assert_eq!(walk.verdict().map(|head| head.sequence), Ok(8), "{fault}");
+            let [accepted] = walk.accepted() else { panic!("{:?}", walk.accepted()) };
+            assert_eq!((accepted.broken.id, accepted.broken.fault), (broken, fault));
+            assert_eq!(accepted.accepted_by, id(7));
+        }
+    }
+
+    #[test]
+    fn another_change_at_an_accepted_break_is_not_accepted() {
+        for (mut events, fault) in tamperings() {
+            accept_first(&mut events);
+            // The event at the break, the one before it, and what the event states as its hash.
+            let at = events.iter().position(|event| event.id == walk(&events).accepted()[0].broken.id.event()).unwrap();
+            let mut again = events.clone();
+            again[at].detail.push('?');
+            assert!(walk(&again).verdict().is_err(), "{fault}");
+            let mut before = events.clone();
+            before[at - 1].detail.push('?');
+            before[at - 1].hash = chain::hash(&before[at - 1]);
+            assert!(walk(&before).verdict().is_err(), "{fault}");
+            let mut stated = events.clone();
+            stated[at].hash = EventHash::from_bytes([7; 32]);
+            assert!(walk(&stated).verdict().is_err(), "{fault}");
+            let mut later = events.clone();
+            later[at + 1].detail.push('?');
+            assert!(walk(&later).verdict().is_err(), "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_acceptance_counts_only_where_it_is_itself_in_the_chain() {
+        for (mut events, fault) in tamperings() {
+            accept_first(&mut events);
+            let last = events.len() - 1;
+            events[last].detail.push('!');
+            assert_eq!(walk(&events).verdict(), Err(fault), "an altered acceptance accepts nothing");
+        }
+        let mut events = trail(2);
+        let future = BreakId { event: id(4), hash: EventHash::ZERO };
+        append(&mut events, EventType::AuditBreakAccepted, Some(future.to_string()));
+        append(&mut events, EventType::AdminAuth, None);
+        events[3].detail.push('!');
+        assert_eq!(walk(&events).verdict(), Err(ChainFault::Altered { id: id(4) }));
+    }
+
+    #[test]
+    fn an_event_out_of_order_ends_the_walk() {
+        let events = trail(3);
+        let mut walk = ChainWalk::new(ChainHead::GENESIS);
+        walk.follow(&Link::of(&events[0])).unwrap();
+        walk.follow(&Link::of(&events[2])).unwrap();
+        let fault = ChainFault::Gap { expected: id(4), found: id(2) };
+        assert_eq!(walk.follow(&Link::of(&events[1])), Err(fault));
+    }
+
+    #[test]
+    fn breaks_are_bounded() {
+        let mut events = trail(ChainWalk::MAX_BREAKS + 1);
+        for event in &mut events {
+            event.detail.push('!');
+        }
+        let mut walk = ChainWalk::new(ChainHead::GENESIS);
+        let followed = events.iter().take_while(|event| walk.follow(&Link::of(event)).is_ok()).count();
+        assert_eq!(followed, ChainWalk::MAX_BREAKS);
+    }
+
+    #[test]
+    fn the_published_vector_holds() {
+        let vector: serde_json::Value =
+            serde_json::from_str(include_str!("../../../tests/vectors/audit-break.json")).unwrap();
+        let events: Vec<Event> = serde_json::from_value(vector["events"].clone()).unwrap();
+        let walk = walk(&events);
+        assert_eq!(walk.verdict().map(|head| head.sequence), Ok(events.last().unwrap().id.sequence()));
+        assert_eq!(walk.accepted()[0].broken.id.to_string(), vector["accepted"]);
+    }
+
+    #[test]
+    fn the_name_of_a_break_has_one_spelling() {
+        let text = format!("evt-000003:{}", "0f".repeat(32));
+        assert_eq!(BreakId::parse(&text).unwrap().to_string(), text);
+        for wrong in [text.to_uppercase(), text.replace("evt-00", "evt-"), text[..40].to_owned(), String::new()] {
+            assert_eq!(BreakId::parse(&wrong), Err(BreakIdError), "{wrong}");
+        }
+    }
+}
