@@ -1,8 +1,8 @@
 //! Clients, proxies, certificates and settings as they are met in the field.
 
 mod active_agents_gauge;
-mod certificate_renewal;
 mod audit_filters;
+mod certificate_renewal;
 mod colons_in_identifiers;
 mod completion_alias;
 mod environment_proxies;
