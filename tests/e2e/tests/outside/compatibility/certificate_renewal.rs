@@ -57,3 +57,19 @@ async fn renewal_is_tried_again_until_key_can_be_read() {
     assert!(trusts(&broker, &new).await);
     assert_eq!(renewal_failing(&broker, &new).await, "agentwrit_tls_renewal_failing 0");
 }
+
+#[tokio::test]
+async fn health_check_passes_while_renewal_fails() {
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let directory = tempfile::tempdir().unwrap();
+    old.install_server(directory.path());
+    let broker = Broker::start_in(directory, &TLS).await;
+    let (certificate, _) = new.issue(ExtendedKeyUsagePurpose::ServerAuth);
+    fs::write(broker.directory().join("server.pem"), certificate).unwrap();
+    broker.says("the new certificates cannot be used, the old ones stay").await;
+
+    let port = broker.address().rsplit(':').next().unwrap();
+    let settings = [&TLS[..], &[("AA_PORT", port)]].concat();
+    let health = Broker::run_in(broker.directory(), &settings, &["health"]).await;
+    assert!(health.status.success(), "{}", health.output);
+}
