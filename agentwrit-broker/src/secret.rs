@@ -4,10 +4,11 @@
 //! 2. The admin secret is kept as a digest when it is configured in clear, and as it is when it is a bcrypt hash.
 //! 3. It is compared in constant time.
 //! 4. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most
-//!    sixteen wait; the next one is refused instead of queued.
+//!    sixteen wait, whose places addresses share fairly; the next one is refused instead of queued.
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,6 +17,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+
+use crate::fair_share::{FairPool, Favour};
 
 /// A text that no log, error or debug output shows.
 #[derive(Clone)]
@@ -94,19 +97,19 @@ impl AdminSecret {
         Ok(Self(Kind::Digest(Sha256::digest(text).into())))
     }
 
-    /// Whether `offered` is the secret.
+    /// Whether `offered`, which came from `client`, is the secret.
     ///
     /// # Errors
     ///
     /// [`Busy`] when so many comparisons with a bcrypt hash wait that this one would have to wait for seconds.
-    pub async fn verify(&self, offered: &Secret) -> Result<bool, Busy> {
+    pub async fn verify(&self, offered: &Secret, client: IpAddr) -> Result<bool, Busy> {
         if let Some(right) = self.verify_at_once(offered) {
             return Ok(right);
         }
         match &self.0 {
             Kind::Digest(_) => Ok(false),
             Kind::Bcrypt { hash, queue, accepted } => {
-                let right = queue.compare(offered.clone(), Arc::clone(hash)).await?;
+                let right = queue.compare(offered.clone(), Arc::clone(hash), client).await?;
                 if right {
                     let computed = Sha256::digest(offered.expose()).into();
                     *accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(computed);
@@ -185,22 +188,28 @@ pub struct Busy;
 
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
-/// Bounds the work that strangers can cause with wrong secrets.
+/// How many comparisons run or wait.
+const PLACES: usize = 2 + 16;
+
+/// Bounds the work that wrong secrets can cause.
 struct Queue {
-    places: Semaphore,
+    places: FairPool,
     running: Arc<Semaphore>,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { places: Semaphore::new(2 + 16), running: Arc::new(Semaphore::new(2)) }
+        Self { places: FairPool::new(PLACES, PLACES / 2, Favour::Established), running: Arc::new(Semaphore::new(2)) }
     }
 }
 
 impl Queue {
-    async fn compare(&self, offered: Secret, hash: Arc<str>) -> Result<bool, Busy> {
-        let _place = self.places.try_acquire().map_err(|_| Busy)?;
-        let permit = Arc::clone(&self.running).acquire_owned().await.map_err(|_| Busy)?;
+    async fn compare(&self, offered: Secret, hash: Arc<str>, client: IpAddr) -> Result<bool, Busy> {
+        let place = self.places.admit(client).ok_or(Busy)?;
+        let permit = tokio::select! {
+            permit = Arc::clone(&self.running).acquire_owned() => permit.map_err(|_| Busy)?,
+            () = place.displaced() => return Err(Busy),
+        };
         let comparison = tokio::task::spawn_blocking(move || {
             // A client that hangs up must not free the permit while the comparison still runs.
             let _permit = permit;
@@ -256,8 +265,11 @@ const KNOWN_WEAK: [&str; 33] = [
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
+    const LOGIN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     const CLEAR: &str = "correct horse battery staple";
 
     fn parse(text: &str) -> Result<AdminSecret, AdminSecretError> {
@@ -265,7 +277,7 @@ mod tests {
     }
 
     async fn accepts(secret: &AdminSecret, offered: &str) -> Result<bool, Busy> {
-        secret.verify(&Secret::new(offered.into())).await
+        secret.verify(&Secret::new(offered.into()), LOGIN).await
     }
 
     #[tokio::test]
@@ -318,11 +330,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_logins_is_refused_rather_than_queued() {
+    async fn refuses_the_logins_of_an_address_that_has_its_share_of_the_queue_and_no_others() {
         let secret = parse(&bcrypt::hash(CLEAR, 4).unwrap()).unwrap();
         let Kind::Bcrypt { queue, .. } = &secret.0 else { panic!("expected a bcrypt hash") };
-        let held = queue.places.acquire_many(18).await.unwrap();
+        let flood = |host| (0..PLACES / 2).map(move |_| queue.places.admit(host).unwrap());
+        let held: Vec<_> = flood(LOGIN).chain(flood(IpAddr::from([192, 0, 2, 2]))).collect();
         assert_eq!(accepts(&secret, CLEAR).await, Err(Busy));
+        let other = IpAddr::from([192, 0, 2, 3]);
+        assert_eq!(secret.verify(&Secret::new("another secret".into()), other).await, Ok(false));
         drop(held);
         assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
     }

@@ -394,7 +394,7 @@ mod file {
         let (config_secret, runtime) =
             (config.admin_secret, tokio::runtime::Builder::new_current_thread().build().unwrap());
         let offered = Secret::new("a=b # not \"a\" comment".into());
-        assert_eq!(runtime.block_on(config_secret.verify(&offered)), Ok(true));
+        assert_eq!(runtime.block_on(config_secret.verify(&offered, IpAddr::from([192, 0, 2, 1]))), Ok(true));
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Authority {
         }
         // A slow comparison is counted as a failed attempt while it runs, so that many at once can't exceed the limit.
         self.limits.admin_login(client, Login::Wrong, now).map_err(refused)?;
-        let outcome = self.admin_secret.verify(secret).await;
+        let outcome = self.admin_secret.verify(secret, client).await;
         if outcome != Ok(false) {
             self.limits.forgive_admin_login(client);
         }
