@@ -56,7 +56,7 @@ mod timekeeping;
 mod tls;
 
 pub use broker::{Broker, StartError};
-pub use config::{Args, Command, Config, ConfigError};
+pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
 pub use entropy::EntropyError;
 pub use health_check::{ClientCertificate, Unhealthy, check_health};
 pub use restore::{ConfirmedClock, RestoreError, Restored, confirm_clock, mark_restored};

@@ -7,6 +7,7 @@
 //!    sixteen wait, whose places addresses share fairly; the next one is refused instead of queued.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -94,6 +95,9 @@ impl AdminSecret {
         if is_known_weak(text) {
             return Err(AdminSecretError::KnownWeak);
         }
+        if is_monotonous(text) {
+            return Err(AdminSecretError::Monotonous);
+        }
         Ok(Self(Kind::Digest(Sha256::digest(text).into())))
     }
 
@@ -170,6 +174,9 @@ pub enum AdminSecretError {
     /// Stands in documentation or in a list of passwords.
     #[error("is a well-known placeholder")]
     KnownWeak,
+    /// One character, a few of them, or one short text again and again, or a sequence such as `abcdefghijklmnop`.
+    #[error("repeats a few characters, or is a sequence of neighbours")]
+    Monotonous,
     /// Begins like a bcrypt hash and is none; often a shell has replaced its `$`.
     #[error("begins like a bcrypt hash but is not a complete one (is every `$` still there?)")]
     MalformedHash,
@@ -224,6 +231,27 @@ fn is_known_weak(text: &str) -> bool {
     let plain: String =
         text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
     KNOWN_WEAK.contains(&plain.as_str())
+}
+
+/// The least number of different characters: sixteen random decimal digits have about eight.
+const LEAST_VARIETY: usize = 5;
+
+/// Whether a text is guessed without trying many: too few different characters, a text shorter than is accepted again and
+/// again, or neighbours in order.
+fn is_monotonous(text: &str) -> bool {
+    let characters: Vec<char> = text.chars().collect();
+    let distinct: BTreeSet<char> = characters.iter().copied().collect();
+    let repeats = |unit: usize| {
+        let (beginning, rest) = (characters.iter(), characters.iter().skip(unit));
+        unit.saturating_mul(2) <= characters.len() && rest.zip(beginning).all(|(later, earlier)| later == earlier)
+    };
+    let steps: BTreeSet<i64> = characters
+        .windows(2)
+        .filter_map(
+            |pair| if let [a, b] = pair { Some(i64::from(u32::from(*b)) - i64::from(u32::from(*a))) } else { None },
+        )
+        .collect();
+    distinct.len() < LEAST_VARIETY || (1..AdminSecret::MIN_LENGTH).any(repeats) || steps.len() == 1
 }
 
 /// In lower case without punctuation.
@@ -310,6 +338,14 @@ mod tests {
             ("change-me-in-production", AdminSecretError::KnownWeak),
             ("CHANGE_ME_IN_PRODUCTION!", AdminSecretError::KnownWeak),
             ("changeme.changeme", AdminSecretError::KnownWeak),
+            ("aaaaaaaaaaaaaaaa", AdminSecretError::Monotonous),
+            ("abababababababababab", AdminSecretError::Monotonous),
+            ("aaaabbbbccccddddaaaabbbb", AdminSecretError::Monotonous),
+            ("hunter2hunter2hunter2", AdminSecretError::Monotonous),
+            ("hunter2hunter2hunt", AdminSecretError::Monotonous),
+            ("longpassphraselongpassphrase", AdminSecretError::Monotonous),
+            ("abcdefghijklmnop", AdminSecretError::Monotonous),
+            ("ponmlkjihgfedcba", AdminSecretError::Monotonous),
             ("correct horse battery staple\n", AdminSecretError::Padded),
             (" correct horse battery staple", AdminSecretError::Padded),
             ("$2b$12$", AdminSecretError::MalformedHash),
@@ -317,7 +353,11 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap_err(), error, "{text}");
         }
-        assert!(parse("sixteen letters!").is_ok());
+        for text in
+            ["sixteen letters!", "4829105736182940", "aaaaaaaaaaaaaaaaaaaa1b2c3", "correct-horse-battery-staple"]
+        {
+            assert!(parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     pub bind_address: Option<String>,
 
-    /// quiet, standard, verbose or trace (`AA_LOG_LEVEL`, default verbose)
+    /// quiet, standard, verbose or trace, or error, warn, info or debug (`AA_LOG_LEVEL`, default verbose)
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 

@@ -78,7 +78,7 @@ pub enum ConfigError {
         /// What the operating system said.
         cause: String,
     },
-    /// A config file with the admin secret that others can read.
+    /// A config file with the admin secret that others than its owner and group can open.
     #[error("the config file `{}` holds ADMIN_SECRET and is open to others (mode {mode:04o}): run `chmod 600` on it, \
              and change the secret if anybody may have read it", path.display())]
     FileExposed {
@@ -116,6 +116,44 @@ pub enum ConfigError {
         /// The variable.
         variable: &'static str,
     },
+}
+
+/// Everything that is wrong with a configuration: at least one error, each a line of its own when printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    pub(super) fn new(errors: Vec<ConfigError>) -> Self {
+        Self(errors)
+    }
+
+    /// Each error, in the order in which the settings are checked.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "\n" })?;
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Collects errors, so that one wrong setting does not hide the next.
+#[derive(Default)]
+pub(super) struct Found(pub(super) Vec<ConfigError>);
+
+impl Found {
+    /// The value, unless it is an error.
+    pub(super) fn take<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
+        checked.map_err(|error| self.0.push(error)).ok()
+    }
 }
 
 /// Where a value stands.

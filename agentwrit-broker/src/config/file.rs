@@ -3,7 +3,8 @@
 //! 1. One `KEY=VALUE` per line. Keys are the variables of the environment, and `MODE` and `ADMIN_SECRET`.
 //! 2. White space around key and value does not count; everything else in a value does, also quotes and `#`.
 //! 3. Lines that begin with `#` and empty lines are comments.
-//! 4. A line of another form, an unknown key or a key that comes twice is an error with its line number.
+//! 4. `KEY=` without a value sets nothing.
+//! 5. A line of another form, an unknown key or a key that comes twice is an error with its line number.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
 };
 
 use super::{
-    error::{ConfigError, Origin, shown},
+    error::{ConfigError, Found, Origin, shown},
     names,
     written::Setting,
 };
@@ -51,29 +52,33 @@ pub fn read_file(path: &Path) -> io::Result<FileContents> {
     Ok(FileContents { text, mode })
 }
 
-pub(super) fn parse(path: &Path, contents: &FileContents) -> Result<BTreeMap<&'static str, Setting>, ConfigError> {
+/// The settings of a file that are in order; what is not goes to `found`.
+pub(super) fn parse(path: &Path, contents: &FileContents, found: &mut Found) -> BTreeMap<&'static str, Setting> {
     let mut settings = BTreeMap::new();
     let text = contents.text.strip_prefix('\u{feff}').unwrap_or(&contents.text);
     for (line, text) in (1..).zip(text.lines().map(str::trim)) {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let syntax = || ConfigError::FileSyntax { path: path.into(), line };
-        let (key, value) = text.split_once('=').ok_or_else(syntax)?;
-        let key = key.trim_end();
-        let variable =
-            names::of_key(key).ok_or_else(|| ConfigError::UnknownKey { path: path.into(), line, key: shown(key) })?;
+        let Some((variable, value)) = found.take(assignment(path, line, text)) else { continue };
         let origin = Origin::File { path: path.into(), line };
-        let setting = Setting { origin, text: value.trim_start().to_owned() };
-        if settings.insert(variable, setting).is_some() {
-            return Err(ConfigError::DuplicateKey { path: path.into(), line, variable });
+        if settings.insert(variable, Setting { origin, text: value.to_owned() }).is_some() {
+            found.0.push(ConfigError::DuplicateKey { path: path.into(), line, variable });
         }
     }
     // Judged even if the secret is overridden: what others could read must be replaced, not hidden.
-    if settings.contains_key(names::ADMIN_SECRET) && contents.mode & 0o077 != 0 {
-        return Err(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
+    if settings.contains_key(names::ADMIN_SECRET) && contents.mode & 0o007 != 0 {
+        found.0.push(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
     }
-    Ok(settings)
+    settings
+}
+
+fn assignment<'t>(path: &Path, line: usize, text: &'t str) -> Result<(&'static str, &'t str), ConfigError> {
+    let syntax = || ConfigError::FileSyntax { path: path.into(), line };
+    let (key, value) = text.split_once('=').ok_or_else(syntax)?;
+    let key = key.trim_end();
+    let unknown = || ConfigError::UnknownKey { path: path.into(), line, key: shown(key) };
+    Ok((names::of_key(key).ok_or_else(unknown)?, value.trim_start()))
 }
 
 const MAX_SIZE: u64 = 64 * 1024;

@@ -5,9 +5,11 @@
 //!    `/etc/broker/config` and `~/.broker/config` that exists; else none.
 //! 3. A value that is not accepted stops the start with an error that names its variable and what it accepts. So does
 //!    a name that is almost one of ours: a misspelt `AA_TLS_MODE` must not serve plain HTTP. A name further off is
-//!    only pointed out, because the environment is not ours alone.
-//! 4. An empty value is malformed, unless "unset" is a value of that variable.
-//! 5. A config file that holds the admin secret must be readable by its owner only.
+//!    only pointed out, because the environment is not ours alone. All errors are reported together.
+//! 4. An empty value is none: the variable is unset, as Compose and shells pass it. Only an empty admin secret is an error.
+//! 5. A config file that holds the admin secret must be closed to others than its owner and group.
+//! 6. A config file in the usual places that this process may not read is an error only when the admin secret is set
+//!    nowhere else.
 //!
 //! Flags are visible to every user of the machine: use the environment or the file for the admin secret.
 
@@ -23,13 +25,13 @@ use ipnet::IpNet;
 
 pub use self::{
     args::{Args, Command},
-    error::{ConfigError, Origin},
+    error::{ConfigError, ConfigErrors, Origin},
     file::{FileContents, read_file},
     tls::TlsConfig,
     values::{LogFormat, LogLevel, Mode},
     warning::Warning,
 };
-use self::{values as accepted, written::Written};
+use self::{error::Found, values as accepted, written::Written};
 pub use crate::budgets::SessionBudget;
 use crate::secret::{AdminSecret, Secret};
 
@@ -89,22 +91,37 @@ pub struct Config {
     pub warnings: Vec<Warning>,
 }
 
+/// What an examination of the settings found.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// The configuration, or everything that is wrong with it.
+    pub config: Result<Config, ConfigErrors>,
+    /// What is legal but hardly meant, also beside errors.
+    pub warnings: Vec<Warning>,
+}
+
 impl Config {
     /// The configuration of this process.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], which names the variable and what it accepts.
-    pub fn from_process(args: &Args) -> Result<Self, ConfigError> {
-        Self::load(args, std::env::vars_os(), &read_file)
+    /// [`ConfigErrors`], each of which names its variable and what that accepts.
+    pub fn from_process(args: &Args) -> Result<Self, ConfigErrors> {
+        Self::examine_process(args).config
+    }
+
+    /// The configuration of this process, or its errors, and its warnings in either case.
+    #[must_use]
+    pub fn examine_process(args: &Args) -> Examined {
+        Self::examine(args, std::env::vars_os(), &read_file)
     }
 
     /// For tests and examples: the defaults, a free port of the loopback interface, and key and database in `directory`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] when the secret isn't accepted: see `AA_ADMIN_SECRET`.
-    pub fn for_development(directory: &Path, admin_secret: &str) -> Result<Self, ConfigError> {
+    /// [`ConfigErrors`] when the secret isn't accepted: see `AA_ADMIN_SECRET`.
+    pub fn for_development(directory: &Path, admin_secret: &str) -> Result<Self, ConfigErrors> {
         let setting = |name: &str, value: &std::ffi::OsStr| (OsString::from(name), value.to_owned());
         let environment = [
             setting(names::ADMIN_SECRET, admin_secret.as_ref()),
@@ -120,47 +137,75 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], which names the variable and what it accepts.
+    /// [`ConfigErrors`], each of which names its variable and what that accepts.
     pub fn load(
         args: &Args,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: &dyn Fn(&Path) -> io::Result<FileContents>,
-    ) -> Result<Self, ConfigError> {
-        let written = Written::gather(args, environment, read)?;
-        let mut config = Self::check(&written)?;
-        config.warnings = Warning::all(&config, &written);
-        Ok(config)
+    ) -> Result<Self, ConfigErrors> {
+        Self::examine(args, environment, read).config
     }
 
-    fn check(written: &Written) -> Result<Self, ConfigError> {
-        if let Some(setting) = written.find(names::DATABASE_URL).filter(|setting| !setting.text.is_empty()) {
-            return Err(ConfigError::DatabaseUrl { origin: setting.origin.clone() });
+    fn examine(
+        args: &Args,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        read: &dyn Fn(&Path) -> io::Result<FileContents>,
+    ) -> Examined {
+        let mut found = Found::default();
+        let written = Written::gather(args, environment, read, &mut found);
+        let warnings = Warning::all(&written);
+        let config = Self::check(&written, &mut found).filter(|_| found.0.is_empty());
+        let config = config.map(|config| Self { warnings: warnings.clone(), ..config });
+        Examined { config: config.ok_or_else(|| ConfigErrors::new(found.0)), warnings }
+    }
+
+    /// Checks every setting. Whatever is wrong goes to `found`; the result is `None` when something is.
+    fn check(written: &Written, found: &mut Found) -> Option<Self> {
+        if let Some(setting) = written.find(names::DATABASE_URL) {
+            found.0.push(ConfigError::DatabaseUrl { origin: setting.origin.clone() });
         }
-        let address: IpAddr = written.value(&accepted::BIND_ADDRESS)?;
-        let trust_domain = written.value(&accepted::TRUST_DOMAIN)?;
-        let max_ttl = written.value(&accepted::MAX_TTL)?;
-        let default_ttl = written.value(&accepted::DEFAULT_TTL)?;
-        Ok(Self {
-            admin_secret: admin_secret(written)?,
-            bind: SocketAddr::new(address, written.value(&accepted::PORT)?),
-            log_level: written.value(&accepted::LOG_LEVEL)?,
-            log_format: written.value(&accepted::LOG_FORMAT)?,
-            issuer: written.value(&accepted::ISSUER)?.unwrap_or_else(|| format!("https://{trust_domain}")),
+        let admin_secret = found.take(admin_secret(written));
+        let address: Option<IpAddr> = found.take(written.value(&accepted::BIND_ADDRESS));
+        let port = found.take(written.value(&accepted::PORT));
+        let log_level = found.take(written.value(&accepted::LOG_LEVEL));
+        let log_format = found.take(written.value(&accepted::LOG_FORMAT));
+        let trust_domain = found.take(written.value(&accepted::TRUST_DOMAIN));
+        let issuer = found.take(written.value(&accepted::ISSUER));
+        let audience = found.take(written.value(&accepted::AUDIENCE));
+        let default_ttl = found.take(written.value(&accepted::DEFAULT_TTL));
+        let max_ttl = found.take(written.value(&accepted::MAX_TTL));
+        let admin_token_ttl = found.take(written.value(&accepted::ADMIN_TOKEN_TTL));
+        let app_token_ttl = found.take(written.value(&accepted::APP_TOKEN_TTL));
+        let session_budget = found.take(written.value(&accepted::SESSION_BUDGET));
+        let db_path = found.take(written.value(&accepted::DB_PATH));
+        let signing_key_path = found.take(written.value(&accepted::SIGNING_KEY_PATH));
+        let tls = TlsConfig::check(written, found);
+        let trusted_proxies = found.take(written.value(&accepted::TRUSTED_PROXIES));
+        let seed_tokens = found.take(written.value(&accepted::SEED_TOKENS));
+        let accept_broken_audit = found.take(written.value(&accepted::ACCEPT_BROKEN_AUDIT));
+        let mode = found.take(written.value(&accepted::MODE));
+        let (trust_domain, default_ttl, max_ttl) = (trust_domain?, default_ttl?, max_ttl?);
+        Some(Self {
+            admin_secret: admin_secret?,
+            bind: SocketAddr::new(address?, port?),
+            log_level: log_level?,
+            log_format: log_format?,
+            issuer: issuer?.unwrap_or_else(|| format!("https://{trust_domain}")),
             trust_domain,
-            audience: written.value(&accepted::AUDIENCE)?,
+            audience: audience?,
             default_ttl: max_ttl.map_or(default_ttl, |ceiling| default_ttl.min(ceiling)),
             max_ttl,
-            admin_token_ttl: written.value(&accepted::ADMIN_TOKEN_TTL)?,
-            app_token_ttl: written.value(&accepted::APP_TOKEN_TTL)?,
-            session_budget: written.value(&accepted::SESSION_BUDGET)?,
-            db_path: written.value(&accepted::DB_PATH)?,
-            signing_key_path: written.value(&accepted::SIGNING_KEY_PATH)?,
-            tls: TlsConfig::check(written)?,
-            trusted_proxies: written.value(&accepted::TRUSTED_PROXIES)?,
-            seed_tokens: written.value(&accepted::SEED_TOKENS)?,
-            accept_broken_audit: written.value(&accepted::ACCEPT_BROKEN_AUDIT)?,
-            mode: written.value(&accepted::MODE)?,
-            file: written.file.clone(),
+            admin_token_ttl: admin_token_ttl?,
+            app_token_ttl: app_token_ttl?,
+            session_budget: session_budget?,
+            db_path: db_path?,
+            signing_key_path: signing_key_path?,
+            tls: tls?,
+            trusted_proxies: trusted_proxies?,
+            seed_tokens: seed_tokens?,
+            accept_broken_audit: accept_broken_audit?,
+            mode: mode?,
+            file: written.file.as_ref().map(|(path, _)| path.clone()),
             warnings: Vec::new(),
         })
     }

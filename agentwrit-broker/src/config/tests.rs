@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{CommandFactory, Parser};
 
@@ -13,6 +13,7 @@ struct Machine {
     args: Args,
     environment: Vec<(OsString, OsString)>,
     files: BTreeMap<PathBuf, FileContents>,
+    forbidden: BTreeSet<PathBuf>,
 }
 
 impl Machine {
@@ -34,14 +35,33 @@ impl Machine {
         self
     }
 
+    fn forbidden_file(mut self, path: &str) -> Self {
+        self.forbidden.insert(path.into());
+        self
+    }
+
     fn flags(mut self, flags: &[&str]) -> Self {
         self.args = Args::try_parse_from([&["agentwrit-broker"], flags].concat()).unwrap();
         self
     }
 
+    fn examine(self) -> Examined {
+        let read = |path: &Path| {
+            if self.forbidden.contains(path) {
+                return Err(io::ErrorKind::PermissionDenied.into());
+            }
+            self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        };
+        Config::examine(&self.args, self.environment, &read)
+    }
+
+    /// The configuration, or the one error that it has.
     fn load(self) -> Result<Config, ConfigError> {
-        let read = |path: &Path| self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into());
-        Config::load(&self.args, self.environment, &read)
+        self.examine().config.map_err(|errors| {
+            let errors: Vec<_> = errors.iter().cloned().collect();
+            let [error] = errors.as_slice() else { panic!("one error: {errors:?}") };
+            error.clone()
+        })
     }
 
     fn error(self) -> ConfigError {
@@ -82,21 +102,21 @@ fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
             &["none", "20", "0", "0/1", "20/0", "20/1/1", "/", "20/", "20/0.5", " 20/1", "1000001/1", "-1/1"],
             "renewals at once",
         ),
-        ("AA_PORT", &["", "http", "65536", "-1", "+80", "80 ", "8080.0", "99999999999999999999"], "port number"),
-        ("AA_BIND_ADDRESS", &["", "localhost", "127.0.0", "127.0.0.1:80", "[::1]", "0x7f.1"], "an IP address"),
-        ("AA_LOG_LEVEL", &["", "Verbose", "debug", "3"], "`quiet`, `standard`, `verbose` or `trace`"),
-        ("AA_LOG_FORMAT", &["", "JSON", "logfmt"], "`text` or `json`"),
-        ("AA_TRUST_DOMAIN", &["", "Example.org", "a b", "a/b", "spiffe://a"], "SPIFFE trust domain"),
+        ("AA_PORT", &["http", "65536", "-1", "+80", "80 ", "8080.0", "99999999999999999999"], "port number"),
+        ("AA_BIND_ADDRESS", &["localhost", "127.0.0", "127.0.0.1:80", "[::1]", "0x7f.1"], "an IP address"),
+        ("AA_LOG_LEVEL", &["Verbose", "debugging", "3"], "`quiet`, `standard`, `verbose` or `trace`"),
+        ("AA_LOG_FORMAT", &["JSON", "logfmt"], "`text` or `json`"),
+        ("AA_TRUST_DOMAIN", &["Example.org", "a b", "a/b", "spiffe://a"], "SPIFFE trust domain"),
         ("AA_ISSUER", &["https://a b", "https://é", "a\nb"], "visible ASCII"),
         ("AA_AUDIENCE", &["a b", "é", "a\tb"], "visible ASCII"),
-        ("AA_DEFAULT_TTL", &["", "0", "-5", "86401", "5m", "1e3", "300.5"], "from 1 to 86400"),
-        ("AA_MAX_TTL", &["", "-1", "31536001", "1d"], "or 0 for no ceiling"),
-        ("AA_ADMIN_TOKEN_TTL", &["", "0", "86401", "five"], "from 1 to 86400"),
-        ("AA_APP_TOKEN_TTL", &["", "0", "59", "86401"], "from 60 to 86400"),
-        ("AA_DB_PATH", &["", ":memory:", "file:data.db?mode=memory", "a\0b"], "a path to a file"),
-        ("AA_SIGNING_KEY_PATH", &["", "a\0b"], "a path to a file"),
-        ("AA_TLS_MODE", &["", "TLS", "mtsl", "on", "true", "tls "], "`none`, `tls` or `mtls`"),
-        ("AA_SEED_TOKENS", &["", "yes", "TRUE", "2"], "`true` or `false`"),
+        ("AA_DEFAULT_TTL", &["0", "-5", "86401", "5m", "1e3", "300.5"], "from 1 to 86400"),
+        ("AA_MAX_TTL", &["-1", "31536001", "1d"], "or 0 for no ceiling"),
+        ("AA_ADMIN_TOKEN_TTL", &["0", "86401", "five"], "from 1 to 86400"),
+        ("AA_APP_TOKEN_TTL", &["0", "59", "86401"], "from 60 to 86400"),
+        ("AA_DB_PATH", &[":memory:", "file:data.db?mode=memory", "a\0b"], "a path to a file"),
+        ("AA_SIGNING_KEY_PATH", &["a\0b"], "a path to a file"),
+        ("AA_TLS_MODE", &["TLS", "mtsl", "on", "true", "tls "], "`none`, `tls` or `mtls`"),
+        ("AA_SEED_TOKENS", &["yes", "TRUE", "2"], "`true` or `false`"),
     ];
     for (variable, values, accepts) in bad {
         for value in values {
@@ -125,6 +145,14 @@ fn trusted_proxies_are_networks_but_not_the_whole_world() {
         "0.0.0.0/0",
         "::/0",
         "::ffff:0.0.0.0/96",
+        "0.0.0.0/1,128.0.0.0/1",
+        "0.0.0.0/1",
+        "10.0.0.0/8,128.0.0.0/2,192.0.0.0/2",
+        "0.0.0.0/2,64.0.0.0/2,128.0.0.0/2,192.0.0.0/3",
+        "::ffff:0.0.0.0/97,::ffff:128.0.0.0/97",
+        "2000::/3",
+        "2000::/4,3000::/4",
+        "8000::/1",
     ] {
         let error = of_environment("AA_TRUSTED_PROXIES", value).unwrap_err();
         assert!(matches!(error, ConfigError::Malformed { variable: "AA_TRUSTED_PROXIES", .. }), "{value}: {error}");
@@ -134,6 +162,9 @@ fn trusted_proxies_are_networks_but_not_the_whole_world() {
     let networks: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32", "::1/128", "172.16.0.0/12"]);
     assert_eq!(of_environment("AA_TRUSTED_PROXIES", "").unwrap().trusted_proxies, []);
+    for value in ["10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7", "13.32.0.0/15,2600:9000::/28"] {
+        assert!(of_environment("AA_TRUSTED_PROXIES", value).is_ok(), "{value}");
+    }
 }
 
 #[test]
@@ -171,17 +202,117 @@ fn the_default_ttl_stays_below_the_ceiling() {
 }
 
 #[test]
-fn an_empty_value_unsets_only_where_unset_is_a_value() {
+fn takes_an_empty_value_for_an_unset_one_in_every_source() {
+    let names = || names::ALL.into_iter().filter(|name| *name != names::ADMIN_SECRET);
+    let default = format!("{:?}", Machine::with_secret().load().unwrap());
+    let environment = names().fold(Machine::with_secret(), |machine, name| machine.env(name, ""));
+    assert_eq!(format!("{:?}", environment.load().unwrap()), default);
+
+    let lines: String = names().filter(|name| *name != "AA_CONFIG_PATH").map(|name| format!("{name}=\n")).collect();
+    let config = Machine::with_secret().file("/etc/broker/config", &format!("{lines}MODE=\n"), 0o644).load().unwrap();
+    assert_eq!((config.bind.to_string().as_str(), config.max_ttl), ("127.0.0.1:8080", Some(86_400)));
+
+    let flags: Vec<String> =
+        names().map(|name| format!("--{}=", name.trim_start_matches("AA_").to_lowercase().replace('_', "-"))).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    assert_eq!(format!("{:?}", Machine::with_secret().flags(&flags).load().unwrap()), default);
+}
+
+#[test]
+fn leaves_a_variable_that_is_empty_to_the_weaker_sources() {
     let config = Machine::with_secret()
-        .env("AA_AUDIENCE", "")
-        .env("AA_ISSUER", "")
-        .env("AA_DATABASE_URL", "")
-        .env("AA_TLS_CERT", "")
         .file("/etc/broker/config", "AA_AUDIENCE=from-the-file\n", 0o644)
+        .env("AA_AUDIENCE", "")
+        .flags(&["--audience="])
         .load()
         .unwrap();
-    assert_eq!(config.audience, None);
-    assert_eq!(config.issuer, "https://agentwrit.local");
+    assert_eq!(config.audience.as_deref(), Some("from-the-file"));
+    assert_eq!(of_environment("AA_TLS_MOD", "").unwrap().warnings, []);
+}
+
+#[test]
+fn refuses_an_empty_admin_secret_instead_of_taking_another() {
+    let file = || Machine::bare().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}\n"), 0o600);
+    for (machine, origin) in
+        [(file().env("AA_ADMIN_SECRET", ""), Origin::Environment), (file().flags(&["--admin-secret="]), Origin::Flag)]
+    {
+        assert_eq!(machine.error(), ConfigError::AdminSecret { origin, reason: AdminSecretError::Empty });
+    }
+}
+
+#[test]
+fn reports_every_wrong_setting_at_once() {
+    let file = "AA_MAX_TTL=1d\nnonsense\nAA_PROT=1\nAA_APP_TOKEN_TTL=1\nAA_APP_TOKEN_TTL=2\n";
+    let examined = Machine::bare()
+        .env("AA_ADMIN_SECRET", "aaaaaaaaaaaaaaaa")
+        .env("AA_PORT", "eighty")
+        .env("AA_BIND_ADDRESS", "0.0.0.0")
+        .env("AA_LOG_LEVEL", "loud")
+        .env("AA_LOG_FROMAT", "json")
+        .env("AA_SOMETHING_ELSE", "1")
+        .env("AA_TLS_MODE", "mtls")
+        .env("AA_TLS_KEY", "/key")
+        .file("/etc/broker/config", file, 0o644)
+        .examine();
+    let errors = examined.config.unwrap_err();
+    let lines: Vec<String> = errors.to_string().lines().map(|line| line.chars().take(60).collect()).collect();
+    assert_eq!(
+        lines,
+        [
+            "`AA_LOG_FROMAT` (environment) is not a variable of this brok",
+            "line 2 of the config file `/etc/broker/config` is neither `K",
+            "line 3 of the config file `/etc/broker/config`: `AA_PROT` is",
+            "line 5 of the config file `/etc/broker/config` sets AA_APP_T",
+            "AA_ADMIN_SECRET (environment) repeats a few characters, or i",
+            "AA_PORT (environment) is `eighty`: it accepts a port number ",
+            "AA_LOG_LEVEL (environment) is `loud`: it accepts `quiet`, `s",
+            "AA_MAX_TTL (/etc/broker/config line 1) is `1d`: it accepts w",
+            "AA_APP_TOKEN_TTL (/etc/broker/config line 5) is `2`: it acce",
+            "AA_TLS_CERT is not set: AA_TLS_MODE `mtls` requires a path t",
+            "AA_TLS_CLIENT_CA is not set: AA_TLS_MODE `mtls` requires a p",
+        ]
+    );
+    assert_eq!(examined.warnings, [Warning::UnknownVariable { name: "AA_SOMETHING_ELSE".into() }]);
+}
+
+#[test]
+fn warns_of_lifetimes_that_the_ceiling_cuts() {
+    let config = Machine::with_secret()
+        .env("AA_DEFAULT_TTL", "900")
+        .env("AA_APP_TOKEN_TTL", "600")
+        .env("AA_MAX_TTL", "600")
+        .load()
+        .unwrap();
+    let expected = Warning::TtlAboveMaximum { variable: "AA_DEFAULT_TTL", ttl: 900, maximum: 600 };
+    assert_eq!(config.warnings, [expected]);
+    assert_eq!(
+        config.warnings[0].to_string(),
+        "AA_DEFAULT_TTL is 900 but AA_MAX_TTL is 600: tokens get 600 seconds at most"
+    );
+    assert_eq!(of_environment("AA_MAX_TTL", "60").unwrap().warnings, [], "defaults are cut in silence");
+}
+
+#[test]
+fn warns_of_quotation_marks_around_a_value() {
+    for quoted in [r#""correct-horse-battery-staple-42""#, "'correct-horse-battery-staple-42'"] {
+        let config = Machine::bare().env("AA_ADMIN_SECRET", quoted).load().unwrap();
+        let origin = Origin::Environment;
+        assert_eq!(config.warnings, [Warning::Quoted { variable: "AA_ADMIN_SECRET", origin }]);
+        assert!(!config.warnings[0].to_string().contains("horse"), "{}", config.warnings[0]);
+    }
+    let config = Machine::with_secret().file("/etc/broker/config", "AA_DB_PATH=\"/a\"\n", 0o644).load().unwrap();
+    let origin = Origin::File { path: "/etc/broker/config".into(), line: 1 };
+    assert_eq!(config.warnings, [Warning::Quoted { variable: "AA_DB_PATH", origin }]);
+    assert_eq!(Machine::bare().env("AA_ADMIN_SECRET", "\"a quotation mark first").load().unwrap().warnings, []);
+}
+
+#[test]
+fn takes_the_usual_names_of_log_levels() {
+    for (name, level) in
+        [("error", LogLevel::Quiet), ("warn", LogLevel::Quiet), ("info", LogLevel::Verbose), ("debug", LogLevel::Trace)]
+    {
+        assert_eq!(of_environment("AA_LOG_LEVEL", name).unwrap().log_level, level, "{name}");
+    }
 }
 
 #[test]
@@ -358,21 +489,38 @@ mod sources {
         assert_eq!((config.bind.port(), config.max_ttl), (8_080, Some(7)));
         let config = machine().env("AA_CONFIG_PATH", "/missing").flags(&["--config", "/mine"]).load().unwrap();
         assert_eq!(config.max_ttl, Some(7));
-        for path in ["/missing", ""] {
-            let error = machine().env("AA_CONFIG_PATH", path).error();
-            assert_eq!(error, ConfigError::FileMissing { path: path.into() });
-            assert!(error.to_string().starts_with("AA_CONFIG_PATH"), "{error}");
-        }
+        let error = machine().env("AA_CONFIG_PATH", "/missing").error();
+        assert_eq!(error, ConfigError::FileMissing { path: "/missing".into() });
+        assert!(error.to_string().starts_with("AA_CONFIG_PATH"), "{error}");
     }
 
     #[test]
-    fn a_default_file_that_cannot_be_read_is_not_passed_over() {
+    fn warns_of_a_default_file_that_may_not_be_read_when_the_secret_is_elsewhere() {
+        let machine = || Machine::bare().env("HOME", "/home/op").forbidden_file("/etc/broker/config");
+        let skipped = Warning::FileSkipped { path: "/etc/broker/config".into(), cause: "permission denied".to_owned() };
+        let config = machine().env("AA_ADMIN_SECRET", SECRET).load().unwrap();
+        assert_eq!((config.file, config.warnings), (None, vec![skipped.clone()]));
+        let personal = format!("ADMIN_SECRET={SECRET}");
+        let config = machine().file("/home/op/.broker/config", &personal, 0o600).load().unwrap();
+        assert_eq!((config.file, config.warnings), (Some("/home/op/.broker/config".into()), vec![skipped]));
+
+        let errors = machine().examine().config.unwrap_err();
+        let unreadable =
+            ConfigError::FileUnreadable { path: "/etc/broker/config".into(), cause: "permission denied".to_owned() };
+        assert_eq!(errors.iter().collect::<Vec<_>>(), [&unreadable, &ConfigError::AdminSecretMissing]);
+        // A file that was asked for is needed.
+        let named = Machine::with_secret().forbidden_file("/mine").env("AA_CONFIG_PATH", "/mine");
+        assert!(matches!(named.error(), ConfigError::FileUnreadable { .. }));
+    }
+
+    #[test]
+    fn a_default_file_that_cannot_be_read_for_another_reason_is_not_passed_over() {
         let load = |kind: io::ErrorKind| {
             let environment = [("AA_ADMIN_SECRET".into(), SECRET.into()), ("HOME".into(), "/home/op".into())];
             Config::load(&Args::default(), environment, &move |_| Err(kind.into()))
         };
-        let error = load(io::ErrorKind::PermissionDenied).unwrap_err();
-        let ConfigError::FileUnreadable { path, .. } = error else { panic!("{error}") };
+        let errors = load(io::ErrorKind::InvalidData).unwrap_err();
+        let Some(ConfigError::FileUnreadable { path, .. }) = errors.iter().next() else { panic!("{errors}") };
         assert_eq!(path, Path::new("/etc/broker/config"));
         assert!(load(io::ErrorKind::NotADirectory).is_ok());
     }
@@ -399,7 +547,7 @@ mod file {
 
     #[test]
     fn a_secret_that_others_can_read_is_refused_even_when_overridden() {
-        for mode in [0o640, 0o604, 0o644, 0o660, 0o610] {
+        for mode in [0o604, 0o644, 0o666, 0o601] {
             for key in ["ADMIN_SECRET", "AA_ADMIN_SECRET"] {
                 let error = load(&format!("{key}={SECRET}"), mode).unwrap_err();
                 assert_eq!(error, ConfigError::FileExposed { path: "/f".into(), mode });
@@ -409,6 +557,15 @@ mod file {
         let machine = Machine::with_secret().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}"), 0o644);
         assert!(matches!(machine.error(), ConfigError::FileExposed { .. }));
         assert!(load(&format!("ADMIN_SECRET={SECRET}"), 0o400).is_ok());
+    }
+
+    #[test]
+    fn warns_of_a_secret_that_the_group_can_read() {
+        // What systemd's `LoadCredential=` and volumes of Kubernetes look like.
+        let config = load(&format!("ADMIN_SECRET={SECRET}"), 0o440).unwrap();
+        assert_eq!(config.warnings, [Warning::FileOpenToGroup { path: "/f".into(), mode: 0o440 }]);
+        let config = Machine::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o640).load().unwrap();
+        assert_eq!(config.warnings, [], "there is no secret in it");
     }
 
     #[test]
@@ -427,7 +584,8 @@ mod file {
                 ConfigError::DuplicateKey { path: path(), line: 2, variable: "AA_ADMIN_SECRET" },
             ),
         ] {
-            assert_eq!(load(text, 0o600).unwrap_err(), error);
+            let machine = Machine::bare().file("/f", text, 0o600).env("AA_CONFIG_PATH", "/f");
+            assert_eq!(machine.examine().config.unwrap_err().iter().next(), Some(&error));
         }
         let error = load(&format!("ADMIN_SECRET={SECRET}\nMODE=staging"), 0o600).unwrap_err();
         assert!(error.to_string().contains("`development` or `production`"), "{error}");

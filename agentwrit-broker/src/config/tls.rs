@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    error::ConfigError,
+    error::{ConfigError, Found},
     names,
     values::{self, TlsMode, path},
     written::Written,
@@ -33,24 +33,29 @@ pub enum TlsConfig {
 }
 
 impl TlsConfig {
-    pub(super) fn check(written: &Written) -> Result<Self, ConfigError> {
-        let mode = written.value(&values::TLS_MODE)?;
+    pub(super) fn check(written: &Written, found: &mut Found) -> Option<Self> {
+        let mode = found.take(written.value(&values::TLS_MODE))?;
         if mode == TlsMode::None && written.find(names::TLS_MODE).is_none() {
-            // Whoever names a certificate wants TLS; serving plain HTTP then would be the worst surprise.
-            return match Self::unused(written, mode).first() {
-                Some(variable) => Err(ConfigError::TlsModeMissing { variable }),
-                None => Ok(Self::None),
+            // An operator who names a certificate wants TLS; serving plain HTTP then would be the worst surprise.
+            let unused = Self::unused(written, mode);
+            return match unused.first() {
+                Some(variable) => found.take(Err(ConfigError::TlsModeMissing { variable })),
+                None => Some(Self::None),
             };
         }
-        Ok(match mode {
-            TlsMode::None => Self::None,
-            TlsMode::Tls => Self::Tls { cert: required(written, CERT, "tls")?, key: required(written, KEY, "tls")? },
-            TlsMode::Mtls => Self::Mtls {
-                cert: required(written, CERT, "mtls")?,
-                key: required(written, KEY, "mtls")?,
-                client_ca: required(written, CLIENT_CA, "mtls")?,
-            },
-        })
+        let mut required = |variable, mode| found.take(required(written, variable, mode));
+        match mode {
+            TlsMode::None => Some(Self::None),
+            TlsMode::Tls => {
+                let (cert, key) = (required(CERT, "tls"), required(KEY, "tls"));
+                Some(Self::Tls { cert: cert?, key: key? })
+            }
+            TlsMode::Mtls => {
+                let (cert, key) = (required(CERT, "mtls"), required(KEY, "mtls"));
+                let client_ca = required(CLIENT_CA, "mtls");
+                Some(Self::Mtls { cert: cert?, key: key?, client_ca: client_ca? })
+            }
+        }
     }
 
     /// The paths that were written although the mode does not use them.
@@ -60,8 +65,7 @@ impl TlsConfig {
             TlsMode::Tls => &[CLIENT_CA],
             TlsMode::Mtls => &[],
         };
-        let is_written = |name: &&str| written.find(name).is_some_and(|setting| !setting.text.is_empty());
-        unused.iter().copied().filter(is_written).collect()
+        unused.iter().copied().filter(|name| written.find(name).is_some()).collect()
     }
 }
 

@@ -1,9 +1,12 @@
 //! What each variable accepts, and its default.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+};
 
 use agentwrit_verify::{TrustDomain, audit::BreakId};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
 use crate::budgets::SessionBudget;
@@ -33,12 +36,12 @@ pub(super) const BIND_ADDRESS: Variable<IpAddr> = Variable {
 pub(super) const LOG_LEVEL: Variable<LogLevel> = Variable {
     name: "AA_LOG_LEVEL",
     default: "verbose",
-    accepts: "`quiet`, `standard`, `verbose` or `trace`",
+    accepts: "`quiet`, `standard`, `verbose` or `trace`; `error` and `warn` are `quiet`, `info` is `verbose`, `debug` is `trace`",
     parse: |text| match text {
-        "quiet" => Some(LogLevel::Quiet),
+        "quiet" | "error" | "warn" => Some(LogLevel::Quiet),
         "standard" => Some(LogLevel::Standard),
-        "verbose" => Some(LogLevel::Verbose),
-        "trace" => Some(LogLevel::Trace),
+        "verbose" | "info" => Some(LogLevel::Verbose),
+        "trace" | "debug" => Some(LogLevel::Trace),
         _ => None,
     },
 };
@@ -140,7 +143,8 @@ pub(super) const TLS_MODE: Variable<TlsMode> = Variable {
 pub(super) const TRUSTED_PROXIES: Variable<Vec<IpNet>> = Variable {
     name: "AA_TRUSTED_PROXIES",
     default: "",
-    accepts: "networks such as `10.0.0.0/8,2001:db8::/32` separated by commas, none of them /0; empty for none",
+    accepts: "networks such as `10.0.0.0/8,2001:db8::/32` separated by commas, together less than half of all \
+              addresses and not all of 2000::/3; empty for none",
     parse: networks,
 };
 
@@ -246,7 +250,20 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
     if text.is_empty() {
         return Some(Vec::new());
     }
-    text.split(',').map(|entry| network(entry.trim())).collect()
+    let networks = text.split(',').map(|entry| network(entry.trim())).collect::<Option<Vec<_>>>()?;
+    (!is_catch_all(&networks)).then_some(networks)
+}
+
+/// Whether so many addresses are trusted that clients are among them, who could then name their own.
+fn is_catch_all(networks: &[IpNet]) -> bool {
+    let whole = IpNet::aggregate(&networks.to_vec());
+    // In units of the longest prefix: 2^32 of all IPv4 addresses, 2^64 networks of IPv6.
+    let share = |is_v4: bool, bits: u8| {
+        let networks = whole.iter().filter(|network| network.addr().is_ipv4() == is_v4);
+        networks.map(|network| 1_u128 << bits.saturating_sub(network.prefix_len())).sum::<u128>()
+    };
+    let public: IpNet = IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3));
+    share(true, 32) >= 1 << 31 || share(false, 64) >= 1 << 63 || whole.iter().any(|network| network.contains(&public))
 }
 
 /// A network, or one address. IPv4 in IPv6 becomes IPv4, as the addresses do that are compared with it.
@@ -260,6 +277,5 @@ fn network(text: &str) -> Option<IpNet> {
         (IpNet::V6(mapped), IpAddr::V4(_)) => mapped.prefix_len().checked_sub(96)?,
         (IpNet::V4(_) | IpNet::V6(_), _) => network.prefix_len(),
     };
-    // A network of all addresses would let every client name its own.
-    (length > 0).then(|| IpNet::new(address, length).ok())?
+    IpNet::new(address, length).ok()
 }

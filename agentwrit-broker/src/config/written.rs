@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     args::Args,
-    error::{ConfigError, Origin, shown},
+    error::{ConfigError, Found, Origin, shown},
     file::{FileContents, parse},
     names,
     values::Variable,
@@ -23,12 +23,17 @@ pub(super) struct Setting {
 }
 
 /// For each variable that was written anywhere, the setting that wins.
+///
+/// An empty text is no setting: it leaves the variable to weaker sources, and to its default. The admin secret is the
+/// exception: where it was meant to be set and came out empty, nothing else may take its place.
 pub(super) struct Written {
     settings: BTreeMap<&'static str, Setting>,
-    /// The config file that was read.
-    pub(super) file: Option<PathBuf>,
+    /// The config file that was read, and its permission bits.
+    pub(super) file: Option<(PathBuf, u32)>,
+    /// Config files in the usual places that this process may not read, and what the operating system said.
+    pub(super) unreadable: Vec<(PathBuf, String)>,
     /// Variables of the environment that begin like ours.
-    pub(super) strangers: Vec<String>,
+    pub(super) unknown: Vec<String>,
 }
 
 impl Written {
@@ -36,27 +41,37 @@ impl Written {
         args: &Args,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: &dyn Fn(&Path) -> io::Result<FileContents>,
-    ) -> Result<Self, ConfigError> {
-        let mut stronger = Environment::sort(environment)?;
+        found: &mut Found,
+    ) -> Self {
+        let mut stronger = Environment::sort(environment, found);
         for (variable, value) in args.written() {
-            if let Some(text) = value {
+            if let Some(text) = value.as_ref().filter(|text| is_setting(variable, text)) {
                 stronger.settings.insert(variable, Setting { origin: Origin::Flag, text: text.clone() });
             }
         }
-        let named = stronger.settings.get(names::CONFIG_PATH);
-        let file = match named {
-            Some(Setting { text, .. }) => Some(open_named(Path::new(text), read)?),
-            None => open_default(stronger.home.as_deref(), read)?,
+        let mut unreadable = Vec::new();
+        let file = match stronger.settings.get(names::CONFIG_PATH) {
+            Some(Setting { text, .. }) => found.take(open_named(Path::new(text), read)),
+            None => found.take(open_default(stronger.home.as_deref(), read, &mut unreadable)).flatten(),
         };
-        let (file, mut settings) = match file {
-            Some((path, contents)) => {
-                let settings = parse(&path, &contents)?;
-                (Some(path), settings)
-            }
-            None => (None, BTreeMap::new()),
-        };
+        let mut settings = BTreeMap::new();
+        if let Some((path, contents)) = &file {
+            settings = parse(path, contents, found);
+            settings.retain(|variable, setting| is_setting(variable, &setting.text));
+        }
         settings.extend(stronger.settings);
-        Ok(Self { settings, file, strangers: stronger.strangers })
+        if !settings.contains_key(names::ADMIN_SECRET) {
+            // The secret may stand there: then these are what is wrong, and not only worth a warning.
+            let needed = unreadable.drain(..).map(|(path, cause)| ConfigError::FileUnreadable { path, cause });
+            found.0.extend(needed);
+        }
+        let file = file.map(|(path, contents)| (path, contents.mode));
+        Self { settings, file, unreadable, unknown: stronger.unknown }
+    }
+
+    /// Every setting, by its variable.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
+        self.settings.iter().map(|(variable, setting)| (*variable, setting))
     }
 
     /// What was written for a variable.
@@ -77,31 +92,38 @@ impl Written {
     }
 }
 
+fn is_setting(variable: &str, text: &str) -> bool {
+    !text.is_empty() || variable == names::ADMIN_SECRET
+}
+
 /// The variables of the environment that concern us.
+#[derive(Default)]
 struct Environment {
     settings: BTreeMap<&'static str, Setting>,
-    strangers: Vec<String>,
+    unknown: Vec<String>,
     home: Option<PathBuf>,
 }
 
 impl Environment {
-    fn sort(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
-        let mut sorted = Self { settings: BTreeMap::new(), strangers: Vec::new(), home: None };
+    fn sort(variables: impl IntoIterator<Item = (OsString, OsString)>, found: &mut Found) -> Self {
+        let mut sorted = Self::default();
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
             if name == "HOME" && !value.is_empty() {
                 sorted.home = Some(value.into());
             } else if let Some(variable) = names::of_variable(name) {
-                let text = value.into_string().map_err(|_| ConfigError::NotUnicode { variable })?;
-                sorted.settings.insert(variable, Setting { origin: Origin::Environment, text });
-            } else if name.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("AA_")) {
-                if let Some(meant) = names::meant_by(name) {
-                    return Err(ConfigError::Misspelt { name: shown(name), meant });
+                let text = value.into_string().map_err(|_| ConfigError::NotUnicode { variable });
+                if let Some(text) = found.take(text).filter(|text| is_setting(variable, text)) {
+                    sorted.settings.insert(variable, Setting { origin: Origin::Environment, text });
                 }
-                sorted.strangers.push(shown(name));
+            } else if !value.is_empty() && name.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("AA_")) {
+                match names::meant_by(name) {
+                    Some(meant) => found.0.push(ConfigError::Misspelt { name: shown(name), meant }),
+                    None => sorted.unknown.push(shown(name)),
+                }
             }
         }
-        Ok(sorted)
+        sorted
     }
 }
 
@@ -109,9 +131,6 @@ type OpenFile = (PathBuf, FileContents);
 
 /// A file that was asked for must be there.
 fn open_named(path: &Path, read: &dyn Fn(&Path) -> io::Result<FileContents>) -> Result<OpenFile, ConfigError> {
-    if path.as_os_str().is_empty() {
-        return Err(ConfigError::FileMissing { path: path.into() });
-    }
     let contents = read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
             ConfigError::FileMissing { path: path.into() }
@@ -122,10 +141,12 @@ fn open_named(path: &Path, read: &dyn Fn(&Path) -> io::Result<FileContents>) -> 
     Ok((path.into(), contents))
 }
 
-/// The usual places may be empty; but a file there that cannot be read is not passed over, as its settings were meant.
+/// The first file in the usual places. One that this process may not read goes to `unreadable`; any other failure is an
+/// error, because the settings in that file were meant for this process.
 fn open_default(
     home: Option<&Path>,
     read: &dyn Fn(&Path) -> io::Result<FileContents>,
+    unreadable: &mut Vec<(PathBuf, String)>,
 ) -> Result<Option<OpenFile>, ConfigError> {
     let system = Some(PathBuf::from("/etc/broker/config"));
     let personal = home.map(|home| home.join(".broker/config"));
@@ -133,6 +154,7 @@ fn open_default(
         match read(&path) {
             Ok(contents) => return Ok(Some((path, contents))),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable.push((path, error.to_string())),
             Err(error) => return Err(ConfigError::FileUnreadable { path, cause: error.to_string() }),
         }
     }
