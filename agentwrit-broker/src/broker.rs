@@ -14,6 +14,7 @@ use crate::{
     config::{Config, TlsConfig},
     connections::Connections,
     entropy::{Entropy, EntropyError, OsEntropy},
+    file_checks,
     health_socket::{self, HealthSocket},
     http::{Edge, router},
     seed,
@@ -62,6 +63,7 @@ impl Broker {
         let store = spawn_blocking(move || Store::open(&path, options))
             .await
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
+        warn_of_files(&config).await;
         let authority = Arc::new(Authority::assemble(&config, store, key_file, clock, entropy).await?);
         let listener =
             listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
@@ -156,6 +158,15 @@ fn listen_for_checks(
             );
             None
         }
+    }
+}
+
+/// Tells what others than the operator could do with the files, which all exist by now.
+async fn warn_of_files(config: &Config) {
+    let config = config.clone();
+    let inspection = spawn_blocking(move || file_checks::inspect(&config, rustix::process::geteuid().as_raw()));
+    for warning in inspection.await.unwrap_or_default() {
+        tracing::warn!(component = "files", "{warning}");
     }
 }
 

@@ -4,7 +4,8 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
-    Args, Broker, ClientCertificate, Command, Config, check_health, confirm_clock, mark_restored, stdio, telemetry,
+    Args, Broker, ClientCertificate, Command, Config, check, check_health, confirm_clock, mark_restored, stdio,
+    telemetry,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,37 +18,48 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(ended) => return ended,
     };
-    let outcome = run(args);
+    let outcome = run(&args);
     if let Err(error) = &outcome {
-        telemetry::log::print_error(&format!("agentwrit-broker: {error}"));
+        // Several wrong settings are several lines.
+        for line in error.to_string().lines() {
+            telemetry::log::print_error(&format!("agentwrit-broker: {line}"));
+        }
     }
     telemetry::log::flush(LAST_LINES);
-    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    outcome.unwrap_or(ExitCode::FAILURE)
 }
 
-fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::from_process(&args)?;
+fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match args.command {
+    let config = || Config::from_process(args);
+    match &args.command {
         None => {
+            let config = config()?;
             telemetry::log::init(config.log_level, config.log_format, Arc::new(SystemClock))?;
+            telemetry::banner::announce(&config);
             for warning in &config.warnings {
                 tracing::warn!(component = "config", "{warning}");
             }
             let outcome = runtime.block_on(serve(config));
             // A file system that hangs must not keep the process.
             runtime.shutdown_timeout(LAST_LINES);
-            outcome
+            outcome?;
+        }
+        Some(Command::Check { probe }) => {
+            let report = runtime.block_on(check(args, *probe));
+            stdio::print(format_args!("{report}")).map_err(|error| format!("stdout: {error}"))?;
+            return Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Some(Command::MarkRestored { clock_is_right }) => {
-            print_done(&runtime.block_on(mark_restored(&config, clock_is_right))?)
+            print_done(&runtime.block_on(mark_restored(&config()?, *clock_is_right))?)?;
         }
-        Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config))?),
+        Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config()?))?)?,
         Some(Command::Health { client_cert, client_key }) => {
-            let client = client_cert.zip(client_key).map(|(cert, key)| ClientCertificate { cert, key });
-            Ok(runtime.block_on(check_health(&config, client.as_ref()))?)
+            let client = client_cert.clone().zip(client_key.clone()).map(|(cert, key)| ClientCertificate { cert, key });
+            runtime.block_on(check_health(&config()?, client.as_ref()))?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what was done. Where stdout fails, the error says both.

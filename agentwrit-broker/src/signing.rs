@@ -54,6 +54,16 @@ impl KeyFile {
         Self::from_seed(path, &seed, true)
     }
 
+    /// Whether there is a key at `path`, which is checked; nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`], as [`KeyFile::open`] would report it.
+    pub(crate) fn exists(path: &Path) -> Result<bool, KeyFileError> {
+        let Some(seed) = read(path)? else { return Ok(false) };
+        Self::from_seed(path, &seed, false).map(|_| true)
+    }
+
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 §2)")]
     fn from_seed(path: &Path, seed: &Seed, created: bool) -> Result<Self, KeyFileError> {
         let signing_key = SigningKey::from_seed(seed).map_err(|_| KeyFileError::Corrupt { path: path.into() })?;

@@ -18,6 +18,13 @@ pub enum Command {
     /// While the broker is stopped: the clock was compared with another, so that what expired while the broker was not
     /// running may be deleted at once instead of after an hour
     ConfirmClock,
+    /// Report every error and every warning of the configuration; start nothing and change nothing: exit code 0 when the
+    /// broker would start, else 1
+    Check {
+        /// Also read the signing key, the database and the files of TLS, and try the address
+        #[arg(long)]
+        probe: bool,
+    },
     /// Ask the broker of this configuration, on this machine, how it is: exit code 0 when it can serve, else 1; for
     /// health checks of containers and service managers
     Health {

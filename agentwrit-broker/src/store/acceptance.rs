@@ -32,17 +32,24 @@ impl Acceptance {
 
 /// Verifies the end of the trail and records what `acceptance` accepts; where the trail ends then.
 pub(super) fn verify_trail(connection: &Connection, acceptance: &Acceptance) -> Result<TrailHead, OpenError> {
-    let reader = Reader::new(connection);
-    let walk = reader.walk_tail(VERIFIED_TAIL)?;
+    let walk = walk_end(connection)?;
     log_accepted(walk.accepted());
     log_unknown(&walk, acceptance);
-    let (accepted, refused): (Vec<Break>, Vec<Break>) =
-        walk.open().iter().partition(|broken| acceptance.breaks.contains(&broken.id));
-    if !refused.is_empty() {
-        return Err(OpenError::BrokenAudit { breaks: refused });
-    }
-    let head = reader.trail_head()?;
+    let accepted = accepted(&walk, &acceptance.breaks)?;
+    let head = Reader::new(connection).trail_head()?;
     if accepted.is_empty() { Ok(head) } else { Ok(record(connection, head, &accepted, acceptance.at)?) }
+}
+
+/// Follows the end of the trail.
+pub(super) fn walk_end(connection: &Connection) -> Result<ChainWalk, StoreError> {
+    Reader::new(connection).walk_tail(VERIFIED_TAIL)
+}
+
+/// The breaks that no event of the trail accepts, if all of them are among `breaks`.
+pub(super) fn accepted(walk: &ChainWalk, breaks: &[BreakId]) -> Result<Vec<Break>, OpenError> {
+    let (accepted, refused): (Vec<Break>, Vec<Break>) =
+        walk.open().iter().partition(|broken| breaks.contains(&broken.id));
+    if refused.is_empty() { Ok(accepted) } else { Err(OpenError::BrokenAudit { breaks: refused }) }
 }
 
 /// Appends an event for each accepted break, in one transaction.

@@ -19,6 +19,7 @@ use std::{
 };
 
 use super::OpenError;
+use crate::file_checks::directory_of;
 
 /// A database that this process alone may open, as long as this value lives. To be dropped after SQLite's connections.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ fn lock(file: &File, database: &Path, path: &Path) -> Result<(), OpenError> {
 }
 
 /// The path without symbolic links; of a file that does not exist yet, its directory's.
-fn canonical(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
@@ -101,13 +102,8 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     Ok(directory_of(path).canonicalize()?.join(name))
 }
 
-/// The directory that a file lies in.
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// The files that SQLite and the broker keep beside the database, and the database itself.
-pub(super) fn all(path: &Path) -> [PathBuf; 4] {
+pub(crate) fn all(path: &Path) -> [PathBuf; 4] {
     [path.to_owned(), beside(path, "-wal"), beside(path, "-shm"), beside(path, ".lock")]
 }
 

@@ -26,6 +26,11 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
     Ok(())
 }
 
+/// Whether nothing is left to migrate.
+pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(usize::try_from(version(connection)?).is_ok_and(|version| version >= MIGRATIONS.len()))
+}
+
 /// Brings the schema up to date, wholly or not at all.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

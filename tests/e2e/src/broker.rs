@@ -305,8 +305,12 @@ fn follow(
     })
 }
 
-/// `… | listening | address=127.0.0.1:43210, …`
+/// `… | listening | address=127.0.0.1:43210, …`, or the same as JSON.
 fn listening_address(line: &str) -> Option<String> {
+    if let Ok(event) = serde_json::from_str::<serde_json::Value>(line) {
+        let address = event["fields"]["address"].as_str().filter(|_| event["message"] == "listening");
+        return address.map(str::to_owned);
+    }
     let (_, rest) = line.split_once("listening")?.1.split_once("address=")?;
     let end = rest.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(rest.len());
     rest.get(..end).map(str::to_owned)
@@ -345,6 +349,7 @@ mod tests {
         for line in [
             "[AA:BROKER:OK] 2026-11-21T08:00:00Z | BROKER | listening | address=127.0.0.1:4321, tls=none",
             "[AA:HTTP:OK] 2026-11-21T08:00:00Z | HTTP | listening | address=127.0.0.1:4321",
+            r#"{"component":"broker","fields":{"address":"127.0.0.1:4321"},"level":"OK","message":"listening"}"#,
         ] {
             assert_eq!(listening_address(line).as_deref(), Some("127.0.0.1:4321"));
         }

@@ -4,5 +4,6 @@ mod delegation_across_apps;
 mod launch_tokens_of_revoked_credentials;
 mod one_broker_per_database;
 mod restored_backup;
+mod start_up_checks;
 mod suspended_app;
 mod wrong_clock;

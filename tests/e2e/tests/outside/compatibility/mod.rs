@@ -13,3 +13,4 @@ mod pem_bundles;
 mod rate_limited_logins;
 mod tls_handshake_log;
 mod v2_broker;
+mod settings_in_the_field;

@@ -7,4 +7,7 @@ mod destructive_commands;
 mod health_check;
 mod latest_audit_events;
 mod lazy_follower;
+mod check_command;
+mod destructive_commands;
+mod start_report;
 mod successful_logins;

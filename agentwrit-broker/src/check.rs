@@ -1,0 +1,145 @@
+//! `agentwrit-broker check`: whether the broker would start, without starting it.
+//!
+//! 1. It reads the configuration and reports every error and every warning.
+//! 2. With a probe it also reads what the configuration names: the signing key, the database, the files of TLS, and whether
+//!    the address is free.
+//! 3. It changes nothing and makes no file. A probe holds shared locks on the database's files, and the address, for a
+//!    moment only.
+
+use std::{fmt, io, net::SocketAddr, path::Path};
+
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use tokio::net::TcpListener;
+
+use crate::{
+    audit::text::printable,
+    config::{Args, Config},
+    file_checks::{self, directory_of},
+    signing::KeyFile,
+    store::{self, DatabaseState},
+    tls::Tls,
+};
+
+/// What a check found. Printed, each error and each warning is a line, and the last line counts them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    errors: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Checks the configuration of this process; with `probe` also the files and the address that it names.
+pub async fn check(args: &Args, probe: bool) -> CheckReport {
+    let examined = Config::examine_process(args);
+    let mut report = CheckReport::default();
+    examined.warnings.iter().for_each(|warning| report.warning(warning));
+    match examined.config {
+        Err(errors) => errors.iter().for_each(|error| report.error(error)),
+        Ok(config) if probe => report.probe(&config).await,
+        Ok(_) => {}
+    }
+    report
+}
+
+impl CheckReport {
+    /// Whether a start would succeed, as far as the check can tell.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    async fn probe(&mut self, config: &Config) {
+        let process = rustix::process::geteuid().as_raw();
+        file_checks::inspect(config, process).iter().for_each(|warning| self.warning(warning));
+        self.probe_key(&config.signing_key_path);
+        let in_use = self.probe_database(config);
+        if let Err(error) = Tls::load(&config.tls) {
+            self.error(&error);
+        }
+        self.probe_address(config.bind, in_use).await;
+    }
+
+    fn probe_key(&mut self, path: &Path) {
+        match KeyFile::exists(path) {
+            Ok(true) => {}
+            Ok(false) => self.probe_directory("the signing key", path),
+            Err(error) => self.error(&error),
+        }
+    }
+
+    /// Returns whether a broker runs on the database.
+    fn probe_database(&mut self, config: &Config) -> bool {
+        let path = &config.db_path;
+        match store::probe(path, &config.accept_broken_audit) {
+            Ok(DatabaseState::Missing) => self.probe_directory("the database", path),
+            Ok(DatabaseState::Verified) => self.probe_access(path),
+            Ok(DatabaseState::Unverified) => {
+                self.probe_access(path);
+                self.warning(&format_args!(
+                    "`{}` was not verified: a broker that ended in a crash has left changes in its write-ahead log, which \
+                     the next start takes over",
+                    path.display()
+                ));
+            }
+            Ok(DatabaseState::Older) => {
+                self.probe_access(path);
+                self.warning(&format_args!(
+                    "`{}` was not verified: the next start brings its schema up to date",
+                    path.display()
+                ));
+            }
+            Ok(DatabaseState::InUse) => {
+                self.warning(&format_args!("`{}` is in use: a broker runs on it", path.display()));
+                return true;
+            }
+            Err(error) => self.error(&error),
+        }
+        false
+    }
+
+    /// Whether a file that is missing can be made.
+    fn probe_directory(&mut self, what: &str, path: &Path) {
+        let directory = directory_of(path);
+        if let Err(error) = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+            let (path, directory, error) = (path.display(), directory.display(), io::Error::from(error));
+            self.error(&format_args!("{what} `{path}` cannot be made in the directory `{directory}`: {error}"));
+        }
+    }
+
+    fn probe_access(&mut self, path: &Path) {
+        if let Err(error) = accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS) {
+            let error = io::Error::from(error);
+            self.error(&format_args!("`{}` cannot be read and written: {error}", path.display()));
+        }
+    }
+
+    /// An address in use is that of the running broker, if there is one.
+    async fn probe_address(&mut self, address: SocketAddr, broker_runs: bool) {
+        match TcpListener::bind(address).await {
+            Ok(_) => {}
+            Err(error) if broker_runs && error.kind() == io::ErrorKind::AddrInUse => {
+                self.warning(&format_args!("{address} is in use: presumably by the broker that runs"));
+            }
+            Err(error) => {
+                self.error(&format_args!("cannot listen on {address}: {error}; set AA_BIND_ADDRESS and AA_PORT"))
+            }
+        }
+    }
+
+    fn error(&mut self, error: &dyn fmt::Display) {
+        self.errors.push(printable(&error.to_string()).into_owned());
+    }
+
+    fn warning(&mut self, warning: &dyn fmt::Display) {
+        self.warnings.push(printable(&warning.to_string()).into_owned());
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.errors.iter().try_for_each(|error| writeln!(f, "error: {error}"))?;
+        self.warnings.iter().try_for_each(|warning| writeln!(f, "warning: {warning}"))?;
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let (errors, warnings) = (self.errors.len(), self.warnings.len());
+        write!(f, "{errors} error{}, {warnings} warning{}", plural(errors), plural(warnings))
+    }
+}

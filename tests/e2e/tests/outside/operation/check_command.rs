@@ -1,0 +1,108 @@
+//! `agentwrit-broker check` tells before a start what is wrong, and leaves no trace.
+
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use agentwrit_e2e::{Broker, Stopped, alter_database};
+
+async fn check(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stopped {
+    Broker::run_in(directory, environment, &[&["check"], arguments].concat()).await
+}
+
+fn files(directory: &Path) -> BTreeSet<String> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn prints_every_error_and_every_warning_and_exits_with_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = [
+        ("AA_PORT", "eighty"),
+        ("AA_TLS_MODE", "tls"),
+        ("AA_TLS_CLIENT_CA", "/ca.crt"),
+        ("AA_DEFAULT_TTL", "900"),
+        ("AA_MAX_TTL", "600"),
+        ("AA_SOMETHING_ELSE", "1"),
+    ];
+    let checked = check(directory.path(), &settings, &[]).await;
+    assert_eq!(
+        checked.output,
+        "error: AA_PORT (environment) is `eighty`: it accepts a port number from 1 to 65535, or 0 for any free one\n\
+         error: AA_TLS_CERT is not set: AA_TLS_MODE `tls` requires a path to a PEM file there\n\
+         error: AA_TLS_KEY is not set: AA_TLS_MODE `tls` requires a path to a PEM file there\n\
+         warning: `AA_SOMETHING_ELSE` is not a variable of this broker\n\
+         warning: AA_DEFAULT_TTL is 900 but AA_MAX_TTL is 600: tokens get 600 seconds at most\n\
+         warning: `AA_TLS_CLIENT_CA` is set but AA_TLS_MODE does not use it\n\
+         3 errors, 3 warnings\n"
+    );
+    assert_eq!(checked.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn starts_nothing_and_makes_no_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&[][..], &["--probe"]] {
+        let checked = check(directory.path(), &[], arguments).await;
+        assert_eq!((checked.output.as_str(), checked.status.code()), ("0 errors, 0 warnings\n", Some(0)));
+        assert_eq!(files(directory.path()), BTreeSet::new());
+    }
+    let (_, directory) = Broker::start_in(directory, &[]).await.terminate().await;
+    let before = files(directory.path());
+    let checked = check(directory.path(), &[], &["--probe"]).await;
+    assert_eq!((checked.output.as_str(), checked.status.code()), ("0 errors, 0 warnings\n", Some(0)));
+    assert_eq!(files(directory.path()), before);
+}
+
+#[tokio::test]
+async fn probe_tells_of_key_database_certificates_and_address() {
+    let broker = Broker::start().await;
+    broker.admin_token().await;
+    let taken = Broker::start().await;
+    let port = taken.address().rsplit(':').next().unwrap().to_owned();
+    let (_, directory) = broker.terminate().await;
+    alter_database(directory.path(), "UPDATE audit_events SET detail = 'x' WHERE seq = 1");
+    fs::set_permissions(directory.path().join("signing.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let settings =
+        [("AA_PORT", port.as_str()), ("AA_TLS_MODE", "tls"), ("AA_TLS_CERT", "no.crt"), ("AA_TLS_KEY", "no.key")];
+    let checked = check(directory.path(), &settings, &["--probe"]).await;
+    assert_eq!(checked.status.code(), Some(1), "{}", checked.output);
+    for found in [
+        "error: the signing key `",
+        "error: the audit trail is broken: ",
+        "error: AA_TLS_KEY: `no.key` cannot be used: ",
+        &format!("error: cannot listen on 127.0.0.1:{port}: "),
+        "4 errors, ",
+    ] {
+        assert!(checked.output.lines().any(|line| line.starts_with(found)), "{found}: {}", checked.output);
+    }
+}
+
+#[tokio::test]
+async fn probe_of_a_running_broker_warns_and_leaves_it_in_peace() {
+    let broker = Broker::start().await;
+    let port = broker.address().rsplit(':').next().unwrap().to_owned();
+    let checked = check(broker.directory(), &[("AA_PORT", &port)], &["--probe"]).await;
+    let database = broker.directory().join("data.db").display().to_string();
+    assert_eq!(
+        checked.output,
+        format!(
+            "warning: `{database}` is in use: a broker runs on it\n\
+             warning: 127.0.0.1:{port} is in use: presumably by the broker that runs\n\
+             0 errors, 2 warnings\n"
+        )
+    );
+    assert_eq!(checked.status.code(), Some(0));
+    broker.admin_token().await;
+    // After a crash the write-ahead log is not empty.
+    let directory = broker.kill().await;
+    let before = files(directory.path());
+    let checked = check(directory.path(), &[], &["--probe"]).await;
+    assert!(checked.output.contains("was not verified: a broker that ended in a crash"), "{}", checked.output);
+    assert_eq!((checked.status.code(), files(directory.path())), (Some(0), before));
+    Broker::start_in(directory, &[]).await.admin_token().await;
+}
+
+#[tokio::test]
+async fn exits_with_2_when_used_wrongly() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(check(directory.path(), &[], &["--prob"]).await.status.code(), Some(2));
+}
