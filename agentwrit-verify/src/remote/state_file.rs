@@ -2,8 +2,8 @@
 //!
 //! 1. The file is written beside its place, synced and renamed: there is the old state or the new one, never a mixture.
 //! 2. It is whole or it is not used: a checksum covers all of it. It is for one issuer.
-//! 3. It holds no secrets, but whoever can write it decides what this service believes: it is readable and writable by
-//!    its owner only.
+//! 3. It holds no secrets, but whoever can write it decides what this service believes: it is made readable and writable by
+//!    its owner only. One that others than owner and group can write to is refused.
 //!
 //! Layout: a line that names the format, a line of JSON, 24 bytes for each entry (key, `revoked_at` and `expires_at` as
 //! 32-bit big-endian seconds), and the SHA-256 of all that.
@@ -217,7 +217,14 @@ impl StateFile {
 #[cfg(unix)]
 fn check_private(metadata: &fs::Metadata) -> Result<(), StateFileError> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
-    if mode & 0o022 == 0 { Ok(()) } else { Err(StateFileError::Exposed { mode }) }
+    if mode & 0o002 != 0 {
+        return Err(StateFileError::Exposed { mode });
+    }
+    if mode & 0o020 != 0 {
+        // Kubernetes opens volumes to the group (`fsGroup`), so this alone must not stop a service.
+        tracing::warn!(mode = format_args!("{mode:04o}"), "the group can write to the follower's state file");
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]

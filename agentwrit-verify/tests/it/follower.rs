@@ -681,14 +681,17 @@ async fn a_state_file_that_others_can_write_is_not_believed() {
     let broker = Broker::start().await;
     let builder = broker.follower().state_file(place.file());
     drop(builder.clone().start().await.unwrap());
-    for mode in [0o620, 0o602, 0o666] {
+    for mode in [0o622, 0o602, 0o666] {
         fs::set_permissions(place.file(), fs::Permissions::from_mode(mode)).unwrap();
         let error = StateFileError::Exposed { mode };
         let expected = RemoteError::StateFile { path: place.file(), error };
         assert_eq!(builder.clone().start().await.unwrap_err(), expected);
     }
     fs::set_permissions(place.file(), fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(builder.start().await.is_ok(), "reading it harms nobody");
+    assert!(builder.clone().start().await.is_ok(), "reading it harms nobody");
+    // Kubernetes' `fsGroup` opens volumes to the group.
+    fs::set_permissions(place.file(), fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(builder.start().await.is_ok(), "the group's permissions only warn");
 }
 
 /// Keys that were confirmed in the future tell nothing of their age: they are fetched before they count.
