@@ -49,7 +49,9 @@ impl CheckReport {
 
     async fn probe(&mut self, config: &Config) {
         let process = rustix::process::geteuid().as_raw();
-        file_checks::inspect(config, process).iter().for_each(|warning| self.warning(warning));
+        for warning in file_checks::inspect(config, process) {
+            self.warning(&warning);
+        }
         self.probe_key(&config.signing_key_path);
         let in_use = self.probe_database(config);
         if let Err(error) = Tls::load(&config.tls) {
@@ -120,7 +122,7 @@ impl CheckReport {
                 self.warning(&format_args!("{address} is in use: presumably by the broker that runs"));
             }
             Err(error) => {
-                self.error(&format_args!("cannot listen on {address}: {error}; set AA_BIND_ADDRESS and AA_PORT"))
+                self.error(&format_args!("cannot listen on {address}: {error}; set AA_BIND_ADDRESS and AA_PORT"));
             }
         }
     }

@@ -208,8 +208,9 @@ fn takes_an_empty_value_for_an_unset_one_in_every_source() {
     let environment = names().fold(Machine::with_secret(), |machine, name| machine.env(name, ""));
     assert_eq!(format!("{:?}", environment.load().unwrap()), default);
 
-    let lines: String = names().filter(|name| *name != "AA_CONFIG_PATH").map(|name| format!("{name}=\n")).collect();
-    let config = Machine::with_secret().file("/etc/broker/config", &format!("{lines}MODE=\n"), 0o644).load().unwrap();
+    let lines: Vec<String> = names().filter(|name| *name != "AA_CONFIG_PATH").map(|name| format!("{name}=")).collect();
+    let text = format!("{}\nMODE=\n", lines.join("\n"));
+    let config = Machine::with_secret().file("/etc/broker/config", &text, 0o644).load().unwrap();
     assert_eq!((config.bind.to_string().as_str(), config.max_ttl), ("127.0.0.1:8080", Some(86_400)));
 
     let flags: Vec<String> =

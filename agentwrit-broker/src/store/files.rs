@@ -135,7 +135,7 @@ fn check_closed_to_others(path: &Path) -> Result<(), OpenError> {
     match path.metadata() {
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o7777;
-            if mode & 0o007 == 0 { Ok(()) } else { Err(OpenError::TooOpen { path: path.to_owned(), mode }) }
+            if mode & 0o007 != 0 { Err(OpenError::TooOpen { path: path.to_owned(), mode }) } else { Ok(()) }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(OpenError::io(path, &error)),

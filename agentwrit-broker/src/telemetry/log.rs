@@ -77,11 +77,11 @@ fn print_bare(severity: Severity, text: &str) {
     StandardStreams::of_process(&renderer).write(severity, &format!("{text}\n"));
 }
 
-/// Waits until the lines written so far have left the process, `limit` at most. Returns whether they have.
+/// Waits until the lines written so far have left the process, `limit` at most.
 ///
 /// It blocks the thread: call it at the end, outside of a runtime.
-pub fn flush(limit: Duration) -> bool {
-    sink::flush(limit)
+pub fn flush(limit: Duration) {
+    sink::flush(limit);
 }
 
 /// How many lines each stream has lost since the start, by its name.

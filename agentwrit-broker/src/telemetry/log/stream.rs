@@ -120,7 +120,7 @@ impl<W: Write> Thread<W> {
     fn write(&mut self, text: &str) {
         let written = self.write_all(text.as_bytes());
         let rest = text.as_bytes().get(written..).unwrap_or_default();
-        let lost = rest.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lost = rest.split_inclusive(|byte| *byte == b'\n').count() as u64;
         if lost > 0 {
             self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
             self.unreported = self.unreported.saturating_add(lost);
