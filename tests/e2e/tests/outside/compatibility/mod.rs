@@ -11,6 +11,6 @@ mod lost_renewals;
 mod output_errors;
 mod pem_bundles;
 mod rate_limited_logins;
+mod settings_in_the_field;
 mod tls_handshake_log;
 mod v2_broker;
-mod settings_in_the_field;

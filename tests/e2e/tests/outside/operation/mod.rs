@@ -3,11 +3,10 @@
 mod accepted_audit_break;
 mod audit_export_without_beginning;
 mod broker_address;
+mod check_command;
 mod destructive_commands;
 mod health_check;
 mod latest_audit_events;
 mod lazy_follower;
-mod check_command;
-mod destructive_commands;
 mod start_report;
 mod successful_logins;
