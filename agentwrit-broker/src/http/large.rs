@@ -42,3 +42,38 @@ pub(super) async fn account(response: Response, pool: &FairPool, client: IpAddr)
         None => Failure::from(Error::Overloaded).into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use axum::body::to_bytes;
+    use http::{
+        StatusCode,
+        header::{CONTENT_TYPE, HeaderValue},
+    };
+
+    use super::*;
+    use crate::fair_share::Favour;
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+    fn response(length: usize) -> Response {
+        ([(CONTENT_TYPE, "text/plain")], vec![b'x'; length]).into_response()
+    }
+
+    #[tokio::test]
+    async fn large_response_is_accounted_for_until_it_has_been_sent() {
+        let pool = FairPool::new(4 * SMALL, 4 * SMALL, Favour::Established);
+        let accounted = account(response(4 * SMALL), &pool, CLIENT).await;
+        assert_eq!(accounted.headers().get(CONTENT_TYPE), Some(&HeaderValue::from_static("text/plain")));
+        assert_eq!(accounted.body().size_hint().exact(), Some(4 * SMALL as u64));
+
+        let refused = account(response(2 * SMALL), &pool, CLIENT).await;
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(account(response(SMALL), &pool, CLIENT).await.status(), StatusCode::OK, "small ones need no place");
+
+        assert_eq!(to_bytes(accounted.into_body(), usize::MAX).await.unwrap(), vec![b'x'; 4 * SMALL]);
+        assert_eq!(account(response(2 * SMALL), &pool, CLIENT).await.status(), StatusCode::OK);
+    }
+}

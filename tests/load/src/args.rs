@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, value_parser};
 
+use crate::scenario::memory_limit::broker_beside;
+
 /// Plays real agents against a broker over keep-alive HTTP and reports requests per second, p50, p99 and the longest of
 /// each operation, beside `GET /v1/health` of the same run.
 ///
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Flood(Flood),
     /// Registrations with short lifetimes, and what the broker's memory does (needs --broker-pid)
     Memory(Memory),
+    /// A broker of its own under a memory limit, and attacks on its memory (needs root: it makes a control group)
+    MemoryLimit(MemoryLimit),
     /// Waiting long polls of the revocation feed: memory each (with --broker-pid), and how soon they wake
     Feed(Feed),
 }
@@ -116,6 +120,10 @@ pub(crate) struct Flood {
     #[arg(long, default_value_t = 32, value_parser = value_parser!(u16).range(1..=16_384))]
     pub(crate) addresses: u16,
 
+    /// How many more connections send one byte of a chunked body and then nothing
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(0..=4096))]
+    pub(crate) stalled: u16,
+
     /// Bad requests per second in all, 0 for as many as are answered
     #[arg(long, default_value_t = 2000, value_parser = value_parser!(u64).range(0..=1_000_000))]
     pub(crate) rate: u64,
@@ -146,6 +154,33 @@ pub(crate) struct Memory {
     /// Look once more after so many seconds without load: what expired is forgotten by then
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u64).range(0..=600))]
     pub(crate) settle: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MemoryLimit {
+    /// The broker's program
+    #[arg(long, value_name = "PATH", default_value_os_t = broker_beside())]
+    pub(crate) broker: PathBuf,
+
+    /// The memory limit, as in deploy/compose.yaml, in MiB
+    #[arg(long, value_name = "MEBIBYTES", default_value_t = 256, value_parser = value_parser!(u64).range(64..=65_536))]
+    pub(crate) limit: u64,
+
+    /// How many JSON bodies of 1 MiB are sent at once
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
+    pub(crate) bodies: u16,
+
+    /// How many connections send heads of 60 kB
+    #[arg(long, default_value_t = 8192, value_parser = value_parser!(u16).range(1..=16_384))]
+    pub(crate) connections: u16,
+
+    /// How many snapshots of the feed are not read
+    #[arg(long, default_value_t = 150, value_parser = value_parser!(u16).range(1..=4096))]
+    pub(crate) snapshots: u16,
+
+    /// How many entries the feed has by then
+    #[arg(long, default_value_t = 100_000, value_parser = value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) entries: u64,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,12 @@
 
 mod agent;
 mod args;
+mod cgroup;
 mod drive;
 mod histogram;
+mod hostile;
 mod http;
+mod limited;
 mod process;
 mod report;
 mod scenario;
@@ -18,7 +21,7 @@ use clap::Parser;
 use self::{
     args::{Args, Command},
     report::Report,
-    scenario::{Context, Failure, feed, flood, health, memory, register, renew, validate},
+    scenario::{Context, Failure, feed, flood, health, memory, memory_limit, register, renew, validate},
 };
 
 fn main() -> ExitCode {
@@ -43,6 +46,9 @@ fn run(args: &Args) -> Result<Report, Failure> {
         .map_err(|cause| Failure::Runtime { cause: cause.to_string() })?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
+        if let Command::MemoryLimit(options) = &args.command {
+            return memory_limit::run(args, options).await;
+        }
         let context = Context::new(args)?;
         match &args.command {
             Command::Register(options) => register::run(&context, options).await,
@@ -51,6 +57,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
             Command::Health(options) => health::run(&context, options).await,
             Command::Flood(options) => flood::run(&context, options).await,
             Command::Memory(options) => memory::run(&context, options).await,
+            Command::MemoryLimit(options) => memory_limit::run(args, options).await,
             Command::Feed(options) => feed::run(&context, options).await,
         }
     })

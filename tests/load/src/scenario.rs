@@ -4,11 +4,12 @@ pub(crate) mod feed;
 pub(crate) mod flood;
 pub(crate) mod health;
 pub(crate) mod memory;
+pub(crate) mod memory_limit;
 pub(crate) mod register;
 pub(crate) mod renew;
 pub(crate) mod validate;
 
-use std::{rc::Rc, time::Duration};
+use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use crate::{
     agent::{Client, Launch, Operator},
@@ -53,6 +54,17 @@ pub(crate) enum Failure {
     Process { pid: u32, cause: String },
     #[error("memory needs --broker-pid, the broker's process on this machine")]
     NoPid,
+    #[error(
+        "no control group with a memory limit can be made in {}: {cause}; run this as root on Linux, with the memory \
+         controller mounted and writable", directory.display()
+    )]
+    NoControlGroup { directory: PathBuf, cause: String },
+    #[error("`{}` did not start: {cause}", program.display())]
+    NotStarted { program: PathBuf, cause: String },
+    #[error("{when}: the broker is dead")]
+    Died { when: String },
+    #[error("{when}: the broker does not serve a good client: {cause}")]
+    Unserved { when: String, cause: String },
     #[error("{cause}")]
     Runtime { cause: String },
 }
@@ -66,8 +78,13 @@ impl Failure {
 
 impl Context {
     pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
-        let target = Target::parse(&args.url, args.allow_remote)?;
-        let operator = Rc::new(Operator::new(&target, &args.admin_secret));
+        Self::of(&args.url, &args.admin_secret, args)
+    }
+
+    /// For another broker than that of the command line.
+    pub(crate) fn of(url: &str, admin_secret: &str, args: &Args) -> Result<Self, Failure> {
+        let target = Target::parse(url, args.allow_remote)?;
+        let operator = Rc::new(Operator::new(&target, admin_secret));
         let health_time = Duration::from_secs(args.health_time);
         Ok(Self { target, operator, broker_pid: args.broker_pid, health_time })
     }

@@ -1,7 +1,8 @@
-//! Good requests, alone and then beside a flood of bad ones from other addresses.
+//! Good requests, alone and then beside a flood of bad ones from other addresses: wrong logins, forgeries, junk, queries with
+//! thousands of parameters, and request bodies that stall after a byte.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,6 +18,7 @@ use crate::{
     agent::{Client, Launch, random, registration},
     args::Flood,
     drive::{Limits, drive},
+    hostile,
     http::{Connection, Request},
     report::{Report, milliseconds},
     tally::Tally,
@@ -74,12 +76,16 @@ fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> 
         .build()
         .map_err(|cause| Failure::Runtime { cause: cause.to_string() })?;
     let connections = (0..options.connections).map(|index| {
-        let from = target.address.is_ipv4().then(|| address(index % options.addresses));
-        let connection = Connection::new(target).from(from.filter(|_| target.address.ip().is_loopback()));
+        let connection = Connection::new(target).from(source(target, index, options));
         attack(connection, genuine, usize::from(index), options, stop)
     });
+    let stalls = (0..options.stalled).map(|index| stall(target, source(target, index, options), stop));
     let started = Instant::now();
-    let tallies = runtime.block_on(futures_util::future::join_all(connections));
+    let (mut tallies, stalled) = runtime.block_on(futures_util::future::join(
+        futures_util::future::join_all(connections),
+        futures_util::future::join_all(stalls),
+    ));
+    tallies.extend(stalled);
     let mut total = Tally::default();
     for tally in &tallies {
         total.merge(tally);
@@ -88,9 +94,37 @@ fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> 
     Ok(total)
 }
 
-/// 127.0.0.2 and on.
-fn address(index: u16) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::from_bits(0x7f00_0002 + u32::from(index)))
+/// The address that a connection of the flood comes from, on the loopback interface.
+fn source(target: &Target, index: u16, options: &Flood) -> Option<IpAddr> {
+    let loopback = target.address.is_ipv4() && target.address.ip().is_loopback();
+    loopback.then(|| hostile::address(index % options.addresses))
+}
+
+/// Begins a chunked body and leaves it at a byte, until the broker gives up; again and again.
+async fn stall(target: &Target, from: Option<IpAddr>, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    let request = hostile::stalled_body(&target.host);
+    while !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        match hostile::connect(target.address, from).await {
+            Ok(mut stream) => {
+                hostile::send_and_leave(&mut stream, request.as_bytes()).await;
+                let mut buffer = [0; 256];
+                let mut looks = tokio::time::interval(Duration::from_millis(100));
+                // Until the flood is over or the broker has given up.
+                while !stop.load(Ordering::Relaxed) {
+                    looks.tick().await;
+                    match stream.try_read(&mut buffer) {
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Ok(_) | Err(_) => break,
+                    }
+                }
+                tally.record("stalled body", started.elapsed());
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    tally
 }
 
 async fn attack(mut connection: Connection, genuine: &str, start: usize, options: &Flood, stop: &AtomicBool) -> Tally {
@@ -118,7 +152,15 @@ async fn attack(mut connection: Connection, genuine: &str, start: usize, options
 /// One bad request. Any answer but a success or a failure of the broker's is the right one.
 async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: &mut Tally) -> Result<(), Failure> {
     let junk = HEXLOWER.encode(&random::<32>()?);
-    let (name, path, token, body) = match kind % 6 {
+    if let Some(parameters) = match kind % 8 {
+        // As many as fit into a request head, and far more.
+        6 => Some(3_800),
+        7 => Some(15_500),
+        _ => None,
+    } {
+        return ask(connection, parameters, tally).await;
+    }
+    let (name, path, token, body) = match kind % 8 {
         0 => ("bad admin login", "/v1/admin/auth", None, format!(r#"{{"secret":"{junk}"}}"#)),
         1 => {
             let body = format!(r#"{{"client_id":"a-{junk}","client_secret":"{junk}"}}"#);
@@ -132,11 +174,27 @@ async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: 
     let request = Request { method: "POST", path, token: token.as_deref(), body: Some(&body) };
     let started = Instant::now();
     let response = connection.send(request).await?;
-    let refused = matches!(response.status, 400..500) || (kind % 6 == 4 && response.status == 200);
+    let refused = matches!(response.status, 400..500) || (kind % 8 == 4 && response.status == 200);
     if !refused {
         return Err(Failure::unexpected(path, &response));
     }
     tally.record(if response.status == 429 { "turned away (429)" } else { name }, started.elapsed());
+    Ok(())
+}
+
+/// A query with so many parameters. It is refused, or its head is too long and the connection ends.
+async fn ask(connection: &mut Connection, parameters: u32, tally: &mut Tally) -> Result<(), Failure> {
+    let path = hostile::query(parameters);
+    let started = Instant::now();
+    match connection.send(Request { method: "GET", path: &path, ..Request::default() }).await {
+        Ok(response) if !matches!(response.status, 400..500) => {
+            return Err(Failure::unexpected("/v1/revocations?…", &response));
+        }
+        Ok(_) | Err(Failure::Broken { .. }) => {}
+        Err(failure) => return Err(failure),
+    }
+    let name = if parameters > 10_000 { "query of 15,500 parameters" } else { "query of 3,800 parameters" };
+    tally.record(name, started.elapsed());
     Ok(())
 }
 
@@ -154,13 +212,6 @@ fn forged(genuine: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn floods_come_from_loopback_addresses_of_their_own() {
-        assert_eq!(address(0).to_string(), "127.0.0.2");
-        assert_eq!(address(300).to_string(), "127.0.1.46");
-        assert!(address(16_383).is_loopback());
-    }
 
     #[test]
     fn a_forgery_differs_in_its_signature_only() {
