@@ -12,9 +12,11 @@ use crate::{
     app::App,
     call::Call,
     error::ClientError,
+    retry::Pause,
     secret::Secret,
     session::{Credentials, Session, bearer},
-    transport::{Endpoint, Transport},
+    token_store::TokenStore,
+    transport::{Endpoint, PauseObserver, Transport},
     wire::{ReportedClaims, ValidateAnswer, ValidateBody},
 };
 
@@ -96,6 +98,23 @@ impl Client {
             return Err(ClientError::invalid("admin secret", "empty"));
         }
         Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret })))
+    }
+
+    /// The operator, by the admin secret, whose token is kept in `store` for the next process. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when the secret is empty.
+    pub fn admin_with_store(
+        &self,
+        secret: impl Into<Secret>,
+        store: Arc<dyn TokenStore>,
+    ) -> Result<Admin, ClientError> {
+        let secret = secret.into();
+        if secret.expose().is_empty() {
+            return Err(ClientError::invalid("admin secret", "empty"));
+        }
+        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret }).stored_in(store)))
     }
 
     /// An agent by the token that it holds, for example after a restart, or one that was handed over. It can be renewed,
@@ -247,6 +266,12 @@ impl ClientBuilder {
     /// `HTTPS_PROXY`, `ALL_PROXY`) are never used.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.endpoint.connection.proxy(url.into());
+        self
+    }
+
+    /// Is told of each pause that the broker asks for before a call is sent again (429, 503), when it begins.
+    pub fn on_pause(mut self, observer: impl Fn(&Pause) + Send + Sync + 'static) -> Self {
+        self.endpoint.observer = PauseObserver::new(observer);
         self
     }
 

@@ -25,6 +25,7 @@ mod revocation;
 mod salvaged;
 mod secret;
 mod session;
+mod token_store;
 mod transport;
 mod upkeep;
 mod wire;
@@ -50,6 +51,8 @@ pub use self::{
     lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
     live_agent::{AgentState, KeepAlive, LiveAgent},
     registration::Registration,
+    retry::Pause,
     revocation::{RevocationTarget, Revoked},
     secret::Secret,
+    token_store::{StoredToken, TokenStore},
 };

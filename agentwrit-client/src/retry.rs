@@ -13,6 +13,16 @@ use agentwrit_verify::http_client::Backoff;
 /// Full jitter; how long it may get is bounded by what is left of the time limit.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::MAX);
 
+/// A pause before a call is sent again, because the broker could not serve it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pause {
+    /// The HTTP status: 429 after too many requests, or 503.
+    pub status: u16,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
 /// How an attempt ended, as far as sending it again goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {

@@ -4,7 +4,9 @@
 //!    for an attempt shares its outcome, the refusal too.
 //! 2. Shortly before the token expires one caller fetches the next one while the others go on with the old one. If that
 //!    fails, the old one serves until it expires.
-//! 3. A call that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
+//! 3. A session with a [`TokenStore`] takes its first token from there, if it has one that will not expire in a moment, and
+//!    keeps there what it is issued. Of several processes one authenticates, and the others take its token.
+//! 4. A call that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
 //!    one. A 401 means that nothing was done, so repeating it is safe.
 
 use std::{
@@ -26,6 +28,7 @@ use crate::{
     client::Client,
     error::ClientError,
     secret::Secret,
+    token_store::{StoredToken, TokenStore},
     wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
 };
 
@@ -34,6 +37,15 @@ const LARGEST_MARGIN: Duration = Duration::from_secs(60);
 
 /// After a failed early replacement the old token serves at least this long before the next attempt.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// A stored token counts for at least this long. A process that takes it has the time for a call or two.
+const LEAST_STORED_LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long another process may take to authenticate before this one does so itself.
+const LONGEST_CLAIM: Duration = Duration::from_secs(10);
+
+/// How long to wait before looking again whether another process has authenticated.
+const PAUSE_FOR_CLAIM: Duration = Duration::from_millis(25);
 
 /// What a session proves itself with.
 pub(crate) enum Credentials {
@@ -48,6 +60,9 @@ pub(crate) struct Session {
     held: ArcSwapOption<Held>,
     last_attempt: Mutex<Option<Result<Arc<Held>, ClientError>>>,
     attempts: AtomicU64,
+    store: Option<Arc<dyn TokenStore>>,
+    /// What the broker refused last: not to be taken from the store again.
+    refused: ArcSwapOption<HeaderValue>,
 }
 
 /// The token in hand.
@@ -65,7 +80,15 @@ impl Session {
             held: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
             attempts: AtomicU64::new(0),
+            store: None,
+            refused: ArcSwapOption::empty(),
         }
+    }
+
+    /// Keeps the token in `store`, too.
+    pub(crate) fn stored_in(mut self, store: Arc<dyn TokenStore>) -> Self {
+        self.store = Some(store);
+        self
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -88,6 +111,7 @@ impl Session {
         if answer.status != StatusCode::UNAUTHORIZED {
             return answer.accepted(call);
         }
+        self.refused.store(Some(Arc::new(held.authorization.clone())));
         self.forget(&held);
         let next = self.token().await?;
         self.client.transport.exchange(call, Some(&next.authorization)).await?.accepted(call)
@@ -133,7 +157,7 @@ impl Session {
 
     /// One authentication; `outcome` is the proof that no other is under way.
     async fn attempt(&self, outcome: &mut Option<Result<Arc<Held>, ClientError>>) -> Result<Arc<Held>, ClientError> {
-        let attempt = self.authenticate().await.map(Arc::new);
+        let attempt = self.obtain().await.map(Arc::new);
         if let Ok(held) = &attempt {
             self.held.store(Some(Arc::clone(held)));
         }
@@ -142,9 +166,43 @@ impl Session {
         attempt
     }
 
-    async fn authenticate(&self) -> Result<Held, ClientError> {
+    /// The stored token, else one that is issued now.
+    async fn obtain(&self) -> Result<Held, ClientError> {
+        let Some(store) = &self.store else { return Ok(self.authenticate().await?.0) };
+        let begun = Instant::now();
+        loop {
+            if let Some(held) = self.load_from(store.as_ref()) {
+                return Ok(held);
+            }
+            let claim = store.try_claim();
+            if claim.is_none() && begun.elapsed() < LONGEST_CLAIM {
+                tokio::time::sleep(PAUSE_FOR_CLAIM).await;
+                continue;
+            }
+            // Another process may have authenticated between the look and the claim.
+            if let Some(held) = self.load_from(store.as_ref()) {
+                return Ok(held);
+            }
+            let (held, stored) = self.authenticate().await?;
+            store.save(&stored);
+            drop(claim);
+            return Ok(held);
+        }
+    }
+
+    /// The stored token, unless it is about to expire or was refused.
+    fn load_from(&self, store: &dyn TokenStore) -> Option<Held> {
+        let StoredToken { token, expires_at } = store.load()?;
+        let left = expires_at.saturating_since(self.client.clock.now());
+        let held = Held::new(&token, left, self.client.clock.monotonic())?;
+        let refused = self.refused.load();
+        let was_refused = refused.as_deref().is_some_and(|refused| *refused == held.authorization);
+        (left >= LEAST_STORED_LIFETIME && !was_refused).then_some(held)
+    }
+
+    async fn authenticate(&self) -> Result<(Held, StoredToken), ClientError> {
         // Measured before asking: the token is then never believed to live longer than it does.
-        let asked_at = self.client.clock.monotonic();
+        let (asked_at, now) = (self.client.clock.monotonic(), self.client.clock.now());
         let call = match &self.credentials {
             Credentials::App { client_id, client_secret } => {
                 Call::post("/v1/app/auth", &AppAuthRequest { client_id, client_secret })?
@@ -152,7 +210,10 @@ impl Session {
             Credentials::Admin { secret } => Call::post("/v1/admin/auth", &AdminAuthRequest { secret })?,
         };
         let answer: AuthAnswer = self.client.transport.fetch(&call, None).await?;
-        Held::new(&answer, asked_at).ok_or_else(|| call.malformed("unusable access token"))
+        let lifetime = Duration::from_secs(answer.expires_in);
+        let held = Held::new(&answer.access_token, lifetime, asked_at);
+        let held = held.ok_or_else(|| call.malformed("unusable access token"))?;
+        Ok((held, StoredToken { token: answer.access_token, expires_at: now.saturating_add(lifetime) }))
     }
 
     /// Drops `held`, unless another caller has replaced it already.
@@ -162,15 +223,10 @@ impl Session {
 }
 
 impl Held {
-    fn new(answer: &AuthAnswer, asked_at: Instant) -> Option<Self> {
-        let lifetime = Duration::from_secs(answer.expires_in);
+    fn new(token: &Secret, lifetime: Duration, asked_at: Instant) -> Option<Self> {
         let margin = (lifetime / 10).min(LARGEST_MARGIN);
         let expires_at = asked_at.checked_add(lifetime)?;
-        Some(Self {
-            authorization: bearer(&answer.access_token)?,
-            replace_at: expires_at.checked_sub(margin)?,
-            expires_at,
-        })
+        Some(Self { authorization: bearer(token)?, replace_at: expires_at.checked_sub(margin)?, expires_at })
     }
 
     fn until_retry(&self, now: Instant) -> Self {

@@ -10,7 +10,7 @@
 //! Below this, HTTP itself hands a request to another connection when the one it was meant for gave it back untouched: a
 //! kept-alive connection that had ended, a stream refused by HTTP/2 (RFC 9113 §8.7). The broker never saw such a request.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use agentwrit_verify::http_client::{
     BodyError, BrokerUrl, ConnectionSettings, Failure, FailureKind, SettingsError, random_fraction, read_body,
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::{
     call::{Answer, Call},
     error::ClientError,
-    retry::{self, Ending, Standing},
+    retry::{self, Ending, Pause, Standing},
 };
 
 /// Where the broker is, how to reach it and how long to wait for it.
@@ -35,13 +35,38 @@ pub(crate) struct Endpoint {
     pub(crate) connect_timeout: Duration,
     /// How often a call is sent again at most.
     pub(crate) retries: u32,
+    pub(crate) observer: PauseObserver,
+}
+
+/// Is told of pauses that the broker asks for.
+#[derive(Clone, Default)]
+pub(crate) struct PauseObserver(Option<Arc<ObservePause>>);
+
+type ObservePause = dyn Fn(&Pause) + Send + Sync;
+
+impl PauseObserver {
+    pub(crate) fn new(observer: impl Fn(&Pause) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(observer)))
+    }
+
+    fn tell(&self, pause: &Pause) {
+        if let Some(observer) = &self.0 {
+            observer(pause);
+        }
+    }
+}
+
+impl fmt::Debug for PauseObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PauseObserver").field(&self.0.is_some()).finish()
+    }
 }
 
 impl Endpoint {
     pub(crate) fn new(broker_url: String) -> Self {
         let connection = ConnectionSettings::new(concat!("agentwrit-client/", env!("CARGO_PKG_VERSION")));
         let (timeout, connect_timeout) = (Duration::from_secs(10), ConnectionSettings::DEFAULT_CONNECT_TIMEOUT);
-        Self { broker_url, connection, timeout, connect_timeout, retries: 2 }
+        Self { broker_url, connection, timeout, connect_timeout, retries: 2, observer: PauseObserver::default() }
     }
 }
 
@@ -54,6 +79,7 @@ pub(crate) struct Transport {
     timeout: Duration,
     connect_timeout: Duration,
     retries: u32,
+    observer: PauseObserver,
 }
 
 impl Transport {
@@ -64,7 +90,15 @@ impl Transport {
         connection.connect_timeout(endpoint.connect_timeout);
         let http = connection.client(&base).map_err(|error| invalid_setting(&error))?;
         let Endpoint { timeout, connect_timeout, retries, .. } = *endpoint;
-        Ok(Self { http, base, has_proxy: connection.has_proxy(), timeout, connect_timeout, retries })
+        Ok(Self {
+            http,
+            base,
+            has_proxy: connection.has_proxy(),
+            timeout,
+            connect_timeout,
+            retries,
+            observer: endpoint.observer.clone(),
+        })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -98,6 +132,9 @@ impl Transport {
                 return attempt.map_err(|broken| broken.error);
             };
             tracing::debug!(method = %call.method, path = call.path, ?ending, ?pause, "a call is sent again");
+            if let Ok(answer) = &attempt {
+                self.observer.tell(&Pause { status: answer.status.as_u16(), lasts: pause });
+            }
             tokio::time::sleep(pause).await;
             repeats += 1;
         }

@@ -4,14 +4,20 @@ use std::{
     env, fs,
     io::{self, BufRead, IsTerminal, Read, Write},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
-use agentwrit_client::{Admin, Client, Secret};
+use agentwrit_client::{Admin, Client, Pause, Secret};
 use agentwrit_verify::{Clock, SystemClock, http_client::pem};
 use zeroize::Zeroizing;
 
-use super::{error::CliError, global::Global, output::Output};
+use super::{
+    error::CliError,
+    global::Global,
+    output::Output,
+    session::{self, SessionFile},
+};
 use crate::stdio::note;
 
 /// Nothing that is read whole is longer than this.
@@ -34,7 +40,8 @@ impl Context {
     }
 
     pub(super) fn client(&self) -> Result<Client, CliError> {
-        let mut builder = Client::builder(&self.global.broker).timeout(Duration::from_secs(self.global.timeout));
+        let mut builder =
+            Client::builder(&self.global.broker).timeout(Duration::from_secs(self.global.timeout)).on_pause(say_pause);
         if let Some(path) = &self.global.cacert {
             let certificates = read_bytes(path)?;
             pem::certificates(&certificates).map_err(|error| CliError::file(path, &error))?;
@@ -67,7 +74,14 @@ impl Context {
                     .hint("set AACTL_ADMIN_SECRET, or name a file with --admin-secret-file")
             })?,
         };
-        Ok(self.client()?.admin(secret)?)
+        let client = self.client()?;
+        match session::directory().filter(|_| !self.global.no_session_cache) {
+            Some(directory) => {
+                let store = SessionFile::new(directory, client.url()).of_secret(&secret);
+                Ok(client.admin_with_store(secret, Arc::new(store))?)
+            }
+            None => Ok(client.admin(secret)?),
+        }
     }
 
     /// Asks before something is destroyed, unless `--yes` was given. An error unless the answer is yes.
@@ -91,6 +105,12 @@ impl Context {
             _ => Err(CliError::failed("nothing was done")),
         }
     }
+}
+
+/// Tells a person why nothing happens.
+fn say_pause(pause: &Pause) {
+    let reason = if pause.status == 429 { "too many requests" } else { "the broker is unavailable" };
+    note(format_args!("awrit: {reason} ({}); trying again in {:.1} s", pause.status, pause.lasts.as_secs_f64()));
 }
 
 /// A secret that stands alone in a file, or on stdin for `-`; the line end after it does not count.

@@ -35,6 +35,10 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600), help_heading = HEADING)]
     pub(super) timeout: u64,
 
+    /// Log in for this command alone: keep no session, and use none that is kept (`awrit logout`)
+    #[arg(long, global = true, env = "AACTL_NO_SESSION_CACHE", value_parser = clap::builder::FalseyValueParser::new(), help_heading = HEADING)]
+    pub(super) no_session_cache: bool,
+
     /// Print JSON, for scripts
     #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,

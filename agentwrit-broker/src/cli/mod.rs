@@ -6,7 +6,8 @@
 //!    reader of stdout has gone. An error of stderr changes nothing.
 //! 3. A command that destroys something asks first, unless `--yes` was given. Where it cannot ask, because stdin or
 //!    stderr is no terminal, it does nothing and exits with 2.
-//! 4. Text from elsewhere never reaches the terminal as control characters.
+//! 4. The operator's token is kept between commands until it expires ([`session`]), so that not every command logs in.
+//! 5. Text from elsewhere never reaches the terminal as control characters.
 
 use std::process::ExitCode;
 
@@ -27,10 +28,12 @@ mod health;
 mod init;
 mod keys;
 mod launch_token;
+mod logout;
 mod output;
 mod paging;
 mod revocations;
 mod revoke;
+mod session;
 mod token;
 mod words;
 
@@ -98,6 +101,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Keys),
     Health(health::Health),
+    Logout(logout::Logout),
     #[command(visible_alias = "completion")]
     Completions(completions::Completions),
 }
@@ -115,6 +119,7 @@ impl Command {
             Self::Audit(audit) => audit.run(context).await,
             Self::Keys(keys) => keys.run(context).await,
             Self::Health(health) => health.run(context).await,
+            Self::Logout(logout) => logout.run(context).await,
             Self::Completions(completions) => completions.run(),
         }
     }

@@ -151,8 +151,7 @@ pub(super) const TRUSTED_PROXIES: Variable<Vec<IpNet>> = Variable {
 pub(super) const ACCEPT_BROKEN_AUDIT: Variable<Vec<BreakId>> = Variable {
     name: "AA_ACCEPT_BROKEN_AUDIT",
     default: "",
-    accepts: "breaks of the audit trail such as `evt-004711:` and 64 hexadecimal characters, separated by commas, as a \
-              start that was refused names them; empty for none",
+    accepts: "breaks of the audit trail as a refused start names them, separated by commas; empty for none",
     parse: |text| match text {
         "" => Some(Vec::new()),
         _ => text.split(',').map(|id| BreakId::parse(id).ok()).collect(),

@@ -1,9 +1,15 @@
 //! When a session authenticates, and how often.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use agentwrit_client::{App, Client, ClientError, LaunchTokenRequest};
-use agentwrit_verify::{UnixTime, testing::ManualClock};
+use agentwrit_client::{Admin, App, Client, ClientError, LaunchTokenRequest, Pause, StoredToken, TokenStore};
+use agentwrit_verify::{Clock, UnixTime, testing::ManualClock};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -200,4 +206,122 @@ fn with_launch_tokens(broker: FakeBroker) -> FakeBroker {
     let body = json!({"launch_token": "lt", "expires_at": "2026-11-21T08:00:30Z", "policy": policy});
     broker.on(LAUNCH, 201, &body);
     broker
+}
+
+/// A store in memory that counts, and whose claim can be held by another process.
+#[derive(Debug, Default)]
+struct MemoryStore {
+    token: Mutex<Option<StoredToken>>,
+    saved: AtomicUsize,
+    claimed: AtomicBool,
+}
+
+impl MemoryStore {
+    fn holding(token: &str, expires_at: UnixTime) -> Arc<Self> {
+        let store = Arc::new(Self::default());
+        *store.token.lock().unwrap() = Some(StoredToken { token: token.into(), expires_at });
+        store
+    }
+
+    fn held(&self) -> Option<String> {
+        self.token.lock().unwrap().as_ref().map(|stored| stored.token.expose().to_owned())
+    }
+}
+
+impl TokenStore for MemoryStore {
+    fn load(&self) -> Option<StoredToken> {
+        self.token.lock().unwrap().clone()
+    }
+
+    fn save(&self, token: &StoredToken) {
+        self.saved.fetch_add(1, Ordering::SeqCst);
+        *self.token.lock().unwrap() = Some(token.clone());
+    }
+
+    fn try_claim(&self) -> Option<Box<dyn Send>> {
+        (!self.claimed.load(Ordering::SeqCst)).then(|| Box::new(()) as Box<dyn Send>)
+    }
+}
+
+const ADMIN_AUTH: &str = "POST /v1/admin/auth";
+const APPS: &str = "GET /v1/admin/apps";
+
+/// A broker that issues `fresh`, and an operator with this store.
+async fn operator(store: &Arc<MemoryStore>) -> (FakeBroker, Admin) {
+    let broker = FakeBroker::start().await;
+    broker.on(ADMIN_AUTH, 200, &token("fresh", 300));
+    let client = Client::builder(&broker.url).retries(0).clock(clock()).build().unwrap();
+    let admin = client.admin_with_store("admin-secret", Arc::clone(store) as Arc<dyn TokenStore>).unwrap();
+    (broker, admin)
+}
+
+fn bearers(broker: &FakeBroker) -> Vec<String> {
+    broker.requests(APPS).iter().map(|request| request.authorization().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_stored_token_is_used_without_authentication() {
+    let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(10)));
+    let (broker, admin) = operator(&store).await;
+    broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
+    admin.apps().await.unwrap();
+    admin.apps().await.unwrap();
+    assert_eq!((broker.count(ADMIN_AUTH), bearers(&broker)), (0, vec!["Bearer stored".to_owned(); 2]));
+}
+
+#[tokio::test]
+async fn a_stored_token_about_to_expire_is_replaced_and_the_next_one_stored() {
+    let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(9)));
+    let (broker, admin) = operator(&store).await;
+    broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
+    admin.apps().await.unwrap();
+    assert_eq!((broker.count(ADMIN_AUTH), bearers(&broker)), (1, vec!["Bearer fresh".to_owned()]));
+    assert_eq!((store.held().as_deref(), store.saved.load(Ordering::SeqCst)), (Some("fresh"), 1));
+    let expires_at = store.load().unwrap().expires_at;
+    assert_eq!(expires_at, clock().now().saturating_add(Duration::from_secs(300)));
+}
+
+#[tokio::test]
+async fn a_stored_token_that_is_refused_leads_to_one_authentication() {
+    let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(300)));
+    let (broker, admin) = operator(&store).await;
+    broker.on(APPS, 401, &problem(401, "unauthorized", "token verification failed"));
+    broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
+    admin.apps().await.unwrap();
+    assert_eq!(broker.count(ADMIN_AUTH), 1);
+    assert_eq!(bearers(&broker), ["Bearer stored", "Bearer fresh"]);
+    assert_eq!(store.held().as_deref(), Some("fresh"));
+}
+
+#[tokio::test]
+async fn while_another_process_authenticates_its_token_is_waited_for() {
+    let store = Arc::new(MemoryStore::default());
+    store.claimed.store(true, Ordering::SeqCst);
+    let (broker, admin) = operator(&store).await;
+    broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
+    let waiting = tokio::spawn(async move { admin.apps().await });
+    tokio::task::yield_now().await;
+    store.save(&StoredToken {
+        token: "theirs".into(),
+        expires_at: clock().now().saturating_add(Duration::from_secs(300)),
+    });
+    waiting.await.unwrap().unwrap();
+    assert_eq!((broker.count(ADMIN_AUTH), bearers(&broker)), (0, vec!["Bearer theirs".to_owned()]));
+}
+
+#[tokio::test]
+async fn pauses_that_the_broker_asks_for_are_told() {
+    let broker = FakeBroker::start().await;
+    let busy = problem(429, "rate_limited", "too many requests").to_string();
+    broker.on_raw(ADMIN_AUTH, 429, &[("retry-after", "1")], busy);
+    broker.on(ADMIN_AUTH, 200, &token("fresh", 300));
+    broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
+    let told = Arc::<Mutex<Vec<Pause>>>::default();
+    let observer = Arc::clone(&told);
+    let client = Client::builder(&broker.url).on_pause(move |pause| observer.lock().unwrap().push(*pause)).build();
+    client.unwrap().admin("admin-secret").unwrap().apps().await.unwrap();
+    let told = told.lock().unwrap();
+    let [pause] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(pause.status, 429);
+    assert!(pause.lasts >= Duration::from_secs(1), "{pause:?}");
 }

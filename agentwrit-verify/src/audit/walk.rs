@@ -358,7 +358,7 @@ mod tests {
     fn the_name_of_a_break_has_one_spelling() {
         let text = format!("evt-000003:{}", "0f".repeat(32));
         assert_eq!(BreakId::parse(&text).unwrap().to_string(), text);
-        for wrong in [text.to_uppercase(), text.replace("evt-00", "evt-"), text[..40].to_owned(), String::new()] {
+        for wrong in [text.to_uppercase(), text.replace("evt-00", "evt-"), text.replace("0f0f", "0f"), String::new()] {
             assert_eq!(BreakId::parse(&wrong), Err(BreakIdError), "{wrong}");
         }
     }

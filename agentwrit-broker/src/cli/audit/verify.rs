@@ -136,7 +136,7 @@ enum Fault {
 
 impl Walk {
     async fn through(mut source: Source, known: Option<Known>, scope: Scope) -> Result<Self, CliError> {
-        let mut walk = Self { known, scope, ..Self::default() };
+        let mut walk = Self { scope, known, ..Self::default() };
         loop {
             let links = match source.next().await {
                 Ok(links) => links,
@@ -238,7 +238,7 @@ impl Walk {
     }
 
     fn accepted(&self) -> impl Iterator<Item = &AcceptedBreak> {
-        self.chain.iter().flat_map(|chain| chain.accepted())
+        self.chain.iter().flat_map(ChainWalk::accepted)
     }
 
     /// The first break that was not accepted.

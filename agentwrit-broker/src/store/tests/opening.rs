@@ -113,10 +113,9 @@ async fn other_databases_and_newer_ones_are_refused() {
 
 /// The breaks for which the start is refused.
 fn breaks(path: &std::path::Path) -> Vec<Break> {
-    match open(path).unwrap_err() {
-        OpenError::BrokenAudit { breaks } => breaks,
-        other => panic!("{other}"),
-    }
+    let error = open(path).unwrap_err();
+    let OpenError::BrokenAudit { breaks } = error else { panic!("{error}") };
+    breaks
 }
 
 fn open_accepting(path: &std::path::Path, breaks: &[Break]) -> Result<Store, OpenError> {
@@ -183,7 +182,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
         assert_eq!(accepted, found.iter().map(|broken| broken.id.to_string()).collect::<Vec<_>>(), "{sql}");
         assert!(recorded.iter().all(|event| event.event_type == EventType::AuditBreakAccepted));
         let count = found.len() as u64;
-        assert_eq!(store.read(|reader| reader.accepted_breaks()).await, Ok::<_, StoreError>(count));
+        assert_eq!(store.read(|reader| Ok::<_, StoreError>(reader.accepted_breaks()?)).await, Ok(count));
         let appended = store.transact(|tx| tx.append(event("goes on"))).await;
         assert_eq!(appended, Ok::<_, StoreError>(id(11 + count)));
         store.close().await;
@@ -191,7 +190,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
         // From now on it needs no word of the operator's, and none is recorded twice.
         open(&path).unwrap().close().await;
         let store = open_accepting(&path, &found).unwrap();
-        assert_eq!(store.read(|reader| reader.audit_total()).await, Ok::<_, StoreError>(11 + count));
+        assert_eq!(store.read(|reader| Ok::<_, StoreError>(reader.audit_total()?)).await, Ok(11 + count));
         store.close().await;
     }
 }

@@ -49,15 +49,14 @@ async fn following_shows_what_is_recorded_from_then_on() {
         let line = timeout(Duration::from_secs(30), lines.next_line()).await.expect("another event");
         stable(&line.unwrap().unwrap())
     };
-    for event in ["admin_auth", "launch_token_issued", "agent_registered", "token_issued", "admin_auth"] {
+    for event in ["admin_auth", "launch_token_issued", "agent_registered", "token_issued"] {
         assert!(next().await.contains(event));
     }
     let revoke = ["revoke", "--yes", "--level", "task", "--target", "t1"];
     assert_eq!(broker.awrit(&revoke).await.code, 0);
-    assert!(next().await.contains("admin_auth"));
     assert_eq!(
         next().await,
-        "<time>  evt-000007  token_revoked  success  admin  t1  revoked level=task target=t1 killed=1 from=127.0.0.1"
+        "<time>  evt-000005  token_revoked  success  admin  t1  revoked level=task target=t1 killed=1 from=127.0.0.1"
     );
     following.kill().await.unwrap();
 }
@@ -80,14 +79,14 @@ async fn following_in_json_is_one_event_a_line() {
 async fn an_export_is_the_whole_trail_one_event_a_line() {
     let broker = Broker::start().await;
     token(&broker).await;
-    let run = broker.awrit(&["audit", "export"]).await;
+    let run = broker.awrit(&["audit", "export", "--no-session-cache"]).await;
     assert_eq!(run.code, 0);
     assert_eq!(stable(&run.stderr), "exported 5 events, the chain holds up to evt-000005 <hash>\n");
     let ids: Vec<Value> =
         run.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
     assert_eq!(ids, ["evt-000001", "evt-000002", "evt-000003", "evt-000004", "evt-000005"]);
 
-    let late = ["audit", "export", "--after", "evt-000005", "--output", "late.jsonl"];
+    let late = ["audit", "export", "--no-session-cache", "--after", "evt-000005", "--output", "late.jsonl"];
     broker.awrit(&late).await.is(0, "", "exported 1 event, the chain holds up to evt-000006 <hash>");
     let file = std::fs::read_to_string(broker.directory().join("late.jsonl")).unwrap();
     assert_eq!(file.lines().count(), 1);

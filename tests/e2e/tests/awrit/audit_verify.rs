@@ -23,7 +23,7 @@ impl Trail {
     async fn new() -> Self {
         let broker = Broker::start().await;
         token(&broker).await;
-        let export = broker.awrit(&["audit", "export"]).await.stdout;
+        let export = broker.awrit(&["audit", "export", "--no-session-cache"]).await.stdout;
         Self { directory: tempfile::tempdir().unwrap(), events: export.lines().map(str::to_owned).collect() }
     }
 

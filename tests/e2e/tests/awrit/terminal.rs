@@ -66,10 +66,10 @@ async fn tables_fit_the_terminal_and_nothing_is_cut_elsewhere() {
     let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest(&piped) > 120 && !piped.contains('…'), "{piped}");
     let events = piped.lines().count() - 1;
-    for (logins, columns) in [(1, 60), (2, 80), (3, 120)] {
+    for columns in [60, 80, 120] {
         let (_, shown) = at_terminal(&broker, columns, "audit events", "").await;
         assert!(widest(&shown) <= columns.into(), "{columns} columns:\n{shown}");
         assert!(shown.contains('…'));
-        assert_eq!(shown.lines().filter(|line| line.starts_with("evt-")).count(), events + logins);
+        assert_eq!(shown.lines().filter(|line| line.starts_with("evt-")).count(), events);
     }
 }

@@ -1,6 +1,7 @@
 //! First steps of operators, developers and auditors.
 
 mod accepted_audit_break;
+mod admin_session;
 mod audit_export_without_beginning;
 mod broker_address;
 mod check_command;
