@@ -1,9 +1,9 @@
 //! A refusal as gRPC wants it: HTTP 200, and the verdict in a `grpc-status` header ("Trailers-Only").
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, Version};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -36,13 +36,16 @@ impl Code {
     }
 }
 
-/// The request's content type if it is a call of gRPC, which is a `POST` of `application/grpc`, `application/grpc+proto`,
-/// `application/grpc-web-text` …
+/// The request's content type if it is a call of gRPC: a `POST` of `application/grpc`, `application/grpc+proto` … over
+/// HTTP/2 with `te: trailers`, which the gRPC specification requires.
 ///
-/// A `GET` that only says so must not get the HTTP 200 of gRPC's refusals: proxies that ask whether to let a request
-/// through (nginx's `auth_request`, Traefik's `forwardAuth`) hand on its content type and go by the status.
+/// Any other request must not get the HTTP 200 of gRPC's refusals: proxies that ask whether to let a request through
+/// (nginx's `auth_request`, Traefik's `forwardAuth`) hand on its content type and go by the status, and so do clients that
+/// can't read trailers.
 pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {
-    if head.method != Method::POST {
+    let takes_trailers =
+        head.headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    if head.method != Method::POST || head.version != Version::HTTP_2 || !takes_trailers {
         return None;
     }
     head.headers.get(CONTENT_TYPE).filter(|value| is_grpc(value.as_bytes()))

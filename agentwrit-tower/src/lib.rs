@@ -2,7 +2,8 @@
 //!
 //! # Rules
 //!
-//! 1. A refused request never reaches the inner service, and its body is never read.
+//! 1. A refused request never reaches the inner service. Its body is drained unread, within limits, so that a client which
+//!    is still sending receives the refusal ([`LingeringBody`]).
 //! 2. Nothing is let through by omission: a [`RequireScope`] that has no verifier and finds no [`Verified`] claims
 //!    answers 500 and logs the missing layer.
 //! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
@@ -28,6 +29,7 @@ mod extract;
 mod gate;
 mod granted;
 mod grpc;
+mod lingering;
 #[cfg(feature = "long-responses")]
 mod long_response;
 mod observe;
@@ -54,6 +56,7 @@ pub use self::challenge::{ChallengeParameterError, ChallengeParameters};
 #[cfg(feature = "axum")]
 pub use self::extract::{Agent, Rejection};
 pub use self::granted::{Granted, Identifiers};
+pub use self::lingering::LingeringBody;
 #[cfg(feature = "long-responses")]
 pub use self::long_response::{EndWithToken, TokenBound, TokenBoundBody, TokenBoundError, TokenBoundFuture, TokenEnd};
 pub use self::path::PathPatternError;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -13,6 +14,7 @@ use tower_service::Service;
 use crate::answer;
 use crate::body::ResponseBody;
 use crate::gate::Gate;
+use crate::lingering::linger;
 use crate::observe::Stopwatch;
 use crate::verified::Verified;
 
@@ -22,6 +24,9 @@ use crate::verified::Verified;
 /// within `call` or never; the inner service need not be `Clone`. A refusal leaves the inner service's readiness unspent,
 /// for the next request. (So a limiter beneath holds on to its permit until then, or until the service is dropped: hyper
 /// and axum clone a service for each request and drop it at once.)
+///
+/// The body of a refused request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so that a client
+/// that is still sending receives the refusal and not a connection reset (RFC 9112 §9.6).
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     gate: Arc<Gate>,
@@ -37,6 +42,7 @@ impl<S> Guarded<S> {
 impl<S, B, R> Service<Request<B>> for Guarded<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
@@ -56,7 +62,10 @@ where
                 let mark = verified.filter(|_| self.gate.mark_responses);
                 ResponseFuture::inner(self.inner.call(Request::from_parts(head, body)), mark)
             }
-            Err(refusal) => ResponseFuture::refused(answer::respond(refusal, &head, &self.gate.presentation(&head))),
+            Err(refusal) => {
+                linger(&head, body);
+                ResponseFuture::refused(answer::respond(refusal, &head, &self.gate.presentation(&head)))
+            }
         }
     }
 }

@@ -7,15 +7,17 @@ use std::task::{Context, Poll};
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Authenticate, RequireScope};
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::Empty;
 use tower_layer::Layer;
 use tower_service::Service;
 
 #[derive(Clone)]
 struct Inner;
 
-impl Service<Request<()>> for Inner {
+impl Service<Request<Empty<Bytes>>> for Inner {
     type Response = Response<()>;
     type Error = Infallible;
     type Future = Ready<Result<Response<()>, Infallible>>;
@@ -24,7 +26,7 @@ impl Service<Request<()>> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
         // Dropped after the count is taken.
         let mut response = Response::new(());
         *response.extensions_mut() = request.into_parts().0.extensions;
@@ -33,15 +35,16 @@ impl Service<Request<()>> for Inner {
 }
 
 /// As axum hands it on: with other extensions there already.
-fn request(token: &str) -> Request<()> {
-    let mut request = Request::get("/data").header(AUTHORIZATION, format!("Bearer {token}")).body(()).unwrap();
+fn request(token: &str) -> Request<Empty<Bytes>> {
+    let mut request =
+        Request::get("/data").header(AUTHORIZATION, format!("Bearer {token}")).body(Empty::new()).unwrap();
     request.extensions_mut().insert(1_u8);
     request.extensions_mut().insert(2_u16);
     request
 }
 
 /// How many allocations `call` makes for a token that the cache holds, which it does from its second time on.
-fn allocations(mut service: impl Service<Request<()>>, token: &str) -> u64 {
+fn allocations(mut service: impl Service<Request<Empty<Bytes>>>, token: &str) -> u64 {
     for _ in 0..2 {
         drop(service.call(request(token)));
     }

@@ -10,7 +10,10 @@ use std::{fmt, sync::Arc};
 
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
 use sha2::{Digest, Sha256};
 
 use crate::json::{self, Object};
@@ -178,13 +181,7 @@ impl KeySet {
         }
         let set: JwkSet =
             json::object_from_slice(text, 16).map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
-        let keys: Vec<PublicKey> = set
-            .keys
-            .into_iter()
-            .map(|Object(key)| key)
-            .filter(Jwk::is_for_verifying)
-            .map(Jwk::into_key)
-            .collect::<Result<_, _>>()?;
+        let keys: Vec<PublicKey> = set.keys.into_iter().map(|Object(key)| key.into_key()).collect::<Result<_, _>>()?;
         Self::new(keys)
     }
 
@@ -242,7 +239,33 @@ impl<'a> IntoIterator for &'a KeySet {
 
 #[derive(Serialize, Deserialize)]
 struct JwkSet {
+    #[serde(deserialize_with = "keys_for_verifying")]
     keys: Vec<Object<Jwk>>,
+}
+
+/// Reads keys, and keeps those that are for verifying: one more than a set may have is enough to know that it has too many.
+fn keys_for_verifying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Object<Jwk>>, D::Error> {
+    struct KeysVisitor;
+
+    impl<'de> Visitor<'de> for KeysVisitor {
+        type Value = Vec<Object<Jwk>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of keys")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<Object<Jwk>>, A::Error> {
+            let mut keys = Vec::new();
+            while let Some(key) = list.next_element::<Object<Jwk>>()? {
+                if key.0.is_for_verifying() && keys.len() <= KeySet::MAX_KEYS {
+                    keys.push(key);
+                }
+            }
+            Ok(keys)
+        }
+    }
+
+    deserializer.deserialize_seq(KeysVisitor)
 }
 
 /// The members of a JWK that are looked at.

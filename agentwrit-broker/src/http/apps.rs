@@ -4,14 +4,14 @@ use agentwrit_tower::Verified;
 use agentwrit_verify::AppId;
 use axum::{Json, extract::State};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Shared,
     client::Client,
-    members::Members,
-    parameters::{Id, MAX_PAGE, Parameters},
+    members::{JsonBody, Member, Scopes, Seconds, Text},
+    parameters::{Id, MAX_PAGE, NoParameters, Parameters},
     problem::Failure,
 };
 use crate::{
@@ -26,11 +26,12 @@ pub(super) async fn create(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    body: Members,
+    _: NoParameters,
+    body: JsonBody<NewAppRequest>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
-    let name = AppName::parse(body.text("name", 64)?).map_err(|error| Error::invalid("name", error.to_string()))?;
-    let scopes = body.scopes("scopes")?;
-    let token_ttl = body.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    let name = AppName::parse(body.name.text("name")?).map_err(|error| Error::invalid("name", error.to_string()))?;
+    let scopes = body.scopes.scopes("scopes")?;
+    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
     let (app, secret) =
         authority.create_app(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
     let mut answer = json!(AppView::of(&app));
@@ -49,7 +50,7 @@ pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters
     Ok(Json(json!({ "apps": apps, "total": total })))
 }
 
-pub(super) async fn show(State(authority): State<Shared>, Id(id): Id) -> Result<Json<Value>, Failure> {
+pub(super) async fn show(State(authority): State<Shared>, Id(id): Id, _: NoParameters) -> Result<Json<Value>, Failure> {
     let app = authority.app(app_id(&id)?).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
@@ -59,10 +60,11 @@ pub(super) async fn update(
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
-    body: Members,
+    _: NoParameters,
+    body: JsonBody<AppChangeRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let scopes = body.optional_scopes("scopes")?;
-    let token_ttl = body.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    let scopes = body.scopes.optional_scopes("scopes")?;
+    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
     if scopes.is_none() && token_ttl.is_none() {
         return Err(Failure::BadBody(String::from("scopes or token_ttl: one of them is required")));
     }
@@ -76,6 +78,7 @@ pub(super) async fn suspend(
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
+    _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
     let app = authority.suspend_app(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!(AppView::of(&app))))
@@ -86,6 +89,7 @@ pub(super) async fn resume(
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
+    _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
     let app = authority.resume_app(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!(AppView::of(&app))))
@@ -96,11 +100,27 @@ pub(super) async fn deregister(
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
+    _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
     let app = authority.deregister_app(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!({
         "app_id": app.app_id, "status": app.status.as_str(), "deregistered_at": app.deregistered_at,
     })))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NewAppRequest {
+    name: Member<Text<64>>,
+    scopes: Member<Scopes>,
+    token_ttl: Member<Seconds>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct AppChangeRequest {
+    scopes: Member<Scopes>,
+    token_ttl: Member<Seconds>,
 }
 
 /// A text that can't be an app's id names no app.

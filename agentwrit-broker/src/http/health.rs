@@ -8,7 +8,7 @@ use axum::{
 use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, parameters::NoParameters};
 use crate::{service::Error, telemetry::metrics::Metrics, timekeeping::ClockWarning};
 
 /// What is wrong with the clock is in `warnings`, which is left out when nothing is. Constant cost, whatever the length of the trail. 503 when the store can't be written.
@@ -32,7 +32,11 @@ pub(crate) async fn health(State(authority): State<Shared>) -> Response {
     (status, Json(body)).into_response()
 }
 
-pub(super) async fn metrics(State(authority): State<Shared>) -> Response {
+pub(super) async fn health_endpoint(authority: State<Shared>, _: NoParameters) -> Response {
+    health(authority).await
+}
+
+pub(super) async fn metrics(State(authority): State<Shared>, _: NoParameters) -> Response {
     if authority.count_agents().await.is_err() {
         authority.metrics.db_error("read");
     }

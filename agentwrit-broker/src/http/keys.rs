@@ -11,11 +11,11 @@ use http::{
 };
 use sha2::{Digest, Sha256};
 
-use super::Shared;
+use super::{Shared, parameters::NoParameters};
 
 const CACHE: (http::HeaderName, &str) = (CACHE_CONTROL, "public, max-age=300");
 
-pub(super) async fn key_set(State(authority): State<Shared>, headers: HeaderMap) -> Response {
+pub(super) async fn key_set(State(authority): State<Shared>, _: NoParameters, headers: HeaderMap) -> Response {
     let body = authority.keys.to_jwks();
     let digest = HEXLOWER.encode(&Sha256::digest(body.as_bytes()));
     let tag = format!("\"{digest}\"");

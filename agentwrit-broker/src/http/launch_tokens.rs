@@ -4,15 +4,15 @@ use agentwrit_tower::Verified;
 use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, UnixTime};
 use axum::{Json, extract::State};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Shared,
     client::Client,
     lists,
-    members::Members,
-    parameters::{Id, Parameters},
+    members::{JsonBody, Member, Scopes, Seconds, Segment, Text},
+    parameters::{Id, NoParameters, Parameters},
     problem::Failure,
 };
 use crate::{
@@ -24,11 +24,12 @@ pub(super) async fn issue(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    body: Result<Members, Failure>,
+    _: NoParameters,
+    body: Result<JsonBody<LaunchTokenRequest>, Failure>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let creator = verified.subject().clone();
     let body = body.inspect_err(|failure| authority.deny_launch_token(&creator, &failure.as_error(), client))?;
-    let policy = read(&body).inspect_err(|error| authority.deny_launch_token(&creator, error, client))?;
+    let policy = body.read(&creator).inspect_err(|error| authority.deny_launch_token(&creator, error, client))?;
     let (token, secret) = authority.issue_launch_token(creator, Some(verified.token_id()), policy, client).await?;
     let answer = json!({
         "launch_token": secret.expose(),
@@ -53,6 +54,7 @@ pub(super) async fn delete(
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
+    _: NoParameters,
 ) -> Result<StatusCode, Failure> {
     let id = LaunchTokenId::parse(&id).map_err(|_| Error::NoSuchLaunchToken)?;
     authority.delete_launch_token(verified.subject().clone(), Some(verified.token_id()), id, client).await?;
@@ -99,15 +101,32 @@ impl<'a> LaunchTokenView<'a> {
     }
 }
 
-fn read(body: &Members) -> Result<LaunchPolicy, Error> {
-    Ok(LaunchPolicy {
-        // Clients name an agent `<orch_id>/<task_id>` by default: 257 bytes at the longest.
-        agent_name: body.text("agent_name", 512)?.to_owned(),
-        allowed_scope: body.scopes("allowed_scope")?,
-        max_ttl: body.lifetime("max_ttl", 1, 86_400)?,
-        single_use: body.flag("single_use")?.unwrap_or(true),
-        ttl: body.lifetime("ttl", 1, 3600)?.unwrap_or(30),
-        orch_id: body.optional_segment("orch_id")?,
-        task_id: body.optional_segment("task_id")?,
-    })
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LaunchTokenRequest {
+    // Clients name an agent `<orch_id>/<task_id>` by default: 257 bytes at the longest.
+    agent_name: Member<Text<512>>,
+    allowed_scope: Member<Scopes>,
+    max_ttl: Member<Seconds>,
+    single_use: Member<bool>,
+    ttl: Member<Seconds>,
+    orch_id: Member<Segment>,
+    task_id: Member<Segment>,
+}
+
+impl LaunchTokenRequest {
+    fn read(&self, creator: &Subject) -> Result<LaunchPolicy, Error> {
+        Ok(LaunchPolicy {
+            agent_name: self.agent_name.text("agent_name")?.to_owned(),
+            allowed_scope: match creator {
+                Subject::App(_) => self.allowed_scope.scopes_within_ceiling("allowed_scope")?,
+                Subject::Admin | Subject::Agent(_) => self.allowed_scope.scopes("allowed_scope")?,
+            },
+            max_ttl: self.max_ttl.lifetime("max_ttl", 1, 86_400)?,
+            single_use: self.single_use.flag("single_use")?.unwrap_or(true),
+            ttl: self.ttl.lifetime("ttl", 1, 3600)?.unwrap_or(30),
+            orch_id: self.orch_id.optional_segment("orch_id")?,
+            task_id: self.task_id.optional_segment("task_id")?,
+        })
+    }
 }

@@ -1,223 +1,330 @@
-//! Request bodies: one JSON object, read strictly, whose members are taken out by name.
+//! Request bodies: one JSON object, read strictly into a type that names its members.
 //!
-//! Every error names the member and says what it must be.
+//! 1. A member that the type does not name is checked and dropped; no tree of values is built.
+//! 2. A named member keeps at most what its rule allows, whatever the length of what was sent.
+//! 3. `null` is absence.
+//! 4. Every error names the member and says what it must be.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, ops::Deref};
 
-use agentwrit_verify::{PathSegment, Scope, ScopeSet, json};
-use axum::{
-    body::Body,
-    extract::{FromRequest, Request},
-    response::{IntoResponse, Response},
+use agentwrit_verify::{PathSegment, Scope, ScopeError, ScopeSet, ScopeSetError, json};
+use axum::extract::{FromRequest, Request};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use http_body_util::BodyExt;
-use serde_json::{Map, Value};
-use tokio::time::timeout;
 
-use super::{Shared, client::Client, problem::Failure};
+use super::{body::buffer, problem::Failure};
 use crate::{fair_share::Place, secret::Secret, service::Error};
 
-/// The largest body, in bytes.
-pub(super) const BODY_LIMIT: usize = 1024 * 1024;
-/// How long a body may take.
-const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// Up to here, in bytes, a body needs no place among the large ones.
-const SMALL: usize = 16 * 1024;
 const MAX_DEPTH: usize = 16;
 
-/// The members of a request's body. What nobody takes is ignored.
+/// The members of a request's body. The body stays counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct Members(Map<String, Value>);
+pub(super) struct JsonBody<T> {
+    members: T,
+    _place: Option<Place>,
+}
 
-impl<S: Sync> FromRequest<S> for Members {
+impl<T> Deref for JsonBody<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.members
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let body = read(request).await?;
-        let members = json::object_from_slice(&body, MAX_DEPTH)
+        let body = buffer(request).await?;
+        let members = json::object_from_slice(&body.bytes, MAX_DEPTH)
             .map_err(|error| Failure::BadBody(format!("the body is not the JSON object that is expected: {error}")))?;
-        Ok(Self(members))
+        Ok(Self { members, _place: body.place })
     }
 }
 
-/// A body that nobody looks at, within the limit all the same.
+/// A member as it was sent. Use with `#[serde(default)]`.
 #[derive(Debug)]
-pub(super) struct Ignored;
+pub(super) enum Member<T> {
+    /// Missing or `null`.
+    Absent,
+    /// Of another JSON type.
+    Mistyped,
+    Given(T),
+}
 
-impl<S: Sync> FromRequest<S> for Ignored {
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        read(request).await.map(|_| Self)
+// Derived, it would ask for `T: Default`.
+#[expect(clippy::derivable_impls, reason = "a derived `Default` asks for `T: Default`")]
+impl<T> Default for Member<T> {
+    fn default() -> Self {
+        Self::Absent
     }
 }
 
-async fn read(request: Request) -> Result<Bytes, Failure> {
-    let places = request.extensions().get::<BodyPlaces>().cloned();
-    let announced = content_length(&request);
-    let mut body = request.into_body();
-    let reading = timeout(BODY_TIME_LIMIT, collect(&mut body, announced, places.as_ref()));
-    let outcome = reading.await.map_err(|_| Failure::TimedOut)?;
-    if matches!(outcome, Err(Failure::TooLarge)) {
-        discard(body).await;
+/// What a member is made from. `None`: not from this JSON type.
+pub(super) trait FromJson: Sized {
+    fn from_text(_: &str) -> Option<Self> {
+        None
     }
-    outcome
+
+    fn from_number(_: Seconds) -> Option<Self> {
+        None
+    }
+
+    fn from_flag(_: bool) -> Option<Self> {
+        None
+    }
+
+    fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
 }
 
-/// Reads the whole body. The memory that large bodies take at once is bounded: a body needs a place as soon as it is, or
-/// says that it is, larger than [`SMALL`]. Bodies as clients send them need none, however slowly they come.
-async fn collect(body: &mut Body, announced: Option<u64>, places: Option<&BodyPlaces>) -> Result<Bytes, Failure> {
-    let mut place = None;
-    let mut read = BytesMut::new();
-    if announced.is_some_and(|length| length > SMALL as u64) {
-        place = Some(take(places)?);
+impl<'de, T: FromJson> Deserialize<'de> for Member<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MemberVisitor(PhantomData))
     }
-    loop {
-        let frame = match &place {
-            None => body.frame().await,
-            Some(place) => tokio::select! {
-                frame = body.frame() => frame,
-                () = place.displaced() => return Err(Error::Overloaded.into()),
-            },
+}
+
+struct MemberVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromJson> Visitor<'de> for MemberVisitor<T> {
+    type Value = Member<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Member<T>, E> {
+        Ok(Member::Absent)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Member<T>, E> {
+        Ok(T::from_text(text).into())
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Member<T>, E> {
+        Ok(T::from_flag(flag).into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Member<T>, E> {
+        Ok(T::from_number(Seconds::Whole(number)).into())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Member<T>, E> {
+        Ok(T::from_number(Seconds::OutOfRange).into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Member<T>, E> {
+        let number = match number {
+            // How the reader hands over integers that are too large for 64 bits.
+            large if large >= 2.0_f64.powi(64) => Seconds::Whole(u64::MAX),
+            decimal if decimal.fract() != 0.0 => Seconds::Fraction,
+            _ => Seconds::OutOfRange,
         };
-        let Some(frame) = frame else { return Ok(read.freeze()) };
-        let frame = frame.map_err(|_| Failure::BadBody(String::from("the body could not be read to its end")))?;
-        let Some(data) = frame.data_ref() else { continue };
-        let length = read.len().saturating_add(data.len());
-        if length > BODY_LIMIT {
-            return Err(Failure::TooLarge);
+        Ok(T::from_number(number).into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Member<T>, A::Error> {
+        T::from_list(list).map(Into::into)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Member<T>, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Member::Mistyped)
+    }
+}
+
+impl<T> From<Option<T>> for Member<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Mistyped, Self::Given)
+    }
+}
+
+impl<T> Member<T> {
+    pub(super) fn is_given(&self) -> bool {
+        !matches!(self, Self::Absent)
+    }
+
+    fn typed(&self, field: &'static str, expected: &str) -> Result<Option<&T>, Error> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Mistyped => Err(Error::invalid(field, format!("must be {expected}"))),
+            Self::Given(value) => Ok(Some(value)),
         }
-        if length > SMALL && place.is_none() {
-            place = Some(take(places)?);
+    }
+}
+
+fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Error> {
+    value.ok_or_else(|| Error::invalid(field, "is required"))
+}
+
+/// A text of at most `LONGEST` bytes; of a longer one nothing is kept.
+#[derive(Debug)]
+pub(super) enum Text<const LONGEST: usize> {
+    Fits(Secret),
+    TooLong,
+}
+
+impl<const LONGEST: usize> FromJson for Text<LONGEST> {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(if text.len() > LONGEST { Self::TooLong } else { Self::Fits(Secret::new(text.to_owned())) })
+    }
+}
+
+impl<const LONGEST: usize> Member<Text<LONGEST>> {
+    /// A text of 1 to `LONGEST` bytes.
+    pub(super) fn text(&self, field: &'static str) -> Result<&str, Error> {
+        required(field, self.optional_text(field)?)
+    }
+
+    /// A text of 1 to `LONGEST` bytes, if it is there.
+    pub(super) fn optional_text(&self, field: &'static str) -> Result<Option<&str>, Error> {
+        match self.typed(field, "a string")? {
+            None => Ok(None),
+            Some(Text::TooLong) => Err(Error::invalid(field, format!("must have at most {LONGEST} bytes"))),
+            Some(Text::Fits(text)) if text.expose().is_empty() => Err(Error::invalid(field, "must not be empty")),
+            Some(Text::Fits(text)) => Ok(Some(text.expose())),
         }
-        read.extend_from_slice(data);
-    }
-}
-
-/// Where a request's body finds its place if it is large.
-#[derive(Clone, Debug)]
-pub(super) struct BodyPlaces {
-    authority: Shared,
-    client: IpAddr,
-}
-
-impl BodyPlaces {
-    pub(super) fn new(authority: &Shared, client: Client) -> Self {
-        Self { authority: Arc::clone(authority), client: client.0 }
-    }
-}
-
-fn take(places: Option<&BodyPlaces>) -> Result<Place, Failure> {
-    let place = places.and_then(|places| places.authority.pools.large_body(places.client));
-    place.ok_or(Error::Overloaded.into())
-}
-
-/// The length that a request announces.
-pub(super) fn content_length(request: &Request) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Refuses a request whose body is too large by its own account.
-pub(super) async fn refuse_body(request: Request) -> Response {
-    // Who asks first (`Expect: 100-continue`) has sent nothing yet.
-    if !request.headers().contains_key(EXPECT) {
-        discard(request.into_body()).await;
-    }
-    Failure::TooLarge.into_response()
-}
-
-/// Reads some more of a body that is refused, without keeping it: a client that is still sending when the connection
-/// closes would see a broken connection instead of the refusal.
-async fn discard(mut body: Body) {
-    let mut left = 8 * BODY_LIMIT;
-    let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            let length = frame.data_ref().map_or(0, bytes::Bytes::len);
-            match left.checked_sub(length) {
-                Some(rest) => left = rest,
-                None => break,
-            }
-        }
-    };
-    // Whoever sends more, or more slowly, has to live with the broken connection.
-    timeout(Duration::from_secs(2), reading).await.unwrap_or_default();
-}
-
-impl Members {
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
     }
 
-    /// A text of 1 to `longest` bytes.
-    pub(super) fn text(&self, field: &'static str, longest: usize) -> Result<&str, Error> {
-        self.optional_text(field, longest)?.ok_or_else(|| Error::invalid(field, "is required"))
-    }
-
-    /// A text of 1 to `longest` bytes, if it is there.
-    pub(super) fn optional_text(&self, field: &'static str, longest: usize) -> Result<Option<&str>, Error> {
-        let Some(value) = self.0.get(field) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| Error::invalid(field, "must be a string"))?;
-        match text.len() {
-            0 => Err(Error::invalid(field, "must not be empty")),
-            length if length > longest => Err(Error::invalid(field, format!("must have at most {longest} bytes"))),
-            _ => Ok(Some(text)),
-        }
+    pub(super) fn is_too_long(&self) -> bool {
+        matches!(self, Self::Given(Text::TooLong))
     }
 
     /// A text that is a secret.
-    pub(super) fn secret(&self, field: &'static str, longest: usize) -> Result<Secret, Error> {
-        self.text(field, longest).map(|text| Secret::new(text.to_owned()))
+    pub(super) fn secret(&self, field: &'static str) -> Result<Secret, Error> {
+        self.text(field).map(|text| Secret::new(text.to_owned()))
     }
+}
 
-    /// 1 to 64 scopes that an app or agent may hold.
-    pub(super) fn scopes(&self, field: &'static str) -> Result<ScopeSet, Error> {
-        self.optional_scopes(field)?.ok_or_else(|| Error::invalid(field, "is required"))
-    }
+/// A SPIFFE path segment.
+pub(super) type Segment = Text<{ PathSegment::MAX_LENGTH }>;
 
-    /// 1 to 64 scopes that an app or agent may hold, if the member is there.
-    pub(super) fn optional_scopes(&self, field: &'static str) -> Result<Option<ScopeSet>, Error> {
-        let Some(value) = self.0.get(field) else { return Ok(None) };
-        let list = value.as_array().ok_or_else(|| Error::invalid(field, "must be a list of strings"))?;
-        let texts: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
-        let texts = texts.ok_or_else(|| Error::invalid(field, "must be a list of strings"))?;
-        let scopes = ScopeSet::parse(texts).map_err(|error| Error::invalid(field, error.to_string()))?;
-        match scopes.iter().find(|scope| Scope::is_reserved(scope)) {
-            Some(scope) => Err(Error::invalid(field, format!("`{scope}` is the broker's own: no agent can hold it"))),
-            None => Ok(Some(scopes)),
-        }
-    }
-
-    /// A lifetime of `least` to `most` seconds, if it is there.
-    pub(super) fn lifetime(&self, field: &'static str, least: u64, most: u64) -> Result<Option<u64>, Error> {
-        let Some(value) = self.0.get(field) else { return Ok(None) };
-        let Value::Number(number) = value else {
-            return Err(Error::invalid(field, "must be a whole number of seconds"));
-        };
-        match number.as_u64() {
-            Some(seconds) if (least..=most).contains(&seconds) => Ok(Some(seconds)),
-            None if number.as_f64().is_some_and(|seconds| seconds.fract() != 0.0) => {
-                Err(Error::invalid(field, "must be a whole number of seconds"))
-            }
-            Some(_) | None => Err(Error::InvalidTtl { field, least, most }),
-        }
-    }
-
-    /// `true` or `false`, if it is there.
-    pub(super) fn flag(&self, field: &'static str) -> Result<Option<bool>, Error> {
-        let Some(value) = self.0.get(field) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| Error::invalid(field, "must be true or false"))
-    }
-
+impl Member<Segment> {
     /// A SPIFFE path segment.
     pub(super) fn segment(&self, field: &'static str) -> Result<PathSegment, Error> {
-        self.optional_segment(field)?.ok_or_else(|| Error::invalid(field, "is required"))
+        required(field, self.optional_segment(field)?)
     }
 
     /// A SPIFFE path segment, if it is there.
     pub(super) fn optional_segment(&self, field: &'static str) -> Result<Option<PathSegment>, Error> {
-        let text = self.optional_text(field, PathSegment::MAX_LENGTH)?;
+        let text = self.optional_text(field)?;
         text.map(|text| PathSegment::parse(text).map_err(|error| Error::invalid(field, error.to_string()))).transpose()
+    }
+}
+
+/// A list of scopes, of which at most [`ScopeSet::MAX_SCOPES`] are kept.
+#[derive(Debug)]
+pub(super) struct Scopes(Result<ScopeSet, ScopeSetError>);
+
+struct ListedScope(Result<Scope, ScopeError>);
+
+impl FromJson for ListedScope {
+    fn from_text(text: &str) -> Option<Self> {
+        Some(Self(Scope::parse(text)))
+    }
+}
+
+impl FromJson for Scopes {
+    fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        let mut parsed = Vec::new();
+        let mut problem = None;
+        let mut texts_only = true;
+        while let Some(member) = list.next_element::<Member<ListedScope>>()? {
+            let index = parsed.len();
+            match member {
+                Member::Absent | Member::Mistyped => texts_only = false,
+                Member::Given(_) if problem.is_some() => {}
+                Member::Given(_) if index >= ScopeSet::MAX_SCOPES => problem = Some(ScopeSetError::TooMany),
+                Member::Given(ListedScope(Err(source))) => problem = Some(ScopeSetError::Scope { index, source }),
+                Member::Given(ListedScope(Ok(scope))) => parsed.push(scope),
+            }
+        }
+        Ok(texts_only.then(|| Self(problem.map_or_else(|| ScopeSet::new(parsed), Err))))
+    }
+}
+
+impl Member<Scopes> {
+    /// 1 to 64 scopes.
+    fn any_scopes(&self, field: &'static str) -> Result<Option<&ScopeSet>, Error> {
+        let given = self.typed(field, "a list of strings")?;
+        given.map(|Scopes(set)| set.as_ref().map_err(|error| Error::invalid(field, error.to_string()))).transpose()
+    }
+
+    /// 1 to 64 scopes that an app or agent may hold.
+    pub(super) fn scopes(&self, field: &'static str) -> Result<ScopeSet, Error> {
+        required(field, self.optional_scopes(field)?)
+    }
+
+    /// 1 to 64 scopes that an app or agent may hold, if the member is there.
+    pub(super) fn optional_scopes(&self, field: &'static str) -> Result<Option<ScopeSet>, Error> {
+        let Some(scopes) = self.any_scopes(field)? else { return Ok(None) };
+        match scopes.iter().find(|scope| Scope::is_reserved(scope)) {
+            Some(scope) => Err(Error::invalid(field, format!("`{scope}` is the broker's own: no agent can hold it"))),
+            None => Ok(Some(scopes.clone())),
+        }
+    }
+
+    /// 1 to 64 scopes that must lie within an app's ceiling, which the broker's own never do.
+    pub(super) fn scopes_within_ceiling(&self, field: &'static str) -> Result<ScopeSet, Error> {
+        let scopes = required(field, self.any_scopes(field)?)?;
+        match scopes.iter().find(|scope| Scope::is_reserved(scope)) {
+            Some(scope) => Err(Error::ExceedsCeiling { scope: scope.clone() }),
+            None => Ok(scopes.clone()),
+        }
+    }
+}
+
+/// A number of seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seconds {
+    Whole(u64),
+    /// Negative, or a whole number written as a decimal.
+    OutOfRange,
+    Fraction,
+}
+
+impl FromJson for Seconds {
+    fn from_number(number: Seconds) -> Option<Self> {
+        Some(number)
+    }
+}
+
+impl Member<Seconds> {
+    /// A lifetime of `least` to `most` seconds, if it is there.
+    pub(super) fn lifetime(&self, field: &'static str, least: u64, most: u64) -> Result<Option<u64>, Error> {
+        match self.typed(field, "a whole number of seconds")? {
+            None => Ok(None),
+            Some(Seconds::Whole(seconds)) if (least..=most).contains(seconds) => Ok(Some(*seconds)),
+            Some(Seconds::Whole(_) | Seconds::OutOfRange) => Err(Error::InvalidTtl { field, least, most }),
+            Some(Seconds::Fraction) => Err(Error::invalid(field, "must be a whole number of seconds")),
+        }
+    }
+}
+
+impl Member<Seconds> {
+    /// A lifetime of at least 1 second, if it is there, for an operation that shortens what is too long.
+    pub(super) fn clamped_lifetime(&self, field: &'static str) -> Result<Option<u64>, Error> {
+        match self.lifetime(field, 1, u64::MAX) {
+            Err(Error::InvalidTtl { field, .. }) => Err(Error::TtlNotPositive { field }),
+            lifetime => lifetime,
+        }
+    }
+}
+
+impl FromJson for bool {
+    fn from_flag(flag: bool) -> Option<Self> {
+        Some(flag)
+    }
+}
+
+impl Member<bool> {
+    /// `true` or `false`, if it is there.
+    pub(super) fn flag(&self, field: &'static str) -> Result<Option<bool>, Error> {
+        self.typed(field, "true or false").map(Option::<&bool>::copied)
     }
 }

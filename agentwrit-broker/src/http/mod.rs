@@ -4,6 +4,7 @@ mod admin_auth;
 mod app_auth;
 mod apps;
 mod audit;
+mod body;
 mod challenge;
 mod client;
 mod health;
@@ -57,7 +58,7 @@ fn routes(authority: &Authority) -> [(&'static str, MethodRouter<Shared>); 25] {
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::say_renewal_failed));
     let release = holder(post(tokens::release)).route_layer(middleware::map_response(tokens::accept_released));
     [
-        ("/v1/health", get(health::health)),
+        ("/v1/health", get(health::health_endpoint)),
         ("/v1/metrics", get(health::metrics)),
         ("/v1/openapi.json", get(openapi::document)),
         ("/v1/challenge", get(challenge::issue)),

@@ -1,4 +1,7 @@
-//! Query parameters, read strictly: a misspelt filter is an error, not a wider answer.
+//! Query parameters, read strictly.
+//!
+//! 1. A name that the endpoint does not know is 400: a misspelt filter is an error, not a wider answer.
+//! 2. At most [`MAX_PARAMETERS`], counted before they are decoded or compared, each at most once.
 
 use agentwrit_verify::{AgentId, IdentityError, UnixTime};
 use axum::extract::{FromRequestParts, Path, Query};
@@ -12,6 +15,9 @@ pub(super) const MAX_PAGE: u64 = 1000;
 /// A page of a list whose length is not asked for.
 const DEFAULT_PAGE: u64 = 100;
 
+/// The largest number of parameters in a query.
+const MAX_PARAMETERS: usize = 16;
+
 /// The parameters of a query, each at most once.
 #[derive(Debug)]
 pub(super) struct Parameters(Vec<(String, String)>);
@@ -20,6 +26,10 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let query = parts.uri.query().unwrap_or_default();
+        if query.split('&').filter(|pair| !pair.is_empty()).count() > MAX_PARAMETERS {
+            return Err(Failure::BadBody(format!("a query has at most {MAX_PARAMETERS} parameters")));
+        }
         let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map_err(|_| Failure::BadBody(String::from("the query is not `name=value` pairs in UTF-8")))?;
         for (index, (name, _)) in pairs.iter().enumerate() {
@@ -28,6 +38,18 @@ impl<S: Sync> FromRequestParts<S> for Parameters {
             }
         }
         Ok(Self(pairs))
+    }
+}
+
+/// The query of an endpoint that takes no parameters.
+#[derive(Debug)]
+pub(super) struct NoParameters;
+
+impl<S: Sync> FromRequestParts<S> for NoParameters {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        Parameters::from_request_parts(parts, state).await?.only(&[]).map(|()| Self)
     }
 }
 
@@ -48,12 +70,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 impl Parameters {
     /// Refuses names that this endpoint doesn't know.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Failure> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some((name, _)) => {
-                Err(Failure::BadBody(format!("{}: no such parameter; known are {}", shown(name), known.join(", "))))
-            }
-        }
+        let Some((name, _)) = self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) else { return Ok(()) };
+        let known = if known.is_empty() {
+            String::from("none is known here")
+        } else {
+            format!("known are {}", known.join(", "))
+        };
+        Err(Failure::BadBody(format!("{}: no such parameter; {known}", shown(name))))
     }
 
     /// A text of at most `longest` bytes.

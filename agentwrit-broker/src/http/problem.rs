@@ -152,7 +152,7 @@ fn sketch_of(error: &Error) -> Sketch {
     let hinted = |code, hint| Sketch { hint: Some(hint), ..plain(code) };
     match error {
         Error::Invalid { .. } => plain(ErrorCode::InvalidRequest),
-        Error::InvalidTtl { .. } => plain(ErrorCode::InvalidTtl),
+        Error::InvalidTtl { .. } | Error::TtlNotPositive { .. } => plain(ErrorCode::InvalidTtl),
         Error::BadCredentials
         | Error::LaunchTokenUnknown
         | Error::LaunchTokenExpired

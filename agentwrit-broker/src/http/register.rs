@@ -1,30 +1,52 @@
 //! `POST /v1/register`.
 
 use axum::{Json, extract::State};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shared, client::Client, members::Members, problem::Failure};
+use super::{
+    Shared,
+    client::Client,
+    members::{JsonBody, Member, Scopes, Segment, Text},
+    parameters::NoParameters,
+    problem::Failure,
+};
 use crate::service::{Error, registration::Registration};
 
 pub(super) async fn register(
     State(authority): State<Shared>,
     Client(client): Client,
-    body: Members,
+    _: NoParameters,
+    body: JsonBody<RegistrationRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let (agent_id, issued) = authority.register(read(&body)?, client).await?;
+    let (agent_id, issued) = authority.register(body.read()?, client).await?;
     Ok(Json(json!({
         "agent_id": agent_id, "access_token": issued.access_token, "expires_in": issued.expires_in,
     })))
 }
 
-fn read(body: &Members) -> Result<Registration, Error> {
-    Ok(Registration {
-        launch_token: body.secret("launch_token", 128)?,
-        nonce: body.text("nonce", 128)?.to_owned(),
-        public_key: body.text("public_key", 512)?.to_owned(),
-        signature: body.text("signature", 512)?.to_owned(),
-        orch_id: body.segment("orch_id")?,
-        task_id: body.segment("task_id")?,
-        requested_scope: body.scopes("requested_scope")?,
-    })
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RegistrationRequest {
+    launch_token: Member<Text<128>>,
+    nonce: Member<Text<128>>,
+    public_key: Member<Text<512>>,
+    signature: Member<Text<512>>,
+    orch_id: Member<Segment>,
+    task_id: Member<Segment>,
+    requested_scope: Member<Scopes>,
+}
+
+impl RegistrationRequest {
+    fn read(&self) -> Result<Registration, Error> {
+        Ok(Registration {
+            launch_token: self.launch_token.secret("launch_token")?,
+            nonce: self.nonce.text("nonce")?.to_owned(),
+            public_key: self.public_key.text("public_key")?.to_owned(),
+            signature: self.signature.text("signature")?.to_owned(),
+            orch_id: self.orch_id.segment("orch_id")?,
+            task_id: self.task_id.segment("task_id")?,
+            requested_scope: self.requested_scope.scopes("requested_scope")?,
+        })
+    }
 }

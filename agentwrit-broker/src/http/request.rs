@@ -3,9 +3,10 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use agentwrit_tower::Refusal;
+use agentwrit_tower::{LingeringBody, Refusal};
 use agentwrit_verify::{RequestId, VerifyError};
 use axum::{
+    body::Body,
     extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -19,9 +20,9 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     Edge, Shared,
+    body::{BODY_LIMIT, BodyPlaces, content_length},
     client::Client,
     large::account,
-    members::{BODY_LIMIT, BodyPlaces, content_length, refuse_body},
     problem::{Failure, Sketch},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub(super) async fn serve(
     request: Request,
     next: Next,
 ) -> Response {
+    // Whatever responds before the body was read, the client gets to see the response.
+    let request = LingeringBody::around(request).map(Body::new);
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
     if request.method().is_safe() {
@@ -67,7 +70,7 @@ async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: 
     let limit = method.is_safe().then_some(TIME_LIMIT);
     let mut response = match content_length(&request) {
         _ if !names_one_host(&request) => Failure::BadHost.into_response(),
-        Some(length) if length > BODY_LIMIT as u64 => refuse_body(request).await,
+        Some(length) if length > BODY_LIMIT as u64 => Failure::TooLarge.into_response(),
         _ => answer(next.run(request), limit).await,
     };
     if method.is_safe() {

@@ -13,10 +13,17 @@ use http::{
     HeaderMap, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE, ETAG},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Shared, client::Client, keys::names, large::respond, lists, members::Members, parameters::Parameters,
+    Shared,
+    client::Client,
+    keys::names,
+    large::respond,
+    lists,
+    members::{JsonBody, Member, Text},
+    parameters::{NoParameters, Parameters},
     problem::Failure,
 };
 use crate::{
@@ -28,20 +35,29 @@ pub(super) async fn revoke(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    body: Members,
+    _: NoParameters,
+    body: JsonBody<RevokeRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let level = match body.text("level", 16)? {
+    let level = match body.level.text("level")? {
         "token" => Level::Token,
         "agent" => Level::Agent,
         "task" => Level::Task,
         "chain" => Level::Chain,
         _ => return Err(Error::invalid("level", "must be token, agent, task or chain").into()),
     };
-    let target = body.text("target", 2048)?.to_owned();
-    let reason = body.optional_text("reason", 512)?.map(str::to_owned);
+    let target = body.target.text("target")?.to_owned();
+    let reason = body.reason.optional_text("reason")?.map(str::to_owned);
     let request = RevocationRequest { level, target: target.clone(), reason };
     let done = authority.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
     Ok(Json(json!({ "revoked": done.revoked, "level": level.as_str(), "target": target, "count": done.count })))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RevokeRequest {
+    level: Member<Text<16>>,
+    target: Member<Text<2048>>,
+    reason: Member<Text<512>>,
 }
 
 pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
@@ -83,6 +99,7 @@ pub(super) async fn feed(
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    parameters.only(&["since", "wait"])?;
     let since = parameters.parsed("since", "a cursor: decimal digits", cursor)?;
     let wait = parameters.number("wait", 0, LONGEST_WAIT)?.unwrap_or(0);
     let answer = authority.revocations_since(since, Duration::from_secs(wait), client).await?;

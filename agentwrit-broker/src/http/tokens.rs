@@ -9,12 +9,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     Shared,
+    body::DrainedBody,
     client::Client,
-    members::{Ignored, Members},
+    members::{JsonBody, Member, Scopes, Seconds, Text},
+    parameters::NoParameters,
     problem::Failure,
 };
 use crate::service::{Error, delegation::Delegation};
@@ -23,7 +26,8 @@ pub(super) async fn renew(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    _: Ignored,
+    _: NoParameters,
+    _: DrainedBody,
 ) -> Result<Json<Value>, Failure> {
     let issued = authority.renew(verified.claims().clone(), client).await?;
     Ok(Json(json!({ "access_token": issued.access_token, "expires_in": issued.expires_in })))
@@ -33,7 +37,8 @@ pub(super) async fn release(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    _: Ignored,
+    _: NoParameters,
+    _: DrainedBody,
 ) -> Result<StatusCode, Failure> {
     authority.release(verified.claims().clone(), client).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -43,17 +48,26 @@ pub(super) async fn delegate(
     State(authority): State<Shared>,
     Client(client): Client,
     verified: Verified,
-    body: Members,
+    _: NoParameters,
+    body: JsonBody<DelegateRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let delegate_to = AgentId::parse(body.text("delegate_to", AgentId::MAX_LENGTH)?)
+    let delegate_to = AgentId::parse(body.delegate_to.text("delegate_to")?)
         .map_err(|error| Error::invalid("delegate_to", error.to_string()))?;
-    let scope = body.scopes("scope")?;
-    let ttl = body.lifetime("ttl", 1, 86_400)?.unwrap_or(60);
+    let scope = body.scope.scopes("scope")?;
+    let ttl = body.ttl.clamped_lifetime("ttl")?.unwrap_or(60);
     let delegation = Delegation { delegate_to, scope, ttl };
     let (issued, chain) = authority.delegate(verified.claims().clone(), delegation, client).await?;
     Ok(Json(json!({
         "access_token": issued.access_token, "expires_in": issued.expires_in, "delegation_chain": chain,
     })))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct DelegateRequest {
+    delegate_to: Member<Text<{ AgentId::MAX_LENGTH }>>,
+    scope: Member<Scopes>,
+    ttl: Member<Seconds>,
 }
 
 /// A renewal that the token itself doesn't allow says the same as one that the authority refuses.

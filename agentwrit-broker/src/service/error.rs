@@ -15,6 +15,9 @@ pub(crate) enum Error {
     /// A lifetime out of its range, in seconds.
     #[error("{field}: must be {least} to {most} seconds")]
     InvalidTtl { field: &'static str, least: u64, most: u64 },
+    /// A lifetime that would be shortened if it were too long, but is none.
+    #[error("{field}: must be at least 1 second")]
+    TtlNotPositive { field: &'static str },
     /// Neither says which part was wrong.
     #[error("invalid credentials")]
     BadCredentials,

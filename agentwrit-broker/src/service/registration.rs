@@ -223,6 +223,12 @@ fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> R
     Ok(token)
 }
 
+/// Standard base64 in which CR and LF are ignored (as RFC 2045 §6.8 has them): encoders wrap lines and end the last one.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    BASE64.decode(&text).ok()
+}
+
 fn decode_nonce(text: &str) -> Result<[u8; 32], Error> {
     let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| Error::NonceUnknown)?;
     bytes.try_into().map_err(|_| Error::NonceUnknown)
@@ -231,15 +237,13 @@ fn decode_nonce(text: &str) -> Result<[u8; 32], Error> {
 /// Whether the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Strangers bring this key:
 /// `verify_strict` refuses keys and signatures of small order, for which one signature fits nearly any message.
 fn check_signature(nonce: &[u8; 32], public_key: &str, signature: &str) -> Result<[u8; 32], Error> {
-    let raw: [u8; 32] = BASE64
-        .decode(public_key.as_bytes())
-        .ok()
+    let raw: [u8; 32] = decode_base64(public_key)
         .and_then(|bytes| bytes.try_into().ok())
         .filter(is_canonical)
         .ok_or(Error::BadPublicKey)?;
     let key = VerifyingKey::from_bytes(&raw).ok().filter(|key| !key.is_weak()).ok_or(Error::BadPublicKey)?;
     let signature: [u8; 64] =
-        BASE64.decode(signature.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(Error::BadSignature)?;
+        decode_base64(signature).and_then(|bytes| bytes.try_into().ok()).ok_or(Error::BadSignature)?;
     key.verify_strict(nonce, &Signature::from_bytes(&signature)).map_err(|_| Error::BadSignature)?;
     Ok(raw)
 }

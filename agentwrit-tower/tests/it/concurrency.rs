@@ -8,7 +8,7 @@ use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{RequireScope, Verified};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Empty, Full};
 use tokio::sync::Barrier;
 use tower::{Service, ServiceExt, service_fn};
 use tower_layer::Layer;
@@ -101,7 +101,8 @@ async fn dropping_the_future_drops_the_inner_one_and_leaves_the_service_usable()
 
 #[tokio::test]
 async fn a_refusal_is_ready_at_once() {
-    let service = service_fn(|_: Request<()>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let service =
+        service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let mut service = RequireScope::new("read:data:7").verifier(TestIssuer::new().verifier()).layer(service);
     let mut future = Box::pin(service.ready().await.unwrap().call(get_without_token("/")));
     assert!(poll_once(future.as_mut()).is_ready());

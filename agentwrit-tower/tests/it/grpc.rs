@@ -9,8 +9,8 @@ use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{TrustedKeys, Verifier};
 use agentwrit_tower::{Authenticate, Guarded, Misconfiguration, Refusal, RequireScope};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONTENT_TYPE, TE};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::Full;
 use tonic::Code;
@@ -27,6 +27,12 @@ fn call(mut request: Request<Full<Bytes>>, content_type: &str) -> Request<Full<B
     *request.method_mut() = Method::POST;
     *request.uri_mut() = "/data.v1.Data/Read".parse().unwrap();
     request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+    over_http2(request)
+}
+
+fn over_http2<B>(mut request: Request<B>) -> Request<B> {
+    *request.version_mut() = Version::HTTP_2;
+    request.headers_mut().insert(TE, "trailers".parse().unwrap());
     request
 }
 
@@ -142,6 +148,32 @@ async fn what_is_no_post_is_no_call_and_never_200() {
 }
 
 #[tokio::test]
+async fn responds_with_http_status_unless_request_is_http2_with_te_trailers() {
+    let issuer = TestIssuer::new();
+    for (version, te) in [
+        (Version::HTTP_10, Some("trailers")),
+        (Version::HTTP_11, Some("trailers")),
+        (Version::HTTP_11, None),
+        (Version::HTTP_2, None),
+        (Version::HTTP_2, Some("gzip")),
+    ] {
+        let mut request = call(get_without_token("/"), "application/grpc");
+        *request.version_mut() = version;
+        request.headers_mut().remove(TE);
+        if let Some(te) = te {
+            request.headers_mut().insert(TE, te.parse().unwrap());
+        }
+        let answer = send(&protected(&issuer), request).await;
+        assert_eq!(
+            (answer.status, answer.header("grpc-status")),
+            (StatusCode::UNAUTHORIZED, None),
+            "{version:?} {te:?}"
+        );
+        assert_eq!(answer.json()["error_code"], "unauthorized");
+    }
+}
+
+#[tokio::test]
 async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(tower::service_fn(
@@ -152,7 +184,7 @@ async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
         let response: Response<agentwrit_tower::ResponseBody<tonic::body::Body>> =
-            service.clone().oneshot(request).await.unwrap();
+            service.clone().oneshot(over_http2(request)).await.unwrap();
         tonic::Status::from_header_map(response.headers()).unwrap().code()
     };
     assert_eq!(ask(&issuer.token(&["read:data:7"])).await, Code::Ok);
@@ -190,7 +222,7 @@ async fn it_stands_around_tonics_router_and_a_service_within_it() {
         let mut request: Request<tonic::body::Body> = get(path, authorization);
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
-        tonic::Status::from_header_map(&send(&server, request).await.headers).unwrap().code()
+        tonic::Status::from_header_map(&send(&server, over_http2(request)).await.headers).unwrap().code()
     };
     let token = bearer(&issuer.token(&["call:data:Read"]));
     assert_eq!(ask("/data.v1.Data/Read", &token).await, Code::Ok);

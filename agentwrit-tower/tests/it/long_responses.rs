@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -49,12 +49,12 @@ fn busy() -> Frames {
 /// The response of a service that streams `frames` as `content_type` behind an [`EndWithToken`].
 async fn respond(
     authenticate: Authenticate,
-    request: Request<()>,
+    request: Request<Empty<Bytes>>,
     content_type: &'static str,
     frames: fn() -> Frames,
     end: EndWithToken,
 ) -> impl Body<Data = Bytes, Error = impl std::fmt::Debug + IntoEnd> + Unpin {
-    let service = ServiceBuilder::new().layer(authenticate).layer(end).service_fn(move |_: Request<()>| {
+    let service = ServiceBuilder::new().layer(authenticate).layer(end).service_fn(move |_: Request<Empty<Bytes>>| {
         let response = Response::builder().header("content-type", content_type);
         ready(Ok::<_, Infallible>(response.body(StreamBody::new(frames())).unwrap()))
     });
@@ -358,7 +358,7 @@ async fn full_bodies_pass_unchanged() {
     let service = ServiceBuilder::new()
         .layer(Authenticate::new(issuer.verifier()))
         .layer(EndWithToken::new())
-        .service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("whole"))));
+        .service_fn(async |_: Request<Empty<Bytes>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("whole"))));
     let answer = send(&service, get_as("/", &bearer(&issuer.token(&[SCOPE])))).await;
     assert_eq!(&*answer.body, b"whole");
 }

@@ -14,6 +14,7 @@ mod concurrency;
 mod construction;
 mod extractors;
 mod grpc;
+mod lingering;
 #[cfg(all(feature = "long-responses", feature = "testing"))]
 mod long_responses;
 #[cfg(feature = "metrics")]

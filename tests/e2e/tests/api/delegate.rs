@@ -110,7 +110,7 @@ async fn each_field_is_checked() {
     for id in ["admin", "app:app-desk-0a1b2c", "spiffe://agentwrit.local/agent/o/t", &to.id.to_uppercase()] {
         send("delegate_to", json!(id)).await.refused_for(400, "invalid_request", "delegate_to");
     }
-    for ttl in [0, -1, 86401, i64::MAX] {
+    for ttl in [0, -1, i64::MIN] {
         send("ttl", json!(ttl)).await.refused_for(400, "invalid_ttl", "ttl");
     }
     assert_eq!(broker.stored_rows(), rows, "nothing was stored");

@@ -113,6 +113,14 @@ async fn each_field_is_checked_on_both_paths() {
     for (path, token) in [(ADMIN, &admin), (APP, &app_token)] {
         for broken in fields.iter().flat_map(|field| field.broken(&valid)) {
             let answer = broker.post(path).bearer(token).json(&broken.body).await;
+            let reserved = |scope: &Value| {
+                scope.as_str().is_some_and(|scope| scope.starts_with("admin:") || scope.starts_with("app:"))
+            };
+            if path == APP && broken.body["allowed_scope"].as_array().is_some_and(|scopes| scopes.iter().any(reserved))
+            {
+                answer.refused(403, "scope_violation", "requested scopes exceed app ceiling");
+                continue;
+            }
             assert_eq!(answer.status, 400, "{}", broken.why);
             answer.refused_for(400, "invalid_request", broken.field);
         }

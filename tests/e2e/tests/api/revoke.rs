@@ -190,7 +190,8 @@ async fn each_field_is_checked() {
     let texts = [json!(""), json!(7), json!(null), json!(["a"]), json!({}), json!("a".repeat(5000))];
     let levels = [json!("tokens"), json!("Token"), json!("session"), json!("issuer"), json!("s"), json!(" token")];
     let all = [wrong("level", &texts), wrong("level", &levels), wrong("target", &texts), wrong("reason", &texts)];
-    for (field, value) in all.concat() {
+    // `null` for an optional member is absence.
+    for (field, value) in all.concat().into_iter().filter(|(field, value)| *field != "reason" || !value.is_null()) {
         let mut body = valid.clone();
         body[field] = value;
         broker.post(PATH).bearer(&admin).json(&body).await.refused_for(400, "invalid_request", field);

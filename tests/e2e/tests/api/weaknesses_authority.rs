@@ -56,7 +56,7 @@ async fn no_agent_can_come_to_hold_a_scope_of_the_broker_s_own() {
     for scope in RESERVED {
         assert_eq!(desk.change(Method::PUT, json!({"scopes": ["read:data:*", scope]})).await, 400, "ceiling");
         assert_eq!(desk.launch(&desk.admin, "/v1/admin/launch-tokens", scope).await, 400, "launch token");
-        assert_eq!(desk.launch(&desk.app_token, "/v1/app/launch-tokens", scope).await, 400, "launch token");
+        assert_eq!(desk.launch(&desk.app_token, "/v1/app/launch-tokens", scope).await, 403, "app's launch token");
         let registration = desk.broker.registration(&desk.admin, &["read:data:x"]).await;
         let registration = registration.with("requested_scope", json!(["read:data:x", scope]));
         assert_eq!(desk.broker.post("/v1/register").json(&registration.0).await.status, 400, "registration");

@@ -97,10 +97,12 @@ async fn refuse_everybody(walk: &Walk, cast: &Cast) {
     }
 }
 
-/// 400 and 413 of every operation that takes a body, 400 of every list, 404 of things that don't exist.
+/// 400 of every operation, for a query and for a body; 413 of those that take a body; 404 of things that don't exist.
 async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
     for operation in walk.document.operations() {
         let (path, token) = (filled(operation.path), token_for(&operation, cast));
+        let answer = walk.call(operation.method, &format!("{path}?no-such=1"), token, None).await;
+        assert_eq!(answer.status, 400, "{operation}");
         if operation.value["requestBody"].is_object() {
             let answer = walk.call(operation.method, &path, token, Some(json!({}))).await;
             assert_eq!(answer.status, 400, "{operation}");
