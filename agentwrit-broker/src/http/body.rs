@@ -93,8 +93,10 @@ async fn collect(
         }
         bytes.extend_from_slice(&part);
     }
-    // From here on nobody waits for the client.
-    place.iter().for_each(|place| place.protect(true));
+    // From here on nothing waits for the client.
+    if let Some(place) = &place {
+        place.protect(true);
+    }
     Ok(BufferedBody { bytes, place })
 }
 

@@ -58,7 +58,7 @@ impl Body for Parts {
         self.timer = None;
         self.left -= 1;
         self.read += 1;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; PART])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![0; PART])))))
     }
 }
 
