@@ -6,7 +6,7 @@ use agentwrit_tower::{Authenticate, Guarded, RequireScope};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, StatusCode, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::support::axum::{get as get_as, get_without_token};
@@ -168,6 +168,8 @@ async fn named_layer_judges_each_method_of_a_tonic_service() {
         let mut request: Request<tonic::body::Body> =
             crate::support::get(&format!("/greet.v1.Greeter/{method}"), &crate::support::bearer(&token));
         *request.method_mut() = Method::POST;
+        *request.version_mut() = Version::HTTP_2;
+        request.headers_mut().insert("te", "trailers".parse().unwrap());
         request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
         let answer = send(&app, request).await;
         assert_eq!(tonic::Status::from_header_map(&answer.headers).unwrap().code(), code, "{method}");
