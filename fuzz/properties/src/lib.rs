@@ -1,7 +1,7 @@
 //! The properties that fuzzing checks, one module per fuzz target, each with a `check` function that panics when a
 //! property does not hold.
 //!
-//! 1. The fuzz targets (`fuzz/fuzz_targets`) call them under libFuzzer with AddressSanitizer: `scripts/fuzz.sh`.
+//! 1. The fuzz targets (`fuzz/fuzz_targets`) call them under libFuzzer with `AddressSanitizer`: `scripts/fuzz.sh`.
 //! 2. `tests/replay.rs` calls them with every input under `fuzz/seeds`, in an ordinary test run.
 #![expect(
     clippy::expect_used,

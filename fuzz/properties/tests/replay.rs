@@ -1,46 +1,51 @@
 //! Every kept fuzz input, without a fuzzer: a property that was broken once stays checked in every test run.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
+
 use std::{fs, path::Path};
 
 use agentwrit_fuzz_properties::{feed, key_set, scope, signed, token};
 use arbitrary::{Arbitrary, Unstructured};
 
-fn replay<'a, T: Arbitrary<'a>>(check: impl Fn(T), input: &'a [u8]) {
-    check(T::arbitrary_take_rest(Unstructured::new(input)).unwrap());
+/// Runs a check on every kept input of a target: its seeds, and what fuzzing found and was kept.
+fn replay(target: &str, check: impl Fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(target);
+    let mut replayed = 0;
+    for file in fs::read_dir(directory).unwrap() {
+        check(&fs::read(file.unwrap().path()).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "no seeds of {target}");
 }
 
-/// The inputs of a target: its seeds, and what fuzzing found and was kept.
-fn inputs(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(target);
-    let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let inputs: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
-    assert!(!inputs.is_empty(), "no seeds in {}", directory.display());
-    inputs
+/// Decodes an input as libFuzzer's bindings do.
+fn decode<'a, T: Arbitrary<'a>>(input: &'a [u8]) -> T {
+    T::arbitrary_take_rest(Unstructured::new(input)).unwrap()
 }
 
 #[test]
 fn feed_seeds_hold_the_properties() {
-    inputs("feed").iter().for_each(|input| replay(feed::check, input));
+    replay("feed", |input| feed::check(decode(input)));
 }
 
 #[test]
 fn key_set_seeds_hold_the_properties() {
-    inputs("key_set").iter().for_each(|input| replay(key_set::check, input));
+    replay("key_set", |input| key_set::check(decode(input)));
 }
 
 #[test]
 fn scope_seeds_hold_the_properties() {
-    inputs("scope").iter().for_each(|input| replay(scope::check, input));
+    replay("scope", |input| scope::check(decode(input)));
 }
 
 #[test]
 fn signed_seeds_hold_the_properties() {
-    inputs("signed").iter().for_each(|input| replay(signed::check, input));
+    replay("signed", |input| signed::check(decode(input)));
 }
 
 #[test]
 fn token_seeds_hold_the_properties() {
-    inputs("token").iter().for_each(|input| replay(token::check, input));
+    replay("token", |input| token::check(decode(input)));
 }
 
 #[test]
