@@ -10,6 +10,7 @@ use crate::{
     authority::{ALL_ROWS, Authority},
     document::Document,
     service::Error,
+    timekeeping::is_from_the_future,
 };
 
 /// The `typ` of an answer: never that of a token.
@@ -89,9 +90,10 @@ impl Authority {
         read.await.map_err(Error::Store)
     }
 
-    /// The page of the log that begins after `start`: up to its last entry, or to a place where other pages begin.
-    pub(super) async fn read_page(self: &Arc<Self>, start: u64) -> Result<Signed, Error> {
-        let (authority, now) = (Arc::clone(self), self.clock.now());
+    /// The page of the log that begins after `start`: up to its last entry, or to a place where other pages begin. None
+    /// when its age is not known.
+    pub(super) async fn read_page(self: &Arc<Self>, start: u64) -> Result<Option<Signed>, Error> {
+        let (authority, now, last) = (Arc::clone(self), self.clock.now(), self.feed.last());
         let read = self.store.read(move |reader| {
             let latest = reader.latest_cursor()?;
             let mut rows: Vec<(u64, Entry)> = Vec::new();
@@ -99,11 +101,11 @@ impl Authority {
             reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), |row| {
                 rows.push((row.cursor, Entry::of_row(issuer, &row)));
             })?;
-            let (to, at) = end_of_page(&rows, latest, now);
+            let Some((to, at)) = end_of_page(&rows, latest, last, now) else { return Ok(None) };
             let entries: Vec<Entry> =
                 rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
             let span = Span { from: start, to, at: at.seconds() };
-            Ok(authority.answer(span, valid_until(now), &entries, now))
+            Ok(Some(authority.answer(span, valid_until(now), &entries, now)))
         });
         read.await.map_err(Error::Store)
     }
@@ -138,16 +140,24 @@ impl Authority {
 }
 
 /// Where the page ends that `rows` begin, one more than fit into it if there are so many, and as of when that was the end
-/// of the log.
-fn end_of_page(rows: &[(u64, Entry)], latest: u64, now: UnixTime) -> (u64, UnixTime) {
+/// of the log, of which `last` is the last entry.
+fn end_of_page(rows: &[(u64, Entry)], latest: u64, last: Option<Entry>, now: UnixTime) -> Option<(u64, UnixTime)> {
     let fit = usize::try_from(OLDER_PAGE).unwrap_or(usize::MAX);
-    let (Some((last, _)), Some(_)) = (rows.get(fit.saturating_sub(1)), rows.get(fit)) else {
-        return (latest, now);
+    let (Some((last_fit, _)), Some(_)) = (rows.get(fit.saturating_sub(1)), rows.get(fit)) else {
+        return Some((latest, now));
     };
-    let to = last - last % OLDER_PAGE;
-    // Nothing behind it had been written when the entry that follows was made.
-    let next = rows.iter().find(|(cursor, _)| *cursor > to);
-    (to, next.map_or(now, |(_, entry)| entry.revoked_at.min(now)))
+    let to = last_fit - last_fit % OLDER_PAGE;
+    match rows.iter().find(|(cursor, _)| *cursor > to) {
+        Some((_, next)) => Some((to, end_of_log_before(next, &last.unwrap_or(*next), now)?)),
+        None => Some((to, now)),
+    }
+}
+
+/// As of when the log ended before `next`: nothing behind it had been written when that entry was made. None when the
+/// clock has been set back since, so that the entry's time is later than when it was made.
+pub(super) fn end_of_log_before(next: &Entry, last: &Entry, now: UnixTime) -> Option<UnixTime> {
+    let known_to_be_past = last.revoked_at.min(now);
+    (!is_from_the_future(next.revoked_at, known_to_be_past)).then(|| next.revoked_at.min(known_to_be_past))
 }
 
 /// Writes entries into the list of a payload.

@@ -4,6 +4,7 @@
 //!    That moment is read before the state, so that an answer never claims to be fresher than it is.
 //! 2. A follower that is behind gets what came after its cursor, a page at a time. A page that does not reach the end of
 //!    the log is as old as the entry behind it: while a follower catches up it does not pass for fresh.
+//!    Where the clock was set back since, the age of a page is not known: a snapshot takes its place.
 //! 3. The recent part of the log is kept in memory, and pages of it cost no query. Older pages come from the store. They
 //!    begin and end at fixed places, so that followers share them, and are read one at a time: unauthenticated clients
 //!    who ask for old cursors cost one reader and delay no follower that keeps up.
@@ -113,6 +114,10 @@ impl Feed {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).after(from, PAGE)
     }
 
+    fn last(&self) -> Option<Entry> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).last()
+    }
+
     /// Whether one answer brings a follower at `from` to the end of the log.
     fn keeps_up(&self, from: u64) -> bool {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).is_within(from, PAGE)
@@ -201,8 +206,16 @@ impl Authority {
         let (made, now) = (Instant::now(), self.clock.now());
         let (entries, span) = match self.feed.after(from) {
             Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
-            Newer::Part { entries, to, next } => (entries, Span { from, to, at: next.revoked_at.min(now).seconds() }),
-            Newer::Older => return self.older_page(from, client).await,
+            Newer::Part { entries, to, next, last } => match document::end_of_log_before(&next, &last, now) {
+                Some(at) => (entries, Span { from, to, at: at.seconds() }),
+                None => return self.snapshot(client).await,
+            },
+            Newer::Older => {
+                return match self.older_page(from, client).await? {
+                    Some(page) => Ok(page),
+                    None => self.snapshot(client).await,
+                };
+            }
             Newer::Beyond => return self.snapshot(client).await,
         };
         let until = document::valid_until(now);
@@ -215,8 +228,8 @@ impl Authority {
         Ok(answer)
     }
 
-    /// The page of the store that `from` lies in.
-    async fn older_page(self: &Arc<Self>, from: u64, client: IpAddr) -> Result<Arc<Answer>, Error> {
+    /// The page of the store that `from` lies in; none when its age is not known.
+    async fn older_page(self: &Arc<Self>, from: u64, client: IpAddr) -> Result<Option<Arc<Answer>>, Error> {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
@@ -224,15 +237,16 @@ impl Authority {
         if let Some(page) =
             pages.iter().find(|page| page.span.from == start && page.until == until && page.document.is_held())
         {
-            return Ok(Arc::clone(page));
+            return Ok(Some(Arc::clone(page)));
         }
         // To its end also if the client hangs up: those behind it may be waiting for the same.
         let authority = Arc::clone(self);
         let reading = tokio::spawn(async move {
-            let page = authority.place(authority.read_page(start).await?, client)?;
+            let Some(page) = authority.read_page(start).await? else { return Ok(None) };
+            let page = authority.place(page, client)?;
             pages.push_front(Arc::clone(&page));
             pages.truncate(SHARED_PAGES);
-            Ok(page)
+            Ok(Some(page))
         });
         reading.await.unwrap_or(Err(Error::Overloaded))
     }

@@ -21,8 +21,8 @@ pub(super) struct Tail {
 pub(super) enum Newer {
     /// All of it.
     All { entries: Vec<Entry>, to: u64 },
-    /// The first part of it, and the entry that follows.
-    Part { entries: Vec<Entry>, to: u64, next: Entry },
+    /// The first part of it, the entry that follows, and the last of all.
+    Part { entries: Vec<Entry>, to: u64, next: Entry, last: Entry },
     /// The cursor lies before what is kept.
     Older,
     /// The log does not reach so far.
@@ -55,10 +55,15 @@ impl Tail {
         let mut newer = self.entries.range(self.position(from)..);
         let page: Vec<&(u64, Entry)> = newer.by_ref().take(most).collect();
         let entries = page.iter().map(|(_, entry)| *entry).collect();
-        match (page.last(), newer.next()) {
-            (Some((to, _)), Some((_, next))) => Newer::Part { entries, to: *to, next: *next },
-            (Some(_) | None, _) => Newer::All { entries, to: self.end },
+        match (page.last(), newer.next(), self.last()) {
+            (Some((to, _)), Some((_, next)), Some(last)) => Newer::Part { entries, to: *to, next: *next, last },
+            (Some(_) | None, _, _) => Newer::All { entries, to: self.end },
         }
+    }
+
+    /// The last entry.
+    pub(super) fn last(&self) -> Option<Entry> {
+        self.entries.back().map(|(_, entry)| *entry)
     }
 
     /// Whether `most` entries bring a follower at `from` to the end of the log.
@@ -104,7 +109,7 @@ mod tests {
     fn what_came_after_a_cursor_comes_in_pages() {
         let tail = tail(5);
         let entries = |cursors: &[u64]| cursors.iter().map(|cursor| entry(*cursor)).collect::<Vec<_>>();
-        assert_eq!(tail.after(1, 2), Newer::Part { entries: entries(&[2, 3]), to: 3, next: entry(4) });
+        assert_eq!(tail.after(1, 2), Newer::Part { entries: entries(&[2, 3]), to: 3, next: entry(4), last: entry(5) });
         assert_eq!(tail.after(3, 2), Newer::All { entries: entries(&[4, 5]), to: 5 });
         assert_eq!(tail.after(5, 2), Newer::All { entries: Vec::new(), to: 5 });
         assert_eq!(tail.after(6, 2), Newer::Beyond);
@@ -116,7 +121,8 @@ mod tests {
         let recent = RECENT as u64;
         let tail = tail(recent + 3);
         assert_eq!(tail.after(2, 1), Newer::Older);
-        assert_eq!(tail.after(3, 1), Newer::Part { entries: vec![entry(4)], to: 4, next: entry(5) });
+        let (next, last) = (entry(5), entry(recent + 3));
+        assert_eq!(tail.after(3, 1), Newer::Part { entries: vec![entry(4)], to: 4, next, last });
         assert!(!tail.is_within(2, RECENT + 3));
     }
 

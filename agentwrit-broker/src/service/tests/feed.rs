@@ -203,6 +203,31 @@ async fn follower_whose_page_is_older_than_its_list_asks_for_a_snapshot() {
     assert_eq!((feed.since(), feed.list().len()), (Some(3000), 3000));
 }
 
+/// A mirror could serve such a page again and again: the follower would take itself for fresh without what is behind it.
+#[tokio::test]
+async fn page_before_entries_dated_ahead_is_not_dated_now() {
+    // Beyond what is kept in memory, and within.
+    for behind in [LONG, 3000] {
+        for later in [0, 1] {
+            let desk = Desk::new().await;
+            desk.log(0..10).await;
+            let mut feed = desk.follower();
+            desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+            let right = desk.clock.now();
+            desk.clock.set(right.saturating_add(Duration::from_secs(3600)));
+            desk.log(10..behind).await;
+            desk.clock.set(right.saturating_add(Duration::from_secs(60)));
+            desk.log(behind..behind + later).await;
+            let answer = desk.ask(feed.since()).await;
+            let (payload, now) = (read(&answer), desk.clock.now().seconds());
+            let (to, at) = (payload["to"].as_u64().unwrap(), payload["iat"].as_u64().unwrap());
+            assert!(to == behind + later || at <= right.seconds(), "to {to} of {behind}, as of now: {}", at == now);
+            desk.apply(&mut feed, &answer).unwrap();
+            assert_eq!(feed.list().len() as u64, behind + later);
+        }
+    }
+}
+
 #[tokio::test]
 async fn long_polls_of_a_busy_log_share_the_answer_of_their_round() {
     let desk = Desk::new().await;
