@@ -37,8 +37,8 @@ impl Denials {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner).due(now)
     }
 
-    fn about(&self, subject: &Subject) -> Vec<NewEvent> {
-        self.folder.lock().unwrap_or_else(PoisonError::into_inner).drain_about(subject)
+    fn about(&self, subject: &Subject, now: Instant) -> Vec<NewEvent> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).drain_about(subject, now)
     }
 
     fn all(&self) -> Vec<NewEvent> {
@@ -61,7 +61,7 @@ impl Authority {
 
     /// Writes the refusals about one subject: before it reads its own part of the trail. Other people's go on folding.
     pub(crate) async fn write_denials_about(self: &Arc<Self>, subject: &Subject) -> Result<(), Error> {
-        let about = self.denials.about(subject);
+        let about = self.denials.about(subject, self.clock.monotonic());
         self.write_denials(about).await
     }
 

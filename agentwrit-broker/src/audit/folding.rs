@@ -2,13 +2,18 @@
 //!
 //! 1. Denials of one type, from one network, about one subject, within [`WINDOW`] are one event with a count.
 //! 2. A network has at most [`SUBJECTS_PER_SOURCE`] subjects per type and window; what it adds about others counts together.
-//! 3. At most `capacity` events wait; what comes beyond counts as from many sources, one event per type.
+//!    A subject has at most [`NETWORKS_PER_SUBJECT`] networks; what comes from others counts as from many.
+//! 3. At most `capacity` events wait; what comes beyond counts as from many sources, one event per type. So does what names
+//!    no subject, beyond [`UNIDENTIFIED_AT_ONCE`] events and [`UNIDENTIFIED_PER_SECOND`] after that: networks cost an
+//!    unauthenticated client nothing.
+//! 4. What waits about a subject is handed out early at most once a window.
 //!
 //! Denials wait up to a window before they are recorded, and those waiting are lost in a crash. What succeeds never
 //! comes here.
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     time::{Duration, Instant},
 };
@@ -21,6 +26,13 @@ use super::{EventType, NewEvent, Source};
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 /// How many subjects one network can fill the trail with, per type and window.
 const SUBJECTS_PER_SOURCE: u32 = 16;
+/// And from how many networks one subject.
+const NETWORKS_PER_SUBJECT: u32 = 16;
+/// How many events about no verified subject are told apart at once: half of what waits, the other half is for subjects.
+const UNIDENTIFIED_AT_ONCE: u32 = 2048;
+/// How many a second after that.
+const UNIDENTIFIED_PER_SECOND: u32 = 20;
+const UNIDENTIFIED_INTERVAL: Duration = Duration::from_millis(1000 / UNIDENTIFIED_PER_SECOND as u64);
 
 /// Denials that wait to be recorded together.
 #[derive(Debug)]
@@ -28,6 +40,11 @@ pub struct DenialFolder {
     capacity: usize,
     waiting: HashMap<Key, NewEvent>,
     subjects: HashMap<(EventType, Source), u32>,
+    networks: HashMap<(EventType, Subject), u32>,
+    /// When all of [`UNIDENTIFIED_AT_ONCE`] are allowed again.
+    unidentified_full_at: Option<Instant>,
+    /// When events about a subject were handed out early.
+    handed_out: HashMap<Subject, Instant>,
     /// By when they are due, which is the order that they came in.
     order: VecDeque<(Instant, Key)>,
 }
@@ -54,26 +71,58 @@ impl DenialFolder {
     /// Holds at most `capacity` events, and one more per event type.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, waiting: HashMap::new(), subjects: HashMap::new(), order: VecDeque::new() }
+        Self {
+            capacity,
+            waiting: HashMap::new(),
+            subjects: HashMap::new(),
+            networks: HashMap::new(),
+            unidentified_full_at: None,
+            handed_out: HashMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     /// Takes a denial in.
     pub fn add(&mut self, mut denial: NewEvent, now: Instant) {
-        let key = self.key(&denial);
+        let key = self.key(&denial, now);
         if let Some(first) = self.waiting.get_mut(&key) {
             first.count = first.count.saturating_add(denial.count);
             return;
         }
         if key.about == About::Many {
             (denial.subject, denial.resource, denial.task_id, denial.orch_id) = (None, None, None, None);
-            denial.source = key.source;
             denial.replace_detail("repeated denials");
-        } else {
+        }
+        if key.about == About::Many || key.source == Source::Many {
+            denial.source = key.source;
+        }
+        self.count(&key, now);
+        self.order.push_back((now + WINDOW, key.clone()));
+        self.waiting.insert(key, denial);
+    }
+
+    /// Counts an event towards the limits that it falls under.
+    fn count(&mut self, key: &Key, now: Instant) {
+        if key.source == Source::Many {
+            return;
+        }
+        if key.about != About::Many {
             let subjects = self.subjects.entry((key.event_type, key.source)).or_default();
             *subjects = subjects.saturating_add(1);
         }
-        self.order.push_back((now + WINDOW, key.clone()));
-        self.waiting.insert(key, denial);
+        if let About::Subject(subject) = &key.about {
+            let networks = self.networks.entry((key.event_type, subject.clone())).or_default();
+            *networks = networks.saturating_add(1);
+        } else {
+            let full_at = self.unidentified_full_at.map_or(now, |full_at| full_at.max(now));
+            self.unidentified_full_at = Some(full_at + UNIDENTIFIED_INTERVAL);
+        }
+    }
+
+    /// Whether one more event about no verified subject is told apart from the others.
+    fn tells_unidentified_apart(&self, now: Instant) -> bool {
+        let ahead = self.unidentified_full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
+        ahead + UNIDENTIFIED_INTERVAL <= UNIDENTIFIED_INTERVAL * UNIDENTIFIED_AT_ONCE
     }
 
     /// When the next event is due.
@@ -103,7 +152,7 @@ impl DenialFolder {
     }
 
     /// What `denial` folds into.
-    fn key(&self, denial: &NewEvent) -> Key {
+    fn key(&self, denial: &NewEvent, now: Instant) -> Key {
         let about = match (&denial.subject, &denial.resource) {
             (Some(subject), _) => About::Subject(subject.clone()),
             (None, Some(resource)) => About::Resource(resource.clone()),
@@ -113,20 +162,35 @@ impl DenialFolder {
         if self.waiting.contains_key(&key) {
             return key;
         }
+        if let About::Subject(subject) = &key.about {
+            let networks = self.networks.get(&(key.event_type, subject.clone())).copied().unwrap_or(0);
+            if networks >= NETWORKS_PER_SUBJECT {
+                key.source = Source::Many;
+            }
+        }
         let subjects = self.subjects.get(&(key.event_type, key.source)).copied().unwrap_or(0);
         if subjects >= SUBJECTS_PER_SOURCE && key.source != Source::Unstated {
             key.about = About::Many;
         }
-        if self.waiting.len() >= self.capacity && !self.waiting.contains_key(&key) {
+        if self.waiting.contains_key(&key) {
+            return key;
+        }
+        let is_unidentified = !matches!(key.about, About::Subject(_));
+        if self.waiting.len() >= self.capacity || (is_unidentified && !self.tells_unidentified_apart(now)) {
             key = Key { event_type: key.event_type, source: Source::Many, about: About::Many };
         }
         key
     }
 
-    /// The events about one subject, oldest first.
+    /// The events about one subject, oldest first; none if there were some within the last window.
     #[must_use]
-    pub fn drain_about(&mut self, subject: &Subject) -> Vec<NewEvent> {
+    pub fn drain_about(&mut self, subject: &Subject, now: Instant) -> Vec<NewEvent> {
+        self.handed_out.retain(|_, at| now.saturating_duration_since(*at) < WINDOW);
         let is_about = |key: &Key| matches!(&key.about, About::Subject(found) if found == subject);
+        if self.handed_out.contains_key(subject) || !self.order.iter().any(|(_, key)| is_about(key)) {
+            return Vec::new();
+        }
+        self.handed_out.insert(subject.clone(), now);
         let (about, others) = std::mem::take(&mut self.order).into_iter().partition(|(_, key)| is_about(key));
         self.order = others;
         let about: VecDeque<_> = about;
@@ -139,14 +203,25 @@ impl DenialFolder {
     }
 
     fn take(&mut self, key: &Key) -> Option<NewEvent> {
-        let source = (key.event_type, key.source);
-        if let Some(subjects) = self.subjects.get_mut(&source) {
-            *subjects = subjects.saturating_sub(u32::from(key.about != About::Many));
-            if *subjects == 0 {
-                self.subjects.remove(&source);
-            }
+        if key.about != About::Many && key.source != Source::Many {
+            take_one(&mut self.subjects, &(key.event_type, key.source));
+        }
+        if let About::Subject(subject) = &key.about
+            && key.source != Source::Many
+        {
+            take_one(&mut self.networks, &(key.event_type, subject.clone()));
         }
         self.waiting.remove(key)
+    }
+}
+
+/// Lowers a count, and forgets it at 0.
+fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -226,6 +301,58 @@ mod tests {
         assert_eq!(details[8..], ["repeated denials from=many count=96", "repeated denials from=many count=96"]);
     }
 
+    /// How many events one second after another writes.
+    fn events_a_second(mut add: impl FnMut(&mut DenialFolder, Instant), seconds: u64) -> Vec<usize> {
+        let (mut folder, start) = (DenialFolder::default(), Instant::now());
+        let second = |second: u64| {
+            let now = start + Duration::from_secs(second);
+            let written = folder.due(now).len();
+            add(&mut folder, now);
+            written
+        };
+        (0..=seconds).map(second).skip(1).collect()
+    }
+
+    #[test]
+    fn unidentified_denials_from_ever_new_networks_are_told_apart_twenty_times_a_second() {
+        let flood = |folder: &mut DenialFolder, now| {
+            for network in 0..4096_u32 {
+                folder
+                    .add(denial(EventType::TokenAuthFailed, &format!("2001:db8:0:{network:x}::1"), "/v1/revoke"), now);
+            }
+            folder.add(NewEvent::denied(EventType::TokenRevokedAccess, UnixTime::default(), Subject::Admin, "no"), now);
+        };
+        assert_eq!(events_a_second(flood, 4), [2048 + 2, 20 + 2, 20 + 2, 20 + 2]);
+    }
+
+    #[test]
+    fn denials_of_one_subject_from_many_networks_are_told_apart_sixteen_times() {
+        let flood = |folder: &mut DenialFolder, now| {
+            for network in 0..500_u32 {
+                let at = UnixTime::default();
+                let event = NewEvent::denied(EventType::TokenRevokedAccess, at, Subject::Admin, "no");
+                folder.add(event.from(format!("2001:db8:0:{network:x}::1").parse().unwrap()), now);
+            }
+        };
+        assert_eq!(events_a_second(flood, 2), [17, 17]);
+        let (mut folder, now) = (DenialFolder::default(), Instant::now());
+        flood(&mut folder, now);
+        let (events, many) = (folder.drain_all(), "no from=many count=484");
+        assert_eq!(events[16].subject, Some(Subject::Admin));
+        assert_eq!(details(events)[16], many);
+    }
+
+    #[test]
+    fn events_about_a_subject_are_handed_out_early_once_a_window() {
+        let (mut folder, start) = (DenialFolder::default(), Instant::now());
+        let mut refused_and_read = |at| {
+            let now = start + Duration::from_millis(at);
+            folder.add(NewEvent::denied(EventType::LaunchTokenDenied, UnixTime::default(), Subject::Admin, "no"), now);
+            folder.drain_about(&Subject::Admin, now).len()
+        };
+        assert_eq!([0, 1, 500, 999, 1000, 1001].map(&mut refused_and_read), [1, 0, 0, 0, 1, 0]);
+    }
+
     proptest! {
         #[test]
         fn nothing_is_lost_and_memory_is_bounded(
@@ -242,17 +369,16 @@ mod tests {
                 folder.add(denial, now);
                 prop_assert!(folder.waiting.len() <= capacity + EventType::ALL.len());
                 prop_assert_eq!(folder.waiting.len(), folder.order.len());
-                prop_assert!(folder.subjects.len() <= folder.waiting.len());
+                prop_assert!(folder.subjects.len().max(folder.networks.len()) <= folder.waiting.len());
                 if about == 0 {
-                    recorded += folder.drain_about(&Subject::Admin).iter().map(|event| event.count).sum::<u64>();
-                    prop_assert!(!folder.waiting.keys().any(|key| key.about == About::Subject(Subject::Admin)));
+                    recorded += folder.drain_about(&Subject::Admin, now).iter().map(|event| event.count).sum::<u64>();
                 }
                 recorded += folder.due(now).iter().map(|event| event.count).sum::<u64>();
                 prop_assert!(folder.next_due().is_none_or(|due| due > now && due <= now + WINDOW));
             }
             recorded += folder.drain_all().iter().map(|event| event.count).sum::<u64>();
             prop_assert_eq!(recorded, total);
-            prop_assert!(folder.subjects.is_empty() && folder.waiting.is_empty());
+            prop_assert!(folder.subjects.is_empty() && folder.networks.is_empty() && folder.waiting.is_empty());
         }
     }
 }
