@@ -7,8 +7,10 @@
 //! 2. A budget is drawn on by the holder of a verified credential only, and only by what succeeds: a request with a token
 //!    that is not accepted costs no session anything. It is asked before the transaction, so that a request over budget
 //!    neither waits for the writer nor leaves anything durable, and drawn on in it, so that it is exact.
-//! 3. Delegation makes sessions, so what descends from one first session shares further budgets: an agent that delegates
-//!    to itself gains nothing.
+//! 3. Delegation makes sessions, so what descends from one session shares further budgets: an agent that delegates to
+//!    itself gains nothing. What descends from a delegated session shares half of the budget of the one above it, and an
+//!    app may register twice as much as one launch token: no delegate, and no holder of a launch token, uses up what
+//!    others depend on.
 //! 4. Memory is fixed. When its place in the [`RateTable`] is taken, the session closest to a full budget is forgotten,
 //!    and begins anew with a full one: no session is refused because of others.
 //! 5. Budgets live in memory: a restart fills them.
@@ -54,9 +56,9 @@ pub(crate) enum Budget {
     Renewals,
     /// Of one session.
     Delegations,
-    /// Of all sessions that were delegated from one, directly or not.
+    /// Of all sessions that were delegated from one, directly or not; less the deeper that one is.
     DescendantRenewals,
-    /// Of all sessions that were delegated from one, directly or not.
+    /// Of all sessions that were delegated from one, directly or not; less the deeper that one is.
     DescendantDelegations,
     /// By one launch token that is not for single use.
     Registrations,
@@ -134,6 +136,15 @@ impl Budgets {
         Self { session, table: RateTable::default() }
     }
 
+    /// How often this owner; no limit if `None`.
+    fn rate_of(&self, budget: Budget, owner: &Owner) -> Option<Rate> {
+        let rate = self.rate(budget)?;
+        Some(match owner {
+            Owner::Descendants { depth, .. } => (0..*depth).fold(rate, |rate, _| rate.halved()),
+            Owner::Session(_) | Owner::LaunchToken(_) | Owner::App(_) | Owner::AppFrom(..) | Owner::Address(_) => rate,
+        })
+    }
+
     /// How often; no limit if `None`.
     fn rate(&self, budget: Budget) -> Option<Rate> {
         let session = self.session;
@@ -143,8 +154,8 @@ impl Budgets {
             Budget::DescendantRenewals
             | Budget::DescendantDelegations
             | Budget::Registrations
-            | Budget::AppRegistrations
             | Budget::LaunchTokens => session.map(|_| Rate::per_second(50).burst(500)),
+            Budget::AppRegistrations => session.map(|_| Rate::per_second(100).burst(1000)),
             Budget::AppLogins => Some(Rate::per_minute(30).burst(10)),
             Budget::AppLoginsOverall => Some(Rate::per_second(5).burst(100)),
             Budget::AdminLogins => Some(Rate::per_second(20).burst(100)),
@@ -156,6 +167,11 @@ impl Budgets {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Owner {
     Session(TokenId),
+    /// Of a session at that depth of a chain, 0 for one that was not delegated.
+    Descendants {
+        sid: TokenId,
+        depth: usize,
+    },
     LaunchToken(LaunchTokenId),
     App(AppId),
     AppFrom(AppId, AddressKey),
@@ -171,17 +187,13 @@ impl Spending {
     pub(crate) fn renewal(claims: &Claims) -> Self {
         let own =
             (*claims.subject() != Subject::Admin).then_some((Budget::Renewals, Owner::Session(claims.session_id())));
-        let first = claims.delegation_chain().first();
-        let shared = first.map(|first| (Budget::DescendantRenewals, Owner::Session(first.sid)));
-        Self(own.into_iter().chain(shared).collect())
+        Self(own.into_iter().chain(shared_by_descendants(Budget::DescendantRenewals, claims)).collect())
     }
 
     /// A delegation.
     pub(crate) fn delegation(delegator: &Claims) -> Self {
         let own = (Budget::Delegations, Owner::Session(delegator.session_id()));
-        let first = delegator.delegation_chain().first();
-        let shared = first.map(|first| (Budget::DescendantDelegations, Owner::Session(first.sid)));
-        Self([own].into_iter().chain(shared).collect())
+        Self([own].into_iter().chain(shared_by_descendants(Budget::DescendantDelegations, delegator)).collect())
     }
 
     /// A registration. One launch token for single use registers once.
@@ -211,6 +223,12 @@ impl Spending {
     }
 }
 
+/// A budget of each session that this one was delegated from, directly or not.
+fn shared_by_descendants(budget: Budget, claims: &Claims) -> impl Iterator<Item = (Budget, Owner)> {
+    let chain = claims.delegation_chain().iter().enumerate();
+    chain.map(move |(depth, record)| (budget, Owner::Descendants { sid: record.sid, depth }))
+}
+
 impl Authority {
     /// Whether the budgets allow it: asked before the transaction, which a request over budget must not reach.
     pub(crate) fn check_budgets(&self, spending: &Spending) -> Result<(), Error> {
@@ -237,7 +255,7 @@ impl Authority {
         let now = self.clock.monotonic();
         for key in &spending.0 {
             let budget = key.0;
-            let Some(rate) = self.budgets.rate(budget) else { continue };
+            let Some(rate) = self.budgets.rate_of(budget, &key.1) else { continue };
             draw(&self.budgets.table, rate, key, now).map_err(|retry_after| {
                 self.metrics.rate_limited(budget.as_str());
                 budget.exceeded(retry_after)

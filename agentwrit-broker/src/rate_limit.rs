@@ -44,6 +44,14 @@ impl Rate {
         Self { tolerance: self.interval.saturating_mul(requests.saturating_sub(1)), ..self }
     }
 
+    /// Half as often, and half as many at once.
+    #[must_use]
+    pub(crate) fn halved(self) -> Self {
+        let interval = self.interval.saturating_mul(2);
+        let all_at_once = self.tolerance.saturating_add(self.interval);
+        Self { interval, tolerance: all_at_once.saturating_sub(interval) }
+    }
+
     fn per(period: Duration, limit: u32) -> Self {
         Self { interval: period / limit.max(1), tolerance: Duration::ZERO }
     }

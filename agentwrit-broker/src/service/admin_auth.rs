@@ -26,8 +26,9 @@ impl Authority {
             self.deny(NewEvent::denied(EventType::AdminAuthFailed, now, client, "admin authentication failed"));
             return Err(Error::BadCredentials);
         }
-        self.spend(&Spending::admin_login(client))?;
-        let issued = self.issue_admin_token(client).await?;
+        let spending = Spending::admin_login(client);
+        self.check_budgets(&spending)?;
+        let issued = self.issue_operators_token(client, Some(spending)).await?;
         self.metrics.admin_auth(Status::Success);
         Ok(issued)
     }
@@ -49,14 +50,23 @@ impl Authority {
         outcome.map_err(|_| Error::Overloaded)
     }
 
-    /// A token of the operator's.
+    /// A token of the operator's, without a login.
     pub(crate) async fn issue_admin_token(self: &Arc<Self>, client: IpAddr) -> Result<Issued, Error> {
+        self.issue_operators_token(client, None).await
+    }
+
+    async fn issue_operators_token(
+        self: &Arc<Self>,
+        client: IpAddr,
+        spending: Option<Spending>,
+    ) -> Result<Issued, Error> {
         let scope = ScopeSet::parse(ADMIN_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
         let ttl = self.policy.clamp(self.policy.admin_token_ttl);
         let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
         let draft = self
             .transact(move |authority, tx| {
                 let now = authority.issue_time(tx, &Subject::Admin.to_string())?;
+                spending.map_or(Ok(()), |spending| authority.spend(&spending))?;
                 let draft = authority.draft(grant, now);
                 tx.insert_token(&draft.as_record())?;
                 let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")

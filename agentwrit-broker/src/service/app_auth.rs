@@ -72,7 +72,8 @@ impl Authority {
         let login = Login::of(accepted.is_ok());
         self.limits.app_login(&client_id, client, login, self.clock.monotonic()).map_err(refused)?;
         let app_id = accepted?.app_id.clone();
-        self.spend(&Spending::app_login(&app_id, client))?;
+        let spending = Spending::app_login(&app_id, client);
+        self.check_budgets(&spending)?;
         let scope = ScopeSet::parse(APP_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
         let draft = self
             .transact(move |authority, tx| {
@@ -80,6 +81,7 @@ impl Authority {
                 let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
                 let app = app.ok_or(Error::BadCredentials)?;
                 let now = authority.issue_time(tx, &Subject::App(app_id).to_string())?;
+                authority.spend(&spending)?;
                 let draft = authority.draft(grant(&app, authority.policy.clamp(app.token_ttl), scope), now);
                 tx.insert_token(&draft.as_record())?;
                 authority.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;

@@ -80,7 +80,6 @@ impl Authority {
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
                 let forgotten_at = authority.check_nonce(&nonce)?;
-                authority.spend(&Spending::registration(launch_token))?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
@@ -88,6 +87,7 @@ impl Authority {
                     return Err(Error::LaunchTokenConsumed);
                 }
                 let issued_at = authority.issue_time(tx, registration.task_id.as_str())?;
+                authority.spend(&Spending::registration(launch_token))?;
                 let draft = authority.draft(authority.grant(&registration, launch_token, &agent_id), issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;

@@ -125,6 +125,69 @@ async fn delegating_to_oneself_buys_no_further_budget() {
 }
 
 #[tokio::test]
+async fn a_delegate_that_uses_up_what_descends_from_it_leaves_its_siblings_a_half() {
+    let desk = Desk::new().await;
+    let (lead, greedy, modest) =
+        (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let root = desk.claims(&lead.token);
+    let sibling = desk.claims(&desk.delegate(&root, &modest, 3600).await.unwrap().access_token);
+    let own = desk.claims(&desk.delegate(&root, &greedy, 3600).await.unwrap().access_token);
+    let mut renewed = 0;
+    'sessions: for _ in 0..100 {
+        let mut token = desk.delegate(&own, &greedy, 3600).await.unwrap().access_token;
+        for _ in 0..20 {
+            match desk.renew(&desk.claims(&token)).await {
+                Ok(issued) => (token, renewed) = (issued.access_token, renewed + 1),
+                Err(refused) => {
+                    over(Budget::DescendantRenewals, refused);
+                    break 'sessions;
+                }
+            }
+        }
+    }
+    assert_eq!(renewed, 250);
+    desk.renew(&sibling).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
+    let desk = Desk::new().await;
+    let new =
+        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, _) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let mint = async || {
+        let policy = LaunchPolicy {
+            agent_name: "a test".into(),
+            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
+            max_ttl: None,
+            single_use: false,
+            ttl: 30,
+            orch_id: None,
+            task_id: None,
+        };
+        desk.authority.issue_launch_token(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
+    };
+    let (leaked, own) = (mint().await, mint().await);
+    for _ in 0..500 {
+        desk.register(&leaked, "task").await.unwrap();
+    }
+    over(Budget::Registrations, desk.register(&leaked, "task").await.unwrap_err());
+    desk.register(&own, "task").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_registration_with_a_spent_nonce_costs_the_launch_token_nothing() {
+    let desk = Desk::new().await;
+    let launch_token = desk.launch_token("task", 3600, false).await;
+    let again = desk.registration(&launch_token, "task");
+    desk.authority.register(again.clone(), CLIENT).await.unwrap();
+    for _ in 0..600 {
+        assert_eq!(desk.authority.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
+    }
+    desk.register(&launch_token, "task").await.unwrap();
+}
+
+#[tokio::test]
 async fn the_budget_of_sessions_can_be_changed_and_ended() {
     let desk = Desk::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
     let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);

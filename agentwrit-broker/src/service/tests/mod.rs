@@ -119,12 +119,12 @@ impl Desk {
         self.authority.issue_launch_token(Subject::Admin, None, policy, CLIENT).await.unwrap().1
     }
 
-    async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
+    fn registration(&self, launch_token: &Secret, task: &str) -> Registration {
         let entropy = self.authority.entropy.as_ref();
         let now = self.authority.nonce_time.now(self.authority.clock.as_ref());
         let nonce = self.authority.nonces.issue(now, random(entropy));
         let key = SigningKey::from_bytes(&random(entropy));
-        let registration = Registration {
+        Registration {
             launch_token: Secret::new(launch_token.expose().to_owned()),
             nonce: HEXLOWER.encode(&nonce),
             public_key: BASE64.encode(key.verifying_key().as_bytes()),
@@ -132,8 +132,11 @@ impl Desk {
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
-        };
-        let (id, issued) = self.authority.register(registration, CLIENT).await?;
+        }
+    }
+
+    async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
+        let (id, issued) = self.authority.register(self.registration(launch_token, task), CLIENT).await?;
         Ok(Agent { id, token: issued.access_token })
     }
 
