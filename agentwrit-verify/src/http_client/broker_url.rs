@@ -57,6 +57,7 @@ impl BrokerUrl {
     }
 
     /// The address of `path` below this one.
+    #[cfg(feature = "remote")]
     pub(crate) fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
