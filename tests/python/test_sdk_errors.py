@@ -58,7 +58,7 @@ def mute() -> Iterator[str]:
         (["read:data"], {}, 400, "invalid_request"),
         (["read::x"], {}, 400, "invalid_request"),
         (["read:*:x"], {}, 400, "invalid_request"),
-        (["admin:revoke:*"], {}, 400, "invalid_request"),
+        (["admin:revoke:*"], {}, 403, "scope_violation"),
         ([f"read:data:{i}" for i in range(65)], {}, 400, "invalid_request"),
         (["read:data:x"], {"max_ttl": 0}, 400, "invalid_ttl"),
         (["read:data:x"], {"max_ttl": -5}, 400, "invalid_ttl"),

@@ -28,7 +28,7 @@ async fn what_is_no_identifier_never_matches() {
     for (id, expected) in [
         ("%2A", 400),
         ("*", 400),
-        ("P-1042%3A", 400),
+        ("P-1042%3A", 404),
         ("%00", 400),
         ("P-1042%0A", 400),
         ("%20", 400),
