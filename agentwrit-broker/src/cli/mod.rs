@@ -6,7 +6,7 @@
 //!    reader of stdout has gone. An error of stderr changes nothing.
 //! 3. A command that destroys something asks first, unless `--yes` was given. Where it cannot ask, because stdin or
 //!    stderr is no terminal, it does nothing and exits with 2.
-//! 4. The operator's token is kept between commands until it expires ([`session`]), so that not every command logs in.
+//! 4. The operator's token is kept between commands until it expires (`session.rs`), so that not every command logs in.
 //! 5. Text from elsewhere never reaches the terminal as control characters.
 
 use std::process::ExitCode;
