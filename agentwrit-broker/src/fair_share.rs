@@ -236,9 +236,13 @@ impl Place {
         self.occupant.displaced.notified().await;
     }
 
-    /// Protects the place from being displaced, or ends that.
-    pub(crate) fn protect(&self, protected: bool) {
+    /// Protects the place from being displaced, or ends that. Returns whether the place is still held: what was displaced
+    /// before must not begin what needs protection.
+    pub(crate) fn protect(&self, protected: bool) -> bool {
+        let state = self.pool.lock();
         self.occupant.protected.store(protected, Ordering::Relaxed);
+        let Some(key) = self.key else { return true };
+        state.holders.get(&key).is_some_and(|holder| holder.places.contains_key(&self.number))
     }
 }
 

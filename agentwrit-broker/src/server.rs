@@ -6,7 +6,11 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
@@ -64,6 +68,18 @@ impl Server {
     }
 }
 
+/// The place of the connection that a request came by, in the extensions of requests that may change something.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionPlace(Arc<Place>);
+
+impl ConnectionPlace {
+    /// Protects the connection from being displaced until the response is made. Returns whether it is still there: for a
+    /// client that can't learn the outcome, nothing should be done.
+    pub(crate) fn protect(&self) -> bool {
+        self.0.protect(true)
+    }
+}
+
 /// Listens with the socket buffers that the memory for connections is reckoned with; connections inherit them.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -109,8 +125,10 @@ async fn serve(
         }
     };
     tokio::select! {
-        () = conversation => {}
+        // A displaced connection begins no other request.
+        biased;
         () = place.displaced() => tracing::debug!(component = "server", %peer, "displaced by another address"),
+        () = conversation => {}
     }
 }
 
@@ -127,8 +145,14 @@ async fn converse(
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddress(peer));
         phase.answering();
-        // The client must learn the outcome of what may change something.
-        place.protect(!request.method().is_safe());
+        if !request.method().is_safe() {
+            // The client must learn the outcome of what may change something. It is carried out once the body is there,
+            // and not protected before: a client that sends its body slowly would keep other addresses out.
+            request.extensions_mut().insert(ConnectionPlace(Arc::clone(&place)));
+            if request.body().is_end_stream() {
+                place.protect(true);
+            }
+        }
         let (response, phase, place) = (router.clone().oneshot(request), phase.clone(), Arc::clone(&place));
         async move {
             let response = response.await;

@@ -147,3 +147,14 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn protection_is_refused_to_a_displaced_place_and_keeps_a_held_one() {
+    let pool = FairPool::new(1, 1, Favour::Newcomers);
+    let first = pool.admit(numbered(1)).unwrap();
+    let second = pool.admit(numbered(2)).unwrap();
+    assert!(!first.protect(true) && second.protect(true));
+    assert!(pool.admit(numbered(3)).is_none(), "a protected place is not displaced");
+    assert!(second.protect(false));
+    assert!(pool.admit(numbered(3)).is_some());
+}

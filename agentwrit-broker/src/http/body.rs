@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{Shared, client::Client, problem::Failure};
-use crate::{fair_share::Place, service::Error};
+use crate::{fair_share::Place, server::ConnectionPlace, service::Error};
 
 /// The largest body, in bytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
@@ -42,11 +42,13 @@ impl<S: Sync> FromRequest<S> for DrainedBody {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let connection = request.extensions().get::<ConnectionPlace>().cloned();
         let draining = async {
             let (mut body, mut length) = (request.into_body(), 0);
             while let Some(part) = next_part(&mut body).await? {
                 length = within_limit(length, &part)?;
             }
+            protect(connection.as_ref())?;
             Ok(Self)
         };
         timeout(BODY_TIME_LIMIT, draining).await.map_err(|_| Failure::TimedOut)?
@@ -58,8 +60,20 @@ pub(super) async fn buffer(request: Request) -> Result<BufferedBody, Failure> {
     let places = request.extensions().get::<BodyPlaces>().cloned();
     let take = || places.as_ref().and_then(|places| places.authority.pools.large_body(places.client));
     let announced = content_length(&request);
+    let connection = request.extensions().get::<ConnectionPlace>().cloned();
     let reading = timeout(BODY_TIME_LIMIT, collect(request.into_body(), announced, take));
-    reading.await.map_err(|_| Failure::TimedOut)?
+    let body = reading.await.map_err(|_| Failure::TimedOut)??;
+    protect(connection.as_ref())?;
+    Ok(body)
+}
+
+/// Keeps the connection of a request whose body is there until the response is made. One that was displaced before that
+/// is about to be closed: nothing is done for it.
+fn protect(connection: Option<&ConnectionPlace>) -> Result<(), Failure> {
+    match connection {
+        Some(connection) if !connection.protect() => Err(Error::Overloaded.into()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn collect(

@@ -101,11 +101,12 @@ impl Metrics {
 
     /// A token left the broker. It counts once for each distinct `action:resource` of its scopes.
     pub fn token_issued(&self, scopes: &ScopeSet) {
-        let mut kinds: Vec<&str> = scopes.iter().filter_map(|scope| Some(scope.as_str().rsplit_once(':')?.0)).collect();
+        let mut kinds: Vec<String> =
+            scopes.iter().map(|scope| format!("{}:{}", scope.action(), scope.resource())).collect();
         kinds.sort_unstable();
         kinds.dedup();
         for kind in kinds {
-            self.tokens_issued.get_or_create(&self.scopes.label(kind)).inc();
+            self.tokens_issued.get_or_create(&self.scopes.label(&kind)).inc();
         }
     }
 

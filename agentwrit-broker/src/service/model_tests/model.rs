@@ -23,8 +23,8 @@ pub(super) fn scopes(bits: u8) -> ScopeSet {
 pub(super) fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
     let held: BTreeSet<&str> = held.iter().map(Scope::as_str).collect();
     wanted.iter().all(|scope| {
-        let (family, _) = scope.as_str().rsplit_once(':').unwrap();
-        held.contains(scope.as_str()) || held.contains(format!("{family}:*").as_str())
+        let parts: Vec<&str> = scope.as_str().splitn(3, ':').collect();
+        held.contains(scope.as_str()) || held.contains(format!("{}:{}:*", parts[0], parts[1]).as_str())
     })
 }
 

@@ -79,7 +79,7 @@ fn the_text_is_prometheus_and_not_openmetrics() {
 #[test]
 fn identifiers_are_no_labels() {
     let metrics = Metrics::new();
-    metrics.token_issued(&scopes(&["read:data:a", "read:data:b", "read:data:*", "write:data:a"]));
+    metrics.token_issued(&scopes(&["read:data:a:b", "read:data:b", "read:data:*", "write:data:a"]));
     assert_eq!(value(&metrics, r#"agentwrit_tokens_issued_total{scope="read:data"}"#).as_deref(), Some("1"));
     assert_eq!(value(&metrics, r#"agentwrit_tokens_issued_total{scope="write:data"}"#).as_deref(), Some("1"));
 }

@@ -76,3 +76,21 @@ async fn reads_a_large_body_while_four_other_addresses_stall_all_places() {
     // The oldest place of one of the largest holders was taken for it.
     assert_eq!(stalling[0].status().await, 503);
 }
+
+/// As many open files as leave 32 connections, 8 for one address.
+const FEW_FILES: &str = "ulimit -n 96";
+
+#[tokio::test]
+async fn accepts_connections_while_four_other_addresses_stall_bodies_on_all_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Broker::start_after(FEW_FILES, directory, &[]).await;
+    let mut stalling = Vec::new();
+    for host in 2..6 {
+        for _ in 0..8 {
+            stalling.push(stalled(&broker, host, "content-length: 100", "{").await);
+        }
+    }
+    let mut connection = Raw::connect(&broker).await;
+    connection.send("GET /v1/health HTTP/1.1\r\nhost: broker\r\n\r\n").await;
+    assert_eq!(connection.status().await, 200);
+}
