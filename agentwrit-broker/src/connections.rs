@@ -1,6 +1,6 @@
 //! How many connections there may be, in all and from one address.
 //!
-//! 1. In all: as many as memory and open files allow (see [`capacity`](crate::capacity)), 8192 at most.
+//! 1. In all: as many as memory and open files allow (see [`capacity`](crate::limits::capacity)), 8192 at most.
 //! 2. From one address: a quarter of that, so that no single one can keep the others out.
 //! 3. When there is no place left, the address with the most connections loses its oldest one to a newcomer with fewer. A
 //!    connection on which a change is being made is not displaced.
@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::fair_share::{FairPool, Favour, Place};
+use crate::limits::fair_share::{FairPool, Favour, Place};
 
 /// The connections that are open.
 #[derive(Clone, Debug)]

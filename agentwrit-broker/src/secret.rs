@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::fair_share::{FairPool, Favour};
+use crate::limits::fair_share::{FairPool, Favour};
 
 /// A text that no log, error or debug output shows.
 #[derive(Clone)]

@@ -24,10 +24,12 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    capacity::{RECEIVE_BUFFER, SEND_BUFFER},
     connections::Connections,
-    fair_share::Place,
     http::PeerAddress,
+    limits::{
+        capacity::{RECEIVE_BUFFER, SEND_BUFFER},
+        fair_share::Place,
+    },
     timed::{Phase, Timed},
     tls::{FailedHandshakes, Tls},
 };

@@ -32,7 +32,7 @@ pub use self::{
     warning::Warning,
 };
 use self::{error::Found, values as accepted, written::Written};
-pub use crate::budgets::SessionBudget;
+pub use crate::limits::budgets::SessionBudget;
 use crate::secret::{AdminSecret, Secret};
 
 mod args;

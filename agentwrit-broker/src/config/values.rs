@@ -9,7 +9,7 @@ use agentwrit_verify::{TrustDomain, audit::BreakId};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
-use crate::budgets::SessionBudget;
+use crate::limits::budgets::SessionBudget;
 
 /// A variable: how its text becomes a value. An error quotes `accepts`.
 pub(super) struct Variable<T> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::entry::Entry;
 use crate::{
     authority::{ALL_ROWS, Authority},
-    document::Document,
+    limits::document::Document,
     service::Error,
     timekeeping::is_from_the_future,
 };

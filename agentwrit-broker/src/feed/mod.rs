@@ -10,7 +10,7 @@
 //!    who ask for old cursors cost one reader and delay no follower that keeps up.
 //! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0), of which one is built at a time and shared
 //!    by all who asked before it was begun, or ask in the second that it is of. It is written row by row, so that it is in
-//!    memory once, and has a [place](crate::document) among the large responses.
+//!    memory once, and has a [place](crate::limits::document) among the large responses.
 //! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection, a timer and a place
 //!    among the long polls; one that is displaced by another address is answered at once. Under a busy log waiting requests
 //!    are answered in [rounds](pace).

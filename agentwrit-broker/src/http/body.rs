@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{Shared, client::Client, problem::Failure};
-use crate::{fair_share::Place, server::ConnectionPlace, service::Error};
+use crate::{limits::fair_share::Place, server::ConnectionPlace, service::Error};
 
 /// The largest body, in bytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
@@ -148,7 +148,7 @@ mod tests {
     use std::{convert::Infallible, net::Ipv4Addr};
 
     use super::*;
-    use crate::fair_share::{FairPool, Favour};
+    use crate::limits::fair_share::{FairPool, Favour};
 
     #[tokio::test]
     async fn refuses_large_bodies_beyond_bound_until_values_of_earlier_ones_are_dropped() {

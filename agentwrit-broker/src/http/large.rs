@@ -10,8 +10,10 @@ use http_body_util::BodyExt;
 
 use super::problem::Failure;
 use crate::{
-    document::{Document, DocumentBody, SMALL},
-    fair_share::FairPool,
+    limits::{
+        document::{Document, DocumentBody, SMALL},
+        fair_share::FairPool,
+    },
     service::Error,
 };
 
@@ -54,7 +56,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::fair_share::Favour;
+    use crate::limits::fair_share::Favour;
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 

@@ -15,7 +15,7 @@ use serde::{
 };
 
 use super::{body::buffer, problem::Failure};
-use crate::{fair_share::Place, secret::Secret, service::Error};
+use crate::{limits::fair_share::Place, secret::Secret, service::Error};
 
 const MAX_DEPTH: usize = 16;
 

@@ -8,8 +8,7 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Grant, Issued},
-    budgets::Spending,
-    limits::Login,
+    limits::{budgets::Spending, logins::Login},
     secret::Secret,
     telemetry::metrics::Status,
 };
@@ -33,7 +32,7 @@ impl Authority {
         Ok(issued)
     }
 
-    /// Compares the secret and counts the attempt: see [`limits`](crate::limits).
+    /// Compares the secret and counts the attempt: see [`limits`](crate::limits::logins).
     async fn is_admin_secret(&self, client: IpAddr, secret: &Secret) -> Result<bool, Error> {
         let now = self.clock.monotonic();
         let refused = |retry_after| self.login_refused("failed_admin_logins", retry_after);

@@ -8,9 +8,8 @@ use super::{Error, apps::is_client_id};
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Grant, Issued},
-    budgets::Spending,
     domain::{App, AppStatus, Digest},
-    limits::Login,
+    limits::{budgets::Spending, logins::Login},
     secret::{Secret, is_secret_shaped},
 };
 

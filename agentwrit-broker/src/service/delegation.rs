@@ -5,7 +5,7 @@
 //! 2. At most five hops.
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
 //! 4. The chain grows by one signed record: who delegated what to whom, out of which session, until when.
-//! 5. A session has a budget of delegations: see [`budgets`](crate::budgets).
+//! 5. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -22,8 +22,8 @@ use super::{
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued},
-    budgets::Spending,
     entropy::random,
+    limits::budgets::Spending,
     store::Tx,
 };
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use agentwrit_verify::Scope;
 
-use crate::{budgets::Budget, rate_limit::RetryAfter, store::StoreError};
+use crate::{
+    limits::{budgets::Budget, rate_limit::RetryAfter},
+    store::StoreError,
+};
 
 /// Why an operation was refused or failed. `http` turns each into a status and a problem, in one place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,9 +9,9 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::Authority,
-    budgets::Spending,
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
     entropy::random,
+    limits::budgets::Spending,
     secret::Secret,
     store::Tx,
 };

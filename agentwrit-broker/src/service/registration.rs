@@ -4,7 +4,7 @@
 //! 2. A refusal consumes nothing: launch token and nonce stay usable.
 //! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
 //!    again in it, so that of two racing registrations exactly one wins.
-//! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::budgets).
+//! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -16,8 +16,8 @@ use super::Error;
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Grant, Issued},
-    budgets::Spending,
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
+    limits::budgets::Spending,
     nonce::{Nonce, NonceError},
     secret::Secret,
     store::{Reader, Tx},

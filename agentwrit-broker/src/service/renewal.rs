@@ -5,7 +5,7 @@
 //! 2. Nothing grows: same subject, scope, task, audience, session and chain, and the lifetime of the first token.
 //! 3. A delegated token never outlives its chain, and no session the operator's ceiling.
 //! 4. The apps behind it, of the agent itself and of each delegator, are looked at as they are now.
-//! 5. A session has a budget of renewals: see [`budgets`](crate::budgets).
+//! 5. A session has a budget of renewals: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,9 +18,9 @@ use super::{
 use crate::{
     audit::{EventType, NewEvent},
     authority::{Authority, Draft, Issued, Policy},
-    budgets::Spending,
     domain::{AppStatus, IssuedToken, Revocation},
     entropy::random,
+    limits::budgets::Spending,
     store::Tx,
 };
 

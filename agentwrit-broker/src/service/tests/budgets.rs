@@ -3,8 +3,8 @@
 use super::*;
 use crate::{
     audit::EventType,
-    budgets::{Budget, SessionBudget},
     domain::AppName,
+    limits::budgets::{Budget, SessionBudget},
     service::apps::NewApp,
 };
 

@@ -30,9 +30,9 @@ use super::{
 use crate::{
     audit::Event,
     authority::{Authority, Issued},
-    budgets::SessionBudget,
     config::Config,
     entropy::{SeededEntropy, random},
+    limits::budgets::SessionBudget,
     secret::Secret,
     signing::KeyFile,
     store::{Store, StoreOptions},

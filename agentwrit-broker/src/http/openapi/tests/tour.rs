@@ -11,7 +11,7 @@ use super::{
     filled,
     walk::{ADMIN_SECRET, Walk},
 };
-use crate::{budgets::Spending, domain::Digest};
+use crate::{domain::Digest, limits::budgets::Spending};
 
 /// Who is there.
 struct Cast {

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::fair_share::{FairPool, Place};
+use super::fair_share::{FairPool, Place};
 
 /// Up to here, in bytes, a document needs no place.
 pub(crate) const SMALL: usize = 16 * 1024;
@@ -120,7 +120,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::fair_share::Favour;
+    use crate::limits::fair_share::Favour;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 

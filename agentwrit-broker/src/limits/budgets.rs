@@ -22,7 +22,7 @@ use agentwrit_verify::{AppId, Claims, Subject, TokenId};
 use crate::{
     authority::Authority,
     domain::{LaunchToken, LaunchTokenId},
-    rate_limit::{AddressKey, Rate, RateTable, RetryAfter, address_key},
+    limits::rate_limit::{AddressKey, Rate, RateTable, RetryAfter, address_key},
     service::Error,
 };
 
@@ -241,7 +241,7 @@ impl Authority {
         self.draw_on(spending, |table, rate, key, now| table.check(rate, key, now))
     }
 
-    /// A login that one of [`limits`](crate::limits) refuses.
+    /// A login that one of [`limits`](crate::limits::logins) refuses.
     pub(crate) fn login_refused(&self, limit: &'static str, retry_after: RetryAfter) -> Error {
         self.metrics.rate_limited(limit);
         Error::RateLimited { retry_after }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{
+use super::{
     capacity::Capacity,
     fair_share::{FairPool, Favour, Place},
 };

@@ -1,18 +1,18 @@
-//! Limits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::rate_limit).
+//! LoginLimits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::limits::rate_limit).
 //!
 //! 1. A failed login costs an attempt of a strict limit. Once that is used up every login that it covers is refused, the
 //!    right secret included: otherwise a client could go on guessing.
 //! 2. A successful login costs nothing of it. It leaves a token and an audit event behind and has a wider limit of its
-//!    own: see [`budgets`](crate::budgets).
-//! 3. Limits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
+//!    own: see [`budgets`](crate::limits::budgets).
+//! 3. LoginLimits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
 
 use std::{net::IpAddr, time::Instant};
 
-use crate::rate_limit::{Rate, RateLimiter, RetryAfter, address_key};
+use super::rate_limit::{Rate, RateLimiter, RetryAfter, address_key};
 
 /// The limits of the login endpoints.
 #[derive(Debug)]
-pub(crate) struct Limits {
+pub(crate) struct LoginLimits {
     admin: RateLimiter,
     app: RateLimiter,
     app_address: RateLimiter,
@@ -33,7 +33,7 @@ impl Login {
     }
 }
 
-impl Default for Limits {
+impl Default for LoginLimits {
     fn default() -> Self {
         Self {
             admin: RateLimiter::new(Rate::per_second(5).burst(10)),
@@ -43,7 +43,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl LoginLimits {
     /// An attempt to log in as the operator, whose secret has been compared. Nothing is told before this.
     pub(crate) fn admin_login(&self, client: IpAddr, login: Login, now: Instant) -> Result<(), RetryAfter> {
         match login {
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn an_app_has_three_attempts_from_each_address() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (LoginLimits::default(), Instant::now());
         let (stranger, own) = (address("198.51.100.7"), address("192.0.2.1"));
         assert_eq!(let_through(100, |_| limits.app_login("app", stranger, Login::Wrong, now)), 3);
         assert_eq!(
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_address_has_thirty_attempts_whichever_apps_it_names() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (LoginLimits::default(), Instant::now());
         for (guesser, other) in [("198.51.100.7", "198.51.100.8"), ("2001:db8:1:2::1", "2001:db8:1:3::1")] {
             let guess = |number: usize| limits.app_login(&format!("app-{number}"), address(guesser), Login::Wrong, now);
             assert_eq!(let_through(100, guess), 30, "{guesser}");
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_operator_s_login_is_limited_by_address() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (LoginLimits::default(), Instant::now());
         let (guesser, own) = (address("198.51.100.7"), address("192.0.2.1"));
         assert_eq!(let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now)), 10);
         assert_eq!(limits.admin_login(guesser, Login::Wrong, now).unwrap_err().seconds(), 1);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_successful_login_costs_nothing_of_the_strict_limits() {
-        let (limits, now, own) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        let (limits, now, own) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         for _ in 0..100 {
             assert_eq!(limits.app_login("app", own, Login::Right, now), Ok(()));
             assert_eq!(limits.admin_login(own, Login::Right, now), Ok(()));
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_right_secret_is_refused_once_the_strict_limit_is_used_up() {
-        let (limits, now, guesser) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        let (limits, now, guesser) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         let_through(100, |_| limits.app_login("app", guesser, Login::Wrong, now));
         let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now));
         assert_eq!(limits.app_login("app", guesser, Login::Right, now).unwrap_err().seconds(), 6);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_guesser_of_many_apps_is_refused_the_right_secret_of_one() {
-        let (limits, now, guesser) = (Limits::default(), Instant::now(), address("192.0.2.1"));
+        let (limits, now, guesser) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         let guess = |number: usize| limits.app_login(&format!("app-{number}"), guesser, Login::Wrong, now);
         assert_eq!(let_through(100, guess), 30);
         assert!(limits.app_login("another", guesser, Login::Right, now).is_err());

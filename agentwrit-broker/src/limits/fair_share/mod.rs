@@ -20,7 +20,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::rate_limit::{AddressKey, address_key};
+use super::rate_limit::{AddressKey, address_key};
 
 /// Who wins where shares are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
