@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what reads strangers' input, each target for a while, two at a time: fuzz/README.md says what must hold.
+# Fuzzes the parsers of untrusted input, each target for a while, two at a time: fuzz/README.md says what must hold.
 #
 #   scripts/fuzz.sh [seconds [target…]]     60 seconds and every target, unless said otherwise
 set -euo pipefail

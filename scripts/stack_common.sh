@@ -1,6 +1,6 @@
 # What scripts/stack_up.sh and scripts/stack_down.sh share; not run by itself.
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # the variables are for whoever reads this file
+# shellcheck disable=SC2034 # the variables are for scripts that source this file
 
 state="${AGENTWRIT_STATE_DIR:-$PWD/deploy/state}"
 secret_file="$state/broker.env"

@@ -162,7 +162,7 @@ func TestForm(t *testing.T) {
 		}
 	}
 	if judge("", header, added(payload, `,"aud":["x"]`)) == nil {
-		t.Error("a token for somebody accepted by nobody in particular")
+		t.Error("token with an audience accepted without a configured audience")
 	}
 }
 

@@ -17,7 +17,7 @@ class Authority:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nobody's authority")])
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "untrusted authority")])
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         certificate = self._signed(self._name, self._key.public_key(), constraints)
         self.path = directory / "authority.pem"

@@ -18,7 +18,7 @@ from agentwrit import validate
 
 from certificates import Authority
 from conftest import REPOSITORY, Broker, Credentials
-from wire import somebody_else, tapped
+from wire import other_server, tapped
 
 EXAMPLES = REPOSITORY / "examples" / "clients"
 BUILT = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve() / "tmp" / "clients"
@@ -164,7 +164,7 @@ def test_over_tls(secure_broker: tuple[Broker, Path], client: list[str]) -> None
     assert re.fullmatch(LIFE, completed.stdout), completed.stdout
 
 
-def test_whom_nobody_vouches_for_gets_no_secret(secure_broker: tuple[Broker, Path], client: list[str]) -> None:
+def test_untrusted_server_gets_no_secret(secure_broker: tuple[Broker, Path], client: list[str]) -> None:
     broker, _ = secure_broker
     said = refused(run(client, broker.url, broker.create_app(["read:data:*"])))
     assert re.search(r"(cannot reach the broker|broker unreachable).*certificate", said), said
@@ -188,7 +188,7 @@ def test_a_setting_is_missing(client: list[str]) -> None:
     assert refused(completed) == "error: AGENTWRIT_CLIENT_SECRET is not set\n"
 
 
-def test_nobody_is_there(client: list[str]) -> None:
+def test_reports_unreachable_broker(client: list[str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -197,8 +197,8 @@ def test_nobody_is_there(client: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("status", "body"), [(502, b"<h1>Bad Gateway</h1>"), (200, b"<h1>Log in</h1>"), (500, b"")])
-def test_somebody_else_answers(client: list[str], status: int, body: bytes) -> None:
-    with somebody_else(status, body) as url:
+def test_reports_response_of_other_server(client: list[str], status: int, body: bytes) -> None:
+    with other_server(status, body) as url:
         said = refused(run(client, url, Credentials("", "id-0123456789ab", "0" * 64)))
     # The SDK has words of its own.
     assert "not an answer of the broker" in said or f"{status} None: " in said

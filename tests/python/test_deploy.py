@@ -224,7 +224,7 @@ def test_compose_files_are_valid_and_stay_hardened(overlay: str | None, tmp_path
     assert broker["environment"].get("AA_TLS_MODE") == overlay
 
 
-def test_the_image_holds_no_secret_and_runs_as_nobody() -> None:
+def test_image_holds_no_secret_and_runs_unprivileged() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     instructions = "\n".join(line for line in lines if not line.startswith("#"))
     final = instructions.rsplit("FROM ", 1)[1]

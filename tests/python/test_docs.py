@@ -258,7 +258,7 @@ BROKER_SOURCE, VERIFY_SOURCE, TOWER_SOURCE = (
     REPOSITORY / name / "src" for name in ("agentwrit-broker", "agentwrit-verify", "agentwrit-tower")
 )
 LITERAL = r'"((?:[^"\\]|\\.)*)"'
-# Said to nobody outside, or of a header.
+# Not sent to clients, or about a header.
 # "a value" is what the reader of members expects, and no value is unexpected.
 NOT_FOR_CLIENTS = {"a handler panicked", "a value", "request failed", ", error=", ", scope="}
 

@@ -76,7 +76,7 @@ def test_forgeries(broker: Broker, check: Check, new_app: NewApp) -> None:
 def test_whom_it_is_for(check: Check, new_app: NewApp) -> None:
     token = new_app("read:data:*").create_agent("orch-1", "task-1", ["read:data:x"]).access_token
     assert check("read:data:x", token, "-issuer", "https://elsewhere.test").startswith("refused: another issuer's")
-    assert check("read:data:x", token, "-audience", "https://us.test") == "refused: meant for somebody else"
+    assert check("read:data:x", token, "-audience", "https://us.test") == "refused: token for another audience"
 
 
 def test_expired(check: Check, new_app: NewApp) -> None:

@@ -146,7 +146,7 @@ def test_bad_input_is_a_problem(new_app: NewApp, orch_id: str, task_id: str, sco
     assert field in caught.value.problem.detail
 
 
-def test_nobody_there_is_a_transport_error() -> None:
+def test_unreachable_broker_is_a_transport_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -131,17 +131,17 @@ def test_renewal_does_not_outlive_the_chain(team: Team) -> None:
 
 
 @pytest.mark.parametrize("domain", ["agentwrit.local", "elsewhere.test"])
-def test_nobody_of_that_name(team: Team, domain: str) -> None:
+def test_rejects_unknown_agent(team: Team, domain: str) -> None:
     with pytest.raises(ProblemResponseError) as caught:
         team.agents[0].delegate(f"spiffe://{domain}/agent/orch-1/task-1/0123456789abcdef", ["read:data:x"])
     assert (caught.value.status_code, caught.value.problem.error_code) == (404, "not_found")
     assert caught.value.problem.detail == "delegate agent not found"
 
 
-@pytest.mark.parametrize("nobody", ["", "nobody", "spiffe://", "https://agentwrit.local/agent/a/b/0123456789abcdef"])
-def test_what_is_no_agent_id(team: Team, nobody: str) -> None:
+@pytest.mark.parametrize("malformed", ["", "nonsense", "spiffe://", "https://agentwrit.local/agent/a/b/0123456789abcdef"])
+def test_rejects_malformed_agent_id(team: Team, malformed: str) -> None:
     with pytest.raises(ProblemResponseError) as caught:
-        team.agents[0].delegate(nobody, ["read:data:x"])
+        team.agents[0].delegate(malformed, ["read:data:x"])
     assert (caught.value.status_code, caught.value.problem.error_code) == (400, "invalid_request")
     assert caught.value.problem.detail.startswith("delegate_to: ")
 

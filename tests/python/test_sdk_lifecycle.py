@@ -19,7 +19,7 @@ INVALID = "token is invalid or expired"
 
 
 def with_token(app: AgentWritApp, agent: Agent, token: str) -> Agent:
-    """The agent as somebody would hold it who has only this token."""
+    """The agent as held by a client that has only this token."""
     return Agent(app, agent.agent_id, token, agent.expires_in, agent.scope, agent.task_id, agent.orch_id)
 
 
@@ -75,7 +75,7 @@ def test_a_renewed_token_renews_nothing(broker: Broker, new_app: NewApp) -> None
         stale.renew()
     assert caught.value.problem.instance == "/v1/token/renew"
     assert caught.value.problem.error_code == "unauthorized"
-    assert app.validate(agent.access_token).valid, "the attempt harmed nobody"
+    assert app.validate(agent.access_token).valid, "the attempt had no effect"
     [event] = broker.denials("token_revoked_access")
     assert event["agent_id"] == agent.agent_id
 
@@ -108,7 +108,7 @@ def test_release_ends_the_token(broker: Broker, new_app: NewApp) -> None:
     assert agent.release() is None
     assert app.validate(agent.access_token).error == INVALID
 
-    agent.release()  # remembers, and asks nobody
+    agent.release()  # known already, no request
     again.release()  # asks the broker, which says 204 once more
     assert event_types(broker).count("token_released") == 1
 

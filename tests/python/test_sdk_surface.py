@@ -175,10 +175,10 @@ def test_the_apps_own_token_has_no_task(broker: Broker) -> None:
 def test_a_slash_behind_the_address_and_a_name_of_ones_own(broker: Broker) -> None:
     credentials = broker.create_app(["read:data:*"])
     app = AgentWritApp(
-        f"{broker.url}/", credentials.client_id, credentials.client_secret, timeout=5.0, user_agent="somebody/1.0"
+        f"{broker.url}/", credentials.client_id, credentials.client_secret, timeout=5.0, user_agent="custom/1.0"
     )
     with closing(app):
-        assert (app.broker_url, app.timeout, app.user_agent) == (broker.url, 5.0, "somebody/1.0")
+        assert (app.broker_url, app.timeout, app.user_agent) == (broker.url, 5.0, "custom/1.0")
         assert app.health().status == "ok"
         agent = app.create_agent("orch-1", "task-1", ["read:data:x"])
         assert app.validate(agent.access_token).valid

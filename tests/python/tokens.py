@@ -1,4 +1,4 @@
-"""Tokens read and spoilt by hand: what a stranger could do to one."""
+"""Tokens decoded and altered without the key, as an attacker could."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def header(token: str) -> dict[str, Any]:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What the token says, whoever signed it."""
+    """Claims of the token, signature unchecked."""
     return json.loads(decode(token.split(".")[1]))
 
 

@@ -1,4 +1,4 @@
-"""What a client and the broker say to each other, read by somebody in between."""
+"""Requests and responses between a client and the broker, recorded by a proxy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Wire:
         self.exchanges: list[Exchange] = []
 
     def secrets(self) -> set[str]:
-        """Everything that was said and that nobody else may see."""
+        """Secrets of the recorded exchange."""
         return {
             value
             for exchange in self.exchanges
@@ -87,10 +87,10 @@ def tapped(broker_url: str) -> Iterator[Wire]:
 
 
 @contextmanager
-def somebody_else(status: int, body: bytes) -> Iterator[str]:
+def other_server(status: int, body: bytes) -> Iterator[str]:
     """An address where no broker answers, but a proxy or a login page."""
 
-    class Stranger(BaseHTTPRequestHandler):
+    class OtherServer(BaseHTTPRequestHandler):
         def handle_any(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
@@ -104,7 +104,7 @@ def somebody_else(status: int, body: bytes) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    yield from serving(Stranger)
+    yield from serving(OtherServer)
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -81,7 +81,7 @@ func (b *Broker) Register(launchToken, orchID, taskID string, scope []string) (*
 
 // ANCHOR: renew
 
-// Renew replaces the token by one with the same scope and lifetime. The old one is dead at once: whoever shares it must
+// Renew replaces the token by one with the same scope and lifetime. The old one ends at once: each user of it must
 // be told. If the answer is lost on its way, register anew.
 func (a *Agent) Renew() error {
 	return a.broker.call(http.MethodPost, "/v1/token/renew", a.Token, nil, a)

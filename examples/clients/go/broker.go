@@ -22,7 +22,7 @@ func NewBroker(url string) *Broker {
 		URL: strings.TrimRight(url, "/"),
 		HTTP: &http.Client{
 			Timeout: 10 * time.Second,
-			// The broker never redirects: whoever does is not to see what we send.
+			// The broker never redirects; another server must not receive the request.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -62,7 +62,7 @@ func problemOf(response *http.Response, body []byte) error {
 
 // ANCHOR_END: problem
 
-// call sends a body, if there is one, and reads the answer, if somebody wants it.
+// call sends a body, if there is one, and reads the answer, if the caller wants it.
 func (b *Broker) call(method, path, bearer string, body, answer any) error {
 	var content io.Reader
 	if body != nil {

@@ -3,7 +3,7 @@
 //! `cargo bench -p agentwrit-e2e --bench revocation`
 //!
 //! 1. At a protected route: one service, its own connection to the broker, 1,000 agents revoked one after the other.
-//!    Whoever revoked asks the route again and again until it answers 401.
+//!    The revoking client repeats a request to the route until it is 401.
 //! 2. At 200 verifiers, each following the broker by itself, 50 revocations: one thread looks at all of them in turn.
 //!
 //! The real broker in a process of its own, on loopback; its store is in `TMPDIR`.

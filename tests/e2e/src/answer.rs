@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::pattern;
 
-/// What came back.
+/// Response of the broker.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.

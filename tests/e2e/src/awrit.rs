@@ -12,9 +12,9 @@ use crate::broker::{ADMIN_SECRET, Broker, PATIENCE, binary};
 pub struct Run {
     /// Its exit code.
     pub code: i32,
-    /// What it wrote to stdout.
+    /// Output on stdout.
     pub stdout: String,
-    /// What it wrote to stderr.
+    /// Output on stderr.
     pub stderr: String,
 }
 
@@ -28,7 +28,7 @@ impl Run {
         assert_eq!(self.code, code, "exit code");
     }
 
-    /// What it printed with `--json`, after a good end.
+    /// Output with `--json` of a run that succeeded.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "{}", self.stderr);

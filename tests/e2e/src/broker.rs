@@ -36,7 +36,7 @@ pub struct Broker {
     /// How much of the output was looked through.
     read: Mutex<usize>,
     readers: Vec<JoinHandle<()>>,
-    /// Whether the readers of its output read.
+    /// State of the readers of its output: reading or stopped.
     reading: watch::Sender<bool>,
     /// Without a trailing slash.
     pub url: String,
@@ -149,7 +149,7 @@ impl Broker {
         Stopped { status: ended.status, output: String::from_utf8_lossy(&text).into_owned() }
     }
 
-    /// What a start that refuses a broken audit trail says would accept it: the value of `--accept-broken-audit`.
+    /// Value of `--accept-broken-audit` that the error of a refused start names.
     pub async fn breaks_of_trail(directory: &Path) -> String {
         let stopped = Self::run_in(directory, &[], &[]).await;
         assert!(!stopped.status.success(), "{}", stopped.output);
@@ -201,7 +201,7 @@ impl Broker {
         self.process.id().expect("the broker is running")
     }
 
-    /// What the broker has written so far.
+    /// Output of the broker so far.
     #[must_use]
     pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
@@ -221,7 +221,7 @@ impl Broker {
         timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("the broker did not say `{text}`"));
     }
 
-    /// Whether `text` was written since the last time that something was found.
+    /// Returns true if `text` was written since the last match.
     fn find(&self, text: &str) -> bool {
         let output = self.output.lock().unwrap();
         let mut read = self.read.lock().unwrap();
@@ -236,7 +236,7 @@ impl Broker {
         self.url.trim_start_matches("http://")
     }
 
-    /// Where the broker keeps its files.
+    /// Directory of the broker's files.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()

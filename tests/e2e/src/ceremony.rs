@@ -11,9 +11,9 @@ use crate::{ADMIN_SECRET, Answer, Broker};
 pub struct AppCredentials {
     /// `app-<name>-<6 hex>`
     pub app_id: String,
-    /// What it authenticates as.
+    /// Id that it authenticates as.
     pub client_id: String,
-    /// What it authenticates with.
+    /// Secret that it authenticates with.
     pub client_secret: String,
 }
 
@@ -127,13 +127,13 @@ impl Key {
     }
 }
 
-/// The header of a token, whoever signed it.
+/// Header of a token, signature unchecked.
 #[must_use]
 pub fn protected_header(token: &str) -> Value {
     part(token, 0)
 }
 
-/// The claims of a token, whoever signed it.
+/// Claims of a token, signature unchecked.
 #[must_use]
 pub fn payload(token: &str) -> Value {
     part(token, 1)

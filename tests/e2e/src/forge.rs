@@ -1,4 +1,4 @@
-//! What somebody could do who has the broker's own key: tokens that are signed well and made badly. A verifier that
+//! Attacks with the broker's own key: correctly signed, malformed tokens. A verifier that
 //! refuses these does so for the reason under test, not for their signature.
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
@@ -13,7 +13,7 @@ pub struct Forger {
 }
 
 impl Broker {
-    /// Somebody who has read the broker's key file.
+    /// Attacker who has read the broker's key file.
     #[must_use]
     pub fn forger(&self) -> Forger {
         let pem = std::fs::read_to_string(self.directory().join("signing.key")).unwrap();

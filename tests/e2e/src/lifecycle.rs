@@ -1,4 +1,4 @@
-//! What happens to agents and tokens after the first login, step by step.
+//! Operations on agents and tokens after the first login.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ pub struct Agent {
 }
 
 impl Broker {
-    /// A new agent for a task, by a launch token of whoever `bearer` speaks for. `launch` is the launch token's body;
+    /// A new agent for a task, by a launch token of the caller that `bearer` authenticates. `launch` is the launch token's body;
     /// the agent asks for all of its `allowed_scope`.
     pub async fn enrol(&self, bearer: &str, task: &str, launch: Value) -> Agent {
         let answer = self.try_enrol(bearer, task, launch).await;
@@ -73,10 +73,10 @@ impl Broker {
         self.revoke(admin, level, target).await.expect(200, expected)["count"].as_u64().unwrap()
     }
 
-    /// Whether the broker calls the token valid, as a resource server and as a bearer would learn it.
+    /// Returns true if the broker accepts the token, in validation and as a bearer.
     pub async fn accepts(&self, token: &str) -> bool {
         let validated = self.post("/v1/token/validate").json(&json!({"token": token})).await.json();
-        // Nobody holds the scope of this endpoint but the operator: a live token is 403 there, a dead one 401.
+        // Only the operator holds the scope of this endpoint: a valid token is 403 there, an ended one 401.
         let presented = self.get("/v1/admin/revocations").bearer(token).await.status;
         let valid = validated["valid"].as_bool().unwrap();
         assert_eq!(presented != 401, valid, "validation and presentation disagree: {presented}, {validated}");

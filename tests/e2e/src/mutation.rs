@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// What a field is meant to hold.
+/// Kind of value that a field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// Text that must be there.
@@ -26,7 +26,7 @@ pub enum Field {
 pub struct Broken {
     /// The field.
     pub field: &'static str,
-    /// What is wrong, for messages.
+    /// Description of the mutation, for messages.
     pub why: String,
     /// The body.
     pub body: Value,

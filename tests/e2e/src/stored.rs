@@ -1,4 +1,4 @@
-//! What a broker has stored, by counting: the tests know no table by name.
+//! Counts of the rows that a broker has stored; the tests know no table by name.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -29,7 +29,7 @@ impl Broker {
             .collect()
     }
 
-    /// Whether any file of the broker holds these bytes.
+    /// Returns true if any file of the broker contains these bytes.
     #[must_use]
     pub fn files_hold(&self, secret: &[u8]) -> bool {
         let files = std::fs::read_dir(self.directory()).unwrap().map(|entry| entry.unwrap().path());
@@ -39,7 +39,7 @@ impl Broker {
     }
 }
 
-/// Alters the database of a broker that has stopped, as somebody with access to the disk could.
+/// Alters the database of a broker that has stopped, as an attacker with access to the disk could.
 #[expect(clippy::disallowed_types, reason = "the tests reach into the store from outside, as a thief would")]
 pub fn alter_database(directory: &Path, sql: &str) {
     rusqlite::Connection::open(directory.join("data.db")).unwrap().execute_batch(sql).unwrap();

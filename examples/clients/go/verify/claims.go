@@ -16,7 +16,7 @@ type Claims struct {
 	Chain                []Delegator // root first; empty unless it was delegated
 }
 
-// Delegator is somebody who handed the token, or the one it was made from, on.
+// Delegator is an agent that delegated this token or an ancestor of it.
 type Delegator struct{ Agent, Session string }
 
 // Tells a text that must be there from one that may be.

@@ -15,7 +15,7 @@ import (
 // members of an object, by name.
 type members map[string]any
 
-// Whoever puts a key, or an address of one, into the header hopes that we use it.
+// A key, or an address of one, in the header is an attack.
 var forbidden = []string{"crit", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256"}
 
 // open checks header and signature of a compact JWS and gives its payload. Whether the type is right says isType.

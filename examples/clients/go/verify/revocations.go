@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// MaxStaleness is how old the list may be. When it is older nobody knows what was revoked since: answer 503, not 401.
+// MaxStaleness is how old the list may be. When it is older, later revocations are unknown: respond with 503, not 401.
 const MaxStaleness = 30 * time.Second
 
 var (
@@ -131,7 +131,7 @@ func (r *Revocations) hasSince(level, target string, claims Claims) bool {
 	return found && claims.IssuedAt <= revokedAt
 }
 
-// key is what stands in the list for a target, so that the list names nobody.
+// key is the digest that stands for a target in the list.
 func (r *Revocations) key(level, target string) string {
 	if level == "i" {
 		return ""

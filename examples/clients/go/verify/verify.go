@@ -95,7 +95,7 @@ func (v Verifier) Verify(token string, now time.Time) (Claims, error) {
 	case payload["iss"] != v.Issuer:
 		return Claims{}, errors.New("another issuer's")
 	case v.Audience == "" && len(claims.Audience) > 0, v.Audience != "" && !contains(claims.Audience, v.Audience):
-		return Claims{}, errors.New("meant for somebody else")
+		return Claims{}, errors.New("token for another audience")
 	case claims.NotBefore > now.Unix()+leeway, claims.IssuedAt > now.Unix()+leeway:
 		return Claims{}, errors.New("not valid yet")
 	case claims.ExpiresAt <= now.Unix():

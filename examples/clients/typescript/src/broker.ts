@@ -29,7 +29,7 @@ async function refusal(response: Response): Promise<Error> {
   return body?.error_code === undefined ? foreign(response) : new Problem(body, response.headers.get("Retry-After"));
 }
 
-/** Somebody else answered: a proxy, a login page. */
+/** Response of another server: a proxy, a login page. */
 function foreign(response: Response): Error {
   return new Error(`${response.status} from ${response.url}: not an answer of the broker`);
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 const PATH: &str = "/v1/admin/auth";
 
 #[tokio::test]
-async fn the_secret_earns_a_token() {
+async fn issues_token_for_right_secret() {
     let broker = Broker::start().await;
     let answer = broker.post(PATH).json(&json!({"secret": ADMIN_SECRET})).await;
     let body = answer.expect(200, json!({"access_token": "$jwt", "expires_in": 300, "token_type": "Bearer"}));
@@ -32,7 +32,7 @@ async fn lifetime_is_configurable() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_401() {
+async fn rejects_wrong_secret_with_401() {
     let broker = Broker::start().await;
     for secret in
         ["wrong", "correct-horse-battery-stapl", "correct-horse-battery-staple ", "Correct-horse-battery-staple"]
@@ -44,7 +44,7 @@ async fn a_wrong_secret_is_401() {
 }
 
 #[tokio::test]
-async fn a_missing_or_malformed_secret_is_400() {
+async fn rejects_missing_or_malformed_secret_with_400() {
     let broker = Broker::start().await;
     for body in [
         json!({}),
@@ -60,7 +60,7 @@ async fn a_missing_or_malformed_secret_is_400() {
 }
 
 #[tokio::test]
-async fn client_credentials_here_are_a_known_mistake() {
+async fn names_app_auth_when_client_credentials_are_sent() {
     let broker = Broker::start().await;
     let answer = broker.post(PATH).json(&json!({"client_id": "admin", "client_secret": ADMIN_SECRET})).await;
     let (_, hint) = answer.problem(400, "invalid_request");
@@ -68,7 +68,7 @@ async fn client_credentials_here_are_a_known_mistake() {
 }
 
 #[tokio::test]
-async fn attempts_are_limited_per_address() {
+async fn limits_attempts_per_address() {
     let broker = Broker::start().await;
     let mut refused = None;
     for attempt in 0..200 {
@@ -86,7 +86,7 @@ async fn attempts_are_limited_per_address() {
 }
 
 #[tokio::test]
-async fn a_bcrypt_hash_stands_for_its_secret() {
+async fn accepts_secret_configured_as_bcrypt_hash() {
     // Of ADMIN_SECRET, cost 4.
     let hash = "$2b$04$R3rAiYSL.6P.pbQmicrp/OMwH2i3J5VnL6Oz6NeMfnY1AQQNncGQu";
     let broker = Broker::start_with(&[("AA_ADMIN_SECRET", hash)]).await;

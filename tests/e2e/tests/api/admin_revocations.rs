@@ -6,7 +6,7 @@ use serde_json::json;
 const PATH: &str = "/v1/admin/revocations";
 
 #[tokio::test]
-async fn what_operators_revoked_is_listed_with_who_and_why() {
+async fn lists_revocations_with_actor_and_reason() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let empty = json!({"revocations": [], "total": 0, "limit": 100, "offset": 0});
@@ -40,7 +40,7 @@ async fn what_operators_revoked_is_listed_with_who_and_why() {
 }
 
 #[tokio::test]
-async fn pages_are_stable() {
+async fn pages_stay_stable_while_revocations_are_added() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for number in 0..5 {
@@ -67,7 +67,7 @@ async fn pages_are_stable() {
 }
 
 #[tokio::test]
-async fn what_affects_nothing_any_more_leaves_the_list() {
+async fn omits_revocations_without_effect() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"], "max_ttl": 5})).await;
@@ -80,7 +80,7 @@ async fn what_affects_nothing_any_more_leaves_the_list() {
 }
 
 #[tokio::test]
-async fn it_is_for_the_operator() {
+async fn requires_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;

@@ -1,4 +1,4 @@
-//! `GET /v1/app/agents` and `GET /v1/app/audit/events`: an app's own, and nobody else's.
+//! `GET /v1/app/agents` and `GET /v1/app/audit/events`: an app's own agents and events only.
 
 use agentwrit_e2e::{Agent, AppCredentials, Broker, until_expired};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn entry(agent: &Agent, task: &str, status: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_app_sees_its_own_agents() {
+async fn lists_only_agents_of_calling_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (one, other) = (tenant(&broker, &admin, "one").await, tenant(&broker, &admin, "other").await);
@@ -63,7 +63,7 @@ async fn an_app_sees_its_own_agents() {
 }
 
 #[tokio::test]
-async fn agents_come_in_pages() {
+async fn lists_agents_in_pages() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let tenant = tenant(&broker, &admin, "desk").await;
@@ -83,7 +83,7 @@ async fn agents_come_in_pages() {
 }
 
 #[tokio::test]
-async fn an_app_sees_its_own_events() {
+async fn lists_only_events_of_calling_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (one, other) = (tenant(&broker, &admin, "one").await, tenant(&broker, &admin, "other").await);
@@ -123,7 +123,7 @@ async fn an_app_sees_its_own_events() {
 }
 
 #[tokio::test]
-async fn they_are_for_apps() {
+async fn requires_app_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (agent, _) = broker.agent(&admin, &["read:data:x"]).await;

@@ -10,7 +10,7 @@ async fn authenticate(broker: &Broker, client_id: &str, client_secret: &str) -> 
 }
 
 #[tokio::test]
-async fn credentials_earn_a_token() {
+async fn issues_token_for_right_credentials() {
     let broker = Broker::start().await;
     let app = broker.create_app(&broker.admin_token().await, "invoice-desk", &["read:invoices:*"]).await;
     let body = authenticate(&broker, &app.client_id, &app.client_secret).await.expect(
@@ -32,7 +32,7 @@ async fn credentials_earn_a_token() {
 }
 
 #[tokio::test]
-async fn the_app_s_own_lifetime_counts() {
+async fn uses_token_ttl_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let body = json!({"name": "short-lived", "scopes": ["read:data:*"], "token_ttl": 60});
@@ -43,7 +43,7 @@ async fn the_app_s_own_lifetime_counts() {
 }
 
 #[tokio::test]
-async fn unknown_wrong_and_inactive_look_the_same() {
+async fn answers_unknown_wrong_and_inactive_credentials_alike() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "active", &["read:data:*"]).await;
@@ -51,11 +51,11 @@ async fn unknown_wrong_and_inactive_look_the_same() {
     let deleted = broker.request(http::Method::DELETE, &format!("/v1/admin/apps/{}", gone.app_id)).bearer(&admin).await;
     assert_eq!(deleted.status, 200);
 
-    let nobody = AppCredentials { client_id: "no-0123456789ab".to_owned(), ..app.clone() };
+    let unknown = AppCredentials { client_id: "no-0123456789ab".to_owned(), ..app.clone() };
     let wrong = AppCredentials { client_secret: "0".repeat(64), ..app.clone() };
     let crossed = AppCredentials { client_secret: gone.client_secret.clone(), ..app.clone() };
     let mut answers = Vec::new();
-    for credentials in [nobody, wrong, crossed, gone] {
+    for credentials in [unknown, wrong, crossed, gone] {
         let answer = authenticate(&broker, &credentials.client_id, &credentials.client_secret).await;
         answer.problem(401, "unauthorized");
         assert_eq!(answer.header("www-authenticate"), None, "this endpoint takes no Bearer token");
@@ -67,7 +67,7 @@ async fn unknown_wrong_and_inactive_look_the_same() {
 }
 
 #[tokio::test]
-async fn malformed_credentials_are_400() {
+async fn rejects_malformed_credentials_with_400() {
     let broker = Broker::start().await;
     let valid = json!({"client_id": "id-0123456789ab", "client_secret": "0".repeat(64)});
     for broken in Field::Text("client_id").broken(&valid) {
@@ -80,7 +80,7 @@ async fn malformed_credentials_are_400() {
 }
 
 #[tokio::test]
-async fn attempts_are_limited_per_client_id() {
+async fn limits_attempts_per_client_id() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let one = broker.create_app(&admin, "one", &["read:data:*"]).await;
@@ -101,7 +101,7 @@ async fn attempts_are_limited_per_client_id() {
 }
 
 #[tokio::test]
-async fn attempts_are_limited_per_address_over_all_ids() {
+async fn limits_attempts_per_address_across_client_ids() {
     let broker = Broker::start().await;
     for attempt in 0..30 {
         let answer = authenticate(&broker, &format!("id-{attempt:012}"), "wrong").await;

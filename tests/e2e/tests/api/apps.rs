@@ -22,7 +22,7 @@ fn record(app: &AppCredentials, name: &str, scopes: &[&str], token_ttl: u64) -> 
 }
 
 #[tokio::test]
-async fn an_app_is_created() {
+async fn creates_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let body = json!({"name": "invoice-desk-2", "scopes": ["read:invoices:*", "write:notes:x", "read:invoices:*"]});
@@ -43,7 +43,7 @@ async fn an_app_is_created() {
 }
 
 #[tokio::test]
-async fn apps_are_listed_and_read_without_their_secret() {
+async fn lists_and_reads_apps_without_secret() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     broker.get(PATH).bearer(&admin).await.expect(200, json!({"apps": [], "total": 0}));
@@ -57,7 +57,7 @@ async fn apps_are_listed_and_read_without_their_secret() {
 }
 
 #[tokio::test]
-async fn an_app_is_changed_in_part() {
+async fn updates_only_sent_members() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -79,7 +79,7 @@ async fn an_app_is_changed_in_part() {
 }
 
 #[tokio::test]
-async fn a_removed_app_stays_but_is_dead() {
+async fn keeps_deregistered_app_listed_as_inactive() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -105,7 +105,7 @@ async fn a_removed_app_stays_but_is_dead() {
 }
 
 #[tokio::test]
-async fn an_active_app_s_name_is_taken() {
+async fn rejects_name_of_active_app_with_409() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -116,10 +116,10 @@ async fn an_active_app_s_name_is_taken() {
 }
 
 #[tokio::test]
-async fn an_unknown_app_is_404() {
+async fn answers_404_for_unknown_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    for id in ["app-nobody-0a1b2c", "nonsense", "app-nobody-0A1B2C", "a%2fb", "a%00b"] {
+    for id in ["app-unknown-0a1b2c", "nonsense", "app-unknown-0A1B2C", "a%2fb", "a%00b"] {
         let path = format!("{PATH}/{id}");
         broker.get(&path).bearer(&admin).await.problem(404, "not_found");
         broker.request(Method::DELETE, &path).bearer(&admin).await.problem(404, "not_found");
@@ -129,7 +129,7 @@ async fn an_unknown_app_is_404() {
 }
 
 #[tokio::test]
-async fn each_field_of_a_new_app_is_checked() {
+async fn checks_each_member_of_new_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let valid = json!({"name": "desk", "scopes": ["read:data:*"], "token_ttl": 1800});
@@ -158,7 +158,7 @@ async fn each_field_of_a_new_app_is_checked() {
 }
 
 #[tokio::test]
-async fn each_field_of_a_change_is_checked() {
+async fn checks_each_member_of_update() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -179,7 +179,7 @@ async fn each_field_of_a_change_is_checked() {
 }
 
 #[tokio::test]
-async fn limits_are_inclusive() {
+async fn accepts_values_at_their_limits() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let longest = format!("read:data:{}", "x".repeat(256 - "read:data:".len()));
@@ -192,7 +192,7 @@ async fn limits_are_inclusive() {
 }
 
 #[tokio::test]
-async fn only_the_operator_administers() {
+async fn requires_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -212,9 +212,9 @@ async fn only_the_operator_administers() {
                 answer.header("www-authenticate"),
                 Some(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="admin:launch-tokens:*""#)
             );
-            let nobody = broker.request(method, &path).json(&body).await;
-            nobody.problem(401, "unauthorized");
-            assert_eq!(nobody.header("www-authenticate"), Some(r#"Bearer realm="agentwrit""#));
+            let unknown = broker.request(method, &path).json(&body).await;
+            unknown.problem(401, "unauthorized");
+            assert_eq!(unknown.header("www-authenticate"), Some(r#"Bearer realm="agentwrit""#));
         }
     }
     assert_eq!(broker.get(PATH).bearer(&admin).await.json()["total"], 1);

@@ -32,7 +32,7 @@ async fn busy_broker() -> (Broker, String) {
 }
 
 #[tokio::test]
-async fn the_trail_is_one_chain_that_anybody_can_recompute() {
+async fn hash_chain_is_recomputed_from_events_alone() {
     let (broker, admin) = busy_broker().await;
     let events = broker.events(&admin, "").await;
     assert!(events.len() > 15, "{events:#?}");
@@ -46,7 +46,7 @@ async fn the_trail_is_one_chain_that_anybody_can_recompute() {
 }
 
 #[tokio::test]
-async fn every_event_is_well_formed_and_names_its_actor() {
+async fn events_are_well_formed_and_name_their_actor() {
     let (broker, admin) = busy_broker().await;
     for event in broker.events(&admin, "").await {
         let mut shape = json!({
@@ -68,11 +68,11 @@ async fn every_event_is_well_formed_and_names_its_actor() {
     }
 }
 
-/// Whether a filter should select an event.
+/// Returns true if a filter must select an event.
 type Filter<'a> = Box<dyn Fn(&Value) -> bool + 'a>;
 
 #[tokio::test]
-async fn filters_select() {
+async fn filters_events() {
     let (broker, admin) = busy_broker().await;
     let all = broker.events(&admin, "").await;
     let a = all.iter().find(|event| event["task_id"] == "task-a").unwrap()["agent_id"].as_str().unwrap();
@@ -143,7 +143,7 @@ async fn pages_by_offset_and_by_cursor_agree() {
 }
 
 #[tokio::test]
-async fn a_malformed_filter_is_400() {
+async fn rejects_malformed_filter_with_400() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for (field, values) in [
@@ -170,7 +170,7 @@ async fn a_malformed_filter_is_400() {
 }
 
 #[tokio::test]
-async fn reading_writes_nothing() {
+async fn reading_adds_no_event() {
     let (broker, admin) = busy_broker().await;
     let events = broker.events(&admin, "").await;
     let (rows, count) = (broker.stored_rows(), broker.audit_events().await);
@@ -182,7 +182,7 @@ async fn reading_writes_nothing() {
 }
 
 #[tokio::test]
-async fn it_is_for_the_operator() {
+async fn requires_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;

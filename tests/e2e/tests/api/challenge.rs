@@ -6,14 +6,14 @@ use agentwrit_e2e::Broker;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_challenge_is_a_fresh_nonce() {
+async fn issues_fresh_nonce() {
     let broker = Broker::start().await;
     let body = broker.get("/v1/challenge").await.expect(200, json!({"nonce": "$hex(64)", "expires_in": 30}));
     assert_ne!(body["nonce"].as_str().unwrap(), broker.nonce().await);
 }
 
 #[tokio::test]
-async fn challenges_store_nothing() {
+async fn challenges_leave_store_unchanged() {
     let broker = Broker::start().await;
     let (rows, events) = (broker.stored_rows(), broker.audit_events().await);
     let mut nonces = HashSet::new();

@@ -19,7 +19,7 @@ async fn app(broker: &Broker, scopes: &[&str]) -> (Admin, App) {
 }
 
 #[tokio::test]
-async fn an_agent_is_created_and_valid() {
+async fn creates_valid_agent() {
     let broker = Broker::start().await;
     let (_, app) = app(&broker, &["read:data:*"]).await;
     let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(60));
@@ -37,7 +37,7 @@ async fn an_agent_is_created_and_valid() {
 }
 
 #[tokio::test]
-async fn refusals_carry_the_problem() {
+async fn errors_carry_the_problem() {
     let broker = Broker::start().await;
     let (_, app) = app(&broker, &["read:data:*"]).await;
     let error = app.agent("orch-1", "task-1").scope(["write:data:x"]).unwrap().create().await.unwrap_err();
@@ -45,13 +45,13 @@ async fn refusals_carry_the_problem() {
     assert_eq!(error.problem().unwrap().detail, "requested scopes exceed app ceiling");
     assert!(error.request_id().is_some());
 
-    let stranger = app.client().app("no-0123456789ab", "wrong").unwrap();
-    let error = stranger.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
+    let other_client = app.client().app("no-0123456789ab", "wrong").unwrap();
+    let error = other_client.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
     assert_eq!((error.status(), error.error_code()), (Some(401), Some("unauthorized")));
 }
 
 #[tokio::test]
-async fn the_operator_administers_apps() {
+async fn administers_apps_as_operator() {
     let broker = Broker::start().await;
     let (admin, app) = app(&broker, &["read:data:*"]).await;
     let listed = admin.apps().await.unwrap();
@@ -66,12 +66,12 @@ async fn the_operator_administers_apps() {
     assert_eq!(admin.app(&id).await.unwrap().unwrap().status.as_deref(), Some("inactive"));
     let error = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
     assert_eq!(error.status(), Some(401));
-    let nobody = agentwrit_verify::AppId::parse("app-nobody-0a1b2c").unwrap();
-    assert_eq!(admin.app(&nobody).await.unwrap(), None);
+    let unknown = agentwrit_verify::AppId::parse("app-unknown-0a1b2c").unwrap();
+    assert_eq!(admin.app(&unknown).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn launch_tokens_are_issued_by_both() {
+async fn issues_launch_tokens_as_app_and_operator() {
     let broker = Broker::start().await;
     let (admin, app) = app(&broker, &["read:data:*"]).await;
     let request = LaunchTokenRequest::new("reader", ["read:data:x"]).unwrap().ttl(Duration::from_secs(60));
@@ -95,7 +95,7 @@ async fn next_token(states: &mut watch::Receiver<AgentState>) -> (Agent, String)
 }
 
 #[tokio::test]
-async fn a_live_agent_is_renewed_comes_back_when_revoked_and_ends_with_its_release() {
+async fn live_agent_renews_registers_again_after_revocation_and_releases() {
     let broker = Broker::start().await;
     let (admin, app) = app(&broker, &["read:data:*"]).await;
     let valid = async |token: &str| admin.client().validate(token).await.unwrap().is_valid();
@@ -125,7 +125,7 @@ async fn a_live_agent_is_renewed_comes_back_when_revoked_and_ends_with_its_relea
 }
 
 #[tokio::test]
-async fn a_stopped_broker_is_unreachable() {
+async fn reports_stopped_broker_as_unreachable() {
     let broker = Broker::start().await;
     let (_, app) = app(&broker, &["read:data:*"]).await;
     let (_, _directory) = broker.terminate().await;

@@ -1,4 +1,4 @@
-//! What holds for every endpoint (contract §1).
+//! Conventions of every endpoint (contract §1).
 
 use agentwrit_e2e::{ADMIN_SECRET, Broker};
 use http::Method;
@@ -56,7 +56,7 @@ async fn tokens(broker: &Broker) -> impl Fn(&str) -> String {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_security_headers_and_a_request_id() {
+async fn every_response_has_security_headers_and_request_id() {
     let broker = Broker::start().await;
     let paths = ROUTES.iter().map(|(path, _)| *path).chain(["/", "/v1", "/nowhere", "/v1/health/"]);
     for path in paths {
@@ -79,7 +79,7 @@ async fn every_answer_has_the_security_headers_and_a_request_id() {
 }
 
 #[tokio::test]
-async fn a_well_formed_request_id_is_echoed() {
+async fn echoes_well_formed_request_id() {
     let broker = Broker::start().await;
     let longest = "a".repeat(128);
     for id in ["a", "A-Z_a.z-09", longest.as_str()] {
@@ -99,7 +99,7 @@ async fn a_well_formed_request_id_is_echoed() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_is_404() {
+async fn answers_404_for_unknown_path() {
     let broker = Broker::start().await;
     for path in [
         "/",
@@ -119,7 +119,7 @@ async fn an_unknown_path_is_404() {
 }
 
 #[tokio::test]
-async fn another_method_is_405_and_says_which() {
+async fn answers_405_with_allow_for_other_methods() {
     let broker = Broker::start().await;
     for (path, methods) in ROUTES {
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
@@ -137,7 +137,7 @@ async fn another_method_is_405_and_says_which() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_one_json_object_is_400() {
+async fn rejects_body_that_is_not_one_json_object() {
     let broker = Broker::start().await;
     let token = tokens(&broker).await;
     let bomb = format!("{{\"a\":{}", "[".repeat(200_000));
@@ -169,7 +169,7 @@ async fn a_body_that_is_not_one_json_object_is_400() {
 }
 
 #[tokio::test]
-async fn a_body_is_json_whatever_it_is_called_and_unknown_members_are_ignored() {
+async fn reads_json_of_any_content_type_and_ignores_unknown_members() {
     let broker = Broker::start().await;
     for content_type in ["application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense"] {
         let body = json!({"secret": ADMIN_SECRET, "unknown": {"a": [1, 2]}});
@@ -179,7 +179,7 @@ async fn a_body_is_json_whatever_it_is_called_and_unknown_members_are_ignored() 
 }
 
 #[tokio::test]
-async fn a_body_over_its_limit_is_413() {
+async fn rejects_body_over_limit_with_413() {
     let broker = Broker::start().await;
     let token = tokens(&broker).await;
     let limit = 1024 * 1024;
@@ -190,7 +190,7 @@ async fn a_body_over_its_limit_is_413() {
         let answer = broker.post(path).bearer(&token(path)).body(largest).await;
         assert_ne!(answer.status, 413, "{path}: the limit itself is allowed");
     }
-    // Also where nobody looks at it.
+    // Also on endpoints that ignore the body.
     for path in ["/v1/token/renew", "/v1/token/release"] {
         let answer = broker.post(path).bearer(&token(path)).body(vec![b' '; limit + 1]).await;
         answer.problem(413, "payload_too_large");
@@ -198,7 +198,7 @@ async fn a_body_over_its_limit_is_413() {
 }
 
 #[tokio::test]
-async fn a_body_over_its_limit_is_refused_before_it_is_sent() {
+async fn rejects_announced_body_over_limit_before_reading_it() {
     let broker = Broker::start().await;
     let announced = "POST /v1/register HTTP/1.1\r\nhost: x\r\ncontent-length: 1099511627776\r\n\r\n".to_owned();
     let mut chunked = "POST /v1/register HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
@@ -216,7 +216,7 @@ async fn a_body_over_its_limit_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn without_a_usable_bearer_token_nothing_is_looked_at() {
+async fn checks_bearer_token_before_the_request() {
     let broker = Broker::start().await;
     let token = broker.admin_token().await;
     let none = r#"Bearer realm="agentwrit""#;
@@ -254,7 +254,7 @@ async fn without_a_usable_bearer_token_nothing_is_looked_at() {
 }
 
 #[tokio::test]
-async fn the_scheme_is_case_insensitive() {
+async fn accepts_bearer_scheme_in_any_case() {
     let broker = Broker::start().await;
     let token = broker.admin_token().await;
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
@@ -266,7 +266,7 @@ async fn the_scheme_is_case_insensitive() {
 }
 
 #[tokio::test]
-async fn a_slow_header_does_not_hold_a_connection() {
+async fn closes_connection_with_slow_header() {
     let broker = Broker::start().await;
     let mut connection = TcpStream::connect(broker.address()).await.unwrap();
     connection.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\n").await.unwrap();
@@ -277,7 +277,7 @@ async fn a_slow_header_does_not_hold_a_connection() {
 
 /// RFC 9112 §3.2: with two hosts, or none, two readers would see two targets.
 #[tokio::test]
-async fn a_request_names_its_host_exactly_once() {
+async fn rejects_request_without_exactly_one_host() {
     let broker = Broker::start().await;
     for (version, hosts, status) in [
         ("1.1", "host: x\r\n", 200),

@@ -25,7 +25,7 @@ fn record(token: &str, delegate: &Agent) -> Value {
 }
 
 #[tokio::test]
-async fn a_delegate_gets_a_part_for_a_while() {
+async fn issues_narrower_shorter_token_to_delegate() {
     let broker = Broker::start_with(&[("AA_AUDIENCE", "https://api.example")]).await;
     let admin = broker.admin_token().await;
     let [from, to] = agents(&broker, &admin, &["read:data:*", "write:data:y"]).await;
@@ -48,7 +48,7 @@ async fn a_delegate_gets_a_part_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_chain_verifies_offline_against_the_published_keys() {
+async fn chain_verifies_offline_against_published_keys() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b, c, d] = agents(&broker, &admin, &["read:data:*"]).await;
@@ -58,7 +58,7 @@ async fn a_chain_verifies_offline_against_the_published_keys() {
     let third = broker.delegated(&renewed, &d, &["read:data:x"]).await;
     let keys = KeySet::from_jwks(&broker.get("/.well-known/jwks.json").await.body).unwrap();
     let issuer = payload(&third)["iss"].as_str().unwrap().to_owned();
-    drop(broker); // nobody is asked
+    drop(broker); // no request to the broker
 
     let verifier = Verifier::builder().issuer(issuer).keys(keys).without_revocations().build();
     let claims = verifier.verify(&third).unwrap();
@@ -73,7 +73,7 @@ async fn a_chain_verifies_offline_against_the_published_keys() {
 }
 
 #[tokio::test]
-async fn lifetime_is_clamped_to_the_delegator_s_and_to_the_ceiling() {
+async fn clamps_lifetime_to_delegator_and_ceiling() {
     let broker = Broker::start_with(&[("AA_MAX_TTL", "200")]).await;
     let admin = broker.admin_token().await;
     let launch = |ttl| json!({"allowed_scope": ["read:data:x"], "max_ttl": ttl});
@@ -90,7 +90,7 @@ async fn lifetime_is_clamped_to_the_delegator_s_and_to_the_ceiling() {
 }
 
 #[tokio::test]
-async fn each_field_is_checked() {
+async fn checks_each_member() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [from, to] = agents(&broker, &admin, &["read:data:x"]).await;
@@ -118,7 +118,7 @@ async fn each_field_is_checked() {
 }
 
 #[tokio::test]
-async fn only_agents_delegate() {
+async fn rejects_delegation_by_apps_and_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -131,7 +131,7 @@ async fn only_agents_delegate() {
 }
 
 #[tokio::test]
-async fn a_wider_scope_is_refused() {
+async fn rejects_wider_scope() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [from, to] = agents(&broker, &admin, &["read:data:x", "write:data:*"]).await;
@@ -153,7 +153,7 @@ async fn a_wider_scope_is_refused() {
 }
 
 #[tokio::test]
-async fn the_sixth_hop_is_refused() {
+async fn rejects_sixth_hop() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = agents(&broker, &admin, &["read:data:x"]).await;
@@ -169,24 +169,24 @@ async fn the_sixth_hop_is_refused() {
 }
 
 #[tokio::test]
-async fn a_delegate_is_somebody_who_can_hold_a_token() {
+async fn rejects_delegate_that_can_hold_no_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [from, released, revoked] = agents(&broker, &admin, &["read:data:x"]).await;
     let expired = broker.enrol(&admin, "t", json!({"allowed_scope": ["read:data:x"], "max_ttl": 1})).await;
-    let nobody = Agent { id: "spiffe://agentwrit.local/agent/o/t/0123456789abcdef".to_owned(), ..from.clone() };
+    let unknown = Agent { id: "spiffe://agentwrit.local/agent/o/t/0123456789abcdef".to_owned(), ..from.clone() };
     let foreign = Agent { id: released.id.replace("agentwrit.local", "elsewhere.local"), ..from.clone() };
     assert_eq!(broker.release(&released.token).await.status, 204);
     assert_eq!(broker.revoked(&admin, "agent", &revoked.id).await, 1);
     until_expired(&expired.token).await;
-    for to in [&revoked, &expired, &nobody, &foreign] {
+    for to in [&revoked, &expired, &unknown, &foreign] {
         broker.delegate(&from.token, to, &["read:data:x"]).await.refused(404, "not_found", "delegate agent not found");
     }
     assert!(broker.accepts(&broker.delegated(&from.token, &released, &["read:data:x"]).await).await);
 }
 
 #[tokio::test]
-async fn a_dead_delegator_is_401() {
+async fn rejects_ended_delegator_with_401() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [released, revoked, to] = agents(&broker, &admin, &["read:data:x"]).await;
@@ -199,7 +199,7 @@ async fn a_dead_delegator_is_401() {
 }
 
 #[tokio::test]
-async fn the_app_s_ceiling_counts_as_it_is_now() {
+async fn applies_current_ceiling_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*", "write:data:*"]).await;
@@ -219,7 +219,7 @@ async fn the_app_s_ceiling_counts_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_token_that_no_verifier_would_read_is_not_issued() {
+async fn rejects_delegation_whose_token_exceeds_size_limit() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let scopes: Vec<String> = (0..20).map(|number| format!("read:data:{number:0>80}")).collect();
@@ -241,7 +241,7 @@ async fn a_token_that_no_verifier_would_read_is_not_issued() {
 }
 
 #[tokio::test]
-async fn delegations_and_refusals_are_recorded() {
+async fn records_delegations_and_rejections() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [from, to] = agents(&broker, &admin, &["read:data:x"]).await;

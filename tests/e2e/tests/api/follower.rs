@@ -68,7 +68,7 @@ async fn restart(directory: TempDir, url: &str) -> Broker {
 }
 
 #[tokio::test]
-async fn every_kind_of_ending_arrives_without_a_question() {
+async fn rejects_token_after_each_kind_of_ending_without_request_to_broker() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (_follower, verifier) = follow(&broker).await;
@@ -102,7 +102,7 @@ async fn every_kind_of_ending_arrives_without_a_question() {
 }
 
 #[tokio::test]
-async fn a_crash_of_the_broker_forgets_nothing_and_is_recovered_from() {
+async fn recovers_from_broker_crash_with_revocations_in_force() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (follower, verifier) = follow(&broker).await;
@@ -121,7 +121,7 @@ async fn a_crash_of_the_broker_forgets_nothing_and_is_recovered_from() {
 }
 
 #[tokio::test]
-async fn cut_off_it_refuses_to_guess() {
+async fn answers_503_when_cut_off_from_broker() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let clock = Forward::default();
@@ -143,7 +143,7 @@ async fn cut_off_it_refuses_to_guess() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_revives_nobody() {
+async fn keeps_revocations_after_broker_restored_from_backup() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (_follower, verifier) = follow(&broker).await;
@@ -164,7 +164,7 @@ async fn a_restored_backup_revives_nobody() {
 }
 
 #[tokio::test]
-async fn a_state_file_starts_a_service_without_the_broker() {
+async fn starts_from_state_file_without_broker() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let directory = tempfile::tempdir().unwrap();

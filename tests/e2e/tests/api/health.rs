@@ -4,7 +4,7 @@ use agentwrit_e2e::Broker;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_new_broker_is_well() {
+async fn reports_new_broker_as_healthy() {
     let broker = Broker::start().await;
     let body = broker.get("/v1/health").await.expect(
         200,
@@ -17,7 +17,7 @@ async fn a_new_broker_is_well() {
 }
 
 #[tokio::test]
-async fn events_are_counted() {
+async fn reports_event_count() {
     let broker = Broker::start().await;
     let before = broker.audit_events().await;
     broker.admin_token().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 const PATH: &str = "/.well-known/jwks.json";
 
 #[tokio::test]
-async fn the_key_set_is_public_and_cacheable() {
+async fn serves_key_set_publicly_with_cache_headers() {
     let broker = Broker::start().await;
     let answer = broker.get(PATH).await;
     let key =
@@ -20,7 +20,7 @@ async fn the_key_set_is_public_and_cacheable() {
 }
 
 #[tokio::test]
-async fn an_unchanged_key_set_is_304() {
+async fn answers_304_for_unchanged_key_set() {
     let broker = Broker::start().await;
     let first = broker.get(PATH).await;
     let tag = first.header("etag").expect("an ETag").to_owned();
@@ -34,21 +34,21 @@ async fn an_unchanged_key_set_is_304() {
 }
 
 #[tokio::test]
-async fn tokens_verify_offline_against_it() {
+async fn tokens_verify_offline_against_key_set() {
     let (broker, other) = tokio::join!(Broker::start(), Broker::start());
     let keys = KeySet::from_jwks(&broker.get(PATH).await.body).unwrap();
     let (token, id) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let (foreign, _) = other.agent(&other.admin_token().await, &["read:data:x"]).await;
     let verifier = Verifier::builder().issuer("https://agentwrit.local").keys(keys).without_revocations().build();
 
-    drop(broker); // nobody is asked
+    drop(broker); // no request to the broker
     let claims = verifier.verify(&token).unwrap();
     assert_eq!(claims.agent_id().unwrap().as_str(), id);
     assert!(matches!(verifier.verify(&foreign), Err(VerifyError::UnknownKey { .. })));
 }
 
 #[tokio::test]
-async fn the_key_survives_a_restart() {
+async fn keeps_key_across_restart() {
     let broker = Broker::start().await;
     let before = broker.get(PATH).await.json();
     let (_, directory) = broker.terminate().await;

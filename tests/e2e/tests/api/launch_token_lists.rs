@@ -23,7 +23,7 @@ async fn register(broker: &Broker, issued: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn what_was_issued_is_listed_without_the_tokens() {
+async fn lists_launch_tokens_without_secrets() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     broker
@@ -63,7 +63,7 @@ async fn what_was_issued_is_listed_without_the_tokens() {
 }
 
 #[tokio::test]
-async fn pages_are_stable() {
+async fn pages_stay_stable_while_launch_tokens_are_added() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let mut ids = Vec::new();
@@ -78,7 +78,7 @@ async fn pages_are_stable() {
     };
     let first = page("?limit=2".into()).await.json();
     assert_eq!((listed(&first).as_slice(), &first["total"]), (&ids[..2], &json!(5)));
-    // What goes in between moves nothing.
+    // Deletions between pages move no entry.
     assert_eq!(delete(&broker, &admin, &ids[0]).await.status, 204);
     let second = page(format!("?limit=2&cursor={}", first["next_cursor"].as_str().unwrap())).await.json();
     assert_eq!((listed(&second).as_slice(), &second["total"]), (&ids[2..4], &json!(4)));
@@ -89,7 +89,7 @@ async fn pages_are_stable() {
 }
 
 #[tokio::test]
-async fn nobody_registers_with_a_deleted_launch_token() {
+async fn rejects_registration_with_deleted_launch_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let body = json!({"agent_name": "reader", "allowed_scope": ["read:data:x"], "ttl": 600, "single_use": false});
@@ -109,7 +109,7 @@ async fn nobody_registers_with_a_deleted_launch_token() {
 }
 
 #[tokio::test]
-async fn what_names_no_launch_token_is_404() {
+async fn answers_404_for_unknown_launch_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let body = json!({"agent_name": "reader", "allowed_scope": ["read:data:x"]});
@@ -122,7 +122,7 @@ async fn what_names_no_launch_token_is_404() {
 }
 
 #[tokio::test]
-async fn lists_are_for_the_operator() {
+async fn requires_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;

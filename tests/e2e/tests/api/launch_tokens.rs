@@ -24,7 +24,7 @@ fn with(field: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn the_operator_issues_launch_tokens() {
+async fn issues_launch_tokens_for_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let issued = broker.post(ADMIN).bearer(&admin).json(&request()).await.expect(201, answer(&["read:data:x"], 300));
@@ -41,7 +41,7 @@ async fn the_operator_issues_launch_tokens() {
 }
 
 #[tokio::test]
-async fn an_app_issues_launch_tokens_within_its_ceiling() {
+async fn issues_launch_tokens_within_ceiling_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*", "write:data:x"]).await;
@@ -66,7 +66,7 @@ async fn an_app_issues_launch_tokens_within_its_ceiling() {
 }
 
 #[tokio::test]
-async fn each_path_is_for_its_own() {
+async fn rejects_caller_of_other_path() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -91,7 +91,7 @@ async fn each_path_is_for_its_own() {
 }
 
 #[tokio::test]
-async fn each_field_is_checked_on_both_paths() {
+async fn checks_each_member_on_both_paths() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -138,10 +138,10 @@ async fn each_field_is_checked_on_both_paths() {
 }
 
 #[tokio::test]
-async fn limits_are_inclusive() {
+async fn accepts_values_at_their_limits() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    // What the Python SDK sends as a name: orchestration and task at their longest.
+    // Name that the Python SDK sends: orchestration and task at their longest.
     let name = format!("{}/{}", "o".repeat(128), "t".repeat(128));
     for (field, value) in [
         ("agent_name", json!(name)),
@@ -159,7 +159,7 @@ async fn limits_are_inclusive() {
 }
 
 #[tokio::test]
-async fn max_ttl_is_defaulted_and_clamped_by_configuration() {
+async fn configuration_defaults_and_clamps_max_ttl() {
     let broker = Broker::start_with(&[("AA_DEFAULT_TTL", "120"), ("AA_MAX_TTL", "600")]).await;
     let admin = broker.admin_token().await;
     for (body, granted) in [(request(), 120), (with("max_ttl", json!(600)), 600), (with("max_ttl", json!(601)), 600)] {
@@ -168,7 +168,7 @@ async fn max_ttl_is_defaulted_and_clamped_by_configuration() {
 }
 
 #[tokio::test]
-async fn unconsumed_launch_tokens_survive_a_restart() {
+async fn keeps_unconsumed_launch_tokens_across_restart() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let body = with("ttl", json!(3600));

@@ -23,7 +23,7 @@ async fn scrape(broker: &Broker) -> BTreeMap<String, f64> {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn counts_operations() {
     let broker = Broker::start().await;
     let before = scrape(&broker).await;
     let admin = broker.admin_token().await;
@@ -69,7 +69,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn the_agents_that_are_active_go_up_and_down() {
+async fn active_agents_gauge_follows_registrations_and_endings() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = |ttl: u64| json!({"allowed_scope": ["read:data:x"], "max_ttl": ttl});
@@ -90,7 +90,7 @@ async fn the_agents_that_are_active_go_up_and_down() {
 }
 
 #[tokio::test]
-async fn what_the_start_found_is_told() {
+async fn reports_findings_of_start() {
     let broker = Broker::start().await;
     broker.admin_token().await;
     let events = broker.audit_events().await;

@@ -6,7 +6,7 @@ use agentwrit_e2e::{ADMIN_SECRET, Broker};
 use serde_json::json;
 
 #[tokio::test]
-async fn it_does_not_start_without_a_good_admin_secret() {
+async fn refuses_start_without_strong_admin_secret() {
     for secret in ["", "short", "fifteen-chars-x", "change-me-in-production"] {
         let stopped = Broker::refuses_to_start(&[("AA_ADMIN_SECRET", secret)]).await;
         assert!(!stopped.status.success(), "{secret:?}");
@@ -15,7 +15,7 @@ async fn it_does_not_start_without_a_good_admin_secret() {
 }
 
 #[tokio::test]
-async fn a_malformed_setting_stops_the_start_and_is_named() {
+async fn refuses_start_and_names_malformed_setting() {
     for (variable, value) in [
         ("AA_PORT", "eighty"),
         ("AA_PORT", "65536"),
@@ -33,7 +33,7 @@ async fn a_malformed_setting_stops_the_start_and_is_named() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_it_well() {
+async fn exits_with_0_on_sigterm() {
     let broker = Broker::start().await;
     broker.admin_token().await;
     let (stopped, _) = broker.terminate().await;
@@ -41,7 +41,7 @@ async fn sigterm_ends_it_well() {
 }
 
 #[tokio::test]
-async fn its_files_are_its_own() {
+async fn creates_files_readable_by_owner_only() {
     let broker = Broker::start().await;
     broker.admin_token().await;
     let mut seen = Vec::new();
@@ -55,7 +55,7 @@ async fn its_files_are_its_own() {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_written_to_the_log_or_the_disk() {
+async fn writes_no_secret_to_log_or_disk() {
     let broker = Broker::start_with(&[("AA_LOG_LEVEL", "trace")]).await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -86,7 +86,7 @@ async fn nothing_secret_is_written_to_the_log_or_the_disk() {
 }
 
 #[tokio::test]
-async fn the_health_subcommand_says_by_its_exit_code_whether_the_broker_can_serve() {
+async fn health_subcommand_exits_with_status_of_broker() {
     let broker = Broker::start().await;
     let port = broker.address().rsplit(':').next().unwrap().to_owned();
     for address in ["127.0.0.1", "0.0.0.0"] {

@@ -17,7 +17,7 @@ fn granted() -> Value {
 }
 
 #[tokio::test]
-async fn an_agent_earns_a_token() {
+async fn issues_token_to_registered_agent() {
     let broker = Broker::start().await;
     let scopes = ["read:data:x", "write:data:*"];
     let registration = broker.registration(&broker.admin_token().await, &scopes).await;
@@ -34,7 +34,7 @@ async fn an_agent_earns_a_token() {
 }
 
 #[tokio::test]
-async fn an_agent_asks_for_less_than_allowed_and_lives_as_long_as_allowed() {
+async fn grants_requested_scope_and_max_ttl_of_launch_token() {
     let broker =
         Broker::start_with(&[("AA_TRUST_DOMAIN", "agents.example"), ("AA_AUDIENCE", "https://api.example")]).await;
     let admin = broker.admin_token().await;
@@ -56,7 +56,7 @@ async fn an_agent_asks_for_less_than_allowed_and_lives_as_long_as_allowed() {
 }
 
 #[tokio::test]
-async fn single_use_means_once() {
+async fn rejects_second_use_of_single_use_launch_token() {
     let broker = Broker::start().await;
     let registration = broker.registration(&broker.admin_token().await, &["read:data:x"]).await;
     register(&broker, &registration).await.expect(200, granted());
@@ -65,7 +65,7 @@ async fn single_use_means_once() {
 }
 
 #[tokio::test]
-async fn of_racing_registrations_one_wins() {
+async fn exactly_one_of_concurrent_registrations_succeeds() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch_token = broker.launch_token(&admin, &["read:data:x"]).await;
@@ -83,7 +83,7 @@ async fn of_racing_registrations_one_wins() {
 }
 
 #[tokio::test]
-async fn a_reusable_launch_token_registers_many_each_with_its_own_nonce() {
+async fn reusable_launch_token_registers_agents_with_distinct_nonces() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let request = json!({"agent_name": "a", "allowed_scope": ["read:data:x"], "single_use": false});
@@ -99,7 +99,7 @@ async fn a_reusable_launch_token_registers_many_each_with_its_own_nonce() {
 }
 
 #[tokio::test]
-async fn a_refusal_consumes_nothing() {
+async fn rejection_consumes_neither_launch_token_nor_nonce() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let valid = broker.registration(&admin, &["read:data:x"]).await;
@@ -144,7 +144,7 @@ async fn a_refusal_consumes_nothing() {
 }
 
 #[tokio::test]
-async fn keys_of_small_order_are_refused() {
+async fn rejects_keys_of_small_order() {
     let broker = Broker::start().await;
     let valid = broker.registration(&broker.admin_token().await, &["read:data:x"]).await;
     let mut identity = [0; 32];
@@ -162,7 +162,7 @@ async fn keys_of_small_order_are_refused() {
 }
 
 #[tokio::test]
-async fn a_pinned_launch_token_registers_its_own_task_only() {
+async fn rejects_task_other_than_pinned_one() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let request = json!({
@@ -179,7 +179,7 @@ async fn a_pinned_launch_token_registers_its_own_task_only() {
 }
 
 #[tokio::test]
-async fn the_app_s_ceiling_counts_as_it_is_now() {
+async fn applies_current_ceiling_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -201,7 +201,7 @@ async fn the_app_s_ceiling_counts_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_nonce_of_another_broker_is_unknown() {
+async fn rejects_nonce_of_other_broker() {
     let (broker, other) = tokio::join!(Broker::start(), Broker::start());
     let valid = broker.registration(&broker.admin_token().await, &["read:data:x"]).await;
     let foreign = valid.clone().signed(&Key::generate(), &other.nonce().await);

@@ -7,7 +7,7 @@ use serde_json::json;
 const PATH: &str = "/v1/register";
 
 #[tokio::test]
-async fn each_field_is_checked_before_anything_is_consumed() {
+async fn checks_each_member_before_consuming_anything() {
     let broker = Broker::start().await;
     let valid = broker.registration(&broker.admin_token().await, &["read:data:x"]).await.0;
     let fields = [
@@ -31,7 +31,7 @@ async fn each_field_is_checked_before_anything_is_consumed() {
 }
 
 #[tokio::test]
-async fn every_registration_is_refused_for_the_first_reason_in_order() {
+async fn rejects_registration_for_first_reason_in_order() {
     let broker = Broker::start().await;
     let valid = broker.registration(&broker.admin_token().await, &["read:data:x"]).await;
     let everything_wrong = valid
@@ -56,7 +56,7 @@ async fn every_registration_is_refused_for_the_first_reason_in_order() {
 }
 
 #[tokio::test]
-async fn limits_are_inclusive() {
+async fn accepts_values_at_their_limits() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for (field, value) in [

@@ -6,7 +6,7 @@ use serde_json::json;
 const PATH: &str = "/v1/token/release";
 
 #[tokio::test]
-async fn a_released_token_is_dead_at_once() {
+async fn rejects_released_token_at_once() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (token, _) = broker.agent(&admin, &["read:data:x"]).await;
@@ -16,14 +16,14 @@ async fn a_released_token_is_dead_at_once() {
 
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
     for token in [broker.app_token(&app).await, broker.admin_token().await] {
-        assert_eq!(broker.release(&token).await.status, 204, "anybody may give up what they hold");
+        assert_eq!(broker.release(&token).await.status, 204, "any holder may release its token");
         assert!(!broker.accepts(&token).await);
     }
     assert!(broker.accepts(&admin).await, "the operator's other token is another one");
 }
 
 #[tokio::test]
-async fn releasing_again_is_done_already() {
+async fn second_release_succeeds_without_effect() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (released, _) = broker.agent(&admin, &["read:data:x"]).await;
@@ -42,7 +42,7 @@ async fn releasing_again_is_done_already() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_ours_is_401() {
+async fn rejects_foreign_token_with_401() {
     let (broker, other) = tokio::join!(Broker::start(), Broker::start());
     let admin = broker.admin_token().await;
     let (token, _) = broker.agent(&admin, &["read:data:x"]).await;
@@ -61,7 +61,7 @@ async fn what_is_no_token_of_ours_is_401() {
 }
 
 #[tokio::test]
-async fn only_that_token_ends() {
+async fn ends_only_released_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = || json!({"allowed_scope": ["read:data:*"]});
@@ -77,7 +77,7 @@ async fn only_that_token_ends() {
 }
 
 #[tokio::test]
-async fn it_outlives_a_crash_and_is_recorded() {
+async fn release_survives_crash_and_is_recorded() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (token, id) = broker.agent(&admin, &["read:data:x"]).await;

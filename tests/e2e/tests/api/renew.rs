@@ -16,7 +16,7 @@ fn token_of(answer: &Answer, ttl: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_renewed_token_is_the_same_but_for_its_name_and_times() {
+async fn renewed_token_differs_only_in_jti_and_times() {
     let broker = Broker::start_with(&[("AA_AUDIENCE", "https://api.example")]).await;
     let admin = broker.admin_token().await;
     let launch = json!({"allowed_scope": ["write:data:y", "read:data:*"], "max_ttl": 120});
@@ -40,7 +40,7 @@ async fn a_renewed_token_is_the_same_but_for_its_name_and_times() {
 }
 
 #[tokio::test]
-async fn the_old_token_is_dead_at_once() {
+async fn rejects_renewed_token_at_once() {
     let broker = Broker::start().await;
     let (old, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     assert!(broker.accepts(&old).await);
@@ -48,11 +48,11 @@ async fn the_old_token_is_dead_at_once() {
     assert!(!broker.accepts(&old).await);
     assert!(broker.accepts(&new).await);
     broker.renew(&old).await.refused(401, "unauthorized", "token renewal failed");
-    assert!(broker.accepts(&new).await, "a failed attempt harms nobody");
+    assert!(broker.accepts(&new).await, "a failed attempt has no effect");
 }
 
 #[tokio::test]
-async fn both_verdicts_outlive_a_crash() {
+async fn old_and_new_token_keep_their_status_across_crash() {
     let broker = Broker::start().await;
     let (old, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let new = broker.renewed(&old).await;
@@ -63,7 +63,7 @@ async fn both_verdicts_outlive_a_crash() {
 }
 
 #[tokio::test]
-async fn a_body_is_not_looked_at() {
+async fn ignores_request_body() {
     let broker = Broker::start().await;
     let (mut token, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     for body in ["", "{}", "not json", "{\"a\":1,\"a\":2}"] {
@@ -72,7 +72,7 @@ async fn a_body_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn every_dead_token_is_told_the_same() {
+async fn answers_every_ended_token_alike() {
     let (broker, other) = tokio::join!(Broker::start(), Broker::start());
     let admin = broker.admin_token().await;
     let (token, _) = broker.agent(&admin, &["read:data:x"]).await;
@@ -100,7 +100,7 @@ async fn every_dead_token_is_told_the_same() {
 }
 
 #[tokio::test]
-async fn apps_renew_and_operators_do_not() {
+async fn renews_tokens_of_apps_and_rejects_operators() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -113,7 +113,7 @@ async fn apps_renew_and_operators_do_not() {
 }
 
 #[tokio::test]
-async fn the_app_s_ceiling_counts_as_it_is_now() {
+async fn applies_current_ceiling_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*", "write:data:*"]).await;
@@ -138,7 +138,7 @@ async fn the_app_s_ceiling_counts_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn no_session_outlives_the_operator_s_ceiling() {
+async fn session_ends_at_max_ttl_of_operator() {
     let broker = Broker::start_with(&[("AA_MAX_TTL", "30")]).await;
     let (token, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let end = payload(&token)["exp"].as_u64().unwrap();
@@ -153,7 +153,7 @@ async fn no_session_outlives_the_operator_s_ceiling() {
 }
 
 #[tokio::test]
-async fn renewals_are_recorded_with_both_names() {
+async fn records_renewal_with_both_token_ids() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (old, id) = broker.agent(&admin, &["read:data:x"]).await;

@@ -48,7 +48,7 @@ fn key(letter: char, target: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_snapshot_has_what_is_in_force_and_names_nobody() {
+async fn snapshot_has_revocations_in_force_as_digests_only() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let empty = feed(&broker, "").await;
@@ -87,7 +87,7 @@ async fn a_snapshot_has_what_is_in_force_and_names_nobody() {
 }
 
 #[tokio::test]
-async fn a_delta_has_what_came_after() {
+async fn delta_has_entries_after_cursor() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = [enrol(&broker, &admin).await, enrol(&broker, &admin).await];
@@ -107,7 +107,7 @@ async fn a_delta_has_what_came_after() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_cannot_be_served_gets_a_snapshot_and_garbage_is_400() {
+async fn answers_unserved_cursor_with_snapshot_and_malformed_cursor_with_400() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin).await;
@@ -142,7 +142,7 @@ async fn a_cursor_that_cannot_be_served_gets_a_snapshot_and_garbage_is_400() {
 }
 
 #[tokio::test]
-async fn a_snapshot_has_an_etag() {
+async fn snapshot_has_etag() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = [enrol(&broker, &admin).await, enrol(&broker, &admin).await];
@@ -171,7 +171,7 @@ fn payload_of(answer: &Answer) -> Value {
 }
 
 #[tokio::test]
-async fn a_long_poll_wakes_with_a_revocation() {
+async fn long_poll_ends_with_next_revocation() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin).await;
@@ -197,7 +197,7 @@ async fn a_long_poll_wakes_with_a_revocation() {
 }
 
 #[tokio::test]
-async fn many_long_polls_wake_together() {
+async fn revocation_ends_all_long_polls() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = [enrol(&broker, &admin).await, enrol(&broker, &admin).await];
@@ -216,7 +216,7 @@ async fn many_long_polls_wake_together() {
 }
 
 #[tokio::test]
-async fn a_long_poll_ends_at_its_wait_with_a_fresh_empty_delta() {
+async fn long_poll_without_news_ends_with_fresh_empty_delta() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin).await;
@@ -231,7 +231,7 @@ async fn a_long_poll_ends_at_its_wait_with_a_fresh_empty_delta() {
 }
 
 #[tokio::test]
-async fn a_long_poll_does_not_hold_up_the_end() {
+async fn long_poll_ends_at_shutdown() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin).await;
@@ -244,11 +244,11 @@ async fn a_long_poll_does_not_hold_up_the_end() {
     assert_eq!(stopped.status.code(), Some(0), "{}", stopped.output);
     assert!(started.elapsed() < Duration::from_secs(9), "not only after the grace time");
     let answer = waiting.await.unwrap();
-    assert_eq!((answer.status, &payload_of(&answer)["entries"]), (200, &json!([])), "whoever waits gets an answer");
+    assert_eq!((answer.status, &payload_of(&answer)["entries"]), (200, &json!([])), "a waiting request is answered");
 }
 
 #[tokio::test]
-async fn what_has_expired_is_left_out_at_once() {
+async fn omits_expired_entries() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = |ttl: u64| json!({"allowed_scope": ["read:data:*"], "max_ttl": ttl});
@@ -267,7 +267,7 @@ async fn what_has_expired_is_left_out_at_once() {
 }
 
 #[tokio::test]
-async fn cursor_and_epoch_survive_a_crash() {
+async fn keeps_cursor_and_epoch_across_crash() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = [enrol(&broker, &admin).await, enrol(&broker, &admin).await];
@@ -284,7 +284,7 @@ async fn cursor_and_epoch_survive_a_crash() {
 }
 
 #[tokio::test]
-async fn a_restored_store_begins_another_epoch_and_keeps_lost_revocations_in_force() {
+async fn restored_store_begins_new_epoch_and_keeps_lost_revocations_in_force() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [a, b] = [enrol(&broker, &admin).await, enrol(&broker, &admin).await];
@@ -307,7 +307,7 @@ async fn a_restored_store_begins_another_epoch_and_keeps_lost_revocations_in_for
 }
 
 #[tokio::test]
-async fn an_answer_is_no_token_and_a_token_no_answer() {
+async fn rejects_feed_response_as_token_and_token_as_feed_response() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let document = String::from_utf8(broker.get(PATH).await.body).unwrap();

@@ -28,7 +28,7 @@ async fn chain(broker: &Broker, admin: &str) -> Chain {
 }
 
 impl Chain {
-    /// Who is alive: the own tokens of A, B and C, then what B and C were handed.
+    /// Status of the tokens: those of A, B and C, then those delegated to B and C.
     async fn alive(&self, broker: &Broker) -> [bool; 5] {
         let mut alive = [false; 5];
         for (alive, token) in
@@ -41,7 +41,7 @@ impl Chain {
 }
 
 #[tokio::test]
-async fn each_level_kills_what_it_names_and_nothing_else() {
+async fn each_level_ends_exactly_its_target() {
     let (yes, no) = (true, false);
     for (level, target, count, alive) in [
         ("token", "of a", 3, [no, yes, yes, no, no]),
@@ -82,7 +82,7 @@ async fn each_level_kills_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_token_dies_with_its_session() {
+async fn revoked_token_ends_its_session() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "t").await;
@@ -101,7 +101,7 @@ async fn a_token_dies_with_its_session() {
 }
 
 #[tokio::test]
-async fn a_task_a_chain_an_app_and_the_operator_begin_anew_in_the_next_second() {
+async fn task_chain_app_and_operator_get_new_tokens_in_next_second() {
     let broker = Broker::start().await;
     let mut admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -125,7 +125,7 @@ async fn a_task_a_chain_an_app_and_the_operator_begin_anew_in_the_next_second() 
 }
 
 #[tokio::test]
-async fn a_revoked_agent_never_receives_another_token() {
+async fn revoked_agent_gets_no_further_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let chain = chain(&broker, &admin).await;
@@ -146,7 +146,7 @@ async fn a_revoked_agent_never_receives_another_token() {
 }
 
 #[tokio::test]
-async fn a_target_that_nothing_matches_is_said_to_be_so() {
+async fn reports_target_without_match() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "task-1").await;
@@ -157,7 +157,7 @@ async fn a_target_that_nothing_matches_is_said_to_be_so() {
         ("token", &jti(&agent.token).to_uppercase()),
         ("token", &agent.id),
         ("agent", unknown),
-        ("agent", "app:app-nobody-0a1b2c"),
+        ("agent", "app:app-unknown-0a1b2c"),
         ("agent", &agent.id.replace("task-1", "task-2")),
         ("agent", "Admin"),
         ("task", "task-2"),
@@ -179,7 +179,7 @@ async fn a_target_that_nothing_matches_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn each_field_is_checked() {
+async fn checks_each_member() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let valid = json!({"level": "task", "target": "task-1", "reason": "a drill"});
@@ -205,7 +205,7 @@ async fn each_field_is_checked() {
 }
 
 #[tokio::test]
-async fn only_the_operator_revokes() {
+async fn requires_operator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -222,7 +222,7 @@ async fn only_the_operator_revokes() {
 }
 
 #[tokio::test]
-async fn who_from_where_and_why_is_recorded() {
+async fn records_actor_address_and_reason() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "task-1").await;

@@ -44,7 +44,7 @@ impl Authority {
         Identity::from_pem([key, certificate].concat().as_bytes()).unwrap()
     }
 
-    /// A client that trusts this authority and nobody else.
+    /// Client that trusts only this authority.
     fn client(&self) -> reqwest::ClientBuilder {
         Client::builder().no_proxy().tls_certs_only([self.certificate()]).timeout(Duration::from_secs(30))
     }
@@ -79,8 +79,8 @@ async fn tls_1_2_and_1_3_are_served_and_plain_http_is_not() {
     // Plain HTTP gets a TLS alert at most, never an answer.
     let plain = client.get(format!("http://{}/v1/health", broker.address())).send().await;
     assert!(plain.is_err(), "{plain:?}");
-    let stranger = Authority::new("somebody else").client().build().unwrap();
-    assert!(health(&broker, &stranger).await.is_err());
+    let other_client = Authority::new("other authority").client().build().unwrap();
+    assert!(health(&broker, &other_client).await.is_err());
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn tls_1_1_is_refused() {
 }
 
 #[tokio::test]
-async fn mutual_tls_lets_in_whom_the_client_authority_vouches_for() {
+async fn mutual_tls_accepts_only_certificates_of_client_authority() {
     let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
     let directory = directory_of(&server);
     fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
@@ -108,8 +108,8 @@ async fn mutual_tls_lets_in_whom_the_client_authority_vouches_for() {
 
     let known = server.client().identity(clients.identity()).build().unwrap();
     assert_eq!(health(&broker, &known).await.unwrap().status(), 200);
-    let nobody = server.client().build().unwrap();
-    assert!(health(&broker, &nobody).await.is_err(), "no certificate");
+    let unknown = server.client().build().unwrap();
+    assert!(health(&broker, &unknown).await.is_err(), "no certificate");
     let foreign = server.client().identity(Authority::new("clients").identity()).build().unwrap();
     assert!(health(&broker, &foreign).await.is_err(), "an authority of the same name");
     let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ServerAuth);
@@ -120,7 +120,7 @@ async fn mutual_tls_lets_in_whom_the_client_authority_vouches_for() {
 
 /// A resource server's follower shows its certificate and trusts the broker's authority, on top of the system's.
 #[tokio::test]
-async fn a_follower_speaks_mutual_tls() {
+async fn follower_connects_with_mutual_tls() {
     let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
     let directory = directory_of(&server);
     fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
@@ -136,7 +136,10 @@ async fn a_follower_speaks_mutual_tls() {
     let followed = trusting().client_identity_pem(identity.as_str()).start().await.unwrap();
     assert!(followed.verifier().build().is_ready());
     assert!(trusting().start().await.is_err(), "no certificate");
-    assert!(address().client_identity_pem(identity.as_str()).start().await.is_err(), "a broker nobody vouches for");
+    assert!(
+        address().client_identity_pem(identity.as_str()).start().await.is_err(),
+        "a broker without a trusted certificate"
+    );
 }
 
 /// `agentwrit-broker health` in the broker's own environment, with the port that it took and without its health socket: by
@@ -149,7 +152,7 @@ async fn own_health(broker: &Broker, settings: &[(&str, &str)], arguments: &[&st
 }
 
 #[tokio::test]
-async fn the_health_check_trusts_the_certificate_that_is_configured_and_no_other() {
+async fn health_check_accepts_only_configured_certificate() {
     let authority = Authority::new("test authority");
     let broker = Broker::start_in(directory_of(&authority), &TLS).await;
     let healthy = own_health(&broker, &TLS, &[]).await;
@@ -165,7 +168,7 @@ async fn the_health_check_trusts_the_certificate_that_is_configured_and_no_other
 }
 
 #[tokio::test]
-async fn the_health_check_shows_a_client_certificate() {
+async fn health_check_sends_client_certificate() {
     let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
     let directory = directory_of(&server);
     fs::write(directory.path().join("clients.pem"), clients.0.pem()).unwrap();
@@ -183,7 +186,7 @@ async fn the_health_check_shows_a_client_certificate() {
 }
 
 #[tokio::test]
-async fn the_operators_tool_speaks_tls_and_mutual_tls() {
+async fn awrit_connects_with_tls_and_mutual_tls() {
     let (server, clients) = (Authority::new("servers"), Authority::new("clients"));
     let directory = directory_of(&server);
     fs::write(directory.path().join("servers.pem"), server.0.pem()).unwrap();
@@ -199,7 +202,7 @@ async fn the_operators_tool_speaks_tls_and_mutual_tls() {
 
     let known = ["--cacert", "servers.pem", "--cert", "operator.pem", "--key", "operator.key"];
     list(&known).await.is(0, "There is no app yet: `awrit app register` makes one.", "");
-    for (stranger, complaint) in [
+    for (other_client, complaint) in [
         (&known[..2], "awrit: broker cannot be reached: "),
         (
             &known[2..],
@@ -208,14 +211,14 @@ async fn the_operators_tool_speaks_tls_and_mutual_tls() {
         (&["--cacert", "operator.key"], "awrit: `operator.key`: there is no certificate in the PEM"),
         (&["--cacert", "missing.pem"], "awrit: `missing.pem`: No such file or directory (os error 2)"),
     ] {
-        let run = list(stranger).await;
-        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{stranger:?}");
-        assert!(run.stderr.starts_with(complaint), "{stranger:?}: {}", run.stderr);
+        let run = list(other_client).await;
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{other_client:?}");
+        assert!(run.stderr.starts_with(complaint), "{other_client:?}: {}", run.stderr);
     }
 }
 
 #[tokio::test]
-async fn certificates_are_replaced_while_it_runs() {
+async fn reloads_certificates_while_running() {
     let (old, new) = (Authority::new("old"), Authority::new("new"));
     let broker = Broker::start_in(directory_of(&old), &TLS).await;
     let (trusts_old, trusts_new) = (old.client().build().unwrap(), new.client().build().unwrap());
@@ -229,7 +232,7 @@ async fn certificates_are_replaced_while_it_runs() {
     assert_eq!(health(&broker, &trusts_old).await.unwrap().status(), 200, "the open connection goes on");
     assert!(health(&broker, &old.client().build().unwrap()).await.is_err(), "a new one meets the new certificate");
 
-    // What can't be used changes nothing, and is said. Nobody has to send a signal.
+    // Unusable files change nothing and are logged. No signal is needed.
     fs::write(broker.directory().join("server.pem"), "no certificate").unwrap();
     broker.says("the new certificates cannot be used, the old ones stay").await;
     assert_eq!(health(&broker, &new.client().build().unwrap()).await.unwrap().status(), 200);
@@ -239,7 +242,7 @@ async fn certificates_are_replaced_while_it_runs() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_fit_stop_the_start() {
+async fn refuses_start_with_mismatched_files() {
     let authority = Authority::new("test authority");
     let directory = directory_of(&authority);
     let (_, other_key) = authority.issue(ExtendedKeyUsagePurpose::ServerAuth);

@@ -10,7 +10,7 @@ fn invalid() -> Value {
 }
 
 #[tokio::test]
-async fn a_valid_token_s_claims_are_told() {
+async fn returns_claims_of_valid_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -22,7 +22,7 @@ async fn a_valid_token_s_claims_are_told() {
 }
 
 #[tokio::test]
-async fn an_invalid_token_is_200_and_no_reason_is_told() {
+async fn answers_200_without_reason_for_invalid_token() {
     let (broker, other) = tokio::join!(Broker::start(), Broker::start());
     let (token, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let (foreign, _) = other.agent(&other.admin_token().await, &["read:data:x"]).await;
@@ -46,7 +46,7 @@ async fn an_invalid_token_is_200_and_no_reason_is_told() {
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_400() {
+async fn rejects_malformed_request_with_400() {
     let broker = Broker::start().await;
     let too_long_is_merely_invalid = |body: &Value| body["token"].as_str().is_some_and(|token| token.len() == 5000);
     for broken in Field::Text("token").broken(&json!({"token": "x"})) {
@@ -57,7 +57,7 @@ async fn a_malformed_request_is_400() {
 }
 
 #[tokio::test]
-async fn it_writes_no_audit_event() {
+async fn writes_no_audit_event() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let (rows, events) = (broker.stored_rows(), broker.audit_events().await);
@@ -68,7 +68,7 @@ async fn it_writes_no_audit_event() {
 }
 
 #[tokio::test]
-async fn tokens_survive_a_restart() {
+async fn tokens_stay_valid_across_restart() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     let (stopped, directory) = broker.terminate().await;

@@ -1,4 +1,4 @@
-//! Authority that somebody was never given (issue 3, "exact weaknesses").
+//! Authority that was never granted (issue 3, "exact weaknesses").
 
 use agentwrit_e2e::{Agent, AppCredentials, Broker, Registration};
 use http::Method;
@@ -39,7 +39,7 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn an_app_cannot_delegate_its_own_scopes_to_an_agent() {
+async fn rejects_delegation_of_app_scopes_to_agent() {
     let desk = desk().await;
     for scope in RESERVED {
         for token in [&desk.app_token, &desk.agent.token] {
@@ -51,7 +51,7 @@ async fn an_app_cannot_delegate_its_own_scopes_to_an_agent() {
 }
 
 #[tokio::test]
-async fn no_agent_can_come_to_hold_a_scope_of_the_broker_s_own() {
+async fn rejects_broker_scopes_for_agents_on_every_path() {
     let desk = desk().await;
     for scope in RESERVED {
         assert_eq!(desk.change(Method::PUT, json!({"scopes": ["read:data:*", scope]})).await, 400, "ceiling");
@@ -64,7 +64,7 @@ async fn no_agent_can_come_to_hold_a_scope_of_the_broker_s_own() {
 }
 
 #[tokio::test]
-async fn an_agent_mints_nothing() {
+async fn rejects_launch_tokens_by_agents() {
     let desk = desk().await;
     for path in ["/v1/admin/launch-tokens", "/v1/app/launch-tokens"] {
         assert_eq!(desk.launch(&desk.agent.token, path, "read:data:x").await, 403);
@@ -72,7 +72,7 @@ async fn an_agent_mints_nothing() {
 }
 
 #[tokio::test]
-async fn an_admin_token_cannot_be_delegated() {
+async fn rejects_delegation_of_admin_token() {
     let desk = desk().await;
     for scopes in [&["read:data:x"][..], &["admin:launch-tokens:*"], &["admin:revoke:*"]] {
         let answer = desk.broker.delegate(&desk.admin, &desk.agent, scopes).await;
@@ -81,7 +81,7 @@ async fn an_admin_token_cannot_be_delegated() {
 }
 
 #[tokio::test]
-async fn a_deregistered_app_mints_renews_and_enrols_nothing() {
+async fn rejects_every_operation_of_deregistered_app() {
     let desk = desk().await;
     let request = json!({"agent_name": "a", "allowed_scope": ["read:data:x"], "ttl": 600});
     let unused = desk.broker.post("/v1/app/launch-tokens").bearer(&desk.app_token).json(&request).await.json();
@@ -110,7 +110,7 @@ async fn a_deregistered_app_mints_renews_and_enrols_nothing() {
 }
 
 #[tokio::test]
-async fn an_app_that_takes_a_freed_name_does_not_inherit() {
+async fn app_with_reused_name_inherits_nothing() {
     let desk = desk().await;
     assert_eq!(desk.change(Method::DELETE, json!({})).await, 200);
     let heir = desk.broker.create_app(&desk.admin, "desk", &["read:data:*", "write:data:*"]).await;
@@ -122,7 +122,7 @@ async fn an_app_that_takes_a_freed_name_does_not_inherit() {
 }
 
 #[tokio::test]
-async fn a_narrowed_ceiling_is_not_escaped() {
+async fn applies_narrowed_ceiling_to_existing_agents() {
     let desk = desk().await;
     let broker = &desk.broker;
     let launch = || json!({"allowed_scope": ["read:data:*", "write:data:*"]});
@@ -144,7 +144,7 @@ async fn a_narrowed_ceiling_is_not_escaped() {
 }
 
 #[tokio::test]
-async fn an_operator_s_token_is_never_renewed() {
+async fn rejects_renewal_of_operator_token() {
     let desk = desk().await;
     desk.broker.renew(&desk.admin).await.problem(403, "insufficient_scope");
     let events = desk.broker.events(&desk.admin, "event_type=token_renewal_failed").await;
@@ -152,7 +152,7 @@ async fn an_operator_s_token_is_never_renewed() {
 }
 
 #[tokio::test]
-async fn two_scopes_are_never_one() {
+async fn rejects_two_scopes_in_one_string() {
     let desk = desk().await;
     for text in [
         "read:data:x admin:revoke:*",

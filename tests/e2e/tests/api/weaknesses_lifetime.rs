@@ -13,14 +13,14 @@ async fn enrol(broker: &Broker, admin: &str, ttl: u64) -> Agent {
 }
 
 #[tokio::test]
-async fn a_delegated_token_is_never_renewed_past_its_delegator() {
+async fn renewal_of_delegated_token_ends_with_delegator() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (short, long) = (enrol(&broker, &admin, 12).await, enrol(&broker, &admin, 300).await);
     let end = expiry(&short.token);
     let handed = broker.delegated(&short.token, &long, &["read:data:x"]).await;
     let onward = broker.delegated(&handed, &short, &["read:data:x"]).await;
-    // What the delegator renews for itself does not reach back into the chain.
+    // A renewal by the delegator does not extend the chain.
     let prolonged = broker.renewed(&short.token).await;
     let mut tokens = [handed, onward];
     for _ in 0..2 {
@@ -39,7 +39,7 @@ async fn a_delegated_token_is_never_renewed_past_its_delegator() {
 }
 
 #[tokio::test]
-async fn self_delegation_buys_no_lifetime() {
+async fn self_delegation_does_not_extend_lifetime() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, 60).await;
@@ -54,7 +54,7 @@ async fn self_delegation_buys_no_lifetime() {
 }
 
 #[tokio::test]
-async fn self_delegation_does_not_survive_revocation() {
+async fn self_delegated_token_ends_with_revocation() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, 60).await;

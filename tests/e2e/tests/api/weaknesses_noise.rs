@@ -1,4 +1,4 @@
-//! What strangers can make a broker do (issue 3, "exact weaknesses"): grow, lock others out, or write their lines.
+//! Effects of unauthenticated clients (issue 3, "exact weaknesses"): growth, lock-out, forged log lines.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ fn count(event: &Value) -> u64 {
 }
 
 #[tokio::test]
-async fn refusals_fold_and_none_is_lost() {
+async fn denials_are_folded_without_loss() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for _ in 0..300 {
@@ -30,18 +30,18 @@ async fn refusals_fold_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn strangers_do_not_grow_the_trail_with_what_they_name() {
+async fn unauthenticated_names_do_not_grow_audit_trail() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let before = broker.events(&admin, "").await.len();
     let rows = broker.stored_rows();
     let valid = broker.registration(&admin, &["read:data:x"]).await;
     for number in 0..150 {
-        let stranger = valid
+        let other_client = valid
             .clone()
             .with("launch_token", json!(format!("{number:064}")))
             .with("task_id", json!(format!("task-{number}")));
-        broker.post("/v1/register").json(&stranger.0).await.problem(401, "unauthorized");
+        broker.post("/v1/register").json(&other_client.0).await.problem(401, "unauthorized");
     }
     let events = broker.events(&admin, "event_type=registration_policy_violation").await;
     assert_eq!(events.iter().map(count).sum::<u64>(), 150);
@@ -52,7 +52,7 @@ async fn strangers_do_not_grow_the_trail_with_what_they_name() {
 }
 
 #[tokio::test]
-async fn strangers_do_not_grow_the_metrics() {
+async fn unauthenticated_requests_do_not_grow_metric_labels() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let series = || async {
@@ -60,7 +60,7 @@ async fn strangers_do_not_grow_the_metrics() {
         let names = text.lines().filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()));
         names.filter(|name| !name.starts_with('#')).collect::<BTreeSet<String>>()
     };
-    // One request of each kind, so that what is new afterwards is the strangers' doing.
+    // One request of each kind, so that later growth comes from the attack alone.
     broker.get("/nowhere").await;
     broker.get("/v1/admin/apps/app-desk-0a1b2c").bearer("nonsense").await;
     let spoilt = broker.registration(&admin, &["read:data:x"]).await.with("launch_token", json!("0".repeat(64)));
@@ -81,7 +81,7 @@ async fn strangers_do_not_grow_the_metrics() {
 }
 
 #[tokio::test]
-async fn six_bad_logins_of_a_stranger_do_not_lock_an_app_out() {
+async fn failed_logins_of_other_address_do_not_lock_out_app() {
     let broker = Broker::start_with(&[("AA_TRUSTED_PROXIES", "127.0.0.1/32")]).await;
     let app = broker.create_app(&broker.admin_token().await, "desk", &["read:data:*"]).await;
     let login = |secret: &str, from: &str| {
@@ -94,11 +94,11 @@ async fn six_bad_logins_of_a_stranger_do_not_lock_an_app_out() {
     }
     assert_eq!(statuses, [401, 401, 401, 429, 429, 429]);
     assert_eq!(login(&app.client_secret, "198.51.100.7").await.status, 200);
-    assert_eq!(login(&app.client_secret, "203.0.113.9").await.status, 429, "the stranger's address is another matter");
+    assert_eq!(login(&app.client_secret, "203.0.113.9").await.status, 429, "the attacker's address stays limited");
 }
 
 #[tokio::test]
-async fn a_forwarded_address_that_nobody_vouches_for_buys_no_fresh_limit() {
+async fn forwarded_address_of_untrusted_peer_is_ignored() {
     for (proxies, forwarded) in [
         ("", "203.0.113.{}"),
         ("10.0.0.0/8", "203.0.113.{}"),
@@ -119,7 +119,7 @@ async fn a_forwarded_address_that_nobody_vouches_for_buys_no_fresh_limit() {
 }
 
 #[tokio::test]
-async fn nobody_forges_a_line_of_the_log() {
+async fn encoded_newline_in_path_forges_no_log_line() {
     let broker = Broker::start_with(&[("AA_LOG_LEVEL", "trace")]).await;
     let admin = broker.admin_token().await;
     let line = "[AA:BROKER:OK] 2026-01-01T00:00:00Z | BROKER | FORGED";
@@ -164,13 +164,13 @@ async fn raw(broker: &Broker, request: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_wrong_place_is_not_recorded() {
+async fn secret_in_wrong_member_is_not_recorded() {
     let broker = Broker::start_with(&[("AA_LOG_LEVEL", "trace")]).await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
     let (agent, _) = broker.agent(&admin, &["read:data:x"]).await;
     let launch_token = broker.launch_token(&admin, &["read:data:x"]).await;
-    // What people in a hurry do: the two halves of the credentials swapped, a token instead of its name.
+    // Common mistakes: the two halves of the credentials swapped, a token instead of its id.
     let swapped = json!({"client_id": app.client_secret, "client_secret": app.client_id});
     broker.post("/v1/app/auth").json(&swapped).await.problem(401, "unauthorized");
     for secret in [&agent, &launch_token, &app.client_secret] {
@@ -197,7 +197,7 @@ async fn a_secret_in_the_wrong_place_is_not_recorded() {
     }
 }
 
-/// Each letter as `%xx`, which whoever reads a log can undo.
+/// Each letter as `%xx`, which a reader of the log can decode.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02x}"))
 }

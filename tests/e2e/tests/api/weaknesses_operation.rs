@@ -1,4 +1,4 @@
-//! What an operator must be able to rely on without looking (issue 3, "exact weaknesses").
+//! Guarantees to operators (issue 3, "exact weaknesses").
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -6,7 +6,7 @@ use agentwrit_e2e::{ADMIN_SECRET, Agent, Broker, Registration, alter_database, a
 use serde_json::json;
 
 #[tokio::test]
-async fn a_misspelt_tls_mode_never_serves_plain_http() {
+async fn refuses_start_with_misspelt_tls_mode() {
     for mode in ["tsl", "TLS", "mTLS", "on", "true", "1", "https", " tls", "tls ", "strict"] {
         let stopped = Broker::refuses_to_start(&[("AA_TLS_MODE", mode)]).await;
         assert!(stopped.output.contains("AA_TLS_MODE") && !stopped.output.contains("listening"), "{mode:?}");
@@ -15,7 +15,7 @@ async fn a_misspelt_tls_mode_never_serves_plain_http() {
         let stopped = Broker::refuses_to_start(&[(variable, value)]).await;
         assert!(stopped.output.contains(variable) && stopped.output.contains("AA_TLS_MODE"), "{}", stopped.output);
     }
-    // Whoever names a certificate wants TLS; whoever wants TLS must name one, and one that is there.
+    // A certificate requires a TLS mode, and a TLS mode requires an existing certificate.
     let stopped = Broker::refuses_to_start(&[("AA_TLS_CERT", "cert.pem"), ("AA_TLS_KEY", "key.pem")]).await;
     assert!(stopped.output.contains("AA_TLS_MODE"), "{}", stopped.output);
     let stopped = Broker::refuses_to_start(&[("AA_TLS_MODE", "tls")]).await;
@@ -29,7 +29,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn database_and_key_are_never_readable_by_others() {
+async fn database_and_key_are_readable_by_owner_only() {
     let broker = Broker::start().await;
     broker.agent(&broker.admin_token().await, &["read:data:x"]).await;
     for entry in fs::read_dir(broker.directory()).unwrap() {
@@ -50,7 +50,7 @@ async fn database_and_key_are_never_readable_by_others() {
 }
 
 #[tokio::test]
-async fn a_corrupt_or_foreign_key_stops_the_start_and_stays() {
+async fn refuses_start_with_corrupt_or_foreign_key_and_keeps_it() {
     let directory = tempfile::tempdir().unwrap();
     let key = directory.path().join("signing.key");
     let rsa = "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----\n";
@@ -64,7 +64,7 @@ async fn a_corrupt_or_foreign_key_stops_the_start_and_stays() {
 }
 
 #[tokio::test]
-async fn the_audit_chain_goes_on_after_restarts_and_crashes() {
+async fn audit_chain_continues_after_restarts_and_crashes() {
     let mut broker = Broker::start().await;
     let mut seen = Vec::new();
     for crash in [false, true, false, true] {
@@ -82,7 +82,7 @@ async fn the_audit_chain_goes_on_after_restarts_and_crashes() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_last_second_are_written_at_the_end() {
+async fn writes_folded_denials_at_shutdown() {
     let broker = Broker::start().await;
     broker.get("/v1/audit/events").bearer("nonsense").await.problem(401, "unauthorized");
     let (_, directory) = broker.terminate().await;
@@ -92,7 +92,7 @@ async fn refusals_of_the_last_second_are_written_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_tampered_trail_stops_the_start_unless_accepted() {
+async fn refuses_start_with_tampered_trail_unless_accepted() {
     for sql in [
         "UPDATE audit_events SET detail = 'nothing happened' WHERE seq = 3",
         "DELETE FROM audit_events WHERE seq = 3",
@@ -116,7 +116,7 @@ async fn a_tampered_trail_stops_the_start_unless_accepted() {
 }
 
 #[tokio::test]
-async fn no_secret_is_on_the_disk_in_the_log_or_in_the_trail() {
+async fn no_secret_is_on_disk_in_log_or_in_trail() {
     let broker = Broker::start_with(&[("AA_LOG_LEVEL", "trace")]).await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
@@ -162,7 +162,7 @@ async fn no_secret_is_on_the_disk_in_the_log_or_in_the_trail() {
     for secret in &secrets {
         assert!(!broker.files_hold(secret.as_bytes()), "`{secret}` is on the disk");
     }
-    // What is spent is remembered, as bytes; the key lies in its own file.
+    // Spent nonces are stored as bytes; the key is in a file of its own.
     secrets.extend([text(&registration.0["nonce"]), key]);
     let (stopped, directory) = broker.terminate().await;
     for secret in &secrets {

@@ -1,4 +1,4 @@
-//! What must happen once, or not at all, under real concurrency (issue 3, "exact weaknesses"): each racer has a
+//! Operations that must succeed once, or not at all, under real concurrency (issue 3, "exact weaknesses"): each racer has a
 //! connection of its own, and the broker all its threads.
 
 use agentwrit_e2e::{Answer, Broker, Key, Registration, jti};
@@ -26,7 +26,7 @@ fn launch() -> Value {
 }
 
 #[tokio::test]
-async fn of_concurrent_renewals_of_one_token_one_succeeds() {
+async fn exactly_one_of_concurrent_renewals_succeeds() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for _ in 0..5 {
@@ -42,7 +42,7 @@ async fn of_concurrent_renewals_of_one_token_one_succeeds() {
 }
 
 #[tokio::test]
-async fn of_concurrent_registrations_on_one_launch_token_one_succeeds() {
+async fn exactly_one_of_concurrent_registrations_with_one_launch_token_succeeds() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for _ in 0..3 {
@@ -61,7 +61,7 @@ async fn of_concurrent_registrations_on_one_launch_token_one_succeeds() {
 }
 
 #[tokio::test]
-async fn of_concurrent_registrations_on_one_nonce_one_succeeds() {
+async fn exactly_one_of_concurrent_registrations_with_one_nonce_succeeds() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let request = json!({"agent_name": "a", "allowed_scope": ["read:data:x"], "single_use": false, "ttl": 600});
@@ -79,7 +79,7 @@ async fn of_concurrent_registrations_on_one_nonce_one_succeeds() {
 }
 
 #[tokio::test]
-async fn no_renewal_or_delegation_slips_through_a_revocation() {
+async fn no_renewal_or_delegation_survives_concurrent_revocation() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for level in ["token", "agent", "task", "chain"] {
@@ -112,7 +112,7 @@ async fn no_renewal_or_delegation_slips_through_a_revocation() {
 }
 
 #[tokio::test]
-async fn no_launch_token_slips_through_a_deregistration() {
+async fn no_launch_token_survives_concurrent_deregistration() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;

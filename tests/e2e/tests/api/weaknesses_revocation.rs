@@ -9,7 +9,7 @@ async fn enrol(broker: &Broker, admin: &str, task: &str) -> Agent {
 }
 
 #[tokio::test]
-async fn revoking_the_middle_of_a_chain_kills_its_end() {
+async fn revoking_middle_of_chain_ends_its_last_token() {
     for level in ["agent", "token"] {
         let broker = Broker::start().await;
         let admin = broker.admin_token().await;
@@ -30,7 +30,7 @@ async fn revoking_the_middle_of_a_chain_kills_its_end() {
 }
 
 #[tokio::test]
-async fn revoking_a_leaked_token_kills_its_renewals() {
+async fn revoking_leaked_token_ends_its_renewals() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let leaked = enrol(&broker, &admin, "task-1").await;
@@ -42,7 +42,7 @@ async fn revoking_a_leaked_token_kills_its_renewals() {
 }
 
 #[tokio::test]
-async fn revoking_the_operator_or_a_task_locks_nobody_out_for_ever() {
+async fn revoked_operator_and_task_get_new_tokens_later() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let old = enrol(&broker, &admin, "task-1").await;
@@ -56,7 +56,7 @@ async fn revoking_the_operator_or_a_task_locks_nobody_out_for_ever() {
 }
 
 #[tokio::test]
-async fn a_mistyped_target_does_not_report_success() {
+async fn mistyped_target_is_not_reported_as_success() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "task-1").await;
@@ -69,7 +69,7 @@ async fn a_mistyped_target_does_not_report_success() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_does_not_report_success() {
+async fn failed_write_is_not_reported_as_success() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "task-1").await;
@@ -101,7 +101,7 @@ async fn a_write_that_fails_does_not_report_success() {
 }
 
 #[tokio::test]
-async fn the_use_of_a_revoked_token_is_logged_with_its_subject() {
+async fn use_of_revoked_token_is_recorded_with_its_subject() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = enrol(&broker, &admin, "task-1").await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const SCOPE: &[&str] = &["read:data:x"];
 
 #[tokio::test]
-async fn small_order_keys_with_universal_signatures_do_not_register() {
+async fn rejects_small_order_keys_with_universal_signatures() {
     let broker = Broker::start().await;
     let valid = broker.registration(&broker.admin_token().await, SCOPE).await;
     // Every encoding of the eight points of small order, canonical or not.
@@ -45,7 +45,7 @@ async fn small_order_keys_with_universal_signatures_do_not_register() {
 }
 
 #[tokio::test]
-async fn a_bad_task_id_burns_neither_launch_token_nor_nonce() {
+async fn bad_task_id_consumes_neither_launch_token_nor_nonce() {
     let broker = Broker::start().await;
     let valid = broker.registration(&broker.admin_token().await, SCOPE).await;
     for field in ["task_id", "orch_id"] {
@@ -58,7 +58,7 @@ async fn a_bad_task_id_burns_neither_launch_token_nor_nonce() {
 }
 
 #[tokio::test]
-async fn one_token_has_one_encoding() {
+async fn rejects_other_encodings_of_valid_token() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, SCOPE).await;
     let parts: Vec<&str> = token.split('.').collect();
@@ -93,7 +93,7 @@ async fn one_token_has_one_encoding() {
 }
 
 #[tokio::test]
-async fn a_token_is_expired_at_its_expiry() {
+async fn rejects_token_at_its_expiry() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, SCOPE).await;
     let (forger, mut claims) = (broker.forger(), payload(&token));
@@ -109,7 +109,7 @@ async fn a_token_is_expired_at_its_expiry() {
 }
 
 #[tokio::test]
-async fn what_is_signed_well_and_made_badly_is_no_token() {
+async fn rejects_correctly_signed_malformed_tokens() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, SCOPE).await;
     let (forger, claims) = (broker.forger(), payload(&token));
@@ -163,7 +163,7 @@ async fn what_is_signed_well_and_made_badly_is_no_token() {
 }
 
 #[tokio::test]
-async fn duplicate_members_of_a_token_are_not_resolved_but_refused() {
+async fn rejects_token_with_duplicate_members() {
     let broker = Broker::start().await;
     let (token, _) = broker.agent(&broker.admin_token().await, SCOPE).await;
     let forger = broker.forger();
@@ -183,7 +183,7 @@ async fn duplicate_members_of_a_token_are_not_resolved_but_refused() {
 }
 
 #[tokio::test]
-async fn duplicate_members_of_a_body_are_not_resolved_but_refused() {
+async fn rejects_body_with_duplicate_members() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (agent, id) = broker.agent(&admin, SCOPE).await;

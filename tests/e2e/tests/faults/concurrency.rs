@@ -25,7 +25,7 @@ fn token(answer: &Answer) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_registration_wins_a_launch_token_and_a_nonce_together() {
+async fn exactly_one_concurrent_registration_consumes_launch_token_and_nonce() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for _ in 0..ROUNDS {
@@ -44,7 +44,7 @@ async fn one_registration_wins_a_launch_token_and_a_nonce_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn revoking_beats_renewing_whoever_comes_first() {
+async fn revocation_ends_session_in_any_order_with_renewal() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (mut renewal_first, mut revocation_first) = (0, 0);
@@ -72,7 +72,7 @@ async fn revoking_beats_renewing_whoever_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_release_and_a_renewal_leave_at_most_one_token() {
+async fn concurrent_release_and_renewal_leave_at_most_one_token() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for _ in 0..ROUNDS {
@@ -97,7 +97,7 @@ async fn a_release_and_a_renewal_leave_at_most_one_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_login_slips_through_a_deregistration() {
+async fn no_app_token_survives_concurrent_deregistration() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for round in 0..ROUNDS {
@@ -122,7 +122,7 @@ async fn no_login_slips_through_a_deregistration() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_app_wins_a_name() {
+async fn exactly_one_concurrent_app_gets_name() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     for round in 0..ROUNDS {
@@ -137,7 +137,7 @@ async fn one_app_wins_a_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_narrowed_ceiling_holds_for_whoever_comes_after() {
+async fn narrowed_ceiling_applies_to_all_later_requests() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;

@@ -22,7 +22,7 @@ const SETTINGS: [(&str, &str); 2] = [("AA_ADMIN_TOKEN_TTL", "3600"), ("AA_LOG_LE
 const ISSUER: &str = "https://agentwrit.local";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_was_acknowledged_survives_sigkill() {
+async fn acknowledged_operations_survive_sigkill() {
     let rounds = setting("AGENTWRIT_CRASH_ROUNDS").unwrap_or(ROUNDS as u64);
     let seed = setting("AGENTWRIT_CRASH_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("AGENTWRIT_CRASH_SEED={seed}");
@@ -155,7 +155,7 @@ fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// The audit trail as somebody remembers it who reads on where it stopped before the crash.
+/// Audit trail as seen by a reader that continues after the crash.
 struct Trail {
     length: u64,
     last_hash: String,

@@ -20,13 +20,13 @@ use tokio::time::sleep;
 const IGNORE_SIGXFSZ: &str = "trap '' XFSZ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_becomes_read_only_refuses_and_recovers() {
+async fn read_only_store_answers_503_and_recovers() {
     let broker = Broker::start_after(IGNORE_SIGXFSZ, TempDir::new().unwrap(), &[]).await;
     outage(broker, |broker| limit_file_size(broker, "0"), |broker| limit_file_size(broker, "unlimited")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fills_up_amid_a_transaction_refuses_and_recovers() {
+async fn disk_full_within_transaction_answers_503_and_recovers() {
     let broker = Broker::start_after(IGNORE_SIGXFSZ, TempDir::new().unwrap(), &[]).await;
     let strike = |broker: &Broker| {
         let log = broker.directory().join("data.db-wal").metadata().unwrap().len();
@@ -37,7 +37,7 @@ async fn a_disk_that_fills_up_amid_a_transaction_refuses_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_file_system_refuses_and_recovers() {
+async fn full_file_system_answers_503_and_recovers() {
     let Some(disk) = SmallDisk::mount() else {
         println!("nothing can be mounted here; the limits on file sizes stand in for it");
         return;

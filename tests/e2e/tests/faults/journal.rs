@@ -1,4 +1,4 @@
-//! What a client was told, and so may rely on.
+//! Responses that a client received and may rely on.
 
 use agentwrit_e2e::jti;
 use serde_json::Value;
@@ -16,7 +16,7 @@ pub(crate) struct Journal {
     pub(crate) used: Vec<Used>,
     /// Registrations that were never answered.
     pub(crate) unanswered: Vec<Launch>,
-    /// What the trail must show: an event type, and a word of its detail.
+    /// Event that the trail must contain: its type, and a word of its detail.
     pub(crate) events: Vec<(&'static str, String)>,
 }
 
@@ -66,7 +66,7 @@ impl Journal {
         self.ended(held, &[(letter, target.to_owned())]);
     }
 
-    /// Nobody knows what became of it.
+    /// Outcome unknown.
     pub(crate) fn take(&mut self, index: usize) -> Held {
         self.live.swap_remove(index)
     }

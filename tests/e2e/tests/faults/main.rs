@@ -1,4 +1,4 @@
-//! What the broker promises when something breaks: the process, the disk, or the order of things (design §3).
+//! Guarantees of the broker under faults of process, disk and order (design §3).
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests report by panicking")]
 #![expect(clippy::indexing_slicing, reason = "a missing member of a body is a failed test")]
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_e2e::{Broker, Registration};
 use serde_json::{Value, json};
 
-/// What an answer carried, or nothing when the broker died first: then nobody knows what it did.
+/// Body of a response; none when the broker ended first, and the outcome is unknown.
 pub(crate) type Heard = Option<(u16, Value)>;
 
 /// A launch token, and what the trail calls it.
@@ -67,7 +67,7 @@ impl Wire {
         self.post("/v1/register", None, &registration.0).await
     }
 
-    /// Whether the broker calls the token valid. It must answer.
+    /// Returns true if the broker accepts the token. The broker must respond.
     pub(crate) async fn validates(&self, token: &str) -> bool {
         let (status, body) = self.post("/v1/token/validate", None, &json!({ "token": token })).await.unwrap();
         assert_eq!(status, 200, "{body}");
@@ -88,7 +88,7 @@ impl Numbers {
         usize::try_from((z ^ (z >> 31)) % u64::try_from(limit).unwrap()).unwrap()
     }
 
-    /// Numbers of their own for somebody else.
+    /// Separate numbers for another client.
     pub(crate) fn split(&mut self) -> Self {
         Self(self.below(usize::MAX) as u64)
     }

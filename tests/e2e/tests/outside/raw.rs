@@ -22,7 +22,7 @@ impl Raw {
     /// Connects from `127.0.0.<host>`.
     pub(crate) async fn connect_from(broker: &Broker, host: u8) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // What is not read stays with the broker, not in the client's kernel.
+        // Unread bytes stay with the broker, not in the client's kernel.
         socket.set_recv_buffer_size(16 * 1024).unwrap();
         socket.bind((IpAddr::from([127, 0, 0, host]), 0).into()).unwrap();
         let stream = socket.connect(broker.address().parse().unwrap()).await.unwrap();
@@ -57,7 +57,7 @@ impl Raw {
         head.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    /// Whether the connection is closed, or reset, within `limit` of now; what arrives until then is dropped.
+    /// Returns true if the connection is closed or reset within `limit`; bytes that arrive until then are dropped.
     pub(crate) async fn ends_within(&mut self, limit: Duration) -> bool {
         let mut buffer = vec![0; 64 * 1024];
         let ending = async { while self.stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {} };

@@ -42,7 +42,7 @@ impl Two {
 const BEYOND: &str = "requested scopes exceed app ceiling";
 
 #[tokio::test]
-async fn rejects_delegation_beyond_the_ceiling_of_the_delegate_s_app() {
+async fn rejects_delegation_beyond_ceiling_of_delegates_app() {
     let two = two_apps().await;
     let beyond = two.broker.delegate(&two.of_beta.token, &two.of_alpha, &["write:data:secret"]).await;
     beyond.refused(403, "scope_violation", BEYOND);
@@ -50,7 +50,7 @@ async fn rejects_delegation_beyond_the_ceiling_of_the_delegate_s_app() {
 }
 
 #[tokio::test]
-async fn rejects_renewal_of_delegated_token_when_the_delegate_s_app_is_stopped_or_narrowed() {
+async fn rejects_renewal_of_delegated_token_when_delegates_app_is_stopped_or_narrowed() {
     for action in ["deregister", "suspend"] {
         let two = two_apps().await;
         let handed = two.broker.delegated(&two.of_beta.token, &two.of_alpha, &["read:data:x"]).await;
@@ -67,7 +67,7 @@ async fn rejects_renewal_of_delegated_token_when_the_delegate_s_app_is_stopped_o
 }
 
 #[tokio::test]
-async fn rejects_delegation_to_and_by_an_agent_whose_app_is_stopped() {
+async fn rejects_delegation_to_and_by_agent_of_stopped_app() {
     for action in ["deregister", "suspend"] {
         let two = two_apps().await;
         let handed = two.broker.delegated(&two.of_beta.token, &two.of_alpha, &["read:data:x"]).await;
@@ -82,7 +82,7 @@ async fn rejects_delegation_to_and_by_an_agent_whose_app_is_stopped() {
 }
 
 #[tokio::test]
-async fn rejects_renewal_when_the_app_of_a_delegator_in_the_chain_is_stopped() {
+async fn rejects_renewal_when_app_of_delegator_in_chain_is_stopped() {
     let two = two_apps().await;
     let scopes = ["read:data:x"];
     let handed = two.broker.delegated(&two.of_beta.token, &two.of_alpha, &scopes).await;

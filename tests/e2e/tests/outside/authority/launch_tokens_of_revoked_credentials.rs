@@ -41,7 +41,7 @@ async fn rejects_launch_token_after_its_app_was_revoked_at_agent_level() {
 }
 
 #[tokio::test]
-async fn rejects_launch_token_after_the_session_that_asked_for_it_was_revoked() {
+async fn rejects_launch_token_after_issuing_session_was_revoked() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &SCOPES).await;
@@ -55,7 +55,7 @@ async fn rejects_launch_token_after_the_session_that_asked_for_it_was_revoked() 
 }
 
 #[tokio::test]
-async fn accepts_launch_token_after_the_token_that_asked_for_it_was_released_or_renewed() {
+async fn accepts_launch_token_after_issuing_token_was_released_or_renewed() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &SCOPES).await;
@@ -67,7 +67,7 @@ async fn accepts_launch_token_after_the_token_that_asked_for_it_was_released_or_
 }
 
 #[tokio::test]
-async fn rejects_the_operator_s_launch_tokens_after_admin_was_revoked() {
+async fn rejects_operators_launch_tokens_after_admin_was_revoked() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let app = broker.create_app(&admin, "desk", &SCOPES).await;

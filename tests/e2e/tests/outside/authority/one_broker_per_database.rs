@@ -38,7 +38,7 @@ async fn refuses_second_broker_by_hard_link_or_after_lock_file_was_deleted() {
     fs::remove_file(broker.directory().join("data.db.lock")).unwrap();
     refuses_second_broker(&broker, &broker.directory().join("data.db")).await;
 
-    // What the first acknowledges is there after it has ended, and then another may start.
+    // Acknowledged operations of the first are kept after its end; then another may start.
     let admin = broker.admin_token().await;
     let (token, id) = broker.agent(&admin, &["read:data:x"]).await;
     broker.revoked(&admin, "agent", &id).await;

@@ -95,7 +95,7 @@ async fn suspended_app_keeps_its_name_and_can_be_narrowed_and_deregistered() {
 }
 
 #[tokio::test]
-async fn suspending_takes_the_operator_s_scope() {
+async fn suspending_requires_operator_scope() {
     let desk = desk().await;
     for action in ["suspend", "resume"] {
         let path = format!("/v1/admin/apps/{}/{action}", desk.app.app_id);

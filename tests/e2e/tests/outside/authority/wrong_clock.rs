@@ -16,7 +16,7 @@ async fn metric(broker: &Broker, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn start_with_the_clock_ahead_holds_deletions_and_says_so_until_the_clock_is_confirmed() {
+async fn start_with_clock_ahead_holds_and_reports_deletions_until_clock_is_confirmed() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let agent = broker.enrol(&admin, "task-1", json!({"allowed_scope": ["read:data:x"], "max_ttl": 1800})).await;
@@ -74,7 +74,7 @@ async fn refuses_mark_restored_when_the_clock_does_not_fit_the_newest_record() {
 }
 
 #[tokio::test]
-async fn login_is_503_with_the_reason_in_the_log_while_a_mark_is_ahead_and_200_once_it_is_corrected() {
+async fn login_is_503_with_logged_reason_while_mark_is_ahead_and_200_after_correction() {
     let broker = Broker::start().await;
     let (_, directory) = broker.terminate().await;
     assert!(Broker::run_in(directory.path(), &[], &["mark-restored"]).await.status.success());

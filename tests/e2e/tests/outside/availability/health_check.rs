@@ -7,7 +7,7 @@ use tempfile::tempdir;
 
 use crate::raw::Raw;
 
-/// What 128 open files leave for connections, and the share of one address.
+/// Connections that 128 open files allow, and the share of one address.
 const FILES: &str = "ulimit -n 128";
 const SHARE: usize = 64 / 4;
 

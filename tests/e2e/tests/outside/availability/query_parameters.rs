@@ -61,6 +61,6 @@ async fn rejects_unknown_parameter_on_every_endpoint() {
         }
         request.await.refused_for(400, "invalid_request", "limitt: no such parameter");
     }
-    // What was refused was not done.
+    // A rejected request has no effect.
     assert!(broker.accepts(&agent.token).await, "{}", payload(&agent.token));
 }

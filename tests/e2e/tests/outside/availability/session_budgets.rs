@@ -27,7 +27,7 @@ async fn rate_limited(broker: &Broker, limit: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn renewals_in_a_loop_are_429_and_leave_nothing_behind() {
+async fn rejects_renewals_in_loop_with_429_and_stores_nothing() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let [looping, other] = [0, 1].map(|_| broker.agent(&admin, &["read:data:x"]));
@@ -52,7 +52,7 @@ async fn renewals_in_a_loop_are_429_and_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_not_accepted_cost_their_session_nothing() {
+async fn rejected_tokens_do_not_draw_on_session_budget() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let (first, _) = broker.agent(&admin, &["read:data:x"]).await;
@@ -68,7 +68,7 @@ async fn tokens_that_are_not_accepted_cost_their_session_nothing() {
 }
 
 #[tokio::test]
-async fn delegations_in_a_loop_are_429() {
+async fn rejects_delegations_in_loop_with_429() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = json!({"allowed_scope": ["read:data:x"]});
@@ -91,7 +91,7 @@ async fn delegations_in_a_loop_are_429() {
 }
 
 #[tokio::test]
-async fn registrations_in_a_loop_by_one_launch_token_are_429() {
+async fn rejects_registrations_in_loop_by_one_launch_token_with_429() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = json!({"agent_name": "a", "allowed_scope": ["read:data:x"], "single_use": false, "ttl": 600});
@@ -117,7 +117,7 @@ async fn registrations_in_a_loop_by_one_launch_token_are_429() {
 }
 
 #[tokio::test]
-async fn the_session_budget_can_be_changed_and_ended() {
+async fn session_budget_is_configurable() {
     let broker = Broker::start_with(&[("AA_SESSION_BUDGET", "3/1")]).await;
     let admin = broker.admin_token().await;
     let (token, _) = broker.agent(&admin, &["read:data:x"]).await;

@@ -96,7 +96,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn live_agent_registers_anew_when_the_answer_of_a_renewal_is_lost() {
+async fn live_agent_registers_again_when_renewal_response_is_lost() {
     let scene = scene().await;
     let agent = scene.agent.clone().start().await.unwrap();
     let first = agent.agent().unwrap();
@@ -111,7 +111,7 @@ async fn live_agent_registers_anew_when_the_answer_of_a_renewal_is_lost() {
 }
 
 #[tokio::test]
-async fn live_agent_ends_when_it_may_not_register_anew() {
+async fn live_agent_ends_when_second_registration_is_rejected() {
     let scene = scene().await;
     let agent = scene.agent.clone().without_reregistration().start().await.unwrap();
     let mut states = agent.subscribe();

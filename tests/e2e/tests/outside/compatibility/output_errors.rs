@@ -63,7 +63,7 @@ async fn awrit_keeps_its_exit_code_when_stderr_fails() {
 }
 
 #[tokio::test]
-async fn awrit_reports_by_exit_code_that_stdout_failed() {
+async fn awrit_exits_with_error_when_stdout_fails() {
     let broker = Broker::start().await;
     for arguments in [
         &["--help"][..],
@@ -86,7 +86,7 @@ async fn awrit_reports_by_exit_code_that_stdout_failed() {
 }
 
 #[tokio::test]
-async fn the_brokers_program_keeps_its_exit_code_when_a_stream_fails() {
+async fn broker_keeps_exit_code_when_stream_fails() {
     let directory = tempfile::tempdir().unwrap();
     let program = |arguments| Broker::program(directory.path(), &[("AA_BIND_ADDRESS", "127.0.0.1")], arguments);
     for stderr in [Stream::Full, Stream::Closed] {
@@ -114,7 +114,7 @@ async fn the_brokers_program_keeps_its_exit_code_when_a_stream_fails() {
 }
 
 #[tokio::test]
-async fn an_interrupted_export_leaves_no_file() {
+async fn interrupted_export_leaves_no_file() {
     // A broker that accepts connections and does not answer.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());

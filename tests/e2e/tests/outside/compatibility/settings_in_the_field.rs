@@ -49,7 +49,7 @@ async fn starts_on_files_that_kubernetes_opened_to_the_group() {
             .says(&format!("`{}` has mode 0660, so that its group can open it: run `chmod 600`", path.display()))
             .await;
     }
-    // What a crash leaves, too.
+    // Including files left by a crash.
     let directory = broker.kill().await;
     Broker::start_in(directory, &[]).await.admin_token().await;
 }

@@ -115,7 +115,7 @@ async fn reason_is_logged_for_client_certificates_that_are_not_accepted() {
 }
 
 #[tokio::test]
-async fn handshakes_without_tls_are_one_line_however_many_there_are() {
+async fn folds_handshakes_without_tls_into_one_line() {
     let server = Authority::new("servers");
     let directory = tempfile::tempdir().unwrap();
     server.install_server(directory.path());

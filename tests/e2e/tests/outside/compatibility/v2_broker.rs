@@ -49,7 +49,7 @@ fn with(mut object: Value, more: &Value) -> Value {
     object
 }
 
-/// What v2 answers to a call, in contract §4 without the members marked ★.
+/// Response of v2 to a call: contract §4 without the members marked ★.
 fn routes() -> Router {
     let event = json!({
         "id": "evt-000001", "timestamp": "2026-11-21T08:00:00.000001Z", "event_type": "admin_auth", "agent_id": "admin",
@@ -123,7 +123,7 @@ fn admin(url: &str) -> Admin {
 }
 
 #[tokio::test]
-async fn every_call_of_the_operator_is_understood() {
+async fn operator_calls_work_with_v2_broker() {
     let url = serve(routes()).await;
     let (admin, id) = (admin(&url), AppId::parse(APP).unwrap());
     let created = admin.create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await.unwrap();
@@ -143,7 +143,7 @@ async fn every_call_of_the_operator_is_understood() {
 }
 
 #[tokio::test]
-async fn every_call_of_apps_and_agents_is_understood() {
+async fn app_and_agent_calls_work_with_v2_broker() {
     let url = serve(routes()).await;
     let client = Client::at(&url).unwrap();
     assert!(client.health().await.unwrap().is_ok());
@@ -167,7 +167,7 @@ async fn run(directory: &Path, url: &str, arguments: &[&str]) -> Run {
 }
 
 #[tokio::test]
-async fn every_command_of_awrit_is_understood() {
+async fn awrit_commands_work_with_v2_broker() {
     let url = serve(routes()).await;
     let directory = tempfile::tempdir().unwrap();
     let token = token();
@@ -208,7 +208,7 @@ async fn answers(path: &'static str, body: String) -> String {
 }
 
 #[tokio::test]
-async fn secret_in_malformed_answer_is_kept_and_shown() {
+async fn shows_secret_of_malformed_response() {
     let directory = tempfile::tempdir().unwrap();
     let register = ["app", "register", "--name", "desk", "--scopes", "read:data:*"];
     for answer in [
@@ -230,7 +230,7 @@ async fn secret_in_malformed_answer_is_kept_and_shown() {
 }
 
 #[tokio::test]
-async fn malformed_members_that_nothing_depends_on_are_left_out() {
+async fn omits_malformed_optional_members() {
     let odd =
         json!({ "client_secret": "f00d", "token_ttl": "half an hour", "status": 1, "created_at": 7, "updated_at": {} });
     let url = answers("/v1/admin/apps", with(app(), &odd).to_string()).await;
@@ -242,14 +242,14 @@ async fn malformed_members_that_nothing_depends_on_are_left_out() {
 }
 
 #[tokio::test]
-async fn launch_and_access_tokens_in_malformed_answers_are_shown() {
+async fn shows_launch_and_access_tokens_of_malformed_responses() {
     let directory = tempfile::tempdir().unwrap();
     let url = answers("/v1/admin/launch-tokens", r#"{"launch_token":"cafe","expires_at":"soon"}"#.to_owned()).await;
     let launch =
         run(directory.path(), &url, &["launch-token", "create", "--name", "desk", "--scopes", "read:data:x"]).await;
     assert_eq!((launch.code, launch.stdout.trim_end()), (1, r#"{"launch_token":"cafe"}"#), "{}", launch.stderr);
 
-    let url = answers("/v1/register", r#"{"access_token":"opaque","agent_id":"nobody"}"#.to_owned()).await;
+    let url = answers("/v1/register", r#"{"access_token":"opaque","agent_id":"malformed"}"#.to_owned()).await;
     let register = ["agent", "register", "--orch-id", "billing", "--task-id", "invoice-1", "--scopes", "read:data:x"];
     let registered = run(directory.path(), &url, &register).await;
     assert_eq!(

@@ -68,7 +68,7 @@ async fn commands_that_start_together_log_in_once() {
 }
 
 #[tokio::test]
-async fn refused_session_leads_to_one_login() {
+async fn rejected_session_causes_one_login() {
     let broker = Broker::start().await;
     assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
     // Revoked by the operator.
@@ -97,7 +97,7 @@ async fn refused_session_leads_to_one_login() {
 }
 
 #[tokio::test]
-async fn another_secret_does_not_go_on_with_the_session() {
+async fn other_secret_does_not_reuse_session() {
     let broker = Broker::start().await;
     assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
     let wrong = [("AACTL_BROKER_URL", broker.url.as_str()), ("AACTL_ADMIN_SECRET", "another-secret-than-that")];
@@ -109,7 +109,7 @@ async fn another_secret_does_not_go_on_with_the_session() {
 }
 
 #[tokio::test]
-async fn logout_gives_the_token_back_and_removes_the_file() {
+async fn logout_releases_token_and_removes_file() {
     let broker = Broker::start().await;
     broker.awrit(&["logout"]).await.is(0, "There is no session at <broker>.", "");
     assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
@@ -124,7 +124,7 @@ async fn logout_gives_the_token_back_and_removes_the_file() {
 }
 
 #[tokio::test]
-async fn no_session_is_kept_where_it_is_not_wanted_or_cannot_be() {
+async fn keeps_no_session_when_disabled_or_impossible() {
     let broker = Broker::start().await;
     for _ in 0..2 {
         assert_eq!(broker.awrit(&["app", "list", "--no-session-cache"]).await.code, 0);
@@ -143,7 +143,7 @@ async fn no_session_is_kept_where_it_is_not_wanted_or_cannot_be() {
 }
 
 #[tokio::test]
-async fn waiting_after_429_is_said_on_stderr() {
+async fn reports_wait_after_429_on_stderr() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
     let login = || async {
         if ASKED.fetch_add(1, Ordering::SeqCst) > 0 {

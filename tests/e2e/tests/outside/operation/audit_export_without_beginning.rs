@@ -48,7 +48,7 @@ async fn file_without_beginning_exits_with_3_unless_partial() {
 }
 
 #[tokio::test]
-async fn earlier_export_makes_up_for_the_beginning_unless_told_otherwise() {
+async fn earlier_export_supplies_beginning_by_default() {
     let (directory, events) = export().await;
     fs::write(directory.path().join("earlier.jsonl"), events[..2].join("\n")).unwrap();
     let continues = ["--continues", "earlier.jsonl"];

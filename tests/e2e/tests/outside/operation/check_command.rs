@@ -53,7 +53,7 @@ async fn starts_nothing_and_makes_no_file() {
 }
 
 #[tokio::test]
-async fn probe_tells_of_key_database_certificates_and_address() {
+async fn probe_reports_key_database_certificates_and_address() {
     let broker = Broker::start().await;
     broker.admin_token().await;
     let taken = Broker::start().await;
@@ -77,7 +77,7 @@ async fn probe_tells_of_key_database_certificates_and_address() {
 }
 
 #[tokio::test]
-async fn probe_of_a_running_broker_warns_and_leaves_it_in_peace() {
+async fn probe_of_running_broker_warns_and_does_not_disturb_it() {
     let broker = Broker::start().await;
     let port = broker.address().rsplit(':').next().unwrap().to_owned();
     let checked = check(broker.directory(), &[("AA_PORT", &port)], &["--probe"]).await;

@@ -59,7 +59,7 @@ async fn lists_the_latest_events_with_the_newest_last() {
 }
 
 #[tokio::test]
-async fn the_whole_trail_is_not_read_for_the_latest_events() {
+async fn reads_only_needed_pages_for_latest_events() {
     let (broker, _) = busy().await;
     assert_eq!(broker.awrit(&["audit", "events", "--last", "5"]).await.code, 0);
     let (stopped, _directory) = broker.terminate().await;
@@ -93,7 +93,7 @@ async fn takes_dates_and_times_ago() {
     }
 }
 
-/// What `awrit` prints on a terminal of that size (`script`, of bsdutils, makes one).
+/// Output of `awrit` on a terminal of that size (`script`, of bsdutils, makes one).
 async fn on_terminal(broker: &Broker, columns: u16, lines: u16, arguments: &str) -> String {
     let awrit = broker.awrit_command(&[]);
     let program = awrit.as_std().get_program().to_str().unwrap().to_owned();

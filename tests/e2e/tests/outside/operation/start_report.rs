@@ -1,10 +1,10 @@
-//! What the log tells at the start, and in which form.
+//! Log lines of a start, and their format.
 
 use agentwrit_e2e::Broker;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn tells_version_paths_and_tls_mode_on_a_line_each() {
+async fn reports_version_paths_and_tls_mode_on_separate_lines() {
     let broker = Broker::start().await;
     let lines: Vec<String> = broker.output().lines().take(5).map(str::to_owned).collect();
     let directory = broker.directory().display();
@@ -40,7 +40,7 @@ async fn writes_json_with_numbers_as_numbers_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn takes_the_usual_names_of_log_levels() {
+async fn accepts_usual_log_level_names() {
     let broker = Broker::start_with(&[("AA_LOG_LEVEL", "info")]).await;
     broker.get("/v1/health").header("x-request-id", "named-level").await;
     broker.says("request_id=named-level").await;

@@ -4,7 +4,7 @@ use agentwrit_e2e::{ADMIN_SECRET, Broker};
 use serde_json::json;
 
 #[tokio::test]
-async fn an_app_that_logs_in_for_each_of_its_runs_is_served() {
+async fn serves_app_that_logs_in_for_each_run() {
     let broker = Broker::start().await;
     let app = broker.create_app(&broker.admin_token().await, "desk", &["read:data:*"]).await;
     for run in 0..10 {
@@ -27,7 +27,7 @@ async fn an_app_that_logs_in_for_each_of_its_runs_is_served() {
 }
 
 #[tokio::test]
-async fn the_operator_logs_in_fifty_times_in_a_row() {
+async fn serves_fifty_operator_logins_in_a_row() {
     let broker = Broker::start().await;
     for run in 0..50 {
         let answer = broker.post("/v1/admin/auth").json(&json!({"secret": ADMIN_SECRET})).await;
@@ -36,7 +36,7 @@ async fn the_operator_logs_in_fifty_times_in_a_row() {
 }
 
 #[tokio::test]
-async fn successful_logins_do_not_buy_failed_ones() {
+async fn successful_logins_do_not_raise_limit_of_failed_ones() {
     let broker = Broker::start().await;
     let app = broker.create_app(&broker.admin_token().await, "desk", &["read:data:*"]).await;
     let mut statuses = Vec::new();
