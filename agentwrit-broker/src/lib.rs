@@ -23,7 +23,6 @@ pub mod audit;
 mod authority;
 mod broker;
 mod check;
-pub mod cli;
 mod client_address;
 pub mod config;
 mod connections;

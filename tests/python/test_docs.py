@@ -110,7 +110,7 @@ def binaries() -> Path:
     directory = Path(os.environ.get("AGENTWRIT_BIN_DIR") or Path(broker_binary()).parent).resolve()
     for name in ("agentwrit-broker", "awrit"):
         if not (directory / name).is_file():
-            pytest.fail(f"no {name} in {directory}: build it with `cargo build -p agentwrit-broker` or set AGENTWRIT_BIN_DIR")
+            pytest.fail(f"no {name} in {directory}: build it with `cargo build -p agentwrit-broker -p awrit` or set AGENTWRIT_BIN_DIR")
     return directory
 
 

@@ -7,9 +7,9 @@
 
 mod folding;
 mod new_event;
-pub(crate) mod text;
 mod timestamp;
 
+pub(crate) use agentwrit_verify::audit::text;
 pub use agentwrit_verify::audit::{
     ChainFault, ChainHead, Event, EventHash, EventId, EventIdError, EventType, Outcome, chain,
 };

@@ -150,7 +150,7 @@ impl NewEvent {
     /// Adds ` key=value` to the detail; the value is quoted unless it is plain, so it may come from a stranger.
     #[must_use]
     pub fn word(mut self, key: &'static str, value: impl Display) -> Self {
-        let value = text::word(&value.to_string(), MAX_WORD);
+        let value = text::quoted(&value.to_string(), MAX_WORD);
         self.push(format_args!(" {key}={value}"));
         self
     }

@@ -26,6 +26,7 @@
 pub mod chain;
 mod event;
 mod event_type;
+pub mod text;
 mod walk;
 
 pub use chain::{ChainFault, ChainHead, Link};

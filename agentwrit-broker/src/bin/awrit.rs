@@ -1,8 +1,0 @@
-//! The operator's tool as a program.
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    agentwrit_broker::cli::main()
-}

@@ -1,0 +1,253 @@
+//! `awrit app`: who may create agents, and within which ceiling.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use agentwrit_client::{Admin, AppRecord, AppUpdate, NewApp};
+use agentwrit_verify::AppId;
+use clap::{ArgGroup, Args, Subcommand};
+use serde_json::json;
+
+use crate::{context::Context, error::CliError, format, output};
+
+/// Register, list, change, suspend, resume and remove apps
+#[derive(Subcommand)]
+pub(crate) enum App {
+    Register(Register),
+    /// List every app, inactive ones too
+    List,
+    Get(Get),
+    Update(Update),
+    Suspend(Suspend),
+    Resume(Resume),
+    Remove(Remove),
+}
+
+impl App {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Register(register) => register.run(context).await,
+            Self::List => list(context).await,
+            Self::Get(get) => get.run(context).await,
+            Self::Update(update) => update.run(context).await,
+            Self::Suspend(suspend) => suspend.run(context).await,
+            Self::Resume(resume) => resume.run(context).await,
+            Self::Remove(remove) => remove.run(context).await,
+        }
+    }
+}
+
+/// Register an app; its client secret is shown this once
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  awrit app register --name invoice-desk --scopes 'read:invoices:*,write:reminders:*' --token-ttl 1800")]
+pub(crate) struct Register {
+    /// Lower case words joined by `-`, 2 to 64 characters
+    #[arg(long)]
+    name: String,
+    /// The ceiling: what its agents may hold at most
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
+    scopes: Vec<String>,
+    /// Seconds that the app's own tokens live, 60 to 86400
+    #[arg(long, value_name = "SECONDS")]
+    token_ttl: Option<u64>,
+}
+
+impl Register {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut app = NewApp::new(self.name, &self.scopes)?;
+        if let Some(seconds) = self.token_ttl {
+            app = app.token_ttl(Duration::from_secs(seconds))?;
+        }
+        let created = context.admin()?.create_app(&app).await?;
+        let mut for_scripts = json!(created.record);
+        if let Some(members) = for_scripts.as_object_mut() {
+            members.insert("client_secret".to_owned(), json!(created.client_secret.expose()));
+        }
+        context.output.show(&for_scripts, |out| {
+            let mut fields = described(&created.record);
+            fields.insert(2, ("client_secret", created.client_secret.expose().to_owned()));
+            output::fields(out, &fields)?;
+            writeln!(out, "\nThe client secret is shown this once: the broker keeps a digest only.")
+        })
+    }
+}
+
+async fn list(context: &Context) -> Result<(), CliError> {
+    let apps = context.admin()?.apps().await?;
+    context.output.show(&json!({ "apps": apps, "total": apps.len() }), |out| {
+        if apps.is_empty() {
+            return writeln!(out, "There is no app yet: `awrit app register` makes one.");
+        }
+        let rows = apps.iter().map(|app| {
+            vec![
+                app.app_id.to_string(),
+                app.name.clone(),
+                format::or_dash(app.status.as_ref()),
+                app.client_id.clone(),
+                format::or_dash(app.token_ttl.as_ref()),
+                format::or_dash(app.created_at.as_ref()),
+                format::scopes(&app.scopes),
+            ]
+        });
+        let columns = ["APP ID", "NAME", "STATUS", "CLIENT ID", "TTL", "CREATED", "SCOPES"];
+        context.output.table(out, &columns, rows)
+    })
+}
+
+/// Show one app
+#[derive(Args)]
+pub(crate) struct Get {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: AppId,
+}
+
+impl Get {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let app = context.admin()?.app(&self.id).await?;
+        let app = app.ok_or_else(|| CliError::failed(format!("there is no app `{}`", self.id)).hint(LIST))?;
+        show(context, &app)
+    }
+}
+
+/// Change an app's ceiling or the lifetime of its tokens
+///
+/// A narrower ceiling counts at once for whatever the app's agents ask for next; tokens that they hold live on.
+#[derive(Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["scopes", "token_ttl"])))]
+pub(crate) struct Update {
+    /// The app's id
+    #[arg(long, value_parser = app_id)]
+    id: AppId,
+    /// The new ceiling, in place of the old one
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    scopes: Vec<String>,
+    /// Seconds that the app's own tokens live, 60 to 86400
+    #[arg(long, value_name = "SECONDS")]
+    token_ttl: Option<u64>,
+}
+
+impl Update {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let mut update = AppUpdate::default();
+        if !self.scopes.is_empty() {
+            update = update.scopes(&self.scopes)?;
+        }
+        if let Some(seconds) = self.token_ttl {
+            update = update.token_ttl(Duration::from_secs(seconds))?;
+        }
+        show(context, &context.admin()?.update_app(&self.id, &update).await?)
+    }
+}
+
+/// Suspend an app: its tokens and unused launch tokens die at once
+///
+/// Until `awrit app resume` it cannot log in, and its agents cannot register, renew, or take part in a delegation. Agents
+/// that are registered keep their tokens until they expire: revoke them if they must not.
+#[derive(Args)]
+pub(crate) struct Suspend {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: AppId,
+}
+
+impl Suspend {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        context.confirm(&format!("Suspend {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        let app = context.admin()?.suspend_app(&self.id).await?;
+        context.output.show(&app, |out| {
+            writeln!(out, "{} is suspended. Its agents keep their tokens until they expire.", app.app_id)
+        })
+    }
+}
+
+/// Resume a suspended app, or all of them
+///
+/// After a restore from a backup every app is suspended: look through `awrit app list` first, and remove the apps that
+/// were deregistered after the backup.
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["id", "all"])))]
+pub(crate) struct Resume {
+    /// The app's id
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: Option<AppId>,
+    /// Resume every app that is suspended
+    #[arg(long)]
+    all: bool,
+}
+
+impl Resume {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let admin = context.admin()?;
+        let ids = match self.id {
+            Some(id) => vec![id],
+            None => suspended(&admin).await?,
+        };
+        let mut resumed = Vec::with_capacity(ids.len());
+        for id in &ids {
+            resumed.push(admin.resume_app(id).await?);
+        }
+        context.output.show(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
+            if resumed.is_empty() {
+                return writeln!(out, "No app is suspended.");
+            }
+            resumed.iter().try_for_each(|app| writeln!(out, "{} is active.", app.app_id))
+        })
+    }
+}
+
+async fn suspended(admin: &Admin) -> Result<Vec<AppId>, CliError> {
+    let apps = admin.apps().await?.into_iter();
+    Ok(apps.filter(|app| app.status.as_deref() == Some("suspended")).map(|app| app.app_id).collect())
+}
+
+/// Deregister an app: its tokens and unused launch tokens die at once
+///
+/// Agents that are registered keep their tokens until they expire: revoke them if they must not.
+#[derive(Args)]
+pub(crate) struct Remove {
+    /// The app's id
+    #[arg(long, value_parser = app_id)]
+    id: AppId,
+}
+
+impl Remove {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        context.confirm(&format!("Deregister {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        let at = context.admin()?.delete_app(&self.id).await?;
+        let for_scripts = json!({ "app_id": self.id, "status": "inactive", "deregistered_at": at });
+        context.output.show(&for_scripts, |out| {
+            writeln!(out, "{} was deregistered at {at}. Its agents keep their tokens until they expire.", self.id)
+        })
+    }
+}
+
+fn show(context: &Context, app: &AppRecord) -> Result<(), CliError> {
+    context.output.show(app, |out| shown(out, app))
+}
+
+fn shown(out: &mut dyn Write, app: &AppRecord) -> io::Result<()> {
+    output::fields(out, &described(app))
+}
+
+fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
+    let mut fields =
+        vec![("app_id", app.app_id.to_string()), ("client_id", app.client_id.clone()), ("name", app.name.clone())];
+    // What a broker does not say is left out: AgentWrit v2 says less.
+    fields.extend(app.status.clone().map(|status| ("status", status)));
+    fields.push(("scopes", format::scopes(&app.scopes)));
+    fields.extend(app.token_ttl.map(|seconds| ("token_ttl", seconds.to_string())));
+    fields.extend(app.created_at.map(|time| ("created_at", time.to_rfc3339())));
+    fields.extend(app.updated_at.map(|time| ("updated_at", time.to_rfc3339())));
+    fields
+}
+
+const LIST: &str = "`awrit app list` shows them all";
+
+fn app_id(text: &str) -> Result<AppId, String> {
+    AppId::parse(text).map_err(|error| format!("{error}; {LIST}"))
+}

@@ -1,0 +1,213 @@
+//! `awrit audit events`.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use agentwrit_client::{Admin, AuditQuery, Listing, Page};
+use agentwrit_verify::{
+    PathSegment, SubjectFilter,
+    audit::{Event, EventType, Outcome},
+};
+use clap::{Args, ValueEnum};
+
+use super::{follow::Follow, when::When};
+use crate::{
+    context::Context,
+    error::CliError,
+    format,
+    output::Layout,
+    paging::{self, Paging},
+};
+
+/// List the latest events, or pages from the oldest on; with --follow, go on with new ones as they are recorded
+///
+/// Without --limit, --offset and --cursor the latest events are shown, the newest last. With any of them it is a page of
+/// the list, which begins with the oldest event.
+#[derive(Args)]
+#[command(after_help = "\
+Times are RFC 3339, dates (UTC), or how long ago: 90s, 15m, 1h, 2d, 1w.
+
+Examples:
+  awrit audit events --last 50
+  awrit audit events --event-type token_revoked --since 1h
+  awrit audit events --since 2026-11-20 --until 2026-11-21 --outcome denied
+  awrit audit events --outcome denied --follow
+  awrit audit events --task-id invoice-1 --json | jq '.events[].detail'")]
+pub(crate) struct Events {
+    /// Acted by this subject: a SPIFFE id, `app:<app_id>` or `admin`
+    #[arg(long, value_name = "SUBJECT", value_parser = subject)]
+    agent_id: Option<SubjectFilter>,
+    /// Belonging to this task
+    #[arg(long, value_parser = task)]
+    task_id: Option<PathSegment>,
+    /// About this, for example `token_revoked`
+    #[arg(long, value_parser = event_type)]
+    event_type: Option<EventType>,
+    /// Ended like this
+    #[arg(long, value_enum)]
+    outcome: Option<Ended>,
+    /// Recorded at this time or later
+    #[arg(long, value_name = "TIME", value_parser = When::parse)]
+    since: Option<When>,
+    /// Recorded at this time or earlier; a date includes its day
+    #[arg(long, value_name = "TIME", value_parser = When::parse, conflicts_with = "follow")]
+    until: Option<When>,
+    /// The latest N [default: as many as the terminal shows, 100 elsewhere, 10 with --follow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000), conflicts_with_all = ["limit", "offset", "cursor"])]
+    last: Option<u64>,
+    #[command(flatten)]
+    paging: Paging,
+    /// Show the latest events, then every new one until interrupted; JSON is one event a line then
+    #[arg(long, conflicts_with_all = ["offset", "cursor"])]
+    follow: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Ended {
+    Success,
+    Denied,
+}
+
+impl Events {
+    pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
+        let (admin, now) = (context.admin()?, context.clock.now());
+        let query = AuditQuery {
+            agent_id: self.agent_id,
+            task_id: self.task_id,
+            event_type: self.event_type,
+            outcome: self.outcome.map(|ended| match ended {
+                Ended::Success => Outcome::Success,
+                Ended::Denied => Outcome::Denied,
+            }),
+            since: self.since.map(|when| when.first(now)),
+            until: self.until.map(|when| when.last(now)),
+            page: self.paging.page(),
+        };
+        if self.follow {
+            let latest = self.last.or(self.paging.limit);
+            return Follow { admin, query, latest, output: context.output, pause: Duration::from_secs(1) }.run().await;
+        }
+        let by_pages = query.page != Page::default();
+        let listing = if by_pages {
+            admin.audit_events(&query).await?
+        } else {
+            latest(&admin, query, self.last.unwrap_or_else(|| context.output.rows())).await?
+        };
+        context.output.show(&paging::answer("events", &listing), |out| {
+            if listing.entries.is_empty() {
+                return writeln!(out, "No event matches.");
+            }
+            if let Some(Layout { columns, rows }) = context.output.first_that_fits(layouts(&listing.entries)) {
+                context.output.table(out, columns, rows)?;
+            }
+            if by_pages { paging::say_more(out, &listing) } else { say_earlier(out, &listing) }
+        })
+    }
+}
+
+/// The last `wanted` of the events, without those before them.
+async fn latest(admin: &Admin, query: AuditQuery, wanted: u64) -> Result<Listing<Event>, CliError> {
+    /// Events that are recorded meanwhile are the latest, but somewhen it is enough.
+    const MEANWHILE: u64 = 2000;
+    let page = |limit, offset, cursor| Page { limit: Some(limit), offset, cursor };
+    let one = AuditQuery { page: page(1, None, None), ..query.clone() };
+    let total = admin.audit_events(&one).await?.total;
+    let mut query = AuditQuery { page: page(1000, Some(total.saturating_sub(wanted)), None), ..query };
+    let mut listing = admin.audit_events(&query).await?;
+    let mut events = std::mem::take(&mut listing.entries);
+    while let Some(cursor) = listing.next_cursor.take() {
+        if events.len() as u64 > wanted.saturating_add(MEANWHILE) {
+            break;
+        }
+        query.page = page(1000, None, Some(cursor));
+        listing = admin.audit_events(&query).await?;
+        events.append(&mut listing.entries);
+    }
+    let earlier = events.len().saturating_sub(usize::try_from(wanted).unwrap_or(usize::MAX));
+    events.drain(..earlier);
+    listing.entries = events;
+    Ok(listing)
+}
+
+/// That there are earlier events than those shown.
+fn say_earlier(out: &mut dyn Write, listing: &Listing<Event>) -> io::Result<()> {
+    let shown = listing.entries.len() as u64;
+    if shown >= listing.total {
+        return Ok(());
+    }
+    let (shown, total) = (format::number(shown), format::number(listing.total));
+    writeln!(out, "\nthe latest {shown} of {total}; --last N shows more")
+}
+
+/// The same events in ever fewer columns.
+fn layouts(events: &[Event]) -> Vec<Layout> {
+    let table = |columns, row: fn(&Event) -> Vec<String>| Layout { columns, rows: events.iter().map(row).collect() };
+    vec![
+        table(&["ID", "TIME", "TYPE", "OUTCOME", "WHO", "TASK", "RESOURCE", "DETAIL"], row),
+        table(&["ID", "TIME", "TYPE", "OUTCOME", "WHO", "DETAIL"], |event| {
+            let outcome = event.outcome.as_str().to_owned();
+            vec![id(event), to_the_second(&event.timestamp), kind(event), outcome, who(event), event.detail.clone()]
+        }),
+        table(&["ID", "TIME (UTC)", "TYPE", "WHO", "DETAIL"], |event| {
+            let detail = match event.outcome {
+                Outcome::Success => event.detail.clone(),
+                Outcome::Denied => format!("denied: {}", event.detail),
+            };
+            vec![id(event), within_the_year(&event.timestamp), kind(event), who(event), detail]
+        }),
+    ]
+}
+
+fn id(event: &Event) -> String {
+    event.id.to_string()
+}
+
+fn kind(event: &Event) -> String {
+    event.event_type.as_str().to_owned()
+}
+
+/// The acting subject; of an agent what follows `/agent/` in its SPIFFE id.
+fn who(event: &Event) -> String {
+    let who = event.agent_id.as_deref().unwrap_or_default();
+    who.split_once("/agent/").map_or(who, |(_, agent)| agent).to_owned()
+}
+
+fn row(event: &Event) -> Vec<String> {
+    vec![
+        id(event),
+        to_the_second(&event.timestamp),
+        kind(event),
+        event.outcome.as_str().to_owned(),
+        event.agent_id.clone().unwrap_or_default(),
+        event.task_id.clone().unwrap_or_default(),
+        event.resource.clone().unwrap_or_default(),
+        event.detail.clone(),
+    ]
+}
+
+/// `11-21 08:00:00`, of `2026-11-21T08:00:00.000001Z`.
+fn within_the_year(timestamp: &str) -> String {
+    let second = to_the_second(timestamp);
+    let second = second.split_once('-').map_or(second.as_str(), |(_, rest)| rest);
+    second.trim_end_matches('Z').replace('T', " ")
+}
+
+/// `2026-11-21T08:00:00.000001Z` without its fraction: the id orders events of one second.
+pub(super) fn to_the_second(timestamp: &str) -> String {
+    timestamp.split_once('.').map_or_else(|| timestamp.to_owned(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+fn subject(text: &str) -> Result<SubjectFilter, String> {
+    SubjectFilter::parse(text).map_err(|error| error.to_string())
+}
+
+fn task(text: &str) -> Result<PathSegment, String> {
+    PathSegment::parse(text).map_err(|error| error.to_string())
+}
+
+fn event_type(text: &str) -> Result<EventType, String> {
+    let names = || EventType::ALL.iter().map(|event_type| event_type.as_str()).collect::<Vec<_>>().join(" ");
+    EventType::parse(text).ok_or_else(|| format!("there is no such type of event; there are {}", names()))
+}

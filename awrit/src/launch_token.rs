@@ -1,0 +1,171 @@
+//! `awrit launch-token`: permissions to register one agent.
+
+use std::time::Duration;
+
+use agentwrit_client::{LaunchTokenRecord, LaunchTokenRequest};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::{
+    context::Context,
+    error::CliError,
+    format, output,
+    paging::{self, Paging},
+};
+
+/// Issue, list and delete launch tokens
+#[derive(Subcommand)]
+pub(crate) enum LaunchToken {
+    Create(Create),
+    List(List),
+    Delete(Delete),
+}
+
+impl LaunchToken {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Delete(delete) => delete.run(context).await,
+        }
+    }
+}
+
+/// Issue a launch token that belongs to no app; it is shown this once
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  awrit launch-token create --name nightly-report --scopes read:data:sales --orch-id reports --task-id nightly-7")]
+pub(crate) struct Create {
+    #[command(flatten)]
+    policy: Policy,
+    /// Seconds until it can no longer be used, 1 to 3600 [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
+    /// It may register any number of agents until it expires
+    #[arg(long)]
+    reusable: bool,
+    /// The orchestration that a registration must name; with --task-id
+    #[arg(long, requires = "task_id")]
+    orch_id: Option<String>,
+    /// The task that a registration must name; with --orch-id
+    #[arg(long, requires = "orch_id")]
+    task_id: Option<String>,
+}
+
+/// What a launch token permits, however it is used.
+#[derive(Args)]
+pub(crate) struct Policy {
+    /// The agent's name, for people and the audit trail
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What a registration may ask for
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
+    pub(crate) scopes: Vec<String>,
+    /// Seconds that the agent's tokens live, 1 to 86400 [default: what the broker is configured to]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_ttl: Option<u64>,
+}
+
+impl Create {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let Policy { name, scopes, max_ttl } = self.policy;
+        let mut request = LaunchTokenRequest::new(name, &scopes)?;
+        if let Some(seconds) = max_ttl {
+            request = request.max_ttl(Duration::from_secs(seconds));
+        }
+        if let Some(seconds) = self.ttl {
+            request = request.ttl(Duration::from_secs(seconds));
+        }
+        if self.reusable {
+            request = request.reusable();
+        }
+        if let (Some(orch_id), Some(task_id)) = (&self.orch_id, &self.task_id) {
+            request = request.pinned_to(orch_id, task_id)?;
+        }
+        let token = context.admin()?.create_launch_token(&request).await?;
+        let mut for_scripts = json!({
+            "launch_token": token.token().expose(),
+            "expires_at": token.expires_at(),
+            "policy": { "allowed_scope": token.allowed_scope(), "max_ttl": token.max_ttl().as_secs() },
+        });
+        if let (Some(members), Some(id)) = (for_scripts.as_object_mut(), token.id()) {
+            members.insert("launch_token_id".to_owned(), json!(id));
+        }
+        let now = context.clock.now();
+        context.output.show(&for_scripts, |out| {
+            let mut fields = vec![("launch_token", token.token().expose().to_owned())];
+            fields.extend(token.id().map(|id| ("launch_token_id", id.to_owned())));
+            fields.extend([
+                ("allowed_scope", format::scopes(token.allowed_scope())),
+                ("max_ttl", token.max_ttl().as_secs().to_string()),
+                ("expires_at", in_words(token.expires_at(), now)),
+            ]);
+            output::fields(out, &fields)?;
+            writeln!(out, "\nThe launch token is shown this once: the broker keeps a digest only.")
+        })
+    }
+}
+
+fn in_words(time: agentwrit_verify::UnixTime, now: agentwrit_verify::UnixTime) -> String {
+    format!("{time} ({})", format::relative(time, now))
+}
+
+/// List launch tokens: their names and policies, not themselves
+#[derive(Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl List {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let listing = context.admin()?.launch_tokens(&self.paging.page()).await?;
+        let now = context.clock.now();
+        let for_scripts = paging::answer("launch_tokens", &listing);
+        context.output.show(&for_scripts, |out| {
+            if listing.entries.is_empty() {
+                return writeln!(out, "There is no launch token.");
+            }
+            let rows = listing.entries.iter().map(|token| row(token, now));
+            let columns = ["LAUNCH TOKEN ID", "AGENT NAME", "STATE", "MAX TTL", "BY", "SCOPES"];
+            context.output.table(out, &columns, rows)?;
+            paging::say_more(out, &listing)
+        })
+    }
+}
+
+fn row(token: &LaunchTokenRecord, now: agentwrit_verify::UnixTime) -> Vec<String> {
+    let state = match token.consumed_at {
+        Some(at) => format!("used {}", format::relative(at, now)),
+        None if token.expires_at <= now => "expired".to_owned(),
+        None => format!("expires {}", format::relative(token.expires_at, now)),
+    };
+    vec![
+        token.launch_token_id.clone(),
+        token.agent_name.clone(),
+        state,
+        token.max_ttl.to_string(),
+        token.created_by.to_string(),
+        format::scopes(&token.allowed_scope),
+    ]
+}
+
+/// Delete a launch token, by its id: nobody registers with it any more
+///
+/// Agents that were registered with it keep their tokens.
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// Its id, as `awrit launch-token list` shows it
+    #[arg(value_name = "ID")]
+    id: String,
+}
+
+impl Delete {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        context.confirm(&format!("Delete launch token {}?", self.id))?;
+        context.admin()?.delete_launch_token(&self.id).await?;
+        let for_scripts = json!({ "launch_token_id": self.id, "deleted": true });
+        context.output.show(&for_scripts, |out| writeln!(out, "Deleted {}.", self.id))
+    }
+}

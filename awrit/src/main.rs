@@ -1,0 +1,8 @@
+//! The operator's tool as a program.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    awrit::main()
+}

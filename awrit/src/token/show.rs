@@ -1,0 +1,55 @@
+//! What a token says, for people.
+
+use std::io::{self, Write};
+
+use agentwrit_verify::{ClaimSet, DelegationRecord, UnixTime, audit::text::printable};
+
+use crate::{format, output};
+
+/// The claims, one a line, and the delegation chain as a tree.
+pub(super) fn claims(out: &mut dyn Write, claims: &ClaimSet, now: UnixTime) -> io::Result<()> {
+    let time = |seconds| {
+        let time = UnixTime::from_seconds(seconds);
+        format!("{time} ({})", format::relative(time, now))
+    };
+    let expiry = if claims.exp > now.seconds() { "expires" } else { "expired" };
+    let mut fields = vec![("subject", claims.sub.to_string())];
+    fields.extend(claims.orch_id.as_ref().map(|orch_id| ("orchestration", orch_id.to_string())));
+    fields.extend(claims.task_id.as_ref().map(|task_id| ("task", task_id.to_string())));
+    fields.push(("scopes", format::scopes(&claims.scope)));
+    fields.push(("issuer", claims.iss.clone()));
+    if !claims.aud.is_empty() {
+        fields.push(("audience", claims.aud.join(" ")));
+    }
+    fields.push(("issued", time(claims.iat)));
+    if claims.nbf != claims.iat {
+        fields.push(("begins", time(claims.nbf)));
+    }
+    fields.push((expiry, time(claims.exp)));
+    fields.push(("jti", claims.jti.to_string()));
+    fields.push(("session", claims.sid.to_string()));
+    output::fields(out, &fields)?;
+    chain(out, claims)
+}
+
+fn chain(out: &mut dyn Write, claims: &ClaimSet) -> io::Result<()> {
+    let Some(root) = claims.delegation_chain.first() else { return Ok(()) };
+    writeln!(out, "\ndelegation")?;
+    writeln!(out, "  {}", agent(root.agent.as_str(), &format::scopes(&root.scope)))?;
+    let mut indent = String::from("  ");
+    for (index, record) in claims.delegation_chain.iter().enumerate() {
+        let held = claims.delegation_chain.get(index + 1).map_or(&claims.scope, |next| &next.scope);
+        writeln!(out, "{indent}└─ {}", agent(record.delegate.as_str(), &format::scopes(held)))?;
+        indent.push_str("   ");
+        writeln!(out, "{indent}{}", when(record))?;
+    }
+    Ok(())
+}
+
+fn agent(id: &str, scopes: &str) -> String {
+    printable(&format!("{id}  {scopes}")).into_owned()
+}
+
+fn when(record: &DelegationRecord) -> String {
+    format!("delegated {}, no longer than {}", record.delegated_at, record.expires_at)
+}
