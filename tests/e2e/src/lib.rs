@@ -2,7 +2,7 @@
 //!
 //! 1. A [`Broker`] is a process of its own, on a free port, with its files in a directory of its own. It is killed by
 //!    its process id when dropped; when the test fails its output is shown.
-//! 2. A [`Request`] is sent by awaiting it and gives an [`Answer`], whose whole body is compared, member by member.
+//! 2. A [`Request`] is sent by awaiting it and gives an [`Response`], whose whole body is compared, member by member.
 //! 3. What can't be known beforehand is described by a pattern: `"$hex(64)"`, `"$jwt"`, `"$time"`; see [`pattern`].
 //!
 //! The binary is `AGENTWRIT_BROKER_BIN`, or is built once by `cargo build`.
@@ -14,28 +14,28 @@
     reason = "assertions panic, and may be all that is wanted"
 )]
 
-mod answer;
 mod awrit;
 mod broker;
-mod ceremony;
 mod forge;
 mod lifecycle;
 mod mutation;
 pub mod pattern;
+mod registration;
 mod request;
+mod response;
 mod signed;
 mod stored;
 mod waiting;
 
 pub use self::{
-    answer::Answer,
     awrit::{Run, awrit, awrit_command, stable},
     broker::{ADMIN_SECRET, Broker, Stopped},
-    ceremony::{AppCredentials, Key, Registration, payload, protected_header},
     forge::Forger,
     lifecycle::{Agent, jti},
-    mutation::{Broken, Field},
+    mutation::{Field, Mutation},
+    registration::{AppCredentials, Key, Registration, payload, protected_header},
     request::Request,
+    response::Response,
     signed::{assert_whole_chain, event_hash, revocation_key},
     stored::{alter_database, hold_write_lock},
     waiting::{next_second, until_expired, until_second},

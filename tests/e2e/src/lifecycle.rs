@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Answer, Broker, Registration, payload};
+use crate::{Broker, Registration, Response, payload};
 
 /// An agent, with the token that it holds.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Broker {
     }
 
     /// As [`Broker::enrol`], with the answer to the registration.
-    pub async fn try_enrol(&self, bearer: &str, task: &str, mut launch: Value) -> Answer {
+    pub async fn try_enrol(&self, bearer: &str, task: &str, mut launch: Value) -> Response {
         launch["agent_name"] = json!("a test");
         let issued = self.post(launch_path(bearer)).bearer(bearer).json(&launch).await;
         assert_eq!(issued.status, 201, "{}", String::from_utf8_lossy(&issued.body));
@@ -37,7 +37,7 @@ impl Broker {
     }
 
     /// `POST /v1/token/renew`
-    pub async fn renew(&self, token: &str) -> Answer {
+    pub async fn renew(&self, token: &str) -> Response {
         self.post("/v1/token/renew").bearer(token).await
     }
 
@@ -47,12 +47,12 @@ impl Broker {
     }
 
     /// `POST /v1/token/release`
-    pub async fn release(&self, token: &str) -> Answer {
+    pub async fn release(&self, token: &str) -> Response {
         self.post("/v1/token/release").bearer(token).await
     }
 
     /// `POST /v1/delegate`, for as long as the delegator's token lives.
-    pub async fn delegate(&self, token: &str, to: &Agent, scopes: &[&str]) -> Answer {
+    pub async fn delegate(&self, token: &str, to: &Agent, scopes: &[&str]) -> Response {
         let body = json!({"delegate_to": to.id, "scope": scopes, "ttl": 86400});
         self.post("/v1/delegate").bearer(token).json(&body).await
     }
@@ -63,7 +63,7 @@ impl Broker {
     }
 
     /// `POST /v1/revoke`
-    pub async fn revoke(&self, admin: &str, level: &str, target: &str) -> Answer {
+    pub async fn revoke(&self, admin: &str, level: &str, target: &str) -> Response {
         self.post("/v1/revoke").bearer(admin).json(&json!({"level": level, "target": target})).await
     }
 
@@ -107,7 +107,7 @@ pub fn jti(token: &str) -> String {
 }
 
 #[track_caller]
-fn access_token(answer: &Answer) -> String {
+fn access_token(answer: &Response) -> String {
     assert_eq!(answer.status, 200, "{answer:?}: {}", String::from_utf8_lossy(&answer.body));
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }

@@ -23,7 +23,7 @@ pub enum Field {
 
 /// A body with one field wrong.
 #[derive(Clone, Debug)]
-pub struct Broken {
+pub struct Mutation {
     /// The field.
     pub field: &'static str,
     /// Description of the mutation, for messages.
@@ -35,16 +35,16 @@ pub struct Broken {
 impl Field {
     /// Bodies that differ from `valid` in this field only, each of them wrong.
     #[must_use]
-    pub fn broken(self, valid: &Value) -> Vec<Broken> {
+    pub fn broken(self, valid: &Value) -> Vec<Mutation> {
         let field = self.name();
         let mut broken = Vec::new();
         if self.is_required() {
             let mut body = valid.clone();
             body.as_object_mut().expect("an object").remove(field);
-            broken.push(Broken { field, why: format!("{field} missing"), body });
-            broken.push(Broken::with(valid, field, Value::Null));
+            broken.push(Mutation { field, why: format!("{field} missing"), body });
+            broken.push(Mutation::with(valid, field, Value::Null));
         }
-        broken.extend(self.wrong_values().into_iter().map(|value| Broken::with(valid, field, value)));
+        broken.extend(self.wrong_values().into_iter().map(|value| Mutation::with(valid, field, value)));
         broken
     }
 
@@ -134,7 +134,7 @@ fn wrong_scopes() -> Vec<Value> {
     wrong
 }
 
-impl Broken {
+impl Mutation {
     fn with(valid: &Value, field: &'static str, value: Value) -> Self {
         let shown: String = value.to_string().chars().take(80).collect();
         let mut body = valid.clone();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
-use crate::{Answer, Broker};
+use crate::{Broker, Response};
 
 /// A request; awaiting it sends it.
 #[derive(Debug)]
@@ -54,14 +54,14 @@ impl Request {
         self
     }
 
-    async fn send(self) -> Answer {
+    async fn send(self) -> Response {
         let mut request = self.http.request(self.method.clone(), &self.url).headers(self.headers);
         if let Some(body) = self.body {
             request = request.body(body);
         }
         let line = format!("{} {}", self.method, self.path);
         let response = request.send().await.unwrap_or_else(|error| panic!("{line}: {error:?}"));
-        Answer {
+        Response {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.bytes().await.unwrap_or_else(|error| panic!("{line}: {error:?}")).to_vec(),
@@ -72,8 +72,8 @@ impl Request {
 }
 
 impl IntoFuture for Request {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+    type Output = Response;
+    type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())

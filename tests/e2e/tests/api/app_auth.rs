@@ -1,11 +1,11 @@
 //! `POST /v1/app/auth`
 
-use agentwrit_e2e::{Answer, AppCredentials, Broker, Field, pattern, payload};
+use agentwrit_e2e::{AppCredentials, Broker, Field, Response, pattern, payload};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/app/auth";
 
-async fn authenticate(broker: &Broker, client_id: &str, client_secret: &str) -> Answer {
+async fn authenticate(broker: &Broker, client_id: &str, client_secret: &str) -> Response {
     broker.post(PATH).json(&json!({"client_id": client_id, "client_secret": client_secret})).await
 }
 

@@ -1,12 +1,12 @@
 //! `/v1/admin/apps`
 
-use agentwrit_e2e::{Answer, AppCredentials, Broker, Field};
+use agentwrit_e2e::{AppCredentials, Broker, Field, Response};
 use http::Method;
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/admin/apps";
 
-async fn create(broker: &Broker, admin: &str, body: &Value) -> Answer {
+async fn create(broker: &Broker, admin: &str, body: &Value) -> Response {
     broker.post(PATH).bearer(admin).json(body).await
 }
 

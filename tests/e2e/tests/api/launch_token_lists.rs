@@ -1,6 +1,6 @@
 //! `GET /v1/admin/launch-tokens` and `DELETE /v1/admin/launch-tokens/{id}`
 
-use agentwrit_e2e::{Answer, Broker, Registration};
+use agentwrit_e2e::{Broker, Registration, Response};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -12,11 +12,11 @@ async fn issue(broker: &Broker, token: &str, path: &str, body: Value) -> Value {
     answer.json()
 }
 
-async fn delete(broker: &Broker, token: &str, id: &str) -> Answer {
+async fn delete(broker: &Broker, token: &str, id: &str) -> Response {
     broker.request(Method::DELETE, &format!("{PATH}/{id}")).bearer(token).await
 }
 
-async fn register(broker: &Broker, issued: &Value) -> Answer {
+async fn register(broker: &Broker, issued: &Value) -> Response {
     let launch_token = issued["launch_token"].as_str().unwrap();
     let registration = Registration::new(launch_token, &broker.nonce().await, &["read:data:x"]);
     broker.post("/v1/register").json(&registration.0).await

@@ -1,6 +1,6 @@
 //! `POST /v1/register`: what is granted, and what stays usable after a refusal.
 
-use agentwrit_e2e::{Answer, Broker, Key, Registration, pattern, payload};
+use agentwrit_e2e::{Broker, Key, Registration, Response, pattern, payload};
 use agentwrit_verify::AgentId;
 use data_encoding::{BASE64, HEXLOWER};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 const PATH: &str = "/v1/register";
 
-async fn register(broker: &Broker, registration: &Registration) -> Answer {
+async fn register(broker: &Broker, registration: &Registration) -> Response {
     broker.post(PATH).json(&registration.0).await
 }
 
@@ -75,7 +75,7 @@ async fn exactly_one_of_concurrent_registrations_succeeds() {
         racers.spawn(broker.post(PATH).json(&registration.0).into_future());
     }
     let answers = racers.join_all().await;
-    let (won, lost): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 200);
+    let (won, lost): (Vec<&Response>, Vec<&Response>) = answers.iter().partition(|answer| answer.status == 200);
     assert_eq!(won.len(), 1);
     for answer in lost {
         answer.refused(401, "unauthorized", "launch token already consumed");

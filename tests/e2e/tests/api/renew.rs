@@ -1,6 +1,6 @@
 //! `POST /v1/token/renew`
 
-use agentwrit_e2e::{Answer, Broker, jti, next_second, pattern, payload, until_expired};
+use agentwrit_e2e::{Broker, Response, jti, next_second, pattern, payload, until_expired};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn renewed(ttl: u64) -> Value {
 }
 
 #[track_caller]
-fn token_of(answer: &Answer, ttl: u64) -> String {
+fn token_of(answer: &Response, ttl: u64) -> String {
     answer.expect(200, renewed(ttl))["access_token"].as_str().unwrap().to_owned()
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use agentwrit_e2e::{
-    Agent, Answer, Broker, jti, next_second, pattern, payload, protected_header, revocation_key, until_expired,
+    Agent, Broker, Response, jti, next_second, pattern, payload, protected_header, revocation_key, until_expired,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ async fn enrol(broker: &Broker, admin: &str) -> Agent {
 }
 
 /// The payload of an answer, whose signature is checked.
-async fn read(broker: &Broker, answer: &Answer) -> Value {
+async fn read(broker: &Broker, answer: &Response) -> Value {
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
     assert_eq!(answer.header("content-type"), Some("application/jwt"));
     let payload = broker.open(std::str::from_utf8(&answer.body).unwrap(), TYPE).await;
@@ -166,7 +166,7 @@ async fn snapshot_has_etag() {
     assert_ne!(newer.header("etag"), Some(tag.as_str()));
 }
 
-fn payload_of(answer: &Answer) -> Value {
+fn payload_of(answer: &Response) -> Value {
     payload(std::str::from_utf8(&answer.body).unwrap())
 }
 

@@ -1,14 +1,14 @@
 //! Operations that must succeed once, or not at all, under real concurrency (issue 3, "exact weaknesses"): each racer has a
 //! connection of its own, and the broker all its threads.
 
-use agentwrit_e2e::{Answer, Broker, Key, Registration, jti};
+use agentwrit_e2e::{Broker, Key, Registration, Response, jti};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 const RACERS: usize = 24;
 
-async fn race(requests: impl IntoIterator<Item = agentwrit_e2e::Request>) -> Vec<Answer> {
+async fn race(requests: impl IntoIterator<Item = agentwrit_e2e::Request>) -> Vec<Response> {
     let mut racers = JoinSet::new();
     for request in requests {
         racers.spawn(request.into_future());
@@ -16,7 +16,7 @@ async fn race(requests: impl IntoIterator<Item = agentwrit_e2e::Request>) -> Vec
     racers.join_all().await
 }
 
-fn winners(answers: &[Answer]) -> Vec<String> {
+fn winners(answers: &[Response]) -> Vec<String> {
     let won = answers.iter().filter(|answer| answer.status == 200);
     won.map(|answer| answer.json()["access_token"].as_str().unwrap().to_owned()).collect()
 }
@@ -122,7 +122,7 @@ async fn no_launch_token_survives_concurrent_deregistration() {
         (0..RACERS).map(|_| broker.post("/v1/app/launch-tokens").bearer(&token).json(&request)).collect();
     let deregistration = broker.request(Method::DELETE, &format!("/v1/admin/apps/{}", app.app_id)).bearer(&admin);
     requests.insert(RACERS / 2, deregistration);
-    let issued: Vec<Answer> = race(requests).await.into_iter().filter(|answer| answer.status == 201).collect();
+    let issued: Vec<Response> = race(requests).await.into_iter().filter(|answer| answer.status == 201).collect();
     for answer in issued {
         let body = answer.json();
         let launch_token = body["launch_token"].as_str().unwrap();

@@ -87,7 +87,7 @@ async fn failed_write_is_not_reported_as_success() {
         post("/v1/register", registration.0.clone()),
         post("/v1/admin/apps", json!({"name": "desk", "scopes": ["read:data:*"]})),
     );
-    let answers: [agentwrit_e2e::Answer; 6] = answers.into();
+    let answers: [agentwrit_e2e::Response; 6] = answers.into();
     for answer in answers {
         answer.problem(503, "unavailable");
         assert!(answer.header("retry-after").is_some());

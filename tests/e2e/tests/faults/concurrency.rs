@@ -1,7 +1,7 @@
 //! Races with exact winners. Renewals, launch tokens and nonces race in `tests/api/weaknesses_races.rs`; these are the
 //! races between different operations.
 
-use agentwrit_e2e::{Answer, Broker, Registration, Request};
+use agentwrit_e2e::{Broker, Registration, Request, Response};
 use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 const ROUNDS: usize = 8;
 const RACERS: usize = 16;
 
-async fn race(requests: Vec<Request>) -> Vec<Answer> {
+async fn race(requests: Vec<Request>) -> Vec<Response> {
     let mut racers = JoinSet::new();
     for (place, request) in requests.into_iter().enumerate() {
         racers.spawn(async move { (place, request.await) });
@@ -20,7 +20,7 @@ async fn race(requests: Vec<Request>) -> Vec<Answer> {
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-fn token(answer: &Answer) -> Option<String> {
+fn token(answer: &Response) -> Option<String> {
     (answer.status == 200).then(|| answer.json()["access_token"].as_str().unwrap().to_owned())
 }
 

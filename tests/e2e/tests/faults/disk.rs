@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_e2e::{Answer, Broker, Registration, assert_whole_chain, jti};
+use agentwrit_e2e::{Broker, Registration, Response, assert_whole_chain, jti};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -100,7 +100,7 @@ async fn outage(broker: Broker, strike: impl Fn(&Broker), relieve: impl Fn(&Brok
 
 /// 503, when to try again, and nothing else.
 #[track_caller]
-fn unavailable(answer: &Answer) {
+fn unavailable(answer: &Response) {
     answer.problem(503, "unavailable");
     assert!(answer.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok_and(|after| after > 0)));
 }

@@ -14,7 +14,7 @@ async fn mint(broker: &Broker, bearer: &str, path: &str) -> String {
     answer.json().get("launch_token").and_then(|token| token.as_str()).unwrap().to_owned()
 }
 
-async fn register(broker: &Broker, launch_token: &str) -> agentwrit_e2e::Answer {
+async fn register(broker: &Broker, launch_token: &str) -> agentwrit_e2e::Response {
     let registration = Registration::new(launch_token, &broker.nonce().await, &SCOPES);
     broker.post("/v1/register").json(&registration.0).await
 }

@@ -1,14 +1,14 @@
 //! A credential that is used in a loop meets a budget: 429 with `Retry-After`, and nothing is written.
 
-use agentwrit_e2e::{Answer, Broker, Registration, jti};
+use agentwrit_e2e::{Broker, Registration, Response, jti};
 use serde_json::json;
 
-fn retry_after(answer: &Answer) -> u64 {
+fn retry_after(answer: &Response) -> u64 {
     answer.header("retry-after").expect("a 429 says when").parse().unwrap()
 }
 
 /// Renews until that is refused; how often it succeeded, the last token and the refusal.
-async fn renew_in_a_loop(broker: &Broker, token: &str) -> (usize, String, Answer) {
+async fn renew_in_a_loop(broker: &Broker, token: &str) -> (usize, String, Response) {
     let mut token = token.to_owned();
     for renewals in 0..500 {
         let answer = broker.renew(&token).await;

@@ -1,4 +1,4 @@
-//! An answer, and what is asserted of it.
+//! A response, and assertions on it.
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::pattern;
 
 /// Response of the broker.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The headers.
@@ -18,7 +18,7 @@ pub struct Answer {
     pub(crate) line: String,
 }
 
-impl Answer {
+impl Response {
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -47,7 +47,7 @@ impl Answer {
         actual
     }
 
-    /// Asserts that the answer is a problem with exactly this `detail`, complete and consistent, and gives its `hint`.
+    /// Asserts that the response is a problem with exactly this `detail`, complete and consistent, and gives its `hint`.
     #[track_caller]
     pub fn refused(&self, status: u16, error_code: &str, detail: &str) -> Option<String> {
         let (said, hint) = self.problem(status, error_code);
@@ -55,14 +55,14 @@ impl Answer {
         hint
     }
 
-    /// Asserts that the answer is a complete problem whose `detail` names `field`.
+    /// Asserts that the response is a complete problem whose `detail` names `field`.
     #[track_caller]
     pub fn refused_for(&self, status: u16, error_code: &str, field: &str) {
         let (said, _) = self.problem(status, error_code);
         assert!(said.contains(field), "`{field}` is not in `{said}`: {}", self.shown());
     }
 
-    /// Asserts that the answer is a complete problem, and gives `detail` and `hint`.
+    /// Asserts that the response is a complete problem, and gives `detail` and `hint`.
     #[track_caller]
     pub fn problem(&self, status: u16, error_code: &str) -> (String, Option<String>) {
         assert_eq!(self.status, status, "{}", self.shown());

@@ -4,7 +4,7 @@ use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 
-use crate::{ADMIN_SECRET, Answer, Broker};
+use crate::{ADMIN_SECRET, Broker, Response};
 
 /// An app as the operator hands it out.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ fn part(token: &str, index: usize) -> Value {
 }
 
 #[track_caller]
-fn text(answer: &Answer, status: u16, member: &str) -> String {
+fn text(answer: &Response, status: u16, member: &str) -> String {
     assert_eq!(answer.status, status, "{answer:?}: {}", String::from_utf8_lossy(&answer.body));
     answer.json()[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {}", answer.json())).to_owned()
 }
