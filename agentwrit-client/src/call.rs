@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::{
-    json,
-    problem::{ErrorCode, Problem},
-};
+use agentwrit_protocol::{ErrorCode, Problem};
+use agentwrit_verify::json;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::{http_client::FailureKind, problem::Problem};
+use agentwrit_protocol::Problem;
+use agentwrit_verify::http_client::FailureKind;
 
 use crate::secret::Secret;
 

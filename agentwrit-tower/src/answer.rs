@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use agentwrit_protocol::{ErrorCode, Problem, RequestId};
 use agentwrit_verify::Scope;
-use agentwrit_verify::problem::{ErrorCode, Problem, RequestId};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,

@@ -47,6 +47,7 @@ pub mod testing;
 mod token_source;
 mod verified;
 
+pub use agentwrit_protocol as protocol;
 pub use agentwrit_verify as verify;
 pub use agentwrit_verify::scope;
 

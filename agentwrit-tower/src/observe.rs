@@ -6,7 +6,7 @@
 
 use std::error::Error as _;
 
-use agentwrit_verify::problem::RequestId;
+use agentwrit_protocol::RequestId;
 use agentwrit_verify::{PathSegment, Subject};
 use http::request::Parts;
 use tracing::field::display;

@@ -21,7 +21,6 @@ mod jws;
 pub mod keys;
 mod literal;
 mod permit;
-pub mod problem;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod revocation;
@@ -49,7 +48,6 @@ pub use feed::{Feed, FeedError, Moment, Staleness};
 pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, SubjectFilter, TokenId, TrustDomain};
 pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
 pub use permit::{NotPermitted, Permit};
-pub use problem::{ErrorCode, Problem, RequestId};
 pub use revocation::{Level, RevocationKey, RevocationList};
 pub use scope::{Scope, ScopeError, ScopeSet, ScopeSetError};
 pub use status::{RevocationStatus, VerifierStatus};

@@ -3,7 +3,7 @@
 //! A handler's error doesn't know the request's path and id. It leaves a [`Sketch`] in the response, which
 //! [`request::serve`](super::request) renders.
 
-use agentwrit_verify::{ErrorCode, Problem, RequestId};
+use agentwrit_protocol::{ErrorCode, Problem, RequestId};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},

@@ -3,8 +3,9 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use agentwrit_protocol::RequestId;
 use agentwrit_tower::{LingeringBody, Refusal};
-use agentwrit_verify::{RequestId, VerifyError};
+use agentwrit_verify::VerifyError;
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},

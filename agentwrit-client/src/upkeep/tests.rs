@@ -1,4 +1,4 @@
-use agentwrit_verify::problem::Problem;
+use agentwrit_protocol::Problem;
 
 use super::*;
 

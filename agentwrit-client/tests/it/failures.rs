@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_client::{Client, ClientError};
-use agentwrit_verify::problem::Problem;
+use agentwrit_protocol::Problem;
 use tokio::net::TcpListener;
 
 use crate::broker::{FakeBroker, problem};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use agentwrit_tower::protocol::RequestId;
 use agentwrit_tower::verify::issue::SigningKey;
-use agentwrit_tower::verify::problem::RequestId;
 use agentwrit_tower::verify::testing::{TestFollower, TestIssuer};
 use agentwrit_tower::verify::{Staleness, TrustedKeys, Verifier, Verifiers};
 use agentwrit_tower::{Authenticate, RequireScope};

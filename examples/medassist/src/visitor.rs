@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::{Problem, json};
+use agentwrit_protocol::Problem;
+use agentwrit_verify::json;
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Client;
 use serde_json::Value;

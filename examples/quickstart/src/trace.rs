@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use agentwrit_client::Agent;
-use agentwrit_verify::Problem;
+use agentwrit_protocol::Problem;
 use http::{StatusCode, header};
 use reqwest::Client;
 

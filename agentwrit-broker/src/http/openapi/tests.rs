@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agentwrit_verify::ErrorCode;
+use agentwrit_protocol::ErrorCode;
 use serde_json::{Value, json};
 
 use self::{

@@ -1,6 +1,6 @@
 //! What every answer of the API has in common.
 
-use agentwrit_verify::{Problem, RequestId};
+use agentwrit_protocol::{Problem, RequestId};
 use axum::{
     body::Body,
     extract::Request,

@@ -1,6 +1,7 @@
 //! Why the hospital does not do what it was asked, and how that becomes HTTP.
 
-use agentwrit_verify::{ErrorCode, NotPermitted};
+use agentwrit_protocol::ErrorCode;
+use agentwrit_verify::NotPermitted;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 

@@ -1,8 +1,10 @@
-//! Problem details (RFC 9457): how every refusal of the broker and of a protected route is written.
+//! Problem details (RFC 9457): the body of every response that rejects a request.
 
 use serde::{Deserialize, Serialize};
 
-/// The body of an `application/problem+json` answer.
+use crate::RequestId;
+
+/// Body of an `application/problem+json` response.
 ///
 /// Every member has a default when it is read, so that a problem from another server is still shown as far as it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +21,11 @@ pub struct Problem {
     pub detail: String,
     /// The request's path.
     pub instance: String,
-    /// What went wrong, for a program: see [`ErrorCode`].
+    /// Machine-readable reason: the name of an [`ErrorCode`].
     pub error_code: String,
     /// The request's id, to find it in the log.
     pub request_id: String,
-    /// What to do next.
+    /// Next step for the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -32,7 +34,7 @@ impl Problem {
     /// The media type of a problem.
     pub const CONTENT_TYPE: &str = "application/problem+json";
 
-    /// A problem without a hint.
+    /// Describes an error without a hint.
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>, instance: &str, request_id: &RequestId) -> Self {
         Self {
@@ -47,14 +49,14 @@ impl Problem {
         }
     }
 
-    /// Adds what to do next.
+    /// Adds a next step for the caller.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The body.
+    /// Encodes the body.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         // Strings and a number always serialise.
@@ -62,7 +64,7 @@ impl Problem {
     }
 }
 
-/// The kinds of refusal.
+/// Machine-readable reasons for rejecting a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the list is part of the wire contract")]
 pub enum ErrorCode {
@@ -76,9 +78,9 @@ pub enum ErrorCode {
     ScopeViolation,
     /// 403: a valid token that lacks the scope that the route needs.
     InsufficientScope,
-    /// 404: no such thing or path.
+    /// 404: no such app, agent, launch token or path.
     NotFound,
-    /// 405: the path exists, the method doesn't.
+    /// 405: the path does not take the method.
     MethodNotAllowed,
     /// 409: the name is taken.
     Conflict,
@@ -88,11 +90,27 @@ pub enum ErrorCode {
     RateLimited,
     /// 500: a defect.
     InternalError,
-    /// 503: can't decide or can't store now; nothing was done.
+    /// 503: the request can be neither decided nor stored now; nothing was done.
     Unavailable,
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: &[Self] = &[
+        Self::InvalidRequest,
+        Self::InvalidTtl,
+        Self::Unauthorized,
+        Self::ScopeViolation,
+        Self::InsufficientScope,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::PayloadTooLarge,
+        Self::RateLimited,
+        Self::InternalError,
+        Self::Unavailable,
+    ];
+
     /// The `error_code` on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -129,41 +147,12 @@ impl ErrorCode {
     }
 }
 
-/// What a request is called in answers and logs: 1 to 128 of `A-Z a-z 0-9 . _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId(Box<str>);
-
-impl RequestId {
-    /// The header that carries it.
-    pub const HEADER: &str = "x-request-id";
-
-    /// Takes a client's value if it is well formed.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let valid = matches!(text.len(), 1..=128)
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        valid.then(|| Self(text.into()))
-    }
-
-    /// Makes one of 16 hexadecimal characters.
-    #[must_use]
-    pub fn from_bytes(random: [u8; 8]) -> Self {
-        Self(data_encoding::HEXLOWER.encode(&random).into())
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_written_in_full() {
+    fn writes_every_member_of_problem() {
         let id = RequestId::from_bytes([1; 8]);
         let problem = Problem::new(ErrorCode::RateLimited, "slow down", "/v1/app/auth", &id).with_hint("wait");
         assert_eq!(
@@ -177,16 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_problem_is_read_as_far_as_it_goes() {
+    fn reads_known_members_of_foreign_problem() {
         let problem: Problem = serde_json::from_str(r#"{"title":"Teapot","extra":1}"#).unwrap();
         assert_eq!(problem, Problem { title: "Teapot".into(), ..Problem::default() });
-    }
-
-    #[test]
-    fn request_ids_are_checked() {
-        assert_eq!(RequestId::parse("a.B_9-").map(|id| id.as_str().to_owned()).as_deref(), Some("a.B_9-"));
-        for text in ["", "a b", "a\nb", "é", &"a".repeat(129)] {
-            assert_eq!(RequestId::parse(text), None, "{text:?}");
-        }
     }
 }

@@ -1,0 +1,202 @@
+//! Apps: `/v1/admin/apps` and what lies below it.
+
+use agentwrit_verify::{AppId, ScopeSet, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    JsonRequest, RequestError, Secret,
+    lenient::lenient,
+    limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
+    members::{Member, Scopes, Seconds, Text},
+    request::read,
+    secret::exposed,
+};
+
+/// Body of `POST /v1/admin/apps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppCreationRequest {
+    /// Name of the app, of which the broker checks the form.
+    pub name: String,
+    /// Ceiling: scopes that its agents may hold at most.
+    pub scopes: ScopeSet,
+    /// Lifetime of the app's own tokens, in seconds; the broker's default where it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<u64>,
+}
+
+impl JsonRequest for AppCreationRequest {
+    fn from_json(body: &[u8]) -> Result<Self, RequestError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Members {
+            name: Member<Text<64>>,
+            scopes: Member<Scopes>,
+            token_ttl: Member<Seconds>,
+        }
+        let members: Members = read(body)?;
+        Ok(Self {
+            name: members.name.text("name")?.to_owned(),
+            scopes: members.scopes.scopes("scopes")?,
+            token_ttl: members.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?,
+        })
+    }
+}
+
+/// Body of `PUT /v1/admin/apps/{id}`. Members that are left out change nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppUpdateRequest {
+    /// New ceiling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<ScopeSet>,
+    /// New lifetime of the app's own tokens, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<u64>,
+}
+
+impl JsonRequest for AppUpdateRequest {
+    fn from_json(body: &[u8]) -> Result<Self, RequestError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Members {
+            scopes: Member<Scopes>,
+            token_ttl: Member<Seconds>,
+        }
+        let members: Members = read(body)?;
+        let scopes = members.scopes.optional_scopes("scopes")?;
+        let token_ttl = members.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?;
+        if scopes.is_none() && token_ttl.is_none() {
+            return Err(RequestError::invalid("scopes or token_ttl", "one of them is required"));
+        }
+        Ok(Self { scopes, token_ttl })
+    }
+}
+
+/// An app as the broker describes it: no secret, not even its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppRecord {
+    /// Id by which the operator names the app.
+    pub app_id: AppId,
+    /// Public name of the app's credentials.
+    pub client_id: String,
+    /// Name that the operator chose.
+    pub name: String,
+    /// Ceiling: scopes that its agents may hold at most.
+    pub scopes: ScopeSet,
+    /// Lifetime of the app's own tokens, in seconds.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<u64>,
+    /// Whether the app may act; absent where it is of no kind that is known here.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub status: Option<AppStatus>,
+    /// Time of its registration. AgentWrit v2 sends none.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<UnixTime>,
+    /// Time of its latest change. AgentWrit v2 sends none.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<UnixTime>,
+    /// Time of its deregistration.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub deregistered_at: Option<UnixTime>,
+}
+
+/// State of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "code that judges an app must judge each state")]
+pub enum AppStatus {
+    /// Registered.
+    Active,
+    /// Stopped by the operator, until it is resumed.
+    Suspended,
+    /// Deregistered, for good.
+    Inactive,
+}
+
+impl AppStatus {
+    /// Returns `active`, `suspended` or `inactive`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+/// Response of `POST /v1/admin/apps`: the app and its secret. AgentWrit v2 sends the first three members only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppCreationResponse {
+    /// Id by which the operator names the app.
+    pub app_id: AppId,
+    /// Public name of the app's credentials.
+    pub client_id: String,
+    /// Secret of the app's credentials, shown this once.
+    #[serde(serialize_with = "exposed")]
+    pub client_secret: Secret,
+    /// Name that the operator chose.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Ceiling: scopes that its agents may hold at most.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<ScopeSet>,
+    /// Lifetime of the app's own tokens, in seconds.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_ttl: Option<u64>,
+    /// Whether the app may act.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub status: Option<AppStatus>,
+    /// Time of its registration.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<UnixTime>,
+    /// Time of its latest change.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<UnixTime>,
+}
+
+impl AppCreationResponse {
+    /// Adds its secret to a new app.
+    #[must_use]
+    pub fn new(app: AppRecord, client_secret: Secret) -> Self {
+        Self {
+            app_id: app.app_id,
+            client_id: app.client_id,
+            client_secret,
+            name: Some(app.name),
+            scopes: Some(app.scopes),
+            token_ttl: app.token_ttl,
+            status: app.status,
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
+    }
+}
+
+/// Response of `GET /v1/admin/apps`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppListResponse {
+    /// Apps in the order of their registration, deregistered ones too.
+    pub apps: Vec<AppRecord>,
+    /// Number of all apps.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+}
+
+/// Response of `DELETE /v1/admin/apps/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct AppDeregistrationResponse {
+    /// Id of the app.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<AppId>,
+    /// [`AppStatus::Inactive`].
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub status: Option<AppStatus>,
+    /// Time of its deregistration.
+    pub deregistered_at: UnixTime,
+}

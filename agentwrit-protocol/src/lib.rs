@@ -1,0 +1,51 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod app;
+mod audit;
+mod encoding;
+mod health;
+mod launch_token;
+mod lenient;
+pub mod limits;
+mod list;
+mod login;
+mod members;
+pub mod paths;
+mod problem;
+mod registration;
+mod request;
+mod request_id;
+mod revocation;
+mod secret;
+mod token;
+
+pub use agentwrit_verify::{
+    audit::{Event, EventId, EventType, Outcome},
+    json::JsonError,
+};
+
+pub use self::{
+    app::{
+        AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppStatus,
+        AppUpdateRequest,
+    },
+    audit::AuditQuery,
+    encoding::{Base64, Hex, Presented},
+    health::HealthResponse,
+    launch_token::{LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest, LaunchTokenResponse},
+    list::{ListEntry, ListResponse, Page},
+    login::{AdminAuthRequest, AppAuthRequest, AuthResponse, BEARER},
+    problem::{ErrorCode, Problem},
+    registration::{
+        AgentRecord, AgentStatus, ChallengeResponse, Nonce, PublicKeyBytes, RegistrationRequest, RegistrationResponse,
+        SignatureBytes,
+    },
+    request::{JsonRequest, RequestError},
+    request_id::RequestId,
+    revocation::{RevocationRecord, RevocationRequest, RevocationResponse, RevocationTarget},
+    secret::Secret,
+    token::{
+        DelegationRequest, DelegationResponse, RenewalResponse, ReportedClaims, ValidationRequest, ValidationResponse,
+    },
+};

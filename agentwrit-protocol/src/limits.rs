@@ -1,0 +1,43 @@
+//! Numbers that a broker and its clients agree on (contract §1 and §4). Durations are whole seconds.
+
+/// Largest request body, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// Deepest nesting of a JSON document, requests and responses alike.
+pub const MAX_JSON_DEPTH: usize = 16;
+
+/// Longest lifetime of any token: 24 hours.
+pub const MAX_TOKEN_TTL: u64 = 86_400;
+
+/// Shortest lifetime of an app's own token.
+pub const MIN_APP_TOKEN_TTL: u64 = 60;
+
+/// Longest time that a launch token can be used.
+pub const MAX_LAUNCH_TOKEN_TTL: u64 = 3600;
+
+/// Time that a launch token can be used unless the request sets another.
+pub const DEFAULT_LAUNCH_TOKEN_TTL: u64 = 30;
+
+/// Lifetime of an agent's token unless launch token or broker set another.
+pub const DEFAULT_TOKEN_TTL: u64 = 300;
+
+/// Lifetime of an app's own token unless app or broker set another.
+pub const DEFAULT_APP_TOKEN_TTL: u64 = 1800;
+
+/// Lifetime of a delegated token unless the request sets another.
+pub const DEFAULT_DELEGATION_TTL: u64 = 60;
+
+/// Time that a nonce can be used.
+pub const NONCE_LIFETIME: u64 = 30;
+
+/// Longest time that the broker holds a request to the revocation feed.
+pub const MAX_FEED_WAIT: u64 = 25;
+
+/// Largest page of a list.
+pub const MAX_PAGE: u64 = 1000;
+
+/// Size of a page unless the request sets another.
+pub const DEFAULT_PAGE: u64 = 100;
+
+/// Longest reason of a revocation, in bytes.
+pub const MAX_REASON: usize = 512;

@@ -1,0 +1,100 @@
+//! Paths of the API. `{id}` stands for a segment that names an app or a launch token.
+
+use agentwrit_verify::AppId;
+
+/// Health of the broker.
+pub const HEALTH: &str = "/v1/health";
+/// Metrics in the Prometheus text format.
+pub const METRICS: &str = "/v1/metrics";
+/// Description of the API for machines.
+pub const OPENAPI: &str = "/v1/openapi.json";
+/// Nonces for registrations.
+pub const CHALLENGE: &str = "/v1/challenge";
+/// Public keys that tokens are verified with.
+pub const KEY_SET: &str = "/.well-known/jwks.json";
+/// Validity of a token.
+pub const TOKEN_VALIDATE: &str = "/v1/token/validate";
+/// Login of the operator.
+pub const ADMIN_AUTH: &str = "/v1/admin/auth";
+/// Login of an app.
+pub const APP_AUTH: &str = "/v1/app/auth";
+/// Registration of an agent.
+pub const REGISTER: &str = "/v1/register";
+/// Renewal of a token.
+pub const TOKEN_RENEW: &str = "/v1/token/renew";
+/// Release of a token.
+pub const TOKEN_RELEASE: &str = "/v1/token/release";
+/// Delegation to another agent.
+pub const DELEGATE: &str = "/v1/delegate";
+/// Revocation feed.
+pub const REVOCATIONS: &str = "/v1/revocations";
+/// Revocation by the operator.
+pub const REVOKE: &str = "/v1/revoke";
+/// Revocations in force.
+pub const ADMIN_REVOCATIONS: &str = "/v1/admin/revocations";
+/// Audit trail.
+pub const AUDIT_EVENTS: &str = "/v1/audit/events";
+/// Audit trail of one app and its agents.
+pub const APP_AUDIT_EVENTS: &str = "/v1/app/audit/events";
+/// Agents of one app.
+pub const APP_AGENTS: &str = "/v1/app/agents";
+/// Launch tokens of the operator, and the list of all.
+pub const ADMIN_LAUNCH_TOKENS: &str = "/v1/admin/launch-tokens";
+/// One launch token; see [`admin_launch_token`].
+pub const ADMIN_LAUNCH_TOKEN: &str = "/v1/admin/launch-tokens/{id}";
+/// Launch tokens of an app.
+pub const APP_LAUNCH_TOKENS: &str = "/v1/app/launch-tokens";
+/// Apps.
+pub const ADMIN_APPS: &str = "/v1/admin/apps";
+/// One app; see [`admin_app`].
+pub const ADMIN_APP: &str = "/v1/admin/apps/{id}";
+/// Suspension of an app; see [`admin_app_suspend`].
+pub const ADMIN_APP_SUSPEND: &str = "/v1/admin/apps/{id}/suspend";
+/// End of an app's suspension; see [`admin_app_resume`].
+pub const ADMIN_APP_RESUME: &str = "/v1/admin/apps/{id}/resume";
+
+/// Path of one app.
+#[must_use]
+pub fn admin_app(id: &AppId) -> String {
+    ADMIN_APP.replace("{id}", id.as_str())
+}
+
+/// Path that suspends an app.
+#[must_use]
+pub fn admin_app_suspend(id: &AppId) -> String {
+    ADMIN_APP_SUSPEND.replace("{id}", id.as_str())
+}
+
+/// Path that resumes an app.
+#[must_use]
+pub fn admin_app_resume(id: &AppId) -> String {
+    ADMIN_APP_RESUME.replace("{id}", id.as_str())
+}
+
+/// Path of one launch token; `None` for a text that cannot be an id, which must not become more than a segment.
+#[must_use]
+pub fn admin_launch_token(id: &str) -> Option<String> {
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    is_id.then(|| ADMIN_LAUNCH_TOKEN.replace("{id}", id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_of_app_names_app() {
+        let id = AppId::parse("app-web-0123ab").unwrap();
+        assert_eq!(admin_app(&id), "/v1/admin/apps/app-web-0123ab");
+        assert_eq!(admin_app_suspend(&id), "/v1/admin/apps/app-web-0123ab/suspend");
+        assert_eq!(admin_app_resume(&id), "/v1/admin/apps/app-web-0123ab/resume");
+    }
+
+    #[test]
+    fn rejects_launch_token_id_that_is_more_than_a_segment() {
+        assert_eq!(admin_launch_token("lt-0a").as_deref(), Some("/v1/admin/launch-tokens/lt-0a"));
+        for text in ["", "a/b", "..", "a?b", "é", "%2e"] {
+            assert_eq!(admin_launch_token(text), None, "{text:?}");
+        }
+    }
+}

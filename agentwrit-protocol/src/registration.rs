@@ -1,0 +1,143 @@
+//! Registration of agents: `GET /v1/challenge`, `POST /v1/register`, and the list `GET /v1/app/agents`.
+
+use agentwrit_verify::{AgentId, PathSegment, ScopeSet, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret,
+    lenient::lenient,
+    members::{Member, Scopes, Segment, Text},
+    request::read,
+    secret::exposed,
+};
+
+/// 32 bytes that an agent signs to prove that it holds its key. The text is hexadecimal; the bytes are what is signed.
+pub type Nonce = Hex<32>;
+
+/// A raw Ed25519 public key (RFC 8032 §5.1.5), of which only the length is known to be right.
+pub type PublicKeyBytes = Base64<32>;
+
+/// A raw Ed25519 signature (RFC 8032 §5.1.6).
+pub type SignatureBytes = Base64<64>;
+
+/// Response of `GET /v1/challenge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct ChallengeResponse {
+    /// Nonce to sign.
+    pub nonce: Nonce,
+    /// Lifetime of the nonce, in seconds.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+}
+
+/// Body of `POST /v1/register`.
+#[derive(Clone, Debug, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct RegistrationRequest {
+    /// Launch token that permits the registration.
+    #[serde(serialize_with = "exposed")]
+    pub launch_token: Secret,
+    /// Nonce from `GET /v1/challenge`.
+    pub nonce: Presented<Nonce>,
+    /// Public key of the agent.
+    pub public_key: Presented<PublicKeyBytes>,
+    /// Signature over the 32 decoded bytes of the nonce.
+    pub signature: Presented<SignatureBytes>,
+    /// Orchestration that the agent works for.
+    pub orch_id: PathSegment,
+    /// Task that the agent works for.
+    pub task_id: PathSegment,
+    /// Scopes of the agent.
+    pub requested_scope: ScopeSet,
+}
+
+impl JsonRequest for RegistrationRequest {
+    fn from_json(body: &[u8]) -> Result<Self, RequestError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Members {
+            launch_token: Member<Text<128>>,
+            nonce: Member<Text<128>>,
+            public_key: Member<Text<512>>,
+            signature: Member<Text<512>>,
+            orch_id: Member<Segment>,
+            task_id: Member<Segment>,
+            requested_scope: Member<Scopes>,
+        }
+        let members: Members = read(body)?;
+        Ok(Self {
+            launch_token: members.launch_token.secret("launch_token")?,
+            nonce: Nonce::decode(members.nonce.text("nonce")?).into(),
+            public_key: PublicKeyBytes::decode(members.public_key.text("public_key")?).into(),
+            signature: SignatureBytes::decode(members.signature.text("signature")?).into(),
+            orch_id: members.orch_id.segment("orch_id")?,
+            task_id: members.task_id.segment("task_id")?,
+            requested_scope: members.requested_scope.scopes("requested_scope")?,
+        })
+    }
+}
+
+/// Response of `POST /v1/register`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct RegistrationResponse {
+    /// SPIFFE id of the new agent.
+    pub agent_id: AgentId,
+    /// First token of the agent.
+    #[serde(serialize_with = "exposed")]
+    pub access_token: Secret,
+    /// Lifetime of the token, in seconds.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+}
+
+/// Entry of `GET /v1/app/agents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AgentRecord {
+    /// SPIFFE id of the agent.
+    pub agent_id: AgentId,
+    /// Orchestration that it works for.
+    pub orch_id: PathSegment,
+    /// Task that it works for.
+    pub task_id: PathSegment,
+    /// Scopes that its registration granted.
+    pub scope: ScopeSet,
+    /// Time of its registration.
+    pub registered_at: UnixTime,
+    /// Expiry of its latest token.
+    pub expires_at: UnixTime,
+    /// Whether it can act; absent where it is of no kind that is known here.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub status: Option<AgentStatus>,
+}
+
+impl ListEntry for AgentRecord {
+    const MEMBER: &'static str = "agents";
+}
+
+/// State of a registered agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AgentStatus {
+    /// Its latest token has not expired.
+    Active,
+    /// Its latest token has expired.
+    Expired,
+    /// It was revoked and never receives another token.
+    Revoked,
+}
+
+impl AgentStatus {
+    /// Returns the name of the state.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+}
