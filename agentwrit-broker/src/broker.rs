@@ -10,7 +10,6 @@ use tokio::{
 };
 
 use crate::{
-    authority::Authority,
     config::{Config, TlsConfig},
     connections::Connections,
     entropy::{Entropy, EntropyError, OsEntropy},
@@ -19,6 +18,7 @@ use crate::{
     http::{Edge, router},
     seed,
     server::{Server, listen},
+    service::Services,
     signing::{KeyFile, KeyFileError},
     store::{Acceptance, OpenError, Store, StoreError, StoreOptions},
     telemetry::metrics::Metrics,
@@ -35,7 +35,7 @@ const DENIALS: Duration = Duration::from_millis(250);
 /// A broker that serves until it is shut down.
 pub struct Broker {
     address: SocketAddr,
-    authority: Arc<Authority>,
+    services: Arc<Services>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
@@ -64,28 +64,28 @@ impl Broker {
             .await
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
         warn_of_files(&config).await;
-        let authority = Arc::new(Authority::assemble(&config, store, key_file, clock, entropy).await?);
+        let services = Arc::new(Services::build(&config, store, key_file, clock, entropy).await?);
         let listener =
             listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         let address = listener
             .local_addr()
             .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         if config.seed_tokens {
-            seed::print(&authority).await?;
+            seed::print(&services).await?;
         }
-        let capacity = authority.pools.capacity;
+        let capacity = services.pools.capacity;
         let connections = Connections::new(capacity.connections, &config.trusted_proxies);
         let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
-        let failed_handshakes = FailedHandshakes::new(Arc::clone(&authority.metrics));
+        let failed_handshakes = FailedHandshakes::new(Arc::clone(&services.metrics));
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
-        let server = Server { listener, tls: secured, router: router(Arc::clone(&authority), edge), connections };
+        let server = Server { listener, tls: secured, router: router(Arc::clone(&services), edge), connections };
         let server = tokio::spawn(server.run(stopping));
         let mut chores =
-            vec![tokio::spawn(tidy(Arc::clone(&authority))), tokio::spawn(write_denials(Arc::clone(&authority)))];
-        let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&authority.metrics) });
+            vec![tokio::spawn(tidy(Arc::clone(&services))), tokio::spawn(write_denials(Arc::clone(&services)))];
+        let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
         chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes))));
-        let health_socket = listen_for_checks(&config.db_path, &authority, &mut chores);
+        let health_socket = listen_for_checks(&config.db_path, &services, &mut chores);
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -93,8 +93,8 @@ impl Broker {
             connections = capacity.connections,
             "limits of this machine or container"
         );
-        tracing::info!(component = "broker", address = %address, issuer = authority.policy.issuer, "listening");
-        Ok(Self { address, authority, stop, server, chores, tls, health_socket })
+        tracing::info!(component = "broker", address = %address, issuer = services.issuer.name(), "listening");
+        Ok(Self { address, services, stop, server, chores, tls, health_socket })
     }
 
     /// The address that it listens on.
@@ -114,22 +114,22 @@ impl Broker {
     /// Stops to accept, finishes what is in flight (10 seconds at most), writes what waits, and closes the store.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
-        self.authority.stopping.send_replace(true);
+        self.services.stopping.send_replace(true);
         if let Err(error) = self.server.await {
             tracing::error!(component = "broker", %error, "the server ended badly");
         }
         for chore in &self.chores {
             chore.abort();
         }
-        if let Err(error) = self.authority.write_all_denials().await {
+        if let Err(error) = self.services.ledger.write_all_denials().await {
             tracing::error!(component = "audit", %error, "refusals were not written");
         }
-        if let Err(error) = self.authority.transact(|authority, tx| authority.record_time(tx)).await {
+        if let Err(error) = self.services.ledger.record_time_now().await {
             tracing::warn!(component = "clock", %error, "the time of the end was not recorded");
         }
         // While the database is locked: afterwards it may be another broker's.
         drop(self.health_socket);
-        self.authority.store.clone().close().await;
+        self.services.ledger.store.clone().close().await;
         tracing::info!(component = "broker", "stopped");
     }
 }
@@ -143,12 +143,12 @@ impl fmt::Debug for Broker {
 /// Answers health checks by a socket of their own, where the file system has sockets.
 fn listen_for_checks(
     database: &Path,
-    authority: &Arc<Authority>,
+    services: &Arc<Services>,
     chores: &mut Vec<JoinHandle<()>>,
 ) -> Option<HealthSocket> {
     match HealthSocket::bind(database) {
         Ok((socket, listener)) => {
-            chores.push(tokio::spawn(health_socket::serve(listener, Arc::clone(authority))));
+            chores.push(tokio::spawn(health_socket::serve(listener, Arc::clone(services))));
             Some(socket)
         }
         Err(error) => {
@@ -171,13 +171,13 @@ async fn warn_of_files(config: &Config) {
 }
 
 /// Drops what has no more use.
-async fn tidy(authority: Arc<Authority>) {
+async fn tidy(services: Arc<Services>) {
     let mut ticks = interval(HOUSEKEEPING);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = authority.forget_expired().await {
-            authority.metrics.db_error("housekeeping");
+        if let Err(error) = services.housekeeping.forget_expired().await {
+            services.metrics.db_error("housekeeping");
             tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
         }
     }
@@ -224,13 +224,13 @@ impl CertificateRenewal {
     }
 }
 
-async fn write_denials(authority: Arc<Authority>) {
+async fn write_denials(services: Arc<Services>) {
     let mut ticks = interval(DENIALS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = authority.write_due_denials().await {
-            authority.metrics.db_error("audit");
+        if let Err(error) = services.ledger.write_due_denials().await {
+            services.metrics.db_error("audit");
             tracing::warn!(component = "audit", %error, "refusals wait for the store");
         }
     }

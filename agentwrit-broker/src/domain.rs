@@ -12,8 +12,6 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::store::Ended;
-
 /// An application, which obtains launch tokens for its agents within its ceiling of scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
@@ -165,9 +163,10 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// An entry for each token that is dated after the second of this one, which a not-before mark doesn't reach.
-    pub(crate) fn of_those_ahead<'a>(&'a self, ended: &'a Ended) -> impl Iterator<Item = Self> + 'a {
-        ended.ahead.iter().map(|(jti, expires_at)| Self {
+    /// An entry for each of `ahead`: tokens (with their expiry) dated after the second of this entry, which its
+    /// not-before mark does not reach.
+    pub(crate) fn of_those_ahead<'a>(&'a self, ahead: &'a [(TokenId, UnixTime)]) -> impl Iterator<Item = Self> + 'a {
+        ahead.iter().map(|(jti, expires_at)| Self {
             level: Level::Token,
             target: jti.to_string(),
             expires_at: *expires_at,

@@ -39,7 +39,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{authority::Authority, http::health};
+use crate::{http::health, service::Services};
 
 /// The longest path of a Unix socket, in bytes, on every system that has them.
 const LONGEST_PATH: usize = 100;
@@ -91,8 +91,8 @@ impl Drop for HealthSocket {
 }
 
 /// Answers checks until it is aborted.
-pub(crate) async fn serve(listener: UnixListener, authority: Arc<Authority>) {
-    let router = Router::new().route("/v1/health", get(patient_health)).with_state(authority);
+pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
+    let router = Router::new().route("/v1/health", get(patient_health)).with_state(services);
     let places = Arc::new(Semaphore::new(CHECKS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -117,10 +117,10 @@ pub(crate) async fn serve(listener: UnixListener, authority: Arc<Authority>) {
     }
 }
 
-async fn patient_health(State(authority): State<Arc<Authority>>) -> Response {
+async fn patient_health(State(services): State<Arc<Services>>) -> Response {
     let deadline = Instant::now() + BUSY;
     loop {
-        let response = health(State(Arc::clone(&authority))).await;
+        let response = health(State(Arc::clone(&services))).await;
         if response.status() == StatusCode::OK || Instant::now() >= deadline {
             return response;
         }

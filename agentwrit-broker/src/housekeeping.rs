@@ -2,29 +2,39 @@
 
 use std::sync::Arc;
 
+use agentwrit_verify::RevocationList;
+
 use crate::{
-    authority::Authority,
-    service::Error,
-    store::{Pruned, Tx},
+    issuer::Challenges,
+    ledger::Ledger,
+    store::{Pruned, StoreError, Tx},
 };
 
-impl Authority {
+/// Forgets what has expired for certain.
+#[derive(Debug)]
+pub(crate) struct Housekeeping {
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) revocations: RevocationList,
+    pub(crate) challenges: Arc<Challenges>,
+}
+
+impl Housekeeping {
     /// Forgets what has expired for certain, and records the time that has passed. A large backlog is worked off in
     /// steps, so that no operation waits long for the writer.
-    pub(crate) async fn forget_expired(self: &Arc<Self>) -> Result<(), Error> {
-        while self.transact(|authority, tx| authority.prune(tx)).await?.reached_limit() {}
-        self.revocations.forget_expired(self.forgotten_until());
+    pub(crate) async fn forget_expired(self: &Arc<Self>) -> Result<(), StoreError> {
+        loop {
+            let housekeeping = Arc::clone(self);
+            if !self.ledger.transact(move |tx| housekeeping.prune(tx)).await?.reached_limit() {
+                break;
+            }
+        }
+        self.revocations.forget_expired(self.ledger.forgotten_until());
         Ok(())
     }
 
-    fn prune(&self, tx: &mut Tx<'_>) -> Result<Pruned, Error> {
-        self.record_time(tx)?;
-        let nonces_until = self.nonce_time.forget(self.clock.as_ref());
-        Ok(tx.prune(self.forgotten_until(), nonces_until)?)
-    }
-
-    /// Records the time that has passed for certain, for the next start.
-    pub(crate) fn record_time(&self, tx: &mut Tx<'_>) -> Result<(), Error> {
-        Ok(tx.record_certain_time(self.timekeeper.certain(self.clock.as_ref()))?)
+    fn prune(&self, tx: &mut Tx<'_>) -> Result<Pruned, StoreError> {
+        self.ledger.record_time(tx)?;
+        let nonces_until = self.challenges.forget();
+        tx.prune(self.ledger.forgotten_until(), nonces_until)
     }
 }

@@ -18,15 +18,12 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod active_agents;
 pub mod audit;
-mod authority;
 mod broker;
 mod check;
 mod client_address;
 pub mod config;
 mod connections;
-mod denials;
 pub mod domain;
 mod entropy;
 mod feed;
@@ -35,8 +32,9 @@ mod health_check;
 mod health_socket;
 mod housekeeping;
 mod http;
+mod issuer;
+mod ledger;
 mod limits;
-mod nonce;
 mod restore;
 mod secret;
 mod seed;

@@ -17,7 +17,7 @@ use crate::{
     audit::{EventType, NewEvent},
     config::Config,
     domain::Revocation,
-    nonce::Nonces,
+    issuer::nonce::Nonces,
     store::{Acceptance, OpenError, Store, StoreError, StoreOptions, Tx},
     timekeeping::STEP,
 };

@@ -30,7 +30,7 @@ use crate::entropy::{Entropy, random};
 pub(crate) struct KeyFile {
     /// Signs tokens.
     pub(crate) signing_key: SigningKey,
-    /// Authenticates challenge nonces: see [`Nonces::new`](crate::nonce::Nonces::new).
+    /// Authenticates challenge nonces: see [`Nonces::new`](crate::issuer::nonce::Nonces::new).
     pub(crate) nonce_key: NonceKey,
     /// Whether the file was missing and has been made.
     pub(crate) created: bool,

@@ -5,13 +5,8 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc};
 use agentwrit_verify::{UnixTime, issue::PayloadWriter};
 use serde_json::json;
 
-use super::entry::Entry;
-use crate::{
-    authority::{ALL_ROWS, Authority},
-    limits::document::Document,
-    service::Error,
-    timekeeping::is_from_the_future,
-};
+use super::{FeedPublisher, FeedUnavailable, entry::Entry};
+use crate::{limits::document::Document, store::ALL_ROWS, timekeeping::is_from_the_future};
 
 /// The `typ` of an answer: never that of a token.
 const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
@@ -55,11 +50,11 @@ pub(super) fn valid_until(now: UnixTime) -> u64 {
     now.seconds().saturating_add(VALIDITY)
 }
 
-impl Authority {
+impl FeedPublisher {
     /// Finds a place for an answer that `client` caused.
-    pub(super) fn place(&self, signed: Signed, client: IpAddr) -> Result<Arc<Answer>, Error> {
+    pub(super) fn place(&self, signed: Signed, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
         let Signed { text, span, until } = signed;
-        let document = Document::new(text.into(), &self.pools.responses, client).ok_or(Error::Overloaded)?;
+        let document = Document::new(text.into(), &self.pools.responses, client).ok_or(FeedUnavailable::Overloaded)?;
         let tag = (span.from == 0).then(|| format!("\"{}-{}\"", self.epoch, span.to));
         Ok(Arc::new(Answer { document, tag, span, until }))
     }
@@ -76,28 +71,28 @@ impl Authority {
     }
 
     /// The whole log, written while it is read.
-    pub(super) async fn read_snapshot(self: &Arc<Self>) -> Result<Signed, Error> {
-        let (authority, now) = (Arc::clone(self), self.clock.now());
+    pub(super) async fn read_snapshot(&self) -> Result<Signed, FeedUnavailable> {
+        let (publisher, now) = (self.clone(), self.clock.now());
         let read = self.store.read(move |reader| {
             let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now)?);
             let span = Span { from: 0, to, at: now.seconds() };
             let length = usize::try_from(count).unwrap_or(0).saturating_mul(Entry::ENCODED);
-            authority.write_answer(span, valid_until(now), length, |writer| {
-                let issuer = &authority.policy.issuer;
+            publisher.write_answer(span, valid_until(now), length, |writer| {
+                let issuer = publisher.issuer.name();
                 reader.visit_revocations(0, now, ALL_ROWS, |row| writer.push(&Entry::of_row(issuer, &row)))
             })
         });
-        read.await.map_err(Error::Store)
+        read.await.map_err(FeedUnavailable::Store)
     }
 
     /// The page of the log that begins after `start`: up to its last entry, or to a place where other pages begin. None
     /// when its age is not known.
-    pub(super) async fn read_page(self: &Arc<Self>, start: u64) -> Result<Option<Signed>, Error> {
-        let (authority, now, last) = (Arc::clone(self), self.clock.now(), self.feed.last());
+    pub(super) async fn read_page(&self, start: u64) -> Result<Option<Signed>, FeedUnavailable> {
+        let (publisher, now, last) = (self.clone(), self.clock.now(), self.feed.last());
         let read = self.store.read(move |reader| {
             let latest = reader.latest_cursor()?;
             let mut rows: Vec<(u64, Entry)> = Vec::new();
-            let issuer = &authority.policy.issuer;
+            let issuer = publisher.issuer.name();
             reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), |row| {
                 rows.push((row.cursor, Entry::of_row(issuer, &row)));
             })?;
@@ -105,9 +100,9 @@ impl Authority {
             let entries: Vec<Entry> =
                 rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
             let span = Span { from: start, to, at: at.seconds() };
-            Ok(Some(authority.answer(span, valid_until(now), &entries, now)))
+            Ok(Some(publisher.answer(span, valid_until(now), &entries, now)))
         });
-        read.await.map_err(Error::Store)
+        read.await.map_err(FeedUnavailable::Store)
     }
 
     fn write_answer<E>(
@@ -118,7 +113,7 @@ impl Authority {
         entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
     ) -> Result<Signed, E> {
         let head = json!({
-            "iss": self.policy.issuer,
+            "iss": self.issuer.name(),
             "iat": span.at,
             "exp": until,
             "epoch": self.epoch,
@@ -127,7 +122,7 @@ impl Authority {
             "ttl": POLLING_HINT,
         });
         let head = head.to_string();
-        let text = self.write_document(MEDIA_TYPE, length.saturating_add(512), |payload| {
+        let text = self.issuer.write_document(MEDIA_TYPE, length.saturating_add(512), |payload| {
             payload.push(head.strip_suffix('}').unwrap_or(&head).as_bytes());
             payload.push(b",\"entries\":[");
             let mut writer = EntryWriter { payload, first: true, text: String::new() };

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use agentwrit_verify::{Clock, RevocationList};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     time::{Instant, timeout},
@@ -42,7 +43,12 @@ use self::{
     pace::Pace,
     tail::{Newer, RECENT, Tail},
 };
-use crate::{authority::Authority, domain::Revocation, service::Error};
+use crate::{
+    domain::Revocation,
+    issuer::Issuer,
+    limits::pools::Pools,
+    store::{Store, StoreError, Tx},
+};
 
 /// How many entries a page of the recent log holds at most.
 const PAGE: usize = 1024;
@@ -151,14 +157,72 @@ impl RecentEntries {
     }
 }
 
-impl Authority {
+/// Carries revocations from their transactions to this broker's verifier and to followers.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedPublisher {
+    feed: Arc<Feed>,
+    /// Identifies the revocation log.
+    epoch: String,
+    revocations: RevocationList,
+    issuer: Arc<Issuer>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    pools: Arc<Pools>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// The parts that a [`FeedPublisher`] shares with others.
+#[derive(Debug)]
+pub(crate) struct FeedParts {
+    pub(crate) revocations: RevocationList,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) pools: Arc<Pools>,
+    /// Turns true when the broker stops: waiting requests end then.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Why the feed has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FeedUnavailable {
+    /// No place among waiting requests or large responses.
+    #[error("too much is waiting")]
+    Overloaded,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl FeedPublisher {
+    pub(crate) fn new(feed: Feed, epoch: String, parts: FeedParts) -> Self {
+        let FeedParts { revocations, issuer, store, clock, pools, stopping } = parts;
+        Self { feed: Arc::new(feed), epoch, revocations, issuer, store, clock, pools, stopping }
+    }
+
+    /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers receive it.
+    pub(crate) fn publish(&self, tx: &mut Tx<'_>, revocation: Revocation) -> Result<(), StoreError> {
+        let cursor = tx.insert_revocation(&revocation)?;
+        let (list, feed) = (self.revocations.clone(), Arc::clone(&self.feed));
+        tx.after_commit(move || {
+            list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
+            feed.announce(cursor, &revocation);
+        });
+        Ok(())
+    }
+
+    /// Number of requests that wait for news.
+    #[cfg(test)]
+    pub(crate) fn followers(&self) -> usize {
+        self.feed.followers()
+    }
+
     /// What came after `since`, waiting up to `wait` for it; a snapshot without `since`.
-    pub(crate) async fn revocations_since(
-        self: &Arc<Self>,
+    pub(crate) async fn since(
+        &self,
         since: Option<u64>,
         wait: Duration,
         client: IpAddr,
-    ) -> Result<Arc<Answer>, Error> {
+    ) -> Result<Arc<Answer>, FeedUnavailable> {
         let round = match since {
             // Also at 0: followers of a log that is still empty must not poll busily.
             Some(from) if !wait.is_zero() => self.wait_for_news(from, wait, client).await?,
@@ -171,14 +235,19 @@ impl Authority {
     }
 
     /// Waits until something newer than `from` is to be told; the beginning of the round in which it is.
-    async fn wait_for_news(&self, from: u64, wait: Duration, client: IpAddr) -> Result<Option<Instant>, Error> {
+    async fn wait_for_news(
+        &self,
+        from: u64,
+        wait: Duration,
+        client: IpAddr,
+    ) -> Result<Option<Instant>, FeedUnavailable> {
         let asked = Instant::now();
         let mut latest = self.feed.latest.subscribe();
         let known = *latest.borrow_and_update();
         if from == known {
-            let place = self.pools.long_poll(client).ok_or(Error::Overloaded)?;
+            let place = self.pools.long_poll(client).ok_or(FeedUnavailable::Overloaded)?;
             // Either way there is an answer: something newer, or the same state at a later moment.
-            let mut stopping = self.stopping.subscribe();
+            let mut stopping = self.stopping.clone();
             let newer = async {
                 tokio::select! {
                     _ = latest.changed() => true,
@@ -196,7 +265,7 @@ impl Authority {
         Ok(Some(self.feed.pace.turn(asked, || self.feed.followers()).await))
     }
 
-    async fn delta(self: &Arc<Self>, from: u64, round: Option<Instant>, client: IpAddr) -> Result<Arc<Answer>, Error> {
+    async fn delta(&self, from: u64, round: Option<Instant>, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
         // What was made in the round of this request has everything that the request waited for.
         let of_round =
             |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.answer.span.from == from;
@@ -229,7 +298,7 @@ impl Authority {
     }
 
     /// The page of the store that `from` lies in; none when its age is not known.
-    async fn older_page(self: &Arc<Self>, from: u64, client: IpAddr) -> Result<Option<Arc<Answer>>, Error> {
+    async fn older_page(&self, from: u64, client: IpAddr) -> Result<Option<Arc<Answer>>, FeedUnavailable> {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
@@ -240,18 +309,18 @@ impl Authority {
             return Ok(Some(Arc::clone(page)));
         }
         // To its end also if the client hangs up: those behind it may be waiting for the same.
-        let authority = Arc::clone(self);
+        let publisher = self.clone();
         let reading = tokio::spawn(async move {
-            let Some(page) = authority.read_page(start).await? else { return Ok(None) };
-            let page = authority.place(page, client)?;
+            let Some(page) = publisher.read_page(start).await? else { return Ok(None) };
+            let page = publisher.place(page, client)?;
             pages.push_front(Arc::clone(&page));
             pages.truncate(SHARED_PAGES);
             Ok(Some(page))
         });
-        reading.await.unwrap_or(Err(Error::Overloaded))
+        reading.await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 
-    async fn snapshot(self: &Arc<Self>, client: IpAddr) -> Result<Arc<Answer>, Error> {
+    async fn snapshot(&self, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
         let begun = self.feed.snapshots.load(Ordering::SeqCst);
         let mut shared = Arc::clone(&self.feed.snapshot).lock_owned().await;
         // Begun after this request, or what would be built now.
@@ -264,13 +333,13 @@ impl Authority {
             tracing::trace!(component = "feed", number, "snapshot shared");
             return Ok(Arc::clone(answer));
         }
-        let authority = Arc::clone(self);
+        let publisher = self.clone();
         let building = tokio::spawn(async move {
-            let number = authority.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-            let answer = authority.place(authority.read_snapshot().await?, client)?;
+            let number = publisher.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+            let answer = publisher.place(publisher.read_snapshot().await?, client)?;
             *shared = Some(Snapshot { number, answer: Arc::clone(&answer) });
             Ok(answer)
         });
-        building.await.unwrap_or(Err(Error::Overloaded))
+        building.await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 }

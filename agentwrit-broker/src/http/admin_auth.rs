@@ -11,10 +11,10 @@ use super::{
     parameters::NoParameters,
     problem::Failure,
 };
-use crate::authority::Issued;
+use crate::issuer::Issued;
 
 pub(super) async fn authenticate(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     _: NoParameters,
     body: JsonBody<AdminAuthRequest>,
@@ -24,7 +24,7 @@ pub(super) async fn authenticate(
         return Err(Failure::BadBodyWithHint { detail: String::from("secret: is required"), hint });
     }
     let secret = body.secret.secret("secret")?;
-    let Issued { access_token, expires_in } = authority.authenticate_admin(client, secret).await?;
+    let Issued { access_token, expires_in } = services.logins.authenticate_admin(client, secret).await?;
     Ok(Json(json!({ "access_token": access_token, "expires_in": expires_in, "token_type": "Bearer" })))
 }
 

@@ -11,17 +11,17 @@ use super::{
     parameters::NoParameters,
     problem::Failure,
 };
-use crate::{authority::Issued, service::app_auth::APP_SCOPES};
+use crate::{issuer::Issued, service::login::APP_SCOPES};
 
 pub(super) async fn authenticate(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     _: NoParameters,
     body: JsonBody<AppAuthRequest>,
 ) -> Result<Json<Value>, Failure> {
     let client_id = body.client_id.text("client_id")?.to_owned();
     let secret = body.client_secret.secret("client_secret")?;
-    let Issued { access_token, expires_in } = authority.authenticate_app(client, client_id, secret).await?;
+    let Issued { access_token, expires_in } = services.logins.authenticate_app(client, client_id, secret).await?;
     Ok(Json(json!({
         "access_token": access_token, "expires_in": expires_in, "token_type": "Bearer", "scopes": APP_SCOPES,
     })))

@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub(super) async fn create(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
@@ -33,7 +33,7 @@ pub(super) async fn create(
     let scopes = body.scopes.scopes("scopes")?;
     let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
     let (app, secret) =
-        authority.create_app(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
+        services.apps.create(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
     let mut answer = json!(AppView::of(&app));
     if let Some(members) = answer.as_object_mut() {
         members.insert(String::from("client_secret"), json!(secret.expose()));
@@ -41,22 +41,22 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+pub(super) async fn list(State(services): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
     parameters.only(&["limit", "offset"])?;
     let limit = parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(MAX_PAGE);
     let offset = parameters.number("offset", 0, u64::MAX)?.unwrap_or(0);
-    let (apps, total) = authority.apps(limit, offset).await?;
+    let (apps, total) = services.apps.list(limit, offset).await?;
     let apps: Vec<AppView> = apps.iter().map(AppView::of).collect();
     Ok(Json(json!({ "apps": apps, "total": total })))
 }
 
-pub(super) async fn show(State(authority): State<Shared>, Id(id): Id, _: NoParameters) -> Result<Json<Value>, Failure> {
-    let app = authority.app(app_id(&id)?).await?;
+pub(super) async fn show(State(services): State<Shared>, Id(id): Id, _: NoParameters) -> Result<Json<Value>, Failure> {
+    let app = services.apps.find(app_id(&id)?).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn update(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
@@ -69,40 +69,40 @@ pub(super) async fn update(
         return Err(Failure::BadBody(String::from("scopes or token_ttl: one of them is required")));
     }
     let app =
-        authority.update_app(Some(verified.token_id()), app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
+        services.apps.update(Some(verified.token_id()), app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn suspend(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
-    let app = authority.suspend_app(Some(verified.token_id()), app_id(&id)?, client).await?;
+    let app = services.apps.suspend(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn resume(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
-    let app = authority.resume_app(Some(verified.token_id()), app_id(&id)?, client).await?;
+    let app = services.apps.resume(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 
 pub(super) async fn deregister(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
 ) -> Result<Json<Value>, Failure> {
-    let app = authority.deregister_app(Some(verified.token_id()), app_id(&id)?, client).await?;
+    let app = services.apps.deregister(Some(verified.token_id()), app_id(&id)?, client).await?;
     Ok(Json(json!({
         "app_id": app.app_id, "status": app.status.as_str(), "deregistered_at": app.deregistered_at,
     })))

@@ -13,32 +13,29 @@ use crate::{
     store::AuditQuery,
 };
 
-pub(super) async fn all_events(
-    State(authority): State<Shared>,
-    parameters: Parameters,
-) -> Result<Json<Value>, Failure> {
-    events(&authority, &parameters, None).await
+pub(super) async fn all_events(State(services): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+    events(&services, &parameters, None).await
 }
 
 pub(super) async fn own_events(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     verified: Verified,
     parameters: Parameters,
 ) -> Result<Json<Value>, Failure> {
     let app_id = app_of(&verified)?.clone();
-    events(&authority, &parameters, Some(app_id)).await
+    events(&services, &parameters, Some(app_id)).await
 }
 
 pub(super) async fn own_agents(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     verified: Verified,
     parameters: Parameters,
 ) -> Result<Json<Value>, Failure> {
     parameters.only(&["limit", "offset", "cursor"])?;
     let app_id = app_of(&verified)?.clone();
     let page = parameters.page()?;
-    let (agents, total) = authority.store.read(move |reader| Ok::<_, Error>(reader.agents_of(&app_id, &page)?)).await?;
-    let now = authority.clock.now();
+    let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents_of(&app_id, &page)?)).await?;
+    let now = services.ledger.now();
     let entries = agents.iter().map(|(cursor, agent)| (*cursor, view(agent, now))).collect();
     Ok(Json(lists::answer("agents", entries, total, &page)))
 }
@@ -46,7 +43,7 @@ pub(super) async fn own_agents(
 const FILTERS: [&str; 9] =
     ["agent_id", "task_id", "event_type", "outcome", "since", "until", "limit", "offset", "cursor"];
 
-async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppId>) -> Result<Json<Value>, Failure> {
+async fn events(services: &Shared, parameters: &Parameters, app_id: Option<AppId>) -> Result<Json<Value>, Failure> {
     parameters.only(&FILTERS)?;
     let page = parameters.capped_page()?;
     let query = AuditQuery {
@@ -65,13 +62,13 @@ async fn events(authority: &Shared, parameters: &Parameters, app_id: Option<AppI
     // folding of everybody's, sees its own, and those of its agents a second later. The trail can be read all the same
     // when the store takes no more.
     let flushed = match &query.app_id {
-        None => authority.write_all_denials().await,
-        Some(app_id) => authority.write_denials_about(&Subject::App(app_id.clone())).await,
+        None => services.ledger.write_all_denials().await,
+        Some(app_id) => services.ledger.write_denials_about(&Subject::App(app_id.clone())).await,
     };
     if let Err(error) = flushed {
         tracing::warn!(component = "audit", %error, "refusals wait for the store");
     }
-    let found = authority.store.read(move |reader| Ok::<_, Error>(reader.audit_events(&query)?)).await?;
+    let found = services.ledger.read(move |reader| Ok::<_, Error>(reader.audit_events(&query)?)).await?;
     let mut answer = Map::new();
     answer.insert(String::from("events"), json!(found.events));
     answer.insert(String::from("total"), json!(found.total));

@@ -58,7 +58,7 @@ impl<S: Sync> FromRequest<S> for DrainedBody {
 /// Reads the request body into memory.
 pub(super) async fn buffer(request: Request) -> Result<BufferedBody, Failure> {
     let places = request.extensions().get::<BodyPlaces>().cloned();
-    let take = || places.as_ref().and_then(|places| places.authority.pools.large_body(places.client));
+    let take = || places.as_ref().and_then(|places| places.services.pools.large_body(places.client));
     let announced = content_length(&request);
     let connection = request.extensions().get::<ConnectionPlace>().cloned();
     let reading = timeout(BODY_TIME_LIMIT, collect(request.into_body(), announced, take));
@@ -117,13 +117,13 @@ async fn collect(
 /// Where a request's body finds its place if it is large.
 #[derive(Clone, Debug)]
 pub(super) struct BodyPlaces {
-    authority: Shared,
+    services: Shared,
     client: IpAddr,
 }
 
 impl BodyPlaces {
-    pub(super) fn new(authority: &Shared, client: Client) -> Self {
-        Self { authority: Arc::clone(authority), client: client.0 }
+    pub(super) fn new(services: &Shared, client: Client) -> Self {
+        Self { services: Arc::clone(services), client: client.0 }
     }
 }
 

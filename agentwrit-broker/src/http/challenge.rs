@@ -5,10 +5,9 @@ use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
 use super::{Shared, parameters::NoParameters};
-use crate::{entropy::random, nonce::Nonces};
+use crate::issuer::nonce::Nonces;
 
-pub(super) async fn issue(State(authority): State<Shared>, _: NoParameters) -> Json<Value> {
-    let now = authority.nonce_time.now(authority.clock.as_ref());
-    let nonce = authority.nonces.issue(now, random(authority.entropy.as_ref()));
+pub(super) async fn issue(State(services): State<Shared>, _: NoParameters) -> Json<Value> {
+    let nonce = services.challenges.issue();
     Json(json!({ "nonce": HEXLOWER.encode(&nonce), "expires_in": Nonces::LIFETIME.as_secs() }))
 }

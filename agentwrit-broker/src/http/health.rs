@@ -12,18 +12,18 @@ use super::{Shared, parameters::NoParameters};
 use crate::{service::Error, telemetry::metrics::Metrics, timekeeping::ClockWarning};
 
 /// What is wrong with the clock is in `warnings`, which is left out when nothing is. Constant cost, whatever the length of the trail. 503 when the store can't be written.
-pub(crate) async fn health(State(authority): State<Shared>) -> Response {
-    let writable = authority.store.probe().await.is_ok();
-    let events = authority.store.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
+pub(crate) async fn health(State(services): State<Shared>) -> Response {
+    let writable = services.ledger.store.probe().await.is_ok();
+    let events = services.ledger.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
     let healthy = writable && events.is_ok();
     let mut body = json!({
         "status": if healthy { "ok" } else { "unavailable" },
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime": authority.uptime().as_secs(),
+        "uptime": services.uptime().as_secs(),
         "db_connected": healthy,
         "audit_events_count": events.unwrap_or_default(),
     });
-    let warnings = authority.timekeeper.warnings(authority.clock.as_ref());
+    let warnings = services.ledger.timekeeper.warnings(services.ledger.clock.as_ref());
     if let Some(members) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
         let warnings: Vec<_> = warnings.into_iter().map(ClockWarning::as_str).collect();
         members.insert(String::from("warnings"), json!(warnings));
@@ -32,16 +32,16 @@ pub(crate) async fn health(State(authority): State<Shared>) -> Response {
     (status, Json(body)).into_response()
 }
 
-pub(super) async fn health_endpoint(authority: State<Shared>, _: NoParameters) -> Response {
-    health(authority).await
+pub(super) async fn health_endpoint(services: State<Shared>, _: NoParameters) -> Response {
+    health(services).await
 }
 
-pub(super) async fn metrics(State(authority): State<Shared>, _: NoParameters) -> Response {
-    if authority.count_agents().await.is_err() {
-        authority.metrics.db_error("read");
+pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> Response {
+    if services.active_agents.count().await.is_err() {
+        services.metrics.db_error("read");
     }
-    let clock = authority.clock.as_ref();
-    let behind = authority.timekeeper.behind_records(clock.now());
-    authority.metrics.set_clock(behind.unwrap_or_default(), authority.timekeeper.held(clock).unwrap_or_default());
-    ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], authority.metrics.encode()).into_response()
+    let clock = services.ledger.clock.as_ref();
+    let behind = services.ledger.timekeeper.behind_records(clock.now());
+    services.metrics.set_clock(behind.unwrap_or_default(), services.ledger.timekeeper.held(clock).unwrap_or_default());
+    ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
 }

@@ -15,8 +15,8 @@ use super::{Shared, parameters::NoParameters};
 
 const CACHE: (http::HeaderName, &str) = (CACHE_CONTROL, "public, max-age=300");
 
-pub(super) async fn key_set(State(authority): State<Shared>, _: NoParameters, headers: HeaderMap) -> Response {
-    let body = authority.keys.to_jwks();
+pub(super) async fn key_set(State(services): State<Shared>, _: NoParameters, headers: HeaderMap) -> Response {
+    let body = services.issuer.keys().to_jwks();
     let digest = HEXLOWER.encode(&Sha256::digest(body.as_bytes()));
     let tag = format!("\"{digest}\"");
     if names(&headers, &tag) {

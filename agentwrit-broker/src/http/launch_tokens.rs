@@ -21,16 +21,16 @@ use crate::{
 };
 
 pub(super) async fn issue(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
     body: Result<JsonBody<LaunchTokenRequest>, Failure>,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let creator = verified.subject().clone();
-    let body = body.inspect_err(|failure| authority.deny_launch_token(&creator, &failure.as_error(), client))?;
-    let policy = body.read(&creator).inspect_err(|error| authority.deny_launch_token(&creator, error, client))?;
-    let (token, secret) = authority.issue_launch_token(creator, Some(verified.token_id()), policy, client).await?;
+    let body = body.inspect_err(|failure| services.launch_tokens.deny(&creator, &failure.as_error(), client))?;
+    let policy = body.read(&creator).inspect_err(|error| services.launch_tokens.deny(&creator, error, client))?;
+    let (token, secret) = services.launch_tokens.issue(creator, Some(verified.token_id()), policy, client).await?;
     let answer = json!({
         "launch_token": secret.expose(),
         "launch_token_id": token.id.to_string(),
@@ -40,24 +40,24 @@ pub(super) async fn issue(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+pub(super) async fn list(State(services): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
     parameters.only(&["limit", "offset", "cursor"])?;
     let page = parameters.page()?;
-    let now = authority.clock.now();
-    let (tokens, total) = authority.store.read(move |reader| Ok::<_, Error>(reader.launch_tokens(now, &page)?)).await?;
+    let now = services.ledger.now();
+    let (tokens, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.launch_tokens(now, &page)?)).await?;
     let entries = tokens.iter().map(|(cursor, token)| (*cursor, json!(LaunchTokenView::of(token)))).collect();
     Ok(Json(lists::answer("launch_tokens", entries, total, &page)))
 }
 
 pub(super) async fn delete(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Id(id): Id,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
 ) -> Result<StatusCode, Failure> {
     let id = LaunchTokenId::parse(&id).map_err(|_| Error::NoSuchLaunchToken)?;
-    authority.delete_launch_token(verified.subject().clone(), Some(verified.token_id()), id, client).await?;
+    services.launch_tokens.delete(verified.subject().clone(), Some(verified.token_id()), id, client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

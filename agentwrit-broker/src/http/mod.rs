@@ -1,4 +1,4 @@
-//! The HTTP side: the route table, then one file per resource. A handler decodes, calls the [`Authority`], encodes.
+//! The HTTP side: the route table, then one file per resource. A handler decodes, calls the [`Services`], encodes.
 
 mod admin_auth;
 mod app_auth;
@@ -31,30 +31,30 @@ use axum::{
 };
 
 pub(crate) use self::{client::PeerAddress, health::health};
-use crate::authority::Authority;
+use crate::service::Services;
 
 /// What every handler has at hand.
-type Shared = Arc<Authority>;
+type Shared = Arc<Services>;
 
 /// The whole API.
-pub(crate) fn router(authority: Arc<Authority>, edge: Edge) -> Router {
-    routes(&authority)
+pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
+    routes(&services)
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(middleware::from_fn_with_state((Arc::clone(&authority), Arc::new(edge)), request::serve))
-        .with_state(authority)
+        .layer(middleware::from_fn_with_state((Arc::clone(&services), Arc::new(edge)), request::serve))
+        .with_state(services)
 }
 
 /// The route table. docs/openapi.json describes each of them; a test holds the two together.
-fn routes(authority: &Authority) -> [(&'static str, MethodRouter<Shared>); 25] {
+fn routes(services: &Services) -> [(&'static str, MethodRouter<Shared>); 25] {
     let needs = |scope: &str, routes: MethodRouter<Shared>| {
         // Method by method: an unknown method of a guarded path is 405, not 401.
-        routes.route_layer(RequireScope::new(scope).verifier(authority.verifier.clone()))
+        routes.route_layer(RequireScope::new(scope).verifier(services.verifier.clone()))
     };
     let admin = |routes| needs("admin:launch-tokens:*", routes);
-    let holder = |routes: MethodRouter<Shared>| routes.route_layer(Authenticate::new(authority.verifier.clone()));
+    let holder = |routes: MethodRouter<Shared>| routes.route_layer(Authenticate::new(services.verifier.clone()));
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::say_renewal_failed));
     let release = holder(post(tokens::release)).route_layer(middleware::map_response(tokens::accept_released));
     [

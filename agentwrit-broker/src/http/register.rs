@@ -14,12 +14,12 @@ use super::{
 use crate::service::{Error, registration::Registration};
 
 pub(super) async fn register(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     _: NoParameters,
     body: JsonBody<RegistrationRequest>,
 ) -> Result<Json<Value>, Failure> {
-    let (agent_id, issued) = authority.register(body.read()?, client).await?;
+    let (agent_id, issued) = services.registrations.register(body.read()?, client).await?;
     Ok(Json(json!({
         "agent_id": agent_id, "access_token": issued.access_token, "expires_in": issued.expires_in,
     })))

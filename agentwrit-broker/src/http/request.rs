@@ -28,9 +28,8 @@ use super::{
 };
 use crate::{
     audit::{EventType, NewEvent},
-    authority::Authority,
-    entropy::random,
     secret::is_secret_shaped,
+    service::Services,
 };
 
 /// How long the answer to a request that only reads may take.
@@ -38,7 +37,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 pub(super) async fn serve(
-    State((authority, edge)): State<(Shared, Arc<Edge>)>,
+    State((services, edge)): State<(Shared, Arc<Edge>)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -47,18 +46,18 @@ pub(super) async fn serve(
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
     if request.method().is_safe() {
-        return attend(authority, edge, request, next).await;
+        return attend(services, edge, request, next).await;
     }
-    let attending = tokio::spawn(attend(authority, edge, request, next));
+    let attending = tokio::spawn(attend(services, edge, request, next));
     attending.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: Next) -> Response {
-    let started = authority.clock.monotonic();
-    let id = request_id(&request, &authority);
+async fn attend(services: Shared, edge: Arc<Edge>, mut request: Request, next: Next) -> Response {
+    let started = services.ledger.monotonic();
+    let id = request_id(&request, &services);
     let client = Client::of(&request, &edge.trusted_proxies);
     request.extensions_mut().insert(client);
-    request.extensions_mut().insert(BodyPlaces::new(&authority, client));
+    request.extensions_mut().insert(BodyPlaces::new(&services, client));
     // The scope layers take the id of their refusals from here.
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         request.headers_mut().insert(REQUEST_ID, value);
@@ -75,19 +74,19 @@ async fn attend(authority: Shared, edge: Arc<Edge>, mut request: Request, next: 
         _ => answer(next.run(request), limit).await,
     };
     if method.is_safe() {
-        response = account(response, &authority.pools.responses, client.0).await;
+        response = account(response, &services.pools.responses, client.0).await;
     }
     if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
         sketch.log(&loggable, &id);
         response = sketch.render(response, &path, &id);
     }
     if let Some(refusal) = response.extensions().get::<Refusal>() {
-        audit(&authority, refusal, client, &endpoint);
+        audit(&services, refusal, client, &endpoint);
     }
     set_headers(response.headers_mut(), &id, &edge);
 
-    let took = authority.clock.monotonic().saturating_duration_since(started);
-    authority.metrics.request(&endpoint, took);
+    let took = services.ledger.monotonic().saturating_duration_since(started);
+    services.metrics.request(&endpoint, took);
     let (status, milliseconds) = (response.status().as_u16(), took.as_millis());
     tracing::info!(
         target: "agentwrit_broker::http::access",
@@ -120,12 +119,12 @@ fn names_one_host(request: &Request) -> bool {
     hosts == 1 || (hosts == 0 && request.version() != Version::HTTP_11)
 }
 
-fn request_id(request: &Request, authority: &Authority) -> RequestId {
+fn request_id(request: &Request, services: &Services) -> RequestId {
     let mut offered = request.headers().get_all(REQUEST_ID).iter();
     let only = offered.next().filter(|_| offered.next().is_none());
     only.and_then(|value| value.to_str().ok())
         .and_then(RequestId::parse)
-        .unwrap_or_else(|| RequestId::from_bytes(random(authority.entropy.as_ref())))
+        .unwrap_or_else(|| RequestId::from_bytes(services.issuer.random()))
 }
 
 /// The path as the log may hold it: people paste a token where its name belongs.
@@ -152,10 +151,10 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
 }
 
 /// Notes what the scope layers refused, with the reason that the client wasn't told.
-fn audit(authority: &Authority, refusal: &Refusal, client: Client, endpoint: &str) {
-    let now = authority.clock.now();
+fn audit(services: &Services, refusal: &Refusal, client: Client, endpoint: &str) {
+    let now = services.ledger.now();
     if matches!(refusal, Refusal::InvalidToken(VerifyError::NotYetValid { .. })) {
-        authority.metrics.clock_skew();
+        services.metrics.clock_skew();
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the client's fault is not audited: the log has it")]
     let (event_type, detail) = match refusal {
@@ -168,5 +167,5 @@ fn audit(authority: &Authority, refusal: &Refusal, client: Client, endpoint: &st
         Some(subject) => NewEvent::denied(event_type, now, subject, detail).from(client.0),
         None => NewEvent::denied(event_type, now, client.0, detail),
     };
-    authority.deny(event.resource(endpoint).word("reason", refusal.reason()));
+    services.ledger.deny(event.resource(endpoint).word("reason", refusal.reason()));
 }

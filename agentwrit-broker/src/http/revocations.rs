@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub(super) async fn revoke(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
@@ -48,7 +48,8 @@ pub(super) async fn revoke(
     let target = body.target.text("target")?.to_owned();
     let reason = body.reason.optional_text("reason")?.map(str::to_owned);
     let request = RevocationRequest { level, target: target.clone(), reason };
-    let done = authority.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
+    let done =
+        services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
     Ok(Json(json!({ "revoked": done.revoked, "level": level.as_str(), "target": target, "count": done.count })))
 }
 
@@ -60,12 +61,12 @@ pub(super) struct RevokeRequest {
     reason: Member<Text<512>>,
 }
 
-pub(super) async fn list(State(authority): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
+pub(super) async fn list(State(services): State<Shared>, parameters: Parameters) -> Result<Json<Value>, Failure> {
     parameters.only(&["limit", "offset", "cursor"])?;
     let page = parameters.page()?;
-    let now = authority.clock.now();
+    let now = services.ledger.now();
     let (rows, total) =
-        authority.store.read(move |reader| Ok::<_, Error>(reader.listed_revocations(now, &page)?)).await?;
+        services.ledger.read(move |reader| Ok::<_, Error>(reader.listed_revocations(now, &page)?)).await?;
     let entries = rows.iter().map(|row| (row.cursor, view(row))).collect();
     Ok(Json(lists::answer("revocations", entries, total, &page)))
 }
@@ -94,7 +95,7 @@ fn cursor(text: &str) -> Option<u64> {
 const LONGEST_WAIT: u64 = 25;
 
 pub(super) async fn feed(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     parameters: Parameters,
     headers: HeaderMap,
@@ -102,7 +103,7 @@ pub(super) async fn feed(
     parameters.only(&["since", "wait"])?;
     let since = parameters.parsed("since", "a cursor: decimal digits", cursor)?;
     let wait = parameters.number("wait", 0, LONGEST_WAIT)?.unwrap_or(0);
-    let answer = authority.revocations_since(since, Duration::from_secs(wait), client).await?;
+    let answer = services.feed.since(since, Duration::from_secs(wait), client).await.map_err(Error::from)?;
     let revalidate = (CACHE_CONTROL, "no-cache");
     let Some(tag) = &answer.tag else {
         let fresh = (CACHE_CONTROL, "no-store");

@@ -23,29 +23,29 @@ use super::{
 use crate::service::{Error, delegation::Delegation};
 
 pub(super) async fn renew(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
     _: DrainedBody,
 ) -> Result<Json<Value>, Failure> {
-    let issued = authority.renew(verified.claims().clone(), client).await?;
+    let issued = services.tokens.renew(verified.claims().clone(), client).await?;
     Ok(Json(json!({ "access_token": issued.access_token, "expires_in": issued.expires_in })))
 }
 
 pub(super) async fn release(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
     _: DrainedBody,
 ) -> Result<StatusCode, Failure> {
-    authority.release(verified.claims().clone(), client).await?;
+    services.tokens.release(verified.claims().clone(), client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn delegate(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
@@ -56,7 +56,7 @@ pub(super) async fn delegate(
     let scope = body.scope.scopes("scope")?;
     let ttl = body.ttl.clamped_lifetime("ttl")?.unwrap_or(60);
     let delegation = Delegation { delegate_to, scope, ttl };
-    let (issued, chain) = authority.delegate(verified.claims().clone(), delegation, client).await?;
+    let (issued, chain) = services.delegations.delegate(verified.claims().clone(), delegation, client).await?;
     Ok(Json(json!({
         "access_token": issued.access_token, "expires_in": issued.expires_in, "delegation_chain": chain,
     })))

@@ -13,7 +13,7 @@ use super::{
 };
 
 pub(super) async fn validate(
-    State(authority): State<Shared>,
+    State(services): State<Shared>,
     _: NoParameters,
     body: JsonBody<ValidateRequest>,
 ) -> Result<Json<Value>, Failure> {
@@ -22,7 +22,7 @@ pub(super) async fn validate(
         return Ok(Json(invalid()));
     }
     let token = body.token.text("token")?;
-    Ok(Json(match authority.verify(token) {
+    Ok(Json(match services.verifier.verify(token) {
         Ok(claims) => json!({ "valid": true, "claims": *claims }),
         Err(error) => {
             tracing::debug!(component = "validate", reason = error.reason(), "token not valid");

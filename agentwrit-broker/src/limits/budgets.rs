@@ -15,15 +15,14 @@
 //!    and begins anew with a full one: no session is refused because of others.
 //! 5. Budgets live in memory: a restart fills them.
 
-use std::{fmt, net::IpAddr, time::Instant};
+use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
-use agentwrit_verify::{AppId, Claims, Subject, TokenId};
+use agentwrit_verify::{AppId, Claims, Clock, Subject, TokenId};
 
 use crate::{
-    authority::Authority,
     domain::{LaunchToken, LaunchTokenId},
     limits::rate_limit::{AddressKey, Rate, RateTable, RetryAfter, address_key},
-    service::Error,
+    telemetry::metrics::Metrics,
 };
 
 /// What a session may renew: the value of `AA_SESSION_BUDGET`.
@@ -91,20 +90,11 @@ impl Budget {
     }
 }
 
-impl Budget {
-    /// A client that logs in is told the same whichever limit it meets.
-    fn exceeded(self, retry_after: RetryAfter) -> Error {
-        match self {
-            Self::AppLogins | Self::AppLoginsOverall | Self::AdminLogins => Error::RateLimited { retry_after },
-            Self::Renewals
-            | Self::Delegations
-            | Self::DescendantRenewals
-            | Self::DescendantDelegations
-            | Self::Registrations
-            | Self::AppRegistrations
-            | Self::LaunchTokens => Error::OverBudget { budget: self, retry_after },
-        }
-    }
+/// A credential has used up what it may have the broker write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BudgetExceeded {
+    pub(crate) budget: Budget,
+    pub(crate) retry_after: RetryAfter,
 }
 
 impl fmt::Display for Budget {
@@ -128,12 +118,42 @@ impl fmt::Display for Budget {
 pub(crate) struct Budgets {
     session: Option<SessionBudget>,
     table: RateTable,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
 }
 
 impl Budgets {
     /// Without a session's budget none but those of logins is kept.
-    pub(crate) fn new(session: Option<SessionBudget>) -> Self {
-        Self { session, table: RateTable::default() }
+    pub(crate) fn new(session: Option<SessionBudget>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self { session, table: RateTable::default(), clock, metrics }
+    }
+
+    /// Checks that the budgets allow `spending`: before the transaction, which a request over budget must not reach.
+    pub(crate) fn check(&self, spending: &Spending) -> Result<(), BudgetExceeded> {
+        self.draw_on(spending, |table, rate, key, now| table.peek(rate, key, now))
+    }
+
+    /// Draws `spending` from all of its budgets or from none: once nothing else can reject the request.
+    pub(crate) fn spend(&self, spending: &Spending) -> Result<(), BudgetExceeded> {
+        self.check(spending)?;
+        self.draw_on(spending, |table, rate, key, now| table.check(rate, key, now))
+    }
+
+    fn draw_on(
+        &self,
+        spending: &Spending,
+        draw: impl Fn(&RateTable, Rate, &(Budget, Owner), Instant) -> Result<(), RetryAfter>,
+    ) -> Result<(), BudgetExceeded> {
+        let now = self.clock.monotonic();
+        for key in &spending.0 {
+            let budget = key.0;
+            let Some(rate) = self.rate_of(budget, &key.1) else { continue };
+            draw(&self.table, rate, key, now).map_err(|retry_after| {
+                self.metrics.rate_limited(budget.as_str());
+                BudgetExceeded { budget, retry_after }
+            })?;
+        }
+        Ok(())
     }
 
     /// How often this owner; no limit if `None`.
@@ -229,49 +249,19 @@ fn shared_by_descendants(budget: Budget, claims: &Claims) -> impl Iterator<Item 
     chain.map(move |(depth, record)| (budget, Owner::Descendants { sid: record.sid, depth }))
 }
 
-impl Authority {
-    /// Whether the budgets allow it: asked before the transaction, which a request over budget must not reach.
-    pub(crate) fn check_budgets(&self, spending: &Spending) -> Result<(), Error> {
-        self.draw_on(spending, |table, rate, key, now| table.peek(rate, key, now))
-    }
-
-    /// Takes it from the budgets, from all or from none: once nothing else can refuse it.
-    pub(crate) fn spend(&self, spending: &Spending) -> Result<(), Error> {
-        self.draw_on(spending, |table, rate, key, now| table.peek(rate, key, now))?;
-        self.draw_on(spending, |table, rate, key, now| table.check(rate, key, now))
-    }
-
-    /// A login that one of [`limits`](crate::limits::logins) refuses.
-    pub(crate) fn login_refused(&self, limit: &'static str, retry_after: RetryAfter) -> Error {
-        self.metrics.rate_limited(limit);
-        Error::RateLimited { retry_after }
-    }
-
-    fn draw_on(
-        &self,
-        spending: &Spending,
-        draw: impl Fn(&RateTable, Rate, &(Budget, Owner), Instant) -> Result<(), RetryAfter>,
-    ) -> Result<(), Error> {
-        let now = self.clock.monotonic();
-        for key in &spending.0 {
-            let budget = key.0;
-            let Some(rate) = self.budgets.rate_of(budget, &key.1) else { continue };
-            draw(&self.budgets.table, rate, key, now).map_err(|retry_after| {
-                self.metrics.rate_limited(budget.as_str());
-                budget.exceeded(retry_after)
-            })?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use agentwrit_verify::SystemClock;
+
     use super::*;
+
+    fn budgets(session: Option<SessionBudget>) -> Budgets {
+        Budgets::new(session, Arc::new(SystemClock), Arc::new(Metrics::new()))
+    }
 
     #[test]
     fn a_session_s_budget_is_twenty_renewals_and_a_hundred_delegations_unless_said_otherwise() {
-        let of = |at_once, per_second| Budgets::new(Some(SessionBudget { at_once, per_second }));
+        let of = |at_once, per_second| budgets(Some(SessionBudget { at_once, per_second }));
         let usual = of(20, 1);
         assert_eq!(usual.rate(Budget::Renewals), Some(Rate::per_second(1).burst(20)));
         assert_eq!(usual.rate(Budget::Delegations), Some(Rate::per_second(5).burst(100)));
@@ -283,7 +273,7 @@ mod tests {
 
     #[test]
     fn without_a_session_budget_logins_are_still_limited() {
-        let budgets = Budgets::new(None);
+        let budgets = budgets(None);
         for budget in [
             Budget::Renewals,
             Budget::Delegations,

@@ -5,12 +5,13 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_verify::{AppId, Level, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::Error;
+use super::{Error, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
-    authority::Authority,
     domain::{App, AppName, AppStatus, Digest, Revocation},
-    entropy::random,
+    feed::FeedPublisher,
+    issuer::Issuer,
+    ledger::Ledger,
     secret::Secret,
     store::Tx,
 };
@@ -32,45 +33,53 @@ pub(crate) struct AppChange {
     pub(crate) token_ttl: Option<u64>,
 }
 
-impl Authority {
+/// Registers apps and changes them.
+#[derive(Debug)]
+pub(crate) struct AppService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) feed: FeedPublisher,
+    pub(super) active_agents: Arc<ActiveAgents>,
+}
+
+impl AppService {
     /// Registers an app; its secret is in the answer and nowhere else.
-    pub(crate) async fn create_app(
+    pub(crate) async fn create(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         new: NewApp,
         client: IpAddr,
     ) -> Result<(App, Secret), Error> {
-        let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
+        let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
         let app = self.name_app(new, &secret)?;
-        let app = self
-            .transact_for(bearer, move |authority, tx| {
-                let now = authority.clock.now();
-                let app = App { created_at: now, updated_at: now, ..app };
-                if !tx.insert_app(&app)? {
-                    return Err(Error::NameTaken);
-                }
-                let event = by_operator(EventType::AppRegistered, now, client, "app registered", &app.app_id)
-                    .word("client_id", &app.client_id)
-                    .word("scopes", &app.scopes)
-                    .word("token_ttl", app.token_ttl);
-                authority.record(tx, event)?;
-                Ok(app)
-            })
-            .await?;
+        let service = Arc::clone(self);
+        let app = transact_as(&self.ledger, bearer, move |tx, now| {
+            let app = App { created_at: now, updated_at: now, ..app };
+            if !tx.insert_app(&app)? {
+                return Err(Error::NameTaken);
+            }
+            let event = by_operator(EventType::AppRegistered, now, client, "app registered", &app.app_id)
+                .word("client_id", &app.client_id)
+                .word("scopes", &app.scopes)
+                .word("token_ttl", app.token_ttl);
+            service.ledger.record(tx, event)?;
+            Ok(app)
+        })
+        .await?;
         Ok((app, secret))
     }
 
     fn name_app(&self, new: NewApp, secret: &Secret) -> Result<App, Error> {
         let name = new.name;
-        let app_id = AppId::new(name.as_str(), random(self.entropy.as_ref()))
+        let app_id = AppId::new(name.as_str(), self.issuer.random())
             .map_err(|error| Error::invalid("name", error.to_string()))?;
-        let client_id = format!("{}-{}", initials(&name), HEXLOWER.encode(&random::<6>(self.entropy.as_ref())));
+        let client_id = format!("{}-{}", initials(&name), HEXLOWER.encode(&self.issuer.random::<6>()));
         Ok(App {
             app_id,
             client_id,
             secret_digest: Digest::of(secret.expose().as_bytes()),
             scopes: new.scopes,
-            token_ttl: new.token_ttl.unwrap_or(self.policy.app_token_ttl),
+            token_ttl: new.token_ttl.unwrap_or(self.issuer.policy().app_token_ttl),
             status: AppStatus::Active,
             created_at: UnixTime::default(),
             updated_at: UnixTime::default(),
@@ -80,25 +89,25 @@ impl Authority {
     }
 
     /// One app, deregistered ones too.
-    pub(crate) async fn app(&self, app_id: AppId) -> Result<App, Error> {
-        self.store.read(move |reader| Ok(reader.app(&app_id)?)).await.and_then(|found| found.ok_or(Error::AppUnknown))
+    pub(crate) async fn find(&self, app_id: AppId) -> Result<App, Error> {
+        self.ledger.read(move |reader| Ok(reader.app(&app_id)?)).await.and_then(|found| found.ok_or(Error::AppUnknown))
     }
 
     /// A page of apps in the order of their registration, and how many there are in all.
-    pub(crate) async fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), Error> {
-        self.store.read(move |reader| Ok(reader.apps(limit, offset)?)).await
+    pub(crate) async fn list(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), Error> {
+        self.ledger.read(move |reader| Ok(reader.apps(limit, offset)?)).await
     }
 
     /// Changes an app that is not deregistered. Registrations, renewals and delegations look at the new ceiling at once.
-    pub(crate) async fn update_app(
+    pub(crate) async fn update(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
         change: AppChange,
         client: IpAddr,
     ) -> Result<App, Error> {
-        self.transact_for(bearer, move |authority, tx| {
-            let now = authority.clock.now();
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
@@ -108,10 +117,10 @@ impl Authority {
             };
             tx.update_app(&after)?;
             let event = by_operator(EventType::AppUpdated, now, client, "app updated", &app_id);
-            authority.record(tx, event.word("token_ttl", after.token_ttl))?;
+            service.ledger.record(tx, event.word("token_ttl", after.token_ttl))?;
             if after.scopes != before.scopes {
                 let event = by_operator(EventType::ScopesCeilingUpdated, now, client, "scope ceiling updated", &app_id);
-                authority.record(tx, event.word("old", &before.scopes).word("new", &after.scopes))?;
+                service.ledger.record(tx, event.word("old", &before.scopes).word("new", &after.scopes))?;
             }
             Ok(after)
         })
@@ -120,24 +129,24 @@ impl Authority {
 
     /// Deregisters an app: its tokens and unused launch tokens die at once, its agents' tokens live until they expire.
     /// Doing it again changes nothing.
-    pub(crate) async fn deregister_app(
+    pub(crate) async fn deregister(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
         client: IpAddr,
     ) -> Result<App, Error> {
-        self.transact_for(bearer, move |authority, tx| {
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
             if before.status == AppStatus::Inactive {
                 return Ok(before);
             }
-            let now = authority.clock.now();
             let app = App { status: AppStatus::Inactive, updated_at: now, deregistered_at: Some(now), ..before };
             tx.update_app(&app)?;
-            let launch_tokens = authority.revoke_app_tokens(tx, &app_id, now, "app deregistered")?;
+            let launch_tokens = service.revoke_app_tokens(tx, &app_id, now, "app deregistered")?;
             let event = by_operator(EventType::AppDeregistered, now, client, "app deregistered", &app_id);
-            authority.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
-            authority.recount_agents_after(tx);
+            service.ledger.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
+            service.active_agents.recount_after(tx);
             Ok(app)
         })
         .await
@@ -145,46 +154,46 @@ impl Authority {
 
     /// Suspends an app: its tokens and unused launch tokens die at once, and until it is resumed it cannot log in, nor
     /// can its agents register, renew, or take part in a delegation. Doing it again changes nothing.
-    pub(crate) async fn suspend_app(
+    pub(crate) async fn suspend(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
         client: IpAddr,
     ) -> Result<App, Error> {
-        self.transact_for(bearer, move |authority, tx| {
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             if before.status == AppStatus::Suspended {
                 return Ok(before);
             }
-            let now = authority.clock.now();
             let app = App { status: AppStatus::Suspended, updated_at: now, ..before };
             tx.update_app(&app)?;
-            let launch_tokens = authority.revoke_app_tokens(tx, &app_id, now, "app suspended")?;
+            let launch_tokens = service.revoke_app_tokens(tx, &app_id, now, "app suspended")?;
             let event = by_operator(EventType::AppSuspended, now, client, "app suspended", &app_id);
-            authority.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
-            authority.recount_agents_after(tx);
+            service.ledger.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
+            service.active_agents.recount_after(tx);
             Ok(app)
         })
         .await
     }
 
     /// Resumes a suspended app: it may log in again, and its agents go on. Doing it again changes nothing.
-    pub(crate) async fn resume_app(
+    pub(crate) async fn resume(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
         client: IpAddr,
     ) -> Result<App, Error> {
-        self.transact_for(bearer, move |authority, tx| {
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             if before.status == AppStatus::Active {
                 return Ok(before);
             }
-            let now = authority.clock.now();
             let app = App { status: AppStatus::Active, updated_at: now, ..before };
             tx.update_app(&app)?;
-            authority.record(tx, by_operator(EventType::AppResumed, now, client, "app resumed", &app_id))?;
-            authority.recount_agents_after(tx);
+            service.ledger.record(tx, by_operator(EventType::AppResumed, now, client, "app resumed", &app_id))?;
+            service.active_agents.recount_after(tx);
             Ok(app)
         })
         .await
@@ -201,7 +210,7 @@ impl Authority {
         let subject = Subject::App(app_id.clone());
         let launch_tokens = tx.delete_unused_launch_tokens_by(&subject)?;
         let target = subject.to_string();
-        let ended = tx.end_named(Level::Agent, &target, now, self.forgotten_until())?;
+        let ended = tx.end_named(Level::Agent, &target, now, self.ledger.forgotten_until())?;
         let revocation = Revocation {
             level: Level::Agent,
             target,
@@ -212,10 +221,10 @@ impl Authority {
             reason: Some(reason.into()),
             listed: true,
         };
-        for single in revocation.of_those_ahead(&ended) {
-            self.publish(tx, single)?;
+        for single in revocation.of_those_ahead(&ended.ahead) {
+            self.feed.publish(tx, single)?;
         }
-        self.publish(tx, revocation)?;
+        self.feed.publish(tx, revocation)?;
         Ok(launch_tokens)
     }
 }

@@ -10,24 +10,23 @@
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{
-    AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, TokenId, UnixTime,
+    AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, UnixTime,
     delegation::{MAX_DEPTH, chain_hash},
 };
 
 use super::{
     Error,
-    ceiling::{check_ceiling, check_ceilings_of},
-    renewal::live_token,
+    checks::{check_ceiling, check_ceilings_of, live_token},
 };
 use crate::{
     audit::{EventType, NewEvent},
-    authority::{Authority, Draft, Issued},
-    entropy::random,
-    limits::budgets::Spending,
+    issuer::{Draft, Issued, Issuer},
+    ledger::Ledger,
+    limits::budgets::{Budgets, Spending},
     store::Tx,
 };
 
-/// What a delegator asks for.
+/// A delegator's request.
 #[derive(Clone, Debug)]
 pub(crate) struct Delegation {
     pub(crate) delegate_to: AgentId,
@@ -36,7 +35,15 @@ pub(crate) struct Delegation {
     pub(crate) ttl: u64,
 }
 
-impl Authority {
+/// Issues delegated tokens.
+#[derive(Debug)]
+pub(crate) struct DelegationService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) budgets: Arc<Budgets>,
+}
+
+impl DelegationService {
     /// Issues a token to the delegate.
     pub(crate) async fn delegate(
         self: &Arc<Self>,
@@ -44,24 +51,22 @@ impl Authority {
         delegation: Delegation,
         client: IpAddr,
     ) -> Result<(Issued, Vec<DelegationRecord>), Error> {
-        let delegator = Arc::clone(&claims);
+        let (service, delegator) = (Arc::clone(self), Arc::clone(&claims));
         let allowed =
-            allow(&claims, &delegation.scope).and_then(|_| self.check_budgets(&Spending::delegation(&claims)));
+            allow(&claims, &delegation.scope).and_then(|_| Ok(self.budgets.check(&Spending::delegation(&claims))?));
         let outcome = match allowed {
-            Ok(()) => {
-                self.transact(move |authority, tx| authority.delegate_in(tx, &delegator, delegation, client)).await
-            }
-            Err(refused) => Err(refused),
+            Ok(()) => self.ledger.transact(move |tx| service.delegate_in(tx, &delegator, delegation, client)).await,
+            Err(rejected) => Err(rejected),
         };
         match outcome {
-            Ok(draft) => Ok((self.sign(&draft), draft.claims.delegation_chain)),
+            Ok(draft) => Ok((self.issuer.sign(&draft), draft.claims.delegation_chain)),
             Err(error) => {
                 if error.is_denial() {
                     let event_type = EventType::DelegationAttenuationViolation;
-                    let event = NewEvent::denied(event_type, self.clock.now(), claims.subject(), "delegation refused");
+                    let event = NewEvent::denied(event_type, self.ledger.now(), claims.subject(), "delegation refused");
                     let event = event.task(claims.task_id().cloned()).orch(claims.orch_id().cloned());
                     let event = event.word("reason", &error).from(client);
-                    self.deny(match error.scope() {
+                    self.ledger.deny(match error.scope() {
                         Some(scope) => event.word("scope", scope),
                         None => event,
                     });
@@ -72,7 +77,7 @@ impl Authority {
     }
 
     fn delegate_in(
-        self: &Arc<Self>,
+        &self,
         tx: &mut Tx<'_>,
         delegator: &Claims,
         delegation: Delegation,
@@ -80,7 +85,7 @@ impl Authority {
     ) -> Result<Draft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
         // The clock may have been set back a little since the delegator's token was issued: a child is never older.
-        let now = self.clock.now().max(delegator.issued_at());
+        let now = self.ledger.now().max(delegator.issued_at());
         let token = live_token(tx, &delegator.token_id(), now)?.ok_or(Error::TokenEnded)?;
         if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
             return Err(Error::TokenEnded);
@@ -93,25 +98,25 @@ impl Authority {
         let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
         check_ceilings_of(tx, delegators.chain([agent, &delegation.delegate_to]), &delegation.scope)?;
         let claims = self.delegated(delegator, agent, delegation, now);
-        let draft = Draft::of(claims, token.app_id);
-        let length = self.length_of(&draft);
+        let draft = Draft::new(claims, token.app_id);
+        let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
             let problem = format!("a token with this chain would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
             return Err(Error::invalid("scope", problem));
         }
-        self.spend(&Spending::delegation(delegator))?;
+        self.budgets.spend(&Spending::delegation(delegator))?;
         tx.insert_token(&draft.as_record())?;
         if let Some(delegate) = draft.claims.sub.as_agent() {
             tx.extend_agent(delegate, UnixTime::from_seconds(draft.claims.exp))?;
         }
-        self.record(tx, created(delegator, &draft, now).from(client))?;
+        self.ledger.record(tx, created(delegator, &draft, now).from(client))?;
         Ok(draft)
     }
 
     /// The claims of the delegate's token. It never outlives the delegator's.
     fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: Delegation, now: UnixTime) -> ClaimSet {
         let iat = now.seconds();
-        let ttl = self.policy.clamp(delegation.ttl);
+        let ttl = self.issuer.policy().clamp(delegation.ttl);
         let mut chain = delegator.delegation_chain().to_vec();
         let record = DelegationRecord {
             agent: agent.clone(),
@@ -122,8 +127,8 @@ impl Authority {
             expires_at: delegator.expires_at(),
             signature: String::new(),
         };
-        chain.push(self.sign_record(&chain, record));
-        let jti = TokenId::from_bytes(random(self.entropy.as_ref()));
+        chain.push(self.issuer.sign_record(&chain, record));
+        let jti = self.issuer.new_token_id();
         ClaimSet {
             sub: Subject::Agent(delegation.delegate_to),
             exp: iat.saturating_add(ttl).min(delegator.expires_at().seconds()),

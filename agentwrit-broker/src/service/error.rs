@@ -5,7 +5,12 @@ use std::time::Duration;
 use agentwrit_verify::Scope;
 
 use crate::{
-    limits::{budgets::Budget, rate_limit::RetryAfter},
+    feed::FeedUnavailable,
+    ledger::OperationError,
+    limits::{
+        budgets::{Budget, BudgetExceeded},
+        rate_limit::RetryAfter,
+    },
     store::StoreError,
 };
 
@@ -107,5 +112,36 @@ impl Error {
     /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.
     pub(crate) fn is_denial(&self) -> bool {
         !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Store(_))
+    }
+}
+
+impl OperationError for Error {
+    fn is_store_failure(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+}
+
+impl From<BudgetExceeded> for Error {
+    /// A client that logs in receives the same response whichever limit it exceeds.
+    fn from(BudgetExceeded { budget, retry_after }: BudgetExceeded) -> Self {
+        match budget {
+            Budget::AppLogins | Budget::AppLoginsOverall | Budget::AdminLogins => Self::RateLimited { retry_after },
+            Budget::Renewals
+            | Budget::Delegations
+            | Budget::DescendantRenewals
+            | Budget::DescendantDelegations
+            | Budget::Registrations
+            | Budget::AppRegistrations
+            | Budget::LaunchTokens => Self::OverBudget { budget, retry_after },
+        }
+    }
+}
+
+impl From<FeedUnavailable> for Error {
+    fn from(unavailable: FeedUnavailable) -> Self {
+        match unavailable {
+            FeedUnavailable::Overloaded => Self::Overloaded,
+            FeedUnavailable::Store(error) => Self::Store(error),
+        }
     }
 }

@@ -5,15 +5,16 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::Error;
+use super::{Error, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
-    authority::Authority,
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
-    entropy::random,
-    limits::budgets::Spending,
+    issuer::Issuer,
+    ledger::Ledger,
+    limits::budgets::{Budgets, Spending},
     secret::Secret,
     store::Tx,
+    telemetry::metrics::Metrics,
 };
 
 /// What a launch token is to allow.
@@ -30,20 +31,29 @@ pub(crate) struct LaunchPolicy {
     pub(crate) task_id: Option<PathSegment>,
 }
 
-impl Authority {
+/// Issues and deletes launch tokens.
+#[derive(Debug)]
+pub(crate) struct LaunchTokenService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl LaunchTokenService {
     /// Issues a launch token, which is in the answer and nowhere else. Without a `bearer` the broker itself asks.
-    pub(crate) async fn issue_launch_token(
+    pub(crate) async fn issue(
         self: &Arc<Self>,
         creator: Subject,
         bearer: Option<TokenId>,
         policy: LaunchPolicy,
         client: IpAddr,
     ) -> Result<(LaunchToken, Secret), Error> {
-        let secret = Secret::new(HEXLOWER.encode(&random::<32>(self.entropy.as_ref())));
-        let token = self.draft_launch_token(creator.clone(), policy, &secret);
-        let outcome = match self.check_budgets(&Spending::launch_token(&creator)) {
-            Ok(()) => self.store_launch_token(token, bearer, client).await,
-            Err(over_budget) => Err(over_budget),
+        let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
+        let token = self.draft(creator.clone(), policy, &secret);
+        let outcome = match self.budgets.check(&Spending::launch_token(&creator)) {
+            Ok(()) => self.store(token, bearer, client).await,
+            Err(exceeded) => Err(exceeded.into()),
         };
         match outcome {
             Ok(token) => {
@@ -51,53 +61,54 @@ impl Authority {
                 Ok((token, secret))
             }
             Err(error) => {
-                self.deny_launch_token(&creator, &error, client);
+                self.deny(&creator, &error, client);
                 Err(error)
             }
         }
     }
 
-    async fn store_launch_token(
+    async fn store(
         self: &Arc<Self>,
         token: LaunchToken,
         bearer: Option<TokenId>,
         client: IpAddr,
     ) -> Result<LaunchToken, Error> {
-        self.transact_for(bearer, move |authority, tx| {
-            let now = authority.clock.now();
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             let minted_in = session_of(tx, bearer)?;
             let app = app_of(tx, &token.created_by)?;
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
             let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), minted_in, ..token };
-            authority.spend(&Spending::launch_token(&token.created_by))?;
+            service.budgets.spend(&Spending::launch_token(&token.created_by))?;
             tx.insert_launch_token(&token)?;
-            authority.record(tx, issued_event(&token, client))?;
+            service.ledger.record(tx, issued_event(&token, client))?;
             Ok(token)
         })
         .await
     }
 
     /// Deletes a launch token: nobody can register with it any more.
-    pub(crate) async fn delete_launch_token(
+    pub(crate) async fn delete(
         self: &Arc<Self>,
         by: Subject,
         bearer: Option<TokenId>,
         id: LaunchTokenId,
         client: IpAddr,
     ) -> Result<(), Error> {
-        self.transact_for(bearer, move |authority, tx| {
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, bearer, move |tx, now| {
             if !tx.delete_launch_token(&id)? {
                 return Err(Error::NoSuchLaunchToken);
             }
-            let event = NewEvent::success(EventType::TokenRevoked, authority.clock.now(), &by, "launch token deleted");
-            Ok(authority.record(tx, event.resource(id).word("launch_token_id", id).from(client))?)
+            let event = NewEvent::success(EventType::TokenRevoked, now, &by, "launch token deleted");
+            Ok(service.ledger.record(tx, event.resource(id).word("launch_token_id", id).from(client))?)
         })
         .await
     }
 
     /// Notes a refused launch token: also one that never got as far as being drafted.
-    pub(crate) fn deny_launch_token(&self, creator: &Subject, error: &Error, client: IpAddr) {
+    pub(crate) fn deny(&self, creator: &Subject, error: &Error, client: IpAddr) {
         if !error.is_denial() {
             return;
         }
@@ -106,22 +117,22 @@ impl Authority {
         } else {
             EventType::LaunchTokenDenied
         };
-        let event = NewEvent::denied(event_type, self.clock.now(), creator, "launch token refused").from(client);
-        self.deny(match error.scope() {
+        let event = NewEvent::denied(event_type, self.ledger.now(), creator, "launch token refused").from(client);
+        self.ledger.deny(match error.scope() {
             Some(scope) => event.word("scope", scope),
             None => event.word("reason", error),
         });
     }
 
-    fn draft_launch_token(&self, created_by: Subject, policy: LaunchPolicy, secret: &Secret) -> LaunchToken {
+    fn draft(&self, created_by: Subject, policy: LaunchPolicy, secret: &Secret) -> LaunchToken {
         let app_id = as_app(&created_by).cloned();
         let epoch = UnixTime::default();
         LaunchToken {
-            id: LaunchTokenId::from_bytes(random(self.entropy.as_ref())),
+            id: LaunchTokenId::from_bytes(self.issuer.random()),
             digest: Digest::of(secret.expose().as_bytes()),
             agent_name: policy.agent_name,
             allowed_scope: policy.allowed_scope,
-            max_ttl: self.policy.clamp(policy.max_ttl.unwrap_or(self.policy.default_ttl)),
+            max_ttl: self.issuer.policy().clamp(policy.max_ttl.unwrap_or(self.issuer.policy().default_ttl)),
             single_use: policy.single_use,
             created_at: epoch,
             expires_at: epoch.saturating_add(Duration::from_secs(policy.ttl)),

@@ -1,20 +1,20 @@
-//! What the broker decides. Each file shows an operation first, then the rule behind it as a pure function: facts in,
-//! decision out, no HTTP and no SQL.
+//! The broker's operations. Each file shows the operations first, as thin transactions, then the rules behind them as pure
+//! functions: facts in, decision out, no HTTP and no SQL.
 
-pub(crate) mod admin_auth;
-pub(crate) mod app_auth;
+pub(crate) mod active_agents;
 pub(crate) mod apps;
-pub(crate) mod ceiling;
+mod checks;
 pub(crate) mod delegation;
 mod error;
 pub(crate) mod launch_tokens;
+pub(crate) mod login;
 #[cfg(test)]
 mod model_tests;
 pub(crate) mod registration;
-pub(crate) mod release;
-pub(crate) mod renewal;
 pub(crate) mod revocation;
+mod services;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tokens;
 
-pub(crate) use error::Error;
+pub(crate) use self::{error::Error, services::Services};

@@ -12,16 +12,16 @@ use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PathSegment, ScopeSet, Subject
 use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::Error;
+use super::{Error, checks::issue_time};
 use crate::{
     audit::{EventType, NewEvent},
-    authority::{Authority, Draft, Grant, Issued},
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
-    limits::budgets::Spending,
-    nonce::{Nonce, NonceError},
+    issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
+    ledger::Ledger,
+    limits::budgets::{Budgets, Spending},
     secret::Secret,
     store::{Reader, Tx},
-    telemetry::metrics::Status,
+    telemetry::metrics::{Metrics, Status},
     timekeeping::is_from_the_future,
 };
 
@@ -40,7 +40,17 @@ pub(crate) struct Registration {
     pub(crate) requested_scope: ScopeSet,
 }
 
-impl Authority {
+/// Registers agents.
+#[derive(Debug)]
+pub(crate) struct RegistrationService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl RegistrationService {
     /// Registers an agent and issues its first token.
     pub(crate) async fn register(
         self: &Arc<Self>,
@@ -65,45 +75,47 @@ impl Authority {
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let digest = Digest::of(registration.launch_token.expose().as_bytes());
-        let facts = self.store.read(move |reader| Facts::read(reader, &digest)).await?;
-        let launch_token = decide(&registration, &facts, self.clock.now())?;
-        let agent_id = self.new_agent_id(&registration.orch_id, &registration.task_id);
+        let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
+        let launch_token = decide(&registration, &facts, self.ledger.now())?;
+        let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
         self.check_length(&registration, launch_token, &agent_id)?;
         let nonce = decode_nonce(&registration.nonce)?;
         self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
-        self.check_budgets(&Spending::registration(launch_token))?;
+        self.budgets.check(&Spending::registration(launch_token))?;
 
+        let service = Arc::clone(self);
         let (agent_id, draft) = self
-            .transact(move |authority, tx| {
-                let now = authority.clock.now();
+            .ledger
+            .transact(move |tx| {
+                let now = service.ledger.now();
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
-                let forgotten_at = authority.check_nonce(&nonce)?;
+                let forgotten_at = service.check_nonce(&nonce)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
                 if launch_token.single_use && !tx.consume_launch_token(&launch_token.id, now)? {
                     return Err(Error::LaunchTokenConsumed);
                 }
-                let issued_at = authority.issue_time(tx, registration.task_id.as_str())?;
-                authority.spend(&Spending::registration(launch_token))?;
-                let draft = authority.draft(authority.grant(&registration, launch_token, &agent_id), issued_at);
+                let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
+                service.budgets.spend(&Spending::registration(launch_token))?;
+                let draft = service.issuer.draft(service.grant(&registration, launch_token, &agent_id), issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;
                 tx.insert_token(&draft.as_record())?;
-                authority.record_registration(tx, &agent, &draft, client)?;
+                service.record_registration(tx, &agent, &draft, client)?;
                 Ok((agent_id, draft))
             })
             .await?;
-        Ok((agent_id, self.sign(&draft)))
+        Ok((agent_id, self.issuer.sign(&draft)))
     }
 
     fn grant(&self, registration: &Registration, launch_token: &LaunchToken, agent_id: &AgentId) -> Grant {
         Grant {
             subject: Subject::Agent(agent_id.clone()),
             scope: registration.requested_scope.clone(),
-            ttl: self.policy.clamp(launch_token.max_ttl),
+            ttl: self.issuer.policy().clamp(launch_token.max_ttl),
             app_id: launch_token.app_id.clone(),
             task_id: Some(registration.task_id.clone()),
             orch_id: Some(registration.orch_id.clone()),
@@ -112,12 +124,7 @@ impl Authority {
 
     /// Until when a nonce must be remembered.
     fn check_nonce(&self, nonce: &Nonce) -> Result<UnixTime, Error> {
-        self.nonces.check(nonce, self.nonce_time.now(self.clock.as_ref())).map_err(|error| {
-            if matches!(error, NonceError::FromTheFuture { .. }) {
-                self.metrics.clock_skew();
-            }
-            Error::NonceUnknown
-        })
+        self.challenges.check(nonce).map_err(|_| Error::NonceUnknown)
     }
 
     /// No verifier reads a token over 8 KiB, so none is issued.
@@ -127,8 +134,8 @@ impl Authority {
         launch_token: &LaunchToken,
         agent_id: &AgentId,
     ) -> Result<(), Error> {
-        let draft = self.draft(self.grant(registration, launch_token, agent_id), self.clock.now());
-        let length = self.length_of(&draft);
+        let draft = self.issuer.draft(self.grant(registration, launch_token, agent_id), self.ledger.now());
+        let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
             let problem =
                 format!("a token with these scopes would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
@@ -152,9 +159,9 @@ impl Authority {
                 .from(client)
         };
         let registered = event(EventType::AgentRegistered, "agent registered");
-        self.record(tx, registered.word("launch_token_id", agent.launch_token_id))?;
+        self.ledger.record(tx, registered.word("launch_token_id", agent.launch_token_id))?;
         let issued = event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti);
-        self.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
+        self.ledger.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
         Ok(())
     }
 
@@ -163,12 +170,12 @@ impl Authority {
             return;
         }
         let detail = "registration refused";
-        let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.clock.now(), client, detail)
+        let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.ledger.now(), client, detail)
             // As words: what strangers name is no task of anybody's yet, and must not be kept as one.
             .word("task_id", &registration.task_id)
             .word("orch_id", &registration.orch_id)
             .word("reason", error);
-        self.deny(match error.scope() {
+        self.ledger.deny(match error.scope() {
             Some(scope) => event.word("scope", scope),
             None => event,
         });

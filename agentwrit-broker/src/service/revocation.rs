@@ -11,13 +11,15 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
 
-use super::Error;
+use super::{Error, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
-    authority::Authority,
     domain::Revocation,
+    feed::FeedPublisher,
+    ledger::Ledger,
     secret::is_secret_shaped,
     store::{Ended, StoreError, Tx},
+    telemetry::metrics::Metrics,
 };
 
 /// What an operator asks for.
@@ -37,7 +39,16 @@ pub(crate) struct Revoked {
     pub(crate) count: u64,
 }
 
-impl Authority {
+/// Revokes tokens, agents, tasks and chains.
+#[derive(Debug)]
+pub(crate) struct RevocationService {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) feed: FeedPublisher,
+    pub(super) active_agents: Arc<ActiveAgents>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl RevocationService {
     /// Revokes. Repeating it is harmless.
     pub(crate) async fn revoke(
         self: &Arc<Self>,
@@ -46,40 +57,27 @@ impl Authority {
         request: RevocationRequest,
         client: IpAddr,
     ) -> Result<Revoked, Error> {
-        let level = request.level;
-        let revoked = self
-            .transact_for(bearer, move |authority, tx| {
-                let now = authority.clock.now();
-                let ended = end(tx, &request, now, authority.forgotten_until())?;
-                let launch_tokens = delete_launch_tokens(tx, &request)?;
-                let ended = Ended { known: ended.known || launch_tokens > 0, ..ended };
-                let event = event(&by, &request, &ended, launch_tokens, now).from(client);
-                authority.record(tx, event)?;
-                if !ended.known {
-                    return Ok(Revoked { revoked: false, count: 0 });
-                }
-                for revocation in entries(tx, &by, &request, &ended, now)? {
-                    authority.publish(tx, revocation)?;
-                }
-                authority.recount_agents_after(tx);
-                Ok(Revoked { revoked: true, count: ended.count })
-            })
-            .await?;
+        let (service, level) = (Arc::clone(self), request.level);
+        let revoked = transact_as(&self.ledger, bearer, move |tx, now| {
+            let ended = end(tx, &request, now, service.ledger.forgotten_until())?;
+            let launch_tokens = delete_launch_tokens(tx, &request)?;
+            let ended = Ended { known: ended.known || launch_tokens > 0, ..ended };
+            let event = event(&by, &request, &ended, launch_tokens, now).from(client);
+            service.ledger.record(tx, event)?;
+            if !ended.known {
+                return Ok(Revoked { revoked: false, count: 0 });
+            }
+            for revocation in entries(tx, &by, &request, &ended, now)? {
+                service.feed.publish(tx, revocation)?;
+            }
+            service.active_agents.recount_after(tx);
+            Ok(Revoked { revoked: true, count: ended.count })
+        })
+        .await?;
         if revoked.revoked {
             self.metrics.tokens_revoked(level.as_str(), revoked.count);
         }
         Ok(revoked)
-    }
-
-    /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers learn of it.
-    pub(crate) fn publish(&self, tx: &mut Tx<'_>, revocation: Revocation) -> Result<(), StoreError> {
-        let cursor = tx.insert_revocation(&revocation)?;
-        let (list, feed) = (self.revocations.clone(), Arc::clone(&self.feed));
-        tx.after_commit(move || {
-            list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
-            feed.announce(cursor, &revocation);
-        });
-        Ok(())
     }
 }
 
@@ -174,7 +172,7 @@ fn entries(
         listed: false,
         ..asked.clone()
     });
-    let ahead = asked.of_those_ahead(ended);
+    let ahead = asked.of_those_ahead(&ended.ahead);
     Ok(ahead.chain([asked.clone()]).chain(whole_session).collect())
 }
 

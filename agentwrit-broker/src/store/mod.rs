@@ -61,6 +61,9 @@ pub use transaction::{Reader, Tx};
 
 use self::{files::Claim, health::Health, job::Transaction, readers::Readers, writer::Message};
 
+/// No limit on the number of rows that are read.
+pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
+
 /// The store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {

@@ -27,7 +27,7 @@ fn the_document_is_of_this_version() {
 async fn paths_and_methods_are_those_of_the_router() {
     let walk = Walk::start().await;
     let mut routed = BTreeMap::new();
-    for (path, _) in routes(&walk.authority) {
+    for (path, _) in routes(&walk.services) {
         let answer = walk.send("BREW", &filled(path), None, None).await;
         assert_eq!(answer.status, 405, "{path}");
         let methods = answer.header("allow").unwrap().split(',').map(str::trim);

@@ -72,7 +72,7 @@ async fn whoever_is_dead_stays_dead() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), now, earlier(&world, HOUR), now] {
         world.clock.set(moment);
-        world.authority.forget_expired().await.unwrap();
+        world.services.housekeeping.forget_expired().await.unwrap();
         all_dead(&world, &dead).await;
         world.restart().await;
         all_dead(&world, &dead).await;
@@ -87,7 +87,7 @@ async fn whoever_is_alive_is_so_again() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), earlier(&world, HOUR)] {
         world.clock.set(moment);
-        world.authority.forget_expired().await.unwrap();
+        world.services.housekeeping.forget_expired().await.unwrap();
         world.restart().await;
         assert!(world.verify(&tokens[0]).is_err());
         world.clock.set(now);
@@ -114,7 +114,7 @@ async fn a_revocation_holds_whatever_the_clock_said_then() {
                 Level::Agent | Level::Chain | Level::Session | Level::Issuer => id,
             };
             assert!(world.revoke(level, &target).await.revoked);
-            world.authority.forget_expired().await.unwrap();
+            world.services.housekeeping.forget_expired().await.unwrap();
             for moment in [now, now.saturating_add(step)] {
                 world.clock.set(moment);
                 all_dead(&world, std::slice::from_ref(&token)).await;
@@ -132,7 +132,7 @@ async fn a_nonce_is_used_once_whatever_was_forgotten() {
     let now = world.clock.now();
     for step in [Duration::from_secs(31), HOUR.saturating_sub(Duration::from_secs(60))] {
         world.clock.set(later(&world, step));
-        world.authority.forget_expired().await.unwrap();
+        world.services.housekeeping.forget_expired().await.unwrap();
         world.clock.set(now);
         for restarted in [false, true] {
             if restarted {
@@ -159,10 +159,10 @@ async fn the_trail_keeps_its_order_and_steps_back_are_counted() {
         world.clock.set(moment);
         dead_tokens(&world, &launch_token(&world).await).await;
     }
-    let events = world.authority.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
+    let events = world.services.ledger.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
     assert_eq!(chain::verify(ChainHead::GENESIS, &events).unwrap().sequence, events.len() as u64);
     let back = events.windows(2).filter(|pair| pair[1].timestamp < pair[0].timestamp).count();
     assert_eq!(back, 2, "time goes back where the clock did, and a step of seconds is smoothed");
-    let metrics = world.authority.metrics.encode();
+    let metrics = world.services.metrics.encode();
     assert!(metrics.contains("agentwrit_clock_skew_total 2\n"), "{metrics}");
 }

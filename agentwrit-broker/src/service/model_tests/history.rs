@@ -1,4 +1,4 @@
-//! One history: each operation is done to the authority and to the model, and they are compared.
+//! One history: each operation is done to the services and to the model, and they are compared.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     operation::{Launch, Operation, Target},
     world::{LaunchWish, MAX_TTL, World},
 };
-use crate::{authority::Issued, domain::AppStatus, service::delegation::Delegation};
+use crate::{domain::AppStatus, issuer::Issued, service::delegation::Delegation};
 
 pub(super) struct History {
     world: World,

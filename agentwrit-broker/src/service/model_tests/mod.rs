@@ -1,4 +1,4 @@
-//! Random histories of the authority beside a model of who is dead.
+//! Random histories of the services beside a model of which tokens are valid.
 //!
 //! 1. A history is a list of operations: logging in, enrolling agents, renewing, delegating, releasing, revoking at
 //!    each level, changing and deregistering apps, letting time pass, housekeeping, and restarts on the same store.

@@ -1,4 +1,4 @@
-//! The real authority, on a clock that tests move, and an offline verifier behind its feed.
+//! The real services, on a clock that tests move, and an offline verifier behind its feed.
 
 use std::{
     cell::Cell,
@@ -18,14 +18,14 @@ use tempfile::TempDir;
 
 use super::{follower::Follower, model::Owner};
 use crate::{
-    authority::{Authority, Issued},
     config::Config,
     domain::{App, AppName},
-    entropy::{SeededEntropy, random},
-    nonce::Nonce,
+    entropy::SeededEntropy,
+    issuer::Issued,
+    issuer::nonce::Nonce,
     secret::Secret,
     service::{
-        Error,
+        Error, Services,
         apps::{AppChange, NewApp},
         delegation::Delegation,
         launch_tokens::LaunchPolicy,
@@ -47,7 +47,7 @@ pub(super) const MAX_TTL: u64 = 90;
 pub(super) struct World {
     directory: TempDir,
     pub(super) clock: ManualClock,
-    pub(super) authority: Arc<Authority>,
+    pub(super) services: Arc<Services>,
     pub(super) follower: Follower,
     starts: u64,
     calls: Cell<u32>,
@@ -61,9 +61,9 @@ impl World {
         let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
         let directory = directory.unwrap();
         let clock = ManualClock::new(UnixTime::since_epoch(START));
-        let authority = assemble(directory.path(), &clock, 0).await;
-        let follower = Follower::new(&authority.policy.issuer, &authority.keys, &clock);
-        Self { directory, clock, authority, follower, starts: 1, calls: Cell::new(0) }
+        let services = assemble(directory.path(), &clock, 0).await;
+        let follower = Follower::new(services.issuer.name(), services.issuer.keys(), &clock);
+        Self { directory, clock, services, follower, starts: 1, calls: Cell::new(0) }
     }
 
     pub(super) fn now(&self) -> UnixTime {
@@ -72,63 +72,63 @@ impl World {
 
     /// Another process on the same files.
     pub(super) async fn restart(&mut self) {
-        self.authority.store.clone().close().await;
-        self.authority = assemble(self.directory.path(), &self.clock, self.starts).await;
+        self.services.ledger.store.clone().close().await;
+        self.services = assemble(self.directory.path(), &self.clock, self.starts).await;
         self.starts += 1;
     }
 
     /// What the broker does every minute, to the end.
     pub(super) async fn tidy(&self) {
-        self.authority.forget_expired().await.unwrap();
+        self.services.housekeeping.forget_expired().await.unwrap();
     }
 
     pub(super) async fn follow(&mut self) {
-        let answer = self.authority.revocations_since(self.follower.since(), Duration::ZERO, FOLLOWER).await.unwrap();
+        let answer = self.services.feed.since(self.follower.since(), Duration::ZERO, FOLLOWER).await.unwrap();
         self.follower.absorb(&answer.document.text());
     }
 
     /// Somebody who starts to follow now.
     pub(super) async fn newcomer(&self) -> Follower {
-        let mut follower = Follower::new(&self.authority.policy.issuer, &self.authority.keys, &self.clock);
-        let answer = self.authority.revocations_since(None, Duration::ZERO, FOLLOWER).await.unwrap();
+        let mut follower = Follower::new(self.services.issuer.name(), self.services.issuer.keys(), &self.clock);
+        let answer = self.services.feed.since(None, Duration::ZERO, FOLLOWER).await.unwrap();
         follower.absorb(&answer.document.text());
         follower
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.authority.verify(token)
+        self.services.verifier.verify(token)
     }
 
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
         let name = AppName::parse(name).unwrap();
         let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60) };
-        self.authority.create_app(None, new, self.client()).await.unwrap()
+        self.services.apps.create(None, new, self.client()).await.unwrap()
     }
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
         let change = AppChange { scopes: Some(scopes), token_ttl: None };
-        self.authority.update_app(None, app.clone(), change, self.client()).await
+        self.services.apps.update(None, app.clone(), change, self.client()).await
     }
 
     pub(super) async fn suspend(&self, app: &AppId) -> Result<App, Error> {
-        self.authority.suspend_app(None, app.clone(), self.client()).await
+        self.services.apps.suspend(None, app.clone(), self.client()).await
     }
 
     pub(super) async fn resume(&self, app: &AppId) -> Result<App, Error> {
-        self.authority.resume_app(None, app.clone(), self.client()).await
+        self.services.apps.resume(None, app.clone(), self.client()).await
     }
 
     pub(super) async fn deregister(&self, app: &AppId) {
-        self.authority.deregister_app(None, app.clone(), self.client()).await.unwrap();
+        self.services.apps.deregister(None, app.clone(), self.client()).await.unwrap();
     }
 
     pub(super) async fn admin_token(&self) -> Issued {
-        self.authority.issue_admin_token(self.client()).await.unwrap()
+        self.services.logins.issue_admin_token(self.client()).await.unwrap()
     }
 
     pub(super) async fn app_token(&self, app: &App, secret: &Secret) -> Result<Issued, Error> {
         let secret = Secret::new(secret.expose().to_owned());
-        self.authority.authenticate_app(self.client(), app.client_id.clone(), secret).await
+        self.services.logins.authenticate_app(self.client(), app.client_id.clone(), secret).await
     }
 
     pub(super) async fn launch_token(
@@ -150,7 +150,7 @@ impl World {
             orch_id: None,
             task_id: None,
         };
-        Ok(self.authority.issue_launch_token(creator, bearer, policy, self.client()).await?.1)
+        Ok(self.services.launch_tokens.issue(creator, bearer, policy, self.client()).await?.1)
     }
 
     pub(super) async fn register(
@@ -164,9 +164,7 @@ impl World {
 
     /// As `GET /v1/challenge` does.
     pub(super) fn nonce(&self) -> Nonce {
-        let authority = &self.authority;
-        let now = authority.nonce_time.now(authority.clock.as_ref());
-        authority.nonces.issue(now, random(authority.entropy.as_ref()))
+        self.services.challenges.issue()
     }
 
     pub(super) async fn register_with(
@@ -176,7 +174,7 @@ impl World {
         scopes: &ScopeSet,
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
-        let key = SigningKey::from_bytes(&random(self.authority.entropy.as_ref()));
+        let key = SigningKey::from_bytes(&self.services.issuer.random());
         let registration = Registration {
             launch_token: Secret::new(launch_token.expose().to_owned()),
             nonce: HEXLOWER.encode(nonce),
@@ -186,24 +184,24 @@ impl World {
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
         };
-        self.authority.register(registration, self.client()).await
+        self.services.registrations.register(registration, self.client()).await
     }
 
     pub(super) async fn renew(&self, claims: Arc<Claims>) -> Result<Issued, Error> {
-        self.authority.renew(claims, self.client()).await
+        self.services.tokens.renew(claims, self.client()).await
     }
 
     pub(super) async fn release(&self, claims: Arc<Claims>) -> Result<(), Error> {
-        self.authority.release(claims, self.client()).await
+        self.services.tokens.release(claims, self.client()).await
     }
 
     pub(super) async fn delegate(&self, claims: Arc<Claims>, wish: Delegation) -> Result<Issued, Error> {
-        Ok(self.authority.delegate(claims, wish, self.client()).await?.0)
+        Ok(self.services.delegations.delegate(claims, wish, self.client()).await?.0)
     }
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
         let request = RevocationRequest { level, target: target.to_owned(), reason: None };
-        self.authority.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
+        self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
     }
 
     /// Each request from another address: limits are not what is tested here.
@@ -222,13 +220,13 @@ pub(super) struct LaunchWish {
     pub(super) ttl: u64,
 }
 
-async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Authority> {
+async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Services> {
     let mut config = Config::for_development(directory, "a secret for the model").unwrap();
     config.session_budget = None;
     config.max_ttl = Some(MAX_TTL);
     let entropy = Arc::new(SeededEntropy::new(start));
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-    let authority = Authority::assemble(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
-    Arc::new(authority)
+    let services = Services::build(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
+    Arc::new(services)
 }

@@ -50,7 +50,7 @@ async fn refused_renewals_fold_in_the_trail() {
     for _ in 0..50 {
         desk.renew(&desk.claims(&token)).await.unwrap_err();
     }
-    desk.authority.write_all_denials().await.unwrap();
+    desk.services.ledger.write_all_denials().await.unwrap();
     let denied = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::TokenRenewalFailed);
     let details: Vec<String> = denied.map(|event| event.detail).collect();
     assert_eq!(details.len(), 1, "{details:?}");
@@ -154,7 +154,7 @@ async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async || {
         let policy = LaunchPolicy {
             agent_name: "a test".into(),
@@ -165,7 +165,7 @@ async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
             orch_id: None,
             task_id: None,
         };
-        desk.authority.issue_launch_token(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
+        desk.services.launch_tokens.issue(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
     };
     let (leaked, own) = (mint().await, mint().await);
     for _ in 0..500 {
@@ -180,9 +180,9 @@ async fn a_registration_with_a_spent_nonce_costs_the_launch_token_nothing() {
     let desk = Desk::new().await;
     let launch_token = desk.launch_token("task", 3600, false).await;
     let again = desk.registration(&launch_token, "task");
-    desk.authority.register(again.clone(), CLIENT).await.unwrap();
+    desk.services.registrations.register(again.clone(), CLIENT).await.unwrap();
     for _ in 0..600 {
-        assert_eq!(desk.authority.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
+        assert_eq!(desk.services.registrations.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
     }
     desk.register(&launch_token, "task").await.unwrap();
 }
@@ -211,7 +211,7 @@ async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_nu
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async |creator: Subject| {
         let policy = LaunchPolicy {
             agent_name: "a test".into(),
@@ -222,7 +222,7 @@ async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_nu
             orch_id: None,
             task_id: None,
         };
-        desk.authority.issue_launch_token(creator, None, policy, CLIENT).await
+        desk.services.launch_tokens.issue(creator, None, policy, CLIENT).await
     };
     for _ in 0..500 {
         mint(Subject::App(app.app_id.clone())).await.unwrap();
@@ -254,9 +254,9 @@ async fn successful_logins_are_limited_less_than_failed_ones() {
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, secret) = desk.authority.create_app(None, new, CLIENT).await.unwrap();
+    let (app, secret) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
     let log_in = async |secret: &str, from: IpAddr| {
-        desk.authority.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
+        desk.services.logins.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
     };
     for _ in 0..10 {
         log_in(secret.expose(), CLIENT).await.unwrap();
@@ -269,9 +269,9 @@ async fn successful_logins_are_limited_less_than_failed_ones() {
     assert!(matches!(log_in(secret.expose(), elsewhere).await, Err(Error::RateLimited { .. })));
 
     for _ in 0..100 {
-        desk.authority.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await.unwrap();
+        desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await.unwrap();
     }
-    let refused = desk.authority.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
+    let refused = desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
     assert!(matches!(refused, Err(Error::RateLimited { .. })));
 }
 
@@ -281,14 +281,14 @@ async fn a_rate_limited_login_names_the_id_that_was_tried() {
     let fail = async |client_id: &str| {
         for _ in 0..5 {
             let secret = Secret::new("wrong".to_owned());
-            desk.authority.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
+            desk.services.logins.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
         }
     };
     let (hex, long) = ("ab".repeat(32), "long".repeat(20));
     for client_id in ["d-0123456789ab", "app-desk-0a1b2c", "x\nadmin=true", &long, &hex, DESK_SECRET] {
         fail(client_id).await;
     }
-    desk.authority.write_all_denials().await.unwrap();
+    desk.services.ledger.write_all_denials().await.unwrap();
     let limited = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::AppRateLimited);
     let named: Vec<_> = limited.map(|event| (event.resource, event.detail)).collect();
     let event = |named: Option<&str>, count: u8| {

@@ -15,13 +15,13 @@ async fn revocation_outlasts_a_short_start_with_the_clock_three_hours_ahead() {
     let right = desk.clock.now();
     for wrong in [right.saturating_add(HOUR * 3), right.saturating_add(HOUR * 24 * 365)] {
         desk.restart_at(wrong).await;
-        desk.authority.forget_expired().await.unwrap();
+        desk.services.housekeeping.forget_expired().await.unwrap();
         // Records of the wrong time do not make it any more certain.
-        desk.authority.issue_admin_token(CLIENT).await.unwrap();
+        desk.services.logins.issue_admin_token(CLIENT).await.unwrap();
         desk.restart_at(wrong.saturating_add(Duration::from_secs(30))).await;
-        desk.authority.forget_expired().await.unwrap();
+        desk.services.housekeeping.forget_expired().await.unwrap();
         desk.restart_at(right).await;
-        desk.authority.forget_expired().await.unwrap();
+        desk.services.housekeeping.forget_expired().await.unwrap();
         for dead in [&token.token, &agent.token] {
             assert!(matches!(desk.verify(dead), Err(VerifyError::Revoked { .. })), "{:?}", desk.verify(dead));
         }
@@ -35,7 +35,7 @@ async fn revocation_outlasts_a_clock_that_is_corrected_while_the_broker_runs() {
     desk.revoke(Level::Agent, &agent.id).await;
     let right = desk.clock.now();
     desk.restart_at(right.saturating_add(HOUR * 3)).await;
-    desk.authority.forget_expired().await.unwrap();
+    desk.services.housekeeping.forget_expired().await.unwrap();
     desk.clock.set(right);
     assert!(matches!(desk.verify(&agent.token), Err(VerifyError::Revoked { .. })));
 }
@@ -65,7 +65,7 @@ async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ah
     let agent = desk.enrol("task", 1800).await;
     let right = desk.clock.now();
     desk.restart_at(right.saturating_add(HOUR * 3)).await;
-    desk.authority.forget_expired().await.unwrap();
+    desk.services.housekeeping.forget_expired().await.unwrap();
     desk.restart_at(right).await;
     desk.renew(&desk.claims(&agent.token)).await.unwrap();
 }
@@ -73,22 +73,22 @@ async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ah
 #[tokio::test]
 async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_s_word() {
     let known = async |desk: &Desk, jti| {
-        desk.authority.forget_expired().await.unwrap();
-        desk.authority.store.read(move |reader| Ok::<_, Error>(reader.token(&jti)?.is_some())).await.unwrap()
+        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.ledger.store.read(move |reader| Ok::<_, Error>(reader.token(&jti)?.is_some())).await.unwrap()
     };
     let mut desk = Desk::new().await;
     let jti = desk.claims(&desk.enrol("task", 600).await.token).token_id();
     let morning = desk.clock.now().saturating_add(HOUR * 12);
     desk.restart_at(morning).await;
     assert!(known(&desk, jti).await, "the machine was off, or the clock is ahead");
-    assert_eq!(desk.authority.timekeeper.held(desk.authority.clock.as_ref()), Some(HOUR * 12));
+    assert_eq!(desk.services.ledger.timekeeper.held(desk.services.ledger.clock.as_ref()), Some(HOUR * 12));
     desk.clock.advance(HOUR);
     assert!(!known(&desk, jti).await);
-    assert_eq!(desk.authority.timekeeper.warnings(desk.authority.clock.as_ref()), []);
+    assert_eq!(desk.services.ledger.timekeeper.warnings(desk.services.ledger.clock.as_ref()), []);
 
     let mut desk = Desk::new().await;
     let jti = desk.claims(&desk.enrol("task", 600).await.token).token_id();
-    desk.authority.store.transact(move |tx| Ok::<_, Error>(tx.record_certain_time(morning)?)).await.unwrap();
+    desk.services.ledger.store.transact(move |tx| Ok::<_, Error>(tx.record_certain_time(morning)?)).await.unwrap();
     desk.restart_without_recording_at(morning).await;
     assert!(!known(&desk, jti).await);
 }
@@ -97,7 +97,7 @@ async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_
 async fn no_login_and_no_registration_succeeds_with_a_token_that_is_not_valid_yet() {
     let desk = Desk::new().await;
     desk.enrol("task", 600).await;
-    desk.authority.issue_admin_token(CLIENT).await.unwrap();
+    desk.services.logins.issue_admin_token(CLIENT).await.unwrap();
     let right = desk.clock.now();
     let days = HOUR * 48;
     desk.clock.set(right.saturating_add(days));
@@ -105,12 +105,12 @@ async fn no_login_and_no_registration_succeeds_with_a_token_that_is_not_valid_ye
     desk.revoke(Level::Task, "task").await;
     desk.clock.set(right);
     let by = days.saturating_add(Duration::from_millis(600));
-    assert_eq!(desk.authority.issue_admin_token(CLIENT).await.unwrap_err(), Error::ClockBehind { by });
+    assert_eq!(desk.services.logins.issue_admin_token(CLIENT).await.unwrap_err(), Error::ClockBehind { by });
     assert_eq!(desk.try_enrol("task", 600).await.map(|_| ()).unwrap_err(), Error::ClockBehind { by });
     let other = desk.enrol("another-task", 600).await;
     assert!(desk.verify(&other.token).is_ok());
     desk.clock.set(right.saturating_add(days));
-    let issued = desk.authority.issue_admin_token(CLIENT).await.unwrap();
+    let issued = desk.services.logins.issue_admin_token(CLIENT).await.unwrap();
     assert!(desk.verify(&issued.access_token).is_ok());
 }
 
@@ -131,9 +131,9 @@ async fn start_with_the_clock_behind_the_newest_record_is_counted_and_told() {
     desk.enrol("task", 600).await;
     let right = desk.clock.now();
     desk.restart_at(UnixTime::since_epoch(START.saturating_sub(HOUR))).await;
-    let clock = desk.authority.clock.as_ref();
-    assert_eq!(desk.authority.timekeeper.behind_records(clock.now()), Some(HOUR));
-    assert!(desk.authority.metrics.encode().contains("agentwrit_clock_skew_total 1\n"));
+    let clock = desk.services.ledger.clock.as_ref();
+    assert_eq!(desk.services.ledger.timekeeper.behind_records(clock.now()), Some(HOUR));
+    assert!(desk.services.metrics.encode().contains("agentwrit_clock_skew_total 1\n"));
     desk.clock.set(right);
-    assert_eq!(desk.authority.timekeeper.behind_records(desk.authority.clock.now()), None);
+    assert_eq!(desk.services.ledger.timekeeper.behind_records(desk.services.ledger.clock.now()), None);
 }

@@ -16,8 +16,9 @@ const LONG: u64 = 20_000;
 impl Desk {
     /// Writes entries into the log, as many ended tokens do.
     async fn log(&self, targets: std::ops::Range<u64>) {
-        let write = self.authority.transact(move |authority, tx| {
-            let now = authority.clock.now();
+        let (feed, ledger) = (self.services.feed.clone(), Arc::clone(&self.services.ledger));
+        let write = self.services.ledger.transact(move |tx| {
+            let now = ledger.now();
             for target in targets {
                 let revocation = Revocation {
                     level: Level::Token,
@@ -28,28 +29,28 @@ impl Desk {
                     reason: None,
                     listed: false,
                 };
-                authority.publish(tx, revocation)?;
+                feed.publish(tx, revocation)?;
             }
-            Ok(())
+            Ok::<_, Error>(())
         });
         write.await.unwrap();
     }
 
     async fn ask(&self, since: Option<u64>) -> Arc<Answer> {
-        self.authority.revocations_since(since, Duration::ZERO, CLIENT).await.unwrap()
+        self.services.feed.since(since, Duration::ZERO, CLIENT).await.unwrap()
     }
 
     fn follower(&self) -> Feed {
-        Feed::new(&self.authority.policy.issuer, Staleness::default())
+        Feed::new(self.services.issuer.name(), Staleness::default())
     }
 
     fn apply(&self, feed: &mut Feed, answer: &Answer) -> Result<(), FeedError> {
-        feed.apply(&answer.document.text(), &self.authority.keys, Moment::of(&self.clock)).map(drop)
+        feed.apply(&answer.document.text(), self.services.issuer.keys(), Moment::of(&self.clock)).map(drop)
     }
 
     /// Another process on the same files.
     async fn restart(self) -> Self {
-        self.authority.store.clone().close().await;
+        self.services.ledger.store.clone().close().await;
         Self::open(self.directory, self.clock, |_| {}).await
     }
 }
@@ -95,8 +96,8 @@ async fn follower_that_catches_up_does_not_pass_for_fresh_before_it_is() {
     let mut feed = desk.follower();
     desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
     let verifier = Verifier::builder()
-        .issuer(&desk.authority.policy.issuer)
-        .keys(desk.authority.keys.clone())
+        .issuer(desk.services.issuer.name())
+        .keys(desk.services.issuer.keys().clone())
         .revocations(feed.list().clone())
         .clock(desk.clock.clone())
         .build();
@@ -178,7 +179,7 @@ async fn followers_that_ask_for_the_same_page_share_it() {
 async fn an_abandoned_snapshot_is_built_all_the_same() {
     let desk = Desk::new().await;
     desk.log(0..LONG).await;
-    let hasty = desk.authority.revocations_since(None, Duration::ZERO, CLIENT);
+    let hasty = desk.services.feed.since(None, Duration::ZERO, CLIENT);
     assert!(futures_util::FutureExt::now_or_never(hasty).is_none(), "it takes a while");
     let waiting = tokio::join!(desk.ask(None), desk.ask(None));
     assert_eq!(entries(&read(&waiting.0)), 20_000);
@@ -234,13 +235,11 @@ async fn long_polls_of_a_busy_log_share_the_answer_of_their_round() {
     desk.log(0..10).await;
     let polls: Vec<_> = (0..20)
         .map(|_| {
-            let authority = Arc::clone(&desk.authority);
-            tokio::spawn(async move {
-                authority.revocations_since(Some(10), Duration::from_secs(20), CLIENT).await.unwrap()
-            })
+            let services = Arc::clone(&desk.services);
+            tokio::spawn(async move { services.feed.since(Some(10), Duration::from_secs(20), CLIENT).await.unwrap() })
         })
         .collect();
-    while desk.authority.feed.followers() < 20 {
+    while desk.services.feed.followers() < 20 {
         tokio::task::yield_now().await;
     }
     desk.log(10..11).await;

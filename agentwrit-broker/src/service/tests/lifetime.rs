@@ -24,7 +24,7 @@ async fn a_token_that_expires_on_its_way_buys_nothing() {
     desk.expire(&claims);
     assert_eq!(desk.renew(&claims).await.unwrap_err(), Error::RenewalFailed);
     assert_eq!(desk.delegate(&claims, &delegate, 60).await.unwrap_err(), Error::TokenEnded);
-    assert_eq!(desk.authority.release(claims, CLIENT).await, Ok(()));
+    assert_eq!(desk.services.tokens.release(claims, CLIENT).await, Ok(()));
     assert!(desk.trail().await.iter().all(|event| event.event_type != crate::audit::EventType::TokenReleased));
 }
 
@@ -87,7 +87,7 @@ async fn no_session_outlives_the_operator_s_ceiling_and_without_one_it_goes_on()
 #[tokio::test]
 async fn operators_never_renew() {
     let desk = Desk::new().await;
-    let token = desk.authority.issue_admin_token(CLIENT).await.unwrap().access_token;
+    let token = desk.services.logins.issue_admin_token(CLIENT).await.unwrap().access_token;
     let refused = desk.renew(&desk.claims(&token)).await;
     assert!(matches!(refused, Err(Error::WrongSubject(_))), "{refused:?}");
     assert!(desk.verify(&token).is_ok());

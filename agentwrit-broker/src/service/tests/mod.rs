@@ -1,4 +1,4 @@
-//! Operations at exact moments: the real authority on a clock that stands still until a test moves it.
+//! Operations at exact moments: the real services on a clock that stands still until a test moves it.
 
 mod budgets;
 mod clock;
@@ -21,7 +21,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
 use super::{
-    Error,
+    Error, Services,
     delegation::Delegation,
     launch_tokens::LaunchPolicy,
     registration::Registration,
@@ -29,9 +29,9 @@ use super::{
 };
 use crate::{
     audit::Event,
-    authority::{Authority, Issued},
     config::Config,
-    entropy::{SeededEntropy, random},
+    entropy::SeededEntropy,
+    issuer::Issued,
     limits::budgets::SessionBudget,
     secret::Secret,
     signing::KeyFile,
@@ -46,7 +46,7 @@ const DESK_SECRET: &str = "a secret for the tests";
 
 struct Desk {
     clock: ManualClock,
-    authority: Arc<Authority>,
+    services: Arc<Services>,
     config: Config,
     starts: u64,
     directory: TempDir,
@@ -79,20 +79,20 @@ impl Desk {
     async fn open(directory: TempDir, clock: ManualClock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::for_development(directory.path(), DESK_SECRET).unwrap();
         change(&mut config);
-        let authority = assemble(&config, &clock, 7).await;
-        Self { clock, authority, config, starts: 8, directory }
+        let services = assemble(&config, &clock, 7).await;
+        Self { clock, services, config, starts: 8, directory }
     }
 
     /// Stops as the program does, and starts with the clock at another time.
     async fn restart_at(&mut self, wall: UnixTime) {
-        self.authority.transact(|authority, tx| authority.record_time(tx)).await.unwrap();
+        self.services.ledger.record_time_now().await.unwrap();
         self.restart_without_recording_at(wall).await;
     }
 
     async fn restart_without_recording_at(&mut self, wall: UnixTime) {
-        self.authority.store.clone().close().await;
+        self.services.ledger.store.clone().close().await;
         self.clock.set(wall);
-        self.authority = assemble(&self.config, &self.clock, self.starts).await;
+        self.services = assemble(&self.config, &self.clock, self.starts).await;
         self.starts += 1;
     }
 
@@ -116,14 +116,12 @@ impl Desk {
             orch_id: None,
             task_id: None,
         };
-        self.authority.issue_launch_token(Subject::Admin, None, policy, CLIENT).await.unwrap().1
+        self.services.launch_tokens.issue(Subject::Admin, None, policy, CLIENT).await.unwrap().1
     }
 
     fn registration(&self, launch_token: &Secret, task: &str) -> Registration {
-        let entropy = self.authority.entropy.as_ref();
-        let now = self.authority.nonce_time.now(self.authority.clock.as_ref());
-        let nonce = self.authority.nonces.issue(now, random(entropy));
-        let key = SigningKey::from_bytes(&random(entropy));
+        let nonce = self.services.challenges.issue();
+        let key = SigningKey::from_bytes(&self.services.issuer.random());
         Registration {
             launch_token: Secret::new(launch_token.expose().to_owned()),
             nonce: HEXLOWER.encode(&nonce),
@@ -136,12 +134,12 @@ impl Desk {
     }
 
     async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
-        let (id, issued) = self.authority.register(self.registration(launch_token, task), CLIENT).await?;
+        let (id, issued) = self.services.registrations.register(self.registration(launch_token, task), CLIENT).await?;
         Ok(Agent { id, token: issued.access_token })
     }
 
     fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.authority.verify(token)
+        self.services.verifier.verify(token)
     }
 
     fn claims(&self, token: &str) -> Arc<Claims> {
@@ -149,18 +147,18 @@ impl Desk {
     }
 
     async fn renew(&self, claims: &Arc<Claims>) -> Result<Issued, Error> {
-        self.authority.renew(Arc::clone(claims), CLIENT).await
+        self.services.tokens.renew(Arc::clone(claims), CLIENT).await
     }
 
     async fn delegate(&self, claims: &Arc<Claims>, to: &Agent, ttl: u64) -> Result<Issued, Error> {
         let scope = ScopeSet::parse([SCOPE]).unwrap();
         let delegation = Delegation { delegate_to: to.id.clone(), scope, ttl };
-        Ok(self.authority.delegate(Arc::clone(claims), delegation, CLIENT).await?.0)
+        Ok(self.services.delegations.delegate(Arc::clone(claims), delegation, CLIENT).await?.0)
     }
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
         let request = RevocationRequest { level, target: target.to_string(), reason: None };
-        self.authority.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
+        self.services.revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 
     /// Moves to the very beginning of the second in which a token expires.
@@ -169,13 +167,13 @@ impl Desk {
     }
 
     async fn trail(&self) -> Vec<Event> {
-        self.authority.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
+        self.services.ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
     }
 }
 
-async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Authority> {
+async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Services> {
     let entropy = Arc::new(SeededEntropy::new(seed));
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-    Arc::new(Authority::assemble(config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap())
+    Arc::new(Services::build(config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap())
 }

@@ -5,7 +5,7 @@ use crate::audit::EventType;
 
 async fn fail(desk: &Desk, client_id: &str) {
     let secret = Secret::new("wrong".to_owned());
-    desk.authority.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
+    desk.services.logins.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
 }
 
 async fn denials(desk: &Desk, event_type: EventType) -> Vec<(Option<String>, String)> {
@@ -20,10 +20,10 @@ async fn six_bad_logins_are_two_events() {
         fail(&desk, "d-0123456789ab").await;
     }
     fail(&desk, "other-0123456789ab").await;
-    desk.authority.write_due_denials().await.unwrap();
+    desk.services.ledger.write_due_denials().await.unwrap();
     assert_eq!(desk.trail().await, [], "the second is not over");
     desk.clock.advance(Duration::from_secs(1));
-    desk.authority.write_due_denials().await.unwrap();
+    desk.services.ledger.write_due_denials().await.unwrap();
 
     let event = |client_id: &str, detail: &str| (Some(client_id.to_owned()), detail.to_owned());
     let failed = [
@@ -42,7 +42,7 @@ async fn what_is_no_client_id_is_not_recorded() {
     for client_id in [secret.as_str(), "x\nadmin=true", "D-0123456789ab", "d-0123456789AB", "-0123456789ab"] {
         fail(&desk, client_id).await;
     }
-    desk.authority.write_all_denials().await.unwrap();
+    desk.services.ledger.write_all_denials().await.unwrap();
     let folded = [(None, "app authentication failed from=192.0.2.7 count=5".to_owned())];
     assert_eq!(denials(&desk, EventType::AppAuthFailed).await, folded);
 }
@@ -53,7 +53,7 @@ async fn a_flood_of_names_fills_the_trail_with_sixteen() {
     for number in 0..30 {
         fail(&desk, &format!("n-{number:012}")).await;
     }
-    desk.authority.write_all_denials().await.unwrap();
+    desk.services.ledger.write_all_denials().await.unwrap();
     let events = denials(&desk, EventType::AppAuthFailed).await;
     assert_eq!(events.len(), 17);
     assert_eq!(events[16], (None, "repeated denials from=192.0.2.7 count=14".to_owned()));

@@ -197,13 +197,13 @@ async fn tokens(walk: &Walk, cast: &Cast) {
 /// 429 of everything that a credential can have written.
 async fn budgets(walk: &Walk, cast: &Cast) {
     let (agent, _) = enrol(walk, &cast.app).await;
-    let claims = walk.authority.verify(&agent).unwrap();
+    let claims = walk.services.verifier.verify(&agent).unwrap();
     let app = Subject::App(AppId::parse(&cast.app_id).unwrap());
     let delegation = json!({"delegate_to": cast.agent_id, "scope": ["read:data:x"], "ttl": 30});
     let launch = json!({"agent_name": "reader", "allowed_scope": SCOPES, "ttl": 60, "single_use": false});
     let issued = walk.call("post", "/v1/app/launch-tokens", Some(&cast.app), Some(launch.clone())).await;
     let digest = Digest::of(issued.text("launch_token").as_bytes());
-    let launch_token = walk.authority.store.read(move |reader| reader.launch_token_by_digest(&digest)).await.unwrap();
+    let launch_token = walk.services.ledger.read(move |reader| reader.launch_token_by_digest(&digest)).await.unwrap();
     for (path, token, spending, body) in [
         ("/v1/token/renew", Some(&agent), Spending::renewal(&claims), None),
         ("/v1/delegate", Some(&agent), Spending::delegation(&claims), Some(delegation)),
@@ -218,7 +218,7 @@ async fn budgets(walk: &Walk, cast: &Cast) {
             } else {
                 body.clone()
             };
-            while walk.authority.spend(&spending).is_ok() {}
+            while walk.services.tokens.budgets.spend(&spending).is_ok() {}
             refused |= walk.call("post", path, token.map(String::as_str), body).await.status == 429;
             if refused {
                 break;

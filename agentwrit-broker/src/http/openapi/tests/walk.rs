@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     Config,
-    authority::Authority,
     entropy::OsEntropy,
+    service::Services,
     signing::KeyFile,
     store::{Store, StoreOptions},
 };
@@ -26,7 +26,7 @@ use crate::{
 pub(super) const ADMIN_SECRET: &str = "correct-horse-battery-staple";
 
 pub(super) struct Walk {
-    pub(super) authority: Arc<Authority>,
+    pub(super) services: Arc<Services>,
     pub(super) document: Document,
     /// Operation, status and error code of each answer.
     pub(super) seen: RefCell<BTreeSet<(String, u16, String)>>,
@@ -61,10 +61,10 @@ impl Walk {
         let entropy = Arc::new(OsEntropy::open().unwrap());
         let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-        let authority = Authority::assemble(&config, store, key_file, Arc::new(SystemClock), entropy).await.unwrap();
-        let authority = Arc::new(authority);
-        let router = router(Arc::clone(&authority), Edge { trusted_proxies: Vec::new(), tls: false });
-        Self { authority, document: Document::load(), seen: RefCell::default(), router, _directory: directory }
+        let services = Services::build(&config, store, key_file, Arc::new(SystemClock), entropy).await.unwrap();
+        let services = Arc::new(services);
+        let router = router(Arc::clone(&services), Edge { trusted_proxies: Vec::new(), tls: false });
+        Self { services, document: Document::load(), seen: RefCell::default(), router, _directory: directory }
     }
 
     pub(super) async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<Vec<u8>>) -> Answer {

@@ -1,4 +1,4 @@
-//! Renewing: a fresh token in exchange for one that has not expired.
+//! Renewing and releasing: a holder exchanges its token for a fresh one, or gives it up before it expires.
 //!
 //! 1. The old token ends and the new one is recorded in one transaction: of several renewals of one token exactly one
 //!    succeeds.
@@ -6,62 +6,75 @@
 //! 3. A delegated token never outlives its chain, and no session the operator's ceiling.
 //! 4. The apps behind it, of the agent itself and of each delegator, are looked at as they are now.
 //! 5. A session has a budget of renewals: see [`budgets`](crate::limits::budgets).
+//! 6. Releasing a token again changes nothing.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{ClaimSet, Claims, Level, Subject, TokenId, UnixTime};
+use agentwrit_verify::{ClaimSet, Claims, Level, Subject, UnixTime};
 
 use super::{
     Error,
-    ceiling::{check_ceiling, check_ceilings_of},
+    active_agents::ActiveAgents,
+    checks::{check_ceiling, check_ceilings_of, live_token},
 };
 use crate::{
     audit::{EventType, NewEvent},
-    authority::{Authority, Draft, Issued, Policy},
     domain::{AppStatus, IssuedToken, Revocation},
-    entropy::random,
-    limits::budgets::Spending,
+    feed::FeedPublisher,
+    issuer::{Draft, Issued, Issuer, Policy},
+    ledger::Ledger,
+    limits::budgets::{Budgets, Spending},
     store::Tx,
 };
 
-impl Authority {
+/// Renews and releases tokens.
+#[derive(Debug)]
+pub(crate) struct TokenService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(crate) budgets: Arc<Budgets>,
+    pub(super) feed: FeedPublisher,
+    pub(super) active_agents: Arc<ActiveAgents>,
+}
+
+impl TokenService {
     /// Exchanges a verified token for a fresh one.
     pub(crate) async fn renew(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<Issued, Error> {
-        let old = Arc::clone(&claims);
-        let renewed = match self.check_budgets(&Spending::renewal(&claims)) {
-            Ok(()) => self.transact(move |authority, tx| authority.renew_in(tx, &old, client)).await,
-            Err(over_budget) => Err(over_budget),
+        let (service, old) = (Arc::clone(self), Arc::clone(&claims));
+        let renewed = match self.budgets.check(&Spending::renewal(&claims)) {
+            Ok(()) => self.ledger.transact(move |tx| service.renew_in(tx, &old, client)).await,
+            Err(exceeded) => Err(exceeded.into()),
         };
         match renewed {
-            Ok(draft) => Ok(self.sign(&draft)),
+            Ok(draft) => Ok(self.issuer.sign(&draft)),
             Err(error) => {
                 if error.is_denial() {
                     let event = EventType::TokenRenewalFailed;
-                    let event = NewEvent::denied(event, self.clock.now(), claims.subject(), "token renewal failed");
+                    let event = NewEvent::denied(event, self.ledger.now(), claims.subject(), "token renewal failed");
                     let event = event.task(claims.task_id().cloned()).orch(claims.orch_id().cloned());
-                    self.deny(event.word("jti", claims.token_id()).word("reason", &error).from(client));
+                    self.ledger.deny(event.word("jti", claims.token_id()).word("reason", &error).from(client));
                 }
                 Err(error)
             }
         }
     }
 
-    fn renew_in(self: &Arc<Self>, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
+    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
-        let now = self.clock.now().max(claims.issued_at());
+        let now = self.ledger.now().max(claims.issued_at());
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
         check_subject(tx, claims, &old)?;
-        let expires_at = expiry(claims, &old, &self.policy, now).ok_or(Error::RenewalFailed)?;
-        self.spend(&Spending::renewal(claims))?;
+        let expires_at = expiry(claims, &old, self.issuer.policy(), now).ok_or(Error::RenewalFailed)?;
+        self.budgets.spend(&Spending::renewal(claims))?;
 
         let renewed = ClaimSet {
-            jti: TokenId::from_bytes(random(self.entropy.as_ref())),
+            jti: self.issuer.new_token_id(),
             iat: now.seconds(),
             nbf: now.seconds(),
             exp: expires_at.seconds(),
             ..claims.as_claim_set().clone()
         };
-        let draft = Draft::of(renewed, old.app_id.clone());
+        let draft = Draft::new(renewed, old.app_id.clone());
         self.end_one(tx, &old, claims.subject(), now)?;
         tx.insert_token(&IssuedToken {
             original_ttl: old.original_ttl,
@@ -78,18 +91,31 @@ impl Authority {
             .word("replaces", old.jti)
             .word("expires_at", expires_at)
             .from(client);
-        self.record(tx, event)?;
+        self.ledger.record(tx, event)?;
         Ok(draft)
     }
 
-    /// Ends exactly one token, and lets verifiers know. What was delegated from it lives on until it expires.
-    pub(crate) fn end_one(
-        &self,
-        tx: &mut Tx<'_>,
-        token: &IssuedToken,
-        by: &Subject,
-        now: UnixTime,
-    ) -> Result<(), Error> {
+    /// Ends a verified token.
+    pub(crate) async fn release(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<(), Error> {
+        let service = Arc::clone(self);
+        self.ledger.transact(move |tx| service.release_in(tx, &claims, client)).await
+    }
+
+    fn release_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<(), Error> {
+        let now = self.ledger.now();
+        let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
+        self.end_one(tx, &token, claims.subject(), now)?;
+        self.active_agents.recount_after(tx);
+        let event = NewEvent::success(EventType::TokenReleased, now, claims.subject(), "token released")
+            .task(claims.task_id().cloned())
+            .orch(claims.orch_id().cloned())
+            .word("jti", token.jti)
+            .from(client);
+        Ok(self.ledger.record(tx, event)?)
+    }
+
+    /// Ends exactly one token and publishes it. Tokens delegated from it stay valid until they expire.
+    fn end_one(&self, tx: &mut Tx<'_>, token: &IssuedToken, by: &Subject, now: UnixTime) -> Result<(), Error> {
         tx.end_token(&token.jti, now)?;
         let revocation = Revocation {
             level: Level::Token,
@@ -100,19 +126,12 @@ impl Authority {
             reason: None,
             listed: false,
         };
-        Ok(self.publish(tx, revocation)?)
+        Ok(self.feed.publish(tx, revocation)?)
     }
 }
 
-/// The record of a token that has neither ended nor expired: it may have since it was verified.
-pub(crate) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
-    if tx.has_ended(jti)? != Some(false) {
-        return Ok(None);
-    }
-    Ok(tx.token(jti)?.filter(|token| now < token.expires_at))
-}
-
-/// Who may renew: agents that are not barred and whose apps still allow what they hold, and active apps.
+/// Checks that the subject may renew: an agent that is not barred and whose apps still allow what it holds, or an active
+/// app.
 fn check_subject(tx: &Tx<'_>, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
     match claims.subject() {
         Subject::Admin => Err(Error::WrongSubject("an operator's token cannot be renewed; authenticate again")),
@@ -131,8 +150,8 @@ fn check_subject(tx: &Tx<'_>, claims: &Claims, old: &IssuedToken) -> Result<(), 
     }
 }
 
-/// When the renewed token expires: its original lifetime from now, but within its chain and its session's ceiling.
-/// `None` when nothing is left.
+/// Expiry of the renewed token: its original lifetime from now, but within its chain and its session's ceiling. `None` when
+/// nothing is left.
 fn expiry(claims: &Claims, old: &IssuedToken, policy: &Policy, now: UnixTime) -> Option<UnixTime> {
     // Whole seconds, as they stand in the token.
     let now = UnixTime::from_seconds(now.seconds());

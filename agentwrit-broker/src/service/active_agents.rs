@@ -14,49 +14,65 @@ use std::{
 
 use tokio::{sync::Mutex, time::sleep};
 
-use crate::{authority::Authority, service::Error, store::Tx};
+use crate::{
+    ledger::Ledger,
+    store::{StoreError, Tx},
+    telemetry::metrics::Metrics,
+};
 
 /// How long a count stands while nothing is known to have lowered it.
 const COUNTED_FOR: Duration = Duration::from_secs(5);
 /// How many times as long as a count took the next one waits.
 const PAUSE: u32 = 4;
 
+/// Counts the active agents.
+#[derive(Debug)]
+pub(crate) struct ActiveAgents {
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
+}
+
 /// When the agents were last counted.
 #[derive(Debug, Default)]
-pub(crate) struct ActiveAgents {
+struct Counts {
     outdated: AtomicBool,
     /// The end of the last count, and how long it took. Held while a count runs.
     counted: Mutex<Option<(Instant, Duration)>>,
 }
 
-impl Authority {
+impl ActiveAgents {
+    pub(crate) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
+        Self { ledger, metrics, counts: Arc::default() }
+    }
+
     /// Has the agents counted anew for the metrics once this transaction is durable.
-    pub(crate) fn recount_agents_after(&self, tx: &mut Tx<'_>) {
-        let agents = Arc::clone(&self.active_agents);
-        tx.after_commit(move || agents.outdated.store(true, Ordering::SeqCst));
+    pub(crate) fn recount_after(&self, tx: &mut Tx<'_>) {
+        let counts = Arc::clone(&self.counts);
+        tx.after_commit(move || counts.outdated.store(true, Ordering::SeqCst));
     }
 
     /// Brings the metric of active agents up to date.
-    pub(crate) async fn count_agents(&self) -> Result<(), Error> {
-        let mut counted = self.active_agents.counted.lock().await;
+    pub(crate) async fn count(&self) -> Result<(), StoreError> {
+        let mut counted = self.counts.counted.lock().await;
         if let Some((at, took)) = *counted {
-            let passed = self.clock.monotonic().saturating_duration_since(at);
-            if self.active_agents.outdated.load(Ordering::SeqCst) {
+            let passed = self.ledger.monotonic().saturating_duration_since(at);
+            if self.counts.outdated.load(Ordering::SeqCst) {
                 sleep(took.saturating_mul(PAUSE).saturating_sub(passed)).await;
             } else if passed < COUNTED_FOR {
                 return Ok(());
             }
         }
         // Before the count: what happens meanwhile outdates it again.
-        self.active_agents.outdated.store(false, Ordering::SeqCst);
-        let (now, begin) = (self.clock.now(), self.clock.monotonic());
-        let outcome = self.store.read(move |reader| Ok::<_, Error>(reader.active_agents(now)?)).await;
-        let end = self.clock.monotonic();
+        self.counts.outdated.store(false, Ordering::SeqCst);
+        let (now, begin) = (self.ledger.now(), self.ledger.monotonic());
+        let outcome = self.ledger.read(move |reader| reader.active_agents(now)).await;
+        let end = self.ledger.monotonic();
         *counted = Some((end, end.saturating_duration_since(begin)));
         match outcome {
             Ok(agents) => self.metrics.set_active_agents(agents),
             Err(error) => {
-                self.active_agents.outdated.store(true, Ordering::SeqCst);
+                self.counts.outdated.store(true, Ordering::SeqCst);
                 return Err(error);
             }
         }

@@ -1,0 +1,113 @@
+//! State and its audit trail: what an operation changes and the event about it are one transaction.
+//!
+//! 1. What an operation acknowledges is durable: state, token record and audit event are committed before the response.
+//! 2. The time of an operation is read inside its transaction. One writer runs them one after another, so that the order
+//!    of times is the order of commits.
+//! 3. What memory mirrors changes after the commit and before the response, whether or not the client still waits for it.
+//! 4. Denials are folded in memory and written within a second.
+
+mod denials;
+
+use std::{sync::Arc, time::Instant};
+
+use agentwrit_verify::{Clock, UnixTime};
+
+use self::denials::Denials;
+use crate::{
+    audit::NewEvent,
+    store::{Reader, Store, StoreError, Tx},
+    telemetry::metrics::Metrics,
+    timekeeping::Timekeeper,
+};
+
+/// The error of an operation, which may be the store's.
+pub(crate) trait OperationError: From<StoreError> + Send + 'static {
+    /// Whether the store failed, rather than the operation rejected its input.
+    fn is_store_failure(&self) -> bool;
+}
+
+impl OperationError for StoreError {
+    fn is_store_failure(&self) -> bool {
+        true
+    }
+}
+
+/// The store, the clock that its operations read, and the audit events on their way into it.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timekeeper: Arc<Timekeeper>,
+    metrics: Arc<Metrics>,
+    denials: Denials,
+}
+
+impl Ledger {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, timekeeper: Arc<Timekeeper>, metrics: Arc<Metrics>) -> Self {
+        Self { store, clock, timekeeper, metrics, denials: Denials::default() }
+    }
+
+    pub(crate) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    pub(crate) fn monotonic(&self) -> Instant {
+        self.clock.monotonic()
+    }
+
+    /// The latest time before which ended tokens need not be known any more.
+    pub(crate) fn forgotten_until(&self) -> UnixTime {
+        self.timekeeper.forgotten_until(self.clock.as_ref())
+    }
+
+    /// Reads the store.
+    pub(crate) async fn read<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        query: impl FnOnce(&Reader<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        self.store.read(query).await
+    }
+
+    /// Runs an operation in one transaction of the store.
+    pub(crate) async fn transact<T: Send + 'static, E: OperationError>(
+        &self,
+        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let started = self.monotonic();
+        let outcome = self.store.transact(operation).await;
+        match &outcome {
+            Ok(_) => self.metrics.audit_write(self.monotonic().saturating_duration_since(started)),
+            Err(error) if error.is_store_failure() => self.metrics.db_error("write"),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Appends to the audit trail, in the transaction that the event is about.
+    pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
+        let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
+        let timekeeper = Arc::clone(&self.timekeeper);
+        tx.append(event)?;
+        tx.after_commit(move || {
+            metrics.audit_event(event_type.as_str());
+            timekeeper.recorded(at);
+        });
+        Ok(())
+    }
+
+    /// Records the time of the broker's stop, for the next start.
+    pub(crate) async fn record_time_now(self: &Arc<Self>) -> Result<(), StoreError> {
+        let ledger = Arc::clone(self);
+        self.transact(move |tx| ledger.record_time(tx)).await
+    }
+
+    /// Records the time that has passed for certain.
+    pub(crate) fn record_time(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        tx.record_certain_time(self.timekeeper.certain(self.clock.as_ref()))
+    }
+
+    /// Notes a denial for the audit trail. Repeated ones are folded, so that unauthenticated clients can't flood it.
+    pub(crate) fn deny(&self, event: NewEvent) {
+        self.denials.add(event, self.monotonic());
+    }
+}

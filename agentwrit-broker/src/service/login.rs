@@ -1,0 +1,206 @@
+//! Logging in as the operator and as an app.
+
+use std::{net::IpAddr, sync::Arc};
+
+use agentwrit_verify::{AppId, ScopeSet, Subject, UnixTime};
+
+use super::{Error, apps::is_client_id, checks::issue_time};
+use crate::{
+    audit::{EventType, NewEvent},
+    domain::{App, AppStatus, Digest},
+    issuer::{Grant, Issued, Issuer},
+    ledger::Ledger,
+    limits::{
+        budgets::{Budgets, Spending},
+        logins::{Login, LoginLimits},
+        rate_limit::RetryAfter,
+    },
+    secret::{AdminSecret, Secret, is_secret_shaped},
+    telemetry::metrics::{Metrics, Status},
+};
+
+/// Scopes of the operator's token.
+pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
+
+/// Scopes of an app's token.
+pub(crate) const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];
+
+/// Length of a malformed client id in an event, in characters.
+const LONGEST_SHOWN: usize = 32;
+
+/// Exchanges secrets for tokens.
+#[derive(Debug)]
+pub(crate) struct LoginService {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) limits: LoginLimits,
+    pub(super) admin_secret: AdminSecret,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl LoginService {
+    /// Exchanges the admin secret for a token.
+    pub(crate) async fn authenticate_admin(self: &Arc<Self>, client: IpAddr, secret: Secret) -> Result<Issued, Error> {
+        if !self.is_admin_secret(client, &secret).await? {
+            self.metrics.admin_auth(Status::Failure);
+            let now = self.ledger.now();
+            self.ledger.deny(NewEvent::denied(EventType::AdminAuthFailed, now, client, "admin authentication failed"));
+            return Err(Error::BadCredentials);
+        }
+        let spending = Spending::admin_login(client);
+        self.budgets.check(&spending)?;
+        let issued = self.issue_operators_token(client, Some(spending)).await?;
+        self.metrics.admin_auth(Status::Success);
+        Ok(issued)
+    }
+
+    /// Compares the secret and counts the attempt: see [`limits`](crate::limits::logins).
+    async fn is_admin_secret(&self, client: IpAddr, secret: &Secret) -> Result<bool, Error> {
+        let now = self.ledger.monotonic();
+        let refused = |retry_after| self.login_refused("failed_admin_logins", retry_after);
+        if let Some(right) = self.admin_secret.verify_at_once(secret) {
+            self.limits.admin_login(client, Login::of(right), now).map_err(refused)?;
+            return Ok(right);
+        }
+        // A slow comparison is counted as a failed attempt while it runs, so that many at once can't exceed the limit.
+        self.limits.admin_login(client, Login::Wrong, now).map_err(refused)?;
+        let outcome = self.admin_secret.verify(secret, client).await;
+        if outcome != Ok(false) {
+            self.limits.forgive_admin_login(client);
+        }
+        outcome.map_err(|_| Error::Overloaded)
+    }
+
+    /// A token of the operator's, without a login.
+    pub(crate) async fn issue_admin_token(self: &Arc<Self>, client: IpAddr) -> Result<Issued, Error> {
+        self.issue_operators_token(client, None).await
+    }
+
+    async fn issue_operators_token(
+        self: &Arc<Self>,
+        client: IpAddr,
+        spending: Option<Spending>,
+    ) -> Result<Issued, Error> {
+        let scope = ScopeSet::parse(ADMIN_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
+        let ttl = self.issuer.policy().clamp(self.issuer.policy().admin_token_ttl);
+        let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
+        let service = Arc::clone(self);
+        let draft = self
+            .ledger
+            .transact(move |tx| {
+                let now = issue_time(tx, &Subject::Admin.to_string(), service.ledger.now())?;
+                spending.map_or(Ok(()), |spending| service.budgets.spend(&spending))?;
+                let draft = service.issuer.draft(grant, now);
+                tx.insert_token(&draft.as_record())?;
+                let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")
+                    .word("jti", draft.claims.jti)
+                    .from(client);
+                service.ledger.record(tx, event)?;
+                Ok::<_, Error>(draft)
+            })
+            .await?;
+        Ok(self.issuer.sign(&draft))
+    }
+
+    /// Exchanges client credentials for a token.
+    pub(crate) async fn authenticate_app(
+        self: &Arc<Self>,
+        client: IpAddr,
+        client_id: String,
+        secret: Secret,
+    ) -> Result<Issued, Error> {
+        let outcome = self.try_authenticate_app(client, client_id.clone(), secret).await;
+        let event = match &outcome {
+            Err(Error::RateLimited { .. }) => Some((EventType::AppRateLimited, "app authentication rate limited")),
+            Err(error) if error.is_denial() => Some((EventType::AppAuthFailed, "app authentication failed")),
+            Ok(_) | Err(_) => None,
+        };
+        if let Some((event_type, detail)) = event {
+            let event = NewEvent::denied(event_type, self.ledger.now(), client, detail);
+            let limited = event_type == EventType::AppRateLimited;
+            let tried = if limited { self.nameable(&client_id) } else { Some(client_id).filter(|id| is_client_id(id)) };
+            self.ledger.deny(match tried {
+                Some(tried) => event.resource(tried),
+                None => event,
+            });
+        }
+        outcome
+    }
+
+    /// An attempt that one of [`limits`](crate::limits::logins) rejects.
+    fn login_refused(&self, limit: &'static str, retry_after: RetryAfter) -> Error {
+        self.metrics.rate_limited(limit);
+        Error::RateLimited { retry_after }
+    }
+
+    /// The id that a rate-limited client tried, so that its operator finds the client: also one that is not of the form
+    /// of a client id, cut and sanitised, unless it may be a secret in the wrong place.
+    fn nameable(&self, client_id: &str) -> Option<String> {
+        if is_client_id(client_id) {
+            return Some(client_id.to_owned());
+        }
+        let is_secret = is_secret_shaped(client_id)
+            || self.admin_secret.verify_at_once(&Secret::new(client_id.to_owned())) == Some(true);
+        (!is_secret).then(|| shown(client_id))
+    }
+
+    async fn try_authenticate_app(
+        self: &Arc<Self>,
+        client: IpAddr,
+        client_id: String,
+        secret: Secret,
+    ) -> Result<Issued, Error> {
+        let refused = |retry_after| self.login_refused("failed_app_logins", retry_after);
+        self.limits.may_try_app_login(&client_id, client, self.ledger.monotonic()).map_err(refused)?;
+        let tried = client_id.clone();
+        let found = self.ledger.read(move |reader| reader.app_by_client_id(&tried)).await?;
+        let accepted = accept(found.as_ref(), &secret);
+        // Whether the secret is right must not show before the limit has been asked.
+        let login = Login::of(accepted.is_ok());
+        self.limits.app_login(&client_id, client, login, self.ledger.monotonic()).map_err(refused)?;
+        let app_id = accepted?.app_id.clone();
+        let spending = Spending::app_login(&app_id, client);
+        self.budgets.check(&spending)?;
+        let scope = ScopeSet::parse(APP_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
+        let service = Arc::clone(self);
+        let draft = self
+            .ledger
+            .transact(move |tx| {
+                // As it is now: the app may have been deregistered since it was read.
+                let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
+                let app = app.ok_or(Error::BadCredentials)?;
+                let now = issue_time(tx, &Subject::App(app_id).to_string(), service.ledger.now())?;
+                service.budgets.spend(&spending)?;
+                let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
+                tx.insert_token(&draft.as_record())?;
+                service.ledger.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;
+                Ok::<_, Error>(draft)
+            })
+            .await?;
+        Ok(self.issuer.sign(&draft))
+    }
+}
+
+/// The beginning of a text that is not a client id, without what a log must not hold.
+fn shown(text: &str) -> String {
+    let shown = text.chars().map(|char| if char.is_ascii_graphic() { char } else { '?' });
+    shown.take(LONGEST_SHOWN).collect()
+}
+
+/// Whether the secret is that of an active app. The three ways to fail do the same work and say the same.
+fn accept<'a>(found: Option<&'a App>, secret: &Secret) -> Result<&'a App, Error> {
+    let offered = Digest::of(secret.expose().as_bytes());
+    let expected = found.map_or(Digest::from_bytes([0; 32]), |app| app.secret_digest);
+    let right_secret = offered == expected;
+    found.filter(|app| app.status == AppStatus::Active && right_secret).ok_or(Error::BadCredentials)
+}
+
+fn grant(app: &App, ttl: u64, scope: ScopeSet) -> Grant {
+    let app_id = app.app_id.clone();
+    Grant { subject: Subject::App(app_id.clone()), scope, ttl, app_id: Some(app_id), task_id: None, orch_id: None }
+}
+
+fn authenticated(app_id: &AppId, now: UnixTime, client: IpAddr) -> NewEvent {
+    NewEvent::success(EventType::AppAuthenticated, now, app_id, "app authenticated").from(client)
+}
