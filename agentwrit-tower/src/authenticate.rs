@@ -1,18 +1,22 @@
 //! The layer that verifies a request's token once, for every route beneath it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use agentwrit_verify::Verifiers;
 use bytes::Bytes;
-use http::Response;
 use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
+use crate::access_policy::AccessPolicy;
+use crate::body::ResponseBody;
 use crate::challenge::ChallengeParameterError;
-use crate::gate::Gate;
-use crate::presentation::Renderer;
-use crate::refusal::Refusal;
-use crate::service::Guarded;
+use crate::rejection::Rejection;
+use crate::rejection_options::Renderer;
+use crate::service::{self, ResponseFuture};
 use crate::token_source::{TokenSource, TokenSources};
 
 /// A [`Layer`] that lets a request through when it carries a valid token, and leaves the [`Verified`](crate::Verified)
@@ -35,18 +39,18 @@ use crate::token_source::{TokenSource, TokenSources};
 #[derive(Clone, Debug)]
 #[must_use = "a layer protects nothing until it is applied"]
 pub struct Authenticate {
-    gate: Gate,
+    policy: AccessPolicy,
 }
 
 impl Authenticate {
-    /// Verifies with this verifier, or with one for each of several issuers. A request without a token is refused.
+    /// Verifies with this verifier, or with one for each of several issuers. A request without a token is rejected.
     pub fn new(verifier: impl Into<Verifiers>) -> Self {
-        Self { gate: Gate { verifier: Some(verifier.into()), ..Gate::default() } }
+        Self { policy: AccessPolicy { verifier: Some(verifier.into()), ..AccessPolicy::default() } }
     }
 
     /// As [`new`](Self::new), but a request without a token passes, without claims: a handler may ask for
-    /// `Option<Verified>`. A token that is there and is bad is refused all the same, and a
-    /// [`RequireScope`](crate::RequireScope) beneath refuses whoever has none with 401.
+    /// `Option<Verified>`. A token that is there and is bad is rejected all the same, and a
+    /// [`RequireScope`](crate::RequireScope) beneath rejects whoever has none with 401.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, Verified, verify::Verifier};
@@ -62,7 +66,7 @@ impl Authenticate {
     /// # app(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
     /// ```
     pub fn optional(verifier: impl Into<Verifiers>) -> Self {
-        Self { gate: Gate { optional: true, ..Self::new(verifier).gate } }
+        Self { policy: AccessPolicy { optional: true, ..Self::new(verifier).policy } }
     }
 
     /// Looks for the token here, and no longer in the `Authorization` header.
@@ -70,39 +74,39 @@ impl Authenticate {
         self.token_sources([source])
     }
 
-    /// Looks for the token in all these places. A request that has something in more than one is refused with 400.
+    /// Looks for the token in all these places. A request that has something in more than one is rejected with 400.
     pub fn token_sources(mut self, sources: impl IntoIterator<Item = TokenSource>) -> Self {
-        self.gate.sources = TokenSources::new(sources);
+        self.policy.sources = TokenSources::new(sources);
         self
     }
 
-    /// Renders refusals, its own and those of the layers and extractors beneath that have no such closure themselves.
+    /// Renders rejections, its own and those of the layers and extractors beneath that have no such closure themselves.
     ///
     /// Body and headers are the closure's. Status, `WWW-Authenticate`, `Retry-After`, `Allow`, `Cache-Control` and the
-    /// other headers of a refusal are set after it has run: it can't open what is shut. It can add parameters to the
+    /// other headers of a rejection are set after it has run: it can't open what is shut. It can add parameters to the
     /// challenge: [`ChallengeParameters`](crate::ChallengeParameters) in the extensions of its response. It isn't asked
-    /// about gRPC requests, whose refusals have no body.
+    /// about gRPC requests, whose rejections have no body.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, verify::Verifier};
-    /// use http::Response;
+    /// use http::{Request, Response};
     ///
     /// fn layer(verifier: Verifier) -> Authenticate {
-    ///     Authenticate::new(verifier).on_refusal(|refusal, head| {
-    ///         Response::new(format!("<p>{} says no: {}</p>", head.uri.path(), refusal.reason()))
+    ///     Authenticate::new(verifier).on_rejection(|rejection, head| {
+    ///         Response::new(format!("<p>{} says no: {}</p>", head.uri.path(), rejection.reason()))
     ///     })
     /// }
     /// # layer(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
     /// ```
-    pub fn on_refusal<R: Into<Bytes>>(
+    pub fn on_rejection<R: Into<Bytes>>(
         mut self,
-        render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
+        render: impl Fn(&Rejection, &Parts) -> Response<R> + Send + Sync + 'static,
     ) -> Self {
-        self.gate.presentation.renderer = Some(Renderer::new(render));
+        self.policy.rejection_options.renderer = Some(Renderer::new(render));
         self
     }
 
-    /// Adds a parameter to the challenge of each refusal that has one, for the layers and extractors beneath too: as
+    /// Adds a parameter to the challenge of each rejection that has one, for the layers and extractors beneath too: as
     /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
     /// outer one's of the same name.
     ///
@@ -125,22 +129,51 @@ impl Authenticate {
     ///
     /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
     pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
-        self.gate.presentation.add_challenge_parameter(name, value)?;
+        self.policy.rejection_options.add_challenge_parameter(name, value)?;
         Ok(self)
     }
 
     /// Leaves the [`Verified`](crate::Verified) claims in the extensions of the response too, where an access log outside
-    /// finds the agent and the `jti`. (A refused response has its [`Refusal`] there in any case.)
-    pub fn mark_responses(mut self) -> Self {
-        self.gate.mark_responses = true;
+    /// finds the agent and the `jti`. (A rejected response has its [`Rejection`] there in any case.)
+    pub fn claims_in_responses(mut self) -> Self {
+        self.policy.claims_in_responses = true;
         self
     }
 }
 
 impl<S> Layer<S> for Authenticate {
-    type Service = Guarded<S>;
+    type Service = AuthenticateService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Guarded::new(Arc::new(self.gate.clone()), inner)
+        AuthenticateService { policy: Arc::new(self.policy.clone()), inner }
+    }
+}
+
+/// Service that [`Authenticate`] puts around another.
+///
+/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next request.
+/// The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so that a client
+/// that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
+#[derive(Clone, Debug)]
+pub struct AuthenticateService<S> {
+    policy: Arc<AccessPolicy>,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for AuthenticateService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        service::call(&self.policy, &mut self.inner, request)
     }
 }

@@ -3,17 +3,17 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::refusal::NoToken;
+use crate::rejection::CredentialsError;
 
 /// The Bearer token of the request's one `Authorization` header.
-pub(crate) fn token(headers: &HeaderMap) -> Result<&str, NoToken> {
+pub(crate) fn token(headers: &HeaderMap) -> Result<&str, CredentialsError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(NoToken::Missing)?;
+    let value = values.next().ok_or(CredentialsError::Missing)?;
     if values.next().is_some() {
         // Two credentials: whichever were chosen, a proxy in front might have judged the other.
-        return Err(NoToken::Repeated);
+        return Err(CredentialsError::Repeated);
     }
-    parse(value.as_bytes()).ok_or(NoToken::Malformed)
+    parse(value.as_bytes()).ok_or(CredentialsError::Malformed)
 }
 
 /// `Bearer`, in any case, one space or more, and a `token68`.
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn padding_ends_a_token() {
         assert_eq!(token(&headers(&[b"Bearer abc=="])), Ok("abc=="));
-        assert_eq!(token(&headers(&[b"Bearer ab=c"])), Err(NoToken::Malformed));
+        assert_eq!(token(&headers(&[b"Bearer ab=c"])), Err(CredentialsError::Malformed));
     }
 
     #[test]
@@ -85,14 +85,19 @@ mod tests {
             b"a.b.c",
         ];
         for value in malformed {
-            assert_eq!(token(&headers(&[value])), Err(NoToken::Malformed), "{:?}", value.escape_ascii().to_string());
+            assert_eq!(
+                token(&headers(&[value])),
+                Err(CredentialsError::Malformed),
+                "{:?}",
+                value.escape_ascii().to_string()
+            );
         }
     }
 
     #[test]
     fn one_header_and_one_only() {
-        assert_eq!(token(&headers(&[])), Err(NoToken::Missing));
-        assert_eq!(token(&headers(&[b"Bearer a.b.c", b"Bearer a.b.c"])), Err(NoToken::Repeated));
-        assert_eq!(token(&headers(&[b"Basic eA==", b"Bearer a.b.c"])), Err(NoToken::Repeated));
+        assert_eq!(token(&headers(&[])), Err(CredentialsError::Missing));
+        assert_eq!(token(&headers(&[b"Bearer a.b.c", b"Bearer a.b.c"])), Err(CredentialsError::Repeated));
+        assert_eq!(token(&headers(&[b"Basic eA==", b"Bearer a.b.c"])), Err(CredentialsError::Repeated));
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a response that is the inner service's or a refusal.
+//! The body of a response that is the inner service's or a rejection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The response body of a [`Guarded`](crate::Guarded) service: the inner service's body, untouched, or a problem.
+    /// Response body of a protected service: the inner service's body, untouched, or a problem.
     #[derive(Debug)]
     pub struct ResponseBody<R> {
         #[pin]
@@ -22,7 +22,7 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<R> {
         Inner { #[pin] body: R },
-        Refusal { #[pin] body: Full<Bytes> },
+        Rejection { #[pin] body: Full<Bytes> },
     }
 }
 
@@ -31,8 +31,8 @@ impl<R> ResponseBody<R> {
         Self { kind: Kind::Inner { body } }
     }
 
-    pub(crate) fn refusal(body: Full<Bytes>) -> Self {
-        Self { kind: Kind::Refusal { body } }
+    pub(crate) fn rejection(body: Full<Bytes>) -> Self {
+        Self { kind: Kind::Rejection { body } }
     }
 }
 
@@ -54,7 +54,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
             KindProjection::Inner { body } => body.poll_frame(cx),
-            KindProjection::Refusal { body } => body.poll_frame(cx).map(|frame| match frame {
+            KindProjection::Rejection { body } => body.poll_frame(cx).map(|frame| match frame {
                 Some(Ok(frame)) => Some(Ok(frame.map_data(R::Data::from))),
                 Some(Err(never)) => match never {},
                 None => None,
@@ -65,14 +65,14 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Refusal { body } => body.is_end_stream(),
+            Kind::Rejection { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Refusal { body } => body.size_hint(),
+            Kind::Rejection { body } => body.size_hint(),
         }
     }
 }

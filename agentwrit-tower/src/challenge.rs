@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-/// Parameters that a service adds to the `WWW-Authenticate: Bearer` challenges of its refusals, such as
+/// Parameters that a service adds to the `WWW-Authenticate: Bearer` challenges of its rejections, such as
 /// `resource_metadata` of RFC 9728: for every challenge through
 /// [`RequireScope::challenge_parameter`](crate::RequireScope::challenge_parameter), for one at hand in the extensions of
-/// the response that an `on_refusal` closure makes.
+/// the response that an `on_rejection` closure makes.
 ///
 /// ```
 /// use agentwrit_tower::{Authenticate, ChallengeParameters, verify::Verifier};
 /// use http::Response;
 ///
 /// fn layer(verifier: Verifier) -> Authenticate {
-///     Authenticate::new(verifier).on_refusal(|refusal, head| {
-///         let mut response = Response::new(refusal.to_string());
+///     Authenticate::new(verifier).on_rejection(|rejection, head| {
+///         let mut response = Response::new(rejection.to_string());
 ///         let metadata = format!("https://api.example/.well-known/oauth-protected-resource{}", head.uri.path());
 ///         if let Ok(parameters) = ChallengeParameters::new().with("resource_metadata", &metadata) {
 ///             response.extensions_mut().insert(parameters);

@@ -1,4 +1,4 @@
-//! [`Verified`], [`Agent`] and [`Granted`] as axum extractors.
+//! [`Verified`], [`Agent`] and [`GrantedIdentifiers`] as axum extractors.
 
 use std::convert::Infallible;
 use std::ops::Deref;
@@ -11,13 +11,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::Full;
 
-use crate::answer;
-use crate::gate::presentation_outside;
-use crate::granted::Granted;
-use crate::refusal::{Misconfiguration, Refusal};
-use crate::verified::{Anonymous, Verified};
+use crate::access_policy::outer_rejection_options;
+use crate::error_response;
+use crate::granted_identifiers::GrantedIdentifiers;
+use crate::rejection::{Misconfiguration, Rejection};
+use crate::verified::{Unauthenticated, Verified};
 
-/// The agent that the request's token speaks for. Whoever is none, as an app or an administrator, is refused with 403;
+/// The agent that the request's token speaks for. Whoever is none, as an app or an administrator, is rejected with 403;
 /// `Option<Agent>` is then `None`.
 ///
 /// ```
@@ -43,39 +43,39 @@ impl Deref for Agent {
 ///
 /// Without the layer that an extractor needs it is 500, and an error in the log that names the layer.
 #[derive(Debug, thiserror::Error)]
-#[error("{refusal}")]
-pub struct Rejection {
-    refusal: Refusal,
+#[error("{rejection}")]
+pub struct RejectionResponse {
+    rejection: Rejection,
     // Made where the request is at hand: the problem names its path and its id.
     response: Box<http::Response<Full<Bytes>>>,
 }
 
-impl Rejection {
+impl RejectionResponse {
     /// Why.
     #[must_use]
-    pub fn refusal(&self) -> &Refusal {
-        &self.refusal
+    pub fn rejection(&self) -> &Rejection {
+        &self.rejection
     }
 
-    pub(crate) fn new(refusal: Refusal, head: &Parts) -> Self {
-        let presentation = presentation_outside(head).cloned().unwrap_or_default();
-        let response = answer::respond(refusal.clone(), head, &presentation);
-        Self { refusal, response: Box::new(response) }
+    pub(crate) fn new(rejection: Rejection, head: &Parts) -> Self {
+        let rejection_options = outer_rejection_options(head).cloned().unwrap_or_default();
+        let response = error_response::respond(rejection.clone(), head, &rejection_options);
+        Self { rejection, response: Box::new(response) }
     }
 }
 
-impl IntoResponse for Rejection {
+impl IntoResponse for RejectionResponse {
     fn into_response(self) -> Response {
         self.response.map(Body::new)
     }
 }
 
-/// Beneath an [optional](crate::Authenticate::optional) layer, a request without a token is refused with 401.
+/// Beneath an [optional](crate::Authenticate::optional) layer, a request without a token is rejected with 401.
 impl<S: Sync> FromRequestParts<S> for Verified {
-    type Rejection = Rejection;
+    type Rejection = RejectionResponse;
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        claims(head).cloned().map_err(|refusal| Rejection::new(refusal, head))
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, RejectionResponse> {
+        claims(head).cloned().map_err(|rejection| RejectionResponse::new(rejection, head))
     }
 }
 
@@ -89,14 +89,14 @@ impl<S: Sync> OptionalFromRequestParts<S> for Verified {
 }
 
 impl<S: Sync> FromRequestParts<S> for Agent {
-    type Rejection = Rejection;
+    type Rejection = RejectionResponse;
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, RejectionResponse> {
         let agent = claims(head).and_then(|verified| {
             let agent = verified.agent_id().cloned();
-            agent.map(Agent).ok_or_else(|| Refusal::NotAnAgent(verified.clone()))
+            agent.map(Agent).ok_or_else(|| Rejection::NotAnAgent(verified.clone()))
         });
-        agent.map_err(|refusal| Rejection::new(refusal, head))
+        agent.map_err(|rejection| RejectionResponse::new(rejection, head))
     }
 }
 
@@ -109,20 +109,20 @@ impl<S: Sync> OptionalFromRequestParts<S> for Agent {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Granted {
-    type Rejection = Rejection;
+impl<S: Sync> FromRequestParts<S> for GrantedIdentifiers {
+    type Rejection = RejectionResponse;
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, RejectionResponse> {
         let granted = head.extensions.get::<Self>().cloned();
-        granted.ok_or_else(|| Rejection::new(Misconfiguration::NoGranted.into(), head))
+        granted.ok_or_else(|| RejectionResponse::new(Misconfiguration::NoGrantedIdentifiers.into(), head))
     }
 }
 
 /// What a layer left of the request's token.
-pub(crate) fn claims(head: &Parts) -> Result<&Verified, Refusal> {
+pub(crate) fn claims(head: &Parts) -> Result<&Verified, Rejection> {
     match head.extensions.get::<Verified>() {
         Some(verified) => Ok(verified),
-        None if head.extensions.get::<Anonymous>().is_some() => Err(crate::NoToken::Missing.into()),
+        None if head.extensions.get::<Unauthenticated>().is_some() => Err(crate::CredentialsError::Missing.into()),
         None => Err(Misconfiguration::NoClaims.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! A refusal as gRPC wants it: HTTP 200, and the verdict in a `grpc-status` header ("Trailers-Only").
+//! A rejection as gRPC wants it: HTTP 200, and the verdict in a `grpc-status` header ("Trailers-Only").
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
@@ -12,7 +12,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// Everything but `%x20-24` and `%x26-7E`, says the gRPC specification.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The canonical codes that a refusal may have.
+/// The canonical codes that a rejection may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidArgument,
@@ -39,7 +39,7 @@ impl Code {
 /// The request's content type if it is a call of gRPC: a `POST` of `application/grpc`, `application/grpc+proto` … over
 /// HTTP/2 with `te: trailers`, which the gRPC specification requires.
 ///
-/// Any other request must not get the HTTP 200 of gRPC's refusals: proxies that ask whether to let a request through
+/// Any other request must not get the HTTP 200 of gRPC's rejections: proxies that ask whether to let a request through
 /// (nginx's `auth_request`, Traefik's `forwardAuth`) hand on its content type and go by the status, and so do clients that
 /// can't read trailers.
 pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {

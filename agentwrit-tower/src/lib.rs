@@ -2,15 +2,15 @@
 //!
 //! # Rules
 //!
-//! 1. A refused request never reaches the inner service. Its body is drained unread, within limits, so that a client which
-//!    is still sending receives the refusal ([`LingeringBody`]).
+//! 1. A rejected request never reaches the inner service. Its body is drained unread, within limits, so that a client which
+//!    is still sending receives the rejection ([`LingeringBody`]).
 //! 2. Nothing is let through by omission: a [`RequireScope`] that has no verifier and finds no [`Verified`] claims
 //!    answers 500 and logs the missing layer.
 //! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
 //! 4. A layer with a verifier of its own believes no other: it verifies the token itself, even when an outer layer
 //!    already did.
-//! 5. What a request supplies for a scope is one identifier or is refused; it is decoded once, as the handler sees it.
-//! 6. A stranger learns that a token was refused, not why. The reason travels as a [`Refusal`] in the extensions of the
+//! 5. What a request supplies for a scope is one identifier or is rejected; it is decoded once, as the handler sees it.
+//! 6. A stranger learns that a token was rejected, not why. The reason travels as a [`Rejection`] in the extensions of the
 //!    response, for the layers outside, and in the log.
 //!
 //! # Deployment caveat
@@ -19,26 +19,26 @@
 //! header on unchanged. And axum puts a layer around the routes and methods that are there already: what is added after
 //! `.layer(…)` is open, unless its handler takes [`Verified`], which then answers 500.
 
-mod answer;
+mod access_policy;
 mod authenticate;
 mod bearer;
 mod body;
 mod challenge;
+#[cfg(feature = "long-responses")]
+mod end_with_token;
+mod error_response;
 #[cfg(feature = "axum")]
 mod extract;
-mod gate;
-mod granted;
+mod granted_identifiers;
 mod grpc;
 mod lingering;
-#[cfg(feature = "long-responses")]
-mod long_response;
 mod observe;
 mod path;
 #[cfg(feature = "axum")]
 mod permits;
-mod presentation;
 mod readiness;
-mod refusal;
+mod rejection;
+mod rejection_options;
 mod require_scope;
 mod requirement;
 mod service;
@@ -51,21 +51,23 @@ pub use agentwrit_protocol as protocol;
 pub use agentwrit_verify as verify;
 pub use agentwrit_verify::scope;
 
-pub use self::authenticate::Authenticate;
+pub use self::authenticate::{Authenticate, AuthenticateService};
 pub use self::body::ResponseBody;
 pub use self::challenge::{ChallengeParameterError, ChallengeParameters};
-#[cfg(feature = "axum")]
-pub use self::extract::{Agent, Rejection};
-pub use self::granted::{Granted, Identifiers};
-pub use self::lingering::LingeringBody;
 #[cfg(feature = "long-responses")]
-pub use self::long_response::{EndWithToken, TokenBound, TokenBoundBody, TokenBoundError, TokenBoundFuture, TokenEnd};
+pub use self::end_with_token::{
+    EndWithToken, EndWithTokenBody, EndWithTokenError, EndWithTokenFuture, EndWithTokenService, TokenEnd,
+};
+#[cfg(feature = "axum")]
+pub use self::extract::{Agent, RejectionResponse};
+pub use self::granted_identifiers::{GrantedIdentifiers, Identifiers};
+pub use self::lingering::LingeringBody;
 pub use self::path::PathPatternError;
 #[cfg(feature = "axum")]
 pub use self::permits::Permits;
 pub use self::readiness::Readiness;
-pub use self::refusal::{IdentifierError, Misconfiguration, Missing, NoToken, Refusal, Unacceptable};
-pub use self::require_scope::RequireScope;
-pub use self::service::{Guarded, ResponseFuture};
+pub use self::rejection::{BadRequest, CredentialsError, IdentifierError, Misconfiguration, MissingScope, Rejection};
+pub use self::require_scope::{RequireScope, RequireScopeService};
+pub use self::service::ResponseFuture;
 pub use self::token_source::TokenSource;
 pub use self::verified::Verified;

@@ -27,9 +27,9 @@ const TIME: Duration = Duration::from_secs(5);
 
 /// A request body that is read to its end, within the limits of lingering close, when it is dropped unread.
 ///
-/// The layers of this crate read on like this with the body of each request that they refuse. A service that responds early
+/// The layers of this crate read on like this with the body of each request that they reject. A service that responds early
 /// for other reasons, because its handlers don't look at a body or give up half way, wraps its requests in this
-/// [`around`](Self::around) everything that may respond.
+/// [`wrap`](Self::wrap)s them outside of everything that may respond.
 #[derive(Debug)]
 pub struct LingeringBody<B: Body + Send + Unpin + 'static> {
     body: Option<B>,
@@ -39,12 +39,12 @@ pub struct LingeringBody<B: Body + Send + Unpin + 'static> {
 
 /// In the extensions of a request: its body lingers by itself.
 #[derive(Clone, Copy, Debug)]
-struct Lingers;
+struct DrainedOnDrop;
 
 impl<B: Body + Send + Unpin + 'static> LingeringBody<B> {
     /// Wraps the body of a request.
-    pub fn around(mut request: Request<B>) -> Request<Self> {
-        request.extensions_mut().insert(Lingers);
+    pub fn wrap(mut request: Request<B>) -> Request<Self> {
+        request.extensions_mut().insert(DrainedOnDrop);
         let awaits_continue = request.headers().contains_key(EXPECT);
         request.map(|body| Self { body: Some(body), awaits_continue })
     }
@@ -79,9 +79,9 @@ impl<B: Body + Send + Unpin + 'static> Drop for LingeringBody<B> {
     }
 }
 
-/// Drains the body of a request that is refused.
+/// Drains the body of a request that is rejected.
 pub(crate) fn linger<B: Body + Send + 'static>(head: &Parts, body: B) {
-    if !head.headers.contains_key(EXPECT) && head.extensions.get::<Lingers>().is_none() {
+    if !head.headers.contains_key(EXPECT) && head.extensions.get::<DrainedOnDrop>().is_none() {
         drain(body);
     }
 }

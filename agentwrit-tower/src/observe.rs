@@ -2,7 +2,7 @@
 //! counter and a histogram.
 //!
 //! The fields are `agent` (the token's subject), `task`, `scope` (what was required), `outcome` (`accepted`, `refused`) and
-//! `reason` (of a refusal, out of a fixed list). No token is ever among them.
+//! `reason` (of a rejection, out of a fixed list). No token is ever among them.
 
 use std::error::Error as _;
 
@@ -12,12 +12,12 @@ use http::request::Parts;
 use tracing::field::display;
 use tracing::{Span, debug, error, warn};
 
-use crate::refusal::{Refusal, spaced};
-use crate::requirement::Wanted;
+use crate::rejection::{Rejection, spaced};
+use crate::requirement::RequiredScopes;
 use crate::verified::Verified;
 
 /// The token grants what the route requires.
-pub(crate) fn granted(verified: &Verified, wanted: &Wanted) {
+pub(crate) fn granted(verified: &Verified, wanted: &RequiredScopes) {
     debug!(
         agent = %verified.subject(),
         task = verified.task_id().map(display),
@@ -47,12 +47,12 @@ pub(crate) fn authenticated(verified: Option<&Verified>) {
     });
 }
 
-/// Logs a refusal under the request id that the client was told.
+/// Logs a rejection under the request id that the client was told.
 ///
 /// What a stranger can cause at will is logged at debug, so that nobody can fill a disk by sending bad tokens.
-pub(crate) fn refused(refusal: &Refusal, head: &Parts, request_id: &RequestId, path: &str) {
-    let verified = refusal.verified().or_else(|| of_the_request(refusal, head));
-    let subject = refusal.subject().or_else(|| verified.map(|verified| verified.subject()));
+pub(crate) fn rejected(rejection: &Rejection, head: &Parts, request_id: &RequestId, path: &str) {
+    let verified = rejection.verified().or_else(|| of_the_request(rejection, head));
+    let subject = rejection.subject().or_else(|| verified.map(|verified| verified.subject()));
     let task = verified.and_then(|verified| verified.task_id());
     macro_rules! log {
         ($level:ident $(, $field:ident)?) => {
@@ -61,33 +61,33 @@ pub(crate) fn refused(refusal: &Refusal, head: &Parts, request_id: &RequestId, p
                 $($field,)?
                 agent = subject.map(display),
                 task = task.map(display),
-                scope = scope(refusal),
+                scope = scope(rejection),
                 outcome = "refused",
-                reason = refusal.reason(),
-                cause = refusal.source().map(display),
-                "refused: {refusal}"
+                reason = rejection.reason(),
+                cause = rejection.source().map(display),
+                "refused: {rejection}"
             )
         };
     }
-    match refusal {
-        Refusal::Misconfigured(_) => log!(error, path),
-        Refusal::Unavailable(_) => log!(warn),
-        Refusal::NoToken(_)
-        | Refusal::SeveralTokens
-        | Refusal::InvalidToken(_)
-        | Refusal::InsufficientScope { .. }
-        | Refusal::NotAnAgent(_)
-        | Refusal::BadIdentifier { .. }
-        | Refusal::Unacceptable(_)
-        | Refusal::MethodNotAllowed { .. }
-        | Refusal::UnknownPath => log!(debug),
+    match rejection {
+        Rejection::Misconfigured(_) => log!(error, path),
+        Rejection::Unavailable(_) => log!(warn),
+        Rejection::NoToken(_)
+        | Rejection::MultipleTokens
+        | Rejection::InvalidToken(_)
+        | Rejection::InsufficientScope { .. }
+        | Rejection::NotAnAgent(_)
+        | Rejection::BadIdentifier { .. }
+        | Rejection::BadRequest(_)
+        | Rejection::MethodNotAllowed { .. }
+        | Rejection::UnknownPath => log!(debug),
     }
     on_current_span(|span| {
         record_identity(span, subject, task);
-        if let Some(scope) = scope(refusal) {
+        if let Some(scope) = scope(rejection) {
             span.record("scope", scope);
         }
-        span.record("outcome", "refused").record("reason", refusal.reason());
+        span.record("outcome", "refused").record("reason", rejection.reason());
     });
 }
 
@@ -103,14 +103,14 @@ pub(crate) fn ended(claims: &agentwrit_verify::Claims, error: &agentwrit_verify:
     );
 }
 
-/// Whose request it is, when it was refused for something that is only looked at once the token is known to be valid.
-fn of_the_request<'a>(refusal: &Refusal, head: &'a Parts) -> Option<&'a Verified> {
+/// Whose request it is, when it was rejected for something that is only looked at once the token is known to be valid.
+fn of_the_request<'a>(rejection: &Rejection, head: &'a Parts) -> Option<&'a Verified> {
     let after_the_token = matches!(
-        refusal,
-        Refusal::BadIdentifier { .. }
-            | Refusal::Unacceptable(_)
-            | Refusal::MethodNotAllowed { .. }
-            | Refusal::UnknownPath
+        rejection,
+        Rejection::BadIdentifier { .. }
+            | Rejection::BadRequest(_)
+            | Rejection::MethodNotAllowed { .. }
+            | Rejection::UnknownPath
     );
     head.extensions.get().filter(|_| after_the_token)
 }
@@ -131,18 +131,18 @@ fn on_current_span(record: impl FnOnce(&Span)) {
     }
 }
 
-fn scope(refusal: &Refusal) -> Option<String> {
-    if let Refusal::InsufficientScope { required, .. } = refusal { Some(spaced(required)) } else { None }
+fn scope(rejection: &Rejection) -> Option<String> {
+    if let Rejection::InsufficientScope { required, .. } = rejection { Some(spaced(required)) } else { None }
 }
 
 /// Counts a decision and measures how long it takes.
 #[derive(Debug)]
-pub(crate) struct Stopwatch {
+pub(crate) struct DecisionTimer {
     #[cfg(feature = "metrics")]
     started: std::time::Instant,
 }
 
-impl Stopwatch {
+impl DecisionTimer {
     pub(crate) fn start() -> Self {
         Self {
             #[cfg(feature = "metrics")]
@@ -152,16 +152,16 @@ impl Stopwatch {
 
     /// The two labels are words out of fixed lists: nobody can blow up the number of time series.
     #[cfg(feature = "metrics")]
-    pub(crate) fn stop(&self, refusal: Option<&Refusal>) {
+    pub(crate) fn stop(&self, rejection: Option<&Rejection>) {
         let took = self.started.elapsed();
-        match refusal {
+        match rejection {
             None => {
                 metrics::counter!("agentwrit_decisions_total", "outcome" => "accepted", "reason" => "none")
                     .increment(1);
                 metrics::histogram!("agentwrit_decision_seconds", "outcome" => "accepted").record(took);
             }
-            Some(refusal) => {
-                let reason = refusal.reason();
+            Some(rejection) => {
+                let reason = rejection.reason();
                 metrics::counter!("agentwrit_decisions_total", "outcome" => "refused", "reason" => reason).increment(1);
                 metrics::histogram!("agentwrit_decision_seconds", "outcome" => "refused").record(took);
             }
@@ -170,5 +170,5 @@ impl Stopwatch {
 
     #[cfg(not(feature = "metrics"))]
     #[expect(clippy::unused_self, reason = "with the `metrics` feature it is used")]
-    pub(crate) fn stop(&self, _: Option<&Refusal>) {}
+    pub(crate) fn stop(&self, _: Option<&Rejection>) {}
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use crate::refusal::{IdentifierError, Misconfiguration, Refusal};
+use crate::rejection::{IdentifierError, Misconfiguration, Rejection};
 
 /// A path with names for some of its segments, `/patients/{patient_id}`, in the syntax of axum and matchit.
 #[derive(Clone)]
@@ -66,14 +66,14 @@ impl PathPattern {
     }
 
     /// Whether a path is of this pattern.
-    pub(crate) fn admit(&self, path: &str) -> Result<(), Refusal> {
+    pub(crate) fn admit(&self, path: &str) -> Result<(), Rejection> {
         self.parameters(path).map(drop)
     }
 
-    fn parameters<'a>(&'a self, path: &'a str) -> Result<matchit::Params<'a, 'a>, Refusal> {
+    fn parameters<'a>(&'a self, path: &'a str) -> Result<matchit::Params<'a, 'a>, Rejection> {
         match self.router.at(path) {
             Ok(found) if !has_dot_segments(path) => Ok(found.params),
-            Ok(_) | Err(matchit::MatchError::NotFound) => Err(Refusal::UnknownPath),
+            Ok(_) | Err(matchit::MatchError::NotFound) => Err(Rejection::UnknownPath),
         }
     }
 }
@@ -98,11 +98,11 @@ pub(crate) enum Parameters<'a> {
 
 impl<'a> Parameters<'a> {
     /// Those of the pattern if there is one, else those that axum found.
-    pub(crate) fn of(pattern: Option<&'a PathPattern>, head: &'a mut Parts) -> Result<Self, Refusal> {
+    pub(crate) fn of(pattern: Option<&'a PathPattern>, head: &'a mut Parts) -> Result<Self, Rejection> {
         match pattern {
             Some(pattern) => pattern.parameters(head.uri.path()).map(Self::OfPattern),
             #[cfg(feature = "axum")]
-            None if has_dot_segments(head.uri.path()) => Err(Refusal::UnknownPath),
+            None if has_dot_segments(head.uri.path()) => Err(Rejection::UnknownPath),
             #[cfg(feature = "axum")]
             None => of_route(head),
             #[cfg(not(feature = "axum"))]
@@ -111,7 +111,7 @@ impl<'a> Parameters<'a> {
     }
 
     /// The one of this name, percent-decoded.
-    pub(crate) fn named(&self, name: &str) -> Result<Cow<'_, str>, Refusal> {
+    pub(crate) fn named(&self, name: &str) -> Result<Cow<'_, str>, Rejection> {
         match self {
             Self::OfPattern(parameters) => {
                 let encoded = the_only(name, parameters.iter())?;
@@ -120,7 +120,7 @@ impl<'a> Parameters<'a> {
             #[cfg(feature = "axum")]
             Self::OfRoute(parameters) => the_only(name, parameters.iter()).map(Cow::Borrowed),
             #[cfg(feature = "axum")]
-            Self::OfNoRoute => Err(Refusal::UnknownPath),
+            Self::OfNoRoute => Err(Rejection::UnknownPath),
             Self::None => Err(Misconfiguration::NoSuchParameter { parameter: name.to_owned() }.into()),
         }
     }
@@ -142,7 +142,7 @@ fn has_dot_segments(path: &str) -> bool {
     false
 }
 
-fn the_only<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<&'a str, Refusal> {
+fn the_only<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<&'a str, Rejection> {
     let mut values = parameters.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let value = values.next().ok_or_else(|| Misconfiguration::NoSuchParameter { parameter: name.to_owned() })?;
     match values.next() {
@@ -151,14 +151,14 @@ fn the_only<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>
     }
 }
 
-fn not_utf8(parameter: &str) -> Refusal {
-    Refusal::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::NotUtf8 }
+fn not_utf8(parameter: &str) -> Rejection {
+    Rejection::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::NotUtf8 }
 }
 
 /// What axum's router left in the request's extensions, through the only door to it: its extractor, which is ready when
 /// it is first polled and takes nothing away.
 #[cfg(feature = "axum")]
-fn of_route(head: &mut Parts) -> Result<Parameters<'static>, Refusal> {
+fn of_route(head: &mut Parts) -> Result<Parameters<'static>, Rejection> {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 

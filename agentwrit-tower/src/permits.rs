@@ -1,4 +1,4 @@
-//! Checks within a handler whose refusals are those of a layer.
+//! Checks within a handler whose rejections are those of a layer.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use axum_core::extract::FromRequestParts;
 use http::Request;
 use http::request::Parts;
 
-use crate::extract::{Rejection, claims};
-use crate::refusal::{Missing, Refusal};
+use crate::extract::{RejectionResponse, claims};
+use crate::rejection::{MissingScope, Rejection};
 use crate::verified::Verified;
 
 /// An axum extractor for what only the handler can know, as who owns the record that it has just loaded: `?` on
-/// [`permit`](Self::permit) gives the [`Permit`], or refuses as [`RequireScope`](crate::RequireScope) would have.
+/// [`permit`](Self::permit) gives the [`Permit`], or rejects as [`RequireScope`](crate::RequireScope) would have.
 ///
 /// ```
-/// use agentwrit_tower::{Permits, Rejection, verify::{Permit, Scope}};
+/// use agentwrit_tower::{Permits, RejectionResponse, verify::{Permit, Scope}};
 /// # struct Record { patient: String }
 /// # async fn load() -> Record { Record { patient: "P-7".into() } }
 ///
-/// async fn handler(permits: Permits) -> Result<String, Rejection> {
+/// async fn handler(permits: Permits) -> Result<String, RejectionResponse> {
 ///     let record = load().await;
 ///     let wanted = Scope::parse(&format!("write:notes:{}", record.patient)).expect("patient ids are identifiers");
 ///     Ok(write_note(&permits.permit(&wanted)?))
@@ -34,7 +34,7 @@ use crate::verified::Verified;
 /// ```
 pub struct Permits {
     verified: Verified,
-    /// For a refusal: the request without its credentials.
+    /// For a rejection: the request without its credentials.
     head: Box<Parts>,
 }
 
@@ -43,15 +43,15 @@ impl Permits {
     ///
     /// # Errors
     ///
-    /// A [`Rejection`], the 403 of a layer that requires this scope.
-    pub fn permit(&self, wanted: &Scope) -> Result<Permit, Rejection> {
-        self.verified.permit(wanted).map_err(|refused| {
-            let refusal = Refusal::InsufficientScope {
-                required: vec![refused.wanted.clone()],
-                missing: Missing::All(vec![refused.wanted]),
+    /// A [`RejectionResponse`], the 403 of a layer that requires this scope.
+    pub fn permit(&self, wanted: &Scope) -> Result<Permit, RejectionResponse> {
+        self.verified.permit(wanted).map_err(|rejected| {
+            let rejection = Rejection::InsufficientScope {
+                required: vec![rejected.wanted.clone()],
+                missing: MissingScope::All(vec![rejected.wanted]),
                 verified: self.verified.clone(),
             };
-            Rejection::new(refusal, &self.head)
+            RejectionResponse::new(rejection, &self.head)
         })
     }
 
@@ -69,12 +69,12 @@ impl fmt::Debug for Permits {
 }
 
 impl<S: Sync> FromRequestParts<S> for Permits {
-    type Rejection = Rejection;
+    type Rejection = RejectionResponse;
 
-    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Rejection> {
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, RejectionResponse> {
         match claims(head) {
             Ok(verified) => Ok(Self { verified: verified.clone(), head: Box::new(without_credentials(head)) }),
-            Err(refusal) => Err(Rejection::new(refusal, head)),
+            Err(rejection) => Err(RejectionResponse::new(rejection, head)),
         }
     }
 }

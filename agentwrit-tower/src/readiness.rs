@@ -25,7 +25,7 @@ use tower_service::Service;
 ///     Router::new()
 ///         .route("/data", get(|| async { "data" }))
 ///         .layer(Authenticate::new(verifier.clone()))
-///         .route_service("/ready", Readiness::of(verifier))
+///         .route_service("/ready", Readiness::new(verifier))
 /// }
 /// # app(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
 /// ```
@@ -36,7 +36,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// Of this verifier, or of all of several.
-    pub fn of(verifiers: impl Into<Verifiers>) -> Self {
+    pub fn new(verifiers: impl Into<Verifiers>) -> Self {
         Self { verifiers: verifiers.into() }
     }
 

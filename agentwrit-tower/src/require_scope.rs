@@ -1,20 +1,24 @@
 //! The layer that a route is protected with.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use agentwrit_verify::{Scope, ScopeError, ScopeSet, Verifiers};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Request, Response};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
+use crate::access_policy::AccessPolicy;
+use crate::body::ResponseBody;
 use crate::challenge::ChallengeParameterError;
-use crate::gate::Gate;
 use crate::path::{PathPattern, PathPatternError};
-use crate::presentation::Renderer;
-use crate::refusal::{Refusal, Unacceptable};
+use crate::rejection::{BadRequest, Rejection};
+use crate::rejection_options::Renderer;
 use crate::requirement::{Custom, Quantifier, Requirement};
-use crate::service::Guarded;
+use crate::service::{self, ResponseFuture};
 use crate::token_source::{TokenSource, TokenSources};
 
 /// A [`Layer`] that lets a request through when its token holds a scope.
@@ -28,9 +32,9 @@ use crate::token_source::{TokenSource, TokenSources};
 /// A scope may have a gap for its identifier, `read:records:{patient_id}`, which the parameter of that name in the
 /// request's path fills: axum's, so that the layer must stand where the route is known (`route_layer`, `layer`, on a
 /// method), or those of a [`path`](Self::path) given to the layer. It is percent-decoded once, and must be one
-/// identifier: what is empty, has a `*`, a control character or anything else that no identifier may have is refused with
+/// identifier: what is empty, has a `*`, a control character or anything else that no identifier may have is rejected with
 /// 400. A `:` is a character like others: `arn:aws:s3:::logs` is one identifier. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it. A path with
-/// a segment `.` or `..` is refused with 404: a service that resolves it would serve another path than was judged.
+/// a segment `.` or `..` is rejected with 404: a service that resolves it would serve another path than was judged.
 ///
 /// # Example
 ///
@@ -61,7 +65,7 @@ use crate::token_source::{TokenSource, TokenSources};
 #[derive(Clone, Debug)]
 #[must_use = "a layer protects nothing until it is applied"]
 pub struct RequireScope {
-    gate: Gate,
+    policy: AccessPolicy,
 }
 
 /// What to require.
@@ -111,7 +115,7 @@ impl RequireScope {
         Self::several(Quantifier::All, scopes)
     }
 
-    /// Requires one of these scopes: any will do. A refusal's challenge names the first, so put the one first that you
+    /// Requires one of these scopes: any will do. A rejection's challenge names the first, so put the one first that you
     /// would want a client to ask for.
     ///
     /// ```
@@ -128,7 +132,7 @@ impl RequireScope {
     }
 
     /// Requires some scope of the kind `action:resource`, whatever its identifier: for a listing. The handler gets the
-    /// identifiers as [`Granted`](crate::Granted) and cuts the listing down to them.
+    /// identifiers as [`GrantedIdentifiers`](crate::GrantedIdentifiers) and cuts the listing down to them.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -143,7 +147,7 @@ impl RequireScope {
         built(Requirement::some_of_kind(kind).map(Self::requiring), kind)
     }
 
-    /// Requires another scope for each method. A method that isn't listed is refused with 405, after the token was
+    /// Requires another scope for each method. A method that isn't listed is rejected with 405, after the token was
     /// verified; `HEAD` counts as `GET` unless it is listed itself.
     ///
     /// ```
@@ -172,22 +176,22 @@ impl RequireScope {
     }
 
     /// Requires all the scopes that the closure reads out of the request's head. It is asked after the token was
-    /// verified. When it can't tell, the request is refused with 400 and its words.
+    /// verified. When it can't tell, the request is rejected with 400 and its words.
     ///
     /// ```
-    /// use agentwrit_tower::{RequireScope, Unacceptable, verify::ScopeSet};
+    /// use agentwrit_tower::{RequireScope, BadRequest, verify::ScopeSet};
     ///
     /// let layer = RequireScope::from_request(|head| {
     ///     let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
-    ///     let tenant = tenant.ok_or_else(|| Unacceptable::new("the x-tenant header is missing"))?;
-    ///     ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|_| Unacceptable::new("no such tenant"))
+    ///     let tenant = tenant.ok_or_else(|| BadRequest::new("the x-tenant header is missing"))?;
+    ///     ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|_| BadRequest::new("no such tenant"))
     /// });
     /// ```
     ///
     /// Mind that a value of the request can be `*`: a scope made of it is then the wildcard, which only a holder of the
-    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) refuses it. Where action or resource come from the
+    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) rejects it. Where action or resource come from the
     /// request too, make the scope with [`Scope::from_parts`]: in one text their colons would shift the parts.
-    pub fn from_request(scopes: impl Fn(&Parts) -> Result<ScopeSet, Unacceptable> + Send + Sync + 'static) -> Self {
+    pub fn from_request(scopes: impl Fn(&Parts) -> Result<ScopeSet, BadRequest> + Send + Sync + 'static) -> Self {
         Self::requiring(Requirement::FromRequest(Custom(Arc::new(scopes))))
     }
 
@@ -200,7 +204,7 @@ impl RequireScope {
     }
 
     fn requiring(requirement: Requirement) -> Self {
-        Self { gate: Gate { requirement: Some(requirement), ..Gate::default() } }
+        Self { policy: AccessPolicy { requirement: Some(requirement), ..AccessPolicy::default() } }
     }
 }
 
@@ -208,12 +212,12 @@ impl RequireScope {
 impl RequireScope {
     /// Verifies tokens here, with this verifier or with one for each of several issuers, and believes no outer layer.
     pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
-        self.gate.verifier = Some(verifier.into());
+        self.policy.verifier = Some(verifier.into());
         self
     }
 
     /// Takes the identifiers from a path of this pattern: for services that no axum router stands before. The syntax is
-    /// axum's, the path the one that the layer sees: under a nest, without the prefix. A path of another form is refused
+    /// axum's, the path the one that the layer sees: under a nest, without the prefix. A path of another form is rejected
     /// with 404, whether the scope has a gap or not.
     ///
     /// ```
@@ -241,9 +245,9 @@ impl RequireScope {
     /// [`PathPatternError`] when it is no pattern, or doesn't have a parameter that a scope of this layer names just once.
     pub fn try_path(mut self, pattern: &str) -> Result<Self, PathPatternError> {
         let pattern = PathPattern::parse(pattern)?;
-        let named = self.gate.requirement.as_ref().map(Requirement::parameters).unwrap_or_default();
+        let named = self.policy.requirement.as_ref().map(Requirement::parameters).unwrap_or_default();
         named.into_iter().try_for_each(|parameter| pattern.check(parameter))?;
-        self.gate.path = Some(pattern);
+        self.policy.path = Some(pattern);
         Ok(self)
     }
 
@@ -256,21 +260,21 @@ impl RequireScope {
     /// Where its own [`verifier`](Self::verifier) looks for the token: see
     /// [`Authenticate::token_sources`](crate::Authenticate::token_sources).
     pub fn token_sources(mut self, sources: impl IntoIterator<Item = TokenSource>) -> Self {
-        self.gate.sources = TokenSources::new(sources);
+        self.policy.sources = TokenSources::new(sources);
         self
     }
 
-    /// Renders refusals, those beneath too: see [`Authenticate::on_refusal`](crate::Authenticate::on_refusal), whose
+    /// Renders rejections, those beneath too: see [`Authenticate::on_rejection`](crate::Authenticate::on_rejection), whose
     /// closure this layer takes when it has none of its own.
-    pub fn on_refusal<R: Into<Bytes>>(
+    pub fn on_rejection<R: Into<Bytes>>(
         mut self,
-        render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
+        render: impl Fn(&Rejection, &Parts) -> Response<R> + Send + Sync + 'static,
     ) -> Self {
-        self.gate.presentation.renderer = Some(Renderer::new(render));
+        self.policy.rejection_options.renderer = Some(Renderer::new(render));
         self
     }
 
-    /// Adds a parameter to the challenge of each refusal that has one, for the layers and extractors beneath too: as
+    /// Adds a parameter to the challenge of each rejection that has one, for the layers and extractors beneath too: as
     /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
     /// outer one's of the same name.
     ///
@@ -299,14 +303,14 @@ impl RequireScope {
     ///
     /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
     pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
-        self.gate.presentation.add_challenge_parameter(name, value)?;
+        self.policy.rejection_options.add_challenge_parameter(name, value)?;
         Ok(self)
     }
 
     /// Leaves the claims in the response's extensions too: see
-    /// [`Authenticate::mark_responses`](crate::Authenticate::mark_responses).
-    pub fn mark_responses(mut self) -> Self {
-        self.gate.mark_responses = true;
+    /// [`Authenticate::claims_in_responses`](crate::Authenticate::claims_in_responses).
+    pub fn claims_in_responses(mut self) -> Self {
+        self.policy.claims_in_responses = true;
         self
     }
 }
@@ -326,10 +330,39 @@ impl From<ScopeSet> for RequireScope {
 }
 
 impl<S> Layer<S> for RequireScope {
-    type Service = Guarded<S>;
+    type Service = RequireScopeService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Guarded::new(Arc::new(self.gate.clone()), inner)
+        RequireScopeService { policy: Arc::new(self.policy.clone()), inner }
+    }
+}
+
+/// Service that [`RequireScope`] puts around another.
+///
+/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next request.
+/// The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so that a client
+/// that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
+#[derive(Clone, Debug)]
+pub struct RequireScopeService<S> {
+    policy: Arc<AccessPolicy>,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for RequireScopeService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body + Send + 'static,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        service::call(&self.policy, &mut self.inner, request)
     }
 }
 

@@ -9,16 +9,16 @@ use http::Method;
 use http::request::Parts;
 
 use crate::path::{Parameters, PathPattern};
-use crate::refusal::{IdentifierError, Missing, Refusal, Unacceptable, spaced};
+use crate::rejection::{BadRequest, IdentifierError, MissingScope, Rejection, spaced};
 
 /// What a token must grant for a request that is not there yet.
 #[derive(Clone, Debug)]
 pub(crate) enum Requirement {
     /// The same for every request.
-    Fixed(Wanted),
+    Fixed(RequiredScopes),
     /// Scopes with gaps, which the request's path fills.
     Templates(Quantifier, Box<[ScopeTemplate]>),
-    /// Another one for each method. A method without one is refused.
+    /// Another one for each method. A method without one is rejected.
     ByMethod(Box<[(Method, Requirement)]>),
     /// What a closure reads out of the request.
     FromRequest(Custom),
@@ -33,7 +33,7 @@ pub(crate) enum Quantifier {
 
 /// What a token must grant for the request at hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum RequiredScopes {
     /// Every one of these.
     All(Box<[Scope]>),
     /// One of these at least.
@@ -42,16 +42,18 @@ pub(crate) enum Wanted {
     SomeOfKind(Scope),
 }
 
-impl Wanted {
+impl RequiredScopes {
     /// The decision.
-    pub(crate) fn judge(&self, held: &ScopeSet) -> Result<(), Missing> {
+    pub(crate) fn judge(&self, held: &ScopeSet) -> Result<(), MissingScope> {
         match self {
             Self::All(scopes) if scopes.iter().all(|scope| held.cover(scope)) => Ok(()),
-            Self::All(scopes) => Err(Missing::All(scopes.iter().filter(|scope| !held.cover(scope)).cloned().collect())),
+            Self::All(scopes) => {
+                Err(MissingScope::All(scopes.iter().filter(|scope| !held.cover(scope)).cloned().collect()))
+            }
             Self::Any(scopes) if scopes.iter().any(|scope| held.cover(scope)) => Ok(()),
-            Self::Any(scopes) => Err(Missing::OneOf(scopes.to_vec())),
+            Self::Any(scopes) => Err(MissingScope::OneOf(scopes.to_vec())),
             Self::SomeOfKind(kind) if held.iter().any(|scope| kind.covers(scope)) => Ok(()),
-            Self::SomeOfKind(kind) => Err(Missing::OfKind(kind.clone())),
+            Self::SomeOfKind(kind) => Err(MissingScope::OfKind(kind.clone())),
         }
     }
 
@@ -72,7 +74,7 @@ impl Wanted {
     }
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for RequiredScopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All(scopes) => f.write_str(&spaced(scopes)),
@@ -88,41 +90,47 @@ impl Requirement {
         let templates =
             texts.iter().map(|text| ScopeTemplate::parse(text.as_ref())).collect::<Result<Box<[_]>, _>>()?;
         match templates.iter().map(|template| template.as_scope().cloned()).collect() {
-            Some(scopes) => Ok(Self::Fixed(Wanted::new(quantifier, scopes))),
+            Some(scopes) => Ok(Self::Fixed(RequiredScopes::new(quantifier, scopes))),
             None => Ok(Self::Templates(quantifier, templates)),
         }
     }
 
     /// All of these, to the letter.
     pub(crate) fn all(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        Self::Fixed(Wanted::All(scopes.into_iter().collect()))
+        Self::Fixed(RequiredScopes::All(scopes.into_iter().collect()))
     }
 
     /// Some scope of the kind `action:resource`.
     pub(crate) fn some_of_kind(kind: &str) -> Result<Self, ScopeError> {
         match Self::parse(Quantifier::All, &[format!("{kind}:*")])? {
-            Self::Fixed(Wanted::All(scopes)) => Ok(Self::Fixed(match &*scopes {
-                [kind] => Wanted::SomeOfKind(kind.clone()),
-                _ => Wanted::All(scopes),
+            Self::Fixed(RequiredScopes::All(scopes)) => Ok(Self::Fixed(match &*scopes {
+                [kind] => RequiredScopes::SomeOfKind(kind.clone()),
+                _ => RequiredScopes::All(scopes),
             })),
             other @ (Self::Fixed(_) | Self::Templates(..) | Self::ByMethod(_) | Self::FromRequest(_)) => Ok(other),
         }
     }
 
     /// What this request needs.
-    pub(crate) fn wanted(&self, path: Option<&PathPattern>, head: &mut Parts) -> Result<Cow<'_, Wanted>, Refusal> {
+    pub(crate) fn wanted(
+        &self,
+        path: Option<&PathPattern>,
+        head: &mut Parts,
+    ) -> Result<Cow<'_, RequiredScopes>, Rejection> {
         match self {
             Self::Fixed(wanted) => Ok(Cow::Borrowed(wanted)),
             Self::Templates(quantifier, templates) => {
                 let parameters = Parameters::of(path, head)?;
                 let scopes = templates.iter().map(|template| fill(template, &parameters)).collect::<Result<_, _>>()?;
-                Ok(Cow::Owned(Wanted::new(*quantifier, scopes)))
+                Ok(Cow::Owned(RequiredScopes::new(*quantifier, scopes)))
             }
             Self::ByMethod(methods) => match for_method(methods, &head.method) {
                 Some(requirement) => requirement.wanted(path, head),
-                None => Err(Refusal::MethodNotAllowed { allowed: allowed(methods) }),
+                None => Err(Rejection::MethodNotAllowed { allowed: allowed(methods) }),
             },
-            Self::FromRequest(Custom(scopes)) => Ok(Cow::Owned(Wanted::All(scopes(head)?.iter().cloned().collect()))),
+            Self::FromRequest(Custom(scopes)) => {
+                Ok(Cow::Owned(RequiredScopes::All(scopes(head)?.iter().cloned().collect())))
+            }
         }
     }
 
@@ -136,14 +144,14 @@ impl Requirement {
     }
 }
 
-fn fill(template: &ScopeTemplate, parameters: &Parameters<'_>) -> Result<Scope, Refusal> {
+fn fill(template: &ScopeTemplate, parameters: &Parameters<'_>) -> Result<Scope, Rejection> {
     let Some(parameter) = template.parameter() else { return template.fill("").map_err(|error| bad("", error)) };
     let identifier = parameters.named(parameter)?;
     template.fill(&identifier).map_err(|error| bad(parameter, error))
 }
 
-fn bad(parameter: &str, error: ScopeError) -> Refusal {
-    Refusal::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::Scope(error) }
+fn bad(parameter: &str, error: ScopeError) -> Rejection {
+    Rejection::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::Scope(error) }
 }
 
 /// The one for this method; for `HEAD` that of `GET` too, as RFC 9110 §9.3.2 makes them one.
@@ -160,7 +168,7 @@ fn allowed(methods: &[(Method, Requirement)]) -> Vec<Method> {
     allowed
 }
 
-type ReadScopes = dyn Fn(&Parts) -> Result<ScopeSet, Unacceptable> + Send + Sync;
+type ReadScopes = dyn Fn(&Parts) -> Result<ScopeSet, BadRequest> + Send + Sync;
 
 /// A closure from a request to the scopes that it needs, all of them.
 #[derive(Clone)]
@@ -187,11 +195,11 @@ mod tests {
         vec(scope(), 1..5).prop_map(|scopes| ScopeSet::new(scopes).unwrap())
     }
 
-    fn wanted() -> impl Strategy<Value = Wanted> {
+    fn wanted() -> impl Strategy<Value = RequiredScopes> {
         prop_oneof![
-            vec(scope(), 1..4).prop_map(|scopes| Wanted::All(scopes.into())),
-            vec(scope(), 1..4).prop_map(|scopes| Wanted::Any(scopes.into())),
-            "[rw]:[ab]:\\*".prop_map(|text| Wanted::SomeOfKind(Scope::parse(&text).unwrap())),
+            vec(scope(), 1..4).prop_map(|scopes| RequiredScopes::All(scopes.into())),
+            vec(scope(), 1..4).prop_map(|scopes| RequiredScopes::Any(scopes.into())),
+            "[rw]:[ab]:\\*".prop_map(|text| RequiredScopes::SomeOfKind(Scope::parse(&text).unwrap())),
         ]
     }
 
@@ -211,9 +219,9 @@ mod tests {
         #[test]
         fn it_decides_as_the_contract_says(held in held(), wanted in wanted()) {
             let expected = match &wanted {
-                Wanted::All(scopes) => scopes.iter().all(|scope| is_granted(&held, scope)),
-                Wanted::Any(scopes) => scopes.iter().any(|scope| is_granted(&held, scope)),
-                Wanted::SomeOfKind(kind) => held.iter().any(|scope| {
+                RequiredScopes::All(scopes) => scopes.iter().all(|scope| is_granted(&held, scope)),
+                RequiredScopes::Any(scopes) => scopes.iter().any(|scope| is_granted(&held, scope)),
+                RequiredScopes::SomeOfKind(kind) => held.iter().any(|scope| {
                     (scope.action(), scope.resource()) == (kind.action(), kind.resource())
                 }),
             };
@@ -236,8 +244,8 @@ mod tests {
         fn what_is_missing_is_not_held_and_is_enough(held in held(), wanted in wanted()) {
             let missing = match wanted.judge(&held) {
                 Ok(()) => return Ok(()),
-                Err(Missing::All(scopes) | Missing::OneOf(scopes)) => scopes,
-                Err(Missing::OfKind(kind)) => vec![kind],
+                Err(MissingScope::All(scopes) | MissingScope::OneOf(scopes)) => scopes,
+                Err(MissingScope::OfKind(kind)) => vec![kind],
             };
             prop_assert!(missing.iter().all(|scope| !held.cover(scope)));
             prop_assert_eq!(wanted.judge(&with(&held, &missing)), Ok(()));
@@ -245,8 +253,8 @@ mod tests {
 
         #[test]
         fn all_is_stricter_than_any(held in held(), scopes in vec(scope(), 1..4)) {
-            if Wanted::All(scopes.clone().into()).judge(&held).is_ok() {
-                prop_assert_eq!(Wanted::Any(scopes.into()).judge(&held), Ok(()));
+            if RequiredScopes::All(scopes.clone().into()).judge(&held).is_ok() {
+                prop_assert_eq!(RequiredScopes::Any(scopes.into()).judge(&held), Ok(()));
             }
         }
     }

@@ -9,12 +9,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use crate::bearer;
-use crate::refusal::{NoToken, Refusal};
+use crate::rejection::{CredentialsError, Rejection};
 
 /// A place in a request where its token is looked for.
 ///
 /// The `Authorization` header unless told otherwise. When a layer looks in several places and finds something in more
-/// than one, the request is refused with 400, whatever was found (RFC 6750 §2). The query string is not offered: it ends
+/// than one, the request is rejected with 400, whatever was found (RFC 6750 §2). The query string is not offered: it ends
 /// up in logs, histories and `Referer` headers (RFC 9700 §4.3.2).
 ///
 /// ```
@@ -62,14 +62,14 @@ impl TokenSource {
     }
 
     /// The token that is here.
-    fn find<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, NoToken> {
+    fn find<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, CredentialsError> {
         match &self.0 {
             Kind::Authorization => bearer::token(&head.headers).map(Cow::Borrowed),
             Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed),
             Kind::Custom(find) => match find(head) {
                 Some(token) if bearer::is_token68(&token) => Ok(Cow::Owned(token)),
-                Some(_) => Err(NoToken::NotAToken),
-                None => Err(NoToken::Missing),
+                Some(_) => Err(CredentialsError::MalformedToken),
+                None => Err(CredentialsError::Missing),
             },
         }
     }
@@ -109,13 +109,13 @@ impl TokenSources {
     }
 
     /// The request's one token.
-    pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, Refusal> {
+    pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, Rejection> {
         let mut presented =
-            self.0.iter().map(|source| source.find(head)).filter(|found| *found != Err(NoToken::Missing));
-        let first = presented.next().unwrap_or(Err(NoToken::Missing));
+            self.0.iter().map(|source| source.find(head)).filter(|found| *found != Err(CredentialsError::Missing));
+        let first = presented.next().unwrap_or(Err(CredentialsError::Missing));
         match presented.next() {
-            Some(_) => Err(Refusal::SeveralTokens),
-            None => first.map_err(Refusal::from),
+            Some(_) => Err(Rejection::MultipleTokens),
+            None => first.map_err(Rejection::from),
         }
     }
 
@@ -130,15 +130,15 @@ impl TokenSources {
 }
 
 /// The value of the one cookie of this name, RFC 6265 §5.4. HTTP/2 may send each pair in a header of its own.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, NoToken> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, CredentialsError> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| value_of(pair.trim_ascii(), name));
-    let value = values.next().ok_or(NoToken::Missing)?;
+    let value = values.next().ok_or(CredentialsError::Missing)?;
     if values.next().is_some() {
         // A neighbour domain may have planted one of them.
-        return Err(NoToken::RepeatedCookie);
+        return Err(CredentialsError::RepeatedCookie);
     }
-    std::str::from_utf8(value).ok().filter(|token| bearer::is_token68(token)).ok_or(NoToken::NotAToken)
+    std::str::from_utf8(value).ok().filter(|token| bearer::is_token68(token)).ok_or(CredentialsError::MalformedToken)
 }
 
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn find(lines: &[&str]) -> Result<String, NoToken> {
+    fn find(lines: &[&str]) -> Result<String, CredentialsError> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(COOKIE, http::HeaderValue::from_bytes(line.as_bytes()).unwrap());
@@ -164,16 +164,16 @@ mod tests {
         assert_eq!(find(&["x=1; token=a.b.c;y=2"]), Ok("a.b.c".to_owned()));
         assert_eq!(find(&["x=1", "token=a.b.c"]), Ok("a.b.c".to_owned()));
         for missing in [&[][..], &["x=1"], &["Token=a"], &["xtoken=a"], &["token2=a"], &["token"], &["x=token=a"]] {
-            assert_eq!(find(missing), Err(NoToken::Missing), "{missing:?}");
+            assert_eq!(find(missing), Err(CredentialsError::Missing), "{missing:?}");
         }
     }
 
     #[test]
     fn two_cookies_or_a_strange_one_are_no_token() {
-        assert_eq!(find(&["token=a; token=a"]), Err(NoToken::RepeatedCookie));
-        assert_eq!(find(&["token=a", "token=b"]), Err(NoToken::RepeatedCookie));
+        assert_eq!(find(&["token=a; token=a"]), Err(CredentialsError::RepeatedCookie));
+        assert_eq!(find(&["token=a", "token=b"]), Err(CredentialsError::RepeatedCookie));
         for strange in ["token=", "token=a b", "token=\"a\"", "token=a,b", "token=caf\u{e9}"] {
-            assert_eq!(find(&[strange]), Err(NoToken::NotAToken), "{strange}");
+            assert_eq!(find(&[strange]), Err(CredentialsError::MalformedToken), "{strange}");
         }
     }
 
@@ -182,7 +182,7 @@ mod tests {
         let head = |token: &str| Request::get("/").header("x-token", token).body(()).unwrap().into_parts().0;
         let source = TokenSource::custom(|head| Some(head.headers.get("x-token")?.to_str().ok()?.to_owned()));
         assert_eq!(source.find(&head("a.b.c")).as_deref(), Ok("a.b.c"));
-        assert_eq!(source.find(&head("a b")), Err(NoToken::NotAToken));
-        assert_eq!(source.find(&Request::new(()).into_parts().0), Err(NoToken::Missing));
+        assert_eq!(source.find(&head("a b")), Err(CredentialsError::MalformedToken));
+        assert_eq!(source.find(&Request::new(()).into_parts().0), Err(CredentialsError::Missing));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use agentwrit_verify::{Claims, VerifiedToken, VerifyError};
 
-use crate::presentation::Presentation;
+use crate::rejection_options::RejectionOptions;
 
 /// The claims of the token that came with this request, verified by a layer around it.
 ///
@@ -41,12 +41,12 @@ use crate::presentation::Presentation;
 #[derive(Clone, Debug)]
 pub struct Verified {
     token: VerifiedToken,
-    presentation: Presentation,
+    rejection_options: RejectionOptions,
 }
 
 impl Verified {
-    pub(crate) fn new(token: VerifiedToken, presentation: Presentation) -> Self {
-        Self { token, presentation }
+    pub(crate) fn new(token: VerifiedToken, rejection_options: RejectionOptions) -> Self {
+        Self { token, rejection_options }
     }
 
     /// The claims, shared: for work that outlives the request.
@@ -72,13 +72,13 @@ impl Verified {
         &self.token
     }
 
-    /// How the layers around have refusals presented, the inner ones first.
-    pub(crate) fn presentation(&self) -> &Presentation {
-        &self.presentation
+    /// How the layers around have rejections presented, the inner ones first.
+    pub(crate) fn rejection_options(&self) -> &RejectionOptions {
+        &self.rejection_options
     }
 
-    pub(crate) fn present_as(&mut self, presentation: Presentation) {
-        self.presentation = presentation;
+    pub(crate) fn set_rejection_options(&mut self, rejection_options: RejectionOptions) {
+        self.rejection_options = rejection_options;
     }
 }
 
@@ -100,6 +100,6 @@ impl Deref for Verified {
 
 /// In the extensions of a request that an optional [`Authenticate`](crate::Authenticate) let through without a token.
 #[derive(Clone, Debug)]
-pub(crate) struct Anonymous {
-    pub(crate) presentation: Presentation,
+pub(crate) struct Unauthenticated {
+    pub(crate) rejection_options: RejectionOptions,
 }

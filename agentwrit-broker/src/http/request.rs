@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use agentwrit_protocol::RequestId;
-use agentwrit_tower::{LingeringBody, Refusal};
+use agentwrit_tower::{LingeringBody, Rejection};
 use agentwrit_verify::VerifyError;
 use axum::{
     body::Body,
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     next: Next,
 ) -> Response {
     // Whatever responds before the body was read, the client gets to see the response.
-    let request = LingeringBody::around(request).map(Body::new);
+    let request = LingeringBody::wrap(request).map(Body::new);
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
     if request.method().is_safe() {
@@ -80,8 +80,8 @@ async fn attend(services: Shared, edge: Arc<Edge>, mut request: Request, next: N
         sketch.log(&loggable, &id);
         response = sketch.render(response, &path, &id);
     }
-    if let Some(refusal) = response.extensions().get::<Refusal>() {
-        audit(&services, refusal, client, &endpoint);
+    if let Some(rejection) = response.extensions().get::<Rejection>() {
+        audit(&services, rejection, client, &endpoint);
     }
     set_headers(response.headers_mut(), &id, &edge);
 
@@ -151,21 +151,21 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
 }
 
 /// Notes what the scope layers refused, with the reason that the client wasn't told.
-fn audit(services: &Services, refusal: &Refusal, client: Client, endpoint: &str) {
+fn audit(services: &Services, rejection: &Rejection, client: Client, endpoint: &str) {
     let now = services.ledger.now();
-    if matches!(refusal, Refusal::InvalidToken(VerifyError::NotYetValid { .. })) {
+    if matches!(rejection, Rejection::InvalidToken(VerifyError::NotYetValid { .. })) {
         services.metrics.clock_skew();
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the client's fault is not audited: the log has it")]
-    let (event_type, detail) = match refusal {
-        Refusal::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),
-        Refusal::InsufficientScope { .. } => (EventType::ScopeViolation, "token lacks the required scope"),
-        Refusal::NoToken(_) | Refusal::InvalidToken(_) => (EventType::TokenAuthFailed, "token not accepted"),
+    let (event_type, detail) = match rejection {
+        Rejection::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),
+        Rejection::InsufficientScope { .. } => (EventType::ScopeViolation, "token lacks the required scope"),
+        Rejection::NoToken(_) | Rejection::InvalidToken(_) => (EventType::TokenAuthFailed, "token not accepted"),
         _ => return,
     };
-    let event = match refusal.subject() {
+    let event = match rejection.subject() {
         Some(subject) => NewEvent::denied(event_type, now, subject, detail).from(client.0),
         None => NewEvent::denied(event_type, now, client.0, detail),
     };
-    services.ledger.deny(event.resource(endpoint).word("reason", refusal.reason()));
+    services.ledger.deny(event.resource(endpoint).word("reason", rejection.reason()));
 }

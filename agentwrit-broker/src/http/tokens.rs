@@ -1,6 +1,6 @@
 //! `POST /v1/token/renew`, `POST /v1/token/release` and `POST /v1/delegate`: what a holder does with its token.
 
-use agentwrit_tower::{Refusal, Verified};
+use agentwrit_tower::{Rejection, Verified};
 use agentwrit_verify::{AgentId, VerifyError};
 use axum::{
     Json,
@@ -72,18 +72,18 @@ pub(super) struct DelegateRequest {
 
 /// A renewal that the token itself doesn't allow says the same as one that the authority refuses.
 pub(super) async fn say_renewal_failed(response: Response) -> Response {
-    let Some(refusal @ Refusal::InvalidToken(_)) = response.extensions().get::<Refusal>().cloned() else {
+    let Some(rejection @ Rejection::InvalidToken(_)) = response.extensions().get::<Rejection>().cloned() else {
         return response;
     };
     let mut answer = Failure::Refused(Error::RenewalFailed).into_response();
-    answer.extensions_mut().insert(refusal);
+    answer.extensions_mut().insert(rejection);
     answer
 }
 
 /// Releasing what was released or revoked is done already.
 pub(super) async fn accept_released(response: Response) -> Response {
-    match response.extensions().get::<Refusal>() {
-        Some(Refusal::InvalidToken(VerifyError::Revoked { .. })) => {
+    match response.extensions().get::<Rejection>() {
+        Some(Rejection::InvalidToken(VerifyError::Revoked { .. })) => {
             let mut done = Response::new(Body::empty());
             *done.status_mut() = StatusCode::NO_CONTENT;
             done

@@ -1,21 +1,21 @@
 //! RFC 6750 §2.1: one `Authorization: Bearer <token>` header, or no token at all.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{NoToken, Refusal, RequireScope};
+use agentwrit_tower::{CredentialsError, Rejection, RequireScope};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 use tower_layer::Layer;
 
-use crate::support::{Answer, Inner, NO_TOKEN, get_without_token, send};
+use crate::support::{CollectedResponse, Inner, NO_TOKEN, get_without_token, send};
 
-async fn send_with(values: &[Vec<u8>]) -> Answer {
+async fn send_with(values: &[Vec<u8>]) -> CollectedResponse {
     let issuer = TestIssuer::new();
     send_from(&issuer, values).await
 }
 
-async fn send_from(issuer: &TestIssuer, values: &[Vec<u8>]) -> Answer {
+async fn send_from(issuer: &TestIssuer, values: &[Vec<u8>]) -> CollectedResponse {
     let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(Inner::default().service());
     let mut request: Request<Full<Bytes>> = get_without_token("/data");
     for value in values {
@@ -55,7 +55,7 @@ async fn a_malformed_header_is_no_token() {
         let answer = send_from(&issuer, &[value.clone().into_bytes()]).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
         assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN), "{value}");
-        assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Malformed)), "{value}");
+        assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)), "{value}");
     }
 }
 
@@ -73,5 +73,5 @@ async fn two_headers_are_no_token_even_when_equal() {
     let answer = send_from(&issuer, &[value.clone(), value]).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
-    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Repeated)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Repeated)));
 }

@@ -119,6 +119,6 @@ impl http_body::Body for Untouchable {
         self: std::pin::Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        unreachable!("the body of a refused request was read")
+        unreachable!("the body of a rejected request was read")
     }
 }

@@ -7,12 +7,12 @@ use axum::routing::get;
 use http::{Response, StatusCode};
 
 use crate::support::axum::{get as get_as, get_without_token};
-use crate::support::{Answer, Inner, send};
+use crate::support::{CollectedResponse, Inner, send};
 
 const NAME: &str = "resource_metadata";
 const METADATA: &str = "https://api.example/.well-known/oauth-protected-resource";
 
-fn challenge(answer: &Answer) -> &str {
+fn challenge(answer: &CollectedResponse) -> &str {
     answer.header("www-authenticate").unwrap()
 }
 
@@ -66,12 +66,13 @@ async fn inner_layers_and_extractors_inherit_parameters_and_may_replace_them() {
 #[tokio::test]
 async fn closure_adds_parameters_for_the_request_at_hand_safely_quoted() {
     let issuer = TestIssuer::new();
-    let layer = Authenticate::new(issuer.verifier()).challenge_parameter(NAME, "of the layer").on_refusal(|_, head| {
-        let mut response = Response::builder().header("www-authenticate", "None").body("words").unwrap();
-        let hostile = format!(r#"{}", error="none\"#, head.uri.path());
-        response.extensions_mut().insert(ChallengeParameters::new().with(NAME, &hostile).unwrap());
-        response
-    });
+    let layer =
+        Authenticate::new(issuer.verifier()).challenge_parameter(NAME, "of the layer").on_rejection(|_, head| {
+            let mut response = Response::builder().header("www-authenticate", "None").body("words").unwrap();
+            let hostile = format!(r#"{}", error="none\"#, head.uri.path());
+            response.extensions_mut().insert(ChallengeParameters::new().with(NAME, &hostile).unwrap());
+            response
+        });
     let app = Router::new().route("/data", get(async || "data")).layer(layer);
     let answer = send(&app, get_without_token("/data")).await;
     let expected = r#"Bearer realm="agentwrit", resource_metadata="/data\", error=\"none\\""#;

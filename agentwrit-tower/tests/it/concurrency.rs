@@ -93,7 +93,7 @@ async fn dropping_the_future_drops_the_inner_one_and_leaves_the_service_usable()
     drop(waiting);
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 
-    // A refusal that nobody polls harms nothing either.
+    // A rejection that nobody polls harms nothing either.
     drop(service.ready().await.unwrap().call(get_without_token("/")));
     let response = service.ready().await.unwrap().call(get("/", &authorization)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);

@@ -60,7 +60,8 @@ fn layers_and_services_can_go_anywhere() {
     fn anywhere<T: Clone + Send + Sync + Unpin + std::fmt::Debug + 'static>() {}
     anywhere::<RequireScope>();
     anywhere::<agentwrit_tower::Authenticate>();
-    anywhere::<agentwrit_tower::Guarded<()>>();
+    anywhere::<agentwrit_tower::AuthenticateService<()>>();
+    anywhere::<agentwrit_tower::RequireScopeService<()>>();
     anywhere::<agentwrit_tower::Verified>();
-    anywhere::<agentwrit_tower::Refusal>();
+    anywhere::<agentwrit_tower::Rejection>();
 }

@@ -1,8 +1,8 @@
-//! `Verified`, `Agent`, `Granted` and their optional forms as arguments of handlers.
+//! `Verified`, `Agent`, `GrantedIdentifiers` and their optional forms as arguments of handlers.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{AppId, ClaimSet, Subject};
-use agentwrit_tower::{Agent, Authenticate, Granted, Misconfiguration, Refusal, RequireScope, Verified};
+use agentwrit_tower::{Agent, Authenticate, GrantedIdentifiers, Misconfiguration, Rejection, RequireScope, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
@@ -42,7 +42,7 @@ async fn without_a_layer_it_is_500() {
             "/me"
         )
     );
-    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoClaims)));
 }
 
 #[tokio::test]
@@ -90,9 +90,9 @@ async fn who_is_no_agent_is_403() {
     assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="insufficient_scope""#));
     assert_eq!(answer.json()["detail"], "only an agent may do this");
     assert_eq!(answer.json()["error_code"], "insufficient_scope");
-    let refusal = answer.extensions.get::<Refusal>().unwrap();
+    let rejection = answer.extensions.get::<Rejection>().unwrap();
     assert_eq!(
-        (refusal.reason(), refusal.subject().unwrap().to_string()),
+        (rejection.reason(), rejection.subject().unwrap().to_string()),
         ("not_an_agent", "app:app-web-0123ab".into())
     );
 }
@@ -115,15 +115,17 @@ async fn each_names_the_layer_that_it_misses() {
     let token = issuer.token(&["read:data:7"]);
     let app = Router::new()
         .route("/agent", get(agent))
-        .route("/granted", get(async |_: Granted| "granted"))
-        .route("/kind", get(async |_: Granted| "granted").layer(RequireScope::new("read:data:7")));
-    for (path, mistake) in [("/agent", Misconfiguration::NoClaims), ("/granted", Misconfiguration::NoGranted)] {
+        .route("/granted", get(async |_: GrantedIdentifiers| "granted"))
+        .route("/kind", get(async |_: GrantedIdentifiers| "granted").layer(RequireScope::new("read:data:7")));
+    for (path, mistake) in
+        [("/agent", Misconfiguration::NoClaims), ("/granted", Misconfiguration::NoGrantedIdentifiers)]
+    {
         let answer = send(&app, get_as(path, &token)).await;
         assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
-        assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(mistake)), "{path}");
+        assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(mistake)), "{path}");
     }
     // One scope is not a kind: nothing was found out that a listing could be cut down by.
     let app = app.layer(Authenticate::new(issuer.verifier()));
     let answer = send(&app, get_as("/kind", &token)).await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoGranted)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoGrantedIdentifiers)));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{TrustedKeys, Verifier};
-use agentwrit_tower::{Authenticate, Guarded, Misconfiguration, Refusal, RequireScope};
+use agentwrit_tower::{Authenticate, Misconfiguration, Rejection, RequireScope, RequireScopeService};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, TE};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -18,7 +18,7 @@ use tonic::service::{LayerExt, Routes};
 use tower::{Service, ServiceExt};
 use tower_layer::Layer;
 
-use crate::support::{Answer, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send};
+use crate::support::{CollectedResponse, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send};
 
 const CONTENT_TYPES: [&str; 4] =
     ["application/grpc", "application/grpc+proto", "application/grpc-web-text", "Application/GRPC"];
@@ -36,11 +36,11 @@ fn over_http2<B>(mut request: Request<B>) -> Request<B> {
     request
 }
 
-fn protected(issuer: &TestIssuer) -> Guarded<Plain> {
+fn protected(issuer: &TestIssuer) -> RequireScopeService<Plain> {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
-fn assert_status(answer: &Answer, code: Code, message: &str) {
+fn assert_status(answer: &CollectedResponse, code: Code, message: &str) {
     assert_eq!(answer.status, StatusCode::OK);
     let status = tonic::Status::from_header_map(&answer.headers).unwrap();
     assert_eq!((status.code(), status.message()), (code, message));
@@ -66,7 +66,7 @@ async fn each_refusal_has_its_code() {
         let narrow = issuer.token(&["read:data:8"]);
         let answer = send(&service, call(get("/", &bearer(&narrow)), content_type)).await;
         assert_status(&answer, Code::PermissionDenied, "the token lacks the required scope `read:data:7`");
-        assert!(matches!(answer.extensions.get(), Some(Refusal::InsufficientScope { .. })));
+        assert!(matches!(answer.extensions.get(), Some(Rejection::InsufficientScope { .. })));
     }
 }
 
@@ -84,7 +84,7 @@ async fn the_others_too() {
     let answer = send(&forgotten, call(get("/", &token), "application/grpc")).await;
     let message = mistake("no verifier here and no `Authenticate` layer around it", "/")["detail"].clone();
     assert_status(&answer, Code::Internal, message.as_str().unwrap());
-    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoVerifier)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoVerifier)));
 
     let by_path = RequireScope::new("read:data:{method}")
         .path("/data.v1.Data/{method}")
@@ -116,7 +116,7 @@ async fn the_answer_ends_with_its_headers() {
 async fn a_rendering_closure_is_not_asked() {
     let service = RequireScope::new("read:data:7")
         .verifier(TestIssuer::new().verifier())
-        .on_refusal(|_, _| Response::new("welcome"))
+        .on_rejection(|_, _| Response::new("welcome"))
         .layer(Inner::default().service());
     let answer = send(&service, call(get_without_token("/"), "application/grpc")).await;
     assert_status(&answer, Code::Unauthenticated, "a Bearer token is required");

@@ -1,4 +1,4 @@
-//! The body of a refused request is drained, within limits, while the response is on its way (RFC 9112 §9.6).
+//! The body of a rejected request is drained, within limits, while the response is on its way (RFC 9112 §9.6).
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Guarded, LingeringBody, RequireScope};
+use agentwrit_tower::{LingeringBody, RequireScope, RequireScopeService};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{Request, Response, StatusCode};
@@ -64,12 +64,12 @@ impl Body for Parts {
 
 type Inner = fn(Request<Parts>) -> Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-fn protected() -> Guarded<ServiceFn<Inner>> {
+fn protected() -> RequireScopeService<ServiceFn<Inner>> {
     let inner: Inner = |_| ready(Ok(Response::new(Full::default())));
     RequireScope::new("read:data:7").verifier(TestIssuer::new().verifier()).layer(service_fn(inner))
 }
 
-async fn refuse(request: Request<Parts>) {
+async fn reject(request: Request<Parts>) {
     assert_eq!(protected().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -77,7 +77,7 @@ async fn refuse(request: Request<Parts>) {
 async fn drains_body_of_refused_request_without_delaying_response() {
     let (body, read) = Parts::new(20, Duration::from_millis(200));
     let begun = Instant::now();
-    refuse(Request::post("/").body(body).unwrap()).await;
+    reject(Request::post("/").body(body).unwrap()).await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(read.await, Ok(20));
     assert!(begun.elapsed() >= Duration::from_secs(4));
@@ -86,7 +86,7 @@ async fn drains_body_of_refused_request_without_delaying_response() {
 #[tokio::test(start_paused = true)]
 async fn stops_draining_after_8_mib() {
     let (body, read) = Parts::new(usize::MAX, Duration::ZERO);
-    refuse(Request::post("/").body(body).unwrap()).await;
+    reject(Request::post("/").body(body).unwrap()).await;
     assert_eq!(read.await, Ok(LIMIT / PART + 1));
 }
 
@@ -94,7 +94,7 @@ async fn stops_draining_after_8_mib() {
 async fn stops_draining_after_5_seconds() {
     let (body, read) = Parts::new(usize::MAX, Duration::from_secs(2));
     let begun = Instant::now();
-    refuse(Request::post("/").body(body).unwrap()).await;
+    reject(Request::post("/").body(body).unwrap()).await;
     assert_eq!(read.await, Ok(2));
     assert_eq!(begun.elapsed().as_secs(), 5);
 }
@@ -102,16 +102,16 @@ async fn stops_draining_after_5_seconds() {
 #[tokio::test(start_paused = true)]
 async fn reads_nothing_of_body_that_awaits_100_continue() {
     let (body, read) = Parts::new(20, Duration::ZERO);
-    refuse(Request::post("/").header(EXPECT, "100-continue").body(body).unwrap()).await;
+    reject(Request::post("/").header(EXPECT, "100-continue").body(body).unwrap()).await;
     assert_eq!(read.await, Ok(0));
 }
 
 #[test]
 fn drops_body_where_there_is_no_runtime() {
     let (body, mut read) = Parts::new(20, Duration::ZERO);
-    let refused = protected().oneshot(Request::post("/").body(body).unwrap());
-    let mut refused = std::pin::pin!(refused);
-    assert!(refused.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+    let rejected = protected().oneshot(Request::post("/").body(body).unwrap());
+    let mut rejected = std::pin::pin!(rejected);
+    assert!(rejected.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
     assert_eq!(read.try_recv(), Ok(0));
 }
 
@@ -124,7 +124,7 @@ async fn wrapped_body_is_drained_once_when_dropped_unread_or_half_read() {
             if expect {
                 request.headers_mut().insert(EXPECT, "100-continue".parse().unwrap());
             }
-            let mut request = LingeringBody::around(request);
+            let mut request = LingeringBody::wrap(request);
             for _ in 0..read_before {
                 let frame = std::future::poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx)).await;
                 assert!(frame.is_some());

@@ -10,7 +10,7 @@ use agentwrit_tower::verify::feed::Staleness;
 use agentwrit_tower::verify::testing::{TestFollower, TestIssuer};
 use agentwrit_tower::verify::{Level, VerifyError};
 use agentwrit_tower::{
-    Authenticate, EndWithToken, Misconfiguration, Refusal, RequireScope, TokenBoundError, TokenEnd, Verified,
+    Authenticate, EndWithToken, EndWithTokenError, Misconfiguration, Rejection, RequireScope, TokenEnd, Verified,
 };
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -67,9 +67,9 @@ trait IntoEnd {
     fn into_end(self) -> VerifyError;
 }
 
-impl IntoEnd for TokenBoundError<Infallible> {
+impl IntoEnd for EndWithTokenError<Infallible> {
     fn into_end(self) -> VerifyError {
-        let TokenBoundError::TokenEnded(error) = self else { unreachable!("these streams never fail") };
+        let EndWithTokenError::TokenEnded(error) = self else { unreachable!("these streams never fail") };
         error
     }
 }
@@ -216,7 +216,7 @@ async fn layer_outside_of_the_verifying_one_answers_500() {
         .layer(EndWithToken::new());
     let answer = send(&app, plain_axum("/")).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NothingToEndWith)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoTokenToRecheck)));
     assert_eq!(inner.calls(), 0);
 }
 

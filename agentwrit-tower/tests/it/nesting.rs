@@ -2,7 +2,9 @@
 
 use agentwrit_tower::verify::VerifyError;
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, Granted, Misconfiguration, Refusal, RequireScope, TokenSource, Verified};
+use agentwrit_tower::{
+    Authenticate, GrantedIdentifiers, Misconfiguration, Rejection, RequireScope, TokenSource, Verified,
+};
 use axum::Router;
 use axum::routing;
 use http::StatusCode;
@@ -71,11 +73,11 @@ async fn a_layer_with_a_verifier_believes_no_other() {
 
     let answer = send(&service, get("/", &bearer(&issuer.token(&["read:data:7"])))).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.extensions.get(), Some(&Refusal::InvalidToken(VerifyError::WrongAudience)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::InvalidToken(VerifyError::WrongAudience)));
     assert_eq!(inner.calls(), 0);
 }
 
-async fn list(granted: Granted) -> String {
+async fn list(granted: GrantedIdentifiers) -> String {
     format!("{:?}", granted.identifiers())
 }
 
@@ -90,7 +92,7 @@ async fn what_one_token_grants_is_not_read_with_the_claims_of_another() {
         let mut request = get_as("/", &issuer.token(&["read:records:*"]));
         request.headers_mut().insert(COOKIE, format!("token={}", issuer.token(&["use:api:v2"])).parse().unwrap());
         let answer = send(&app, request).await;
-        assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoGranted)));
+        assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoGrantedIdentifiers)));
     }
 
     let nobody = Authenticate::optional(issuer.verifier()).token_source(in_cookie());
@@ -146,6 +148,6 @@ async fn a_handler_that_wants_the_claims_notices_a_layer_that_came_too_early() {
     let early = routing::put(handler).layer(RequireScope::new("write:data:7").verifier(issuer.verifier()));
     for app in [by_route, Router::new().route("/", early.get(handler))] {
         let answer = send(&app, get_as("/", &issuer.token(&["write:data:7"]))).await;
-        assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
+        assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoClaims)));
     }
 }

@@ -5,36 +5,39 @@ use std::time::Duration;
 use agentwrit_tower::verify::issue::SigningKey;
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Level as Revoked, Scope, TrustedKeys, Verifier, VerifyError};
-use agentwrit_tower::{Guarded, Misconfiguration, Missing, NoToken, Refusal, RequireScope};
+use agentwrit_tower::{CredentialsError, Misconfiguration, MissingScope, Rejection, RequireScope, RequireScopeService};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tower_layer::Layer;
 use tracing::Level;
 
-use crate::support::{Answer, Inner, Log, Plain, bearer, get, get_without_token, send};
+use crate::support::{CollectedResponse, Inner, Log, Plain, bearer, get, get_without_token, send};
 
-fn protected(issuer: &TestIssuer) -> Guarded<Plain> {
+fn protected(issuer: &TestIssuer) -> RequireScopeService<Plain> {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
 /// The answer, and what was logged on the way to it.
-async fn observed(service: &Guarded<Plain>, request: Request<Full<Bytes>>) -> (Answer, Vec<(Level, String)>) {
+async fn observed(
+    service: &RequireScopeService<Plain>,
+    request: Request<Full<Bytes>>,
+) -> (CollectedResponse, Vec<(Level, String)>) {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let answer = send(service, request).await;
     (answer, log.lines())
 }
 
-fn refusal(answer: &Answer) -> &Refusal {
-    answer.extensions.get().expect("a refusal in the response's extensions")
+fn rejection(answer: &CollectedResponse) -> &Rejection {
+    answer.extensions.get().expect("a rejection in the response's extensions")
 }
 
 #[tokio::test]
 async fn a_missing_token() {
     let (answer, log) = observed(&protected(&TestIssuer::new()), get_without_token("/")).await;
-    assert_eq!(refusal(&answer), &Refusal::NoToken(NoToken::Missing));
-    assert_eq!((refusal(&answer).reason(), refusal(&answer).subject()), ("no_token", None));
+    assert_eq!(rejection(&answer), &Rejection::NoToken(CredentialsError::Missing));
+    assert_eq!((rejection(&answer).reason(), rejection(&answer).subject()), ("no_token", None));
     assert_eq!(
         log,
         [(
@@ -55,8 +58,8 @@ async fn an_expired_token_names_its_subject() {
     let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&token))).await;
     let expired =
         VerifyError::Expired { by: Duration::from_secs(1), subject: claims.sub.clone(), token_id: claims.jti };
-    assert_eq!(refusal(&answer), &Refusal::InvalidToken(expired));
-    assert_eq!((refusal(&answer).subject(), refusal(&answer).token_id()), (Some(&claims.sub), Some(claims.jti)));
+    assert_eq!(rejection(&answer), &Rejection::InvalidToken(expired));
+    assert_eq!((rejection(&answer).subject(), rejection(&answer).token_id()), (Some(&claims.sub), Some(claims.jti)));
     assert!(log.iter().all(|(_, line)| !line.contains(&token)), "a log holds no token: {log:?}");
 }
 
@@ -65,8 +68,8 @@ async fn a_forged_token_names_nobody() {
     let issuer = TestIssuer::new();
     let forged = SigningKey::from_seed(&[8; 32]).unwrap().sign_token(&issuer.claims(&["read:data:7"]));
     let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&forged))).await;
-    assert!(matches!(refusal(&answer), Refusal::InvalidToken(VerifyError::UnknownKey { .. })));
-    assert_eq!((refusal(&answer).subject(), refusal(&answer).token_id()), (None, None));
+    assert!(matches!(rejection(&answer), Rejection::InvalidToken(VerifyError::UnknownKey { .. })));
+    assert_eq!((rejection(&answer).subject(), rejection(&answer).token_id()), (None, None));
 }
 
 #[tokio::test]
@@ -76,7 +79,7 @@ async fn missing_keys_are_logged_as_a_warning() {
         .verifier(verifier.without_revocations().build())
         .layer(Inner::default().service());
     let (answer, log) = observed(&service, get("/", &bearer(&TestIssuer::new().token(&["read:data:7"])))).await;
-    assert_eq!(refusal(&answer), &Refusal::Unavailable(VerifyError::KeysUnavailable));
+    assert_eq!(rejection(&answer), &Rejection::Unavailable(VerifyError::KeysUnavailable));
     assert_eq!(
         log,
         [(
@@ -95,9 +98,9 @@ async fn a_revoked_token_names_its_subject() {
     issuer.revoke(Revoked::Token, &claims.jti.to_string());
 
     let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    assert!(matches!(refusal(&answer), Refusal::InvalidToken(VerifyError::Revoked { .. })));
-    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
-    assert_eq!(refusal(&answer).token_id(), Some(claims.jti));
+    assert!(matches!(rejection(&answer), Rejection::InvalidToken(VerifyError::Revoked { .. })));
+    assert_eq!(rejection(&answer).subject(), Some(&claims.sub));
+    assert_eq!(rejection(&answer).token_id(), Some(claims.jti));
     let subject = claims.sub.to_string();
     assert!(matches!(&*log, [(Level::DEBUG, line)] if line.contains(&subject)), "{log:?}");
     assert!(!String::from_utf8_lossy(&answer.body).contains("revoked"));
@@ -108,20 +111,22 @@ async fn too_small_a_scope_names_both_sides() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:8"]);
     let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    let Refusal::InsufficientScope { required, missing, verified, .. } = refusal(&answer) else { panic!("{answer:?}") };
+    let Rejection::InsufficientScope { required, missing, verified, .. } = rejection(&answer) else {
+        panic!("{answer:?}")
+    };
     assert_eq!(required, &[Scope::parse("read:data:7").unwrap()]);
-    assert_eq!(missing, &Missing::All(required.clone()));
+    assert_eq!(missing, &MissingScope::All(required.clone()));
     assert_eq!(verified.as_claim_set(), &claims);
-    assert_eq!(refusal(&answer).reason(), "insufficient_scope");
-    assert_eq!(refusal(&answer).subject(), Some(&claims.sub));
-    assert_eq!(refusal(&answer).token_id(), Some(claims.jti));
+    assert_eq!(rejection(&answer).reason(), "insufficient_scope");
+    assert_eq!(rejection(&answer).subject(), Some(&claims.sub));
+    assert_eq!(rejection(&answer).token_id(), Some(claims.jti));
 }
 
 #[tokio::test]
 async fn a_missing_layer_is_logged_as_an_error_with_the_path() {
     let service = RequireScope::new("read:data:7").layer(Inner::default().service());
     let (answer, log) = observed(&service, get_without_token("/data/7")).await;
-    assert_eq!(refusal(&answer), &Refusal::Misconfigured(Misconfiguration::NoVerifier));
+    assert_eq!(rejection(&answer), &Rejection::Misconfigured(Misconfiguration::NoVerifier));
     assert_eq!(
         log,
         [(
@@ -138,7 +143,7 @@ async fn an_accepted_request_is_logged_at_debug_and_leaves_no_refusal() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:*"]);
     let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    assert!(answer.extensions.get::<Refusal>().is_none());
+    assert!(answer.extensions.get::<Rejection>().is_none());
     let line = format!("message=accepted agent={} task=task scope=read:data:7 outcome=\"accepted\"", claims.sub);
     assert_eq!(log, [(Level::DEBUG, line)]);
 }

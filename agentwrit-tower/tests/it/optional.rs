@@ -2,7 +2,7 @@
 
 use agentwrit_tower::verify::VerifyError;
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, NoToken, Refusal, RequireScope, TokenSource, Verified};
+use agentwrit_tower::{Authenticate, CredentialsError, Rejection, RequireScope, TokenSource, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
@@ -52,7 +52,7 @@ async fn a_bad_token_is_401_all_the_same() {
     let mut malformed = get_without_token("/");
     malformed.headers_mut().insert("authorization", "Basic eDp5".parse().unwrap());
     let answer = send(&app(&issuer), malformed).await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Malformed)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn whoever_must_be_known_is_401_beneath_it() {
     for path in ["/strict", "/data"] {
         let answer = send(&app(&TestIssuer::new()), get_without_token(path)).await;
         assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-        assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Missing)), "{path}");
+        assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)), "{path}");
     }
 }
 
@@ -111,5 +111,5 @@ async fn a_required_layer_within_still_requires() {
         .layer(Authenticate::optional(issuer.verifier()));
     assert_eq!(send(&app, get_without_token("/")).await.status, StatusCode::UNAUTHORIZED);
     let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::InvalidToken(VerifyError::WrongAudience)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::InvalidToken(VerifyError::WrongAudience)));
 }

@@ -2,7 +2,7 @@
 
 use agentwrit_tower::verify::Verifier;
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, Guarded, RequireScope};
+use agentwrit_tower::{Authenticate, AuthenticateService, RequireScope};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
@@ -10,7 +10,7 @@ use http::{Method, Request, StatusCode, Version};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::support::axum::{get as get_as, get_without_token};
-use crate::support::{Answer, send};
+use crate::support::{CollectedResponse, send};
 
 // ANCHOR: axum
 fn axum_app(verifier: Verifier) -> Router {
@@ -38,7 +38,7 @@ fn cors_app(verifier: Verifier) -> Router {
     Router::new()
         .route("/data", get(async || "data"))
         .layer(RequireScope::new("read:data:*").verifier(verifier))
-        // Added last, so it is outside: it answers preflights, and its headers are on refusals too.
+        // Added last, so it is outside: it answers preflights, and its headers are on rejections too.
         .layer(cors)
 }
 // ANCHOR_END: cors
@@ -79,7 +79,7 @@ impl tower::Service<Request<tonic::body::Body>> for Greeter {
 use tonic::service::{LayerExt, Routes}; // `LayerExt` has `named_layer`
 use tower_layer::Layer;
 
-fn tonic_app(verifier: Verifier, greeter: Greeter) -> Guarded<Routes> {
+fn tonic_app(verifier: Verifier, greeter: Greeter) -> AuthenticateService<Routes> {
     // `named_layer` keeps the service's name, which tonic routes by; `layer` would lose it.
     let greeter = RequireScope::new("call:greeter:{method}").path("/greet.v1.Greeter/{method}").named_layer(greeter);
     // Around all services, reflection and health included.
@@ -100,7 +100,7 @@ fn preflight() -> Request<Body> {
     request
 }
 
-fn allowed_origin(answer: &Answer) -> Option<&str> {
+fn allowed_origin(answer: &CollectedResponse) -> Option<&str> {
     answer.header("access-control-allow-origin")
 }
 

@@ -2,7 +2,7 @@
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{ScopeError, scope::Part};
-use agentwrit_tower::{Authenticate, IdentifierError, Misconfiguration, Refusal, RequireScope};
+use agentwrit_tower::{Authenticate, IdentifierError, Misconfiguration, Rejection, RequireScope};
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::support::axum::{get as get_as, get_without_token};
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, mistake, send};
+use crate::support::{CollectedResponse, INVALID_TOKEN, Inner, NO_TOKEN, mistake, send};
 
 const OF_THIS_PATIENT: &str = "read:records:{patient_id}";
 
@@ -20,7 +20,7 @@ async fn echo(Path(patient_id): Path<String>) -> String {
 }
 
 /// `GET /patients/<segment>` with this scope, where the handler answers with the parameter as it sees it.
-async fn ask(segment: &str, scope: &str) -> Answer {
+async fn ask(segment: &str, scope: &str) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/patients/{patient_id}", get(echo))
@@ -94,7 +94,7 @@ async fn what_is_no_identifier_is_400_even_for_a_wildcard() {
             assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment} {held}");
             assert_eq!(answer.json()["error_code"], "invalid_request", "{segment}");
             assert_eq!(answer.header("www-authenticate"), None, "{segment}");
-            assert!(matches!(answer.extensions.get(), Some(Refusal::BadIdentifier { .. })), "{segment}");
+            assert!(matches!(answer.extensions.get(), Some(Rejection::BadIdentifier { .. })), "{segment}");
         }
     }
 }
@@ -115,7 +115,7 @@ async fn the_400_to_the_letter() {
             "hint": "an identifier has no `*`, space, quote, backslash or control character",
         })
     );
-    let Some(Refusal::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+    let Some(Rejection::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
     assert_eq!(parameter, "patient_id");
     assert_eq!(cause, &IdentifierError::Scope(ScopeError::MisplacedWildcard { part: Part::Identifier }));
 }
@@ -125,7 +125,7 @@ async fn bytes_that_are_not_utf8_are_400() {
     for segment in ["%FF", "P-7%C3", "%ED%A0%80"] {
         let answer = ask(segment, "read:records:*").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment}");
-        let Some(Refusal::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else {
+        let Some(Rejection::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else {
             panic!("{answer:?}")
         };
         assert_eq!((&**parameter, cause), ("patient_id", &IdentifierError::NotUtf8));
@@ -193,7 +193,7 @@ async fn what_would_resolve_to_another_path_is_404() {
             for scope in ["read:records:P-7", "read:records:*"] {
                 let answer = send(&app, get_as(&path, &issuer.token(&[scope]))).await;
                 assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-                assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+                assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
             }
             assert_eq!(send(&app, get_without_token(&path)).await.status, StatusCode::UNAUTHORIZED);
         }
@@ -246,7 +246,7 @@ async fn a_route_without_the_parameter_is_500_and_lets_nobody_through() {
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
     let answer = send(&app, get_as("/patients/P-7", &issuer.token(&["read:records:*"]))).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    let Some(Refusal::Misconfigured(missing)) = answer.extensions.get() else { panic!("{answer:?}") };
+    let Some(Rejection::Misconfigured(missing)) = answer.extensions.get() else { panic!("{answer:?}") };
     assert_eq!(missing.to_string(), "the scope wants the path parameter `patient_id`, which the route does not have");
     assert_eq!(answer.json(), mistake(&missing.to_string(), "/patients/P-7"));
     assert_eq!(inner.calls(), 0);
@@ -260,7 +260,7 @@ async fn a_path_without_a_route_is_404_not_a_mistake() {
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
     let answer = send(&app, get_as("/nowhere", &issuer.token(&["read:records:*"]))).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn a_parameter_that_a_path_has_twice_is_500() {
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(matches!(
         answer.extensions.get(),
-        Some(Refusal::Misconfigured(Misconfiguration::RepeatedParameter { .. }))
+        Some(Rejection::Misconfigured(Misconfiguration::RepeatedParameter { .. }))
     ));
     assert_eq!(inner.calls(), 0);
 }

@@ -2,15 +2,15 @@
 
 use agentwrit_tower::verify::ScopeSet;
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Misconfiguration, PathPatternError, Refusal, RequireScope};
+use agentwrit_tower::{Misconfiguration, PathPatternError, Rejection, RequireScope};
 use http::{Method, StatusCode};
 use tower_layer::Layer;
 
-use crate::support::{Answer, Inner, bearer, get, send};
+use crate::support::{CollectedResponse, Inner, bearer, get, send};
 
 const OF_THIS_PATIENT: &str = "read:records:{patient_id}";
 
-async fn ask(path: &str, scope: &str) -> Answer {
+async fn ask(path: &str, scope: &str) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new(OF_THIS_PATIENT)
@@ -52,7 +52,7 @@ async fn the_parameter_of_the_pattern_is_the_identifier() {
 #[tokio::test]
 async fn another_path_is_404_as_a_problem() {
     let answer = ask("/elsewhere", "read:records:*").await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
     assert_eq!(answer.json()["error_code"], "not_found");
 }
 
@@ -68,7 +68,7 @@ async fn what_would_resolve_to_another_path_is_404() {
     assert_eq!(send(&service, get("/patients/P-7/labs/1.2", &token)).await.status, StatusCode::OK);
     for path in ["../P-8/labs", "x/../../P-8/labs", "%2e%2E/P-8/labs", "..%2fP-8/labs", "..%5CP-8/labs", "labs/."] {
         let answer = send(&service, get(&format!("/patients/P-7/{path}"), &token)).await;
-        assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath), "{path}");
+        assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath), "{path}");
     }
     assert_eq!(inner.calls(), 1);
 }
@@ -89,7 +89,7 @@ async fn a_path_of_another_form_is_404_for_a_scope_without_a_gap_too() {
         let before = inner.calls();
         let service = layer.path("/patients/{patient_id}").verifier(issuer.verifier()).layer(inner.service());
         let answer = send(&service, get("/billing/7", &token)).await;
-        assert_eq!(answer.extensions.get(), Some(&Refusal::UnknownPath));
+        assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
         assert_eq!(inner.calls(), before);
         assert_eq!(send(&service, get("/patients/P-7", &token)).await.status, StatusCode::OK);
     }
@@ -102,7 +102,10 @@ async fn a_gap_without_any_path_is_500() {
     let service = RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()).layer(inner.service());
     let answer = send(&service, get("/patients/P-7", &bearer(&issuer.token(&["read:records:*"])))).await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(matches!(answer.extensions.get(), Some(Refusal::Misconfigured(Misconfiguration::NoSuchParameter { .. }))));
+    assert!(matches!(
+        answer.extensions.get(),
+        Some(Rejection::Misconfigured(Misconfiguration::NoSuchParameter { .. }))
+    ));
     assert_eq!(inner.calls(), 0);
 }
 

@@ -1,25 +1,25 @@
-//! A check within the handler: a `Permit`, or the refusal of a layer.
+//! A check within the handler: a `Permit`, or the rejection of a layer.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Permit, scope};
-use agentwrit_tower::{Authenticate, Misconfiguration, Permits, Refusal, Rejection};
+use agentwrit_tower::{Authenticate, Misconfiguration, Permits, Rejection, RejectionResponse};
 use axum::Router;
 use axum::routing::post;
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::support::axum::get as get_as;
-use crate::support::{Answer, send};
+use crate::support::{CollectedResponse, send};
 
 fn write_note(permit: &Permit) -> String {
     format!("{} by {}", permit.scope(), permit.token_id())
 }
 
-async fn handler(permits: Permits) -> Result<String, Rejection> {
+async fn handler(permits: Permits) -> Result<String, RejectionResponse> {
     Ok(write_note(&permits.permit(&scope!("write:notes:P-7"))?))
 }
 
-async fn ask(app: &Router, token: &str) -> Answer {
+async fn ask(app: &Router, token: &str) -> CollectedResponse {
     let mut request = get_as("/notes", token);
     *request.method_mut() = Method::POST;
     send(app, request).await
@@ -58,12 +58,12 @@ async fn who_does_not_is_refused_as_by_a_layer() {
             "hint": "use a token that was granted the scope which the challenge names",
         })
     );
-    assert!(matches!(answer.extensions.get(), Some(Refusal::InsufficientScope { .. })));
+    assert!(matches!(answer.extensions.get(), Some(Rejection::InsufficientScope { .. })));
 }
 
 #[tokio::test]
 async fn without_a_layer_it_is_500() {
     let answer = ask(&Router::new().route("/notes", post(handler)), "a.b.c").await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.extensions.get(), Some(&Refusal::Misconfigured(Misconfiguration::NoClaims)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoClaims)));
 }

@@ -152,8 +152,8 @@ async fn any_request_body_and_any_response_body_will_do() {
 
     let accepted = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
     assert_eq!((accepted.status, &*accepted.body), (StatusCode::OK, &b"abc"[..]));
-    let refused = send(&service, get_without_token("/")).await;
-    assert_eq!(refused.json()["error_code"], "unauthorized");
+    let rejected = send(&service, get_without_token("/")).await;
+    assert_eq!(rejected.json()["error_code"], "unauthorized");
 }
 
 #[tokio::test]

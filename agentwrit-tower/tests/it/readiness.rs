@@ -13,7 +13,7 @@ use crate::support::axum::get_without_token;
 use crate::support::send;
 
 async fn probe(verifier: Verifier) -> (StatusCode, Option<String>, String) {
-    let app = Router::new().route_service("/ready", Readiness::of(verifier));
+    let app = Router::new().route_service("/ready", Readiness::new(verifier));
     let answer = send(&app, get_without_token("/ready")).await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -25,7 +25,7 @@ async fn probe(verifier: Verifier) -> (StatusCode, Option<String>, String) {
 async fn it_is_200_while_tokens_can_be_judged() {
     let issuer = TestIssuer::new();
     assert_eq!(probe(issuer.verifier()).await, (StatusCode::OK, None, r#"{"ready":true}"#.to_owned()));
-    assert_eq!(Readiness::of(issuer.verifier()).check(), Ok(()));
+    assert_eq!(Readiness::new(issuer.verifier()).check(), Ok(()));
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn it_is_503_before_the_first_keys_and_with_stale_revocations() {
     };
     let keyless = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
     let keyless = keyless.without_revocations().build();
-    assert_eq!(Readiness::of(keyless.clone()).check(), Err(VerifyError::KeysUnavailable));
+    assert_eq!(Readiness::new(keyless.clone()).check(), Err(VerifyError::KeysUnavailable));
     assert_eq!(probe(keyless).await, unready("keys_unavailable"));
 
     let issuer = TestIssuer::new();

@@ -2,7 +2,7 @@
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Scope, ScopeSet};
-use agentwrit_tower::{Granted, Identifiers, Missing, Refusal, RequireScope, Unacceptable};
+use agentwrit_tower::{BadRequest, GrantedIdentifiers, Identifiers, MissingScope, Rejection, RequireScope};
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::{any, get};
@@ -11,9 +11,11 @@ use serde_json::json;
 use tower_layer::Layer;
 
 use crate::support::axum::get as get_as;
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, bearer, get as plain_get, get_without_token, send};
+use crate::support::{
+    CollectedResponse, INVALID_TOKEN, Inner, NO_TOKEN, bearer, get as plain_get, get_without_token, send,
+};
 
-async fn ask(layer: RequireScope, scopes: &[&str]) -> Answer {
+async fn ask(layer: RequireScope, scopes: &[&str]) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = layer.verifier(issuer.verifier()).layer(inner.service());
@@ -76,14 +78,14 @@ fn nothing_required_is_not_a_requirement() {
     }
 }
 
-async fn list(granted: Granted) -> String {
+async fn list(granted: GrantedIdentifiers) -> String {
     match granted.identifiers() {
         Identifiers::All => "all".to_owned(),
         Identifiers::Only(these) => these.join(","),
     }
 }
 
-async fn list_with(scopes: &[&str]) -> Answer {
+async fn list_with(scopes: &[&str]) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/patients", get(list))
@@ -105,8 +107,8 @@ async fn some_of_a_kind_passes_any_identifier_and_tells_which() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:records:*")));
     assert_eq!(answer.json()["detail"], "the token holds no scope `read:records:…`");
-    let Some(Refusal::InsufficientScope { missing, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
-    assert_eq!(missing, &Missing::OfKind(Scope::parse("read:records:*").unwrap()));
+    let Some(Rejection::InsufficientScope { missing, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+    assert_eq!(missing, &MissingScope::OfKind(Scope::parse("read:records:*").unwrap()));
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn by_method(issuer: &TestIssuer, inner: &Inner) -> Router {
     )
 }
 
-async fn send_method(app: &Router, method: Method, token: &str) -> Answer {
+async fn send_method(app: &Router, method: Method, token: &str) -> CollectedResponse {
     let mut request = get_as("/records/P-7", token);
     *request.method_mut() = method;
     send(app, request).await
@@ -184,8 +186,8 @@ fn a_method_listed_twice_panics() {
 fn of_the_tenant() -> RequireScope {
     RequireScope::from_request(|head| {
         let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
-        let tenant = tenant.ok_or_else(|| Unacceptable::new("the x-tenant header is missing"))?;
-        ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|error| Unacceptable::new(error.to_string()))
+        let tenant = tenant.ok_or_else(|| BadRequest::new("the x-tenant header is missing"))?;
+        ScopeSet::parse([format!("use:tenant:{tenant}")]).map_err(|error| BadRequest::new(error.to_string()))
     })
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, Guarded, RequireScope, Verified};
+use agentwrit_tower::{Authenticate, RequireScope, RequireScopeService, Verified};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -55,7 +55,7 @@ impl Visit for Fields<'_> {
     }
 }
 
-async fn recorded(service: &Guarded<Plain>, request: Request<Full<Bytes>>) -> Vec<(String, String)> {
+async fn recorded(service: &RequireScopeService<Plain>, request: Request<Full<Bytes>>) -> Vec<(String, String)> {
     use tracing::field::Empty;
 
     let spans = Spans::default();
@@ -67,7 +67,7 @@ async fn recorded(service: &Guarded<Plain>, request: Request<Full<Bytes>>) -> Ve
     spans.0.lock().unwrap().clone()
 }
 
-fn protected(issuer: &TestIssuer) -> Guarded<Plain> {
+fn protected(issuer: &TestIssuer) -> RequireScopeService<Plain> {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
@@ -89,9 +89,9 @@ async fn the_span_around_gets_the_fields_that_it_declares() {
 
     let claims = issuer.claims(&["read:data:8"]);
     let agent = claims.sub.to_string();
-    let refused = recorded(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
+    let rejected = recorded(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
     assert_eq!(
-        refused,
+        rejected,
         fields(&[
             ("agent", &agent),
             ("task", "task"),
@@ -120,16 +120,15 @@ async fn no_field_holds_the_token() {
 async fn a_response_has_the_claims_in_its_extensions_where_that_is_chosen() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:7"]);
-    let ask = async |service: &Guarded<Plain>| send(service, get("/", &bearer(&issuer.sign(&claims)))).await;
+    let request = || get("/", &bearer(&issuer.sign(&claims)));
 
-    let answer = ask(&protected(&issuer)).await;
+    let answer = send(&protected(&issuer), request()).await;
     assert!(answer.extensions.get::<Verified>().is_none());
 
     let inner = || Inner::default().service();
-    let by_authenticate = Authenticate::new(issuer.verifier()).mark_responses().layer(inner());
-    let by_scope = RequireScope::new("read:data:7").verifier(issuer.verifier()).mark_responses().layer(inner());
-    for service in [by_authenticate, by_scope] {
-        let answer = ask(&service).await;
+    let by_authenticate = Authenticate::new(issuer.verifier()).claims_in_responses().layer(inner());
+    let by_scope = RequireScope::new("read:data:7").verifier(issuer.verifier()).claims_in_responses().layer(inner());
+    for answer in [send(&by_authenticate, request()).await, send(&by_scope, request()).await] {
         let verified = answer.extensions.get::<Verified>().unwrap();
         assert_eq!((verified.subject(), verified.token_id()), (&claims.sub, claims.jti));
     }

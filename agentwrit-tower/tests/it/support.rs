@@ -57,14 +57,14 @@ pub(crate) fn bearer(token: &str) -> String {
 
 /// A response, read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CollectedResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) extensions: http::Extensions,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl CollectedResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next().map(|value| value.to_str().expect("visible ASCII"));
@@ -78,7 +78,7 @@ impl Answer {
 }
 
 /// One request through a service that never fails.
-pub(crate) async fn send<S, B, R>(service: &S, request: Request<B>) -> Answer
+pub(crate) async fn send<S, B, R>(service: &S, request: Request<B>) -> CollectedResponse
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
     R: http_body::Body<Error: Debug>,
@@ -86,7 +86,7 @@ where
     let response = service.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
     let (head, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
-    Answer { status: head.status, headers: head.headers, extensions: head.extensions, body }
+    CollectedResponse { status: head.status, headers: head.headers, extensions: head.extensions, body }
 }
 
 /// An inner service that counts its calls and answers `inner`.

@@ -1,7 +1,7 @@
 //! Where a token may be, and that it is in one place.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::{Authenticate, NoToken, Refusal, RequireScope, TokenSource};
+use agentwrit_tower::{Authenticate, CredentialsError, Rejection, RequireScope, TokenSource};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, Request, Response, StatusCode};
@@ -11,9 +11,9 @@ use std::convert::Infallible;
 use tower::service_fn;
 use tower_layer::Layer;
 
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, bearer, get_without_token, send};
+use crate::support::{CollectedResponse, INVALID_TOKEN, Inner, NO_TOKEN, bearer, get_without_token, send};
 
-async fn ask(issuer: &TestIssuer, sources: Vec<TokenSource>, headers: &[(HeaderName, String)]) -> Answer {
+async fn ask(issuer: &TestIssuer, sources: Vec<TokenSource>, headers: &[(HeaderName, String)]) -> CollectedResponse {
     let inner = Inner::default();
     let layer = RequireScope::new("read:data:7").verifier(issuer.verifier()).token_sources(sources);
     let mut request: Request<Full<Bytes>> = get_without_token("/data");
@@ -43,7 +43,7 @@ async fn a_cookie_only_where_it_is_chosen() {
     assert_eq!(answer.status, StatusCode::OK);
     // The header isn't looked at then.
     let answer = ask(&issuer, vec![TokenSource::cookie("token")], &[authorization(&token)]).await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::Missing)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)));
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn tokens_in_two_places_are_400_whatever_they_are() {
         let answer = ask(&issuer, sources, &[(AUTHORIZATION, in_header), cookie(&in_cookie)]).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="invalid_request""#));
-        assert_eq!(answer.extensions.get(), Some(&Refusal::SeveralTokens));
+        assert_eq!(answer.extensions.get(), Some(&Rejection::MultipleTokens));
         assert_eq!(
             answer.json(),
             json!({
@@ -97,7 +97,7 @@ async fn two_cookies_of_the_name_are_no_token() {
     let token = issuer.token(&["read:data:7"]);
     let answer = ask(&issuer, vec![TokenSource::cookie("token")], &[cookie(&token), cookie(&token)]).await;
     assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::RepeatedCookie)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::RepeatedCookie)));
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_source_of_ones_own() {
     let token = issuer.token(&["read:data:7"]);
     assert_eq!(ask(&issuer, vec![source()], &[(name.clone(), token)]).await.status, StatusCode::OK);
     let answer = ask(&issuer, vec![source()], &[(name, "not a token".to_owned())]).await;
-    assert_eq!(answer.extensions.get(), Some(&Refusal::NoToken(NoToken::NotAToken)));
+    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::MalformedToken)));
     assert_eq!(ask(&issuer, vec![source()], &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 

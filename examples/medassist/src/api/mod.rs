@@ -54,7 +54,7 @@ pub fn routes(store: Store, verifier: Verifier, clock: Arc<dyn Clock>) -> Router
         .method_not_allowed_fallback(answer::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Authenticate::new(verifier.clone()))
-        .route_service("/ready", Readiness::of(verifier))
+        .route_service("/ready", Readiness::new(verifier))
         .layer(middleware::from_fn(answer::finish))
         .with_state(Hospital { store, clock })
 }

@@ -1,6 +1,6 @@
 //! `/patients`: who is here. A listing shows those whom the token names, and no others.
 
-use agentwrit_tower::{Granted, Identifiers, RequireScope};
+use agentwrit_tower::{GrantedIdentifiers, Identifiers, RequireScope};
 use axum::{Json, Router, extract::State, routing::get};
 
 use super::{Hospital, error::ApiError, extract::KnownPatient};
@@ -12,7 +12,7 @@ pub(super) fn routes() -> Router<Hospital> {
         .route("/patients/{patient_id}", get(show).layer(RequireScope::new("read:patients:{patient_id}")))
 }
 
-async fn list(State(store): State<Store>, granted: Granted) -> Result<Json<Vec<Patient>>, ApiError> {
+async fn list(State(store): State<Store>, granted: GrantedIdentifiers) -> Result<Json<Vec<Patient>>, ApiError> {
     let patients = match granted.identifiers() {
         Identifiers::All => store.patients().await?,
         Identifiers::Only(these) => store.patients_among(these).await?,

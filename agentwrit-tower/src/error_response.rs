@@ -1,4 +1,4 @@
-//! From a [`Refusal`] to the response that a client sees: status, challenge (RFC 6750 §3) and problem (RFC 9457).
+//! From a [`Rejection`] to the response that a client sees: status, challenge (RFC 6750 §3) and problem (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -16,32 +16,36 @@ use http_body_util::Full;
 use crate::challenge::ChallengeParameters;
 use crate::grpc;
 use crate::observe;
-use crate::presentation::Presentation;
-use crate::refusal::{Misconfiguration, Refusal, spaced};
+use crate::rejection::{Misconfiguration, Rejection, spaced};
+use crate::rejection_options::RejectionOptions;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
-/// The whole response to a refused request, with the refusal itself in its extensions.
-pub(crate) fn respond(refusal: Refusal, head: &Parts, presentation: &Presentation) -> Response<Full<Bytes>> {
+/// The whole response to a rejected request, with the rejection itself in its extensions.
+pub(crate) fn respond(
+    rejection: Rejection,
+    head: &Parts,
+    rejection_options: &RejectionOptions,
+) -> Response<Full<Bytes>> {
     let request_id = request_id(head);
     let path = path(head);
-    observe::refused(&refusal, head, &request_id, path);
+    observe::rejected(&rejection, head, &request_id, path);
 
-    let mut answer = Answer::to(&refusal);
-    let mut response = match (grpc::content_type(head), &presentation.renderer) {
+    let mut answer = ErrorResponse::from_rejection(&rejection);
+    let mut response = match (grpc::content_type(head), &rejection_options.renderer) {
         (Some(content_type), _) => grpc::trailers_only(content_type, answer.grpc, &answer.detail),
-        (None, Some(renderer)) => answer.keep_status(renderer.render(&refusal, head)),
+        (None, Some(renderer)) => answer.keep_status(renderer.render(&rejection, head)),
         (None, None) => answer.problem(path, &request_id),
     };
     let of_closure = response.extensions_mut().remove::<ChallengeParameters>();
-    answer.extend_challenge(&presentation.challenge_parameters(of_closure));
+    answer.extend_challenge(&rejection_options.challenge_parameters(of_closure));
     answer.write_headers(response.headers_mut(), &request_id);
-    response.extensions_mut().insert(refusal);
+    response.extensions_mut().insert(rejection);
     response.map(Full::new)
 }
 
 /// What a client is told.
-struct Answer {
+struct ErrorResponse {
     code: ErrorCode,
     grpc: grpc::Code,
     detail: Cow<'static, str>,
@@ -51,40 +55,40 @@ struct Answer {
     allow: Option<HeaderValue>,
 }
 
-impl Answer {
-    /// The one place where a refusal becomes HTTP.
-    fn to(refusal: &Refusal) -> Self {
-        match refusal {
-            Refusal::NoToken(_) => Self {
+impl ErrorResponse {
+    /// The one place where a rejection becomes HTTP.
+    fn from_rejection(rejection: &Rejection) -> Self {
+        match rejection {
+            Rejection::NoToken(_) => Self {
                 hint: Some("send one `Authorization: Bearer <token>` header"),
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit""#)),
                 ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "a Bearer token is required")
             },
-            Refusal::SeveralTokens => Self {
+            Rejection::MultipleTokens => Self {
                 hint: Some("send the token in one way only"),
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
                 ..Self::invalid("the request carries more than one token")
             },
-            Refusal::InvalidToken(_) => Self {
+            Rejection::InvalidToken(_) => Self {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_token""#)),
                 ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "token verification failed")
             },
-            Refusal::InsufficientScope { required, .. } => Self {
+            Rejection::InsufficientScope { required, .. } => Self {
                 hint: Some("use a token that was granted the scope which the challenge names"),
                 challenge: Some(insufficient_scope(required)),
-                ..Self::forbidden(refusal.to_string())
+                ..Self::forbidden(rejection.to_string())
             },
-            Refusal::NotAnAgent(_) => Self {
+            Rejection::NotAnAgent(_) => Self {
                 hint: Some("use the token of a registered agent"),
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="insufficient_scope""#)),
-                ..Self::forbidden(refusal.to_string())
+                ..Self::forbidden(rejection.to_string())
             },
-            Refusal::BadIdentifier { .. } => Self {
+            Rejection::BadIdentifier { .. } => Self {
                 hint: Some("an identifier has no `*`, space, quote, backslash or control character"),
-                ..Self::invalid(refusal.to_string())
+                ..Self::invalid(rejection.to_string())
             },
-            Refusal::Unacceptable(_) => Self::invalid(refusal.to_string()),
-            Refusal::MethodNotAllowed { allowed } => Self {
+            Rejection::BadRequest(_) => Self::invalid(rejection.to_string()),
+            Rejection::MethodNotAllowed { allowed } => Self {
                 allow: Some(allow(allowed)),
                 ..Self::new(
                     ErrorCode::MethodNotAllowed,
@@ -92,15 +96,15 @@ impl Answer {
                     "the path does not take this method",
                 )
             },
-            Refusal::UnknownPath => {
+            Rejection::UnknownPath => {
                 Self::new(ErrorCode::NotFound, grpc::Code::Unimplemented, "there is nothing at this path")
             }
-            Refusal::Unavailable(_) => Self {
+            Rejection::Unavailable(_) => Self {
                 hint: Some("the token is not at fault: send the same request again later"),
                 retry_after: Some(HeaderValue::from_static("5")),
                 ..Self::new(ErrorCode::Unavailable, grpc::Code::Unavailable, "tokens cannot be verified at present")
             },
-            Refusal::Misconfigured(mistake) => Self::misconfigured(mistake, cfg!(debug_assertions)),
+            Rejection::Misconfigured(mistake) => Self::misconfigured(mistake, cfg!(debug_assertions)),
         }
     }
 
@@ -200,7 +204,7 @@ fn request_id(head: &Parts) -> RequestId {
 
 fn new_request_id() -> RequestId {
     let mut bytes = [0; 8];
-    // The id guards nothing, so a system without randomness still gets its refusal, under an id that shows it.
+    // The id guards nothing, so a system without randomness still gets its rejection, under an id that shows it.
     if getrandom::fill(&mut bytes).is_err() {
         bytes = [0; 8];
     }
@@ -223,9 +227,9 @@ mod tests {
     #[test]
     fn release_build_keeps_the_mistake_out_of_the_problem() {
         let mistake = Misconfiguration::NoSuchParameter { parameter: "patient_id".to_owned() };
-        let release = Answer::misconfigured(&mistake, false);
+        let release = ErrorResponse::misconfigured(&mistake, false);
         assert_eq!((&*release.detail, release.hint), ("the server made a mistake", None));
-        let debug = Answer::misconfigured(&mistake, true);
+        let debug = ErrorResponse::misconfigured(&mistake, true);
         assert_eq!(debug.detail, mistake.to_string());
         assert_eq!(
             (debug.status(), release.status()),

@@ -1,8 +1,8 @@
-//! A service's own words for a refusal: whatever it says, the verdict stands.
+//! A service's own words for a rejection: whatever it says, the verdict stands.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{TrustedKeys, Verifier, scope};
-use agentwrit_tower::{Authenticate, Permits, Refusal, Rejection, RequireScope, TokenSource, Verified};
+use agentwrit_tower::{Authenticate, Permits, Rejection, RejectionResponse, RequireScope, TokenSource, Verified};
 use axum::Router;
 use axum::routing::get;
 use http::request::Parts;
@@ -13,7 +13,7 @@ use crate::support::axum::{get as get_as, get_without_token};
 use crate::support::{INVALID_TOKEN, Inner, NO_TOKEN, bearer, get as plain_get, get_without_token as plain, send};
 
 /// Tries to let everybody in.
-fn wide_open(_: &Refusal, _: &Parts) -> Response<&'static str> {
+fn wide_open(_: &Rejection, _: &Parts) -> Response<&'static str> {
     Response::builder()
         .status(StatusCode::OK)
         .header("www-authenticate", "None")
@@ -33,7 +33,7 @@ async fn status_and_challenge_cannot_be_dropped() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7")
         .verifier(issuer.verifier())
-        .on_refusal(wide_open)
+        .on_rejection(wide_open)
         .layer(Inner::default().service());
     let insufficient = r#"Bearer realm="agentwrit", error="insufficient_scope", scope="read:data:7""#;
     for (request, status, challenge) in [
@@ -50,7 +50,7 @@ async fn status_and_challenge_cannot_be_dropped() {
         // Its words and its own headers stay.
         assert_eq!((answer.header("content-type"), answer.header("x-own")), (Some("text/html"), Some("kept")));
         assert_eq!(&*answer.body, b"welcome");
-        assert!(answer.extensions.get::<Refusal>().is_some());
+        assert!(answer.extensions.get::<Rejection>().is_some());
     }
 }
 
@@ -59,7 +59,7 @@ async fn nor_can_retry_after_and_allow() {
     let keyless = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
     let service = RequireScope::new("read:data:7")
         .verifier(keyless.without_revocations().build())
-        .on_refusal(wide_open)
+        .on_rejection(wide_open)
         .layer(Inner::default().service());
     let token = TestIssuer::new().token(&["read:data:7"]);
     let answer = send(&service, plain_get("/", &bearer(&token))).await;
@@ -68,14 +68,14 @@ async fn nor_can_retry_after_and_allow() {
     let issuer = TestIssuer::new();
     let service = RequireScope::by_method([(Method::PUT, "write:data:7")])
         .verifier(issuer.verifier())
-        .on_refusal(wide_open)
+        .on_rejection(wide_open)
         .layer(Inner::default().service());
     let answer = send(&service, plain_get("/", &bearer(&issuer.token(&["write:data:7"])))).await;
     assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("PUT")));
 }
 
-fn named(name: &'static str) -> impl Fn(&Refusal, &Parts) -> Response<String> + Clone + Send + Sync + 'static {
-    move |refusal, head| Response::new(format!("{name}: {} at {}", refusal.reason(), head.uri.path()))
+fn named(name: &'static str) -> impl Fn(&Rejection, &Parts) -> Response<String> + Clone + Send + Sync + 'static {
+    move |rejection, head| Response::new(format!("{name}: {} at {}", rejection.reason(), head.uri.path()))
 }
 
 #[tokio::test]
@@ -84,9 +84,9 @@ async fn the_layers_and_extractors_beneath_say_it_in_the_same_words() {
     for layer in [Authenticate::new(issuer.verifier()), Authenticate::optional(issuer.verifier())] {
         let app = Router::new()
             .route("/data", get(async || "data").layer(RequireScope::new("read:data:7")))
-            .route("/own", get(async || "own").layer(RequireScope::new("read:own:7").on_refusal(named("inner"))))
+            .route("/own", get(async || "own").layer(RequireScope::new("read:own:7").on_rejection(named("inner"))))
             .route("/who", get(async |_: Verified| "who"))
-            .layer(layer.on_refusal(named("outer")));
+            .layer(layer.on_rejection(named("outer")));
         let token = issuer.token(&["read:x:y"]);
         let body = async |request| String::from_utf8(send(&app, request).await.body.to_vec()).unwrap();
         assert_eq!(body(get_as("/data", &token)).await, "outer: insufficient_scope at /data");
@@ -100,7 +100,7 @@ async fn the_layers_and_extractors_beneath_say_it_in_the_same_words() {
 async fn so_do_those_beneath_a_layer_that_verifies_again() {
     let issuer = TestIssuer::new();
     let route = || Router::new().route("/", get(async || "data").layer(RequireScope::new("read:data:7")));
-    let words = |layer: Authenticate| layer.on_refusal(named("outer"));
+    let words = |layer: Authenticate| layer.on_rejection(named("outer"));
     let in_cookie = || TokenSource::cookie("token");
     let token = issuer.token(&["read:x:y"]);
     for inner in [Authenticate::new(issuer.verifier()), Authenticate::optional(issuer.verifier())] {
@@ -112,7 +112,7 @@ async fn so_do_those_beneath_a_layer_that_verifies_again() {
     assert_eq!(&*send(&app, get_as("/", &token)).await.body, b"outer: no_token at /");
 }
 
-async fn write_note(permits: Permits) -> Result<&'static str, Rejection> {
+async fn write_note(permits: Permits) -> Result<&'static str, RejectionResponse> {
     permits.permit(&scope!("write:notes:P-7")).map(|_| "written")
 }
 
@@ -121,15 +121,15 @@ async fn a_require_scope_has_words_for_what_is_beneath_it_too() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/", get(write_note))
-        .layer(RequireScope::new("read:data:7").on_refusal(named("scope")))
-        .layer(Authenticate::new(issuer.verifier()).on_refusal(named("outer")));
+        .layer(RequireScope::new("read:data:7").on_rejection(named("scope")))
+        .layer(Authenticate::new(issuer.verifier()).on_rejection(named("outer")));
     let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
     assert_eq!((answer.status, &*answer.body), (StatusCode::FORBIDDEN, &b"scope: insufficient_scope at /"[..]));
     assert_eq!(&*send(&app, get_without_token("/")).await.body, b"outer: no_token at /");
 }
 
 /// All that the closure is shown.
-fn shown(_: &Refusal, head: &Parts) -> Response<String> {
+fn shown(_: &Rejection, head: &Parts) -> Response<String> {
     Response::new(format!("{head:?}"))
 }
 
@@ -139,7 +139,7 @@ async fn a_closure_that_prints_the_request_prints_no_token() {
     let app = Router::new().route("/", get(write_note)).layer(RequireScope::new("read:data:7")).layer(
         Authenticate::new(issuer.verifier())
             .token_sources([TokenSource::authorization(), TokenSource::cookie("token")])
-            .on_refusal(shown),
+            .on_rejection(shown),
     );
     let good = issuer.token(&["read:data:7"]);
     let narrow = issuer.token(&["read:data:8"]);
@@ -169,7 +169,7 @@ async fn a_closure_that_prints_the_request_prints_no_token() {
 #[tokio::test]
 async fn a_handlers_check_shows_the_headers_that_hold_no_credentials() {
     let issuer = TestIssuer::new();
-    let app = Router::new().route("/", get(write_note)).layer(Authenticate::new(issuer.verifier()).on_refusal(shown));
+    let app = Router::new().route("/", get(write_note)).layer(Authenticate::new(issuer.verifier()).on_rejection(shown));
     let mut request = get_as("/", &issuer.token(&["read:data:7"]));
     request.headers_mut().insert("accept-language", "eo".parse().unwrap());
     let answer = send(&app, request).await;

@@ -24,11 +24,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::access_policy::outer_rejection_options;
 use crate::body::ResponseBody;
-use crate::gate::presentation_outside;
-use crate::refusal::Misconfiguration;
-use crate::verified::{Anonymous, Verified};
-use crate::{answer, grpc, observe};
+use crate::rejection::Misconfiguration;
+use crate::verified::{Unauthenticated, Verified};
+use crate::{error_response, grpc, observe};
 
 /// A future that completes when a token no longer counts, with the reason: [`Verified::ended`]. Once it has completed, it
 /// completes with the same reason whenever it is polled.
@@ -199,27 +199,27 @@ impl Default for EndWithToken {
 }
 
 impl<S> Layer<S> for EndWithToken {
-    type Service = TokenBound<S>;
+    type Service = EndWithTokenService<S>;
 
-    fn layer(&self, inner: S) -> TokenBound<S> {
-        TokenBound { interval: self.interval, inner }
+    fn layer(&self, inner: S) -> EndWithTokenService<S> {
+        EndWithTokenService { interval: self.interval, inner }
     }
 }
 
 /// The service that [`EndWithToken`] makes.
 #[derive(Clone, Debug)]
-pub struct TokenBound<S> {
+pub struct EndWithTokenService<S> {
     interval: Duration,
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for TokenBound<S>
+impl<S, B, R> Service<Request<B>> for EndWithTokenService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = Response<ResponseBody<TokenBoundBody<R>>>;
+    type Response = Response<ResponseBody<EndWithTokenBody<R>>>;
     type Error = S::Error;
-    type Future = TokenBoundFuture<S::Future>;
+    type Future = EndWithTokenFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -228,21 +228,22 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let extensions = request.extensions();
         let end = extensions.get::<Verified>().map(|verified| verified.ended().check_every(self.interval));
-        if end.is_none() && extensions.get::<Anonymous>().is_none() {
+        if end.is_none() && extensions.get::<Unauthenticated>().is_none() {
             let (head, _) = request.into_parts();
-            let presentation = presentation_outside(&head).cloned().unwrap_or_default();
-            let refused = answer::respond(Misconfiguration::NothingToEndWith.into(), &head, &presentation);
-            return TokenBoundFuture { state: State::Refused { response: Some(Box::new(refused)) } };
+            let rejection_options = outer_rejection_options(&head).cloned().unwrap_or_default();
+            let rejected =
+                error_response::respond(Misconfiguration::NoTokenToRecheck.into(), &head, &rejection_options);
+            return EndWithTokenFuture { state: State::Rejected { response: Some(Box::new(rejected)) } };
         }
-        TokenBoundFuture { state: State::Inner { future: self.inner.call(request), end } }
+        EndWithTokenFuture { state: State::Inner { future: self.inner.call(request), end } }
     }
 }
 
 pin_project! {
-    /// The response to come of a [`TokenBound`] service.
+    /// The response to come of a [`EndWithTokenService`] service.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct TokenBoundFuture<F> {
+    pub struct EndWithTokenFuture<F> {
         #[pin]
         state: State<F>,
     }
@@ -253,27 +254,27 @@ pin_project! {
     #[derive(Debug)]
     enum State<F> {
         Inner { #[pin] future: F, end: Option<TokenEnd> },
-        Refused { response: Option<Box<Response<Full<Bytes>>>> },
+        Rejected { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
-impl<F, R, E> Future for TokenBoundFuture<F>
+impl<F, R, E> Future for EndWithTokenFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {
-    type Output = Result<Response<ResponseBody<TokenBoundBody<R>>>, E>;
+    type Output = Result<Response<ResponseBody<EndWithTokenBody<R>>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProjection::Inner { future, end } => {
                 let response = ready!(future.poll(cx))?;
-                let ending = Ending::of(response.headers());
-                let bound = end.take().map(|end| Bound { end, ending });
-                let body = |inner| ResponseBody::inner(TokenBoundBody { inner: Some(inner), bound });
+                let body_end = BodyEnd::of(response.headers());
+                let check = end.take().map(|end| TokenCheck { end, body_end });
+                let body = |inner| ResponseBody::inner(EndWithTokenBody { inner: Some(inner), check });
                 Poll::Ready(Ok(response.map(body)))
             }
-            StateProjection::Refused { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::refusal))),
+            StateProjection::Rejected { response } => match response.take() {
+                Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),
                 // Polled again after it was done: a caller's mistake, not worth a panic.
                 None => Poll::Pending,
             },
@@ -283,77 +284,77 @@ where
 
 /// What the end of a body looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// It just ends.
-    Plain,
+enum BodyEnd {
+    /// The stream ends.
+    EndOfStream,
     /// `grpc-status` in trailers.
-    Grpc,
-    /// An error.
-    Broken,
+    GrpcTrailers,
+    /// An error, so that the body is not taken for complete.
+    Error,
 }
 
-impl Ending {
+impl BodyEnd {
     fn of(headers: &HeaderMap) -> Self {
         let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
         let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         if essence.eq_ignore_ascii_case(b"text/event-stream") {
-            Self::Plain
+            Self::EndOfStream
         } else if grpc::is_grpc(content_type) {
-            Self::Grpc
+            Self::GrpcTrailers
         } else {
-            Self::Broken
+            Self::Error
         }
     }
 }
 
 #[derive(Debug)]
-struct Bound {
+struct TokenCheck {
     end: TokenEnd,
-    ending: Ending,
+    body_end: BodyEnd,
 }
 
 pin_project! {
     /// A response body that ends with the token of its request: see [`EndWithToken`].
     #[derive(Debug)]
-    pub struct TokenBoundBody<R> {
+    pub struct EndWithTokenBody<R> {
         // `None` once the token has ended: what the body holds is released then.
         #[pin]
         inner: Option<R>,
         // `None`: the request came without a token, as an optional layer lets it.
-        bound: Option<Bound>,
+        check: Option<TokenCheck>,
     }
 }
 
-impl<R: Default> Default for TokenBoundBody<R> {
+impl<R: Default> Default for EndWithTokenBody<R> {
     fn default() -> Self {
-        Self { inner: Some(R::default()), bound: None }
+        Self { inner: Some(R::default()), check: None }
     }
 }
 
-impl<R: Body> Body for TokenBoundBody<R> {
+impl<R: Body> Body for EndWithTokenBody<R> {
     type Data = R::Data;
-    type Error = TokenBoundError<R::Error>;
+    type Error = EndWithTokenError<R::Error>;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let Some(bound) = this.bound else {
-            return inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(TokenBoundError::Body)));
+        let Some(check) = this.check else {
+            return inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(EndWithTokenError::Body)));
         };
-        let error = match bound.end.check() {
+        let error = match check.end.check() {
             Err(error) => error,
             Ok(()) => match inner.poll_frame(cx) {
                 Poll::Ready(frame) => {
-                    return Poll::Ready(frame.map(|frame| frame.map_err(TokenBoundError::Body)));
+                    return Poll::Ready(frame.map(|frame| frame.map_err(EndWithTokenError::Body)));
                 }
-                Poll::Pending => ready!(Pin::new(&mut bound.end).poll(cx)),
+                Poll::Pending => ready!(Pin::new(&mut check.end).poll(cx)),
             },
         };
         this.inner.set(None);
-        Poll::Ready(match bound.ending {
-            Ending::Plain => None,
-            Ending::Grpc => Some(Ok(Frame::trailers(grpc::ended(&error)))),
-            Ending::Broken => Some(Err(TokenBoundError::TokenEnded(error))),
+        Poll::Ready(match check.body_end {
+            BodyEnd::EndOfStream => None,
+            BodyEnd::GrpcTrailers => Some(Ok(Frame::trailers(grpc::ended(&error)))),
+            BodyEnd::Error => Some(Err(EndWithTokenError::TokenEnded(error))),
         })
     }
 
@@ -366,17 +367,17 @@ impl<R: Body> Body for TokenBoundBody<R> {
     }
 }
 
-/// Why a [`TokenBoundBody`] broke off.
+/// Why a [`EndWithTokenBody`] broke off.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum TokenBoundError<E> {
+pub enum EndWithTokenError<E> {
     /// The body itself failed.
     Body(E),
     /// The token no longer counts.
     TokenEnded(VerifyError),
 }
 
-impl<E: fmt::Display> fmt::Display for TokenBoundError<E> {
+impl<E: fmt::Display> fmt::Display for EndWithTokenError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(error) => error.fmt(f),
@@ -385,7 +386,7 @@ impl<E: fmt::Display> fmt::Display for TokenBoundError<E> {
     }
 }
 
-impl<E: fmt::Debug + fmt::Display + Into<Box<dyn Error + Send + Sync>>> Error for TokenBoundError<E> {
+impl<E: fmt::Debug + fmt::Display + Into<Box<dyn Error + Send + Sync>>> Error for EndWithTokenError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::Body(_) => None,

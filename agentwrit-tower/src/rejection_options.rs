@@ -1,4 +1,4 @@
-//! How refusals are presented: a service's own words, and further parameters of the challenge.
+//! How rejections are presented: a service's own words, and further parameters of the challenge.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use http::Response;
 use http::request::Parts;
 
 use crate::challenge::ChallengeParameters;
-use crate::refusal::Refusal;
+use crate::rejection::Rejection;
 
-/// What a layer was told about refusals, its own and those beneath.
+/// What a layer was told about rejections, its own and those beneath.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Presentation {
-    /// The words for a refusal; `None`: our own.
+pub(crate) struct RejectionOptions {
+    /// The words for a rejection; `None`: our own.
     pub(crate) renderer: Option<Renderer>,
     /// What is added to each challenge.
     pub(crate) challenge: Option<Arc<ChallengeParameters>>,
 }
 
-impl Presentation {
+impl RejectionOptions {
     /// With what the layers outside were told, where this one was told nothing.
     pub(crate) fn within(&self, outer: &Self) -> Self {
         let challenge = match (&self.challenge, &outer.challenge) {
@@ -33,7 +33,7 @@ impl Presentation {
         self.renderer.is_none() && self.challenge.is_none()
     }
 
-    /// Those that the closure chose for this refusal, then the layers' own.
+    /// Those that the closure chose for this rejection, then the layers' own.
     pub(crate) fn challenge_parameters(&self, of_closure: Option<ChallengeParameters>) -> ChallengeParameters {
         let of_closure = of_closure.unwrap_or_default();
         self.challenge.as_ref().map_or_else(|| of_closure.clone(), |layers| of_closure.or(layers))
@@ -51,21 +51,21 @@ impl Presentation {
     }
 }
 
-/// A closure that renders refusals.
+/// A closure that renders rejections.
 #[derive(Clone)]
 pub(crate) struct Renderer(Arc<Render>);
 
-type Render = dyn Fn(&Refusal, &Parts) -> Response<Bytes> + Send + Sync;
+type Render = dyn Fn(&Rejection, &Parts) -> Response<Bytes> + Send + Sync;
 
 impl Renderer {
     pub(crate) fn new<R: Into<Bytes>>(
-        render: impl Fn(&Refusal, &Parts) -> Response<R> + Send + Sync + 'static,
+        render: impl Fn(&Rejection, &Parts) -> Response<R> + Send + Sync + 'static,
     ) -> Self {
-        Self(Arc::new(move |refusal, head| render(refusal, head).map(Into::into)))
+        Self(Arc::new(move |rejection, head| render(rejection, head).map(Into::into)))
     }
 
-    pub(crate) fn render(&self, refusal: &Refusal, head: &Parts) -> Response<Bytes> {
-        (self.0)(refusal, head)
+    pub(crate) fn render(&self, rejection: &Rejection, head: &Parts) -> Response<Bytes> {
+        (self.0)(rejection, head)
     }
 }
 

@@ -14,28 +14,28 @@ use crate::verified::Verified;
 /// headers tell the client less.
 ///
 /// ```
-/// use agentwrit_tower::{NoToken, Refusal};
+/// use agentwrit_tower::{CredentialsError, Rejection};
 /// use http::Response;
 ///
 /// fn audit<B>(response: &Response<B>) {
-///     if let Some(refusal) = response.extensions().get::<Refusal>() {
-///         println!("refused: {}, subject {:?}", refusal.reason(), refusal.subject());
+///     if let Some(rejection) = response.extensions().get::<Rejection>() {
+///         println!("refused: {}, subject {:?}", rejection.reason(), rejection.subject());
 ///     }
 /// }
 /// # let mut response = Response::new(());
-/// # response.extensions_mut().insert(Refusal::NoToken(NoToken::Missing));
+/// # response.extensions_mut().insert(Rejection::NoToken(CredentialsError::Missing));
 /// # audit(&response);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum Rejection {
     /// No token was presented: 401.
     #[error("no bearer token was presented")]
-    NoToken(#[source] NoToken),
+    NoToken(#[source] CredentialsError),
 
     /// Tokens were presented in more than one [way](crate::TokenSource): 400 (RFC 6750 §2).
     #[error("tokens were presented in more than one way")]
-    SeveralTokens,
+    MultipleTokens,
 
     /// The token is not valid: 401.
     #[error("the token is not valid")]
@@ -52,7 +52,7 @@ pub enum Refusal {
         /// What a token needs, as the challenge names it.
         required: Vec<Scope>,
         /// What of it the token lacks.
-        missing: Missing,
+        missing: MissingScope,
         /// Whose token it is, and what it grants.
         verified: Verified,
     },
@@ -74,7 +74,7 @@ pub enum Refusal {
 
     /// A requirement of the service's own could not tell from the request which scopes it needs: 400.
     #[error(transparent)]
-    Unacceptable(#[from] Unacceptable),
+    BadRequest(#[from] BadRequest),
 
     /// No scope is named for the request's method: 405.
     #[error("no scope is named for this method")]
@@ -96,7 +96,7 @@ pub enum Refusal {
 /// Why a request counts as one without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum NoToken {
+pub enum CredentialsError {
     /// It is not where it is looked for.
     #[error("there is no token")]
     Missing,
@@ -107,8 +107,8 @@ pub enum NoToken {
     #[error("there is more than one authorization header")]
     Repeated,
     /// The cookie, or what a custom source found, has characters that no token has.
-    #[error("what stands in the token's place is not a token")]
-    NotAToken,
+    #[error("the cookie or custom source holds no well-formed token")]
+    MalformedToken,
     /// There are several cookies of the name.
     #[error("there is more than one cookie of the token's name")]
     RepeatedCookie,
@@ -117,7 +117,7 @@ pub enum NoToken {
 /// What a token lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Missing {
+pub enum MissingScope {
     /// All of these, and it might hold others that are required too.
     All(Vec<Scope>),
     /// One of these: any would do.
@@ -126,7 +126,7 @@ pub enum Missing {
     OfKind(Scope),
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All(scopes) => write!(f, "the token lacks the required scope `{}`", spaced(scopes)),
@@ -152,11 +152,11 @@ pub enum IdentifierError {
 /// request which scopes it needs: 400, with this sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
-pub struct Unacceptable {
+pub struct BadRequest {
     detail: Cow<'static, str>,
 }
 
-impl Unacceptable {
+impl BadRequest {
     /// With one sentence for the client.
     pub fn new(detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: detail.into() }
@@ -173,12 +173,12 @@ pub enum Misconfiguration {
     /// A handler wants [`Verified`](crate::Verified) or `Agent` where no layer has verified a token.
     #[error("the handler wants the claims of a token, and no `Authenticate` or `RequireScope` layer is around it")]
     NoClaims,
-    /// A handler wants [`Granted`](crate::Granted) where no layer requires some scope of a kind.
-    #[error("the handler wants `Granted`, and no `RequireScope::some_of_kind` layer is around it")]
-    NoGranted,
+    /// A handler wants [`GrantedIdentifiers`](crate::GrantedIdentifiers) where no layer requires some scope of a kind.
+    #[error("the handler wants `GrantedIdentifiers`, and no `RequireScope::some_of_kind` layer is around it")]
+    NoGrantedIdentifiers,
     /// `EndWithToken` stands where no layer has verified a token.
     #[error("`EndWithToken` stands under no `Authenticate` or `RequireScope` layer that verifies")]
-    NothingToEndWith,
+    NoTokenToRecheck,
     /// The scope names a parameter that the route's path doesn't have.
     #[error("the scope wants the path parameter `{parameter}`, which the route does not have")]
     #[non_exhaustive]
@@ -195,26 +195,28 @@ pub enum Misconfiguration {
     },
 }
 
-impl Refusal {
+impl Rejection {
     /// The reason in `snake_case`: one of a small fixed set, fit for a metric's label.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoToken(NoToken::Missing) => "no_token",
-            Self::NoToken(NoToken::Malformed) => "malformed_authorization",
-            Self::NoToken(NoToken::Repeated) => "repeated_authorization",
-            Self::NoToken(NoToken::NotAToken) => "malformed_token_source",
-            Self::NoToken(NoToken::RepeatedCookie) => "repeated_cookie",
-            Self::SeveralTokens => "several_tokens",
+            Self::NoToken(CredentialsError::Missing) => "no_token",
+            Self::NoToken(CredentialsError::Malformed) => "malformed_authorization",
+            Self::NoToken(CredentialsError::Repeated) => "repeated_authorization",
+            Self::NoToken(CredentialsError::MalformedToken) => "malformed_token_source",
+            Self::NoToken(CredentialsError::RepeatedCookie) => "repeated_cookie",
+            Self::MultipleTokens => "several_tokens",
             Self::InvalidToken(error) | Self::Unavailable(error) => error.reason(),
             Self::InsufficientScope { .. } => "insufficient_scope",
             Self::NotAnAgent(_) => "not_an_agent",
             Self::BadIdentifier { .. } => "bad_identifier",
-            Self::Unacceptable(_) => "unacceptable",
+            Self::BadRequest(_) => "unacceptable",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownPath => "unknown_path",
-            Self::Misconfigured(Misconfiguration::NoVerifier | Misconfiguration::NothingToEndWith) => "missing_layer",
-            Self::Misconfigured(Misconfiguration::NoClaims | Misconfiguration::NoGranted) => "missing_layer_of_handler",
+            Self::Misconfigured(Misconfiguration::NoVerifier | Misconfiguration::NoTokenToRecheck) => "missing_layer",
+            Self::Misconfigured(Misconfiguration::NoClaims | Misconfiguration::NoGrantedIdentifiers) => {
+                "missing_layer_of_handler"
+            }
             Self::Misconfigured(Misconfiguration::NoSuchParameter { .. }) => "missing_parameter",
             Self::Misconfigured(Misconfiguration::RepeatedParameter { .. }) => "repeated_parameter",
         }
@@ -223,66 +225,66 @@ impl Refusal {
     /// Whose token it was. Known when the signature held: of a forged token nothing can be told.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
-        match self.judged() {
-            Judged::Good(verified) => Some(verified.subject()),
-            Judged::Bad(error) => error.subject(),
-            Judged::Nothing => None,
+        match self.token() {
+            RejectedToken::Valid(verified) => Some(verified.subject()),
+            RejectedToken::Invalid(error) => error.subject(),
+            RejectedToken::Unknown => None,
         }
     }
 
     /// The `jti` of the token; known when its [subject](Self::subject) is.
     #[must_use]
     pub fn token_id(&self) -> Option<TokenId> {
-        match self.judged() {
-            Judged::Good(verified) => Some(verified.token_id()),
-            Judged::Bad(error) => error.token_id(),
-            Judged::Nothing => None,
+        match self.token() {
+            RejectedToken::Valid(verified) => Some(verified.token_id()),
+            RejectedToken::Invalid(error) => error.token_id(),
+            RejectedToken::Unknown => None,
         }
     }
 
     /// The claims of a valid token that was not enough.
     pub(crate) fn verified(&self) -> Option<&Verified> {
-        match self.judged() {
-            Judged::Good(verified) => Some(verified),
-            Judged::Bad(_) | Judged::Nothing => None,
+        match self.token() {
+            RejectedToken::Valid(verified) => Some(verified),
+            RejectedToken::Invalid(_) | RejectedToken::Unknown => None,
         }
     }
 
-    fn judged(&self) -> Judged<'_> {
+    fn token(&self) -> RejectedToken<'_> {
         match self {
-            Self::InsufficientScope { verified, .. } | Self::NotAnAgent(verified) => Judged::Good(verified),
-            Self::InvalidToken(error) | Self::Unavailable(error) => Judged::Bad(error),
+            Self::InsufficientScope { verified, .. } | Self::NotAnAgent(verified) => RejectedToken::Valid(verified),
+            Self::InvalidToken(error) | Self::Unavailable(error) => RejectedToken::Invalid(error),
             Self::NoToken(_)
-            | Self::SeveralTokens
+            | Self::MultipleTokens
             | Self::BadIdentifier { .. }
-            | Self::Unacceptable(_)
+            | Self::BadRequest(_)
             | Self::MethodNotAllowed { .. }
             | Self::UnknownPath
-            | Self::Misconfigured(_) => Judged::Nothing,
+            | Self::Misconfigured(_) => RejectedToken::Unknown,
         }
     }
 }
 
-/// What is known of the token behind a refusal.
-enum Judged<'a> {
-    Good(&'a Verified),
-    Bad(&'a VerifyError),
-    Nothing,
+/// What is known of the token behind a rejection.
+enum RejectedToken<'a> {
+    Valid(&'a Verified),
+    Invalid(&'a VerifyError),
+    Unknown,
 }
 
-impl From<NoToken> for Refusal {
-    fn from(reason: NoToken) -> Self {
+impl From<CredentialsError> for Rejection {
+    fn from(reason: CredentialsError) -> Self {
         Self::NoToken(reason)
     }
 }
 
-impl From<VerifyError> for Refusal {
+impl From<VerifyError> for Rejection {
     fn from(error: VerifyError) -> Self {
         if error.is_unavailable() { Self::Unavailable(error) } else { Self::InvalidToken(error) }
     }
 }
 
-impl From<Misconfiguration> for Refusal {
+impl From<Misconfiguration> for Rejection {
     fn from(mistake: Misconfiguration) -> Self {
         Self::Misconfigured(mistake)
     }

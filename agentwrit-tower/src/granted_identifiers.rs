@@ -6,12 +6,12 @@ use agentwrit_verify::{Scope, ScopeSet};
 /// [`RequireScope::some_of_kind`](crate::RequireScope::some_of_kind) requires: what a listing must be cut down to.
 ///
 /// That layer leaves it in the request's extensions; with the `axum` feature it is an extractor too. Where several such
-/// layers stand around a handler, it is of the innermost one; [`Granted::by`] works it out for any kind.
+/// layers stand around a handler, it is of the innermost one; [`GrantedIdentifiers::from_scopes`] works it out for any kind.
 ///
 /// ```
-/// use agentwrit_tower::{Granted, Identifiers};
+/// use agentwrit_tower::{GrantedIdentifiers, Identifiers};
 ///
-/// async fn list_patients(granted: Granted) -> String {
+/// async fn list_patients(granted: GrantedIdentifiers) -> String {
 ///     match granted.identifiers() {
 ///         Identifiers::All => "SELECT * FROM patients".to_owned(),
 ///         Identifiers::Only(these) => format!("… WHERE id IN ({} parameters)", these.len()),
@@ -19,7 +19,7 @@ use agentwrit_verify::{Scope, ScopeSet};
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Granted {
+pub struct GrantedIdentifiers {
     kind: Scope,
     /// `None`: all of them.
     only: Option<Box<[Box<str>]>>,
@@ -35,19 +35,19 @@ pub enum Identifiers<'a> {
     Only(&'a [Box<str>]),
 }
 
-impl Granted {
+impl GrantedIdentifiers {
     /// What these scopes grant of the kind of `kind`, an identifier of which is not looked at.
     ///
     /// ```
-    /// use agentwrit_tower::{Granted, verify::{ScopeSet, scope}};
+    /// use agentwrit_tower::{GrantedIdentifiers, verify::{ScopeSet, scope}};
     ///
     /// let held = ScopeSet::parse(["read:labs:P-7", "read:records:*"]).unwrap();
-    /// assert!(Granted::by(&held, &scope!("read:labs:*")).includes("P-7"));
-    /// assert!(!Granted::by(&held, &scope!("read:labs:*")).includes("P-8"));
-    /// assert!(Granted::by(&held, &scope!("read:records:*")).includes("P-8"));
+    /// assert!(GrantedIdentifiers::from_scopes(&held, &scope!("read:labs:*")).includes("P-7"));
+    /// assert!(!GrantedIdentifiers::from_scopes(&held, &scope!("read:labs:*")).includes("P-8"));
+    /// assert!(GrantedIdentifiers::from_scopes(&held, &scope!("read:records:*")).includes("P-8"));
     /// ```
     #[must_use]
-    pub fn by(held: &ScopeSet, kind: &Scope) -> Self {
+    pub fn from_scopes(held: &ScopeSet, kind: &Scope) -> Self {
         let same_kind = |scope: &&Scope| (scope.action(), scope.resource()) == (kind.action(), kind.resource());
         let all = held.iter().filter(same_kind).any(Scope::is_wildcard);
         let only = || held.iter().filter(same_kind).map(|scope| scope.identifier().into()).collect();
@@ -89,8 +89,8 @@ impl Granted {
 mod tests {
     use super::*;
 
-    fn granted(held: &[&str]) -> Granted {
-        Granted::by(&ScopeSet::parse(held).unwrap(), &Scope::parse("read:data:*").unwrap())
+    fn granted(held: &[&str]) -> GrantedIdentifiers {
+        GrantedIdentifiers::from_scopes(&ScopeSet::parse(held).unwrap(), &Scope::parse("read:data:*").unwrap())
     }
 
     #[test]

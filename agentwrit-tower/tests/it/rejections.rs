@@ -1,4 +1,4 @@
-//! Each refusal to the letter: status, headers, body. Contract §1.
+//! Each rejection to the letter: status, headers, body. Contract §1.
 
 use std::time::Duration;
 
@@ -13,16 +13,18 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower_layer::Layer;
 
-use crate::support::{Answer, INVALID_TOKEN, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send};
+use crate::support::{
+    CollectedResponse, INVALID_TOKEN, Inner, NO_TOKEN, Plain, bearer, get, get_without_token, mistake, send,
+};
 
-type Protected = agentwrit_tower::Guarded<Plain>;
+type Protected = agentwrit_tower::RequireScopeService<Plain>;
 
 fn protected(issuer: &TestIssuer) -> Protected {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
 /// Asserts everything that a client sees.
-fn assert_refused(answer: &Answer, status: StatusCode, extra_headers: &[(&str, &str)], body: &Value) {
+fn assert_rejected(answer: &CollectedResponse, status: StatusCode, extra_headers: &[(&str, &str)], body: &Value) {
     let mut expected = vec![
         ("cache-control", "no-store"),
         ("content-type", "application/problem+json"),
@@ -56,7 +58,7 @@ fn invalid_token_body() -> Value {
 #[tokio::test]
 async fn no_token_is_401_with_a_bare_challenge() {
     let answer = send(&protected(&TestIssuer::new()), get_without_token("/data/7?x=1")).await;
-    assert_refused(
+    assert_rejected(
         &answer,
         StatusCode::UNAUTHORIZED,
         &[("www-authenticate", NO_TOKEN)],
@@ -89,7 +91,7 @@ async fn every_bad_token_is_the_same_401() {
         foreign.sign_token(&issuer.claims(&["read:data:7"])),
     ] {
         let answer = send(&service, get("/data/7", &bearer(&token))).await;
-        assert_refused(
+        assert_rejected(
             &answer,
             StatusCode::UNAUTHORIZED,
             &[("www-authenticate", INVALID_TOKEN)],
@@ -107,7 +109,7 @@ async fn an_expired_token_is_the_same_401() {
     assert_eq!(send(&service, get("/data/7", &bearer(&token))).await.status, StatusCode::OK);
     issuer.clock().advance(Duration::from_secs(300));
     let answer = send(&service, get("/data/7", &bearer(&token))).await;
-    assert_refused(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
+    assert_rejected(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
 }
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn an_outer_authenticate_refuses_in_the_same_words() {
     let issuer = TestIssuer::new();
     let service = Authenticate::new(issuer.verifier()).layer(Inner::default().service());
     let answer = send(&service, get("/data/7", "Bearer a.b.c")).await;
-    assert_refused(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
+    assert_rejected(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
 }
 
 #[tokio::test]
@@ -123,7 +125,7 @@ async fn too_small_a_scope_is_403_and_names_the_one_that_is_needed() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:8", "write:data:7"]);
     let answer = send(&protected(&issuer), get("/data/7", &bearer(&token))).await;
-    assert_refused(
+    assert_rejected(
         &answer,
         StatusCode::FORBIDDEN,
         &[("www-authenticate", r#"Bearer realm="agentwrit", error="insufficient_scope", scope="read:data:7""#)],
@@ -165,7 +167,7 @@ async fn without_keys_it_is_503_whatever_the_token() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(without_keys()).layer(Inner::default().service());
     let answer = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
-    assert_refused(
+    assert_rejected(
         &answer,
         StatusCode::SERVICE_UNAVAILABLE,
         &[("retry-after", "5")],
@@ -188,7 +190,7 @@ async fn forgotten_layer_is_500_and_debug_build_says_which() {
     let inner = Inner::default();
     let service = RequireScope::new("read:data:7").layer(inner.service());
     let answer = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
-    assert_refused(
+    assert_rejected(
         &answer,
         StatusCode::INTERNAL_SERVER_ERROR,
         &[],
