@@ -11,18 +11,14 @@ use tokio::{
 
 use crate::{
     config::{Config, TlsConfig},
-    connections::Connections,
-    entropy::{Entropy, EntropyError, OsEntropy},
     file_checks,
-    health_socket::{self, HealthSocket},
     http::{Edge, router},
+    keys::{Entropy, EntropyError, KeyFile, KeyFileError, OsEntropy},
     seed,
-    server::{Server, listen},
+    server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
     service::Services,
-    signing::{KeyFile, KeyFileError},
     store::{Acceptance, OpenError, Store, StoreError, StoreOptions},
     telemetry::metrics::Metrics,
-    tls::{FailedHandshakes, Reload, Tls, TlsError},
 };
 
 /// How often spent nonces, expired launch tokens and the like are dropped.
@@ -148,7 +144,7 @@ fn listen_for_checks(
 ) -> Option<HealthSocket> {
     match HealthSocket::bind(database) {
         Ok((socket, listener)) => {
-            chores.push(tokio::spawn(health_socket::serve(listener, Arc::clone(services))));
+            chores.push(tokio::spawn(serve_health_checks(listener, Arc::clone(services))));
             Some(socket)
         }
         Err(error) => {

@@ -15,9 +15,9 @@ use crate::{
     audit::text::printable,
     config::{Args, Config},
     file_checks::{self, directory_of},
-    signing::KeyFile,
+    keys::KeyFile,
+    server::Tls,
     store::{self, DatabaseState},
-    tls::Tls,
 };
 
 /// What a check found. Printed, each error and each warning is a line, and the last line counts them.

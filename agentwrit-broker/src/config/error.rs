@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::secret::AdminSecretError;
+use crate::keys::AdminSecretError;
 
 /// Why the broker does not start. Names the variable and what it accepts; never shows a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -32,8 +32,8 @@ pub use self::{
     warning::Warning,
 };
 use self::{error::Found, values as accepted, written::Written};
+use crate::keys::{AdminSecret, Secret};
 pub use crate::limits::budgets::SessionBudget;
-use crate::secret::{AdminSecret, Secret};
 
 mod args;
 mod error;

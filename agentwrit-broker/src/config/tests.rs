@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::{CommandFactory, Parser};
 
 use super::*;
-use crate::secret::AdminSecretError;
+use crate::keys::AdminSecretError;
 
 const SECRET: &str = "correct horse battery staple";
 

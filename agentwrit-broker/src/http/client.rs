@@ -13,7 +13,7 @@ use http::{
 };
 use ipnet::IpNet;
 
-use crate::client_address::client_address;
+use crate::server::client_address;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

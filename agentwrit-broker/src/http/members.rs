@@ -15,7 +15,7 @@ use serde::{
 };
 
 use super::{body::buffer, problem::Failure};
-use crate::{limits::fair_share::Place, secret::Secret, service::Error};
+use crate::{keys::Secret, limits::fair_share::Place, service::Error};
 
 const MAX_DEPTH: usize = 16;
 

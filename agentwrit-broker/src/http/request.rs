@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     audit::{EventType, NewEvent},
-    secret::is_secret_shaped,
+    keys::is_secret_shaped,
     service::Services,
 };
 

@@ -6,7 +6,7 @@ use agentwrit_verify::{Clock, UnixTime};
 
 use super::nonce::{Nonce, NonceError, Nonces};
 use crate::{
-    entropy::{Entropy, random},
+    keys::{Entropy, random},
     telemetry::metrics::Metrics,
     timekeeping::NonceTime,
 };

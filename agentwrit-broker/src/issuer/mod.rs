@@ -23,7 +23,7 @@ pub(crate) use self::{
 };
 use crate::{
     config::Config,
-    entropy::{Entropy, random},
+    keys::{Entropy, random},
     telemetry::metrics::Metrics,
 };
 

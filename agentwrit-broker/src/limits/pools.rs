@@ -7,7 +7,7 @@ use super::{
     fair_share::{FairPool, Favour, Place},
 };
 
-/// The pools, sized by the [`Capacity`]. Connections have theirs in [`connections`](crate::connections).
+/// The pools, sized by the [`Capacity`]. Connections have theirs in [`Connections`](crate::server::Connections).
 #[derive(Debug)]
 pub(crate) struct Pools {
     pub(crate) capacity: Capacity,

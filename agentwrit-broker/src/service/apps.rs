@@ -11,8 +11,8 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest, Revocation},
     feed::FeedPublisher,
     issuer::Issuer,
+    keys::Secret,
     ledger::Ledger,
-    secret::Secret,
     store::Tx,
 };
 

@@ -10,9 +10,9 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
     issuer::Issuer,
+    keys::Secret,
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    secret::Secret,
     store::Tx,
     telemetry::metrics::Metrics,
 };

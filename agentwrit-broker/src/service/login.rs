@@ -9,13 +9,13 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest},
     issuer::{Grant, Issued, Issuer},
+    keys::{AdminSecret, Secret, is_secret_shaped},
     ledger::Ledger,
     limits::{
         budgets::{Budgets, Spending},
         logins::{Login, LoginLimits},
         rate_limit::RetryAfter,
     },
-    secret::{AdminSecret, Secret, is_secret_shaped},
     telemetry::metrics::{Metrics, Status},
 };
 

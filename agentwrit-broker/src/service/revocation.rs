@@ -16,8 +16,8 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::Revocation,
     feed::FeedPublisher,
+    keys::is_secret_shaped,
     ledger::Ledger,
-    secret::is_secret_shaped,
     store::{Ended, StoreError, Tx},
     telemetry::metrics::Metrics,
 };

@@ -14,13 +14,12 @@ use super::{
 };
 use crate::{
     config::{Config, TlsConfig},
-    entropy::Entropy,
     feed::{Entry, Feed, FeedParts, FeedPublisher, RecentEntries},
     housekeeping::Housekeeping,
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
+    keys::{Entropy, KeyFile},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, logins::LoginLimits, pools::Pools},
-    signing::KeyFile,
     store::{ALL_ROWS, Store, StoreError},
     telemetry::metrics::Metrics,
     timekeeping::{NonceTime, Timekeeper, WatchedClock},

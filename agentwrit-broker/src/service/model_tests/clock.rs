@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     audit::{ChainHead, chain},
-    secret::Secret,
+    keys::Secret,
     service::Error,
 };
 

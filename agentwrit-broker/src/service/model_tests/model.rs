@@ -7,7 +7,7 @@ use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject
 use super::world::MAX_TTL;
 use crate::{
     domain::{App, AppStatus},
-    secret::Secret,
+    keys::Secret,
 };
 
 /// Every scope of the model; a subset is the bits of a number.

@@ -20,10 +20,9 @@ use super::{follower::Follower, model::Owner};
 use crate::{
     config::Config,
     domain::{App, AppName},
-    entropy::SeededEntropy,
     issuer::Issued,
     issuer::nonce::Nonce,
-    secret::Secret,
+    keys::{KeyFile, Secret, SeededEntropy},
     service::{
         Error, Services,
         apps::{AppChange, NewApp},
@@ -32,7 +31,6 @@ use crate::{
         registration::Registration,
         revocation::{RevocationRequest, Revoked},
     },
-    signing::KeyFile,
     store::{Store, StoreOptions},
 };
 

@@ -30,11 +30,9 @@ use super::{
 use crate::{
     audit::Event,
     config::Config,
-    entropy::SeededEntropy,
     issuer::Issued,
+    keys::{KeyFile, Secret, SeededEntropy},
     limits::budgets::SessionBudget,
-    secret::Secret,
-    signing::KeyFile,
     store::{Store, StoreOptions},
 };
 

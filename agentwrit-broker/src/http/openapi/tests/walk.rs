@@ -17,9 +17,8 @@ use super::{
 };
 use crate::{
     Config,
-    entropy::OsEntropy,
+    keys::{KeyFile, OsEntropy},
     service::Services,
-    signing::KeyFile,
     store::{Store, StoreOptions},
 };
 

@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 use super::*;
-use crate::entropy::{OsEntropy, SeededEntropy};
+use crate::keys::{OsEntropy, SeededEntropy};
 
 /// Made by `openssl genpkey -algorithm ed25519`.
 const OPENSSL: &str = "-----BEGIN PRIVATE KEY-----

@@ -1,6 +1,6 @@
 //! `agentwrit-broker health`: whether the broker of this configuration, on this machine, can serve.
 //!
-//! 1. It asks by the [socket](crate::health_socket) beside the database, which needs neither certificates nor a place among
+//! 1. It asks by the [socket](super::health_socket) beside the database, which needs neither certificates nor a place among
 //!    the clients' connections.
 //! 2. Where there is no socket (an older broker, a file system without sockets) it asks over the loopback interface, also
 //!    when the broker listens on every address. With TLS it trusts the one certificate that the broker is configured to
@@ -31,11 +31,10 @@ use tokio_rustls::{
     },
 };
 
+use super::{health_socket::HealthSocket, tls};
 use crate::{
     audit::text::printable,
     config::{Config, TlsConfig},
-    health_socket::HealthSocket,
-    tls,
 };
 
 /// How long the whole check may take.

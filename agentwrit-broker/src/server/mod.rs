@@ -3,6 +3,13 @@
 //! Every connection is accepted at once. One for which there is no place is closed without a word, as any response would
 //! cost what the limit saves.
 
+mod client_address;
+mod connections;
+mod health_check;
+mod health_socket;
+mod timeouts;
+mod tls;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
@@ -23,15 +30,23 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{
+use self::timeouts::{Phase, Timed};
+pub(crate) use self::{
+    client_address::client_address,
     connections::Connections,
+    health_socket::{HealthSocket, serve as serve_health_checks},
+    tls::{FailedHandshakes, Reload, Tls},
+};
+pub use self::{
+    health_check::{ClientCertificate, Unhealthy, check_health},
+    tls::TlsError,
+};
+use crate::{
     http::PeerAddress,
     limits::{
         capacity::{RECEIVE_BUFFER, SEND_BUFFER},
         fair_share::Place,
     },
-    timed::{Phase, Timed},
-    tls::{FailedHandshakes, Tls},
 };
 
 /// How long a TLS handshake may take.

@@ -23,7 +23,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::entropy::{Entropy, random};
+use super::{Entropy, random};
 
 /// The keys that follow from the key file.
 #[derive(Debug)]

@@ -1,0 +1,18 @@
+//! Keys and secrets: the signing key's file, the admin secret, and the source of random bytes.
+
+mod entropy;
+mod secret;
+mod signing;
+
+#[cfg(test)]
+pub(crate) use self::entropy::SeededEntropy;
+pub use self::{
+    entropy::EntropyError,
+    secret::{AdminSecret, AdminSecretError, Busy, Secret},
+    signing::KeyFileError,
+};
+pub(crate) use self::{
+    entropy::{Entropy, OsEntropy, random},
+    secret::is_secret_shaped,
+    signing::KeyFile,
+};
