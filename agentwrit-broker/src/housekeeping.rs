@@ -28,7 +28,7 @@ impl Housekeeping {
                 break;
             }
         }
-        self.revocations.forget_expired(self.ledger.forgotten_until());
+        self.revocations.remove_expired(self.ledger.forgotten_until());
         Ok(())
     }
 

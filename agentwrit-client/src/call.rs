@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use agentwrit_protocol::{ErrorCode, Problem};
-use agentwrit_verify::json;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -122,7 +121,7 @@ impl Answer {
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
-        json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| {
+        agentwrit_json::object_from_slice(&self.body, MAX_DEPTH).map_err(|error| {
             let secret = call.one_time_secret.and_then(|member| salvaged::secret(&self.body, member));
             call.malformed_but(&error, secret)
         })

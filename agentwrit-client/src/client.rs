@@ -193,7 +193,7 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn revocations(&self) -> Result<String, ClientError> {
-        let call = Call::get("/v1/revocations").answered_by_up_to(Feed::DEFAULT_MAX_ANSWER_LENGTH);
+        let call = Call::get("/v1/revocations").answered_by_up_to(Feed::DEFAULT_MAX_RESPONSE_LENGTH);
         let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
         std::str::from_utf8(answer.bytes()).map(str::to_owned).map_err(|error| call.malformed(&error))
     }

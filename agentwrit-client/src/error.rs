@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use agentwrit_protocol::Problem;
-use agentwrit_verify::http_client::FailureKind;
+use agentwrit_verify::http_client::TransportErrorKind;
 
 use crate::secret::Secret;
 
@@ -41,7 +41,7 @@ pub enum ClientError {
         /// What the network said.
         reason: String,
         /// What it is about: decides what can be done.
-        kind: FailureKind,
+        kind: TransportErrorKind,
     },
     /// The broker did not answer in time. Whether it acted on the request is unknown.
     #[error("broker did not answer within {after:?}")]
@@ -165,7 +165,7 @@ impl ClientError {
 
     /// The call's own task was stopped on its way.
     pub(crate) fn aborted(reason: &(impl ToString + ?Sized)) -> Self {
-        Self::Unreachable { reason: reason.to_string(), kind: FailureKind::Broken }
+        Self::Unreachable { reason: reason.to_string(), kind: TransportErrorKind::Broken }
     }
 
     pub(crate) fn invalid(field: &'static str, reason: &(impl ToString + ?Sized)) -> Self {

@@ -30,7 +30,7 @@ mod transport;
 mod upkeep;
 mod wire;
 
-pub use agentwrit_verify::http_client::FailureKind;
+pub use agentwrit_verify::http_client::TransportErrorKind;
 
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use self::attach::{Origins, TokenSource};

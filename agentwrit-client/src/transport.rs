@@ -13,7 +13,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use agentwrit_verify::http_client::{
-    BodyError, BrokerUrl, ConnectionSettings, Failure, FailureKind, SettingsError, random_fraction, read_body,
+    BodyError, BrokerUrl, ConnectionSettings, SettingsError, TransportError, TransportErrorKind, random_fraction,
+    read_body,
 };
 use http::{HeaderValue, header};
 use reqwest::{Client, Response};
@@ -166,13 +167,13 @@ impl Transport {
     }
 
     fn broken(&self, error: &reqwest::Error) -> Broken {
-        let Failure { kind, reason, sent, .. } = Failure::of(error, self.base.is_https());
+        let TransportError { kind, reason, sent, .. } = TransportError::of(error, self.base.is_https());
         let ending = if sent { Ending::Unclear } else { Ending::NotSent };
-        if kind == FailureKind::Timeout {
+        if kind == TransportErrorKind::Timeout {
             return self.late();
         }
         let waited = format!("no connection within {:?}", self.connect_timeout);
-        let reason = if kind == FailureKind::ConnectTimeout { waited } else { reason };
+        let reason = if kind == TransportErrorKind::ConnectTimeout { waited } else { reason };
         Broken { error: ClientError::Unreachable { reason, kind }, ending }
     }
 

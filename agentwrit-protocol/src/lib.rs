@@ -20,10 +20,8 @@ mod revocation;
 mod secret;
 mod token;
 
-pub use agentwrit_verify::{
-    audit::{Event, EventId, EventType, Outcome},
-    json::JsonError,
-};
+pub use agentwrit_json::JsonError;
+pub use agentwrit_verify::audit::{Event, EventId, EventType, Outcome};
 
 pub use self::{
     app::{

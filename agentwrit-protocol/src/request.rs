@@ -1,6 +1,6 @@
 //! Request bodies as a broker reads them.
 
-use agentwrit_verify::json::{self, JsonError};
+use agentwrit_json::JsonError;
 use serde::de::DeserializeOwned;
 
 use crate::{ErrorCode, limits::MAX_JSON_DEPTH};
@@ -88,5 +88,5 @@ impl RequestError {
 
 /// Reads the named members of a body.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RequestError> {
-    json::object_from_slice(body, MAX_JSON_DEPTH).map_err(RequestError::Json)
+    agentwrit_json::object_from_slice(body, MAX_JSON_DEPTH).map_err(RequestError::Json)
 }

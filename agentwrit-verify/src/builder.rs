@@ -167,8 +167,8 @@ impl VerifierBuilder<WantsOptions> {
     #[must_use]
     pub fn build(self) -> Verifier {
         let WantsOptions { issuer, keys, revocations, audience, leeway, cache_memory, clock } = self.stage;
-        let (cache, verified_anew) = (TokenCache::new(cache_memory), AtomicU64::new(0));
-        let rules = Rules { issuer, audience, keys, revocations, leeway, clock, cache, verified_anew };
+        let (cache, cache_misses) = (TokenCache::new(cache_memory), AtomicU64::new(0));
+        let rules = Rules { issuer, audience, keys, revocations, leeway, clock, cache, cache_misses };
         Verifier { rules: Arc::new(rules) }
     }
 }

@@ -18,24 +18,24 @@ use quick_cache::{Weighter, sync::Cache};
 use crate::{
     claims::Claims,
     keys::{KeySet, PublicKey},
-    revocation::Marks,
+    revocation::TokenRevocationKeys,
 };
 
 /// What is kept of a verified token.
 #[derive(Debug)]
-pub(crate) struct Verified {
+pub(crate) struct CachedToken {
     pub(crate) claims: Arc<Claims>,
     pub(crate) signed_by: PublicKey,
     /// Whether the token says which key that is.
     pub(crate) names_key: bool,
     /// The keys that signed its delegation chain.
     pub(crate) chain_signed_by: Box<[PublicKey]>,
-    pub(crate) marks: OnceLock<Marks>,
+    pub(crate) revocation_keys: OnceLock<TokenRevocationKeys>,
 }
 
-impl Verified {
+impl CachedToken {
     /// Whether these keys would verify it again.
-    pub(crate) fn stands_with(&self, keys: &KeySet) -> bool {
+    pub(crate) fn is_trusted_by(&self, keys: &KeySet) -> bool {
         let named = self.names_key.then(|| self.signed_by.id());
         keys.select(named).is_some_and(|key| key.as_bytes() == self.signed_by.as_bytes())
             && self.chain_signed_by.iter().all(|key| keys.contains(key))
@@ -71,28 +71,28 @@ impl<H: Hasher> Hasher for TailHasher<H> {
 }
 
 pub(crate) struct TokenCache {
-    entries: Option<Cache<Box<str>, Arc<Verified>, ByLength, BySignature>>,
-    door: Door,
+    entries: Option<Cache<Box<str>, Arc<CachedToken>, ByLength, BySignature>>,
+    doorkeeper: Doorkeeper,
 }
 
 /// Lets a token in when it is seen for the second time: one that is used once costs no memory and displaces nobody.
 ///
 /// Each place holds four 16-bit fingerprints, the latest first. A token that is mistaken for another gets in at once,
 /// which does no harm.
-struct Door {
+struct Doorkeeper {
     hasher: BySignature,
     places: Box<[AtomicU64]>,
 }
 
-impl Door {
+impl Doorkeeper {
     /// As many places as the cache holds tokens, for four times as many fingerprints.
     fn new(tokens: usize) -> Self {
         let places = tokens.clamp(1, 1 << 20).next_power_of_two();
         Self { hasher: BySignature::default(), places: (0..places).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Whether the token was at the door before; from now on it was.
-    fn knows(&self, token: &str) -> bool {
+    /// Whether the token was at the doorkeeper before; from now on it was.
+    fn admits(&self, token: &str) -> bool {
         let hash = self.hasher.hash_one(token);
         let mask = self.places.len().saturating_sub(1) as u64;
         let Some(place) = usize::try_from(hash & mask).ok().and_then(|index| self.places.get(index)) else {
@@ -123,23 +123,23 @@ impl TokenCache {
                 quick_cache::sync::DefaultLifecycle::default(),
             )
         });
-        Self { entries, door: Door::new(typical) }
+        Self { entries, doorkeeper: Doorkeeper::new(typical) }
     }
 
-    pub(crate) fn find(&self, token: &str) -> Option<Arc<Verified>> {
+    pub(crate) fn get(&self, token: &str) -> Option<Arc<CachedToken>> {
         self.entries.as_ref()?.get(token)
     }
 
     /// Keeps a token that was verified, from its second time on.
-    pub(crate) fn keep(&self, token: &str, verified: Arc<Verified>) {
+    pub(crate) fn insert(&self, token: &str, verified: Arc<CachedToken>) {
         if let Some(entries) = &self.entries
-            && self.door.knows(token)
+            && self.doorkeeper.admits(token)
         {
             entries.insert(token.into(), verified);
         }
     }
 
-    pub(crate) fn forget(&self, token: &str) {
+    pub(crate) fn remove(&self, token: &str) {
         if let Some(entries) = &self.entries {
             entries.remove(token);
         }
@@ -161,14 +161,14 @@ impl fmt::Debug for TokenCache {
 struct ByLength;
 
 impl ByLength {
-    /// Claims, marks, counters and slots beside the token's text.
+    /// Claims, revocation_keys, counters and slots beside the token's text.
     const FIXED: u64 = 512;
     /// A token of three scopes.
     const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
 }
 
-impl Weighter<Box<str>, Arc<Verified>> for ByLength {
-    fn weight(&self, token: &Box<str>, _: &Arc<Verified>) -> u64 {
+impl Weighter<Box<str>, Arc<CachedToken>> for ByLength {
+    fn weight(&self, token: &Box<str>, _: &Arc<CachedToken>) -> u64 {
         Self::FIXED.saturating_add((token.len() as u64).saturating_mul(3))
     }
 }

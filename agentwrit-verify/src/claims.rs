@@ -6,7 +6,6 @@ use crate::{
     clock::UnixTime,
     delegation::DelegationRecord,
     identity::{AgentId, PathSegment, Subject, TokenId},
-    json,
     scope::ScopeSet,
 };
 
@@ -33,10 +32,10 @@ pub struct ClaimSet {
     /// What it allows, in the order that was asked for.
     pub scope: ScopeSet,
     /// The agent's task.
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<PathSegment>,
     /// The agent's orchestrator.
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     pub orch_id: Option<PathSegment>,
     /// The session: the `jti` of the first token of a renewal family.
     pub sid: TokenId,
@@ -44,11 +43,11 @@ pub struct ClaimSet {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegation_chain: Vec<DelegationRecord>,
     /// Hexadecimal SHA-256 over the chain; see [`delegation`](crate::delegation).
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     pub chain_hash: Option<String>,
 }
 
-/// Verified claims: there is no way to make one but [`Verifier::verify`](crate::Verifier::verify), so that holding one
+/// CachedToken claims: there is no way to make one but [`Verifier::verify`](crate::Verifier::verify), so that holding one
 /// is the proof that the token's signature, issuer, audience, times, delegation chain and revocation were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims(ClaimSet);

@@ -95,7 +95,7 @@ impl Serialize for UnixTime {
 
 impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
+        let agentwrit_json::CowStr(text) = agentwrit_json::CowStr::deserialize(deserializer)?;
         Self::parse_rfc3339(&text).map_err(de::Error::custom)
     }
 }

@@ -14,6 +14,7 @@
 //! All encodings are length-prefixed: `text(x)` is the length of `x` in bytes as a 32-bit big-endian number, then `x`.
 //! `docs/delegation-chain.md` in the repository spells them out for other languages, with a test vector.
 
+use agentwrit_json::Object;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,7 +23,6 @@ use crate::{
     claims::ClaimSet,
     clock::UnixTime,
     identity::{AgentId, TokenId},
-    json::Object,
     keys::{KeySet, PublicKey},
     scope::{Scope, ScopeSet},
 };
@@ -35,7 +35,7 @@ const CHAIN_DOMAIN: &str = "agentwrit-delegation-chain-v1";
 
 /// One hop of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Object<AsWritten>")]
+#[serde(try_from = "Object<RawRecord>")]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
 pub struct DelegationRecord {
     /// The delegator.
@@ -135,7 +135,7 @@ impl Delegation {
 
 /// A record as it stands in a token, its spelling not yet judged.
 #[derive(Deserialize)]
-struct AsWritten {
+struct RawRecord {
     agent: AgentId,
     scope: Vec<Scope>,
     delegated_at: String,
@@ -145,10 +145,10 @@ struct AsWritten {
     signature: String,
 }
 
-impl TryFrom<Object<AsWritten>> for DelegationRecord {
-    type Error = SpellingError;
+impl TryFrom<Object<RawRecord>> for DelegationRecord {
+    type Error = RecordFormatError;
 
-    fn try_from(Object(written): Object<AsWritten>) -> Result<Self, SpellingError> {
+    fn try_from(Object(written): Object<RawRecord>) -> Result<Self, RecordFormatError> {
         Ok(Self {
             agent: written.agent,
             scope: distinct(written.scope)?,
@@ -161,19 +161,19 @@ impl TryFrom<Object<AsWritten>> for DelegationRecord {
     }
 }
 
-fn distinct(scopes: Vec<Scope>) -> Result<ScopeSet, SpellingError> {
+fn distinct(scopes: Vec<Scope>) -> Result<ScopeSet, RecordFormatError> {
     let written = scopes.len();
-    ScopeSet::new(scopes).ok().filter(|set| set.len() == written).ok_or(SpellingError::Scopes)
+    ScopeSet::new(scopes).ok().filter(|set| set.len() == written).ok_or(RecordFormatError::Scopes)
 }
 
-fn canonical_time(text: &str) -> Result<UnixTime, SpellingError> {
-    UnixTime::parse_rfc3339(text).ok().filter(|time| time.to_rfc3339() == text).ok_or(SpellingError::Time)
+fn canonical_time(text: &str) -> Result<UnixTime, RecordFormatError> {
+    UnixTime::parse_rfc3339(text).ok().filter(|time| time.to_rfc3339() == text).ok_or(RecordFormatError::Time)
 }
 
 /// Why the members of a record are not what a broker writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum SpellingError {
+pub enum RecordFormatError {
     /// Not 1 to 64 different scopes.
     #[error("a delegation record holds 1 to 64 different scopes")]
     Scopes,
@@ -203,24 +203,24 @@ pub fn chain_hash(issuer: &str, chain: &[DelegationRecord]) -> String {
 ///
 /// # Errors
 ///
-/// [`ChainError`] names the first rule that is broken.
-pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k PublicKey>, ChainError> {
+/// [`DelegationChainError`] names the first rule that is broken.
+pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k PublicKey>, DelegationChainError> {
     let chain = &claims.delegation_chain;
     let Some(last) = chain.last() else {
-        return if claims.chain_hash.is_none() { Ok(Vec::new()) } else { Err(ChainError::Hash) };
+        return if claims.chain_hash.is_none() { Ok(Vec::new()) } else { Err(DelegationChainError::Hash) };
     };
     if chain.len() > MAX_DEPTH {
-        return Err(ChainError::TooDeep { depth: chain.len() });
+        return Err(DelegationChainError::TooDeep { depth: chain.len() });
     }
     if claims.chain_hash.as_deref() != Some(chain_hash(&claims.iss, chain).as_str()) {
-        return Err(ChainError::Hash);
+        return Err(DelegationChainError::Hash);
     }
     let mut signed_by: Vec<&PublicKey> = Vec::new();
     let mut previous: Option<&DelegationRecord> = None;
     for (index, record) in chain.iter().enumerate() {
         let signed = record.signed_bytes(&claims.iss, index, previous);
         // A chain may be older than the key that signed the token: any trusted key will do.
-        let key = record.signer(&signed, keys).ok_or(ChainError::Signature { index })?;
+        let key = record.signer(&signed, keys).ok_or(DelegationChainError::Signature { index })?;
         if !signed_by.contains(&key) {
             signed_by.push(key);
         }
@@ -235,33 +235,33 @@ pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k P
 }
 
 /// Whoever delegated held a token that was alive.
-fn check_lifetime(index: usize, record: &DelegationRecord) -> Result<(), ChainError> {
-    if record.delegated_at < record.expires_at { Ok(()) } else { Err(ChainError::Times { index }) }
+fn check_lifetime(index: usize, record: &DelegationRecord) -> Result<(), DelegationChainError> {
+    if record.delegated_at < record.expires_at { Ok(()) } else { Err(DelegationChainError::Times { index }) }
 }
 
-fn check_step(index: usize, before: &DelegationRecord, record: &DelegationRecord) -> Result<(), ChainError> {
+fn check_step(index: usize, before: &DelegationRecord, record: &DelegationRecord) -> Result<(), DelegationChainError> {
     if before.delegate != record.agent {
-        return Err(ChainError::Broken { index });
+        return Err(DelegationChainError::Broken { index });
     }
     if !before.scope.cover_all(&record.scope) {
-        return Err(ChainError::Widened { index });
+        return Err(DelegationChainError::Widened { index });
     }
     if record.expires_at > before.expires_at || record.delegated_at < before.delegated_at {
-        return Err(ChainError::Times { index });
+        return Err(DelegationChainError::Times { index });
     }
     Ok(())
 }
 
-fn check_end(claims: &ClaimSet, last: &DelegationRecord) -> Result<(), ChainError> {
+fn check_end(claims: &ClaimSet, last: &DelegationRecord) -> Result<(), DelegationChainError> {
     let index = claims.delegation_chain.len();
     if claims.sub.as_agent() != Some(&last.delegate) {
-        return Err(ChainError::Broken { index });
+        return Err(DelegationChainError::Broken { index });
     }
     if !last.scope.cover_all(&claims.scope) {
-        return Err(ChainError::Widened { index });
+        return Err(DelegationChainError::Widened { index });
     }
     if claims.exp > last.expires_at.seconds() || claims.iat < last.delegated_at.seconds() {
-        return Err(ChainError::Times { index });
+        return Err(DelegationChainError::Times { index });
     }
     Ok(())
 }
@@ -279,7 +279,7 @@ fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
 /// Why a delegation chain doesn't hold. An `index` counts records from 0; the chain's length stands for the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum ChainError {
+pub enum DelegationChainError {
     /// More than [`MAX_DEPTH`] records.
     #[error("{depth} delegations, at most 5 are allowed")]
     TooDeep {

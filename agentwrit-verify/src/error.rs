@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    delegation::ChainError,
+    delegation::DelegationChainError,
     identity::{Subject, TokenId},
     revocation::Level,
 };
@@ -23,7 +23,7 @@ pub enum VerifyError {
     },
     /// Not a compact JWS with the claims of an AgentWrit token.
     #[error(transparent)]
-    Malformed(#[from] Malformed),
+    Malformed(#[from] TokenFormatError),
     /// `alg` is neither `EdDSA` nor `Ed25519`.
     #[error("algorithm `{algorithm}` is not accepted")]
     UnsupportedAlgorithm {
@@ -81,7 +81,7 @@ pub enum VerifyError {
     },
     /// The delegation chain doesn't hold.
     #[error("the delegation chain does not hold: {0}")]
-    Chain(ChainError),
+    Chain(DelegationChainError),
     /// Someone withdrew the token, its session, agent, task or chain.
     #[error("revoked by {level}")]
     Revoked {
@@ -193,7 +193,7 @@ impl VerifyError {
 /// What is wrong with the form of a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Malformed {
+pub enum TokenFormatError {
     /// Not `header.payload.signature`.
     #[error("a token has three parts")]
     NotThreeParts,

@@ -42,7 +42,7 @@ macro_rules! text_type {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
+                let agentwrit_json::CowStr(text) = agentwrit_json::CowStr::deserialize(deserializer)?;
                 Self::parse(&text).map_err(serde::de::Error::custom)
             }
         }
@@ -297,7 +297,7 @@ impl Serialize for Subject {
 
 impl<'de> Deserialize<'de> for Subject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
+        let agentwrit_json::CowStr(text) = agentwrit_json::CowStr::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -412,7 +412,7 @@ impl Serialize for TokenId {
 
 impl<'de> Deserialize<'de> for TokenId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
+        let agentwrit_json::CowStr(text) = agentwrit_json::CowStr::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }

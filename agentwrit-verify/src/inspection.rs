@@ -11,8 +11,8 @@ use crate::{
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
-    revocation::Marks,
-    staleness::Moment,
+    revocation::TokenRevocationKeys,
+    staleness::ClockReading,
     token::UnverifiedToken,
     verifier::{Rules, Verifier, check_times},
 };
@@ -22,7 +22,7 @@ use crate::{
 #[expect(clippy::exhaustive_enums, reason = "whoever shows the checks must show each")]
 pub enum Check {
     /// A compact JWS of an accepted algorithm and type, with the claims of a token.
-    Form,
+    Format,
     /// Its `kid` names a trusted key.
     Key,
     /// That key signed it.
@@ -42,7 +42,7 @@ pub enum Check {
 impl Check {
     /// Every check, in order.
     pub const ALL: [Self; 8] = [
-        Self::Form,
+        Self::Format,
         Self::Key,
         Self::Signature,
         Self::Issuer,
@@ -56,7 +56,7 @@ impl Check {
 /// How a check came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a check passes, fails or was not reached")]
-pub enum Outcome {
+pub enum CheckResult {
     /// It holds.
     Passed,
     /// It does not.
@@ -68,17 +68,17 @@ pub enum Outcome {
 /// A token, check by check.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    outcomes: [Outcome; 8],
+    outcomes: [CheckResult; 8],
     claims: Option<ClaimSet>,
 }
 
 impl Inspection {
     /// How a check came out.
     #[must_use]
-    pub fn outcome(&self, check: Check) -> &Outcome {
-        let [form, key, signature, issuer, audience, chain, times, revocation] = &self.outcomes;
+    pub fn outcome(&self, check: Check) -> &CheckResult {
+        let [format, key, signature, issuer, audience, chain, times, revocation] = &self.outcomes;
         match check {
-            Check::Form => form,
+            Check::Format => format,
             Check::Key => key,
             Check::Signature => signature,
             Check::Issuer => issuer,
@@ -92,7 +92,7 @@ impl Inspection {
     /// Whether every check passed: then, and only then, [`Verifier::verify`] accepts the token.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.outcomes.iter().all(|outcome| *outcome == Outcome::Passed)
+        self.outcomes.iter().all(|outcome| *outcome == CheckResult::Passed)
     }
 
     /// What the token says of itself, if it can be read. Without [`Inspection::is_valid`] it proves nothing.
@@ -107,7 +107,7 @@ impl Verifier {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use agentwrit_verify::{inspection::{Check, Outcome}, testing::TestIssuer};
+    /// use agentwrit_verify::{inspection::{Check, CheckResult}, testing::TestIssuer};
     ///
     /// let issuer = TestIssuer::new();
     /// let token = issuer.token(&["read:data:*"]);
@@ -115,8 +115,8 @@ impl Verifier {
     ///
     /// issuer.clock().advance(Duration::from_secs(3600));
     /// let inspection = issuer.verifier().inspect(&token);
-    /// assert_eq!(inspection.outcome(Check::Signature), &Outcome::Passed);
-    /// assert!(matches!(inspection.outcome(Check::Times), Outcome::Failed(_)));
+    /// assert_eq!(inspection.outcome(Check::Signature), &CheckResult::Passed);
+    /// assert!(matches!(inspection.outcome(Check::Times), CheckResult::Failed(_)));
     /// ```
     #[must_use]
     pub fn inspect(&self, token: &str) -> Inspection {
@@ -130,44 +130,51 @@ impl Rules {
         let (token, claims) = match read {
             Ok(read) => read,
             Err(error) => {
-                let mut outcomes = [const { Outcome::NotReached }; 8];
-                let [form, ..] = &mut outcomes;
-                *form = Outcome::Failed(error);
+                let mut outcomes = [const { CheckResult::NotReached }; 8];
+                let [format, ..] = &mut outcomes;
+                *format = CheckResult::Failed(error);
                 return Inspection { outcomes, claims: None };
             }
         };
-        let now = Moment::of(&*self.clock);
+        let now = ClockReading::of(&*self.clock);
         let keys = self.keys.key_set();
         let chain = |keys: &KeySet| delegation::verify_chain(&claims, keys).map(drop).map_err(VerifyError::Chain);
-        let marks = OnceLock::new();
-        let marks = || marks.get_or_init(|| Marks::of(&claims));
+        let revocation_keys = OnceLock::new();
+        let revocation_keys = || revocation_keys.get_or_init(|| TokenRevocationKeys::of(&claims));
         let (key, signature) = self.inspect_key(&token, keys.as_deref(), now);
         let outcomes = [
-            Outcome::Passed,
+            CheckResult::Passed,
             key,
             signature,
-            Outcome::of(self.check_issuer(&claims)),
-            Outcome::of(self.check_audience(&claims)),
-            keys.as_deref().map_or(Outcome::NotReached, |keys| Outcome::of(chain(keys))),
-            Outcome::of(check_times(&claims, now.wall, self.leeway)),
-            Outcome::of(self.check_revocation(&claims, marks, now.wall, || now.monotonic)),
+            CheckResult::of(self.check_issuer(&claims)),
+            CheckResult::of(self.check_audience(&claims)),
+            keys.as_deref().map_or(CheckResult::NotReached, |keys| CheckResult::of(chain(keys))),
+            CheckResult::of(check_times(&claims, now.wall, self.leeway)),
+            CheckResult::of(self.check_revocation(&claims, revocation_keys, now.wall, || now.monotonic)),
         ];
         Inspection { outcomes, claims: Some(claims) }
     }
 
     /// Whether the key is trusted, and whether it signed.
-    fn inspect_key(&self, token: &UnverifiedToken<'_>, keys: Option<&KeySet>, now: Moment) -> (Outcome, Outcome) {
-        let Some(keys) = keys else { return (Outcome::Failed(VerifyError::KeysUnavailable), Outcome::NotReached) };
+    fn inspect_key(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: Option<&KeySet>,
+        now: ClockReading,
+    ) -> (CheckResult, CheckResult) {
+        let Some(keys) = keys else {
+            return (CheckResult::Failed(VerifyError::KeysUnavailable), CheckResult::NotReached);
+        };
         let Some(key) = keys.select(token.key_id()) else {
             let kid = token.key_id().map(|kid| shorten(kid.as_str()));
-            return (Outcome::Failed(VerifyError::UnknownKey { kid }), Outcome::NotReached);
+            return (CheckResult::Failed(VerifyError::UnknownKey { kid }), CheckResult::NotReached);
         };
-        let recent = Outcome::of(self.keys.current(|| now.monotonic).map(drop));
-        (recent, Outcome::of(token.jws().check_signature(key)))
+        let recent = CheckResult::of(self.keys.current(|| now.monotonic).map(drop));
+        (recent, CheckResult::of(token.jws().check_signature(key)))
     }
 }
 
-impl Outcome {
+impl CheckResult {
     fn of(result: Result<(), VerifyError>) -> Self {
         result.map_or_else(Self::Failed, |()| Self::Passed)
     }

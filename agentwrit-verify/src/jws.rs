@@ -7,12 +7,12 @@
 
 use std::{borrow::Cow, fmt};
 
+use agentwrit_json::IsPresent;
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
 use crate::{
-    error::{Malformed, VerifyError},
-    json::{self, Presence},
+    error::{TokenFormatError, VerifyError},
     keys::{KeyId, KeySet, PublicKey},
     token::MAX_TOKEN_LENGTH,
 };
@@ -50,17 +50,17 @@ impl<'a> CompactJws<'a> {
         if text.len() > limit {
             return Err(VerifyError::TooLong { length: text.len(), limit });
         }
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(Malformed::NotThreeParts)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Malformed::NotThreeParts)?;
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(TokenFormatError::NotThreeParts)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(TokenFormatError::NotThreeParts)?;
         if payload.contains('.') {
-            return Err(Malformed::NotThreeParts.into());
+            return Err(TokenFormatError::NotThreeParts.into());
         }
         if header.len() > MAX_TOKEN_LENGTH {
             // Nobody has looked at the signature yet: an answer of the feed may be long, its header not.
             return Err(VerifyError::TooLong { length: header.len(), limit: MAX_TOKEN_LENGTH });
         }
         let header = read_header(header)?;
-        let signature = decode_base64(signature)?.try_into().map_err(|_| Malformed::SignatureLength)?;
+        let signature = decode_base64(signature)?.try_into().map_err(|_| TokenFormatError::SignatureLength)?;
         Ok(Self { header, signing_input, payload, signature })
     }
 
@@ -86,7 +86,7 @@ impl fmt::Debug for CompactJws<'_> {
 }
 
 fn decode_base64(text: &str) -> Result<Vec<u8>, VerifyError> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| Malformed::Base64.into())
+    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| TokenFormatError::Base64.into())
 }
 
 /// The members of a JOSE header that are looked at.
@@ -98,26 +98,26 @@ pub(crate) struct Header {
 }
 
 #[derive(Deserialize)]
-struct HeaderAsWritten {
+struct RawHeader {
     alg: String,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null")]
     typ: Option<String>,
-    #[serde(default, deserialize_with = "json::present")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null")]
     kid: Option<String>,
     #[serde(default)]
-    crit: Presence,
+    crit: IsPresent,
     #[serde(default)]
-    jwk: Presence,
+    jwk: IsPresent,
     #[serde(default)]
-    jku: Presence,
+    jku: IsPresent,
     #[serde(default)]
-    x5u: Presence,
+    x5u: IsPresent,
     #[serde(default)]
-    x5c: Presence,
+    x5c: IsPresent,
     #[serde(default)]
-    x5t: Presence,
+    x5t: IsPresent,
     #[serde(default, rename = "x5t#S256")]
-    x5t_s256: Presence,
+    x5t_s256: IsPresent,
 }
 
 impl Header {
@@ -127,8 +127,8 @@ impl Header {
     }
 
     fn decode(text: &str) -> Result<Self, VerifyError> {
-        let header: HeaderAsWritten = json::object_from_slice(&decode_base64(text)?, MAX_DEPTH)
-            .map_err(|error| Malformed::Header { message: error.to_string() })?;
+        let header: RawHeader = agentwrit_json::object_from_slice(&decode_base64(text)?, MAX_DEPTH)
+            .map_err(|error| TokenFormatError::Header { message: error.to_string() })?;
         if !matches!(header.alg.as_str(), "EdDSA" | "Ed25519") {
             return Err(VerifyError::UnsupportedAlgorithm { algorithm: shorten(&header.alg) });
         }
@@ -147,7 +147,7 @@ impl Header {
                 return Err(VerifyError::KeyInHeader { member });
             }
         }
-        let key_id = header.kid.map(|kid| KeyId::parse(&kid).ok_or(Malformed::KeyId)).transpose()?;
+        let key_id = header.kid.map(|kid| KeyId::parse(&kid).ok_or(TokenFormatError::KeyId)).transpose()?;
         Ok(Self {
             algorithm: header.alg.into(),
             media_type: header.typ.as_deref().map(|media_type| shorten(media_type).into()),
@@ -158,5 +158,5 @@ impl Header {
 
 /// Keeps what a stranger wrote short, and on one line, for an error.
 pub(crate) fn shorten(text: &str) -> String {
-    text.chars().take(64).flat_map(json::printable).collect()
+    text.chars().take(64).flat_map(agentwrit_json::escape_control).collect()
 }

@@ -8,6 +8,7 @@
 
 use std::{fmt, sync::Arc};
 
+use agentwrit_json::Object;
 use data_encoding::BASE64URL_NOPAD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use serde::{
@@ -15,8 +16,6 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 use sha2::{Digest, Sha256};
-
-use crate::json::{self, Object};
 
 /// What a key is called (`kid`): 1 to 128 printable ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,16 +72,16 @@ impl PublicKey {
     ///
     /// # Errors
     ///
-    /// [`KeySetError::NotAKey`] or [`KeySetError::SmallOrder`].
+    /// [`KeySetError::InvalidKey`] or [`KeySetError::SmallOrder`].
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeySetError> {
         Self::named(KeyId::thumbprint(bytes), bytes)
     }
 
     fn named(id: KeyId, bytes: &[u8; 32]) -> Result<Self, KeySetError> {
-        let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::NotAKey { kid: id }) };
+        let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::InvalidKey { kid: id }) };
         // RFC 8032 §5.1.3 refuses `y >= p`; dalek reduces it.
         if key.to_edwards().compress().as_bytes() != bytes {
-            return Err(KeySetError::NotAKey { kid: id });
+            return Err(KeySetError::InvalidKey { kid: id });
         }
         if key.is_weak() {
             return Err(KeySetError::SmallOrder { kid: id });
@@ -179,8 +178,8 @@ impl KeySet {
         if text.len() > Self::MAX_JWKS_LENGTH {
             return Err(KeySetError::TooLong { length: text.len() });
         }
-        let set: JwkSet =
-            json::object_from_slice(text, 16).map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
+        let set: JwkSet = agentwrit_json::object_from_slice(text, 16)
+            .map_err(|error| KeySetError::Malformed { message: error.to_string() })?;
         let keys: Vec<PublicKey> = set.keys.into_iter().map(|Object(key)| key.into_key()).collect::<Result<_, _>>()?;
         Self::new(keys)
     }
@@ -274,15 +273,20 @@ struct Jwk {
     kty: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     crv: String,
-    #[serde(default, rename = "use", deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "use",
+        deserialize_with = "agentwrit_json::non_null",
+        skip_serializing_if = "Option::is_none"
+    )]
     usage: Option<String>,
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     key_ops: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     alg: Option<String>,
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     kid: Option<String>,
-    #[serde(default, deserialize_with = "json::present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     x: Option<String>,
 }
 
@@ -296,13 +300,13 @@ impl Jwk {
     }
 
     fn into_key(self) -> Result<PublicKey, KeySetError> {
-        let kid = self.kid.map(|kid| KeyId::parse(&kid).ok_or(KeySetError::BadKeyId)).transpose()?;
+        let kid = self.kid.map(|kid| KeyId::parse(&kid).ok_or(KeySetError::InvalidKeyId)).transpose()?;
         let bytes: Option<[u8; 32]> =
             self.x.and_then(|x| BASE64URL_NOPAD.decode(x.as_bytes()).ok()).and_then(|bytes| bytes.try_into().ok());
         match (kid, bytes) {
             (Some(kid), Some(bytes)) => PublicKey::named(kid, &bytes),
             (None, Some(bytes)) => PublicKey::from_bytes(&bytes),
-            (kid, None) => Err(KeySetError::NotAKey { kid: kid.unwrap_or(KeyId("(unnamed)".into())) }),
+            (kid, None) => Err(KeySetError::InvalidKey { kid: kid.unwrap_or(KeyId("(unnamed)".into())) }),
         }
     }
 }
@@ -351,10 +355,10 @@ pub enum KeySetError {
     },
     /// A name that isn't one.
     #[error("a key id is 1 to 128 printable ASCII characters")]
-    BadKeyId,
+    InvalidKeyId,
     /// `x` isn't an Ed25519 public key.
     #[error("key `{kid}` is not an Ed25519 public key")]
-    NotAKey {
+    InvalidKey {
         /// The key's name.
         kid: KeyId,
     },
@@ -415,8 +419,8 @@ mod tests {
         for (keys, error) in [
             (String::new(), KeySetError::Empty),
             (ed(&small), KeySetError::SmallOrder { kid: a() }),
-            (ed("AA"), KeySetError::NotAKey { kid: a() }),
-            (ed(&format!("{X}=")), KeySetError::NotAKey { kid: a() }),
+            (ed("AA"), KeySetError::InvalidKey { kid: a() }),
+            (ed(&format!("{X}=")), KeySetError::InvalidKey { kid: a() }),
             (format!("{},{}", ed(X), ed(X)), KeySetError::Duplicate { kid: a() }),
         ] {
             assert_eq!(KeySet::from_jwks(format!(r#"{{"keys":[{keys}]}}"#).as_bytes()), Err(error), "{keys}");
@@ -434,7 +438,7 @@ mod tests {
         spelt = [0xff; 32];
         (spelt[0], spelt[31]) = (0xf0, 0x7f);
         assert!(!VerifyingKey::from_bytes(&spelt).unwrap().is_weak());
-        assert!(matches!(PublicKey::from_bytes(&spelt), Err(KeySetError::NotAKey { .. })));
+        assert!(matches!(PublicKey::from_bytes(&spelt), Err(KeySetError::InvalidKey { .. })));
     }
 
     #[test]

@@ -16,19 +16,18 @@ pub mod identity;
 pub mod inspection;
 #[cfg(feature = "issue")]
 pub mod issue;
-pub mod json;
 mod jws;
 pub mod keys;
-mod literal;
 mod permit;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod revocation;
+mod revocation_table;
 pub mod scope;
+mod scope_literal;
+mod scope_template;
 mod staleness;
 mod status;
-mod table;
-mod template;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod token;
@@ -42,16 +41,16 @@ pub use claims::{ClaimSet, Claims};
 pub use clock::{Clock, SystemClock, TimeError, UnixTime};
 #[cfg(feature = "issue")]
 pub use delegation::Delegation;
-pub use delegation::{ChainError, DelegationRecord};
-pub use error::{Malformed, VerifyError};
-pub use feed::{Feed, FeedError, Moment, Staleness};
+pub use delegation::{DelegationChainError, DelegationRecord};
+pub use error::{TokenFormatError, VerifyError};
+pub use feed::{ClockReading, Feed, FeedError, Staleness};
 pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, SubjectFilter, TokenId, TrustDomain};
 pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
 pub use permit::{NotPermitted, Permit};
 pub use revocation::{Level, RevocationKey, RevocationList};
 pub use scope::{Scope, ScopeError, ScopeSet, ScopeSetError};
+pub use scope_template::ScopeTemplate;
 pub use status::{RevocationStatus, VerifierStatus};
-pub use template::ScopeTemplate;
 pub use token::{MAX_TOKEN_LENGTH, UnverifiedToken};
 pub use trusted::TrustedKeys;
 pub use verified_token::VerifiedToken;

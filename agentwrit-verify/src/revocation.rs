@@ -1,7 +1,7 @@
 //! Which credentials were withdrawn before their time.
 //!
 //! 1. `token` kills one `jti`; `session` kills a renewal family and everything delegated from it.
-//! 2. `agent`, `task` and `chain` are *not-before* marks: they kill what was issued in or before the second of the
+//! 2. `agent`, `task` and `chain` are *not-before* revocation_keys: they kill what was issued in or before the second of the
 //!    revocation, so nothing is locked out for ever. `issuer` does so for everything an authority issued.
 //! 3. Each level is judged on its own; a token is dead if any of them says so.
 //! 4. Entries are kept by digest, so that a list names nobody: the first 16 bytes of SHA-256 over the level's letter,
@@ -25,8 +25,8 @@ use crate::{
     clock::{Clock, UnixTime},
     feed::{Entry, Feed, FeedError},
     keys::KeySet,
-    staleness::{Freshness, Moment, Staleness},
-    table::Table,
+    revocation_table::RevocationTable,
+    staleness::{ClockReading, Freshness, Staleness},
 };
 
 /// What a revocation is aimed at.
@@ -131,7 +131,7 @@ pub struct RevocationList {
 
 struct Shared {
     issuer: Box<str>,
-    table: ArcSwap<Table>,
+    table: ArcSwap<RevocationTable>,
     /// Held by whoever adds; readers don't touch it.
     writing: Mutex<()>,
     /// None: the list is the truth.
@@ -159,7 +159,7 @@ impl RevocationList {
     /// use agentwrit_verify::{KeySet, RevocationList, SystemClock, Verifier, feed::Staleness};
     ///
     /// # let issuer = agentwrit_verify::testing::TestIssuer::new();
-    /// # let (key_set_file, snapshot_file) = (issuer.key_set().to_jwks(), issuer.feed_answer(None));
+    /// # let (key_set_file, snapshot_file) = (issuer.key_set().to_jwks(), issuer.feed_response(None));
     /// let keys = KeySet::from_jwks(key_set_file.as_bytes())?;
     /// let staleness = Staleness::default().accept_stale();
     /// let list = RevocationList::from_snapshot(snapshot_file.trim(), "https://issuer.test", &keys, staleness, &SystemClock)?;
@@ -180,14 +180,14 @@ impl RevocationList {
         clock: &dyn Clock,
     ) -> Result<Self, FeedError> {
         let mut feed = Feed::new(issuer, staleness);
-        feed.apply(snapshot, keys, Moment::of(clock))?;
+        feed.apply(snapshot, keys, ClockReading::of(clock))?;
         Ok(feed.list().clone())
     }
 
     fn new(issuer: &str, freshness: Option<Freshness>) -> Self {
         let shared = Shared {
             issuer: issuer.into(),
-            table: ArcSwap::from_pointee(Table::with_room_for(0)),
+            table: ArcSwap::from_pointee(RevocationTable::with_capacity_for(0)),
             writing: Mutex::new(()),
             freshness,
         };
@@ -223,7 +223,7 @@ impl RevocationList {
     /// Puts these entries in the place of all others, at once.
     pub(crate) fn replace(&self, entries: impl Iterator<Item = Entry>) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut table = Table::with_room_for(entries.size_hint().1.unwrap_or_default());
+        let mut table = RevocationTable::with_capacity_for(entries.size_hint().1.unwrap_or_default());
         for Entry { key, revoked_at, expires_at } in entries {
             if !table.insert(key.as_bytes(), revoked_at, expires_at) {
                 table = table.grown();
@@ -237,7 +237,7 @@ impl RevocationList {
     ///
     /// `now` must be a time that did not run ahead: entries that are dropped by a clock that is set back afterwards would
     /// leave their tokens alive.
-    pub fn forget_expired(&self, now: UnixTime) {
+    pub fn remove_expired(&self, now: UnixTime) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.shared.table.load();
         if table.has_expired(now) {
@@ -273,7 +273,7 @@ impl RevocationList {
     /// How old the list is taken to be: the time since the broker vouched for it, and what clocks may differ by. None
     /// for one that is [authoritative](Self::authoritative), and before the first snapshot.
     #[must_use]
-    pub fn age(&self, now: Moment) -> Option<Duration> {
+    pub fn age(&self, now: ClockReading) -> Option<Duration> {
         self.shared.freshness.as_ref()?.age(now)
     }
 
@@ -286,27 +286,31 @@ impl RevocationList {
 
     /// The level at which a token is dead, if it is: by what is known now, or by what was revoked until `as_of`.
     ///
-    /// The marks are worked out when they are first needed: most lists are empty most of the time.
-    pub(crate) fn judge<'m>(&self, marks: impl FnOnce() -> &'m Marks, as_of: Option<UnixTime>) -> Option<Level> {
+    /// The revocation_keys are worked out when they are first needed: most lists are empty most of the time.
+    pub(crate) fn find_revocation<'m>(
+        &self,
+        revocation_keys: impl FnOnce() -> &'m TokenRevocationKeys,
+        as_of: Option<UnixTime>,
+    ) -> Option<Level> {
         let table = self.shared.table.load();
         if table.is_empty() {
             return None;
         }
-        let marks = marks();
+        let revocation_keys = revocation_keys();
         // All of them first, so that the memory is read at once rather than one after the other.
-        let suspects = marks
+        let suspects = revocation_keys
             .keys
             .iter()
             .rev()
-            .fold(0_u64, |suspects, (_, key)| (suspects << 1) | u64::from(table.may_hold(key.as_bytes())));
+            .fold(0_u64, |suspects, (_, key)| (suspects << 1) | u64::from(table.may_contain(key.as_bytes())));
         if suspects == 0 {
             return None;
         }
-        let suspected = marks.keys.iter().enumerate().filter(|(index, _)| (suspects >> index) & 1 == 1);
+        let suspected = revocation_keys.keys.iter().enumerate().filter(|(index, _)| (suspects >> index) & 1 == 1);
         suspected.map(|(_, mark)| mark).find_map(|(level, key)| {
             let revoked_at = table.find(key.as_bytes())?;
             let known = as_of.is_none_or(|as_of| revoked_at <= as_of);
-            (known && (!level.is_not_before() || marks.issued_at <= revoked_at)).then_some(*level)
+            (known && (!level.is_not_before() || revocation_keys.issued_at <= revoked_at)).then_some(*level)
         })
     }
 
@@ -330,12 +334,12 @@ impl fmt::Debug for RevocationList {
 
 /// Every key under which a token could be revoked, worked out once when it is first verified.
 #[derive(Debug)]
-pub(crate) struct Marks {
+pub(crate) struct TokenRevocationKeys {
     issued_at: UnixTime,
     keys: Box<[(Level, RevocationKey)]>,
 }
 
-impl Marks {
+impl TokenRevocationKeys {
     pub(crate) fn of(claims: &ClaimSet) -> Self {
         let mut keys = Vec::with_capacity(6);
         let mut mark = |level, target: &str| keys.push((level, RevocationKey::of(level, &claims.iss, target)));
@@ -394,8 +398,8 @@ mod tests {
     }
 
     fn judge(list: &RevocationList, claims: &ClaimSet) -> Option<Level> {
-        let marks = Marks::of(claims);
-        list.judge(|| &marks, None)
+        let revocation_keys = TokenRevocationKeys::of(claims);
+        list.find_revocation(|| &revocation_keys, None)
     }
 
     fn verdict(claims: &ClaimSet, level: Level, target: &str, revoked_at: u64) -> Option<Level> {
@@ -468,9 +472,9 @@ mod tests {
         let list = RevocationList::authoritative("i");
         list.insert(Level::Task, "task", at(100), at(1000));
         list.insert(Level::Task, "task", at(50), at(500));
-        list.forget_expired(at(999));
+        list.remove_expired(at(999));
         assert_eq!((list.len(), judge(&list, &claims(""))), (1, Some(Level::Task)));
-        list.forget_expired(at(1000));
+        list.remove_expired(at(1000));
         assert!(list.is_empty());
     }
 }

@@ -22,7 +22,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 #[doc(hidden)]
-pub use crate::literal::Literal;
+pub use crate::scope_literal::ScopeLiteral;
 
 /// One permission, `action:resource:identifier`, parsed and valid.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,9 +49,11 @@ impl Scope {
         let (Some(action), Some(resource), Some(identifier)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(ScopeError::NotThreeParts { found: text.split(':').count() });
         };
-        for (part, name, may_be_wildcard) in
-            [(action, Part::Action, false), (resource, Part::Resource, false), (identifier, Part::Identifier, true)]
-        {
+        for (part, name, may_be_wildcard) in [
+            (action, ScopePart::Action, false),
+            (resource, ScopePart::Resource, false),
+            (identifier, ScopePart::Identifier, true),
+        ] {
             check_part(part, name, may_be_wildcard)?;
         }
         let action_end = position(action.len())?;
@@ -63,12 +65,12 @@ impl Scope {
     /// again at its first two colons, so that a resource with a colon would end up in the identifier; here it is refused.
     ///
     /// ```
-    /// use agentwrit_verify::{Scope, ScopeError, scope::Part};
+    /// use agentwrit_verify::{Scope, ScopeError, scope::ScopePart};
     ///
     /// let scope = Scope::from_parts("read", "bucket", "arn:aws:s3:::logs")?;
     /// assert_eq!(scope.as_str(), "read:bucket:arn:aws:s3:::logs");
     /// let error = Scope::from_parts("read", "bucket:arn", "logs").unwrap_err();
-    /// assert_eq!(error, ScopeError::ForbiddenCharacter { part: Part::Resource, character: ':' });
+    /// assert_eq!(error, ScopeError::ForbiddenCharacter { part: ScopePart::Resource, character: ':' });
     /// # Ok::<(), ScopeError>(())
     /// ```
     ///
@@ -79,7 +81,7 @@ impl Scope {
     ///
     /// [`ScopeError`] says which rule of this module the parts break.
     pub fn from_parts(action: &str, resource: &str, identifier: &str) -> Result<Self, ScopeError> {
-        for (text, part) in [(action, Part::Action), (resource, Part::Resource)] {
+        for (text, part) in [(action, ScopePart::Action), (resource, ScopePart::Resource)] {
             if text.contains(':') {
                 return Err(ScopeError::ForbiddenCharacter { part, character: ':' });
             }
@@ -144,7 +146,7 @@ fn position(offset: usize) -> Result<u16, ScopeError> {
     u16::try_from(offset).map_err(|_| ScopeError::TooLong { length: offset })
 }
 
-fn check_part(text: &str, part: Part, may_be_wildcard: bool) -> Result<(), ScopeError> {
+fn check_part(text: &str, part: ScopePart, may_be_wildcard: bool) -> Result<(), ScopeError> {
     if text.is_empty() {
         return Err(ScopeError::EmptyPart { part });
     }
@@ -186,14 +188,14 @@ impl Serialize for Scope {
 
 impl<'de> Deserialize<'de> for Scope {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let crate::json::Text(text) = crate::json::Text::deserialize(deserializer)?;
+        let agentwrit_json::CowStr(text) = agentwrit_json::CowStr::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
 
 /// A part of a scope, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum ScopePart {
     /// The first part.
     Action,
     /// The second part.
@@ -202,7 +204,7 @@ pub enum Part {
     Identifier,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for ScopePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Action => "action",
@@ -226,13 +228,13 @@ pub enum ScopeError {
     #[error("the {part} of a scope must not be empty")]
     EmptyPart {
         /// Which part.
-        part: Part,
+        part: ScopePart,
     },
     /// A character outside RFC 6749 §3.3.
     #[error("the {part} of a scope must not contain {character:?}")]
     ForbiddenCharacter {
         /// Which part.
-        part: Part,
+        part: ScopePart,
         /// The first offending character.
         character: char,
     },
@@ -240,7 +242,7 @@ pub enum ScopeError {
     #[error("`*` stands for every identifier and may be only the whole third part, not in the {part}")]
     MisplacedWildcard {
         /// Which part.
-        part: Part,
+        part: ScopePart,
     },
     /// Longer than [`Scope::MAX_LENGTH`].
     #[error("a scope is at most 256 bytes, not {length}")]
@@ -436,14 +438,14 @@ mod tests {
     #[test]
     fn from_parts_rejects_colons_in_action_and_resource() {
         let colon = |part| Err(ScopeError::ForbiddenCharacter { part, character: ':' });
-        assert_eq!(Scope::from_parts("read:a", "b", "c"), colon(Part::Action));
-        assert_eq!(Scope::from_parts("read", "a:b", "c"), colon(Part::Resource));
-        assert_eq!(Scope::from_parts("read", "", "a"), Err(ScopeError::EmptyPart { part: Part::Resource }));
+        assert_eq!(Scope::from_parts("read:a", "b", "c"), colon(ScopePart::Action));
+        assert_eq!(Scope::from_parts("read", "a:b", "c"), colon(ScopePart::Resource));
+        assert_eq!(Scope::from_parts("read", "", "a"), Err(ScopeError::EmptyPart { part: ScopePart::Resource }));
     }
 
     #[test]
     fn malformed_scopes_are_refused_with_the_rule_they_break() {
-        use Part::{Action, Identifier, Resource};
+        use ScopePart::{Action, Identifier, Resource};
         for (text, error) in [
             ("", ScopeError::NotThreeParts { found: 1 }),
             ("read:data", ScopeError::NotThreeParts { found: 2 }),

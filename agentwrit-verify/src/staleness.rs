@@ -6,7 +6,7 @@
 //!    at every call, so that a machine that slept, or whose clock was set, is not fooled.
 //! 2. The monotonic clock: the age when the answer came, growing from there, so that a wall clock that stands still or
 //!    is set back is not believed. And the broker's clock never showed less than the `iat` of an answer at the moment
-//!    when that came: an answer that is late by comparison with one before it is older by as much. Such evidence fades
+//!    when that came: an answer that is late by comparison with one before it is older by as much. Such clock_bound fades
 //!    by a twentieth of the time that passes, so that a broker whose clock was corrected backwards, or two clocks that
 //!    drift apart, don't make a list look old for ever.
 //!
@@ -129,14 +129,14 @@ pub struct StalenessError {
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "there are two clocks")]
-pub struct Moment {
+pub struct ClockReading {
     /// The wall clock.
     pub wall: UnixTime,
     /// The clock that never goes back.
     pub monotonic: Instant,
 }
 
-impl Moment {
+impl ClockReading {
     /// What a clock shows.
     #[must_use]
     pub fn of(clock: &dyn crate::clock::Clock) -> Self {
@@ -153,12 +153,12 @@ pub(crate) struct Position {
 
 /// The latest moment at which the broker's clock is known to have shown at least so much.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Evidence {
+pub(crate) struct ClockLowerBound {
     shown: Duration,
     at: Instant,
 }
 
-impl Evidence {
+impl ClockLowerBound {
     pub(crate) fn of(iat: UnixTime, at: Instant) -> Self {
         Self { shown: iat.elapsed_since_epoch(), at }
     }
@@ -232,14 +232,14 @@ impl Freshness {
         if fresh_by_wall && self.since_origin(monotonic) < until {
             return Ok(());
         }
-        match self.age(Moment { wall, monotonic }) {
+        match self.age(ClockReading { wall, monotonic }) {
             Some(age) => Err(VerifyError::StaleRevocations { age, max: self.bound() }),
             None => Err(VerifyError::RevocationsUnavailable),
         }
     }
 
     /// How old the list is at least to be taken for; none when there is none.
-    pub(crate) fn age(&self, now: Moment) -> Option<Duration> {
+    pub(crate) fn age(&self, now: ClockReading) -> Option<Duration> {
         if !self.is_there() {
             return None;
         }
@@ -251,7 +251,7 @@ impl Freshness {
     }
 
     /// First, before the entries change: what they will be true of.
-    pub(crate) fn will_be_true_at(&self, iat: UnixTime) {
+    pub(crate) fn set_true_at(&self, iat: UnixTime) {
         self.true_at.store(iat.seconds(), Ordering::Release);
     }
 
@@ -261,20 +261,20 @@ impl Freshness {
         position: Position,
         iat: UnixTime,
         bound: Duration,
-        evidence: Evidence,
-        received: Moment,
+        clock_bound: ClockLowerBound,
+        received: ClockReading,
     ) {
         let origin = *self.origin.get_or_init(|| received.monotonic);
         let bound = bound.min(self.policy.max);
         let ends = iat.elapsed_since_epoch().saturating_add(bound);
         let until_wall = ends.saturating_sub(self.policy.leeway);
         let left_by_wall = until_wall.saturating_sub(received.wall.elapsed_since_epoch());
-        // `evidence.shown + 19/20 of what passed since` reaches `ends`.
+        // `clock_bound.shown + 19/20 of what passed since` reaches `ends`.
         let left_by_evidence =
-            ends.saturating_sub(evidence.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
+            ends.saturating_sub(clock_bound.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
         let until =
             |from: Instant, left: Duration| nanos(from.saturating_duration_since(origin)).saturating_add(nanos(left));
-        let until_monotonic = until(received.monotonic, left_by_wall).min(until(evidence.at, left_by_evidence));
+        let until_monotonic = until(received.monotonic, left_by_wall).min(until(clock_bound.at, left_by_evidence));
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
         self.bound.store(nanos(bound), Ordering::Release);
         self.until_wall.store(nanos(until_wall), Ordering::Release);
@@ -283,10 +283,10 @@ impl Freshness {
 
     /// After a restart: what was known then. An answer counted for `validity`; none: nothing can be said of its age.
     #[cfg(feature = "remote")]
-    pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: Moment) {
+    pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: ClockReading) {
         if let Some(validity) = validity {
             // Nothing is known of the broker's clock but what the wall clock here says.
-            self.confirm(position, iat, validity, Evidence::of(iat, now.monotonic), now);
+            self.confirm(position, iat, validity, ClockLowerBound::of(iat, now.monotonic), now);
         } else {
             self.origin.get_or_init(|| now.monotonic);
             *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
@@ -294,7 +294,7 @@ impl Freshness {
     }
 
     /// This clock turned out to be no measure of the list's age.
-    pub(crate) fn distrust(&self) {
+    pub(crate) fn mark_stale(&self) {
         self.until_monotonic.store(0, Ordering::Release);
     }
 
@@ -328,10 +328,10 @@ mod tests {
     #[test]
     fn evidence_fades_by_a_twentieth() {
         let start = Instant::now();
-        let early = Evidence::of(UnixTime::from_seconds(1000), start);
+        let early = ClockLowerBound::of(UnixTime::from_seconds(1000), start);
         assert_eq!(early.at_least(start + seconds(100)), seconds(1095));
         // The broker's clock was set back by 50 s: after 1000 s that is forgotten.
-        let answer = |after: u64| Evidence::of(UnixTime::from_seconds(950 + after), start + seconds(after));
+        let answer = |after: u64| ClockLowerBound::of(UnixTime::from_seconds(950 + after), start + seconds(after));
         assert_eq!(early.or(answer(990)).shown, early.shown);
         assert_eq!(early.or(answer(1000)).shown, seconds(1950));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::{revocation::RevocationList, staleness::Moment};
+use crate::{revocation::RevocationList, staleness::ClockReading};
 
 /// How a [`Verifier`](crate::Verifier) is doing. Serialises as an object; ages and limits as seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,7 +26,7 @@ pub struct VerifierStatus {
     /// How many verified tokens are remembered.
     pub cached_tokens: usize,
     /// How many tokens were verified from scratch, good or not, since it was built.
-    pub verified_anew: u64,
+    pub cache_misses: u64,
 }
 
 /// How a [`RevocationList`] is doing.
@@ -50,7 +50,7 @@ pub struct RevocationStatus {
 }
 
 impl RevocationStatus {
-    pub(crate) fn of(list: &RevocationList, now: Moment) -> Self {
+    pub(crate) fn of(list: &RevocationList, now: ClockReading) -> Self {
         let freshness = list.freshness();
         let position = freshness.and_then(crate::staleness::Freshness::position);
         let policy = freshness.map(crate::staleness::Freshness::policy);

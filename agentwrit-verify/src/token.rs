@@ -2,8 +2,7 @@
 
 use crate::{
     claims::ClaimSet,
-    error::{Malformed, VerifyError},
-    json,
+    error::{TokenFormatError, VerifyError},
     jws::{CompactJws, MAX_DEPTH},
     keys::{KeyId, KeySet},
 };
@@ -86,8 +85,8 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// [`VerifyError::Malformed`] when the payload isn't a claim set.
     pub fn claims(&self) -> Result<ClaimSet, VerifyError> {
-        json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
-            .map_err(|error| Malformed::Claims { message: error.to_string() }.into())
+        agentwrit_json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
+            .map_err(|error| TokenFormatError::Claims { message: error.to_string() }.into())
     }
 
     /// `iss` alone: whom the token says that it is from.
@@ -96,8 +95,8 @@ impl<'a> UnverifiedToken<'a> {
         struct Issuer {
             iss: String,
         }
-        let claims: Issuer = json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
-            .map_err(|error| Malformed::Claims { message: error.to_string() })?;
+        let claims: Issuer = agentwrit_json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
+            .map_err(|error| TokenFormatError::Claims { message: error.to_string() })?;
         Ok(claims.iss)
     }
 

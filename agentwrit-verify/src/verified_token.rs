@@ -3,7 +3,7 @@
 use std::{cell::LazyCell, fmt, sync::Arc, time::Duration};
 
 use crate::{
-    cache::Verified,
+    cache::CachedToken,
     claims::Claims,
     error::VerifyError,
     jws::shorten,
@@ -26,11 +26,11 @@ use crate::{
 #[derive(Clone)]
 pub struct VerifiedToken {
     rules: Arc<Rules>,
-    verified: Arc<Verified>,
+    verified: Arc<CachedToken>,
 }
 
 impl VerifiedToken {
-    pub(crate) fn new(rules: &Arc<Rules>, verified: Arc<Verified>) -> Self {
+    pub(crate) fn new(rules: &Arc<Rules>, verified: Arc<CachedToken>) -> Self {
         Self { rules: Arc::clone(rules), verified }
     }
 
@@ -52,10 +52,10 @@ impl VerifiedToken {
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
         let in_force = rules.keys.current(|| *monotonic)?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
-        if !self.verified.stands_with(keys) {
+        if !self.verified.is_trusted_by(keys) {
             return Err(VerifyError::UnknownKey { kid: Some(shorten(self.verified.signed_by.id().as_str())) });
         }
-        rules.judge_now(&self.verified, rules.clock.now(), || *monotonic)
+        rules.check_current(&self.verified, rules.clock.now(), || *monotonic)
     }
 
     /// The time until it expires, by the verifier's clock; zero once it has.
@@ -72,7 +72,7 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        self.judged(token).map(|verified| VerifiedToken::new(&self.rules, verified))
+        self.verify_cached(token).map(|verified| VerifiedToken::new(&self.rules, verified))
     }
 }
 

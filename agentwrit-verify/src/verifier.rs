@@ -35,15 +35,15 @@ use std::{
 
 use crate::{
     builder::{Audience, VerifierBuilder, WantsIssuer},
-    cache::{TokenCache, Verified},
+    cache::{CachedToken, TokenCache},
     claims::{ClaimSet, Claims},
     clock::{Clock, UnixTime},
     delegation,
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
-    revocation::{Level, Marks, RevocationList},
-    staleness::{Freshness, Moment},
+    revocation::{Level, RevocationList, TokenRevocationKeys},
+    staleness::{ClockReading, Freshness},
     status::{RevocationStatus, VerifierStatus},
     token::UnverifiedToken,
     trusted::TrustedKeys,
@@ -65,7 +65,7 @@ pub(crate) struct Rules {
     pub(crate) leeway: Duration,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) cache: TokenCache,
-    pub(crate) verified_anew: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
 }
 
 impl Verifier {
@@ -82,29 +82,29 @@ impl Verifier {
     /// [`VerifyError`] with the first check that failed. Tell whoever presented the token no more than *invalid*, or
     /// *unavailable* when [`VerifyError::is_unavailable`].
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.judged(token).map(|verified| Arc::clone(&verified.claims))
+        self.verify_cached(token).map(|verified| Arc::clone(&verified.claims))
     }
 
     /// The token as verified now or before, every check passed at this moment.
-    pub(crate) fn judged(&self, token: &str) -> Result<Arc<Verified>, VerifyError> {
+    pub(crate) fn verify_cached(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
         let rules = self.rules.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
         let in_force = rules.keys.current(|| *monotonic)?;
         let keys = in_force.key_set().ok_or(VerifyError::KeysUnavailable)?;
         let now = rules.clock.now();
-        if let Some(seen) = rules.cache.find(token).filter(|seen| seen.stands_with(keys)) {
-            if let Err(error) = rules.judge_now(&seen, now, || *monotonic) {
+        if let Some(seen) = rules.cache.get(token).filter(|seen| seen.is_trusted_by(keys)) {
+            if let Err(error) = rules.check_current(&seen, now, || *monotonic) {
                 if !error.is_unavailable() {
-                    rules.cache.forget(token);
+                    rules.cache.remove(token);
                 }
                 return Err(error);
             }
             return Ok(seen);
         }
-        rules.verified_anew.fetch_add(1, Ordering::Relaxed);
-        let verified = Arc::new(rules.verify_anew(token, keys)?);
-        rules.judge_now(&verified, now, || *monotonic)?;
-        rules.cache.keep(token, Arc::clone(&verified));
+        rules.cache_misses.fetch_add(1, Ordering::Relaxed);
+        let verified = Arc::new(rules.verify_uncached(token, keys)?);
+        rules.check_current(&verified, now, || *monotonic)?;
+        rules.cache.insert(token, Arc::clone(&verified));
         Ok(verified)
     }
 
@@ -132,10 +132,11 @@ impl Verifier {
     pub fn verify_at(&self, token: &str, at: UnixTime) -> Result<Claims, VerifyError> {
         let rules = self.rules.as_ref();
         let keys = rules.keys.key_set().ok_or(VerifyError::KeysUnavailable)?;
-        let verified = rules.verify_anew(token, &keys)?;
+        let verified = rules.verify_uncached(token, &keys)?;
         let claims = verified.claims.as_claim_set();
         check_times(claims, at, rules.leeway)?;
-        let dead = rules.revocations.as_ref().and_then(|list| list.judge(|| verified.marks(), Some(at)));
+        let dead =
+            rules.revocations.as_ref().and_then(|list| list.find_revocation(|| verified.revocation_keys(), Some(at)));
         match dead {
             Some(level) => Err(revoked(claims, level)),
             None => Ok(Arc::unwrap_or_clone(verified.claims)),
@@ -161,7 +162,7 @@ impl Verifier {
     /// The error that every token would be answered with: one that [is unavailable](VerifyError::is_unavailable).
     pub fn ready(&self) -> Result<(), VerifyError> {
         let rules = self.rules.as_ref();
-        let now = Moment::of(&*rules.clock);
+        let now = ClockReading::of(&*rules.clock);
         rules.keys.current(|| now.monotonic)?;
         match rules.revocations.as_ref().and_then(RevocationList::freshness) {
             Some(freshness) => freshness.check(now.wall, || now.monotonic),
@@ -173,7 +174,7 @@ impl Verifier {
     #[must_use]
     pub fn status(&self) -> VerifierStatus {
         let rules = self.rules.as_ref();
-        let now = Moment::of(&*rules.clock);
+        let now = ClockReading::of(&*rules.clock);
         let ready = self.ready();
         VerifierStatus {
             ready: ready.is_ok(),
@@ -183,13 +184,13 @@ impl Verifier {
             key_age: rules.keys.age(now.monotonic),
             revocations: rules.revocations.as_ref().map(|list| RevocationStatus::of(list, now)),
             cached_tokens: rules.cache.len(),
-            verified_anew: rules.verified_anew.load(Ordering::Relaxed),
+            cache_misses: rules.cache_misses.load(Ordering::Relaxed),
         }
     }
 
     /// Whether the token is among those verified before.
-    pub(crate) fn remembers(&self, token: &str) -> bool {
-        self.rules.cache.find(token).is_some()
+    pub(crate) fn is_cached(&self, token: &str) -> bool {
+        self.rules.cache.get(token).is_some()
     }
 
     /// How many verified tokens are remembered.
@@ -201,7 +202,7 @@ impl Verifier {
 
 impl Rules {
     /// The checks whose outcome never changes for one token and one key set.
-    fn verify_anew(&self, token: &str, keys: &KeySet) -> Result<Verified, VerifyError> {
+    fn verify_uncached(&self, token: &str, keys: &KeySet) -> Result<CachedToken, VerifyError> {
         let unverified = UnverifiedToken::decode_known(token, keys)?;
         let Some(key) = keys.select(unverified.key_id()) else {
             self.keys.report_unknown_key();
@@ -212,8 +213,8 @@ impl Rules {
         self.check_issuer(&claims)?;
         self.check_audience(&claims)?;
         let chain_keys = delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
-        Ok(Verified {
-            marks: OnceLock::new(),
+        Ok(CachedToken {
+            revocation_keys: OnceLock::new(),
             claims: Arc::new(Claims::verified(claims)),
             signed_by: key.clone(),
             names_key: unverified.key_id().is_some(),
@@ -240,22 +241,22 @@ impl Rules {
     }
 
     /// The checks whose outcome changes with time, made at every call.
-    pub(crate) fn judge_now(
+    pub(crate) fn check_current(
         &self,
-        verified: &Verified,
+        verified: &CachedToken,
         now: UnixTime,
         monotonic: impl FnOnce() -> Instant,
     ) -> Result<(), VerifyError> {
         let claims = verified.claims.as_claim_set();
         check_times(claims, now, self.leeway)?;
-        self.check_revocation(claims, || verified.marks(), now, monotonic)
+        self.check_revocation(claims, || verified.revocation_keys(), now, monotonic)
     }
 
     /// Whether nobody withdrew the token, by a list that is recent enough.
     pub(crate) fn check_revocation<'m>(
         &self,
         claims: &ClaimSet,
-        marks: impl FnOnce() -> &'m Marks,
+        revocation_keys: impl FnOnce() -> &'m TokenRevocationKeys,
         now: UnixTime,
         monotonic: impl FnOnce() -> Instant,
     ) -> Result<(), VerifyError> {
@@ -264,7 +265,7 @@ impl Rules {
         if let Some(freshness) = list.freshness() {
             freshness.check(now, monotonic)?;
         }
-        if let Some(level) = list.judge(marks, None) {
+        if let Some(level) = list.find_revocation(revocation_keys, None) {
             return Err(revoked(claims, level));
         }
         // After the list was read: it drops entries only when it has said that it is past their time.
@@ -275,10 +276,10 @@ impl Rules {
     }
 }
 
-impl Verified {
+impl CachedToken {
     /// Every key under which it could be revoked, worked out when first needed.
-    fn marks(&self) -> &Marks {
-        self.marks.get_or_init(|| Marks::of(self.claims.as_claim_set()))
+    fn revocation_keys(&self) -> &TokenRevocationKeys {
+        self.revocation_keys.get_or_init(|| TokenRevocationKeys::of(self.claims.as_claim_set()))
     }
 }
 

@@ -51,7 +51,7 @@ impl Verifiers {
     ///
     /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise what that verifier says.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.responsible_for(token)?.verify(token)
+        self.verifier_for(token)?.verify(token)
     }
 
     /// As [`verify`](Self::verify), for a token that is to be judged again later.
@@ -60,7 +60,7 @@ impl Verifiers {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        self.responsible_for(token)?.verify_token(token)
+        self.verifier_for(token)?.verify_token(token)
     }
 
     /// Whether tokens of every issuer can be judged.
@@ -74,12 +74,12 @@ impl Verifiers {
         self.0.iter()
     }
 
-    fn responsible_for(&self, token: &str) -> Result<&Verifier, VerifyError> {
+    fn verifier_for(&self, token: &str) -> Result<&Verifier, VerifyError> {
         if let [only] = self.0.as_ref() {
             return Ok(only);
         }
         // Only its issuer's verifier remembers a token: finding it there saves reading it.
-        if let Some(verifier) = self.iter().find(|verifier| verifier.remembers(token)) {
+        if let Some(verifier) = self.iter().find(|verifier| verifier.is_cached(token)) {
             return Ok(verifier);
         }
         let issuer = UnverifiedToken::decode(token)?.issuer()?;

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use agentwrit_client::{ClientError, FailureKind, ReceivedSecret};
+use agentwrit_client::{ClientError, ReceivedSecret, TransportErrorKind};
 use agentwrit_verify::audit::text::printable;
 
 use crate::output::write_stderr;
@@ -126,25 +126,29 @@ fn remedy(error: &ClientError) -> Option<&'static str> {
     }
 }
 
-fn connection_remedy(kind: FailureKind) -> &'static str {
+fn connection_remedy(kind: TransportErrorKind) -> &'static str {
     match kind {
-        FailureKind::BrokerIsPlain => {
+        TransportErrorKind::BrokerIsPlain => {
             "write `http://…` in --broker or AACTL_BROKER_URL, or give the broker AA_TLS_MODE"
         }
-        FailureKind::BrokerIsTls => "write `https://…` in --broker or AACTL_BROKER_URL",
-        FailureKind::UnknownAuthority => "name the authority that the broker's certificate is from with --cacert FILE",
-        FailureKind::BrokerCertificate => {
+        TransportErrorKind::BrokerIsTls => "write `https://…` in --broker or AACTL_BROKER_URL",
+        TransportErrorKind::UnknownAuthority => {
+            "name the authority that the broker's certificate is from with --cacert FILE"
+        }
+        TransportErrorKind::BrokerCertificate => {
             "is the host in --broker or AACTL_BROKER_URL one that the certificate names, and has it not expired?"
         }
-        FailureKind::ClientCertificate => {
+        TransportErrorKind::ClientCertificate => {
             "name a client certificate from an authority in the broker's AA_TLS_CLIENT_CA with --cert FILE --key FILE"
         }
-        FailureKind::Broken => {
+        TransportErrorKind::Broken => {
             "a broker with TLS ends connections like this that are `http://…` or, with AA_TLS_MODE=mtls, lack --cert and --key"
         }
-        FailureKind::NoConnection | FailureKind::ConnectTimeout | FailureKind::Timeout | FailureKind::Tls | _ => {
-            "is the broker running, and is --broker or AACTL_BROKER_URL its address?"
-        }
+        TransportErrorKind::NoConnection
+        | TransportErrorKind::ConnectTimeout
+        | TransportErrorKind::Timeout
+        | TransportErrorKind::Tls
+        | _ => "is the broker running, and is --broker or AACTL_BROKER_URL its address?",
     }
 }
 

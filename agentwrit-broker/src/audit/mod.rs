@@ -11,7 +11,7 @@ mod timestamp;
 
 pub(crate) use agentwrit_verify::audit::text;
 pub use agentwrit_verify::audit::{
-    ChainFault, ChainHead, Event, EventHash, EventId, EventIdError, EventType, Outcome, chain,
+    AuditChainError, ChainHead, Event, EventHash, EventId, EventIdError, EventType, Outcome, chain,
 };
 pub use folding::DenialFolder;
 pub use new_event::{Actor, NewEvent, Source};

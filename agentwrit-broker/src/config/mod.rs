@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentwrit_verify::{TrustDomain, audit::BreakId};
+use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::IpNet;
 
 pub use self::{
@@ -82,7 +82,7 @@ pub struct Config {
     /// `AA_SEED_TOKENS`
     pub seed_tokens: bool,
     /// `AA_ACCEPT_BROKEN_AUDIT`
-    pub accept_broken_audit: Vec<BreakId>,
+    pub accept_broken_audit: Vec<ChainBreakId>,
     /// `MODE` of the config file.
     pub mode: Option<Mode>,
     /// The config file that was read.

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use agentwrit_verify::{TrustDomain, audit::BreakId};
+use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
@@ -148,13 +148,13 @@ pub(super) const TRUSTED_PROXIES: Variable<Vec<IpNet>> = Variable {
     parse: networks,
 };
 
-pub(super) const ACCEPT_BROKEN_AUDIT: Variable<Vec<BreakId>> = Variable {
+pub(super) const ACCEPT_BROKEN_AUDIT: Variable<Vec<ChainBreakId>> = Variable {
     name: "AA_ACCEPT_BROKEN_AUDIT",
     default: "",
     accepts: "breaks of the audit trail as a refused start names them, separated by commas; empty for none",
     parse: |text| match text {
         "" => Some(Vec::new()),
-        _ => text.split(',').map(|id| BreakId::parse(id).ok()).collect(),
+        _ => text.split(',').map(|id| ChainBreakId::parse(id).ok()).collect(),
     },
 };
 

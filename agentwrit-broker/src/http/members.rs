@@ -7,7 +7,7 @@
 
 use std::{fmt, marker::PhantomData, ops::Deref};
 
-use agentwrit_verify::{PathSegment, Scope, ScopeError, ScopeSet, ScopeSetError, json};
+use agentwrit_verify::{PathSegment, Scope, ScopeError, ScopeSet, ScopeSetError};
 use axum::extract::{FromRequest, Request};
 use serde::{
     Deserialize, Deserializer,
@@ -39,7 +39,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let body = buffer(request).await?;
-        let members = json::object_from_slice(&body.bytes, MAX_DEPTH)
+        let members = agentwrit_json::object_from_slice(&body.bytes, MAX_DEPTH)
             .map_err(|error| Failure::BadBody(format!("the body is not the JSON object that is expected: {error}")))?;
         Ok(Self { members, _place: body.place })
     }

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::json;
 use bytes::Bytes;
 use http::{Request, StatusCode, header::HOST};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -118,7 +117,7 @@ where
     let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
     driver.abort();
     let said = body.map_err(|error| Unhealthy::new(address, &error))?.to_bytes();
-    let health: Option<Said> = json::object_from_slice(&said, 4).ok();
+    let health: Option<Said> = agentwrit_json::object_from_slice(&said, 4).ok();
     if status == StatusCode::OK && health.is_some_and(|health| health.status == "ok") {
         return Ok(());
     }

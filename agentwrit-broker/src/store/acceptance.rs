@@ -6,7 +6,7 @@
 
 use agentwrit_verify::{
     Subject, UnixTime,
-    audit::{AcceptedBreak, Break, BreakId, ChainWalk},
+    audit::{AcceptedChainBreak, ChainBreak, ChainBreakId, ChainVerifier},
 };
 use rusqlite::Connection;
 
@@ -20,7 +20,7 @@ const VERIFIED_TAIL: u64 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     /// Which breaks.
-    pub breaks: Vec<BreakId>,
+    pub breaks: Vec<ChainBreakId>,
     /// The time of the events that record it.
     pub at: UnixTime,
 }
@@ -41,19 +41,24 @@ pub(super) fn verify_trail(connection: &Connection, acceptance: &Acceptance) -> 
 }
 
 /// Follows the end of the trail.
-pub(super) fn walk_end(connection: &Connection) -> Result<ChainWalk, StoreError> {
+pub(super) fn walk_end(connection: &Connection) -> Result<ChainVerifier, StoreError> {
     Reader::new(connection).walk_tail(VERIFIED_TAIL)
 }
 
 /// The breaks that no event of the trail accepts, if all of them are among `breaks`.
-pub(super) fn accepted(walk: &ChainWalk, breaks: &[BreakId]) -> Result<Vec<Break>, OpenError> {
-    let (accepted, refused): (Vec<Break>, Vec<Break>) =
+pub(super) fn accepted(walk: &ChainVerifier, breaks: &[ChainBreakId]) -> Result<Vec<ChainBreak>, OpenError> {
+    let (accepted, refused): (Vec<ChainBreak>, Vec<ChainBreak>) =
         walk.open().iter().partition(|broken| breaks.contains(&broken.id));
     if refused.is_empty() { Ok(accepted) } else { Err(OpenError::BrokenAudit { breaks: refused }) }
 }
 
 /// Appends an event for each accepted break, in one transaction.
-fn record(connection: &Connection, head: TrailHead, accepted: &[Break], at: UnixTime) -> Result<TrailHead, StoreError> {
+fn record(
+    connection: &Connection,
+    head: TrailHead,
+    accepted: &[ChainBreak],
+    at: UnixTime,
+) -> Result<TrailHead, StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let recorded = append(connection, head, accepted, at).and_then(|head| {
         connection.execute_batch("COMMIT")?;
@@ -65,7 +70,12 @@ fn record(connection: &Connection, head: TrailHead, accepted: &[Break], at: Unix
     recorded
 }
 
-fn append(connection: &Connection, head: TrailHead, accepted: &[Break], at: UnixTime) -> Result<TrailHead, StoreError> {
+fn append(
+    connection: &Connection,
+    head: TrailHead,
+    accepted: &[ChainBreak],
+    at: UnixTime,
+) -> Result<TrailHead, StoreError> {
     let mut tx = Tx::new(connection, head);
     for broken in accepted {
         tracing::warn!(component = "store", fault = %broken.fault, id = %broken.id, "a break of the audit trail is accepted");
@@ -78,8 +88,8 @@ fn append(connection: &Connection, head: TrailHead, accepted: &[Break], at: Unix
     Ok(head)
 }
 
-fn log_accepted(accepted: &[AcceptedBreak]) {
-    for AcceptedBreak { broken, accepted_by } in accepted {
+fn log_accepted(accepted: &[AcceptedChainBreak]) {
+    for AcceptedChainBreak { broken, accepted_by } in accepted {
         tracing::warn!(
             component = "store",
             fault = %broken.fault,
@@ -90,9 +100,9 @@ fn log_accepted(accepted: &[AcceptedBreak]) {
     }
 }
 
-fn log_unknown(walk: &ChainWalk, acceptance: &Acceptance) {
+fn log_unknown(walk: &ChainVerifier, acceptance: &Acceptance) {
     let open = walk.open().iter().map(|broken| broken.id);
-    let known: Vec<BreakId> = walk.accepted().iter().map(|accepted| accepted.broken.id).chain(open).collect();
+    let known: Vec<ChainBreakId> = walk.accepted().iter().map(|accepted| accepted.broken.id).chain(open).collect();
     for id in acceptance.breaks.iter().filter(|id| !known.contains(id)) {
         tracing::warn!(component = "store", %id, "AA_ACCEPT_BROKEN_AUDIT names a break that is not in the end of the audit trail");
     }

@@ -1,6 +1,6 @@
 //! The audit trail: appending, and reading in sequence. Queries are in `audit_query`.
 
-use agentwrit_verify::audit::{ChainWalk, Link};
+use agentwrit_verify::audit::{ChainLink, ChainVerifier};
 use rusqlite::{Row, params};
 
 use super::{
@@ -65,17 +65,17 @@ impl Reader<'_> {
     }
 
     /// Follows the chain over the last `count` events.
-    pub(super) fn walk_tail(&self, count: u64) -> Result<ChainWalk, StoreError> {
+    pub(super) fn walk_tail(&self, count: u64) -> Result<ChainVerifier, StoreError> {
         let before = self.audit_total()?.saturating_sub(count);
         let sql = "SELECT seq, hash FROM audit_events WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
         let head = self.find(sql, [signed(before)], |row| {
             Ok(ChainHead { sequence: unsigned(row, 0)?, hash: EventHash::from_bytes(row.get(1)?) })
         })?;
-        let mut walk = ChainWalk::new(head.unwrap_or(ChainHead::GENESIS));
+        let mut walk = ChainVerifier::new(head.unwrap_or(ChainHead::GENESIS));
         for event in self.audit_events_after(before, count)? {
             let unending =
                 |fault| StoreError::corrupt(format!("the audit trail has too many breaks, the last: {fault}"));
-            walk.follow(&Link::of(&event)).map_err(unending)?;
+            walk.follow(&ChainLink::of(&event)).map_err(unending)?;
         }
         Ok(walk)
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use agentwrit_verify::audit::Break;
+use agentwrit_verify::audit::ChainBreak;
 use rusqlite::ErrorCode;
 
 /// Why nothing was done.
@@ -135,7 +135,7 @@ pub enum OpenError {
     #[error("{}", broken_audit(breaks))]
     BrokenAudit {
         /// Where, in the order of the trail.
-        breaks: Vec<Break>,
+        breaks: Vec<ChainBreak>,
     },
     /// The database does not work.
     #[error(transparent)]
@@ -145,7 +145,7 @@ pub enum OpenError {
 /// How many breaks a message names.
 const NAMED_BREAKS: usize = 8;
 
-fn broken_audit(breaks: &[Break]) -> String {
+fn broken_audit(breaks: &[ChainBreak]) -> String {
     let named = || breaks.iter().take(NAMED_BREAKS);
     let faults: Vec<String> = named().map(|broken| broken.fault.to_string()).collect();
     let ids: Vec<String> = named().map(|broken| broken.id.to_string()).collect();

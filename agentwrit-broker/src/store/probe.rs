@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use agentwrit_verify::audit::BreakId;
+use agentwrit_verify::audit::ChainBreakId;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
@@ -32,7 +32,7 @@ pub(crate) enum DatabaseState {
 /// # Errors
 ///
 /// [`OpenError`], as a start would report it.
-pub(crate) fn probe(path: &Path, accepted: &[BreakId]) -> Result<DatabaseState, OpenError> {
+pub(crate) fn probe(path: &Path, accepted: &[ChainBreakId]) -> Result<DatabaseState, OpenError> {
     let path = &files::canonical(path).map_err(|error| OpenError::io(path, &error))?;
     files::check_side_files(path)?;
     let [_, log, _, lock] = files::all(path);

@@ -98,7 +98,7 @@ async fn what_is_no_agents_token_is_not_taken_up() {
 async fn keys_and_revocations_are_fetched_as_they_are() {
     let (broker, client) = broker().await;
     let issuer = TestIssuer::new();
-    let (keys, feed) = (issuer.key_set(), issuer.feed_answer(None));
+    let (keys, feed) = (issuer.key_set(), issuer.feed_response(None));
     broker.on_raw("GET /.well-known/jwks.json", 200, &[], keys.to_jwks());
     broker.on_raw("GET /.well-known/jwks.json", 200, &[], r#"{"keys":"none"}"#);
     broker.on_raw("GET /v1/revocations", 200, &[("content-type", "application/jwt")], feed.clone());

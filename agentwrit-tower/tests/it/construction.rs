@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use agentwrit_tower::RequireScope;
-use agentwrit_tower::verify::scope::Part;
+use agentwrit_tower::verify::scope::ScopePart;
 use agentwrit_tower::verify::{Scope, ScopeError};
 
 #[test]
@@ -40,10 +40,10 @@ fn a_text_that_is_no_scope_is_an_error() {
 #[test]
 fn a_brace_that_makes_no_gap_is_refused_rather_than_taken_to_the_letter() {
     for (text, part, character) in [
-        ("read:records:P-{patient_id}", Part::Identifier, '{'),
-        ("read:records:patient_id}", Part::Identifier, '}'),
-        ("read:{kind}:7", Part::Resource, '{'),
-        ("{verb}:records:7", Part::Action, '{'),
+        ("read:records:P-{patient_id}", ScopePart::Identifier, '{'),
+        ("read:records:patient_id}", ScopePart::Identifier, '}'),
+        ("read:{kind}:7", ScopePart::Resource, '{'),
+        ("{verb}:records:7", ScopePart::Action, '{'),
     ] {
         assert_eq!(RequireScope::try_new(text).unwrap_err(), ScopeError::ForbiddenCharacter { part, character });
     }

@@ -1,7 +1,7 @@
 //! Scopes with a gap that a parameter of axum's route fills: decoded once, one identifier or nothing.
 
 use agentwrit_tower::verify::testing::TestIssuer;
-use agentwrit_tower::verify::{ScopeError, scope::Part};
+use agentwrit_tower::verify::{ScopeError, scope::ScopePart};
 use agentwrit_tower::{Authenticate, IdentifierError, Misconfiguration, Rejection, RequireScope};
 use axum::Router;
 use axum::extract::Path;
@@ -117,7 +117,7 @@ async fn the_400_to_the_letter() {
     );
     let Some(Rejection::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
     assert_eq!(parameter, "patient_id");
-    assert_eq!(cause, &IdentifierError::Scope(ScopeError::MisplacedWildcard { part: Part::Identifier }));
+    assert_eq!(cause, &IdentifierError::Scope(ScopeError::MisplacedWildcard { part: ScopePart::Identifier }));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{BreakId, Event, EventHash, EventId, EventType};
+use super::{ChainBreakId, Event, EventHash, EventId, EventType};
 
 const DOMAIN: &[u8] = b"agentwrit-audit-v1";
 
@@ -31,9 +31,9 @@ impl ChainHead {
     ///
     /// # Errors
     ///
-    /// [`ChainFault`] when the event is not the next one, not linked to this head, or altered.
-    pub fn follow(&self, event: &Event) -> Result<Self, ChainFault> {
-        self.follow_link(&Link::of(event))
+    /// [`AuditChainError`] when the event is not the next one, not linked to this head, or altered.
+    pub fn follow(&self, event: &Event) -> Result<Self, AuditChainError> {
+        self.follow_link(&ChainLink::of(event))
     }
 
     /// The head after the event that `link` is of.
@@ -41,16 +41,16 @@ impl ChainHead {
     /// # Errors
     ///
     /// As [`ChainHead::follow`].
-    pub fn follow_link(&self, link: &Link) -> Result<Self, ChainFault> {
+    pub fn follow_link(&self, link: &ChainLink) -> Result<Self, AuditChainError> {
         let expected = EventId::from_sequence(self.sequence.saturating_add(1));
         if link.id != expected {
-            return Err(ChainFault::Gap { expected, found: link.id });
+            return Err(AuditChainError::Gap { expected, found: link.id });
         }
         if link.prev_hash != self.hash {
-            return Err(ChainFault::Unlinked { id: link.id });
+            return Err(AuditChainError::Unlinked { id: link.id });
         }
         if link.stated != link.computed {
-            return Err(ChainFault::Altered { id: link.id });
+            return Err(AuditChainError::Altered { id: link.id });
         }
         Ok(Self { sequence: link.id.sequence(), hash: link.computed })
     }
@@ -59,15 +59,15 @@ impl ChainHead {
 /// All of an event that its place in the chain depends on. Links can be made in any order, and on several processors;
 /// only following them is done one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct ChainLink {
     id: EventId,
     prev_hash: EventHash,
     stated: EventHash,
     computed: EventHash,
-    accepts: Option<BreakId>,
+    accepts: Option<ChainBreakId>,
 }
 
-impl Link {
+impl ChainLink {
     /// The link of an event.
     #[must_use]
     pub fn of(event: &Event) -> Self {
@@ -80,7 +80,7 @@ impl Link {
         encode(event, buffer);
         let computed = EventHash::from_bytes(sha256(buffer));
         let accepts = Some(event).filter(|event| event.event_type == EventType::AuditBreakAccepted);
-        let accepts = accepts.and_then(|event| BreakId::parse(event.resource.as_deref()?).ok());
+        let accepts = accepts.and_then(|event| ChainBreakId::parse(event.resource.as_deref()?).ok());
         Self { id: event.id, prev_hash: event.prev_hash, stated: event.hash, computed, accepts }
     }
 
@@ -110,7 +110,7 @@ impl Link {
 
     /// The break of the chain that it accepts, if it is an event that accepts one.
     #[must_use]
-    pub fn accepts(&self) -> Option<BreakId> {
+    pub fn accepts(&self) -> Option<ChainBreakId> {
         self.accepts
     }
 }
@@ -118,7 +118,7 @@ impl Link {
 /// The hash of every member of `event` but `hash`.
 #[must_use]
 pub fn hash(event: &Event) -> EventHash {
-    Link::of(event).computed
+    ChainLink::of(event).computed
 }
 
 /// Appends the bytes that are hashed for `event`.
@@ -145,8 +145,8 @@ pub fn encode(event: &Event, bytes: &mut Vec<u8>) {
 ///
 /// # Errors
 ///
-/// The first [`ChainFault`].
-pub fn verify<'a>(head: ChainHead, events: impl IntoIterator<Item = &'a Event>) -> Result<ChainHead, ChainFault> {
+/// The first [`AuditChainError`].
+pub fn verify<'a>(head: ChainHead, events: impl IntoIterator<Item = &'a Event>) -> Result<ChainHead, AuditChainError> {
     events.into_iter().try_fold(head, |head, event| head.follow(event))
 }
 
@@ -170,7 +170,7 @@ impl Members<'_> {
 
 /// Where a chain breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainFault {
+pub enum AuditChainError {
     /// An event is missing, or out of its place.
     #[error("`{expected}` is missing: `{found}` is in its place")]
     Gap {
@@ -275,11 +275,14 @@ mod tests {
         let events = chain();
         let id = EventId::from_sequence;
         let (first, third) = (&events[0], &events[2]);
-        assert_eq!(verify(ChainHead::GENESIS, [first, third]), Err(ChainFault::Gap { expected: id(2), found: id(3) }));
+        assert_eq!(
+            verify(ChainHead::GENESIS, [first, third]),
+            Err(AuditChainError::Gap { expected: id(2), found: id(3) })
+        );
         let mut second = events[1].clone();
         second.detail.push('!');
-        assert_eq!(verify(ChainHead::GENESIS, [first, &second]), Err(ChainFault::Altered { id: id(2) }));
+        assert_eq!(verify(ChainHead::GENESIS, [first, &second]), Err(AuditChainError::Altered { id: id(2) }));
         second.hash = hash(&second);
-        assert_eq!(verify(ChainHead::GENESIS, [first, &second, third]), Err(ChainFault::Unlinked { id: id(3) }));
+        assert_eq!(verify(ChainHead::GENESIS, [first, &second, third]), Err(AuditChainError::Unlinked { id: id(3) }));
     }
 }

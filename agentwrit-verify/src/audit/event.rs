@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::EventType;
-use crate::json::{JsonError, Text, present};
+use agentwrit_json::{CowStr, JsonError, non_null};
 
 /// A recorded event. Absent members are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,29 +19,29 @@ pub struct Event {
     /// What it is about.
     pub event_type: EventType,
     /// The acting subject: an agent's SPIFFE id, `app:<app_id>` or `admin`.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,
     /// The task that it belongs to.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
     /// The orchestrator that it belongs to.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub orch_id: Option<String>,
     /// A short sentence, then `key=value` words.
     pub detail: String,
     /// What it was done to.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// How many hops the delegation chain has.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub deleg_depth: Option<u32>,
     /// The hash of the delegation chain.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub deleg_chain_hash: Option<String>,
     /// How many bytes a resource server sent.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub bytes_transferred: Option<u64>,
     /// Over every other member.
     pub hash: EventHash,
@@ -62,7 +62,7 @@ pub enum Outcome {
 impl<'de> Deserialize<'de> for Outcome {
     /// From its name, and nothing else: a derived `Deserialize` takes `{"success": null}` for it too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("an outcome is `success` or `denied`"))
     }
 }
@@ -89,19 +89,25 @@ impl Outcome {
 }
 
 impl Event {
-    /// Reads one event, as strictly as everything else is read ([`crate::json`]): what two readers could understand
-    /// differently is no event.
+    /// Parses one event, as strictly as `agentwrit-json` parses any object.
     ///
     /// # Errors
     ///
-    /// [`JsonError`] says what is wrong.
-    pub fn from_json(text: &str) -> Result<Self, JsonError> {
-        // No member is nested, twice, unknown or null by its type, so that the rest of those rules costs nothing here.
+    /// [`EventJsonError`].
+    pub fn from_json(text: &str) -> Result<Self, EventJsonError> {
+        // By its type no member is nested, duplicate, unknown or null, so the other rules of `agentwrit-json` hold.
         if !text.trim_ascii_start().starts_with('{') {
-            return Err(JsonError::no_object());
+            return Err(EventJsonError { message: "a JSON object is expected".to_owned() });
         }
-        Ok(serde_json::from_str(text)?)
+        serde_json::from_str(text).map_err(|error| EventJsonError { message: JsonError::from(error).to_string() })
     }
+}
+
+/// Error of a text that is not the JSON of an event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EventJsonError {
+    message: String,
 }
 
 /// The number of an event: `evt-` and at least six digits. Ordered as a number, beyond `evt-999999` too.
@@ -149,7 +155,7 @@ impl Serialize for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -211,7 +217,7 @@ impl Serialize for EventHash {
 
 impl<'de> Deserialize<'de> for EventHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("a hash is 64 lower-case hexadecimal characters"))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::json::Text;
+use agentwrit_json::CowStr;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])+ $variant:ident = $code:literal, $name:literal;)+) => {
@@ -56,7 +56,7 @@ macro_rules! event_types {
 impl<'de> Deserialize<'de> for EventType {
     /// From its name, and nothing else: a derived `Deserialize` takes `{"admin_auth": null}` for it too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("there is no such type of event"))
     }
 }

@@ -1,7 +1,7 @@
 //! The audit trail of a broker, and how to check it without asking the broker.
 //!
 //! 1. Events are numbered from 1 without gaps and linked: each carries the hash of the one before it ([`chain`]).
-//! 2. A break of the chain that the operator has accepted is named by a later event ([`ChainWalk`]).
+//! 2. A break of the chain that the operator has accepted is named by a later event ([`ChainVerifier`]).
 //! 3. An [`Event`] is read strictly: a member that the hash does not cover is refused.
 //!
 //! The chain shows alterations to whoever holds a later hash. Somebody who can write the broker's store can also rewrite
@@ -24,12 +24,12 @@
 //! ```
 
 pub mod chain;
+mod chain_verifier;
 mod event;
 mod event_type;
 pub mod text;
-mod walk;
 
-pub use chain::{ChainFault, ChainHead, Link};
-pub use event::{Event, EventHash, EventId, EventIdError, Outcome};
+pub use chain::{AuditChainError, ChainHead, ChainLink};
+pub use chain_verifier::{AcceptedChainBreak, ChainBreak, ChainBreakId, ChainBreakIdError, ChainVerifier};
+pub use event::{Event, EventHash, EventId, EventIdError, EventJsonError, Outcome};
 pub use event_type::EventType;
-pub use walk::{AcceptedBreak, Break, BreakId, BreakIdError, ChainWalk};

@@ -94,13 +94,13 @@ impl FeedError {
 
     /// Whether a snapshot would help.
     #[must_use]
-    pub fn asks_for_snapshot(&self) -> bool {
+    pub fn needs_snapshot(&self) -> bool {
         matches!(self, Self::NewEpoch | Self::Gap { .. })
     }
 
     /// Whether a newer key set might help.
     #[must_use]
-    pub fn asks_for_keys(&self) -> bool {
+    pub fn needs_keys(&self) -> bool {
         matches!(self, Self::UnknownKey { .. })
     }
 

@@ -21,7 +21,7 @@
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use agentwrit_verify::{Verifier, feed::{Feed, Moment, Staleness}, testing::TestIssuer};
+//! use agentwrit_verify::{Verifier, feed::{Feed, ClockReading, Staleness}, testing::TestIssuer};
 //!
 //! let issuer = TestIssuer::new();
 //! let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
@@ -35,30 +35,30 @@
 //! assert!(verifier.verify(&token).unwrap_err().is_unavailable());
 //!
 //! // `GET /v1/revocations`, with `since` as the feed says, by whatever means.
-//! let answer = issuer.feed_answer(feed.since());
-//! feed.apply(&answer, &issuer.key_set(), Moment::of(issuer.clock()))?;
+//! let answer = issuer.feed_response(feed.since());
+//! feed.apply(&answer, &issuer.key_set(), ClockReading::of(issuer.clock()))?;
 //! assert!(verifier.verify(&token).is_ok());
 //! # Ok(())
 //! # }
 //! ```
 
-mod answer;
 mod error;
+mod response;
 #[cfg(feature = "remote")]
 mod state;
 
 use std::time::Duration;
 
-use self::answer::Answer;
 pub use self::error::FeedError;
+use self::response::FeedResponse;
 #[cfg(feature = "remote")]
 pub(crate) use self::state::FeedState;
-pub use crate::staleness::{Moment, Staleness, StalenessError};
+pub use crate::staleness::{ClockReading, Staleness, StalenessError};
 use crate::{
     clock::UnixTime,
     keys::KeySet,
     revocation::{RevocationKey, RevocationList},
-    staleness::{Evidence, Freshness, Position},
+    staleness::{ClockLowerBound, Freshness, Position},
 };
 
 /// Follows the feed of one issuer: a state that answers are applied to.
@@ -67,16 +67,16 @@ pub struct Feed {
     list: RevocationList,
     staleness: Staleness,
     longest: usize,
-    evidence: Option<Evidence>,
+    clock_bound: Option<ClockLowerBound>,
     resync: bool,
     /// When expired entries were last dropped, on the broker's clock.
-    tidied: UnixTime,
+    last_cleanup: UnixTime,
 }
 
 /// What an answer brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Applied {
+pub struct AppliedResponse {
     /// Whether it was a whole list rather than what came after a cursor.
     pub snapshot: bool,
     /// Whether it told anything but that nothing happened.
@@ -84,7 +84,7 @@ pub struct Applied {
     /// How many entries it had.
     pub entries: usize,
     /// When the broker proposes to ask again, if it doesn't hold requests.
-    pub ask_again: Duration,
+    pub poll_interval: Duration,
 }
 
 /// One entry of a list.
@@ -99,8 +99,8 @@ impl Feed {
     /// The `typ` of an answer.
     pub const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
     /// The longest answer that is read, in bytes, unless set otherwise: a snapshot of some 1.5 million entries.
-    pub const DEFAULT_MAX_ANSWER_LENGTH: usize = 128 * 1024 * 1024;
-    const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+    pub const DEFAULT_MAX_RESPONSE_LENGTH: usize = 128 * 1024 * 1024;
+    const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
     /// A feed of which nothing is known yet.
     #[must_use]
@@ -108,16 +108,16 @@ impl Feed {
         Self {
             list: RevocationList::following(issuer, staleness),
             staleness,
-            longest: Self::DEFAULT_MAX_ANSWER_LENGTH,
-            evidence: None,
+            longest: Self::DEFAULT_MAX_RESPONSE_LENGTH,
+            clock_bound: None,
             resync: false,
-            tidied: UnixTime::default(),
+            last_cleanup: UnixTime::default(),
         }
     }
 
     /// The longest answer that is read, in bytes.
     #[must_use]
-    pub fn max_answer_length(mut self, bytes: usize) -> Self {
+    pub fn max_response_length(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
     }
@@ -145,8 +145,8 @@ impl Feed {
     /// # Errors
     ///
     /// [`FeedError`] says which rule it breaks; after [`FeedError::NewEpoch`] and [`FeedError::Gap`] ask for a snapshot.
-    pub fn apply(&mut self, answer: &str, keys: &KeySet, now: Moment) -> Result<Applied, FeedError> {
-        let answer = Answer::verified(answer, self.longest, keys)?;
+    pub fn apply(&mut self, answer: &str, keys: &KeySet, now: ClockReading) -> Result<AppliedResponse, FeedError> {
+        let answer = FeedResponse::verified(answer, self.longest, keys)?;
         let position = self.position();
         let same_log = position.as_ref().is_some_and(|position| position.epoch == answer.epoch);
         if let Err(error) = self.check_time(&answer, now) {
@@ -157,27 +157,27 @@ impl Feed {
             return Err(error);
         }
         if let Err(error) = self.check_place(&answer, position.as_ref()) {
-            self.resync |= error.asks_for_snapshot();
+            self.resync |= error.needs_snapshot();
             return Err(error);
         }
-        let applied = Applied {
+        let applied = AppliedResponse {
             snapshot: answer.from == 0,
             news: !same_log || position.is_none_or(|position| answer.to > position.cursor),
             entries: answer.entries.len(),
-            ask_again: Duration::from_secs(answer.ttl),
+            poll_interval: Duration::from_secs(answer.ttl),
         };
-        self.take_in(answer, same_log, now);
+        self.apply_entries(answer, same_log, now);
         Ok(applied)
     }
 
-    fn check_time(&self, answer: &Answer, now: Moment) -> Result<(), FeedError> {
+    fn check_time(&self, answer: &FeedResponse, now: ClockReading) -> Result<(), FeedError> {
         if *answer.iss != *self.list.issuer() {
             return Err(FeedError::foreign(&answer.iss));
         }
         let latest = now.wall.saturating_add(self.staleness.clock_leeway());
         if answer.iat > latest && !self.staleness.accepts_stale() {
             if let Some(freshness) = self.freshness() {
-                freshness.distrust();
+                freshness.mark_stale();
             }
             return Err(FeedError::IssuedAhead { by: answer.iat.saturating_since(latest) });
         }
@@ -192,7 +192,7 @@ impl Feed {
     }
 
     /// Whether the answer continues the log where we are, or begins it anew.
-    fn check_place(&self, answer: &Answer, position: Option<&Position>) -> Result<(), FeedError> {
+    fn check_place(&self, answer: &FeedResponse, position: Option<&Position>) -> Result<(), FeedError> {
         let Some(position) = position else {
             return if answer.from == 0 { Ok(()) } else { Err(FeedError::Gap { from: answer.from, cursor: 0 }) };
         };
@@ -215,31 +215,31 @@ impl Feed {
         Ok(())
     }
 
-    fn take_in(&mut self, answer: Answer, same_log: bool, now: Moment) {
-        let evidence = Evidence::of(answer.iat, now.monotonic);
-        let evidence = self.evidence.map_or(evidence, |before| before.or(evidence));
+    fn apply_entries(&mut self, answer: FeedResponse, same_log: bool, now: ClockReading) {
+        let clock_bound = ClockLowerBound::of(answer.iat, now.monotonic);
+        let clock_bound = self.clock_bound.map_or(clock_bound, |before| before.or(clock_bound));
         let entries = answer.entries.into_iter().filter(|entry| entry.expires_at > answer.iat);
         let list = self.list.clone();
         let Some(freshness) = list.freshness() else { return };
-        freshness.will_be_true_at(answer.iat);
+        freshness.set_true_at(answer.iat);
         if same_log {
             // Entries only ever get stronger: what is known needs no copying, and nothing known is lost.
             list.merge(entries);
-            self.tidy(answer.iat);
+            self.clean_up(answer.iat);
         } else {
             list.replace(entries);
-            self.tidied = answer.iat;
+            self.last_cleanup = answer.iat;
         }
         let position = Position { epoch: answer.epoch, cursor: answer.to };
-        freshness.confirm(position, answer.iat, answer.exp.saturating_since(answer.iat), evidence, now);
-        self.evidence = Some(evidence);
+        freshness.confirm(position, answer.iat, answer.exp.saturating_since(answer.iat), clock_bound, now);
+        self.clock_bound = Some(clock_bound);
         self.resync = false;
     }
 
-    fn tidy(&mut self, reached: UnixTime) {
-        if reached.saturating_since(self.tidied) >= Self::TIDY_INTERVAL {
-            self.list.forget_expired(reached);
-            self.tidied = reached;
+    fn clean_up(&mut self, reached: UnixTime) {
+        if reached.saturating_since(self.last_cleanup) >= Self::CLEANUP_INTERVAL {
+            self.list.remove_expired(reached);
+            self.last_cleanup = reached;
         }
     }
 

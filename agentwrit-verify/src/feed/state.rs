@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Entry, Feed, Moment, Staleness};
+use super::{ClockReading, Entry, Feed, Staleness};
 use crate::{
     clock::UnixTime,
-    staleness::{Evidence, Position},
+    staleness::{ClockLowerBound, Position},
 };
 
 /// What a [`Feed`] knows, to be kept over a restart.
@@ -20,22 +20,22 @@ pub(crate) struct FeedState {
 }
 
 impl Feed {
-    pub(crate) fn longest_answer(&self) -> usize {
+    pub(crate) fn response_limit(&self) -> usize {
         self.longest
     }
 
     /// A feed that goes on where one was before a restart.
-    pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: Moment) -> Self {
+    pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: ClockReading) -> Self {
         let mut feed = Self::new(issuer, staleness);
         let position = Position { epoch: state.epoch, cursor: state.cursor };
         if let Some(freshness) = feed.list.freshness() {
-            freshness.will_be_true_at(state.true_at);
+            freshness.set_true_at(state.true_at);
             feed.list.replace(state.entries.into_iter());
             let ahead = state.true_at > now.wall.saturating_add(staleness.clock_leeway());
             // This clock is behind what is known to be past: it can't tell how old the state is.
             let validity = (!ahead).then_some(state.validity);
             freshness.resume(position, state.true_at, validity, now);
-            feed.evidence = Some(Evidence::of(state.true_at, now.monotonic));
+            feed.clock_bound = Some(ClockLowerBound::of(state.true_at, now.monotonic));
         }
         feed
     }

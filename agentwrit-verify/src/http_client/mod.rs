@@ -6,7 +6,7 @@
 //! 4. [`read_body`] reads a response up to a limit in bytes; [`ConnectionSettings::connect_timeout`] bounds connecting.
 //!    How long a whole call may take is its caller's decision.
 //! 5. Retries wait by one rule, [`Backoff`]: doubling, capped, with jitter from the system's randomness.
-//! 6. [`Failure`] says why a request got no response in words that name the remedy: a missing authority, a broker that
+//! 6. [`TransportError`] says why a request got no response in words that name the remedy: a missing authority, a broker that
 //!    speaks TLS, a broker that demands a client certificate.
 //!
 //! Services that verify tokens use [`Follower`](crate::remote::Follower), and agents use the `agentwrit-client` crate;
@@ -15,9 +15,9 @@
 mod backoff;
 mod body;
 mod broker_url;
-mod failure;
 pub mod pem;
 mod settings;
+mod transport_error;
 
 #[cfg(feature = "remote")]
 pub(crate) use self::broker_url::without_userinfo;
@@ -25,6 +25,6 @@ pub use self::{
     backoff::{Backoff, random_fraction},
     body::{BodyError, read_body},
     broker_url::{BrokerUrl, BrokerUrlError, is_loopback_host},
-    failure::{Failure, FailureKind},
     settings::{ConnectionSettings, SettingsError},
+    transport_error::{TransportError, TransportErrorKind},
 };

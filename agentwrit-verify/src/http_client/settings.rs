@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::{
     broker_url::{BrokerUrl, BrokerUrlError, without_userinfo},
-    failure::innermost,
     pem::{self, PemError},
+    transport_error::innermost,
 };
 
 /// Settings of the connections to one broker: trusted authorities, client certificate, proxy and time to connect.

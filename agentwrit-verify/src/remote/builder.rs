@@ -10,15 +10,15 @@ use std::{
 use super::{
     Follower, RemoteError, Shared,
     fetch::Broker,
-    keys::Pace,
-    launch::Launch,
+    keys::KeyRefreshSchedule,
+    prepared::PreparedFollower,
     state_file::{State, StateFile},
 };
 use crate::{
     clock::{Clock, SystemClock},
     feed::{Feed, Staleness},
     http_client::{ConnectionSettings, without_userinfo},
-    staleness::Moment,
+    staleness::ClockReading,
     trusted::TrustedKeys,
 };
 
@@ -42,11 +42,11 @@ impl FollowerAddress {
         FollowerBuilder {
             url: self.url,
             issuer: issuer.into(),
-            pace: Pace::default(),
+            schedule: KeyRefreshSchedule::default(),
             max_key_age: Some(FollowerBuilder::DEFAULT_MAX_KEY_AGE),
             timeout: FollowerBuilder::DEFAULT_TIMEOUT,
             staleness: Some(Staleness::default()),
-            longest_answer: Feed::DEFAULT_MAX_ANSWER_LENGTH,
+            max_response_length: Feed::DEFAULT_MAX_RESPONSE_LENGTH,
             connection: ConnectionSettings::new(concat!("agentwrit-verify/", env!("CARGO_PKG_VERSION"))),
             state_file: None,
             clock: Arc::new(SystemClock),
@@ -60,12 +60,12 @@ impl FollowerAddress {
 pub struct FollowerBuilder {
     url: String,
     issuer: String,
-    pace: Pace,
+    schedule: KeyRefreshSchedule,
     max_key_age: Option<Duration>,
     timeout: Duration,
     /// None: revocations aren't followed.
     staleness: Option<Staleness>,
-    longest_answer: usize,
+    max_response_length: usize,
     connection: ConnectionSettings,
     state_file: Option<PathBuf>,
     clock: Arc<dyn Clock>,
@@ -110,8 +110,8 @@ impl FollowerBuilder {
     }
 
     /// The longest answer of the revocation feed that is read, in bytes.
-    pub fn max_answer_length(mut self, bytes: usize) -> Self {
-        self.longest_answer = bytes;
+    pub fn max_response_length(mut self, bytes: usize) -> Self {
+        self.max_response_length = bytes;
         self
     }
 
@@ -157,7 +157,7 @@ impl FollowerBuilder {
 
     /// How often the key set is fetched; at least a second, at most a day.
     pub fn key_refresh_interval(mut self, interval: Duration) -> Self {
-        self.pace.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        self.schedule.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         self
     }
 
@@ -182,13 +182,13 @@ impl FollowerBuilder {
     /// [`RemoteError`]: a setting that can't work, a state file that can't be used, or, without the state of an earlier
     /// run, a broker that can't be reached or doesn't answer as it must.
     pub async fn start(self) -> Result<Follower, RemoteError> {
-        let launch = self.prepare()?;
-        if !launch.resumed {
-            launch.first_contact().await?;
+        let prepared = self.prepare()?;
+        if !prepared.resumed {
+            prepared.fetch_initial().await?;
         }
-        launch.save()?;
-        let shared = Arc::clone(&launch.shared);
-        Ok(Follower::new(shared, launch.follow()))
+        prepared.save()?;
+        let shared = Arc::clone(&prepared.shared);
+        Ok(Follower::new(shared, prepared.spawn()))
     }
 
     /// Starts to follow in background tasks of the current tokio runtime and answers at once, also while the broker is
@@ -201,17 +201,17 @@ impl FollowerBuilder {
     ///
     /// [`RemoteError`] for a setting that can't work, or a state file that can't be used: what no broker could mend.
     pub fn start_lazily(self) -> Result<Follower, RemoteError> {
-        let launch = self.prepare()?;
-        let shared = Arc::clone(&launch.shared);
-        if launch.resumed {
-            launch.save()?;
-            return Ok(Follower::new(shared, launch.follow()));
+        let prepared = self.prepare()?;
+        let shared = Arc::clone(&prepared.shared);
+        if prepared.resumed {
+            prepared.save()?;
+            return Ok(Follower::new(shared, prepared.spawn()));
         }
-        Ok(Follower::new(shared, launch.follow_after_first_contact()))
+        Ok(Follower::new(shared, prepared.spawn_after_initial_fetch()))
     }
 
     /// Everything that can be done without the network.
-    fn prepare(self) -> Result<Launch, RemoteError> {
+    fn prepare(self) -> Result<PreparedFollower, RemoteError> {
         if let Some(staleness) = &self.staleness {
             staleness.check()?;
         }
@@ -222,16 +222,16 @@ impl FollowerBuilder {
         let list = feed.as_ref().map(|feed| feed.list().clone());
         let feed = feed.map(|feed| Arc::new(Mutex::new(feed)));
         let shared = Arc::new(Shared::new(self.issuer, keys, list, self.clock));
-        Ok(Launch { shared, feed, broker, pace: self.pace, file, resumed })
+        Ok(PreparedFollower { shared, feed, broker, schedule: self.schedule, file, resumed })
     }
 
     /// What is known before the first request, and whether that is all there is to know, if not its latest.
     fn known(&self, stored: Option<State>) -> (TrustedKeys, Option<Feed>, bool) {
         let keys = TrustedKeys::following(self.max_key_age);
-        let limited = |feed: Feed| feed.max_answer_length(self.longest_answer);
+        let limited = |feed: Feed| feed.max_response_length(self.max_response_length);
         let fresh = || self.staleness.map(|staleness| limited(Feed::new(&self.issuer, staleness)));
         let Some(stored) = stored else { return (keys, fresh(), false) };
-        let now = Moment::of(&*self.clock);
+        let now = ClockReading::of(&*self.clock);
         let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
         let leeway = self.staleness.unwrap_or_default().clock_leeway();
         // Confirmed in the future: this clock is wrong and can't tell how old they are. They are fetched first.

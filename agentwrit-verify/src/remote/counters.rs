@@ -43,9 +43,9 @@ pub struct FollowerCounters {
     /// Those that brought no answer.
     pub feed_failures: u64,
     /// Answers of the feed that were applied.
-    pub answers_applied: u64,
+    pub responses_applied: u64,
     /// Answers of the feed that were refused.
-    pub answers_refused: u64,
+    pub responses_rejected: u64,
     /// Snapshots that were asked for after a gap or because of a new epoch.
     pub resyncs: u64,
     /// Times that the state file was written.
@@ -59,8 +59,8 @@ pub(super) struct Counters {
     pub(super) key_failures: Counter,
     pub(super) feed_fetches: Counter,
     pub(super) feed_failures: Counter,
-    pub(super) answers_applied: Counter,
-    pub(super) answers_refused: Counter,
+    pub(super) responses_applied: Counter,
+    pub(super) responses_rejected: Counter,
     pub(super) resyncs: Counter,
     pub(super) states_saved: Counter,
 }
@@ -85,8 +85,8 @@ impl Counters {
             key_failures: self.key_failures.get(),
             feed_fetches: self.feed_fetches.get(),
             feed_failures: self.feed_failures.get(),
-            answers_applied: self.answers_applied.get(),
-            answers_refused: self.answers_refused.get(),
+            responses_applied: self.responses_applied.get(),
+            responses_rejected: self.responses_rejected.get(),
             resyncs: self.resyncs.get(),
             states_saved: self.states_saved.get(),
         }

@@ -45,7 +45,7 @@ pub enum RemoteError {
     },
     /// An answer other than 200.
     #[error("`{url}` answered {status}")]
-    Refused {
+    UnexpectedStatus {
         /// The address.
         url: String,
         /// The HTTP status.

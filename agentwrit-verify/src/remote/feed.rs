@@ -10,11 +10,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{RemoteError, Shared, fetch::Question, jitter::Jitter};
+use super::{RemoteError, Shared, fetch::FeedRequest, jitter::Jitter};
 use crate::{
-    feed::{Applied, Feed, FeedError},
+    feed::{AppliedResponse, Feed, FeedError},
     http_client::Backoff,
-    staleness::Moment,
+    staleness::ClockReading,
 };
 
 /// After a failure, up to the whole of it: a broker that comes back isn't met by all at once.
@@ -41,26 +41,26 @@ pub(super) async fn follow(
     source: String,
     confirmed: bool,
     mut jitter: impl Jitter,
-    mut fetch: impl AsyncFnMut(Question) -> Result<String, RemoteError>,
+    mut fetch: impl AsyncFnMut(FeedRequest) -> Result<String, RemoteError>,
 ) {
     let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
     loop {
         let asked = Instant::now();
         let question = question(&feed);
         // After a failure, and with what an earlier run left: to be fresh again comes before news.
-        let question = if failures > 0 { Question { wait: Duration::ZERO, ..question } } else { question };
+        let question = if failures > 0 { FeedRequest { wait: Duration::ZERO, ..question } } else { question };
         shared.counters.feed_fetches.add();
         let answer = fetch(question).await;
-        let outcome = take(&shared, &feed, &source, answer).await;
+        let outcome = apply_fetched(&shared, &feed, &source, answer).await;
         let delay = match outcome {
             Ok(applied) => {
                 failures = 0;
                 let held = !question.wait.is_zero() && asked.elapsed() >= question.wait / 2;
                 idle = if applied.news || held { 0 } else { idle.saturating_add(1) };
-                idle_delay(idle, applied.ask_again, question.grace)
+                idle_delay(idle, applied.poll_interval, question.grace)
             }
             // Once at once; a broker that keeps leaving gaps is treated as one that fails.
-            Err(RemoteError::Feed { error, .. }) if error.asks_for_snapshot() && failures == 0 => {
+            Err(RemoteError::Feed { error, .. }) if error.needs_snapshot() && failures == 0 => {
                 failures = 1;
                 Duration::ZERO
             }
@@ -69,62 +69,62 @@ pub(super) async fn follow(
                 retry_delay(failures, question.grace, jitter.next())
             }
         };
-        shared.watch_freshness();
+        shared.log_readiness_change();
         sleep(delay).await;
     }
 }
 
 /// Applies what was answered; what goes wrong is counted and logged.
-pub(super) async fn take(
+pub(super) async fn apply_fetched(
     shared: &Shared,
     feed: &Arc<Mutex<Feed>>,
     source: &str,
     answer: Result<String, RemoteError>,
-) -> Result<Applied, RemoteError> {
+) -> Result<AppliedResponse, RemoteError> {
     let answer = answer.inspect_err(|error| {
         shared.counters.feed_failures.add();
-        let age = shared.revocations.as_ref().and_then(|list| list.age(Moment::of(&*shared.clock)));
+        let age = shared.revocations.as_ref().and_then(|list| list.age(ClockReading::of(&*shared.clock)));
         let age_seconds = age.map(|age| age.as_secs());
         tracing::warn!(%error, age_seconds, "the revocation feed gave no answer, the old list stays");
     })?;
     let applied = apply(shared, feed, answer).await;
     match &applied {
         Ok(applied) => {
-            shared.counters.answers_applied.add();
+            shared.counters.responses_applied.add();
             tracing::debug!(entries = applied.entries, snapshot = applied.snapshot, news = applied.news, "revocations");
             shared.changed();
         }
-        Err(error) if error.asks_for_snapshot() => {
+        Err(error) if error.needs_snapshot() => {
             shared.counters.resyncs.add();
             tracing::info!(%error, "asking the revocation feed for a snapshot");
         }
         Err(error) => {
-            shared.counters.answers_refused.add();
+            shared.counters.responses_rejected.add();
             tracing::warn!(%error, reason = error.reason(), "an answer of the revocation feed was refused");
-            if error.asks_for_keys() {
-                shared.wanted.by_feed.notify_one();
+            if error.needs_keys() {
+                shared.key_requests.by_feed.notify_one();
             }
         }
     }
     applied.map_err(|error| RemoteError::Feed { url: source.to_owned(), error })
 }
 
-pub(super) fn question(feed: &Mutex<Feed>) -> Question {
+pub(super) fn question(feed: &Mutex<Feed>) -> FeedRequest {
     let feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
     let wait = feed.wait();
-    Question { since: feed.since(), wait, grace: wait, longest: feed.longest_answer() }
+    FeedRequest { since: feed.since(), wait, grace: wait, longest: feed.response_limit() }
 }
 
 /// Answers from this length on, in bytes, are applied on a thread that may take its time.
-const LARGE_ANSWER: usize = 64 * 1024;
+const LARGE_RESPONSE: usize = 64 * 1024;
 /// And so are those to lists of this many entries, which may have to be moved.
 const LARGE_LIST: usize = 50_000;
 
-async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<Applied, FeedError> {
+async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<AppliedResponse, FeedError> {
     let Some(keys) = shared.keys.key_set() else { return Err(FeedError::UnknownKey { kid: None }) };
     let large =
-        answer.len() >= LARGE_ANSWER || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
-    let (feed, now) = (Arc::clone(feed), Moment::of(&*shared.clock));
+        answer.len() >= LARGE_RESPONSE || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
+    let (feed, now) = (Arc::clone(feed), ClockReading::of(&*shared.clock));
     let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&answer, &keys, now);
     if large {
         // It fails only when the runtime is shutting down.

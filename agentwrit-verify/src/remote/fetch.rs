@@ -8,21 +8,21 @@ use zeroize::Zeroizing;
 
 use super::RemoteError;
 use crate::{
-    http_client::{BodyError, BrokerUrl, ConnectionSettings, Failure, read_body, without_userinfo},
+    http_client::{BodyError, BrokerUrl, ConnectionSettings, TransportError, read_body, without_userinfo},
     keys::KeySet,
 };
 
 #[derive(Clone, Debug)]
 pub(super) struct Broker {
     client: Client,
-    key_set: Address,
-    feed: Address,
+    key_set: Endpoint,
+    feed: Endpoint,
     timeout: Duration,
 }
 
 /// An address, and what it is called in messages: without a user's name and password, and without a query.
 #[derive(Clone, Debug)]
-struct Address {
+struct Endpoint {
     url: Url,
     name: String,
 }
@@ -36,8 +36,8 @@ impl Broker {
             .map_err(|error| RemoteError::BadUrl { url: without_userinfo(broker), error })?;
         Ok(Self {
             client: settings.client(&base)?,
-            key_set: Address::new(&base, "/.well-known/jwks.json"),
-            feed: Address::new(&base, "/v1/revocations"),
+            key_set: Endpoint::new(&base, "/.well-known/jwks.json"),
+            feed: Endpoint::new(&base, "/v1/revocations"),
             timeout,
         })
     }
@@ -47,15 +47,15 @@ impl Broker {
     }
 
     pub(super) async fn key_set(&self) -> Result<KeySet, RemoteError> {
-        let Address { url, name } = &self.key_set;
-        let limits = Limits { head: self.timeout, progress: self.timeout, whole: self.timeout };
+        let Endpoint { url, name } = &self.key_set;
+        let limits = TimeLimits { head: self.timeout, progress: self.timeout, whole: self.timeout };
         let body = self.read(url.clone(), name, limits, KeySet::MAX_JWKS_LENGTH).await?;
         KeySet::from_jwks(&body).map_err(|error| RemoteError::KeySet { url: name.clone(), error })
     }
 
     /// What came after `since`, for which the broker may wait; a snapshot without.
-    pub(super) async fn revocations(&self, question: Question) -> Result<String, RemoteError> {
-        let Address { url, name } = &self.feed;
+    pub(super) async fn revocations(&self, question: FeedRequest) -> Result<String, RemoteError> {
+        let Endpoint { url, name } = &self.feed;
         let mut url = url.clone();
         let limits = match question.since {
             Some(since) => {
@@ -65,9 +65,9 @@ impl Broker {
                 let head = question.wait.saturating_add(patience);
                 // Once it comes it may be long: a snapshot in place of what can't be served.
                 let whole = head.saturating_add(self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE));
-                Limits { head, progress: patience, whole }
+                TimeLimits { head, progress: patience, whole }
             }
-            None => Limits {
+            None => TimeLimits {
                 head: self.timeout,
                 progress: self.timeout,
                 whole: self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE),
@@ -83,20 +83,20 @@ impl Broker {
         &self,
         url: Url,
         name: &str,
-        limits: Limits,
+        limits: TimeLimits,
         longest: usize,
     ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
         let https = url.scheme() == "https";
         let timed_out = || RemoteError::Unreachable { url: name.to_owned(), cause: String::from("timed out") };
         let unreachable = |error: &reqwest::Error| RemoteError::Unreachable {
             url: name.to_owned(),
-            cause: Failure::of(error, https).reason,
+            cause: TransportError::of(error, https).reason,
         };
         let reading = async {
             let sent = timeout(limits.head, self.client.get(url).send()).await.map_err(|_| timed_out())?;
             let mut response = sent.map_err(|error| unreachable(&error))?;
             if response.status() != StatusCode::OK {
-                return Err(RemoteError::Refused { url: name.to_owned(), status: response.status().as_u16() });
+                return Err(RemoteError::UnexpectedStatus { url: name.to_owned(), status: response.status().as_u16() });
             }
             read_body(&mut response, longest, limits.progress).await.map_err(|error| match error {
                 BodyError::TooLong { limit } => RemoteError::TooLong { url: name.to_owned(), limit },
@@ -110,7 +110,7 @@ impl Broker {
 
 /// What to ask the feed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct FeedRequest {
     /// None: a snapshot.
     pub(super) since: Option<u64>,
     /// How long the broker may hold the request.
@@ -122,7 +122,7 @@ pub(super) struct Question {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct TimeLimits {
     /// Until the answer begins.
     head: Duration,
     /// Between two parts of it.
@@ -131,7 +131,7 @@ struct Limits {
     whole: Duration,
 }
 
-impl Address {
+impl Endpoint {
     fn new(base: &BrokerUrl, path: &str) -> Self {
         let url = base.join(path);
         let name = without_userinfo(url.as_str());

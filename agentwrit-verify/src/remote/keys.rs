@@ -12,7 +12,7 @@ use crate::{http_client::Backoff, keys::KeySet};
 
 /// The rhythm of the fetches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct KeyRefreshSchedule {
     pub(super) refresh_interval: Duration,
     /// The least time between two fetches for unknown keys that tokens name: strangers write tokens.
     unknown_key_interval: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Pace {
     retry: Backoff,
 }
 
-impl Default for Pace {
+impl Default for KeyRefreshSchedule {
     fn default() -> Self {
         Self {
             refresh_interval: FollowerBuilder::DEFAULT_KEY_REFRESH_INTERVAL,
@@ -32,12 +32,12 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl KeyRefreshSchedule {
     /// How long to wait after `failures` failed fetches in a row; `jitter` is from 0 to 1.
     ///
     /// A success is followed by the interval less up to a tenth, so that many servers drift apart; a failure by half to
     /// the whole of a doubling delay, never longer than the interval.
-    fn wait_after(&self, failures: u32, jitter: f64) -> Duration {
+    fn delay_after(&self, failures: u32, jitter: f64) -> Duration {
         match failures.checked_sub(1) {
             None => self.refresh_interval.mul_f64(1.0 - 0.1 * jitter),
             Some(repeated) => self.retry.capped_at(self.refresh_interval).delay(repeated, jitter),
@@ -47,12 +47,12 @@ impl Pace {
 
 /// Who asks for a newer key set than there is.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub(super) struct KeyRequests {
     pub(super) by_token: Notify,
     pub(super) by_feed: Notify,
 }
 
-impl Wanted {
+impl KeyRequests {
     /// Until the next fetch is due: the planned one, or one for an unknown key. However many are reported meanwhile, it
     /// is one fetch, and not before its time.
     async fn next(&self, planned: Instant, for_token: Instant, for_feed: Instant) {
@@ -78,15 +78,18 @@ impl Wanted {
 
 pub(super) async fn follow(
     shared: Arc<Shared>,
-    pace: Pace,
+    schedule: KeyRefreshSchedule,
     mut jitter: impl Jitter,
     mut fetch: impl AsyncFnMut() -> Result<KeySet, RemoteError>,
 ) {
     let mut failures = 0;
     let mut last = Instant::now();
     loop {
-        let planned = Instant::now() + pace.wait_after(failures, jitter.next());
-        shared.wanted.next(planned, last + pace.unknown_key_interval, last + pace.feed_key_interval).await;
+        let planned = Instant::now() + schedule.delay_after(failures, jitter.next());
+        shared
+            .key_requests
+            .next(planned, last + schedule.unknown_key_interval, last + schedule.feed_key_interval)
+            .await;
         shared.counters.key_fetches.add();
         match fetch().await {
             Ok(set) => {
@@ -145,12 +148,12 @@ mod tests {
                 (Arc::clone(&network.fetches), Arc::clone(&network.down), Arc::clone(&network.served));
             tokio::spawn(follow(
                 shared,
-                Pace::default(),
+                KeyRefreshSchedule::default(),
                 || 0.5,
                 async move || {
                     fetches.fetch_add(1, Ordering::Relaxed);
                     if down.load(Ordering::Relaxed) {
-                        return Err(RemoteError::Refused { url: "x".into(), status: 503 });
+                        return Err(RemoteError::UnexpectedStatus { url: "x".into(), status: 503 });
                     }
                     Ok(served.lock().unwrap().clone())
                 },
@@ -171,14 +174,14 @@ mod tests {
     async fn a_flood_of_unknown_keys_costs_one_fetch_a_minute() {
         let network = Network::start(None);
         for _ in 0..10_000 {
-            network.shared.wanted.by_token.notify_one();
+            network.shared.key_requests.by_token.notify_one();
             tokio::task::yield_now().await;
         }
         assert_eq!(network.fetches(), 0, "the set was fetched less than a minute ago");
         pass(61).await;
         assert_eq!(network.fetches(), 1);
         for _ in 0..10_000 {
-            network.shared.wanted.by_token.notify_one();
+            network.shared.key_requests.by_token.notify_one();
             tokio::task::yield_now().await;
         }
         pass(30).await;
@@ -193,11 +196,11 @@ mod tests {
     async fn a_key_that_the_feed_names_is_fetched_at_once() {
         let network = Network::start(None);
         pass(10).await;
-        network.shared.wanted.by_feed.notify_one();
+        network.shared.key_requests.by_feed.notify_one();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(network.fetches(), 1);
         for _ in 0..30 {
-            network.shared.wanted.by_feed.notify_one();
+            network.shared.key_requests.by_feed.notify_one();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(network.fetches(), 2, "every 2 s at most");
@@ -241,12 +244,12 @@ mod tests {
 
     #[test]
     fn waits_stay_within_their_bounds() {
-        let pace = Pace::default();
-        assert_eq!(pace.wait_after(0, 0.0), Duration::from_secs(300));
-        assert_eq!(pace.wait_after(0, 1.0), Duration::from_secs(270));
-        assert_eq!(pace.wait_after(1, 0.0), Duration::from_millis(500));
-        assert_eq!(pace.wait_after(1, 1.0), Duration::from_secs(1));
-        assert_eq!(pace.wait_after(3, 1.0), Duration::from_secs(4));
-        assert_eq!(pace.wait_after(u32::MAX, 1.0), Duration::from_secs(60));
+        let schedule = KeyRefreshSchedule::default();
+        assert_eq!(schedule.delay_after(0, 0.0), Duration::from_secs(300));
+        assert_eq!(schedule.delay_after(0, 1.0), Duration::from_secs(270));
+        assert_eq!(schedule.delay_after(1, 0.0), Duration::from_millis(500));
+        assert_eq!(schedule.delay_after(1, 1.0), Duration::from_secs(1));
+        assert_eq!(schedule.delay_after(3, 1.0), Duration::from_secs(4));
+        assert_eq!(schedule.delay_after(u32::MAX, 1.0), Duration::from_secs(60));
     }
 }

@@ -32,7 +32,7 @@ mod feed;
 mod fetch;
 mod jitter;
 mod keys;
-mod launch;
+mod prepared;
 mod save;
 mod state_file;
 
@@ -52,14 +52,14 @@ pub use self::{
     error::RemoteError,
     state_file::StateFileError,
 };
-use self::{counters::Counters, keys::Wanted};
+use self::{counters::Counters, keys::KeyRequests};
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     clock::Clock,
     error::VerifyError,
     keys::KeySet,
     revocation::RevocationList,
-    staleness::Moment,
+    staleness::ClockReading,
     status::RevocationStatus,
     trusted::TrustedKeys,
     verifier::Verifier,
@@ -132,7 +132,7 @@ struct Shared {
     keys: TrustedKeys,
     revocations: Option<RevocationList>,
     clock: Arc<dyn Clock>,
-    wanted: Arc<Wanted>,
+    key_requests: Arc<KeyRequests>,
     counters: Counters,
     /// Counts what was published.
     changes: watch::Sender<u64>,
@@ -141,15 +141,15 @@ struct Shared {
 
 impl Shared {
     fn new(issuer: String, keys: TrustedKeys, revocations: Option<RevocationList>, clock: Arc<dyn Clock>) -> Self {
-        let wanted = Arc::<Wanted>::default();
-        let by_token = Arc::clone(&wanted);
+        let key_requests = Arc::<KeyRequests>::default();
+        let by_token = Arc::clone(&key_requests);
         keys.on_unknown_key(move || by_token.by_token.notify_one());
         Self {
             issuer: issuer.into(),
             keys,
             revocations,
             clock,
-            wanted,
+            key_requests,
             counters: Counters::default(),
             changes: watch::Sender::new(0),
             was_ready: AtomicBool::new(true),
@@ -166,7 +166,7 @@ impl Shared {
     }
 
     fn ready(&self) -> Result<(), VerifyError> {
-        let now = Moment::of(&*self.clock);
+        let now = ClockReading::of(&*self.clock);
         self.keys.current(|| now.monotonic)?;
         match self.revocations.as_ref().and_then(RevocationList::freshness) {
             Some(freshness) => freshness.check(now.wall, || now.monotonic),
@@ -175,7 +175,7 @@ impl Shared {
     }
 
     /// Tells when tokens can no longer be judged, and when they can again.
-    fn watch_freshness(&self) {
+    fn log_readiness_change(&self) {
         let ready = self.ready();
         let was_ready = self.was_ready.swap(ready.is_ok(), Ordering::Relaxed);
         match ready {
@@ -186,7 +186,7 @@ impl Shared {
     }
 
     fn status(&self) -> FollowerStatus {
-        let now = Moment::of(&*self.clock);
+        let now = ClockReading::of(&*self.clock);
         let ready = self.ready();
         FollowerStatus {
             ready: ready.is_ok(),

@@ -23,7 +23,7 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 
 /// Writes the state after each change, many changes at once.
-pub(super) async fn keep(
+pub(super) async fn save_on_change(
     shared: Arc<Shared>,
     feed: Option<Arc<Mutex<Feed>>>,
     file: StateFile,

@@ -21,7 +21,6 @@ use super::RemoteError;
 use crate::{
     clock::UnixTime,
     feed::{Entry, FeedState},
-    json,
     keys::KeySet,
     revocation::RevocationKey,
 };
@@ -193,7 +192,7 @@ impl StateFile {
         let content = content.strip_prefix(FORMAT).ok_or(StateFileError::Foreign)?;
         let end = content.iter().position(|byte| *byte == b'\n').ok_or(StateFileError::Foreign)?;
         let (head, entries) = content.split_at_checked(end).ok_or(StateFileError::Foreign)?;
-        let head: Head = json::object_from_slice(head, 4).map_err(|_| StateFileError::Foreign)?;
+        let head: Head = agentwrit_json::object_from_slice(head, 4).map_err(|_| StateFileError::Foreign)?;
         if head.issuer != self.issuer {
             return Err(StateFileError::OtherIssuer { found: head.issuer });
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{ManualClock, TestIssuer};
 use crate::{
     clock::{Clock as _, UnixTime},
-    feed::{Applied, Feed, FeedError, Moment, Staleness},
+    feed::{AppliedResponse, ClockReading, Feed, FeedError, Staleness},
     keys::KeySet,
     revocation::{Level, RevocationKey},
     trusted::TrustedKeys,
@@ -15,12 +15,12 @@ use crate::{
 
 /// What was revoked, in order; a cursor is the number of entries up to it.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub(super) struct RevocationLog {
     epoch: u64,
     entries: Vec<(RevocationKey, Level, UnixTime, UnixTime)>,
 }
 
-impl Log {
+impl RevocationLog {
     /// How long an answer may be relied on, in seconds.
     const VALIDITY: u64 = 60;
 
@@ -88,8 +88,8 @@ impl TestFollower {
     /// # Errors
     ///
     /// [`FeedError`], such as for an answer that was signed with a key that was not [fetched](Self::fetch_keys) yet.
-    pub fn poll(&mut self, issuer: &TestIssuer) -> Result<Applied, FeedError> {
-        self.deliver(&issuer.feed_answer(self.feed.since()))
+    pub fn poll(&mut self, issuer: &TestIssuer) -> Result<AppliedResponse, FeedError> {
+        self.deliver(&issuer.feed_response(self.feed.since()))
     }
 
     /// Applies an answer, however it came by it.
@@ -97,19 +97,19 @@ impl TestFollower {
     /// # Errors
     ///
     /// [`FeedError`] says which rule the answer breaks; nothing has changed then.
-    pub fn deliver(&mut self, answer: &str) -> Result<Applied, FeedError> {
+    pub fn deliver(&mut self, answer: &str) -> Result<AppliedResponse, FeedError> {
         let keys = self.keys.key_set();
         let keys = keys.as_deref().ok_or(FeedError::UnknownKey { kid: None })?;
-        self.feed.apply(answer, keys, Moment::of(&self.clock))
+        self.feed.apply(answer, keys, ClockReading::of(&self.clock))
     }
 
     /// Takes over the issuer's key set as it is now.
     pub fn fetch_keys(&self, issuer: &TestIssuer) {
-        self.take_keys(issuer.key_set());
+        self.set_keys(issuer.key_set());
     }
 
     /// Takes over a key set.
-    pub fn take_keys(&self, keys: KeySet) {
+    pub fn set_keys(&self, keys: KeySet) {
         self.keys.publish(keys, self.clock.monotonic());
     }
 

@@ -56,7 +56,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use self::feed::Log;
+use self::feed::RevocationLog;
 pub use self::{clock::ManualClock, feed::TestFollower};
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
@@ -83,7 +83,7 @@ pub struct TestIssuer {
     verifier: Verifier,
     issued: AtomicU64,
     retired: Vec<PublicKey>,
-    log: Mutex<Log>,
+    log: Mutex<RevocationLog>,
 }
 
 impl TestIssuer {
@@ -156,7 +156,7 @@ impl TestIssuer {
 
     /// What its feed answers now to `since`: what came after it, or all there is. See [`Feed`].
     #[must_use]
-    pub fn feed_answer(&self, since: Option<u64>) -> String {
+    pub fn feed_response(&self, since: Option<u64>) -> String {
         let payload = self.log().answer(Self::ISSUER, since, self.clock.now());
         self.key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
     }
@@ -168,7 +168,7 @@ impl TestIssuer {
         self.revoke(Level::Issuer, "");
     }
 
-    fn log(&self) -> std::sync::MutexGuard<'_, Log> {
+    fn log(&self) -> std::sync::MutexGuard<'_, RevocationLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

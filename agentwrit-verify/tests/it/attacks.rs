@@ -2,7 +2,7 @@
 //! names and in nothing else.
 
 use agentwrit_verify::{
-    KeySet, Malformed, PublicKey, TrustedKeys, UnverifiedToken, Verifier, VerifyError, issue::SigningKey,
+    KeySet, PublicKey, TokenFormatError, TrustedKeys, UnverifiedToken, Verifier, VerifyError, issue::SigningKey,
     testing::TestIssuer,
 };
 use curve25519_dalek::constants::EIGHT_TORSION;
@@ -27,14 +27,14 @@ fn alg_none_in_every_spelling() {
         for token in [token.clone(), format!("{unsigned}."), format!("{unsigned}.AA")] {
             assert!(matches!(target.refuses(&token), VerifyError::UnsupportedAlgorithm { .. }), "{spelling:?}");
         }
-        assert_eq!(target.refuses(unsigned), Malformed::NotThreeParts.into());
+        assert_eq!(target.refuses(unsigned), TokenFormatError::NotThreeParts.into());
     }
     for value in [Value::Null, json!(false), json!(0), json!(["EdDSA"]), json!({"EdDSA": null})] {
         assert!(matches!(target.refuses(&target.with_header("alg", value)), VerifyError::Malformed(_)));
     }
     let without = json!({"typ": "JWT", "kid": target.header()["kid"]}).to_string();
     let token = target.signed(without, target.payload().to_string());
-    assert!(matches!(target.refuses(&token), VerifyError::Malformed(Malformed::Header { .. })));
+    assert!(matches!(target.refuses(&token), VerifyError::Malformed(TokenFormatError::Header { .. })));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn hs256_keyed_with_the_public_key() {
             let renamed = format!("{}.{payload}.{mac}", encode(target.header().to_string()));
             assert!(matches!(
                 target.refuses(&renamed),
-                VerifyError::BadSignature | VerifyError::Malformed(Malformed::SignatureLength)
+                VerifyError::BadSignature | VerifyError::Malformed(TokenFormatError::SignatureLength)
             ));
         }
     }
@@ -132,11 +132,11 @@ fn key_ids_that_name_no_key() {
     for unknown in ["x", "../../../../dev/null", "' OR 1=1 --", "*", &kid.to_lowercase(), &kid[1..], &format!("{kid}=")]
     {
         let kid = Some(unknown.to_owned()).filter(|kid| !kid.contains(' '));
-        let expected = kid.map_or(Malformed::KeyId.into(), |kid| VerifyError::UnknownKey { kid: Some(kid) });
+        let expected = kid.map_or(TokenFormatError::KeyId.into(), |kid| VerifyError::UnknownKey { kid: Some(kid) });
         assert_eq!(target.refuses(&target.with_header("kid", unknown)), expected);
     }
     for kid in ["", "a b", "a\n", "\0", "é", &"k".repeat(129)] {
-        assert_eq!(target.refuses(&target.with_header("kid", kid)), Malformed::KeyId.into());
+        assert_eq!(target.refuses(&target.with_header("kid", kid)), TokenFormatError::KeyId.into());
     }
     for kid in [Value::Null, json!(1), json!([kid]), json!({"kid": kid})] {
         assert!(matches!(target.refuses(&target.with_header("kid", kid)), VerifyError::Malformed(_)));
@@ -235,7 +235,7 @@ fn signatures_of_another_length() {
         [&[][..], &signature[..63], &[&signature[..], &[0]].concat(), &[&signature[..], &signature[..]].concat()]
     {
         let error = target.refuses(&format!("{signed}.{}", encode(bytes)));
-        assert_eq!(error, Malformed::SignatureLength.into());
+        assert_eq!(error, TokenFormatError::SignatureLength.into());
     }
 }
 

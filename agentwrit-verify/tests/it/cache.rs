@@ -199,7 +199,7 @@ fn a_revocation_stays_in_force_while_a_token_could_live() {
     let (target, token) = seen(plain);
     let list = target.issuer.revocations();
     list.insert(Level::Token, &target.claims.jti.to_string(), at(START), at(START + 300));
-    list.forget_expired(at(START + 299));
+    list.remove_expired(at(START + 299));
     target.issuer.clock().advance(Duration::from_secs(299));
     assert!(matches!(target.refuses(&token), VerifyError::Revoked { .. }));
 }

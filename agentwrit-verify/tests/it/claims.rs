@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::{Malformed, UnixTime, VerifyError};
+use agentwrit_verify::{TokenFormatError, UnixTime, VerifyError};
 use serde_json::{Value, json};
 
 use crate::support::{START, Target, at};
@@ -15,7 +15,9 @@ fn each_required_claim() {
         payload.as_object_mut().unwrap().remove(claim);
         let error = target.refuses(&target.signed(target.header().to_string(), payload.to_string()));
         let missing = format!("missing field `{claim}`");
-        assert!(matches!(&error, VerifyError::Malformed(Malformed::Claims { message }) if message.contains(&missing)));
+        assert!(
+            matches!(&error, VerifyError::Malformed(TokenFormatError::Claims { message }) if message.contains(&missing))
+        );
     }
 }
 
@@ -26,7 +28,10 @@ fn claims_of_another_type() {
     for claim in ["sub", "exp", "nbf", "iat", "jti", "scope", "sid", "task_id", "orch_id", "delegation_chain", "aud"] {
         for value in &strange {
             let error = target.refuses(&target.with_claim(claim, value.clone()));
-            assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{claim}: {value}: {error}");
+            assert!(
+                matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })),
+                "{claim}: {value}: {error}"
+            );
         }
     }
     for value in strange.iter().filter(|value| !value.is_string()) {
@@ -45,7 +50,7 @@ fn numbers_that_other_parsers_read_otherwise() {
         let payload = payload.replace(&exp, &format!("\"exp\":{number}"));
         let error = target.refuses(&target.signed(target.header().to_string(), payload));
         assert!(
-            matches!(error, VerifyError::Malformed(Malformed::Claims { .. }) | VerifyError::Expired { .. }),
+            matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. }) | VerifyError::Expired { .. }),
             "{number}"
         );
     }
@@ -67,7 +72,7 @@ fn names_in_another_spelling() {
         ("orch_id", String::from("a/b")),
     ] {
         let error = target.refuses(&target.with_claim(claim, value.as_str()));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{claim}: {value}: {error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{claim}: {value}: {error}");
     }
     for scope in [json!([]), json!(["*:*:*"]), json!(["read:data"]), json!(["read:data:*", 1]), json!("read:data:*")] {
         target.refuses(&target.with_claim("scope", scope));

@@ -1,7 +1,8 @@
 //! Delegation chains: what was handed on narrowly is accepted, and nothing that was touched since.
 
 use agentwrit_verify::{
-    AgentId, ChainError, ClaimSet, Delegation, DelegationRecord, Malformed, ScopeSet, TokenId, VerifyError,
+    AgentId, ClaimSet, Delegation, DelegationChainError, DelegationRecord, ScopeSet, TokenFormatError, TokenId,
+    VerifyError,
     delegation::{MAX_DEPTH, chain_hash},
     issue::SigningKey,
     testing::TestIssuer,
@@ -61,7 +62,7 @@ fn verdict_when_signed(target: &mut Target) -> Result<(), VerifyError> {
     verdict(target)
 }
 
-fn broken<T>(error: ChainError) -> Result<T, VerifyError> {
+fn broken<T>(error: DelegationChainError) -> Result<T, VerifyError> {
     Err(VerifyError::Chain(error))
 }
 
@@ -83,7 +84,7 @@ fn up_to_five_narrow_hops_are_accepted() {
 fn a_sixth_hop_is_refused() {
     let mut target = delegated(5);
     target.claims = target.issuer.delegated(&target.claims, &["read:data:7"]);
-    assert_eq!(verdict(&mut target), broken(ChainError::TooDeep { depth: 6 }));
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::TooDeep { depth: 6 }));
 }
 
 #[test]
@@ -99,12 +100,12 @@ fn equal_scope_and_equal_times_are_no_widening() {
 fn a_hash_without_a_chain_and_a_chain_without_a_hash() {
     let mut target = delegated(2);
     let chain = std::mem::take(&mut target.claims.delegation_chain);
-    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(ChainError::Hash));
+    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(DelegationChainError::Hash));
     target.claims.delegation_chain = chain;
     target.claims.chain_hash = None;
-    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(ChainError::Hash));
+    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(DelegationChainError::Hash));
     let mut undelegated = delegated(0);
-    assert_eq!(verdict(&mut undelegated), broken(ChainError::Hash));
+    assert_eq!(verdict(&mut undelegated), broken(DelegationChainError::Hash));
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn another_hash() {
     let good = target.claims.chain_hash.clone().unwrap();
     for hash in [good.to_uppercase(), good[..63].to_owned(), format!("{good} "), "0".repeat(64), String::new()] {
         target.claims.chain_hash = Some(hash);
-        assert_eq!(target.refuses(&target.token()), VerifyError::Chain(ChainError::Hash));
+        assert_eq!(target.refuses(&target.token()), VerifyError::Chain(DelegationChainError::Hash));
     }
 }
 
@@ -155,9 +156,9 @@ fn every_change_of_every_member_of_every_record_is_refused() {
             for (what, change) in mutations() {
                 let mut target = delegated(hops);
                 change(&mut target.claims.delegation_chain[index]);
-                assert_eq!(target.refuses(&target.token()), VerifyError::Chain(ChainError::Hash), "{what}");
+                assert_eq!(target.refuses(&target.token()), VerifyError::Chain(DelegationChainError::Hash), "{what}");
                 // The hash is no secret: with the right one it is up to the signatures.
-                let expected = broken(ChainError::Signature { index });
+                let expected = broken(DelegationChainError::Signature { index });
                 assert_eq!(verdict(&mut target), expected, "{what} of record {index} of {hops}");
             }
         }
@@ -201,7 +202,7 @@ fn a_record_of_another_chain() {
     }
     // A head on a foreign tail, whole records only.
     target.claims.delegation_chain = [&other[..1], &good[1..]].concat();
-    assert_eq!(verdict(&mut target), broken(ChainError::Signature { index: 1 }));
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index: 1 }));
 }
 
 #[test]
@@ -214,9 +215,9 @@ fn records_of_another_issuer() {
         chain.push(target.issuer.signing_key().sign_delegation("https://other.test", &chain, hop));
     }
     target.claims.delegation_chain = chain;
-    assert_eq!(verdict(&mut target), broken(ChainError::Signature { index: 0 }));
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index: 0 }));
     target.claims.chain_hash = Some(chain_hash("https://other.test", &target.claims.delegation_chain));
-    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(ChainError::Hash));
+    assert_eq!(target.refuses(&target.token()), VerifyError::Chain(DelegationChainError::Hash));
 }
 
 #[test]
@@ -229,7 +230,7 @@ fn records_that_nobody_we_trust_has_signed() {
         let bytes = record.signed_bytes(TestIssuer::ISSUER, index, previous.as_ref());
         target.claims.delegation_chain[index].signature = HEXLOWER.encode(&stranger.sign(&bytes));
     }
-    assert_eq!(verdict(&mut target), broken(ChainError::Signature { index: 0 }));
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index: 0 }));
 }
 
 #[test]
@@ -239,7 +240,7 @@ fn a_signature_over_something_else_is_none_over_a_record() {
     let signature = token.rsplit('.').next().unwrap();
     let signature = data_encoding::BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
     target.claims.delegation_chain[0].signature = HEXLOWER.encode(&signature);
-    assert_eq!(verdict(&mut target), broken(ChainError::Signature { index: 0 }));
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index: 0 }));
 }
 
 #[test]
@@ -247,16 +248,16 @@ fn a_scope_wider_than_the_one_before() {
     for index in 1..3 {
         let mut target = delegated(3);
         target.claims.delegation_chain[index].scope = ScopeSet::parse(NARROWING[0].iter().chain(&["x:y:z"])).unwrap();
-        assert_eq!(verdict_when_signed(&mut target), broken(ChainError::Widened { index }));
+        assert_eq!(verdict_when_signed(&mut target), broken(DelegationChainError::Widened { index }));
     }
     let mut target = delegated(3);
     for wider in [["read:data:*", "x:y:z"], ["read:data:*", "read:datax:7"]] {
         target.claims.scope = ScopeSet::parse(wider).unwrap();
-        assert_eq!(verdict(&mut target), broken(ChainError::Widened { index: 3 }), "the token itself");
+        assert_eq!(verdict(&mut target), broken(DelegationChainError::Widened { index: 3 }), "the token itself");
     }
     let mut target = delegated(5);
     target.claims.scope = ScopeSet::parse(["read:data:*"]).unwrap();
-    assert_eq!(verdict(&mut target), broken(ChainError::Widened { index: 5 }), "one identifier is not all");
+    assert_eq!(verdict(&mut target), broken(DelegationChainError::Widened { index: 5 }), "one identifier is not all");
 }
 
 #[test]
@@ -264,16 +265,20 @@ fn whoever_acts_must_have_received() {
     for index in 1..3 {
         let mut target = delegated(3);
         target.claims.delegation_chain[index].agent = agent(0xee);
-        assert_eq!(verdict_when_signed(&mut target), broken(ChainError::Broken { index }));
+        assert_eq!(verdict_when_signed(&mut target), broken(DelegationChainError::Broken { index }));
     }
     for sub in [agent(0xee).to_string(), String::from("admin"), String::from("app:app-web-01ab23")] {
         let mut target = delegated(2);
         target.claims.sub = sub.parse().unwrap();
-        assert_eq!(verdict(&mut target), broken(ChainError::Broken { index: 2 }), "the token itself");
+        assert_eq!(verdict(&mut target), broken(DelegationChainError::Broken { index: 2 }), "the token itself");
     }
     let mut target = delegated(2);
     target.claims.sub = target.claims.delegation_chain[0].agent.to_string().parse().unwrap();
-    assert_eq!(verdict(&mut target), broken(ChainError::Broken { index: 2 }), "the root with the chain it started");
+    assert_eq!(
+        verdict(&mut target),
+        broken(DelegationChainError::Broken { index: 2 }),
+        "the root with the chain it started"
+    );
 }
 
 #[test]
@@ -291,7 +296,7 @@ fn times_in_order() {
     for (what, index, change) in cases {
         let mut target = delegated(2);
         change(&mut target.claims);
-        assert_eq!(verdict_when_signed(&mut target), broken(ChainError::Times { index }), "{what}");
+        assert_eq!(verdict_when_signed(&mut target), broken(DelegationChainError::Times { index }), "{what}");
     }
     let mut target = delegated(2);
     (target.claims.exp, target.claims.iat) = (START + 299, START + 3);
@@ -332,11 +337,11 @@ fn the_same_value_in_another_spelling() {
         "1767225600",
     ] {
         let error = respelt("delegated_at", json!(time));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{time}: {error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{time}: {error}");
     }
     for time in ["2026-01-01T00:05:00.25Z", "2026-01-01T00:05:00.000Z", "2026-01-01T00:05:00+00:00"] {
         let error = respelt("expires_at", json!(time));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{time}: {error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{time}: {error}");
     }
     let target = delegated(2);
     let record = &target.payload()["delegation_chain"][0];
@@ -355,10 +360,10 @@ fn the_same_value_in_another_spelling() {
         ("signature", Value::Null),
     ] {
         let error = respelt(member, value);
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{member}: {error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{member}: {error}");
     }
     let error = respelt("signature", json!(record["signature"].as_str().unwrap().to_uppercase()));
-    assert_eq!(error, VerifyError::Chain(ChainError::Hash));
+    assert_eq!(error, VerifyError::Chain(DelegationChainError::Hash));
 }
 
 #[test]
@@ -368,7 +373,9 @@ fn each_member_of_a_record_is_required() {
         let mut payload = target.payload();
         payload["delegation_chain"][1].as_object_mut().unwrap().remove(member);
         let error = target.refuses(&target.signed(target.header().to_string(), payload.to_string()));
-        assert!(matches!(&error, VerifyError::Malformed(Malformed::Claims { message }) if message.contains(member)));
+        assert!(
+            matches!(&error, VerifyError::Malformed(TokenFormatError::Claims { message }) if message.contains(member))
+        );
     }
 }
 
@@ -425,7 +432,7 @@ proptest! {
         let before = target.claims.delegation_chain[index].clone();
         change(&mut target.claims.delegation_chain[index]);
         prop_assume!(target.claims.delegation_chain[index] != before);
-        prop_assert_eq!(verdict(&mut target), broken(ChainError::Signature { index }), "{}", what);
+        prop_assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index }), "{}", what);
     }
 }
 

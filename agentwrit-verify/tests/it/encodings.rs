@@ -1,6 +1,6 @@
 //! One content has one spelling: base64url, JSON, size and shape.
 
-use agentwrit_verify::{MAX_TOKEN_LENGTH, Malformed, VerifyError, issue::SigningKey};
+use agentwrit_verify::{MAX_TOKEN_LENGTH, TokenFormatError, VerifyError, issue::SigningKey};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ fn padding() {
             let token = with_part(&target.token(), index, |part| format!("{part}{padding}"));
             assert_eq!(
                 target.refuses(&token),
-                if index == 1 { VerifyError::BadSignature } else { Malformed::Base64.into() }
+                if index == 1 { VerifyError::BadSignature } else { TokenFormatError::Base64.into() }
             );
         }
     }
@@ -43,7 +43,7 @@ fn the_other_alphabet_and_percent_encoding() {
         for (from, to) in [("-", "+"), ("_", "/"), ("-", "%2D"), ("_", "%5F")] {
             let other = with_part(&token, index, |part| part.replace(from, to));
             if other != token {
-                assert_eq!(target.refuses(&other), Malformed::Base64.into(), "{other}");
+                assert_eq!(target.refuses(&other), TokenFormatError::Base64.into(), "{other}");
             }
         }
     }
@@ -63,7 +63,7 @@ fn white_space_and_other_strangers_anywhere() {
                 });
                 let error = target.refuses(&spoilt);
                 assert!(
-                    matches!(error, VerifyError::BadSignature | VerifyError::Malformed(Malformed::Base64)),
+                    matches!(error, VerifyError::BadSignature | VerifyError::Malformed(TokenFormatError::Base64)),
                     "{error}"
                 );
             }
@@ -85,7 +85,7 @@ fn stray_trailing_bits() {
         for other in (1..1 << spare).map(|bits| &ALPHABET[value | bits..=value | bits]) {
             assert_eq!(
                 target.refuses(&with_part(&token, index, |_| format!("{kept}{other}"))),
-                Malformed::Base64.into()
+                TokenFormatError::Base64.into()
             );
             tried += 1;
         }
@@ -125,7 +125,7 @@ fn spellings_that_the_signature_covers() {
             assert_ne!(spelling, part);
             let mut parts = good.clone();
             parts[index] = spelling;
-            assert_eq!(target.refuses(&sign(&parts)), Malformed::Base64.into(), "{parts:?}");
+            assert_eq!(target.refuses(&sign(&parts)), TokenFormatError::Base64.into(), "{parts:?}");
         }
     }
 }
@@ -158,10 +158,10 @@ fn too_few_parts_or_too_many() {
     for text in
         ["", "e30", two, &format!("{token}.{last}"), &format!("{token}."), &format!(".{token}"), "....", "a.b.c.d"]
     {
-        assert_eq!(target.refuses(text), Malformed::NotThreeParts.into(), "{text:?}");
+        assert_eq!(target.refuses(text), TokenFormatError::NotThreeParts.into(), "{text:?}");
     }
     for text in ["..", ".e30.", &format!(".{}", token.split_once('.').unwrap().1)] {
-        assert!(matches!(target.refuses(text), VerifyError::Malformed(Malformed::Header { .. })), "{text:?}");
+        assert!(matches!(target.refuses(text), VerifyError::Malformed(TokenFormatError::Header { .. })), "{text:?}");
     }
     assert_eq!(target.refuses(&with_part(&token, 1, |_| String::new())), VerifyError::BadSignature);
 }
@@ -174,7 +174,7 @@ fn members_twice() {
         [r#","alg":"EdDSA""#, r#","\u0061lg":"EdDSA""#, r#","typ":"JWT""#, r#","a":1,"a":1"#, r#","a":{"b":1,"b":1}"#]
     {
         let error = target.refuses(&target.with_header_text(again));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })), "{again}: {error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Header { .. })), "{again}: {error}");
     }
     target.refuses(&target.with_header_text(&format!(r#","kid":"{kid}""#)));
     for again in [
@@ -188,7 +188,7 @@ fn members_twice() {
     ] {
         let error = target.refuses(&target.with_payload_text(again));
         assert!(
-            matches!(&error, VerifyError::Malformed(Malformed::Claims { message }) if message.contains("duplicate"))
+            matches!(&error, VerifyError::Malformed(TokenFormatError::Claims { message }) if message.contains("duplicate"))
         );
     }
 }
@@ -202,7 +202,7 @@ fn members_twice_in_a_delegation_record() {
     let twice = payload.replacen(r#"{"agent":"#, r#"{"agent":"spiffe://x/agent/o/t/0123456789abcdef","agent":"#, 1);
     assert_ne!(twice, payload);
     let error = target.refuses(&target.signed(target.header().to_string(), twice));
-    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+    assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{error}");
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn nesting_of_16_is_read_and_of_17_refused() {
         target.accepts(&target.with_header_text(&member(16)));
         target.accepts(&target.with_payload_text(&member(16)));
         let header = target.refuses(&target.with_header_text(&member(17)));
-        assert!(matches!(header, VerifyError::Malformed(Malformed::Header { .. })));
+        assert!(matches!(header, VerifyError::Malformed(TokenFormatError::Header { .. })));
         let payload = target.refuses(&target.with_payload_text(&member(17)));
-        assert!(matches!(payload, VerifyError::Malformed(Malformed::Claims { .. })));
+        assert!(matches!(payload, VerifyError::Malformed(TokenFormatError::Claims { .. })));
     }
 }
 
@@ -256,13 +256,13 @@ fn lists_in_place_of_objects() {
     // Every member in the order in which our types declare them.
     let header_list = json!([header["alg"], header["typ"], header["kid"]]).to_string();
     let error = target.refuses(&target.signed(&header_list, payload.to_string()));
-    assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })));
+    assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Header { .. })));
     let members = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "task_id", "orch_id", "sid"];
     let mut claims: Vec<Value> = members.iter().map(|member| payload[*member].clone()).collect();
     claims[2] = json!([]);
     claims.extend([json!([]), Value::Null]);
     let error = target.refuses(&target.signed(header.to_string(), Value::from(claims).to_string()));
-    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })));
+    assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_list_in_place_of_a_delegation_record() {
     let members = ["agent", "scope", "delegated_at", "delegate", "sid", "expires_at", "signature"];
     let list: Vec<Value> = members.iter().map(|member| record[*member].clone()).collect();
     let error = target.refuses(&target.with_claim("delegation_chain", json!([list])));
-    assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+    assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{error}");
 }
 
 #[test]
@@ -303,11 +303,11 @@ fn what_is_not_one_json_object() {
     };
     for header in spoilt(&good.0) {
         let error = target.refuses(&target.signed(&header, &good.1));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Header { .. })), "{error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Header { .. })), "{error}");
     }
     for payload in spoilt(&good.1) {
         let error = target.refuses(&target.signed(&good.0, &payload));
-        assert!(matches!(error, VerifyError::Malformed(Malformed::Claims { .. })), "{error}");
+        assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{error}");
     }
     // What is insignificant in JSON is signed like the rest.
     target.accepts(&target.signed([b" ", &good.0[..], b"\n"].concat(), [b"\t", &good.1[..], b"\r\n"].concat()));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agentwrit_verify::{
     Clock as _, FeedError, Level, RevocationList, SystemClock, VerifyError,
-    error::Malformed,
-    feed::{Feed, Moment, Staleness},
+    error::TokenFormatError,
+    feed::{ClockReading, Feed, Staleness},
     issue::SigningKey,
     testing::{ManualClock, TestFollower, TestIssuer},
 };
@@ -43,7 +43,7 @@ impl Scene {
     }
 
     fn payload_since(&self, since: Option<u64>) -> Value {
-        let answer = self.issuer.feed_answer(since);
+        let answer = self.issuer.feed_response(since);
         let payload = answer.split('.').nth(1).unwrap();
         serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap()).unwrap()
     }
@@ -103,7 +103,7 @@ fn what_is_not_signed_by_a_trusted_key_as_an_answer() {
     assert_eq!(scene.refuses(&signed_by(&stranger, header(&[]), &honest)), FeedError::BadSignature);
     let unknown = scene.refuses(&stranger.sign_document(Feed::MEDIA_TYPE, honest.as_bytes()));
     assert_eq!(unknown, FeedError::UnknownKey { kid: Some(stranger.id().to_string()) });
-    assert!(unknown.asks_for_keys() && !unknown.asks_for_snapshot());
+    assert!(unknown.needs_keys() && !unknown.needs_snapshot());
 
     for typ in ["JWT", "at+jwt", "application/agentwrit-revocations+jwt", "AgentWrit-Revocations+JWT", ""] {
         let error = scene.refuses(&signed_by(&key, header(&[("typ", typ.into())]), &honest));
@@ -118,7 +118,7 @@ fn what_is_not_signed_by_a_trusted_key_as_an_answer() {
     let unsigned = scene.refuses(&format!("{}.{}.", encode(header(&[("alg", "none".into())])), encode(&honest)));
     assert_eq!(unsigned, FeedError::NotSigned(VerifyError::UnsupportedAlgorithm { algorithm: "none".into() }));
     let not_three = scene.refuses("no");
-    assert_eq!(not_three, FeedError::NotSigned(Malformed::NotThreeParts.into()));
+    assert_eq!(not_three, FeedError::NotSigned(TokenFormatError::NotThreeParts.into()));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_token_is_no_answer_and_an_answer_no_token() {
     assert!(matches!(scene.refuses(&dressed), FeedError::Malformed { .. }));
     let expected = VerifyError::UnexpectedType { found: Feed::MEDIA_TYPE.into() };
     assert_eq!(scene.issuer.verifier().verify(&dressed), Err(expected.clone()));
-    assert_eq!(scene.issuer.verifier().verify(&scene.issuer.feed_answer(None)), Err(expected));
+    assert_eq!(scene.issuer.verifier().verify(&scene.issuer.feed_response(None)), Err(expected));
 }
 
 #[test]
@@ -175,11 +175,11 @@ fn a_foreign_issuer() {
 #[test]
 fn an_answer_over_the_limit() {
     let issuer = TestIssuer::new();
-    let answer = issuer.feed_answer(None);
+    let answer = issuer.feed_response(None);
     let (length, limit) = (answer.len(), answer.len() - 1);
     let apply = |limit| {
-        let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default()).max_answer_length(limit);
-        feed.apply(&answer, &issuer.key_set(), Moment::of(issuer.clock())).map(drop)
+        let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default()).max_response_length(limit);
+        feed.apply(&answer, &issuer.key_set(), ClockReading::of(issuer.clock())).map(drop)
     };
     assert_eq!(apply(limit), Err(FeedError::TooLong { length, limit }));
     assert_eq!(apply(length), Ok(()));
@@ -217,7 +217,7 @@ fn the_log_of_an_epoch_neither_goes_back_nor_has_gaps() {
 
     let gap = scene.refuses_with(&[("from", json!(3)), ("to", json!(3))]);
     assert_eq!(gap, FeedError::Gap { from: 3, cursor: 2 });
-    assert!(gap.asks_for_snapshot());
+    assert!(gap.needs_snapshot());
     assert_eq!(scene.service.feed().since(), None, "a snapshot is wanted");
     scene.issuer.revoke(Level::Task, "three");
     scene.service.poll(&scene.issuer).unwrap();
@@ -235,7 +235,7 @@ fn the_first_answer_must_be_a_snapshot() {
     let issuer = TestIssuer::new();
     issuer.revoke(Level::Task, "one");
     let mut service = TestFollower::of(&issuer, Staleness::default());
-    let delta = issuer.feed_answer(Some(1));
+    let delta = issuer.feed_response(Some(1));
     assert_eq!(service.deliver(&delta), Err(FeedError::Gap { from: 1, cursor: 0 }));
     let token = issuer.token(&["a:b:c"]);
     assert_eq!(service.verifier().verify(&token), Err(VerifyError::RevocationsUnavailable));
@@ -250,7 +250,7 @@ fn a_new_epoch_replaces_everything() {
     assert!(scene.service.verifier().verify(&token).is_ok());
     scene.pass(1);
     scene.issuer.restore_backup(0);
-    let other_log = scene.issuer.feed_answer(Some(1));
+    let other_log = scene.issuer.feed_response(Some(1));
     assert_eq!(scene.refuses(&other_log), FeedError::NewEpoch);
     assert_eq!(scene.service.feed().since(), None);
     assert!(scene.service.verifier().verify(&token).is_ok(), "nothing is forgotten, nothing is believed");
@@ -266,7 +266,7 @@ fn a_new_epoch_replaces_everything() {
 #[test]
 fn an_epoch_that_was_left_does_not_come_back() {
     let mut scene = Scene::new();
-    let old = scene.issuer.feed_answer(None);
+    let old = scene.issuer.feed_response(None);
     scene.issuer.restore_backup(1);
     let same_second = FeedError::Replayed { issued_at: at(START), accepted: at(START) };
     assert_eq!(scene.service.poll(&scene.issuer), Err(FeedError::NewEpoch));
@@ -326,7 +326,7 @@ fn a_machine_that_slept_is_judged_by_the_wall_clock() {
 fn an_answer_that_is_late_by_comparison_is_as_old_as_it_is_late() {
     let mut scene = Scene::new();
     scene.pass(10);
-    let held = scene.issuer.feed_answer(scene.service.feed().since());
+    let held = scene.issuer.feed_response(scene.service.feed().since());
     scene.pass(18);
     // By this clock the answer was not on its way at all.
     scene.issuer.clock().set(at(START + 10));
@@ -358,7 +358,7 @@ fn stale_revocations_can_be_accepted() {
     let (token, revoked) = (scene.issuer.token(&["a:b:c"]), scene.issuer.claims(&["a:b:c"]));
     let late = {
         scene.issuer.revoke(Level::Token, &revoked.jti.to_string());
-        scene.issuer.feed_answer(scene.service.feed().since())
+        scene.issuer.feed_response(scene.service.feed().since())
     };
     scene.pass(200);
     assert!(scene.service.verifier().verify(&token).is_ok());
@@ -416,7 +416,7 @@ fn a_snapshot_file_is_a_list() {
     let load = |text: &str, name: &str, staleness: Staleness, clock: &dyn agentwrit_verify::Clock| {
         RevocationList::from_snapshot(text, name, &issuer.key_set(), staleness, clock)
     };
-    let snapshot = issuer.feed_answer(None);
+    let snapshot = issuer.feed_response(None);
     let list = load(&snapshot, TestIssuer::ISSUER, Staleness::default(), issuer.clock()).unwrap();
     let builder = agentwrit_verify::Verifier::builder().issuer(TestIssuer::ISSUER).keys(issuer.key_set());
     let verifier = builder.revocations(list).clock(issuer.clock().clone()).build();
@@ -425,7 +425,7 @@ fn a_snapshot_file_is_a_list() {
     issuer.clock().advance(Duration::from_secs(25));
     assert_eq!(verifier.ready().err(), Some(stale(30)));
 
-    let delta = load(&issuer.feed_answer(Some(1)), TestIssuer::ISSUER, Staleness::default(), issuer.clock());
+    let delta = load(&issuer.feed_response(Some(1)), TestIssuer::ISSUER, Staleness::default(), issuer.clock());
     assert_eq!(delta.err(), Some(FeedError::Gap { from: 1, cursor: 0 }));
     let foreign = load(&snapshot, "https://other.test", Staleness::default(), issuer.clock());
     assert_eq!(foreign.err(), Some(FeedError::WrongIssuer { found: TestIssuer::ISSUER.into() }));
@@ -491,9 +491,9 @@ fn a_token_stays_cached_while_the_list_is_stale() {
     assert!(scene.service.verifier().verify(&token).unwrap_err().is_unavailable());
     assert_eq!(scene.service.verifier().cached_tokens(), 1);
     scene.service.poll(&scene.issuer).unwrap();
-    let anew = scene.service.verifier().status().verified_anew;
+    let anew = scene.service.verifier().status().cache_misses;
     assert!(scene.service.verifier().verify(&token).is_ok());
-    assert_eq!(scene.service.verifier().status().verified_anew, anew);
+    assert_eq!(scene.service.verifier().status().cache_misses, anew);
 }
 
 /// `tests/vectors/revocation-feed.json`, which was made without any of our code.
@@ -518,7 +518,7 @@ fn the_published_vectors() {
         let since = feed.since().map_or(String::new(), |since| format!("?since={since}"));
         assert_eq!(answer["asked"], format!("GET /v1/revocations{since}"));
         let wall = at(answer["payload"]["iat"].as_u64().unwrap());
-        let moment = Moment { wall, monotonic: std::time::Instant::now() };
+        let moment = ClockReading { wall, monotonic: std::time::Instant::now() };
         feed.apply(&text(&answer["jws"]), &keys, moment).unwrap();
         entries.push(feed.list().len());
     }
@@ -563,7 +563,7 @@ fn the_header_of_an_answer_is_short_however_long_the_answer_may_be() {
     let answer = signed_by(scene.issuer.signing_key(), header, scene.payload().to_string());
     let header_length = answer.find('.').unwrap();
     let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
-    let refused = feed.apply(&answer, &scene.issuer.key_set(), Moment::of(scene.issuer.clock()));
+    let refused = feed.apply(&answer, &scene.issuer.key_set(), ClockReading::of(scene.issuer.clock()));
     let expected = FeedError::NotSigned(VerifyError::TooLong { length: header_length, limit: 8192 });
     assert_eq!(refused, Err(expected));
 }

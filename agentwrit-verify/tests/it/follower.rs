@@ -174,7 +174,7 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
     let (mood, up_to_date) = {
         let mut model = model.lock().unwrap();
         model.asked.push(question.to_owned());
-        (model.mood, since.is_some() && parts(&model.issuer.feed_answer(since)).1 == since.unwrap())
+        (model.mood, since.is_some() && parts(&model.issuer.feed_response(since)).1 == since.unwrap())
     };
     if mood == Mood::Silent {
         std::future::pending::<()>().await;
@@ -187,15 +187,15 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
     match mood {
         Mood::Busy => ("503 Service Unavailable", String::new()),
         Mood::Cached => {
-            let fresh = model.issuer.feed_answer(None);
+            let fresh = model.issuer.feed_response(None);
             ("200 OK", model.cached.get_or_insert(fresh).clone())
         }
         Mood::Gaps => {
-            let payload = parts(&model.issuer.feed_answer(None)).0.replace(r#""from":0,"iat""#, r#""from":99,"iat""#);
+            let payload = parts(&model.issuer.feed_response(None)).0.replace(r#""from":0,"iat""#, r#""from":99,"iat""#);
             let payload = payload.replace(r#""to":0"#, r#""to":99"#);
             ("200 OK", model.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, payload.as_bytes()))
         }
-        Mood::Well | Mood::NeverHolds | Mood::Silent | Mood::Slow => ("200 OK", model.issuer.feed_answer(since)),
+        Mood::Well | Mood::NeverHolds | Mood::Silent | Mood::Slow => ("200 OK", model.issuer.feed_response(since)),
     }
 }
 
@@ -243,7 +243,7 @@ async fn a_revocation_arrives_as_it_happens() {
     assert_eq!(asked.get(1).map(String::as_str), Some("?since=1&wait=8"), "a third of what the leeway leaves of 30 s");
     let status = follower.status();
     assert!(status.ready);
-    assert_eq!((status.counters.answers_applied, status.counters.answers_refused), (2, 0));
+    assert_eq!((status.counters.responses_applied, status.counters.responses_rejected), (2, 0));
     let list = status.revocations.unwrap();
     assert_eq!((list.entries, list.cursor, list.epoch.as_deref()), (2, Some(2), Some("epoch-0")));
     let json = serde_json::to_value(verifiers[0].status()).unwrap();
@@ -338,7 +338,7 @@ async fn forged_and_foreign_answers_stop_the_start() {
 
     for (cached, expected) in [
         (broker.token(), FeedError::UnexpectedType { found: "JWT".into() }),
-        (encode("no"), FeedError::NotSigned(agentwrit_verify::Malformed::NotThreeParts.into())),
+        (encode("no"), FeedError::NotSigned(agentwrit_verify::TokenFormatError::NotThreeParts.into())),
     ] {
         broker.with(|model| model.cached = Some(cached));
         broker.behave(Mood::Cached);
@@ -346,11 +346,11 @@ async fn forged_and_foreign_answers_stop_the_start() {
         assert_eq!(error, RemoteError::Feed { url: url(&broker), error: expected });
     }
     broker.behave(Mood::Busy);
-    let busy = RemoteError::Refused { url: url(&broker), status: 503 };
+    let busy = RemoteError::UnexpectedStatus { url: url(&broker), status: 503 };
     assert_eq!(broker.follower().start().await.unwrap_err(), busy);
     broker.behave(Mood::Well);
     let long = RemoteError::TooLong { url: url(&broker), limit: 100 };
-    assert_eq!(broker.follower().max_answer_length(100).start().await.unwrap_err(), long);
+    assert_eq!(broker.follower().max_response_length(100).start().await.unwrap_err(), long);
 }
 
 #[tokio::test]
@@ -571,7 +571,7 @@ async fn a_restart_while_the_broker_is_down() {
 async fn a_restart_is_not_rolled_back() {
     let place = Place::new("rolled-back");
     let broker = Broker::start().await;
-    let old = broker.with(|model| model.issuer.feed_answer(None));
+    let old = broker.with(|model| model.issuer.feed_response(None));
     broker.pass(2);
     let builder = broker.follower().state_file(place.file());
     let follower = builder.clone().start().await.unwrap();
@@ -582,7 +582,7 @@ async fn a_restart_is_not_rolled_back() {
     broker.with(|model| model.cached = Some(old));
     broker.behave(Mood::Cached);
     let follower = builder.start().await.unwrap();
-    until("a refusal", || follower.status().counters.answers_refused > 0).await;
+    until("a refusal", || follower.status().counters.responses_rejected > 0).await;
     assert!(is_revoked(&follower.verifier().build(), &broker.sign(&claims)));
 }
 

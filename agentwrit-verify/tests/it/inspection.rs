@@ -2,15 +2,15 @@
 
 use agentwrit_verify::{
     Level, VerifyError,
-    inspection::{Check, Inspection, Outcome},
+    inspection::{Check, CheckResult, Inspection},
 };
 
 use crate::support::{START, Target};
 
 /// The checks that failed, and those that were not reached.
 fn not_passed(inspection: &Inspection) -> (Vec<Check>, Vec<Check>) {
-    let failed = |check: &Check| matches!(inspection.outcome(*check), Outcome::Failed(_));
-    let not_reached = |check: &Check| *inspection.outcome(*check) == Outcome::NotReached;
+    let failed = |check: &Check| matches!(inspection.outcome(*check), CheckResult::Failed(_));
+    let not_reached = |check: &Check| *inspection.outcome(*check) == CheckResult::NotReached;
     (Check::ALL.into_iter().filter(failed).collect(), Check::ALL.into_iter().filter(not_reached).collect())
 }
 
@@ -45,7 +45,7 @@ fn a_revoked_token_that_has_expired_too_is_both() {
     let token = target.with_claim("exp", START);
     let inspection = target.verifier.inspect(&token);
     assert_eq!(not_passed(&inspection).0, [Check::Times, Check::Revocation]);
-    assert!(matches!(inspection.outcome(Check::Revocation), Outcome::Failed(VerifyError::Revoked { .. })));
+    assert!(matches!(inspection.outcome(Check::Revocation), CheckResult::Failed(VerifyError::Revoked { .. })));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn what_is_no_token_is_not_looked_into() {
     for text in ["", "a.b.c", "not a token", &"x".repeat(9000)] {
         let inspection = target.verifier.inspect(text);
         let (failed, not_reached) = not_passed(&inspection);
-        assert_eq!((failed.as_slice(), not_reached.len()), (&[Check::Form][..], 7), "{text:.20}");
+        assert_eq!((failed.as_slice(), not_reached.len()), (&[Check::Format][..], 7), "{text:.20}");
         assert!(inspection.claims().is_none());
     }
 }
@@ -66,6 +66,6 @@ fn without_keys_nothing_is_vouched_for() {
     let verifier = agentwrit_verify::Verifier::builder().issuer("https://issuer.test").keys(keys).without_revocations();
     let inspection = verifier.build().inspect(&target.token());
     assert!(!inspection.is_valid());
-    assert_eq!(inspection.outcome(Check::Key), &Outcome::Failed(VerifyError::KeysUnavailable));
-    assert_eq!(inspection.outcome(Check::Chain), &Outcome::NotReached);
+    assert_eq!(inspection.outcome(Check::Key), &CheckResult::Failed(VerifyError::KeysUnavailable));
+    assert_eq!(inspection.outcome(Check::Chain), &CheckResult::NotReached);
 }

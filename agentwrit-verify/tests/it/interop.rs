@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 
 use agentwrit_verify::{
-    ClaimSet, Clock, KeySet, Malformed, SystemClock, Verifier, VerifyError, issue::SigningKey, testing::TestIssuer,
+    ClaimSet, Clock, KeySet, SystemClock, TokenFormatError, Verifier, VerifyError, issue::SigningKey,
+    testing::TestIssuer,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
@@ -223,11 +224,11 @@ fn why_we_refuse(error: &VerifyError) -> Option<&'static str> {
         VerifyError::CriticalHeader => "it understands some critical extensions, or an empty list of them; we none",
         VerifyError::KeyInHeader { .. } => "it ignores keys in the header, as it may; to us they are an attack",
         VerifyError::UnknownKey { .. } => "it is handed one key and never looks at `kid`",
-        VerifyError::Malformed(Malformed::KeyId) => "it never looks at `kid`, nor at what it is made of",
-        VerifyError::Malformed(Malformed::Header { .. }) => {
+        VerifyError::Malformed(TokenFormatError::KeyId) => "it never looks at `kid`, nor at what it is made of",
+        VerifyError::Malformed(TokenFormatError::Header { .. }) => {
             "it takes `null` for a missing member, one of two members of a name, and deeper nesting"
         }
-        VerifyError::Malformed(Malformed::Claims { .. }) => {
+        VerifyError::Malformed(TokenFormatError::Claims { .. }) => {
             "it leaves the claims that are ours to its caller, and takes one of two members of a name"
         }
         VerifyError::NotYetValid { .. } => "it doesn't judge `iat`",

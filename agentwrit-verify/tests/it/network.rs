@@ -308,7 +308,7 @@ impl World {
                     self.service.fetch_keys(&self.issuer);
                     self.next_poll = self.now;
                 }
-                Err(error) if error.asks_for_snapshot() => self.next_poll = self.now,
+                Err(error) if error.needs_snapshot() => self.next_poll = self.now,
                 Ok(_) | Err(_) => {}
             }
         }
@@ -318,7 +318,7 @@ impl World {
         if !self.is_up() {
             return;
         }
-        let answer = self.issuer.feed_answer(self.service.feed().since());
+        let answer = self.issuer.feed_response(self.service.feed().since());
         self.seen.push(answer.clone());
         if self.well_since.is_some() {
             let delay = self.chance.between(0, 100);

@@ -139,7 +139,7 @@ async fn a_redirect_is_not_followed() {
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let location = format!("location: {}\r\n", elsewhere.jwks_url());
         let server = Server::with(Reply::Bytes(response(status, &location, ""))).await;
-        let expected = RemoteError::Refused { url: server.jwks_url(), status: status[..3].parse().unwrap() };
+        let expected = RemoteError::UnexpectedStatus { url: server.jwks_url(), status: status[..3].parse().unwrap() };
         assert_eq!(server.refuses().await, expected);
     }
     assert!(elsewhere.requests.try_recv().is_err(), "nobody came");
@@ -152,7 +152,7 @@ async fn only_200_counts_whatever_the_body_says() {
         ["201 Created", "203 Non-Authoritative", "206 Partial Content", "404 Not Found", "500 Oops", "503 Busy"]
     {
         let server = Server::with(Reply::Bytes(response(status, "", &body))).await;
-        let expected = RemoteError::Refused { url: server.jwks_url(), status: status[..3].parse().unwrap() };
+        let expected = RemoteError::UnexpectedStatus { url: server.jwks_url(), status: status[..3].parse().unwrap() };
         assert_eq!(server.refuses().await, expected);
     }
 }
@@ -224,7 +224,7 @@ async fn nobody_there() {
 async fn a_password_in_the_address_is_in_no_message() {
     let server = Server::with(Reply::Bytes(response("500 Oops", "", ""))).await;
     let refused = keys_of(&server.url.replace("//", "//user:hunter2@")).start().await.unwrap_err();
-    assert_eq!(refused, RemoteError::Refused { url: server.jwks_url(), status: 500 });
+    assert_eq!(refused, RemoteError::UnexpectedStatus { url: server.jwks_url(), status: 500 });
     let closed = Server::with(Reply::Bytes(Vec::new())).await;
     let broken = keys_of(&closed.url.replace("//", "//user:hunter2@")).start().await.unwrap_err();
     assert!(!broken.to_string().contains("hunter2"), "{broken}");

@@ -30,7 +30,7 @@ fn each_token_goes_to_the_verifier_of_its_issuer() {
         assert_eq!(verifiers.verify(&theirs).unwrap().issuer(), OTHER);
     }
     assert_eq!((issuer.verifier().cached_tokens(), other.cached_tokens()), (1, 1));
-    assert_eq!(other.status().verified_anew, 2, "remembered like by one verifier alone");
+    assert_eq!(other.status().cache_misses, 2, "remembered like by one verifier alone");
 
     let claims = agentwrit_verify::ClaimSet { iss: "https://third.test".into(), ..issuer.claims(&["a:b:c"]) };
     let unknown = VerifyError::WrongIssuer { found: "https://third.test".into() };

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use agentwrit_verify::audit::{ChainFault, ChainHead, ChainWalk, Event, EventHash, EventId, Link};
+use agentwrit_verify::audit::{AuditChainError, ChainHead, ChainLink, ChainVerifier, Event, EventHash, EventId};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,9 +77,9 @@ struct Chain {
     /// The number of the event that it follows; 0 before the first.
     after: u64,
     events: u64,
-    walk: Option<ChainWalk>,
+    walk: Option<ChainVerifier>,
     /// Where the walk could not go on.
-    fault: Option<ChainFault>,
+    fault: Option<AuditChainError>,
     /// How many events the broker says that there are.
     total: u64,
 }
@@ -93,9 +93,9 @@ impl Chain {
         self.events += 1;
         let hash = if self.after == 0 { EventHash::ZERO } else { event.prev_hash };
         let before = ChainHead { sequence: self.after, hash };
-        let walk = self.walk.get_or_insert_with(|| ChainWalk::new(before));
+        let walk = self.walk.get_or_insert_with(|| ChainVerifier::new(before));
         if self.fault.is_none() {
-            self.fault = walk.follow(&Link::of(event)).err();
+            self.fault = walk.follow(&ChainLink::of(event)).err();
         }
     }
 
@@ -119,7 +119,7 @@ impl Chain {
 }
 
 /// That some breaks were accepted.
-fn exceptions(walk: &ChainWalk) -> String {
+fn exceptions(walk: &ChainVerifier) -> String {
     let accepted = walk.accepted().iter();
     let named: Vec<String> =
         accepted.map(|accepted| format!("{}, accepted by {}", accepted.broken.fault, accepted.accepted_by)).collect();

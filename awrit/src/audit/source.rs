@@ -8,7 +8,7 @@ use std::{
 };
 
 use agentwrit_client::{Admin, AuditQuery, Page};
-use agentwrit_verify::audit::{Event, EventId, Link};
+use agentwrit_verify::audit::{ChainLink, Event, EventId};
 use aws_lc_rs::digest;
 
 use crate::error::CliError;
@@ -40,10 +40,10 @@ impl Source {
     }
 
     /// The next links; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Vec<Link>, CliError> {
+    pub(super) async fn next(&mut self) -> Result<Vec<ChainLink>, CliError> {
         match self {
             Self::File(lines) => lines.next(),
-            Self::Broker(pages) => Ok(pages.next().await?.iter().map(Link::of).collect()),
+            Self::Broker(pages) => Ok(pages.next().await?.iter().map(ChainLink::of).collect()),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Lines {
         Ok(Self { path: path.to_owned(), reader, number: 1, wrong: None })
     }
 
-    fn next(&mut self) -> Result<Vec<Link>, CliError> {
+    fn next(&mut self) -> Result<Vec<ChainLink>, CliError> {
         loop {
             if let Some(wrong) = self.wrong.take() {
                 return Err(wrong);
@@ -101,7 +101,7 @@ impl Lines {
     }
 
     /// The links up to the first line that is wrong, if there is one.
-    fn parsed(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<Link>, CliError> {
+    fn parsed(&mut self, chunks: &[Vec<u8>]) -> Result<Vec<ChainLink>, CliError> {
         let parsed: Vec<Parsed> = thread::scope(|scope| {
             let threads: Vec<_> = chunks.iter().map(|chunk| scope.spawn(|| Parsed::of(chunk))).collect();
             threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
@@ -141,7 +141,7 @@ impl Lines {
 
 /// What a chunk came to.
 struct Parsed {
-    links: Vec<Link>,
+    links: Vec<ChainLink>,
     /// How many lines were good.
     lines: u64,
     /// What is wrong with the line after them.
@@ -176,7 +176,7 @@ fn whole_lines(chunk: &[u8]) -> (&str, bool) {
 }
 
 /// The link of the event on a line; none on an empty one.
-fn link(line: &str, buffer: &mut Vec<u8>) -> Result<Option<Link>, String> {
+fn link(line: &str, buffer: &mut Vec<u8>) -> Result<Option<ChainLink>, String> {
     if line.len() > LONGEST_LINE {
         return Err(format!("it is longer than {LONGEST_LINE} bytes"));
     }
@@ -190,7 +190,7 @@ fn link(line: &str, buffer: &mut Vec<u8>) -> Result<Option<Link>, String> {
         hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
         hash
     };
-    Ok(Some(Link::computed_by(&event, buffer, sha256)))
+    Ok(Some(ChainLink::computed_by(&event, buffer, sha256)))
 }
 
 /// The broker's trail, in pages of a thousand, until its end when it was reached.

@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentwrit_verify::audit::{AcceptedBreak, Break, ChainFault, ChainHead, ChainWalk, EventHash, EventId, Link};
+use agentwrit_verify::audit::{
+    AcceptedChainBreak, AuditChainError, ChainBreak, ChainHead, ChainLink, ChainVerifier, EventHash, EventId,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -91,7 +93,7 @@ struct Walk {
     known_was_met: bool,
     first: Option<EventId>,
     events: u64,
-    chain: Option<ChainWalk>,
+    chain: Option<ChainVerifier>,
     /// What is wrong beside the breaks of the chain, and at which event.
     fault: Option<(u64, Fault)>,
 }
@@ -112,11 +114,11 @@ enum Scope {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
-    Chain(#[from] ChainFault),
+    Chain(#[from] AuditChainError),
     #[error("`{id}` has another hash than it had in the earlier export: the trail was rewritten")]
     Rewritten { id: EventId },
     #[error("{fault} since the earlier export, which `{accepted_by}` accepts")]
-    AcceptedSince { fault: ChainFault, accepted_by: EventId },
+    AcceptedSince { fault: AuditChainError, accepted_by: EventId },
     #[error("the trail ends with `{found}`, but the earlier export went up to `{expected}`")]
     Shorter { expected: EventId, found: EventId },
     #[error("the trail begins with `{found}`: what lies between it and `{expected}` is missing")]
@@ -158,10 +160,10 @@ impl Walk {
     }
 
     /// An error ends the walk. `whole`: what comes is the trail from its beginning, or should be.
-    fn step(&mut self, link: &Link, whole: bool) -> Result<(), Fault> {
+    fn step(&mut self, link: &ChainLink, whole: bool) -> Result<(), Fault> {
         let mut chain = match self.chain.take() {
             Some(chain) => chain,
-            None => ChainWalk::new(self.beginning(link, whole)?),
+            None => ChainVerifier::new(self.beginning(link, whole)?),
         };
         let before = chain.head();
         let followed = chain.follow(link);
@@ -179,7 +181,7 @@ impl Walk {
     }
 
     /// What the first event follows: nothing, the earlier export, or an event that we have not got.
-    fn beginning(&mut self, first: &Link, whole: bool) -> Result<ChainHead, Fault> {
+    fn beginning(&mut self, first: &ChainLink, whole: bool) -> Result<ChainHead, Fault> {
         self.first = Some(first.id());
         let (found, sequence) = (first.id(), first.id().sequence().saturating_sub(1));
         if sequence == 0 {
@@ -217,7 +219,7 @@ impl Walk {
         let since = self.accepted().find(|accepted| {
             accepted.broken.before.sequence < known.sequence && accepted.accepted_by.sequence() > known.sequence
         });
-        if let Some(&AcceptedBreak { broken, accepted_by }) = since {
+        if let Some(&AcceptedChainBreak { broken, accepted_by }) = since {
             let fault = Fault::AcceptedSince { fault: broken.fault, accepted_by };
             self.note(broken.id.event().sequence(), fault);
         }
@@ -234,15 +236,15 @@ impl Walk {
     }
 
     fn head(&self) -> Option<ChainHead> {
-        self.chain.as_ref().map(ChainWalk::head)
+        self.chain.as_ref().map(ChainVerifier::head)
     }
 
-    fn accepted(&self) -> impl Iterator<Item = &AcceptedBreak> {
-        self.chain.iter().flat_map(ChainWalk::accepted)
+    fn accepted(&self) -> impl Iterator<Item = &AcceptedChainBreak> {
+        self.chain.iter().flat_map(ChainVerifier::accepted)
     }
 
     /// The first break that was not accepted.
-    fn broken(&self) -> Option<&Break> {
+    fn broken(&self) -> Option<&ChainBreak> {
         self.chain.as_ref().and_then(|chain| chain.open().first())
     }
 
@@ -329,7 +331,7 @@ impl Walk {
     }
 }
 
-fn accepted_in_words(accepted: &AcceptedBreak) -> String {
+fn accepted_in_words(accepted: &AcceptedChainBreak) -> String {
     format!("{}; {} accepts the break {}", accepted.broken.fault, accepted.accepted_by, accepted.broken.id)
 }
 

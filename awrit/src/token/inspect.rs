@@ -8,10 +8,10 @@ use std::{
 
 use agentwrit_client::Secret;
 use agentwrit_verify::{
-    FeedError, KeySet, Moment, RevocationList, Staleness, SystemClock, UnixTime, UnverifiedToken, Verifier,
+    ClockReading, FeedError, KeySet, RevocationList, Staleness, SystemClock, UnixTime, UnverifiedToken, Verifier,
     VerifyError,
     audit::text::printable,
-    inspection::{Check, Inspection, Outcome},
+    inspection::{Check, CheckResult, Inspection},
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -97,7 +97,7 @@ impl Inspect {
             list,
             feed_problem,
             issuer: &issuer,
-            now: Moment::of(&SystemClock),
+            now: ClockReading::of(&SystemClock),
         };
         let (algorithm, kid) = header(token.expose());
         let shown =
@@ -175,7 +175,7 @@ struct Report<'a> {
     list: Option<RevocationList>,
     feed_problem: Option<FeedError>,
     issuer: &'a str,
-    now: Moment,
+    now: ClockReading,
 }
 
 /// How a check came out, and what was checked against what.
@@ -220,27 +220,29 @@ impl Report<'_> {
 
     fn line(&self, check: Check) -> Line {
         let (verdict, explanation) = match (self.inspection.outcome(check), check) {
-            (Outcome::NotReached, _) => (Verdict::NotMade, "there was nothing to check".to_owned()),
+            (CheckResult::NotReached, _) => (Verdict::NotMade, "there was nothing to check".to_owned()),
             (_, Check::Revocation) if self.list.is_none() => self.without_list(),
-            (Outcome::Passed, Check::Audience) if self.asked.audience.is_none() && self.has_audience() => {
+            (CheckResult::Passed, Check::Audience) if self.asked.audience.is_none() && self.has_audience() => {
                 (Verdict::Skipped, "it names an audience; say which one must be in it with --audience".to_owned())
             }
-            (Outcome::Passed, Check::Issuer) if self.asked.issuer.is_none() && self.list.is_none() => {
+            (CheckResult::Passed, Check::Issuer) if self.asked.issuer.is_none() && self.list.is_none() => {
                 (Verdict::Skipped, format!("it says `{}`; say which one it must be with --issuer", self.issuer))
             }
-            (Outcome::Passed, Check::Revocation) if self.is_from_before() => {
+            (CheckResult::Passed, Check::Revocation) if self.is_from_before() => {
                 let what = "the snapshot is from before the token: it cannot know what became of it";
                 (Verdict::NotMade, what.to_owned())
             }
-            (Outcome::Passed, Check::Revocation) if self.asked.accept_stale_revocations => {
+            (CheckResult::Passed, Check::Revocation) if self.asked.accept_stale_revocations => {
                 (Verdict::AsFarAsKnown, self.not_revoked())
             }
-            (Outcome::Passed, check) => (Verdict::Ok, self.passed(check)),
-            (Outcome::Failed(VerifyError::Expired { .. }), Check::Revocation) => {
+            (CheckResult::Passed, check) => (Verdict::Ok, self.passed(check)),
+            (CheckResult::Failed(VerifyError::Expired { .. }), Check::Revocation) => {
                 (Verdict::Fails, "the broker's clock has passed its expiry".to_owned())
             }
-            (Outcome::Failed(error), Check::Revocation) if error.is_unavailable() => self.too_old(&error.to_string()),
-            (Outcome::Failed(error), _) => (Verdict::Fails, error.to_string()),
+            (CheckResult::Failed(error), Check::Revocation) if error.is_unavailable() => {
+                self.too_old(&error.to_string())
+            }
+            (CheckResult::Failed(error), _) => (Verdict::Fails, error.to_string()),
         };
         Line { check, verdict, explanation }
     }
@@ -285,7 +287,7 @@ impl Report<'_> {
         let claims = self.inspection.claims();
         let from = &self.evidence.keys_from;
         match check {
-            Check::Form => "a compact JWS with the claims of a token".to_owned(),
+            Check::Format => "a compact JWS with the claims of a token".to_owned(),
             Check::Key => format!("its `kid` names one of the keys of {from} ({})", keys(self.evidence.keys.len())),
             Check::Signature => "Ed25519, by that key, over header and claims".to_owned(),
             Check::Issuer if self.asked.issuer.is_some() => "as --issuer says".to_owned(),
@@ -332,7 +334,7 @@ impl Report<'_> {
 
     fn print(&self, out: &mut dyn Write, algorithm: &str, kid: &str) -> io::Result<()> {
         if let Some(claims) = self.inspection.claims() {
-            let proven = *self.inspection.outcome(Check::Signature) == Outcome::Passed;
+            let proven = *self.inspection.outcome(Check::Signature) == CheckResult::Passed;
             writeln!(out, "{}", if proven { "The token says:" } else { "The token says (nobody vouches for it):" })?;
             writeln!(out)?;
             writeln!(out, "{:13}  {} {}", "signed with", printable(algorithm), printable(kid))?;
@@ -352,8 +354,8 @@ impl Report<'_> {
             .into_iter()
             .map(|line| {
                 let reason = match self.inspection.outcome(line.check) {
-                    Outcome::Failed(error) => Some(error.reason()),
-                    Outcome::Passed | Outcome::NotReached => None,
+                    CheckResult::Failed(error) => Some(error.reason()),
+                    CheckResult::Passed | CheckResult::NotReached => None,
                 };
                 json!({
                     "check": name(line.check), "verdict": line.verdict.word().to_ascii_lowercase(),
@@ -374,7 +376,7 @@ fn keys(count: usize) -> String {
 
 fn name(check: Check) -> &'static str {
     match check {
-        Check::Form => "form",
+        Check::Format => "form",
         Check::Key => "key",
         Check::Signature => "signature",
         Check::Issuer => "issuer",

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use agentwrit_protocol::Problem;
-use agentwrit_verify::json;
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Client;
 use serde_json::Value;
@@ -55,7 +54,7 @@ impl Visitor {
 impl Answer {
     /// In a few words: how many of a list, the sentence of a problem.
     pub(crate) fn summary(&self) -> String {
-        if let Ok(problem) = json::object_from_slice::<Problem>(self.body.as_bytes(), 4)
+        if let Ok(problem) = agentwrit_json::object_from_slice::<Problem>(self.body.as_bytes(), 4)
             && !problem.detail.is_empty()
         {
             return problem.detail;

@@ -85,7 +85,7 @@ impl Step {
 
 /// One line of an answer: of a problem its code and sentence, else the body.
 fn summary(body: &str) -> String {
-    let problem = agentwrit_verify::json::object_from_slice::<Problem>(body.as_bytes(), 4);
+    let problem = agentwrit_json::object_from_slice::<Problem>(body.as_bytes(), 4);
     problem.map_or_else(|_| body.trim().to_owned(), |problem| format!("{}: {}", problem.error_code, problem.detail))
 }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use agentwrit_verify::{
     Clock as _, KeySet,
-    feed::{Feed, Moment, Staleness},
+    feed::{ClockReading, Feed, Staleness},
     testing::TestIssuer,
 };
 
@@ -27,7 +27,7 @@ fn issuer() -> &'static (TestIssuer, KeySet) {
 pub fn check(input: &str) {
     let (issuer, keys) = issuer();
     let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
-    let now = Moment::of(issuer.clock());
+    let now = ClockReading::of(issuer.clock());
     for text in input.split('\0').take(8) {
         let signed = !text.starts_with('!');
         let answer = if signed {

@@ -2,7 +2,7 @@
 
 use agentwrit_verify::{
     KeySet, Verifier,
-    feed::{Feed, Moment, Staleness},
+    feed::{ClockReading, Feed, Staleness},
     testing::ManualClock,
 };
 use data_encoding::BASE64URL_NOPAD;
@@ -38,7 +38,7 @@ impl Follower {
     /// Takes in an answer. The broker never gives one that a follower refuses, nor what a follower would forgive: an
     /// entry past its time, or another epoch.
     pub(super) fn absorb(&mut self, document: &str) {
-        self.feed.apply(document, &self.keys, Moment::of(&self.clock)).unwrap();
+        self.feed.apply(document, &self.keys, ClockReading::of(&self.clock)).unwrap();
         let payload = BASE64URL_NOPAD.decode(document.split('.').nth(1).unwrap().as_bytes()).unwrap();
         let answer: Value = serde_json::from_slice(&payload).unwrap();
         assert!(answer["exp"].as_u64() > answer["iat"].as_u64());

@@ -2,7 +2,7 @@
 
 use agentwrit_verify::{
     Clock, Verifier,
-    feed::{Feed, FeedError, Moment, Staleness},
+    feed::{ClockReading, Feed, FeedError, Staleness},
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Desk {
     }
 
     fn apply(&self, feed: &mut Feed, answer: &Answer) -> Result<(), FeedError> {
-        feed.apply(&answer.document.text(), self.services.issuer.keys(), Moment::of(&self.clock)).map(drop)
+        feed.apply(&answer.document.text(), self.services.issuer.keys(), ClockReading::of(&self.clock)).map(drop)
     }
 
     /// Another process on the same files.

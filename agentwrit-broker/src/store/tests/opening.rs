@@ -2,12 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use agentwrit_verify::audit::Break;
+use agentwrit_verify::audit::ChainBreak;
 use rusqlite::Connection;
 
 use super::*;
 use crate::{
-    audit::{ChainFault, EventId},
+    audit::{AuditChainError, EventId},
     store::{Acceptance, OpenError},
 };
 
@@ -112,7 +112,7 @@ async fn other_databases_and_newer_ones_are_refused() {
 }
 
 /// The breaks for which the start is refused.
-fn breaks(path: &std::path::Path) -> Vec<Break> {
+fn breaks(path: &std::path::Path) -> Vec<ChainBreak> {
     let error = open(path).unwrap_err();
     let OpenError::BrokenAudit { breaks } = error else { panic!("{error}") };
     breaks
@@ -124,7 +124,7 @@ async fn counts(store: &Store) -> (u64, u64) {
     counts.await.unwrap()
 }
 
-fn open_accepting(path: &std::path::Path, breaks: &[Break]) -> Result<Store, OpenError> {
+fn open_accepting(path: &std::path::Path, breaks: &[ChainBreak]) -> Result<Store, OpenError> {
     let accept_broken_audit = Acceptance { breaks: breaks.iter().map(|broken| broken.id).collect(), at: at(0) };
     Store::open(path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })
 }
@@ -165,11 +165,11 @@ async fn migrates_database_of_version_1_and_keeps_its_records() {
 async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
     let id = EventId::from_sequence;
     let cases = [
-        ("UPDATE audit_events SET detail = 'x' WHERE seq = 9", ChainFault::Altered { id: id(9) }),
-        ("DELETE FROM audit_events WHERE seq = 9", ChainFault::Gap { expected: id(9), found: id(10) }),
-        ("UPDATE audit_events SET prev_hash = zeroblob(32) WHERE seq = 9", ChainFault::Unlinked { id: id(9) }),
-        ("UPDATE names SET name = 'root' WHERE id = 3", ChainFault::Altered { id: id(3) }),
-        ("DELETE FROM audit_events WHERE seq < 3", ChainFault::Gap { expected: id(1), found: id(3) }),
+        ("UPDATE audit_events SET detail = 'x' WHERE seq = 9", AuditChainError::Altered { id: id(9) }),
+        ("DELETE FROM audit_events WHERE seq = 9", AuditChainError::Gap { expected: id(9), found: id(10) }),
+        ("UPDATE audit_events SET prev_hash = zeroblob(32) WHERE seq = 9", AuditChainError::Unlinked { id: id(9) }),
+        ("UPDATE names SET name = 'root' WHERE id = 3", AuditChainError::Altered { id: id(3) }),
+        ("DELETE FROM audit_events WHERE seq < 3", AuditChainError::Gap { expected: id(1), found: id(3) }),
     ];
     for (sql, fault) in cases {
         let (_directory, path) = altered(sql).await;

@@ -1,6 +1,5 @@
 //! What handlers get out of a request, checked.
 
-use agentwrit_verify::json;
 use axum::{
     body::Bytes,
     extract::{FromRef, FromRequest, FromRequestParts, RawPathParams, Request},
@@ -48,6 +47,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Object<T> {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge { limit: MAX_BODY },
             _ => ApiError::invalid("the body could not be read"),
         })?;
-        json::object_from_slice(&body, MAX_DEPTH).map(Self).map_err(|error| ApiError::invalid(error.to_string()))
+        agentwrit_json::object_from_slice(&body, MAX_DEPTH)
+            .map(Self)
+            .map_err(|error| ApiError::invalid(error.to_string()))
     }
 }

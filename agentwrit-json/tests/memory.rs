@@ -1,7 +1,6 @@
-//! Memory for reading hostile JSON, as a multiple of the text's length.
-#![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
+//! Memory for reading hostile JSON, as a multiple of the length of the text.
+#![expect(clippy::unwrap_used, reason = "an unexpected value fails the test")]
 
-use agentwrit_verify::json;
 use serde::Deserialize;
 
 const LENGTH: usize = 1024 * 1024;
@@ -24,7 +23,7 @@ fn repeated(start: &str, part: impl Fn(usize) -> String, end: &str) -> String {
     text + end
 }
 
-/// The name of a member in as few characters as it takes.
+/// Returns the shortest unused member name.
 fn name(mut index: usize) -> String {
     let mut name = String::new();
     loop {
@@ -37,7 +36,7 @@ fn name(mut index: usize) -> String {
 }
 
 #[test]
-fn takes_at_most_three_times_the_length_of_text_beside_text_itself() {
+fn allocates_at_most_three_times_text_length() {
     for (kind, text) in [
         ("list of objects", repeated(r#"{"z":[{"":0}"#, |_| String::from(r#",{"":0}"#), "]}")),
         ("list of lists", repeated(r#"{"z":[[]"#, |_| String::from(",[]"), "]}")),
@@ -60,7 +59,7 @@ fn takes_at_most_three_times_the_length_of_text_beside_text_itself() {
     ] {
         let mut outcome = None;
         let allocated = allocation_counter::measure(|| {
-            outcome = Some(json::object_from_slice::<Named>(text.as_bytes(), 16));
+            outcome = Some(agentwrit_json::object_from_slice::<Named>(text.as_bytes(), 16));
         });
         assert_eq!(outcome.unwrap().unwrap().a, 0, "{kind}");
         let most = u64::try_from(3 * text.len()).unwrap();

@@ -7,12 +7,12 @@ fn read(text: &str) -> Result<Value, String> {
 }
 
 #[test]
-fn plain_objects_are_read() {
+fn reads_objects() {
     assert_eq!(read(" {\"a\":[1,-2,3.5,true,null,\"x\"],\"b\":{\"a\":1}} \n").unwrap()["b"]["a"], 1);
 }
 
 #[test]
-fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
+fn rejects_duplicate_members_at_any_depth_and_with_escapes() {
     for text in [r#"{"a":1,"a":1}"#, r#"{"x":[{"a":1,"a":2}]}"#, r#"{"a":1,"\u0061":2}"#] {
         assert!(read(text).unwrap_err().contains("duplicate field `a`"), "{text}");
     }
@@ -21,7 +21,7 @@ fn a_member_twice_is_refused_at_any_depth_and_in_any_spelling() {
 }
 
 #[test]
-fn nesting_is_bounded() {
+fn rejects_nesting_beyond_limit() {
     assert!(read(r#"{"a":[[[1]]]}"#).is_ok());
     assert!(read(r#"{"a":[[[[1]]]]}"#).unwrap_err().contains("nested too deeply"));
     let bomb = format!("{{\"a\":{}", "[".repeat(100_000));
@@ -29,7 +29,7 @@ fn nesting_is_bounded() {
 }
 
 #[test]
-fn what_is_not_one_object_is_refused() {
+fn rejects_text_other_than_one_object() {
     for text in ["", "  ", "1", "\"a\"", "[]", "null", "{} {}", "{}x", "{", "{\"a\":}", "{\"a\":1e999}", "\u{feff}{}"] {
         assert!(read(text).is_err(), "{text:?}");
     }
@@ -37,7 +37,7 @@ fn what_is_not_one_object_is_refused() {
 }
 
 #[test]
-fn a_list_is_not_taken_as_the_members_of_an_inner_object() {
+fn rejects_list_in_place_of_inner_object() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Point {
         x: u8,
@@ -47,9 +47,9 @@ fn a_list_is_not_taken_as_the_members_of_an_inner_object() {
     assert_eq!(inner("[1]"), None);
 }
 
-/// Dropped, as an unknown member is.
+/// Reads the text and drops it, as an unknown member is dropped.
 fn check(text: &str) -> Result<(), String> {
-    object_from_slice::<Presence>(text.as_bytes(), 16).map(drop).map_err(|error| error.to_string())
+    object_from_slice::<IsPresent>(text.as_bytes(), 16).map(drop).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -7,9 +7,9 @@ use rustls::{AlertDescription, CertificateError, InvalidMessage};
 /// Why a request got no response, and whether it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Failure {
+pub struct TransportError {
     /// What it is about.
-    pub kind: FailureKind,
+    pub kind: TransportErrorKind,
     /// One clause for a person, in lower case.
     pub reason: String,
     /// Whether the request may have reached the broker.
@@ -19,7 +19,7 @@ pub struct Failure {
 /// What a failure is about: decides what can be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FailureKind {
+pub enum TransportErrorKind {
     /// No connection: refused, no such host, no route, no proxy.
     NoConnection,
     /// No connection in time.
@@ -42,7 +42,7 @@ pub enum FailureKind {
     Broken,
 }
 
-impl Failure {
+impl TransportError {
     /// Judges an error of sending a request, or of reading its response.
     #[must_use]
     pub fn of(error: &reqwest::Error, https: bool) -> Self {
@@ -52,18 +52,18 @@ impl Failure {
     }
 }
 
-fn kind(error: &reqwest::Error, https: bool) -> FailureKind {
+fn kind(error: &reqwest::Error, https: bool) -> TransportErrorKind {
     if error.is_timeout() {
-        return if error.is_connect() { FailureKind::ConnectTimeout } else { FailureKind::Timeout };
+        return if error.is_connect() { TransportErrorKind::ConnectTimeout } else { TransportErrorKind::Timeout };
     }
     if let Some(tls) = find::<rustls::Error>(error) {
         return tls_kind(tls);
     }
     let is_no_http = find::<hyper::Error>(error).is_some_and(hyper::Error::is_parse);
     match (error.is_connect(), is_no_http && !https) {
-        (_, true) => FailureKind::BrokerIsTls,
-        (true, false) => FailureKind::NoConnection,
-        (false, false) => FailureKind::Broken,
+        (_, true) => TransportErrorKind::BrokerIsTls,
+        (true, false) => TransportErrorKind::NoConnection,
+        (false, false) => TransportErrorKind::Broken,
     }
 }
 
@@ -71,11 +71,11 @@ fn kind(error: &reqwest::Error, https: bool) -> FailureKind {
     clippy::wildcard_enum_match_arm,
     reason = "the TLS library adds reasons; those not named here need no remedy of their own"
 )]
-fn tls_kind(error: &rustls::Error) -> FailureKind {
+fn tls_kind(error: &rustls::Error) -> TransportErrorKind {
     match error {
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => FailureKind::BrokerIsPlain,
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => FailureKind::UnknownAuthority,
-        rustls::Error::InvalidCertificate(_) => FailureKind::BrokerCertificate,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => TransportErrorKind::BrokerIsPlain,
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => TransportErrorKind::UnknownAuthority,
+        rustls::Error::InvalidCertificate(_) => TransportErrorKind::BrokerCertificate,
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::BadCertificate
@@ -86,28 +86,28 @@ fn tls_kind(error: &rustls::Error) -> FailureKind {
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::NoCertificate,
-        ) => FailureKind::ClientCertificate,
-        _ => FailureKind::Tls,
+        ) => TransportErrorKind::ClientCertificate,
+        _ => TransportErrorKind::Tls,
     }
 }
 
-fn reason(kind: FailureKind, cause: &str) -> String {
+fn reason(kind: TransportErrorKind, cause: &str) -> String {
     let words = match kind {
-        FailureKind::BrokerIsPlain => "the address is `https`, and the broker does not speak TLS",
-        FailureKind::BrokerIsTls => {
+        TransportErrorKind::BrokerIsPlain => "the address is `https`, and the broker does not speak TLS",
+        TransportErrorKind::BrokerIsTls => {
             "the address is `http`, and the response is not HTTP: a broker with TLS responds so"
         }
-        FailureKind::UnknownAuthority => "the broker's certificate is from an authority that is not trusted",
-        FailureKind::BrokerCertificate => "the broker's certificate is not accepted",
-        FailureKind::ClientCertificate => "the broker demands another client certificate, or any",
-        FailureKind::Tls => "the TLS handshake failed",
-        FailureKind::ConnectTimeout | FailureKind::Timeout => return "timed out".to_owned(),
-        FailureKind::NoConnection | FailureKind::Broken => return cause.to_owned(),
+        TransportErrorKind::UnknownAuthority => "the broker's certificate is from an authority that is not trusted",
+        TransportErrorKind::BrokerCertificate => "the broker's certificate is not accepted",
+        TransportErrorKind::ClientCertificate => "the broker demands another client certificate, or any",
+        TransportErrorKind::Tls => "the TLS handshake failed",
+        TransportErrorKind::ConnectTimeout | TransportErrorKind::Timeout => return "timed out".to_owned(),
+        TransportErrorKind::NoConnection | TransportErrorKind::Broken => return cause.to_owned(),
     };
     format!("{words} ({cause})")
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }

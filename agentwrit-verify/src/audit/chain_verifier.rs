@@ -2,8 +2,8 @@
 //!
 //! 1. A [`Break`] is an event that does not follow the one before it, or was altered. The walk goes on behind it, from the
 //!    hash that the event states.
-//! 2. An event `audit_break_accepted` accepts one break that lies before it: its `resource` is the [`BreakId`].
-//! 3. The hash of a `BreakId` covers the event as it was found, its stated hash and the last event before the break. A
+//! 2. An event `audit_break_accepted` accepts one break that lies before it: its `resource` is the [`ChainBreakId`].
+//! 3. The hash of a `ChainBreakId` covers the event as it was found, its stated hash and the last event before the break. A
 //!    further change at that place is another break, which is not accepted.
 //! 4. A trail holds when each of its breaks is accepted. What was accepted is part of every result.
 //!
@@ -15,23 +15,23 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-use super::{ChainFault, ChainHead, EventHash, EventId, Link, chain::Members};
-use crate::json::Text;
+use super::{AuditChainError, ChainHead, ChainLink, EventHash, EventId, chain::Members};
+use agentwrit_json::CowStr;
 
 const DOMAIN: &[u8] = b"agentwrit-audit-break-v1";
 
 /// The name of one break: the event at it, and a hash of what was found there. Written `evt-000003:<64 hexadecimal
 /// characters>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BreakId {
+pub struct ChainBreakId {
     event: EventId,
     hash: EventHash,
 }
 
-impl BreakId {
+impl ChainBreakId {
     /// The break between `before` and the event of `link`.
     #[must_use]
-    pub fn between(before: &ChainHead, link: &Link) -> Self {
+    pub fn between(before: &ChainHead, link: &ChainLink) -> Self {
         let mut bytes = DOMAIN.to_vec();
         let mut members = Members(&mut bytes);
         members.text(&EventId::from_sequence(before.sequence).to_string());
@@ -46,11 +46,11 @@ impl BreakId {
     ///
     /// # Errors
     ///
-    /// [`BreakIdError`].
-    pub fn parse(text: &str) -> Result<Self, BreakIdError> {
-        let (event, hash) = text.split_once(':').ok_or(BreakIdError)?;
-        let event = EventId::parse(event).map_err(|_| BreakIdError)?;
-        let hash = EventHash::parse(hash).ok_or(BreakIdError)?;
+    /// [`ChainBreakIdError`].
+    pub fn parse(text: &str) -> Result<Self, ChainBreakIdError> {
+        let (event, hash) = text.split_once(':').ok_or(ChainBreakIdError)?;
+        let event = EventId::parse(event).map_err(|_| ChainBreakIdError)?;
+        let hash = EventHash::parse(hash).ok_or(ChainBreakIdError)?;
         Ok(Self { event, hash })
     }
 
@@ -61,21 +61,21 @@ impl BreakId {
     }
 }
 
-impl fmt::Display for BreakId {
+impl fmt::Display for ChainBreakId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.event, self.hash)
     }
 }
 
-impl Serialize for BreakId {
+impl Serialize for ChainBreakId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for BreakId {
+impl<'de> Deserialize<'de> for ChainBreakId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Text(text) = Text::deserialize(deserializer)?;
+        let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -83,24 +83,24 @@ impl<'de> Deserialize<'de> for BreakId {
 /// A text isn't the name of a break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a break of the audit trail is an event id, `:` and 64 lower-case hexadecimal characters")]
-pub struct BreakIdError;
+pub struct ChainBreakIdError;
 
 /// A place where the chain does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Break {
+pub struct ChainBreak {
     /// Its name.
-    pub id: BreakId,
+    pub id: ChainBreakId,
     /// What is wrong there.
-    pub fault: ChainFault,
+    pub fault: AuditChainError,
     /// The last event before it.
     pub before: ChainHead,
 }
 
 /// A break that the operator accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AcceptedBreak {
+pub struct AcceptedChainBreak {
     /// The break.
-    pub broken: Break,
+    pub broken: ChainBreak,
     /// The event that accepts it.
     pub accepted_by: EventId,
 }
@@ -108,12 +108,12 @@ pub struct AcceptedBreak {
 /// Follows a chain to its end, past breaks.
 ///
 /// ```
-/// use agentwrit_verify::audit::{ChainHead, ChainWalk, Event, Link};
+/// use agentwrit_verify::audit::{ChainHead, ChainVerifier, Event, ChainLink};
 ///
-/// # fn check(events: &[Event]) -> Result<ChainHead, agentwrit_verify::audit::ChainFault> {
-/// let mut walk = ChainWalk::new(ChainHead::GENESIS);
+/// # fn check(events: &[Event]) -> Result<ChainHead, agentwrit_verify::audit::AuditChainError> {
+/// let mut walk = ChainVerifier::new(ChainHead::GENESIS);
 /// for event in events {
-///     walk.follow(&Link::of(event))?;
+///     walk.follow(&ChainLink::of(event))?;
 /// }
 /// for accepted in walk.accepted() {
 ///     println!("{}, accepted by {}", accepted.broken.fault, accepted.accepted_by);
@@ -123,13 +123,13 @@ pub struct AcceptedBreak {
 /// # assert_eq!(check(&[]), Ok(ChainHead::GENESIS));
 /// ```
 #[derive(Clone, Debug)]
-pub struct ChainWalk {
+pub struct ChainVerifier {
     head: ChainHead,
-    open: Vec<Break>,
-    accepted: Vec<AcceptedBreak>,
+    open: Vec<ChainBreak>,
+    accepted: Vec<AcceptedChainBreak>,
 }
 
-impl ChainWalk {
+impl ChainVerifier {
     /// The most breaks that one walk goes past.
     pub const MAX_BREAKS: usize = 256;
 
@@ -143,9 +143,9 @@ impl ChainWalk {
     ///
     /// # Errors
     ///
-    /// [`ChainFault`] when the walk cannot go on: the event's number is not above that of the event before it, or this is
-    /// one break more than [`ChainWalk::MAX_BREAKS`].
-    pub fn follow(&mut self, link: &Link) -> Result<(), ChainFault> {
+    /// [`AuditChainError`] when the walk cannot go on: the event's number is not above that of the event before it, or this is
+    /// one break more than [`ChainVerifier::MAX_BREAKS`].
+    pub fn follow(&mut self, link: &ChainLink) -> Result<(), AuditChainError> {
         match self.head.follow_link(link) {
             Ok(head) => {
                 self.head = head;
@@ -156,7 +156,7 @@ impl ChainWalk {
             }
             Err(fault) if link.id().sequence() <= self.head.sequence || self.is_full() => Err(fault),
             Err(fault) => {
-                self.open.push(Break { id: BreakId::between(&self.head, link), fault, before: self.head });
+                self.open.push(ChainBreak { id: ChainBreakId::between(&self.head, link), fault, before: self.head });
                 self.head = ChainHead { sequence: link.id().sequence(), hash: link.stated() };
                 Ok(())
             }
@@ -171,13 +171,13 @@ impl ChainWalk {
 
     /// The breaks that no event so far accepts, in the order of the trail.
     #[must_use]
-    pub fn open(&self) -> &[Break] {
+    pub fn open(&self) -> &[ChainBreak] {
         &self.open
     }
 
     /// The breaks that were accepted, in the order of their acceptance.
     #[must_use]
-    pub fn accepted(&self) -> &[AcceptedBreak] {
+    pub fn accepted(&self) -> &[AcceptedChainBreak] {
         &self.accepted
     }
 
@@ -186,7 +186,7 @@ impl ChainWalk {
     /// # Errors
     ///
     /// What is wrong at the first break that was not.
-    pub fn verdict(&self) -> Result<ChainHead, ChainFault> {
+    pub fn verdict(&self) -> Result<ChainHead, AuditChainError> {
         self.open.first().map_or(Ok(self.head), |open| Err(open.fault))
     }
 
@@ -194,10 +194,10 @@ impl ChainWalk {
         self.open.len().saturating_add(self.accepted.len()) >= Self::MAX_BREAKS
     }
 
-    fn accept(&mut self, id: BreakId, accepted_by: EventId) {
+    fn accept(&mut self, id: ChainBreakId, accepted_by: EventId) {
         if let Some(index) = self.open.iter().position(|open| open.id == id) {
             let broken = self.open.remove(index);
-            self.accepted.push(AcceptedBreak { broken, accepted_by });
+            self.accepted.push(AcceptedChainBreak { broken, accepted_by });
         }
     }
 }
@@ -238,10 +238,10 @@ mod tests {
         events
     }
 
-    fn walk(events: &[Event]) -> ChainWalk {
-        let mut walk = ChainWalk::new(ChainHead::GENESIS);
+    fn walk(events: &[Event]) -> ChainVerifier {
+        let mut walk = ChainVerifier::new(ChainHead::GENESIS);
         for event in events {
-            walk.follow(&Link::of(event)).unwrap();
+            walk.follow(&ChainLink::of(event)).unwrap();
         }
         walk
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// One tampering of each kind with event 3 of 6, and what is wrong then.
-    fn tamperings() -> [(Vec<Event>, ChainFault); 3] {
+    fn tamperings() -> [(Vec<Event>, AuditChainError); 3] {
         let mut altered = trail(6);
         altered[2].detail.push('!');
         let mut resealed = altered.clone();
@@ -259,13 +259,13 @@ mod tests {
         let mut removed = trail(6);
         removed.remove(2);
         [
-            (altered, ChainFault::Altered { id: id(3) }),
-            (resealed, ChainFault::Unlinked { id: id(4) }),
-            (removed, ChainFault::Gap { expected: id(3), found: id(4) }),
+            (altered, AuditChainError::Altered { id: id(3) }),
+            (resealed, AuditChainError::Unlinked { id: id(4) }),
+            (removed, AuditChainError::Gap { expected: id(3), found: id(4) }),
         ]
     }
 
-    fn accept_first(events: &mut Vec<Event>) -> BreakId {
+    fn accept_first(events: &mut Vec<Event>) -> ChainBreakId {
         let broken = walk(events).open()[0].id;
         append(events, EventType::AuditBreakAccepted, Some(broken.to_string()));
         broken
@@ -316,32 +316,32 @@ mod tests {
             assert_eq!(walk(&events).verdict(), Err(fault), "an altered acceptance accepts nothing");
         }
         let mut events = trail(2);
-        let future = BreakId { event: id(4), hash: EventHash::ZERO };
+        let future = ChainBreakId { event: id(4), hash: EventHash::ZERO };
         append(&mut events, EventType::AuditBreakAccepted, Some(future.to_string()));
         append(&mut events, EventType::AdminAuth, None);
         events[3].detail.push('!');
-        assert_eq!(walk(&events).verdict(), Err(ChainFault::Altered { id: id(4) }));
+        assert_eq!(walk(&events).verdict(), Err(AuditChainError::Altered { id: id(4) }));
     }
 
     #[test]
     fn an_event_out_of_order_ends_the_walk() {
         let events = trail(3);
-        let mut walk = ChainWalk::new(ChainHead::GENESIS);
-        walk.follow(&Link::of(&events[0])).unwrap();
-        walk.follow(&Link::of(&events[2])).unwrap();
-        let fault = ChainFault::Gap { expected: id(4), found: id(2) };
-        assert_eq!(walk.follow(&Link::of(&events[1])), Err(fault));
+        let mut walk = ChainVerifier::new(ChainHead::GENESIS);
+        walk.follow(&ChainLink::of(&events[0])).unwrap();
+        walk.follow(&ChainLink::of(&events[2])).unwrap();
+        let fault = AuditChainError::Gap { expected: id(4), found: id(2) };
+        assert_eq!(walk.follow(&ChainLink::of(&events[1])), Err(fault));
     }
 
     #[test]
     fn breaks_are_bounded() {
-        let mut events = trail(ChainWalk::MAX_BREAKS + 1);
+        let mut events = trail(ChainVerifier::MAX_BREAKS + 1);
         for event in &mut events {
             event.detail.push('!');
         }
-        let mut walk = ChainWalk::new(ChainHead::GENESIS);
-        let followed = events.iter().take_while(|event| walk.follow(&Link::of(event)).is_ok()).count();
-        assert_eq!(followed, ChainWalk::MAX_BREAKS);
+        let mut walk = ChainVerifier::new(ChainHead::GENESIS);
+        let followed = events.iter().take_while(|event| walk.follow(&ChainLink::of(event)).is_ok()).count();
+        assert_eq!(followed, ChainVerifier::MAX_BREAKS);
     }
 
     #[test]
@@ -357,9 +357,9 @@ mod tests {
     #[test]
     fn the_name_of_a_break_has_one_spelling() {
         let text = format!("evt-000003:{}", "0f".repeat(32));
-        assert_eq!(BreakId::parse(&text).unwrap().to_string(), text);
+        assert_eq!(ChainBreakId::parse(&text).unwrap().to_string(), text);
         for wrong in [text.to_uppercase(), text.replace("evt-00", "evt-"), text.replace("0f0f", "0f"), String::new()] {
-            assert_eq!(BreakId::parse(&wrong), Err(BreakIdError), "{wrong}");
+            assert_eq!(ChainBreakId::parse(&wrong), Err(ChainBreakIdError), "{wrong}");
         }
     }
 }

@@ -1,28 +1,27 @@
-//! The names of one object's members, to find duplicates within a fixed multiple of the text's length.
+//! Member names of one object: finds duplicates in memory of a fixed multiple of the text's length.
 
 use std::borrow::Cow;
 
-/// The names of an object's members: a list that is searched while it is short, which nearly every object is, and spans
-/// that are sorted each time their number has grown by half.
+/// Member names of an object: a list that is searched linearly while it is short, then spans of the text that are sorted
+/// each time their number has grown by half.
 ///
-/// A span takes 8 bytes, a member of an object with so many different names at least 8 bytes of text.
+/// A span takes 8 bytes; a member of an object with that many different names takes at least 8 bytes of text.
 pub(super) struct Names<'de> {
     text: &'de [u8],
     few: Vec<Cow<'de, str>>,
     many: Vec<Span>,
-    /// Names that are not in the text as they are, because they were written with escapes. Spans beyond the end of the
-    /// text mean this.
-    unescaped: Vec<u8>,
-    /// The number of spans at which they are sorted next.
+    /// Names that were written with escapes, decoded. A span beyond the end of the text refers to this buffer.
+    decoded: Vec<u8>,
+    /// Number of spans at which they are sorted next.
     next_search: usize,
 }
 
-/// Why an object's names are rejected.
+/// Reason for rejecting an object's member names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NameError {
     #[error("duplicate field `{name}`")]
     Duplicate { name: String },
-    /// Spans reach 4 GiB.
+    /// A span is limited to 4 GiB.
     #[error("the text is too long")]
     TextTooLong,
 }
@@ -43,15 +42,15 @@ impl<'de> Names<'de> {
     const FEW: usize = 24;
 
     pub(super) fn new(text: &'de [u8]) -> Self {
-        Self { text, few: Vec::new(), many: Vec::new(), unescaped: Vec::new(), next_search: 4 * Self::FEW }
+        Self { text, few: Vec::new(), many: Vec::new(), decoded: Vec::new(), next_search: 4 * Self::FEW }
     }
 
     /// Adds a name.
     ///
     /// # Errors
     ///
-    /// [`NameError`], for a duplicate perhaps later than its second addition: [`check`](Self::check) at the end of the
-    /// object finds them all.
+    /// [`NameError`]; a duplicate may be reported later than its second addition, at the latest by
+    /// [`check`](Self::check) at the end of the object.
     pub(super) fn add(&mut self, name: Cow<'de, str>) -> Result<(), NameError> {
         if self.few.contains(&name) {
             return Err(NameError::duplicate(&name));
@@ -74,8 +73,8 @@ impl<'de> Names<'de> {
 
     /// Rejects a name that was added twice.
     pub(super) fn check(&mut self) -> Result<(), NameError> {
-        let Self { text, many, unescaped, .. } = self;
-        let name = |span: &Span| bytes(text, unescaped, *span);
+        let Self { text, many, decoded, .. } = self;
+        let name = |span: &Span| bytes(text, decoded, *span);
         many.sort_unstable_by(|one, other| name(one).cmp(name(other)));
         let twice = many.windows(2).find_map(|pair| match pair {
             [one, other] if name(one) == name(other) => Some(name(one)),
@@ -84,17 +83,17 @@ impl<'de> Names<'de> {
         twice.map_or(Ok(()), |name| Err(NameError::duplicate(&String::from_utf8_lossy(name))))
     }
 
-    /// Where the name is, in the text or among the unescaped ones.
+    /// Returns the span of the name, in the text or in the buffer of decoded names.
     fn span(&mut self, name: Cow<'de, str>) -> Option<Span> {
         let length = name.len();
         let start = match name {
             Cow::Borrowed(name) => name.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?,
             Cow::Owned(name) => {
-                let start = self.text.len().checked_add(self.unescaped.len())?;
-                if self.unescaped.is_empty() {
-                    self.unescaped = name.into_bytes();
+                let start = self.text.len().checked_add(self.decoded.len())?;
+                if self.decoded.is_empty() {
+                    self.decoded = name.into_bytes();
                 } else {
-                    self.unescaped.extend_from_slice(name.as_bytes());
+                    self.decoded.extend_from_slice(name.as_bytes());
                 }
                 start
             }
@@ -104,12 +103,12 @@ impl<'de> Names<'de> {
     }
 }
 
-/// The bytes of a name; a span never lies across the end of the text.
-fn bytes<'n>(text: &'n [u8], unescaped: &'n [u8], span: Span) -> &'n [u8] {
+/// Returns the bytes of a name; a span never crosses the end of the text.
+fn bytes<'n>(text: &'n [u8], decoded: &'n [u8], span: Span) -> &'n [u8] {
     let range = |span: Span| Some(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?);
     let found = range(span).and_then(|range| match range.start.checked_sub(text.len()) {
         None => text.get(range),
-        Some(start) => unescaped.get(start..range.end.checked_sub(text.len())?),
+        Some(start) => decoded.get(start..range.end.checked_sub(text.len())?),
     });
     found.unwrap_or_default()
 }

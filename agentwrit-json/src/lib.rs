@@ -1,12 +1,4 @@
-//! JSON that every reader reads alike.
-//!
-//! 1. No object has a member twice, at any depth: two parsers that disagree on which one counts disagree on what was
-//!    signed or asked (RFC 8259 §4, RFC 8725 §2.4).
-//! 2. Nesting is bounded, so that small input can't exhaust the stack.
-//! 3. Nothing but white space follows the value.
-//! 4. The value is an object; a list in its place is not taken as its members in order.
-//! 5. A member that the type does not name is checked by rules 1 and 2 like any other, and dropped. No tree of values is
-//!    built: beside what the type keeps, reading takes at most 3 times the length of the text, and n log n time.
+#![doc = include_str!("../README.md")]
 //!
 //! Read untrusted text into a type that names its members, never into `serde_json::Value`, which takes up to 100 times the
 //! length of the text.
@@ -32,7 +24,7 @@ use self::names::Names;
 /// [`JsonError`] says what is wrong, in words that name the member where there is one.
 pub fn object_from_slice<'a, T: Deserialize<'a>>(text: &'a [u8], max_depth: usize) -> Result<T, JsonError> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(JsonError::no_object());
+        return Err(JsonError::not_an_object());
     }
     let mut reader = serde_json::Deserializer::from_slice(text);
     let value = T::deserialize(Strict { inner: &mut reader, text, depth_left: max_depth })?;
@@ -40,16 +32,16 @@ pub fn object_from_slice<'a, T: Deserialize<'a>>(text: &'a [u8], max_depth: usiz
     Ok(value)
 }
 
-/// Reads an optional member that must not be `null` when it is there: use with `#[serde(default, deserialize_with)]`.
+/// Reads an optional member that must not be `null` when it is present: use with `#[serde(default, deserialize_with)]`.
 ///
 /// # Errors
 ///
 /// Those of `T`, and a wrong type for `null`.
-pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// An inner value that must be an object too (rule 4): a derived `Deserialize` takes a list for one.
+/// An inner value that must be an object: a derived `Deserialize` accepts a list of the members too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Object<T>(pub T);
@@ -74,17 +66,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Whether a member is there, whatever its value, `null` included.
+/// Presence of a member, whatever its value, `null` included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Presence(pub bool);
+pub struct IsPresent(pub bool);
 
-impl<'de> Deserialize<'de> for Presence {
+impl<'de> Deserialize<'de> for IsPresent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         IgnoredAny::deserialize(deserializer).map(|_| Self(true))
     }
 }
 
-/// A text is not the JSON that was expected.
+/// Error of a text that is not the expected JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct JsonError {
@@ -92,27 +84,26 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    pub(crate) fn no_object() -> Self {
+    fn not_an_object() -> Self {
         Self { message: String::from("a JSON object is expected") }
     }
 }
 
 impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
-        // Such a message may quote input: it is cut, and made printable, before it goes anywhere.
+        // The message may quote input: it is truncated and made printable for logs.
         let message = error.to_string();
-        Self { message: message.chars().take(200).flat_map(printable).collect() }
+        Self { message: message.chars().take(200).flat_map(escape_control).collect() }
     }
 }
 
-/// The character, or its escape when it is a control character: a line of a log stays one line.
-pub(crate) fn printable(character: char) -> impl Iterator<Item = char> {
+/// Returns the character, or its escape when it is a control character: quoted input stays on one log line.
+pub fn escape_control(character: char) -> impl Iterator<Item = char> {
     let escape = character.is_control();
     character.escape_default().filter(move |_| escape).chain((!escape).then_some(character))
 }
 
-/// Stands between the reader of the text and the type that takes its values, at every level, and rejects what breaks the
-/// rules.
+/// Wraps every deserializer and visitor between the text and the target type, and rejects text that breaks the rules.
 struct Strict<'de, T> {
     inner: T,
     text: &'de [u8],
@@ -120,22 +111,22 @@ struct Strict<'de, T> {
 }
 
 impl<'de, T> Strict<'de, T> {
-    fn around<U>(&self, inner: U) -> Strict<'de, U> {
+    fn wrap<U>(&self, inner: U) -> Strict<'de, U> {
         Strict { inner, text: self.text, depth_left: self.depth_left }
     }
 
-    fn one_deeper<U, E: de::Error>(&self, inner: U) -> Result<Strict<'de, U>, E> {
+    fn nested<U, E: de::Error>(&self, inner: U) -> Result<Strict<'de, U>, E> {
         let depth_left = self.depth_left.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
         Ok(Strict { inner, text: self.text, depth_left })
     }
 }
 
-/// Asks the reader for the same, on behalf of a guarded visitor.
-macro_rules! pass_on {
+/// Forwards to the inner deserializer with a wrapped visitor.
+macro_rules! forward_deserialize {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            let guarded = self.around(visitor);
-            self.inner.$method(guarded)
+            let strict = self.wrap(visitor);
+            self.inner.$method(strict)
         }
     )*};
 }
@@ -143,14 +134,14 @@ macro_rules! pass_on {
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'de, D> {
     type Error = D::Error;
 
-    pass_on! {
+    forward_deserialize! {
         deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
         deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
         deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_option deserialize_unit
         deserialize_seq deserialize_map deserialize_identifier
     }
 
-    /// A dropped member is checked like any other.
+    /// Checks a dropped member like any other.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.deserialize_any(visitor)
     }
@@ -182,24 +173,24 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'de, D> {
         members: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let guarded = self.around(visitor);
-        self.inner.deserialize_struct(name, members, guarded)
+        let strict = self.wrap(visitor);
+        self.inner.deserialize_struct(name, members, strict)
     }
 
-    /// Variants that hold something would be read past the guard: only the name of a variant is taken.
+    /// Accepts unit variants only: the content of other variants would be read past the wrapper.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let Text(variant) = Text::deserialize(self.inner)?;
+        let CowStr(variant) = CowStr::deserialize(self.inner)?;
         visitor.visit_enum(variant.into_deserializer())
     }
 }
 
-/// Hands a plain value to the guarded visitor.
-macro_rules! hand_over {
+/// Forwards a scalar value to the inner visitor.
+macro_rules! forward_visit {
     ($($method:ident($type:ty))*) => {$(
         fn $method<E: de::Error>(self, value: $type) -> Result<V::Value, E> {
             self.inner.$method(value)
@@ -210,7 +201,7 @@ macro_rules! hand_over {
 impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'de, V> {
     type Value = V::Value;
 
-    hand_over! {
+    forward_visit! {
         visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_f64(f64)
         visit_str(&str) visit_borrowed_str(&'de str) visit_string(String)
     }
@@ -228,18 +219,18 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<'de, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<V::Value, D::Error> {
-        let guarded = self.around(value);
-        self.inner.visit_some(guarded)
+        let strict = self.wrap(value);
+        self.inner.visit_some(strict)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<V::Value, A::Error> {
-        let guarded = self.one_deeper(list)?;
-        self.inner.visit_seq(guarded)
+        let strict = self.nested(list)?;
+        self.inner.visit_seq(strict)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
-        let guarded = self.one_deeper(object)?;
-        self.inner.visit_map(StrictObject { names: Names::new(guarded.text), members: guarded })
+        let strict = self.nested(object)?;
+        self.inner.visit_map(StrictObject { names: Names::new(strict.text), members: strict })
     }
 }
 
@@ -247,8 +238,8 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<'de, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<S::Value, D::Error> {
-        let guarded = self.around(value);
-        self.inner.deserialize(guarded)
+        let strict = self.wrap(value);
+        self.inner.deserialize(strict)
     }
 }
 
@@ -256,8 +247,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<'de, A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let guarded = self.around(seed);
-        self.inner.next_element_seed(guarded)
+        let strict = self.wrap(seed);
+        self.inner.next_element_seed(strict)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -265,7 +256,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<'de, A> {
     }
 }
 
-/// An object whose members are seen once each.
+/// Members of an object, each of which may occur once.
 struct StrictObject<'de, A> {
     members: Strict<'de, A>,
     names: Names<'de>,
@@ -275,7 +266,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for StrictObject<'de, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let Some(Text(name)) = self.members.inner.next_key()? else {
+        let Some(CowStr(name)) = self.members.inner.next_key()? else {
             return self.names.check().map(|()| None).map_err(de::Error::custom);
         };
         let value = match &name {
@@ -287,41 +278,40 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for StrictObject<'de, A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let guarded = self.members.around(seed);
-        self.members.inner.next_value_seed(guarded)
+        let strict = self.members.wrap(seed);
+        self.members.inner.next_value_seed(strict)
     }
 }
 
-/// A string, borrowed from the input unless it holds escapes: for types that are made from one. (Serde's own
-/// `Cow<str>` is always a copy.)
+/// A string, borrowed from the input unless it holds escapes. (Serde deserializes `Cow<str>` as a copy.)
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text<'de>(pub Cow<'de, str>);
+pub struct CowStr<'de>(pub Cow<'de, str>);
 
-impl<'de> Deserialize<'de> for Text<'de> {
+impl<'de> Deserialize<'de> for CowStr<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
+        struct CowStrVisitor;
 
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
+        impl<'de> Visitor<'de> for CowStrVisitor {
+            type Value = CowStr<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<CowStr<'de>, E> {
+                Ok(CowStr(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<CowStr<'de>, E> {
+                Ok(CowStr(Cow::Owned(text.to_owned())))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Text<'de>, E> {
-                Ok(Text(Cow::Owned(text)))
+            fn visit_string<E>(self, text: String) -> Result<CowStr<'de>, E> {
+                Ok(CowStr(Cow::Owned(text)))
             }
         }
 
-        deserializer.deserialize_str(TextVisitor)
+        deserializer.deserialize_str(CowStrVisitor)
     }
 }
 

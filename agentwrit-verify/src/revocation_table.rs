@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::clock::UnixTime;
 
-pub(crate) struct Table {
+pub(crate) struct RevocationTable {
     slots: Box<[Slot]>,
     filter: Box<[AtomicU64]>,
     filled: AtomicUsize,
@@ -27,12 +27,12 @@ struct Slot {
     times: AtomicU64,
 }
 
-impl Table {
+impl RevocationTable {
     const SMALLEST: usize = 64;
     /// Slots that share a word of the filter: 8 bits each.
     const SLOTS_PER_WORD: usize = 8;
 
-    pub(crate) fn with_room_for(entries: usize) -> Self {
+    pub(crate) fn with_capacity_for(entries: usize) -> Self {
         let size = entries.saturating_mul(4).div_ceil(3).next_power_of_two().max(Self::SMALLEST);
         Self {
             slots: (0..size).map(|_| Slot::default()).collect(),
@@ -55,7 +55,7 @@ impl Table {
     }
 
     /// `false` when the key is certainly not there; hardly ever `true` when it isn't.
-    pub(crate) fn may_hold(&self, key: &[u8; 16]) -> bool {
+    pub(crate) fn may_contain(&self, key: &[u8; 16]) -> bool {
         let (_, low) = halves(key);
         let (word, bits) = self.word(low);
         word.is_some_and(|word| word.load(Ordering::Acquire) & bits == bits)
@@ -143,7 +143,7 @@ impl Table {
     }
 
     fn copied(&self, room: usize, keep: impl Fn(u32) -> bool) -> Self {
-        let copy = Self::with_room_for(room);
+        let copy = Self::with_capacity_for(room);
         for (key, times) in self.entries().filter(|(_, (_, expires_at))| keep(*expires_at)) {
             // `room` is at least what is kept.
             let _inserted = copy.insert_halves(key, times);
@@ -168,7 +168,7 @@ impl Table {
     }
 }
 
-/// The two halves of a key; the first is never 0, which marks a free slot.
+/// The two halves of a key; the first is never 0, which revocation_keys a free slot.
 fn halves(key: &[u8; 16]) -> (u64, u64) {
     let number = u128::from_be_bytes(*key);
     let high = u64::try_from(number >> 64).unwrap_or_default();
@@ -209,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_table_agrees_with_a_map(entries in proptest::collection::vec((0_u64..300, 1_u64..100, 1_u64..100), 0..400), now in 0_u64..100) {
-            let mut table = Table::with_room_for(0);
+            let mut table = RevocationTable::with_capacity_for(0);
             let mut map: HashMap<u64, (u64, u64)> = HashMap::new();
             for (n, revoked_at, expires_at) in entries {
                 if !table.insert(&key(n), at(revoked_at), at(expires_at)) {
@@ -225,7 +225,7 @@ mod tests {
             for n in 0..300 {
                 let expected = map.get(&n);
                 prop_assert_eq!(table.find(&key(n)), expected.map(|(revoked, _)| at(*revoked)));
-                prop_assert!(table.may_hold(&key(n)) || expected.is_none());
+                prop_assert!(table.may_contain(&key(n)) || expected.is_none());
                 let kept = expected.filter(|(_, expires)| *expires > now);
                 prop_assert_eq!(pruned.find(&key(n)), kept.map(|(revoked, _)| at(*revoked)));
             }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_entry_takes_at_most_67_bytes() {
-        let mut table = Table::with_room_for(0);
+        let mut table = RevocationTable::with_capacity_for(0);
         for n in 1_u64..20_000 {
             let key = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
             if !table.insert(&key, at(1), at(2)) {
@@ -247,17 +247,17 @@ mod tests {
 
     #[test]
     fn the_filter_is_hardly_ever_wrong() {
-        let table = Table::with_room_for(10_000);
+        let table = RevocationTable::with_capacity_for(10_000);
         let key = |n: u64| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
         assert!((1..=10_000).all(|n| table.insert(&key(n), at(1), at(2))));
-        assert!((1..=10_000).all(|n| table.may_hold(&key(n))));
-        let wrong = (20_000..120_000).filter(|n| table.may_hold(&key(*n))).count();
+        assert!((1..=10_000).all(|n| table.may_contain(&key(n))));
+        let wrong = (20_000..120_000).filter(|n| table.may_contain(&key(*n))).count();
         assert!(wrong < 4_000, "{wrong} of 100,000");
     }
 
     #[test]
     fn readers_see_whole_entries_while_the_writer_fills() {
-        let table = Arc::new(Table::with_room_for(20_000));
+        let table = Arc::new(RevocationTable::with_capacity_for(20_000));
         let reader = {
             let table = Arc::clone(&table);
             thread::spawn(move || {

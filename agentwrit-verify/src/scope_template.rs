@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::scope::{Part, Scope, ScopeError};
+use crate::scope::{Scope, ScopeError, ScopePart};
 
 /// A scope, or one with a gap for its identifier: `read:records:{patient_id}`.
 ///
@@ -25,13 +25,13 @@ use crate::scope::{Part, Scope, ScopeError};
 /// # Ok::<(), agentwrit_verify::ScopeError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ScopeTemplate(Form);
+pub struct ScopeTemplate(Kind);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Form {
+enum Kind {
     Fixed(Scope),
     /// `prefix` ends with the second `:`.
-    Gap {
+    Parameter {
         prefix: Box<str>,
         parameter: Box<str>,
     },
@@ -45,16 +45,16 @@ impl ScopeTemplate {
     /// As [`Scope::parse`], and [`ScopeError::ForbiddenCharacter`] for a brace that makes no gap.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let scope = Scope::parse(text)?;
-        for (part, text) in [(Part::Action, scope.action()), (Part::Resource, scope.resource())] {
-            refuse_braces(part, text)?;
+        for (part, text) in [(ScopePart::Action, scope.action()), (ScopePart::Resource, scope.resource())] {
+            reject_braces(part, text)?;
         }
         let inside = scope.identifier().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match inside.filter(|name| is_name(name)) {
             Some(parameter) => {
                 let prefix = format!("{}:{}:", scope.action(), scope.resource()).into();
-                Ok(Self(Form::Gap { prefix, parameter: parameter.into() }))
+                Ok(Self(Kind::Parameter { prefix, parameter: parameter.into() }))
             }
-            None => refuse_braces(Part::Identifier, scope.identifier()).map(|()| Self(Form::Fixed(scope))),
+            None => reject_braces(ScopePart::Identifier, scope.identifier()).map(|()| Self(Kind::Fixed(scope))),
         }
     }
 
@@ -62,8 +62,8 @@ impl ScopeTemplate {
     #[must_use]
     pub fn parameter(&self) -> Option<&str> {
         match &self.0 {
-            Form::Fixed(_) => None,
-            Form::Gap { parameter, .. } => Some(parameter),
+            Kind::Fixed(_) => None,
+            Kind::Parameter { parameter, .. } => Some(parameter),
         }
     }
 
@@ -71,8 +71,8 @@ impl ScopeTemplate {
     #[must_use]
     pub fn as_scope(&self) -> Option<&Scope> {
         match &self.0 {
-            Form::Fixed(scope) => Some(scope),
-            Form::Gap { .. } => None,
+            Kind::Fixed(scope) => Some(scope),
+            Kind::Parameter { .. } => None,
         }
     }
 
@@ -84,9 +84,11 @@ impl ScopeTemplate {
     /// no identifier may hold, or too long.
     pub fn fill(&self, identifier: &str) -> Result<Scope, ScopeError> {
         match &self.0 {
-            Form::Fixed(scope) => Ok(scope.clone()),
-            Form::Gap { .. } if identifier == "*" => Err(ScopeError::MisplacedWildcard { part: Part::Identifier }),
-            Form::Gap { prefix, .. } => Scope::parse(&format!("{prefix}{identifier}")),
+            Kind::Fixed(scope) => Ok(scope.clone()),
+            Kind::Parameter { .. } if identifier == "*" => {
+                Err(ScopeError::MisplacedWildcard { part: ScopePart::Identifier })
+            }
+            Kind::Parameter { prefix, .. } => Scope::parse(&format!("{prefix}{identifier}")),
         }
     }
 }
@@ -94,20 +96,20 @@ impl ScopeTemplate {
 impl From<Scope> for ScopeTemplate {
     /// The scope to the letter, braces included.
     fn from(scope: Scope) -> Self {
-        Self(Form::Fixed(scope))
+        Self(Kind::Fixed(scope))
     }
 }
 
 impl fmt::Display for ScopeTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Fixed(scope) => scope.fmt(f),
-            Form::Gap { prefix, parameter } => write!(f, "{prefix}{{{parameter}}}"),
+            Kind::Fixed(scope) => scope.fmt(f),
+            Kind::Parameter { prefix, parameter } => write!(f, "{prefix}{{{parameter}}}"),
         }
     }
 }
 
-fn refuse_braces(part: Part, text: &str) -> Result<(), ScopeError> {
+fn reject_braces(part: ScopePart, text: &str) -> Result<(), ScopeError> {
     match text.chars().find(|character| matches!(character, '{' | '}')) {
         Some(character) => Err(ScopeError::ForbiddenCharacter { part, character }),
         None => Ok(()),
@@ -127,17 +129,17 @@ mod tests {
     #[test]
     fn a_gap_is_a_whole_identifier() {
         for (text, part, character) in [
-            ("read:records:patient_id}", Part::Identifier, '}'),
-            ("read:records:{patient_id", Part::Identifier, '{'),
-            ("read:records:{}", Part::Identifier, '{'),
-            ("read:records:{7up}", Part::Identifier, '{'),
-            ("read:records:{a}{b}", Part::Identifier, '{'),
-            ("read:records:P-{id}", Part::Identifier, '{'),
-            ("read:records:eu:{id}", Part::Identifier, '{'),
-            ("read:records:{id}:eu", Part::Identifier, '{'),
-            ("read:records:{a-b}", Part::Identifier, '{'),
-            ("read:{kind}:7", Part::Resource, '{'),
-            ("{verb}:records:7", Part::Action, '{'),
+            ("read:records:patient_id}", ScopePart::Identifier, '}'),
+            ("read:records:{patient_id", ScopePart::Identifier, '{'),
+            ("read:records:{}", ScopePart::Identifier, '{'),
+            ("read:records:{7up}", ScopePart::Identifier, '{'),
+            ("read:records:{a}{b}", ScopePart::Identifier, '{'),
+            ("read:records:P-{id}", ScopePart::Identifier, '{'),
+            ("read:records:eu:{id}", ScopePart::Identifier, '{'),
+            ("read:records:{id}:eu", ScopePart::Identifier, '{'),
+            ("read:records:{a-b}", ScopePart::Identifier, '{'),
+            ("read:{kind}:7", ScopePart::Resource, '{'),
+            ("{verb}:records:7", ScopePart::Action, '{'),
         ] {
             assert_eq!(ScopeTemplate::parse(text), Err(ScopeError::ForbiddenCharacter { part, character }), "{text}");
         }

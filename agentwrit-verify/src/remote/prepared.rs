@@ -14,31 +14,31 @@ use super::{
     RemoteError, Shared,
     feed::{self, question},
     fetch::Broker,
-    keys::{self, Pace},
+    keys::{self, KeyRefreshSchedule},
     save,
     state_file::StateFile,
 };
 use crate::{feed::Feed, http_client::random_fraction};
 
 /// A follower that is about to follow.
-pub(super) struct Launch {
+pub(super) struct PreparedFollower {
     pub(super) shared: Arc<Shared>,
     pub(super) feed: Option<Arc<Mutex<Feed>>>,
     pub(super) broker: Broker,
-    pub(super) pace: Pace,
+    pub(super) schedule: KeyRefreshSchedule,
     pub(super) file: Option<StateFile>,
     /// Whether an earlier run left keys and list, so that nothing has to be waited for.
     pub(super) resumed: bool,
 }
 
-impl Launch {
+impl PreparedFollower {
     /// Fetches the first key set, then the first list.
-    pub(super) async fn first_contact(&self) -> Result<(), RemoteError> {
+    pub(super) async fn fetch_initial(&self) -> Result<(), RemoteError> {
         self.fetch_keys().await?;
         let Some(feed) = &self.feed else { return Ok(()) };
         match self.fetch_list(feed).await {
             // The key was replaced between the two requests.
-            Err(RemoteError::Feed { error, .. }) if error.asks_for_keys() => {
+            Err(RemoteError::Feed { error, .. }) if error.needs_keys() => {
                 self.fetch_keys().await?;
                 self.fetch_list(feed).await
             }
@@ -56,7 +56,7 @@ impl Launch {
     async fn fetch_list(&self, feed: &Arc<Mutex<Feed>>) -> Result<(), RemoteError> {
         self.shared.counters.feed_fetches.add();
         let response = self.broker.revocations(question(feed)).await;
-        feed::take(&self.shared, feed, self.broker.feed_name(), response).await.map(drop)
+        feed::apply_fetched(&self.shared, feed, self.broker.feed_name(), response).await.map(drop)
     }
 
     /// Writes the state file, if there is one.
@@ -65,21 +65,21 @@ impl Launch {
     }
 
     /// Follows in background tasks.
-    pub(super) fn follow(self) -> Vec<JoinHandle<()>> {
+    pub(super) fn spawn(self) -> Vec<JoinHandle<()>> {
         self.tasks().into_iter().map(tokio::spawn).collect()
     }
 
     /// Follows in background tasks as soon as the broker has given keys and list.
-    pub(super) fn follow_after_first_contact(self) -> Vec<JoinHandle<()>> {
+    pub(super) fn spawn_after_initial_fetch(self) -> Vec<JoinHandle<()>> {
         vec![tokio::spawn(async move {
             let mut failures = 0_u32;
-            while let Err(error) = self.first_contact().await {
+            while let Err(error) = self.fetch_initial().await {
                 let pause = feed::RETRY.delay(failures, random_fraction());
-                self.report_failed_contact(&error, failures, pause);
+                self.log_failed_fetch(&error, failures, pause);
                 failures = failures.saturating_add(1);
                 sleep(pause).await;
             }
-            self.shared.watch_freshness();
+            self.shared.log_readiness_change();
             if let Err(error) = self.save() {
                 tracing::warn!(%error, "the state was not saved");
             }
@@ -93,8 +93,8 @@ impl Launch {
     }
 
     /// Warns of the first failures, then of ever fewer: the others are logged at level debug.
-    fn report_failed_contact(&self, error: &RemoteError, failures: u32, pause: Duration) {
-        self.shared.watch_freshness();
+    fn log_failed_fetch(&self, error: &RemoteError, failures: u32, pause: Duration) {
+        self.shared.log_readiness_change();
         let failures = failures.saturating_add(1);
         if failures.is_power_of_two() || failures.is_multiple_of(64) {
             tracing::warn!(%error, failures, "no contact with the broker yet, trying again");
@@ -104,10 +104,15 @@ impl Launch {
     }
 
     fn tasks(self) -> Vec<Task> {
-        let Self { shared, feed, broker, pace, file, resumed } = self;
+        let Self { shared, feed, broker, schedule, file, resumed } = self;
         let mut tasks: Vec<Task> = Vec::new();
         if let Some(file) = file {
-            tasks.push(Box::pin(save::keep(Arc::clone(&shared), feed.clone(), file, shared.changes.subscribe())));
+            tasks.push(Box::pin(save::save_on_change(
+                Arc::clone(&shared),
+                feed.clone(),
+                file,
+                shared.changes.subscribe(),
+            )));
         }
         if let Some(feed) = feed {
             let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
@@ -116,10 +121,10 @@ impl Launch {
         }
         if resumed {
             // The stored keys are confirmed as soon as may be.
-            shared.wanted.by_feed.notify_one();
+            shared.key_requests.by_feed.notify_one();
         }
         let fetch = async move || broker.key_set().await;
-        tasks.push(Box::pin(keys::follow(shared, pace, random_fraction, fetch)));
+        tasks.push(Box::pin(keys::follow(shared, schedule, random_fraction, fetch)));
         tasks
     }
 }

@@ -1,12 +1,12 @@
 //! An answer of the feed, decoded strictly and verified.
 
+use agentwrit_json::CowStr;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{Entry, Feed, FeedError};
 use crate::{
     clock::UnixTime,
-    json::{self, Text},
     jws::{CompactJws, MAX_DEPTH, shorten},
     keys::KeySet,
     revocation::{Level, RevocationKey},
@@ -14,7 +14,7 @@ use crate::{
 
 /// What an answer says, signed by a trusted key.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct FeedResponse {
     pub(super) iss: String,
     pub(super) iat: UnixTime,
     pub(super) exp: UnixTime,
@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) entries: Vec<Entry>,
 }
 
-impl Answer {
+impl FeedResponse {
     /// The longest name of an epoch, in bytes.
     const LONGEST_EPOCH: usize = 128;
 
@@ -43,14 +43,14 @@ impl Answer {
             keys.select(named).ok_or_else(|| FeedError::UnknownKey { kid: named.map(|kid| shorten(kid.as_str())) })?;
         jws.check_signature(key).map_err(|_| FeedError::BadSignature)?;
         let payload = jws.payload().map_err(FeedError::NotSigned)?;
-        let written: AsWritten = json::object_from_slice(&payload, MAX_DEPTH)
+        let written: RawResponse = agentwrit_json::object_from_slice(&payload, MAX_DEPTH)
             .map_err(|error| FeedError::Malformed { message: error.to_string() })?;
         written.checked()
     }
 }
 
 #[derive(Deserialize)]
-struct AsWritten {
+struct RawResponse {
     iss: String,
     iat: u64,
     exp: u64,
@@ -59,16 +59,16 @@ struct AsWritten {
     to: u64,
     #[serde(default)]
     ttl: u64,
-    entries: Vec<EntryAsWritten>,
+    entries: Vec<RawEntry>,
 }
 
-impl AsWritten {
-    fn checked(self) -> Result<Answer, FeedError> {
+impl RawResponse {
+    fn checked(self) -> Result<FeedResponse, FeedError> {
         let malformed = |message: &str| FeedError::Malformed { message: message.to_owned() };
         if self.to < self.from {
             return Err(malformed("`to` lies before `from`"));
         }
-        if self.epoch.is_empty() || self.epoch.len() > Answer::LONGEST_EPOCH {
+        if self.epoch.is_empty() || self.epoch.len() > FeedResponse::LONGEST_EPOCH {
             return Err(malformed("`epoch` is 1 to 128 bytes"));
         }
         let issuers = RevocationKey::of(Level::Issuer, &self.iss, "");
@@ -77,7 +77,7 @@ impl AsWritten {
             revoked_at: UnixTime::from_seconds(entry.revoked_at),
             expires_at: UnixTime::from_seconds(entry.expires_at),
         });
-        Ok(Answer {
+        Ok(FeedResponse {
             entries: entries.collect(),
             iss: self.iss,
             iat: UnixTime::from_seconds(self.iat),
@@ -91,17 +91,17 @@ impl AsWritten {
 }
 
 /// `[level, key, revoked_at, expires_at]`.
-struct EntryAsWritten {
+struct RawEntry {
     /// None: everything of the issuer.
     key: Option<RevocationKey>,
     revoked_at: u64,
     expires_at: u64,
 }
 
-impl<'de> Deserialize<'de> for EntryAsWritten {
+impl<'de> Deserialize<'de> for RawEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (Text(level), Text(key), revoked_at, expires_at) =
-            <(Text<'de>, Text<'de>, u64, u64)>::deserialize(deserializer)?;
+        let (CowStr(level), CowStr(key), revoked_at, expires_at) =
+            <(CowStr<'de>, CowStr<'de>, u64, u64)>::deserialize(deserializer)?;
         let key = match (&*level, &*key) {
             ("i", "") => None,
             ("t" | "s" | "a" | "k" | "c", key) => Some(

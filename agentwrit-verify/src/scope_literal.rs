@@ -31,7 +31,7 @@ use crate::scope::Scope;
 #[macro_export]
 macro_rules! scope {
     ($text:literal) => {{
-        const CHECKED: $crate::scope::Literal = $crate::scope::Literal::new($text);
+        const CHECKED: $crate::scope::ScopeLiteral = $crate::scope::ScopeLiteral::new($text);
         CHECKED.to_scope()
     }};
 }
@@ -39,13 +39,13 @@ macro_rules! scope {
 /// What [`scope!`](crate::scope!) makes at compile time.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct Literal {
+pub struct ScopeLiteral {
     text: &'static str,
     action_end: u16,
     resource_end: u16,
 }
 
-impl Literal {
+impl ScopeLiteral {
     /// Stops the compiler when the text is no scope.
     ///
     /// # Panics
@@ -106,7 +106,7 @@ mod tests {
         fn it_agrees_with_the_parser(text in "[ab*: {\"é]{0,8}|a:b:[a-c*:]{0,4}") {
             let parsed = Scope::parse(&text).ok().filter(|_| !text.contains(['{', '}']));
             let leaked: &'static str = Box::leak(text.into_boxed_str());
-            let checked = std::panic::catch_unwind(|| Literal::new(leaked).to_scope()).ok();
+            let checked = std::panic::catch_unwind(|| ScopeLiteral::new(leaked).to_scope()).ok();
             prop_assert_eq!(checked, parsed);
         }
     }
