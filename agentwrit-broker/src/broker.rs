@@ -17,7 +17,7 @@ use crate::{
     seed,
     server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
     service::Services,
-    store::{Acceptance, OpenError, Store, StoreError, StoreOptions},
+    store::{OpenError, Store, StoreError, StoreOptions},
     telemetry::metrics::Metrics,
 };
 
@@ -53,7 +53,7 @@ impl Broker {
         if key_file.created {
             tracing::info!(component = "signing", path = %config.signing_key_path.display(), "a new signing key was made");
         }
-        let accept_broken_audit = Acceptance { breaks: config.accept_broken_audit.clone(), at: clock.now() };
+        let accept_broken_audit = config.accept_broken_audit.clone();
         let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
         let path = config.db_path.clone();
         let store = spawn_blocking(move || Store::open(&path, options))

@@ -26,8 +26,6 @@ pub(crate) enum FileWarning {
     DirectoryOpenToOthers { path: PathBuf, mode: u32 },
     /// Every user can read, or write, the private key of TLS.
     TlsKeyOpenToOthers { path: PathBuf, mode: u32 },
-    /// SQLite keeps a write-ahead log for each name of a database: what is committed by one is missing by the other.
-    HardLinks { path: PathBuf, links: u64 },
 }
 
 /// The warnings about the files of `config` that exist. `process` is the user that the broker runs as.
@@ -35,11 +33,6 @@ pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
     let database = database_files(&config.db_path);
     let mut warnings: Vec<FileWarning> =
         database.iter().chain([&config.signing_key_path]).flat_map(|path| private_file(path, process)).collect();
-    if let Ok(metadata) = fs::metadata(&config.db_path)
-        && metadata.nlink() > 1
-    {
-        warnings.push(FileWarning::HardLinks { path: config.db_path.clone(), links: metadata.nlink() });
-    }
     let mut directories = vec![directory_of(&config.db_path), directory_of(&config.signing_key_path)];
     directories.dedup();
     warnings.extend(directories.into_iter().filter_map(directory));
@@ -99,12 +92,6 @@ impl fmt::Display for FileWarning {
                 f,
                 "AA_TLS_KEY `{}` has mode {mode:04o}, so that others can open it: run `chmod 640` on it, with the broker's \
                  user as its owner or group",
-                path.display()
-            ),
-            Self::HardLinks { path, links } => write!(
-                f,
-                "`{}` has {links} hard links: never open it by another of its names, which misses what is in the \
-                 write-ahead log of this one; remove the others",
                 path.display()
             ),
         }
@@ -184,13 +171,5 @@ mod tests {
         let (owner, process) = (owner(&config), owner(&config) + 1);
         let foreign = |path: &Path| FileWarning::ForeignOwner { path: path.into(), owner, process };
         assert_eq!(inspect(&config, process), [foreign(&config.db_path), foreign(&config.signing_key_path)]);
-    }
-
-    #[test]
-    fn warns_of_a_database_with_several_names() {
-        let (directory, config) = files();
-        fs::hard_link(&config.db_path, directory.path().join("other.db")).unwrap();
-        let path = config.db_path.clone();
-        assert_eq!(inspect(&config, owner(&config)), [FileWarning::HardLinks { path, links: 2 }]);
     }
 }

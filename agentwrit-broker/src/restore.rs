@@ -5,21 +5,21 @@
 //! 2. Launch tokens are deleted, agents are barred, nonces that are out are expired, and every app is suspended: some of
 //!    them may have been used, revoked or deregistered after the backup. An operator resumes the apps that may go on.
 //! 3. A mark from a wrong clock does harm: ahead, nothing can be issued before its time; behind, it misses tokens. So it is
-//!    refused where the clock does not fit the newest record, unless the operator says that the clock is right. Then
-//!    marks that are dated after it are taken back, so that a wrong one can be corrected.
-//! 4. All of it is one transaction.
+//!    rejected where the clock does not fit the newest record and the time that had passed for certain, unless the operator
+//!    confirms the clock. Then marks that are dated after it are taken back, so that a wrong one can be corrected.
+//! 4. All of it is one transaction, including the acceptance of a broken audit trail: a rejected mark records nothing.
 
 use std::{fmt, time::Duration};
 
-use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime};
+use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime, audit::ChainBreak};
 
 use crate::{
     audit::{EventType, NewEvent},
     config::Config,
     domain::Revocation,
     issuer::nonce::Nonces,
-    store::{Acceptance, OpenError, Store, StoreError, StoreOptions, Tx},
-    timekeeping::STEP,
+    store::{OpenError, Store, StoreError, StoreOptions, Tx},
+    timekeeping::{RecordedTime, STEP},
 };
 
 /// The longest that a token can live: what a launch token may grant at most.
@@ -35,7 +35,8 @@ const USUAL_AGE: Duration = Duration::from_secs(25 * 3600);
 /// [`RestoreError`], and nothing was done.
 pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Restored, RestoreError> {
     let store = open(config)?;
-    let outcome = store.transact(move |tx| mark(tx, SystemClock.now(), clock_is_right)).await;
+    let accepted = store.accepted_breaks().to_vec();
+    let outcome = store.transact(move |tx| mark(tx, &accepted, SystemClock.now(), clock_is_right)).await;
     store.close().await;
     outcome
 }
@@ -47,13 +48,14 @@ pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Rest
 /// [`RestoreError`], and nothing was done.
 pub async fn confirm_clock(config: &Config) -> Result<ConfirmedClock, RestoreError> {
     let store = open(config)?;
-    let outcome = store.transact(|tx| confirm(tx, SystemClock.now())).await;
+    let accepted = store.accepted_breaks().to_vec();
+    let outcome = store.transact(move |tx| confirm(tx, &accepted, SystemClock.now())).await;
     store.close().await;
     outcome
 }
 
 fn open(config: &Config) -> Result<Store, OpenError> {
-    let accept_broken_audit = Acceptance { breaks: config.accept_broken_audit.clone(), at: SystemClock.now() };
+    let accept_broken_audit = config.accept_broken_audit.clone();
     let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
     Store::open(&config.db_path, options)
 }
@@ -123,49 +125,59 @@ pub enum RestoreError {
     /// The database can't be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The newest record is much older than the mark would be.
+    /// The records are much older than the mark would be.
     #[error(
-        "the clock says {}, the newest record is of {}: a mark from a clock that is ahead keeps everyone from logging in \
-         until its time; if the clock is right and the backup so old, run again with `--clock-is-right`",
-        now.to_rfc3339(), newest.to_rfc3339()
+        "the clock shows {}, the records of the database show {}: a mark from a clock that is ahead keeps everyone from \
+         logging in until its time; if the clock is right and the backup so old, run again with `--clock-is-right`",
+        now.to_rfc3339(), recorded.to_rfc3339()
     )]
     ClockAhead {
-        /// What the clock says.
+        /// The clock's time.
         now: UnixTime,
-        /// The newest record.
-        newest: UnixTime,
+        /// The earlier of the newest record and the time that had passed for certain.
+        recorded: UnixTime,
     },
-    /// The newest record is later than the mark would be.
+    /// The records are later than the mark would be.
     #[error(
-        "the clock says {}, the newest record is of {}: a mark from a clock that is behind misses what was issued since; \
-         if the clock is right and was ahead before, run again with `--clock-is-right`",
-        now.to_rfc3339(), newest.to_rfc3339()
+        "the clock shows {}, the records of the database show {}: a mark from a clock that is behind misses what was issued \
+         since; if the clock is right and was ahead before, run again with `--clock-is-right`",
+        now.to_rfc3339(), recorded.to_rfc3339()
     )]
     ClockBehind {
-        /// What the clock says.
+        /// The clock's time.
         now: UnixTime,
-        /// The newest record.
-        newest: UnixTime,
+        /// The later of the newest record and the time that had passed for certain.
+        recorded: UnixTime,
     },
 }
 
-/// When the mark is set: now, but not before the newest record.
-fn mark_time(now: UnixTime, newest: UnixTime, clock_is_right: bool) -> Result<UnixTime, RestoreError> {
-    let new_store = newest == UnixTime::default();
-    if clock_is_right || new_store {
-        return Ok(now);
+/// Time of the mark: now, but not before the newest record.
+///
+/// A clock that is wrong dates records too: a rejected login is enough to make one. The time that has passed for certain
+/// does not follow such a clock, so the clock must fit both. A record is missing in a new store, the certain time in one
+/// of an earlier version.
+fn mark_time(now: UnixTime, recorded: RecordedTime, clock_is_right: bool) -> Result<UnixTime, RestoreError> {
+    let RecordedTime { certain, newest } = recorded;
+    let newest = Some(newest).filter(|newest| *newest != UnixTime::default());
+    let known = || newest.into_iter().chain(certain);
+    let (Some(earliest), Some(latest), false) = (known().min(), known().max(), clock_is_right) else { return Ok(now) };
+    if now.saturating_since(earliest) > USUAL_AGE {
+        return Err(RestoreError::ClockAhead { now, recorded: earliest });
     }
-    if now.saturating_since(newest) > USUAL_AGE {
-        return Err(RestoreError::ClockAhead { now, newest });
+    if latest.saturating_since(now) > STEP {
+        return Err(RestoreError::ClockBehind { now, recorded: latest });
     }
-    if newest.saturating_since(now) > STEP {
-        return Err(RestoreError::ClockBehind { now, newest });
-    }
-    Ok(now.max(newest))
+    Ok(newest.map_or(now, |newest| now.max(newest)))
 }
 
-fn mark(tx: &mut Tx<'_>, now: UnixTime, clock_is_right: bool) -> Result<Restored, RestoreError> {
-    let marked_at = mark_time(now, tx.recorded_time()?.newest, clock_is_right)?;
+fn mark(
+    tx: &mut Tx<'_>,
+    accepted: &[ChainBreak],
+    now: UnixTime,
+    clock_is_right: bool,
+) -> Result<Restored, RestoreError> {
+    let marked_at = mark_time(now, tx.recorded_time()?, clock_is_right)?;
+    tx.record_accepted_breaks(accepted, now)?;
     tx.start_epoch()?;
     let marks_taken_back = tx.delete_marks_after(marked_at)?;
     for revocation in revocations(tx, marked_at)? {
@@ -225,8 +237,9 @@ fn record(tx: &mut Tx<'_>, restored: &Restored) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn confirm(tx: &mut Tx<'_>, now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
+fn confirm(tx: &mut Tx<'_>, accepted: &[ChainBreak], now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
     let before = tx.recorded_time()?.certain;
+    tx.record_accepted_breaks(accepted, now)?;
     tx.record_certain_time(now)?;
     Ok(ConfirmedClock { before, now })
 }

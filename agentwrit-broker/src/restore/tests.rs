@@ -3,10 +3,13 @@
     reason = "a method as such is not general enough in its lifetimes"
 )]
 
-use agentwrit_verify::{AgentId, ScopeSet, TokenId};
+use std::net::{IpAddr, Ipv4Addr};
+
+use agentwrit_verify::{AgentId, ScopeSet, TokenId, audit::ChainBreakId};
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::{AuditChainError, ChainHead, EventId};
 use crate::domain::{AgentRecord, App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId};
 
 const DAY: u64 = 86_400;
@@ -101,7 +104,7 @@ async fn backup() -> (TempDir, Store) {
 }
 
 async fn marked(store: &Store, now: UnixTime, clock_is_right: bool) -> Result<Restored, RestoreError> {
-    store.transact(move |tx| mark(tx, now, clock_is_right)).await
+    store.transact(move |tx| mark(tx, &[], now, clock_is_right)).await
 }
 
 async fn issuer_marks(store: &Store) -> Vec<UnixTime> {
@@ -146,7 +149,7 @@ async fn refuses_mark_two_days_ahead_of_newest_record_and_changes_nothing() {
     let (_directory, store) = backup().await;
     let before = store.read(|reader| reader.epoch()).await.unwrap();
     let refused = marked(&store, at(2 * DAY), false).await.unwrap_err();
-    assert_eq!(refused, RestoreError::ClockAhead { now: at(2 * DAY), newest: at(0) });
+    assert_eq!(refused, RestoreError::ClockAhead { now: at(2 * DAY), recorded: at(0) });
     assert!(refused.to_string().contains("--clock-is-right"), "{refused}");
     assert_eq!(store.read(|reader| reader.epoch()).await.unwrap(), before);
     assert_eq!(issuer_marks(&store).await, []);
@@ -157,7 +160,7 @@ async fn refuses_mark_behind_newest_record_and_moves_one_that_is_a_little_behind
     let (_directory, store) = backup().await;
     let early = UnixTime::since_epoch(at(0).elapsed_since_epoch().saturating_sub(Duration::from_secs(601)));
     let refused = marked(&store, early, false).await.unwrap_err();
-    assert_eq!(refused, RestoreError::ClockBehind { now: early, newest: at(0) });
+    assert_eq!(refused, RestoreError::ClockBehind { now: early, recorded: at(0) });
     let a_little = UnixTime::since_epoch(at(0).elapsed_since_epoch().saturating_sub(Duration::from_secs(600)));
     assert_eq!(marked(&store, a_little, false).await.unwrap().marked_at, at(0));
 }
@@ -197,8 +200,54 @@ async fn corrects_wrong_mark_and_kills_tokens_dated_after_the_right_one() {
 async fn confirming_the_clock_records_it_as_certain() {
     let (_directory, store) = backup().await;
     store.transact(|tx| tx.record_certain_time(at(0))).await.unwrap();
-    let confirmed = store.transact(|tx| confirm(tx, at(DAY))).await.unwrap();
+    let confirmed = store.transact(|tx| confirm(tx, &[], at(DAY))).await.unwrap();
     assert_eq!(confirmed, ConfirmedClock { before: Some(at(0)), now: at(DAY) });
     let recorded = store.read(|reader| reader.recorded_time()).await.unwrap();
     assert_eq!(recorded.certain, Some(at(DAY)));
+}
+
+/// A break of a trail, as an operator accepts it.
+fn broken() -> ChainBreak {
+    let event = EventId::from_sequence(1);
+    let id = ChainBreakId::parse(&format!("{event}:{}", "07".repeat(32))).unwrap();
+    ChainBreak { id, fault: AuditChainError::Altered { id: event }, before: ChainHead::GENESIS }
+}
+
+/// Records a rejected login at `now`, as a broker does that was started with a wrong clock.
+async fn record_rejected_login(store: &Store, now: UnixTime) {
+    let event =
+        NewEvent::denied(EventType::AdminAuthFailed, now, IpAddr::V4(Ipv4Addr::LOCALHOST), "invalid credentials");
+    store.transact(move |tx| tx.append(event)).await.unwrap();
+}
+
+#[tokio::test]
+async fn refuses_mark_of_clock_ahead_after_a_rejected_login_was_recorded_with_its_time() {
+    let (_directory, store) = backup().await;
+    store.transact(|tx| tx.record_certain_time(at(60))).await.unwrap();
+    record_rejected_login(&store, at(2 * DAY)).await;
+    let refused = marked(&store, at(2 * DAY), false).await.unwrap_err();
+    assert_eq!(refused, RestoreError::ClockAhead { now: at(2 * DAY), recorded: at(60) });
+    assert_eq!(issuer_marks(&store).await, []);
+}
+
+#[tokio::test]
+async fn refuses_mark_of_clock_behind_after_a_rejected_login_was_recorded_with_its_time() {
+    let (_directory, store) = backup().await;
+    store.transact(|tx| tx.record_certain_time(at(2 * DAY))).await.unwrap();
+    record_rejected_login(&store, at(DAY)).await;
+    let refused = marked(&store, at(DAY), false).await.unwrap_err();
+    assert_eq!(refused, RestoreError::ClockBehind { now: at(DAY), recorded: at(2 * DAY) });
+}
+
+#[tokio::test]
+async fn refused_mark_records_no_acceptance_and_accepted_mark_records_it_once() {
+    let (_directory, store) = backup().await;
+    let mark_accepting = |now: UnixTime| store.transact(move |tx| mark(tx, &[broken()], now, false));
+    let events =
+        async || store.read(|reader| Ok::<_, StoreError>((reader.accepted_breaks()?, reader.audit_total()?))).await;
+    let before = events().await.unwrap();
+    mark_accepting(at(2 * DAY)).await.unwrap_err();
+    assert_eq!(events().await.unwrap(), before);
+    mark_accepting(at(600)).await.unwrap();
+    assert_eq!(events().await.unwrap().0, 1);
 }

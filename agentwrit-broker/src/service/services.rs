@@ -72,6 +72,8 @@ impl Services {
         if timekeeper.behind_records(clock.now()).is_some() {
             metrics.clock_skew();
         }
+        // After the recorded time was read: the event would pass for the newest record.
+        store.record_accepted_breaks(clock.now()).await?;
         let memory = Memory::read(&store, &config.issuer, timekeeper.forgotten_until(clock.as_ref())).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);

@@ -107,6 +107,17 @@ pub enum OpenError {
         /// Its permissions.
         mode: u32,
     },
+    /// A file has several names, and SQLite keeps a write-ahead log beside each name of a database.
+    #[error(
+        "`{}` has {links} hard links, and a start by one name misses what is in the write-ahead log beside another: find \
+         them with `find -samefile`, keep the name that the broker ran with last, and remove the others", path.display()
+    )]
+    HardLinks {
+        /// The file.
+        path: PathBuf,
+        /// How many names it has.
+        links: u64,
+    },
     /// Another process has it open: two writers would fork the audit chain.
     #[error("`{}` is in use by another broker: stop that one first, or set AA_DB_PATH to another file", path.display())]
     InUse {

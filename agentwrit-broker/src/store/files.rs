@@ -6,12 +6,14 @@
 //! 2. The locks are of the kind `flock(2)`, which SQLite's own (`fcntl(2)`) do not meet. But closing *any* handle of a file
 //!    drops the `fcntl` locks that this process has on it. So the handle that holds the lock is closed after SQLite's, and a
 //!    database that this process has open already is refused before another handle of it is made.
-//! 3. Permissions for others than owner and group are refused.
+//! 3. Permissions for others than owner and group are rejected.
+//! 4. Several hard links of a file are rejected, on the locked handle. SQLite finds the write-ahead log by the database's
+//!    name: after a crash, a start by another name would miss what was committed last.
 
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -46,10 +48,12 @@ impl Claim {
         let inode = if cfg!(target_os = "linux") {
             let database = private().open(&path).map_err(|error| OpenError::io(&path, &error))?;
             lock(&database, &path, &path)?;
+            check_links(&path, &database.metadata().map_err(|error| OpenError::io(&path, &error))?)?;
             Some(database)
         } else {
             None
         };
+        check_links_of_all(&path)?;
         Ok(Self { path, _locks: (beside, inode), _registration: registration })
     }
 
@@ -110,6 +114,22 @@ pub(crate) fn all(path: &Path) -> [PathBuf; 4] {
 /// Checks that others can open neither the database nor the files beside it.
 pub(super) fn check_side_files(path: &Path) -> Result<(), OpenError> {
     all(path).iter().try_for_each(|file| check_closed_to_others(file))
+}
+
+/// Checks that the database and the files beside it have one name each.
+pub(super) fn check_links_of_all(path: &Path) -> Result<(), OpenError> {
+    all(path).iter().try_for_each(|file| match file.metadata() {
+        Ok(metadata) => check_links(file, &metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::io(file, &error)),
+    })
+}
+
+fn check_links(path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
+    match metadata.nlink() {
+        0 | 1 => Ok(()),
+        links => Err(OpenError::HardLinks { path: path.to_owned(), links }),
+    }
 }
 
 /// An empty database, private before anything is in it; SQLite gives its side files the same permissions.

@@ -47,7 +47,10 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
-pub use acceptance::Acceptance;
+use agentwrit_verify::{
+    UnixTime,
+    audit::{ChainBreak, ChainBreakId},
+};
 pub use audit_query::{AuditPage, AuditQuery};
 pub use endings::Ended;
 pub use error::{OpenError, StoreError};
@@ -76,13 +79,14 @@ struct Inner {
     readers: Readers,
     health: Arc<Health>,
     probing: Mutex<()>,
+    accepted_breaks: Vec<ChainBreak>,
 }
 
 /// How to open a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// Breaks of the audit trail to go on behind.
-    pub accept_broken_audit: Acceptance,
+    /// Breaks of the audit trail that the operator accepts.
+    pub accept_broken_audit: Vec<ChainBreakId>,
     /// How many jobs may wait for the writer.
     pub queue: usize,
     /// How many jobs share a commit at most.
@@ -93,7 +97,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { accept_broken_audit: Acceptance::NONE, queue: 1024, batch: 256, readers: 2 }
+        Self { accept_broken_audit: Vec::new(), queue: 1024, batch: 256, readers: 2 }
     }
 }
 
@@ -108,10 +112,10 @@ impl Store {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         let claim = Arc::new(Claim::take(path)?);
-        let writer = open::writer(Arc::clone(&claim), &options, jobs, Arc::clone(&health))?;
+        let (writer, accepted_breaks) = open::writer(Arc::clone(&claim), &options, jobs, Arc::clone(&health))?;
         let readers = Readers::open(claim, options.readers.max(1))?;
         writer.start().map_err(|error| OpenError::io(path, &error))?;
-        Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()) }) })
+        Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks }) })
     }
 
     /// Runs `job` on the writer and answers once what it did is durable. When it fails, nothing of it stays.
@@ -134,6 +138,26 @@ impl Store {
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
         })?;
         answer.await.unwrap_or_else(|_| Err(StoreError::closed().into()))
+    }
+
+    /// Breaks of the audit trail that were accepted for this start and are not recorded yet. To be recorded before the
+    /// store is used for anything else, and after the recorded time was read.
+    #[must_use]
+    pub fn accepted_breaks(&self) -> &[ChainBreak] {
+        &self.inner.accepted_breaks
+    }
+
+    /// Records the [accepted breaks](Self::accepted_breaks) in a transaction of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`], and nothing was recorded.
+    pub async fn record_accepted_breaks(&self, at: UnixTime) -> Result<(), StoreError> {
+        let breaks = self.inner.accepted_breaks.clone();
+        if breaks.is_empty() {
+            return Ok(());
+        }
+        self.transact(move |tx| tx.record_accepted_breaks(&breaks, at)).await
     }
 
     /// Runs `job` on a snapshot of what is committed.

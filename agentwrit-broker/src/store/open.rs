@@ -2,11 +2,12 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use agentwrit_verify::audit::ChainBreak;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use tokio::sync::mpsc;
 
 use super::{
-    OpenError, StoreError, StoreOptions, acceptance,
+    OpenError, Reader, StoreError, StoreOptions, acceptance,
     files::{self, Claim},
     health::Health,
     schema,
@@ -28,12 +29,13 @@ const PRAGMAS: &str = "
     PRAGMA journal_size_limit = 67108864;
 ";
 
+/// Opens the writer's connection. Returns also the accepted breaks of the audit trail that no event records yet.
 pub(super) fn writer(
     claim: Arc<Claim>,
     options: &StoreOptions,
     queue: mpsc::Receiver<Message>,
     health: Arc<Health>,
-) -> Result<Writer, OpenError> {
+) -> Result<(Writer, Vec<ChainBreak>), OpenError> {
     let path = claim.path();
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::check(&connection, path)?;
@@ -45,8 +47,9 @@ pub(super) fn writer(
     connection.execute_batch(PRAGMAS)?;
     schema::migrate(&mut connection)?;
     files::check_side_files(path)?;
-    let head = acceptance::verify_trail(&connection, &options.accept_broken_audit)?;
-    Ok(Writer { connection, head, queue, batch: options.batch.max(1), health, claim })
+    let accepted = acceptance::verify_trail(&connection, &options.accept_broken_audit)?;
+    let head = Reader::new(&connection).trail_head()?;
+    Ok((Writer { connection, head, queue, batch: options.batch.max(1), health, claim }, accepted))
 }
 
 pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {

@@ -41,6 +41,7 @@ pub(crate) fn probe(path: &Path, accepted: &[ChainBreakId]) -> Result<DatabaseSt
     if is_locked(&database) || existing(&lock)?.as_ref().is_some_and(is_locked) {
         return Ok(DatabaseState::InUse);
     }
+    files::check_links_of_all(path)?;
     if log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
         return Ok(DatabaseState::Unverified);
     }

@@ -37,7 +37,7 @@ pub use self::{
     request::Request,
     response::Response,
     signed::{assert_whole_chain, event_hash, revocation_key},
-    stored::{alter_database, hold_write_lock},
+    stored::{alter_database, hold_write_lock, rows_of_tables},
     waiting::{next_second, until_expired, until_second},
 };
 

@@ -1,6 +1,9 @@
 //! What the store refuses to open.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+};
 
 use agentwrit_verify::audit::ChainBreak;
 use rusqlite::Connection;
@@ -8,7 +11,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::{
     audit::{AuditChainError, EventId},
-    store::{Acceptance, OpenError},
+    store::{OpenError, probe},
 };
 
 fn open(path: &std::path::Path) -> Result<Store, OpenError> {
@@ -76,11 +79,29 @@ async fn refuses_a_database_that_is_open_by_whatever_path() {
     assert_eq!(open(&path).unwrap_err(), OpenError::InUse { path: path.clone() });
     assert_eq!(open(&symbolic).unwrap_err(), OpenError::InUse { path: path.clone() });
     assert_eq!(open(&hard).unwrap_err(), OpenError::InUse { path: hard.clone() });
+    fs::remove_file(&hard).unwrap();
     fs::remove_file(path.with_file_name("data.db.lock")).unwrap();
     assert_eq!(open(&path).unwrap_err(), OpenError::InUse { path: path.clone() });
     // A refused attempt leaves the locks of the first as they are.
     fixture.write(|tx| register(tx, 2)).await;
     fixture.reopen().await;
+}
+
+#[tokio::test]
+async fn rejects_hard_link_of_the_database_or_of_a_file_beside_it() {
+    let (_directory, path) = altered("").await;
+    let elsewhere = TempDir::new().unwrap();
+    let other = elsewhere.path().join("other");
+    for name in ["data.db", "data.db-wal", "data.db-shm", "data.db.lock"] {
+        let file = path.with_file_name(name);
+        fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&file).unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        let rejected = OpenError::HardLinks { path: file, links: 2 };
+        assert_eq!(open(&path).unwrap_err(), rejected);
+        assert_eq!(probe(&path, &[]).unwrap_err(), rejected);
+        fs::remove_file(&other).unwrap();
+    }
+    open(&path).unwrap().close().await;
 }
 
 #[tokio::test]
@@ -124,9 +145,12 @@ async fn counts(store: &Store) -> (u64, u64) {
     counts.await.unwrap()
 }
 
-fn open_accepting(path: &std::path::Path, breaks: &[ChainBreak]) -> Result<Store, OpenError> {
-    let accept_broken_audit = Acceptance { breaks: breaks.iter().map(|broken| broken.id).collect(), at: at(0) };
-    Store::open(path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })
+/// Opens the store as a broker does whose operator accepts `breaks`.
+async fn open_accepting(path: &std::path::Path, breaks: &[ChainBreak]) -> Result<Store, OpenError> {
+    let accept_broken_audit = breaks.iter().map(|broken| broken.id).collect();
+    let store = Store::open(path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })?;
+    store.record_accepted_breaks(at(0)).await?;
+    Ok(store)
 }
 
 #[tokio::test]
@@ -178,11 +202,11 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
         // The break of another trail is not this one.
         let (_other, other) = altered("UPDATE audit_events SET detail = 'y' WHERE seq = 9").await;
         assert_eq!(
-            open_accepting(&path, &breaks(&other)).unwrap_err(),
+            open_accepting(&path, &breaks(&other)).await.unwrap_err(),
             OpenError::BrokenAudit { breaks: found.clone() }
         );
 
-        let store = open_accepting(&path, &found).unwrap();
+        let store = open_accepting(&path, &found).await.unwrap();
         let recorded = store.read(|reader| reader.audit_events_after(10, 100)).await.unwrap();
         let accepted: Vec<String> = recorded.iter().filter_map(|event| event.resource.clone()).collect();
         assert_eq!(accepted, found.iter().map(|broken| broken.id.to_string()).collect::<Vec<_>>(), "{sql}");
@@ -195,7 +219,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
 
         // From now on it needs no word of the operator's, and none is recorded twice.
         open(&path).unwrap().close().await;
-        let store = open_accepting(&path, &found).unwrap();
+        let store = open_accepting(&path, &found).await.unwrap();
         assert_eq!(counts(&store).await, (count, 11 + count), "{sql}");
         store.close().await;
     }
@@ -215,12 +239,12 @@ async fn tampering_after_an_accepted_break_is_refused_again() {
     ] {
         let (_directory, path) = altered("UPDATE audit_events SET detail = 'x' WHERE seq = 9").await;
         let first = breaks(&path);
-        let store = open_accepting(&path, &first).unwrap();
+        let store = open_accepting(&path, &first).await.unwrap();
         store.transact(|tx| tx.append(event("goes on"))).await.unwrap();
         store.close().await;
         tamper(&path, again);
         assert!(!breaks(&path).is_empty(), "{again}");
-        let OpenError::BrokenAudit { .. } = open_accepting(&path, &first).unwrap_err() else { panic!("{again}") };
+        let OpenError::BrokenAudit { .. } = open_accepting(&path, &first).await.unwrap_err() else { panic!("{again}") };
     }
 }
 

@@ -35,6 +35,7 @@ async fn refuses_second_broker_by_hard_link_or_after_lock_file_was_deleted() {
     let link = broker.directory().join("hard.db");
     fs::hard_link(broker.directory().join("data.db"), &link).unwrap();
     refuses_second_broker(&broker, &link).await;
+    fs::remove_file(&link).unwrap();
     fs::remove_file(broker.directory().join("data.db.lock")).unwrap();
     refuses_second_broker(&broker, &broker.directory().join("data.db")).await;
 

@@ -44,8 +44,28 @@ async fn warns_of_a_data_directory_that_others_can_write() {
 }
 
 #[tokio::test]
-async fn warns_of_a_database_with_a_second_name() {
-    let (_, directory) = Broker::start().await.terminate().await;
-    fs::hard_link(directory.path().join("data.db"), directory.path().join("other.db")).unwrap();
-    Broker::start_in(directory, &[]).await.says("data.db` has 2 hard links").await;
+async fn refuses_database_with_second_hard_link_after_a_crash_and_starts_once_it_is_removed() {
+    let broker = Broker::start().await;
+    let admin = broker.admin_token().await;
+    let (token, id) = broker.agent(&admin, &["read:data:x"]).await;
+    broker.revoked(&admin, "agent", &id).await;
+    let directory = broker.kill().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = elsewhere.path().join("data.db");
+    fs::hard_link(directory.path().join("data.db"), &other).unwrap();
+    // The write-ahead log with the revocation lies beside the first name only.
+    for database in [&other, &directory.path().join("data.db")] {
+        let settings = [("AA_DB_PATH", database.to_str().unwrap())];
+        let stopped = Broker::run_in(directory.path(), &settings, &[]).await;
+        assert_eq!(stopped.status.code(), Some(1), "{}", stopped.output);
+        let complaint = format!("`{}` has 2 hard links", database.canonicalize().unwrap().display());
+        assert!(stopped.output.contains(&complaint), "{}", stopped.output);
+        let checked = Broker::run_in(directory.path(), &settings, &["check", "--probe"]).await;
+        assert_eq!(checked.status.code(), Some(1), "{}", checked.output);
+        assert!(checked.output.contains(&format!("error: {complaint}")), "{}", checked.output);
+    }
+    fs::remove_file(&other).unwrap();
+    let broker = Broker::start_in(directory, &[]).await;
+    let validity = broker.post("/v1/token/validate").json(&serde_json::json!({"token": token})).await.json();
+    assert_eq!(validity["valid"], false, "{validity}");
 }

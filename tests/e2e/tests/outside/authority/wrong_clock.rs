@@ -2,7 +2,9 @@
 //! system's clock, so these tests move the times in its database instead: dated back, they make the clock look ahead.
 //! The state machine itself: `timekeeping::certain::tests`, `service::tests::clock` and `restore::tests` of the broker.
 
-use agentwrit_e2e::{Broker, alter_database};
+use std::path::Path;
+
+use agentwrit_e2e::{Broker, alter_database, rows_of_tables};
 use serde_json::json;
 
 /// Three hours and two days, in microseconds.
@@ -98,4 +100,52 @@ async fn login_is_503_with_logged_reason_while_mark_is_ahead_and_200_after_corre
     let token = broker.admin_token().await;
     assert!(broker.accepts(&token).await);
     assert!(broker.get("/v1/health").await.json().get("warnings").is_none());
+}
+
+/// Moves the recorded times of a stopped broker back by two days: the clock then looks two days ahead.
+fn date_back(directory: &Path) {
+    alter_database(
+        directory,
+        &format!(
+            "UPDATE meta SET certain_time = certain_time - {TWO_DAYS};
+             UPDATE audit_events SET at = at - {TWO_DAYS};
+             UPDATE tokens SET issued_at = issued_at - {TWO_DAYS}, expires_at = expires_at - {TWO_DAYS};"
+        ),
+    );
+}
+
+/// Expects `mark-restored` to be refused because the clock is ahead, and to leave the database as it was.
+async fn refuses_mark_of_clock_ahead(directory: &Path, arguments: &[&str]) {
+    let before = rows_of_tables(directory);
+    let refused = Broker::run_in(directory, &[], arguments).await;
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.output);
+    assert!(refused.output.contains("a mark from a clock that is ahead"), "{}", refused.output);
+    assert_eq!(rows_of_tables(directory), before);
+}
+
+#[tokio::test]
+async fn refuses_mark_restored_with_clock_ahead_also_when_it_accepts_a_broken_audit_trail() {
+    let broker = Broker::start().await;
+    broker.admin_token().await;
+    let (_, directory) = broker.terminate().await;
+    date_back(directory.path());
+    let breaks = Broker::breaks_of_trail(directory.path()).await;
+    let flags = ["--accept-broken-audit", &breaks, "mark-restored"];
+    refuses_mark_of_clock_ahead(directory.path(), &flags).await;
+    refuses_mark_of_clock_ahead(directory.path(), &flags).await;
+    let marked = Broker::run_in(directory.path(), &[], &[&flags[..], &["--clock-is-right"]].concat()).await;
+    assert!(marked.status.success(), "{}", marked.output);
+    // The mark's transaction recorded the acceptance: the start needs no flag.
+    Broker::start_in(directory, &[]).await;
+}
+
+#[tokio::test]
+async fn refuses_mark_restored_with_clock_ahead_after_a_wrong_login_was_recorded_with_its_time() {
+    let (_, directory) = Broker::start().await.terminate().await;
+    date_back(directory.path());
+    let broker = Broker::start_in(directory, &[]).await;
+    let wrong = json!({"secret": "not the secret of the operator"});
+    broker.post("/v1/admin/auth").json(&wrong).await.refused(401, "unauthorized", "invalid credentials");
+    let (_, directory) = broker.terminate().await;
+    refuses_mark_of_clock_ahead(directory.path(), &["mark-restored"]).await;
 }
