@@ -30,6 +30,7 @@ use crate::{
     audit::{EventType, NewEvent},
     keys::is_secret_shaped,
     service::Services,
+    store::Caller,
 };
 
 /// How long the answer to a request that only reads may take.
@@ -45,17 +46,20 @@ pub(super) async fn serve(
     let request = LingeringBody::wrap(request).map(Body::new);
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
-    if request.method().is_safe() {
-        return attend(services, edge, request, next).await;
+    let client = Client::of(&request, &edge.trusted_proxies);
+    // Dropped with this future, hence with the connection: reads that wait for the request end then.
+    let (caller, _connection) = Caller::new(client.0);
+    let is_safe = request.method().is_safe();
+    let attending = caller.scope(attend(services, edge, client, request, next));
+    if is_safe {
+        return attending.await;
     }
-    let attending = tokio::spawn(attend(services, edge, request, next));
-    attending.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    tokio::spawn(attending).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
-async fn attend(services: Shared, edge: Arc<Edge>, mut request: Request, next: Next) -> Response {
+async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: Request, next: Next) -> Response {
     let started = services.ledger.monotonic();
     let id = request_id(&request, &services);
-    let client = Client::of(&request, &edge.trusted_proxies);
     request.extensions_mut().insert(client);
     request.extensions_mut().insert(BodyPlaces::new(&services, client));
     // The scope layers take the id of their refusals from here.
@@ -169,3 +173,6 @@ fn audit(services: &Services, rejection: &Rejection, client: Client, endpoint: &
     };
     services.ledger.deny(event.resource(endpoint).word("reason", rejection.reason()));
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,7 @@ pub(crate) use files::all as database_files;
 pub use housekeeping::Pruned;
 pub use paging::Page;
 pub(crate) use probe::{DatabaseState, probe};
+pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
@@ -172,6 +173,12 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.inner.readers.run(job).await
+    }
+
+    /// Number of reads that run or wait.
+    #[cfg(test)]
+    pub(crate) fn reads_admitted(&self) -> usize {
+        self.inner.readers.admitted()
     }
 
     /// Whether the last attempt to write succeeded.

@@ -1,17 +1,68 @@
 //! Connections that only read, on the runtime's blocking threads.
+//!
+//! 1. Few reads run at a time; [`MAX_WAITING`] may wait, a quarter of them for one client address. A full queue gives the
+//!    place of the address with the most waiting reads to an address with fewer.
+//! 2. A read that waits ends with the connection of its request; one that runs is finished.
+//!
+//! A request's reads are attributed to it by [`Caller::scope`], around everything that the request does, so that no handler
+//! has to pass the caller on.
 
 use std::{
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use rusqlite::Connection;
-use tokio::{sync::Semaphore, task};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task,
+};
 
 use super::{OpenError, Reader, StoreError, files::Claim, open};
+use crate::limits::fair_share::{FairPool, Favour, Place};
 
-/// How many reads may wait for a connection.
-const MAX_WAITING: usize = 1024;
+/// Number of reads that may wait for a connection.
+pub(super) const MAX_WAITING: usize = 1024;
+/// Number of those that one address may hold.
+pub(super) const WAITING_SHARE: usize = MAX_WAITING / 4;
+
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// The client that reads are made for. Reads outside of [`Caller::scope`] are the broker's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    address: IpAddr,
+    /// Closed with the connection of the request.
+    connected: watch::Receiver<()>,
+}
+
+/// Represents the connection of a request: dropping it ends the reads that wait for the request.
+#[derive(Debug)]
+pub(crate) struct CallerConnection(#[expect(dead_code, reason = "its drop closes the channel")] watch::Sender<()>);
+
+impl Caller {
+    /// Returns a caller and the value that stands for its connection.
+    pub(crate) fn new(address: IpAddr) -> (Self, CallerConnection) {
+        let (connection, connected) = watch::channel(());
+        (Self { address, connected }, CallerConnection(connection))
+    }
+
+    /// Attributes the reads of `request` to this caller.
+    pub(crate) fn scope<F: Future>(self, request: F) -> impl Future<Output = F::Output> {
+        CALLER.scope(self, request)
+    }
+
+    async fn disconnected(caller: Option<Self>) {
+        match caller {
+            // Nothing is ever sent, so a change is the end.
+            Some(mut caller) => drop(caller.connected.changed().await),
+            None => std::future::pending().await,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Readers {
@@ -19,10 +70,10 @@ pub(super) struct Readers {
     /// One for each connection.
     permits: Arc<Semaphore>,
     connections: u32,
-    waiting: Semaphore,
+    waiting: FairPool,
 }
 
-/// Connections that nothing reads from now.
+/// Connections that no read uses now.
 #[derive(Debug)]
 struct Idle {
     connections: Vec<Connection>,
@@ -37,7 +88,7 @@ impl Readers {
             permits: Arc::new(Semaphore::new(idle.len())),
             connections: u32::try_from(idle.len()).unwrap_or(u32::MAX),
             idle: Arc::new(Mutex::new(Idle { connections: idle, claim: Some(claim) })),
-            waiting: Semaphore::new(MAX_WAITING),
+            waiting: FairPool::new(MAX_WAITING, WAITING_SHARE, Favour::Established),
         })
     }
 
@@ -47,11 +98,10 @@ impl Readers {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let _place = self.waiting.try_acquire().map_err(|_| StoreError::Busy)?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::closed())?;
+        let (permit, _place) = self.turn().await?;
         let idle = Arc::clone(&self.idle);
         let read = move || {
-            // Held until the connection is back, also when nobody waits for the answer any more.
+            // Held until the connection is back, also when the caller no longer waits for the result.
             let _permit = permit;
             let connection = lock(&idle).connections.pop().ok_or_else(StoreError::closed)?;
             let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(&connection, job)))
@@ -62,7 +112,31 @@ impl Readers {
         task::spawn_blocking(read).await.unwrap_or_else(|_| Err(StoreError::closed().into()))
     }
 
-    /// Waits for the reads that run, refuses others, closes the connections and lets go of the database.
+    #[cfg(test)]
+    pub(super) fn admitted(&self) -> usize {
+        self.waiting.used()
+    }
+
+    /// Waits for a connection, in a place of the caller's share.
+    async fn turn(&self) -> Result<(OwnedSemaphorePermit, Place), StoreError> {
+        let caller = CALLER.try_with(Clone::clone).ok();
+        let place = match &caller {
+            Some(caller) => self.waiting.admit(caller.address),
+            None => self.waiting.admit_exempt(),
+        };
+        let place = place.ok_or(StoreError::Busy)?;
+        let permit = tokio::select! {
+            biased;
+            permit = Arc::clone(&self.permits).acquire_owned() => permit.map_err(|_| StoreError::closed())?,
+            () = place.displaced() => return Err(StoreError::Busy),
+            // The response would reach no client.
+            () = Caller::disconnected(caller) => return Err(StoreError::Busy),
+        };
+        // A read that runs keeps its place to its end.
+        if place.protect(true) { Ok((permit, place)) } else { Err(StoreError::Busy) }
+    }
+
+    /// Waits for the reads that run, rejects others, closes the connections and releases the database.
     pub(super) async fn close(&self) {
         if let Ok(all) = self.permits.acquire_many(self.connections).await {
             self.permits.close();

@@ -125,6 +125,12 @@ impl FairPool {
         Some(Place { pool: self.clone(), number, key: Some(key), weight, occupant })
     }
 
+    /// How much of the capacity is taken.
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> usize {
+        self.lock().used
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,7 @@ mod durability;
 mod opening;
 mod plans;
 mod queries;
+mod readers;
 mod trail;
 mod verbs;
 mod writer;
