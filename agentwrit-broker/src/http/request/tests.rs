@@ -37,7 +37,8 @@ async fn ends_waiting_read_of_post_request_when_its_connection_is_gone() {
     until_reads(&store, 1).await;
 
     let body = r#"{"client_id": "a-client", "client_secret": "a secret of some length"}"#;
-    let request = Request::post("/v1/app/auth").header("host", "broker.test").header("content-type", "application/json");
+    let request =
+        Request::post("/v1/app/auth").header("host", "broker.test").header("content-type", "application/json");
     let connection = tokio::spawn(router.oneshot(request.body(Body::from(body)).unwrap()));
     until_reads(&store, 2).await;
     connection.abort();
