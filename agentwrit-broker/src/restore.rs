@@ -170,16 +170,12 @@ fn mark_time(now: UnixTime, recorded: RecordedTime, clock_is_right: bool) -> Res
     Ok(newest.map_or(now, |newest| now.max(newest)))
 }
 
-<<<<<<< HEAD
 fn mark(
     tx: &mut Tx<'_>,
     accepted: &[ChainBreak],
     now: UnixTime,
     clock_is_right: bool,
 ) -> Result<Restored, RestoreError> {
-=======
-fn mark(tx: &mut Tx<'_>, accepted: &[Break], now: UnixTime, clock_is_right: bool) -> Result<Restored, RestoreError> {
->>>>>>> 20b691f (Record fairer reads and stricter restore marks of broker in SECURITY and CHANGELOG)
     let marked_at = mark_time(now, tx.recorded_time()?, clock_is_right)?;
     tx.record_accepted_breaks(accepted, now)?;
     tx.start_epoch()?;
