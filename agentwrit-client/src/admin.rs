@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{AppId, ScopeSet, UnixTime};
+use agentwrit_protocol::{
+    AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppUpdateRequest,
+    Secret, paths,
+};
+use agentwrit_verify::{AppId, UnixTime};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     call::Call,
     client::Client,
     error::ClientError,
-    launch_token::{LaunchToken, LaunchTokenRequest, parse_scopes, whole_seconds},
-    secret::Secret,
+    launch_token::{LaunchToken, NewLaunchToken, parse_scopes, whole_seconds},
     session::Session,
-    wire::{AppsAnswer, CreateAppAnswer, DeregisteredAnswer, lenient},
 };
 
 /// The operator's relation to the broker. Clones are cheap and share connections and the operator's token.
@@ -55,19 +56,21 @@ impl Admin {
     /// [`ClientError::Refused`] with `conflict` when an active app has that name; any error of the network. After
     /// [`ClientError::MalformedAnswer`] the app may exist, and [`ClientError::received_secret`] is its secret.
     pub async fn create_app(&self, app: &NewApp) -> Result<AppCredentials, ClientError> {
-        let call = Call::post("/v1/admin/apps", app)?.hands_out("client_secret");
-        let answer: CreateAppAnswer = self.session.fetch(&call).await?;
+        let call = Call::post(paths::ADMIN_APPS, &app.0)?.hands_out("client_secret");
+        let response: AppCreationResponse = self.session.fetch(&call).await?;
+        let AppCreationResponse { client_secret, name, scopes, .. } = response;
         let record = AppRecord {
-            app_id: answer.app_id,
-            client_id: answer.client_id,
-            name: answer.name.unwrap_or_else(|| app.name.clone()),
-            scopes: answer.scopes.unwrap_or_else(|| app.scopes.clone()),
-            token_ttl: answer.token_ttl,
-            status: answer.status,
-            created_at: answer.created_at,
-            updated_at: answer.updated_at,
+            app_id: response.app_id,
+            client_id: response.client_id,
+            name: name.unwrap_or_else(|| app.0.name.clone()),
+            scopes: scopes.unwrap_or_else(|| app.0.scopes.clone()),
+            token_ttl: response.token_ttl,
+            status: response.status,
+            created_at: response.created_at,
+            updated_at: response.updated_at,
+            deregistered_at: None,
         };
-        Ok(AppCredentials { record, client_secret: answer.client_secret })
+        Ok(AppCredentials { record, client_secret })
     }
 
     /// Every app, inactive ones too.
@@ -76,9 +79,9 @@ impl Admin {
     ///
     /// Any error of the network.
     pub async fn apps(&self) -> Result<Vec<AppRecord>, ClientError> {
-        let answer: AppsAnswer<AppRecord> =
-            self.session.fetch(&Call::get("/v1/admin/apps").answered_by_up_to(LONGEST_LIST)).await?;
-        Ok(answer.apps)
+        let response: AppListResponse =
+            self.session.fetch(&Call::get(paths::ADMIN_APPS).answered_by_up_to(LONGEST_LIST)).await?;
+        Ok(response.apps)
     }
 
     /// One app; `None` when there is none of that id.
@@ -87,7 +90,7 @@ impl Admin {
     ///
     /// Any error of the network.
     pub async fn app(&self, id: &AppId) -> Result<Option<AppRecord>, ClientError> {
-        match self.session.fetch(&Call::get(path_of(id))).await {
+        match self.session.fetch(&Call::get(paths::admin_app(id))).await {
             Ok(record) => Ok(Some(record)),
             Err(refused) if refused.status() == Some(StatusCode::NOT_FOUND.as_u16()) => Ok(None),
             Err(error) => Err(error),
@@ -101,7 +104,7 @@ impl Admin {
     /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn update_app(&self, id: &AppId, update: &AppUpdate) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::put(path_of(id), update)?).await
+        self.session.fetch(&Call::put(paths::admin_app(id), &update.0)?).await
     }
 
     /// Deregisters an app: its tokens and unused launch tokens die at once, its agents when their tokens expire.
@@ -111,8 +114,8 @@ impl Admin {
     ///
     /// [`ClientError::Refused`] with `not_found` when there is no app of that id; any error of the network.
     pub async fn delete_app(&self, id: &AppId) -> Result<UnixTime, ClientError> {
-        let answer: DeregisteredAnswer = self.session.fetch(&Call::delete(path_of(id))).await?;
-        Ok(answer.deregistered_at)
+        let response: AppDeregistrationResponse = self.session.fetch(&Call::delete(paths::admin_app(id))).await?;
+        Ok(response.deregistered_at)
     }
 
     /// Suspends an app: its tokens and unused launch tokens die at once, and until it is [resumed](Self::resume_app) it
@@ -123,7 +126,7 @@ impl Admin {
     /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn suspend_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::post_nothing(format!("{}/suspend", path_of(id))).repeatable()).await
+        self.session.fetch(&Call::post_nothing(paths::admin_app_suspend(id)).repeatable()).await
     }
 
     /// Resumes a suspended app. Repeating it changes nothing.
@@ -133,7 +136,7 @@ impl Admin {
     /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn resume_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::post_nothing(format!("{}/resume", path_of(id))).repeatable()).await
+        self.session.fetch(&Call::post_nothing(paths::admin_app_resume(id)).repeatable()).await
     }
 
     /// Asks for a launch token that belongs to no app.
@@ -141,19 +144,14 @@ impl Admin {
     /// # Errors
     ///
     /// Any error of the network.
-    pub async fn create_launch_token(&self, request: &LaunchTokenRequest) -> Result<LaunchToken, ClientError> {
-        request.send(&self.session, "/v1/admin/launch-tokens").await
+    pub async fn create_launch_token(&self, request: &NewLaunchToken) -> Result<LaunchToken, ClientError> {
+        request.send(&self.session, paths::ADMIN_LAUNCH_TOKENS).await
     }
 }
 
 /// An app to be registered.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct NewApp {
-    name: String,
-    scopes: ScopeSet,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_ttl: Option<u64>,
-}
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewApp(AppCreationRequest);
 
 impl NewApp {
     /// An app of that name (lower case words joined by `-`, 2 to 64 characters) whose agents may hold `scopes` at most.
@@ -165,7 +163,8 @@ impl NewApp {
         name: impl Into<String>,
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<Self, ClientError> {
-        Ok(Self { name: name.into(), scopes: parse_scopes("scopes", scopes)?, token_ttl: None })
+        let (name, scopes) = (name.into(), parse_scopes("scopes", scopes)?);
+        Ok(Self(AppCreationRequest { name, scopes, token_ttl: None }))
     }
 
     /// How long the app's own tokens live: whole seconds, 1 min to 24 h. Default: what the broker is configured to.
@@ -174,19 +173,14 @@ impl NewApp {
     ///
     /// [`ClientError::InvalidInput`] below one second.
     pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
-        self.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
+        self.0.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
         Ok(self)
     }
 }
 
-/// A change of an app; what is not named stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct AppUpdate {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scopes: Option<ScopeSet>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_ttl: Option<u64>,
-}
+/// A change of an app. Members that are not set stay.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppUpdate(AppUpdateRequest);
 
 impl AppUpdate {
     /// A new ceiling.
@@ -195,7 +189,7 @@ impl AppUpdate {
     ///
     /// [`ClientError::InvalidInput`] when a scope is malformed, or there are none or more than 64.
     pub fn scopes<S: AsRef<str>>(mut self, scopes: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
-        self.scopes = Some(parse_scopes("scopes", scopes)?);
+        self.0.scopes = Some(parse_scopes("scopes", scopes)?);
         Ok(self)
     }
 
@@ -205,35 +199,9 @@ impl AppUpdate {
     ///
     /// [`ClientError::InvalidInput`] below one second.
     pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
-        self.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
+        self.0.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
         Ok(self)
     }
-}
-
-/// What the broker knows about an app.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct AppRecord {
-    /// The app's id, by which the operator names it.
-    pub app_id: AppId,
-    /// The name by which the app authenticates.
-    pub client_id: String,
-    /// The name that the operator gave.
-    pub name: String,
-    /// The ceiling.
-    pub scopes: ScopeSet,
-    /// Seconds that the app's own tokens live, if the broker says so.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
-    pub token_ttl: Option<u64>,
-    /// `active`, `suspended` or `inactive`, if the broker says so.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
-    /// When it was registered, if the broker says so; AgentWrit v2 does not.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<UnixTime>,
-    /// When it was changed last, if the broker says so; AgentWrit v2 does not.
-    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<UnixTime>,
 }
 
 /// A new app with its client secret, which is shown this once.
@@ -248,7 +216,3 @@ pub struct AppCredentials {
 
 /// A list without pages may be long: of apps, some four thousand with every scope that they may have.
 const LONGEST_LIST: usize = 64 * 1024 * 1024;
-
-fn path_of(id: &AppId) -> String {
-    format!("/v1/admin/apps/{id}")
-}

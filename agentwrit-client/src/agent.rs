@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use agentwrit_protocol::{DelegationRequest, DelegationResponse, RenewalResponse, Secret, paths};
 use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime, UnverifiedToken};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -27,10 +28,8 @@ use crate::{
     delegation::Delegated,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
-    secret::Secret,
     session::bearer,
     upkeep::Times,
-    wire::{DelegateAnswer, DelegateBody, RenewAnswer},
 };
 
 /// A registered agent and its token. Clones are cheap and share the token, renewed or not.
@@ -122,7 +121,7 @@ impl Agent {
     /// it may or may not have been released: repeat it.
     pub async fn release(&self) -> Result<(), ClientError> {
         let _turn = self.shared.last_renewal.lock().await;
-        let call = Call::post_nothing("/v1/token/release").repeatable();
+        let call = Call::post_nothing(paths::TOKEN_RELEASE).repeatable();
         let held = self.shared.held.load_full();
         self.shared.client.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
         Ok(())
@@ -145,11 +144,12 @@ impl Agent {
         ttl: Duration,
     ) -> Result<Delegated, ClientError> {
         let scope = parse_scopes("scope", scopes)?;
-        let body = DelegateBody { delegate_to: to.as_str(), scope: &scope, ttl: whole_seconds("ttl", ttl)? };
-        let call = Call::post("/v1/delegate", &body)?.hands_out("access_token");
+        let ttl = Some(whole_seconds("ttl", ttl)?);
+        let body = DelegationRequest { delegate_to: to.clone(), scope: scope.clone(), ttl };
+        let call = Call::post(paths::DELEGATE, &body)?.hands_out("access_token");
         let asked_at = self.shared.client.clock.now();
         let held = self.shared.held.load_full();
-        let answer: DelegateAnswer = self.shared.client.transport.fetch(&call, Some(&held.authorization)).await?;
+        let answer: DelegationResponse = self.shared.client.transport.fetch(&call, Some(&held.authorization)).await?;
         let delegated = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
         Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain.unwrap_or_default()))
     }
@@ -203,10 +203,10 @@ impl Shared {
     }
 
     async fn renew(&self) -> Result<(), ClientError> {
-        let call = Call::post_nothing("/v1/token/renew").hands_out("access_token");
+        let call = Call::post_nothing(paths::TOKEN_RENEW).hands_out("access_token");
         let asked_at = self.client.clock.now();
         let old = self.held.load_full();
-        let answer: RenewAnswer = self.client.transport.fetch(&call, Some(&old.authorization)).await?;
+        let answer: RenewalResponse = self.client.transport.fetch(&call, Some(&old.authorization)).await?;
         let held = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
         self.held.store(Arc::new(held));
         Ok(())

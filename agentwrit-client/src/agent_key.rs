@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
+use agentwrit_protocol::{Base64, PublicKeyBytes, SignatureBytes};
 use ed25519_dalek::{Signer as _, SigningKey};
 use zeroize::Zeroizing;
 
@@ -30,14 +30,12 @@ impl AgentKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// As it goes over the wire: standard base64 of the raw 32 bytes.
-    pub(crate) fn public_key(&self) -> String {
-        BASE64.encode(self.0.verifying_key().as_bytes())
+    pub(crate) fn public_key(&self) -> PublicKeyBytes {
+        Base64(self.0.verifying_key().to_bytes())
     }
 
-    /// As it goes over the wire: standard base64.
-    pub(crate) fn sign(&self, message: &[u8]) -> String {
-        BASE64.encode(&self.0.sign(message).to_bytes())
+    pub(crate) fn sign(&self, message: &[u8]) -> SignatureBytes {
+        Base64(self.0.sign(message).to_bytes())
     }
 }
 

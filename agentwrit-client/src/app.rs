@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use agentwrit_protocol::paths;
+
 use crate::{
     ceremony::NewAgent,
     client::Client,
     error::ClientError,
-    launch_token::{LaunchToken, LaunchTokenRequest},
+    launch_token::{LaunchToken, NewLaunchToken},
     session::Session,
 };
 
@@ -45,7 +47,7 @@ impl App {
     /// # Errors
     ///
     /// [`ClientError::Refused`] with `scope_violation` beyond the app's ceiling; any error of the network.
-    pub async fn create_launch_token(&self, request: &LaunchTokenRequest) -> Result<LaunchToken, ClientError> {
-        request.send(&self.session, "/v1/app/launch-tokens").await
+    pub async fn create_launch_token(&self, request: &NewLaunchToken) -> Result<LaunchToken, ClientError> {
+        request.send(&self.session, paths::APP_LAUNCH_TOKENS).await
     }
 }

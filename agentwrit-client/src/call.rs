@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::{ErrorCode, Problem};
+use agentwrit_protocol::{ErrorCode, Problem, Secret};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,7 +12,6 @@ use crate::{
     error::{ClientError, ReceivedSecret},
     retry::Ending,
     salvaged,
-    secret::Secret,
 };
 
 /// Nesting that no answer of a broker needs.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    agent::Agent, agent_key::AgentKey, app::App, error::ClientError, launch_token::LaunchTokenRequest,
+    agent::Agent, agent_key::AgentKey, app::App, error::ClientError, launch_token::NewLaunchToken,
     registration::Registration,
 };
 
@@ -79,10 +79,10 @@ impl AgentRequest {
     }
 
     /// As narrow as the agent itself: of no use to anyone who finds it, but to register this very agent.
-    fn launch_token_request(&self) -> LaunchTokenRequest {
+    fn launch_token_request(&self) -> NewLaunchToken {
         let Registration { orch_id, task_id, scope, .. } = &self.registration;
         let label = self.label.clone().unwrap_or_else(|| format!("{orch_id}/{task_id}"));
-        let request = LaunchTokenRequest::within(label, scope.clone()).pinned(orch_id.clone(), task_id.clone());
+        let request = NewLaunchToken::within(label, scope.clone()).pinned(orch_id.clone(), task_id.clone());
         match self.max_ttl {
             Some(max_ttl) => request.max_ttl(max_ttl),
             None => request,

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use agentwrit_protocol::{HealthResponse, ReportedClaims, Secret, ValidationRequest, ValidationResponse, paths};
 use agentwrit_verify::{AgentId, ClaimSet, Clock, Feed, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::Admin,
@@ -13,11 +13,9 @@ use crate::{
     call::Call,
     error::ClientError,
     retry::Pause,
-    secret::Secret,
     session::{Credentials, Session, bearer},
     token_store::TokenStore,
     transport::{Endpoint, PauseObserver, Transport},
-    wire::{ReportedClaims, ValidateAnswer, ValidateBody},
 };
 
 /// A client of one broker: where it is, and how to talk to it. Clones are cheap and share connections.
@@ -138,7 +136,7 @@ impl Client {
     /// when it is no token of this broker's or has expired; any error of the network.
     pub async fn release(&self, token: &Secret) -> Result<(), ClientError> {
         let authorization = bearer(token).ok_or_else(|| ClientError::invalid("token", "does not fit into a header"))?;
-        let call = Call::post_nothing("/v1/token/release").repeatable();
+        let call = Call::post_nothing(paths::TOKEN_RELEASE).repeatable();
         self.transport.exchange(&call, Some(&authorization)).await?.accepted(&call)?;
         Ok(())
     }
@@ -149,8 +147,9 @@ impl Client {
     ///
     /// Any error of the network. An invalid token is no error, but [`Validation::Invalid`].
     pub async fn validate(&self, token: &str) -> Result<Validation, ClientError> {
-        let call = Call::post("/v1/token/validate", &ValidateBody { token })?.repeatable();
-        let answer: ValidateAnswer = self.transport.fetch(&call, None).await?;
+        let call =
+            Call::post(paths::TOKEN_VALIDATE, &ValidationRequest { token: Secret::from(token).into() })?.repeatable();
+        let answer: ValidationResponse = self.transport.fetch(&call, None).await?;
         match (answer.valid, answer.claims) {
             (true, Some(ReportedClaims::Known(claims))) => Ok(Validation::Valid(claims)),
             (true, Some(ReportedClaims::Other(claims))) => Ok(Validation::ValidOtherwise { claims }),
@@ -159,13 +158,13 @@ impl Client {
         }
     }
 
-    /// Asks the broker how it is. A broker that answers but cannot serve is no error, but a [`Health`] that says so.
+    /// Asks the broker how it is. A broker that answers but cannot serve is no error, but a [`HealthResponse`] that reports it.
     ///
     /// # Errors
     ///
     /// Any error of the network.
-    pub async fn health(&self) -> Result<Health, ClientError> {
-        let call = Call::get("/v1/health").taken_as_answered();
+    pub async fn health(&self) -> Result<HealthResponse, ClientError> {
+        let call = Call::get(paths::HEALTH).taken_as_answered();
         let answer = self.transport.exchange(&call, None).await?;
         if answer.status == StatusCode::SERVICE_UNAVAILABLE
             && let Ok(health) = answer.decode(&call)
@@ -181,7 +180,7 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn key_set(&self) -> Result<KeySet, ClientError> {
-        let call = Call::get("/.well-known/jwks.json");
+        let call = Call::get(paths::KEY_SET);
         let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
         KeySet::from_jwks(answer.bytes()).map_err(|error| call.malformed(&error))
     }
@@ -193,7 +192,7 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn revocations(&self) -> Result<String, ClientError> {
-        let call = Call::get("/v1/revocations").answered_by_up_to(Feed::DEFAULT_MAX_RESPONSE_LENGTH);
+        let call = Call::get(paths::REVOCATIONS).answered_by_up_to(Feed::DEFAULT_MAX_RESPONSE_LENGTH);
         let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
         std::str::from_utf8(answer.bytes()).map(str::to_owned).map_err(|error| call.malformed(&error))
     }
@@ -315,32 +314,5 @@ impl Validation {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_) | Self::ValidOtherwise { .. })
-    }
-}
-
-/// How the broker is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Health {
-    /// `ok`, or what is wrong.
-    pub status: String,
-    /// The broker's version.
-    pub version: String,
-    /// Seconds since its start.
-    pub uptime: u64,
-    /// Whether its store can be written.
-    pub db_connected: bool,
-    /// How many events its audit trail holds.
-    pub audit_events_count: u64,
-    /// What the operator should look at although the broker serves: `clock_behind_records`, `deletion_held`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
-}
-
-impl Health {
-    /// Whether the broker can serve.
-    #[must_use]
-    pub fn is_ok(&self) -> bool {
-        self.status == "ok" && self.db_connected
     }
 }

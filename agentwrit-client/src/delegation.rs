@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use agentwrit_protocol::Secret;
 use agentwrit_verify::{AgentId, DelegationRecord, ScopeSet, UnixTime};
 use http::HeaderValue;
 
-use crate::{agent::Held, secret::Secret};
+use crate::agent::Held;
 
 /// A token for another agent, as [`Agent::delegate`](crate::Agent::delegate) had it made. Hand it over; the one who
 /// gets it [accepts](crate::Agent::accept) it, or simply sends it as a Bearer token.

@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::Problem;
+use agentwrit_protocol::{Problem, Secret};
 use agentwrit_verify::http_client::TransportErrorKind;
-
-use crate::secret::Secret;
 
 /// Why a call did not succeed.
 ///

@@ -2,29 +2,24 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::{LaunchTokenRequest, LaunchTokenResponse, Secret};
 use agentwrit_verify::{PathSegment, ScopeSet, UnixTime};
 
-use crate::{
-    call::Call,
-    error::ClientError,
-    secret::Secret,
-    session::Session,
-    wire::{LaunchTokenAnswer, LaunchTokenBody},
-};
+use crate::{call::Call, error::ClientError, session::Session};
 
-/// What a launch token shall permit.
+/// A launch token to be issued.
 ///
 /// ```
 /// use std::time::Duration;
-/// use agentwrit_client::LaunchTokenRequest;
+/// use agentwrit_client::NewLaunchToken;
 ///
-/// let request = LaunchTokenRequest::new("invoice reader", ["read:invoices:*"])?
+/// let request = NewLaunchToken::new("invoice reader", ["read:invoices:*"])?
 ///     .max_ttl(Duration::from_secs(120))
 ///     .pinned_to("billing", "invoice-4711")?;
 /// # Ok::<(), agentwrit_client::ClientError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct LaunchTokenRequest {
+pub struct NewLaunchToken {
     agent_name: String,
     allowed_scope: ScopeSet,
     max_ttl: Option<Duration>,
@@ -33,7 +28,7 @@ pub struct LaunchTokenRequest {
     run: Option<(PathSegment, PathSegment)>,
 }
 
-impl LaunchTokenRequest {
+impl NewLaunchToken {
     /// A launch token for an agent of that name (a label for people and the audit trail), which may ask for any of
     /// `allowed_scope`: 1 to 64 scopes. It registers one agent and is valid for the broker's default time.
     ///
@@ -90,18 +85,18 @@ impl LaunchTokenRequest {
     pub(crate) async fn send(&self, session: &Session, path: &'static str) -> Result<LaunchToken, ClientError> {
         let call = Call::post(
             path,
-            &LaunchTokenBody {
-                agent_name: &self.agent_name,
-                allowed_scope: &self.allowed_scope,
+            &LaunchTokenRequest {
+                agent_name: self.agent_name.clone(),
+                allowed_scope: self.allowed_scope.clone(),
                 max_ttl: self.max_ttl.map(|ttl| whole_seconds("max_ttl", ttl)).transpose()?,
                 single_use: self.single_use,
                 ttl: self.ttl.map(|ttl| whole_seconds("ttl", ttl)).transpose()?,
-                orch_id: self.run.as_ref().map(|(orch_id, _)| orch_id.as_str()),
-                task_id: self.run.as_ref().map(|(_, task_id)| task_id.as_str()),
+                orch_id: self.run.as_ref().map(|(orch_id, _)| orch_id.clone()),
+                task_id: self.run.as_ref().map(|(_, task_id)| task_id.clone()),
             },
         )?
         .hands_out("launch_token");
-        let answer: LaunchTokenAnswer = session.fetch(&call).await?;
+        let answer: LaunchTokenResponse = session.fetch(&call).await?;
         Ok(LaunchToken {
             token: answer.launch_token,
             id: answer.launch_token_id,

@@ -23,13 +23,15 @@ mod registration;
 mod retry;
 mod revocation;
 mod salvaged;
-mod secret;
 mod session;
 mod token_store;
 mod transport;
 mod upkeep;
-mod wire;
 
+pub use agentwrit_protocol::{
+    AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, HealthResponse, LaunchTokenRecord, ListResponse, Page,
+    RevocationRecord, RevocationResponse, RevocationTarget, Secret,
+};
 pub use agentwrit_verify::http_client::TransportErrorKind;
 
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
@@ -39,20 +41,17 @@ pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture}
 #[cfg(feature = "reqwest-middleware")]
 pub use self::middleware::AuthorizeMiddleware;
 pub use self::{
-    admin::{Admin, AppCredentials, AppRecord, AppUpdate, NewApp},
+    admin::{Admin, AppCredentials, AppUpdate, NewApp},
     agent::Agent,
     agent_key::AgentKey,
     app::App,
     ceremony::{AgentRequest, NewAgent},
-    client::{Client, ClientBuilder, Health, Validation},
+    client::{Client, ClientBuilder, Validation},
     delegation::Delegated,
     error::{ClientError, ReceivedSecret},
-    launch_token::{LaunchToken, LaunchTokenRequest},
-    lists::{AgentRecord, AuditQuery, LaunchTokenRecord, Listing, Page, RevocationRecord},
+    launch_token::{LaunchToken, NewLaunchToken},
     live_agent::{AgentState, KeepAlive, LiveAgent},
     registration::Registration,
     retry::Pause,
-    revocation::{RevocationTarget, Revoked},
-    secret::Secret,
     token_store::{StoredToken, TokenStore},
 };

@@ -1,8 +1,8 @@
 //! How an agent comes to be: launch token, challenge, signature over the **decoded** nonce, registration (contract §4).
 //! The private key never leaves the process.
 
+use agentwrit_protocol::{ChallengeResponse, Nonce, RegistrationRequest, RegistrationResponse, Secret, paths};
 use agentwrit_verify::{PathSegment, ScopeSet};
-use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::{
     agent::{Agent, Held},
@@ -11,8 +11,6 @@ use crate::{
     client::Client,
     error::ClientError,
     launch_token::{parse_scopes, parse_segment},
-    secret::Secret,
-    wire::{ChallengeAnswer, RegisterAnswer, RegisterBody},
 };
 
 /// Who an agent shall be and what it shall be permitted: what it asks for with a launch token in hand.
@@ -77,21 +75,21 @@ impl Client {
         let nonce = self.challenge().await?;
         let Registration { orch_id, task_id, scope, key: _ } = registration;
         let call = Call::post(
-            "/v1/register",
-            &RegisterBody {
-                launch_token,
-                nonce: &nonce.hex,
-                public_key: key.public_key(),
-                signature: key.sign(&nonce.bytes),
-                orch_id: orch_id.as_str(),
-                task_id: task_id.as_str(),
-                requested_scope: scope,
+            paths::REGISTER,
+            &RegistrationRequest {
+                launch_token: launch_token.clone(),
+                nonce: nonce.into(),
+                public_key: key.public_key().into(),
+                signature: key.sign(&nonce.0).into(),
+                orch_id: orch_id.clone(),
+                task_id: task_id.clone(),
+                requested_scope: scope.clone(),
             },
         )?
         .hands_out("access_token");
         // Measured before asking: the token is then never believed to live longer than it does.
         let asked_at = self.clock.now();
-        let answer: RegisterAnswer = self.transport.fetch(&call, None).await?;
+        let answer: RegistrationResponse = self.transport.fetch(&call, None).await?;
         let id = answer.agent_id;
         if (id.orch_id(), id.task_id()) != (orch_id.as_str(), task_id.as_str()) {
             let reason = format!("`{id}` is not the agent that was asked for");
@@ -102,21 +100,7 @@ impl Client {
     }
 
     async fn challenge(&self) -> Result<Nonce, ClientError> {
-        let call = Call::get("/v1/challenge");
-        let answer: ChallengeAnswer = self.transport.fetch(&call, None).await?;
-        Nonce::decode(answer.nonce).ok_or_else(|| call.malformed("nonce is not 32 bytes of hex"))
-    }
-}
-
-/// A nonce in both its forms: it is sent as text and signed as bytes.
-struct Nonce {
-    hex: String,
-    bytes: [u8; 32],
-}
-
-impl Nonce {
-    fn decode(hex: String) -> Option<Self> {
-        let bytes = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()?;
-        Some(Self { hex, bytes })
+        let response: ChallengeResponse = self.transport.fetch(&Call::get(paths::CHALLENGE), None).await?;
+        Ok(response.nonce)
     }
 }

@@ -5,9 +5,8 @@
 
 use std::fmt;
 
+use agentwrit_protocol::Secret;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
-
-use crate::secret::Secret;
 
 /// The string that `member` of the object in `body` is.
 pub(crate) fn secret(body: &[u8], member: &str) -> Option<Secret> {

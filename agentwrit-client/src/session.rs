@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agentwrit_protocol::{AdminAuthRequest, AppAuthRequest, AuthResponse, Secret, paths};
 use arc_swap::ArcSwapOption;
 use http::{HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
@@ -27,9 +28,7 @@ use crate::{
     call::{Answer, Call},
     client::Client,
     error::ClientError,
-    secret::Secret,
     token_store::{StoredToken, TokenStore},
-    wire::{AdminAuthRequest, AppAuthRequest, AuthAnswer},
 };
 
 /// A token is replaced when a tenth of its lifetime is left, but no earlier than this before it expires.
@@ -205,11 +204,14 @@ impl Session {
         let (asked_at, now) = (self.client.clock.monotonic(), self.client.clock.now());
         let call = match &self.credentials {
             Credentials::App { client_id, client_secret } => {
-                Call::post("/v1/app/auth", &AppAuthRequest { client_id, client_secret })?
+                let (client_id, client_secret) = (client_id.clone(), client_secret.clone());
+                Call::post(paths::APP_AUTH, &AppAuthRequest { client_id, client_secret })?
             }
-            Credentials::Admin { secret } => Call::post("/v1/admin/auth", &AdminAuthRequest { secret })?,
+            Credentials::Admin { secret } => {
+                Call::post(paths::ADMIN_AUTH, &AdminAuthRequest { secret: secret.clone() })?
+            }
         };
-        let answer: AuthAnswer = self.client.transport.fetch(&call, None).await?;
+        let answer: AuthResponse = self.client.transport.fetch(&call, None).await?;
         let lifetime = Duration::from_secs(answer.expires_in);
         let held = Held::new(&answer.access_token, lifetime, asked_at);
         let held = held.ok_or_else(|| call.malformed("unusable access token"))?;

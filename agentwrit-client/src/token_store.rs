@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use agentwrit_protocol::Secret;
 use agentwrit_verify::UnixTime;
-
-use crate::secret::Secret;
 
 /// A session's token and when it expires.
 #[derive(Clone, Debug)]

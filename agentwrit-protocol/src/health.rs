@@ -20,3 +20,16 @@ pub struct HealthResponse {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
+
+impl HealthResponse {
+    /// Status of a broker that can serve.
+    pub const OK: &str = "ok";
+    /// Status of a broker whose store cannot be written.
+    pub const UNAVAILABLE: &str = "unavailable";
+
+    /// Returns whether the broker can serve.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.status == Self::OK && self.db_connected
+    }
+}

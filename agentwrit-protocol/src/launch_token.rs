@@ -109,7 +109,7 @@ pub struct LaunchTokenPolicy {
 
 /// Entry of `GET /v1/admin/launch-tokens`: a launch token's id and policy, not itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct LaunchTokenRecord {
     /// Id of the launch token.
     pub launch_token_id: String,

@@ -94,7 +94,7 @@ pub struct RegistrationResponse {
 
 /// Entry of `GET /v1/app/agents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct AgentRecord {
     /// SPIFFE id of the agent.
     pub agent_id: AgentId,

@@ -140,7 +140,7 @@ pub struct RevocationResponse {
 
 /// Entry of `GET /v1/admin/revocations`: a revocation in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct RevocationRecord {
     /// Level of the revocation.
     pub level: Level,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{LaunchTokenRequest, Registration};
+use agentwrit_client::{NewLaunchToken, Registration};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -87,9 +87,9 @@ impl Register {
         })
     }
 
-    fn request(&self) -> Result<LaunchTokenRequest, CliError> {
+    fn request(&self) -> Result<NewLaunchToken, CliError> {
         let name = self.name.clone().unwrap_or_else(|| format!("{}/{}", self.orch_id, self.task_id));
-        let request = LaunchTokenRequest::new(name, &self.scopes)?.pinned_to(&self.orch_id, &self.task_id)?;
+        let request = NewLaunchToken::new(name, &self.scopes)?.pinned_to(&self.orch_id, &self.task_id)?;
         Ok(match self.max_ttl {
             Some(seconds) => request.max_ttl(Duration::from_secs(seconds)),
             None => request,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, AppRecord, AppUpdate, NewApp};
+use agentwrit_client::{Admin, AppRecord, AppStatus, AppUpdate, NewApp};
 use agentwrit_verify::AppId;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
@@ -86,7 +86,7 @@ async fn list(context: &Context) -> Result<(), CliError> {
             vec![
                 app.app_id.to_string(),
                 app.name.clone(),
-                format::or_dash(app.status.as_ref()),
+                format::or_dash(app.status.map(AppStatus::as_str).as_ref()),
                 app.client_id.clone(),
                 format::or_dash(app.token_ttl.as_ref()),
                 format::or_dash(app.created_at.as_ref()),
@@ -202,7 +202,7 @@ impl Resume {
 
 async fn suspended(admin: &Admin) -> Result<Vec<AppId>, CliError> {
     let apps = admin.apps().await?.into_iter();
-    Ok(apps.filter(|app| app.status.as_deref() == Some("suspended")).map(|app| app.app_id).collect())
+    Ok(apps.filter(|app| app.status == Some(AppStatus::Suspended)).map(|app| app.app_id).collect())
 }
 
 /// Deregister an app: its tokens and unused launch tokens die at once
@@ -238,7 +238,7 @@ fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
     let mut fields =
         vec![("app_id", app.app_id.to_string()), ("client_id", app.client_id.clone()), ("name", app.name.clone())];
     // What a broker does not say is left out: AgentWrit v2 says less.
-    fields.extend(app.status.clone().map(|status| ("status", status)));
+    fields.extend(app.status.map(|status| ("status", status.as_str().to_owned())));
     fields.push(("scopes", format::scopes(&app.scopes)));
     fields.extend(app.token_ttl.map(|seconds| ("token_ttl", seconds.to_string())));
     fields.extend(app.created_at.map(|time| ("created_at", time.to_rfc3339())));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{LaunchTokenRecord, LaunchTokenRequest};
+use agentwrit_client::{LaunchTokenRecord, NewLaunchToken};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -70,7 +70,7 @@ pub(crate) struct Policy {
 impl Create {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let Policy { name, scopes, max_ttl } = self.policy;
-        let mut request = LaunchTokenRequest::new(name, &scopes)?;
+        let mut request = NewLaunchToken::new(name, &scopes)?;
         if let Some(seconds) = max_ttl {
             request = request.max_ttl(Duration::from_secs(seconds));
         }

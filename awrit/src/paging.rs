@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use agentwrit_client::{Listing, Page};
+use agentwrit_client::{ListResponse, Page};
 use agentwrit_verify::audit::text::printable;
 use clap::Args;
 use serde::Serialize;
@@ -30,7 +30,7 @@ impl Paging {
 }
 
 /// The page for scripts, under the name that the broker's API gives to the list.
-pub(crate) fn answer<T: Serialize>(name: &str, listing: &Listing<T>) -> Value {
+pub(crate) fn answer<T: Serialize>(name: &str, listing: &ListResponse<T>) -> Value {
     let mut members = Map::new();
     members.insert(name.to_owned(), json!(listing.entries));
     members.insert("total".to_owned(), json!(listing.total));
@@ -41,7 +41,7 @@ pub(crate) fn answer<T: Serialize>(name: &str, listing: &Listing<T>) -> Value {
 }
 
 /// That there is more than was shown.
-pub(crate) fn say_more<T>(out: &mut dyn Write, listing: &Listing<T>) -> io::Result<()> {
+pub(crate) fn say_more<T>(out: &mut dyn Write, listing: &ListResponse<T>) -> io::Result<()> {
     let Some(cursor) = &listing.next_cursor else { return Ok(()) };
     let (shown, total) = (format::number(listing.entries.len() as u64), format::number(listing.total));
     writeln!(out, "\n{shown} of {total}; go on with --cursor {}", printable(cursor))

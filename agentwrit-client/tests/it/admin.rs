@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Admin, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp};
+use agentwrit_client::{Admin, AppStatus, AppUpdate, Client, ClientError, NewApp, NewLaunchToken};
 use agentwrit_verify::{AppId, UnixTime};
 use serde_json::{Value, json};
 
@@ -93,8 +93,8 @@ async fn apps_are_suspended_and_resumed_without_a_body() {
     };
     broker.on(&format!("POST {APP}/suspend"), 200, &with_status("suspended"));
     broker.on(&format!("POST {APP}/resume"), 200, &with_status("active"));
-    assert_eq!(admin.suspend_app(&id()).await.unwrap().status.as_deref(), Some("suspended"));
-    assert_eq!(admin.resume_app(&id()).await.unwrap().status.as_deref(), Some("active"));
+    assert_eq!(admin.suspend_app(&id()).await.unwrap().status, Some(AppStatus::Suspended));
+    assert_eq!(admin.resume_app(&id()).await.unwrap().status, Some(AppStatus::Active));
     assert!(broker.requests(&format!("POST {APP}/suspend"))[0].body.is_empty());
 }
 
@@ -109,7 +109,7 @@ async fn launch_tokens_are_issued() {
             "policy": {"allowed_scope": ["read:data:*"], "max_ttl": 60},
         }),
     );
-    let request = LaunchTokenRequest::new("a reader", ["read:data:*"]).unwrap().reusable();
+    let request = NewLaunchToken::new("a reader", ["read:data:*"]).unwrap().reusable();
     let request = request.ttl(Duration::from_secs(30)).max_ttl(Duration::from_secs(120));
     let token = admin.create_launch_token(&request.pinned_to("orch", "task").unwrap()).await.unwrap();
 
@@ -134,8 +134,8 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         (NewApp::new("a", ["a:b:c"]).unwrap().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
         (AppUpdate::default().scopes(Vec::<String>::new()).unwrap_err(), "scopes"),
         (AppUpdate::default().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
-        (LaunchTokenRequest::new("a", [""]).unwrap_err(), "allowed scope"),
-        (LaunchTokenRequest::new("a", ["a:b:c"]).unwrap().pinned_to("a/b", "c").unwrap_err(), "orch_id"),
+        (NewLaunchToken::new("a", [""]).unwrap_err(), "allowed scope"),
+        (NewLaunchToken::new("a", ["a:b:c"]).unwrap().pinned_to("a/b", "c").unwrap_err(), "orch_id"),
         (Client::at("http://127.0.0.1:1").unwrap().admin("").unwrap_err(), "admin secret"),
         (Client::at("not a url").unwrap_err(), "broker URL"),
     ] {

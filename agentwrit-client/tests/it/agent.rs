@@ -141,8 +141,8 @@ async fn a_refusal_on_the_way_is_the_answer() {
 async fn an_unusable_ceremony_is_a_malformed_answer() {
     let other = "spiffe://agentwrit.local/agent/billing/invoice-2/0123456789abcdef";
     for (line, body, reason) in [
-        ("GET /v1/challenge", json!({"nonce": "ff", "expires_in": 30}), "nonce is not 32 bytes of hex"),
-        ("GET /v1/challenge", json!({"nonce": "x".repeat(64)}), "nonce is not 32 bytes of hex"),
+        ("GET /v1/challenge", json!({"nonce": "ff", "expires_in": 30}), "expected 32 bytes in hexadecimal"),
+        ("GET /v1/challenge", json!({"nonce": "x".repeat(64)}), "expected 32 bytes in hexadecimal"),
         (
             "POST /v1/register",
             json!({"agent_id": other, "access_token": "t", "expires_in": 300}),

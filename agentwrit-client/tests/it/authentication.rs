@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, App, Client, ClientError, LaunchTokenRequest, Pause, StoredToken, TokenStore};
+use agentwrit_client::{Admin, App, Client, ClientError, NewLaunchToken, Pause, StoredToken, TokenStore};
 use agentwrit_verify::{Clock, UnixTime, testing::ManualClock};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ fn app(broker: &FakeBroker, clock: &ManualClock) -> App {
 }
 
 async fn ask(app: &App) -> Result<(), ClientError> {
-    let request = LaunchTokenRequest::new("agent", ["read:data:x"])?;
+    let request = NewLaunchToken::new("agent", ["read:data:x"])?;
     app.create_launch_token(&request).await.map(|_| ())
 }
 

@@ -1,6 +1,6 @@
 //! What the broker lists: how it is asked, and what is read.
 
-use agentwrit_client::{Admin, App, AuditQuery, Client, ClientError, Page};
+use agentwrit_client::{Admin, AgentStatus, App, AuditQuery, Client, ClientError, Page};
 use agentwrit_verify::{
     AppId, Level, PathSegment, Subject, SubjectFilter, UnixTime,
     audit::{EventId, EventType, Outcome},
@@ -97,7 +97,7 @@ async fn an_apps_agents_are_listed() {
     let page = Page { limit: Some(2), offset: Some(1), cursor: Some("c/1 &".to_owned()) };
     let listed = app.agents(&page).await.unwrap();
     let [agent] = listed.entries.as_slice() else { panic!("{listed:?}") };
-    assert_eq!((agent.agent_id.as_str(), agent.status.as_str()), (ID, "active"));
+    assert_eq!((agent.agent_id.as_str(), agent.status), (ID, Some(AgentStatus::Active)));
     assert_eq!((agent.orch_id.as_str(), agent.task_id.as_str()), ("ward", "visit-1"));
     assert_eq!(agent.scope.to_string(), "read:data:x");
     assert_eq!((agent.registered_at, agent.expires_at), (time("2026-11-21T08:00:00Z"), time("2026-11-21T08:05:00Z")));

@@ -154,7 +154,7 @@ async fn after_a_broken_connection_only_what_is_harmless_is_sent_again() {
     let (url, server, seen) = hangs_up().await;
     let client = patient(&url).build().unwrap();
     let app = client.app("id-1", "client-secret").unwrap();
-    let request = agentwrit_client::LaunchTokenRequest::new("a", ["read:data:x"]).unwrap();
+    let request = agentwrit_client::NewLaunchToken::new("a", ["read:data:x"]).unwrap();
     let error = app.create_launch_token(&request).await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     assert_eq!(seen.swap(0, Ordering::Relaxed), 1, "an authentication that may have happened");
@@ -172,7 +172,7 @@ async fn what_never_got_through_is_sent_again() {
     drop(listener);
     let client = patient(&format!("http://{address}")).retries(100).build().unwrap();
     let app = client.app("id-1", "client-secret").unwrap();
-    let request = agentwrit_client::LaunchTokenRequest::new("a", ["read:data:x"]).unwrap();
+    let request = agentwrit_client::NewLaunchToken::new("a", ["read:data:x"]).unwrap();
     let asked = tokio::spawn(async move { app.create_launch_token(&request).await });
     tokio::task::yield_now().await;
     let broker = FakeBroker::start_at(address).await;

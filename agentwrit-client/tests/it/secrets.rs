@@ -1,6 +1,6 @@
 //! No secret in `Debug`, in an error or in an unexpected place of a request.
 
-use agentwrit_client::{AgentKey, AgentState, Client, LaunchTokenRequest, NewApp, Registration};
+use agentwrit_client::{AgentKey, AgentState, Client, NewApp, NewLaunchToken, Registration};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
@@ -30,7 +30,7 @@ async fn debug_shows_no_secret() {
     let key = AgentKey::from_seed(b"0123456789abcdef0123456789abcdef");
     let request = new_agent.clone().scope(["read:data:x"]).unwrap().signing_key(key.clone());
     let agent = request.clone().create().await.unwrap();
-    let launch = app.create_launch_token(&LaunchTokenRequest::new("a", ["read:data:x"]).unwrap()).await.unwrap();
+    let launch = app.create_launch_token(&NewLaunchToken::new("a", ["read:data:x"]).unwrap()).await.unwrap();
     let registration = Registration::new("billing", "invoice-1", ["read:data:x"]).unwrap().signing_key(key.clone());
     let keep_alive = (request.clone().keep_alive(), agent.clone().keep_alive());
     let live = request.clone().keep_alive().start().await.unwrap();

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, AuditQuery, Listing, Page};
+use agentwrit_client::{Admin, AuditQuery, ListResponse, Page};
 use agentwrit_verify::{
     PathSegment, SubjectFilter,
     audit::{Event, EventType, Outcome},
@@ -108,7 +108,7 @@ impl Events {
 }
 
 /// The last `wanted` of the events, without those before them.
-async fn latest(admin: &Admin, query: AuditQuery, wanted: u64) -> Result<Listing<Event>, CliError> {
+async fn latest(admin: &Admin, query: AuditQuery, wanted: u64) -> Result<ListResponse<Event>, CliError> {
     /// Events that are recorded meanwhile are the latest, but somewhen it is enough.
     const MEANWHILE: u64 = 2000;
     let page = |limit, offset, cursor| Page { limit: Some(limit), offset, cursor };
@@ -132,7 +132,7 @@ async fn latest(admin: &Admin, query: AuditQuery, wanted: u64) -> Result<Listing
 }
 
 /// That there are earlier events than those shown.
-fn say_earlier(out: &mut dyn Write, listing: &Listing<Event>) -> io::Result<()> {
+fn say_earlier(out: &mut dyn Write, listing: &ListResponse<Event>) -> io::Result<()> {
     let shown = listing.entries.len() as u64;
     if shown >= listing.total {
         return Ok(());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_client::{
-    Admin, Agent, AgentState, App, AppUpdate, Client, ClientError, LaunchTokenRequest, NewApp, RevocationTarget,
+    Admin, Agent, AgentState, App, AppStatus, AppUpdate, Client, ClientError, NewApp, NewLaunchToken, RevocationTarget,
     Validation,
 };
 use agentwrit_e2e::{ADMIN_SECRET, Broker};
@@ -63,7 +63,7 @@ async fn administers_apps_as_operator() {
     assert_eq!(taken.error_code(), Some("conflict"));
 
     admin.delete_app(&id).await.unwrap();
-    assert_eq!(admin.app(&id).await.unwrap().unwrap().status.as_deref(), Some("inactive"));
+    assert_eq!(admin.app(&id).await.unwrap().unwrap().status, Some(AppStatus::Inactive));
     let error = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().create().await.unwrap_err();
     assert_eq!(error.status(), Some(401));
     let unknown = agentwrit_verify::AppId::parse("app-unknown-0a1b2c").unwrap();
@@ -74,7 +74,7 @@ async fn administers_apps_as_operator() {
 async fn issues_launch_tokens_as_app_and_operator() {
     let broker = Broker::start().await;
     let (admin, app) = app(&broker, &["read:data:*"]).await;
-    let request = LaunchTokenRequest::new("reader", ["read:data:x"]).unwrap().ttl(Duration::from_secs(60));
+    let request = NewLaunchToken::new("reader", ["read:data:x"]).unwrap().ttl(Duration::from_secs(60));
     for token in [admin.create_launch_token(&request).await.unwrap(), app.create_launch_token(&request).await.unwrap()]
     {
         assert_eq!(token.token().expose().len(), 64);

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use agentwrit_client::{
-    Admin, AppUpdate, AuditQuery, Client, ClientError, LaunchTokenRequest, NewApp, RevocationTarget, Validation,
+    Admin, AppUpdate, AuditQuery, Client, ClientError, NewApp, NewLaunchToken, RevocationTarget, Validation,
 };
 use agentwrit_e2e::{Run, awrit};
 use agentwrit_verify::{AgentId, AppId, PathSegment};
@@ -134,7 +134,7 @@ async fn operator_calls_work_with_v2_broker() {
     let update = AppUpdate::default().scopes(["read:data:x"]).unwrap();
     assert_eq!(admin.update_app(&id, &update).await.unwrap().updated_at, None);
     admin.delete_app(&id).await.unwrap();
-    let request = LaunchTokenRequest::new("desk", ["read:data:x"]).unwrap();
+    let request = NewLaunchToken::new("desk", ["read:data:x"]).unwrap();
     let launch_token = admin.create_launch_token(&request).await.unwrap();
     assert_eq!((launch_token.id(), launch_token.token().expose().len()), (None, 64));
     let task = RevocationTarget::Task(PathSegment::parse("invoice-1").unwrap());
