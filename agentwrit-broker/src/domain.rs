@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub use agentwrit_protocol::AppStatus;
 use agentwrit_verify::{
     AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, identity::is_app_name,
 };
@@ -35,29 +36,6 @@ pub struct App {
     pub updated_at: UnixTime,
     /// When the app was deregistered.
     pub deregistered_at: Option<UnixTime>,
-}
-
-/// Whether an app may still act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppStatus {
-    /// Registered.
-    Active,
-    /// Stopped by the operator, until it is resumed.
-    Suspended,
-    /// Deregistered, for good.
-    Inactive,
-}
-
-impl AppStatus {
-    /// `active`, `suspended` or `inactive`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Inactive => "inactive",
-        }
-    }
 }
 
 /// What lets one agent (or several, unless it is for single use) register.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
+use agentwrit_verify::{Level, PathSegment, Subject, TokenId, UnixTime};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 
 /// Target of a revocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "code that revokes must handle each target")]
 pub enum RevocationTarget {
     /// One token, every renewal of its session and every delegation made from it.
     Token(TokenId),
@@ -24,8 +24,8 @@ pub enum RevocationTarget {
     Subject(Subject),
     /// Every token of a task, until the next second: the task can run again.
     Task(PathSegment),
-    /// Tokens of a root delegator and every token whose chain starts with it.
-    Chain(AgentId),
+    /// Tokens of a subject that were not delegated to it, and every token whose delegation chain starts with it.
+    Chain(Subject),
 }
 
 impl RevocationTarget {
@@ -36,7 +36,7 @@ impl RevocationTarget {
             Level::Token => TokenId::parse(text).ok().map(Self::Token),
             Level::Agent => Subject::parse(text).ok().map(Self::Subject),
             Level::Task => PathSegment::parse(text).ok().map(Self::Task),
-            Level::Chain => AgentId::parse(text).ok().map(Self::Chain),
+            Level::Chain => Subject::parse(text).ok().map(Self::Chain),
             Level::Session | Level::Issuer => None,
         }
     }

@@ -73,7 +73,9 @@ impl Level {
             Self::Task => {
                 PathSegment::parse(target).map(RevocationTarget::Task).map_err(|error| wrong(&error, "invoice-1"))
             }
-            Self::Chain => AgentId::parse(target).map(RevocationTarget::Chain).map_err(|error| wrong(&error, agent)),
+            Self::Chain => AgentId::parse(target)
+                .map(|root| RevocationTarget::Chain(Subject::Agent(root)))
+                .map_err(|error| wrong(&error, agent)),
         }
     }
 }

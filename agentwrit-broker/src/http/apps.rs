@@ -1,5 +1,9 @@
 //! `/v1/admin/apps`, `/v1/admin/apps/{id}`, and its `suspend` and `resume`.
 
+use agentwrit_protocol::{
+    AppUpdateRequest,
+    limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
+};
 use agentwrit_tower::Verified;
 use agentwrit_verify::AppId;
 use axum::{Json, extract::State};
@@ -16,10 +20,7 @@ use super::{
 };
 use crate::{
     domain::{App, AppName},
-    service::{
-        Error,
-        apps::{AppChange, MAX_APP_TOKEN_TTL, MIN_APP_TOKEN_TTL, NewApp},
-    },
+    service::{Error, apps::NewApp},
 };
 
 pub(super) async fn create(
@@ -31,7 +32,7 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let name = AppName::parse(body.name.text("name")?).map_err(|error| Error::invalid("name", error.to_string()))?;
     let scopes = body.scopes.scopes("scopes")?;
-    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?;
     let (app, secret) =
         services.apps.create(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
     let mut answer = json!(AppView::of(&app));
@@ -64,12 +65,14 @@ pub(super) async fn update(
     body: JsonBody<AppChangeRequest>,
 ) -> Result<Json<Value>, Failure> {
     let scopes = body.scopes.optional_scopes("scopes")?;
-    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_APP_TOKEN_TTL)?;
+    let token_ttl = body.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?;
     if scopes.is_none() && token_ttl.is_none() {
         return Err(Failure::BadBody(String::from("scopes or token_ttl: one of them is required")));
     }
-    let app =
-        services.apps.update(Some(verified.token_id()), app_id(&id)?, AppChange { scopes, token_ttl }, client).await?;
+    let app = services
+        .apps
+        .update(Some(verified.token_id()), app_id(&id)?, AppUpdateRequest { scopes, token_ttl }, client)
+        .await?;
     Ok(Json(json!(AppView::of(&app))))
 }
 

@@ -1,5 +1,6 @@
 //! `POST /v1/register`.
 
+use agentwrit_protocol::{Nonce, PublicKeyBytes, RegistrationRequest as Registration, SignatureBytes};
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::{
     parameters::NoParameters,
     problem::Failure,
 };
-use crate::service::{Error, registration::Registration};
+use crate::service::Error;
 
 pub(super) async fn register(
     State(services): State<Shared>,
@@ -40,10 +41,10 @@ pub(super) struct RegistrationRequest {
 impl RegistrationRequest {
     fn read(&self) -> Result<Registration, Error> {
         Ok(Registration {
-            launch_token: self.launch_token.secret("launch_token")?,
-            nonce: self.nonce.text("nonce")?.to_owned(),
-            public_key: self.public_key.text("public_key")?.to_owned(),
-            signature: self.signature.text("signature")?.to_owned(),
+            launch_token: self.launch_token.secret("launch_token")?.expose().into(),
+            nonce: Nonce::decode(self.nonce.text("nonce")?).into(),
+            public_key: PublicKeyBytes::decode(self.public_key.text("public_key")?).into(),
+            signature: SignatureBytes::decode(self.signature.text("signature")?).into(),
             orch_id: self.orch_id.segment("orch_id")?,
             task_id: self.task_id.segment("task_id")?,
             requested_scope: self.requested_scope.scopes("requested_scope")?,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::{RevocationRequest, RevocationTarget};
 use agentwrit_tower::Verified;
 use agentwrit_verify::Level;
 use axum::{
@@ -26,10 +27,7 @@ use super::{
     parameters::{NoParameters, Parameters},
     problem::Failure,
 };
-use crate::{
-    service::{Error, revocation::RevocationRequest},
-    store::RevocationRow,
-};
+use crate::{service::Error, store::RevocationRow};
 
 pub(super) async fn revoke(
     State(services): State<Shared>,
@@ -47,7 +45,8 @@ pub(super) async fn revoke(
     };
     let target = body.target.text("target")?.to_owned();
     let reason = body.reason.optional_text("reason")?.map(str::to_owned);
-    let request = RevocationRequest { level, target: target.clone(), reason };
+    let request =
+        RevocationRequest { level, target: RevocationTarget::parse(level, &target), text: target.clone(), reason };
     let done =
         services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
     Ok(Json(json!({ "revoked": done.revoked, "level": level.as_str(), "target": target, "count": done.count })))

@@ -1,5 +1,6 @@
 //! `POST /v1/token/renew`, `POST /v1/token/release` and `POST /v1/delegate`: what a holder does with its token.
 
+use agentwrit_protocol::DelegationRequest;
 use agentwrit_tower::{Rejection, Verified};
 use agentwrit_verify::{AgentId, VerifyError};
 use axum::{
@@ -20,7 +21,7 @@ use super::{
     parameters::NoParameters,
     problem::Failure,
 };
-use crate::service::{Error, delegation::Delegation};
+use crate::service::Error;
 
 pub(super) async fn renew(
     State(services): State<Shared>,
@@ -54,8 +55,8 @@ pub(super) async fn delegate(
     let delegate_to = AgentId::parse(body.delegate_to.text("delegate_to")?)
         .map_err(|error| Error::invalid("delegate_to", error.to_string()))?;
     let scope = body.scope.scopes("scope")?;
-    let ttl = body.ttl.clamped_lifetime("ttl")?.unwrap_or(60);
-    let delegation = Delegation { delegate_to, scope, ttl };
+    let ttl = body.ttl.clamped_lifetime("ttl")?;
+    let delegation = DelegationRequest { delegate_to, scope, ttl };
     let (issued, chain) = services.delegations.delegate(verified.claims().clone(), delegation, client).await?;
     Ok(Json(json!({
         "access_token": issued.access_token, "expires_in": issued.expires_in, "delegation_chain": chain,

@@ -59,6 +59,15 @@ impl Draft {
         Self { claims, app_id: grant.app_id }
     }
 
+    /// The same token issued at `now`, with the same lifetime.
+    pub(crate) fn issued_at(mut self, now: UnixTime) -> Self {
+        let claims = &mut self.claims;
+        let ttl = claims.exp.saturating_sub(claims.iat);
+        let iat = now.seconds();
+        (claims.iat, claims.nbf, claims.exp) = (iat, iat, iat.saturating_add(ttl));
+        self
+    }
+
     /// The record that the store keeps of the token.
     pub(crate) fn as_record(&self) -> IssuedToken {
         let claims = &self.claims;

@@ -1,10 +1,10 @@
-//! LoginLimits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::limits::rate_limit).
+//! Limits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::limits::rate_limit).
 //!
 //! 1. A failed login costs an attempt of a strict limit. Once that is used up every login that it covers is refused, the
 //!    right secret included: otherwise a client could go on guessing.
 //! 2. A successful login costs nothing of it. It leaves a token and an audit event behind and has a wider limit of its
 //!    own: see [`budgets`](crate::limits::budgets).
-//! 3. LoginLimits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
+//! 3. Limits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
 
 use std::{net::IpAddr, time::Instant};
 

@@ -2,10 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use agentwrit_protocol::{AppUpdateRequest, limits::MAX_TOKEN_TTL};
 use agentwrit_verify::{AppId, Level, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::{Error, active_agents::ActiveAgents, checks::transact_as};
+use super::{Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppName, AppStatus, Digest, Revocation},
@@ -25,24 +26,21 @@ pub(crate) struct NewApp {
     pub(crate) token_ttl: Option<u64>,
 }
 
-/// What an operator changes.
-#[derive(Clone, Debug)]
-pub(crate) struct AppChange {
-    pub(crate) scopes: Option<ScopeSet>,
-    /// Seconds.
-    pub(crate) token_ttl: Option<u64>,
-}
-
 /// Registers apps and changes them.
 #[derive(Debug)]
 pub(crate) struct AppService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) feed: FeedPublisher,
-    pub(super) active_agents: Arc<ActiveAgents>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    feed: FeedPublisher,
+    active_agents: Arc<ActiveAgents>,
 }
 
 impl AppService {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { issuer, ledger, feed, active_agents, .. } = parts;
+        Self { issuer, ledger, feed, active_agents }
+    }
+
     /// Registers an app; its secret is in the answer and nowhere else.
     pub(crate) async fn create(
         self: &Arc<Self>,
@@ -103,7 +101,7 @@ impl AppService {
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
-        change: AppChange,
+        change: AppUpdateRequest,
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
@@ -216,7 +214,7 @@ impl AppService {
             target,
             revoked_at: now,
             // No token of the app lives longer than the longest `token_ttl` that an app can have.
-            expires_at: now.saturating_add(Duration::from_secs(MAX_APP_TOKEN_TTL)),
+            expires_at: now.saturating_add(Duration::from_secs(MAX_TOKEN_TTL)),
             revoked_by: Subject::Admin,
             reason: Some(reason.into()),
             listed: true,
@@ -228,11 +226,6 @@ impl AppService {
         Ok(launch_tokens)
     }
 }
-
-/// The least and the most that `token_ttl` may be, in seconds.
-pub(crate) const MIN_APP_TOKEN_TTL: u64 = 60;
-/// See [`MIN_APP_TOKEN_TTL`].
-pub(crate) const MAX_APP_TOKEN_TTL: u64 = 86_400;
 
 /// `customer-support` is `cs`.
 fn initials(name: &AppName) -> String {

@@ -9,13 +9,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use agentwrit_protocol::{DelegationRequest, limits::DEFAULT_DELEGATION_TTL};
 use agentwrit_verify::{
     AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, UnixTime,
     delegation::{MAX_DEPTH, chain_hash},
 };
 
 use super::{
-    Error,
+    Error, Parts,
     checks::{check_ceiling, check_ceilings_of, live_token},
 };
 use crate::{
@@ -26,29 +27,25 @@ use crate::{
     store::Tx,
 };
 
-/// A delegator's request.
-#[derive(Clone, Debug)]
-pub(crate) struct Delegation {
-    pub(crate) delegate_to: AgentId,
-    pub(crate) scope: ScopeSet,
-    /// Seconds.
-    pub(crate) ttl: u64,
-}
-
 /// Issues delegated tokens.
 #[derive(Debug)]
 pub(crate) struct DelegationService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) budgets: Arc<Budgets>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    budgets: Arc<Budgets>,
 }
 
 impl DelegationService {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { issuer, ledger, budgets, .. } = parts;
+        Self { issuer, ledger, budgets }
+    }
+
     /// Issues a token to the delegate.
     pub(crate) async fn delegate(
         self: &Arc<Self>,
         claims: Arc<Claims>,
-        delegation: Delegation,
+        delegation: DelegationRequest,
         client: IpAddr,
     ) -> Result<(Issued, Vec<DelegationRecord>), Error> {
         let (service, delegator) = (Arc::clone(self), Arc::clone(&claims));
@@ -80,7 +77,7 @@ impl DelegationService {
         &self,
         tx: &mut Tx<'_>,
         delegator: &Claims,
-        delegation: Delegation,
+        delegation: DelegationRequest,
         client: IpAddr,
     ) -> Result<Draft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
@@ -114,9 +111,9 @@ impl DelegationService {
     }
 
     /// The claims of the delegate's token. It never outlives the delegator's.
-    fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: Delegation, now: UnixTime) -> ClaimSet {
+    fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: DelegationRequest, now: UnixTime) -> ClaimSet {
         let iat = now.seconds();
-        let ttl = self.issuer.policy().clamp(delegation.ttl);
+        let ttl = self.issuer.policy().clamp(delegation.ttl.unwrap_or(DEFAULT_DELEGATION_TTL));
         let mut chain = delegator.delegation_chain().to_vec();
         let record = DelegationRecord {
             agent: agent.clone(),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::{Error, checks::transact_as};
+use super::{Error, Parts, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
@@ -34,13 +34,18 @@ pub(crate) struct LaunchPolicy {
 /// Issues and deletes launch tokens.
 #[derive(Debug)]
 pub(crate) struct LaunchTokenService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) budgets: Arc<Budgets>,
-    pub(super) metrics: Arc<Metrics>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    budgets: Arc<Budgets>,
+    metrics: Arc<Metrics>,
 }
 
 impl LaunchTokenService {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { issuer, ledger, budgets, metrics, .. } = parts;
+        Self { issuer, ledger, budgets, metrics }
+    }
+
     /// Issues a launch token, which is in the answer and nowhere else. Without a `bearer` the broker itself asks.
     pub(crate) async fn issue(
         self: &Arc<Self>,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{AppId, ScopeSet, Subject, UnixTime};
 
-use super::{Error, apps::is_client_id, checks::issue_time};
+use super::{Error, Parts, apps::is_client_id, checks::issue_time};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest},
@@ -31,15 +31,20 @@ const LONGEST_SHOWN: usize = 32;
 /// Exchanges secrets for tokens.
 #[derive(Debug)]
 pub(crate) struct LoginService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) budgets: Arc<Budgets>,
-    pub(super) limits: LoginLimits,
-    pub(super) admin_secret: AdminSecret,
-    pub(super) metrics: Arc<Metrics>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    budgets: Arc<Budgets>,
+    limits: LoginLimits,
+    admin_secret: AdminSecret,
+    metrics: Arc<Metrics>,
 }
 
 impl LoginService {
+    pub(super) fn new(parts: Parts, admin_secret: AdminSecret) -> Self {
+        let Parts { issuer, ledger, budgets, metrics, .. } = parts;
+        Self { issuer, ledger, budgets, metrics, limits: LoginLimits::default(), admin_secret }
+    }
+
     /// Exchanges the admin secret for a token.
     pub(crate) async fn authenticate_admin(self: &Arc<Self>, client: IpAddr, secret: Secret) -> Result<Issued, Error> {
         if !self.is_admin_secret(client, &secret).await? {

@@ -17,4 +17,5 @@ mod services;
 mod tests;
 pub(crate) mod tokens;
 
+use self::services::Parts;
 pub(crate) use self::{error::Error, services::Services};

@@ -1,23 +1,22 @@
-//! Registering an agent: launch token, signed nonce, identity, first token.
+//! Registration of an agent: launch token, signed nonce, identity, first token.
 //!
 //! 1. Checked in this order: launch token, scope within it, nonce, key and signature; then everything is consumed.
-//! 2. A refusal consumes nothing: launch token and nonce stay usable.
+//! 2. A rejected registration consumes nothing: launch token and nonce stay usable.
 //! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
 //!    again in it, so that of two racing registrations exactly one wins.
 //! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PathSegment, ScopeSet, Subject, UnixTime};
-use data_encoding::{BASE64, HEXLOWER_PERMISSIVE};
+use agentwrit_protocol::{Base64, Hex, RegistrationRequest};
+use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, Subject, UnixTime};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Error, checks::issue_time};
+use super::{Error, Parts, checks::issue_time};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
-    keys::Secret,
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
     store::{Reader, Tx},
@@ -25,36 +24,26 @@ use crate::{
     timekeeping::is_from_the_future,
 };
 
-/// What an agent presents; every member is well formed, none is trusted.
-#[derive(Clone, Debug)]
-pub(crate) struct Registration {
-    pub(crate) launch_token: Secret,
-    /// Hexadecimal, as it was handed out.
-    pub(crate) nonce: String,
-    /// Standard base64 of the raw 32 bytes.
-    pub(crate) public_key: String,
-    /// Standard base64 of the 64 bytes.
-    pub(crate) signature: String,
-    pub(crate) orch_id: PathSegment,
-    pub(crate) task_id: PathSegment,
-    pub(crate) requested_scope: ScopeSet,
-}
-
 /// Registers agents.
 #[derive(Debug)]
 pub(crate) struct RegistrationService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) challenges: Arc<Challenges>,
-    pub(super) budgets: Arc<Budgets>,
-    pub(super) metrics: Arc<Metrics>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    challenges: Arc<Challenges>,
+    budgets: Arc<Budgets>,
+    metrics: Arc<Metrics>,
 }
 
 impl RegistrationService {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { issuer, ledger, challenges, budgets, metrics, .. } = parts;
+        Self { issuer, ledger, challenges, budgets, metrics }
+    }
+
     /// Registers an agent and issues its first token.
     pub(crate) async fn register(
         self: &Arc<Self>,
-        registration: Registration,
+        registration: RegistrationRequest,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let registration = Arc::new(registration);
@@ -71,17 +60,17 @@ impl RegistrationService {
 
     async fn try_register(
         self: &Arc<Self>,
-        registration: Arc<Registration>,
+        registration: Arc<RegistrationRequest>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let digest = Digest::of(registration.launch_token.expose().as_bytes());
         let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
         let launch_token = decide(&registration, &facts, self.ledger.now())?;
         let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
-        self.check_length(&registration, launch_token, &agent_id)?;
-        let nonce = decode_nonce(&registration.nonce)?;
+        let draft = self.draft(&registration, launch_token, &agent_id)?;
+        let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
         self.check_nonce(&nonce)?;
-        let public_key = check_signature(&nonce, &registration.public_key, &registration.signature)?;
+        let public_key = check_signature(&nonce, &registration)?;
         self.budgets.check(&Spending::registration(launch_token))?;
 
         let service = Arc::clone(self);
@@ -100,7 +89,7 @@ impl RegistrationService {
                 }
                 let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
                 service.budgets.spend(&Spending::registration(launch_token))?;
-                let draft = service.issuer.draft(service.grant(&registration, launch_token, &agent_id), issued_at);
+                let draft = draft.issued_at(issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;
                 tx.insert_token(&draft.as_record())?;
@@ -111,37 +100,34 @@ impl RegistrationService {
         Ok((agent_id, self.issuer.sign(&draft)))
     }
 
-    fn grant(&self, registration: &Registration, launch_token: &LaunchToken, agent_id: &AgentId) -> Grant {
-        Grant {
+    /// Drafts the first token. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is issued.
+    fn draft(
+        &self,
+        registration: &RegistrationRequest,
+        launch_token: &LaunchToken,
+        agent_id: &AgentId,
+    ) -> Result<Draft, Error> {
+        let grant = Grant {
             subject: Subject::Agent(agent_id.clone()),
             scope: registration.requested_scope.clone(),
             ttl: self.issuer.policy().clamp(launch_token.max_ttl),
             app_id: launch_token.app_id.clone(),
             task_id: Some(registration.task_id.clone()),
             orch_id: Some(registration.orch_id.clone()),
-        }
-    }
-
-    /// Until when a nonce must be remembered.
-    fn check_nonce(&self, nonce: &Nonce) -> Result<UnixTime, Error> {
-        self.challenges.check(nonce).map_err(|_| Error::NonceUnknown)
-    }
-
-    /// No verifier reads a token over 8 KiB, so none is issued.
-    fn check_length(
-        &self,
-        registration: &Registration,
-        launch_token: &LaunchToken,
-        agent_id: &AgentId,
-    ) -> Result<(), Error> {
-        let draft = self.issuer.draft(self.grant(registration, launch_token, agent_id), self.ledger.now());
+        };
+        let draft = self.issuer.draft(grant, self.ledger.now());
         let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
             let problem =
                 format!("a token with these scopes would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
             return Err(Error::invalid("requested_scope", problem));
         }
-        Ok(())
+        Ok(draft)
+    }
+
+    /// Returns the time until which the use of a nonce must be remembered.
+    fn check_nonce(&self, nonce: &Nonce) -> Result<UnixTime, Error> {
+        self.challenges.check(nonce).map_err(|_| Error::NonceUnknown)
     }
 
     fn record_registration(
@@ -165,13 +151,13 @@ impl RegistrationService {
         Ok(())
     }
 
-    fn deny_registration(&self, registration: &Registration, error: &Error, client: IpAddr) {
+    fn deny_registration(&self, registration: &RegistrationRequest, error: &Error, client: IpAddr) {
         if !error.is_denial() {
             return;
         }
         let detail = "registration refused";
         let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.ledger.now(), client, detail)
-            // As words: what strangers name is no task of anybody's yet, and must not be kept as one.
+            // As words: a task that an unauthenticated client names is not recorded as one.
             .word("task_id", &registration.task_id)
             .word("orch_id", &registration.orch_id)
             .word("reason", error);
@@ -182,7 +168,7 @@ impl RegistrationService {
     }
 }
 
-/// What the decision rests on.
+/// The state that the decision depends on.
 #[derive(Debug)]
 struct Facts {
     launch_token: Option<LaunchToken>,
@@ -200,8 +186,8 @@ impl Facts {
     }
 }
 
-/// The launch token, if it allows what is asked for, now.
-fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> Result<&'f LaunchToken, Error> {
+/// Returns the launch token if it allows the registration now.
+fn decide<'f>(registration: &RegistrationRequest, facts: &'f Facts, now: UnixTime) -> Result<&'f LaunchToken, Error> {
     let token = facts.launch_token.as_ref().ok_or(Error::LaunchTokenUnknown)?;
     if token.consumed_at.is_some() {
         return Err(Error::LaunchTokenConsumed);
@@ -221,7 +207,7 @@ fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> R
         }
     }
     if token.app_id.is_some() {
-        // Deregistering deletes unused launch tokens; one that is still seen is as good as gone.
+        // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
         let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
         if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
             return Err(Error::ExceedsCeiling { scope: scope.clone() });
@@ -230,32 +216,19 @@ fn decide<'f>(registration: &Registration, facts: &'f Facts, now: UnixTime) -> R
     Ok(token)
 }
 
-/// Standard base64 in which CR and LF are ignored (as RFC 2045 §6.8 has them): encoders wrap lines and end the last one.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let text: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    BASE64.decode(&text).ok()
-}
-
-fn decode_nonce(text: &str) -> Result<[u8; 32], Error> {
-    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| Error::NonceUnknown)?;
-    bytes.try_into().map_err(|_| Error::NonceUnknown)
-}
-
-/// Whether the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Strangers bring this key:
-/// `verify_strict` refuses keys and signatures of small order, for which one signature fits nearly any message.
-fn check_signature(nonce: &[u8; 32], public_key: &str, signature: &str) -> Result<[u8; 32], Error> {
-    let raw: [u8; 32] = decode_base64(public_key)
-        .and_then(|bytes| bytes.try_into().ok())
-        .filter(is_canonical)
-        .ok_or(Error::BadPublicKey)?;
+/// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:
+/// `verify_strict` rejects keys and signatures of small order, for which one signature fits nearly any message.
+fn check_signature(nonce: &[u8; 32], request: &RegistrationRequest) -> Result<[u8; 32], Error> {
+    let Some(Base64(raw)) = request.public_key.clone().well_formed().filter(|Base64(key)| is_canonical(key)) else {
+        return Err(Error::BadPublicKey);
+    };
     let key = VerifyingKey::from_bytes(&raw).ok().filter(|key| !key.is_weak()).ok_or(Error::BadPublicKey)?;
-    let signature: [u8; 64] =
-        decode_base64(signature).and_then(|bytes| bytes.try_into().ok()).ok_or(Error::BadSignature)?;
+    let Base64(signature) = request.signature.clone().well_formed().ok_or(Error::BadSignature)?;
     key.verify_strict(nonce, &Signature::from_bytes(&signature)).map_err(|_| Error::BadSignature)?;
     Ok(raw)
 }
 
-/// Whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
+/// Returns whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
 fn is_canonical(key: &[u8; 32]) -> bool {
     let [lowest, middle @ .., highest] = key;
     highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *lowest < 0xed
@@ -264,7 +237,7 @@ fn is_canonical(key: &[u8; 32]) -> bool {
 fn record(
     agent_id: &AgentId,
     public_key: [u8; 32],
-    registration: &Registration,
+    registration: &RegistrationRequest,
     launch_token: &LaunchToken,
     draft: &Draft,
 ) -> AgentRecord {

@@ -19,7 +19,7 @@ use crate::{
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
     keys::{Entropy, KeyFile},
     ledger::Ledger,
-    limits::{budgets::Budgets, capacity::Capacity, logins::LoginLimits, pools::Pools},
+    limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
     store::{ALL_ROWS, Store, StoreError},
     telemetry::metrics::Metrics,
     timekeeping::{NonceTime, Timekeeper, WatchedClock},
@@ -86,14 +86,34 @@ impl Services {
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(timekeeper), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
-        Ok(Parts {
-            issuer: Arc::new(issuer),
-            ledger: Arc::new(ledger),
+        let revocations = memory.revocations.clone();
+        let verifier = Verifier::builder()
+            .issuer(issuer.name())
+            .keys(issuer.keys().clone())
+            .revocations(revocations.clone())
+            .accept_any_audience()
+            .clock(Arc::clone(&ledger.clock))
+            .build();
+        let pools = Arc::new(Pools::new(Capacity::of_this_process(config.tls != TlsConfig::None)));
+        let (issuer, ledger, stopping) = (Arc::new(issuer), Arc::new(ledger), watch::Sender::new(false));
+        let feed = memory.into_feed(FeedParts {
+            revocations: revocations.clone(),
+            issuer: Arc::clone(&issuer),
+            store: ledger.store.clone(),
+            clock: Arc::clone(&ledger.clock),
+            pools: Arc::clone(&pools),
+            stopping: stopping.subscribe(),
+        });
+        let parts = Parts {
+            active_agents: Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&metrics))),
+            issuer,
+            ledger,
             challenges: Arc::new(challenges),
             budgets: Arc::new(budgets),
+            feed,
             metrics,
-        }
-        .into_services(config, memory))
+        };
+        Ok(parts.into_services(config, revocations, verifier, pools, stopping))
     }
 
     /// Time for which this process has served, in whole seconds.
@@ -103,86 +123,35 @@ impl Services {
 }
 
 /// The parts that several services share.
-struct Parts {
-    issuer: Arc<Issuer>,
-    ledger: Arc<Ledger>,
-    challenges: Arc<Challenges>,
-    budgets: Arc<Budgets>,
-    metrics: Arc<Metrics>,
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) challenges: Arc<Challenges>,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) feed: FeedPublisher,
+    pub(super) active_agents: Arc<ActiveAgents>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Parts {
-    fn into_services(self, config: &Config, memory: Memory) -> Services {
-        let Self { issuer, ledger, challenges, budgets, metrics } = self;
-        let Memory { revocations, recent, latest, epoch, .. } = memory;
-        let verifier = Verifier::builder()
-            .issuer(issuer.name())
-            .keys(issuer.keys().clone())
-            .revocations(revocations.clone())
-            .accept_any_audience()
-            .clock(Arc::clone(&ledger.clock))
-            .build();
-        let pools = Arc::new(Pools::new(Capacity::of_this_process(config.tls != TlsConfig::None)));
-        let stopping = watch::Sender::new(false);
-        let feed = FeedPublisher::new(
-            Feed::new(issuer.name(), latest, recent),
-            epoch,
-            FeedParts {
-                revocations: revocations.clone(),
-                issuer: Arc::clone(&issuer),
-                store: ledger.store.clone(),
-                clock: Arc::clone(&ledger.clock),
-                pools: Arc::clone(&pools),
-                stopping: stopping.subscribe(),
-            },
-        );
-        let active_agents = Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&metrics)));
+    fn into_services(
+        self,
+        config: &Config,
+        revocations: RevocationList,
+        verifier: Verifier,
+        pools: Arc<Pools>,
+        stopping: watch::Sender<bool>,
+    ) -> Services {
+        let Self { issuer, ledger, challenges, budgets: _, feed, active_agents, metrics } = self.clone();
         Services {
-            logins: Arc::new(LoginService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                budgets: Arc::clone(&budgets),
-                limits: LoginLimits::default(),
-                admin_secret: config.admin_secret.clone(),
-                metrics: Arc::clone(&metrics),
-            }),
-            apps: Arc::new(AppService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                feed: feed.clone(),
-                active_agents: Arc::clone(&active_agents),
-            }),
-            launch_tokens: Arc::new(LaunchTokenService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                budgets: Arc::clone(&budgets),
-                metrics: Arc::clone(&metrics),
-            }),
-            registrations: Arc::new(RegistrationService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                challenges: Arc::clone(&challenges),
-                budgets: Arc::clone(&budgets),
-                metrics: Arc::clone(&metrics),
-            }),
-            tokens: Arc::new(TokenService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                budgets: Arc::clone(&budgets),
-                feed: feed.clone(),
-                active_agents: Arc::clone(&active_agents),
-            }),
-            delegations: Arc::new(DelegationService {
-                issuer: Arc::clone(&issuer),
-                ledger: Arc::clone(&ledger),
-                budgets,
-            }),
-            revocations: Arc::new(RevocationService {
-                ledger: Arc::clone(&ledger),
-                feed: feed.clone(),
-                active_agents: Arc::clone(&active_agents),
-                metrics: Arc::clone(&metrics),
-            }),
+            logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),
+            apps: Arc::new(AppService::new(self.clone())),
+            launch_tokens: Arc::new(LaunchTokenService::new(self.clone())),
+            registrations: Arc::new(RegistrationService::new(self.clone())),
+            tokens: Arc::new(TokenService::new(self.clone())),
+            delegations: Arc::new(DelegationService::new(self.clone())),
+            revocations: Arc::new(RevocationService::new(self)),
             housekeeping: Arc::new(Housekeeping {
                 ledger: Arc::clone(&ledger),
                 revocations,
@@ -232,5 +201,9 @@ impl Memory {
         });
         let (recent, latest, epoch, (events, accepted_breaks)) = read.await?;
         Ok(Self { revocations, recent, latest, epoch, events, accepted_breaks })
+    }
+
+    fn into_feed(self, parts: FeedParts) -> FeedPublisher {
+        FeedPublisher::new(Feed::new(parts.issuer.name(), self.latest, self.recent), self.epoch, parts)
     }
 }

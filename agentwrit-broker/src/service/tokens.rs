@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_verify::{ClaimSet, Claims, Level, Subject, UnixTime};
 
 use super::{
-    Error,
+    Error, Parts,
     active_agents::ActiveAgents,
     checks::{check_ceiling, check_ceilings_of, live_token},
 };
@@ -30,14 +30,19 @@ use crate::{
 /// Renews and releases tokens.
 #[derive(Debug)]
 pub(crate) struct TokenService {
-    pub(super) issuer: Arc<Issuer>,
-    pub(super) ledger: Arc<Ledger>,
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
     pub(crate) budgets: Arc<Budgets>,
-    pub(super) feed: FeedPublisher,
-    pub(super) active_agents: Arc<ActiveAgents>,
+    feed: FeedPublisher,
+    active_agents: Arc<ActiveAgents>,
 }
 
 impl TokenService {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { issuer, ledger, budgets, feed, active_agents, .. } = parts;
+        Self { issuer, ledger, budgets, feed, active_agents }
+    }
+
     /// Exchanges a verified token for a fresh one.
     pub(crate) async fn renew(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<Issued, Error> {
         let (service, old) = (Arc::clone(self), Arc::clone(&claims));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_client::{Agent, Delegated, RevocationTarget};
+use agentwrit_verify::Subject;
 use serde_json::json;
 
 use self::stage::Stage;
@@ -129,7 +130,7 @@ async fn renewal(stage: &mut Stage<'_>, clinical: &Agent, delegated: &Delegated)
 
 async fn emergency(stage: &mut Stage<'_>, scene: &Scene, cast: &Cast, delegated: &Delegated) -> Result<(), Failure> {
     stage.scene("Emergency: the operator revokes the clinical agent and all that came from it.");
-    let chain = RevocationTarget::Chain(cast.clinical.id().clone());
+    let chain = RevocationTarget::Chain(Subject::Agent(cast.clinical.id().clone()));
     let revoked = scene.admin().revoke(&chain, Some("the agent behaves oddly")).await;
     let said = revoked.as_ref().map(|revoked| format!("{} tokens killed", revoked.count)).unwrap_or_default();
     stage.broker_saying(OPERATOR, "revoke the chain of clinical", Ok(()), &revoked, "one call", said);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use agentwrit_protocol::DelegationRequest;
 use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject, TokenId};
 use proptest::sample::Index;
 
@@ -10,7 +11,7 @@ use super::{
     operation::{Launch, Operation, Target},
     world::{LaunchWish, MAX_TTL, World},
 };
-use crate::{domain::AppStatus, issuer::Issued, service::delegation::Delegation};
+use crate::{domain::AppStatus, issuer::Issued};
 
 pub(super) struct History {
     world: World,
@@ -212,7 +213,7 @@ impl History {
             && self.model.ceiling_allows(&token.owner, &wanted)
             && self.model.may_receive(&to, self.world.now())
             && self.model.ceilings_allow(delegators(&claims).chain(claims.agent_id()).chain([&to]), &wanted);
-        let wish = Delegation { delegate_to: to.clone(), scope: wanted, ttl };
+        let wish = DelegationRequest { delegate_to: to.clone(), scope: wanted, ttl: Some(ttl) };
         let outcome = self.world.delegate(Arc::clone(&claims), wish).await;
         assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
         let Ok(issued) = outcome else { return };

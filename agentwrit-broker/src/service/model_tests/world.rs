@@ -8,11 +8,14 @@ use std::{
     time::Duration,
 };
 
+use agentwrit_protocol::{
+    AppUpdateRequest, Base64, DelegationRequest, Hex, Presented, RegistrationRequest, RevocationRequest,
+    RevocationTarget,
+};
 use agentwrit_verify::{
     AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, VerifyError,
     testing::ManualClock,
 };
-use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
@@ -23,14 +26,7 @@ use crate::{
     issuer::Issued,
     issuer::nonce::Nonce,
     keys::{KeyFile, Secret, SeededEntropy},
-    service::{
-        Error, Services,
-        apps::{AppChange, NewApp},
-        delegation::Delegation,
-        launch_tokens::LaunchPolicy,
-        registration::Registration,
-        revocation::{RevocationRequest, Revoked},
-    },
+    service::{Error, Services, apps::NewApp, launch_tokens::LaunchPolicy, revocation::Revoked},
     store::{Store, StoreOptions},
 };
 
@@ -104,7 +100,7 @@ impl World {
     }
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
-        let change = AppChange { scopes: Some(scopes), token_ttl: None };
+        let change = AppUpdateRequest { scopes: Some(scopes), token_ttl: None };
         self.services.apps.update(None, app.clone(), change, self.client()).await
     }
 
@@ -173,11 +169,11 @@ impl World {
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
         let key = SigningKey::from_bytes(&self.services.issuer.random());
-        let registration = Registration {
-            launch_token: Secret::new(launch_token.expose().to_owned()),
-            nonce: HEXLOWER.encode(nonce),
-            public_key: BASE64.encode(key.verifying_key().as_bytes()),
-            signature: BASE64.encode(&key.sign(nonce).to_bytes()),
+        let registration = RegistrationRequest {
+            launch_token: launch_token.expose().into(),
+            nonce: Presented::WellFormed(Hex(*nonce)),
+            public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
+            signature: Presented::WellFormed(Base64(key.sign(nonce).to_bytes())),
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
@@ -193,12 +189,17 @@ impl World {
         self.services.tokens.release(claims, self.client()).await
     }
 
-    pub(super) async fn delegate(&self, claims: Arc<Claims>, wish: Delegation) -> Result<Issued, Error> {
+    pub(super) async fn delegate(&self, claims: Arc<Claims>, wish: DelegationRequest) -> Result<Issued, Error> {
         Ok(self.services.delegations.delegate(claims, wish, self.client()).await?.0)
     }
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
-        let request = RevocationRequest { level, target: target.to_owned(), reason: None };
+        let request = RevocationRequest {
+            level,
+            target: RevocationTarget::parse(level, target),
+            text: target.to_owned(),
+            reason: None,
+        };
         self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
     }
 

@@ -13,20 +13,16 @@ use std::{
     time::Duration,
 };
 
+use agentwrit_protocol::{
+    Base64, DelegationRequest, Hex, Presented, RegistrationRequest, RevocationRequest, RevocationTarget,
+};
 use agentwrit_verify::{
     AgentId, Claims, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
 };
-use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use super::{
-    Error, Services,
-    delegation::Delegation,
-    launch_tokens::LaunchPolicy,
-    registration::Registration,
-    revocation::{RevocationRequest, Revoked},
-};
+use super::{Error, Services, launch_tokens::LaunchPolicy, revocation::Revoked};
 use crate::{
     audit::Event,
     config::Config,
@@ -117,14 +113,14 @@ impl Desk {
         self.services.launch_tokens.issue(Subject::Admin, None, policy, CLIENT).await.unwrap().1
     }
 
-    fn registration(&self, launch_token: &Secret, task: &str) -> Registration {
+    fn registration(&self, launch_token: &Secret, task: &str) -> RegistrationRequest {
         let nonce = self.services.challenges.issue();
         let key = SigningKey::from_bytes(&self.services.issuer.random());
-        Registration {
-            launch_token: Secret::new(launch_token.expose().to_owned()),
-            nonce: HEXLOWER.encode(&nonce),
-            public_key: BASE64.encode(key.verifying_key().as_bytes()),
-            signature: BASE64.encode(&key.sign(&nonce).to_bytes()),
+        RegistrationRequest {
+            launch_token: launch_token.expose().into(),
+            nonce: Presented::WellFormed(Hex(nonce)),
+            public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
+            signature: Presented::WellFormed(Base64(key.sign(&nonce).to_bytes())),
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
@@ -150,12 +146,13 @@ impl Desk {
 
     async fn delegate(&self, claims: &Arc<Claims>, to: &Agent, ttl: u64) -> Result<Issued, Error> {
         let scope = ScopeSet::parse([SCOPE]).unwrap();
-        let delegation = Delegation { delegate_to: to.id.clone(), scope, ttl };
+        let delegation = DelegationRequest { delegate_to: to.id.clone(), scope, ttl: Some(ttl) };
         Ok(self.services.delegations.delegate(Arc::clone(claims), delegation, CLIENT).await?.0)
     }
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
-        let request = RevocationRequest { level, target: target.to_string(), reason: None };
+        let text = target.to_string();
+        let request = RevocationRequest { level, target: RevocationTarget::parse(level, &text), text, reason: None };
         self.services.revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 
