@@ -6,7 +6,7 @@ use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60);
 const CERTIFICATES: Duration = Duration::from_secs(2);
 /// How often folded refusals are written.
 const DENIALS: Duration = Duration::from_millis(250);
+/// Time limit at the stop for requests whose clients hung up, after the connections are closed.
+const TASKS_GRACE: Duration = Duration::from_secs(2);
 
 /// A broker that serves until it is shut down.
 pub struct Broker {
@@ -116,6 +118,12 @@ impl Broker {
         }
         for chore in &self.chores {
             chore.abort();
+        }
+        // Requests whose clients hung up may still be denied, which the trail must tell.
+        let tasks = &self.services.ledger.tasks;
+        tasks.close();
+        if timeout(TASKS_GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!(component = "broker", "requests of clients that hung up were still running at the end");
         }
         if let Err(error) = self.services.ledger.write_all_denials().await {
             tracing::error!(component = "audit", %error, "refusals were not written");
@@ -266,3 +274,6 @@ pub enum StartError {
         cause: String,
     },
 }
+
+#[cfg(test)]
+mod tests;

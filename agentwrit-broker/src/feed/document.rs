@@ -5,8 +5,15 @@ use std::{convert::Infallible, net::IpAddr, sync::Arc};
 use agentwrit_verify::{UnixTime, issue::PayloadWriter};
 use serde_json::json;
 
-use super::{FeedPublisher, FeedUnavailable, entry::Entry};
-use crate::{limits::document::Document, store::ALL_ROWS, timekeeping::is_from_the_future};
+use super::{FeedPublisher, FeedUnavailable, REUSE, entry::Entry};
+use crate::{
+    limits::{
+        document::Document,
+        fair_share::{Account, FairPool},
+    },
+    store::ALL_ROWS,
+    timekeeping::is_from_the_future,
+};
 
 /// The `typ` of an answer: never that of a token.
 const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
@@ -26,6 +33,18 @@ pub(crate) struct Answer {
     pub(super) span: Span,
     /// `exp`.
     pub(super) until: u64,
+    made: UnixTime,
+    /// When the first of its entries expires.
+    first_expiry: Option<UnixTime>,
+}
+
+impl Answer {
+    /// Whether a request at `now` may be given this instead of a response of its own: it was made within [`REUSE`], and
+    /// none of its entries has expired since.
+    pub(super) fn is_reusable(&self, now: UnixTime) -> bool {
+        (self.made..=self.made.saturating_add(REUSE)).contains(&now)
+            && self.first_expiry.is_none_or(|expiry| now < expiry)
+    }
 }
 
 /// A signed answer that has no place among the large responses yet.
@@ -34,6 +53,8 @@ pub(super) struct Signed {
     text: String,
     span: Span,
     until: u64,
+    made: UnixTime,
+    first_expiry: Option<UnixTime>,
 }
 
 /// Which part of the log, and when it was the end of it: what makes two answers say the same.
@@ -51,17 +72,37 @@ pub(super) fn valid_until(now: UnixTime) -> u64 {
 }
 
 impl FeedPublisher {
-    /// Finds a place for an answer that `client` caused.
+    /// Finds a place for a response to `client`.
     pub(super) fn place(&self, signed: Signed, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
-        let Signed { text, span, until } = signed;
-        let document = Document::new(text.into(), &self.pools.responses, client).ok_or(FeedUnavailable::Overloaded)?;
-        let tag = (span.from == 0).then(|| format!("\"{}-{}\"", self.epoch, span.to));
-        Ok(Arc::new(Answer { document, tag, span, until }))
+        Self::placed(signed, None, &self.pools.responses, client.into())
     }
 
-    pub(super) fn answer(&self, span: Span, until: u64, entries: &[Entry], now: UnixTime) -> Signed {
+    /// Finds a place for a snapshot, which no other response displaces.
+    pub(super) fn place_snapshot(&self, signed: Signed) -> Result<Arc<Answer>, FeedUnavailable> {
+        let tag = format!("\"{}-{}\"", self.epoch, signed.span.to);
+        Self::placed(signed, Some(tag), &self.pools.snapshots, Account::Shared)
+    }
+
+    fn placed(
+        signed: Signed,
+        tag: Option<String>,
+        pool: &FairPool,
+        account: Account,
+    ) -> Result<Arc<Answer>, FeedUnavailable> {
+        let Signed { text, span, until, made, first_expiry } = signed;
+        let document = Document::new(text.into(), pool, account).ok_or(FeedUnavailable::Overloaded)?;
+        Ok(Arc::new(Answer { document, tag, span, until, made, first_expiry }))
+    }
+
+    /// Gives a response to one more client. Returns whether it is still there.
+    pub(super) fn share(&self, answer: &Answer, client: IpAddr) -> bool {
+        answer.document.share_with(client, &self.pools.shared_responses);
+        answer.document.is_held()
+    }
+
+    pub(super) fn answer(&self, span: Span, entries: &[Entry], now: UnixTime) -> Signed {
         let length = entries.len().saturating_mul(Entry::ENCODED);
-        let written = self.write_answer(span, until, length, |writer| {
+        let written = self.write_answer(span, now, length, |writer| {
             for entry in entries.iter().filter(|entry| entry.expires_at > now) {
                 writer.push(entry);
             }
@@ -72,12 +113,14 @@ impl FeedPublisher {
 
     /// The whole log, written while it is read.
     pub(super) async fn read_snapshot(&self) -> Result<Signed, FeedUnavailable> {
+        let turn = self.pools.long_read().await;
         let (publisher, now) = (self.clone(), self.clock.now());
         let read = self.store.read(move |reader| {
+            let _turn = turn;
             let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now)?);
             let span = Span { from: 0, to, at: now.seconds() };
             let length = usize::try_from(count).unwrap_or(0).saturating_mul(Entry::ENCODED);
-            publisher.write_answer(span, valid_until(now), length, |writer| {
+            publisher.write_answer(span, now, length, |writer| {
                 let issuer = publisher.issuer.name();
                 reader.visit_revocations(0, now, ALL_ROWS, |row| writer.push(&Entry::of_row(issuer, &row)))
             })
@@ -88,8 +131,10 @@ impl FeedPublisher {
     /// The page of the log that begins after `start`: up to its last entry, or to a place where other pages begin. None
     /// when its age is not known.
     pub(super) async fn read_page(&self, start: u64) -> Result<Option<Signed>, FeedUnavailable> {
+        let turn = self.pools.long_read().await;
         let (publisher, now, last) = (self.clone(), self.clock.now(), self.feed.last());
         let read = self.store.read(move |reader| {
+            let _turn = turn;
             let latest = reader.latest_cursor()?;
             let mut rows: Vec<(u64, Entry)> = Vec::new();
             let issuer = publisher.issuer.name();
@@ -100,7 +145,7 @@ impl FeedPublisher {
             let entries: Vec<Entry> =
                 rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
             let span = Span { from: start, to, at: at.seconds() };
-            Ok(Some(publisher.answer(span, valid_until(now), &entries, now)))
+            Ok(Some(publisher.answer(span, &entries, now)))
         });
         read.await.map_err(FeedUnavailable::Store)
     }
@@ -108,10 +153,11 @@ impl FeedPublisher {
     fn write_answer<E>(
         &self,
         span: Span,
-        until: u64,
+        now: UnixTime,
         length: usize,
         entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
     ) -> Result<Signed, E> {
+        let until = valid_until(now);
         let head = json!({
             "iss": self.issuer.name(),
             "iat": span.at,
@@ -122,15 +168,17 @@ impl FeedPublisher {
             "ttl": POLLING_HINT,
         });
         let head = head.to_string();
+        let mut first_expiry = None;
         let text = self.issuer.write_document(MEDIA_TYPE, length.saturating_add(512), |payload| {
             payload.push(head.strip_suffix('}').unwrap_or(&head).as_bytes());
             payload.push(b",\"entries\":[");
-            let mut writer = EntryWriter { payload, first: true, text: String::new() };
+            let mut writer = EntryWriter { payload, first_expiry: None, text: String::new() };
             entries(&mut writer)?;
             writer.payload.push(b"]}");
+            first_expiry = writer.first_expiry;
             Ok(())
         })?;
-        Ok(Signed { text, span, until })
+        Ok(Signed { text, span, until, made: now, first_expiry })
     }
 }
 
@@ -158,16 +206,18 @@ pub(super) fn end_of_log_before(next: &Entry, last: &Entry, now: UnixTime) -> Op
 /// Writes entries into the list of a payload.
 pub(super) struct EntryWriter<'w, 'd> {
     payload: &'w mut PayloadWriter<'d>,
-    first: bool,
+    /// When the first of the entries written so far expires; `None` before the first.
+    first_expiry: Option<UnixTime>,
     text: String,
 }
 
 impl EntryWriter<'_, '_> {
     fn push(&mut self, entry: &Entry) {
         self.text.clear();
-        if !std::mem::take(&mut self.first) {
+        if self.first_expiry.is_some() {
             self.text.push(',');
         }
+        self.first_expiry = Some(self.first_expiry.map_or(entry.expires_at, |first| first.min(entry.expires_at)));
         entry.write(&mut self.text);
         self.payload.push(self.text.as_bytes());
     }

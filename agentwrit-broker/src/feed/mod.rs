@@ -8,9 +8,11 @@
 //! 3. The recent part of the log is kept in memory, and pages of it cost no query. Older pages come from the store. They
 //!    begin and end at fixed places, so that followers share them, and are read one at a time: unauthenticated clients
 //!    who ask for old cursors cost one reader and delay no follower that keeps up.
-//! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0), of which one is built at a time and shared
-//!    by all who asked before it was begun, or ask in the second that it is of. It is written row by row, so that it is in
-//!    memory once, and has a [place](crate::limits::document) among the large responses.
+//! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0). One is built at a time, for at most half
+//!    of the time, and shared by all requests made before it was begun. While the log ends where the snapshot does and no
+//!    entry of it has expired, it is also shared by requests of the next [`REUSE`]: its `iat` says how old it is. It is
+//!    written row by row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the
+//!    large responses.
 //! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection, a timer and a place
 //!    among the long polls; one that is displaced by another address is answered at once. Under a busy log waiting requests
 //!    are answered in [rounds](pace).
@@ -24,10 +26,7 @@ mod tail;
 use std::{
     collections::VecDeque,
     net::IpAddr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -46,7 +45,10 @@ use self::{
 use crate::{
     domain::Revocation,
     issuer::Issuer,
-    limits::pools::Pools,
+    limits::{
+        pools::Pools,
+        single_flight::{Begun, SingleFlight},
+    },
     store::{Store, StoreError, Tx},
 };
 
@@ -56,6 +58,11 @@ const PAGE: usize = 1024;
 const SHARED_ANSWERS: usize = 16;
 /// How many older pages are kept.
 const SHARED_PAGES: usize = 8;
+/// Time for which a response read from the store is reused. Its `iat` gets older meanwhile, by less than what the shortest
+/// sensible bound on staleness (6 s, with a leeway of 1 s) leaves a follower that then waits for news.
+const REUSE: Duration = Duration::from_secs(2);
+/// Pause after a snapshot was built, as a multiple of how long that took.
+const PAUSE: u32 = 1;
 
 /// The end of the log, and answers that can be shared.
 #[derive(Debug)]
@@ -66,16 +73,7 @@ pub(crate) struct Feed {
     pace: Pace,
     deltas: Mutex<VecDeque<Shared>>,
     pages: Arc<AsyncMutex<VecDeque<Arc<Answer>>>>,
-    /// How many snapshots were begun: requests made before one was begun may share it. Clocks can be set back.
-    snapshots: AtomicU64,
-    snapshot: Arc<AsyncMutex<Option<Snapshot>>>,
-}
-
-/// The latest snapshot, and its number.
-#[derive(Debug)]
-struct Snapshot {
-    number: u64,
-    answer: Arc<Answer>,
+    snapshots: SingleFlight<Arc<Answer>>,
 }
 
 /// An answer from memory, and when it was made.
@@ -99,8 +97,7 @@ impl Feed {
             pace: Pace::default(),
             deltas: Mutex::default(),
             pages: Arc::default(),
-            snapshots: AtomicU64::new(0),
-            snapshot: Arc::default(),
+            snapshots: SingleFlight::new(PAUSE),
         }
     }
 
@@ -114,6 +111,10 @@ impl Feed {
     /// How many requests wait for news.
     pub(crate) fn followers(&self) -> usize {
         self.latest.receiver_count()
+    }
+
+    fn latest(&self) -> u64 {
+        *self.latest.borrow()
     }
 
     fn after(&self, from: u64) -> Newer {
@@ -230,7 +231,7 @@ impl FeedPublisher {
         };
         match since {
             Some(from) if from > 0 => self.delta(from, round, client).await,
-            Some(_) | None => self.snapshot(client).await,
+            Some(_) | None => self.snapshot().await,
         }
     }
 
@@ -269,7 +270,7 @@ impl FeedPublisher {
         // What was made in the round of this request has everything that the request waited for.
         let of_round =
             |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.answer.span.from == from;
-        if let Some(answer) = self.feed.shared(of_round) {
+        if let Some(answer) = self.feed.shared(of_round).filter(|answer| self.share(answer, client)) {
             return Ok(answer);
         }
         let (made, now) = (Instant::now(), self.clock.now());
@@ -277,22 +278,22 @@ impl FeedPublisher {
             Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
             Newer::Part { entries, to, next, last } => match document::end_of_log_before(&next, &last, now) {
                 Some(at) => (entries, Span { from, to, at: at.seconds() }),
-                None => return self.snapshot(client).await,
+                None => return self.snapshot().await,
             },
             Newer::Older => {
                 return match self.older_page(from, client).await? {
                     Some(page) => Ok(page),
-                    None => self.snapshot(client).await,
+                    None => self.snapshot().await,
                 };
             }
-            Newer::Beyond => return self.snapshot(client).await,
+            Newer::Beyond => return self.snapshot().await,
         };
         let until = document::valid_until(now);
         let same = |shared: &Shared| shared.answer.span == span && shared.answer.until == until;
-        if let Some(answer) = self.feed.shared(same) {
+        if let Some(answer) = self.feed.shared(same).filter(|answer| self.share(answer, client)) {
             return Ok(answer);
         }
-        let answer = self.place(self.answer(span, until, &entries, now), client)?;
+        let answer = self.place(self.answer(span, &entries, now), client)?;
         self.feed.share(made, &answer);
         Ok(answer)
     }
@@ -302,10 +303,10 @@ impl FeedPublisher {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
-        let until = document::valid_until(self.clock.now());
-        if let Some(page) =
-            pages.iter().find(|page| page.span.from == start && page.until == until && page.document.is_held())
-        {
+        let now = self.clock.now();
+        let is_usable =
+            |page: &&Arc<Answer>| page.span.from == start && page.is_reusable(now) && self.share(page, client);
+        if let Some(page) = pages.iter().find(is_usable) {
             return Ok(Some(Arc::clone(page)));
         }
         // To its end also if the client hangs up: those behind it may be waiting for the same.
@@ -320,26 +321,13 @@ impl FeedPublisher {
         reading.await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 
-    async fn snapshot(&self, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
-        let begun = self.feed.snapshots.load(Ordering::SeqCst);
-        let mut shared = Arc::clone(&self.feed.snapshot).lock_owned().await;
-        // Begun after this request, or what would be built now.
-        let (latest, now) = (*self.feed.latest.borrow(), self.clock.now().seconds());
-        let fits = |snapshot: &&Snapshot| {
-            let span = snapshot.answer.span;
-            (snapshot.number > begun || (span.to == latest && span.at == now)) && snapshot.answer.document.is_held()
+    async fn snapshot(&self) -> Result<Arc<Answer>, FeedUnavailable> {
+        let is_usable = |answer: &Arc<Answer>, begun| {
+            let is_current = answer.span.to == self.feed.latest() && answer.is_reusable(self.clock.now());
+            (begun == Begun::AfterRequest || is_current) && answer.document.is_held()
         };
-        if let Some(Snapshot { number, answer }) = shared.as_ref().filter(fits) {
-            tracing::trace!(component = "feed", number, "snapshot shared");
-            return Ok(Arc::clone(answer));
-        }
         let publisher = self.clone();
-        let building = tokio::spawn(async move {
-            let number = publisher.feed.snapshots.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-            let answer = publisher.place(publisher.read_snapshot().await?, client)?;
-            *shared = Some(Snapshot { number, answer: Arc::clone(&answer) });
-            Ok(answer)
-        });
-        building.await.unwrap_or(Err(FeedUnavailable::Overloaded))
+        let build = move || async move { publisher.place_snapshot(publisher.read_snapshot().await?) };
+        self.feed.snapshots.run(is_usable, build).await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 }

@@ -50,11 +50,12 @@ pub(super) async fn serve(
     // Dropped with this future, hence with the connection: reads that wait for the request end then.
     let (caller, _connection) = Caller::new(client.0);
     let is_safe = request.method().is_safe();
+    let tasks = services.ledger.tasks.clone();
     let attending = caller.scope(attend(services, edge, client, request, next));
     if is_safe {
         return attending.await;
     }
-    tokio::spawn(attending).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    tasks.spawn(attending).await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: Request, next: Next) -> Response {

@@ -71,7 +71,7 @@ impl Ledger {
         }
         // A task of its own: the caller's client may hang up, and these denials are about others.
         let ledger = Arc::clone(self);
-        let writing = tokio::spawn(async move { ledger.write_or_keep(events).await });
+        let writing = self.tasks.spawn(async move { ledger.write_or_keep(events).await });
         writing.await.unwrap_or_else(|error| Err(StoreError::Internal { cause: error.to_string() }))
     }
 

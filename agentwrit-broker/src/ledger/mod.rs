@@ -11,6 +11,7 @@ mod denials;
 use std::{sync::Arc, time::Instant};
 
 use agentwrit_verify::{Clock, UnixTime};
+use tokio_util::task::TaskTracker;
 
 use self::denials::Denials;
 use crate::{
@@ -38,13 +39,15 @@ pub(crate) struct Ledger {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timekeeper: Arc<Timekeeper>,
+    /// Tasks that may still note denials, whether or not their clients wait for them: the stop waits for these.
+    pub(crate) tasks: TaskTracker,
     metrics: Arc<Metrics>,
     denials: Denials,
 }
 
 impl Ledger {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, timekeeper: Arc<Timekeeper>, metrics: Arc<Metrics>) -> Self {
-        Self { store, clock, timekeeper, metrics, denials: Denials::default() }
+        Self { store, clock, timekeeper, tasks: TaskTracker::new(), metrics, denials: Denials::default() }
     }
 
     pub(crate) fn now(&self) -> UnixTime {

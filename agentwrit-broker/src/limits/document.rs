@@ -1,9 +1,10 @@
 //! Large response bodies, without a copy for each connection that sends them.
 //!
 //! 1. A document is held once, however many connections send it. Each has a chunk of it in its buffers.
-//! 2. Large documents have a place in a pool that is bounded in bytes and shared fairly among the addresses that caused
-//!    them. A displaced document is dropped at once, also while clients that read slowly still take it: their connections
-//!    end, and they ask again.
+//! 2. A large document has a place in a pool that is bounded in bytes. It is charged to the client that requested it, or,
+//!    where several clients share it, to all of them together.
+//! 3. A displaced document is dropped at once, even while slow clients still read it: their connections end, and they
+//!    request it again.
 
 use std::{
     net::IpAddr,
@@ -15,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::fair_share::{FairPool, Place};
+use super::fair_share::{Account, FairPool, Place};
 
 /// Up to here, in bytes, a document needs no place.
 pub(crate) const SMALL: usize = 16 * 1024;
@@ -27,24 +28,42 @@ const CHUNK: usize = 16 * 1024;
 pub(crate) struct Document {
     content: Arc<Content>,
     length: usize,
-    _place: Option<Arc<Place>>,
+    /// Missing when it is small.
+    place: Option<Arc<Mutex<Place>>>,
 }
 
 /// Nothing once it has been displaced.
 type Content = Mutex<Option<Bytes>>;
 
 impl Document {
-    /// Takes a place in `pool` for what `client` caused; `None` when there is none.
-    pub(crate) fn new(content: Bytes, pool: &FairPool, client: IpAddr) -> Option<Self> {
+    /// Takes a place in `pool` that is charged to `account`; `None` when there is none.
+    pub(crate) fn new(content: Bytes, pool: &FairPool, account: impl Into<Account>) -> Option<Self> {
         let length = content.len();
         let content = Arc::new(Mutex::new(Some(content)));
-        let place = if length > SMALL {
-            let displaced = Arc::clone(&content);
-            Some(Arc::new(pool.admit_weight(client, length, move || drop(take(&displaced)))?))
-        } else {
-            None
-        };
-        Some(Self { content, length, _place: place })
+        let mut document = Self { content, length, place: None };
+        if length > SMALL {
+            document.place = Some(Arc::new(Mutex::new(document.take_place(pool, account.into())?)));
+        }
+        Some(document)
+    }
+
+    /// Charges a document that another client's request made to all clients together, in `pool`: the client of that
+    /// request could have it displaced by further requests of its own.
+    pub(crate) fn share_with(&self, client: IpAddr, pool: &FairPool) {
+        let Some(place) = &self.place else { return };
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        let held_by_one = place.account().is_some_and(|account| account != Account::Shared);
+        if held_by_one
+            && place.account() != Some(client.into())
+            && let Some(shared) = self.take_place(pool, Account::Shared)
+        {
+            *place = shared;
+        }
+    }
+
+    fn take_place(&self, pool: &FairPool, account: Account) -> Option<Place> {
+        let content = Arc::clone(&self.content);
+        pool.admit_weight(account, self.length, move || drop(take(&content)))
     }
 
     /// Whether its content is still there.
@@ -163,6 +182,20 @@ mod tests {
         let second = Document::new(content(4 * CHUNK), &pool, CLIENT).unwrap();
         assert!(!first.is_held() && second.is_held());
         assert_eq!(frame(&mut body), Some(Err(Displaced)));
+    }
+
+    #[test]
+    fn shared_document_survives_further_documents_of_the_client_that_requested_it_first() {
+        let (responses, shared) = (pool(1), pool(1));
+        let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+        let document = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
+        document.share_with(CLIENT, &shared);
+        assert!(shared.admit_weight(Account::Shared, 4 * CHUNK, || {}).is_some(), "one client is no sharing");
+        document.share_with(other, &shared);
+        let _further = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
+        assert!(document.is_held());
+        let _later = Document::new(content(4 * CHUNK), &shared, Account::Shared).unwrap();
+        assert!(!document.is_held(), "what is shared is bounded too");
     }
 
     #[test]

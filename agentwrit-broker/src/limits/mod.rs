@@ -7,3 +7,4 @@ pub(crate) mod fair_share;
 pub(crate) mod logins;
 pub(crate) mod pools;
 pub(crate) mod rate_limit;
+pub(crate) mod single_flight;

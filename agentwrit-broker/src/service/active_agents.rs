@@ -1,8 +1,8 @@
-//! The number of active agents, for the metrics.
+//! Number of active agents, for the metrics.
 //!
-//! 1. Anyone may ask for the metrics, so a count stands for [`COUNTED_FOR`], unless it is outdated.
-//! 2. It is outdated once an operation may have lowered it: the next request counts anew.
-//! 3. One count runs at a time, and for at most a fifth of the time: whoever asks earlier waits.
+//! 1. Any client may request the metrics, so a count stands for [`COUNT_LIFETIME`], unless it is outdated.
+//! 2. A count is outdated once an operation may have lowered it: the next request counts anew.
+//! 3. One count runs at a time, for at most a fifth of the time, and all requests made before it began share it.
 
 use std::{
     sync::{
@@ -12,70 +12,80 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Mutex, time::sleep};
-
 use crate::{
     ledger::Ledger,
+    limits::{
+        pools::Pools,
+        single_flight::{Begun, SingleFlight},
+    },
     store::{StoreError, Tx},
     telemetry::metrics::Metrics,
 };
 
-/// How long a count stands while nothing is known to have lowered it.
-const COUNTED_FOR: Duration = Duration::from_secs(5);
-/// How many times as long as a count took the next one waits.
+/// Lifetime of a count while nothing is known to have lowered it.
+const COUNT_LIFETIME: Duration = Duration::from_secs(5);
+/// Pause after a count, as a multiple of how long it took.
 const PAUSE: u32 = 4;
 
 /// Counts the active agents.
 #[derive(Debug)]
 pub(crate) struct ActiveAgents {
-    ledger: Arc<Ledger>,
-    metrics: Arc<Metrics>,
-    counts: Arc<Counts>,
+    counter: Arc<Counter>,
+    /// End of each count, on the monotonic clock.
+    counts: SingleFlight<Instant>,
 }
 
-/// When the agents were last counted.
-#[derive(Debug, Default)]
-struct Counts {
+#[derive(Debug)]
+struct Counter {
+    ledger: Arc<Ledger>,
+    pools: Arc<Pools>,
+    metrics: Arc<Metrics>,
     outdated: AtomicBool,
-    /// The end of the last count, and how long it took. Held while a count runs.
-    counted: Mutex<Option<(Instant, Duration)>>,
 }
 
 impl ActiveAgents {
-    pub(crate) fn new(ledger: Arc<Ledger>, metrics: Arc<Metrics>) -> Self {
-        Self { ledger, metrics, counts: Arc::default() }
+    pub(crate) fn new(ledger: Arc<Ledger>, pools: Arc<Pools>, metrics: Arc<Metrics>) -> Self {
+        let counter = Counter { ledger, pools, metrics, outdated: AtomicBool::new(false) };
+        Self { counter: Arc::new(counter), counts: SingleFlight::new(PAUSE) }
     }
 
-    /// Has the agents counted anew for the metrics once this transaction is durable.
+    /// Outdates the count once this transaction is durable.
     pub(crate) fn recount_after(&self, tx: &mut Tx<'_>) {
-        let counts = Arc::clone(&self.counts);
-        tx.after_commit(move || counts.outdated.store(true, Ordering::SeqCst));
+        let counter = Arc::clone(&self.counter);
+        tx.after_commit(move || counter.outdated.store(true, Ordering::SeqCst));
     }
 
     /// Brings the metric of active agents up to date.
     pub(crate) async fn count(&self) -> Result<(), StoreError> {
-        let mut counted = self.counts.counted.lock().await;
-        if let Some((at, took)) = *counted {
-            let passed = self.ledger.monotonic().saturating_duration_since(at);
-            if self.counts.outdated.load(Ordering::SeqCst) {
-                sleep(took.saturating_mul(PAUSE).saturating_sub(passed)).await;
-            } else if passed < COUNTED_FOR {
-                return Ok(());
+        let is_usable = |counted: &Instant, begun| {
+            let age = self.counter.ledger.monotonic().saturating_duration_since(*counted);
+            begun == Begun::AfterRequest || (age < COUNT_LIFETIME && !self.counter.outdated.load(Ordering::SeqCst))
+        };
+        let counter = Arc::clone(&self.counter);
+        let counted = self.counts.run(is_usable, move || async move { counter.count().await }).await;
+        counted.unwrap_or_else(|error| Err(StoreError::Internal { cause: error.to_string() })).map(|_| ())
+    }
+}
+
+impl Counter {
+    async fn count(&self) -> Result<Instant, StoreError> {
+        let turn = self.pools.long_read().await;
+        // Before the count: an operation during it outdates it again.
+        self.outdated.store(false, Ordering::SeqCst);
+        let now = self.ledger.now();
+        let counted = self.ledger.read(move |reader| {
+            let _turn = turn;
+            reader.active_agents(now)
+        });
+        match counted.await {
+            Ok(agents) => {
+                self.metrics.set_active_agents(agents);
+                Ok(self.ledger.monotonic())
             }
-        }
-        // Before the count: what happens meanwhile outdates it again.
-        self.counts.outdated.store(false, Ordering::SeqCst);
-        let (now, begin) = (self.ledger.now(), self.ledger.monotonic());
-        let outcome = self.ledger.read(move |reader| reader.active_agents(now)).await;
-        let end = self.ledger.monotonic();
-        *counted = Some((end, end.saturating_duration_since(begin)));
-        match outcome {
-            Ok(agents) => self.metrics.set_active_agents(agents),
             Err(error) => {
-                self.counts.outdated.store(true, Ordering::SeqCst);
-                return Err(error);
+                self.outdated.store(true, Ordering::SeqCst);
+                Err(error)
             }
         }
-        Ok(())
     }
 }

@@ -105,7 +105,7 @@ impl Services {
             stopping: stopping.subscribe(),
         });
         let parts = Parts {
-            active_agents: Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&metrics))),
+            active_agents: Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&pools), Arc::clone(&metrics))),
             issuer,
             ledger,
             challenges: Arc::new(challenges),

@@ -33,6 +33,21 @@ pub(crate) enum Favour {
     Newcomers,
 }
 
+/// Holder of places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Account {
+    /// A client, by its address.
+    Client(AddressKey),
+    /// All clients together: for what they share.
+    Shared,
+}
+
+impl From<IpAddr> for Account {
+    fn from(address: IpAddr) -> Self {
+        Self::Client(address_key(address))
+    }
+}
+
 /// A bounded pool. Clones share it.
 #[derive(Clone)]
 pub(crate) struct FairPool {
@@ -47,7 +62,7 @@ pub(crate) struct FairPool {
 pub(crate) struct Place {
     pool: FairPool,
     number: u64,
-    key: Option<AddressKey>,
+    account: Option<Account>,
     weight: usize,
     occupant: Arc<Occupant>,
 }
@@ -56,7 +71,7 @@ pub(crate) struct Place {
 struct State {
     used: usize,
     next: u64,
-    holders: HashMap<AddressKey, Holder>,
+    holders: HashMap<Account, Holder>,
 }
 
 /// What one address holds, oldest first.
@@ -81,18 +96,18 @@ impl FairPool {
 
     /// A place for `address`, unless it has its share or the pool is full of fairer claims.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
-        self.take(address_key(address), 1, None)
+        self.take(address.into(), 1, None)
     }
 
     /// As [`admit`](Self::admit), for `weight` of the capacity; a larger weight than the share counts as the whole share.
     /// `on_displacement` runs when the place is displaced: for holders that are not polled.
     pub(crate) fn admit_weight(
         &self,
-        address: IpAddr,
+        account: impl Into<Account>,
         weight: usize,
         on_displacement: impl Fn() + Send + Sync + 'static,
     ) -> Option<Place> {
-        self.take(address_key(address), weight.min(self.share), Some(Box::new(on_displacement)))
+        self.take(account.into(), weight.min(self.share), Some(Box::new(on_displacement)))
     }
 
     /// A place that counts for no address and is not displaced: for proxies, which speak for many clients.
@@ -102,27 +117,27 @@ impl FairPool {
         state.used = state.used.saturating_add(1);
         drop(state);
         Occupant::displace_all(&displaced);
-        Some(Place { pool: self.clone(), number: 0, key: None, weight: 1, occupant: Arc::new(Occupant::new(None)) })
+        Some(Place { pool: self.clone(), number: 0, account: None, weight: 1, occupant: Arc::new(Occupant::new(None)) })
     }
 
     fn take(
         &self,
-        key: AddressKey,
+        account: Account,
         weight: usize,
         on_displacement: Option<Box<dyn Fn() + Send + Sync>>,
     ) -> Option<Place> {
         let occupant = Arc::new(Occupant::new(on_displacement));
         let mut state = self.lock();
-        let displaced = state.make_room(Some(key), weight, self)?;
+        let displaced = state.make_room(Some(account), weight, self)?;
         let number = state.next;
         state.next = number.wrapping_add(1);
         state.used = state.used.saturating_add(weight);
-        let holder = state.holders.entry(key).or_default();
+        let holder = state.holders.entry(account).or_default();
         holder.held = holder.held.saturating_add(weight);
         holder.places.insert(number, (weight, Arc::clone(&occupant)));
         drop(state);
         Occupant::displace_all(&displaced);
-        Some(Place { pool: self.clone(), number, key: Some(key), weight, occupant })
+        Some(Place { pool: self.clone(), number, account: Some(account), weight, occupant })
     }
 
     /// How much of the capacity is taken.
@@ -138,69 +153,69 @@ impl FairPool {
 
 impl State {
     /// Frees `weight`, or changes nothing.
-    fn make_room(&mut self, key: Option<AddressKey>, weight: usize, pool: &FairPool) -> Option<Vec<Arc<Occupant>>> {
+    fn make_room(&mut self, account: Option<Account>, weight: usize, pool: &FairPool) -> Option<Vec<Arc<Occupant>>> {
         let mut displaced = Vec::new();
-        while let Some(short_of) = self.short_of(key, weight, pool) {
+        while let Some(short_of) = self.short_of(account, weight, pool) {
             let victim = match short_of {
                 Short::OfShare(own) => self.oldest(own).filter(|_| pool.favour == Favour::Newcomers),
-                Short::OfCapacity => self.largest_beyond(key, weight, pool.favour),
+                Short::OfCapacity => self.largest_beyond(account, weight, pool.favour),
             };
-            let Some((key, number)) = victim else {
+            let Some((account, number)) = victim else {
                 // Nothing is displaced for a newcomer that is refused in the end.
-                for (key, number, weight, occupant) in displaced {
-                    self.put_back(key, number, weight, occupant);
+                for (account, number, weight, occupant) in displaced {
+                    self.put_back(account, number, weight, occupant);
                 }
                 return None;
             };
-            let (weight, occupant) = self.remove(key, number)?;
-            displaced.push((key, number, weight, occupant));
+            let (weight, occupant) = self.remove(account, number)?;
+            displaced.push((account, number, weight, occupant));
         }
         Some(displaced.into_iter().map(|(_, _, _, occupant)| occupant).collect())
     }
 
-    fn short_of(&self, key: Option<AddressKey>, weight: usize, pool: &FairPool) -> Option<Short> {
-        match key {
-            Some(key) if self.held(key).saturating_add(weight) > pool.share => Some(Short::OfShare(key)),
+    fn short_of(&self, account: Option<Account>, weight: usize, pool: &FairPool) -> Option<Short> {
+        match account {
+            Some(account) if self.held(account).saturating_add(weight) > pool.share => Some(Short::OfShare(account)),
             Some(_) | None => (self.used.saturating_add(weight) > pool.capacity).then_some(Short::OfCapacity),
         }
     }
 
     /// The oldest displaceable place of the address that holds the most, if that is more than fair.
-    fn largest_beyond(&self, newcomer: Option<AddressKey>, weight: usize, favour: Favour) -> Option<(AddressKey, u64)> {
-        let would_hold = newcomer.map_or(0, |key| self.held(key)).saturating_add(weight);
+    fn largest_beyond(&self, newcomer: Option<Account>, weight: usize, favour: Favour) -> Option<(Account, u64)> {
+        let would_hold = newcomer.map_or(0, |account| self.held(account)).saturating_add(weight);
         let holds_more = |holder: &Holder| match favour {
             Favour::Established => holder.held > would_hold,
             Favour::Newcomers => holder.held >= would_hold,
         };
         self.holders
             .iter()
-            .filter(|(key, holder)| Some(**key) != newcomer && holds_more(holder))
-            .filter_map(|(key, holder)| Some((holder.held, *key, holder.oldest()?)))
+            .filter(|(account, holder)| Some(**account) != newcomer && holds_more(holder))
+            .filter_map(|(account, holder)| Some((holder.held, *account, holder.oldest()?)))
             .max_by_key(|(held, _, number)| (*held, std::cmp::Reverse(*number)))
-            .map(|(_, key, number)| (key, number))
+            .map(|(_, account, number)| (account, number))
     }
 
-    fn oldest(&self, key: AddressKey) -> Option<(AddressKey, u64)> {
-        Some((key, self.holders.get(&key)?.oldest()?))
+    fn oldest(&self, account: Account) -> Option<(Account, u64)> {
+        Some((account, self.holders.get(&account)?.oldest()?))
     }
 
-    fn held(&self, key: AddressKey) -> usize {
-        self.holders.get(&key).map_or(0, |holder| holder.held)
+    fn held(&self, account: Account) -> usize {
+        self.holders.get(&account).map_or(0, |holder| holder.held)
     }
 
-    fn remove(&mut self, key: AddressKey, number: u64) -> Option<(usize, Arc<Occupant>)> {
-        let holder = self.holders.get_mut(&key)?;
+    fn remove(&mut self, account: Account, number: u64) -> Option<(usize, Arc<Occupant>)> {
+        let holder = self.holders.get_mut(&account)?;
         let (weight, occupant) = holder.places.remove(&number)?;
         holder.held = holder.held.saturating_sub(weight);
         if holder.places.is_empty() {
-            self.holders.remove(&key);
+            self.holders.remove(&account);
         }
         self.used = self.used.saturating_sub(weight);
         Some((weight, occupant))
     }
 
-    fn put_back(&mut self, key: AddressKey, number: u64, weight: usize, occupant: Arc<Occupant>) {
-        let holder = self.holders.entry(key).or_default();
+    fn put_back(&mut self, account: Account, number: u64, weight: usize, occupant: Arc<Occupant>) {
+        let holder = self.holders.entry(account).or_default();
         holder.held = holder.held.saturating_add(weight);
         holder.places.insert(number, (weight, occupant));
         self.used = self.used.saturating_add(weight);
@@ -209,7 +224,7 @@ impl State {
 
 /// What a newcomer lacks.
 enum Short {
-    OfShare(AddressKey),
+    OfShare(Account),
     OfCapacity,
 }
 
@@ -237,6 +252,11 @@ impl Occupant {
 }
 
 impl Place {
+    /// Holder of the place; `None` if it is exempt.
+    pub(crate) fn account(&self) -> Option<Account> {
+        self.account
+    }
+
     /// Ends when the place is displaced. For one waiter.
     pub(crate) async fn displaced(&self) {
         self.occupant.displaced.notified().await;
@@ -247,17 +267,17 @@ impl Place {
     pub(crate) fn protect(&self, protected: bool) -> bool {
         let state = self.pool.lock();
         self.occupant.protected.store(protected, Ordering::Relaxed);
-        let Some(key) = self.key else { return true };
-        state.holders.get(&key).is_some_and(|holder| holder.places.contains_key(&self.number))
+        let Some(account) = self.account else { return true };
+        state.holders.get(&account).is_some_and(|holder| holder.places.contains_key(&self.number))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        match self.key {
+        match self.account {
             // Not there any more if it was displaced.
-            Some(key) => drop(state.remove(key, self.number)),
+            Some(account) => drop(state.remove(account, self.number)),
             None => state.used = state.used.saturating_sub(self.weight),
         }
     }

@@ -26,7 +26,7 @@ proptest! {
 
     #[test]
     fn model_broker_and_offline_verifier_agree_about_who_is_dead(operations in operations()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut history = History::begin().await;
             for operation in operations {

@@ -6,6 +6,7 @@ mod feed;
 mod lifetime;
 mod noise;
 mod revocation;
+mod shared_responses;
 
 use std::{
     net::{IpAddr, Ipv4Addr},

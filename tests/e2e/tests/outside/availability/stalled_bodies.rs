@@ -63,10 +63,6 @@ async fn reads_a_large_body_while_four_other_addresses_stall_all_places() {
         for _ in 0..SHARE {
             stalling.push(stalled(&broker, host, &framing, "{").await);
         }
-        // One more of that address is refused: the places are really taken.
-        let mut beyond = Raw::connect_from(&broker, host).await;
-        beyond.send(head(&framing)).await;
-        assert_eq!(beyond.status().await, 503, "127.0.0.{host}");
     }
     let padding = "x".repeat(LARGE);
     let sent = broker.post("/v1/token/validate").json(&json!({ "token": "x", "padding": padding }));
@@ -75,6 +71,20 @@ async fn reads_a_large_body_while_four_other_addresses_stall_all_places() {
     assert_eq!(answer.status, 200);
     // The oldest place of one of the largest holders was taken for it.
     assert_eq!(stalling[0].status().await, 503);
+}
+
+#[tokio::test]
+async fn reads_a_large_body_while_its_own_address_stalls_its_whole_share() {
+    let broker = Broker::start().await;
+    let framing = format!("content-length: {LARGE}");
+    let mut stalling = Vec::new();
+    for _ in 0..SHARE {
+        stalling.push(stalled(&broker, 1, &framing, "{").await);
+    }
+    let padding = "x".repeat(LARGE);
+    let sent = broker.post("/v1/token/validate").json(&json!({ "token": "x", "padding": padding }));
+    assert_eq!(sent.await.status, 200);
+    assert_eq!(stalling[0].status().await, 503, "the oldest gave way");
 }
 
 /// As many open files as leave 32 connections, 8 for one address.
