@@ -11,12 +11,11 @@ use tokio::{
 
 use crate::{
     config::{Config, TlsConfig},
-    file_checks,
     http::{Edge, router},
     keys::{Entropy, EntropyError, KeyFile, KeyFileError, OsEntropy},
-    seed,
+    maintenance::file_checks,
     server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
-    service::Services,
+    service::{Services, seed_tokens},
     store::{OpenError, Store, StoreError, StoreOptions},
     telemetry::metrics::Metrics,
 };
@@ -69,7 +68,7 @@ impl Broker {
             .local_addr()
             .map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         if config.seed_tokens {
-            seed::print(&services).await?;
+            seed_tokens::print(&services).await.map_err(|error| StartError::Seed { cause: error.to_string() })?;
         }
         let capacity = services.pools.capacity;
         let connections = Connections::new(capacity.connections, &config.trusted_proxies);
@@ -180,7 +179,7 @@ async fn tidy(services: Arc<Services>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = services.housekeeping.forget_expired().await {
+        if let Err(error) = services.housekeeping.delete_expired().await {
             services.metrics.db_error("housekeeping");
             tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
         }

@@ -20,29 +20,27 @@
 
 pub mod audit;
 mod broker;
-mod check;
+mod clock;
 pub mod config;
 pub mod domain;
 mod feed;
-mod file_checks;
-mod housekeeping;
 mod http;
 mod issuer;
 mod keys;
 mod ledger;
 mod limits;
-mod restore;
-mod seed;
+mod maintenance;
 mod server;
 mod service;
 pub mod stdio;
 pub mod store;
 pub mod telemetry;
-mod timekeeping;
 
 pub use broker::{Broker, StartError};
-pub use check::{CheckReport, check};
 pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
 pub use keys::{AdminSecret, AdminSecretError, Busy, EntropyError, KeyFileError, Secret};
-pub use restore::{ConfirmedClock, RestoreError, Restored, confirm_clock, mark_restored};
+pub use maintenance::{
+    check::{CheckReport, check},
+    restore::{ConfirmedClock, RestoreError, Restored, confirm_clock, mark_restored},
+};
 pub use server::{ClientCertificate, TlsError, Unhealthy, check_health};

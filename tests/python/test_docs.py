@@ -358,7 +358,7 @@ def test_every_variable_and_flag_is_explained() -> None:
 
 def test_every_reason_not_to_start_is_explained() -> None:
     page, missing = plain((DOCS / "operators/troubleshooting.md").read_text()), []
-    files = ["config/error.rs", "signing.rs", "store/error.rs", "broker.rs", "secret.rs", "tls/files.rs", "tls/mod.rs", "entropy.rs", "config/warning.rs", "file_checks.rs"]
+    files = ["config/error.rs", "keys/signing.rs", "store/error.rs", "broker.rs", "keys/secret.rs", "server/tls/files.rs", "server/tls/mod.rs", "keys/entropy.rs", "config/warning.rs", "maintenance/file_checks.rs"]
     for name in files:
         for text in literals(BROKER_SOURCE / name, rf"(?:#\[error\(\s*|write!\(\s*f,\s*|write_str\(){LITERAL}"):
             parts = [part.strip(" :`") for part in re.split(r"\{[^}]*\}", plain(text))]

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::{FeedPublisher, FeedUnavailable, REUSE, entry::Entry};
 use crate::{
+    clock::is_from_the_future,
     limits::{
         document::Document,
         fair_share::{Account, FairPool},
     },
     store::ALL_ROWS,
-    timekeeping::is_from_the_future,
 };
 
 /// The `typ` of an answer: never that of a token.

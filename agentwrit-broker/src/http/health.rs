@@ -9,7 +9,7 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::{Shared, parameters::NoParameters};
-use crate::{service::Error, telemetry::metrics::Metrics, timekeeping::ClockWarning};
+use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
 
 /// What is wrong with the clock is in `warnings`, which is left out when nothing is. Constant cost, whatever the length of the trail. 503 when the store can't be written.
 pub(crate) async fn health(State(services): State<Shared>) -> Response {
@@ -23,7 +23,7 @@ pub(crate) async fn health(State(services): State<Shared>) -> Response {
         "db_connected": healthy,
         "audit_events_count": events.unwrap_or_default(),
     });
-    let warnings = services.ledger.timekeeper.warnings(services.ledger.clock.as_ref());
+    let warnings = services.ledger.clock_monitor.warnings(services.ledger.clock.as_ref());
     if let Some(members) = body.as_object_mut().filter(|_| !warnings.is_empty()) {
         let warnings: Vec<_> = warnings.into_iter().map(ClockWarning::as_str).collect();
         members.insert(String::from("warnings"), json!(warnings));
@@ -41,7 +41,9 @@ pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> 
         services.metrics.db_error("read");
     }
     let clock = services.ledger.clock.as_ref();
-    let behind = services.ledger.timekeeper.behind_records(clock.now());
-    services.metrics.set_clock(behind.unwrap_or_default(), services.ledger.timekeeper.held(clock).unwrap_or_default());
+    let behind = services.ledger.clock_monitor.behind_records(clock.now());
+    services
+        .metrics
+        .set_clock(behind.unwrap_or_default(), services.ledger.clock_monitor.held(clock).unwrap_or_default());
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
 }

@@ -6,9 +6,9 @@ use agentwrit_verify::{Clock, UnixTime};
 
 use super::nonce::{Nonce, NonceError, Nonces};
 use crate::{
+    clock::NonceTime,
     keys::{Entropy, random},
     telemetry::metrics::Metrics,
-    timekeeping::NonceTime,
 };
 
 /// Issues and checks challenge nonces.
@@ -52,7 +52,7 @@ impl Challenges {
     }
 
     /// Advances the time behind which uses of nonces are forgotten, and returns it.
-    pub(crate) fn forget(&self) -> UnixTime {
-        self.time.forget(self.clock.as_ref())
+    pub(crate) fn uses_deletable_until(&self) -> UnixTime {
+        self.time.deletable_until(self.clock.as_ref())
     }
 }

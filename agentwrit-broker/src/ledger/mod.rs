@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 use self::denials::Denials;
 use crate::{
     audit::NewEvent,
+    clock::ClockMonitor,
     store::{Reader, Store, StoreError, Tx},
     telemetry::metrics::Metrics,
-    timekeeping::Timekeeper,
 };
 
 /// The error of an operation, which may be the store's.
@@ -38,7 +38,7 @@ impl OperationError for StoreError {
 pub(crate) struct Ledger {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) timekeeper: Arc<Timekeeper>,
+    pub(crate) clock_monitor: Arc<ClockMonitor>,
     /// Tasks that may still note denials, whether or not their clients wait for them: the stop waits for these.
     pub(crate) tasks: TaskTracker,
     metrics: Arc<Metrics>,
@@ -46,8 +46,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, timekeeper: Arc<Timekeeper>, metrics: Arc<Metrics>) -> Self {
-        Self { store, clock, timekeeper, tasks: TaskTracker::new(), metrics, denials: Denials::default() }
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        clock_monitor: Arc<ClockMonitor>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { store, clock, clock_monitor, tasks: TaskTracker::new(), metrics, denials: Denials::default() }
     }
 
     pub(crate) fn now(&self) -> UnixTime {
@@ -59,8 +64,8 @@ impl Ledger {
     }
 
     /// The latest time before which ended tokens need not be known any more.
-    pub(crate) fn forgotten_until(&self) -> UnixTime {
-        self.timekeeper.forgotten_until(self.clock.as_ref())
+    pub(crate) fn deletable_until(&self) -> UnixTime {
+        self.clock_monitor.deletable_until(self.clock.as_ref())
     }
 
     /// Reads the store.
@@ -89,11 +94,11 @@ impl Ledger {
     /// Appends to the audit trail, in the transaction that the event is about.
     pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
         let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
-        let timekeeper = Arc::clone(&self.timekeeper);
+        let clock_monitor = Arc::clone(&self.clock_monitor);
         tx.append(event)?;
         tx.after_commit(move || {
             metrics.audit_event(event_type.as_str());
-            timekeeper.recorded(at);
+            clock_monitor.note_record(at);
         });
         Ok(())
     }
@@ -106,7 +111,7 @@ impl Ledger {
 
     /// Records the time that has passed for certain.
     pub(crate) fn record_time(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        tx.record_certain_time(self.timekeeper.certain(self.clock.as_ref()))
+        tx.record_certain_time(self.clock_monitor.certain_time(self.clock.as_ref()))
     }
 
     /// Notes a denial for the audit trail. Repeated ones are folded, so that unauthenticated clients can't flood it.

@@ -208,7 +208,7 @@ impl AppService {
         let subject = Subject::App(app_id.clone());
         let launch_tokens = tx.delete_unused_launch_tokens_by(&subject)?;
         let target = subject.to_string();
-        let ended = tx.end_named(Level::Agent, &target, now, self.ledger.forgotten_until())?;
+        let ended = tx.end_tokens_of(Level::Agent, &target, now, self.ledger.deletable_until())?;
         let revocation = Revocation {
             level: Level::Agent,
             target,

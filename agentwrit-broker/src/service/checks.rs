@@ -12,10 +12,10 @@ use agentwrit_verify::{AgentId, AppId, ScopeSet, TokenId, UnixTime};
 
 use super::Error;
 use crate::{
+    clock,
     domain::{App, AppStatus, IssuedToken},
     ledger::Ledger,
     store::{Reader, Tx},
-    timekeeping,
 };
 
 /// Runs an operation in one transaction on behalf of a token, which must still be alive then. Without a token the broker
@@ -56,8 +56,8 @@ pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Op
 ///
 /// [`Error::ClockBehind`] when verifiers would not accept the token yet.
 pub(super) fn issue_time(tx: &Tx<'_>, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
-    let latest_mark = tx.latest_mark(target)?;
-    timekeeping::issue_time(now, latest_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
+    let latest_not_before_mark = tx.latest_not_before_mark(target)?;
+    clock::issue_time(now, latest_not_before_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
 }
 
 /// Checks `scope` against the ceiling of `app`, if there is one.

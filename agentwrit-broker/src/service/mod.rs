@@ -12,6 +12,7 @@ pub(crate) mod login;
 mod model_tests;
 pub(crate) mod registration;
 pub(crate) mod revocation;
+pub(crate) mod seed_tokens;
 mod services;
 #[cfg(test)]
 mod tests;

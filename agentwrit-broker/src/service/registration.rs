@@ -15,13 +15,13 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::{Error, Parts, checks::issue_time};
 use crate::{
     audit::{EventType, NewEvent},
+    clock::is_from_the_future,
     domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
     store::{Reader, Tx},
     telemetry::metrics::{Metrics, Status},
-    timekeeping::is_from_the_future,
 };
 
 /// Registers agents.

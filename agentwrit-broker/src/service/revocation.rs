@@ -19,7 +19,7 @@ use crate::{
     feed::FeedPublisher,
     keys::is_secret_shaped,
     ledger::Ledger,
-    store::{Ended, StoreError, Tx},
+    store::{EndedTokens, StoreError, Tx},
     telemetry::metrics::Metrics,
 };
 
@@ -57,7 +57,7 @@ impl RevocationService {
     ) -> Result<Revoked, Error> {
         let (service, level) = (Arc::clone(self), request.level);
         let revoked = transact_as(&self.ledger, bearer, move |tx, now| {
-            let ended = end(tx, &request, now, service.ledger.forgotten_until())?;
+            let ended = end(tx, &request, now, service.ledger.deletable_until())?;
             service.ledger.record(tx, event(&by, &request, &ended, now).from(client))?;
             if !ended.known {
                 return Ok(Revoked { revoked: false, count: 0 });
@@ -81,7 +81,7 @@ impl RevocationService {
 struct Found {
     /// Whether the target is known, ended or not.
     known: bool,
-    tokens: Ended,
+    tokens: EndedTokens,
     launch_tokens: u64,
     /// Session of a revoked token.
     session: Option<TokenId>,
@@ -99,7 +99,7 @@ fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTi
             Found { known: tokens.known || launch_tokens > 0, tokens, launch_tokens, session: Some(sid) }
         }
         RevocationTarget::Subject(subject) => {
-            let tokens = tx.end_named(Level::Agent, &subject.to_string(), now, past)?;
+            let tokens = tx.end_tokens_of(Level::Agent, &subject.to_string(), now, past)?;
             let (exists, launch_tokens) = match subject {
                 Subject::Admin => (true, tx.delete_unused_launch_tokens_by(subject)?),
                 Subject::App(app) => (tx.app(app)?.is_some(), tx.delete_unused_launch_tokens_by(subject)?),
@@ -108,11 +108,11 @@ fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTi
             Found { known: tokens.known || exists || launch_tokens > 0, tokens, launch_tokens, session: None }
         }
         RevocationTarget::Task(task) => {
-            let tokens = tx.end_named(Level::Task, task.as_str(), now, past)?;
+            let tokens = tx.end_tokens_of(Level::Task, task.as_str(), now, past)?;
             Found { known: tokens.known, tokens, ..Found::default() }
         }
         RevocationTarget::Chain(root) => {
-            let tokens = tx.end_named(Level::Chain, &root.to_string(), now, past)?;
+            let tokens = tx.end_tokens_of(Level::Chain, &root.to_string(), now, past)?;
             let registered = match root.as_agent() {
                 Some(agent) => tx.agent(agent)?.is_some(),
                 None => false,

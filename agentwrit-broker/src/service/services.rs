@@ -13,16 +13,16 @@ use super::{
     login::LoginService, registration::RegistrationService, revocation::RevocationService, tokens::TokenService,
 };
 use crate::{
+    clock::{ClockMonitor, NonceTime, WatchedClock},
     config::{Config, TlsConfig},
     feed::{Entry, Feed, FeedParts, FeedPublisher, RecentEntries},
-    housekeeping::Housekeeping,
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
     keys::{Entropy, KeyFile},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
+    maintenance::housekeeping::Housekeeping,
     store::{ALL_ROWS, Store, StoreError},
     telemetry::metrics::Metrics,
-    timekeeping::{NonceTime, Timekeeper, WatchedClock},
 };
 
 /// The state of the HTTP interface and of the broker's background tasks.
@@ -68,13 +68,13 @@ impl Services {
         let (recorded, nonces_until) = store
             .read(|reader| Ok::<_, StoreError>((reader.recorded_time()?, reader.nonces_forgotten_until()?)))
             .await?;
-        let timekeeper = Timekeeper::new(recorded, clock.as_ref());
-        if timekeeper.behind_records(clock.now()).is_some() {
+        let clock_monitor = ClockMonitor::new(recorded, clock.as_ref());
+        if clock_monitor.behind_records(clock.now()).is_some() {
             metrics.clock_skew();
         }
         // After the recorded time was read: the event would pass for the newest record.
         store.record_accepted_breaks(clock.now()).await?;
-        let memory = Memory::read(&store, &config.issuer, timekeeper.forgotten_until(clock.as_ref())).await?;
+        let memory = Memory::read(&store, &config.issuer, clock_monitor.deletable_until(clock.as_ref())).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);
         let keys = KeySet::new([key_file.signing_key.public_key().clone()])
@@ -84,7 +84,7 @@ impl Services {
         let time = NonceTime::new(nonces_until, clock.as_ref());
         let nonces = Nonces::new(key_file.nonce_key.expose());
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
-        let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(timekeeper), Arc::clone(&metrics));
+        let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
         let revocations = memory.revocations.clone();
         let verifier = Verifier::builder()

@@ -4,9 +4,8 @@ use agentwrit_verify::{AgentId, AppId, UnixTime};
 use rusqlite::{Row, params};
 
 use super::{
-    Reader, StoreError, Tx,
+    Page, Reader, StoreError, Tx,
     codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
-    paging::Page,
 };
 use crate::domain::{AgentRecord, LaunchTokenId};
 
@@ -94,6 +93,37 @@ impl Tx<'_> {
             ],
         )?;
         Ok(())
+    }
+
+    /// Bars an agent from ever receiving another token; false when it is unknown.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn bar_agent(&mut self, agent: &AgentId, at: UnixTime) -> Result<bool, StoreError> {
+        let sql = "UPDATE agents SET revoked_at = coalesce(revoked_at, ?2) \
+                   WHERE id = (SELECT id FROM names WHERE name = ?1)";
+        Ok(self.execute(sql, params![agent.as_str(), micros(at)])? == 1)
+    }
+
+    /// Notes that an agent holds a token until `expires_at`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn extend_agent(&mut self, agent: &AgentId, expires_at: UnixTime) -> Result<(), StoreError> {
+        let sql =
+            "UPDATE agents SET expires_at = max(expires_at, ?2) WHERE id = (SELECT id FROM names WHERE name = ?1)";
+        self.execute(sql, params![agent.as_str(), micros(expires_at)]).map(|_| ())
+    }
+
+    /// Bars every agent from ever receiving another token; how many were not barred before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn bar_agents(&mut self, at: UnixTime) -> Result<u64, StoreError> {
+        Ok(self.execute("UPDATE agents SET revoked_at = ?1 WHERE revoked_at IS NULL", [micros(at)])? as u64)
     }
 }
 

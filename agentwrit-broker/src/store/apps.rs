@@ -1,6 +1,6 @@
 //! Apps.
 
-use agentwrit_verify::{AppId, Subject};
+use agentwrit_verify::{AppId, Subject, UnixTime};
 use rusqlite::{Row, params};
 
 use super::{
@@ -111,6 +111,18 @@ impl Tx<'_> {
             ],
         )?;
         Ok(changed == 1)
+    }
+
+    /// Suspends every active app; which ones.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn suspend_apps(&mut self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
+        let active = "SELECT app_id FROM apps WHERE active AND NOT suspended ORDER BY id";
+        let apps = self.list(active, [], |row| parsed(row, 0, AppId::parse))?;
+        self.execute("UPDATE apps SET suspended = 1, updated_at = ?1 WHERE active AND NOT suspended", [micros(at)])?;
+        Ok(apps)
     }
 }
 

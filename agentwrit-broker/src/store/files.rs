@@ -21,7 +21,6 @@ use std::{
 };
 
 use super::OpenError;
-use crate::file_checks::directory_of;
 
 /// A database that this process alone may open, as long as this value lives. To be dropped after SQLite's connections.
 #[derive(Debug)]
@@ -160,6 +159,11 @@ fn check_closed_to_others(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(OpenError::io(path, &error)),
     }
+}
+
+/// Returns the directory of a file.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

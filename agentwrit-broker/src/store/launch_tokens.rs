@@ -4,9 +4,8 @@ use agentwrit_verify::{AppId, PathSegment, Subject, TokenId, UnixTime};
 use rusqlite::{Row, params};
 
 use super::{
-    Reader, StoreError, Tx,
+    Page, Reader, StoreError, Tx,
     codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
-    paging::Page,
 };
 use crate::domain::{Digest, LaunchToken, LaunchTokenId};
 

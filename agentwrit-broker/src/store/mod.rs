@@ -22,25 +22,20 @@ mod audit_lists;
 mod audit_log;
 mod audit_query;
 mod codec;
-mod endings;
 mod error;
 mod files;
-mod health;
-mod housekeeping;
 mod job;
 mod launch_tokens;
+mod meta;
 mod names;
-mod nonces;
 mod open;
-mod paging;
 mod probe;
+mod prune;
 mod readers;
-mod restore;
 mod revocations;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod time;
 mod tokens;
 mod transaction;
 mod writer;
@@ -52,18 +47,22 @@ use agentwrit_verify::{
     audit::{ChainBreak, ChainBreakId},
 };
 pub use audit_query::{AuditPage, AuditQuery};
-pub use endings::Ended;
 pub use error::{OpenError, StoreError};
-pub(crate) use files::all as database_files;
-pub use housekeeping::Pruned;
-pub use paging::Page;
+pub(crate) use files::{all as database_files, directory_of};
 pub(crate) use probe::{DatabaseState, probe};
+pub use prune::Pruned;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
+pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
 
-use self::{files::Claim, health::Health, job::Transaction, readers::Readers, writer::Message};
+use self::{
+    files::Claim,
+    job::Transaction,
+    readers::Readers,
+    writer::{Health, Message},
+};
 
 /// No limit on the number of rows that are read.
 pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
@@ -100,6 +99,17 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self { accept_broken_audit: Vec::new(), queue: 1024, batch: 256, readers: 2 }
     }
+}
+
+/// A page of a list: up to `limit` entries after a cursor, without the first `offset` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Largest number of entries.
+    pub limit: u64,
+    /// Number of entries to skip.
+    pub offset: u64,
+    /// Cursor of the entry before the page.
+    pub after: u64,
 }
 
 impl Store {

@@ -9,9 +9,8 @@ use tokio::sync::mpsc;
 use super::{
     OpenError, Reader, StoreError, StoreOptions, acceptance,
     files::{self, Claim},
-    health::Health,
     schema,
-    writer::{Message, Writer},
+    writer::{Health, Message, Writer},
 };
 
 /// How long to wait for another process, such as a backup, to let go of the file.

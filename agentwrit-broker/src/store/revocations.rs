@@ -4,9 +4,8 @@ use agentwrit_verify::{Level, Subject, UnixTime};
 use rusqlite::{Row, params};
 
 use super::{
-    Reader, StoreError, Tx,
+    Page, Reader, StoreError, Tx,
     codec::{micros, optional_time, parsed, signed, time, unreadable, unsigned},
-    paging::Page,
 };
 use crate::domain::Revocation;
 
@@ -130,7 +129,7 @@ impl Reader<'_> {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn latest_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
+    pub fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
         // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
         self.single(
             "SELECT max(revoked_at) FROM revocations INDEXED BY revocations_marks \
@@ -172,6 +171,16 @@ impl Tx<'_> {
             ],
         )?;
         u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
+    }
+
+    /// Deletes the not-before marks that are dated after `at`; how many.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn delete_not_before_marks_after(&mut self, at: UnixTime) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM revocations WHERE level IN ('agent', 'task', 'chain', 'issuer') AND revoked_at > ?1";
+        Ok(self.execute(sql, [micros(at)])? as u64)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, Tx, audit_log::TrailHead, files::Claim, health::Health, job::Job, transaction::AfterCommit};
+use super::{StoreError, Tx, audit_log::TrailHead, files::Claim, job::Job, transaction::AfterCommit};
 
 /// How long a transaction takes jobs in before it commits: nobody waits longer because of those behind.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
@@ -173,5 +173,33 @@ impl Writer {
             // An error means that nobody waits for the end any more.
             closed.send(()).unwrap_or_default();
         }
+    }
+}
+
+/// How long an outcome speaks for the present.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The outcome of the last attempt to write.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
+}
+
+impl Health {
+    pub(super) fn record(&self, outcome: &Result<(), StoreError>) {
+        *self.last() = Some((Instant::now(), outcome.clone()));
+    }
+
+    /// The outcome, if it is from the last second.
+    pub(super) fn recent(&self) -> Option<Result<(), StoreError>> {
+        self.last().as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, outcome)| outcome.clone())
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        self.last().as_ref().is_none_or(|(_, outcome)| outcome.is_ok())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Result<(), StoreError>)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -72,7 +72,7 @@ async fn whoever_is_dead_stays_dead() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), now, earlier(&world, HOUR), now] {
         world.clock.set(moment);
-        world.services.housekeeping.forget_expired().await.unwrap();
+        world.services.housekeeping.delete_expired().await.unwrap();
         all_dead(&world, &dead).await;
         world.restart().await;
         all_dead(&world, &dead).await;
@@ -87,7 +87,7 @@ async fn whoever_is_alive_is_so_again() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), earlier(&world, HOUR)] {
         world.clock.set(moment);
-        world.services.housekeeping.forget_expired().await.unwrap();
+        world.services.housekeeping.delete_expired().await.unwrap();
         world.restart().await;
         assert!(world.verify(&tokens[0]).is_err());
         world.clock.set(now);
@@ -114,7 +114,7 @@ async fn a_revocation_holds_whatever_the_clock_said_then() {
                 Level::Agent | Level::Chain | Level::Session | Level::Issuer => id,
             };
             assert!(world.revoke(level, &target).await.revoked);
-            world.services.housekeeping.forget_expired().await.unwrap();
+            world.services.housekeeping.delete_expired().await.unwrap();
             for moment in [now, now.saturating_add(step)] {
                 world.clock.set(moment);
                 all_dead(&world, std::slice::from_ref(&token)).await;
@@ -132,7 +132,7 @@ async fn a_nonce_is_used_once_whatever_was_forgotten() {
     let now = world.clock.now();
     for step in [Duration::from_secs(31), HOUR.saturating_sub(Duration::from_secs(60))] {
         world.clock.set(later(&world, step));
-        world.services.housekeeping.forget_expired().await.unwrap();
+        world.services.housekeeping.delete_expired().await.unwrap();
         world.clock.set(now);
         for restarted in [false, true] {
             if restarted {

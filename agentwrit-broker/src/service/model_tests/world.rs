@@ -73,7 +73,7 @@ impl World {
 
     /// What the broker does every minute, to the end.
     pub(super) async fn tidy(&self) {
-        self.services.housekeeping.forget_expired().await.unwrap();
+        self.services.housekeeping.delete_expired().await.unwrap();
     }
 
     pub(super) async fn follow(&mut self) {

@@ -15,13 +15,13 @@ async fn revocation_outlasts_a_short_start_with_the_clock_three_hours_ahead() {
     let right = desk.clock.now();
     for wrong in [right.saturating_add(HOUR * 3), right.saturating_add(HOUR * 24 * 365)] {
         desk.restart_at(wrong).await;
-        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.housekeeping.delete_expired().await.unwrap();
         // Records of the wrong time do not make it any more certain.
         desk.services.logins.issue_admin_token(CLIENT).await.unwrap();
         desk.restart_at(wrong.saturating_add(Duration::from_secs(30))).await;
-        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.housekeeping.delete_expired().await.unwrap();
         desk.restart_at(right).await;
-        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.housekeeping.delete_expired().await.unwrap();
         for dead in [&token.token, &agent.token] {
             assert!(matches!(desk.verify(dead), Err(VerifyError::Revoked { .. })), "{:?}", desk.verify(dead));
         }
@@ -35,7 +35,7 @@ async fn revocation_outlasts_a_clock_that_is_corrected_while_the_broker_runs() {
     desk.revoke(Level::Agent, &agent.id).await;
     let right = desk.clock.now();
     desk.restart_at(right.saturating_add(HOUR * 3)).await;
-    desk.services.housekeeping.forget_expired().await.unwrap();
+    desk.services.housekeeping.delete_expired().await.unwrap();
     desk.clock.set(right);
     assert!(matches!(desk.verify(&agent.token), Err(VerifyError::Revoked { .. })));
 }
@@ -65,7 +65,7 @@ async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ah
     let agent = desk.enrol("task", 1800).await;
     let right = desk.clock.now();
     desk.restart_at(right.saturating_add(HOUR * 3)).await;
-    desk.services.housekeeping.forget_expired().await.unwrap();
+    desk.services.housekeeping.delete_expired().await.unwrap();
     desk.restart_at(right).await;
     desk.renew(&desk.claims(&agent.token)).await.unwrap();
 }
@@ -73,7 +73,7 @@ async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ah
 #[tokio::test]
 async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_s_word() {
     let known = async |desk: &Desk, jti| {
-        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.housekeeping.delete_expired().await.unwrap();
         desk.services.ledger.store.read(move |reader| Ok::<_, Error>(reader.token(&jti)?.is_some())).await.unwrap()
     };
     let mut desk = Desk::new().await;
@@ -81,10 +81,10 @@ async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_
     let morning = desk.clock.now().saturating_add(HOUR * 12);
     desk.restart_at(morning).await;
     assert!(known(&desk, jti).await, "the machine was off, or the clock is ahead");
-    assert_eq!(desk.services.ledger.timekeeper.held(desk.services.ledger.clock.as_ref()), Some(HOUR * 12));
+    assert_eq!(desk.services.ledger.clock_monitor.held(desk.services.ledger.clock.as_ref()), Some(HOUR * 12));
     desk.clock.advance(HOUR);
     assert!(!known(&desk, jti).await);
-    assert_eq!(desk.services.ledger.timekeeper.warnings(desk.services.ledger.clock.as_ref()), []);
+    assert_eq!(desk.services.ledger.clock_monitor.warnings(desk.services.ledger.clock.as_ref()), []);
 
     let mut desk = Desk::new().await;
     let jti = desk.claims(&desk.enrol("task", 600).await.token).token_id();
@@ -132,8 +132,8 @@ async fn start_with_the_clock_behind_the_newest_record_is_counted_and_told() {
     let right = desk.clock.now();
     desk.restart_at(UnixTime::since_epoch(START.saturating_sub(HOUR))).await;
     let clock = desk.services.ledger.clock.as_ref();
-    assert_eq!(desk.services.ledger.timekeeper.behind_records(clock.now()), Some(HOUR));
+    assert_eq!(desk.services.ledger.clock_monitor.behind_records(clock.now()), Some(HOUR));
     assert!(desk.services.metrics.encode().contains("agentwrit_clock_skew_total 1\n"));
     desk.clock.set(right);
-    assert_eq!(desk.services.ledger.timekeeper.behind_records(desk.services.ledger.clock.now()), None);
+    assert_eq!(desk.services.ledger.clock_monitor.behind_records(desk.services.ledger.clock.now()), None);
 }

@@ -20,7 +20,7 @@ async fn a_clock_that_is_set_back_resurrects_nobody() {
     let now = desk.services.ledger.clock.now();
     for moment in [UnixTime::since_epoch(START.saturating_sub(hour)), now.saturating_add(hour), now] {
         desk.clock.set(moment);
-        desk.services.housekeeping.forget_expired().await.unwrap();
+        desk.services.housekeeping.delete_expired().await.unwrap();
         for token in &dead {
             assert!(desk.verify(token).is_err());
         }
@@ -35,7 +35,7 @@ async fn the_first_token_of_a_session_still_names_it_when_it_has_been_forgotten(
     desk.clock.advance(Duration::from_secs(90));
     let stolen = desk.renew(&first).await.unwrap().access_token;
     desk.clock.advance(Duration::from_secs(20));
-    desk.services.housekeeping.forget_expired().await.unwrap();
+    desk.services.housekeeping.delete_expired().await.unwrap();
     assert!(desk.verify(&stolen).is_ok());
     assert_eq!(desk.revoke(Level::Token, first.token_id()).await, Revoked { revoked: true, count: 1 });
     assert!(matches!(desk.verify(&stolen), Err(VerifyError::Revoked { level: Level::Session, .. })));
@@ -47,7 +47,7 @@ async fn a_bar_outlives_the_mark() {
     let (barred, other) = (desk.enrol("task", 1000).await, desk.enrol("task", 1000).await);
     desk.revoke(Level::Agent, &barred.id).await;
     desk.clock.advance(Duration::from_secs(900));
-    desk.services.housekeeping.forget_expired().await.unwrap();
+    desk.services.housekeeping.delete_expired().await.unwrap();
     let refused = desk.delegate(&desk.claims(&other.token), &barred, 60).await;
     assert_eq!(refused.unwrap_err(), Error::DelegateUnknown);
 }

@@ -1,6 +1,6 @@
 //! B1 and B2: a wrong clock neither revives what was revoked nor locks everybody out in silence. The program reads the
 //! system's clock, so these tests move the times in its database instead: dated back, they make the clock look ahead.
-//! The state machine itself: `timekeeping::certain::tests`, `service::tests::clock` and `restore::tests` of the broker.
+//! The state machine itself: `clock::certain::tests`, `service::tests::clock` and `maintenance::restore::tests` of the broker.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
-//! Checks of the files that the broker relies on: what does not stop the start, but lets others than the operator read or
-//! replace them. Each warning names the file and the remedy.
+//! Checks of the files that the broker relies on, for faults that do not stop the start but let others than the operator
+//! read or replace them. Each warning names the file and the remedy.
 //!
-//! Permissions for others than owner and group stop the start already: see [`KeyFileError`](crate::KeyFileError) and
-//! [`OpenError`](crate::store::OpenError). Those of the group only warn, because Kubernetes sets them on volumes (`fsGroup`).
+//! Permissions for others than owner and group stop the start: see [`KeyFileError`](crate::KeyFileError) and
+//! [`OpenError`](crate::store::OpenError). Permissions of the group only warn, because Kubernetes sets them on volumes (`fsGroup`).
 
 use std::{
     fmt, fs,
@@ -12,10 +12,10 @@ use std::{
 
 use crate::{
     config::{Config, TlsConfig},
-    store::database_files,
+    store::{database_files, directory_of},
 };
 
-/// Something about a file to tell the operator at the start.
+/// Fault of a file, reported at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FileWarning {
     /// The group may read or write a file that holds secrets or authority.
@@ -28,7 +28,7 @@ pub(crate) enum FileWarning {
     TlsKeyOpenToOthers { path: PathBuf, mode: u32 },
 }
 
-/// The warnings about the files of `config` that exist. `process` is the user that the broker runs as.
+/// Returns the warnings about the existing files of `config`. `process` is the user that the broker runs as.
 pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
     let database = database_files(&config.db_path);
     let mut warnings: Vec<FileWarning> =
@@ -57,11 +57,6 @@ fn private_file(path: &Path, process: u32) -> Vec<FileWarning> {
 fn directory(path: &Path) -> Option<FileWarning> {
     let mode = permissions(&fs::metadata(path).ok()?);
     (mode & 0o002 != 0).then(|| FileWarning::DirectoryOpenToOthers { path: path.into(), mode })
-}
-
-/// The directory that a file lies in.
-pub(crate) fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn permissions(metadata: &fs::Metadata) -> u32 {
@@ -126,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn has_no_warning_for_private_files_of_the_broker_s_user() {
+    fn accepts_private_files_of_broker_user() {
         let (_directory, config) = files();
         assert_eq!(inspect(&config, owner(&config)), []);
     }
 
     #[test]
-    fn warns_of_each_file_with_its_remedy() {
+    fn warns_of_each_file_with_remedy() {
         let (directory, config) = files();
         let wal = directory.path().join("data.db-wal");
         fs::write(&wal, "").unwrap();
@@ -166,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn warns_of_files_that_another_user_owns() {
+    fn warns_of_files_owned_by_another_user() {
         let (_directory, config) = files();
         let (owner, process) = (owner(&config), owner(&config) + 1);
         let foreign = |path: &Path| FileWarning::ForeignOwner { path: path.into(), owner, process };

@@ -1,12 +1,12 @@
 //! The time that has passed for certain.
 //!
-//! 1. It starts from what the store recorded and goes on with the monotonic clock, whatever the wall clock does; the
-//!    earlier of it and the wall clock counts. While a machine sleeps the monotonic clock may stand still: the time lags.
-//! 2. At the start the wall clock is believed up to [`STEP`] beyond what the store recorded, the time of a restart. If it
-//!    is further ahead, the machine may have been off for long, or its clock is wrong: deletions are held, which means
-//!    that they go by the earlier time. A new store has nothing to lose, and believes the clock.
-//! 3. After [`SETTLED`] in which the wall clock kept pace with the monotonic one, the wall clock is believed, ahead or
-//!    behind. Each step that it makes begins the hour anew. Before that, an operator settles it with
+//! 1. It starts from the store's record and advances with the monotonic clock, independent of the wall clock; the earlier
+//!    of it and the wall clock counts. While a machine sleeps the monotonic clock may stand still: the time lags.
+//! 2. At the start the wall clock is trusted up to [`MAX_STEP`] beyond the store's record, the time of a restart. If it is
+//!    further ahead, the machine may have been off for long, or its clock is wrong: deletions are held, which means that
+//!    they go by the earlier time. A new store has nothing to lose, and trusts the clock.
+//! 3. After [`SETTLING_TIME`] in which the wall clock kept pace with the monotonic one, the wall clock is trusted, ahead or
+//!    behind. Each step of the wall clock starts that period again. An operator ends it with
 //!    `agentwrit-broker confirm-clock`.
 
 use std::{
@@ -16,11 +16,11 @@ use std::{
 
 use agentwrit_verify::{Clock, UnixTime};
 
-/// How far the clock may be ahead of the store's records at the start.
-pub(crate) const STEP: Duration = Duration::from_secs(600);
-/// How long the clock must keep pace before it is believed.
-const SETTLED: Duration = Duration::from_secs(3600);
-/// How far apart the two clocks may drift within [`SETTLED`]: corrections that are not steps.
+/// Largest time by which the clock may be ahead of the store's records at the start.
+pub(crate) const MAX_STEP: Duration = Duration::from_secs(600);
+/// Time for which the wall clock must keep pace before it is trusted.
+const SETTLING_TIME: Duration = Duration::from_secs(3600);
+/// Largest drift between the two clocks within [`SETTLING_TIME`]: corrections that are not steps.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -28,11 +28,11 @@ pub(super) struct CertainTime(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// What had passed for certain, and when.
+    /// The time that had passed for certain, and when that was computed.
     certain: (UnixTime, Instant),
-    /// Since when the wall clock keeps pace with the monotonic one.
+    /// Both clocks at the start of the present period without a step.
     pace: (UnixTime, Instant),
-    /// By how much the wall clock is ahead, while that is more than a step.
+    /// Time by which the wall clock is ahead, while that is more than [`MAX_STEP`].
     held: Option<Duration>,
 }
 
@@ -40,7 +40,7 @@ impl CertainTime {
     pub(super) fn new(recorded: Option<UnixTime>, clock: &dyn Clock) -> Self {
         let (wall, monotonic) = (clock.now(), clock.monotonic());
         let certain = match recorded {
-            Some(recorded) if wall.saturating_since(recorded) > STEP => recorded,
+            Some(recorded) if wall.saturating_since(recorded) > MAX_STEP => recorded,
             Some(recorded) => recorded.max(wall),
             None => wall,
         };
@@ -49,13 +49,13 @@ impl CertainTime {
         time
     }
 
-    /// Nothing that expires later has expired for certain.
+    /// Returns the time that has passed for certain. Records that expire later count as not expired.
     pub(super) fn now(&self, clock: &dyn Clock) -> UnixTime {
         let wall = clock.now();
         self.observed(wall, clock.monotonic()).certain.0.min(wall)
     }
 
-    /// What to record for the next start. It does not go back with the wall clock.
+    /// Returns the time to record for the next start. It does not go back with the wall clock.
     pub(super) fn recordable(&self, clock: &dyn Clock) -> UnixTime {
         self.observed(clock.now(), clock.monotonic()).certain.0
     }
@@ -90,10 +90,10 @@ impl State {
         if wall.saturating_since(expected).max(expected.saturating_since(wall)) > TOLERANCE {
             self.pace = (wall, monotonic);
         }
-        if monotonic.saturating_duration_since(self.pace.1) >= SETTLED {
+        if monotonic.saturating_duration_since(self.pace.1) >= SETTLING_TIME {
             self.certain.0 = wall;
         }
-        self.held = Some(wall.saturating_since(self.certain.0)).filter(|ahead| *ahead > STEP);
+        self.held = Some(wall.saturating_since(self.certain.0)).filter(|ahead| *ahead > MAX_STEP);
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn believes_the_clock_in_a_new_store_and_up_to_ten_minutes_after_the_records() {
+    fn trusts_clock_in_new_store_and_up_to_ten_minutes_after_records() {
         let clock = ManualClock::new(at(10_000));
         assert_eq!(CertainTime::new(None, &clock).now(&clock), at(10_000));
         let (time, clock) = start(10_000, 10_600);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_when_clock_is_ahead_for_a_short_start_and_restarts_in_between() {
+    fn holds_deletions_over_short_starts_with_clock_ahead() {
         let (time, clock) = start(10_000, 10_000 + 10_800);
         clock.advance(Duration::from_secs(3));
         assert_eq!(time.now(&clock), at(10_003));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn settles_after_an_hour_without_a_step() {
+    fn trusts_clock_after_an_hour_without_a_step() {
         let (time, clock) = start(10_000, 90_000);
         clock.advance(HOUR.saturating_sub(Duration::from_secs(1)));
         assert_eq!(time.now(&clock), at(13_599));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_begins_the_hour_anew() {
+    fn restarts_the_hour_when_clock_is_stepped() {
         let (time, clock) = start(10_000, 90_000);
         clock.advance(HOUR / 2);
         clock.set(at(91_800 + 61));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn does_not_follow_a_clock_that_is_set_ahead_while_it_runs() {
+    fn does_not_follow_clock_that_is_set_ahead_at_runtime() {
         let (time, clock) = start(10_000, 10_000);
         clock.advance(HOUR * 2);
         assert_eq!(time.now(&clock), at(17_200));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn lags_after_the_machine_slept_until_an_hour_has_passed() {
+    fn lags_for_an_hour_after_machine_slept() {
         let (time, clock) = start(10_000, 10_000);
         // The wall clock went on, the monotonic one did not.
         clock.set(at(10_000 + 28_800));
@@ -181,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn goes_by_a_clock_that_is_behind_and_records_what_it_knew() {
+    fn follows_clock_that_is_behind_and_records_the_later_time() {
         let (time, clock) = start(100_000, 10_000);
         assert_eq!((time.now(&clock), time.recordable(&clock)), (at(10_000), at(100_000)));
-        // An hour of agreement settles it this way, too.
+        // After an hour of agreement the clock is trusted, too.
         clock.advance(HOUR);
         assert_eq!((time.now(&clock), time.recordable(&clock)), (at(13_600), at(13_600)));
     }

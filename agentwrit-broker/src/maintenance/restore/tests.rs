@@ -124,7 +124,7 @@ async fn deletes_launch_tokens_bars_agents_expires_nonces_and_suspends_apps() {
         launch_tokens_deleted: 1,
         agents_barred: 1,
         apps_suspended: vec![one.clone()],
-        marks_taken_back: 0,
+        later_marks_deleted: 0,
     };
     assert_eq!(restored, expected);
     assert!(restored.to_string().contains(&format!("apps suspended: 1\n  {one}\n")), "{restored}");
@@ -145,7 +145,7 @@ async fn deletes_launch_tokens_bars_agents_expires_nonces_and_suspends_apps() {
 }
 
 #[tokio::test]
-async fn refuses_mark_two_days_ahead_of_newest_record_and_changes_nothing() {
+async fn rejects_mark_two_days_ahead_of_newest_record_and_changes_nothing() {
     let (_directory, store) = backup().await;
     let before = store.read(|reader| reader.epoch()).await.unwrap();
     let refused = marked(&store, at(2 * DAY), false).await.unwrap_err();
@@ -156,7 +156,7 @@ async fn refuses_mark_two_days_ahead_of_newest_record_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn refuses_mark_behind_newest_record_and_moves_one_that_is_a_little_behind() {
+async fn rejects_mark_behind_newest_record_and_moves_one_within_ten_minutes() {
     let (_directory, store) = backup().await;
     let early = UnixTime::since_epoch(at(0).elapsed_since_epoch().saturating_sub(Duration::from_secs(601)));
     let refused = marked(&store, early, false).await.unwrap_err();
@@ -166,24 +166,24 @@ async fn refuses_mark_behind_newest_record_and_moves_one_that_is_a_little_behind
 }
 
 #[tokio::test]
-async fn accepts_backup_of_last_night_without_a_flag_and_an_older_one_with_it() {
+async fn accepts_backup_of_last_night_without_flag_and_older_one_with_it() {
     let (_directory, store) = backup().await;
     assert_eq!(marked(&store, at(DAY), false).await.unwrap().marked_at, at(DAY));
     assert_eq!(marked(&store, at(9 * DAY), true).await.unwrap().marked_at, at(9 * DAY));
 }
 
 #[tokio::test]
-async fn corrects_wrong_mark_and_kills_tokens_dated_after_the_right_one() {
+async fn corrects_wrong_mark_and_revokes_tokens_dated_after_it() {
     let (_directory, store) = backup().await;
     marked(&store, at(2 * DAY), true).await.unwrap();
-    // What the broker issued in between is dated after the wrong mark.
+    // Tokens that the broker issued in between are dated after the wrong mark.
     let ahead = token(2, at(2 * DAY + 1));
     store.transact(move |tx| tx.insert_token(&ahead)).await.unwrap();
-    assert_eq!(marked(&store, at(60), true).await.unwrap().marks_taken_back, 1);
+    assert_eq!(marked(&store, at(60), true).await.unwrap().later_marks_deleted, 1);
     assert_eq!(issuer_marks(&store).await, [at(60)]);
     store
         .read(|reader| {
-            assert_eq!(reader.latest_mark("admin")?, Some(at(60)));
+            assert_eq!(reader.latest_not_before_mark("admin")?, Some(at(60)));
             let entries = reader.live_revocations(at(60))?.into_iter().map(|row| row.revocation);
             let tokens: Vec<_> = entries.filter(|entry| entry.level == Level::Token).collect();
             assert_eq!(tokens.len(), 1);
@@ -197,7 +197,7 @@ async fn corrects_wrong_mark_and_kills_tokens_dated_after_the_right_one() {
 }
 
 #[tokio::test]
-async fn confirming_the_clock_records_it_as_certain() {
+async fn confirmed_clock_is_recorded_as_certain() {
     let (_directory, store) = backup().await;
     store.transact(|tx| tx.record_certain_time(at(0))).await.unwrap();
     let confirmed = store.transact(|tx| confirm(tx, &[], at(DAY))).await.unwrap();
@@ -221,7 +221,7 @@ async fn record_rejected_login(store: &Store, now: UnixTime) {
 }
 
 #[tokio::test]
-async fn refuses_mark_of_clock_ahead_after_a_rejected_login_was_recorded_with_its_time() {
+async fn rejects_mark_of_clock_ahead_after_a_rejected_login_was_recorded_with_its_time() {
     let (_directory, store) = backup().await;
     store.transact(|tx| tx.record_certain_time(at(60))).await.unwrap();
     record_rejected_login(&store, at(2 * DAY)).await;
@@ -231,7 +231,7 @@ async fn refuses_mark_of_clock_ahead_after_a_rejected_login_was_recorded_with_it
 }
 
 #[tokio::test]
-async fn refuses_mark_of_clock_behind_after_a_rejected_login_was_recorded_with_its_time() {
+async fn rejects_mark_of_clock_behind_after_a_rejected_login_was_recorded_with_its_time() {
     let (_directory, store) = backup().await;
     store.transact(|tx| tx.record_certain_time(at(2 * DAY))).await.unwrap();
     record_rejected_login(&store, at(DAY)).await;
@@ -240,7 +240,7 @@ async fn refuses_mark_of_clock_behind_after_a_rejected_login_was_recorded_with_i
 }
 
 #[tokio::test]
-async fn refused_mark_records_no_acceptance_and_accepted_mark_records_it_once() {
+async fn rejected_mark_records_no_acceptance_and_accepted_mark_records_it_once() {
     let (_directory, store) = backup().await;
     let mark_accepting = |now: UnixTime| store.transact(move |tx| mark(tx, &[broken()], now, false));
     let events =

@@ -1,8 +1,8 @@
-//! `agentwrit-broker check`: whether the broker would start, without starting it.
+//! `agentwrit-broker check`: finds what would keep the broker from starting, without starting it.
 //!
 //! 1. It reads the configuration and reports every error and every warning.
-//! 2. With a probe it also reads what the configuration names: the signing key, the database, the files of TLS, and whether
-//!    the address is free.
+//! 2. With a probe it also checks what the configuration names: the signing key, the database, the files of TLS, and the
+//!    address, which must be free.
 //! 3. It changes nothing and makes no file. A probe holds shared locks on the database's files, and the address, for a
 //!    moment only.
 
@@ -11,16 +11,16 @@ use std::{fmt, io, net::SocketAddr, path::Path};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::net::TcpListener;
 
+use super::file_checks;
 use crate::{
     audit::text::printable,
     config::{Args, Config},
-    file_checks::{self, directory_of},
     keys::KeyFile,
     server::Tls,
-    store::{self, DatabaseState},
+    store::{self, DatabaseState, directory_of},
 };
 
-/// What a check found. Printed, each error and each warning is a line, and the last line counts them.
+/// Errors and warnings of a check. Its `Display` has a line for each of them and a last line with their counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckReport {
     errors: Vec<String>,
@@ -41,7 +41,7 @@ pub async fn check(args: &Args, probe: bool) -> CheckReport {
 }
 
 impl CheckReport {
-    /// Whether a start would succeed, as far as the check can tell.
+    /// Returns true if a start would succeed, as far as the check can determine.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.errors.is_empty()
@@ -68,7 +68,7 @@ impl CheckReport {
         }
     }
 
-    /// Returns whether a broker runs on the database.
+    /// Returns true if a broker runs on the database.
     fn probe_database(&mut self, config: &Config) -> bool {
         let path = &config.db_path;
         match store::probe(path, &config.accept_broken_audit) {
@@ -98,7 +98,7 @@ impl CheckReport {
         false
     }
 
-    /// Whether a file that is missing can be made.
+    /// Reports a missing file that cannot be created.
     fn probe_directory(&mut self, what: &str, path: &Path) {
         let directory = directory_of(path);
         if let Err(error) = accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
@@ -114,7 +114,7 @@ impl CheckReport {
         }
     }
 
-    /// An address in use is that of the running broker, if there is one.
+    /// Reports an address that is in use. If a broker runs, the address is presumably its own.
     async fn probe_address(&mut self, address: SocketAddr, broker_runs: bool) {
         match TcpListener::bind(address).await {
             Ok(_) => {}

@@ -1,4 +1,4 @@
-//! Housekeeping: drops what has no more use, on the disk and in memory.
+//! Deletion of expired records, in the store and in memory.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     store::{Pruned, StoreError, Tx},
 };
 
-/// Forgets what has expired for certain.
+/// Deletes records that have expired for certain.
 #[derive(Debug)]
 pub(crate) struct Housekeeping {
     pub(crate) ledger: Arc<Ledger>,
@@ -19,22 +19,22 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Forgets what has expired for certain, and records the time that has passed. A large backlog is worked off in
+    /// Deletes records that have expired for certain, and records the time that has passed. A large backlog is deleted in
     /// steps, so that no operation waits long for the writer.
-    pub(crate) async fn forget_expired(self: &Arc<Self>) -> Result<(), StoreError> {
+    pub(crate) async fn delete_expired(self: &Arc<Self>) -> Result<(), StoreError> {
         loop {
             let housekeeping = Arc::clone(self);
             if !self.ledger.transact(move |tx| housekeeping.prune(tx)).await?.reached_limit() {
                 break;
             }
         }
-        self.revocations.remove_expired(self.ledger.forgotten_until());
+        self.revocations.remove_expired(self.ledger.deletable_until());
         Ok(())
     }
 
     fn prune(&self, tx: &mut Tx<'_>) -> Result<Pruned, StoreError> {
         self.ledger.record_time(tx)?;
-        let nonces_until = self.challenges.forget();
-        tx.prune(self.ledger.forgotten_until(), nonces_until)
+        let nonces_until = self.challenges.uses_deletable_until();
+        tx.prune(self.ledger.deletable_until(), nonces_until)
     }
 }

@@ -1,8 +1,8 @@
-//! After a restore from a backup: what the backup does not know must stay in force.
+//! Marks after a restore from a backup: revocations that the backup lacks must stay in force.
 //!
-//! 1. Everything issued until the mark is dead, in a new epoch of the revocation log; tokens that are dated after it, because
-//!    the clock was ahead, die one by one.
-//! 2. Launch tokens are deleted, agents are barred, nonces that are out are expired, and every app is suspended: some of
+//! 1. Every token issued until the mark is revoked, in a new epoch of the revocation log; tokens that are dated after it,
+//!    because the clock was ahead, are revoked one by one.
+//! 2. Launch tokens are deleted, agents are barred, issued nonces are expired, and every app is suspended: some of
 //!    them may have been used, revoked or deregistered after the backup. An operator resumes the apps that may go on.
 //! 3. A mark from a wrong clock does harm: ahead, nothing can be issued before its time; behind, it misses tokens. So it is
 //!    rejected where the clock does not fit the newest record and the time that had passed for certain, unless the operator
@@ -15,20 +15,20 @@ use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime, audi
 
 use crate::{
     audit::{EventType, NewEvent},
+    clock::{MAX_STEP, RecordedTime},
     config::Config,
     domain::Revocation,
     issuer::nonce::Nonces,
     store::{OpenError, Store, StoreError, StoreOptions, Tx},
-    timekeeping::{RecordedTime, STEP},
 };
 
-/// The longest that a token can live: what a launch token may grant at most.
+/// Longest lifetime of a token: the largest that a launch token may grant.
 const LONGEST_TTL: Duration = Duration::from_secs(86_400);
-/// How old a backup may be without a second look at the clock: one of every night, and an hour.
+/// Largest age of a backup for which the clock need not be confirmed: a day, and an hour.
 const USUAL_AGE: Duration = Duration::from_secs(25 * 3600);
 
-/// Marks the database as restored: everything issued until now is dead, and what may have been used or withdrawn after
-/// the backup counts as such. `clock_is_right` says that somebody compared the clock with another.
+/// Marks the database as restored: every token issued until now is revoked, and credentials that may have been used or
+/// withdrawn after the backup count as such. `clock_is_right` confirms that the operator compared the clock with another.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Rest
     outcome
 }
 
-/// Says that the clock is right: what has expired by it may be deleted from the next start on.
+/// Confirms the clock: records that have expired by it may be deleted from the next start on.
 ///
 /// # Errors
 ///
@@ -60,26 +60,26 @@ fn open(config: &Config) -> Result<Store, OpenError> {
     Store::open(&config.db_path, options)
 }
 
-/// What was done to a restored database.
+/// Changes made to a restored database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
-    /// Everything issued until then is dead.
+    /// Tokens issued until then are revoked.
     pub marked_at: UnixTime,
-    /// How many launch tokens were deleted.
+    /// Number of launch tokens that were deleted.
     pub launch_tokens_deleted: u64,
-    /// How many agents were barred that were not before.
+    /// Number of agents that were barred and were not before.
     pub agents_barred: u64,
-    /// The apps that were active and are suspended now.
+    /// Apps that were active and are suspended now.
     pub apps_suspended: Vec<AppId>,
-    /// How many not-before marks, dated after this one, were taken back.
-    pub marks_taken_back: u64,
+    /// Number of not-before marks dated after this one, which were deleted.
+    pub later_marks_deleted: u64,
 }
 
 impl fmt::Display for Restored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "marked as restored: everything issued until {} is revoked", self.marked_at.to_rfc3339())?;
-        if self.marks_taken_back > 0 {
-            writeln!(f, "marks of a later time taken back: {}", self.marks_taken_back)?;
+        if self.later_marks_deleted > 0 {
+            writeln!(f, "marks of a later time taken back: {}", self.later_marks_deleted)?;
         }
         writeln!(f, "launch tokens deleted: {}", self.launch_tokens_deleted)?;
         writeln!(f, "agents barred: {}", self.agents_barred)?;
@@ -96,7 +96,7 @@ impl fmt::Display for Restored {
     }
 }
 
-/// What was recorded about the time before and after the clock was confirmed.
+/// Recorded times before and after the clock was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfirmedClock {
     /// The time that had passed for certain; none in a new database.
@@ -115,11 +115,11 @@ impl fmt::Display for ConfirmedClock {
     }
 }
 
-/// Why the database was not marked.
+/// Error because of which the database was not marked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
-    /// The database can't be opened: a running broker holds it.
+    /// The database can't be opened, e.g. because a broker runs on it.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The database can't be written.
@@ -164,7 +164,7 @@ fn mark_time(now: UnixTime, recorded: RecordedTime, clock_is_right: bool) -> Res
     if now.saturating_since(earliest) > USUAL_AGE {
         return Err(RestoreError::ClockAhead { now, recorded: earliest });
     }
-    if latest.saturating_since(now) > STEP {
+    if latest.saturating_since(now) > MAX_STEP {
         return Err(RestoreError::ClockBehind { now, recorded: latest });
     }
     Ok(newest.map_or(now, |newest| now.max(newest)))
@@ -179,7 +179,7 @@ fn mark(
     let marked_at = mark_time(now, tx.recorded_time()?, clock_is_right)?;
     tx.record_accepted_breaks(accepted, now)?;
     tx.start_epoch()?;
-    let marks_taken_back = tx.delete_marks_after(marked_at)?;
+    let later_marks_deleted = tx.delete_not_before_marks_after(marked_at)?;
     for revocation in revocations(tx, marked_at)? {
         tx.insert_revocation(&revocation)?;
     }
@@ -188,7 +188,7 @@ fn mark(
         launch_tokens_deleted: tx.delete_launch_tokens()?,
         agents_barred: tx.bar_agents(marked_at)?,
         apps_suspended: tx.suspend_apps(marked_at)?,
-        marks_taken_back,
+        later_marks_deleted,
     };
     tx.expire_nonces_until(marked_at.saturating_add(Nonces::LIFETIME))?;
     if clock_is_right {
@@ -198,7 +198,7 @@ fn mark(
     Ok(restored)
 }
 
-/// Ends every token: by the mark, and one by one where it is dated after it.
+/// Ends every token. Returns the revocations: the mark, and one for each token that is dated after it.
 fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime) -> Result<Vec<Revocation>, StoreError> {
     let everything = Revocation {
         level: Level::Issuer,
@@ -209,14 +209,14 @@ fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime) -> Result<Vec<Revocation>, 
         reason: Some(String::from("restored from a backup")),
         listed: true,
     };
-    let ahead = tx.end_tokens(marked_at)?.into_iter().map(|(jti, expires_at)| Revocation {
+    let dated_later = tx.end_all_tokens(marked_at)?.into_iter().map(|(jti, expires_at)| Revocation {
         level: Level::Token,
         target: jti.to_string(),
         expires_at,
         listed: false,
         ..everything.clone()
     });
-    let mut revocations: Vec<_> = ahead.collect();
+    let mut revocations: Vec<_> = dated_later.collect();
     revocations.push(everything);
     Ok(revocations)
 }

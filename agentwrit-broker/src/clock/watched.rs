@@ -1,4 +1,4 @@
-//! A clock that counts and logs its steps back.
+//! A clock that counts and logs steps back.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use agentwrit_verify::{Clock, UnixTime};
 use super::LEEWAY;
 use crate::telemetry::metrics::Metrics;
 
-/// A clock that notices when it is set back.
+/// A clock that detects when it is set back.
 #[derive(Debug)]
 pub(crate) struct WatchedClock {
     clock: Arc<dyn Clock>,
@@ -35,7 +35,7 @@ impl Clock for WatchedClock {
         let millis = milliseconds(now);
         let latest = self.latest.fetch_max(millis, Ordering::Relaxed);
         let by = Duration::from_millis(latest.saturating_sub(millis));
-        // Whoever resets it speaks for all who see the same step.
+        // The thread that resets `latest` reports the step for all that see it.
         if by > LEEWAY && self.latest.compare_exchange(latest, millis, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.metrics.clock_skew();
             tracing::warn!(component = "clock", seconds = by.as_secs(), "the clock was set back");
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_back_is_counted_once() {
+    fn counts_step_back_once() {
         let (clock, metrics) = (ManualClock::new(at(10_000)), Arc::new(Metrics::new()));
         let watched = WatchedClock::new(Arc::new(clock.clone()), Arc::clone(&metrics));
         clock.set(at(9_995));
@@ -80,6 +80,6 @@ mod tests {
         assert!(skews(&metrics), "{}", metrics.encode());
         clock.set(at(10_000));
         watched.now();
-        assert!(skews(&metrics), "forth is no step back: {}", metrics.encode());
+        assert!(skews(&metrics), "a step forward is not counted: {}", metrics.encode());
     }
 }

@@ -1,0 +1,6 @@
+//! Commands and tasks that keep a broker's files in order: checks before the start, marks after a restore, housekeeping.
+
+pub(crate) mod check;
+pub(crate) mod file_checks;
+pub(crate) mod housekeeping;
+pub(crate) mod restore;
