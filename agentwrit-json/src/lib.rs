@@ -3,6 +3,8 @@
 //! Read untrusted text into a type that names its members, never into `serde_json::Value`, which takes up to 100 times the
 //! length of the text.
 
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
@@ -44,6 +46,7 @@ pub fn non_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D)
 /// An inner value that must be an object: a derived `Deserialize` accepts a list of the members too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper of one value")]
 pub struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -68,6 +71,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// Presence of a member, whatever its value, `null` included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper of one value")]
 pub struct IsPresent(pub bool);
 
 impl<'de> Deserialize<'de> for IsPresent {
@@ -285,6 +289,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for StrictObject<'de, A> {
 
 /// A string, borrowed from the input unless it holds escapes. (Serde deserializes `Cow<str>` as a copy.)
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper of one value")]
 pub struct CowStr<'de>(pub Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for CowStr<'de> {

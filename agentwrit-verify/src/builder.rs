@@ -80,22 +80,32 @@ impl VerifierBuilder<WantsKeys> {
 }
 
 impl VerifierBuilder<WantsRevocations> {
-    /// The withdrawals to respect, and how old they may be: that is the list's own. It must be of the same issuer:
-    /// entries of another one would never match.
+    /// Checks tokens against this revocation list, whose own bound on staleness applies.
     ///
     /// # Panics
     ///
-    /// When the list was made for another issuer.
+    /// When the list is of another issuer: see [`try_revocations`](Self::try_revocations).
     #[must_use]
     #[track_caller]
     pub fn revocations(self, list: RevocationList) -> VerifierBuilder<WantsOptions> {
-        assert!(
-            list.issuer() == &*self.stage.issuer,
-            "the revocation list is for tokens of `{}`, the verifier for those of `{}`",
-            list.issuer(),
-            self.stage.issuer,
-        );
-        self.options(Some(list))
+        match self.try_revocations(list) {
+            Ok(builder) => builder,
+            #[expect(clippy::panic, reason = "documented; `try_revocations` is the fallible form")]
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Checks tokens against this revocation list, whose own bound on staleness applies.
+    ///
+    /// # Errors
+    ///
+    /// [`IssuerMismatchError`] when the list is of another issuer: its entries would never match.
+    pub fn try_revocations(self, list: RevocationList) -> Result<VerifierBuilder<WantsOptions>, IssuerMismatchError> {
+        if list.issuer() != &*self.stage.issuer {
+            let (list, verifier) = (list.issuer().to_owned(), self.stage.issuer.into());
+            return Err(IssuerMismatchError { list, verifier });
+        }
+        Ok(self.options(Some(list)))
     }
 
     /// The explicit weaker choice: a token stays valid until it expires, whatever was revoked.
@@ -171,6 +181,17 @@ impl VerifierBuilder<WantsOptions> {
         let rules = Rules { issuer, audience, keys, revocations, leeway, clock, cache, cache_misses };
         Verifier { rules: Arc::new(rules) }
     }
+}
+
+/// Error of a revocation list whose issuer is not the verifier's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the revocation list is for tokens of `{list}`, the verifier for those of `{verifier}`")]
+#[non_exhaustive]
+pub struct IssuerMismatchError {
+    /// Issuer of the list.
+    pub list: String,
+    /// Issuer of the verifier.
+    pub verifier: String,
 }
 
 impl fmt::Debug for WantsOptions {

@@ -103,6 +103,7 @@ impl<'de> Deserialize<'de> for UnixTime {
 /// A text is not an RFC 3339 time since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an RFC 3339 time such as `2026-11-21T08:00:00Z`")]
+#[non_exhaustive]
 pub struct TimeError {
     /// The beginning of the text.
     pub text: String,
@@ -129,6 +130,7 @@ impl<C: Clock + ?Sized> Clock for std::sync::Arc<C> {
 
 /// The clocks of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "a unit struct that callers name as a value")]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

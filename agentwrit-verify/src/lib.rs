@@ -1,6 +1,7 @@
 #![cfg_attr(feature = "remote", doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "remote"), doc = "Offline verification of `AgentWrit` credentials, without I/O.")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
 pub mod audit;
 mod builder;
@@ -36,7 +37,7 @@ mod verified_token;
 pub mod verifier;
 mod verifiers;
 
-pub use builder::{VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
+pub use builder::{IssuerMismatchError, VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
 pub use claims::{ClaimSet, Claims};
 pub use clock::{Clock, SystemClock, TimeError, UnixTime};
 #[cfg(feature = "issue")]

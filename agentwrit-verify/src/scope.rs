@@ -195,6 +195,7 @@ impl<'de> Deserialize<'de> for Scope {
 
 /// A part of a scope, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a scope has three parts")]
 pub enum ScopePart {
     /// The first part.
     Action,

@@ -117,6 +117,7 @@ impl Default for Staleness {
      `accept_stale_revocations`",
     max.as_secs_f64(), leeway.as_secs_f64(), least.as_secs_f64()
 )]
+#[non_exhaustive]
 pub struct StalenessError {
     /// What was asked for.
     pub max: Duration,

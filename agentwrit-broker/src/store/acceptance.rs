@@ -55,7 +55,7 @@ impl Tx<'_> {
 }
 
 fn log_accepted(accepted: &[AcceptedChainBreak]) {
-    for AcceptedChainBreak { broken, accepted_by } in accepted {
+    for AcceptedChainBreak { broken, accepted_by, .. } in accepted {
         tracing::warn!(
             component = "store",
             fault = %broken.fault,

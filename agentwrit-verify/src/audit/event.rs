@@ -11,6 +11,7 @@ use agentwrit_json::{CowStr, JsonError, non_null};
 /// A recorded event. Absent members are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::exhaustive_structs, reason = "the hash covers every member, and brokers must set each")]
 pub struct Event {
     /// `evt-000001`, sequential.
     pub id: EventId,
@@ -52,6 +53,7 @@ pub struct Event {
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::exhaustive_enums, reason = "the list is part of the wire contract")]
 pub enum Outcome {
     /// It was done.
     Success,
@@ -163,6 +165,7 @@ impl<'de> Deserialize<'de> for EventId {
 /// A text isn't the id of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event id is `evt-` and its number with at least six digits")]
+#[expect(clippy::exhaustive_structs, reason = "the error has one cause")]
 pub struct EventIdError;
 
 /// SHA-256 of an event: 64 lower-case hexadecimal characters.

@@ -8,6 +8,7 @@ macro_rules! event_types {
     ($($(#[$doc:meta])+ $variant:ident = $code:literal, $name:literal;)+) => {
         /// What an event is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[non_exhaustive]
         pub enum EventType {
             $($(#[$doc])+ #[serde(rename = $name)] $variant,)+
         }

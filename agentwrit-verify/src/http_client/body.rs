@@ -11,6 +11,7 @@ const LARGEST_RESERVATION: usize = 1024 * 1024;
 
 /// Why a body was not read to its end.
 #[derive(Debug, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle each reason")]
 pub enum BodyError {
     /// It is longer than `limit` bytes; nothing beyond that was kept.
     #[error("larger than {limit} bytes")]

@@ -17,6 +17,7 @@ const DASHES: &str = "-----";
 
 /// A DER-encoded private key.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PrivateKey {
     /// Which encoding it is.
     pub format: PrivateKeyFormat,
@@ -33,6 +34,7 @@ impl fmt::Debug for PrivateKey {
 
 /// The encoding of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "callers must handle each encoding")]
 pub enum PrivateKeyFormat {
     /// `PRIVATE KEY`: PKCS #8 (RFC 5958).
     Pkcs8,

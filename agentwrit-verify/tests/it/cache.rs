@@ -323,7 +323,7 @@ fn a_withdrawn_key_is_seen_by_whoever_asks_after_it() {
 
 #[test]
 #[should_panic(expected = "the revocation list is for tokens of `https://other.test`")]
-fn a_list_of_another_issuer_is_a_mistake_found_at_once() {
+fn revocations_panics_for_list_of_another_issuer() {
     let key = PublicKey::from_bytes(other_key().public_key().as_bytes()).unwrap();
     drop(
         Verifier::builder()
@@ -331,4 +331,12 @@ fn a_list_of_another_issuer_is_a_mistake_found_at_once() {
             .keys(KeySet::new([key]).unwrap())
             .revocations(RevocationList::authoritative("https://other.test")),
     );
+}
+
+#[test]
+fn try_revocations_rejects_list_of_another_issuer() {
+    let builder = || Verifier::builder().issuer("https://issuer.test").keys(TestIssuer::new().key_set());
+    let error = builder().try_revocations(RevocationList::authoritative("https://other.test")).unwrap_err();
+    assert_eq!((&*error.list, &*error.verifier), ("https://other.test", "https://issuer.test"));
+    assert!(builder().try_revocations(RevocationList::authoritative("https://issuer.test")).is_ok());
 }

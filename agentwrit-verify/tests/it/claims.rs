@@ -82,6 +82,17 @@ fn names_in_another_spelling() {
 }
 
 #[test]
+fn verified_claims_return_times_of_token() {
+    let mut target = Target::new();
+    (target.claims.iat, target.claims.nbf, target.claims.exp) = (START - 2, START - 1, START + 9);
+    let claims = target.verifier.verify(&target.token()).unwrap();
+    assert_eq!(
+        (claims.issued_at(), claims.not_before(), claims.expires_at()),
+        (at(START - 2), at(START - 1), at(START + 9))
+    );
+}
+
+#[test]
 fn another_issuer() {
     let target = Target::new();
     for iss in ["", "https://issuer.test/", "https://ISSUER.test", "http://issuer.test", "https://issuer.test\0", "*"] {

@@ -463,7 +463,7 @@ mod vector {
     }
 
     fn read() -> Vector {
-        serde_json::from_str(include_str!("../../../tests/vectors/delegation-chain.json")).unwrap()
+        serde_json::from_str(include_str!("../vectors/delegation-chain.json")).unwrap()
     }
 
     #[test]

@@ -357,9 +357,10 @@ async fn forged_and_foreign_answers_stop_the_start() {
 async fn settings_that_cannot_work_stop_the_start() {
     let broker = Broker::start().await;
     let seconds = Duration::from_secs;
-    let expected = StalenessError { max: seconds(10), leeway: seconds(5), least: seconds(18) };
     let tight = broker.follower().max_staleness(seconds(10));
-    assert_eq!(tight.clone().start().await.unwrap_err(), RemoteError::Staleness(expected));
+    let error = tight.clone().start().await.unwrap_err();
+    let RemoteError::Staleness(StalenessError { max, leeway, least, .. }) = error else { panic!("{error}") };
+    assert_eq!((max, leeway, least), (seconds(10), seconds(5), seconds(18)));
     assert!(tight.clone().clock_leeway(seconds(1)).start().await.is_ok());
     assert!(tight.accept_stale_revocations().start().await.is_ok());
     for pem in [&b""[..], b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
@@ -382,6 +383,21 @@ async fn settings_that_cannot_work_stop_lazy_start() {
     assert!(matches!(pem, Err(RemoteError::Settings(_))), "{pem:?}");
     let proxy = broker.follower().proxy("127.0.0.1:3128").start_lazily();
     assert!(matches!(proxy, Err(RemoteError::Settings(SettingsError::Proxy(_)))), "{proxy:?}");
+}
+
+#[tokio::test]
+async fn keys_expire_without_refresh_unless_any_age_is_accepted() {
+    const DAY: u64 = 24 * 60 * 60;
+    let mut broker = Broker::start().await;
+    let verifier = |follower: &Follower| follower.verifier().build();
+    let strict = broker.follower().without_revocations().start().await.unwrap();
+    let lenient = broker.follower().without_revocations().accept_keys_of_any_age().start().await.unwrap();
+    broker.stop().await;
+    broker.pass(DAY + 1);
+    let token = broker.token();
+    let age = Duration::from_secs(DAY + 1);
+    assert_eq!(verifier(&strict).verify(&token).unwrap_err(), VerifyError::KeysStale { age });
+    assert!(verifier(&lenient).verify(&token).is_ok());
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ struct Coverage {
 
 #[test]
 fn published_vectors_hold() {
-    let vectors: Vectors = serde_json::from_str(include_str!("../../../tests/vectors/scopes.json")).unwrap();
+    let vectors: Vectors = serde_json::from_str(include_str!("../vectors/scopes.json")).unwrap();
     for Valid { text, action, resource, identifier } in &vectors.valid {
         let scope = Scope::parse(text).unwrap();
         assert_eq!((scope.action(), scope.resource(), scope.identifier()), (&**action, &**resource, &**identifier));

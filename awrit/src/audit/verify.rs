@@ -219,7 +219,7 @@ impl Walk {
         let since = self.accepted().find(|accepted| {
             accepted.broken.before.sequence < known.sequence && accepted.accepted_by.sequence() > known.sequence
         });
-        if let Some(&AcceptedChainBreak { broken, accepted_by }) = since {
+        if let Some(&AcceptedChainBreak { broken, accepted_by, .. }) = since {
             let fault = Fault::AcceptedSince { fault: broken.fault, accepted_by };
             self.note(broken.id.event().sequence(), fault);
         }
