@@ -88,7 +88,7 @@ pub struct ChainBreakIdError;
 
 /// A place where the chain does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "a break is its id, its fault and its place")]
 pub struct ChainBreak {
     /// Its name.
     pub id: ChainBreakId,
