@@ -1,4 +1,4 @@
-//! The decision: request head in, [`Verified`] claims or a [`Rejection`] out.
+//! The access decision: request head in, [`Verified`] claims or a [`Rejection`] out.
 
 use agentwrit_verify::Verifiers;
 use http::request::Parts;
@@ -12,27 +12,27 @@ use crate::requirement::{RequiredScopes, Requirement};
 use crate::token_source::TokenSources;
 use crate::verified::{Unauthenticated, Verified};
 
-/// What a request must show to pass.
+/// The conditions under which a request reaches the inner service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessPolicy {
-    /// Who judges the token; `None`: a layer outside has judged it.
+    /// Verifies the token; `None`: an outer layer has verified it.
     pub(crate) verifier: Option<Verifiers>,
-    /// Where this one looks for it.
+    /// The places in a request that `verifier` takes the token from.
     pub(crate) sources: TokenSources,
-    /// Whether a request without a token passes, without claims.
+    /// Passes a request without a token, without claims.
     pub(crate) optional: bool,
-    /// What the token must grant; `None`: a valid one is enough.
+    /// The scopes that the token must grant; `None`: a valid token is enough.
     pub(crate) requirement: Option<Requirement>,
-    /// What the path must look like, its parameters filling the requirement's gaps; `None`: those that axum found do.
+    /// The pattern of the path, whose parameters fill the requirement's templates; `None`: axum's parameters do.
     pub(crate) path: Option<PathPattern>,
-    /// How a rejection is presented; what is not set here is as the layer that verified has it.
+    /// Rendering of rejections; the verifying layer's options apply to what is not set here.
     pub(crate) rejection_options: RejectionOptions,
-    /// Whether the response's extensions get the claims too.
+    /// Inserts the claims into the response's extensions too.
     pub(crate) claims_in_responses: bool,
 }
 
 impl AccessPolicy {
-    /// Lets the request pass, with what was found out about it in its extensions, or says why it goes no further.
+    /// Accepts the request, with its claims in its extensions, or returns the reason for its rejection.
     pub(crate) fn decide(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
         let verified = self.authenticate(head)?;
         match (&self.requirement, verified) {
@@ -48,15 +48,15 @@ impl AccessPolicy {
         }
     }
 
-    /// Whose request this is; `None` when it may come without a token and does.
+    /// Verifies the token; `None` when the request has none and may have none.
     fn authenticate(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
-        let Some(verifiers) = &self.verifier else { return self.authenticated_outside(head) };
-        // First of all: whoever renders a rejection is shown the headers, and may print them.
+        let Some(verifiers) = &self.verifier else { return self.claims_of_outer_layer(head) };
+        // First of all: `on_rejection` closures receive the headers, and may print them.
         self.sources.mark_sensitive(&mut head.headers);
         let rejection_options = self.rejection_options(head);
         let token = match self.sources.token(head) {
             Err(Rejection::NoToken(CredentialsError::Missing)) if self.optional => {
-                // What an outer layer believes is not what this one was asked.
+                // The claims of an outer layer are not those that this verifier accepted.
                 head.extensions.remove::<Verified>();
                 head.extensions.remove::<GrantedIdentifiers>();
                 head.extensions.insert(Unauthenticated { rejection_options });
@@ -66,16 +66,16 @@ impl AccessPolicy {
         };
         let verified = Verified::new(verifiers.verify_token(&token)?, rejection_options);
         drop(token);
-        let before = head.extensions.insert(verified.clone());
-        if before.is_some_and(|before| before != verified) {
-            // It was another token's: nobody is to read it together with these claims.
+        let previous = head.extensions.insert(verified.clone());
+        if previous.is_some_and(|previous| previous != verified) {
+            // Left by a layer that verified another token: not to be read together with these claims.
             head.extensions.remove::<GrantedIdentifiers>();
         }
         Ok(Some(verified))
     }
 
-    /// What a layer outside has found out.
-    fn authenticated_outside(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
+    /// Takes the claims that an outer layer left in the request's extensions.
+    fn claims_of_outer_layer(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
         if let Some(verified) = head.extensions.get_mut::<Verified>() {
             if !self.rejection_options.is_default() {
                 verified.set_rejection_options(self.rejection_options.within(verified.rejection_options()));
@@ -89,28 +89,28 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether it may do what it asks.
+    /// Checks the path and the token's scopes.
     fn authorize(&self, requirement: &Requirement, verified: &Verified, head: &mut Parts) -> Result<(), Rejection> {
         if let Some(pattern) = &self.path {
-            pattern.admit(head.uri.path())?;
+            pattern.check_path(head.uri.path())?;
         }
-        let wanted = requirement.wanted(self.path.as_ref(), head)?;
-        wanted.judge(verified.scopes()).map_err(|missing| Rejection::InsufficientScope {
-            required: wanted.challenge(),
+        let required = requirement.required_scopes(self.path.as_ref(), head)?;
+        required.check(verified.scopes()).map_err(|missing| Rejection::InsufficientScope {
+            required: required.challenge(),
             missing,
             verified: verified.clone(),
         })?;
-        observe::granted(verified, &wanted);
-        let granted = match &*wanted {
+        observe::granted(verified, &required);
+        let granted = match &*required {
             RequiredScopes::SomeOfKind(kind) => Some(GrantedIdentifiers::from_scopes(verified.scopes(), kind)),
             RequiredScopes::All(_) | RequiredScopes::Any(_) => None,
         };
-        drop(wanted);
+        drop(required);
         granted.map(|granted| head.extensions.insert(granted));
         Ok(())
     }
 
-    /// How a rejection is presented: as this layer was told, else as the one that authenticated was.
+    /// Options for rendering a rejection: this layer's, completed by those of the layer that verified.
     pub(crate) fn rejection_options(&self, head: &Parts) -> RejectionOptions {
         match outer_rejection_options(head) {
             Some(outer) => self.rejection_options.within(outer),
@@ -119,7 +119,7 @@ impl AccessPolicy {
     }
 }
 
-/// How the layers outside present rejections.
+/// Rejection options of the outer layers.
 pub(crate) fn outer_rejection_options(head: &Parts) -> Option<&RejectionOptions> {
     let verified = head.extensions.get::<Verified>().map(Verified::rejection_options);
     verified.or_else(|| head.extensions.get::<Unauthenticated>().map(|anonymous| &anonymous.rejection_options))

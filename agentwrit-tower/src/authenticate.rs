@@ -1,4 +1,4 @@
-//! The layer that verifies a request's token once, for every route beneath it.
+//! Layer that verifies a request's token once, for every route beneath it.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,8 +19,8 @@ use crate::rejection_options::Renderer;
 use crate::service::{self, ResponseFuture};
 use crate::token_source::{TokenSource, TokenSources};
 
-/// A [`Layer`] that lets a request through when it carries a valid token, and leaves the [`Verified`](crate::Verified)
-/// claims in its extensions for each [`RequireScope`](crate::RequireScope) and handler beneath.
+/// [`Layer`] that passes requests with a valid token, and inserts the [`Verified`](crate::Verified) claims into their
+/// extensions for each [`RequireScope`](crate::RequireScope) and handler beneath.
 ///
 /// # Example
 ///
@@ -43,21 +43,21 @@ pub struct Authenticate {
 }
 
 impl Authenticate {
-    /// Verifies with this verifier, or with one for each of several issuers. A request without a token is rejected.
+    /// Verifies tokens with one verifier, or with one for each of several issuers. Rejects requests without a token.
     pub fn new(verifier: impl Into<Verifiers>) -> Self {
         Self { policy: AccessPolicy { verifier: Some(verifier.into()), ..AccessPolicy::default() } }
     }
 
-    /// As [`new`](Self::new), but a request without a token passes, without claims: a handler may ask for
-    /// `Option<Verified>`. A token that is there and is bad is rejected all the same, and a
-    /// [`RequireScope`](crate::RequireScope) beneath rejects whoever has none with 401.
+    /// Works like [`new`](Self::new), but passes requests without a token, without claims: a handler may extract
+    /// `Option<Verified>`. An invalid token is rejected all the same, and a [`RequireScope`](crate::RequireScope)
+    /// beneath rejects requests without a token with 401.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, Verified, verify::Verifier};
     /// use axum::{Router, routing::get};
     ///
-    /// async fn greet(who: Option<Verified>) -> String {
-    ///     who.map_or_else(|| "hello, stranger".to_owned(), |who| format!("hello, {}", who.subject()))
+    /// async fn greet(caller: Option<Verified>) -> String {
+    ///     caller.map_or_else(|| "hello".to_owned(), |caller| format!("hello, {}", caller.subject()))
     /// }
     ///
     /// fn app(verifier: Verifier) -> Router {
@@ -69,23 +69,24 @@ impl Authenticate {
         Self { policy: AccessPolicy { optional: true, ..Self::new(verifier).policy } }
     }
 
-    /// Looks for the token here, and no longer in the `Authorization` header.
+    /// Takes the token from this source instead of the `Authorization` header.
     pub fn token_source(self, source: TokenSource) -> Self {
         self.token_sources([source])
     }
 
-    /// Looks for the token in all these places. A request that has something in more than one is rejected with 400.
+    /// Takes the token from one of these sources. A request with a token in more than one is rejected with 400.
     pub fn token_sources(mut self, sources: impl IntoIterator<Item = TokenSource>) -> Self {
         self.policy.sources = TokenSources::new(sources);
         self
     }
 
-    /// Renders rejections, its own and those of the layers and extractors beneath that have no such closure themselves.
+    /// Renders rejections, those of this layer and of the layers and extractors beneath that have no closure of their
+    /// own.
     ///
-    /// Body and headers are the closure's. Status, `WWW-Authenticate`, `Retry-After`, `Allow`, `Cache-Control` and the
-    /// other headers of a rejection are set after it has run: it can't open what is shut. It can add parameters to the
-    /// challenge: [`ChallengeParameters`](crate::ChallengeParameters) in the extensions of its response. It isn't asked
-    /// about gRPC requests, whose rejections have no body.
+    /// The closure makes body and headers. Status, `WWW-Authenticate`, `Retry-After`, `Allow`, `Cache-Control` and the
+    /// other headers of a rejection are set after it has run, so it cannot turn a rejection into a success. It can add
+    /// parameters to the challenge: [`ChallengeParameters`](crate::ChallengeParameters) in the extensions of its
+    /// response. It is not called for gRPC requests, whose rejections have no body.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, verify::Verifier};
@@ -93,7 +94,7 @@ impl Authenticate {
     ///
     /// fn layer(verifier: Verifier) -> Authenticate {
     ///     Authenticate::new(verifier).on_rejection(|rejection, head| {
-    ///         Response::new(format!("<p>{} says no: {}</p>", head.uri.path(), rejection.reason()))
+    ///         Response::new(format!("<p>{}: {}</p>", head.uri.path(), rejection.reason()))
     ///     })
     /// }
     /// # layer(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
@@ -106,14 +107,14 @@ impl Authenticate {
         self
     }
 
-    /// Adds a parameter to the challenge of each rejection that has one, for the layers and extractors beneath too: as
-    /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
-    /// outer one's of the same name.
+    /// Adds a parameter to every challenge, those of the layers and extractors beneath included: for example
+    /// `resource_metadata`, the URL of the protected resource's metadata (RFC 9728 §5.1). An inner layer's parameter
+    /// replaces an outer layer's of the same name.
     ///
     /// # Panics
     ///
-    /// When a challenge can't have the parameter, naming it and the caller's line. For values that come from elsewhere
-    /// there is [`try_challenge_parameter`](Self::try_challenge_parameter).
+    /// Panics when a challenge cannot have the parameter; [`try_challenge_parameter`](Self::try_challenge_parameter)
+    /// returns an error instead.
     #[track_caller]
     #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
     pub fn challenge_parameter(self, name: &str, value: &str) -> Self {
@@ -123,18 +124,19 @@ impl Authenticate {
         }
     }
 
-    /// As [`challenge_parameter`](Self::challenge_parameter), for a value that isn't a literal.
+    /// Fallible form of [`challenge_parameter`](Self::challenge_parameter), for a value that is not a literal.
     ///
     /// # Errors
     ///
-    /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
+    /// [`ChallengeParameterError`] when a challenge cannot have the parameter.
     pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
         self.policy.rejection_options.add_challenge_parameter(name, value)?;
         Ok(self)
     }
 
-    /// Leaves the [`Verified`](crate::Verified) claims in the extensions of the response too, where an access log outside
-    /// finds the agent and the `jti`. (A rejected response has its [`Rejection`] there in any case.)
+    /// Inserts the [`Verified`](crate::Verified) claims into the extensions of the response too, so that an outer
+    /// access log can record the agent and the `jti`. (The response of a rejection has its [`Rejection`] there in any
+    /// case.)
     pub fn claims_in_responses(mut self) -> Self {
         self.policy.claims_in_responses = true;
         self
@@ -151,9 +153,9 @@ impl<S> Layer<S> for Authenticate {
 
 /// Service that [`Authenticate`] puts around another.
 ///
-/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next request.
-/// The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so that a client
-/// that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
+/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next
+/// request. The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so
+/// that a client that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
 #[derive(Clone, Debug)]
 pub struct AuthenticateService<S> {
     policy: Arc<AccessPolicy>,

@@ -1,4 +1,4 @@
-//! From an `Authorization` header to a token, RFC 6750 §2.1.
+//! Parser of the `Authorization` header, RFC 6750 §2.1.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -10,20 +10,20 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<&str, CredentialsError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(CredentialsError::Missing)?;
     if values.next().is_some() {
-        // Two credentials: whichever were chosen, a proxy in front might have judged the other.
+        // Two credentials: a proxy in front might have judged the one that is not chosen here.
         return Err(CredentialsError::Repeated);
     }
     parse(value.as_bytes()).ok_or(CredentialsError::Malformed)
 }
 
-/// `Bearer`, in any case, one space or more, and a `token68`.
+/// Parses `Bearer`, in any case, one space or more, and a `token68`.
 fn parse(credentials: &[u8]) -> Option<&str> {
     let (scheme, rest) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
     let token = rest.trim_start_matches(' ');
     (scheme.eq_ignore_ascii_case("Bearer") && is_token68(token)).then_some(token)
 }
 
-/// RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+/// Checks RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
 pub(crate) fn is_token68(text: &str) -> bool {
     let unpadded = text.trim_end_matches('=').as_bytes();
     // A fold, not `all`: without an early exit the compiler checks many bytes at a time.
@@ -44,25 +44,25 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_matched_in_any_case() {
+    fn accepts_scheme_in_any_case() {
         for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
             assert_eq!(token(&headers(&[format!("{scheme} a.b-c_d").as_bytes()])), Ok("a.b-c_d"));
         }
     }
 
     #[test]
-    fn any_number_of_spaces_may_precede_the_token() {
+    fn accepts_several_spaces_before_token() {
         assert_eq!(token(&headers(&[b"Bearer    a.b.c"])), Ok("a.b.c"));
     }
 
     #[test]
-    fn padding_ends_a_token() {
+    fn rejects_characters_after_padding() {
         assert_eq!(token(&headers(&[b"Bearer abc=="])), Ok("abc=="));
         assert_eq!(token(&headers(&[b"Bearer ab=c"])), Err(CredentialsError::Malformed));
     }
 
     #[test]
-    fn nothing_else_is_a_token() {
+    fn rejects_malformed_credentials() {
         let malformed: &[&[u8]] = &[
             b"",
             b" ",
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn one_header_and_one_only() {
+    fn rejects_absent_and_repeated_headers() {
         assert_eq!(token(&headers(&[])), Err(CredentialsError::Missing));
         assert_eq!(token(&headers(&[b"Bearer a.b.c", b"Bearer a.b.c"])), Err(CredentialsError::Repeated));
         assert_eq!(token(&headers(&[b"Basic eA==", b"Bearer a.b.c"])), Err(CredentialsError::Repeated));

@@ -1,4 +1,4 @@
-//! The body of a response that is the inner service's or a rejection.
+//! Response body: the inner service's, or that of a rejection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -42,7 +42,7 @@ impl<R: Default> Default for ResponseBody<R> {
     }
 }
 
-/// For any body whose data can be made from [`Bytes`], as those of axum, hyper, tonic and `http-body-util` can.
+/// Implemented for every body whose data can be made from [`Bytes`]: those of axum, hyper, tonic and `http-body-util`.
 impl<R> Body for ResponseBody<R>
 where
     R: Body,

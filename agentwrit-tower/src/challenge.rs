@@ -1,11 +1,11 @@
-//! Further parameters of a challenge (RFC 9110 §11.3), quoted so that none can end before its time.
+//! Further parameters of a challenge (RFC 9110 §11.3), quoted so that no value can end its own quotes.
 
 use std::fmt;
 
 /// Parameters that a service adds to the `WWW-Authenticate: Bearer` challenges of its rejections, such as
-/// `resource_metadata` of RFC 9728: for every challenge through
-/// [`RequireScope::challenge_parameter`](crate::RequireScope::challenge_parameter), for one at hand in the extensions of
-/// the response that an `on_rejection` closure makes.
+/// `resource_metadata` of RFC 9728. [`RequireScope::challenge_parameter`](crate::RequireScope::challenge_parameter)
+/// adds one to every challenge; an `on_rejection` closure adds some to one challenge, through the extensions of its
+/// response.
 ///
 /// ```
 /// use agentwrit_tower::{Authenticate, ChallengeParameters, verify::Verifier};
@@ -26,26 +26,26 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChallengeParameters(Vec<(Box<str>, Box<str>)>);
 
-/// Those that the layers write themselves (RFC 6750 §3): each may occur only once.
+/// Parameters that the layers write (RFC 6750 §3): each may occur only once.
 const RESERVED: [&str; 5] = ["realm", "scope", "error", "error_description", "error_uri"];
 
 impl ChallengeParameters {
-    /// The largest number of parameters.
+    /// Maximum number of parameters.
     pub const MAX_PARAMETERS: usize = 16;
-    /// The longest name or value, in bytes.
+    /// Maximum length of a name or a value, in bytes.
     pub const MAX_LENGTH: usize = 1024;
 
-    /// None yet.
+    /// Creates an empty list.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// With one more. The value is written as a quoted string, `"` and `\` escaped.
+    /// Adds a parameter. The value is written as a quoted string, `"` and `\` escaped.
     ///
     /// # Errors
     ///
-    /// [`ChallengeParameterError`] says why a challenge can't have it.
+    /// [`ChallengeParameterError`] when a challenge cannot have the parameter.
     pub fn with(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
         let named = |name: &str| name.to_owned();
         let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -71,13 +71,13 @@ impl ChallengeParameters {
         Ok(self)
     }
 
-    /// Whether there is none.
+    /// Returns `true` without parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// These, and those of `others` that have other names.
+    /// Adds the parameters of `others` whose names are not taken.
     pub(crate) fn or(&self, others: &Self) -> Self {
         let further = others.0.iter().filter(|(name, _)| !self.has(name));
         Self(self.0.iter().chain(further).cloned().collect())
@@ -89,7 +89,7 @@ impl ChallengeParameters {
 }
 
 impl fmt::Display for ChallengeParameters {
-    /// As they follow a challenge that has parameters: `, name="value"` for each.
+    /// Writes `, name="value"` for each: the form in which they follow a challenge's own parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.0 {
             write!(f, ", {name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))?;
@@ -98,7 +98,7 @@ impl fmt::Display for ChallengeParameters {
     }
 }
 
-/// Why a challenge can't have a parameter.
+/// Error of a parameter that a challenge cannot have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChallengeParameterError {
@@ -108,24 +108,24 @@ pub enum ChallengeParameterError {
         /// The beginning of the name.
         name: String,
     },
-    /// The layers write this parameter themselves.
+    /// The parameter is one of those that the layers write.
     #[error("the parameter `{name}` is written by the layer itself")]
     Reserved {
-        /// Its name.
+        /// The name of the parameter.
         name: String,
     },
-    /// A parameter of that name is there already.
+    /// The list has a parameter of that name.
     #[error("the parameter `{name}` is there already")]
     Repeated {
-        /// Its name.
+        /// The name of the parameter.
         name: String,
     },
-    /// The value has a character that is not printable ASCII.
+    /// The value has a character other than printable ASCII.
     #[error("the value of `{name}` must not contain {character:?}")]
     Value {
         /// The name of the parameter.
         name: String,
-        /// The first offending character.
+        /// The first such character.
         character: char,
     },
     /// The value is longer than [`ChallengeParameters::MAX_LENGTH`].
@@ -176,7 +176,7 @@ mod tests {
     }
 
     proptest! {
-        /// A reader of RFC 9110 §5.6.4 gets the value back, whatever it is.
+        /// A parser of quoted strings (RFC 9110 §5.6.4) reads every value back.
         #[test]
         fn quoted_value_reads_back_as_it_was(value in "[ -~]{0,40}") {
             let written = with("name", &value).unwrap().to_string();

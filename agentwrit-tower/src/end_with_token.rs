@@ -1,11 +1,12 @@
-//! Responses that outlive the moment at which their token was judged: event streams, WebSocket connections, long downloads.
+//! Responses that go on after their token was verified: event streams, WebSocket connections, long downloads.
 //!
-//! 1. The token is judged again before each frame of the body that is passed on, and once in an interval while there is
-//!    none: a token that has expired, was revoked or can't be judged any more ends the response within that time.
+//! 1. The token is checked again before each frame of the body, and once in an interval while the body is idle: a token
+//!    that has expired, was revoked or can no longer be checked ends the response within that time.
 //! 2. There is no task, and no list of responses: an idle response costs one timer, of its own, and one check for each
 //!    time it fires. A body that is ready at once costs neither.
-//! 3. An ended body is never taken for a complete one: it ends in an error, so that HTTP/1.1 closes the connection and
-//!    HTTP/2 resets the stream. gRPC gets its status in trailers; an event stream, which has no end of its own, just ends.
+//! 3. A client cannot take an ended body for a complete one: it ends in an error, so that HTTP/1.1 closes the
+//!    connection and HTTP/2 resets the stream. gRPC gets its status in trailers; an event stream, which has no end of
+//!    its own, ends.
 
 use std::error::Error;
 use std::fmt;
@@ -30,36 +31,37 @@ use crate::rejection::Misconfiguration;
 use crate::verified::{Unauthenticated, Verified};
 use crate::{error_response, grpc, observe};
 
-/// A future that completes when a token no longer counts, with the reason: [`Verified::ended`]. Once it has completed, it
-/// completes with the same reason whenever it is polled.
+/// Future of [`Verified::ended`]: completes when a token is no longer valid, with the reason. Once complete, it returns
+/// the same reason whenever it is polled.
 ///
-/// It judges the token whenever it is polled, and once in an [interval](Self::check_every) while it waits.
+/// It checks the token whenever it is polled, and once in an [interval](Self::check_every) while it waits.
 #[must_use = "futures do nothing unless polled"]
 pub struct TokenEnd {
     token: VerifiedToken,
     interval: Duration,
-    // Only when there is something to wait for.
+    // `None` until the first wait.
     timer: Option<Pin<Box<Sleep>>>,
     ended: Option<VerifyError>,
 }
 
 impl TokenEnd {
-    /// The time between two checks, unless set otherwise.
+    /// Default interval between two checks.
     pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
-    /// The shortest interval: what is asked for below counts as this.
+    /// Minimum interval between two checks: shorter ones are raised to it.
     pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
     fn of(token: &VerifiedToken) -> Self {
         Self { token: token.clone(), interval: Self::DEFAULT_INTERVAL, timer: None, ended: None }
     }
 
-    /// Judges the token once in `interval` while it waits, at least every [`MIN_INTERVAL`](Self::MIN_INTERVAL).
+    /// Checks the token once in `interval` while it waits, no more often than once in
+    /// [`MIN_INTERVAL`](Self::MIN_INTERVAL).
     pub fn check_every(mut self, interval: Duration) -> Self {
         self.interval = interval.max(Self::MIN_INTERVAL);
         self
     }
 
-    /// Judges the token at once.
+    /// Checks the token now.
     fn check(&mut self) -> Result<(), VerifyError> {
         if self.ended.is_none() {
             self.ended = self.token.recheck().err();
@@ -70,7 +72,7 @@ impl TokenEnd {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
-    /// The interval, or less when the token expires before.
+    /// Returns the interval, or less when the token expires before.
     fn until_next_check(&self) -> Duration {
         self.interval.min(self.token.expires_in()).max(Self::MIN_INTERVAL)
     }
@@ -99,24 +101,24 @@ impl fmt::Debug for TokenEnd {
 }
 
 impl Verified {
-    /// Waits until the token no longer counts: it has expired, was revoked, its key was withdrawn, or no token can be
-    /// judged at present. Renewal counts too: it ends the token that was renewed. For handlers that must tell the other
-    /// side, as one of a WebSocket; [`EndWithToken`] ends whole responses.
+    /// Waits until the token is no longer valid: it has expired, was revoked or renewed (renewal ends the old token),
+    /// its key was withdrawn, or no token can be verified at present. For handlers that must notify their client, such
+    /// as those of a WebSocket; [`EndWithToken`] ends whole responses.
     ///
     /// ```
     /// use agentwrit_tower::Verified;
     /// use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
     /// use axum::response::Response;
     ///
-    /// async fn handler(who: Verified, upgrade: WebSocketUpgrade) -> Response {
-    ///     upgrade.on_upgrade(|socket| serve(who, socket))
+    /// async fn handler(caller: Verified, upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade.on_upgrade(|socket| serve(caller, socket))
     /// }
     ///
-    /// async fn serve(who: Verified, mut socket: WebSocket) {
-    ///     let mut ended = who.ended();
+    /// async fn serve(caller: Verified, mut socket: WebSocket) {
+    ///     let mut ended = caller.ended();
     ///     loop {
     ///         tokio::select! {
-    ///             // First, so that no message is served with a token that no longer counts.
+    ///             // First, so that no message is served after the token has ended.
     ///             biased;
     ///             _ = &mut ended => {
     ///                 let close = CloseFrame { code: close_code::POLICY, reason: "the token has ended".into() };
@@ -143,13 +145,13 @@ impl Verified {
     }
 }
 
-/// A [`Layer`] that ends the body of a response when the token of its request no longer counts.
+/// [`Layer`] that ends the body of a response when the token of its request is no longer valid.
 ///
-/// It stands within the layer that verifies, [`Authenticate`](crate::Authenticate) or
-/// [`RequireScope`](crate::RequireScope) (for axum: is added before it), and answers 500 where it doesn't. What the body's
-/// end looks like depends on its content type: an event stream (`text/event-stream`) just ends, gRPC gets its status in
-/// trailers, and everything else breaks off, so that a client can't take it for complete. A response that is upgraded to a
-/// WebSocket has no body: there the handler waits for [`Verified::ended`].
+/// It belongs inside of the layer that verifies, [`Authenticate`](crate::Authenticate) or
+/// [`RequireScope`](crate::RequireScope) (for axum: is added before it), and responds 500 elsewhere. The form of the
+/// body's end depends on its content type: an event stream (`text/event-stream`) ends, gRPC gets its status in
+/// trailers, and everything else ends in an error, so that a client cannot take it for complete. A response that is
+/// upgraded to a WebSocket has no body: its handler waits for [`Verified::ended`].
 ///
 /// ```
 /// use std::{convert::Infallible, time::Duration};
@@ -181,12 +183,13 @@ pub struct EndWithToken {
 }
 
 impl EndWithToken {
-    /// Judges the token before each frame, and once a second while there is none.
+    /// Checks the token before each frame, and once a second while the body is idle.
     pub fn new() -> Self {
         Self { interval: TokenEnd::DEFAULT_INTERVAL }
     }
 
-    /// Judges the token once in `interval` while the body is idle, at least every [`TokenEnd::MIN_INTERVAL`].
+    /// Checks the token once in `interval` while the body is idle, no more often than once in
+    /// [`TokenEnd::MIN_INTERVAL`].
     pub fn check_every(self, interval: Duration) -> Self {
         Self { interval }
     }
@@ -206,7 +209,7 @@ impl<S> Layer<S> for EndWithToken {
     }
 }
 
-/// The service that [`EndWithToken`] makes.
+/// Service that [`EndWithToken`] puts around another.
 #[derive(Clone, Debug)]
 pub struct EndWithTokenService<S> {
     interval: Duration,
@@ -240,7 +243,7 @@ where
 }
 
 pin_project! {
-    /// The response to come of a [`EndWithTokenService`] service.
+    /// Response future of [`EndWithTokenService`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct EndWithTokenFuture<F> {
@@ -275,14 +278,14 @@ where
             }
             StateProjection::Rejected { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),
-                // Polled again after it was done: a caller's mistake, not worth a panic.
+                // Polled after completion: a mistake of the caller's, not worth a panic.
                 None => Poll::Pending,
             },
         }
     }
 }
 
-/// What the end of a body looks like.
+/// Form in which a body ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BodyEnd {
     /// The stream ends.
@@ -314,13 +317,13 @@ struct TokenCheck {
 }
 
 pin_project! {
-    /// A response body that ends with the token of its request: see [`EndWithToken`].
+    /// Response body that ends with the token of its request: see [`EndWithToken`].
     #[derive(Debug)]
     pub struct EndWithTokenBody<R> {
-        // `None` once the token has ended: what the body holds is released then.
+        // `None` once the token has ended, which releases the inner body's resources.
         #[pin]
         inner: Option<R>,
-        // `None`: the request came without a token, as an optional layer lets it.
+        // `None`: an optional layer passed the request without a token.
         check: Option<TokenCheck>,
     }
 }
@@ -367,13 +370,13 @@ impl<R: Body> Body for EndWithTokenBody<R> {
     }
 }
 
-/// Why a [`EndWithTokenBody`] broke off.
+/// Error of an [`EndWithTokenBody`] that ended before its time.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EndWithTokenError<E> {
-    /// The body itself failed.
+    /// The inner body failed.
     Body(E),
-    /// The token no longer counts.
+    /// The token is no longer valid.
     TokenEnded(VerifyError),
 }
 

@@ -1,4 +1,4 @@
-//! From a [`Rejection`] to the response that a client sees: status, challenge (RFC 6750 §3) and problem (RFC 9457).
+//! The one mapping from a [`Rejection`] to HTTP: status, challenge (RFC 6750 §3) and problem (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -21,30 +21,26 @@ use crate::rejection_options::RejectionOptions;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
-/// The whole response to a rejected request, with the rejection itself in its extensions.
-pub(crate) fn respond(
-    rejection: Rejection,
-    head: &Parts,
-    rejection_options: &RejectionOptions,
-) -> Response<Full<Bytes>> {
+/// Returns the response to a rejected request, with the rejection in its extensions.
+pub(crate) fn respond(rejection: Rejection, head: &Parts, options: &RejectionOptions) -> Response<Full<Bytes>> {
     let request_id = request_id(head);
     let path = path(head);
     observe::rejected(&rejection, head, &request_id, path);
 
-    let mut answer = ErrorResponse::from_rejection(&rejection);
-    let mut response = match (grpc::content_type(head), &rejection_options.renderer) {
-        (Some(content_type), _) => grpc::trailers_only(content_type, answer.grpc, &answer.detail),
-        (None, Some(renderer)) => answer.keep_status(renderer.render(&rejection, head)),
-        (None, None) => answer.problem(path, &request_id),
+    let mut error = ErrorResponse::from_rejection(&rejection);
+    let mut response = match (grpc::content_type(head), &options.renderer) {
+        (Some(content_type), _) => grpc::trailers_only(content_type, error.grpc, &error.detail),
+        (None, Some(renderer)) => error.with_status(renderer.render(&rejection, head)),
+        (None, None) => error.problem(path, &request_id),
     };
     let of_closure = response.extensions_mut().remove::<ChallengeParameters>();
-    answer.extend_challenge(&rejection_options.challenge_parameters(of_closure));
-    answer.write_headers(response.headers_mut(), &request_id);
+    error.extend_challenge(&options.challenge_parameters(of_closure));
+    error.write_headers(response.headers_mut(), &request_id);
     response.extensions_mut().insert(rejection);
     response.map(Full::new)
 }
 
-/// What a client is told.
+/// The part of a rejection that its client receives.
 struct ErrorResponse {
     code: ErrorCode,
     grpc: grpc::Code,
@@ -56,7 +52,7 @@ struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// The one place where a rejection becomes HTTP.
+    /// Maps a rejection to HTTP.
     fn from_rejection(rejection: &Rejection) -> Self {
         match rejection {
             Rejection::NoToken(_) => Self {
@@ -108,7 +104,7 @@ impl ErrorResponse {
         }
     }
 
-    /// A mistake in the program. Who develops it is told which one; a client of a release build is not.
+    /// Reports a mistake in the program: a debug build's response names it, a release build's does not.
     fn misconfigured(mistake: &Misconfiguration, debug_build: bool) -> Self {
         if debug_build {
             Self {
@@ -120,7 +116,7 @@ impl ErrorResponse {
         }
     }
 
-    /// The parameters come after our own, which they cannot repeat.
+    /// Appends parameters to the layers' own, which they cannot repeat.
     fn extend_challenge(&mut self, parameters: &ChallengeParameters) {
         if let Some(challenge) = &mut self.challenge
             && !parameters.is_empty()
@@ -152,13 +148,13 @@ impl ErrorResponse {
         if let Some(hint) = self.hint {
             problem = problem.with_hint(hint);
         }
-        let mut response = self.keep_status(Response::new(problem.to_json().into()));
+        let mut response = self.with_status(Response::new(problem.to_json().into()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
         response
     }
 
-    /// The words may be another's, the verdict is not; nor can a length that isn't theirs cut the message short.
-    fn keep_status(&self, mut response: Response<Bytes>) -> Response<Bytes> {
+    /// Sets the status, whichever one a renderer chose, and removes lengths that may not be the body's.
+    fn with_status(&self, mut response: Response<Bytes>) -> Response<Bytes> {
         *response.status_mut() = self.status();
         response.headers_mut().remove(CONTENT_LENGTH);
         response.headers_mut().remove(TRANSFER_ENCODING);
@@ -181,7 +177,7 @@ impl ErrorResponse {
     }
 }
 
-/// RFC 6750 §3.1. The characters of a scope need no escape within quotes: that is what RFC 6749 chose them for.
+/// Challenge of RFC 6750 §3.1. The characters of a scope need no escape within quotes (RFC 6749 §3.3).
 fn insufficient_scope(required: &[Scope]) -> HeaderValue {
     let scopes = spaced(required);
     let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{scopes}""#);
@@ -189,13 +185,13 @@ fn insufficient_scope(required: &[Scope]) -> HeaderValue {
         .unwrap_or_else(|_| HeaderValue::from_static(r#"Bearer realm="agentwrit", error="insufficient_scope""#))
 }
 
-/// RFC 9110 §10.2.1.
+/// Value of `Allow`, RFC 9110 §10.2.1.
 fn allow(methods: &[Method]) -> HeaderValue {
     let methods = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     HeaderValue::try_from(methods).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The id that a layer outside has given the request, else a valid one of the client's, else a new one.
+/// Returns the id from an outer layer, else the client's if it is valid, else a new one.
 fn request_id(head: &Parts) -> RequestId {
     let given = || head.extensions.get::<RequestId>().cloned();
     let sent = || RequestId::parse(head.headers.get(X_REQUEST_ID)?.to_str().ok()?);
@@ -204,14 +200,14 @@ fn request_id(head: &Parts) -> RequestId {
 
 fn new_request_id() -> RequestId {
     let mut bytes = [0; 8];
-    // The id guards nothing, so a system without randomness still gets its rejection, under an id that shows it.
+    // The id protects nothing: without randomness the rejection goes out under an id of zeros.
     if getrandom::fill(&mut bytes).is_err() {
         bytes = [0; 8];
     }
     RequestId::from_bytes(bytes)
 }
 
-/// The path that the client sent, where that can be known.
+/// Returns the path that the client sent, as far as it is known.
 fn path(head: &Parts) -> &str {
     #[cfg(feature = "original-uri")]
     if let Some(axum::extract::OriginalUri(uri)) = head.extensions.get() {
@@ -225,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn release_build_keeps_the_mistake_out_of_the_problem() {
+    fn problem_of_release_build_omits_misconfiguration() {
         let mistake = Misconfiguration::NoSuchParameter { parameter: "patient_id".to_owned() };
         let release = ErrorResponse::misconfigured(&mistake, false);
         assert_eq!((&*release.detail, release.hint), ("the server made a mistake", None));

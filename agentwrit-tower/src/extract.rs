@@ -17,8 +17,8 @@ use crate::granted_identifiers::GrantedIdentifiers;
 use crate::rejection::{Misconfiguration, Rejection};
 use crate::verified::{Unauthenticated, Verified};
 
-/// The agent that the request's token speaks for. Whoever is none, as an app or an administrator, is rejected with 403;
-/// `Option<Agent>` is then `None`.
+/// Extractor of the agent that the request's token was issued to. Tokens of other subjects (apps, administrators) are
+/// rejected with 403; `Option<Agent>` is then `None`.
 ///
 /// ```
 /// use agentwrit_tower::Agent;
@@ -39,19 +39,19 @@ impl Deref for Agent {
     }
 }
 
-/// The rejection of an extractor: the whole response, and why.
+/// Rejection of an extractor: the response, and the reason for it.
 ///
-/// Without the layer that an extractor needs it is 500, and an error in the log that names the layer.
+/// Without the layer that an extractor needs, the response is 500, and an error in the log names the layer.
 #[derive(Debug, thiserror::Error)]
 #[error("{rejection}")]
 pub struct RejectionResponse {
     rejection: Rejection,
-    // Made where the request is at hand: the problem names its path and its id.
+    // Rendered while the request is available: the problem names its path and its id.
     response: Box<http::Response<Full<Bytes>>>,
 }
 
 impl RejectionResponse {
-    /// Why.
+    /// Returns the reason.
     #[must_use]
     pub fn rejection(&self) -> &Rejection {
         &self.rejection
@@ -70,7 +70,7 @@ impl IntoResponse for RejectionResponse {
     }
 }
 
-/// Beneath an [optional](crate::Authenticate::optional) layer, a request without a token is rejected with 401.
+/// Rejects requests without a token with 401, beneath an [optional](crate::Authenticate::optional) layer.
 impl<S: Sync> FromRequestParts<S> for Verified {
     type Rejection = RejectionResponse;
 
@@ -79,7 +79,7 @@ impl<S: Sync> FromRequestParts<S> for Verified {
     }
 }
 
-/// `None` when no layer around the handler verified a token.
+/// Extracts `None` when no layer around the handler verified a token.
 impl<S: Sync> OptionalFromRequestParts<S> for Verified {
     type Rejection = Infallible;
 
@@ -100,7 +100,7 @@ impl<S: Sync> FromRequestParts<S> for Agent {
     }
 }
 
-/// `None` when no layer around the handler verified a token, or it speaks for no agent.
+/// Extracts `None` when no layer around the handler verified a token, or the token's subject is not an agent.
 impl<S: Sync> OptionalFromRequestParts<S> for Agent {
     type Rejection = Infallible;
 
@@ -118,7 +118,7 @@ impl<S: Sync> FromRequestParts<S> for GrantedIdentifiers {
     }
 }
 
-/// What a layer left of the request's token.
+/// Returns the claims that a layer inserted into the request's extensions.
 pub(crate) fn claims(head: &Parts) -> Result<&Verified, Rejection> {
     match head.extensions.get::<Verified>() {
         Some(verified) => Ok(verified),

@@ -1,12 +1,12 @@
-//! Which things of a kind a token may touch.
+//! Identifiers that a token grants for one kind of scope.
 
 use agentwrit_verify::{Scope, ScopeSet};
 
-/// Which identifiers the token grants of the kind that
-/// [`RequireScope::some_of_kind`](crate::RequireScope::some_of_kind) requires: what a listing must be cut down to.
+/// Identifiers that the token grants for the kind `action:resource` that
+/// [`RequireScope::some_of_kind`](crate::RequireScope::some_of_kind) requires: the filter of a listing.
 ///
-/// That layer leaves it in the request's extensions; with the `axum` feature it is an extractor too. Where several such
-/// layers stand around a handler, it is of the innermost one; [`GrantedIdentifiers::from_scopes`] works it out for any kind.
+/// That layer inserts it into the request's extensions; with the `axum` feature it is an extractor too. Of several such
+/// layers around a handler the innermost one counts; [`GrantedIdentifiers::from_scopes`] computes it for any kind.
 ///
 /// ```
 /// use agentwrit_tower::{GrantedIdentifiers, Identifiers};
@@ -21,22 +21,22 @@ use agentwrit_verify::{Scope, ScopeSet};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantedIdentifiers {
     kind: Scope,
-    /// `None`: all of them.
+    /// `None`: all identifiers.
     only: Option<Box<[Box<str>]>>,
 }
 
-/// All identifiers, or these.
+/// The identifiers that are granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a handler must decide both cases, and there is no third")]
 pub enum Identifiers<'a> {
-    /// Every one: the token holds the kind's wildcard.
+    /// Every identifier: the token holds the kind's wildcard.
     All,
-    /// These, each once, in the token's order. None when the token holds nothing of the kind.
+    /// These identifiers, each once, in the token's order. Empty when the token holds no scope of the kind.
     Only(&'a [Box<str>]),
 }
 
 impl GrantedIdentifiers {
-    /// What these scopes grant of the kind of `kind`, an identifier of which is not looked at.
+    /// Computes the identifiers that `held` grants for the action and resource of `kind`, whose identifier is ignored.
     ///
     /// ```
     /// use agentwrit_tower::{GrantedIdentifiers, verify::{ScopeSet, scope}};
@@ -54,7 +54,7 @@ impl GrantedIdentifiers {
         Self { kind: kind.clone(), only: (!all).then(only) }
     }
 
-    /// The identifiers.
+    /// Returns the identifiers.
     #[must_use]
     pub fn identifiers(&self) -> Identifiers<'_> {
         match &self.only {
@@ -63,7 +63,7 @@ impl GrantedIdentifiers {
         }
     }
 
-    /// Whether this one is among them.
+    /// Returns `true` if the identifier is granted.
     #[must_use]
     pub fn includes(&self, identifier: &str) -> bool {
         match &self.only {
@@ -72,13 +72,13 @@ impl GrantedIdentifiers {
         }
     }
 
-    /// What may be done to them.
+    /// Returns the action of the kind.
     #[must_use]
     pub fn action(&self) -> &str {
         self.kind.action()
     }
 
-    /// What they are.
+    /// Returns the resource of the kind.
     #[must_use]
     pub fn resource(&self) -> &str {
         self.kind.resource()
@@ -94,12 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_is_all_whatever_stands_beside_it() {
+    fn wildcard_grants_all_identifiers_beside_others() {
         assert_eq!(granted(&["read:data:7", "read:data:*"]).identifiers(), Identifiers::All);
     }
 
     #[test]
-    fn other_kinds_do_not_count() {
+    fn ignores_scopes_of_other_kinds() {
         let granted = granted(&["read:data:7", "write:data:8", "read:labs:9", "read:data:a", "write:data:*"]);
         assert_eq!(granted.identifiers(), Identifiers::Only(&["7".into(), "a".into()]));
         assert!(granted.includes("7") && !granted.includes("8") && !granted.includes("*"));

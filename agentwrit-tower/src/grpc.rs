@@ -1,4 +1,4 @@
-//! A rejection as gRPC wants it: HTTP 200, and the verdict in a `grpc-status` header ("Trailers-Only").
+//! Rejections of gRPC calls: HTTP 200 with the code in a `grpc-status` header ("Trailers-Only").
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
@@ -9,10 +9,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// Everything but `%x20-24` and `%x26-7E`, says the gRPC specification.
+/// Characters that the gRPC specification has escaped: all but `%x20-24` and `%x26-7E`.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The canonical codes that a rejection may have.
+/// Canonical codes that a rejection may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidArgument,
@@ -36,12 +36,12 @@ impl Code {
     }
 }
 
-/// The request's content type if it is a call of gRPC: a `POST` of `application/grpc`, `application/grpc+proto` … over
-/// HTTP/2 with `te: trailers`, which the gRPC specification requires.
+/// Returns the content type of a gRPC call: a `POST` of `application/grpc`, `application/grpc+proto` … over HTTP/2 with
+/// `te: trailers`, which the gRPC specification requires.
 ///
-/// Any other request must not get the HTTP 200 of gRPC's rejections: proxies that ask whether to let a request through
-/// (nginx's `auth_request`, Traefik's `forwardAuth`) hand on its content type and go by the status, and so do clients that
-/// can't read trailers.
+/// Any other request must not get the HTTP 200 of gRPC's rejections: proxies that send an authorization request of
+/// their own (nginx's `auth_request`, Traefik's `forwardAuth`) forward the content type and act on the status, and so
+/// do clients that cannot read trailers.
 pub(crate) fn content_type(head: &Parts) -> Option<&HeaderValue> {
     let takes_trailers =
         head.headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
@@ -57,7 +57,7 @@ pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     prefix.eq_ignore_ascii_case(b"application/grpc") && ends
 }
 
-/// The trailers of a response whose token no longer counts.
+/// Trailers of a response whose token has ended.
 #[cfg(feature = "long-responses")]
 pub(crate) fn ended(error: &agentwrit_verify::VerifyError) -> http::HeaderMap {
     let (code, message) = if error.is_unavailable() {
@@ -68,7 +68,7 @@ pub(crate) fn ended(error: &agentwrit_verify::VerifyError) -> http::HeaderMap {
     [(GRPC_STATUS, code.number()), (GRPC_MESSAGE, HeaderValue::from_static(message))].into_iter().collect()
 }
 
-/// The whole answer of a call that goes no further.
+/// Response to a rejected call.
 pub(crate) fn trailers_only(content_type: &HeaderValue, code: Code, message: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
     let headers = response.headers_mut();

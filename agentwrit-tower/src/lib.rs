@@ -1,23 +1,23 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(feature = "axum", doc = include_str!("../README.md"))]
 //!
 //! # Rules
 //!
-//! 1. A rejected request never reaches the inner service. Its body is drained unread, within limits, so that a client which
-//!    is still sending receives the rejection ([`LingeringBody`]).
-//! 2. Nothing is let through by omission: a [`RequireScope`] that has no verifier and finds no [`Verified`] claims
-//!    answers 500 and logs the missing layer.
-//! 3. Nesting adds up: every [`RequireScope`] around a route must be satisfied.
-//! 4. A layer with a verifier of its own believes no other: it verifies the token itself, even when an outer layer
-//!    already did.
-//! 5. What a request supplies for a scope is one identifier or is rejected; it is decoded once, as the handler sees it.
-//! 6. A stranger learns that a token was rejected, not why. The reason travels as a [`Rejection`] in the extensions of the
-//!    response, for the layers outside, and in the log.
+//! 1. A rejected request never reaches the inner service. Its body is drained unread, within limits, so that a client
+//!    which is still sending receives the rejection ([`LingeringBody`]).
+//! 2. An omission opens nothing: a [`RequireScope`] that has no verifier and finds no [`Verified`] claims responds 500
+//!    and logs the missing layer.
+//! 3. Nested requirements add up: every [`RequireScope`] around a route must be satisfied.
+//! 4. A layer with a verifier of its own verifies the token even when an outer layer already did.
+//! 5. A path parameter that fills a scope is one identifier or is rejected; it is decoded once, as the handler sees it.
+//! 6. The client learns that its token was rejected, not why. The reason is in the log and, as a [`Rejection`] in the
+//!    extensions of the response, available to outer layers.
 //!
 //! # Deployment caveat
 //!
-//! A CORS preflight carries no token: put the CORS layer outside of these. A proxy in front must pass the `Authorization`
-//! header on unchanged. And axum puts a layer around the routes and methods that are there already: what is added after
-//! `.layer(…)` is open, unless its handler takes [`Verified`], which then answers 500.
+//! A CORS preflight carries no token: put the CORS layer outside of these. A proxy in front must forward the
+//! `Authorization` header unchanged. axum puts a layer around the routes and methods that exist already: a route added
+//! after `.layer(…)` is open, unless its handler takes [`Verified`], which then responds 500.
 
 mod access_policy;
 mod authenticate;
@@ -68,6 +68,7 @@ pub use self::permits::Permits;
 pub use self::readiness::Readiness;
 pub use self::rejection::{BadRequest, CredentialsError, IdentifierError, Misconfiguration, MissingScope, Rejection};
 pub use self::require_scope::{RequireScope, RequireScopeService};
+pub use self::requirement::RequirementError;
 pub use self::service::ResponseFuture;
 pub use self::token_source::TokenSource;
 pub use self::verified::Verified;

@@ -1,8 +1,8 @@
 //! Lingering close (RFC 9112 §9.6): a response that is made before the request's body was read must reach the client.
 //!
 //! A server that stops reading while its client is still sending closes the connection with data unread; the TCP reset
-//! that follows can destroy the response before the client has seen it. So the rest of the body is read and dropped, in a
-//! task of its own: the response does not wait for it.
+//! that follows can destroy the response before the client has seen it. So the rest of the body is read and dropped, in
+//! a task of its own: the response does not wait for it.
 //!
 //! 1. At most 8 MiB, for at most 5 seconds. Then the connection may be reset.
 //! 2. Nothing is read of a body that the client has not begun to send because it waits for `100 Continue`.
@@ -25,19 +25,19 @@ use tokio::{
 const BYTES: usize = 8 * 1024 * 1024;
 const TIME: Duration = Duration::from_secs(5);
 
-/// A request body that is read to its end, within the limits of lingering close, when it is dropped unread.
+/// Request body that is read to its end, within the limits of lingering close, when it is dropped unread.
 ///
-/// The layers of this crate read on like this with the body of each request that they reject. A service that responds early
-/// for other reasons, because its handlers don't look at a body or give up half way, wraps its requests in this
-/// [`wrap`](Self::wrap)s them outside of everything that may respond.
+/// The layers of this crate drain the body of each request that they reject. A service that responds early for other
+/// reasons, because its handlers don't read a body or stop half way, [wraps](Self::wrap) its requests outside of every
+/// layer that may respond.
 #[derive(Debug)]
 pub struct LingeringBody<B: Body + Send + Unpin + 'static> {
     body: Option<B>,
-    /// Whether the client sends nothing before it is asked to, which is done by reading.
+    /// The client waits for `100 Continue`, which the first read sends.
     awaits_continue: bool,
 }
 
-/// In the extensions of a request: its body lingers by itself.
+/// In the extensions of a request: its body is drained when it is dropped.
 #[derive(Clone, Copy, Debug)]
 struct DrainedOnDrop;
 
@@ -79,7 +79,7 @@ impl<B: Body + Send + Unpin + 'static> Drop for LingeringBody<B> {
     }
 }
 
-/// Drains the body of a request that is rejected.
+/// Drains the body of a rejected request.
 pub(crate) fn linger<B: Body + Send + 'static>(head: &Parts, body: B) {
     if !head.headers.contains_key(EXPECT) && head.extensions.get::<DrainedOnDrop>().is_none() {
         drain(body);
@@ -91,7 +91,7 @@ fn drain<B: Body + Send + 'static>(body: B) {
         return;
     }
     if let Ok(runtime) = Handle::try_current() {
-        // The timer is made in the task, within its runtime.
+        // The timer is created in the task, within its runtime.
         drop(runtime.spawn(async { Drain { body: Box::pin(body), left: BYTES, time: Box::pin(sleep(TIME)) }.await }));
     }
 }

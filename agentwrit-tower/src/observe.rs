@@ -1,8 +1,8 @@
-//! What an operator sees of a decision: an event, the fields of the span around it, and with the `metrics` feature a
-//! counter and a histogram.
+//! Observability of decisions: an event, the fields of the current span, and with the `metrics` feature a counter and a
+//! histogram.
 //!
-//! The fields are `agent` (the token's subject), `task`, `scope` (what was required), `outcome` (`accepted`, `refused`) and
-//! `reason` (of a rejection, out of a fixed list). No token is ever among them.
+//! The fields are `agent` (the token's subject), `task`, `scope` (the required one), `outcome` (`accepted`, `refused`)
+//! and `reason` (of a rejection, out of a fixed list). No field ever holds a token.
 
 use std::error::Error as _;
 
@@ -16,22 +16,22 @@ use crate::rejection::{Rejection, spaced};
 use crate::requirement::RequiredScopes;
 use crate::verified::Verified;
 
-/// The token grants what the route requires.
-pub(crate) fn granted(verified: &Verified, wanted: &RequiredScopes) {
+/// Records that the token grants the scopes that the route requires.
+pub(crate) fn granted(verified: &Verified, required: &RequiredScopes) {
     debug!(
         agent = %verified.subject(),
         task = verified.task_id().map(display),
-        scope = %wanted,
+        scope = %required,
         outcome = "accepted",
         "accepted"
     );
     on_current_span(|span| {
         record_identity(span, Some(verified.subject()), verified.task_id());
-        span.record("scope", display(wanted)).record("outcome", "accepted");
+        span.record("scope", display(required)).record("outcome", "accepted");
     });
 }
 
-/// The token is valid, and the layer requires no scope; `None`: there is no token, and there need not be.
+/// Records that the token is valid and the layer requires no scope; `None`: an optional layer, and no token.
 pub(crate) fn authenticated(verified: Option<&Verified>) {
     debug!(
         agent = verified.map(|verified| display(verified.subject())),
@@ -47,11 +47,11 @@ pub(crate) fn authenticated(verified: Option<&Verified>) {
     });
 }
 
-/// Logs a rejection under the request id that the client was told.
+/// Logs a rejection under the request id that the client receives.
 ///
-/// What a stranger can cause at will is logged at debug, so that nobody can fill a disk by sending bad tokens.
+/// Rejections that an unauthenticated client can cause are logged at debug: bad tokens cannot fill a disk.
 pub(crate) fn rejected(rejection: &Rejection, head: &Parts, request_id: &RequestId, path: &str) {
-    let verified = rejection.verified().or_else(|| of_the_request(rejection, head));
+    let verified = rejection.verified().or_else(|| claims_checked_before(rejection, head));
     let subject = rejection.subject().or_else(|| verified.map(|verified| verified.subject()));
     let task = verified.and_then(|verified| verified.task_id());
     macro_rules! log {
@@ -91,7 +91,7 @@ pub(crate) fn rejected(rejection: &Rejection, head: &Parts, request_id: &Request
     });
 }
 
-/// A response was ended because its token no longer counts.
+/// Records that a response was ended with its token.
 #[cfg(feature = "long-responses")]
 pub(crate) fn ended(claims: &agentwrit_verify::Claims, error: &agentwrit_verify::VerifyError) {
     debug!(
@@ -103,16 +103,16 @@ pub(crate) fn ended(claims: &agentwrit_verify::Claims, error: &agentwrit_verify:
     );
 }
 
-/// Whose request it is, when it was rejected for something that is only looked at once the token is known to be valid.
-fn of_the_request<'a>(rejection: &Rejection, head: &'a Parts) -> Option<&'a Verified> {
-    let after_the_token = matches!(
+/// Returns the claims of a request that was rejected for a reason that is checked only after the token.
+fn claims_checked_before<'a>(rejection: &Rejection, head: &'a Parts) -> Option<&'a Verified> {
+    let checked_after_token = matches!(
         rejection,
         Rejection::BadIdentifier { .. }
             | Rejection::BadRequest(_)
             | Rejection::MethodNotAllowed { .. }
             | Rejection::UnknownPath
     );
-    head.extensions.get().filter(|_| after_the_token)
+    head.extensions.get().filter(|_| checked_after_token)
 }
 
 fn record_identity(span: &Span, subject: Option<&Subject>, task: Option<&PathSegment>) {
@@ -135,7 +135,7 @@ fn scope(rejection: &Rejection) -> Option<String> {
     if let Rejection::InsufficientScope { required, .. } = rejection { Some(spaced(required)) } else { None }
 }
 
-/// Counts a decision and measures how long it takes.
+/// Counts a decision and measures its duration.
 #[derive(Debug)]
 pub(crate) struct DecisionTimer {
     #[cfg(feature = "metrics")]
@@ -150,7 +150,7 @@ impl DecisionTimer {
         }
     }
 
-    /// The two labels are words out of fixed lists: nobody can blow up the number of time series.
+    /// Both labels are words out of fixed lists, which bounds the number of time series.
     #[cfg(feature = "metrics")]
     pub(crate) fn stop(&self, rejection: Option<&Rejection>) {
         let took = self.started.elapsed();

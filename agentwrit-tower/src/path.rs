@@ -1,4 +1,4 @@
-//! The parameters of a request's path: those that axum matched, or those of a pattern given to the layer.
+//! Parameters of a request's path: those that axum matched, or those of a pattern given to the layer.
 //!
 //! Each is percent-decoded once: `%252A` is the text `%2A`, not `*`.
 
@@ -11,33 +11,33 @@ use percent_encoding::percent_decode_str;
 
 use crate::rejection::{IdentifierError, Misconfiguration, Rejection};
 
-/// A path with names for some of its segments, `/patients/{patient_id}`, in the syntax of axum and matchit.
+/// Path pattern with names for some of its segments, `/patients/{patient_id}`, in the syntax of axum and matchit.
 #[derive(Clone)]
 pub(crate) struct PathPattern {
     text: Arc<str>,
     router: matchit::Router<()>,
 }
 
-/// Why a layer can't work with a path pattern.
+/// Error of a path pattern that a layer cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathPatternError {
-    /// It isn't one.
+    /// The text is not a path pattern.
     #[error("malformed path pattern: {message}")]
     Malformed {
-        /// What the matcher says.
+        /// The reason, from the path matcher.
         message: String,
     },
     /// The layer's scope names a parameter that the pattern doesn't have.
     #[error("the scope wants the path parameter `{parameter}`, which the pattern does not have")]
     NoSuchParameter {
-        /// The parameter.
+        /// The name of the parameter.
         parameter: String,
     },
-    /// The pattern has the parameter twice: which is meant?
+    /// The pattern has the parameter more than once.
     #[error("the scope wants the path parameter `{parameter}`, which the pattern has more than once")]
     RepeatedParameter {
-        /// The parameter.
+        /// The name of the parameter.
         parameter: String,
     },
 }
@@ -53,9 +53,10 @@ impl PathPattern {
         Ok(Self { text: text.into(), router })
     }
 
-    /// Whether it has this parameter, once.
-    pub(crate) fn check(&self, parameter: &str) -> Result<(), PathPatternError> {
-        // A pattern matches itself, braces that are no parameter's unescaped and each parameter being its own text.
+    /// Checks that the pattern has this parameter exactly once.
+    pub(crate) fn check_parameter(&self, parameter: &str) -> Result<(), PathPatternError> {
+        // A pattern matches its own text with `{{` and `}}` unescaped; each parameter's value is then its own
+        // placeholder.
         let own = self.text.replace("{{", "{").replace("}}", "}");
         let found = self.router.at(&own);
         match found.map_or(0, |found| found.params.iter().filter(|(name, _)| *name == parameter).count()) {
@@ -65,8 +66,8 @@ impl PathPattern {
         }
     }
 
-    /// Whether a path is of this pattern.
-    pub(crate) fn admit(&self, path: &str) -> Result<(), Rejection> {
+    /// Checks that a path matches this pattern.
+    pub(crate) fn check_path(&self, path: &str) -> Result<(), Rejection> {
         self.parameters(path).map(drop)
     }
 
@@ -84,52 +85,52 @@ impl fmt::Debug for PathPattern {
     }
 }
 
-/// The parameters of one request's path.
+/// Parameters of one request's path.
 pub(crate) enum Parameters<'a> {
-    /// Still percent-encoded.
-    OfPattern(matchit::Params<'a, 'a>),
+    /// Those of the layer's pattern, still percent-encoded.
+    Pattern(matchit::Params<'a, 'a>),
     #[cfg(feature = "axum")]
-    OfRoute(axum::extract::RawPathParams),
-    /// axum has routed the request, to its fallback.
+    Route(axum::extract::RawPathParams),
+    /// axum routed the request to its fallback.
     #[cfg(feature = "axum")]
-    OfNoRoute,
+    Fallback,
     None,
 }
 
 impl<'a> Parameters<'a> {
-    /// Those of the pattern if there is one, else those that axum found.
+    /// Returns those of the pattern if there is one, else those that axum matched.
     pub(crate) fn of(pattern: Option<&'a PathPattern>, head: &'a mut Parts) -> Result<Self, Rejection> {
         match pattern {
-            Some(pattern) => pattern.parameters(head.uri.path()).map(Self::OfPattern),
+            Some(pattern) => pattern.parameters(head.uri.path()).map(Self::Pattern),
             #[cfg(feature = "axum")]
             None if has_dot_segments(head.uri.path()) => Err(Rejection::UnknownPath),
             #[cfg(feature = "axum")]
-            None => of_route(head),
+            None => route_parameters(head),
             #[cfg(not(feature = "axum"))]
             None => Ok(Self::None),
         }
     }
 
-    /// The one of this name, percent-decoded.
-    pub(crate) fn named(&self, name: &str) -> Result<Cow<'_, str>, Rejection> {
+    /// Returns the value of a parameter, percent-decoded.
+    pub(crate) fn decoded(&self, name: &str) -> Result<Cow<'_, str>, Rejection> {
         match self {
-            Self::OfPattern(parameters) => {
-                let encoded = the_only(name, parameters.iter())?;
+            Self::Pattern(parameters) => {
+                let encoded = single(name, parameters.iter())?;
                 percent_decode_str(encoded).decode_utf8().map_err(|_| not_utf8(name))
             }
             #[cfg(feature = "axum")]
-            Self::OfRoute(parameters) => the_only(name, parameters.iter()).map(Cow::Borrowed),
+            Self::Route(parameters) => single(name, parameters.iter()).map(Cow::Borrowed),
             #[cfg(feature = "axum")]
-            Self::OfNoRoute => Err(Rejection::UnknownPath),
+            Self::Fallback => Err(Rejection::UnknownPath),
             Self::None => Err(Misconfiguration::NoSuchParameter { parameter: name.to_owned() }.into()),
         }
     }
 }
 
-/// Whether a segment is `.` or `..`, spelt in whatever way. No client leaves them in a path (RFC 3986 §5.2.4), and
-/// whatever stands behind may yet take them out, a proxy for one: `/patients/P-7/../P-8` is then about `P-8`.
+/// Finds segments `.` and `..` in any spelling. Clients remove them from a path (RFC 3986 §5.2.4), and a service or
+/// proxy behind this one may still resolve them: `/patients/P-7/../P-8` then means `P-8`.
 fn has_dot_segments(path: &str) -> bool {
-    // How many dots the segment has so far; `None` when it has anything else.
+    // The number of dots in the segment so far; `None` when it has another character.
     let mut dots = Some(0_usize);
     for byte in percent_decode_str(path).chain([b'/']) {
         match byte {
@@ -142,7 +143,7 @@ fn has_dot_segments(path: &str) -> bool {
     false
 }
 
-fn the_only<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<&'a str, Rejection> {
+fn single<'a>(name: &str, parameters: impl Iterator<Item = (&'a str, &'a str)>) -> Result<&'a str, Rejection> {
     let mut values = parameters.filter(|(found, _)| *found == name).map(|(_, value)| value);
     let value = values.next().ok_or_else(|| Misconfiguration::NoSuchParameter { parameter: name.to_owned() })?;
     match values.next() {
@@ -155,10 +156,10 @@ fn not_utf8(parameter: &str) -> Rejection {
     Rejection::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::NotUtf8 }
 }
 
-/// What axum's router left in the request's extensions, through the only door to it: its extractor, which is ready when
-/// it is first polled and takes nothing away.
+/// Reads the parameters that axum's router left in the request's extensions, through axum's extractor: their type is
+/// private. The extractor is ready at the first poll and removes nothing.
 #[cfg(feature = "axum")]
-fn of_route(head: &mut Parts) -> Result<Parameters<'static>, Rejection> {
+fn route_parameters(head: &mut Parts) -> Result<Parameters<'static>, Rejection> {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
@@ -168,8 +169,8 @@ fn of_route(head: &mut Parts) -> Result<Parameters<'static>, Rejection> {
     let is_route = head.extensions.get::<MatchedPath>().is_some();
     let found = pin!(RawPathParams::from_request_parts(head, &())).poll(&mut Context::from_waker(Waker::noop()));
     match found {
-        Poll::Ready(Ok(parameters)) if !is_route && parameters.iter().next().is_none() => Ok(Parameters::OfNoRoute),
-        Poll::Ready(Ok(parameters)) => Ok(Parameters::OfRoute(parameters)),
+        Poll::Ready(Ok(parameters)) if !is_route && parameters.iter().next().is_none() => Ok(Parameters::Fallback),
+        Poll::Ready(Ok(parameters)) => Ok(Parameters::Route(parameters)),
         Poll::Ready(Err(RawPathParamsRejection::InvalidUtf8InPathParam(error))) => {
             let text = error.body_text();
             Err(not_utf8(text.split('`').nth(1).unwrap_or_default()))
@@ -183,8 +184,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_knows_its_parameters() {
-        let check = |pattern: &str, parameter: &str| PathPattern::parse(pattern).unwrap().check(parameter);
+    fn finds_parameters_of_pattern() {
+        let check = |pattern: &str, parameter: &str| PathPattern::parse(pattern).unwrap().check_parameter(parameter);
         let missing = |parameter: &str| Err(PathPatternError::NoSuchParameter { parameter: parameter.to_owned() });
         let two = "/patients/{patient_id}/labs/{lab}";
         assert_eq!((check(two, "patient_id"), check(two, "lab")), (Ok(()), Ok(())));
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_segments_are_found_in_any_spelling() {
+    fn finds_dot_segments_in_any_spelling() {
         for path in [
             "/.",
             "/..",
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn rejects_malformed_patterns() {
         for text in ["", "patients/{id}", "/patients/{id", "/{}", "/a/{*rest}/b"] {
             assert!(matches!(PathPattern::parse(text), Err(PathPatternError::Malformed { .. })), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Checks within a handler whose rejections are those of a layer.
+//! Scope checks within a handler, with the rejections of a layer.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::extract::{RejectionResponse, claims};
 use crate::rejection::{MissingScope, Rejection};
 use crate::verified::Verified;
 
-/// An axum extractor for what only the handler can know, as who owns the record that it has just loaded: `?` on
-/// [`permit`](Self::permit) gives the [`Permit`], or rejects as [`RequireScope`](crate::RequireScope) would have.
+/// axum extractor for scopes that only the handler can determine, for example from a record that it has loaded: `?` on
+/// [`permit`](Self::permit) gives the [`Permit`], or rejects like [`RequireScope`](crate::RequireScope).
 ///
 /// ```
 /// use agentwrit_tower::{Permits, RejectionResponse, verify::{Permit, Scope}};
@@ -25,7 +25,7 @@ use crate::verified::Verified;
 ///     Ok(write_note(&permits.permit(&wanted)?))
 /// }
 ///
-/// /// Can't be called unchecked.
+/// /// Cannot be called without a check.
 /// fn write_note(permit: &Permit) -> String {
 ///     format!("noted by {}", permit.subject())
 /// }
@@ -34,16 +34,16 @@ use crate::verified::Verified;
 /// ```
 pub struct Permits {
     verified: Verified,
-    /// For a rejection: the request without its credentials.
+    /// The request's head without its credentials, for rendering a rejection.
     head: Box<Parts>,
 }
 
 impl Permits {
-    /// The proof that the token grants this scope.
+    /// Returns the proof that the token grants this scope.
     ///
     /// # Errors
     ///
-    /// A [`RejectionResponse`], the 403 of a layer that requires this scope.
+    /// [`RejectionResponse`], the 403 of a layer that requires this scope.
     pub fn permit(&self, wanted: &Scope) -> Result<Permit, RejectionResponse> {
         self.verified.permit(wanted).map_err(|rejected| {
             let rejection = Rejection::InsufficientScope {
@@ -55,7 +55,7 @@ impl Permits {
         })
     }
 
-    /// The claims.
+    /// Returns the claims.
     #[must_use]
     pub fn verified(&self) -> &Verified {
         &self.verified

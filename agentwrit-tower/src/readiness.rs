@@ -1,4 +1,4 @@
-//! Whether tokens can be judged, for health endpoints.
+//! Readiness of verifiers, for health endpoints.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -11,11 +11,11 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower_service::Service;
 
-/// A [`Service`] for a readiness probe: 200 `{"ready":true}` while tokens can be judged, else 503
-/// `{"ready":false,"reason":…}` with `Retry-After`, when protected routes answer 503 too. It does no I/O.
+/// [`Service`] for a readiness probe: 200 `{"ready":true}` while tokens can be verified, else 503
+/// `{"ready":false,"reason":…}` with `Retry-After`, when protected routes respond 503 too. It does no I/O.
 ///
-/// Put it outside of the layers, and take an instance that isn't ready out of the load balancer, not out of service: it
-/// gets ready by itself, a restart would only lose what it knows.
+/// Put it outside of the layers, and remove an instance that is not ready from the load balancer without restarting it:
+/// it becomes ready by itself, and a restart only loses its keys and revocations.
 ///
 /// ```
 /// use agentwrit_tower::{Authenticate, Readiness, verify::Verifier};
@@ -35,21 +35,21 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Of this verifier, or of all of several.
+    /// Reports the readiness of one verifier, or of several together.
     pub fn new(verifiers: impl Into<Verifiers>) -> Self {
         Self { verifiers: verifiers.into() }
     }
 
-    /// Whether tokens can be judged.
+    /// Checks that tokens of every issuer can be verified.
     ///
     /// # Errors
     ///
-    /// What every token of an issuer is answered with at present.
+    /// [`VerifyError`] with which every token of an issuer is rejected at present.
     pub fn check(&self) -> Result<(), VerifyError> {
         self.verifiers.iter().try_for_each(Verifier::ready)
     }
 
-    /// The answer to a probe.
+    /// Returns the response to a probe.
     #[must_use]
     pub fn response(&self) -> Response<Full<Bytes>> {
         let mut response = match self.check() {

@@ -1,4 +1,4 @@
-//! Why a request went no further.
+//! Reasons for which a request is rejected.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,10 +8,10 @@ use http::Method;
 
 use crate::verified::Verified;
 
-/// Why a request went no further: the true reason, for logs and audit.
+/// Reason for which a request was rejected, for logs and audit.
 ///
-/// Every response that these layers make holds it in its extensions, where a layer outside finds it. The body and the
-/// headers tell the client less.
+/// Every response that these layers make has it in its extensions, for outer layers. Body and headers tell the client
+/// less.
 ///
 /// ```
 /// use agentwrit_tower::{CredentialsError, Rejection};
@@ -19,7 +19,7 @@ use crate::verified::Verified;
 ///
 /// fn audit<B>(response: &Response<B>) {
 ///     if let Some(rejection) = response.extensions().get::<Rejection>() {
-///         println!("refused: {}, subject {:?}", rejection.reason(), rejection.subject());
+///     println!("rejected: {}, subject {:?}", rejection.reason(), rejection.subject());
 ///     }
 /// }
 /// # let mut response = Response::new(());
@@ -29,11 +29,11 @@ use crate::verified::Verified;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// No token was presented: 401.
+    /// The request has no token: 401.
     #[error("no bearer token was presented")]
     NoToken(#[source] CredentialsError),
 
-    /// Tokens were presented in more than one [way](crate::TokenSource): 400 (RFC 6750 §2).
+    /// The request has tokens in more than one [source](crate::TokenSource): 400 (RFC 6750 §2).
     #[error("tokens were presented in more than one way")]
     MultipleTokens,
 
@@ -41,7 +41,7 @@ pub enum Rejection {
     #[error("the token is not valid")]
     InvalidToken(#[source] VerifyError),
 
-    /// Nobody's token can be judged at present, the verifier's keys or revocations are missing or stale: 503.
+    /// No token can be verified at present, because the verifier's keys or revocations are missing or stale: 503.
     #[error("tokens cannot be verified at present")]
     Unavailable(#[source] VerifyError),
 
@@ -49,30 +49,30 @@ pub enum Rejection {
     #[error("{missing}")]
     #[non_exhaustive]
     InsufficientScope {
-        /// What a token needs, as the challenge names it.
+        /// The scopes that the challenge names.
         required: Vec<Scope>,
-        /// What of it the token lacks.
+        /// The scopes that the token lacks.
         missing: MissingScope,
-        /// Whose token it is, and what it grants.
+        /// The claims of the token.
         verified: Verified,
     },
 
-    /// The token is valid and speaks for no agent, and only agents may do this: 403.
+    /// The token is valid, its subject is not an agent, and only agents are accepted: 403.
     #[error("only an agent may do this")]
     NotAnAgent(Verified),
 
-    /// What the request puts where an identifier belongs cannot be one: 400.
+    /// A path parameter that fills a scope's identifier is not an identifier: 400.
     #[error("the path's `{parameter}` is not an identifier")]
     #[non_exhaustive]
     BadIdentifier {
         /// The parameter of the path.
         parameter: String,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         cause: IdentifierError,
     },
 
-    /// A requirement of the service's own could not tell from the request which scopes it needs: 400.
+    /// The closure of [`RequireScope::from_request`](crate::RequireScope::from_request) rejected the request: 400.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
 
@@ -80,49 +80,49 @@ pub enum Rejection {
     #[error("no scope is named for this method")]
     #[non_exhaustive]
     MethodNotAllowed {
-        /// The methods for which one is.
+        /// The methods for which a scope is named.
         allowed: Vec<Method>,
     },
 
-    /// The path is not of the pattern that the layer was given: 404.
+    /// The path does not match the layer's pattern: 404.
     #[error("the path is not of this route's pattern")]
     UnknownPath,
 
-    /// The service is put together in a way in which nothing can be judged: 500.
+    /// The layers are configured in a way in which no decision is possible: 500.
     #[error("{0}")]
     Misconfigured(Misconfiguration),
 }
 
-/// Why a request counts as one without a token.
+/// Reason for which a request counts as one without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// It is not where it is looked for.
+    /// The layer's token sources are empty.
     #[error("there is no token")]
     Missing,
     /// The `Authorization` header is not `Bearer <token>`.
     #[error("the authorization header is not `Bearer <token>`")]
     Malformed,
-    /// There are several `Authorization` headers.
+    /// The request has several `Authorization` headers.
     #[error("there is more than one authorization header")]
     Repeated,
-    /// The cookie, or what a custom source found, has characters that no token has.
+    /// The cookie or the custom source has characters that no token has.
     #[error("the cookie or custom source holds no well-formed token")]
     MalformedToken,
-    /// There are several cookies of the name.
+    /// The request has several cookies of the name.
     #[error("there is more than one cookie of the token's name")]
     RepeatedCookie,
 }
 
-/// What a token lacks.
+/// Scopes that a token lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingScope {
-    /// All of these, and it might hold others that are required too.
+    /// The token lacks all of these; it may hold other required ones.
     All(Vec<Scope>),
-    /// One of these: any would do.
+    /// The token holds none of these, one of which is required.
     OneOf(Vec<Scope>),
-    /// Some scope of this kind, whatever its identifier; the kind as its wildcard.
+    /// The token holds no scope of this kind, given as its wildcard.
     OfKind(Scope),
 }
 
@@ -136,20 +136,20 @@ impl fmt::Display for MissingScope {
     }
 }
 
-/// Why a part of a path is not an identifier.
+/// Error of a path parameter that is not an identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifierError {
-    /// Its bytes, percent-decoded, are not UTF-8.
+    /// The percent-decoded bytes are not UTF-8.
     #[error("not UTF-8 once percent-decoded")]
     NotUtf8,
-    /// No part of a scope may read so.
+    /// The text is not a part of a scope.
     #[error(transparent)]
     Scope(#[from] ScopeError),
 }
 
-/// What a [requirement of the service's own](crate::RequireScope::from_request) answers when it can't tell from a
-/// request which scopes it needs: 400, with this sentence for the client.
+/// Error of a [`RequireScope::from_request`](crate::RequireScope::from_request) closure that cannot determine the
+/// required scopes from a request: 400, with one sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct BadRequest {
@@ -157,46 +157,47 @@ pub struct BadRequest {
 }
 
 impl BadRequest {
-    /// With one sentence for the client.
+    /// Creates the error with one sentence for the client.
     pub fn new(detail: impl Into<Cow<'static, str>>) -> Self {
         Self { detail: detail.into() }
     }
 }
 
-/// How the service is put together wrongly. Nothing is let through by it.
+/// Mistakes in the configuration of layers. Each rejects every request that it concerns.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Misconfiguration {
-    /// A [`RequireScope`](crate::RequireScope) without a verifier stands under no layer that has one.
+    /// A [`RequireScope`](crate::RequireScope) without a verifier is beneath no layer that has one.
     #[error("no verifier here and no `Authenticate` layer around it")]
     NoVerifier,
-    /// A handler wants [`Verified`](crate::Verified) or `Agent` where no layer has verified a token.
+    /// A handler extracts [`Verified`](crate::Verified) or `Agent` where no layer has verified a token.
     #[error("the handler wants the claims of a token, and no `Authenticate` or `RequireScope` layer is around it")]
     NoClaims,
-    /// A handler wants [`GrantedIdentifiers`](crate::GrantedIdentifiers) where no layer requires some scope of a kind.
+    /// A handler extracts [`GrantedIdentifiers`](crate::GrantedIdentifiers) where no layer requires some scope of a
+    /// kind.
     #[error("the handler wants `GrantedIdentifiers`, and no `RequireScope::some_of_kind` layer is around it")]
     NoGrantedIdentifiers,
-    /// `EndWithToken` stands where no layer has verified a token.
+    /// `EndWithToken` is beneath no layer that has verified a token.
     #[error("`EndWithToken` stands under no `Authenticate` or `RequireScope` layer that verifies")]
     NoTokenToRecheck,
-    /// The scope names a parameter that the route's path doesn't have.
+    /// The scope names a parameter that the route's path does not have.
     #[error("the scope wants the path parameter `{parameter}`, which the route does not have")]
     #[non_exhaustive]
     NoSuchParameter {
-        /// The parameter.
+        /// The name of the parameter.
         parameter: String,
     },
-    /// The route's path has the parameter twice: which is meant?
+    /// The route's path has the parameter more than once.
     #[error("the scope wants the path parameter `{parameter}`, which the route has more than once")]
     #[non_exhaustive]
     RepeatedParameter {
-        /// The parameter.
+        /// The name of the parameter.
         parameter: String,
     },
 }
 
 impl Rejection {
-    /// The reason in `snake_case`: one of a small fixed set, fit for a metric's label.
+    /// Returns the reason in `snake_case`: one of a small fixed set, for use as a metric's label.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -222,7 +223,7 @@ impl Rejection {
         }
     }
 
-    /// Whose token it was. Known when the signature held: of a forged token nothing can be told.
+    /// Returns the token's subject, which is known if the token's signature is valid.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
         match self.token() {
@@ -232,7 +233,7 @@ impl Rejection {
         }
     }
 
-    /// The `jti` of the token; known when its [subject](Self::subject) is.
+    /// Returns the token's `jti`, which is known if its [subject](Self::subject) is.
     #[must_use]
     pub fn token_id(&self) -> Option<TokenId> {
         match self.token() {
@@ -242,7 +243,7 @@ impl Rejection {
         }
     }
 
-    /// The claims of a valid token that was not enough.
+    /// Returns the claims of a valid token with too few rights.
     pub(crate) fn verified(&self) -> Option<&Verified> {
         match self.token() {
             RejectedToken::Valid(verified) => Some(verified),
@@ -265,7 +266,7 @@ impl Rejection {
     }
 }
 
-/// What is known of the token behind a rejection.
+/// The token of a rejected request, as far as it was verified.
 enum RejectedToken<'a> {
     Valid(&'a Verified),
     Invalid(&'a VerifyError),
@@ -290,7 +291,7 @@ impl From<Misconfiguration> for Rejection {
     }
 }
 
-/// As RFC 6749 §3.3 writes a list of scopes.
+/// Writes a list of scopes (RFC 6749 §3.3).
 pub(crate) fn spaced(scopes: &[Scope]) -> String {
     scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! How rejections are presented: a service's own words, and further parameters of the challenge.
+//! Options for rejections: a service's own rendering, and further parameters of the challenge.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use http::request::Parts;
 use crate::challenge::ChallengeParameters;
 use crate::rejection::Rejection;
 
-/// What a layer was told about rejections, its own and those beneath.
+/// Options for a layer's rejections and for those of the layers beneath.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RejectionOptions {
-    /// The words for a rejection; `None`: our own.
+    /// Renders a rejection; `None`: as a problem (RFC 9457).
     pub(crate) renderer: Option<Renderer>,
-    /// What is added to each challenge.
+    /// Parameters that are added to each challenge.
     pub(crate) challenge: Option<Arc<ChallengeParameters>>,
 }
 
 impl RejectionOptions {
-    /// With what the layers outside were told, where this one was told nothing.
+    /// Completes these options with those of the outer layers.
     pub(crate) fn within(&self, outer: &Self) -> Self {
         let challenge = match (&self.challenge, &outer.challenge) {
             (Some(own), Some(outer)) if own != outer => Some(Arc::new(own.or(outer))),
@@ -33,13 +33,13 @@ impl RejectionOptions {
         self.renderer.is_none() && self.challenge.is_none()
     }
 
-    /// Those that the closure chose for this rejection, then the layers' own.
+    /// Returns the parameters that the closure chose for this rejection, then those of the layers.
     pub(crate) fn challenge_parameters(&self, of_closure: Option<ChallengeParameters>) -> ChallengeParameters {
         let of_closure = of_closure.unwrap_or_default();
         self.challenge.as_ref().map_or_else(|| of_closure.clone(), |layers| of_closure.or(layers))
     }
 
-    /// One more parameter for each challenge.
+    /// Adds a parameter to each challenge.
     pub(crate) fn add_challenge_parameter(
         &mut self,
         name: &str,
@@ -51,7 +51,7 @@ impl RejectionOptions {
     }
 }
 
-/// A closure that renders rejections.
+/// Closure that renders rejections.
 #[derive(Clone)]
 pub(crate) struct Renderer(Arc<Render>);
 

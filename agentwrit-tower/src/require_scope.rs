@@ -1,4 +1,4 @@
-//! The layer that a route is protected with.
+//! Layer that requires a scope for a route.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,24 +17,25 @@ use crate::challenge::ChallengeParameterError;
 use crate::path::{PathPattern, PathPatternError};
 use crate::rejection::{BadRequest, Rejection};
 use crate::rejection_options::Renderer;
-use crate::requirement::{Custom, Quantifier, Requirement};
+use crate::requirement::{Custom, Quantifier, Requirement, RequirementError};
 use crate::service::{self, ResponseFuture};
 use crate::token_source::{TokenSource, TokenSources};
 
-/// A [`Layer`] that lets a request through when its token holds a scope.
+/// [`Layer`] that passes requests whose token holds a scope.
 ///
 /// The token is verified by the layer's own [`verifier`](Self::verifier) or, without one, by an outer
 /// [`Authenticate`](crate::Authenticate) or `RequireScope`, whose [`Verified`](crate::Verified) claims it takes. With
-/// neither it answers 500: a forgotten layer never opens a route.
+/// neither it responds 500: a forgotten layer never opens a route.
 ///
 /// # Identifiers from the request
 ///
-/// A scope may have a gap for its identifier, `read:records:{patient_id}`, which the parameter of that name in the
-/// request's path fills: axum's, so that the layer must stand where the route is known (`route_layer`, `layer`, on a
-/// method), or those of a [`path`](Self::path) given to the layer. It is percent-decoded once, and must be one
-/// identifier: what is empty, has a `*`, a control character or anything else that no identifier may have is rejected with
-/// 400. A `:` is a character like others: `arn:aws:s3:::logs` is one identifier. A gap without its parameter is a mistake in the program: 500, and an error in the log that names it. A path with
-/// a segment `.` or `..` is rejected with 404: a service that resolves it would serve another path than was judged.
+/// A scope may have a placeholder for its identifier, `read:records:{patient_id}`, which the parameter of that name in
+/// the request's path fills: axum's, so that the layer must be where the route is known (`route_layer`, `layer`, on a
+/// method), or that of a [`path`](Self::path) given to the layer. The value is percent-decoded once, and must be one
+/// identifier: an empty one, or one with a `*`, a control character or another character that no identifier has, is
+/// rejected with 400. A `:` is a character like others: `arn:aws:s3:::logs` is one identifier. A placeholder without
+/// its parameter is a mistake in the program: 500, and an error in the log that names it. A path with a segment `.` or
+/// `..` is rejected with 404: a service that resolves it would serve another path than the one that was checked.
 ///
 /// # Example
 ///
@@ -68,9 +69,9 @@ pub struct RequireScope {
     policy: AccessPolicy,
 }
 
-/// What to require.
+/// Requirements.
 impl RequireScope {
-    /// Requires the scope that the literal spells; its identifier may be `{name}`.
+    /// Requires one scope; its identifier may be `{name}`.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -82,21 +83,21 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When the literal is not a scope, naming it and the caller's line: a mistake in the program text, as a bad path
-    /// is to axum. For a scope that comes from elsewhere there is [`try_new`](Self::try_new).
+    /// Panics when the literal is not a scope: a mistake in the program text, like a malformed path in axum.
+    /// [`try_new`](Self::try_new) returns an error instead.
     #[track_caller]
     pub fn new(scope: &str) -> Self {
-        built(Self::try_new(scope), scope)
+        built(Self::try_new(scope).map_err(|cause| RequirementError::invalid_scope(scope, cause)))
     }
 
-    /// Requires the scope that the text spells; its identifier may be `{name}`.
+    /// Fallible form of [`new`](Self::new), for a scope that is not a literal.
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] when it is not `action:resource:identifier`, or has a brace in it that makes no gap. To mean the
-    /// letters, make the layer [`from`](Self::from) a [`Scope`].
+    /// [`ScopeError`] when the text is not `action:resource:identifier`, or has a brace outside of a placeholder.
+    /// Create the layer [`from`](Self::from) a [`Scope`] for braces that are part of the scope.
     pub fn try_new(scope: &str) -> Result<Self, ScopeError> {
-        Requirement::parse(Quantifier::All, &[scope]).map(Self::requiring)
+        Requirement::parse(Quantifier::All, &[scope]).map(Self::requiring).map_err(|(_, cause)| cause)
     }
 
     /// Requires every one of these scopes.
@@ -108,15 +109,23 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When there is none, or as [`new`](Self::new). For scopes from elsewhere make the layer [`from`](Self::from) a
-    /// [`ScopeSet`].
+    /// Panics where [`try_all_of`](Self::try_all_of) returns an error.
     #[track_caller]
     pub fn all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        built(Self::try_all_of(scopes))
+    }
+
+    /// Fallible form of [`all_of`](Self::all_of), for scopes that are not literals.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementError`] when there is no scope, or one is malformed.
+    pub fn try_all_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, RequirementError> {
         Self::several(Quantifier::All, scopes)
     }
 
-    /// Requires one of these scopes: any will do. A rejection's challenge names the first, so put the one first that you
-    /// would want a client to ask for.
+    /// Requires at least one of these scopes. A rejection's challenge names the first: put the one first that clients should
+    /// request.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -125,14 +134,23 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When there is none, or as [`new`](Self::new).
+    /// Panics where [`try_any_of`](Self::try_any_of) returns an error.
     #[track_caller]
     pub fn any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        built(Self::try_any_of(scopes))
+    }
+
+    /// Fallible form of [`any_of`](Self::any_of), for scopes that are not literals.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementError`] when there is no scope, or one is malformed.
+    pub fn try_any_of<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Result<Self, RequirementError> {
         Self::several(Quantifier::Any, scopes)
     }
 
-    /// Requires some scope of the kind `action:resource`, whatever its identifier: for a listing. The handler gets the
-    /// identifiers as [`GrantedIdentifiers`](crate::GrantedIdentifiers) and cuts the listing down to them.
+    /// Requires some scope of the kind `action:resource`, with any identifier: for listings. The handler extracts the
+    /// identifiers as [`GrantedIdentifiers`](crate::GrantedIdentifiers) and filters the listing by them.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -141,14 +159,24 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When it is not `action:resource`.
+    /// Panics where [`try_some_of_kind`](Self::try_some_of_kind) returns an error.
     #[track_caller]
     pub fn some_of_kind(kind: &str) -> Self {
-        built(Requirement::some_of_kind(kind).map(Self::requiring), kind)
+        built(Self::try_some_of_kind(kind))
     }
 
-    /// Requires another scope for each method. A method that isn't listed is rejected with 405, after the token was
-    /// verified; `HEAD` counts as `GET` unless it is listed itself.
+    /// Fallible form of [`some_of_kind`](Self::some_of_kind), for a kind that is not a literal.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementError`] when the text is not `action:resource`.
+    pub fn try_some_of_kind(kind: &str) -> Result<Self, RequirementError> {
+        let requirement = Requirement::some_of_kind(kind);
+        requirement.map(Self::requiring).map_err(|cause| RequirementError::invalid_scope(kind, cause))
+    }
+
+    /// Requires a scope for each method. A method without one is rejected with 405, after the token was verified; `HEAD`
+    /// counts as `GET` unless it is listed itself.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -162,21 +190,35 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When there is none, a method is listed twice, or as [`new`](Self::new).
+    /// Panics where [`try_by_method`](Self::try_by_method) returns an error.
     #[track_caller]
     pub fn by_method<S: AsRef<str>>(scopes: impl IntoIterator<Item = (Method, S)>) -> Self {
-        let mut methods: Vec<(Method, Requirement)> = Vec::new();
-        for (method, scope) in scopes {
-            let scope = scope.as_ref();
-            assert!(methods.iter().all(|(listed, _)| *listed != method), "`{method}` is listed twice");
-            methods.push((method, built(Requirement::parse(Quantifier::All, &[scope]), scope)));
-        }
-        assert!(!methods.is_empty(), "at least one method is needed");
-        Self::requiring(Requirement::ByMethod(methods.into()))
+        built(Self::try_by_method(scopes))
     }
 
-    /// Requires all the scopes that the closure reads out of the request's head. It is asked after the token was
-    /// verified. When it can't tell, the request is rejected with 400 and its words.
+    /// Fallible form of [`by_method`](Self::by_method), for scopes that are not literals.
+    ///
+    /// # Errors
+    ///
+    /// [`RequirementError`] when there is no method, a method is listed twice, or a scope is malformed.
+    pub fn try_by_method<S: AsRef<str>>(
+        scopes: impl IntoIterator<Item = (Method, S)>,
+    ) -> Result<Self, RequirementError> {
+        let mut methods: Vec<(Method, Requirement)> = Vec::new();
+        for (method, scope) in scopes {
+            if methods.iter().any(|(listed, _)| *listed == method) {
+                return Err(RequirementError::RepeatedMethod { method });
+            }
+            methods.push((method, parse(Quantifier::All, &[scope])?));
+        }
+        if methods.is_empty() {
+            return Err(RequirementError::NoMethods);
+        }
+        Ok(Self::requiring(Requirement::ByMethod(methods.into())))
+    }
+
+    /// Requires all scopes that the closure returns for the request's head. It runs after the token was verified. Its
+    /// error rejects the request with 400.
     ///
     /// ```
     /// use agentwrit_tower::{RequireScope, BadRequest, verify::ScopeSet};
@@ -188,19 +230,22 @@ impl RequireScope {
     /// });
     /// ```
     ///
-    /// Mind that a value of the request can be `*`: a scope made of it is then the wildcard, which only a holder of the
-    /// wildcard passes. [`ScopeTemplate`](crate::verify::ScopeTemplate) rejects it. Where action or resource come from the
-    /// request too, make the scope with [`Scope::from_parts`]: in one text their colons would shift the parts.
+    /// A value of the request can be `*`: a scope made of it is then the wildcard, which only a token with the wildcard
+    /// covers. [`ScopeTemplate`](crate::verify::ScopeTemplate) rejects it. For an action or a resource from the
+    /// request, create the scope with [`Scope::from_parts`]: in one text their colons would shift the parts.
     pub fn from_request(scopes: impl Fn(&Parts) -> Result<ScopeSet, BadRequest> + Send + Sync + 'static) -> Self {
         Self::requiring(Requirement::FromRequest(Custom(Arc::new(scopes))))
     }
 
-    #[track_caller]
-    fn several<S: AsRef<str>>(quantifier: Quantifier, scopes: impl IntoIterator<Item = S>) -> Self {
+    fn several<S: AsRef<str>>(
+        quantifier: Quantifier,
+        scopes: impl IntoIterator<Item = S>,
+    ) -> Result<Self, RequirementError> {
         let scopes: Vec<S> = scopes.into_iter().collect();
-        assert!(!scopes.is_empty(), "at least one scope is needed: none would let every token pass");
-        let text = scopes.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
-        built(Requirement::parse(quantifier, &scopes).map(Self::requiring), &text)
+        if scopes.is_empty() {
+            return Err(RequirementError::NoScopes);
+        }
+        parse(quantifier, &scopes).map(Self::requiring)
     }
 
     fn requiring(requirement: Requirement) -> Self {
@@ -208,17 +253,17 @@ impl RequireScope {
     }
 }
 
-/// How to find it out.
+/// Verification, and rendering of rejections.
 impl RequireScope {
-    /// Verifies tokens here, with this verifier or with one for each of several issuers, and believes no outer layer.
+    /// Verifies tokens with one verifier, or with one for each of several issuers, whether or not an outer layer did.
     pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
         self.policy.verifier = Some(verifier.into());
         self
     }
 
-    /// Takes the identifiers from a path of this pattern: for services that no axum router stands before. The syntax is
-    /// axum's, the path the one that the layer sees: under a nest, without the prefix. A path of another form is rejected
-    /// with 404, whether the scope has a gap or not.
+    /// Takes the identifiers from a path of this pattern: for services without an axum router in front. The syntax is
+    /// axum's; under a nest the path is the one without the prefix. A path that does not match is rejected with 404,
+    /// also when the scope has no placeholder.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -227,8 +272,8 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When it is no pattern, or doesn't have a parameter that a scope of this layer names just once. For a pattern that comes from
-    /// elsewhere there is [`try_path`](Self::try_path).
+    /// Panics when the text is not a pattern, or does not have each parameter that a scope of this layer names exactly
+    /// once. [`try_path`](Self::try_path) returns an error instead.
     #[track_caller]
     #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
     pub fn path(self, pattern: &str) -> Self {
@@ -238,34 +283,36 @@ impl RequireScope {
         }
     }
 
-    /// As [`path`](Self::path), for a pattern that isn't a literal.
+    /// Fallible form of [`path`](Self::path), for a pattern that is not a literal.
     ///
     /// # Errors
     ///
-    /// [`PathPatternError`] when it is no pattern, or doesn't have a parameter that a scope of this layer names just once.
+    /// [`PathPatternError`] when the text is not a pattern, or does not have each parameter that a scope of this layer
+    /// names exactly once.
     pub fn try_path(mut self, pattern: &str) -> Result<Self, PathPatternError> {
         let pattern = PathPattern::parse(pattern)?;
         let named = self.policy.requirement.as_ref().map(Requirement::parameters).unwrap_or_default();
-        named.into_iter().try_for_each(|parameter| pattern.check(parameter))?;
+        named.into_iter().try_for_each(|parameter| pattern.check_parameter(parameter))?;
         self.policy.path = Some(pattern);
         Ok(self)
     }
 
-    /// Where its own [`verifier`](Self::verifier) looks for the token: see
+    /// Sets the source from which its own [`verifier`](Self::verifier) takes the token: see
     /// [`Authenticate::token_source`](crate::Authenticate::token_source).
     pub fn token_source(self, source: TokenSource) -> Self {
         self.token_sources([source])
     }
 
-    /// Where its own [`verifier`](Self::verifier) looks for the token: see
+    /// Sets the sources from which its own [`verifier`](Self::verifier) takes the token: see
     /// [`Authenticate::token_sources`](crate::Authenticate::token_sources).
     pub fn token_sources(mut self, sources: impl IntoIterator<Item = TokenSource>) -> Self {
         self.policy.sources = TokenSources::new(sources);
         self
     }
 
-    /// Renders rejections, those beneath too: see [`Authenticate::on_rejection`](crate::Authenticate::on_rejection), whose
-    /// closure this layer takes when it has none of its own.
+    /// Renders rejections, those of the layers beneath too: see
+    /// [`Authenticate::on_rejection`](crate::Authenticate::on_rejection), whose closure applies when this layer has
+    /// none.
     pub fn on_rejection<R: Into<Bytes>>(
         mut self,
         render: impl Fn(&Rejection, &Parts) -> Response<R> + Send + Sync + 'static,
@@ -274,9 +321,9 @@ impl RequireScope {
         self
     }
 
-    /// Adds a parameter to the challenge of each rejection that has one, for the layers and extractors beneath too: as
-    /// `resource_metadata`, which tells a client where it gets a token (RFC 9728 §5.1). An inner layer's parameter replaces an
-    /// outer one's of the same name.
+    /// Adds a parameter to every challenge, those of the layers and extractors beneath included: for example
+    /// `resource_metadata`, the URL of the protected resource's metadata (RFC 9728 §5.1). An inner layer's parameter
+    /// replaces an outer layer's of the same name.
     ///
     /// ```
     /// # use agentwrit_tower::RequireScope;
@@ -286,8 +333,8 @@ impl RequireScope {
     ///
     /// # Panics
     ///
-    /// When a challenge can't have the parameter, naming it and the caller's line. For values that come from elsewhere
-    /// there is [`try_challenge_parameter`](Self::try_challenge_parameter).
+    /// Panics when a challenge cannot have the parameter; [`try_challenge_parameter`](Self::try_challenge_parameter)
+    /// returns an error instead.
     #[track_caller]
     #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
     pub fn challenge_parameter(self, name: &str, value: &str) -> Self {
@@ -297,17 +344,17 @@ impl RequireScope {
         }
     }
 
-    /// As [`challenge_parameter`](Self::challenge_parameter), for a value that isn't a literal.
+    /// Fallible form of [`challenge_parameter`](Self::challenge_parameter), for a value that is not a literal.
     ///
     /// # Errors
     ///
-    /// [`ChallengeParameterError`] says why a challenge can't have the parameter.
+    /// [`ChallengeParameterError`] when a challenge cannot have the parameter.
     pub fn try_challenge_parameter(mut self, name: &str, value: &str) -> Result<Self, ChallengeParameterError> {
         self.policy.rejection_options.add_challenge_parameter(name, value)?;
         Ok(self)
     }
 
-    /// Leaves the claims in the response's extensions too: see
+    /// Inserts the claims into the response's extensions too: see
     /// [`Authenticate::claims_in_responses`](crate::Authenticate::claims_in_responses).
     pub fn claims_in_responses(mut self) -> Self {
         self.policy.claims_in_responses = true;
@@ -316,14 +363,14 @@ impl RequireScope {
 }
 
 impl From<Scope> for RequireScope {
-    /// This scope, to the letter.
+    /// Requires this scope; braces in it are literal.
     fn from(scope: Scope) -> Self {
         Self::requiring(Requirement::all([scope]))
     }
 }
 
 impl From<ScopeSet> for RequireScope {
-    /// All of these scopes, to the letter.
+    /// Requires all of these scopes; braces in them are literal.
     fn from(scopes: ScopeSet) -> Self {
         Self::requiring(Requirement::all(scopes.iter().cloned()))
     }
@@ -339,9 +386,9 @@ impl<S> Layer<S> for RequireScope {
 
 /// Service that [`RequireScope`] puts around another.
 ///
-/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next request.
-/// The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so that a client
-/// that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
+/// It is ready when the inner service is. A rejection leaves the inner service's readiness unspent, for the next
+/// request. The body of a rejected request is drained in a task of its own, up to 8 MiB and for up to 5 seconds, so
+/// that a client that is still sending receives the rejection and not a connection reset (RFC 9112 §9.6).
 #[derive(Clone, Debug)]
 pub struct RequireScopeService<S> {
     policy: Arc<AccessPolicy>,
@@ -366,11 +413,15 @@ where
     }
 }
 
+fn parse(quantifier: Quantifier, scopes: &[impl AsRef<str>]) -> Result<Requirement, RequirementError> {
+    Requirement::parse(quantifier, scopes).map_err(|(scope, cause)| RequirementError::invalid_scope(scope, cause))
+}
+
 #[track_caller]
 #[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
-fn built<T>(result: Result<T, ScopeError>, text: &str) -> T {
+fn built<T>(result: Result<T, RequirementError>) -> T {
     match result {
         Ok(value) => value,
-        Err(error) => panic!("invalid scope `{text}`: {error}"),
+        Err(error) => panic!("{error}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What a token must grant, and the decision whether it does: a pure function.
+//! Required scopes, and the check of a token's scopes against them: a pure function.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,40 +11,40 @@ use http::request::Parts;
 use crate::path::{Parameters, PathPattern};
 use crate::rejection::{BadRequest, IdentifierError, MissingScope, Rejection, spaced};
 
-/// What a token must grant for a request that is not there yet.
+/// Requirement of a layer, before it is applied to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Requirement {
-    /// The same for every request.
+    /// The same scopes for every request.
     Fixed(RequiredScopes),
-    /// Scopes with gaps, which the request's path fills.
+    /// Templates, which the request's path fills.
     Templates(Quantifier, Box<[ScopeTemplate]>),
-    /// Another one for each method. A method without one is rejected.
+    /// A requirement for each method. A method without one is rejected.
     ByMethod(Box<[(Method, Requirement)]>),
-    /// What a closure reads out of the request.
+    /// The scopes that a closure returns for the request.
     FromRequest(Custom),
 }
 
-/// Whether all are needed or any will do.
+/// Number of scopes that are required: all, or at least one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Quantifier {
     All,
     Any,
 }
 
-/// What a token must grant for the request at hand.
+/// Scopes that a token must grant for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RequiredScopes {
-    /// Every one of these.
+    /// Every scope of the list.
     All(Box<[Scope]>),
-    /// One of these at least.
+    /// At least one scope of the list.
     Any(Box<[Scope]>),
-    /// Some scope of this kind, whatever its identifier; the kind as its wildcard.
+    /// Some scope of this kind, with any identifier; the kind is given as its wildcard.
     SomeOfKind(Scope),
 }
 
 impl RequiredScopes {
-    /// The decision.
-    pub(crate) fn judge(&self, held: &ScopeSet) -> Result<(), MissingScope> {
+    /// Checks the scopes that a token holds.
+    pub(crate) fn check(&self, held: &ScopeSet) -> Result<(), MissingScope> {
         match self {
             Self::All(scopes) if scopes.iter().all(|scope| held.cover(scope)) => Ok(()),
             Self::All(scopes) => {
@@ -57,7 +57,7 @@ impl RequiredScopes {
         }
     }
 
-    /// What a token needs, as a challenge names it: of alternatives the first, because a challenge can't say *or*.
+    /// Returns the scopes that a challenge names: of alternatives the first, because a challenge cannot express *or*.
     pub(crate) fn challenge(&self) -> Vec<Scope> {
         match self {
             Self::All(scopes) => scopes.to_vec(),
@@ -85,24 +85,26 @@ impl fmt::Display for RequiredScopes {
 }
 
 impl Requirement {
-    /// The scopes that these texts spell.
-    pub(crate) fn parse(quantifier: Quantifier, texts: &[impl AsRef<str>]) -> Result<Self, ScopeError> {
-        let templates =
-            texts.iter().map(|text| ScopeTemplate::parse(text.as_ref())).collect::<Result<Box<[_]>, _>>()?;
+    /// Parses scopes and templates. An error names the first text that is neither.
+    pub(crate) fn parse<S: AsRef<str>>(quantifier: Quantifier, texts: &[S]) -> Result<Self, (&str, ScopeError)> {
+        let templates = texts
+            .iter()
+            .map(|text| ScopeTemplate::parse(text.as_ref()).map_err(|cause| (text.as_ref(), cause)))
+            .collect::<Result<Box<[_]>, _>>()?;
         match templates.iter().map(|template| template.as_scope().cloned()).collect() {
             Some(scopes) => Ok(Self::Fixed(RequiredScopes::new(quantifier, scopes))),
             None => Ok(Self::Templates(quantifier, templates)),
         }
     }
 
-    /// All of these, to the letter.
+    /// Requires all of these scopes.
     pub(crate) fn all(scopes: impl IntoIterator<Item = Scope>) -> Self {
         Self::Fixed(RequiredScopes::All(scopes.into_iter().collect()))
     }
 
-    /// Some scope of the kind `action:resource`.
+    /// Requires some scope of the kind `action:resource`.
     pub(crate) fn some_of_kind(kind: &str) -> Result<Self, ScopeError> {
-        match Self::parse(Quantifier::All, &[format!("{kind}:*")])? {
+        match Self::parse(Quantifier::All, &[format!("{kind}:*")]).map_err(|(_, cause)| cause)? {
             Self::Fixed(RequiredScopes::All(scopes)) => Ok(Self::Fixed(match &*scopes {
                 [kind] => RequiredScopes::SomeOfKind(kind.clone()),
                 _ => RequiredScopes::All(scopes),
@@ -111,21 +113,21 @@ impl Requirement {
         }
     }
 
-    /// What this request needs.
-    pub(crate) fn wanted(
+    /// Returns the scopes that a request requires.
+    pub(crate) fn required_scopes(
         &self,
         path: Option<&PathPattern>,
         head: &mut Parts,
     ) -> Result<Cow<'_, RequiredScopes>, Rejection> {
         match self {
-            Self::Fixed(wanted) => Ok(Cow::Borrowed(wanted)),
+            Self::Fixed(required) => Ok(Cow::Borrowed(required)),
             Self::Templates(quantifier, templates) => {
                 let parameters = Parameters::of(path, head)?;
                 let scopes = templates.iter().map(|template| fill(template, &parameters)).collect::<Result<_, _>>()?;
                 Ok(Cow::Owned(RequiredScopes::new(*quantifier, scopes)))
             }
             Self::ByMethod(methods) => match for_method(methods, &head.method) {
-                Some(requirement) => requirement.wanted(path, head),
+                Some(requirement) => requirement.required_scopes(path, head),
                 None => Err(Rejection::MethodNotAllowed { allowed: allowed(methods) }),
             },
             Self::FromRequest(Custom(scopes)) => {
@@ -134,7 +136,7 @@ impl Requirement {
         }
     }
 
-    /// The parameters that its gaps name.
+    /// Returns the path parameters that the templates name.
     pub(crate) fn parameters(&self) -> Vec<&str> {
         match self {
             Self::Fixed(_) | Self::FromRequest(_) => Vec::new(),
@@ -145,18 +147,20 @@ impl Requirement {
 }
 
 fn fill(template: &ScopeTemplate, parameters: &Parameters<'_>) -> Result<Scope, Rejection> {
-    let Some(parameter) = template.parameter() else { return template.fill("").map_err(|error| bad("", error)) };
-    let identifier = parameters.named(parameter)?;
-    template.fill(&identifier).map_err(|error| bad(parameter, error))
+    let Some(parameter) = template.parameter() else {
+        return template.fill("").map_err(|error| bad_identifier("", error));
+    };
+    let identifier = parameters.decoded(parameter)?;
+    template.fill(&identifier).map_err(|error| bad_identifier(parameter, error))
 }
 
-fn bad(parameter: &str, error: ScopeError) -> Rejection {
+fn bad_identifier(parameter: &str, error: ScopeError) -> Rejection {
     Rejection::BadIdentifier { parameter: parameter.to_owned(), cause: IdentifierError::Scope(error) }
 }
 
-/// The one for this method; for `HEAD` that of `GET` too, as RFC 9110 §9.3.2 makes them one.
+/// Returns the requirement for a method; `HEAD` falls back to `GET` (RFC 9110 §9.3.2).
 fn for_method<'a>(methods: &'a [(Method, Requirement)], method: &Method) -> Option<&'a Requirement> {
-    let listed = |wanted: &Method| methods.iter().find(|(method, _)| method == wanted).map(|(_, found)| found);
+    let listed = |required: &Method| methods.iter().find(|(method, _)| method == required).map(|(_, found)| found);
     listed(method).or_else(|| if method == Method::HEAD { listed(&Method::GET) } else { None })
 }
 
@@ -168,11 +172,45 @@ fn allowed(methods: &[(Method, Requirement)]) -> Vec<Method> {
     allowed
 }
 
-type ReadScopes = dyn Fn(&Parts) -> Result<ScopeSet, BadRequest> + Send + Sync;
+/// Error of a requirement that a layer cannot enforce.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequirementError {
+    /// A text is not a scope.
+    #[error("invalid scope `{scope}`: {cause}")]
+    #[non_exhaustive]
+    InvalidScope {
+        /// The text.
+        scope: String,
+        /// The reason.
+        cause: ScopeError,
+    },
+    /// There is no scope.
+    #[error("at least one scope is needed: none would let every token pass")]
+    NoScopes,
+    /// There is no method.
+    #[error("at least one method is needed")]
+    NoMethods,
+    /// A method is listed more than once.
+    #[error("`{method}` is listed twice")]
+    #[non_exhaustive]
+    RepeatedMethod {
+        /// The method.
+        method: Method,
+    },
+}
 
-/// A closure from a request to the scopes that it needs, all of them.
+impl RequirementError {
+    pub(crate) fn invalid_scope(scope: &str, cause: ScopeError) -> Self {
+        Self::InvalidScope { scope: scope.to_owned(), cause }
+    }
+}
+
+type RequiredScopesOf = dyn Fn(&Parts) -> Result<ScopeSet, BadRequest> + Send + Sync;
+
+/// Closure that returns the scopes that a request requires.
 #[derive(Clone)]
-pub(crate) struct Custom(pub(crate) Arc<ReadScopes>);
+pub(crate) struct Custom(pub(crate) Arc<RequiredScopesOf>);
 
 impl fmt::Debug for Custom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,7 +224,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// Few enough names that scopes often meet, wildcards included.
+    /// Few enough names that scopes often cover each other, wildcards included.
     fn scope() -> impl Strategy<Value = Scope> {
         "[rw]:[ab]:([12*]|[12]:[12])".prop_map(|text| Scope::parse(&text).unwrap())
     }
@@ -195,7 +233,7 @@ mod tests {
         vec(scope(), 1..5).prop_map(|scopes| ScopeSet::new(scopes).unwrap())
     }
 
-    fn wanted() -> impl Strategy<Value = RequiredScopes> {
+    fn required() -> impl Strategy<Value = RequiredScopes> {
         prop_oneof![
             vec(scope(), 1..4).prop_map(|scopes| RequiredScopes::All(scopes.into())),
             vec(scope(), 1..4).prop_map(|scopes| RequiredScopes::Any(scopes.into())),
@@ -203,11 +241,11 @@ mod tests {
         ]
     }
 
-    /// Contract §2, written a second time.
-    fn is_granted(held: &ScopeSet, wanted: &Scope) -> bool {
+    /// Second implementation of contract §2.
+    fn is_granted(held: &ScopeSet, required: &Scope) -> bool {
         held.iter().any(|held| {
-            let mut parts = held.as_str().splitn(3, ':').zip(wanted.as_str().splitn(3, ':'));
-            parts.all(|(held, wanted)| held == wanted || held == "*")
+            let mut parts = held.as_str().splitn(3, ':').zip(required.as_str().splitn(3, ':'));
+            parts.all(|(held, required)| held == required || held == "*")
         })
     }
 
@@ -217,44 +255,44 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_decides_as_the_contract_says(held in held(), wanted in wanted()) {
-            let expected = match &wanted {
+        fn check_agrees_with_second_implementation(held in held(), required in required()) {
+            let expected = match &required {
                 RequiredScopes::All(scopes) => scopes.iter().all(|scope| is_granted(&held, scope)),
                 RequiredScopes::Any(scopes) => scopes.iter().any(|scope| is_granted(&held, scope)),
                 RequiredScopes::SomeOfKind(kind) => held.iter().any(|scope| {
                     (scope.action(), scope.resource()) == (kind.action(), kind.resource())
                 }),
             };
-            prop_assert_eq!(wanted.judge(&held).is_ok(), expected);
+            prop_assert_eq!(required.check(&held).is_ok(), expected);
         }
 
         #[test]
-        fn holding_more_never_grants_less(held in held(), more in vec(scope(), 0..3), wanted in wanted()) {
-            if wanted.judge(&held).is_ok() {
-                prop_assert_eq!(wanted.judge(&with(&held, &more)), Ok(()));
+        fn further_scopes_never_reject(held in held(), more in vec(scope(), 0..3), required in required()) {
+            if required.check(&held).is_ok() {
+                prop_assert_eq!(required.check(&with(&held, &more)), Ok(()));
             }
         }
 
         #[test]
-        fn a_token_with_what_the_challenge_names_passes(wanted in wanted()) {
-            prop_assert_eq!(wanted.judge(&ScopeSet::new(wanted.challenge()).unwrap()), Ok(()));
+        fn accepts_token_with_scopes_of_challenge(required in required()) {
+            prop_assert_eq!(required.check(&ScopeSet::new(required.challenge()).unwrap()), Ok(()));
         }
 
         #[test]
-        fn what_is_missing_is_not_held_and_is_enough(held in held(), wanted in wanted()) {
-            let missing = match wanted.judge(&held) {
+        fn missing_scopes_are_not_held_and_suffice(held in held(), required in required()) {
+            let missing = match required.check(&held) {
                 Ok(()) => return Ok(()),
                 Err(MissingScope::All(scopes) | MissingScope::OneOf(scopes)) => scopes,
                 Err(MissingScope::OfKind(kind)) => vec![kind],
             };
             prop_assert!(missing.iter().all(|scope| !held.cover(scope)));
-            prop_assert_eq!(wanted.judge(&with(&held, &missing)), Ok(()));
+            prop_assert_eq!(required.check(&with(&held, &missing)), Ok(()));
         }
 
         #[test]
-        fn all_is_stricter_than_any(held in held(), scopes in vec(scope(), 1..4)) {
-            if RequiredScopes::All(scopes.clone().into()).judge(&held).is_ok() {
-                prop_assert_eq!(RequiredScopes::Any(scopes.into()).judge(&held), Ok(()));
+        fn all_accepted_implies_any_accepted(held in held(), scopes in vec(scope(), 1..4)) {
+            if RequiredScopes::All(scopes.clone().into()).check(&held).is_ok() {
+                prop_assert_eq!(RequiredScopes::Any(scopes.into()).check(&held), Ok(()));
             }
         }
     }

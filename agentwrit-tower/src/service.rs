@@ -19,10 +19,10 @@ use crate::verified::Verified;
 
 /// Decides on a request: calls the inner service, or responds in its place.
 ///
-/// The decision does no I/O and waits for nothing, so a request is either passed on here or never; the inner service need
-/// not be `Clone`. A rejection leaves the inner service's readiness unspent, for the next request. (So a limiter beneath
-/// keeps its permit until then, or until the service is dropped: hyper and axum clone a service for each request and drop
-/// it at once.)
+/// The decision does no I/O and waits for nothing, so a request is either passed on here or never; the inner service
+/// need not be `Clone`. A rejection leaves the inner service's readiness unspent, for the next request. (So a limiter
+/// beneath keeps its permit until then, or until the service is dropped: hyper and axum clone a service for each
+/// request and drop it at once.)
 pub(crate) fn call<S, B, R>(policy: &AccessPolicy, inner: &mut S, request: Request<B>) -> ResponseFuture<S::Future>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -61,7 +61,7 @@ pin_project! {
     #[derive(Debug)]
     enum State<F> {
         Inner { #[pin] future: F, claims: Option<Verified> },
-        // Boxed, so that the accepted path does not move a response's worth of bytes around for nothing.
+        // Boxed, so that the accepted path does not move the bytes of a whole response.
         Rejected { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
@@ -93,7 +93,7 @@ where
             }
             StateProjection::Rejected { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),
-                // Polled again after it was done: a caller's mistake, not worth a panic.
+                // Polled after completion: a mistake of the caller's, not worth a panic.
                 None => Poll::Pending,
             },
         }

@@ -1,4 +1,4 @@
-//! For the tests of a service: an issuer in memory, and requests with its tokens.
+//! Support for a service's tests: an issuer in memory, and requests with its tokens.
 //!
 //! ```
 //! use agentwrit_tower::RequireScope;
@@ -18,13 +18,13 @@
 //! # }
 //! ```
 //!
-//! A handler can be called without any layer:
+//! Calls a handler without any layer:
 //!
 //! ```
 //! use agentwrit_tower::{Verified, testing::{TestIssuer, verified}};
 //!
-//! fn may_read(who: &Verified) -> bool {
-//!     who.scopes().iter().any(|scope| scope.action() == "read")
+//! fn may_read(caller: &Verified) -> bool {
+//!     caller.scopes().iter().any(|scope| scope.action() == "read")
 //! }
 //!
 //! let issuer = TestIssuer::new();
@@ -40,26 +40,26 @@ use http::{HeaderValue, Method, Request};
 use crate::rejection_options::RejectionOptions;
 use crate::verified::Verified;
 
-/// `GET <path>` with this token.
+/// Builds `GET <path>` with this token.
 #[must_use]
 pub fn get<B: Default>(path: &str, token: &str) -> Request<B> {
     request(Method::GET, path, token)
 }
 
-/// `<method> <path>` with this token and an empty body.
+/// Builds `<method> <path>` with this token and an empty body.
 #[must_use]
 pub fn request<B: Default>(method: Method, path: &str, token: &str) -> Request<B> {
     let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, bearer(token));
     request.body(B::default()).expect("a path and a token")
 }
 
-/// The value of an `Authorization` header with this token.
+/// Returns the value of an `Authorization` header with this token.
 #[must_use]
 pub fn bearer(token: &str) -> HeaderValue {
     format!("Bearer {token}").parse().expect("a token")
 }
 
-/// The claims of a fresh token with these scopes, as a handler gets them.
+/// Returns the claims of a new token with these scopes, in the form that a handler extracts.
 #[must_use]
 pub fn verified(issuer: &TestIssuer, scopes: &[&str]) -> Verified {
     let token = issuer.verifier().verify_token(&issuer.token(scopes)).expect("a valid token");

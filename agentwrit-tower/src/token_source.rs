@@ -1,4 +1,4 @@
-//! Where a token is looked for.
+//! Sources of a request's token.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,11 +11,11 @@ use http::{HeaderMap, HeaderName};
 use crate::bearer;
 use crate::rejection::{CredentialsError, Rejection};
 
-/// A place in a request where its token is looked for.
+/// Part of a request that may hold its token.
 ///
-/// The `Authorization` header unless told otherwise. When a layer looks in several places and finds something in more
-/// than one, the request is rejected with 400, whatever was found (RFC 6750 §2). The query string is not offered: it ends
-/// up in logs, histories and `Referer` headers (RFC 9700 §4.3.2).
+/// The default is the `Authorization` header. A layer with several sources rejects requests that have a value in more
+/// than one with 400 (RFC 6750 §2). The query string is not offered: it ends up in logs, histories and `Referer`
+/// headers (RFC 9700 §4.3.2).
 ///
 /// ```
 /// use agentwrit_tower::{Authenticate, TokenSource, verify::Verifier};
@@ -45,23 +45,24 @@ impl TokenSource {
         Self(Kind::Authorization)
     }
 
-    /// The cookie of this name; names are case-sensitive.
+    /// The cookie of this name, which is case-sensitive.
     ///
-    /// A browser sends a cookie wherever a foreign page tells it to: protect what changes something against cross-site
-    /// requests, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name. Answers are no longer
-    /// kept out of shared caches as those to an `Authorization` header are (RFC 9111 §3.5): send `Cache-Control: private`.
+    /// A browser attaches cookies to requests that other sites cause: protect requests that change state against
+    /// cross-site request forgery, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name.
+    /// Unlike responses to requests with an `Authorization` header (RFC 9111 §3.5), responses to cookies may be stored
+    /// by shared caches: send `Cache-Control: private`.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Kind::Cookie(name.into().into()))
     }
 
-    /// What the closure finds; `None` when the request has no token there.
+    /// The token that the closure returns; `None` when the request has none.
     #[must_use]
     pub fn custom(find: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Kind::Custom(Arc::new(find)))
     }
 
-    /// The token that is here.
+    /// Returns this source's token.
     fn find<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, CredentialsError> {
         match &self.0 {
             Kind::Authorization => bearer::token(&head.headers).map(Cow::Borrowed),
@@ -93,7 +94,7 @@ impl fmt::Debug for TokenSource {
     }
 }
 
-/// All the places where a layer looks.
+/// All sources of a layer.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenSources(Box<[TokenSource]>);
 
@@ -108,7 +109,7 @@ impl TokenSources {
         Self(sources.into_iter().collect())
     }
 
-    /// The request's one token.
+    /// Returns the request's one token.
     pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, Rejection> {
         let mut presented =
             self.0.iter().map(|source| source.find(head)).filter(|found| *found != Err(CredentialsError::Missing));
@@ -119,23 +120,23 @@ impl TokenSources {
         }
     }
 
-    /// From here on `Debug` of the headers prints `Sensitive`, not the token.
+    /// Marks the headers of the sources as sensitive: their `Debug` prints `Sensitive`, not the token.
     pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
         for name in self.0.iter().filter_map(TokenSource::header) {
-            // Not `entry`, which makes room for a value that never comes: an allocation, and a panic when there is none.
+            // Not `entry`, which reserves room for a value: an allocation, and a panic when the map is full.
             let values = headers.iter_mut().filter(|(found, _)| **found == name);
             values.for_each(|(_, value)| value.set_sensitive(true));
         }
     }
 }
 
-/// The value of the one cookie of this name, RFC 6265 §5.4. HTTP/2 may send each pair in a header of its own.
+/// Returns the value of the one cookie of this name, RFC 6265 §5.4. HTTP/2 may send each pair in a header of its own.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, CredentialsError> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let mut values = pairs.filter_map(|pair| value_of(pair.trim_ascii(), name));
     let value = values.next().ok_or(CredentialsError::Missing)?;
     if values.next().is_some() {
-        // A neighbour domain may have planted one of them.
+        // A sibling domain may have set one of them.
         return Err(CredentialsError::RepeatedCookie);
     }
     std::str::from_utf8(value).ok().filter(|token| bearer::is_token68(token)).ok_or(CredentialsError::MalformedToken)
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_of_that_very_name_is_found() {
+    fn finds_cookie_by_exact_name() {
         assert_eq!(find(&["token=a.b.c"]), Ok("a.b.c".to_owned()));
         assert_eq!(find(&["x=1; token=a.b.c;y=2"]), Ok("a.b.c".to_owned()));
         assert_eq!(find(&["x=1", "token=a.b.c"]), Ok("a.b.c".to_owned()));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn two_cookies_or_a_strange_one_are_no_token() {
+    fn rejects_repeated_and_malformed_cookies() {
         assert_eq!(find(&["token=a; token=a"]), Err(CredentialsError::RepeatedCookie));
         assert_eq!(find(&["token=a", "token=b"]), Err(CredentialsError::RepeatedCookie));
         for strange in ["token=", "token=a b", "token=\"a\"", "token=a,b", "token=caf\u{e9}"] {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_custom_source_finds_must_be_a_token() {
+    fn rejects_malformed_token_of_custom_source() {
         let head = |token: &str| Request::get("/").header("x-token", token).body(()).unwrap().into_parts().0;
         let source = TokenSource::custom(|head| Some(head.headers.get("x-token")?.to_str().ok()?.to_owned()));
         assert_eq!(source.find(&head("a.b.c")).as_deref(), Ok("a.b.c"));

@@ -1,4 +1,4 @@
-//! The proof that a request's token was verified.
+//! Proof that a request's token was verified.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use agentwrit_verify::{Claims, VerifiedToken, VerifyError};
 
 use crate::rejection_options::RejectionOptions;
 
-/// The claims of the token that came with this request, verified by a layer around it.
+/// Claims of the request's token, verified by an outer layer.
 ///
-/// A layer leaves it in the request's extensions; with the `axum` feature it is an extractor too. Nothing else can make
-/// one, so whoever holds it need not ask where it came from.
+/// A layer inserts it into the request's extensions; with the `axum` feature it is an extractor too. Only the layers
+/// create it, so its existence proves the verification.
 ///
 /// ```
 /// use agentwrit_tower::Verified;
 ///
-/// async fn whoami(who: Verified) -> String {
-///     format!("{} may {}", who.subject(), who.scopes())
+/// async fn whoami(caller: Verified) -> String {
+///     format!("{} may {}", caller.subject(), caller.scopes())
 /// }
 /// ```
 ///
-/// For a check that only the handler can make there is [`Claims::permit`]:
+/// [`Claims::permit`] is for scopes that only the handler can determine:
 ///
 /// ```
 /// use agentwrit_tower::{Verified, verify::{NotPermitted, Permit, Scope}};
 ///
-/// fn sign_off(permit: &Permit) { /* only whoever was checked gets here */ }
+/// fn sign_off(permit: &Permit) { /* cannot be called without a check */ }
 ///
-/// fn handle(who: &Verified, wanted: &Scope) -> Result<(), NotPermitted> {
-///     sign_off(&who.permit(wanted)?);
+/// fn handle(caller: &Verified, required: &Scope) -> Result<(), NotPermitted> {
+///     sign_off(&caller.permit(required)?);
 ///     Ok(())
 /// }
 /// ```
@@ -49,30 +49,30 @@ impl Verified {
         Self { token, rejection_options }
     }
 
-    /// The claims, shared: for work that outlives the request.
+    /// Returns the claims, shared: for work that outlives the request.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         self.token.claims()
     }
 
-    /// Judges the token again, by the verifier that verified it: for work that goes on after the response has begun, as
-    /// before each message of a WebSocket. With the `long-responses` feature `ended` waits for it.
+    /// Checks the token again, by the verifier that verified it: for work that goes on after the response has begun,
+    /// such as each message of a WebSocket. With the `long-responses` feature, `ended` waits until this check fails.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] when the token has expired, was revoked, or can't be judged at present: see
+    /// [`VerifyError`] when the token has expired, was revoked, or cannot be verified at present: see
     /// [`VerifiedToken::recheck`].
     pub fn recheck(&self) -> Result<(), VerifyError> {
         self.token.recheck()
     }
 
-    /// The token, to be judged again.
+    /// Returns the token, to be checked again.
     #[cfg(feature = "long-responses")]
     pub(crate) fn token(&self) -> &VerifiedToken {
         &self.token
     }
 
-    /// How the layers around have rejections presented, the inner ones first.
+    /// Returns the rejection options of the outer layers, the inner ones first.
     pub(crate) fn rejection_options(&self) -> &RejectionOptions {
         &self.rejection_options
     }
@@ -98,7 +98,7 @@ impl Deref for Verified {
     }
 }
 
-/// In the extensions of a request that an optional [`Authenticate`](crate::Authenticate) let through without a token.
+/// In the extensions of a request that an optional [`Authenticate`](crate::Authenticate) passed without a token.
 #[derive(Clone, Debug)]
 pub(crate) struct Unauthenticated {
     pub(crate) rejection_options: RejectionOptions,

@@ -1,4 +1,4 @@
-//! What a token that was seen before costs: one allocation, the claims' place in the request's extensions.
+//! Cost of a cached token: one allocation, the claims' place in the request's extensions.
 #![expect(clippy::unwrap_used, reason = "what is unexpected here fails the test")]
 
 use std::convert::Infallible;
@@ -34,7 +34,7 @@ impl Service<Request<Empty<Bytes>>> for Inner {
     }
 }
 
-/// As axum hands it on: with other extensions there already.
+/// Request of the form that axum passes on: with other extensions.
 fn request(token: &str) -> Request<Empty<Bytes>> {
     let mut request =
         Request::get("/data").header(AUTHORIZATION, format!("Bearer {token}")).body(Empty::new()).unwrap();
@@ -43,20 +43,20 @@ fn request(token: &str) -> Request<Empty<Bytes>> {
     request
 }
 
-/// How many allocations `call` makes for a token that the cache holds, which it does from its second time on.
+/// Counts the allocations of `call` for a cached token: from the token's second request on.
 fn allocations(mut service: impl Service<Request<Empty<Bytes>>>, token: &str) -> u64 {
     for _ in 0..2 {
         drop(service.call(request(token)));
     }
     let request = request(token);
-    let mut answer = None;
-    let counted = allocation_counter::measure(|| answer = Some(service.call(request)));
-    assert!(answer.is_some());
+    let mut response = None;
+    let counted = allocation_counter::measure(|| response = Some(service.call(request)));
+    assert!(response.is_some());
     counted.count_total
 }
 
 #[test]
-fn a_token_seen_before_costs_one_allocation() {
+fn cached_token_costs_one_allocation() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:*"]);
     let layer = RequireScope::new("read:data:7").verifier(issuer.verifier());
@@ -65,7 +65,7 @@ fn a_token_seen_before_costs_one_allocation() {
 }
 
 #[test]
-fn further_layers_cost_none() {
+fn further_layers_cost_no_allocation() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:*", "use:api:v2"]);
     let any = RequireScope::any_of(["audit:data:*", "read:data:7"]).layer(Inner);
@@ -75,7 +75,7 @@ fn further_layers_cost_none() {
 }
 
 #[test]
-fn other_headers_cost_none_however_many_there_are() {
+fn other_headers_cost_no_allocation() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:*"]);
     let mut service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner);
@@ -92,13 +92,13 @@ fn other_headers_cost_none_however_many_there_are() {
             drop(service.call(request()));
         }
         let request = request();
-        let mut answer = None;
-        let counted = allocation_counter::measure(|| answer = Some(service.call(request)));
+        let mut response = None;
+        let counted = allocation_counter::measure(|| response = Some(service.call(request)));
         assert_eq!(counted.count_total, 1, "{others}");
     }
 }
 
 #[test]
-fn the_counter_counts() {
+fn counter_counts_allocations() {
     assert_eq!(allocation_counter::measure(|| drop(std::hint::black_box(Box::new(7)))).count_total, 1);
 }

@@ -1,4 +1,4 @@
-//! RFC 6750 §2.1: one `Authorization: Bearer <token>` header, or no token at all.
+//! Parsing of the `Authorization` header: exactly one `Bearer <token>`, RFC 6750 §2.1.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{CredentialsError, Rejection, RequireScope};
@@ -25,17 +25,17 @@ async fn send_from(issuer: &TestIssuer, values: &[Vec<u8>]) -> CollectedResponse
 }
 
 #[tokio::test]
-async fn the_scheme_is_matched_in_any_case() {
+async fn accepts_scheme_in_any_case() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:*"]);
     for scheme in ["Bearer", "bearer", "BEARER", "bEARER"] {
-        let answer = send_from(&issuer, &[format!("{scheme} {token}").into_bytes()]).await;
-        assert_eq!(answer.status, StatusCode::OK, "{scheme}");
+        let response = send_from(&issuer, &[format!("{scheme} {token}").into_bytes()]).await;
+        assert_eq!(response.status, StatusCode::OK, "{scheme}");
     }
 }
 
 #[tokio::test]
-async fn a_malformed_header_is_no_token() {
+async fn malformed_header_is_no_token() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:*"]);
     let malformed = [
@@ -52,26 +52,26 @@ async fn a_malformed_header_is_no_token() {
         token,
     ];
     for value in malformed {
-        let answer = send_from(&issuer, &[value.clone().into_bytes()]).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
-        assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN), "{value}");
-        assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)), "{value}");
+        let response = send_from(&issuer, &[value.clone().into_bytes()]).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{value}");
+        assert_eq!(response.header("www-authenticate"), Some(NO_TOKEN), "{value}");
+        assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)), "{value}");
     }
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_text_are_no_token() {
-    let answer = send_with(&[b"Bearer \xff\xfe".to_vec()]).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
+async fn header_of_non_utf8_bytes_is_no_token() {
+    let response = send_with(&[b"Bearer \xff\xfe".to_vec()]).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(response.header("www-authenticate"), Some(NO_TOKEN));
 }
 
 #[tokio::test]
-async fn two_headers_are_no_token_even_when_equal() {
+async fn two_equal_headers_are_no_token() {
     let issuer = TestIssuer::new();
     let value = format!("Bearer {}", issuer.token(&["read:data:*"])).into_bytes();
-    let answer = send_from(&issuer, &[value.clone(), value]).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-    assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
-    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Repeated)));
+    let response = send_from(&issuer, &[value.clone(), value]).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(response.header("www-authenticate"), Some(NO_TOKEN));
+    assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Repeated)));
 }

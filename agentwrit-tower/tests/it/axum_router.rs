@@ -1,4 +1,4 @@
-//! In a real router: `layer`, `route_layer`, `nest`, `merge`, a layer on one method.
+//! Layers in an axum router: `layer`, `route_layer`, `nest`, `merge`, a layer on one method.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Authenticate, RequireScope};
@@ -10,7 +10,7 @@ use crate::support::axum::{get as get_as, get_without_token};
 use crate::support::{Inner, send};
 
 #[tokio::test]
-async fn router_layer_protects_the_fallback_too() {
+async fn router_layer_protects_fallback() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let app = Router::new()
@@ -20,13 +20,13 @@ async fn router_layer_protects_the_fallback_too() {
     assert_eq!(send(&app, get_without_token("/data")).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(send(&app, get_without_token("/nowhere")).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(inner.calls(), 0);
-    let answer = send(&app, get_as("/data", &issuer.token(&["read:data:*"]))).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"inner"[..]));
+    let response = send(&app, get_as("/data", &issuer.token(&["read:data:*"]))).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::OK, &b"inner"[..]));
     assert_eq!(inner.calls(), 1);
 }
 
 #[tokio::test]
-async fn router_route_layer_leaves_unknown_paths_alone() {
+async fn route_layer_leaves_unknown_paths_unprotected() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/data", get(Inner::default().handler()))
@@ -38,7 +38,7 @@ async fn router_route_layer_leaves_unknown_paths_alone() {
 }
 
 #[tokio::test]
-async fn one_method_of_a_path_may_need_another_scope() {
+async fn method_of_path_may_require_another_scope() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let read = get(inner.handler()).layer(RequireScope::new("read:data:7"));
@@ -49,17 +49,17 @@ async fn one_method_of_a_path_may_need_another_scope() {
     assert_eq!(send(&app, get_as("/data/7", &reader)).await.status, StatusCode::OK);
     let mut request = get_as("/data/7", &reader);
     *request.method_mut() = Method::PUT;
-    let answer = send(&app, request).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let response = send(&app, request).await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
     assert_eq!(
-        answer.header("www-authenticate"),
+        response.header("www-authenticate"),
         Some(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="write:data:7""#)
     );
     assert_eq!(inner.calls(), 1);
 }
 
 #[tokio::test]
-async fn nested_and_merged_routers_add_up() {
+async fn requirements_of_nested_and_merged_routers_add_up() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let records = Router::new().route("/list", get(inner.handler())).layer(RequireScope::new("read:records:*"));
@@ -77,8 +77,8 @@ async fn nested_and_merged_routers_add_up() {
         ("/labs", &["use:api:v1", "read:labs:*"], StatusCode::OK),
         ("/labs", &["use:api:v1"], StatusCode::FORBIDDEN),
     ] {
-        let answer = send(&app, get_as(path, &issuer.token(scopes))).await;
-        assert_eq!(answer.status, status, "{path} {scopes:?}");
+        let response = send(&app, get_as(path, &issuer.token(scopes))).await;
+        assert_eq!(response.status, status, "{path} {scopes:?}");
     }
     assert_eq!(inner.calls(), 2);
     assert_eq!(send(&app, get_without_token("/health")).await.status, StatusCode::OK);
@@ -86,18 +86,18 @@ async fn nested_and_merged_routers_add_up() {
 
 #[cfg(feature = "original-uri")]
 #[tokio::test]
-async fn under_nest_the_instance_is_the_path_that_the_client_sent() {
+async fn instance_under_nest_is_path_that_client_sent() {
     let issuer = TestIssuer::new();
     let records =
         Router::new().route("/list", get(Inner::default().handler())).layer(RequireScope::new("read:records:*"));
     let app = Router::new().nest("/records", records).layer(Authenticate::new(issuer.verifier()));
-    let answer = send(&app, get_as("/records/list?page=2", &issuer.token(&["read:labs:*"]))).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert_eq!(answer.json()["instance"], "/records/list");
+    let response = send(&app, get_as("/records/list?page=2", &issuer.token(&["read:labs:*"]))).await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
+    assert_eq!(response.json()["instance"], "/records/list");
 }
 
 #[tokio::test]
-async fn a_body_is_not_read_for_a_refused_request() {
+async fn does_not_pass_body_of_rejected_request_to_handler() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/data", put(async |body: String| body))
@@ -107,7 +107,7 @@ async fn a_body_is_not_read_for_a_refused_request() {
     assert_eq!(send(&app, request).await.status, StatusCode::UNAUTHORIZED);
 }
 
-/// A body that must not be polled.
+/// Body that must not be polled.
 #[derive(Debug)]
 struct Untouchable;
 

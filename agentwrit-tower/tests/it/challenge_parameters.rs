@@ -12,12 +12,12 @@ use crate::support::{CollectedResponse, Inner, send};
 const NAME: &str = "resource_metadata";
 const METADATA: &str = "https://api.example/.well-known/oauth-protected-resource";
 
-fn challenge(answer: &CollectedResponse) -> &str {
-    answer.header("www-authenticate").unwrap()
+fn challenge(response: &CollectedResponse) -> &str {
+    response.header("www-authenticate").unwrap()
 }
 
 #[tokio::test]
-async fn parameter_is_on_every_challenge_and_on_nothing_else() {
+async fn parameter_is_on_every_challenge_only() {
     let issuer = TestIssuer::new();
     let layer = RequireScope::new("read:data:{id}").verifier(issuer.verifier()).challenge_parameter(NAME, METADATA);
     let app = Router::new().route("/{id}", get(Inner::default().handler())).layer(layer);
@@ -34,13 +34,13 @@ async fn parameter_is_on_every_challenge_and_on_nothing_else() {
         assert_eq!(challenge(&send(&app, request).await), challenged);
     }
     for (path, status) in [("/8", StatusCode::OK), ("/*", StatusCode::BAD_REQUEST)] {
-        let answer = send(&app, get_as(path, &token)).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (status, None));
+        let response = send(&app, get_as(path, &token)).await;
+        assert_eq!((response.status, response.header("www-authenticate")), (status, None));
     }
 }
 
 #[tokio::test]
-async fn inner_layers_and_extractors_inherit_parameters_and_may_replace_them() {
+async fn inner_layers_inherit_and_replace_parameters() {
     let issuer = TestIssuer::new();
     let own =
         RequireScope::new("read:own:7").challenge_parameter("Resource_Metadata", "own").challenge_parameter("x", "y");
@@ -58,13 +58,13 @@ async fn inner_layers_and_extractors_inherit_parameters_and_may_replace_them() {
         assert_eq!(challenge(&send(&app, get_as("/data", &token)).await), insufficient("read:data:7", &added));
         let own = r#"Resource_Metadata="own", x="y""#;
         assert_eq!(challenge(&send(&app, get_as("/own", &token)).await), insufficient("read:own:7", own));
-        let answer = send(&app, get_without_token("/who")).await;
-        assert_eq!(challenge(&answer), format!(r#"Bearer realm="agentwrit", {added}"#));
+        let response = send(&app, get_without_token("/who")).await;
+        assert_eq!(challenge(&response), format!(r#"Bearer realm="agentwrit", {added}"#));
     }
 }
 
 #[tokio::test]
-async fn closure_adds_parameters_for_the_request_at_hand_safely_quoted() {
+async fn closure_adds_quoted_parameters_to_one_challenge() {
     let issuer = TestIssuer::new();
     let layer =
         Authenticate::new(issuer.verifier()).challenge_parameter(NAME, "of the layer").on_rejection(|_, head| {
@@ -74,13 +74,13 @@ async fn closure_adds_parameters_for_the_request_at_hand_safely_quoted() {
             response
         });
     let app = Router::new().route("/data", get(async || "data")).layer(layer);
-    let answer = send(&app, get_without_token("/data")).await;
+    let response = send(&app, get_without_token("/data")).await;
     let expected = r#"Bearer realm="agentwrit", resource_metadata="/data\", error=\"none\\""#;
-    assert_eq!((challenge(&answer), &*answer.body), (expected, &b"words"[..]));
+    assert_eq!((challenge(&response), &*response.body), (expected, &b"words"[..]));
 }
 
 #[test]
-fn construction_rejects_what_no_challenge_can_have() {
+fn rejects_invalid_challenge_parameters() {
     let layer = || RequireScope::new("read:data:7");
     let error = layer().try_challenge_parameter("scope", "x").unwrap_err();
     assert_eq!(error, ChallengeParameterError::Reserved { name: "scope".to_owned() });

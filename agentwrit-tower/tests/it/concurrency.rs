@@ -1,4 +1,4 @@
-//! Many requests at once, and requests that nobody waits for.
+//! Concurrent requests, and requests whose future is dropped.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use tower_layer::Layer;
 use crate::support::{bearer, get, get_without_token, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_request_is_judged_by_its_own_token() {
+async fn decides_each_request_by_its_own_token() {
     const REQUESTS: usize = 64;
     let issuer = TestIssuer::new();
-    // All accepted requests are inside the handler at once before any of them is answered.
+    // All accepted requests are inside the handler at once before any response.
     let all_inside = Arc::new(Barrier::new(REQUESTS));
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(service_fn(
         move |request: Request<Full<Bytes>>| {
             let all_inside = Arc::clone(&all_inside);
             async move {
                 all_inside.wait().await;
-                let token_id = request.extensions().get::<Verified>().map(|who| who.token_id().to_string());
+                let token_id = request.extensions().get::<Verified>().map(|caller| caller.token_id().to_string());
                 Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(token_id.unwrap_or_default())))
             }
         },
@@ -40,19 +40,19 @@ async fn each_request_is_judged_by_its_own_token() {
         claims.jti = agentwrit_tower::verify::TokenId::from_bytes([u8::try_from(number).unwrap(); 16]);
         let authorization = bearer(&issuer.sign(&claims));
         requests.spawn(async move {
-            let answer = send(&service, get("/", &authorization)).await;
+            let response = send(&service, get("/", &authorization)).await;
             if granted {
-                assert_eq!(answer.status, StatusCode::OK);
-                assert_eq!(std::str::from_utf8(&answer.body).unwrap(), claims.jti.to_string());
+                assert_eq!(response.status, StatusCode::OK);
+                assert_eq!(std::str::from_utf8(&response.body).unwrap(), claims.jti.to_string());
             } else {
-                assert_eq!(answer.status, StatusCode::FORBIDDEN);
+                assert_eq!(response.status, StatusCode::FORBIDDEN);
             }
         });
     }
     assert_eq!(requests.join_all().await.len(), 2 * REQUESTS);
 }
 
-/// Counts itself while it lives.
+/// Counts its live instances.
 struct Alive(Arc<AtomicUsize>);
 
 impl Alive {
@@ -69,7 +69,7 @@ impl Drop for Alive {
 }
 
 #[tokio::test]
-async fn dropping_the_future_drops_the_inner_one_and_leaves_the_service_usable() {
+async fn dropping_future_drops_inner_future_only() {
     let issuer = TestIssuer::new();
     let alive = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&alive);
@@ -93,14 +93,14 @@ async fn dropping_the_future_drops_the_inner_one_and_leaves_the_service_usable()
     drop(waiting);
     assert_eq!(alive.load(Ordering::SeqCst), 0);
 
-    // A rejection that nobody polls harms nothing either.
+    // A rejection that is never polled has no effect either.
     drop(service.ready().await.unwrap().call(get_without_token("/")));
     let response = service.ready().await.unwrap().call(get("/", &authorization)).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_refusal_is_ready_at_once() {
+async fn rejection_is_ready_at_once() {
     let service =
         service_fn(|_: Request<Empty<Bytes>>| std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>());
     let mut service = RequireScope::new("read:data:7").verifier(TestIssuer::new().verifier()).layer(service);
@@ -109,7 +109,7 @@ async fn a_refusal_is_ready_at_once() {
     assert!(poll_once(future.as_mut()).is_pending(), "polled after the end it waits, it does not panic");
 }
 
-/// Polls once.
+/// Polls a future once.
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
 }

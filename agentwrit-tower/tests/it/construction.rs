@@ -1,4 +1,4 @@
-//! A bad literal stops the program where it is written; a bad text from elsewhere is an error.
+//! Construction of layers: a malformed literal panics, a malformed text from elsewhere is an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use agentwrit_tower::RequireScope;
 use agentwrit_tower::verify::scope::ScopePart;
 use agentwrit_tower::verify::{Scope, ScopeError};
+use http::Method;
 
 #[test]
-fn a_literal_that_is_no_scope_panics_at_the_callers_line() {
+fn panics_at_line_of_caller_for_malformed_literal() {
     let seen = Arc::new(Mutex::new(None));
     let previous = std::panic::take_hook();
     let (sink, here) = (Arc::clone(&seen), std::thread::current().id());
@@ -30,7 +31,7 @@ fn a_literal_that_is_no_scope_panics_at_the_callers_line() {
 }
 
 #[test]
-fn a_text_that_is_no_scope_is_an_error() {
+fn try_new_rejects_malformed_scopes() {
     assert_eq!(RequireScope::try_new("read:data").unwrap_err(), ScopeError::NotThreeParts { found: 2 });
     for text in ["", "read", "read:data:", "read:*:x", "*:*:*", "read:data:x:*", "read:da ta:x", "read:data:\"x\""] {
         assert!(RequireScope::try_new(text).is_err(), "{text:?}");
@@ -38,7 +39,29 @@ fn a_text_that_is_no_scope_is_an_error() {
 }
 
 #[test]
-fn a_brace_that_makes_no_gap_is_refused_rather_than_taken_to_the_letter() {
+fn fallible_forms_return_error_where_others_panic() {
+    use agentwrit_tower::RequirementError::{InvalidScope, NoMethods, NoScopes, RepeatedMethod};
+    let invalid = |error: agentwrit_tower::RequirementError, text: &str| {
+        assert!(matches!(&error, InvalidScope { scope, .. } if scope == text), "{error:?}");
+    };
+    invalid(RequireScope::try_all_of(["read:data:7", "read:data"]).unwrap_err(), "read:data");
+    invalid(RequireScope::try_any_of(["*:*:*", "read:data:7"]).unwrap_err(), "*:*:*");
+    invalid(RequireScope::try_some_of_kind("read").unwrap_err(), "read");
+    invalid(RequireScope::try_by_method([(Method::GET, "read")]).unwrap_err(), "read");
+    assert_eq!(RequireScope::try_all_of(Vec::<String>::new()).unwrap_err(), NoScopes);
+    assert_eq!(RequireScope::try_any_of(Vec::<String>::new()).unwrap_err(), NoScopes);
+    assert_eq!(RequireScope::try_by_method(Vec::<(Method, String)>::new()).unwrap_err(), NoMethods);
+    let twice = RequireScope::try_by_method([(Method::GET, "read:data:7"), (Method::GET, "read:data:8")]).unwrap_err();
+    assert!(matches!(twice, RepeatedMethod { method: Method::GET, .. }), "{twice:?}");
+
+    assert!(RequireScope::try_all_of(["read:data:7", "read:labs:{id}"]).is_ok());
+    assert!(RequireScope::try_any_of(["read:data:7", "read:labs:{id}"]).is_ok());
+    assert!(RequireScope::try_some_of_kind("read:data").is_ok());
+    assert!(RequireScope::try_by_method([(Method::GET, "read:data:7"), (Method::HEAD, "read:data:8")]).is_ok());
+}
+
+#[test]
+fn rejects_braces_outside_of_placeholder() {
     for (text, part, character) in [
         ("read:records:P-{patient_id}", ScopePart::Identifier, '{'),
         ("read:records:patient_id}", ScopePart::Identifier, '}'),
@@ -50,13 +73,13 @@ fn a_brace_that_makes_no_gap_is_refused_rather_than_taken_to_the_letter() {
 }
 
 #[test]
-fn a_scope_makes_a_layer() {
+fn builds_layer_from_scope() {
     assert!(RequireScope::try_new("read:data:*").is_ok());
     let _layer = RequireScope::from(Scope::parse("read:data:7").unwrap());
 }
 
 #[test]
-fn layers_and_services_can_go_anywhere() {
+fn layers_and_services_are_clone_send_sync() {
     fn anywhere<T: Clone + Send + Sync + Unpin + std::fmt::Debug + 'static>() {}
     anywhere::<RequireScope>();
     anywhere::<agentwrit_tower::Authenticate>();

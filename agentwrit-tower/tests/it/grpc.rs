@@ -1,4 +1,4 @@
-//! A gRPC client gets a gRPC status, as tonic reads it.
+//! gRPC clients receive a gRPC status that tonic reads.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -40,51 +40,51 @@ fn protected(issuer: &TestIssuer) -> RequireScopeService<Plain> {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
-fn assert_status(answer: &CollectedResponse, code: Code, message: &str) {
-    assert_eq!(answer.status, StatusCode::OK);
-    let status = tonic::Status::from_header_map(&answer.headers).unwrap();
+fn assert_status(response: &CollectedResponse, code: Code, message: &str) {
+    assert_eq!(response.status, StatusCode::OK);
+    let status = tonic::Status::from_header_map(&response.headers).unwrap();
     assert_eq!((status.code(), status.message()), (code, message));
-    assert!(answer.body.is_empty());
+    assert!(response.body.is_empty());
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_code() {
+async fn rejections_of_tokens_have_their_grpc_codes() {
     let issuer = TestIssuer::new();
     let expired = issuer.token(&["read:data:7"]);
     issuer.clock().advance(Duration::from_secs(301));
     let service = protected(&issuer);
     for content_type in CONTENT_TYPES {
-        let answer = send(&service, call(get_without_token("/"), content_type)).await;
-        assert_status(&answer, Code::Unauthenticated, "a Bearer token is required");
-        assert_eq!(answer.header("content-type"), Some(content_type));
-        assert_eq!(answer.header("www-authenticate"), Some(NO_TOKEN));
-        assert_eq!(answer.header("x-request-id"), Some("req-1"));
+        let response = send(&service, call(get_without_token("/"), content_type)).await;
+        assert_status(&response, Code::Unauthenticated, "a Bearer token is required");
+        assert_eq!(response.header("content-type"), Some(content_type));
+        assert_eq!(response.header("www-authenticate"), Some(NO_TOKEN));
+        assert_eq!(response.header("x-request-id"), Some("req-1"));
 
-        let answer = send(&service, call(get("/", &bearer(&expired)), content_type)).await;
-        assert_status(&answer, Code::Unauthenticated, "token verification failed");
+        let response = send(&service, call(get("/", &bearer(&expired)), content_type)).await;
+        assert_status(&response, Code::Unauthenticated, "token verification failed");
 
         let narrow = issuer.token(&["read:data:8"]);
-        let answer = send(&service, call(get("/", &bearer(&narrow)), content_type)).await;
-        assert_status(&answer, Code::PermissionDenied, "the token lacks the required scope `read:data:7`");
-        assert!(matches!(answer.extensions.get(), Some(Rejection::InsufficientScope { .. })));
+        let response = send(&service, call(get("/", &bearer(&narrow)), content_type)).await;
+        assert_status(&response, Code::PermissionDenied, "the token lacks the required scope `read:data:7`");
+        assert!(matches!(response.extensions.get(), Some(Rejection::InsufficientScope { .. })));
     }
 }
 
 #[tokio::test]
-async fn the_others_too() {
+async fn other_rejections_have_their_grpc_codes() {
     let issuer = TestIssuer::new();
     let token = bearer(&issuer.token(&["read:data:*"]));
     let keyless = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
     let unready = Authenticate::new(keyless.without_revocations().build()).layer(Inner::default().service());
-    let answer = send(&unready, call(get("/", &token), "application/grpc")).await;
-    assert_status(&answer, Code::Unavailable, "tokens cannot be verified at present");
-    assert_eq!(answer.header("retry-after"), Some("5"));
+    let response = send(&unready, call(get("/", &token), "application/grpc")).await;
+    assert_status(&response, Code::Unavailable, "tokens cannot be verified at present");
+    assert_eq!(response.header("retry-after"), Some("5"));
 
     let forgotten = RequireScope::new("read:data:7").layer(Inner::default().service());
-    let answer = send(&forgotten, call(get("/", &token), "application/grpc")).await;
+    let response = send(&forgotten, call(get("/", &token), "application/grpc")).await;
     let message = mistake("no verifier here and no `Authenticate` layer around it", "/")["detail"].clone();
-    assert_status(&answer, Code::Internal, message.as_str().unwrap());
-    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoVerifier)));
+    assert_status(&response, Code::Internal, message.as_str().unwrap());
+    assert_eq!(response.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoVerifier)));
 
     let by_path = RequireScope::new("read:data:{method}")
         .path("/data.v1.Data/{method}")
@@ -97,42 +97,42 @@ async fn the_others_too() {
 }
 
 #[tokio::test]
-async fn a_message_with_percent_signs_survives() {
+async fn escapes_percent_signs_in_message() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:100%").verifier(issuer.verifier()).layer(Inner::default().service());
-    let answer = send(&service, call(get("/", &bearer(&issuer.token(&["read:data:7"]))), "application/grpc")).await;
-    assert_eq!(answer.header("grpc-message"), Some("the token lacks the required scope `read:data:100%25`"));
-    assert_status(&answer, Code::PermissionDenied, "the token lacks the required scope `read:data:100%`");
+    let response = send(&service, call(get("/", &bearer(&issuer.token(&["read:data:7"]))), "application/grpc")).await;
+    assert_eq!(response.header("grpc-message"), Some("the token lacks the required scope `read:data:100%25`"));
+    assert_status(&response, Code::PermissionDenied, "the token lacks the required scope `read:data:100%`");
 }
 
 #[tokio::test]
-async fn the_answer_ends_with_its_headers() {
+async fn response_has_no_body() {
     let response =
         protected(&TestIssuer::new()).oneshot(call(get_without_token("/"), "application/grpc")).await.unwrap();
     assert!(response.body().is_end_stream());
 }
 
 #[tokio::test]
-async fn a_rendering_closure_is_not_asked() {
+async fn does_not_call_on_rejection_closure() {
     let service = RequireScope::new("read:data:7")
         .verifier(TestIssuer::new().verifier())
         .on_rejection(|_, _| Response::new("welcome"))
         .layer(Inner::default().service());
-    let answer = send(&service, call(get_without_token("/"), "application/grpc")).await;
-    assert_status(&answer, Code::Unauthenticated, "a Bearer token is required");
+    let response = send(&service, call(get_without_token("/"), "application/grpc")).await;
+    assert_status(&response, Code::Unauthenticated, "a Bearer token is required");
 }
 
 #[tokio::test]
-async fn other_content_types_get_http() {
+async fn responds_with_problem_to_other_content_types() {
     for content_type in ["application/json", "application/grpcx", "text/application/grpc", "application/grp"] {
-        let answer = send(&protected(&TestIssuer::new()), call(get_without_token("/"), content_type)).await;
-        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{content_type}");
-        assert_eq!(answer.header("grpc-status"), None);
+        let response = send(&protected(&TestIssuer::new()), call(get_without_token("/"), content_type)).await;
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{content_type}");
+        assert_eq!(response.header("grpc-status"), None);
     }
 }
 
-/// A proxy that asks for leave (`auth_request`, `forwardAuth`) does so with a `GET`, the stranger's content type in it, and
-/// goes by the status.
+/// A proxy's authorization request (`auth_request`, `forwardAuth`) is a `GET` with the client's content type, and the
+/// proxy acts on the status.
 #[tokio::test]
 async fn what_is_no_post_is_no_call_and_never_200() {
     let issuer = TestIssuer::new();
@@ -140,9 +140,9 @@ async fn what_is_no_post_is_no_call_and_never_200() {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::OPTIONS] {
             let mut request = call(get_without_token("/"), content_type);
             *request.method_mut() = method;
-            let answer = send(&protected(&issuer), request).await;
-            assert_eq!((answer.status, answer.header("grpc-status")), (StatusCode::UNAUTHORIZED, None));
-            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            let response = send(&protected(&issuer), request).await;
+            assert_eq!((response.status, response.header("grpc-status")), (StatusCode::UNAUTHORIZED, None));
+            assert_eq!(response.header("content-type"), Some("application/problem+json"));
         }
     }
 }
@@ -163,18 +163,18 @@ async fn responds_with_http_status_unless_request_is_http2_with_te_trailers() {
         if let Some(te) = te {
             request.headers_mut().insert(TE, te.parse().unwrap());
         }
-        let answer = send(&protected(&issuer), request).await;
+        let response = send(&protected(&issuer), request).await;
         assert_eq!(
-            (answer.status, answer.header("grpc-status")),
+            (response.status, response.header("grpc-status")),
             (StatusCode::UNAUTHORIZED, None),
             "{version:?} {te:?}"
         );
-        assert_eq!(answer.json()["error_code"], "unauthorized");
+        assert_eq!(response.json()["error_code"], "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
+async fn wraps_service_with_body_of_tonic() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(tower::service_fn(
         async |_: Request<tonic::body::Body>| Ok::<_, Infallible>(tonic::Status::ok("").into_http()),
@@ -191,7 +191,7 @@ async fn a_service_with_tonics_body_is_wrapped_like_any_other() {
     assert_eq!(ask(&issuer.token(&["read:data:8"])).await, Code::PermissionDenied);
 }
 
-/// As `tonic-build` makes one: with a name, which the router goes by.
+/// Service of the form that `tonic-build` generates: with a name, by which the router selects it.
 #[derive(Clone, Debug)]
 struct Data;
 
@@ -214,7 +214,7 @@ impl Service<Request<tonic::body::Body>> for Data {
 }
 
 #[tokio::test]
-async fn it_stands_around_tonics_router_and_a_service_within_it() {
+async fn protects_tonic_router_and_named_service() {
     let issuer = TestIssuer::new();
     let by_method = RequireScope::new("call:data:{method}").path("/data.v1.Data/{method}").named_layer(Data);
     let server = Authenticate::new(issuer.verifier()).layer(Routes::new(by_method).prepare());

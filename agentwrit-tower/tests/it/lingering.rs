@@ -22,7 +22,7 @@ use tower_layer::Layer;
 const PART: usize = 64 * 1024;
 const LIMIT: usize = 8 * 1024 * 1024;
 
-/// A body of parts, each `pause` after the one before, which tells when it is dropped how many were read.
+/// Body of parts, each `pause` after the previous one, which reports the number of parts read when it is dropped.
 struct Parts {
     left: usize,
     read: usize,
@@ -74,7 +74,7 @@ async fn reject(request: Request<Parts>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drains_body_of_refused_request_without_delaying_response() {
+async fn drains_body_of_rejected_request_without_delaying_response() {
     let (body, read) = Parts::new(20, Duration::from_millis(200));
     let begun = Instant::now();
     reject(Request::post("/").body(body).unwrap()).await;
@@ -107,7 +107,7 @@ async fn reads_nothing_of_body_that_awaits_100_continue() {
 }
 
 #[test]
-fn drops_body_where_there_is_no_runtime() {
+fn drops_body_outside_of_runtime() {
     let (body, mut read) = Parts::new(20, Duration::ZERO);
     let rejected = protected().oneshot(Request::post("/").body(body).unwrap());
     let mut rejected = std::pin::pin!(rejected);

@@ -36,17 +36,17 @@ fn one() -> Frame<Bytes> {
     Frame::data(Bytes::from_static(b"one"))
 }
 
-/// One frame, then nothing for ever.
+/// One frame, then pending for ever.
 fn idle() -> Frames {
     stream::iter([Ok(one())]).chain(stream::pending()).boxed()
 }
 
-/// One frame after the other, without an end.
+/// Endless sequence of frames.
 fn busy() -> Frames {
     stream::repeat_with(|| Ok(one())).boxed()
 }
 
-/// The response of a service that streams `frames` as `content_type` behind an [`EndWithToken`].
+/// Returns the response of a service that streams `frames` as `content_type` behind an [`EndWithToken`].
 async fn respond(
     authenticate: Authenticate,
     request: Request<Empty<Bytes>>,
@@ -74,7 +74,7 @@ impl IntoEnd for EndWithTokenError<Infallible> {
     }
 }
 
-/// An open response with a good token.
+/// Returns an open response with a valid token.
 async fn open(
     issuer: &TestIssuer,
     content_type: &'static str,
@@ -105,7 +105,7 @@ async fn idle_event_stream_ends_within_a_second_of_revocation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn body_breaks_off_before_the_next_frame_when_token_is_revoked() {
+async fn body_ends_in_error_before_next_frame_when_token_is_revoked() {
     let issuer = TestIssuer::new();
     let mut body = open(&issuer, "application/json", busy).await;
     assert!(body.frame().await.unwrap().is_ok());
@@ -116,7 +116,7 @@ async fn body_breaks_off_before_the_next_frame_when_token_is_revoked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_body_ends_at_expiry_whatever_the_interval() {
+async fn idle_body_ends_at_expiry_with_any_interval() {
     let issuer = TestIssuer::new();
     let request = get_as("/", &bearer(&issuer.token(&[SCOPE])));
     let life = issuer.verifier().verify_token(&issuer.token(&[SCOPE])).unwrap().expires_in();
@@ -172,7 +172,7 @@ async fn grpc_stream_ends_with_unauthenticated_in_its_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_ended_body_held_is_released_at_once() {
+async fn ended_body_releases_inner_body() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     struct Cursor;
     impl Drop for Cursor {
@@ -196,7 +196,7 @@ async fn what_an_ended_body_held_is_released_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_without_a_token_has_no_token_to_end_with() {
+async fn passes_body_of_request_without_token_unchanged() {
     let issuer = TestIssuer::new();
     let layer = Authenticate::optional(issuer.verifier());
     let mut body = respond(layer, get_without_token("/"), "text/plain", busy, EndWithToken::new()).await;
@@ -207,22 +207,22 @@ async fn request_without_a_token_has_no_token_to_end_with() {
 }
 
 #[tokio::test]
-async fn layer_outside_of_the_verifying_one_answers_500() {
+async fn layer_outside_of_the_verifying_one_responds_500() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let app = Router::new()
         .route("/", get(inner.handler()))
         .layer(Authenticate::new(issuer.verifier()))
         .layer(EndWithToken::new());
-    let answer = send(&app, plain_axum("/")).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoTokenToRecheck)));
+    let response = send(&app, plain_axum("/")).await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoTokenToRecheck)));
     assert_eq!(inner.calls(), 0);
 }
 
-/// There is no runtime here: a timer would panic.
+/// Runs without a runtime: a timer would panic.
 #[test]
-fn body_that_is_ready_needs_no_timer() {
+fn ready_body_needs_no_timer() {
     let issuer = TestIssuer::new();
     let mut service = ServiceBuilder::new()
         .layer(RequireScope::new(SCOPE).verifier(issuer.verifier()))
@@ -236,22 +236,22 @@ fn body_that_is_ready_needs_no_timer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_names_the_reason_and_keeps_it() {
+async fn ended_returns_same_reason_when_polled_again() {
     let issuer = TestIssuer::new();
-    let who = agentwrit_tower::testing::verified(&issuer, &[SCOPE]);
-    assert_eq!(who.recheck(), Ok(()));
-    let mut ended = who.ended();
+    let caller = agentwrit_tower::testing::verified(&issuer, &[SCOPE]);
+    assert_eq!(caller.recheck(), Ok(()));
+    let mut ended = caller.ended();
     assert!(timeout(Duration::from_secs(60), &mut ended).await.is_err());
     revoke_everything(&issuer);
     let reason = (&mut ended).await;
     assert!(matches!(reason, VerifyError::Revoked { .. }), "{reason:?}");
-    assert_eq!(who.recheck(), Err(reason.clone()));
+    assert_eq!(caller.recheck(), Err(reason.clone()));
     assert_eq!(ended.await, reason);
 }
 
-async fn socket(who: Verified, upgrade: WebSocketUpgrade) -> axum::response::Response {
+async fn socket(caller: Verified, upgrade: WebSocketUpgrade) -> axum::response::Response {
     upgrade.on_upgrade(async move |mut socket: WebSocket| {
-        let mut ended = who.ended().check_every(Duration::from_millis(20));
+        let mut ended = caller.ended().check_every(Duration::from_millis(20));
         loop {
             tokio::select! {
                 biased;
@@ -270,7 +270,7 @@ async fn socket(who: Verified, upgrade: WebSocketUpgrade) -> axum::response::Res
     })
 }
 
-/// A server on a free port, and a connection to it on which `head` was sent.
+/// Starts a server on a free port, and sends `head` on a connection to it.
 async fn connect(app: Router, head: String) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -284,7 +284,7 @@ async fn read_until(connection: &mut TcpStream, end: &[u8]) -> Vec<u8> {
     let mut read = Vec::new();
     while !read.ends_with(end) {
         let byte = timeout(Duration::from_secs(20), connection.read_u8()).await;
-        read.push(byte.expect("an answer in time").expect("more bytes"));
+        read.push(byte.expect("an response in time").expect("more bytes"));
     }
     read
 }
@@ -311,7 +311,7 @@ async fn websocket_is_closed_with_policy_violation_when_token_is_revoked() {
     assert_eq!(&close[..4], [0x88, 21, 0x03, 0xf0], "a close frame of code 1008");
 }
 
-/// What is sent of a chunked response until the connection closes or the response is complete.
+/// Returns the bytes of a chunked response until the connection closes or the response is complete.
 async fn wire(issuer: &TestIssuer, content_type: &'static str) -> Vec<u8> {
     let started = Arc::new(tokio::sync::Notify::new());
     let notify = Arc::clone(&started);
@@ -343,7 +343,7 @@ async fn wire(issuer: &TestIssuer, content_type: &'static str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn only_an_event_stream_is_completed_on_the_wire() {
+async fn only_event_stream_ends_complete_on_the_wire() {
     assert_eq!(wire(&TestIssuer::new(), "text/event-stream").await, b"0\r\n\r\n");
     assert_eq!(
         wire(&TestIssuer::new(), "application/json").await,
@@ -359,6 +359,6 @@ async fn full_bodies_pass_unchanged() {
         .layer(Authenticate::new(issuer.verifier()))
         .layer(EndWithToken::new())
         .service_fn(async |_: Request<Empty<Bytes>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("whole"))));
-    let answer = send(&service, get_as("/", &bearer(&issuer.token(&[SCOPE])))).await;
-    assert_eq!(&*answer.body, b"whole");
+    let response = send(&service, get_as("/", &bearer(&issuer.token(&[SCOPE])))).await;
+    assert_eq!(&*response.body, b"whole");
 }

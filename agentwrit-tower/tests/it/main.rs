@@ -1,4 +1,4 @@
-//! What agentwrit-tower promises, seen from outside. One module per topic, one binary because linking is slow.
+//! Tests of agentwrit-tower's public interface. One module per topic, one binary because linking is slow.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

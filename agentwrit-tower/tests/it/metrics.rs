@@ -1,4 +1,4 @@
-//! The counter and the histogram of the `metrics` feature.
+//! Counter and histogram of the `metrics` feature.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::support::{Inner, bearer, get, get_without_token, send};
 
 type Seen = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// Counts what is counted, and how often something is measured.
+/// Recorder that keeps counters and the number of histogram samples.
 #[derive(Debug, Default)]
 struct Book(Seen);
 
@@ -72,7 +72,7 @@ impl Recorder for Book {
 }
 
 #[tokio::test]
-async fn decisions_are_counted_and_measured_by_outcome_and_reason_only() {
+async fn counts_decisions_by_outcome_and_reason_only() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service());
     let book = Book::default();

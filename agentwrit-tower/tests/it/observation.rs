@@ -1,4 +1,4 @@
-//! The true reason: in the response's extensions and in the log, never in front of a stranger.
+//! Reasons of rejections: in the response's extensions and in the log, not in the response.
 
 use std::time::Duration;
 
@@ -18,26 +18,26 @@ fn protected(issuer: &TestIssuer) -> RequireScopeService<Plain> {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
-/// The answer, and what was logged on the way to it.
+/// Returns the response and the events that were logged.
 async fn observed(
     service: &RequireScopeService<Plain>,
     request: Request<Full<Bytes>>,
 ) -> (CollectedResponse, Vec<(Level, String)>) {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
-    let answer = send(service, request).await;
-    (answer, log.lines())
+    let response = send(service, request).await;
+    (response, log.lines())
 }
 
-fn rejection(answer: &CollectedResponse) -> &Rejection {
-    answer.extensions.get().expect("a rejection in the response's extensions")
+fn rejection(response: &CollectedResponse) -> &Rejection {
+    response.extensions.get().expect("a rejection in the response's extensions")
 }
 
 #[tokio::test]
-async fn a_missing_token() {
-    let (answer, log) = observed(&protected(&TestIssuer::new()), get_without_token("/")).await;
-    assert_eq!(rejection(&answer), &Rejection::NoToken(CredentialsError::Missing));
-    assert_eq!((rejection(&answer).reason(), rejection(&answer).subject()), ("no_token", None));
+async fn logs_missing_token_at_debug() {
+    let (response, log) = observed(&protected(&TestIssuer::new()), get_without_token("/")).await;
+    assert_eq!(rejection(&response), &Rejection::NoToken(CredentialsError::Missing));
+    assert_eq!((rejection(&response).reason(), rejection(&response).subject()), ("no_token", None));
     assert_eq!(
         log,
         [(
@@ -50,36 +50,39 @@ async fn a_missing_token() {
 }
 
 #[tokio::test]
-async fn an_expired_token_names_its_subject() {
+async fn logs_subject_of_expired_token() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:7"]);
     let token = issuer.sign(&claims);
     issuer.clock().advance(Duration::from_secs(301));
-    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&token))).await;
+    let (response, log) = observed(&protected(&issuer), get("/", &bearer(&token))).await;
     let expired =
         VerifyError::Expired { by: Duration::from_secs(1), subject: claims.sub.clone(), token_id: claims.jti };
-    assert_eq!(rejection(&answer), &Rejection::InvalidToken(expired));
-    assert_eq!((rejection(&answer).subject(), rejection(&answer).token_id()), (Some(&claims.sub), Some(claims.jti)));
+    assert_eq!(rejection(&response), &Rejection::InvalidToken(expired));
+    assert_eq!(
+        (rejection(&response).subject(), rejection(&response).token_id()),
+        (Some(&claims.sub), Some(claims.jti))
+    );
     assert!(log.iter().all(|(_, line)| !line.contains(&token)), "a log holds no token: {log:?}");
 }
 
 #[tokio::test]
-async fn a_forged_token_names_nobody() {
+async fn logs_no_subject_of_forged_token() {
     let issuer = TestIssuer::new();
     let forged = SigningKey::from_seed(&[8; 32]).unwrap().sign_token(&issuer.claims(&["read:data:7"]));
-    let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&forged))).await;
-    assert!(matches!(rejection(&answer), Rejection::InvalidToken(VerifyError::UnknownKey { .. })));
-    assert_eq!((rejection(&answer).subject(), rejection(&answer).token_id()), (None, None));
+    let (response, _) = observed(&protected(&issuer), get("/", &bearer(&forged))).await;
+    assert!(matches!(rejection(&response), Rejection::InvalidToken(VerifyError::UnknownKey { .. })));
+    assert_eq!((rejection(&response).subject(), rejection(&response).token_id()), (None, None));
 }
 
 #[tokio::test]
-async fn missing_keys_are_logged_as_a_warning() {
+async fn logs_missing_keys_as_warning() {
     let verifier = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
     let service = RequireScope::new("read:data:7")
         .verifier(verifier.without_revocations().build())
         .layer(Inner::default().service());
-    let (answer, log) = observed(&service, get("/", &bearer(&TestIssuer::new().token(&["read:data:7"])))).await;
-    assert_eq!(rejection(&answer), &Rejection::Unavailable(VerifyError::KeysUnavailable));
+    let (response, log) = observed(&service, get("/", &bearer(&TestIssuer::new().token(&["read:data:7"])))).await;
+    assert_eq!(rejection(&response), &Rejection::Unavailable(VerifyError::KeysUnavailable));
     assert_eq!(
         log,
         [(
@@ -92,41 +95,41 @@ async fn missing_keys_are_logged_as_a_warning() {
 }
 
 #[tokio::test]
-async fn a_revoked_token_names_its_subject() {
+async fn logs_subject_of_revoked_token() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:7"]);
     issuer.revoke(Revoked::Token, &claims.jti.to_string());
 
-    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    assert!(matches!(rejection(&answer), Rejection::InvalidToken(VerifyError::Revoked { .. })));
-    assert_eq!(rejection(&answer).subject(), Some(&claims.sub));
-    assert_eq!(rejection(&answer).token_id(), Some(claims.jti));
+    let (response, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
+    assert!(matches!(rejection(&response), Rejection::InvalidToken(VerifyError::Revoked { .. })));
+    assert_eq!(rejection(&response).subject(), Some(&claims.sub));
+    assert_eq!(rejection(&response).token_id(), Some(claims.jti));
     let subject = claims.sub.to_string();
     assert!(matches!(&*log, [(Level::DEBUG, line)] if line.contains(&subject)), "{log:?}");
-    assert!(!String::from_utf8_lossy(&answer.body).contains("revoked"));
+    assert!(!String::from_utf8_lossy(&response.body).contains("revoked"));
 }
 
 #[tokio::test]
-async fn too_small_a_scope_names_both_sides() {
+async fn logs_subject_and_required_scope_when_insufficient() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:8"]);
-    let (answer, _) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    let Rejection::InsufficientScope { required, missing, verified, .. } = rejection(&answer) else {
-        panic!("{answer:?}")
+    let (response, _) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
+    let Rejection::InsufficientScope { required, missing, verified, .. } = rejection(&response) else {
+        panic!("{response:?}")
     };
     assert_eq!(required, &[Scope::parse("read:data:7").unwrap()]);
     assert_eq!(missing, &MissingScope::All(required.clone()));
     assert_eq!(verified.as_claim_set(), &claims);
-    assert_eq!(rejection(&answer).reason(), "insufficient_scope");
-    assert_eq!(rejection(&answer).subject(), Some(&claims.sub));
-    assert_eq!(rejection(&answer).token_id(), Some(claims.jti));
+    assert_eq!(rejection(&response).reason(), "insufficient_scope");
+    assert_eq!(rejection(&response).subject(), Some(&claims.sub));
+    assert_eq!(rejection(&response).token_id(), Some(claims.jti));
 }
 
 #[tokio::test]
-async fn a_missing_layer_is_logged_as_an_error_with_the_path() {
+async fn logs_missing_layer_as_error_with_path() {
     let service = RequireScope::new("read:data:7").layer(Inner::default().service());
-    let (answer, log) = observed(&service, get_without_token("/data/7")).await;
-    assert_eq!(rejection(&answer), &Rejection::Misconfigured(Misconfiguration::NoVerifier));
+    let (response, log) = observed(&service, get_without_token("/data/7")).await;
+    assert_eq!(rejection(&response), &Rejection::Misconfigured(Misconfiguration::NoVerifier));
     assert_eq!(
         log,
         [(
@@ -139,17 +142,17 @@ async fn a_missing_layer_is_logged_as_an_error_with_the_path() {
 }
 
 #[tokio::test]
-async fn an_accepted_request_is_logged_at_debug_and_leaves_no_refusal() {
+async fn logs_accepted_request_at_debug_without_rejection() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:*"]);
-    let (answer, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
-    assert!(answer.extensions.get::<Rejection>().is_none());
+    let (response, log) = observed(&protected(&issuer), get("/", &bearer(&issuer.sign(&claims)))).await;
+    assert!(response.extensions.get::<Rejection>().is_none());
     let line = format!("message=accepted agent={} task=task scope=read:data:7 outcome=\"accepted\"", claims.sub);
     assert_eq!(log, [(Level::DEBUG, line)]);
 }
 
 #[tokio::test]
-async fn a_bad_identifier_is_logged_with_whose_request_it_was() {
+async fn logs_subject_of_request_with_bad_identifier() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:{id}").path("/{id}").verifier(issuer.verifier());
     let claims = issuer.claims(&["read:data:*"]);

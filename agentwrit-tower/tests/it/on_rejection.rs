@@ -1,4 +1,4 @@
-//! A service's own words for a rejection: whatever it says, the verdict stands.
+//! Rendering of rejections by a closure, which cannot change the decision.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{TrustedKeys, Verifier, scope};
@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use crate::support::axum::{get as get_as, get_without_token};
 use crate::support::{INVALID_TOKEN, Inner, NO_TOKEN, bearer, get as plain_get, get_without_token as plain, send};
 
-/// Tries to let everybody in.
+/// Tries to turn every rejection into a success.
 fn wide_open(_: &Rejection, _: &Parts) -> Response<&'static str> {
     Response::builder()
         .status(StatusCode::OK)
@@ -29,7 +29,7 @@ fn wide_open(_: &Rejection, _: &Parts) -> Response<&'static str> {
 }
 
 #[tokio::test]
-async fn status_and_challenge_cannot_be_dropped() {
+async fn closure_cannot_change_status_or_challenge() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7")
         .verifier(issuer.verifier())
@@ -41,37 +41,37 @@ async fn status_and_challenge_cannot_be_dropped() {
         (plain_get("/", "Bearer a.b.c"), StatusCode::UNAUTHORIZED, INVALID_TOKEN),
         (plain_get("/", &bearer(&issuer.token(&["read:data:8"]))), StatusCode::FORBIDDEN, insufficient),
     ] {
-        let answer = send(&service, request).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (status, Some(challenge)));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(answer.header("x-request-id"), Some("req-1"));
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert_eq!((answer.header("content-length"), answer.header("transfer-encoding")), (None, None));
-        // Its words and its own headers stay.
-        assert_eq!((answer.header("content-type"), answer.header("x-own")), (Some("text/html"), Some("kept")));
-        assert_eq!(&*answer.body, b"welcome");
-        assert!(answer.extensions.get::<Rejection>().is_some());
+        let response = send(&service, request).await;
+        assert_eq!((response.status, response.header("www-authenticate")), (status, Some(challenge)));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("x-request-id"), Some("req-1"));
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!((response.header("content-length"), response.header("transfer-encoding")), (None, None));
+        // The closure's body and headers stay.
+        assert_eq!((response.header("content-type"), response.header("x-own")), (Some("text/html"), Some("kept")));
+        assert_eq!(&*response.body, b"welcome");
+        assert!(response.extensions.get::<Rejection>().is_some());
     }
 }
 
 #[tokio::test]
-async fn nor_can_retry_after_and_allow() {
+async fn closure_cannot_change_retry_after_or_allow() {
     let keyless = Verifier::builder().issuer(TestIssuer::ISSUER).keys(TrustedKeys::following(None));
     let service = RequireScope::new("read:data:7")
         .verifier(keyless.without_revocations().build())
         .on_rejection(wide_open)
         .layer(Inner::default().service());
     let token = TestIssuer::new().token(&["read:data:7"]);
-    let answer = send(&service, plain_get("/", &bearer(&token))).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
+    let response = send(&service, plain_get("/", &bearer(&token))).await;
+    assert_eq!((response.status, response.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("5")));
 
     let issuer = TestIssuer::new();
     let service = RequireScope::by_method([(Method::PUT, "write:data:7")])
         .verifier(issuer.verifier())
         .on_rejection(wide_open)
         .layer(Inner::default().service());
-    let answer = send(&service, plain_get("/", &bearer(&issuer.token(&["write:data:7"])))).await;
-    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("PUT")));
+    let response = send(&service, plain_get("/", &bearer(&issuer.token(&["write:data:7"])))).await;
+    assert_eq!((response.status, response.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, Some("PUT")));
 }
 
 fn named(name: &'static str) -> impl Fn(&Rejection, &Parts) -> Response<String> + Clone + Send + Sync + 'static {
@@ -79,7 +79,7 @@ fn named(name: &'static str) -> impl Fn(&Rejection, &Parts) -> Response<String> 
 }
 
 #[tokio::test]
-async fn the_layers_and_extractors_beneath_say_it_in_the_same_words() {
+async fn layers_and_extractors_beneath_use_closure() {
     let issuer = TestIssuer::new();
     for layer in [Authenticate::new(issuer.verifier()), Authenticate::optional(issuer.verifier())] {
         let app = Router::new()
@@ -97,7 +97,7 @@ async fn the_layers_and_extractors_beneath_say_it_in_the_same_words() {
 }
 
 #[tokio::test]
-async fn so_do_those_beneath_a_layer_that_verifies_again() {
+async fn closure_applies_beneath_layer_that_verifies_again() {
     let issuer = TestIssuer::new();
     let route = || Router::new().route("/", get(async || "data").layer(RequireScope::new("read:data:7")));
     let words = |layer: Authenticate| layer.on_rejection(named("outer"));
@@ -107,8 +107,8 @@ async fn so_do_those_beneath_a_layer_that_verifies_again() {
         let app = route().layer(inner).layer(words(Authenticate::new(issuer.verifier())));
         assert_eq!(&*send(&app, get_as("/", &token)).await.body, b"outer: insufficient_scope at /");
     }
-    let nobody = Authenticate::optional(issuer.verifier()).token_source(in_cookie());
-    let app = route().layer(nobody).layer(words(Authenticate::new(issuer.verifier())));
+    let without_token = Authenticate::optional(issuer.verifier()).token_source(in_cookie());
+    let app = route().layer(without_token).layer(words(Authenticate::new(issuer.verifier())));
     assert_eq!(&*send(&app, get_as("/", &token)).await.body, b"outer: no_token at /");
 }
 
@@ -117,24 +117,24 @@ async fn write_note(permits: Permits) -> Result<&'static str, RejectionResponse>
 }
 
 #[tokio::test]
-async fn a_require_scope_has_words_for_what_is_beneath_it_too() {
+async fn closure_of_require_scope_applies_beneath_it() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/", get(write_note))
         .layer(RequireScope::new("read:data:7").on_rejection(named("scope")))
         .layer(Authenticate::new(issuer.verifier()).on_rejection(named("outer")));
-    let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::FORBIDDEN, &b"scope: insufficient_scope at /"[..]));
+    let response = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::FORBIDDEN, &b"scope: insufficient_scope at /"[..]));
     assert_eq!(&*send(&app, get_without_token("/")).await.body, b"outer: no_token at /");
 }
 
-/// All that the closure is shown.
+/// Everything that the closure receives.
 fn shown(_: &Rejection, head: &Parts) -> Response<String> {
     Response::new(format!("{head:?}"))
 }
 
 #[tokio::test]
-async fn a_closure_that_prints_the_request_prints_no_token() {
+async fn token_is_sensitive_when_closure_prints_request() {
     let issuer = TestIssuer::new();
     let app = Router::new().route("/", get(write_note)).layer(RequireScope::new("read:data:7")).layer(
         Authenticate::new(issuer.verifier())
@@ -157,9 +157,9 @@ async fn a_closure_that_prints_the_request_prints_no_token() {
         for (name, value) in headers {
             request.headers_mut().append(name, value.parse().unwrap());
         }
-        let answer = send(&app, request).await;
-        assert_eq!(answer.status, status);
-        let printed = std::str::from_utf8(&answer.body).unwrap();
+        let response = send(&app, request).await;
+        assert_eq!(response.status, status);
+        let printed = std::str::from_utf8(&response.body).unwrap();
         for token in [&good, &narrow, &forged] {
             assert!(!printed.contains(&token[token.len() - 20..]), "{printed}");
         }
@@ -167,12 +167,12 @@ async fn a_closure_that_prints_the_request_prints_no_token() {
 }
 
 #[tokio::test]
-async fn a_handlers_check_shows_the_headers_that_hold_no_credentials() {
+async fn permits_shows_closure_headers_without_credentials() {
     let issuer = TestIssuer::new();
     let app = Router::new().route("/", get(write_note)).layer(Authenticate::new(issuer.verifier()).on_rejection(shown));
     let mut request = get_as("/", &issuer.token(&["read:data:7"]));
     request.headers_mut().insert("accept-language", "eo".parse().unwrap());
-    let answer = send(&app, request).await;
-    let printed = std::str::from_utf8(&answer.body).unwrap();
+    let response = send(&app, request).await;
+    let printed = std::str::from_utf8(&response.body).unwrap();
     assert!(printed.contains(r#""accept-language": "eo""#) && !printed.contains("authorization"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! `Authenticate::optional`: no token passes without claims, a bad one does not.
+//! `Authenticate::optional`: requests without a token pass without claims, requests with an invalid one do not.
 
 use agentwrit_tower::verify::VerifyError;
 use agentwrit_tower::verify::testing::TestIssuer;
@@ -10,12 +10,12 @@ use http::StatusCode;
 use crate::support::axum::{get as get_as, get_without_token};
 use crate::support::{INVALID_TOKEN, NO_TOKEN, send};
 
-async fn greet(who: Option<Verified>) -> String {
-    who.map_or_else(|| "nobody".to_owned(), |who| who.subject().to_string())
+async fn greet(caller: Option<Verified>) -> String {
+    caller.map_or_else(|| "unauthenticated".to_owned(), |caller| caller.subject().to_string())
 }
 
-async fn strict(who: Verified) -> String {
-    who.subject().to_string()
+async fn strict(caller: Verified) -> String {
+    caller.subject().to_string()
 }
 
 fn app(issuer: &TestIssuer) -> Router {
@@ -27,36 +27,39 @@ fn app(issuer: &TestIssuer) -> Router {
 }
 
 #[tokio::test]
-async fn no_token_passes_without_claims() {
-    let answer = send(&app(&TestIssuer::new()), get_without_token("/")).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"nobody"[..]));
+async fn passes_request_without_token_without_claims() {
+    let response = send(&app(&TestIssuer::new()), get_without_token("/")).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::OK, &b"unauthenticated"[..]));
 }
 
 #[tokio::test]
-async fn a_good_token_passes_with_them() {
+async fn passes_valid_token_with_claims() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:7"]);
     for path in ["/", "/strict", "/data"] {
-        let answer = send(&app(&issuer), get_as(path, &issuer.sign(&claims))).await;
-        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, claims.sub.to_string().as_bytes()), "{path}");
+        let response = send(&app(&issuer), get_as(path, &issuer.sign(&claims))).await;
+        assert_eq!((response.status, &*response.body), (StatusCode::OK, claims.sub.to_string().as_bytes()), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_bad_token_is_401_all_the_same() {
+async fn invalid_token_is_401() {
     let issuer = TestIssuer::new();
     for path in ["/", "/strict", "/data"] {
-        let answer = send(&app(&issuer), get_as(path, "a.b.c")).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN)));
+        let response = send(&app(&issuer), get_as(path, "a.b.c")).await;
+        assert_eq!(
+            (response.status, response.header("www-authenticate")),
+            (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN))
+        );
     }
     let mut malformed = get_without_token("/");
     malformed.headers_mut().insert("authorization", "Basic eDp5".parse().unwrap());
-    let answer = send(&app(&issuer), malformed).await;
-    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)));
+    let response = send(&app(&issuer), malformed).await;
+    assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Malformed)));
 }
 
 #[tokio::test]
-async fn nothing_that_stands_in_a_tokens_place_makes_a_stranger_of_its_bearer() {
+async fn malformed_token_never_counts_as_unauthenticated() {
     let issuer = TestIssuer::new();
     let layer = Authenticate::optional(issuer.verifier())
         .token_sources([TokenSource::authorization(), TokenSource::cookie("token")]);
@@ -82,27 +85,27 @@ async fn nothing_that_stands_in_a_tokens_place_makes_a_stranger_of_its_bearer() 
 }
 
 #[tokio::test]
-async fn whoever_must_be_known_is_401_beneath_it() {
+async fn extractor_of_required_claims_is_401_beneath_optional() {
     for path in ["/strict", "/data"] {
-        let answer = send(&app(&TestIssuer::new()), get_without_token(path)).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-        assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)), "{path}");
+        let response = send(&app(&TestIssuer::new()), get_without_token(path)).await;
+        assert_eq!((response.status, response.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
+        assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)), "{path}");
     }
 }
 
 #[tokio::test]
-async fn it_does_not_take_over_the_claims_of_an_outer_layer() {
+async fn removes_claims_of_outer_layer_without_token() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/", get(greet))
         .layer(Authenticate::optional(issuer.verifier()).token_source(TokenSource::cookie("token")))
         .layer(Authenticate::new(issuer.verifier()));
-    let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"nobody"[..]));
+    let response = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::OK, &b"unauthenticated"[..]));
 }
 
 #[tokio::test]
-async fn a_required_layer_within_still_requires() {
+async fn required_layer_beneath_rejects_missing_token() {
     let issuer = TestIssuer::new();
     let demanding = issuer.verifier_builder().audience("https://here.test").build();
     let app = Router::new()
@@ -110,6 +113,6 @@ async fn a_required_layer_within_still_requires() {
         .layer(Authenticate::new(demanding))
         .layer(Authenticate::optional(issuer.verifier()));
     assert_eq!(send(&app, get_without_token("/")).await.status, StatusCode::UNAUTHORIZED);
-    let answer = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
-    assert_eq!(answer.extensions.get(), Some(&Rejection::InvalidToken(VerifyError::WrongAudience)));
+    let response = send(&app, get_as("/", &issuer.token(&["read:data:7"]))).await;
+    assert_eq!(response.extensions.get(), Some(&Rejection::InvalidToken(VerifyError::WrongAudience)));
 }

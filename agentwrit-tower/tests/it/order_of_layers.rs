@@ -1,4 +1,4 @@
-//! What `docs/order-of-layers.md` shows and says: its code is excerpts of this file.
+//! Tests of `docs/order-of-layers.md`, whose code is excerpts of this file.
 
 use agentwrit_tower::verify::Verifier;
 use agentwrit_tower::verify::testing::TestIssuer;
@@ -22,9 +22,9 @@ fn axum_app(verifier: Verifier) -> Router {
     Router::new()
         .merge(records)
         .merge(audit)
-        // One verification for all of them; what is added above this line is protected.
+        // One verification for all of them; a route added above this line is protected.
         .layer(Authenticate::new(verifier))
-        // What is added below is open, on purpose.
+        // Routes added below are open, on purpose.
         .route("/health", get(async || "fine"))
 }
 // ANCHOR_END: axum
@@ -38,7 +38,7 @@ fn cors_app(verifier: Verifier) -> Router {
     Router::new()
         .route("/data", get(async || "data"))
         .layer(RequireScope::new("read:data:*").verifier(verifier))
-        // Added last, so it is outside: it answers preflights, and its headers are on rejections too.
+        // Added last, so it is outside: it responds to preflights, and its headers are on rejections too.
         .layer(cors)
 }
 // ANCHOR_END: cors
@@ -53,7 +53,7 @@ fn fallback_app(verifier: Verifier) -> Router {
 }
 // ANCHOR_END: fallback
 
-/// As `tonic-build` makes one.
+/// Service of the form that `tonic-build` generates.
 #[derive(Clone, Debug)]
 struct Greeter;
 
@@ -100,20 +100,20 @@ fn preflight() -> Request<Body> {
     request
 }
 
-fn allowed_origin(answer: &CollectedResponse) -> Option<&str> {
-    answer.header("access-control-allow-origin")
+fn allowed_origin(response: &CollectedResponse) -> Option<&str> {
+    response.header("access-control-allow-origin")
 }
 
 #[tokio::test]
-async fn cors_layer_outside_answers_preflights_and_marks_refusals() {
+async fn cors_layer_outside_responds_to_preflights_and_marks_rejections() {
     let issuer = TestIssuer::new();
     let app = cors_app(issuer.verifier());
-    let answer = send(&app, preflight()).await;
-    assert_eq!((answer.status, allowed_origin(&answer)), (StatusCode::OK, Some("https://app.example")));
+    let response = send(&app, preflight()).await;
+    assert_eq!((response.status, allowed_origin(&response)), (StatusCode::OK, Some("https://app.example")));
     let mut request = get_without_token("/data");
     request.headers_mut().insert("origin", "https://app.example".parse().unwrap());
-    let answer = send(&app, request).await;
-    assert_eq!((answer.status, allowed_origin(&answer)), (StatusCode::UNAUTHORIZED, Some("https://app.example")));
+    let response = send(&app, request).await;
+    assert_eq!((response.status, allowed_origin(&response)), (StatusCode::UNAUTHORIZED, Some("https://app.example")));
     assert_eq!(send(&app, get_as("/data", &issuer.token(&["read:data:*"]))).await.status, StatusCode::OK);
 }
 
@@ -123,8 +123,8 @@ async fn cors_layer_inside_leaves_preflights_unauthorized() {
         .route("/data", get(async || "data"))
         .layer(CorsLayer::permissive())
         .layer(RequireScope::new("read:data:*").verifier(TestIssuer::new().verifier()));
-    let answer = send(&app, preflight()).await;
-    assert_eq!((answer.status, allowed_origin(&answer)), (StatusCode::UNAUTHORIZED, None));
+    let response = send(&app, preflight()).await;
+    assert_eq!((response.status, allowed_origin(&response)), (StatusCode::UNAUTHORIZED, None));
 }
 
 #[tokio::test]
@@ -149,8 +149,8 @@ async fn fallback_is_protected_by_layer_and_not_by_route_layer() {
     let issuer = TestIssuer::new();
     let app = fallback_app(issuer.verifier());
     assert_eq!(send(&app, get_without_token("/nowhere")).await.status, StatusCode::UNAUTHORIZED);
-    let answer = send(&app, get_as("/nowhere", &issuer.token(&["read:data:*"]))).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::NOT_FOUND, &b"nothing here"[..]));
+    let response = send(&app, get_as("/nowhere", &issuer.token(&["read:data:*"]))).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::NOT_FOUND, &b"nothing here"[..]));
 
     let app = Router::new()
         .route("/data", get(async || "data"))
@@ -160,7 +160,7 @@ async fn fallback_is_protected_by_layer_and_not_by_route_layer() {
 }
 
 #[tokio::test]
-async fn named_layer_judges_each_method_of_a_tonic_service() {
+async fn named_layer_protects_each_method_of_tonic_service() {
     let issuer = TestIssuer::new();
     let app = tonic_app(issuer.verifier(), Greeter);
     let token = issuer.token(&["call:greeter:Hello"]);
@@ -171,7 +171,7 @@ async fn named_layer_judges_each_method_of_a_tonic_service() {
         *request.version_mut() = Version::HTTP_2;
         request.headers_mut().insert("te", "trailers".parse().unwrap());
         request.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
-        let answer = send(&app, request).await;
-        assert_eq!(tonic::Status::from_header_map(&answer.headers).unwrap().code(), code, "{method}");
+        let response = send(&app, request).await;
+        assert_eq!(tonic::Status::from_header_map(&response.headers).unwrap().code(), code, "{method}");
     }
 }

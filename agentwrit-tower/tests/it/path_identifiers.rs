@@ -1,4 +1,4 @@
-//! Scopes with a gap that a parameter of axum's route fills: decoded once, one identifier or nothing.
+//! Scopes with a placeholder that a parameter of axum's route fills: decoded once, exactly one identifier.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{ScopeError, scope::ScopePart};
@@ -19,7 +19,7 @@ async fn echo(Path(patient_id): Path<String>) -> String {
     patient_id
 }
 
-/// `GET /patients/<segment>` with this scope, where the handler answers with the parameter as it sees it.
+/// Sends `GET /patients/<segment>` with this scope; the handler echoes the parameter.
 async fn ask(segment: &str, scope: &str) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let app = Router::new()
@@ -29,7 +29,7 @@ async fn ask(segment: &str, scope: &str) -> CollectedResponse {
 }
 
 #[tokio::test]
-async fn the_parameter_is_the_identifier() {
+async fn takes_identifier_from_path_parameter() {
     for (segment, scope, status) in [
         ("P-1042", "read:records:P-1042", StatusCode::OK),
         ("P-1042", "read:records:*", StatusCode::OK),
@@ -43,25 +43,26 @@ async fn the_parameter_is_the_identifier() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_scope_of_this_very_request() {
-    let answer = ask("P-1042", "read:records:P-7").await;
+async fn rejection_names_scope_of_request() {
+    let response = ask("P-1042", "read:records:P-7").await;
     assert_eq!(
-        answer.header("www-authenticate"),
+        response.header("www-authenticate"),
         Some(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="read:records:P-1042""#)
     );
-    assert_eq!(answer.json()["detail"], "the token lacks the required scope `read:records:P-1042`");
+    assert_eq!(response.json()["detail"], "the token lacks the required scope `read:records:P-1042`");
 }
 
 #[tokio::test]
-async fn it_is_decoded_exactly_once() {
+async fn decodes_parameter_once() {
     for (segment, held, status) in [
         ("P%2D1042", "read:records:P-1042", StatusCode::OK),
-        // Decoded twice it would be `*`, or `P-1042`. Once, it is a text with a percent sign, and so the handler sees it.
+        // Decoded twice it would be `*`, or `P-1042`. Decoded once, it is a text with a percent sign, for the handler
+        // too.
         ("%252A", "read:records:%2A", StatusCode::OK),
         ("%252A", "read:records:P-1042", StatusCode::FORBIDDEN),
         ("P%252D1042", "read:records:P-1042", StatusCode::FORBIDDEN),
         ("P%252D1042", "read:records:P%2D1042", StatusCode::OK),
-        // What is no escape stays as it is, for the handler too.
+        // An incomplete escape stays as it is, for the handler too.
         ("%zz", "read:records:%zz", StatusCode::OK),
         ("100%", "read:records:100%", StatusCode::OK),
         ("a%2Fb", "read:records:a/b", StatusCode::OK),
@@ -74,36 +75,36 @@ async fn it_is_decoded_exactly_once() {
         ("P-7", "read:records:P-7:x", StatusCode::FORBIDDEN),
         (":", "read:records::", StatusCode::OK),
     ] {
-        let answer = ask(segment, held).await;
-        assert_eq!(answer.status, status, "{segment} {held}");
+        let response = ask(segment, held).await;
+        assert_eq!(response.status, status, "{segment} {held}");
         if status == StatusCode::OK {
-            let seen = String::from_utf8(answer.body.to_vec()).unwrap();
+            let seen = String::from_utf8(response.body.to_vec()).unwrap();
             assert_eq!(format!("read:records:{seen}"), held, "the handler sees what was checked");
         }
     }
 }
 
 #[tokio::test]
-async fn what_is_no_identifier_is_400_even_for_a_wildcard() {
+async fn malformed_identifier_is_400_even_for_wildcard_token() {
     for segment in [
         "*", "%2A", "%2a", "**", "a*", "a:*", "%3A%2A", "*:P-7", "%00", "P-7%0A", "%7F", "%20", "a%22b", "a%5Cb",
         "%C3%A9",
     ] {
         for held in ["read:records:*", "read:records:P-7"] {
-            let answer = ask(segment, held).await;
-            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment} {held}");
-            assert_eq!(answer.json()["error_code"], "invalid_request", "{segment}");
-            assert_eq!(answer.header("www-authenticate"), None, "{segment}");
-            assert!(matches!(answer.extensions.get(), Some(Rejection::BadIdentifier { .. })), "{segment}");
+            let response = ask(segment, held).await;
+            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{segment} {held}");
+            assert_eq!(response.json()["error_code"], "invalid_request", "{segment}");
+            assert_eq!(response.header("www-authenticate"), None, "{segment}");
+            assert!(matches!(response.extensions.get(), Some(Rejection::BadIdentifier { .. })), "{segment}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_400_to_the_letter() {
-    let answer = ask("%2A", "read:records:*").await;
+async fn bad_request_has_exact_body() {
+    let response = ask("%2A", "read:records:*").await;
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "type": "urn:agentwrit:error:invalid_request",
             "title": "Bad Request",
@@ -115,31 +116,33 @@ async fn the_400_to_the_letter() {
             "hint": "an identifier has no `*`, space, quote, backslash or control character",
         })
     );
-    let Some(Rejection::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+    let Some(Rejection::BadIdentifier { parameter, cause, .. }) = response.extensions.get() else {
+        panic!("{response:?}")
+    };
     assert_eq!(parameter, "patient_id");
     assert_eq!(cause, &IdentifierError::Scope(ScopeError::MisplacedWildcard { part: ScopePart::Identifier }));
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_utf8_are_400() {
+async fn non_utf8_identifier_is_400() {
     for segment in ["%FF", "P-7%C3", "%ED%A0%80"] {
-        let answer = ask(segment, "read:records:*").await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{segment}");
-        let Some(Rejection::BadIdentifier { parameter, cause, .. }) = answer.extensions.get() else {
-            panic!("{answer:?}")
+        let response = ask(segment, "read:records:*").await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{segment}");
+        let Some(Rejection::BadIdentifier { parameter, cause, .. }) = response.extensions.get() else {
+            panic!("{response:?}")
         };
         assert_eq!((&**parameter, cause), ("patient_id", &IdentifierError::NotUtf8));
     }
 }
 
 #[tokio::test]
-async fn an_identifier_too_long_for_a_scope_is_400() {
+async fn too_long_identifier_is_400() {
     assert_eq!(ask(&"a".repeat(243), "read:records:*").await.status, StatusCode::OK);
     assert_eq!(ask(&"a".repeat(244), "read:records:*").await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
-async fn a_stranger_learns_nothing_of_identifiers() {
+async fn unauthenticated_client_gets_same_401_for_any_identifier() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let app = Router::new()
@@ -147,22 +150,25 @@ async fn a_stranger_learns_nothing_of_identifiers() {
         .route_layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
     for segment in ["P-7", "%2A", "%FF"] {
         let path = format!("/patients/{segment}");
-        let answer = send(&app, get_without_token(&path)).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-        let answer = send(&app, get_as(&path, "a.b.c")).await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN)));
+        let response = send(&app, get_without_token(&path)).await;
+        assert_eq!((response.status, response.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
+        let response = send(&app, get_as(&path, "a.b.c")).await;
+        assert_eq!(
+            (response.status, response.header("www-authenticate")),
+            (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN))
+        );
     }
     assert_eq!(inner.calls(), 0);
 }
 
 #[tokio::test]
-async fn an_empty_segment_reaches_no_handler() {
-    let answer = ask("", "read:records:*").await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+async fn empty_segment_reaches_no_handler() {
+    let response = ask("", "read:records:*").await;
+    assert_eq!(response.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
-async fn a_catch_all_may_have_slashes_and_nothing_worse() {
+async fn catch_all_accepts_slashes_and_rejects_wildcards() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/files/{*path}", get(echo))
@@ -177,9 +183,9 @@ async fn a_catch_all_may_have_slashes_and_nothing_worse() {
     }
 }
 
-/// As a gateway does it, whose client takes dot segments out of what it sends on.
+/// Gateway whose client resolves dot segments in forwarded paths.
 #[tokio::test]
-async fn what_would_resolve_to_another_path_is_404() {
+async fn path_with_dot_segments_is_404() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let layer = || RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier());
@@ -191,9 +197,9 @@ async fn what_would_resolve_to_another_path_is_404() {
         for path in ["../P-8/labs", "x/../../P-8/labs", "%2e%2E/P-8/labs", "..%2fP-8/labs", "./labs", "labs/.."] {
             let path = format!("/patients/P-7/{path}");
             for scope in ["read:records:P-7", "read:records:*"] {
-                let answer = send(&app, get_as(&path, &issuer.token(&[scope]))).await;
-                assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
-                assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
+                let response = send(&app, get_as(&path, &issuer.token(&[scope]))).await;
+                assert_eq!(response.status, StatusCode::NOT_FOUND, "{path}");
+                assert_eq!(response.extensions.get(), Some(&Rejection::UnknownPath));
             }
             assert_eq!(send(&app, get_without_token(&path)).await.status, StatusCode::UNAUTHORIZED);
         }
@@ -202,7 +208,7 @@ async fn what_would_resolve_to_another_path_is_404() {
 }
 
 #[tokio::test]
-async fn it_works_wherever_the_layer_stands() {
+async fn works_at_every_position_of_layer() {
     let issuer = TestIssuer::new();
     let route = || Router::new().route("/patients/{patient_id}", get(echo));
     let layer = || RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier());
@@ -226,69 +232,69 @@ async fn it_works_wherever_the_layer_stands() {
 }
 
 #[tokio::test]
-async fn a_parameter_of_the_nests_prefix_counts_too() {
+async fn takes_parameter_from_prefix_of_nest() {
     let issuer = TestIssuer::new();
     let inside =
         Router::new().route("/labs", get(Inner::default().handler())).layer(RequireScope::new(OF_THIS_PATIENT));
     let app = Router::new().nest("/patients/{patient_id}", inside).layer(Authenticate::new(issuer.verifier()));
     for (scope, status) in [("read:records:P-7", StatusCode::OK), ("read:records:P-8", StatusCode::FORBIDDEN)] {
-        let answer = send(&app, get_as("/patients/P-7/labs", &issuer.token(&[scope]))).await;
-        assert_eq!(answer.status, status);
+        let response = send(&app, get_as("/patients/P-7/labs", &issuer.token(&[scope]))).await;
+        assert_eq!(response.status, status);
     }
 }
 
 #[tokio::test]
-async fn a_route_without_the_parameter_is_500_and_lets_nobody_through() {
+async fn route_without_parameter_is_500() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let app = Router::new()
         .route("/patients/{id}", get(inner.handler()))
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
-    let answer = send(&app, get_as("/patients/P-7", &issuer.token(&["read:records:*"]))).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    let Some(Rejection::Misconfigured(missing)) = answer.extensions.get() else { panic!("{answer:?}") };
+    let response = send(&app, get_as("/patients/P-7", &issuer.token(&["read:records:*"]))).await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let Some(Rejection::Misconfigured(missing)) = response.extensions.get() else { panic!("{response:?}") };
     assert_eq!(missing.to_string(), "the scope wants the path parameter `patient_id`, which the route does not have");
-    assert_eq!(answer.json(), mistake(&missing.to_string(), "/patients/P-7"));
+    assert_eq!(response.json(), mistake(&missing.to_string(), "/patients/P-7"));
     assert_eq!(inner.calls(), 0);
 }
 
 #[tokio::test]
-async fn a_path_without_a_route_is_404_not_a_mistake() {
+async fn path_without_route_is_404() {
     let issuer = TestIssuer::new();
     let app = Router::new()
         .route("/patients/{patient_id}", get(echo))
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
-    let answer = send(&app, get_as("/nowhere", &issuer.token(&["read:records:*"]))).await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
+    let response = send(&app, get_as("/nowhere", &issuer.token(&["read:records:*"]))).await;
+    assert_eq!(response.status, StatusCode::NOT_FOUND);
+    assert_eq!(response.extensions.get(), Some(&Rejection::UnknownPath));
 }
 
 #[tokio::test]
-async fn a_parameter_that_a_path_has_twice_is_500() {
+async fn parameter_repeated_in_path_is_500() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let inside = Router::new()
         .route("/labs/{patient_id}", get(inner.handler()))
         .layer(RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()));
     let app = Router::new().nest_service("/patients/{patient_id}", inside);
-    let answer = send(&app, get_as("/patients/P-7/labs/P-8", &issuer.token(&["read:records:*"]))).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let response = send(&app, get_as("/patients/P-7/labs/P-8", &issuer.token(&["read:records:*"]))).await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(matches!(
-        answer.extensions.get(),
+        response.extensions.get(),
         Some(Rejection::Misconfigured(Misconfiguration::RepeatedParameter { .. }))
     ));
     assert_eq!(inner.calls(), 0);
 }
 
 proptest! {
-    /// Whatever stands in the path: who passes holds the scope of the very text that the handler sees.
+    /// For every path: an accepted token holds the scope of exactly the text that the handler receives.
     #[test]
-    fn the_handler_sees_what_was_checked(segment in "([a-c]|%2[0-9A-F]|%3A|%25|%|%2A|%C3%A9|\\*|[0-9]){1,4}", wildcard in any::<bool>()) {
+    fn handler_sees_checked_identifier(segment in "([a-c]|%2[0-9A-F]|%3A|%25|%|%2A|%C3%A9|\\*|[0-9]){1,4}", wildcard in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let held = if wildcard { "read:records:*" } else { "read:records:a" };
-        let answer = runtime.block_on(ask(&segment, held));
-        let seen = String::from_utf8(answer.body.to_vec()).unwrap();
-        match answer.status {
+        let response = runtime.block_on(ask(&segment, held));
+        let seen = String::from_utf8(response.body.to_vec()).unwrap();
+        match response.status {
             StatusCode::OK => prop_assert!(!seen.contains('*') && (wildcard || seen == "a"), "{} {}", segment, seen),
             StatusCode::NOT_FOUND => prop_assert!(segment.contains("%2E"), "{}", segment),
             status => prop_assert!([StatusCode::FORBIDDEN, StatusCode::BAD_REQUEST].contains(&status), "{} {}", segment, status),

@@ -1,4 +1,4 @@
-//! Scopes with a gap before a service that no router stands before: a pattern is given to the layer.
+//! Scopes with a placeholder for services without a router: the layer has a path pattern.
 
 use agentwrit_tower::verify::ScopeSet;
 use agentwrit_tower::verify::testing::TestIssuer;
@@ -17,13 +17,13 @@ async fn ask(path: &str, scope: &str) -> CollectedResponse {
         .path("/patients/{patient_id}/records")
         .verifier(issuer.verifier())
         .layer(inner.service());
-    let answer = send(&service, get(path, &bearer(&issuer.token(&[scope])))).await;
-    assert_eq!(inner.calls(), usize::from(answer.status == StatusCode::OK), "{path}");
-    answer
+    let response = send(&service, get(path, &bearer(&issuer.token(&[scope])))).await;
+    assert_eq!(inner.calls(), usize::from(response.status == StatusCode::OK), "{path}");
+    response
 }
 
 #[tokio::test]
-async fn the_parameter_of_the_pattern_is_the_identifier() {
+async fn takes_identifier_from_parameter_of_pattern() {
     for (path, scope, status) in [
         ("/patients/P-7/records", "read:records:P-7", StatusCode::OK),
         ("/patients/P-7/records?patient_id=P-8", "read:records:P-7", StatusCode::OK),
@@ -50,14 +50,14 @@ async fn the_parameter_of_the_pattern_is_the_identifier() {
 }
 
 #[tokio::test]
-async fn another_path_is_404_as_a_problem() {
-    let answer = ask("/elsewhere", "read:records:*").await;
-    assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
-    assert_eq!(answer.json()["error_code"], "not_found");
+async fn unmatched_path_is_404_with_problem() {
+    let response = ask("/elsewhere", "read:records:*").await;
+    assert_eq!(response.extensions.get(), Some(&Rejection::UnknownPath));
+    assert_eq!(response.json()["error_code"], "not_found");
 }
 
 #[tokio::test]
-async fn what_would_resolve_to_another_path_is_404() {
+async fn path_with_dot_segments_is_404() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new(OF_THIS_PATIENT)
@@ -67,14 +67,14 @@ async fn what_would_resolve_to_another_path_is_404() {
     let token = bearer(&issuer.token(&["read:records:P-7"]));
     assert_eq!(send(&service, get("/patients/P-7/labs/1.2", &token)).await.status, StatusCode::OK);
     for path in ["../P-8/labs", "x/../../P-8/labs", "%2e%2E/P-8/labs", "..%2fP-8/labs", "..%5CP-8/labs", "labs/."] {
-        let answer = send(&service, get(&format!("/patients/P-7/{path}"), &token)).await;
-        assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath), "{path}");
+        let response = send(&service, get(&format!("/patients/P-7/{path}"), &token)).await;
+        assert_eq!(response.extensions.get(), Some(&Rejection::UnknownPath), "{path}");
     }
     assert_eq!(inner.calls(), 1);
 }
 
 #[tokio::test]
-async fn a_path_of_another_form_is_404_for_a_scope_without_a_gap_too() {
+async fn unmatched_path_is_404_for_scope_without_placeholder() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let token = bearer(&issuer.token(&["read:records:*"]));
@@ -88,29 +88,29 @@ async fn a_path_of_another_form_is_404_for_a_scope_without_a_gap_too() {
     ] {
         let before = inner.calls();
         let service = layer.path("/patients/{patient_id}").verifier(issuer.verifier()).layer(inner.service());
-        let answer = send(&service, get("/billing/7", &token)).await;
-        assert_eq!(answer.extensions.get(), Some(&Rejection::UnknownPath));
+        let response = send(&service, get("/billing/7", &token)).await;
+        assert_eq!(response.extensions.get(), Some(&Rejection::UnknownPath));
         assert_eq!(inner.calls(), before);
         assert_eq!(send(&service, get("/patients/P-7", &token)).await.status, StatusCode::OK);
     }
 }
 
 #[tokio::test]
-async fn a_gap_without_any_path_is_500() {
+async fn placeholder_without_path_is_500() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new(OF_THIS_PATIENT).verifier(issuer.verifier()).layer(inner.service());
-    let answer = send(&service, get("/patients/P-7", &bearer(&issuer.token(&["read:records:*"])))).await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let response = send(&service, get("/patients/P-7", &bearer(&issuer.token(&["read:records:*"])))).await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(matches!(
-        answer.extensions.get(),
+        response.extensions.get(),
         Some(Rejection::Misconfigured(Misconfiguration::NoSuchParameter { .. }))
     ));
     assert_eq!(inner.calls(), 0);
 }
 
 #[test]
-fn a_pattern_that_lacks_the_parameter_is_found_when_the_layer_is_made() {
+fn rejects_pattern_without_parameter_at_construction() {
     let missing = PathPatternError::NoSuchParameter { parameter: "patient_id".into() };
     let layers = [
         RequireScope::new(OF_THIS_PATIENT),
@@ -129,6 +129,6 @@ fn a_pattern_that_lacks_the_parameter_is_found_when_the_layer_is_made() {
 
 #[test]
 #[should_panic(expected = "invalid path `/patients/{id}`: the scope wants the path parameter `patient_id`")]
-fn a_literal_pattern_that_lacks_it_panics() {
+fn panics_for_literal_pattern_without_parameter() {
     let _layer = RequireScope::new(OF_THIS_PATIENT).path("/patients/{id}");
 }

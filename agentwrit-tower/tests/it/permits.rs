@@ -1,4 +1,4 @@
-//! A check within the handler: a `Permit`, or the rejection of a layer.
+//! Checks within a handler: a `Permit`, or the rejection of a layer.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Permit, scope};
@@ -26,27 +26,27 @@ async fn ask(app: &Router, token: &str) -> CollectedResponse {
 }
 
 #[tokio::test]
-async fn who_holds_the_scope_gets_a_permit() {
+async fn returns_permit_when_token_holds_scope() {
     let issuer = TestIssuer::new();
     let app = Router::new().route("/notes", post(handler)).layer(Authenticate::new(issuer.verifier()));
     let claims = issuer.claims(&["write:notes:*"]);
-    let answer = ask(&app, &issuer.sign(&claims)).await;
+    let response = ask(&app, &issuer.sign(&claims)).await;
     let expected = format!("write:notes:P-7 by {}", claims.jti);
-    assert_eq!((answer.status, std::str::from_utf8(&answer.body).unwrap()), (StatusCode::OK, &*expected));
+    assert_eq!((response.status, std::str::from_utf8(&response.body).unwrap()), (StatusCode::OK, &*expected));
 }
 
 #[tokio::test]
-async fn who_does_not_is_refused_as_by_a_layer() {
+async fn rejects_like_layer_when_token_lacks_scope() {
     let issuer = TestIssuer::new();
     let app = Router::new().route("/notes", post(handler)).layer(Authenticate::new(issuer.verifier()));
-    let answer = ask(&app, &issuer.token(&["write:notes:P-8"])).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    let response = ask(&app, &issuer.token(&["write:notes:P-8"])).await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
     assert_eq!(
-        answer.header("www-authenticate"),
+        response.header("www-authenticate"),
         Some(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="write:notes:P-7""#)
     );
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "type": "urn:agentwrit:error:insufficient_scope",
             "title": "Forbidden",
@@ -58,12 +58,12 @@ async fn who_does_not_is_refused_as_by_a_layer() {
             "hint": "use a token that was granted the scope which the challenge names",
         })
     );
-    assert!(matches!(answer.extensions.get(), Some(Rejection::InsufficientScope { .. })));
+    assert!(matches!(response.extensions.get(), Some(Rejection::InsufficientScope { .. })));
 }
 
 #[tokio::test]
-async fn without_a_layer_it_is_500() {
-    let answer = ask(&Router::new().route("/notes", post(handler)), "a.b.c").await;
-    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(answer.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoClaims)));
+async fn claims_without_layer_are_500() {
+    let response = ask(&Router::new().route("/notes", post(handler)), "a.b.c").await;
+    assert_eq!(response.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(response.extensions.get(), Some(&Rejection::Misconfigured(Misconfiguration::NoClaims)));
 }

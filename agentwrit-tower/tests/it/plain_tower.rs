@@ -1,4 +1,4 @@
-//! Without axum: any `http` service, any body.
+//! Layers without axum: any `http` service, any body.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use tower_layer::Layer;
 use crate::support::{Inner, bearer, get, get_without_token, send};
 
 #[tokio::test]
-async fn a_service_builder_takes_the_layers() {
+async fn works_in_service_builder() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = ServiceBuilder::new()
@@ -26,14 +26,14 @@ async fn a_service_builder_takes_the_layers() {
         .layer(RequireScope::new("read:data:*"))
         .service(inner.service());
 
-    let answer = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
-    assert_eq!((answer.status, &*answer.body), (StatusCode::OK, &b"inner"[..]));
-    assert!(answer.headers.is_empty(), "an accepted response is passed on as it is: {:?}", answer.headers);
+    let response = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
+    assert_eq!((response.status, &*response.body), (StatusCode::OK, &b"inner"[..]));
+    assert!(response.headers.is_empty(), "an accepted response is passed on as it is: {:?}", response.headers);
     assert_eq!(inner.calls(), 1);
 }
 
 #[tokio::test]
-async fn the_inner_service_is_never_called_for_a_refused_request() {
+async fn does_not_call_inner_service_for_rejected_request() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(inner.service());
@@ -47,7 +47,7 @@ async fn the_inner_service_is_never_called_for_a_refused_request() {
 }
 
 #[tokio::test]
-async fn the_verified_claims_are_in_the_requests_extensions_and_the_token_is_marked_sensitive() {
+async fn inserts_claims_and_marks_token_sensitive() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(
         |request: Request<Full<Bytes>>| async move {
@@ -57,16 +57,16 @@ async fn the_verified_claims_are_in_the_requests_extensions_and_the_token_is_mar
         },
     ));
     let claims = issuer.claims(&["read:data:*"]);
-    let answer = send(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
-    assert_eq!(std::str::from_utf8(&answer.body).unwrap(), format!("{} Sensitive", claims.sub));
+    let response = send(&service, get("/", &bearer(&issuer.sign(&claims)))).await;
+    assert_eq!(std::str::from_utf8(&response.body).unwrap(), format!("{} Sensitive", claims.sub));
 }
 
-/// What an upgrade to WebSocket, for one, needs: hyper's way to the connection is such an extension.
+/// An upgrade to WebSocket needs this: hyper's handle of the connection is such an extension.
 #[derive(Clone, Debug, PartialEq)]
 struct Upgrade(u8);
 
 #[tokio::test]
-async fn an_accepted_request_is_passed_on_as_it_came() {
+async fn passes_accepted_request_unchanged() {
     let issuer = TestIssuer::new();
     let mut request =
         get("/data?page=2", &bearer(&issuer.token(&["read:data:*"]))).map(|_: Empty<Bytes>| "body".to_owned());
@@ -89,7 +89,7 @@ async fn an_accepted_request_is_passed_on_as_it_came() {
 }
 
 #[tokio::test]
-async fn the_inner_services_trailers_are_passed_on() {
+async fn passes_trailers_of_inner_service() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(
         |_: Request<Empty<Bytes>>| async {
@@ -105,7 +105,7 @@ async fn the_inner_services_trailers_are_passed_on() {
     assert_eq!(body.to_bytes(), "data");
 }
 
-/// A body with a buffer type of its own.
+/// Body with a buffer type of its own.
 #[derive(Debug, Default)]
 struct Letters(VecDeque<u8>);
 
@@ -143,7 +143,7 @@ impl Body for Letters {
 }
 
 #[tokio::test]
-async fn any_request_body_and_any_response_body_will_do() {
+async fn accepts_any_request_and_response_body() {
     let issuer = TestIssuer::new();
     let service =
         RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(service_fn(|_: Request<Letters>| async {
@@ -157,7 +157,7 @@ async fn any_request_body_and_any_response_body_will_do() {
 }
 
 #[tokio::test]
-async fn a_response_without_any_body_type_still_passes() {
+async fn passes_response_whose_body_is_no_http_body() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:*")
         .verifier(issuer.verifier())
@@ -168,7 +168,7 @@ async fn a_response_without_any_body_type_still_passes() {
 }
 
 #[tokio::test]
-async fn a_refusal_knows_its_length() {
+async fn rejection_has_exact_size_hint() {
     let service =
         RequireScope::new("read:data:*").verifier(TestIssuer::new().verifier()).layer(Inner::default().service());
     let body = service.oneshot(get_without_token("/")).await.unwrap().into_body();
@@ -198,7 +198,7 @@ impl Service<Request<Empty<Bytes>>> for Failing {
 }
 
 #[tokio::test]
-async fn the_inner_services_errors_are_its_own() {
+async fn passes_errors_of_inner_service() {
     let issuer = TestIssuer::new();
     let layer = RequireScope::new("read:data:*").verifier(issuer.verifier());
     let authorization = bearer(&issuer.token(&["read:data:*"]));
@@ -231,10 +231,10 @@ impl Service<Request<Empty<Bytes>>> for Strict {
 }
 
 #[tokio::test]
-async fn the_very_service_that_was_ready_is_called() {
+async fn calls_service_that_was_ready() {
     let issuer = TestIssuer::new();
     let authorization = bearer(&issuer.token(&["read:data:*"]));
-    // `Strict` isn't `Clone`: nothing can be swapped behind its back.
+    // `Strict` is not `Clone`: no clone can be called in its place.
     let mut service = RequireScope::new("read:data:*").verifier(issuer.verifier()).layer(Strict::default());
     for (request, status) in [
         (get("/", &authorization), StatusCode::OK),
@@ -247,7 +247,7 @@ async fn the_very_service_that_was_ready_is_called() {
 }
 
 #[tokio::test]
-async fn a_refusal_does_not_use_up_the_inner_services_capacity() {
+async fn rejection_leaves_capacity_of_inner_service() {
     let issuer = TestIssuer::new();
     let service = ServiceBuilder::new()
         .layer(RequireScope::new("read:data:*").verifier(issuer.verifier()))
@@ -256,6 +256,6 @@ async fn a_refusal_does_not_use_up_the_inner_services_capacity() {
     for _ in 0..3 {
         assert_eq!(send(&service, get_without_token("/")).await.status, StatusCode::UNAUTHORIZED);
     }
-    let answer = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let response = send(&service, get("/", &bearer(&issuer.token(&["read:data:*"])))).await;
+    assert_eq!(response.status, StatusCode::OK);
 }

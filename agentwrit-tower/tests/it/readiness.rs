@@ -1,4 +1,4 @@
-//! The answer to a readiness probe.
+//! Responses to readiness probes.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use crate::support::send;
 
 async fn probe(verifier: Verifier) -> (StatusCode, Option<String>, String) {
     let app = Router::new().route_service("/ready", Readiness::new(verifier));
-    let answer = send(&app, get_without_token("/ready")).await;
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let body = String::from_utf8(answer.body.to_vec()).unwrap();
-    (answer.status, answer.header("retry-after").map(str::to_owned), body)
+    let response = send(&app, get_without_token("/ready")).await;
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let body = String::from_utf8(response.body.to_vec()).unwrap();
+    (response.status, response.header("retry-after").map(str::to_owned), body)
 }
 
 #[tokio::test]
-async fn it_is_200_while_tokens_can_be_judged() {
+async fn is_200_while_tokens_can_be_verified() {
     let issuer = TestIssuer::new();
     assert_eq!(probe(issuer.verifier()).await, (StatusCode::OK, None, r#"{"ready":true}"#.to_owned()));
     assert_eq!(Readiness::new(issuer.verifier()).check(), Ok(()));
 }
 
 #[tokio::test]
-async fn it_is_503_before_the_first_keys_and_with_stale_revocations() {
+async fn is_503_before_first_keys_and_with_stale_revocations() {
     let unready = |reason| {
         let body = format!(r#"{{"ready":false,"reason":"{reason}"}}"#);
         (StatusCode::SERVICE_UNAVAILABLE, Some("5".to_owned()), body)

@@ -1,4 +1,4 @@
-//! Each rejection to the letter: status, headers, body. Contract §1.
+//! Exact status, headers and body of each rejection. Contract §1.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ fn protected(issuer: &TestIssuer) -> Protected {
     RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(Inner::default().service())
 }
 
-/// Asserts everything that a client sees.
-fn assert_rejected(answer: &CollectedResponse, status: StatusCode, extra_headers: &[(&str, &str)], body: &Value) {
+/// Asserts everything that a client receives.
+fn assert_rejected(response: &CollectedResponse, status: StatusCode, extra_headers: &[(&str, &str)], body: &Value) {
     let mut expected = vec![
         ("cache-control", "no-store"),
         ("content-type", "application/problem+json"),
@@ -35,12 +35,12 @@ fn assert_rejected(answer: &CollectedResponse, status: StatusCode, extra_headers
     expected.extend_from_slice(extra_headers);
     expected.sort_unstable();
     let mut headers: Vec<_> =
-        answer.headers.keys().map(|name| (name.as_str(), answer.header(name.as_str()).unwrap())).collect();
+        response.headers.keys().map(|name| (name.as_str(), response.header(name.as_str()).unwrap())).collect();
     headers.sort_unstable();
 
-    assert_eq!(answer.status, status);
+    assert_eq!(response.status, status);
     assert_eq!(headers, expected);
-    assert_eq!(&answer.json(), body);
+    assert_eq!(&response.json(), body);
 }
 
 fn invalid_token_body() -> Value {
@@ -56,10 +56,10 @@ fn invalid_token_body() -> Value {
 }
 
 #[tokio::test]
-async fn no_token_is_401_with_a_bare_challenge() {
-    let answer = send(&protected(&TestIssuer::new()), get_without_token("/data/7?x=1")).await;
+async fn missing_token_is_401_with_plain_challenge() {
+    let response = send(&protected(&TestIssuer::new()), get_without_token("/data/7?x=1")).await;
     assert_rejected(
-        &answer,
+        &response,
         StatusCode::UNAUTHORIZED,
         &[("www-authenticate", NO_TOKEN)],
         &json!({
@@ -76,7 +76,7 @@ async fn no_token_is_401_with_a_bare_challenge() {
 }
 
 #[tokio::test]
-async fn every_bad_token_is_the_same_401() {
+async fn every_invalid_token_is_same_401() {
     let issuer = TestIssuer::new();
     let service = protected(&issuer);
     let foreign = SigningKey::from_seed(&[8; 32]).unwrap();
@@ -90,9 +90,9 @@ async fn every_bad_token_is_the_same_401() {
         good.trim_end_matches(|c: char| c != '.').to_owned(),
         foreign.sign_token(&issuer.claims(&["read:data:7"])),
     ] {
-        let answer = send(&service, get("/data/7", &bearer(&token))).await;
+        let response = send(&service, get("/data/7", &bearer(&token))).await;
         assert_rejected(
-            &answer,
+            &response,
             StatusCode::UNAUTHORIZED,
             &[("www-authenticate", INVALID_TOKEN)],
             &invalid_token_body(),
@@ -101,32 +101,32 @@ async fn every_bad_token_is_the_same_401() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_the_same_401() {
+async fn expired_token_is_same_401() {
     let issuer = TestIssuer::new();
     let service = protected(&issuer);
     let token = issuer.token(&["read:data:7"]);
 
     assert_eq!(send(&service, get("/data/7", &bearer(&token))).await.status, StatusCode::OK);
     issuer.clock().advance(Duration::from_secs(300));
-    let answer = send(&service, get("/data/7", &bearer(&token))).await;
-    assert_rejected(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
+    let response = send(&service, get("/data/7", &bearer(&token))).await;
+    assert_rejected(&response, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
 }
 
 #[tokio::test]
-async fn an_outer_authenticate_refuses_in_the_same_words() {
+async fn outer_authenticate_rejects_with_same_response() {
     let issuer = TestIssuer::new();
     let service = Authenticate::new(issuer.verifier()).layer(Inner::default().service());
-    let answer = send(&service, get("/data/7", "Bearer a.b.c")).await;
-    assert_rejected(&answer, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
+    let response = send(&service, get("/data/7", "Bearer a.b.c")).await;
+    assert_rejected(&response, StatusCode::UNAUTHORIZED, &[("www-authenticate", INVALID_TOKEN)], &invalid_token_body());
 }
 
 #[tokio::test]
-async fn too_small_a_scope_is_403_and_names_the_one_that_is_needed() {
+async fn insufficient_scope_is_403_and_names_required_scope() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:8", "write:data:7"]);
-    let answer = send(&protected(&issuer), get("/data/7", &bearer(&token))).await;
+    let response = send(&protected(&issuer), get("/data/7", &bearer(&token))).await;
     assert_rejected(
-        &answer,
+        &response,
         StatusCode::FORBIDDEN,
         &[("www-authenticate", r#"Bearer realm="agentwrit", error="insufficient_scope", scope="read:data:7""#)],
         &json!({
@@ -143,7 +143,7 @@ async fn too_small_a_scope_is_403_and_names_the_one_that_is_needed() {
 }
 
 #[tokio::test]
-async fn without_fresh_revocations_it_is_503_and_each_issuer_has_its_own() {
+async fn stale_revocations_are_503_for_their_issuer_only() {
     let issuer = TestIssuer::new();
     let mut followed = TestFollower::of(&issuer, Staleness::default());
     let keys = TestIssuer::with_seed([8; 32]).key_set();
@@ -157,18 +157,18 @@ async fn without_fresh_revocations_it_is_503_and_each_issuer_has_its_own() {
     let fresh = send(&service, request()).await;
     issuer.clock().advance(Duration::from_secs(25));
     let stale = send(&service, request()).await;
-    let statuses = [&none_yet, &fresh, &stale].map(|answer| answer.status);
+    let statuses = [&none_yet, &fresh, &stale].map(|response| response.status);
     assert_eq!(statuses, [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]);
-    assert_eq!([&none_yet, &stale].map(|answer| answer.header("retry-after")), [Some("5"); 2]);
+    assert_eq!([&none_yet, &stale].map(|response| response.header("retry-after")), [Some("5"); 2]);
 }
 
 #[tokio::test]
-async fn without_keys_it_is_503_whatever_the_token() {
+async fn missing_keys_are_503_for_every_token() {
     let issuer = TestIssuer::new();
     let service = RequireScope::new("read:data:7").verifier(without_keys()).layer(Inner::default().service());
-    let answer = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
+    let response = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
     assert_rejected(
-        &answer,
+        &response,
         StatusCode::SERVICE_UNAVAILABLE,
         &[("retry-after", "5")],
         &json!({
@@ -185,13 +185,13 @@ async fn without_keys_it_is_503_whatever_the_token() {
 }
 
 #[tokio::test]
-async fn forgotten_layer_is_500_and_debug_build_says_which() {
+async fn missing_layer_is_500_named_by_debug_build_only() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new("read:data:7").layer(inner.service());
-    let answer = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
+    let response = send(&service, get("/data/7", &bearer(&issuer.token(&["read:data:7"])))).await;
     assert_rejected(
-        &answer,
+        &response,
         StatusCode::INTERNAL_SERVER_ERROR,
         &[],
         &mistake("no verifier here and no `Authenticate` layer around it", "/data/7"),
@@ -200,32 +200,32 @@ async fn forgotten_layer_is_500_and_debug_build_says_which() {
 }
 
 #[tokio::test]
-async fn the_order_of_the_members_is_that_of_the_contract() {
-    let answer = send(&protected(&TestIssuer::new()), get("/data/7", "Bearer a.b.c")).await;
+async fn members_of_problem_have_order_of_contract() {
+    let response = send(&protected(&TestIssuer::new()), get("/data/7", "Bearer a.b.c")).await;
     assert_eq!(
-        std::str::from_utf8(&answer.body).unwrap(),
+        std::str::from_utf8(&response.body).unwrap(),
         r#"{"type":"urn:agentwrit:error:unauthorized","title":"Unauthorized","status":401,"detail":"token verification failed","instance":"/data/7","error_code":"unauthorized","request_id":"req-1"}"#
     );
 }
 
 #[tokio::test]
-async fn a_request_id_that_is_ill_formed_or_absent_is_replaced() {
+async fn replaces_malformed_or_absent_request_id() {
     let service = protected(&TestIssuer::new());
     for sent in [None, Some(""), Some("a b"), Some("caf\u{e9}"), Some("<script>"), Some(&*"a".repeat(129))] {
         let mut request = Request::get("/").body(Full::<Bytes>::default()).unwrap();
         if let Some(sent) = sent {
             request.headers_mut().insert("x-request-id", sent.parse().unwrap());
         }
-        let answer = send(&service, request).await;
-        let made = answer.header("x-request-id").unwrap();
+        let response = send(&service, request).await;
+        let made = response.header("x-request-id").unwrap();
         assert_eq!(made.len(), 16, "{made}");
         assert!(made.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{made}");
-        assert_eq!(answer.json()["request_id"], made);
+        assert_eq!(response.json()["request_id"], made);
     }
 }
 
 #[tokio::test]
-async fn two_made_request_ids_differ() {
+async fn generated_request_ids_differ() {
     let service = protected(&TestIssuer::new());
     let request = || Request::get("/").body(Full::<Bytes>::default()).unwrap();
     let first = send(&service, request()).await;
@@ -234,15 +234,15 @@ async fn two_made_request_ids_differ() {
 }
 
 #[tokio::test]
-async fn a_request_id_from_a_layer_outside_wins() {
+async fn prefers_request_id_of_outer_layer() {
     let mut request: Request<Full<Bytes>> = get_without_token("/");
     request.extensions_mut().insert(RequestId::parse("from-outside").unwrap());
-    let answer = send(&protected(&TestIssuer::new()), request).await;
-    assert_eq!(answer.header("x-request-id"), Some("from-outside"));
-    assert_eq!(answer.json()["request_id"], "from-outside");
+    let response = send(&protected(&TestIssuer::new()), request).await;
+    assert_eq!(response.header("x-request-id"), Some("from-outside"));
+    assert_eq!(response.json()["request_id"], "from-outside");
 }
 
-/// The token with one character of its signature changed.
+/// Returns the token with one character of its signature changed.
 fn tampered(token: &str) -> String {
     let (rest, signature) = token.rsplit_once('.').unwrap();
     let first = if signature.starts_with('A') { 'B' } else { 'A' };

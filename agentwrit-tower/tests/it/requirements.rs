@@ -1,4 +1,4 @@
-//! More than one scope: all of them, one of them, some of a kind, by method, out of the request.
+//! Requirements of more than one scope: all, any, some of a kind, by method, from the request.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::verify::{Scope, ScopeSet};
@@ -19,9 +19,9 @@ async fn ask(layer: RequireScope, scopes: &[&str]) -> CollectedResponse {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = layer.verifier(issuer.verifier()).layer(inner.service());
-    let answer = send(&service, plain_get("/", &bearer(&issuer.token(scopes)))).await;
-    assert_eq!(inner.calls(), usize::from(answer.status == StatusCode::OK));
-    answer
+    let response = send(&service, plain_get("/", &bearer(&issuer.token(scopes)))).await;
+    assert_eq!(inner.calls(), usize::from(response.status == StatusCode::OK));
+    response
 }
 
 fn challenge(scope: &str) -> String {
@@ -29,7 +29,7 @@ fn challenge(scope: &str) -> String {
 }
 
 #[tokio::test]
-async fn all_of_wants_every_one() {
+async fn all_of_requires_every_scope() {
     let layer = RequireScope::all_of(["read:data:7", "use:api:v2"]);
     for (scopes, status) in [
         (&["read:data:7", "use:api:v2"][..], StatusCode::OK),
@@ -40,13 +40,13 @@ async fn all_of_wants_every_one() {
     ] {
         assert_eq!(ask(layer.clone(), scopes).await.status, status, "{scopes:?}");
     }
-    let answer = ask(layer, &["read:data:7"]).await;
-    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:data:7 use:api:v2")));
-    assert_eq!(answer.json()["detail"], "the token lacks the required scope `use:api:v2`");
+    let response = ask(layer, &["read:data:7"]).await;
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge("read:data:7 use:api:v2")));
+    assert_eq!(response.json()["detail"], "the token lacks the required scope `use:api:v2`");
 }
 
 #[tokio::test]
-async fn any_of_wants_one() {
+async fn any_of_requires_one_scope() {
     let layer = RequireScope::any_of(["read:data:7", "audit:data:*"]);
     for (scopes, status) in [
         (&["read:data:7"][..], StatusCode::OK),
@@ -57,24 +57,24 @@ async fn any_of_wants_one() {
     ] {
         assert_eq!(ask(layer.clone(), scopes).await.status, status, "{scopes:?}");
     }
-    let answer = ask(layer, &["read:data:8"]).await;
-    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:data:7")));
-    assert_eq!(answer.json()["detail"], "the token holds none of the scopes `read:data:7 audit:data:*`");
+    let response = ask(layer, &["read:data:8"]).await;
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge("read:data:7")));
+    assert_eq!(response.json()["detail"], "the token holds none of the scopes `read:data:7 audit:data:*`");
 }
 
 #[tokio::test]
-async fn a_set_from_elsewhere_is_all_of_it() {
+async fn scope_set_requires_every_scope() {
     let layer = RequireScope::from(ScopeSet::parse(["read:data:7", "use:api:v2"]).unwrap());
     assert_eq!(ask(layer.clone(), &["read:data:7", "use:api:v2"]).await.status, StatusCode::OK);
     assert_eq!(ask(layer, &["read:data:7"]).await.status, StatusCode::FORBIDDEN);
 }
 
 #[test]
-fn nothing_required_is_not_a_requirement() {
+fn panics_without_scopes() {
     for make in [|| RequireScope::all_of([""; 0]), || RequireScope::any_of([""; 0])] {
         let caught = std::panic::catch_unwind(make).unwrap_err();
-        let message = caught.downcast_ref::<&str>().unwrap();
-        assert_eq!(*message, "at least one scope is needed: none would let every token pass");
+        let message = caught.downcast_ref::<String>().unwrap();
+        assert_eq!(message, "at least one scope is needed: none would let every token pass");
     }
 }
 
@@ -94,25 +94,25 @@ async fn list_with(scopes: &[&str]) -> CollectedResponse {
 }
 
 #[tokio::test]
-async fn some_of_a_kind_passes_any_identifier_and_tells_which() {
+async fn some_of_kind_accepts_any_identifier_and_lists_them() {
     for (scopes, listed) in [
         (&["read:records:P-7"][..], "P-7"),
         (&["read:records:P-7", "write:records:P-9", "read:labs:P-8", "read:records:P-1"], "P-7,P-1"),
         (&["read:records:P-7", "read:records:*"], "all"),
     ] {
-        let answer = list_with(scopes).await;
-        assert_eq!((answer.status, &*answer.body), (StatusCode::OK, listed.as_bytes()), "{scopes:?}");
+        let response = list_with(scopes).await;
+        assert_eq!((response.status, &*response.body), (StatusCode::OK, listed.as_bytes()), "{scopes:?}");
     }
-    let answer = list_with(&["write:records:*", "read:labs:P-7"]).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("read:records:*")));
-    assert_eq!(answer.json()["detail"], "the token holds no scope `read:records:…`");
-    let Some(Rejection::InsufficientScope { missing, .. }) = answer.extensions.get() else { panic!("{answer:?}") };
+    let response = list_with(&["write:records:*", "read:labs:P-7"]).await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge("read:records:*")));
+    assert_eq!(response.json()["detail"], "the token holds no scope `read:records:…`");
+    let Some(Rejection::InsufficientScope { missing, .. }) = response.extensions.get() else { panic!("{response:?}") };
     assert_eq!(missing, &MissingScope::OfKind(Scope::parse("read:records:*").unwrap()));
 }
 
 #[test]
-fn a_kind_is_two_parts() {
+fn some_of_kind_panics_unless_kind_has_two_parts() {
     for kind in ["read", "read:", ":data", "read:data:7", "read:*", "*:data", "read:{kind}", ""] {
         assert!(std::panic::catch_unwind(|| RequireScope::some_of_kind(kind)).is_err(), "{kind}");
     }
@@ -135,7 +135,7 @@ async fn send_method(app: &Router, method: Method, token: &str) -> CollectedResp
 }
 
 #[tokio::test]
-async fn each_method_has_its_own_scope() {
+async fn by_method_requires_scope_of_method() {
     let issuer = TestIssuer::new();
     let app = by_method(&issuer, &Inner::default());
     let reader = issuer.token(&["read:records:P-7"]);
@@ -151,24 +151,24 @@ async fn each_method_has_its_own_scope() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_listed_is_405_after_the_token() {
+async fn unlisted_method_is_405_after_token() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let app = by_method(&issuer, &inner);
     let everything = issuer.token(&["read:records:*", "write:records:*"]);
     let unheard_of = Method::from_bytes(b"BREW").unwrap();
     for method in [Method::DELETE, Method::POST, Method::PATCH, Method::OPTIONS, Method::TRACE, unheard_of] {
-        let answer = send_method(&app, method.clone(), &everything).await;
-        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
-        assert_eq!(answer.header("allow"), Some("GET, PUT, HEAD"));
-        assert_eq!(answer.json()["error_code"], "method_not_allowed");
+        let response = send_method(&app, method.clone(), &everything).await;
+        assert_eq!(response.status, StatusCode::METHOD_NOT_ALLOWED, "{method}");
+        assert_eq!(response.header("allow"), Some("GET, PUT, HEAD"));
+        assert_eq!(response.json()["error_code"], "method_not_allowed");
         assert_eq!(send_method(&app, method, "a.b.c").await.header("www-authenticate"), Some(INVALID_TOKEN));
     }
     assert_eq!(inner.calls(), 0);
 }
 
 #[tokio::test]
-async fn a_listed_head_is_not_get() {
+async fn listed_head_does_not_fall_back_to_get() {
     let layer = || RequireScope::by_method([(Method::GET, "read:data:7"), (Method::HEAD, "peek:data:7")]);
     let issuer = TestIssuer::new();
     let service = layer().verifier(issuer.verifier()).layer(Inner::default().service());
@@ -179,11 +179,11 @@ async fn a_listed_head_is_not_get() {
 
 #[test]
 #[should_panic(expected = "`GET` is listed twice")]
-fn a_method_listed_twice_panics() {
+fn panics_for_method_listed_twice() {
     let _layer = RequireScope::by_method([(Method::GET, "read:data:7"), (Method::GET, "read:data:8")]);
 }
 
-fn of_the_tenant() -> RequireScope {
+fn tenant_scope() -> RequireScope {
     RequireScope::from_request(|head| {
         let tenant = head.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok());
         let tenant = tenant.ok_or_else(|| BadRequest::new("the x-tenant header is missing"))?;
@@ -192,36 +192,36 @@ fn of_the_tenant() -> RequireScope {
 }
 
 #[tokio::test]
-async fn a_closure_reads_the_scopes_out_of_the_request() {
+async fn from_request_requires_scopes_of_closure() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
-    let service = of_the_tenant().verifier(issuer.verifier()).layer(inner.service());
+    let service = tenant_scope().verifier(issuer.verifier()).layer(inner.service());
     let ask = async |tenant: &str, scope: &str| {
         let mut request = plain_get("/", &bearer(&issuer.token(&[scope])));
         request.headers_mut().insert("x-tenant", tenant.parse().unwrap());
         send(&service, request).await
     };
     assert_eq!(ask("acme", "use:tenant:acme").await.status, StatusCode::OK);
-    let answer = ask("acme", "use:tenant:other").await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert_eq!(answer.header("www-authenticate"), Some(&*challenge("use:tenant:acme")));
+    let response = ask("acme", "use:tenant:other").await;
+    assert_eq!(response.status, StatusCode::FORBIDDEN);
+    assert_eq!(response.header("www-authenticate"), Some(&*challenge("use:tenant:acme")));
     assert_eq!(ask("a:*", "use:tenant:*").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(ask("acme:eu", "use:tenant:acme").await.status, StatusCode::FORBIDDEN);
-    // Literally the wildcard: only who holds it passes.
+    // Literally the wildcard: only a token with the wildcard is accepted.
     assert_eq!(ask("*", "use:tenant:acme").await.status, StatusCode::FORBIDDEN);
     assert_eq!(inner.calls(), 1);
 }
 
 #[tokio::test]
-async fn a_closure_may_refuse_in_its_own_words_after_the_token() {
+async fn from_request_rejects_with_400_after_token() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
-    let service = of_the_tenant().verifier(issuer.verifier()).layer(inner.service());
+    let service = tenant_scope().verifier(issuer.verifier()).layer(inner.service());
     assert_eq!(send(&service, get_without_token("/")).await.header("www-authenticate"), Some(NO_TOKEN));
-    let answer = send(&service, plain_get("/", &bearer(&issuer.token(&["use:tenant:acme"])))).await;
-    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let response = send(&service, plain_get("/", &bearer(&issuer.token(&["use:tenant:acme"])))).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "type": "urn:agentwrit:error:invalid_request",
             "title": "Bad Request",
@@ -236,7 +236,7 @@ async fn a_closure_may_refuse_in_its_own_words_after_the_token() {
 }
 
 #[tokio::test]
-async fn gaps_and_alternatives_go_together() {
+async fn placeholders_work_in_any_of() {
     let issuer = TestIssuer::new();
     let app = Router::new().route("/records/{patient_id}", get(async |Path(id): Path<String>| id)).route_layer(
         RequireScope::any_of(["read:records:{patient_id}", "audit:records:*"]).verifier(issuer.verifier()),
@@ -248,7 +248,7 @@ async fn gaps_and_alternatives_go_together() {
     ] {
         assert_eq!(send(&app, get_as("/records/P-7", &issuer.token(&[scope]))).await.status, status, "{scope}");
     }
-    // Even who needs no identifier can't smuggle one that is none.
+    // A token that covers another alternative does not excuse a malformed identifier.
     let auditor = issuer.token(&["audit:records:*"]);
     assert_eq!(send(&app, get_as("/records/%2A", &auditor)).await.status, StatusCode::BAD_REQUEST);
 }

@@ -1,4 +1,4 @@
-//! What a span around the service and the response's extensions tell an access log.
+//! Fields of a span around the service, and claims in the response's extensions, for access logs.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tracing_core::span::Current;
 
 use crate::support::{Inner, Plain, bearer, get, get_without_token, send};
 
-/// Remembers what is recorded in spans.
+/// Subscriber that keeps the fields recorded in spans.
 #[derive(Clone, Debug, Default)]
 struct Spans(Arc<Mutex<Vec<(String, String)>>>, Arc<Mutex<Option<&'static Metadata<'static>>>>);
 
@@ -76,7 +76,7 @@ fn fields(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn the_span_around_gets_the_fields_that_it_declares() {
+async fn records_fields_that_span_declares() {
     let issuer = TestIssuer::new();
     let service = protected(&issuer);
     let claims = issuer.claims(&["read:data:7"]);
@@ -101,12 +101,12 @@ async fn the_span_around_gets_the_fields_that_it_declares() {
         ])
     );
 
-    let nobody = recorded(&service, get_without_token("/")).await;
-    assert_eq!(nobody, fields(&[("outcome", "\"refused\""), ("reason", "\"no_token\"")]));
+    let without_token = recorded(&service, get_without_token("/")).await;
+    assert_eq!(without_token, fields(&[("outcome", "\"refused\""), ("reason", "\"no_token\"")]));
 }
 
 #[tokio::test]
-async fn no_field_holds_the_token() {
+async fn no_field_contains_token() {
     let issuer = TestIssuer::new();
     for scope in ["read:data:7", "read:data:8"] {
         let token = issuer.token(&[scope]);
@@ -117,19 +117,19 @@ async fn no_field_holds_the_token() {
 }
 
 #[tokio::test]
-async fn a_response_has_the_claims_in_its_extensions_where_that_is_chosen() {
+async fn response_has_claims_only_with_claims_in_responses() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["read:data:7"]);
     let request = || get("/", &bearer(&issuer.sign(&claims)));
 
-    let answer = send(&protected(&issuer), request()).await;
-    assert!(answer.extensions.get::<Verified>().is_none());
+    let response = send(&protected(&issuer), request()).await;
+    assert!(response.extensions.get::<Verified>().is_none());
 
     let inner = || Inner::default().service();
     let by_authenticate = Authenticate::new(issuer.verifier()).claims_in_responses().layer(inner());
     let by_scope = RequireScope::new("read:data:7").verifier(issuer.verifier()).claims_in_responses().layer(inner());
-    for answer in [send(&by_authenticate, request()).await, send(&by_scope, request()).await] {
-        let verified = answer.extensions.get::<Verified>().unwrap();
+    for response in [send(&by_authenticate, request()).await, send(&by_scope, request()).await] {
+        let verified = response.extensions.get::<Verified>().unwrap();
         assert_eq!((verified.subject(), verified.token_id()), (&claims.sub, claims.jti));
     }
 }

@@ -1,4 +1,4 @@
-//! Requests, answers, and a subscriber that remembers what was logged.
+//! Requests, responses, and a subscriber that keeps log events.
 
 use std::convert::Infallible;
 use std::fmt::{Debug, Write};
@@ -20,20 +20,20 @@ use tracing::{Level, Metadata, Subscriber, span};
 pub(crate) const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
 pub(crate) const NO_TOKEN: &str = r#"Bearer realm="agentwrit""#;
 
-/// `GET <path>` with this `Authorization` header.
+/// Builds `GET <path>` with this `Authorization` header.
 pub(crate) fn get<B: Default>(path: &str, authorization: &str) -> Request<B> {
     let mut request = get_without_token(path);
     request.headers_mut().insert(AUTHORIZATION, authorization.parse().expect("a header value"));
     request
 }
 
-/// `GET <path>` under the request id `req-1`.
+/// Builds `GET <path>` with the request id `req-1`.
 pub(crate) fn get_without_token<B: Default>(path: &str) -> Request<B> {
     keep_events_open();
     Request::get(path).header("x-request-id", "req-1").body(B::default()).expect("a request")
 }
 
-/// The problem of a mistake in the program: a debug build tells the reason, a release build does not.
+/// Returns the problem of a mistake in the program, which has the reason in a debug build only.
 pub(crate) fn mistake(reason: &str, path: &str) -> Value {
     let mut problem = serde_json::json!({
         "type": "urn:agentwrit:error:internal_error",
@@ -55,7 +55,7 @@ pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A response, read to its end.
+/// Response, read to its end.
 #[derive(Debug)]
 pub(crate) struct CollectedResponse {
     pub(crate) status: StatusCode,
@@ -77,7 +77,7 @@ impl CollectedResponse {
     }
 }
 
-/// One request through a service that never fails.
+/// Sends one request through a service that never fails.
 pub(crate) async fn send<S, B, R>(service: &S, request: Request<B>) -> CollectedResponse
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible> + Clone,
@@ -89,7 +89,7 @@ where
     CollectedResponse { status: head.status, headers: head.headers, extensions: head.extensions, body }
 }
 
-/// An inner service that counts its calls and answers `inner`.
+/// Inner service that counts its calls and responds `inner`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inner {
     calls: Arc<AtomicUsize>,
@@ -110,7 +110,7 @@ impl Inner {
         }))
     }
 
-    /// A handler for axum that does the same.
+    /// Returns an axum handler that does the same.
     pub(crate) fn handler(&self) -> impl Fn() -> Ready<&'static str> + Clone + Send + Sync + 'static + use<> {
         let calls = Arc::clone(&self.calls);
         move || {
@@ -134,8 +134,8 @@ pub(crate) mod axum {
     }
 }
 
-/// An event that is first met while no subscriber is there counts as wanted by nobody, for ever if one comes at that very
-/// moment (a race within `tracing-core`). One that is always there and undecided prevents it.
+/// An event that is first reached without a subscriber is disabled, for ever if a subscriber is set at the same moment
+/// (a race within `tracing-core`). A global subscriber that answers `sometimes` prevents it.
 fn keep_events_open() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| tracing::subscriber::set_global_default(Undecided).expect("the first one"));
@@ -167,7 +167,7 @@ impl Subscriber for Undecided {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Remembers what was logged on this thread while it is the default subscriber.
+/// Subscriber that keeps the events of this thread while it is the default subscriber.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     lines: Arc<Mutex<Vec<(Level, String)>>>,

@@ -1,4 +1,4 @@
-//! Where a token may be, and that it is in one place.
+//! Sources of a token, of which exactly one may hold it.
 
 use agentwrit_tower::verify::testing::TestIssuer;
 use agentwrit_tower::{Authenticate, CredentialsError, Rejection, RequireScope, TokenSource};
@@ -20,9 +20,9 @@ async fn ask(issuer: &TestIssuer, sources: Vec<TokenSource>, headers: &[(HeaderN
     for (name, value) in headers {
         request.headers_mut().append(name, value.parse().unwrap());
     }
-    let answer = send(&layer.layer(inner.service()), request).await;
-    assert_eq!(inner.calls(), usize::from(answer.status == StatusCode::OK));
-    answer
+    let response = send(&layer.layer(inner.service()), request).await;
+    assert_eq!(inner.calls(), usize::from(response.status == StatusCode::OK));
+    response
 }
 
 fn cookie(value: &str) -> (HeaderName, String) {
@@ -34,33 +34,33 @@ fn authorization(value: &str) -> (HeaderName, String) {
 }
 
 #[tokio::test]
-async fn a_cookie_only_where_it_is_chosen() {
+async fn ignores_cookie_unless_it_is_a_source() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:7"]);
-    let answer = ask(&issuer, vec![TokenSource::authorization()], &[cookie(&token)]).await;
-    assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-    let answer = ask(&issuer, vec![TokenSource::cookie("token")], &[cookie(&token)]).await;
-    assert_eq!(answer.status, StatusCode::OK);
-    // The header isn't looked at then.
-    let answer = ask(&issuer, vec![TokenSource::cookie("token")], &[authorization(&token)]).await;
-    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)));
+    let response = ask(&issuer, vec![TokenSource::authorization()], &[cookie(&token)]).await;
+    assert_eq!((response.status, response.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
+    let response = ask(&issuer, vec![TokenSource::cookie("token")], &[cookie(&token)]).await;
+    assert_eq!(response.status, StatusCode::OK);
+    // The header is ignored then.
+    let response = ask(&issuer, vec![TokenSource::cookie("token")], &[authorization(&token)]).await;
+    assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::Missing)));
 }
 
 #[tokio::test]
-async fn several_places_take_the_token_from_either() {
+async fn takes_token_from_any_of_several_sources() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:7"]);
     let both = || vec![TokenSource::authorization(), TokenSource::cookie("token")];
     for headers in [[cookie(&token)], [authorization(&token)]] {
         assert_eq!(ask(&issuer, both(), &headers).await.status, StatusCode::OK);
     }
-    let answer = ask(&issuer, both(), &[cookie("a.b.c")]).await;
-    assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN)));
+    let response = ask(&issuer, both(), &[cookie("a.b.c")]).await;
+    assert_eq!((response.status, response.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(INVALID_TOKEN)));
     assert_eq!(ask(&issuer, both(), &[]).await.header("www-authenticate"), Some(NO_TOKEN));
 }
 
 #[tokio::test]
-async fn tokens_in_two_places_are_400_whatever_they_are() {
+async fn tokens_in_two_sources_are_400() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:7"]);
     for (in_header, in_cookie) in [
@@ -71,12 +71,12 @@ async fn tokens_in_two_places_are_400_whatever_they_are() {
         ("Basic eDp5".to_owned(), token.clone()),
     ] {
         let sources = vec![TokenSource::authorization(), TokenSource::cookie("token")];
-        let answer = ask(&issuer, sources, &[(AUTHORIZATION, in_header), cookie(&in_cookie)]).await;
-        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-        assert_eq!(answer.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="invalid_request""#));
-        assert_eq!(answer.extensions.get(), Some(&Rejection::MultipleTokens));
+        let response = ask(&issuer, sources, &[(AUTHORIZATION, in_header), cookie(&in_cookie)]).await;
+        assert_eq!(response.status, StatusCode::BAD_REQUEST);
+        assert_eq!(response.header("www-authenticate"), Some(r#"Bearer realm="agentwrit", error="invalid_request""#));
+        assert_eq!(response.extensions.get(), Some(&Rejection::MultipleTokens));
         assert_eq!(
-            answer.json(),
+            response.json(),
             json!({
                 "type": "urn:agentwrit:error:invalid_request",
                 "title": "Bad Request",
@@ -92,28 +92,28 @@ async fn tokens_in_two_places_are_400_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn two_cookies_of_the_name_are_no_token() {
+async fn repeated_cookie_is_no_token() {
     let issuer = TestIssuer::new();
     let token = issuer.token(&["read:data:7"]);
-    let answer = ask(&issuer, vec![TokenSource::cookie("token")], &[cookie(&token), cookie(&token)]).await;
-    assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
-    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::RepeatedCookie)));
+    let response = ask(&issuer, vec![TokenSource::cookie("token")], &[cookie(&token), cookie(&token)]).await;
+    assert_eq!((response.status, response.header("www-authenticate")), (StatusCode::UNAUTHORIZED, Some(NO_TOKEN)));
+    assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::RepeatedCookie)));
 }
 
 #[tokio::test]
-async fn a_source_of_ones_own() {
+async fn takes_token_from_custom_source() {
     let issuer = TestIssuer::new();
     let name = HeaderName::from_static("x-agent-token");
     let source = || TokenSource::custom(|head| head.headers.get("x-agent-token")?.to_str().ok().map(str::to_owned));
     let token = issuer.token(&["read:data:7"]);
     assert_eq!(ask(&issuer, vec![source()], &[(name.clone(), token)]).await.status, StatusCode::OK);
-    let answer = ask(&issuer, vec![source()], &[(name, "not a token".to_owned())]).await;
-    assert_eq!(answer.extensions.get(), Some(&Rejection::NoToken(CredentialsError::MalformedToken)));
+    let response = ask(&issuer, vec![source()], &[(name, "not a token".to_owned())]).await;
+    assert_eq!(response.extensions.get(), Some(&Rejection::NoToken(CredentialsError::MalformedToken)));
     assert_eq!(ask(&issuer, vec![source()], &[]).await.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn the_query_is_never_looked_at() {
+async fn ignores_query_string() {
     let issuer = TestIssuer::new();
     let inner = Inner::default();
     let service = RequireScope::new("read:data:7").verifier(issuer.verifier()).layer(inner.service());
@@ -123,14 +123,14 @@ async fn the_query_is_never_looked_at() {
 }
 
 #[tokio::test]
-async fn a_layer_that_looks_nowhere_finds_nothing() {
+async fn layer_without_sources_finds_no_token() {
     let issuer = TestIssuer::new();
-    let answer = ask(&issuer, Vec::new(), &[authorization(&issuer.token(&["read:data:7"]))]).await;
-    assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    let response = ask(&issuer, Vec::new(), &[authorization(&issuer.token(&["read:data:7"]))]).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
-async fn the_cookie_is_marked_sensitive_for_whoever_prints_headers() {
+async fn marks_cookie_header_sensitive() {
     let issuer = TestIssuer::new();
     let layer = Authenticate::new(issuer.verifier()).token_source(TokenSource::cookie("token"));
     let service = layer.layer(service_fn(|request: Request<Full<Bytes>>| async move {
