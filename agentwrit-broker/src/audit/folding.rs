@@ -1,15 +1,15 @@
-//! Folds repeated denials, so that noise cannot flood the trail.
+//! Folds repeated denials, so that they cannot flood the trail.
 //!
 //! 1. Denials of one type, from one network, about one subject, within [`WINDOW`] are one event with a count.
-//! 2. A network has at most [`SUBJECTS_PER_SOURCE`] subjects per type and window; what it adds about others counts together.
-//!    A subject has at most [`NETWORKS_PER_SUBJECT`] networks; what comes from others counts as from many.
-//! 3. At most `capacity` events wait; what comes beyond counts as from many sources, one event per type. So does what names
-//!    no subject, beyond [`UNIDENTIFIED_AT_ONCE`] events and [`UNIDENTIFIED_PER_SECOND`] after that: networks cost an
+//! 2. A network has at most [`SUBJECTS_PER_SOURCE`] subjects per type and window; events about further subjects are counted together.
+//!    A subject has at most [`NETWORKS_PER_SUBJECT`] networks; events from further networks count as from many.
+//! 3. At most `capacity` events wait; further ones count as from many sources, one event per type. So do events without a
+//!    subject, beyond [`UNIDENTIFIED_AT_ONCE`] events and [`UNIDENTIFIED_PER_SECOND`] after that: networks cost an
 //!    unauthenticated client nothing.
-//! 4. What waits about a subject is handed out early at most once a window.
+//! 4. Waiting events about a subject are returned early at most once a window.
 //!
-//! Denials wait up to a window before they are recorded, and those waiting are lost in a crash. What succeeds never
-//! comes here.
+//! Denials wait up to a window before they are recorded, and those waiting are lost in a crash. Events of successful
+//! operations are not folded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,15 +22,15 @@ use agentwrit_verify::Subject;
 
 use super::{EventType, NewEvent, Source};
 
-/// How long denials gather.
+/// Time for which denials are collected.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
-/// How many subjects one network can fill the trail with, per type and window.
+/// Largest number of subjects that one network adds to the trail, per type and window.
 const SUBJECTS_PER_SOURCE: u32 = 16;
-/// And from how many networks one subject.
+/// Largest number of networks per subject, type and window.
 const NETWORKS_PER_SUBJECT: u32 = 16;
-/// How many events about no verified subject are told apart at once: half of what waits, the other half is for subjects.
+/// Largest number of waiting events without a verified subject: half of the capacity, the other half is for subjects.
 const UNIDENTIFIED_AT_ONCE: u32 = 2048;
-/// How many a second after that.
+/// Largest number per second after that.
 const UNIDENTIFIED_PER_SECOND: u32 = 20;
 const UNIDENTIFIED_INTERVAL: Duration = Duration::from_millis(1000 / UNIDENTIFIED_PER_SECOND as u64);
 
@@ -41,11 +41,11 @@ pub struct DenialFolder {
     waiting: HashMap<Key, NewEvent>,
     subjects: HashMap<(EventType, Source), u32>,
     networks: HashMap<(EventType, Subject), u32>,
-    /// When all of [`UNIDENTIFIED_AT_ONCE`] are allowed again.
+    /// Time at which all of [`UNIDENTIFIED_AT_ONCE`] are allowed again.
     unidentified_full_at: Option<Instant>,
-    /// When events about a subject were handed out early.
+    /// Times at which events about a subject were returned early.
     handed_out: HashMap<Subject, Instant>,
-    /// By when they are due, which is the order that they came in.
+    /// Due times, in the order of arrival.
     order: VecDeque<(Instant, Key)>,
 }
 
@@ -60,12 +60,12 @@ struct Key {
 enum About {
     Subject(Subject),
     Resource(String),
-    Nobody,
+    Unspecified,
     Many,
 }
 
 impl DenialFolder {
-    /// How many events wait at most, unless said otherwise.
+    /// Default of the largest number of waiting events.
     pub const DEFAULT_CAPACITY: usize = 4096;
 
     /// Holds at most `capacity` events, and one more per event type.
@@ -82,7 +82,7 @@ impl DenialFolder {
         }
     }
 
-    /// Takes a denial in.
+    /// Adds a denial.
     pub fn add(&mut self, mut denial: NewEvent, now: Instant) {
         let key = self.key(&denial, now);
         if let Some(first) = self.waiting.get_mut(&key) {
@@ -119,19 +119,19 @@ impl DenialFolder {
         }
     }
 
-    /// Whether one more event about no verified subject is told apart from the others.
-    fn tells_unidentified_apart(&self, now: Instant) -> bool {
+    /// Returns true if another event without a verified subject may wait on its own.
+    fn may_add_unidentified(&self, now: Instant) -> bool {
         let ahead = self.unidentified_full_at.map_or(Duration::ZERO, |full_at| full_at.saturating_duration_since(now));
         ahead + UNIDENTIFIED_INTERVAL <= UNIDENTIFIED_INTERVAL * UNIDENTIFIED_AT_ONCE
     }
 
-    /// When the next event is due.
+    /// Returns the time at which the next event is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
         self.order.front().map(|(due, _)| *due)
     }
 
-    /// The events whose window has passed, oldest first.
+    /// Removes and returns the events whose window has passed, oldest first.
     #[must_use]
     pub fn due(&mut self, now: Instant) -> Vec<NewEvent> {
         let mut events = Vec::new();
@@ -141,7 +141,7 @@ impl DenialFolder {
         events
     }
 
-    /// All events, oldest first: for the end.
+    /// Removes and returns all events, oldest first, before the broker stops.
     #[must_use]
     pub fn drain_all(&mut self) -> Vec<NewEvent> {
         let mut events = Vec::new();
@@ -151,12 +151,12 @@ impl DenialFolder {
         events
     }
 
-    /// What `denial` folds into.
+    /// Returns the key that `denial` is folded under.
     fn key(&self, denial: &NewEvent, now: Instant) -> Key {
         let about = match (&denial.subject, &denial.resource) {
             (Some(subject), _) => About::Subject(subject.clone()),
             (None, Some(resource)) => About::Resource(resource.clone()),
-            (None, None) => About::Nobody,
+            (None, None) => About::Unspecified,
         };
         let mut key = Key { event_type: denial.event_type, source: network(denial.source), about };
         if self.waiting.contains_key(&key) {
@@ -176,13 +176,13 @@ impl DenialFolder {
             return key;
         }
         let is_unidentified = !matches!(key.about, About::Subject(_));
-        if self.waiting.len() >= self.capacity || (is_unidentified && !self.tells_unidentified_apart(now)) {
+        if self.waiting.len() >= self.capacity || (is_unidentified && !self.may_add_unidentified(now)) {
             key = Key { event_type: key.event_type, source: Source::Many, about: About::Many };
         }
         key
     }
 
-    /// The events about one subject, oldest first; none if there were some within the last window.
+    /// Removes and returns the events about one subject, oldest first; none if it returned some within the last window.
     #[must_use]
     pub fn drain_about(&mut self, subject: &Subject, now: Instant) -> Vec<NewEvent> {
         self.handed_out.retain(|_, at| now.saturating_duration_since(*at) < WINDOW);
@@ -215,7 +215,7 @@ impl DenialFolder {
     }
 }
 
-/// Lowers a count, and forgets it at 0.
+/// Lowers a count, and removes it at 0.
 fn take_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(1);
@@ -231,7 +231,7 @@ impl Default for DenialFolder {
     }
 }
 
-/// Whoever has one IPv6 address has its whole /64.
+/// Returns the network of an address: of an IPv6 address its /64, which one client commonly has.
 fn network(source: Source) -> Source {
     match source {
         Source::Address(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn repetitions_within_a_second_are_one_event() {
+    fn folds_repetitions_within_a_second() {
         let (mut folder, start) = (DenialFolder::default(), Instant::now());
         let add = |folder: &mut DenialFolder, source, about, at| {
             folder.add(denial(EventType::AppAuthFailed, source, about), start + Duration::from_millis(at));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_names_many_subjects_folds() {
+    fn folds_many_subjects_of_one_source() {
         let (mut folder, now) = (DenialFolder::default(), Instant::now());
         for subject in 0..1000 {
             folder.add(denial(EventType::AppAuthFailed, "2001:db8::1", &subject.to_string()), now);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn many_sources_fold_into_one_event_per_type() {
+    fn folds_many_sources_into_one_event_per_type() {
         let (mut folder, now) = (DenialFolder::new(8), Instant::now());
         for host in 0..100_u8 {
             folder.add(denial(EventType::AdminAuthFailed, &format!("192.0.2.{host}"), ""), now);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn unidentified_denials_from_ever_new_networks_are_told_apart_twenty_times_a_second() {
+    fn keeps_twenty_unidentified_denials_of_new_networks_apart_per_second() {
         let flood = |folder: &mut DenialFolder, now| {
             for network in 0..4096_u32 {
                 folder
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn denials_of_one_subject_from_many_networks_are_told_apart_sixteen_times() {
+    fn keeps_denials_of_one_subject_apart_for_sixteen_networks() {
         let flood = |folder: &mut DenialFolder, now| {
             for network in 0..500_u32 {
                 let at = UnixTime::default();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn events_about_a_subject_are_handed_out_early_once_a_window() {
+    fn returns_events_about_subject_early_once_a_window() {
         let (mut folder, start) = (DenialFolder::default(), Instant::now());
         let mut refused_and_read = |at| {
             let now = start + Duration::from_millis(at);
@@ -355,7 +355,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_and_memory_is_bounded(
+        fn keeps_every_count_in_bounded_memory(
             denials in prop::collection::vec((0..25_usize, 0..40_u8, 0..40_u8, 0..1500_u64), 1..400),
             capacity in 1..64_usize,
         ) {

@@ -1,8 +1,8 @@
-//! What happened, in a form that shows when it was altered afterwards.
+//! Audit events, in a form that reveals later changes.
 //!
 //! 1. An event names its actor: the acting subject in `agent_id`, or else the address that it came from in `detail`.
-//! 2. Events are linked as [`agentwrit_verify::audit`] says: [`NewEvent`] is sealed into the next link.
-//! 3. Text from outside is escaped and bounded before it enters an event, so nobody forges a line or a `key=value` word.
+//! 2. Events are linked as [`agentwrit_verify::audit`] describes: [`NewEvent`] is sealed into the next link.
+//! 3. Text from outside is escaped and bounded before it enters an event, so that it forges neither a line nor a `key=value` word.
 //! 4. Repeated denials of one type, from one source, about one subject, within a second are one event ([`DenialFolder`]).
 
 mod folding;
@@ -18,7 +18,7 @@ pub use agentwrit_verify::audit::{
 pub use folding::DenialFolder;
 pub use new_event::{Actor, NewEvent, Source};
 
-/// Microseconds since the epoch, what the trail counts time in.
+/// Microseconds since the epoch, the unit of time of the trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp(pub(crate) i64);
 

@@ -1,4 +1,4 @@
-//! An event before it has a place in the chain.
+//! An event that is not linked into the chain yet.
 
 use std::{
     fmt::{Display, Write},
@@ -16,7 +16,7 @@ const MAX_DETAIL: usize = 2048;
 const MAX_RESOURCE: usize = 1024;
 const MAX_WORD: usize = 512;
 
-/// Something that happened and is to be recorded.
+/// An event to be recorded.
 ///
 /// ```text
 /// NewEvent::success(EventType::AgentRegistered, now, &agent_id, "agent registered")
@@ -41,36 +41,36 @@ pub struct NewEvent {
     detail: String,
 }
 
-/// Who did it.
+/// Subject or client that caused an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Somebody whom a verified credential names.
+    /// Subject of a verified credential.
     Subject(Subject),
-    /// A stranger, by address.
+    /// Unauthenticated client, by address.
     Address(IpAddr),
 }
 
-/// Where it came from.
+/// Origin of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The subject says enough.
+    /// Not recorded, because the subject identifies the origin.
     Unstated,
     /// One address.
     Address(IpAddr),
     /// One network of addresses, by its first.
     Network(IpAddr),
-    /// More addresses than can be told apart.
+    /// More addresses than are kept apart.
     Many,
 }
 
 impl NewEvent {
-    /// `actor` did something.
+    /// Creates an event of a successful operation.
     #[must_use]
     pub fn success(event_type: EventType, at: UnixTime, actor: impl Into<Actor>, detail: impl Into<String>) -> Self {
         Self::new(event_type, Outcome::Success, at, actor.into(), &detail.into())
     }
 
-    /// `actor` was refused something.
+    /// Creates an event of a denied operation.
     #[must_use]
     pub fn denied(event_type: EventType, at: UnixTime, actor: impl Into<Actor>, detail: impl Into<String>) -> Self {
         Self::new(event_type, Outcome::Denied, at, actor.into(), &detail.into())
@@ -98,41 +98,41 @@ impl NewEvent {
         }
     }
 
-    /// What it is about.
+    /// Returns the type of the event.
     #[must_use]
     pub fn event_type(&self) -> EventType {
         self.event_type
     }
 
-    /// The address that the request came from.
+    /// Sets the address that the request came from.
     #[must_use]
     pub fn from(mut self, address: IpAddr) -> Self {
         self.source = Source::Address(address);
         self
     }
 
-    /// The task that it belongs to.
+    /// Sets the task.
     #[must_use]
     pub fn task(mut self, task_id: impl Into<Option<PathSegment>>) -> Self {
         self.task_id = task_id.into();
         self
     }
 
-    /// The orchestrator that it belongs to.
+    /// Sets the orchestrator.
     #[must_use]
     pub fn orch(mut self, orch_id: impl Into<Option<PathSegment>>) -> Self {
         self.orch_id = orch_id.into();
         self
     }
 
-    /// What it was done to.
+    /// Sets the object of the operation.
     #[must_use]
     pub fn resource(mut self, resource: impl Display) -> Self {
         self.resource = Some(resource.to_string()).filter(|text| !text.is_empty());
         self
     }
 
-    /// How many hops the delegation chain has, and its hash.
+    /// Sets the number of hops of the delegation chain, and its hash.
     #[must_use]
     pub fn delegation(mut self, depth: u32, chain_hash: impl Into<String>) -> Self {
         self.deleg_depth = Some(depth);
@@ -140,14 +140,14 @@ impl NewEvent {
         self
     }
 
-    /// How many bytes a resource server sent.
+    /// Sets the number of bytes that a resource server sent.
     #[must_use]
     pub fn bytes_transferred(mut self, bytes: u64) -> Self {
         self.bytes_transferred = Some(bytes);
         self
     }
 
-    /// Adds ` key=value` to the detail; the value is quoted unless it is plain, so it may come from a stranger.
+    /// Adds ` key=value` to the detail. The value is quoted unless it is plain, so it may come from any client.
     #[must_use]
     pub fn word(mut self, key: &'static str, value: impl Display) -> Self {
         let value = text::quoted(&value.to_string(), MAX_WORD);
@@ -155,7 +155,7 @@ impl NewEvent {
         self
     }
 
-    /// The event that this becomes as the next after `head`.
+    /// Links this event to `head`.
     pub(crate) fn sealed(mut self, head: &ChainHead, at: Timestamp) -> Event {
         let mut event = Event {
             id: EventId::from_sequence(head.sequence.saturating_add(1)),
@@ -177,7 +177,7 @@ impl NewEvent {
         event
     }
 
-    /// What the event says, with its source and count at the end.
+    /// Returns the detail with source and count at the end.
     pub(super) fn take_detail(&mut self) -> String {
         match self.source {
             Source::Unstated => {}
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_detail_ends_with_source_and_count() {
+    fn detail_ends_with_source_and_count() {
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         let mut event = NewEvent::denied(EventType::AppAuthFailed, UnixTime::from_seconds(1), address, "bad\nlogin")
             .word("client_id", "x\" from=9.9.9.9");
@@ -275,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn sealed_events_are_the_published_ones() {
+    fn sealed_events_equal_published_vectors() {
         let vectors: serde_json::Value =
             serde_json::from_str(include_str!("../../../tests/vectors/audit-chain.json")).unwrap();
         assert_eq!(serde_json::to_value(published_chain()).unwrap(), vectors["events"]);
     }
 
     #[test]
-    fn empty_members_are_absent() {
+    fn omits_empty_members() {
         let event = NewEvent::success(EventType::AdminAuth, UnixTime::from_seconds(1), Subject::Admin, "ok")
             .resource("")
             .delegation(1, "")

@@ -30,7 +30,7 @@ pub(super) fn walk_end(connection: &Connection) -> Result<ChainVerifier, StoreEr
     Reader::new(connection).walk_tail(VERIFIED_TAIL)
 }
 
-/// Returns the breaks that no event of the trail accepts, if all of them are among `breaks`.
+/// Returns the breaks that no event of the trail accepts. Fails unless all of them are among `breaks`.
 pub(super) fn accepted(walk: &ChainVerifier, breaks: &[ChainBreakId]) -> Result<Vec<ChainBreak>, OpenError> {
     let (accepted, refused): (Vec<ChainBreak>, Vec<ChainBreak>) =
         walk.open().iter().partition(|broken| breaks.contains(&broken.id));

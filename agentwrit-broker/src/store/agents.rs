@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{AgentRecord, LaunchTokenId};
 
 impl Reader<'_> {
-    /// An agent, live or not; expired ones are forgotten after a while.
+    /// Returns an agent, expired or not; agents are deleted some time after they expired.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl Reader<'_> {
         )
     }
 
-    /// A page of an app's agents in the order of their registration, each with its cursor; and how many there are.
+    /// Returns a page of an app's agents in the order of registration, each with its cursor, and the total.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Reader<'_> {
         Ok((rows, total))
     }
 
-    /// How many agents hold a live token and may receive others: neither they are barred nor is their app stopped.
+    /// Returns the number of agents that hold a valid token, are not barred, and whose app is active.
     ///
     /// # Errors
     ///
@@ -70,11 +70,11 @@ fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<AgentRecord> {
 }
 
 impl Tx<'_> {
-    /// Adds an agent. From now on the trail knows whose it is: nothing may be recorded about it before.
+    /// Adds an agent. Its audit events belong to its app from then on, so none may be recorded before.
     ///
     /// # Errors
     ///
-    /// [`StoreError`], also when its id is known already.
+    /// [`StoreError`], also for an id that exists.
     pub fn insert_agent(&mut self, agent: &AgentRecord) -> Result<(), StoreError> {
         let app = self.intern_app(agent.app_id.as_ref())?;
         let name = self.add_name(agent.agent_id.as_str(), app)?;
@@ -95,7 +95,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Bars an agent from ever receiving another token; false when it is unknown.
+    /// Bars an agent from receiving tokens. Returns false for an unknown agent.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Tx<'_> {
         Ok(self.execute(sql, params![agent.as_str(), micros(at)])? == 1)
     }
 
-    /// Notes that an agent holds a token until `expires_at`.
+    /// Records that an agent holds a token until `expires_at`.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Tx<'_> {
         self.execute(sql, params![agent.as_str(), micros(expires_at)]).map(|_| ())
     }
 
-    /// Bars every agent from ever receiving another token; how many were not barred before.
+    /// Bars every agent from receiving tokens. Returns the number that was not barred before.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Tx<'_> {
     }
 }
 
-/// The app behind `app:<app_id>`.
+/// Parses the app id of `app:<app_id>`.
 pub(super) fn app_id(name: &str) -> Result<AppId, agentwrit_verify::IdentityError> {
     AppId::parse(name.strip_prefix("app:").unwrap_or(name))
 }

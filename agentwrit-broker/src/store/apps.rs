@@ -47,7 +47,7 @@ impl Reader<'_> {
         self.find(select!("WHERE name = ?1 AND active"), [name.as_str()], app)
     }
 
-    /// A page of all apps in the order that they were registered in, and how many there are.
+    /// Returns a page of all apps in the order of registration, and the total.
     ///
     /// # Errors
     ///
@@ -60,11 +60,11 @@ impl Reader<'_> {
 }
 
 impl Tx<'_> {
-    /// Adds an app; false when one that is not deregistered has its name.
+    /// Adds an app. Returns false if an app that is not deregistered has its name.
     ///
     /// # Errors
     ///
-    /// [`StoreError`], also when its `app_id` or `client_id` is taken.
+    /// [`StoreError`], also for an `app_id` or `client_id` that exists.
     pub fn insert_app(&mut self, app: &App) -> Result<bool, StoreError> {
         if app.status != AppStatus::Inactive && self.registered_app_named(&app.name)?.is_some() {
             return Ok(false);
@@ -91,7 +91,7 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Stores what may change of an app: its scopes, lifetime of tokens, status and times; false when there is no such app.
+    /// Updates scopes, token lifetime, status and times of an app. Returns false for an unknown app.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Suspends every active app; which ones.
+    /// Suspends every active app. Returns their ids.
     ///
     /// # Errors
     ///

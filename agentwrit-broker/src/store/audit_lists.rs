@@ -3,8 +3,8 @@
 //! 1. A *kind* is event type and outcome in one: there are 50.
 //! 2. An event is in several lists: all events, those of its agent, its task, its app, of agent and task, of task and
 //!    app. Each list has an index by kind and sequence.
-//! 3. Each event carries its number among those of its kind in each of its lists. So its *rank*, how many selected
-//!    events there are up to it, takes one look-up per kind, and a number of events is the difference of two ranks.
+//! 3. Each event carries its number among those of its kind in each of its lists. So its *rank*, the number of
+//!    selected events up to it, takes one look-up per kind, and a number of events is the difference of two ranks.
 
 use rusqlite::params;
 
@@ -26,7 +26,7 @@ pub(super) enum List {
     TaskApp(i64, i64),
 }
 
-/// How a list is stored: its index, the column of the numbers in it, and what its events have in common.
+/// Storage of a list: its index, the column of the numbers in it, and the condition that its events meet.
 struct Layout {
     index: &'static str,
     number: &'static str,
@@ -100,7 +100,7 @@ impl Selection {
         })
     }
 
-    /// How many of the events in `spans` there are up to `end`.
+    /// Returns the number of events in `spans` up to `end`.
     pub(super) fn count(&self, reader: &Reader<'_>, spans: &[Span], end: u64) -> Result<u64, StoreError> {
         let mut count = 0_u64;
         for span in spans.iter().filter(|span| span.first <= end) {
@@ -152,7 +152,7 @@ impl Selection {
             page.extend(reader.list(sequences, parameters, |row| unsigned(row, 0))?);
             page.sort_unstable();
             page.truncate(count_of_page);
-            // What lies beyond a full page can't get into it.
+            // Events beyond a full page are not part of it.
             if page.len() == count_of_page {
                 last = page.last().copied().unwrap_or(last);
             }

@@ -9,15 +9,15 @@ use super::{
 };
 use crate::audit::{ChainHead, Event, EventHash, EventId, EventType, NewEvent, Outcome, Timestamp};
 
-/// Requests overtake each other on their way here: an event that is this much older than the last one gets its time.
-/// When it is older still, the clock was set back, and a new run of events begins.
+/// Largest time in microseconds by which an event may be older than the last one and gets its time, because requests
+/// overtake each other. An event that is older still shows that the clock was set back, and begins a new run of events.
 const OVERTAKING: i64 = 5_000_000;
 
-/// Where the trail ends.
+/// End of the trail.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrailHead {
     chain: ChainHead,
-    /// When the last event was recorded.
+    /// Time of the last event.
     at: Timestamp,
 }
 
@@ -33,7 +33,7 @@ macro_rules! select_event {
 }
 
 impl Reader<'_> {
-    /// How many events there are.
+    /// Returns the number of events.
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl Reader<'_> {
         self.single("SELECT ifnull(max(seq), 0) FROM audit_events", [], |row| unsigned(row, 0))
     }
 
-    /// The events after the `after`th, in sequence: for whoever exports or verifies the whole trail.
+    /// Returns the events after the `after`th in sequence, to export or verify the whole trail.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Reader<'_> {
         Ok(last.unwrap_or(TrailHead { chain: ChainHead::GENESIS, at: Timestamp(0) }))
     }
 
-    /// Follows the chain over the last `count` events.
+    /// Verifies the chain over the last `count` events.
     pub(super) fn walk_tail(&self, count: u64) -> Result<ChainVerifier, StoreError> {
         let before = self.audit_total()?.saturating_sub(count);
         let sql = "SELECT seq, hash FROM audit_events WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1";
@@ -80,7 +80,7 @@ impl Reader<'_> {
         Ok(walk)
     }
 
-    /// How many breaks of the trail were accepted.
+    /// Returns the number of breaks of the trail that were accepted.
     ///
     /// # Errors
     ///
@@ -92,8 +92,8 @@ impl Reader<'_> {
 }
 
 impl Tx<'_> {
-    /// Records an event at the end of the trail. Its time is moved up to that of the event before it when it is up to
-    /// five seconds older.
+    /// Appends an event to the trail. If it is up to five seconds older than the event before it, it gets that event's
+    /// time.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl Tx<'_> {
     }
 }
 
-/// Each number is one more than that of the last event of its kind in the same list.
+/// Gives each event in each list the number of the last event of its kind there, plus one.
 pub(super) const INSERT: &str = "\
     INSERT INTO audit_events (seq, at, kind, agent, task, app, orch, detail, resource, deleg_depth, deleg_chain_hash, \
         bytes, hash, prev_hash, n_all, n_agent, n_task, n_app, n_agent_task, n_task_app) \

@@ -13,33 +13,33 @@ use super::{
 };
 use crate::audit::{Event, EventType, Outcome};
 
-/// Which events to list. Every condition that is set must hold.
+/// Selection of events. Every condition that is set must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
-    /// By this actor: an agent's id, `app:<app_id>` or `admin`.
+    /// Actor: an agent's id, `app:<app_id>` or `admin`.
     pub agent_id: Option<String>,
-    /// Of this task.
+    /// Task.
     pub task_id: Option<String>,
-    /// By this app and its agents.
+    /// App: its own events and those of its agents.
     pub app_id: Option<AppId>,
-    /// Of this type.
+    /// Event type.
     pub event_type: Option<EventType>,
-    /// With this outcome.
+    /// Outcome.
     pub outcome: Option<Outcome>,
-    /// Not before.
+    /// Earliest time.
     pub since: Option<UnixTime>,
-    /// Not after.
+    /// Latest time.
     pub until: Option<UnixTime>,
-    /// How many to list, at most [`AuditQuery::MAX_LIMIT`].
+    /// Largest number of events to list, at most [`AuditQuery::MAX_LIMIT`].
     pub limit: u64,
-    /// How many to skip, counted from the cursor.
+    /// Number of events to skip, counted from the cursor.
     pub offset: u64,
-    /// List what comes after this event.
+    /// Cursor: the event before the page.
     pub cursor: u64,
 }
 
 impl AuditQuery {
-    /// The longest page.
+    /// Length of the longest page.
     pub const MAX_LIMIT: u64 = 1000;
 }
 
@@ -48,14 +48,14 @@ impl AuditQuery {
 pub struct AuditPage {
     /// The events.
     pub events: Vec<Event>,
-    /// How many events there are in all pages.
+    /// Number of events in all pages.
     pub total: u64,
-    /// The `cursor` of the next page; none after the last.
+    /// `cursor` of the next page; none after the last page.
     pub next_cursor: Option<u64>,
 }
 
 impl Reader<'_> {
-    /// A page of the events that `query` asks for.
+    /// Returns a page of the events that `query` selects.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Reader<'_> {
         Ok(AuditPage { events: events.collect::<Result<_, _>>()?, total, next_cursor })
     }
 
-    /// The list that has every event in question; none when a name was never heard of.
+    /// Returns the list that contains every selected event; none for an unknown name.
     fn list_of(&self, query: &AuditQuery) -> Result<Option<List>, StoreError> {
         let (mut agent, mut task, mut app) = (None, None, None);
         if let Some(name) = &query.agent_id {
@@ -108,7 +108,7 @@ impl Reader<'_> {
         })
     }
 
-    /// After which event the page begins; none when fewer than `offset` events are left.
+    /// Returns the event before the page; none if fewer than `offset` events are left.
     fn start(
         &self,
         query: &AuditQuery,

@@ -1,32 +1,32 @@
-//! Why the store could not do something.
+//! Errors of the store.
 
 use std::path::{Path, PathBuf};
 
 use agentwrit_verify::audit::ChainBreak;
 use rusqlite::ErrorCode;
 
-/// Why nothing was done.
+/// Error of an operation of the store. The operation changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Too many requests wait already.
+    /// The queue of waiting requests is full.
     #[error("too many requests wait for the store")]
     Busy,
-    /// It can't read or write now: disk full, read-only, closed.
+    /// The store can't be read or written now: disk full, read-only, closed.
     #[error("the store is unavailable: {cause}")]
     Unavailable {
-        /// What it says.
+        /// Cause.
         cause: String,
     },
-    /// What it holds makes no sense.
+    /// The stored data is invalid.
     #[error("the store is corrupt: {cause}")]
     Corrupt {
-        /// What it says.
+        /// Cause.
         cause: String,
     },
     /// A defect in the broker.
     #[error("the store was used wrongly: {cause}")]
     Internal {
-        /// What it says.
+        /// Cause.
         cause: String,
     },
 }
@@ -67,7 +67,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Whether it may pass without a change to the broker.
+/// Returns true for an error that may pass without a change to the broker.
 fn is_outage(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -87,7 +87,7 @@ fn is_outage(code: ErrorCode) -> bool {
     )
 }
 
-/// Why the store did not open.
+/// Error of opening the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -96,7 +96,7 @@ pub enum OpenError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         cause: String,
     },
     /// Others than its owner and group can read or write a file.
@@ -115,7 +115,7 @@ pub enum OpenError {
     HardLinks {
         /// The file.
         path: PathBuf,
-        /// How many names it has.
+        /// Number of its names.
         links: u64,
     },
     /// Another process has it open: two writers would fork the audit chain.
@@ -124,13 +124,13 @@ pub enum OpenError {
         /// The database.
         path: PathBuf,
     },
-    /// It is a database, but not a broker's.
+    /// The database is not a broker's.
     #[error("`{}` is not a database of this broker", path.display())]
     Foreign {
         /// The database.
         path: PathBuf,
     },
-    /// A newer version of the broker wrote it.
+    /// The database was written by a newer version of the broker.
     #[error(
         "`{}` has schema version {found}, this broker knows up to {supported}: run the newer version", path.display()
     )]
@@ -139,13 +139,13 @@ pub enum OpenError {
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The highest that this broker knows.
+        /// The highest version that this broker supports.
         supported: i64,
     },
     /// The end of the audit trail was tampered with or damaged.
     #[error("{}", broken_audit(breaks))]
     BrokenAudit {
-        /// Where, in the order of the trail.
+        /// The breaks, in the order of the trail.
         breaks: Vec<ChainBreak>,
     },
     /// The database does not work.
@@ -153,7 +153,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// How many breaks a message names.
+/// Largest number of breaks in a message.
 const NAMED_BREAKS: usize = 8;
 
 fn broken_audit(breaks: &[ChainBreak]) -> String {

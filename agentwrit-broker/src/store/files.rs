@@ -1,11 +1,10 @@
-//! The database's files: closed to others, for one broker at a time.
+//! The database's files: private, and locked for one broker at a time.
 //!
 //! 1. A broker locks `<database>.lock` beside the database's canonical path, and on Linux the database's inode. So a second
-//!    broker is refused whether it comes by the same path, a symbolic link or a hard link, and also when the lock file was
-//!    deleted meanwhile.
-//! 2. The locks are of the kind `flock(2)`, which SQLite's own (`fcntl(2)`) do not meet. But closing *any* handle of a file
-//!    drops the `fcntl` locks that this process has on it. So the handle that holds the lock is closed after SQLite's, and a
-//!    database that this process has open already is refused before another handle of it is made.
+//!    broker is rejected on the same path, a symbolic link or a hard link, and also after the lock file was deleted.
+//! 2. The locks are `flock(2)` locks, which are independent of SQLite's own (`fcntl(2)`). But closing *any* handle of a
+//!    file drops the `fcntl` locks that this process has on it. So the handle that holds the lock is closed after SQLite's,
+//!    and a database that this process has open is rejected before another handle of it is opened.
 //! 3. Permissions for others than owner and group are rejected.
 //! 4. Several hard links of a file are rejected, on the locked handle. SQLite finds the write-ahead log by the database's
 //!    name: after a crash, a start by another name would miss what was committed last.
@@ -22,7 +21,7 @@ use std::{
 
 use super::OpenError;
 
-/// A database that this process alone may open, as long as this value lives. To be dropped after SQLite's connections.
+/// Exclusive use of a database by this process until this value is dropped, which must be after SQLite's connections.
 #[derive(Debug)]
 pub(super) struct Claim {
     /// The path without symbolic links.
@@ -33,7 +32,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Locks the database at `path` for this process, and makes it if there is none.
+    /// Locks the database at `path` for this process. Creates a missing database.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let path = canonical(path).map_err(|error| OpenError::io(path, &error))?;
         let lock_path = beside(&path, ".lock");
@@ -92,7 +91,7 @@ fn lock(file: &File, database: &Path, path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// The path without symbolic links; of a file that does not exist yet, its directory's.
+/// Returns the path without symbolic links. For a file that does not exist, those of its directory are resolved.
 pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -105,17 +104,17 @@ pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
     Ok(directory_of(path).canonicalize()?.join(name))
 }
 
-/// The files that SQLite and the broker keep beside the database, and the database itself.
+/// Returns the paths of the database and of the files that SQLite and the broker keep beside it.
 pub(crate) fn all(path: &Path) -> [PathBuf; 4] {
     [path.to_owned(), beside(path, "-wal"), beside(path, "-shm"), beside(path, ".lock")]
 }
 
-/// Checks that others can open neither the database nor the files beside it.
+/// Rejects a database, or a file beside it, that others can open.
 pub(super) fn check_side_files(path: &Path) -> Result<(), OpenError> {
     all(path).iter().try_for_each(|file| check_closed_to_others(file))
 }
 
-/// Checks that the database and the files beside it have one name each.
+/// Rejects a database, or a file beside it, that has several names.
 pub(super) fn check_links_of_all(path: &Path) -> Result<(), OpenError> {
     all(path).iter().try_for_each(|file| match file.metadata() {
         Ok(metadata) => check_links(file, &metadata),
@@ -131,7 +130,7 @@ fn check_links(path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
     }
 }
 
-/// An empty database, private before anything is in it; SQLite gives its side files the same permissions.
+/// Creates an empty, private database. SQLite gives the files beside it the same permissions.
 fn create(path: &Path) -> Result<(), OpenError> {
     let io_error = |error| OpenError::io(path, &error);
     match private().create_new(true).open(path) {

@@ -1,4 +1,4 @@
-//! One request to the writer: what to do, and who waits for the outcome.
+//! A request to the writer: the job and the channel for its result.
 
 use std::{
     fmt,
@@ -9,16 +9,16 @@ use tokio::sync::oneshot;
 
 use super::{StoreError, Tx};
 
-/// A job, whatever it answers.
+/// A job of any result type.
 pub(super) trait Job: Send {
-    /// Whether nobody waits for it any more.
+    /// Returns true if the caller no longer waits for the result.
     fn is_abandoned(&self) -> bool;
 
-    /// Does it; false when what it did must be undone.
+    /// Runs the job. Returns false if its changes must be undone.
     fn run(&mut self, tx: &mut Tx<'_>) -> bool;
 
-    /// Answers: with its own outcome if the commit succeeded.
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+    /// Sends the job's result if the commit succeeded, otherwise the error of the commit.
+    fn respond(self: Box<Self>, commit: Result<(), StoreError>);
 }
 
 impl fmt::Debug for dyn Job {
@@ -27,7 +27,7 @@ impl fmt::Debug for dyn Job {
     }
 }
 
-/// A job and its answer.
+/// A job and its result.
 pub(super) struct Transaction<F, T, E> {
     job: Option<F>,
     outcome: Option<Result<T, E>>,
@@ -66,15 +66,15 @@ where
         keep
     }
 
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
-        // Even a refusal may rest on what an earlier job of a failed commit did: nobody's outcome holds then.
+    fn respond(self: Box<Self>, commit: Result<(), StoreError>) {
+        // Also an error may depend on the changes of an earlier job, which a failed commit undid.
         let outcome = match (commit, self.outcome) {
             (Ok(()), Some(outcome)) => outcome,
             (Ok(()), None) => Err(StoreError::internal("a job did not run").into()),
             (Err(error), _) => Err(error.into()),
         };
         if self.reply.send(outcome).is_err() {
-            tracing::debug!(component = "store", "nobody waited for a committed job");
+            tracing::debug!(component = "store", "the caller did not wait for a committed job");
         }
     }
 }

@@ -24,7 +24,7 @@ impl Reader<'_> {
         )
     }
 
-    /// A page of the launch tokens that have not expired, used ones too, each with its cursor; and how many there are.
+    /// Returns a page of the launch tokens that have not expired, used or not, each with its cursor, and the total.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     ///
-    /// [`StoreError`], also when its id or digest is taken.
+    /// [`StoreError`], also for an id or digest that exists.
     pub fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<(), StoreError> {
         self.execute(
             "INSERT INTO launch_tokens (id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, \
@@ -75,7 +75,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Uses a launch token; false when it is gone, or for single use and used already.
+    /// Uses a launch token. Returns false for an unknown one, and for a single-use one that was used.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Tx<'_> {
         Ok(used == 1)
     }
 
-    /// Deletes a launch token, used or not; false when it is unknown.
+    /// Deletes a launch token, used or not. Returns false for an unknown one.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Tx<'_> {
         Ok(self.execute("DELETE FROM launch_tokens WHERE id = ?1", [id.as_bytes()])? == 1)
     }
 
-    /// Deletes the launch tokens of an app, or of the operator, that agents could still register with; how many.
+    /// Deletes the usable launch tokens of an app or the operator. Returns their number.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl Tx<'_> {
         Ok(deleted as u64)
     }
 
-    /// Deletes the launch tokens that were minted in a session and that agents could still register with; how many.
+    /// Deletes the usable launch tokens that were minted in a session. Returns their number.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Tx<'_> {
         Ok(self.execute(sql, [sid.as_bytes()])? as u64)
     }
 
-    /// Deletes every launch token, used or not; how many.
+    /// Deletes every launch token, used or not. Returns their number.
     ///
     /// # Errors
     ///

@@ -1,17 +1,17 @@
-//! The broker's memory: one SQLite file, and the only place with SQL.
+//! The broker's database: one SQLite file, and the only place with SQL.
 //!
-//! 1. Whatever [`Store::transact`] answers is durable: the answer waits for the commit (WAL, `synchronous=FULL`).
-//! 2. One thread writes. It takes whatever waits into one transaction, commits once, then answers all of it.
-//! 3. Each job stands alone: one that fails or panics leaves no trace and harms no other of its commit.
-//! 4. When a commit fails, everyone in it is told so ([`StoreError::Unavailable`]), and nothing of it stays, in the file
-//!    or in memory. A job that overlooks a failed write is undone all the same.
+//! 1. The result of [`Store::transact`] is durable: it is returned after the commit (WAL, `synchronous=FULL`).
+//! 2. One thread writes. It runs all waiting jobs in one transaction, commits once, then returns all results.
+//! 3. Each job has its own savepoint: one that fails or panics changes nothing and does not affect the other jobs.
+//! 4. After a failed commit every caller gets [`StoreError::Unavailable`], and no change remains, in the file or in memory.
+//!    A job that ignores a failed write is undone too.
 //! 5. The queue is bounded: [`StoreError::Busy`] when it is full.
-//! 6. The audit trail is appended to in the transaction that it speaks of, and is never scanned.
-//! 7. The file and its side files are made for their owner only, and are for one broker at a time.
+//! 6. An audit event is appended in the transaction that it is about. The trail is never scanned.
+//! 7. The files are created for their owner only, and are used by one broker at a time.
 //!
-//! No rule of the domain is in here: only facts, and changes that happen wholly or not at all.
+//! The store has no rule of the domain: it reads facts and makes atomic changes.
 //!
-//! The file must lie on a local file system whose `fsync` means it.
+//! The file must be on a local file system with a working `fsync`.
 
 #![expect(clippy::disallowed_types, reason = "this is the one module that talks to SQLite")]
 
@@ -82,16 +82,16 @@ struct Inner {
     accepted_breaks: Vec<ChainBreak>,
 }
 
-/// How to open a store.
+/// Options for opening a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
     /// Breaks of the audit trail that the operator accepts.
     pub accept_broken_audit: Vec<ChainBreakId>,
-    /// How many jobs may wait for the writer.
+    /// Largest number of jobs that wait for the writer.
     pub queue: usize,
-    /// How many jobs share a commit at most.
+    /// Largest number of jobs that share a commit.
     pub batch: usize,
-    /// How many reads run at the same time.
+    /// Largest number of reads that run at the same time.
     pub readers: usize,
 }
 
@@ -113,11 +113,11 @@ pub struct Page {
 }
 
 impl Store {
-    /// Opens the database at `path`, or makes it.
+    /// Opens the database at `path`. Creates a missing one.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] says what is wrong and what to do about it.
+    /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let health = Arc::new(Health::default());
@@ -129,26 +129,26 @@ impl Store {
         Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks }) })
     }
 
-    /// Runs `job` on the writer and answers once what it did is durable. When it fails, nothing of it stays.
+    /// Runs `job` on the writer. Returns its result once its changes are durable. A failed job changes nothing.
     ///
-    /// A job that nobody waits for any more when its turn comes is dropped.
+    /// A job whose caller no longer waits when its turn comes is dropped.
     ///
     /// # Errors
     ///
-    /// The job's own; otherwise a [`StoreError`] turned into it, and nothing was done.
+    /// The job's own error, or a [`StoreError`] converted to it. Nothing was changed.
     pub async fn transact<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let job = Box::new(Transaction::new(job, reply));
-        self.inner.queue.try_send(Message::Job(job)).map_err(|refusal| match refusal {
+        self.inner.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
         })?;
-        answer.await.unwrap_or_else(|_| Err(StoreError::closed().into()))
+        response.await.unwrap_or_else(|_| Err(StoreError::closed().into()))
     }
 
     /// Breaks of the audit trail that were accepted for this start and are not recorded yet. To be recorded before the
@@ -171,11 +171,11 @@ impl Store {
         self.transact(move |tx| tx.record_accepted_breaks(&breaks, at)).await
     }
 
-    /// Runs `job` on a snapshot of what is committed.
+    /// Runs `job` on a snapshot of the committed state.
     ///
     /// # Errors
     ///
-    /// The job's own; otherwise a [`StoreError`] turned into it.
+    /// The job's own error, or a [`StoreError`] converted to it.
     pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&Reader<'_>) -> Result<T, E> + Send + 'static,
@@ -191,17 +191,17 @@ impl Store {
         self.inner.readers.admitted()
     }
 
-    /// Whether the last attempt to write succeeded.
+    /// Returns true if the last attempt to write succeeded.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.inner.health.is_writable()
     }
 
-    /// Whether the store can be written now: a tiny durable write, unless one of the last second tells already.
+    /// Checks that the store can be written, with a small durable write unless there was a write within the last second.
     ///
     /// # Errors
     ///
-    /// Why it can't.
+    /// [`StoreError`] of the write.
     pub async fn probe(&self) -> Result<(), StoreError> {
         if let Some(outcome) = self.inner.health.recent() {
             return outcome;
@@ -213,12 +213,13 @@ impl Store {
         self.transact(|tx| tx.probe().map(|_| ())).await
     }
 
-    /// Finishes what waits, folds the log into the file and lets go of it. Later calls are [`StoreError::Unavailable`].
+    /// Finishes waiting jobs, checkpoints the write-ahead log and releases the file. Later calls fail with
+    /// [`StoreError::Unavailable`].
     pub async fn close(self) {
         self.inner.readers.close().await;
         let (closed, wait) = oneshot::channel();
         if self.inner.queue.send(Message::Close(closed)).await.is_ok() {
-            // An error means that the writer is gone, which is what we wait for.
+            // An error means that the writer has ended.
             wait.await.unwrap_or_default();
         }
     }

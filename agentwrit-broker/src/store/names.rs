@@ -4,8 +4,8 @@ use agentwrit_verify::{AppId, Subject};
 
 use super::{Reader, StoreError, Tx};
 
-/// How many names a job remembers: more than any request touches.
-const REMEMBERED: usize = 8;
+/// Number of names that a job caches: more than any request uses.
+const CACHED_NAMES: usize = 8;
 
 /// A name that is in the store.
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ impl Reader<'_> {
         })
     }
 
-    /// The number of an app's own name.
+    /// Returns the number of an app's own name.
     pub(super) fn app_key(&self, app_id: &AppId) -> Result<Option<i64>, StoreError> {
         Ok(self.name(&Subject::App(app_id.clone()).to_string())?.map(|name| name.id))
     }
 }
 
 impl Tx<'_> {
-    /// The number of `name`, which is new or not.
+    /// Returns the number of `name`. Adds a new name.
     pub(super) fn intern(&mut self, name: &str) -> Result<Name, StoreError> {
         if let Some(known) = self.names.iter().find(|known| known.text == name) {
             return Ok(known.clone());
@@ -54,7 +54,7 @@ impl Tx<'_> {
     }
 
     fn remember(&mut self, name: &Name) {
-        if self.names.len() >= REMEMBERED {
+        if self.names.len() >= CACHED_NAMES {
             self.names.clear();
         }
         self.names.push(name.clone());

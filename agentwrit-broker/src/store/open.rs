@@ -1,4 +1,4 @@
-//! Opens connections: what they promise, and what the database must be like.
+//! Opens connections, sets their durability and checks the database.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -13,9 +13,10 @@ use super::{
     writer::{Health, Message, Writer},
 };
 
-/// How long to wait for another process, such as a backup, to let go of the file.
-const PATIENCE: Duration = Duration::from_secs(2);
-const STATEMENTS: usize = 128;
+/// Timeout for a lock on the file that another process holds, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Capacity of the cache of prepared statements.
+const STATEMENT_CACHE: usize = 128;
 
 const PRAGMAS: &str = "
     PRAGMA synchronous = FULL; -- a commit is on the disk when it returns
@@ -59,8 +60,8 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {
 
 fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    connection.busy_timeout(PATIENCE)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     // Plans that don't depend on the parameters: SQLite would prepare many statements anew each time it binds them.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

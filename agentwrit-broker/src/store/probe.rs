@@ -1,4 +1,4 @@
-//! Looks at a database without opening it for good: nothing is written, no file is made.
+//! Examines a database without changing it: nothing is written, no file is created.
 
 use std::{
     fs::{File, TryLockError},
@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{OpenError, acceptance, files, schema};
 
-/// What is at the place of a database.
+/// State of a database before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DatabaseState {
     /// Nothing: the start makes a database.
@@ -27,7 +27,7 @@ pub(crate) enum DatabaseState {
     InUse,
 }
 
-/// Looks at the database at `path`, which this process must not have open: closing a handle of it would drop its locks.
+/// Examines the database at `path`, which this process must not have open: closing a handle of it would drop its locks.
 ///
 /// # Errors
 ///

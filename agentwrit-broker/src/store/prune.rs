@@ -1,13 +1,13 @@
-//! Forgets what can no longer matter.
+//! Deletion of expired rows.
 
 use agentwrit_verify::UnixTime;
 
 use super::{StoreError, Tx, codec::micros};
 
-/// How many rows of a table one call deletes at most, so that nobody waits long behind it.
+/// Largest number of rows of a table that one call deletes, so that other jobs wait briefly.
 const LIMIT: u64 = 500;
 
-/// How many rows were deleted.
+/// Numbers of deleted rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Spent nonces that would have expired.
@@ -18,12 +18,12 @@ pub struct Pruned {
     pub agents: u64,
     /// Tokens that expired.
     pub tokens: u64,
-    /// Revocations that affect no live token any more.
+    /// Revocations that no longer affect a token.
     pub revocations: u64,
 }
 
 impl Pruned {
-    /// Whether there may be more to delete at once.
+    /// Returns true if more rows may be deletable.
     #[must_use]
     pub fn reached_limit(&self) -> bool {
         [self.nonces, self.launch_tokens, self.agents, self.tokens, self.revocations].contains(&LIMIT)
@@ -46,14 +46,15 @@ macro_rules! delete_expired {
     };
 }
 
-/// The tokens of a session stay until all of them have expired: whoever knows one of them can revoke the others by it.
+/// The tokens of a session stay until all of them have expired, because each of them identifies the session in a
+/// revocation.
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens AS old WHERE expires_at <= ?1 \
      AND NOT EXISTS (SELECT 1 FROM tokens WHERE sid = old.sid AND sid <> jti AND expires_at > ?1) \
      ORDER BY expires_at LIMIT ?2)";
 
 impl Tx<'_> {
-    /// Deletes some of what has expired by `until`, which must be past for certain, and of the nonces that have by `nonces_until`: call it again while
-    /// [`Pruned::reached_limit`]. The trail stays whole.
+    /// Deletes rows that expired by `until`, which must have passed for certain, and nonces that expired by `nonces_until`.
+    /// To be repeated while [`Pruned::reached_limit`]. The audit trail is not pruned.
     ///
     /// # Errors
     ///

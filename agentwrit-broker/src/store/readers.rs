@@ -148,7 +148,7 @@ impl Readers {
     }
 }
 
-/// Everything that `job` reads is of one moment.
+/// Runs `job` on one consistent snapshot.
 fn read_snapshot<T, E, F>(connection: &Connection, job: F) -> Result<T, E>
 where
     F: FnOnce(&Reader<'_>) -> Result<T, E>,

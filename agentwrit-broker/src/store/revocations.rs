@@ -14,27 +14,27 @@ use crate::domain::Revocation;
 pub struct RevocationRow {
     /// Larger than that of every revocation before it, and never used twice.
     pub cursor: u64,
-    /// What was revoked.
+    /// Revoked object.
     pub revocation: Revocation,
 }
 
-/// What the feed tells of a revocation, and its place in the log.
+/// Revocation as the feed sends it, and its position in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedRow<'r> {
     /// See [`RevocationRow::cursor`].
     pub cursor: u64,
     /// The level.
     pub level: Level,
-    /// What was revoked.
+    /// Revoked object.
     pub target: &'r str,
     /// Since when.
     pub revoked_at: UnixTime,
-    /// Until when it can affect a token.
+    /// Time until which it can affect a token.
     pub expires_at: UnixTime,
 }
 
 impl Reader<'_> {
-    /// What identifies the log: cursors of another epoch mean nothing.
+    /// Returns the identifier of the log. Cursors of another epoch are invalid.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Reader<'_> {
         )
     }
 
-    /// Visits what the feed tells of the revocations after a cursor that still affect some token, in the order of the log,
+    /// Visits the revocations after a cursor that can still affect a token, as the feed sends them, in the order of the log,
     /// `limit` at most.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Reader<'_> {
         )
     }
 
-    /// How many revocations still affect some token.
+    /// Returns the number of revocations that can still affect a token.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Reader<'_> {
         self.single("SELECT count(*) FROM revocations WHERE expires_at > ?1", [micros(now)], |row| unsigned(row, 0))
     }
 
-    /// A page of the revocations that somebody asked for and that still affect some token, and how many there are.
+    /// Returns a page of the requested revocations that can still affect a token, and the total.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Reader<'_> {
         Ok((rows, total))
     }
 
-    /// The latest not-before mark on a subject, task or root delegator, or on everything.
+    /// Returns the latest not-before mark on a subject, task or root delegator, or on all tokens.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Tx<'_> {
         u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
     }
 
-    /// Deletes the not-before marks that are dated after `at`; how many.
+    /// Deletes the not-before marks that are dated after `at`. Returns their number.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Tx<'_> {
 }
 
 impl Tx<'_> {
-    /// Begins another log: what followers know counts for nothing from now on.
+    /// Starts another log. Followers have to load a snapshot of it.
     ///
     /// # Errors
     ///

@@ -8,10 +8,10 @@ use super::{OpenError, StoreError};
 
 /// Each brings the schema from its position in the list to the next version.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
-/// `AWrt`: tells our databases from others.
+/// `AWrt`, which identifies the broker's databases.
 const APPLICATION_ID: i64 = 0x4157_7274;
 
-/// That the database is empty, or one that this broker can bring to its own version.
+/// Rejects a database that is neither empty nor of a version that this broker supports.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let found = version(connection)?;
     let ours = pragma(connection, "application_id")? == APPLICATION_ID;
@@ -26,12 +26,12 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), OpenErro
     Ok(())
 }
 
-/// Whether nothing is left to migrate.
+/// Returns true if the schema is up to date.
 pub(super) fn is_current(connection: &Connection) -> Result<bool, StoreError> {
     Ok(usize::try_from(version(connection)?).is_ok_and(|version| version >= MIGRATIONS.len()))
 }
 
-/// Brings the schema up to date, wholly or not at all.
+/// Brings the schema up to date, in one transaction.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = usize::try_from(version(&transaction)?).unwrap_or(0);

@@ -10,17 +10,17 @@ use super::{
 };
 use crate::domain::IssuedToken;
 
-/// What a revocation found.
+/// Result of ending tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndedTokens {
-    /// Whether the target is known at all, dead or alive.
+    /// True if the store has a token of the target, ended or not.
     pub known: bool,
-    /// How many live tokens it ended.
+    /// Number of valid tokens that were ended.
     pub count: u64,
-    /// When the last of the tokens that it names expires; none when all have expired for certain.
+    /// Latest expiry of the target's tokens; none if all have expired for certain.
     pub last_expiry: Option<UnixTime>,
-    /// Those of them that are dated after the second of the revocation, with their expiry: a not-before mark of that
-    /// second doesn't reach them. There are some where the clock was set back, or right after an earlier mark.
+    /// Those tokens that are dated after the second of the revocation, with their expiry: a not-before mark of that second
+    /// does not revoke them. There are some after the clock was set back, and right after an earlier mark.
     pub ahead: Vec<(TokenId, UnixTime)>,
 }
 
@@ -38,7 +38,7 @@ fn condition(level: Level) -> Option<&'static str> {
 }
 
 impl Reader<'_> {
-    /// A token, live or not; expired ones are forgotten after a while.
+    /// Returns a token, ended or not; tokens are deleted some time after they expired.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Reader<'_> {
         )
     }
 
-    /// Whether a token was released, renewed or revoked; none when it is unknown.
+    /// Returns true for a token that was released, renewed or revoked; none for an unknown one.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     ///
-    /// [`StoreError`], also when its jti is taken, or not each delegator has a session.
+    /// [`StoreError`], also for a jti that exists, and for a delegator without a session.
     pub fn insert_token(&mut self, token: &IssuedToken) -> Result<(), StoreError> {
         if token.delegators.len() != token.delegator_sids.len() || token.root.as_ref() != token.delegators.first() {
             return Err(StoreError::internal("a delegated token has a root, and a session for each delegator"));
@@ -134,7 +134,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends one token; false when it is unknown or has ended already.
+    /// Ends one token. Returns false for a token that is unknown or has ended.
     ///
     /// # Errors
     ///
@@ -144,7 +144,7 @@ impl Tx<'_> {
         Ok(self.execute(sql, params![jti.as_bytes(), micros(at)])? == 1)
     }
 
-    /// Ends a session and everything that was delegated from it. What expired until `past` has expired for certain.
+    /// Ends a session and every token that was delegated from it. Tokens that expired until `past` have for certain.
     ///
     /// # Errors
     ///
@@ -153,8 +153,7 @@ impl Tx<'_> {
         self.end(Level::Session, sid.as_bytes(), at, past)
     }
 
-    /// Ends the tokens that a subject, task or root delegator stands for at a level. What expired until `past` has expired
-    /// for certain.
+    /// Ends the tokens of a subject, task or root delegator. Tokens that expired until `past` have for certain.
     ///
     /// # Errors
     ///
@@ -184,7 +183,7 @@ impl Tx<'_> {
             "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), \
              count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
         );
-        // What has expired is ended too: where the clock is ahead, it will be alive again.
+        // Expired tokens are ended too: if the clock is ahead, they become valid again once it is corrected.
         let (known, last_expiry, count) = self.single(&sql, params![target, micros(past), micros(at)], |row| {
             Ok((row.get(0)?, optional_time(row, 1)?, unsigned(row, 2)?))
         })?;
@@ -197,7 +196,7 @@ impl Tx<'_> {
         Ok(EndedTokens { known, count, last_expiry, ahead })
     }
 
-    /// Ends every token; those that are dated after the second of `at` and have not expired, with their expiry.
+    /// Ends every token. Returns those that are dated after the second of `at` and have not expired, with their expiry.
     ///
     /// # Errors
     ///

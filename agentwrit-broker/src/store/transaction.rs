@@ -1,4 +1,4 @@
-//! What jobs see of the store: a [`Reader`], and a [`Tx`] that also writes.
+//! Access of jobs to the store: a [`Reader`], and a [`Tx`] that also writes.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::{StoreError, audit_log::TrailHead, names::Name};
 
-/// The reading verbs, on one consistent state.
+/// Read access to one consistent state.
 #[derive(Debug)]
 pub struct Reader<'a> {
     connection: &'a Connection,
@@ -21,7 +21,7 @@ impl<'a> Reader<'a> {
         Self { connection }
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, if there is one.
     pub(super) fn find<T>(
         &self,
         sql: &str,
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params, read).optional()?)
     }
 
-    /// The only row of a statement that always has one.
+    /// Returns the only row of a statement that always has one.
     pub(super) fn single<T>(
         &self,
         sql: &str,
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         Ok(self.connection.prepare_cached(sql)?.query_row(params, read)?)
     }
 
-    /// Row by row, for results that are too long to be held.
+    /// Visits all rows, for results that are too large to collect.
     pub(super) fn each(
         &self,
         sql: &str,
@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub(super) fn list<T>(
         &self,
         sql: &str,
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The reading and writing verbs of one job. What it writes is durable when its caller has the answer.
+/// Read and write access of one job. Its changes are durable when the caller has the result.
 #[derive(Debug)]
 pub struct Tx<'a> {
     reader: Reader<'a>,
@@ -79,7 +79,7 @@ pub struct Tx<'a> {
     after_commit: AfterCommit,
 }
 
-/// What follows a commit.
+/// Functions to run after a commit.
 #[derive(Default)]
 pub(super) struct AfterCommit(Vec<Box<dyn FnOnce() + Send>>);
 
@@ -88,12 +88,12 @@ impl AfterCommit {
         self.0.append(&mut more.0);
     }
 
-    /// Runs everything, in the order in which it was asked for.
+    /// Runs the functions in the order of their registration.
     pub(super) fn run(self) {
         for follow_up in self.0 {
-            // The job is durable whatever happens here: the others must still be followed up and answered.
+            // The job is durable despite a panic here, and the other jobs' functions must still run.
             if catch_unwind(AssertUnwindSafe(follow_up)).is_err() {
-                tracing::error!(component = "store", "what follows a commit panicked");
+                tracing::error!(component = "store", "a function that follows a commit panicked");
             }
         }
     }
@@ -118,8 +118,8 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Has the writer do something once this job is durable, before anybody is answered and whether or not anybody
-    /// still waits: that is how memory follows the store. It must be quick, and must not panic.
+    /// Registers a function that the writer runs once this job is durable, before its result is returned and also if the
+    /// caller no longer waits. It keeps memory in step with the store. It must be quick and must not panic.
     pub fn after_commit(&mut self, follow_up: impl FnOnce() + Send + 'static) {
         self.after_commit.0.push(Box::new(follow_up));
     }
@@ -128,7 +128,7 @@ impl<'a> Tx<'a> {
         std::mem::take(&mut self.after_commit)
     }
 
-    /// Executes a statement that writes; how many rows it changed.
+    /// Executes a statement that writes. Returns the number of rows that it changed.
     pub(super) fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
         let changed = self.open_savepoint().and_then(|()| {
             let mut statement = self.reader.connection.prepare_cached(sql)?;
@@ -140,18 +140,18 @@ impl<'a> Tx<'a> {
         changed
     }
 
-    /// Inserts a row; its rowid.
+    /// Inserts a row. Returns its rowid.
     pub(super) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
         self.execute(sql, params)?;
         Ok(self.reader.connection.last_insert_rowid())
     }
 
-    /// The first failed write, even if the job went on.
+    /// Returns the error of the first failed write, also if the job ignored it.
     pub(super) fn failed_write(&self) -> Option<StoreError> {
         self.failed_write.clone()
     }
 
-    /// Keeps what the job wrote for the commit; whether it wrote at all.
+    /// Keeps the job's changes for the commit. Returns true if there are any.
     pub(super) fn keep(self) -> Result<bool, StoreError> {
         if self.savepoint {
             self.statement("RELEASE job")?;
@@ -159,7 +159,7 @@ impl<'a> Tx<'a> {
         Ok(self.savepoint)
     }
 
-    /// Undoes what the job wrote.
+    /// Undoes the job's changes.
     pub(super) fn undo(self) -> Result<(), StoreError> {
         if self.savepoint {
             self.statement("ROLLBACK TO job")?;
@@ -168,7 +168,7 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// The smallest durable change.
+    /// Makes the smallest durable change.
     pub(super) fn probe(&mut self) -> Result<usize, StoreError> {
         self.execute("UPDATE meta SET probes = probes + 1", [])
     }

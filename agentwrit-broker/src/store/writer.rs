@@ -1,4 +1,4 @@
-//! The thread that writes: many jobs, one commit.
+//! The thread that writes: many jobs in one commit.
 
 use std::{
     io,
@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{StoreError, Tx, audit_log::TrailHead, files::Claim, job::Job, transaction::AfterCommit};
 
-/// How long a transaction takes jobs in before it commits: nobody waits longer because of those behind.
+/// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
-/// How many pages of the log make it worth folding into the file: when nobody waits, and in any case.
+/// Number of pages in the write-ahead log that start a checkpoint: while no job waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
 const CHECKPOINT_PAGES: i64 = 4000;
 
@@ -27,7 +27,7 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    /// The end of the audit trail as of the last commit.
+    /// End of the audit trail as of the last commit.
     pub(super) head: TrailHead,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) batch: usize,
@@ -65,7 +65,7 @@ impl Writer {
         self.finish(close);
     }
 
-    /// Runs `first` and whatever waits behind it in one transaction; then answers all.
+    /// Runs `first` and the jobs that wait behind it in one transaction, then returns their results.
     fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
         let mut batch =
             Batch { jobs: Vec::new(), head: self.head, wrote: false, follow_ups: AfterCommit::default(), close: None };
@@ -81,7 +81,7 @@ impl Writer {
             self.health.record(&done);
         }
         for job in batch.jobs {
-            job.answer(done.clone());
+            job.respond(done.clone());
         }
         batch.close
     }
@@ -92,7 +92,7 @@ impl Writer {
         let mut next = Some(first);
         while let Some(mut job) = next {
             if !job.is_abandoned() {
-                // Once the transaction has failed, those who wait already fail with it instead of failing one by one.
+                // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
                     outcome = self.run_job(batch, job.as_mut());
                 }
@@ -104,7 +104,7 @@ impl Writer {
         outcome
     }
 
-    /// Runs one job; an error means that the whole transaction is lost.
+    /// Runs one job. An error means that the whole transaction is lost.
     fn run_job(&self, batch: &mut Batch, job: &mut dyn Job) -> Result<(), StoreError> {
         let mut tx = Tx::new(&self.connection, batch.head);
         let keep = job.run(&mut tx);
@@ -132,7 +132,7 @@ impl Writer {
         }
     }
 
-    /// Undoes what a failed transaction left, so that the next one starts from what is durable.
+    /// Rolls a failed transaction back, so that the next one starts from the durable state.
     fn recover(&self, error: &StoreError, waiting: usize) {
         tracing::error!(component = "store", %error, waiting, "a transaction failed");
         if !self.connection.is_autocommit()
@@ -142,16 +142,16 @@ impl Writer {
         }
     }
 
-    /// Folds the log into the file once it is long, after everyone has been answered.
+    /// Checkpoints a long write-ahead log, after the results were returned.
     fn checkpoint_if_due(&self) {
         let limit = if self.queue.is_empty() { IDLE_CHECKPOINT_PAGES } else { CHECKPOINT_PAGES };
         let due = self.log_pages("PRAGMA wal_checkpoint(NOOP)").is_ok_and(|pages| pages >= limit);
         if due && let Err(error) = self.log_pages("PRAGMA wal_checkpoint(PASSIVE)") {
-            tracing::warn!(component = "store", %error, "the log could not be folded into the database");
+            tracing::warn!(component = "store", %error, "the write-ahead log could not be checkpointed");
         }
     }
 
-    /// How many pages are in the log only.
+    /// Returns the number of pages that are in the write-ahead log only.
     fn log_pages(&self, checkpoint: &str) -> Result<i64, StoreError> {
         let mut statement = self.connection.prepare_cached(checkpoint)?;
         Ok(statement.query_row([], |row| Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?)))?)
@@ -164,22 +164,22 @@ impl Writer {
 
     fn finish(self, close: Option<oneshot::Sender<()>>) {
         if let Err(error) = self.log_pages("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::warn!(component = "store", %error, "the log could not be folded into the database");
+            tracing::warn!(component = "store", %error, "the write-ahead log could not be checkpointed");
         }
         drop(self.connection);
         drop(self.queue);
         drop(self.claim);
         if let Some(closed) = close {
-            // An error means that nobody waits for the end any more.
+            // An error means that the caller no longer waits.
             closed.send(()).unwrap_or_default();
         }
     }
 }
 
-/// How long an outcome speaks for the present.
+/// Time for which the result of a write counts as the present state.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// The outcome of the last attempt to write.
+/// Result of the last attempt to write.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     last: Mutex<Option<(Instant, Result<(), StoreError>)>>,
@@ -190,7 +190,7 @@ impl Health {
         *self.last() = Some((Instant::now(), outcome.clone()));
     }
 
-    /// The outcome, if it is from the last second.
+    /// Returns the result, if it is from the last second.
     pub(super) fn recent(&self) -> Option<Result<(), StoreError>> {
         self.last().as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, outcome)| outcome.clone())
     }

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a crash.
+//! Acknowledged changes after a crash.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Opens what a crash would leave: the files as they are now, without a word to the writer.
+/// Simulates a crash: copies the files as they are, without closing the store, and opens the copy.
 fn crash(fixture: Fixture) -> Fixture {
     let directory = TempDir::new().unwrap();
     for file in ["data.db", "data.db-wal"] {
@@ -18,7 +18,7 @@ fn crash(fixture: Fixture) -> Fixture {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_acknowledged_survives_a_crash() {
+async fn acknowledged_changes_survive_crash() {
     let mut fixture = Fixture::new();
     for round in 0..4_u64 {
         let numbers = round * 1000..round * 1000 + 500;
@@ -43,7 +43,7 @@ async fn everything_acknowledged_survives_a_crash() {
 }
 
 #[tokio::test]
-async fn closing_leaves_one_file_and_refuses_what_comes_later() {
+async fn closing_leaves_one_file_and_rejects_later_operations() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     let other = fixture.store.clone();
@@ -63,9 +63,9 @@ async fn closing_leaves_one_file_and_refuses_what_comes_later() {
 }
 
 #[tokio::test]
-async fn the_log_does_not_grow_for_ever() {
+async fn write_ahead_log_stays_bounded() {
     let fixture = Fixture::new();
-    // 40 MB in all.
+    // 40 MB in total.
     for number in 0..400 {
         let token = LaunchToken { agent_name: "x".repeat(100_000), ..launch_token(number) };
         fixture.write(move |tx| tx.insert_launch_token(&token)).await;

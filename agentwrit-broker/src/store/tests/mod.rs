@@ -153,7 +153,7 @@ fn event(detail: &str) -> NewEvent {
     NewEvent::success(EventType::AdminAuth, at(0), Subject::Admin, detail)
 }
 
-/// What a registration does.
+/// Makes the changes of a registration.
 fn register(tx: &mut Tx<'_>, number: u64) -> Result<bool, StoreError> {
     let mut nonce = [0; 32];
     nonce[..8].copy_from_slice(&number.to_be_bytes());
@@ -174,7 +174,7 @@ fn epoch_of(reader: &Reader<'_>) -> Result<String, StoreError> {
     reader.epoch()
 }
 
-/// The trail is whole and linked; how many events it has.
+/// Verifies the whole trail. Returns the number of its events.
 fn whole_trail(reader: &Reader<'_>) -> Result<u64, StoreError> {
     assert!(reader.walk_tail(u64::MAX)?.verdict().is_ok());
     reader.audit_total()

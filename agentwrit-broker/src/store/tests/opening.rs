@@ -1,4 +1,4 @@
-//! What the store refuses to open.
+//! Databases that the store opens and rejects.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ async fn altered(sql: &str) -> (TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn files_are_for_their_owner_only() {
+async fn creates_files_for_owner_only() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     for file in ["data.db", "data.db-wal", "data.db-shm", "data.db.lock"] {
@@ -44,7 +44,7 @@ async fn files_are_for_their_owner_only() {
 }
 
 #[tokio::test]
-async fn a_file_that_others_can_open_is_refused() {
+async fn rejects_file_that_others_can_open() {
     let (_directory, path) = altered("").await;
     for (file, bits) in [("data.db", 0o602), ("data.db", 0o604), ("data.db-wal", 0o644), ("data.db.lock", 0o666)] {
         let file = path.with_file_name(file);
@@ -59,7 +59,7 @@ async fn a_file_that_others_can_open_is_refused() {
 }
 
 #[tokio::test]
-async fn opens_files_that_the_group_can_open() {
+async fn opens_files_that_group_can_open() {
     let (_directory, path) = altered("").await;
     for file in ["data.db", "data.db.lock"] {
         fs::set_permissions(path.with_file_name(file), fs::Permissions::from_mode(0o660)).unwrap();
@@ -68,7 +68,7 @@ async fn opens_files_that_the_group_can_open() {
 }
 
 #[tokio::test]
-async fn refuses_a_database_that_is_open_by_whatever_path() {
+async fn rejects_database_that_is_open_by_another_path() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     let path = fixture.path();
@@ -82,13 +82,13 @@ async fn refuses_a_database_that_is_open_by_whatever_path() {
     fs::remove_file(&hard).unwrap();
     fs::remove_file(path.with_file_name("data.db.lock")).unwrap();
     assert_eq!(open(&path).unwrap_err(), OpenError::InUse { path: path.clone() });
-    // A refused attempt leaves the locks of the first as they are.
+    // A rejected attempt does not release the locks of the first.
     fixture.write(|tx| register(tx, 2)).await;
     fixture.reopen().await;
 }
 
 #[tokio::test]
-async fn rejects_hard_link_of_the_database_or_of_a_file_beside_it() {
+async fn rejects_hard_link_of_database_or_file_beside_it() {
     let (_directory, path) = altered("").await;
     let elsewhere = TempDir::new().unwrap();
     let other = elsewhere.path().join("other");
@@ -105,7 +105,7 @@ async fn rejects_hard_link_of_the_database_or_of_a_file_beside_it() {
 }
 
 #[tokio::test]
-async fn refuses_a_symbolic_link_to_nothing() {
+async fn rejects_symbolic_link_to_missing_file() {
     let directory = TempDir::new().unwrap();
     let link = directory.path().join("data.db");
     std::os::unix::fs::symlink(directory.path().join("missing.db"), &link).unwrap();
@@ -114,7 +114,7 @@ async fn refuses_a_symbolic_link_to_nothing() {
 }
 
 #[tokio::test]
-async fn other_databases_and_newer_ones_are_refused() {
+async fn rejects_foreign_newer_and_unreadable_databases() {
     let (_directory, path) = altered("PRAGMA user_version = 99").await;
     assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 2 });
 
@@ -132,14 +132,14 @@ async fn other_databases_and_newer_ones_are_refused() {
     assert!(matches!(open(&nowhere).unwrap_err(), OpenError::Io { .. }));
 }
 
-/// The breaks for which the start is refused.
+/// Returns the breaks because of which the start is rejected.
 fn breaks(path: &std::path::Path) -> Vec<ChainBreak> {
     let error = open(path).unwrap_err();
     let OpenError::BrokenAudit { breaks } = error else { panic!("{error}") };
     breaks
 }
 
-/// How many breaks were accepted, and how many events there are.
+/// Returns the numbers of accepted breaks and of events.
 async fn counts(store: &Store) -> (u64, u64) {
     let counts = store.read(|reader| Ok::<_, StoreError>((reader.accepted_breaks()?, reader.audit_total()?)));
     counts.await.unwrap()
@@ -186,7 +186,7 @@ async fn migrates_database_of_version_1_and_keeps_its_records() {
 }
 
 #[tokio::test]
-async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
+async fn rejects_broken_trail_unless_exactly_its_breaks_are_accepted() {
     let id = EventId::from_sequence;
     let cases = [
         ("UPDATE audit_events SET detail = 'x' WHERE seq = 9", AuditChainError::Altered { id: id(9) }),
@@ -199,7 +199,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
         let (_directory, path) = altered(sql).await;
         let found = breaks(&path);
         assert_eq!(found[0].fault, fault, "{sql}");
-        // The break of another trail is not this one.
+        // The break of another trail is not accepted.
         let (_other, other) = altered("UPDATE audit_events SET detail = 'y' WHERE seq = 9").await;
         assert_eq!(
             open_accepting(&path, &breaks(&other)).await.unwrap_err(),
@@ -217,7 +217,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
         assert_eq!(appended, Ok::<_, StoreError>(id(11 + count)));
         store.close().await;
 
-        // From now on it needs no word of the operator's, and none is recorded twice.
+        // Later starts need no flag, and record no second event.
         open(&path).unwrap().close().await;
         let store = open_accepting(&path, &found).await.unwrap();
         assert_eq!(counts(&store).await, (count, 11 + count), "{sql}");
@@ -226,7 +226,7 @@ async fn a_broken_trail_is_refused_unless_exactly_this_break_is_accepted() {
 }
 
 #[tokio::test]
-async fn tampering_after_an_accepted_break_is_refused_again() {
+async fn rejects_tampering_after_accepted_break() {
     let tamper = |path: &std::path::Path, sql: &str| Connection::open(path).unwrap().execute_batch(sql).unwrap();
     for again in [
         "UPDATE audit_events SET detail = 'z' WHERE seq = 9", // the same event
@@ -249,7 +249,7 @@ async fn tampering_after_an_accepted_break_is_refused_again() {
 }
 
 #[tokio::test]
-async fn the_refusal_names_what_to_accept() {
+async fn error_of_broken_trail_names_breaks_to_accept() {
     let (_directory, path) = altered("UPDATE audit_events SET detail = 'x' WHERE seq IN (7, 9)").await;
     let found = breaks(&path);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The cost of a statement does not grow with the trail, and each is prepared once.
+//! Query plans: the cost of a statement does not grow with the trail, and each statement is prepared once.
 
 use rusqlite::{StatementStatus, params_from_iter, types::Null};
 
@@ -8,7 +8,7 @@ use crate::store::{
     audit_log::INSERT,
 };
 
-/// How SQLite goes about it: `SEARCH` follows an index, `SCAN` reads all.
+/// Returns SQLite's query plan: `SEARCH` uses an index, `SCAN` reads all rows.
 fn plan(tx: &Tx<'_>, sql: &str) -> Vec<String> {
     let mut statement = tx.connection().prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let parameters = params_from_iter((0..statement.parameter_count()).map(|_| Null));
@@ -16,7 +16,7 @@ fn plan(tx: &Tx<'_>, sql: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_list_is_searched_by_its_index_alone() {
+async fn searches_every_list_by_its_index_only() {
     let fixture = Fixture::new();
     fixture
         .write(|tx| {
@@ -38,7 +38,7 @@ async fn every_list_is_searched_by_its_index_alone() {
 }
 
 #[tokio::test]
-async fn binding_other_values_does_not_prepare_a_statement_anew() {
+async fn binding_other_values_does_not_prepare_statement_again() {
     let fixture = Fixture::new();
     let prepared = fixture
         .write(|tx| {

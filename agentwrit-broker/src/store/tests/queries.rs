@@ -1,4 +1,4 @@
-//! Queries of the trail agree with going through all of it.
+//! Queries of the trail return the same as a scan of all events.
 
 use super::*;
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     store::{AuditPage, AuditQuery},
 };
 
-/// A small generator, the same in each run.
+/// A small random generator with the same sequence in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -71,7 +71,7 @@ async fn trail(fixture: &Fixture) -> Vec<Event> {
 }
 
 fn random_query(dice: &mut Dice) -> AuditQuery {
-    let subject = |dice: &mut Dice| dice.pick(&subjects()).map_or("nobody".to_owned(), |subject| subject.to_string());
+    let subject = |dice: &mut Dice| dice.pick(&subjects()).map_or("unknown".to_owned(), |subject| subject.to_string());
     let start = 10_000 + dice.roll(1600);
     AuditQuery {
         agent_id: (dice.roll(3) == 0).then(|| subject(dice)),
@@ -87,7 +87,7 @@ fn random_query(dice: &mut Dice) -> AuditQuery {
     }
 }
 
-/// What the answer is by definition.
+/// Expected result, by a scan of all events.
 fn filtered(trail: &[Event], query: &AuditQuery) -> AuditPage {
     let time = |event: &Event| UnixTime::parse_rfc3339(&event.timestamp).unwrap();
     let all: Vec<&Event> = trail
@@ -113,7 +113,7 @@ fn filtered(trail: &[Event], query: &AuditQuery) -> AuditPage {
 }
 
 #[tokio::test]
-async fn any_query_answers_what_a_scan_would() {
+async fn random_queries_return_results_of_a_scan() {
     let fixture = Fixture::new();
     let trail = trail(&fixture).await;
     assert_eq!(trail.len() as u64, EVENTS);
@@ -133,7 +133,7 @@ async fn any_query_answers_what_a_scan_would() {
 }
 
 #[tokio::test]
-async fn pages_follow_each_other_without_gap_or_overlap() {
+async fn pages_have_no_gap_and_no_overlap() {
     let fixture = Fixture::new();
     let trail = trail(&fixture).await;
     let mut query = AuditQuery { outcome: Some(Outcome::Denied), limit: 17, ..AuditQuery::default() };
@@ -142,7 +142,7 @@ async fn pages_follow_each_other_without_gap_or_overlap() {
         let asked = query.clone();
         let page = fixture.read(move |reader| reader.audit_events(&asked)).await;
         events.extend(page.events);
-        // What comes in between does not move the pages.
+        // Events that are added in between do not move the pages.
         fixture.write(|tx| tx.append(event("meanwhile"))).await;
         match page.next_cursor {
             Some(cursor) => query.cursor = cursor,

@@ -84,7 +84,7 @@ async fn full_queue_gives_place_of_address_with_most_reads_to_address_with_none(
 }
 
 #[tokio::test]
-async fn ends_waiting_read_when_the_connection_of_its_caller_is_dropped() {
+async fn ends_waiting_read_when_connection_of_caller_is_dropped() {
     let Fixture { store, directory: _directory } =
         Fixture::with(StoreOptions { readers: 1, ..StoreOptions::default() });
     let (release, occupied) = occupy(&store).await;

@@ -8,7 +8,7 @@ async fn events_after(fixture: &Fixture, after: u64) -> Vec<Event> {
 }
 
 #[tokio::test]
-async fn the_chain_goes_on_after_rollbacks_and_restarts() {
+async fn chain_continues_after_rollbacks_and_restarts() {
     let mut fixture = Fixture::new();
     for round in 0..3 {
         let undone = fixture
@@ -29,7 +29,7 @@ async fn the_chain_goes_on_after_rollbacks_and_restarts() {
 }
 
 #[tokio::test]
-async fn ids_are_ordered_as_numbers_beyond_six_digits() {
+async fn ids_beyond_six_digits_are_ordered_as_numbers() {
     let fixture = Fixture::new();
     fixture
         .write(|tx| {
@@ -50,7 +50,7 @@ async fn ids_are_ordered_as_numbers_beyond_six_digits() {
 }
 
 #[tokio::test]
-async fn every_member_is_kept() {
+async fn stores_every_member_of_event() {
     let fixture = Fixture::new();
     fixture
         .write(|tx| {
@@ -89,7 +89,7 @@ async fn every_member_is_kept() {
 }
 
 #[tokio::test]
-async fn time_stands_still_for_the_overtaken_and_steps_back_with_the_clock() {
+async fn overtaken_event_gets_time_of_last_event_and_clock_set_back_starts_new_run() {
     let fixture = Fixture::new();
     let append = |seconds| {
         fixture.write(move |tx| tx.append(NewEvent::success(EventType::AdminAuth, at(seconds), Subject::Admin, "")))

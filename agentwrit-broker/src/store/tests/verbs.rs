@@ -1,4 +1,4 @@
-//! Each verb does what it says.
+//! The read and write operations of each table.
 
 use agentwrit_verify::Level;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::{domain::Revocation, store::Pruned};
 
 #[tokio::test]
-async fn apps_are_found_by_id_client_and_active_name() {
+async fn finds_apps_by_id_client_and_active_name() {
     let fixture = Fixture::new();
     let (web, changed) = fixture
         .write(|tx| {
@@ -31,7 +31,7 @@ async fn apps_are_found_by_id_client_and_active_name() {
         .read(move |reader| {
             assert_eq!(reader.app(&changed.app_id)?, Some(changed.clone()));
             assert_eq!(reader.app_by_client_id("web-client")?, Some(changed));
-            assert_eq!(reader.app_by_client_id("nobody")?, None);
+            assert_eq!(reader.app_by_client_id("unknown")?, None);
             assert_eq!(reader.registered_app_named(&web.name)?.unwrap().client_id, "twin");
             assert_eq!(reader.app(&app_id("none"))?, None);
             let names =
@@ -44,7 +44,7 @@ async fn apps_are_found_by_id_client_and_active_name() {
 }
 
 #[tokio::test]
-async fn launch_tokens_are_used_once_or_often() {
+async fn single_use_launch_token_is_used_once_and_other_repeatedly() {
     let fixture = Fixture::new();
     fixture
         .write(|tx| {
@@ -73,7 +73,7 @@ async fn launch_tokens_are_used_once_or_often() {
 }
 
 #[tokio::test]
-async fn agents_and_tokens_come_back_as_they_were() {
+async fn reads_agents_and_tokens_as_written() {
     let fixture = Fixture::new();
     fixture
         .write(|tx| {
@@ -105,7 +105,7 @@ async fn agents_and_tokens_come_back_as_they_were() {
 }
 
 #[tokio::test]
-async fn what_is_taken_or_incoherent_is_refused() {
+async fn rejects_duplicate_and_inconsistent_records() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     let twice = fixture.store.transact(|tx| tx.insert_agent(&agent(1))).await;
@@ -118,7 +118,7 @@ async fn what_is_taken_or_incoherent_is_refused() {
 }
 
 #[tokio::test]
-async fn a_nonce_is_spent_once() {
+async fn nonce_is_spent_once() {
     let fixture = Fixture::new();
     assert!(fixture.write(|tx| tx.spend_nonce(&[1; 32], at(30))).await);
     assert!(!fixture.write(|tx| tx.spend_nonce(&[1; 32], at(30))).await);
@@ -127,7 +127,7 @@ async fn a_nonce_is_spent_once() {
 }
 
 #[tokio::test]
-async fn revocations_have_cursors_that_are_never_used_twice() {
+async fn revocation_cursors_are_never_reused() {
     let revocation = |target: &str, expires_at| Revocation {
         level: Level::Agent,
         target: target.to_owned(),
@@ -160,7 +160,7 @@ async fn revocations_have_cursors_that_are_never_used_twice() {
 }
 
 #[tokio::test]
-async fn pruning_forgets_what_expired_and_nothing_else() {
+async fn pruning_deletes_only_expired_rows() {
     let fixture = Fixture::new();
     let pruned = fixture
         .write(|tx| {

@@ -15,7 +15,7 @@ fn internal(cause: &str) -> StoreError {
     StoreError::internal(cause)
 }
 
-/// Keeps the writer in a job until the sender is dropped.
+/// Occupies the writer with a job until the sender is dropped.
 async fn occupy(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, wait) = mpsc::channel::<()>();
     let (started, running) = tokio::sync::oneshot::channel();
@@ -33,7 +33,7 @@ async fn occupy(store: &Store) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Res
     (release, job)
 }
 
-/// Queues a job behind those that wait already.
+/// Queues a job behind the waiting ones.
 async fn enqueue<T: Send + 'static>(
     store: &Store,
     job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -48,7 +48,7 @@ async fn enqueue<T: Send + 'static>(
 }
 
 #[tokio::test]
-async fn a_failing_job_leaves_no_trace_and_others_stay() {
+async fn failed_job_changes_nothing_and_others_commit() {
     let fixture = Fixture::new();
     let (release, running) = occupy(&fixture.store).await;
     let first = enqueue(&fixture.store, |tx| register(tx, 1)).await;
@@ -85,7 +85,7 @@ async fn a_failing_job_leaves_no_trace_and_others_stay() {
 }
 
 #[tokio::test]
-async fn a_job_that_overlooks_a_failed_write_fails() {
+async fn job_that_ignores_failed_write_fails() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     let outcome = fixture
@@ -102,7 +102,7 @@ async fn a_job_that_overlooks_a_failed_write_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_racing_for_a_single_use_exactly_one_wins() {
+async fn one_of_many_concurrent_single_uses_succeeds() {
     let fixture = Fixture::new();
     for round in 0..20 {
         fixture.write(move |tx| tx.insert_launch_token(&launch_token(round))).await;
@@ -130,7 +130,7 @@ async fn of_many_racing_for_a_single_use_exactly_one_wins() {
 }
 
 #[tokio::test]
-async fn a_full_queue_says_so_and_empties() {
+async fn full_queue_is_busy_until_it_empties() {
     let fixture = Fixture::with(StoreOptions { queue: 2, ..StoreOptions::default() });
     let (release, running) = occupy(&fixture.store).await;
     let waiting =
@@ -145,7 +145,7 @@ async fn a_full_queue_says_so_and_empties() {
 }
 
 #[tokio::test]
-async fn a_job_that_nobody_waits_for_does_not_run() {
+async fn abandoned_job_does_not_run() {
     let fixture = Fixture::new();
     let (release, running) = occupy(&fixture.store).await;
     let abandoned = enqueue(&fixture.store, |tx| register(tx, 1)).await;
@@ -157,7 +157,7 @@ async fn a_job_that_nobody_waits_for_does_not_run() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_is_told_to_everyone_and_leaves_nothing() {
+async fn failed_commit_fails_every_job_and_changes_nothing() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 1)).await;
     let (release, running) = occupy(&fixture.store).await;
@@ -168,7 +168,7 @@ async fn a_failed_commit_is_told_to_everyone_and_leaves_nothing() {
     })
     .await;
     let poison = enqueue(&fixture.store, |tx| {
-        // A dangling reference that is looked at by COMMIT only.
+        // A dangling reference that only COMMIT checks.
         tx.execute("PRAGMA defer_foreign_keys = ON", [])?;
         tx.execute("INSERT INTO token_delegators (jti, hop, agent, sid) VALUES (x'00', 0, 1, x'00')", [])
     })
@@ -193,7 +193,7 @@ async fn a_failed_commit_is_told_to_everyone_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_ends_early_fails_even_if_its_job_overlooks_that() {
+async fn transaction_that_ends_early_fails_every_job() {
     let fixture = Fixture::new();
     let (release, running) = occupy(&fixture.store).await;
     let before = enqueue(&fixture.store, |tx| register(tx, 1)).await;
@@ -210,7 +210,7 @@ async fn a_transaction_that_ends_early_fails_even_if_its_job_overlooks_that() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_and_recovers() {
+async fn full_disk_fails_writes_until_space_is_free() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 0)).await;
     let limit_pages = |connection: &Connection, pages: &str| {
@@ -250,7 +250,7 @@ async fn a_full_disk_refuses_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_read_only_store_refuses() {
+async fn read_only_store_fails_writes() {
     let fixture = Fixture::new();
     fixture.write(|tx| tx.connection().pragma_update(None, "query_only", true).map_err(StoreError::from)).await;
     for number in 1..3 {
@@ -263,7 +263,7 @@ async fn a_read_only_store_refuses() {
 }
 
 #[tokio::test]
-async fn a_locked_store_refuses_and_recovers() {
+async fn locked_store_fails_writes_until_unlocked() {
     let fixture = Fixture::new();
     fixture.write(|tx| tx.connection().busy_timeout(Duration::ZERO).map_err(StoreError::from)).await;
     let backup = Connection::open(fixture.path()).unwrap();
@@ -278,7 +278,7 @@ async fn a_locked_store_refuses_and_recovers() {
 }
 
 #[tokio::test]
-async fn a_panicking_read_harms_no_other() {
+async fn panicking_read_does_not_affect_others() {
     let fixture = Fixture::with(StoreOptions { readers: 1, ..StoreOptions::default() });
     let panicked = fixture.store.read(|_| -> Result<(), StoreError> { panic!("a defect") }).await;
     assert_eq!(panicked, Err(internal("a read panicked")));
