@@ -1,8 +1,8 @@
-//! Writes `docs/reference/awrit.md`, the reference of `awrit`, from its command line.
+//! Writes `docs/reference/awrit.md` from the definition of the command line.
 //!
 //! ```sh
 //! cargo run --all-features --example awrit-reference            # write it
-//! cargo run --all-features --example awrit-reference -- --check # fail if it is not what would be written
+//! cargo run --all-features --example awrit-reference -- --check # fail if the page is stale
 //! ```
 
 use std::{
@@ -45,23 +45,23 @@ fn page() -> Result<String, fmt::Error> {
     let mut page = String::from(
         "<!-- Made by `cargo run --all-features --example awrit-reference`: change the doc comments in \
          awrit/src instead. -->\n\n# awrit\n\nAfter this page you know every command of `awrit`, the operator's \
-         tool, and its options. What people do with it is in [Common tasks](../common-tasks.md).\n",
+         command line, and its options. Procedures that use it are in [Common tasks](../common-tasks.md).\n",
     );
-    page.push_str("\nAnswers go to stdout, as tables or with `--json` for scripts; everything else goes to stderr.\n");
+    page.push_str("\nResults go to stdout, as tables or with `--json` for scripts; messages go to stderr.\n");
     write!(page, "\n## Options of every command\n\n")?;
     options(&mut page, awrit.get_arguments().filter(|arg| arg.is_global_set()))?;
     after_help(&mut page, &awrit)?;
     for command in awrit.get_subcommands().filter(|command| command.get_name() != "help") {
-        describe(&mut page, command, 2)?;
+        command_section(&mut page, command, 2)?;
     }
     Ok(page)
 }
 
-fn describe(page: &mut String, command: &Command, depth: usize) -> fmt::Result {
+fn command_section(page: &mut String, command: &Command, depth: usize) -> fmt::Result {
     let name = command.get_bin_name().unwrap_or(command.get_name());
     write!(page, "\n{} {name}\n\n", "#".repeat(depth))?;
     let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
-    let about = sentences(&about);
+    let about = escape_html(&about);
     let (first, rest) = about
         .split_once("\n\n")
         .map_or((about.as_str(), String::new()), |(first, rest)| (first, format!("\n\n{rest}")));
@@ -77,7 +77,7 @@ fn describe(page: &mut String, command: &Command, depth: usize) -> fmt::Result {
         }
     }
     after_help(page, command)?;
-    subcommands.into_iter().try_for_each(|subcommand| describe(page, subcommand, depth + 1))
+    subcommands.into_iter().try_for_each(|subcommand| command_section(page, subcommand, depth + 1))
 }
 
 fn is_own(arg: &Arg) -> bool {
@@ -102,29 +102,29 @@ fn spelling(arg: &Arg) -> String {
     [names.join(", "), values.join(" ")].iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
 }
 
-/// What the help says, and what clap adds to it at the end.
+/// Returns the help text of an option with its values, default, variable and obligation.
 fn meaning(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    let mut said = bracketed(&sentences(&help)).replace('\n', " ");
+    let mut text = rewrite_default(&escape_html(&help)).replace('\n', " ");
     let code = |texts: Vec<String>| texts.iter().map(|text| format!("`{text}`")).collect::<Vec<_>>().join(", ");
     let takes_value = arg.get_action().takes_values();
     let possible = arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect::<Vec<_>>();
     if takes_value && !possible.is_empty() {
-        said = format!("{said}: {}", code(possible));
+        text = format!("{text}: {}", code(possible));
     }
     let default: Vec<String> =
         arg.get_default_values().iter().map(|value| value.to_string_lossy().into_owned()).collect();
     if takes_value && !default.is_empty() {
-        said = format!("{said}; default {}", code(default));
+        text = format!("{text}; default {}", code(default));
     }
     if let Some(variable) = arg.get_env() {
-        said = format!("{said}; variable `{}`", variable.to_string_lossy());
+        text = format!("{text}; variable `{}`", variable.to_string_lossy());
     }
-    if arg.is_required_set() { format!("{said}; required") } else { said }
+    if arg.is_required_set() { format!("{text}; required") } else { text }
 }
 
-/// Whole sentences, and no HTML: what is not code may hold a `<`, too.
-fn sentences(text: &str) -> String {
+/// Escapes `<` outside of code, which Markdown takes for HTML.
+fn escape_html(text: &str) -> String {
     let paragraphs = text.trim().split("\n\n").map(|paragraph| {
         let parts = paragraph.split('`').enumerate();
         let escaped: Vec<String> = parts
@@ -135,8 +135,8 @@ fn sentences(text: &str) -> String {
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
-/// Clap's `[default: …]` in words.
-fn bracketed(text: &str) -> String {
+/// Rewrites clap's `[default: …]` at the end of a help text.
+fn rewrite_default(text: &str) -> String {
     match text.split_once(" [default: ").and_then(|(help, rest)| Some((help, rest.strip_suffix(']')?))) {
         Some((help, default)) => format!("{help}; default: {default}"),
         None => text.to_owned(),

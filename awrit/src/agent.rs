@@ -1,4 +1,4 @@
-//! `awrit agent`: a registration by hand.
+//! `awrit agent`: registration of an agent.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
-    context::{Context, given_secret},
+    context::{Context, token_argument},
     error::CliError,
     format, output,
 };
@@ -28,7 +28,7 @@ impl Agent {
 /// Register an agent: launch token, challenge, signature, registration
 ///
 /// Without --launch-token one is issued first, with the admin secret, for this orchestration, task and these scopes
-/// only. The agent's key is made for this and forgotten; its token is shown this once.
+/// only. The agent's key is generated for this registration and not kept; its token is shown this once.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -36,22 +36,22 @@ Examples:
   TOKEN=$(awrit agent register --orch-id reports --task-id t1 --scopes read:data:sales --json | jq -r .access_token)
   echo \"$LAUNCH_TOKEN\" | awrit agent register --launch-token - --orch-id o --task-id t --scopes read:data:sales")]
 pub(crate) struct Register {
-    /// The orchestration, part of the agent's SPIFFE id
+    /// Orchestration, part of the agent's SPIFFE id
     #[arg(long)]
     orch_id: String,
-    /// The task, part of the agent's SPIFFE id
+    /// Task, part of the agent's SPIFFE id
     #[arg(long)]
     task_id: String,
-    /// What the agent shall be permitted
+    /// Scopes to request for the agent
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     scopes: Vec<String>,
-    /// A launch token that is there already; `-` reads it from stdin
+    /// Existing launch token; `-` reads it from stdin
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["max_ttl", "name"])]
     launch_token: Option<String>,
-    /// Seconds that the agent's tokens live, 1 to 86400 [default: what the broker is configured to]
+    /// Lifetime of the agent's tokens in seconds, 1 to 86400 [default: as the broker is configured]
     #[arg(long, value_name = "SECONDS")]
     max_ttl: Option<u64>,
-    /// The agent's name in the audit trail [default: orchestration/task]
+    /// Name of the agent in the audit trail [default: orchestration/task]
     #[arg(long)]
     name: Option<String>,
 }
@@ -59,28 +59,28 @@ pub(crate) struct Register {
 impl Register {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let registration = Registration::new(&self.orch_id, &self.task_id, &self.scopes)?;
-        let agent = if let Some(given) = &self.launch_token {
-            context.client()?.register(&given_secret(given)?, &registration).await?
+        let agent = if let Some(launch_token) = &self.launch_token {
+            context.client()?.register(&token_argument(launch_token)?, &registration).await?
         } else {
             let admin = context.admin()?;
             let launch_token = admin.create_launch_token(&self.request()?).await?;
             admin.client().register(launch_token.token(), &registration).await?
         };
         let (now, expires_at) = (context.clock.now(), agent.expires_at());
-        let for_scripts = json!({
+        let json = json!({
             "agent_id": agent.id(),
             "access_token": agent.token().expose(),
             "expires_in": expires_at.saturating_since(now).as_secs(),
             "expires_at": expires_at,
             "scope": agent.scopes(),
         });
-        context.output.show(&for_scripts, |out| {
+        context.output.print(&json, |out| {
             output::fields(
                 out,
                 &[
                     ("agent_id", agent.id().to_string()),
                     ("scope", format::scopes(agent.scopes())),
-                    ("expires_at", format!("{expires_at} ({})", format::relative(expires_at, now))),
+                    ("expires_at", format::time(expires_at, now)),
                     ("access_token", agent.token().expose().to_owned()),
                 ],
             )

@@ -1,9 +1,6 @@
-//! `awrit app`: who may create agents, and within which ceiling.
+//! `awrit app`: apps, which create agents within a ceiling of scopes.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use agentwrit_client::{Admin, AppRecord, AppStatus, AppUpdate, NewApp};
 use agentwrit_verify::AppId;
@@ -12,7 +9,7 @@ use serde_json::json;
 
 use crate::{context::Context, error::CliError, format, output};
 
-/// Register, list, change, suspend, resume and remove apps
+/// Register, list, update, suspend, resume and remove apps
 #[derive(Subcommand)]
 pub(crate) enum App {
     Register(Register),
@@ -45,13 +42,13 @@ impl App {
 Example:
   awrit app register --name invoice-desk --scopes 'read:invoices:*,write:reminders:*' --token-ttl 1800")]
 pub(crate) struct Register {
-    /// Lower case words joined by `-`, 2 to 64 characters
+    /// Name of the app: lower-case words joined by `-`, 2 to 64 characters
     #[arg(long)]
     name: String,
-    /// The ceiling: what its agents may hold at most
+    /// Ceiling: the scopes that its agents may hold at most
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     scopes: Vec<String>,
-    /// Seconds that the app's own tokens live, 60 to 86400
+    /// Lifetime of the app's own tokens in seconds, 60 to 86400
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
 }
@@ -63,12 +60,12 @@ impl Register {
             app = app.token_ttl(Duration::from_secs(seconds))?;
         }
         let created = context.admin()?.create_app(&app).await?;
-        let mut for_scripts = json!(created.record);
-        if let Some(members) = for_scripts.as_object_mut() {
+        let mut json = json!(created.record);
+        if let Some(members) = json.as_object_mut() {
             members.insert("client_secret".to_owned(), json!(created.client_secret.expose()));
         }
-        context.output.show(&for_scripts, |out| {
-            let mut fields = described(&created.record);
+        context.output.print(&json, |out| {
+            let mut fields = fields(&created.record);
             fields.insert(2, ("client_secret", created.client_secret.expose().to_owned()));
             output::fields(out, &fields)?;
             writeln!(out, "\nThe client secret is shown this once: the broker keeps a digest only.")
@@ -78,9 +75,9 @@ impl Register {
 
 async fn list(context: &Context) -> Result<(), CliError> {
     let apps = context.admin()?.apps().await?;
-    context.output.show(&json!({ "apps": apps, "total": apps.len() }), |out| {
+    context.output.print(&json!({ "apps": apps, "total": apps.len() }), |out| {
         if apps.is_empty() {
-            return writeln!(out, "There is no app yet: `awrit app register` makes one.");
+            return writeln!(out, "There is no app: `awrit app register` registers one.");
         }
         let rows = apps.iter().map(|app| {
             vec![
@@ -101,7 +98,7 @@ async fn list(context: &Context) -> Result<(), CliError> {
 /// Show one app
 #[derive(Args)]
 pub(crate) struct Get {
-    /// The app's id
+    /// Id of the app
     #[arg(value_name = "ID", value_parser = app_id)]
     id: AppId,
 }
@@ -109,24 +106,24 @@ pub(crate) struct Get {
 impl Get {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let app = context.admin()?.app(&self.id).await?;
-        let app = app.ok_or_else(|| CliError::failed(format!("there is no app `{}`", self.id)).hint(LIST))?;
-        show(context, &app)
+        let app = app.ok_or_else(|| CliError::failed(format!("there is no app `{}`", self.id)).hint(LIST_HINT))?;
+        print(context, &app)
     }
 }
 
 /// Change an app's ceiling or the lifetime of its tokens
 ///
-/// A narrower ceiling counts at once for whatever the app's agents ask for next; tokens that they hold live on.
+/// A narrower ceiling holds at once for new requests of the app's agents; tokens that they hold stay valid.
 #[derive(Args)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["scopes", "token_ttl"])))]
 pub(crate) struct Update {
-    /// The app's id
+    /// Id of the app
     #[arg(long, value_parser = app_id)]
     id: AppId,
-    /// The new ceiling, in place of the old one
+    /// New ceiling, which replaces the old one
     #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
     scopes: Vec<String>,
-    /// Seconds that the app's own tokens live, 60 to 86400
+    /// Lifetime of the app's own tokens in seconds, 60 to 86400
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
 }
@@ -140,26 +137,26 @@ impl Update {
         if let Some(seconds) = self.token_ttl {
             update = update.token_ttl(Duration::from_secs(seconds))?;
         }
-        show(context, &context.admin()?.update_app(&self.id, &update).await?)
+        print(context, &context.admin()?.update_app(&self.id, &update).await?)
     }
 }
 
-/// Suspend an app: its tokens and unused launch tokens die at once
+/// Suspend an app and end its tokens and unused launch tokens at once
 ///
 /// Until `awrit app resume` it cannot log in, and its agents cannot register, renew, or take part in a delegation. Agents
 /// that are registered keep their tokens until they expire: revoke them if they must not.
 #[derive(Args)]
 pub(crate) struct Suspend {
-    /// The app's id
+    /// Id of the app
     #[arg(value_name = "ID", value_parser = app_id)]
     id: AppId,
 }
 
 impl Suspend {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        context.confirm(&format!("Suspend {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        context.confirm(&format!("Suspend {}? This ends its tokens and unused launch tokens at once.", self.id))?;
         let app = context.admin()?.suspend_app(&self.id).await?;
-        context.output.show(&app, |out| {
+        context.output.print(&app, |out| {
             writeln!(out, "{} is suspended. Its agents keep their tokens until they expire.", app.app_id)
         })
     }
@@ -167,12 +164,12 @@ impl Suspend {
 
 /// Resume a suspended app, or all of them
 ///
-/// After a restore from a backup every app is suspended: look through `awrit app list` first, and remove the apps that
-/// were deregistered after the backup.
+/// After a restore from a backup every app is suspended: check `awrit app list` first, and remove the apps that were
+/// deregistered after the backup.
 #[derive(Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["id", "all"])))]
 pub(crate) struct Resume {
-    /// The app's id
+    /// Id of the app
     #[arg(value_name = "ID", value_parser = app_id)]
     id: Option<AppId>,
     /// Resume every app that is suspended
@@ -191,7 +188,7 @@ impl Resume {
         for id in &ids {
             resumed.push(admin.resume_app(id).await?);
         }
-        context.output.show(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
+        context.output.print(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
             if resumed.is_empty() {
                 return writeln!(out, "No app is suspended.");
             }
@@ -205,39 +202,35 @@ async fn suspended(admin: &Admin) -> Result<Vec<AppId>, CliError> {
     Ok(apps.filter(|app| app.status == Some(AppStatus::Suspended)).map(|app| app.app_id).collect())
 }
 
-/// Deregister an app: its tokens and unused launch tokens die at once
+/// Deregister an app and end its tokens and unused launch tokens at once
 ///
 /// Agents that are registered keep their tokens until they expire: revoke them if they must not.
 #[derive(Args)]
 pub(crate) struct Remove {
-    /// The app's id
+    /// Id of the app
     #[arg(long, value_parser = app_id)]
     id: AppId,
 }
 
 impl Remove {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        context.confirm(&format!("Deregister {}? Its tokens and unused launch tokens die at once.", self.id))?;
+        context.confirm(&format!("Deregister {}? This ends its tokens and unused launch tokens at once.", self.id))?;
         let at = context.admin()?.delete_app(&self.id).await?;
-        let for_scripts = json!({ "app_id": self.id, "status": "inactive", "deregistered_at": at });
-        context.output.show(&for_scripts, |out| {
+        let json = json!({ "app_id": self.id, "status": "inactive", "deregistered_at": at });
+        context.output.print(&json, |out| {
             writeln!(out, "{} was deregistered at {at}. Its agents keep their tokens until they expire.", self.id)
         })
     }
 }
 
-fn show(context: &Context, app: &AppRecord) -> Result<(), CliError> {
-    context.output.show(app, |out| shown(out, app))
+fn print(context: &Context, app: &AppRecord) -> Result<(), CliError> {
+    context.output.print(app, |out| output::fields(out, &fields(app)))
 }
 
-fn shown(out: &mut dyn Write, app: &AppRecord) -> io::Result<()> {
-    output::fields(out, &described(app))
-}
-
-fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
+fn fields(app: &AppRecord) -> Vec<(&'static str, String)> {
     let mut fields =
         vec![("app_id", app.app_id.to_string()), ("client_id", app.client_id.clone()), ("name", app.name.clone())];
-    // What a broker does not say is left out: AgentWrit v2 says less.
+    // AgentWrit v2 sends fewer members.
     fields.extend(app.status.map(|status| ("status", status.as_str().to_owned())));
     fields.push(("scopes", format::scopes(&app.scopes)));
     fields.extend(app.token_ttl.map(|seconds| ("token_ttl", seconds.to_string())));
@@ -246,8 +239,8 @@ fn described(app: &AppRecord) -> Vec<(&'static str, String)> {
     fields
 }
 
-const LIST: &str = "`awrit app list` shows them all";
+const LIST_HINT: &str = "`awrit app list` shows them all";
 
 fn app_id(text: &str) -> Result<AppId, String> {
-    AppId::parse(text).map_err(|error| format!("{error}; {LIST}"))
+    AppId::parse(text).map_err(|error| format!("{error}; {LIST_HINT}"))
 }

@@ -1,4 +1,4 @@
-//! How a command fails, and what a person is told then.
+//! Exit codes, and the messages and hints on stderr that go with them.
 
 use std::{
     fmt::Display,
@@ -13,21 +13,21 @@ use agentwrit_verify::audit::text::printable;
 use crate::output::write_stderr;
 
 /// Exit code after the reader of stdout has closed it, as a shell reports SIGPIPE.
-const READER_CLOSED: u8 = 141;
+const STDOUT_CLOSED: u8 = 141;
 
-/// Why a command did not come to a good end.
+/// Reason why a command ends with another exit code than 0.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// It could not be done: exit code 1.
+    /// The command failed: exit code 1.
     Failed { message: String, hint: Option<String>, request_id: Option<String> },
-    /// It may have been done, and of the answer only a secret that is shown once could be read: exit code 1.
-    Salvaged { message: String, received: Box<ReceivedSecret> },
-    /// It makes no sense to ask this: exit code 2.
+    /// The command may have succeeded, but only a one-time secret could be read of the response: exit code 1.
+    OneTimeSecretOnly { message: String, received: Box<ReceivedSecret> },
+    /// Wrong usage: exit code 2.
     Usage(String),
-    /// It was done, and the answer, which is on stdout already, is no: exit code 3. Text for stderr, if there is more.
-    No(Option<String>),
+    /// The command succeeded and its result, already on stdout, is negative: exit code 3. Text for stderr, if any.
+    Negative(Option<String>),
     /// The reader of stdout has closed it: exit code 141.
-    Unread,
+    StdoutClosed,
 }
 
 impl CliError {
@@ -43,16 +43,20 @@ impl CliError {
     pub(crate) fn hint(self, advice: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, request_id, .. } => Self::Failed { message, hint: Some(advice.into()), request_id },
-            other @ (Self::Salvaged { .. } | Self::Usage(_) | Self::No(_) | Self::Unread) => other,
+            other @ (Self::OneTimeSecretOnly { .. } | Self::Usage(_) | Self::Negative(_) | Self::StdoutClosed) => other,
         }
     }
 
-    /// What a verdict comes to: a no is a no, whether anybody reads it (`shown`) or not.
-    pub(crate) fn judged(yes: bool, shown: Result<(), Self>, complaint: Option<String>) -> Result<(), Self> {
-        if yes { shown } else { Err(Self::No(complaint)) }
+    /// Returns the outcome of printing a positive result. A negative one is exit code 3 also if it could not be `printed`.
+    pub(crate) fn negative_unless(
+        positive: bool,
+        printed: Result<(), Self>,
+        message: Option<String>,
+    ) -> Result<(), Self> {
+        if positive { printed } else { Err(Self::Negative(message)) }
     }
 
-    /// Tells the person at stderr, and the caller by the exit code.
+    /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::Failed { message, hint, request_id } => {
@@ -65,38 +69,40 @@ impl CliError {
                 }
                 ExitCode::FAILURE
             }
-            Self::Salvaged { message, received } => {
-                let ReceivedSecret { member, secret, .. } = *received;
-                write_stderr(format_args!("awrit: {}", printable(&message)));
-                write_stderr(format_args!(
-                    "  hint: it may be done; keep the {member} on stdout: it is shown this once"
-                ));
-                // The one thing that cannot be had again goes where a script expects it, in the form of an answer.
-                let salvaged = serde_json::json!({ member: secret.expose() }).to_string();
-                if let Err(error) = writeln!(io::stdout().lock(), "{salvaged}") {
-                    write_stderr(format_args!("  stdout: {error}; here it is: {salvaged}"));
-                }
+            Self::OneTimeSecretOnly { message, received } => {
+                report_one_time_secret(&message, *received);
                 ExitCode::FAILURE
             }
             Self::Usage(message) => {
                 write_stderr(format_args!("awrit: {}", printable(&message)));
                 ExitCode::from(2)
             }
-            Self::No(message) => {
+            Self::Negative(message) => {
                 if let Some(message) = message {
                     write_stderr(format_args!("awrit: {}", printable(&message)));
                 }
                 ExitCode::from(3)
             }
-            Self::Unread => ExitCode::from(READER_CLOSED),
+            Self::StdoutClosed => ExitCode::from(STDOUT_CLOSED),
         }
+    }
+}
+
+/// Prints the secret to stdout, where a script expects it, in the form of a response: it cannot be had again.
+fn report_one_time_secret(message: &str, received: ReceivedSecret) {
+    let ReceivedSecret { member, secret, .. } = received;
+    write_stderr(format_args!("awrit: {}", printable(message)));
+    write_stderr(format_args!("  hint: it may be done; keep the {member} on stdout: it is shown this once"));
+    let json = serde_json::json!({ member: secret.expose() }).to_string();
+    if let Err(error) = writeln!(io::stdout().lock(), "{json}") {
+        write_stderr(format_args!("  stdout: {error}; here it is: {json}"));
     }
 }
 
 impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         if let Some(received) = error.received_secret() {
-            return Self::Salvaged { message: error.to_string(), received: Box::new(received.clone()) };
+            return Self::OneTimeSecretOnly { message: error.to_string(), received: Box::new(received.clone()) };
         }
         let hint = match error.retry_after() {
             Some(pause) => Some(format!("try again in {} s", pause.as_secs())),
@@ -106,8 +112,8 @@ impl From<ClientError> for CliError {
     }
 }
 
-/// What to do about an error that did not come with the broker's own advice.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what has no remedy of its own, now or later, gets none")]
+/// Returns the remedy for an error that came without a hint of the broker.
+#[expect(clippy::wildcard_enum_match_arm, reason = "other errors, also those added later, have no remedy of their own")]
 fn remedy(error: &ClientError) -> Option<&'static str> {
     match error {
         ClientError::Unreachable { kind, .. } => Some(connection_remedy(*kind)),
@@ -118,7 +124,7 @@ fn remedy(error: &ClientError) -> Option<&'static str> {
         ClientError::InvalidInput { field: "TLS configuration", .. } => {
             Some("--key is the private key of the first certificate in --cert, and all files are PEM")
         }
-        // A broker of this project answers with a problem.
+        // A broker of this project responds with a problem.
         ClientError::Refused { status: 404 | 405, .. } if error.error_code().is_none() => {
             Some("there is no such endpoint at --broker or AACTL_BROKER_URL: an older AgentWrit, or another service?")
         }
@@ -153,8 +159,12 @@ fn connection_remedy(kind: TransportErrorKind) -> &'static str {
 }
 
 impl From<io::Error> for CliError {
-    /// Of writing to stdout.
+    /// Converts an error of writing to stdout.
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::Unread } else { Self::failed(format!("stdout: {error}")) }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::StdoutClosed
+        } else {
+            Self::failed(format!("stdout: {error}"))
+        }
     }
 }

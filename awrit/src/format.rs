@@ -1,31 +1,31 @@
-//! Numbers and times as people say them.
+//! Numbers, times and scopes as text.
 
 use std::time::Duration;
 
 use agentwrit_verify::{ScopeSet, UnixTime};
 
-/// A cell of a table: `-` for what the broker did not say.
+/// Returns the value as text; `-` for one that the broker did not send.
 pub(crate) fn or_dash(value: Option<&impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), ToString::to_string)
 }
 
-/// `3 min 12 s`: the two largest units.
+/// Formats a duration in its two largest units, as in `3 min 12 s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let parts = [(days, "d"), (hours, "h"), (minutes, "min"), (seconds % 60, "s")];
     let Some(first) = parts.iter().position(|(amount, _)| *amount > 0) else { return "0 s".to_owned() };
-    let said: Vec<String> = parts
+    let parts: Vec<String> = parts
         .iter()
         .skip(first)
         .take(2)
         .filter(|(amount, _)| *amount > 0)
         .map(|(amount, unit)| format!("{amount} {unit}"))
         .collect();
-    said.join(" ")
+    parts.join(" ")
 }
 
-/// `in 3 min 12 s`, `2 h 5 min ago` or `now`.
+/// Formats a time relative to `now`, as in `in 3 min 12 s`, `2 h 5 min ago` or `now`.
 pub(crate) fn relative(time: UnixTime, now: UnixTime) -> String {
     let whole =
         |later: UnixTime, earlier: UnixTime| Duration::from_secs(later.seconds().saturating_sub(earlier.seconds()));
@@ -36,28 +36,33 @@ pub(crate) fn relative(time: UnixTime, now: UnixTime) -> String {
     }
 }
 
-/// Scopes with spaces between, as OAuth writes them.
+/// Formats a time with its distance from `now`, as in `2026-11-21T08:00:00Z (in 5 min)`.
+pub(crate) fn time(time: UnixTime, now: UnixTime) -> String {
+    format!("{time} ({})", relative(time, now))
+}
+
+/// Joins scopes with spaces, as OAuth does.
 pub(crate) fn scopes(scopes: &ScopeSet) -> String {
     let texts: Vec<String> = scopes.iter().map(ToString::to_string).collect();
     texts.join(" ")
 }
 
-/// `1 event`, `12,345 events`.
-pub(crate) fn count(amount: u64, what: &str) -> String {
-    format!("{} {what}{}", number(amount), if amount == 1 { "" } else { "s" })
+/// Formats a number of things, as in `1 event` or `12,345 events`.
+pub(crate) fn count(amount: u64, noun: &str) -> String {
+    format!("{} {noun}{}", number(amount), if amount == 1 { "" } else { "s" })
 }
 
-/// `12,345`.
+/// Formats a number with thousands separators, as in `12,345`.
 pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
-    let mut said = String::with_capacity(digits.len() + digits.len() / 3);
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            said.push(',');
+            text.push(',');
         }
-        said.push(digit);
+        text.push(digit);
     }
-    said
+    text
 }
 
 #[cfg(test)]
@@ -65,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_two_units_at_most() {
-        for (seconds, said) in [
+    fn formats_durations_in_two_units_at_most() {
+        for (seconds, expected) in [
             (0, "0 s"),
             (59, "59 s"),
             (192, "3 min 12 s"),
@@ -77,12 +82,12 @@ mod tests {
             (86_400, "1 d"),
             (200_000, "2 d 7 h"),
         ] {
-            assert_eq!(duration(Duration::from_secs(seconds)), said);
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
         }
     }
 
     #[test]
-    fn times_are_relative() {
+    fn formats_times_relative_to_now() {
         let at = UnixTime::from_seconds;
         assert_eq!(relative(at(100), at(100)), "now");
         assert_eq!(relative(at(112), at(100)), "in 12 s");
@@ -91,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_groups() {
-        for (given, said) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(number(given), said);
+    fn formats_numbers_with_thousands_separators() {
+        for (value, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(number(value), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `awrit init`: a config file with an admin secret nobody else knows.
+//! `awrit init`: a config file with a new admin secret.
 
 use std::{
     env, fs,
@@ -17,7 +17,7 @@ use crate::{context::Context, error::CliError};
 
 /// Write the broker's config file, with a new admin secret
 ///
-/// In `dev` mode the secret stands in the file. In `prod` mode the file holds a bcrypt hash only, and the secret is
+/// In `dev` mode the file holds the secret. In `prod` mode the file holds a bcrypt hash only, and the secret is
 /// printed this once. The file is readable by its owner only.
 #[derive(Args)]
 #[command(after_help = "\
@@ -25,7 +25,7 @@ Examples:
   awrit init
   awrit init --mode prod --config-path /etc/broker/config")]
 pub(crate) struct Init {
-    /// What the broker is for
+    /// Purpose of the broker
     #[arg(long, value_enum, default_value_t = Mode::Dev)]
     mode: Mode,
 
@@ -33,7 +33,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "PATH")]
     config_path: Option<PathBuf>,
 
-    /// Replace a file that is there; its admin secret stops working when the broker is restarted
+    /// Replace an existing file; its admin secret stops working when the broker is restarted
     #[arg(long)]
     force: bool,
 }
@@ -47,9 +47,9 @@ enum Mode {
 impl Init {
     pub(crate) fn run(self, context: &Context) -> Result<(), CliError> {
         let path = self.config_path.map_or_else(default_path, Ok)?;
-        if let Ok(there) = fs::symlink_metadata(&path) {
-            if !there.is_file() {
-                return Err(CliError::file(&path, &"it is there and no plain file"));
+        if let Ok(existing) = fs::symlink_metadata(&path) {
+            if !existing.is_file() {
+                return Err(CliError::file(&path, &"it exists and is not a regular file"));
             }
             if !self.force {
                 let hint = "give another --config-path, or replace it with --force";
@@ -58,7 +58,7 @@ impl Init {
             context.confirm(&format!("Replace {} and the admin secret in it?", path.display()))?;
         }
         let secret = new_secret()?;
-        let written = match self.mode {
+        let stored = match self.mode {
             Mode::Dev => Secret::from(secret.expose()),
             Mode::Prod => hashed(&secret)?,
         };
@@ -66,25 +66,24 @@ impl Init {
         let text = Zeroizing::new(format!(
             "# Written by `awrit init`. Other keys are the AA_* variables of the environment.\n\
              MODE={mode}\nADMIN_SECRET={}\n",
-            written.expose()
+            stored.expose()
         ));
         write(&path, &text, self.force).map_err(|error| CliError::file(&path, &error))?;
-        let shown = (self.mode == Mode::Prod).then(|| secret.expose());
-        let mut for_scripts = json!({ "config_path": path, "mode": mode });
-        if let (Some(secret), Some(members)) = (shown, for_scripts.as_object_mut()) {
+        let printed_secret = (self.mode == Mode::Prod).then(|| secret.expose());
+        let mut json = json!({ "config_path": path, "mode": mode });
+        if let (Some(secret), Some(members)) = (printed_secret, json.as_object_mut()) {
             members.insert("admin_secret".to_owned(), json!(secret));
         }
-        let told = context.output.show(&for_scripts, |out| next_steps(out, &path, shown));
-        told.map_err(|error| match shown {
-            Some(_) => {
-                CliError::file(&path, &"it was written, but nobody has seen the secret").hint("again, with --force")
-            }
+        let printed = context.output.print(&json, |out| print_next_steps(out, &path, printed_secret));
+        printed.map_err(|error| match printed_secret {
+            Some(_) => CliError::file(&path, &"it was written, but its secret could not be printed")
+                .hint("repeat with --force"),
             None => error,
         })
     }
 }
 
-fn next_steps(out: &mut dyn Write, path: &Path, secret: Option<&str>) -> io::Result<()> {
+fn print_next_steps(out: &mut dyn Write, path: &Path, secret: Option<&str>) -> io::Result<()> {
     let path = path.display();
     writeln!(out, "Wrote {path}, readable by its owner only.\n")?;
     match secret {
@@ -107,7 +106,7 @@ fn default_path() -> Result<PathBuf, CliError> {
         .ok_or_else(|| CliError::failed("there is no home directory").hint("name the file with --config-path"))
 }
 
-/// 256 bits in hexadecimal.
+/// Generates 256 bits, in hexadecimal.
 fn new_secret() -> Result<Secret, CliError> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|error| CliError::failed(format!("no randomness: {error}")))?;
@@ -119,7 +118,7 @@ fn hashed(secret: &Secret) -> Result<Secret, CliError> {
     hash.map(Secret::from).map_err(|error| CliError::failed(format!("bcrypt: {error}")))
 }
 
-/// All of the file or nothing, and never readable by others.
+/// Writes the whole file or nothing, never readable by other users.
 fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -127,7 +126,7 @@ fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    let kept = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    kept.map_err(|error| error.error)?;
+    let persisted = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    persisted.map_err(|error| error.error)?;
     fs::File::open(directory)?.sync_all()
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use agentwrit_client::{LaunchTokenRecord, NewLaunchToken};
+use agentwrit_verify::UnixTime;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
     context::Context,
     error::CliError,
-    format, output,
-    paging::{self, Paging},
+    format,
+    output::{self, PageOptions},
 };
 
 /// Issue, list and delete launch tokens
@@ -39,30 +40,30 @@ Example:
 pub(crate) struct Create {
     #[command(flatten)]
     policy: Policy,
-    /// Seconds until it can no longer be used, 1 to 3600 [default: 30]
+    /// Lifetime of the launch token in seconds, 1 to 3600 [default: 30]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u64>,
-    /// It may register any number of agents until it expires
+    /// Let it register any number of agents until it expires
     #[arg(long)]
     reusable: bool,
-    /// The orchestration that a registration must name; with --task-id
+    /// Orchestration that a registration must name; with --task-id
     #[arg(long, requires = "task_id")]
     orch_id: Option<String>,
-    /// The task that a registration must name; with --orch-id
+    /// Task that a registration must name; with --orch-id
     #[arg(long, requires = "orch_id")]
     task_id: Option<String>,
 }
 
-/// What a launch token permits, however it is used.
+/// Limits of every registration with the launch token.
 #[derive(Args)]
 pub(crate) struct Policy {
-    /// The agent's name, for people and the audit trail
+    /// Name of the agent, in lists and the audit trail
     #[arg(long)]
     pub(crate) name: String,
-    /// What a registration may ask for
+    /// Scopes that a registration may request
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     pub(crate) scopes: Vec<String>,
-    /// Seconds that the agent's tokens live, 1 to 86400 [default: what the broker is configured to]
+    /// Lifetime of the agent's tokens in seconds, 1 to 86400 [default: as the broker is configured]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_ttl: Option<u64>,
 }
@@ -84,22 +85,22 @@ impl Create {
             request = request.pinned_to(orch_id, task_id)?;
         }
         let token = context.admin()?.create_launch_token(&request).await?;
-        let mut for_scripts = json!({
+        let mut json = json!({
             "launch_token": token.token().expose(),
             "expires_at": token.expires_at(),
             "policy": { "allowed_scope": token.allowed_scope(), "max_ttl": token.max_ttl().as_secs() },
         });
-        if let (Some(members), Some(id)) = (for_scripts.as_object_mut(), token.id()) {
+        if let (Some(members), Some(id)) = (json.as_object_mut(), token.id()) {
             members.insert("launch_token_id".to_owned(), json!(id));
         }
         let now = context.clock.now();
-        context.output.show(&for_scripts, |out| {
+        context.output.print(&json, |out| {
             let mut fields = vec![("launch_token", token.token().expose().to_owned())];
             fields.extend(token.id().map(|id| ("launch_token_id", id.to_owned())));
             fields.extend([
                 ("allowed_scope", format::scopes(token.allowed_scope())),
                 ("max_ttl", token.max_ttl().as_secs().to_string()),
-                ("expires_at", in_words(token.expires_at(), now)),
+                ("expires_at", format::time(token.expires_at(), now)),
             ]);
             output::fields(out, &fields)?;
             writeln!(out, "\nThe launch token is shown this once: the broker keeps a digest only.")
@@ -107,35 +108,30 @@ impl Create {
     }
 }
 
-fn in_words(time: agentwrit_verify::UnixTime, now: agentwrit_verify::UnixTime) -> String {
-    format!("{time} ({})", format::relative(time, now))
-}
-
-/// List launch tokens: their names and policies, not themselves
+/// List launch tokens: their names and policies, without the tokens
 #[derive(Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    paging: Paging,
+    page: PageOptions,
 }
 
 impl List {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        let listing = context.admin()?.launch_tokens(&self.paging.page()).await?;
+        let listing = context.admin()?.launch_tokens(&self.page.page()).await?;
         let now = context.clock.now();
-        let for_scripts = paging::answer("launch_tokens", &listing);
-        context.output.show(&for_scripts, |out| {
+        context.output.print(&output::page_json("launch_tokens", &listing), |out| {
             if listing.entries.is_empty() {
                 return writeln!(out, "There is no launch token.");
             }
             let rows = listing.entries.iter().map(|token| row(token, now));
             let columns = ["LAUNCH TOKEN ID", "AGENT NAME", "STATE", "MAX TTL", "BY", "SCOPES"];
             context.output.table(out, &columns, rows)?;
-            paging::say_more(out, &listing)
+            output::print_next_cursor(out, &listing)
         })
     }
 }
 
-fn row(token: &LaunchTokenRecord, now: agentwrit_verify::UnixTime) -> Vec<String> {
+fn row(token: &LaunchTokenRecord, now: UnixTime) -> Vec<String> {
     let state = match token.consumed_at {
         Some(at) => format!("used {}", format::relative(at, now)),
         None if token.expires_at <= now => "expired".to_owned(),
@@ -151,12 +147,12 @@ fn row(token: &LaunchTokenRecord, now: agentwrit_verify::UnixTime) -> Vec<String
     ]
 }
 
-/// Delete a launch token, by its id: nobody registers with it any more
+/// Delete a launch token, by its id: it registers no agent any more
 ///
 /// Agents that were registered with it keep their tokens.
 #[derive(Args)]
 pub(crate) struct Delete {
-    /// Its id, as `awrit launch-token list` shows it
+    /// Id of the launch token, as `awrit launch-token list` shows it
     #[arg(value_name = "ID")]
     id: String,
 }
@@ -165,7 +161,7 @@ impl Delete {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         context.confirm(&format!("Delete launch token {}?", self.id))?;
         context.admin()?.delete_launch_token(&self.id).await?;
-        let for_scripts = json!({ "launch_token_id": self.id, "deleted": true });
-        context.output.show(&for_scripts, |out| writeln!(out, "Deleted {}.", self.id))
+        let json = json!({ "launch_token_id": self.id, "deleted": true });
+        context.output.print(&json, |out| writeln!(out, "Deleted {}.", self.id))
     }
 }

@@ -1,57 +1,58 @@
-//! `awrit`, the operator's tool. One file per command.
+//! `awrit`, the operator's command line. The modules are named after the commands.
 //!
-//! 1. What was asked for goes to stdout, as a table for people or with `--json` for scripts; everything else to stderr.
-//! 2. Exit codes: 0 done or yes; 1 it could not be done; 2 wrong usage; 3 the answer is no (an invalid token, a broken
-//!    trail, an unhealthy broker, a revocation that hit nothing), whether the output could be written or not; 141 the
-//!    reader of stdout has gone. An error of stderr changes nothing.
-//! 3. A command that destroys something asks first, unless `--yes` was given. Where it cannot ask, because stdin or
-//!    stderr is no terminal, it does nothing and exits with 2.
-//! 4. The operator's token is kept between commands until it expires (`session.rs`), so that not every command logs in.
-//! 5. Text from elsewhere never reaches the terminal as control characters.
+//! 1. The result of a command goes to stdout, as a table or with `--json` for scripts; messages go to stderr.
+//! 2. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the result is negative (an invalid token, a broken trail, an unhealthy
+//!    broker, a revocation without a known target), also if it could not be printed; 141 the reader of stdout has closed it.
+//!    An error of stderr changes no exit code.
+//! 3. A destructive command asks for confirmation, unless `--yes` was given. Where stdin or stderr is not a terminal, it does
+//!    nothing and exits with 2.
+//! 4. The operator's token is kept between commands until it expires (`session`), so that not every command logs in.
+//! 5. Text from outside never reaches the terminal as control characters.
 
 use std::{
     io::{self, Write},
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::{context::Context, error::CliError, global::Global};
+use crate::{
+    broker::{Health, Keys},
+    context::{Context, GlobalOptions},
+    error::CliError,
+    revocations::{Revocations, Revoke},
+    session::Logout,
+};
 
 mod agent;
 mod app;
 mod audit;
-mod completions;
+mod broker;
 mod context;
 mod error;
-mod export;
 mod format;
-mod global;
-mod health;
 mod init;
-mod keys;
 mod launch_token;
-mod logout;
 mod output;
-mod paging;
+mod output_file;
 mod revocations;
-mod revoke;
 mod session;
 mod token;
 
 /// Runs the tool with this process's arguments and environment.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Awrit { global, command } = match Awrit::try_parse() {
+    let Awrit { options, command } = match Awrit::try_parse() {
         Ok(awrit) => awrit,
         Err(message) => return print_clap_message(&message),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(command.run(&Context::new(global))),
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(command.run(&Context::new(options))),
         Err(error) => Err(CliError::failed(format!("no runtime: {error}"))),
     };
-    outcome.err().map_or(ExitCode::SUCCESS, CliError::report)
+    result.err().map_or(ExitCode::SUCCESS, CliError::report)
 }
 
 /// Prints help and the version to stdout (exit code 0) and wrong usage to stderr (2).
@@ -63,28 +64,28 @@ fn print_clap_message(message: &clap::Error) -> ExitCode {
     printed.map_or_else(|error| CliError::from(error).report(), |()| ExitCode::SUCCESS)
 }
 
-/// The command line, for completions and for the reference in the documentation.
+/// Returns the command line, for completions and for the reference in the documentation.
 #[must_use]
 pub fn command() -> clap::Command {
     Awrit::command()
 }
 
-/// The operator's tool: apps, launch tokens, agents, revocations and the audit trail of an AgentWrit broker.
+/// The operator's command line: apps, launch tokens, agents, revocations and the audit trail of an AgentWrit broker.
 #[derive(Parser)]
 #[command(name = "awrit", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
 struct Awrit {
     #[command(flatten)]
-    global: Global,
+    options: GlobalOptions,
     #[command(subcommand)]
     command: Command,
 }
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done, or yes
-  1  it could not be done; the reason is on stderr
-  2  wrong usage, --yes missing where it cannot ask
-  3  the answer is no: an invalid token, a broken trail, an unhealthy broker, nothing revoked
+  0  done
+  1  failed; the reason is on stderr
+  2  wrong usage, or --yes is missing without a terminal
+  3  the result is negative: an invalid token, a broken trail, an unhealthy broker, nothing revoked
 
 Examples:
   awrit init --mode dev
@@ -104,17 +105,17 @@ enum Command {
     Agent(agent::Agent),
     #[command(subcommand)]
     Token(token::Token),
-    Revoke(revoke::Revoke),
+    Revoke(Revoke),
     #[command(subcommand)]
-    Revocations(revocations::Revocations),
+    Revocations(Revocations),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
-    Keys(keys::Keys),
-    Health(health::Health),
-    Logout(logout::Logout),
+    Keys(Keys),
+    Health(Health),
+    Logout(Logout),
     #[command(visible_alias = "completion")]
-    Completions(completions::Completions),
+    Completions(Completions),
 }
 
 impl Command {
@@ -136,10 +137,32 @@ impl Command {
     }
 }
 
+/// Print a completion script for a shell
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  awrit completions bash > ~/.local/share/bash-completion/completions/awrit
+  awrit completions zsh > \"${fpath[1]}/_awrit\"")]
+struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    fn run(self) -> Result<(), CliError> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command(), "awrit", &mut script);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&script)?;
+        Ok(stdout.flush()?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         super::command().debug_assert();
     }
 }

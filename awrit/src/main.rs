@@ -1,4 +1,4 @@
-//! The operator's tool as a program.
+//! The `awrit` program.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;

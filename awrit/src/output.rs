@@ -1,4 +1,4 @@
-//! What a command prints on stdout.
+//! Results on stdout: JSON, tables, fields and pages of lists. Messages on stderr.
 
 use std::{
     borrow::Cow,
@@ -6,12 +6,15 @@ use std::{
     io::{self, BufWriter, IsTerminal, Write},
 };
 
+use agentwrit_client::{ListResponse, Page};
 use agentwrit_verify::audit::text::{is_printable, printable};
+use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use terminal_size::{Height, Width, terminal_size_of};
 
-use crate::error::CliError;
+use crate::{error::CliError, format};
 
 /// Writes a line to stderr. A line that cannot be written is lost: there is no further place to report to.
 pub(crate) fn write_stderr(line: fmt::Arguments<'_>) {
@@ -23,14 +26,14 @@ pub(crate) fn write_stderr(line: fmt::Arguments<'_>) {
 pub(crate) struct Output {
     json: bool,
     terminal: bool,
-    /// Columns of the terminal; none when the output goes elsewhere, and nothing is cut then.
+    /// Columns of the terminal; `None` where stdout is not a terminal: nothing is cut then.
     width: Option<u16>,
     /// Lines of the terminal.
     height: Option<u16>,
 }
 
-/// A table.
-pub(crate) struct Layout {
+/// Column names and cells of a table.
+pub(crate) struct TableContent {
     pub(crate) columns: &'static [&'static str],
     pub(crate) rows: Vec<Vec<String>>,
 }
@@ -48,77 +51,77 @@ impl Output {
         self.json
     }
 
-    /// The same thing for scripts, or for people.
-    pub(crate) fn show(
+    /// Prints `value` as JSON with `--json`, else what `print_text` writes.
+    pub(crate) fn print(
         self,
-        for_scripts: &impl Serialize,
-        for_people: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+        value: &impl Serialize,
+        print_text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), CliError> {
         let mut stdout = BufWriter::new(io::stdout().lock());
         if self.json {
-            let json = serde_json::to_string_pretty(for_scripts).map_err(io::Error::from)?;
-            writeln!(stdout, "{}", json.lines().map(|line| self.json_text(line)).collect::<Vec<_>>().join("\n"))?;
+            let json = serde_json::to_string_pretty(value).map_err(io::Error::from)?;
+            writeln!(stdout, "{}", json.lines().map(|line| self.escape_json(line)).collect::<Vec<_>>().join("\n"))?;
         } else {
-            for_people(&mut stdout)?;
+            print_text(&mut stdout)?;
         }
         Ok(stdout.flush()?)
     }
 
-    /// JSON as it is; on a terminal without characters that would do something to it. It means the same.
-    pub(crate) fn json_text(self, json: &str) -> Cow<'_, str> {
+    /// Escapes characters in JSON text that a terminal would act on; the value stays the same.
+    pub(crate) fn escape_json(self, json: &str) -> Cow<'_, str> {
         if !self.terminal || json.chars().all(is_printable) {
             return Cow::Borrowed(json);
         }
-        let mut safe = String::with_capacity(json.len());
+        let mut escaped = String::with_capacity(json.len());
         for character in json.chars() {
             if is_printable(character) {
-                safe.push(character);
+                escaped.push(character);
             } else {
                 let mut units = [0; 2];
                 for unit in character.encode_utf16(&mut units) {
-                    write!(safe, "\\u{unit:04x}").unwrap_or_default();
+                    write!(escaped, "\\u{unit:04x}").unwrap_or_default();
                 }
             }
         }
-        Cow::Owned(safe)
+        Cow::Owned(escaped)
     }
 
-    /// How many rows of a table are shown at once: what the terminal has room for, and a hundred elsewhere.
+    /// Number of table rows to show: as many as the terminal has room for, 100 elsewhere.
     pub(crate) fn rows(self) -> u64 {
-        // Header, a line about what is not shown with an empty one before it, and the prompt.
+        // Header, a line about the rest of the list with an empty one before it, and the prompt.
         const OTHER_LINES: u16 = 4;
-        const LEAST: u16 = 10;
+        const MIN_ROWS: u16 = 10;
         match self.height {
-            Some(height) if !self.json => height.saturating_sub(OTHER_LINES).max(LEAST).into(),
+            Some(height) if !self.json => height.saturating_sub(OTHER_LINES).max(MIN_ROWS).into(),
             Some(_) | None => 100,
         }
     }
 
-    /// The first of some tables whose columns fit the terminal next to each other, else the last. The last column of each
-    /// may be cut.
-    pub(crate) fn first_that_fits(self, layouts: Vec<Layout>) -> Option<Layout> {
+    /// Returns the first table whose columns fit the terminal next to each other, else the last one. The last column of
+    /// each may be cut.
+    pub(crate) fn first_fitting(self, tables: Vec<TableContent>) -> Option<TableContent> {
         let mut last = None;
-        for layout in layouts {
-            if self.fits(&layout) {
-                return Some(layout);
+        for table in tables {
+            if self.fits(&table) {
+                return Some(table);
             }
-            last = Some(layout);
+            last = Some(table);
         }
         last
     }
 
-    fn fits(self, layout: &Layout) -> bool {
+    fn fits(self, table: &TableContent) -> bool {
         let Some(width) = self.width else { return true };
-        let widest = |(index, name): (usize, &&str)| {
-            let cells = layout.rows.iter().filter_map(|row| row.get(index));
+        let column_width = |(index, name): (usize, &&str)| {
+            let cells = table.rows.iter().filter_map(|row| row.get(index));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(name.len()) + 2
         };
-        let spared = layout.columns.len().saturating_sub(1);
-        let needed: usize = layout.columns.iter().enumerate().take(spared).map(widest).sum();
-        needed + usize::from(USEFUL) <= usize::from(width)
+        let all_but_last = table.columns.len().saturating_sub(1);
+        let needed: usize = table.columns.iter().enumerate().take(all_but_last).map(column_width).sum();
+        needed + usize::from(MIN_LAST_COLUMN_WIDTH) <= usize::from(width)
     }
 
-    /// A table, as wide as the terminal; elsewhere as wide as what is in it.
+    /// Writes a table, cut to the width of the terminal.
     pub(crate) fn table(
         self,
         out: &mut dyn Write,
@@ -126,7 +129,7 @@ impl Output {
         rows: impl IntoIterator<Item = Vec<String>>,
     ) -> io::Result<()> {
         let mut table = Table::new();
-        // A cell is cut where the room ends, not between words: no cell has a NUL.
+        // Cells are cut at the column's width, not between words: no cell holds the delimiter NUL.
         table.load_style(TableStyle::new()).set_truncation_indicator("…").set_delimiter('\0');
         table.set_header(one_line(columns.iter().map(|column| (*column).to_owned())));
         for row in rows {
@@ -137,7 +140,7 @@ impl Output {
         }
         if let Some(width) = self.width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-            spare_all_but_the_last(&mut table, width);
+            cut_last_column_only(&mut table, width);
         }
         for line in table.lines() {
             writeln!(out, "{}", line.trim_end())?;
@@ -146,16 +149,16 @@ impl Output {
     }
 }
 
-/// What is left of a last column is worth its place from this width on.
-const USEFUL: u16 = 16;
+/// Least width at which the last column is cut instead of all columns.
+const MIN_LAST_COLUMN_WIDTH: u16 = 16;
 
-/// The last column is the one that people can do without; in a narrow terminal every column gives.
-fn spare_all_but_the_last(table: &mut Table, width: u16) {
+/// Cuts the last column, which holds the least important text; all columns in a terminal that is too narrow for that.
+fn cut_last_column_only(table: &mut Table, width: u16) {
     let widths = table.column_max_content_widths();
-    let Some((_, spared)) = widths.split_last() else { return };
-    let needed = spared.iter().fold(USEFUL, |sum, column| sum.saturating_add(column.saturating_add(2)));
+    let Some((_, uncut)) = widths.split_last() else { return };
+    let needed = uncut.iter().fold(MIN_LAST_COLUMN_WIDTH, |sum, column| sum.saturating_add(column.saturating_add(2)));
     if needed <= width {
-        for column in table.column_iter_mut().take(spared.len()) {
+        for column in table.column_iter_mut().take(uncut.len()) {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
@@ -167,11 +170,49 @@ fn one_line(cells: impl IntoIterator<Item = String>) -> Row {
     row
 }
 
-/// Names and values, one a line, the values one below the other.
+/// Writes one name and value per line, with aligned values.
 pub(crate) fn fields(out: &mut dyn Write, fields: &[(&str, String)]) -> io::Result<()> {
     let longest = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields {
         writeln!(out, "{name:longest$}  {}", printable(value))?;
     }
     Ok(())
+}
+
+/// Options that select a page of a list.
+#[derive(Args)]
+pub(crate) struct PageOptions {
+    /// Length of the page, 1 to 1000 [default: 100]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Number of entries to skip
+    #[arg(long, value_name = "N")]
+    offset: Option<u64>,
+    /// Continue after an earlier page, which printed the cursor
+    #[arg(long)]
+    cursor: Option<String>,
+}
+
+impl PageOptions {
+    pub(crate) fn page(&self) -> Page {
+        Page { limit: self.limit, offset: self.offset, cursor: self.cursor.clone() }
+    }
+}
+
+/// Returns the page as JSON, with the member name that the broker's API gives to the list.
+pub(crate) fn page_json<T: Serialize>(name: &str, listing: &ListResponse<T>) -> Value {
+    let mut members = Map::new();
+    members.insert(name.to_owned(), json!(listing.entries));
+    members.insert("total".to_owned(), json!(listing.total));
+    if let Some(cursor) = &listing.next_cursor {
+        members.insert("next_cursor".to_owned(), json!(cursor));
+    }
+    Value::Object(members)
+}
+
+/// Writes how to list the next page, if there is one.
+pub(crate) fn print_next_cursor<T>(out: &mut dyn Write, listing: &ListResponse<T>) -> io::Result<()> {
+    let Some(cursor) = &listing.next_cursor else { return Ok(()) };
+    let (shown, total) = (format::number(listing.entries.len() as u64), format::number(listing.total));
+    writeln!(out, "\n{shown} of {total}; continue with --cursor {}", printable(cursor))
 }

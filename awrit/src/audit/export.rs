@@ -10,86 +10,86 @@ use agentwrit_verify::audit::{AuditChainError, ChainHead, ChainLink, ChainVerifi
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::source::Pages;
-use crate::{context::Context, error::CliError, export::Target, format, output::write_stderr};
+use super::reader::BrokerPages;
+use crate::{context::Context, error::CliError, format, output::write_stderr, output_file::OutputFile};
 
-/// Write every event, one a line as JSON; progress goes to stderr
+/// Write every event, one per line as JSON; progress goes to stderr
 ///
-/// The chain is followed on the way: exit code 3 when it does not hold. A file takes its name only when it is whole, and
-/// a trail that does not hold never takes the place of an export that is there.
+/// The hash chain is verified: exit code 3 when it does not hold. A file gets its name once it is complete, and an export
+/// of a trail that does not hold never replaces an existing file.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   awrit audit export --output trail.jsonl
-  awrit audit export --after evt-004711 >> trail.jsonl   # what came since")]
+  awrit audit export --after evt-004711 >> trail.jsonl   # the events since")]
 pub(crate) struct Export {
     /// The file to write, `-` for stdout
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     output: PathBuf,
-    /// Only what was recorded after this event
+    /// Export only the events after this one
     #[arg(long, value_name = "EVENT ID", value_parser = event_id)]
     after: Option<EventId>,
 }
 
 impl Export {
     pub(super) async fn run(self, context: &Context) -> Result<(), CliError> {
-        let mut target = Target::open(&self.output, context)?;
+        let mut file = OutputFile::create(&self.output, context)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
         tokio::select! {
-            chain = self.copy(context, &mut target) => {
-                let summary = chain?.summed_up();
-                // What went wrong is worth having, but not in the place of what was right.
-                if summary.is_ok() || !target.replaces() { target.keep()? }
+            chain = self.copy(context, &mut file) => {
+                let summary = chain?.summary();
+                // A broken export is of use for an investigation, but not in place of an intact one.
+                if summary.is_ok() || !file.replaces_file() { file.commit()? }
                 summary.map(|summary| write_stderr(format_args!("{summary}")))
             }
-            // The target goes, and its file with it.
+            // Dropping the output removes its temporary file.
             _ = tokio::signal::ctrl_c() => Err(CliError::failed("interrupted: nothing was exported")),
             _ = terminate.recv() => Err(CliError::failed("terminated: nothing was exported")),
-            _ = hang_up.recv() => Err(CliError::failed("hung up: nothing was exported")),
+            _ = hang_up.recv() => Err(CliError::failed("the terminal was closed: nothing was exported")),
         }
     }
 
-    async fn copy(&self, context: &Context, target: &mut Target) -> Result<Chain, CliError> {
-        let mut pages = Pages::after(context.admin()?, self.after);
-        let (mut chain, progress) = (Chain::after(self.after), Progress::new());
+    async fn copy(&self, context: &Context, file: &mut OutputFile) -> Result<ExportedChain, CliError> {
+        let mut pages = BrokerPages::after(context.admin()?, self.after);
+        let (mut chain, progress) = (ExportedChain::after(self.after), Progress::new());
         loop {
             let events = pages.next().await?;
             if events.is_empty() {
                 break;
             }
             for event in &events {
-                chain.take(event);
+                chain.add(event);
                 let line = serde_json::to_vec(event).map_err(|error| CliError::failed(error.to_string()))?;
-                target.write_all(&line)?;
-                target.write_all(b"\n")?;
+                file.write_all(&line)?;
+                file.write_all(b"\n")?;
             }
-            progress.show(chain.events, pages.total().saturating_sub(self.after.map_or(0, EventId::sequence)));
+            progress.update(chain.events, pages.total().saturating_sub(self.after.map_or(0, EventId::sequence)));
         }
-        progress.end();
+        progress.clear();
         chain.total = pages.total();
         Ok(chain)
     }
 }
 
-/// The chain as it goes by.
-struct Chain {
-    /// The number of the event that it follows; 0 before the first.
+/// Hash chain of the exported events.
+struct ExportedChain {
+    /// Sequence number of the event before the export; 0 before the first.
     after: u64,
     events: u64,
     walk: Option<ChainVerifier>,
-    /// Where the walk could not go on.
+    /// Fault after which the chain could not be followed.
     fault: Option<AuditChainError>,
-    /// How many events the broker says that there are.
+    /// Number of events in the trail, as the broker reports it.
     total: u64,
 }
 
-impl Chain {
+impl ExportedChain {
     fn after(event: Option<EventId>) -> Self {
         Self { after: event.map_or(0, EventId::sequence), events: 0, walk: None, fault: None, total: 0 }
     }
 
-    fn take(&mut self, event: &Event) {
+    fn add(&mut self, event: &Event) {
         self.events += 1;
         let hash = if self.after == 0 { EventHash::ZERO } else { event.prev_hash };
         let before = ChainHead { sequence: self.after, hash };
@@ -99,13 +99,14 @@ impl Chain {
         }
     }
 
-    fn summed_up(&self) -> Result<String, CliError> {
+    fn summary(&self) -> Result<String, CliError> {
         let last = self.walk.as_ref().map_or(self.after, |walk| walk.head().sequence);
         let broken = self.walk.as_ref().and_then(|walk| walk.verdict().err()).or(self.fault);
         let shorter = (last < self.total).then(|| format!("it ends with event {last} of {}", self.total));
-        let gone = (self.total < self.after).then(|| format!("it has {} events, and had {}", self.total, self.after));
-        if let Some(fault) = broken.map(|fault| fault.to_string()).or(shorter).or(gone) {
-            return Err(CliError::No(Some(format!("the trail is broken: {fault}"))));
+        let truncated =
+            (self.total < self.after).then(|| format!("it has {} events, and had {}", self.total, self.after));
+        if let Some(fault) = broken.map(|fault| fault.to_string()).or(shorter).or(truncated) {
+            return Err(CliError::Negative(Some(format!("the trail is broken: {fault}"))));
         }
         Ok(match &self.walk {
             Some(walk) => {
@@ -118,15 +119,15 @@ impl Chain {
     }
 }
 
-/// That some breaks were accepted.
+/// Returns the accepted breaks as text; empty without any.
 fn exceptions(walk: &ChainVerifier) -> String {
     let accepted = walk.accepted().iter();
-    let named: Vec<String> =
+    let descriptions: Vec<String> =
         accepted.map(|accepted| format!("{}, accepted by {}", accepted.broken.fault, accepted.accepted_by)).collect();
-    if named.is_empty() { String::new() } else { format!(", but for {}", named.join("; ")) }
+    if descriptions.is_empty() { String::new() } else { format!(", except for {}", descriptions.join("; ")) }
 }
 
-/// How far it is, for a person at the terminal.
+/// Progress display on a terminal.
 struct Progress {
     visible: bool,
 }
@@ -136,11 +137,11 @@ impl Progress {
         Self { visible: io::stderr().is_terminal() }
     }
 
-    fn show(&self, done: u64, total: u64) {
+    fn update(&self, done: u64, total: u64) {
         self.print(format_args!("\r{} of {} events", format::number(done), format::number(total.max(done))));
     }
 
-    fn end(&self) {
+    fn clear(&self) {
         self.print(format_args!("\r\u{1b}[K"));
     }
 

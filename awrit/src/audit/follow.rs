@@ -1,4 +1,4 @@
-//! `awrit audit events --follow`: the trail as it grows.
+//! `awrit audit events --follow`: new events as they are recorded.
 
 use std::{
     io::{self, Write},
@@ -17,8 +17,8 @@ use crate::{
     output::{Output, write_stderr},
 };
 
-/// How many events are shown to begin with.
-const LATEST: u64 = 10;
+/// Number of events to begin with.
+const DEFAULT_LATEST: u64 = 10;
 
 /// Pauses between attempts when the broker cannot be reached.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30)).least_share(0.5);
@@ -26,16 +26,16 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_sec
 pub(super) struct Follow {
     pub(super) admin: Admin,
     pub(super) query: AuditQuery,
-    /// How many events to begin with.
+    /// Number of events to begin with.
     pub(super) latest: Option<u64>,
     pub(super) output: Output,
     pub(super) pause: Duration,
 }
 
 impl Follow {
-    /// Ends when nobody reads any more, or when the broker refuses for good.
+    /// Runs until stdout is closed or the broker rejects the request.
     pub(super) async fn run(self) -> Result<(), CliError> {
-        let mut query = AuditQuery { page: self.beginning().await?, ..self.query.clone() };
+        let mut query = AuditQuery { page: self.first_page().await?, ..self.query.clone() };
         let mut failures = 0_u32;
         loop {
             let pause = match self.admin.audit_events(&query).await {
@@ -45,11 +45,11 @@ impl Follow {
                     let last = listing.entries.last().map(|event| event.id);
                     query.page = after(last).unwrap_or(query.page);
                     if listing.next_cursor.is_some() && last.is_some() {
-                        continue; // there is more already
+                        continue; // the next page exists already
                     }
                     self.pause
                 }
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_transient(&error) => {
                     let pause = BACKOFF.delay(failures, random_fraction()).max(error.retry_after().unwrap_or_default());
                     failures = failures.saturating_add(1);
                     let seconds = pause.as_secs().max(1);
@@ -62,9 +62,9 @@ impl Follow {
         }
     }
 
-    /// The page that ends with the event that is the latest now.
-    async fn beginning(&self) -> Result<Page, CliError> {
-        let wanted = self.latest.unwrap_or(LATEST);
+    /// Returns the page that ends with the event that is the latest now.
+    async fn first_page(&self) -> Result<Page, CliError> {
+        let wanted = self.latest.unwrap_or(DEFAULT_LATEST);
         let one = AuditQuery { page: Page { limit: Some(1), ..Page::default() }, ..self.query.clone() };
         let total = self.admin.audit_events(&one).await?.total;
         Ok(Page { limit: Some(1000), offset: Some(total.saturating_sub(wanted)), cursor: None })
@@ -75,7 +75,7 @@ impl Follow {
         for event in events {
             if self.output.is_json() {
                 let json = serde_json::to_string(event).map_err(io::Error::from)?;
-                writeln!(stdout, "{}", self.output.json_text(&json))?;
+                writeln!(stdout, "{}", self.output.escape_json(&json))?;
             } else {
                 writeln!(stdout, "{}", printable(&line(event)))?;
             }
@@ -89,20 +89,20 @@ fn after(last: Option<EventId>) -> Option<Page> {
     Some(Page { limit: None, offset: None, cursor: Some(cursor) })
 }
 
-/// One event as one line.
+/// Formats an event as one line.
 fn line(event: &Event) -> String {
-    let who = event.agent_id.as_deref().unwrap_or("-");
+    let subject = event.agent_id.as_deref().unwrap_or("-");
     let (time, outcome) = (to_the_second(&event.timestamp), event.outcome.as_str());
-    let mut line = format!("{time}  {}  {}  {outcome}  {who}", event.id, event.event_type.as_str());
-    for more in [event.resource.as_deref(), Some(event.detail.as_str())].into_iter().flatten() {
+    let mut line = format!("{time}  {}  {}  {outcome}  {subject}", event.id, event.event_type.as_str());
+    for text in [event.resource.as_deref(), Some(event.detail.as_str())].into_iter().flatten() {
         line.push_str("  ");
-        line.push_str(more);
+        line.push_str(text);
     }
     line
 }
 
-/// Whether it may work if it is tried again.
-fn is_passing(error: &ClientError) -> bool {
+/// Returns true for an error that a retry may overcome.
+fn is_transient(error: &ClientError) -> bool {
     matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
         || matches!(error.status(), Some(429 | 502 | 503 | 504))
 }

@@ -1,4 +1,4 @@
-//! `awrit audit`.
+//! `awrit audit`: list, follow, export and verify the audit trail.
 
 use clap::Subcommand;
 
@@ -7,11 +7,12 @@ use crate::{context::Context, error::CliError};
 mod events;
 mod export;
 mod follow;
-mod source;
+mod reader;
+mod time_argument;
+mod trail_check;
 mod verify;
-mod when;
 
-/// Read, follow, export and verify the audit trail
+/// List, follow, export and verify the audit trail
 #[derive(Subcommand)]
 pub(crate) enum Audit {
     Events(events::Events),

@@ -1,20 +1,25 @@
-//! `awrit token`.
+//! `awrit token`: inspect, validate and release tokens.
 
-use clap::Subcommand;
+use agentwrit_client::Validation;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
-use crate::{context::Context, error::CliError};
+use crate::{
+    context::{Context, token_argument},
+    error::CliError,
+    output,
+};
 
+mod claims;
 mod inspect;
-mod release;
-mod show;
-mod validate;
+mod report;
 
-/// Look into tokens, ask the broker about them, give them back
+/// Inspect, validate and release tokens
 #[derive(Subcommand)]
 pub(crate) enum Token {
     Inspect(inspect::Inspect),
-    Validate(validate::Validate),
-    Release(release::Release),
+    Validate(Validate),
+    Release(Release),
 }
 
 impl Token {
@@ -24,5 +29,69 @@ impl Token {
             Self::Validate(validate) => validate.run(context).await,
             Self::Release(release) => release.run(context).await,
         }
+    }
+}
+
+/// Ask the broker if a token is valid now; exit code 3 when it is not
+#[derive(Args)]
+pub(crate) struct Validate {
+    /// The token; `-` reads it from stdin
+    #[arg(value_name = "TOKEN")]
+    token: String,
+}
+
+impl Validate {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let token = token_argument(&self.token)?;
+        match context.client()?.validate(token.expose()).await? {
+            Validation::Valid(claims) => {
+                let now = context.clock.now();
+                context.output.print(&json!({ "valid": true, "claims": claims }), |out| {
+                    writeln!(out, "valid\n")?;
+                    claims::print(out, &claims, now)
+                })
+            }
+            Validation::ValidOtherwise { claims } => {
+                context.output.print(&json!({ "valid": true, "claims": claims }), |out| {
+                    writeln!(out, "valid\n")?;
+                    let fields: Vec<_> =
+                        claims.iter().map(|(name, value)| (name.as_str(), claim_text(value))).collect();
+                    output::fields(out, &fields)
+                })
+            }
+            Validation::Invalid { reason } => {
+                let json = json!({ "valid": false, "error": reason });
+                let printed = context.output.print(&json, |out| writeln!(out, "invalid"));
+                let advice = "the broker does not say why; `awrit token inspect` does";
+                CliError::negative_unless(false, printed, Some(format!("{reason} ({advice})")))
+            }
+            other => Err(CliError::failed(format!("the broker's response is not understood: {other:?}"))),
+        }
+    }
+}
+
+/// Returns a claim as text, strings without quotes.
+fn claim_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Release a token: it is invalid from now on
+///
+/// Tokens that were delegated from it stay valid until they expire. Repeating the command is harmless.
+#[derive(Args)]
+pub(crate) struct Release {
+    /// The token; `-` reads it from stdin
+    #[arg(value_name = "TOKEN", required_unless_present = "named")]
+    token: Option<String>,
+    /// The token, as an option
+    #[arg(long = "token", id = "named", value_name = "TOKEN", conflicts_with = "token")]
+    named: Option<String>,
+}
+
+impl Release {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        let token = self.token.or(self.named).unwrap_or_default();
+        context.client()?.release(&token_argument(&token)?).await?;
+        context.output.print(&json!({ "released": true }), |out| writeln!(out, "Released."))
     }
 }

@@ -1,4 +1,4 @@
-//! The operator's tool as a process, and its output with what changes from run to run replaced.
+//! `awrit` as a process, and its output with values that change from run to run replaced.
 
 use std::{path::Path, process::Stdio, sync::OnceLock};
 
@@ -7,10 +7,10 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::broker::{ADMIN_SECRET, Broker, PATIENCE, binary};
 
-/// How a run of `awrit` ended.
+/// Result of a run of `awrit`.
 #[derive(Debug)]
 pub struct Run {
-    /// Its exit code.
+    /// Exit code.
     pub code: i32,
     /// Output on stdout.
     pub stdout: String,
@@ -19,12 +19,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Compares everything, with what changes from run to run replaced as [`stable`] does.
+    /// Compares exit code and both outputs, after [`stable`].
     #[track_caller]
     pub fn is(&self, code: i32, stdout: &str, stderr: &str) {
-        let (said, complained) = (stable(&self.stdout), stable(&self.stderr));
-        assert_eq!(said.trim_end(), stdout.trim_end(), "stdout; stderr was:\n{}", self.stderr);
-        assert_eq!(complained.trim_end(), stderr.trim_end(), "stderr; stdout was:\n{}", self.stdout);
+        let (actual_stdout, actual_stderr) = (stable(&self.stdout), stable(&self.stderr));
+        assert_eq!(actual_stdout.trim_end(), stdout.trim_end(), "stdout; stderr was:\n{}", self.stderr);
+        assert_eq!(actual_stderr.trim_end(), stderr.trim_end(), "stderr; stdout was:\n{}", self.stdout);
         assert_eq!(self.code, code, "exit code");
     }
 
@@ -42,20 +42,20 @@ impl Broker {
         self.awrit_with(arguments, "").await
     }
 
-    /// The same, with something on stdin.
+    /// Runs `awrit` as this broker's operator, with text on stdin.
     pub async fn awrit_with(&self, arguments: &[&str], stdin: &str) -> Run {
         let operator = [("AACTL_BROKER_URL", self.url.as_str()), ("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
         awrit(self.directory(), &operator, arguments, stdin).await
     }
 
-    /// `awrit` as this broker's operator, to be started by the test.
+    /// Returns the command that runs `awrit` as this broker's operator.
     pub fn awrit_command(&self, arguments: &[&str]) -> Command {
         let operator = [("AACTL_BROKER_URL", self.url.as_str()), ("AACTL_ADMIN_SECRET", ADMIN_SECRET)];
         command(self.directory(), &operator, arguments)
     }
 }
 
-/// Runs `awrit` with nothing in its environment but what is given.
+/// Runs `awrit` with the given environment only.
 pub async fn awrit(directory: &Path, environment: &[(&str, &str)], arguments: &[&str], stdin: &str) -> Run {
     let mut process = command(directory, environment, arguments).spawn().expect("awrit runs");
     let mut input = process.stdin.take().unwrap();
@@ -67,7 +67,7 @@ pub async fn awrit(directory: &Path, environment: &[(&str, &str)], arguments: &[
     Run { code: ended.status.code().unwrap_or(-1), stdout: text(ended.stdout), stderr: text(ended.stderr) }
 }
 
-/// `awrit` with nothing in its environment but what is given, to be started by the test.
+/// Returns the command that runs `awrit` with the given environment only.
 pub fn awrit_command(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Command {
     command(directory, environment, arguments)
 }
@@ -87,7 +87,7 @@ fn command(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -
     command
 }
 
-/// `text` with what changes from run to run replaced by its name, and columns apart by two spaces.
+/// Replaces values that change from run to run by their names, and the space between columns by two spaces.
 #[must_use]
 pub fn stable(text: &str) -> String {
     static REPLACED: OnceLock<Vec<(Regex, &str)>> = OnceLock::new();

@@ -201,7 +201,7 @@ async fn awrit_connects_with_tls_and_mutual_tls() {
     let list = async |more: &[&str]| awrit(broker.directory(), &operator, &[&["app", "list"], more].concat(), "").await;
 
     let known = ["--cacert", "servers.pem", "--cert", "operator.pem", "--key", "operator.key"];
-    list(&known).await.is(0, "There is no app yet: `awrit app register` makes one.", "");
+    list(&known).await.is(0, "There is no app: `awrit app register` registers one.", "");
     for (other_client, complaint) in [
         (&known[..2], "awrit: broker cannot be reached: "),
         (

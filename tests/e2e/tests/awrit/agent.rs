@@ -12,7 +12,7 @@ expires_at  <time> (<when>)
 access_token  <jwt>";
 
 #[tokio::test]
-async fn the_operator_registers_an_agent() {
+async fn registers_agent_with_admin_secret_alone() {
     let broker = Broker::start().await;
     broker.awrit(&AGENT).await.is(0, REGISTERED, "");
     let short = broker.awrit(&[&AGENT[..], &["--max-ttl", "60", "--name", "by hand", "--json"]].concat()).await.json();
@@ -25,7 +25,7 @@ async fn the_operator_registers_an_agent() {
 }
 
 #[tokio::test]
-async fn a_launch_token_is_enough() {
+async fn registers_agent_with_launch_token_and_no_secret() {
     let broker = Broker::start().await;
     let create = ["launch-token", "create", "--name", "n", "--scopes", "read:data:*", "--json"];
     let launch_token = broker.awrit(&create).await.json()["launch_token"].as_str().unwrap().to_owned();

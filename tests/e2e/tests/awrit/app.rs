@@ -3,9 +3,9 @@
 use agentwrit_e2e::Broker;
 
 #[tokio::test]
-async fn an_app_from_registration_to_removal() {
+async fn registers_lists_updates_and_removes_app() {
     let broker = Broker::start().await;
-    broker.awrit(&["app", "list"]).await.is(0, "There is no app yet: `awrit app register` makes one.", "");
+    broker.awrit(&["app", "list"]).await.is(0, "There is no app: `awrit app register` registers one.", "");
 
     let register = ["app", "register", "--name", "invoice-desk", "--scopes", "read:invoices:*,write:reminders:*"];
     broker.awrit(&register).await.is(
@@ -61,7 +61,7 @@ updated_at  <time>",
 }
 
 #[tokio::test]
-async fn apps_are_suspended_and_resumed_one_by_one_or_all() {
+async fn suspends_app_and_resumes_one_or_all() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let mut ids = Vec::new();
@@ -90,7 +90,7 @@ async fn apps_are_suspended_and_resumed_one_by_one_or_all() {
 }
 
 #[tokio::test]
-async fn the_secret_of_a_new_app_works() {
+async fn secret_of_new_app_authenticates() {
     let broker = Broker::start().await;
     let register = ["app", "register", "--name", "desk", "--scopes", "read:data:*", "--token-ttl", "120", "--json"];
     let app = broker.awrit(&register).await.json();
@@ -101,7 +101,7 @@ async fn the_secret_of_a_new_app_works() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_says_why() {
+async fn reports_reason_when_app_command_fails() {
     let broker = Broker::start().await;
     let register = ["app", "register", "--name", "desk", "--scopes", "read:data:*"];
     assert_eq!(broker.awrit(&register).await.code, 0);

@@ -12,14 +12,14 @@ use tokio::{
 use crate::token::token;
 
 #[tokio::test]
-async fn events_are_listed_and_filtered() {
+async fn lists_events_that_match_filters() {
     let broker = Broker::start().await;
     token(&broker).await;
     let list = async |arguments: &[&str]| broker.awrit(&[&["audit", "events"], arguments].concat()).await;
     list(&["--task-id", "t1", "--outcome", "success"]).await.is(
         0,
         "\
-ID  TIME  TYPE  OUTCOME  WHO  TASK  RESOURCE  DETAIL
+ID  TIME  TYPE  OUTCOME  SUBJECT  TASK  RESOURCE  DETAIL
 evt-000002  <time>  launch_token_issued  success  admin  t1  launch token issued launch_token_id=<launch token id> agent_name=reports/t1 allowed_scope=read:data:sales max_ttl=300 from=127.0.0.1
 evt-000003  <time>  agent_registered  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  agent registered scope=read:data:sales launch_token_id=<launch token id> from=127.0.0.1
 evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  token issued scope=read:data:sales jti=<jti> expires_at=<time> from=127.0.0.1",
@@ -28,7 +28,7 @@ evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/report
     list(&["--event-type", "token_released"]).await.is(0, "No event matches.", "");
     list(&["--until", "2020-01-01T00:00:00Z"]).await.is(0, "No event matches.", "");
     let page = list(&["--limit", "1"]).await;
-    assert!(page.stdout.ends_with("; go on with --cursor 1\n"), "{}", page.stdout);
+    assert!(page.stdout.ends_with("; continue with --cursor 1\n"), "{}", page.stdout);
     let json = list(&["--agent-id", "admin", "--json", "--since", "2020-01-01T00:00:00+02:00"]).await.json();
     let events = json["events"].as_array().unwrap();
     assert!(!events.is_empty() && events.iter().all(|event| event["agent_id"] == "admin"));
@@ -39,7 +39,7 @@ evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/report
 }
 
 #[tokio::test]
-async fn following_shows_what_is_recorded_from_then_on() {
+async fn follow_prints_new_events_as_they_are_recorded() {
     let broker = Broker::start().await;
     token(&broker).await;
     let follow = ["audit", "events", "--outcome", "success", "--follow"];
@@ -62,7 +62,7 @@ async fn following_shows_what_is_recorded_from_then_on() {
 }
 
 #[tokio::test]
-async fn following_in_json_is_one_event_a_line() {
+async fn follow_prints_one_json_event_per_line() {
     let broker = Broker::start().await;
     token(&broker).await;
     let follow = ["audit", "events", "--follow", "--limit", "2", "--json"];
@@ -76,7 +76,7 @@ async fn following_in_json_is_one_event_a_line() {
 }
 
 #[tokio::test]
-async fn an_export_is_the_whole_trail_one_event_a_line() {
+async fn exports_whole_trail_one_event_per_line() {
     let broker = Broker::start().await;
     token(&broker).await;
     let run = broker.awrit(&["audit", "export", "--no-session-cache"]).await;
@@ -94,7 +94,7 @@ async fn an_export_is_the_whole_trail_one_event_a_line() {
 }
 
 #[tokio::test]
-async fn an_export_that_fails_leaves_the_file_that_was_there() {
+async fn failed_export_keeps_existing_file() {
     let broker = Broker::start().await;
     let file = broker.directory().join("trail.jsonl");
     std::fs::write(&file, "yesterday's").unwrap();

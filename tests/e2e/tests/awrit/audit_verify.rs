@@ -1,4 +1,4 @@
-//! `awrit audit verify`: what it proves, and which tampering it names.
+//! `awrit audit verify`: intact trails, and the tampering that it names.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::token::token;
 
-/// An export of a small trail, to be tampered with.
+/// Export of a small trail, for tests that tamper with it.
 struct Trail {
     directory: TempDir,
     events: Vec<String>,
@@ -33,7 +33,7 @@ impl Trail {
         path
     }
 
-    /// `awrit audit verify`, with no broker to ask.
+    /// Runs `awrit audit verify` without a broker.
     async fn verify(&self, events: &[String], more: &[&str]) -> Run {
         self.file("trail.jsonl", events);
         awrit(self.directory.path(), &[], &[&["audit", "verify", "trail.jsonl"], more].concat(), "").await
@@ -41,7 +41,7 @@ impl Trail {
 }
 
 #[tokio::test]
-async fn a_whole_trail() {
+async fn accepts_whole_trail() {
     let trail = Trail::new().await;
     trail.verify(&trail.events, &[]).await.is(
         0,
@@ -50,17 +50,17 @@ events  5 (evt-000001 to evt-000005)
 chain  holds from the first event on
 head  evt-000005:<hash>
 
-Keep the head elsewhere: `awrit audit verify --head …` shows later that nothing changed.",
+Store the head elsewhere: `awrit audit verify --head …` shows later that these events are unchanged.",
         "",
     );
     trail.verify(&[], &[]).await.is(3, "events  none\nchain  BROKEN: there is no event in it", "");
     let stdin = awrit(trail.directory.path(), &[], &["audit", "verify", "-", "--json"], &trail.events.join("\n")).await;
-    let said = stdin.json();
-    assert_eq!((&said["holds"], &said["events"], &said["fault"]), (&true.into(), &5.into(), &Value::Null));
+    let json = stdin.json();
+    assert_eq!((&json["holds"], &json["events"], &json["fault"]), (&true.into(), &5.into(), &Value::Null));
 }
 
 #[tokio::test]
-async fn every_kind_of_tampering_is_named_by_its_first_event() {
+async fn names_first_altered_removed_or_reordered_event() {
     let trail = Trail::new().await;
     let edited = |index: usize, from: &str, to: &str| {
         let mut events = trail.events.clone();
@@ -87,12 +87,12 @@ async fn every_kind_of_tampering_is_named_by_its_first_event() {
         let run = trail.verify(&events, &[]).await;
         assert_eq!(run.code, 3);
         assert!(run.stdout.contains(&format!("chain   BROKEN: {fault}\n")), "{fault}: {}", run.stdout);
-        assert!(!run.stdout.contains("Keep the head"));
+        assert!(!run.stdout.contains("Store the head"));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_named_by_its_line() {
+async fn names_line_that_is_not_an_event() {
     let trail = Trail::new().await;
     for (line, reason) in [
         ("nonsense".to_owned(), "a JSON object is expected"),
@@ -105,16 +105,16 @@ async fn what_is_no_event_is_named_by_its_line() {
         let run = trail.verify(&events, &[]).await;
         assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{reason}");
         assert!(
-            run.stderr.starts_with(&format!("awrit: `trail.jsonl`: line 3 is no event: {reason}")),
+            run.stderr.starts_with(&format!("awrit: `trail.jsonl`: line 3 is not an event: {reason}")),
             "{}",
             run.stderr
         );
-        assert!(run.stderr.ends_with("  hint: `awrit audit export` writes one event a line\n"), "{}", run.stderr);
+        assert!(run.stderr.ends_with("  hint: `awrit audit export` writes one event per line\n"), "{}", run.stderr);
     }
 }
 
 #[tokio::test]
-async fn long_exports_are_read_in_chunks_whose_borders_do_not_show() {
+async fn counts_events_and_lines_across_chunk_borders() {
     let trail = Trail::new().await;
     // Blank lines count as lines and as nothing else: some 3 MiB of them between events.
     let blank = vec![" ".repeat(1000); 1000];
@@ -125,7 +125,11 @@ async fn long_exports_are_read_in_chunks_whose_borders_do_not_show() {
     let mut wrong = spread.clone();
     wrong[4500] = "nonsense".to_owned();
     let run = trail.verify(&wrong, &[]).await;
-    assert!(run.code == 1 && run.stderr.starts_with("awrit: `trail.jsonl`: line 4501 is no event"), "{}", run.stderr);
+    assert!(
+        run.code == 1 && run.stderr.starts_with("awrit: `trail.jsonl`: line 4501 is not an event"),
+        "{}",
+        run.stderr
+    );
     // A fault that comes first is named first.
     wrong[2002] = trail.events[3].clone();
     let run = trail.verify(&wrong, &[]).await;
@@ -137,11 +141,11 @@ async fn long_exports_are_read_in_chunks_whose_borders_do_not_show() {
     bytes[third] = 0xe4;
     fs::write(&path, bytes).unwrap();
     let run = awrit(trail.directory.path(), &[], &["audit", "verify", "latin1.jsonl"], "").await;
-    assert!(run.stderr.starts_with("awrit: `latin1.jsonl`: line 3 is no event: it is not UTF-8"), "{}", run.stderr);
+    assert!(run.stderr.starts_with("awrit: `latin1.jsonl`: line 3 is not an event: it is not UTF-8"), "{}", run.stderr);
 }
 
 #[tokio::test]
-async fn continuity_with_an_earlier_export() {
+async fn compares_trail_with_earlier_export() {
     let trail = Trail::new().await;
     trail.file("earlier.jsonl", &trail.events[..3]);
     let earlier = ["--continues", "earlier.jsonl"];
@@ -149,14 +153,14 @@ async fn continuity_with_an_earlier_export() {
     for events in [&trail.events[..], &trail.events[3..]] {
         let run = trail.verify(events, &earlier).await;
         assert_eq!(run.code, 0, "{}", run.stdout);
-        assert!(run.stdout.contains("continuity  up to evt-000003 it is what it was\n"), "{}", run.stdout);
+        assert!(run.stdout.contains("continuity  unchanged up to evt-000003\n"), "{}", run.stdout);
     }
     let other = Trail::new().await; // as many events, of another broker
     for (events, fault) in [
         (&trail.events[..2], "the trail ends with `evt-000002`, but the earlier export went up to `evt-000003`"),
-        (&trail.events[4..], "the trail begins with `evt-000005`: what lies between it and `evt-000003` is missing"),
+        (&trail.events[4..], "the trail begins with `evt-000005`: the events between it and `evt-000003` are missing"),
         (&[], "there is no event in it"),
-        (&trail.events[1..], "the trail begins with `evt-000002`: `evt-000001` and what follows it are gone"),
+        (&trail.events[1..], "the trail begins with `evt-000002`: the events from `evt-000001` on are missing"),
         (&other.events[..], "`evt-000003` has another hash than it had in the earlier export: the trail was rewritten"),
         (&other.events[3..], "`evt-000004` is not linked to the event before it"),
     ] {
@@ -168,12 +172,12 @@ async fn continuity_with_an_earlier_export() {
     trail.verify(&trail.events, &earlier).await.is(
         3,
         "",
-        "awrit: the earlier export `earlier.jsonl` is broken itself: `evt-000002` is not linked to the event before it",
+        "awrit: the earlier export `earlier.jsonl` is broken: `evt-000002` is not linked to the event before it",
     );
 }
 
 #[tokio::test]
-async fn a_head_that_was_written_down() {
+async fn compares_trail_with_recorded_head() {
     let trail = Trail::new().await;
     let hash = |event: &str| serde_json::from_str::<Value>(event).unwrap()["hash"].as_str().unwrap().to_owned();
     let head = format!("evt-000003:{}", hash(&trail.events[2]));
@@ -185,7 +189,7 @@ async fn a_head_that_was_written_down() {
 }
 
 #[tokio::test]
-async fn the_live_trail_of_a_broker_whose_database_was_altered() {
+async fn reports_altered_database_of_running_broker() {
     let broker = Broker::start().await;
     token(&broker).await;
     let run = broker.awrit(&["audit", "verify"]).await;
@@ -200,12 +204,12 @@ async fn the_live_trail_of_a_broker_whose_database_was_altered() {
 }
 
 #[tokio::test]
-async fn a_trail_whose_beginning_is_gone_is_not_whole() {
+async fn rejects_trail_without_its_beginning() {
     let broker = Broker::start().await;
     token(&broker).await;
     assert_eq!(broker.awrit(&["audit", "export", "-o", "whole.jsonl"]).await.code, 0);
     alter_database(broker.directory(), "DELETE FROM audit_events WHERE seq <= 2");
-    let gone = "the trail begins with `evt-000003`: `evt-000001` and what follows it are gone";
+    let gone = "the trail begins with `evt-000003`: the events from `evt-000001` on are missing";
     for arguments in [&["audit", "verify"][..], &["audit", "verify", "--continues", "whole.jsonl"]] {
         let run = broker.awrit(arguments).await;
         assert!(run.code == 3 && run.stdout.contains(gone), "{run:?}");
@@ -215,11 +219,15 @@ async fn a_trail_whose_beginning_is_gone_is_not_whole() {
     let run = broker.awrit(&["audit", "export", "--yes", "-o", "whole.jsonl"]).await;
     assert!(run.code == 3 && run.stderr.contains("`evt-000001` is missing"), "{}", run.stderr);
     assert_eq!(fs::read_to_string(broker.directory().join("whole.jsonl")).unwrap(), before);
-    assert_eq!(broker.awrit(&["audit", "export", "-o", "other.jsonl"]).await.code, 3, "kept, and called broken");
+    assert_eq!(
+        broker.awrit(&["audit", "export", "-o", "other.jsonl"]).await.code,
+        3,
+        "written, and reported as broken"
+    );
     assert!(broker.directory().join("other.jsonl").exists());
 }
 
-/// A broker whose audit list is always this.
+/// Serves `list` as the audit list of a broker.
 async fn with_events(list: Value) -> String {
     let login =
         || async { Json(serde_json::json!({ "access_token": "x", "expires_in": 300, "token_type": "Bearer" })) };
@@ -235,25 +243,25 @@ async fn with_events(list: Value) -> String {
 }
 
 #[tokio::test]
-async fn a_broker_that_withholds_events_or_goes_in_circles() {
+async fn rejects_broker_that_withholds_or_repeats_events() {
     let trail = Trail::new().await;
     let events: Vec<Value> = trail.events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
     for (list, code, complaint) in [
         (
             serde_json::json!({ "events": events, "total": 500 }),
             3,
-            "the broker speaks of 500 events, and shows them up to `evt-000005`",
+            "the broker reports 500 events, but lists them up to `evt-000005`",
         ),
         (serde_json::json!({ "events": [], "total": 500 }), 3, "there is no event in it"),
         (
             serde_json::json!({ "events": events, "total": 5, "next_cursor": "5" }),
             1,
-            "the broker says that more follows, and shows nothing new",
+            "the broker announces more events, but lists no new ones",
         ),
         (
             serde_json::json!({ "events": [], "total": 5, "next_cursor": "5" }),
             1,
-            "the broker says that more follows, and shows nothing new",
+            "the broker announces more events, but lists no new ones",
         ),
     ] {
         let url = with_events(list).await;

@@ -5,7 +5,7 @@ use std::process::Command;
 use agentwrit_e2e::awrit;
 
 #[tokio::test]
-async fn each_shell_gets_a_script() {
+async fn prints_script_for_each_shell() {
     let directory = tempfile::tempdir().unwrap();
     for (shell, expected) in [
         ("bash", "complete -F _awrit -o nosort -o bashdefault -o default awrit"),
@@ -23,11 +23,11 @@ async fn each_shell_gets_a_script() {
 }
 
 #[tokio::test]
-async fn bash_understands_its_script() {
+async fn bash_completes_commands_with_its_script() {
     let directory = tempfile::tempdir().unwrap();
     let script = awrit(directory.path(), &[], &["completions", "bash"], "").await.stdout;
-    let asked =
+    let script =
         format!("{script}\nCOMP_WORDS=(awrit re); COMP_CWORD=1; _awrit awrit re awrit; echo \"${{COMPREPLY[*]}}\"");
-    let output = Command::new("bash").args(["-c", &asked]).output().unwrap();
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "revoke revocations");
 }

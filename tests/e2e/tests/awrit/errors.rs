@@ -1,11 +1,11 @@
-//! What is said when something is wrong before anything is done.
+//! Errors before the first request, and output that cannot be written or must be escaped.
 
 use std::os::unix::fs::FileTypeExt;
 
 use agentwrit_e2e::{ADMIN_SECRET, Broker, awrit};
 
 #[tokio::test]
-async fn without_the_secret() {
+async fn reports_missing_or_wrong_admin_secret() {
     let broker = Broker::start().await;
     let at = [("AACTL_BROKER_URL", broker.url.as_str())];
     awrit(broker.directory(), &at, &["app", "list"], "").await.is(
@@ -26,7 +26,7 @@ awrit: broker refused (401): invalid credentials
 }
 
 #[tokio::test]
-async fn the_secret_may_stand_in_a_file_or_come_from_stdin() {
+async fn reads_admin_secret_from_file_or_stdin() {
     let broker = Broker::start().await;
     let at = [("AACTL_BROKER_URL", broker.url.as_str())];
     let file = broker.directory().join("secret");
@@ -44,7 +44,7 @@ async fn the_secret_may_stand_in_a_file_or_come_from_stdin() {
 }
 
 #[tokio::test]
-async fn addresses_that_cannot_be_used() {
+async fn rejects_broker_urls_with_wrong_scheme_or_credentials() {
     let directory = tempfile::tempdir().unwrap();
     let secret = [("AACTL_ADMIN_SECRET", "secret")];
     for (address, complaint) in [
@@ -58,7 +58,7 @@ async fn addresses_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn a_secret_that_would_cross_the_network_in_clear_is_warned_of() {
+async fn warns_when_secret_crosses_network_without_tls() {
     let directory = tempfile::tempdir().unwrap();
     let secret = [("AACTL_ADMIN_SECRET", "secret")];
     let far = ["app", "list", "--broker", "http://broker.invalid:8080", "--timeout", "1"];
@@ -83,7 +83,7 @@ async fn a_secret_that_would_cross_the_network_in_clear_is_warned_of() {
 }
 
 #[tokio::test]
-async fn usage() {
+async fn exits_with_2_on_wrong_usage_and_0_on_help() {
     let directory = tempfile::tempdir().unwrap();
     for arguments in
         [&[][..], &["no-such-command"], &["app"], &["health", "--cert", "client.pem"], &["token", "inspect"]]
@@ -100,8 +100,8 @@ async fn usage() {
     assert!(help.contains("Exit codes:") && !help.contains("hunter2"), "{help}");
 }
 
-/// Runs `awrit` with a stdout that nobody reads.
-async fn unread(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
+/// Runs `awrit` with a closed stdout; returns exit code and stderr.
+async fn with_closed_stdout(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = broker.awrit_command(arguments);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -111,36 +111,40 @@ async fn unread(broker: &Broker, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn a_no_is_a_no_also_when_nobody_reads_it() {
+async fn exits_with_3_when_stdout_is_closed() {
     let broker = Broker::start().await;
     std::fs::write(broker.directory().join("empty.jsonl"), "").unwrap();
     for arguments in [
         &["token", "validate", "nonsense"][..],
         &["token", "inspect", "nonsense"],
-        &["revoke", "--level", "task", "--target", "nobody-s", "--yes"],
+        &["revoke", "--level", "task", "--target", "unknown", "--yes"],
         &["audit", "verify", "empty.jsonl"],
     ] {
-        assert_eq!(unread(&broker, arguments).await.0, Some(3), "{arguments:?}");
+        assert_eq!(with_closed_stdout(&broker, arguments).await.0, Some(3), "{arguments:?}");
     }
     for arguments in
         [&["app", "register", "--name", "desk", "--scopes", "read:data:*"][..], &["audit", "verify"], &["app", "list"]]
     {
-        assert_eq!(unread(&broker, arguments).await.0, Some(141), "{arguments:?}: as of a program that SIGPIPE ends");
+        assert_eq!(
+            with_closed_stdout(&broker, arguments).await.0,
+            Some(141),
+            "{arguments:?}: like a program ended by SIGPIPE"
+        );
     }
     let init = ["init", "--mode", "prod", "--config-path", "config"];
-    let (code, complaint) = unread(&broker, &init).await;
+    let (code, complaint) = with_closed_stdout(&broker, &init).await;
     assert_eq!(code, Some(1));
-    assert!(complaint.contains("nobody has seen the secret"), "{complaint}");
+    assert!(complaint.contains("its secret could not be printed"), "{complaint}");
 }
 
 #[tokio::test]
-async fn what_a_broker_says_does_nothing_to_the_terminal() {
+async fn escapes_control_characters_of_broker_responses() {
     let body = r#"{"type":"urn:agentwrit:error:unavailable","title":"x","status":503,"detail":"a\u001b]0;b\u009b1m\u061c",
         "instance":"/","error_code":"x","request_id":"\u001b[2J","hint":"\u202e"}"#;
-    let answer = move || async move { (axum::http::StatusCode::FORBIDDEN, body) };
+    let response = move || async move { (axum::http::StatusCode::FORBIDDEN, body) };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(response)).await });
     let directory = tempfile::tempdir().unwrap();
     let secret = [("AACTL_ADMIN_SECRET", "secret")];
     for arguments in [&["app", "list"][..], &["audit", "events", "--follow"], &["health"]] {
@@ -152,7 +156,7 @@ async fn what_a_broker_says_does_nothing_to_the_terminal() {
 }
 
 #[tokio::test]
-async fn exports_go_through_devices_and_follow_links() {
+async fn exports_to_devices_and_through_links() {
     let broker = Broker::start().await;
     let directory = broker.directory();
     std::fs::write(directory.join("old.json"), "old").unwrap();
@@ -168,5 +172,5 @@ async fn exports_go_through_devices_and_follow_links() {
     );
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     let run = broker.awrit(&["init", "--config-path", "link.json", "--force", "--yes"]).await;
-    run.is(1, "", "awrit: `link.json`: it is there and no plain file");
+    run.is(1, "", "awrit: `link.json`: it exists and is not a regular file");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn a_healthy_broker() {
+async fn reports_healthy_broker() {
     let broker = Broker::start().await;
     let environment = [("AACTL_BROKER_URL", broker.url.as_str())];
     awrit(broker.directory(), &environment, &["health"], "").await.is(
@@ -22,7 +22,7 @@ async fn a_healthy_broker() {
 }
 
 #[tokio::test]
-async fn a_broker_that_cannot_write_is_unhealthy() {
+async fn exits_with_3_when_broker_cannot_write() {
     let health = || async {
         let body = json!({
             "status": "unavailable", "version": "0.1.0", "uptime": 7500, "db_connected": false,
@@ -48,7 +48,7 @@ audit events  12,345",
 }
 
 #[tokio::test]
-async fn no_broker() {
+async fn exits_with_1_when_broker_is_unreachable() {
     let directory = tempfile::tempdir().unwrap();
     awrit(directory.path(), &[], &["health", "--broker", "http://127.0.0.1:1"], "").await.is(
         1,

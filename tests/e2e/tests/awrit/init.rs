@@ -17,7 +17,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Whether a broker that is configured by `config` takes the secret.
+/// Returns true if a broker configured by `config` accepts the secret.
 async fn is_accepted(config: &Path, secret: &str) -> bool {
     let config = config.to_str().unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -27,13 +27,13 @@ async fn is_accepted(config: &Path, secret: &str) -> bool {
 }
 
 #[tokio::test]
-async fn development_keeps_the_secret_in_the_file() {
+async fn dev_mode_writes_secret_to_file() {
     let home = tempfile::tempdir().unwrap();
     let run = init(home.path(), &[]).await;
     let config = home.path().join(".broker/config");
-    let said = run.stdout.replace(config.to_str().unwrap(), "CONFIG");
+    let text = run.stdout.replace(config.to_str().unwrap(), "CONFIG");
     assert_eq!(
-        said,
+        text,
         "\
 Wrote CONFIG, readable by its owner only.
 
@@ -52,7 +52,7 @@ Next:
 }
 
 #[tokio::test]
-async fn production_keeps_a_hash_in_the_file_and_shows_the_secret_once() {
+async fn prod_mode_writes_hash_and_prints_secret_once() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("etc/config");
     let path = config.to_str().unwrap();
@@ -66,7 +66,7 @@ async fn production_keeps_a_hash_in_the_file_and_shows_the_secret_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_stays_unless_forced() {
+async fn keeps_existing_file_unless_forced() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("config");
     let path = config.to_str().unwrap();

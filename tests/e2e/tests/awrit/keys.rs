@@ -3,7 +3,7 @@
 use agentwrit_e2e::Broker;
 
 #[tokio::test]
-async fn the_key_set_is_that_of_the_broker() {
+async fn exports_key_set_of_broker() {
     let broker = Broker::start().await;
     let answer = broker.get("/.well-known/jwks.json").await;
     let printed = broker.awrit(&["keys", "export"]).await.json();

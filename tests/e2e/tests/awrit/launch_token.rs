@@ -5,7 +5,7 @@ use agentwrit_e2e::Broker;
 const CREATE: [&str; 6] = ["launch-token", "create", "--name", "nightly", "--scopes", "read:data:a,read:data:b"];
 
 #[tokio::test]
-async fn a_launch_token_is_shown_once_listed_and_deleted() {
+async fn creates_lists_and_deletes_launch_token() {
     let broker = Broker::start().await;
     broker.awrit(&["launch-token", "list"]).await.is(0, "There is no launch token.", "");
     let pinned = ["--max-ttl", "60", "--ttl", "600", "--orch-id", "reports", "--task-id", "nightly-7"];
@@ -39,7 +39,7 @@ LAUNCH TOKEN ID  AGENT NAME  STATE  MAX TTL  BY  SCOPES
 }
 
 #[tokio::test]
-async fn long_lists_go_on_at_a_cursor() {
+async fn continues_list_at_cursor() {
     let broker = Broker::start().await;
     for _ in 0..3 {
         assert_eq!(broker.awrit(&CREATE).await.code, 0);
@@ -47,13 +47,13 @@ async fn long_lists_go_on_at_a_cursor() {
     let page = broker.awrit(&["launch-token", "list", "--limit", "2"]).await;
     assert_eq!(page.stdout.lines().count(), 5);
     let more = page.stdout.lines().last().unwrap();
-    let cursor = more.strip_prefix("2 of 3; go on with --cursor ").unwrap();
+    let cursor = more.strip_prefix("2 of 3; continue with --cursor ").unwrap();
     let rest = broker.awrit(&["launch-token", "list", "--cursor", cursor, "--json"]).await.json();
     assert_eq!(rest["launch_tokens"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn an_id_is_no_path() {
+async fn rejects_launch_token_id_with_path() {
     let broker = Broker::start().await;
     broker.awrit(&["launch-token", "delete", "--yes", "../apps"]).await.is(
         1,

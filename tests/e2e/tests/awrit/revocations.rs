@@ -5,7 +5,7 @@ use agentwrit_e2e::Broker;
 use crate::token::token;
 
 #[tokio::test]
-async fn what_is_revoked_is_listed_with_its_reason() {
+async fn lists_revocation_with_its_reason() {
     let broker = Broker::start().await;
     broker.awrit(&["revocations", "list"]).await.is(0, "Nothing is revoked.", "");
     token(&broker).await;
@@ -14,7 +14,7 @@ async fn what_is_revoked_is_listed_with_its_reason() {
     broker.awrit(&["revocations", "list"]).await.is(
         0,
         "\
-LEVEL  TARGET  REVOKED  FORGOTTEN  BY  REASON
+LEVEL  TARGET  REVOKED  EXPIRES  BY  REASON
 task  t1  <when>  <when>  admin  seen in a \\u{1b}[31mlog",
         "",
     );
@@ -23,7 +23,7 @@ task  t1  <when>  <when>  admin  seen in a \\u{1b}[31mlog",
 }
 
 #[tokio::test]
-async fn a_snapshot_is_exported_whole_or_not_at_all() {
+async fn exports_snapshot_or_reports_missing_directory() {
     let broker = Broker::start().await;
     let printed = broker.awrit(&["revocations", "export"]).await;
     assert_eq!(printed.code, 0);

@@ -4,7 +4,7 @@ use agentwrit_e2e::Broker;
 use serde_json::json;
 
 #[tokio::test]
-async fn each_level_hits_or_says_that_it_did_not() {
+async fn revokes_at_each_level_and_counts_tokens() {
     let broker = Broker::start().await;
     for (level, task) in [("token", "t-1"), ("agent", "t-2"), ("task", "t-3"), ("chain", "t-4")] {
         let register = ["agent", "register", "--orch-id", "o", "--task-id", task, "--scopes", "read:data:x", "--json"];
@@ -16,21 +16,21 @@ async fn each_level_hits_or_says_that_it_did_not() {
             _ => claims["sub"].as_str().unwrap(),
         };
         let revoke = ["revoke", "--yes", "--level", level, "--target", target];
-        let said = agentwrit_e2e::stable(target);
-        broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {said}. It killed 1 live token."), "");
-        broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {said}. No token of it was alive."), "");
+        let target_text = agentwrit_e2e::stable(target);
+        broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {target_text}. This ended 1 active token."), "");
+        broker.awrit(&revoke).await.is(0, &format!("Revoked {level} {target_text}. It had no active token."), "");
         assert_eq!(broker.awrit(&["token", "validate", &token]).await.code, 3, "{level}");
     }
 }
 
 #[tokio::test]
-async fn a_typing_error_shows() {
+async fn rejects_unknown_or_malformed_target() {
     let broker = Broker::start().await;
     let run = broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "no-such-task"]).await;
     run.is(3, "", "awrit: nothing was revoked: the broker knows no task `no-such-task`");
     let run = broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "no-such-task", "--json"]).await;
-    let said: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(said, json!({ "revoked": false, "level": "task", "target": "no-such-task", "count": 0 }));
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json, json!({ "revoked": false, "level": "task", "target": "no-such-task", "count": 0 }));
     assert_eq!(run.code, 3);
     broker.awrit(&["revoke", "--yes", "--level", "token", "--target", "xyz"]).await.is(
         2,

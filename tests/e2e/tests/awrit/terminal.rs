@@ -1,12 +1,12 @@
-//! What a person at a terminal sees: questions before something is destroyed, and tables that fit.
+//! `awrit` on a terminal: confirmation of destructive commands, and tables that fit its width.
 
 use std::process::Stdio;
 
 use agentwrit_e2e::Broker;
 use tokio::io::AsyncWriteExt;
 
-/// Runs `awrit` on a terminal of that many columns (`script`, of bsdutils, makes one) and types `answer`.
-async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, answer: &str) -> (Option<i32>, String) {
+/// Runs `awrit` on a terminal with `columns` (created by `script` of bsdutils) and types `reply`.
+async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, reply: &str) -> (Option<i32>, String) {
     let awrit = broker.awrit_command(&[]);
     let program = awrit.as_std().get_program().to_str().unwrap().to_owned();
     let mut script = tokio::process::Command::new("script");
@@ -18,7 +18,7 @@ async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, answer: &st
     script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
     let mut process = script.spawn().unwrap();
     let mut input = process.stdin.take().unwrap();
-    input.write_all(answer.as_bytes()).await.unwrap();
+    input.write_all(reply.as_bytes()).await.unwrap();
     let ended = process.wait_with_output().await.unwrap();
     drop(input);
     (ended.status.code(), String::from_utf8(ended.stdout).unwrap().replace("\r\n", "\n"))
@@ -34,32 +34,34 @@ async fn status(broker: &Broker, id: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_person_is_asked_before_something_is_destroyed() {
+async fn asks_for_confirmation_at_terminal() {
     let broker = Broker::start().await;
     let id = app(&broker).await;
     let remove = format!("app remove --id {id}");
     for no in ["n\n", "\n", "nonsense\n"] {
-        let (code, said) = at_terminal(&broker, 100, &remove, no).await;
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(&format!("Deregister {id}? Its tokens and unused launch tokens die at once. [y/N] ")));
-        assert!(said.ends_with("awrit: nothing was done\n"), "{said}");
+        let (code, output) = at_terminal(&broker, 100, &remove, no).await;
+        assert_eq!(code, Some(1), "{output}");
+        assert!(
+            output.contains(&format!("Deregister {id}? This ends its tokens and unused launch tokens at once. [y/N] "))
+        );
+        assert!(output.ends_with("awrit: nothing was done\n"), "{output}");
     }
     assert_eq!(status(&broker, &id).await, "active");
-    let (code, said) = at_terminal(&broker, 100, &remove, "y\n").await;
-    assert_eq!((code, status(&broker, &id).await.as_str()), (Some(0), "inactive"), "{said}");
+    let (code, output) = at_terminal(&broker, 100, &remove, "y\n").await;
+    assert_eq!((code, status(&broker, &id).await.as_str()), (Some(0), "inactive"), "{output}");
 }
 
 #[tokio::test]
-async fn with_yes_nobody_is_asked() {
+async fn asks_nothing_with_yes() {
     let broker = Broker::start().await;
     let id = app(&broker).await;
-    let (code, said) = at_terminal(&broker, 100, &format!("app remove --id {id} --yes"), "").await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(!said.contains("[y/N]"), "{said}");
+    let (code, output) = at_terminal(&broker, 100, &format!("app remove --id {id} --yes"), "").await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(!output.contains("[y/N]"), "{output}");
 }
 
 #[tokio::test]
-async fn tables_fit_the_terminal_and_nothing_is_cut_elsewhere() {
+async fn fits_tables_to_terminal_and_cuts_nothing_when_piped() {
     let broker = Broker::start().await;
     app(&broker).await;
     let piped = broker.awrit(&["audit", "events"]).await.stdout;

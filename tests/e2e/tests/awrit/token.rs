@@ -9,7 +9,7 @@ pub(crate) async fn token(broker: &Broker) -> String {
 }
 
 #[tokio::test]
-async fn a_token_is_valid_until_it_is_released() {
+async fn validates_token_until_its_release() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     broker.awrit(&["token", "validate", &token]).await.is(
@@ -37,12 +37,12 @@ session  <jti>",
     );
     let run = broker.awrit(&["token", "validate", &token, "--json"]).await;
     assert_eq!(run.code, 3);
-    let said: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(said, serde_json::json!({ "valid": false, "error": "token is invalid or expired" }));
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json, serde_json::json!({ "valid": false, "error": "token is invalid or expired" }));
 }
 
 #[tokio::test]
-async fn what_is_no_token_cannot_be_released() {
+async fn reports_error_when_releasing_malformed_token() {
     let broker = Broker::start().await;
     broker.awrit(&["token", "release", "--token", "nonsense"]).await.is(
         1,

@@ -1,4 +1,4 @@
-//! `awrit token inspect`, on this machine and on one without a network.
+//! `awrit token inspect`, with the broker and without a network.
 
 use agentwrit_e2e::{Broker, Run, awrit, stable, until_second};
 use agentwrit_verify::{Clock, SystemClock};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::token::token;
 
 const CLAIMS: &str = "\
-The token says:
+Claims of the token:
 
 signed with  EdDSA <kid>
 subject  spiffe://agentwrit.local/agent/reports/t1/<instance>
@@ -21,7 +21,7 @@ jti  <jti>
 session  <jti>
 ";
 
-/// `awrit token inspect` with the key set and the feed in files, and nobody to ask.
+/// Runs `awrit token inspect` with the key set in a file and an unreachable broker.
 async fn offline(broker: &Broker, token: &str, more: &[&str]) -> Run {
     let nowhere = [("AACTL_BROKER_URL", "http://127.0.0.1:1")];
     let arguments = [&["token", "inspect", "-", "--jwks", "keys.json"], more].concat();
@@ -41,23 +41,23 @@ fn verdict(run: &Run, check: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_good_token() {
+async fn reports_every_check_of_valid_token() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     let checks = "\
 form  ok  a compact JWS with the claims of a token
-key  ok  its `kid` names one of the keys of <broker> (1 key)
+key  ok  its `kid` names a key of <broker> (1 key)
 signature  ok  Ed25519, by that key, over header and claims
 issuer  ok  the revocation feed is of the same issuer
-audience  ok  it names none: it is for whoever trusts the issuer
+audience  ok  the token names none: every service that trusts the issuer may accept it
 chain  ok  it was not delegated
 times  ok  expires <when>
-revocation  ok  none of the 0 entries of <broker> is about it, as of <time> (<when>)
+revocation  ok  none of the 0 entries of <broker> matches it, as of <time> (<when>)
 
 valid";
     let run = broker.awrit(&["token", "inspect", &token]).await;
     run.is(0, &format!("{CLAIMS}\n{checks}"), "");
-    assert!(!run.stdout.contains(token.rsplit('.').next().unwrap()), "it is never printed whole");
+    assert!(!run.stdout.contains(token.rsplit('.').next().unwrap()), "the signature is not printed");
 
     exported(&broker).await;
     let with_feed = offline(&broker, &token, &["--revocations", "feed.jwt"]).await;
@@ -72,31 +72,31 @@ valid";
 }
 
 #[tokio::test]
-async fn without_a_feed_nothing_is_called_valid_unasked() {
+async fn not_verified_without_feed_unless_requested() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     exported(&broker).await;
     let run = offline(&broker, &token, &[]).await;
     assert_eq!(run.code, 3);
-    let said = stable(&run.stdout);
+    let text = stable(&run.stdout);
     let expected = "\
-issuer  skipped  it says `https://agentwrit.local`; say which one it must be with --issuer
-audience  ok  it names none: it is for whoever trusts the issuer
+issuer  skipped  the token names `https://agentwrit.local`; require an issuer with --issuer
+audience  ok  the token names none: every service that trusts the issuer may accept it
 chain  ok  it was not delegated
 times  ok  expires <when>
-revocation  not made  give --revocations FILE, or say --without-revocations to judge without
+revocation  not made  give --revocations FILE, or --without-revocations to skip this check
 
 not verified
 ";
-    assert!(said.ends_with(expected), "{said}");
-    let told = ["--without-revocations", "--issuer", "https://agentwrit.local"];
-    let run = offline(&broker, &token, &told).await;
+    assert!(text.ends_with(expected), "{text}");
+    let more = ["--without-revocations", "--issuer", "https://agentwrit.local"];
+    let run = offline(&broker, &token, &more).await;
     assert_eq!(run.code, 0);
     assert!(run.stdout.ends_with("valid, as far as it was checked\n"), "{}", run.stdout);
 }
 
 #[tokio::test]
-async fn each_check_fails_for_its_own_reason() {
+async fn each_check_fails_with_its_own_reason() {
     let broker = Broker::start_with(&[("AA_AUDIENCE", "https://records.example")]).await;
     let good = token(&broker).await;
     let other = Broker::start().await;
@@ -130,7 +130,7 @@ async fn each_check_fails_for_its_own_reason() {
 }
 
 #[tokio::test]
-async fn a_forged_token_is_shown_but_vouched_for_by_nobody() {
+async fn marks_claims_of_forged_token_as_unverified() {
     let broker = Broker::start().await;
     let good = token(&broker).await;
     let header = agentwrit_e2e::protected_header(&good);
@@ -141,13 +141,13 @@ async fn a_forged_token_is_shown_but_vouched_for_by_nobody() {
     let forged = format!("{}.{}.{signature}", encoded(&header), encoded(&payload));
     let run = broker.awrit(&["token", "inspect", &forged]).await;
     assert_eq!(run.code, 3);
-    assert!(run.stdout.starts_with("The token says (nobody vouches for it):\n"), "{}", run.stdout);
+    assert!(run.stdout.starts_with("Claims of the token (not verified):\n"), "{}", run.stdout);
     assert!(run.stdout.contains("signature   FAILS     the signature does not verify"), "{}", run.stdout);
     assert!(run.stdout.ends_with("\nnot valid\n"), "{}", run.stdout);
 }
 
 #[tokio::test]
-async fn a_revoked_token_and_a_feed_from_before() {
+async fn detects_revocation_only_in_feed_exported_after_it() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     exported(&broker).await;
@@ -168,29 +168,29 @@ async fn a_revoked_token_and_a_feed_from_before() {
 }
 
 #[tokio::test]
-async fn a_feed_from_before_the_token_says_nothing_about_it() {
+async fn not_verified_when_feed_predates_token_or_is_stale() {
     let broker = Broker::start().await;
     exported(&broker).await;
     until_second(SystemClock.now().seconds() + 7).await;
     let young = token(&broker).await;
     let run = offline(&broker, &young, &["--revocations", "feed.jwt"]).await;
     assert_eq!(run.code, 3);
-    let said = stable(&run.stdout);
-    assert!(said.contains("revocation  not made  the snapshot is from before the token"), "{said}");
-    assert!(said.ends_with("\n\nnot verified\n"), "{said}");
+    let text = stable(&run.stdout);
+    assert!(text.contains("revocation  not made  the snapshot is older than the token"), "{text}");
+    assert!(text.ends_with("\n\nnot verified\n"), "{text}");
 
     // Later it is too old for any token.
     let old = token(&broker).await;
     exported(&broker).await;
     until_second(SystemClock.now().seconds() + 31).await;
-    let said = stable(&offline(&broker, &old, &["--revocations", "feed.jwt"]).await.stdout);
-    let expected = "not made  the revocation list is <when> old, at most <when> are allowed: export a new one, or say \
-                    --accept-stale-revocations to judge by what it knew";
-    assert!(said.contains(expected), "{said}");
+    let text = stable(&offline(&broker, &old, &["--revocations", "feed.jwt"]).await.stdout);
+    let expected = "not made  the revocation list is <when> old, at most <when> are allowed: export a new one, or give \
+                    --accept-stale-revocations to verify with this one";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[tokio::test]
-async fn a_feed_that_cannot_be_used_is_no_feed() {
+async fn rejects_malformed_feed_and_key_set() {
     let broker = Broker::start().await;
     let token = token(&broker).await;
     exported(&broker).await;
@@ -210,7 +210,7 @@ async fn a_feed_that_cannot_be_used_is_no_feed() {
 }
 
 #[tokio::test]
-async fn a_delegated_token_shows_its_chain_as_a_tree() {
+async fn prints_delegation_chain_as_tree() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let launch = json!({ "allowed_scope": ["read:data:*", "write:notes:*"], "max_ttl": 300 });
@@ -220,8 +220,8 @@ async fn a_delegated_token_shows_its_chain_as_a_tree() {
     let to_middle = broker.delegated(&root.token, &middle, &["read:data:*"]).await;
     let to_leaf = broker.delegated(&to_middle, &leaf, &["read:data:7"]).await;
     let run = broker.awrit(&["token", "inspect", &to_leaf]).await;
-    let said = stable(&run.stdout);
-    let tree = said.split("delegation\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let text = stable(&run.stdout);
+    let tree = text.split("delegation\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let agent = |task: &str| format!("spiffe://agentwrit.local/agent/orch-1/{task}/<instance>");
     assert_eq!(
         tree,
@@ -233,6 +233,6 @@ async fn a_delegated_token_shows_its_chain_as_a_tree() {
             agent("t3")
         )
     );
-    assert!(said.contains("chain  ok  2 hops: hash, signatures, scopes and times"), "{said}");
+    assert!(text.contains("chain  ok  2 hops: hash, signatures, scopes and times"), "{text}");
     assert_eq!(run.code, 0);
 }

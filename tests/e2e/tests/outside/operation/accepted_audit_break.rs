@@ -60,7 +60,7 @@ async fn acceptance_is_an_event_a_metric_and_part_of_every_verification() {
     assert_eq!(run.code, 0, "{run:?}");
     let id = event["id"].as_str().unwrap();
     assert!(
-        run.stdout.contains("chain     holds from the first event on, but for 1 accepted break\n"),
+        run.stdout.contains("chain     holds from the first event on, except for 1 accepted break\n"),
         "{}",
         run.stdout
     );
@@ -72,7 +72,7 @@ async fn acceptance_is_an_event_a_metric_and_part_of_every_verification() {
     let export = broker.awrit(&["audit", "export", "-o", "after.jsonl"]).await;
     assert_eq!(export.code, 0, "{}", export.stderr);
     assert!(
-        export.stderr.contains(&format!("but for `evt-000003` was altered, accepted by {id}")),
+        export.stderr.contains(&format!("except for `evt-000003` was altered, accepted by {id}")),
         "{}",
         export.stderr
     );

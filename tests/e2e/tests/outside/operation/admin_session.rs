@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use agentwrit_e2e::{ADMIN_SECRET, Broker, Run, awrit};
+use agentwrit_e2e::{ADMIN_SECRET, Broker, Run, awrit, payload, stable};
 use axum::{
     Json, Router,
     http::StatusCode,
@@ -121,6 +121,70 @@ async fn logout_releases_token_and_removes_file() {
     assert!(sessions(&broker).is_empty());
     assert_eq!(broker.awrit(&["token", "validate", &token]).await.code, 3);
     broker.awrit(&["logout"]).await.is(0, "There is no session at <broker>.", "");
+}
+
+#[tokio::test]
+async fn logout_releases_token_of_file_that_group_can_read() {
+    let broker = Broker::start().await;
+    assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
+    let token = kept_token(&broker);
+    let [file] = sessions(&broker).try_into().unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    broker.awrit(&["logout"]).await.is(
+        0,
+        "Logged out of <broker>.",
+        "awrit: warning: other users of this machine could read or change the session file",
+    );
+    assert!(sessions(&broker).is_empty());
+    assert_eq!(broker.awrit(&["token", "validate", &token]).await.code, 3);
+}
+
+#[tokio::test]
+async fn logout_fails_when_file_holds_no_token() {
+    let broker = Broker::start().await;
+    assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
+    let [file] = sessions(&broker).try_into().unwrap();
+    fs::write(&file, "{}").unwrap();
+    let run = broker.awrit(&["logout"]).await;
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    assert!(run.stderr.starts_with("awrit: the session file was removed, but its token could not be released: "));
+    assert!(run.stderr.contains("hint: `awrit revoke --level agent --target admin` ends every operator session\n"));
+    assert!(sessions(&broker).is_empty());
+}
+
+#[tokio::test]
+async fn logout_names_expiry_and_revocation_when_broker_is_unreachable() {
+    let broker = Broker::start_with(&[("AA_ADMIN_TOKEN_TTL", "3600")]).await;
+    assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
+    let token = kept_token(&broker);
+    let jti = payload(&token)["jti"].as_str().unwrap().to_owned();
+    let at = broker.url.clone();
+    let (_, directory) = broker.terminate().await;
+    let run = awrit(directory.path(), &[("AACTL_BROKER_URL", at.as_str())], &["logout"], "").await;
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    let hint = format!(
+        "  hint: the session file was removed; its token stays valid until <time> (<when>) unless you run `awrit revoke \
+         --level token --target {jti}`\n"
+    );
+    let complaint = stable(&run.stderr).replace("<jti>", &jti);
+    assert!(complaint.starts_with("awrit: broker cannot be reached: ") && complaint.ends_with(&hint), "{complaint}");
+}
+
+#[tokio::test]
+async fn logout_waits_for_command_that_logs_in() {
+    let broker = Broker::start().await;
+    assert_eq!(broker.awrit(&["app", "list"]).await.code, 0);
+    let [file] = sessions(&broker).try_into().unwrap();
+    let lock = fs::File::open(file.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    broker.awrit(&["logout", "--timeout", "1"]).await.is(
+        1,
+        "",
+        "awrit: another awrit command has been logging in for more than 1 s\n  hint: try again when it has ended",
+    );
+    assert_eq!(sessions(&broker), [file]);
+    drop(lock);
+    broker.awrit(&["logout"]).await.is(0, "Logged out of <broker>.", "");
 }
 
 #[tokio::test]

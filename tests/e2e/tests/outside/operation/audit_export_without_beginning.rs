@@ -29,7 +29,7 @@ async fn file_without_beginning_exits_with_3_unless_partial() {
         let run = verify(&directory, &events[2..], more).await;
         assert_eq!(run.code, 3, "{more:?}: {}", run.stdout);
         assert!(
-            run.stdout.contains("BROKEN: it begins with `evt-000003`: what was recorded before is missing"),
+            run.stdout.contains("BROKEN: it begins with `evt-000003`: earlier events are missing"),
             "{}",
             run.stdout
         );
@@ -37,7 +37,7 @@ async fn file_without_beginning_exits_with_3_unless_partial() {
     let run = verify(&directory, &events[2..], &["--partial"]).await;
     assert_eq!(run.code, 0, "{}", run.stdout);
     assert!(
-        run.stdout.contains("holds from the first of these events on; what was before it is not here"),
+        run.stdout.contains("holds from the first of these events on; earlier events are not included"),
         "{}",
         run.stdout
     );
@@ -59,12 +59,8 @@ async fn earlier_export_supplies_beginning_by_default() {
     let hash =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["hash"].as_str().unwrap().to_owned();
     let head = format!("evt-000002:{}", hash(&events[1]));
-    assert_eq!(verify(&directory, &events[2..], &["--head", &head]).await.code, 0, "it follows what is known");
+    assert_eq!(verify(&directory, &events[2..], &["--head", &head]).await.code, 0, "it follows the given head");
     let later = format!("evt-000004:{}", hash(&events[3]));
-    assert_eq!(
-        verify(&directory, &events[2..], &["--head", &later]).await.code,
-        3,
-        "nothing is known of its beginning"
-    );
+    assert_eq!(verify(&directory, &events[2..], &["--head", &later]).await.code, 3, "its beginning is unknown");
     assert_eq!(verify(&directory, &events[2..], &["--head", &later, "--partial"]).await.code, 0);
 }

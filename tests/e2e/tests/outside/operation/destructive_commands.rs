@@ -41,8 +41,8 @@ async fn refuses_destructive_commands_without_yes_when_stdin_is_no_terminal() {
     let refused = broker.awrit(&["app", "remove", "--id", &app]).await;
     assert_eq!(
         stable(&refused.stderr).trim_end(),
-        "awrit: Deregister app-desk-<suffix>? Its tokens and unused launch tokens die at once. This cannot be asked \
-         here, as stdin or stderr is no terminal; nothing was done, --yes does it"
+        "awrit: not confirmed, nothing was done: Deregister app-desk-<suffix>? This ends its tokens and unused launch \
+         tokens at once. (stdin or stderr is not a terminal; --yes confirms)"
     );
 
     // The app itself goes last: revoking its tokens needs it to be known.

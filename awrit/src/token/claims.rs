@@ -1,4 +1,4 @@
-//! What a token says, for people.
+//! Claims of a token as text.
 
 use std::io::{self, Write};
 
@@ -6,12 +6,9 @@ use agentwrit_verify::{ClaimSet, DelegationRecord, UnixTime, audit::text::printa
 
 use crate::{format, output};
 
-/// The claims, one a line, and the delegation chain as a tree.
-pub(super) fn claims(out: &mut dyn Write, claims: &ClaimSet, now: UnixTime) -> io::Result<()> {
-    let time = |seconds| {
-        let time = UnixTime::from_seconds(seconds);
-        format!("{time} ({})", format::relative(time, now))
-    };
+/// Writes one claim per line, and the delegation chain as a tree.
+pub(super) fn print(out: &mut dyn Write, claims: &ClaimSet, now: UnixTime) -> io::Result<()> {
+    let time = |seconds| format::time(UnixTime::from_seconds(seconds), now);
     let expiry = if claims.exp > now.seconds() { "expires" } else { "expired" };
     let mut fields = vec![("subject", claims.sub.to_string())];
     fields.extend(claims.orch_id.as_ref().map(|orch_id| ("orchestration", orch_id.to_string())));
@@ -29,10 +26,10 @@ pub(super) fn claims(out: &mut dyn Write, claims: &ClaimSet, now: UnixTime) -> i
     fields.push(("jti", claims.jti.to_string()));
     fields.push(("session", claims.sid.to_string()));
     output::fields(out, &fields)?;
-    chain(out, claims)
+    print_chain(out, claims)
 }
 
-fn chain(out: &mut dyn Write, claims: &ClaimSet) -> io::Result<()> {
+fn print_chain(out: &mut dyn Write, claims: &ClaimSet) -> io::Result<()> {
     let Some(root) = claims.delegation_chain.first() else { return Ok(()) };
     writeln!(out, "\ndelegation")?;
     writeln!(out, "  {}", agent(root.agent.as_str(), &format::scopes(&root.scope)))?;
@@ -41,7 +38,7 @@ fn chain(out: &mut dyn Write, claims: &ClaimSet) -> io::Result<()> {
         let held = claims.delegation_chain.get(index + 1).map_or(&claims.scope, |next| &next.scope);
         writeln!(out, "{indent}└─ {}", agent(record.delegate.as_str(), &format::scopes(held)))?;
         indent.push_str("   ");
-        writeln!(out, "{indent}{}", when(record))?;
+        writeln!(out, "{indent}{}", times(record))?;
     }
     Ok(())
 }
@@ -50,6 +47,6 @@ fn agent(id: &str, scopes: &str) -> String {
     printable(&format!("{id}  {scopes}")).into_owned()
 }
 
-fn when(record: &DelegationRecord) -> String {
+fn times(record: &DelegationRecord) -> String {
     format!("delegated {}, no longer than {}", record.delegated_at, record.expires_at)
 }

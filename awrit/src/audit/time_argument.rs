@@ -1,4 +1,4 @@
-//! Moments on the command line: RFC 3339, a date, or how long ago.
+//! Times on the command line: RFC 3339, a date, or a duration before now.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use agentwrit_verify::UnixTime;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A moment as it was given.
+/// Time in one of its three forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum TimeArgument {
     /// RFC 3339.
     At(UnixTime),
-    /// `2026-11-21`: this day in UTC, which begins at that moment.
+    /// Start of a day in UTC, as in `2026-11-21`.
     Day(UnixTime),
-    /// `1h`: this long before now.
+    /// Duration before now, as in `1h`.
     Ago(Duration),
 }
 
-impl When {
+impl TimeArgument {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if let Ok(time) = UnixTime::parse_rfc3339(text) {
             return Ok(Self::At(time));
@@ -28,24 +28,24 @@ impl When {
             return Ok(Self::Day(midnight));
         }
         ago(text).map(Self::Ago).ok_or_else(|| {
-            "RFC 3339 as in 2026-11-21T08:00:00Z, a date as in 2026-11-21 (UTC), or how long ago as in 90s, 15m, 1h, 2d, 1w"
+            "write RFC 3339 as in 2026-11-21T08:00:00Z, a date as in 2026-11-21 (UTC), or a duration before now as in 90s, 15m, 1h, 2d, 1w"
                 .to_owned()
         })
     }
 
-    /// The first moment of it.
-    pub(super) fn first(self, now: UnixTime) -> UnixTime {
+    /// Returns the start of the time.
+    pub(super) fn start(self, now: UnixTime) -> UnixTime {
         match self {
             Self::At(time) | Self::Day(time) => time,
             Self::Ago(passed) => now.saturating_sub(passed),
         }
     }
 
-    /// The last moment of it, to the microsecond.
-    pub(super) fn last(self, now: UnixTime) -> UnixTime {
+    /// Returns the end of the time: of a date its last microsecond.
+    pub(super) fn end(self, now: UnixTime) -> UnixTime {
         match self {
             Self::Day(midnight) => midnight.saturating_add(DAY).saturating_sub(Duration::from_micros(1)),
-            Self::At(_) | Self::Ago(_) => self.first(now),
+            Self::At(_) | Self::Ago(_) => self.start(now),
         }
     }
 }
@@ -73,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_has_a_first_and_a_last_instant() {
+    fn parses_times_dates_and_durations() {
         let now = time("2026-11-21T08:00:00Z");
-        for (text, first, last) in [
+        for (text, start, end) in [
             ("2026-11-20T07:00:00+01:00", "2026-11-20T06:00:00Z", "2026-11-20T06:00:00Z"),
             ("2026-11-20", "2026-11-20T00:00:00Z", "2026-11-20T23:59:59.999999Z"),
             ("2028-02-29", "2028-02-29T00:00:00Z", "2028-02-29T23:59:59.999999Z"),
@@ -87,13 +87,13 @@ mod tests {
             ("1w", "2026-11-14T08:00:00Z", "2026-11-14T08:00:00Z"),
             ("9999999d", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
         ] {
-            let when = When::parse(text).unwrap();
-            assert_eq!((when.first(now), when.last(now)), (time(first), time(last)), "{text}");
+            let time_argument = TimeArgument::parse(text).unwrap();
+            assert_eq!((time_argument.start(now), time_argument.end(now)), (time(start), time(end)), "{text}");
         }
     }
 
     #[test]
-    fn other_texts_are_not_moments() {
+    fn rejects_other_texts() {
         for text in [
             "",
             "h",
@@ -113,7 +113,7 @@ mod tests {
             "9999999999999999999w",
             "é1",
         ] {
-            assert!(When::parse(text).is_err(), "{text:?}");
+            assert!(TimeArgument::parse(text).is_err(), "{text:?}");
         }
     }
 }
