@@ -1,13 +1,15 @@
-//! Request bodies as bytes.
+//! Request bodies.
 //!
-//! 1. A body is read up to [`BODY_LIMIT`] and no further, within [`BODY_TIME_LIMIT`].
-//! 2. The memory that large bodies take at once is bounded: a body needs a place as soon as it is, or says that it is, larger
-//!    than [`SMALL`], and keeps it until the values made of it are gone. Without one the response is 503 and nothing was
-//!    done. Bodies as clients send them need none, however slowly they come.
-//! 3. A body that an endpoint does not look at is drained and not kept.
+//! 1. A body is read up to [`MAX_BODY`] and no further, within [`BODY_TIME_LIMIT`].
+//! 2. The memory that large bodies take at once is bounded: a body needs a place as soon as it is, or is announced, larger
+//!    than [`SMALL`], and keeps it until the values made of it are dropped. Without one the response is 503 and nothing was
+//!    done. Bodies as clients send them need none, however slowly they arrive.
+//! 3. An endpoint that takes no body drains it. A change begins only once its request is complete, on a connection that
+//!    is protected until the response is made.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use agentwrit_protocol::{JsonRequest, limits::MAX_BODY};
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -16,32 +18,35 @@ use http::header::CONTENT_LENGTH;
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::{Shared, client::Client, problem::Failure};
+use super::{Shared, client::Client, errors::HttpError};
 use crate::{limits::fair_share::Place, server::ConnectionPlace, service::Error};
 
-/// The largest body, in bytes.
-pub(super) const BODY_LIMIT: usize = 1024 * 1024;
 /// Time limit for reading a body.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
-/// Up to here, in bytes, a body needs no place among the large ones.
+/// Largest body that needs no place among the large ones, in bytes.
 const SMALL: usize = 16 * 1024;
 
-/// A whole body.
-#[derive(Debug, Default)]
-pub(super) struct BufferedBody {
-    pub(super) bytes: Vec<u8>,
-    /// Counts the body, and what was made of it, until this is dropped.
-    pub(super) place: Option<Place>,
+/// A request read from the body, and the place that counts a large body until the request is dropped too.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T, pub(super) Option<Place>);
+
+impl<S: Sync, T: JsonRequest> FromRequest<S> for JsonBody<T> {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
+        let body = buffer(request).await?;
+        Ok(Self(T::from_json(&body.bytes)?, body.place))
+    }
 }
 
-/// Drains the request body, enforcing [`BODY_LIMIT`].
+/// Drains the request body, enforcing [`MAX_BODY`].
 #[derive(Debug)]
 pub(super) struct DrainedBody;
 
 impl<S: Sync> FromRequest<S> for DrainedBody {
-    type Rejection = Failure;
+    type Rejection = HttpError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
         let connection = request.extensions().get::<ConnectionPlace>().cloned();
         let draining = async {
             let (mut body, mut length) = (request.into_body(), 0);
@@ -51,25 +56,32 @@ impl<S: Sync> FromRequest<S> for DrainedBody {
             protect(connection.as_ref())?;
             Ok(Self)
         };
-        timeout(BODY_TIME_LIMIT, draining).await.map_err(|_| Failure::TimedOut)?
+        timeout(BODY_TIME_LIMIT, draining).await.map_err(|_| HttpError::TimedOut)?
     }
 }
 
+/// A whole body.
+#[derive(Debug, Default)]
+struct BufferedBody {
+    bytes: Vec<u8>,
+    place: Option<Place>,
+}
+
 /// Reads the request body into memory.
-pub(super) async fn buffer(request: Request) -> Result<BufferedBody, Failure> {
+async fn buffer(request: Request) -> Result<BufferedBody, HttpError> {
     let places = request.extensions().get::<BodyPlaces>().cloned();
     let take = || places.as_ref().and_then(|places| places.services.pools.large_body(places.client));
     let announced = content_length(&request);
     let connection = request.extensions().get::<ConnectionPlace>().cloned();
     let reading = timeout(BODY_TIME_LIMIT, collect(request.into_body(), announced, take));
-    let body = reading.await.map_err(|_| Failure::TimedOut)??;
+    let body = reading.await.map_err(|_| HttpError::TimedOut)??;
     protect(connection.as_ref())?;
     Ok(body)
 }
 
-/// Keeps the connection of a request whose body is there until the response is made. One that was displaced before that
-/// is about to be closed: nothing is done for it.
-fn protect(connection: Option<&ConnectionPlace>) -> Result<(), Failure> {
+/// Protects the connection of a complete request until the response is made. A connection that was displaced before is
+/// about to be closed: the request is rejected.
+fn protect(connection: Option<&ConnectionPlace>) -> Result<(), HttpError> {
     match connection {
         Some(connection) if !connection.protect() => Err(Error::Overloaded.into()),
         Some(_) | None => Ok(()),
@@ -80,13 +92,13 @@ async fn collect(
     mut body: Body,
     announced: Option<u64>,
     take_place: impl Fn() -> Option<Place>,
-) -> Result<BufferedBody, Failure> {
+) -> Result<BufferedBody, HttpError> {
     let take_place = || take_place().ok_or(Error::Overloaded);
     let BufferedBody { mut bytes, mut place } = BufferedBody::default();
     if announced.is_some_and(|length| length > SMALL as u64) {
         place = Some(take_place()?);
     }
-    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(BODY_LIMIT);
+    let expected = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(MAX_BODY);
     loop {
         let part = match &place {
             None => next_part(&mut body).await?,
@@ -107,14 +119,14 @@ async fn collect(
         }
         bytes.extend_from_slice(&part);
     }
-    // From here on nothing waits for the client.
+    // Nothing waits for the client any more.
     if let Some(place) = &place {
         place.protect(true);
     }
     Ok(BufferedBody { bytes, place })
 }
 
-/// Where a request's body finds its place if it is large.
+/// Source of places for large bodies, in the extensions of each request.
 #[derive(Clone, Debug)]
 pub(super) struct BodyPlaces {
     services: Shared,
@@ -127,18 +139,18 @@ impl BodyPlaces {
     }
 }
 
-/// The next bytes of a body, of which there may be none, or its end.
-async fn next_part(body: &mut Body) -> Result<Option<Bytes>, Failure> {
+/// Returns the next bytes of a body, possibly none, or `None` at its end.
+async fn next_part(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
     let Some(frame) = body.frame().await else { return Ok(None) };
-    let frame = frame.map_err(|_| Failure::BadBody(String::from("the body could not be read to its end")))?;
+    let frame = frame.map_err(|_| HttpError::IncompleteBody)?;
     Ok(Some(frame.into_data().unwrap_or_default()))
 }
 
-fn within_limit(length: usize, part: &Bytes) -> Result<usize, Failure> {
-    length.checked_add(part.len()).filter(|length| *length <= BODY_LIMIT).ok_or(Failure::TooLarge)
+fn within_limit(length: usize, part: &Bytes) -> Result<usize, HttpError> {
+    length.checked_add(part.len()).filter(|length| *length <= MAX_BODY).ok_or(HttpError::TooLarge)
 }
 
-/// The length that a request announces.
+/// Returns the announced length of the body.
 pub(super) fn content_length(request: &Request) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
@@ -151,21 +163,21 @@ mod tests {
     use crate::limits::fair_share::{FairPool, Favour};
 
     #[tokio::test]
-    async fn refuses_large_bodies_beyond_bound_until_values_of_earlier_ones_are_dropped() {
+    async fn rejects_large_bodies_beyond_bound_until_earlier_ones_are_dropped() {
         let pool = FairPool::new(2, 2, Favour::Established);
         let read = async |length: usize| {
             let take = || pool.admit(IpAddr::V4(Ipv4Addr::LOCALHOST));
             collect(Body::from(vec![b' '; length]), Some(length as u64), take).await
         };
-        let first = read(BODY_LIMIT).await.unwrap();
+        let first = read(MAX_BODY).await.unwrap();
         let second = read(SMALL + 1).await.unwrap();
-        assert!(matches!(read(SMALL + 1).await, Err(Failure::Refused(Error::Overloaded))));
+        assert!(matches!(read(SMALL + 1).await, Err(HttpError::Service(Error::Overloaded))));
         assert!(read(SMALL).await.is_ok());
-        // What was made of the bytes counts as they did.
+        // Values made of the bytes count as the bytes did.
         drop(first.bytes);
         assert!(read(SMALL + 1).await.is_err());
         drop((first.place, second));
-        let all = [read(BODY_LIMIT).await, read(BODY_LIMIT).await];
+        let all = [read(MAX_BODY).await, read(MAX_BODY).await];
         assert!(all.iter().all(Result::is_ok), "{all:?}");
     }
 

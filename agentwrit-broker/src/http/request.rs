@@ -3,7 +3,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use agentwrit_protocol::RequestId;
+use agentwrit_protocol::{RequestId, limits::MAX_BODY};
 use agentwrit_tower::{LingeringBody, Rejection};
 use agentwrit_verify::VerifyError;
 use axum::{
@@ -21,10 +21,10 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     Edge, Shared,
-    body::{BODY_LIMIT, BodyPlaces, content_length},
+    body::{BodyPlaces, content_length},
     client::Client,
-    large::account,
-    problem::{Failure, Sketch},
+    errors::{HttpError, PendingProblem},
+    large_responses::account,
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -74,16 +74,16 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
 
     let limit = method.is_safe().then_some(TIME_LIMIT);
     let mut response = match content_length(&request) {
-        _ if !names_one_host(&request) => Failure::BadHost.into_response(),
-        Some(length) if length > BODY_LIMIT as u64 => Failure::TooLarge.into_response(),
+        _ if !names_one_host(&request) => HttpError::BadHost.into_response(),
+        Some(length) if length > MAX_BODY as u64 => HttpError::TooLarge.into_response(),
         _ => answer(next.run(request), limit).await,
     };
     if method.is_safe() {
         response = account(response, &services.pools.responses, client.0).await;
     }
-    if let Some(sketch) = response.extensions_mut().remove::<Sketch>() {
-        sketch.log(&loggable, &id);
-        response = sketch.render(response, &path, &id);
+    if let Some(problem) = response.extensions_mut().remove::<PendingProblem>() {
+        problem.log(&loggable, &id);
+        response = problem.render(response, &path, &id);
     }
     if let Some(rejection) = response.extensions().get::<Rejection>() {
         audit(&services, rejection, client, &endpoint);
@@ -113,8 +113,8 @@ async fn answer(running: impl Future<Output = Response>, limit: Option<Duration>
     };
     match outcome {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => Failure::Defect { cause: String::from("a handler panicked") }.into_response(),
-        Err(_) => Failure::TimedOut.into_response(),
+        Ok(Err(_)) => HttpError::Defect { cause: String::from("a handler panicked") }.into_response(),
+        Err(_) => HttpError::TimedOut.into_response(),
     }
 }
 

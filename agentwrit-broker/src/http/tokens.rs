@@ -1,8 +1,10 @@
-//! `POST /v1/token/renew`, `POST /v1/token/release` and `POST /v1/delegate`: what a holder does with its token.
+//! `POST /v1/token/validate`, `/v1/token/renew`, `/v1/token/release` and `POST /v1/delegate`.
 
-use agentwrit_protocol::DelegationRequest;
+use agentwrit_protocol::{
+    DelegationRequest, DelegationResponse, Presented, RenewalResponse, ValidationRequest, ValidationResponse,
+};
 use agentwrit_tower::{Rejection, Verified};
-use agentwrit_verify::{AgentId, VerifyError};
+use agentwrit_verify::VerifyError;
 use axum::{
     Json,
     body::Body,
@@ -10,18 +12,31 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::{
     Shared,
-    body::DrainedBody,
+    body::{DrainedBody, JsonBody},
     client::Client,
-    members::{JsonBody, Member, Scopes, Seconds, Text},
-    parameters::NoParameters,
-    problem::Failure,
+    errors::HttpError,
+    query::NoParameters,
 };
 use crate::service::Error;
+
+/// Judges a token for clients that cannot verify offline. Writes nothing.
+pub(super) async fn validate(
+    State(services): State<Shared>,
+    _: NoParameters,
+    JsonBody(request, _place): JsonBody<ValidationRequest>,
+) -> Json<ValidationResponse> {
+    let Presented::WellFormed(token) = request.token else { return Json(ValidationResponse::invalid()) };
+    Json(match services.verifier.verify(token.expose()) {
+        Ok(claims) => ValidationResponse::valid(claims.as_claim_set().clone()),
+        Err(error) => {
+            tracing::debug!(component = "validate", reason = error.reason(), "token not valid");
+            ValidationResponse::invalid()
+        }
+    })
+}
 
 pub(super) async fn renew(
     State(services): State<Shared>,
@@ -29,9 +44,9 @@ pub(super) async fn renew(
     verified: Verified,
     _: NoParameters,
     _: DrainedBody,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<RenewalResponse>, HttpError> {
     let issued = services.tokens.renew(verified.claims().clone(), client).await?;
-    Ok(Json(json!({ "access_token": issued.access_token, "expires_in": issued.expires_in })))
+    Ok(Json(RenewalResponse { access_token: issued.access_token.into(), expires_in: Some(issued.expires_in) }))
 }
 
 pub(super) async fn release(
@@ -40,7 +55,7 @@ pub(super) async fn release(
     verified: Verified,
     _: NoParameters,
     _: DrainedBody,
-) -> Result<StatusCode, Failure> {
+) -> Result<StatusCode, HttpError> {
     services.tokens.release(verified.claims().clone(), client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -50,44 +65,33 @@ pub(super) async fn delegate(
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
-    body: JsonBody<DelegateRequest>,
-) -> Result<Json<Value>, Failure> {
-    let delegate_to = AgentId::parse(body.delegate_to.text("delegate_to")?)
-        .map_err(|error| Error::invalid("delegate_to", error.to_string()))?;
-    let scope = body.scope.scopes("scope")?;
-    let ttl = body.ttl.clamped_lifetime("ttl")?;
-    let delegation = DelegationRequest { delegate_to, scope, ttl };
-    let (issued, chain) = services.delegations.delegate(verified.claims().clone(), delegation, client).await?;
-    Ok(Json(json!({
-        "access_token": issued.access_token, "expires_in": issued.expires_in, "delegation_chain": chain,
-    })))
+    JsonBody(request, _place): JsonBody<DelegationRequest>,
+) -> Result<Json<DelegationResponse>, HttpError> {
+    let (issued, chain) = services.delegations.delegate(verified.claims().clone(), request, client).await?;
+    Ok(Json(DelegationResponse {
+        access_token: issued.access_token.into(),
+        expires_in: Some(issued.expires_in),
+        delegation_chain: Some(chain),
+    }))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct DelegateRequest {
-    delegate_to: Member<Text<{ AgentId::MAX_LENGTH }>>,
-    scope: Member<Scopes>,
-    ttl: Member<Seconds>,
-}
-
-/// A renewal that the token itself doesn't allow says the same as one that the authority refuses.
-pub(super) async fn say_renewal_failed(response: Response) -> Response {
+/// Rejects a renewal with an invalid token in the same words as one that the service rejects.
+pub(super) async fn reject_renewal(response: Response) -> Response {
     let Some(rejection @ Rejection::InvalidToken(_)) = response.extensions().get::<Rejection>().cloned() else {
         return response;
     };
-    let mut answer = Failure::Refused(Error::RenewalFailed).into_response();
-    answer.extensions_mut().insert(rejection);
-    answer
+    let mut response = HttpError::Service(Error::RenewalFailed).into_response();
+    response.extensions_mut().insert(rejection);
+    response
 }
 
-/// Releasing what was released or revoked is done already.
+/// Accepts the release of a token that was released or revoked before.
 pub(super) async fn accept_released(response: Response) -> Response {
     match response.extensions().get::<Rejection>() {
         Some(Rejection::InvalidToken(VerifyError::Revoked { .. })) => {
-            let mut done = Response::new(Body::empty());
-            *done.status_mut() = StatusCode::NO_CONTENT;
-            done
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
         }
         _ => response,
     }

@@ -4,11 +4,13 @@ mod entropy;
 mod secret;
 mod signing;
 
+pub use agentwrit_protocol::Secret;
+
 #[cfg(test)]
 pub(crate) use self::entropy::SeededEntropy;
 pub use self::{
     entropy::EntropyError,
-    secret::{AdminSecret, AdminSecretError, Busy, Secret},
+    secret::{AdminSecret, AdminSecretError, Busy},
     signing::KeyFileError,
 };
 pub(crate) use self::{

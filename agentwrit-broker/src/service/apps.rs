@@ -125,72 +125,44 @@ impl AppService {
         .await
     }
 
-    /// Deregisters an app: its tokens and unused launch tokens die at once, its agents' tokens live until they expire.
-    /// Doing it again changes nothing.
-    pub(crate) async fn deregister(
+    /// Gives an app another status. An app that has it already stays as it is; a deregistered one stays deregistered.
+    ///
+    /// - Suspended: its tokens are revoked and its unused launch tokens deleted; until it is active again it cannot log in,
+    ///   nor can its agents register, renew, or take part in a delegation.
+    /// - Inactive: the same, for good. Tokens of its agents stay valid until they expire.
+    /// - Active: it may log in again, and its agents go on.
+    pub(crate) async fn set_status(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
         app_id: AppId,
+        status: AppStatus,
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
         transact_as(&self.ledger, bearer, move |tx, now| {
             let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
+            if before.status == status {
+                return Ok(before);
+            }
             if before.status == AppStatus::Inactive {
-                return Ok(before);
+                return Err(Error::AppUnknown);
             }
-            let app = App { status: AppStatus::Inactive, updated_at: now, deregistered_at: Some(now), ..before };
+            let deregistered_at = (status == AppStatus::Inactive).then_some(now);
+            let app = App { status, updated_at: now, deregistered_at, ..before };
             tx.update_app(&app)?;
-            let launch_tokens = service.revoke_app_tokens(tx, &app_id, now, "app deregistered")?;
-            let event = by_operator(EventType::AppDeregistered, now, client, "app deregistered", &app_id);
-            service.ledger.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
-            service.active_agents.recount_after(tx);
-            Ok(app)
-        })
-        .await
-    }
-
-    /// Suspends an app: its tokens and unused launch tokens die at once, and until it is resumed it cannot log in, nor
-    /// can its agents register, renew, or take part in a delegation. Doing it again changes nothing.
-    pub(crate) async fn suspend(
-        self: &Arc<Self>,
-        bearer: Option<TokenId>,
-        app_id: AppId,
-        client: IpAddr,
-    ) -> Result<App, Error> {
-        let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
-            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
-            if before.status == AppStatus::Suspended {
-                return Ok(before);
-            }
-            let app = App { status: AppStatus::Suspended, updated_at: now, ..before };
-            tx.update_app(&app)?;
-            let launch_tokens = service.revoke_app_tokens(tx, &app_id, now, "app suspended")?;
-            let event = by_operator(EventType::AppSuspended, now, client, "app suspended", &app_id);
-            service.ledger.record(tx, event.word("launch_tokens_deleted", launch_tokens))?;
-            service.active_agents.recount_after(tx);
-            Ok(app)
-        })
-        .await
-    }
-
-    /// Resumes a suspended app: it may log in again, and its agents go on. Doing it again changes nothing.
-    pub(crate) async fn resume(
-        self: &Arc<Self>,
-        bearer: Option<TokenId>,
-        app_id: AppId,
-        client: IpAddr,
-    ) -> Result<App, Error> {
-        let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
-            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
-            if before.status == AppStatus::Active {
-                return Ok(before);
-            }
-            let app = App { status: AppStatus::Active, updated_at: now, ..before };
-            tx.update_app(&app)?;
-            service.ledger.record(tx, by_operator(EventType::AppResumed, now, client, "app resumed", &app_id))?;
+            let (event_type, detail) = match status {
+                AppStatus::Active => (EventType::AppResumed, "app resumed"),
+                AppStatus::Suspended => (EventType::AppSuspended, "app suspended"),
+                AppStatus::Inactive => (EventType::AppDeregistered, "app deregistered"),
+            };
+            let event = by_operator(event_type, now, client, detail, &app_id);
+            let event = match status {
+                AppStatus::Active => event,
+                AppStatus::Suspended | AppStatus::Inactive => {
+                    event.word("launch_tokens_deleted", service.revoke_app_tokens(tx, &app_id, now, detail)?)
+                }
+            };
+            service.ledger.record(tx, event)?;
             service.active_agents.recount_after(tx);
             Ok(app)
         })

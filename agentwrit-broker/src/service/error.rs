@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agentwrit_protocol::RequestError;
 use agentwrit_verify::Scope;
 
 use crate::{
@@ -17,15 +18,9 @@ use crate::{
 /// Why an operation was refused or failed. `http` turns each into a status and a problem, in one place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// The request itself is at fault: which member, and what it must be.
-    #[error("{field}: {problem}")]
-    Invalid { field: &'static str, problem: String },
-    /// A lifetime out of its range, in seconds.
-    #[error("{field}: must be {least} to {most} seconds")]
-    InvalidTtl { field: &'static str, least: u64, most: u64 },
-    /// A lifetime that would be shortened if it were too long, but is none.
-    #[error("{field}: must be at least 1 second")]
-    TtlNotPositive { field: &'static str },
+    /// The request itself is malformed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// Neither says which part was wrong.
     #[error("invalid credentials")]
     BadCredentials,
@@ -95,7 +90,7 @@ pub(crate) enum Error {
 
 impl Error {
     pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
-        Self::Invalid { field, problem: problem.into() }
+        RequestError::invalid(field, problem).into()
     }
 
     /// The scope that was too much, if that was it.

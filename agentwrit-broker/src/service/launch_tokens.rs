@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
+use agentwrit_protocol::{LaunchTokenRequest, Secret, limits::DEFAULT_LAUNCH_TOKEN_TTL};
+use agentwrit_verify::{AppId, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
 use super::{Error, Parts, checks::transact_as};
@@ -10,26 +11,11 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
     issuer::Issuer,
-    keys::Secret,
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
     store::Tx,
     telemetry::metrics::Metrics,
 };
-
-/// What a launch token is to allow.
-#[derive(Clone, Debug)]
-pub(crate) struct LaunchPolicy {
-    pub(crate) agent_name: String,
-    pub(crate) allowed_scope: ScopeSet,
-    /// Lifetime of the agent's tokens, seconds.
-    pub(crate) max_ttl: Option<u64>,
-    pub(crate) single_use: bool,
-    /// Lifetime of the launch token, seconds.
-    pub(crate) ttl: u64,
-    pub(crate) orch_id: Option<PathSegment>,
-    pub(crate) task_id: Option<PathSegment>,
-}
 
 /// Issues and deletes launch tokens.
 #[derive(Debug)]
@@ -51,11 +37,11 @@ impl LaunchTokenService {
         self: &Arc<Self>,
         creator: Subject,
         bearer: Option<TokenId>,
-        policy: LaunchPolicy,
+        request: LaunchTokenRequest,
         client: IpAddr,
     ) -> Result<(LaunchToken, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
-        let token = self.draft(creator.clone(), policy, &secret);
+        let token = self.draft(creator.clone(), request, &secret);
         let outcome = match self.budgets.check(&Spending::launch_token(&creator)) {
             Ok(()) => self.store(token, bearer, client).await,
             Err(exceeded) => Err(exceeded.into()),
@@ -129,22 +115,22 @@ impl LaunchTokenService {
         });
     }
 
-    fn draft(&self, created_by: Subject, policy: LaunchPolicy, secret: &Secret) -> LaunchToken {
+    fn draft(&self, created_by: Subject, request: LaunchTokenRequest, secret: &Secret) -> LaunchToken {
         let app_id = as_app(&created_by).cloned();
         let epoch = UnixTime::default();
         LaunchToken {
             id: LaunchTokenId::from_bytes(self.issuer.random()),
             digest: Digest::of(secret.expose().as_bytes()),
-            agent_name: policy.agent_name,
-            allowed_scope: policy.allowed_scope,
-            max_ttl: self.issuer.policy().clamp(policy.max_ttl.unwrap_or(self.issuer.policy().default_ttl)),
-            single_use: policy.single_use,
+            agent_name: request.agent_name,
+            allowed_scope: request.allowed_scope,
+            max_ttl: self.issuer.policy().clamp(request.max_ttl.unwrap_or(self.issuer.policy().default_ttl)),
+            single_use: request.single_use,
             created_at: epoch,
-            expires_at: epoch.saturating_add(Duration::from_secs(policy.ttl)),
+            expires_at: epoch.saturating_add(Duration::from_secs(request.ttl.unwrap_or(DEFAULT_LAUNCH_TOKEN_TTL))),
             created_by,
             app_id,
-            orch_id: policy.orch_id,
-            task_id: policy.task_id,
+            orch_id: request.orch_id,
+            task_id: request.task_id,
             consumed_at: None,
             minted_in: None,
         }

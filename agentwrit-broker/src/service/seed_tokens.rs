@@ -2,21 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use agentwrit_protocol::LaunchTokenRequest;
 use agentwrit_verify::{ScopeSet, Subject};
 
-use super::{Error, Services, launch_tokens::LaunchPolicy};
+use super::{Error, Services};
 use crate::telemetry::log;
 
 /// Issues a launch token and an admin token and prints them, bare, as scripts expect.
 pub(crate) async fn print(services: &Services) -> Result<(), Error> {
     let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let policy = LaunchPolicy {
+    let policy = LaunchTokenRequest {
         agent_name: String::from("seed"),
         allowed_scope: ScopeSet::parse(["read:data:*", "write:data:*"])
             .map_err(|error| Error::invalid("scope", error.to_string()))?,
         max_ttl: None,
         single_use: false,
-        ttl: 3600,
+        ttl: Some(3600),
         orch_id: None,
         task_id: None,
     };

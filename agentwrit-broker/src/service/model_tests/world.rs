@@ -9,8 +9,8 @@ use std::{
 };
 
 use agentwrit_protocol::{
-    AppUpdateRequest, Base64, DelegationRequest, Hex, Presented, RegistrationRequest, RevocationRequest,
-    RevocationTarget,
+    AppStatus, AppUpdateRequest, Base64, DelegationRequest, Hex, LaunchTokenRequest, Presented, RegistrationRequest,
+    RevocationRequest, RevocationTarget,
 };
 use agentwrit_verify::{
     AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, VerifyError,
@@ -26,7 +26,7 @@ use crate::{
     issuer::Issued,
     issuer::nonce::Nonce,
     keys::{KeyFile, Secret, SeededEntropy},
-    service::{Error, Services, apps::NewApp, launch_tokens::LaunchPolicy, revocation::Revoked},
+    service::{Error, Services, apps::NewApp, revocation::Revoked},
     store::{Store, StoreOptions},
 };
 
@@ -105,15 +105,15 @@ impl World {
     }
 
     pub(super) async fn suspend(&self, app: &AppId) -> Result<App, Error> {
-        self.services.apps.suspend(None, app.clone(), self.client()).await
+        self.services.apps.set_status(None, app.clone(), AppStatus::Suspended, self.client()).await
     }
 
     pub(super) async fn resume(&self, app: &AppId) -> Result<App, Error> {
-        self.services.apps.resume(None, app.clone(), self.client()).await
+        self.services.apps.set_status(None, app.clone(), AppStatus::Active, self.client()).await
     }
 
     pub(super) async fn deregister(&self, app: &AppId) {
-        self.services.apps.deregister(None, app.clone(), self.client()).await.unwrap();
+        self.services.apps.set_status(None, app.clone(), AppStatus::Inactive, self.client()).await.unwrap();
     }
 
     pub(super) async fn admin_token(&self) -> Issued {
@@ -135,12 +135,12 @@ impl World {
             Owner::Operator => Subject::Admin,
             Owner::App { app_id, .. } => Subject::App(app_id.clone()),
         };
-        let policy = LaunchPolicy {
+        let policy = LaunchTokenRequest {
             agent_name: "a model".into(),
             allowed_scope: wish.scopes,
             max_ttl: Some(wish.max_ttl),
             single_use: wish.single_use,
-            ttl: wish.ttl,
+            ttl: Some(wish.ttl),
             orch_id: None,
             task_id: None,
         };

@@ -156,12 +156,12 @@ async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
     let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async || {
-        let policy = LaunchPolicy {
+        let policy = LaunchTokenRequest {
             agent_name: "a test".into(),
             allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
             max_ttl: None,
             single_use: false,
-            ttl: 30,
+            ttl: Some(30),
             orch_id: None,
             task_id: None,
         };
@@ -213,12 +213,12 @@ async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_nu
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
     let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async |creator: Subject| {
-        let policy = LaunchPolicy {
+        let policy = LaunchTokenRequest {
             agent_name: "a test".into(),
             allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
             max_ttl: None,
             single_use: true,
-            ttl: 30,
+            ttl: Some(30),
             orch_id: None,
             task_id: None,
         };

@@ -15,7 +15,8 @@ use std::{
 };
 
 use agentwrit_protocol::{
-    Base64, DelegationRequest, Hex, Presented, RegistrationRequest, RevocationRequest, RevocationTarget,
+    Base64, DelegationRequest, Hex, LaunchTokenRequest, Presented, RegistrationRequest, RevocationRequest,
+    RevocationTarget,
 };
 use agentwrit_verify::{
     AgentId, Claims, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
@@ -23,7 +24,7 @@ use agentwrit_verify::{
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use super::{Error, Services, launch_tokens::LaunchPolicy, revocation::Revoked};
+use super::{Error, Services, revocation::Revoked};
 use crate::{
     audit::Event,
     config::Config,
@@ -102,12 +103,12 @@ impl Desk {
     }
 
     async fn launch_token(&self, task: &str, ttl: u64, single_use: bool) -> Secret {
-        let policy = LaunchPolicy {
+        let policy = LaunchTokenRequest {
             agent_name: task.into(),
             allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
             max_ttl: Some(ttl),
             single_use,
-            ttl: 30,
+            ttl: Some(30),
             orch_id: None,
             task_id: None,
         };

@@ -21,7 +21,7 @@ const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
 
 impl Document {
     pub(super) fn as_written() -> Value {
-        serde_json::from_str(super::super::DOCUMENT).unwrap()
+        serde_json::from_str(super::super::super::operation::OPENAPI).unwrap()
     }
 
     pub(super) fn load() -> Self {

@@ -8,7 +8,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 
-use super::problem::Failure;
+use super::errors::HttpError;
 use crate::{
     limits::{
         document::{Document, DocumentBody, SMALL},
@@ -37,11 +37,11 @@ pub(super) async fn account(response: Response, pool: &FairPool, client: IpAddr)
     let (head, body) = response.into_parts();
     let content = match body.collect().await {
         Ok(content) => content.to_bytes(),
-        Err(error) => return Failure::Defect { cause: format!("a response has no body: {error}") }.into_response(),
+        Err(error) => return HttpError::Defect { cause: format!("a response has no body: {error}") }.into_response(),
     };
     match Document::new(content, pool, client) {
         Some(document) => Response::from_parts(head, Body::new(DocumentBody::from(document))),
-        None => Failure::from(Error::Overloaded).into_response(),
+        None => HttpError::from(Error::Overloaded).into_response(),
     }
 }
 

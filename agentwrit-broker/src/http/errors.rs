@@ -1,0 +1,218 @@
+//! Rejections as HTTP: the one place where an error becomes a status, a problem and its headers.
+//!
+//! A handler's error does not know the request's path and id. It leaves a [`PendingProblem`] in the response, which
+//! [`request::serve`](super::request) renders.
+
+use agentwrit_protocol::{ErrorCode, Problem, RequestError, RequestId};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use crate::{feed::FeedUnavailable, service::Error, store::StoreError};
+
+/// Longest `Retry-After` while the clock is wrong, in seconds: it may be corrected at any time.
+const MAX_CLOCK_WAIT: u64 = 60;
+
+/// RFC 6750 §3: the Bearer token of the request is no longer valid.
+const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
+/// RFC 6750 §3: the Bearer token of the request is valid and does not permit this.
+const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficient_scope""#;
+
+const TRY_AGAIN: &str = "nothing was done; try again";
+
+/// Reason why a request is rejected.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    /// An operation rejected it.
+    #[error(transparent)]
+    Service(#[from] Error),
+    /// The query holds parameters that the endpoint does not take.
+    #[error("{0}")]
+    Query(String),
+    #[error("the body could not be read to its end")]
+    IncompleteBody,
+    #[error("the body is larger than 1 MiB")]
+    TooLarge,
+    #[error("a request names its host exactly once")]
+    BadHost,
+    #[error("there is nothing at this path")]
+    NotFound,
+    #[error("this path does not take this method")]
+    MethodNotAllowed,
+    #[error("the request took too long")]
+    TimedOut,
+    #[error("internal error")]
+    Defect { cause: String },
+}
+
+impl From<RequestError> for HttpError {
+    fn from(error: RequestError) -> Self {
+        Self::Service(error.into())
+    }
+}
+
+impl From<FeedUnavailable> for HttpError {
+    fn from(error: FeedUnavailable) -> Self {
+        Self::Service(error.into())
+    }
+}
+
+impl HttpError {
+    /// Returns the error as the audit trail records it, also for a body that was not read.
+    pub(super) fn as_service_error(&self) -> Error {
+        if let Self::Service(error) = self { error.clone() } else { Error::invalid("body", self.to_string()) }
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let problem = PendingProblem::of(self);
+        let status = StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
+        if let Some(challenge) = problem.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = problem.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+/// A problem before the request's path and id are known.
+#[derive(Clone, Debug)]
+pub(super) struct PendingProblem {
+    code: ErrorCode,
+    detail: String,
+    hint: Option<&'static str>,
+    /// Seconds of `Retry-After`.
+    retry_after: Option<u64>,
+    /// `WWW-Authenticate`.
+    challenge: Option<&'static str>,
+    /// Cause for the log, which no client receives.
+    cause: Option<String>,
+}
+
+impl PendingProblem {
+    pub(super) fn log(&self, path: &str, id: &RequestId) {
+        if let Some(cause) = &self.cause {
+            tracing::error!(component = "http", request_id = id.as_str(), path, cause, "request failed");
+        }
+    }
+
+    pub(super) fn render(self, response: Response, path: &str, id: &RequestId) -> Response {
+        let mut problem = Problem::new(self.code, self.detail, path, id);
+        problem.hint = self.hint.map(str::to_owned);
+        response.map(|_| Body::from(problem.to_json()))
+    }
+
+    fn of(error: HttpError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HttpError::Service(error) => Self::of_service(&error),
+            HttpError::Query(_) | HttpError::IncompleteBody | HttpError::BadHost => {
+                Self::new(ErrorCode::InvalidRequest, detail)
+            }
+            HttpError::TooLarge => Self::new(ErrorCode::PayloadTooLarge, detail),
+            HttpError::NotFound => Self::new(ErrorCode::NotFound, detail),
+            HttpError::MethodNotAllowed => Self::new(ErrorCode::MethodNotAllowed, detail),
+            HttpError::TimedOut => Self::new(ErrorCode::Unavailable, detail).retry_after(1),
+            HttpError::Defect { cause } => Self::new(ErrorCode::InternalError, detail).cause(cause),
+        }
+    }
+
+    fn of_service(error: &Error) -> Self {
+        let problem = |code| Self::new(code, error.to_string());
+        match error {
+            Error::Request(error) => Self { hint: error.hint(), ..problem(error.code()) },
+            Error::BadCredentials
+            | Error::LaunchTokenUnknown
+            | Error::LaunchTokenExpired
+            | Error::LaunchTokenConsumed
+            | Error::NonceSpent => problem(ErrorCode::Unauthorized),
+            Error::AppInactive | Error::RenewalFailed | Error::TokenEnded => {
+                problem(ErrorCode::Unauthorized).challenge(INVALID_TOKEN)
+            }
+            Error::NonceUnknown => {
+                problem(ErrorCode::Unauthorized).hint("ask `GET /v1/challenge` for a new nonce; it lasts 30 s")
+            }
+            Error::BadPublicKey => problem(ErrorCode::Unauthorized)
+                .hint("send standard base64 of the raw 32-byte Ed25519 public key, not its DER or PEM encoding"),
+            Error::BadSignature => problem(ErrorCode::Unauthorized).hint(
+                "sign the 32 bytes that the nonce's hexadecimal text stands for, not the text itself, and send standard base64",
+            ),
+            Error::ExceedsLaunchToken { .. }
+            | Error::ExceedsCeiling { .. }
+            | Error::ExceedsDelegator { .. }
+            | Error::Pinned { .. }
+            | Error::TooDeep => problem(ErrorCode::ScopeViolation),
+            Error::WrongSubject(_) => problem(ErrorCode::InsufficientScope).challenge(INSUFFICIENT_SCOPE),
+            Error::DelegateUnknown => problem(ErrorCode::NotFound)
+                .hint("the delegate must be registered, not revoked, and hold or have held a token that has not expired"),
+            Error::NoSuchLaunchToken | Error::AppUnknown => problem(ErrorCode::NotFound),
+            Error::NameTaken => {
+                problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
+            }
+            Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. } => {
+                problem(ErrorCode::RateLimited)
+                    .hint("wait as long as `Retry-After` says")
+                    .retry_after(retry_after.seconds())
+            }
+            Error::Overloaded => problem(ErrorCode::Unavailable).hint(TRY_AGAIN).retry_after(1),
+            Error::ClockBehind { by } => Self::new(ErrorCode::Unavailable, "the broker's clock is wrong")
+                .hint("nothing was done; the operator has to look at the broker's log")
+                .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
+                .cause(error.to_string()),
+            Error::Store(error) => Self::of_store(error),
+        }
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        let unavailable = |detail: &str| {
+            Self::new(ErrorCode::Unavailable, detail).hint(TRY_AGAIN).retry_after(1).cause(error.to_string())
+        };
+        match error {
+            StoreError::Busy => unavailable("the broker is busy"),
+            StoreError::Unavailable { .. } => unavailable("the store cannot take the request"),
+            StoreError::Corrupt { .. } | StoreError::Internal { .. } => {
+                Self::new(ErrorCode::InternalError, "internal error").cause(error.to_string())
+            }
+        }
+    }
+
+    fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), hint: None, retry_after: None, challenge: None, cause: None }
+    }
+
+    fn hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    fn challenge(self, challenge: &'static str) -> Self {
+        Self { challenge: Some(challenge), ..self }
+    }
+
+    fn cause(self, cause: String) -> Self {
+        Self { cause: Some(cause), ..self }
+    }
+}
+
+pub(super) async fn not_found() -> HttpError {
+    HttpError::NotFound
+}
+
+pub(super) async fn method_not_allowed() -> HttpError {
+    HttpError::MethodNotAllowed
+}

@@ -1,0 +1,55 @@
+//! `GET /v1/health`, `GET /v1/metrics` and `GET /v1/openapi.json`.
+
+use agentwrit_protocol::HealthResponse;
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header::CONTENT_TYPE};
+
+use super::{Shared, query::NoParameters};
+use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
+
+/// Description of the API, OpenAPI 3.1, written by hand. The tests compare it with the types of agentwrit-protocol and
+/// with every response.
+pub(super) const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+
+/// Reports whether the broker can serve, at constant cost whatever the length of the trail.
+pub(crate) async fn health(State(services): State<Shared>) -> Response {
+    let ledger = &services.ledger;
+    let writable = ledger.store.probe().await.is_ok();
+    let events = ledger.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
+    let healthy = writable && events.is_ok();
+    let warnings = ledger.clock_monitor.warnings(ledger.clock.as_ref());
+    let response = HealthResponse {
+        status: if healthy { HealthResponse::OK } else { HealthResponse::UNAVAILABLE }.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: services.uptime().as_secs(),
+        db_connected: healthy,
+        audit_events_count: events.unwrap_or_default(),
+        warnings: warnings.into_iter().map(|warning| ClockWarning::as_str(warning).to_owned()).collect(),
+    };
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(response)).into_response()
+}
+
+pub(super) async fn health_endpoint(services: State<Shared>, _: NoParameters) -> Response {
+    health(services).await
+}
+
+pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> Response {
+    if services.active_agents.count().await.is_err() {
+        services.metrics.db_error("read");
+    }
+    let clock = services.ledger.clock.as_ref();
+    let behind = services.ledger.clock_monitor.behind_records(clock.now());
+    services
+        .metrics
+        .set_clock(behind.unwrap_or_default(), services.ledger.clock_monitor.held(clock).unwrap_or_default());
+    ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
+}
+
+pub(super) async fn openapi(_: NoParameters) -> Response {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}

@@ -1,0 +1,68 @@
+//! `GET /v1/challenge`, `POST /v1/register`, and the list `GET /v1/app/agents`.
+
+use agentwrit_protocol::{
+    AgentRecord, AgentStatus, ChallengeResponse, Hex, ListResponse, Page, RegistrationRequest, RegistrationResponse,
+};
+use agentwrit_verify::{PathSegment, UnixTime};
+use axum::{Json, extract::State};
+
+use super::{
+    Shared,
+    body::JsonBody,
+    client::{CallingApp, Client},
+    errors::HttpError,
+    query::{NoParameters, Parameters, list_response},
+};
+use crate::{domain, issuer::nonce::Nonces, service::Error};
+
+pub(super) async fn challenge(State(services): State<Shared>, _: NoParameters) -> Json<ChallengeResponse> {
+    let nonce = Hex(services.challenges.issue());
+    Json(ChallengeResponse { nonce, expires_in: Some(Nonces::LIFETIME.as_secs()) })
+}
+
+pub(super) async fn register(
+    State(services): State<Shared>,
+    Client(client): Client,
+    _: NoParameters,
+    JsonBody(request, _place): JsonBody<RegistrationRequest>,
+) -> Result<Json<RegistrationResponse>, HttpError> {
+    let (agent_id, issued) = services.registrations.register(request, client).await?;
+    let (access_token, expires_in) = (issued.access_token.into(), Some(issued.expires_in));
+    Ok(Json(RegistrationResponse { agent_id, access_token, expires_in }))
+}
+
+pub(super) async fn list_own(
+    State(services): State<Shared>,
+    CallingApp(app_id): CallingApp,
+    parameters: Parameters,
+) -> Result<Json<ListResponse<AgentRecord>>, HttpError> {
+    parameters.only(&Page::PARAMETERS)?;
+    let page = parameters.page()?;
+    let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents_of(&app_id, &page)?)).await?;
+    let now = services.ledger.now();
+    let entries = agents.into_iter().map(|(cursor, agent)| Ok((cursor, record(agent, now)?)));
+    Ok(Json(list_response(entries.collect::<Result<Vec<_>, HttpError>>()?, total, &page)))
+}
+
+fn record(agent: domain::AgentRecord, now: UnixTime) -> Result<AgentRecord, HttpError> {
+    let status = if agent.revoked_at.is_some() {
+        AgentStatus::Revoked
+    } else if agent.expires_at <= now {
+        AgentStatus::Expired
+    } else {
+        AgentStatus::Active
+    };
+    let segment = |text: &str| {
+        PathSegment::parse(text)
+            .map_err(|error| HttpError::Defect { cause: format!("an agent id holds `{text}`: {error}") })
+    };
+    Ok(AgentRecord {
+        orch_id: segment(agent.agent_id.orch_id())?,
+        task_id: segment(agent.agent_id.task_id())?,
+        agent_id: agent.agent_id,
+        scope: agent.scope,
+        registered_at: agent.registered_at,
+        expires_at: agent.expires_at,
+        status: Some(status),
+    })
+}
