@@ -1,5 +1,4 @@
-//! Building a [`Verifier`]: what must be decided is asked for in order, and a verifier that lacks a decision doesn't
-//! compile.
+//! Builder of a [`Verifier`]: required decisions come in order, and a builder that lacks one does not compile.
 
 use std::{
     fmt,
@@ -15,7 +14,7 @@ use crate::{
     verifier::{Rules, Verifier},
 };
 
-/// Builds a [`Verifier`]. `Stage` says what comes next.
+/// Builds a [`Verifier`]. `Stage` is the next required decision.
 #[derive(Debug)]
 pub struct VerifierBuilder<Stage> {
     stage: Stage,
@@ -49,12 +48,12 @@ pub struct WantsOptions {
     clock: Box<dyn Clock>,
 }
 
-/// Whom a token may be meant for.
+/// Audiences whose tokens are accepted.
 #[derive(Clone, Debug)]
 pub(crate) enum Audience {
-    /// Nobody in particular, or anybody.
+    /// Accepts every token, with or without `aud`.
     Any,
-    /// One of these; without any, nobody in particular.
+    /// Accepts tokens for one of these; if empty, only tokens without `aud`.
     OneOf(Vec<Box<str>>),
 }
 
@@ -63,7 +62,7 @@ impl VerifierBuilder<WantsIssuer> {
         Self { stage: WantsIssuer(()) }
     }
 
-    /// The authority whose tokens are accepted: the `iss` claim, exactly.
+    /// Sets the issuer whose tokens are accepted: the `iss` claim, exactly.
     #[must_use]
     pub fn issuer(self, issuer: impl Into<String>) -> VerifierBuilder<WantsKeys> {
         let WantsIssuer(()) = self.stage;
@@ -130,13 +129,14 @@ impl VerifierBuilder<WantsRevocations> {
 }
 
 impl VerifierBuilder<WantsOptions> {
-    /// How far ahead of this clock `nbf` and `iat` may lie, unless set otherwise.
+    /// Default of [`leeway`](Self::leeway).
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
     /// The bytes that verified tokens may take, unless set otherwise: some 6,000 typical tokens.
     pub const DEFAULT_CACHE_MEMORY: u64 = 16 * 1024 * 1024;
 
-    /// Accepts only tokens meant for this audience; call it again to accept another one too. Without any, only tokens
-    /// without `aud` are accepted: one that names somebody isn't meant for who names nobody (RFC 7519 §4.1.3).
+    /// Accepts only tokens for this audience; call it again to add another one. Without any, only tokens without `aud`
+    /// are accepted: a token for a named audience must be rejected by a service that does not identify with it (RFC
+    /// 7519 §4.1.3).
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         if let Audience::OneOf(audiences) = &mut self.stage.audience {
@@ -152,7 +152,7 @@ impl VerifierBuilder<WantsOptions> {
         self
     }
 
-    /// How far ahead of this clock `nbf` and `iat` may lie. Never applied to `exp`.
+    /// Sets how far ahead of this clock `nbf` and `iat` may be. Never applied to `exp`.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.stage.leeway = leeway;

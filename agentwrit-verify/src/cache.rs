@@ -1,8 +1,8 @@
-//! Tokens that were verified before.
+//! Cache of verified tokens.
 //!
-//! The key is the whole token: there is no digest whose collisions would have to be argued about. Only verified tokens
-//! get in, so that strangers can neither fill the cache nor choose what collides in it. What a hit saves is parsing and
-//! signatures; everything that can change with time is judged again by the [verifier](crate::verifier).
+//! The key is the whole token, so there are no digest collisions to consider. Only verified tokens are inserted, so an
+//! unauthenticated client can neither fill the cache nor choose collisions. A hit saves parsing and signatures only;
+//! the [verifier](crate::verifier) checks everything that changes with time at every call.
 
 use std::{
     fmt,
@@ -21,12 +21,12 @@ use crate::{
     revocation::TokenRevocationKeys,
 };
 
-/// What is kept of a verified token.
+/// A verified token without its text.
 #[derive(Debug)]
 pub(crate) struct CachedToken {
     pub(crate) claims: Arc<Claims>,
     pub(crate) signed_by: PublicKey,
-    /// Whether the token says which key that is.
+    /// True when the token has a `kid`.
     pub(crate) names_key: bool,
     /// The keys that signed its delegation chain.
     pub(crate) chain_signed_by: Box<[PublicKey]>,
@@ -34,7 +34,7 @@ pub(crate) struct CachedToken {
 }
 
 impl CachedToken {
-    /// Whether these keys would verify it again.
+    /// Returns true when these keys would verify the token again.
     pub(crate) fn is_trusted_by(&self, keys: &KeySet) -> bool {
         let named = self.names_key.then(|| self.signed_by.id());
         keys.select(named).is_some_and(|key| key.as_bytes() == self.signed_by.as_bytes())
@@ -75,30 +75,30 @@ pub(crate) struct TokenCache {
     doorkeeper: Doorkeeper,
 }
 
-/// Lets a token in when it is seen for the second time: one that is used once costs no memory and displaces nobody.
+/// Admits a token when it is seen for the second time: a token that is used once takes no memory and evicts no other.
 ///
-/// Each place holds four 16-bit fingerprints, the latest first. A token that is mistaken for another gets in at once,
-/// which does no harm.
+/// Each slot holds four 16-bit fingerprints, the latest first. A fingerprint collision only admits a token one use
+/// early.
 struct Doorkeeper {
     hasher: BySignature,
     places: Box<[AtomicU64]>,
 }
 
 impl Doorkeeper {
-    /// As many places as the cache holds tokens, for four times as many fingerprints.
+    /// Allocates one slot of four fingerprints for each token that the cache can hold.
     fn new(tokens: usize) -> Self {
         let places = tokens.clamp(1, 1 << 20).next_power_of_two();
         Self { hasher: BySignature::default(), places: (0..places).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Whether the token was at the doorkeeper before; from now on it was.
+    /// Returns true when the token was seen before, and records it.
     fn admits(&self, token: &str) -> bool {
         let hash = self.hasher.hash_one(token);
         let mask = self.places.len().saturating_sub(1) as u64;
         let Some(place) = usize::try_from(hash & mask).ok().and_then(|index| self.places.get(index)) else {
             return true;
         };
-        // 0 stands for nobody.
+        // 0 marks an empty fingerprint.
         let fingerprint = (hash >> 48).max(1);
         let present = place.load(Ordering::Relaxed);
         let known = (0..4_u32).any(|slot| (present >> (slot * 16)) & 0xffff == fingerprint);
@@ -161,7 +161,7 @@ impl fmt::Debug for TokenCache {
 struct ByLength;
 
 impl ByLength {
-    /// Claims, revocation_keys, counters and slots beside the token's text.
+    /// Claims, revocation keys, counters and slots, without the token's text.
     const FIXED: u64 = 512;
     /// A token of three scopes.
     const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);

@@ -1,4 +1,4 @@
-//! What a token says: as it is written ([`ClaimSet`]) and once it is verified ([`Claims`]).
+//! Claims of a token: as written ([`ClaimSet`]) and verified ([`Claims`]).
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -9,27 +9,27 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// The claims as they stand in a token. **Holding one proves nothing**: whoever issues builds one, whoever inspects
-/// reads one; only [`Claims`] has been verified.
+/// Claims as written in a token. **Holding one proves nothing**: issuers build them and inspection returns them; only
+/// [`Claims`] are verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
 pub struct ClaimSet {
     /// Issuer (RFC 7519 §4.1.1).
     pub iss: String,
-    /// Subject: whom the token speaks for.
+    /// Subject (RFC 7519 §4.1.2).
     pub sub: Subject,
     /// Audience; always written as a list, left out when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aud: Vec<String>,
     /// Expiry, Unix seconds; at this moment the token is expired (RFC 7519 §4.1.4).
     pub exp: u64,
-    /// Not valid before, Unix seconds.
+    /// Not before, Unix seconds (RFC 7519 §4.1.5).
     pub nbf: u64,
     /// Issued at, Unix seconds.
     pub iat: u64,
     /// The token's name.
     pub jti: TokenId,
-    /// What it allows, in the order that was asked for.
+    /// Granted scopes, in the requested order.
     pub scope: ScopeSet,
     /// The agent's task.
     #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ pub struct ClaimSet {
     pub orch_id: Option<PathSegment>,
     /// The session: the `jti` of the first token of a renewal family.
     pub sid: TokenId,
-    /// Who delegated to whom, root first; empty unless the token was delegated.
+    /// Delegation records, root first; empty unless the token was delegated.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub delegation_chain: Vec<DelegationRecord>,
     /// Hexadecimal SHA-256 over the chain; see [`delegation`](crate::delegation).
@@ -53,30 +53,30 @@ pub struct ClaimSet {
 pub struct Claims(ClaimSet);
 
 impl Claims {
-    /// For the verifier alone, after every check.
+    /// Wraps claims after every check; called by the verifier only.
     pub(crate) fn verified(claims: ClaimSet) -> Self {
         Self(claims)
     }
 
-    /// Who issued the token (`iss`).
+    /// Returns the issuer (`iss`).
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.0.iss
     }
 
-    /// Whom it speaks for (`sub`).
+    /// Returns the subject (`sub`).
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.0.sub
     }
 
-    /// The agent that it speaks for, if it is one.
+    /// Returns the subject's agent id, if the subject is an agent.
     #[must_use]
     pub fn agent_id(&self) -> Option<&AgentId> {
         self.0.sub.as_agent()
     }
 
-    /// For whom it is meant (`aud`); may be empty.
+    /// Returns the audiences (`aud`); may be empty.
     #[must_use]
     pub fn audience(&self) -> &[String] {
         &self.0.aud
@@ -94,13 +94,13 @@ impl Claims {
         UnixTime::from_seconds(self.0.nbf)
     }
 
-    /// When it was issued (`iat`).
+    /// Returns the time of issue (`iat`).
     #[must_use]
     pub fn issued_at(&self) -> UnixTime {
         UnixTime::from_seconds(self.0.iat)
     }
 
-    /// Its own name (`jti`).
+    /// Returns the token id (`jti`).
     #[must_use]
     pub fn token_id(&self) -> TokenId {
         self.0.jti
@@ -112,7 +112,7 @@ impl Claims {
         self.0.sid
     }
 
-    /// What it allows (`scope`).
+    /// Returns the granted scopes (`scope`).
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
         &self.0.scope
@@ -130,7 +130,7 @@ impl Claims {
         self.0.orch_id.as_ref()
     }
 
-    /// Who delegated to whom, root first; empty unless the token was delegated.
+    /// Returns the delegation records, root first; empty unless the token was delegated.
     #[must_use]
     pub fn delegation_chain(&self) -> &[DelegationRecord] {
         &self.0.delegation_chain

@@ -52,7 +52,7 @@ impl UnixTime {
         Self(self.0.saturating_sub(earlier))
     }
 
-    /// How long `earlier` lies before this moment; zero when it doesn't.
+    /// Returns the duration since `earlier`; zero when `earlier` is later than this time.
     #[must_use]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -109,7 +109,7 @@ pub struct TimeError {
     pub text: String,
 }
 
-/// Where the time comes from.
+/// Source of the time.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The wall clock. It may jump, forwards and back.
     fn now(&self) -> UnixTime;

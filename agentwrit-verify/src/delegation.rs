@@ -1,18 +1,19 @@
-//! Delegation chains: who handed what to whom, provable without the broker.
+//! Delegation chains, verifiable without the broker.
 //!
-//! 1. A chain has at most [`MAX_DEPTH`] records, root first. Each names the delegator (`agent`), what it held
-//!    (`scope`), who received (`delegate`), the delegator's session (`sid`) and when the delegator's token expires.
-//! 2. The broker signs each record over [`DelegationRecord::signed_bytes`]; they include the signature of the record
-//!    before, so that no record can be altered, dropped, reordered or moved into another chain.
-//! 3. `chain_hash` is the hexadecimal SHA-256 over [`chain_hash`]'s bytes and stands in the token beside the chain.
-//! 4. A chain holds together when each `delegate` is the next record's `agent` and the last one the token's `sub`;
-//!    each scope covers the next and the last covers the token's; no expiry is later than the one before, and the
-//!    token's not later than the last; delegation times never go back, and a delegator's token was alive at its own.
-//! 5. A record has one spelling: times in UTC and whole seconds, no scope twice, lower-case hexadecimal. Whoever
-//!    verifies what stands in a token, text by text, reaches the same verdict as whoever parses it first.
+//! 1. A chain has at most [`MAX_DEPTH`] records, root first. Each names the delegator (`agent`), its scopes (`scope`),
+//!    the recipient (`delegate`), the delegator's session (`sid`) and the expiry of the delegator's token.
+//! 2. The broker signs each record over [`DelegationRecord::signed_bytes`]; they include the signature of the preceding
+//!    record, so that no record can be altered, dropped, reordered or moved into another chain.
+//! 3. `chain_hash` is the hexadecimal SHA-256 over [`chain_hash`]'s bytes and is a claim beside the chain.
+//! 4. A chain is valid when each `delegate` is the next record's `agent` and the last one the token's `sub`; each scope
+//!    set covers the next and the last covers the token's; no expiry is later than the preceding one, and the token's
+//!    not later than the last; delegation times never decrease, and each delegation precedes the expiry of its
+//!    delegator's token.
+//! 5. A record has one encoding: times in UTC and whole seconds, no duplicate scope, lower-case hexadecimal. A verifier
+//!    that compares texts and one that parses them reach the same result.
 //!
 //! All encodings are length-prefixed: `text(x)` is the length of `x` in bytes as a 32-bit big-endian number, then `x`.
-//! `docs/delegation-chain.md` in the repository spells them out for other languages, with a test vector.
+//! `docs/delegation-chain.md` in the repository specifies them for other languages, with a test vector.
 
 use agentwrit_json::Object;
 use data_encoding::HEXLOWER;
@@ -33,31 +34,31 @@ pub const MAX_DEPTH: usize = 5;
 const RECORD_DOMAIN: &str = "agentwrit-delegation-record-v1";
 const CHAIN_DOMAIN: &str = "agentwrit-delegation-chain-v1";
 
-/// One hop of a chain.
+/// One hop of a delegation chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Object<RawRecord>")]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
 pub struct DelegationRecord {
     /// The delegator.
     pub agent: AgentId,
-    /// What the delegator held.
+    /// Scopes of the delegator.
     pub scope: ScopeSet,
-    /// When it delegated.
+    /// Time of the delegation.
     pub delegated_at: UnixTime,
-    /// Who received.
+    /// Recipient of the delegation.
     pub delegate: AgentId,
     /// The delegator's session.
     pub sid: TokenId,
-    /// When the delegator's token expires.
+    /// Expiry of the delegator's token.
     pub expires_at: UnixTime,
     /// The broker's Ed25519 signature over [`DelegationRecord::signed_bytes`], hexadecimal.
     pub signature: String,
 }
 
 impl DelegationRecord {
-    /// What the broker signs: `text("agentwrit-delegation-record-v1") text(issuer) u32(index) text(previous signature,
-    /// 64 bytes, empty for the first) text(agent) u32(number of scopes) text(scope)… text(delegated_at)
-    /// text(delegate) text(sid) text(expires_at)`.
+    /// Returns the bytes that the broker signs: `text("agentwrit-delegation-record-v1") text(issuer) u32(index)
+    /// text(previous signature, 64 bytes, empty for the first) text(agent) u32(number of scopes) text(scope)…
+    /// text(delegated_at) text(delegate) text(sid) text(expires_at)`.
     #[must_use]
     pub fn signed_bytes(&self, issuer: &str, index: usize, previous: Option<&DelegationRecord>) -> Vec<u8> {
         let previous = previous.and_then(DelegationRecord::signature_bytes);
@@ -98,15 +99,15 @@ impl DelegationRecord {
 pub struct Delegation {
     /// The delegator.
     pub agent: AgentId,
-    /// What the delegator holds.
+    /// Scopes of the delegator.
     pub scope: ScopeSet,
-    /// When it delegates; parts of a second are dropped.
+    /// Time of the delegation; fractions of a second are dropped.
     pub delegated_at: UnixTime,
-    /// Who receives.
+    /// Recipient of the delegation.
     pub delegate: AgentId,
     /// The delegator's session.
     pub sid: TokenId,
-    /// When the delegator's token expires; parts of a second are dropped.
+    /// Expiry of the delegator's token; fractions of a second are dropped.
     pub expires_at: UnixTime,
 }
 
@@ -133,7 +134,7 @@ impl Delegation {
     }
 }
 
-/// A record as it stands in a token, its spelling not yet judged.
+/// A record as encoded in a token, its encoding not yet checked.
 #[derive(Deserialize)]
 struct RawRecord {
     agent: AgentId,
@@ -170,11 +171,11 @@ fn canonical_time(text: &str) -> Result<UnixTime, RecordFormatError> {
     UnixTime::parse_rfc3339(text).ok().filter(|time| time.to_rfc3339() == text).ok_or(RecordFormatError::Time)
 }
 
-/// Why the members of a record are not what a broker writes.
+/// Error of a record that is not encoded as a broker encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordFormatError {
-    /// Not 1 to 64 different scopes.
+    /// Scopes that are not 1 to 64 different ones.
     #[error("a delegation record holds 1 to 64 different scopes")]
     Scopes,
     /// A time in another spelling.
@@ -198,12 +199,12 @@ pub fn chain_hash(issuer: &str, chain: &[DelegationRecord]) -> String {
     HEXLOWER.encode(&Sha256::digest(&bytes))
 }
 
-/// Checks the chain of a token whose own signature was checked, and gives the keys that signed it, each once: when one
-/// of them is withdrawn the chain no longer holds. A token without a chain passes, unless it has a hash.
+/// Verifies the chain of a token whose own signature was verified, and returns the keys that signed it, each once: the
+/// chain is no longer valid when one of them is removed. Accepts a token without chain and hash.
 ///
 /// # Errors
 ///
-/// [`DelegationChainError`] names the first rule that is broken.
+/// [`DelegationChainError`] with the first rule that is broken.
 pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k PublicKey>, DelegationChainError> {
     let chain = &claims.delegation_chain;
     let Some(last) = chain.last() else {
@@ -234,7 +235,7 @@ pub fn verify_chain<'k>(claims: &ClaimSet, keys: &'k KeySet) -> Result<Vec<&'k P
     Ok(signed_by)
 }
 
-/// Whoever delegated held a token that was alive.
+/// Checks that the delegator's token had not expired at the delegation.
 fn check_lifetime(index: usize, record: &DelegationRecord) -> Result<(), DelegationChainError> {
     if record.delegated_at < record.expires_at { Ok(()) } else { Err(DelegationChainError::Times { index }) }
 }
@@ -276,14 +277,14 @@ fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend_from_slice(text);
 }
 
-/// Why a delegation chain doesn't hold. An `index` counts records from 0; the chain's length stands for the token.
+/// Reason why a delegation chain is invalid. An `index` counts records from 0; the chain's length stands for the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DelegationChainError {
     /// More than [`MAX_DEPTH`] records.
     #[error("{depth} delegations, at most 5 are allowed")]
     TooDeep {
-        /// How many records there are.
+        /// Number of records.
         depth: usize,
     },
     /// `chain_hash` doesn't match the chain.
@@ -292,25 +293,25 @@ pub enum DelegationChainError {
     /// A record that no trusted key signed.
     #[error("the signature of record {index} does not verify")]
     Signature {
-        /// Which record.
+        /// Index of the record.
         index: usize,
     },
-    /// Whoever acts isn't the one that received.
+    /// The delegator is not the previous delegate.
     #[error("record {index} does not continue the one before")]
     Broken {
-        /// Which record.
+        /// Index of the record.
         index: usize,
     },
     /// A scope that the delegator didn't hold.
     #[error("record {index} widens the scope")]
     Widened {
-        /// Which record.
+        /// Index of the record.
         index: usize,
     },
     /// A delegate that outlives its delegator, or a time that goes back.
     #[error("the times of record {index} are out of order")]
     Times {
-        /// Which record.
+        /// Index of the record.
         index: usize,
     },
 }

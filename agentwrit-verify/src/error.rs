@@ -1,4 +1,4 @@
-//! Why a token was not accepted.
+//! Reasons for rejecting a token.
 
 use std::time::Duration;
 
@@ -8,20 +8,19 @@ use crate::{
     revocation::Level,
 };
 
-/// Why a token was not accepted, with what explains it. For logs and audit: whoever presented the token is told no
-/// more than that it is invalid.
+/// Reason for rejecting a token, for logs and audit. Tell the client that presented it only that the token is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
     /// Longer than [`MAX_TOKEN_LENGTH`](crate::token::MAX_TOKEN_LENGTH).
     #[error("{length} bytes, at most {limit} are read")]
     TooLong {
-        /// Its length in bytes.
+        /// Length of the token in bytes.
         length: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not a compact JWS with the claims of an AgentWrit token.
+    /// Neither a compact JWS nor one with the claims of an `AgentWrit` token.
     #[error(transparent)]
     Malformed(#[from] TokenFormatError),
     /// `alg` is neither `EdDSA` nor `Ed25519`.
@@ -39,10 +38,10 @@ pub enum VerifyError {
     /// `crit` is there; no critical extension is known (RFC 7515 §4.1.11).
     #[error("a critical header extension is not understood")]
     CriticalHeader,
-    /// The header brings or points to a key.
+    /// The header contains or references a key.
     #[error("the header brings its own key in `{member}`")]
     KeyInHeader {
-        /// Which member.
+        /// Name of the header member.
         member: &'static str,
     },
     /// `kid` names no trusted key, or is missing and there are several.
@@ -66,30 +65,30 @@ pub enum VerifyError {
     /// `now >= exp`.
     #[error("expired {} s ago", by.as_secs())]
     Expired {
-        /// How long ago.
+        /// Time since the expiry.
         by: Duration,
-        /// Whom it spoke for.
+        /// Subject of the token.
         subject: Subject,
-        /// Which token.
+        /// Id of the token.
         token_id: TokenId,
     },
     /// `nbf` or `iat` is further ahead than the leeway.
     #[error("not valid for another {} s", by.as_secs())]
     NotYetValid {
-        /// How long until then.
+        /// Time until the token is valid.
         by: Duration,
     },
     /// The delegation chain doesn't hold.
     #[error("the delegation chain does not hold: {0}")]
     Chain(DelegationChainError),
-    /// Someone withdrew the token, its session, agent, task or chain.
+    /// The token, its session, agent, task or chain was revoked.
     #[error("revoked by {level}")]
     Revoked {
-        /// What was withdrawn.
+        /// Level of the revocation.
         level: Level,
-        /// Whom the token spoke for.
+        /// Subject of the token.
         subject: Subject,
-        /// Which token.
+        /// Id of the token.
         token_id: TokenId,
     },
     /// There is no key set yet. Not the token's fault.
@@ -98,7 +97,7 @@ pub enum VerifyError {
     /// The key set wasn't confirmed for longer than allowed. Not the token's fault.
     #[error("the key set was last confirmed {} s ago", age.as_secs())]
     KeysStale {
-        /// Its age.
+        /// Age of the key set.
         age: Duration,
     },
     /// There is no revocation list yet. Not the token's fault.
@@ -107,7 +106,7 @@ pub enum VerifyError {
     /// The revocation list is older than allowed. Not the token's fault.
     #[error("the revocation list is {} s old, at most {} s are allowed", age.as_secs(), max.as_secs())]
     StaleRevocations {
-        /// Its age, the leeway for clocks included.
+        /// Age of the list, including the leeway for clocks.
         age: Duration,
         /// The largest age at which it counts.
         max: Duration,
@@ -115,7 +114,7 @@ pub enum VerifyError {
 }
 
 impl VerifyError {
-    /// Whether the verifier could not decide: a 503, since the token is not at fault.
+    /// Returns true when the verifier could not decide: respond 503, since the token may be valid.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(
@@ -127,14 +126,13 @@ impl VerifyError {
         )
     }
 
-    /// Whom the token spoke for. Known of one that was once good, expired or revoked: of a forged one nothing can be
-    /// told.
+    /// Returns the subject of an expired or revoked token; the claims of other rejected tokens are not verified.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
         self.identified().map(|(subject, _)| subject)
     }
 
-    /// Which token it was (`jti`); known when the [subject](Self::subject) is.
+    /// Returns the id (`jti`) of a token whose [subject](Self::subject) is known.
     #[must_use]
     pub fn token_id(&self) -> Option<TokenId> {
         self.identified().map(|(_, token_id)| token_id)
@@ -164,7 +162,7 @@ impl VerifyError {
         }
     }
 
-    /// One word for logs and metrics, out of a fixed list.
+    /// Returns a reason code for logs and metrics, out of a fixed list.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -190,11 +188,11 @@ impl VerifyError {
     }
 }
 
-/// What is wrong with the form of a token.
+/// Defect in the encoding of a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenFormatError {
-    /// Not `header.payload.signature`.
+    /// Not of the form `header.payload.signature`.
     #[error("a token has three parts")]
     NotThreeParts,
     /// A part that isn't canonical unpadded base64url.
@@ -203,13 +201,13 @@ pub enum TokenFormatError {
     /// The header isn't a JOSE header.
     #[error("malformed header: {message}")]
     Header {
-        /// What the JSON reader says.
+        /// Message of the JSON parser.
         message: String,
     },
     /// The payload isn't a claim set.
     #[error("malformed claims: {message}")]
     Claims {
-        /// What the JSON reader says.
+        /// Message of the JSON parser.
         message: String,
     },
     /// `kid` is empty or over 128 bytes.

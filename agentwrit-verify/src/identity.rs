@@ -1,4 +1,4 @@
-//! Who holds a credential: agents (SPIFFE ids), apps and the admin.
+//! Subjects of credentials: agents (SPIFFE ids), apps and the admin.
 //!
 //! 1. An agent is `spiffe://<trust domain>/agent/<orch_id>/<task_id>/<instance>`; the instance is 16 lower-case
 //!    hexadecimal characters.
@@ -103,7 +103,7 @@ impl PathSegment {
 
 text_type!(PathSegment);
 
-/// One agent: `spiffe://<trust domain>/agent/<orch_id>/<task_id>/<instance>`.
+/// SPIFFE id of an agent: `spiffe://<trust domain>/agent/<orch_id>/<task_id>/<instance>`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentId(Box<str>);
 
@@ -152,7 +152,7 @@ impl AgentId {
         Self::split(&self.0).map_or("", |parts| parts.task)
     }
 
-    /// What tells this agent from others of its task: 16 hexadecimal characters.
+    /// Returns the instance, which distinguishes the agents of one task: 16 hexadecimal characters.
     #[must_use]
     pub fn instance(&self) -> &str {
         Self::split(&self.0).map_or("", |parts| parts.instance)
@@ -187,7 +187,7 @@ struct AgentIdParts<'a> {
 
 text_type!(AgentId);
 
-/// One registered application: `app-<name>-<6 hex>`.
+/// Id of a registered application: `app-<name>-<6 hex>`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AppId(Box<str>);
 
@@ -222,7 +222,7 @@ impl AppId {
 
 text_type!(AppId);
 
-/// Whether `text` may name an app: `^[a-z][a-z0-9]*(-[a-z0-9]+)*$`, 2 to 64 characters.
+/// Returns true for a valid app name: `^[a-z][a-z0-9]*(-[a-z0-9]+)*$`, 2 to 64 characters.
 #[must_use]
 pub fn is_app_name(text: &str) -> bool {
     matches!(text.len(), 2..=64)
@@ -232,7 +232,7 @@ pub fn is_app_name(text: &str) -> bool {
             .all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
 }
 
-/// Whom a token speaks for: the `sub` claim.
+/// Subject of a token: the `sub` claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "whoever decides by the kind of subject must decide for each")]
 pub enum Subject {
@@ -339,7 +339,7 @@ impl From<Subject> for SubjectFilter {
     }
 }
 
-/// Whether `text` is `spiffe://<trust domain>`, and a path of segments of any length if it has one (SPIFFE-ID §2).
+/// Returns true for `spiffe://<trust domain>`, optionally with a path of segments of any length (SPIFFE-ID §2).
 fn is_spiffe_id(text: &str) -> bool {
     let segment = |text: &str| {
         !matches!(text, "" | "." | "..")
@@ -417,29 +417,29 @@ impl<'de> Deserialize<'de> for TokenId {
     }
 }
 
-/// Why a text doesn't name what it should.
+/// Reason why a text is not a valid identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// Not a trust domain.
+    /// Invalid trust domain.
     #[error("a trust domain is 1 to 255 of `a-z 0-9 . _ -`")]
     TrustDomain,
-    /// Not a SPIFFE path segment.
+    /// Invalid SPIFFE path segment.
     #[error("must be 1 to 128 of `A-Z a-z 0-9 . _ -`, and not `.` or `..`")]
     PathSegment,
-    /// Not an agent's SPIFFE id.
+    /// Invalid SPIFFE id of an agent.
     #[error("an agent id is `spiffe://<trust domain>/agent/<orch_id>/<task_id>/<16 hex>`")]
     AgentId,
-    /// Not an app's id.
+    /// Invalid app id.
     #[error("an app id is `app-<name>-<6 hex>`")]
     AppId,
-    /// Not a subject.
+    /// Invalid subject.
     #[error("a subject is an agent id, `app:<app_id>` or `admin`")]
     Subject,
     /// Neither a subject nor a SPIFFE id.
     #[error("must be a SPIFFE id, `app:<app_id>` or `admin`")]
     SubjectFilter,
-    /// Not a token id.
+    /// Invalid token id.
     #[error("a token id is 32 lower-case hexadecimal characters")]
     TokenId,
 }

@@ -1,7 +1,8 @@
-//! Every check on a token, each on its own: for people who want to see why.
+//! Reports the result of every check on a token separately.
 //!
-//! [`Verifier::verify`] ends at the first check that fails. An [`Inspection`] goes on, as far as it makes sense, and says
-//! of each check how it came out. It grants nothing: what fails a signature is still shown, and is still made up.
+//! [`Verifier::verify`] returns at the first check that fails. An [`Inspection`] continues as far as possible and
+//! reports the result of each check. It grants nothing: the claims of a token with an invalid signature are shown too,
+//! and may be forged.
 
 use std::sync::OnceLock;
 
@@ -17,25 +18,25 @@ use crate::{
     verifier::{Rules, Verifier, check_times},
 };
 
-/// What is checked, in the order of [`Verifier::verify`].
+/// Checks in the order of [`Verifier::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::exhaustive_enums, reason = "whoever shows the checks must show each")]
 pub enum Check {
     /// A compact JWS of an accepted algorithm and type, with the claims of a token.
     Format,
-    /// Its `kid` names a trusted key.
+    /// The `kid` names a trusted key.
     Key,
-    /// That key signed it.
+    /// The signature verifies with that key.
     Signature,
-    /// It is from the expected authority.
+    /// The issuer is the expected one.
     Issuer,
-    /// It is meant for this audience.
+    /// The audience is accepted.
     Audience,
     /// Every delegation was signed, and narrowed what it handed on.
     Chain,
-    /// It has begun, and has not expired.
+    /// The token is valid at this time.
     Times,
-    /// Nobody withdrew it, and the list that says so is recent enough.
+    /// The token is not revoked, by a list that is fresh.
     Revocation,
 }
 
@@ -53,15 +54,15 @@ impl Check {
     ];
 }
 
-/// How a check came out.
+/// Result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a check passes, fails or was not reached")]
 pub enum CheckResult {
-    /// It holds.
+    /// The check passed.
     Passed,
-    /// It does not.
+    /// The check failed.
     Failed(VerifyError),
-    /// What it needs was not there: the claims of a token that can't be read, the key of a signature.
+    /// An input of the check is missing: the claims of a malformed token, the key of a signature.
     NotReached,
 }
 
@@ -73,7 +74,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// How a check came out.
+    /// Returns the result of a check.
     #[must_use]
     pub fn outcome(&self, check: Check) -> &CheckResult {
         let [format, key, signature, issuer, audience, chain, times, revocation] = &self.outcomes;
@@ -89,13 +90,13 @@ impl Inspection {
         }
     }
 
-    /// Whether every check passed: then, and only then, [`Verifier::verify`] accepts the token.
+    /// Returns true when every check passed: exactly then [`Verifier::verify`] accepts the token.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.outcomes.iter().all(|outcome| *outcome == CheckResult::Passed)
     }
 
-    /// What the token says of itself, if it can be read. Without [`Inspection::is_valid`] it proves nothing.
+    /// Returns the claims as written, if they can be parsed. Unless [`Inspection::is_valid`], they prove nothing.
     #[must_use]
     pub fn claims(&self) -> Option<&ClaimSet> {
         self.claims.as_ref()
@@ -103,7 +104,7 @@ impl Inspection {
 }
 
 impl Verifier {
-    /// Makes every check of [`Verifier::verify`] and says how each came out. Slower, and nothing is remembered.
+    /// Performs every check of [`Verifier::verify`] and reports each result. Slower, and without the cache.
     ///
     /// ```
     /// use std::time::Duration;
@@ -155,7 +156,7 @@ impl Rules {
         Inspection { outcomes, claims: Some(claims) }
     }
 
-    /// Whether the key is trusted, and whether it signed.
+    /// Checks that the key is trusted, and that it signed the token.
     fn inspect_key(
         &self,
         token: &UnverifiedToken<'_>,

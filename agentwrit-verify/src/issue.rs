@@ -1,4 +1,4 @@
-//! Signing, for whoever issues: a broker, and tests.
+//! Signing of tokens and delegations, for brokers and tests.
 
 use std::{convert::Infallible, fmt};
 
@@ -55,7 +55,7 @@ impl SigningKey {
         self.sign_document("JWT", &serde_json::to_vec(claims).unwrap_or_default())
     }
 
-    /// The length of [`SigningKey::sign_token`]'s answer in bytes, without signing.
+    /// Returns the length of the token that [`SigningKey::sign_token`] returns, in bytes, without signing.
     #[must_use]
     pub fn token_length(&self, claims: &ClaimSet) -> usize {
         let payload = serde_json::to_vec(claims).unwrap_or_default().len();
@@ -64,11 +64,11 @@ impl SigningKey {
             .fold(2, |length, part| BASE64URL_NOPAD.encode_len(*part).saturating_add(length))
     }
 
-    /// Signs one more hop of a delegation: the record that goes behind `chain` in a token of `issuer`, whose
-    /// `chain_hash` is then that of the longer chain ([`delegation::chain_hash`](crate::delegation::chain_hash)).
+    /// Signs one more hop of a delegation: the record to append to `chain` in a token of `issuer`, whose `chain_hash`
+    /// is then that of the longer chain ([`delegation::chain_hash`](crate::delegation::chain_hash)).
     ///
-    /// It signs whatever it is told. A token is accepted only when the hop also follows the rules of
-    /// [`delegation`](crate::delegation): depth, scopes, times and who acts.
+    /// Nothing is checked here. A token is accepted only when the hop also follows the rules of
+    /// [`delegation`](crate::delegation): depth, scopes, times and delegator.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -112,8 +112,8 @@ impl SigningKey {
         written.unwrap_or_else(|never| match never {})
     }
 
-    /// A compact JWS of another `typ` whose payload is written piece by piece, so that a long one is in memory once.
-    /// `length` is about how many bytes the encoded payload will have.
+    /// Signs a compact JWS of another `typ` whose payload is written in parts, so that a long one is in memory once.
+    /// `length` is the approximate length of the encoded payload in bytes.
     ///
     /// # Errors
     ///

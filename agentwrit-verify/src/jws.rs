@@ -1,8 +1,9 @@
 //! Compact JWS (RFC 7515 §7.1), decoded strictly.
 //!
-//! 1. Three parts of unpadded base64url, no white space, no stray trailing bits: one signed content has one spelling.
+//! 1. Three parts of unpadded base64url, no white space, no stray trailing bits: one signed content has one encoding.
 //! 2. The header is one JSON object without duplicate members; `alg` is `EdDSA` (RFC 8037) or `Ed25519` (RFC 9864).
-//! 3. No `crit` (RFC 7515 §4.1.11) and nothing that brings or fetches a key: `jwk`, `jku`, `x5u`, `x5c`, `x5t`.
+//! 3. The header has no `crit` (RFC 7515 §4.1.11) and no member that contains or references a key: `jwk`, `jku`, `x5u`,
+//!    `x5c`, `x5t`.
 //! 4. The signature is 64 bytes.
 
 use std::{borrow::Cow, fmt};
@@ -20,7 +21,7 @@ use crate::{
 /// Nesting up to which header and payload are read.
 pub(crate) const MAX_DEPTH: usize = 16;
 
-/// A well-formed JWS whose signature nobody has looked at yet.
+/// A well-formed JWS whose signature is not yet verified.
 #[derive(Clone)]
 pub(crate) struct CompactJws<'a> {
     pub(crate) header: Header,
@@ -34,7 +35,7 @@ impl<'a> CompactJws<'a> {
         Self::decode_with(text, limit, Header::decode)
     }
 
-    /// Decodes a token whose header may be the usual one of a known key, which then needs no reading.
+    /// Decodes a token, skipping the header's JSON when it is the usual header of a known key.
     pub(crate) fn decode_known(text: &'a str, limit: usize, keys: &KeySet) -> Result<Self, VerifyError> {
         Self::decode_with(text, limit, |header| match keys.iter().find(|key| key.usual_header() == header) {
             Some(key) => Ok(Header::usual(key)),
@@ -56,7 +57,7 @@ impl<'a> CompactJws<'a> {
             return Err(TokenFormatError::NotThreeParts.into());
         }
         if header.len() > MAX_TOKEN_LENGTH {
-            // Nobody has looked at the signature yet: an answer of the feed may be long, its header not.
+            // The signature is not yet verified: a feed response may be long, its header may not.
             return Err(VerifyError::TooLong { length: header.len(), limit: MAX_TOKEN_LENGTH });
         }
         let header = read_header(header)?;
@@ -79,7 +80,7 @@ impl<'a> CompactJws<'a> {
 }
 
 impl fmt::Debug for CompactJws<'_> {
-    /// The header only: whoever reads the whole of it could use it.
+    /// Shows the header only, since the whole text is a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CompactJws").field("header", &self.header).finish_non_exhaustive()
     }
@@ -89,7 +90,7 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, VerifyError> {
     BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| TokenFormatError::Base64.into())
 }
 
-/// The members of a JOSE header that are looked at.
+/// Members of a JOSE header that are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) algorithm: Cow<'static, str>,
@@ -121,7 +122,7 @@ struct RawHeader {
 }
 
 impl Header {
-    /// What the usual header of a key says.
+    /// Returns the members of a key's usual header.
     fn usual(key: &PublicKey) -> Self {
         Self { algorithm: "EdDSA".into(), media_type: Some("JWT".into()), key_id: Some(key.id().clone()) }
     }
@@ -156,7 +157,7 @@ impl Header {
     }
 }
 
-/// Keeps what a stranger wrote short, and on one line, for an error.
+/// Truncates untrusted text for an error and escapes control characters.
 pub(crate) fn shorten(text: &str) -> String {
     text.chars().take(64).flat_map(agentwrit_json::escape_control).collect()
 }

@@ -1,9 +1,10 @@
-//! Keys that tokens are trusted by.
+//! Trusted keys.
 //!
-//! 1. A key set is read from a JWK Set (RFC 7517 §5, RFC 8037 §2). Keys of other kinds or uses are passed over, as
-//!    RFC 7517 asks; an Ed25519 signing key that is malformed, of small order or named like another stops the load.
-//! 2. A key has one spelling (RFC 8032 §5.1.3) and is not of small order. That is checked here, once: after it, a
-//!    check with canonical `S` and an `R` that is not of small order either is as strict as any, and cheaper.
+//! 1. A key set is parsed from a JWK Set (RFC 7517 §5, RFC 8037 §2). Keys of other types or uses are skipped, as RFC
+//!    7517 requires; an Ed25519 signing key that is malformed, of small order or has a duplicate `kid` rejects the set.
+//! 2. A key has its canonical encoding (RFC 8032 §5.1.3) and is not of small order. Both are checked once, on load:
+//!    verification with canonical `S` and an `R` that is not of small order is then as strict as `verify_strict`, and
+//!    cheaper.
 //! 3. A set is immutable. [`TrustedKeys`](crate::TrustedKeys) publishes the current one.
 
 use std::{fmt, sync::Arc};
@@ -17,7 +18,7 @@ use serde::{
 };
 use sha2::{Digest, Sha256};
 
-/// What a key is called (`kid`): 1 to 128 printable ASCII characters.
+/// Key id (`kid`): 1 to 128 printable ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(Box<str>);
 
@@ -79,14 +80,14 @@ impl PublicKey {
 
     fn named(id: KeyId, bytes: &[u8; 32]) -> Result<Self, KeySetError> {
         let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::InvalidKey { kid: id }) };
-        // RFC 8032 §5.1.3 refuses `y >= p`; dalek reduces it.
+        // RFC 8032 §5.1.3 rejects `y >= p`; dalek reduces it.
         if key.to_edwards().compress().as_bytes() != bytes {
             return Err(KeySetError::InvalidKey { kid: id });
         }
         if key.is_weak() {
             return Err(KeySetError::SmallOrder { kid: id });
         }
-        // As JSON: a name with a quote in it must not add members to the header that it is recognised by.
+        // Encoded as JSON: a `kid` with a quote must not add members to the header that is compared.
         let kid = serde_json::Value::from(id.as_str());
         let header = format!(r#"{{"alg":"EdDSA","typ":"JWT","kid":{kid}}}"#);
         let usual_header = BASE64URL_NOPAD.encode(header.as_bytes()).into();
@@ -109,7 +110,7 @@ impl PublicKey {
         self.0.key.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `message`, with canonical `S` and no point of small order.
+    /// Returns true when `signature` over `message` verifies, with canonical `S` and no point of small order.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
@@ -117,8 +118,8 @@ impl PublicKey {
     }
 }
 
-/// Whether an `R` is one of the eight points of small order, in the spelling that a check can accept: only whoever
-/// holds the key can sign so, and no honest signer does.
+/// Returns true when `R` is one of the eight points of small order, in canonical encoding: only the holder of the key
+/// can sign so, and no honest signer does.
 fn is_small_order(r: &[u8; 32]) -> bool {
     let mut y = *r;
     if let Some(last) = y.last_mut() {
@@ -127,7 +128,7 @@ fn is_small_order(r: &[u8; 32]) -> bool {
     SMALL_ORDER_Y.contains(&y)
 }
 
-/// The `y` of the points whose order divides 8: of order 4, 1 and 2, and twice of order 8.
+/// Encoded `y` of the points whose order divides 8: of order 4, 1 and 2, and twice of order 8.
 #[rustfmt::skip]
 const SMALL_ORDER_Y: [[u8; 32]; 5] = [
     [0; 32],
@@ -140,7 +141,7 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = [
      0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a],
 ];
 
-/// One to [`KeySet::MAX_KEYS`] keys with different names.
+/// Set of one to [`KeySet::MAX_KEYS`] keys with different ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet(Box<[PublicKey]>);
 
@@ -208,7 +209,7 @@ impl KeySet {
         }
     }
 
-    /// Whether exactly this key, name and bytes, is in the set.
+    /// Returns true when exactly this key, id and bytes, is in the set.
     #[must_use]
     pub fn contains(&self, key: &PublicKey) -> bool {
         self.find(key.id()).is_some_and(|found| found.as_bytes() == key.as_bytes())
@@ -219,7 +220,7 @@ impl KeySet {
         self.0.iter()
     }
 
-    /// How many keys there are: never zero.
+    /// Returns the number of keys, which is never zero.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a key set is never empty")]
     pub fn len(&self) -> usize {
@@ -242,7 +243,7 @@ struct JwkSet {
     keys: Vec<Object<Jwk>>,
 }
 
-/// Reads keys, and keeps those that are for verifying: one more than a set may have is enough to know that it has too many.
+/// Parses keys and keeps verification keys, at most one more than a set may have, which suffices for the error.
 fn keys_for_verifying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Object<Jwk>>, D::Error> {
     struct KeysVisitor;
 
@@ -267,7 +268,7 @@ fn keys_for_verifying<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
     deserializer.deserialize_seq(KeysVisitor)
 }
 
-/// The members of a JWK that are looked at.
+/// Members of a JWK that are used.
 #[derive(Serialize, Deserialize)]
 struct Jwk {
     kty: String,
@@ -325,20 +326,20 @@ impl From<&PublicKey> for Jwk {
     }
 }
 
-/// Why a document is not a key set to trust.
+/// Reason why a document is not a valid key set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeySetError {
     /// Longer than [`KeySet::MAX_JWKS_LENGTH`].
     #[error("a key set is at most 65536 bytes, not {length}")]
     TooLong {
-        /// Its length in bytes.
+        /// Length of the document in bytes.
         length: usize,
     },
-    /// Not a JWK Set.
+    /// Malformed JWK Set.
     #[error("not a JWK set: {message}")]
     Malformed {
-        /// What the JSON reader says.
+        /// Message of the JSON parser.
         message: String,
     },
     /// No Ed25519 signing key among the keys.

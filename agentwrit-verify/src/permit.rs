@@ -6,10 +6,10 @@ use crate::{
     scope::Scope,
 };
 
-/// The proof that a token was found to grant a scope: only [`Claims::permit`] makes one.
+/// Proof that a token grants a scope: only [`Claims::permit`] creates one.
 ///
-/// A function that must not run unchecked takes it as an argument; the call without a check does not compile. It says
-/// what was granted at the moment of the check: use it at once, don't keep it.
+/// A function that requires the check takes it as an argument; the call without a check does not compile. It proves the
+/// grant at the time of the check: use it at once, do not store it.
 ///
 /// ```
 /// use agentwrit_verify::{Permit, Scope, testing::TestIssuer};
@@ -40,36 +40,36 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// What was asked for and is granted.
+    /// Returns the granted scope.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
     }
 
-    /// To whom.
+    /// Returns the subject of the token.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// By which token.
+    /// Returns the id of the token.
     #[must_use]
     pub fn token_id(&self) -> TokenId {
         self.token_id
     }
 }
 
-/// The token does not grant the scope that was asked for.
+/// Error of a token that does not grant the requested scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token does not grant `{wanted}`")]
 #[non_exhaustive]
 pub struct NotPermitted {
-    /// What was asked for.
+    /// Requested scope.
     pub wanted: Scope,
 }
 
 impl Claims {
-    /// Whether the token grants this scope, for a check within a handler: the [`Permit`] proves it.
+    /// Checks that the token grants this scope, within a handler: the [`Permit`] proves it.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! Which credentials were withdrawn before their time.
+//! Credentials revoked before their expiry.
 //!
-//! 1. `token` kills one `jti`; `session` kills a renewal family and everything delegated from it.
-//! 2. `agent`, `task` and `chain` are *not-before* revocation_keys: they kill what was issued in or before the second of the
-//!    revocation, so nothing is locked out for ever. `issuer` does so for everything an authority issued.
-//! 3. Each level is judged on its own; a token is dead if any of them says so.
-//! 4. Entries are kept by digest, so that a list names nobody: the first 16 bytes of SHA-256 over the level's letter,
-//!    `0x00`, the issuer, `0x00` and the target.
-//! 5. Whoever revokes has the list: [`RevocationList::authoritative`]. Everybody else has one that was true a while ago
-//!    and is judged by its age at every call: [`remote::Follower`](crate::remote::Follower) keeps it,
+//! 1. Level `token` revokes one `jti`; `session` revokes a renewal family and everything delegated from it.
+//! 2. Levels `agent`, `task` and `chain` are *not-before* marks: they revoke tokens issued in or before the second of
+//!    the revocation, so no subject is locked out permanently. `issuer` does so for every token of an authority.
+//! 3. Each level is checked on its own; a token is revoked if any of them matches.
+//! 4. Entries are stored by digest, so that a list discloses no identifier: the first 16 bytes of SHA-256 over the
+//!    level's letter, `0x00`, the issuer, `0x00` and the target.
+//! 5. The revoking broker holds the authoritative list: [`RevocationList::authoritative`]. All others hold a copy whose
+//!    age is checked at every call: [`remote::Follower`](crate::remote::Follower) maintains it,
 //!    [`feed::Feed`](crate::feed::Feed) without the network, [`RevocationList::from_snapshot`] from a file.
 
 use std::{
@@ -29,7 +29,7 @@ use crate::{
     staleness::{ClockReading, Freshness, Staleness},
 };
 
-/// What a revocation is aimed at.
+/// Target of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "whoever judges a revocation must judge each level")]
@@ -38,7 +38,7 @@ pub enum Level {
     Token,
     /// A renewal family and what was delegated from it, by `sid`.
     Session,
-    /// A subject, and every token in whose delegation chain it appears.
+    /// A subject, and every token with the subject in its delegation chain.
     Agent,
     /// Every token of a task.
     Task,
@@ -75,7 +75,7 @@ impl Level {
         }
     }
 
-    /// Whether the mark kills only what was issued in or before its second.
+    /// Returns true when the level revokes only tokens issued in or before its second.
     fn is_not_before(self) -> bool {
         match self {
             Self::Agent | Self::Task | Self::Chain | Self::Issuer => true,
@@ -90,7 +90,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// How an entry is looked up without naming its target: see rule 4 of the [module](self).
+/// Lookup key of an entry, which does not disclose its target: see rule 4 of the [module](self).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RevocationKey([u8; 16]);
 
@@ -110,7 +110,7 @@ impl RevocationKey {
         Self(key)
     }
 
-    /// A key as it stands in a feed, decoded.
+    /// Wraps a decoded key of a feed.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -123,7 +123,7 @@ impl RevocationKey {
     }
 }
 
-/// The withdrawals that are in force for tokens of one issuer. Clones share one list; readers never wait.
+/// Revocations in force for tokens of one issuer. Clones share one list; readers are lock-free.
 #[derive(Clone)]
 pub struct RevocationList {
     shared: Arc<Shared>,
@@ -132,14 +132,14 @@ pub struct RevocationList {
 struct Shared {
     issuer: Box<str>,
     table: ArcSwap<RevocationTable>,
-    /// Held by whoever adds; readers don't touch it.
+    /// Held by writers; readers do not lock it.
     writing: Mutex<()>,
-    /// None: the list is the truth.
+    /// `None` for an authoritative list.
     freshness: Option<Freshness>,
 }
 
 impl RevocationList {
-    /// An empty list for tokens of `issuer`, kept by whoever revokes: it is never stale.
+    /// Creates an empty list for tokens of `issuer`, maintained by the broker that revokes: it is never stale.
     #[must_use]
     pub fn authoritative(issuer: &str) -> Self {
         Self::new(issuer, None)
@@ -150,9 +150,9 @@ impl RevocationList {
         Self::new(issuer, Some(Freshness::new(staleness)))
     }
 
-    /// The list that a snapshot of the feed holds: what `GET /v1/revocations` answered, as a file, for a machine that
-    /// can't ask itself. The signature, the issuer and the age are checked as they are for whoever asks, and verifiers
-    /// judge the age at every call: on a machine where snapshots come by hand that takes [`Staleness::accept_stale`].
+    /// Parses a snapshot of the feed: the response to `GET /v1/revocations`, as a file, for a machine without a
+    /// connection to the broker. Signature, issuer and age are checked as in [`Feed::apply`], and verifiers check the
+    /// age at every call: a machine that receives snapshots by hand needs [`Staleness::accept_stale`].
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -171,7 +171,8 @@ impl RevocationList {
     ///
     /// # Errors
     ///
-    /// [`FeedError`] says which rule the snapshot breaks; an answer that isn't a whole list is a [`FeedError::Gap`].
+    /// [`FeedError`] with the rule that the snapshot breaks; a response that is not a whole list is a
+    /// [`FeedError::Gap`].
     pub fn from_snapshot(
         snapshot: &str,
         issuer: &str,
@@ -201,7 +202,7 @@ impl RevocationList {
         self.insert_key(RevocationKey::of(level, &self.shared.issuer, target), revoked_at, expires_at);
     }
 
-    /// Adds an entry by its key, as it stands in a feed.
+    /// Adds an entry by its key, as in the feed.
     pub fn insert_key(&self, key: RevocationKey, revoked_at: UnixTime, expires_at: UnixTime) {
         self.merge(std::iter::once(Entry { key, revoked_at, expires_at }));
     }
@@ -233,10 +234,10 @@ impl RevocationList {
         self.shared.table.store(Arc::new(table));
     }
 
-    /// Drops the entries that can no longer affect any token.
+    /// Removes the entries that can no longer affect any token.
     ///
-    /// `now` must be a time that did not run ahead: entries that are dropped by a clock that is set back afterwards would
-    /// leave their tokens alive.
+    /// `now` must be a time that has passed for certain: if entries were removed by a clock that is set back
+    /// afterwards, their tokens would be accepted again.
     pub fn remove_expired(&self, now: UnixTime) {
         let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let table = self.shared.table.load();
@@ -252,13 +253,13 @@ impl RevocationList {
         table.iter().map(entry).collect()
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shared.table.load().len()
     }
 
-    /// Whether there is no entry.
+    /// Returns true when there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -270,23 +271,23 @@ impl RevocationList {
         self.shared.table.load().memory()
     }
 
-    /// How old the list is taken to be: the time since the broker vouched for it, and what clocks may differ by. None
-    /// for one that is [authoritative](Self::authoritative), and before the first snapshot.
+    /// Returns the age of the list: the time since the broker confirmed it, and the leeway for clocks. `None` for an
+    /// [authoritative](Self::authoritative) list, and before the first snapshot.
     #[must_use]
     pub fn age(&self, now: ClockReading) -> Option<Duration> {
         self.shared.freshness.as_ref()?.age(now)
     }
 
-    /// What the list is true of: the signed `iat` of the answer that it was last filled or confirmed by. None for one
-    /// that is [authoritative](Self::authoritative), and before the first snapshot.
+    /// Returns the time as of which the list is complete: the signed `iat` of the latest response. `None` for an
+    /// [authoritative](Self::authoritative) list, and before the first snapshot.
     #[must_use]
     pub fn true_at(&self) -> Option<UnixTime> {
         self.shared.freshness.as_ref().map(Freshness::true_at).filter(|time| *time > UnixTime::default())
     }
 
-    /// The level at which a token is dead, if it is: by what is known now, or by what was revoked until `as_of`.
+    /// Returns the level at which a token is revoked: by all entries, or by those revoked until `as_of`.
     ///
-    /// The revocation_keys are worked out when they are first needed: most lists are empty most of the time.
+    /// The keys are computed on first use: most lists are empty most of the time.
     pub(crate) fn find_revocation<'m>(
         &self,
         revocation_keys: impl FnOnce() -> &'m TokenRevocationKeys,

@@ -1,12 +1,13 @@
-//! The lookup structure of the revocation list: one writer, any number of readers, no locks and no `unsafe`.
+//! Lookup table of the revocation list: one writer, any number of readers, no locks and no `unsafe`.
 //!
 //! An open-addressing table of atomics. A slot is filled once and its key never changes; the key's first half is
-//! written last, so that a reader that sees it sees the rest. Growing and forgetting build another table, which the
-//! list then publishes. 24 bytes a slot, at most three quarters filled; it doubles, so that an entry takes 33 to 67.
+//! written last, so that a reader that sees it sees the rest. Growth and removal build another table, which the list
+//! then publishes. A slot takes 24 bytes and at most three quarters are filled; the table doubles, so that an entry
+//! takes 33 to 67 bytes.
 //!
-//! Most keys that are looked up are not there. A Bloom filter of one byte a slot, whose bits for one key lie in one
-//! word, says so after one load from a twenty-fourth of the memory, and without a branch: the loads for all keys of a
-//! token are under way at the same time. Its bits are set before the slot is filled.
+//! Most lookups miss. A Bloom filter of one byte a slot, whose bits for one key are in one word, answers them after one
+//! load from a twenty-fourth of the memory, and without a branch: the loads for all keys of a token proceed in
+//! parallel. Its bits are set before the slot is filled.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -61,7 +62,7 @@ impl RevocationTable {
         word.is_some_and(|word| word.load(Ordering::Acquire) & bits == bits)
     }
 
-    /// Where a key stands in the filter: a word, and three of its bits.
+    /// Returns the filter word of a key, and its three bits.
     fn word(&self, low: u64) -> (Option<&AtomicU64>, u64) {
         let mask = self.filter.len().saturating_sub(1) as u64;
         let bit = |shift: u32| 1_u64 << ((low >> shift) & 63);
@@ -69,7 +70,7 @@ impl RevocationTable {
         (self.filter.get(index), bit(0) | bit(6) | bit(12))
     }
 
-    /// When the key was revoked, if it was.
+    /// Returns the time of the revocation, if the key is in the table.
     pub(crate) fn find(&self, key: &[u8; 16]) -> Option<UnixTime> {
         let (high, low) = halves(key);
         for slot in self.probe(high) {
@@ -145,7 +146,7 @@ impl RevocationTable {
     fn copied(&self, room: usize, keep: impl Fn(u32) -> bool) -> Self {
         let copy = Self::with_capacity_for(room);
         for (key, times) in self.entries().filter(|(_, (_, expires_at))| keep(*expires_at)) {
-            // `room` is at least what is kept.
+            // `room` is at least the number of entries copied.
             let _inserted = copy.insert_halves(key, times);
         }
         copy
@@ -168,7 +169,7 @@ impl RevocationTable {
     }
 }
 
-/// The two halves of a key; the first is never 0, which revocation_keys a free slot.
+/// Splits a key in halves; the first is never 0, which marks a free slot.
 fn halves(key: &[u8; 16]) -> (u64, u64) {
     let number = u128::from_be_bytes(*key);
     let high = u64::try_from(number >> 64).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Scopes: what a credential allows.
+//! Scopes of a credential.
 //!
 //! 1. A scope is `action:resource:identifier`: three non-empty parts of RFC 6749 §3.3 scope characters, at most
-//!    [`Scope::MAX_LENGTH`] bytes in all. It is split at the first two colons: action and resource have none, an
+//!    [`Scope::MAX_LENGTH`] bytes in all. It is split at the first two colons: action and resource contain none, an
 //!    identifier may (`read:bucket:arn:aws:s3:::logs`), and is then still one identifier without any structure.
-//! 2. `*` means *every identifier*, and only as the whole third part; anywhere else it is refused.
-//! 3. `a:r:i` covers `a:r:i`; `a:r:*` covers `a:r:` with any identifier, and itself. Nothing else covers anything.
-//!    Matching is exact and case-sensitive.
-//! 4. A set covers a set when every wanted scope is covered by one that is held.
+//! 2. `*` means *every identifier*, and only as the whole third part; anywhere else it is rejected.
+//! 3. `a:r:i` covers `a:r:i`; `a:r:*` covers `a:r:` with any identifier, and itself. There is no other cover. Matching
+//!    is exact and case-sensitive.
+//! 4. A set covers another set when each scope of the other is covered by one of its own.
 //!
 //! ```
 //! use agentwrit_verify::{Scope, ScopeSet};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[doc(hidden)]
 pub use crate::scope_literal::ScopeLiteral;
 
-/// One permission, `action:resource:identifier`, parsed and valid.
+/// Permission `action:resource:identifier`, parsed and valid.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
     text: Box<str>,
@@ -40,7 +40,7 @@ impl Scope {
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] says which rule of this module the text breaks.
+    /// [`ScopeError`] with the rule of this module that the text breaks.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.len() > Self::MAX_LENGTH {
             return Err(ScopeError::TooLong { length: text.len() });
@@ -61,8 +61,8 @@ impl Scope {
         Ok(Self { text: text.into(), action_end, resource_end })
     }
 
-    /// The scope of these three parts: for parts that come from elsewhere. Text put together with `format!` is split
-    /// again at its first two colons, so that a resource with a colon would end up in the identifier; here it is refused.
+    /// Creates a scope from three parts of external origin. A text built with `format!` is split again at its first two
+    /// colons, so that a resource with a colon would end up in the identifier; this function rejects it.
     ///
     /// ```
     /// use agentwrit_verify::{Scope, ScopeError, scope::ScopePart};
@@ -74,12 +74,12 @@ impl Scope {
     /// # Ok::<(), ScopeError>(())
     /// ```
     ///
-    /// An identifier `*` is the wildcard here as in [`parse`](Self::parse); a
-    /// [`ScopeTemplate`](crate::ScopeTemplate) refuses it.
+    /// An identifier `*` is the wildcard here as in [`parse`](Self::parse); a [`ScopeTemplate`](crate::ScopeTemplate)
+    /// rejects it.
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] says which rule of this module the parts break.
+    /// [`ScopeError`] with the rule of this module that the parts break.
     pub fn from_parts(action: &str, resource: &str, identifier: &str) -> Result<Self, ScopeError> {
         for (text, part) in [(action, ScopePart::Action), (resource, ScopePart::Resource)] {
             if text.contains(':') {
@@ -89,7 +89,7 @@ impl Scope {
         Self::parse(&format!("{action}:{resource}:{identifier}"))
     }
 
-    /// For a literal that the compiler has checked.
+    /// Creates a scope from a literal that was checked at compile time.
     pub(crate) fn checked(text: &'static str, action_end: u16, resource_end: u16) -> Self {
         Self { text: text.into(), action_end, resource_end }
     }
@@ -106,7 +106,7 @@ impl Scope {
         self.text.get(..usize::from(self.action_end)).unwrap_or_default()
     }
 
-    /// The second part: the kind of thing it may be done to.
+    /// Returns the second part: the type of the resource.
     #[must_use]
     pub fn resource(&self) -> &str {
         let start = usize::from(self.action_end).saturating_add(1);
@@ -119,19 +119,19 @@ impl Scope {
         self.text.get(usize::from(self.resource_end).saturating_add(1)..).unwrap_or_default()
     }
 
-    /// Whether the identifier is `*`.
+    /// Returns true when the identifier is `*`.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.identifier() == "*"
     }
 
-    /// Whether the scope belongs to the broker's own families `admin:` and `app:`, which no agent can hold.
+    /// Returns true for a scope of the broker's own families `admin:` and `app:`, which no agent can hold.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         matches!(self.action(), "admin" | "app")
     }
 
-    /// Whether whoever holds `self` may do what `wanted` names.
+    /// Returns true when `self` permits `wanted`.
     #[must_use]
     pub fn covers(&self, wanted: &Scope) -> bool {
         if self.is_wildcard() {
@@ -215,26 +215,26 @@ impl fmt::Display for ScopePart {
     }
 }
 
-/// Why a text is not a scope.
+/// Reason why a text is not a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeError {
     /// Fewer than two `:`.
     #[error("a scope is `action:resource:identifier`, three parts, not {found}")]
     NotThreeParts {
-        /// How many parts there are.
+        /// Number of parts.
         found: usize,
     },
     /// A part is empty.
     #[error("the {part} of a scope must not be empty")]
     EmptyPart {
-        /// Which part.
+        /// Empty part.
         part: ScopePart,
     },
     /// A character outside RFC 6749 §3.3.
     #[error("the {part} of a scope must not contain {character:?}")]
     ForbiddenCharacter {
-        /// Which part.
+        /// Part with the character.
         part: ScopePart,
         /// The first offending character.
         character: char,
@@ -242,18 +242,18 @@ pub enum ScopeError {
     /// `*` where it would not mean *every identifier*.
     #[error("`*` stands for every identifier and may be only the whole third part, not in the {part}")]
     MisplacedWildcard {
-        /// Which part.
+        /// Part with the `*`.
         part: ScopePart,
     },
     /// Longer than [`Scope::MAX_LENGTH`].
     #[error("a scope is at most 256 bytes, not {length}")]
     TooLong {
-        /// Its length in bytes.
+        /// Length in bytes.
         length: usize,
     },
 }
 
-/// One to [`ScopeSet::MAX_SCOPES`] scopes, without duplicates, in the order in which they were given.
+/// Set of one to [`ScopeSet::MAX_SCOPES`] scopes, without duplicates, in the given order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScopeSet(Box<[Scope]>);
 
@@ -300,13 +300,13 @@ impl ScopeSet {
         Self::new(scopes)
     }
 
-    /// Whether some scope of the set covers `wanted`.
+    /// Returns true when a scope of the set covers `wanted`.
     #[must_use]
     pub fn cover(&self, wanted: &Scope) -> bool {
         self.0.iter().any(|held| held.covers(wanted))
     }
 
-    /// Whether every scope of `wanted` is covered.
+    /// Returns true when every scope of `wanted` is covered.
     #[must_use]
     pub fn cover_all(&self, wanted: &ScopeSet) -> bool {
         self.first_uncovered(wanted).is_none()
@@ -323,7 +323,7 @@ impl ScopeSet {
         self.0.iter()
     }
 
-    /// How many scopes there are: never zero.
+    /// Returns the number of scopes, which is never zero.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a scope set is never empty")]
     pub fn len(&self) -> usize {
@@ -384,7 +384,7 @@ impl<'de> Deserialize<'de> for ScopeSet {
     }
 }
 
-/// Why a list is not a scope set.
+/// Reason why a list is not a scope set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScopeSetError {
@@ -394,10 +394,10 @@ pub enum ScopeSetError {
     /// More than [`ScopeSet::MAX_SCOPES`].
     #[error("at most 64 scopes are allowed")]
     TooMany,
-    /// One text is not a scope.
+    /// A text that is not a scope.
     #[error("scope {}: {source}", index.saturating_add(1))]
     Scope {
-        /// Its position in the list, from 0.
+        /// Index in the list, from 0.
         index: usize,
         /// The rule that it breaks.
         source: ScopeError,

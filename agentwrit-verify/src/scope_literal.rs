@@ -2,7 +2,7 @@
 
 use crate::scope::Scope;
 
-/// A [`Scope`] from a literal that the compiler checks.
+/// Creates a [`Scope`] from a literal that is checked at compile time.
 ///
 /// ```
 /// use agentwrit_verify::{Scope, scope};
@@ -11,7 +11,7 @@ use crate::scope::Scope;
 /// assert_eq!(scope!("read:bucket:arn:aws:s3:::logs").identifier(), "arn:aws:s3:::logs");
 /// ```
 ///
-/// What is no scope does not compile:
+/// An invalid scope does not compile:
 ///
 /// ```compile_fail
 /// agentwrit_verify::scope!("read:data");
@@ -23,7 +23,7 @@ use crate::scope::Scope;
 /// agentwrit_verify::scope!("read:da ta:7");
 /// ```
 ///
-/// Nor does a gap, which stands for no scope until it is filled:
+/// Neither does a template, which is not a scope until it is filled:
 ///
 /// ```compile_fail
 /// agentwrit_verify::scope!("read:records:{patient_id}");
@@ -36,7 +36,7 @@ macro_rules! scope {
     }};
 }
 
-/// What [`scope!`](crate::scope!) makes at compile time.
+/// A scope checked at compile time, for [`scope!`](crate::scope!).
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct ScopeLiteral {
@@ -58,7 +58,7 @@ impl ScopeLiteral {
         let (mut at, mut part_length, mut parts) = (0_u16, 0_u16, 1_u8);
         let (mut action_end, mut resource_end) = (0, 0);
         while let [byte, tail @ ..] = rest {
-            // From the third part on a colon is a character as others.
+            // Colons after the second belong to the identifier.
             if *byte == b':' && parts < 3 {
                 assert!(part_length > 0, "a part of a scope must not be empty");
                 (action_end, resource_end) = if parts == 1 { (at, 0) } else { (action_end, at) };

@@ -1,14 +1,14 @@
-//! Scopes whose identifier a request supplies.
+//! Scopes whose identifier is a parameter of the request.
 
 use std::fmt;
 
 use crate::scope::{Scope, ScopeError, ScopePart};
 
-/// A scope, or one with a gap for its identifier: `read:records:{patient_id}`.
+/// A scope, or a template with a parameter as its identifier: `read:records:{patient_id}`.
 ///
-/// The gap is the whole identifier, and its name is that of a request's parameter (letters, digits and `_`, no digit
-/// first). A brace anywhere else is refused: whoever writes one means a gap. Two gaps, or a gap within a text, could be
-/// filled in two ways to the same scope.
+/// The parameter is the whole identifier, named as a parameter of the request (letters, digits and `_`, no digit
+/// first). A brace anywhere else is rejected as a malformed template. Two parameters, or a parameter within a text,
+/// could be filled in two ways to the same scope.
 ///
 /// ```
 /// use agentwrit_verify::{Scope, ScopeTemplate};
@@ -42,7 +42,7 @@ impl ScopeTemplate {
     ///
     /// # Errors
     ///
-    /// As [`Scope::parse`], and [`ScopeError::ForbiddenCharacter`] for a brace that makes no gap.
+    /// As [`Scope::parse`], and [`ScopeError::ForbiddenCharacter`] for a brace that is not part of a parameter.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let scope = Scope::parse(text)?;
         for (part, text) in [(ScopePart::Action, scope.action()), (ScopePart::Resource, scope.resource())] {
@@ -58,7 +58,7 @@ impl ScopeTemplate {
         }
     }
 
-    /// The name of the gap, if there is one.
+    /// Returns the name of the parameter, if there is one.
     #[must_use]
     pub fn parameter(&self) -> Option<&str> {
         match &self.0 {
@@ -67,7 +67,7 @@ impl ScopeTemplate {
         }
     }
 
-    /// The scope itself, if there is no gap.
+    /// Returns the scope, if there is no parameter.
     #[must_use]
     pub fn as_scope(&self) -> Option<&Scope> {
         match &self.0 {
@@ -76,12 +76,12 @@ impl ScopeTemplate {
         }
     }
 
-    /// The scope with this identifier in the gap; without a gap, the scope as it is.
+    /// Returns the scope with this identifier in place of the parameter; without a parameter, the scope itself.
     ///
     /// # Errors
     ///
-    /// [`ScopeError`] when the text isn't *one* identifier: empty, with a `*`, a control character or anything else that
-    /// no identifier may hold, or too long.
+    /// [`ScopeError`] when the text is not *one* identifier: empty, with a `*`, a control character or another
+    /// character that no identifier may contain, or too long.
     pub fn fill(&self, identifier: &str) -> Result<Scope, ScopeError> {
         match &self.0 {
             Kind::Fixed(scope) => Ok(scope.clone()),

@@ -1,18 +1,18 @@
-//! How old a followed revocation list may be, and how old it is.
+//! Age of a followed revocation list, and its bound.
 //!
-//! A list is true as of the `iat` of the latest answer of the feed. Its age is the larger of what two clocks say:
+//! A list is complete as of the `iat` of the latest response of the feed. Its age is the larger of two measurements:
 //!
-//! 1. The wall clock: `now + leeway - iat`, since this clock may be behind the broker's by the leeway. It is judged anew
-//!    at every call, so that a machine that slept, or whose clock was set, is not fooled.
-//! 2. The monotonic clock: the age when the answer came, growing from there, so that a wall clock that stands still or
-//!    is set back is not believed. And the broker's clock never showed less than the `iat` of an answer at the moment
-//!    when that came: an answer that is late by comparison with one before it is older by as much. Such clock_bound fades
-//!    by a twentieth of the time that passes, so that a broker whose clock was corrected backwards, or two clocks that
-//!    drift apart, don't make a list look old for ever.
+//! 1. The wall clock: `now + leeway - iat`, since this clock may be behind the broker's by the leeway. It is computed
+//!    at every call, so that suspending the machine or setting its clock has no effect.
+//! 2. The monotonic clock: the age on arrival of the response plus the time since, so that a wall clock that stops or
+//!    is set back has no effect. The broker's clock has never shown less than the `iat` of a response at its arrival: a
+//!    response that is late compared with an earlier one is older by as much. This lower bound is reduced by a
+//!    twentieth of the time that passes, so that a broker whose clock was corrected backwards, or clocks that drift
+//!    apart, do not make a list look old permanently.
 //!
-//! So, as long as the wall clock here is at most the leeway behind the broker's, a token is never accepted more than
-//! [`Staleness::max`] after its revocation was acknowledged, whatever caches, mirrors and networks do. A clock that is
-//! ahead costs availability only.
+//! So, while the wall clock is at most the leeway behind the broker's, a token is never accepted more than
+//! [`Staleness::max`] after its revocation was acknowledged, whatever the behaviour of caches, mirrors and networks. A
+//! clock that is ahead costs availability only.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use std::{
 
 use crate::{clock::UnixTime, error::VerifyError};
 
-/// How old a followed list may be before tokens are no longer judged by it.
+/// Maximum age of a followed list, beyond which it is not used to verify tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Staleness {
     max: Duration,
@@ -35,13 +35,12 @@ pub struct Staleness {
 impl Staleness {
     /// The largest age, unless set otherwise.
     pub const DEFAULT_MAX: Duration = Duration::from_secs(30);
-    /// How far this clock may be behind the broker's, unless set otherwise.
+    /// Default of [`leeway`](Self::leeway).
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-    /// The longest that a broker holds a request for news.
+    /// Longest time for which a broker holds a request.
     const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
-    /// Nothing older than `max` counts; after it every verification says
-    /// [`StaleRevocations`](VerifyError::StaleRevocations).
+    /// Sets the maximum age; beyond it every verification returns [`StaleRevocations`](VerifyError::StaleRevocations).
     #[must_use]
     pub fn at_most(max: Duration) -> Self {
         Self { max, leeway: Self::DEFAULT_LEEWAY, accepted: false }
@@ -53,14 +52,15 @@ impl Staleness {
         self
     }
 
-    /// How far this machine's clock may be behind the broker's without the bound being broken. It is added to every age.
+    /// Sets how far this machine's clock may be behind the broker's without exceeding the bound. It is added to every
+    /// age.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
         self
     }
 
-    /// The explicit weaker choice: tokens are judged by the latest list there is, however old. There must be one.
+    /// Checks tokens against the latest list, however old: the explicit weaker choice. A first list is still required.
     #[must_use]
     pub fn accept_stale(mut self) -> Self {
         self.accepted = true;
@@ -73,7 +73,7 @@ impl Staleness {
         self.max
     }
 
-    /// Whether a list of any age will do.
+    /// Returns true when a list of any age is accepted.
     #[must_use]
     pub fn accepts_stale(&self) -> bool {
         self.accepted
@@ -83,12 +83,12 @@ impl Staleness {
         self.leeway
     }
 
-    /// Whether a follower with a good connection can keep within the bound: a third of what the leeway leaves goes to
-    /// waiting for news, a third to noticing that a connection is dead, a third to asking again.
+    /// Checks that a follower with a good connection can meet the bound: of the bound less the leeway, a third is for
+    /// the long poll, a third for detecting a broken connection, a third for another request.
     ///
     /// # Errors
     ///
-    /// [`StalenessError`] says what to set.
+    /// [`StalenessError`] with the values to set.
     pub fn check(&self) -> Result<(), StalenessError> {
         let least = self.leeway.saturating_add(Duration::from_secs(1)).saturating_mul(3);
         if self.accepted || self.max >= least {
@@ -97,7 +97,7 @@ impl Staleness {
         Err(StalenessError { max: self.max, leeway: self.leeway, least })
     }
 
-    /// How long a request for news waits when an answer may be relied on for `bound`: whole seconds.
+    /// Returns the long-poll wait when a response may be relied on for `bound`: whole seconds.
     pub(crate) fn wait(&self, bound: Duration) -> Duration {
         let third = bound.saturating_sub(self.leeway).checked_div(3).unwrap_or_default();
         Duration::from_secs(third.clamp(Duration::from_secs(1), Self::LONGEST_WAIT).as_secs())
@@ -119,11 +119,11 @@ impl Default for Staleness {
 )]
 #[non_exhaustive]
 pub struct StalenessError {
-    /// What was asked for.
+    /// Requested bound.
     pub max: Duration,
     /// The leeway that it must allow for.
     pub leeway: Duration,
-    /// The least that can be kept.
+    /// Smallest bound that can be met.
     pub least: Duration,
 }
 
@@ -138,14 +138,14 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// What a clock shows.
+    /// Reads both clocks.
     #[must_use]
     pub fn of(clock: &dyn crate::clock::Clock) -> Self {
         Self { wall: clock.now(), monotonic: clock.monotonic() }
     }
 }
 
-/// Where in the broker's log a list is.
+/// Position of a list in the broker's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) epoch: String,
@@ -164,7 +164,7 @@ impl ClockLowerBound {
         Self { shown: iat.elapsed_since_epoch(), at }
     }
 
-    /// What the broker's clock shows at least, as far as this is still believed.
+    /// Returns the lower bound of the broker's clock at `now`.
     fn at_least(&self, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.at);
         let believed = passed.saturating_sub(passed.checked_div(20).unwrap_or_default());
@@ -183,7 +183,7 @@ impl ClockLowerBound {
 #[derive(Debug)]
 pub(crate) struct Freshness {
     policy: Staleness,
-    /// Where the monotonic numbers count from: the first moment that was seen.
+    /// Origin of the monotonic numbers: the first reading.
     origin: OnceLock<Instant>,
     /// The `iat` of the list in seconds; 0: there is none yet.
     true_at: AtomicU64,
@@ -222,7 +222,7 @@ impl Freshness {
         UnixTime::from_seconds(self.true_at.load(Ordering::Acquire))
     }
 
-    /// Whether tokens may be judged by the list.
+    /// Checks that the list is fresh enough to verify tokens.
     pub(crate) fn check(&self, wall: UnixTime, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
         if self.policy.accepted {
             return if self.is_there() { Ok(()) } else { Err(VerifyError::RevocationsUnavailable) };
@@ -239,7 +239,7 @@ impl Freshness {
         }
     }
 
-    /// How old the list is at least to be taken for; none when there is none.
+    /// Returns the age of the list; `None` before the first snapshot.
     pub(crate) fn age(&self, now: ClockReading) -> Option<Duration> {
         if !self.is_there() {
             return None;
@@ -256,7 +256,8 @@ impl Freshness {
         self.true_at.store(iat.seconds(), Ordering::Release);
     }
 
-    /// Last, when the entries have changed: how long they may be relied on. An answer counts for `bound` from `iat`.
+    /// Sets how long the list may be relied on: last, after the entries have changed. A response is valid for `bound`
+    /// from `iat`.
     pub(crate) fn confirm(
         &self,
         position: Position,
@@ -270,7 +271,7 @@ impl Freshness {
         let ends = iat.elapsed_since_epoch().saturating_add(bound);
         let until_wall = ends.saturating_sub(self.policy.leeway);
         let left_by_wall = until_wall.saturating_sub(received.wall.elapsed_since_epoch());
-        // `clock_bound.shown + 19/20 of what passed since` reaches `ends`.
+        // `clock_bound.shown` plus 19/20 of the time since reaches `ends`.
         let left_by_evidence =
             ends.saturating_sub(clock_bound.shown).saturating_mul(20).checked_div(19).unwrap_or_default();
         let until =
@@ -282,11 +283,11 @@ impl Freshness {
         self.until_monotonic.store(until_monotonic, Ordering::Release);
     }
 
-    /// After a restart: what was known then. An answer counted for `validity`; none: nothing can be said of its age.
+    /// Restores the state of an earlier run. A response was valid for `validity`; `None` when its age is unknown.
     #[cfg(feature = "remote")]
     pub(crate) fn resume(&self, position: Position, iat: UnixTime, validity: Option<Duration>, now: ClockReading) {
         if let Some(validity) = validity {
-            // Nothing is known of the broker's clock but what the wall clock here says.
+            // Only the wall clock bounds the broker's clock here.
             self.confirm(position, iat, validity, ClockLowerBound::of(iat, now.monotonic), now);
         } else {
             self.origin.get_or_init(|| now.monotonic);
@@ -294,7 +295,7 @@ impl Freshness {
         }
     }
 
-    /// This clock turned out to be no measure of the list's age.
+    /// Marks the list stale after this clock proved wrong.
     pub(crate) fn mark_stale(&self) {
         self.until_monotonic.store(0, Ordering::Release);
     }
@@ -331,7 +332,7 @@ mod tests {
         let start = Instant::now();
         let early = ClockLowerBound::of(UnixTime::from_seconds(1000), start);
         assert_eq!(early.at_least(start + seconds(100)), seconds(1095));
-        // The broker's clock was set back by 50 s: after 1000 s that is forgotten.
+        // The broker's clock was set back by 50 s: after 1000 s the lower bound has no effect.
         let answer = |after: u64| ClockLowerBound::of(UnixTime::from_seconds(950 + after), start + seconds(after));
         assert_eq!(early.or(answer(990)).shown, early.shown);
         assert_eq!(early.or(answer(1000)).shown, seconds(1950));

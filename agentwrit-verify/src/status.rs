@@ -1,4 +1,4 @@
-//! What health endpoints and metrics tell of a verifier.
+//! Status of a verifier, for health endpoints and metrics.
 
 use std::time::Duration;
 
@@ -6,46 +6,46 @@ use serde::{Serialize, Serializer};
 
 use crate::{revocation::RevocationList, staleness::ClockReading};
 
-/// How a [`Verifier`](crate::Verifier) is doing. Serialises as an object; ages and limits as seconds.
+/// Status of a [`Verifier`](crate::Verifier). Serialises as an object; ages and limits as seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct VerifierStatus {
-    /// Whether tokens can be judged.
+    /// True when tokens can be verified.
     pub ready: bool,
-    /// Why not: the [reason](crate::VerifyError::reason) that every token is answered with.
+    /// [Reason code](crate::VerifyError::reason) of the error that every verification returns, when not ready.
     pub reason: Option<&'static str>,
-    /// The authority whose tokens are accepted.
+    /// Issuer whose tokens are accepted.
     pub issuer: String,
-    /// How many keys are trusted.
+    /// Number of trusted keys.
     pub keys: usize,
-    /// How long ago the key set was confirmed.
+    /// Time since the key set was confirmed.
     #[serde(rename = "key_age_seconds", serialize_with = "seconds")]
     pub key_age: Option<Duration>,
     /// The revocation list; none for a verifier without.
     pub revocations: Option<RevocationStatus>,
-    /// How many verified tokens are remembered.
+    /// Number of cached tokens.
     pub cached_tokens: usize,
-    /// How many tokens were verified from scratch, good or not, since it was built.
+    /// Number of verifications without a cached token, accepted or not, since the verifier was built.
     pub cache_misses: u64,
 }
 
-/// How a [`RevocationList`] is doing.
+/// Status of a [`RevocationList`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct RevocationStatus {
-    /// How many entries there are.
+    /// Number of entries.
     pub entries: usize,
     /// The bytes that they take.
     pub memory: usize,
-    /// How old the list is taken to be; none for one that is never stale, and before the first snapshot.
+    /// Age of the list; `None` for an authoritative list, and before the first snapshot.
     #[serde(rename = "age_seconds", serialize_with = "seconds")]
     pub age: Option<Duration>,
-    /// The age from which on tokens aren't judged by it; none when any will do.
+    /// Age beyond which the list is not used; `None` when any age is accepted.
     #[serde(rename = "max_staleness_seconds", serialize_with = "seconds")]
     pub max_staleness: Option<Duration>,
-    /// Which log of the broker's it follows.
+    /// Epoch of the broker's log.
     pub epoch: Option<String>,
-    /// How far.
+    /// Cursor in that log.
     pub cursor: Option<u64>,
 }
 

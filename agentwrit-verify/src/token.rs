@@ -1,4 +1,4 @@
-//! Tokens before anybody has verified them.
+//! Tokens before verification.
 
 use crate::{
     claims::ClaimSet,
@@ -12,9 +12,9 @@ pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
 /// A token that is well formed and **proves nothing**: for tools and logs, never for a decision.
 ///
-/// Nobody has looked at its signature, nor at its issuer, times or revocation: whoever made it up wrote what it says.
-/// Only [`Verifier::verify`](crate::Verifier::verify) turns a token into [`Claims`](crate::Claims). Its `Debug` shows
-/// the header only, since whoever has the rest can use it.
+/// Its signature, issuer, times and revocation are not checked, and its claims may be forged. Only
+/// [`Verifier::verify`](crate::Verifier::verify) turns a token into [`Claims`](crate::Claims). Its `Debug` shows the
+/// header only, since the rest is a credential.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -47,7 +47,7 @@ impl<'a> UnverifiedToken<'a> {
         Self::check_type(CompactJws::decode(token, MAX_TOKEN_LENGTH)?)
     }
 
-    /// The same, and quicker for tokens whose header is the usual one of a known key.
+    /// Decodes a token, faster when its header is the usual one of a known key.
     pub(crate) fn decode_known(token: &'a str, keys: &KeySet) -> Result<Self, VerifyError> {
         Self::check_type(CompactJws::decode_known(token, MAX_TOKEN_LENGTH, keys)?)
     }
@@ -73,23 +73,23 @@ impl<'a> UnverifiedToken<'a> {
         self.jws.header.media_type.as_deref()
     }
 
-    /// `kid`: the key that the token says it was signed with.
+    /// Returns `kid`: the id of the key that signed the token, as the token claims.
     #[must_use]
     pub fn key_id(&self) -> Option<&KeyId> {
         self.jws.header.key_id.as_ref()
     }
 
-    /// What the token claims, true or not.
+    /// Returns the unverified claims.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::Malformed`] when the payload isn't a claim set.
+    /// [`VerifyError::Malformed`] when the payload is not a claim set.
     pub fn claims(&self) -> Result<ClaimSet, VerifyError> {
         agentwrit_json::object_from_slice(&self.jws.payload()?, MAX_DEPTH)
             .map_err(|error| TokenFormatError::Claims { message: error.to_string() }.into())
     }
 
-    /// `iss` alone: whom the token says that it is from.
+    /// Returns the unverified `iss` alone.
     pub(crate) fn issuer(&self) -> Result<String, VerifyError> {
         #[derive(serde::Deserialize)]
         struct Issuer {

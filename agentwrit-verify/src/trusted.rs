@@ -36,7 +36,7 @@ impl TrustedKeys {
     #[must_use]
     pub fn fixed(keys: KeySet) -> Self {
         let trusted = Self::following(None);
-        // No age limit: the moment of confirmation is never looked at.
+        // Without an age limit the time of confirmation is not used.
         trusted.publish(keys, Instant::now());
         trusted
     }
@@ -59,7 +59,7 @@ impl TrustedKeys {
         self.shared.current.load().as_ref().map(|confirmed| Arc::clone(&confirmed.keys))
     }
 
-    /// How long ago the set was confirmed.
+    /// Returns the time since the set was confirmed.
     #[must_use]
     pub fn age(&self, now: Instant) -> Option<Duration> {
         self.shared.current.load().as_ref().map(|confirmed| now.saturating_duration_since(confirmed.at))
@@ -78,7 +78,7 @@ impl TrustedKeys {
         }
     }
 
-    /// The set in force, unless it is too old. `now` is asked for only when there is an age limit.
+    /// Returns the set in force, unless it is too old. `now` is called only when there is an age limit.
     pub(crate) fn current(&self, now: impl FnOnce() -> Instant) -> Result<InForce, VerifyError> {
         let confirmed = self.shared.current.load();
         let Some(set) = confirmed.as_ref() else { return Err(VerifyError::KeysUnavailable) };
@@ -111,7 +111,7 @@ impl fmt::Debug for TrustedKeys {
 pub(crate) struct InForce(Guard<Option<Arc<Confirmed>>>);
 
 impl InForce {
-    /// `None` never happens: [`TrustedKeys::current`] looked.
+    /// Returns the key set; never `None`, since [`TrustedKeys::current`] checked it.
     pub(crate) fn key_set(&self) -> Option<&KeySet> {
         self.0.as_ref().map(|confirmed| confirmed.keys.as_ref())
     }

@@ -1,4 +1,4 @@
-//! A verified token that can be judged again, without the token's text.
+//! A verified token that can be checked again, without the token's text.
 
 use std::{cell::LazyCell, fmt, sync::Arc, time::Duration};
 
@@ -10,8 +10,8 @@ use crate::{
     verifier::{Rules, Verifier},
 };
 
-/// A token that was verified, and can be judged again at any later moment: for work that outlives the request which
-/// brought the token, as an event stream or a WebSocket. It holds the claims and what they are judged by, not the token.
+/// A verified token that can be checked again at any later time: for work that outlives the request with the token,
+/// such as an event stream or a WebSocket. It holds the claims and the verifier's rules, not the token.
 ///
 /// ```
 /// use agentwrit_verify::{Level, VerifyError, testing::TestIssuer};
@@ -34,19 +34,19 @@ impl VerifiedToken {
         Self { rules: Arc::clone(rules), verified }
     }
 
-    /// Its claims.
+    /// Returns the claims.
     #[must_use]
     pub fn claims(&self) -> &Arc<Claims> {
         &self.verified.claims
     }
 
-    /// Judges again what changes with time: whether the keys that signed the token (and its chain) are trusted, its times,
-    /// and whether it was revoked. As cheap as the verification of a token that the cache holds: no I/O, no signature.
+    /// Checks again everything that changes with time: whether the keys that signed the token (and its chain) are
+    /// trusted, its times, and its revocation. As cheap as the verification of a cached token: no I/O, no signature.
     ///
     /// # Errors
     ///
-    /// What [`Verifier::verify`] would say of the token now: it has expired, was revoked, its key was withdrawn
-    /// ([`VerifyError::UnknownKey`]), or no token [can be judged](VerifyError::is_unavailable) at present.
+    /// The error of [`Verifier::verify`] for the token now: expired, revoked, signed by a key that was removed
+    /// ([`VerifyError::UnknownKey`]), or [unavailable](VerifyError::is_unavailable).
     pub fn recheck(&self) -> Result<(), VerifyError> {
         let rules = self.rules.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());
@@ -66,7 +66,7 @@ impl VerifiedToken {
 }
 
 impl Verifier {
-    /// As [`verify`](Self::verify), for a token that is to be judged again later.
+    /// Verifies a token as [`verify`](Self::verify), and returns a handle to check it again later.
     ///
     /// # Errors
     ///

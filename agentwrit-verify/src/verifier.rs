@@ -1,13 +1,14 @@
-//! The verifier: from a token to [`Claims`], offline.
+//! Verifier: from a token to [`Claims`], offline.
 //!
-//! 1. Nothing is read from a token before its header is checked, and no claim before its signature.
+//! 1. The header is checked before anything else of a token is parsed, and the signature before any claim.
 //! 2. `verify` does no I/O and takes no lock that a writer holds: keys and revocations are snapshots.
-//! 3. A token that was verified before skips parsing and signatures only. Whether the keys behind it (the token's, its
-//!    chain's) are still trusted, its times and its revocation are judged at every call.
-//! 4. When it can't decide (no key set or revocation list, or a stale one) it says so: [`VerifyError::is_unavailable`].
-//! 5. Leeway applies to `nbf` and `iat`, never to `exp`. A token whose `exp` the revocation feed has passed has expired,
-//!    whatever the clock here says.
-//! 6. A token that names an audience is only for who names it too (RFC 7519 §4.1.3).
+//! 3. A cached token skips parsing and signatures only. The trust in its keys (the token's, its chain's), its times and
+//!    its revocation are checked at every call.
+//! 4. Without a key set or revocation list, or with a stale one, the error is one that [is
+//!    unavailable](VerifyError::is_unavailable).
+//! 5. Leeway applies to `nbf` and `iat`, never to `exp`. A token whose `exp` the revocation feed has passed has
+//!    expired, whatever this clock shows.
+//! 6. A token with audiences is accepted only by a verifier with one of them (RFC 7519 §4.1.3).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,12 +76,12 @@ impl Verifier {
         VerifierBuilder::new()
     }
 
-    /// Checks a token: form, key, signature, claims, issuer, audience, delegation chain, times and revocation.
+    /// Verifies a token: format, key, signature, claims, issuer, audience, delegation chain, times and revocation.
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] with the first check that failed. Tell whoever presented the token no more than *invalid*, or
-    /// *unavailable* when [`VerifyError::is_unavailable`].
+    /// [`VerifyError`] with the first check that failed. Tell the client only *invalid*, or *unavailable* when
+    /// [`VerifyError::is_unavailable`].
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.verify_cached(token).map(|verified| Arc::clone(&verified.claims))
     }
@@ -108,12 +109,12 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// For forensics: what the verdict on a token would have been at another moment, as far as can be told now.
+    /// Verifies a token as of another time, for forensics, as far as the present state allows.
     ///
-    /// Form, signature, chain, issuer and audience are judged by the keys in force now, however old their set. The times
-    /// are judged at `at`. A revocation counts when its `revoked_at` is `at` or before (whole seconds). Only entries
-    /// that are in the list now can be seen: those whose tokens have all expired are gone from it, and of several
-    /// revocations of one target the list knows the last one only. The audit trail knows them all.
+    /// Format, signature, chain, issuer and audience are checked with the keys in force now, however old their set. The
+    /// times are checked at `at`. A revocation counts when its `revoked_at` is `at` or earlier (whole seconds). Only
+    /// entries in the list now count: those whose tokens have all expired were removed, and of several revocations of
+    /// one target the list holds the last. The audit trail holds all of them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -143,23 +144,23 @@ impl Verifier {
         }
     }
 
-    /// The authority whose tokens are accepted.
+    /// Returns the issuer whose tokens are accepted.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.rules.issuer
     }
 
-    /// Whether tokens can be judged: keys and revocations are there, and recent enough.
+    /// Returns true when tokens can be verified: keys and revocations are available and fresh.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready().is_ok()
     }
 
-    /// Whether tokens can be judged, and if not, why not.
+    /// Checks that tokens can be verified.
     ///
     /// # Errors
     ///
-    /// The error that every token would be answered with: one that [is unavailable](VerifyError::is_unavailable).
+    /// The error that every verification returns: one that [is unavailable](VerifyError::is_unavailable).
     pub fn ready(&self) -> Result<(), VerifyError> {
         let rules = self.rules.as_ref();
         let now = ClockReading::of(&*rules.clock);
@@ -170,7 +171,7 @@ impl Verifier {
         }
     }
 
-    /// How it is doing, for health endpoints and metrics.
+    /// Returns the status, for health endpoints and metrics.
     #[must_use]
     pub fn status(&self) -> VerifierStatus {
         let rules = self.rules.as_ref();
@@ -188,12 +189,12 @@ impl Verifier {
         }
     }
 
-    /// Whether the token is among those verified before.
+    /// Returns true when the token is in the cache.
     pub(crate) fn is_cached(&self, token: &str) -> bool {
         self.rules.cache.get(token).is_some()
     }
 
-    /// How many verified tokens are remembered.
+    /// Returns the number of cached tokens.
     #[must_use]
     pub fn cached_tokens(&self) -> usize {
         self.rules.cache.len()
@@ -201,7 +202,7 @@ impl Verifier {
 }
 
 impl Rules {
-    /// The checks whose outcome never changes for one token and one key set.
+    /// Performs the checks whose result never changes for one token and one key set.
     fn verify_uncached(&self, token: &str, keys: &KeySet) -> Result<CachedToken, VerifyError> {
         let unverified = UnverifiedToken::decode_known(token, keys)?;
         let Some(key) = keys.select(unverified.key_id()) else {
@@ -229,8 +230,8 @@ impl Rules {
         Err(VerifyError::WrongIssuer { found: shorten(&claims.iss) })
     }
 
-    /// Whoever names audiences wants one of them in the token; whoever names none is meant by no token that names one
-    /// (RFC 7519 §4.1.3).
+    /// Requires one of the verifier's audiences; a verifier without audiences rejects a token with any (RFC 7519
+    /// §4.1.3).
     pub(crate) fn check_audience(&self, claims: &ClaimSet) -> Result<(), VerifyError> {
         let meant_for_us = match &self.audience {
             Audience::Any => true,
@@ -240,7 +241,7 @@ impl Rules {
         if meant_for_us { Ok(()) } else { Err(VerifyError::WrongAudience) }
     }
 
-    /// The checks whose outcome changes with time, made at every call.
+    /// Performs the checks whose result changes with time, at every call.
     pub(crate) fn check_current(
         &self,
         verified: &CachedToken,
@@ -252,7 +253,7 @@ impl Rules {
         self.check_revocation(claims, || verified.revocation_keys(), now, monotonic)
     }
 
-    /// Whether nobody withdrew the token, by a list that is recent enough.
+    /// Checks that the token is not revoked, by a list that is fresh.
     pub(crate) fn check_revocation<'m>(
         &self,
         claims: &ClaimSet,
@@ -261,14 +262,14 @@ impl Rules {
         monotonic: impl FnOnce() -> Instant,
     ) -> Result<(), VerifyError> {
         let Some(list) = &self.revocations else { return Ok(()) };
-        // Before the list is read: what vouches for it was written after it.
+        // Checked before the list is read: a writer confirms freshness after it has written the entries.
         if let Some(freshness) = list.freshness() {
             freshness.check(now, monotonic)?;
         }
         if let Some(level) = list.find_revocation(revocation_keys, None) {
             return Err(revoked(claims, level));
         }
-        // After the list was read: it drops entries only when it has said that it is past their time.
+        // Checked after the list was read: a writer removes entries only after it has published this time.
         match list.freshness().map(Freshness::true_at) {
             Some(reached) if reached.seconds() >= claims.exp => Err(expired(claims, reached)),
             Some(_) | None => Ok(()),

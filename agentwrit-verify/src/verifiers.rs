@@ -7,8 +7,8 @@ use crate::{
     verifier::Verifier,
 };
 
-/// Verifiers of different issuers: each token goes to the one of its `iss`, before any key is looked at. What the token
-/// says of its issuer is only used to choose; that verifier checks all of it, `iss` included. Clones share everything.
+/// Verifiers of different issuers: the unverified `iss` of a token selects the verifier, which then checks all of it,
+/// `iss` included. Clones share everything.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,11 +29,11 @@ use crate::{
 pub struct Verifiers(Arc<[Verifier]>);
 
 impl Verifiers {
-    /// One verifier for each issuer.
+    /// Creates a set with one verifier for each issuer.
     ///
     /// # Errors
     ///
-    /// [`VerifiersError`] when there is none, or two are of one issuer.
+    /// [`VerifiersError`] when there is none, or two have the same issuer.
     pub fn new(verifiers: impl IntoIterator<Item = Verifier>) -> Result<Self, VerifiersError> {
         let mut kept: Vec<Verifier> = Vec::new();
         for verifier in verifiers {
@@ -45,16 +45,16 @@ impl Verifiers {
         if kept.is_empty() { Err(VerifiersError::Empty) } else { Ok(Self(kept.into())) }
     }
 
-    /// Checks a token with the verifier of its issuer.
+    /// Verifies a token with the verifier of its issuer.
     ///
     /// # Errors
     ///
-    /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise what that verifier says.
+    /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise the error of that verifier.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.verifier_for(token)?.verify(token)
     }
 
-    /// As [`verify`](Self::verify), for a token that is to be judged again later.
+    /// Verifies a token as [`verify`](Self::verify), and returns a handle to check it again later.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Verifiers {
         self.verifier_for(token)?.verify_token(token)
     }
 
-    /// Whether tokens of every issuer can be judged.
+    /// Returns true when tokens of every issuer can be verified.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.iter().all(Verifier::is_ready)
@@ -78,7 +78,7 @@ impl Verifiers {
         if let [only] = self.0.as_ref() {
             return Ok(only);
         }
-        // Only its issuer's verifier remembers a token: finding it there saves reading it.
+        // Only the verifier of its issuer caches a token: a cache hit saves parsing it.
         if let Some(verifier) = self.iter().find(|verifier| verifier.is_cached(token)) {
             return Ok(verifier);
         }
@@ -103,7 +103,7 @@ impl<'a> IntoIterator for &'a Verifiers {
     }
 }
 
-/// Why verifiers don't go side by side.
+/// Reason why verifiers cannot be combined.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifiersError {

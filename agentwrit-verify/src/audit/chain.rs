@@ -14,7 +14,7 @@ use super::{ChainBreakId, Event, EventHash, EventId, EventType};
 
 const DOMAIN: &[u8] = b"agentwrit-audit-v1";
 
-/// Where a chain ends and its next event links to.
+/// Number and hash of the last event of a chain, which the next event links to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a chain is identified by number and hash")]
 pub struct ChainHead {
@@ -91,7 +91,7 @@ impl ChainLink {
         self.id
     }
 
-    /// What it says that the event before it hashes to.
+    /// Returns the hash of the preceding event that this event states.
     #[must_use]
     pub fn prev_hash(&self) -> EventHash {
         self.prev_hash
@@ -103,7 +103,7 @@ impl ChainLink {
         self.stated
     }
 
-    /// The hash of what it says.
+    /// Returns the hash computed from the event's members.
     #[must_use]
     pub fn computed(&self) -> EventHash {
         self.computed
@@ -169,7 +169,7 @@ impl Members<'_> {
     }
 }
 
-/// Where a chain breaks.
+/// Reason why an event does not continue a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuditChainError {

@@ -1,14 +1,14 @@
-//! A chain followed past its breaks, and which of them the operator has accepted.
+//! Verifies a chain past its breaks and reports which of them the operator has accepted.
 //!
-//! 1. A [`Break`] is an event that does not follow the one before it, or was altered. The walk goes on behind it, from the
-//!    hash that the event states.
-//! 2. An event `audit_break_accepted` accepts one break that lies before it: its `resource` is the [`ChainBreakId`].
-//! 3. The hash of a `ChainBreakId` covers the event as it was found, its stated hash and the last event before the break. A
+//! 1. A [`ChainBreak`] is an event that does not link to the preceding one, or was altered. Verification continues
+//!    behind it, from the hash that the event states.
+//! 2. An event `audit_break_accepted` accepts one earlier break: its `resource` is the [`ChainBreakId`].
+//! 3. The hash of a `ChainBreakId` covers the event as found, its stated hash and the last event before the break. A
 //!    further change at that place is another break, which is not accepted.
-//! 4. A trail holds when each of its breaks is accepted. What was accepted is part of every result.
+//! 4. A trail is valid when each of its breaks is accepted. Accepted breaks are part of every result.
 //!
-//! A writer of the database can append an acceptance as it can rewrite the chain. Both show against a hash that was kept
-//! elsewhere, and an acceptance is in the trail for every reader.
+//! An attacker who can write the database can append an acceptance as well as rewrite the chain. Both are detected
+//! against a hash that was stored elsewhere, and an acceptance is visible in the trail.
 
 use std::fmt;
 
@@ -90,9 +90,9 @@ pub struct ChainBreakIdError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a break is its id, its fault and its place")]
 pub struct ChainBreak {
-    /// Its name.
+    /// Id of the break.
     pub id: ChainBreakId,
-    /// What is wrong there.
+    /// Error found at the break.
     pub fault: AuditChainError,
     /// The last event before it.
     pub before: ChainHead,
@@ -253,7 +253,7 @@ mod tests {
         EventId::from_sequence(sequence)
     }
 
-    /// One tampering of each kind with event 3 of 6, and what is wrong then.
+    /// Returns one tampering of each kind with event 3 of 6, and the resulting error.
     fn tamperings() -> [(Vec<Event>, AuditChainError); 3] {
         let mut altered = trail(6);
         altered[2].detail.push('!');

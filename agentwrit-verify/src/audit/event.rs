@@ -17,7 +17,7 @@ pub struct Event {
     pub id: EventId,
     /// RFC 3339 in UTC, to the microsecond.
     pub timestamp: String,
-    /// What it is about.
+    /// Type of the event.
     pub event_type: EventType,
     /// The acting subject: an agent's SPIFFE id, `app:<app_id>` or `admin`.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
@@ -30,39 +30,39 @@ pub struct Event {
     pub orch_id: Option<String>,
     /// A short sentence, then `key=value` words.
     pub detail: String,
-    /// What it was done to.
+    /// Target of the action.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// How it ended.
+    /// Success or denial.
     pub outcome: Outcome,
-    /// How many hops the delegation chain has.
+    /// Number of hops of the delegation chain.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub deleg_depth: Option<u32>,
     /// The hash of the delegation chain.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub deleg_chain_hash: Option<String>,
-    /// How many bytes a resource server sent.
+    /// Number of bytes sent by a resource server.
     #[serde(default, deserialize_with = "non_null", skip_serializing_if = "Option::is_none")]
     pub bytes_transferred: Option<u64>,
-    /// Over every other member.
+    /// Hash over every other member.
     pub hash: EventHash,
     /// The hash of the event before it.
     pub prev_hash: EventHash,
 }
 
-/// How it ended.
+/// Result of the recorded action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "the list is part of the wire contract")]
 pub enum Outcome {
-    /// It was done.
+    /// The action was performed.
     Success,
-    /// It was refused, and nothing was done.
+    /// The action was denied and had no effect.
     Denied,
 }
 
 impl<'de> Deserialize<'de> for Outcome {
-    /// From its name, and nothing else: a derived `Deserialize` takes `{"success": null}` for it too.
+    /// Accepts the name only: a derived `Deserialize` accepts `{"success": null}` too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("an outcome is `success` or `denied`"))
@@ -97,7 +97,7 @@ impl Event {
     ///
     /// [`EventJsonError`].
     pub fn from_json(text: &str) -> Result<Self, EventJsonError> {
-        // By its type no member is nested, duplicate, unknown or null, so the other rules of `agentwrit-json` hold.
+        // The type has no nested, duplicate, unknown or null members, so the other rules of `agentwrit-json` hold.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(EventJsonError { message: "a JSON object is expected".to_owned() });
         }
@@ -173,7 +173,7 @@ pub struct EventIdError;
 pub struct EventHash([u8; 32]);
 
 impl EventHash {
-    /// What the first event has in place of the hash of the one before it.
+    /// `prev_hash` of the first event.
     pub const ZERO: Self = Self([0; 32]);
 
     /// Wraps 32 bytes.

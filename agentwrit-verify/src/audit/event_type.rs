@@ -6,7 +6,7 @@ use agentwrit_json::CowStr;
 
 macro_rules! event_types {
     ($($(#[$doc:meta])+ $variant:ident = $code:literal, $name:literal;)+) => {
-        /// What an event is about.
+        /// Type of an audit event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[non_exhaustive]
         pub enum EventType {
@@ -17,7 +17,7 @@ macro_rules! event_types {
             /// Every type.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// As in the contract: `agent_registered`.
+            /// Returns the name on the wire, such as `agent_registered`.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -55,7 +55,7 @@ macro_rules! event_types {
 }
 
 impl<'de> Deserialize<'de> for EventType {
-    /// From its name, and nothing else: a derived `Deserialize` takes `{"admin_auth": null}` for it too.
+    /// Accepts the name only: a derived `Deserialize` accepts `{"admin_auth": null}` too.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let CowStr(text) = CowStr::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom("there is no such type of event"))
@@ -65,15 +65,15 @@ impl<'de> Deserialize<'de> for EventType {
 event_types! {
     /// The operator authenticated.
     AdminAuth = 1, "admin_auth";
-    /// Somebody failed to authenticate as the operator.
+    /// Authentication as the operator failed.
     AdminAuthFailed = 2, "admin_auth_failed";
     /// A launch token was issued.
     LaunchTokenIssued = 3, "launch_token_issued";
-    /// A launch token was refused, for another reason than the app's ceiling.
+    /// A launch token was denied for another reason than the app's ceiling.
     LaunchTokenDenied = 4, "launch_token_denied";
     /// An agent registered.
     AgentRegistered = 5, "agent_registered";
-    /// A registration asked for what its launch token does not allow.
+    /// A registration requested more than its launch token allows.
     RegistrationPolicyViolation = 6, "registration_policy_violation";
     /// A token left the broker.
     TokenIssued = 7, "token_issued";
@@ -83,11 +83,11 @@ event_types! {
     TokenRenewed = 9, "token_renewed";
     /// A token was given up by its holder.
     TokenReleased = 10, "token_released";
-    /// A renewal was refused.
+    /// A renewal was denied.
     TokenRenewalFailed = 11, "token_renewal_failed";
     /// An agent delegated to another.
     DelegationCreated = 12, "delegation_created";
-    /// A delegation asked for more than its delegator holds.
+    /// A delegation requested more than its delegator holds.
     DelegationAttenuationViolation = 13, "delegation_attenuation_violation";
     /// A resource server reported an access.
     ResourceAccessed = 14, "resource_accessed";
@@ -97,7 +97,7 @@ event_types! {
     TokenRevokedAccess = 16, "token_revoked_access";
     /// A valid token lacked the scope that an endpoint needs.
     ScopeViolation = 17, "scope_violation";
-    /// A launch token asked for more than the app's ceiling.
+    /// A launch token requested more than the app's ceiling.
     ScopeCeilingExceeded = 18, "scope_ceiling_exceeded";
     /// An app's ceiling changed.
     ScopesCeilingUpdated = 19, "scopes_ceiling_updated";
@@ -111,7 +111,7 @@ event_types! {
     AppUpdated = 23, "app_updated";
     /// An app was deregistered.
     AppDeregistered = 24, "app_deregistered";
-    /// An app was refused for asking too often.
+    /// An app exceeded its rate limit.
     AppRateLimited = 25, "app_rate_limited";
     /// An app was suspended.
     AppSuspended = 26, "app_suspended";

@@ -1,11 +1,11 @@
-//! The audit trail of a broker, and how to check it without asking the broker.
+//! Audit trail of a broker, verifiable offline.
 //!
-//! 1. Events are numbered from 1 without gaps and linked: each carries the hash of the one before it ([`chain`]).
+//! 1. Events are numbered from 1 without gaps and linked: each carries the hash of the preceding one ([`chain`]).
 //! 2. A break of the chain that the operator has accepted is named by a later event ([`ChainVerifier`]).
-//! 3. An [`Event`] is read strictly: a member that the hash does not cover is refused.
+//! 3. An [`Event`] is parsed strictly: a member that the hash does not cover is rejected.
 //!
-//! The chain shows alterations to whoever holds a later hash. Somebody who can write the broker's store can also rewrite
-//! all of it, from the altered event on: keep copies of the latest hash elsewhere.
+//! The chain proves alterations only against a later hash that the verifier already holds: an attacker who can write
+//! the broker's store can rewrite the trail from the altered event on. Store copies of the latest hash elsewhere.
 //!
 //! ```
 //! use agentwrit_verify::audit::{ChainHead, Event, chain};

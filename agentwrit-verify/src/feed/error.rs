@@ -1,22 +1,22 @@
-//! Why an answer was refused.
+//! Reasons for rejecting a response of the feed.
 
 use std::time::Duration;
 
 use crate::{clock::UnixTime, error::VerifyError, jws::shorten};
 
-/// Why an answer of the feed was not applied. The list is as it was.
+/// Reason for rejecting a response of the feed. The list is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeedError {
     /// Longer than allowed.
     #[error("an answer of more than {limit} bytes")]
     TooLong {
-        /// Its length in bytes, or as much as was read of it.
+        /// Length in bytes, or the number of bytes read before the limit.
         length: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not a compact JWS as it must be.
+    /// Not a well-formed compact JWS.
     #[error("not a signed answer: {0}")]
     NotSigned(VerifyError),
     /// `typ` is of another kind of document; a token, for one.
@@ -37,7 +37,7 @@ pub enum FeedError {
     /// Signed, but not what a broker writes.
     #[error("malformed answer: {message}")]
     Malformed {
-        /// What the JSON reader says.
+        /// Message of the JSON parser.
         message: String,
     },
     /// `iss` is another authority.
@@ -49,19 +49,19 @@ pub enum FeedError {
     /// `iat` lies further ahead than the leeway: this clock is behind, or the broker's ahead.
     #[error("issued {} s further ahead than clocks may differ: compare this clock with the broker's", by.as_secs())]
     IssuedAhead {
-        /// How much further.
+        /// Excess over the leeway.
         by: Duration,
     },
     /// `now >= exp`.
     #[error("expired {} s ago", by.as_secs())]
     Expired {
-        /// How long ago.
+        /// Time since the expiry.
         by: Duration,
     },
     /// `iat` is older than one that was accepted.
     #[error("an old answer: issued at {issued_at}, and {accepted} was reached before")]
     Replayed {
-        /// Its `iat`.
+        /// `iat` of the response.
         issued_at: UnixTime,
         /// The latest that was accepted.
         accepted: UnixTime,
@@ -69,18 +69,18 @@ pub enum FeedError {
     /// The log of the epoch ends before our cursor.
     #[error("the log goes back: it ends at {to}, and {cursor} was reached before")]
     RolledBack {
-        /// Where it ends.
+        /// Cursor at the end of the log.
         to: u64,
         /// Our cursor.
         cursor: u64,
     },
-    /// The log is another one. Ask for a snapshot.
+    /// The log is of another epoch. Request a snapshot.
     #[error("the log is of another epoch")]
     NewEpoch,
-    /// It begins beyond our cursor. Ask for a snapshot.
+    /// The response starts beyond our cursor. Request a snapshot.
     #[error("a gap: the answer begins at {from}, and {cursor} was reached before")]
     Gap {
-        /// Where it begins.
+        /// Cursor at the start of the response.
         from: u64,
         /// Our cursor; 0 when nothing was applied yet.
         cursor: u64,
@@ -92,19 +92,19 @@ impl FeedError {
         Self::WrongIssuer { found: shorten(issuer) }
     }
 
-    /// Whether a snapshot would help.
+    /// Returns true when a snapshot may help.
     #[must_use]
     pub fn needs_snapshot(&self) -> bool {
         matches!(self, Self::NewEpoch | Self::Gap { .. })
     }
 
-    /// Whether a newer key set might help.
+    /// Returns true when a newer key set may help.
     #[must_use]
     pub fn needs_keys(&self) -> bool {
         matches!(self, Self::UnknownKey { .. })
     }
 
-    /// One word for logs and metrics, out of a fixed list.
+    /// Returns a reason code for logs and metrics, out of a fixed list.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

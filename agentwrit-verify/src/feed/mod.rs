@@ -1,23 +1,23 @@
-//! Following a broker's revocation feed, without the network: answers in, a [`RevocationList`] out.
+//! Applies a broker's revocation feed to a [`RevocationList`], without network I/O.
 //!
-//! Whoever carries the answers (a cache, a mirror, an attacker) can delay them, but neither forge nor roll back:
+//! The transport (a cache, a mirror, an attacker) can delay responses, but neither forge them nor roll the list back:
 //!
-//! 1. An answer is a compact JWS of type [`Feed::MEDIA_TYPE`], exactly, signed by a trusted key: never a token, and no
-//!    token is ever taken for an answer. It is read as strictly as a token is.
-//! 2. `iss` is the issuer's. `iat` is never older than one that was accepted, nor further ahead of this clock than the
-//!    leeway. After `exp` an answer is not relied on.
-//! 3. Within an epoch the log only grows: an answer that ends before our cursor is refused. One that begins beyond it
-//!    leaves a gap, and one of another epoch speaks of another log: then [`Feed::since`] asks for a snapshot. Nothing is
-//!    forgotten before that is there, and it must be newer than everything accepted before.
-//! 4. Entries are dropped once the feed itself, by its signed `iat`, is past their `expires_at`: no clock of this machine
-//!    has a say. Verifiers refuse a token whose `exp` the feed has passed, so nothing is revived by a slow clock.
-//! 5. What is refused changes nothing, with one exception: a signed answer from further ahead than the leeway proves that
-//!    this clock is behind by more, so that it can't tell how old the list is. The list doesn't count until an answer is
-//!    accepted. (Whoever accepts stale lists takes such an answer: how old it is doesn't matter to them.)
+//! 1. A response is a compact JWS whose `typ` is exactly [`Feed::MEDIA_TYPE`], signed by a trusted key, and parsed as
+//!    strictly as a token. Neither is ever accepted in place of the other.
+//! 2. `iss` is the issuer's. `iat` is never earlier than one accepted before, nor further ahead of this clock than the
+//!    leeway. A response is not relied on after its `exp`.
+//! 3. Within an epoch the log only grows: a response that ends before our cursor is rejected. After one that starts
+//!    beyond the cursor, or is of another epoch, [`Feed::since`] requests a snapshot. The list is unchanged until the
+//!    snapshot arrives, which must be newer than everything accepted before.
+//! 4. Entries are dropped when the signed `iat` of the feed has passed their `expires_at`, independent of this
+//!    machine's clocks. Verifiers reject a token whose `exp` the feed has passed, so a slow clock revives no token.
+//! 5. A rejected response changes nothing, with one exception: a signed response from further ahead than the leeway
+//!    proves that this clock is behind by more, so the age of the list is unknown. The list is then stale until a
+//!    response is accepted, unless stale lists are accepted.
 //!
-//! How long the list may be relied on is the business of [`Staleness`].
+//! [`Staleness`] bounds how long the list may be relied on.
 //!
-//! This module is what [`remote::Follower`](crate::remote::Follower) runs on; use it to carry answers by other means.
+//! [`remote::Follower`](crate::remote::Follower) is built on this module; use it to carry responses by other means.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -61,7 +61,7 @@ use crate::{
     staleness::{ClockLowerBound, Freshness, Position},
 };
 
-/// Follows the feed of one issuer: a state that answers are applied to.
+/// Revocation feed of one issuer: the state that responses are applied to.
 #[derive(Debug)]
 pub struct Feed {
     list: RevocationList,
@@ -69,25 +69,25 @@ pub struct Feed {
     longest: usize,
     clock_bound: Option<ClockLowerBound>,
     resync: bool,
-    /// When expired entries were last dropped, on the broker's clock.
+    /// Time of the last removal of expired entries, on the broker's clock.
     last_cleanup: UnixTime,
 }
 
-/// What an answer brought.
+/// Result of applying a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AppliedResponse {
-    /// Whether it was a whole list rather than what came after a cursor.
+    /// True for a whole list, false for the entries after a cursor.
     pub snapshot: bool,
-    /// Whether it told anything but that nothing happened.
+    /// True when the response changed the list's position.
     pub news: bool,
-    /// How many entries it had.
+    /// Number of entries in the response.
     pub entries: usize,
-    /// When the broker proposes to ask again, if it doesn't hold requests.
+    /// Poll interval that the broker proposes to clients that do not long-poll.
     pub poll_interval: Duration,
 }
 
-/// One entry of a list.
+/// Entry of a revocation list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: RevocationKey,
@@ -96,9 +96,9 @@ pub(crate) struct Entry {
 }
 
 impl Feed {
-    /// The `typ` of an answer.
+    /// `typ` of a response.
     pub const MEDIA_TYPE: &str = "agentwrit-revocations+jwt";
-    /// The longest answer that is read, in bytes, unless set otherwise: a snapshot of some 1.5 million entries.
+    /// Default of [`max_response_length`](Self::max_response_length): a snapshot of about 1.5 million entries.
     pub const DEFAULT_MAX_RESPONSE_LENGTH: usize = 128 * 1024 * 1024;
     const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -115,43 +115,44 @@ impl Feed {
         }
     }
 
-    /// The longest answer that is read, in bytes.
+    /// Sets the maximum length of a response, in bytes.
     #[must_use]
     pub fn max_response_length(mut self, bytes: usize) -> Self {
         self.longest = bytes;
         self
     }
 
-    /// The list that answers are applied to, for any number of verifiers.
+    /// Returns the list that responses are applied to, for any number of verifiers.
     #[must_use]
     pub fn list(&self) -> &RevocationList {
         &self.list
     }
 
-    /// The `since` to ask with next; none asks for a snapshot.
+    /// Returns the `since` of the next request; `None` requests a snapshot.
     #[must_use]
     pub fn since(&self) -> Option<u64> {
         if self.resync { None } else { self.position().map(|position| position.cursor) }
     }
 
-    /// The `wait` to ask with next, in whole seconds: a third of what the bound on staleness leaves.
+    /// Returns the `wait` of the next request, in whole seconds: a third of the bound on staleness less the leeway.
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.staleness.wait(self.freshness().map_or(self.staleness.max(), Freshness::bound))
     }
 
-    /// Applies an answer, all of it or nothing.
+    /// Applies a response, completely or not at all.
     ///
     /// # Errors
     ///
-    /// [`FeedError`] says which rule it breaks; after [`FeedError::NewEpoch`] and [`FeedError::Gap`] ask for a snapshot.
+    /// [`FeedError`] with the rule that is broken; after [`FeedError::NewEpoch`] and [`FeedError::Gap`] request a
+    /// snapshot.
     pub fn apply(&mut self, answer: &str, keys: &KeySet, now: ClockReading) -> Result<AppliedResponse, FeedError> {
         let answer = FeedResponse::verified(answer, self.longest, keys)?;
         let position = self.position();
         let same_log = position.as_ref().is_some_and(|position| position.epoch == answer.epoch);
         if let Err(error) = self.check_time(&answer, now) {
-            // A page of the log that is older than its place in it: the broker's clock was set back in between. What
-            // follows can't be told to be newer either, but a snapshot can.
+            // A page of the log with an older time than its predecessor: the broker's clock was set back in between.
+            // Later pages cannot be proved newer either; a snapshot can.
             let ahead = same_log && position.is_some_and(|position| answer.to > position.cursor);
             self.resync |= ahead && matches!(error, FeedError::Replayed { .. });
             return Err(error);
@@ -191,7 +192,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Whether the answer continues the log where we are, or begins it anew.
+    /// Checks that the response continues the log at our cursor, or is a snapshot of another log.
     fn check_place(&self, answer: &FeedResponse, position: Option<&Position>) -> Result<(), FeedError> {
         let Some(position) = position else {
             return if answer.from == 0 { Ok(()) } else { Err(FeedError::Gap { from: answer.from, cursor: 0 }) };
@@ -199,7 +200,7 @@ impl Feed {
         let cursor = position.cursor;
         if position.epoch != answer.epoch {
             let accepted = self.freshness().map(Freshness::true_at).unwrap_or_default();
-            // In the same second the older of two logs could not be told from the newer.
+            // Within one second the older of two logs cannot be told from the newer.
             return match answer.from {
                 0 if answer.iat > accepted => Ok(()),
                 0 => Err(FeedError::Replayed { issued_at: answer.iat, accepted }),

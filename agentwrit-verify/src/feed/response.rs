@@ -1,4 +1,4 @@
-//! An answer of the feed, decoded strictly and verified.
+//! Response of the feed, decoded strictly and verified.
 
 use agentwrit_json::CowStr;
 use data_encoding::BASE64URL_NOPAD;
@@ -12,7 +12,7 @@ use crate::{
     revocation::{Level, RevocationKey},
 };
 
-/// What an answer says, signed by a trusted key.
+/// Payload of a response, signed by a trusted key.
 #[derive(Debug)]
 pub(super) struct FeedResponse {
     pub(super) iss: String,
@@ -92,7 +92,7 @@ impl RawResponse {
 
 /// `[level, key, revoked_at, expires_at]`.
 struct RawEntry {
-    /// None: everything of the issuer.
+    /// `None` for an entry of level `issuer`.
     key: Option<RevocationKey>,
     revoked_at: u64,
     expires_at: u64,
@@ -108,7 +108,7 @@ impl<'de> Deserialize<'de> for RawEntry {
                 decode_key(key)
                     .ok_or_else(|| de::Error::custom("the key of an entry is 16 bytes in unpadded base64url"))?,
             ),
-            // A level that is not known here may kill tokens: it can't be passed over.
+            // An unknown level may revoke tokens, so it cannot be skipped.
             _ => return Err(de::Error::custom(format_args!("an entry of an unknown level `{}`", shorten(&level)))),
         };
         Ok(Self { key, revoked_at, expires_at })

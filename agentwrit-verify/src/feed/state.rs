@@ -8,13 +8,13 @@ use crate::{
     staleness::{ClockLowerBound, Position},
 };
 
-/// What a [`Feed`] knows, to be kept over a restart.
+/// State of a [`Feed`] that is stored across restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FeedState {
     pub(crate) epoch: String,
     pub(crate) cursor: u64,
     pub(crate) true_at: UnixTime,
-    /// How long it counts from then.
+    /// Duration from `true_at` during which the state may be relied on.
     pub(crate) validity: Duration,
     pub(crate) entries: Vec<Entry>,
 }
@@ -32,7 +32,7 @@ impl Feed {
             freshness.set_true_at(state.true_at);
             feed.list.replace(state.entries.into_iter());
             let ahead = state.true_at > now.wall.saturating_add(staleness.clock_leeway());
-            // This clock is behind what is known to be past: it can't tell how old the state is.
+            // This clock is behind a time that has passed for certain, so the age of the state is unknown.
             let validity = (!ahead).then_some(state.validity);
             freshness.resume(position, state.true_at, validity, now);
             feed.clock_bound = Some(ClockLowerBound::of(state.true_at, now.monotonic));

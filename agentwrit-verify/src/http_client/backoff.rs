@@ -1,4 +1,4 @@
-//! How long to wait before another attempt.
+//! Delays between attempts.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ impl Backoff {
 /// A number from 0 to 1 from the system's randomness; without any it is 0.
 #[must_use]
 pub fn random_fraction() -> f64 {
-    // Without randomness clients would only be more in step.
+    // A failing randomness source only synchronises clients.
     f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX)
 }
 

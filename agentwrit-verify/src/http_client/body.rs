@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 /// Room that is set aside before anything was read, at most: what a response announces proves nothing.
 const LARGEST_RESERVATION: usize = 1024 * 1024;
 
-/// Why a body was not read to its end.
+/// Reason why a body was not read completely.
 #[derive(Debug, thiserror::Error)]
 #[expect(clippy::exhaustive_enums, reason = "callers must handle each reason")]
 pub enum BodyError {
-    /// It is longer than `limit` bytes; nothing beyond that was kept.
+    /// Longer than `limit` bytes; the rest was not read.
     #[error("larger than {limit} bytes")]
     TooLong {
         /// The limit in bytes.

@@ -9,11 +9,11 @@ use reqwest::Url;
 pub struct BrokerUrl(Url);
 
 impl BrokerUrl {
-    /// Reads an address; query and fragment are rejected, a slash at the end does not count.
+    /// Parses an address; rejects a query or fragment and ignores a trailing slash.
     ///
     /// # Errors
     ///
-    /// [`BrokerUrlError`] says what is wrong and how the address would be written.
+    /// [`BrokerUrlError`] with the reason and the expected form.
     pub fn parse(given: &str) -> Result<Self, BrokerUrlError> {
         let url = Self::with_query(given)?;
         if !url.0.username().is_empty() || url.0.password().is_some() {
@@ -44,13 +44,13 @@ impl BrokerUrl {
         self.0.as_str().trim_end_matches('/')
     }
 
-    /// Whether connections are encrypted.
+    /// Returns true for `https`.
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// Whether the broker is on this machine: `localhost` or a loopback address.
+    /// Returns true when the host is this machine: `localhost` or a loopback address.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback_host(self.0.host_str().unwrap_or_default())
@@ -68,20 +68,20 @@ impl BrokerUrl {
 }
 
 impl fmt::Debug for BrokerUrl {
-    /// Without a user's name and password.
+    /// Omits user name and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("BrokerUrl").field(&without_userinfo(self.as_str())).finish()
     }
 }
 
 impl fmt::Display for BrokerUrl {
-    /// Without a user's name and password.
+    /// Omits user name and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&without_userinfo(self.as_str()))
     }
 }
 
-/// Why an address is not a broker's.
+/// Reason why a text is not the address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerUrlError {
@@ -97,10 +97,10 @@ pub enum BrokerUrlError {
         /// The scheme.
         scheme: String,
     },
-    /// It is not a URL.
+    /// Malformed URL.
     #[error("{reason}")]
     Malformed {
-        /// What the parser says.
+        /// Message of the URL parser.
         reason: String,
     },
     /// A user's name or password, which would end up in logs.
@@ -111,7 +111,7 @@ pub enum BrokerUrlError {
     Query,
 }
 
-/// An address that may not even be a URL, without what stands before the `@` of its authority.
+/// Removes user name and password from a text that may not be a URL.
 pub(crate) fn without_userinfo(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").map_or(("", address), |(scheme, rest)| (scheme, rest));
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -121,7 +121,7 @@ pub(crate) fn without_userinfo(address: &str) -> String {
     format!("{scheme}{separator}{host}{path}")
 }
 
-/// Whether a URL's host, as a URL has it (lower case, IPv6 in brackets), is this machine.
+/// Returns true when a URL's host (lower case, IPv6 in brackets) is this machine.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();

@@ -1,16 +1,17 @@
-//! The HTTP client set-up that [`remote`](crate::remote), `agentwrit-client` and `awrit` share.
+//! HTTP client set-up of [`remote`](crate::remote), `agentwrit-client` and `awrit`.
 //!
-//! 1. Redirects are not followed: a secret goes to the broker that was named, and only that broker chooses the keys.
-//! 2. Proxies from the environment (`HTTP_PROXY` and the like) are ignored; [`ConnectionSettings::proxy`] names one.
-//! 3. PEM is read by [`pem`]: every certificate counts, or the text is rejected with the line.
+//! 1. Redirects are not followed: secrets are sent to the configured broker only, and only that broker serves the keys.
+//! 2. Proxies from the environment (`HTTP_PROXY` and the like) are ignored; [`ConnectionSettings::proxy`] sets one.
+//! 3. [`pem`] parses PEM: every certificate is used, or the text is rejected with the line.
 //! 4. [`read_body`] reads a response up to a limit in bytes; [`ConnectionSettings::connect_timeout`] bounds connecting.
-//!    How long a whole call may take is its caller's decision.
-//! 5. Retries wait by one rule, [`Backoff`]: doubling, capped, with jitter from the system's randomness.
-//! 6. [`TransportError`] says why a request got no response in words that name the remedy: a missing authority, a broker that
-//!    speaks TLS, a broker that demands a client certificate.
+//!    The caller bounds the whole call.
+//! 5. All retries use [`Backoff`]: doubling, capped, with jitter from the system's randomness.
+//! 6. [`TransportError`] explains a missing response and its remedy: an untrusted certificate authority, a broker with
+//!    TLS, a broker that requires a client certificate.
+//! 7. Connections use HTTP/1.1 only.
 //!
 //! Services that verify tokens use [`Follower`](crate::remote::Follower), and agents use the `agentwrit-client` crate;
-//! this module is public because crates of the workspace build on it.
+//! this module is public for the crates of this workspace.
 
 mod backoff;
 mod body;

@@ -1,4 +1,4 @@
-//! What connections to a broker are made with.
+//! Settings of the connections to a broker.
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +24,7 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// How long connecting may take, unless set otherwise.
+    /// Default of [`connect_timeout`](Self::connect_timeout).
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// No authorities but the system's, no client certificate, no proxy.
@@ -54,17 +54,17 @@ impl ConnectionSettings {
         self.client_identity = Some(Zeroizing::new(pem));
     }
 
-    /// Whether a proxy is used.
+    /// Returns true when a proxy is set.
     #[must_use]
     pub fn has_proxy(&self) -> bool {
         self.proxy.is_some()
     }
 
-    /// A client for `broker`: no redirects, no proxy from the environment. Sends nothing.
+    /// Builds a client for `broker`: no redirects, no proxy from the environment. Sends nothing.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] says which setting cannot be used, and why.
+    /// [`SettingsError`] with the setting that is invalid, and the reason.
     pub fn client(&self, broker: &BrokerUrl) -> Result<Client, SettingsError> {
         let builder = Client::builder()
             .user_agent(self.user_agent)
@@ -76,7 +76,7 @@ impl ConnectionSettings {
         builder.build().map_err(|error| unusable(&error))
     }
 
-    /// Also answers whether the connection to the proxy itself is encrypted.
+    /// Adds the proxy; returns true beside the builder when the connection to the proxy uses TLS.
     fn with_proxy(&self, builder: ClientBuilder) -> Result<(ClientBuilder, bool), SettingsError> {
         let Some(proxy) = &self.proxy else { return Ok((builder, false)) };
         let url = BrokerUrl::with_query(proxy).map_err(SettingsError::Proxy)?;
@@ -96,7 +96,7 @@ impl ConnectionSettings {
             if has_certificates {
                 return Err(SettingsError::CertificatesWithoutTls);
             }
-            // Without TLS there is no reason to load the system's roots, or to fail where there are none.
+            // Plain HTTP needs no system roots, so their absence must not fail the build.
             return Ok(builder.tls_certs_only([]));
         }
         for pem in &self.root_certificates {
@@ -118,7 +118,7 @@ fn unusable(error: &reqwest::Error) -> SettingsError {
 }
 
 impl fmt::Debug for ConnectionSettings {
-    /// Without private key and passwords.
+    /// Omits the private key and passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionSettings")
             .field("connect_timeout", &self.connect_timeout)
@@ -129,7 +129,7 @@ impl fmt::Debug for ConnectionSettings {
     }
 }
 
-/// Why connections cannot be made with these settings.
+/// Reason why connection settings are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
@@ -139,16 +139,16 @@ pub enum SettingsError {
     /// The PEM of the client's certificate and key.
     #[error("invalid client identity: {0}")]
     ClientIdentity(PemError),
-    /// They would be of no use, and their owner believes otherwise.
+    /// Certificates for an `http` address: they would have no effect.
     #[error("certificates are for `https`, and the broker's address is `http`")]
     CertificatesWithoutTls,
     /// The proxy's address.
     #[error("invalid proxy: {0}")]
     Proxy(BrokerUrlError),
-    /// What the TLS library says: a key without its certificate, or no authorities at all.
+    /// Error of the TLS library: a key without its certificate, or no trusted authorities at all.
     #[error("TLS cannot be set up: {reason}")]
     Tls {
-        /// What it says.
+        /// Message of the TLS library.
         reason: String,
     },
 }

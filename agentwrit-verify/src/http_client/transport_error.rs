@@ -1,40 +1,40 @@
-//! Why a request got no response.
+//! Reasons why a request got no response.
 
 use std::{error::Error, fmt, io};
 
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 
-/// Why a request got no response, and whether it was sent.
+/// Reason why a request got no response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportError {
-    /// What it is about.
+    /// Kind of the error.
     pub kind: TransportErrorKind,
-    /// One clause for a person, in lower case.
+    /// One clause for the user, in lower case.
     pub reason: String,
-    /// Whether the request may have reached the broker.
+    /// True when the request may have reached the broker.
     pub sent: bool,
 }
 
-/// What a failure is about: decides what can be done.
+/// Kind of a transport error, which determines the remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportErrorKind {
-    /// No connection: refused, no such host, no route, no proxy.
+    /// No connection: connection refused, unknown host, no route, no proxy.
     NoConnection,
     /// No connection in time.
     ConnectTimeout,
     /// No complete response in time.
     Timeout,
-    /// `https` was asked for, and the broker speaks plain HTTP.
+    /// The URL is `https` and the broker does not use TLS.
     BrokerIsPlain,
-    /// `http` was asked for, and what came back is not HTTP: a broker with TLS.
+    /// The URL is `http` and the response is not HTTP: a broker with TLS.
     BrokerIsTls,
     /// The broker's certificate is from an authority that is not trusted.
     UnknownAuthority,
     /// The broker's certificate is not for this name, has expired, or is wrong in another way.
     BrokerCertificate,
-    /// The broker demands a client certificate, or refuses the one that it got.
+    /// The broker requires a client certificate, or rejects the one presented.
     ClientCertificate,
     /// The TLS handshake failed for another reason.
     Tls,
@@ -43,7 +43,7 @@ pub enum TransportErrorKind {
 }
 
 impl TransportError {
-    /// Judges an error of sending a request, or of reading its response.
+    /// Classifies an error of sending a request or of reading its response.
     #[must_use]
     pub fn of(error: &reqwest::Error, https: bool) -> Self {
         let kind = kind(error, https);
@@ -113,7 +113,8 @@ impl fmt::Display for TransportError {
     }
 }
 
-/// The next cause. An I/O error that wraps another one is not its source, so it is looked into.
+/// Returns the next cause. An I/O error that wraps another one does not return it as its source, so it is unwrapped
+/// here.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -125,7 +126,7 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     std::iter::successors(Some(error), |error| cause(*error)).find_map(|error| error.downcast_ref())
 }
 
-/// `reqwest` hides the reason in the chain of sources; the outermost message alone says nothing.
+/// Returns the last cause: `reqwest` reports only a generic message at the top level.
 pub(super) fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     std::iter::successors(Some(error), |error| cause(*error)).last().unwrap_or(error)
 }

@@ -1,4 +1,4 @@
-//! How to follow a broker.
+//! Builder of a [`Follower`].
 
 use std::{
     fmt,
@@ -30,7 +30,7 @@ pub struct FollowerAddress {
 }
 
 impl fmt::Debug for FollowerAddress {
-    /// Without a user's name and password.
+    /// Omits user name and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FollowerAddress").field("url", &without_userinfo(&self.url)).finish()
     }
@@ -54,7 +54,7 @@ impl FollowerAddress {
     }
 }
 
-/// How to follow a broker: every setting has a default.
+/// Settings of a [`Follower`]; each has a default.
 #[derive(Clone)]
 #[must_use]
 pub struct FollowerBuilder {
@@ -63,7 +63,7 @@ pub struct FollowerBuilder {
     schedule: KeyRefreshSchedule,
     max_key_age: Option<Duration>,
     timeout: Duration,
-    /// None: revocations aren't followed.
+    /// `None` when revocations are not followed.
     staleness: Option<Staleness>,
     max_response_length: usize,
     connection: ConnectionSettings,
@@ -72,27 +72,26 @@ pub struct FollowerBuilder {
 }
 
 impl FollowerBuilder {
-    /// How long keys stay trusted without a successful fetch, unless set otherwise: a day.
+    /// Default of [`max_key_age`](Self::max_key_age): a day.
     pub const DEFAULT_MAX_KEY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// How often the key set is fetched, unless set otherwise: the broker's `Cache-Control: max-age`.
+    /// Default of [`key_refresh_interval`](Self::key_refresh_interval): the broker's `Cache-Control: max-age`.
     pub const DEFAULT_KEY_REFRESH_INTERVAL: Duration = Duration::from_secs(300);
-    /// How long one fetch may take, unless set otherwise.
+    /// Default of [`timeout`](Self::timeout).
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// How old the revocation list may be, 30 s unless set otherwise: after it every verification says
-    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations). What clocks may differ by counts towards it.
+    /// Sets the maximum age of the revocation list, 30 s by default: beyond it every verification returns
+    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations). The leeway for clocks counts towards it.
     pub fn max_staleness(self, max: Duration) -> Self {
         self.change_staleness(|staleness| staleness.with_max(max))
     }
 
-    /// How far this machine's clock may be behind the broker's without `max_staleness` being broken, 5 s unless set
-    /// otherwise.
+    /// Sets how far this machine's clock may be behind the broker's without exceeding `max_staleness`, 5 s by default.
     pub fn clock_leeway(self, leeway: Duration) -> Self {
         self.change_staleness(|staleness| staleness.leeway(leeway))
     }
 
-    /// The explicit weaker choice: tokens are judged by the latest revocation list, however old it is. A revocation then
-    /// takes as long to arrive as the connection is down.
+    /// Checks tokens against the latest revocation list, however old: the explicit weaker choice. Revocations take
+    /// effect only after an outage of the connection ends.
     pub fn accept_stale_revocations(self) -> Self {
         self.change_staleness(Staleness::accept_stale)
     }
@@ -109,7 +108,7 @@ impl FollowerBuilder {
         self
     }
 
-    /// The longest answer of the revocation feed that is read, in bytes.
+    /// Sets the maximum length of a response of the revocation feed, in bytes.
     pub fn max_response_length(mut self, bytes: usize) -> Self {
         self.max_response_length = bytes;
         self
@@ -142,8 +141,8 @@ impl FollowerBuilder {
         self
     }
 
-    /// How long keys stay trusted without a successful fetch. A withdrawn key can be trusted that long by a server that
-    /// is cut off from the broker.
+    /// Sets how long keys stay trusted without a successful fetch. A server without connection to the broker may trust
+    /// a removed key that long.
     pub fn max_key_age(mut self, max_age: Duration) -> Self {
         self.max_key_age = Some(max_age);
         self
@@ -155,13 +154,14 @@ impl FollowerBuilder {
         self
     }
 
-    /// How often the key set is fetched; at least a second, at most a day.
+    /// Sets the interval between fetches of the key set; at least a second, at most a day.
     pub fn key_refresh_interval(mut self, interval: Duration) -> Self {
         self.schedule.refresh_interval = interval.clamp(Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         self
     }
 
-    /// How long one fetch may take, beside the time that the broker holds it; a snapshot, between two parts of it.
+    /// Sets the timeout of one fetch, in addition to the time that the broker holds the request; for a snapshot, the
+    /// timeout between two parts of it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -173,14 +173,14 @@ impl FollowerBuilder {
         self
     }
 
-    /// Fetches the first key set and the first revocation list, then follows in background tasks of the current tokio
-    /// runtime. With the state of an earlier run it answers at once, and [`Follower::ready`] says when that is
-    /// confirmed or still recent enough.
+    /// Fetches the first key set and the first revocation list, then follows the broker in background tasks of the
+    /// current tokio runtime. With the state of an earlier run it returns at once, and [`Follower::ready`] waits until
+    /// the state is confirmed or proves fresh enough.
     ///
     /// # Errors
     ///
-    /// [`RemoteError`]: a setting that can't work, a state file that can't be used, or, without the state of an earlier
-    /// run, a broker that can't be reached or doesn't answer as it must.
+    /// [`RemoteError`]: an invalid setting, an unusable state file, or, without the state of an earlier run, a broker
+    /// that cannot be reached or responds incorrectly.
     pub async fn start(self) -> Result<Follower, RemoteError> {
         let prepared = self.prepare()?;
         if !prepared.resumed {
@@ -191,15 +191,16 @@ impl FollowerBuilder {
         Ok(Follower::new(shared, prepared.spawn()))
     }
 
-    /// Starts to follow in background tasks of the current tokio runtime and answers at once, also while the broker is
-    /// down. Until the first key set and the first revocation list are there, every verification says
+    /// Starts background tasks in the current tokio runtime and returns at once, also while the broker is down. Until
+    /// the first key set and the first revocation list are fetched, every verification returns
     /// [`KeysUnavailable`](crate::VerifyError::KeysUnavailable) or
-    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations), which routes answer with 503; [`Follower::ready`]
-    /// waits for the end of that. First contact is tried again with the pauses of the revocation feed, at most 5 s.
+    /// [`StaleRevocations`](crate::VerifyError::StaleRevocations), to which routes respond with 503;
+    /// [`Follower::ready`] waits for both. The initial fetch is retried with the backoff of the revocation feed, at
+    /// most 5 s.
     ///
     /// # Errors
     ///
-    /// [`RemoteError`] for a setting that can't work, or a state file that can't be used: what no broker could mend.
+    /// [`RemoteError`] for an invalid setting or an unusable state file, which retries cannot correct.
     pub fn start_lazily(self) -> Result<Follower, RemoteError> {
         let prepared = self.prepare()?;
         let shared = Arc::clone(&prepared.shared);
@@ -225,7 +226,7 @@ impl FollowerBuilder {
         Ok(PreparedFollower { shared, feed, broker, schedule: self.schedule, file, resumed })
     }
 
-    /// What is known before the first request, and whether that is all there is to know, if not its latest.
+    /// Restores the stored state; the flag is true when it makes an initial fetch unnecessary.
     fn known(&self, stored: Option<State>) -> (TrustedKeys, Option<Feed>, bool) {
         let keys = TrustedKeys::following(self.max_key_age);
         let limited = |feed: Feed| feed.max_response_length(self.max_response_length);
@@ -234,7 +235,7 @@ impl FollowerBuilder {
         let now = ClockReading::of(&*self.clock);
         let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
         let leeway = self.staleness.unwrap_or_default().clock_leeway();
-        // Confirmed in the future: this clock is wrong and can't tell how old they are. They are fetched first.
+        // A confirmation in the future proves this clock wrong, so the age of the keys is unknown: fetch them first.
         let ahead = stored.keys_confirmed_at > now.wall.saturating_add(leeway);
         if let Some(confirmed) = confirmed.filter(|_| !ahead) {
             keys.publish(stored.keys, confirmed);

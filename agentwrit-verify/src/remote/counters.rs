@@ -1,4 +1,4 @@
-//! What a follower has done, counted.
+//! Status and counters of a follower.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -9,44 +9,44 @@ use serde::Serialize;
 
 use crate::status::{RevocationStatus, seconds};
 
-/// How a [`Follower`](super::Follower) is doing. Serialises as an object; ages as seconds.
+/// Status of a [`Follower`](super::Follower). Serialises as an object; ages as seconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FollowerStatus {
-    /// Whether keys and revocations are there, and recent enough to judge tokens by.
+    /// True when keys and revocations are available, and fresh enough to verify tokens.
     pub ready: bool,
-    /// Why not: the [reason](crate::VerifyError::reason) that every token is answered with.
+    /// [Reason code](crate::VerifyError::reason) of the error that every verification returns, when not ready.
     pub reason: Option<&'static str>,
     /// The authority that is followed.
     pub issuer: String,
-    /// How many keys are trusted.
+    /// Number of trusted keys.
     pub keys: usize,
-    /// How long ago the key set was confirmed.
+    /// Time since the key set was confirmed.
     #[serde(rename = "key_age_seconds", serialize_with = "seconds")]
     pub key_age: Option<Duration>,
     /// The revocation list; none when revocations aren't followed.
     pub revocations: Option<RevocationStatus>,
-    /// What was done since the start.
+    /// Counters since the start.
     pub counters: FollowerCounters,
 }
 
-/// What a [`Follower`](super::Follower) has done since its start.
+/// Counters of a [`Follower`](super::Follower) since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FollowerCounters {
     /// Requests for the key set.
     pub key_fetches: u64,
-    /// Those that brought none.
+    /// Failed requests for the key set.
     pub key_failures: u64,
     /// Requests to the feed.
     pub feed_fetches: u64,
-    /// Those that brought no answer.
+    /// Failed requests to the feed.
     pub feed_failures: u64,
-    /// Answers of the feed that were applied.
+    /// Responses of the feed that were applied.
     pub responses_applied: u64,
-    /// Answers of the feed that were refused.
+    /// Responses of the feed that were rejected.
     pub responses_rejected: u64,
-    /// Snapshots that were asked for after a gap or because of a new epoch.
+    /// Snapshots requested after a gap or a new epoch.
     pub resyncs: u64,
     /// Times that the state file was written.
     pub states_saved: u64,

@@ -1,4 +1,4 @@
-//! Why a broker can't be followed.
+//! Reasons why a broker cannot be followed.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::{
     keys::KeySetError,
 };
 
-/// Why a broker can't be followed, or an answer of it couldn't be had.
+/// Reason why a broker cannot be followed, or a response not fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
@@ -18,32 +18,32 @@ pub enum RemoteError {
     BadUrl {
         /// The address.
         url: String,
-        /// What is wrong with it.
+        /// Defect of the address.
         error: BrokerUrlError,
     },
     /// A root certificate, the client's identity or the proxy can't be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The bound on staleness can't be kept.
+    /// The bound on staleness is too short.
     #[error(transparent)]
     Staleness(#[from] StalenessError),
-    /// The state of an earlier run can't be used, or none can be kept.
+    /// The state file cannot be used or written.
     #[error("state file `{}`: {error}", path.display())]
     StateFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// Defect of the file, and the remedy.
         error: StateFileError,
     },
-    /// No answer, or the connection broke.
+    /// No response, or the connection broke.
     #[error("`{url}` could not be read: {cause}")]
     Unreachable {
         /// The address.
         url: String,
-        /// What went wrong, with every cause.
+        /// Cause, in one clause.
         cause: String,
     },
-    /// An answer other than 200.
+    /// Response with a status other than 200.
     #[error("`{url}` answered {status}")]
     UnexpectedStatus {
         /// The address.
@@ -51,7 +51,7 @@ pub enum RemoteError {
         /// The HTTP status.
         status: u16,
     },
-    /// An answer over the limit.
+    /// Response over the limit.
     #[error("the answer of `{url}` is longer than {limit} bytes")]
     TooLong {
         /// The address.
@@ -59,20 +59,20 @@ pub enum RemoteError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// An answer that isn't a key set.
+    /// Response that is not a key set.
     #[error("the answer of `{url}` is no key set: {error}")]
     KeySet {
         /// The address.
         url: String,
-        /// What is wrong with it.
+        /// Defect of the key set.
         error: KeySetError,
     },
-    /// An answer of the revocation feed that breaks its rules.
+    /// Response of the revocation feed that breaks its rules.
     #[error("the answer of `{url}` was refused: {error}")]
     Feed {
         /// The address.
         url: String,
-        /// Which rule.
+        /// Broken rule.
         error: FeedError,
     },
 }

@@ -1,4 +1,4 @@
-//! When to ask the feed: the loop that keeps a revocation list fresh.
+//! Polls the feed: the loop that keeps a revocation list fresh.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -17,19 +17,19 @@ use crate::{
     staleness::ClockReading,
 };
 
-/// After a failure, up to the whole of it: a broker that comes back isn't met by all at once.
+/// Delays after failures. The random share spreads clients over time when a broker recovers.
 pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).least_share(0.1);
-/// After answers that came at once and told nothing.
+/// Delays after responses without changes that the broker did not hold.
 const IDLE: Backoff = Backoff::new(Duration::from_millis(50), Duration::MAX).least_share(1.0);
 
-/// Delay after `failures` in a row. Never more than half of what one may wait for news, so that many tries fit into the
-/// bound on staleness.
+/// Delay after `failures` in a row: at most half of the long-poll wait, so that several attempts fit into the bound on
+/// staleness.
 fn retry_delay(failures: u32, wait: Duration, random: f64) -> Duration {
     RETRY.capped_at(wait / 2).delay(failures.saturating_sub(1), random)
 }
 
-/// Delay after `idle` answers in a row that came at once and told nothing: a broker that doesn't hold requests is asked as
-/// often as it proposes.
+/// Delay after `idle` responses in a row without changes that the broker did not hold: at most the poll interval that
+/// it proposes.
 fn idle_delay(idle: u32, proposed: Duration, wait: Duration) -> Duration {
     let longest = proposed.max(Duration::from_secs(1)).min(wait);
     idle.checked_sub(1).map_or(Duration::ZERO, |earlier| IDLE.capped_at(longest).delay(earlier, 1.0))
@@ -47,7 +47,7 @@ pub(super) async fn follow(
     loop {
         let asked = Instant::now();
         let question = question(&feed);
-        // After a failure, and with what an earlier run left: to be fresh again comes before news.
+        // After a failure, and after a restart, confirm freshness before waiting for changes.
         let question = if failures > 0 { FeedRequest { wait: Duration::ZERO, ..question } } else { question };
         shared.counters.feed_fetches.add();
         let answer = fetch(question).await;
@@ -74,7 +74,7 @@ pub(super) async fn follow(
     }
 }
 
-/// Applies what was answered; what goes wrong is counted and logged.
+/// Applies a fetched response; counts and logs failures.
 pub(super) async fn apply_fetched(
     shared: &Shared,
     feed: &Arc<Mutex<Feed>>,
@@ -115,9 +115,9 @@ pub(super) fn question(feed: &Mutex<Feed>) -> FeedRequest {
     FeedRequest { since: feed.since(), wait, grace: wait, longest: feed.response_limit() }
 }
 
-/// Answers from this length on, in bytes, are applied on a thread that may take its time.
+/// Responses of at least this length, in bytes, are applied on a blocking thread.
 const LARGE_RESPONSE: usize = 64 * 1024;
-/// And so are those to lists of this many entries, which may have to be moved.
+/// Responses for lists of at least this many entries are too: the table may have to be rebuilt.
 const LARGE_LIST: usize = 50_000;
 
 async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<AppliedResponse, FeedError> {
@@ -127,7 +127,7 @@ async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Resu
     let (feed, now) = (Arc::clone(feed), ClockReading::of(&*shared.clock));
     let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&answer, &keys, now);
     if large {
-        // It fails only when the runtime is shutting down.
+        // Fails only when the runtime is shutting down.
         spawn_blocking(work).await.unwrap_or(Err(FeedError::UnknownKey { kid: None }))
     } else {
         work()

@@ -1,4 +1,4 @@
-//! One fetch over HTTP: a key set, or an answer of the feed.
+//! HTTP requests for the key set and the feed.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Broker {
         KeySet::from_jwks(&body).map_err(|error| RemoteError::KeySet { url: name.clone(), error })
     }
 
-    /// What came after `since`, for which the broker may wait; a snapshot without.
+    /// Requests the entries after `since`, for which the broker may hold the request; a snapshot without.
     pub(super) async fn revocations(&self, question: FeedRequest) -> Result<String, RemoteError> {
         let Endpoint { url, name } = &self.feed;
         let mut url = url.clone();
@@ -108,26 +108,26 @@ impl Broker {
     }
 }
 
-/// What to ask the feed for.
+/// Parameters of a request to the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FeedRequest {
-    /// None: a snapshot.
+    /// `None` requests a snapshot.
     pub(super) since: Option<u64>,
-    /// How long the broker may hold the request.
+    /// Time for which the broker may hold the request.
     pub(super) wait: Duration,
-    /// How much longer the answer may take.
+    /// Additional time for the response.
     pub(super) grace: Duration,
-    /// The longest answer that is read, in bytes.
+    /// Maximum length of the response, in bytes.
     pub(super) longest: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct TimeLimits {
-    /// Until the answer begins.
+    /// Timeout for the head of the response.
     head: Duration,
     /// Between two parts of it.
     progress: Duration,
-    /// For all of it.
+    /// Timeout for the whole response.
     whole: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! When to fetch the key set.
+//! Schedule of the key set fetches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{http_client::Backoff, keys::KeySet};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyRefreshSchedule {
     pub(super) refresh_interval: Duration,
-    /// The least time between two fetches for unknown keys that tokens name: strangers write tokens.
+    /// Minimum time between two fetches for unknown keys named by tokens, which unauthenticated clients write.
     unknown_key_interval: Duration,
     /// The same for those that the feed names.
     feed_key_interval: Duration,
@@ -33,10 +33,10 @@ impl Default for KeyRefreshSchedule {
 }
 
 impl KeyRefreshSchedule {
-    /// How long to wait after `failures` failed fetches in a row; `jitter` is from 0 to 1.
+    /// Delay after `failures` failed fetches in a row; `jitter` is from 0 to 1.
     ///
-    /// A success is followed by the interval less up to a tenth, so that many servers drift apart; a failure by half to
-    /// the whole of a doubling delay, never longer than the interval.
+    /// A success is followed by the interval less up to a tenth, so that servers do not fetch in step; a failure by
+    /// half to the whole of a doubling delay, at most the interval.
     fn delay_after(&self, failures: u32, jitter: f64) -> Duration {
         match failures.checked_sub(1) {
             None => self.refresh_interval.mul_f64(1.0 - 0.1 * jitter),
@@ -45,7 +45,7 @@ impl KeyRefreshSchedule {
     }
 }
 
-/// Who asks for a newer key set than there is.
+/// Requests for a newer key set.
 #[derive(Debug, Default)]
 pub(super) struct KeyRequests {
     pub(super) by_token: Notify,
@@ -53,8 +53,8 @@ pub(super) struct KeyRequests {
 }
 
 impl KeyRequests {
-    /// Until the next fetch is due: the planned one, or one for an unknown key. However many are reported meanwhile, it
-    /// is one fetch, and not before its time.
+    /// Waits until the next fetch is due: the scheduled one, or one for an unknown key, which is not before its minimum
+    /// time. All requests until then result in one fetch.
     async fn next(&self, planned: Instant, for_token: Instant, for_feed: Instant) {
         let by_token = async {
             self.by_token.notified().await;
@@ -69,7 +69,7 @@ impl KeyRequests {
             () = by_token => {}
             () = by_feed => {}
         }
-        // Whatever was reported until now is answered by this fetch.
+        // This fetch serves every request so far.
         for reported in [&self.by_token, &self.by_feed] {
             tokio::select! { biased; () = reported.notified() => {} () = std::future::ready(()) => {} }
         }
@@ -123,7 +123,7 @@ mod tests {
         KeySet::new([PublicKey::from_bytes(key.verifying_key().as_bytes()).unwrap()]).unwrap()
     }
 
-    /// A broker that counts how often it is asked, and can be cut off.
+    /// A broker that counts requests and can be disconnected.
     struct Network {
         keys: TrustedKeys,
         shared: Arc<Shared>,

@@ -1,18 +1,18 @@
-//! Following a broker in the background, so that verifying never waits for the network.
+//! Follows a broker in the background, so that verification never waits for the network.
 //!
-//! 1. [`FollowerBuilder::start`] answers once the first key set and the first revocation list are there: a service is not
-//!    ready before. With a state file from an earlier run it answers at once. [`FollowerBuilder::start_lazily`] answers at
-//!    once in any case, also while the broker is down: until it has both, nothing is accepted and routes answer 503.
-//! 2. News of revocations is waited for (long poll) and applied as it comes. The list's age is judged at every
-//!    verification, by what the broker signed; over [`max_staleness`](FollowerBuilder::max_staleness) every token is
-//!    answered with [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for what is
-//!    refused, and [`Staleness`](crate::feed::Staleness) for the bound.
-//! 3. The key set is fetched anew at an interval. When that fails the old keys stay in force, with their age, up to
-//!    `max_key_age`; after it every verification says [`KeysStale`](crate::VerifyError::KeysStale).
-//! 4. Failures are retried with exponential back-off and jitter, requests for news first within a tenth of a second.
-//! 5. A token that names an unknown key asks for one fetch, at most once a minute, off the request path: a flood of
-//!    made-up names costs one fetch and delays nobody. An answer of the feed that does is believed sooner.
-//! 6. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] names one.
+//! 1. [`FollowerBuilder::start`] returns after the first key set and the first revocation list were fetched, or at once
+//!    with a state file from an earlier run. [`FollowerBuilder::start_lazily`] always returns at once, also while the
+//!    broker is down: until both are fetched, no token is accepted and routes respond with 503.
+//! 2. Revocations are long-polled and applied on arrival. The age of the list is checked at every verification, by the
+//!    time that the broker signed; beyond [`max_staleness`](FollowerBuilder::max_staleness) every verification returns
+//!    [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for the responses that are
+//!    rejected, and [`Staleness`](crate::feed::Staleness) for the bound.
+//! 3. The key set is refreshed at an interval. After a failure the old keys stay in force up to `max_key_age`; after it
+//!    every verification returns [`KeysStale`](crate::VerifyError::KeysStale).
+//! 4. Failures are retried with exponential backoff and jitter, requests to the feed first within a tenth of a second.
+//! 5. A token that names an unknown key triggers a fetch, at most once a minute, off the request path: a flood of
+//!    forged key ids costs one fetch and delays no request. For a signed feed response the minimum is 2 s.
+//! 6. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] sets one.
 //! 7. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
 //!
 //! ```no_run
@@ -107,13 +107,13 @@ impl Follower {
         self.shared.revocations.clone()
     }
 
-    /// Waits until tokens can be judged. After a start without the state of an earlier run they can.
+    /// Waits until tokens can be verified. Returns at once after a start without the state of an earlier run.
     pub async fn ready(&self) {
         let mut changes = self.shared.changes.subscribe();
         while self.shared.ready().is_err() && changes.changed().await.is_ok() {}
     }
 
-    /// How it is doing, for health endpoints and metrics.
+    /// Returns the status, for health endpoints and metrics.
     #[must_use]
     pub fn status(&self) -> FollowerStatus {
         self.shared.status()
@@ -126,7 +126,7 @@ impl Drop for Follower {
     }
 }
 
-/// What the background tasks have in common.
+/// State shared by the background tasks.
 struct Shared {
     issuer: Box<str>,
     keys: TrustedKeys,
@@ -174,7 +174,7 @@ impl Shared {
         }
     }
 
-    /// Tells when tokens can no longer be judged, and when they can again.
+    /// Logs when tokens can no longer be verified, and when they can again.
     fn log_readiness_change(&self) {
         let ready = self.ready();
         let was_ready = self.was_ready.swap(ready.is_ok(), Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! From settings to running tasks: the first contact with the broker, and what goes on after it.
+//! A follower whose settings are checked: its initial fetch and its background tasks.
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,7 +27,7 @@ pub(super) struct PreparedFollower {
     pub(super) broker: Broker,
     pub(super) schedule: KeyRefreshSchedule,
     pub(super) file: Option<StateFile>,
-    /// Whether an earlier run left keys and list, so that nothing has to be waited for.
+    /// True when an earlier run left keys and list, so that no initial fetch is needed.
     pub(super) resumed: bool,
 }
 

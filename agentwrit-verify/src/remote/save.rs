@@ -1,4 +1,4 @@
-//! When to write the state file.
+//! Schedule of the writes of the state file.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -30,7 +30,7 @@ pub(super) async fn save_on_change(
     mut changes: watch::Receiver<u64>,
 ) {
     while changes.changed().await.is_ok() {
-        // What comes with it is written with it.
+        // Collect further changes into the same write.
         sleep(LEAST_INTERVAL).await;
         changes.mark_unchanged();
         let begun = Instant::now();

@@ -7,7 +7,7 @@ use std::{
 
 use crate::clock::{Clock, UnixTime};
 
-/// A clock that stands still until it is moved. Clones share the time.
+/// Clock whose time changes only by its methods. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     state: Arc<Mutex<(UnixTime, Instant)>>,
@@ -26,7 +26,7 @@ impl ManualClock {
         *state = (state.0.saturating_add(by), state.1.checked_add(by).unwrap_or(state.1));
     }
 
-    /// Sets the wall clock, back too; the monotonic one stands.
+    /// Sets the wall clock, forwards or back; the monotonic clock is unchanged.
     pub fn set(&self, now: UnixTime) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).0 = now;
     }

@@ -1,4 +1,4 @@
-//! The feed of an issuer in memory, and whoever follows it.
+//! Feed of the in-memory issuer, and a service that follows it.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     verifier::Verifier,
 };
 
-/// What was revoked, in order; a cursor is the number of entries up to it.
+/// Log of revocations; a cursor is the number of entries up to it.
 #[derive(Debug, Default)]
 pub(super) struct RevocationLog {
     epoch: u64,
@@ -21,7 +21,7 @@ pub(super) struct RevocationLog {
 }
 
 impl RevocationLog {
-    /// How long an answer may be relied on, in seconds.
+    /// Validity of a response in seconds.
     const VALIDITY: u64 = 60;
 
     pub(super) fn add(&mut self, key: RevocationKey, level: Level, revoked_at: UnixTime, expires_at: UnixTime) {
@@ -51,8 +51,8 @@ fn entry((key, level, revoked_at, expires_at): &(RevocationKey, Level, UnixTime,
     json!([level.letter(), key, revoked_at.seconds(), expires_at.seconds()])
 }
 
-/// A service that follows a [`TestIssuer`] by its key set and feed only, over a network that the test plays: nothing is
-/// known to it but what [`poll`](Self::poll) or [`deliver`](Self::deliver) brought.
+/// A service that follows a [`TestIssuer`] by its key set and feed only, over a network that the test simulates: its
+/// list changes only by [`poll`](Self::poll) and [`deliver`](Self::deliver).
 #[derive(Debug)]
 pub struct TestFollower {
     feed: Feed,
@@ -83,20 +83,20 @@ impl TestFollower {
         Self { feed, keys, clock, verifier }
     }
 
-    /// Asks the issuer for news, and applies its answer.
+    /// Requests the feed from the issuer, and applies the response.
     ///
     /// # Errors
     ///
-    /// [`FeedError`], such as for an answer that was signed with a key that was not [fetched](Self::fetch_keys) yet.
+    /// [`FeedError`], such as for a response signed with a key that was not [fetched](Self::fetch_keys) yet.
     pub fn poll(&mut self, issuer: &TestIssuer) -> Result<AppliedResponse, FeedError> {
         self.deliver(&issuer.feed_response(self.feed.since()))
     }
 
-    /// Applies an answer, however it came by it.
+    /// Applies a response.
     ///
     /// # Errors
     ///
-    /// [`FeedError`] says which rule the answer breaks; nothing has changed then.
+    /// [`FeedError`] with the rule that the response breaks; the list is unchanged then.
     pub fn deliver(&mut self, answer: &str) -> Result<AppliedResponse, FeedError> {
         let keys = self.keys.key_set();
         let keys = keys.as_deref().ok_or(FeedError::UnknownKey { kid: None })?;
@@ -113,7 +113,7 @@ impl TestFollower {
         self.keys.publish(keys, self.clock.monotonic());
     }
 
-    /// The feed as it stands.
+    /// Returns the feed.
     #[must_use]
     pub fn feed(&self) -> &Feed {
         &self.feed

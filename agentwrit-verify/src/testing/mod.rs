@@ -1,4 +1,4 @@
-//! An issuer in memory and a clock that tests move, for the tests of whoever protects a service with this library.
+//! In-memory issuer and manual clock, for the tests of services that use this library.
 //!
 //! ```
 //! use std::time::Duration;
@@ -11,7 +11,7 @@
 //! assert!(matches!(issuer.verifier().verify(&token), Err(VerifyError::Expired { .. })));
 //! ```
 //!
-//! A service that follows the feed, and the network between: [`TestFollower`].
+//! [`TestFollower`] is a service that follows the feed, over a simulated network.
 //!
 //! ```
 //! use std::time::Duration;
@@ -97,8 +97,8 @@ impl TestIssuer {
         Self::with_seed([7; 32])
     }
 
-    /// As [`TestIssuer::new`], with its own key and series: authorities of different seeds have nothing in common but
-    /// the `iss`.
+    /// Creates an issuer as [`TestIssuer::new`], with its own key and series of ids: issuers of different seeds share
+    /// only the `iss`.
     #[must_use]
     pub fn with_seed(seed: [u8; 32]) -> Self {
         let key = SigningKey::from_seed(&seed).expect("the seed is a good one");
@@ -136,33 +136,33 @@ impl TestIssuer {
         options(&self.keys, &self.revocations, &self.clock)
     }
 
-    /// The withdrawals that its verifiers respect.
+    /// Returns the revocations that its verifiers check.
     #[must_use]
     pub fn revocations(&self) -> &RevocationList {
         &self.revocations
     }
 
-    /// Withdraws for a day: what it kills is dead for its verifiers from the next call, and the feed tells of it.
+    /// Revokes for a day: its verifiers reject the token from the next call, and the entry is added to the feed.
     pub fn revoke(&self, level: Level, target: &str) {
         self.revoke_until(level, target, self.clock.now().saturating_add(Duration::from_secs(86_400)));
     }
 
-    /// Withdraws; the entry is gone from `expires_at` on, when the last token that it could affect has expired.
+    /// Revokes; the entry is removed at `expires_at`, when the last token that it could affect has expired.
     pub fn revoke_until(&self, level: Level, target: &str, expires_at: UnixTime) {
         let now = self.clock.now();
         self.revocations.insert(level, target, now, expires_at);
         self.log().add(RevocationKey::of(level, Self::ISSUER, target), level, now, expires_at);
     }
 
-    /// What its feed answers now to `since`: what came after it, or all there is. See [`Feed`].
+    /// Returns the response of its feed to `since`: the entries after it, or a snapshot. See [`Feed`].
     #[must_use]
     pub fn feed_response(&self, since: Option<u64>) -> String {
         let payload = self.log().answer(Self::ISSUER, since, self.clock.now());
         self.key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
     }
 
-    /// Loses what was revoked last, but for the first `kept` entries of its log, as from a backup, and declares so: the
-    /// feed begins a new epoch, in which everything issued until now is dead.
+    /// Keeps only the first `kept` entries of its log, as after the restore of a backup, and announces it: the feed
+    /// starts a new epoch, in which everything issued until now is revoked.
     pub fn restore_backup(&self, kept: usize) {
         self.log().restore(kept);
         self.revoke(Level::Issuer, "");
@@ -179,7 +179,7 @@ impl TestIssuer {
         self.keys.publish(self.key_set(), self.clock.monotonic());
     }
 
-    /// Takes every key but the current one out of the key set: what those signed is dead.
+    /// Removes every key but the current one from the key set, which invalidates the tokens that they signed.
     pub fn withdraw_retired_keys(&mut self) {
         self.retired.clear();
         self.keys.publish(self.key_set(), self.clock.monotonic());
@@ -191,14 +191,14 @@ impl TestIssuer {
         &self.keys
     }
 
-    /// Its public key set.
+    /// Returns the public key set.
     #[must_use]
     pub fn key_set(&self) -> KeySet {
         let keys = std::iter::once(self.key.public_key()).chain(&self.retired);
         KeySet::new(keys.cloned()).expect("a few different keys are a set")
     }
 
-    /// Its private key.
+    /// Returns the private key.
     #[must_use]
     pub fn signing_key(&self) -> &SigningKey {
         &self.key
@@ -229,8 +229,8 @@ impl TestIssuer {
         }
     }
 
-    /// Claims of a token that a fresh agent got from the one that `delegator` speaks for: these scopes, valid as long as
-    /// the delegator's. Nothing is checked: narrow them, or see what the verifier says.
+    /// Creates claims of a token delegated from `delegator` to a new agent: these scopes, valid as long as the
+    /// delegator's. Nothing is checked, so that tests can create invalid delegations.
     #[must_use]
     pub fn delegated(&self, delegator: &ClaimSet, scopes: &[&str]) -> ClaimSet {
         let mut claims = ClaimSet { exp: delegator.exp, ..self.claims(scopes) };
