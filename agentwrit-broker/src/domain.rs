@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn app_names_follow_their_pattern() {
+    fn app_names_match_their_pattern() {
         assert_eq!(AppName::parse("web-app").unwrap().as_str(), "web-app");
         for text in ["a", "Web", "-a", "a-", "a--b", "a_b"] {
             assert_eq!(AppName::parse(text), Err(AppNameError), "{text:?}");

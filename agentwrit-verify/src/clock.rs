@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_time_do_not_panic() {
+    fn saturates_beyond_year_9999_and_rejects_times_before_1970() {
         assert_eq!(UnixTime::from_seconds(u64::MAX), UnixTime::MAX);
         assert_eq!(UnixTime::MAX.to_rfc3339(), "9999-12-31T23:59:59Z");
         assert_eq!(UnixTime::MAX.saturating_add(Duration::MAX), UnixTime::MAX);

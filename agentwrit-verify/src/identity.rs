@@ -234,7 +234,7 @@ pub fn is_app_name(text: &str) -> bool {
 
 /// Subject of a token: the `sub` claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "whoever decides by the kind of subject must decide for each")]
+#[expect(clippy::exhaustive_enums, reason = "callers that branch on the kind of subject must handle each")]
 pub enum Subject {
     /// An agent, by its SPIFFE id.
     Agent(AgentId),
@@ -449,7 +449,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agent_id_is_made_of_its_parts() {
+    fn agent_id_returns_its_parts() {
         let segment = |text| PathSegment::parse(text).unwrap();
         let domain = TrustDomain::parse("agentwrit.local").unwrap();
         let id = AgentId::new(&domain, &segment("orch"), &segment("task-1"), [0xab; 8]);
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_takes_subjects_and_any_spiffe_id() {
+    fn subject_filter_accepts_subjects_and_any_spiffe_id() {
         let long = format!("spiffe://example.com/{}", "a".repeat(200));
         for text in [
             "admin",
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_not_agent_ids() {
+    fn rejects_malformed_agent_ids() {
         for text in [
             "",
             "admin",
@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn path_segments_have_limits() {
+    fn rejects_malformed_path_segments() {
         assert!(PathSegment::parse(&"a".repeat(128)).is_ok());
         for text in ["", ".", "..", "a/b", "a b", "é", &"a".repeat(129)] {
             assert_eq!(PathSegment::parse(text), Err(IdentityError::PathSegment), "{text:?}");
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn app_names_follow_their_pattern() {
+    fn app_names_match_their_pattern() {
         for name in ["ab", "web-app", "a1-2b", &"a".repeat(64)] {
             assert!(is_app_name(name), "{name:?}");
         }
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn token_ids_have_one_spelling() {
+    fn rejects_token_id_in_other_encodings() {
         let id = TokenId::from_bytes([0xa5; 16]);
         assert_eq!(TokenId::parse(&id.to_string()), Ok(id));
         assert_eq!(TokenId::parse(&id.to_string().to_uppercase()), Err(IdentityError::TokenId));

@@ -20,7 +20,7 @@ use crate::{
 
 /// Checks in the order of [`Verifier::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(clippy::exhaustive_enums, reason = "whoever shows the checks must show each")]
+#[expect(clippy::exhaustive_enums, reason = "callers that show the checks must show each")]
 pub enum Check {
     /// A compact JWS of an accepted algorithm and type, with the claims of a token.
     Format,

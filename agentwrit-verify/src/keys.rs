@@ -383,14 +383,14 @@ mod tests {
     }
 
     #[test]
-    fn the_thumbprint_is_that_of_rfc_8037() {
+    fn thumbprint_equals_example_of_rfc_8037() {
         let set = KeySet::from_jwks(&jwks(&format!(r#""kty":"OKP","crv":"Ed25519","x":"{X}""#))).unwrap();
         let ids: Vec<_> = set.iter().map(|key| key.id().as_str().to_owned()).collect();
         assert_eq!(ids, ["kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"]);
     }
 
     #[test]
-    fn a_set_round_trips() {
+    fn key_set_round_trips() {
         let set = KeySet::from_jwks(&jwks(&format!(r#""kty":"OKP","crv":"Ed25519","x":"{X}""#))).unwrap();
         assert_eq!(
             set.to_jwks(),
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_key_are_passed_over() {
+    fn skips_keys_of_other_types_and_uses() {
         let mixed = format!(
             r#"{{"keys":[{{"kty":"RSA","n":"AQAB","e":"AQAB"}},{{"kty":"OKP","crv":"X25519","x":"AA"}},
             {{"kty":"OKP","crv":"Ed25519","use":"enc","x":"{X}"}},{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{X}"}}]}}"#
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_sets_are_refused() {
+    fn rejects_malformed_key_sets() {
         let a = || KeyId::parse("a").unwrap();
         let small = BASE64URL_NOPAD.encode(&[&[1_u8][..], &[0; 31]].concat());
         let ed = |x: &str| format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{x}"}}"#);
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_another_spelling_is_refused() {
+    fn rejects_key_in_non_canonical_encoding() {
         // y = 3 is a point of large order; p + 3 is the same number, one spelling too many.
         let mut spelt = [0; 32];
         spelt[0] = 3;
@@ -443,13 +443,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_not_a_key() {
+    fn rejects_list_in_place_of_key() {
         let list = format!(r#"{{"keys":[["OKP","Ed25519","sig",["verify"],"EdDSA","a","{X}"]]}}"#);
         assert!(matches!(KeySet::from_jwks(list.as_bytes()), Err(KeySetError::Malformed { .. })));
     }
 
     #[test]
-    fn the_points_of_small_order_are_known() {
+    fn recognises_points_of_small_order() {
         for y in SMALL_ORDER_Y {
             assert!(VerifyingKey::from_bytes(&y).unwrap().is_weak(), "{y:?}");
             let mut negative = y;
@@ -461,7 +461,7 @@ mod tests {
 
     /// `R` is the identity and `S` is `k·a`: it satisfies the equation, and gives the private key away.
     #[test]
-    fn a_signature_with_an_r_of_small_order_is_refused() {
+    fn rejects_signature_with_r_of_small_order() {
         let private = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let public = PublicKey::from_bytes(private.verifying_key().as_bytes()).unwrap();
         let mut r = [0; 32];
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_without_kid_needs_exactly_one_key() {
+    fn selects_key_without_kid_only_from_set_of_one() {
         let one = PublicKey::from_bytes(&BASE64URL_NOPAD.decode(X.as_bytes()).unwrap().try_into().unwrap()).unwrap();
         let other = PublicKey::named(KeyId::parse("b").unwrap(), one.as_bytes()).unwrap();
         assert!(KeySet::new([one.clone()]).unwrap().select(None).is_some());

@@ -14,7 +14,7 @@ use crate::{
 /// ```
 /// use agentwrit_verify::{Permit, Scope, testing::TestIssuer};
 ///
-/// /// Whoever calls this has checked `write:prescriptions:<patient>`.
+/// /// Requires `write:prescriptions:<patient>`.
 /// fn prescribe(permit: &Permit, drug: &str) -> String {
 ///     format!("{drug} for {} by {}", permit.scope().identifier(), permit.subject())
 /// }

@@ -32,7 +32,7 @@ use crate::{
 /// Target of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(clippy::exhaustive_enums, reason = "whoever judges a revocation must judge each level")]
+#[expect(clippy::exhaustive_enums, reason = "verifiers must check each level")]
 pub enum Level {
     /// One token, by `jti`.
     Token,
@@ -410,10 +410,10 @@ mod tests {
     }
 
     #[test]
-    fn each_level_kills_what_it_names_and_nothing_else() {
+    fn each_level_revokes_only_its_target() {
         let token = claims("");
         let (jti, sid) = ("00".repeat(16), "11".repeat(16));
-        for (level, target, dead) in [
+        for (level, target, revoked) in [
             (Level::Token, jti.as_str(), true),
             (Level::Token, &sid, false),
             (Level::Session, &sid, true),
@@ -425,14 +425,14 @@ mod tests {
             (Level::Chain, &agent(9), true),
             (Level::Issuer, "", true),
         ] {
-            assert_eq!(verdict(&token, level, target, 100), dead.then_some(level), "{level} {target}");
+            assert_eq!(verdict(&token, level, target, 100), revoked.then_some(level), "{level} {target}");
         }
     }
 
     #[test]
-    fn delegated_tokens_die_with_any_delegator_its_session_and_their_root() {
+    fn revokes_delegated_token_with_delegator_session_or_root() {
         let token = claims(&chain());
-        for (level, target, dead) in [
+        for (level, target, revoked) in [
             (Level::Agent, agent(1), true),
             (Level::Agent, agent(2), true),
             (Level::Session, "21".repeat(16), true),
@@ -442,12 +442,12 @@ mod tests {
             (Level::Chain, agent(2), false),
             (Level::Chain, agent(9), false),
         ] {
-            assert_eq!(verdict(&token, level, &target, 100), dead.then_some(level), "{level} {target}");
+            assert_eq!(verdict(&token, level, &target, 100), revoked.then_some(level), "{level} {target}");
         }
     }
 
     #[test]
-    fn not_before_marks_spare_what_is_issued_from_the_next_second() {
+    fn not_before_marks_spare_tokens_of_next_second() {
         let token = claims("");
         for level in [Level::Agent, Level::Task, Level::Chain, Level::Issuer] {
             let target = match level {
@@ -462,14 +462,14 @@ mod tests {
     }
 
     #[test]
-    fn another_issuers_entries_do_not_count() {
+    fn ignores_entries_of_another_issuer() {
         let list = RevocationList::authoritative("other");
         list.insert(Level::Task, "task", at(100), at(1000));
         assert_eq!(judge(&list, &claims("")), None);
     }
 
     #[test]
-    fn a_repeated_entry_is_never_weaker() {
+    fn repeated_entry_keeps_latest_times() {
         let list = RevocationList::authoritative("i");
         list.insert(Level::Task, "task", at(100), at(1000));
         list.insert(Level::Task, "task", at(50), at(500));

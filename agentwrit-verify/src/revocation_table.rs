@@ -5,7 +5,7 @@
 //! then publishes. A slot takes 24 bytes and at most three quarters are filled; the table doubles, so that an entry
 //! takes 33 to 67 bytes.
 //!
-//! Most lookups miss. A Bloom filter of one byte a slot, whose bits for one key are in one word, answers them after one
+//! Most lookups miss. A Bloom filter of one byte a slot, whose bits for one key are in one word, resolves them after one
 //! load from a twenty-fourth of the memory, and without a branch: the loads for all keys of a token proceed in
 //! parallel. Its bits are set before the slot is filled.
 
@@ -209,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_table_agrees_with_a_map(entries in proptest::collection::vec((0_u64..300, 1_u64..100, 1_u64..100), 0..400), now in 0_u64..100) {
+        fn table_agrees_with_map(entries in proptest::collection::vec((0_u64..300, 1_u64..100, 1_u64..100), 0..400), now in 0_u64..100) {
             let mut table = RevocationTable::with_capacity_for(0);
             let mut map: HashMap<u64, (u64, u64)> = HashMap::new();
             for (n, revoked_at, expires_at) in entries {
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_takes_at_most_67_bytes() {
+    fn entry_takes_at_most_67_bytes() {
         let mut table = RevocationTable::with_capacity_for(0);
         for n in 1_u64..20_000 {
             let key = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_is_hardly_ever_wrong() {
+    fn filter_has_few_false_positives() {
         let table = RevocationTable::with_capacity_for(10_000);
         let key = |n: u64| u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_be_bytes();
         assert!((1..=10_000).all(|n| table.insert(&key(n), at(1), at(2))));

@@ -411,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_those_between_the_colons() {
+    fn splits_parts_at_colons() {
         let scope = Scope::parse("read:records:P-1042").unwrap();
         assert_eq!((scope.action(), scope.resource(), scope.identifier()), ("read", "records", "P-1042"));
         assert!(!scope.is_wildcard());
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn colons_after_the_second_belong_to_the_identifier() {
+    fn keeps_colons_after_second_in_identifier() {
         for (text, identifier) in [
             ("read:bucket:arn:aws:s3:::logs", "arn:aws:s3:::logs"),
             ("read:bucket:a:", "a:"),
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_scopes_are_refused_with_the_rule_they_break() {
+    fn rejects_malformed_scopes_with_broken_rule() {
         use ScopePart::{Action, Identifier, Resource};
         for (text, error) in [
             ("", ScopeError::NotThreeParts { found: 1 }),
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn two_scopes_in_one_text_are_not_one_scope() {
+    fn rejects_two_scopes_in_one_text() {
         assert!(Scope::parse("read:data:x admin:revoke:*").is_err());
     }
 
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn coverage_table() {
+    fn covers_table() {
         for (held, wanted, covered) in [
             ("read:data:x", "read:data:x", true),
             ("read:data:*", "read:data:x", true),
@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_collapse_duplicates_keep_order_and_bound_their_size() {
+    fn sets_collapse_duplicates_keep_order_and_limit_size() {
         let set = ScopeSet::parse(["b:b:b", "a:a:a", "b:b:b"]).unwrap();
         assert_eq!(set.to_string(), "b:b:b a:a:a");
         assert_eq!(ScopeSet::parse::<&str>([]), Err(ScopeSetError::Empty));
@@ -541,7 +541,7 @@ mod tests {
         }
 
         #[test]
-        fn parts_that_make_a_scope_are_its_parts(a in "[ab:*]{0,3}", r in "[ab:*]{0,3}", i in "[ab:*]{0,3}") {
+        fn from_parts_returns_same_parts(a in "[ab:*]{0,3}", r in "[ab:*]{0,3}", i in "[ab:*]{0,3}") {
             if let Ok(scope) = Scope::from_parts(&a, &r, &i) {
                 prop_assert_eq!((scope.action(), scope.resource(), scope.identifier()), (&*a, &*r, &*i));
             }
@@ -556,7 +556,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_set_covers_never_includes_more_identifiers(a in any_set(), wanted in any_scope()) {
+        fn set_covers_only_identifiers_of_its_scopes(a in any_set(), wanted in any_scope()) {
             let expected = a.iter().any(|held| {
                 (held.action(), held.resource()) == (wanted.action(), wanted.resource())
                     && (held.identifier() == "*" || held.identifier() == wanted.identifier())

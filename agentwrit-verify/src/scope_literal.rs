@@ -95,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_parts_are_found() {
+    fn literal_returns_its_parts() {
         let scope = scope!("read:data:*");
         assert_eq!((scope.action(), scope.resource(), scope.identifier()), ("read", "data", "*"));
     }
@@ -103,7 +103,7 @@ mod tests {
     proptest! {
         /// The compiler accepts what [`Scope::parse`] accepts, and cuts it into the same parts.
         #[test]
-        fn it_agrees_with_the_parser(text in "[ab*: {\"é]{0,8}|a:b:[a-c*:]{0,4}") {
+        fn literal_accepts_exactly_what_parser_accepts(text in "[ab*: {\"é]{0,8}|a:b:[a-c*:]{0,4}") {
             let parsed = Scope::parse(&text).ok().filter(|_| !text.contains(['{', '}']));
             let leaked: &'static str = Box::leak(text.into_boxed_str());
             let checked = std::panic::catch_unwind(|| ScopeLiteral::new(leaked).to_scope()).ok();

@@ -16,11 +16,11 @@ use crate::scope::{Scope, ScopeError, ScopePart};
 /// let template = ScopeTemplate::parse("read:records:{patient_id}")?;
 /// assert_eq!(template.parameter(), Some("patient_id"));
 /// assert_eq!(template.fill("P-1042")?, Scope::parse("read:records:P-1042")?);
-/// // What would mean something else than one identifier is refused.
+/// // Anything other than one identifier is rejected.
 /// assert!(template.fill("*").is_err());
 /// assert!(template.fill("").is_err());
 /// assert!(template.fill("two words").is_err());
-/// // A colon means nothing within an identifier.
+/// // A colon has no meaning within an identifier.
 /// assert_eq!(template.fill("a:b")?.identifier(), "a:b");
 /// # Ok::<(), agentwrit_verify::ScopeError>(())
 /// ```
@@ -127,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_gap_is_a_whole_identifier() {
+    fn rejects_braces_other_than_whole_identifier() {
         for (text, part, character) in [
             ("read:records:patient_id}", ScopePart::Identifier, '}'),
             ("read:records:{patient_id", ScopePart::Identifier, '{'),
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_as_it_was_read() {
+    fn templates_round_trip() {
         for text in ["read:data:*", "read:data:7", "read:records:{patient_id}", "read:records:{_a9}"] {
             assert_eq!(ScopeTemplate::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn only_one_identifier_fits() {
+    fn fill_accepts_exactly_one_identifier() {
         let template = ScopeTemplate::parse("read:records:{id}").unwrap();
         for bad in ["", "*", "a*", "a:*", "*:a", "a b", "a\"b", "a\\b", "a\nb", "a\0", "\u{7f}", "é", &"a".repeat(244)]
         {
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_covers_nothing_but_itself(
+        fn filled_scope_covers_only_itself(
             identifier in prop_oneof![any::<String>(), "[a-c:*]{0,4}"],
             other in "[a-c:*]{1,4}",
         ) {

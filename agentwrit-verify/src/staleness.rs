@@ -328,18 +328,18 @@ mod tests {
     }
 
     #[test]
-    fn evidence_fades_by_a_twentieth() {
+    fn clock_bound_loses_a_twentieth_of_elapsed_time() {
         let start = Instant::now();
         let early = ClockLowerBound::of(UnixTime::from_seconds(1000), start);
         assert_eq!(early.at_least(start + seconds(100)), seconds(1095));
         // The broker's clock was set back by 50 s: after 1000 s the lower bound has no effect.
-        let answer = |after: u64| ClockLowerBound::of(UnixTime::from_seconds(950 + after), start + seconds(after));
-        assert_eq!(early.or(answer(990)).shown, early.shown);
-        assert_eq!(early.or(answer(1000)).shown, seconds(1950));
+        let response = |after: u64| ClockLowerBound::of(UnixTime::from_seconds(950 + after), start + seconds(after));
+        assert_eq!(early.or(response(990)).shown, early.shown);
+        assert_eq!(early.or(response(1000)).shown, seconds(1950));
     }
 
     #[test]
-    fn a_third_of_what_the_leeway_leaves_is_waited() {
+    fn waits_a_third_of_bound_less_leeway() {
         let staleness = Staleness::default();
         for (bound, wait) in [(30, 8), (18, 4), (5, 1), (0, 1), (60, 18), (3600, 25)] {
             assert_eq!(staleness.wait(seconds(bound)), seconds(wait), "{bound}");

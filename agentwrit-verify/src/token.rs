@@ -23,10 +23,10 @@ pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// # let start = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6Im9uZSJ9.e30";
 /// # let token = format!("{start}.{}", "A".repeat(86));
 /// let unverified = UnverifiedToken::decode(&token)?;
-/// println!("it says that it was signed with {:?}", unverified.key_id());
+/// println!("signed with key {:?}", unverified.key_id());
 /// match unverified.claims() {
-///     Ok(claims) => println!("and that it speaks for {}", claims.sub),
-///     Err(error) => println!("but {error}"),
+///     Ok(claims) => println!("for subject {}", claims.sub),
+///     Err(error) => println!("{error}"),
 /// }
 /// # Ok(())
 /// # }

@@ -136,9 +136,9 @@ impl Verifier {
         let verified = rules.verify_uncached(token, &keys)?;
         let claims = verified.claims.as_claim_set();
         check_times(claims, at, rules.leeway)?;
-        let dead =
+        let revoked_at_level =
             rules.revocations.as_ref().and_then(|list| list.find_revocation(|| verified.revocation_keys(), Some(at)));
-        match dead {
+        match revoked_at_level {
             Some(level) => Err(revoked(claims, level)),
             None => Ok(Arc::unwrap_or_clone(verified.claims)),
         }

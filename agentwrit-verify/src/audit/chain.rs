@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_vectors_hold() {
+    fn published_vectors_verify() {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
         let events = chain();
         assert_eq!(serde_json::to_value(&events).unwrap(), vectors["events"]);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_alteration_shows() {
+    fn rejects_event_with_any_altered_member() {
         let events = serde_json::to_value(chain()).unwrap();
         let members = events[2].as_object().unwrap().keys().filter(|&name| name != "hash");
         for name in members {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_one_reading() {
+    fn rejects_event_json_in_other_forms() {
         let event = serde_json::to_string(&chain()[0]).unwrap();
         assert_eq!(Event::from_json(&event).unwrap(), chain()[0]);
         let members: Vec<Value> =
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_member_is_not_an_empty_one() {
+    fn hashes_absent_and_empty_members_differently() {
         let mut event = chain().remove(0);
         let absent = hash(&event);
         event.resource = Some(String::new());
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_and_reordering_show() {
+    fn rejects_removed_reordered_and_relinked_events() {
         let events = chain();
         let id = EventId::from_sequence;
         let (first, third) = (&events[0], &events[2]);

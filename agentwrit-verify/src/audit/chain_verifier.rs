@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_past_a_break_that_a_later_event_accepts() {
+    fn accepts_chain_when_later_event_accepts_its_break() {
         for (mut events, fault) in tamperings() {
             assert_eq!(walk(&events).verdict(), Err(fault));
             let broken = accept_first(&mut events);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn another_change_at_an_accepted_break_is_not_accepted() {
+    fn rejects_further_change_at_accepted_break() {
         for (mut events, fault) in tamperings() {
             accept_first(&mut events);
             // The event at the break, the one before it, and what the event states as its hash.
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acceptance_counts_only_where_it_is_itself_in_the_chain() {
+    fn ignores_acceptance_that_is_altered_or_precedes_break() {
         for (mut events, fault) in tamperings() {
             accept_first(&mut events);
             let last = events.len() - 1;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_out_of_order_ends_the_walk() {
+    fn stops_at_event_out_of_order() {
         let events = trail(3);
         let mut walk = ChainVerifier::new(ChainHead::GENESIS);
         walk.follow(&ChainLink::of(&events[0])).unwrap();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn breaks_are_bounded() {
+    fn stops_after_max_breaks() {
         let mut events = trail(ChainVerifier::MAX_BREAKS + 1);
         for event in &mut events {
             event.detail.push('!');
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_vector_holds() {
+    fn published_vector_verifies() {
         let vector: serde_json::Value =
             serde_json::from_str(include_str!("../../tests/vectors/audit-break.json")).unwrap();
         let events: Vec<Event> = serde_json::from_value(vector["events"].clone()).unwrap();
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_break_has_one_spelling() {
+    fn rejects_break_id_in_other_encodings() {
         let text = format!("evt-000003:{}", "0f".repeat(32));
         assert_eq!(ChainBreakId::parse(&text).unwrap().to_string(), text);
         for wrong in [text.to_uppercase(), text.replace("evt-00", "evt-"), text.replace("0f0f", "0f"), String::new()] {

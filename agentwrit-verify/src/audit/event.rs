@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_numbers() {
+    fn event_ids_order_as_numbers_and_reject_other_encodings() {
         let id = |sequence| EventId::from_sequence(sequence);
         assert_eq!(id(1).to_string(), "evt-000001");
         assert_eq!(id(1_000_000).to_string(), "evt-1000000");

@@ -9,7 +9,7 @@ use crate::{clock::UnixTime, error::VerifyError, jws::shorten};
 #[non_exhaustive]
 pub enum FeedError {
     /// Longer than allowed.
-    #[error("an answer of more than {limit} bytes")]
+    #[error("a response of more than {limit} bytes")]
     TooLong {
         /// Length in bytes, or the number of bytes read before the limit.
         length: usize,
@@ -17,7 +17,7 @@ pub enum FeedError {
         limit: usize,
     },
     /// Not a well-formed compact JWS.
-    #[error("not a signed answer: {0}")]
+    #[error("not a signed response: {0}")]
     NotSigned(VerifyError),
     /// `typ` is of another kind of document; a token, for one.
     #[error("type `{found}` is not that of the revocation feed")]
@@ -35,7 +35,7 @@ pub enum FeedError {
     #[error("the signature does not verify")]
     BadSignature,
     /// Signed, but not what a broker writes.
-    #[error("malformed answer: {message}")]
+    #[error("malformed response: {message}")]
     Malformed {
         /// Message of the JSON parser.
         message: String,
@@ -59,7 +59,7 @@ pub enum FeedError {
         by: Duration,
     },
     /// `iat` is older than one that was accepted.
-    #[error("an old answer: issued at {issued_at}, and {accepted} was reached before")]
+    #[error("an old response: issued at {issued_at}, and {accepted} was reached before")]
     Replayed {
         /// `iat` of the response.
         issued_at: UnixTime,
@@ -78,7 +78,7 @@ pub enum FeedError {
     #[error("the log is of another epoch")]
     NewEpoch,
     /// The response starts beyond our cursor. Request a snapshot.
-    #[error("a gap: the answer begins at {from}, and {cursor} was reached before")]
+    #[error("a gap: the response begins at {from}, and {cursor} was reached before")]
     Gap {
         /// Cursor at the start of the response.
         from: u64,

@@ -34,9 +34,9 @@
 //! let token = issuer.token(&["read:data:*"]);
 //! assert!(verifier.verify(&token).unwrap_err().is_unavailable());
 //!
-//! // `GET /v1/revocations`, with `since` as the feed says, by whatever means.
-//! let answer = issuer.feed_response(feed.since());
-//! feed.apply(&answer, &issuer.key_set(), ClockReading::of(issuer.clock()))?;
+//! // `GET /v1/revocations` with `since`, by any transport.
+//! let response = issuer.feed_response(feed.since());
+//! feed.apply(&response, &issuer.key_set(), ClockReading::of(issuer.clock()))?;
 //! assert!(verifier.verify(&token).is_ok());
 //! # Ok(())
 //! # }
@@ -80,7 +80,7 @@ pub struct AppliedResponse {
     /// True for a whole list, false for the entries after a cursor.
     pub snapshot: bool,
     /// True when the response changed the list's position.
-    pub news: bool,
+    pub changed: bool,
     /// Number of entries in the response.
     pub entries: usize,
     /// Poll interval that the broker proposes to clients that do not long-poll.
@@ -146,93 +146,93 @@ impl Feed {
     ///
     /// [`FeedError`] with the rule that is broken; after [`FeedError::NewEpoch`] and [`FeedError::Gap`] request a
     /// snapshot.
-    pub fn apply(&mut self, answer: &str, keys: &KeySet, now: ClockReading) -> Result<AppliedResponse, FeedError> {
-        let answer = FeedResponse::verified(answer, self.longest, keys)?;
+    pub fn apply(&mut self, response: &str, keys: &KeySet, now: ClockReading) -> Result<AppliedResponse, FeedError> {
+        let response = FeedResponse::verified(response, self.longest, keys)?;
         let position = self.position();
-        let same_log = position.as_ref().is_some_and(|position| position.epoch == answer.epoch);
-        if let Err(error) = self.check_time(&answer, now) {
+        let same_log = position.as_ref().is_some_and(|position| position.epoch == response.epoch);
+        if let Err(error) = self.check_time(&response, now) {
             // A page of the log with an older time than its predecessor: the broker's clock was set back in between.
             // Later pages cannot be proved newer either; a snapshot can.
-            let ahead = same_log && position.is_some_and(|position| answer.to > position.cursor);
+            let ahead = same_log && position.is_some_and(|position| response.to > position.cursor);
             self.resync |= ahead && matches!(error, FeedError::Replayed { .. });
             return Err(error);
         }
-        if let Err(error) = self.check_place(&answer, position.as_ref()) {
+        if let Err(error) = self.check_place(&response, position.as_ref()) {
             self.resync |= error.needs_snapshot();
             return Err(error);
         }
         let applied = AppliedResponse {
-            snapshot: answer.from == 0,
-            news: !same_log || position.is_none_or(|position| answer.to > position.cursor),
-            entries: answer.entries.len(),
-            poll_interval: Duration::from_secs(answer.ttl),
+            snapshot: response.from == 0,
+            changed: !same_log || position.is_none_or(|position| response.to > position.cursor),
+            entries: response.entries.len(),
+            poll_interval: Duration::from_secs(response.ttl),
         };
-        self.apply_entries(answer, same_log, now);
+        self.apply_entries(response, same_log, now);
         Ok(applied)
     }
 
-    fn check_time(&self, answer: &FeedResponse, now: ClockReading) -> Result<(), FeedError> {
-        if *answer.iss != *self.list.issuer() {
-            return Err(FeedError::foreign(&answer.iss));
+    fn check_time(&self, response: &FeedResponse, now: ClockReading) -> Result<(), FeedError> {
+        if *response.iss != *self.list.issuer() {
+            return Err(FeedError::foreign(&response.iss));
         }
         let latest = now.wall.saturating_add(self.staleness.clock_leeway());
-        if answer.iat > latest && !self.staleness.accepts_stale() {
+        if response.iat > latest && !self.staleness.accepts_stale() {
             if let Some(freshness) = self.freshness() {
                 freshness.mark_stale();
             }
-            return Err(FeedError::IssuedAhead { by: answer.iat.saturating_since(latest) });
+            return Err(FeedError::IssuedAhead { by: response.iat.saturating_since(latest) });
         }
-        if now.wall >= answer.exp && !self.staleness.accepts_stale() {
-            return Err(FeedError::Expired { by: now.wall.saturating_since(answer.exp) });
+        if now.wall >= response.exp && !self.staleness.accepts_stale() {
+            return Err(FeedError::Expired { by: now.wall.saturating_since(response.exp) });
         }
         let accepted = self.freshness().map(Freshness::true_at).unwrap_or_default();
-        if answer.iat < accepted {
-            return Err(FeedError::Replayed { issued_at: answer.iat, accepted });
+        if response.iat < accepted {
+            return Err(FeedError::Replayed { issued_at: response.iat, accepted });
         }
         Ok(())
     }
 
     /// Checks that the response continues the log at our cursor, or is a snapshot of another log.
-    fn check_place(&self, answer: &FeedResponse, position: Option<&Position>) -> Result<(), FeedError> {
+    fn check_place(&self, response: &FeedResponse, position: Option<&Position>) -> Result<(), FeedError> {
         let Some(position) = position else {
-            return if answer.from == 0 { Ok(()) } else { Err(FeedError::Gap { from: answer.from, cursor: 0 }) };
+            return if response.from == 0 { Ok(()) } else { Err(FeedError::Gap { from: response.from, cursor: 0 }) };
         };
         let cursor = position.cursor;
-        if position.epoch != answer.epoch {
+        if position.epoch != response.epoch {
             let accepted = self.freshness().map(Freshness::true_at).unwrap_or_default();
             // Within one second the older of two logs cannot be told from the newer.
-            return match answer.from {
-                0 if answer.iat > accepted => Ok(()),
-                0 => Err(FeedError::Replayed { issued_at: answer.iat, accepted }),
+            return match response.from {
+                0 if response.iat > accepted => Ok(()),
+                0 => Err(FeedError::Replayed { issued_at: response.iat, accepted }),
                 _ => Err(FeedError::NewEpoch),
             };
         }
-        if answer.to < cursor {
-            return Err(FeedError::RolledBack { to: answer.to, cursor });
+        if response.to < cursor {
+            return Err(FeedError::RolledBack { to: response.to, cursor });
         }
-        if answer.from > cursor {
-            return Err(FeedError::Gap { from: answer.from, cursor });
+        if response.from > cursor {
+            return Err(FeedError::Gap { from: response.from, cursor });
         }
         Ok(())
     }
 
-    fn apply_entries(&mut self, answer: FeedResponse, same_log: bool, now: ClockReading) {
-        let clock_bound = ClockLowerBound::of(answer.iat, now.monotonic);
+    fn apply_entries(&mut self, response: FeedResponse, same_log: bool, now: ClockReading) {
+        let clock_bound = ClockLowerBound::of(response.iat, now.monotonic);
         let clock_bound = self.clock_bound.map_or(clock_bound, |before| before.or(clock_bound));
-        let entries = answer.entries.into_iter().filter(|entry| entry.expires_at > answer.iat);
+        let entries = response.entries.into_iter().filter(|entry| entry.expires_at > response.iat);
         let list = self.list.clone();
         let Some(freshness) = list.freshness() else { return };
-        freshness.set_true_at(answer.iat);
+        freshness.set_true_at(response.iat);
         if same_log {
             // Entries only ever get stronger: what is known needs no copying, and nothing known is lost.
             list.merge(entries);
-            self.clean_up(answer.iat);
+            self.clean_up(response.iat);
         } else {
             list.replace(entries);
-            self.last_cleanup = answer.iat;
+            self.last_cleanup = response.iat;
         }
-        let position = Position { epoch: answer.epoch, cursor: answer.to };
-        freshness.confirm(position, answer.iat, answer.exp.saturating_since(answer.iat), clock_bound, now);
+        let position = Position { epoch: response.epoch, cursor: response.to };
+        freshness.confirm(position, response.iat, response.exp.saturating_since(response.iat), clock_bound, now);
         self.clock_bound = Some(clock_bound);
         self.resync = false;
     }

@@ -44,7 +44,7 @@ pub enum RemoteError {
         cause: String,
     },
     /// Response with a status other than 200.
-    #[error("`{url}` answered {status}")]
+    #[error("`{url}` responded with status {status}")]
     UnexpectedStatus {
         /// The address.
         url: String,
@@ -52,7 +52,7 @@ pub enum RemoteError {
         status: u16,
     },
     /// Response over the limit.
-    #[error("the answer of `{url}` is longer than {limit} bytes")]
+    #[error("the response of `{url}` is longer than {limit} bytes")]
     TooLong {
         /// The address.
         url: String,
@@ -60,7 +60,7 @@ pub enum RemoteError {
         limit: usize,
     },
     /// Response that is not a key set.
-    #[error("the answer of `{url}` is no key set: {error}")]
+    #[error("the response of `{url}` is not a key set: {error}")]
     KeySet {
         /// The address.
         url: String,
@@ -68,7 +68,7 @@ pub enum RemoteError {
         error: KeySetError,
     },
     /// Response of the revocation feed that breaks its rules.
-    #[error("the answer of `{url}` was refused: {error}")]
+    #[error("the response of `{url}` was rejected: {error}")]
     Feed {
         /// The address.
         url: String,

@@ -46,18 +46,18 @@ pub(super) async fn follow(
     let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
     loop {
         let asked = Instant::now();
-        let question = question(&feed);
+        let request = request(&feed);
         // After a failure, and after a restart, confirm freshness before waiting for changes.
-        let question = if failures > 0 { FeedRequest { wait: Duration::ZERO, ..question } } else { question };
+        let request = if failures > 0 { FeedRequest { wait: Duration::ZERO, ..request } } else { request };
         shared.counters.feed_fetches.add();
-        let answer = fetch(question).await;
-        let outcome = apply_fetched(&shared, &feed, &source, answer).await;
+        let response = fetch(request).await;
+        let outcome = apply_fetched(&shared, &feed, &source, response).await;
         let delay = match outcome {
             Ok(applied) => {
                 failures = 0;
-                let held = !question.wait.is_zero() && asked.elapsed() >= question.wait / 2;
-                idle = if applied.news || held { 0 } else { idle.saturating_add(1) };
-                idle_delay(idle, applied.poll_interval, question.grace)
+                let held = !request.wait.is_zero() && asked.elapsed() >= request.wait / 2;
+                idle = if applied.changed || held { 0 } else { idle.saturating_add(1) };
+                idle_delay(idle, applied.poll_interval, request.grace)
             }
             // Once at once; a broker that keeps leaving gaps is treated as one that fails.
             Err(RemoteError::Feed { error, .. }) if error.needs_snapshot() && failures == 0 => {
@@ -66,7 +66,7 @@ pub(super) async fn follow(
             }
             Err(_) => {
                 failures = failures.saturating_add(1);
-                retry_delay(failures, question.grace, jitter.next())
+                retry_delay(failures, request.grace, jitter.next())
             }
         };
         shared.log_readiness_change();
@@ -79,19 +79,24 @@ pub(super) async fn apply_fetched(
     shared: &Shared,
     feed: &Arc<Mutex<Feed>>,
     source: &str,
-    answer: Result<String, RemoteError>,
+    response: Result<String, RemoteError>,
 ) -> Result<AppliedResponse, RemoteError> {
-    let answer = answer.inspect_err(|error| {
+    let response = response.inspect_err(|error| {
         shared.counters.feed_failures.add();
         let age = shared.revocations.as_ref().and_then(|list| list.age(ClockReading::of(&*shared.clock)));
         let age_seconds = age.map(|age| age.as_secs());
-        tracing::warn!(%error, age_seconds, "the revocation feed gave no answer, the old list stays");
+        tracing::warn!(%error, age_seconds, "the revocation feed could not be read; the old list stays in force");
     })?;
-    let applied = apply(shared, feed, answer).await;
+    let applied = apply(shared, feed, response).await;
     match &applied {
         Ok(applied) => {
             shared.counters.responses_applied.add();
-            tracing::debug!(entries = applied.entries, snapshot = applied.snapshot, news = applied.news, "revocations");
+            tracing::debug!(
+                entries = applied.entries,
+                snapshot = applied.snapshot,
+                changed = applied.changed,
+                "revocations"
+            );
             shared.changed();
         }
         Err(error) if error.needs_snapshot() => {
@@ -100,7 +105,7 @@ pub(super) async fn apply_fetched(
         }
         Err(error) => {
             shared.counters.responses_rejected.add();
-            tracing::warn!(%error, reason = error.reason(), "an answer of the revocation feed was refused");
+            tracing::warn!(%error, reason = error.reason(), "a response of the revocation feed was rejected");
             if error.needs_keys() {
                 shared.key_requests.by_feed.notify_one();
             }
@@ -109,7 +114,7 @@ pub(super) async fn apply_fetched(
     applied.map_err(|error| RemoteError::Feed { url: source.to_owned(), error })
 }
 
-pub(super) fn question(feed: &Mutex<Feed>) -> FeedRequest {
+pub(super) fn request(feed: &Mutex<Feed>) -> FeedRequest {
     let feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
     let wait = feed.wait();
     FeedRequest { since: feed.since(), wait, grace: wait, longest: feed.response_limit() }
@@ -120,12 +125,12 @@ const LARGE_RESPONSE: usize = 64 * 1024;
 /// Responses for lists of at least this many entries are too: the table may have to be rebuilt.
 const LARGE_LIST: usize = 50_000;
 
-async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, answer: String) -> Result<AppliedResponse, FeedError> {
+async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, response: String) -> Result<AppliedResponse, FeedError> {
     let Some(keys) = shared.keys.key_set() else { return Err(FeedError::UnknownKey { kid: None }) };
     let large =
-        answer.len() >= LARGE_RESPONSE || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
+        response.len() >= LARGE_RESPONSE || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
     let (feed, now) = (Arc::clone(feed), ClockReading::of(&*shared.clock));
-    let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&answer, &keys, now);
+    let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&response, &keys, now);
     if large {
         // Fails only when the runtime is shutting down.
         spawn_blocking(work).await.unwrap_or(Err(FeedError::UnknownKey { kid: None }))
@@ -141,7 +146,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(8);
 
     #[test]
-    fn the_first_retry_is_quick_and_many_fit_into_the_bound() {
+    fn first_retry_is_quick_and_delays_stay_within_bound() {
         assert_eq!(retry_delay(1, WAIT, 0.0), Duration::from_millis(10));
         assert_eq!(retry_delay(1, WAIT, 1.0), Duration::from_millis(100));
         assert_eq!(retry_delay(2, WAIT, 1.0), Duration::from_millis(200));
@@ -150,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_that_does_not_hold_is_asked_as_often_as_it_proposes() {
+    fn idle_delay_grows_to_proposed_interval_within_bound() {
         let proposed = Duration::from_secs(5);
         assert_eq!(idle_delay(0, proposed, WAIT), Duration::ZERO);
         assert_eq!(idle_delay(1, proposed, WAIT), Duration::from_millis(50));

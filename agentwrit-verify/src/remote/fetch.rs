@@ -54,15 +54,15 @@ impl Broker {
     }
 
     /// Requests the entries after `since`, for which the broker may hold the request; a snapshot without.
-    pub(super) async fn revocations(&self, question: FeedRequest) -> Result<String, RemoteError> {
+    pub(super) async fn revocations(&self, request: FeedRequest) -> Result<String, RemoteError> {
         let Endpoint { url, name } = &self.feed;
         let mut url = url.clone();
-        let limits = match question.since {
+        let limits = match request.since {
             Some(since) => {
-                let wait = question.wait.as_secs();
+                let wait = request.wait.as_secs();
                 url.set_query(Some(&format!("since={since}&wait={wait}")));
-                let patience = question.grace.min(self.timeout);
-                let head = question.wait.saturating_add(patience);
+                let patience = request.grace.min(self.timeout);
+                let head = request.wait.saturating_add(patience);
                 // Once it comes it may be long: a snapshot in place of what can't be served.
                 let whole = head.saturating_add(self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE));
                 TimeLimits { head, progress: patience, whole }
@@ -73,9 +73,9 @@ impl Broker {
                 whole: self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE),
             },
         };
-        let mut body = self.read(url, name, limits, question.longest).await?;
+        let mut body = self.read(url, name, limits, request.longest).await?;
         let not_text =
-            |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the answer is not text") };
+            |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the response is not text") };
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
     }
 

@@ -101,7 +101,7 @@ pub(super) async fn follow(
                 failures = failures.saturating_add(1);
                 shared.counters.key_failures.add();
                 let age = shared.keys.age(shared.clock.monotonic()).unwrap_or_default();
-                tracing::warn!(%error, failures, age_seconds = age.as_secs(), "key set not refreshed, the old one stays");
+                tracing::warn!(%error, failures, age_seconds = age.as_secs(), "the key set could not be refreshed; the old one stays in force");
             }
         }
         last = Instant::now();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_unknown_keys_costs_one_fetch_a_minute() {
+    async fn fetches_once_a_minute_for_flood_of_unknown_keys() {
         let network = Network::start(None);
         for _ in 0..10_000 {
             network.shared.key_requests.by_token.notify_one();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_that_the_feed_names_is_fetched_at_once() {
+    async fn fetches_key_named_by_feed_at_once() {
         let network = Network::start(None);
         pass(10).await;
         network.shared.key_requests.by_feed.notify_one();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_replaced_key_arrives_with_the_next_refresh() {
+    async fn publishes_replaced_key_with_next_refresh() {
         let network = Network::start(None);
         *network.served.lock().unwrap() = key_set(2);
         pass(301).await;
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_the_broker_is_gone_old_keys_stay_until_they_are_too_old() {
+    async fn keeps_old_keys_until_max_age_when_broker_is_down() {
         let network = Network::start(Some(Duration::from_secs(3600)));
         network.down.store(true, Ordering::Relaxed);
         pass(3500).await;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_are_retried_ever_more_slowly() {
+    async fn retries_failures_with_growing_delay() {
         let network = Network::start(None);
         network.down.store(true, Ordering::Relaxed);
         pass(284).await;
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_stay_within_their_bounds() {
+    fn delays_stay_within_bounds() {
         let schedule = KeyRefreshSchedule::default();
         assert_eq!(schedule.delay_after(0, 0.0), Duration::from_secs(300));
         assert_eq!(schedule.delay_after(0, 1.0), Duration::from_secs(270));

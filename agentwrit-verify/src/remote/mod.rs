@@ -179,8 +179,8 @@ impl Shared {
         let ready = self.ready();
         let was_ready = self.was_ready.swap(ready.is_ok(), Ordering::Relaxed);
         match ready {
-            Err(error) if was_ready => tracing::error!(%error, "tokens can't be judged"),
-            Ok(()) if !was_ready => tracing::info!("tokens can be judged again"),
+            Err(error) if was_ready => tracing::error!(%error, "tokens cannot be verified"),
+            Ok(()) if !was_ready => tracing::info!("tokens can be verified again"),
             Ok(()) | Err(_) => {}
         }
     }

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     RemoteError, Shared,
-    feed::{self, question},
+    feed::{self, request},
     fetch::Broker,
     keys::{self, KeyRefreshSchedule},
     save,
@@ -55,7 +55,7 @@ impl PreparedFollower {
 
     async fn fetch_list(&self, feed: &Arc<Mutex<Feed>>) -> Result<(), RemoteError> {
         self.shared.counters.feed_fetches.add();
-        let response = self.broker.revocations(question(feed)).await;
+        let response = self.broker.revocations(request(feed)).await;
         feed::apply_fetched(&self.shared, feed, self.broker.feed_name(), response).await.map(drop)
     }
 
@@ -97,9 +97,9 @@ impl PreparedFollower {
         self.shared.log_readiness_change();
         let failures = failures.saturating_add(1);
         if failures.is_power_of_two() || failures.is_multiple_of(64) {
-            tracing::warn!(%error, failures, "no contact with the broker yet, trying again");
+            tracing::warn!(%error, failures, "the broker could not be reached yet; trying again");
         } else {
-            tracing::debug!(%error, ?pause, "no contact with the broker yet, trying again");
+            tracing::debug!(%error, ?pause, "the broker could not be reached yet; trying again");
         }
     }
 
@@ -116,7 +116,7 @@ impl PreparedFollower {
         }
         if let Some(feed) = feed {
             let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
-            let fetch = async move |question| broker.revocations(question).await;
+            let fetch = async move |request| broker.revocations(request).await;
             tasks.push(Box::pin(feed::follow(Arc::clone(&shared), feed, name, !resumed, random_fraction, fetch)));
         }
         if resumed {

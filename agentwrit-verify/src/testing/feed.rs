@@ -33,7 +33,7 @@ impl RevocationLog {
         self.epoch = self.epoch.saturating_add(1);
     }
 
-    pub(super) fn answer(&self, issuer: &str, since: Option<u64>, now: UnixTime) -> Value {
+    pub(super) fn response(&self, issuer: &str, since: Option<u64>, now: UnixTime) -> Value {
         let to = self.entries.len();
         let from = since.and_then(|since| usize::try_from(since).ok()).filter(|from| *from <= to).unwrap_or_default();
         let live = self.entries.iter().skip(from).filter(|(.., expires_at)| *expires_at > now);
@@ -97,10 +97,10 @@ impl TestFollower {
     /// # Errors
     ///
     /// [`FeedError`] with the rule that the response breaks; the list is unchanged then.
-    pub fn deliver(&mut self, answer: &str) -> Result<AppliedResponse, FeedError> {
+    pub fn deliver(&mut self, response: &str) -> Result<AppliedResponse, FeedError> {
         let keys = self.keys.key_set();
         let keys = keys.as_deref().ok_or(FeedError::UnknownKey { kid: None })?;
-        self.feed.apply(answer, keys, ClockReading::of(&self.clock))
+        self.feed.apply(response, keys, ClockReading::of(&self.clock))
     }
 
     /// Takes over the issuer's key set as it is now.

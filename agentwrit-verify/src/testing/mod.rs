@@ -24,24 +24,24 @@
 //! let token = issuer.sign(&claims);
 //! assert!(service.verifier().verify(&token).is_ok());
 //!
-//! // Revoked, and the service hears of it.
+//! // A revocation reaches the service with the next poll.
 //! issuer.revoke(Level::Agent, &claims.sub.to_string());
 //! service.poll(&issuer)?;
 //! assert!(matches!(service.verifier().verify(&token), Err(VerifyError::Revoked { level: Level::Agent, .. })));
 //!
-//! // The network is down: nobody polls, and time passes.
+//! // The network is down and time passes.
 //! let token = issuer.token(&["read:data:*"]);
 //! issuer.clock().advance(Duration::from_secs(25));
 //! assert!(matches!(service.verifier().verify(&token), Err(VerifyError::StaleRevocations { .. })));
 //!
-//! // It is back, and meanwhile the issuer has a new key.
+//! // The network is back, and the issuer has a new key.
 //! issuer.rotate_key([8; 32]);
 //! service.fetch_keys(&issuer);
 //! service.poll(&issuer)?;
 //! assert!(service.verifier().verify(&token).is_ok());
 //! # Ok::<(), agentwrit_verify::FeedError>(())
 //! ```
-#![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "a test that asks for nonsense should stop there")]
+#![expect(clippy::missing_panics_doc, clippy::expect_used, reason = "an invalid argument should fail the test")]
 
 mod clock;
 mod feed;
@@ -157,7 +157,7 @@ impl TestIssuer {
     /// Returns the response of its feed to `since`: the entries after it, or a snapshot. See [`Feed`].
     #[must_use]
     pub fn feed_response(&self, since: Option<u64>) -> String {
-        let payload = self.log().answer(Self::ISSUER, since, self.clock.now());
+        let payload = self.log().response(Self::ISSUER, since, self.clock.now());
         self.key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
     }
 

@@ -226,7 +226,7 @@ fn the_log_of_an_epoch_neither_goes_back_nor_has_gaps() {
     // An overlap tells again what is known.
     let overlap = scene.signed(&scene.payload_since(Some(1)));
     let applied = scene.service.deliver(&overlap).unwrap();
-    assert_eq!((applied.news, applied.snapshot, applied.entries), (false, false, 2));
+    assert_eq!((applied.changed, applied.snapshot, applied.entries), (false, false, 2));
     assert_eq!(scene.service.feed().list().len(), 3);
 }
 
@@ -255,7 +255,7 @@ fn a_new_epoch_replaces_everything() {
     assert_eq!(scene.service.feed().since(), None);
     assert!(scene.service.verifier().verify(&token).is_ok(), "nothing is forgotten, nothing is believed");
     let applied = scene.service.poll(&scene.issuer).unwrap();
-    assert!(applied.snapshot && applied.news);
+    assert!(applied.snapshot && applied.changed);
     assert_eq!(scene.service.feed().list().len(), 1, "the mark of the restore");
     let error = scene.service.verifier().verify(&token).unwrap_err();
     assert!(matches!(error, VerifyError::Revoked { level: Level::Issuer, .. }));

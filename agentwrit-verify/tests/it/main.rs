@@ -4,7 +4,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    reason = "what is unexpected here fails the test"
+    reason = "an unexpected value fails the test"
 )]
 
 mod attacks;
