@@ -10,10 +10,10 @@ use agentwrit_verify::{AppId, UnixTime};
 use http::StatusCode;
 
 use crate::{
-    call::Call,
     client::Client,
     error::ClientError,
     launch_token::{LaunchToken, NewLaunchToken, parse_scopes, whole_seconds},
+    request::ApiRequest,
     session::Session,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 /// use agentwrit_client::{Client, NewApp};
 ///
 /// # async fn example(secret: String) -> Result<(), agentwrit_client::ClientError> {
-/// let admin = Client::at("https://broker.example")?.admin(secret)?;
+/// let admin = Client::new("https://broker.example")?.admin(secret)?;
 /// let app = admin.create_app(&NewApp::new("invoice-desk", ["read:invoices:*"])?).await?;
 /// println!("{} may be configured with client id {}", app.record.name, app.record.client_id);
 /// # Ok(())
@@ -49,15 +49,15 @@ impl Admin {
         self.session.client()
     }
 
-    /// Registers an app. Its client secret is in the answer and nowhere else: the broker keeps a digest only.
+    /// Registers an app. Its client secret is in the response and nowhere else: the broker keeps a digest only.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `conflict` when an active app has that name; any error of the network. After
-    /// [`ClientError::MalformedAnswer`] the app may exist, and [`ClientError::received_secret`] is its secret.
+    /// [`ClientError::Rejected`] with `conflict` when an active app has that name; any error of the network. After
+    /// [`ClientError::MalformedResponse`] the app may exist, and [`ClientError::received_secret`] is its secret.
     pub async fn create_app(&self, app: &NewApp) -> Result<AppCredentials, ClientError> {
-        let call = Call::post(paths::ADMIN_APPS, &app.0)?.hands_out("client_secret");
-        let response: AppCreationResponse = self.session.fetch(&call).await?;
+        let request = ApiRequest::post(paths::ADMIN_APPS, &app.0)?.with_secret_member("client_secret");
+        let response: AppCreationResponse = self.session.fetch(&request).await?;
         let AppCreationResponse { client_secret, name, scopes, .. } = response;
         let record = AppRecord {
             app_id: response.app_id,
@@ -80,7 +80,7 @@ impl Admin {
     /// Any error of the network.
     pub async fn apps(&self) -> Result<Vec<AppRecord>, ClientError> {
         let response: AppListResponse =
-            self.session.fetch(&Call::get(paths::ADMIN_APPS).answered_by_up_to(LONGEST_LIST)).await?;
+            self.session.fetch(&ApiRequest::get(paths::ADMIN_APPS).max_response_bytes(MAX_LIST_BYTES)).await?;
         Ok(response.apps)
     }
 
@@ -90,7 +90,7 @@ impl Admin {
     ///
     /// Any error of the network.
     pub async fn app(&self, id: &AppId) -> Result<Option<AppRecord>, ClientError> {
-        match self.session.fetch(&Call::get(paths::admin_app(id))).await {
+        match self.session.fetch(&ApiRequest::get(paths::admin_app(id))).await {
             Ok(record) => Ok(Some(record)),
             Err(refused) if refused.status() == Some(StatusCode::NOT_FOUND.as_u16()) => Ok(None),
             Err(error) => Err(error),
@@ -101,10 +101,10 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn update_app(&self, id: &AppId, update: &AppUpdate) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::put(paths::admin_app(id), &update.0)?).await
+        self.session.fetch(&ApiRequest::put(paths::admin_app(id), &update.0)?).await
     }
 
     /// Deregisters an app: its tokens and unused launch tokens die at once, its agents when their tokens expire.
@@ -112,9 +112,9 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `not_found` when there is no app of that id; any error of the network.
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id; any error of the network.
     pub async fn delete_app(&self, id: &AppId) -> Result<UnixTime, ClientError> {
-        let response: AppDeregistrationResponse = self.session.fetch(&Call::delete(paths::admin_app(id))).await?;
+        let response: AppDeregistrationResponse = self.session.fetch(&ApiRequest::delete(paths::admin_app(id))).await?;
         Ok(response.deregistered_at)
     }
 
@@ -123,20 +123,20 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn suspend_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::post_nothing(paths::admin_app_suspend(id)).repeatable()).await
+        self.session.fetch(&ApiRequest::post_empty(paths::admin_app_suspend(id)).idempotent()).await
     }
 
     /// Resumes a suspended app. Repeating it changes nothing.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `not_found` when there is no app of that id or it is deregistered; any error of the
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
     /// network.
     pub async fn resume_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
-        self.session.fetch(&Call::post_nothing(paths::admin_app_resume(id)).repeatable()).await
+        self.session.fetch(&ApiRequest::post_empty(paths::admin_app_resume(id)).idempotent()).await
     }
 
     /// Asks for a launch token that belongs to no app.
@@ -215,4 +215,4 @@ pub struct AppCredentials {
 }
 
 /// A list without pages may be long: of apps, some four thousand with every scope that they may have.
-const LONGEST_LIST: usize = 64 * 1024 * 1024;
+const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! 1. Clones share the token: whoever renews it, renews it for all of them.
 //! 2. Of those who renew at the same time one asks the broker. The others share what came of it, the failure too.
-//! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its answer is
+//! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its response is
 //!    the one copy of the new one.
 //! 4. A renewal or a delegation that may have been done is not repeated (see
 //!    [`retries`](crate::ClientBuilder::retries)). Each method says whether its caller may.
@@ -23,13 +23,13 @@ use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::{
-    call::Call,
     client::{Client, read_token},
-    delegation::Delegated,
+    delegated_token::DelegatedToken,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
+    renewal_schedule::TokenTimes,
+    request::ApiRequest,
     session::bearer,
-    upkeep::Times,
 };
 
 /// A registered agent and its token. Clones are cheap and share the token, renewed or not.
@@ -55,7 +55,7 @@ pub struct Agent {
 struct Shared {
     id: AgentId,
     scopes: ScopeSet,
-    held: ArcSwap<Held>,
+    current: ArcSwap<AgentToken>,
     /// Its lock is the turn to change the token; it keeps what the last renewal came to, for those who waited for it.
     last_renewal: Mutex<Option<Result<(), ClientError>>>,
     renewals: AtomicU64,
@@ -72,20 +72,20 @@ impl Agent {
     /// The token as it is now; the next renewal replaces it. Whoever exposes it keeps it out of logs.
     #[must_use]
     pub fn token(&self) -> Secret {
-        self.shared.held.load().token.clone()
+        self.shared.current.load().token.clone()
     }
 
     /// The value of the `Authorization` header: `Bearer` and the token as it is now, marked as sensitive. Ask for it
     /// for each request.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
-        self.shared.held.load().authorization.clone()
+        self.shared.current.load().authorization.clone()
     }
 
     /// When the token expires, by this machine's clock; of a token that was [accepted](Self::accept), by the broker's.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
-        self.shared.held.load().expires_at
+        self.shared.current.load().expires_at
     }
 
     /// What the token permits.
@@ -99,12 +99,12 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `unauthorized` when the token is expired, released or revoked, and with
+    /// [`ClientError::Rejected`] with `unauthorized` when the token is expired, released or revoked, and with
     /// `scope_violation` when its app is gone or may no longer grant what it permits: register a new agent.
     ///
-    /// After [`ClientError::Timeout`], [`ClientError::Unreachable`] and [`ClientError::MalformedAnswer`] the broker may
+    /// After [`ClientError::Timeout`], [`ClientError::Unreachable`] and [`ClientError::MalformedResponse`] the broker may
     /// or may not have renewed, and this agent still holds the old token. Calling again settles it: either it was not
-    /// renewed and now is, or the answer is `unauthorized`.
+    /// renewed and now is, or the response is `unauthorized`.
     pub async fn renew(&self) -> Result<(), ClientError> {
         let seen = self.shared.renewals.load(Ordering::Acquire);
         let shared = Arc::clone(&self.shared);
@@ -117,13 +117,18 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `unauthorized` when the token has expired; any error of the network, after which
+    /// [`ClientError::Rejected`] with `unauthorized` when the token has expired; any error of the network, after which
     /// it may or may not have been released: repeat it.
     pub async fn release(&self) -> Result<(), ClientError> {
         let _turn = self.shared.last_renewal.lock().await;
-        let call = Call::post_nothing(paths::TOKEN_RELEASE).repeatable();
-        let held = self.shared.held.load_full();
-        self.shared.client.transport.exchange(&call, Some(&held.authorization)).await?.accepted(&call)?;
+        let request = ApiRequest::post_empty(paths::TOKEN_RELEASE).idempotent();
+        let token = self.shared.current.load_full();
+        self.shared
+            .client
+            .transport
+            .exchange(&request, Some(&token.authorization))
+            .await?
+            .error_for_status(&request)?;
         Ok(())
     }
 
@@ -133,7 +138,7 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `scope_violation` when the scopes are wider than this agent's, or after five hops;
+    /// [`ClientError::Rejected`] with `scope_violation` when the scopes are wider than this agent's, or after five hops;
     /// with `not_found` when `to` is no agent with a live registration; with `unauthorized` when this agent's own token
     /// is dead. [`ClientError::InvalidInput`] for malformed scopes or less than a second. Any error of the network,
     /// after which a token may exist that nobody has: calling again makes another.
@@ -142,16 +147,17 @@ impl Agent {
         to: &AgentId,
         scopes: impl IntoIterator<Item = S>,
         ttl: Duration,
-    ) -> Result<Delegated, ClientError> {
+    ) -> Result<DelegatedToken, ClientError> {
         let scope = parse_scopes("scope", scopes)?;
         let ttl = Some(whole_seconds("ttl", ttl)?);
         let body = DelegationRequest { delegate_to: to.clone(), scope: scope.clone(), ttl };
-        let call = Call::post(paths::DELEGATE, &body)?.hands_out("access_token");
+        let request = ApiRequest::post(paths::DELEGATE, &body)?.with_secret_member("access_token");
         let asked_at = self.shared.client.clock.now();
-        let held = self.shared.held.load_full();
-        let answer: DelegationResponse = self.shared.client.transport.fetch(&call, Some(&held.authorization)).await?;
-        let delegated = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
-        Ok(Delegated::new(to.clone(), scope, delegated, answer.delegation_chain.unwrap_or_default()))
+        let token = self.shared.current.load_full();
+        let response: DelegationResponse =
+            self.shared.client.transport.fetch(&request, Some(&token.authorization)).await?;
+        let delegated = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
+        Ok(DelegatedToken::new(to.clone(), scope, delegated, response.delegation_chain.unwrap_or_default()))
     }
 
     /// This agent with a token that another one delegated to it: it can be used, delegated further and released, while
@@ -163,27 +169,27 @@ impl Agent {
     ///
     /// [`ClientError::InvalidInput`] when it is not a token, or one for somebody else. Nothing is sent.
     pub fn accept(&self, token: impl Into<Secret>) -> Result<Self, ClientError> {
-        let (id, scopes, held) = read_token("delegated token", token.into())?;
+        let (id, scopes, token) = read_token("delegated token", token.into())?;
         if id != *self.id() {
             let reason = format!("it is for `{id}`, not for `{}`", self.id());
             return Err(ClientError::invalid("delegated token", &reason));
         }
-        Ok(Self::holding(id, scopes, held, self.shared.client.clone()))
+        Ok(Self::from_token(id, scopes, token, self.shared.client.clone()))
     }
 
-    pub(crate) fn times(&self) -> Times {
-        let held = self.shared.held.load();
-        Times { expires_at: held.expires_at, lifetime: held.lifetime }
+    pub(crate) fn times(&self) -> TokenTimes {
+        let token = self.shared.current.load();
+        TokenTimes { expires_at: token.expires_at, lifetime: token.lifetime }
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.client.clock
     }
 
-    pub(crate) fn holding(id: AgentId, scopes: ScopeSet, held: Held, client: Client) -> Self {
+    pub(crate) fn from_token(id: AgentId, scopes: ScopeSet, token: AgentToken, client: Client) -> Self {
         let (last_renewal, renewals) = (Mutex::new(None), AtomicU64::new(0));
-        let held = ArcSwap::from_pointee(held);
-        Self { shared: Arc::new(Shared { id, scopes, held, last_renewal, renewals, client }) }
+        let current = ArcSwap::from_pointee(token);
+        Self { shared: Arc::new(Shared { id, scopes, current, last_renewal, renewals, client }) }
     }
 }
 
@@ -203,12 +209,12 @@ impl Shared {
     }
 
     async fn renew(&self) -> Result<(), ClientError> {
-        let call = Call::post_nothing(paths::TOKEN_RENEW).hands_out("access_token");
+        let request = ApiRequest::post_empty(paths::TOKEN_RENEW).with_secret_member("access_token");
         let asked_at = self.client.clock.now();
-        let old = self.held.load_full();
-        let answer: RenewalResponse = self.client.transport.fetch(&call, Some(&old.authorization)).await?;
-        let held = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
-        self.held.store(Arc::new(held));
+        let old = self.current.load_full();
+        let response: RenewalResponse = self.client.transport.fetch(&request, Some(&old.authorization)).await?;
+        let token = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
+        self.current.store(Arc::new(token));
         Ok(())
     }
 }
@@ -231,7 +237,7 @@ fn lifetime(token: &Secret) -> Option<u64> {
 
 /// A token in hand.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct AgentToken {
     pub(crate) token: Secret,
     pub(crate) authorization: HeaderValue,
     pub(crate) expires_at: UnixTime,
@@ -239,13 +245,13 @@ pub(crate) struct Held {
     pub(crate) lifetime: Duration,
 }
 
-impl Held {
+impl AgentToken {
     /// `asked_at` is from before the broker was asked, and the broker counts whole seconds: the token is then never
     /// believed to live longer than it does.
     ///
-    /// Where the answer does not say how long the token lives, the token itself does.
-    pub(crate) fn received(
-        call: &Call,
+    /// Where the response does not say how long the token lives, the token itself does.
+    pub(crate) fn from_response(
+        request: &ApiRequest,
         token: Secret,
         asked_at: UnixTime,
         expires_in: Option<u64>,
@@ -258,8 +264,10 @@ impl Held {
                 expires_at: UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in)),
                 lifetime: Duration::from_secs(expires_in),
             }),
-            (None, _) => Err(call.malformed_but("unusable access token", Some(token))),
-            (Some(_), None) => Err(call.malformed_but("it does not say when the access token expires", Some(token))),
+            (None, _) => Err(request.malformed_with_secret("unusable access token", Some(token))),
+            (Some(_), None) => {
+                Err(request.malformed_with_secret("it does not say when the access token expires", Some(token)))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentwrit_protocol::paths;
 
 use crate::{
-    ceremony::NewAgent,
+    agent_request::NewAgent,
     client::Client,
     error::ClientError,
     launch_token::{LaunchToken, NewLaunchToken},
@@ -14,7 +14,7 @@ use crate::{
 
 /// An app's relation to the broker. Clones are cheap and share connections and the app's token.
 ///
-/// Nothing is sent before the first call that needs it; see the crate's documentation for an example.
+/// Nothing is sent before the first request that needs it; see the crate's documentation for an example.
 #[derive(Clone, Debug)]
 pub struct App {
     session: Arc<Session>,
@@ -46,7 +46,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `scope_violation` beyond the app's ceiling; any error of the network.
+    /// [`ClientError::Rejected`] with `scope_violation` beyond the app's ceiling; any error of the network.
     pub async fn create_launch_token(&self, request: &NewLaunchToken) -> Result<LaunchToken, ClientError> {
         request.send(&self.session, paths::APP_LAUNCH_TOKENS).await
     }

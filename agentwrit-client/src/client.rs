@@ -8,14 +8,14 @@ use http::StatusCode;
 
 use crate::{
     admin::Admin,
-    agent::{Agent, Held},
+    agent::{Agent, AgentToken},
     app::App,
-    call::Call,
     error::ClientError,
-    retry::Pause,
+    request::ApiRequest,
+    retry::RetryDelay,
     session::{Credentials, Session, bearer},
     token_store::TokenStore,
-    transport::{Endpoint, PauseObserver, Transport},
+    transport::{DelayObserver, Endpoint, Transport},
 };
 
 /// A client of one broker: where it is, and how to talk to it. Clones are cheap and share connections.
@@ -43,7 +43,7 @@ pub struct Client {
 
 impl Client {
     /// Starts from the broker's address: `https://…`, or `http://…` on the same machine. Nothing is sent before the
-    /// first call that needs it.
+    /// first request that needs it.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder { endpoint: Endpoint::new(url.into()), clock: Arc::new(SystemClock) }
     }
@@ -53,7 +53,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::InvalidInput`] for an unusable URL.
-    pub fn at(url: impl Into<String>) -> Result<Self, ClientError> {
+    pub fn new(url: impl Into<String>) -> Result<Self, ClientError> {
         Self::builder(url).build()
     }
 
@@ -65,8 +65,8 @@ impl Client {
 
     /// Whether everyone on the way can read secrets and tokens along: `http` to another machine.
     #[must_use]
-    pub fn is_exposed(&self) -> bool {
-        self.transport.is_exposed()
+    pub fn sends_cleartext(&self) -> bool {
+        self.transport.sends_cleartext()
     }
 
     /// The app of these credentials, which the operator handed out. Sends nothing.
@@ -112,7 +112,7 @@ impl Client {
         if secret.expose().is_empty() {
             return Err(ClientError::invalid("admin secret", "empty"));
         }
-        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret }).stored_in(store)))
+        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret }).with_store(store)))
     }
 
     /// An agent by the token that it holds, for example after a restart, or one that was handed over. It can be renewed,
@@ -125,19 +125,19 @@ impl Client {
     /// [`ClientError::InvalidInput`] when it is not an agent's token. Nothing is sent.
     pub fn agent(&self, token: impl Into<Secret>) -> Result<Agent, ClientError> {
         let (agent, scopes, held) = read_token("token", token.into())?;
-        Ok(Agent::holding(agent, scopes, held, self.clone()))
+        Ok(Agent::from_token(agent, scopes, held, self.clone()))
     }
 
     /// Gives any token back, an agent's, an app's or the operator's: it is dead from now on. Repeating it is harmless.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] for what does not fit into a header; [`ClientError::Refused`] with `unauthorized`
+    /// [`ClientError::InvalidInput`] for what does not fit into a header; [`ClientError::Rejected`] with `unauthorized`
     /// when it is no token of this broker's or has expired; any error of the network.
     pub async fn release(&self, token: &Secret) -> Result<(), ClientError> {
         let authorization = bearer(token).ok_or_else(|| ClientError::invalid("token", "does not fit into a header"))?;
-        let call = Call::post_nothing(paths::TOKEN_RELEASE).repeatable();
-        self.transport.exchange(&call, Some(&authorization)).await?.accepted(&call)?;
+        let request = ApiRequest::post_empty(paths::TOKEN_RELEASE).idempotent();
+        self.transport.exchange(&request, Some(&authorization)).await?.error_for_status(&request)?;
         Ok(())
     }
 
@@ -147,14 +147,15 @@ impl Client {
     ///
     /// Any error of the network. An invalid token is no error, but [`Validation::Invalid`].
     pub async fn validate(&self, token: &str) -> Result<Validation, ClientError> {
-        let call =
-            Call::post(paths::TOKEN_VALIDATE, &ValidationRequest { token: Secret::from(token).into() })?.repeatable();
-        let answer: ValidationResponse = self.transport.fetch(&call, None).await?;
-        match (answer.valid, answer.claims) {
+        let request =
+            ApiRequest::post(paths::TOKEN_VALIDATE, &ValidationRequest { token: Secret::from(token).into() })?
+                .idempotent();
+        let response: ValidationResponse = self.transport.fetch(&request, None).await?;
+        match (response.valid, response.claims) {
             (true, Some(ReportedClaims::Known(claims))) => Ok(Validation::Valid(claims)),
-            (true, Some(ReportedClaims::Other(claims))) => Ok(Validation::ValidOtherwise { claims }),
-            (true, None) => Err(call.malformed("`valid` without `claims`")),
-            (false, _) => Ok(Validation::Invalid { reason: answer.error.unwrap_or_default() }),
+            (true, Some(ReportedClaims::Other(claims))) => Ok(Validation::ValidWithOtherClaims { claims }),
+            (true, None) => Err(request.malformed("`valid` without `claims`")),
+            (false, _) => Ok(Validation::Invalid { reason: response.error.unwrap_or_default() }),
         }
     }
 
@@ -164,14 +165,14 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn health(&self) -> Result<HealthResponse, ClientError> {
-        let call = Call::get(paths::HEALTH).taken_as_answered();
-        let answer = self.transport.exchange(&call, None).await?;
-        if answer.status == StatusCode::SERVICE_UNAVAILABLE
-            && let Ok(health) = answer.decode(&call)
+        let request = ApiRequest::get(paths::HEALTH).without_retries();
+        let response = self.transport.exchange(&request, None).await?;
+        if response.status == StatusCode::SERVICE_UNAVAILABLE
+            && let Ok(health) = response.decode(&request)
         {
             return Ok(health);
         }
-        answer.accepted(&call)?.decode(&call)
+        response.error_for_status(&request)?.decode(&request)
     }
 
     /// The public keys that live tokens may be signed with.
@@ -180,9 +181,9 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn key_set(&self) -> Result<KeySet, ClientError> {
-        let call = Call::get(paths::KEY_SET);
-        let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
-        KeySet::from_jwks(answer.bytes()).map_err(|error| call.malformed(&error))
+        let request = ApiRequest::get(paths::KEY_SET);
+        let response = self.transport.exchange(&request, None).await?.error_for_status(&request)?;
+        KeySet::from_jwks(response.bytes()).map_err(|error| request.malformed(&error))
     }
 
     /// A snapshot of the revocation feed as the broker signed it: what
@@ -192,14 +193,14 @@ impl Client {
     ///
     /// Any error of the network.
     pub async fn revocations(&self) -> Result<String, ClientError> {
-        let call = Call::get(paths::REVOCATIONS).answered_by_up_to(Feed::DEFAULT_MAX_RESPONSE_LENGTH);
-        let answer = self.transport.exchange(&call, None).await?.accepted(&call)?;
-        std::str::from_utf8(answer.bytes()).map(str::to_owned).map_err(|error| call.malformed(&error))
+        let request = ApiRequest::get(paths::REVOCATIONS).max_response_bytes(Feed::DEFAULT_MAX_RESPONSE_LENGTH);
+        let response = self.transport.exchange(&request, None).await?.error_for_status(&request)?;
+        std::str::from_utf8(response.bytes()).map(str::to_owned).map_err(|error| request.malformed(&error))
     }
 }
 
 /// What an agent's token says of itself; `field` is what it is called when it is none.
-pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId, ScopeSet, Held), ClientError> {
+pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId, ScopeSet, AgentToken), ClientError> {
     let invalid = |reason: &str| ClientError::invalid(field, reason);
     let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
     let claims = claims.map_err(|error| invalid(error.reason()))?;
@@ -207,7 +208,7 @@ pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId,
         claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
     let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
     let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
-    let held = Held { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
+    let held = AgentToken { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
     Ok((agent.clone(), claims.scope, held))
 }
 
@@ -220,7 +221,7 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long one call to the broker may take, from connecting to the last byte, however often it is sent. Default:
+    /// How long one request to the broker may take, from connecting to the last byte, however often it is sent. Default:
     /// 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.timeout = timeout;
@@ -233,7 +234,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How often a call is sent again at most, when that is safe; 0 is never. Default: 2.
+    /// How often a request is sent again at most, when that is safe; 0 is never. Default: 2.
     ///
     /// Safe is what did not get through to the broker, what the broker says it has not done (429, 503) and what comes to
     /// the same when done twice: reading, validating, releasing, revoking, changing and removing. A registration, a
@@ -241,14 +242,14 @@ impl ClientBuilder {
     ///
     /// Between two attempts lies a random pause of up to 100 ms, then 200 ms and so on, on top of what the broker asks
     /// for (`Retry-After`). When that does not fit into what is left of the [timeout](Self::timeout), there is no
-    /// further attempt and the call ends with the answer that it has. A request that a connection gave back untouched
+    /// further attempt and the request ends with the response that it has. A request that a connection gave back untouched
     /// (it had ended while idle, or HTTP/2 refused the stream) goes out on another one in any case; it doesn't count.
     pub fn retries(mut self, most: u32) -> Self {
         self.endpoint.retries = most;
         self
     }
 
-    /// Trusts these certificate authorities too, PEM; call it again to add others. Every certificate in it counts: PEM
+    /// Trusts these certificate authorities too, PEM; request it again to add others. Every certificate in it counts: PEM
     /// that holds anything that cannot be read is an error with the number of the line.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.endpoint.connection.add_root_certificate_pem(pem.into());
@@ -268,9 +269,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Is told of each pause that the broker asks for before a call is sent again (429, 503), when it begins.
-    pub fn on_pause(mut self, observer: impl Fn(&Pause) + Send + Sync + 'static) -> Self {
-        self.endpoint.observer = PauseObserver::new(observer);
+    /// Is told of each pause that the broker asks for before a request is sent again (429, 503), when it begins.
+    pub fn on_retry_delay(mut self, observer: impl Fn(&RetryDelay) + Send + Sync + 'static) -> Self {
+        self.endpoint.observer = DelayObserver::new(observer);
         self
     }
 
@@ -298,7 +299,7 @@ pub enum Validation {
     Valid(Box<ClaimSet>),
     /// The token is valid at this moment, and its claims are not those of this project's tokens: AgentWrit v2 leaves out
     /// the session and has other delegation records.
-    ValidOtherwise {
+    ValidWithOtherClaims {
         /// The claims as the broker states them.
         claims: serde_json::Map<String, serde_json::Value>,
     },
@@ -313,6 +314,6 @@ impl Validation {
     /// Whether the token is valid at this moment.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        matches!(self, Self::Valid(_) | Self::ValidOtherwise { .. })
+        matches!(self, Self::Valid(_) | Self::ValidWithOtherClaims { .. })
     }
 }

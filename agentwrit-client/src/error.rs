@@ -1,8 +1,8 @@
 //! What can go wrong between a caller and the broker.
 //!
-//! 1. An answer of the broker that refuses is [`ClientError::Refused`] and carries the broker's own words.
-//! 2. Everything else says on which side the cause lies: the network, the answer, or the caller's own input.
-//! 3. No error shows a secret or a token. One holds it: what a malformed answer handed out once is kept
+//! 1. An response of the broker that refuses is [`ClientError::Rejected`] and carries the broker's own words.
+//! 2. Everything else says on which side the cause lies: the network, the response, or the caller's own input.
+//! 3. No error shows a secret or a token. One holds it: what a malformed response handed out once is kept
 //!    ([`ClientError::received_secret`]), since nothing can ask for it again.
 
 use std::time::Duration;
@@ -16,24 +16,24 @@ use agentwrit_verify::http_client::TransportErrorKind;
 /// use agentwrit_client::ClientError;
 /// # use std::time::Duration;
 /// let error = ClientError::Timeout { after: Duration::from_secs(10) };
-/// assert_eq!(error.to_string(), "broker did not answer within 10s");
+/// assert_eq!(error.to_string(), "broker did not response within 10s");
 /// assert_eq!(error.error_code(), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The broker answered, and the answer is no.
+    /// The broker answered, and the response is no.
     #[error("broker refused ({status}): {}", problem.detail)]
-    Refused {
+    Rejected {
         /// The HTTP status.
         status: u16,
         /// The refusal in the broker's words (RFC 9457). When something between here and the broker answered without
         /// a problem body, the type is `about:blank` and the error code is empty.
         problem: Box<Problem>,
-        /// How long to wait before the next attempt, when the answer said so.
+        /// How long to wait before the next attempt, when the response said so.
         retry_after: Option<Duration>,
     },
-    /// No connection to the broker, or it broke before the answer was complete.
+    /// No connection to the broker, or it broke before the response was complete.
     #[error("broker cannot be reached: {reason}")]
     Unreachable {
         /// What the network said.
@@ -41,20 +41,20 @@ pub enum ClientError {
         /// What it is about: decides what can be done.
         kind: TransportErrorKind,
     },
-    /// The broker did not answer in time. Whether it acted on the request is unknown.
-    #[error("broker did not answer within {after:?}")]
+    /// The broker did not response in time. Whether it acted on the request is unknown.
+    #[error("broker did not response within {after:?}")]
     Timeout {
         /// The limit that ran out.
         after: Duration,
     },
-    /// An answer that no `AgentWrit` broker gives: not JSON, too large, a redirect, a member missing.
-    #[error("broker gave a malformed answer to {endpoint}: {reason}")]
-    MalformedAnswer {
+    /// An response that no `AgentWrit` broker gives: not JSON, too large, a redirect, a member missing.
+    #[error("broker gave a malformed response to {endpoint}: {reason}")]
+    MalformedResponse {
         /// Method and path of the request.
         endpoint: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         reason: String,
-        /// The client secret, launch token or access token that the answer held all the same.
+        /// The client secret, launch token or access token that the response held all the same.
         received: Option<Box<ReceivedSecret>>,
     },
     /// The caller's own input is unusable; nothing was sent.
@@ -84,10 +84,10 @@ impl ClientError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused { status, .. } => Some(*status),
+            Self::Rejected { status, .. } => Some(*status),
             Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::MalformedAnswer { .. }
+            | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
@@ -98,10 +98,10 @@ impl ClientError {
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {
-            Self::Refused { problem, .. } => Some(problem),
+            Self::Rejected { problem, .. } => Some(problem),
             Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::MalformedAnswer { .. }
+            | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
@@ -128,13 +128,13 @@ impl ClientError {
         (!id.is_empty()).then_some(id)
     }
 
-    /// The client secret, launch token or access token that came in an answer which could not be read otherwise. The
+    /// The client secret, launch token or access token that came in an response which could not be read otherwise. The
     /// broker shows each once: keep it, or undo what was done.
     #[must_use]
     pub fn received_secret(&self) -> Option<&ReceivedSecret> {
         match self {
-            Self::MalformedAnswer { received, .. } => received.as_deref(),
-            Self::Refused { .. }
+            Self::MalformedResponse { received, .. } => received.as_deref(),
+            Self::Rejected { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::InvalidInput { .. }
@@ -147,10 +147,10 @@ impl ClientError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Rejected { retry_after, .. } => *retry_after,
             Self::Unreachable { .. }
             | Self::Timeout { .. }
-            | Self::MalformedAnswer { .. }
+            | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
             | Self::NoRandomness { .. } => None,
@@ -171,11 +171,11 @@ impl ClientError {
     }
 }
 
-/// A secret that the broker shows once, from an answer that could not be read otherwise.
+/// A secret that the broker shows once, from an response that could not be read otherwise.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReceivedSecret {
-    /// The member of the answer that held it: `client_secret`, `launch_token` or `access_token`.
+    /// The member of the response that held it: `client_secret`, `launch_token` or `access_token`.
     pub member: &'static str,
     /// The secret.
     pub secret: Secret,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::{LaunchTokenRequest, LaunchTokenResponse, Secret};
 use agentwrit_verify::{PathSegment, ScopeSet, UnixTime};
 
-use crate::{call::Call, error::ClientError, session::Session};
+use crate::{error::ClientError, request::ApiRequest, session::Session};
 
 /// A launch token to be issued.
 ///
@@ -83,7 +83,7 @@ impl NewLaunchToken {
     }
 
     pub(crate) async fn send(&self, session: &Session, path: &'static str) -> Result<LaunchToken, ClientError> {
-        let call = Call::post(
+        let request = ApiRequest::post(
             path,
             &LaunchTokenRequest {
                 agent_name: self.agent_name.clone(),
@@ -95,14 +95,14 @@ impl NewLaunchToken {
                 task_id: self.run.as_ref().map(|(_, task_id)| task_id.clone()),
             },
         )?
-        .hands_out("launch_token");
-        let answer: LaunchTokenResponse = session.fetch(&call).await?;
+        .with_secret_member("launch_token");
+        let response: LaunchTokenResponse = session.fetch(&request).await?;
         Ok(LaunchToken {
-            token: answer.launch_token,
-            id: answer.launch_token_id,
-            expires_at: answer.expires_at,
-            allowed_scope: answer.policy.allowed_scope,
-            max_ttl: Duration::from_secs(answer.policy.max_ttl),
+            token: response.launch_token,
+            id: response.launch_token_id,
+            expires_at: response.expires_at,
+            allowed_scope: response.policy.allowed_scope,
+            max_ttl: Duration::from_secs(response.policy.max_ttl),
         })
     }
 }

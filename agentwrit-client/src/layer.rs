@@ -12,8 +12,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    attach::{Attach, Origins, TokenSource},
     error::ClientError,
+    request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
 
 /// Attaches an agent's token to the requests of a tower client, for the origins that were named and no other.
@@ -30,14 +30,14 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct AuthorizeLayer {
-    attach: Attach,
+    authorizer: RequestAuthorizer,
 }
 
 impl AuthorizeLayer {
     /// Attaches what `source` has, to requests for `origins`.
     #[must_use]
-    pub fn new(source: impl TokenSource, origins: Origins) -> Self {
-        Self { attach: Attach::new(source, origins) }
+    pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
+        Self { authorizer: RequestAuthorizer::new(source, origins) }
     }
 }
 
@@ -45,13 +45,13 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authorize { inner, attach: self.attach.clone() }
+        Authorize { inner, authorizer: self.authorizer.clone() }
     }
 }
 
 impl fmt::Debug for AuthorizeLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.attach.fmt(f)
+        self.authorizer.fmt(f)
     }
 }
 
@@ -59,7 +59,7 @@ impl fmt::Debug for AuthorizeLayer {
 #[derive(Clone, Debug)]
 pub struct Authorize<S> {
     inner: S,
-    attach: Attach,
+    authorizer: RequestAuthorizer,
 }
 
 impl<S, B> Service<Request<B>> for Authorize<S>
@@ -77,12 +77,14 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let uri = request.uri().clone();
         let attached = match (uri.scheme_str(), uri.host()) {
-            (Some(scheme), Some(host)) => self.attach.to(request.headers_mut(), (scheme, host, uri.port_u16())),
+            (Some(scheme), Some(host)) => {
+                self.authorizer.authorize(request.headers_mut(), (scheme, host, uri.port_u16()))
+            }
             _ => Ok(()),
         };
         match attached {
             Ok(()) => ResponseFuture::Sent { response: self.inner.call(request) },
-            Err(reason) => ResponseFuture::Refused { reason: Some(reason) },
+            Err(reason) => ResponseFuture::Rejected { reason: Some(reason) },
         }
     }
 }
@@ -99,13 +101,13 @@ pub enum AuthorizeError<E> {
 }
 
 pin_project! {
-    /// The answer of an [`Authorize`].
+    /// The response of an [`Authorize`].
     #[project = Project]
     #[derive(Debug)]
     #[expect(missing_docs, reason = "the states are nobody's business")]
     pub enum ResponseFuture<F> {
         Sent { #[pin] response: F },
-        Refused { reason: Option<ClientError> },
+        Rejected { reason: Option<ClientError> },
     }
 }
 
@@ -119,7 +121,7 @@ where
         match self.project() {
             Project::Sent { response } => Poll::Ready(ready!(response.poll(context)).map_err(AuthorizeError::Service)),
             // Taken once: a future that was ready is not polled again.
-            Project::Refused { reason } => {
+            Project::Rejected { reason } => {
                 let reason = reason.take().unwrap_or_else(|| ClientError::no_token("it was told before"));
                 Poll::Ready(Err(AuthorizeError::NoToken(reason)))
             }

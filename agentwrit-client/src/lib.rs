@@ -3,15 +3,11 @@
 mod admin;
 mod agent;
 mod agent_key;
+mod agent_request;
 mod app;
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
-mod attach;
-mod call;
-mod ceremony;
 mod client;
-mod delegation;
+mod delegated_token;
 mod error;
-mod keeper;
 mod launch_token;
 #[cfg(feature = "tower")]
 mod layer;
@@ -19,14 +15,18 @@ mod lists;
 mod live_agent;
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;
+mod one_time_secret;
 mod registration;
+mod renewal_schedule;
+mod renewal_task;
+mod request;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+mod request_authorizer;
 mod retry;
 mod revocation;
-mod salvaged;
 mod session;
 mod token_store;
 mod transport;
-mod upkeep;
 
 pub use agentwrit_protocol::{
     AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, HealthResponse, LaunchTokenRecord, ListResponse, Page,
@@ -34,24 +34,24 @@ pub use agentwrit_protocol::{
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 
-#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
-pub use self::attach::{Origins, TokenSource};
 #[cfg(feature = "tower")]
 pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
 #[cfg(feature = "reqwest-middleware")]
 pub use self::middleware::AuthorizeMiddleware;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub use self::request_authorizer::{AuthorizationProvider, Origins};
 pub use self::{
     admin::{Admin, AppCredentials, AppUpdate, NewApp},
     agent::Agent,
     agent_key::AgentKey,
+    agent_request::{AgentRequest, NewAgent},
     app::App,
-    ceremony::{AgentRequest, NewAgent},
     client::{Client, ClientBuilder, Validation},
-    delegation::Delegated,
+    delegated_token::DelegatedToken,
     error::{ClientError, ReceivedSecret},
     launch_token::{LaunchToken, NewLaunchToken},
     live_agent::{AgentState, KeepAlive, LiveAgent},
     registration::Registration,
-    retry::Pause,
+    retry::RetryDelay,
     token_store::{StoredToken, TokenStore},
 };

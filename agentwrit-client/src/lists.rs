@@ -7,7 +7,7 @@ use agentwrit_protocol::{
 };
 use form_urlencoded::Serializer;
 
-use crate::{admin::Admin, app::App, call::Call, error::ClientError};
+use crate::{admin::Admin, app::App, error::ClientError, request::ApiRequest};
 
 impl Admin {
     /// Launch tokens that can still be used, and those used up that have not been forgotten yet.
@@ -23,12 +23,12 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when it can't be an id; [`ClientError::Refused`] with `not_found` when there is none
-    /// of that id, also when an earlier attempt whose answer got lost had deleted it; any error of the network.
+    /// [`ClientError::InvalidInput`] when it can't be an id; [`ClientError::Rejected`] with `not_found` when there is none
+    /// of that id, also when an earlier attempt whose response got lost had deleted it; any error of the network.
     pub async fn delete_launch_token(&self, id: &str) -> Result<(), ClientError> {
         let path = paths::admin_launch_token(id)
             .ok_or_else(|| ClientError::invalid("launch token id", "letters, digits and `-` only"))?;
-        self.session().send(&Call::delete(path)).await
+        self.session().send(&ApiRequest::delete(path)).await
     }
 
     /// The revocations in force.
@@ -70,12 +70,12 @@ impl App {
     }
 }
 
-fn get(path: &str, parameters: &[(&str, String)]) -> Call {
+fn get(path: &str, parameters: &[(&str, String)]) -> ApiRequest {
     if parameters.is_empty() {
-        return Call::get(path);
+        return ApiRequest::get(path);
     }
     let (url, query_start) = (format!("{path}?"), path.len().saturating_add(1));
     let mut query = Serializer::for_suffix(url, query_start);
     query.extend_pairs(parameters);
-    Call::get(query.finish())
+    ApiRequest::get(query.finish())
 }

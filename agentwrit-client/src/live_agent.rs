@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{agent::Agent, ceremony::AgentRequest, error::ClientError, keeper::Keeper};
+use crate::{agent::Agent, agent_request::AgentRequest, error::ClientError, renewal_task::RenewalTask};
 
 impl AgentRequest {
     /// Keeps the agent alive for as long as it is wanted: a task in the background renews its token in time and, if the
@@ -64,8 +64,8 @@ impl KeepAlive {
         let (publisher, state) = watch::channel(AgentState::Live(agent.clone()));
         let (release, releases) = mpsc::channel(1);
         let clock = Arc::clone(agent.clock());
-        let keeper = Keeper::new(agent, request.filter(|_| self.reregisters), publisher, releases);
-        tokio::spawn(keeper.run());
+        let task = RenewalTask::new(agent, request.filter(|_| self.reregisters), publisher, releases);
+        tokio::spawn(task.run());
         Ok(LiveAgent { state, release, clock })
     }
 }
@@ -99,7 +99,7 @@ impl AgentState {
 ///
 /// 1. The token is renewed at 80 % of its lifetime, or a little earlier. If the broker can't be reached that is tried
 ///    again until the token expires. A machine that slept renews within 30 s of waking.
-/// 2. When the broker refuses (the answer to a renewal was lost, and the old token with it; the agent was revoked, its token expired, its session is over: `AA_MAX_TTL`) the same
+/// 2. When the broker refuses (the response to a renewal was lost, and the old token with it; the agent was revoked, its token expired, its session is over: `AA_MAX_TTL`) the same
 ///    request is registered again: **another agent with another id**, which holds none of the delegations of the
 ///    old one. An operator who revokes the agent therefore ends its token but not its work. Deleting the app ends it,
 ///    and so does [`without_reregistration`](KeepAlive::without_reregistration).
@@ -123,7 +123,7 @@ impl AgentState {
 #[derive(Clone)]
 pub struct LiveAgent {
     state: watch::Receiver<AgentState>,
-    release: mpsc::Sender<crate::keeper::Release>,
+    release: mpsc::Sender<crate::renewal_task::ReleaseRequest>,
     clock: Arc<dyn agentwrit_verify::Clock>,
 }
 

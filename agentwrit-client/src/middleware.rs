@@ -7,7 +7,7 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::attach::{Attach, Origins, TokenSource};
+use crate::request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer};
 
 /// Attaches an agent's token to the requests of a [`reqwest_middleware`] client, for the origins that were named and no
 /// other. Without a valid token a request for one of them is not sent, and the error is a
@@ -27,14 +27,14 @@ use crate::attach::{Attach, Origins, TokenSource};
 /// ```
 #[derive(Clone)]
 pub struct AuthorizeMiddleware {
-    attach: Attach,
+    authorizer: RequestAuthorizer,
 }
 
 impl AuthorizeMiddleware {
     /// Attaches what `source` has, to requests for `origins`.
     #[must_use]
-    pub fn new(source: impl TokenSource, origins: Origins) -> Self {
-        Self { attach: Attach::new(source, origins) }
+    pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
+        Self { authorizer: RequestAuthorizer::new(source, origins) }
     }
 }
 
@@ -48,13 +48,13 @@ impl Middleware for AuthorizeMiddleware {
     ) -> reqwest_middleware::Result<Response> {
         let url = request.url().clone();
         let target = (url.scheme(), url.host_str().unwrap_or_default(), url.port());
-        self.attach.to(request.headers_mut(), target).map_err(Error::middleware)?;
+        self.authorizer.authorize(request.headers_mut(), target).map_err(Error::middleware)?;
         next.run(request, extensions).await
     }
 }
 
 impl fmt::Debug for AuthorizeMiddleware {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.attach.fmt(f)
+        self.authorizer.fmt(f)
     }
 }

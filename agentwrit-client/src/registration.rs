@@ -5,12 +5,12 @@ use agentwrit_protocol::{ChallengeResponse, Nonce, RegistrationRequest, Registra
 use agentwrit_verify::{PathSegment, ScopeSet};
 
 use crate::{
-    agent::{Agent, Held},
+    agent::{Agent, AgentToken},
     agent_key::AgentKey,
-    call::Call,
     client::Client,
     error::ClientError,
     launch_token::{parse_scopes, parse_segment},
+    request::ApiRequest,
 };
 
 /// Who an agent shall be and what it shall be permitted: what it asks for with a launch token in hand.
@@ -59,7 +59,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `scope_violation` beyond the launch token, `unauthorized` when it is unknown,
+    /// [`ClientError::Rejected`] with `scope_violation` beyond the launch token, `unauthorized` when it is unknown,
     /// expired or used up; any error of the network. What fails consumes nothing, except [`ClientError::Timeout`] and
     /// [`ClientError::Unreachable`] once the request was under way: an agent may exist then whose token nobody has.
     pub async fn register(&self, launch_token: &Secret, registration: &Registration) -> Result<Agent, ClientError> {
@@ -74,7 +74,7 @@ impl Client {
     ) -> Result<Agent, ClientError> {
         let nonce = self.challenge().await?;
         let Registration { orch_id, task_id, scope, key: _ } = registration;
-        let call = Call::post(
+        let request = ApiRequest::post(
             paths::REGISTER,
             &RegistrationRequest {
                 launch_token: launch_token.clone(),
@@ -86,21 +86,21 @@ impl Client {
                 requested_scope: scope.clone(),
             },
         )?
-        .hands_out("access_token");
+        .with_secret_member("access_token");
         // Measured before asking: the token is then never believed to live longer than it does.
         let asked_at = self.clock.now();
-        let answer: RegistrationResponse = self.transport.fetch(&call, None).await?;
-        let id = answer.agent_id;
+        let response: RegistrationResponse = self.transport.fetch(&request, None).await?;
+        let id = response.agent_id;
         if (id.orch_id(), id.task_id()) != (orch_id.as_str(), task_id.as_str()) {
             let reason = format!("`{id}` is not the agent that was asked for");
-            return Err(call.malformed_but(&reason, Some(answer.access_token)));
+            return Err(request.malformed_with_secret(&reason, Some(response.access_token)));
         }
-        let held = Held::received(&call, answer.access_token, asked_at, answer.expires_in)?;
-        Ok(Agent::holding(id, scope.clone(), held, self.clone()))
+        let token = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
+        Ok(Agent::from_token(id, scope.clone(), token, self.clone()))
     }
 
     async fn challenge(&self) -> Result<Nonce, ClientError> {
-        let response: ChallengeResponse = self.transport.fetch(&Call::get(paths::CHALLENGE), None).await?;
+        let response: ChallengeResponse = self.transport.fetch(&ApiRequest::get(paths::CHALLENGE), None).await?;
         Ok(response.nonce)
     }
 }

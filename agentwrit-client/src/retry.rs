@@ -1,78 +1,78 @@
-//! Which calls are sent again, and when.
+//! Rules for sending a request again.
 //!
-//! 1. What never reached the broker is sent again, whatever it is.
-//! 2. What the broker says it has not done (429, 503: contract §1) is sent again too, no sooner than it asks for.
-//! 3. What may have been done is sent again only if doing it twice comes to the same as doing it once.
-//! 4. Everything else is an answer. A 500 is a defect that repeating does not mend.
-//! 5. All of it happens within the call's one time limit. What does not fit is not waited for.
+//! 1. A request that never reached the broker is sent again, whatever its method.
+//! 2. A request that the broker declined (429, 503: contract §1) is sent again too, no sooner than `Retry-After`.
+//! 3. A request that may have been processed is sent again only if it is idempotent (RFC 9110 §9.2.2).
+//! 4. Every other response is final. A 500 is a defect that repetition does not mend.
+//! 5. All attempts share the request's one time limit. A delay that does not fit into it ends the attempts.
 
 use std::time::Duration;
 
 use agentwrit_verify::http_client::Backoff;
 
-/// Full jitter; how long it may get is bounded by what is left of the time limit.
+/// Full jitter; the delay is bounded by the rest of the time limit.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::MAX);
 
-/// A pause before a call is sent again, because the broker could not serve it.
+/// Delay before a request is sent again, because the broker could not serve it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Pause {
+pub struct RetryDelay {
     /// The HTTP status: 429 after too many requests, or 503.
     pub status: u16,
-    /// How long it lasts.
-    pub lasts: Duration,
+    /// The length of the delay.
+    pub duration: Duration,
 }
 
-/// How an attempt ended, as far as sending it again goes.
+/// Result of an attempt, as far as a retry depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// With an answer, whatever it says.
-    Answered,
-    /// Before there was a connection.
+pub(crate) enum AttemptStatus {
+    /// A response that no retry would change.
+    Final,
+    /// The request never reached the broker.
     NotSent,
-    /// In silence, or in the middle: it may have been done.
-    Unclear,
-    /// The broker says that it did nothing.
-    TurnedAway {
-        /// How long it wants to be left alone.
+    /// The connection broke or timed out: the request may have been processed.
+    Unknown,
+    /// The broker responded that it did not process the request.
+    Declined {
+        /// The delay that the broker asks for.
         retry_after: Option<Duration>,
     },
-    /// Something before the broker has no answer from it: it may have been done.
+    /// A gateway got no response from the broker: the request may have been processed.
     Unavailable {
-        /// How long to wait.
+        /// The delay that the gateway asks for.
         retry_after: Option<Duration>,
     },
 }
 
-/// Where a call stands when an attempt has ended.
+/// State of a request after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
-    /// Whether doing it twice comes to the same as doing it once.
-    pub(crate) repeatable: bool,
-    /// How often it was sent again so far.
-    pub(crate) repeats: u32,
-    /// How often it may be.
-    pub(crate) most: u32,
-    /// What is left of its time limit.
-    pub(crate) left: Duration,
+pub(crate) struct RetryState {
+    /// Two requests have the same effect as one.
+    pub(crate) idempotent: bool,
+    /// Number of retries so far.
+    pub(crate) retries: u32,
+    /// Maximum number of retries.
+    pub(crate) max_retries: u32,
+    /// Rest of the time limit.
+    pub(crate) remaining: Duration,
 }
 
-/// How long to wait before the call is sent again, if it is. `chance` lies between 0 and 1 and keeps clients that failed
-/// together from coming back together.
-pub(crate) fn pause(ending: Ending, standing: Standing, chance: f64) -> Option<Duration> {
-    let Standing { repeatable, repeats, most, left } = standing;
-    let (safe, asked_for) = match ending {
-        Ending::Answered => (false, None),
-        Ending::NotSent => (true, None),
-        Ending::Unclear => (repeatable, None),
-        Ending::TurnedAway { retry_after } => (true, retry_after),
-        Ending::Unavailable { retry_after } => (repeatable, retry_after),
+/// Returns the delay before the next attempt, if there is one. `jitter`, between 0 and 1, spreads the retries of clients
+/// that failed together.
+pub(crate) fn delay(status: AttemptStatus, state: RetryState, jitter: f64) -> Option<Duration> {
+    let RetryState { idempotent, retries, max_retries, remaining } = state;
+    let (safe, retry_after) = match status {
+        AttemptStatus::Final => (false, None),
+        AttemptStatus::NotSent => (true, None),
+        AttemptStatus::Unknown => (idempotent, None),
+        AttemptStatus::Declined { retry_after } => (true, retry_after),
+        AttemptStatus::Unavailable { retry_after } => (idempotent, retry_after),
     };
-    if !safe || repeats >= most {
+    if !safe || retries >= max_retries {
         return None;
     }
-    let pause = asked_for.unwrap_or_default().saturating_add(BACKOFF.capped_at(left).delay(repeats, chance));
-    Some(pause).filter(|pause| *pause < left)
+    let delay = retry_after.unwrap_or_default().saturating_add(BACKOFF.capped_at(remaining).delay(retries, jitter));
+    Some(delay).filter(|delay| *delay < remaining)
 }
 
 #[cfg(test)]
@@ -83,45 +83,45 @@ mod tests {
         Duration::from_millis(milliseconds)
     }
 
-    fn standing(repeatable: bool) -> Standing {
-        Standing { repeatable, repeats: 0, most: 2, left: ms(10_000) }
+    fn state(idempotent: bool) -> RetryState {
+        RetryState { idempotent, retries: 0, max_retries: 2, remaining: ms(10_000) }
     }
 
     #[test]
-    fn what_may_have_been_done_is_repeated_only_if_that_is_harmless() {
-        for (ending, any, repeatable) in [
-            (Ending::Answered, None, None),
-            (Ending::NotSent, Some(ms(50)), Some(ms(50))),
-            (Ending::Unclear, None, Some(ms(50))),
-            (Ending::TurnedAway { retry_after: None }, Some(ms(50)), Some(ms(50))),
-            (Ending::TurnedAway { retry_after: Some(ms(1000)) }, Some(ms(1050)), Some(ms(1050))),
-            (Ending::Unavailable { retry_after: None }, None, Some(ms(50))),
-            (Ending::Unavailable { retry_after: Some(ms(1000)) }, None, Some(ms(1050))),
+    fn retries_possibly_processed_request_only_if_idempotent() {
+        for (status, any, idempotent) in [
+            (AttemptStatus::Final, None, None),
+            (AttemptStatus::NotSent, Some(ms(50)), Some(ms(50))),
+            (AttemptStatus::Unknown, None, Some(ms(50))),
+            (AttemptStatus::Declined { retry_after: None }, Some(ms(50)), Some(ms(50))),
+            (AttemptStatus::Declined { retry_after: Some(ms(1000)) }, Some(ms(1050)), Some(ms(1050))),
+            (AttemptStatus::Unavailable { retry_after: None }, None, Some(ms(50))),
+            (AttemptStatus::Unavailable { retry_after: Some(ms(1000)) }, None, Some(ms(1050))),
         ] {
-            assert_eq!(pause(ending, standing(false), 0.5), any, "{ending:?}");
-            assert_eq!(pause(ending, standing(true), 0.5), repeatable, "{ending:?}, repeatable");
+            assert_eq!(delay(status, state(false), 0.5), any, "{status:?}");
+            assert_eq!(delay(status, state(true), 0.5), idempotent, "{status:?}, idempotent");
         }
     }
 
     #[test]
-    fn pauses_double_and_end() {
-        let after = |repeats, chance| pause(Ending::NotSent, Standing { repeats, ..standing(false) }, chance);
+    fn delays_double_and_end() {
+        let after = |retries, jitter| delay(AttemptStatus::NotSent, RetryState { retries, ..state(false) }, jitter);
         assert_eq!((after(0, 0.0), after(0, 1.0)), (Some(ms(0)), Some(ms(100))));
         assert_eq!((after(1, 0.0), after(1, 1.0)), (Some(ms(0)), Some(ms(200))));
-        assert_eq!(after(2, 0.0), None, "two repeats were allowed");
-        let never = Standing { most: 0, ..standing(true) };
-        assert_eq!(pause(Ending::NotSent, never, 0.0), None);
-        let often = Standing { repeats: u32::MAX - 1, most: u32::MAX, ..standing(true) };
-        assert_eq!(pause(Ending::NotSent, often, 0.5), Some(ms(5000)), "bounded by what is left");
+        assert_eq!(after(2, 0.0), None, "two retries are the maximum");
+        let never = RetryState { max_retries: 0, ..state(true) };
+        assert_eq!(delay(AttemptStatus::NotSent, never, 0.0), None);
+        let often = RetryState { retries: u32::MAX - 1, max_retries: u32::MAX, ..state(true) };
+        assert_eq!(delay(AttemptStatus::NotSent, often, 0.5), Some(ms(5000)), "bounded by the remaining time");
     }
 
     #[test]
-    fn what_does_not_fit_is_not_waited_for() {
-        let turned_away = |seconds| Ending::TurnedAway { retry_after: Some(Duration::from_secs(seconds)) };
-        assert_eq!(pause(turned_away(9), standing(false), 1.0), Some(ms(9100)));
-        assert_eq!(pause(turned_away(10), standing(false), 0.0), None);
-        assert_eq!(pause(turned_away(u64::MAX), standing(false), 1.0), None);
-        let spent = Standing { left: Duration::ZERO, ..standing(true) };
-        assert_eq!(pause(Ending::NotSent, spent, 0.0), None);
+    fn gives_up_when_delay_exceeds_remaining_time() {
+        let declined = |seconds| AttemptStatus::Declined { retry_after: Some(Duration::from_secs(seconds)) };
+        assert_eq!(delay(declined(9), state(false), 1.0), Some(ms(9100)));
+        assert_eq!(delay(declined(10), state(false), 0.0), None);
+        assert_eq!(delay(declined(u64::MAX), state(false), 1.0), None);
+        let spent = RetryState { remaining: Duration::ZERO, ..state(true) };
+        assert_eq!(delay(AttemptStatus::NotSent, spent, 0.0), None);
     }
 }

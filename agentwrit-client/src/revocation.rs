@@ -2,14 +2,14 @@
 
 use agentwrit_protocol::{RevocationRequest, RevocationResponse, RevocationTarget, paths};
 
-use crate::{admin::Admin, call::Call, error::ClientError};
+use crate::{admin::Admin, error::ClientError, request::ApiRequest};
 
 impl Admin {
     /// Revokes. Repeating it is harmless. `reason`, up to 512 bytes, goes into the audit trail.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `unavailable` when the broker could not make it durable: nothing was revoked. Any
+    /// [`ClientError::Rejected`] with `unavailable` when the broker could not make it durable: nothing was revoked. Any
     /// error of the network, after which it may or may not have been: repeat it.
     pub async fn revoke(
         &self,
@@ -17,6 +17,6 @@ impl Admin {
         reason: Option<&str>,
     ) -> Result<RevocationResponse, ClientError> {
         let body = RevocationRequest::new(target.clone(), reason.map(str::to_owned));
-        self.session().fetch(&Call::post(paths::REVOKE, &body)?.repeatable()).await
+        self.session().fetch(&ApiRequest::post(paths::REVOKE, &body)?.idempotent()).await
     }
 }

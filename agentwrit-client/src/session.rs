@@ -1,12 +1,12 @@
 //! A Bearer token that is there when it is needed.
 //!
-//! 1. The first call that needs the token fetches it; nobody authenticates twice at the same time, and whoever waited
+//! 1. The first request that needs the token fetches it; nobody authenticates twice at the same time, and whoever waited
 //!    for an attempt shares its outcome, the refusal too.
 //! 2. Shortly before the token expires one caller fetches the next one while the others go on with the old one. If that
 //!    fails, the old one serves until it expires.
 //! 3. A session with a [`TokenStore`] takes its first token from there, if it has one that will not expire in a moment, and
 //!    keeps there what it is issued. Of several processes one authenticates, and the others take its token.
-//! 4. A call that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
+//! 4. A request that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
 //!    one. A 401 means that nothing was done, so repeating it is safe.
 
 use std::{
@@ -25,26 +25,26 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
-    call::{Answer, Call},
     client::Client,
     error::ClientError,
+    request::{ApiRequest, ApiResponse},
     token_store::{StoredToken, TokenStore},
 };
 
 /// A token is replaced when a tenth of its lifetime is left, but no earlier than this before it expires.
-const LARGEST_MARGIN: Duration = Duration::from_secs(60);
+const MAX_REFRESH_MARGIN: Duration = Duration::from_secs(60);
 
 /// After a failed early replacement the old token serves at least this long before the next attempt.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A stored token counts for at least this long. A process that takes it has the time for a call or two.
-const LEAST_STORED_LIFETIME: Duration = Duration::from_secs(10);
+/// A stored token counts for at least this long. A process that takes it has the time for a request or two.
+const MIN_STORED_LIFETIME: Duration = Duration::from_secs(10);
 
 /// How long another process may take to authenticate before this one does so itself.
-const LONGEST_CLAIM: Duration = Duration::from_secs(10);
+const MAX_CLAIM_WAIT: Duration = Duration::from_secs(10);
 
 /// How long to wait before looking again whether another process has authenticated.
-const PAUSE_FOR_CLAIM: Duration = Duration::from_millis(25);
+const CLAIM_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
 /// What a session proves itself with.
 pub(crate) enum Credentials {
@@ -56,8 +56,8 @@ pub(crate) enum Credentials {
 pub(crate) struct Session {
     client: Client,
     credentials: Credentials,
-    held: ArcSwapOption<Held>,
-    last_attempt: Mutex<Option<Result<Arc<Held>, ClientError>>>,
+    current: ArcSwapOption<SessionToken>,
+    last_attempt: Mutex<Option<Result<Arc<SessionToken>, ClientError>>>,
     attempts: AtomicU64,
     store: Option<Arc<dyn TokenStore>>,
     /// What the broker refused last: not to be taken from the store again.
@@ -65,9 +65,9 @@ pub(crate) struct Session {
 }
 
 /// The token in hand.
-struct Held {
+struct SessionToken {
     authorization: HeaderValue,
-    replace_at: Instant,
+    refresh_at: Instant,
     expires_at: Instant,
 }
 
@@ -76,7 +76,7 @@ impl Session {
         Self {
             client,
             credentials,
-            held: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
             last_attempt: Mutex::new(None),
             attempts: AtomicU64::new(0),
             store: None,
@@ -85,7 +85,7 @@ impl Session {
     }
 
     /// Keeps the token in `store`, too.
-    pub(crate) fn stored_in(mut self, store: Arc<dyn TokenStore>) -> Self {
+    pub(crate) fn with_store(mut self, store: Arc<dyn TokenStore>) -> Self {
         self.store = Some(store);
         self
     }
@@ -94,56 +94,56 @@ impl Session {
         &self.client
     }
 
-    /// Sends `call` with the session's token and decodes what a success answers.
-    pub(crate) async fn fetch<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
-        self.exchange(call).await?.decode(call)
+    /// Sends `request` with the session's token and decodes what a success answers.
+    pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: &ApiRequest) -> Result<T, ClientError> {
+        self.exchange(request).await?.decode(request)
     }
 
-    /// Sends `call` with the session's token; a success answers nothing.
-    pub(crate) async fn send(&self, call: &Call) -> Result<(), ClientError> {
-        self.exchange(call).await.map(drop)
+    /// Sends `request` with the session's token; a success answers nothing.
+    pub(crate) async fn send(&self, request: &ApiRequest) -> Result<(), ClientError> {
+        self.exchange(request).await.map(drop)
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Answer, ClientError> {
-        let held = self.token().await?;
-        let answer = self.client.transport.exchange(call, Some(&held.authorization)).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return answer.accepted(call);
+    async fn exchange(&self, request: &ApiRequest) -> Result<ApiResponse, ClientError> {
+        let current = self.token().await?;
+        let response = self.client.transport.exchange(request, Some(&current.authorization)).await?;
+        if response.status != StatusCode::UNAUTHORIZED {
+            return response.error_for_status(request);
         }
-        self.refused.store(Some(Arc::new(held.authorization.clone())));
-        self.forget(&held);
+        self.refused.store(Some(Arc::new(current.authorization.clone())));
+        self.discard(&current);
         let next = self.token().await?;
-        self.client.transport.exchange(call, Some(&next.authorization)).await?.accepted(call)
+        self.client.transport.exchange(request, Some(&next.authorization)).await?.error_for_status(request)
     }
 
-    async fn token(&self) -> Result<Arc<Held>, ClientError> {
+    async fn token(&self) -> Result<Arc<SessionToken>, ClientError> {
         let now = self.client.clock.monotonic();
-        match self.held.load_full() {
-            Some(held) if now < held.replace_at => Ok(held),
-            Some(held) if now < held.expires_at => Ok(self.replace_early(held, now).await),
+        match self.current.load_full() {
+            Some(current) if now < current.refresh_at => Ok(current),
+            Some(current) if now < current.expires_at => Ok(self.refresh(current, now).await),
             Some(_) | None => self.authenticate_together().await,
         }
     }
 
-    async fn replace_early(&self, held: Arc<Held>, now: Instant) -> Arc<Held> {
+    async fn refresh(&self, current: Arc<SessionToken>, now: Instant) -> Arc<SessionToken> {
         let Ok(mut last_attempt) = self.last_attempt.try_lock() else {
-            return held; // somebody is at it
+            return current; // somebody is at it
         };
-        if let Some(newer) = self.held.load_full().filter(|newer| !Arc::ptr_eq(newer, &held)) {
+        if let Some(newer) = self.current.load_full().filter(|newer| !Arc::ptr_eq(newer, &current)) {
             return newer;
         }
         match self.attempt(&mut last_attempt).await {
             Ok(next) => next,
             Err(error) => {
                 tracing::warn!(%error, "early authentication failed, the old token serves until it expires");
-                let kept = Arc::new(held.until_retry(now));
-                self.held.store(Some(Arc::clone(&kept)));
+                let kept = Arc::new(current.until_next_attempt(now));
+                self.current.store(Some(Arc::clone(&kept)));
                 kept
             }
         }
     }
 
-    async fn authenticate_together(&self) -> Result<Arc<Held>, ClientError> {
+    async fn authenticate_together(&self) -> Result<Arc<SessionToken>, ClientError> {
         let attempts_before = self.attempts.load(Ordering::Acquire);
         let mut last_attempt = self.last_attempt.lock().await;
         if self.attempts.load(Ordering::Acquire) != attempts_before
@@ -155,10 +155,13 @@ impl Session {
     }
 
     /// One authentication; `outcome` is the proof that no other is under way.
-    async fn attempt(&self, outcome: &mut Option<Result<Arc<Held>, ClientError>>) -> Result<Arc<Held>, ClientError> {
-        let attempt = self.obtain().await.map(Arc::new);
-        if let Ok(held) = &attempt {
-            self.held.store(Some(Arc::clone(held)));
+    async fn attempt(
+        &self,
+        outcome: &mut Option<Result<Arc<SessionToken>, ClientError>>,
+    ) -> Result<Arc<SessionToken>, ClientError> {
+        let attempt = self.load_or_authenticate().await.map(Arc::new);
+        if let Ok(current) = &attempt {
+            self.current.store(Some(Arc::clone(current)));
         }
         *outcome = Some(attempt.clone());
         self.attempts.fetch_add(1, Ordering::Release);
@@ -166,74 +169,74 @@ impl Session {
     }
 
     /// The stored token, else one that is issued now.
-    async fn obtain(&self) -> Result<Held, ClientError> {
+    async fn load_or_authenticate(&self) -> Result<SessionToken, ClientError> {
         let Some(store) = &self.store else { return Ok(self.authenticate().await?.0) };
         let begun = Instant::now();
         loop {
-            if let Some(held) = self.load_from(store.as_ref()) {
-                return Ok(held);
+            if let Some(current) = self.load_from(store.as_ref()) {
+                return Ok(current);
             }
             let claim = store.try_claim();
-            if claim.is_none() && begun.elapsed() < LONGEST_CLAIM {
-                tokio::time::sleep(PAUSE_FOR_CLAIM).await;
+            if claim.is_none() && begun.elapsed() < MAX_CLAIM_WAIT {
+                tokio::time::sleep(CLAIM_POLL_INTERVAL).await;
                 continue;
             }
             // Another process may have authenticated between the look and the claim.
-            if let Some(held) = self.load_from(store.as_ref()) {
-                return Ok(held);
+            if let Some(current) = self.load_from(store.as_ref()) {
+                return Ok(current);
             }
-            let (held, stored) = self.authenticate().await?;
+            let (current, stored) = self.authenticate().await?;
             store.save(&stored);
             drop(claim);
-            return Ok(held);
+            return Ok(current);
         }
     }
 
     /// The stored token, unless it is about to expire or was refused.
-    fn load_from(&self, store: &dyn TokenStore) -> Option<Held> {
+    fn load_from(&self, store: &dyn TokenStore) -> Option<SessionToken> {
         let StoredToken { token, expires_at } = store.load()?;
         let left = expires_at.saturating_since(self.client.clock.now());
-        let held = Held::new(&token, left, self.client.clock.monotonic())?;
+        let current = SessionToken::new(&token, left, self.client.clock.monotonic())?;
         let refused = self.refused.load();
-        let was_refused = refused.as_deref().is_some_and(|refused| *refused == held.authorization);
-        (left >= LEAST_STORED_LIFETIME && !was_refused).then_some(held)
+        let was_refused = refused.as_deref().is_some_and(|refused| *refused == current.authorization);
+        (left >= MIN_STORED_LIFETIME && !was_refused).then_some(current)
     }
 
-    async fn authenticate(&self) -> Result<(Held, StoredToken), ClientError> {
+    async fn authenticate(&self) -> Result<(SessionToken, StoredToken), ClientError> {
         // Measured before asking: the token is then never believed to live longer than it does.
         let (asked_at, now) = (self.client.clock.monotonic(), self.client.clock.now());
-        let call = match &self.credentials {
+        let request = match &self.credentials {
             Credentials::App { client_id, client_secret } => {
                 let (client_id, client_secret) = (client_id.clone(), client_secret.clone());
-                Call::post(paths::APP_AUTH, &AppAuthRequest { client_id, client_secret })?
+                ApiRequest::post(paths::APP_AUTH, &AppAuthRequest { client_id, client_secret })?
             }
             Credentials::Admin { secret } => {
-                Call::post(paths::ADMIN_AUTH, &AdminAuthRequest { secret: secret.clone() })?
+                ApiRequest::post(paths::ADMIN_AUTH, &AdminAuthRequest { secret: secret.clone() })?
             }
         };
-        let answer: AuthResponse = self.client.transport.fetch(&call, None).await?;
-        let lifetime = Duration::from_secs(answer.expires_in);
-        let held = Held::new(&answer.access_token, lifetime, asked_at);
-        let held = held.ok_or_else(|| call.malformed("unusable access token"))?;
-        Ok((held, StoredToken { token: answer.access_token, expires_at: now.saturating_add(lifetime) }))
+        let response: AuthResponse = self.client.transport.fetch(&request, None).await?;
+        let lifetime = Duration::from_secs(response.expires_in);
+        let current = SessionToken::new(&response.access_token, lifetime, asked_at);
+        let current = current.ok_or_else(|| request.malformed("unusable access token"))?;
+        Ok((current, StoredToken { token: response.access_token, expires_at: now.saturating_add(lifetime) }))
     }
 
-    /// Drops `held`, unless another caller has replaced it already.
-    fn forget(&self, held: &Arc<Held>) {
-        self.held.compare_and_swap(&Some(Arc::clone(held)), None);
+    /// Drops `current`, unless another caller has replaced it already.
+    fn discard(&self, current: &Arc<SessionToken>) {
+        self.current.compare_and_swap(&Some(Arc::clone(current)), None);
     }
 }
 
-impl Held {
+impl SessionToken {
     fn new(token: &Secret, lifetime: Duration, asked_at: Instant) -> Option<Self> {
-        let margin = (lifetime / 10).min(LARGEST_MARGIN);
+        let margin = (lifetime / 10).min(MAX_REFRESH_MARGIN);
         let expires_at = asked_at.checked_add(lifetime)?;
-        Some(Self { authorization: bearer(token)?, replace_at: expires_at.checked_sub(margin)?, expires_at })
+        Some(Self { authorization: bearer(token)?, refresh_at: expires_at.checked_sub(margin)?, expires_at })
     }
 
-    fn until_retry(&self, now: Instant) -> Self {
-        let replace_at = now.checked_add(PAUSE_AFTER_FAILURE).unwrap_or(self.expires_at);
-        Self { authorization: self.authorization.clone(), replace_at, expires_at: self.expires_at }
+    fn until_next_attempt(&self, now: Instant) -> Self {
+        let refresh_at = now.checked_add(RETRY_INTERVAL).unwrap_or(self.expires_at);
+        Self { authorization: self.authorization.clone(), refresh_at, expires_at: self.expires_at }
     }
 }
 
@@ -246,7 +249,7 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("broker_url", &self.client.transport.base())
             .field("client_id", &client_id)
-            .field("authenticated", &self.held.load().is_some())
+            .field("authenticated", &self.current.load().is_some())
             .finish_non_exhaustive()
     }
 }

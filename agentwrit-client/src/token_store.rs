@@ -27,6 +27,6 @@ pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
     /// Stores a token in place of the one before it.
     fn save(&self, token: &StoredToken);
 
-    /// Claims the right to authenticate, until the answer is dropped; `None` while another process has it.
+    /// Claims the right to authenticate, until the response is dropped; `None` while another process has it.
     fn try_claim(&self) -> Option<Box<dyn Send>>;
 }

@@ -1,11 +1,11 @@
 //! Calls to the broker over HTTP.
 //!
-//! 1. A call has one time limit, from connecting to the last byte of the answer, however often it is sent: [`retry`] says
+//! 1. A call has one time limit, from connecting to the last byte of the response, however often it is sent: [`retry`] says
 //!    when it is sent again.
-//! 2. An answer is read up to the limit of its call and no further.
+//! 2. An response is read up to the limit of its call and no further.
 //! 3. Connections are made as [`http_client`](agentwrit_verify::http_client) says: no redirects, no proxies from the
 //!    environment. A secret goes to the broker that was named, or nowhere.
-//! 4. Request and answer bodies are wiped after use; they hold secrets.
+//! 4. Request and response bodies are wiped after use; they hold secrets.
 //!
 //! Below this, HTTP itself hands a request to another connection when the one it was meant for gave it back untouched: a
 //! kept-alive connection that had ended, a stream refused by HTTP/2 (RFC 9113 §8.7). The broker never saw such a request.
@@ -22,9 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    call::{Answer, Call},
     error::ClientError,
-    retry::{self, Ending, Pause, Standing},
+    request::{ApiRequest, ApiResponse},
+    retry::{self, AttemptStatus, RetryDelay, RetryState},
 };
 
 /// Where the broker is, how to reach it and how long to wait for it.
@@ -36,30 +36,30 @@ pub(crate) struct Endpoint {
     pub(crate) connect_timeout: Duration,
     /// How often a call is sent again at most.
     pub(crate) retries: u32,
-    pub(crate) observer: PauseObserver,
+    pub(crate) observer: DelayObserver,
 }
 
 /// Is told of pauses that the broker asks for.
 #[derive(Clone, Default)]
-pub(crate) struct PauseObserver(Option<Arc<ObservePause>>);
+pub(crate) struct DelayObserver(Option<Arc<ObserveDelay>>);
 
-type ObservePause = dyn Fn(&Pause) + Send + Sync;
+type ObserveDelay = dyn Fn(&RetryDelay) + Send + Sync;
 
-impl PauseObserver {
-    pub(crate) fn new(observer: impl Fn(&Pause) + Send + Sync + 'static) -> Self {
+impl DelayObserver {
+    pub(crate) fn new(observer: impl Fn(&RetryDelay) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(observer)))
     }
 
-    fn tell(&self, pause: &Pause) {
+    fn notify(&self, delay: &RetryDelay) {
         if let Some(observer) = &self.0 {
-            observer(pause);
+            observer(delay);
         }
     }
 }
 
-impl fmt::Debug for PauseObserver {
+impl fmt::Debug for DelayObserver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PauseObserver").field(&self.0.is_some()).finish()
+        f.debug_tuple("DelayObserver").field(&self.0.is_some()).finish()
     }
 }
 
@@ -67,7 +67,7 @@ impl Endpoint {
     pub(crate) fn new(broker_url: String) -> Self {
         let connection = ConnectionSettings::new(concat!("agentwrit-client/", env!("CARGO_PKG_VERSION")));
         let (timeout, connect_timeout) = (Duration::from_secs(10), ConnectionSettings::DEFAULT_CONNECT_TIMEOUT);
-        Self { broker_url, connection, timeout, connect_timeout, retries: 2, observer: PauseObserver::default() }
+        Self { broker_url, connection, timeout, connect_timeout, retries: 2, observer: DelayObserver::default() }
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Transport {
     timeout: Duration,
     connect_timeout: Duration,
     retries: u32,
-    observer: PauseObserver,
+    observer: DelayObserver,
 }
 
 impl Transport {
@@ -106,79 +106,95 @@ impl Transport {
         self.base.as_str()
     }
 
-    /// Whether everyone on the way can read along.
-    pub(crate) fn is_exposed(&self) -> bool {
+    /// Returns `true` if requests cross a network without encryption.
+    pub(crate) fn sends_cleartext(&self) -> bool {
         !self.base.is_https() && (!self.base.is_loopback() || self.has_proxy)
     }
 
-    /// Sends `call` and decodes what a success answers.
+    /// Sends a request and decodes the body of a success.
     pub(crate) async fn fetch<T: DeserializeOwned>(
         &self,
-        call: &Call,
+        request: &ApiRequest,
         bearer: Option<&HeaderValue>,
     ) -> Result<T, ClientError> {
-        self.exchange(call, bearer).await?.accepted(call)?.decode(call)
+        self.exchange(request, bearer).await?.error_for_status(request)?.decode(request)
     }
 
-    /// Sends `call`, as often as it takes and is safe, and takes the last answer as it is.
-    pub(crate) async fn exchange(&self, call: &Call, bearer: Option<&HeaderValue>) -> Result<Answer, ClientError> {
+    /// Sends a request, again where that is safe, and returns the last response, whatever its status.
+    pub(crate) async fn exchange(
+        &self,
+        request: &ApiRequest,
+        bearer: Option<&HeaderValue>,
+    ) -> Result<ApiResponse, ClientError> {
         let begun = Instant::now();
-        let left = || self.timeout.saturating_sub(begun.elapsed());
-        let mut repeats = 0;
+        let remaining = || self.timeout.saturating_sub(begun.elapsed());
+        let mut retries = 0;
         loop {
-            let attempt = self.attempt(call, bearer, left()).await;
-            let ending = attempt.as_ref().map_or_else(|broken| broken.ending, |answer| answer.ending(call));
-            let standing = Standing { repeatable: call.repeatable, repeats, most: self.retries, left: left() };
-            let Some(pause) = retry::pause(ending, standing, random_fraction()) else {
-                return attempt.map_err(|broken| broken.error);
+            let attempt = self.attempt(request, bearer, remaining()).await;
+            let status =
+                attempt.as_ref().map_or_else(|failed| failed.status, |response| response.attempt_status(request));
+            let state = RetryState {
+                idempotent: request.idempotent,
+                retries,
+                max_retries: self.retries,
+                remaining: remaining(),
             };
-            tracing::debug!(method = %call.method, path = call.path, ?ending, ?pause, "a call is sent again");
-            if let Ok(answer) = &attempt {
-                self.observer.tell(&Pause { status: answer.status.as_u16(), lasts: pause });
+            let Some(delay) = retry::delay(status, state, random_fraction()) else {
+                return attempt.map_err(|failed| failed.error);
+            };
+            tracing::debug!(method = %request.method, path = request.path, ?status, ?delay, "request is sent again");
+            if let Ok(response) = &attempt {
+                self.observer.notify(&RetryDelay { status: response.status.as_u16(), duration: delay });
             }
-            tokio::time::sleep(pause).await;
-            repeats += 1;
+            tokio::time::sleep(delay).await;
+            retries += 1;
         }
     }
 
-    async fn attempt(&self, call: &Call, bearer: Option<&HeaderValue>, within: Duration) -> Result<Answer, Broken> {
-        let mut request =
-            self.http.request(call.method.clone(), format!("{}{}", self.base.as_str(), call.path)).timeout(within);
+    async fn attempt(
+        &self,
+        request: &ApiRequest,
+        bearer: Option<&HeaderValue>,
+        timeout: Duration,
+    ) -> Result<ApiResponse, AttemptError> {
+        let url = format!("{}{}", self.base.as_str(), request.path);
+        let mut builder = self.http.request(request.method.clone(), url).timeout(timeout);
         if let Some(bearer) = bearer {
-            request = request.header(header::AUTHORIZATION, bearer);
+            builder = builder.header(header::AUTHORIZATION, bearer);
         }
-        if let Some(body) = &call.body {
-            request = request.header(header::CONTENT_TYPE, "application/json").body(body.clone());
+        if let Some(body) = &request.body {
+            builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let response = request.send().await.map_err(|error| self.broken(&error))?;
-        self.read(call, response).await
+        let response = builder.send().await.map_err(|error| self.transport_error(&error))?;
+        self.read(request, response).await
     }
 
-    async fn read(&self, call: &Call, mut response: Response) -> Result<Answer, Broken> {
+    async fn read(&self, request: &ApiRequest, mut response: Response) -> Result<ApiResponse, AttemptError> {
         // The request's own time limit goes on until the last byte.
-        let body = read_body(&mut response, call.longest_answer, Duration::MAX).await.map_err(|error| match error {
-            BodyError::Broken(error) => self.broken(&error),
-            BodyError::TimedOut => self.late(),
+        let body = read_body(&mut response, request.max_response_bytes, Duration::MAX).await;
+        let body = body.map_err(|error| match error {
+            BodyError::Broken(error) => self.transport_error(&error),
+            BodyError::TimedOut => self.timed_out(),
             too_long @ BodyError::TooLong { .. } => {
-                Broken { error: call.malformed(&too_long), ending: Ending::Answered }
+                AttemptError { error: request.malformed(&too_long), status: AttemptStatus::Final }
             }
         })?;
-        Ok(Answer::new(response.status(), std::mem::take(response.headers_mut()), body))
+        Ok(ApiResponse::new(response.status(), std::mem::take(response.headers_mut()), body))
     }
 
-    fn broken(&self, error: &reqwest::Error) -> Broken {
+    fn transport_error(&self, error: &reqwest::Error) -> AttemptError {
         let TransportError { kind, reason, sent, .. } = TransportError::of(error, self.base.is_https());
-        let ending = if sent { Ending::Unclear } else { Ending::NotSent };
+        let status = if sent { AttemptStatus::Unknown } else { AttemptStatus::NotSent };
         if kind == TransportErrorKind::Timeout {
-            return self.late();
+            return self.timed_out();
         }
-        let waited = format!("no connection within {:?}", self.connect_timeout);
-        let reason = if kind == TransportErrorKind::ConnectTimeout { waited } else { reason };
-        Broken { error: ClientError::Unreachable { reason, kind }, ending }
+        let no_connection = format!("no connection within {:?}", self.connect_timeout);
+        let reason = if kind == TransportErrorKind::ConnectTimeout { no_connection } else { reason };
+        AttemptError { error: ClientError::Unreachable { reason, kind }, status }
     }
 
-    fn late(&self) -> Broken {
-        Broken { error: ClientError::Timeout { after: self.timeout }, ending: Ending::Unclear }
+    fn timed_out(&self) -> AttemptError {
+        AttemptError { error: ClientError::Timeout { after: self.timeout }, status: AttemptStatus::Unknown }
     }
 }
 
@@ -193,10 +209,10 @@ fn invalid_setting(error: &SettingsError) -> ClientError {
     }
 }
 
-/// An attempt that came to no answer.
-struct Broken {
+/// Error of an attempt without a response.
+struct AttemptError {
     error: ClientError,
-    ending: Ending,
+    status: AttemptStatus,
 }
 
 impl fmt::Debug for Transport {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, Client, Pause, Secret};
+use agentwrit_client::{Admin, Client, RetryDelay, Secret};
 use agentwrit_verify::{Clock, SystemClock, http_client::pem};
 use clap::Args;
 use zeroize::Zeroizing;
@@ -90,7 +90,8 @@ impl Context {
     }
 
     pub(crate) fn client(&self) -> Result<Client, CliError> {
-        let mut builder = Client::builder(&self.options.broker).timeout(self.timeout()).on_pause(print_retry_delay);
+        let mut builder =
+            Client::builder(&self.options.broker).timeout(self.timeout()).on_retry_delay(print_retry_delay);
         if let Some(path) = &self.options.cacert {
             let certificates = read_file(path)?;
             pem::certificates(&certificates).map_err(|error| CliError::file(path, &error))?;
@@ -107,7 +108,7 @@ impl Context {
             builder = builder.proxy(url);
         }
         let client = builder.build()?;
-        if client.is_exposed() {
+        if client.sends_cleartext() {
             let url = client.url();
             write_stderr(format_args!(
                 "awrit: warning: what is sent to {url} can be read on the way: it is without TLS"
@@ -159,9 +160,9 @@ impl Context {
     }
 }
 
-fn print_retry_delay(pause: &Pause) {
-    let reason = if pause.status == 429 { "too many requests" } else { "the broker is unavailable" };
-    let (status, seconds) = (pause.status, pause.lasts.as_secs_f64());
+fn print_retry_delay(delay: &RetryDelay) {
+    let reason = if delay.status == 429 { "too many requests" } else { "the broker is unavailable" };
+    let (status, seconds) = (delay.status, delay.duration.as_secs_f64());
     write_stderr(format_args!("awrit: {reason} ({status}); trying again in {seconds:.1} s"));
 }
 

@@ -125,7 +125,7 @@ fn remedy(error: &ClientError) -> Option<&'static str> {
             Some("--key is the private key of the first certificate in --cert, and all files are PEM")
         }
         // A broker of this project responds with a problem.
-        ClientError::Refused { status: 404 | 405, .. } if error.error_code().is_none() => {
+        ClientError::Rejected { status: 404 | 405, .. } if error.error_code().is_none() => {
             Some("there is no such endpoint at --broker or AACTL_BROKER_URL: an older AgentWrit, or another service?")
         }
         _ => None,

@@ -13,7 +13,7 @@ const APP: &str = "/v1/admin/apps/app-invoice-desk-0a1b2c";
 async fn broker() -> (FakeBroker, Admin) {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
-    let admin = Client::at(&broker.url).unwrap().admin("admin-secret").unwrap();
+    let admin = Client::new(&broker.url).unwrap().admin("admin-secret").unwrap();
     (broker, admin)
 }
 
@@ -32,9 +32,9 @@ fn id() -> AppId {
 #[tokio::test]
 async fn an_app_is_created() {
     let (broker, admin) = broker().await;
-    let mut answer = record();
-    answer["client_secret"] = json!("f00d");
-    broker.on("POST /v1/admin/apps", 201, &answer);
+    let mut response = record();
+    response["client_secret"] = json!("f00d");
+    broker.on("POST /v1/admin/apps", 201, &response);
 
     let app = NewApp::new("invoice-desk", ["read:invoices:*"]).unwrap().token_ttl(Duration::from_secs(1800)).unwrap();
     let created = admin.create_app(&app).await.unwrap();
@@ -136,8 +136,8 @@ async fn bad_input_is_refused_before_anything_is_sent() {
         (AppUpdate::default().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),
         (NewLaunchToken::new("a", [""]).unwrap_err(), "allowed scope"),
         (NewLaunchToken::new("a", ["a:b:c"]).unwrap().pinned_to("a/b", "c").unwrap_err(), "orch_id"),
-        (Client::at("http://127.0.0.1:1").unwrap().admin("").unwrap_err(), "admin secret"),
-        (Client::at("not a url").unwrap_err(), "broker URL"),
+        (Client::new("http://127.0.0.1:1").unwrap().admin("").unwrap_err(), "admin secret"),
+        (Client::new("not a url").unwrap_err(), "broker URL"),
     ] {
         assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
     }

@@ -160,7 +160,7 @@ async fn an_unusable_ceremony_is_a_malformed_answer() {
         broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
         let request = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
         let error = request.create().await.unwrap_err();
-        assert!(matches!(&error, ClientError::MalformedAnswer { endpoint, .. } if endpoint == line), "{error:?}");
+        assert!(matches!(&error, ClientError::MalformedResponse { endpoint, .. } if endpoint == line), "{error:?}");
         assert!(error.to_string().contains(reason), "{error}");
     }
 }
@@ -184,7 +184,7 @@ async fn validation_tells_valid_from_invalid() {
     assert_eq!(claims.sub.to_string(), ID);
     let reason = "token is invalid or expired".to_owned();
     assert_eq!(app.client().validate("some-token").await.unwrap(), Validation::Invalid { reason });
-    assert!(matches!(app.client().validate("some-token").await, Err(ClientError::MalformedAnswer { .. })));
+    assert!(matches!(app.client().validate("some-token").await, Err(ClientError::MalformedResponse { .. })));
     assert_eq!(broker.requests("POST /v1/token/validate")[0].json(), json!({"token": "some-token"}));
     assert_eq!(broker.count("POST /v1/app/auth"), 0, "validation needs no authentication");
 }

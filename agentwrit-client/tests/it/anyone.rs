@@ -106,7 +106,7 @@ async fn keys_and_revocations_are_fetched_as_they_are() {
     assert_eq!(client.key_set().await.unwrap().to_jwks(), keys.to_jwks());
     assert_eq!(client.revocations().await.unwrap(), feed);
     for error in [client.key_set().await.unwrap_err(), client.revocations().await.unwrap_err()] {
-        assert!(matches!(&error, ClientError::MalformedAnswer { .. }), "{error:?}");
+        assert!(matches!(&error, ClientError::MalformedResponse { .. }), "{error:?}");
     }
     assert!(broker.requests("GET /v1/revocations").iter().all(|request| request.authorization().is_none()));
 }

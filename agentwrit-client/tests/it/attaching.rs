@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentwrit_client::{AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins, TokenSource};
+use agentwrit_client::{AuthorizationProvider, AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use tower::{Layer, ServiceExt, service_fn};
@@ -12,7 +12,7 @@ use crate::broker::FakeBroker;
 /// Has a token, or not.
 struct Source(Result<&'static str, ClientError>);
 
-impl TokenSource for Source {
+impl AuthorizationProvider for Source {
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         self.0.clone().map(HeaderValue::from_static)
     }
@@ -27,9 +27,9 @@ async fn sent(layer: &AuthorizeLayer, request: Request<()>) -> Result<HeaderMap,
         *seen.lock().unwrap() = Some(request.headers().clone());
         async { Ok::<_, std::io::Error>(Response::new(())) }
     });
-    let answer = layer.layer(network).oneshot(request).await;
+    let response = layer.layer(network).oneshot(request).await;
     let headers = seen.lock().unwrap().take();
-    answer.map(|_| headers.unwrap()).map_err(|error| error.to_string())
+    response.map(|_| headers.unwrap()).map_err(|error| error.to_string())
 }
 
 fn layer(source: Result<&'static str, ClientError>) -> AuthorizeLayer {
@@ -121,7 +121,7 @@ async fn the_middlewares_error_says_why_there_is_no_token() {
 async fn a_401_is_not_repeated() {
     let records = FakeBroker::start().await;
     records.on_raw("GET /P-1", 401, &[("www-authenticate", r#"Bearer error="invalid_token""#)], "");
-    let answer = client(Ok("Bearer agent-token"), &[&records.url]).get(format!("{}/P-1", records.url)).send().await;
-    assert_eq!(answer.unwrap().status(), 401);
+    let response = client(Ok("Bearer agent-token"), &[&records.url]).get(format!("{}/P-1", records.url)).send().await;
+    assert_eq!(response.unwrap().status(), 401);
     assert_eq!(records.count("GET /P-1"), 1);
 }

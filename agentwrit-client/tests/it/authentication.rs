@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, App, Client, ClientError, NewLaunchToken, Pause, StoredToken, TokenStore};
+use agentwrit_client::{Admin, App, Client, ClientError, NewLaunchToken, RetryDelay, StoredToken, TokenStore};
 use agentwrit_verify::{Clock, UnixTime, testing::ManualClock};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -54,7 +54,7 @@ async fn the_admin_authenticates_with_the_secret() {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
     broker.on("GET /v1/admin/apps", 200, &json!({"apps": [], "total": 0}));
-    let admin = Client::at(&broker.url).unwrap().admin("admin-secret").unwrap();
+    let admin = Client::new(&broker.url).unwrap().admin("admin-secret").unwrap();
 
     assert_eq!(admin.apps().await.unwrap(), []);
 
@@ -310,18 +310,19 @@ async fn while_another_process_authenticates_its_token_is_waited_for() {
 }
 
 #[tokio::test]
-async fn pauses_that_the_broker_asks_for_are_told() {
+async fn reports_delays_that_broker_asks_for() {
     let broker = FakeBroker::start().await;
     let busy = problem(429, "rate_limited", "too many requests").to_string();
     broker.on_raw(ADMIN_AUTH, 429, &[("retry-after", "1")], busy);
     broker.on(ADMIN_AUTH, 200, &token("fresh", 300));
     broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
-    let told = Arc::<Mutex<Vec<Pause>>>::default();
+    let told = Arc::<Mutex<Vec<RetryDelay>>>::default();
     let observer = Arc::clone(&told);
-    let client = Client::builder(&broker.url).on_pause(move |pause| observer.lock().unwrap().push(*pause)).build();
+    let client =
+        Client::builder(&broker.url).on_retry_delay(move |delay| observer.lock().unwrap().push(*delay)).build();
     client.unwrap().admin("admin-secret").unwrap().apps().await.unwrap();
     let told = told.lock().unwrap();
-    let [pause] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!(pause.status, 429);
-    assert!(pause.lasts >= Duration::from_secs(1), "{pause:?}");
+    let [delay] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(delay.status, 429);
+    assert!(delay.duration >= Duration::from_secs(1), "{delay:?}");
 }

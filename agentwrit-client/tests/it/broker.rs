@@ -64,7 +64,7 @@ impl FakeBroker {
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let script = Arc::<Mutex<Script>>::default();
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        let router = Router::new().fallback(response).with_state(Arc::clone(&script));
         let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() }).abort_handle();
         Self { url, script, server }
     }
@@ -84,7 +84,7 @@ impl FakeBroker {
         broker
     }
 
-    /// Adds an answer. Answers to one request line are given in turn, the last one again and again.
+    /// Adds an response. Answers to one request line are given in turn, the last one again and again.
     pub(crate) fn on(&self, line: &str, status: u16, body: &Value) {
         self.on_raw(line, status, &[], body.to_string());
     }
@@ -132,7 +132,7 @@ pub(crate) fn problem(status: u16, error_code: &str, detail: &str) -> Value {
     })
 }
 
-async fn answer(
+async fn response(
     State(script): State<Arc<Mutex<Script>>>,
     method: Method,
     uri: Uri,

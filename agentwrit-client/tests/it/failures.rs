@@ -19,7 +19,7 @@ async fn a_refusal_carries_the_problem_and_when_to_come_back() {
     let expected: Problem = serde_json::from_value(body).unwrap();
     assert_eq!(
         error,
-        ClientError::Refused { status: 429, problem: Box::new(expected), retry_after: Some(Duration::from_secs(7)) }
+        ClientError::Rejected { status: 429, problem: Box::new(expected), retry_after: Some(Duration::from_secs(7)) }
     );
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 }
@@ -29,7 +29,7 @@ async fn a_refusal_without_a_problem_is_about_blank() {
     for body in ["<html>bad gateway</html>", "", "[]", "null", "{}", "{\"status\":\"x\"}"] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 502, &[("x-request-id", "from-the-proxy"), ("retry-after", "tomorrow")], body);
-        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
+        let error = Client::new(&broker.url).unwrap().health().await.unwrap_err();
         assert_eq!(error.status(), Some(502), "{body:?}");
         assert_eq!(error.error_code(), None, "{body:?}");
         assert_eq!(error.hint(), None, "{body:?}");
@@ -44,8 +44,8 @@ async fn redirects_are_not_followed() {
     let broker = FakeBroker::start().await;
     let target = format!("{}/v1/elsewhere", broker.url);
     broker.on_raw("POST /v1/token/validate", 307, &[("location", &target)], "");
-    let error = Client::at(&broker.url).unwrap().validate("some-token").await.unwrap_err();
-    assert!(matches!(error, ClientError::MalformedAnswer { .. }), "{error:?}");
+    let error = Client::new(&broker.url).unwrap().validate("some-token").await.unwrap_err();
+    assert!(matches!(error, ClientError::MalformedResponse { .. }), "{error:?}");
     assert_eq!(broker.request_lines(), ["POST /v1/token/validate"]);
 }
 
@@ -63,8 +63,8 @@ async fn malformed_answers_are_told_apart_from_refusals() {
     ] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 200, &[], body.clone());
-        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err();
-        let ClientError::MalformedAnswer { endpoint, .. } = &error else { panic!("{error:?}") };
+        let error = Client::new(&broker.url).unwrap().health().await.unwrap_err();
+        let ClientError::MalformedResponse { endpoint, .. } = &error else { panic!("{error:?}") };
         assert_eq!(endpoint, HEALTH);
     }
 }
@@ -75,7 +75,7 @@ async fn an_answer_is_read_up_to_its_limit() {
     for (size, told) in [(largest + 1, true), (largest, false)] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 200, &[], vec![b' '; size]);
-        let error = Client::at(&broker.url).unwrap().health().await.unwrap_err().to_string();
+        let error = Client::new(&broker.url).unwrap().health().await.unwrap_err().to_string();
         assert_eq!(error.contains("larger than 4194304 bytes"), told, "{error}");
     }
 }
@@ -85,7 +85,7 @@ async fn nobody_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = Client::at(&url).unwrap().health().await.unwrap_err();
+    let error = Client::new(&url).unwrap().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
     assert_eq!(error.status(), None);
 }
@@ -99,7 +99,7 @@ async fn a_connection_that_breaks_is_unreachable() {
             drop(listener.accept().await.unwrap());
         }
     });
-    let error = Client::at(&url).unwrap().health().await.unwrap_err();
+    let error = Client::new(&url).unwrap().health().await.unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
 }
 
@@ -121,7 +121,7 @@ fn a_client_that_cannot_work_is_not_built() {
         ("127.0.0.1:1", "id", "secret", "broker URL"),
         ("file:///etc/passwd", "id", "secret", "broker URL"),
     ] {
-        let error = Client::at(url).and_then(|client| client.app(id, secret)).unwrap_err();
+        let error = Client::new(url).and_then(|client| client.app(id, secret)).unwrap_err();
         assert!(matches!(&error, ClientError::InvalidInput { field: named, .. } if *named == field), "{error:?}");
     }
 }

@@ -76,7 +76,7 @@ async fn a_renewal_whose_answer_is_lost_is_not_repeated() {
     broker.on_raw(RENEW, 200, &[], r#"{"access_token":"#);
     broker.on(RENEW, 401, &refused());
     let (one, two) = tokio::join!(agent.renew(), agent.renew());
-    assert!(matches!(one, Err(ClientError::MalformedAnswer { .. })), "{one:?}");
+    assert!(matches!(one, Err(ClientError::MalformedResponse { .. })), "{one:?}");
     assert_eq!(one, two, "who waited shares the failure");
     assert_eq!((broker.count(RENEW), agent.token().expose()), (1, "first"));
 
@@ -90,7 +90,7 @@ async fn a_renewal_outlives_the_one_who_asked_for_it() {
     broker.on(RENEW, 200, &token("second", 300));
     let mut asked = Box::pin(agent.renew());
     let waits = poll_fn(|context| Poll::Ready(asked.as_mut().poll(context).is_pending())).await;
-    assert!(waits, "the answer is not there yet");
+    assert!(waits, "the response is not there yet");
     drop(asked);
     for _ in 0..500 {
         if agent.token().expose() == "second" {

@@ -14,7 +14,7 @@ const ID: &str = "spiffe://agentwrit.local/agent/ward/visit-1/0123456789abcdef";
 async fn broker() -> (FakeBroker, Admin, App) {
     let broker = FakeBroker::with_app().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
-    let client = Client::at(&broker.url).unwrap();
+    let client = Client::new(&broker.url).unwrap();
     let admin = client.admin("admin-secret").unwrap();
     let app = client.app("id-1", "client-secret").unwrap();
     (broker, admin, app)
@@ -155,5 +155,5 @@ async fn a_list_without_entries_is_malformed() {
     let (broker, admin, _) = broker().await;
     broker.on("GET /v1/admin/revocations", 200, &json!({"total": 0}));
     let error = admin.revocations(&Page::default()).await.unwrap_err();
-    assert!(matches!(&error, ClientError::MalformedAnswer { .. }), "{error:?}");
+    assert!(matches!(&error, ClientError::MalformedResponse { .. }), "{error:?}");
 }

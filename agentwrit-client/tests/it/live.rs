@@ -287,8 +287,8 @@ fn it_can_be_dropped_without_a_runtime() {
 async fn nothing_is_kept_that_never_began() {
     let scene = scene(600).await;
     scene.broker.on("POST /v1/app/auth", 200, &token("app-token", 1000));
-    let refused = Client::at(&scene.broker.url).unwrap().app("id-1", "client-secret").unwrap();
+    let refused = Client::new(&scene.broker.url).unwrap().app("id-1", "client-secret").unwrap();
     let request = refused.agent("ward", "visit-2").scope(["read:records:P-1"]).unwrap();
     let error = request.keep_alive().start().await.unwrap_err();
-    assert!(matches!(error, ClientError::MalformedAnswer { .. }), "{error:?}");
+    assert!(matches!(error, ClientError::MalformedResponse { .. }), "{error:?}");
 }

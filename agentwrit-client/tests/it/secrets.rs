@@ -63,7 +63,7 @@ async fn debug_shows_no_secret() {
 async fn an_error_quotes_no_secret() {
     let broker = FakeBroker::start().await;
     broker.on_raw("POST /v1/app/auth", 200, &[], r#"{"access_token":"app-token","expires_in":"soon"}"#);
-    let app = Client::at(&broker.url).unwrap().app("id-1", "client-secret").unwrap();
+    let app = Client::new(&broker.url).unwrap().app("id-1", "client-secret").unwrap();
     let request = app.agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
     let error = request.create().await.unwrap_err();
     let shown = format!("{error} {error:?}");
@@ -78,7 +78,7 @@ async fn what_attaches_a_token_shows_none() {
     use tower::Layer;
 
     let token = TestIssuer::new().token(&["read:data:x"]);
-    let agent = Client::at("http://127.0.0.1:1").unwrap().agent(token.as_str()).unwrap();
+    let agent = Client::new("http://127.0.0.1:1").unwrap().agent(token.as_str()).unwrap();
     let origins = Origins::new(["https://records.example"]).unwrap();
     let layer = AuthorizeLayer::new(agent.clone(), origins.clone());
     let middleware = AuthorizeMiddleware::new(agent, origins.clone());

@@ -51,7 +51,7 @@ impl Validate {
                     claims::print(out, &claims, now)
                 })
             }
-            Validation::ValidOtherwise { claims } => {
+            Validation::ValidWithOtherClaims { claims } => {
                 context.output.print(&json!({ "valid": true, "claims": claims }), |out| {
                     writeln!(out, "valid\n")?;
                     let fields: Vec<_> =

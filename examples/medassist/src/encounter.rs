@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{Agent, Delegated, RevocationTarget};
+use agentwrit_client::{Agent, DelegatedToken, RevocationTarget};
 use agentwrit_verify::Subject;
 use serde_json::json;
 
@@ -80,7 +80,7 @@ async fn examination(stage: &mut Stage<'_>, clinical: &Agent) -> Result<(), Fail
     stage.stranger(RECORDS, 401, "no token, no records").await
 }
 
-async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<Delegated, Failure> {
+async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<DelegatedToken, Failure> {
     stage.scene("Prescription: handed on to another agent, for this patient only.");
     let furosemide = json!({"drug": "furosemide", "dose_mg": 40, "times_per_day": 1, "days": 14});
     let own = cast.prescriber.authorization();
@@ -118,7 +118,7 @@ async fn invoice(stage: &mut Stage<'_>, billing: &Agent) -> Result<(), Failure> 
     stage.get(BILLING, &token, "/patients/P-1042/notes", 403, "clinical notes are none of its business").await
 }
 
-async fn renewal(stage: &mut Stage<'_>, clinical: &Agent, delegated: &Delegated) -> Result<(), Failure> {
+async fn renewal(stage: &mut Stage<'_>, clinical: &Agent, delegated: &DelegatedToken) -> Result<(), Failure> {
     stage.scene("Renewal: a new token for the same task; the old one is dead.");
     let old = clinical.authorization();
     stage.broker(CLINICAL, "renew", Ok(()), &clinical.renew().await, "same rights, same lifetime");
@@ -128,7 +128,12 @@ async fn renewal(stage: &mut Stage<'_>, clinical: &Agent, delegated: &Delegated)
     stage.get(PRESCRIBER, &on_behalf, PRESCRIPTIONS, 200, "what was delegated lives on").await
 }
 
-async fn emergency(stage: &mut Stage<'_>, scene: &Scene, cast: &Cast, delegated: &Delegated) -> Result<(), Failure> {
+async fn emergency(
+    stage: &mut Stage<'_>,
+    scene: &Scene,
+    cast: &Cast,
+    delegated: &DelegatedToken,
+) -> Result<(), Failure> {
     stage.scene("Emergency: the operator revokes the clinical agent and all that came from it.");
     let chain = RevocationTarget::Chain(Subject::Agent(cast.clinical.id().clone()));
     let revoked = scene.admin().revoke(&chain, Some("the agent behaves oddly")).await;

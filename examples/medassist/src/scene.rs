@@ -53,7 +53,7 @@ impl Scene {
         let url = broker_url.clone();
         let hospital = tokio::spawn(async move { hospital::serve(&url, listener).await });
 
-        let client = Client::at(broker_url)?;
+        let client = Client::new(broker_url)?;
         let admin = client.admin(admin_secret.clone())?;
         let credentials = admin.create_app(&NewApp::new("medassist", CEILING)?).await?;
         let app = client.app(credentials.record.client_id, credentials.client_secret)?;

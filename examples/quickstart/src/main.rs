@@ -101,7 +101,7 @@ impl Scene {
         let url = broker_url.clone();
         let service = tokio::spawn(async move { service::serve(&url, listener).await });
 
-        let client = Client::at(broker_url)?;
+        let client = Client::new(broker_url)?;
         let admin = client.admin(admin_secret.clone())?;
         let ceiling = NewApp::new("quickstart", ["read:data:*", "write:data:*"])?;
         let credentials = admin.create_app(&ceiling).await?;

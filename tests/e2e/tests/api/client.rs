@@ -11,7 +11,7 @@ use agentwrit_verify::Subject;
 use tokio::sync::watch;
 
 async fn app(broker: &Broker, scopes: &[&str]) -> (Admin, App) {
-    let client = Client::at(&broker.url).unwrap();
+    let client = Client::new(&broker.url).unwrap();
     let admin = client.admin(ADMIN_SECRET).unwrap();
     let created = admin.create_app(&NewApp::new("desk", scopes).unwrap()).await.unwrap();
     let app = client.app(created.record.client_id, created.client_secret).unwrap();

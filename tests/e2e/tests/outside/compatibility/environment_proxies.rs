@@ -33,7 +33,7 @@ async fn follows_and_asks_broker_directly() {
     let url = env::var("BROKER_OF_TEST").unwrap();
     let follower = Follower::builder(&url).issuer(ISSUER).start().await.unwrap();
     assert!(follower.verifier().build().is_ready());
-    assert!(Client::at(&url).unwrap().health().await.unwrap().is_ok());
+    assert!(Client::new(&url).unwrap().health().await.unwrap().is_ok());
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn scene() -> Scene {
     let admin = broker.admin_token().await;
     let credentials = broker.create_app(&admin, "desk", &["read:data:*"]).await;
     let (proxy, cut) = cutting_proxy(&broker).await;
-    let client = Client::at(format!("http://{proxy}")).unwrap();
+    let client = Client::new(format!("http://{proxy}")).unwrap();
     let app = client.app(credentials.client_id, credentials.client_secret).unwrap();
     let request = app.agent("orch-1", "task-1").scope(["read:data:x"]).unwrap().max_ttl(Duration::from_secs(3));
     Scene { broker, admin, cut, agent: request.keep_alive() }

@@ -119,7 +119,7 @@ async fn serve(routes: Router) -> String {
 }
 
 fn admin(url: &str) -> Admin {
-    Client::at(url).unwrap().admin("admin-secret").unwrap()
+    Client::new(url).unwrap().admin("admin-secret").unwrap()
 }
 
 #[tokio::test]
@@ -145,11 +145,11 @@ async fn operator_calls_work_with_v2_broker() {
 #[tokio::test]
 async fn app_and_agent_calls_work_with_v2_broker() {
     let url = serve(routes()).await;
-    let client = Client::at(&url).unwrap();
+    let client = Client::new(&url).unwrap();
     assert!(client.health().await.unwrap().is_ok());
     let validation = client.validate("token").await.unwrap();
     assert!(validation.is_valid(), "{validation:?}");
-    let Validation::ValidOtherwise { claims } = validation else { panic!("{validation:?}") };
+    let Validation::ValidWithOtherClaims { claims } = validation else { panic!("{validation:?}") };
     assert_eq!(claims["sub"], AGENT);
 
     let app = client.app("de-0123456789ab", "f00d").unwrap();
@@ -219,7 +219,7 @@ async fn shows_secret_of_malformed_response() {
     ] {
         let url = answers("/v1/admin/apps", answer.to_owned()).await;
         let error = admin(&url).create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await.unwrap_err();
-        assert!(matches!(error, ClientError::MalformedAnswer { .. }), "{error:?}");
+        assert!(matches!(error, ClientError::MalformedResponse { .. }), "{error:?}");
         assert_eq!(error.received_secret().unwrap().secret.expose(), "f00d");
         assert!(!format!("{error} {error:?}").contains("f00d"), "{error:?}");
 

@@ -35,7 +35,7 @@ async fn routes_answer_503_until_broker_is_up_and_then_200() {
     let broker = Broker::start_with(&[("AA_PORT", &port)]).await;
     assert_eq!(broker.url, url);
     timeout(Duration::from_secs(30), follower.ready()).await.unwrap();
-    let client = Client::at(&url).unwrap();
+    let client = Client::new(&url).unwrap();
     let app = client.admin(ADMIN_SECRET).unwrap().create_app(&NewApp::new("desk", ["read:data:*"]).unwrap()).await;
     let app = app.unwrap();
     let app = client.app(app.record.client_id, app.client_secret).unwrap();

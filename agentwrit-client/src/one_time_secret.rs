@@ -1,7 +1,7 @@
-//! What can be had of an answer that is malformed: the secret that the broker shows once.
+//! What can be had of an response that is malformed: the secret that the broker shows once.
 //!
 //! The one reader of the crate that takes what it can get: the first member of that name which is a string, whatever comes
-//! before it or after it, also when the answer ends too soon. It is handed to a person, never used.
+//! before it or after it, also when the response ends too soon. It is handed to a person, never used.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use agentwrit_protocol::Secret;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
 /// The string that `member` of the object in `body` is.
-pub(crate) fn secret(body: &[u8], member: &str) -> Option<Secret> {
+pub(crate) fn find(body: &[u8], member: &str) -> Option<Secret> {
     let mut found = None;
     let reader = Reader { member, found: &mut found };
-    // What is wrong with the answer is known already.
+    // What is wrong with the response is known already.
     serde_json::Deserializer::from_slice(body).deserialize_map(reader).ok();
     found
 }
@@ -59,7 +59,7 @@ mod tests {
             ("<html>", false),
             ("", false),
         ] {
-            let secret = secret(body.as_bytes(), "client_secret");
+            let secret = find(body.as_bytes(), "client_secret");
             assert_eq!(secret.as_ref().map(Secret::expose), found.then_some("s"), "{body}");
         }
     }

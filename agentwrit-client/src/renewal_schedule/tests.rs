@@ -10,18 +10,18 @@ fn at(milliseconds: u64) -> UnixTime {
 }
 
 /// A token that was issued at that time.
-fn token(issued: u64, seconds: u64) -> Times {
+fn token(issued: u64, seconds: u64) -> TokenTimes {
     let lifetime = Duration::from_secs(seconds);
-    Times { expires_at: at(issued).saturating_add(lifetime), lifetime }
+    TokenTimes { expires_at: at(issued).saturating_add(lifetime), lifetime }
 }
 
-fn kept(seconds: u64, reregisters: bool) -> Upkeep {
-    Upkeep::of(token(0, seconds), reregisters, at(0), 0.0)
+fn kept(seconds: u64, reregisters: bool) -> RenewalSchedule {
+    RenewalSchedule::new(token(0, seconds), reregisters, at(0), 0.0)
 }
 
 fn refused(status: u16, code: &str) -> ClientError {
     let problem = Problem { error_code: code.to_owned(), detail: "no".to_owned(), status, ..Problem::default() };
-    ClientError::Refused { status, problem: Box::new(problem), retry_after: None }
+    ClientError::Rejected { status, problem: Box::new(problem), retry_after: None }
 }
 
 fn lost() -> ClientError {
@@ -30,15 +30,15 @@ fn lost() -> ClientError {
 
 #[test]
 fn a_token_is_due_at_four_fifths_or_a_little_earlier() {
-    for (seconds, chance, due) in
+    for (seconds, jitter, due) in
         [(300, 0.0, 240_000), (300, 0.5, 225_000), (300, 1.0, 210_000), (5, 0.0, 4_000), (1, 1.0, 700)]
     {
-        let step = Upkeep::of(token(0, seconds), true, at(0), chance).step();
-        assert_eq!(step, Step::WaitUntil(at(due)), "{seconds} s, {chance}");
+        let step = RenewalSchedule::new(token(0, seconds), true, at(0), jitter).step();
+        assert_eq!(step, Step::WaitUntil(at(due)), "{seconds} s, {jitter}");
     }
-    let old = Upkeep::of(token(0, 300), true, at(299_000), 0.0);
+    let old = RenewalSchedule::new(token(0, 300), true, at(299_000), 0.0);
     assert_eq!(old.step(), Step::WaitUntil(at(299_500)), "taken over late");
-    let nothing = Upkeep::of(token(0, 0), true, at(0), 0.0);
+    let nothing = RenewalSchedule::new(token(0, 0), true, at(0), 0.0);
     assert_eq!(nothing.step(), Step::WaitUntil(at(500)), "a token that lives no time is no hot loop");
 }
 
@@ -87,7 +87,7 @@ fn a_dead_token_is_replaced_by_a_registration_or_by_nothing() {
     let mut kept = self::kept(300, false);
     kept.waited();
     kept.renewal_failed(dead.clone(), at(240_000), 1.0);
-    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::GiveUp, Err(dead)));
+    assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::Stop, Err(dead)));
 }
 
 #[test]
@@ -107,13 +107,13 @@ fn a_last_token_is_used_to_its_end() {
     kept.renewal_failed(barred.clone(), at(240_000), 1.0);
     assert_eq!((kept.step(), kept.usable(at(299_999))), (Step::WaitUntil(at(300_000)), Ok(())));
     kept.waited();
-    assert_eq!((kept.step(), kept.usable(at(300_000))), (Step::GiveUp, Err(barred)));
+    assert_eq!((kept.step(), kept.usable(at(300_000))), (Step::Stop, Err(barred)));
 }
 
 /// The session's ceiling, or a delegation's end: renewing again gains nothing.
 #[test]
 fn a_renewal_that_came_back_shorter_is_the_last() {
-    for (reregisters, due, then) in [(true, 248_000, Step::Register), (false, 250_000, Step::GiveUp)] {
+    for (reregisters, due, then) in [(true, 248_000, Step::Register), (false, 250_000, Step::Stop)] {
         let mut kept = kept(300, reregisters);
         kept.renewed(token(240_000, 10), at(240_000), 0.0);
         assert_eq!((kept.step(), kept.usable(at(249_999))), (Step::WaitUntil(at(due)), Ok(())));
@@ -150,7 +150,7 @@ fn an_app_that_is_refused_is_not_asked_again() {
     dead.waited();
     assert_eq!(dead.step(), Step::Register);
     dead.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
-    assert_eq!(dead.step(), Step::GiveUp);
+    assert_eq!(dead.step(), Step::Stop);
 
     // While there is a token, it serves to its end.
     let mut last = kept(300, true);
@@ -160,7 +160,7 @@ fn an_app_that_is_refused_is_not_asked_again() {
     last.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
     assert_eq!((last.step(), last.usable(at(299_000))), (Step::WaitUntil(at(300_000)), Ok(())));
     last.waited();
-    assert_eq!(last.step(), Step::GiveUp);
+    assert_eq!(last.step(), Step::Stop);
     assert_eq!(last.usable(at(300_000)), Err(refused(401, "unauthorized")));
 }
 
@@ -169,7 +169,7 @@ fn whoever_says_when_to_come_back_is_not_asked_sooner() {
     let later = || {
         let problem = Problem { error_code: "unavailable".to_owned(), status: 503, ..Problem::default() };
         let retry_after = Some(Duration::from_secs(20));
-        ClientError::Refused { status: 503, problem: Box::new(problem), retry_after }
+        ClientError::Rejected { status: 503, problem: Box::new(problem), retry_after }
     };
     let mut renewing = kept(300, true);
     renewing.waited();

@@ -65,7 +65,7 @@ impl AgentRequest {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Refused`] with `scope_violation` beyond the app's ceiling; any error of the network. What fails
+    /// [`ClientError::Rejected`] with `scope_violation` beyond the app's ceiling; any error of the network. What fails
     /// leaves no agent behind, except [`ClientError::Timeout`], after which one may exist whose token nobody has.
     pub async fn create(self) -> Result<Agent, ClientError> {
         self.register().await

@@ -13,10 +13,10 @@ use agentwrit_verify::http_client::is_loopback_host;
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 
-use crate::{agent::Agent, delegation::Delegated, error::ClientError, live_agent::LiveAgent};
+use crate::{agent::Agent, delegated_token::DelegatedToken, error::ClientError, live_agent::LiveAgent};
 
 /// Where a token comes from, each time that one is needed.
-pub trait TokenSource: Send + Sync + 'static {
+pub trait AuthorizationProvider: Send + Sync + 'static {
     /// The value of the `Authorization` header as it is now.
     ///
     /// # Errors
@@ -25,7 +25,7 @@ pub trait TokenSource: Send + Sync + 'static {
     fn authorization(&self) -> Result<HeaderValue, ClientError>;
 }
 
-impl TokenSource for Agent {
+impl AuthorizationProvider for Agent {
     /// No header once the token has expired.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         if self.clock().now() >= self.expires_at() {
@@ -35,20 +35,20 @@ impl TokenSource for Agent {
     }
 }
 
-impl TokenSource for LiveAgent {
+impl AuthorizationProvider for LiveAgent {
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         self.authorization()
     }
 }
 
-impl TokenSource for Delegated {
+impl AuthorizationProvider for DelegatedToken {
     /// The header whether the token has expired or not: only the resource server knows.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         Ok(self.authorization())
     }
 }
 
-impl<S: TokenSource + ?Sized> TokenSource for Arc<S> {
+impl<S: AuthorizationProvider + ?Sized> AuthorizationProvider for Arc<S> {
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         self.as_ref().authorization()
     }
@@ -138,18 +138,18 @@ impl Origin {
 
 /// What both the layer and the middleware do to a request.
 #[derive(Clone)]
-pub(crate) struct Attach {
-    source: Arc<dyn TokenSource>,
+pub(crate) struct RequestAuthorizer {
+    source: Arc<dyn AuthorizationProvider>,
     origins: Origins,
 }
 
-impl Attach {
-    pub(crate) fn new(source: impl TokenSource, origins: Origins) -> Self {
+impl RequestAuthorizer {
+    pub(crate) fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
         Self { source: Arc::new(source), origins }
     }
 
     /// Adds the token to the `headers` of a request for there, if it gets one.
-    pub(crate) fn to(
+    pub(crate) fn authorize(
         &self,
         headers: &mut HeaderMap,
         (scheme, host, port): (&str, &str, Option<u16>),
@@ -164,9 +164,9 @@ impl Attach {
     }
 }
 
-impl std::fmt::Debug for Attach {
+impl std::fmt::Debug for RequestAuthorizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attach").field("origins", &self.origins).finish_non_exhaustive()
+        f.debug_struct("RequestAuthorizer").field("origins", &self.origins).finish_non_exhaustive()
     }
 }
 

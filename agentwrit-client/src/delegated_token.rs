@@ -6,21 +6,21 @@ use agentwrit_protocol::Secret;
 use agentwrit_verify::{AgentId, DelegationRecord, ScopeSet, UnixTime};
 use http::HeaderValue;
 
-use crate::agent::Held;
+use crate::agent::AgentToken;
 
 /// A token for another agent, as [`Agent::delegate`](crate::Agent::delegate) had it made. Hand it over; the one who
 /// gets it [accepts](crate::Agent::accept) it, or simply sends it as a Bearer token.
 #[derive(Clone)]
-pub struct Delegated {
+pub struct DelegatedToken {
     delegate: AgentId,
     scopes: ScopeSet,
-    held: Held,
+    token: AgentToken,
     chain: Vec<DelegationRecord>,
 }
 
-impl Delegated {
-    pub(crate) fn new(delegate: AgentId, scopes: ScopeSet, held: Held, chain: Vec<DelegationRecord>) -> Self {
-        Self { delegate, scopes, held, chain }
+impl DelegatedToken {
+    pub(crate) fn new(delegate: AgentId, scopes: ScopeSet, token: AgentToken, chain: Vec<DelegationRecord>) -> Self {
+        Self { delegate, scopes, token, chain }
     }
 
     /// Whom it is for: the token's `sub`.
@@ -32,19 +32,19 @@ impl Delegated {
     /// The token. Whoever exposes it keeps it out of logs.
     #[must_use]
     pub fn token(&self) -> &Secret {
-        &self.held.token
+        &self.token.token
     }
 
     /// The value of the `Authorization` header: `Bearer` and the token, marked as sensitive.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
-        self.held.authorization.clone()
+        self.token.authorization.clone()
     }
 
     /// When it expires, by this machine's clock; the broker may have granted less than was asked for.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
-        self.held.expires_at
+        self.token.expires_at
     }
 
     /// What it permits.
@@ -54,16 +54,16 @@ impl Delegated {
     }
 
     /// Who handed what to whom, the root first, the agent that delegated last. The broker signed each record. Empty when
-    /// the broker's answer has none of this project's form, as AgentWrit v2's.
+    /// the broker's response has none of this project's form, as AgentWrit v2's.
     #[must_use]
     pub fn chain(&self) -> &[DelegationRecord] {
         &self.chain
     }
 }
 
-impl fmt::Debug for Delegated {
+impl fmt::Debug for DelegatedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delegated")
+        f.debug_struct("DelegatedToken")
             .field("delegate", &self.delegate.as_str())
             .field("expires_at", &self.expires_at())
             .field("scopes", &self.scopes)

@@ -1,4 +1,4 @@
-//! The task that keeps an agent alive. What it does and when is [`Upkeep`]'s decision.
+//! The task that keeps an agent alive. What it does and when is [`RenewalSchedule`]'s decision.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,55 +7,55 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     agent::Agent,
-    ceremony::AgentRequest,
+    agent_request::AgentRequest,
     error::ClientError,
     live_agent::AgentState,
-    upkeep::{Step, Upkeep},
+    renewal_schedule::{RenewalSchedule, Step},
 };
 
 /// The wall clock is looked at this often: it runs on while a machine sleeps, and timers don't.
-const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+const MAX_SLEEP: Duration = Duration::from_secs(30);
 
 /// How long an agent that everybody has dropped is worth a release.
-const FAREWELL: Duration = Duration::from_secs(5);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The wish to have the agent released, and where to say what came of it.
-pub(crate) type Release = oneshot::Sender<Result<(), ClientError>>;
+pub(crate) type ReleaseRequest = oneshot::Sender<Result<(), ClientError>>;
 
 /// Keeps one agent alive until it is released, or everybody has dropped it.
-pub(crate) struct Keeper {
+pub(crate) struct RenewalTask {
     agent: Agent,
     /// How to get another one.
     request: Option<AgentRequest>,
-    upkeep: Upkeep,
+    schedule: RenewalSchedule,
     state: watch::Sender<AgentState>,
-    releases: mpsc::Receiver<Release>,
+    releases: mpsc::Receiver<ReleaseRequest>,
 }
 
 /// Why the work ends.
-enum End {
-    Release(Release),
-    Dropped,
-    GaveUp,
+enum StopReason {
+    Release(ReleaseRequest),
+    HandlesDropped,
+    Ended,
 }
 
-impl Keeper {
+impl RenewalTask {
     pub(crate) fn new(
         agent: Agent,
         request: Option<AgentRequest>,
         state: watch::Sender<AgentState>,
-        releases: mpsc::Receiver<Release>,
+        releases: mpsc::Receiver<ReleaseRequest>,
     ) -> Self {
-        let upkeep = Upkeep::of(agent.times(), request.is_some(), agent.clock().now(), random_fraction());
-        Self { agent, request, upkeep, state, releases }
+        let schedule = RenewalSchedule::new(agent.times(), request.is_some(), agent.clock().now(), random_fraction());
+        Self { agent, request, schedule, state, releases }
     }
 
     pub(crate) async fn run(mut self) {
-        match self.keep().await {
-            End::Release(release) => self.release(release).await,
-            End::Dropped => self.part().await,
-            End::GaveUp => {
-                let reason = self.upkeep.usable(UnixTime::MAX).err();
+        match self.run_until_stop().await {
+            StopReason::Release(release) => self.release(release).await,
+            StopReason::HandlesDropped => self.release_after_drop().await,
+            StopReason::Ended => {
+                let reason = self.schedule.usable(UnixTime::MAX).err();
                 let reason = reason.unwrap_or_else(|| ClientError::no_token("it has expired"));
                 tracing::warn!(agent = %self.agent.id(), %reason, "agent has ended");
                 self.state.send_replace(AgentState::Ended(Arc::new(reason)));
@@ -63,26 +63,26 @@ impl Keeper {
         }
     }
 
-    async fn keep(&mut self) -> End {
+    async fn run_until_stop(&mut self) -> StopReason {
         loop {
-            match self.upkeep.step() {
+            match self.schedule.step() {
                 Step::WaitUntil(due) => {
                     if let Some(end) = self.wait_until(due).await {
                         return end;
                     }
-                    self.upkeep.waited();
+                    self.schedule.waited();
                     self.publish(false);
                 }
                 Step::Renew => self.renew().await,
                 Step::Register => self.register().await,
-                Step::GiveUp => return End::GaveUp,
+                Step::Stop => return StopReason::Ended,
             }
         }
     }
 
     /// Waits for `due` on whichever clock shows it first: the wall clock may be set back, the other one stands while the
     /// machine sleeps.
-    async fn wait_until(&mut self, due: UnixTime) -> Option<End> {
+    async fn wait_until(&mut self, due: UnixTime) -> Option<StopReason> {
         let clock = Arc::clone(self.agent.clock());
         let (begun, whole) = (clock.monotonic(), due.saturating_since(clock.now()));
         loop {
@@ -92,8 +92,8 @@ impl Keeper {
                 return None;
             }
             tokio::select! {
-                release = self.releases.recv() => return Some(release.map_or(End::Dropped, End::Release)),
-                () = tokio::time::sleep(left.min(LONGEST_SLEEP)) => {}
+                release = self.releases.recv() => return Some(release.map_or(StopReason::HandlesDropped, StopReason::Release)),
+                () = tokio::time::sleep(left.min(MAX_SLEEP)) => {}
             }
         }
     }
@@ -104,12 +104,12 @@ impl Keeper {
         let now = self.agent.clock().now();
         match &renewal {
             Ok(()) => {
-                self.upkeep.renewed(self.agent.times(), now, random_fraction());
+                self.schedule.renewed(self.agent.times(), now, random_fraction());
                 tracing::debug!(agent = %id, expires_at = %self.agent.expires_at(), "token renewed");
             }
             Err(error) => {
                 tracing::warn!(agent = %id, %error, "renewal failed");
-                self.upkeep.renewal_failed(error.clone(), now, random_fraction());
+                self.schedule.renewal_failed(error.clone(), now, random_fraction());
             }
         }
         self.publish(renewal.is_ok());
@@ -124,11 +124,11 @@ impl Keeper {
             Ok(agent) => {
                 tracing::warn!(agent = %agent.id(), before = %self.agent.id(), "registered anew");
                 self.agent = agent;
-                self.upkeep.registered(self.agent.times(), now, random_fraction());
+                self.schedule.registered(self.agent.times(), now, random_fraction());
             }
             Err(error) => {
                 tracing::warn!(before = %self.agent.id(), %error, "registration failed");
-                self.upkeep.registration_failed(error, now, random_fraction());
+                self.schedule.registration_failed(error, now, random_fraction());
             }
         }
         self.publish(registered);
@@ -136,10 +136,10 @@ impl Keeper {
 
     /// Tells what there is to be told: another token, or that there is none.
     fn publish(&self, another_token: bool) {
-        match self.upkeep.usable(self.agent.clock().now()) {
+        match self.schedule.usable(self.agent.clock().now()) {
             Ok(()) if another_token => drop(self.state.send_replace(AgentState::Live(self.agent.clone()))),
             Ok(()) => {}
-            Err(_) if self.upkeep.step() == Step::GiveUp => {} // the end is announced as such
+            Err(_) if self.schedule.step() == Step::Stop => {} // the end is announced as such
             Err(reason) => {
                 self.state.send_if_modified(|state| {
                     let news = !matches!(&*state, AgentState::Recovering(known) if **known == reason);
@@ -153,11 +153,11 @@ impl Keeper {
     }
 
     /// Stays for another try when it fails: whoever asked may ask again.
-    async fn release(mut self, release: Release) {
+    async fn release(mut self, release: ReleaseRequest) {
         self.state.send_replace(AgentState::Released);
         let mut asked = release;
         loop {
-            let released = self.give_back().await;
+            let released = self.release_token().await;
             let done = released.is_ok();
             // Whoever asked may have gone away.
             asked.send(released).ok();
@@ -166,16 +166,16 @@ impl Keeper {
             }
             match self.releases.recv().await {
                 Some(again) => asked = again,
-                None => return self.part().await,
+                None => return self.release_after_drop().await,
             }
         }
     }
 
     /// Everybody has gone: tries once, and not for long.
-    async fn part(self) {
+    async fn release_after_drop(self) {
         self.state.send_replace(AgentState::Released);
         let id = self.agent.id();
-        match tokio::time::timeout(FAREWELL, self.give_back()).await {
+        match tokio::time::timeout(RELEASE_TIMEOUT, self.release_token()).await {
             Ok(Ok(())) => tracing::debug!(agent = %id, "agent released"),
             Ok(Err(error)) => {
                 tracing::warn!(agent = %id, %error, "agent not released, its token lives until it expires");
@@ -184,7 +184,7 @@ impl Keeper {
         }
     }
 
-    async fn give_back(&self) -> Result<(), ClientError> {
+    async fn release_token(&self) -> Result<(), ClientError> {
         match self.agent.release().await {
             Err(dead) if dead.status() == Some(401) => Ok(()),
             released => released,

@@ -1,6 +1,6 @@
 //! When a kept agent's token is replaced, and by what. Rules without network or clock.
 //!
-//! 1. A token is renewed at 80 % of its lifetime, by chance up to a tenth of the lifetime earlier, never later.
+//! 1. A token is renewed at 80 % of its lifetime, by jitter up to a tenth of the lifetime earlier, never later.
 //! 2. A renewal that fails on the way is tried again, with growing pauses, until the token expires.
 //! 3. A renewal that the broker refuses is not: a 401 means that the token is dead, a 403 that it is the last one. So is
 //!    one that came back shorter than the one before: its session, or what it was delegated from, ends with it.
@@ -16,26 +16,26 @@ use agentwrit_verify::{UnixTime, http_client::Backoff};
 use crate::error::ClientError;
 
 /// No pause is longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// Pauses after failures.
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), LONGEST_PAUSE).least_share(0.5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), MAX_DELAY).least_share(0.5);
 
 /// Nothing is renewed sooner than this after it was received, however short it lives.
-const LEAST_USE: Duration = Duration::from_millis(500);
+const MIN_USE: Duration = Duration::from_millis(500);
 
 /// How long a token lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
+pub(crate) struct TokenTimes {
     pub(crate) expires_at: UnixTime,
     /// From its issue to its expiry.
     pub(crate) lifetime: Duration,
 }
 
-impl Times {
-    fn due(self, now: UnixTime, chance: f64) -> UnixTime {
-        let due = self.expires_at.saturating_sub(self.lifetime.mul_f64(chance.mul_add(0.1, 0.2)));
-        due.max(now.saturating_add(LEAST_USE))
+impl TokenTimes {
+    fn due(self, now: UnixTime, jitter: f64) -> UnixTime {
+        let due = self.expires_at.saturating_sub(self.lifetime.mul_f64(jitter.mul_add(0.1, 0.2)));
+        due.max(now.saturating_add(MIN_USE))
     }
 
     /// A renewal has the lifetime of what it renews, unless something ends with it. Whole seconds may be lost on the way.
@@ -46,13 +46,13 @@ impl Times {
 
 /// What can be expected of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prospect {
+enum TokenStatus {
     /// It can be renewed.
     Renewable,
     /// It can be used until it expires and not be renewed.
-    Last,
+    Final,
     /// It can't be used.
-    Dead,
+    Unusable,
 }
 
 /// What is to be done next.
@@ -65,15 +65,15 @@ pub(crate) enum Step {
     /// Register anew.
     Register,
     /// Nothing any more.
-    GiveUp,
+    Stop,
 }
 
 /// Where a kept agent stands.
 #[derive(Debug)]
-pub(crate) struct Upkeep {
+pub(crate) struct RenewalSchedule {
     reregisters: bool,
-    token: Times,
-    prospect: Prospect,
+    token: TokenTimes,
+    status: TokenStatus,
     /// When the next thing is to be done; `None` is now.
     due: Option<UnixTime>,
     /// Renewals that failed on the way since the last one that didn't.
@@ -84,13 +84,13 @@ pub(crate) struct Upkeep {
     reason: Option<ClientError>,
 }
 
-impl Upkeep {
-    pub(crate) fn of(token: Times, reregisters: bool, now: UnixTime, chance: f64) -> Self {
+impl RenewalSchedule {
+    pub(crate) fn new(token: TokenTimes, reregisters: bool, now: UnixTime, jitter: f64) -> Self {
         Self {
             reregisters,
             token,
-            prospect: Prospect::Renewable,
-            due: Some(token.due(now, chance)),
+            status: TokenStatus::Renewable,
+            due: Some(token.due(now, jitter)),
             failures: 0,
             registrations: 0,
             reason: None,
@@ -98,17 +98,17 @@ impl Upkeep {
     }
 
     pub(crate) fn step(&self) -> Step {
-        match (self.due, self.prospect) {
+        match (self.due, self.status) {
             (Some(due), _) => Step::WaitUntil(due),
-            (None, Prospect::Renewable) => Step::Renew,
-            (None, Prospect::Last | Prospect::Dead) if self.reregisters => Step::Register,
-            (None, Prospect::Last | Prospect::Dead) => Step::GiveUp,
+            (None, TokenStatus::Renewable) => Step::Renew,
+            (None, TokenStatus::Final | TokenStatus::Unusable) if self.reregisters => Step::Register,
+            (None, TokenStatus::Final | TokenStatus::Unusable) => Step::Stop,
         }
     }
 
     /// Whether the token can be used; if not, why.
     pub(crate) fn usable(&self, now: UnixTime) -> Result<(), ClientError> {
-        if self.prospect != Prospect::Dead && now < self.token.expires_at {
+        if self.status != TokenStatus::Unusable && now < self.token.expires_at {
             return Ok(());
         }
         Err(self.reason.clone().unwrap_or_else(|| ClientError::no_token("it has expired")))
@@ -119,72 +119,72 @@ impl Upkeep {
         self.due = None;
     }
 
-    pub(crate) fn renewed(&mut self, token: Times, now: UnixTime, chance: f64) {
+    pub(crate) fn renewed(&mut self, token: TokenTimes, now: UnixTime, jitter: f64) {
         let cut = self.token.were_cut_to(token);
-        *self = Self { registrations: 0, ..Self::of(token, self.reregisters, now, chance) };
+        *self = Self { registrations: 0, ..Self::new(token, self.reregisters, now, jitter) };
         if cut {
             self.reason = Some(ClientError::no_token("what it was issued under has ended, and it with that"));
-            self.last(token.due(now, chance));
+            self.mark_final(token.due(now, jitter));
         }
     }
 
-    pub(crate) fn renewal_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
+    pub(crate) fn renewal_failed(&mut self, error: ClientError, now: UnixTime, jitter: f64) {
         let refused = error.status().filter(|_| error.error_code().is_some()); // else a proxy says so
         let asked = error.retry_after().unwrap_or_default();
         self.reason = Some(error);
         match refused {
-            Some(401) => self.dead(now, chance),
-            Some(403) => self.last(now.saturating_add(pause(self.registrations, chance))),
-            Some(_) | None if now >= self.token.expires_at => self.dead(now, chance),
+            Some(401) => self.mark_unusable(now, jitter),
+            Some(403) => self.mark_final(now.saturating_add(delay(self.registrations, jitter))),
+            Some(_) | None if now >= self.token.expires_at => self.mark_unusable(now, jitter),
             Some(_) | None => {
-                let retry_at = now.saturating_add(pause(self.failures, chance).max(asked));
+                let retry_at = now.saturating_add(delay(self.failures, jitter).max(asked));
                 self.failures = self.failures.saturating_add(1);
                 self.due = Some(retry_at.min(self.token.expires_at));
             }
         }
     }
 
-    pub(crate) fn registered(&mut self, token: Times, now: UnixTime, chance: f64) {
+    pub(crate) fn registered(&mut self, token: TokenTimes, now: UnixTime, jitter: f64) {
         let registrations = self.registrations.saturating_add(1);
-        *self = Self { registrations, ..Self::of(token, self.reregisters, now, chance) };
+        *self = Self { registrations, ..Self::new(token, self.reregisters, now, jitter) };
     }
 
     /// A 401 is the app's: it is gone, or its secret is another one, and asking again would not change that.
-    pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, chance: f64) {
+    pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, jitter: f64) {
         let refused_for_good = error.status() == Some(401) && error.error_code().is_some();
-        let asked = error.retry_after().unwrap_or_default().min(LONGEST_PAUSE);
+        let asked = error.retry_after().unwrap_or_default().min(MAX_DELAY);
         self.reason = Some(error);
         if refused_for_good {
             self.reregisters = false;
             self.due =
-                (self.prospect != Prospect::Dead && now < self.token.expires_at).then_some(self.token.expires_at);
+                (self.status != TokenStatus::Unusable && now < self.token.expires_at).then_some(self.token.expires_at);
             return;
         }
         self.registrations = self.registrations.saturating_add(1);
         if now >= self.token.expires_at {
-            self.prospect = Prospect::Dead;
+            self.status = TokenStatus::Unusable;
         }
-        let retry_at = now.saturating_add(pause(self.registrations, chance).max(asked));
-        self.due = Some(match self.prospect {
-            Prospect::Dead => retry_at,
-            Prospect::Renewable | Prospect::Last => retry_at.min(self.token.expires_at),
+        let retry_at = now.saturating_add(delay(self.registrations, jitter).max(asked));
+        self.due = Some(match self.status {
+            TokenStatus::Unusable => retry_at,
+            TokenStatus::Renewable | TokenStatus::Final => retry_at.min(self.token.expires_at),
         });
     }
 
-    fn last(&mut self, successor_at: UnixTime) {
-        self.prospect = Prospect::Last;
+    fn mark_final(&mut self, successor_at: UnixTime) {
+        self.status = TokenStatus::Final;
         let until = self.token.expires_at;
         self.due = Some(if self.reregisters { successor_at.min(until) } else { until });
     }
 
-    fn dead(&mut self, now: UnixTime, chance: f64) {
-        self.prospect = Prospect::Dead;
-        self.due = self.reregisters.then(|| now.saturating_add(pause(self.registrations, chance)));
+    fn mark_unusable(&mut self, now: UnixTime, jitter: f64) {
+        self.status = TokenStatus::Unusable;
+        self.due = self.reregisters.then(|| now.saturating_add(delay(self.registrations, jitter)));
     }
 }
 
-fn pause(failures: u32, chance: f64) -> Duration {
-    BACKOFF.delay(failures, chance)
+fn delay(failures: u32, jitter: f64) -> Duration {
+    BACKOFF.delay(failures, jitter)
 }
 
 #[cfg(test)]
