@@ -25,10 +25,10 @@ async fn refuses_destructive_commands_without_yes_when_stdin_is_no_terminal() {
         &["audit", "export", "--output", "keys.json"],
     ];
     for arguments in destructive {
-        for answer in ["", "y\n"] {
-            let run = broker.awrit_with(arguments, answer).await;
+        for reply in ["", "y\n"] {
+            let run = broker.awrit_with(arguments, reply).await;
             assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{arguments:?}: {}", run.stderr);
-            assert!(run.stderr.contains("nothing was done, --yes does it"), "{arguments:?}: {}", run.stderr);
+            assert!(run.stderr.contains("not confirmed, nothing was done: "), "{arguments:?}: {}", run.stderr);
         }
     }
     let listed = broker.awrit(&["app", "get", &app, "--json"]).await.json();

@@ -46,7 +46,7 @@ async fn lists_the_latest_events_with_the_newest_last() {
 
     let table = broker.awrit(&["audit", "events", "--last", "2"]).await.stdout;
     let more = table.lines().last().unwrap();
-    assert!(more.starts_with("the latest 2 of ") && more.ends_with("; --last N shows more"), "{more}");
+    assert!(more.starts_with("the latest 2 of ") && more.ends_with("; --last N lists more"), "{more}");
     for oldest in [&["--offset", "0"][..], &["--limit", "5"], &["--cursor", "0"]] {
         let list = broker.awrit(&[&["audit", "events", "--json"], oldest].concat()).await.json();
         assert_eq!(ids(&list)[0], "evt-000001", "{oldest:?}");
