@@ -32,8 +32,8 @@ step "the excerpts of example programs"
 python3 scripts/docs_code.py "${check[@]}"
 step "docs/reference/api.md, from docs/openapi.json"
 python3 scripts/api_reference.py "${check[@]}"
-# Compiles the broker, unless the tests have done so: cargo says which crates.
-step "docs/reference/awrit.md, from awrit itself; compiles it, the first time for some minutes"
+# Compiles awrit, unless the tests have done so: cargo says which crates.
+step "docs/reference/awrit.md, from the command line of awrit"
 cargo run --all-features --example awrit-reference -- "${check[@]}"
 
 step "building the book into target/book"

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use agentwrit_client::{Admin, AppRecord, AppStatus, AppUpdate, NewApp};
+use agentwrit_protocol::{AppCreationResponse, AppDeregistrationResponse, AppListResponse};
 use agentwrit_verify::AppId;
 use clap::{ArgGroup, Args, Subcommand};
-use serde_json::json;
 
 use crate::{context::Context, error::CliError, format, output};
 
@@ -60,11 +60,8 @@ impl Register {
             app = app.token_ttl(Duration::from_secs(seconds))?;
         }
         let created = context.admin()?.create_app(&app).await?;
-        let mut json = json!(created.record);
-        if let Some(members) = json.as_object_mut() {
-            members.insert("client_secret".to_owned(), json!(created.client_secret.expose()));
-        }
-        context.output.print(&json, |out| {
+        let response = AppCreationResponse::new(created.record.clone(), created.client_secret.clone());
+        context.output.print(&response, |out| {
             let mut fields = fields(&created.record);
             fields.insert(2, ("client_secret", created.client_secret.expose().to_owned()));
             output::fields(out, &fields)?;
@@ -74,8 +71,9 @@ impl Register {
 }
 
 async fn list(context: &Context) -> Result<(), CliError> {
-    let apps = context.admin()?.apps().await?;
-    context.output.print(&json!({ "apps": apps, "total": apps.len() }), |out| {
+    let apps = list_response(context.admin()?.apps().await?);
+    context.output.print(&apps, |out| {
+        let AppListResponse { apps, .. } = &apps;
         if apps.is_empty() {
             return writeln!(out, "There is no app: `awrit app register` registers one.");
         }
@@ -188,7 +186,9 @@ impl Resume {
         for id in &ids {
             resumed.push(admin.resume_app(id).await?);
         }
-        context.output.print(&json!({ "apps": resumed, "total": resumed.len() }), |out| {
+        let resumed = list_response(resumed);
+        context.output.print(&resumed, |out| {
+            let AppListResponse { apps: resumed, .. } = &resumed;
             if resumed.is_empty() {
                 return writeln!(out, "No app is suspended.");
             }
@@ -216,11 +216,15 @@ impl Remove {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         context.confirm(&format!("Deregister {}? This ends its tokens and unused launch tokens at once.", self.id))?;
         let at = context.admin()?.delete_app(&self.id).await?;
-        let json = json!({ "app_id": self.id, "status": "inactive", "deregistered_at": at });
-        context.output.print(&json, |out| {
+        let (app_id, status) = (Some(self.id.clone()), Some(AppStatus::Inactive));
+        context.output.print(&AppDeregistrationResponse { app_id, status, deregistered_at: at }, |out| {
             writeln!(out, "{} was deregistered at {at}. Its agents keep their tokens until they expire.", self.id)
         })
     }
+}
+
+fn list_response(apps: Vec<AppRecord>) -> AppListResponse {
+    AppListResponse { total: Some(apps.len() as u64), apps }
 }
 
 fn print(context: &Context, app: &AppRecord) -> Result<(), CliError> {

@@ -111,7 +111,7 @@ impl Context {
         if client.sends_cleartext() {
             let url = client.url();
             write_stderr(format_args!(
-                "awrit: warning: what is sent to {url} can be read on the way: it is without TLS"
+                "awrit: warning: requests to {url} are sent without TLS and can be read on the network"
             ));
         }
         Ok(client)

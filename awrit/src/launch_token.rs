@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_client::{LaunchTokenRecord, NewLaunchToken};
+use agentwrit_protocol::{LaunchTokenPolicy, LaunchTokenResponse};
 use agentwrit_verify::UnixTime;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -85,16 +86,17 @@ impl Create {
             request = request.pinned_to(orch_id, task_id)?;
         }
         let token = context.admin()?.create_launch_token(&request).await?;
-        let mut json = json!({
-            "launch_token": token.token().expose(),
-            "expires_at": token.expires_at(),
-            "policy": { "allowed_scope": token.allowed_scope(), "max_ttl": token.max_ttl().as_secs() },
-        });
-        if let (Some(members), Some(id)) = (json.as_object_mut(), token.id()) {
-            members.insert("launch_token_id".to_owned(), json!(id));
-        }
+        let response = LaunchTokenResponse {
+            launch_token: token.token().clone(),
+            launch_token_id: token.id().map(str::to_owned),
+            expires_at: token.expires_at(),
+            policy: LaunchTokenPolicy {
+                allowed_scope: token.allowed_scope().clone(),
+                max_ttl: token.max_ttl().as_secs(),
+            },
+        };
         let now = context.clock.now();
-        context.output.print(&json, |out| {
+        context.output.print(&response, |out| {
             let mut fields = vec![("launch_token", token.token().expose().to_owned())];
             fields.extend(token.id().map(|id| ("launch_token_id", id.to_owned())));
             fields.extend([
@@ -119,7 +121,7 @@ impl List {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let listing = context.admin()?.launch_tokens(&self.page.page()).await?;
         let now = context.clock.now();
-        context.output.print(&output::page_json("launch_tokens", &listing), |out| {
+        context.output.print(&listing, |out| {
             if listing.entries.is_empty() {
                 return writeln!(out, "There is no launch token.");
             }

@@ -11,7 +11,6 @@ use agentwrit_verify::audit::text::{is_printable, printable};
 use clap::Args;
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, TableStyle};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::{error::CliError, format};
@@ -197,17 +196,6 @@ impl PageOptions {
     pub(crate) fn page(&self) -> Page {
         Page { limit: self.limit, offset: self.offset, cursor: self.cursor.clone() }
     }
-}
-
-/// Returns the page as JSON, with the member name that the broker's API gives to the list.
-pub(crate) fn page_json<T: Serialize>(name: &str, listing: &ListResponse<T>) -> Value {
-    let mut members = Map::new();
-    members.insert(name.to_owned(), json!(listing.entries));
-    members.insert("total".to_owned(), json!(listing.total));
-    if let Some(cursor) = &listing.next_cursor {
-        members.insert("next_cursor".to_owned(), json!(cursor));
-    }
-    Value::Object(members)
 }
 
 /// Writes how to list the next page, if there is one.

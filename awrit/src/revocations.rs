@@ -2,10 +2,9 @@
 
 use std::{fmt::Display, path::PathBuf};
 
-use agentwrit_client::{RevocationRecord, RevocationTarget};
+use agentwrit_client::{RevocationRecord, RevocationResponse, RevocationTarget};
 use agentwrit_verify::{AgentId, PathSegment, Subject, TokenId, UnixTime};
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
 
 use crate::{
     context::Context,
@@ -55,9 +54,11 @@ impl Revoke {
         let target = self.level.parse(&self.target).map_err(CliError::Usage)?;
         let level = self.level.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
         context.confirm(&format!("Revoke {level} {}?", self.target))?;
-        let revoked = context.admin()?.revoke(&target, self.reason.as_deref()).await?;
-        let json = json!({ "revoked": revoked.revoked, "level": level, "target": self.target, "count": revoked.count });
-        let printed = context.output.print(&json, |out| match (revoked.revoked, revoked.count) {
+        let response = context.admin()?.revoke(&target, self.reason.as_deref()).await?;
+        // AgentWrit v2 sends neither.
+        let response =
+            RevocationResponse { level: Some(target.level()), target: Some(self.target.clone()), ..response };
+        let printed = context.output.print(&response, |out| match (response.revoked, response.count) {
             (false, _) => Ok(()),
             (true, 0) => writeln!(out, "Revoked {level} {}. It had no active token.", self.target),
             (true, count) => {
@@ -65,7 +66,7 @@ impl Revoke {
             }
         });
         let message = format!("nothing was revoked: the broker knows no {level} `{}`", self.target);
-        CliError::negative_unless(revoked.revoked, printed, Some(message))
+        CliError::negative_unless(response.revoked, printed, Some(message))
     }
 }
 
@@ -117,7 +118,7 @@ impl ListRevocations {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let listing = context.admin()?.revocations(&self.page.page()).await?;
         let now = context.clock.now();
-        context.output.print(&output::page_json("revocations", &listing), |out| {
+        context.output.print(&listing, |out| {
             if listing.entries.is_empty() {
                 return writeln!(out, "Nothing is revoked.");
             }

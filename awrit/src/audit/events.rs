@@ -94,7 +94,7 @@ impl Events {
         } else {
             latest(&admin, query, self.last.unwrap_or_else(|| context.output.rows())).await?
         };
-        context.output.print(&output::page_json("events", &listing), |out| {
+        context.output.print(&listing, |out| {
             if listing.entries.is_empty() {
                 return writeln!(out, "No event matches.");
             }
@@ -127,6 +127,8 @@ async fn latest(admin: &Admin, query: AuditQuery, wanted: u64) -> Result<ListRes
     let earlier = events.len().saturating_sub(usize::try_from(wanted).unwrap_or(usize::MAX));
     events.drain(..earlier);
     listing.entries = events;
+    // Those of the last page.
+    (listing.limit, listing.offset) = (None, None);
     Ok(listing)
 }
 

@@ -65,7 +65,7 @@ async fn warns_when_secret_crosses_network_without_tls() {
     let run = awrit(directory.path(), &secret, &far, "").await;
     assert!(
         run.stderr.starts_with(
-            "awrit: warning: what is sent to http://broker.invalid:8080 can be read on the way: it is without TLS\n"
+            "awrit: warning: requests to http://broker.invalid:8080 are sent without TLS and can be read on the network\n"
         ),
         "{}",
         run.stderr
