@@ -20,7 +20,7 @@ use std::{
 
 use agentwrit_broker::{
     audit::{EventType, NewEvent, Outcome},
-    domain::{AgentRecord, Digest, IssuedToken, LaunchToken, LaunchTokenId},
+    domain::{Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
     store::{AuditQuery, Store, StoreError, StoreOptions, Tx},
 };
 use agentwrit_verify::{AgentId, PathSegment, ScopeSet, Subject, TokenId, TrustDomain, UnixTime};
@@ -90,7 +90,7 @@ async fn registrations_per_second(path: &Path, batch: usize) -> f64 {
 struct Registration {
     digest: Digest,
     nonce: [u8; 32],
-    agent: AgentRecord,
+    agent: RegisteredAgent,
     token: IssuedToken,
 }
 
@@ -105,7 +105,7 @@ impl Registration {
         Self {
             digest: Digest::of(&number.to_be_bytes()),
             nonce: *Digest::of(&[b"nonce".as_slice(), &number.to_be_bytes()].concat()).as_bytes(),
-            agent: AgentRecord {
+            agent: RegisteredAgent {
                 agent_id: agent_id.clone(),
                 app_id: None,
                 scope: scopes(),

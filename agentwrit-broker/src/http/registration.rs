@@ -44,7 +44,7 @@ pub(super) async fn list_own(
     Ok(Json(list_response(entries.collect::<Result<Vec<_>, HttpError>>()?, total, &page)))
 }
 
-fn record(agent: domain::AgentRecord, now: UnixTime) -> Result<AgentRecord, HttpError> {
+fn record(agent: domain::RegisteredAgent, now: UnixTime) -> Result<AgentRecord, HttpError> {
     let status = if agent.revoked_at.is_some() {
         AgentStatus::Revoked
     } else if agent.expires_at <= now {

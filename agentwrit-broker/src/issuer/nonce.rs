@@ -1,9 +1,9 @@
-//! Challenge nonces that cost nothing to hand out.
+//! Stateless challenge nonces.
 //!
 //! 1. A nonce is 32 bytes: when it was issued (8, milliseconds, big endian), randomness (8) and a truncated
 //!    HMAC-SHA256 over both (16). Only a broker that holds the key can make one.
-//! 2. Issuing stores nothing, so a flood of challenges costs neither memory nor disk. The store remembers a *spent*
-//!    nonce until the time that [`Nonces::check`] returns; after that the nonce is refused as expired.
+//! 2. Issuing stores nothing, so a flood of challenges costs neither memory nor disk. The store keeps a *spent* nonce until
+//!    the time that [`Nonces::check`] returns; after that the nonce is rejected as expired.
 //! 3. A nonce is valid from 5 s before its issue (brokers that share a key may disagree about the time by so much)
 //!    until 30 s after it; the thirtieth second itself is too late.
 //!
@@ -18,27 +18,27 @@ use sha2::Sha256;
 /// A nonce as it is signed: the hex on the wire, decoded.
 pub(crate) type Nonce = [u8; 32];
 
-/// Issues nonces and recognises its own.
+/// Issues nonces and checks them.
 #[derive(Clone)]
 pub(crate) struct Nonces {
     mac: Hmac<Sha256>,
 }
 
 impl Nonces {
-    /// How long after its issue a nonce can be used.
+    /// Lifetime of a nonce.
     pub(crate) const LIFETIME: Duration = Duration::from_secs(30);
 
-    /// How far in the future the issuing broker's clock may be.
+    /// Tolerance for an issuing broker whose clock is ahead.
     pub(crate) const SKEW: Duration = Duration::from_secs(5);
 
-    /// Nonces under `key`, which must serve no other purpose.
+    /// Makes nonces under `key`, which must serve no other purpose.
     #[must_use]
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 §2)")]
     pub(crate) fn new(key: &[u8; 32]) -> Self {
         Self { mac: Hmac::new_from_slice(key).expect("HMAC takes a key of any length") }
     }
 
-    /// A fresh nonce. `random` must be new each time: two nonces of one millisecond differ only there.
+    /// Returns a fresh nonce. `random` must be new each time: two nonces of one millisecond differ only there.
     #[must_use]
     pub(crate) fn issue(&self, now: UnixTime, random: [u8; 8]) -> Nonce {
         let millis = u64::try_from(now.elapsed_since_epoch().as_millis()).unwrap_or(u64::MAX);
@@ -54,12 +54,12 @@ impl Nonces {
         nonce
     }
 
-    /// Whether this broker issued `nonce` and `now` lies in its lifetime; if so, the moment it ends: until then a
-    /// spent one must be remembered.
+    /// Checks that this broker issued `nonce` and that `now` lies in its lifetime. Returns the end of its lifetime, until
+    /// which a spent nonce must be kept.
     ///
     /// # Errors
     ///
-    /// [`NonceError`]; a client is told the same, whichever it is.
+    /// [`NonceError`]; clients receive the same response to each.
     pub(crate) fn check(&self, nonce: &Nonce, now: UnixTime) -> Result<UnixTime, NonceError> {
         let (body, tag) = nonce.split_at(16);
         // Compares in constant time: an attacker must not find the tag byte by byte.
@@ -84,22 +84,22 @@ impl fmt::Debug for Nonces {
     }
 }
 
-/// Why a nonce is refused. For the log: strangers learn only that it is.
+/// Reason to reject a nonce, for the log: clients learn only that it is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NonceError {
-    /// Its code is not ours: made up, altered, or issued under another key.
+    /// Its MAC is wrong: it is made up, altered, or issued under another key.
     #[error("nonce was not issued by this broker")]
     Unknown,
-    /// Its time is over.
+    /// Its lifetime is over.
     #[error("nonce expired {} ms ago", by.as_millis())]
     Expired {
-        /// For how long.
+        /// Time since its expiry.
         by: Duration,
     },
-    /// It is ours, but a clock has been set back or brokers disagree about the time.
+    /// Its MAC is right, but a clock was set back or brokers disagree about the time.
     #[error("nonce was issued {} ms in the future", by.as_millis())]
     FromTheFuture {
-        /// How far ahead of this broker's clock.
+        /// Time by which it is ahead of this broker's clock.
         by: Duration,
     },
 }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lifetime_ends_at_its_thirtieth_second() {
+    fn rejects_nonce_from_its_thirtieth_second() {
         let nonce = nonces().issue(at(ISSUED), [1; 8]);
         let check = |millis| nonces().check(&nonce, at(millis));
         let expires_at = at(ISSUED + 30_000);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn five_seconds_of_disagreement_are_forgiven_and_no_more() {
+    fn accepts_nonce_up_to_five_seconds_from_the_future() {
         let nonce = nonces().issue(at(ISSUED), [1; 8]);
         let check = |millis| nonces().check(&nonce, at(millis));
         assert_eq!(check(ISSUED - 5_000), Ok(at(ISSUED + 30_000)));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bit_can_be_changed() {
+    fn rejects_nonce_with_any_changed_bit() {
         let nonce = nonces().issue(at(ISSUED), [1; 8]);
         for bit in 0..256 {
             let mut forged = nonce;
@@ -154,19 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn another_key_issues_other_nonces() {
+    fn rejects_nonce_of_another_key() {
         let foreign = Nonces::new(&[8; 32]).issue(at(ISSUED), [1; 8]);
         assert_eq!(nonces().check(&foreign, at(ISSUED)), Err(NonceError::Unknown));
     }
 
     #[test]
-    fn randomness_separates_nonces_of_one_millisecond() {
+    fn nonces_of_one_millisecond_differ() {
         let nonces = nonces();
         assert_ne!(nonces.issue(at(ISSUED), [1; 8]), nonces.issue(at(ISSUED), [2; 8]));
     }
 
     #[test]
-    fn debug_shows_no_key() {
+    fn debug_hides_nonce_key() {
         assert_eq!(format!("{:?}", nonces()), "Nonces { .. }");
     }
 }

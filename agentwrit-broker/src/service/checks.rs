@@ -1,7 +1,7 @@
 //! Checks that several operations make inside their transactions.
 //!
-//! 1. A token acts only while it is alive at its operation's turn: a revocation that was acknowledged while the request was
-//!    on its way counts.
+//! 1. A token must still be valid when its operation runs: a revocation that was acknowledged while the request waited
+//!    counts.
 //! 2. A new token is issued after the second of every not-before mark on its subject or task.
 //! 3. A scope that an agent holds, delegates, receives or renews lies within the ceiling of that agent's own app, whichever
 //!    app the first delegator belongs to. Each app counts as it is now: a suspended or deregistered one allows nothing.
@@ -18,7 +18,7 @@ use crate::{
     store::{Reader, Tx},
 };
 
-/// Runs an operation in one transaction on behalf of a token, which must still be alive then. Without a token the broker
+/// Runs an operation in one transaction on behalf of a token, which must still be valid then. Without a token the broker
 /// itself acts.
 ///
 /// # Errors
@@ -64,7 +64,7 @@ pub(super) fn issue_time(tx: &Tx<'_>, target: &str, now: UnixTime) -> Result<Uni
 ///
 /// # Errors
 ///
-/// [`Error::ExceedsCeiling`] with the first scope that is too much.
+/// [`Error::ExceedsCeiling`] with the first scope that exceeds it.
 pub(super) fn check_ceiling(reader: &Reader<'_>, app: Option<&AppId>, scope: &ScopeSet) -> Result<(), Error> {
     match app {
         Some(app_id) => within(reader.app(app_id)?.as_ref(), scope),
@@ -72,11 +72,11 @@ pub(super) fn check_ceiling(reader: &Reader<'_>, app: Option<&AppId>, scope: &Sc
     }
 }
 
-/// Checks `scope` against the ceilings of each of these agents' own apps.
+/// Checks `scope` against the ceiling of each of these agents' own apps.
 ///
 /// # Errors
 ///
-/// [`Error::ExceedsCeiling`] with the first scope that is too much, also when an agent is not known any more.
+/// [`Error::ExceedsCeiling`] with the first scope that exceeds one, also when an agent is not known any more.
 pub(super) fn check_ceilings_of<'a>(
     reader: &Reader<'_>,
     agents: impl IntoIterator<Item = &'a AgentId>,

@@ -1,10 +1,10 @@
-//! Delegating: an agent hands a part of what it may do to another.
+//! Delegation: an agent passes a part of its permissions to another.
 //!
-//! 1. Only downwards: a scope within the delegator's token and within the ceilings of the apps of everyone in the chain,
-//!    the delegate's too; a lifetime within the delegator's.
+//! 1. Only downwards: a scope within the delegator's token and within the ceilings of the apps of every agent in the
+//!    chain, the delegate's too; a lifetime within the delegator's.
 //! 2. At most five hops.
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
-//! 4. The chain grows by one signed record: who delegated what to whom, out of which session, until when.
+//! 4. The chain grows by one signed record: delegator, scope, delegate, session and expiry.
 //! 5. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
@@ -110,7 +110,7 @@ impl DelegationService {
         Ok(draft)
     }
 
-    /// The claims of the delegate's token. It never outlives the delegator's.
+    /// Returns the claims of the delegate's token. It never outlives the delegator's.
     fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: DelegationRequest, now: UnixTime) -> ClaimSet {
         let iat = now.seconds();
         let ttl = self.issuer.policy().clamp(delegation.ttl.unwrap_or(DEFAULT_DELEGATION_TTL));
@@ -141,7 +141,7 @@ impl DelegationService {
     }
 }
 
-/// Whether a token may be delegated from, with that scope; the delegator.
+/// Checks that a token permits a delegation with that scope, and returns the delegator.
 fn allow<'c>(delegator: &'c Claims, scope: &ScopeSet) -> Result<&'c AgentId, Error> {
     let agent = delegator.agent_id().ok_or(Error::WrongSubject("only an agent's token can be delegated from"))?;
     if let Some(scope) = delegator.scopes().first_uncovered(scope) {

@@ -1,4 +1,4 @@
-//! Why an operation was refused.
+//! Reasons to reject an operation.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::{
     store::StoreError,
 };
 
-/// Why an operation was refused or failed. `http` turns each into a status and a problem, in one place.
+/// Rejection or failure of an operation. `http` maps each to a status and a problem, in one place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// The request itself is malformed.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// Neither says which part was wrong.
+    /// Does not tell which part of the credentials was wrong.
     #[error("invalid credentials")]
     BadCredentials,
     #[error("launch token not found")]
@@ -38,27 +38,27 @@ pub(crate) enum Error {
     BadPublicKey,
     #[error("nonce signature verification failed")]
     BadSignature,
-    /// An agent asked for more than its launch token allows.
+    /// An agent requested more than its launch token allows.
     #[error("requested scope exceeds allowed scope")]
     ExceedsLaunchToken { scope: Scope },
-    /// More than the app may hand out, now.
+    /// The scope exceeds the app's ceiling as it is now.
     #[error("requested scopes exceed app ceiling")]
     ExceedsCeiling { scope: Scope },
     /// The launch token is pinned to another orchestrator or task.
     #[error("the launch token is for another {field}")]
     Pinned { field: &'static str },
-    /// A delegator asked for more than its token allows.
+    /// A delegator requested more than its token allows.
     #[error("delegated scope exceeds delegator scope")]
     ExceedsDelegator { scope: Scope },
     #[error("delegation depth limit exceeded")]
     TooDeep,
-    /// Unknown, expired or revoked: a stranger can't tell which.
+    /// Unknown, expired or revoked: the response does not tell which.
     #[error("delegate agent not found")]
     DelegateUnknown,
-    /// The token is valid and speaks for somebody who can't do this.
+    /// The token is valid, and its subject is of a kind that cannot do this.
     #[error("{0}")]
     WrongSubject(&'static str),
-    /// The token ended, or can't be extended: nobody is told which.
+    /// The token ended, or can't be extended: the response does not tell which.
     #[error("token renewal failed")]
     RenewalFailed,
     /// The token ended between its verification and the operation.
@@ -75,13 +75,13 @@ pub(crate) enum Error {
     NameTaken,
     #[error("too many attempts")]
     RateLimited { retry_after: RetryAfter },
-    /// A credential has used up what it may have written.
+    /// A credential has used up what it may have the broker write.
     #[error("{budget}")]
     OverBudget { budget: Budget, retry_after: RetryAfter },
     /// A token issued now would not be valid yet.
     #[error("the clock is {} s behind a not-before mark: it is wrong, or was when the mark was made", by.as_secs())]
     ClockBehind { by: Duration },
-    /// Too much waits already.
+    /// A bounded pool or queue is full.
     #[error("too much is waiting")]
     Overloaded,
     #[error(transparent)]
@@ -93,7 +93,7 @@ impl Error {
         RequestError::invalid(field, problem).into()
     }
 
-    /// The scope that was too much, if that was it.
+    /// Returns the scope that exceeded a limit, if that is the reason.
     pub(crate) fn scope(&self) -> Option<&Scope> {
         if let Self::ExceedsLaunchToken { scope } | Self::ExceedsCeiling { scope } | Self::ExceedsDelegator { scope } =
             self
@@ -104,7 +104,7 @@ impl Error {
         }
     }
 
-    /// Whether the client was refused, rather than failed by the broker: what belongs into the audit trail.
+    /// Returns whether the request was rejected, rather than failed by the broker: rejections are audited.
     pub(crate) fn is_denial(&self) -> bool {
         !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Store(_))
     }

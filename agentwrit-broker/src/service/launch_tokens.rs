@@ -1,4 +1,4 @@
-//! Issuing launch tokens: what lets an agent register.
+//! Launch tokens: permissions to register agents.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ impl LaunchTokenService {
         Self { issuer, ledger, budgets, metrics }
     }
 
-    /// Issues a launch token, which is in the answer and nowhere else. Without a `bearer` the broker itself asks.
+    /// Issues a launch token. The secret is in the result and nowhere else. Without a `bearer` the broker itself requests it.
     pub(crate) async fn issue(
         self: &Arc<Self>,
         creator: Subject,
@@ -79,7 +79,7 @@ impl LaunchTokenService {
         .await
     }
 
-    /// Deletes a launch token: nobody can register with it any more.
+    /// Deletes a launch token: no agent can register with it any more.
     pub(crate) async fn delete(
         self: &Arc<Self>,
         by: Subject,
@@ -98,7 +98,7 @@ impl LaunchTokenService {
         .await
     }
 
-    /// Notes a refused launch token: also one that never got as far as being drafted.
+    /// Audits a rejected request for a launch token, also one that could not be read.
     pub(crate) fn deny(&self, creator: &Subject, error: &Error, client: IpAddr) {
         if !error.is_denial() {
             return;
@@ -137,7 +137,7 @@ impl LaunchTokenService {
     }
 }
 
-/// The operator may allow anything; an app what lies within its ceiling, as long as it is active.
+/// Checks the scope: the operator may allow any, an active app one within its ceiling.
 fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
     if token.app_id.is_none() {
         return Ok(());
@@ -156,7 +156,7 @@ fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
     })
 }
 
-/// The session of the token that asks.
+/// Returns the session of the bearer's token.
 fn session_of(tx: &Tx<'_>, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
     Ok(match bearer {
         Some(jti) => tx.token(&jti)?.map(|token| token.sid),

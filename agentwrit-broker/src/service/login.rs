@@ -60,7 +60,7 @@ impl LoginService {
         Ok(issued)
     }
 
-    /// Compares the secret and counts the attempt: see [`limits`](crate::limits::logins).
+    /// Compares the secret and counts the attempt against the limits: see [`limits`](crate::limits::logins).
     async fn is_admin_secret(&self, client: IpAddr, secret: &Secret) -> Result<bool, Error> {
         let now = self.ledger.monotonic();
         let refused = |retry_after| self.login_refused("failed_admin_logins", retry_after);
@@ -77,7 +77,7 @@ impl LoginService {
         outcome.map_err(|_| Error::Overloaded)
     }
 
-    /// A token of the operator's, without a login.
+    /// Issues a token of the operator's without a login.
     pub(crate) async fn issue_admin_token(self: &Arc<Self>, client: IpAddr) -> Result<Issued, Error> {
         self.issue_operators_token(client, None).await
     }
@@ -133,14 +133,14 @@ impl LoginService {
         outcome
     }
 
-    /// An attempt that one of [`limits`](crate::limits::logins) rejects.
+    /// Counts an attempt that one of [`limits`](crate::limits::logins) rejects.
     fn login_refused(&self, limit: &'static str, retry_after: RetryAfter) -> Error {
         self.metrics.rate_limited(limit);
         Error::RateLimited { retry_after }
     }
 
-    /// The id that a rate-limited client tried, so that its operator finds the client: also one that is not of the form
-    /// of a client id, cut and sanitised, unless it may be a secret in the wrong place.
+    /// Returns the id that a rate-limited client tried, so that its operator finds the client: also a malformed one, cut and
+    /// sanitised, unless it may be a secret in the wrong member.
     fn nameable(&self, client_id: &str) -> Option<String> {
         if is_client_id(client_id) {
             return Some(client_id.to_owned());
@@ -161,7 +161,7 @@ impl LoginService {
         let tried = client_id.clone();
         let found = self.ledger.read(move |reader| reader.app_by_client_id(&tried)).await?;
         let accepted = accept(found.as_ref(), &secret);
-        // Whether the secret is right must not show before the limit has been asked.
+        // The limit comes first: a rate-limited response must not depend on the secret.
         let login = Login::of(accepted.is_ok());
         self.limits.app_login(&client_id, client, login, self.ledger.monotonic()).map_err(refused)?;
         let app_id = accepted?.app_id.clone();
@@ -187,13 +187,13 @@ impl LoginService {
     }
 }
 
-/// The beginning of a text that is not a client id, without what a log must not hold.
+/// Returns the beginning of a malformed client id, with `?` in place of characters that a log must not hold.
 fn shown(text: &str) -> String {
     let shown = text.chars().map(|char| if char.is_ascii_graphic() { char } else { '?' });
     shown.take(LONGEST_SHOWN).collect()
 }
 
-/// Whether the secret is that of an active app. The three ways to fail do the same work and say the same.
+/// Checks that the secret is that of an active app. The three ways to fail do the same work and return the same error.
 fn accept<'a>(found: Option<&'a App>, secret: &Secret) -> Result<&'a App, Error> {
     let offered = Digest::of(secret.expose().as_bytes());
     let expected = found.map_or(Digest::from_bytes([0; 32]), |app| app.secret_digest);

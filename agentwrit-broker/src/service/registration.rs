@@ -16,7 +16,7 @@ use super::{Error, Parts, checks::issue_time};
 use crate::{
     audit::{EventType, NewEvent},
     clock::is_from_the_future,
-    domain::{AgentRecord, App, AppStatus, Digest, LaunchToken},
+    domain::{App, AppStatus, Digest, LaunchToken, RegisteredAgent},
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
@@ -133,7 +133,7 @@ impl RegistrationService {
     fn record_registration(
         &self,
         tx: &mut Tx<'_>,
-        agent: &AgentRecord,
+        agent: &RegisteredAgent,
         draft: &Draft,
         client: IpAddr,
     ) -> Result<(), Error> {
@@ -240,8 +240,8 @@ fn record(
     registration: &RegistrationRequest,
     launch_token: &LaunchToken,
     draft: &Draft,
-) -> AgentRecord {
-    AgentRecord {
+) -> RegisteredAgent {
+    RegisteredAgent {
         agent_id: agent_id.clone(),
         app_id: launch_token.app_id.clone(),
         scope: registration.requested_scope.clone(),

@@ -4,7 +4,7 @@
 //! 2. `agent`, `task` and `chain` are not-before marks: tokens issued from the next second on are valid. An agent, though,
 //!    is barred for good: it never receives another token.
 //! 3. The mark, the ended tokens, the bar and the audit event are one transaction; verifiers learn of it afterwards.
-//! 4. Unused launch tokens are deleted with the session, the app or the operator's tokens that asked for them.
+//! 4. Unused launch tokens are deleted with the session, the app or the operator's tokens that requested them.
 //! 5. A target that matches nothing changes nothing, and the response says so.
 
 use std::{net::IpAddr, sync::Arc};
@@ -26,7 +26,7 @@ use crate::{
 /// Outcome of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revoked {
-    /// Whether the target is known.
+    /// True if the target is known.
     pub(crate) revoked: bool,
     /// Number of live tokens that it ended.
     pub(crate) count: u64,
@@ -76,10 +76,10 @@ impl RevocationService {
     }
 }
 
-/// What a revocation ended.
+/// Tokens and launch tokens that a revocation ended.
 #[derive(Debug, Default)]
 struct Found {
-    /// Whether the target is known, ended or not.
+    /// True if the target is known, ended or not.
     known: bool,
     tokens: EndedTokens,
     launch_tokens: u64,

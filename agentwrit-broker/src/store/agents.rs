@@ -7,7 +7,7 @@ use super::{
     Page, Reader, StoreError, Tx,
     codec::{joined, micros, optional_parsed, optional_time, parsed, scopes, signed, time, unsigned},
 };
-use crate::domain::{AgentRecord, LaunchTokenId};
+use crate::domain::{LaunchTokenId, RegisteredAgent};
 
 impl Reader<'_> {
     /// Returns an agent, expired or not; agents are deleted some time after they expired.
@@ -15,7 +15,7 @@ impl Reader<'_> {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn agent(&self, agent_id: &AgentId) -> Result<Option<AgentRecord>, StoreError> {
+    pub fn agent(&self, agent_id: &AgentId) -> Result<Option<RegisteredAgent>, StoreError> {
         self.find(
             "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at \
              FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
@@ -30,7 +30,7 @@ impl Reader<'_> {
     /// # Errors
     ///
     /// [`StoreError`].
-    pub fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, AgentRecord)>, u64), StoreError> {
+    pub fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
         let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
         let total = self.single("SELECT count(*) FROM agents WHERE app = ?1", [key], |row| unsigned(row, 0))?;
         let rows = self.list(
@@ -56,8 +56,8 @@ impl Reader<'_> {
     }
 }
 
-fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<AgentRecord> {
-    Ok(AgentRecord {
+fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<RegisteredAgent> {
+    Ok(RegisteredAgent {
         agent_id,
         app_id: optional_parsed(row, 0, app_id)?,
         scope: scopes(row, 1)?,
@@ -75,7 +75,7 @@ impl Tx<'_> {
     /// # Errors
     ///
     /// [`StoreError`], also for an id that exists.
-    pub fn insert_agent(&mut self, agent: &AgentRecord) -> Result<(), StoreError> {
+    pub fn insert_agent(&mut self, agent: &RegisteredAgent) -> Result<(), StoreError> {
         let app = self.intern_app(agent.app_id.as_ref())?;
         let name = self.add_name(agent.agent_id.as_str(), app)?;
         self.execute(

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::{AuditChainError, ChainHead, EventId};
-use crate::domain::{AgentRecord, App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId};
+use crate::domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
 
 const DAY: u64 = 86_400;
 
@@ -83,7 +83,7 @@ async fn backup() -> (TempDir, Store) {
             for (name, status) in statuses {
                 tx.insert_app(&app(name, status))?;
             }
-            tx.insert_agent(&AgentRecord {
+            tx.insert_agent(&RegisteredAgent {
                 agent_id: agent_id(),
                 app_id: None,
                 scope: ScopeSet::parse(["read:data:x"]).unwrap(),

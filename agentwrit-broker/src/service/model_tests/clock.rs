@@ -6,7 +6,7 @@ use agentwrit_verify::{Clock, Level, UnixTime};
 
 use super::{
     model::{Owner, scopes},
-    world::{LaunchWish, World},
+    world::{LaunchRequest, World},
 };
 use crate::{
     audit::{ChainHead, chain},
@@ -18,22 +18,22 @@ const HOUR: Duration = Duration::from_secs(3600);
 const TASK: &str = "task";
 
 /// An agent's token.
-async fn enrol(world: &World, launch_token: &Secret) -> (String, String) {
+async fn register(world: &World, launch_token: &Secret) -> (String, String) {
     let (id, issued) = world.register(launch_token, &scopes(1), TASK).await.unwrap();
     (issued.access_token, id.to_string())
 }
 
-/// A launch token for as many agents as one likes.
+/// A launch token for any number of agents.
 async fn launch_token(world: &World) -> Secret {
-    let wish = LaunchWish { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600 };
-    world.launch_token(&Owner::Operator, None, wish).await.unwrap()
+    let request = LaunchRequest { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600 };
+    world.launch_token(&Owner::Operator, None, request).await.unwrap()
 }
 
-/// Tokens that ended in each way that there is; one agent of its own for each.
-async fn dead_tokens(world: &World, launch_token: &Secret) -> Vec<String> {
-    let mut dead = Vec::new();
+/// Tokens that ended in each possible way, each of an agent of its own.
+async fn ended_tokens(world: &World, launch_token: &Secret) -> Vec<String> {
+    let mut ended = Vec::new();
     for way in 0..5 {
-        let (token, id) = enrol(world, launch_token).await;
+        let (token, id) = register(world, launch_token).await;
         let claims = world.verify(&token).unwrap();
         let jti = claims.token_id().to_string();
         match way {
@@ -43,16 +43,16 @@ async fn dead_tokens(world: &World, launch_token: &Secret) -> Vec<String> {
             3 => _ = world.revoke(Level::Agent, &id).await,
             _ => _ = world.revoke(Level::Chain, &id).await,
         }
-        dead.push(token);
+        ended.push(token);
     }
-    dead
+    ended
 }
 
-async fn all_dead(world: &World, tokens: &[String]) {
+async fn assert_rejected(world: &World, tokens: &[String]) {
     let newcomer = world.newcomer().await;
     for token in tokens {
         assert!(world.verify(token).is_err(), "the broker accepts it");
-        assert!(newcomer.verifier.verify(token).is_err(), "whoever follows the feed accepts it");
+        assert!(newcomer.verifier.verify(token).is_err(), "a new follower of the feed accepts it");
     }
 }
 
@@ -65,25 +65,25 @@ fn earlier(world: &World, by: Duration) -> UnixTime {
 }
 
 #[tokio::test]
-async fn whoever_is_dead_stays_dead() {
+async fn ended_tokens_stay_ended_whatever_the_clock() {
     let mut world = World::new().await;
     let launch_token = launch_token(&world).await;
-    let dead = dead_tokens(&world, &launch_token).await;
+    let ended = ended_tokens(&world, &launch_token).await;
     let now = world.clock.now();
     for moment in [later(&world, HOUR), now, earlier(&world, HOUR), now] {
         world.clock.set(moment);
         world.services.housekeeping.delete_expired().await.unwrap();
-        all_dead(&world, &dead).await;
+        assert_rejected(&world, &ended).await;
         world.restart().await;
-        all_dead(&world, &dead).await;
+        assert_rejected(&world, &ended).await;
     }
 }
 
 #[tokio::test]
-async fn whoever_is_alive_is_so_again() {
+async fn valid_tokens_are_valid_again_when_clock_is_right() {
     let mut world = World::new().await;
     let launch_token = launch_token(&world).await;
-    let tokens = [enrol(&world, &launch_token).await.0, enrol(&world, &launch_token).await.0];
+    let tokens = [register(&world, &launch_token).await.0, register(&world, &launch_token).await.0];
     let now = world.clock.now();
     for moment in [later(&world, HOUR), earlier(&world, HOUR)] {
         world.clock.set(moment);
@@ -95,15 +95,15 @@ async fn whoever_is_alive_is_so_again() {
     }
     world.renew(world.verify(&tokens[0]).unwrap()).await.unwrap();
     world.release(world.verify(&tokens[1]).unwrap()).await.unwrap();
-    all_dead(&world, &tokens).await;
+    assert_rejected(&world, &tokens).await;
 }
 
 #[tokio::test]
-async fn a_revocation_holds_whatever_the_clock_said_then() {
+async fn revocation_holds_whatever_the_clock_was() {
     for (step, ahead) in [(2, false), (3600, false), (2, true), (3600, true)] {
         for level in [Level::Token, Level::Agent, Level::Task, Level::Chain] {
             let world = World::new().await;
-            let (token, id) = enrol(&world, &launch_token(&world).await).await;
+            let (token, id) = register(&world, &launch_token(&world).await).await;
             let claims = world.verify(&token).unwrap();
             let now = world.clock.now();
             let step = Duration::from_secs(step);
@@ -117,14 +117,14 @@ async fn a_revocation_holds_whatever_the_clock_said_then() {
             world.services.housekeeping.delete_expired().await.unwrap();
             for moment in [now, now.saturating_add(step)] {
                 world.clock.set(moment);
-                all_dead(&world, std::slice::from_ref(&token)).await;
+                assert_rejected(&world, std::slice::from_ref(&token)).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_nonce_is_used_once_whatever_was_forgotten() {
+async fn accepts_nonce_once_whatever_was_forgotten() {
     let mut world = World::new().await;
     let launch_token = launch_token(&world).await;
     let spent = world.nonce();
@@ -140,7 +140,7 @@ async fn a_nonce_is_used_once_whatever_was_forgotten() {
             }
             let replayed = world.register_with(&launch_token, &spent, &scopes(1), TASK).await;
             assert_eq!(replayed.unwrap_err(), Error::NonceUnknown);
-            // Whoever comes now is not locked out, and its nonce expires as ever.
+            // New registrations are not locked out, and their nonces expire as ever.
             world.register(&launch_token, &scopes(1), TASK).await.unwrap();
             let fresh = world.nonce();
             world.clock.advance(Duration::from_secs(30));
@@ -152,12 +152,12 @@ async fn a_nonce_is_used_once_whatever_was_forgotten() {
 }
 
 #[tokio::test]
-async fn the_trail_keeps_its_order_and_steps_back_are_counted() {
+async fn audit_trail_stays_ordered_and_counts_steps_back() {
     let world = World::new().await;
     let now = world.clock.now();
     for moment in [now, later(&world, HOUR), now, earlier(&world, HOUR), now, earlier(&world, Duration::from_secs(3))] {
         world.clock.set(moment);
-        dead_tokens(&world, &launch_token(&world).await).await;
+        ended_tokens(&world, &launch_token(&world).await).await;
     }
     let events = world.services.ledger.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
     assert_eq!(chain::verify(ChainHead::GENESIS, &events).unwrap().sequence, events.len() as u64);

@@ -19,7 +19,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(issuer: &str, keys: &KeySet, clock: &ManualClock) -> Self {
-        // Days pass between two answers here: how old a list may be is not what these tests are about.
+        // Days pass between two responses here: these tests are not about the age of a list.
         let feed = Feed::new(issuer, Staleness::default().accept_stale());
         let verifier = Verifier::builder()
             .issuer(issuer)
@@ -30,12 +30,12 @@ impl Follower {
         Self { keys: keys.clone(), feed, clock: clock.clone(), epoch: None, verifier }
     }
 
-    /// What to ask the feed for.
+    /// Cursor of the next request to the feed.
     pub(super) fn since(&self) -> Option<u64> {
         self.feed.since()
     }
 
-    /// Takes in an answer. The broker never gives one that a follower refuses, nor what a follower would forgive: an
+    /// Applies a response. The broker never sends one that a follower rejects, nor one that a follower would tolerate: an
     /// entry past its time, or another epoch.
     pub(super) fn absorb(&mut self, document: &str) {
         self.feed.apply(document, &self.keys, ClockReading::of(&self.clock)).unwrap();

@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use super::{
     model::{AgentModel, AppModel, LaunchModel, Model, Owner, TokenModel, covers, scopes},
     operation::{Launch, Operation, Target},
-    world::{LaunchWish, MAX_TTL, World},
+    world::{LaunchRequest, MAX_TTL, World},
 };
 use crate::{domain::AppStatus, issuer::Issued};
 
@@ -34,7 +34,7 @@ impl History {
         match operation {
             Operation::LogIn => self.log_in().await,
             Operation::AppLogIn(app) => self.app_log_in(app).await,
-            Operation::Enrol { owner, launch, scopes: bits, task } => {
+            Operation::RegisterWithNewLaunchToken { owner, launch, scopes: bits, task } => {
                 if let Some(launch) = self.launch(owner, &launch).await {
                     self.register(launch, &scopes(bits), task).await;
                 }
@@ -77,14 +77,14 @@ impl History {
         self.compare().await;
     }
 
-    /// Once more after a restart, and with somebody who knows the snapshot only.
+    /// Compares once more after a restart, and with a follower that knows the snapshot only.
     pub(super) async fn end(mut self) {
         self.world.restart().await;
         self.compare().await;
         let newcomer = self.world.newcomer().await;
         for token in &self.model.tokens {
             let verdict = newcomer.verifier.verify(&token.text);
-            assert_eq!(verdict.is_ok(), token.alive(self.world.now()), "newcomer: {:?}: {verdict:?}", token.claims);
+            assert_eq!(verdict.is_ok(), token.is_valid(self.world.now()), "newcomer: {:?}: {verdict:?}", token.claims);
         }
     }
 
@@ -93,18 +93,18 @@ impl History {
         self.world.follow().await;
         let now = self.world.now();
         for token in &self.model.tokens {
-            for (who, verdict) in [
+            for (verifier, verdict) in [
                 ("broker", self.world.verify(&token.text)),
                 ("offline", self.world.follower.verifier.verify(&token.text)),
             ] {
-                assert_eq!(verdict.is_ok(), token.alive(now), "{who}: {:?}: {verdict:?}", token.claims);
+                assert_eq!(verdict.is_ok(), token.is_valid(now), "{verifier}: {:?}: {verdict:?}", token.claims);
             }
         }
     }
 
     async fn log_in(&mut self) {
         let issued = self.world.admin_token().await;
-        let claims = self.admit(issued, Owner::Operator, None);
+        let claims = self.add_issued(issued, Owner::Operator, None);
         assert_eq!(claims.subject(), &Subject::Admin);
     }
 
@@ -115,7 +115,7 @@ impl History {
         assert_eq!(outcome.is_ok(), *status == AppStatus::Active, "{outcome:?}");
         let app_id = app.app_id.clone();
         if let Ok(issued) = outcome {
-            let claims = self.admit(issued, Owner::App { index, app_id: app_id.clone() }, None);
+            let claims = self.add_issued(issued, Owner::App { index, app_id: app_id.clone() }, None);
             assert_eq!(claims.subject(), &Subject::App(app_id));
         }
     }
@@ -130,9 +130,9 @@ impl History {
         };
         let &Launch { max_ttl, single_use, ttl, .. } = launch;
         let scopes = scopes(launch.scopes);
-        let wish = LaunchWish { scopes: scopes.clone(), max_ttl, single_use, ttl };
+        let request = LaunchRequest { scopes: scopes.clone(), max_ttl, single_use, ttl };
         let (minted_in, bearer) = self.bearer_of(&owner).unzip();
-        let outcome = self.world.launch_token(&owner, bearer, wish).await;
+        let outcome = self.world.launch_token(&owner, bearer, request).await;
         assert_eq!(outcome.is_ok(), self.model.ceiling_allows(&owner, &scopes), "{outcome:?}");
         let secret = outcome.ok()?;
         let expires_at = self.world.now().saturating_add(Duration::from_secs(ttl));
@@ -142,7 +142,7 @@ impl History {
     }
 
     /// The latest live token of the operator's or the app's own, and the first token of its session. Without one the
-    /// broker itself asks.
+    /// broker itself requests it.
     fn bearer_of(&self, owner: &Owner) -> Option<(usize, TokenId)> {
         let subject = match owner {
             Owner::Operator => Subject::Admin,
@@ -151,7 +151,7 @@ impl History {
         let now = self.world.now();
         let mut tokens = self.model.tokens.iter().rev();
         tokens
-            .find(|token| token.claims.sub == subject && token.alive(now))
+            .find(|token| token.claims.sub == subject && token.is_valid(now))
             .map(|token| (token.first, token.claims.jti))
     }
 
@@ -167,7 +167,7 @@ impl History {
         let token = &mut self.model.launch_tokens[launch];
         token.usable = !token.single_use;
         let (owner, ttl, most) = (token.owner.clone(), token.max_ttl, token.scopes.clone());
-        let claims = self.admit(issued, owner.clone(), None);
+        let claims = self.add_issued(issued, owner.clone(), None);
         assert_eq!(claims.agent_id(), Some(&id));
         assert_eq!(claims.expires_at().seconds() - claims.issued_at().seconds(), ttl.min(MAX_TTL));
         assert!(covers(&most, claims.scopes()));
@@ -179,7 +179,7 @@ impl History {
         let token = &self.model.tokens[index];
         let allowed = match claims.subject() {
             Subject::Admin => false,
-            // Its tokens die with it.
+            // Its tokens end with it.
             Subject::App(_) => true,
             Subject::Agent(agent) => {
                 !self.model.barred(agent)
@@ -192,9 +192,9 @@ impl History {
         let outcome = self.world.renew(Arc::clone(&claims)).await;
         assert_eq!(outcome.is_ok(), allowed && left, "{outcome:?}");
         let Ok(issued) = outcome else { return };
-        self.model.tokens[index].dead = true;
+        self.model.tokens[index].ended = true;
         let owner = self.model.tokens[index].owner.clone();
-        let renewed = self.admit(issued, owner, Some(Parent::Renewed(index)));
+        let renewed = self.add_issued(issued, owner, Some(Parent::Renewed(index)));
         let (old, new) = (claims.as_claim_set(), renewed.as_claim_set());
         assert_eq!(new.exp, self.model.renewal_expiry(index, new.iat));
         let same = agentwrit_verify::ClaimSet { jti: old.jti, iat: old.iat, nbf: old.nbf, exp: old.exp, ..new.clone() };
@@ -213,12 +213,12 @@ impl History {
             && self.model.ceiling_allows(&token.owner, &wanted)
             && self.model.may_receive(&to, self.world.now())
             && self.model.ceilings_allow(delegators(&claims).chain(claims.agent_id()).chain([&to]), &wanted);
-        let wish = DelegationRequest { delegate_to: to.clone(), scope: wanted, ttl: Some(ttl) };
-        let outcome = self.world.delegate(Arc::clone(&claims), wish).await;
+        let request = DelegationRequest { delegate_to: to.clone(), scope: wanted, ttl: Some(ttl) };
+        let outcome = self.world.delegate(Arc::clone(&claims), request).await;
         assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
         let Ok(issued) = outcome else { return };
         let owner = token.owner.clone();
-        let delegated = self.admit(issued, owner, Some(Parent::Delegated(index)));
+        let delegated = self.add_issued(issued, owner, Some(Parent::Delegated(index)));
         assert_eq!(delegated.agent_id(), Some(&to));
         assert!(covers(claims.scopes(), delegated.scopes()));
         assert!(delegated.expires_at() <= claims.expires_at());
@@ -244,7 +244,7 @@ impl History {
     async fn release(&mut self, token: Index) {
         let Some((index, claims)) = self.presented(token) else { return };
         self.world.release(claims).await.unwrap();
-        self.model.tokens[index].dead = true;
+        self.model.tokens[index].ended = true;
     }
 
     async fn revoke(&mut self, target: &Target) {
@@ -256,13 +256,13 @@ impl History {
             Target::Token(of) => (Level::Token, of.get(&self.model.tokens).claims.jti.to_string()),
             Target::Subject { of, level } => (*level, of.get(&self.model.tokens).claims.sub.to_string()),
             Target::Task(task) => (Level::Task, task_id(*task)),
-            Target::Nobody(level) => (*level, String::from("nobody")),
+            Target::Unknown(level) => (*level, String::from("unknown")),
         };
-        let killed = self.model.revoke(level, &target, self.world.now());
+        let ended_count = self.model.revoke(level, &target, self.world.now());
         let revoked = self.world.revoke(level, &target).await;
-        assert_eq!(revoked.count, killed, "{level} {target}");
-        assert!(revoked.revoked || killed == 0);
-        assert!(!revoked.revoked || target != "nobody");
+        assert_eq!(revoked.count, ended_count, "{level} {target}");
+        assert!(revoked.revoked || ended_count == 0);
+        assert!(!revoked.revoked || target != "unknown");
     }
 
     async fn suspend(&mut self, app: usize) {
@@ -284,9 +284,9 @@ impl History {
         Some((index, self.world.verify(&self.model.tokens[index].text).ok()?))
     }
 
-    /// Takes a new token into the model. Whatever it is, it lives, and within the ceiling of its owner.
-    fn admit(&mut self, issued: Issued, owner: Owner, parent: Option<Parent>) -> Arc<Claims> {
-        let claims = self.world.verify(&issued.access_token).expect("a new token is alive");
+    /// Takes a new token into the model. It must be valid, and within the ceiling of its owner.
+    fn add_issued(&mut self, issued: Issued, owner: Owner, parent: Option<Parent>) -> Arc<Claims> {
+        let claims = self.world.verify(&issued.access_token).expect("a new token is valid");
         let set = claims.as_claim_set().clone();
         let now = self.world.now().seconds();
         assert!((now..=now + 1).contains(&set.iat), "issued at {} at {now}", set.iat);
@@ -309,7 +309,7 @@ impl History {
             }
         };
         let text = issued.access_token;
-        self.model.tokens.push(TokenModel { text, claims: set, owner, first, delegated_from, ttl, dead: false });
+        self.model.tokens.push(TokenModel { text, claims: set, owner, first, delegated_from, ttl, ended: false });
         claims
     }
 }

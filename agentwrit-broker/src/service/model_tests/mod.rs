@@ -1,8 +1,8 @@
 //! Random histories of the services beside a model of which tokens are valid.
 //!
-//! 1. A history is a list of operations: logging in, enrolling agents, renewing, delegating, releasing, revoking at
+//! 1. A history is a list of operations: logging in, registering agents, renewing, delegating, releasing, revoking at
 //!    each level, changing and deregistering apps, letting time pass, housekeeping, and restarts on the same store.
-//! 2. The model predicts whether each succeeds, and what the new token may say: its scope within that of its parent,
+//! 2. The model predicts whether each succeeds, and the limits of the new token: its scope within that of its parent,
 //!    launch token and ceiling, its lifetime within its parent's, at most five hops.
 //! 3. After every operation the model, the broker's own verifier and an offline verifier that knows the signed feed
 //!    only agree about every token ever issued.
@@ -25,7 +25,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn model_broker_and_offline_verifier_agree_about_who_is_dead(operations in operations()) {
+    fn model_broker_and_offline_verifier_agree_about_every_token(operations in operations()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut history = History::begin().await;

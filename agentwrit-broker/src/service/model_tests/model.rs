@@ -1,4 +1,4 @@
-//! What the contract says about who is dead, in the simplest terms: lists, and nobody is ever forgotten.
+//! The contract's rules about which tokens are valid, in the simplest terms: lists, from which nothing is deleted.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(super) fn scopes(bits: u8) -> ScopeSet {
     ScopeSet::parse(chosen.map(|(_, scope)| scope)).unwrap()
 }
 
-/// Whether each wanted scope is in `held`, or its wildcard is. Knows nothing of the library's own rule.
+/// Returns whether each wanted scope is in `held`, or its wildcard is, without the library's own rule.
 pub(super) fn covers(held: &ScopeSet, wanted: &ScopeSet) -> bool {
     let held: BTreeSet<&str> = held.iter().map(Scope::as_str).collect();
     wanted.iter().all(|scope| {
@@ -63,7 +63,7 @@ pub(super) struct LaunchModel {
     pub(super) single_use: bool,
     pub(super) expires_at: UnixTime,
     pub(super) owner: Owner,
-    /// The first token of the session that asked for it.
+    /// First token of the session that requested it.
     pub(super) minted_in: Option<usize>,
     pub(super) usable: bool,
 }
@@ -74,20 +74,20 @@ pub(super) struct TokenModel {
     pub(super) owner: Owner,
     /// The first token of its renewal family.
     pub(super) first: usize,
-    /// Where each hop came from: the first token of the delegator's family; root first.
+    /// First token of each delegator's session, root first.
     pub(super) delegated_from: Vec<usize>,
     pub(super) ttl: u64,
-    pub(super) dead: bool,
+    pub(super) ended: bool,
 }
 
 impl TokenModel {
-    pub(super) fn alive(&self, now: UnixTime) -> bool {
-        !self.dead && now.seconds() < self.claims.exp
+    pub(super) fn is_valid(&self, now: UnixTime) -> bool {
+        !self.ended && now.seconds() < self.claims.exp
     }
 }
 
 impl Model {
-    /// Whether the app behind something still allows `wanted`.
+    /// Returns whether the owner's app still allows `wanted`.
     pub(super) fn ceiling_allows(&self, owner: &Owner, wanted: &ScopeSet) -> bool {
         match owner {
             Owner::Operator => true,
@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// Whether each of these agents' own apps allows `wanted`.
+    /// Returns whether each of these agents' own apps allows `wanted`.
     pub(super) fn ceilings_allow<'a>(&self, mut agents: impl Iterator<Item = &'a AgentId>, wanted: &ScopeSet) -> bool {
         agents.all(|agent| {
             let known = self.agents.iter().find(|known| known.id == *agent);
@@ -110,7 +110,7 @@ impl Model {
         self.agents.iter().any(|known| known.id == *agent && known.barred)
     }
 
-    /// Whether somebody may delegate to the agent.
+    /// Returns whether the agent may receive a delegation.
     pub(super) fn may_receive(&self, agent: &AgentId, now: UnixTime) -> bool {
         let until = self.tokens.iter().filter(|token| token.claims.sub.as_agent() == Some(agent));
         !self.barred(agent) && until.map(|token| token.claims.exp).max() > Some(now.seconds())
@@ -149,15 +149,15 @@ impl Model {
     fn stop_app(&mut self, index: usize) {
         let app = &self.apps[index];
         let subject = Subject::App(app.app.app_id.clone());
-        self.tokens.iter_mut().filter(|token| token.claims.sub == subject).for_each(|token| token.dead = true);
+        self.tokens.iter_mut().filter(|token| token.claims.sub == subject).for_each(|token| token.ended = true);
         let of_app = |launch: &&mut LaunchModel| matches!(launch.owner, Owner::App { index: of, .. } if of == index);
         self.launch_tokens.iter_mut().filter(of_app).for_each(|launch| launch.usable = false);
     }
 
-    /// Kills what a revocation names; how many of it was alive.
+    /// Ends the tokens that a revocation names, and returns how many of them were valid.
     pub(super) fn revoke(&mut self, level: Level, target: &str, now: UnixTime) -> u64 {
         let family = self.tokens.iter().find(|token| token.claims.jti.to_string() == target).map(|token| token.first);
-        let mut killed = 0;
+        let mut ended_count = 0;
         for token in &mut self.tokens {
             let subject = token.claims.sub.to_string();
             let chain = &token.claims.delegation_chain;
@@ -166,10 +166,10 @@ impl Model {
                 Level::Agent => subject == target || chain.iter().any(|hop| hop.agent.as_str() == target),
                 Level::Task => token.claims.task_id.as_ref().is_some_and(|task| task.as_str() == target),
                 Level::Chain => chain.first().map_or(subject.as_str(), |root| root.agent.as_str()) == target,
-                Level::Session | Level::Issuer => unreachable!("nobody can ask for it"),
+                Level::Session | Level::Issuer => unreachable!("no request names this level"),
             };
-            killed += u64::from(hit && token.alive(now));
-            token.dead |= hit;
+            ended_count += u64::from(hit && token.is_valid(now));
+            token.ended |= hit;
         }
         for launch in &mut self.launch_tokens {
             let creator = match &launch.owner {
@@ -186,6 +186,6 @@ impl Model {
         if level == Level::Agent {
             self.agents.iter_mut().filter(|agent| agent.id.as_str() == target).for_each(|agent| agent.barred = true);
         }
-        killed
+        ended_count
     }
 }

@@ -1,4 +1,4 @@
-//! What can happen.
+//! Operations of a history.
 
 use agentwrit_verify::Level;
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -9,7 +9,7 @@ pub(super) enum Operation {
     LogIn,
     AppLogIn(Index),
     /// A launch token, and a registration with it at once.
-    Enrol {
+    RegisterWithNewLaunchToken {
         owner: Option<Index>,
         launch: Launch,
         scopes: u8,
@@ -72,8 +72,8 @@ pub(super) enum Target {
         level: Level,
     },
     Task(u8),
-    /// What nobody ever heard of, at each level.
-    Nobody(Level),
+    /// A target that never existed, at each level.
+    Unknown(Level),
 }
 
 pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -90,7 +90,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Op::LogIn),
         1 => any_index().prop_map(Op::AppLogIn),
         5 => (owner(), launch(), subset(), task())
-            .prop_map(|(owner, launch, scopes, task)| Op::Enrol { owner, launch, scopes, task }),
+            .prop_map(|(owner, launch, scopes, task)| Op::RegisterWithNewLaunchToken { owner, launch, scopes, task }),
         1 => (owner(), launch()).prop_map(|(owner, launch)| Op::Launch { owner, launch }),
         1 => (any_index(), subset(), task())
             .prop_map(|(launch, scopes, task)| Op::Register { launch, scopes, task }),
@@ -120,7 +120,7 @@ fn launch() -> impl Strategy<Value = Launch> {
     })
 }
 
-/// Mostly much, so that most wishes can be granted.
+/// Large subsets are more likely, so that most requests are granted.
 fn subset() -> impl Strategy<Value = u8> {
     prop_oneof![Just(0b00_1001), Just(0b11_1111), Just(0b00_0010), 1_u8..64]
 }
@@ -132,6 +132,6 @@ fn target() -> impl Strategy<Value = Target> {
         3 => any::<Index>().prop_map(Target::Token),
         4 => (any::<Index>(), by_subject).prop_map(|(of, level)| Target::Subject { of, level }),
         2 => (0_u8..3).prop_map(Target::Task),
-        1 => level.prop_map(Target::Nobody),
+        1 => level.prop_map(Target::Unknown),
     ]
 }

@@ -30,10 +30,10 @@ use crate::{
     store::{Store, StoreOptions},
 };
 
-/// Where followers ask from.
+/// Address of followers.
 const FOLLOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
-/// Where time begins: in the middle of a second.
+/// First moment of each history: in the middle of a second.
 pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
 /// `AA_MAX_TTL`, short enough for sessions to reach it.
 pub(super) const MAX_TTL: u64 = 90;
@@ -71,7 +71,7 @@ impl World {
         self.starts += 1;
     }
 
-    /// What the broker does every minute, to the end.
+    /// Runs the broker's housekeeping to its end.
     pub(super) async fn tidy(&self) {
         self.services.housekeeping.delete_expired().await.unwrap();
     }
@@ -81,7 +81,7 @@ impl World {
         self.follower.absorb(&answer.document.text());
     }
 
-    /// Somebody who starts to follow now.
+    /// A follower that starts now.
     pub(super) async fn newcomer(&self) -> Follower {
         let mut follower = Follower::new(self.services.issuer.name(), self.services.issuer.keys(), &self.clock);
         let answer = self.services.feed.since(None, Duration::ZERO, FOLLOWER).await.unwrap();
@@ -129,7 +129,7 @@ impl World {
         &self,
         owner: &Owner,
         bearer: Option<TokenId>,
-        wish: LaunchWish,
+        request: LaunchRequest,
     ) -> Result<Secret, Error> {
         let creator = match owner {
             Owner::Operator => Subject::Admin,
@@ -137,10 +137,10 @@ impl World {
         };
         let policy = LaunchTokenRequest {
             agent_name: "a model".into(),
-            allowed_scope: wish.scopes,
-            max_ttl: Some(wish.max_ttl),
-            single_use: wish.single_use,
-            ttl: Some(wish.ttl),
+            allowed_scope: request.scopes,
+            max_ttl: Some(request.max_ttl),
+            single_use: request.single_use,
+            ttl: Some(request.ttl),
             orch_id: None,
             task_id: None,
         };
@@ -189,8 +189,8 @@ impl World {
         self.services.tokens.release(claims, self.client()).await
     }
 
-    pub(super) async fn delegate(&self, claims: Arc<Claims>, wish: DelegationRequest) -> Result<Issued, Error> {
-        Ok(self.services.delegations.delegate(claims, wish, self.client()).await?.0)
+    pub(super) async fn delegate(&self, claims: Arc<Claims>, request: DelegationRequest) -> Result<Issued, Error> {
+        Ok(self.services.delegations.delegate(claims, request, self.client()).await?.0)
     }
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
@@ -210,9 +210,9 @@ impl World {
     }
 }
 
-/// What a launch token is asked for with.
+/// Members of a request for a launch token.
 #[derive(Clone, Debug)]
-pub(super) struct LaunchWish {
+pub(super) struct LaunchRequest {
     pub(super) scopes: ScopeSet,
     pub(super) max_ttl: u64,
     pub(super) single_use: bool,

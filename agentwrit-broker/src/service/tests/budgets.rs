@@ -1,4 +1,4 @@
-//! What one credential may have written: by session, launch token, app and address.
+//! Budgets of one credential: session, launch token, app and address.
 
 use super::*;
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
 };
 
 #[expect(clippy::needless_pass_by_value, reason = "an `unwrap_err()` is what callers have")]
-fn over(budget: Budget, refused: Error) -> u64 {
-    let Error::OverBudget { budget: found, retry_after } = refused else { panic!("{refused:?}") };
+fn over(budget: Budget, rejected: Error) -> u64 {
+    let Error::OverBudget { budget: found, retry_after } = rejected else { panic!("{rejected:?}") };
     assert_eq!(found, budget);
     retry_after.seconds()
 }
@@ -27,14 +27,14 @@ impl Desk {
 }
 
 #[tokio::test]
-async fn a_session_renews_twenty_times_at_once_and_then_once_a_second() {
+async fn limits_session_to_twenty_renewals_at_once_then_one_a_second() {
     let desk = Desk::new().await;
     let (agent, other) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
     let token = desk.renew_in_a_row(&agent.token, 20).await;
     let events = desk.trail().await.len();
-    let refused = desk.renew(&desk.claims(&token)).await.unwrap_err();
-    assert_eq!(over(Budget::Renewals, refused), 1);
-    assert!(desk.verify(&token).is_ok(), "a refused renewal ends nothing");
+    let rejected = desk.renew(&desk.claims(&token)).await.unwrap_err();
+    assert_eq!(over(Budget::Renewals, rejected), 1);
+    assert!(desk.verify(&token).is_ok(), "a rejected renewal ends nothing");
     assert_eq!(desk.trail().await.len(), events, "and writes nothing but a folded denial");
     desk.renew_in_a_row(&other.token, 20).await;
     desk.clock.advance(Duration::from_secs(1));
@@ -43,7 +43,7 @@ async fn a_session_renews_twenty_times_at_once_and_then_once_a_second() {
 }
 
 #[tokio::test]
-async fn refused_renewals_fold_in_the_trail() {
+async fn folds_rejected_renewals_into_one_event() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 3600).await;
     let token = desk.renew_in_a_row(&agent.token, 20).await;
@@ -58,7 +58,7 @@ async fn refused_renewals_fold_in_the_trail() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_costs_the_session_nothing() {
+async fn rejected_renewal_draws_nothing_from_session_budget() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 3600).await;
     let old = desk.claims(&agent.token);
@@ -71,7 +71,7 @@ async fn a_renewal_that_fails_costs_the_session_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_delegates_a_hundred_times_at_once_and_then_five_times_a_second() {
+async fn limits_session_to_hundred_delegations_at_once_then_five_a_second() {
     let desk = Desk::new().await;
     let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
     let claims = desk.claims(&lead.token);
@@ -89,7 +89,7 @@ async fn a_session_delegates_a_hundred_times_at_once_and_then_five_times_a_secon
 }
 
 #[tokio::test]
-async fn a_delegation_that_is_refused_costs_the_session_nothing() {
+async fn rejected_delegation_draws_nothing_from_session_budget() {
     let desk = Desk::new().await;
     let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
     let id = AgentId::parse(&lead.id.to_string().replace("/task/", "/other/")).unwrap();
@@ -102,7 +102,7 @@ async fn a_delegation_that_is_refused_costs_the_session_nothing() {
 }
 
 #[tokio::test]
-async fn delegating_to_oneself_buys_no_further_budget() {
+async fn self_delegation_draws_from_budget_of_first_session() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 3600).await;
     let first = desk.claims(&agent.token);
@@ -112,11 +112,11 @@ async fn delegating_to_oneself_buys_no_further_budget() {
         for _ in 0..100 {
             match desk.delegate(&session, &agent, 3600).await {
                 Ok(_) => delegated += 1,
-                Err(refused) => {
-                    if matches!(refused, Error::OverBudget { budget: Budget::DescendantDelegations, .. }) {
+                Err(rejected) => {
+                    if matches!(rejected, Error::OverBudget { budget: Budget::DescendantDelegations, .. }) {
                         break 'sessions;
                     }
-                    over(Budget::Delegations, refused);
+                    over(Budget::Delegations, rejected);
                 }
             }
         }
@@ -125,7 +125,7 @@ async fn delegating_to_oneself_buys_no_further_budget() {
 }
 
 #[tokio::test]
-async fn a_delegate_that_uses_up_what_descends_from_it_leaves_its_siblings_a_half() {
+async fn delegate_over_budget_leaves_half_to_its_siblings() {
     let desk = Desk::new().await;
     let (lead, greedy, modest) =
         (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
@@ -138,8 +138,8 @@ async fn a_delegate_that_uses_up_what_descends_from_it_leaves_its_siblings_a_hal
         for _ in 0..20 {
             match desk.renew(&desk.claims(&token)).await {
                 Ok(issued) => (token, renewed) = (issued.access_token, renewed + 1),
-                Err(refused) => {
-                    over(Budget::DescendantRenewals, refused);
+                Err(rejected) => {
+                    over(Budget::DescendantRenewals, rejected);
                     break 'sessions;
                 }
             }
@@ -150,7 +150,7 @@ async fn a_delegate_that_uses_up_what_descends_from_it_leaves_its_siblings_a_hal
 }
 
 #[tokio::test]
-async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
+async fn launch_token_over_budget_leaves_half_to_its_app() {
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
@@ -176,7 +176,7 @@ async fn a_launch_token_that_registers_too_often_leaves_its_app_a_half() {
 }
 
 #[tokio::test]
-async fn a_registration_with_a_spent_nonce_costs_the_launch_token_nothing() {
+async fn registration_with_spent_nonce_draws_nothing_from_launch_token_budget() {
     let desk = Desk::new().await;
     let launch_token = desk.launch_token("task", 3600, false).await;
     let again = desk.registration(&launch_token, "task");
@@ -188,7 +188,7 @@ async fn a_registration_with_a_spent_nonce_costs_the_launch_token_nothing() {
 }
 
 #[tokio::test]
-async fn the_budget_of_sessions_can_be_changed_and_ended() {
+async fn session_budget_follows_configuration() {
     let desk = Desk::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
     let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
     let token = desk.renew_in_a_row(&agent.token, 2).await;
@@ -207,7 +207,7 @@ async fn the_budget_of_sessions_can_be_changed_and_ended() {
 }
 
 #[tokio::test]
-async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_number() {
+async fn limits_app_to_five_hundred_launch_tokens_at_once_but_not_operator() {
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
@@ -237,7 +237,7 @@ async fn an_app_mints_five_hundred_launch_tokens_at_once_and_the_operator_any_nu
 }
 
 #[tokio::test]
-async fn a_launch_token_for_many_registers_five_hundred_agents_at_once() {
+async fn limits_launch_token_to_five_hundred_registrations_at_once() {
     let desk = Desk::new().await;
     let launch_token = desk.launch_token("task", 3600, false).await;
     for _ in 0..500 {
@@ -250,7 +250,7 @@ async fn a_launch_token_for_many_registers_five_hundred_agents_at_once() {
 }
 
 #[tokio::test]
-async fn successful_logins_are_limited_less_than_failed_ones() {
+async fn limits_successful_logins_less_than_failed_ones() {
     let desk = Desk::new().await;
     let new =
         NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
@@ -271,12 +271,12 @@ async fn successful_logins_are_limited_less_than_failed_ones() {
     for _ in 0..100 {
         desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await.unwrap();
     }
-    let refused = desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
-    assert!(matches!(refused, Err(Error::RateLimited { .. })));
+    let rejected = desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
+    assert!(matches!(rejected, Err(Error::RateLimited { .. })));
 }
 
 #[tokio::test]
-async fn a_rate_limited_login_names_the_id_that_was_tried() {
+async fn event_of_rate_limited_login_names_tried_client_id_unless_secret_shaped() {
     let desk = Desk::new().await;
     let fail = async |client_id: &str| {
         for _ in 0..5 {

@@ -7,7 +7,7 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn revocation_outlasts_a_short_start_with_the_clock_three_hours_ahead() {
+async fn keeps_revocation_over_short_start_with_clock_three_hours_ahead() {
     let mut desk = Desk::new().await;
     let (token, agent) = (desk.enrol("task-a", 1800).await, desk.enrol("task-b", 1800).await);
     desk.revoke(Level::Token, desk.claims(&token.token).token_id()).await;
@@ -22,14 +22,14 @@ async fn revocation_outlasts_a_short_start_with_the_clock_three_hours_ahead() {
         desk.services.housekeeping.delete_expired().await.unwrap();
         desk.restart_at(right).await;
         desk.services.housekeeping.delete_expired().await.unwrap();
-        for dead in [&token.token, &agent.token] {
-            assert!(matches!(desk.verify(dead), Err(VerifyError::Revoked { .. })), "{:?}", desk.verify(dead));
+        for ended in [&token.token, &agent.token] {
+            assert!(matches!(desk.verify(ended), Err(VerifyError::Revoked { .. })), "{:?}", desk.verify(ended));
         }
     }
 }
 
 #[tokio::test]
-async fn revocation_outlasts_a_clock_that_is_corrected_while_the_broker_runs() {
+async fn keeps_revocation_when_clock_is_corrected_while_broker_runs() {
     let mut desk = Desk::new().await;
     let agent = desk.enrol("task", 1800).await;
     desk.revoke(Level::Agent, &agent.id).await;
@@ -41,7 +41,7 @@ async fn revocation_outlasts_a_clock_that_is_corrected_while_the_broker_runs() {
 }
 
 #[tokio::test]
-async fn revocation_made_while_the_clock_is_ahead_reaches_what_seemed_to_have_expired() {
+async fn revokes_token_that_is_expired_only_by_clock_ahead() {
     for level in [Level::Token, Level::Agent, Level::Task, Level::Chain] {
         let desk = Desk::new().await;
         let agent = desk.enrol("task", 1800).await;
@@ -60,7 +60,7 @@ async fn revocation_made_while_the_clock_is_ahead_reaches_what_seemed_to_have_ex
 }
 
 #[tokio::test]
-async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ahead() {
+async fn keeps_agents_tokens_and_launch_tokens_over_short_start_with_clock_ahead() {
     let mut desk = Desk::new().await;
     let agent = desk.enrol("task", 1800).await;
     let right = desk.clock.now();
@@ -71,7 +71,7 @@ async fn agents_tokens_and_launch_tokens_outlast_a_short_start_with_the_clock_ah
 }
 
 #[tokio::test]
-async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_s_word() {
+async fn deletes_expired_records_after_an_hour_without_step_or_confirmed_clock() {
     let known = async |desk: &Desk, jti| {
         desk.services.housekeeping.delete_expired().await.unwrap();
         desk.services.ledger.store.read(move |reader| Ok::<_, Error>(reader.token(&jti)?.is_some())).await.unwrap()
@@ -94,7 +94,7 @@ async fn expired_records_are_deleted_after_an_hour_of_agreement_or_the_operator_
 }
 
 #[tokio::test]
-async fn no_login_and_no_registration_succeeds_with_a_token_that_is_not_valid_yet() {
+async fn rejects_login_and_registration_when_token_would_not_be_valid_yet() {
     let desk = Desk::new().await;
     desk.enrol("task", 600).await;
     desk.services.logins.issue_admin_token(CLIENT).await.unwrap();
@@ -115,7 +115,7 @@ async fn no_login_and_no_registration_succeeds_with_a_token_that_is_not_valid_ye
 }
 
 #[tokio::test]
-async fn launch_token_from_a_clock_that_was_ahead_does_not_live_longer() {
+async fn rejects_launch_token_dated_ahead() {
     let desk = Desk::new().await;
     let right = desk.clock.now();
     desk.clock.set(right.saturating_add(HOUR));
@@ -126,7 +126,7 @@ async fn launch_token_from_a_clock_that_was_ahead_does_not_live_longer() {
 }
 
 #[tokio::test]
-async fn start_with_the_clock_behind_the_newest_record_is_counted_and_told() {
+async fn warns_at_start_with_clock_behind_newest_record() {
     let mut desk = Desk::new().await;
     desk.enrol("task", 600).await;
     let right = desk.clock.now();

@@ -65,7 +65,7 @@ pub(super) fn entries(answer: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn follower_that_is_behind_gets_pages_and_no_snapshot() {
+async fn sends_pages_to_follower_behind_within_memory() {
     let desk = Desk::new().await;
     desk.log(0..10).await;
     let mut feed = desk.follower();
@@ -90,7 +90,7 @@ async fn follower_that_is_behind_gets_pages_and_no_snapshot() {
 }
 
 #[tokio::test]
-async fn follower_that_catches_up_does_not_pass_for_fresh_before_it_is() {
+async fn follower_that_catches_up_stays_stale_until_last_page() {
     let desk = Desk::new().await;
     desk.log(0..10).await;
     let mut feed = desk.follower();
@@ -122,7 +122,7 @@ async fn follower_that_catches_up_does_not_pass_for_fresh_before_it_is() {
 }
 
 #[tokio::test]
-async fn follower_far_behind_gets_pages_of_the_store() {
+async fn sends_pages_of_store_to_follower_far_behind() {
     let desk = Desk::new().await;
     desk.log(0..10).await;
     let mut feed = desk.follower();
@@ -144,7 +144,7 @@ async fn follower_far_behind_gets_pages_of_the_store() {
 }
 
 #[tokio::test]
-async fn answers_after_a_restart_come_from_where_a_follower_was() {
+async fn continues_from_followers_cursor_after_restart() {
     let desk = Desk::new().await;
     desk.log(0..3000).await;
     let mut feed = desk.follower();
@@ -158,7 +158,7 @@ async fn answers_after_a_restart_come_from_where_a_follower_was() {
 }
 
 #[tokio::test]
-async fn followers_that_ask_for_the_same_page_share_it() {
+async fn shares_page_among_followers_that_request_it() {
     let desk = Desk::new().await;
     desk.log(0..30_000).await;
     // Of different cursors in one page of the store.
@@ -176,7 +176,7 @@ async fn followers_that_ask_for_the_same_page_share_it() {
 }
 
 #[tokio::test]
-async fn an_abandoned_snapshot_is_built_all_the_same() {
+async fn builds_snapshot_when_its_first_client_hangs_up() {
     let desk = Desk::new().await;
     desk.log(0..LONG).await;
     let hasty = desk.services.feed.since(None, Duration::ZERO, CLIENT);
@@ -187,7 +187,7 @@ async fn an_abandoned_snapshot_is_built_all_the_same() {
 }
 
 #[tokio::test]
-async fn follower_whose_page_is_older_than_its_list_asks_for_a_snapshot() {
+async fn follower_requests_snapshot_when_page_is_older_than_its_list() {
     let desk = Desk::new().await;
     desk.log(0..10).await;
     let mut feed = desk.follower();
@@ -206,7 +206,7 @@ async fn follower_whose_page_is_older_than_its_list_asks_for_a_snapshot() {
 
 /// A mirror could serve such a page again and again: the follower would take itself for fresh without what is behind it.
 #[tokio::test]
-async fn page_before_entries_dated_ahead_is_not_dated_now() {
+async fn page_before_entries_dated_ahead_does_not_carry_present_time() {
     // Beyond what is kept in memory, and within.
     for behind in [LONG, 3000] {
         for later in [0, 1] {
@@ -230,7 +230,7 @@ async fn page_before_entries_dated_ahead_is_not_dated_now() {
 }
 
 #[tokio::test]
-async fn long_polls_of_a_busy_log_share_the_answer_of_their_round() {
+async fn shares_response_among_long_polls_of_one_round() {
     let desk = Desk::new().await;
     desk.log(0..10).await;
     let polls: Vec<_> = (0..20)

@@ -1,9 +1,9 @@
-//! No lifetime but the one that was granted.
+//! Lifetimes of tokens.
 
 use super::*;
 
 #[tokio::test]
-async fn a_token_is_dead_from_the_moment_of_its_expiry() {
+async fn rejects_token_from_the_moment_of_its_expiry() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 10).await;
     let claims = desk.claims(&agent.token);
@@ -16,7 +16,7 @@ async fn a_token_is_dead_from_the_moment_of_its_expiry() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_on_its_way_buys_nothing() {
+async fn rejects_renewal_and_delegation_when_token_expires_before_its_turn() {
     let desk = Desk::new().await;
     let (agent, delegate) = (desk.enrol("task", 10).await, desk.enrol("task", 100).await);
     let claims = desk.claims(&agent.token);
@@ -29,7 +29,7 @@ async fn a_token_that_expires_on_its_way_buys_nothing() {
 }
 
 #[tokio::test]
-async fn a_delegated_token_never_outlives_its_delegator_s_token() {
+async fn renewals_of_delegated_token_end_with_delegators_token() {
     let desk = Desk::new().await;
     let (short, long) = (desk.enrol("task", 100).await, desk.enrol("task", 300).await);
     let delegator = desk.claims(&short.token);
@@ -49,7 +49,7 @@ async fn a_delegated_token_never_outlives_its_delegator_s_token() {
 }
 
 #[tokio::test]
-async fn delegating_to_oneself_buys_no_lifetime() {
+async fn self_delegation_does_not_extend_lifetime() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 100).await;
     let end = desk.claims(&agent.token).expires_at();
@@ -64,7 +64,7 @@ async fn delegating_to_oneself_buys_no_lifetime() {
 }
 
 #[tokio::test]
-async fn no_session_outlives_the_operator_s_ceiling_and_without_one_it_goes_on() {
+async fn session_ends_at_max_ttl_and_continues_without_one() {
     for (max_ttl, renewals) in [(Some(250), 3), (None, 50)] {
         let desk = Desk::with_max_ttl(max_ttl).await;
         let agent = desk.enrol("task", 100).await;
@@ -85,10 +85,10 @@ async fn no_session_outlives_the_operator_s_ceiling_and_without_one_it_goes_on()
 }
 
 #[tokio::test]
-async fn operators_never_renew() {
+async fn rejects_renewal_of_admin_token() {
     let desk = Desk::new().await;
     let token = desk.services.logins.issue_admin_token(CLIENT).await.unwrap().access_token;
-    let refused = desk.renew(&desk.claims(&token)).await;
-    assert!(matches!(refused, Err(Error::WrongSubject(_))), "{refused:?}");
+    let rejected = desk.renew(&desk.claims(&token)).await;
+    assert!(matches!(rejected, Err(Error::WrongSubject(_))), "{rejected:?}");
     assert!(desk.verify(&token).is_ok());
 }

@@ -14,7 +14,7 @@ async fn denials(desk: &Desk, event_type: EventType) -> Vec<(Option<String>, Str
 }
 
 #[tokio::test]
-async fn six_bad_logins_are_two_events() {
+async fn folds_six_failed_logins_into_two_events() {
     let desk = Desk::new().await;
     for _ in 0..6 {
         fail(&desk, "d-0123456789ab").await;
@@ -36,7 +36,7 @@ async fn six_bad_logins_are_two_events() {
 }
 
 #[tokio::test]
-async fn what_is_no_client_id_is_not_recorded() {
+async fn event_leaves_out_malformed_client_id() {
     let desk = Desk::new().await;
     let secret = "ab".repeat(32);
     for client_id in [secret.as_str(), "x\nadmin=true", "D-0123456789ab", "d-0123456789AB", "-0123456789ab"] {
@@ -48,7 +48,7 @@ async fn what_is_no_client_id_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn a_flood_of_names_fills_the_trail_with_sixteen() {
+async fn folds_denials_beyond_sixteen_names_of_one_address() {
     let desk = Desk::new().await;
     for number in 0..30 {
         fail(&desk, &format!("n-{number:012}")).await;

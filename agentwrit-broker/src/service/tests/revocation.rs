@@ -1,11 +1,11 @@
-//! A dead token stays dead, whatever the clock does.
+//! Ended tokens stay ended, whatever the clock.
 
 use super::*;
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_resurrects_nobody() {
+async fn keeps_revocations_at_every_level_when_clock_is_set_back() {
     let desk = Desk::new().await;
-    let mut dead = Vec::new();
+    let mut ended = Vec::new();
     for (level, task) in [(Level::Token, "a"), (Level::Agent, "b"), (Level::Task, "c"), (Level::Chain, "d")] {
         let agent = desk.enrol(task, 86_400).await;
         let target = match level {
@@ -14,21 +14,21 @@ async fn a_clock_that_is_set_back_resurrects_nobody() {
             Level::Agent | Level::Chain | Level::Session | Level::Issuer => agent.id.to_string(),
         };
         assert_eq!(desk.revoke(level, target).await, Revoked { revoked: true, count: 1 });
-        dead.push(agent.token);
+        ended.push(agent.token);
     }
     let hour = Duration::from_secs(3600);
     let now = desk.services.ledger.clock.now();
     for moment in [UnixTime::since_epoch(START.saturating_sub(hour)), now.saturating_add(hour), now] {
         desk.clock.set(moment);
         desk.services.housekeeping.delete_expired().await.unwrap();
-        for token in &dead {
+        for token in &ended {
             assert!(desk.verify(token).is_err());
         }
     }
 }
 
 #[tokio::test]
-async fn the_first_token_of_a_session_still_names_it_when_it_has_been_forgotten() {
+async fn revokes_session_by_its_first_token_after_that_was_deleted() {
     let desk = Desk::new().await;
     let leaked = desk.enrol("task", 100).await;
     let first = desk.claims(&leaked.token);
@@ -42,18 +42,18 @@ async fn the_first_token_of_a_session_still_names_it_when_it_has_been_forgotten(
 }
 
 #[tokio::test]
-async fn a_bar_outlives_the_mark() {
+async fn keeps_agent_barred_after_its_mark_expired() {
     let desk = Desk::new().await;
     let (barred, other) = (desk.enrol("task", 1000).await, desk.enrol("task", 1000).await);
     desk.revoke(Level::Agent, &barred.id).await;
     desk.clock.advance(Duration::from_secs(900));
     desk.services.housekeeping.delete_expired().await.unwrap();
-    let refused = desk.delegate(&desk.claims(&other.token), &barred, 60).await;
-    assert_eq!(refused.unwrap_err(), Error::DelegateUnknown);
+    let rejected = desk.delegate(&desk.claims(&other.token), &barred, 60).await;
+    assert_eq!(rejected.unwrap_err(), Error::DelegateUnknown);
 }
 
 #[tokio::test]
-async fn an_answer_of_the_feed_drops_an_entry_at_the_moment_of_its_expiry() {
+async fn drops_feed_entry_at_the_moment_of_its_expiry() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 100).await;
     let claims = desk.claims(&agent.token);
@@ -74,7 +74,7 @@ async fn an_answer_of_the_feed_drops_an_entry_at_the_moment_of_its_expiry() {
 }
 
 #[tokio::test]
-async fn the_trail_holds_no_target_that_may_be_a_secret() {
+async fn event_leaves_out_revocation_target_that_may_be_a_secret() {
     let desk = Desk::new().await;
     let agent = desk.enrol("task", 100).await;
     let unknown = "spiffe://agentwrit.local/agent/orch/task/0123456789abcdef";

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::{Reader, Store, StoreError, StoreOptions, Tx};
 use crate::{
     audit::{EventType, NewEvent},
-    domain::{AgentRecord, App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId},
+    domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
 };
 
 /// A store in a directory of its own.
@@ -116,8 +116,8 @@ fn launch_token(number: u64) -> LaunchToken {
     }
 }
 
-fn agent(number: u64) -> AgentRecord {
-    AgentRecord {
+fn agent(number: u64) -> RegisteredAgent {
+    RegisteredAgent {
         agent_id: agent_id(number),
         app_id: None,
         scope: scopes(),

@@ -47,7 +47,7 @@ async fn trail(fixture: &Fixture) -> Vec<Event> {
             let mut dice = Dice(1);
             for number in 0..6 {
                 let app_id = (number < 4).then(|| app_id(APPS[usize::try_from(number % 2).unwrap()]));
-                tx.insert_agent(&AgentRecord { app_id, ..agent(number) })?;
+                tx.insert_agent(&RegisteredAgent { app_id, ..agent(number) })?;
             }
             let mut now = 10_000;
             for _ in 0..EVENTS {

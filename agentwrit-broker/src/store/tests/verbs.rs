@@ -78,7 +78,7 @@ async fn reads_agents_and_tokens_as_written() {
     fixture
         .write(|tx| {
             tx.insert_app(&app("web"))?;
-            let ours = AgentRecord { app_id: Some(app_id("web")), revoked_at: Some(at(9)), ..agent(1) };
+            let ours = RegisteredAgent { app_id: Some(app_id("web")), revoked_at: Some(at(9)), ..agent(1) };
             for agent in [&ours, &agent(2)] {
                 tx.insert_agent(agent)?;
                 assert_eq!(tx.agent(&agent.agent_id)?.as_ref(), Some(agent));
@@ -166,7 +166,7 @@ async fn pruning_deletes_only_expired_rows() {
         .write(|tx| {
             for number in 0..600 {
                 let expires_at = if number < 550 { at(10) } else { at(11) };
-                tx.insert_agent(&AgentRecord { expires_at, ..agent(number) })?;
+                tx.insert_agent(&RegisteredAgent { expires_at, ..agent(number) })?;
                 let lineage = if number > 0 { vec![agent_id(0)] } else { Vec::new() };
                 let delegator_sids = lineage.iter().map(|_| token(0).jti).collect();
                 let root = lineage.first().cloned();

@@ -1,0 +1,99 @@
+//! The broker's records: plain data, whose fields are already valid.
+//!
+//! 1. No record holds a secret: launch tokens and client secrets are kept as a [`Digest`].
+//! 2. A record states facts; what they permit is decided in `service`.
+
+mod app;
+mod digest;
+mod launch_token;
+
+use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
+
+pub use self::{
+    app::{App, AppName, AppNameError, AppStatus},
+    digest::Digest,
+    launch_token::{LaunchToken, LaunchTokenId, LaunchTokenIdError},
+};
+
+/// A registered agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredAgent {
+    /// SPIFFE id.
+    pub agent_id: AgentId,
+    /// App whose launch token it registered with.
+    pub app_id: Option<AppId>,
+    /// Scopes that it registered for.
+    pub scope: ScopeSet,
+    /// Ed25519 key.
+    pub public_key: [u8; 32],
+    /// Launch token that it registered with.
+    pub launch_token_id: LaunchTokenId,
+    /// Time of its registration.
+    pub registered_at: UnixTime,
+    /// Expiry of the latest of its tokens.
+    pub expires_at: UnixTime,
+    /// Time from which it is barred from receiving another token.
+    pub revoked_at: Option<UnixTime>,
+}
+
+/// Record of an issued token: what revocation and renewal need of it, not the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedToken {
+    /// Id of the token.
+    pub jti: TokenId,
+    /// Session: the `jti` of the first token of its renewal family.
+    pub sid: TokenId,
+    /// Subject of the token.
+    pub subject: Subject,
+    /// App that it belongs to.
+    pub app_id: Option<AppId>,
+    /// Task that it was issued for.
+    pub task_id: Option<PathSegment>,
+    /// First delegator of its chain.
+    pub root: Option<AgentId>,
+    /// All delegators of its chain, root first.
+    pub delegators: Vec<AgentId>,
+    /// Session of each delegator, in the same order.
+    pub delegator_sids: Vec<TokenId>,
+    /// `iat`.
+    pub issued_at: UnixTime,
+    /// `exp`.
+    pub expires_at: UnixTime,
+    /// Lifetime that each renewal starts from, in seconds.
+    pub original_ttl: u64,
+    /// `iat` of the first token of its session.
+    pub session_started_at: UnixTime,
+}
+
+/// An entry of the revocation feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Level of the target.
+    pub level: Level,
+    /// Revoked jti, session, subject or task; empty at issuer level.
+    pub target: String,
+    /// Not-before mark.
+    pub revoked_at: UnixTime,
+    /// Time at which every token that it could affect has expired.
+    pub expires_at: UnixTime,
+    /// Subject that revoked.
+    pub revoked_by: Subject,
+    /// Reason, in the words of that subject.
+    pub reason: Option<String>,
+    /// True for a requested revocation; false for an entry that follows from a release, a renewal or another revocation.
+    pub listed: bool,
+}
+
+impl Revocation {
+    /// An entry for each of `ahead`: tokens (with their expiry) dated after the second of this entry, which its
+    /// not-before mark does not reach.
+    pub(crate) fn of_those_ahead<'a>(&'a self, ahead: &'a [(TokenId, UnixTime)]) -> impl Iterator<Item = Self> + 'a {
+        ahead.iter().map(|(jti, expires_at)| Self {
+            level: Level::Token,
+            target: jti.to_string(),
+            expires_at: *expires_at,
+            listed: false,
+            ..self.clone()
+        })
+    }
+}
