@@ -10,11 +10,11 @@ const SECRET: &str = "a secret for the tests";
 /// Occupies the writer of the store until the sender is dropped.
 async fn occupy_writer(store: &Store) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel();
-    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (start, begun) = tokio::sync::oneshot::channel();
     let store = store.clone();
     tokio::spawn(async move {
         let wait = move |_: &mut Tx<'_>| {
-            begin.send(()).ok();
+            start.send(()).ok();
             released.recv().ok();
             Ok::<_, StoreError>(())
         };

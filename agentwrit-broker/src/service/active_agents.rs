@@ -62,8 +62,8 @@ impl ActiveAgents {
             begun == Begun::AfterRequest || (age < COUNT_LIFETIME && !self.counter.outdated.load(Ordering::SeqCst))
         };
         let counter = Arc::clone(&self.counter);
-        let counted = self.counts.run(is_usable, move || async move { counter.count().await }).await;
-        counted.unwrap_or_else(|error| Err(StoreError::Internal { cause: error.to_string() })).map(|_| ())
+        let outcome = self.counts.run(is_usable, move || async move { counter.count().await }).await;
+        outcome.unwrap_or_else(|error| Err(StoreError::Internal { cause: error.to_string() })).map(|_| ())
     }
 }
 
