@@ -114,11 +114,7 @@ impl SigningKey {
 
     /// Signs a compact JWS of another `typ` whose payload is written in parts, so that a long one is in memory once.
     /// `length` is the approximate length of the encoded payload in bytes.
-    ///
-    /// # Errors
-    ///
-    /// Those of `payload`.
-    pub fn write_document<E>(
+    pub(crate) fn write_document<E>(
         &self,
         media_type: &str,
         length: usize,
@@ -145,18 +141,12 @@ impl SigningKey {
 const SIGNATURE_ROOM: usize = 88;
 
 /// Takes the payload of a document: see [`SigningKey::write_document`].
-pub struct PayloadWriter<'d>(data_encoding::Encoder<'d>);
+pub(crate) struct PayloadWriter<'d>(data_encoding::Encoder<'d>);
 
 impl PayloadWriter<'_> {
     /// Appends to the payload.
-    pub fn push(&mut self, part: &[u8]) {
+    pub(crate) fn push(&mut self, part: &[u8]) {
         self.0.append(part);
-    }
-}
-
-impl fmt::Debug for PayloadWriter<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PayloadWriter").finish_non_exhaustive()
     }
 }
 

@@ -1,26 +1,25 @@
-//! The revocation feed: what resource servers follow.
+//! The revocation feed, which resource servers follow.
 //!
-//! 1. Every answer is a compact JWS of its own type, signed by the active key, with the moment at which it was true.
-//!    That moment is read before the state, so that an answer never claims to be fresher than it is.
-//! 2. A follower that is behind gets what came after its cursor, a page at a time. A page that does not reach the end of
-//!    the log is as old as the entry behind it: while a follower catches up it does not pass for fresh.
-//!    Where the clock was set back since, the age of a page is not known: a snapshot takes its place.
+//! 1. Every response is a compact JWS of its own type, signed by the active key, with the time at which it was true. That
+//!    time is read before the state, so that no response claims to be fresher than it is.
+//! 2. A follower that is behind gets the entries after its cursor, a page at a time. A page that does not reach the end of
+//!    the log is as old as the entry behind it: a follower that catches up does not count as fresh. Where the clock was set
+//!    back since, the age of a page is not known, and a snapshot takes its place.
 //! 3. The recent part of the log is kept in memory, and pages of it cost no query. Older pages come from the store. They
-//!    begin and end at fixed places, so that followers share them, and are read one at a time: unauthenticated clients
-//!    who ask for old cursors cost one reader and delay no follower that keeps up.
+//!    begin and end at fixed cursors, so that followers share them, and are read one at a time: unauthenticated clients
+//!    that request old cursors cost one reader and delay no follower that keeps up.
 //! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0). One is built at a time, for at most half
 //!    of the time, and shared by all requests made before it was begun. While the log ends where the snapshot does and no
-//!    entry of it has expired, it is also shared by requests of the next [`REUSE`]: its `iat` says how old it is. It is
-//!    written row by row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the
-//!    large responses.
-//! 5. `wait` holds the answer until there is something newer. A waiting request costs its connection, a timer and a place
-//!    among the long polls; one that is displaced by another address is answered at once. Under a busy log waiting requests
-//!    are answered in [rounds](pace).
+//!    entry of it has expired, requests of the next [`REUSE`] share it too: its `iat` states its age. It is written row by
+//!    row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the large responses.
+//! 5. `wait` delays the response until there is something newer. A waiting request costs its connection, a timer and a place
+//!    among the long polls; one that another address displaces is answered at once. Under a busy log waiting requests are
+//!    answered in [rounds](rounds).
 //! 6. Entries are left out as soon as they have expired.
 
-mod document;
 mod entry;
-mod pace;
+mod response;
+mod rounds;
 mod tail;
 
 use std::{
@@ -30,18 +29,19 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{Clock, RevocationList};
+use agentwrit_verify::{Clock, RevocationList, feed::FeedEntry};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     time::{Instant, timeout},
 };
 
-pub(crate) use self::{document::Answer, entry::Entry};
 use self::{
-    document::{OLDER_PAGE, Span},
-    pace::Pace,
+    entry::entry_of,
+    response::{OLDER_PAGE, Span},
+    rounds::Rounds,
     tail::{Newer, RECENT, Tail},
 };
+pub(crate) use self::{entry::entry_of_row, response::FeedResponse};
 use crate::{
     domain::Revocation,
     issuer::Issuer,
@@ -52,11 +52,11 @@ use crate::{
     store::{Store, StoreError, Tx},
 };
 
-/// How many entries a page of the recent log holds at most.
+/// Largest number of entries in a page of the recent log.
 const PAGE: usize = 1024;
-/// How many answers are kept for those who ask the same.
-const SHARED_ANSWERS: usize = 16;
-/// How many older pages are kept.
+/// Number of responses from memory that are kept for requests with the same cursor.
+const SHARED_DELTAS: usize = 16;
+/// Number of older pages that are kept.
 const SHARED_PAGES: usize = 8;
 /// Time for which a response read from the store is reused. Its `iat` gets older meanwhile, by less than what the shortest
 /// sensible bound on staleness (6 s, with a leeway of 1 s) leaves a follower that then waits for news.
@@ -64,23 +64,23 @@ const REUSE: Duration = Duration::from_secs(2);
 /// Pause after a snapshot was built, as a multiple of how long that took.
 const PAUSE: u32 = 1;
 
-/// The end of the log, and answers that can be shared.
+/// The end of the log, and responses that requests share.
 #[derive(Debug)]
 pub(crate) struct Feed {
     issuer: String,
     latest: watch::Sender<u64>,
     tail: Mutex<Tail>,
-    pace: Pace,
+    rounds: Rounds,
     deltas: Mutex<VecDeque<Shared>>,
-    pages: Arc<AsyncMutex<VecDeque<Arc<Answer>>>>,
-    snapshots: SingleFlight<Arc<Answer>>,
+    pages: Arc<AsyncMutex<VecDeque<Arc<FeedResponse>>>>,
+    snapshots: SingleFlight<Arc<FeedResponse>>,
 }
 
-/// An answer from memory, and when it was made.
+/// A response from memory, and when it was made.
 #[derive(Debug)]
 struct Shared {
     made: Instant,
-    answer: Arc<Answer>,
+    response: Arc<FeedResponse>,
 }
 
 impl Feed {
@@ -94,21 +94,21 @@ impl Feed {
             issuer: issuer.to_owned(),
             latest: watch::Sender::new(latest),
             tail: Mutex::new(tail),
-            pace: Pace::default(),
+            rounds: Rounds::default(),
             deltas: Mutex::default(),
             pages: Arc::default(),
             snapshots: SingleFlight::new(PAUSE),
         }
     }
 
-    /// Takes over a durable entry, and tells those who wait.
-    pub(crate) fn announce(&self, cursor: u64, entry: &Revocation) {
-        let entry = Entry::of(&self.issuer, entry);
+    /// Appends a durable entry, and wakes the waiting requests.
+    pub(crate) fn announce(&self, cursor: u64, revocation: &Revocation) {
+        let entry = entry_of(&self.issuer, revocation);
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(cursor, entry);
         self.latest.send_replace(cursor);
     }
 
-    /// How many requests wait for news.
+    /// Number of requests that wait for news.
     pub(crate) fn followers(&self) -> usize {
         self.latest.receiver_count()
     }
@@ -121,36 +121,36 @@ impl Feed {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).after(from, PAGE)
     }
 
-    fn last(&self) -> Option<Entry> {
+    fn last(&self) -> Option<FeedEntry> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).last()
     }
 
-    /// Whether one answer brings a follower at `from` to the end of the log.
+    /// Whether one response brings a follower at `from` to the end of the log.
     fn keeps_up(&self, from: u64) -> bool {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).is_within(from, PAGE)
     }
 
-    fn shared(&self, fits: impl Fn(&Shared) -> bool) -> Option<Arc<Answer>> {
+    fn shared(&self, fits: impl Fn(&Shared) -> bool) -> Option<Arc<FeedResponse>> {
         let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
         deltas
             .iter()
-            .find(|shared| shared.answer.document.is_held() && fits(shared))
-            .map(|shared| Arc::clone(&shared.answer))
+            .find(|shared| shared.response.document.is_held() && fits(shared))
+            .map(|shared| Arc::clone(&shared.response))
     }
 
-    fn share(&self, made: Instant, answer: &Arc<Answer>) {
+    fn share(&self, made: Instant, response: &Arc<FeedResponse>) {
         let mut deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
-        deltas.push_front(Shared { made, answer: Arc::clone(answer) });
-        deltas.truncate(SHARED_ANSWERS);
+        deltas.push_front(Shared { made, response: Arc::clone(response) });
+        deltas.truncate(SHARED_DELTAS);
     }
 }
 
-/// The last entries of a log, gathered while it is read. One more than are kept: what was dropped is known then.
+/// The last entries of a log, gathered while it is read: one more than the feed keeps, so that it knows where they begin.
 #[derive(Debug, Default)]
-pub(crate) struct RecentEntries(VecDeque<(u64, Entry)>);
+pub(crate) struct RecentEntries(VecDeque<(u64, FeedEntry)>);
 
 impl RecentEntries {
-    pub(crate) fn push(&mut self, cursor: u64, entry: Entry) {
+    pub(crate) fn push(&mut self, cursor: u64, entry: FeedEntry) {
         self.0.push_back((cursor, entry));
         if self.0.len() > RECENT.saturating_add(1) {
             self.0.pop_front();
@@ -184,7 +184,7 @@ pub(crate) struct FeedParts {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// Why the feed has no response.
+/// Reason why the feed has no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FeedUnavailable {
     /// No place among waiting requests or large responses.
@@ -217,15 +217,15 @@ impl FeedPublisher {
         self.feed.followers()
     }
 
-    /// What came after `since`, waiting up to `wait` for it; a snapshot without `since`.
+    /// Returns the entries after `since`, waiting up to `wait` for them; a snapshot without `since`.
     pub(crate) async fn since(
         &self,
         since: Option<u64>,
         wait: Duration,
         client: IpAddr,
-    ) -> Result<Arc<Answer>, FeedUnavailable> {
+    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
         let round = match since {
-            // Also at 0: followers of a log that is still empty must not poll busily.
+            // Also at 0: followers of an empty log must not poll busily.
             Some(from) if !wait.is_zero() => self.wait_for_news(from, wait, client).await?,
             Some(_) | None => None,
         };
@@ -235,7 +235,7 @@ impl FeedPublisher {
         }
     }
 
-    /// Waits until something newer than `from` is to be told; the beginning of the round in which it is.
+    /// Waits for entries after `from`. Returns the beginning of the round in which the request is answered.
     async fn wait_for_news(
         &self,
         from: u64,
@@ -247,7 +247,7 @@ impl FeedPublisher {
         let known = *latest.borrow_and_update();
         if from == known {
             let place = self.pools.long_poll(client).ok_or(FeedUnavailable::Overloaded)?;
-            // Either way there is an answer: something newer, or the same state at a later moment.
+            // Either way there is a response: newer entries, or the same state at a later time.
             let mut stopping = self.stopping.clone();
             let newer = async {
                 tokio::select! {
@@ -263,20 +263,25 @@ impl FeedPublisher {
         if from > known || !self.feed.keeps_up(from) {
             return Ok(None);
         }
-        Ok(Some(self.feed.pace.turn(asked, || self.feed.followers()).await))
+        Ok(Some(self.feed.rounds.join(asked, || self.feed.followers()).await))
     }
 
-    async fn delta(&self, from: u64, round: Option<Instant>, client: IpAddr) -> Result<Arc<Answer>, FeedUnavailable> {
-        // What was made in the round of this request has everything that the request waited for.
+    async fn delta(
+        &self,
+        from: u64,
+        round: Option<Instant>,
+        client: IpAddr,
+    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        // A response made in the round of this request has everything that the request waited for.
         let of_round =
-            |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.answer.span.from == from;
-        if let Some(answer) = self.feed.shared(of_round).filter(|answer| self.share(answer, client)) {
-            return Ok(answer);
+            |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.response.span.from == from;
+        if let Some(response) = self.feed.shared(of_round).filter(|response| self.share(response, client)) {
+            return Ok(response);
         }
         let (made, now) = (Instant::now(), self.clock.now());
         let (entries, span) = match self.feed.after(from) {
             Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
-            Newer::Part { entries, to, next, last } => match document::end_of_log_before(&next, &last, now) {
+            Newer::Part { entries, to, next, last } => match response::end_of_log_before(&next, &last, now) {
                 Some(at) => (entries, Span { from, to, at: at.seconds() }),
                 None => return self.snapshot().await,
             },
@@ -288,28 +293,28 @@ impl FeedPublisher {
             }
             Newer::Beyond => return self.snapshot().await,
         };
-        let until = document::valid_until(now);
-        let same = |shared: &Shared| shared.answer.span == span && shared.answer.until == until;
-        if let Some(answer) = self.feed.shared(same).filter(|answer| self.share(answer, client)) {
-            return Ok(answer);
+        let expiry = response::expiry(now);
+        let same = |shared: &Shared| shared.response.span == span && shared.response.expires_at == expiry;
+        if let Some(response) = self.feed.shared(same).filter(|response| self.share(response, client)) {
+            return Ok(response);
         }
-        let answer = self.place(self.answer(span, &entries, now), client)?;
-        self.feed.share(made, &answer);
-        Ok(answer)
+        let response = self.place(self.sign(span, &entries, now), client)?;
+        self.feed.share(made, &response);
+        Ok(response)
     }
 
-    /// The page of the store that `from` lies in; none when its age is not known.
-    async fn older_page(&self, from: u64, client: IpAddr) -> Result<Option<Arc<Answer>>, FeedUnavailable> {
+    /// Returns the page of the store that `from` lies in; `None` when its age is not known.
+    async fn older_page(&self, from: u64, client: IpAddr) -> Result<Option<Arc<FeedResponse>>, FeedUnavailable> {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
         let now = self.clock.now();
         let is_usable =
-            |page: &&Arc<Answer>| page.span.from == start && page.is_reusable(now) && self.share(page, client);
+            |page: &&Arc<FeedResponse>| page.span.from == start && page.is_reusable(now) && self.share(page, client);
         if let Some(page) = pages.iter().find(is_usable) {
             return Ok(Some(Arc::clone(page)));
         }
-        // To its end also if the client hangs up: those behind it may be waiting for the same.
+        // A task of its own, which goes on if the client hangs up: other requests may wait for the same page.
         let publisher = self.clone();
         let reading = tokio::spawn(async move {
             let Some(page) = publisher.read_page(start).await? else { return Ok(None) };
@@ -321,10 +326,10 @@ impl FeedPublisher {
         reading.await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 
-    async fn snapshot(&self) -> Result<Arc<Answer>, FeedUnavailable> {
-        let is_usable = |answer: &Arc<Answer>, begun| {
-            let is_current = answer.span.to == self.feed.latest() && answer.is_reusable(self.clock.now());
-            (begun == Begun::AfterRequest || is_current) && answer.document.is_held()
+    async fn snapshot(&self) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let is_usable = |response: &Arc<FeedResponse>, begun| {
+            let is_current = response.span.to == self.feed.latest() && response.is_reusable(self.clock.now());
+            (begun == Begun::AfterRequest || is_current) && response.document.is_held()
         };
         let publisher = self.clone();
         let build = move || async move { publisher.place_snapshot(publisher.read_snapshot().await?) };

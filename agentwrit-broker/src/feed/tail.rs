@@ -2,28 +2,28 @@
 
 use std::collections::VecDeque;
 
-use super::entry::Entry;
+use agentwrit_verify::feed::FeedEntry;
 
-/// How many entries are kept.
+/// Number of entries that are kept.
 pub(super) const RECENT: usize = 16_384;
 
 #[derive(Debug)]
 pub(super) struct Tail {
-    /// Everything in force that came after this cursor is here.
+    /// Cursor after which every entry in force is kept.
     base: u64,
-    entries: VecDeque<(u64, Entry)>,
+    entries: VecDeque<(u64, FeedEntry)>,
     /// The end of the log. Its last entries may have expired and be gone.
     end: u64,
 }
 
-/// What came after a cursor.
+/// Entries after a cursor.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Newer {
-    /// All of it.
-    All { entries: Vec<Entry>, to: u64 },
-    /// The first part of it, the entry that follows, and the last of all.
-    Part { entries: Vec<Entry>, to: u64, next: Entry, last: Entry },
-    /// The cursor lies before what is kept.
+    /// All of them.
+    All { entries: Vec<FeedEntry>, to: u64 },
+    /// The first part of them, the entry that follows, and the last of all.
+    Part { entries: Vec<FeedEntry>, to: u64, next: FeedEntry, last: FeedEntry },
+    /// The cursor lies before the entries that are kept.
     Older,
     /// The log does not reach so far.
     Beyond,
@@ -34,7 +34,7 @@ impl Tail {
         Self { base: 0, entries: VecDeque::new(), end }
     }
 
-    pub(super) fn push(&mut self, cursor: u64, entry: Entry) {
+    pub(super) fn push(&mut self, cursor: u64, entry: FeedEntry) {
         self.entries.push_back((cursor, entry));
         self.end = self.end.max(cursor);
         if self.entries.len() > RECENT
@@ -44,7 +44,7 @@ impl Tail {
         }
     }
 
-    /// What came after `from`, `most` entries at most.
+    /// Returns the entries after `from`, at most `most`.
     pub(super) fn after(&self, from: u64, most: usize) -> Newer {
         if from > self.end {
             return Newer::Beyond;
@@ -53,7 +53,7 @@ impl Tail {
             return Newer::Older;
         }
         let mut newer = self.entries.range(self.position(from)..);
-        let page: Vec<&(u64, Entry)> = newer.by_ref().take(most).collect();
+        let page: Vec<&(u64, FeedEntry)> = newer.by_ref().take(most).collect();
         let entries = page.iter().map(|(_, entry)| *entry).collect();
         match (page.last(), newer.next(), self.last()) {
             (Some((to, _)), Some((_, next)), Some(last)) => Newer::Part { entries, to: *to, next: *next, last },
@@ -62,7 +62,7 @@ impl Tail {
     }
 
     /// The last entry.
-    pub(super) fn last(&self) -> Option<Entry> {
+    pub(super) fn last(&self) -> Option<FeedEntry> {
         self.entries.back().map(|(_, entry)| *entry)
     }
 
@@ -71,7 +71,7 @@ impl Tail {
         from >= self.base && self.entries.len().saturating_sub(self.position(from)) <= most
     }
 
-    /// Where the entries after a cursor begin.
+    /// Index of the first entry after a cursor.
     fn position(&self, from: u64) -> usize {
         self.entries.partition_point(|(cursor, _)| *cursor <= from)
     }
@@ -81,10 +81,10 @@ impl Tail {
 mod tests {
     use agentwrit_verify::{Level, Subject, UnixTime};
 
-    use super::*;
+    use super::{super::entry::entry_of, *};
     use crate::domain::Revocation;
 
-    fn entry(at: u64) -> Entry {
+    fn entry(at: u64) -> FeedEntry {
         let revocation = Revocation {
             level: Level::Token,
             target: at.to_string(),
@@ -94,7 +94,7 @@ mod tests {
             reason: None,
             listed: false,
         };
-        Entry::of("https://issuer.test", &revocation)
+        entry_of("https://issuer.test", &revocation)
     }
 
     fn tail(entries: u64) -> Tail {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_after_a_cursor_comes_in_pages() {
+    fn returns_entries_after_cursor_in_pages() {
         let tail = tail(5);
         let entries = |cursors: &[u64]| cursors.iter().map(|cursor| entry(*cursor)).collect::<Vec<_>>();
         assert_eq!(tail.after(1, 2), Newer::Part { entries: entries(&[2, 3]), to: 3, next: entry(4), last: entry(5) });
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_entries_are_dropped() {
+    fn drops_oldest_entries_and_reports_cursors_before_them_as_older() {
         let recent = RECENT as u64;
         let tail = tail(recent + 3);
         assert_eq!(tail.after(2, 1), Newer::Older);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_whose_last_entries_are_gone_still_ends_where_it_ended() {
+    fn keeps_end_of_log_when_last_entries_have_expired() {
         let mut tail = Tail::new(9);
         tail.push(7, entry(7));
         assert_eq!(tail.after(9, 2), Newer::All { entries: Vec::new(), to: 9 });

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use agentwrit_verify::{
     AgentId, DelegationRecord, KeySet, PathSegment, TokenId, TrustDomain, UnixTime,
-    issue::{PayloadWriter, SigningKey},
+    feed::{EntryWriter, ResponseHead},
+    issue::SigningKey,
 };
 use data_encoding::HEXLOWER;
 
@@ -131,13 +132,13 @@ impl Issuer {
         DelegationRecord { signature: HEXLOWER.encode(&self.signing_key.sign(&signed)), ..record }
     }
 
-    /// Signs a document of another type than a token, written piece by piece.
-    pub(crate) fn write_document<E>(
+    /// Signs a response of the revocation feed: see [`SigningKey::sign_feed_response`].
+    pub(crate) fn sign_feed_response<E>(
         &self,
-        media_type: &str,
-        length: usize,
-        payload: impl FnOnce(&mut PayloadWriter<'_>) -> Result<(), E>,
+        head: &ResponseHead<'_>,
+        count: usize,
+        entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
     ) -> Result<String, E> {
-        self.signing_key.write_document(media_type, length, payload)
+        self.signing_key.sign_feed_response(head, count, entries)
     }
 }

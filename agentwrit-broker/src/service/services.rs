@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
     config::{Config, TlsConfig},
-    feed::{Entry, Feed, FeedParts, FeedPublisher, RecentEntries},
+    feed::{Feed, FeedParts, FeedPublisher, RecentEntries, entry_of_row},
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
     keys::{Entropy, KeyFile},
     ledger::Ledger,
@@ -194,7 +194,7 @@ impl Memory {
             let mut recent = RecentEntries::default();
             reader.visit_revocations(0, past, ALL_ROWS, |row| {
                 list.insert(row.level, row.target, row.revoked_at, row.expires_at);
-                recent.push(row.cursor, Entry::of_row(&issuer, &row));
+                recent.push(row.cursor, entry_of_row(&issuer, &row));
             })?;
             let audit = (reader.audit_total()?, reader.accepted_breaks()?);
             Ok::<_, StoreError>((recent, reader.latest_cursor()?, reader.epoch()?, audit))

@@ -42,6 +42,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "issue")]
+mod encode;
 mod error;
 mod response;
 #[cfg(feature = "remote")]
@@ -49,6 +51,9 @@ mod state;
 
 use std::time::Duration;
 
+#[cfg(feature = "issue")]
+#[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
+pub use self::encode::{EntryWriter, FeedEntry, ResponseHead};
 pub use self::error::FeedError;
 use self::response::FeedResponse;
 #[cfg(feature = "remote")]

@@ -1,14 +1,13 @@
 //! Feed of the in-memory issuer, and a service that follows it.
 
-use data_encoding::BASE64URL_NOPAD;
-use serde_json::{Value, json};
+use std::{convert::Infallible, time::Duration};
 
 use super::{ManualClock, TestIssuer};
 use crate::{
     clock::{Clock as _, UnixTime},
-    feed::{AppliedResponse, ClockReading, Feed, FeedError, Staleness},
+    feed::{AppliedResponse, ClockReading, Feed, FeedEntry, FeedError, ResponseHead, Staleness},
+    issue::SigningKey,
     keys::KeySet,
-    revocation::{Level, RevocationKey},
     trusted::TrustedKeys,
     verifier::Verifier,
 };
@@ -17,15 +16,15 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct RevocationLog {
     epoch: u64,
-    entries: Vec<(RevocationKey, Level, UnixTime, UnixTime)>,
+    entries: Vec<FeedEntry>,
 }
 
 impl RevocationLog {
-    /// Validity of a response in seconds.
-    const VALIDITY: u64 = 60;
+    /// Validity of a response.
+    const VALIDITY: Duration = Duration::from_secs(60);
 
-    pub(super) fn add(&mut self, key: RevocationKey, level: Level, revoked_at: UnixTime, expires_at: UnixTime) {
-        self.entries.push((key, level, revoked_at, expires_at));
+    pub(super) fn add(&mut self, entry: FeedEntry) {
+        self.entries.push(entry);
     }
 
     pub(super) fn restore(&mut self, kept: usize) {
@@ -33,22 +32,26 @@ impl RevocationLog {
         self.epoch = self.epoch.saturating_add(1);
     }
 
-    pub(super) fn response(&self, issuer: &str, since: Option<u64>, now: UnixTime) -> Value {
+    pub(super) fn response(&self, key: &SigningKey, issuer: &str, since: Option<u64>, now: UnixTime) -> String {
         let to = self.entries.len();
         let from = since.and_then(|since| usize::try_from(since).ok()).filter(|from| *from <= to).unwrap_or_default();
-        let live = self.entries.iter().skip(from).filter(|(.., expires_at)| *expires_at > now);
-        let entries: Vec<Value> = live.map(entry).collect();
-        let iat = now.seconds();
-        json!({
-            "iss": issuer, "iat": iat, "exp": iat.saturating_add(Self::VALIDITY), "ttl": 5,
-            "epoch": format!("epoch-{}", self.epoch), "from": from, "to": to, "entries": entries,
-        })
+        let cursor = |position| u64::try_from(position).unwrap_or(u64::MAX);
+        let epoch = format!("epoch-{}", self.epoch);
+        let head = ResponseHead {
+            issuer,
+            issued_at: now,
+            expires_at: now.saturating_add(Self::VALIDITY),
+            poll_interval: 5,
+            epoch: &epoch,
+            from: cursor(from),
+            to: cursor(to),
+        };
+        let signed = key.sign_feed_response(&head, to.saturating_sub(from), |entries| {
+            self.entries.iter().skip(from).filter(|entry| entry.expires_at > now).for_each(|entry| entries.push(entry));
+            Ok::<_, Infallible>(())
+        });
+        signed.unwrap_or_else(|never| match never {})
     }
-}
-
-fn entry((key, level, revoked_at, expires_at): &(RevocationKey, Level, UnixTime, UnixTime)) -> Value {
-    let key = if *level == Level::Issuer { String::new() } else { BASE64URL_NOPAD.encode(key.as_bytes()) };
-    json!([level.letter(), key, revoked_at.seconds(), expires_at.seconds()])
 }
 
 /// A service that follows a [`TestIssuer`] by its key set and feed only, over a network that the test simulates: its

@@ -63,7 +63,7 @@ use crate::{
     claims::ClaimSet,
     clock::{Clock as _, UnixTime},
     delegation::{Delegation, chain_hash},
-    feed::Feed,
+    feed::FeedEntry,
     identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
     issue::SigningKey,
     keys::{KeySet, PublicKey},
@@ -151,14 +151,14 @@ impl TestIssuer {
     pub fn revoke_until(&self, level: Level, target: &str, expires_at: UnixTime) {
         let now = self.clock.now();
         self.revocations.insert(level, target, now, expires_at);
-        self.log().add(RevocationKey::of(level, Self::ISSUER, target), level, now, expires_at);
+        let key = RevocationKey::of(level, Self::ISSUER, target);
+        self.log().add(FeedEntry { level, key, revoked_at: now, expires_at });
     }
 
-    /// Returns the response of its feed to `since`: the entries after it, or a snapshot. See [`Feed`].
+    /// Returns the response of its feed to `since`: the entries after it, or a snapshot. See [`Feed`](crate::feed::Feed).
     #[must_use]
     pub fn feed_response(&self, since: Option<u64>) -> String {
-        let payload = self.log().response(Self::ISSUER, since, self.clock.now());
-        self.key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
+        self.log().response(&self.key, Self::ISSUER, since, self.clock.now())
     }
 
     /// Keeps only the first `kept` entries of its log, as after the restore of a backup, and announces it: the feed

@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 use super::*;
-use crate::{domain::Revocation, feed::Answer};
+use crate::{domain::Revocation, feed::FeedResponse};
 
 /// More than are kept in memory.
 pub(super) const LONG: u64 = 20_000;
@@ -36,7 +36,7 @@ impl Desk {
         write.await.unwrap();
     }
 
-    pub(super) async fn ask(&self, since: Option<u64>) -> Arc<Answer> {
+    pub(super) async fn ask(&self, since: Option<u64>) -> Arc<FeedResponse> {
         self.services.feed.since(since, Duration::ZERO, CLIENT).await.unwrap()
     }
 
@@ -44,8 +44,8 @@ impl Desk {
         Feed::new(self.services.issuer.name(), Staleness::default())
     }
 
-    fn apply(&self, feed: &mut Feed, answer: &Answer) -> Result<(), FeedError> {
-        feed.apply(&answer.document.text(), self.services.issuer.keys(), ClockReading::of(&self.clock)).map(drop)
+    fn apply(&self, feed: &mut Feed, response: &FeedResponse) -> Result<(), FeedError> {
+        feed.apply(&response.document.text(), self.services.issuer.keys(), ClockReading::of(&self.clock)).map(drop)
     }
 
     /// Another process on the same files.
@@ -55,13 +55,13 @@ impl Desk {
     }
 }
 
-pub(super) fn read(answer: &Answer) -> Value {
-    let payload = BASE64URL_NOPAD.decode(answer.document.text().split('.').nth(1).unwrap().as_bytes()).unwrap();
+pub(super) fn read(response: &FeedResponse) -> Value {
+    let payload = BASE64URL_NOPAD.decode(response.document.text().split('.').nth(1).unwrap().as_bytes()).unwrap();
     serde_json::from_slice(&payload).unwrap()
 }
 
-pub(super) fn entries(answer: &Value) -> usize {
-    answer["entries"].as_array().unwrap().len()
+pub(super) fn entries(response: &Value) -> usize {
+    response["entries"].as_array().unwrap().len()
 }
 
 #[tokio::test]
@@ -78,12 +78,12 @@ async fn sends_pages_to_follower_behind_within_memory() {
     desk.clock.advance(Duration::from_secs(1));
     let (mut asked, mut told) = (0, 10);
     while feed.since() < Some(4010) {
-        let answer = desk.ask(feed.since()).await;
-        let payload = read(&answer);
+        let response = desk.ask(feed.since()).await;
+        let payload = read(&response);
         assert_eq!(payload["from"].as_u64(), feed.since());
         assert!(entries(&payload) <= 1024);
         told += entries(&payload);
-        desk.apply(&mut feed, &answer).unwrap();
+        desk.apply(&mut feed, &response).unwrap();
         asked += 1;
     }
     assert_eq!((asked, told, feed.list().len()), (4, 4010, 4010));
@@ -109,9 +109,9 @@ async fn follower_that_catches_up_stays_stale_until_last_page() {
     desk.clock.advance(Duration::from_secs(60));
     assert!(verifier.verify(&agent.token).unwrap_err().is_unavailable());
     loop {
-        let answer = desk.ask(feed.since()).await;
-        let reaches_the_end = read(&answer)["iat"].as_u64() == Some(desk.clock.now().seconds());
-        desk.apply(&mut feed, &answer).unwrap();
+        let response = desk.ask(feed.since()).await;
+        let reaches_the_end = read(&response)["iat"].as_u64() == Some(desk.clock.now().seconds());
+        desk.apply(&mut feed, &response).unwrap();
         if reaches_the_end {
             break;
         }
@@ -134,12 +134,12 @@ async fn sends_pages_of_store_to_follower_far_behind() {
     assert!(desk.ask(None).await.tag.is_some());
     let mut asked = 0;
     while feed.since() < Some(LONG) {
-        let answer = desk.ask(feed.since()).await;
-        assert!(answer.tag.is_none(), "{:?} got a snapshot", feed.since());
-        desk.apply(&mut feed, &answer).unwrap();
+        let response = desk.ask(feed.since()).await;
+        assert!(response.tag.is_none(), "{:?} got a snapshot", feed.since());
+        desk.apply(&mut feed, &response).unwrap();
         asked += 1;
     }
-    assert!(asked <= 20, "{asked} answers");
+    assert!(asked <= 20, "{asked} responses");
     assert_eq!(feed.list().len(), 20_000);
 }
 
@@ -151,9 +151,9 @@ async fn continues_from_followers_cursor_after_restart() {
     desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
     desk.log(3000..3500).await;
     let desk = desk.restart().await;
-    let answer = desk.ask(feed.since()).await;
-    assert_eq!(entries(&read(&answer)), 500);
-    desk.apply(&mut feed, &answer).unwrap();
+    let response = desk.ask(feed.since()).await;
+    assert_eq!(entries(&read(&response)), 500);
+    desk.apply(&mut feed, &response).unwrap();
     assert_eq!((feed.since(), feed.list().len()), (Some(3500), 3500));
 }
 
@@ -219,11 +219,11 @@ async fn page_before_entries_dated_ahead_does_not_carry_present_time() {
             desk.log(10..behind).await;
             desk.clock.set(right.saturating_add(Duration::from_secs(60)));
             desk.log(behind..behind + later).await;
-            let answer = desk.ask(feed.since()).await;
-            let (payload, now) = (read(&answer), desk.clock.now().seconds());
+            let response = desk.ask(feed.since()).await;
+            let (payload, now) = (read(&response), desk.clock.now().seconds());
             let (to, at) = (payload["to"].as_u64().unwrap(), payload["iat"].as_u64().unwrap());
             assert!(to == behind + later || at <= right.seconds(), "to {to} of {behind}, as of now: {}", at == now);
-            desk.apply(&mut feed, &answer).unwrap();
+            desk.apply(&mut feed, &response).unwrap();
             assert_eq!(feed.list().len() as u64, behind + later);
         }
     }
@@ -243,10 +243,10 @@ async fn shares_response_among_long_polls_of_one_round() {
         tokio::task::yield_now().await;
     }
     desk.log(10..11).await;
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     for poll in polls {
-        answers.push(poll.await.unwrap());
+        responses.push(poll.await.unwrap());
     }
-    assert!(answers.iter().all(|answer| Arc::ptr_eq(answer, &answers[0])));
-    assert_eq!(entries(&read(&answers[0])), 1);
+    assert!(responses.iter().all(|response| Arc::ptr_eq(response, &responses[0])));
+    assert_eq!(entries(&read(&responses[0])), 1);
 }

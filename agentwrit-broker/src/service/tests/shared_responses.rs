@@ -8,7 +8,7 @@ use super::{
     *,
 };
 use crate::{
-    feed::Answer,
+    feed::FeedResponse,
     limits::document::{Document, SMALL},
 };
 
@@ -21,7 +21,7 @@ impl Desk {
         (0..64).filter_map(|_| Document::new(vec![b'x'; 1 << 20].into(), pool, client)).collect()
     }
 
-    async fn ask_as(&self, client: IpAddr, since: Option<u64>) -> Arc<Answer> {
+    async fn ask_as(&self, client: IpAddr, since: Option<u64>) -> Arc<FeedResponse> {
         self.services.feed.since(since, Duration::ZERO, client).await.unwrap()
     }
 }

@@ -1,0 +1,210 @@
+//! Responses of the feed, built and signed.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{
+    UnixTime,
+    feed::{EntryWriter, FeedEntry, ResponseHead},
+};
+
+use super::{FeedPublisher, FeedUnavailable, REUSE, entry::entry_of_row};
+use crate::{
+    clock::is_from_the_future,
+    limits::{
+        document::Document,
+        fair_share::{Account, FairPool},
+    },
+    store::ALL_ROWS,
+};
+
+/// Time for which followers may rely on a response.
+const VALIDITY: Duration = Duration::from_secs(60);
+/// Interval between requests of followers that do not use long polls, in seconds.
+const POLL_INTERVAL: u64 = 5;
+/// Largest number of entries in an older page; the page's ends are multiples of it.
+pub(super) const OLDER_PAGE: u64 = 4096;
+
+/// A signed response.
+#[derive(Debug)]
+pub(crate) struct FeedResponse {
+    pub(crate) document: Document,
+    /// `ETag` of a snapshot.
+    pub(crate) tag: Option<String>,
+    pub(super) span: Span,
+    pub(super) expires_at: UnixTime,
+    built_at: UnixTime,
+    /// Expiry of the first of its entries to expire.
+    first_expiry: Option<UnixTime>,
+}
+
+impl FeedResponse {
+    /// Whether a request at `now` may be given this instead of a response of its own: it was built within [`REUSE`], and
+    /// none of its entries has expired since.
+    pub(super) fn is_reusable(&self, now: UnixTime) -> bool {
+        (self.built_at..=self.built_at.saturating_add(REUSE)).contains(&now)
+            && self.first_expiry.is_none_or(|expiry| now < expiry)
+    }
+}
+
+/// A signed response that has no place among the large responses yet.
+#[derive(Debug)]
+pub(super) struct SignedResponse {
+    text: String,
+    span: Span,
+    built_at: UnixTime,
+    first_expiry: Option<UnixTime>,
+}
+
+/// Part of the log, and when it was the end of the log. Two responses with the same span have the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// `iat`, in seconds.
+    pub(super) at: u64,
+}
+
+/// `exp` of a response that is built now: whole seconds, as followers receive it.
+pub(super) fn expiry(now: UnixTime) -> UnixTime {
+    UnixTime::from_seconds(now.saturating_add(VALIDITY).seconds())
+}
+
+impl FeedPublisher {
+    /// Takes a place for a response to `client`.
+    pub(super) fn place(&self, signed: SignedResponse, client: IpAddr) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        Self::placed(signed, None, &self.pools.responses, client.into())
+    }
+
+    /// Takes a place for a snapshot, which no other response displaces.
+    pub(super) fn place_snapshot(&self, signed: SignedResponse) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let tag = format!("\"{}-{}\"", self.epoch, signed.span.to);
+        Self::placed(signed, Some(tag), &self.pools.snapshots, Account::Shared)
+    }
+
+    fn placed(
+        signed: SignedResponse,
+        tag: Option<String>,
+        pool: &FairPool,
+        account: Account,
+    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let SignedResponse { text, span, built_at, first_expiry } = signed;
+        let document = Document::new(text.into(), pool, account).ok_or(FeedUnavailable::Overloaded)?;
+        Ok(Arc::new(FeedResponse { document, tag, span, expires_at: expiry(built_at), built_at, first_expiry }))
+    }
+
+    /// Gives a response to one more client. Returns whether it is still held.
+    pub(super) fn share(&self, response: &FeedResponse, client: IpAddr) -> bool {
+        response.document.share_with(client, &self.pools.shared_responses);
+        response.document.is_held()
+    }
+
+    /// Signs a response with those of `entries` that have not expired.
+    pub(super) fn sign(&self, span: Span, entries: &[FeedEntry], now: UnixTime) -> SignedResponse {
+        let signed = self.sign_with(span, now, entries.len(), |writer| {
+            entries.iter().filter(|entry| entry.expires_at > now).for_each(|entry| writer.push(entry));
+            Ok::<(), Infallible>(())
+        });
+        signed.unwrap_or_else(|never| match never {})
+    }
+
+    /// Reads the whole log, and signs it while it is read.
+    pub(super) async fn read_snapshot(&self) -> Result<SignedResponse, FeedUnavailable> {
+        let turn = self.pools.long_read().await;
+        let (publisher, now) = (self.clone(), self.clock.now());
+        let read = self.store.read(move |reader| {
+            let _turn = turn;
+            let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now)?);
+            let span = Span { from: 0, to, at: now.seconds() };
+            publisher.sign_with(span, now, usize::try_from(count).unwrap_or(0), |writer| {
+                let issuer = publisher.issuer.name();
+                reader.visit_revocations(0, now, ALL_ROWS, |row| writer.push(&entry_of_row(issuer, &row)))
+            })
+        });
+        read.await.map_err(FeedUnavailable::Store)
+    }
+
+    /// Reads the page of the log that begins after `start`, up to the end of the log or to a place where other pages
+    /// begin. `None` when its age is not known.
+    pub(super) async fn read_page(&self, start: u64) -> Result<Option<SignedResponse>, FeedUnavailable> {
+        let turn = self.pools.long_read().await;
+        let (publisher, now, last) = (self.clone(), self.clock.now(), self.feed.last());
+        let read = self.store.read(move |reader| {
+            let _turn = turn;
+            let latest = reader.latest_cursor()?;
+            let mut rows: Vec<(u64, FeedEntry)> = Vec::new();
+            let issuer = publisher.issuer.name();
+            reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), |row| {
+                rows.push((row.cursor, entry_of_row(issuer, &row)));
+            })?;
+            let Some((to, at)) = end_of_page(&rows, latest, last, now) else { return Ok(None) };
+            let entries: Vec<FeedEntry> =
+                rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
+            let span = Span { from: start, to, at: at.seconds() };
+            Ok(Some(publisher.sign(span, &entries, now)))
+        });
+        read.await.map_err(FeedUnavailable::Store)
+    }
+
+    fn sign_with<E>(
+        &self,
+        span: Span,
+        now: UnixTime,
+        count: usize,
+        entries: impl FnOnce(&mut CheckedWriter<'_, '_, '_>) -> Result<(), E>,
+    ) -> Result<SignedResponse, E> {
+        let head = ResponseHead {
+            issuer: self.issuer.name(),
+            issued_at: UnixTime::from_seconds(span.at),
+            expires_at: expiry(now),
+            poll_interval: POLL_INTERVAL,
+            epoch: &self.epoch,
+            from: span.from,
+            to: span.to,
+        };
+        let mut first_expiry = None;
+        let text = self.issuer.sign_feed_response(&head, count, |writer| {
+            entries(&mut CheckedWriter { writer, first_expiry: &mut first_expiry })
+        })?;
+        Ok(SignedResponse { text, span, built_at: now, first_expiry })
+    }
+}
+
+/// Writes entries, and notes when the first of them expires.
+struct CheckedWriter<'n, 'w, 'd> {
+    writer: &'n mut EntryWriter<'w, 'd>,
+    first_expiry: &'n mut Option<UnixTime>,
+}
+
+impl CheckedWriter<'_, '_, '_> {
+    fn push(&mut self, entry: &FeedEntry) {
+        let first = self.first_expiry.map_or(entry.expires_at, |first| first.min(entry.expires_at));
+        *self.first_expiry = Some(first);
+        self.writer.push(entry);
+    }
+}
+
+/// Returns the end of the page that `rows` begin (one more than fit into it, if there are so many), and as of when that was
+/// the end of the log, of which `last` is the last entry.
+fn end_of_page(
+    rows: &[(u64, FeedEntry)],
+    latest: u64,
+    last: Option<FeedEntry>,
+    now: UnixTime,
+) -> Option<(u64, UnixTime)> {
+    let fit = usize::try_from(OLDER_PAGE).unwrap_or(usize::MAX);
+    let (Some((last_fit, _)), Some(_)) = (rows.get(fit.saturating_sub(1)), rows.get(fit)) else {
+        return Some((latest, now));
+    };
+    let to = last_fit - last_fit % OLDER_PAGE;
+    match rows.iter().find(|(cursor, _)| *cursor > to) {
+        Some((_, next)) => Some((to, end_of_log_before(next, &last.unwrap_or(*next), now)?)),
+        None => Some((to, now)),
+    }
+}
+
+/// Returns as of when the log ended before `next`: no entry behind it had been written when `next` was. `None` when the
+/// clock has been set back since, so that the entry's time is later than when it was written.
+pub(super) fn end_of_log_before(next: &FeedEntry, last: &FeedEntry, now: UnixTime) -> Option<UnixTime> {
+    let known_to_be_past = last.revoked_at.min(now);
+    (!is_from_the_future(next.revoked_at, known_to_be_past)).then(|| next.revoked_at.min(known_to_be_past))
+}
