@@ -6,7 +6,7 @@ use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 
 use crate::{
@@ -27,7 +27,10 @@ const CERTIFICATES: Duration = Duration::from_secs(2);
 /// How often folded refusals are written.
 const DENIALS: Duration = Duration::from_millis(250);
 /// Time limit at the stop for requests whose clients hung up, after the connections are closed.
-const TASKS_GRACE: Duration = Duration::from_secs(2);
+const TASKS_GRACE: Duration = Duration::from_secs(1);
+
+/// Time limit for the whole shutdown, after which the store is left as a crash would leave it: durable, its log not folded.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A broker that serves until it is shut down.
 pub struct Broker {
@@ -37,6 +40,7 @@ pub struct Broker {
     server: JoinHandle<()>,
     chores: Vec<JoinHandle<()>>,
     tls: Option<CertificateRenewal>,
+    failed_handshakes: FailedHandshakes,
     health_socket: Option<HealthSocket>,
 }
 
@@ -61,6 +65,7 @@ impl Broker {
             .await
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
         warn_of_files(&config).await;
+        let health_entropy = Arc::clone(&entropy);
         let services = Arc::new(Services::build(&config, store, key_file, clock, entropy).await?);
         let listener =
             listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
@@ -81,8 +86,8 @@ impl Broker {
         let mut chores =
             vec![tokio::spawn(tidy(Arc::clone(&services))), tokio::spawn(write_denials(Arc::clone(&services)))];
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
-        chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes))));
-        let health_socket = listen_for_checks(&config.db_path, &services, &mut chores);
+        chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes.clone()))));
+        let health_socket = listen_for_checks(&config.db_path, health_entropy.as_ref(), &services, &mut chores);
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -91,7 +96,7 @@ impl Broker {
             "limits of this machine or container"
         );
         tracing::info!(component = "broker", address = %address, issuer = services.issuer.name(), "listening");
-        Ok(Self { address, services, stop, server, chores, tls, health_socket })
+        Ok(Self { address, services, stop, server, chores, tls, failed_handshakes, health_socket })
     }
 
     /// The address that it listens on.
@@ -108,33 +113,44 @@ impl Broker {
         }
     }
 
-    /// Stops to accept, finishes what is in flight (10 seconds at most), writes what waits, and closes the store.
+    /// Stops accepting connections, finishes the requests in flight, writes what waits, and closes the store: within 8
+    /// seconds, whatever clients do.
     pub async fn shutdown(self) {
+        let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         self.stop.send_replace(true);
         self.services.stopping.send_replace(true);
         if let Err(error) = self.server.await {
-            tracing::error!(component = "broker", %error, "the server ended badly");
+            tracing::error!(component = "broker", %error, "the server ended with an error");
         }
         for chore in &self.chores {
             chore.abort();
         }
-        // Requests whose clients hung up may still be denied, which the trail must tell.
-        let tasks = &self.services.ledger.tasks;
-        tasks.close();
-        if timeout(TASKS_GRACE, tasks.wait()).await.is_err() {
-            tracing::warn!(component = "broker", "requests of clients that hung up were still running at the end");
+        self.failed_handshakes.write_all();
+        let closed = timeout_at(deadline, close(&self.services, self.health_socket)).await;
+        if closed.is_err() {
+            tracing::error!(component = "store", "the store did not close in time; check its file system");
         }
-        if let Err(error) = self.services.ledger.write_all_denials().await {
-            tracing::error!(component = "audit", %error, "refusals were not written");
-        }
-        if let Err(error) = self.services.ledger.record_time_now().await {
-            tracing::warn!(component = "clock", %error, "the time of the end was not recorded");
-        }
-        // While the database is locked: afterwards it may be another broker's.
-        drop(self.health_socket);
-        self.services.ledger.store.clone().close().await;
         tracing::info!(component = "broker", "stopped");
     }
+}
+
+/// Writes what waits and closes the store.
+async fn close(services: &Services, health_socket: Option<HealthSocket>) {
+    // Requests whose clients hung up may still be denied, which the trail must tell.
+    let tasks = &services.ledger.tasks;
+    tasks.close();
+    if timeout(TASKS_GRACE, tasks.wait()).await.is_err() {
+        tracing::warn!(component = "broker", "requests of clients that hung up were still running at the end");
+    }
+    if let Err(error) = services.ledger.write_all_denials().await {
+        tracing::error!(component = "audit", %error, "denials were not written");
+    }
+    if let Err(error) = services.ledger.record_time_now().await {
+        tracing::warn!(component = "clock", %error, "the time of the shutdown was not recorded");
+    }
+    // While the database is locked: afterwards it may belong to another broker.
+    drop(health_socket);
+    services.ledger.store.clone().close().await;
 }
 
 impl fmt::Debug for Broker {
@@ -146,10 +162,11 @@ impl fmt::Debug for Broker {
 /// Answers health checks by a socket of their own, where the file system has sockets.
 fn listen_for_checks(
     database: &Path,
+    entropy: &dyn Entropy,
     services: &Arc<Services>,
     chores: &mut Vec<JoinHandle<()>>,
 ) -> Option<HealthSocket> {
-    match HealthSocket::bind(database) {
+    match HealthSocket::bind(database, entropy) {
         Ok((socket, listener)) => {
             chores.push(tokio::spawn(serve_health_checks(listener, Arc::clone(services))));
             Some(socket)

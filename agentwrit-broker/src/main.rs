@@ -10,8 +10,11 @@ use agentwrit_broker::{
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the end of the process waits for a log that is not read, and for work on blocking threads.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// Timeout, at the end of the process, for work on blocking threads.
+const BLOCKING_TIMEOUT: Duration = Duration::from_millis(500);
+/// Timeout, at the end of the process, for log lines that are not read. With the time limit of
+/// [`Broker::shutdown`] the process ends within 10 seconds.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = match stdio::arguments::<Args>("agentwrit-broker") {
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
             telemetry::log::print_error(&format!("agentwrit-broker: {line}"));
         }
     }
-    telemetry::log::flush(LAST_LINES);
+    telemetry::log::flush(FLUSH_TIMEOUT);
     outcome.unwrap_or(ExitCode::FAILURE)
 }
 
@@ -42,7 +45,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             let outcome = runtime.block_on(serve(config));
             // A file system that hangs must not keep the process.
-            runtime.shutdown_timeout(LAST_LINES);
+            runtime.shutdown_timeout(BLOCKING_TIMEOUT);
             outcome?;
         }
         Some(Command::Check { probe }) => {

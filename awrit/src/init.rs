@@ -114,7 +114,7 @@ fn new_secret() -> Result<Secret, CliError> {
 }
 
 fn hashed(secret: &Secret) -> Result<Secret, CliError> {
-    let hash = bcrypt::hash(secret.expose(), bcrypt::DEFAULT_COST);
+    let hash = bcrypt::non_truncating_hash(secret.expose(), bcrypt::DEFAULT_COST);
     hash.map(Secret::from).map_err(|error| CliError::failed(format!("bcrypt: {error}")))
 }
 

@@ -6,6 +6,7 @@
 //!    done. Bodies as clients send them need none, however slowly they arrive.
 //! 3. An endpoint that takes no body drains it. A change begins only once its request is complete, on a connection that
 //!    is protected until the response is made.
+//! 4. A body that is incomplete when the broker stops is answered with 503.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,7 +20,11 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{Shared, client::Client, errors::HttpError};
-use crate::{limits::fair_share::Place, server::ConnectionPlace, service::Error};
+use crate::{
+    limits::fair_share::Place,
+    server::{ConnectionPlace, ServerStopping},
+    service::Error,
+};
 
 /// Time limit for reading a body.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -142,7 +147,9 @@ impl BodyPlaces {
 /// Returns the next bytes of a body, possibly none, or `None` at its end.
 async fn next_part(body: &mut Body) -> Result<Option<Bytes>, HttpError> {
     let Some(frame) = body.frame().await else { return Ok(None) };
-    let frame = frame.map_err(|_| HttpError::IncompleteBody)?;
+    let frame = frame.map_err(|error| {
+        if ServerStopping::caused(&error) { HttpError::from(Error::Overloaded) } else { HttpError::IncompleteBody }
+    })?;
     Ok(Some(frame.into_data().unwrap_or_default()))
 }
 

@@ -3,7 +3,9 @@
 //! 1. [`Secret`] prints as `…`, whoever formats it, and is wiped when dropped.
 //! 2. The admin secret is kept as a digest when it is configured in clear, and as it is when it is a bcrypt hash.
 //! 3. It is compared in constant time.
-//! 4. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most
+//! 4. bcrypt ignores what follows the 72nd byte. A secret of more than [`AdminSecret::MAX_BCRYPT_LENGTH`] bytes never matches
+//!    a hash, so that a prefix of a longer secret is never accepted.
+//! 5. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most
 //!    sixteen wait, whose places addresses share fairly; the next one is refused instead of queued.
 
 use std::{
@@ -40,6 +42,9 @@ enum Kind {
 impl AdminSecret {
     /// The shortest secret in clear that is accepted, in characters.
     pub const MIN_LENGTH: usize = 16;
+
+    /// The longest secret, in bytes, that can be configured as a bcrypt hash.
+    pub const MAX_BCRYPT_LENGTH: usize = 71;
 
     /// Takes a bcrypt hash (`$2a$`, `$2b$`, `$2y$`) as one and anything else as the secret in clear.
     ///
@@ -81,6 +86,15 @@ impl AdminSecret {
         }
         match &self.0 {
             Kind::Digest(_) => Ok(false),
+            Kind::Bcrypt { .. } if offered.expose().len() > Self::MAX_BCRYPT_LENGTH => {
+                tracing::warn!(
+                    component = "auth",
+                    "a login sent a secret of more than {} bytes, which no bcrypt hash can hold: if it is the admin secret, \
+                     configure a shorter one, or the secret itself instead of a hash",
+                    Self::MAX_BCRYPT_LENGTH
+                );
+                Ok(false)
+            }
             Kind::Bcrypt { hash, queue, accepted } => {
                 let right = queue.compare(offered.clone(), Arc::clone(hash), client).await?;
                 if right {
@@ -189,7 +203,7 @@ impl Queue {
         let comparison = tokio::task::spawn_blocking(move || {
             // A client that hangs up must not free the permit while the comparison still runs.
             let _permit = permit;
-            bcrypt::verify(offered.expose(), &hash).unwrap_or(false)
+            bcrypt::non_truncating_verify(offered.expose(), &hash).unwrap_or(false)
         });
         comparison.await.map_err(|_| Busy)
     }
@@ -296,6 +310,22 @@ mod tests {
             assert_eq!(accepts(&secret, "something else entirely").await, Ok(false));
             assert_eq!(accepts(&secret, &hash).await, Ok(false), "the hash is no secret");
         }
+    }
+
+    #[tokio::test]
+    async fn rejects_secret_that_bcrypt_would_truncate_and_its_prefixes() {
+        let long = "0123456789 correct horse battery staple ".repeat(2);
+        let secret = parse(&bcrypt::hash(&long, 4).unwrap()).unwrap();
+        for offered in [long.as_str(), &long[..73], &long[..72], &long[..71]] {
+            assert_eq!(accepts(&secret, offered).await, Ok(false), "{} bytes", offered.len());
+        }
+        let longest = &long[..AdminSecret::MAX_BCRYPT_LENGTH];
+        let secret = parse(&bcrypt::hash(longest, 4).unwrap()).unwrap();
+        assert_eq!(accepts(&secret, longest).await, Ok(true));
+        assert_eq!(accepts(&secret, &long).await, Ok(false));
+        let in_clear = parse(&format!("{long}and more")).unwrap();
+        assert_eq!(accepts(&in_clear, &format!("{long}and less")).await, Ok(false));
+        assert_eq!(accepts(&in_clear, &format!("{long}and more")).await, Ok(true));
     }
 
     #[test]

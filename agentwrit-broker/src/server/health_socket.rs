@@ -13,13 +13,13 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File, Permissions},
+    fs::{self, DirBuilder, File, Permissions},
     io,
     os::{
         fd::AsRawFd,
         unix::{
             ffi::OsStrExt,
-            fs::{FileTypeExt, PermissionsExt},
+            fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -39,7 +39,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{http::health, service::Services};
+use crate::{
+    http::health,
+    keys::{Entropy, random},
+    service::Services,
+};
 
 /// The longest path of a Unix socket, in bytes, on every system that has them.
 const LONGEST_PATH: usize = 100;
@@ -60,25 +64,56 @@ pub(crate) struct HealthSocket {
 
 impl HealthSocket {
     /// Listens beside the database, which must be locked. The listener is for [`serve`].
-    pub(crate) fn bind(database: &Path) -> io::Result<(Self, UnixListener)> {
+    ///
+    /// The socket gets its mode in a private directory and is then moved to its place: there is no moment at which another
+    /// user could connect to it, or put a link where the mode is set.
+    pub(crate) fn bind(database: &Path, entropy: &dyn Entropy) -> io::Result<(Self, UnixListener)> {
         let path = path_beside(database);
         match fs::symlink_metadata(&path) {
-            Ok(found) if found.file_type().is_socket() => fs::remove_file(&path)?,
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file there is no socket")),
+            Ok(found) if found.file_type().is_socket() => {}
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file there is not a socket")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let (shorter, _directory) = short(&path)?;
+        let directory = PrivateDirectory::create_beside(&path, entropy)?;
+        let private = directory.0.join("socket");
+        let (shorter, _directory) = short(&private)?;
         let listener = UnixListener::bind(shorter)?;
-        let socket = Self { path };
-        fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
-        Ok((socket, listener))
+        let placed =
+            fs::set_permissions(&private, Permissions::from_mode(0o600)).and_then(|()| fs::rename(&private, &path));
+        if let Err(error) = placed {
+            // The first error is the one to report.
+            fs::remove_file(&private).unwrap_or_default();
+            return Err(error);
+        }
+        Ok((Self { path }, listener))
     }
 
     /// Connects to the broker that has this database.
     pub(crate) async fn connect(database: &Path) -> io::Result<UnixStream> {
         let (path, _directory) = short(&path_beside(database))?;
         UnixStream::connect(path).await
+    }
+}
+
+/// A directory for the broker's own user, removed when this is dropped.
+struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    fn create_beside(path: &Path, entropy: &dyn Entropy) -> io::Result<Self> {
+        let suffix = HEXLOWER.encode(&random::<8>(entropy));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let directory = path.with_file_name(format!(".{name}.{suffix}"));
+        DirBuilder::new().mode(0o700).create(&directory)?;
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            tracing::debug!(component = "health", %error, "the directory of the new health socket was not removed");
+        }
     }
 }
 
@@ -152,14 +187,41 @@ fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+
+    use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
     use super::*;
+    use crate::keys::SeededEntropy;
+
+    fn bind(database: &Path) -> io::Result<(HealthSocket, UnixListener)> {
+        HealthSocket::bind(database, &SeededEntropy::new(1))
+    }
+
+    #[tokio::test]
+    async fn socket_appears_under_its_name_with_its_mode_already_set() {
+        let directory = tempfile::tempdir().unwrap();
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, directory.path(), WatchFlags::ALL_EVENTS).unwrap();
+        let (_socket, _listener) = bind(&directory.path().join("data.db")).unwrap();
+
+        let mut buffer = [const { MaybeUninit::uninit() }; 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        let mut of_socket = Vec::new();
+        while let Ok(event) = events.next() {
+            if event.file_name().is_some_and(|name| name.to_bytes() == b"data.db.health") {
+                of_socket.push(event.events());
+            }
+        }
+        assert_eq!(of_socket, [ReadFlags::MOVED_TO], "neither created there nor changed afterwards");
+    }
 
     #[tokio::test]
     async fn socket_is_closed_to_others_and_goes_with_its_broker() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("data.db");
         let path = directory.path().join("data.db.health");
-        let (socket, _listener) = HealthSocket::bind(&database).unwrap();
+        let (socket, _listener) = bind(&database).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         HealthSocket::connect(&database).await.unwrap();
         drop(socket);
@@ -171,16 +233,16 @@ mod tests {
     async fn socket_that_a_crash_left_is_replaced_and_any_other_file_kept() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("data.db");
-        let (left, listener) = HealthSocket::bind(&database).unwrap();
+        let (left, listener) = bind(&database).unwrap();
         drop(listener);
         std::mem::forget(left);
         assert_eq!(HealthSocket::connect(&database).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        let (socket, _listener) = HealthSocket::bind(&database).unwrap();
+        let (socket, _listener) = bind(&database).unwrap();
         HealthSocket::connect(&database).await.unwrap();
         drop(socket);
 
         fs::write(directory.path().join("data.db.health"), "a file").unwrap();
-        assert_eq!(HealthSocket::bind(&database).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(bind(&database).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(directory.path().join("data.db.health")).unwrap(), b"a file");
     }
 
@@ -191,7 +253,7 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         for name in ["data.db", &"n".repeat(200)] {
             let database = deep.join(name);
-            let (_socket, _listener) = HealthSocket::bind(&database).unwrap();
+            let (_socket, _listener) = bind(&database).unwrap();
             HealthSocket::connect(&database).await.unwrap();
         }
         assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "each is gone with its broker");

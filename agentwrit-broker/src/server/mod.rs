@@ -1,16 +1,19 @@
-//! Connections: accept, bound, time out, and let go gracefully.
+//! Connections: accepted, bounded, timed, and closed gracefully.
 //!
-//! Every connection is accepted at once. One for which there is no place is closed without a word, as any response would
-//! cost what the limit saves.
+//! 1. Every connection is accepted at once. One for which there is no place is closed without a response, which would cost
+//!    what the limit saves.
+//! 2. After the stop no request is accepted. Idle connections and TLS handshakes end at once, requests that are still being
+//!    received after [`RECEIVE_GRACE`], all others after [`GRACE`].
 
 mod client_address;
 mod connections;
 mod health_check;
 mod health_socket;
+mod request_body;
 mod timeouts;
 mod tls;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::{
@@ -18,28 +21,30 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::{
-    rt::TokioIo,
-    server::graceful::{GracefulShutdown, Watcher},
-};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     time::{sleep, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
-use self::timeouts::{Phase, Timed};
 pub(crate) use self::{
     client_address::client_address,
     connections::Connections,
     health_socket::{HealthSocket, serve as serve_health_checks},
+    request_body::ServerStopping,
     tls::{FailedHandshakes, Reload, Tls},
 };
 pub use self::{
     health_check::{ClientCertificate, Unhealthy, check_health},
     tls::TlsError,
+};
+use self::{
+    request_body::RequestBody,
+    timeouts::{Phase, TimedStream},
 };
 use crate::{
     http::PeerAddress,
@@ -49,13 +54,16 @@ use crate::{
     },
 };
 
-/// How long a TLS handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// How long requests in flight may go on after the stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// Timeout for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for requests in flight after the stop. It leaves time to write and close the store within the 10 seconds that
+/// service managers wait.
+const GRACE: Duration = Duration::from_secs(6);
+/// Time limit for the rest of a request's head or body after the stop.
+const RECEIVE_GRACE: Duration = Duration::from_secs(2);
 /// The longest request head, in bytes; also what is buffered of a response before the client has to take some of it.
 const BUFFER: usize = 16 * 1024;
-/// How many connections may wait to be accepted.
+/// Number of connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 pub(crate) struct Server {
@@ -66,23 +74,37 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves until `stopping` turns true, then finishes what is in flight.
-    pub(crate) async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let graceful = GracefulShutdown::new();
+    /// Serves until `stopping` turns true, then finishes the requests in flight.
+    pub(crate) async fn run(self, stopping: watch::Receiver<bool>) {
+        // Each connection holds a receiver for as long as it is open.
+        let (connections, _) = watch::channel(());
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&self.listener) => accepted,
-                _ = stopping.wait_for(|stop| *stop) => break,
+                () = stopped(stopping.clone()) => break,
             };
             let Some((stream, peer)) = accepted else { continue };
             let Some(place) = self.connections.admit(peer.ip()) else { continue };
-            tokio::spawn(serve(stream, peer, place, self.tls.clone(), self.router.clone(), graceful.watcher()));
+            let open = connections.subscribe();
+            let connection =
+                Connection { peer, place: Arc::new(place), router: self.router.clone(), stopping: stopping.clone() };
+            let tls = self.tls.clone();
+            tokio::spawn(async move {
+                connection.serve(stream, tls).await;
+                drop(open);
+            });
         }
         drop(self.listener);
-        if timeout(GRACE, graceful.shutdown()).await.is_err() {
+        if timeout(GRACE, connections.closed()).await.is_err() {
             tracing::warn!(component = "server", "requests were still running at the end of the grace time");
         }
     }
+}
+
+/// Resolves when the server stops.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the broker was dropped, which stops the server as well.
+    stopping.wait_for(|stopping| *stopping).await.map(drop).unwrap_or_default();
 }
 
 /// The place of the connection that a request came by, in the extensions of requests that may change something.
@@ -119,70 +141,115 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
+/// A connection that was accepted.
+struct Connection {
     peer: SocketAddr,
-    place: Place,
-    tls: Option<(Tls, FailedHandshakes)>,
+    place: Arc<Place>,
     router: Router,
-    watcher: Watcher,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(component = "server", %error, "no delay was not set");
-    }
-    let place = Arc::new(place);
-    let conversation = async {
-        match tls {
-            None => converse(stream, peer, &place, router, watcher).await,
-            Some((tls, failed)) => match timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => converse(stream, peer, &place, router, watcher).await,
-                Ok(Err(error)) => failed.failed(peer, &error),
-                Err(_) => failed.timed_out(peer),
-            },
+    stopping: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, tls: Option<(Tls, FailedHandshakes)>) {
+        let peer = self.peer;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(component = "server", %error, "TCP_NODELAY was not set");
         }
-    };
-    tokio::select! {
-        // A displaced connection begins no other request.
-        biased;
-        () = place.displaced() => tracing::debug!(component = "server", %peer, "displaced by another address"),
-        () = conversation => {}
+        let place = Arc::clone(&self.place);
+        let requests = async {
+            match tls {
+                None => self.serve_requests(stream).await,
+                Some((tls, failed)) => {
+                    if let Some(stream) = self.handshake(stream, &tls, &failed).await {
+                        self.serve_requests(stream).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            // A displaced connection begins no other request.
+            biased;
+            () = place.displaced() => tracing::debug!(component = "server", %peer, "displaced by another address"),
+            () = requests => {}
+        }
+    }
+
+    /// Returns the encrypted stream, unless the handshake fails or the server stops.
+    async fn handshake(&self, stream: TcpStream, tls: &Tls, failed: &FailedHandshakes) -> Option<TlsStream<TcpStream>> {
+        let accepted = tokio::select! {
+            accepted = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => accepted,
+            () = stopped(self.stopping.clone()) => return None,
+        };
+        match accepted {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => failed.failed(self.peer, &error),
+            Err(_) => failed.timed_out(self.peer),
+        }
+        None
+    }
+
+    async fn serve_requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self { peer, place, router, stopping } = self;
+        let phase = Phase::default();
+        let stream = TokioIo::new(TimedStream::new(stream, phase.clone()));
+        let service = service_fn({
+            let (phase, stopping) = (phase.clone(), stopping.clone());
+            move |request: hyper::Request<Incoming>| {
+                phase.answering();
+                let request = prepare(request, peer, &place, &phase, &stopping);
+                let (response, phase, place) = (router.clone().oneshot(request), phase.clone(), Arc::clone(&place));
+                async move {
+                    let response = response.await;
+                    place.protect(false);
+                    phase.resting();
+                    response
+                }
+            }
+        });
+        let connection =
+            http1::Builder::new().header_read_timeout(None).max_buf_size(BUFFER).serve_connection(stream, service);
+        let mut connection = pin!(connection);
+        let mut ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = stopped(stopping) => None,
+        };
+        if ended.is_none() {
+            connection.as_mut().graceful_shutdown();
+            ended = tokio::select! {
+                ended = connection => Some(ended),
+                () = head_overdue(&phase) => None,
+            };
+        }
+        if let Some(Err(error)) = ended {
+            tracing::debug!(component = "server", %peer, %error, "the connection ended with an error");
+        }
     }
 }
 
-async fn converse(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+/// Resolves [`RECEIVE_GRACE`] after the stop if the head of a request is still incomplete then.
+async fn head_overdue(phase: &Phase) {
+    sleep(RECEIVE_GRACE).await;
+    if !phase.is_in_head() {
+        std::future::pending().await
+    }
+}
+
+/// Puts into a request what the router needs to know of its connection.
+fn prepare(
+    mut request: hyper::Request<Incoming>,
     peer: SocketAddr,
     place: &Arc<Place>,
-    router: Router,
-    watcher: Watcher,
-) {
-    let phase = Phase::default();
-    let stream = Timed::new(stream, phase.clone());
-    let place = Arc::clone(place);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddress(peer));
-        phase.answering();
-        if !request.method().is_safe() {
-            // The client must learn the outcome of what may change something. It is carried out once the body is there,
-            // and not protected before: a client that sends its body slowly would keep other addresses out.
-            request.extensions_mut().insert(ConnectionPlace(Arc::clone(&place)));
-            if request.body().is_end_stream() {
-                place.protect(true);
-            }
+    phase: &Phase,
+    stopping: &watch::Receiver<bool>,
+) -> hyper::Request<RequestBody> {
+    request.extensions_mut().insert(PeerAddress(peer));
+    if !request.method().is_safe() {
+        // The client must learn the outcome of what may change something. It is carried out once the body is there,
+        // and not protected before: a client that sends its body slowly would keep other addresses out.
+        request.extensions_mut().insert(ConnectionPlace(Arc::clone(place)));
+        if request.body().is_end_stream() {
+            place.protect(true);
         }
-        let (response, phase, place) = (router.clone().oneshot(request), phase.clone(), Arc::clone(&place));
-        async move {
-            let response = response.await;
-            place.protect(false);
-            phase.resting();
-            response
-        }
-    });
-    let connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(component = "server", %peer, %error, "a connection broke");
     }
+    request.map(|body| RequestBody::new(body, phase.clone(), stopping.clone()))
 }

@@ -1,20 +1,19 @@
-//! Connections that don't wait for ever: the time limits that hyper's own timer can't tell apart.
+//! Timeouts of connections that hyper's own timer cannot tell apart.
 //!
-//! 1. A request's head has [`HEAD`] from its first byte, and on a new connection from the start: half-sent requests are
-//!    cut off.
-//! 2. Between requests a connection may rest for [`IDLE`].
-//! 3. A client must take its response: whenever the connection waits for the client, it waits for [`PATIENCE`] at most;
-//!    every byte that is taken earns a little of that back, so that a client slower than [`LEAST_RATE`] is cut off after
-//!    `PATIENCE` even if it takes a byte now and then. A client that keeps up never waits.
-//! 4. While a request is being answered, its own time limit counts, not 1 and 2; and 2 counts from the last byte of the
-//!    response.
+//! 1. The head of a request must be complete [`HEAD_TIMEOUT`] after its first byte, on a new connection after the start.
+//! 2. Between requests a connection may be idle for [`IDLE_TIMEOUT`].
+//! 3. A client must read its response: a connection waits for [`WRITE_TIMEOUT`] at most until the client reads on. Every byte
+//!    that is read earns a little of that back, so that a client slower than [`MIN_WRITE_RATE`] is disconnected after
+//!    `WRITE_TIMEOUT` even if it reads a byte now and then. A client that keeps up never causes a wait.
+//! 4. While a request is being answered, its own time limit applies instead of 1 and 2; and 2 starts with the last byte of
+//!    the response.
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -25,152 +24,175 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-const HEAD: Duration = Duration::from_secs(5);
-const IDLE: Duration = Duration::from_secs(120);
-/// How long a connection waits for a client that takes no more of its response.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes per second: the least average rate at which a client takes a response that is larger than the buffers.
-const LEAST_RATE: u32 = 16 * 1024;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Timeout for a client that reads no more of its response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes per second: the minimum average rate at which a client must read a response larger than the buffers.
+const MIN_WRITE_RATE: u32 = 16 * 1024;
 
-/// What a connection is doing; the service tells when it begins and ends to answer.
+/// What a connection is doing. The service reports the beginning and the end of each response, the request's body its own.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Phase(Arc<AtomicU8>);
+pub(crate) struct Phase(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    phase: AtomicU8,
+    receives_body: AtomicBool,
+}
 
 const IN_HEAD: u8 = 0;
 const ANSWERING: u8 = 1;
 const RESTING: u8 = 2;
 
 impl Phase {
-    /// A request's head is complete.
-    pub(crate) fn answering(&self) {
-        self.0.store(ANSWERING, Ordering::Relaxed);
+    /// The head of a request is complete.
+    pub(super) fn answering(&self) {
+        self.enter(ANSWERING);
     }
 
-    /// Its answer is made.
-    pub(crate) fn resting(&self) {
-        self.0.store(RESTING, Ordering::Relaxed);
+    /// The response is made.
+    pub(super) fn resting(&self) {
+        self.enter(RESTING);
+    }
+
+    /// The body of the current request begins or ends. Its rest may be received after the response was made.
+    pub(super) fn receives_body(&self, receives: bool) {
+        self.0.receives_body.store(receives, Ordering::Relaxed);
+    }
+
+    /// Whether the head of a request is being received, or awaited on a new connection.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.get() == IN_HEAD
+    }
+
+    /// Takes note of bytes from the client.
+    fn received(&self) {
+        if self.get() == RESTING && !self.0.receives_body.load(Ordering::Relaxed) {
+            self.enter(IN_HEAD);
+        }
     }
 
     fn enter(&self, phase: u8) {
-        self.0.store(phase, Ordering::Relaxed);
+        self.0.phase.store(phase, Ordering::Relaxed);
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
     }
 }
 
 /// A stream with the time limits of this module.
 #[derive(Debug)]
-pub(crate) struct Timed<S> {
+pub(crate) struct TimedStream<S> {
     stream: S,
     phase: Phase,
-    /// The phase that the timer was set for; none when it is to be set anew.
-    clocked: Option<u8>,
+    /// The phase that the timer was set for; none when the timer must be reset.
+    timed_phase: Option<u8>,
     reading: Pin<Box<Sleep>>,
     writing: Pin<Box<Sleep>>,
-    /// Since when the client takes nothing.
+    /// The time since which the client reads nothing.
     blocked: Option<Instant>,
-    patience: Duration,
+    write_credit: Duration,
 }
 
-impl<S> Timed<S> {
+impl<S> TimedStream<S> {
     pub(crate) fn new(stream: S, phase: Phase) -> Self {
         Self {
             stream,
             phase,
-            clocked: Some(IN_HEAD),
-            reading: Box::pin(sleep(HEAD)),
-            writing: Box::pin(sleep(PATIENCE)),
+            timed_phase: Some(IN_HEAD),
+            reading: Box::pin(sleep(HEAD_TIMEOUT)),
+            writing: Box::pin(sleep(WRITE_TIMEOUT)),
             blocked: None,
-            patience: PATIENCE,
+            write_credit: WRITE_TIMEOUT,
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let phase = self.phase.get();
         if phase == ANSWERING {
-            self.clocked = Some(phase);
+            self.timed_phase = Some(phase);
             return Poll::Pending;
         }
-        if self.clocked != Some(phase) {
-            self.clocked = Some(phase);
-            let limit = if phase == IN_HEAD { HEAD } else { IDLE };
+        if self.timed_phase != Some(phase) {
+            self.timed_phase = Some(phase);
+            let limit = if phase == IN_HEAD { HEAD_TIMEOUT } else { IDLE_TIMEOUT };
             self.reading.as_mut().reset(Instant::now() + limit);
         }
         self.reading.as_mut().poll(cx)
     }
 
-    /// Waits for the client, as long as there is patience with it.
-    fn poll_stalled<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    /// Waits for the client until its credit is used up.
+    fn poll_write_timeout<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if self.blocked.is_none() {
             let now = Instant::now();
             self.blocked = Some(now);
-            self.writing.as_mut().reset(now + self.patience);
+            self.writing.as_mut().reset(now + self.write_credit);
         }
         ready!(self.writing.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// The client took `bytes`, or all that was under way.
-    fn taken(&mut self, bytes: usize) {
+    /// The client made room for `bytes`, or for all that was being flushed.
+    fn wrote(&mut self, bytes: usize) {
         if let Some(since) = self.blocked.take() {
-            self.patience = self.patience.saturating_sub(since.elapsed());
+            self.write_credit = self.write_credit.saturating_sub(since.elapsed());
         }
-        let earned = Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX)) / LEAST_RATE;
-        self.patience = self.patience.saturating_add(earned).min(PATIENCE);
+        let earned = Duration::from_secs(u64::try_from(bytes).unwrap_or(u64::MAX)) / MIN_WRITE_RATE;
+        self.write_credit = self.write_credit.saturating_add(earned).min(WRITE_TIMEOUT);
         if self.phase.get() == RESTING {
-            self.clocked = None;
+            self.timed_phase = None;
         }
     }
 
-    fn poll_taken(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn poll_written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(bytes)) => {
-                self.taken(bytes);
+                self.wrote(bytes);
                 Poll::Ready(Ok(bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => self.poll_stalled(cx),
+            Poll::Pending => self.poll_write_timeout(cx),
         }
     }
 
-    /// A flush is done when the client took what was under way. It earns nothing: those bytes have been counted.
-    fn poll_flushed(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    /// A flush ends when the client has made room. It earns nothing: its bytes were counted when they were written.
+    fn poll_flush_result(&mut self, cx: &mut Context<'_>, flushed: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         match flushed {
             Poll::Ready(outcome) => {
                 if self.blocked.is_some() {
-                    self.taken(0);
+                    self.wrote(0);
                 }
                 Poll::Ready(outcome)
             }
-            Poll::Pending => self.poll_stalled(cx),
+            Poll::Pending => self.poll_write_timeout(cx),
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(outcome) => {
-                if self.phase.get() == RESTING && buffer.filled().len() > before {
-                    self.phase.enter(IN_HEAD);
+                if buffer.filled().len() > before {
+                    self.phase.received();
                 }
                 Poll::Ready(outcome)
             }
             Poll::Pending => {
-                ready!(self.poll_late(cx));
+                ready!(self.poll_read_timeout(cx));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.poll_taken(cx, written)
+        self.poll_written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -179,7 +201,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.poll_taken(cx, written)
+        self.poll_written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -188,12 +210,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.poll_flushed(cx, flushed)
+        self.poll_flush_result(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut_down = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.poll_flushed(cx, shut_down)
+        self.poll_flush_result(cx, shut_down)
     }
 }
 
@@ -215,22 +237,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_connection_must_send_a_head() {
+    async fn times_out_new_connection_that_sends_no_head() {
         let (_client, server) = duplex(64);
-        let (outcome, after) = read(&mut Timed::new(server, Phase::default())).await;
-        assert!(timed_out(&outcome) && after >= HEAD && after < HEAD + Duration::from_secs(1));
+        let (outcome, after) = read(&mut TimedStream::new(server, Phase::default())).await;
+        assert!(timed_out(&outcome) && after >= HEAD_TIMEOUT && after < HEAD_TIMEOUT + Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_that_trickle_in_do_not_extend_the_head() {
+    async fn times_out_head_that_arrives_byte_by_byte() {
         let (mut client, server) = duplex(64);
-        let mut server = Timed::new(server, Phase::default());
+        let mut server = TimedStream::new(server, Phase::default());
         let started = Instant::now();
         let outcome = loop {
             client.write_all(b"x").await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             let outcome = server.read(&mut [0; 16]).await;
-            if started.elapsed() > HEAD {
+            if started.elapsed() > HEAD_TIMEOUT {
                 break server.read(&mut [0; 16]).await.and(outcome);
             }
         };
@@ -238,30 +260,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resting_connection_has_longer_until_its_next_request_begins() {
+    async fn idle_connection_has_longer_timeout_until_next_request_begins() {
         let (mut client, server) = duplex(64);
         let phase = Phase::default();
-        let mut server = Timed::new(server, phase.clone());
+        let mut server = TimedStream::new(server, phase.clone());
         phase.answering();
         phase.resting();
         let (outcome, after) = read(&mut server).await;
-        assert!(timed_out(&outcome) && after >= IDLE);
+        assert!(timed_out(&outcome) && after >= IDLE_TIMEOUT);
 
         phase.resting();
         client.write_all(b"GET").await.unwrap();
         assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 3);
         let (outcome, after) = read(&mut server).await;
-        assert!(timed_out(&outcome) && after >= HEAD && after < IDLE);
+        assert!(timed_out(&outcome) && after >= HEAD_TIMEOUT && after < IDLE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_answering_no_limit_counts() {
+    async fn body_received_after_response_leaves_whole_idle_timeout() {
         let (mut client, server) = duplex(64);
         let phase = Phase::default();
-        let mut server = Timed::new(server, phase.clone());
+        let mut server = TimedStream::new(server, phase.clone());
+        phase.answering();
+        phase.receives_body(true);
+        phase.resting();
+        client.write_all(b"rest of body").await.unwrap();
+        assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 12);
+        phase.receives_body(false);
+        let (outcome, after) = read(&mut server).await;
+        assert!(timed_out(&outcome) && after >= IDLE_TIMEOUT, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_read_timeout_while_request_is_answered() {
+        let (mut client, server) = duplex(64);
+        let phase = Phase::default();
+        let mut server = TimedStream::new(server, phase.clone());
         phase.answering();
         let writing = tokio::spawn(async move {
-            tokio::time::sleep(IDLE * 2).await;
+            tokio::time::sleep(IDLE_TIMEOUT * 2).await;
             client.write_all(b"body").await.unwrap();
         });
         assert_eq!(server.read(&mut [0; 16]).await.unwrap(), 4);
@@ -269,19 +306,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn gives_up_a_response_of_which_nothing_is_taken() {
+    async fn times_out_response_that_client_does_not_read() {
         let (_client, server) = duplex(8);
-        let mut server = Timed::new(server, Phase::default());
+        let mut server = TimedStream::new(server, Phase::default());
         let started = Instant::now();
         let outcome = server.write_all(&[0; 64]).await;
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() >= PATIENCE);
+        assert!(started.elapsed() >= WRITE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn gives_up_a_response_of_which_a_byte_is_taken_now_and_then() {
+    async fn times_out_response_that_client_reads_byte_by_byte() {
         let (mut client, server) = duplex(8);
-        let mut server = Timed::new(server, Phase::default());
+        let mut server = TimedStream::new(server, Phase::default());
         let reading = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(Duration::from_secs(5)).await;
@@ -293,31 +330,31 @@ mod tests {
         let started = Instant::now();
         let outcome = server.write_all(&[0; 1024]).await;
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(started.elapsed() < PATIENCE * 2, "{:?}", started.elapsed());
+        assert!(started.elapsed() < WRITE_TIMEOUT * 2, "{:?}", started.elapsed());
         drop(server);
         reading.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sends_a_long_response_to_a_client_that_takes_it_at_the_least_rate() {
-        let second = usize::try_from(LEAST_RATE).unwrap();
+    async fn sends_long_response_to_client_that_reads_at_minimum_rate() {
+        let second = usize::try_from(MIN_WRITE_RATE).unwrap();
         let (mut client, server) = duplex(second);
         let phase = Phase::default();
-        let mut server = Timed::new(server, phase.clone());
+        let mut server = TimedStream::new(server, phase.clone());
         phase.answering();
         phase.resting();
         let reading = tokio::spawn(async move {
-            let mut taken = vec![0; second];
-            while client.read_exact(&mut taken).await.is_ok() {
+            let mut read = vec![0; second];
+            while client.read_exact(&mut read).await.is_ok() {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         });
-        // Beyond the time that a connection may rest: it counts from the last byte.
-        let seconds = IDLE.as_secs() * 2;
+        // Longer than the idle timeout, which starts with the last byte.
+        let seconds = IDLE_TIMEOUT.as_secs() * 2;
         for _ in 0..seconds {
             server.write_all(&vec![0; second]).await.unwrap();
             let mut nothing = [0; 1];
-            assert!(server.read(&mut nothing).now_or_never().is_none(), "it does not time out while it writes");
+            assert!(server.read(&mut nothing).now_or_never().is_none(), "no timeout while it writes");
         }
         drop(server);
         reading.await.unwrap();

@@ -2,7 +2,9 @@
 //!
 //! 1. Every line that begins a section counts: its section is read, or the text is rejected with the number of the line.
 //!    A certificate is never left out in silence, also where two files were joined without a line break in between.
-//! 2. Text before, between and after sections is ignored, as are sections of other kinds.
+//! 2. Text before, between and after sections is ignored. Beside certificates only keys and parameters of keys are; a section
+//!    of another kind is rejected: a revocation list (`X509 CRL`) would not be enforced, and the certificates in `PKCS7` or
+//!    `CMS` would be lost.
 //! 3. White space around lines, empty lines and a byte order mark are ignored; line ends are LF, CR LF or CR.
 //! 4. Base64 is strict: no other characters, padded, no stray bits.
 
@@ -72,8 +74,8 @@ pub enum PemError {
         /// Which line.
         line: usize,
     },
-    /// A certificate or private key of a kind that is not supported, for example `TRUSTED CERTIFICATE`.
-    #[error("line {line}: `{label}` is not supported")]
+    /// A section of a kind that is not supported, for example `TRUSTED CERTIFICATE` or `X509 CRL`.
+    #[error("line {line}: the section `{label}` is not supported; remove it or convert it")]
     Unsupported {
         /// Where it begins.
         line: usize,
@@ -197,8 +199,8 @@ impl Section {
         match self.label.as_str() {
             // RFC 7468 §5.1 names the last two as labels of old.
             "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => Ok(true),
-            label if label.ends_with(" CERTIFICATE") => Err(self.unsupported()),
-            _ => Ok(false),
+            label if label.ends_with(" KEY") || label.ends_with(" PARAMETERS") => Ok(false),
+            _ => Err(self.unsupported()),
         }
     }
 
@@ -387,12 +389,23 @@ mod tests {
         ] {
             assert_eq!(certificates(text.as_bytes()), Err(expected), "{text}");
         }
-        let trusted = certificate(1) + &section("TRUSTED CERTIFICATE", 2);
-        let label = "TRUSTED CERTIFICATE".to_owned();
-        assert_eq!(certificates(trusted.as_bytes()), Err(PemError::Unsupported { line: 4, label }));
         for text in ["", "garbage", &section("PRIVATE KEY", 1)] {
             assert_eq!(certificates(text.as_bytes()), Err(PemError::NoCertificate), "{text}");
         }
+    }
+
+    #[test]
+    fn rejects_by_name_sections_that_would_be_ignored_beside_certificates() {
+        for label in ["TRUSTED CERTIFICATE", "ATTRIBUTE CERTIFICATE", "X509 CRL", "PKCS7", "CMS", "CERTIFICATE REQUEST"]
+        {
+            let text = certificate(1) + &section(label, 2);
+            let error = certificates(text.as_bytes()).unwrap_err();
+            assert_eq!(error, PemError::Unsupported { line: 4, label: label.to_owned() });
+            assert!(error.to_string().contains(label), "{error}");
+        }
+        let keys =
+            [&*section("PRIVATE KEY", 7), &section("PUBLIC KEY", 8), &section("DH PARAMETERS", 9), &certificate(1)];
+        assert_eq!(certificates(keys.concat().as_bytes()), Ok(vec![der(1)]));
     }
 
     #[test]

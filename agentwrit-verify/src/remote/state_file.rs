@@ -3,7 +3,8 @@
 //! 1. The file is written beside its place, synced and renamed: there is the old state or the new one, never a mixture.
 //! 2. It is whole or it is not used: a checksum covers all of it. It is for one issuer.
 //! 3. It holds no secrets, but whoever can write it decides what this service believes: it is made readable and writable by
-//!    its owner only. One that others than owner and group can write to is refused.
+//!    its owner only. One that others than owner and group can write to is refused, as is one that belongs to a user other
+//!    than the service's own and root.
 //!
 //! Layout: a line that names the format, a line of JSON, 24 bytes for each entry (key, `revoked_at` and `expires_at` as
 //! 32-bit big-endian seconds), and the SHA-256 of all that.
@@ -69,6 +70,15 @@ pub enum StateFileError {
     Exposed {
         /// Its permission bits.
         mode: u32,
+    },
+    /// It belongs to another user, who can change it.
+    #[error(
+        "it belongs to the user {owner}, who decides what this service accepts: run `chown` on it if you know its \
+             contents, or move it away"
+    )]
+    OtherOwner {
+        /// The numeric id of its owner.
+        owner: u32,
     },
     /// It is of another issuer.
     #[error("it is of issuer `{found}`; each issuer needs its own state file")]
@@ -215,7 +225,16 @@ impl StateFile {
 
 #[cfg(unix)]
 fn check_private(metadata: &fs::Metadata) -> Result<(), StateFileError> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
+    use std::os::unix::fs::MetadataExt as _;
+    check_access(metadata.uid(), metadata.mode() & 0o7777, rustix::process::geteuid().as_raw())
+}
+
+/// Checks the owner and the permission bits of a state file that `user` reads.
+#[cfg(unix)]
+fn check_access(owner: u32, mode: u32, user: u32) -> Result<(), StateFileError> {
+    if owner != user && owner != 0 {
+        return Err(StateFileError::OtherOwner { owner });
+    }
     if mode & 0o002 != 0 {
         return Err(StateFileError::Exposed { mode });
     }
@@ -259,4 +278,24 @@ fn decode_entry(bytes: &[u8]) -> Option<Entry> {
         revoked_at: at(*revoked_at),
         expires_at: at(expires_at.try_into().ok()?),
     })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_state_file_that_another_user_can_change() {
+        for (owner, mode, user, expected) in [
+            (1000, 0o600, 1000, Ok(())),
+            (0, 0o600, 1000, Ok(())),
+            (0, 0o600, 0, Ok(())),
+            (1000, 0o660, 1000, Ok(())),
+            (1001, 0o600, 1000, Err(StateFileError::OtherOwner { owner: 1001 })),
+            (1001, 0o600, 0, Err(StateFileError::OtherOwner { owner: 1001 })),
+            (1000, 0o602, 1000, Err(StateFileError::Exposed { mode: 0o602 })),
+        ] {
+            assert_eq!(check_access(owner, mode, user), expected, "owner {owner}, mode {mode:o}, user {user}");
+        }
+    }
 }

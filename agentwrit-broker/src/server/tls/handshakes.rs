@@ -96,6 +96,13 @@ impl FailedHandshakes {
         }
     }
 
+    /// Logs what was counted in all windows: for the end of the process.
+    pub(crate) fn write_all(&self) {
+        for line in self.with(Folded::take_all) {
+            line.write();
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Folded) -> T) -> T {
         act(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -130,6 +137,16 @@ impl Folded {
             count > 0
         });
         lines
+    }
+}
+
+impl Folded {
+    /// The lines of all windows, which end now.
+    fn take_all(&mut self) -> Vec<Line> {
+        let windows = std::mem::take(&mut self.0).into_iter().filter(|(_, window)| window.more > 0);
+        windows
+            .map(|((_, address), Window { latest, more, .. })| Line { failure: latest, address, count: more })
+            .collect()
     }
 }
 
@@ -204,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn first_failure_is_written_at_once_and_the_rest_with_its_count() {
+    fn writes_first_failure_at_once_and_later_ones_as_count() {
         let (mut folded, now) = (Folded::default(), Instant::now());
         let line = |count| Line { failure: failure("not_tls"), address: Some(address(1)), count };
         assert_eq!(folded.add(address(1), failure("not_tls"), now), Some(line(1)));
@@ -222,7 +239,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_from_many_addresses_are_bounded() {
+    fn counts_of_open_windows_are_written_at_end_of_process() {
+        let (mut folded, now) = (Folded::default(), Instant::now());
+        for _ in 0..3 {
+            folded.add(address(1), failure("not_tls"), now);
+        }
+        folded.add(address(2), failure("not_tls"), now);
+        assert_eq!(folded.take_all(), [Line { failure: failure("not_tls"), address: Some(address(1)), count: 2 }]);
+        assert_eq!(folded.take_all(), [], "each count once");
+    }
+
+    #[test]
+    fn bounds_lines_from_many_addresses() {
         let (mut folded, now) = (Folded::default(), Instant::now());
         let addresses = (0..10_000_u32).map(|number| IpAddr::from(std::net::Ipv4Addr::from(number)));
         let written = addresses.filter_map(|address| folded.add(address, failure("not_tls"), now)).count();
@@ -233,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn client_that_hangs_up_is_not_a_failure() {
+    fn ignores_client_that_disconnects_without_alert() {
         assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
         let plain = io::Error::other(Error::InvalidMessage(InvalidMessage::InvalidContentType));
         assert_eq!(Failure::of(&plain).map(|failure| failure.kind), Some("not_tls"));

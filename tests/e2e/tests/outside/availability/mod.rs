@@ -8,5 +8,6 @@ mod hostile_json_bodies;
 mod query_parameters;
 mod request_heads;
 mod session_budgets;
+mod shutdown;
 mod stalled_bodies;
 mod unread_responses;
