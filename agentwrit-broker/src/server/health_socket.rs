@@ -134,7 +134,7 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(component = "health", %error, "a health check was not accepted");
+                tracing::warn!(target: "agentwrit_broker::health_socket", component = "health", %error, "a health check was not accepted");
                 sleep(Duration::from_millis(50)).await;
                 continue;
             }

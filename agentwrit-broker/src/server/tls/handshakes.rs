@@ -154,7 +154,8 @@ impl Line {
     fn write(&self) {
         let Self { failure: Failure { reason, .. }, address, count } = self;
         let address = address.map_or_else(|| "several".to_owned(), |address| address.to_string());
-        tracing::warn!(component = "tls", reason = reason.as_str(), address, count, "TLS handshake failed");
+        // The module of the log line, wherever this file is.
+        tracing::warn!(target: "agentwrit_broker::tls", component = "tls", reason = reason.as_str(), address, count, "TLS handshake failed");
     }
 }
 

@@ -115,7 +115,7 @@ async fn reason_is_logged_for_client_certificates_that_are_not_accepted() {
 }
 
 #[tokio::test]
-async fn folds_handshakes_without_tls_into_one_line() {
+async fn folds_handshakes_without_tls_into_one_line_and_their_count_at_exit() {
     let server = Authority::new("servers");
     let directory = tempfile::tempdir().unwrap();
     server.install_server(directory.path());
@@ -130,6 +130,8 @@ async fn folds_handshakes_without_tls_into_one_line() {
     }
     broker.says("the client does not speak TLS").await;
     let (stopped, _directory) = broker.terminate().await;
-    let lines = stopped.output.lines().filter(|line| line.contains("TLS handshake failed")).count();
-    assert_eq!(lines, 1, "{}", stopped.output);
+    let lines: Vec<&str> = stopped.output.lines().filter(|line| line.contains("TLS handshake failed")).collect();
+    assert_eq!(lines.len(), 2, "{}", stopped.output);
+    assert!(lines[0].contains("count=1,") || lines[0].ends_with("count=1"), "{}", lines[0]);
+    assert!(lines[1].contains("count=199"), "{}", lines[1]);
 }
