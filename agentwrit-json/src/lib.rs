@@ -19,11 +19,11 @@ mod names;
 
 use self::names::Names;
 
-/// Reads an object with the rules of this module.
+/// Parses an object by the rules of this crate.
 ///
 /// # Errors
 ///
-/// [`JsonError`] says what is wrong, in words that name the member where there is one.
+/// [`JsonError`], with the member if there is one.
 pub fn object_from_slice<'a, T: Deserialize<'a>>(text: &'a [u8], max_depth: usize) -> Result<T, JsonError> {
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(JsonError::not_an_object());

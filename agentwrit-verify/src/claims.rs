@@ -47,8 +47,8 @@ pub struct ClaimSet {
     pub chain_hash: Option<String>,
 }
 
-/// CachedToken claims: there is no way to make one but [`Verifier::verify`](crate::Verifier::verify), so that holding one
-/// is the proof that the token's signature, issuer, audience, times, delegation chain and revocation were checked.
+/// Verified claims. Only [`Verifier::verify`](crate::Verifier::verify) creates them, so holding one proves that the
+/// token's signature, issuer, audience, times, delegation chain and revocation were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims(ClaimSet);
 

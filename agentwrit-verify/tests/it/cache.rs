@@ -1,4 +1,4 @@
-//! A token that was verified before is judged like one that was not.
+//! A cached token gets the same checks as one seen for the first time.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,10 +14,10 @@ use serde_json::json;
 
 use crate::support::{START, Target, at, encode};
 
-/// What a revocation names, out of the claims that it is to kill.
+/// Returns the target of a revocation at each level, from the claims to revoke.
 type Name = fn(&ClaimSet) -> String;
 
-/// A target whose token is in the verifier's cache.
+/// Creates a target whose token is in the verifier's cache.
 fn seen(claims: impl FnOnce(&TestIssuer) -> ClaimSet) -> (Target, String) {
     let mut target = Target::new();
     target.claims = claims(&target.issuer);
@@ -27,11 +27,11 @@ fn seen(claims: impl FnOnce(&TestIssuer) -> ClaimSet) -> (Target, String) {
 }
 
 fn keep(target: &Target, token: &str) {
-    target.accepts(token);
+    target.assert_accepted(token);
     assert_eq!(target.verifier.cached_tokens(), 0, "one that is used once is not kept");
-    target.accepts(token);
+    target.assert_accepted(token);
     assert_eq!(target.verifier.cached_tokens(), 1);
-    target.accepts(token);
+    target.assert_accepted(token);
 }
 
 fn plain(issuer: &TestIssuer) -> ClaimSet {
@@ -53,38 +53,38 @@ fn other_key() -> SigningKey {
 }
 
 #[test]
-fn it_dies_when_its_key_is_withdrawn() {
+fn rejects_cached_token_after_its_key_is_removed() {
     let (target, token) = seen(plain);
     publish(&target, &[target.issuer.signing_key(), &other_key()]);
-    target.accepts(&token);
+    target.assert_accepted(&token);
     publish(&target, &[&other_key()]);
-    assert!(matches!(target.refuses(&token), VerifyError::UnknownKey { .. }));
+    assert!(matches!(target.rejection(&token), VerifyError::UnknownKey { .. }));
     publish(&target, &[target.issuer.signing_key()]);
-    target.accepts(&token);
+    target.assert_accepted(&token);
 }
 
 #[test]
-fn it_dies_when_its_keys_name_means_another_key() {
+fn rejects_cached_token_after_key_id_names_another_key() {
     let (target, token) = seen(plain);
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": target.issuer.signing_key().id().as_str(),
         "x": encode(other_key().public_key().as_bytes())});
     let keys = KeySet::from_jwks(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
     target.issuer.trusted_keys().publish(keys, Instant::now());
-    assert_eq!(target.refuses(&token), VerifyError::BadSignature);
+    assert_eq!(target.rejection(&token), VerifyError::BadSignature);
 }
 
 #[test]
-fn it_dies_when_its_key_is_renamed() {
+fn rejects_cached_token_after_its_key_is_renamed() {
     let (target, token) = seen(plain);
     let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": "renamed",
         "x": encode(target.issuer.signing_key().public_key().as_bytes())});
     let keys = KeySet::from_jwks(json!({"keys": [jwk]}).to_string().as_bytes()).unwrap();
     target.issuer.trusted_keys().publish(keys, Instant::now());
-    assert!(matches!(target.refuses(&token), VerifyError::UnknownKey { .. }));
+    assert!(matches!(target.rejection(&token), VerifyError::UnknownKey { .. }));
 }
 
 #[test]
-fn it_dies_when_a_key_of_its_chain_is_withdrawn() {
+fn rejects_cached_token_after_key_of_its_chain_is_removed() {
     let (old, mut target) = (other_key(), Target::new());
     publish(&target, &[&old, target.issuer.signing_key()]);
     // Delegated under the old key; the token itself is signed with the new one.
@@ -96,20 +96,20 @@ fn it_dies_when_a_key_of_its_chain_is_withdrawn() {
     let token = target.token();
     keep(&target, &token);
     publish(&target, &[target.issuer.signing_key()]);
-    assert!(matches!(target.refuses(&token), VerifyError::Chain(_)));
+    assert!(matches!(target.rejection(&token), VerifyError::Chain(_)));
 }
 
 #[test]
-fn without_a_key_id_it_dies_when_a_second_key_appears() {
+fn rejects_cached_token_without_key_id_after_second_key_appears() {
     let target = Target::new();
     let token = target.signed(r#"{"alg":"EdDSA"}"#, target.payload().to_string());
     keep(&target, &token);
     publish(&target, &[target.issuer.signing_key(), &other_key()]);
-    assert_eq!(target.refuses(&token), VerifyError::UnknownKey { kid: None });
+    assert_eq!(target.rejection(&token), VerifyError::UnknownKey { kid: None });
 }
 
 #[test]
-fn it_dies_when_the_keys_are_too_old() {
+fn rejects_cached_token_when_keys_are_stale() {
     let target = Target::new();
     let keys = TrustedKeys::following(Some(Duration::from_secs(60)));
     let verifier = Verifier::builder()
@@ -133,28 +133,28 @@ fn it_dies_when_the_keys_are_too_old() {
 }
 
 #[test]
-fn it_dies_when_it_expires_and_is_forgotten() {
+fn rejects_and_evicts_cached_token_when_it_expires() {
     let (target, token) = seen(plain);
     target.issuer.clock().advance(Duration::from_secs(299));
-    target.accepts(&token);
+    target.assert_accepted(&token);
     target.issuer.clock().advance(Duration::from_secs(1));
-    assert!(matches!(target.refuses(&token), VerifyError::Expired { .. }));
+    assert!(matches!(target.rejection(&token), VerifyError::Expired { .. }));
     assert_eq!(target.verifier.cached_tokens(), 0);
 }
 
 #[test]
-fn it_waits_when_the_clock_goes_back() {
+fn rejects_cached_token_while_clock_is_before_nbf() {
     let (target, token) = seen(plain);
     target.issuer.clock().set(at(START - 5));
-    target.accepts(&token);
+    target.assert_accepted(&token);
     target.issuer.clock().set(at(START - 6));
-    assert_eq!(target.refuses(&token), VerifyError::NotYetValid { by: Duration::from_secs(1) });
+    assert_eq!(target.rejection(&token), VerifyError::NotYetValid { by: Duration::from_secs(1) });
     target.issuer.clock().set(at(START));
-    target.accepts(&token);
+    target.assert_accepted(&token);
 }
 
 #[test]
-fn it_dies_when_it_is_revoked_at_any_level() {
+fn rejects_cached_token_revoked_at_any_level() {
     let cases: [(Level, Name); 6] = [
         (Level::Token, |claims| claims.jti.to_string()),
         (Level::Session, |claims| claims.sid.to_string()),
@@ -168,13 +168,13 @@ fn it_dies_when_it_is_revoked_at_any_level() {
         target.issuer.revoke(level, &name(&target.claims));
         for _ in 0..2 {
             let (subject, token_id) = (target.claims.sub.clone(), target.claims.jti);
-            assert_eq!(target.refuses(&token), VerifyError::Revoked { level, subject, token_id });
+            assert_eq!(target.rejection(&token), VerifyError::Revoked { level, subject, token_id });
         }
     }
 }
 
 #[test]
-fn a_delegated_one_dies_with_its_delegators() {
+fn rejects_cached_delegated_token_when_delegator_is_revoked() {
     let cases: [(Level, Name); 5] = [
         (Level::Agent, |claims| claims.delegation_chain[0].agent.to_string()),
         (Level::Agent, |claims| claims.delegation_chain[1].agent.to_string()),
@@ -185,49 +185,49 @@ fn a_delegated_one_dies_with_its_delegators() {
     for (level, name) in cases {
         let (target, token) = seen(delegated_twice);
         target.issuer.revoke(level, &name(&target.claims));
-        assert!(matches!(target.refuses(&token), VerifyError::Revoked { level: found, .. } if found == level));
+        assert!(matches!(target.rejection(&token), VerifyError::Revoked { level: found, .. } if found == level));
     }
     let (target, token) = seen(delegated_twice);
     let middle = target.claims.delegation_chain[1].agent.to_string();
     target.issuer.revoke(Level::Chain, &middle);
     target.issuer.revoke(Level::Token, &target.claims.delegation_chain[0].sid.to_string());
-    target.accepts(&token);
+    target.assert_accepted(&token);
 }
 
 #[test]
-fn a_revocation_stays_in_force_while_a_token_could_live() {
+fn keeps_revocation_while_its_token_has_not_expired() {
     let (target, token) = seen(plain);
     let list = target.issuer.revocations();
     list.insert(Level::Token, &target.claims.jti.to_string(), at(START), at(START + 300));
     list.remove_expired(at(START + 299));
     target.issuer.clock().advance(Duration::from_secs(299));
-    assert!(matches!(target.refuses(&token), VerifyError::Revoked { .. }));
+    assert!(matches!(target.rejection(&token), VerifyError::Revoked { .. }));
 }
 
 #[test]
-fn a_forgery_is_not_taken_for_the_token_it_imitates() {
+fn rejects_forgery_of_cached_token() {
     let (target, token) = seen(plain);
     let (signed, _) = token.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", encode([1; 64]));
-    assert_eq!(target.refuses(&forged), VerifyError::BadSignature);
+    assert_eq!(target.rejection(&forged), VerifyError::BadSignature);
     assert_eq!(target.verifier.cached_tokens(), 1);
-    target.accepts(&token);
+    target.assert_accepted(&token);
 }
 
 #[test]
-fn refused_tokens_are_not_kept() {
+fn does_not_cache_rejected_tokens() {
     let target = Target::new();
     target.issuer.revoke(Level::Token, &target.claims.jti.to_string());
     for token in [target.token(), target.with_claim("exp", START), target.with_claim("nbf", START + 999)] {
         for _ in 0..3 {
-            target.refuses(&token);
+            target.rejection(&token);
         }
     }
     assert_eq!(target.verifier.cached_tokens(), 0);
 }
 
 #[test]
-fn memory_is_bounded() {
+fn cache_memory_is_bounded() {
     let issuer = TestIssuer::new();
     for memory in [0, 1, 20_000, 200_000] {
         let verifier = issuer.verifier_builder().cache_memory(memory).build();
@@ -241,7 +241,7 @@ fn memory_is_bounded() {
 }
 
 #[test]
-fn two_issuers_have_nothing_in_common() {
+fn caches_of_two_issuers_are_separate() {
     let (one, other) = (TestIssuer::new(), TestIssuer::with_seed([8; 32]));
     let (ours, theirs) = (one.claims(&["a:b:c"]), other.claims(&["a:b:c"]));
     assert_ne!((ours.jti, &ours.sub), (theirs.jti, &theirs.sub));
@@ -252,9 +252,9 @@ fn two_issuers_have_nothing_in_common() {
     assert_ne!((next.jti, &next.sub), (ours.jti, &ours.sub));
 }
 
-/// The list grows many times over while others read it: what was revoked before they asked, they see.
+/// The list grows many times while it is read concurrently: readers see every revocation completed before they began.
 #[test]
-fn a_revocation_is_seen_by_whoever_asks_after_it() {
+fn concurrent_readers_see_completed_revocations() {
     const ENTRIES: usize = 30_000;
     const TOKENS: usize = 60;
     let issuer = TestIssuer::new();
@@ -293,10 +293,10 @@ fn a_revocation_is_seen_by_whoever_asks_after_it() {
     assert_eq!(issuer.revocations().len(), ENTRIES + TOKENS);
 }
 
-/// One token, verified all the while by two threads: after its key is withdrawn nobody accepts it, whatever a thread
-/// puts into the cache that began before.
+/// Two threads verify one token continuously: none accepts it after its key is removed, even when a verification that
+/// began before inserts it into the cache.
 #[test]
-fn a_withdrawn_key_is_seen_by_whoever_asks_after_it() {
+fn concurrent_readers_reject_token_after_key_removal() {
     let issuer = TestIssuer::new();
     let keys: TrustedKeys = issuer.trusted_keys().clone();
     let without = KeySet::new([other_key().public_key().clone()]).unwrap();

@@ -1,4 +1,4 @@
-//! What the claims must be: present, of their type, of this issuer and audience, and alive to the second.
+//! Checks of claims: presence, types, issuer, audience, and times to the second.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use crate::support::{START, Target, at};
 
 #[test]
-fn each_required_claim() {
+fn rejects_token_without_a_required_claim() {
     let target = Target::new();
     for claim in ["iss", "sub", "exp", "nbf", "iat", "jti", "scope", "sid"] {
         let mut payload = target.payload();
         payload.as_object_mut().unwrap().remove(claim);
-        let error = target.refuses(&target.signed(target.header().to_string(), payload.to_string()));
+        let error = target.rejection(&target.signed(target.header().to_string(), payload.to_string()));
         let missing = format!("missing field `{claim}`");
         assert!(
             matches!(&error, VerifyError::Malformed(TokenFormatError::Claims { message }) if message.contains(&missing))
@@ -22,12 +22,12 @@ fn each_required_claim() {
 }
 
 #[test]
-fn claims_of_another_type() {
+fn rejects_claims_of_other_types() {
     let target = Target::new();
     let strange = [Value::Null, json!(true), json!({}), json!(-1), json!(1.5), json!([[]]), json!("")];
     for claim in ["sub", "exp", "nbf", "iat", "jti", "scope", "sid", "task_id", "orch_id", "delegation_chain", "aud"] {
         for value in &strange {
-            let error = target.refuses(&target.with_claim(claim, value.clone()));
+            let error = target.rejection(&target.with_claim(claim, value.clone()));
             assert!(
                 matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })),
                 "{claim}: {value}: {error}"
@@ -35,20 +35,20 @@ fn claims_of_another_type() {
         }
     }
     for value in strange.iter().filter(|value| !value.is_string()) {
-        target.refuses(&target.with_claim("iss", value.clone()));
-        target.refuses(&target.with_claim("chain_hash", value.clone()));
+        target.rejection(&target.with_claim("iss", value.clone()));
+        target.rejection(&target.with_claim("chain_hash", value.clone()));
     }
 }
 
 #[test]
-fn numbers_that_other_parsers_read_otherwise() {
+fn rejects_ambiguous_numbers() {
     let target = Target::new();
     let payload = target.payload().to_string();
     let exp = format!("\"exp\":{}", target.claims.exp);
     assert!(payload.contains(&exp));
     for number in ["1e10", "9999999999.0", "-0", "18446744073709551616", "\"9999999999\"", "[9999999999]"] {
         let payload = payload.replace(&exp, &format!("\"exp\":{number}"));
-        let error = target.refuses(&target.signed(target.header().to_string(), payload));
+        let error = target.rejection(&target.signed(target.header().to_string(), payload));
         assert!(
             matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. }) | VerifyError::Expired { .. }),
             "{number}"
@@ -57,7 +57,7 @@ fn numbers_that_other_parsers_read_otherwise() {
 }
 
 #[test]
-fn names_in_another_spelling() {
+fn rejects_malformed_identifiers() {
     let target = Target::new();
     let sub = target.claims.sub.to_string();
     for (claim, value) in [
@@ -71,14 +71,14 @@ fn names_in_another_spelling() {
         ("task_id", String::from("..")),
         ("orch_id", String::from("a/b")),
     ] {
-        let error = target.refuses(&target.with_claim(claim, value.as_str()));
+        let error = target.rejection(&target.with_claim(claim, value.as_str()));
         assert!(matches!(error, VerifyError::Malformed(TokenFormatError::Claims { .. })), "{claim}: {value}: {error}");
     }
     for scope in [json!([]), json!(["*:*:*"]), json!(["read:data"]), json!(["read:data:*", 1]), json!("read:data:*")] {
-        target.refuses(&target.with_claim("scope", scope));
+        target.rejection(&target.with_claim("scope", scope));
     }
     let many: Vec<String> = (0..65).map(|n| format!("read:data:{n}")).collect();
-    target.refuses(&target.with_claim("scope", many));
+    target.rejection(&target.with_claim("scope", many));
 }
 
 #[test]
@@ -93,18 +93,18 @@ fn verified_claims_return_times_of_token() {
 }
 
 #[test]
-fn another_issuer() {
+fn rejects_other_issuers() {
     let target = Target::new();
     for iss in ["", "https://issuer.test/", "https://ISSUER.test", "http://issuer.test", "https://issuer.test\0", "*"] {
         let found = iss.replace('\0', "\\u{0}");
-        assert_eq!(target.refuses(&target.with_claim("iss", iss)), VerifyError::WrongIssuer { found });
+        assert_eq!(target.rejection(&target.with_claim("iss", iss)), VerifyError::WrongIssuer { found });
     }
-    let long = target.refuses(&target.with_claim("iss", "x".repeat(5000)));
+    let long = target.rejection(&target.with_claim("iss", "x".repeat(5000)));
     assert_eq!(long, VerifyError::WrongIssuer { found: "x".repeat(64) });
 }
 
 #[test]
-fn another_audience() {
+fn rejects_other_audiences() {
     let target = Target::new();
     let verifier = target.issuer.verifier_builder().audience("https://a.test").audience("https://b.test").build();
     let verdict = |aud: Value| verifier.verify(&target.with_claim("aud", aud)).map(drop);
@@ -119,7 +119,7 @@ fn another_audience() {
     assert_eq!(verifier.verify(&target.token()), Err(VerifyError::WrongAudience), "no audience is not every audience");
 }
 
-/// What is said of a token of these times at each second around them.
+/// Returns the result for a token of these times at `now`.
 fn verdicts(nbf: u64, iat: u64, exp: u64, now: UnixTime, leeway: u64) -> Result<(), VerifyError> {
     let mut target = Target::new();
     (target.claims.nbf, target.claims.iat, target.claims.exp) = (nbf, iat, exp);
@@ -131,7 +131,7 @@ fn verdicts(nbf: u64, iat: u64, exp: u64, now: UnixTime, leeway: u64) -> Result<
 }
 
 #[test]
-fn a_token_is_valid_from_nbf_to_just_before_exp() {
+fn accepts_token_from_nbf_until_before_exp() {
     let (start, end) = (START + 100, START + 200);
     for leeway in [0, 5, 60] {
         let not_yet = |seconds| Err(VerifyError::NotYetValid { by: Duration::from_secs(seconds) });
@@ -149,7 +149,7 @@ fn a_token_is_valid_from_nbf_to_just_before_exp() {
 }
 
 #[test]
-fn parts_of_a_second_round_down() {
+fn rounds_fractions_of_a_second_down() {
     let (start, end) = (START + 100, START + 200);
     let half_before = |seconds| UnixTime::since_epoch(Duration::from_millis(seconds * 1000 - 500));
     assert!(verdicts(start, start, end, half_before(start), 0).is_err());
@@ -158,7 +158,7 @@ fn parts_of_a_second_round_down() {
 }
 
 #[test]
-fn both_nbf_and_iat_must_have_come() {
+fn rejects_token_before_nbf_or_iat() {
     for (nbf, iat) in [(START + 100, START), (START, START + 100)] {
         let error = verdicts(nbf, iat, START + 200, at(START + 10), 5).unwrap_err();
         assert_eq!(error, VerifyError::NotYetValid { by: Duration::from_secs(85) });
@@ -166,7 +166,7 @@ fn both_nbf_and_iat_must_have_come() {
 }
 
 #[test]
-fn times_at_the_ends_of_time() {
+fn accepts_extreme_times_without_overflow() {
     assert_eq!(verdicts(0, 0, u64::MAX, at(START), 5), Ok(()));
     assert!(matches!(verdicts(0, 0, 0, at(0), 5), Err(VerifyError::Expired { .. })));
     assert!(matches!(verdicts(u64::MAX, 0, u64::MAX, UnixTime::MAX, 5), Err(VerifyError::NotYetValid { .. })));
@@ -175,14 +175,14 @@ fn times_at_the_ends_of_time() {
 }
 
 #[test]
-fn an_expired_token_tells_whose_it_was() {
+fn expired_error_holds_subject_and_token_id() {
     let target = Target::new();
     let token = target.token();
     target.issuer.clock().advance(Duration::from_secs(300));
-    for error in [target.refuses(&token), target.refuses(&token)] {
+    for error in [target.rejection(&token), target.rejection(&token)] {
         assert_eq!((error.subject(), error.token_id()), (Some(&target.claims.sub), Some(target.claims.jti)));
         assert_eq!(error.reason(), "expired");
     }
-    let forged = target.refuses("a.b.c");
+    let forged = target.rejection("a.b.c");
     assert_eq!((forged.subject(), forged.token_id()), (None, None));
 }

@@ -12,7 +12,7 @@ fn key(bytes: &[u8]) -> Result<PublicKey, KeySetError> {
     PublicKey::from_bytes(bytes.try_into().unwrap())
 }
 
-/// A signature that isn't 64 bytes long doesn't get as far as the check: see `attacks::signatures_of_another_length`.
+/// A signature that isn't 64 bytes long doesn't get as far as the check: see `attacks::rejects_signatures_of_other_lengths`.
 fn accepts(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     signature.try_into().is_ok_and(|signature| key.verifies(message, signature))
 }
@@ -181,8 +181,8 @@ enum Verdict {
     NoSuchKey,
 }
 
-/// Only case 3 is accepted: mixed order, but it satisfies the cofactorless equation of RFC 8032 §5.1.7 as well as the
-/// cofactored one, so that nobody disagrees about it.
+/// Only case 3 is accepted: mixed order, but it satisfies both the cofactorless equation of RFC 8032 §5.1.7 and the
+/// cofactored one, so all implementations agree.
 #[test]
 fn taming_the_many_eddsas() {
     for (case, (message, public, signature, expected)) in TAMING.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The revocation feed, answer by answer: what is applied and what is refused.
+//! Responses of the revocation feed: which are applied and which are rejected.
 
 use std::time::Duration;
 
@@ -37,14 +37,14 @@ impl Scene {
         self.issuer.clock().advance(Duration::from_secs(seconds));
     }
 
-    /// An honest answer to what the service asks.
+    /// Returns the issuer's response to the service's next request.
     fn payload(&self) -> Value {
         self.payload_since(self.service.feed().since())
     }
 
     fn payload_since(&self, since: Option<u64>) -> Value {
-        let answer = self.issuer.feed_response(since);
-        let payload = answer.split('.').nth(1).unwrap();
+        let response = self.issuer.feed_response(since);
+        let payload = response.split('.').nth(1).unwrap();
         serde_json::from_slice(&data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap()).unwrap()
     }
 
@@ -52,21 +52,21 @@ impl Scene {
         self.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
     }
 
-    /// Delivers the honest answer with members changed.
+    /// Delivers the issuer's response with members changed.
     fn deliver(&mut self, changes: &[(&str, Value)]) -> Result<(), FeedError> {
         let mut payload = self.payload();
         for (member, value) in changes {
             payload[*member] = value.clone();
         }
-        let answer = self.signed(&payload);
-        self.service.deliver(&answer).map(drop)
+        let response = self.signed(&payload);
+        self.service.deliver(&response).map(drop)
     }
 
-    /// Delivers what must be refused, and sees that nothing changed.
+    /// Delivers a response that must be rejected, and checks that nothing changed.
     #[track_caller]
-    fn refuses(&mut self, answer: &str) -> FeedError {
+    fn rejection(&mut self, response: &str) -> FeedError {
         let (before, entries) = (self.service.verifier().status(), self.service.feed().list().len());
-        let error = self.service.deliver(answer).unwrap_err();
+        let error = self.service.deliver(response).unwrap_err();
         assert_eq!(self.service.verifier().status(), before);
         assert_eq!(self.service.feed().list().len(), entries);
         error
@@ -78,8 +78,8 @@ impl Scene {
         for (member, value) in changes {
             payload[*member] = value.clone();
         }
-        let answer = self.signed(&payload);
-        self.refuses(&answer)
+        let response = self.signed(&payload);
+        self.rejection(&response)
     }
 }
 
@@ -88,7 +88,7 @@ fn stale(age: u64) -> VerifyError {
 }
 
 #[test]
-fn what_is_not_signed_by_a_trusted_key_as_an_answer() {
+fn rejects_response_not_signed_by_trusted_key() {
     let mut scene = Scene::new();
     let honest = scene.payload().to_string();
     let key = scene.issuer.signing_key().clone();
@@ -100,42 +100,42 @@ fn what_is_not_signed_by_a_trusted_key_as_an_answer() {
         header.to_string()
     };
     let stranger = SigningKey::from_seed(&[99; 32]).unwrap();
-    assert_eq!(scene.refuses(&signed_by(&stranger, header(&[]), &honest)), FeedError::BadSignature);
-    let unknown = scene.refuses(&stranger.sign_document(Feed::MEDIA_TYPE, honest.as_bytes()));
+    assert_eq!(scene.rejection(&signed_by(&stranger, header(&[]), &honest)), FeedError::BadSignature);
+    let unknown = scene.rejection(&stranger.sign_document(Feed::MEDIA_TYPE, honest.as_bytes()));
     assert_eq!(unknown, FeedError::UnknownKey { kid: Some(stranger.id().to_string()) });
     assert!(unknown.needs_keys() && !unknown.needs_snapshot());
 
     for typ in ["JWT", "at+jwt", "application/agentwrit-revocations+jwt", "AgentWrit-Revocations+JWT", ""] {
-        let error = scene.refuses(&signed_by(&key, header(&[("typ", typ.into())]), &honest));
+        let error = scene.rejection(&signed_by(&key, header(&[("typ", typ.into())]), &honest));
         assert_eq!(error, FeedError::UnexpectedType { found: typ.into() });
     }
     let untyped = json!({"alg": "EdDSA", "kid": key.id().as_str()}).to_string();
-    let error = scene.refuses(&signed_by(&key, untyped, &honest));
+    let error = scene.rejection(&signed_by(&key, untyped, &honest));
     assert_eq!(error, FeedError::UnexpectedType { found: String::new() });
 
-    let critical = scene.refuses(&signed_by(&key, header(&[("crit", json!(["x"]))]), &honest));
+    let critical = scene.rejection(&signed_by(&key, header(&[("crit", json!(["x"]))]), &honest));
     assert_eq!(critical, FeedError::NotSigned(VerifyError::CriticalHeader));
-    let unsigned = scene.refuses(&format!("{}.{}.", encode(header(&[("alg", "none".into())])), encode(&honest)));
+    let unsigned = scene.rejection(&format!("{}.{}.", encode(header(&[("alg", "none".into())])), encode(&honest)));
     assert_eq!(unsigned, FeedError::NotSigned(VerifyError::UnsupportedAlgorithm { algorithm: "none".into() }));
-    let not_three = scene.refuses("no");
+    let not_three = scene.rejection("no");
     assert_eq!(not_three, FeedError::NotSigned(TokenFormatError::NotThreeParts.into()));
 }
 
 #[test]
-fn a_token_is_no_answer_and_an_answer_no_token() {
+fn rejects_token_as_response_and_response_as_token() {
     let mut scene = Scene::new();
     let token = scene.issuer.token(&["read:data:*"]);
-    assert_eq!(scene.refuses(&token), FeedError::UnexpectedType { found: "JWT".into() });
+    assert_eq!(scene.rejection(&token), FeedError::UnexpectedType { found: "JWT".into() });
     let claims = serde_json::to_vec(&scene.issuer.claims(&["read:data:*"])).unwrap();
     let dressed = scene.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, &claims);
-    assert!(matches!(scene.refuses(&dressed), FeedError::Malformed { .. }));
+    assert!(matches!(scene.rejection(&dressed), FeedError::Malformed { .. }));
     let expected = VerifyError::UnexpectedType { found: Feed::MEDIA_TYPE.into() };
     assert_eq!(scene.issuer.verifier().verify(&dressed), Err(expected.clone()));
     assert_eq!(scene.issuer.verifier().verify(&scene.issuer.feed_response(None)), Err(expected));
 }
 
 #[test]
-fn what_a_broker_does_not_write() {
+fn rejects_malformed_responses() {
     let mut scene = Scene::new();
     let entry = json!(["t", encode([1; 16]), START, START + 60]);
     for (member, value) in [
@@ -162,24 +162,24 @@ fn what_a_broker_does_not_write() {
     }
     let twice = scene.payload().to_string().replacen('{', r#"{"iss":"x","#, 1);
     let twice = scene.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, twice.as_bytes());
-    assert!(matches!(scene.refuses(&twice), FeedError::Malformed { .. }));
+    assert!(matches!(scene.rejection(&twice), FeedError::Malformed { .. }));
     scene.deliver(&[("entries", json!([entry])), ("unknown", json!(1))]).unwrap();
 }
 
 #[test]
-fn a_foreign_issuer() {
+fn rejects_response_of_another_issuer() {
     let expected = FeedError::WrongIssuer { found: "https://other.test".into() };
     assert_eq!(Scene::new().refuses_with(&[("iss", json!("https://other.test"))]), expected);
 }
 
 #[test]
-fn an_answer_over_the_limit() {
+fn rejects_response_over_limit() {
     let issuer = TestIssuer::new();
-    let answer = issuer.feed_response(None);
-    let (length, limit) = (answer.len(), answer.len() - 1);
+    let response = issuer.feed_response(None);
+    let (length, limit) = (response.len(), response.len() - 1);
     let apply = |limit| {
         let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default()).max_response_length(limit);
-        feed.apply(&answer, &issuer.key_set(), ClockReading::of(issuer.clock())).map(drop)
+        feed.apply(&response, &issuer.key_set(), ClockReading::of(issuer.clock())).map(drop)
     };
     assert_eq!(apply(limit), Err(FeedError::TooLong { length, limit }));
     assert_eq!(apply(length), Ok(()));
@@ -195,7 +195,7 @@ fn times() {
     assert_eq!(scene.refuses_with(&[("iat", json!(now - 1))]), replayed);
     let ahead = FeedError::IssuedAhead { by: Duration::from_secs(1) };
     assert_eq!(scene.deliver(&[("iat", json!(now + 6))]), Err(ahead));
-    // Only that the list doesn't count until an answer is accepted: see `a_clock_that_turns_out_to_be_behind…`.
+    // The list is stale until a response is accepted: see `marks_list_stale_after_response_from_the_future`.
     assert!(!scene.service.verifier().is_ready());
     scene.service.poll(&scene.issuer).unwrap();
     for exp in [now, now - 5] {
@@ -207,7 +207,7 @@ fn times() {
 }
 
 #[test]
-fn the_log_of_an_epoch_neither_goes_back_nor_has_gaps() {
+fn rejects_log_that_goes_back_or_has_gaps() {
     let mut scene = Scene::new();
     assert_eq!(scene.service.feed().since(), Some(2));
     let back = FeedError::RolledBack { to: 1, cursor: 2 };
@@ -223,7 +223,7 @@ fn the_log_of_an_epoch_neither_goes_back_nor_has_gaps() {
     scene.service.poll(&scene.issuer).unwrap();
     assert_eq!((scene.service.feed().since(), scene.service.feed().list().len()), (Some(3), 3));
 
-    // An overlap tells again what is known.
+    // Overlapping pages repeat known entries.
     let overlap = scene.signed(&scene.payload_since(Some(1)));
     let applied = scene.service.deliver(&overlap).unwrap();
     assert_eq!((applied.changed, applied.snapshot, applied.entries), (false, false, 2));
@@ -231,7 +231,7 @@ fn the_log_of_an_epoch_neither_goes_back_nor_has_gaps() {
 }
 
 #[test]
-fn the_first_answer_must_be_a_snapshot() {
+fn requires_snapshot_as_first_response() {
     let issuer = TestIssuer::new();
     issuer.revoke(Level::Task, "one");
     let mut service = TestFollower::of(&issuer, Staleness::default());
@@ -244,14 +244,14 @@ fn the_first_answer_must_be_a_snapshot() {
 }
 
 #[test]
-fn a_new_epoch_replaces_everything() {
+fn new_epoch_replaces_all_entries() {
     let mut scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     assert!(scene.service.verifier().verify(&token).is_ok());
     scene.pass(1);
     scene.issuer.restore_backup(0);
     let other_log = scene.issuer.feed_response(Some(1));
-    assert_eq!(scene.refuses(&other_log), FeedError::NewEpoch);
+    assert_eq!(scene.rejection(&other_log), FeedError::NewEpoch);
     assert_eq!(scene.service.feed().since(), None);
     assert!(scene.service.verifier().verify(&token).is_ok(), "nothing is forgotten, nothing is believed");
     let applied = scene.service.poll(&scene.issuer).unwrap();
@@ -264,7 +264,7 @@ fn a_new_epoch_replaces_everything() {
 }
 
 #[test]
-fn an_epoch_that_was_left_does_not_come_back() {
+fn rejects_snapshot_of_previous_epoch() {
     let mut scene = Scene::new();
     let old = scene.issuer.feed_response(None);
     scene.issuer.restore_backup(1);
@@ -274,11 +274,11 @@ fn an_epoch_that_was_left_does_not_come_back() {
     scene.pass(1);
     scene.service.poll(&scene.issuer).unwrap();
     let replayed = FeedError::Replayed { issued_at: at(START), accepted: at(START + 1) };
-    assert_eq!(scene.refuses(&old), replayed);
+    assert_eq!(scene.rejection(&old), replayed);
 }
 
 #[test]
-fn age_is_measured_from_what_is_signed() {
+fn measures_age_from_signed_iat() {
     let mut scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     // 24 s later, and 5 s that the clock may be behind.
@@ -286,7 +286,7 @@ fn age_is_measured_from_what_is_signed() {
     assert!(scene.service.verifier().verify(&token).is_ok());
     scene.pass(1);
     assert_eq!(scene.service.verifier().verify(&token).err(), Some(stale(30)));
-    // An answer that was a long time coming makes the list no younger than it says.
+    // A delayed response makes the list no younger than its `iat`.
     let payload = scene.payload();
     scene.pass(20);
     let late = scene.signed(&payload);
@@ -300,7 +300,7 @@ fn age_is_measured_from_what_is_signed() {
 }
 
 #[test]
-fn a_wall_clock_that_stands_still_or_goes_back_is_not_believed() {
+fn measures_age_despite_stopped_or_reset_wall_clock() {
     let scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     for _ in 0..24 {
@@ -314,7 +314,7 @@ fn a_wall_clock_that_stands_still_or_goes_back_is_not_believed() {
 }
 
 #[test]
-fn a_machine_that_slept_is_judged_by_the_wall_clock() {
+fn measures_age_by_wall_clock_after_suspend() {
     let scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     scene.issuer.clock().set(at(START + 25));
@@ -323,24 +323,24 @@ fn a_machine_that_slept_is_judged_by_the_wall_clock() {
 
 /// A clock that falls behind by more than was allowed for: wall clocks alone would be fooled.
 #[test]
-fn an_answer_that_is_late_by_comparison_is_as_old_as_it_is_late() {
+fn adds_delay_relative_to_earlier_response_to_age() {
     let mut scene = Scene::new();
     scene.pass(10);
     let held = scene.issuer.feed_response(scene.service.feed().since());
     scene.pass(18);
-    // By this clock the answer was not on its way at all.
+    // By this clock the response took no time.
     scene.issuer.clock().set(at(START + 10));
     scene.service.deliver(&held).unwrap();
     assert!(scene.service.verifier().is_ready());
     scene.pass(14);
     assert!(scene.service.verifier().is_ready());
-    // Compared with the first answer it was issued 10 s later and came 28 s later.
+    // The response was issued 10 s after the first one and arrived 28 s after it.
     scene.pass(1);
     assert!(matches!(scene.service.verifier().ready(), Err(VerifyError::StaleRevocations { .. })));
 }
 
 #[test]
-fn an_answer_counts_until_it_expires_at_most() {
+fn relies_on_response_until_its_exp() {
     let mut scene = Scene::with(Staleness::at_most(Duration::from_secs(3600)));
     scene.pass(54);
     assert!(scene.service.verifier().is_ready());
@@ -353,7 +353,7 @@ fn an_answer_counts_until_it_expires_at_most() {
 }
 
 #[test]
-fn stale_revocations_can_be_accepted() {
+fn accepts_stale_list_when_configured() {
     let mut scene = Scene::with(Staleness::default().accept_stale());
     let (token, revoked) = (scene.issuer.token(&["a:b:c"]), scene.issuer.claims(&["a:b:c"]));
     let late = {
@@ -368,7 +368,7 @@ fn stale_revocations_can_be_accepted() {
 }
 
 #[test]
-fn a_bound_that_cannot_be_kept_is_refused() {
+fn rejects_bound_too_short_for_leeway() {
     let bound = |seconds, leeway| {
         let staleness = Staleness::at_most(Duration::from_secs(seconds)).leeway(Duration::from_secs(leeway));
         staleness.check().map_err(|error| error.to_string())
@@ -382,10 +382,10 @@ fn a_bound_that_cannot_be_kept_is_refused() {
     assert!(Staleness::default().check().is_ok());
 }
 
-/// The broker leaves an entry out once its tokens have expired by its own clock. A clock that is behind would still
-/// take those for alive.
+/// The broker omits an entry once its tokens have expired by its own clock. A verifier whose clock is behind would
+/// otherwise accept them.
 #[test]
-fn a_slow_clock_revives_nobody() {
+fn slow_clock_revives_no_revoked_token() {
     let issuer = TestIssuer::new();
     let slow = ManualClock::new(at(START - 5));
     let mut service = TestFollower::with_clock(&issuer, Staleness::default(), slow.clone());
@@ -409,7 +409,7 @@ fn a_slow_clock_revives_nobody() {
 }
 
 #[test]
-fn a_snapshot_file_is_a_list() {
+fn from_snapshot_reads_snapshot_file() {
     let issuer = TestIssuer::new();
     let claims = issuer.claims(&["a:b:c"]);
     issuer.revoke(Level::Session, &claims.sid.to_string());
@@ -434,9 +434,9 @@ fn a_snapshot_file_is_a_list() {
     assert!(load(&snapshot, TestIssuer::ISSUER, Staleness::default().accept_stale(), &SystemClock).is_ok());
 }
 
-/// Seen before, cached, and dead at once.
+/// A cached token is rejected as soon as it is revoked.
 #[test]
-fn a_cached_token_dies_with_the_answer_that_revokes_it() {
+fn rejects_cached_token_after_response_revokes_it() {
     type Target = fn(&agentwrit_verify::ClaimSet) -> String;
     let targets: [(Level, Target); 5] = [
         (Level::Token, |claims| claims.jti.to_string()),
@@ -463,7 +463,7 @@ fn a_cached_token_dies_with_the_answer_that_revokes_it() {
 }
 
 #[test]
-fn a_cached_token_dies_with_its_key_and_with_its_time() {
+fn rejects_cached_token_after_key_removal_and_expiry() {
     let mut issuer = TestIssuer::new();
     let mut service = TestFollower::of(&issuer, Staleness::default());
     service.poll(&issuer).unwrap();
@@ -483,7 +483,7 @@ fn a_cached_token_dies_with_its_key_and_with_its_time() {
 }
 
 #[test]
-fn a_token_stays_cached_while_the_list_is_stale() {
+fn keeps_token_cached_while_list_is_stale() {
     let mut scene = Scene::new();
     let token = scene.issuer.token(&["a:b:c"]);
     assert!((0..3).all(|_| scene.service.verifier().verify(&token).is_ok()));
@@ -498,7 +498,7 @@ fn a_token_stays_cached_while_the_list_is_stale() {
 
 /// `tests/vectors/revocation-feed.json`, which was made without any of our code.
 #[test]
-fn the_published_vectors() {
+fn applies_published_vectors() {
     let vectors: Value = serde_json::from_str(include_str!("../vectors/revocation-feed.json")).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let issuer = text(&vectors["issuer"]);
@@ -514,21 +514,21 @@ fn the_published_vectors() {
     let keys = agentwrit_verify::KeySet::from_jwks(vectors["jwks"].to_string().as_bytes()).unwrap();
     let mut feed = Feed::new(&issuer, Staleness::default());
     let mut entries = Vec::new();
-    for answer in vectors["answers"].as_array().unwrap() {
+    for response in vectors["responses"].as_array().unwrap() {
         let since = feed.since().map_or(String::new(), |since| format!("?since={since}"));
-        assert_eq!(answer["asked"], format!("GET /v1/revocations{since}"));
-        let wall = at(answer["payload"]["iat"].as_u64().unwrap());
+        assert_eq!(response["request"], format!("GET /v1/revocations{since}"));
+        let wall = at(response["payload"]["iat"].as_u64().unwrap());
         let moment = ClockReading { wall, monotonic: std::time::Instant::now() };
-        feed.apply(&text(&answer["jws"]), &keys, moment).unwrap();
+        feed.apply(&text(&response["jws"]), &keys, moment).unwrap();
         entries.push(feed.list().len());
     }
     assert_eq!(entries, [7, 7, 7], "the delta repeats one of the snapshot's");
 }
 
-/// A signed answer from the future proves that this clock is behind by more than the leeway: whatever it says of the
-/// list's age is too little.
+/// A signed response from the future proves that this clock is behind by more than the leeway, so every age that it
+/// measures is too small.
 #[test]
-fn a_clock_that_turns_out_to_be_behind_is_not_believed() {
+fn marks_list_stale_after_response_from_the_future() {
     let (issuer, own) = (TestIssuer::new(), ManualClock::new(at(START)));
     let mut service = TestFollower::with_clock(&issuer, Staleness::default(), own.clone());
     service.poll(&issuer).unwrap();
@@ -543,7 +543,7 @@ fn a_clock_that_turns_out_to_be_behind_is_not_believed() {
 }
 
 #[test]
-fn whoever_accepts_stale_lists_hears_of_revocations_with_a_slow_clock_too() {
+fn applies_responses_with_slow_clock_when_stale_lists_are_accepted() {
     let (issuer, slow) = (TestIssuer::new(), ManualClock::new(at(START)));
     let mut service = TestFollower::with_clock(&issuer, Staleness::default().accept_stale(), slow.clone());
     service.poll(&issuer).unwrap();
@@ -555,15 +555,15 @@ fn whoever_accepts_stale_lists_hears_of_revocations_with_a_slow_clock_too() {
     assert!(matches!(refused, VerifyError::Revoked { .. }), "{refused}");
 }
 
-/// Nobody has looked at the signature when the header is read.
+/// The header is parsed before the signature is verified.
 #[test]
-fn the_header_of_an_answer_is_short_however_long_the_answer_may_be() {
+fn rejects_long_header_of_response() {
     let scene = Scene::new();
     let header = format!(r#"{{"alg":"EdDSA","typ":"{}","x":"{}"}}"#, Feed::MEDIA_TYPE, "y".repeat(8192));
-    let answer = signed_by(scene.issuer.signing_key(), header, scene.payload().to_string());
-    let header_length = answer.find('.').unwrap();
+    let response = signed_by(scene.issuer.signing_key(), header, scene.payload().to_string());
+    let header_length = response.find('.').unwrap();
     let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
-    let refused = feed.apply(&answer, &scene.issuer.key_set(), ClockReading::of(scene.issuer.clock()));
+    let refused = feed.apply(&response, &scene.issuer.key_set(), ClockReading::of(scene.issuer.clock()));
     let expected = FeedError::NotSigned(VerifyError::TooLong { length: header_length, limit: 8192 });
     assert_eq!(refused, Err(expected));
 }

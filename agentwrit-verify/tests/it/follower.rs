@@ -25,22 +25,22 @@ use tokio::{
 
 use crate::support::encode;
 
-/// How the broker behaves.
+/// Behaviour of the broker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mood {
-    /// Answers, and holds requests for news.
+    /// Responds, and holds requests until there are changes.
     Well,
-    /// Answers at once, whether there is news or not.
+    /// Responds at once, with or without changes.
     NeverHolds,
-    /// Takes connections and says nothing.
+    /// Accepts connections and sends nothing.
     Silent,
-    /// Answers 503.
+    /// Responds with 503.
     Busy,
-    /// Answers with the first snapshot it gave, always.
+    /// Responds with its first snapshot, always.
     Cached,
-    /// Answers as if the log began beyond every cursor.
+    /// Responds as if the log started beyond every cursor.
     Gaps,
-    /// Answers news over a slow line: a part every tenth of a second, for two seconds.
+    /// Responds over a slow connection: a part every tenth of a second, for two seconds.
     Slow,
 }
 
@@ -80,7 +80,7 @@ impl Broker {
     fn listen(&mut self, listener: TcpListener) {
         let (model, news) = (Arc::clone(&self.model), self.news.clone());
         self.listening.spawn(async move {
-            // Whoever is connected goes with it.
+            // Open connections are closed with it.
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -158,7 +158,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
     let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
-        // The follower may have gone.
+        // The follower may have disconnected.
         if stream.write_all(part).await.is_err() {
             return;
         }
@@ -199,7 +199,7 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
     }
 }
 
-/// Payload and `to` of an answer.
+/// Returns payload and `to` of a response.
 fn parts(answer: &str) -> (String, u64) {
     let payload = data_encoding::BASE64URL_NOPAD.decode(answer.split('.').nth(1).unwrap().as_bytes()).unwrap();
     let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
@@ -222,7 +222,7 @@ fn is_revoked(verifier: &Verifier, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_revocation_arrives_as_it_happens() {
+async fn applies_revocation_as_it_happens() {
     let broker = Broker::start().await;
     let early = broker.claims();
     broker.revoke(Level::Token, &early.jti.to_string());
@@ -251,7 +251,7 @@ async fn a_revocation_arrives_as_it_happens() {
 }
 
 #[tokio::test]
-async fn dropping_it_stops_the_fetching_and_verifiers_go_stale() {
+async fn dropped_follower_stops_fetching_and_verifiers_become_stale() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
@@ -267,7 +267,7 @@ async fn dropping_it_stops_the_fetching_and_verifiers_go_stale() {
 }
 
 #[tokio::test]
-async fn a_broker_that_restarts_is_found_again() {
+async fn reconnects_after_broker_restart() {
     let mut broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
@@ -286,7 +286,7 @@ async fn a_broker_that_restarts_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_begins_a_new_epoch() {
+async fn applies_new_epoch_after_restored_backup() {
     let broker = Broker::start().await;
     broker.revoke(Level::Task, "one");
     let follower = broker.follower().start().await.unwrap();
@@ -303,7 +303,7 @@ async fn a_restored_backup_begins_a_new_epoch() {
 }
 
 #[tokio::test]
-async fn a_replaced_key_is_fetched_when_the_feed_names_it() {
+async fn fetches_replaced_key_when_feed_names_it() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
@@ -316,7 +316,7 @@ async fn a_replaced_key_is_fetched_when_the_feed_names_it() {
 }
 
 #[tokio::test]
-async fn the_key_may_be_replaced_between_the_first_two_requests() {
+async fn starts_when_key_is_replaced_between_first_requests() {
     let broker = Broker::start().await;
     let foreign = SigningKey::from_seed(&[99; 32]).unwrap();
     broker.with(|model| model.cached = Some(foreign.sign_document(Feed::MEDIA_TYPE, b"{}")));
@@ -328,7 +328,7 @@ async fn the_key_may_be_replaced_between_the_first_two_requests() {
 }
 
 #[tokio::test]
-async fn forged_and_foreign_answers_stop_the_start() {
+async fn start_fails_on_forged_and_foreign_responses() {
     let url = |broker: &Broker| format!("http://{}/v1/revocations", broker.address);
     let broker = Broker::start().await;
     let foreign = Follower::builder(&format!("http://{}", broker.address)).issuer("https://other.test");
@@ -354,7 +354,7 @@ async fn forged_and_foreign_answers_stop_the_start() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_work_stop_the_start() {
+async fn start_rejects_invalid_settings() {
     let broker = Broker::start().await;
     let seconds = Duration::from_secs;
     let tight = broker.follower().max_staleness(seconds(10));
@@ -375,7 +375,7 @@ async fn settings_that_cannot_work_stop_the_start() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_work_stop_lazy_start() {
+async fn lazy_start_rejects_invalid_settings() {
     let broker = Broker::start().await;
     let staleness = broker.follower().max_staleness(Duration::from_secs(10)).start_lazily();
     assert!(matches!(staleness, Err(RemoteError::Staleness(_))), "{staleness:?}");
@@ -434,7 +434,7 @@ async fn dropping_lazy_follower_ends_its_attempts() {
     let follower = broker.follower().start_lazily().unwrap();
     until("an attempt", || follower.status().counters.key_failures > 0).await;
     drop(follower);
-    // What was under way is gone with the task before the runtime runs anything else.
+    // The task's requests were cancelled with it before the runtime polls anything else.
     tokio::task::yield_now().await;
     broker.restart().await;
     sleep(Duration::from_millis(300)).await;
@@ -442,7 +442,7 @@ async fn dropping_lazy_follower_ends_its_attempts() {
 }
 
 #[tokio::test]
-async fn a_stale_cache_in_between_delays_and_no_more() {
+async fn stale_cache_only_delays_revocations() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
@@ -461,7 +461,7 @@ async fn a_stale_cache_in_between_delays_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_broker_that_never_holds_is_not_asked_without_end() {
+async fn polls_slowly_when_broker_never_holds_requests() {
     let broker = Broker::start().await;
     broker.behave(Mood::NeverHolds);
     let follower = broker.follower().start().await.unwrap();
@@ -473,7 +473,7 @@ async fn a_broker_that_never_holds_is_not_asked_without_end() {
 }
 
 #[tokio::test]
-async fn a_broker_that_leaves_gaps_is_not_asked_without_end() {
+async fn backs_off_when_broker_leaves_gaps() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     broker.behave(Mood::Gaps);
@@ -488,21 +488,21 @@ async fn a_broker_that_leaves_gaps_is_not_asked_without_end() {
 }
 
 #[tokio::test]
-async fn a_connection_that_went_dead_is_given_up_in_time() {
+async fn abandons_silent_connection_in_time() {
     let broker = Broker::start().await;
     let builder = broker.follower().max_staleness(Duration::from_secs(6)).clock_leeway(Duration::from_secs(1));
     let follower = builder.timeout(Duration::from_millis(200)).start().await.unwrap();
     broker.behave(Mood::Silent);
-    // It waits a second, and as much longer as a fetch may take.
+    // The wait of a second plus the timeout of a fetch.
     until("a failure", || follower.status().counters.feed_failures >= 1).await;
     broker.behave(Mood::Well);
     broker.revoke(Level::Task, "task");
     until("the list", || follower.status().revocations.unwrap().entries == 1).await;
 }
 
-/// As long as it comes, an answer is waited for: it may be a snapshot in place of what can't be served.
+/// A response in progress is awaited: it may be a snapshot in place of entries that cannot be served.
 #[tokio::test]
-async fn a_long_answer_over_a_slow_line_arrives() {
+async fn receives_long_response_over_slow_connection() {
     let broker = Broker::start().await;
     let builder = broker.follower().max_staleness(Duration::from_secs(6)).clock_leeway(Duration::from_secs(1));
     let follower = builder.timeout(Duration::from_millis(350)).start().await.unwrap();
@@ -513,7 +513,7 @@ async fn a_long_answer_over_a_slow_line_arrives() {
 }
 
 #[tokio::test]
-async fn without_revocations_the_feed_is_never_asked() {
+async fn sends_no_feed_request_without_revocations() {
     let broker = Broker::start().await;
     let follower = broker.follower().without_revocations().start().await.unwrap();
     assert!(follower.verifier().build().verify(&broker.token()).is_ok());
@@ -552,7 +552,7 @@ async fn saved(follower: &Follower, entries: usize) {
 }
 
 #[tokio::test]
-async fn a_restart_while_the_broker_is_down() {
+async fn starts_from_state_file_while_broker_is_down() {
     let place = Place::new("down");
     let mut broker = Broker::start().await;
     let builder = broker.follower().state_file(place.file());
@@ -584,7 +584,7 @@ async fn a_restart_while_the_broker_is_down() {
 }
 
 #[tokio::test]
-async fn a_restart_is_not_rolled_back() {
+async fn restart_rejects_older_snapshot() {
     let place = Place::new("rolled-back");
     let broker = Broker::start().await;
     let old = broker.with(|model| model.issuer.feed_response(None));
@@ -603,7 +603,7 @@ async fn a_restart_is_not_rolled_back() {
 }
 
 #[tokio::test]
-async fn a_clock_that_went_back_over_the_restart_can_not_tell_the_age() {
+async fn restored_list_is_stale_when_clock_was_set_back() {
     let place = Place::new("clock");
     let mut broker = Broker::start().await;
     broker.pass(100);
@@ -619,7 +619,7 @@ async fn a_clock_that_went_back_over_the_restart_can_not_tell_the_age() {
 }
 
 #[tokio::test]
-async fn state_files_that_can_not_be_used_stop_the_start() {
+async fn start_rejects_unusable_state_files() {
     let place = Place::new("damaged");
     let broker = Broker::start().await;
     broker.revoke(Level::Task, "task");
@@ -664,7 +664,7 @@ async fn state_files_that_can_not_be_used_stop_the_start() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_state_file_is_its_owners_alone() {
+async fn creates_state_file_with_mode_0600() {
     use std::os::unix::fs::{MetadataExt, symlink};
     let place = Place::new("mode");
     let broker = Broker::start().await;
@@ -677,7 +677,7 @@ async fn a_state_file_is_its_owners_alone() {
 }
 
 #[tokio::test]
-async fn a_state_without_a_list_is_no_state_to_judge_by() {
+async fn fetches_list_when_state_has_none() {
     let place = Place::new("keys-only");
     let mut broker = Broker::start().await;
     let builder = broker.follower().state_file(place.file());
@@ -691,7 +691,7 @@ async fn a_state_without_a_list_is_no_state_to_judge_by() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_state_file_that_others_can_write_is_not_believed() {
+async fn rejects_state_file_writable_by_others() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new("exposed");
     let broker = Broker::start().await;
@@ -710,9 +710,9 @@ async fn a_state_file_that_others_can_write_is_not_believed() {
     assert!(builder.start().await.is_ok(), "the group's permissions only warn");
 }
 
-/// Keys that were confirmed in the future tell nothing of their age: they are fetched before they count.
+/// Keys that were confirmed in the future have an unknown age: they are fetched before they are trusted.
 #[tokio::test]
-async fn stored_keys_do_not_get_younger_with_a_clock_that_starts_anew() {
+async fn fetches_stored_keys_confirmed_in_the_future() {
     let place = Place::new("keys-ahead");
     let mut broker = Broker::start().await;
     broker.pass(3600);
@@ -726,7 +726,7 @@ async fn stored_keys_do_not_get_younger_with_a_clock_that_starts_anew() {
 }
 
 #[tokio::test]
-async fn an_address_never_shows_its_password() {
+async fn debug_output_of_address_omits_password() {
     let shown = format!("{:?}", Follower::builder("https://user:hunter2@broker.internal"));
     assert!(!shown.contains("hunter2") && shown.contains("broker.internal"), "{shown}");
     for bad in ["htps://user:hunter2@b", "https://user:hunter2@b:99999", "user:hunter2@b", "ftp://u:hunter2@b/x@y"] {

@@ -1,4 +1,4 @@
-//! An inspection says what `verify` says, and goes on.
+//! An inspection agrees with `verify` and continues after a failure.
 
 use agentwrit_verify::{
     Level, VerifyError,
@@ -15,7 +15,7 @@ fn not_passed(inspection: &Inspection) -> (Vec<Check>, Vec<Check>) {
 }
 
 #[test]
-fn each_check_fails_on_its_own() {
+fn reports_each_failed_check_separately() {
     let target = Target::new();
     let forged = format!("{}A", target.token().strip_suffix(|_: char| true).unwrap());
     let foreign = Target { issuer: agentwrit_verify::testing::TestIssuer::with_seed([9; 32]), ..Target::new() };
@@ -39,7 +39,7 @@ fn each_check_fails_on_its_own() {
 }
 
 #[test]
-fn a_revoked_token_that_has_expired_too_is_both() {
+fn reports_revocation_and_expiry_together() {
     let target = Target::new();
     target.issuer.revoke(Level::Token, &target.claims.jti.to_string());
     let token = target.with_claim("exp", START);
@@ -49,7 +49,7 @@ fn a_revoked_token_that_has_expired_too_is_both() {
 }
 
 #[test]
-fn what_is_no_token_is_not_looked_into() {
+fn reports_only_format_for_malformed_token() {
     let target = Target::new();
     for text in ["", "a.b.c", "not a token", &"x".repeat(9000)] {
         let inspection = target.verifier.inspect(text);
@@ -60,7 +60,7 @@ fn what_is_no_token_is_not_looked_into() {
 }
 
 #[test]
-fn without_keys_nothing_is_vouched_for() {
+fn reports_missing_keys() {
     let target = Target::new();
     let keys = agentwrit_verify::TrustedKeys::following(None);
     let verifier = agentwrit_verify::Verifier::builder().issuer("https://issuer.test").keys(keys).without_revocations();

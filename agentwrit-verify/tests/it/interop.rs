@@ -1,6 +1,6 @@
-//! Agreement with `jsonwebtoken` 11, an implementation that shares no code with ours (but for the curve, which it takes
-//! from an older release): on thousands of tokens, good and spoilt, whatever we accept it accepts with the same claims.
-//! Where it accepts more, [`why_we_refuse`] says why that is meant.
+//! Agreement with `jsonwebtoken` 11, an implementation that shares no code with ours (but for the curve, of an older
+//! release): on thousands of tokens, valid and invalid, it accepts what we accept, with the same claims. Where it
+//! accepts more, [`reason_we_reject`] gives the reason.
 
 use std::{collections::BTreeMap, fs, ops::Range, path::Path};
 
@@ -84,7 +84,7 @@ impl Ring {
             claims = ClaimSet { aud, ..self.issuer.delegated(&claims, &["read:data:7"]) };
         }
         if !claims.delegation_chain.is_empty() && !claims.delegation_chain[0].scope.cover_all(&claims.scope) {
-            // Not every start covers that scope: such a chain is left out.
+            // Chains whose root does not cover that scope are skipped.
             return self.claims(numbers);
         }
         claims
@@ -216,8 +216,8 @@ fn spoil(numbers: &mut Numbers, token: &str) -> String {
     spoilt
 }
 
-/// Tokens that `jsonwebtoken` accepts and we refuse, and why.
-fn why_we_refuse(error: &VerifyError) -> Option<&'static str> {
+/// Returns why we reject a token that `jsonwebtoken` accepts.
+fn reason_we_reject(error: &VerifyError) -> Option<&'static str> {
     Some(match error {
         VerifyError::TooLong { .. } => "it reads tokens of any length",
         VerifyError::UnexpectedType { .. } => "it leaves `typ` to its caller: a feed would pass for a token",
@@ -248,7 +248,7 @@ fn why_we_refuse(error: &VerifyError) -> Option<&'static str> {
     })
 }
 
-/// Tokens that we accept and `jsonwebtoken` refuses, and why.
+/// Returns why `jsonwebtoken` rejects a token that we accept.
 fn why_they_refuse(header: &Value) -> Option<&'static str> {
     if header["alg"] == "Ed25519" {
         return Some("it doesn't know the name that RFC 9864 gave to EdDSA with this curve");
@@ -274,10 +274,10 @@ fn assert_same(ours: &Value, theirs: &Value) {
     }
 }
 
-/// What the libraries of other languages are asked about: `tests/python/test_agreement.py` (`PyJWT`) and
-/// `tests/node/agreement.mjs` (jose) read this file.
+/// Corpus for the libraries of other languages: read by `tests/python/test_agreement.py` (`PyJWT`) and
+/// `tests/node/agreement.mjs` (jose).
 #[test]
-fn a_corpus_for_other_languages() {
+fn writes_corpus_for_other_languages() {
     let ring = Ring::new();
     let numbers = &mut Numbers(7797);
     let mut lines = vec![json!({
@@ -309,7 +309,7 @@ fn kind(error: &VerifyError) -> String {
 }
 
 #[test]
-fn what_we_accept_jsonwebtoken_accepts_with_the_same_claims() {
+fn jsonwebtoken_accepts_what_we_accept_with_same_claims() {
     let ring = Ring::new();
     let numbers = &mut Numbers(2026);
     let mut accepted_by_both = 0;
@@ -328,7 +328,8 @@ fn what_we_accept_jsonwebtoken_accepts_with_the_same_claims() {
                 *disagreements.entry(why).or_default() += 1;
             }
             (Err(error), Some(claims)) => {
-                let why = why_we_refuse(&error).unwrap_or_else(|| panic!("{error}, but they accept {claims}: {token}"));
+                let why =
+                    reason_we_reject(&error).unwrap_or_else(|| panic!("{error}, but they accept {claims}: {token}"));
                 *disagreements.entry(why).or_default() += 1;
             }
             (Err(_), None) => refused_by_both += 1,

@@ -1,4 +1,4 @@
-//! What agentwrit-verify promises, seen from outside. One module per topic, one binary because linking is slow.
+//! Tests of agentwrit-verify through its public API. One module per topic, one binary because linking is slow.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,14 +1,14 @@
-//! A simulated network between a broker and a verifier, thousands of times, each run decided by its seed.
+//! Simulated network between a broker and a verifier, thousands of runs, each determined by its seed.
 //!
 //! Broker: restarts, restored backups (a new epoch and an issuer-wide mark), replaced keys. Network: loss, delay,
-//! reordering, duplicates, caches that answer with something old. Clocks: the verifier's up to the leeway behind the
-//! broker's, or ahead, and jumping. The service restarts too, and forgets everything. Invariants, looked at in every step:
+//! reordering, duplicates, caches with old responses. Clocks: the verifier's up to the leeway behind the broker's, or
+//! ahead, and jumping. The service restarts without state too. Invariants, checked in every step:
 //!
 //! 1. A token is never accepted more than `max_staleness` after its revocation was acknowledged, nor after its expiry,
-//!    nor ever again once it was refused as revoked.
-//! 2. A valid token is never refused as revoked, and never refused at all once the network has been well for a while.
+//!    nor after it was once rejected as revoked.
+//! 2. A valid token is never rejected as revoked, and never rejected at all once the network has worked for a while.
 //!
-//! `AGENTWRIT_RUNS=10000` makes more runs, `AGENTWRIT_SEED=17` makes one.
+//! `AGENTWRIT_RUNS=10000` sets the number of runs, `AGENTWRIT_SEED=17` selects one.
 
 use std::{env, thread, time::Duration};
 
@@ -21,11 +21,11 @@ use agentwrit_verify::{
 use crate::support::{START, at};
 
 const RUNS: u64 = 1_000;
-/// How far the verifier's clock may be behind, in milliseconds.
+/// Maximum delay of the verifier's clock, in milliseconds.
 const LEEWAY: i64 = 5_000;
 
 #[test]
-fn what_is_revoked_is_dead_in_time_and_what_is_valid_lives() {
+fn rejects_revoked_tokens_in_time_and_accepts_valid_ones() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     if let Some(seed) = number("AGENTWRIT_SEED") {
         World::new(seed).run().unwrap();
@@ -51,7 +51,7 @@ fn judged(seed: u64) -> Witness {
     }
 }
 
-/// What the runs saw.
+/// Counts over all runs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Witness {
     accepted: u64,
@@ -105,7 +105,7 @@ impl Chance {
 struct Token {
     text: String,
     claims: ClaimSet,
-    /// When its revocation was acknowledged.
+    /// Time of the acknowledged revocation.
     dead_since: Option<i64>,
     was_refused_as_revoked: bool,
 }
@@ -120,14 +120,14 @@ struct World {
     skew: i64,
     max_staleness: i64,
     tokens: Vec<Token>,
-    /// Answers on their way, and when they arrive.
+    /// Responses in transit, with their times of arrival.
     in_flight: Vec<(i64, String)>,
-    /// What a cache may hold.
+    /// Responses that a cache may hold.
     seen: Vec<String>,
     next_poll: i64,
     down_until: i64,
     revocations: usize,
-    /// The second of the latest mark that kills everything issued in or before it.
+    /// Second of the latest mark that revokes everything issued in or before it.
     marked_at: u64,
     keys: u8,
     /// The network has been well since then; none while it isn't.
@@ -210,7 +210,7 @@ impl World {
         if self.chance.percent(60) { -LEEWAY } else { self.chance.between(-LEEWAY, ahead) }
     }
 
-    /// The service forgets everything, and asks as soon as it is up.
+    /// Restarts the service without state; it polls at once.
     fn restart_service(&mut self) {
         let staleness = Staleness::at_most(Duration::from_millis(self.max_staleness.unsigned_abs()));
         self.service = TestFollower::with_clock(&self.issuer, staleness, self.clock.clone());
@@ -218,7 +218,7 @@ impl World {
         self.next_poll = self.now;
         self.well_since = self.well_since.map(|_| self.now);
         for token in &mut self.tokens {
-            // Without a state file it can be told what was true up to the bound ago.
+            // Without a state file the service can receive a response as old as the bound.
             token.was_refused_as_revoked = false;
         }
     }
@@ -302,8 +302,8 @@ impl World {
         self.in_flight = on_their_way;
         let mut arrived: Vec<(i64, String)> = arrived;
         arrived.sort();
-        for (_, answer) in arrived {
-            match self.service.deliver(&answer) {
+        for (_, response) in arrived {
+            match self.service.deliver(&response) {
                 Err(FeedError::UnknownKey { .. }) => {
                     self.service.fetch_keys(&self.issuer);
                     self.next_poll = self.now;
@@ -318,22 +318,22 @@ impl World {
         if !self.is_up() {
             return;
         }
-        let answer = self.issuer.feed_response(self.service.feed().since());
-        self.seen.push(answer.clone());
+        let response = self.issuer.feed_response(self.service.feed().since());
+        self.seen.push(response.clone());
         if self.well_since.is_some() {
             let delay = self.chance.between(0, 100);
-            self.in_flight.push((self.now + delay, answer));
+            self.in_flight.push((self.now + delay, response));
             return;
         }
         if self.chance.percent(40) {
             return;
         }
-        let answer =
-            if self.chance.percent(30) { self.seen[self.chance.pick(self.seen.len())].clone() } else { answer };
+        let response =
+            if self.chance.percent(30) { self.seen[self.chance.pick(self.seen.len())].clone() } else { response };
         for _ in 0..=u64::from(self.chance.percent(20)) {
             let longest = if self.chance.percent(50) { 300 } else { 60_000 };
             let delay = self.chance.between(0, longest);
-            self.in_flight.push((self.now + delay, answer.clone()));
+            self.in_flight.push((self.now + delay, response.clone()));
         }
     }
 
@@ -343,10 +343,10 @@ impl World {
     }
 
     fn look(&mut self) -> Result<(), String> {
-        // Long enough to have asked, fetched a key and asked again, and a second for what happens within one.
+        // Time for a poll, a key fetch and another poll, and a second for rounding.
         let wait = i64::try_from(self.service.feed().wait().as_millis()).unwrap();
         let well = self.well_since.is_some_and(|since| self.now - since > 2 * wait + 8_000);
-        // One that was refused costs a signature each time: seldom.
+        // A rejected token costs a signature each time, so it is tried rarely.
         let rarely = self.chance.percent(10);
         let of_interest: Vec<usize> =
             (0..self.tokens.len()).filter(|index| rarely || self.is_of_interest(&self.tokens[*index])).collect();

@@ -14,18 +14,18 @@ use tokio::{
     sync::mpsc,
 };
 
-/// What the server does with a request.
+/// Reply of the server to a request.
 #[derive(Clone)]
 enum Reply {
     /// Sends these bytes and closes.
     Bytes(Vec<u8>),
     /// Sends these bytes, then nothing more, ever.
     Stall(Vec<u8>),
-    /// Sends these bytes again and again for as long as anybody reads them.
+    /// Sends these bytes repeatedly for as long as the client reads.
     Endless(Vec<u8>),
 }
 
-/// A server that tells of each request. Its last reply is also the reply to all that follow.
+/// A server that reports each request. Its last reply is also the reply to all later requests.
 struct Server {
     url: String,
     requests: mpsc::UnboundedReceiver<String>,
@@ -54,7 +54,7 @@ impl Server {
         format!("{}/.well-known/jwks.json", self.url)
     }
 
-    async fn refuses(&self) -> RemoteError {
+    async fn rejection(&self) -> RemoteError {
         keys_of(&self.url).timeout(Duration::from_secs(60)).start().await.unwrap_err()
     }
 }
@@ -64,7 +64,7 @@ async fn answer(mut stream: TcpStream, reply: Reply, told: mpsc::UnboundedSender
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    // Whoever doesn't listen isn't told.
+    // The test may have dropped the receiver.
     drop(told.send(String::from_utf8(head).unwrap()));
     match reply {
         Reply::Bytes(bytes) => stream.write_all(&bytes).await.unwrap(),
@@ -95,7 +95,7 @@ fn other_key_set() -> KeySet {
 }
 
 #[tokio::test]
-async fn the_first_key_set_makes_a_verifier_ready() {
+async fn first_key_set_makes_verifier_ready() {
     let issuer = TestIssuer::new();
     let mut server = Server::with(ok(&issuer.key_set().to_jwks())).await;
     let follower = keys_of(&server.url).start().await.unwrap();
@@ -110,7 +110,7 @@ async fn the_first_key_set_makes_a_verifier_ready() {
 }
 
 #[tokio::test]
-async fn the_address_may_have_a_path() {
+async fn accepts_address_with_path() {
     let mut server = Server::with(ok(&other_key_set().to_jwks())).await;
     let url = format!("{}/broker/?query#fragment", server.url);
     keys_of(&url).start().await.unwrap();
@@ -134,39 +134,39 @@ async fn later_key_sets_replace_the_first() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn does_not_follow_redirect() {
     let mut elsewhere = Server::with(ok(&other_key_set().to_jwks())).await;
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let location = format!("location: {}\r\n", elsewhere.jwks_url());
         let server = Server::with(Reply::Bytes(response(status, &location, ""))).await;
         let expected = RemoteError::UnexpectedStatus { url: server.jwks_url(), status: status[..3].parse().unwrap() };
-        assert_eq!(server.refuses().await, expected);
+        assert_eq!(server.rejection().await, expected);
     }
     assert!(elsewhere.requests.try_recv().is_err(), "nobody came");
 }
 
 #[tokio::test]
-async fn only_200_counts_whatever_the_body_says() {
+async fn rejects_status_other_than_200_whatever_the_body() {
     let body = other_key_set().to_jwks();
     for status in
         ["201 Created", "203 Non-Authoritative", "206 Partial Content", "404 Not Found", "500 Oops", "503 Busy"]
     {
         let server = Server::with(Reply::Bytes(response(status, "", &body))).await;
         let expected = RemoteError::UnexpectedStatus { url: server.jwks_url(), status: status[..3].parse().unwrap() };
-        assert_eq!(server.refuses().await, expected);
+        assert_eq!(server.rejection().await, expected);
     }
 }
 
 #[tokio::test]
-async fn an_oversized_answer_is_cut_off() {
+async fn rejects_oversized_response() {
     let limit = KeySet::MAX_JWKS_LENGTH;
     let known = Server::with(ok(&" ".repeat(limit + 1))).await;
-    assert_eq!(known.refuses().await, RemoteError::TooLong { url: known.jwks_url(), limit });
+    assert_eq!(known.rejection().await, RemoteError::TooLong { url: known.jwks_url(), limit });
 
     let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     let chunk = [b"1000\r\n", &[b' '; 4096][..], b"\r\n"].concat();
     let endless = Server::with(Reply::Endless([head, chunk.repeat(64)].concat())).await;
-    assert_eq!(endless.refuses().await, RemoteError::TooLong { url: endless.jwks_url(), limit });
+    assert_eq!(endless.rejection().await, RemoteError::TooLong { url: endless.jwks_url(), limit });
 
     let longest = format!("{}{}", other_key_set().to_jwks(), " ".repeat(limit));
     let fits = Server::with(ok(&longest[..limit])).await;
@@ -174,7 +174,7 @@ async fn an_oversized_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_answer_that_never_ends_or_never_begins_times_out() {
+async fn times_out_on_endless_or_missing_response() {
     let stalls = [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":["];
     for bytes in stalls {
         let server = Server::with(Reply::Stall(bytes.to_vec())).await;
@@ -186,30 +186,30 @@ async fn an_answer_that_never_ends_or_never_begins_times_out() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_key_set() {
+async fn rejects_body_other_than_key_set() {
     let weak =
         r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"w","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}]}"#;
     for body in ["", "<html>", "{}", "[]", r#"{"keys":[]}"#, r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, weak] {
         let server = Server::with(ok(body)).await;
         let error = KeySet::from_jwks(body.as_bytes()).unwrap_err();
-        assert_eq!(server.refuses().await, RemoteError::KeySet { url: server.jwks_url(), error }, "{body}");
+        assert_eq!(server.rejection().await, RemoteError::KeySet { url: server.jwks_url(), error }, "{body}");
     }
     let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     let twice = format!(r#"{{"kty":"OKP","crv":"Ed25519","kid":"a","x":"{x}"}}"#);
     let server = Server::with(ok(&format!(r#"{{"keys":[{twice},{twice}]}}"#))).await;
-    let RemoteError::KeySet { error: KeySetError::Duplicate { .. }, .. } = server.refuses().await else { panic!() };
+    let RemoteError::KeySet { error: KeySetError::Duplicate { .. }, .. } = server.rejection().await else { panic!() };
 }
 
 #[tokio::test]
-async fn what_is_not_http() {
+async fn rejects_response_other_than_http() {
     for bytes in [&b""[..], b"\0\0\0", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort"] {
         let server = Server::with(Reply::Bytes(bytes.to_vec())).await;
-        assert!(matches!(server.refuses().await, RemoteError::Unreachable { .. }));
+        assert!(matches!(server.rejection().await, RemoteError::Unreachable { .. }));
     }
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn reports_unreachable_broker() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -221,7 +221,7 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
-async fn a_password_in_the_address_is_in_no_message() {
+async fn error_messages_omit_password_of_address() {
     let server = Server::with(Reply::Bytes(response("500 Oops", "", ""))).await;
     let refused = keys_of(&server.url.replace("//", "//user:hunter2@")).start().await.unwrap_err();
     assert_eq!(refused, RemoteError::UnexpectedStatus { url: server.jwks_url(), status: 500 });

@@ -67,12 +67,12 @@ impl Target {
     }
 
     #[track_caller]
-    pub(crate) fn accepts(&self, token: &str) {
+    pub(crate) fn assert_accepted(&self, token: &str) {
         assert_eq!(self.verifier.verify(token).map(|claims| claims.token_id()), Ok(self.claims.jti), "{token}");
     }
 
     #[track_caller]
-    pub(crate) fn refuses(&self, token: &str) -> VerifyError {
+    pub(crate) fn rejection(&self, token: &str) -> VerifyError {
         match self.verifier.verify(token) {
             Ok(claims) => panic!("accepted: {claims:?}"),
             Err(error) => error,

@@ -20,7 +20,7 @@ fn other(issuer: &TestIssuer) -> (String, Verifier) {
 }
 
 #[test]
-fn each_token_goes_to_the_verifier_of_its_issuer() {
+fn selects_verifier_by_issuer() {
     let issuer = TestIssuer::new();
     let (theirs, other) = other(&issuer);
     let verifiers = Verifiers::new([issuer.verifier(), other.clone()]).unwrap();
@@ -46,7 +46,7 @@ fn each_token_goes_to_the_verifier_of_its_issuer() {
 }
 
 #[test]
-fn one_verifier_for_each_issuer() {
+fn rejects_two_verifiers_of_one_issuer() {
     let issuer = TestIssuer::new();
     let twice = Verifiers::new([issuer.verifier(), issuer.verifier()]);
     assert_eq!(twice.err(), Some(VerifiersError::Duplicate { issuer: TestIssuer::ISSUER.into() }));
@@ -58,10 +58,10 @@ fn one_verifier_for_each_issuer() {
 }
 
 #[test]
-fn a_token_that_names_an_audience_is_not_for_who_names_none() {
+fn rejects_token_with_audience_when_verifier_has_none() {
     let target = Target::new();
     let token = target.with_claim("aud", vec!["https://a.test"]);
-    assert_eq!(target.refuses(&token), VerifyError::WrongAudience);
+    assert_eq!(target.rejection(&token), VerifyError::WrongAudience);
     let build = |audience: &str| target.issuer.verifier_builder().audience(audience).build();
     assert!(build("https://a.test").verify(&token).is_ok());
     assert_eq!(build("https://b.test").verify(&token), Err(VerifyError::WrongAudience));
@@ -71,7 +71,7 @@ fn a_token_that_names_an_audience_is_not_for_who_names_none() {
 }
 
 #[test]
-fn the_verdict_at_another_moment() {
+fn verify_at_returns_result_of_another_time() {
     let target = Target::new();
     let (verifier, token) = (&target.verifier, target.token());
     let verdict = |seconds: u64| verifier.verify_at(&token, at(seconds)).map(|claims| claims.token_id());

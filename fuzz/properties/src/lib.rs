@@ -1,5 +1,5 @@
-//! The properties that fuzzing checks, one module per fuzz target, each with a `check` function that panics when a
-//! property does not hold.
+//! Properties for fuzzing, one module per fuzz target, each with a `check` function that panics when a property is
+//! violated.
 //!
 //! 1. The fuzz targets (`fuzz/fuzz_targets`) call them under libFuzzer with `AddressSanitizer`: `scripts/fuzz.sh`.
 //! 2. `tests/replay.rs` calls them with every input under `fuzz/seeds`, in an ordinary test run.

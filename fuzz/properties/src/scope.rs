@@ -1,4 +1,4 @@
-//! Any two texts as scopes: parsing and covering agree with the contract's rules, spelled out naively.
+//! Two arbitrary texts as scopes: parsing and covering agree with a naive implementation of the contract's rules.
 
 use agentwrit_verify::Scope;
 
@@ -21,7 +21,7 @@ fn covers(held: &str, wanted: &str) -> bool {
 ///
 /// # Panics
 ///
-/// A property of the module does not hold.
+/// When a property of the module is violated.
 pub fn check(texts: (&str, &str)) {
     let (one, other) = texts;
     let (held, wanted) = (Scope::parse(one), Scope::parse(other));

@@ -1,4 +1,4 @@
-//! Any header and payload, rightly signed: what is accepted reads the same to a plain JSON reader.
+//! Arbitrary header and payload, signed: an accepted token has the same claims for a plain JSON parser.
 
 use std::sync::OnceLock;
 
@@ -19,10 +19,10 @@ fn target() -> &'static (TestIssuer, Verifier) {
 ///
 /// # Panics
 ///
-/// A property of the module does not hold.
+/// When a property of the module is violated.
 pub fn check(input: &[u8]) {
     let (issuer, verifier) = target();
-    // Header and payload, parted by a zero byte; an empty header is the usual one.
+    // Header and payload are separated by a zero byte; an empty header stands for the usual one.
     let zero = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
     let (header, rest) = input.split_at(zero);
     let payload = rest.get(1..).unwrap_or_default();
@@ -31,12 +31,12 @@ pub fn check(input: &[u8]) {
     let signed = format!("{}.{}", BASE64URL_NOPAD.encode(header), BASE64URL_NOPAD.encode(payload));
     let token = format!("{signed}.{}", BASE64URL_NOPAD.encode(&issuer.signing_key().sign(signed.as_bytes())));
     if let Ok(claims) = verifier.verify(&token) {
-        let theirs: Value = serde_json::from_slice(payload).expect("what we accept is JSON");
+        let theirs: Value = serde_json::from_slice(payload).expect("an accepted part is JSON");
         let ours = serde_json::to_value(&*claims).expect("claims are JSON");
         for (name, value) in ours.as_object().expect("an object") {
             assert_eq!(Some(value), theirs.get(name), "{name}");
         }
-        let header: Value = serde_json::from_slice(header).expect("what we accept is JSON");
+        let header: Value = serde_json::from_slice(header).expect("an accepted part is JSON");
         assert!(matches!(header["alg"].as_str(), Some("EdDSA" | "Ed25519")));
         assert!(header.get("crit").is_none() && header.get("jwk").is_none() && header.get("jku").is_none());
     }

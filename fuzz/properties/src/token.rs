@@ -1,4 +1,4 @@
-//! Any text as a token: no panic, and nothing accepted that our key did not sign.
+//! Arbitrary text as a token: no panic, and no token accepted that the key did not sign.
 
 use std::sync::OnceLock;
 
@@ -17,23 +17,23 @@ fn target() -> &'static (TestIssuer, Verifier) {
 ///
 /// # Panics
 ///
-/// A property of the module does not hold.
+/// When a property of the module is violated.
 pub fn check(text: &str) {
     let (_, verifier) = target();
     let inspected = UnverifiedToken::decode(text);
     match verifier.verify(text) {
-        // The seeds hold no signed token of this issuer, and nobody guesses a signature.
+        // The seeds hold no signed token of this issuer, and signatures cannot be guessed.
         Ok(claims) => panic!("accepted: {claims:?}"),
         Err(error) => {
-            assert!(error.to_string().len() < 1000, "what strangers write stays short in messages");
-            assert!(!error.to_string().contains('\n'), "and on one line");
+            assert!(error.to_string().len() < 1000, "messages truncate untrusted text");
+            assert!(!error.to_string().contains('\n'), "messages are one line");
             if inspected.is_err() {
                 assert!(!matches!(error, VerifyError::BadSignature | VerifyError::Expired { .. }));
             }
         }
     }
     if let Ok(token) = inspected {
-        // One content has one spelling: three parts that decode and encode to themselves.
+        // One content has one encoding: three parts that decode and encode to themselves.
         for part in text.split('.') {
             let bytes = data_encoding::BASE64URL_NOPAD.decode(part.as_bytes());
             if let Ok(bytes) = bytes {

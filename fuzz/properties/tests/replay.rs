@@ -1,4 +1,4 @@
-//! Every kept fuzz input, without a fuzzer: a property that was broken once stays checked in every test run.
+//! Replays every stored fuzz input without a fuzzer: a property that was broken once is checked in every test run.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
 
@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 use agentwrit_fuzz_properties::{feed, key_set, scope, signed, token};
 use arbitrary::{Arbitrary, Unstructured};
 
-/// Runs a check on every kept input of a target: its seeds, and what fuzzing found and was kept.
+/// Runs a check on every stored input of a target: its seeds, and inputs stored after fuzzing.
 fn replay(target: &str, check: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(target);
     let mut replayed = 0;
@@ -24,27 +24,27 @@ fn decode<'a, T: Arbitrary<'a>>(input: &'a [u8]) -> T {
 }
 
 #[test]
-fn feed_seeds_hold_the_properties() {
+fn feed_seeds_satisfy_properties() {
     replay("feed", |input| feed::check(decode(input)));
 }
 
 #[test]
-fn key_set_seeds_hold_the_properties() {
+fn key_set_seeds_satisfy_properties() {
     replay("key_set", |input| key_set::check(decode(input)));
 }
 
 #[test]
-fn scope_seeds_hold_the_properties() {
+fn scope_seeds_satisfy_properties() {
     replay("scope", |input| scope::check(decode(input)));
 }
 
 #[test]
-fn signed_seeds_hold_the_properties() {
+fn signed_seeds_satisfy_properties() {
     replay("signed", |input| signed::check(decode(input)));
 }
 
 #[test]
-fn token_seeds_hold_the_properties() {
+fn token_seeds_satisfy_properties() {
     replay("token", |input| token::check(decode(input)));
 }
 
