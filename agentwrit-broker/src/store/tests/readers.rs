@@ -27,6 +27,11 @@ async fn until_reads(store: &Store, count: usize) {
     timeout(Duration::from_secs(10), reached).await.expect("the number of reads is reached");
 }
 
+/// Returns the result of a read, which must end soon.
+async fn finished<T>(read: JoinHandle<T>) -> T {
+    timeout(Duration::from_secs(10), read).await.expect("the read ends").unwrap()
+}
+
 /// Occupies the only connection until the sender is dropped.
 async fn occupy(store: &Store) -> (mpsc::Sender<()>, JoinHandle<Result<bool, StoreError>>) {
     let (release, wait) = mpsc::channel::<()>();
@@ -49,15 +54,15 @@ async fn rejects_read_of_address_that_has_its_share_of_waiting_reads_and_runs_th
     let (one, _connection) = Caller::new(address(1));
     let waiting: Vec<_> = (0..WAITING_SHARE).map(|_| read(&store, one.clone())).collect();
     until_reads(&store, 1 + WAITING_SHARE).await;
-    assert_eq!(read(&store, one).await.unwrap(), Err(StoreError::Busy));
+    assert_eq!(finished(read(&store, one)).await, Err(StoreError::Busy));
     let (two, _connection) = Caller::new(address(2));
     let of_another = read(&store, two);
     until_reads(&store, 2 + WAITING_SHARE).await;
     drop(release);
-    assert_eq!(occupied.await.unwrap(), Ok(true));
-    assert_eq!(of_another.await.unwrap(), Ok(0));
+    assert_eq!(finished(occupied).await, Ok(true));
+    assert_eq!(finished(of_another).await, Ok(0));
     for read in waiting {
-        assert_eq!(read.await.unwrap(), Ok(0));
+        assert_eq!(finished(read).await, Ok(0));
     }
 }
 
@@ -77,10 +82,10 @@ async fn full_queue_gives_place_of_address_with_most_reads_to_address_with_none(
     let (newcomer, _connection) = Caller::new(address(5));
     let newcomer = read(&store, newcomer);
     let displaced = waiting.remove(0);
-    assert_eq!(displaced.await.unwrap(), Err(StoreError::Busy));
+    assert_eq!(finished(displaced).await, Err(StoreError::Busy));
     drop(release);
-    assert_eq!(occupied.await.unwrap(), Ok(true));
-    assert_eq!(newcomer.await.unwrap(), Ok(0));
+    assert_eq!(finished(occupied).await, Ok(true));
+    assert_eq!(finished(newcomer).await, Ok(0));
 }
 
 #[tokio::test]
@@ -92,8 +97,8 @@ async fn ends_waiting_read_when_connection_of_caller_is_dropped() {
     let waiting = read(&store, caller);
     until_reads(&store, 2).await;
     drop(connection);
-    assert_eq!(waiting.await.unwrap(), Err(StoreError::Busy));
+    assert_eq!(finished(waiting).await, Err(StoreError::Busy));
     assert_eq!(store.reads_admitted(), 1);
     drop(release);
-    assert_eq!(occupied.await.unwrap(), Ok(true));
+    assert_eq!(finished(occupied).await, Ok(true));
 }
