@@ -250,6 +250,11 @@ need_tools
 heading "cargo fmt"
 cargo fmt --all --check
 
+heading "module tables and plain English"
+need_python
+scripts/architecture.py
+scripts/plain_english.py
+
 heading "cargo clippy"
 cargo clippy "${locked[@]}" --all-targets --all-features -- -D warnings
 
@@ -273,7 +278,6 @@ run_cargo_tests
 
 if ! $fast; then
     heading "what clients in other languages need"
-    need_python
     need_venv
     need_node
     need_go
