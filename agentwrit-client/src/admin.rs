@@ -1,4 +1,4 @@
-//! The operator's side: apps, their ceilings, and launch tokens without an app.
+//! Requests of an operator: apps, their ceilings, and launch tokens without an app.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     session::Session,
 };
 
-/// The operator's relation to the broker. Clones are cheap and share connections and the operator's token.
+/// Operator of a broker. Clones are cheap and share connections and the operator's token.
 ///
 /// ```no_run
 /// use agentwrit_client::{Client, NewApp};
@@ -43,13 +43,13 @@ impl Admin {
         &self.session
     }
 
-    /// What the operator talks to the broker with.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
         self.session.client()
     }
 
-    /// Registers an app. Its client secret is in the response and nowhere else: the broker keeps a digest only.
+    /// Registers an app. Only the response holds its client secret: the broker keeps a digest.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Admin {
         Ok(AppCredentials { record, client_secret })
     }
 
-    /// Every app, inactive ones too.
+    /// Lists every app, inactive ones included.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl Admin {
         Ok(response.apps)
     }
 
-    /// One app; `None` when there is none of that id.
+    /// Returns the app of this id, if there is one.
     ///
     /// # Errors
     ///
@@ -92,23 +92,23 @@ impl Admin {
     pub async fn app(&self, id: &AppId) -> Result<Option<AppRecord>, ClientError> {
         match self.session.fetch(&ApiRequest::get(paths::admin_app(id))).await {
             Ok(record) => Ok(Some(record)),
-            Err(refused) if refused.status() == Some(StatusCode::NOT_FOUND.as_u16()) => Ok(None),
+            Err(rejected) if rejected.status() == Some(StatusCode::NOT_FOUND.as_u16()) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Changes an app. A narrower ceiling counts at once for whatever its agents ask for next.
+    /// Changes an app. A narrower ceiling applies at once to every new request of its agents.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
-    /// network.
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of
+    /// the network.
     pub async fn update_app(&self, id: &AppId, update: &AppUpdate) -> Result<AppRecord, ClientError> {
         self.session.fetch(&ApiRequest::put(paths::admin_app(id), &update.0)?).await
     }
 
-    /// Deregisters an app: its tokens and unused launch tokens die at once, its agents when their tokens expire.
-    /// Answers when that was. Repeating it changes nothing.
+    /// Deregisters an app: its tokens and unused launch tokens end at once, its agents when their tokens expire.
+    /// Returns the time of deregistration. Idempotent.
     ///
     /// # Errors
     ///
@@ -118,28 +118,28 @@ impl Admin {
         Ok(response.deregistered_at)
     }
 
-    /// Suspends an app: its tokens and unused launch tokens die at once, and until it is [resumed](Self::resume_app) it
-    /// cannot log in, nor can its agents register, renew, or take part in a delegation. Repeating it changes nothing.
+    /// Suspends an app: its tokens and unused launch tokens end at once, and until it is [resumed](Self::resume_app) it
+    /// cannot log in, nor can its agents register, renew, or take part in a delegation. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
-    /// network.
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of
+    /// the network.
     pub async fn suspend_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
         self.session.fetch(&ApiRequest::post_empty(paths::admin_app_suspend(id)).idempotent()).await
     }
 
-    /// Resumes a suspended app. Repeating it changes nothing.
+    /// Resumes a suspended app. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of the
-    /// network.
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of
+    /// the network.
     pub async fn resume_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
         self.session.fetch(&ApiRequest::post_empty(paths::admin_app_resume(id)).idempotent()).await
     }
 
-    /// Asks for a launch token that belongs to no app.
+    /// Issues a launch token that belongs to no app.
     ///
     /// # Errors
     ///
@@ -149,12 +149,13 @@ impl Admin {
     }
 }
 
-/// An app to be registered.
+/// App to be registered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewApp(AppCreationRequest);
 
 impl NewApp {
-    /// An app of that name (lower case words joined by `-`, 2 to 64 characters) whose agents may hold `scopes` at most.
+    /// Creates an app with a name (lower case words joined by `-`, 2 to 64 characters) and a ceiling for its agents'
+    /// scopes.
     ///
     /// # Errors
     ///
@@ -167,7 +168,7 @@ impl NewApp {
         Ok(Self(AppCreationRequest { name, scopes, token_ttl: None }))
     }
 
-    /// How long the app's own tokens live: whole seconds, 1 min to 24 h. Default: what the broker is configured to.
+    /// Lifetime of the app's own tokens: whole seconds, 1 min to 24 h. Default: the broker's setting.
     ///
     /// # Errors
     ///
@@ -178,12 +179,12 @@ impl NewApp {
     }
 }
 
-/// A change of an app. Members that are not set stay.
+/// Change of an app. Members that are not set stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AppUpdate(AppUpdateRequest);
 
 impl AppUpdate {
-    /// A new ceiling.
+    /// Sets a new ceiling.
     ///
     /// # Errors
     ///
@@ -193,7 +194,7 @@ impl AppUpdate {
         Ok(self)
     }
 
-    /// A new lifetime of the app's own tokens: whole seconds, 1 min to 24 h.
+    /// Sets a new lifetime of the app's own tokens: whole seconds, 1 min to 24 h.
     ///
     /// # Errors
     ///
@@ -204,15 +205,15 @@ impl AppUpdate {
     }
 }
 
-/// A new app with its client secret, which is shown this once.
+/// New app with its client secret, which no other response contains.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AppCredentials {
     /// The app.
     pub record: AppRecord,
-    /// What the app authenticates with, beside [`AppRecord::client_id`].
+    /// The secret with which the app authenticates, beside [`AppRecord::client_id`].
     pub client_secret: Secret,
 }
 
-/// A list without pages may be long: of apps, some four thousand with every scope that they may have.
+/// Limit for lists without pages: some four thousand apps, each with the maximum of scopes.
 const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;

@@ -1,11 +1,11 @@
-//! An agent: one registered identity with a token for one task.
+//! Agents: registered identities with a token for one task each.
 //!
-//! 1. Clones share the token: whoever renews it, renews it for all of them.
-//! 2. Of those who renew at the same time one asks the broker. The others share what came of it, the failure too.
-//! 3. A renewal is sent once, and waited for even when its caller goes away: it kills the old token, and its response is
+//! 1. Clones share the token: a renewal through one renews it for all of them.
+//! 2. Of several simultaneous renewals one is sent. Its result is that of all, also if it fails.
+//! 3. A renewal is sent once, and completes even when its caller is dropped: it ends the old token, and its response is
 //!    the one copy of the new one.
-//! 4. A renewal or a delegation that may have been done is not repeated (see
-//!    [`retries`](crate::ClientBuilder::retries)). Each method says whether its caller may.
+//! 4. A renewal or a delegation that the broker may have processed is not sent again (see
+//!    [`retries`](crate::ClientBuilder::retries)). Each method documents whether its caller may repeat it.
 
 use std::{
     fmt,
@@ -32,17 +32,17 @@ use crate::{
     session::bearer,
 };
 
-/// A registered agent and its token. Clones are cheap and share the token, renewed or not.
+/// Registered agent and its token. Clones are cheap and share the token across renewals.
 ///
 /// ```no_run
 /// # use std::time::Duration;
 /// # async fn example(nurse: agentwrit_client::Agent, scribe: agentwrit_client::Agent) -> Result<(), Box<dyn std::error::Error>> {
-/// // Another agent gets a part of what this one holds; it uses the token under its own identity.
+/// // Another agent gets a part of this one's rights; it uses the token under its own identity.
 /// let delegated = nurse.delegate(scribe.id(), ["write:notes:P-7"], Duration::from_secs(60)).await?;
 /// let scribe_for_nurse = scribe.accept(delegated.token().clone())?;
 ///
-/// nurse.renew().await?; // same rights, a new token; the old one is dead
-/// nurse.release().await?; // done: no token of this agent's works any more
+/// nurse.renew().await?; // a new token with the same rights; the old one has ended
+/// nurse.release().await?; // ends the agent's token
 /// # Ok(())
 /// # }
 /// ```
@@ -51,60 +51,60 @@ pub struct Agent {
     shared: Arc<Shared>,
 }
 
-/// What all clones of an agent share.
+/// State that all clones of an agent share.
 struct Shared {
     id: AgentId,
     scopes: ScopeSet,
     current: ArcSwap<AgentToken>,
-    /// Its lock is the turn to change the token; it keeps what the last renewal came to, for those who waited for it.
+    /// Result of the last renewal, for callers that waited for it. Only the holder of the lock changes the token.
     last_renewal: Mutex<Option<Result<(), ClientError>>>,
     renewals: AtomicU64,
     client: Client,
 }
 
 impl Agent {
-    /// The SPIFFE id.
+    /// Returns the SPIFFE id.
     #[must_use]
     pub fn id(&self) -> &AgentId {
         &self.shared.id
     }
 
-    /// The token as it is now; the next renewal replaces it. Whoever exposes it keeps it out of logs.
+    /// Returns the current token, which the next renewal replaces. Keep it out of logs.
     #[must_use]
     pub fn token(&self) -> Secret {
         self.shared.current.load().token.clone()
     }
 
-    /// The value of the `Authorization` header: `Bearer` and the token as it is now, marked as sensitive. Ask for it
-    /// for each request.
+    /// Returns the value of the `Authorization` header, with the current token, marked as sensitive. Call it for each
+    /// request.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         self.shared.current.load().authorization.clone()
     }
 
-    /// When the token expires, by this machine's clock; of a token that was [accepted](Self::accept), by the broker's.
+    /// Returns the token's expiry by this machine's clock; for an [accepted](Self::accept) token, by the broker's.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
         self.shared.current.load().expires_at
     }
 
-    /// What the token permits.
+    /// Returns the token's scopes.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
         &self.shared.scopes
     }
 
-    /// Exchanges the token for a new one with the same rights and the lifetime that it had at first. The old one is
-    /// dead then. A delegated token never gets past the expiry of what it was delegated from.
+    /// Exchanges the token for a new one with the same rights and the original lifetime, which ends the old one. A
+    /// delegated token never outlives the token that it was delegated from.
     ///
     /// # Errors
     ///
     /// [`ClientError::Rejected`] with `unauthorized` when the token is expired, released or revoked, and with
-    /// `scope_violation` when its app is gone or may no longer grant what it permits: register a new agent.
+    /// `scope_violation` when its app is deregistered or may no longer grant its scopes: register a new agent.
     ///
-    /// After [`ClientError::Timeout`], [`ClientError::Unreachable`] and [`ClientError::MalformedResponse`] the broker may
-    /// or may not have renewed, and this agent still holds the old token. Calling again settles it: either it was not
-    /// renewed and now is, or the response is `unauthorized`.
+    /// After [`ClientError::Timeout`], [`ClientError::Unreachable`] and [`ClientError::MalformedResponse`] the broker
+    /// may or may not have renewed, and this agent still holds the old token. A second call either renews it or fails
+    /// with `unauthorized`.
     pub async fn renew(&self) -> Result<(), ClientError> {
         let seen = self.shared.renewals.load(Ordering::Acquire);
         let shared = Arc::clone(&self.shared);
@@ -112,8 +112,8 @@ impl Agent {
         renewal.await.unwrap_or_else(|stopped| Err(ClientError::aborted(&stopped)))
     }
 
-    /// Gives the token back: it is dead from now on. What was delegated from it lives on until its own expiry. Waits
-    /// for a renewal that is under way, and releases the new token. Repeating it is harmless.
+    /// Releases the token, which ends it; tokens that were delegated from it stay valid until they expire. Waits for a
+    /// pending renewal, and releases the new token. Idempotent.
     ///
     /// # Errors
     ///
@@ -132,16 +132,15 @@ impl Agent {
         Ok(())
     }
 
-    /// Has a token made for the agent `to`, with a part of this one's scopes (1 to 64) and for `ttl`: whole seconds,
-    /// 1 s to 24 h, cut to what is left of this agent's own token. Hand it to that agent, who
-    /// [accepts](Self::accept) it.
+    /// Delegates a part of this agent's scopes (1 to 64) to the agent `to` for `ttl`: whole seconds, 1 s to 24 h,
+    /// capped at the rest of this agent's own token. Pass the token to that agent, which [accepts](Self::accept) it.
     ///
     /// # Errors
     ///
-    /// [`ClientError::Rejected`] with `scope_violation` when the scopes are wider than this agent's, or after five hops;
-    /// with `not_found` when `to` is no agent with a live registration; with `unauthorized` when this agent's own token
-    /// is dead. [`ClientError::InvalidInput`] for malformed scopes or less than a second. Any error of the network,
-    /// after which a token may exist that nobody has: calling again makes another.
+    /// [`ClientError::Rejected`] with `scope_violation` when the scopes are wider than this agent's, or after five
+    /// hops; with `not_found` when `to` is not a registered agent; with `unauthorized` when this agent's own token has
+    /// ended. [`ClientError::InvalidInput`] for malformed scopes or less than a second. Any error of the network, after
+    /// which the broker may have issued a token that was lost: a second call issues another.
     pub async fn delegate<S: AsRef<str>>(
         &self,
         to: &AgentId,
@@ -160,14 +159,14 @@ impl Agent {
         Ok(DelegatedToken::new(to.clone(), scope, delegated, response.delegation_chain.unwrap_or_default()))
     }
 
-    /// This agent with a token that another one delegated to it: it can be used, delegated further and released, while
-    /// this one keeps the token that it has.
+    /// Returns this agent with a token that another one delegated to it: it can be used, delegated further and
+    /// released, and this value keeps its own token.
     ///
-    /// The token is read, not verified: whoever handed it over is trusted with that, and a resource server is not.
+    /// The token is decoded without verification: its sender is trusted, and resource servers verify it.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when it is not a token, or one for somebody else. Nothing is sent.
+    /// [`ClientError::InvalidInput`] when it is not a token, or is for another agent. Nothing is sent.
     pub fn accept(&self, token: impl Into<Secret>) -> Result<Self, ClientError> {
         let (id, scopes, token) = read_token("delegated token", token.into())?;
         if id != *self.id() {
@@ -194,7 +193,7 @@ impl Agent {
 }
 
 impl Shared {
-    /// `seen` is how many renewals had ended when the caller asked.
+    /// Renews, or returns the result of a renewal that ended since the caller counted `seen` of them.
     async fn renew_together(&self, seen: u64) -> Result<(), ClientError> {
         let mut last_renewal = self.last_renewal.lock().await;
         if self.renewals.load(Ordering::Acquire) != seen
@@ -229,27 +228,27 @@ impl fmt::Debug for Agent {
     }
 }
 
-/// The seconds from issue to expiry that a token states.
+/// Returns the seconds from a token's `iat` to its `exp`.
 fn lifetime(token: &Secret) -> Option<u64> {
     let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok()?;
     Some(claims.exp.saturating_sub(claims.iat))
 }
 
-/// A token in hand.
+/// Token of an agent.
 #[derive(Clone)]
 pub(crate) struct AgentToken {
     pub(crate) token: Secret,
     pub(crate) authorization: HeaderValue,
     pub(crate) expires_at: UnixTime,
-    /// From its issue to its expiry.
+    /// Time from issue to expiry.
     pub(crate) lifetime: Duration,
 }
 
 impl AgentToken {
-    /// `asked_at` is from before the broker was asked, and the broker counts whole seconds: the token is then never
-    /// believed to live longer than it does.
+    /// Takes the token of a response. `asked_at` is the time before the request, and the broker counts whole seconds:
+    /// the computed expiry is never later than the real one.
     ///
-    /// Where the response does not say how long the token lives, the token itself does.
+    /// The token's own claims give the lifetime if the response has none.
     pub(crate) fn from_response(
         request: &ApiRequest,
         token: Secret,

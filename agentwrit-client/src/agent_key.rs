@@ -1,4 +1,4 @@
-//! The key that an agent registers with.
+//! Key pair of an agent.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 
 use crate::error::ClientError;
 
-/// The Ed25519 key of an agent. Wiped when dropped, hidden in `Debug`.
+/// Ed25519 key pair of an agent. Wiped when dropped, hidden in `Debug`.
 #[derive(Clone)]
 pub struct AgentKey(SigningKey);
 
 impl AgentKey {
-    /// A new key from the operating system's randomness.
+    /// Generates a key from the operating system's randomness.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ impl AgentKey {
         Ok(Self::from_seed(&seed))
     }
 
-    /// The key of a seed that the caller keeps: 32 random bytes (RFC 8032 §5.1.5).
+    /// Derives the key from a seed that the caller keeps: 32 random bytes (RFC 8032 §5.1.5).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))

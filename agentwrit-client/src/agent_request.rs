@@ -1,4 +1,4 @@
-//! An app's agents: the launch token and the registration in one.
+//! Registration of an app's agents: launch token and registration in one call.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::{
     registration::Registration,
 };
 
-/// An agent in the making, before it is said what it may do.
+/// Agent to be registered, without scopes yet.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct NewAgent {
@@ -21,7 +21,7 @@ impl NewAgent {
         Self { app, orch_id, task_id }
     }
 
-    /// What the agent shall be permitted: 1 to 64 scopes, as few and as narrow as the task allows.
+    /// Sets the agent's scopes: 1 to 64, as few and as narrow as the task allows.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl NewAgent {
     }
 }
 
-/// An agent in the making. [`AgentRequest::create`] registers it.
+/// Agent to be registered by [`AgentRequest::create`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct AgentRequest {
@@ -43,19 +43,19 @@ pub struct AgentRequest {
 }
 
 impl AgentRequest {
-    /// How long the token lives: whole seconds, 1 s to 24 h. Default: what the broker is configured to.
+    /// Maximum lifetime of the token: whole seconds, 1 s to 24 h. Default: the broker's setting.
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = Some(max_ttl);
         self
     }
 
-    /// The name under which people find the agent in the audit trail. Default: `<orch_id>/<task_id>`.
+    /// Label of the agent in the audit trail. Default: `<orch_id>/<task_id>`.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// The key to register with. Default: a new one, which nobody else ever sees.
+    /// Key of the agent. Default: a new one, which never leaves this process.
     pub fn signing_key(mut self, key: AgentKey) -> Self {
         self.registration = self.registration.signing_key(key);
         self
@@ -65,20 +65,20 @@ impl AgentRequest {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Rejected`] with `scope_violation` beyond the app's ceiling; any error of the network. What fails
-    /// leaves no agent behind, except [`ClientError::Timeout`], after which one may exist whose token nobody has.
+    /// [`ClientError::Rejected`] with `scope_violation` beyond the app's ceiling; any error of the network. An error
+    /// leaves no agent behind, except [`ClientError::Timeout`], after which one may exist whose token was lost.
     pub async fn create(self) -> Result<Agent, ClientError> {
         self.register().await
     }
 
-    /// As [`AgentRequest::create`], and can be repeated: each time registers another agent.
+    /// Repeatable form of [`AgentRequest::create`]: each call registers another agent.
     pub(crate) async fn register(&self) -> Result<Agent, ClientError> {
         let key = self.registration.key()?; // before anything is asked for
         let launch_token = self.app.create_launch_token(&self.launch_token_request()).await?;
         self.app.client().register_with(launch_token.token(), &self.registration, &key).await
     }
 
-    /// As narrow as the agent itself: of no use to anyone who finds it, but to register this very agent.
+    /// Returns a launch token as narrow as the agent: a leaked one can only register this agent.
     fn launch_token_request(&self) -> NewLaunchToken {
         let Registration { orch_id, task_id, scope, .. } = &self.registration;
         let label = self.label.clone().unwrap_or_else(|| format!("{orch_id}/{task_id}"));

@@ -1,4 +1,4 @@
-//! An app: the party that may create agents, within the ceiling that the operator gave it.
+//! Apps, which may create agents within the ceiling that the operator set.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     session::Session,
 };
 
-/// An app's relation to the broker. Clones are cheap and share connections and the app's token.
+/// App of a broker. Clones are cheap and share connections and the app's token.
 ///
 /// Nothing is sent before the first request that needs it; see the crate's documentation for an example.
 #[derive(Clone, Debug)]
@@ -29,20 +29,20 @@ impl App {
         &self.session
     }
 
-    /// What the app talks to the broker with.
+    /// Returns the client.
     #[must_use]
     pub fn client(&self) -> &Client {
         self.session.client()
     }
 
-    /// Names the orchestration and the task that an agent will work for. Both become part of the agent's SPIFFE id:
+    /// Starts the registration of an agent for an orchestration and a task. Both become part of the agent's SPIFFE id:
     /// 1 to 128 of `A-Z a-z 0-9 . _ -`, not `.` or `..`.
     pub fn agent(&self, orch_id: impl Into<String>, task_id: impl Into<String>) -> NewAgent {
         NewAgent::new(self.clone(), orch_id.into(), task_id.into())
     }
 
-    /// Asks for a launch token, to hand to an agent that [registers itself](Client::register). [`App::agent`] does this
-    /// on its own.
+    /// Issues a launch token for an agent that [registers itself](Client::register). [`App::agent`] does this by
+    /// itself.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What anyone may ask a broker without credentials, and where apps and operators start from.
+//! Client of a broker: requests without credentials, and constructors of apps, operators and agents.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     transport::{DelayObserver, Endpoint, Transport},
 };
 
-/// A client of one broker: where it is, and how to talk to it. Clones are cheap and share connections.
+/// Client of one broker. Clones are cheap and share connections.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -42,13 +42,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts from the broker's address: `https://…`, or `http://…` on the same machine. Nothing is sent before the
-    /// first request that needs it.
+    /// Starts from the broker's URL: `https://…`, or `http://…` on the same machine. Nothing is sent before the first
+    /// request that needs it.
     pub fn builder(url: impl Into<String>) -> ClientBuilder {
         ClientBuilder { endpoint: Endpoint::new(url.into()), clock: Arc::new(SystemClock) }
     }
 
-    /// A client of the broker at `url`, with every setting at its default: [`Client::builder`] changes them.
+    /// Creates a client of the broker at `url` with default settings, which [`Client::builder`] changes.
     ///
     /// # Errors
     ///
@@ -57,19 +57,19 @@ impl Client {
         Self::builder(url).build()
     }
 
-    /// The broker's address, without a trailing slash.
+    /// Returns the broker's URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
         self.transport.base()
     }
 
-    /// Whether everyone on the way can read secrets and tokens along: `http` to another machine.
+    /// Returns `true` if secrets and tokens cross a network without encryption: `http` to another machine.
     #[must_use]
     pub fn sends_cleartext(&self) -> bool {
         self.transport.sends_cleartext()
     }
 
-    /// The app of these credentials, which the operator handed out. Sends nothing.
+    /// Returns the app of these credentials. Sends nothing.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Client {
         Ok(App::new(Session::new(self.clone(), Credentials::App { client_id, client_secret })))
     }
 
-    /// The operator, by the admin secret. Sends nothing.
+    /// Returns the operator of this admin secret. Sends nothing.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl Client {
         Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret })))
     }
 
-    /// The operator, by the admin secret, whose token is kept in `store` for the next process. Sends nothing.
+    /// Returns the operator of this admin secret, whose token is kept in `store` for the next process. Sends nothing.
     ///
     /// # Errors
     ///
@@ -115,10 +115,10 @@ impl Client {
         Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret }).with_store(store)))
     }
 
-    /// An agent by the token that it holds, for example after a restart, or one that was handed over. It can be renewed,
-    /// delegated from and released.
+    /// Returns the agent of an existing token, for example after a restart. It can be renewed, delegated from and
+    /// released.
     ///
-    /// The token is read, not verified: a resource server, and the broker, do that.
+    /// The token is decoded without verification: resource servers and the broker verify it.
     ///
     /// # Errors
     ///
@@ -128,12 +128,12 @@ impl Client {
         Ok(Agent::from_token(agent, scopes, held, self.clone()))
     }
 
-    /// Gives any token back, an agent's, an app's or the operator's: it is dead from now on. Repeating it is harmless.
+    /// Releases any token, an agent's, an app's or the operator's, which ends it. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] for what does not fit into a header; [`ClientError::Rejected`] with `unauthorized`
-    /// when it is no token of this broker's or has expired; any error of the network.
+    /// [`ClientError::InvalidInput`] for a text that does not fit into a header; [`ClientError::Rejected`] with
+    /// `unauthorized` when it is not a token of this broker or has expired; any error of the network.
     pub async fn release(&self, token: &Secret) -> Result<(), ClientError> {
         let authorization = bearer(token).ok_or_else(|| ClientError::invalid("token", "does not fit into a header"))?;
         let request = ApiRequest::post_empty(paths::TOKEN_RELEASE).idempotent();
@@ -141,11 +141,11 @@ impl Client {
         Ok(())
     }
 
-    /// Asks whether `token` is valid now. A resource server has no need of this: it verifies offline.
+    /// Validates a token at the broker. Resource servers verify offline instead.
     ///
     /// # Errors
     ///
-    /// Any error of the network. An invalid token is no error, but [`Validation::Invalid`].
+    /// Any error of the network. An invalid token is [`Validation::Invalid`], not an error.
     pub async fn validate(&self, token: &str) -> Result<Validation, ClientError> {
         let request =
             ApiRequest::post(paths::TOKEN_VALIDATE, &ValidationRequest { token: Secret::from(token).into() })?
@@ -159,7 +159,7 @@ impl Client {
         }
     }
 
-    /// Asks the broker how it is. A broker that answers but cannot serve is no error, but a [`HealthResponse`] that reports it.
+    /// Returns the broker's health. An unhealthy broker is not an error, but a [`HealthResponse`] that reports it.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Client {
         response.error_for_status(&request)?.decode(&request)
     }
 
-    /// The public keys that live tokens may be signed with.
+    /// Returns the public keys that verify current tokens.
     ///
     /// # Errors
     ///
@@ -186,8 +186,7 @@ impl Client {
         KeySet::from_jwks(response.bytes()).map_err(|error| request.malformed(&error))
     }
 
-    /// A snapshot of the revocation feed as the broker signed it: what
-    /// [`Feed::apply`](agentwrit_verify::Feed::apply) reads, online or not.
+    /// Returns a signed snapshot of the revocation feed, for [`Feed::apply`](agentwrit_verify::Feed::apply).
     ///
     /// # Errors
     ///
@@ -199,7 +198,7 @@ impl Client {
     }
 }
 
-/// What an agent's token says of itself; `field` is what it is called when it is none.
+/// Decodes an agent's token without verification; `field` names it in an error.
 pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId, ScopeSet, AgentToken), ClientError> {
     let invalid = |reason: &str| ClientError::invalid(field, reason);
     let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
@@ -221,61 +220,59 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long one request to the broker may take, from connecting to the last byte, however often it is sent. Default:
-    /// 10 s.
+    /// Timeout for one request, from connecting to the last byte, all retries included. Default: 10 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.timeout = timeout;
         self
     }
 
-    /// How long connecting may take, each time. Default: 5 s.
+    /// Timeout for connecting, at each attempt. Default: 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint.connect_timeout = timeout;
         self
     }
 
-    /// How often a request is sent again at most, when that is safe; 0 is never. Default: 2.
+    /// Maximum number of retries of a request, where a retry is safe; 0 disables retries. Default: 2.
     ///
-    /// Safe is what did not get through to the broker, what the broker says it has not done (429, 503) and what comes to
-    /// the same when done twice: reading, validating, releasing, revoking, changing and removing. A registration, a
-    /// renewal, a delegation or anything else that makes something is never sent again once it may have been done.
+    /// A retry is safe for requests that did not reach the broker, that it declined (429, 503), and that are
+    /// idempotent: reading, validating, releasing, revoking, changing and removing. A registration, a renewal, a
+    /// delegation or another request that creates something is never sent again once the broker may have processed it.
     ///
-    /// Between two attempts lies a random pause of up to 100 ms, then 200 ms and so on, on top of what the broker asks
-    /// for (`Retry-After`). When that does not fit into what is left of the [timeout](Self::timeout), there is no
-    /// further attempt and the request ends with the response that it has. A request that a connection gave back untouched
-    /// (it had ended while idle, or HTTP/2 refused the stream) goes out on another one in any case; it doesn't count.
+    /// The delay before a retry is random, up to 100 ms, then 200 ms and so on, added to the broker's `Retry-After`.
+    /// When it does not fit into the rest of the [timeout](Self::timeout), the last result is final. A request on an
+    /// idle connection that turns out to be closed is sent on another one in any case, and does not count.
     pub fn retries(mut self, most: u32) -> Self {
         self.endpoint.retries = most;
         self
     }
 
-    /// Trusts these certificate authorities too, PEM; request it again to add others. Every certificate in it counts: PEM
-    /// that holds anything that cannot be read is an error with the number of the line.
+    /// Adds trusted certificate authorities, PEM; further calls add others. Every certificate in it counts: unreadable
+    /// PEM is an error with the number of the line.
     pub fn root_certificate_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.endpoint.connection.add_root_certificate_pem(pem.into());
         self
     }
 
-    /// Shows this certificate to the broker (mTLS): PEM of a private key and its certificates.
+    /// Sets the client certificate (mTLS): PEM of a private key and its certificates.
     pub fn client_identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.endpoint.connection.client_identity_pem(pem.into());
         self
     }
 
-    /// Sends everything through this HTTP proxy, `http://…` or `https://…`. Proxies from the environment (`HTTP_PROXY`,
-    /// `HTTPS_PROXY`, `ALL_PROXY`) are never used.
+    /// Sends all requests through this HTTP proxy, `http://…` or `https://…`. Proxies from the environment
+    /// (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`) are never used.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.endpoint.connection.proxy(url.into());
         self
     }
 
-    /// Is told of each pause that the broker asks for before a request is sent again (429, 503), when it begins.
+    /// Calls the observer at the beginning of each delay that the broker causes before a retry (429, 503).
     pub fn on_retry_delay(mut self, observer: impl Fn(&RetryDelay) + Send + Sync + 'static) -> Self {
         self.endpoint.observer = DelayObserver::new(observer);
         self
     }
 
-    /// What tells the time. Default: the system's clock; tests move their own.
+    /// Clock of the client. Default: the system's clock; tests move their own.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -291,27 +288,27 @@ impl ClientBuilder {
     }
 }
 
-/// The broker's word on a token.
+/// Result of a validation.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Validation {
-    /// The token is valid at this moment and says this.
+    /// The token is valid at this moment, with these claims.
     Valid(Box<ClaimSet>),
-    /// The token is valid at this moment, and its claims are not those of this project's tokens: AgentWrit v2 leaves out
-    /// the session and has other delegation records.
+    /// The token is valid at this moment, and its claims are not those of this project's tokens: AgentWrit v2 leaves
+    /// out the session and has other delegation records.
     ValidWithOtherClaims {
-        /// The claims as the broker states them.
+        /// The claims in the broker's response.
         claims: serde_json::Map<String, serde_json::Value>,
     },
-    /// The token is malformed, forged, expired or revoked; the broker does not tell which.
+    /// The token is malformed, forged, expired or revoked; the broker does not distinguish them.
     Invalid {
-        /// The broker's sentence.
+        /// The broker's message.
         reason: String,
     },
 }
 
 impl Validation {
-    /// Whether the token is valid at this moment.
+    /// Returns `true` if the token is valid at this moment.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_) | Self::ValidWithOtherClaims { .. })

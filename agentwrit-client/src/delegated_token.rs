@@ -1,4 +1,4 @@
-//! What one agent hands to another.
+//! Tokens that one agent delegates to another.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use http::HeaderValue;
 
 use crate::agent::AgentToken;
 
-/// A token for another agent, as [`Agent::delegate`](crate::Agent::delegate) had it made. Hand it over; the one who
-/// gets it [accepts](crate::Agent::accept) it, or simply sends it as a Bearer token.
+/// Token for another agent, from [`Agent::delegate`](crate::Agent::delegate). That agent
+/// [accepts](crate::Agent::accept) it, or sends it as a Bearer token.
 #[derive(Clone)]
 pub struct DelegatedToken {
     delegate: AgentId,
@@ -23,38 +23,38 @@ impl DelegatedToken {
         Self { delegate, scopes, token, chain }
     }
 
-    /// Whom it is for: the token's `sub`.
+    /// Returns the agent that it is for: the token's `sub`.
     #[must_use]
     pub fn delegate(&self) -> &AgentId {
         &self.delegate
     }
 
-    /// The token. Whoever exposes it keeps it out of logs.
+    /// Returns the token. Keep it out of logs.
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.token.token
     }
 
-    /// The value of the `Authorization` header: `Bearer` and the token, marked as sensitive.
+    /// Returns the value of the `Authorization` header, marked as sensitive.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         self.token.authorization.clone()
     }
 
-    /// When it expires, by this machine's clock; the broker may have granted less than was asked for.
+    /// Returns the expiry by this machine's clock; the broker may have granted less time than requested.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
         self.token.expires_at
     }
 
-    /// What it permits.
+    /// Returns the scopes.
     #[must_use]
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
     }
 
-    /// Who handed what to whom, the root first, the agent that delegated last. The broker signed each record. Empty when
-    /// the broker's response has none of this project's form, as AgentWrit v2's.
+    /// Returns the delegation chain, the root first; the broker signed each record. Empty when the broker's response
+    /// has none of this project's form, like AgentWrit v2's.
     #[must_use]
     pub fn chain(&self) -> &[DelegationRecord] {
         &self.chain

@@ -1,86 +1,86 @@
-//! What can go wrong between a caller and the broker.
+//! Errors between a caller and the broker.
 //!
-//! 1. An response of the broker that refuses is [`ClientError::Rejected`] and carries the broker's own words.
-//! 2. Everything else says on which side the cause lies: the network, the response, or the caller's own input.
-//! 3. No error shows a secret or a token. One holds it: what a malformed response handed out once is kept
-//!    ([`ClientError::received_secret`]), since nothing can ask for it again.
+//! 1. A rejection by the broker is [`ClientError::Rejected`], with the broker's problem.
+//! 2. Every other variant names the side of its cause: the network, the response, or the caller's own input.
+//! 3. No error prints a secret or a token. One holds it: the secret in a malformed response
+//!    ([`ClientError::received_secret`]), which no other request returns again.
 
 use std::time::Duration;
 
 use agentwrit_protocol::{Problem, Secret};
 use agentwrit_verify::http_client::TransportErrorKind;
 
-/// Why a call did not succeed.
+/// Error of a request.
 ///
 /// ```
 /// use agentwrit_client::ClientError;
 /// # use std::time::Duration;
 /// let error = ClientError::Timeout { after: Duration::from_secs(10) };
-/// assert_eq!(error.to_string(), "broker did not response within 10s");
+/// assert_eq!(error.to_string(), "broker did not respond within 10s");
 /// assert_eq!(error.error_code(), None);
 /// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The broker answered, and the response is no.
+    /// The broker rejected the request.
     #[error("broker refused ({status}): {}", problem.detail)]
     Rejected {
         /// The HTTP status.
         status: u16,
-        /// The refusal in the broker's words (RFC 9457). When something between here and the broker answered without
-        /// a problem body, the type is `about:blank` and the error code is empty.
+        /// The broker's problem (RFC 9457). For a response without one, such as a gateway's, the type is `about:blank`
+        /// and the error code is empty.
         problem: Box<Problem>,
-        /// How long to wait before the next attempt, when the response said so.
+        /// The response's `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// No connection to the broker, or it broke before the response was complete.
+    /// There was no connection to the broker, or it broke before the response was complete.
     #[error("broker cannot be reached: {reason}")]
     Unreachable {
-        /// What the network said.
+        /// The reason.
         reason: String,
-        /// What it is about: decides what can be done.
+        /// The kind of error, which decides what can be done.
         kind: TransportErrorKind,
     },
-    /// The broker did not response in time. Whether it acted on the request is unknown.
-    #[error("broker did not response within {after:?}")]
+    /// The broker did not respond in time. It may have processed the request.
+    #[error("broker did not respond within {after:?}")]
     Timeout {
-        /// The limit that ran out.
+        /// The timeout.
         after: Duration,
     },
-    /// An response that no `AgentWrit` broker gives: not JSON, too large, a redirect, a member missing.
+    /// The response is not an `AgentWrit` broker's: not JSON, too large, a redirect, without a required member.
     #[error("broker gave a malformed response to {endpoint}: {reason}")]
     MalformedResponse {
         /// Method and path of the request.
         endpoint: String,
-        /// What is wrong with the response.
+        /// The defect of the response.
         reason: String,
-        /// The client secret, launch token or access token that the response held all the same.
+        /// The client secret, launch token or access token in the response.
         received: Option<Box<ReceivedSecret>>,
     },
     /// The caller's own input is unusable; nothing was sent.
     #[error("invalid {field}: {reason}")]
     InvalidInput {
-        /// Which input.
+        /// The name of the input.
         field: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// There is no valid token to send, and no other error says why.
+    /// There is no valid token to send, for no other recorded error.
     #[error("agent has no valid token: {reason}")]
     NoToken {
-        /// What became of it.
+        /// The reason.
         reason: &'static str,
     },
     /// The operating system gave no randomness for a key.
     #[error("no randomness for a key: {reason}")]
     NoRandomness {
-        /// What the operating system said.
+        /// The operating system's error.
         reason: String,
     },
 }
 
 impl ClientError {
-    /// The HTTP status of a refusal.
+    /// Returns the HTTP status of a rejection.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -94,7 +94,7 @@ impl ClientError {
         }
     }
 
-    /// The refusal in the broker's words.
+    /// Returns the problem of a rejection.
     #[must_use]
     pub fn problem(&self) -> Option<&Problem> {
         match self {
@@ -108,28 +108,28 @@ impl ClientError {
         }
     }
 
-    /// The machine-readable code of a refusal, for example `scope_violation`.
+    /// Returns the machine-readable code of a rejection, for example `scope_violation`.
     #[must_use]
     pub fn error_code(&self) -> Option<&str> {
         let code = self.problem()?.error_code.as_str();
         (!code.is_empty()).then_some(code)
     }
 
-    /// What to do next, if the broker has advice.
+    /// Returns the broker's advice, if there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.problem()?.hint.as_deref()
     }
 
-    /// The id under which the broker's log knows the refused request.
+    /// Returns the request id that is in the broker's log.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         let id = self.problem()?.request_id.as_str();
         (!id.is_empty()).then_some(id)
     }
 
-    /// The client secret, launch token or access token that came in an response which could not be read otherwise. The
-    /// broker shows each once: keep it, or undo what was done.
+    /// Returns the client secret, launch token or access token in a malformed response. The broker returns each only
+    /// once: keep it, or revert the request.
     #[must_use]
     pub fn received_secret(&self) -> Option<&ReceivedSecret> {
         match self {
@@ -143,7 +143,7 @@ impl ClientError {
         }
     }
 
-    /// How long to wait before the next attempt, when the broker said so (429, 503).
+    /// Returns the response's `Retry-After` (429, 503).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -161,7 +161,7 @@ impl ClientError {
         Self::NoToken { reason }
     }
 
-    /// The call's own task was stopped on its way.
+    /// The request's own task was stopped.
     pub(crate) fn aborted(reason: &(impl ToString + ?Sized)) -> Self {
         Self::Unreachable { reason: reason.to_string(), kind: TransportErrorKind::Broken }
     }
@@ -171,11 +171,11 @@ impl ClientError {
     }
 }
 
-/// A secret that the broker shows once, from an response that could not be read otherwise.
+/// Secret in a malformed response, which the broker returns only once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReceivedSecret {
-    /// The member of the response that held it: `client_secret`, `launch_token` or `access_token`.
+    /// The name of its member: `client_secret`, `launch_token` or `access_token`.
     pub member: &'static str,
     /// The secret.
     pub secret: Secret,

@@ -1,4 +1,4 @@
-//! Launch tokens: the permission to register one agent.
+//! Launch tokens, each of which permits the registration of an agent.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use agentwrit_verify::{PathSegment, ScopeSet, UnixTime};
 
 use crate::{error::ClientError, request::ApiRequest, session::Session};
 
-/// A launch token to be issued.
+/// Launch token to be issued.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,7 +29,7 @@ pub struct NewLaunchToken {
 }
 
 impl NewLaunchToken {
-    /// A launch token for an agent of that name (a label for people and the audit trail), which may ask for any of
+    /// Creates a launch token for an agent of that name (a label in the audit trail), which may request any of
     /// `allowed_scope`: 1 to 64 scopes. It registers one agent and is valid for the broker's default time.
     ///
     /// # Errors
@@ -46,32 +46,32 @@ impl NewLaunchToken {
         Self { agent_name, allowed_scope, max_ttl: None, ttl: None, single_use: true, run: None }
     }
 
-    /// How long the agent's tokens live: whole seconds, 1 s to 24 h.
+    /// Maximum lifetime of the agent's tokens: whole seconds, 1 s to 24 h.
     #[must_use]
     pub fn max_ttl(mut self, max_ttl: Duration) -> Self {
         self.max_ttl = Some(max_ttl);
         self
     }
 
-    /// How long the launch token itself can be used: whole seconds, 1 s to 1 h.
+    /// Lifetime of the launch token itself: whole seconds, 1 s to 1 h.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Lets the launch token register any number of agents until it expires. Without this it registers one.
+    /// Permits any number of registrations until the launch token expires. The default is one.
     #[must_use]
     pub fn reusable(mut self) -> Self {
         self.single_use = false;
         self
     }
 
-    /// Lets the launch token register agents of this orchestration and task only.
+    /// Restricts registrations to this orchestration and task.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when one of the ids is no SPIFFE path segment.
+    /// [`ClientError::InvalidInput`] when one of the ids is not a SPIFFE path segment.
     pub fn pinned_to(mut self, orch_id: &str, task_id: &str) -> Result<Self, ClientError> {
         self.run = Some((parse_segment("orch_id", orch_id)?, parse_segment("task_id", task_id)?));
         Ok(self)
@@ -107,7 +107,7 @@ impl NewLaunchToken {
     }
 }
 
-/// A launch token as the broker issued it. The broker keeps a digest only: this is the one time that it is shown.
+/// Issued launch token. The broker keeps a digest only: no other response contains it.
 #[derive(Clone, Debug)]
 pub struct LaunchToken {
     token: Secret,
@@ -118,31 +118,31 @@ pub struct LaunchToken {
 }
 
 impl LaunchToken {
-    /// The launch token itself.
+    /// Returns the launch token itself.
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.token
     }
 
-    /// The name under which the broker lists and deletes it, if the broker gives one.
+    /// Returns the id by which the broker lists and deletes it, if the broker sends one.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
     }
 
-    /// When it stops to be usable.
+    /// Returns its expiry.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
         self.expires_at
     }
 
-    /// What a registration may ask for.
+    /// Returns the scopes that a registration may request.
     #[must_use]
     pub fn allowed_scope(&self) -> &ScopeSet {
         &self.allowed_scope
     }
 
-    /// How long the agent's tokens will live; the broker may have granted less than was asked for.
+    /// Returns the maximum lifetime of the agent's tokens; the broker may have granted less than requested.
     #[must_use]
     pub fn max_ttl(&self) -> Duration {
         self.max_ttl
@@ -160,7 +160,7 @@ pub(crate) fn parse_segment(field: &'static str, segment: &str) -> Result<PathSe
     PathSegment::parse(segment).map_err(|error| ClientError::invalid(field, &error))
 }
 
-/// Durations on the wire are whole seconds; a shorter one must not silently become zero.
+/// Converts a duration to whole seconds; one below a second is an error, not zero.
 pub(crate) fn whole_seconds(field: &'static str, duration: Duration) -> Result<u64, ClientError> {
     match duration.as_secs() {
         0 => Err(ClientError::invalid(field, &format!("`{duration:?}` is shorter than a second"))),

@@ -1,4 +1,4 @@
-//! The token on the requests of a tower client.
+//! Layer that adds the token to the requests of a tower client.
 
 use std::{
     fmt,
@@ -16,10 +16,10 @@ use crate::{
     request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
 
-/// Attaches an agent's token to the requests of a tower client, for the origins that were named and no other.
+/// Adds an agent's token to the requests of a tower client, for the given origins only.
 ///
-/// A request is judged by its URI, which has to be absolute. Put this inside of whatever follows redirects, so that each
-/// hop is judged by its own URI; a client that follows redirects further inside decides by itself what it sends along.
+/// The URI of a request, which has to be absolute, decides. Put this inside of a layer that follows redirects, so that
+/// the URI of each hop decides; a client that follows redirects further inside chooses its headers by itself.
 ///
 /// ```
 /// use agentwrit_client::{AuthorizeLayer, ClientError, LiveAgent, Origins};
@@ -34,7 +34,7 @@ pub struct AuthorizeLayer {
 }
 
 impl AuthorizeLayer {
-    /// Attaches what `source` has, to requests for `origins`.
+    /// Adds the provider's header to requests for `origins`.
     #[must_use]
     pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
         Self { authorizer: RequestAuthorizer::new(source, origins) }
@@ -55,7 +55,7 @@ impl fmt::Debug for AuthorizeLayer {
     }
 }
 
-/// A client whose requests carry the token: see [`AuthorizeLayer`].
+/// Client whose requests have the token: see [`AuthorizeLayer`].
 #[derive(Clone, Debug)]
 pub struct Authorize<S> {
     inner: S,
@@ -76,38 +76,47 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let uri = request.uri().clone();
-        let attached = match (uri.scheme_str(), uri.host()) {
+        let authorized = match (uri.scheme_str(), uri.host()) {
             (Some(scheme), Some(host)) => {
                 self.authorizer.authorize(request.headers_mut(), (scheme, host, uri.port_u16()))
             }
             _ => Ok(()),
         };
-        match attached {
-            Ok(()) => ResponseFuture::Sent { response: self.inner.call(request) },
-            Err(reason) => ResponseFuture::Rejected { reason: Some(reason) },
+        match authorized {
+            Ok(()) => ResponseFuture { state: State::Sent { response: self.inner.call(request) } },
+            Err(error) => ResponseFuture { state: State::NoToken { error: Some(error) } },
         }
     }
 }
 
-/// Why a request failed.
+/// Error of a request.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthorizeError<E> {
     /// There is no valid token; nothing was sent.
     #[error("request not sent: {0}")]
     NoToken(ClientError),
-    /// The client's own error.
+    /// The inner client failed.
     #[error(transparent)]
     Service(E),
 }
 
 pin_project! {
-    /// The response of an [`Authorize`].
-    #[project = Project]
+    /// Response future of [`Authorize`].
     #[derive(Debug)]
-    #[expect(missing_docs, reason = "the states are nobody's business")]
-    pub enum ResponseFuture<F> {
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    #[derive(Debug)]
+    enum State<F> {
         Sent { #[pin] response: F },
-        Rejected { reason: Option<ClientError> },
+        NoToken { error: Option<ClientError> },
     }
 }
 
@@ -118,12 +127,14 @@ where
     type Output = Result<R, AuthorizeError<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            Project::Sent { response } => Poll::Ready(ready!(response.poll(context)).map_err(AuthorizeError::Service)),
-            // Taken once: a future that was ready is not polled again.
-            Project::Rejected { reason } => {
-                let reason = reason.take().unwrap_or_else(|| ClientError::no_token("it was told before"));
-                Poll::Ready(Err(AuthorizeError::NoToken(reason)))
+        match self.project().state.project() {
+            StateProjection::Sent { response } => {
+                Poll::Ready(ready!(response.poll(context)).map_err(AuthorizeError::Service))
+            }
+            // Taken once: a completed future is not polled again.
+            StateProjection::NoToken { error } => {
+                let error = error.take().unwrap_or_else(|| ClientError::no_token("the error was returned before"));
+                Poll::Ready(Err(AuthorizeError::NoToken(error)))
             }
         }
     }

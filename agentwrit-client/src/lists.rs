@@ -1,6 +1,6 @@
 //! Lists of the broker: launch tokens, revocations, an app's agents, and the audit trail.
 //!
-//! Lists come in pages. [`ListResponse::next_cursor`] is where the next one starts; it stays right while the list grows.
+//! Lists have pages. [`ListResponse::next_cursor`] is the start of the next one; it stays right while the list grows.
 
 use agentwrit_protocol::{
     AgentRecord, AuditQuery, Event, LaunchTokenRecord, ListResponse, Page, RevocationRecord, paths,
@@ -10,7 +10,7 @@ use form_urlencoded::Serializer;
 use crate::{admin::Admin, app::App, error::ClientError, request::ApiRequest};
 
 impl Admin {
-    /// Launch tokens that can still be used, and those used up that have not been forgotten yet.
+    /// Lists launch tokens: usable ones, and used ones that the broker has not removed yet.
     ///
     /// # Errors
     ///
@@ -19,19 +19,19 @@ impl Admin {
         self.session().fetch(&get(paths::ADMIN_LAUNCH_TOKENS, &page.parameters())).await
     }
 
-    /// Deletes a launch token by its id: nobody registers with it any more. Agents that did keep their tokens.
+    /// Deletes a launch token by its id, which ends registrations with it. Agents that it registered keep their tokens.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when it can't be an id; [`ClientError::Rejected`] with `not_found` when there is none
-    /// of that id, also when an earlier attempt whose response got lost had deleted it; any error of the network.
+    /// [`ClientError::InvalidInput`] when it is not an id; [`ClientError::Rejected`] with `not_found` when there is
+    /// none of that id, also when an earlier attempt, whose response was lost, deleted it; any error of the network.
     pub async fn delete_launch_token(&self, id: &str) -> Result<(), ClientError> {
         let path = paths::admin_launch_token(id)
             .ok_or_else(|| ClientError::invalid("launch token id", "letters, digits and `-` only"))?;
         self.session().send(&ApiRequest::delete(path)).await
     }
 
-    /// The revocations in force.
+    /// Lists the revocations in force.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Admin {
         self.session().fetch(&get(paths::ADMIN_REVOCATIONS, &page.parameters())).await
     }
 
-    /// Events of the audit trail. They are linked by hash: [`agentwrit_verify::audit`] checks that.
+    /// Lists events of the audit trail. They are linked by hash, which [`agentwrit_verify::audit`] verifies.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Admin {
 }
 
 impl App {
-    /// The app's agents.
+    /// Lists the app's agents.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl App {
         self.session().fetch(&get(paths::APP_AGENTS, &page.parameters())).await
     }
 
-    /// Events of the audit trail that concern the app and its agents.
+    /// Lists events of the audit trail that concern the app and its agents.
     ///
     /// # Errors
     ///

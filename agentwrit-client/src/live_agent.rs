@@ -1,4 +1,4 @@
-//! An agent that is kept alive.
+//! Agents that are kept alive: renewed and registered again in the background.
 
 use std::{fmt, sync::Arc};
 
@@ -8,22 +8,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{agent::Agent, agent_request::AgentRequest, error::ClientError, renewal_task::RenewalTask};
 
 impl AgentRequest {
-    /// Keeps the agent alive for as long as it is wanted: a task in the background renews its token in time and, if the
-    /// broker refuses that, registers it anew. [`KeepAlive::start`] registers it.
+    /// Keeps the agent alive: a background task renews its token in time and, if the broker rejects that, registers the
+    /// agent again. [`KeepAlive::start`] registers it first.
     pub fn keep_alive(self) -> KeepAlive {
         KeepAlive { origin: Origin::Request(Box::new(self)), reregisters: true }
     }
 }
 
 impl Agent {
-    /// Keeps this agent's token alive for as long as it is wanted and the broker renews it. It can't be registered
-    /// anew: when the broker refuses, it ends.
+    /// Keeps this agent's token alive as long as the broker renews it. It cannot be registered again: a rejected
+    /// renewal ends it.
     pub fn keep_alive(self) -> KeepAlive {
         KeepAlive { origin: Origin::Agent(self), reregisters: false }
     }
 }
 
-/// An agent about to be kept alive.
+/// Settings of an agent to be kept alive.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct KeepAlive {
@@ -38,24 +38,24 @@ enum Origin {
 }
 
 impl KeepAlive {
-    /// Ends when the broker refuses to renew, instead of registering anew.
+    /// Ends when the broker rejects a renewal, instead of registering again.
     ///
-    /// This is how an operator who revokes the agent has the last word. Without it the agent comes back under a new id,
-    /// after a pause that grows each time; to end it, the operator deletes the app.
+    /// An operator who revokes the agent then ends its work. By default the agent registers again under a new id, after
+    /// a delay that grows each time; to end it, the operator deregisters the app.
     pub fn without_reregistration(mut self) -> Self {
         self.reregisters = false;
         self
     }
 
-    /// Registers the agent, if there is none yet, and starts to keep it alive on the current Tokio runtime.
+    /// Registers the agent, unless it exists, and starts the background task on the current Tokio runtime.
     ///
     /// # Errors
     ///
-    /// As [`AgentRequest::create`]: if there is no agent to begin with, nothing is started.
+    /// The errors of [`AgentRequest::create`]: without an agent, nothing is started.
     ///
     /// # Panics
     ///
-    /// When awaited outside a Tokio runtime, as all of this crate.
+    /// Panics when awaited outside of a Tokio runtime, like every method of this crate.
     pub async fn start(self) -> Result<LiveAgent, ClientError> {
         let (agent, request) = match self.origin {
             Origin::Request(request) => (request.register().await?, Some(*request)),
@@ -70,22 +70,22 @@ impl KeepAlive {
     }
 }
 
-/// What became of an agent that is kept alive.
+/// State of an agent that is kept alive.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AgentState {
-    /// It has a token. After a renewal it is the same agent with another token, after a registration another agent.
+    /// The agent has a token. A renewal gives the same agent another token, a registration gives another agent.
     Live(Agent),
-    /// It has no valid token, because of this, and tries to get one.
+    /// The agent has no valid token, for this reason, and tries to get one.
     Recovering(Arc<ClientError>),
-    /// It has no valid token, because of this, and will not get another.
+    /// The agent has no valid token, for this reason, and will not get another.
     Ended(Arc<ClientError>),
-    /// It was released, or everybody has dropped it.
+    /// The agent was released, or its last handle was dropped.
     Released,
 }
 
 impl AgentState {
-    /// The agent, if it has a token.
+    /// Returns the agent, if it has a token.
     #[must_use]
     pub fn agent(&self) -> Option<&Agent> {
         match self {
@@ -95,17 +95,18 @@ impl AgentState {
     }
 }
 
-/// An agent that is kept alive: renewed in time, registered anew if it must be, released in the end.
+/// Agent that is kept alive: renewed in time, registered again where necessary, released at the end.
 ///
-/// 1. The token is renewed at 80 % of its lifetime, or a little earlier. If the broker can't be reached that is tried
-///    again until the token expires. A machine that slept renews within 30 s of waking.
-/// 2. When the broker refuses (the response to a renewal was lost, and the old token with it; the agent was revoked, its token expired, its session is over: `AA_MAX_TTL`) the same
-///    request is registered again: **another agent with another id**, which holds none of the delegations of the
-///    old one. An operator who revokes the agent therefore ends its token but not its work. Deleting the app ends it,
-///    and so does [`without_reregistration`](KeepAlive::without_reregistration).
-/// 3. Clones are cheap and mean the same agent. [`release`](Self::release) gives it back and stops all of this. When the
-///    last clone is dropped instead, the task does so in the background, if the runtime still runs: once, for at most
-///    5 s, with nobody to tell how it went.
+/// 1. The token is renewed at 80 % of its lifetime, or a little earlier. While the broker is unreachable, the renewal
+///    is tried again until the token expires. A machine that slept renews within 30 s of waking.
+/// 2. When the broker rejects a renewal (the response to an earlier one was lost, and the old token with it; the agent
+///    was revoked; its token expired; its session has ended: `AA_MAX_TTL`), the same request is registered again:
+///    **another agent with another id**, which holds none of the delegations of the old one. An operator who revokes
+///    the agent therefore ends its token but not its work. Deregistering the app ends it, and so does
+///    [`without_reregistration`](KeepAlive::without_reregistration).
+/// 3. Clones are cheap and are the same agent. [`release`](Self::release) releases it and stops the task. When the last
+///    clone is dropped instead, the task releases it in the background, if the runtime still runs: once, for at most 5
+///    s; only the log has the result.
 ///
 /// ```no_run
 /// # async fn example(app: agentwrit_client::App, http: reqwest::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -128,21 +129,21 @@ pub struct LiveAgent {
 }
 
 impl LiveAgent {
-    /// The value of the `Authorization` header: `Bearer` and the token as it is now, marked as sensitive. Ask for it
-    /// for each request.
+    /// Returns the value of the `Authorization` header, with the current token, marked as sensitive. Call it for each
+    /// request.
     ///
     /// # Errors
     ///
-    /// Why there is no valid token now: what the last attempt to get one came to, or [`ClientError::NoToken`].
+    /// The error of the last attempt to get a token, or [`ClientError::NoToken`], while there is no valid one.
     pub fn authorization(&self) -> Result<HeaderValue, ClientError> {
         Ok(self.agent()?.authorization())
     }
 
-    /// The agent as it is now. After a registration it is another one, so ask again.
+    /// Returns the current agent. A registration replaces it, so call this again for later requests.
     ///
     /// # Errors
     ///
-    /// Why it has no valid token now: what the last attempt to get one came to, or [`ClientError::NoToken`].
+    /// The error of the last attempt to get a token, or [`ClientError::NoToken`], while there is no valid one.
     pub fn agent(&self) -> Result<Agent, ClientError> {
         match &*self.state.borrow() {
             AgentState::Live(agent) if self.clock.now() < agent.expires_at() => Ok(agent.clone()),
@@ -152,14 +153,14 @@ impl LiveAgent {
         }
     }
 
-    /// What became of the agent, and whatever becomes of it: each token is announced, and each loss of one.
+    /// Subscribes to the agent's state, which changes with each new token and each loss of one.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<AgentState> {
         self.state.clone()
     }
 
-    /// Stops to keep the agent alive and gives its token back: it is dead from now on, and no other follows. Waits for
-    /// what is under way. Repeating it is harmless.
+    /// Stops the task and releases the token, which ends it, without a successor. Waits for a pending request.
+    /// Idempotent.
     ///
     /// # Errors
     ///

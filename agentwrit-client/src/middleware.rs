@@ -1,4 +1,4 @@
-//! The token on the requests of a `reqwest` client.
+//! Middleware that adds the token to the requests of a `reqwest` client.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer};
 
-/// Attaches an agent's token to the requests of a [`reqwest_middleware`] client, for the origins that were named and no
-/// other. Without a valid token a request for one of them is not sent, and the error is a
-/// [`ClientError`](crate::ClientError) inside a [`reqwest_middleware::Error`].
+/// Adds an agent's token to the requests of a [`reqwest_middleware`] client, for the given origins only. Without a
+/// valid token a request for one of them is not sent, and the error is a [`ClientError`](crate::ClientError) inside a
+/// [`reqwest_middleware::Error`].
 ///
-/// `reqwest` follows redirects by itself, below this: it takes the header along to the same origin and drops it on the
-/// way to any other one, also if that one is named here.
+/// `reqwest` follows redirects by itself, below this: it keeps the header for the same origin and removes it for any
+/// other one, also if that one is given here.
 ///
 /// ```
 /// use agentwrit_client::{AuthorizeMiddleware, ClientError, LiveAgent, Origins};
@@ -31,7 +31,7 @@ pub struct AuthorizeMiddleware {
 }
 
 impl AuthorizeMiddleware {
-    /// Attaches what `source` has, to requests for `origins`.
+    /// Adds the provider's header to requests for `origins`.
     #[must_use]
     pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
         Self { authorizer: RequestAuthorizer::new(source, origins) }

@@ -1,18 +1,18 @@
-//! What can be had of an response that is malformed: the secret that the broker shows once.
+//! Search for a secret in a malformed response, which the broker returns only once.
 //!
-//! The one reader of the crate that takes what it can get: the first member of that name which is a string, whatever comes
-//! before it or after it, also when the response ends too soon. It is handed to a person, never used.
+//! The only lenient reader of the crate: it takes the first member of the name that is a string, whatever precedes or
+//! follows it, also when the response is truncated. The caller receives the secret; this crate never uses it.
 
 use std::fmt;
 
 use agentwrit_protocol::Secret;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
 
-/// The string that `member` of the object in `body` is.
+/// Returns the string member of the object in `body`.
 pub(crate) fn find(body: &[u8], member: &str) -> Option<Secret> {
     let mut found = None;
     let reader = Reader { member, found: &mut found };
-    // What is wrong with the response is known already.
+    // The response's defect is known already.
     serde_json::Deserializer::from_slice(body).deserialize_map(reader).ok();
     found
 }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secret_is_found_in_what_cannot_be_read_otherwise() {
+    fn finds_secret_in_malformed_responses() {
         for (body, found) in [
             (r#"{"client_secret":"s"}"#, true),
             (r#"{"app_id":7,"a":{"b":[1]},"client_secret":"s","created_at":"yesterday"}"#, true),

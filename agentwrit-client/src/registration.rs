@@ -1,4 +1,4 @@
-//! How an agent comes to be: launch token, challenge, signature over the **decoded** nonce, registration (contract §4).
+//! Registration of an agent: launch token, challenge, signature over the **decoded** nonce, registration (contract §4).
 //! The private key never leaves the process.
 
 use agentwrit_protocol::{ChallengeResponse, Nonce, RegistrationRequest, RegistrationResponse, Secret, paths};
@@ -13,7 +13,7 @@ use crate::{
     request::ApiRequest,
 };
 
-/// Who an agent shall be and what it shall be permitted: what it asks for with a launch token in hand.
+/// Identity and scopes that an agent requests with a launch token.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Registration {
@@ -24,8 +24,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// An agent for this orchestration and task, permitted 1 to 64 scopes: as few and as narrow as the task allows, and
-    /// within what the launch token allows.
+    /// Requests an agent for this orchestration and task with 1 to 64 scopes: as few and as narrow as the task allows,
+    /// and within the launch token's.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Registration {
         })
     }
 
-    /// The key to register with. Default: a new one, which nobody else ever sees.
+    /// Key of the agent. Default: a new one, which never leaves this process.
     pub fn signing_key(mut self, key: AgentKey) -> Self {
         self.key = Some(key);
         self
@@ -55,13 +55,13 @@ impl Registration {
 }
 
 impl Client {
-    /// Registers an agent with a launch token that somebody entitled handed over.
+    /// Registers an agent with a launch token from an app or an operator.
     ///
     /// # Errors
     ///
     /// [`ClientError::Rejected`] with `scope_violation` beyond the launch token, `unauthorized` when it is unknown,
-    /// expired or used up; any error of the network. What fails consumes nothing, except [`ClientError::Timeout`] and
-    /// [`ClientError::Unreachable`] once the request was under way: an agent may exist then whose token nobody has.
+    /// expired or used; any error of the network. An error consumes nothing, except [`ClientError::Timeout`] and
+    /// [`ClientError::Unreachable`] after the request was sent: an agent may exist then whose token was lost.
     pub async fn register(&self, launch_token: &Secret, registration: &Registration) -> Result<Agent, ClientError> {
         self.register_with(launch_token, registration, &registration.key()?).await
     }
@@ -87,7 +87,7 @@ impl Client {
             },
         )?
         .with_secret_member("access_token");
-        // Measured before asking: the token is then never believed to live longer than it does.
+        // Read before the request, so that the computed expiry is never later than the real one.
         let asked_at = self.clock.now();
         let response: RegistrationResponse = self.transport.fetch(&request, None).await?;
         let id = response.agent_id;

@@ -1,13 +1,14 @@
-//! When a kept agent's token is replaced, and by what. Rules without network or clock.
+//! Schedule of an agent's renewals and registrations: rules without network or clock.
 //!
-//! 1. A token is renewed at 80 % of its lifetime, by jitter up to a tenth of the lifetime earlier, never later.
-//! 2. A renewal that fails on the way is tried again, with growing pauses, until the token expires.
-//! 3. A renewal that the broker refuses is not: a 401 means that the token is dead, a 403 that it is the last one. So is
-//!    one that came back shorter than the one before: its session, or what it was delegated from, ends with it.
-//! 4. After the last token, and without one, comes a new registration, if that is wanted. Each one since the last
-//!    renewal that succeeded waits longer than the one before: whoever revokes what comes of it is not outrun. When the
-//!    app itself is refused (401), that is the end: the token serves until it expires, if it still does.
-//! 5. Nobody is asked again sooner than they asked for (`Retry-After`).
+//! 1. A token is renewed at 80 % of its lifetime, with jitter up to a tenth of the lifetime earlier, never later.
+//! 2. A renewal that fails without a rejection is tried again, with growing delays, until the token expires.
+//! 3. A rejected renewal is not: after a 401 the token is unusable, after a 403 it is the final one. A renewed token
+//!    with a shorter lifetime than its predecessor is final too: its session, or the token it was delegated from, ends
+//!    with it.
+//! 4. A final or unusable token is followed by a new registration, if that is enabled. Each registration since the last
+//!    successful renewal waits longer than the one before: repeated revocation is not outrun. A rejection of the app
+//!    itself (401) ends the schedule: the token serves until it expires, if it is still usable.
+//! 5. No request is sent sooner than the broker's `Retry-After`.
 
 use std::time::Duration;
 
@@ -15,20 +16,20 @@ use agentwrit_verify::{UnixTime, http_client::Backoff};
 
 use crate::error::ClientError;
 
-/// No pause is longer.
+/// Maximum delay.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// Pauses after failures.
+/// Delays after failures.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), MAX_DELAY).least_share(0.5);
 
-/// Nothing is renewed sooner than this after it was received, however short it lives.
+/// Minimum time between receiving a token and renewing it, however short its lifetime.
 const MIN_USE: Duration = Duration::from_millis(500);
 
-/// How long a token lives.
+/// Expiry and lifetime of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TokenTimes {
     pub(crate) expires_at: UnixTime,
-    /// From its issue to its expiry.
+    /// Time from issue to expiry.
     pub(crate) lifetime: Duration,
 }
 
@@ -38,49 +39,50 @@ impl TokenTimes {
         due.max(now.saturating_add(MIN_USE))
     }
 
-    /// A renewal has the lifetime of what it renews, unless something ends with it. Whole seconds may be lost on the way.
+    /// Returns `true` if a renewed token has a shorter lifetime, which means that it is final. Rounding may cost
+    /// seconds.
     fn were_cut_to(self, renewed: Self) -> bool {
         renewed.lifetime < self.lifetime.mul_f64(0.9)
     }
 }
 
-/// What can be expected of the token.
+/// Usability of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TokenStatus {
-    /// It can be renewed.
+    /// Can be used and renewed.
     Renewable,
-    /// It can be used until it expires and not be renewed.
+    /// Can be used until it expires, and not be renewed.
     Final,
-    /// It can't be used.
+    /// Cannot be used.
     Unusable,
 }
 
-/// What is to be done next.
+/// Next action of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing before this time.
+    /// Wait until this time.
     WaitUntil(UnixTime),
     /// Renew the token.
     Renew,
-    /// Register anew.
+    /// Register again.
     Register,
-    /// Nothing any more.
+    /// Stop: there is no further token.
     Stop,
 }
 
-/// Where a kept agent stands.
+/// State of the schedule.
 #[derive(Debug)]
 pub(crate) struct RenewalSchedule {
     reregisters: bool,
     token: TokenTimes,
     status: TokenStatus,
-    /// When the next thing is to be done; `None` is now.
+    /// Time of the next action; `None` is now.
     due: Option<UnixTime>,
-    /// Renewals that failed on the way since the last one that didn't.
+    /// Renewals that failed without a rejection since the last success.
     failures: u32,
-    /// Registrations since the last renewal that succeeded.
+    /// Registrations since the last successful renewal.
     registrations: u32,
-    /// Why things are not as they should be.
+    /// Error of the last failed action.
     reason: Option<ClientError>,
 }
 
@@ -106,7 +108,7 @@ impl RenewalSchedule {
         }
     }
 
-    /// Whether the token can be used; if not, why.
+    /// Checks that the token can be used.
     pub(crate) fn usable(&self, now: UnixTime) -> Result<(), ClientError> {
         if self.status != TokenStatus::Unusable && now < self.token.expires_at {
             return Ok(());
@@ -114,7 +116,7 @@ impl RenewalSchedule {
         Err(self.reason.clone().unwrap_or_else(|| ClientError::no_token("it has expired")))
     }
 
-    /// The wait is over.
+    /// Ends a wait.
     pub(crate) fn waited(&mut self) {
         self.due = None;
     }
@@ -129,10 +131,10 @@ impl RenewalSchedule {
     }
 
     pub(crate) fn renewal_failed(&mut self, error: ClientError, now: UnixTime, jitter: f64) {
-        let refused = error.status().filter(|_| error.error_code().is_some()); // else a proxy says so
+        let rejected = error.status().filter(|_| error.error_code().is_some()); // else a proxy says so
         let asked = error.retry_after().unwrap_or_default();
         self.reason = Some(error);
-        match refused {
+        match rejected {
             Some(401) => self.mark_unusable(now, jitter),
             Some(403) => self.mark_final(now.saturating_add(delay(self.registrations, jitter))),
             Some(_) | None if now >= self.token.expires_at => self.mark_unusable(now, jitter),
@@ -149,7 +151,7 @@ impl RenewalSchedule {
         *self = Self { registrations, ..Self::new(token, self.reregisters, now, jitter) };
     }
 
-    /// A 401 is the app's: it is gone, or its secret is another one, and asking again would not change that.
+    /// A 401 concerns the app: it is deregistered, or its secret is another one, which no retry changes.
     pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, jitter: f64) {
         let refused_for_good = error.status() == Some(401) && error.error_code().is_some();
         let asked = error.retry_after().unwrap_or_default().min(MAX_DELAY);

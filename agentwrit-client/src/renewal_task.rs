@@ -1,4 +1,4 @@
-//! The task that keeps an agent alive. What it does and when is [`RenewalSchedule`]'s decision.
+//! Task that keeps an agent alive, as [`RenewalSchedule`] decides.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,26 +13,26 @@ use crate::{
     renewal_schedule::{RenewalSchedule, Step},
 };
 
-/// The wall clock is looked at this often: it runs on while a machine sleeps, and timers don't.
+/// Maximum time between two reads of the wall clock, which runs on while a machine sleeps; timers don't.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// How long an agent that everybody has dropped is worth a release.
+/// Timeout for the best-effort release after the last handle is dropped.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The wish to have the agent released, and where to say what came of it.
+/// Request for a release, and the channel of its result.
 pub(crate) type ReleaseRequest = oneshot::Sender<Result<(), ClientError>>;
 
-/// Keeps one agent alive until it is released, or everybody has dropped it.
+/// Keeps one agent alive until it is released, or its last handle is dropped.
 pub(crate) struct RenewalTask {
     agent: Agent,
-    /// How to get another one.
+    /// The registration to repeat.
     request: Option<AgentRequest>,
     schedule: RenewalSchedule,
     state: watch::Sender<AgentState>,
     releases: mpsc::Receiver<ReleaseRequest>,
 }
 
-/// Why the work ends.
+/// Reason for which the task stops.
 enum StopReason {
     Release(ReleaseRequest),
     HandlesDropped,
@@ -80,7 +80,7 @@ impl RenewalTask {
         }
     }
 
-    /// Waits for `due` on whichever clock shows it first: the wall clock may be set back, the other one stands while the
+    /// Waits until either clock reaches `due`: the wall clock may be set back, the monotonic one stops while the
     /// machine sleeps.
     async fn wait_until(&mut self, due: UnixTime) -> Option<StopReason> {
         let clock = Arc::clone(self.agent.clock());
@@ -134,7 +134,7 @@ impl RenewalTask {
         self.publish(registered);
     }
 
-    /// Tells what there is to be told: another token, or that there is none.
+    /// Publishes a new token, or the lack of one.
     fn publish(&self, another_token: bool) {
         match self.schedule.usable(self.agent.clock().now()) {
             Ok(()) if another_token => drop(self.state.send_replace(AgentState::Live(self.agent.clone()))),
@@ -152,14 +152,14 @@ impl RenewalTask {
         }
     }
 
-    /// Stays for another try when it fails: whoever asked may ask again.
+    /// Waits for another request after a failure, because callers may repeat it.
     async fn release(mut self, release: ReleaseRequest) {
         self.state.send_replace(AgentState::Released);
         let mut asked = release;
         loop {
             let released = self.release_token().await;
             let done = released.is_ok();
-            // Whoever asked may have gone away.
+            // The caller may be gone.
             asked.send(released).ok();
             if done {
                 return;
@@ -171,7 +171,7 @@ impl RenewalTask {
         }
     }
 
-    /// Everybody has gone: tries once, and not for long.
+    /// Tries once, within `RELEASE_TIMEOUT`.
     async fn release_after_drop(self) {
         self.state.send_replace(AgentState::Released);
         let id = self.agent.id();

@@ -1,4 +1,4 @@
-//! What is asked of the broker, and what it answers.
+//! Requests to the broker, and its responses.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use crate::{
     retry::AttemptStatus,
 };
 
-/// Nesting that no response of a broker needs.
+/// Maximum nesting of a response's JSON.
 const MAX_DEPTH: usize = 16;
 
-/// The largest response that is read, but to a request that says otherwise: 4 MiB.
+/// Default limit of a response's body: 4 MiB.
 pub(crate) const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
-/// Room for a usual request body, so that growing it leaves no copies of a secret behind.
+/// Initial capacity of a request body, so that growing it rarely leaves copies of a secret behind.
 const BODY_CAPACITY: usize = 4 * 1024;
 
-/// A request that can be sent more than once.
+/// Request that can be sent more than once.
 #[derive(Clone)]
 pub(crate) struct ApiRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) body: Option<Bytes>,
-    /// Whether doing it twice comes to the same as doing it once.
+    /// Two requests have the same effect as one (RFC 9110 §9.2.2).
     pub(crate) idempotent: bool,
-    /// The longest response that is read, in bytes.
+    /// Limit of the response's body, in bytes.
     pub(crate) max_response_bytes: usize,
-    /// The member of the response that is shown this once.
+    /// The member of the response that the broker returns only once.
     one_time_secret: Option<&'static str>,
 }
 
@@ -64,37 +64,38 @@ impl ApiRequest {
         Ok(Self { body: Some(encode(body)?), ..Self::new(Method::PUT, path) })
     }
 
-    /// Says that the response's `member` is a secret that the broker shows this once: it is kept if the response is malformed.
+    /// Marks `member` of the response as a secret that the broker returns only once: it is kept if the response is
+    /// malformed.
     pub(crate) fn with_secret_member(mut self, member: &'static str) -> Self {
         self.one_time_secret = Some(member);
         self
     }
 
-    /// Says of a POST that doing it twice comes to the same as doing it once.
+    /// Marks a POST as idempotent.
     pub(crate) fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
     }
 
-    /// Says how long the response may be, if longer than usual.
+    /// Sets the limit of the response's body.
     pub(crate) fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.max_response_bytes = bytes;
         self
     }
 
-    /// Says of a GET that every response to it is worth having, a 503 too.
+    /// Disables retries of a GET whose error responses are results.
     pub(crate) fn without_retries(mut self) -> Self {
         self.idempotent = false;
         self
     }
 
-    /// An response to this request that cannot be understood.
+    /// Error of a malformed response to this request.
     pub(crate) fn malformed(&self, reason: &(impl ToString + ?Sized)) -> ClientError {
         let endpoint = format!("{} {}", self.method, self.path);
         ClientError::MalformedResponse { endpoint, reason: reason.to_string(), received: None }
     }
 
-    /// The same, for an response of which only the secret could be read.
+    /// Error of a malformed response of which only the secret could be read.
     pub(crate) fn malformed_with_secret(
         &self,
         reason: &(impl ToString + ?Sized),
@@ -107,7 +108,7 @@ impl ApiRequest {
     }
 }
 
-/// What came back, whatever its status.
+/// Response of any status.
 pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
@@ -130,7 +131,7 @@ impl ApiResponse {
         })
     }
 
-    /// The response, if its status says that the broker did what was asked.
+    /// Returns the response if its status is a success.
     pub(crate) fn error_for_status(self, request: &ApiRequest) -> Result<Self, ClientError> {
         if self.status.is_success() {
             return Ok(self);
@@ -138,7 +139,7 @@ impl ApiResponse {
         if self.status.is_client_error() || self.status.is_server_error() {
             return Err(self.rejection(request));
         }
-        Err(request.malformed(&format!("status {} is neither success nor refusal", self.status)))
+        Err(request.malformed(&format!("status {} is neither success nor rejection", self.status)))
     }
 
     fn rejection(&self, request: &ApiRequest) -> ClientError {
@@ -154,7 +155,7 @@ impl ApiResponse {
         }
     }
 
-    /// What this response means for sending the request again.
+    /// Classifies the response for [`retry`](crate::retry).
     pub(crate) fn attempt_status(&self, request: &ApiRequest) -> AttemptStatus {
         let retry_after = self.retry_after();
         let says =
@@ -174,7 +175,7 @@ impl ApiResponse {
         Some(Duration::from_secs(seconds))
     }
 
-    /// RFC 9457 §4.2.1: a problem about which nothing is known but its status.
+    /// Problem of a response without one, RFC 9457 §4.2.1.
     fn about_blank_problem(&self, request: &ApiRequest) -> Problem {
         let title = self.status.canonical_reason().unwrap_or_default();
         Problem {

@@ -1,11 +1,10 @@
-//! Which requests get the token.
+//! Selection of the requests that receive the token.
 //!
-//! 1. A token goes to the origins that were named (scheme, host and port: RFC 6454) and to no other: a request for
-//!    anywhere else passes untouched.
-//! 2. Over plain `http` it goes to this machine only, unless that was chosen: [`Origins::accept_plain_http`].
-//! 3. An `Authorization` header that is there already stays as it is.
-//! 4. Without a token that is valid by what is known here nothing is sent. Nothing is repeated either: what a 401 means for the request is for its
-//!    sender to judge.
+//! 1. A token is sent to the given origins only (scheme, host and port: RFC 6454): other requests pass unchanged.
+//! 2. Over plain `http` it is sent to this machine only, unless [`Origins::accept_plain_http`] was chosen.
+//! 3. An existing `Authorization` header stays.
+//! 4. Without a token that is valid by local knowledge, the request is not sent. A 401 causes no retry: its meaning
+//!    depends on the request.
 
 use std::sync::Arc;
 
@@ -15,18 +14,18 @@ use reqwest::Url;
 
 use crate::{agent::Agent, delegated_token::DelegatedToken, error::ClientError, live_agent::LiveAgent};
 
-/// Where a token comes from, each time that one is needed.
+/// Provider of the `Authorization` header for each request.
 pub trait AuthorizationProvider: Send + Sync + 'static {
-    /// The value of the `Authorization` header as it is now.
+    /// Returns the current value of the `Authorization` header.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// The reason for which there is no valid token.
     fn authorization(&self) -> Result<HeaderValue, ClientError>;
 }
 
 impl AuthorizationProvider for Agent {
-    /// No header once the token has expired.
+    /// Returns an error once the token has expired.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         if self.clock().now() >= self.expires_at() {
             return Err(ClientError::no_token("it has expired"));
@@ -42,7 +41,7 @@ impl AuthorizationProvider for LiveAgent {
 }
 
 impl AuthorizationProvider for DelegatedToken {
-    /// The header whether the token has expired or not: only the resource server knows.
+    /// Returns the header also for an expired token: only the resource server's clock decides.
     fn authorization(&self) -> Result<HeaderValue, ClientError> {
         Ok(self.authorization())
     }
@@ -54,7 +53,7 @@ impl<S: AuthorizationProvider + ?Sized> AuthorizationProvider for Arc<S> {
     }
 }
 
-/// The origins that a token may be sent to.
+/// Origins that a token may be sent to.
 ///
 /// ```
 /// use agentwrit_client::Origins;
@@ -69,19 +68,19 @@ pub struct Origins(Arc<[Origin]>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
-    /// As a URL has it: lower case, IPv6 in brackets.
+    /// In the form of a URL: lower case, IPv6 in brackets.
     host: String,
     port: u16,
 }
 
 impl Origins {
-    /// One or more origins: `https://host`, with a port if it isn't the usual one, or `http://` on this machine
+    /// Accepts one or more origins: `https://host`, with a port other than the default, or `http://` on this machine
     /// (`localhost`, a loopback address).
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when there is none, or one is not an origin or would carry the token in clear over a
-    /// network.
+    /// [`ClientError::InvalidInput`] when there is none, or one is not an origin or would expose the token in cleartext
+    /// on a network.
     pub fn new<S: AsRef<str>>(origins: impl IntoIterator<Item = S>) -> Result<Self, ClientError> {
         let origins = Self::accept_plain_http(origins)?;
         match origins.0.iter().find(|origin| origin.scheme == "http" && !is_loopback_host(&origin.host)) {
@@ -92,7 +91,7 @@ impl Origins {
         }
     }
 
-    /// The same, and `http://` to other machines too: whoever is on the way can read the token and use it until it
+    /// Accepts `http://` to other machines too: every hop on the network can read the token and use it until it
     /// expires.
     ///
     /// # Errors
@@ -104,7 +103,7 @@ impl Origins {
         if origins.is_empty() { Err(invalid("at least one is needed")) } else { Ok(Self(origins)) }
     }
 
-    /// Whether a request for there gets the token. A host in another spelling than the usual one is another host.
+    /// Returns `true` if a request to this target receives the token. A host in another spelling is another host.
     fn contain(&self, scheme: &str, host: &str, port: Option<u16>) -> bool {
         let usual = match scheme {
             "https" => Some(443),
@@ -120,7 +119,7 @@ impl Origins {
 
 impl Origin {
     fn parse(given: &str) -> Result<Self, ClientError> {
-        // What was given may hold credentials, so it is not repeated.
+        // The input may hold credentials, so the error does not quote it.
         let url = Url::parse(given).map_err(|error| invalid(&error.to_string()))?;
         let bare = url.username().is_empty()
             && url.password().is_none()
@@ -136,7 +135,7 @@ impl Origin {
     }
 }
 
-/// What both the layer and the middleware do to a request.
+/// Shared part of the layer and the middleware.
 #[derive(Clone)]
 pub(crate) struct RequestAuthorizer {
     source: Arc<dyn AuthorizationProvider>,
@@ -148,7 +147,7 @@ impl RequestAuthorizer {
         Self { source: Arc::new(source), origins }
     }
 
-    /// Adds the token to the `headers` of a request for there, if it gets one.
+    /// Adds the token to the `headers` of a request, if its target receives one.
     pub(crate) fn authorize(
         &self,
         headers: &mut HeaderMap,
@@ -179,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_scheme_host_and_port() {
+    fn matches_scheme_host_and_port() {
         let origins =
             Origins::new(["https://Records.Example/", "https://labs.example:8443", "http://[::1]:80"]).unwrap();
         for (scheme, host, port, contained) in [
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn rejects_invalid_origins() {
         for given in [
             "",
             "records.example",
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_stays_on_this_machine_unless_that_was_chosen() {
+    fn accepts_plain_http_on_loopback_only_by_default() {
         for (given, here) in [
             ("http://localhost", true),
             ("http://localhost:8080", true),

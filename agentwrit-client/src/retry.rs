@@ -57,8 +57,8 @@ pub(crate) struct RetryState {
     pub(crate) remaining: Duration,
 }
 
-/// Returns the delay before the next attempt, if there is one. `jitter`, between 0 and 1, spreads the retries of clients
-/// that failed together.
+/// Returns the delay before the next attempt, if there is one. `jitter`, between 0 and 1, spreads the retries of
+/// clients that failed together.
 pub(crate) fn delay(status: AttemptStatus, state: RetryState, jitter: f64) -> Option<Duration> {
     let RetryState { idempotent, retries, max_retries, remaining } = state;
     let (safe, retry_after) = match status {

@@ -1,11 +1,11 @@
-//! Withdrawing credentials before their time.
+//! Revocation of credentials.
 
 use agentwrit_protocol::{RevocationRequest, RevocationResponse, RevocationTarget, paths};
 
 use crate::{admin::Admin, error::ClientError, request::ApiRequest};
 
 impl Admin {
-    /// Revokes. Repeating it is harmless. `reason`, up to 512 bytes, goes into the audit trail.
+    /// Revokes a target. Idempotent. The audit trail records `reason`, up to 512 bytes.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
-//! A Bearer token that is there when it is needed.
+//! Session of an app or an operator, with a Bearer token that is obtained on demand.
 //!
-//! 1. The first request that needs the token fetches it; nobody authenticates twice at the same time, and whoever waited
-//!    for an attempt shares its outcome, the refusal too.
-//! 2. Shortly before the token expires one caller fetches the next one while the others go on with the old one. If that
-//!    fails, the old one serves until it expires.
-//! 3. A session with a [`TokenStore`] takes its first token from there, if it has one that will not expire in a moment, and
-//!    keeps there what it is issued. Of several processes one authenticates, and the others take its token.
-//! 4. A request that is answered 401 is repeated once, with a new token: the broker may have forgotten or revoked the old
-//!    one. A 401 means that nothing was done, so repeating it is safe.
+//! 1. The first request that needs the token authenticates. Concurrent callers wait for that one attempt and share its
+//!    result, also an error.
+//! 2. Shortly before the token expires one caller authenticates again while the others use the old token. If that
+//!    fails, the old token serves until it expires.
+//! 3. A session with a [`TokenStore`] loads its first token from there, unless it is about to expire, and saves each
+//!    new one. Of several processes one authenticates, and the others load its token.
+//! 4. A 401 causes one retry with a new token: the broker may have revoked the old one. After a 401 nothing was
+//!    processed, so the retry is safe.
 
 use std::{
     fmt,
@@ -31,28 +31,28 @@ use crate::{
     token_store::{StoredToken, TokenStore},
 };
 
-/// A token is replaced when a tenth of its lifetime is left, but no earlier than this before it expires.
+/// Maximum time before expiry at which a token is replaced; below it, a tenth of its lifetime.
 const MAX_REFRESH_MARGIN: Duration = Duration::from_secs(60);
 
-/// After a failed early replacement the old token serves at least this long before the next attempt.
+/// Minimum time between two attempts to replace a token that is still valid.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A stored token counts for at least this long. A process that takes it has the time for a request or two.
+/// Minimum remaining lifetime of a stored token, for a request or two.
 const MIN_STORED_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How long another process may take to authenticate before this one does so itself.
+/// Maximum wait for another process's authentication, after which this one authenticates too.
 const MAX_CLAIM_WAIT: Duration = Duration::from_secs(10);
 
-/// How long to wait before looking again whether another process has authenticated.
+/// Interval at which the store is polled for another process's token.
 const CLAIM_POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What a session proves itself with.
+/// Credentials of a session.
 pub(crate) enum Credentials {
     App { client_id: String, client_secret: Secret },
     Admin { secret: Secret },
 }
 
-/// An authenticated relation to the broker.
+/// Authenticated session with the broker.
 pub(crate) struct Session {
     client: Client,
     credentials: Credentials,
@@ -60,11 +60,11 @@ pub(crate) struct Session {
     last_attempt: Mutex<Option<Result<Arc<SessionToken>, ClientError>>>,
     attempts: AtomicU64,
     store: Option<Arc<dyn TokenStore>>,
-    /// What the broker refused last: not to be taken from the store again.
-    refused: ArcSwapOption<HeaderValue>,
+    /// The last token that the broker rejected: not to be loaded from the store again.
+    rejected: ArcSwapOption<HeaderValue>,
 }
 
-/// The token in hand.
+/// Token of a session.
 struct SessionToken {
     authorization: HeaderValue,
     refresh_at: Instant,
@@ -80,11 +80,11 @@ impl Session {
             last_attempt: Mutex::new(None),
             attempts: AtomicU64::new(0),
             store: None,
-            refused: ArcSwapOption::empty(),
+            rejected: ArcSwapOption::empty(),
         }
     }
 
-    /// Keeps the token in `store`, too.
+    /// Keeps the token in `store` too.
     pub(crate) fn with_store(mut self, store: Arc<dyn TokenStore>) -> Self {
         self.store = Some(store);
         self
@@ -94,12 +94,12 @@ impl Session {
         &self.client
     }
 
-    /// Sends `request` with the session's token and decodes what a success answers.
+    /// Sends `request` with the session's token and decodes the body of a success.
     pub(crate) async fn fetch<T: DeserializeOwned>(&self, request: &ApiRequest) -> Result<T, ClientError> {
         self.exchange(request).await?.decode(request)
     }
 
-    /// Sends `request` with the session's token; a success answers nothing.
+    /// Sends `request` with the session's token; a success has no body.
     pub(crate) async fn send(&self, request: &ApiRequest) -> Result<(), ClientError> {
         self.exchange(request).await.map(drop)
     }
@@ -110,7 +110,7 @@ impl Session {
         if response.status != StatusCode::UNAUTHORIZED {
             return response.error_for_status(request);
         }
-        self.refused.store(Some(Arc::new(current.authorization.clone())));
+        self.rejected.store(Some(Arc::new(current.authorization.clone())));
         self.discard(&current);
         let next = self.token().await?;
         self.client.transport.exchange(request, Some(&next.authorization)).await?.error_for_status(request)
@@ -127,7 +127,7 @@ impl Session {
 
     async fn refresh(&self, current: Arc<SessionToken>, now: Instant) -> Arc<SessionToken> {
         let Ok(mut last_attempt) = self.last_attempt.try_lock() else {
-            return current; // somebody is at it
+            return current; // another caller authenticates
         };
         if let Some(newer) = self.current.load_full().filter(|newer| !Arc::ptr_eq(newer, &current)) {
             return newer;
@@ -154,7 +154,7 @@ impl Session {
         self.attempt(&mut last_attempt).await
     }
 
-    /// One authentication; `outcome` is the proof that no other is under way.
+    /// Authenticates once; the borrow of `outcome` proves that no other attempt is pending.
     async fn attempt(
         &self,
         outcome: &mut Option<Result<Arc<SessionToken>, ClientError>>,
@@ -168,7 +168,7 @@ impl Session {
         attempt
     }
 
-    /// The stored token, else one that is issued now.
+    /// Returns the stored token, else a new one.
     async fn load_or_authenticate(&self) -> Result<SessionToken, ClientError> {
         let Some(store) = &self.store else { return Ok(self.authenticate().await?.0) };
         let begun = Instant::now();
@@ -181,7 +181,7 @@ impl Session {
                 tokio::time::sleep(CLAIM_POLL_INTERVAL).await;
                 continue;
             }
-            // Another process may have authenticated between the look and the claim.
+            // Another process may have authenticated between the load and the claim.
             if let Some(current) = self.load_from(store.as_ref()) {
                 return Ok(current);
             }
@@ -192,18 +192,18 @@ impl Session {
         }
     }
 
-    /// The stored token, unless it is about to expire or was refused.
+    /// Returns the stored token, unless it is about to expire or was rejected.
     fn load_from(&self, store: &dyn TokenStore) -> Option<SessionToken> {
         let StoredToken { token, expires_at } = store.load()?;
         let left = expires_at.saturating_since(self.client.clock.now());
         let current = SessionToken::new(&token, left, self.client.clock.monotonic())?;
-        let refused = self.refused.load();
-        let was_refused = refused.as_deref().is_some_and(|refused| *refused == current.authorization);
+        let rejected = self.rejected.load();
+        let was_refused = rejected.as_deref().is_some_and(|rejected| *rejected == current.authorization);
         (left >= MIN_STORED_LIFETIME && !was_refused).then_some(current)
     }
 
     async fn authenticate(&self) -> Result<(SessionToken, StoredToken), ClientError> {
-        // Measured before asking: the token is then never believed to live longer than it does.
+        // Read before the request, so that the computed expiry is never later than the real one.
         let (asked_at, now) = (self.client.clock.monotonic(), self.client.clock.now());
         let request = match &self.credentials {
             Credentials::App { client_id, client_secret } => {
@@ -254,7 +254,8 @@ impl fmt::Debug for Session {
     }
 }
 
-/// The `Authorization` header for `token`: hidden in `Debug`, kept out of HPACK tables, wiped when its last clone goes.
+/// Returns the `Authorization` header for `token`: hidden in `Debug`, never indexed by HPACK, wiped with its last
+/// clone.
 pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
     let credentials = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()).into_bytes());
     let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(credentials)).ok()?;

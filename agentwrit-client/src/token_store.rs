@@ -1,32 +1,32 @@
-//! A session's token, kept beyond the process that it was issued to.
+//! Storage of a session's token between processes.
 
 use std::fmt;
 
 use agentwrit_protocol::Secret;
 use agentwrit_verify::UnixTime;
 
-/// A session's token and when it expires.
+/// Token of a session, with its expiry.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
-    /// The token. It is worth what the session may do, until it expires or is released.
+    /// The token. It has the session's rights until it expires or is released.
     pub token: Secret,
-    /// When it expires, by the clock of this machine.
+    /// Its expiry, by this machine's clock.
     pub expires_at: UnixTime,
 }
 
-/// Where an operator's session keeps its token between processes, so that not every process authenticates.
+/// Store of an operator's token between processes, so that not every process authenticates.
 ///
-/// The secret is not stored. A stored token that the broker refuses leads to one authentication, as one that expired does.
-/// A store that fails to load or save is a store without a token: it costs an authentication, not the call.
+/// The secret is not stored. A stored token that has expired or that the broker rejects leads to one authentication. A
+/// store that fails to load or save has no token: that costs an authentication, not the request.
 ///
-/// What is stored must be readable by its owner only, and must be kept apart by broker and by identity.
+/// The stored token must be readable by its owner only, and separate for each broker and each identity.
 pub trait TokenStore: fmt::Debug + Send + Sync + 'static {
-    /// The stored token, if there is one.
+    /// Returns the stored token, if there is one.
     fn load(&self) -> Option<StoredToken>;
 
-    /// Stores a token in place of the one before it.
+    /// Replaces the stored token.
     fn save(&self, token: &StoredToken);
 
-    /// Claims the right to authenticate, until the response is dropped; `None` while another process has it.
+    /// Claims the right to authenticate, until the value is dropped; `None` while another process has it.
     fn try_claim(&self) -> Option<Box<dyn Send>>;
 }

@@ -1,14 +1,14 @@
-//! Calls to the broker over HTTP.
+//! HTTP transport of requests to the broker.
 //!
-//! 1. A call has one time limit, from connecting to the last byte of the response, however often it is sent: [`retry`] says
-//!    when it is sent again.
-//! 2. An response is read up to the limit of its call and no further.
-//! 3. Connections are made as [`http_client`](agentwrit_verify::http_client) says: no redirects, no proxies from the
-//!    environment. A secret goes to the broker that was named, or nowhere.
-//! 4. Request and response bodies are wiped after use; they hold secrets.
+//! 1. A request has one timeout, from connecting to the last byte of the response, with all retries, which [`retry`]
+//!    decides.
+//! 2. A response is read up to the limit of its request and no further.
+//! 3. Connections have the settings of [`http_client`](agentwrit_verify::http_client): no redirects, no proxies from
+//!    the environment. A secret is sent to the configured broker only.
+//! 4. Request and response bodies are wiped after use, because they hold secrets.
 //!
-//! Below this, HTTP itself hands a request to another connection when the one it was meant for gave it back untouched: a
-//! kept-alive connection that had ended, a stream refused by HTTP/2 (RFC 9113 §8.7). The broker never saw such a request.
+//! Below this, the HTTP library moves a request to another connection when a kept-alive one turns out to be closed. The
+//! broker never received such a request.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -27,19 +27,19 @@ use crate::{
     retry::{self, AttemptStatus, RetryDelay, RetryState},
 };
 
-/// Where the broker is, how to reach it and how long to wait for it.
+/// Address of the broker, connection settings and timeouts.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     pub(crate) broker_url: String,
     pub(crate) connection: ConnectionSettings,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
-    /// How often a call is sent again at most.
+    /// Maximum number of retries of a request.
     pub(crate) retries: u32,
     pub(crate) observer: DelayObserver,
 }
 
-/// Is told of pauses that the broker asks for.
+/// Observer of the delays that the broker causes.
 #[derive(Clone, Default)]
 pub(crate) struct DelayObserver(Option<Arc<ObserveDelay>>);
 
@@ -71,7 +71,7 @@ impl Endpoint {
     }
 }
 
-/// A connection pool to one broker. Clones share it.
+/// Connection pool to one broker. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Transport {
     http: Client,

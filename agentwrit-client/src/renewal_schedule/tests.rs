@@ -19,17 +19,17 @@ fn kept(seconds: u64, reregisters: bool) -> RenewalSchedule {
     RenewalSchedule::new(token(0, seconds), reregisters, at(0), 0.0)
 }
 
-fn refused(status: u16, code: &str) -> ClientError {
+fn rejected(status: u16, code: &str) -> ClientError {
     let problem = Problem { error_code: code.to_owned(), detail: "no".to_owned(), status, ..Problem::default() };
     ClientError::Rejected { status, problem: Box::new(problem), retry_after: None }
 }
 
 fn lost() -> ClientError {
-    ClientError::aborted("nobody there")
+    ClientError::aborted("connection refused")
 }
 
 #[test]
-fn a_token_is_due_at_four_fifths_or_a_little_earlier() {
+fn renewal_is_due_at_80_percent_or_slightly_earlier() {
     for (seconds, jitter, due) in
         [(300, 0.0, 240_000), (300, 0.5, 225_000), (300, 1.0, 210_000), (5, 0.0, 4_000), (1, 1.0, 700)]
     {
@@ -43,7 +43,7 @@ fn a_token_is_due_at_four_fifths_or_a_little_earlier() {
 }
 
 #[test]
-fn a_due_token_is_renewed_and_the_next_one_waits() {
+fn waits_after_renewal_of_due_token() {
     let mut kept = kept(300, true);
     kept.waited();
     assert_eq!(kept.step(), Step::Renew);
@@ -52,8 +52,9 @@ fn a_due_token_is_renewed_and_the_next_one_waits() {
 }
 
 #[test]
-fn what_fails_on_the_way_is_tried_until_the_token_expires() {
-    for error in [lost(), refused(503, "unavailable"), refused(429, "rate_limited"), refused(401, ""), refused(403, "")]
+fn retries_failed_renewal_until_expiry() {
+    for error in
+        [lost(), rejected(503, "unavailable"), rejected(429, "rate_limited"), rejected(401, ""), rejected(403, "")]
     {
         let mut kept = kept(10, true);
         kept.waited();
@@ -73,8 +74,8 @@ fn what_fails_on_the_way_is_tried_until_the_token_expires() {
 }
 
 #[test]
-fn a_dead_token_is_replaced_by_a_registration_or_by_nothing() {
-    let dead = refused(401, "unauthorized");
+fn registers_or_stops_after_401() {
+    let dead = rejected(401, "unauthorized");
     let mut kept = kept(300, true);
     kept.waited();
     kept.renewal_failed(dead.clone(), at(240_000), 1.0);
@@ -91,8 +92,8 @@ fn a_dead_token_is_replaced_by_a_registration_or_by_nothing() {
 }
 
 #[test]
-fn a_last_token_is_used_to_its_end() {
-    let barred = refused(403, "scope_violation");
+fn uses_final_token_until_expiry() {
+    let barred = rejected(403, "scope_violation");
     let mut kept = kept(300, true);
     kept.waited();
     kept.renewal_failed(barred.clone(), at(240_000), 1.0);
@@ -112,7 +113,7 @@ fn a_last_token_is_used_to_its_end() {
 
 /// The session's ceiling, or a delegation's end: renewing again gains nothing.
 #[test]
-fn a_renewal_that_came_back_shorter_is_the_last() {
+fn shorter_renewed_token_is_final() {
     for (reregisters, due, then) in [(true, 248_000, Step::Register), (false, 250_000, Step::Stop)] {
         let mut kept = kept(300, reregisters);
         kept.renewed(token(240_000, 10), at(240_000), 0.0);
@@ -127,45 +128,45 @@ fn a_renewal_that_came_back_shorter_is_the_last() {
 }
 
 #[test]
-fn whoever_revokes_again_and_again_is_not_outrun() {
+fn delay_grows_with_repeated_revocations() {
     let mut kept = kept(5, true);
     let mut pauses = Vec::new();
     for _ in 0..10 {
-        kept.renewal_failed(refused(401, "unauthorized"), at(0), 1.0);
+        kept.renewal_failed(rejected(401, "unauthorized"), at(0), 1.0);
         let Step::WaitUntil(next) = kept.step() else { panic!("{kept:?}") };
         pauses.push(next.saturating_since(at(0)).as_millis());
         kept.registered(token(0, 5), at(0), 0.0);
     }
     assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000]);
     kept.renewed(token(0, 5), at(0), 0.0);
-    kept.renewal_failed(refused(401, "unauthorized"), at(0), 0.0);
+    kept.renewal_failed(rejected(401, "unauthorized"), at(0), 0.0);
     assert_eq!(kept.step(), Step::WaitUntil(at(250)), "a renewal that succeeds is a new beginning");
 }
 
 #[test]
-fn an_app_that_is_refused_is_not_asked_again() {
+fn stops_after_rejection_of_app() {
     let mut dead = kept(300, true);
     dead.waited();
-    dead.renewal_failed(refused(401, "unauthorized"), at(240_000), 1.0);
+    dead.renewal_failed(rejected(401, "unauthorized"), at(240_000), 1.0);
     dead.waited();
     assert_eq!(dead.step(), Step::Register);
-    dead.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
+    dead.registration_failed(rejected(401, "unauthorized"), at(241_000), 1.0);
     assert_eq!(dead.step(), Step::Stop);
 
     // While there is a token, it serves to its end.
     let mut last = kept(300, true);
     last.waited();
-    last.renewal_failed(refused(403, "scope_violation"), at(240_000), 1.0);
+    last.renewal_failed(rejected(403, "scope_violation"), at(240_000), 1.0);
     last.waited();
-    last.registration_failed(refused(401, "unauthorized"), at(241_000), 1.0);
+    last.registration_failed(rejected(401, "unauthorized"), at(241_000), 1.0);
     assert_eq!((last.step(), last.usable(at(299_000))), (Step::WaitUntil(at(300_000)), Ok(())));
     last.waited();
     assert_eq!(last.step(), Step::Stop);
-    assert_eq!(last.usable(at(300_000)), Err(refused(401, "unauthorized")));
+    assert_eq!(last.usable(at(300_000)), Err(rejected(401, "unauthorized")));
 }
 
 #[test]
-fn whoever_says_when_to_come_back_is_not_asked_sooner() {
+fn waits_at_least_retry_after() {
     let later = || {
         let problem = Problem { error_code: "unavailable".to_owned(), status: 503, ..Problem::default() };
         let retry_after = Some(Duration::from_secs(20));
@@ -177,7 +178,7 @@ fn whoever_says_when_to_come_back_is_not_asked_sooner() {
     assert_eq!(renewing.step(), Step::WaitUntil(at(260_000)));
     let mut registering = kept(300, true);
     registering.waited();
-    registering.renewal_failed(refused(401, "unauthorized"), at(240_000), 1.0);
+    registering.renewal_failed(rejected(401, "unauthorized"), at(240_000), 1.0);
     registering.waited();
     registering.registration_failed(later(), at(241_000), 1.0);
     assert_eq!(registering.step(), Step::WaitUntil(at(261_000)));

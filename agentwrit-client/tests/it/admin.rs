@@ -1,4 +1,4 @@
-//! Administration: what is sent and what comes back.
+//! Administration: requests and responses.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn id() -> AppId {
 }
 
 #[tokio::test]
-async fn an_app_is_created() {
+async fn creates_app() {
     let (broker, admin) = broker().await;
     let mut response = record();
     response["client_secret"] = json!("f00d");
@@ -50,7 +50,7 @@ async fn an_app_is_created() {
 }
 
 #[tokio::test]
-async fn what_was_not_given_is_not_sent() {
+async fn omits_members_that_are_not_set() {
     let (broker, admin) = broker().await;
     broker.on("POST /v1/admin/apps", 409, &problem(409, "conflict", "an active app of that name exists"));
     let error = admin.create_app(&NewApp::new("invoice-desk", ["read:invoices:*"]).unwrap()).await.unwrap_err();
@@ -62,7 +62,7 @@ async fn what_was_not_given_is_not_sent() {
 }
 
 #[tokio::test]
-async fn apps_are_listed_read_changed_and_removed() {
+async fn lists_reads_changes_and_deregisters_apps() {
     let (broker, admin) = broker().await;
     broker.on("GET /v1/admin/apps", 200, &json!({"apps": [record()], "total": 1}));
     broker.on(&format!("GET {APP}"), 200, &record());
@@ -84,7 +84,7 @@ async fn apps_are_listed_read_changed_and_removed() {
 }
 
 #[tokio::test]
-async fn apps_are_suspended_and_resumed_without_a_body() {
+async fn suspends_and_resumes_apps_without_body() {
     let (broker, admin) = broker().await;
     let with_status = |status: &str| {
         let mut app = record();
@@ -99,7 +99,7 @@ async fn apps_are_suspended_and_resumed_without_a_body() {
 }
 
 #[tokio::test]
-async fn launch_tokens_are_issued() {
+async fn issues_launch_tokens() {
     let (broker, admin) = broker().await;
     broker.on(
         "POST /v1/admin/launch-tokens",
@@ -128,7 +128,7 @@ async fn launch_tokens_are_issued() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_before_anything_is_sent() {
+async fn rejects_invalid_input_before_sending() {
     for (error, field) in [
         (NewApp::new("a", ["nonsense"]).unwrap_err(), "scopes"),
         (NewApp::new("a", ["a:b:c"]).unwrap().token_ttl(Duration::ZERO).unwrap_err(), "token_ttl"),

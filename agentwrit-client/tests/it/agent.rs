@@ -1,4 +1,4 @@
-//! The registration ceremony, and what is refused before anything is sent.
+//! Registration of agents, and input that is rejected before anything is sent.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn array<const N: usize>(encoded: &Value) -> [u8; N] {
 }
 
 #[tokio::test]
-async fn create_is_launch_token_challenge_and_registration() {
+async fn create_sends_launch_token_challenge_and_registration() {
     let broker = broker().await;
     let agent = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap().create().await.unwrap();
 
@@ -66,7 +66,7 @@ async fn create_is_launch_token_challenge_and_registration() {
 }
 
 #[tokio::test]
-async fn options_reach_the_broker() {
+async fn sends_options_to_broker() {
     let broker = broker().await;
     let request = app(&broker).agent("billing", "invoice-1").scope(["read:data:x"]).unwrap();
     let seed = [9; 32];
@@ -81,7 +81,7 @@ async fn options_reach_the_broker() {
 }
 
 #[tokio::test]
-async fn each_agent_has_a_key_of_its_own() {
+async fn registers_each_agent_with_its_own_key() {
     let broker = broker().await;
     let app = app(&broker);
     for _ in 0..2 {
@@ -92,7 +92,7 @@ async fn each_agent_has_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_before_anything_is_sent() {
+async fn rejects_invalid_input_before_sending() {
     let broker = broker().await;
     let app = app(&broker);
     let too_many: Vec<String> = (0..65).map(|i| format!("read:data:{i}")).collect();
@@ -115,7 +115,7 @@ async fn bad_input_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_refusal_on_the_way_is_the_answer() {
+async fn create_returns_rejection_of_any_step() {
     for (refusing, lines) in [("POST /v1/app/launch-tokens", 2), ("GET /v1/challenge", 3), ("POST /v1/register", 4)] {
         let broker = FakeBroker::start().await;
         broker.on(refusing, 403, &problem(403, "scope_violation", "requested scopes exceed app ceiling"));
@@ -138,7 +138,7 @@ async fn a_refusal_on_the_way_is_the_answer() {
 }
 
 #[tokio::test]
-async fn an_unusable_ceremony_is_a_malformed_answer() {
+async fn unusable_challenge_or_registration_is_malformed_response() {
     let other = "spiffe://agentwrit.local/agent/billing/invoice-2/0123456789abcdef";
     for (line, body, reason) in [
         ("GET /v1/challenge", json!({"nonce": "ff", "expires_in": 30}), "expected 32 bytes in hexadecimal"),
@@ -166,7 +166,7 @@ async fn an_unusable_ceremony_is_a_malformed_answer() {
 }
 
 #[tokio::test]
-async fn validation_tells_valid_from_invalid() {
+async fn validation_distinguishes_valid_from_invalid() {
     let broker = FakeBroker::start().await;
     let claims = json!({
         "iss": "https://agentwrit.local", "sub": ID, "exp": NOW + 300, "nbf": NOW, "iat": NOW,
@@ -190,7 +190,7 @@ async fn validation_tells_valid_from_invalid() {
 }
 
 #[tokio::test]
-async fn health_is_told_even_when_it_is_bad() {
+async fn returns_health_of_unhealthy_broker() {
     let body = |status: &str, connected: bool| json!({"status": status, "version": "0.1.0", "uptime": 7, "db_connected": connected, "audit_events_count": 3});
     let broker = FakeBroker::start().await;
     broker.on("GET /v1/health", 200, &body("ok", true));

@@ -1,4 +1,4 @@
-//! What needs no app: registering with a launch token, a token taken up again, keys, the feed, giving any token back.
+//! Requests without an app: registration with a launch token, restored agents, keys, the feed, release of any token.
 
 use agentwrit_client::{AgentKey, Client, ClientError, Registration, Secret};
 use agentwrit_verify::{
@@ -24,7 +24,7 @@ async fn broker() -> (FakeBroker, Client) {
 }
 
 #[tokio::test]
-async fn an_agent_registers_with_the_launch_token_that_it_was_given() {
+async fn registers_agent_with_given_launch_token() {
     let (broker, client) = broker().await;
     broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
     broker.on(REGISTER, 200, &json!({"agent_id": ID, "access_token": "agent-token", "expires_in": 300}));
@@ -34,7 +34,7 @@ async fn an_agent_registers_with_the_launch_token_that_it_was_given() {
 
     assert_eq!((agent.id().as_str(), agent.token().expose()), (ID, "agent-token"));
     assert_eq!(agent.expires_at(), UnixTime::from_seconds(NOW + 300));
-    assert_eq!(broker.request_lines(), ["GET /v1/challenge", REGISTER], "nobody authenticates");
+    assert_eq!(broker.request_lines(), ["GET /v1/challenge", REGISTER], "no authentication");
     let body = broker.requests(REGISTER)[0].json();
     assert_eq!((&body["launch_token"], &body["requested_scope"]), (&json!("launch-token"), &json!(["read:data:x"])));
 
@@ -49,7 +49,7 @@ async fn an_agent_registers_with_the_launch_token_that_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_launch_token_that_is_used_up_is_refused() {
+async fn used_launch_token_is_rejected() {
     let (broker, client) = broker().await;
     broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
     broker.on(REGISTER, 401, &problem(401, "unauthorized", "launch token already consumed"));
@@ -60,7 +60,7 @@ async fn a_launch_token_that_is_used_up_is_refused() {
 }
 
 #[tokio::test]
-async fn an_agent_is_taken_up_again_by_its_token() {
+async fn restores_agent_from_its_token() {
     let (broker, client) = broker().await;
     let issuer = TestIssuer::new();
     let mut claims = issuer.claims(&["read:data:x", "write:data:x"]);
@@ -78,7 +78,7 @@ async fn an_agent_is_taken_up_again_by_its_token() {
 }
 
 #[tokio::test]
-async fn what_is_no_agents_token_is_not_taken_up() {
+async fn rejects_token_of_other_subject_as_agent() {
     let (broker, client) = broker().await;
     let issuer = TestIssuer::new();
     let mut claims = issuer.claims(&["admin:revoke:*"]);
@@ -95,7 +95,7 @@ async fn what_is_no_agents_token_is_not_taken_up() {
 }
 
 #[tokio::test]
-async fn keys_and_revocations_are_fetched_as_they_are() {
+async fn fetches_keys_and_revocations_unchanged() {
     let (broker, client) = broker().await;
     let issuer = TestIssuer::new();
     let (keys, feed) = (issuer.key_set(), issuer.feed_response(None));
@@ -112,7 +112,7 @@ async fn keys_and_revocations_are_fetched_as_they_are() {
 }
 
 #[tokio::test]
-async fn any_token_is_given_back_and_may_be_again() {
+async fn releases_any_token_repeatedly() {
     let (broker, client) = broker().await;
     broker.on_raw(RELEASE, 204, &[], "");
     broker.on_raw(RELEASE, 204, &[], "");

@@ -1,4 +1,4 @@
-//! The token on requests to resource servers, and on no others.
+//! Tokens on requests to resource servers, and on no others.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::broker::FakeBroker;
 
-/// Has a token, or not.
+/// Provider with or without a token.
 struct Source(Result<&'static str, ClientError>);
 
 impl AuthorizationProvider for Source {
@@ -37,7 +37,7 @@ fn layer(source: Result<&'static str, ClientError>) -> AuthorizeLayer {
 }
 
 #[tokio::test]
-async fn the_layer_attaches_it_for_the_origins_that_were_named() {
+async fn layer_adds_token_for_given_origins_only() {
     let layer = layer(Ok("Bearer agent-token"));
     for uri in ["https://records.example/P-1", "https://records.example:443/", "https://RECORDS.example/P-1?a=b"] {
         let headers = sent(&layer, Request::get(uri).body(()).unwrap()).await.unwrap();
@@ -59,7 +59,7 @@ async fn the_layer_attaches_it_for_the_origins_that_were_named() {
 }
 
 #[tokio::test]
-async fn a_header_that_is_there_stays() {
+async fn keeps_existing_authorization_header() {
     let request = || Request::get("https://records.example/").header("Authorization", "Basic eDp5").body(()).unwrap();
     for source in [Ok("Bearer agent-token"), Err(NO_TOKEN)] {
         assert_eq!(sent(&layer(source), request()).await.unwrap()["authorization"], "Basic eDp5");
@@ -67,7 +67,7 @@ async fn a_header_that_is_there_stays() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_sent_to_where_it_belongs() {
+async fn sends_nothing_to_given_origins_without_token() {
     let layer = layer(Err(NO_TOKEN));
     let error = sent(&layer, Request::get("https://records.example/").body(()).unwrap()).await.unwrap_err();
     assert_eq!(error, "request not sent: agent has no valid token: it was released");
@@ -85,7 +85,7 @@ fn authorizations(server: &FakeBroker, line: &str) -> Vec<Option<String>> {
 }
 
 #[tokio::test]
-async fn the_middleware_attaches_it_for_the_origins_that_were_named() {
+async fn middleware_adds_token_for_given_origins_only() {
     let (records, elsewhere) = (FakeBroker::start().await, FakeBroker::start().await);
     let client = client(Ok("Bearer agent-token"), &[&records.url]);
     client.get(format!("{}/P-1", records.url)).send().await.unwrap();
@@ -97,7 +97,7 @@ async fn the_middleware_attaches_it_for_the_origins_that_were_named() {
 }
 
 #[tokio::test]
-async fn a_redirect_does_not_take_it_to_another_origin() {
+async fn redirect_to_other_origin_has_no_token() {
     let (records, elsewhere) = (FakeBroker::start().await, FakeBroker::start().await);
     records.on_raw("GET /here", 307, &[("location", "/there")], "");
     records.on_raw("GET /away", 307, &[("location", &format!("{}/P-1", elsewhere.url))], "");
@@ -109,7 +109,7 @@ async fn a_redirect_does_not_take_it_to_another_origin() {
 }
 
 #[tokio::test]
-async fn the_middlewares_error_says_why_there_is_no_token() {
+async fn error_of_middleware_has_reason_for_missing_token() {
     let records = FakeBroker::start().await;
     let error = client(Err(NO_TOKEN), &[&records.url]).get(&records.url).send().await.unwrap_err();
     let reqwest_middleware::Error::Middleware(error) = error else { panic!("{error:?}") };
@@ -118,7 +118,7 @@ async fn the_middlewares_error_says_why_there_is_no_token() {
 }
 
 #[tokio::test]
-async fn a_401_is_not_repeated() {
+async fn does_not_retry_after_401() {
     let records = FakeBroker::start().await;
     records.on_raw("GET /P-1", 401, &[("www-authenticate", r#"Bearer error="invalid_token""#)], "");
     let response = client(Ok("Bearer agent-token"), &[&records.url]).get(format!("{}/P-1", records.url)).send().await;

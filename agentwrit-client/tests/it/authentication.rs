@@ -1,4 +1,4 @@
-//! When a session authenticates, and how often.
+//! Time and number of a session's authentications.
 
 use std::{
     sync::{
@@ -36,7 +36,7 @@ fn authorizations(broker: &FakeBroker) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_before_the_first_call() {
+async fn sends_nothing_before_first_request() {
     let broker = FakeBroker::with_app().await;
     let app = app(&broker, &clock());
     assert_eq!(broker.request_lines(), Vec::<String>::new());
@@ -50,7 +50,7 @@ async fn nothing_is_sent_before_the_first_call() {
 }
 
 #[tokio::test]
-async fn the_admin_authenticates_with_the_secret() {
+async fn admin_authenticates_with_secret() {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
     broker.on("GET /v1/admin/apps", 200, &json!({"apps": [], "total": 0}));
@@ -63,7 +63,7 @@ async fn the_admin_authenticates_with_the_secret() {
 }
 
 #[tokio::test]
-async fn concurrent_callers_share_one_authentication() {
+async fn concurrent_callers_share_one_authentication_request() {
     let broker = FakeBroker::with_app().await;
     let app = app(&broker, &clock());
     let mut callers = JoinSet::new();
@@ -78,7 +78,7 @@ async fn concurrent_callers_share_one_authentication() {
 }
 
 #[tokio::test]
-async fn concurrent_callers_share_one_refusal() {
+async fn concurrent_callers_share_one_rejection() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 401, &problem(401, "unauthorized", "invalid credentials"));
     let app = app(&broker, &clock());
@@ -98,7 +98,7 @@ async fn concurrent_callers_share_one_refusal() {
 }
 
 #[tokio::test]
-async fn the_token_is_replaced_a_margin_before_it_expires() {
+async fn replaces_token_shortly_before_expiry() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 200, &token("first", 1000));
     let broker = with_second_token(broker);
@@ -117,7 +117,7 @@ async fn the_token_is_replaced_a_margin_before_it_expires() {
 }
 
 #[tokio::test]
-async fn if_early_replacement_fails_the_old_token_serves_until_it_expires() {
+async fn uses_old_token_until_expiry_when_replacement_fails() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 200, &token("first", 1000));
     broker.on(AUTH, 503, &problem(503, "unavailable", "the store cannot take the write"));
@@ -140,7 +140,7 @@ async fn if_early_replacement_fails_the_old_token_serves_until_it_expires() {
 }
 
 #[tokio::test]
-async fn a_401_is_answered_with_one_new_authentication() {
+async fn authenticates_once_more_after_401() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 200, &token("first", 1000));
     broker.on(LAUNCH, 401, &problem(401, "unauthorized", "token verification failed"));
@@ -155,20 +155,20 @@ async fn a_401_is_answered_with_one_new_authentication() {
 }
 
 #[tokio::test]
-async fn a_second_401_is_the_answer() {
+async fn returns_second_401() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 200, &token("first", 1000));
     broker.on(LAUNCH, 401, &problem(401, "unauthorized", "token verification failed"));
     let (_clock, app) = app_with_clock(&broker);
 
-    let refused = ask(&app).await.unwrap_err();
+    let rejected = ask(&app).await.unwrap_err();
 
-    assert_eq!(refused.problem().unwrap().detail, "token verification failed");
+    assert_eq!(rejected.problem().unwrap().detail, "token verification failed");
     assert_eq!(broker.request_lines(), [AUTH, LAUNCH, AUTH, LAUNCH]);
 }
 
 #[tokio::test]
-async fn other_refusals_are_not_repeated() {
+async fn does_not_retry_other_rejections() {
     for status in [400, 403, 404, 409, 429, 500, 503] {
         let broker = FakeBroker::start().await;
         broker.on(AUTH, 200, &token("first", 1000));
@@ -180,7 +180,7 @@ async fn other_refusals_are_not_repeated() {
 }
 
 #[tokio::test]
-async fn an_app_token_that_lives_no_time_is_used_once() {
+async fn uses_app_token_without_lifetime_once() {
     let broker = FakeBroker::start().await;
     broker.on(AUTH, 200, &token("first", 0));
     let broker = with_launch_tokens(broker);
@@ -208,7 +208,7 @@ fn with_launch_tokens(broker: FakeBroker) -> FakeBroker {
     broker
 }
 
-/// A store in memory that counts, and whose claim can be held by another process.
+/// Store in memory that counts, and whose claim another process may hold.
 #[derive(Debug, Default)]
 struct MemoryStore {
     token: Mutex<Option<StoredToken>>,
@@ -246,7 +246,7 @@ impl TokenStore for MemoryStore {
 const ADMIN_AUTH: &str = "POST /v1/admin/auth";
 const APPS: &str = "GET /v1/admin/apps";
 
-/// A broker that issues `fresh`, and an operator with this store.
+/// Returns a broker that issues `fresh`, and an operator with this store.
 async fn operator(store: &Arc<MemoryStore>) -> (FakeBroker, Admin) {
     let broker = FakeBroker::start().await;
     broker.on(ADMIN_AUTH, 200, &token("fresh", 300));
@@ -260,7 +260,7 @@ fn bearers(broker: &FakeBroker) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_stored_token_is_used_without_authentication() {
+async fn uses_stored_token_without_authentication() {
     let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(10)));
     let (broker, admin) = operator(&store).await;
     broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
@@ -270,7 +270,7 @@ async fn a_stored_token_is_used_without_authentication() {
 }
 
 #[tokio::test]
-async fn a_stored_token_about_to_expire_is_replaced_and_the_next_one_stored() {
+async fn replaces_stored_token_that_is_about_to_expire() {
     let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(9)));
     let (broker, admin) = operator(&store).await;
     broker.on(APPS, 200, &json!({"apps": [], "total": 0}));
@@ -282,7 +282,7 @@ async fn a_stored_token_about_to_expire_is_replaced_and_the_next_one_stored() {
 }
 
 #[tokio::test]
-async fn a_stored_token_that_is_refused_leads_to_one_authentication() {
+async fn authenticates_once_after_rejection_of_stored_token() {
     let store = MemoryStore::holding("stored", clock().now().saturating_add(Duration::from_secs(300)));
     let (broker, admin) = operator(&store).await;
     broker.on(APPS, 401, &problem(401, "unauthorized", "token verification failed"));
@@ -294,7 +294,7 @@ async fn a_stored_token_that_is_refused_leads_to_one_authentication() {
 }
 
 #[tokio::test]
-async fn while_another_process_authenticates_its_token_is_waited_for() {
+async fn waits_for_token_of_other_authenticating_process() {
     let store = Arc::new(MemoryStore::default());
     store.claimed.store(true, Ordering::SeqCst);
     let (broker, admin) = operator(&store).await;

@@ -1,4 +1,4 @@
-//! A broker that says what it is told to and remembers what it was asked.
+//! Broker with scripted responses, which records requests.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +18,7 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// A recorded request.
+/// Recorded request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) line: String,
@@ -69,7 +69,7 @@ impl FakeBroker {
         Self { url, script, server }
     }
 
-    /// A broker at which an app can authenticate for 1000 s and get a launch token.
+    /// Returns a broker at which an app can authenticate for 1000 s and get a launch token.
     pub(crate) async fn with_app() -> Self {
         let broker = Self::start().await;
         broker.on("POST /v1/app/auth", 200, &token("app-token", 1000));
@@ -84,7 +84,7 @@ impl FakeBroker {
         broker
     }
 
-    /// Adds an response. Answers to one request line are given in turn, the last one again and again.
+    /// Adds a response. Responses to one request line are sent in turn, the last one repeatedly.
     pub(crate) fn on(&self, line: &str, status: u16, body: &Value) {
         self.on_raw(line, status, &[], body.to_string());
     }
@@ -115,7 +115,7 @@ impl Drop for FakeBroker {
     }
 }
 
-/// An app of the broker at `url`, with a clock of the test's own, that sends everything once.
+/// Returns an app of the broker at `url`, with the test's own clock and without retries.
 pub(crate) fn app_at(url: &str, clock: impl Clock) -> App {
     Client::builder(url).retries(0).clock(clock).build().unwrap().app("id-1", "client-secret").unwrap()
 }

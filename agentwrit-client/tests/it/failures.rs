@@ -1,4 +1,4 @@
-//! What happens when the other side is not a broker, or not there.
+//! Errors when the other side is not a broker, or unreachable.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::broker::{FakeBroker, problem};
 const HEALTH: &str = "GET /v1/health";
 
 #[tokio::test]
-async fn a_refusal_carries_the_problem_and_when_to_come_back() {
+async fn rejection_has_problem_and_retry_after() {
     let broker = FakeBroker::start().await;
     let body = problem(429, "rate_limited", "too many requests");
     broker.on_raw(HEALTH, 429, &[("retry-after", "7")], body.to_string());
@@ -25,7 +25,7 @@ async fn a_refusal_carries_the_problem_and_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_a_problem_is_about_blank() {
+async fn rejection_without_problem_is_about_blank() {
     for body in ["<html>bad gateway</html>", "", "[]", "null", "{}", "{\"status\":\"x\"}"] {
         let broker = FakeBroker::start().await;
         broker.on_raw(HEALTH, 502, &[("x-request-id", "from-the-proxy"), ("retry-after", "tomorrow")], body);
@@ -40,7 +40,7 @@ async fn a_refusal_without_a_problem_is_about_blank() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
+async fn does_not_follow_redirects() {
     let broker = FakeBroker::start().await;
     let target = format!("{}/v1/elsewhere", broker.url);
     broker.on_raw("POST /v1/token/validate", 307, &[("location", &target)], "");
@@ -50,7 +50,7 @@ async fn redirects_are_not_followed() {
 }
 
 #[tokio::test]
-async fn malformed_answers_are_told_apart_from_refusals() {
+async fn distinguishes_malformed_responses_from_rejections() {
     let health = r#"{"status":"ok","version":"1","uptime":1,"db_connected":true,"audit_events_count":1"#;
     for body in [
         String::new(),
@@ -70,7 +70,7 @@ async fn malformed_answers_are_told_apart_from_refusals() {
 }
 
 #[tokio::test]
-async fn an_answer_is_read_up_to_its_limit() {
+async fn reads_response_up_to_limit() {
     let largest = 4 * 1024 * 1024;
     for (size, told) in [(largest + 1, true), (largest, false)] {
         let broker = FakeBroker::start().await;
@@ -81,7 +81,7 @@ async fn an_answer_is_read_up_to_its_limit() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable() {
+async fn closed_port_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -91,7 +91,7 @@ async fn nobody_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_unreachable() {
+async fn broken_connection_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -104,7 +104,7 @@ async fn a_connection_that_breaks_is_unreachable() {
 }
 
 #[tokio::test]
-async fn silence_is_a_timeout() {
+async fn missing_response_is_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let after = Duration::from_millis(50);
@@ -114,7 +114,7 @@ async fn silence_is_a_timeout() {
 }
 
 #[test]
-fn a_client_that_cannot_work_is_not_built() {
+fn build_rejects_unusable_settings() {
     for (url, id, secret, field) in [
         ("http://127.0.0.1:1", "", "secret", "client id"),
         ("http://127.0.0.1:1", "id", "", "client secret"),

@@ -1,4 +1,4 @@
-//! What an agent does with its token: renew, release, delegate, accept.
+//! Renewal, release, delegation and acceptance of an agent's token.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -33,12 +33,12 @@ async fn scene() -> (FakeBroker, Agent, ManualClock) {
     (broker, agent, clock)
 }
 
-fn refused() -> serde_json::Value {
+fn rejected() -> serde_json::Value {
     problem(401, "unauthorized", "token renewal failed")
 }
 
 #[tokio::test]
-async fn a_renewal_reaches_every_clone() {
+async fn renewal_changes_token_of_every_clone() {
     let (broker, agent, clock) = scene().await;
     broker.on(RENEW, 200, &token("second", 300));
     broker.on(RENEW, 200, &token("third", 300));
@@ -60,10 +60,10 @@ async fn a_renewal_reaches_every_clone() {
 }
 
 #[tokio::test]
-async fn of_simultaneous_renewals_one_is_sent() {
+async fn sends_one_of_simultaneous_renewals() {
     let (broker, agent, _) = scene().await;
     broker.on(RENEW, 200, &token("second", 300));
-    broker.on(RENEW, 401, &refused());
+    broker.on(RENEW, 401, &rejected());
     let clone = agent.clone();
     let (one, two, three) = tokio::join!(agent.renew(), clone.renew(), agent.renew());
     assert_eq!((one, two, three), (Ok(()), Ok(()), Ok(())));
@@ -71,10 +71,10 @@ async fn of_simultaneous_renewals_one_is_sent() {
 }
 
 #[tokio::test]
-async fn a_renewal_whose_answer_is_lost_is_not_repeated() {
+async fn does_not_retry_renewal_with_lost_response() {
     let (broker, agent, _) = scene().await;
     broker.on_raw(RENEW, 200, &[], r#"{"access_token":"#);
-    broker.on(RENEW, 401, &refused());
+    broker.on(RENEW, 401, &rejected());
     let (one, two) = tokio::join!(agent.renew(), agent.renew());
     assert!(matches!(one, Err(ClientError::MalformedResponse { .. })), "{one:?}");
     assert_eq!(one, two, "who waited shares the failure");
@@ -85,7 +85,7 @@ async fn a_renewal_whose_answer_is_lost_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_renewal_outlives_the_one_who_asked_for_it() {
+async fn renewal_completes_after_caller_is_dropped() {
     let (broker, agent, _) = scene().await;
     broker.on(RENEW, 200, &token("second", 300));
     let mut asked = Box::pin(agent.renew());
@@ -102,7 +102,7 @@ async fn a_renewal_outlives_the_one_who_asked_for_it() {
 }
 
 #[tokio::test]
-async fn a_refused_renewal_leaves_the_token() {
+async fn rejected_renewal_keeps_token() {
     for (status, code) in [(401, "unauthorized"), (403, "scope_violation"), (503, "unavailable")] {
         let (broker, agent, _) = scene().await;
         broker.on(RENEW, status, &problem(status, code, "no"));
@@ -113,7 +113,7 @@ async fn a_refused_renewal_leaves_the_token() {
 }
 
 #[tokio::test]
-async fn release_gives_the_current_token_back_and_may_be_repeated() {
+async fn release_sends_current_token_repeatedly() {
     let (broker, agent, _) = scene().await;
     broker.on(RENEW, 200, &token("second", 300));
     broker.on_raw(RELEASE, 204, &[], "");
@@ -129,7 +129,7 @@ async fn release_gives_the_current_token_back_and_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_delegation_names_who_what_and_for_how_long() {
+async fn delegation_sends_delegate_scope_and_ttl() {
     let (broker, agent, _) = scene().await;
     let chain = json!([{
         "agent": ID, "scope": ["read:labs:P-1", "read:records:P-1"], "delegated_at": "2026-11-21T08:00:00Z",
@@ -153,7 +153,7 @@ async fn a_delegation_names_who_what_and_for_how_long() {
 }
 
 #[tokio::test]
-async fn a_delegation_that_cannot_be_is_an_error() {
+async fn invalid_delegation_is_error() {
     let (broker, agent, _) = scene().await;
     let to = AgentId::parse(OTHER).unwrap();
     let minute = Duration::from_secs(60);
@@ -174,7 +174,7 @@ async fn a_delegation_that_cannot_be_is_an_error() {
 }
 
 #[tokio::test]
-async fn an_accepted_token_is_held_beside_the_own_one() {
+async fn accepted_token_leaves_own_token() {
     let (broker, agent, _) = scene().await;
     let issuer = TestIssuer::new();
     let mut claims = issuer.delegated(&issuer.claims(&["write:notes:P-1"]), &["write:notes:P-1"]);
@@ -191,7 +191,7 @@ async fn an_accepted_token_is_held_beside_the_own_one() {
 }
 
 #[tokio::test]
-async fn a_token_for_somebody_else_is_not_accepted() {
+async fn does_not_accept_token_of_other_agent() {
     let (_broker, agent, _) = scene().await;
     let issuer = TestIssuer::new();
     let mut claims = issuer.claims(&["write:notes:P-1"]);

@@ -1,4 +1,4 @@
-//! What the broker lists: how it is asked, and what is read.
+//! Lists of the broker: requests and responses.
 
 use agentwrit_client::{Admin, AgentStatus, App, AuditQuery, Client, ClientError, Page};
 use agentwrit_verify::{
@@ -36,7 +36,7 @@ fn time(text: &str) -> UnixTime {
 }
 
 #[tokio::test]
-async fn launch_tokens_are_listed() {
+async fn lists_launch_tokens() {
     let (broker, admin, _) = broker().await;
     let full = json!({
         "launch_token_id": "lt-1", "agent_name": "the night nurse", "allowed_scope": ["read:data:x"], "max_ttl": 60,
@@ -70,7 +70,7 @@ async fn launch_tokens_are_listed() {
 }
 
 #[tokio::test]
-async fn revocations_are_listed() {
+async fn lists_revocations() {
     let (broker, admin, _) = broker().await;
     let full = json!({
         "level": "agent", "target": ID, "revoked_at": "2026-11-21T08:00:00Z", "expires_at": "2026-11-22T08:00:00Z",
@@ -87,7 +87,7 @@ async fn revocations_are_listed() {
 }
 
 #[tokio::test]
-async fn an_apps_agents_are_listed() {
+async fn lists_agents_of_app() {
     let (broker, _, app) = broker().await;
     let agent = json!({
         "agent_id": ID, "orch_id": "ward", "task_id": "visit-1", "scope": ["read:data:x"],
@@ -104,7 +104,7 @@ async fn an_apps_agents_are_listed() {
 }
 
 #[tokio::test]
-async fn a_query_of_the_audit_trail_is_sent_whole_and_encoded() {
+async fn sends_complete_encoded_audit_query() {
     let (broker, admin, app) = broker().await;
     let query = AuditQuery {
         agent_id: Some(SubjectFilter::parse(ID).unwrap()),
@@ -136,7 +136,7 @@ async fn a_query_of_the_audit_trail_is_sent_whole_and_encoded() {
 }
 
 #[tokio::test]
-async fn a_launch_token_is_deleted_by_its_id_and_by_nothing_else() {
+async fn deletes_launch_token_by_valid_id_only() {
     let (broker, admin, _) = broker().await;
     broker.on_raw("DELETE /v1/admin/launch-tokens/lt-1", 204, &[], "");
     broker.on("DELETE /v1/admin/launch-tokens/lt-2", 404, &problem(404, "not_found", "no such launch token"));
@@ -151,7 +151,7 @@ async fn a_launch_token_is_deleted_by_its_id_and_by_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_list_without_entries_is_malformed() {
+async fn list_without_entries_is_malformed_response() {
     let (broker, admin, _) = broker().await;
     broker.on("GET /v1/admin/revocations", 200, &json!({"total": 0}));
     let error = admin.revocations(&Page::default()).await.unwrap_err();

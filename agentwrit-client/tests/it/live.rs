@@ -1,4 +1,4 @@
-//! An agent that is kept alive.
+//! Agents that are kept alive.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct Scene {
     app: App,
 }
 
-/// A broker that registers one agent with a token for so many seconds, and then another.
+/// Returns a broker that registers agents with tokens of this many seconds.
 async fn scene(seconds: u64) -> Scene {
     let broker = FakeBroker::with_app().await;
     broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
@@ -49,13 +49,13 @@ impl Scene {
     }
 }
 
-/// The next thing that is announced.
+/// Returns the next state.
 async fn next(states: &mut watch::Receiver<AgentState>) -> AgentState {
     states.changed().await.unwrap();
     states.borrow_and_update().clone()
 }
 
-/// Its token, which is a new one.
+/// Returns the next state's token, which is a new one.
 async fn next_token(states: &mut watch::Receiver<AgentState>) -> (String, String) {
     loop {
         if let AgentState::Live(agent) = next(states).await {
@@ -69,7 +69,7 @@ fn dead() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn it_is_renewed_again_and_again() {
+async fn renews_token_repeatedly() {
     hurried(async {
         let scene = scene(10).await;
         scene.broker.on(RENEW, 200, &token("second", 10));
@@ -88,7 +88,7 @@ async fn it_is_renewed_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_fails_on_the_way_is_tried_again() {
+async fn retries_renewal_after_transport_error() {
     hurried(async {
         let scene = scene(60).await;
         scene.broker.on_raw(RENEW, 502, &[], "<html>");
@@ -102,7 +102,7 @@ async fn a_renewal_that_fails_on_the_way_is_tried_again() {
 }
 
 #[tokio::test]
-async fn when_it_is_refused_it_registers_anew() {
+async fn registers_again_after_rejected_renewal() {
     hurried(async {
         let scene = scene(10).await;
         scene.broker.on(RENEW, 401, &dead());
@@ -123,7 +123,7 @@ async fn when_it_is_refused_it_registers_anew() {
 }
 
 #[tokio::test]
-async fn it_waits_for_a_broker_that_is_away() {
+async fn keeps_registering_until_broker_is_reachable() {
     hurried(async {
         let scene = scene(2).await;
         scene.broker.on(RENEW, 401, &dead());
@@ -142,7 +142,7 @@ async fn it_waits_for_a_broker_that_is_away() {
 }
 
 #[tokio::test]
-async fn without_reregistration_a_refusal_is_the_end() {
+async fn ends_after_rejection_without_reregistration() {
     hurried(async {
         let scene = scene(10).await;
         scene.broker.on(RENEW, 401, &dead());
@@ -159,7 +159,7 @@ async fn without_reregistration_a_refusal_is_the_end() {
 }
 
 #[tokio::test]
-async fn a_session_at_its_end_is_not_renewed_in_a_loop() {
+async fn does_not_loop_at_end_of_session() {
     hurried(async {
         let scene = scene(30).await;
         scene.broker.on(RENEW, 200, &token("the last", 3));
@@ -173,7 +173,7 @@ async fn a_session_at_its_end_is_not_renewed_in_a_loop() {
 }
 
 #[tokio::test]
-async fn tokens_that_live_no_time_are_no_hot_loop() {
+async fn does_not_loop_with_tokens_without_lifetime() {
     hurried(async {
         let scene = scene(0).await;
         scene.broker.on(RENEW, 200, &token("second", 0));
@@ -186,7 +186,7 @@ async fn tokens_that_live_no_time_are_no_hot_loop() {
 }
 
 #[tokio::test]
-async fn a_machine_that_slept_renews_on_waking() {
+async fn renews_after_wall_clock_jumps_forward() {
     hurried(async {
         let scene = scene(3600).await;
         scene.broker.on(RENEW, 200, &token("second", 3600));
@@ -201,7 +201,7 @@ async fn a_machine_that_slept_renews_on_waking() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_keeps_nobody_from_renewing() {
+async fn renews_after_wall_clock_is_set_back() {
     hurried(async {
         let scene = scene(20).await;
         scene.broker.on(RENEW, 200, &token("second", 20));
@@ -216,7 +216,7 @@ async fn a_clock_that_is_set_back_keeps_nobody_from_renewing() {
 }
 
 #[tokio::test]
-async fn release_ends_it() {
+async fn release_ends_agent_and_task() {
     hurried(async {
         let scene = scene(10).await;
         scene.broker.on(RENEW, 200, &token("second", 10));
@@ -235,7 +235,7 @@ async fn release_ends_it() {
 }
 
 #[tokio::test]
-async fn a_release_that_failed_can_be_repeated() {
+async fn failed_release_can_be_repeated() {
     hurried(async {
         let broker = FakeBroker::start().await;
         broker.on(RELEASE, 500, &problem(500, "internal_error", "a defect"));
@@ -255,7 +255,7 @@ async fn a_release_that_failed_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn the_last_one_to_drop_it_releases_it() {
+async fn dropping_last_clone_releases_agent() {
     hurried(async {
         let scene = scene(600).await;
         let live = scene.live().await;
@@ -273,7 +273,7 @@ async fn the_last_one_to_drop_it_releases_it() {
 }
 
 #[test]
-fn it_can_be_dropped_without_a_runtime() {
+fn drops_without_runtime() {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let live = first.block_on(async { scene(600).await.live().await });
@@ -284,11 +284,11 @@ fn it_can_be_dropped_without_a_runtime() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_that_never_began() {
+async fn start_returns_error_of_first_registration() {
     let scene = scene(600).await;
     scene.broker.on("POST /v1/app/auth", 200, &token("app-token", 1000));
-    let refused = Client::new(&scene.broker.url).unwrap().app("id-1", "client-secret").unwrap();
-    let request = refused.agent("ward", "visit-2").scope(["read:records:P-1"]).unwrap();
+    let rejected = Client::new(&scene.broker.url).unwrap().app("id-1", "client-secret").unwrap();
+    let request = rejected.agent("ward", "visit-2").scope(["read:records:P-1"]).unwrap();
     let error = request.keep_alive().start().await.unwrap_err();
     assert!(matches!(error, ClientError::MalformedResponse { .. }), "{error:?}");
 }

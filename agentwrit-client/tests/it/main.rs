@@ -1,4 +1,4 @@
-//! The client against a scripted broker. Against the real one it runs in `tests/e2e`.
+//! Tests of the client against a scripted broker. `tests/e2e` runs it against the real one.
 #![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
 
 mod admin;

@@ -1,4 +1,4 @@
-//! What is sent again, and what never is.
+//! Requests that are sent again, and those that never are.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn agent(broker: &FakeBroker) -> Agent {
 }
 
 #[tokio::test]
-async fn what_the_broker_says_it_has_not_done_is_sent_again() {
+async fn retries_requests_that_broker_declined() {
     for (status, code) in [(503, "unavailable"), (429, "rate_limited")] {
         let broker = FakeBroker::start().await;
         broker.on(REGISTER, status, &problem(status, code, "not now"));
@@ -50,7 +50,7 @@ async fn what_the_broker_says_it_has_not_done_is_sent_again() {
 }
 
 #[tokio::test]
-async fn it_ends_after_the_retries() {
+async fn stops_after_maximum_of_retries() {
     let broker = FakeBroker::start().await;
     broker.on(VALIDATE, 503, &unavailable());
     for (retries, sent) in [(None, 3), (Some(1), 2), (Some(0), 1)] {
@@ -64,7 +64,7 @@ async fn it_ends_after_the_retries() {
 }
 
 #[tokio::test]
-async fn a_wait_that_does_not_fit_is_not_begun() {
+async fn returns_at_once_when_delay_exceeds_timeout() {
     let broker = FakeBroker::start().await;
     let body = problem(429, "rate_limited", "too many requests").to_string();
     broker.on_raw(VALIDATE, 429, &[("retry-after", "60")], body);
@@ -74,7 +74,7 @@ async fn a_wait_that_does_not_fit_is_not_begun() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_a_defect_is_the_answer() {
+async fn does_not_retry_rejections_and_500() {
     for (status, code) in [(400, "invalid_request"), (401, "unauthorized"), (403, "x"), (404, "not_found"), (500, "x")]
     {
         let broker = FakeBroker::start().await;
@@ -84,9 +84,9 @@ async fn a_refusal_or_a_defect_is_the_answer() {
     }
 }
 
-/// A proxy can't know whether the broker has done it.
+/// A gateway cannot know whether the broker processed the request.
 #[tokio::test]
-async fn after_a_proxys_answer_only_what_is_harmless_is_sent_again() {
+async fn retries_only_idempotent_requests_after_gateway_error() {
     for status in [502, 503, 504] {
         let broker = FakeBroker::start().await;
         let agent = agent(&broker).await;
@@ -107,7 +107,7 @@ async fn after_a_proxys_answer_only_what_is_harmless_is_sent_again() {
 }
 
 #[tokio::test]
-async fn revoking_is_sent_again() {
+async fn retries_revocation() {
     let broker = FakeBroker::start().await;
     broker.on("POST /v1/admin/auth", 200, &token("admin-token", 300));
     broker.on_raw(REVOKE, 504, &[], "");
@@ -121,7 +121,7 @@ async fn revoking_is_sent_again() {
 }
 
 #[tokio::test]
-async fn health_is_taken_as_it_is_answered() {
+async fn does_not_retry_health() {
     let health =
         json!({"status": "unavailable", "version": "1", "uptime": 1, "db_connected": false, "audit_events_count": 1});
     let broker = FakeBroker::start().await;
@@ -130,7 +130,7 @@ async fn health_is_taken_as_it_is_answered() {
     assert_eq!(broker.count("GET /v1/health"), 1);
 }
 
-/// Accepts connections, reads what is sent, hangs up, and counts.
+/// Accepts connections, reads a request, closes, and counts.
 async fn hangs_up() -> (String, tokio::task::JoinHandle<()>, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -149,7 +149,7 @@ async fn hangs_up() -> (String, tokio::task::JoinHandle<()>, std::sync::Arc<std:
 }
 
 #[tokio::test]
-async fn after_a_broken_connection_only_what_is_harmless_is_sent_again() {
+async fn retries_only_idempotent_requests_after_broken_connection() {
     use std::sync::atomic::Ordering;
     let (url, server, seen) = hangs_up().await;
     let client = patient(&url).build().unwrap();
@@ -164,9 +164,9 @@ async fn after_a_broken_connection_only_what_is_harmless_is_sent_again() {
     server.abort();
 }
 
-/// Whoever comes while the broker starts is served, whatever was asked.
+/// Any request that arrives while the broker starts is served after a retry.
 #[tokio::test]
-async fn what_never_got_through_is_sent_again() {
+async fn retries_requests_that_were_never_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -182,7 +182,7 @@ async fn what_never_got_through_is_sent_again() {
 }
 
 #[tokio::test]
-async fn the_time_limit_counts_for_all_attempts_together() {
+async fn timeout_covers_all_attempts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let after = Duration::from_millis(200);

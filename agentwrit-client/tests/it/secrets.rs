@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::broker::{FakeBroker, token};
 
 #[tokio::test]
-async fn debug_shows_no_secret() {
+async fn debug_omits_secrets() {
     let broker = FakeBroker::with_app().await;
     let id = "spiffe://agentwrit.local/agent/billing/invoice-1/0123456789abcdef";
     broker.on("GET /v1/challenge", 200, &json!({"nonce": HEXLOWER.encode(&[7; 32]), "expires_in": 30}));
@@ -60,7 +60,7 @@ async fn debug_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn an_error_quotes_no_secret() {
+async fn errors_omit_secrets() {
     let broker = FakeBroker::start().await;
     broker.on_raw("POST /v1/app/auth", 200, &[], r#"{"access_token":"app-token","expires_in":"soon"}"#);
     let app = Client::new(&broker.url).unwrap().app("id-1", "client-secret").unwrap();
@@ -72,7 +72,7 @@ async fn an_error_quotes_no_secret() {
 
 #[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
 #[tokio::test]
-async fn what_attaches_a_token_shows_none() {
+async fn debug_of_layer_and_middleware_omits_token() {
     use agentwrit_client::{AuthorizeLayer, AuthorizeMiddleware, Origins};
     use agentwrit_verify::testing::TestIssuer;
     use tower::Layer;

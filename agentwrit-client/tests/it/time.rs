@@ -1,4 +1,4 @@
-//! Time that passes fifty times faster than it does.
+//! Time that runs fifty times faster.
 
 use std::{
     sync::{
@@ -12,8 +12,8 @@ use agentwrit_verify::{Clock, UnixTime};
 
 const START: u64 = 1_795_248_000;
 
-/// Runs `future` while timers run fast. Left to itself, tokio's paused time would jump to the next timeout whenever the
-/// network is waited for; a thread that is held keeps it from that.
+/// Runs `future` while timers run fast. tokio's paused time would jump to the next timeout at each wait for the network; a
+/// blocked thread prevents that.
 pub(crate) async fn hurried<F: Future>(future: F) -> F::Output {
     tokio::time::pause();
     let (hold, let_go) = std::sync::mpsc::channel::<()>();
@@ -33,11 +33,11 @@ pub(crate) async fn hurried<F: Future>(future: F) -> F::Output {
     output
 }
 
-/// A clock that shows tokio's time. Clones show the same.
+/// Clock of tokio's time. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct HurriedClock {
     begun: tokio::time::Instant,
-    /// Seconds that the wall clock alone was set forward.
+    /// Seconds by which the wall clock alone was set forward.
     set_by: Arc<AtomicI64>,
 }
 
@@ -51,7 +51,7 @@ impl HurriedClock {
         self.set_by.fetch_add(seconds, Ordering::Relaxed);
     }
 
-    /// How much time has passed, but for what the clock was set by.
+    /// Returns the time that has passed, without changes to the wall clock.
     pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }

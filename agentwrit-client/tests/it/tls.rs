@@ -19,7 +19,7 @@ use tokio_rustls::{
 
 const HEALTH: &str = r#"{"status":"ok","version":"1","uptime":1,"db_connected":true,"audit_events_count":1}"#;
 
-/// A certificate authority that exists for one test.
+/// Certificate authority of one test.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -29,7 +29,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A certificate for 127.0.0.1 and its key, both in PEM.
+    /// Returns a certificate for 127.0.0.1 and its key, both in PEM.
     fn issue(&self, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
         let mut parameters = CertificateParams::new(vec![String::from("127.0.0.1")]).unwrap();
         parameters.extended_key_usages = vec![purpose];
@@ -37,7 +37,7 @@ impl Authority {
         (parameters.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Key and certificate of a client.
+    /// Returns key and certificate of a client.
     fn identity(&self) -> String {
         let (certificate, key) = self.issue(ExtendedKeyUsagePurpose::ClientAuth);
         key + &certificate
@@ -49,7 +49,7 @@ impl Authority {
         roots
     }
 
-    /// A server that is healthy, for whom `clients` vouches for, or everyone. Answers its URL.
+    /// Starts a healthy server for clients of the authority `clients`, or for all. Returns its URL.
     async fn serve(&self, clients: Option<&Self>) -> String {
         let (certificate, key) = self.issue(ExtendedKeyUsagePurpose::ServerAuth);
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
@@ -90,7 +90,7 @@ async fn unreachable(client: ClientBuilder) -> bool {
 }
 
 #[tokio::test]
-async fn a_broker_is_believed_whom_a_trusted_authority_vouches_for() {
+async fn accepts_broker_with_certificate_of_trusted_authority() {
     let authority = Authority::new();
     let url = authority.serve(None).await;
     assert!(authority.client(&url).build().unwrap().health().await.unwrap().is_ok());
@@ -107,20 +107,20 @@ async fn a_broker_is_believed_whom_a_trusted_authority_vouches_for() {
 }
 
 #[tokio::test]
-async fn a_client_shows_its_certificate_where_it_is_asked_for() {
+async fn presents_client_certificate_on_request() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let url = servers.serve(Some(&clients)).await;
     let known = servers.client(&url).client_identity_pem(clients.identity());
     assert!(known.build().unwrap().health().await.unwrap().is_ok());
     assert!(unreachable(servers.client(&url)).await, "no certificate");
-    let stranger = servers.client(&url).client_identity_pem(Authority::new().identity());
-    assert!(unreachable(stranger).await, "a certificate of another authority");
+    let foreign = servers.client(&url).client_identity_pem(Authority::new().identity());
+    assert!(unreachable(foreign).await, "a certificate of another authority");
     let (certificate, key) = clients.issue(ExtendedKeyUsagePurpose::ServerAuth);
     assert!(unreachable(servers.client(&url).client_identity_pem(key + &certificate)).await, "a server's certificate");
 }
 
 #[test]
-fn certificates_that_cannot_be_used_are_refused() {
+fn rejects_unusable_certificates() {
     let authority = Authority::new();
     let https = || Client::builder("https://broker.example");
     let (certificate, key) = authority.issue(ExtendedKeyUsagePurpose::ClientAuth);
@@ -144,9 +144,9 @@ fn certificates_that_cannot_be_used_are_refused() {
     }
 }
 
-/// Over `http` they would be of no use, and whoever gave them believes otherwise.
+/// Certificates have no effect over `http`: the caller expects TLS.
 #[test]
-fn certificates_are_refused_without_tls() {
+fn rejects_certificates_without_tls() {
     let authority = Authority::new();
     let http = || Client::builder("http://127.0.0.1:8080");
     for builder in [http().root_certificate_pem(authority.0.pem()), http().client_identity_pem(authority.identity())] {
@@ -156,7 +156,7 @@ fn certificates_are_refused_without_tls() {
 }
 
 #[test]
-fn debug_shows_no_private_key() {
+fn debug_omits_private_key() {
     let authority = Authority::new();
     let identity = authority.identity();
     let builder = authority.client("https://broker.example").client_identity_pem(identity.clone());

@@ -284,7 +284,7 @@ async fn read_until(connection: &mut TcpStream, end: &[u8]) -> Vec<u8> {
     let mut read = Vec::new();
     while !read.ends_with(end) {
         let byte = timeout(Duration::from_secs(20), connection.read_u8()).await;
-        read.push(byte.expect("an response in time").expect("more bytes"));
+        read.push(byte.expect("a response in time").expect("more bytes"));
     }
     read
 }

@@ -225,7 +225,7 @@ async fn shows_secret_of_malformed_response() {
 
         let run = run(directory.path(), &url, &register).await;
         assert_eq!((run.code, run.stdout.trim_end()), (1, r#"{"client_secret":"f00d"}"#), "{}", run.stderr);
-        assert!(run.stderr.contains("malformed answer"), "{}", run.stderr);
+        assert!(run.stderr.contains("malformed response"), "{}", run.stderr);
     }
 }
 
