@@ -283,6 +283,9 @@ if ! $fast; then
     need_go
     need_deploy_tools
 
+    heading "modules that import each other in a circle"
+    python3 scripts/import_cycles.py
+
     heading "licences, sources and versions of dependencies"
     run_dependencies
 

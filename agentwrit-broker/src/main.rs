@@ -4,7 +4,7 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
-    Args, Broker, ClientCertificate, Command, Config, check, check_health, confirm_clock, mark_restored, stdio,
+    Args, Broker, ClientCertificate, Command, Config, check, check_health, config, confirm_clock, mark_restored, stdio,
     telemetry,
 };
 use agentwrit_verify::SystemClock;
@@ -39,7 +39,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         None => {
             let config = config()?;
             telemetry::log::init(config.log_level, config.log_format, Arc::new(SystemClock))?;
-            telemetry::banner::announce(&config);
+            config::banner::announce(&config);
             for warning in &config.warnings {
                 tracing::warn!(component = "config", "{warning}");
             }

@@ -28,14 +28,18 @@ pub use self::{
     error::{ConfigError, ConfigErrors, Origin},
     file::{FileContents, read_file},
     tls::TlsConfig,
-    values::{LogFormat, LogLevel, Mode},
+    values::Mode,
     warning::Warning,
 };
 use self::{error::Found, values as accepted, written::Written};
 use crate::keys::{AdminSecret, Secret};
-pub use crate::limits::budgets::SessionBudget;
+pub use crate::{
+    limits::budgets::SessionBudget,
+    telemetry::log::{LogFormat, LogLevel},
+};
 
 mod args;
+pub mod banner;
 mod error;
 mod file;
 mod names;

@@ -9,7 +9,10 @@ use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
-use crate::limits::budgets::SessionBudget;
+use crate::{
+    limits::budgets::SessionBudget,
+    telemetry::log::{LogFormat, LogLevel},
+};
 
 /// A variable: how its text becomes a value. An error quotes `accepts`.
 pub(super) struct Variable<T> {
@@ -180,28 +183,6 @@ pub(super) const MODE: Variable<Option<Mode>> = Variable {
         _ => None,
     },
 };
-
-/// How much is logged; each level includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Failures and warnings.
-    Quiet,
-    /// Also what went well.
-    Standard,
-    /// Also each request.
-    Verbose,
-    /// Everything.
-    Trace,
-}
-
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `[AA:MODULE:LEVEL] …`
-    Text,
-    /// One JSON object per line.
-    Json,
-}
 
 /// What `awrit init` made the config file for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,11 +20,7 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{Shared, client::Client, errors::HttpError};
-use crate::{
-    limits::fair_share::Place,
-    server::{ConnectionPlace, ServerStopping},
-    service::Error,
-};
+use crate::{limits::fair_share::Place, service::Error};
 
 /// Time limit for reading a body.
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -41,6 +37,41 @@ impl<S: Sync, T: JsonRequest> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
         let body = buffer(request).await?;
         Ok(Self(T::from_json(&body.bytes)?, body.place))
+    }
+}
+
+/// The place of the connection that a request came by, in the extensions of requests that may change something.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionPlace(Arc<Place>);
+
+impl ConnectionPlace {
+    pub(crate) fn new(place: Arc<Place>) -> Self {
+        Self(place)
+    }
+
+    /// Protects the connection from being displaced until the response is made. Returns whether it is still there: for a
+    /// client that can't learn the outcome, nothing should be done.
+    pub(crate) fn protect(&self) -> bool {
+        self.0.protect(true)
+    }
+}
+
+/// The server stops, and the rest of the body is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the broker is stopping")]
+pub(crate) struct ServerStopping;
+
+impl ServerStopping {
+    /// Returns whether `error`, of reading a request body, was caused by the stop of the server.
+    pub(crate) fn caused(error: &(dyn std::error::Error + 'static)) -> bool {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if error.is::<Self>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 }
 

@@ -15,8 +15,8 @@ use http::{
 };
 use ipnet::IpNet;
 
-use super::errors::HttpError;
-use crate::{server::client_address, service::Error};
+use super::{client_address::client_address, errors::HttpError};
+use crate::service::Error;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -4,6 +4,7 @@ mod apps;
 mod audit;
 mod body;
 mod client;
+mod client_address;
 mod errors;
 mod large_responses;
 mod launch_tokens;
@@ -27,7 +28,11 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-pub(crate) use self::{client::PeerAddress, operation::health};
+pub(crate) use self::{
+    body::{ConnectionPlace, ServerStopping},
+    client::PeerAddress,
+    operation::health,
+};
 use crate::service::Services;
 
 /// State of the handlers.

@@ -1,6 +1,5 @@
-//! Commands and tasks that keep a broker's files in order: checks before the start, marks after a restore, housekeeping.
+//! Commands that keep a broker's files in order: checks before the start, marks after a restore.
 
 pub(crate) mod check;
 pub(crate) mod file_checks;
-pub(crate) mod housekeeping;
 pub(crate) mod restore;

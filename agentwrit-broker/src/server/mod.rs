@@ -5,7 +5,6 @@
 //! 2. After the stop no request is accepted. Idle connections and TLS handshakes end at once, requests that are still being
 //!    received after [`RECEIVE_GRACE`], all others after [`GRACE`].
 
-mod client_address;
 mod connections;
 mod health_check;
 mod health_socket;
@@ -32,10 +31,8 @@ use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 pub(crate) use self::{
-    client_address::client_address,
     connections::Connections,
     health_socket::{HealthSocket, serve as serve_health_checks},
-    request_body::ServerStopping,
     tls::{FailedHandshakes, Reload, Tls},
 };
 pub use self::{
@@ -47,7 +44,7 @@ use self::{
     timeouts::{Phase, TimedStream},
 };
 use crate::{
-    http::PeerAddress,
+    http::{ConnectionPlace, PeerAddress},
     limits::{
         capacity::{RECEIVE_BUFFER, SEND_BUFFER},
         fair_share::Place,
@@ -105,18 +102,6 @@ impl Server {
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the broker was dropped, which stops the server as well.
     stopping.wait_for(|stopping| *stopping).await.map(drop).unwrap_or_default();
-}
-
-/// The place of the connection that a request came by, in the extensions of requests that may change something.
-#[derive(Clone, Debug)]
-pub(crate) struct ConnectionPlace(Arc<Place>);
-
-impl ConnectionPlace {
-    /// Protects the connection from being displaced until the response is made. Returns whether it is still there: for a
-    /// client that can't learn the outcome, nothing should be done.
-    pub(crate) fn protect(&self) -> bool {
-        self.0.protect(true)
-    }
 }
 
 /// Listens with the socket buffers that the memory for connections is reckoned with; connections inherit them.
@@ -246,7 +231,7 @@ fn prepare(
     if !request.method().is_safe() {
         // The client must learn the outcome of what may change something. It is carried out once the body is there,
         // and not protected before: a client that sends its body slowly would keep other addresses out.
-        request.extensions_mut().insert(ConnectionPlace(Arc::clone(place)));
+        request.extensions_mut().insert(ConnectionPlace::new(Arc::clone(place)));
         if request.body().is_end_stream() {
             place.protect(true);
         }

@@ -6,7 +6,6 @@
 //!    next request.
 
 use std::{
-    error::Error,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -17,6 +16,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::{sync::watch, time::sleep};
 
 use super::{RECEIVE_GRACE, stopped, timeouts::Phase};
+use crate::http::ServerStopping;
 
 /// The body of a request that was received over a connection of this server.
 pub(super) struct RequestBody<B = Incoming> {
@@ -85,25 +85,6 @@ where
 impl<B> Drop for RequestBody<B> {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// The server stops, and the rest of the body is not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker is stopping")]
-pub(crate) struct ServerStopping;
-
-impl ServerStopping {
-    /// Whether `error`, of reading a request body, was caused by the stop of the server.
-    pub(crate) fn caused(error: &(dyn Error + 'static)) -> bool {
-        let mut cause = Some(error);
-        while let Some(error) = cause {
-            if error.is::<Self>() {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod apps;
 mod checks;
 pub(crate) mod delegation;
 mod error;
+mod housekeeping;
 pub(crate) mod launch_tokens;
 pub(crate) mod login;
 #[cfg(test)]

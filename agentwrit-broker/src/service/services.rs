@@ -9,8 +9,9 @@ use agentwrit_verify::{Clock, KeySet, RevocationList, UnixTime, Verifier};
 use tokio::sync::watch;
 
 use super::{
-    active_agents::ActiveAgents, apps::AppService, delegation::DelegationService, launch_tokens::LaunchTokenService,
-    login::LoginService, registration::RegistrationService, revocation::RevocationService, tokens::TokenService,
+    active_agents::ActiveAgents, apps::AppService, delegation::DelegationService, housekeeping::Housekeeping,
+    launch_tokens::LaunchTokenService, login::LoginService, registration::RegistrationService,
+    revocation::RevocationService, tokens::TokenService,
 };
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
@@ -20,7 +21,6 @@ use crate::{
     keys::{Entropy, KeyFile},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
-    maintenance::housekeeping::Housekeeping,
     store::{ALL_ROWS, Store, StoreError},
     telemetry::metrics::Metrics,
 };
@@ -151,12 +151,8 @@ impl Parts {
             registrations: Arc::new(RegistrationService::new(self.clone())),
             tokens: Arc::new(TokenService::new(self.clone())),
             delegations: Arc::new(DelegationService::new(self.clone())),
-            revocations: Arc::new(RevocationService::new(self)),
-            housekeeping: Arc::new(Housekeeping {
-                ledger: Arc::clone(&ledger),
-                revocations,
-                challenges: Arc::clone(&challenges),
-            }),
+            revocations: Arc::new(RevocationService::new(self.clone())),
+            housekeeping: Arc::new(Housekeeping::new(self, revocations)),
             started: ledger.monotonic(),
             active_agents,
             challenges,

@@ -26,8 +26,8 @@ use super::OpenError;
 pub(super) struct Claim {
     /// The path without symbolic links.
     path: PathBuf,
-    /// Held for their locks.
-    _locks: (File, Option<File>),
+    /// Held for its lock.
+    _lock_file: File,
     _registration: Registration,
 }
 
@@ -41,18 +41,16 @@ impl Claim {
         lock(&beside, &path, &lock_path)?;
         check_side_files(&path)?;
         create(&path)?;
-        let registration = Registration::of(&path)?;
+        let mut registration = Registration::of(&path)?;
         // Elsewhere than on Linux the two kinds of locks may meet.
-        let inode = if cfg!(target_os = "linux") {
+        if cfg!(target_os = "linux") {
             let database = private().open(&path).map_err(|error| OpenError::io(&path, &error))?;
-            lock(&database, &path, &path)?;
+            let database = registration.database.insert(database);
+            lock(database, &path, &path)?;
             check_links(&path, &database.metadata().map_err(|error| OpenError::io(&path, &error))?)?;
-            Some(database)
-        } else {
-            None
-        };
+        }
         check_links_of_all(&path)?;
-        Ok(Self { path, _locks: (beside, inode), _registration: registration })
+        Ok(Self { path, _lock_file: beside, _registration: registration })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -60,23 +58,32 @@ impl Claim {
     }
 }
 
-/// Device and inode of a database that this process has open. Dropped last, when no handle is left.
+/// A database that this process has open. Dropped last, when no other handle is left.
 #[derive(Debug)]
-struct Registration((u64, u64));
+struct Registration {
+    /// Device and inode.
+    id: (u64, u64),
+    /// Handle that holds the lock on the inode.
+    database: Option<File>,
+}
 
 static OPEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
 impl Registration {
     fn of(path: &Path) -> Result<Self, OpenError> {
         let metadata = path.metadata().map_err(|error| OpenError::io(path, &error))?;
-        let file = (metadata.dev(), metadata.ino());
-        if open_files().insert(file) { Ok(Self(file)) } else { Err(OpenError::InUse { path: path.to_owned() }) }
+        let id = (metadata.dev(), metadata.ino());
+        let is_new = open_files().insert(id);
+        if is_new { Ok(Self { id, database: None }) } else { Err(OpenError::InUse { path: path.to_owned() }) }
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        open_files().remove(&self.0);
+        // Closes the handle while the set is locked: another database may get the inode of a deleted one at once.
+        let mut open = open_files();
+        self.database = None;
+        open.remove(&self.id);
     }
 }
 

@@ -37,12 +37,33 @@ use self::{
     line::{Line, Severity},
     sink::{Sink, StandardStreams},
 };
-use crate::config::{LogFormat, LogLevel};
 
 mod fields;
 mod line;
 mod sink;
 mod stream;
+
+/// Level of detail of the log; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Failures and warnings.
+    Quiet,
+    /// Also successes.
+    Standard,
+    /// Also each request.
+    Verbose,
+    /// Everything.
+    Trace,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `[AA:MODULE:LEVEL] …`
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 /// Writes the log of the whole process from now on; panics become lines of it.
 ///

@@ -1,5 +1,4 @@
 //! What operators see: log lines and metrics.
 
-pub mod banner;
 pub mod log;
 pub mod metrics;

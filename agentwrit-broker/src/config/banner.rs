@@ -1,14 +1,11 @@
-//! What the broker runs with, told at its start.
+//! Settings that the broker logs at its start.
 
 use std::path::{self, Path};
 
-use super::log;
-use crate::{
-    audit::text::printable,
-    config::{Config, LogFormat, LogLevel, TlsConfig},
-};
+use super::{Config, LogFormat, LogLevel, TlsConfig};
+use crate::{audit::text::printable, telemetry::log};
 
-/// Tells version, paths and TLS mode: bare lines in the text format, one event in the JSON format, nothing when quiet.
+/// Logs version, paths and TLS mode: bare lines in the text format, one event in the JSON format, nothing when quiet.
 pub fn announce(config: &Config) {
     let version = env!("CARGO_PKG_VERSION");
     let [config_file, database, signing_key, tls] = facts(config);

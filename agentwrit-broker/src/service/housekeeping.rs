@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agentwrit_verify::RevocationList;
 
+use super::Parts;
 use crate::{
     issuer::Challenges,
     ledger::Ledger,
@@ -13,12 +14,17 @@ use crate::{
 /// Deletes records that have expired for certain.
 #[derive(Debug)]
 pub(crate) struct Housekeeping {
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) revocations: RevocationList,
-    pub(crate) challenges: Arc<Challenges>,
+    ledger: Arc<Ledger>,
+    revocations: RevocationList,
+    challenges: Arc<Challenges>,
 }
 
 impl Housekeeping {
+    pub(super) fn new(parts: Parts, revocations: RevocationList) -> Self {
+        let Parts { ledger, challenges, .. } = parts;
+        Self { ledger, revocations, challenges }
+    }
+
     /// Deletes records that have expired for certain, and records the time that has passed. A large backlog is deleted in
     /// steps, so that no operation waits long for the writer.
     pub(crate) async fn delete_expired(self: &Arc<Self>) -> Result<(), StoreError> {
