@@ -125,7 +125,7 @@ impl Feed {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).last()
     }
 
-    /// Whether one response brings a follower at `from` to the end of the log.
+    /// Returns whether one response brings a follower at `from` to the end of the log.
     fn keeps_up(&self, from: u64) -> bool {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).is_within(from, PAGE)
     }

@@ -38,7 +38,7 @@ pub(crate) struct FeedResponse {
 }
 
 impl FeedResponse {
-    /// Whether a request at `now` may be given this instead of a response of its own: it was built within [`REUSE`], and
+    /// Returns whether a request at `now` may be given this instead of a response of its own: it was built within [`REUSE`], and
     /// none of its entries has expired since.
     pub(super) fn is_reusable(&self, now: UnixTime) -> bool {
         (self.built_at..=self.built_at.saturating_add(REUSE)).contains(&now)

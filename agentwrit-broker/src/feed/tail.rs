@@ -66,7 +66,7 @@ impl Tail {
         self.entries.back().map(|(_, entry)| *entry)
     }
 
-    /// Whether `most` entries bring a follower at `from` to the end of the log.
+    /// Returns whether `most` entries bring a follower at `from` to the end of the log.
     pub(super) fn is_within(&self, from: u64, most: usize) -> bool {
         from >= self.base && self.entries.len().saturating_sub(self.position(from)) <= most
     }

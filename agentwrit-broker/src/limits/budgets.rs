@@ -1,19 +1,19 @@
-//! Budgets: how much one credential may have the broker write.
+//! Budgets: bounds on what the broker writes for one credential.
 //!
-//! 1. Everything that a caller other than the operator can have written (a feed entry, an audit event, a row) is bounded:
+//! 1. Everything that is written for a caller other than the operator (a feed entry, an audit event, a row) is bounded:
 //!    a session's renewals and delegations, registrations by one launch token, launch tokens and registrations of one
 //!    app, successful logins. A release ends a token that one of these issued, once; denials fold in the trail; reading
 //!    and `validate` write nothing.
 //! 2. A budget is drawn on by the holder of a verified credential only, and only by what succeeds: a request with a token
-//!    that is not accepted costs no session anything. It is asked before the transaction, so that a request over budget
+//!    that is not accepted costs no session anything. It is checked before the transaction, so that a request over budget
 //!    neither waits for the writer nor leaves anything durable, and drawn on in it, so that it is exact.
 //! 3. Delegation makes sessions, so what descends from one session shares further budgets: an agent that delegates to
 //!    itself gains nothing. What descends from a delegated session shares half of the budget of the one above it, and an
 //!    app may register twice as much as one launch token: no delegate, and no holder of a launch token, uses up what
 //!    others depend on.
-//! 4. Memory is fixed. When its place in the [`RateTable`] is taken, the session closest to a full budget is forgotten,
-//!    and begins anew with a full one: no session is refused because of others.
-//! 5. Budgets live in memory: a restart fills them.
+//! 4. Memory is fixed. When its place in the [`RateTable`] is taken, the session closest to a full budget is dropped,
+//!    and begins anew with a full one: no session is rejected because of others.
+//! 5. Budgets are kept in memory only: a restart fills them.
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 
@@ -25,17 +25,17 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// What a session may renew: the value of `AA_SESSION_BUDGET`.
+/// Renewals of a session: the value of `AA_SESSION_BUDGET`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionBudget {
-    /// How many renewals at once.
+    /// Renewals at once.
     pub at_once: u32,
-    /// How many a second after that.
+    /// Renewals a second after that.
     pub per_second: u32,
 }
 
 impl SessionBudget {
-    /// A session delegates this many times as often as it renews.
+    /// Delegations for each renewal.
     const DELEGATIONS: u32 = 5;
 
     fn renewals(self) -> Rate {
@@ -48,7 +48,7 @@ impl SessionBudget {
     }
 }
 
-/// What is counted.
+/// Kind of operation that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Budget {
     /// Of one session.
@@ -90,7 +90,7 @@ impl Budget {
     }
 }
 
-/// A credential has used up what it may have the broker write.
+/// Error: a credential has used up its budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BudgetExceeded {
     pub(crate) budget: Budget,
@@ -113,7 +113,7 @@ impl fmt::Display for Budget {
     }
 }
 
-/// What credentials have left.
+/// Budgets of all credentials.
 #[derive(Debug)]
 pub(crate) struct Budgets {
     session: Option<SessionBudget>,
@@ -123,7 +123,7 @@ pub(crate) struct Budgets {
 }
 
 impl Budgets {
-    /// Without a session's budget none but those of logins is kept.
+    /// Keeps only the budgets of logins when there is none for sessions.
     pub(crate) fn new(session: Option<SessionBudget>, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         Self { session, table: RateTable::default(), clock, metrics }
     }
@@ -156,7 +156,7 @@ impl Budgets {
         Ok(())
     }
 
-    /// How often this owner; no limit if `None`.
+    /// Rate for an owner; `None` for no limit.
     fn rate_of(&self, budget: Budget, owner: &Owner) -> Option<Rate> {
         let rate = self.rate(budget)?;
         Some(match owner {
@@ -165,7 +165,7 @@ impl Budgets {
         })
     }
 
-    /// How often; no limit if `None`.
+    /// Rate for an operation; `None` for no limit.
     fn rate(&self, budget: Budget) -> Option<Rate> {
         let session = self.session;
         match budget {
@@ -183,11 +183,11 @@ impl Budgets {
     }
 }
 
-/// Whose budget it is.
+/// Owner of a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Owner {
     Session(TokenId),
-    /// Of a session at that depth of a chain, 0 for one that was not delegated.
+    /// Sessions delegated from one at that depth of a chain, 0 for one that was not delegated.
     Descendants {
         sid: TokenId,
         depth: usize,
@@ -198,12 +198,12 @@ enum Owner {
     Address(AddressKey),
 }
 
-/// The budgets that one operation draws on.
+/// Budgets that one operation draws on.
 #[derive(Clone, Debug)]
 pub(crate) struct Spending(Vec<(Budget, Owner)>);
 
 impl Spending {
-    /// A renewal of a verified token. The operator's are refused anyway.
+    /// A renewal of a verified token. The operator's are rejected anyway.
     pub(crate) fn renewal(claims: &Claims) -> Self {
         let own =
             (*claims.subject() != Subject::Admin).then_some((Budget::Renewals, Owner::Session(claims.session_id())));
@@ -243,7 +243,7 @@ impl Spending {
     }
 }
 
-/// A budget of each session that this one was delegated from, directly or not.
+/// Budgets of the sessions that this one was delegated from, directly or not.
 fn shared_by_descendants(budget: Budget, claims: &Claims) -> impl Iterator<Item = (Budget, Owner)> {
     let chain = claims.delegation_chain().iter().enumerate();
     chain.map(move |(depth, record)| (budget, Owner::Descendants { sid: record.sid, depth }))
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_s_budget_is_twenty_renewals_and_a_hundred_delegations_unless_said_otherwise() {
+    fn session_budget_of_20_renewals_gives_100_delegations_and_scales_with_setting() {
         let of = |at_once, per_second| budgets(Some(SessionBudget { at_once, per_second }));
         let usual = of(20, 1);
         assert_eq!(usual.rate(Budget::Renewals), Some(Rate::per_second(1).burst(20)));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_session_budget_logins_are_still_limited() {
+    fn limits_logins_without_session_budget() {
         let budgets = budgets(None);
         for budget in [
             Budget::Renewals,

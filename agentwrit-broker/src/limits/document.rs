@@ -18,9 +18,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::fair_share::{Account, FairPool, Place};
 
-/// Up to here, in bytes, a document needs no place.
+/// Largest document that needs no place, in bytes.
 pub(crate) const SMALL: usize = 16 * 1024;
-/// How much of a document a connection takes at a time, in bytes.
+/// Size of the part that a connection takes at a time, in bytes.
 const CHUNK: usize = 16 * 1024;
 
 /// The content of a response. Clones share it.
@@ -32,7 +32,7 @@ pub(crate) struct Document {
     place: Option<Arc<Mutex<Place>>>,
 }
 
-/// Nothing once it has been displaced.
+/// `None` once it has been displaced.
 type Content = Mutex<Option<Bytes>>;
 
 impl Document {
@@ -66,7 +66,7 @@ impl Document {
         pool.admit_weight(account, self.length, move || drop(take(&content)))
     }
 
-    /// Whether its content is still there.
+    /// Returns whether the content is still held.
     pub(crate) fn is_held(&self) -> bool {
         self.content.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
@@ -82,7 +82,7 @@ impl Document {
         let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let content = content.as_ref()?;
         let end = from.saturating_add(CHUNK).min(content.len());
-        // A copy: what waits in a connection's buffers must not keep the whole alive.
+        // A copy: a part in a connection's buffers must not keep the whole document in memory.
         content.get(from..end).map(Bytes::copy_from_slice)
     }
 }
@@ -128,7 +128,7 @@ impl Body for DocumentBody {
     }
 }
 
-/// The document gave way to a newer one before the client had taken it.
+/// Error: the document was displaced by a newer one before the client had read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the response was displaced by a newer one")]
 pub(crate) struct Displaced;
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn document_arrives_whole_in_bounded_chunks() {
+    fn sends_whole_document_in_bounded_chunks() {
         for length in [0, 1, CHUNK, CHUNK + 1, 4 * CHUNK] {
             let document = Document::new(content(length), &pool(1), CLIENT).unwrap();
             let mut body = DocumentBody::from(document);
@@ -190,12 +190,12 @@ mod tests {
         let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
         let document = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
         document.share_with(CLIENT, &shared);
-        assert!(shared.admit_weight(Account::Shared, 4 * CHUNK, || {}).is_some(), "one client is no sharing");
+        assert!(shared.admit_weight(Account::Shared, 4 * CHUNK, || {}).is_some(), "one client does not share");
         document.share_with(other, &shared);
         let _further = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
         assert!(document.is_held());
         let _later = Document::new(content(4 * CHUNK), &shared, Account::Shared).unwrap();
-        assert!(!document.is_held(), "what is shared is bounded too");
+        assert!(!document.is_held(), "shared documents are bounded too");
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let body = DocumentBody::from(first.clone());
         drop(first);
         assert!(Document::new(content(4 * CHUNK), &pool, CLIENT).is_none());
-        assert!(Document::new(content(SMALL), &pool, CLIENT).is_some(), "small ones need no place");
+        assert!(Document::new(content(SMALL), &pool, CLIENT).is_some(), "small documents need no place");
         drop(body);
         assert!(Document::new(content(4 * CHUNK), &pool, CLIENT).is_some());
     }

@@ -1,7 +1,7 @@
 //! Limits of the login endpoints. Memory is bounded: see [`rate_limit`](crate::limits::rate_limit).
 //!
-//! 1. A failed login costs an attempt of a strict limit. Once that is used up every login that it covers is refused, the
-//!    right secret included: otherwise a client could go on guessing.
+//! 1. A failed login costs an attempt of a strict limit. Once that is used up, every login that it covers is rejected, also
+//!    with the right secret: otherwise a client could go on guessing.
 //! 2. A successful login costs nothing of it. It leaves a token and an audit event behind and has a wider limit of its
 //!    own: see [`budgets`](crate::limits::budgets).
 //! 3. Limits are kept per client address, so that unauthenticated clients lock no app and no operator out elsewhere.
@@ -18,12 +18,12 @@ pub(crate) struct LoginLimits {
     app_address: RateLimiter,
 }
 
-/// How an attempt to log in ended.
+/// Result of comparing the secret of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Login {
-    /// With the right secret.
+    /// The right secret.
     Right,
-    /// With a wrong one, or not yet.
+    /// A wrong secret, or one that has not been compared yet.
     Wrong,
 }
 
@@ -44,7 +44,7 @@ impl Default for LoginLimits {
 }
 
 impl LoginLimits {
-    /// An attempt to log in as the operator, whose secret has been compared. Nothing is told before this.
+    /// Counts an attempt to log in as the operator, whose secret has been compared. Nothing is disclosed before this.
     pub(crate) fn admin_login(&self, client: IpAddr, login: Login, now: Instant) -> Result<(), RetryAfter> {
         match login {
             Login::Right => self.admin.peek(address_key(client), now),
@@ -52,18 +52,18 @@ impl LoginLimits {
         }
     }
 
-    /// An attempt that was counted as wrong before its secret was compared, and was not wrong.
+    /// Takes back an attempt that was counted as wrong before its secret was compared, and was right.
     pub(crate) fn forgive_admin_login(&self, client: IpAddr) {
         self.admin.give_back(address_key(client));
     }
 
-    /// Whether an attempt to log in as an app is worth a look at the app: counts nothing.
+    /// Returns whether an attempt to log in as an app may look the app up; counts nothing.
     pub(crate) fn may_try_app_login(&self, client_id: &str, client: IpAddr, now: Instant) -> Result<(), RetryAfter> {
         self.app_login(client_id, client, Login::Right, now)
     }
 
-    /// An attempt to log in as an app, whose secret has been compared: counted by app *and* address, so that an
-    /// unauthenticated client can't lock an app out, and by address over all apps. Nothing is told before this.
+    /// Counts an attempt to log in as an app, whose secret has been compared: by app *and* address, so that an
+    /// unauthenticated client can't lock an app out, and by address over all apps. Nothing is disclosed before this.
     pub(crate) fn app_login(
         &self,
         client_id: &str,
@@ -72,7 +72,7 @@ impl LoginLimits {
         now: Instant,
     ) -> Result<(), RetryAfter> {
         let address = address_key(client);
-        // The narrower limit first: what it refuses costs nothing of the wider one, so that `Retry-After` keeps its word.
+        // The narrower limit first: an attempt that it rejects costs nothing of the wider one, so that `Retry-After` is right.
         match login {
             Login::Right => {
                 self.app.peek((client_id, address), now)?;
@@ -101,22 +101,22 @@ mod tests {
     }
 
     #[test]
-    fn an_app_has_three_attempts_from_each_address() {
+    fn allows_three_failed_app_logins_from_each_address() {
         let (limits, now) = (LoginLimits::default(), Instant::now());
-        let (stranger, own) = (address("198.51.100.7"), address("192.0.2.1"));
-        assert_eq!(let_through(100, |_| limits.app_login("app", stranger, Login::Wrong, now)), 3);
+        let (other, own) = (address("198.51.100.7"), address("192.0.2.1"));
+        assert_eq!(let_through(100, |_| limits.app_login("app", other, Login::Wrong, now)), 3);
         assert_eq!(
             let_through(100, |_| limits.app_login("app", own, Login::Wrong, now)),
             3,
-            "a stranger locks nobody out"
+            "another address does not lock an app out"
         );
         let refused = limits.app_login("app", own, Login::Wrong, now).unwrap_err();
         let later = now + Duration::from_secs(refused.seconds());
-        assert_eq!(limits.app_login("app", own, Login::Wrong, later), Ok(()), "`Retry-After` keeps its word");
+        assert_eq!(limits.app_login("app", own, Login::Wrong, later), Ok(()), "accepted after `Retry-After`");
     }
 
     #[test]
-    fn an_address_has_thirty_attempts_whichever_apps_it_names() {
+    fn allows_thirty_failed_app_logins_of_an_address_over_all_apps() {
         let (limits, now) = (LoginLimits::default(), Instant::now());
         for (guesser, other) in [("198.51.100.7", "198.51.100.8"), ("2001:db8:1:2::1", "2001:db8:1:3::1")] {
             let guess = |number: usize| limits.app_login(&format!("app-{number}"), address(guesser), Login::Wrong, now);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_s_login_is_limited_by_address() {
+    fn limits_failed_admin_logins_by_address() {
         let (limits, now) = (LoginLimits::default(), Instant::now());
         let (guesser, own) = (address("198.51.100.7"), address("192.0.2.1"));
         assert_eq!(let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now)), 10);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_successful_login_costs_nothing_of_the_strict_limits() {
+    fn successful_login_costs_nothing_of_strict_limits() {
         let (limits, now, own) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         for _ in 0..100 {
             assert_eq!(limits.app_login("app", own, Login::Right, now), Ok(()));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_secret_is_refused_once_the_strict_limit_is_used_up() {
+    fn rejects_right_secret_once_strict_limit_is_used_up() {
         let (limits, now, guesser) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         let_through(100, |_| limits.app_login("app", guesser, Login::Wrong, now));
         let_through(100, |_| limits.admin_login(guesser, Login::Wrong, now));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guesser_of_many_apps_is_refused_the_right_secret_of_one() {
+    fn rejects_right_secret_of_address_that_guessed_many_apps() {
         let (limits, now, guesser) = (LoginLimits::default(), Instant::now(), address("192.0.2.1"));
         let guess = |number: usize| limits.app_login(&format!("app-{number}"), guesser, Login::Wrong, now);
         assert_eq!(let_through(100, guess), 30);

@@ -1,11 +1,11 @@
-//! Rate limits: how often one key may do something.
+//! Rate limits: bounds on the requests of one key.
 //!
 //! 1. Each key has its own allowance: `burst` requests at once, then one per interval (the generic cell rate
-//!    algorithm). A refused request costs nothing, and its answer says when the next one will be let through.
+//!    algorithm). A rejected request costs nothing, and its error contains the time until the next one is accepted.
 //! 2. Memory is fixed: 65,536 keys, whatever unauthenticated clients send. They are spread by a hash under a key
 //!    drawn at the start, so that no client can choose the place of another client's key.
-//! 3. When the places for a key are taken, the one closest to a full allowance is forgotten. Under a flood from very
-//!    many addresses a limit gets softer; it never turns against a client that has stayed within it.
+//! 3. When the places for a key are taken, the key closest to a full allowance is dropped. Under a flood from very
+//!    many addresses a limit gets softer; it never rejects a client that has stayed within it.
 //! 4. One [`RateTable`] may hold the keys of several [`Rate`]s, each key of one rate only.
 
 use std::{
@@ -17,11 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much a key is allowed: some requests at once, then one per interval.
+/// Allowance of a key: some requests at once, then one per interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     interval: Duration,
-    /// How far ahead of time a key may run: `burst - 1` intervals.
+    /// Time that a key may be ahead of its intervals: `burst - 1` intervals.
     tolerance: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Default for RateTable {
 }
 
 impl RateTable {
-    /// How many keys are remembered at once.
+    /// Largest number of keys kept at once.
     #[cfg(test)]
     const CAPACITY: usize = BUCKETS * WAYS;
 
@@ -87,7 +87,7 @@ impl RateTable {
         Ok(())
     }
 
-    /// Whether a request of `key` would be let through at `now`; counts nothing.
+    /// Checks whether a request of `key` would be accepted at `now`; counts nothing.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl RateTable {
         bucket.iter().find(|cell| cell.tag == tag).map_or(Ok(()), |cell| cell.admit(rate, tag, now).map(drop))
     }
 
-    /// Takes back a request that was counted: it turned out not to be one of those that are limited.
+    /// Takes back a request that was counted, and turned out not to be limited.
     pub(crate) fn give_back(&self, rate: Rate, key: impl Hash) {
         let Ok((tag, mut bucket)) = self.bucket(key) else { return };
         if let Some(cell) = bucket.iter_mut().find(|cell| cell.tag == tag) {
@@ -108,7 +108,7 @@ impl RateTable {
     /// The tag of a key, and the places where it may be.
     fn bucket(&self, key: impl Hash) -> Result<(u64, MutexGuard<'_, Bucket>), RetryAfter> {
         let tag = self.hasher.hash_one(key);
-        // Every number below BUCKETS is a place; were it not, the request would be refused.
+        // Every number below BUCKETS is a place; were it not, the request would be rejected.
         let bucket = self.buckets.get(usize::try_from(tag % BUCKETS as u64).unwrap_or(usize::MAX));
         Ok((tag, bucket.ok_or(RetryAfter(1))?.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -163,7 +163,7 @@ impl RateLimiter {
 pub(crate) struct RetryAfter(u64);
 
 impl RetryAfter {
-    /// Whole seconds until the next request is let through, rounded up; at least 1.
+    /// Seconds until the next request is accepted, rounded up; at least 1.
     #[must_use]
     pub(crate) fn seconds(self) -> u64 {
         self.0
@@ -175,7 +175,7 @@ impl RetryAfter {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, of which one customer has them all.
+/// Address of one client: an IPv4 address, or the /64 of an IPv6 address, of which one customer has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum AddressKey {
     /// All 32 bits.
@@ -209,7 +209,7 @@ struct Cell {
 }
 
 impl Cell {
-    /// When the allowance of the key that `tag` stands for would be full, if it lets a request through.
+    /// Returns when the allowance of the key with this tag would be full, if it accepts a request.
     fn admit(&self, rate: Rate, tag: u64, now: Instant) -> Result<Instant, RetryAfter> {
         let full_at = self.full_at.filter(|_| self.tag == tag).map_or(now, |full_at| full_at.max(now));
         let ahead = full_at.duration_since(now);
@@ -228,7 +228,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_burst_then_one_per_interval() {
+    fn accepts_burst_then_one_request_per_interval() {
         let limiter = RateLimiter::new(Rate::per_second(5).burst(10));
         let start = Instant::now();
         for request in 0..10 {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_says_when_and_keeps_its_word() {
+    fn accepts_request_after_retry_after_and_not_before() {
         let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let start = Instant::now();
         for _ in 0..3 {
@@ -255,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_restores_the_burst_and_not_more() {
+    fn pause_restores_burst_and_not_more() {
         let limiter = RateLimiter::new(Rate::per_minute(60).burst(30));
         let start = Instant::now();
-        let let_through = |now| (0..100).take_while(|_| limiter.check("a", now).is_ok()).count();
-        assert_eq!(let_through(start), 30);
-        assert_eq!(let_through(start + 10 * SECOND), 10);
-        assert_eq!(let_through(start + 3_600 * SECOND), 30);
+        let accepted = |now| (0..100).take_while(|_| limiter.check("a", now).is_ok()).count();
+        assert_eq!(accepted(start), 30);
+        assert_eq!(accepted(start + 10 * SECOND), 10);
+        assert_eq!(accepted(start + 3_600 * SECOND), 30);
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_goes_back_grants_nothing() {
+    fn clock_set_back_grants_no_request() {
         let limiter = RateLimiter::new(Rate::per_second(1));
         let before = Instant::now();
         assert_eq!(limiter.check("a", before + 5 * SECOND), Ok(()));
@@ -282,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_keys_neither_grows_nor_locks_anyone_out() {
+    fn flood_of_keys_neither_grows_table_nor_rejects_other_keys() {
         let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let now = Instant::now();
-        for stranger in 0..4 * RateTable::CAPACITY {
+        for other in 0..4 * RateTable::CAPACITY {
             for _ in 0..2 {
-                assert_eq!(limiter.check(("stranger", stranger), now), Ok(()));
+                assert_eq!(limiter.check(("other", other), now), Ok(()));
             }
         }
         for request in 0..3 {
@@ -296,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_key_outlasts_a_flood_of_fresh_ones() {
+    fn keeps_exhausted_key_through_flood_of_new_keys() {
         let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let now = Instant::now();
         for _ in 0..3 {
             assert_eq!(limiter.check("guesser", now), Ok(()));
         }
-        for stranger in 0..4 * RateTable::CAPACITY {
-            assert_eq!(limiter.check(stranger, now), Ok(()));
+        for other in 0..4 * RateTable::CAPACITY {
+            assert_eq!(limiter.check(other, now), Ok(()));
         }
         assert_eq!(limiter.check("guesser", now), Err(RetryAfter(6)));
     }
@@ -312,16 +312,16 @@ mod tests {
     fn threads_share_one_allowance() {
         let limiter = RateLimiter::new(Rate::per_minute(1).burst(100));
         let now = Instant::now();
-        let let_through: usize = std::thread::scope(|scope| {
+        let accepted: usize = std::thread::scope(|scope| {
             let attempt = || (0..1_000).filter(|_| limiter.check("a", now).is_ok()).count();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(attempt)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        assert_eq!(let_through, 100);
+        assert_eq!(accepted, 100);
     }
 
     #[test]
-    fn an_ipv6_network_is_one_client() {
+    fn counts_ipv6_network_as_one_client() {
         let key = |text: &str| address_key(text.parse().unwrap());
         assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn peeking_counts_nothing_and_says_when() {
+    fn peek_counts_nothing_and_returns_retry_after() {
         let limiter = RateLimiter::new(Rate::per_minute(10).burst(3));
         let now = Instant::now();
         for _ in 0..10 {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_given_back_can_be_made_again() {
+    fn accepts_again_request_that_was_given_back() {
         let limiter = RateLimiter::new(Rate::per_minute(1).burst(2));
         let now = Instant::now();
         assert_eq!((limiter.check("a", now), limiter.check("a", now)), (Ok(()), Ok(())));

@@ -6,16 +6,16 @@
 //!    `component` gives COMPONENT (else the last part of the target), the level gives LEVEL: `ERROR` is `FAIL`, `INFO`
 //!    is `OK`, `DEBUG` and `TRACE` are `TRACE`. The fields of the enclosing spans come first: a span with `request_id`
 //!    marks every line of its request.
-//! 3. What is written depends on `AA_LOG_LEVEL`: `quiet` `FAIL` and `WARN`, `standard` also `OK`, `verbose` also the
+//! 3. `AA_LOG_LEVEL` selects the lines: `quiet` `FAIL` and `WARN`, `standard` also `OK`, `verbose` also the
 //!    request log (targets that end in `::access`), `trace` everything.
-//! 4. Nobody forges a line: control characters and marks that reorder text are escaped in messages and values, values
+//! 4. Input cannot forge a line: control characters and marks that reorder text are escaped in messages and values, values
 //!    that could be taken for something else are quoted, and long ones are cut.
-//! 5. Libraries get a word in only to warn: their finer levels may show headers and with them tokens.
+//! 5. Of libraries only warnings and errors are logged: their finer levels may show headers and with them tokens.
 //!
 //! A thread for each stream writes the lines, so that a reader of stdout or stderr that hangs stops nothing else. Up to
 //! 1 MiB waits for each; lines beyond it are dropped, counted in `agentwrit_log_lines_dropped_total` and reported in the
-//! log as soon as it takes lines again. [`flush`] waits for what is left at the end of the process; a crash can lose the
-//! lines of its last moments.
+//! log as soon as it takes lines again. [`flush`] waits for the remaining lines at the end of the process; a crash can lose the
+//! last lines.
 
 use std::{fmt, panic, sync::Arc, time::Duration};
 
@@ -105,7 +105,7 @@ pub fn flush(limit: Duration) {
     sink::flush(limit);
 }
 
-/// How many lines each stream has lost since the start, by its name.
+/// Number of lines that each stream has lost since the start, by its name.
 #[must_use]
 pub fn dropped_lines() -> [(&'static str, u64); 2] {
     sink::dropped_lines()
@@ -150,7 +150,7 @@ impl LogLayer {
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
         let is_ours = metadata.target().starts_with("agentwrit");
         if metadata.is_span() {
-            // Whatever the level: a `FAIL` in a request is worth little without its request id.
+            // At every level: a `FAIL` in a request needs its request id.
             return is_ours;
         }
         match *metadata.level() {

@@ -1,7 +1,7 @@
 //! The metrics of `GET /v1/metrics`.
 //!
-//! 1. Labels are bounded: they come from the program, or, where a request has a say (scopes, endpoints), only the first
-//!    distinct values are kept and the rest counts as one. Strangers cannot grow them.
+//! 1. Labels are bounded: they come from the program, or, where a request influences them (scopes, endpoints), only the first
+//!    distinct values are kept and the rest counts as one. Unauthenticated clients cannot grow them.
 //! 2. No label names an agent, an app or a token.
 //! 3. The output is Prometheus' text format 0.0.4, which every scraper reads and `curl` shows as it is.
 
@@ -50,12 +50,12 @@ pub struct Metrics {
     tls_renewal_failing: Gauge<u64, AtomicU64>,
 }
 
-/// How an attempt ended.
+/// Outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// As asked.
+    /// It succeeded.
     Success,
-    /// Refused or failed.
+    /// It was rejected, or failed.
     Failure,
 }
 
@@ -63,13 +63,13 @@ impl Metrics {
     /// The `Content-Type` of [`Metrics::encode`].
     pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-    /// How many different `action:resource` pairs are told apart; the others count as `other:other`.
+    /// Number of `action:resource` pairs with labels of their own; the others count as `other:other`.
     pub const MAX_SCOPE_LABELS: usize = 200;
 
-    /// How many different endpoints are told apart; the others count as `other`.
+    /// Number of endpoints with labels of their own; the others count as `other`.
     pub const MAX_ENDPOINT_LABELS: usize = 64;
 
-    /// All at zero.
+    /// Metrics that are all zero.
     #[must_use]
     pub fn new() -> Self {
         let metrics = Self {
@@ -99,7 +99,7 @@ impl Metrics {
         metrics.registered().with_known_labels()
     }
 
-    /// A token left the broker. It counts once for each distinct `action:resource` of its scopes.
+    /// Counts an issued token once for each distinct `action:resource` of its scopes.
     pub fn token_issued(&self, scopes: &ScopeSet) {
         let mut kinds: Vec<String> =
             scopes.iter().map(|scope| format!("{}:{}", scope.action(), scope.resource())).collect();
@@ -110,84 +110,84 @@ impl Metrics {
         }
     }
 
-    /// `count` live tokens died by a revocation at `level` (`token`, `agent`, `task`, `chain`).
+    /// Counts the live tokens that a revocation ended, at `level` (`token`, `agent`, `task`, `chain`).
     pub fn tokens_revoked(&self, level: &'static str, count: u64) {
         self.tokens_revoked.get_or_create(&Label::fixed("level", level)).inc_by(count);
     }
 
-    /// An agent asked to be registered.
+    /// Counts a registration.
     pub fn registration(&self, status: Status) {
         self.registrations.get_or_create(&status.label()).inc();
     }
 
-    /// Somebody offered the admin secret.
+    /// Counts an admin login.
     pub fn admin_auth(&self, status: Status) {
         self.admin_auth.get_or_create(&status.label()).inc();
     }
 
-    /// A launch token was made.
+    /// Counts a created launch token.
     pub fn launch_token_created(&self) {
         self.launch_tokens_created.inc();
     }
 
-    /// How many agents hold a live token now.
+    /// Sets the number of agents that hold a live token.
     pub fn set_active_agents(&self, agents: u64) {
         self.active_agents.set(agents);
     }
 
-    /// A request was answered. `endpoint` is the route as written in the route table, never the path of the request.
+    /// Observes the duration of a request. `endpoint` is the route as written in the route table, never the path of the request.
     pub fn request(&self, endpoint: &str, took: Duration) {
         self.request_duration.get_or_create(&self.endpoints.label(endpoint)).observe(took.as_secs_f64());
     }
 
-    /// Something came from the future: a clock was set back, or brokers disagree about the time.
+    /// Counts a time in the future: a clock was set back, or brokers disagree about the time.
     pub fn clock_skew(&self) {
         self.clock_skew.inc();
     }
 
-    /// By how much the clock is behind the newest record, and ahead of the time up to which expired records are deleted
-    /// because only that has passed for certain.
+    /// Sets by how much the clock is behind the newest record, and ahead of the time that has passed for certain, up to
+    /// which expired records are deleted.
     pub fn set_clock(&self, behind: Duration, held: Duration) {
         self.clock_behind.set(behind.as_secs());
         self.deletion_held.set(held.as_secs());
     }
 
-    /// An audit event became durable.
+    /// Counts a durable audit event.
     pub fn audit_event(&self, event_type: &'static str) {
         self.audit_events.get_or_create(&Label::fixed("event_type", event_type)).inc();
     }
 
-    /// A transaction with audit events was committed.
+    /// Observes the duration of a transaction with audit events.
     pub fn audit_write(&self, took: Duration) {
         self.audit_write_duration.observe(took.as_secs_f64());
     }
 
-    /// The store failed to do `operation`.
+    /// Counts a failure of the store in `operation`.
     pub fn db_error(&self, operation: &'static str) {
         self.db_errors.get_or_create(&Label::fixed("operation", operation)).inc();
     }
 
-    /// How many audit events the start found in the store.
+    /// Sets the number of audit events in the store at the start.
     pub fn set_audit_events_loaded(&self, events: u64) {
         self.audit_events_loaded.set(events);
     }
 
-    /// A request was answered with 429. `limit` says which limit it met.
+    /// Counts a 429 response, by the limit that the request exceeded.
     pub fn rate_limited(&self, limit: &'static str) {
         self.rate_limited.get_or_create(&Label::fixed("limit", limit)).inc();
     }
 
-    /// A TLS handshake failed, for a reason of this kind.
+    /// Counts a failed TLS handshake, by the kind of reason.
     pub(crate) fn tls_handshake_failed(&self, reason: &'static str) {
         self.tls_handshakes_failed.get_or_create(&Label::fixed("reason", reason)).inc();
     }
 
-    /// Whether the certificates in the files cannot be used, so that older ones are shown.
+    /// Sets whether the certificates in the files cannot be used, so that older ones are shown.
     pub(crate) fn set_tls_renewal_failing(&self, failing: bool) {
         self.tls_renewal_failing.set(u64::from(failing));
     }
 
-    /// How many breaks of the audit trail the operator has accepted.
+    /// Sets the number of breaks of the audit trail that the operator has accepted.
     pub fn set_audit_breaks_accepted(&self, breaks: u64) {
         self.audit_breaks_accepted.set(breaks);
     }
@@ -245,7 +245,7 @@ impl Metrics {
         self
     }
 
-    /// Zero is a value too: a rate over a counter that appears with its first event misses that event.
+    /// Creates counters at zero: a rate over a counter that appears with its first event misses that event.
     fn with_known_labels(self) -> Self {
         for status in [Status::Success, Status::Failure] {
             drop(self.registrations.get_or_create(&status.label()));
@@ -285,7 +285,7 @@ impl Status {
     }
 }
 
-/// What a request can meet: see `limits` and `budgets`.
+/// Labels of the limits: see `limits::logins` and `limits::budgets`.
 const RATE_LIMITS: [&str; 11] = [
     "renewals",
     "delegations",

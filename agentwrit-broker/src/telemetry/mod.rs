@@ -1,4 +1,4 @@
-//! What operators see: log lines and metrics.
+//! Log lines and metrics.
 
 pub mod log;
 pub mod metrics;

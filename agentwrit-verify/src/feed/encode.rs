@@ -14,6 +14,7 @@ use crate::{
 
 /// Members of a response other than its entries.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and brokers must name each")]
 pub struct ResponseHead<'a> {
     /// `iss`.
     pub issuer: &'a str,
@@ -33,6 +34,7 @@ pub struct ResponseHead<'a> {
 
 /// An entry of the log, as followers receive it. The key reveals nothing of what was revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and brokers must name each")]
 pub struct FeedEntry {
     /// Which tokens it ends.
     pub level: Level,

@@ -13,7 +13,7 @@ pub(super) fn memory_limit() -> Option<u64> {
     limits.chain(machine_memory(&text("/proc/meminfo"))).min()
 }
 
-/// What a hierarchy of control groups calls its limit.
+/// File name of the limit in a hierarchy of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     V1,
@@ -27,7 +27,7 @@ struct Lineage {
     group: PathBuf,
 }
 
-/// Where the memory limits of this process are, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
+/// Paths of the memory limits of this process, from `/proc/self/mountinfo` and `/proc/self/cgroup`.
 fn directories(mounts: &str, memberships: &str) -> Vec<(Version, Lineage)> {
     let hierarchies = mounts.lines().filter_map(hierarchy);
     let placed = hierarchies.filter_map(|(version, subtree, root)| {

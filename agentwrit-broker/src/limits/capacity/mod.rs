@@ -1,4 +1,4 @@
-//! What the broker may use of the machine: memory and open files, and the bounds that follow from them.
+//! Memory and open files that the broker may use, and the bounds that follow from them.
 //!
 //! 1. Memory is the lowest limit of the process's control groups and their ancestors, as far as they are visible (version 2:
 //!    `memory.max`, version 1: `memory.limit_in_bytes`), or the machine's memory where that is less.
@@ -6,7 +6,7 @@
 //!    eighth for large responses. What remains is room for what is computed and for the allocator.
 //! 3. A connection can cost [`PER_CONNECTION`], with TLS [`PER_TLS_CONNECTION`]: that makes the number of connections.
 //!
-//! What a connection can cost at most, in KiB: socket buffers of the kernel 96 ([`SEND_BUFFER`] and [`RECEIVE_BUFFER`],
+//! Largest cost of a connection, in KiB: socket buffers of the kernel 96 ([`SEND_BUFFER`] and [`RECEIVE_BUFFER`],
 //! which Linux doubles for its own bookkeeping), request head 16, response under way 32 (or a request body that needs no
 //! place, 16), task, timers and the request's parts 16. TLS adds 48: its record buffers and state. An idle connection costs
 //! about a tenth of that.
@@ -17,36 +17,36 @@ use self::cgroup::memory_limit;
 
 mod cgroup;
 
-/// The most connections there may be, however much memory there is.
+/// Largest number of connections, independent of memory.
 const MOST_CONNECTIONS: usize = 8192;
 /// Files that are not connections: database, log, certificates, the health socket.
 const OTHER_FILES: usize = 64;
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
-/// The process without clients: code, SQLite's caches, the revocation list, rate limits.
+/// Memory of the process without clients: code, SQLite's caches, the revocation list, rate limits.
 const BASE: u64 = 48 * MIB;
-/// What a connection can cost at most.
+/// Largest memory of a connection.
 const PER_CONNECTION: u64 = 160 * KIB;
-/// What a connection with TLS can cost at most.
+/// Largest memory of a connection with TLS.
 const PER_TLS_CONNECTION: u64 = 208 * KIB;
 /// The largest request body.
 const LARGEST_BODY: u64 = MIB;
 
-/// Send buffer of a connection, in bytes: what a client that reads nothing can make the kernel hold.
+/// Send buffer of a connection, in bytes: the kernel holds so much for a client that reads nothing.
 pub(crate) const SEND_BUFFER: u32 = 32 * 1024;
 /// Receive buffer of a connection, in bytes.
 pub(crate) const RECEIVE_BUFFER: u32 = 16 * 1024;
 
-/// The bounds that follow from what the machine grants.
+/// Bounds that follow from the resources of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// The memory that there is, in bytes, where that is known.
+    /// Available memory in bytes, where that is known.
     pub(crate) memory: Option<u64>,
-    /// How many connections there may be.
+    /// Largest number of connections.
     pub(crate) connections: usize,
-    /// How many large request bodies are read at once.
+    /// Largest number of large request bodies read at once.
     pub(crate) large_bodies: usize,
-    /// How many bytes of large responses are held at once.
+    /// Largest size of the large responses held at once, in bytes.
     pub(crate) large_responses: usize,
 }
 
@@ -72,7 +72,7 @@ impl Capacity {
     }
 }
 
-/// The soft limit of open files, where the system tells.
+/// Soft limit of open files, where the system reports it.
 fn open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_follow_from_memory_and_open_files() {
+    fn number_of_connections_follows_from_memory_and_open_files() {
         let connections = |memory: Option<u64>, files, tls| Capacity::of(memory, files, tls).connections;
         for (memory, files, tls, expected) in [
             (None, None, false, 8192),

@@ -2,8 +2,8 @@
 //!
 //! 1. A pool has a capacity (connections, bodies, bytes). One address holds at most its share of it.
 //! 2. A newcomer to a full pool displaces the oldest place of the address that holds the most. The displaced place counts
-//!    no longer; its holder is told and gives up what it holds.
-//! 3. [`Favour`] decides who wins when that is not clear: between a newcomer and an established holder with as much, and
+//!    no longer; its holder is notified and releases its resources.
+//! 3. [`Favour`] decides the remaining cases: between a newcomer and an established holder with as much, and
 //!    between an address's own old place and its new one.
 //! 4. A place can be protected for a while, e.g. while a change is being committed: it is then not displaced.
 //! 5. Addresses count as in the rate limits: an IPv6 network of 64 bits is one client.
@@ -22,11 +22,11 @@ use tokio::sync::Notify;
 
 use super::rate_limit::{AddressKey, address_key};
 
-/// Who wins where shares are equal.
+/// Winner where shares are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Favour {
-    /// Established holders: an address that has its share is refused, and only an address that holds more than the
-    /// newcomer would is displaced. For places that are held for a purpose, such as connections.
+    /// Established holders: an address that has its share is rejected, and only an address that would hold more than the
+    /// newcomer is displaced. For places that are held for a purpose, such as connections.
     Established,
     /// Newcomers: an address that has its share displaces its own oldest place, and addresses with as much as the newcomer
     /// would have are displaced. For places that are given back quickly unless their client stalls.
@@ -38,7 +38,7 @@ pub(crate) enum Favour {
 pub(crate) enum Account {
     /// A client, by its address.
     Client(AddressKey),
-    /// All clients together: for what they share.
+    /// All clients together: for responses that they share.
     Shared,
 }
 
@@ -74,7 +74,7 @@ struct State {
     holders: HashMap<Account, Holder>,
 }
 
-/// What one address holds, oldest first.
+/// Places of one account, oldest first.
 #[derive(Default)]
 struct Holder {
     held: usize,
@@ -140,7 +140,7 @@ impl FairPool {
         Some(Place { pool: self.clone(), number, account: Some(account), weight, occupant })
     }
 
-    /// How much of the capacity is taken.
+    /// Used part of the capacity.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.lock().used
@@ -161,7 +161,7 @@ impl State {
                 Short::OfCapacity => self.largest_beyond(account, weight, pool.favour),
             };
             let Some((account, number)) = victim else {
-                // Nothing is displaced for a newcomer that is refused in the end.
+                // A newcomer that is rejected in the end displaces no place.
                 for (account, number, weight, occupant) in displaced {
                     self.put_back(account, number, weight, occupant);
                 }
@@ -222,7 +222,7 @@ impl State {
     }
 }
 
-/// What a newcomer lacks.
+/// Bound that leaves no room for a newcomer.
 enum Short {
     OfShare(Account),
     OfCapacity,
@@ -262,8 +262,8 @@ impl Place {
         self.occupant.displaced.notified().await;
     }
 
-    /// Protects the place from being displaced, or ends that. Returns whether the place is still held: what was displaced
-    /// before must not begin what needs protection.
+    /// Protects the place from being displaced, or ends that. Returns whether the place is still held: a holder that
+    /// was displaced must not begin an operation that needs protection.
     pub(crate) fn protect(&self, protected: bool) -> bool {
         let state = self.pool.lock();
         self.occupant.protected.store(protected, Ordering::Relaxed);
@@ -276,7 +276,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         match self.account {
-            // Not there any more if it was displaced.
+            // Already removed if it was displaced.
             Some(account) => drop(state.remove(account, self.number)),
             None => state.used = state.used.saturating_sub(self.weight),
         }

@@ -18,7 +18,7 @@ fn is_displaced(place: &Place) -> bool {
 }
 
 #[test]
-fn refuses_an_address_beyond_its_share_until_it_gives_a_place_back() {
+fn rejects_address_beyond_its_share_until_it_releases_a_place() {
     let pool = FairPool::new(8, 2, Favour::Established);
     let first = pool.admit(address("192.0.2.1")).unwrap();
     let second = pool.admit(address("::ffff:192.0.2.1")).unwrap();
@@ -82,7 +82,7 @@ fn protected_place_is_not_displaced() {
 }
 
 #[test]
-fn refused_newcomer_displaces_nothing() {
+fn rejected_newcomer_displaces_no_place() {
     let pool = FairPool::new(10, 8, Favour::Established);
     let ignored = || {};
     let large = [3, 3].map(|weight| pool.admit_weight(numbered(1), weight, ignored).unwrap());
@@ -93,16 +93,16 @@ fn refused_newcomer_displaces_nothing() {
 }
 
 #[test]
-fn displaced_holder_is_told_once_by_its_callback() {
+fn calls_back_displaced_holder_once() {
     let pool = FairPool::new(4, 4, Favour::Newcomers);
-    let told = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&told);
+    let called = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&called);
     let place = pool
         .admit_weight(numbered(1), 100, move || counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed))
         .unwrap();
     let _newcomer = pool.admit_weight(numbered(2), 100, || {}).unwrap();
     drop(place);
-    assert_eq!((told.load(Ordering::Relaxed), pool.lock().used), (1, 4));
+    assert_eq!((called.load(Ordering::Relaxed), pool.lock().used), (1, 4));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn exempt_places_count_towards_the_capacity_only() {
 }
 
 #[test]
-fn empty_pool_remembers_no_address() {
+fn empty_pool_keeps_no_address() {
     let pool = FairPool::new(8, 2, Favour::Established);
     drop(pool.admit(numbered(1)));
     let state = pool.lock();
@@ -149,7 +149,7 @@ proptest! {
 }
 
 #[test]
-fn protection_is_refused_to_a_displaced_place_and_keeps_a_held_one() {
+fn rejects_protection_of_displaced_place_and_keeps_protected_one() {
     let pool = FairPool::new(1, 1, Favour::Newcomers);
     let first = pool.admit(numbered(1)).unwrap();
     let second = pool.admit(numbered(2)).unwrap();

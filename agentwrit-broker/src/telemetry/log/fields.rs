@@ -5,7 +5,7 @@ use std::{error::Error, fmt};
 use serde_json::{Number, Value};
 use tracing::field::{Field, Visit};
 
-/// What was recorded, in the order in which it was; a name that comes again replaces its value.
+/// Recorded fields in their order; a repeated name replaces the value.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     pub(super) message: String,

@@ -1,4 +1,4 @@
-//! How a line is written.
+//! Format of a log line.
 
 use std::fmt::Write as _;
 
@@ -113,7 +113,7 @@ impl Line<'_> {
 const MAX_VALUE: usize = 512;
 const MAX_MESSAGE: usize = 2_048;
 
-/// Bare where it can be taken for nothing else, quoted otherwise.
+/// Appends a value: bare where it is unambiguous, quoted otherwise.
 fn push_value(line: &mut String, text: &str) {
     let is_plain = |letter: char| letter.is_alphanumeric() || "-._~:/@+*%?&#;!()[]{}<>$^'".contains(letter);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -151,8 +151,8 @@ fn is_deceptive(letter: char) -> bool {
         | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}')
 }
 
-/// JSON need not escape DEL, the C1 controls (which terminals obey) and deceptive marks; in its strings, and nowhere
-/// else can they be, we do.
+/// JSON need not escape DEL, the C1 controls (which terminals obey) and deceptive marks; this escapes them in its
+/// strings, the only place where they can be.
 fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for letter in json.chars() {

@@ -1,4 +1,4 @@
-//! Where lines go.
+//! Destination of log lines.
 
 use std::{
     fs::File,
@@ -29,7 +29,7 @@ pub(super) struct StandardStreams {
     stderr: Stream,
 }
 
-/// The streams of this process, once something was written to them.
+/// The streams of this process, once a line was written to them.
 static STREAMS: OnceLock<StandardStreams> = OnceLock::new();
 
 static DROPPED: Dropped = Dropped { stdout: AtomicU64::new(0), stderr: AtomicU64::new(0) };
@@ -65,7 +65,7 @@ impl Sink for &'static StandardStreams {
     }
 }
 
-/// Waits until what was written has left the process, `limit` at most.
+/// Waits until all lines have left the process, `limit` at most.
 pub(super) fn flush(limit: Duration) {
     if let Some(streams) = STREAMS.get() {
         let started = Instant::now();
@@ -74,7 +74,7 @@ pub(super) fn flush(limit: Duration) {
     }
 }
 
-/// How many lines each stream has lost: its name, and the number.
+/// Name of each stream, and the number of lines that it has lost.
 pub(super) fn dropped_lines() -> [(&'static str, u64); 2] {
     [("stderr", DROPPED.stderr.load(Ordering::Relaxed)), ("stdout", DROPPED.stdout.load(Ordering::Relaxed))]
 }

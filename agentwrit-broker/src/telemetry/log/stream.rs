@@ -1,8 +1,8 @@
-//! A stream that is written by a thread of its own, so that a reader that hangs stops nothing else.
+//! A stream that is written by a thread of its own, so that a reader that hangs stops no other thread.
 //!
 //! 1. [`Stream::push`] never waits: a line that finds the buffer full is dropped and counted.
 //! 2. Lines that were dropped are reported in the stream itself as soon as it takes text again.
-//! 3. What waits is bounded in bytes: one buffer that fills, one that is being written.
+//! 3. Waiting lines are bounded in bytes: one buffer that fills, one that is being written.
 
 use std::{
     io::{self, Write},
@@ -14,12 +14,12 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that wait for the thread at most.
+/// Largest size of the waiting lines, in bytes.
 pub(super) const CAPACITY: usize = 1024 * 1024;
 /// Pause before another attempt on a stream that another process has made non-blocking.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Makes the line, with its line feed, that reports so many dropped lines.
+/// Renders the line, with its line feed, that reports a number of dropped lines.
 pub(super) type Report = Box<dyn Fn(u64) -> String + Send>;
 
 /// The sending end. Dropping it ends the thread once everything is written.
@@ -52,7 +52,7 @@ impl Stream {
         Self { shared }
     }
 
-    /// Queues `text`, which ends in its line feed, or drops it when too much waits already.
+    /// Queues `text`, which ends in its line feed, or drops it when too many lines wait already.
     pub(super) fn push(&self, text: &str) {
         let mut waiting = self.shared.lock();
         if waiting.text.len().saturating_add(text.len()) > CAPACITY {
@@ -90,7 +90,7 @@ struct Thread<W> {
     shared: Arc<Shared>,
     writer: W,
     report: Report,
-    /// Dropped lines that no report has told of.
+    /// Dropped lines that are not reported yet.
     unreported: u64,
 }
 
@@ -141,7 +141,7 @@ impl<W: Write> Thread<W> {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(RETRY),
-                // A closed pipe, a full disk: there is nowhere left to say so.
+                // A closed pipe, a full disk: no stream is left to report it.
                 Err(_) => break,
             }
         }

@@ -46,7 +46,7 @@ fn text(job: impl FnOnce()) -> String {
 }
 
 #[test]
-fn the_format_is_the_contracts() {
+fn writes_text_lines_in_format_of_contract() {
     let line = text(|| {
         info!(target: "agentwrit_broker::http::apps", component = "apps", app_id = "app-crm-0a1b2c", status = 201, "app registered");
     });
@@ -57,7 +57,7 @@ fn the_format_is_the_contracts() {
 }
 
 #[test]
-fn a_line_without_fields_ends_after_its_message() {
+fn line_without_fields_ends_after_message() {
     let line = text(|| info!(target: "agentwrit_broker", "started"));
     assert_eq!(line, "[AA:BROKER:OK] 2026-11-21T08:00:00.070Z | broker | started\n");
 }
@@ -80,7 +80,7 @@ fn module_and_component_come_from_the_target() {
 }
 
 #[test]
-fn levels_have_their_names_and_failures_their_stream() {
+fn writes_level_names_and_sends_failures_to_stderr() {
     let lines = log(LogLevel::Trace, LogFormat::Text, || {
         error!(target: "agentwrit_broker::store", "m");
         warn!(target: "agentwrit_broker::store", "m");
@@ -96,7 +96,7 @@ fn levels_have_their_names_and_failures_their_stream() {
 }
 
 #[test]
-fn each_level_admits_what_it_says() {
+fn each_log_level_admits_its_lines() {
     let written = |level| {
         let lines = log(level, LogFormat::Text, || {
             error!(target: "agentwrit_broker::http", "fail");
@@ -119,7 +119,7 @@ fn each_level_admits_what_it_says() {
 }
 
 #[test]
-fn a_request_marks_all_of_its_lines_at_every_level() {
+fn request_id_is_on_all_lines_of_request_at_every_level() {
     for level in [LogLevel::Quiet, LogLevel::Trace] {
         let lines = log(level, LogFormat::Text, || {
             let request = info_span!(
@@ -140,7 +140,7 @@ fn a_request_marks_all_of_its_lines_at_every_level() {
 }
 
 #[test]
-fn nobody_forges_a_line() {
+fn escapes_input_that_would_forge_a_line() {
     let forged = "/x\n[AA:ADMIN:OK] 2026-11-21T08:00:00.000Z | admin | logged in | who=root";
     let line = text(|| info!(target: "agentwrit_broker::http", path = forged, "request"));
     assert_eq!(line.matches('\n').count(), 1);
@@ -151,7 +151,7 @@ fn nobody_forges_a_line() {
 }
 
 #[test]
-fn values_that_could_be_taken_for_something_else_are_quoted() {
+fn quotes_ambiguous_values() {
     for (value, written) in [
         ("plain-value_1", "k=plain-value_1"),
         ("spiffe://a.b/agent/o/t/0", "k=spiffe://a.b/agent/o/t/0"),
@@ -171,7 +171,7 @@ fn values_that_could_be_taken_for_something_else_are_quoted() {
 }
 
 #[test]
-fn long_texts_are_cut() {
+fn cuts_long_texts() {
     let long = "é".repeat(100_000);
     for format in [LogFormat::Text, LogFormat::Json] {
         let lines = log(LogLevel::Trace, format, || info!(target: "agentwrit_broker::http", path = long, "{long}"));
@@ -182,7 +182,7 @@ fn long_texts_are_cut() {
 }
 
 #[test]
-fn json_has_one_object_per_line() {
+fn writes_one_json_object_per_line() {
     let lines = log(LogLevel::Verbose, LogFormat::Json, || {
         let cause = std::io::Error::other("disk\nfull");
         warn!(

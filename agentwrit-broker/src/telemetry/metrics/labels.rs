@@ -1,4 +1,4 @@
-//! Labels that cannot explode.
+//! Labels with a bounded number of values.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ pub(super) struct Label {
 }
 
 impl Label {
-    /// A value that the program brings: there are only so many of them.
+    /// A value that is fixed in the program.
     pub(super) fn fixed(name: &'static str, value: &'static str) -> Self {
         Self { name, value: Arc::from(value) }
     }

@@ -11,7 +11,7 @@ fn value(metrics: &Metrics, sample: &str) -> Option<String> {
 }
 
 #[test]
-fn every_metric_has_its_name_and_type() {
+fn writes_every_metric_with_its_name_and_type() {
     let metrics = Metrics::new();
     metrics.token_issued(&scopes(&["read:data:x"]));
     metrics.tokens_revoked("agent", 3);
@@ -66,7 +66,7 @@ fn gauges_go_down() {
 }
 
 #[test]
-fn the_text_is_prometheus_and_not_openmetrics() {
+fn writes_prometheus_text_and_not_openmetrics() {
     let text = Metrics::new().encode();
     assert!(text.contains("# TYPE agentwrit_clock_skew_total counter\n"), "{text}");
     assert!(text.contains("# HELP agentwrit_clock_skew_total Requests dated in the future.\n"), "{text}");
@@ -77,7 +77,7 @@ fn the_text_is_prometheus_and_not_openmetrics() {
 }
 
 #[test]
-fn identifiers_are_no_labels() {
+fn labels_contain_no_identifiers() {
     let metrics = Metrics::new();
     metrics.token_issued(&scopes(&["read:data:a:b", "read:data:b", "read:data:*", "write:data:a"]));
     assert_eq!(value(&metrics, r#"agentwrit_tokens_issued_total{scope="read:data"}"#).as_deref(), Some("1"));
@@ -85,7 +85,7 @@ fn identifiers_are_no_labels() {
 }
 
 #[test]
-fn scopes_beyond_the_bound_count_as_one() {
+fn counts_scopes_beyond_bound_as_one() {
     let metrics = Metrics::new();
     for number in 0..1_000 {
         metrics.token_issued(&scopes(&[&format!("read:thing-{number}:x")]));
@@ -98,7 +98,7 @@ fn scopes_beyond_the_bound_count_as_one() {
 }
 
 #[test]
-fn endpoints_beyond_the_bound_count_as_one() {
+fn counts_endpoints_beyond_bound_as_one() {
     let metrics = Metrics::new();
     for number in 0..1_000 {
         metrics.request(&format!("/made/up/{number}"), Duration::ZERO);
@@ -108,7 +108,7 @@ fn endpoints_beyond_the_bound_count_as_one() {
 }
 
 #[test]
-fn the_bound_holds_between_threads() {
+fn bound_of_labels_holds_between_threads() {
     let metrics = Metrics::new();
     std::thread::scope(|scope| {
         for thread in 0..4 {

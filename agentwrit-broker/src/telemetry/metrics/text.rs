@@ -1,6 +1,6 @@
-//! From the `OpenMetrics` text that the library writes to Prometheus' older text format.
+//! Conversion of the library's `OpenMetrics` text to Prometheus' text format.
 //!
-//! The two differ, for what we use, in the names in `HELP` and `TYPE` lines of counters (without and with `_total`) and
+//! The two differ, for these metrics, in the names in `HELP` and `TYPE` lines of counters (without and with `_total`) and
 //! in the end mark.
 
 use std::collections::HashSet;
