@@ -1,5 +1,4 @@
-//! Any answer of the revocation feed, forged or rightly signed: what is refused changes no entry, time and log never go
-//! back, and what is accepted is in the list.
+//! Feeds arbitrary responses of the revocation feed to `agentwrit_fuzz_properties::feed`.
 #![no_main]
 
 use agentwrit_fuzz_properties::feed;

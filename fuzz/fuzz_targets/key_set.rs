@@ -1,4 +1,4 @@
-//! Any bytes as a key set: what is accepted is written and read back as the same keys.
+//! Feeds arbitrary key sets to `agentwrit_fuzz_properties::key_set`.
 #![no_main]
 
 use agentwrit_fuzz_properties::key_set;

@@ -1,4 +1,4 @@
-//! Any two texts as scopes: parsing and covering agree with the contract's rules, spelled out naively.
+//! Feeds arbitrary scopes to `agentwrit_fuzz_properties::scope`.
 #![no_main]
 
 use agentwrit_fuzz_properties::scope;

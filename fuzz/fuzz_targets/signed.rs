@@ -1,4 +1,4 @@
-//! Any header and payload, rightly signed: what is accepted reads the same to a plain JSON reader.
+//! Feeds arbitrary signed headers and payloads to `agentwrit_fuzz_properties::signed`.
 #![no_main]
 
 use agentwrit_fuzz_properties::signed;

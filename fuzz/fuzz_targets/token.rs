@@ -1,4 +1,4 @@
-//! Any text as a token: no panic, and nothing accepted that our key did not sign.
+//! Feeds arbitrary tokens to `agentwrit_fuzz_properties::token`.
 #![no_main]
 
 use agentwrit_fuzz_properties::token;
