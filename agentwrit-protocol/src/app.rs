@@ -88,7 +88,7 @@ pub struct AppRecord {
     /// Lifetime of the app's own tokens, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
-    /// Whether the app may act; absent where it is of no kind that is known here.
+    /// State of the app; absent when it is not a known one.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AppStatus>,
     /// Time of its registration. AgentWrit v2 sends none.
@@ -147,7 +147,7 @@ pub struct AppCreationResponse {
     /// Lifetime of the app's own tokens, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
-    /// Whether the app may act.
+    /// State of the app.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AppStatus>,
     /// Time of its registration.

@@ -12,7 +12,7 @@ pub struct HealthResponse {
     pub version: String,
     /// Seconds since its start.
     pub uptime: u64,
-    /// Whether its store can be written.
+    /// True when its store can be written.
     pub db_connected: bool,
     /// Number of events in its audit trail.
     pub audit_events_count: u64,

@@ -24,7 +24,7 @@ pub struct LaunchTokenRequest {
     /// Lifetime of the agent's tokens, in seconds; the broker's default where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_ttl: Option<u64>,
-    /// Whether the launch token registers one agent only; it does where the member is left out.
+    /// True when the launch token registers one agent only: the default.
     pub single_use: bool,
     /// Lifetime of the launch token, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ pub struct LaunchTokenRecord {
     pub allowed_scope: ScopeSet,
     /// Lifetime of the agent's tokens, in seconds.
     pub max_ttl: u64,
-    /// Whether it registers one agent only.
+    /// True when it registers one agent only.
     pub single_use: bool,
     /// Time of its issue.
     pub created_at: UnixTime,

@@ -108,7 +108,7 @@ pub struct AgentRecord {
     pub registered_at: UnixTime,
     /// Expiry of its latest token.
     pub expires_at: UnixTime,
-    /// Whether it can act; absent where it is of no kind that is known here.
+    /// State of the agent; absent when it is not a known one.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AgentStatus>,
 }

@@ -20,7 +20,7 @@ pub trait JsonRequest: Sized {
     fn from_json(body: &[u8]) -> Result<Self, RequestError>;
 }
 
-/// Rejects a request for what it says, whoever sends it.
+/// A request is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -38,7 +38,7 @@ pub enum RequestError {
     /// The body is meant for another endpoint.
     #[error("{name}: is required")]
     OtherEndpoint {
-        /// Name of the member that is missing.
+        /// Member that is missing.
         name: &'static str,
         /// Endpoint that takes the body.
         hint: &'static str,

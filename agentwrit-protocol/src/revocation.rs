@@ -126,7 +126,7 @@ impl JsonRequest for RevocationRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct RevocationResponse {
-    /// Whether the broker knows the target. False means that nothing was revoked: look for a typing error.
+    /// True when the broker knows the target. False means that nothing was revoked: look for a typing error.
     pub revoked: bool,
     /// Level of the revocation.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]

@@ -44,7 +44,7 @@ impl JsonRequest for ValidationRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct ValidationResponse {
-    /// Whether the token is valid now.
+    /// True when the token is valid now.
     pub valid: bool,
     /// Claims of a valid token.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
 };
 
+use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::{IpNet, Ipv6Net};
 
@@ -85,7 +86,7 @@ pub(super) const DEFAULT_TTL: Variable<u64> = Variable {
     name: "AA_DEFAULT_TTL",
     default: "300",
     accepts: "whole seconds from 1 to 86400",
-    parse: |text| number(text).filter(|ttl| (1..=86_400).contains(ttl)),
+    parse: |text| number(text).filter(|ttl| (1..=MAX_TOKEN_TTL).contains(ttl)),
 };
 
 pub(super) const MAX_TTL: Variable<Option<u64>> = Variable {
@@ -103,14 +104,14 @@ pub(super) const ADMIN_TOKEN_TTL: Variable<u64> = Variable {
     name: "AA_ADMIN_TOKEN_TTL",
     default: "300",
     accepts: "whole seconds from 1 to 86400",
-    parse: |text| number(text).filter(|ttl| (1..=86_400).contains(ttl)),
+    parse: |text| number(text).filter(|ttl| (1..=MAX_TOKEN_TTL).contains(ttl)),
 };
 
 pub(super) const APP_TOKEN_TTL: Variable<u64> = Variable {
     name: "AA_APP_TOKEN_TTL",
     default: "1800",
     accepts: "whole seconds from 60 to 86400",
-    parse: |text| number(text).filter(|ttl| (60..=86_400).contains(ttl)),
+    parse: |text| number(text).filter(|ttl| (MIN_APP_TOKEN_TTL..=MAX_TOKEN_TTL).contains(ttl)),
 };
 
 pub(super) const SESSION_BUDGET: Variable<Option<SessionBudget>> = Variable {

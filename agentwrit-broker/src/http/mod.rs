@@ -1,4 +1,4 @@
-//! The HTTP side: the route table, then one file per resource. A handler decodes, calls the [`Services`], encodes.
+//! HTTP: the route table, then one file per resource. A handler decodes, calls the [`Services`], encodes.
 
 mod apps;
 mod audit;
@@ -93,6 +93,6 @@ fn routes(services: &Services) -> [(&'static str, MethodRouter<Shared>); 25] {
 pub(crate) struct Edge {
     /// Proxies whose `X-Forwarded-For` counts.
     pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
-    /// Whether the broker terminates TLS itself, so that browsers should insist on it.
+    /// True when the broker terminates TLS itself, so that browsers should insist on it.
     pub(crate) tls: bool,
 }

@@ -1,4 +1,4 @@
-//! What happens around every request: its id, its client, its time limit, the headers of its answer, the log line, the
+//! Steps around every request: its id, its client, its time limit, the headers of its response, the log line, the
 //! metrics, and the audit of refusals by the scope layers.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ use crate::{
     store::Caller,
 };
 
-/// How long the answer to a request that only reads may take.
+/// Time limit of a request that only reads.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     request: Request,
     next: Next,
 ) -> Response {
-    // Whatever responds before the body was read, the client gets to see the response.
+    // A response made before the body was read reaches the client all the same.
     let request = LingeringBody::wrap(request).map(Body::new);
     // A request that may change something is carried through to its log line and its audit even if the client hangs up;
     // one that only reads ends with its connection.
@@ -76,7 +76,7 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
     let mut response = match content_length(&request) {
         _ if !names_one_host(&request) => HttpError::BadHost.into_response(),
         Some(length) if length > MAX_BODY as u64 => HttpError::TooLarge.into_response(),
-        _ => answer(next.run(request), limit).await,
+        _ => respond(next.run(request), limit).await,
     };
     if method.is_safe() {
         response = account(response, &services.pools.responses, client.0).await;
@@ -101,11 +101,11 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
     response
 }
 
-/// The answer, or one in its place when it takes too long or the code behind it has a defect.
+/// Returns the response, or an error when the handler panics or a request that only reads takes too long.
 ///
-/// What may change something has no limit here: its body has one, and what waits for the store may have been done by
-/// then, so that 503 would not be the truth.
-async fn answer(running: impl Future<Output = Response>, limit: Option<Duration>) -> Response {
+/// A request that changes something has no limit here: its body has one, and a change that waits for the store may be done
+/// by then, so that a 503 would be wrong.
+async fn respond(running: impl Future<Output = Response>, limit: Option<Duration>) -> Response {
     let guarded = AssertUnwindSafe(running).catch_unwind();
     let outcome = match limit {
         Some(limit) => tokio::time::timeout(limit, guarded).await,
@@ -132,9 +132,9 @@ fn request_id(request: &Request, services: &Services) -> RequestId {
         .unwrap_or_else(|| RequestId::from_bytes(services.issuer.random()))
 }
 
-/// The path as the log may hold it: people paste a token where its name belongs.
+/// Returns the path as the log may hold it: people paste a token where its name belongs.
 fn loggable(path: &str) -> String {
-    // A percent sign hides nothing: whoever reads the log can decode it too.
+    // A percent sign hides nothing: a reader of the log can decode it too.
     let is_secret =
         |segment: &str| is_secret_shaped(segment) || is_secret_shaped(&percent_decode_str(segment).decode_utf8_lossy());
     let segments = path.split('/').map(|segment| if is_secret(segment) { "…" } else { segment });
@@ -147,7 +147,7 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    // The key set decides for itself.
+    // The key set and the feed set their own.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if edge.tls {
         let two_years = HeaderValue::from_static("max-age=63072000; includeSubDomains");
@@ -155,7 +155,7 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
     }
 }
 
-/// Notes what the scope layers refused, with the reason that the client wasn't told.
+/// Records a rejection by the scope layers, with the reason that the client did not receive.
 fn audit(services: &Services, rejection: &Rejection, client: Client, endpoint: &str) {
     let now = services.ledger.now();
     if matches!(rejection, Rejection::InvalidToken(VerifyError::NotYetValid { .. })) {

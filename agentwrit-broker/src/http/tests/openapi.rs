@@ -13,18 +13,19 @@ use super::super::routes;
 use crate::audit::EventType;
 
 mod document;
+mod members;
 mod tour;
-mod walk;
+pub(super) mod walk;
 
 #[test]
-fn the_document_is_of_this_version() {
+fn document_has_version_of_crate() {
     let document = Document::load();
     assert_eq!(document.root["openapi"], "3.1.1");
     assert_eq!(document.root["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[tokio::test]
-async fn paths_and_methods_are_those_of_the_router() {
+async fn document_has_paths_and_methods_of_router() {
     let walk = Walk::start().await;
     let mut routed = BTreeMap::new();
     for (path, _) in routes(&walk.services) {
@@ -45,7 +46,7 @@ async fn paths_and_methods_are_those_of_the_router() {
 }
 
 #[test]
-fn operations_have_one_name_each() {
+fn operations_have_distinct_ids() {
     let document = Document::load();
     let ids: Vec<_> = document.operations().map(|operation| operation.value["operationId"].clone()).collect();
     let distinct: BTreeSet<_> = ids.iter().map(ToString::to_string).collect();
@@ -53,9 +54,9 @@ fn operations_have_one_name_each() {
 }
 
 #[test]
-fn error_codes_and_event_types_are_those_of_the_code() {
+fn document_has_error_codes_and_event_types_of_types() {
     let document = Document::load();
-    let codes: BTreeSet<&str> = ALL_CODES.iter().map(|code| code.as_str()).collect();
+    let codes: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(texts(&document.root["components"]["schemas"]["ErrorCode"]["enum"]), codes);
     let types: BTreeSet<&str> = EventType::ALL.iter().map(|event_type| event_type.as_str()).collect();
     assert_eq!(texts(&document.root["components"]["schemas"]["EventType"]["enum"]), types);
@@ -63,7 +64,7 @@ fn error_codes_and_event_types_are_those_of_the_code() {
     let mut used = BTreeSet::new();
     for response in document.root["components"]["responses"].as_object().unwrap().values() {
         for code in Document::error_codes(response) {
-            let known = ALL_CODES.iter().find(|known| known.as_str() == code).unwrap();
+            let known = ErrorCode::ALL.iter().find(|known| known.as_str() == code).unwrap();
             let status = &response["content"]["application/problem+json"]["schema"]["allOf"][1]["properties"]["status"];
             assert_eq!(status["const"], known.status(), "{code}");
             used.insert(code);
@@ -73,7 +74,7 @@ fn error_codes_and_event_types_are_those_of_the_code() {
 }
 
 #[test]
-fn every_schema_is_json_schema_2020_12_and_every_example_fits() {
+fn schemas_are_valid_and_examples_match_them() {
     let document = Document::load();
     let schemas = document.schemas();
     assert!(schemas.len() > 100, "found only {}", schemas.len());
@@ -89,7 +90,7 @@ fn every_schema_is_json_schema_2020_12_and_every_example_fits() {
 }
 
 #[tokio::test]
-async fn the_document_is_served() {
+async fn serves_document() {
     let walk = Walk::start().await;
     let answer = walk.call("get", "/v1/openapi.json", None, None).await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -98,7 +99,7 @@ async fn the_document_is_served() {
 
 /// Every operation, until each documented answer has been seen, and no other.
 #[tokio::test]
-async fn every_answer_is_the_documented_one() {
+async fn responses_match_document_and_cover_it() {
     let walk = Walk::start().await;
     tour::everything(&walk).await;
     let expected: BTreeSet<(String, u16, String)> =
@@ -121,25 +122,10 @@ fn expected(document: &Document, operation: &Operation<'_>) -> Vec<(String, u16,
     expected
 }
 
-const ALL_CODES: [ErrorCode; 12] = [
-    ErrorCode::InvalidRequest,
-    ErrorCode::InvalidTtl,
-    ErrorCode::Unauthorized,
-    ErrorCode::ScopeViolation,
-    ErrorCode::InsufficientScope,
-    ErrorCode::NotFound,
-    ErrorCode::MethodNotAllowed,
-    ErrorCode::Conflict,
-    ErrorCode::PayloadTooLarge,
-    ErrorCode::RateLimited,
-    ErrorCode::InternalError,
-    ErrorCode::Unavailable,
-];
-
 /// A path of the template, of things that don't exist.
 fn filled(template: &str) -> String {
     template
-        .replace("/apps/{id}", "/apps/app-nobody-000000")
+        .replace("/apps/{id}", "/apps/app-missing-000000")
         .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
 }
 
@@ -148,7 +134,7 @@ fn texts(list: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn a_member_that_is_not_documented_is_noticed() {
+fn rejects_response_with_undocumented_member() {
     let document = Document::load();
     let schema = &document.root["components"]["schemas"]["Challenge"];
     let nonce = "0".repeat(64);

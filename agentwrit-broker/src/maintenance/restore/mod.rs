@@ -11,6 +11,7 @@
 
 use std::{fmt, time::Duration};
 
+use agentwrit_protocol::limits::MAX_TOKEN_TTL;
 use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime, audit::ChainBreak};
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Longest lifetime of a token: the largest that a launch token may grant.
-const LONGEST_TTL: Duration = Duration::from_secs(86_400);
+const LONGEST_TTL: Duration = Duration::from_secs(MAX_TOKEN_TTL);
 /// Largest age of a backup for which the clock need not be confirmed: a day, and an hour.
 const USUAL_AGE: Duration = Duration::from_secs(25 * 3600);
 

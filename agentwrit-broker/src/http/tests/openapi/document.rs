@@ -43,7 +43,7 @@ impl Document {
             .unwrap_or_else(|| panic!("{method} {path} is not documented"))
     }
 
-    /// What a `$ref` stands for.
+    /// Returns the target of a `$ref`.
     pub(super) fn resolve<'d>(&'d self, value: &'d Value) -> &'d Value {
         match value.get("$ref").and_then(Value::as_str) {
             None => value,
@@ -60,7 +60,7 @@ impl Document {
         codes.and_then(Value::as_array).into_iter().flatten().map(|code| code.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Whether the instance is what the schema describes.
+    /// Checks that the instance matches the schema.
     pub(super) fn check(&self, schema: &Value, instance: &Value) -> Result<(), String> {
         let schema = json!({ "allOf": [schema], "components": self.root["components"] });
         let validator = jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap();

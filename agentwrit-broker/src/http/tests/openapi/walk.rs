@@ -22,9 +22,9 @@ use crate::{
     store::{Store, StoreOptions},
 };
 
-pub(super) const ADMIN_SECRET: &str = "correct-horse-battery-staple";
+pub(in crate::http::tests) const ADMIN_SECRET: &str = "correct-horse-battery-staple";
 
-pub(super) struct Walk {
+pub(in crate::http::tests) struct Walk {
     pub(super) services: Arc<Services>,
     pub(super) document: Document,
     /// Operation, status and error code of each answer.
@@ -33,28 +33,28 @@ pub(super) struct Walk {
     _directory: TempDir,
 }
 
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(in crate::http::tests) struct Answer {
+    pub(in crate::http::tests) status: u16,
     pub(super) body: Vec<u8>,
     headers: HeaderMap,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::http::tests) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::http::tests) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| json!(String::from_utf8_lossy(&self.body)))
     }
 
-    pub(super) fn text(&self, member: &str) -> String {
+    pub(in crate::http::tests) fn text(&self, member: &str) -> String {
         self.json()[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {:#}", self.json())).to_owned()
     }
 }
 
 impl Walk {
-    pub(super) async fn start() -> Self {
+    pub(in crate::http::tests) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config::for_development(directory.path(), ADMIN_SECRET).unwrap();
         let entropy = Arc::new(OsEntropy::open().unwrap());
@@ -66,7 +66,13 @@ impl Walk {
         Self { services, document: Document::load(), seen: RefCell::default(), router, _directory: directory }
     }
 
-    pub(super) async fn send(&self, method: &str, path: &str, token: Option<&str>, body: Option<Vec<u8>>) -> Answer {
+    pub(in crate::http::tests) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -74,7 +80,7 @@ impl Walk {
         self.answer(request.body(body.map_or_else(Body::empty, Body::from)).unwrap()).await
     }
 
-    pub(super) async fn answer(&self, mut request: Request) -> Answer {
+    pub(in crate::http::tests) async fn answer(&self, mut request: Request) -> Answer {
         request.headers_mut().insert("host", HeaderValue::from_static("broker.test"));
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
