@@ -1,9 +1,9 @@
 //! A protected route beside the same route unprotected, and beside peers, over loopback HTTP:
 //! `cargo bench -p agentwrit-bench --bench http`.
 //!
-//! One axum server, one thread; one client thread with sixteen keep-alive connections, which writes sixteen requests and
-//! reads sixteen answers. In each of the rounds every route is asked with the same tokens, in another order; a ratio is
-//! the median of the ratios within the rounds.
+//! One axum server on one thread; one client thread with sixteen keep-alive connections, which writes sixteen requests
+//! and reads sixteen responses. In each round every route receives the same tokens, in another order; a ratio is the
+//! median of the ratios within the rounds.
 
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
@@ -29,14 +29,14 @@ const ROUNDS: usize = 15;
 const CONNECTIONS: usize = 16;
 /// Requests of one route in one round.
 const TURN: usize = 4_000;
-/// The same, of tokens that nobody has seen.
+/// Requests of one route in one round with new tokens.
 const FRESH: usize = 800;
-/// Tokens that are alive at the same time.
+/// Tokens that are valid at the same time.
 const LIVE: usize = 10_000;
 const CACHE_MEMORY: u64 = 64 * 1024 * 1024;
 const ROUTES: [&str; 4] = ["open", "agentwrit", "oauth-resource-server", "jwt-authorizer"];
 
-/// Held by every token; the peers judge no scope here.
+/// Scope of every token; the peers check no scope here.
 const SCOPE: &str = "read:labresults:*";
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Failure> {
         picks
     };
     let fresh = |round: usize| (LIVE + round * FRESH..LIVE + (round + 1) * FRESH).collect::<Vec<_>>();
-    // Every live token is in the caches that there are.
+    // Every cache holds every valid token.
     for _ in 0..3 {
         for route in ROUTES {
             client.ask(&corpus, route, &(0..LIVE).collect::<Vec<_>>())?;
@@ -76,7 +76,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Requests per second of each route in each round.
+/// Returns the requests per second of each route in each round.
 fn measure(
     client: &mut Client,
     corpus: &Corpus,
@@ -146,7 +146,7 @@ fn routes(corpus: &Corpus) -> Result<Router, Failure> {
         .route("/jwt-authorizer", route().layer(from_fn_with_state(Arc::new(jwt), authorize))))
 }
 
-/// What jwt-authorizer's own layer does, which is made for axum 0.7.
+/// Equivalent of jwt-authorizer's own layer, which is for axum 0.7.
 async fn authorize(
     State(authorizer): State<Arc<jwt_authorizer::Authorizer<peers::PeerClaims>>>,
     mut request: Request,
@@ -164,7 +164,7 @@ async fn authorize(
     }
 }
 
-/// A client that costs little beside the server.
+/// Client with little cost beside the server.
 struct Client {
     connections: Vec<TcpStream>,
     buffer: Vec<u8>,
@@ -180,7 +180,7 @@ impl Client {
         Ok(Self { connections: (0..CONNECTIONS).map(connect).collect::<io::Result<_>>()?, buffer: vec![0; 4096] })
     }
 
-    /// Sends one request for each of the tokens; every answer must be 200.
+    /// Sends one request for each of the tokens; every response must be 200.
     fn ask(&mut self, corpus: &Corpus, route: &str, picks: &[usize]) -> Result<(), Failure> {
         for several in picks.chunks(CONNECTIONS) {
             for (stream, pick) in self.connections.iter_mut().zip(several) {
@@ -196,17 +196,17 @@ impl Client {
     }
 }
 
-/// Reads one answer: all of them are short and end alike.
+/// Reads one response: all of them are short and have the same end.
 fn answered(stream: &mut TcpStream, buffer: &mut [u8], route: &str) -> Result<(), Failure> {
     let mut length = 0;
     loop {
         let read = stream.read(buffer.get_mut(length..).unwrap_or_default())?;
         length += read;
-        let answer = buffer.get(..length).unwrap_or_default();
-        if read == 0 || (answer.len() > 12 && !answer.starts_with(b"HTTP/1.1 200")) {
-            return Err(format!("{route}: {}", String::from_utf8_lossy(answer)).into());
+        let response = buffer.get(..length).unwrap_or_default();
+        if read == 0 || (response.len() > 12 && !response.starts_with(b"HTTP/1.1 200")) {
+            return Err(format!("{route}: {}", String::from_utf8_lossy(response)).into());
         }
-        if answer.ends_with(b"record 7\n") {
+        if response.ends_with(b"record 7\n") {
             return Ok(());
         }
     }

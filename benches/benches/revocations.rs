@@ -1,9 +1,9 @@
-//! What the revocation check costs: `cargo bench -p agentwrit-bench --bench revocations`.
+//! Cost of the revocation check: `cargo bench -p agentwrit-bench --bench revocations`.
 //!
-//! A token of five hops, seen before, is verified beside a list of so many entries, and beside none: the difference is
-//! the check of its 16 keys. Tokens are taken in no order, so that nothing of the list is in the processor's cache but
-//! what fits there. A miss finds none of its keys in the list; a hit finds nine of them (its agents, task, root and
-//! issuer), each in a mark from before it was issued, so that it lives and is remembered.
+//! A cached token of five hops is verified with a list of this many entries, and with none: the difference is the check
+//! of its 16 keys. Tokens are taken in random order, so that the processor's cache holds no more of the list than fits
+//! into it. A miss finds none of its keys in the list; a hit finds nine of them (its agents, task, root and issuer),
+//! each with a not-before time before the token's issue, so that the token is valid.
 
 use std::{
     error::Error,
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     deltas(&mut out, &issuer)
 }
 
-/// What an answer with one entry costs, whatever the list holds.
+/// Cost of a response with one entry, for lists of any length.
 fn deltas(out: &mut impl io::Write, issuer: &TestIssuer) -> Result<(), Box<dyn Error>> {
     let list = list(issuer, 1_000_000);
     let (count, begun) = (10_000, Instant::now());
@@ -61,7 +61,7 @@ fn five_hops(issuer: &TestIssuer) -> ClaimSet {
     (0..5).fold(issuer.claims(&["read:data:*"]), |delegator, _| issuer.delegated(&delegator, &["read:data:*"]))
 }
 
-/// Marks that the tokens are spared by: they were issued later.
+/// Not-before entries that do not affect the tokens, which were issued later.
 fn mark(list: &RevocationList, claims: &[ClaimSet]) {
     for claims in claims {
         let before = UnixTime::from_seconds(claims.iat.saturating_sub(1));

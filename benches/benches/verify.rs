@@ -1,4 +1,4 @@
-//! Verification beside its peers, and the cache behind it: `cargo bench -p agentwrit-bench --bench verify`.
+//! Verification beside its peers, and its cache: `cargo bench -p agentwrit-bench --bench verify`.
 //!
 //! An argument is a part of the names of the groups to run: `-- cache`.
 
@@ -19,17 +19,17 @@ use agentwrit_verify::{
 };
 
 const TOKENS: usize = 10_000;
-// A turn takes about a millisecond: on a busy machine most turns then end before the scheduler steps in, and the median
-// over many rounds leaves out those that don't.
+// A turn takes about a millisecond: on a busy machine most turns end before the scheduler preempts them, and the median
+// over many rounds omits the others.
 
-/// Tokens that fill a cache before first sights are measured, so that each of these pushes another entry out and no page
-/// of memory is touched for the first time: a service that has been up for a while.
+/// Tokens that fill a cache before new tokens are measured, so that each of these evicts another entry and no page of
+/// memory is touched for the first time, like in a service that has run for a while.
 const EARLIER: usize = 8_000;
-/// First sights in a round: the corpus divides into rounds of tokens that nobody has seen.
+/// New tokens in a round: the corpus divides into rounds of tokens that no cache holds.
 const FRESH: usize = 20;
-/// Seen tokens in a round.
+/// Cached tokens in a round.
 const SEEN: usize = 5_000;
-/// A peer that needs tens of microseconds meets only one in this many of them.
+/// A peer that needs tens of microseconds verifies only one in this many of them.
 const SPARSE: usize = 250;
 /// Room for the whole corpus; the default would keep some 5,000 of these tokens.
 const CACHE_MEMORY: u64 = 64 * 1024 * 1024;
@@ -89,7 +89,7 @@ fn all_of_them(round: usize) -> Vec<usize> {
     picks
 }
 
-/// The tokens of which a round is the first to see.
+/// Returns the tokens that are new in a round.
 fn fresh(round: usize) -> Vec<usize> {
     (round * FRESH..(round + 1) * FRESH).collect()
 }
@@ -99,7 +99,7 @@ fn fresh(round: usize) -> Vec<usize> {
 fn first_sight(corpus: &Corpus, peers: &Peers) -> Vec<Series> {
     let (cached, uncached) = (verifier(corpus, VerifierBuilder::DEFAULT_CACHE_MEMORY), verifier(corpus, 0));
     for number in TOKENS..TOKENS + EARLIER {
-        // A token is kept from its second time on.
+        // A token is cached from its second verification on.
         for _ in 0..2 {
             assert!(cached.verify(&corpus.token(number).text).is_ok(), "the corpus is good");
         }
@@ -131,14 +131,14 @@ fn first_sight_targets(series: &[Series]) -> Vec<Target> {
     ]
 }
 
-/// What a first sight is made of, part by part: where to look when it gets slower.
+/// Parts of the verification of a new token, to locate a slowdown.
 fn parts(corpus: &Corpus) -> Vec<Series> {
     let verifier = verifier(corpus, 0);
     let key = corpus.key_set().iter().next();
     let signature =
         |n: usize| key.is_some_and(|key| key.verifies(corpus.token(n).signed_part(), &corpus.token(n).signature));
     let marks = |n: usize| {
-        // What a token without delegation can be revoked by: `jti`, `sid`, subject, task, chain and issuer.
+        // Revocation keys of a token without delegation: `jti`, `sid`, subject, task, chain and issuer.
         let subject = corpus.token(n).subject.as_str();
         for (level, target) in [
             (Level::Token, "0123456789abcdef0123456789abcdef"),
@@ -224,7 +224,7 @@ fn revoking_verifier(corpus: &Corpus) -> Verifier {
 
 // --- the caches alone ------------------------------------------------------------------------------------------------
 
-/// What the claims of a token come to in memory, roughly.
+/// Approximate memory of a token's claims.
 const CLAIMS_BYTES: u32 = 1024;
 /// Room for the whole corpus and a quarter more.
 const ROOMY: u64 = 2048 * TOKENS as u64 * 5 / 4;
@@ -277,7 +277,7 @@ fn filled_quick<B: BuildHasher + Clone>(corpus: &Corpus, cache: caches::Quick<B>
     cache
 }
 
-/// A service under a stream of first sights: each insertion pushes another entry out.
+/// Stream of new tokens: each insertion evicts another entry.
 fn inserted(corpus: &Corpus) -> Vec<Series> {
     let moka = filled_moka(corpus, caches::moka::<WholeToken>(ROOMY / 4));
     let quick = filled_quick(corpus, caches::quick::<WholeToken>(ROOMY / 4, TOKENS / 4));

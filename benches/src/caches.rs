@@ -1,23 +1,23 @@
-//! Two caches, raw, in the shape that the verifier needs: the whole token is the key, what it came to is the value, the
-//! bound is a weight in bytes, and a lookup clones an `Arc`.
+//! Two caches in the form that the verifier needs: the whole token is the key, the claims are the value, the bound is a
+//! weight in bytes, and a lookup clones an `Arc`.
 //!
 //! - `moka`: `TinyLFU` admission; removes an entry when its token expires (`Expiry`).
-//! - `quick_cache`: Clock-PRO; knows no time. The verifier judges `exp` on every call anyway, so an expired entry costs
-//!   memory, never correctness, until its weight is wanted for another.
+//! - `quick_cache`: Clock-PRO, without expiry. The verifier checks `exp` on every call anyway, so an expired entry
+//!   costs memory, never correctness, until its weight is needed for another.
 //!
-//! Each with two ways to hash a token: all of it, or its last 32 bytes, which are signature. Whoever cannot sign cannot
-//! choose what is in the cache, and two tokens that share a signature's tail still differ as keys.
+//! Each with two hashes of a token: of all bytes, or of the last 32, which belong to the signature. Only the issuer can
+//! choose the keys in the cache, and two tokens with the same last bytes still differ as keys.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What stands in for the verified claims.
+/// Stand-in for verified claims.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How long the token lives on.
+    /// Remaining lifetime of the token.
     pub lifetime: Duration,
-    /// What the claims weigh.
+    /// Weight of the claims.
     pub bytes: u32,
 }
 
@@ -28,13 +28,13 @@ fn weight(token: &str, verdict: &Verdict) -> u32 {
 /// `moka`, with `B` for its hasher.
 pub type Moka<B> = moka::sync::Cache<Box<str>, Arc<Verdict>, B>;
 
-/// A `moka` cache of that many bytes whose entries go when their token expires.
+/// Creates a `moka` cache of this many bytes that removes entries when their token expires.
 #[must_use]
 pub fn moka<B: BuildHasher + Clone + Default + Send + Sync + 'static>(bytes: u64) -> Moka<B> {
     moka_bounded(bytes).expire_after(UntilExpiry).build_with_hasher(B::default())
 }
 
-/// A `moka` cache of that many bytes that knows no time, for comparison.
+/// Creates a `moka` cache of this many bytes without expiry, for comparison.
 #[must_use]
 pub fn moka_without_expiry<B: BuildHasher + Clone + Default + Send + Sync + 'static>(bytes: u64) -> Moka<B> {
     moka_bounded(bytes).build_with_hasher(B::default())
@@ -55,7 +55,7 @@ impl moka::Expiry<Box<str>, Arc<Verdict>> for UntilExpiry {
 /// `quick_cache`, with `B` for its hasher.
 pub type Quick<B> = quick_cache::sync::Cache<Box<str>, Arc<Verdict>, ByBytes, B>;
 
-/// A `quick_cache` cache of that many bytes, about `entries` of them.
+/// Creates a `quick_cache` cache of this many bytes for about `entries` entries.
 #[must_use]
 pub fn quick<B: BuildHasher + Clone + Default>(bytes: u64, entries: usize) -> Quick<B> {
     quick_cache::sync::Cache::with(
@@ -92,7 +92,7 @@ impl BuildHasher for BySignature {
     }
 }
 
-/// Hands at most the last 32 bytes of what it is given to the hasher inside.
+/// Passes at most the last 32 bytes of its input to the inner hasher.
 #[derive(Debug)]
 pub struct TailHasher<H>(H);
 

@@ -1,4 +1,4 @@
-//! The tokens that every contender verifies: what an agent of a busy service carries, 10,000 of them, all alive.
+//! Tokens that every contender verifies: 10,000 typical agents' tokens, all valid.
 
 use std::error::Error;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use agentwrit_verify::{
     AgentId, ClaimSet, Clock as _, KeySet, PathSegment, ScopeSet, Subject, SystemClock, TokenId, TrustDomain,
 };
 
-/// Who issues the tokens.
+/// Issuer of the tokens.
 pub const ISSUER: &str = "https://agentwrit.local";
-/// Whom they are for.
+/// Audience of the tokens.
 pub const AUDIENCE: &str = "https://records.clinic.example.com";
-/// What the clocks may differ by.
+/// Leeway of the clocks.
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 const SEED: [u8; 32] = *b"agentwrit benches, not a secret.";
@@ -26,7 +26,7 @@ pub struct Corpus {
     tokens: Vec<Token>,
 }
 
-/// A token, and what a verifier would find in it.
+/// Token with its decoded parts.
 #[derive(Debug)]
 pub struct Token {
     /// The compact JWS.
@@ -43,7 +43,7 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// If a name in here is not one that the contract allows.
+    /// If a name in this function is not valid under the contract.
     pub fn new(count: u64) -> Result<Self, Box<dyn Error>> {
         let key = SigningKey::from_seed(&SEED)?;
         let key_set = KeySet::new([key.public_key().clone()])?;
@@ -51,30 +51,30 @@ impl Corpus {
         Ok(Self { jwks: key_set.to_jwks(), key_set, tokens })
     }
 
-    /// All tokens.
+    /// Returns all tokens.
     #[must_use]
     pub fn tokens(&self) -> &[Token] {
         &self.tokens
     }
 
-    /// The token of this number.
+    /// Returns the token of this number.
     ///
     /// # Panics
     ///
-    /// If there are not so many.
+    /// If there are fewer tokens.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a round that draws another number is a defect of the benchmark")]
     pub fn token(&self, number: usize) -> &Token {
         &self.tokens[number]
     }
 
-    /// The key set that holds the one key.
+    /// Returns the key set with the one key.
     #[must_use]
     pub fn key_set(&self) -> &KeySet {
         &self.key_set
     }
 
-    /// The same as the broker serves it.
+    /// Returns the key set in the broker's JSON form.
     #[must_use]
     pub fn jwks(&self) -> &str {
         &self.jwks
@@ -90,13 +90,13 @@ impl Token {
         Ok(Self { signed_length: signed.len(), subject: claims.sub.to_string(), signature, text })
     }
 
-    /// What the signature is over.
+    /// Returns the signed part of the token.
     #[must_use]
     pub fn signed_part(&self) -> &[u8] {
         self.text.as_bytes().get(..self.signed_length).unwrap_or_default()
     }
 
-    /// How many bytes of JSON the claims are.
+    /// Returns the length of the claims' JSON in bytes.
     #[must_use]
     pub fn claims_length(&self) -> usize {
         self.text.split('.').nth(1).map_or(0, |claims| claims.len() * 3 / 4)
@@ -138,7 +138,7 @@ fn mixed(number: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// The numbers below `count` in an order without pattern, the same in every run: no prefetcher guesses the next.
+/// Returns the numbers below `count` in an order without pattern, the same in every run, which defeats prefetching.
 #[must_use]
 pub fn shuffled(count: usize) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..count).collect();

@@ -1,10 +1,10 @@
-//! What the benchmarks share.
+//! Shared parts of the benchmarks.
 //!
-//! 1. Every contender meets the same tokens in the same round, and the rounds interleave: a machine that slows down for
-//!    a second slows everyone.
+//! 1. Every contender verifies the same tokens in the same round, and the rounds interleave: a slow second of the
+//!    machine affects all of them.
 //! 2. A figure is the median over the rounds; a ratio is the median of the ratios within each round.
-//! 3. Every answer is checked. A contender that refuses a token it should accept stops the benchmark.
-//! 4. Where two ways of using a peer are possible, it gets the faster one.
+//! 3. Every result is checked. A contender that rejects a valid token stops the benchmark.
+//! 4. A peer that can be used in two ways is used in the faster one.
 
 pub mod caches;
 pub mod corpus;

@@ -1,16 +1,16 @@
-//! The peers, each through its public entry point, set to make the same checks: signature, `alg`, `iss`, `aud`, `exp`
-//! and `nbf` with five seconds of leeway.
+//! Peers, each through its public entry point and with the same checks: signature, `alg`, `iss`, `aud`, `exp` and `nbf`
+//! with five seconds of leeway.
 //!
 //! - [`jsonwebtoken`](https://docs.rs/jsonwebtoken) 11 with `rust_crypto`: `decode` into a typed claim set. It is
 //!   handed the right key; the others look it up by `kid`.
 //! - [`jwt-authorizer`](https://docs.rs/jwt-authorizer) 0.15: `Authorizer::check_auth`, what its layer calls, with the
-//!   key set given as text. It is built on jsonwebtoken 9, which verifies with `ring`, whose field arithmetic is assembly.
+//!   key set given as text. It is built on jsonwebtoken 9, which verifies with `ring`, whose field arithmetic is
+//!   assembly.
 //! - [`oauth-resource-server`](https://docs.rs/oauth-resource-server) 0.4: `OAuthValidator::validate` with the key set
 //!   seeded, so that nothing is fetched. Also on jsonwebtoken 9 and `ring`.
-//! - `ed25519-dalek` 3: `verify` alone, on a message and a signature that are already decoded. Nobody who verifies with
-//!   this library can be faster.
+//! - `ed25519-dalek` 3: `verify` alone, on a decoded message and signature. No verifier on this library can be faster.
 //!
-//! The two asynchronous ones never wait here, so they are polled once, without the price of a runtime.
+//! The two asynchronous ones never wait here, so they are polled once, without a runtime.
 
 use std::error::Error;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::corpus::{AUDIENCE, Corpus, ISSUER, LEEWAY, Token};
 
-/// Every member of the token, as a service would read it.
+/// Members of the token, as a service would decode them.
 #[derive(Debug, Clone, Deserialize)]
 #[expect(dead_code, reason = "read from the token, as a service would, and dropped")]
 pub struct PeerClaims {
@@ -39,7 +39,7 @@ pub struct PeerClaims {
     sid: String,
 }
 
-/// The peers, ready to verify the corpus.
+/// Peers that are configured for the corpus.
 pub struct Peers {
     jsonwebtoken: (jsonwebtoken::DecodingKey, jsonwebtoken::Validation),
     jwt_authorizer: jwt_authorizer::Authorizer<PeerClaims>,
@@ -48,11 +48,11 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Sets each of them up for the corpus's issuer and key set.
+    /// Configures each peer for the corpus's issuer and key set.
     ///
     /// # Errors
     ///
-    /// If one of them does not accept its configuration.
+    /// If a peer rejects its configuration.
     pub fn new(corpus: &Corpus) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             jsonwebtoken: jsonwebtoken_for(corpus)?,
@@ -105,11 +105,11 @@ fn jsonwebtoken_for(corpus: &Corpus) -> Result<(jsonwebtoken::DecodingKey, jsonw
     Ok((key, validation))
 }
 
-/// `jwt-authorizer`, ready for the corpus.
+/// Returns `jwt-authorizer`, configured for the corpus.
 ///
 /// # Errors
 ///
-/// If it does not accept its configuration.
+/// If the peer rejects its configuration.
 pub fn jwt_authorizer_for(corpus: &Corpus) -> Result<jwt_authorizer::Authorizer<PeerClaims>, Box<dyn Error>> {
     let validation =
         jwt_authorizer::Validation::new().iss(&[ISSUER]).aud(&[AUDIENCE]).exp(true).nbf(true).leeway(LEEWAY.as_secs());
@@ -117,11 +117,11 @@ pub fn jwt_authorizer_for(corpus: &Corpus) -> Result<jwt_authorizer::Authorizer<
     Ok(at_once(building).ok_or("jwt-authorizer waits for something")??)
 }
 
-/// `oauth-resource-server`, ready for the corpus.
+/// Returns `oauth-resource-server`, configured for the corpus.
 ///
 /// # Errors
 ///
-/// If it does not accept its configuration.
+/// If the peer rejects its configuration.
 pub fn oauth_resource_server_for(corpus: &Corpus) -> Result<oauth_resource_server::OAuthValidator, Box<dyn Error>> {
     let config = oauth_resource_server::OAuthConfig {
         enabled: true,
@@ -141,7 +141,7 @@ fn only_key(corpus: &Corpus) -> Result<&PublicKey, &'static str> {
     corpus.key_set().iter().next().ok_or("no key")
 }
 
-/// What a future that has nothing to wait for comes to.
+/// Returns the output of a future that never waits.
 fn at_once<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

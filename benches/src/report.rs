@@ -1,14 +1,14 @@
-//! The tables that a benchmark prints.
+//! Tables that a benchmark prints.
 
 use std::io::{self, Write};
 
 use crate::rounds::Series;
 
-/// One table: what each contender took, beside the first of them.
+/// Prints one table: the time of each contender, and its ratio to the first.
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// If the output cannot be written.
 pub fn table(out: &mut impl Write, title: &str, series: &[Series]) -> io::Result<()> {
     let Some(first) = series.first() else { return Ok(()) };
     writeln!(out, "\n{title}")?;
@@ -22,31 +22,31 @@ pub fn table(out: &mut impl Write, title: &str, series: &[Series]) -> io::Result
     Ok(())
 }
 
-/// A figure that this project has set itself.
+/// Target of this project.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// What it is about.
+    /// Subject of the target.
     pub name: &'static str,
-    /// What was measured.
+    /// Measured figure.
     pub measured: f64,
-    /// What it may be at most, or should be at least.
+    /// Upper or lower bound.
     pub bound: Bound,
 }
 
-/// On which side of a target is right.
+/// Kind of bound.
 #[derive(Debug, Clone, Copy)]
 pub enum Bound {
-    /// This much or less.
+    /// Upper bound.
     AtMost(f64),
-    /// This much or more.
+    /// Lower bound.
     AtLeast(f64),
 }
 
-/// The targets, and whether they are met. True if all are.
+/// Prints the targets with their results. Returns `true` if all are met.
 ///
 /// # Errors
 ///
-/// If it cannot be written.
+/// If the output cannot be written.
 pub fn verdicts(out: &mut impl Write, targets: &[Target]) -> io::Result<bool> {
     writeln!(out, "\nTargets")?;
     writeln!(out, "  {:<58} {:>10} {:>13}", "", "measured", "target")?;

@@ -1,4 +1,4 @@
-//! Interleaved rounds: who is measured, over which tokens, and what came out.
+//! Interleaved rounds: contenders, tokens, and results.
 
 use std::fmt;
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Runs one operation on each of the corpus's tokens that it is given; true if every one was accepted.
 type Batch<'a> = Box<dyn Fn(&[usize]) -> bool + Sync + 'a>;
 
-/// Something that is measured.
+/// Contender of a benchmark.
 pub struct Contender<'a> {
     name: &'static str,
     every: usize,
@@ -17,7 +17,7 @@ pub struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// `operation` gets the number of a token in the corpus and says whether the token was accepted.
+    /// `operation` takes the number of a token in the corpus and returns `true` if the token was accepted.
     pub fn new(name: &'static str, operation: impl Fn(usize) -> bool + Sync + 'a) -> Self {
         // The loop is compiled into the batch, so that the dynamic call is paid once for all of it.
         let batch = Box::new(move |picks: &[usize]| picks.iter().all(|pick| black_box(operation(black_box(*pick)))));
@@ -31,17 +31,17 @@ impl<'a> Contender<'a> {
         self
     }
 
-    /// One thread's time for one operation.
+    /// Returns one thread's time for one operation.
     fn time(&self, picks: &[usize]) -> f64 {
         let picks = picks.get(..picks.len() / self.every).unwrap_or_default();
         let start = Instant::now();
         let accepted = (self.batch)(picks);
         let elapsed = start.elapsed();
-        assert!(accepted, "`{}` refused a token that it should accept", self.name);
+        assert!(accepted, "`{}` rejected a token that it should accept", self.name);
         nanoseconds(elapsed, picks.len())
     }
 
-    /// The mean of several threads' time for one operation, all of them at it at once.
+    /// Returns the mean time of several concurrent threads for one operation.
     fn time_on(&self, threads: usize, picks: &[usize]) -> f64 {
         let start = Barrier::new(threads);
         let run = |thread: usize| {
@@ -65,26 +65,26 @@ impl fmt::Debug for Contender<'_> {
     }
 }
 
-/// How long to measure, and how.
+/// Settings of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
-    /// How many times each contender is measured, after one more round that only warms up.
+    /// Number of measurements of each contender, after one round of warm-up.
     pub rounds: usize,
-    /// How many threads run each contender at once.
+    /// Number of threads that run each contender concurrently.
     pub threads: usize,
 }
 
 impl Schedule {
-    /// Measures every contender in every round; `picks` says which tokens a round is about.
+    /// Measures every contender in every round; `picks` returns the tokens of a round.
     ///
     /// # Panics
     ///
-    /// If a contender refuses a token.
+    /// If a contender rejects a token.
     pub fn measure(self, contenders: &[Contender<'_>], picks: impl Fn(usize) -> Vec<usize>) -> Vec<Series> {
         let mut series: Vec<Series> = contenders.iter().map(|contender| Series::new(contender.name)).collect();
         for round in 0..=self.rounds {
             let picks = picks(round);
-            // Another one starts each round, so that nobody always runs in the wake of the same neighbour.
+            // Another contender starts each round, so that none always runs after the same one.
             for turn in 0..contenders.len() {
                 let turn = (turn + round) % contenders.len();
                 let (Some(contender), Some(series)) = (contenders.get(turn), series.get_mut(turn)) else { continue };
@@ -99,10 +99,10 @@ impl Schedule {
     }
 }
 
-/// What one contender took for an operation, round by round.
+/// Time of one contender for an operation, by round.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// Who it was.
+    /// Name of the contender.
     pub name: &'static str,
     nanoseconds: Vec<f64>,
 }
@@ -112,19 +112,19 @@ impl Series {
         Self { name, nanoseconds: Vec::new() }
     }
 
-    /// The median over the rounds, in nanoseconds.
+    /// Returns the median over the rounds, in nanoseconds.
     #[must_use]
     pub fn median(&self) -> f64 {
         quantile(&self.nanoseconds, 0.5)
     }
 
-    /// The 10th and the 90th percentile over the rounds, in nanoseconds.
+    /// Returns the 10th and the 90th percentile over the rounds, in nanoseconds.
     #[must_use]
     pub fn spread(&self) -> (f64, f64) {
         (quantile(&self.nanoseconds, 0.1), quantile(&self.nanoseconds, 0.9))
     }
 
-    /// How many times as long as `other` this took: the median of the ratios within each round.
+    /// Returns the ratio to `other`: the median of the ratios within each round.
     #[must_use]
     pub fn ratio_to(&self, other: &Self) -> f64 {
         let ratios: Vec<f64> = self.nanoseconds.iter().zip(&other.nanoseconds).map(|(own, its)| own / its).collect();
@@ -143,7 +143,7 @@ fn nanoseconds(elapsed: Duration, operations: usize) -> f64 {
     elapsed.as_secs_f64() * 1e9 / as_float(operations)
 }
 
-/// A count as a number to reckon with.
+/// Converts a count to a float.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts of operations and rounds are far below 2^52")]
 pub fn as_float(count: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! The protocol, as an operator and as an agent speak it.
+//! Requests of an operator and of agents.
 
 use std::{
     rc::Rc,
@@ -13,15 +13,15 @@ use tokio::sync::Mutex;
 
 use crate::{
     http::{Connection, Request, Response},
-    scenario::Failure,
+    scenario::LoadError,
     tally::Tally,
     target::Target,
 };
 
-/// What every agent of this tool asks for.
+/// Scope of every agent of this tool.
 pub(crate) const SCOPE: &str = "read:data:*";
 
-/// The operator, whose token is fetched anew before it expires.
+/// Operator, whose token is replaced before it expires.
 #[derive(Debug)]
 pub(crate) struct Operator {
     secret: String,
@@ -40,9 +40,9 @@ impl Operator {
         Self { secret: secret.to_owned(), login }
     }
 
-    pub(crate) async fn token(&self) -> Result<Rc<str>, Failure> {
+    pub(crate) async fn token(&self) -> Result<Rc<str>, LoadError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             access_token: String,
             expires_in: u64,
         }
@@ -52,28 +52,28 @@ impl Operator {
         }
         let body = json!({ "secret": self.secret }).to_string();
         let request = Request { method: "POST", path: "/v1/admin/auth", body: Some(&body), ..Request::default() };
-        let answer: Answer = read(request, &login.connection.send(request).await?, 200)?;
-        let token: Rc<str> = answer.access_token.into();
-        // Half of its life is left for whoever has it in hand.
-        login.token = Some((Rc::clone(&token), Instant::now() + Duration::from_secs(answer.expires_in) / 2));
+        let response: Body = read(request, &login.connection.send(request).await?, 200)?;
+        let token: Rc<str> = response.access_token.into();
+        // Half of its lifetime remains for its users.
+        login.token = Some((Rc::clone(&token), Instant::now() + Duration::from_secs(response.expires_in) / 2));
         Ok(token)
     }
 }
 
-/// A client with its own connection.
+/// Client with its own connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) connection: Connection,
     operator: Rc<Operator>,
 }
 
-/// What a registration gives.
+/// Result of a registration.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Agent {
     pub(crate) access_token: String,
 }
 
-/// What a launch token allows beside [`SCOPE`].
+/// Settings of a launch token beside [`SCOPE`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Launch<'l> {
     /// Lifetime of the agent's tokens, in seconds.
@@ -86,8 +86,8 @@ impl Client {
         Self { connection: Connection::new(target), operator: Rc::clone(operator) }
     }
 
-    /// The whole way of an agent: launch token, challenge, signature by a new key, registration.
-    pub(crate) async fn register(&mut self, launch: Launch<'_>, tally: &mut Tally) -> Result<Agent, Failure> {
+    /// Runs a full registration: launch token, challenge, signature by a new key, registration.
+    pub(crate) async fn register(&mut self, launch: Launch<'_>, tally: &mut Tally) -> Result<Agent, LoadError> {
         let started = Instant::now();
         let operator = self.operator.token().await?;
         let launch_token = tally.time("launch token", self.launch_token(&operator, launch)).await?;
@@ -98,63 +98,63 @@ impl Client {
         Ok(agent)
     }
 
-    async fn launch_token(&mut self, operator: &str, launch: Launch<'_>) -> Result<String, Failure> {
+    async fn launch_token(&mut self, operator: &str, launch: Launch<'_>) -> Result<String, LoadError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             launch_token: String,
         }
         let max_ttl = launch.max_ttl;
         let body = format!(
             r#"{{"agent_name":"load","allowed_scope":["{SCOPE}"],"max_ttl":{max_ttl},"single_use":true,"ttl":60}}"#
         );
-        let answer: Answer = self.post("/v1/admin/launch-tokens", Some(operator), &body, 201).await?;
-        Ok(answer.launch_token)
+        let response: Body = self.post("/v1/admin/launch-tokens", Some(operator), &body, 201).await?;
+        Ok(response.launch_token)
     }
 
-    async fn nonce(&mut self) -> Result<String, Failure> {
+    async fn nonce(&mut self) -> Result<String, LoadError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             nonce: String,
         }
-        let answer: Answer = self.get("/v1/challenge").await?;
-        Ok(answer.nonce)
+        let response: Body = self.get("/v1/challenge").await?;
+        Ok(response.nonce)
     }
 
-    pub(crate) async fn health(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn health(&mut self) -> Result<(), LoadError> {
         let _: serde::de::IgnoredAny = self.get("/v1/health").await?;
         Ok(())
     }
 
-    /// Asks for a verdict on a token that is valid.
-    pub(crate) async fn validate(&mut self, token: &str) -> Result<(), Failure> {
+    /// Validates a token that is valid.
+    pub(crate) async fn validate(&mut self, token: &str) -> Result<(), LoadError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             valid: bool,
         }
-        let answer: Answer = self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
-        if answer.valid { Ok(()) } else { Err(Failure::Invalid) }
+        let response: Body = self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
+        if response.valid { Ok(()) } else { Err(LoadError::Invalid) }
     }
 
-    /// Exchanges a token for a fresh one.
-    pub(crate) async fn renew(&mut self, token: &str) -> Result<String, Failure> {
+    /// Renews a token.
+    pub(crate) async fn renew(&mut self, token: &str) -> Result<String, LoadError> {
         let request = Request { method: "POST", path: "/v1/token/renew", token: Some(token), body: None };
         let agent: Agent = read(request, &self.connection.send(request).await?, 200)?;
         Ok(agent.access_token)
     }
 
     /// Revokes the tokens of a task.
-    pub(crate) async fn revoke_task(&mut self, task_id: &str) -> Result<(), Failure> {
+    pub(crate) async fn revoke_task(&mut self, task_id: &str) -> Result<(), LoadError> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             count: u64,
         }
         let operator = self.operator.token().await?;
         let body = format!(r#"{{"level":"task","target":"{task_id}"}}"#);
-        let answer: Answer = self.post("/v1/revoke", Some(&operator), &body, 200).await?;
-        if answer.count > 0 { Ok(()) } else { Err(Failure::NothingRevoked) }
+        let response: Body = self.post("/v1/revoke", Some(&operator), &body, 200).await?;
+        if response.count > 0 { Ok(()) } else { Err(LoadError::NothingRevoked) }
     }
 
-    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, Failure> {
+    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, LoadError> {
         let request = Request { method: "GET", path, ..Request::default() };
         read(request, &self.connection.send(request).await?, 200)
     }
@@ -165,24 +165,24 @@ impl Client {
         token: Option<&str>,
         body: &str,
         expected: u16,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, LoadError> {
         let request = Request { method: "POST", path, token, body: Some(body) };
         read(request, &self.connection.send(request).await?, expected)
     }
 }
 
-fn read<T: DeserializeOwned>(request: Request<'_>, response: &Response, expected: u16) -> Result<T, Failure> {
-    let unexpected = || Failure::unexpected(request.path, response);
+fn read<T: DeserializeOwned>(request: Request<'_>, response: &Response, expected: u16) -> Result<T, LoadError> {
+    let unexpected = || LoadError::unexpected(request.path, response);
     if response.status != expected {
         return Err(unexpected());
     }
     serde_json::from_slice(&response.body).map_err(|_| unexpected())
 }
 
-/// The body of a registration with a new key, the nonce signed by it. Its texts need no escapes.
-pub(crate) fn registration(launch_token: &str, nonce: &str, task_id: &str) -> Result<String, Failure> {
+/// Returns the body of a registration with a new key and its signature of the nonce. Its texts need no escapes.
+pub(crate) fn registration(launch_token: &str, nonce: &str, task_id: &str) -> Result<String, LoadError> {
     let key = SigningKey::from_bytes(&random()?);
-    let bytes = HEXLOWER.decode(nonce.as_bytes()).map_err(|_| Failure::BadNonce)?;
+    let bytes = HEXLOWER.decode(nonce.as_bytes()).map_err(|_| LoadError::BadNonce)?;
     let public_key = BASE64.encode(key.verifying_key().as_bytes());
     let signature = BASE64.encode(&key.sign(&bytes).to_bytes());
     Ok(format!(
@@ -190,9 +190,9 @@ pub(crate) fn registration(launch_token: &str, nonce: &str, task_id: &str) -> Re
     ))
 }
 
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], LoadError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::Runtime { cause: error.to_string() })?;
+    getrandom::fill(&mut bytes).map_err(|error| LoadError::Runtime { cause: error.to_string() })?;
     Ok(bytes)
 }
 
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registration_signs_the_bytes_of_the_nonce_with_a_key_of_its_own() {
+    fn registration_signs_nonce_bytes_with_new_key() {
         let nonce = "0f".repeat(32);
         let body: Value = serde_json::from_str(&registration("lt", &nonce, "task").unwrap()).unwrap();
         let decoded = |member: &str| BASE64.decode(body[member].as_str().unwrap().as_bytes()).unwrap();

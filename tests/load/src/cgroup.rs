@@ -1,4 +1,4 @@
-//! A control group with a memory limit, for a process that this tool starts.
+//! Control groups with a memory limit, for a process that this tool starts.
 
 use std::{
     fs,
@@ -6,9 +6,9 @@ use std::{
     process,
 };
 
-use crate::scenario::Failure;
+use crate::scenario::LoadError;
 
-/// A control group; removed when dropped, which needs its processes to have ended.
+/// Control group, which is removed when dropped, after its processes have ended.
 #[derive(Debug)]
 pub(crate) struct MemoryGroup {
     directory: PathBuf,
@@ -22,9 +22,9 @@ enum Version {
 }
 
 impl MemoryGroup {
-    /// Makes a group below this process's own (version 1) or the root (version 2, where groups with processes have no
+    /// Creates a group below this process's own (version 1) or the root (version 2, where groups with processes have no
     /// children).
-    pub(crate) fn new(bytes: u64) -> Result<Self, Failure> {
+    pub(crate) fn new(bytes: u64) -> Result<Self, LoadError> {
         let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (version, parent) = parent(&text("/proc/self/mountinfo"), &text("/proc/self/cgroup"))
             .ok_or_else(|| unavailable(Path::new("/sys/fs/cgroup"), "there is no memory controller"))?;
@@ -45,19 +45,19 @@ impl MemoryGroup {
         Ok(group)
     }
 
-    /// Where a process writes its id to join.
+    /// File to which a process writes its id to join.
     pub(crate) fn processes(&self) -> PathBuf {
         self.directory.join("cgroup.procs")
     }
 
-    /// How often a process of the group was killed for its memory.
+    /// Number of times that a process of the group was killed for its memory.
     pub(crate) fn kills(&self) -> u64 {
         let file = if self.version == Version::V1 { "memory.oom_control" } else { "memory.events" };
         let text = fs::read_to_string(self.directory.join(file)).unwrap_or_default();
         text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 
-    fn set(&self, file: &str, value: u64) -> Result<(), Failure> {
+    fn set(&self, file: &str, value: u64) -> Result<(), LoadError> {
         fs::write(self.directory.join(file), value.to_string())
             .map_err(|error| unavailable(&self.directory, &format!("{file}: {error}")))
     }
@@ -71,11 +71,11 @@ impl Drop for MemoryGroup {
     }
 }
 
-fn unavailable(directory: &Path, cause: &str) -> Failure {
-    Failure::NoControlGroup { directory: directory.to_owned(), cause: cause.to_owned() }
+fn unavailable(directory: &Path, cause: &str) -> LoadError {
+    LoadError::NoControlGroup { directory: directory.to_owned(), cause: cause.to_owned() }
 }
 
-/// Where a group with a memory limit can be made.
+/// Directory in which a group with a memory limit can be created.
 fn parent(mounts: &str, memberships: &str) -> Option<(Version, PathBuf)> {
     let mounted = |wanted: &str, option: &str| {
         mounts.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! Many clients at once, until count or time is used up.
+//! Concurrent clients, until a count or a time is reached.
 
 use std::{
     cell::Cell,
@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{args::Bounds, scenario::Failure, tally::Tally};
+use crate::{args::Bounds, scenario::LoadError, tally::Tally};
 
-/// A client that fails so often in a row has nothing more to say.
+/// Number of consecutive failures after which a client stops.
 const FAILURES_IN_A_ROW: u32 = 20;
 
-/// What ends a run.
+/// Limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) time: Duration,
@@ -24,10 +24,10 @@ impl From<Bounds> for Limits {
     }
 }
 
-/// Lets each client take one step after the other; gives back the clients, and what became of their requests.
+/// Runs the steps of every client; returns the clients and the results of their requests.
 pub(crate) async fn drive<C: 'static, S>(clients: Vec<C>, limits: Limits, step: S) -> (Vec<C>, Tally)
 where
-    S: AsyncFn(&mut C, &mut Tally) -> Result<(), Failure> + 'static,
+    S: AsyncFn(&mut C, &mut Tally) -> Result<(), LoadError> + 'static,
 {
     let (step, left) = (Rc::new(step), Rc::new(Cell::new(limits.count)));
     let started = Instant::now();
@@ -63,7 +63,7 @@ where
     (clients, total)
 }
 
-/// Takes one of what is left.
+/// Takes one of the remaining operations.
 fn take(left: &Cell<u64>) -> bool {
     match left.get().checked_sub(1) {
         Some(rest) => {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_shared_and_exact() {
+    fn clients_share_exact_count() {
         let limits = Limits { time: Duration::from_secs(60), count: 1001 };
         let (clients, tally) = on_this_thread(drive(vec![0_u64; 8], limits, async |client, tally| {
             tokio::task::yield_now().await;
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_ends_it() {
+    fn run_ends_after_its_time() {
         let limits = Limits { time: Duration::from_millis(50), count: u64::MAX };
         let (_, tally) = on_this_thread(drive(vec![(); 2], limits, async |(), _| {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -107,9 +107,9 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_only_fails_gives_up() {
+    fn client_stops_after_repeated_failures() {
         let limits = Limits { time: Duration::from_secs(60), count: u64::MAX };
-        let (_, tally) = on_this_thread(drive(vec![(); 3], limits, async |(), _| Err(Failure::Invalid)));
+        let (_, tally) = on_this_thread(drive(vec![(); 3], limits, async |(), _| Err(LoadError::Invalid)));
         assert_eq!(tally.failed, 3 * u64::from(FAILURES_IN_A_ROW));
     }
 }

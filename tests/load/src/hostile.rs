@@ -1,4 +1,4 @@
-//! Requests that are made to harm: their bytes, and connections on which they are left unfinished or unread.
+//! Hostile requests: their bytes, and connections on which they stay unfinished or unread.
 
 use std::{
     fmt::Write as _,
@@ -13,12 +13,12 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a step of a hostile connection may take.
+/// Timeout for a step of a hostile connection.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Receive buffer of a client that does not read: what it leaves stays with the broker.
+/// Receive buffer of a client that does not read: the rest stays in the broker.
 const UNREAD: u32 = 16 * 1024;
 
-/// The address number `index` of the loopback interface, 127.0.0.2 and on.
+/// Returns the address number `index` of the loopback interface, 127.0.0.2 and on.
 pub(crate) fn address(index: u16) -> IpAddr {
     IpAddr::V4(Ipv4Addr::from_bits(0x7f00_0002 + u32::from(index)))
 }
@@ -33,7 +33,7 @@ pub(crate) async fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<
     timeout(PATIENCE, socket.connect(to)).await?
 }
 
-/// A registration of a mebibyte: a member that no reader knows holds objects with an empty name each.
+/// Returns a registration of one mebibyte: an unknown member holds objects with an empty name each.
 pub(crate) fn large_body() -> String {
     let mut body = String::from(
         r#"{"launch_token":"x","nonce":"x","public_key":"x","signature":"x","orch_id":"x","task_id":"x","requested_scope":["read:data:*"],"z":["#,
@@ -45,7 +45,7 @@ pub(crate) fn large_body() -> String {
     body
 }
 
-/// A query with so many distinct names of three letters.
+/// Returns a query with this many distinct names of three letters.
 pub(crate) fn query(parameters: u32) -> String {
     let mut query = String::from("/v1/revocations?");
     for number in 0..parameters {
@@ -56,16 +56,16 @@ pub(crate) fn query(parameters: u32) -> String {
     query
 }
 
-/// The head of a request with a body that comes in chunks, and one byte of it.
+/// Returns the head of a request with a chunked body, and one byte of it.
 pub(crate) fn stalled_body(host: &str) -> String {
     format!("POST /v1/token/validate HTTP/1.1\r\nhost: {host}\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{\r\n")
 }
 
-/// Sends, as far as the other side takes it, and reads the beginning of what comes back: nothing if it hung up.
+/// Sends as much as the broker accepts, and reads the beginning of its response: nothing if it closed.
 pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> {
     let mut received = vec![0; 512];
     let exchange = async {
-        // A refusal may come before the whole request was taken.
+        // A rejection may arrive before the whole request was sent.
         stream.write_all(request).await.ok();
         stream.read(&mut received).await.unwrap_or(0)
     };
@@ -74,7 +74,7 @@ pub(crate) async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Vec<u8> 
     received
 }
 
-/// Sends what the other side takes within a moment, and leaves it at that.
+/// Sends as much as the broker accepts at once, and stops.
 pub(crate) async fn send_and_leave(stream: &mut TcpStream, request: &[u8]) {
     timeout(Duration::from_millis(200), stream.write_all(request)).await.map_or(Ok(()), |sent| sent).ok();
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_loopback_ones() {
+    fn addresses_are_loopback_addresses() {
         assert_eq!(address(0).to_string(), "127.0.0.2");
         assert_eq!(address(300).to_string(), "127.0.1.46");
         assert!(address(16_383).is_loopback());

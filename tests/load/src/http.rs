@@ -1,4 +1,4 @@
-//! One keep-alive connection, with as little around it as HTTP/1.1 allows: the tool shares its cores with the broker.
+//! Keep-alive connections with minimal overhead: the tool shares its cores with the broker.
 
 use std::{
     fmt::Write as _,
@@ -13,16 +13,16 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{scenario::Failure, target::Target};
+use crate::{scenario::LoadError, target::Target};
 
-/// No request takes longer: the broker holds a long poll for 25 seconds at most.
+/// Timeout for a request: the broker holds a long poll for 25 seconds at most.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// After a longer rest a connection is made anew.
+/// Idle time after which a connection is opened again.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 const LONGEST_HEAD: usize = 64 * 1024;
 const LONGEST_BODY: usize = 64 * 1024 * 1024;
 
-/// A connection; it is made at the first request and made again after a failure.
+/// Connection, which is opened at the first request and again after a failure.
 #[derive(Debug)]
 pub(crate) struct Connection {
     target: Target,
@@ -33,14 +33,14 @@ pub(crate) struct Connection {
     received: Vec<u8>,
 }
 
-/// What came back.
+/// Response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-/// What is sent.
+/// Request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Request<'r> {
     pub(crate) method: &'r str,
@@ -61,16 +61,16 @@ impl Connection {
         }
     }
 
-    /// From this address of the machine.
+    /// Connects from this local address.
     pub(crate) fn from(self, address: Option<IpAddr>) -> Self {
         Self { from: address, ..self }
     }
 
-    /// Sends a request and reads its whole answer.
-    pub(crate) async fn send(&mut self, request: Request<'_>) -> Result<Response, Failure> {
+    /// Sends a request and reads its whole response.
+    pub(crate) async fn send(&mut self, request: Request<'_>) -> Result<Response, LoadError> {
         self.write_request(request);
         if self.used.elapsed() > LONGEST_REST {
-            // The broker hangs up on idle connections (contract §8: 120 s).
+            // The broker closes idle connections (contract §8: 120 s).
             self.stream = None;
         }
         let answered = timeout(PATIENCE, self.converse()).await;
@@ -86,7 +86,7 @@ impl Connection {
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
         self.stream = None;
-        Err(Failure::Broken { path: request.path.to_owned(), cause: broken.to_string() })
+        Err(LoadError::Broken { path: request.path.to_owned(), cause: broken.to_string() })
     }
 
     fn write_request(&mut self, request: Request<'_>) {
@@ -153,11 +153,11 @@ async fn more(stream: &mut TcpStream, received: &mut Vec<u8>) -> io::Result<()> 
     }
 }
 
-/// The part of an answer before its body.
+/// Response before its body.
 #[derive(Debug, PartialEq, Eq)]
 struct Head {
     status: u16,
-    /// In bytes.
+    /// Length in bytes.
     length: usize,
     body: BodyLength,
     keep_alive: bool,
@@ -170,7 +170,7 @@ enum BodyLength {
 }
 
 impl Head {
-    /// The head, once it is complete.
+    /// Returns the head, once it is complete.
     fn parse(received: &[u8]) -> io::Result<Option<Self>> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Response::new(&mut headers);
@@ -198,7 +198,7 @@ impl Head {
         self.status < 200
     }
 
-    /// The body, once it is complete.
+    /// Returns the body, once it is complete.
     fn body(&self, received: &[u8]) -> io::Result<Option<Vec<u8>>> {
         match self.body {
             BodyLength::Known(length) => Ok(received.get(..length).map(<[u8]>::to_vec)),
@@ -207,7 +207,7 @@ impl Head {
     }
 }
 
-/// The content of all chunks, once the last one is there. Trailers are not expected.
+/// Returns the content of all chunks, once the last one has arrived. Trailers are not expected.
 fn unchunk(mut received: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     loop {
@@ -230,22 +230,22 @@ fn unchunk(mut received: &[u8]) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn malformed(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is not HTTP/1.1: {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the response is not HTTP/1.1: {what}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(answer: &[u8]) -> Option<(u16, Vec<u8>, bool)> {
-        let head = Head::parse(answer).unwrap()?;
-        let body = head.body(&answer[head.length..]).unwrap()?;
+    fn read(response: &[u8]) -> Option<(u16, Vec<u8>, bool)> {
+        let head = Head::parse(response).unwrap()?;
+        let body = head.body(&response[head.length..]).unwrap()?;
         Some((head.status, body, head.keep_alive))
     }
 
     #[test]
-    fn an_answer_is_complete_with_its_last_byte_and_not_before() {
-        for (answer, expected) in [
+    fn response_is_complete_with_its_last_byte() {
+        for (response, expected) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", (200, b"hello".to_vec(), true)),
             ("HTTP/1.1 204 No Content\r\n\r\n", (204, Vec::new(), true)),
             (
@@ -257,16 +257,16 @@ mod tests {
                 (200, b"abc0123456789".to_vec(), true),
             ),
         ] {
-            let answer = answer.as_bytes();
-            assert_eq!(read(answer), Some(expected));
-            for end in 0..answer.len() {
-                assert_eq!(read(&answer[..end]), None, "{end} bytes of {}", String::from_utf8_lossy(answer));
+            let response = response.as_bytes();
+            assert_eq!(read(response), Some(expected));
+            for end in 0..response.len() {
+                assert_eq!(read(&response[..end]), None, "{end} bytes of {}", String::from_utf8_lossy(response));
             }
         }
     }
 
     #[test]
-    fn a_request_is_written_as_one_text() {
+    fn writes_request_as_one_text() {
         let target = Target::parse("http://127.0.0.1:1", false).unwrap();
         let mut connection = Connection::new(&target);
         connection.write_request(Request { method: "POST", path: "/a", token: Some("t"), body: Some("{}") });
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_is_an_error() {
+    fn rejects_malformed_http() {
         assert!(Head::parse(b"SSH-2.0-OpenSSH\r\n").is_err());
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n").is_err());
         assert!(unchunk(b"zz\r\n").is_err());

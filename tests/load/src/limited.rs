@@ -1,4 +1,4 @@
-//! A broker that this tool starts under a memory limit.
+//! Broker that this tool starts under a memory limit.
 
 use std::{
     fs::{self, File},
@@ -10,14 +10,14 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{cgroup::MemoryGroup, process::Memory, scenario::Failure};
+use crate::{cgroup::MemoryGroup, process::Memory, scenario::LoadError};
 
-/// How long a start may take.
+/// Timeout for a start.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Of that broker only.
+/// Admin secret of that broker only.
 pub(crate) const ADMIN_SECRET: &str = "a-secret-of-this-run-only";
 
-/// A broker under a memory limit, with its files in a directory of its own.
+/// Broker under a memory limit, with its files in a directory of its own.
 #[derive(Debug)]
 pub(crate) struct LimitedBroker {
     process: Child,
@@ -28,8 +28,8 @@ pub(crate) struct LimitedBroker {
 }
 
 impl LimitedBroker {
-    pub(crate) fn start(program: &Path, limit: u64) -> Result<Self, Failure> {
-        let failed = |cause: String| Failure::NotStarted { program: program.to_owned(), cause };
+    pub(crate) fn start(program: &Path, limit: u64) -> Result<Self, LoadError> {
+        let failed = |cause: String| LoadError::NotStarted { program: program.to_owned(), cause };
         let group = MemoryGroup::new(limit)?;
         let directory =
             tempfile::Builder::new().prefix("agentwrit-load-").tempdir().map_err(|error| failed(error.to_string()))?;
@@ -37,7 +37,7 @@ impl LimitedBroker {
         let output = File::create(&log).map_err(|error| failed(error.to_string()))?;
         let errors = output.try_clone().map_err(|error| failed(error.to_string()))?;
         let program = program.canonicalize().map_err(|error| failed(error.to_string()))?;
-        // The shell joins the group before it becomes the broker, whose memory is all counted then.
+        // The shell joins the group before it becomes the broker, so that all its memory is counted.
         let process = Command::new("/bin/sh")
             .args(["-c", r#"echo $$ > "$1" && exec "$0""#])
             .args([&program, &group.processes()])
@@ -75,8 +75,9 @@ impl LimitedBroker {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// The most that was resident since the last call, where the kernel lets this tool reset that; else since the start.
-    pub(crate) fn take_peak(&self) -> Result<u64, Failure> {
+    /// Returns the peak of resident memory since the last call, where the kernel lets this tool reset it; else since
+    /// the start.
+    pub(crate) fn take_peak(&self) -> Result<u64, LoadError> {
         let peak = Memory::of(self.pid())?.peak;
         fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").ok();
         Ok(peak)
@@ -102,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_is_read_from_the_log() {
+    fn reads_address_from_log() {
         let line = "[AA:BROKER:OK] 2026-11-21T08:00:00Z | BROKER | listening | address=127.0.0.1:4321, issuer=x";
         assert_eq!(listening_address(line), Some("127.0.0.1:4321"));
         assert_eq!(listening_address("[AA:SERVER:OK] … | limits of this machine | memory=256 MiB"), None);

@@ -1,4 +1,4 @@
-//! A load tool: plays real agents against a broker and tells how fast it answers. README.md has the commands.
+//! Load tool: runs agents against a broker and reports its speed. README.md has the commands.
 
 mod agent;
 mod args;
@@ -21,7 +21,7 @@ use clap::Parser;
 use self::{
     args::{Args, Command},
     report::Report,
-    scenario::{Context, Failure, feed, flood, health, memory, memory_limit, register, renew, validate},
+    scenario::{Context, LoadError, feed, flood, health, memory, memory_limit, register, renew, validate},
 };
 
 fn main() -> ExitCode {
@@ -39,11 +39,11 @@ fn main() -> ExitCode {
 }
 
 /// One thread: the broker needs the other cores.
-fn run(args: &Args) -> Result<Report, Failure> {
+fn run(args: &Args) -> Result<Report, LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|cause| Failure::Runtime { cause: cause.to_string() })?;
+        .map_err(|cause| LoadError::Runtime { cause: cause.to_string() })?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         if let Command::MemoryLimit(options) = &args.command {

@@ -1,4 +1,4 @@
-//! What is told in the end.
+//! Report of a run.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     tally::{Tally, per_second},
 };
 
-/// The outcome of a scenario.
+/// Result of a scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     scenario: &'static str,
@@ -24,7 +24,7 @@ pub(crate) struct Report {
     first_failure: Option<String>,
 }
 
-/// One operation. Times are in milliseconds.
+/// Figures of one operation. Times are in milliseconds.
 #[derive(Debug, Serialize)]
 struct Row {
     operation: String,
@@ -37,7 +37,7 @@ struct Row {
     max_ms: f64,
 }
 
-/// Anything else that was found.
+/// Any other figure.
 #[derive(Debug, Serialize)]
 struct Figure {
     name: String,
@@ -66,7 +66,7 @@ impl Report {
         self.figures.push(Figure { name: name.into(), value, unit });
     }
 
-    /// Whether everything was answered as it should.
+    /// Returns `true` if every response was the expected one.
     pub(crate) fn is_clean(&self) -> bool {
         self.failed == 0
     }
@@ -112,7 +112,7 @@ impl Row {
             per_second: per_second(times.count(), took),
             p50_ms: milliseconds(times.quantile(500)),
             p99_ms: milliseconds(times.quantile(990)),
-            max_ms: milliseconds(times.longest()),
+            max_ms: milliseconds(times.max()),
         }
     }
 }
@@ -121,7 +121,7 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Bytes as mebibytes.
+/// Converts bytes to mebibytes.
 #[expect(clippy::cast_precision_loss, reason = "shown with two digits")]
 pub(crate) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
@@ -132,7 +132,7 @@ trait Rounded {
 }
 
 impl Rounded for Value {
-    /// Three decimals: more would be noise.
+    /// Rounds to three decimals: more would be noise.
     fn take_rounded(self) -> Value {
         match self {
             Value::Number(number) if number.is_f64() => {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn text_lines_up() {
+    fn columns_of_text_line_up() {
         let text = report().to_text();
         let widths: Vec<usize> = text.lines().skip(3).take(2).map(str::len).collect();
         assert_eq!(widths.first(), widths.last(), "{text}");
@@ -179,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn failures_show() {
+    fn report_shows_failures() {
         let mut report = report();
         assert!(report.is_clean());
         let mut tally = Tally::default();
-        tally.fail(&crate::scenario::Failure::Invalid);
+        tally.fail(&crate::scenario::LoadError::Invalid);
         report.add(&tally, 1, "");
         assert!(!report.is_clean() && report.to_text().contains("1 FAILED"));
     }

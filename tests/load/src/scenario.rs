@@ -1,4 +1,4 @@
-//! The scenarios, and what they share.
+//! Scenarios, and their shared parts.
 
 pub(crate) mod feed;
 pub(crate) mod flood;
@@ -22,7 +22,7 @@ use crate::{
     target::{Target, TargetError},
 };
 
-/// What every scenario has at hand.
+/// Context of every scenario.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) target: Target,
@@ -31,14 +31,14 @@ pub(crate) struct Context {
     health_time: Duration,
 }
 
-/// Why a run, or a request of it, failed.
+/// Error of a run or of one of its requests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum LoadError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error("{path}: {cause}")]
     Broken { path: String, cause: String },
-    #[error("{path}: unexpected answer {status}: {beginning}")]
+    #[error("{path}: unexpected response {status}: {beginning}")]
     Unexpected { path: String, status: u16, beginning: String },
     #[error("the broker takes a token that it issued for invalid")]
     Invalid,
@@ -46,7 +46,7 @@ pub(crate) enum Failure {
     BadNonce,
     #[error("a revocation of live tokens killed none")]
     NothingRevoked,
-    #[error("the feed's answer is not a signed document with a cursor")]
+    #[error("the feed's response is not a signed document with a cursor")]
     BadFeed,
     #[error("not enough registrations succeeded: {first}")]
     NotPrepared { first: String },
@@ -69,7 +69,7 @@ pub(crate) enum Failure {
     Runtime { cause: String },
 }
 
-impl Failure {
+impl LoadError {
     pub(crate) fn unexpected(path: &str, response: &Response) -> Self {
         let beginning = String::from_utf8_lossy(&response.body).chars().take(300).collect();
         Self::Unexpected { path: path.to_owned(), status: response.status, beginning }
@@ -77,12 +77,12 @@ impl Failure {
 }
 
 impl Context {
-    pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &Args) -> Result<Self, LoadError> {
         Self::of(&args.url, &args.admin_secret, args)
     }
 
-    /// For another broker than that of the command line.
-    pub(crate) fn of(url: &str, admin_secret: &str, args: &Args) -> Result<Self, Failure> {
+    /// Returns a context for another broker than the command line's.
+    pub(crate) fn of(url: &str, admin_secret: &str, args: &Args) -> Result<Self, LoadError> {
         let target = Target::parse(url, args.allow_remote)?;
         let operator = Rc::new(Operator::new(&target, admin_secret));
         let health_time = Duration::from_secs(args.health_time);
@@ -97,13 +97,17 @@ impl Context {
         (0..count).map(|_| Client::new(&self.target, &self.operator)).collect()
     }
 
-    /// What everything else is compared with, for a while.
+    /// Measures `GET /v1/health`, the reference of all figures.
     pub(crate) async fn health(&self, clients: Vec<Client>) -> (Vec<Client>, Tally) {
         health_of(clients, Limits { time: self.health_time, count: u64::MAX }).await
     }
 
-    /// Registers agents that live for an hour; gives their tokens.
-    pub(crate) async fn enrol(&self, clients: Vec<Client>, count: u64) -> Result<(Vec<Client>, Vec<String>), Failure> {
+    /// Registers agents for an hour; returns their tokens.
+    pub(crate) async fn enrol(
+        &self,
+        clients: Vec<Client>,
+        count: u64,
+    ) -> Result<(Vec<Client>, Vec<String>), LoadError> {
         let enrolling: Vec<_> = clients.into_iter().map(|client| (client, Vec::new())).collect();
         let limits = Limits { time: Duration::from_secs(600), count };
         let (enrolled, tally) =
@@ -116,13 +120,13 @@ impl Context {
         let (clients, tokens): (Vec<_>, Vec<_>) = enrolled.into_iter().unzip();
         let tokens = tokens.concat();
         if tally.failed > 0 || tokens.is_empty() {
-            return Err(Failure::NotPrepared { first: tally.first_failure.unwrap_or_default() });
+            return Err(LoadError::NotPrepared { first: tally.first_failure.unwrap_or_default() });
         }
         Ok((clients, tokens))
     }
 
-    /// The broker's processor time so far, if its process is known.
-    pub(crate) fn processor_time(&self) -> Result<Option<Duration>, Failure> {
+    /// Returns the broker's processor time so far, if its process is known.
+    pub(crate) fn processor_time(&self) -> Result<Option<Duration>, LoadError> {
         self.broker_pid.map(process::processor_time).transpose()
     }
 }

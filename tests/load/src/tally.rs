@@ -1,8 +1,8 @@
-//! What became of the requests of a run.
+//! Results of the requests of a run.
 
 use std::time::{Duration, Instant};
 
-use crate::{histogram::Histogram, scenario::Failure};
+use crate::{histogram::Histogram, scenario::LoadError};
 
 /// Times by operation, and failures.
 #[derive(Debug, Default)]
@@ -10,17 +10,17 @@ pub(crate) struct Tally {
     times: Vec<(&'static str, Histogram)>,
     pub(crate) failed: u64,
     pub(crate) first_failure: Option<String>,
-    /// How long the run took.
+    /// Duration of the run.
     pub(crate) took: Duration,
 }
 
 impl Tally {
-    /// Measures what succeeds.
+    /// Measures successful operations.
     pub(crate) async fn time<T>(
         &mut self,
         operation: &'static str,
-        running: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
+        running: impl Future<Output = Result<T, LoadError>>,
+    ) -> Result<T, LoadError> {
         let started = Instant::now();
         let done = running.await?;
         self.record(operation, started.elapsed());
@@ -31,7 +31,7 @@ impl Tally {
         self.of(operation).record(time);
     }
 
-    pub(crate) fn fail(&mut self, failure: &Failure) {
+    pub(crate) fn fail(&mut self, failure: &LoadError) {
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| failure.to_string());
     }
@@ -46,7 +46,7 @@ impl Tally {
         }
     }
 
-    /// Also the time: for runs that followed each other.
+    /// Merges the duration too: for consecutive runs.
     pub(crate) fn append(&mut self, later: &Self) {
         self.merge(later);
         self.took += later.took;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_counts_over_the_time_of_the_run() {
+    fn rate_is_count_over_duration() {
         let mut tally = Tally { took: Duration::from_millis(500), ..Tally::default() };
         (0..10).for_each(|_| tally.record("a", Duration::from_micros(1)));
         assert_eq!(tally.rate("a").to_string(), "20");
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_side_by_side_share_their_time_and_runs_in_a_row_add_it() {
+    fn concurrent_runs_share_duration_and_consecutive_ones_add_it() {
         let half = |operation| {
             let mut tally = Tally { took: Duration::from_secs(1), ..Tally::default() };
             tally.record(operation, Duration::from_micros(1));
@@ -110,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_failure_is_kept() {
+    fn keeps_first_failure() {
         let mut tally = Tally::default();
         for text in ["one", "two"] {
-            tally.fail(&Failure::Runtime { cause: text.to_owned() });
+            tally.fail(&LoadError::Runtime { cause: text.to_owned() });
         }
         let mut all = Tally::default();
         all.merge(&tally);

@@ -1,19 +1,19 @@
-//! Which broker is driven. Only one of this machine, unless asked otherwise: nobody else's by mistake.
+//! Target of the load. Only a broker on this machine, unless remote ones are allowed explicitly.
 
 use std::{
     fmt,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
 };
 
-/// A broker's address.
+/// Address of a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// The `Host` of requests.
+    /// Value of `Host`.
     pub(crate) host: String,
 }
 
-/// Why a broker is not driven.
+/// Error of a target that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TargetError {
     #[error("`{url}` is not `http://host:port`; this tool speaks no TLS, put it beside the broker")]
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_driven() {
+    fn accepts_loopback_urls() {
         for (url, address) in [
             ("http://127.0.0.1:8080", "127.0.0.1:8080"),
             ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not_unless_allowed() {
+    fn rejects_remote_urls_unless_allowed() {
         for url in
             ["http://192.0.2.1:8080", "http://0.0.0.0:8080", "http://[2001:db8::1]:80", "http://[::ffff:192.0.2.1]:1"]
         {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn other_urls_are_refused() {
+    fn rejects_malformed_urls() {
         for url in ["", "127.0.0.1:8080", "https://127.0.0.1", "http://", "http://a@127.0.0.1", "http://127.0.0.1/v1"] {
             let refused = Err(TargetError::NotAnUrl { url: url.to_owned() });
             assert_eq!(Target::parse(url, true), refused, "{url}");

@@ -1,11 +1,11 @@
-//! Waiting long polls of the revocation feed: what each costs, and how soon all of them wake.
+//! Waiting long polls of the revocation feed: memory of each, and time until all of them return.
 
 use std::time::{Duration, Instant};
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{
     agent::{Client, Launch},
     args::Feed,
@@ -15,12 +15,12 @@ use crate::{
     tally::Tally,
 };
 
-/// As long as the broker holds an answer.
+/// Duration for which the broker holds a response.
 const WAIT: u64 = 25;
-/// How long it takes until all polls surely wait.
+/// Time after which all polls wait.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-pub(crate) async fn run(context: &Context, options: &Feed) -> Result<Report, Failure> {
+pub(crate) async fn run(context: &Context, options: &Feed) -> Result<Report, LoadError> {
     let mut operator = Client::new(&context.target, &context.operator);
     let mut tally = Tally::default();
     // The first revocation gives the log a cursor to wait behind.
@@ -41,7 +41,7 @@ pub(crate) async fn run(context: &Context, options: &Feed) -> Result<Report, Fai
         operator.revoke_task(&task(round)).await?;
         let acknowledged = Instant::now();
         for poll in waiting {
-            let (poller, woken) = poll.await.map_err(|error| Failure::Runtime { cause: error.to_string() })?;
+            let (poller, woken) = poll.await.map_err(|error| LoadError::Runtime { cause: error.to_string() })?;
             match woken {
                 Ok((at, newer)) => {
                     cursor = cursor.max(newer);
@@ -59,43 +59,43 @@ pub(crate) async fn run(context: &Context, options: &Feed) -> Result<Report, Fai
     Ok(report)
 }
 
-async fn enrol_and_revoke(operator: &mut Client, round: u16) -> Result<(), Failure> {
+async fn enrol_and_revoke(operator: &mut Client, round: u16) -> Result<(), LoadError> {
     operator.register(Launch { max_ttl: 300, task_id: &task(round) }, &mut Tally::default()).await?;
     operator.revoke_task(&task(round)).await
 }
 
-/// Of this run only.
+/// Unique to this run.
 fn task(round: u16) -> String {
     format!("feed-{}-{round}", std::process::id())
 }
 
-async fn poll(mut poller: Client, cursor: u64) -> (Client, Result<(Instant, u64), Failure>) {
+async fn poll(mut poller: Client, cursor: u64) -> (Client, Result<(Instant, u64), LoadError>) {
     let path = format!("/v1/revocations?since={cursor}&wait={WAIT}");
     let answered = ask(&mut poller.connection, &path).await;
     let at = Instant::now();
     let newer = answered.and_then(|response| cursor_of(&response)).and_then(|newer| {
-        // The same cursor means that the wait ended without anything new.
-        if newer > cursor { Ok((at, newer)) } else { Err(Failure::BadFeed) }
+        // The same cursor means that the wait ended without a new entry.
+        if newer > cursor { Ok((at, newer)) } else { Err(LoadError::BadFeed) }
     });
     (poller, newer)
 }
 
-async fn ask(connection: &mut Connection, path: &str) -> Result<Response, Failure> {
+async fn ask(connection: &mut Connection, path: &str) -> Result<Response, LoadError> {
     let response = connection.send(Request { method: "GET", path, ..Request::default() }).await?;
-    if response.status == 200 { Ok(response) } else { Err(Failure::unexpected(path, &response)) }
+    if response.status == 200 { Ok(response) } else { Err(LoadError::unexpected(path, &response)) }
 }
 
-fn cursor_of(response: &Response) -> Result<u64, Failure> {
+fn cursor_of(response: &Response) -> Result<u64, LoadError> {
     #[derive(Deserialize)]
     struct Payload {
         to: u64,
     }
-    let payload = response.body.split(|byte| *byte == b'.').nth(1).ok_or(Failure::BadFeed)?;
-    let payload = BASE64URL_NOPAD.decode(payload).map_err(|_| Failure::BadFeed)?;
-    serde_json::from_slice(&payload).map(|Payload { to }| to).map_err(|_| Failure::BadFeed)
+    let payload = response.body.split(|byte| *byte == b'.').nth(1).ok_or(LoadError::BadFeed)?;
+    let payload = BASE64URL_NOPAD.decode(payload).map_err(|_| LoadError::BadFeed)?;
+    serde_json::from_slice(&payload).map(|Payload { to }| to).map_err(|_| LoadError::BadFeed)
 }
 
-fn memory(context: &Context) -> Result<Option<Memory>, Failure> {
+fn memory(context: &Context) -> Result<Option<Memory>, LoadError> {
     context.broker_pid.map(Memory::of).transpose()
 }
 
@@ -112,13 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cursor_is_in_the_payload() {
+    fn reads_cursor_from_payload() {
         let document = |payload: &str| Response {
             status: 200,
             body: format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(payload.as_bytes())).into_bytes(),
         };
         assert_eq!(cursor_of(&document(r#"{"from":1,"to":42}"#)), Ok(42));
-        assert_eq!(cursor_of(&document("{}")), Err(Failure::BadFeed));
-        assert_eq!(cursor_of(&Response { status: 200, body: b"nonsense".to_vec() }), Err(Failure::BadFeed));
+        assert_eq!(cursor_of(&document("{}")), Err(LoadError::BadFeed));
+        assert_eq!(cursor_of(&Response { status: 200, body: b"nonsense".to_vec() }), Err(LoadError::BadFeed));
     }
 }

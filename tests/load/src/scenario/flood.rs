@@ -1,5 +1,5 @@
-//! Good requests, alone and then beside a flood of bad ones from other addresses: wrong logins, forgeries, junk, queries with
-//! thousands of parameters, and request bodies that stall after a byte.
+//! Good requests, alone and then beside a flood of bad ones from other addresses: wrong logins, forged tokens, junk,
+//! queries with thousands of parameters, and request bodies that stall after a byte.
 
 use std::{
     net::IpAddr,
@@ -13,7 +13,7 @@ use std::{
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{
     agent::{Client, Launch, random, registration},
     args::Flood,
@@ -25,7 +25,7 @@ use crate::{
     target::Target,
 };
 
-pub(crate) async fn run(context: &Context, options: &Flood) -> Result<Report, Failure> {
+pub(crate) async fn run(context: &Context, options: &Flood) -> Result<Report, LoadError> {
     let (clients, tokens) = context.enrol(context.clients(options.clients), u64::from(options.clients)).await?;
     let genuine = tokens.first().cloned().unwrap_or_default();
     let agents: Vec<_> = clients.into_iter().zip(tokens).collect();
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, options: &Flood) -> Result<Report, Fa
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (_, flooded) = good(agents, options).await;
     stop.store(true, Ordering::Relaxed);
-    let bad = flood.join().map_err(|_| Failure::Runtime { cause: "the flood's thread panicked".to_owned() })??;
+    let bad = flood.join().map_err(|_| LoadError::Runtime { cause: "the flood's thread panicked".to_owned() })??;
 
     let mut report = context.report("flood");
     report.add(&idle, options.clients, ", idle");
@@ -54,7 +54,7 @@ pub(crate) async fn run(context: &Context, options: &Flood) -> Result<Report, Fa
 
 type Holder = (Client, String);
 
-/// What agents do all day, at their pace.
+/// Usual requests of agents, at their rate.
 async fn good(agents: Vec<Holder>, options: &Flood) -> (Vec<Holder>, Tally) {
     let pause = Duration::from_millis(options.pause);
     let limits = Limits { time: Duration::from_secs(options.time), count: u64::MAX };
@@ -69,12 +69,12 @@ async fn good(agents: Vec<Holder>, options: &Flood) -> (Vec<Holder>, Tally) {
     .await
 }
 
-/// On a thread of its own, so that it doesn't delay the good requests within this tool.
-fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> Result<Tally, Failure> {
+/// Runs on a thread of its own, so that it does not delay the good requests within this tool.
+fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> Result<Tally, LoadError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|cause| Failure::Runtime { cause: cause.to_string() })?;
+        .map_err(|cause| LoadError::Runtime { cause: cause.to_string() })?;
     let connections = (0..options.connections).map(|index| {
         let connection = Connection::new(target).from(source(target, index, options));
         attack(connection, genuine, usize::from(index), options, stop)
@@ -94,13 +94,13 @@ fn flood(target: &Target, options: &Flood, genuine: &str, stop: &AtomicBool) -> 
     Ok(total)
 }
 
-/// The address that a connection of the flood comes from, on the loopback interface.
+/// Returns the loopback address of a connection of the flood.
 fn source(target: &Target, index: u16, options: &Flood) -> Option<IpAddr> {
     let loopback = target.address.is_ipv4() && target.address.ip().is_loopback();
     loopback.then(|| hostile::address(index % options.addresses))
 }
 
-/// Begins a chunked body and leaves it at a byte, until the broker gives up; again and again.
+/// Repeatedly sends one byte of a chunked body, and waits until the broker closes.
 async fn stall(target: &Target, from: Option<IpAddr>, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let request = hostile::stalled_body(&target.host);
@@ -111,7 +111,7 @@ async fn stall(target: &Target, from: Option<IpAddr>, stop: &AtomicBool) -> Tall
                 hostile::send_and_leave(&mut stream, request.as_bytes()).await;
                 let mut buffer = [0; 256];
                 let mut looks = tokio::time::interval(Duration::from_millis(100));
-                // Until the flood is over or the broker has given up.
+                // Until the flood ends or the broker closes.
                 while !stop.load(Ordering::Relaxed) {
                     looks.tick().await;
                     match stream.try_read(&mut buffer) {
@@ -149,11 +149,11 @@ async fn attack(mut connection: Connection, genuine: &str, start: usize, options
     tally
 }
 
-/// One bad request. Any answer but a success or a failure of the broker's is the right one.
-async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: &mut Tally) -> Result<(), Failure> {
+/// Sends one bad request. Every response but a success or a server error is correct.
+async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: &mut Tally) -> Result<(), LoadError> {
     let junk = HEXLOWER.encode(&random::<32>()?);
     if let Some(parameters) = match kind % 8 {
-        // As many as fit into a request head, and far more.
+        // As many as a request head holds, and far more.
         6 => Some(3_800),
         7 => Some(15_500),
         _ => None,
@@ -176,21 +176,21 @@ async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: 
     let response = connection.send(request).await?;
     let refused = matches!(response.status, 400..500) || (kind % 8 == 4 && response.status == 200);
     if !refused {
-        return Err(Failure::unexpected(path, &response));
+        return Err(LoadError::unexpected(path, &response));
     }
     tally.record(if response.status == 429 { "turned away (429)" } else { name }, started.elapsed());
     Ok(())
 }
 
-/// A query with so many parameters. It is refused, or its head is too long and the connection ends.
-async fn ask(connection: &mut Connection, parameters: u32, tally: &mut Tally) -> Result<(), Failure> {
+/// Sends a query with this many parameters. It is rejected, or its head is too long and the connection closes.
+async fn ask(connection: &mut Connection, parameters: u32, tally: &mut Tally) -> Result<(), LoadError> {
     let path = hostile::query(parameters);
     let started = Instant::now();
     match connection.send(Request { method: "GET", path: &path, ..Request::default() }).await {
         Ok(response) if !matches!(response.status, 400..500) => {
-            return Err(Failure::unexpected("/v1/revocations?…", &response));
+            return Err(LoadError::unexpected("/v1/revocations?…", &response));
         }
-        Ok(_) | Err(Failure::Broken { .. }) => {}
+        Ok(_) | Err(LoadError::Broken { .. }) => {}
         Err(failure) => return Err(failure),
     }
     let name = if parameters > 10_000 { "query of 15,500 parameters" } else { "query of 3,800 parameters" };
@@ -198,11 +198,11 @@ async fn ask(connection: &mut Connection, parameters: u32, tally: &mut Tally) ->
     Ok(())
 }
 
-/// A token in every respect but its signature.
-fn forged(genuine: &str) -> Result<String, Failure> {
+/// Returns the token with another signature.
+fn forged(genuine: &str) -> Result<String, LoadError> {
     let signed = genuine.rsplit_once('.').map_or("", |(signed, _)| signed);
     let mut signature: [u8; 64] = random()?;
-    // Below the group's order, so that the whole check has to be made.
+    // Below the group's order, so that the whole signature check runs.
     if let Some(last) = signature.last_mut() {
         *last &= 0x0f;
     }
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forgery_differs_in_its_signature_only() {
+    fn forged_token_differs_in_signature_only() {
         let forgery = forged("e30.e30.c2ln").unwrap();
         let (signed, signature) = forgery.rsplit_once('.').unwrap();
         assert_eq!((signed, signature.len()), ("e30.e30", 86));

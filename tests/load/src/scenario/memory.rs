@@ -1,8 +1,8 @@
-//! Registrations with short lifetimes, and what the broker's memory does.
+//! Registrations with short lifetimes, and the broker's memory over time.
 
 use std::time::{Duration, Instant};
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{
     agent::{Client, Launch},
     args,
@@ -12,15 +12,15 @@ use crate::{
     tally::Tally,
 };
 
-pub(crate) async fn run(context: &Context, options: &args::Memory) -> Result<Report, Failure> {
-    let pid = context.broker_pid.ok_or(Failure::NoPid)?;
+pub(crate) async fn run(context: &Context, options: &args::Memory) -> Result<Report, LoadError> {
+    let pid = context.broker_pid.ok_or(LoadError::NoPid)?;
     let (mut clients, mut health) = context.health(context.clients(options.clients)).await;
     let mut report = context.report("memory");
     note(&mut report, "before", Memory::of(pid)?);
     let deadline = Instant::now() + Duration::from_secs(options.time);
     let (mut total, mut done) = (Tally::default(), 0);
     for sample in 1..=options.samples {
-        // Rounded so that the last sample completes the whole.
+        // Rounded so that the last sample completes the total.
         let upto = options.registrations.saturating_mul(sample) / options.samples;
         let limits =
             Limits { time: deadline.saturating_duration_since(Instant::now()), count: upto.saturating_sub(done) };

@@ -1,6 +1,6 @@
-//! What hostile clients can make a broker hold, under the memory limit of its container.
+//! Memory that hostile clients can make a broker allocate, under the memory limit of its container.
 //!
-//! Each attack is made while the ones before are over; after each the broker must be alive and serve.
+//! Each attack starts after the previous ones have ended; after each the broker must be alive and serve.
 
 use std::{
     path::PathBuf,
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{net::TcpStream, task::spawn_local, time::timeout};
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{
     agent::{Client, Launch},
     args::{Args, MemoryLimit},
@@ -22,12 +22,12 @@ use crate::{
     tally::Tally,
 };
 
-/// From how many addresses attacks come.
+/// Number of addresses of an attack.
 const ADDRESSES: u16 = 64;
-/// How long a good registration may take while, and after, the broker is attacked.
+/// Timeout for a good registration during and after an attack.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) async fn run(args: &Args, options: &MemoryLimit) -> Result<Report, Failure> {
+pub(crate) async fn run(args: &Args, options: &MemoryLimit) -> Result<Report, LoadError> {
     let broker = LimitedBroker::start(&options.broker, options.limit * 1024 * 1024)?;
     let context = Context::of(&broker.url, ADMIN_SECRET, args)?;
     let mut trial = Trial { report: context.report("memory-limit"), context, broker, tally: Tally::default() };
@@ -59,23 +59,23 @@ struct Trial {
 }
 
 impl Trial {
-    /// That the broker is alive and registers an agent; its memory since the last check.
-    async fn check(&mut self, when: &str) -> Result<(), Failure> {
+    /// Checks that the broker is alive and registers an agent; returns its peak of memory since the last check.
+    async fn check(&mut self, when: &str) -> Result<(), LoadError> {
         let mut client = Client::new(&self.context.target, &self.context.operator);
         let started = Instant::now();
         let registration = client.register(Launch { max_ttl: 300, task_id: "task" }, &mut self.tally);
         let served = timeout(PATIENCE, registration).await;
         if self.broker.group.kills() > 0 || !self.broker.is_alive() {
-            return Err(Failure::Died { when: when.to_owned() });
+            return Err(LoadError::Died { when: when.to_owned() });
         }
-        let unserved = |cause: String| Failure::Unserved { when: when.to_owned(), cause };
-        served.map_err(|_| unserved("no answer".to_owned()))?.map_err(|failure| unserved(failure.to_string()))?;
+        let unserved = |cause: String| LoadError::Unserved { when: when.to_owned(), cause };
+        served.map_err(|_| unserved("no response".to_owned()))?.map_err(|failure| unserved(failure.to_string()))?;
         self.report.figure(format!("{when}: peak resident"), mebibytes(self.broker.take_peak()?), "MiB");
         self.report.figure(format!("{when}: a registration"), started.elapsed().as_secs_f64() * 1000.0, "ms");
         Ok(())
     }
 
-    async fn large_bodies(&self, count: u16) -> Result<Vec<TcpStream>, Failure> {
+    async fn large_bodies(&self, count: u16) -> Result<Vec<TcpStream>, LoadError> {
         let body = hostile::large_body();
         let (host, length) = (&self.context.target.host, body.len());
         let request = format!(
@@ -87,14 +87,14 @@ impl Trial {
         .await
     }
 
-    async fn long_heads(&self, count: u16) -> Result<Vec<TcpStream>, Failure> {
+    async fn long_heads(&self, count: u16) -> Result<Vec<TcpStream>, LoadError> {
         let path = "x".repeat(60_000);
         let request = format!("GET /{path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.context.target.host);
         self.attack(count, request.repeat(2), async |stream, request| hostile::send_and_leave(stream, request).await)
             .await
     }
 
-    async fn unread_snapshots(&self, count: u16) -> Result<Vec<TcpStream>, Failure> {
+    async fn unread_snapshots(&self, count: u16) -> Result<Vec<TcpStream>, LoadError> {
         let request = format!("GET /v1/revocations HTTP/1.1\r\nhost: {}\r\n\r\n", self.context.target.host);
         self.attack(count, request, async |stream, request| {
             hostile::exchange(stream, request).await;
@@ -102,13 +102,13 @@ impl Trial {
         .await
     }
 
-    /// Makes so many connections from many addresses, all at once; gives them back, still open.
+    /// Opens this many connections from many addresses at once; returns them open.
     async fn attack(
         &self,
         count: u16,
         request: String,
         act: impl AsyncFn(&mut TcpStream, &[u8]) + Copy + 'static,
-    ) -> Result<Vec<TcpStream>, Failure> {
+    ) -> Result<Vec<TcpStream>, LoadError> {
         let (to, request): (_, Rc<[u8]>) = (self.context.target.address, request.into_bytes().into());
         let attacks: Vec<_> = (0..count)
             .map(|index| {
@@ -124,19 +124,19 @@ impl Trial {
         for attack in attacks {
             match attack.await {
                 Ok(Ok(stream)) => open.push(stream),
-                // This tool ran out of files: that proves nothing about the broker.
+                // This tool ran out of file descriptors: no result about the broker.
                 Ok(Err(error)) if error.raw_os_error() == Some(24) => {
-                    return Err(Failure::Runtime { cause: format!("{error}: raise `ulimit -n`") });
+                    return Err(LoadError::Runtime { cause: format!("{error}: raise `ulimit -n`") });
                 }
                 Ok(Err(_)) => {}
-                Err(error) => return Err(Failure::Runtime { cause: error.to_string() }),
+                Err(error) => return Err(LoadError::Runtime { cause: error.to_string() }),
             }
         }
         Ok(open)
     }
 
     /// Each renewal leaves an entry.
-    async fn fill_the_feed(&mut self, entries: u64) -> Result<(), Failure> {
+    async fn fill_the_feed(&mut self, entries: u64) -> Result<(), LoadError> {
         let (clients, tokens) = self.context.enrol(self.context.clients(64), 64).await?;
         let holders: Vec<_> = clients.into_iter().zip(tokens).collect();
         let limits = Limits { time: Duration::from_secs(1800), count: entries };
@@ -146,7 +146,7 @@ impl Trial {
         })
         .await;
         if tally.failed > 0 {
-            return Err(Failure::NotPrepared { first: tally.first_failure.unwrap_or_default() });
+            return Err(LoadError::NotPrepared { first: tally.first_failure.unwrap_or_default() });
         }
         let request = Request { method: "GET", path: "/v1/revocations", ..Request::default() };
         let snapshot = Client::new(&self.context.target, &self.context.operator).connection.send(request).await?;
@@ -160,7 +160,7 @@ fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// The broker that is beside this tool in the target directory.
+/// Returns the broker's program beside this tool in the target directory.
 pub(crate) fn broker_beside() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     own.with_file_name("agentwrit-broker")

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{
     agent::{Client, Launch},
     args::Register,
@@ -16,7 +16,7 @@ use crate::{
     tally::{Tally, per_second},
 };
 
-pub(crate) async fn run(context: &Context, options: &Register) -> Result<Report, Failure> {
+pub(crate) async fn run(context: &Context, options: &Register) -> Result<Report, LoadError> {
     let bounds = options.bounds;
     let (clients, mut health) = context.health(context.clients(bounds.clients)).await;
     let before = context.processor_time()?;
@@ -50,12 +50,12 @@ fn counted(tally: &Tally) -> f64 {
     tally.rate("full registration") * tally.took.as_secs_f64()
 }
 
-/// How long it takes to make 4 KiB at the end of a file durable.
-fn fsync(directory: &Path) -> Result<Tally, Failure> {
+/// Measures the time to make 4 KiB at the end of a file durable.
+fn fsync(directory: &Path) -> Result<Tally, LoadError> {
     let path = directory.join(format!("load-fsync-{}", std::process::id()));
     let measured = measure_fsync(&path);
     fs::remove_file(&path).unwrap_or_default();
-    measured.map_err(|error| Failure::Runtime { cause: format!("{}: {error}", path.display()) })
+    measured.map_err(|error| LoadError::Runtime { cause: format!("{}: {error}", path.display()) })
 }
 
 fn measure_fsync(path: &Path) -> std::io::Result<Tally> {

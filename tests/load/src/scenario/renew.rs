@@ -1,9 +1,9 @@
-//! Renewals, each of the token that the last one gave.
+//! Renewals, each of the previous one's token.
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{agent::Client, args::Bounds, drive::drive, report::Report};
 
-pub(crate) async fn run(context: &Context, bounds: &Bounds) -> Result<Report, Failure> {
+pub(crate) async fn run(context: &Context, bounds: &Bounds) -> Result<Report, LoadError> {
     let (clients, tokens) = context.enrol(context.clients(bounds.clients), u64::from(bounds.clients)).await?;
     let (clients, mut health) = context.health(clients).await;
     let holders: Vec<_> = clients.into_iter().zip(tokens).collect();

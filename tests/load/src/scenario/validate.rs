@@ -1,11 +1,11 @@
-//! `POST /v1/token/validate`: of tokens that the broker has seen, and of tokens that it never has.
+//! `POST /v1/token/validate` of cached tokens, and of tokens that the broker has not seen.
 
 use std::{cell::RefCell, rc::Rc};
 
-use super::{Context, Failure};
+use super::{Context, LoadError};
 use crate::{agent::Client, args::Validate, drive::drive, report::Report};
 
-pub(crate) async fn run(context: &Context, options: &Validate) -> Result<Report, Failure> {
+pub(crate) async fn run(context: &Context, options: &Validate) -> Result<Report, LoadError> {
     let bounds = options.bounds;
     let (clients, seen) = context.enrol(context.clients(bounds.clients), u64::from(bounds.clients)).await?;
     let (clients, unseen) = context.enrol(clients, options.tokens).await?;
