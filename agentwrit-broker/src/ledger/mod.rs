@@ -23,7 +23,7 @@ use crate::{
 
 /// The error of an operation, which may be the store's.
 pub(crate) trait OperationError: From<StoreError> + Send + 'static {
-    /// Whether the store failed, rather than the operation rejected its input.
+    /// Returns true if the store failed, rather than the operation rejected its input.
     fn is_store_failure(&self) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! Registering apps, changing their ceiling, suspending, resuming and deregistering them.
+//! Apps: registration, changes of their ceiling, suspension, resumption and deregistration.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     store::Tx,
 };
 
-/// What an operator asks for when registering an app.
+/// A new app, as the operator describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct NewApp {
     pub(crate) name: AppName,
@@ -41,7 +41,7 @@ impl AppService {
         Self { issuer, ledger, feed, active_agents }
     }
 
-    /// Registers an app; its secret is in the answer and nowhere else.
+    /// Registers an app. Its secret is in the result and nowhere else.
     pub(crate) async fn create(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
@@ -86,17 +86,17 @@ impl AppService {
         })
     }
 
-    /// One app, deregistered ones too.
+    /// Finds an app, deregistered ones too.
     pub(crate) async fn find(&self, app_id: AppId) -> Result<App, Error> {
         self.ledger.read(move |reader| Ok(reader.app(&app_id)?)).await.and_then(|found| found.ok_or(Error::AppUnknown))
     }
 
-    /// A page of apps in the order of their registration, and how many there are in all.
+    /// Returns a page of apps in the order of their registration, and the number of all.
     pub(crate) async fn list(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), Error> {
         self.ledger.read(move |reader| Ok(reader.apps(limit, offset)?)).await
     }
 
-    /// Changes an app that is not deregistered. Registrations, renewals and delegations look at the new ceiling at once.
+    /// Changes an app that is not deregistered. Registrations, renewals and delegations follow the new ceiling at once.
     pub(crate) async fn update(
         self: &Arc<Self>,
         bearer: Option<TokenId>,
@@ -169,7 +169,7 @@ impl AppService {
         .await
     }
 
-    /// Ends the app's own tokens and deletes its unused launch tokens; how many launch tokens that were.
+    /// Ends the app's own tokens and deletes its unused launch tokens, whose number it returns.
     fn revoke_app_tokens(
         &self,
         tx: &mut Tx<'_>,
@@ -185,7 +185,7 @@ impl AppService {
             level: Level::Agent,
             target,
             revoked_at: now,
-            // No token of the app lives longer than the longest `token_ttl` that an app can have.
+            // No token of the app is valid for longer than the longest `token_ttl` that an app can have.
             expires_at: now.saturating_add(Duration::from_secs(MAX_TOKEN_TTL)),
             revoked_by: Subject::Admin,
             reason: Some(reason.into()),
@@ -199,12 +199,12 @@ impl AppService {
     }
 }
 
-/// `customer-support` is `cs`.
+/// Returns the initials of a name: `cs` of `customer-support`.
 fn initials(name: &AppName) -> String {
     name.as_str().split('-').filter_map(|word| word.chars().next()).collect()
 }
 
-/// Whether a text has the form of a `client_id`. Any other may be a secret in the wrong place, and is not recorded.
+/// Returns whether a text has the form of a `client_id`. Any other may be a secret in the wrong member and is not recorded.
 pub(crate) fn is_client_id(text: &str) -> bool {
     let is_lower_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     text.split_once('-').is_some_and(|(initials, random)| {

@@ -15,7 +15,7 @@ fn over(budget: Budget, rejected: Error) -> u64 {
     retry_after.seconds()
 }
 
-impl Desk {
+impl TestServices {
     /// Renews `times` times, each time the token that the last renewal gave.
     async fn renew_in_a_row(&self, token: &str, times: usize) -> String {
         let mut token = token.to_owned();
@@ -28,30 +28,30 @@ impl Desk {
 
 #[tokio::test]
 async fn limits_session_to_twenty_renewals_at_once_then_one_a_second() {
-    let desk = Desk::new().await;
-    let (agent, other) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
-    let token = desk.renew_in_a_row(&agent.token, 20).await;
-    let events = desk.trail().await.len();
-    let rejected = desk.renew(&desk.claims(&token)).await.unwrap_err();
+    let test = TestServices::new().await;
+    let (agent, other) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
+    let token = test.renew_in_a_row(&agent.token, 20).await;
+    let events = test.trail().await.len();
+    let rejected = test.renew(&test.claims(&token)).await.unwrap_err();
     assert_eq!(over(Budget::Renewals, rejected), 1);
-    assert!(desk.verify(&token).is_ok(), "a rejected renewal ends nothing");
-    assert_eq!(desk.trail().await.len(), events, "and writes nothing but a folded denial");
-    desk.renew_in_a_row(&other.token, 20).await;
-    desk.clock.advance(Duration::from_secs(1));
-    let token = desk.renew_in_a_row(&token, 1).await;
-    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+    assert!(test.verify(&token).is_ok(), "a rejected renewal ends nothing");
+    assert_eq!(test.trail().await.len(), events, "and writes nothing but a folded denial");
+    test.renew_in_a_row(&other.token, 20).await;
+    test.clock.advance(Duration::from_secs(1));
+    let token = test.renew_in_a_row(&token, 1).await;
+    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
 }
 
 #[tokio::test]
 async fn folds_rejected_renewals_into_one_event() {
-    let desk = Desk::new().await;
-    let agent = desk.enrol("task", 3600).await;
-    let token = desk.renew_in_a_row(&agent.token, 20).await;
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 3600).await;
+    let token = test.renew_in_a_row(&agent.token, 20).await;
     for _ in 0..50 {
-        desk.renew(&desk.claims(&token)).await.unwrap_err();
+        test.renew(&test.claims(&token)).await.unwrap_err();
     }
-    desk.services.ledger.write_all_denials().await.unwrap();
-    let denied = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::TokenRenewalFailed);
+    test.services.ledger.write_all_denials().await.unwrap();
+    let denied = test.trail().await.into_iter().filter(|event| event.event_type == EventType::TokenRenewalFailed);
     let details: Vec<String> = denied.map(|event| event.detail).collect();
     assert_eq!(details.len(), 1, "{details:?}");
     assert!(details[0].contains("this session renews too often") && details[0].ends_with("count=50"), "{details:?}");
@@ -59,58 +59,58 @@ async fn folds_rejected_renewals_into_one_event() {
 
 #[tokio::test]
 async fn rejected_renewal_draws_nothing_from_session_budget() {
-    let desk = Desk::new().await;
-    let agent = desk.enrol("task", 3600).await;
-    let old = desk.claims(&agent.token);
-    let token = desk.renew_in_a_row(&agent.token, 1).await;
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 3600).await;
+    let old = test.claims(&agent.token);
+    let token = test.renew_in_a_row(&agent.token, 1).await;
     for _ in 0..100 {
-        assert_eq!(desk.renew(&old).await.unwrap_err(), Error::RenewalFailed);
+        assert_eq!(test.renew(&old).await.unwrap_err(), Error::RenewalFailed);
     }
-    let token = desk.renew_in_a_row(&token, 19).await;
-    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+    let token = test.renew_in_a_row(&token, 19).await;
+    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
 }
 
 #[tokio::test]
 async fn limits_session_to_hundred_delegations_at_once_then_five_a_second() {
-    let desk = Desk::new().await;
-    let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
-    let claims = desk.claims(&lead.token);
+    let test = TestServices::new().await;
+    let (lead, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
+    let claims = test.claims(&lead.token);
     for _ in 0..100 {
-        desk.delegate(&claims, &helper, 60).await.unwrap();
+        test.delegate(&claims, &helper, 60).await.unwrap();
     }
-    assert_eq!(over(Budget::Delegations, desk.delegate(&claims, &helper, 60).await.unwrap_err()), 1);
-    desk.delegate(&desk.claims(&helper.token), &lead, 60).await.unwrap();
-    desk.renew_in_a_row(&lead.token, 1).await;
-    desk.clock.advance(Duration::from_secs(1));
-    let renewed = desk.claims(&desk.renew_in_a_row(&helper.token, 1).await);
+    assert_eq!(over(Budget::Delegations, test.delegate(&claims, &helper, 60).await.unwrap_err()), 1);
+    test.delegate(&test.claims(&helper.token), &lead, 60).await.unwrap();
+    test.renew_in_a_row(&lead.token, 1).await;
+    test.clock.advance(Duration::from_secs(1));
+    let renewed = test.claims(&test.renew_in_a_row(&helper.token, 1).await);
     for _ in 0..5 {
-        desk.delegate(&renewed, &lead, 60).await.unwrap();
+        test.delegate(&renewed, &lead, 60).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn rejected_delegation_draws_nothing_from_session_budget() {
-    let desk = Desk::new().await;
-    let (lead, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
+    let test = TestServices::new().await;
+    let (lead, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
     let id = AgentId::parse(&lead.id.to_string().replace("/task/", "/other/")).unwrap();
     let unknown = Agent { id, token: String::new() };
-    let claims = desk.claims(&lead.token);
+    let claims = test.claims(&lead.token);
     for _ in 0..150 {
-        assert_eq!(desk.delegate(&claims, &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);
+        assert_eq!(test.delegate(&claims, &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);
     }
-    desk.delegate(&claims, &helper, 60).await.unwrap();
+    test.delegate(&claims, &helper, 60).await.unwrap();
 }
 
 #[tokio::test]
 async fn self_delegation_draws_from_budget_of_first_session() {
-    let desk = Desk::new().await;
-    let agent = desk.enrol("task", 3600).await;
-    let first = desk.claims(&agent.token);
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 3600).await;
+    let first = test.claims(&agent.token);
     let mut delegated = 0;
     'sessions: for _ in 0..100 {
-        let session = desk.claims(&desk.delegate(&first, &agent, 3600).await.unwrap().access_token);
+        let session = test.claims(&test.delegate(&first, &agent, 3600).await.unwrap().access_token);
         for _ in 0..100 {
-            match desk.delegate(&session, &agent, 3600).await {
+            match test.delegate(&session, &agent, 3600).await {
                 Ok(_) => delegated += 1,
                 Err(rejected) => {
                     if matches!(rejected, Error::OverBudget { budget: Budget::DescendantDelegations, .. }) {
@@ -126,17 +126,17 @@ async fn self_delegation_draws_from_budget_of_first_session() {
 
 #[tokio::test]
 async fn delegate_over_budget_leaves_half_to_its_siblings() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let (lead, greedy, modest) =
-        (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
-    let root = desk.claims(&lead.token);
-    let sibling = desk.claims(&desk.delegate(&root, &modest, 3600).await.unwrap().access_token);
-    let own = desk.claims(&desk.delegate(&root, &greedy, 3600).await.unwrap().access_token);
+        (test.enrol("task", 3600).await, test.enrol("task", 3600).await, test.enrol("task", 3600).await);
+    let root = test.claims(&lead.token);
+    let sibling = test.claims(&test.delegate(&root, &modest, 3600).await.unwrap().access_token);
+    let own = test.claims(&test.delegate(&root, &greedy, 3600).await.unwrap().access_token);
     let mut renewed = 0;
     'sessions: for _ in 0..100 {
-        let mut token = desk.delegate(&own, &greedy, 3600).await.unwrap().access_token;
+        let mut token = test.delegate(&own, &greedy, 3600).await.unwrap().access_token;
         for _ in 0..20 {
-            match desk.renew(&desk.claims(&token)).await {
+            match test.renew(&test.claims(&token)).await {
                 Ok(issued) => (token, renewed) = (issued.access_token, renewed + 1),
                 Err(rejected) => {
                     over(Budget::DescendantRenewals, rejected);
@@ -146,15 +146,15 @@ async fn delegate_over_budget_leaves_half_to_its_siblings() {
         }
     }
     assert_eq!(renewed, 250);
-    desk.renew(&sibling).await.unwrap();
+    test.renew(&sibling).await.unwrap();
 }
 
 #[tokio::test]
 async fn launch_token_over_budget_leaves_half_to_its_app() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let new =
-        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
+        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async || {
         let policy = LaunchTokenRequest {
             agent_name: "a test".into(),
@@ -165,53 +165,53 @@ async fn launch_token_over_budget_leaves_half_to_its_app() {
             orch_id: None,
             task_id: None,
         };
-        desk.services.launch_tokens.issue(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
+        test.services.launch_tokens.issue(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
     };
     let (leaked, own) = (mint().await, mint().await);
     for _ in 0..500 {
-        desk.register(&leaked, "task").await.unwrap();
+        test.register(&leaked, "task").await.unwrap();
     }
-    over(Budget::Registrations, desk.register(&leaked, "task").await.unwrap_err());
-    desk.register(&own, "task").await.unwrap();
+    over(Budget::Registrations, test.register(&leaked, "task").await.unwrap_err());
+    test.register(&own, "task").await.unwrap();
 }
 
 #[tokio::test]
 async fn registration_with_spent_nonce_draws_nothing_from_launch_token_budget() {
-    let desk = Desk::new().await;
-    let launch_token = desk.launch_token("task", 3600, false).await;
-    let again = desk.registration(&launch_token, "task");
-    desk.services.registrations.register(again.clone(), CLIENT).await.unwrap();
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token("task", 3600, false).await;
+    let again = test.registration(&launch_token, "task");
+    test.services.registrations.register(again.clone(), CLIENT).await.unwrap();
     for _ in 0..600 {
-        assert_eq!(desk.services.registrations.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
+        assert_eq!(test.services.registrations.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
     }
-    desk.register(&launch_token, "task").await.unwrap();
+    test.register(&launch_token, "task").await.unwrap();
 }
 
 #[tokio::test]
 async fn session_budget_follows_configuration() {
-    let desk = Desk::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
-    let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
-    let token = desk.renew_in_a_row(&agent.token, 2).await;
-    over(Budget::Renewals, desk.renew(&desk.claims(&token)).await.unwrap_err());
+    let test = TestServices::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
+    let (agent, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
+    let token = test.renew_in_a_row(&agent.token, 2).await;
+    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
     for _ in 0..10 {
-        desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap();
+        test.delegate(&test.claims(&token), &helper, 60).await.unwrap();
     }
-    over(Budget::Delegations, desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap_err());
+    over(Budget::Delegations, test.delegate(&test.claims(&token), &helper, 60).await.unwrap_err());
 
-    let desk = Desk::with_budget(None).await;
-    let (agent, helper) = (desk.enrol("task", 3600).await, desk.enrol("task", 3600).await);
-    let token = desk.renew_in_a_row(&agent.token, 50).await;
+    let test = TestServices::with_budget(None).await;
+    let (agent, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
+    let token = test.renew_in_a_row(&agent.token, 50).await;
     for _ in 0..150 {
-        desk.delegate(&desk.claims(&token), &helper, 60).await.unwrap();
+        test.delegate(&test.claims(&token), &helper, 60).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn limits_app_to_five_hundred_launch_tokens_at_once_but_not_operator() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let new =
-        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
+        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
     let mint = async |creator: Subject| {
         let policy = LaunchTokenRequest {
             agent_name: "a test".into(),
@@ -222,14 +222,14 @@ async fn limits_app_to_five_hundred_launch_tokens_at_once_but_not_operator() {
             orch_id: None,
             task_id: None,
         };
-        desk.services.launch_tokens.issue(creator, None, policy, CLIENT).await
+        test.services.launch_tokens.issue(creator, None, policy, CLIENT).await
     };
     for _ in 0..500 {
         mint(Subject::App(app.app_id.clone())).await.unwrap();
     }
     over(Budget::LaunchTokens, mint(Subject::App(app.app_id.clone())).await.unwrap_err());
     mint(Subject::Admin).await.unwrap();
-    desk.clock.advance(Duration::from_secs(1));
+    test.clock.advance(Duration::from_secs(1));
     for _ in 0..50 {
         mint(Subject::App(app.app_id.clone())).await.unwrap();
     }
@@ -238,25 +238,25 @@ async fn limits_app_to_five_hundred_launch_tokens_at_once_but_not_operator() {
 
 #[tokio::test]
 async fn limits_launch_token_to_five_hundred_registrations_at_once() {
-    let desk = Desk::new().await;
-    let launch_token = desk.launch_token("task", 3600, false).await;
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token("task", 3600, false).await;
     for _ in 0..500 {
-        desk.register(&launch_token, "task").await.unwrap();
+        test.register(&launch_token, "task").await.unwrap();
     }
-    over(Budget::Registrations, desk.register(&launch_token, "task").await.unwrap_err());
-    desk.enrol("task", 3600).await;
-    desk.clock.advance(Duration::from_secs(1));
-    desk.register(&launch_token, "task").await.unwrap();
+    over(Budget::Registrations, test.register(&launch_token, "task").await.unwrap_err());
+    test.enrol("task", 3600).await;
+    test.clock.advance(Duration::from_secs(1));
+    test.register(&launch_token, "task").await.unwrap();
 }
 
 #[tokio::test]
 async fn limits_successful_logins_less_than_failed_ones() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let new =
-        NewApp { name: AppName::parse("desk").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, secret) = desk.services.apps.create(None, new, CLIENT).await.unwrap();
+        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
+    let (app, secret) = test.services.apps.create(None, new, CLIENT).await.unwrap();
     let log_in = async |secret: &str, from: IpAddr| {
-        desk.services.logins.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
+        test.services.logins.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
     };
     for _ in 0..10 {
         log_in(secret.expose(), CLIENT).await.unwrap();
@@ -269,27 +269,27 @@ async fn limits_successful_logins_less_than_failed_ones() {
     assert!(matches!(log_in(secret.expose(), elsewhere).await, Err(Error::RateLimited { .. })));
 
     for _ in 0..100 {
-        desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await.unwrap();
+        test.services.logins.authenticate_admin(CLIENT, Secret::new(ADMIN_SECRET.to_owned())).await.unwrap();
     }
-    let rejected = desk.services.logins.authenticate_admin(CLIENT, Secret::new(DESK_SECRET.to_owned())).await;
+    let rejected = test.services.logins.authenticate_admin(CLIENT, Secret::new(ADMIN_SECRET.to_owned())).await;
     assert!(matches!(rejected, Err(Error::RateLimited { .. })));
 }
 
 #[tokio::test]
 async fn event_of_rate_limited_login_names_tried_client_id_unless_secret_shaped() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let fail = async |client_id: &str| {
         for _ in 0..5 {
             let secret = Secret::new("wrong".to_owned());
-            desk.services.logins.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
+            test.services.logins.authenticate_app(CLIENT, client_id.to_owned(), secret).await.unwrap_err();
         }
     };
     let (hex, long) = ("ab".repeat(32), "long".repeat(20));
-    for client_id in ["d-0123456789ab", "app-desk-0a1b2c", "x\nadmin=true", &long, &hex, DESK_SECRET] {
+    for client_id in ["d-0123456789ab", "app-desk-0a1b2c", "x\nadmin=true", &long, &hex, ADMIN_SECRET] {
         fail(client_id).await;
     }
-    desk.services.ledger.write_all_denials().await.unwrap();
-    let limited = desk.trail().await.into_iter().filter(|event| event.event_type == EventType::AppRateLimited);
+    test.services.ledger.write_all_denials().await.unwrap();
+    let limited = test.trail().await.into_iter().filter(|event| event.event_type == EventType::AppRateLimited);
     let named: Vec<_> = limited.map(|event| (event.resource, event.detail)).collect();
     let event = |named: Option<&str>, count: u8| {
         (named.map(str::to_owned), format!("app authentication rate limited from=192.0.2.7 count={count}"))

@@ -13,7 +13,7 @@ use crate::{domain::Revocation, feed::FeedResponse};
 /// More than are kept in memory.
 pub(super) const LONG: u64 = 20_000;
 
-impl Desk {
+impl TestServices {
     /// Writes entries into the log, as many ended tokens do.
     pub(super) async fn log(&self, targets: std::ops::Range<u64>) {
         let (feed, ledger) = (self.services.feed.clone(), Arc::clone(&self.services.ledger));
@@ -66,52 +66,52 @@ pub(super) fn entries(response: &Value) -> usize {
 
 #[tokio::test]
 async fn sends_pages_to_follower_behind_within_memory() {
-    let desk = Desk::new().await;
-    desk.log(0..10).await;
-    let mut feed = desk.follower();
-    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    let test = TestServices::new().await;
+    test.log(0..10).await;
+    let mut feed = test.follower();
+    test.apply(&mut feed, &*test.ask(None).await).unwrap();
     assert_eq!(feed.since(), Some(10));
     for second in 1..=4 {
-        desk.clock.advance(Duration::from_secs(1));
-        desk.log(second * 1000..second * 1000 + 1000).await;
+        test.clock.advance(Duration::from_secs(1));
+        test.log(second * 1000..second * 1000 + 1000).await;
     }
-    desk.clock.advance(Duration::from_secs(1));
-    let (mut asked, mut told) = (0, 10);
+    test.clock.advance(Duration::from_secs(1));
+    let (mut responses, mut received) = (0, 10);
     while feed.since() < Some(4010) {
-        let response = desk.ask(feed.since()).await;
+        let response = test.ask(feed.since()).await;
         let payload = read(&response);
         assert_eq!(payload["from"].as_u64(), feed.since());
         assert!(entries(&payload) <= 1024);
-        told += entries(&payload);
-        desk.apply(&mut feed, &response).unwrap();
-        asked += 1;
+        received += entries(&payload);
+        test.apply(&mut feed, &response).unwrap();
+        responses += 1;
     }
-    assert_eq!((asked, told, feed.list().len()), (4, 4010, 4010));
+    assert_eq!((responses, received, feed.list().len()), (4, 4010, 4010));
 }
 
 #[tokio::test]
 async fn follower_that_catches_up_stays_stale_until_last_page() {
-    let desk = Desk::new().await;
-    desk.log(0..10).await;
-    let mut feed = desk.follower();
-    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    let test = TestServices::new().await;
+    test.log(0..10).await;
+    let mut feed = test.follower();
+    test.apply(&mut feed, &*test.ask(None).await).unwrap();
     let verifier = Verifier::builder()
-        .issuer(desk.services.issuer.name())
-        .keys(desk.services.issuer.keys().clone())
+        .issuer(test.services.issuer.name())
+        .keys(test.services.issuer.keys().clone())
         .revocations(feed.list().clone())
-        .clock(desk.clock.clone())
+        .clock(test.clock.clone())
         .build();
     // The last of these is in force for a minute before the follower is back.
-    desk.log(10..3000).await;
-    let agent = desk.enrol("task", 3600).await;
-    let claims = desk.claims(&agent.token);
-    desk.revoke(Level::Token, claims.token_id()).await;
-    desk.clock.advance(Duration::from_secs(60));
+    test.log(10..3000).await;
+    let agent = test.enrol("task", 3600).await;
+    let claims = test.claims(&agent.token);
+    test.revoke(Level::Token, claims.token_id()).await;
+    test.clock.advance(Duration::from_secs(60));
     assert!(verifier.verify(&agent.token).unwrap_err().is_unavailable());
     loop {
-        let response = desk.ask(feed.since()).await;
-        let reaches_the_end = read(&response)["iat"].as_u64() == Some(desk.clock.now().seconds());
-        desk.apply(&mut feed, &response).unwrap();
+        let response = test.ask(feed.since()).await;
+        let reaches_the_end = read(&response)["iat"].as_u64() == Some(test.clock.now().seconds());
+        test.apply(&mut feed, &response).unwrap();
         if reaches_the_end {
             break;
         }
@@ -123,84 +123,84 @@ async fn follower_that_catches_up_stays_stale_until_last_page() {
 
 #[tokio::test]
 async fn sends_pages_of_store_to_follower_far_behind() {
-    let desk = Desk::new().await;
-    desk.log(0..10).await;
-    let mut feed = desk.follower();
-    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
+    let test = TestServices::new().await;
+    test.log(0..10).await;
+    let mut feed = test.follower();
+    test.apply(&mut feed, &*test.ask(None).await).unwrap();
     for start in [10, 10_000] {
-        desk.clock.advance(Duration::from_secs(1));
-        desk.log(start..10_000 * (start / 10_000 + 1)).await;
+        test.clock.advance(Duration::from_secs(1));
+        test.log(start..10_000 * (start / 10_000 + 1)).await;
     }
-    assert!(desk.ask(None).await.tag.is_some());
-    let mut asked = 0;
+    assert!(test.ask(None).await.tag.is_some());
+    let mut responses = 0;
     while feed.since() < Some(LONG) {
-        let response = desk.ask(feed.since()).await;
+        let response = test.ask(feed.since()).await;
         assert!(response.tag.is_none(), "{:?} got a snapshot", feed.since());
-        desk.apply(&mut feed, &response).unwrap();
-        asked += 1;
+        test.apply(&mut feed, &response).unwrap();
+        responses += 1;
     }
-    assert!(asked <= 20, "{asked} responses");
+    assert!(responses <= 20, "{responses} responses");
     assert_eq!(feed.list().len(), 20_000);
 }
 
 #[tokio::test]
 async fn continues_from_followers_cursor_after_restart() {
-    let desk = Desk::new().await;
-    desk.log(0..3000).await;
-    let mut feed = desk.follower();
-    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
-    desk.log(3000..3500).await;
-    let desk = desk.restart().await;
-    let response = desk.ask(feed.since()).await;
+    let test = TestServices::new().await;
+    test.log(0..3000).await;
+    let mut feed = test.follower();
+    test.apply(&mut feed, &*test.ask(None).await).unwrap();
+    test.log(3000..3500).await;
+    let test = test.restart().await;
+    let response = test.ask(feed.since()).await;
     assert_eq!(entries(&read(&response)), 500);
-    desk.apply(&mut feed, &response).unwrap();
+    test.apply(&mut feed, &response).unwrap();
     assert_eq!((feed.since(), feed.list().len()), (Some(3500), 3500));
 }
 
 #[tokio::test]
 async fn shares_page_among_followers_that_request_it() {
-    let desk = Desk::new().await;
-    desk.log(0..30_000).await;
+    let test = TestServices::new().await;
+    test.log(0..30_000).await;
     // Of different cursors in one page of the store.
-    let first = desk.ask(Some(7)).await;
+    let first = test.ask(Some(7)).await;
     for since in [1, 8, 4000] {
-        assert!(Arc::ptr_eq(&first, &desk.ask(Some(since)).await), "{since}");
+        assert!(Arc::ptr_eq(&first, &test.ask(Some(since)).await), "{since}");
     }
     assert_eq!(read(&first)["to"], 4096);
-    let next = desk.ask(Some(4096)).await;
-    assert!(Arc::ptr_eq(&next, &desk.ask(Some(5000)).await) && !Arc::ptr_eq(&first, &next));
-    let recent = desk.ask(Some(29_995)).await;
-    assert!(Arc::ptr_eq(&recent, &desk.ask(Some(29_995)).await));
-    desk.clock.advance(Duration::from_secs(3));
-    assert!(!Arc::ptr_eq(&first, &desk.ask(Some(7)).await));
+    let next = test.ask(Some(4096)).await;
+    assert!(Arc::ptr_eq(&next, &test.ask(Some(5000)).await) && !Arc::ptr_eq(&first, &next));
+    let recent = test.ask(Some(29_995)).await;
+    assert!(Arc::ptr_eq(&recent, &test.ask(Some(29_995)).await));
+    test.clock.advance(Duration::from_secs(3));
+    assert!(!Arc::ptr_eq(&first, &test.ask(Some(7)).await));
 }
 
 #[tokio::test]
 async fn builds_snapshot_when_its_first_client_hangs_up() {
-    let desk = Desk::new().await;
-    desk.log(0..LONG).await;
-    let hasty = desk.services.feed.since(None, Duration::ZERO, CLIENT);
+    let test = TestServices::new().await;
+    test.log(0..LONG).await;
+    let hasty = test.services.feed.since(None, Duration::ZERO, CLIENT);
     assert!(futures_util::FutureExt::now_or_never(hasty).is_none(), "it takes a while");
-    let waiting = tokio::join!(desk.ask(None), desk.ask(None));
+    let waiting = tokio::join!(test.ask(None), test.ask(None));
     assert_eq!(entries(&read(&waiting.0)), 20_000);
-    assert!(Arc::ptr_eq(&waiting.0, &waiting.1), "one is built for all who asked before it was begun");
+    assert!(Arc::ptr_eq(&waiting.0, &waiting.1), "requests made before it began share one");
 }
 
 #[tokio::test]
 async fn follower_requests_snapshot_when_page_is_older_than_its_list() {
-    let desk = Desk::new().await;
-    desk.log(0..10).await;
-    let mut feed = desk.follower();
-    desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
-    let before = desk.clock.now();
-    desk.clock.set(before.saturating_sub(Duration::from_secs(30)));
-    desk.log(10..3000).await;
-    desk.clock.set(before.saturating_add(Duration::from_secs(5)));
-    let page = desk.ask(feed.since()).await;
-    assert!(matches!(desk.apply(&mut feed, &page), Err(FeedError::Replayed { .. })));
+    let test = TestServices::new().await;
+    test.log(0..10).await;
+    let mut feed = test.follower();
+    test.apply(&mut feed, &*test.ask(None).await).unwrap();
+    let before = test.clock.now();
+    test.clock.set(before.saturating_sub(Duration::from_secs(30)));
+    test.log(10..3000).await;
+    test.clock.set(before.saturating_add(Duration::from_secs(5)));
+    let page = test.ask(feed.since()).await;
+    assert!(matches!(test.apply(&mut feed, &page), Err(FeedError::Replayed { .. })));
     assert_eq!(feed.since(), None);
-    let snapshot = desk.ask(feed.since()).await;
-    desk.apply(&mut feed, &snapshot).unwrap();
+    let snapshot = test.ask(feed.since()).await;
+    test.apply(&mut feed, &snapshot).unwrap();
     assert_eq!((feed.since(), feed.list().len()), (Some(3000), 3000));
 }
 
@@ -210,20 +210,20 @@ async fn page_before_entries_dated_ahead_does_not_carry_present_time() {
     // Beyond what is kept in memory, and within.
     for behind in [LONG, 3000] {
         for later in [0, 1] {
-            let desk = Desk::new().await;
-            desk.log(0..10).await;
-            let mut feed = desk.follower();
-            desk.apply(&mut feed, &*desk.ask(None).await).unwrap();
-            let right = desk.clock.now();
-            desk.clock.set(right.saturating_add(Duration::from_secs(3600)));
-            desk.log(10..behind).await;
-            desk.clock.set(right.saturating_add(Duration::from_secs(60)));
-            desk.log(behind..behind + later).await;
-            let response = desk.ask(feed.since()).await;
-            let (payload, now) = (read(&response), desk.clock.now().seconds());
+            let test = TestServices::new().await;
+            test.log(0..10).await;
+            let mut feed = test.follower();
+            test.apply(&mut feed, &*test.ask(None).await).unwrap();
+            let right = test.clock.now();
+            test.clock.set(right.saturating_add(Duration::from_secs(3600)));
+            test.log(10..behind).await;
+            test.clock.set(right.saturating_add(Duration::from_secs(60)));
+            test.log(behind..behind + later).await;
+            let response = test.ask(feed.since()).await;
+            let (payload, now) = (read(&response), test.clock.now().seconds());
             let (to, at) = (payload["to"].as_u64().unwrap(), payload["iat"].as_u64().unwrap());
             assert!(to == behind + later || at <= right.seconds(), "to {to} of {behind}, as of now: {}", at == now);
-            desk.apply(&mut feed, &response).unwrap();
+            test.apply(&mut feed, &response).unwrap();
             assert_eq!(feed.list().len() as u64, behind + later);
         }
     }
@@ -231,18 +231,18 @@ async fn page_before_entries_dated_ahead_does_not_carry_present_time() {
 
 #[tokio::test]
 async fn shares_response_among_long_polls_of_one_round() {
-    let desk = Desk::new().await;
-    desk.log(0..10).await;
+    let test = TestServices::new().await;
+    test.log(0..10).await;
     let polls: Vec<_> = (0..20)
         .map(|_| {
-            let services = Arc::clone(&desk.services);
+            let services = Arc::clone(&test.services);
             tokio::spawn(async move { services.feed.since(Some(10), Duration::from_secs(20), CLIENT).await.unwrap() })
         })
         .collect();
-    while desk.services.feed.followers() < 20 {
+    while test.services.feed.followers() < 20 {
         tokio::task::yield_now().await;
     }
-    desk.log(10..11).await;
+    test.log(10..11).await;
     let mut responses = Vec::new();
     for poll in polls {
         responses.push(poll.await.unwrap());

@@ -38,9 +38,9 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// In the middle of a second.
 const START: Duration = Duration::from_millis(1_800_000_000_400);
 const SCOPE: &str = "read:data:x";
-const DESK_SECRET: &str = "a secret for the tests";
+const ADMIN_SECRET: &str = "a secret for the tests";
 
-struct Desk {
+struct TestServices {
     clock: ManualClock,
     services: Arc<Services>,
     config: Config,
@@ -54,7 +54,7 @@ struct Agent {
     token: String,
 }
 
-impl Desk {
+impl TestServices {
     async fn new() -> Self {
         Self::with_max_ttl(Some(86_400)).await
     }
@@ -73,7 +73,7 @@ impl Desk {
     }
 
     async fn open(directory: TempDir, clock: ManualClock, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::for_development(directory.path(), DESK_SECRET).unwrap();
+        let mut config = Config::for_development(directory.path(), ADMIN_SECRET).unwrap();
         change(&mut config);
         let services = assemble(&config, &clock, 7).await;
         Self { clock, services, config, starts: 8, directory }

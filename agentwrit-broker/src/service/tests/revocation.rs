@@ -4,79 +4,79 @@ use super::*;
 
 #[tokio::test]
 async fn keeps_revocations_at_every_level_when_clock_is_set_back() {
-    let desk = Desk::new().await;
+    let test = TestServices::new().await;
     let mut ended = Vec::new();
     for (level, task) in [(Level::Token, "a"), (Level::Agent, "b"), (Level::Task, "c"), (Level::Chain, "d")] {
-        let agent = desk.enrol(task, 86_400).await;
+        let agent = test.enrol(task, 86_400).await;
         let target = match level {
-            Level::Token => desk.claims(&agent.token).token_id().to_string(),
+            Level::Token => test.claims(&agent.token).token_id().to_string(),
             Level::Task => task.to_owned(),
             Level::Agent | Level::Chain | Level::Session | Level::Issuer => agent.id.to_string(),
         };
-        assert_eq!(desk.revoke(level, target).await, Revoked { revoked: true, count: 1 });
+        assert_eq!(test.revoke(level, target).await, Revoked { revoked: true, count: 1 });
         ended.push(agent.token);
     }
     let hour = Duration::from_secs(3600);
-    let now = desk.services.ledger.clock.now();
+    let now = test.services.ledger.clock.now();
     for moment in [UnixTime::since_epoch(START.saturating_sub(hour)), now.saturating_add(hour), now] {
-        desk.clock.set(moment);
-        desk.services.housekeeping.delete_expired().await.unwrap();
+        test.clock.set(moment);
+        test.services.housekeeping.delete_expired().await.unwrap();
         for token in &ended {
-            assert!(desk.verify(token).is_err());
+            assert!(test.verify(token).is_err());
         }
     }
 }
 
 #[tokio::test]
 async fn revokes_session_by_its_first_token_after_that_was_deleted() {
-    let desk = Desk::new().await;
-    let leaked = desk.enrol("task", 100).await;
-    let first = desk.claims(&leaked.token);
-    desk.clock.advance(Duration::from_secs(90));
-    let stolen = desk.renew(&first).await.unwrap().access_token;
-    desk.clock.advance(Duration::from_secs(20));
-    desk.services.housekeeping.delete_expired().await.unwrap();
-    assert!(desk.verify(&stolen).is_ok());
-    assert_eq!(desk.revoke(Level::Token, first.token_id()).await, Revoked { revoked: true, count: 1 });
-    assert!(matches!(desk.verify(&stolen), Err(VerifyError::Revoked { level: Level::Session, .. })));
+    let test = TestServices::new().await;
+    let leaked = test.enrol("task", 100).await;
+    let first = test.claims(&leaked.token);
+    test.clock.advance(Duration::from_secs(90));
+    let stolen = test.renew(&first).await.unwrap().access_token;
+    test.clock.advance(Duration::from_secs(20));
+    test.services.housekeeping.delete_expired().await.unwrap();
+    assert!(test.verify(&stolen).is_ok());
+    assert_eq!(test.revoke(Level::Token, first.token_id()).await, Revoked { revoked: true, count: 1 });
+    assert!(matches!(test.verify(&stolen), Err(VerifyError::Revoked { level: Level::Session, .. })));
 }
 
 #[tokio::test]
 async fn keeps_agent_barred_after_its_mark_expired() {
-    let desk = Desk::new().await;
-    let (barred, other) = (desk.enrol("task", 1000).await, desk.enrol("task", 1000).await);
-    desk.revoke(Level::Agent, &barred.id).await;
-    desk.clock.advance(Duration::from_secs(900));
-    desk.services.housekeeping.delete_expired().await.unwrap();
-    let rejected = desk.delegate(&desk.claims(&other.token), &barred, 60).await;
+    let test = TestServices::new().await;
+    let (barred, other) = (test.enrol("task", 1000).await, test.enrol("task", 1000).await);
+    test.revoke(Level::Agent, &barred.id).await;
+    test.clock.advance(Duration::from_secs(900));
+    test.services.housekeeping.delete_expired().await.unwrap();
+    let rejected = test.delegate(&test.claims(&other.token), &barred, 60).await;
     assert_eq!(rejected.unwrap_err(), Error::DelegateUnknown);
 }
 
 #[tokio::test]
 async fn drops_feed_entry_at_the_moment_of_its_expiry() {
-    let desk = Desk::new().await;
-    let agent = desk.enrol("task", 100).await;
-    let claims = desk.claims(&agent.token);
-    desk.revoke(Level::Agent, &agent.id).await;
-    let entries = async |desk: &Desk| {
-        let answer = desk.services.feed.since(None, Duration::ZERO, CLIENT).await.unwrap();
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 100).await;
+    let claims = test.claims(&agent.token);
+    test.revoke(Level::Agent, &agent.id).await;
+    let entries = async |test: &TestServices| {
+        let answer = test.services.feed.since(None, Duration::ZERO, CLIENT).await.unwrap();
         let document = answer.document.text();
         let payload = document.split('.').nth(1).unwrap();
         let payload = data_encoding::BASE64URL_NOPAD.decode(payload.as_bytes()).unwrap();
         let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         payload["entries"].as_array().unwrap().len()
     };
-    desk.clock
+    test.clock
         .set(UnixTime::since_epoch(claims.expires_at().elapsed_since_epoch().saturating_sub(Duration::from_nanos(1))));
-    assert_eq!(entries(&desk).await, 1);
-    desk.expire(&claims);
-    assert_eq!(entries(&desk).await, 0, "before any housekeeping");
+    assert_eq!(entries(&test).await, 1);
+    test.expire(&claims);
+    assert_eq!(entries(&test).await, 0, "before any housekeeping");
 }
 
 #[tokio::test]
 async fn event_leaves_out_revocation_target_that_may_be_a_secret() {
-    let desk = Desk::new().await;
-    let agent = desk.enrol("task", 100).await;
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 100).await;
     let unknown = "spiffe://agentwrit.local/agent/orch/task/0123456789abcdef";
     for (level, target, recorded) in [
         (Level::Token, agent.token.as_str(), "malformed"),
@@ -87,8 +87,8 @@ async fn event_leaves_out_revocation_target_that_may_be_a_secret() {
         (Level::Task, "task-l", "task-l"),
         (Level::Agent, unknown, unknown),
     ] {
-        assert_eq!(desk.revoke(level, target).await, Revoked { revoked: false, count: 0 });
-        let event = desk.trail().await.pop().unwrap();
+        assert_eq!(test.revoke(level, target).await, Revoked { revoked: false, count: 0 });
+        let event = test.trail().await.pop().unwrap();
         assert!(event.detail.contains(&format!("level={level} target={recorded} ")), "{}", event.detail);
         assert_eq!(event.resource, (recorded != "malformed").then(|| recorded.to_owned()));
     }
