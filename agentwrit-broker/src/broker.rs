@@ -1,4 +1,4 @@
-//! A running broker: start, serve, stop.
+//! Start, service and shutdown of a broker.
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -20,16 +20,15 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// How often spent nonces, expired launch tokens and the like are dropped.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
-/// How often the certificate files are looked at.
-const CERTIFICATES: Duration = Duration::from_secs(2);
-/// How often folded refusals are written.
-const DENIALS: Duration = Duration::from_millis(250);
+/// Interval at which spent nonces, expired launch tokens and the like are deleted.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+/// Interval at which the certificate files are checked for changes.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval at which folded denials are written.
+const DENIAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Time limit at the stop for requests whose clients hung up, after the connections are closed.
 const TASKS_GRACE: Duration = Duration::from_secs(1);
-
-/// Time limit for the whole shutdown, after which the store is left as a crash would leave it: durable, its log not folded.
+/// Time limit for the whole shutdown. Then the store is left as after a crash: durable, its log not folded.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A broker that serves until it is shut down.
@@ -38,7 +37,7 @@ pub struct Broker {
     services: Arc<Services>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
-    chores: Vec<JoinHandle<()>>,
+    background_tasks: Vec<JoinHandle<()>>,
     tls: Option<CertificateRenewal>,
     failed_handshakes: FailedHandshakes,
     health_socket: Option<HealthSocket>,
@@ -49,7 +48,7 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`StartError`] says what is wrong and what to do about it.
+    /// [`StartError`] names the fault and its remedy.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
@@ -83,11 +82,15 @@ impl Broker {
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
         let server = Server { listener, tls: secured, router: router(Arc::clone(&services), edge), connections };
         let server = tokio::spawn(server.run(stopping));
-        let mut chores =
-            vec![tokio::spawn(tidy(Arc::clone(&services))), tokio::spawn(write_denials(Arc::clone(&services)))];
+        let mut background_tasks = vec![
+            tokio::spawn(run_housekeeping(Arc::clone(&services))),
+            tokio::spawn(write_denials(Arc::clone(&services))),
+        ];
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
-        chores.extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes.clone()))));
-        let health_socket = listen_for_checks(&config.db_path, health_entropy.as_ref(), &services, &mut chores);
+        background_tasks
+            .extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes.clone()))));
+        let health_socket =
+            listen_for_checks(&config.db_path, health_entropy.as_ref(), &services, &mut background_tasks);
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -96,25 +99,25 @@ impl Broker {
             "limits of this machine or container"
         );
         tracing::info!(component = "broker", address = %address, issuer = services.issuer.name(), "listening");
-        Ok(Self { address, services, stop, server, chores, tls, failed_handshakes, health_socket })
+        Ok(Self { address, services, stop, server, background_tasks, tls, failed_handshakes, health_socket })
     }
 
-    /// The address that it listens on.
+    /// Address of the listener.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Reads certificate, key and client authority again, as SIGHUP asks. When they can't be used the old ones stay.
+    /// Reloads certificate, key and client authorities, as on SIGHUP. Files that cannot be used change nothing.
     pub fn reload(&self) {
         if let Some(renewal) = self.tls.clone() {
-            // Files are read on a thread that may block; its end is not waited for.
+            // On a thread that may block. The result goes to the log.
             drop(spawn_blocking(move || renewal.report(renewal.tls.reload())));
         }
     }
 
     /// Stops accepting connections, finishes the requests in flight, writes what waits, and closes the store: within 8
-    /// seconds, whatever clients do.
+    /// seconds, even if clients stall.
     pub async fn shutdown(self) {
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         self.stop.send_replace(true);
@@ -122,8 +125,8 @@ impl Broker {
         if let Err(error) = self.server.await {
             tracing::error!(component = "broker", %error, "the server ended with an error");
         }
-        for chore in &self.chores {
-            chore.abort();
+        for task in &self.background_tasks {
+            task.abort();
         }
         self.failed_handshakes.write_all();
         let closed = timeout_at(deadline, close(&self.services, self.health_socket)).await;
@@ -159,16 +162,16 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Answers health checks by a socket of their own, where the file system has sockets.
+/// Listens for health checks on a Unix socket. Returns `None` if the file system has no sockets.
 fn listen_for_checks(
     database: &Path,
     entropy: &dyn Entropy,
     services: &Arc<Services>,
-    chores: &mut Vec<JoinHandle<()>>,
+    background_tasks: &mut Vec<JoinHandle<()>>,
 ) -> Option<HealthSocket> {
     match HealthSocket::bind(database, entropy) {
         Ok((socket, listener)) => {
-            chores.push(tokio::spawn(serve_health_checks(listener, Arc::clone(services))));
+            background_tasks.push(tokio::spawn(serve_health_checks(listener, Arc::clone(services))));
             Some(socket)
         }
         Err(error) => {
@@ -181,18 +184,18 @@ fn listen_for_checks(
     }
 }
 
-/// Tells what others than the operator could do with the files, which all exist by now.
+/// Logs warnings about files that other users can read or replace. All files exist by now.
 async fn warn_of_files(config: &Config) {
     let config = config.clone();
-    let inspection = spawn_blocking(move || file_checks::inspect(&config, rustix::process::geteuid().as_raw()));
-    for warning in inspection.await.unwrap_or_default() {
+    let warnings = spawn_blocking(move || file_checks::inspect(&config, rustix::process::geteuid().as_raw()));
+    for warning in warnings.await.unwrap_or_default() {
         tracing::warn!(component = "files", "{warning}");
     }
 }
 
-/// Drops what has no more use.
-async fn tidy(services: Arc<Services>) {
-    let mut ticks = interval(HOUSEKEEPING);
+/// Deletes expired records at intervals.
+async fn run_housekeeping(services: Arc<Services>) {
+    let mut ticks = interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -203,23 +206,23 @@ async fn tidy(services: Arc<Services>) {
     }
 }
 
-/// Takes over a certificate soon after its file was replaced, and tells of handshakes that failed.
+/// Reloads certificates whose files were replaced, and logs counts of failed handshakes.
 async fn watch_certificates(renewal: CertificateRenewal, failed_handshakes: FailedHandshakes) {
-    let mut ticks = interval(CERTIFICATES);
+    let mut ticks = interval(CERTIFICATE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         failed_handshakes.write_due();
         let renewal = renewal.clone();
-        let looked = spawn_blocking(move || renewal.report(renewal.tls.reload_if_changed()));
-        if looked.await.is_err() {
+        let reload = spawn_blocking(move || renewal.report(renewal.tls.reload_if_changed()));
+        if reload.await.is_err() {
             // The runtime is shutting down.
             return;
         }
     }
 }
 
-/// Certificates that are replaced while the broker runs, and where that is reported.
+/// Reload of certificates while the broker runs, with its metrics.
 #[derive(Clone)]
 struct CertificateRenewal {
     tls: Tls,
@@ -228,7 +231,7 @@ struct CertificateRenewal {
 
 impl CertificateRenewal {
     fn report(&self, reload: Reload) {
-        // The state of now, so that reports that overtake each other end with the right one.
+        // The current state, so that the metric ends right when reloads overlap.
         self.metrics.set_tls_renewal_failing(self.tls.is_renewal_failing());
         match reload {
             Reload::Unchanged | Reload::StillFailing => {}
@@ -245,7 +248,7 @@ impl CertificateRenewal {
 }
 
 async fn write_denials(services: Arc<Services>) {
-    let mut ticks = interval(DENIALS);
+    let mut ticks = interval(DENIAL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -256,37 +259,37 @@ async fn write_denials(services: Arc<Services>) {
     }
 }
 
-/// Why a broker didn't start.
+/// Reason that a broker did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// No randomness to be had.
+    /// The operating system has no random number generator.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-    /// The key file.
+    /// The key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
-    /// The database.
+    /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The database, after it was opened.
+    /// The database failed after it was opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Certificate, key or client authority.
+    /// Certificate, key or client authorities cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The address is taken, or not ours.
+    /// The address is in use, or is not an address of this machine.
     #[error("cannot listen on {address}: {cause}; set AA_BIND_ADDRESS and AA_PORT")]
     Bind {
-        /// The address that was asked for.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         cause: String,
     },
     /// The seed tokens were not issued.
     #[error("AA_SEED_TOKENS: the tokens could not be issued: {cause}")]
     Seed {
-        /// Why.
+        /// Error of the service.
         cause: String,
     },
 }

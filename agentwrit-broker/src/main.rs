@@ -1,4 +1,4 @@
-//! The broker as a program.
+//! Program `agentwrit-broker`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     };
     let outcome = run(&args);
     if let Err(error) = &outcome {
-        // Several wrong settings are several lines.
+        // One line for each setting that is wrong.
         for line in error.to_string().lines() {
             telemetry::log::print_error(&format!("agentwrit-broker: {line}"));
         }
@@ -44,7 +44,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 tracing::warn!(component = "config", "{warning}");
             }
             let outcome = runtime.block_on(serve(config));
-            // A file system that hangs must not keep the process.
+            // A file system that hangs must not prevent the exit.
             runtime.shutdown_timeout(BLOCKING_TIMEOUT);
             outcome?;
         }
@@ -65,7 +65,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what was done. Where stdout fails, the error says both.
+/// Prints the result of a command. If stdout fails, the error holds both.
 fn print_done(done: &dyn std::fmt::Display) -> Result<(), Box<dyn std::error::Error>> {
     stdio::print(format_args!("{done}")).map_err(|error| format!("{done}; stdout: {error}").into())
 }

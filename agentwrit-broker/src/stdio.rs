@@ -1,7 +1,7 @@
-//! Standard streams of the programs.
+//! Standard streams and arguments of the program.
 //!
-//! 1. A write that fails does not panic: a program ends with the exit code of its work, not with that of a panic.
-//! 2. A line that cannot be written to stderr is lost, since there is no further place to report to.
+//! 1. A write that fails does not panic: the exit code is that of the command, not of a panic.
+//! 2. A line that cannot be written to stderr is lost, because no other stream is left to report it.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 
-/// Exit code of a program whose reader has closed stdout: what a shell reports after SIGPIPE.
+/// Exit code after the reader of stdout closed it: the one that a shell reports after SIGPIPE.
 pub const READER_CLOSED: u8 = 141;
 
 /// Writes a line to stderr.
@@ -24,7 +24,7 @@ pub fn note(line: fmt::Arguments<'_>) {
 ///
 /// # Errors
 ///
-/// That of the write.
+/// Error of the write.
 pub fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_fmt(line)?;
@@ -32,19 +32,19 @@ pub fn print(line: fmt::Arguments<'_>) -> io::Result<()> {
     stdout.flush()
 }
 
-/// The arguments of this process.
+/// Parses the arguments of this process.
 ///
 /// # Errors
 ///
 /// The exit code after help or version was printed (0), after wrong usage (2), or after stdout failed (1, or
 /// [`READER_CLOSED`]).
 pub fn arguments<P: Parser>(program: &str) -> Result<P, ExitCode> {
-    let shown = match P::try_parse() {
+    let message = match P::try_parse() {
         Ok(arguments) => return Ok(arguments),
-        Err(shown) => shown,
+        Err(message) => message,
     };
-    let written = shown.print().and_then(|()| io::stdout().flush());
-    if shown.use_stderr() {
+    let written = message.print().and_then(|()| io::stdout().flush());
+    if message.use_stderr() {
         return Err(ExitCode::from(2));
     }
     Err(match written {

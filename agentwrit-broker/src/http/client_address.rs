@@ -1,10 +1,10 @@
-//! Which address a request comes from, for limits and for the audit trail.
+//! Address of the client of a request, for limits and for the audit trail.
 //!
-//! 1. Without a trusted proxy it is the peer of the connection; `X-Forwarded-For` from anyone else is ignored.
+//! 1. Without a trusted proxy it is the peer of the connection; `X-Forwarded-For` of any other peer is ignored.
 //! 2. Each trusted proxy vouches for the address to its left. Reading from the right, the first address that is not a
-//!    trusted proxy counts: whatever stands further left was written by the client and can be anything.
-//! 3. Where an entry is no address, the proxy that vouched for it counts: its clients then share one limit, but none
-//!    of them can make up an address.
+//!    trusted proxy counts: entries further left were written by the client.
+//! 3. If an entry is not an address, the proxy that vouched for it counts: its clients then share one limit, and none of
+//!    them can choose an address.
 //! 4. If every entry is a trusted proxy, the leftmost counts.
 //! 5. IPv4 in IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
 //!
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The address of the client behind `peer`. `forwarded` holds the values of all `X-Forwarded-For` headers in the order
+/// Returns the address of the client behind `peer`. `forwarded` holds the values of all `X-Forwarded-For` headers in the order
 /// in which they were received.
 pub(crate) fn client_address<'h>(
     peer: IpAddr,
@@ -37,7 +37,7 @@ pub(crate) fn client_address<'h>(
     address
 }
 
-/// `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]`, and each with the port that some proxies add.
+/// Parses `192.0.2.1`, `2001:db8::1`, `[2001:db8::1]`, and each with the port that some proxies add.
 fn parse(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<std::net::Ipv6Addr>().ok();
@@ -52,7 +52,7 @@ fn parse(entry: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn judge(peer: &str, headers: &[&str], trusted: &[&str]) -> String {
+    fn resolve(peer: &str, headers: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<IpNet> = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let headers = headers.iter().map(|value| value.as_bytes());
         client_address(peer.parse().unwrap(), headers, &trusted).to_string()
@@ -61,14 +61,14 @@ mod tests {
     const PROXIES: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
 
     #[test]
-    fn a_stranger_cannot_name_its_address() {
-        assert_eq!(judge("198.51.100.7", &["192.0.2.1"], &PROXIES), "198.51.100.7");
-        assert_eq!(judge("198.51.100.7", &["192.0.2.1"], &[]), "198.51.100.7");
-        assert_eq!(judge("10.0.0.1", &["192.0.2.1"], &[]), "10.0.0.1");
+    fn ignores_header_of_untrusted_peer() {
+        assert_eq!(resolve("198.51.100.7", &["192.0.2.1"], &PROXIES), "198.51.100.7");
+        assert_eq!(resolve("198.51.100.7", &["192.0.2.1"], &[]), "198.51.100.7");
+        assert_eq!(resolve("10.0.0.1", &["192.0.2.1"], &[]), "10.0.0.1");
     }
 
     #[test]
-    fn the_rightmost_address_that_is_no_trusted_proxy_counts() {
+    fn returns_rightmost_address_that_is_not_a_trusted_proxy() {
         for (headers, expected) in [
             (&["192.0.2.1"][..], "192.0.2.1"),
             (&["192.0.2.1, 10.0.0.2"], "192.0.2.1"),
@@ -80,19 +80,19 @@ mod tests {
             (&["2001:db8::1"], "2001:db8::1"),
             (&["192.0.2.1,, ,10.0.0.2,"], "192.0.2.1"),
         ] {
-            assert_eq!(judge("10.0.0.1", headers, &PROXIES), expected, "{headers:?}");
+            assert_eq!(resolve("10.0.0.1", headers, &PROXIES), expected, "{headers:?}");
         }
     }
 
     #[test]
-    fn a_proxy_chain_without_a_client_counts_as_its_leftmost_proxy() {
-        assert_eq!(judge("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &PROXIES), "10.0.0.3");
-        assert_eq!(judge("10.0.0.1", &[], &PROXIES), "10.0.0.1");
-        assert_eq!(judge("10.0.0.1", &[""], &PROXIES), "10.0.0.1");
+    fn returns_leftmost_proxy_when_all_entries_are_trusted() {
+        assert_eq!(resolve("10.0.0.1", &["10.0.0.3, 10.0.0.2"], &PROXIES), "10.0.0.3");
+        assert_eq!(resolve("10.0.0.1", &[], &PROXIES), "10.0.0.1");
+        assert_eq!(resolve("10.0.0.1", &[""], &PROXIES), "10.0.0.1");
     }
 
     #[test]
-    fn what_is_no_address_counts_as_the_proxy_that_vouched_for_it() {
+    fn returns_vouching_proxy_when_entry_is_not_an_address() {
         for entry in [
             "unknown",
             "_hidden",
@@ -106,9 +106,9 @@ mod tests {
             "192.0.2.1 192.0.2.2",
             "[192.0.2.1]",
         ] {
-            assert_eq!(judge("10.0.0.1", &[entry], &PROXIES), "10.0.0.1", "{entry}");
+            assert_eq!(resolve("10.0.0.1", &[entry], &PROXIES), "10.0.0.1", "{entry}");
             let behind = format!("192.0.2.1, {entry}, 10.0.0.2");
-            assert_eq!(judge("10.0.0.1", &[&behind], &PROXIES), "10.0.0.2", "{entry}");
+            assert_eq!(resolve("10.0.0.1", &[&behind], &PROXIES), "10.0.0.2", "{entry}");
         }
         let binary: [&[u8]; 1] = [b"\xff\xfe"];
         let trusted = ["10.0.0.0/8".parse().unwrap()];
@@ -117,21 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn garbage_left_of_the_client_changes_nothing() {
-        assert_eq!(judge("10.0.0.1", &["unknown, \x7f;,192.0.2.1"], &PROXIES), "192.0.2.1");
+    fn ignores_entries_left_of_the_client() {
+        assert_eq!(resolve("10.0.0.1", &["unknown, \x7f;,192.0.2.1"], &PROXIES), "192.0.2.1");
     }
 
     #[test]
-    fn ports_and_brackets_are_taken_off() {
+    fn strips_ports_and_brackets() {
         for entry in ["192.0.2.1:4711", "::ffff:192.0.2.1", "[::ffff:192.0.2.1]:4711", "[::ffff:c000:201]"] {
-            assert_eq!(judge("10.0.0.1", &[entry], &PROXIES), "192.0.2.1", "{entry}");
+            assert_eq!(resolve("10.0.0.1", &[entry], &PROXIES), "192.0.2.1", "{entry}");
         }
-        assert_eq!(judge("10.0.0.1", &["[2001:db8::1]:443"], &PROXIES), "2001:db8::1");
+        assert_eq!(resolve("10.0.0.1", &["[2001:db8::1]:443"], &PROXIES), "2001:db8::1");
     }
 
     #[test]
-    fn ipv4_in_ipv6_is_ipv4_also_for_peers_and_proxies() {
-        assert_eq!(judge("::ffff:192.0.2.1", &[], &PROXIES), "192.0.2.1");
-        assert_eq!(judge("::ffff:10.0.0.1", &["192.0.2.1, ::ffff:10.0.0.2"], &PROXIES), "192.0.2.1");
+    fn maps_ipv4_in_ipv6_to_ipv4_for_peers_and_proxies() {
+        assert_eq!(resolve("::ffff:192.0.2.1", &[], &PROXIES), "192.0.2.1");
+        assert_eq!(resolve("::ffff:10.0.0.1", &["192.0.2.1, ::ffff:10.0.0.2"], &PROXIES), "192.0.2.1");
     }
 }

@@ -1,20 +1,27 @@
 //! Keys and secrets: the signing key's file, the admin secret, and the source of random bytes.
 
+mod admin_secret;
 mod entropy;
-mod secret;
 mod signing;
+mod weak_secrets;
 
 pub use agentwrit_protocol::Secret;
 
 #[cfg(test)]
 pub(crate) use self::entropy::SeededEntropy;
 pub use self::{
+    admin_secret::{AdminSecret, AdminSecretError, Busy},
     entropy::EntropyError,
-    secret::{AdminSecret, AdminSecretError, Busy},
     signing::KeyFileError,
 };
 pub(crate) use self::{
     entropy::{Entropy, OsEntropy, random},
-    secret::is_secret_shaped,
     signing::KeyFile,
 };
+
+/// Returns true if a text may be a secret that the broker issued: a token, or 64 hexadecimal digits, as launch tokens, client
+/// secrets and nonces are. They are pasted in place of names; a text of this form is never recorded.
+pub(crate) fn is_secret_shaped(text: &str) -> bool {
+    let longest_name = 128;
+    text.len() > longest_name || text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= 64)
+}

@@ -1,11 +1,11 @@
-//! The broker's key file.
+//! File of the broker's signing key.
 //!
 //! 1. PKCS#8 in PEM (RFC 8410, RFC 7468), Ed25519, made readable by its owner only. `openssl genpkey -algorithm ed25519`
 //!    makes one too.
 //! 2. A missing file is made: written aside, synced, then linked to its name, so that neither a crash nor a second
 //!    broker starting at the same moment leaves half a key or two keys.
-//! 3. A file that is corrupt, holds something else or can be opened by others than owner and group stops the start. It is never replaced:
-//!    with the key go all tokens that it has signed.
+//! 3. A file that is corrupt, holds another kind of key or can be opened by users other than owner and group stops the
+//!    start. It is never replaced: a new key would invalidate every token signed with the old one.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -25,36 +25,38 @@ use zeroize::Zeroizing;
 
 use super::{Entropy, random};
 
-/// The keys that follow from the key file.
+/// Keys of the key file.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
     /// Signs tokens.
     pub(crate) signing_key: SigningKey,
     /// Authenticates challenge nonces: see [`Nonces::new`](crate::issuer::nonce::Nonces::new).
     pub(crate) nonce_key: NonceKey,
-    /// Whether the file was missing and has been made.
+    /// True if the file was missing and has been made.
     pub(crate) created: bool,
 }
 
 impl KeyFile {
-    /// Reads the key at `path`; makes one if there is none.
+    /// Reads the key at `path`, or makes one if the file is missing.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError`], which says what to do.
+    /// [`KeyFileError`], with the remedy.
     pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
         if let Some(seed) = read(path)? {
             return Self::from_seed(path, &seed, false);
         }
         create(path, entropy)
             .map_err(|error| KeyFileError::Uncreatable { path: path.into(), cause: error.to_string() })?;
-        // Read back rather than kept: if another broker was faster, its key is the one.
-        let seed = read(path)?
-            .ok_or_else(|| KeyFileError::Uncreatable { path: path.into(), cause: "it vanished again".into() })?;
+        // Read back, because another broker that was faster may have made the key.
+        let seed = read(path)?.ok_or_else(|| KeyFileError::Uncreatable {
+            path: path.into(),
+            cause: "the file disappeared again".into(),
+        })?;
         Self::from_seed(path, &seed, true)
     }
 
-    /// Whether there is a key at `path`, which is checked; nothing is made.
+    /// Returns true if there is a valid key at `path`. Makes no file.
     ///
     /// # Errors
     ///
@@ -73,11 +75,11 @@ impl KeyFile {
     }
 }
 
-/// The key of the challenge nonces, derived from the signing key.
+/// Key of the challenge nonces, derived from the signing key.
 pub(crate) struct NonceKey(Zeroizing<[u8; 32]>);
 
 impl NonceKey {
-    /// The key itself.
+    /// Returns the key.
     #[must_use]
     pub(crate) fn expose(&self) -> &[u8; 32] {
         &self.0
@@ -90,48 +92,48 @@ impl std::fmt::Debug for NonceKey {
     }
 }
 
-/// Why the key file cannot be used.
+/// Error of a key file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
-    /// The operating system refuses.
+    /// The file cannot be read.
     #[error("the signing key `{}` cannot be read: {cause}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         cause: String,
     },
-    /// Others than its owner and group can read or write it.
+    /// Users other than its owner and group can read or write it.
     #[error("the signing key `{}` is open to others (mode {mode:04o}): run `chmod 600` on it, \
-             and replace it if anybody may have read it", path.display())]
+             and replace it if another user may have read it", path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// Some other kind of key, or no key.
+    /// The file holds another kind of key, or no key.
     #[error("the signing key `{}` holds {found}, not an Ed25519 private key in PKCS#8 PEM: \
              point AA_SIGNING_KEY_PATH elsewhere, or make one with `openssl genpkey -algorithm ed25519`", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// What it holds instead.
+        /// Content of the file.
         found: &'static str,
     },
-    /// Damaged.
+    /// The file is damaged.
     #[error("the signing key `{}` is damaged: restore it from a backup; \
              if you move it away, a new one is made and every token signed so far becomes invalid", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
     },
-    /// No key there, and none can be made.
+    /// The file is missing and cannot be made.
     #[error("the signing key `{}` cannot be made: {cause}", path.display())]
     Uncreatable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         cause: String,
     },
 }
@@ -148,7 +150,7 @@ fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    // The open file is judged, not its name, which could point elsewhere a moment later.
+    // The open file is checked, not its name, which could be replaced meanwhile.
     let metadata = file.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
         return Err(KeyFileError::Foreign { path: path.into(), found: "no regular file" });
@@ -172,7 +174,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Seed, KeyFileError> {
         None if text.trim().is_empty() => return Err(corrupt()),
         None => return Err(foreign("no PEM block")),
     }
-    // A key of another algorithm decodes as PKCS#8 and fails only then, at its object identifier.
+    // A key of another algorithm is valid PKCS#8 and differs in its object identifier.
     let (_, document) = SecretDocument::from_pem(text.trim()).map_err(|_| corrupt())?;
     let key = PrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|_| corrupt())?;
     if key.algorithm.oid != ALGORITHM_OID {
@@ -203,7 +205,7 @@ fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
     let suffix = data_encoding::HEXLOWER.encode(&random::<8>(entropy));
     let aside = directory.join(format!(".{}.{suffix}", name.to_string_lossy()));
     let placed = write_aside(&aside, &encode(entropy)?).and_then(|()| place(&aside, path));
-    // Gone already if it was renamed; and a leftover is not worth a failed start.
+    // Missing if it was renamed. A leftover must not fail the start.
     fs::remove_file(&aside).ok();
     placed?;
     File::open(directory)?.sync_all()
@@ -211,7 +213,7 @@ fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
 
 fn encode(entropy: &dyn Entropy) -> io::Result<Zeroizing<String>> {
     let seed: Seed = Zeroizing::new(random(entropy));
-    // Version 1, without the public key: every reader understands that one.
+    // Version 1, without the public key: every reader supports it.
     let key = KeypairBytes { secret_key: *seed, public_key: None };
     key.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)
 }
@@ -222,10 +224,10 @@ fn write_aside(aside: &Path, pem: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the file its name, unless something has that name already.
+/// Gives the file its name, unless a file of that name exists.
 fn place(aside: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(aside, path) {
-        // Some network file systems have no hard links. What remains is a moment in which two first starts collide.
+        // Some network file systems have no hard links. There, two first starts can collide for a moment.
         Err(_) if !path.try_exists()? => fs::rename(aside, path),
         Ok(()) | Err(_) => Ok(()),
     }

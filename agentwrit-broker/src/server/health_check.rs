@@ -1,10 +1,10 @@
-//! `agentwrit-broker health`: whether the broker of this configuration, on this machine, can serve.
+//! Client of `agentwrit-broker health`, which checks the broker of this configuration on this machine.
 //!
-//! 1. It asks by the [socket](super::health_socket) beside the database, which needs neither certificates nor a place among
-//!    the clients' connections.
-//! 2. Where there is no socket (an older broker, a file system without sockets) it asks over the loopback interface, also
-//!    when the broker listens on every address. With TLS it trusts the one certificate that the broker is configured to
-//!    show, whatever name is in it. With mTLS it shows the certificate that it is given, else the broker's own.
+//! 1. The request goes to the [socket](super::health_socket) beside the database, which needs neither certificates nor a
+//!    place among the connections of clients.
+//! 2. Without a socket (an older broker, a file system without sockets) the request goes over the loopback interface, also
+//!    when the broker listens on every address. With TLS exactly the configured certificate is trusted, for any name. With
+//!    mTLS the client certificate is the given one, else that of the broker.
 
 use std::{
     io::ErrorKind,
@@ -36,42 +36,42 @@ use crate::{
     config::{Config, TlsConfig},
 };
 
-/// How long the whole check may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for the whole check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer is repeated, in characters.
-const LONGEST_COMPLAINT: usize = 300;
+/// Longest excerpt of a response in an error, in characters.
+const MAX_EXCERPT: usize = 300;
 
-/// The longest answer that is read.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// Longest response that is read, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// What the check shows to a broker that wants a client certificate.
+/// Client certificate for a broker with mTLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The chain in PEM, leaf first.
+    /// Certificate chain in PEM, leaf first.
     pub cert: PathBuf,
-    /// Its private key in PEM.
+    /// Private key in PEM.
     pub key: PathBuf,
 }
 
-/// Asks the broker of `config` how it is.
+/// Requests the health of the broker of `config`.
 ///
 /// # Errors
 ///
-/// [`Unhealthy`], when it does not answer that it can serve.
+/// [`Unhealthy`] if the response is not that the broker can serve.
 pub async fn check_health(config: &Config, client: Option<&ClientCertificate>) -> Result<(), Unhealthy> {
-    let address = reachable(config.bind);
+    let address = local_address(config.bind);
     let check = async {
         match HealthSocket::connect(&config.db_path).await {
-            Ok(connection) => ask(address, connection).await,
+            Ok(connection) => request_health(address, connection).await,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 check_by_network(config, address, client).await
             }
             Err(error) => Err(Unhealthy::new(address, &format!("health socket: {error}"))),
         }
     };
-    let late = |_| Unhealthy::new(address, &format!("no answer within {} s", PATIENCE.as_secs()));
-    timeout(PATIENCE, check).await.map_err(late)?
+    let late = |_| Unhealthy::new(address, &format!("no response within {} s", CHECK_TIMEOUT.as_secs()));
+    timeout(CHECK_TIMEOUT, check).await.map_err(late)?
 }
 
 async fn check_by_network(
@@ -84,17 +84,17 @@ async fn check_by_network(
     }
     let connection = TcpStream::connect(address).await.map_err(|error| Unhealthy::new(address, &error))?;
     match connector(&config.tls, client).map_err(|error| Unhealthy::new(address, &error))? {
-        None => ask(address, connection).await,
+        None => request_health(address, connection).await,
         Some(connector) => {
             let name = ServerName::from(address.ip());
             let encrypted = connector.connect(name, connection).await;
-            ask(address, encrypted.map_err(|error| Unhealthy::new(address, &error))?).await
+            request_health(address, encrypted.map_err(|error| Unhealthy::new(address, &error))?).await
         }
     }
 }
 
-/// Where a broker that listens there is reached from this machine.
-fn reachable(bind: SocketAddr) -> SocketAddr {
+/// Returns the address at which this machine reaches a broker that listens on `bind`.
+fn local_address(bind: SocketAddr) -> SocketAddr {
     let loopback = match bind.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -102,7 +102,7 @@ fn reachable(bind: SocketAddr) -> SocketAddr {
     SocketAddr::new(if bind.ip().is_unspecified() { loopback } else { bind.ip() }, bind.port())
 }
 
-async fn ask<C>(address: SocketAddr, connection: C) -> Result<(), Unhealthy>
+async fn request_health<C>(address: SocketAddr, connection: C) -> Result<(), Unhealthy>
 where
     C: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     TokioIo<C>: rt::Read + rt::Write,
@@ -112,36 +112,36 @@ where
     let driver = tokio::spawn(driver);
     let request = Request::get("/v1/health").header(HOST, address.to_string()).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| Unhealthy::new(address, &error))?;
-    let answer = sender.send_request(request).await.map_err(failed)?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
+    let response = sender.send_request(request).await.map_err(failed)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_RESPONSE).collect().await;
     driver.abort();
-    let said = body.map_err(|error| Unhealthy::new(address, &error))?.to_bytes();
-    let health: Option<Said> = agentwrit_json::object_from_slice(&said, 4).ok();
+    let body = body.map_err(|error| Unhealthy::new(address, &error))?.to_bytes();
+    let health: Option<HealthStatus> = agentwrit_json::object_from_slice(&body, 4).ok();
     if status == StatusCode::OK && health.is_some_and(|health| health.status == "ok") {
         return Ok(());
     }
-    let said: String = String::from_utf8_lossy(&said).chars().take(LONGEST_COMPLAINT).collect();
-    Err(Unhealthy::new(address, &format!("{status}: {said}")))
+    let excerpt: String = String::from_utf8_lossy(&body).chars().take(MAX_EXCERPT).collect();
+    Err(Unhealthy::new(address, &format!("{status}: {excerpt}")))
 }
 
-/// What of the answer counts.
+/// The members of the response that the check reads.
 #[derive(serde::Deserialize)]
-struct Said {
+struct HealthStatus {
     status: String,
 }
 
 fn connector(files: &TlsConfig, client: Option<&ClientCertificate>) -> Result<Option<TlsConnector>, tls::TlsError> {
-    let (cert, key, wants_client) = match files {
+    let (cert, key, needs_client_certificate) = match files {
         TlsConfig::None => return Ok(None),
         TlsConfig::Tls { cert, key } => (cert, key, false),
         TlsConfig::Mtls { cert, key, client_ca: _ } => (cert, key, true),
     };
-    let shown = tls::certificates("AA_TLS_CERT", cert)?;
+    let server = tls::certificates("AA_TLS_CERT", cert)?;
     let builder = ClientConfig::builder();
-    let pinned = Pinned { leaf: shown.into_iter().next(), provider: Arc::clone(builder.crypto_provider()) };
+    let pinned = PinnedCertificate { leaf: server.into_iter().next(), provider: Arc::clone(builder.crypto_provider()) };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned));
-    if !wants_client {
+    if !needs_client_certificate {
         return Ok(Some(TlsConnector::from(Arc::new(builder.with_no_client_auth()))));
     }
     let (cert, key) = client.map_or((cert, key), |client| (&client.cert, &client.key));
@@ -151,14 +151,14 @@ fn connector(files: &TlsConfig, client: Option<&ClientCertificate>) -> Result<Op
     Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
-/// Trusts one certificate, and checks that the other side has its key.
+/// Trusts one certificate, and checks that the server has its key.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedCertificate {
     leaf: Option<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedCertificate {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -170,7 +170,7 @@ impl ServerCertVerifier for Pinned {
         if self.leaf.as_ref().is_some_and(|leaf| leaf == end_entity) {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(Error::General(String::from("the broker shows another certificate than that in AA_TLS_CERT")))
+        Err(Error::General(String::from("the broker presents another certificate than that in AA_TLS_CERT")))
     }
 
     fn verify_tls12_signature(
@@ -196,13 +196,13 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// The broker did not say that it can serve.
+/// The broker did not respond that it can serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the broker at {address} is not healthy: {reason}")]
 pub struct Unhealthy {
-    /// Where it was asked.
+    /// Address of the broker.
     pub address: SocketAddr,
-    /// What it answered, or why it did not.
+    /// Its response, or the error of the request.
     pub reason: String,
 }
 
@@ -217,14 +217,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broker_on_every_address_is_asked_on_the_loopback_one() {
+    fn reaches_broker_on_unspecified_address_by_loopback() {
         for (bind, asked) in [
             ("0.0.0.0:8080", "127.0.0.1:8080"),
             ("[::]:8080", "[::1]:8080"),
             ("127.0.0.1:1", "127.0.0.1:1"),
             ("192.0.2.7:443", "192.0.2.7:443"),
         ] {
-            assert_eq!(reachable(bind.parse().unwrap()), asked.parse().unwrap());
+            assert_eq!(local_address(bind.parse().unwrap()), asked.parse().unwrap());
         }
     }
 }

@@ -1,15 +1,14 @@
-//! The broker's own way in for health checks on its machine: a Unix socket beside the database.
+//! Unix socket beside the database for health checks on the same machine.
 //!
-//! 1. It takes no place among the connections of clients, no TLS and no client certificate. So a check succeeds under mTLS
-//!    and while clients hold every connection there may be.
+//! 1. It needs no place among the connections of clients, no TLS and no client certificate. A check succeeds under mTLS and
+//!    while clients hold every connection.
 //! 2. The socket is `<database>.health`, mode 0600: for the broker's own user. Brokers on one machine have databases of
 //!    their own, hence sockets of their own.
-//! 3. It is made after the database was locked, so a socket that is there already is left over from a crash. It is
-//!    removed before the lock is given back.
-//! 4. It answers `GET /v1/health` and nothing else. A broker that is busy gets a few seconds before it counts as unhealthy.
+//! 3. It is made after the database was locked, so an existing socket is left over from a crash. It is removed before the
+//!    lock is released.
+//! 4. It serves `GET /v1/health` only. A broker that is busy gets a few seconds before it is unhealthy.
 //!
-//! Where a file system has no sockets the broker serves all the same, and says so in its log: the check then comes by the
-//! network, as any client.
+//! On a file system without sockets the broker serves all the same and logs a warning: checks then use the network.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -45,18 +44,18 @@ use crate::{
     service::Services,
 };
 
-/// The longest path of a Unix socket, in bytes, on every system that has them.
-const LONGEST_PATH: usize = 100;
-/// The longest name of a database file that the socket's name repeats, in bytes.
-const LONGEST_NAME: usize = 64;
-/// How many checks are answered at once. Others wait.
-const CHECKS: usize = 8;
-/// How long a connection may last.
-const CHECK_TIME_LIMIT: Duration = Duration::from_secs(10);
-/// How long a broker that is busy may take.
-const BUSY: Duration = Duration::from_secs(3);
+/// Longest path of a Unix socket on every system, in bytes.
+const MAX_SOCKET_PATH: usize = 100;
+/// Longest name of a database file that is part of the socket's name, in bytes.
+const MAX_DATABASE_NAME: usize = 64;
+/// Number of checks that are served at once. Others wait.
+const MAX_CHECKS: usize = 8;
+/// Time limit for a connection.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a busy broker gets before it is unhealthy.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The socket's file, which goes with this value.
+/// The socket's file, removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct HealthSocket {
     path: PathBuf,
@@ -65,8 +64,8 @@ pub(crate) struct HealthSocket {
 impl HealthSocket {
     /// Listens beside the database, which must be locked. The listener is for [`serve`].
     ///
-    /// The socket gets its mode in a private directory and is then moved to its place: there is no moment at which another
-    /// user could connect to it, or put a link where the mode is set.
+    /// The socket gets its mode in a private directory and is then moved to its place: at no moment can another user connect
+    /// to it, or place a link for the mode to be set through.
     pub(crate) fn bind(database: &Path, entropy: &dyn Entropy) -> io::Result<(Self, UnixListener)> {
         let path = path_beside(database);
         match fs::symlink_metadata(&path) {
@@ -77,7 +76,7 @@ impl HealthSocket {
         }
         let directory = PrivateDirectory::create_beside(&path, entropy)?;
         let private = directory.0.join("socket");
-        let (shorter, _directory) = short(&private)?;
+        let (shorter, _directory) = shortened(&private)?;
         let listener = UnixListener::bind(shorter)?;
         let placed =
             fs::set_permissions(&private, Permissions::from_mode(0o600)).and_then(|()| fs::rename(&private, &path));
@@ -89,9 +88,9 @@ impl HealthSocket {
         Ok((Self { path }, listener))
     }
 
-    /// Connects to the broker that has this database.
+    /// Connects to the broker of this database.
     pub(crate) async fn connect(database: &Path) -> io::Result<UnixStream> {
-        let (path, _directory) = short(&path_beside(database))?;
+        let (path, _directory) = shortened(&path_beside(database))?;
         UnixStream::connect(path).await
     }
 }
@@ -125,10 +124,10 @@ impl Drop for HealthSocket {
     }
 }
 
-/// Answers checks until it is aborted.
+/// Serves checks until it is aborted.
 pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
-    let router = Router::new().route("/v1/health", get(patient_health)).with_state(services);
-    let places = Arc::new(Semaphore::new(CHECKS));
+    let router = Router::new().route("/v1/health", get(health_within_timeout)).with_state(services);
+    let places = Arc::new(Semaphore::new(MAX_CHECKS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -143,17 +142,17 @@ pub(crate) async fn serve(listener: UnixListener, services: Arc<Services>) {
         tokio::spawn(async move {
             let _place = place;
             let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            match timeout(CHECK_TIME_LIMIT, connection).await {
+            match timeout(CONNECTION_TIMEOUT, connection).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(component = "health", %error, "a health check broke"),
+                Ok(Err(error)) => tracing::debug!(component = "health", %error, "a health check ended with an error"),
                 Err(_) => tracing::debug!(component = "health", "a health check took too long"),
             }
         });
     }
 }
 
-async fn patient_health(State(services): State<Arc<Services>>) -> Response {
-    let deadline = Instant::now() + BUSY;
+async fn health_within_timeout(State(services): State<Arc<Services>>) -> Response {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
         let response = health(State(Arc::clone(&services))).await;
         if response.status() == StatusCode::OK || Instant::now() >= deadline {
@@ -165,7 +164,7 @@ async fn patient_health(State(services): State<Arc<Services>>) -> Response {
 
 fn path_beside(database: &Path) -> PathBuf {
     let name = database.file_name().unwrap_or_default();
-    let name = if name.len() <= LONGEST_NAME { name.to_owned() } else { digest(name) };
+    let name = if name.len() <= MAX_DATABASE_NAME { name.to_owned() } else { digest(name) };
     database.with_file_name([name, ".health".into()].into_iter().collect::<OsString>())
 }
 
@@ -173,16 +172,16 @@ fn digest(name: &OsStr) -> OsString {
     HEXLOWER.encode(&Sha256::digest(name.as_bytes())).into()
 }
 
-/// The path, or where it is too long for a socket, a short one to the same file: by a handle of its directory, which must
-/// stay open meanwhile.
-fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
-    if path.as_os_str().len() <= LONGEST_PATH {
+/// Returns the path or, if it is too long for a socket, a short one to the same file by a handle of its directory, which
+/// must stay open meanwhile.
+fn shortened(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    if path.as_os_str().len() <= MAX_SOCKET_PATH {
         return Ok((path.to_owned(), None));
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = File::open(parent)?;
-    let short = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
-    Ok((short.join(path.file_name().unwrap_or_default()), Some(directory)))
+    let shortened = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
+    Ok((shortened.join(path.file_name().unwrap_or_default()), Some(directory)))
 }
 
 #[cfg(test)]
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn socket_is_closed_to_others_and_goes_with_its_broker() {
+    async fn socket_has_mode_0600_and_is_removed_with_its_broker() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("data.db");
         let path = directory.path().join("data.db.health");
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn socket_that_a_crash_left_is_replaced_and_any_other_file_kept() {
+    async fn replaces_socket_left_by_crash_and_keeps_any_other_file() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("data.db");
         let (left, listener) = bind(&database).unwrap();
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn path_longer_than_a_socket_s_may_be_works() {
+    async fn binds_and_connects_when_path_is_longer_than_a_socket_path() {
         let directory = tempfile::tempdir().unwrap();
         let deep = directory.path().join("d".repeat(100)).join("e".repeat(100));
         fs::create_dir_all(&deep).unwrap();
@@ -256,6 +255,6 @@ mod tests {
             let (_socket, _listener) = bind(&database).unwrap();
             HealthSocket::connect(&database).await.unwrap();
         }
-        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "each is gone with its broker");
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "each is removed with its broker");
     }
 }

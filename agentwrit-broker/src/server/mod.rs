@@ -104,7 +104,7 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     stopping.wait_for(|stopping| *stopping).await.map(drop).unwrap_or_default();
 }
 
-/// Listens with the socket buffers that the memory for connections is reckoned with; connections inherit them.
+/// Listens with the socket buffers that the memory of a connection is calculated with; connections inherit them.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -118,7 +118,7 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok(accepted) => Some(accepted),
         Err(error) => {
-            // Out of file descriptors, mostly: a pause lets some be freed.
+            // Usually no file descriptor is left: a pause lets some be closed.
             tracing::warn!(component = "server", %error, "a connection was not accepted");
             sleep(Duration::from_millis(50)).await;
             None
@@ -219,7 +219,7 @@ async fn head_overdue(phase: &Phase) {
     }
 }
 
-/// Puts into a request what the router needs to know of its connection.
+/// Adds the data of the connection to a request.
 fn prepare(
     mut request: hyper::Request<Incoming>,
     peer: SocketAddr,

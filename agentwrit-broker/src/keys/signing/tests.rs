@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::keys::{OsEntropy, SeededEntropy};
 
-/// Made by `openssl genpkey -algorithm ed25519`.
+/// Key made by `openssl genpkey -algorithm ed25519`.
 const OPENSSL: &str = "-----BEGIN PRIVATE KEY-----
 MC4CAQAwBQYDK2VwBCIEIO4MrZkb7agxQeyCsOMdmufYlAAAFpb8p7ebwa98pNHj
 -----END PRIVATE KEY-----
@@ -36,7 +36,7 @@ fn open(path: &Path) -> Result<KeyFile, KeyFileError> {
 }
 
 #[test]
-fn a_missing_key_is_made_private_and_stays_the_same() {
+fn makes_missing_key_with_mode_0600_and_reads_the_same_key_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("signing.key");
     let made = KeyFile::open(&path, &OsEntropy::open().unwrap()).unwrap();
@@ -53,7 +53,7 @@ fn a_missing_key_is_made_private_and_stays_the_same() {
 }
 
 #[test]
-fn two_first_starts_agree_on_one_key() {
+fn concurrent_first_starts_use_one_key() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("signing.key");
     let keys: Vec<_> = std::thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn two_first_starts_agree_on_one_key() {
 }
 
 #[test]
-fn a_key_that_openssl_made_is_read() {
+fn reads_key_made_by_openssl() {
     // Kubernetes opens volumes to the group (`fsGroup`).
     for mode in [0o600, 0o400, 0o640, 0o660] {
         let (_directory, path) = key_file(OPENSSL.as_bytes(), mode);
@@ -78,7 +78,7 @@ fn a_key_that_openssl_made_is_read() {
 }
 
 #[test]
-fn a_key_that_others_can_read_or_write_is_refused() {
+fn rejects_key_that_other_users_can_read_or_write() {
     for mode in [0o604, 0o644, 0o602, 0o601, 0o777] {
         let (_directory, path) = key_file(OPENSSL.as_bytes(), mode);
         let error = open(&path).unwrap_err();
@@ -88,7 +88,7 @@ fn a_key_that_others_can_read_or_write_is_refused() {
 }
 
 #[test]
-fn a_link_is_judged_by_what_it_points_to() {
+fn checks_mode_of_the_target_of_a_link() {
     let (directory, path) = key_file(OPENSSL.as_bytes(), 0o644);
     let link = directory.path().join("link");
     symlink(&path, &link).unwrap();
@@ -96,7 +96,7 @@ fn a_link_is_judged_by_what_it_points_to() {
 }
 
 #[test]
-fn another_kind_of_key_is_named_and_left_alone() {
+fn rejects_other_kinds_of_key_by_name_and_keeps_the_file() {
     for (content, found) in [
         (X25519, "a key of another algorithm"),
         (P256, "a key of another algorithm"),
@@ -118,7 +118,7 @@ fn another_kind_of_key_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_key_is_refused_and_left_alone() {
+fn rejects_damaged_key_and_keeps_the_file() {
     let half: String = OPENSSL.chars().take(60).collect();
     let flipped = OPENSSL.replace("MC4CAQAw", "MC4DAQAw");
     let mismatched = {
@@ -134,14 +134,14 @@ fn a_damaged_key_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_is_no_file_is_refused() {
+fn rejects_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_path_buf();
     assert_eq!(open(&path).unwrap_err(), KeyFileError::Foreign { path, found: "no regular file" });
 }
 
 #[test]
-fn a_missing_directory_is_not_made() {
+fn does_not_make_missing_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("missing").join("signing.key");
     let error = open(&path).unwrap_err();
@@ -150,7 +150,7 @@ fn a_missing_directory_is_not_made() {
 }
 
 #[test]
-fn debug_shows_no_key() {
+fn debug_output_omits_key() {
     let (_directory, path) = key_file(OPENSSL.as_bytes(), 0o600);
     let key = open(&path).unwrap();
     assert_eq!(format!("{:?}", key.nonce_key), "NonceKey(…)");

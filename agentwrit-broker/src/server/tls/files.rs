@@ -1,4 +1,4 @@
-//! The files that TLS needs: certificates, private key, client authorities.
+//! Files of TLS: certificates, private key, client authorities.
 
 use std::{
     fs::{self, Metadata},
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::config::TlsConfig;
 
-/// What changes when one of the files is replaced or written.
+/// Fingerprint of the files that changes when one of them is replaced or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<Option<FileStamp>>);
 
@@ -40,7 +40,7 @@ fn stamp(metadata: &Metadata) -> FileStamp {
     (metadata.len(), metadata.ino(), written, (metadata.ctime(), metadata.ctime_nsec()))
 }
 
-/// What the listener is configured with; `None` in mode `none`.
+/// Reads the configuration of the listener. Returns `None` in mode `none`.
 pub(super) fn server_config(files: &TlsConfig) -> Result<Option<ServerConfig>, TlsError> {
     let (cert, key, client_ca) = match files {
         TlsConfig::None => return Ok(None),
@@ -73,14 +73,14 @@ fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Every certificate in a file.
+/// Reads every certificate in a file.
 pub(crate) fn certificates(variable: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = pem::certificates(&read(variable, path)?);
     let certificates = certificates.map_err(|error| TlsError::unusable(variable, path, &error))?;
     Ok(certificates.into_iter().map(CertificateDer::from).collect())
 }
 
-/// The private key in a file.
+/// Reads the private key in a file.
 pub(crate) fn private_key(variable: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let key = pem::private_key(&read(variable, path)?);
     let mut key = key.map_err(|error: PemError| TlsError::unusable(variable, path, &error))?;
@@ -96,7 +96,7 @@ fn read(variable: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsEr
     fs::read(path).map(Zeroizing::new).map_err(|error| TlsError::unusable(variable, path, &error))
 }
 
-/// A file that TLS needs can't be used.
+/// Error of a file of TLS that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: `{}` cannot be used: {cause}", path.display())]
 pub struct TlsError {

@@ -1,10 +1,10 @@
-//! Failed TLS handshakes in the log.
+//! Log lines and counts of failed TLS handshakes.
 //!
 //! 1. The first failure of a kind from an address is logged at once, as a warning with the reason. Further ones within
 //!    [`WINDOW`] are one line at its end, with their count.
-//! 2. At most [`MOST_SOURCES`] pairs of kind and address are told apart at a time; beyond them kinds alone are, so that
-//!    unauthenticated clients can write a bounded number of lines.
-//! 3. A client that hangs up without a word (a port probe) is not a failed handshake: it is logged at level debug.
+//! 2. At most [`MAX_SOURCES`] pairs of kind and address are counted separately at a time, further failures by kind
+//!    alone: unauthenticated clients can cause a bounded number of lines.
+//! 3. A client that disconnects without an alert (a port probe) is not a failed handshake: it is logged at level debug.
 
 use std::{
     collections::HashMap,
@@ -18,39 +18,39 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 
 use crate::{audit::text::printable, telemetry::metrics::Metrics};
 
-/// How long failures of one kind from one address are counted together.
+/// Time for which failures of one kind from one address are counted together.
 const WINDOW: Duration = Duration::from_secs(60);
-/// How many pairs of kind and address are told apart.
-const MOST_SOURCES: usize = 32;
-/// The longest text of a reason, in characters.
-const LONGEST_REASON: usize = 200;
+/// Number of pairs of kind and address that are counted separately.
+const MAX_SOURCES: usize = 32;
+/// Longest text of a reason, in characters.
+const MAX_REASON: usize = 200;
 
-/// Why a handshake failed.
+/// HandshakeFailure of a handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Failure {
+struct HandshakeFailure {
     /// The value of the metric's label.
     kind: &'static str,
-    /// For a person.
+    /// Explanation for the operator.
     reason: String,
 }
 
-/// Failures that were logged lately.
+/// Failures that were logged recently.
 #[derive(Debug, Default)]
-struct Folded(HashMap<(&'static str, Option<IpAddr>), Window>);
+struct FoldedFailures(HashMap<(&'static str, Option<IpAddr>), Window>);
 
 #[derive(Debug)]
 struct Window {
     ends: Instant,
-    /// Failures since the line that opened it.
+    /// Failures since the line that opened the window.
     more: u64,
-    latest: Failure,
+    latest: HandshakeFailure,
 }
 
-/// A line for the log.
+/// Line of the log.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
-    failure: Failure,
-    /// The address; none for several.
+    failure: HandshakeFailure,
+    /// `None` for several addresses.
     address: Option<IpAddr>,
     count: u64,
 }
@@ -58,7 +58,7 @@ struct Line {
 /// Logs and counts failed handshakes. Clones share what they fold.
 #[derive(Clone, Debug)]
 pub(crate) struct FailedHandshakes {
-    folded: Arc<Mutex<Folded>>,
+    folded: Arc<Mutex<FoldedFailures>>,
     metrics: Arc<Metrics>,
 }
 
@@ -67,21 +67,21 @@ impl FailedHandshakes {
         Self { folded: Arc::default(), metrics }
     }
 
-    /// Takes note of what a handshake ended with.
+    /// Records a handshake that failed.
     pub(crate) fn failed(&self, peer: SocketAddr, error: &io::Error) {
-        if let Some(failure) = Failure::of(error) {
-            self.note(peer, failure);
+        if let Some(failure) = HandshakeFailure::of(error) {
+            self.record(peer, failure);
         } else {
-            tracing::debug!(component = "tls", %peer, %error, "a client hung up during the TLS handshake");
+            tracing::debug!(component = "tls", %peer, %error, "a client disconnected during the TLS handshake");
         }
     }
 
-    /// Takes note of a handshake that took too long.
+    /// Records a handshake that timed out.
     pub(crate) fn timed_out(&self, peer: SocketAddr) {
-        self.note(peer, Failure { kind: "timeout", reason: "the handshake took too long".to_owned() });
+        self.record(peer, HandshakeFailure { kind: "timeout", reason: "the handshake took too long".to_owned() });
     }
 
-    fn note(&self, peer: SocketAddr, failure: Failure) {
+    fn record(&self, peer: SocketAddr, failure: HandshakeFailure) {
         self.metrics.tls_handshake_failed(failure.kind);
         let line = self.with(|folded| folded.add(peer.ip(), failure, Instant::now()));
         if let Some(line) = line {
@@ -98,21 +98,21 @@ impl FailedHandshakes {
 
     /// Logs what was counted in all windows: for the end of the process.
     pub(crate) fn write_all(&self) {
-        for line in self.with(Folded::take_all) {
+        for line in self.with(FoldedFailures::take_all) {
             line.write();
         }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Folded) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut FoldedFailures) -> T) -> T {
         act(&mut self.folded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Folded {
-    /// The line to be written now, if there is one.
-    fn add(&mut self, address: IpAddr, failure: Failure, now: Instant) -> Option<Line> {
+impl FoldedFailures {
+    /// Counts a failure. Returns the line to be written now, if any.
+    fn add(&mut self, address: IpAddr, failure: HandshakeFailure, now: Instant) -> Option<Line> {
         let own = (failure.kind, Some(address));
-        let key = if self.0.contains_key(&own) || self.0.len() < MOST_SOURCES { own } else { (failure.kind, None) };
+        let key = if self.0.contains_key(&own) || self.0.len() < MAX_SOURCES { own } else { (failure.kind, None) };
         if let Some(window) = self.0.get_mut(&key) {
             window.more = window.more.saturating_add(1);
             window.latest = failure;
@@ -122,7 +122,7 @@ impl Folded {
         Some(Line { failure, address: key.1, count: 1 })
     }
 
-    /// The lines of windows that have ended. A window in which more came is followed by another one.
+    /// Returns the lines of windows that have ended. A window with failures is followed by another one.
     fn due(&mut self, now: Instant) -> Vec<Line> {
         let mut lines = Vec::new();
         self.0.retain(|(_, address), window| {
@@ -140,8 +140,8 @@ impl Folded {
     }
 }
 
-impl Folded {
-    /// The lines of all windows, which end now.
+impl FoldedFailures {
+    /// Ends all windows and returns their lines.
     fn take_all(&mut self) -> Vec<Line> {
         let windows = std::mem::take(&mut self.0).into_iter().filter(|(_, window)| window.more > 0);
         windows
@@ -152,36 +152,37 @@ impl Folded {
 
 impl Line {
     fn write(&self) {
-        let Self { failure: Failure { reason, .. }, address, count } = self;
+        let Self { failure: HandshakeFailure { reason, .. }, address, count } = self;
         let address = address.map_or_else(|| "several".to_owned(), |address| address.to_string());
         // The module of the log line, wherever this file is.
         tracing::warn!(target: "agentwrit_broker::tls", component = "tls", reason = reason.as_str(), address, count, "TLS handshake failed");
     }
 }
 
-impl Failure {
-    /// `None` for a client that hung up.
+impl HandshakeFailure {
+    /// Returns `None` for a client that disconnected.
     fn of(error: &io::Error) -> Option<Self> {
         let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
         let Some(tls) = tls else {
-            let hung_up = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
-            return (!hung_up.contains(&error.kind())).then(|| Self::described("other", None, error));
+            let disconnected =
+                [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+            return (!disconnected.contains(&error.kind())).then(|| Self::described("other", None, error));
         };
-        let (kind, reason) = explained(tls);
+        let (kind, reason) = kind_and_explanation(tls);
         Some(Self::described(kind, reason, tls))
     }
 
     fn described(kind: &'static str, reason: Option<&str>, error: &dyn std::fmt::Display) -> Self {
         let error = error.to_string();
-        let error: String = printable(&error).chars().take(LONGEST_REASON).collect();
+        let error: String = printable(&error).chars().take(MAX_REASON).collect();
         let reason = reason.map_or_else(|| error.clone(), |reason| format!("{reason} ({error})"));
         Self { kind, reason }
     }
 }
 
-/// The kind of a failure, and what it means where the library's words do not tell.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the TLS library adds reasons; its own words will do for them")]
-fn explained(error: &Error) -> (&'static str, Option<&'static str>) {
+/// Returns the kind of a failure, and an explanation if the text of the library is not enough.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the TLS library adds reasons; its own text is enough for them")]
+fn kind_and_explanation(error: &Error) -> (&'static str, Option<&'static str>) {
     match error {
         Error::NoCertificatesPresented => {
             ("no_certificate", Some("the client shows no certificate, and AA_TLS_MODE is mtls"))
@@ -213,8 +214,8 @@ fn explained(error: &Error) -> (&'static str, Option<&'static str>) {
 mod tests {
     use super::*;
 
-    fn failure(kind: &'static str) -> Failure {
-        Failure { kind, reason: kind.to_owned() }
+    fn failure(kind: &'static str) -> HandshakeFailure {
+        HandshakeFailure { kind, reason: kind.to_owned() }
     }
 
     fn address(last: u8) -> IpAddr {
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn writes_first_failure_at_once_and_later_ones_as_count() {
-        let (mut folded, now) = (Folded::default(), Instant::now());
+        let (mut folded, now) = (FoldedFailures::default(), Instant::now());
         let line = |count| Line { failure: failure("not_tls"), address: Some(address(1)), count };
         assert_eq!(folded.add(address(1), failure("not_tls"), now), Some(line(1)));
         for _ in 0..1000 {
@@ -233,15 +234,15 @@ mod tests {
         assert!(folded.add(address(1), failure("timeout"), now).is_some(), "another kind");
         assert_eq!(folded.due(now + WINDOW / 2), []);
         assert_eq!(folded.due(now + WINDOW), [line(1000)]);
-        assert_eq!(folded.add(address(1), failure("not_tls"), now + WINDOW), None, "it goes on");
+        assert_eq!(folded.add(address(1), failure("not_tls"), now + WINDOW), None, "the window continues");
         assert_eq!(folded.due(now + 2 * WINDOW), [line(1)]);
         assert_eq!(folded.due(now + 3 * WINDOW), []);
-        assert_eq!(folded.add(address(1), failure("not_tls"), now + 3 * WINDOW), Some(line(1)), "it begins anew");
+        assert_eq!(folded.add(address(1), failure("not_tls"), now + 3 * WINDOW), Some(line(1)), "a new window");
     }
 
     #[test]
     fn counts_of_open_windows_are_written_at_end_of_process() {
-        let (mut folded, now) = (Folded::default(), Instant::now());
+        let (mut folded, now) = (FoldedFailures::default(), Instant::now());
         for _ in 0..3 {
             folded.add(address(1), failure("not_tls"), now);
         }
@@ -252,19 +253,19 @@ mod tests {
 
     #[test]
     fn bounds_lines_from_many_addresses() {
-        let (mut folded, now) = (Folded::default(), Instant::now());
+        let (mut folded, now) = (FoldedFailures::default(), Instant::now());
         let addresses = (0..10_000_u32).map(|number| IpAddr::from(std::net::Ipv4Addr::from(number)));
         let written = addresses.filter_map(|address| folded.add(address, failure("not_tls"), now)).count();
-        assert_eq!(written, MOST_SOURCES + 1);
-        assert_eq!(folded.0.len(), MOST_SOURCES + 1);
+        assert_eq!(written, MAX_SOURCES + 1);
+        assert_eq!(folded.0.len(), MAX_SOURCES + 1);
         let lines = folded.due(now + WINDOW);
         assert_eq!(lines, [Line { failure: failure("not_tls"), address: None, count: 9_967 }]);
     }
 
     #[test]
     fn ignores_client_that_disconnects_without_alert() {
-        assert_eq!(Failure::of(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
+        assert_eq!(HandshakeFailure::of(&io::Error::from(io::ErrorKind::UnexpectedEof)), None);
         let plain = io::Error::other(Error::InvalidMessage(InvalidMessage::InvalidContentType));
-        assert_eq!(Failure::of(&plain).map(|failure| failure.kind), Some("not_tls"));
+        assert_eq!(HandshakeFailure::of(&plain).map(|failure| failure.kind), Some("not_tls"));
     }
 }

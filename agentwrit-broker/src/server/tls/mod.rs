@@ -1,8 +1,8 @@
-//! TLS 1.2 and later, with or without client certificates. Certificates can be replaced while the broker runs.
+//! TLS 1.2 and later, with or without client certificates, and the reload of certificates while the broker runs.
 //!
-//! 1. Files that changed are read again until they could be used; until then the certificates before them stay.
-//! 2. What could not be used is logged once, and again when the reason changes; the metric `agentwrit_tls_renewal_failing`
-//!    is 1 for as long as it lasts. The broker serves meanwhile and is healthy.
+//! 1. Files that changed are read again until they can be used; until then the previous certificates stay.
+//! 2. A failed reload is logged once, and again when its reason changes; the metric `agentwrit_tls_renewal_failing` is 1
+//!    until a reload succeeds. The broker serves meanwhile and is healthy.
 //! 3. Failed handshakes are logged as warnings, folded by reason and address: [`handshakes`].
 
 mod files;
@@ -25,10 +25,10 @@ pub(crate) use self::{
 };
 use crate::config::TlsConfig;
 
-/// How much of a response is encrypted ahead of what the client has taken, in bytes.
+/// Size of the buffer of encrypted bytes that the client has not read, in bytes.
 const BUFFER: usize = 16 * 1024;
 
-/// Accepts encrypted connections. Clones share the certificate, which can be replaced while connections are open.
+/// Acceptor of encrypted connections. Clones share the certificate, which can be replaced while connections are open.
 #[derive(Clone)]
 pub(crate) struct Tls {
     files: TlsConfig,
@@ -36,31 +36,31 @@ pub(crate) struct Tls {
     renewal: Arc<Mutex<Renewal>>,
 }
 
-/// Where the renewal of certificates stands.
+/// State of the reload of certificates.
 struct Renewal {
-    /// The files as they were when they were last used.
+    /// The files in use.
     loaded: Fingerprint,
-    /// Why what is there now can't be used.
+    /// Reason that the current files cannot be used.
     failing: Option<TlsError>,
 }
 
-/// What an attempt to read the files again came to.
+/// Outcome of a reload.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reload {
-    /// Nothing has changed.
+    /// The files have not changed.
     Unchanged,
     /// The certificates in the files are in use.
     Loaded,
-    /// They can't be used, and the old ones stay.
+    /// The files cannot be used. The previous certificates stay.
     Failed(TlsError),
-    /// They still can't be used, for the reason that was told before.
+    /// The files cannot be used, for the same reason as before.
     StillFailing,
 }
 
 impl Tls {
-    /// Reads the files that the mode needs; `None` in mode `none`.
+    /// Reads the files that the mode needs. Returns `None` in mode `none`.
     pub(crate) fn load(files: &TlsConfig) -> Result<Option<Self>, TlsError> {
-        // Taken before reading: what changes meanwhile is read again.
+        // Before the files are read, so that a change meanwhile causes another reload.
         let loaded = Fingerprint::of(files);
         let current = files::server_config(files)?;
         Ok(current.map(|current| Self {
@@ -70,13 +70,13 @@ impl Tls {
         }))
     }
 
-    /// Reads the files again if they are not those in use. When they can't be used, the old certificates stay, and the
+    /// Reads the files again if they are not those in use. If they cannot be used, the previous certificates stay and the
     /// next call tries again.
     pub(crate) fn reload_if_changed(&self) -> Reload {
         self.reload_unless(|renewal, found| renewal.loaded == *found)
     }
 
-    /// Reads the files again, changed or not.
+    /// Reads the files again, even if they have not changed.
     pub(crate) fn reload(&self) -> Reload {
         self.reload_unless(|_, _| false)
     }
@@ -104,12 +104,12 @@ impl Tls {
         }
     }
 
-    /// Whether what is in the files now could not be used.
+    /// Returns true if the last reload failed.
     pub(crate) fn is_renewal_failing(&self) -> bool {
         self.renewal.lock().unwrap_or_else(PoisonError::into_inner).failing.is_some()
     }
 
-    /// Encrypts a connection, with the certificate of this moment.
+    /// Performs the handshake of a connection with the current certificate.
     pub(crate) async fn accept<S>(&self, stream: S) -> io::Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,

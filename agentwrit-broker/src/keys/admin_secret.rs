@@ -1,15 +1,13 @@
-//! The admin secret and other texts that must not be seen.
+//! Admin secret.
 //!
-//! 1. [`Secret`] prints as `…`, whoever formats it, and is wiped when dropped.
-//! 2. The admin secret is kept as a digest when it is configured in clear, and as it is when it is a bcrypt hash.
-//! 3. It is compared in constant time.
-//! 4. bcrypt ignores what follows the 72nd byte. A secret of more than [`AdminSecret::MAX_BCRYPT_LENGTH`] bytes never matches
+//! 1. A secret that is configured in clear is kept as a digest, a bcrypt hash as it is.
+//! 2. It is compared in constant time.
+//! 3. bcrypt ignores what follows the 72nd byte. A secret of more than [`AdminSecret::MAX_BCRYPT_LENGTH`] bytes never matches
 //!    a hash, so that a prefix of a longer secret is never accepted.
-//! 5. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most
-//!    sixteen wait, whose places addresses share fairly; the next one is refused instead of queued.
+//! 4. bcrypt is slow on purpose: at most two comparisons run at once, on threads for blocking work, and at most sixteen
+//!    wait, in places that addresses share fairly; the next one is rejected.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -20,16 +18,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 
+use super::weak_secrets::{is_known_placeholder, is_monotonous};
 use crate::limits::fair_share::{FairPool, Favour};
 
-/// Whether a text may be something that the broker handed out in confidence: a token, or 64 hexadecimal digits, as launch
-/// tokens, client secrets and nonces are. People paste them where a name belongs; nothing with this form is recorded.
-pub(crate) fn is_secret_shaped(text: &str) -> bool {
-    let longest_name = 128;
-    text.len() > longest_name || text.split(|c: char| !c.is_ascii_hexdigit()).any(|digits| digits.len() >= 64)
-}
-
-/// What the admin has to know.
+/// Secret of the operator.
 #[derive(Clone)]
 pub struct AdminSecret(Kind);
 
@@ -40,17 +32,17 @@ enum Kind {
 }
 
 impl AdminSecret {
-    /// The shortest secret in clear that is accepted, in characters.
+    /// Minimum length of a secret in clear, in characters.
     pub const MIN_LENGTH: usize = 16;
 
-    /// The longest secret, in bytes, that can be configured as a bcrypt hash.
+    /// Maximum length of a secret that is configured as a bcrypt hash, in bytes.
     pub const MAX_BCRYPT_LENGTH: usize = 71;
 
-    /// Takes a bcrypt hash (`$2a$`, `$2b$`, `$2y$`) as one and anything else as the secret in clear.
+    /// Parses a bcrypt hash (`$2a$`, `$2b$`, `$2y$`) or a secret in clear.
     ///
     /// # Errors
     ///
-    /// [`AdminSecretError`] when it is too easy to guess or no complete hash.
+    /// [`AdminSecretError`] if the secret is too easy to guess or the hash is incomplete.
     pub fn parse(written: &Secret) -> Result<Self, AdminSecretError> {
         let text = written.expose();
         if text.is_empty() {
@@ -66,7 +58,7 @@ impl AdminSecret {
         if length < Self::MIN_LENGTH {
             return Err(AdminSecretError::TooShort { length });
         }
-        if is_known_weak(text) {
+        if is_known_placeholder(text) {
             return Err(AdminSecretError::KnownWeak);
         }
         if is_monotonous(text) {
@@ -75,11 +67,11 @@ impl AdminSecret {
         Ok(Self(Kind::Digest(Sha256::digest(text).into())))
     }
 
-    /// Whether `offered`, which came from `client`, is the secret.
+    /// Returns true if `offered`, which `client` sent, is the secret.
     ///
     /// # Errors
     ///
-    /// [`Busy`] when so many comparisons with a bcrypt hash wait that this one would have to wait for seconds.
+    /// [`Busy`] if so many comparisons with a bcrypt hash wait that this one would take seconds.
     pub async fn verify(&self, offered: &Secret, client: IpAddr) -> Result<bool, Busy> {
         if let Some(right) = self.verify_at_once(offered) {
             return Ok(right);
@@ -106,14 +98,14 @@ impl AdminSecret {
         }
     }
 
-    /// The same, where a digest tells; `None` when only a slow comparison does.
+    /// Returns the result of [`verify`](Self::verify) if it needs no bcrypt comparison.
     pub(crate) fn verify_at_once(&self, offered: &Secret) -> Option<bool> {
         let computed: [u8; 32] = Sha256::digest(offered.expose()).into();
         match &self.0 {
             Kind::Digest(digest) => Some(bool::from(computed.ct_eq(digest))),
             Kind::Bcrypt { accepted, .. } => {
-                // What was accepted once needs no comparison again: a flood of wrong secrets keeps nobody out who knows
-                // the right one.
+                // A secret that was accepted once needs no further comparison: a flood of wrong secrets does not exclude
+                // clients with the right one.
                 let known = *accepted.lock().unwrap_or_else(PoisonError::into_inner);
                 known.is_some_and(|known| bool::from(computed.ct_eq(&known))).then_some(true)
             }
@@ -139,49 +131,49 @@ impl fmt::Debug for AdminSecret {
     }
 }
 
-/// Why a text cannot be the admin secret. Says nothing of the text itself.
+/// Reason that a text cannot be the admin secret, without the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminSecretError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("is empty")]
     Empty,
-    /// Begins or ends with white space: mostly a line feed from a file, which nobody would send.
+    /// The text begins or ends with white space, often a line feed from a file, which no client would send.
     #[error("begins or ends with white space")]
     Padded,
-    /// Can be guessed.
+    /// The text is too short.
     #[error("has {length} characters, at least {} are required", AdminSecret::MIN_LENGTH)]
     TooShort {
-        /// In characters.
+        /// Length in characters.
         length: usize,
     },
-    /// Stands in documentation or in a list of passwords.
+    /// The text is from documentation or a list of passwords.
     #[error("is a well-known placeholder")]
     KnownWeak,
-    /// One character, a few of them, or one short text again and again, or a sequence such as `abcdefghijklmnop`.
+    /// The text repeats a character, a few of them or a short text, or is a sequence such as `abcdefghijklmnop`.
     #[error("repeats a few characters, or is a sequence of neighbours")]
     Monotonous,
-    /// Begins like a bcrypt hash and is none; often a shell has replaced its `$`.
+    /// The text begins like a bcrypt hash and is not complete; often a shell has replaced its `$`.
     #[error("begins like a bcrypt hash but is not a complete one (is every `$` still there?)")]
     MalformedHash,
-    /// Too cheap to resist, or so dear that every login would take minutes.
+    /// The cost is too low to resist guessing, or so high that every login would take minutes.
     #[error("has bcrypt cost {cost}, 4 to 16 are accepted")]
     BcryptCost {
-        /// The binary logarithm of the number of rounds.
+        /// Binary logarithm of the number of rounds.
         cost: u32,
     },
 }
 
-/// Too many comparisons are waiting. Try again in a second.
+/// Error of a comparison that was rejected because too many are waiting. A retry after a second may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many logins are waiting to be checked")]
 pub struct Busy;
 
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=16;
 
-/// How many comparisons run or wait.
+/// Number of comparisons that run or wait.
 const PLACES: usize = 2 + 16;
 
-/// Bounds the work that wrong secrets can cause.
+/// Queue of comparisons, which bounds the work that wrong secrets cause.
 struct Queue {
     places: FairPool,
     running: Arc<Semaphore>,
@@ -201,78 +193,13 @@ impl Queue {
             () = place.displaced() => return Err(Busy),
         };
         let comparison = tokio::task::spawn_blocking(move || {
-            // A client that hangs up must not free the permit while the comparison still runs.
+            // A client that disconnects must not free the permit while the comparison runs.
             let _permit = permit;
             bcrypt::non_truncating_verify(offered.expose(), &hash).unwrap_or(false)
         });
         comparison.await.map_err(|_| Busy)
     }
 }
-
-/// Spelling variants of one placeholder are one placeholder.
-fn is_known_weak(text: &str) -> bool {
-    let plain: String =
-        text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
-    KNOWN_WEAK.contains(&plain.as_str())
-}
-
-/// The least number of different characters: sixteen random decimal digits have about eight.
-const LEAST_VARIETY: usize = 5;
-
-/// Whether a text is guessed without trying many: too few different characters, a text shorter than is accepted again and
-/// again, or neighbours in order.
-fn is_monotonous(text: &str) -> bool {
-    let characters: Vec<char> = text.chars().collect();
-    let distinct: BTreeSet<char> = characters.iter().copied().collect();
-    let repeats = |unit: usize| {
-        let (beginning, rest) = (characters.iter(), characters.iter().skip(unit));
-        unit.saturating_mul(2) <= characters.len() && rest.zip(beginning).all(|(later, earlier)| later == earlier)
-    };
-    let steps: BTreeSet<i64> = characters
-        .windows(2)
-        .filter_map(
-            |pair| if let [a, b] = pair { Some(i64::from(u32::from(*b)) - i64::from(u32::from(*a))) } else { None },
-        )
-        .collect();
-    distinct.len() < LEAST_VARIETY || (1..AdminSecret::MIN_LENGTH).any(repeats) || steps.len() == 1
-}
-
-/// In lower case without punctuation.
-const KNOWN_WEAK: [&str; 33] = [
-    "changemeinproduction",
-    "changethisinproduction",
-    "changemebeforeproduction",
-    "changemechangeme",
-    "changemeplease",
-    "changemenow",
-    "pleasechangeme",
-    "pleasechangethis",
-    "changeitplease",
-    "changethissecret",
-    "changethispassword",
-    "replacethissecret",
-    "replacemeinproduction",
-    "yoursecrethere",
-    "youradminsecret",
-    "youradminsecrethere",
-    "yoursupersecretkey",
-    "insertyoursecrethere",
-    "thisisasecret",
-    "thisisnotsecure",
-    "notsecureatallever",
-    "defaultadminsecret",
-    "insecuredefaultsecret",
-    "insecuredefault",
-    "adminadminadminadmin",
-    "administratoradministrator",
-    "passwordpassword",
-    "secretsecretsecret",
-    "supersecretpassword",
-    "0123456789abcdef",
-    "1234567890123456",
-    "0000000000000000",
-    "qwertyuiopasdfgh",
-];
 
 #[cfg(test)]
 mod tests {
@@ -292,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_in_clear_is_compared_whole() {
+    async fn accepts_only_the_whole_secret_in_clear() {
         let secret = parse(CLEAR).unwrap();
         assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
         for wrong in ["", "correct horse", "correct horse battery staplf", "Correct horse battery staple"] {
@@ -301,14 +228,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_of_each_version_is_taken_as_one() {
+    async fn accepts_secret_of_bcrypt_hash_of_each_version() {
         let hash = bcrypt::hash_with_result(CLEAR, 4).unwrap();
         for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
             let hash = hash.format_for_version(version);
             let secret = parse(&hash).unwrap();
             assert_eq!(accepts(&secret, CLEAR).await, Ok(true));
             assert_eq!(accepts(&secret, "something else entirely").await, Ok(false));
-            assert_eq!(accepts(&secret, &hash).await, Ok(false), "the hash is no secret");
+            assert_eq!(accepts(&secret, &hash).await, Ok(false), "the hash itself");
         }
     }
 
@@ -329,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_guessed_is_refused() {
+    fn rejects_secrets_that_are_easy_to_guess_and_incomplete_hashes() {
         for (text, error) in [
             ("", AdminSecretError::Empty),
             ("fifteen letters", AdminSecretError::TooShort { length: 15 }),
@@ -360,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_of_a_hash_is_bounded() {
+    fn rejects_bcrypt_cost_out_of_range() {
         let hash = bcrypt::hash(CLEAR, 4).unwrap();
         for cost in [17, 31] {
             let dear = hash.replacen("$04$", &format!("${cost}$"), 1);
@@ -369,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuses_the_logins_of_an_address_that_has_its_share_of_the_queue_and_no_others() {
+    async fn rejects_logins_of_address_with_full_share_of_queue_and_no_others() {
         let secret = parse(&bcrypt::hash(CLEAR, 4).unwrap()).unwrap();
         let Kind::Bcrypt { queue, .. } = &secret.0 else { panic!("expected a bcrypt hash") };
         let flood = |host| (0..PLACES / 2).map(move |_| queue.places.admit(host).unwrap());
@@ -382,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_output_omits_secret() {
         assert_eq!(format!("{:?}", Secret::new(CLEAR.into())), "…");
         assert_eq!(format!("{:?}", parse(CLEAR).unwrap()), "AdminSecret(digest …)");
         let hashed = parse(&bcrypt::hash(CLEAR, 4).unwrap()).unwrap();
