@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// What the broker's program does instead of serving.
+/// Subcommand that the program runs instead of serving.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// After restoring the database from a backup, before the next start: everything issued until now is revoked, launch
@@ -43,7 +43,7 @@ pub enum Command {
 #[derive(Clone, Default, Parser)]
 #[command(name = "agentwrit-broker", version)]
 pub struct Args {
-    /// What to do instead of serving
+    /// Subcommand to run instead of serving
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -147,8 +147,8 @@ pub struct Args {
 }
 
 impl Args {
-    /// What was given for each variable.
-    pub(super) fn written(&self) -> [(&'static str, &Option<String>); 24] {
+    /// Returns the value of each variable's flag.
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 24] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -179,9 +179,9 @@ impl Args {
 }
 
 impl std::fmt::Debug for Args {
-    /// Without values: the admin secret may be among them.
+    /// Prints names only: the admin secret may be among the values.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let given = self.written().into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name);
+        let given = self.values().into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name);
         f.debug_set().entries(given).finish()
     }
 }

@@ -1,42 +1,42 @@
-//! What can be wrong with a configuration.
+//! Errors of a configuration.
 
 use std::{fmt, path::PathBuf};
 
 use crate::keys::AdminSecretError;
 
-/// Why the broker does not start. Names the variable and what it accepts; never shows a secret.
+/// Reason that the broker does not start. Names the variable and the values that it accepts, and never shows a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that its variable does not accept.
+    /// The variable does not accept the value.
     #[error("{variable} ({origin}) is `{value}`: it accepts {accepts}")]
     Malformed {
         /// The variable.
         variable: &'static str,
-        /// Where the value stands.
+        /// Origin of the value.
         origin: Origin,
-        /// The beginning of the value, fit to be shown.
+        /// Printable excerpt of the value.
         value: String,
-        /// What would be right.
+        /// Description of accepted values.
         accepts: &'static str,
     },
-    /// No admin secret anywhere.
+    /// No source sets the admin secret.
     #[error("AA_ADMIN_SECRET is not set: it accepts {ADMIN_SECRET_ACCEPTS}")]
     AdminSecretMissing,
-    /// An admin secret that does not do.
+    /// The admin secret is not accepted.
     #[error("AA_ADMIN_SECRET ({origin}) {reason}: it accepts {ADMIN_SECRET_ACCEPTS}")]
     AdminSecret {
-        /// Where it stands.
+        /// Origin of the value.
         origin: Origin,
-        /// What is wrong with it.
+        /// Reason.
         reason: AdminSecretError,
     },
-    /// A store that this build does not have. The URL is not shown: it holds a password.
+    /// This build does not have the store. The URL is not shown because it holds a password.
     #[error("AA_DATABASE_URL ({origin}) is not supported by this build: unset it and use AA_DB_PATH")]
     DatabaseUrl {
-        /// Where it stands.
+        /// Origin of the value.
         origin: Origin,
     },
-    /// TLS without one of its files.
+    /// The TLS mode needs a file that is not set.
     #[error("{variable} is not set: AA_TLS_MODE `{mode}` requires a path to a PEM file there")]
     TlsPathMissing {
         /// The variable.
@@ -44,81 +44,81 @@ pub enum ConfigError {
         /// The mode.
         mode: &'static str,
     },
-    /// A file for TLS, but nothing said about using it.
+    /// A file of TLS is set and the TLS mode is not.
     #[error("{variable} is set but AA_TLS_MODE is not: it accepts `none`, `tls` or `mtls`")]
     TlsModeMissing {
         /// The variable.
         variable: &'static str,
     },
-    /// A variable that is almost one of ours.
-    #[error("`{name}` (environment) is not a variable of this broker: {meant} is meant?")]
+    /// The name of a variable is almost one of this broker's.
+    #[error("`{name}` (environment) is not a variable of this broker: did you mean {suggestion}?")]
     Misspelt {
-        /// As written.
+        /// Name in the source.
         name: String,
-        /// The one it resembles.
-        meant: &'static str,
+        /// Most similar name.
+        suggestion: &'static str,
     },
-    /// Bytes that are no text.
+    /// The value is not UTF-8.
     #[error("{variable} (environment) is not UTF-8")]
     NotUnicode {
         /// The variable.
         variable: &'static str,
     },
-    /// The config file that was asked for is not there.
+    /// The config file that `AA_CONFIG_PATH` names does not exist.
     #[error("AA_CONFIG_PATH: there is no config file `{}`", path.display())]
     FileMissing {
-        /// As asked for.
+        /// Configured path.
         path: PathBuf,
     },
-    /// A config file that cannot be read.
+    /// The config file cannot be read.
     #[error("the config file `{}` cannot be read: {cause} (AA_CONFIG_PATH names another)", path.display())]
     FileUnreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         cause: String,
     },
-    /// A config file with the admin secret that others than its owner and group can open.
+    /// Users other than owner and group can open a config file with the admin secret.
     #[error("the config file `{}` holds ADMIN_SECRET and is open to others (mode {mode:04o}): run `chmod 600` on it, \
-             and change the secret if anybody may have read it", path.display())]
+             and change the secret if another user may have read it", path.display())]
     FileExposed {
         /// The file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// A line that is neither a setting nor a comment.
+    /// A line is neither a setting nor a comment.
     #[error("line {line} of the config file `{}` is neither `KEY=VALUE` nor a `#` comment", path.display())]
     FileSyntax {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// A key that sets nothing.
+    /// A key is not known.
     #[error("line {line} of the config file `{}`: `{key}` is not a key: it accepts MODE, ADMIN_SECRET \
              and the AA_ variables but AA_CONFIG_PATH", path.display())]
     UnknownKey {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// As written.
+        /// Name in the source.
         key: String,
     },
-    /// A key that comes twice.
+    /// A key is set twice.
     #[error("line {line} of the config file `{}` sets {variable} for the second time", path.display())]
     DuplicateKey {
         /// The file.
         path: PathBuf,
-        /// Of the second one, from 1.
+        /// Number of the second line, from 1.
         line: usize,
         /// The variable.
         variable: &'static str,
     },
 }
 
-/// Everything that is wrong with a configuration: at least one error, each a line of its own when printed.
+/// All errors of a configuration, at least one. Each is a line of the `Display`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -127,7 +127,7 @@ impl ConfigErrors {
         Self(errors)
     }
 
-    /// Each error, in the order in which the settings are checked.
+    /// Returns the errors in the order in which the settings are checked.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
@@ -145,32 +145,32 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Collects errors, so that one wrong setting does not hide the next.
+/// Collects errors, so that one does not hide the next.
 #[derive(Default)]
-pub(super) struct Found(pub(super) Vec<ConfigError>);
+pub(super) struct ErrorList(pub(super) Vec<ConfigError>);
 
-impl Found {
-    /// The value, unless it is an error.
-    pub(super) fn take<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
+impl ErrorList {
+    /// Returns the value. Keeps an error.
+    pub(super) fn keep<T>(&mut self, checked: Result<T, ConfigError>) -> Option<T> {
         checked.map_err(|error| self.0.push(error)).ok()
     }
 }
 
-/// Where a value stands.
+/// Origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// On the command line.
+    /// Command line.
     Flag,
-    /// In the environment.
+    /// Environment.
     Environment,
-    /// In the config file.
+    /// Config file.
     File {
         /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// Nowhere.
+    /// Default of the variable.
     Default,
 }
 
@@ -185,14 +185,14 @@ impl fmt::Display for Origin {
     }
 }
 
-const ADMIN_SECRET_ACCEPTS: &str = "at least 16 characters that nobody can guess (`openssl rand -hex 32` prints some), \
+const ADMIN_SECRET_ACCEPTS: &str = "at least 16 characters that are hard to guess (`openssl rand -hex 32` prints some), \
      or a bcrypt hash ($2a$, $2b$, $2y$)";
 
-/// The beginning of a text, so that an error stays one short line.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
+/// Returns a printable excerpt of a text, so that an error stays one short line.
+pub(super) fn excerpt(text: &str) -> String {
+    let mut excerpt: String = text.chars().take(64).flat_map(char::escape_debug).collect();
     if text.chars().nth(64).is_some() {
-        shown.push('…');
+        excerpt.push('…');
     }
-    shown
+    excerpt
 }

@@ -1,10 +1,10 @@
-//! The config file.
+//! Format of the config file.
 //!
 //! 1. One `KEY=VALUE` per line. Keys are the variables of the environment, and `MODE` and `ADMIN_SECRET`.
 //! 2. White space around key and value does not count; everything else in a value does, also quotes and `#`.
 //! 3. Lines that begin with `#` and empty lines are comments.
 //! 4. `KEY=` without a value sets nothing.
-//! 5. A line of another form, an unknown key or a key that comes twice is an error with its line number.
+//! 5. A line of another form, an unknown key or a repeated key is an error with its line number.
 
 use std::{
     collections::BTreeMap,
@@ -15,12 +15,12 @@ use std::{
 };
 
 use super::{
-    error::{ConfigError, Found, Origin, shown},
+    error::{ConfigError, ErrorList, Origin, excerpt},
     names,
-    written::Setting,
+    sources::Setting,
 };
 
-/// A file and who may read it.
+/// Text of a file and its permissions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileContents {
     /// The text.
@@ -30,7 +30,7 @@ pub struct FileContents {
 }
 
 impl std::fmt::Debug for FileContents {
-    /// Without the text, in which the admin secret may stand.
+    /// Omits the text, which may contain the admin secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileContents").field("mode", &format_args!("{:04o}", self.mode)).finish_non_exhaustive()
     }
@@ -40,7 +40,7 @@ impl std::fmt::Debug for FileContents {
 ///
 /// # Errors
 ///
-/// What the operating system says; `InvalidData` if the file is too large or no UTF-8.
+/// Error of the operating system, or `InvalidData` if the file is too large or not UTF-8.
 pub fn read_file(path: &Path) -> io::Result<FileContents> {
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o7777;
@@ -52,23 +52,23 @@ pub fn read_file(path: &Path) -> io::Result<FileContents> {
     Ok(FileContents { text, mode })
 }
 
-/// The settings of a file that are in order; what is not goes to `found`.
-pub(super) fn parse(path: &Path, contents: &FileContents, found: &mut Found) -> BTreeMap<&'static str, Setting> {
+/// Parses the settings of a file. Adds its errors to `errors`.
+pub(super) fn parse(path: &Path, contents: &FileContents, errors: &mut ErrorList) -> BTreeMap<&'static str, Setting> {
     let mut settings = BTreeMap::new();
     let text = contents.text.strip_prefix('\u{feff}').unwrap_or(&contents.text);
     for (line, text) in (1..).zip(text.lines().map(str::trim)) {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let Some((variable, value)) = found.take(assignment(path, line, text)) else { continue };
+        let Some((variable, value)) = errors.keep(assignment(path, line, text)) else { continue };
         let origin = Origin::File { path: path.into(), line };
         if settings.insert(variable, Setting { origin, text: value.to_owned() }).is_some() {
-            found.0.push(ConfigError::DuplicateKey { path: path.into(), line, variable });
+            errors.0.push(ConfigError::DuplicateKey { path: path.into(), line, variable });
         }
     }
-    // Judged even if the secret is overridden: what others could read must be replaced, not hidden.
+    // Checked even if the secret is overridden: a secret that others could read must be replaced.
     if settings.contains_key(names::ADMIN_SECRET) && contents.mode & 0o007 != 0 {
-        found.0.push(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
+        errors.0.push(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
     }
     settings
 }
@@ -77,7 +77,7 @@ fn assignment<'t>(path: &Path, line: usize, text: &'t str) -> Result<(&'static s
     let syntax = || ConfigError::FileSyntax { path: path.into(), line };
     let (key, value) = text.split_once('=').ok_or_else(syntax)?;
     let key = key.trim_end();
-    let unknown = || ConfigError::UnknownKey { path: path.into(), line, key: shown(key) };
+    let unknown = || ConfigError::UnknownKey { path: path.into(), line, key: excerpt(key) };
     Ok((names::of_key(key).ok_or_else(unknown)?, value.trim_start()))
 }
 

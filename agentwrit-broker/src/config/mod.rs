@@ -1,15 +1,15 @@
-//! The configuration: as written, then checked and typed.
+//! Configuration: read as text from its sources, then checked and typed.
 //!
 //! 1. Flags win over the environment, which wins over the config file, which wins over the defaults.
 //! 2. The config file is the one that `AA_CONFIG_PATH` names, which must then exist; else the first of
 //!    `/etc/broker/config` and `~/.broker/config` that exists; else none.
 //! 3. A value that is not accepted stops the start with an error that names its variable and what it accepts. So does
-//!    a name that is almost one of ours: a misspelt `AA_TLS_MODE` must not serve plain HTTP. A name further off is
-//!    only pointed out, because the environment is not ours alone. All errors are reported together.
-//! 4. An empty value is none: the variable is unset, as Compose and shells pass it. Only an empty admin secret is an error.
-//! 5. A config file that holds the admin secret must be closed to others than its owner and group.
-//! 6. A config file in the usual places that this process may not read is an error only when the admin secret is set
-//!    nowhere else.
+//!    a name that is almost that of a variable: a misspelt `AA_TLS_MODE` must not serve plain HTTP. A less similar name is a
+//!    warning, because other programs share the environment. All errors are reported together.
+//! 4. An empty value leaves the variable unset, as Compose and shells pass it. Only an empty admin secret is an error.
+//! 5. A config file that holds the admin secret must not be readable by users other than its owner and group.
+//! 6. A config file in the default places that this process may not read is an error only if no other source
+//!    sets the admin secret.
 //!
 //! Flags are visible to every user of the machine: use the environment or the file for the admin secret.
 
@@ -31,7 +31,7 @@ pub use self::{
     values::Mode,
     warning::Warning,
 };
-use self::{error::Found, values as accepted, written::Written};
+use self::{error::ErrorList, sources::Settings, values as variables};
 use crate::keys::{AdminSecret, Secret};
 pub use crate::{
     limits::budgets::SessionBudget,
@@ -43,12 +43,12 @@ pub mod banner;
 mod error;
 mod file;
 mod names;
+mod sources;
 mod tls;
 mod values;
 mod warning;
-mod written;
 
-/// What the broker runs with. Every value is valid.
+/// Configuration of a broker. Every value is valid.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `AA_ADMIN_SECRET`
@@ -91,103 +91,104 @@ pub struct Config {
     pub mode: Option<Mode>,
     /// The config file that was read.
     pub file: Option<PathBuf>,
-    /// What is legal but hardly meant: to be logged when the log is open.
+    /// Warnings, to be logged once the log is open.
     pub warnings: Vec<Warning>,
 }
 
-/// What an examination of the settings found.
+/// Result of reading the settings.
 #[derive(Clone, Debug)]
-pub struct Examined {
-    /// The configuration, or everything that is wrong with it.
+pub struct ConfigReport {
+    /// Configuration, or all of its errors.
     pub config: Result<Config, ConfigErrors>,
-    /// What is legal but hardly meant, also beside errors.
+    /// Warnings, also if there are errors.
     pub warnings: Vec<Warning>,
 }
 
 impl Config {
-    /// The configuration of this process.
+    /// Reads the configuration of this process.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`], each of which names its variable and what that accepts.
+    /// [`ConfigErrors`], each of which names its variable and the values that it accepts.
     pub fn from_process(args: &Args) -> Result<Self, ConfigErrors> {
-        Self::examine_process(args).config
+        Self::report_of_process(args).config
     }
 
-    /// The configuration of this process, or its errors, and its warnings in either case.
+    /// Reads the configuration of this process, with its warnings even if there are errors.
     #[must_use]
-    pub fn examine_process(args: &Args) -> Examined {
-        Self::examine(args, std::env::vars_os(), &read_file)
+    pub fn report_of_process(args: &Args) -> ConfigReport {
+        Self::report(args, std::env::vars_os(), &read_file)
     }
 
-    /// For tests and examples: the defaults, a free port of the loopback interface, and key and database in `directory`.
+    /// Returns the defaults with a free port of the loopback interface, and key and database in `directory`: for tests and
+    /// examples.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`] when the secret isn't accepted: see `AA_ADMIN_SECRET`.
+    /// [`ConfigErrors`] if the secret is not accepted: see `AA_ADMIN_SECRET`.
     pub fn for_development(directory: &Path, admin_secret: &str) -> Result<Self, ConfigErrors> {
         let setting = |name: &str, value: &std::ffi::OsStr| (OsString::from(name), value.to_owned());
         let environment = [
             setting(names::ADMIN_SECRET, admin_secret.as_ref()),
-            setting(accepted::PORT.name, "0".as_ref()),
-            setting(accepted::DB_PATH.name, directory.join("data.db").as_os_str()),
-            setting(accepted::SIGNING_KEY_PATH.name, directory.join("signing.key").as_os_str()),
+            setting(variables::PORT.name, "0".as_ref()),
+            setting(variables::DB_PATH.name, directory.join("data.db").as_os_str()),
+            setting(variables::SIGNING_KEY_PATH.name, directory.join("signing.key").as_os_str()),
         ];
         let no_file = |_: &Path| Err(io::ErrorKind::NotFound.into());
         Self::load(&Args::default(), environment, &no_file)
     }
 
-    /// The configuration that `args`, `environment` and the files behind `read` amount to.
+    /// Reads the configuration from `args`, `environment` and the files that `read` returns.
     ///
     /// # Errors
     ///
-    /// [`ConfigErrors`], each of which names its variable and what that accepts.
+    /// [`ConfigErrors`], each of which names its variable and the values that it accepts.
     pub fn load(
         args: &Args,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: &dyn Fn(&Path) -> io::Result<FileContents>,
     ) -> Result<Self, ConfigErrors> {
-        Self::examine(args, environment, read).config
+        Self::report(args, environment, read).config
     }
 
-    fn examine(
+    fn report(
         args: &Args,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: &dyn Fn(&Path) -> io::Result<FileContents>,
-    ) -> Examined {
-        let mut found = Found::default();
-        let written = Written::gather(args, environment, read, &mut found);
-        let warnings = Warning::all(&written);
-        let config = Self::check(&written, &mut found).filter(|_| found.0.is_empty());
+    ) -> ConfigReport {
+        let mut errors = ErrorList::default();
+        let settings = Settings::gather(args, environment, read, &mut errors);
+        let warnings = Warning::all(&settings);
+        let config = Self::check(&settings, &mut errors).filter(|_| errors.0.is_empty());
         let config = config.map(|config| Self { warnings: warnings.clone(), ..config });
-        Examined { config: config.ok_or_else(|| ConfigErrors::new(found.0)), warnings }
+        ConfigReport { config: config.ok_or_else(|| ConfigErrors::new(errors.0)), warnings }
     }
 
-    /// Checks every setting. Whatever is wrong goes to `found`; the result is `None` when something is.
-    fn check(written: &Written, found: &mut Found) -> Option<Self> {
-        if let Some(setting) = written.find(names::DATABASE_URL) {
-            found.0.push(ConfigError::DatabaseUrl { origin: setting.origin.clone() });
+    /// Checks every setting. Adds errors to `errors`; the result is `None` if there are any.
+    fn check(settings: &Settings, errors: &mut ErrorList) -> Option<Self> {
+        if let Some(setting) = settings.find(names::DATABASE_URL) {
+            errors.0.push(ConfigError::DatabaseUrl { origin: setting.origin.clone() });
         }
-        let admin_secret = found.take(admin_secret(written));
-        let address: Option<IpAddr> = found.take(written.value(&accepted::BIND_ADDRESS));
-        let port = found.take(written.value(&accepted::PORT));
-        let log_level = found.take(written.value(&accepted::LOG_LEVEL));
-        let log_format = found.take(written.value(&accepted::LOG_FORMAT));
-        let trust_domain = found.take(written.value(&accepted::TRUST_DOMAIN));
-        let issuer = found.take(written.value(&accepted::ISSUER));
-        let audience = found.take(written.value(&accepted::AUDIENCE));
-        let default_ttl = found.take(written.value(&accepted::DEFAULT_TTL));
-        let max_ttl = found.take(written.value(&accepted::MAX_TTL));
-        let admin_token_ttl = found.take(written.value(&accepted::ADMIN_TOKEN_TTL));
-        let app_token_ttl = found.take(written.value(&accepted::APP_TOKEN_TTL));
-        let session_budget = found.take(written.value(&accepted::SESSION_BUDGET));
-        let db_path = found.take(written.value(&accepted::DB_PATH));
-        let signing_key_path = found.take(written.value(&accepted::SIGNING_KEY_PATH));
-        let tls = TlsConfig::check(written, found);
-        let trusted_proxies = found.take(written.value(&accepted::TRUSTED_PROXIES));
-        let seed_tokens = found.take(written.value(&accepted::SEED_TOKENS));
-        let accept_broken_audit = found.take(written.value(&accepted::ACCEPT_BROKEN_AUDIT));
-        let mode = found.take(written.value(&accepted::MODE));
+        let admin_secret = errors.keep(admin_secret(settings));
+        let address: Option<IpAddr> = errors.keep(settings.value(&variables::BIND_ADDRESS));
+        let port = errors.keep(settings.value(&variables::PORT));
+        let log_level = errors.keep(settings.value(&variables::LOG_LEVEL));
+        let log_format = errors.keep(settings.value(&variables::LOG_FORMAT));
+        let trust_domain = errors.keep(settings.value(&variables::TRUST_DOMAIN));
+        let issuer = errors.keep(settings.value(&variables::ISSUER));
+        let audience = errors.keep(settings.value(&variables::AUDIENCE));
+        let default_ttl = errors.keep(settings.value(&variables::DEFAULT_TTL));
+        let max_ttl = errors.keep(settings.value(&variables::MAX_TTL));
+        let admin_token_ttl = errors.keep(settings.value(&variables::ADMIN_TOKEN_TTL));
+        let app_token_ttl = errors.keep(settings.value(&variables::APP_TOKEN_TTL));
+        let session_budget = errors.keep(settings.value(&variables::SESSION_BUDGET));
+        let db_path = errors.keep(settings.value(&variables::DB_PATH));
+        let signing_key_path = errors.keep(settings.value(&variables::SIGNING_KEY_PATH));
+        let tls = TlsConfig::check(settings, errors);
+        let trusted_proxies = errors.keep(settings.value(&variables::TRUSTED_PROXIES));
+        let seed_tokens = errors.keep(settings.value(&variables::SEED_TOKENS));
+        let accept_broken_audit = errors.keep(settings.value(&variables::ACCEPT_BROKEN_AUDIT));
+        let mode = errors.keep(settings.value(&variables::MODE));
         let (trust_domain, default_ttl, max_ttl) = (trust_domain?, default_ttl?, max_ttl?);
         Some(Self {
             admin_secret: admin_secret?,
@@ -209,14 +210,14 @@ impl Config {
             seed_tokens: seed_tokens?,
             accept_broken_audit: accept_broken_audit?,
             mode: mode?,
-            file: written.file.as_ref().map(|(path, _)| path.clone()),
+            file: settings.file.as_ref().map(|(path, _)| path.clone()),
             warnings: Vec::new(),
         })
     }
 }
 
-fn admin_secret(written: &Written) -> Result<AdminSecret, ConfigError> {
-    let setting = written.find(names::ADMIN_SECRET).ok_or(ConfigError::AdminSecretMissing)?;
+fn admin_secret(settings: &Settings) -> Result<AdminSecret, ConfigError> {
+    let setting = settings.find(names::ADMIN_SECRET).ok_or(ConfigError::AdminSecretMissing)?;
     AdminSecret::parse(&Secret::new(setting.text.clone()))
         .map_err(|reason| ConfigError::AdminSecret { origin: setting.origin.clone(), reason })
 }

@@ -1,11 +1,14 @@
-//! The names of the variables, and what is almost one.
+//! Names of the variables, and suggestions for misspelt ones.
 
 pub(super) const ADMIN_SECRET: &str = "AA_ADMIN_SECRET";
 pub(super) const CONFIG_PATH: &str = "AA_CONFIG_PATH";
 pub(super) const DATABASE_URL: &str = "AA_DATABASE_URL";
 pub(super) const TLS_MODE: &str = "AA_TLS_MODE";
-/// Of the config file only.
+/// Key of the config file only.
 pub(super) const MODE: &str = "MODE";
+
+/// Number of letters in which a misspelt name may differ.
+const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
 pub(super) const ALL: [&str; 24] = [
@@ -35,7 +38,7 @@ pub(super) const ALL: [&str; 24] = [
     "AA_TRUSTED_PROXIES",
 ];
 
-/// The variable that a line of the config file sets: the two short names stand beside the full ones.
+/// Returns the variable that a key of the config file sets. Two variables have a short name beside their own.
 pub(super) fn of_key(key: &str) -> Option<&'static str> {
     match key {
         "MODE" => Some(MODE),
@@ -45,40 +48,22 @@ pub(super) fn of_key(key: &str) -> Option<&'static str> {
     }
 }
 
-/// The variable of exactly that name.
+/// Returns the variable of that name.
 pub(super) fn of_variable(name: &str) -> Option<&'static str> {
     ALL.into_iter().find(|known| *known == name)
 }
 
-/// The variable that was meant by a name with at most two letters wrong, missing or too many, the first one right.
-pub(super) fn meant_by(name: &str) -> Option<&'static str> {
+/// Returns the most similar variable for a name with at most two letters wrong, missing or added, and the first one right.
+pub(super) fn suggestion(name: &str) -> Option<&'static str> {
     let first = |name: &str| name.strip_prefix("AA_").and_then(|rest| rest.chars().next());
     ALL.into_iter()
         .filter(|known| first(known) == first(&name.to_ascii_uppercase()))
-        .map(|known| (distance(known, &name.to_ascii_uppercase()), known))
-        .filter(|(distance, _)| *distance <= 2)
+        // A name of the environment may have any length.
+        .filter(|known| known.len().abs_diff(name.len()) <= MAX_DISTANCE)
+        .map(|known| (strsim::levenshtein(known, &name.to_ascii_uppercase()), known))
+        .filter(|(distance, _)| *distance <= MAX_DISTANCE)
         .min()
         .map(|(_, known)| known)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    // Names come from the environment and may have any length; none that long is a typing error.
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (index, x) in a.bytes().enumerate() {
-        let mut left = index + 1;
-        let mut next = vec![left];
-        for (y, pair) in b.bytes().zip(row.windows(2)) {
-            let &[diagonal, above] = pair else { continue };
-            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -86,8 +71,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typing_errors_are_recognised() {
-        for (name, meant) in [
+    fn suggests_variable_for_misspelt_name() {
+        for (name, expected) in [
             ("AA_TLS_MOD", Some(TLS_MODE)),
             ("AA_TSL_MODE", Some(TLS_MODE)),
             ("AA_TLSMODE", Some(TLS_MODE)),
@@ -99,16 +84,7 @@ mod tests {
             ("AA_NONCE_TTL", None),
             ("AA_", None),
         ] {
-            assert_eq!(meant_by(name), meant, "{name}");
-        }
-    }
-
-    #[test]
-    fn distances() {
-        for (a, b, expected) in
-            [("kitten", "mitten", 1), ("abc", "abc", 0), ("", "ab", 2), ("ab", "ba", 2), ("a", "wxyz", usize::MAX)]
-        {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(suggestion(name), expected, "{name}");
         }
     }
 }

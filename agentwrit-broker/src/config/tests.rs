@@ -7,16 +7,16 @@ use crate::keys::AdminSecretError;
 
 const SECRET: &str = "correct horse battery staple";
 
-/// A machine: its environment, its files and a command line.
+/// Environment, files and command line of a process.
 #[derive(Default)]
-struct Machine {
+struct Process {
     args: Args,
     environment: Vec<(OsString, OsString)>,
     files: BTreeMap<PathBuf, FileContents>,
     forbidden: BTreeSet<PathBuf>,
 }
 
-impl Machine {
+impl Process {
     fn bare() -> Self {
         Self::default()
     }
@@ -45,19 +45,19 @@ impl Machine {
         self
     }
 
-    fn examine(self) -> Examined {
+    fn report(self) -> ConfigReport {
         let read = |path: &Path| {
             if self.forbidden.contains(path) {
                 return Err(io::ErrorKind::PermissionDenied.into());
             }
             self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
         };
-        Config::examine(&self.args, self.environment, &read)
+        Config::report(&self.args, self.environment, &read)
     }
 
-    /// The configuration, or the one error that it has.
+    /// Returns the configuration, or its only error.
     fn load(self) -> Result<Config, ConfigError> {
-        self.examine().config.map_err(|errors| {
+        self.report().config.map_err(|errors| {
             let errors: Vec<_> = errors.iter().cloned().collect();
             let [error] = errors.as_slice() else { panic!("one error: {errors:?}") };
             error.clone()
@@ -70,12 +70,12 @@ impl Machine {
 }
 
 fn of_environment(name: &str, value: &str) -> Result<Config, ConfigError> {
-    Machine::with_secret().env(name, value).load()
+    Process::with_secret().env(name, value).load()
 }
 
 #[test]
-fn the_defaults_are_the_contracts() {
-    let config = Machine::with_secret().load().unwrap();
+fn defaults_are_those_of_the_contract() {
+    let config = Process::with_secret().load().unwrap();
     assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
     assert_eq!((config.log_level, config.log_format), (LogLevel::Verbose, LogFormat::Text));
     assert_eq!(config.trust_domain.as_str(), "agentwrit.local");
@@ -94,7 +94,7 @@ fn the_defaults_are_the_contracts() {
 }
 
 #[test]
-fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
+fn each_variable_rejects_bad_values_and_names_accepted_ones() {
     let bad: [(&str, &[&str], &str); 17] = [
         ("AA_ACCEPT_BROKEN_AUDIT", &["true", "1", "evt-000003", "evt-000003:ab", ","], "breaks of the audit trail"),
         (
@@ -134,7 +134,7 @@ fn every_variable_refuses_what_it_does_not_accept_and_says_what_it_does() {
 }
 
 #[test]
-fn trusted_proxies_are_networks_but_not_the_whole_world() {
+fn trusted_proxies_are_networks_and_not_half_of_all_addresses() {
     for value in [
         "10.0.0.0/33",
         "10.0.0.0/8;10.1.0.0/16",
@@ -168,8 +168,8 @@ fn trusted_proxies_are_networks_but_not_the_whole_world() {
 }
 
 #[test]
-fn good_values_are_taken() {
-    let config = Machine::with_secret()
+fn accepts_good_values() {
+    let config = Process::with_secret()
         .env("AA_PORT", "0")
         .env("AA_BIND_ADDRESS", "::1")
         .env("AA_LOG_LEVEL", "quiet")
@@ -197,31 +197,31 @@ fn good_values_are_taken() {
 }
 
 #[test]
-fn the_default_ttl_stays_below_the_ceiling() {
+fn default_ttl_is_at_most_max_ttl() {
     assert_eq!(of_environment("AA_MAX_TTL", "60").unwrap().default_ttl, 60);
 }
 
 #[test]
-fn takes_an_empty_value_for_an_unset_one_in_every_source() {
+fn empty_value_is_unset_in_every_source() {
     let names = || names::ALL.into_iter().filter(|name| *name != names::ADMIN_SECRET);
-    let default = format!("{:?}", Machine::with_secret().load().unwrap());
-    let environment = names().fold(Machine::with_secret(), |machine, name| machine.env(name, ""));
+    let default = format!("{:?}", Process::with_secret().load().unwrap());
+    let environment = names().fold(Process::with_secret(), |process, name| process.env(name, ""));
     assert_eq!(format!("{:?}", environment.load().unwrap()), default);
 
     let lines: Vec<String> = names().filter(|name| *name != "AA_CONFIG_PATH").map(|name| format!("{name}=")).collect();
     let text = format!("{}\nMODE=\n", lines.join("\n"));
-    let config = Machine::with_secret().file("/etc/broker/config", &text, 0o644).load().unwrap();
+    let config = Process::with_secret().file("/etc/broker/config", &text, 0o644).load().unwrap();
     assert_eq!((config.bind.to_string().as_str(), config.max_ttl), ("127.0.0.1:8080", Some(86_400)));
 
     let flags: Vec<String> =
         names().map(|name| format!("--{}=", name.trim_start_matches("AA_").to_lowercase().replace('_', "-"))).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    assert_eq!(format!("{:?}", Machine::with_secret().flags(&flags).load().unwrap()), default);
+    assert_eq!(format!("{:?}", Process::with_secret().flags(&flags).load().unwrap()), default);
 }
 
 #[test]
-fn leaves_a_variable_that_is_empty_to_the_weaker_sources() {
-    let config = Machine::with_secret()
+fn empty_value_leaves_variable_to_weaker_sources() {
+    let config = Process::with_secret()
         .file("/etc/broker/config", "AA_AUDIENCE=from-the-file\n", 0o644)
         .env("AA_AUDIENCE", "")
         .flags(&["--audience="])
@@ -232,19 +232,19 @@ fn leaves_a_variable_that_is_empty_to_the_weaker_sources() {
 }
 
 #[test]
-fn refuses_an_empty_admin_secret_instead_of_taking_another() {
-    let file = || Machine::bare().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}\n"), 0o600);
-    for (machine, origin) in
+fn rejects_empty_admin_secret_though_weaker_source_sets_one() {
+    let file = || Process::bare().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}\n"), 0o600);
+    for (process, origin) in
         [(file().env("AA_ADMIN_SECRET", ""), Origin::Environment), (file().flags(&["--admin-secret="]), Origin::Flag)]
     {
-        assert_eq!(machine.error(), ConfigError::AdminSecret { origin, reason: AdminSecretError::Empty });
+        assert_eq!(process.error(), ConfigError::AdminSecret { origin, reason: AdminSecretError::Empty });
     }
 }
 
 #[test]
-fn reports_every_wrong_setting_at_once() {
+fn reports_all_errors_at_once() {
     let file = "AA_MAX_TTL=1d\nnonsense\nAA_PROT=1\nAA_APP_TOKEN_TTL=1\nAA_APP_TOKEN_TTL=2\n";
-    let examined = Machine::bare()
+    let report = Process::bare()
         .env("AA_ADMIN_SECRET", "aaaaaaaaaaaaaaaa")
         .env("AA_PORT", "eighty")
         .env("AA_BIND_ADDRESS", "0.0.0.0")
@@ -254,8 +254,8 @@ fn reports_every_wrong_setting_at_once() {
         .env("AA_TLS_MODE", "mtls")
         .env("AA_TLS_KEY", "/key")
         .file("/etc/broker/config", file, 0o644)
-        .examine();
-    let errors = examined.config.unwrap_err();
+        .report();
+    let errors = report.config.unwrap_err();
     let lines: Vec<String> = errors.to_string().lines().map(|line| line.chars().take(60).collect()).collect();
     assert_eq!(
         lines,
@@ -273,12 +273,12 @@ fn reports_every_wrong_setting_at_once() {
             "AA_TLS_CLIENT_CA is not set: AA_TLS_MODE `mtls` requires a p",
         ]
     );
-    assert_eq!(examined.warnings, [Warning::UnknownVariable { name: "AA_SOMETHING_ELSE".into() }]);
+    assert_eq!(report.warnings, [Warning::UnknownVariable { name: "AA_SOMETHING_ELSE".into() }]);
 }
 
 #[test]
-fn warns_of_lifetimes_that_the_ceiling_cuts() {
-    let config = Machine::with_secret()
+fn warns_of_lifetimes_above_max_ttl() {
+    let config = Process::with_secret()
         .env("AA_DEFAULT_TTL", "900")
         .env("AA_APP_TOKEN_TTL", "600")
         .env("AA_MAX_TTL", "600")
@@ -294,21 +294,21 @@ fn warns_of_lifetimes_that_the_ceiling_cuts() {
 }
 
 #[test]
-fn warns_of_quotation_marks_around_a_value() {
+fn warns_of_quotation_marks_around_value() {
     for quoted in [r#""correct-horse-battery-staple-42""#, "'correct-horse-battery-staple-42'"] {
-        let config = Machine::bare().env("AA_ADMIN_SECRET", quoted).load().unwrap();
+        let config = Process::bare().env("AA_ADMIN_SECRET", quoted).load().unwrap();
         let origin = Origin::Environment;
         assert_eq!(config.warnings, [Warning::Quoted { variable: "AA_ADMIN_SECRET", origin }]);
         assert!(!config.warnings[0].to_string().contains("horse"), "{}", config.warnings[0]);
     }
-    let config = Machine::with_secret().file("/etc/broker/config", "AA_DB_PATH=\"/a\"\n", 0o644).load().unwrap();
+    let config = Process::with_secret().file("/etc/broker/config", "AA_DB_PATH=\"/a\"\n", 0o644).load().unwrap();
     let origin = Origin::File { path: "/etc/broker/config".into(), line: 1 };
     assert_eq!(config.warnings, [Warning::Quoted { variable: "AA_DB_PATH", origin }]);
-    assert_eq!(Machine::bare().env("AA_ADMIN_SECRET", "\"a quotation mark first").load().unwrap().warnings, []);
+    assert_eq!(Process::bare().env("AA_ADMIN_SECRET", "\"a quotation mark first").load().unwrap().warnings, []);
 }
 
 #[test]
-fn takes_the_usual_names_of_log_levels() {
+fn accepts_common_names_of_log_levels() {
     for (name, level) in
         [("error", LogLevel::Quiet), ("warn", LogLevel::Quiet), ("info", LogLevel::Verbose), ("debug", LogLevel::Trace)]
     {
@@ -317,8 +317,8 @@ fn takes_the_usual_names_of_log_levels() {
 }
 
 #[test]
-fn the_admin_secret_is_required_and_never_shown() {
-    assert_eq!(Machine::bare().error(), ConfigError::AdminSecretMissing);
+fn requires_admin_secret_and_never_shows_it() {
+    assert_eq!(Process::bare().error(), ConfigError::AdminSecretMissing);
     for (text, reason) in [
         ("", AdminSecretError::Empty),
         ("hunter2", AdminSecretError::TooShort { length: 7 }),
@@ -326,7 +326,7 @@ fn the_admin_secret_is_required_and_never_shown() {
         ("$2b$12$incomplete", AdminSecretError::MalformedHash),
         ("with a line feed at its end\n", AdminSecretError::Padded),
     ] {
-        let error = Machine::bare().env("AA_ADMIN_SECRET", text).error();
+        let error = Process::bare().env("AA_ADMIN_SECRET", text).error();
         assert_eq!(error, ConfigError::AdminSecret { origin: Origin::Environment, reason });
         let message = error.to_string();
         assert!(message.starts_with("AA_ADMIN_SECRET (environment) "), "{message}");
@@ -336,17 +336,17 @@ fn the_admin_secret_is_required_and_never_shown() {
 }
 
 #[test]
-fn nothing_shows_the_secret_by_debug() {
-    let machine = Machine::bare().flags(&["--admin-secret", SECRET, "--port", "1"]);
-    assert_eq!(format!("{:?}", machine.args), r#"{"AA_ADMIN_SECRET", "AA_PORT"}"#);
-    let config = machine.load().unwrap();
+fn debug_output_omits_secret() {
+    let process = Process::bare().flags(&["--admin-secret", SECRET, "--port", "1"]);
+    assert_eq!(format!("{:?}", process.args), r#"{"AA_ADMIN_SECRET", "AA_PORT"}"#);
+    let config = process.load().unwrap();
     assert!(!format!("{config:?}").contains("horse"));
     let contents = FileContents { text: format!("ADMIN_SECRET={SECRET}"), mode: 0o600 };
     assert_eq!(format!("{contents:?}"), "FileContents { mode: 0600, .. }");
 }
 
 #[test]
-fn a_shared_store_is_refused_rather_than_ignored() {
+fn rejects_database_url() {
     let url = "postgres://broker:hunter2@db.example.org/broker";
     let error = of_environment("AA_DATABASE_URL", url).unwrap_err();
     assert_eq!(error, ConfigError::DatabaseUrl { origin: Origin::Environment });
@@ -355,10 +355,10 @@ fn a_shared_store_is_refused_rather_than_ignored() {
 }
 
 #[test]
-fn each_tls_mode_has_the_paths_that_it_needs() {
+fn each_tls_mode_requires_its_paths() {
     let tls = |mode: &str, paths: &[&str]| {
-        let machine = Machine::with_secret().env("AA_TLS_MODE", mode);
-        paths.iter().fold(machine, |machine, name| machine.env(name, &format!("/{name}"))).load()
+        let process = Process::with_secret().env("AA_TLS_MODE", mode);
+        paths.iter().fold(process, |process, name| process.env(name, &format!("/{name}"))).load()
     };
     let (cert, key) = (PathBuf::from("/AA_TLS_CERT"), PathBuf::from("/AA_TLS_KEY"));
     let config = tls("tls", &["AA_TLS_CERT", "AA_TLS_KEY"]).unwrap();
@@ -379,22 +379,22 @@ fn each_tls_mode_has_the_paths_that_it_needs() {
 }
 
 #[test]
-fn a_certificate_without_a_mode_does_not_serve_plain_http() {
+fn rejects_certificate_without_tls_mode() {
     for variable in ["AA_TLS_CERT", "AA_TLS_KEY", "AA_TLS_CLIENT_CA"] {
         let error = of_environment(variable, "/some.pem").unwrap_err();
         assert_eq!(error, ConfigError::TlsModeMissing { variable });
     }
-    let config = Machine::with_secret().env("AA_TLS_MODE", "none").env("AA_TLS_CERT", "/some.pem").load().unwrap();
+    let config = Process::with_secret().env("AA_TLS_MODE", "none").env("AA_TLS_CERT", "/some.pem").load().unwrap();
     assert_eq!(config.tls, TlsConfig::None);
     assert_eq!(config.warnings, [Warning::UnusedTlsPath { variable: "AA_TLS_CERT" }]);
 }
 
 #[test]
-fn a_misspelt_variable_stops_the_start_and_a_strange_one_is_pointed_out() {
+fn rejects_misspelt_variable_and_warns_of_unknown_one() {
     for name in ["AA_TLS_MOD", "AA_TSL_MODE", "aa_tls_mode", "AA_TLS_MODE "] {
         let error = of_environment(name, "mtls").unwrap_err();
-        assert_eq!(error, ConfigError::Misspelt { name: name.into(), meant: "AA_TLS_MODE" });
-        assert!(error.to_string().contains("AA_TLS_MODE is meant?"), "{error}");
+        assert_eq!(error, ConfigError::Misspelt { name: name.into(), suggestion: "AA_TLS_MODE" });
+        assert!(error.to_string().contains("did you mean AA_TLS_MODE?"), "{error}");
     }
     let config = of_environment("AA_SOMETHING_ELSE", "1").unwrap();
     assert_eq!(config.warnings, [Warning::UnknownVariable { name: "AA_SOMETHING_ELSE".into() }]);
@@ -402,30 +402,30 @@ fn a_misspelt_variable_stops_the_start_and_a_strange_one_is_pointed_out() {
 }
 
 #[test]
-fn what_is_not_utf8_is_not_ignored() {
+fn rejects_value_that_is_not_utf8() {
     use std::os::unix::ffi::OsStringExt;
-    let mut machine = Machine::with_secret();
-    machine.environment.push(("AA_TLS_MODE".into(), OsString::from_vec(vec![b'm', 0xff])));
-    assert_eq!(machine.error(), ConfigError::NotUnicode { variable: "AA_TLS_MODE" });
+    let mut process = Process::with_secret();
+    process.environment.push(("AA_TLS_MODE".into(), OsString::from_vec(vec![b'm', 0xff])));
+    assert_eq!(process.error(), ConfigError::NotUnicode { variable: "AA_TLS_MODE" });
 }
 
 #[test]
-fn plain_http_beyond_this_machine_and_seeds_in_production_are_pointed_out() {
+fn warns_of_plain_http_beyond_loopback_and_of_seeds_in_production() {
     let config = of_environment("AA_BIND_ADDRESS", "0.0.0.0").unwrap();
     assert_eq!(config.warnings, [Warning::PlainHttp { address: "0.0.0.0".parse().unwrap() }]);
-    let machine = Machine::with_secret().env("AA_BIND_ADDRESS", "0.0.0.0").env("AA_TRUSTED_PROXIES", "10.0.0.0/8");
-    assert_eq!(machine.load().unwrap().warnings, []);
-    let machine =
-        Machine::with_secret().env("AA_SEED_TOKENS", "1").file("/etc/broker/config", "MODE=production", 0o644);
-    assert_eq!(machine.load().unwrap().warnings, [Warning::SeedTokensInProduction]);
+    let process = Process::with_secret().env("AA_BIND_ADDRESS", "0.0.0.0").env("AA_TRUSTED_PROXIES", "10.0.0.0/8");
+    assert_eq!(process.load().unwrap().warnings, []);
+    let process =
+        Process::with_secret().env("AA_SEED_TOKENS", "1").file("/etc/broker/config", "MODE=production", 0o644);
+    assert_eq!(process.load().unwrap().warnings, [Warning::SeedTokensInProduction]);
 }
 
 mod sources {
     use super::*;
 
     #[test]
-    fn flags_win_over_the_environment_over_the_file_over_the_default() {
-        let config = Machine::with_secret()
+    fn flag_precedes_environment_precedes_file_precedes_default() {
+        let config = Process::with_secret()
             .file("/etc/broker/config", "AA_PORT=1\nAA_MAX_TTL=1000\nAA_ADMIN_TOKEN_TTL=1\n", 0o644)
             .env("AA_PORT", "2")
             .env("AA_MAX_TTL", "2000")
@@ -440,24 +440,24 @@ mod sources {
     }
 
     #[test]
-    fn a_weaker_source_is_not_even_checked() {
-        let machine = Machine::with_secret().env("AA_PORT", "bad").flags(&["--port", "3"]);
-        assert_eq!(machine.load().unwrap().bind.port(), 3);
+    fn weaker_source_is_not_checked() {
+        let process = Process::with_secret().env("AA_PORT", "bad").flags(&["--port", "3"]);
+        assert_eq!(process.load().unwrap().bind.port(), 3);
     }
 
     #[test]
-    fn an_error_says_where_the_value_stands() {
-        let machine = Machine::with_secret().file("/etc/broker/config", "# ports\n\nAA_PORT = many\n", 0o644);
-        let message = machine.error().to_string();
+    fn error_names_origin_of_value() {
+        let process = Process::with_secret().file("/etc/broker/config", "# ports\n\nAA_PORT = many\n", 0o644);
+        let message = process.error().to_string();
         assert!(message.starts_with("AA_PORT (/etc/broker/config line 3) is `many`"), "{message}");
-        let message = Machine::with_secret().flags(&["--port", "many"]).error().to_string();
+        let message = Process::with_secret().flags(&["--port", "many"]).error().to_string();
         assert!(message.starts_with("AA_PORT (flag) is `many`"), "{message}");
     }
 
     #[test]
-    fn every_variable_is_a_flag() {
+    fn each_variable_is_a_flag() {
         Args::command().debug_assert();
-        let mut variables: Vec<_> = Args::default().written().map(|(name, _)| name).to_vec();
+        let mut variables: Vec<_> = Args::default().values().map(|(name, _)| name).to_vec();
         variables.sort_unstable();
         let mut known = names::ALL.to_vec();
         known.sort_unstable();
@@ -466,15 +466,15 @@ mod sources {
             let flag = name.trim_start_matches("AA_").to_lowercase().replace('_', "-");
             let flag = format!("--{flag}=value");
             let args = Args::try_parse_from(["agentwrit-broker", &flag]).unwrap();
-            let given: Vec<_> = args.written().into_iter().filter(|(_, value)| value.is_some()).collect();
+            let given: Vec<_> = args.values().into_iter().filter(|(_, value)| value.is_some()).collect();
             assert_eq!(given, [(name, &Some("value".to_owned()))]);
         }
     }
 
     #[test]
-    fn the_first_default_place_with_a_file_counts() {
+    fn reads_first_default_place_with_a_file() {
         let personal =
-            || Machine::with_secret().env("HOME", "/home/op").file("/home/op/.broker/config", "AA_PORT=1", 0o644);
+            || Process::with_secret().env("HOME", "/home/op").file("/home/op/.broker/config", "AA_PORT=1", 0o644);
         let config = personal().load().unwrap();
         assert_eq!((config.bind.port(), config.file), (1, Some("/home/op/.broker/config".into())));
         let config = personal().file("/etc/broker/config", "AA_PORT=2", 0o644).load().unwrap();
@@ -482,40 +482,40 @@ mod sources {
     }
 
     #[test]
-    fn a_file_that_was_asked_for_must_exist_and_replaces_the_default_places() {
-        let machine = || {
-            Machine::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o644).file("/mine", "AA_MAX_TTL=7", 0o644)
+    fn named_file_must_exist_and_replaces_default_places() {
+        let process = || {
+            Process::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o644).file("/mine", "AA_MAX_TTL=7", 0o644)
         };
-        let config = machine().env("AA_CONFIG_PATH", "/mine").load().unwrap();
+        let config = process().env("AA_CONFIG_PATH", "/mine").load().unwrap();
         assert_eq!((config.bind.port(), config.max_ttl), (8_080, Some(7)));
-        let config = machine().env("AA_CONFIG_PATH", "/missing").flags(&["--config", "/mine"]).load().unwrap();
+        let config = process().env("AA_CONFIG_PATH", "/missing").flags(&["--config", "/mine"]).load().unwrap();
         assert_eq!(config.max_ttl, Some(7));
-        let error = machine().env("AA_CONFIG_PATH", "/missing").error();
+        let error = process().env("AA_CONFIG_PATH", "/missing").error();
         assert_eq!(error, ConfigError::FileMissing { path: "/missing".into() });
         assert!(error.to_string().starts_with("AA_CONFIG_PATH"), "{error}");
     }
 
     #[test]
-    fn warns_of_a_default_file_that_may_not_be_read_when_the_secret_is_elsewhere() {
-        let machine = || Machine::bare().env("HOME", "/home/op").forbidden_file("/etc/broker/config");
+    fn warns_of_unreadable_default_file_when_secret_is_set_elsewhere() {
+        let process = || Process::bare().env("HOME", "/home/op").forbidden_file("/etc/broker/config");
         let skipped = Warning::FileSkipped { path: "/etc/broker/config".into(), cause: "permission denied".to_owned() };
-        let config = machine().env("AA_ADMIN_SECRET", SECRET).load().unwrap();
+        let config = process().env("AA_ADMIN_SECRET", SECRET).load().unwrap();
         assert_eq!((config.file, config.warnings), (None, vec![skipped.clone()]));
         let personal = format!("ADMIN_SECRET={SECRET}");
-        let config = machine().file("/home/op/.broker/config", &personal, 0o600).load().unwrap();
+        let config = process().file("/home/op/.broker/config", &personal, 0o600).load().unwrap();
         assert_eq!((config.file, config.warnings), (Some("/home/op/.broker/config".into()), vec![skipped]));
 
-        let errors = machine().examine().config.unwrap_err();
+        let errors = process().report().config.unwrap_err();
         let unreadable =
             ConfigError::FileUnreadable { path: "/etc/broker/config".into(), cause: "permission denied".to_owned() };
         assert_eq!(errors.iter().collect::<Vec<_>>(), [&unreadable, &ConfigError::AdminSecretMissing]);
-        // A file that was asked for is needed.
-        let named = Machine::with_secret().forbidden_file("/mine").env("AA_CONFIG_PATH", "/mine");
+        // A named file is required.
+        let named = Process::with_secret().forbidden_file("/mine").env("AA_CONFIG_PATH", "/mine");
         assert!(matches!(named.error(), ConfigError::FileUnreadable { .. }));
     }
 
     #[test]
-    fn a_default_file_that_cannot_be_read_for_another_reason_is_not_passed_over() {
+    fn rejects_default_file_with_another_read_error() {
         let load = |kind: io::ErrorKind| {
             let environment = [("AA_ADMIN_SECRET".into(), SECRET.into()), ("HOME".into(), "/home/op".into())];
             Config::load(&Args::default(), environment, &move |_| Err(kind.into()))
@@ -531,11 +531,11 @@ mod file {
     use super::*;
 
     fn load(text: &str, mode: u32) -> Result<Config, ConfigError> {
-        Machine::bare().file("/f", text, mode).env("AA_CONFIG_PATH", "/f").load()
+        Process::bare().file("/f", text, mode).env("AA_CONFIG_PATH", "/f").load()
     }
 
     #[test]
-    fn short_names_comments_and_spaces() {
+    fn parses_short_names_comments_and_spaces() {
         let text = "\u{feff}# made by awrit init\r\n\r\nMODE=development\r\n  ADMIN_SECRET = a=b # not \"a\" comment \r\nAA_PORT=9\n#AA_PORT=10";
         let config = load(text, 0o600).unwrap();
         assert_eq!(config.mode, Some(Mode::Development));
@@ -547,7 +547,7 @@ mod file {
     }
 
     #[test]
-    fn a_secret_that_others_can_read_is_refused_even_when_overridden() {
+    fn rejects_secret_readable_by_others_even_when_overridden() {
         for mode in [0o604, 0o644, 0o666, 0o601] {
             for key in ["ADMIN_SECRET", "AA_ADMIN_SECRET"] {
                 let error = load(&format!("{key}={SECRET}"), mode).unwrap_err();
@@ -555,22 +555,22 @@ mod file {
                 assert!(error.to_string().contains("chmod 600"), "{error}");
             }
         }
-        let machine = Machine::with_secret().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}"), 0o644);
-        assert!(matches!(machine.error(), ConfigError::FileExposed { .. }));
+        let process = Process::with_secret().file("/etc/broker/config", &format!("ADMIN_SECRET={SECRET}"), 0o644);
+        assert!(matches!(process.error(), ConfigError::FileExposed { .. }));
         assert!(load(&format!("ADMIN_SECRET={SECRET}"), 0o400).is_ok());
     }
 
     #[test]
-    fn warns_of_a_secret_that_the_group_can_read() {
-        // What systemd's `LoadCredential=` and volumes of Kubernetes look like.
+    fn warns_of_secret_readable_by_group() {
+        // Mode of systemd's `LoadCredential=` and of Kubernetes volumes.
         let config = load(&format!("ADMIN_SECRET={SECRET}"), 0o440).unwrap();
         assert_eq!(config.warnings, [Warning::FileOpenToGroup { path: "/f".into(), mode: 0o440 }]);
-        let config = Machine::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o640).load().unwrap();
+        let config = Process::with_secret().file("/etc/broker/config", "AA_PORT=1", 0o640).load().unwrap();
         assert_eq!(config.warnings, [], "there is no secret in it");
     }
 
     #[test]
-    fn lines_that_say_nothing_are_errors() {
+    fn rejects_malformed_lines() {
         let path = || PathBuf::from("/f");
         for (text, error) in [
             ("MODE=dev\nADMIN_SECRET", ConfigError::FileSyntax { path: path(), line: 2 }),
@@ -585,15 +585,15 @@ mod file {
                 ConfigError::DuplicateKey { path: path(), line: 2, variable: "AA_ADMIN_SECRET" },
             ),
         ] {
-            let machine = Machine::bare().file("/f", text, 0o600).env("AA_CONFIG_PATH", "/f");
-            assert_eq!(machine.examine().config.unwrap_err().iter().next(), Some(&error));
+            let process = Process::bare().file("/f", text, 0o600).env("AA_CONFIG_PATH", "/f");
+            assert_eq!(process.report().config.unwrap_err().iter().next(), Some(&error));
         }
         let error = load(&format!("ADMIN_SECRET={SECRET}\nMODE=staging"), 0o600).unwrap_err();
         assert!(error.to_string().contains("`development` or `production`"), "{error}");
     }
 
     #[test]
-    fn real_files_are_read_with_their_permissions_and_a_bound() {
+    fn reads_file_with_permissions_and_bounded_size() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config");

@@ -1,4 +1,4 @@
-//! What each variable accepts, and its default.
+//! Variables: the values that each accepts, and its default.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -15,7 +15,7 @@ use crate::{
     telemetry::log::{LogFormat, LogLevel},
 };
 
-/// A variable: how its text becomes a value. An error quotes `accepts`.
+/// Variable, with the function that parses its text. Errors quote `accepts`.
 pub(super) struct Variable<T> {
     pub(super) name: &'static str,
     pub(super) default: &'static str,
@@ -125,7 +125,7 @@ pub(super) const DB_PATH: Variable<PathBuf> = Variable {
     name: "AA_DB_PATH",
     default: "./data.db",
     accepts: "a path to a file (not `:memory:` nor a `file:` URI)",
-    // SQLite takes these two for something else than a file, and what it keeps in memory is not durable.
+    // SQLite does not treat these two as paths, and a database in memory is not durable.
     parse: |text| path(text).filter(|_| !text.starts_with(':') && !text.starts_with("file:")),
 };
 
@@ -185,12 +185,12 @@ pub(super) const MODE: Variable<Option<Mode>> = Variable {
     },
 };
 
-/// What `awrit init` made the config file for.
+/// Purpose for which `awrit init` made the config file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// A machine of one's own.
+    /// Development.
     Development,
-    /// For others to rely on.
+    /// Production.
     Production,
 }
 
@@ -201,7 +201,10 @@ pub(super) enum TlsMode {
     Mtls,
 }
 
-#[expect(clippy::option_option, reason = "the outer one says whether the text is accepted, the inner one may be unset")]
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is None for a text that is not accepted, the inner one for an unset value"
+)]
 fn session_budget(text: &str) -> Option<Option<SessionBudget>> {
     if text == "off" {
         return Some(None);
@@ -211,7 +214,7 @@ fn session_budget(text: &str) -> Option<Option<SessionBudget>> {
     Some(Some(SessionBudget { at_once: count(at_once)?, per_second: count(per_second)? }))
 }
 
-/// Digits only: no sign, no fraction, no white space.
+/// Parses digits only: no sign, fraction or white space.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -220,8 +223,11 @@ pub(super) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 
-/// The value of `iss` or `aud`.
-#[expect(clippy::option_option, reason = "the outer one says whether the text is accepted, the inner one may be unset")]
+/// Parses the value of `iss` or `aud`.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one is None for a text that is not accepted, the inner one for an unset value"
+)]
 fn claim(text: &str) -> Option<Option<String>> {
     let is_visible = text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
     is_visible.then(|| (!text.is_empty()).then(|| text.to_owned()))
@@ -235,7 +241,7 @@ fn networks(text: &str) -> Option<Vec<IpNet>> {
     (!is_catch_all(&networks)).then_some(networks)
 }
 
-/// Whether so many addresses are trusted that clients are among them, who could then name their own.
+/// Returns true if so many addresses are trusted that clients are among them, which could then choose their address.
 fn is_catch_all(networks: &[IpNet]) -> bool {
     let whole = IpNet::aggregate(&networks.to_vec());
     // In units of the longest prefix: 2^32 of all IPv4 addresses, 2^64 networks of IPv6.
@@ -247,7 +253,7 @@ fn is_catch_all(networks: &[IpNet]) -> bool {
     share(true, 32) >= 1 << 31 || share(false, 64) >= 1 << 63 || whole.iter().any(|network| network.contains(&public))
 }
 
-/// A network, or one address. IPv4 in IPv6 becomes IPv4, as the addresses do that are compared with it.
+/// Parses a network or one address. IPv4 in IPv6 becomes IPv4, as in the addresses that are compared with it.
 fn network(text: &str) -> Option<IpNet> {
     let network = match text.parse::<IpNet>() {
         Ok(network) => network.trunc(),

@@ -1,57 +1,57 @@
-//! What is legal but hardly meant.
+//! Warnings about settings that are valid and probably not intended.
 
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 use super::{
     Mode, Origin, TlsConfig, names,
+    sources::Settings,
     values::{self, TlsMode},
-    written::Written,
 };
 
-/// Something to tell the operator at the start.
+/// Warning for the operator at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A variable of the environment that begins like ours.
+    /// A variable of the environment begins with `AA_` and is not known.
     UnknownVariable {
-        /// Its name.
+        /// Name of the variable.
         name: String,
     },
-    /// A path for TLS that the mode does not use.
+    /// The TLS mode does not use a path that is set.
     UnusedTlsPath {
         /// The variable.
         variable: &'static str,
     },
-    /// Secrets cross the network in clear.
+    /// Secrets cross the network unencrypted.
     PlainHttp {
-        /// Where the broker listens.
+        /// Address of the listener.
         address: IpAddr,
     },
-    /// Seed tokens, but the config file says production.
+    /// Seed tokens are printed and `MODE` is `production`.
     SeedTokensInProduction,
-    /// Quotation marks around a value: they belong to it.
+    /// Quotation marks enclose a value and are part of it.
     Quoted {
         /// The variable.
         variable: &'static str,
-        /// Where the value stands.
+        /// Origin of the value.
         origin: Origin,
     },
-    /// A lifetime that is cut to the ceiling.
+    /// A lifetime is reduced to the maximum.
     TtlAboveMaximum {
         /// The variable.
         variable: &'static str,
-        /// Its value in seconds.
+        /// Configured lifetime in seconds.
         ttl: u64,
         /// `AA_MAX_TTL` in seconds.
         maximum: u64,
     },
-    /// A config file in the usual places that this process may not read.
+    /// This process may not read a config file in the default places.
     FileSkipped {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         cause: String,
     },
-    /// A config file with the admin secret that its group can open.
+    /// The group can open a config file with the admin secret.
     FileOpenToGroup {
         /// The file.
         path: PathBuf,
@@ -61,36 +61,36 @@ pub enum Warning {
 }
 
 impl Warning {
-    pub(super) fn all(written: &Written) -> Vec<Self> {
+    pub(super) fn all(settings: &Settings) -> Vec<Self> {
         let mut warnings: Vec<Self> =
-            written.unknown.iter().map(|name| Self::UnknownVariable { name: name.clone() }).collect();
-        warnings.extend(Self::of_files(written));
-        let quoted = written.all().filter(|(_, setting)| is_quoted(&setting.text));
+            settings.unknown.iter().map(|name| Self::UnknownVariable { name: name.clone() }).collect();
+        warnings.extend(Self::of_files(settings));
+        let quoted = settings.all().filter(|(_, setting)| is_quoted(&setting.text));
         warnings.extend(quoted.map(|(variable, setting)| Self::Quoted { variable, origin: setting.origin.clone() }));
-        warnings.extend(Self::of_ttls(written));
-        let tls = written.value(&values::TLS_MODE);
-        let unused = tls.as_ref().map(|mode| TlsConfig::unused(written, *mode)).unwrap_or_default();
+        warnings.extend(Self::of_ttls(settings));
+        let tls = settings.value(&values::TLS_MODE);
+        let unused = tls.as_ref().map(|mode| TlsConfig::unused(settings, *mode)).unwrap_or_default();
         warnings.extend(unused.into_iter().map(|variable| Self::UnusedTlsPath { variable }));
-        // Behind a trusted proxy it is the proxy's part to speak TLS.
-        if let (Ok(TlsMode::None), Ok(address)) = (tls, written.value(&values::BIND_ADDRESS))
+        // A trusted proxy terminates TLS.
+        if let (Ok(TlsMode::None), Ok(address)) = (tls, settings.value(&values::BIND_ADDRESS))
             && !address.is_loopback()
-            && written.find(values::TRUSTED_PROXIES.name).is_none()
+            && settings.find(values::TRUSTED_PROXIES.name).is_none()
         {
             warnings.push(Self::PlainHttp { address });
         }
-        let mode = written.value(&values::MODE).unwrap_or_default();
-        if written.value(&values::SEED_TOKENS) == Ok(true) && mode == Some(Mode::Production) {
+        let mode = settings.value(&values::MODE).unwrap_or_default();
+        if settings.value(&values::SEED_TOKENS) == Ok(true) && mode == Some(Mode::Production) {
             warnings.push(Self::SeedTokensInProduction);
         }
         warnings
     }
 
-    fn of_files(written: &Written) -> Vec<Self> {
-        let skipped = written.unreadable.iter();
+    fn of_files(settings: &Settings) -> Vec<Self> {
+        let skipped = settings.unreadable.iter();
         let mut warnings: Vec<Self> =
             skipped.map(|(path, cause)| Self::FileSkipped { path: path.clone(), cause: cause.clone() }).collect();
-        let secret = written.find(names::ADMIN_SECRET).map(|setting| &setting.origin);
-        if let (Some(Origin::File { .. }), Some((path, mode))) = (secret, &written.file)
+        let secret = settings.find(names::ADMIN_SECRET).map(|setting| &setting.origin);
+        if let (Some(Origin::File { .. }), Some((path, mode))) = (secret, &settings.file)
             && mode & 0o070 != 0
         {
             warnings.push(Self::FileOpenToGroup { path: path.clone(), mode: *mode });
@@ -98,19 +98,19 @@ impl Warning {
         warnings
     }
 
-    /// Only what was written: that a default is cut to a ceiling is no surprise.
-    fn of_ttls(written: &Written) -> Vec<Self> {
-        let Ok(Some(maximum)) = written.value(&values::MAX_TTL) else { return Vec::new() };
+    /// Checks lifetimes that are set; a default is reduced without a warning.
+    fn of_ttls(settings: &Settings) -> Vec<Self> {
+        let Ok(Some(maximum)) = settings.value(&values::MAX_TTL) else { return Vec::new() };
         let ttls = [&values::DEFAULT_TTL, &values::ADMIN_TOKEN_TTL, &values::APP_TOKEN_TTL].into_iter();
-        ttls.filter(|variable| written.find(variable.name).is_some())
-            .filter_map(|variable| Some((variable.name, written.value(variable).ok()?)))
+        ttls.filter(|variable| settings.find(variable.name).is_some())
+            .filter_map(|variable| Some((variable.name, settings.value(variable).ok()?)))
             .filter(|(_, ttl)| *ttl > maximum)
             .map(|(variable, ttl)| Self::TtlAboveMaximum { variable, ttl, maximum })
             .collect()
     }
 }
 
-/// Docker's `--env-file` and config files keep quotation marks, unlike shells.
+/// Returns true for quotation marks, which `--env-file` of Docker and config files keep, unlike shells.
 fn is_quoted(text: &str) -> bool {
     ['"', '\''].iter().any(|mark| text.len() > 1 && text.starts_with(*mark) && text.ends_with(*mark))
 }

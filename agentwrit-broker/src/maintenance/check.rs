@@ -29,7 +29,7 @@ pub struct CheckReport {
 
 /// Checks the configuration of this process; with `probe` also the files and the address that it names.
 pub async fn check(args: &Args, probe: bool) -> CheckReport {
-    let examined = Config::examine_process(args);
+    let examined = Config::report_of_process(args);
     let mut report = CheckReport::default();
     examined.warnings.iter().for_each(|warning| report.warning(warning));
     match examined.config {

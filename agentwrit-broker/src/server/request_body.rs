@@ -1,4 +1,4 @@
-//! Request bodies, as far as the connection is concerned.
+//! Request bodies as the connection receives them.
 //!
 //! 1. A body that is still incomplete [`RECEIVE_GRACE`](super::RECEIVE_GRACE) after the stop of the server ends with
 //!    [`ServerStopping`]: a client that stops sending does not delay the end of the process.

@@ -31,7 +31,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes per second: the minimum average rate at which a client must read a response larger than the buffers.
 const MIN_WRITE_RATE: u32 = 16 * 1024;
 
-/// What a connection is doing. The service reports the beginning and the end of each response, the request's body its own.
+/// Phase of a connection. The service reports the beginning and the end of each response, and the body of each request its
+/// own.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Phase(Arc<State>);
 
@@ -61,7 +62,7 @@ impl Phase {
         self.0.receives_body.store(receives, Ordering::Relaxed);
     }
 
-    /// Whether the head of a request is being received, or awaited on a new connection.
+    /// Returns true while the head of a request is being received, or awaited on a new connection.
     pub(super) fn is_in_head(&self) -> bool {
         self.get() == IN_HEAD
     }

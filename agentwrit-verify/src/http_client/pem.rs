@@ -1,7 +1,7 @@
 //! PEM (RFC 7468) of certificates and private keys.
 //!
 //! 1. Every line that begins a section counts: its section is read, or the text is rejected with the number of the line.
-//!    A certificate is never left out in silence, also where two files were joined without a line break in between.
+//!    A certificate is never left out silently, even if two files were joined without a line break in between.
 //! 2. Text before, between and after sections is ignored. Beside certificates only keys and parameters of keys are; a section
 //!    of another kind is rejected: a revocation list (`X509 CRL`) would not be enforced, and the certificates in `PKCS7` or
 //!    `CMS` would be lost.
@@ -21,9 +21,9 @@ const DASHES: &str = "-----";
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct PrivateKey {
-    /// Which encoding it is.
+    /// Format of the encoding.
     pub format: PrivateKeyFormat,
-    /// The encoding itself, wiped when it is dropped.
+    /// Encoded key, wiped when it is dropped.
     pub der: Zeroizing<Vec<u8>>,
 }
 
@@ -46,38 +46,38 @@ pub enum PrivateKeyFormat {
     Sec1,
 }
 
-/// Why PEM cannot be used. Lines are counted from 1.
+/// Error of PEM that cannot be used. Lines are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemError {
-    /// Not one certificate.
+    /// The text contains no certificate.
     #[error("there is no certificate in the PEM")]
     NoCertificate,
-    /// Not one private key.
+    /// The text contains no private key.
     #[error("there is no private key in the PEM")]
     NoPrivateKey,
-    /// More than one private key: which one is meant is not known.
+    /// The text contains several private keys.
     #[error("line {line}: a second private key begins")]
     SecondPrivateKey {
-        /// Where it begins.
+        /// Line of its begin.
         line: usize,
     },
-    /// A private key under a passphrase.
+    /// The private key is encrypted under a passphrase.
     #[error("line {line}: the private key is encrypted; decrypt it, for example with `openssl pkey`")]
     Encrypted {
-        /// Where it begins.
+        /// Line of its begin.
         line: usize,
     },
     /// A line that is almost the begin or the end of a section, or one of each without a line break in between.
     #[error("line {line}: `-----BEGIN …-----` and `-----END …-----` must stand alone in their line")]
     Boundary {
-        /// Which line.
+        /// Number of the line.
         line: usize,
     },
     /// A section of a kind that is not supported, for example `TRUSTED CERTIFICATE` or `X509 CRL`.
     #[error("line {line}: the section `{label}` is not supported; remove it or convert it")]
     Unsupported {
-        /// Where it begins.
+        /// Line of its begin.
         line: usize,
         /// Its kind.
         label: String,
@@ -85,30 +85,30 @@ pub enum PemError {
     /// A section without an end, or with that of another kind.
     #[error("line {line}: the section that begins here has no end of the same kind")]
     Unterminated {
-        /// Where it begins.
+        /// Line of its begin.
         line: usize,
     },
     /// An end without a begin.
     #[error("line {line}: a section ends that did not begin")]
     NotBegun {
-        /// Which line.
+        /// Number of the line.
         line: usize,
     },
     /// Something other than base64 within a section.
     #[error("line {line}: this is not base64")]
     Base64 {
-        /// Which line.
+        /// Number of the line.
         line: usize,
     },
     /// A section that holds something other than one DER value.
     #[error("line {line}: the section that begins here does not hold one complete DER value")]
     Der {
-        /// Where it begins.
+        /// Line of its begin.
         line: usize,
     },
 }
 
-/// Every certificate in `pem`, in its order, as DER; at least one.
+/// Returns every certificate in `pem` as DER, in order; at least one.
 ///
 /// ```
 /// use agentwrit_verify::http_client::pem::{self, PemError};
@@ -130,7 +130,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if certificates.is_empty() { Err(PemError::NoCertificate) } else { Ok(certificates) }
 }
 
-/// The one private key in `pem`; copies of it do not count.
+/// Returns the private key in `pem`, which may be repeated.
 ///
 /// # Errors
 ///
@@ -150,8 +150,8 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKey, PemError> {
     found.ok_or(PemError::NoPrivateKey)
 }
 
-/// PEM of the private key in one text and of the certificates in another, which may be the same: exactly what was read
-/// here, so that no other reader reads it otherwise.
+/// Returns PEM of the private key in one text and of the certificates in another, which may be the same. It is written anew,
+/// so that a lenient reader finds exactly what was read here.
 ///
 /// # Errors
 ///
@@ -184,12 +184,12 @@ fn write(to: &mut Vec<u8>, label: &str, der: &[u8]) {
     to.extend_from_slice(format!("{END}{label}{DASHES}\n").as_bytes());
 }
 
-/// What stands between a begin and its end.
+/// Section between a begin and its end.
 struct Section {
     label: String,
-    /// Where it begins.
+    /// Line of its begin.
     line: usize,
-    /// Whether header lines ask for a passphrase (RFC 1421).
+    /// True if header lines announce encryption under a passphrase (RFC 1421).
     encrypted: bool,
     der: Zeroizing<Vec<u8>>,
 }
@@ -262,7 +262,7 @@ enum Boundary<'a> {
     End(&'a str),
 }
 
-/// The boundary that a line is, if it is one; a line that is almost one is rejected.
+/// Parses a line that is a boundary. Rejects a line that is almost one.
 fn boundary(line: usize, text: &[u8]) -> Result<Option<Boundary<'_>>, PemError> {
     let holds = |part: &str| text.windows(part.len()).any(|window| window == part.as_bytes());
     let almost = |word: &str| text.starts_with(b"-") && holds(word);
@@ -278,13 +278,13 @@ fn boundary(line: usize, text: &[u8]) -> Result<Option<Boundary<'_>>, PemError> 
     }
 }
 
-/// A section that has not ended yet.
+/// Section that has not ended yet.
 struct Open {
     label: String,
     line: usize,
     encrypted: bool,
     base64: Zeroizing<Vec<u8>>,
-    /// Where each line of base64 begins in `base64`, and its number.
+    /// Offset of each line of base64 in `base64`, and its number.
     starts: Vec<(usize, usize)>,
 }
 
@@ -314,7 +314,7 @@ impl Open {
             PemError::Base64 { line: before.map_or(line, |(_, line)| *line) }
         };
         let der = Zeroizing::new(BASE64.decode(&base64).map_err(at)?);
-        // What is encrypted under a passphrase is not DER before it is decrypted.
+        // Ciphertext is not DER.
         if !encrypted && !is_one_der_value(&der) {
             return Err(PemError::Der { line });
         }
@@ -322,7 +322,7 @@ impl Open {
     }
 }
 
-/// Whether `der` is one value whose length is the length of what is there (X.690 §8.1.3, §10.1).
+/// Returns true if `der` is one value of exactly its encoded length (X.690 §8.1.3, §10.1).
 fn is_one_der_value(der: &[u8]) -> bool {
     let Some((&[_tag, first], rest)) = der.split_first_chunk() else { return false };
     if first < 0x80 {

@@ -1,8 +1,8 @@
-//! What a follower knows, kept over a restart.
+//! State of a follower that survives a restart.
 //!
 //! 1. The file is written beside its place, synced and renamed: there is the old state or the new one, never a mixture.
 //! 2. It is whole or it is not used: a checksum covers all of it. It is for one issuer.
-//! 3. It holds no secrets, but whoever can write it decides what this service believes: it is made readable and writable by
+//! 3. It holds no secrets, but a user who can write it decides which tokens this service accepts: it is made readable and writable by
 //!    its owner only. One that others than owner and group can write to is refused, as is one that belongs to a user other
 //!    than the service's own and root.
 //!
@@ -47,13 +47,13 @@ pub enum StateFileError {
     /// It can't be read.
     #[error("it can't be read: {cause}")]
     Unreadable {
-        /// What the operating system says.
+        /// Error of the operating system.
         cause: String,
     },
     /// It can't be written.
     #[error("it can't be written: {cause}; choose a place in a directory that this service may write to")]
     Unwritable {
-        /// What the operating system says.
+        /// Error of the operating system.
         cause: String,
     },
     /// It is something else, or of another version.
@@ -64,8 +64,8 @@ pub enum StateFileError {
     Damaged,
     /// Others than its owner can change it.
     #[error(
-        "others can write to it (mode {mode:04o}), and whoever can decides what this service believes: run \
-             `chmod 600` on it, or move it away if anybody may have changed it"
+        "others can write to it (mode {mode:04o}), who then decide which tokens this service accepts: run \
+             `chmod 600` on it, or move it away if another user may have changed it"
     )]
     Exposed {
         /// Its permission bits.
@@ -73,7 +73,7 @@ pub enum StateFileError {
     },
     /// It belongs to another user, who can change it.
     #[error(
-        "it belongs to the user {owner}, who decides what this service accepts: run `chown` on it if you know its \
+        "it belongs to the user {owner}, who can decide which tokens this service accepts: run `chown` on it if you know its \
              contents, or move it away"
     )]
     OtherOwner {
@@ -126,7 +126,7 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        // What is checked is what is read, whatever becomes of the name.
+        // The open file is checked, not its name, which could be replaced meanwhile.
         check_private(&file.metadata().map_err(unreadable)?).map_err(|error| self.failed(error))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(unreadable)?;
@@ -153,7 +153,7 @@ impl StateFile {
         let beside = directory.join(beside);
         let written = write_synced(&beside, bytes).and_then(|()| fs::rename(&beside, &self.path));
         if let Err(error) = written {
-            // What is left of it is of no use; the first error says why.
+            // The first error is the one to report.
             drop(fs::remove_file(&beside));
             return Err(error);
         }
@@ -252,7 +252,7 @@ fn check_private(_: &fs::Metadata) -> Result<(), StateFileError> {
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    // A link that somebody put there is not followed.
+    // An existing link is not followed.
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);

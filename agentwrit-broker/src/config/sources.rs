@@ -1,4 +1,4 @@
-//! The settings as an operator wrote them, with where they stand.
+//! Settings as text, from flags, environment and config file, with their origin.
 
 use std::{
     collections::BTreeMap,
@@ -9,84 +9,84 @@ use std::{
 
 use super::{
     args::Args,
-    error::{ConfigError, Found, Origin, shown},
+    error::{ConfigError, ErrorList, Origin, excerpt},
     file::{FileContents, parse},
     names,
     values::Variable,
 };
 
-/// One value and where it stands.
+/// Value of a variable and its origin.
 #[derive(Clone)]
 pub(super) struct Setting {
     pub(super) origin: Origin,
     pub(super) text: String,
 }
 
-/// For each variable that was written anywhere, the setting that wins.
+/// Setting with precedence of each variable that a source sets.
 ///
-/// An empty text is no setting: it leaves the variable to weaker sources, and to its default. The admin secret is the
-/// exception: where it was meant to be set and came out empty, nothing else may take its place.
-pub(super) struct Written {
+/// An empty text sets nothing: the variable takes its value from weaker sources, or its default. The admin secret is the
+/// exception: if one source sets it to nothing, no other source may replace it.
+pub(super) struct Settings {
     settings: BTreeMap<&'static str, Setting>,
     /// The config file that was read, and its permission bits.
     pub(super) file: Option<(PathBuf, u32)>,
-    /// Config files in the usual places that this process may not read, and what the operating system said.
+    /// Config files in the default places that this process may not read, with the error of the operating system.
     pub(super) unreadable: Vec<(PathBuf, String)>,
-    /// Variables of the environment that begin like ours.
+    /// Unknown variables of the environment that begin with `AA_`.
     pub(super) unknown: Vec<String>,
 }
 
-impl Written {
+impl Settings {
     pub(super) fn gather(
         args: &Args,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: &dyn Fn(&Path) -> io::Result<FileContents>,
-        found: &mut Found,
+        errors: &mut ErrorList,
     ) -> Self {
-        let mut stronger = Environment::sort(environment, found);
-        for (variable, value) in args.written() {
+        let mut stronger = Environment::sort(environment, errors);
+        for (variable, value) in args.values() {
             if let Some(text) = value.as_ref().filter(|text| is_setting(variable, text)) {
                 stronger.settings.insert(variable, Setting { origin: Origin::Flag, text: text.clone() });
             }
         }
         let mut unreadable = Vec::new();
         let file = match stronger.settings.get(names::CONFIG_PATH) {
-            Some(Setting { text, .. }) => found.take(open_named(Path::new(text), read)),
-            None => found.take(open_default(stronger.home.as_deref(), read, &mut unreadable)).flatten(),
+            Some(Setting { text, .. }) => errors.keep(open_named(Path::new(text), read)),
+            None => errors.keep(open_default(stronger.home.as_deref(), read, &mut unreadable)).flatten(),
         };
         let mut settings = BTreeMap::new();
         if let Some((path, contents)) = &file {
-            settings = parse(path, contents, found);
+            settings = parse(path, contents, errors);
             settings.retain(|variable, setting| is_setting(variable, &setting.text));
         }
         settings.extend(stronger.settings);
         if !settings.contains_key(names::ADMIN_SECRET) {
-            // The secret may stand there: then these are what is wrong, and not only worth a warning.
+            // The secret may be in one of these files: then they are errors, not warnings.
             let needed = unreadable.drain(..).map(|(path, cause)| ConfigError::FileUnreadable { path, cause });
-            found.0.extend(needed);
+            errors.0.extend(needed);
         }
         let file = file.map(|(path, contents)| (path, contents.mode));
         Self { settings, file, unreadable, unknown: stronger.unknown }
     }
 
-    /// Every setting, by its variable.
+    /// Returns every setting with its variable.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
         self.settings.iter().map(|(variable, setting)| (*variable, setting))
     }
 
-    /// What was written for a variable.
+    /// Returns the setting of a variable.
     pub(super) fn find(&self, name: &str) -> Option<&Setting> {
         self.settings.get(name)
     }
 
-    /// The value of a variable, or its default.
+    /// Returns the value of a variable, or its default.
     pub(super) fn value<T>(&self, variable: &Variable<T>) -> Result<T, ConfigError> {
         let setting = self.find(variable.name);
         let text = setting.map_or(variable.default, |setting| &setting.text);
         (variable.parse)(text).ok_or_else(|| ConfigError::Malformed {
             variable: variable.name,
             origin: setting.map_or(Origin::Default, |setting| setting.origin.clone()),
-            value: shown(text),
+            value: excerpt(text),
             accepts: variable.accepts,
         })
     }
@@ -96,7 +96,7 @@ fn is_setting(variable: &str, text: &str) -> bool {
     !text.is_empty() || variable == names::ADMIN_SECRET
 }
 
-/// The variables of the environment that concern us.
+/// Variables of the environment that begin with `AA_`, and `HOME`.
 #[derive(Default)]
 struct Environment {
     settings: BTreeMap<&'static str, Setting>,
@@ -105,7 +105,7 @@ struct Environment {
 }
 
 impl Environment {
-    fn sort(variables: impl IntoIterator<Item = (OsString, OsString)>, found: &mut Found) -> Self {
+    fn sort(variables: impl IntoIterator<Item = (OsString, OsString)>, errors: &mut ErrorList) -> Self {
         let mut sorted = Self::default();
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
@@ -113,13 +113,13 @@ impl Environment {
                 sorted.home = Some(value.into());
             } else if let Some(variable) = names::of_variable(name) {
                 let text = value.into_string().map_err(|_| ConfigError::NotUnicode { variable });
-                if let Some(text) = found.take(text).filter(|text| is_setting(variable, text)) {
+                if let Some(text) = errors.keep(text).filter(|text| is_setting(variable, text)) {
                     sorted.settings.insert(variable, Setting { origin: Origin::Environment, text });
                 }
             } else if !value.is_empty() && name.get(..3).is_some_and(|prefix| prefix.eq_ignore_ascii_case("AA_")) {
-                match names::meant_by(name) {
-                    Some(meant) => found.0.push(ConfigError::Misspelt { name: shown(name), meant }),
-                    None => sorted.unknown.push(shown(name)),
+                match names::suggestion(name) {
+                    Some(suggestion) => errors.0.push(ConfigError::Misspelt { name: excerpt(name), suggestion }),
+                    None => sorted.unknown.push(excerpt(name)),
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Environment {
 
 type OpenFile = (PathBuf, FileContents);
 
-/// A file that was asked for must be there.
+/// Reads the file that `AA_CONFIG_PATH` names, which must exist.
 fn open_named(path: &Path, read: &dyn Fn(&Path) -> io::Result<FileContents>) -> Result<OpenFile, ConfigError> {
     let contents = read(path).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -141,8 +141,8 @@ fn open_named(path: &Path, read: &dyn Fn(&Path) -> io::Result<FileContents>) -> 
     Ok((path.into(), contents))
 }
 
-/// The first file in the usual places. One that this process may not read goes to `unreadable`; any other failure is an
-/// error, because the settings in that file were meant for this process.
+/// Reads the first file in the default places. One that this process may not read is added to `unreadable`; any other
+/// failure is an error, because the settings in that file are for this process.
 fn open_default(
     home: Option<&Path>,
     read: &dyn Fn(&Path) -> io::Result<FileContents>,
