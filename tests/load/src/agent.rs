@@ -5,10 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use data_encoding::{BASE64, HEXLOWER};
+use agentwrit_protocol::{
+    AdminAuthRequest, AuthResponse, Base64, ChallengeResponse, LaunchTokenRequest, LaunchTokenResponse, Nonce,
+    Presented, RegistrationRequest, RegistrationResponse, RenewalResponse, RevocationRequest, RevocationResponse,
+    RevocationTarget, Secret, ValidationRequest, ValidationResponse, paths,
+};
+use agentwrit_verify::{PathSegment, ScopeSet};
 use ed25519_dalek::{Signer, SigningKey};
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -41,19 +45,14 @@ impl Operator {
     }
 
     pub(crate) async fn token(&self) -> Result<Rc<str>, LoadError> {
-        #[derive(Deserialize)]
-        struct Body {
-            access_token: String,
-            expires_in: u64,
-        }
         let mut login = self.login.lock().await;
         if let Some((token, _)) = login.token.as_ref().filter(|(_, until)| Instant::now() < *until) {
             return Ok(Rc::clone(token));
         }
-        let body = json!({ "secret": self.secret }).to_string();
-        let request = Request { method: "POST", path: "/v1/admin/auth", body: Some(&body), ..Request::default() };
-        let response: Body = read(request, &login.connection.send(request).await?, 200)?;
-        let token: Rc<str> = response.access_token.into();
+        let body = encode(&AdminAuthRequest { secret: self.secret.as_str().into() })?;
+        let request = Request { method: "POST", path: paths::ADMIN_AUTH, body: Some(&body), ..Request::default() };
+        let response: AuthResponse = read(request, &login.connection.send(request).await?, 200)?;
+        let token: Rc<str> = response.access_token.expose().into();
         // Half of its lifetime remains for its users.
         login.token = Some((Rc::clone(&token), Instant::now() + Duration::from_secs(response.expires_in) / 2));
         Ok(token)
@@ -68,7 +67,7 @@ pub(crate) struct Client {
 }
 
 /// Result of a registration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Agent {
     pub(crate) access_token: String,
 }
@@ -92,65 +91,57 @@ impl Client {
         let operator = self.operator.token().await?;
         let launch_token = tally.time("launch token", self.launch_token(&operator, launch)).await?;
         let nonce = tally.time("challenge", self.nonce()).await?;
-        let body = registration(&launch_token, &nonce, launch.task_id)?;
-        let agent = tally.time("register", self.post("/v1/register", None, &body, 200)).await?;
+        let body = registration(&launch_token, nonce, launch.task_id)?;
+        let response: RegistrationResponse =
+            tally.time("register", self.post(paths::REGISTER, None, &body, 200)).await?;
         tally.record("full registration", started.elapsed());
-        Ok(agent)
+        Ok(Agent { access_token: response.access_token.expose().to_owned() })
     }
 
-    async fn launch_token(&mut self, operator: &str, launch: Launch<'_>) -> Result<String, LoadError> {
-        #[derive(Deserialize)]
-        struct Body {
-            launch_token: String,
-        }
-        let max_ttl = launch.max_ttl;
-        let body = format!(
-            r#"{{"agent_name":"load","allowed_scope":["{SCOPE}"],"max_ttl":{max_ttl},"single_use":true,"ttl":60}}"#
-        );
-        let response: Body = self.post("/v1/admin/launch-tokens", Some(operator), &body, 201).await?;
+    async fn launch_token(&mut self, operator: &str, launch: Launch<'_>) -> Result<Secret, LoadError> {
+        let request = LaunchTokenRequest {
+            agent_name: String::from("load"),
+            allowed_scope: scopes()?,
+            max_ttl: Some(launch.max_ttl),
+            single_use: true,
+            ttl: Some(60),
+            orch_id: None,
+            task_id: None,
+        };
+        let response: LaunchTokenResponse =
+            self.post(paths::ADMIN_LAUNCH_TOKENS, Some(operator), &encode(&request)?, 201).await?;
         Ok(response.launch_token)
     }
 
-    async fn nonce(&mut self) -> Result<String, LoadError> {
-        #[derive(Deserialize)]
-        struct Body {
-            nonce: String,
-        }
-        let response: Body = self.get("/v1/challenge").await?;
+    async fn nonce(&mut self) -> Result<Nonce, LoadError> {
+        let response: ChallengeResponse = self.get(paths::CHALLENGE).await?;
         Ok(response.nonce)
     }
 
     pub(crate) async fn health(&mut self) -> Result<(), LoadError> {
-        let _: serde::de::IgnoredAny = self.get("/v1/health").await?;
+        let _: serde::de::IgnoredAny = self.get(paths::HEALTH).await?;
         Ok(())
     }
 
     /// Validates a token that is valid.
     pub(crate) async fn validate(&mut self, token: &str) -> Result<(), LoadError> {
-        #[derive(Deserialize)]
-        struct Body {
-            valid: bool,
-        }
-        let response: Body = self.post("/v1/token/validate", None, &format!(r#"{{"token":"{token}"}}"#), 200).await?;
+        let body = encode(&ValidationRequest { token: Secret::from(token).into() })?;
+        let response: ValidationResponse = self.post(paths::TOKEN_VALIDATE, None, &body, 200).await?;
         if response.valid { Ok(()) } else { Err(LoadError::Invalid) }
     }
 
     /// Renews a token.
     pub(crate) async fn renew(&mut self, token: &str) -> Result<String, LoadError> {
-        let request = Request { method: "POST", path: "/v1/token/renew", token: Some(token), body: None };
-        let agent: Agent = read(request, &self.connection.send(request).await?, 200)?;
-        Ok(agent.access_token)
+        let request = Request { method: "POST", path: paths::TOKEN_RENEW, token: Some(token), body: None };
+        let response: RenewalResponse = read(request, &self.connection.send(request).await?, 200)?;
+        Ok(response.access_token.expose().to_owned())
     }
 
     /// Revokes the tokens of a task.
     pub(crate) async fn revoke_task(&mut self, task_id: &str) -> Result<(), LoadError> {
-        #[derive(Deserialize)]
-        struct Body {
-            count: u64,
-        }
         let operator = self.operator.token().await?;
-        let body = format!(r#"{{"level":"task","target":"{task_id}"}}"#);
-        let response: Body = self.post("/v1/revoke", Some(&operator), &body, 200).await?;
+        let body = encode(&RevocationRequest::new(RevocationTarget::Task(segment(task_id)?), None))?;
+        let response: RevocationResponse = self.post(paths::REVOKE, Some(&operator), &body, 200).await?;
         if response.count > 0 { Ok(()) } else { Err(LoadError::NothingRevoked) }
     }
 
@@ -179,15 +170,30 @@ fn read<T: DeserializeOwned>(request: Request<'_>, response: &Response, expected
     serde_json::from_slice(&response.body).map_err(|_| unexpected())
 }
 
-/// Returns the body of a registration with a new key and its signature of the nonce. Its texts need no escapes.
-pub(crate) fn registration(launch_token: &str, nonce: &str, task_id: &str) -> Result<String, LoadError> {
+/// Returns the body of a registration with a new key and its signature of the nonce.
+pub(crate) fn registration(launch_token: &Secret, nonce: Nonce, task_id: &str) -> Result<String, LoadError> {
     let key = SigningKey::from_bytes(&random()?);
-    let bytes = HEXLOWER.decode(nonce.as_bytes()).map_err(|_| LoadError::BadNonce)?;
-    let public_key = BASE64.encode(key.verifying_key().as_bytes());
-    let signature = BASE64.encode(&key.sign(&bytes).to_bytes());
-    Ok(format!(
-        r#"{{"launch_token":"{launch_token}","nonce":"{nonce}","public_key":"{public_key}","signature":"{signature}","orch_id":"load","task_id":"{task_id}","requested_scope":["{SCOPE}"]}}"#
-    ))
+    encode(&RegistrationRequest {
+        launch_token: launch_token.clone(),
+        nonce: nonce.into(),
+        public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
+        signature: Presented::WellFormed(Base64(key.sign(&nonce.0).to_bytes())),
+        orch_id: segment("load")?,
+        task_id: segment(task_id)?,
+        requested_scope: scopes()?,
+    })
+}
+
+fn encode(request: &impl Serialize) -> Result<String, LoadError> {
+    serde_json::to_string(request).map_err(|error| LoadError::Runtime { cause: error.to_string() })
+}
+
+fn scopes() -> Result<ScopeSet, LoadError> {
+    ScopeSet::parse([SCOPE]).map_err(|error| LoadError::Runtime { cause: error.to_string() })
+}
+
+fn segment(text: &str) -> Result<PathSegment, LoadError> {
+    PathSegment::parse(text).map_err(|error| LoadError::Runtime { cause: error.to_string() })
 }
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], LoadError> {
@@ -198,20 +204,21 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], LoadError> {
 
 #[cfg(test)]
 mod tests {
+    use agentwrit_protocol::JsonRequest;
     use ed25519_dalek::{Signature, VerifyingKey};
-    use serde_json::Value;
 
     use super::*;
 
     #[test]
     fn registration_signs_nonce_bytes_with_new_key() {
-        let nonce = "0f".repeat(32);
-        let body: Value = serde_json::from_str(&registration("lt", &nonce, "task").unwrap()).unwrap();
-        let decoded = |member: &str| BASE64.decode(body[member].as_str().unwrap().as_bytes()).unwrap();
-        let key = VerifyingKey::from_bytes(&decoded("public_key").try_into().unwrap()).unwrap();
-        let signature = Signature::from_bytes(&decoded("signature").try_into().unwrap());
-        assert!(key.verify_strict(&[0x0f; 32], &signature).is_ok());
-        let other: Value = serde_json::from_str(&registration("lt", &nonce, "task").unwrap()).unwrap();
-        assert_ne!(body["public_key"], other["public_key"]);
+        let register = || {
+            let body = registration(&"lt".into(), agentwrit_protocol::Hex([0x0f; 32]), "task").unwrap();
+            let request = RegistrationRequest::from_json(body.as_bytes()).unwrap();
+            (request.public_key.well_formed().unwrap(), request.signature.well_formed().unwrap())
+        };
+        let (Base64(public_key), Base64(signature)) = register();
+        let key = VerifyingKey::from_bytes(&public_key).unwrap();
+        assert!(key.verify_strict(&[0x0f; 32], &Signature::from_bytes(&signature)).is_ok());
+        assert_ne!(register().0, Base64(public_key));
     }
 }

@@ -42,8 +42,6 @@ pub(crate) enum LoadError {
     Unexpected { path: String, status: u16, beginning: String },
     #[error("the broker takes a token that it issued for invalid")]
     Invalid,
-    #[error("the broker's nonce is not 32 bytes in hexadecimal")]
-    BadNonce,
     #[error("a revocation of live tokens killed none")]
     NothingRevoked,
     #[error("the feed's response is not a signed document with a cursor")]

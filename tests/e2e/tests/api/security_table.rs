@@ -2,15 +2,17 @@
 
 use std::{fs, path::Path};
 
-/// `a::b::c` is the function `c` in `a/b.rs` or `a/b/mod.rs`, or in the module `b` of `a.rs`.
+/// `a::b::c` is the function `c` in `a/b.rs` or `a/b/mod.rs`, or in the module `b` of `a.rs` or `a/mod.rs`.
 fn exists(root: &Path, name: &str) -> bool {
     let (module, function) = name.rsplit_once("::").unwrap();
     let path = module.replace("::", "/");
     let inline = path.strip_suffix("/tests").unwrap_or(&path);
-    [format!("{path}.rs"), format!("{path}/mod.rs"), format!("{inline}.rs")].iter().any(|file| {
-        let text = fs::read_to_string(root.join(file)).unwrap_or_default();
-        text.contains(&format!("fn {function}("))
-    })
+    [format!("{path}.rs"), format!("{path}/mod.rs"), format!("{inline}.rs"), format!("{inline}/mod.rs")].iter().any(
+        |file| {
+            let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+            text.contains(&format!("fn {function}("))
+        },
+    )
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agentwrit_protocol::Hex;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 
 use super::{Context, LoadError};
@@ -169,7 +170,7 @@ async fn strike(connection: &mut Connection, kind: usize, genuine: &str, tally: 
         2 => ("forged token", "/v1/token/renew", Some(forged(genuine)?), String::new()),
         3 => ("junk token", "/v1/delegate", Some(junk), "{}".to_owned()),
         4 => ("forged token, validate", "/v1/token/validate", None, format!(r#"{{"token":"{}"}}"#, forged(genuine)?)),
-        _ => ("bad registration", "/v1/register", None, registration(&junk, &junk, "task")?),
+        _ => ("bad registration", "/v1/register", None, registration(&junk.as_str().into(), Hex(random()?), "task")?),
     };
     let request = Request { method: "POST", path, token: token.as_deref(), body: Some(&body) };
     let started = Instant::now();
