@@ -25,10 +25,11 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    #[expect(clippy::expect_used, reason = "the histogram grows up to any time below an hour")]
     pub(crate) fn record(&mut self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(MAX_NANOSECONDS).min(MAX_NANOSECONDS);
-        // Grows as needed, so that no time is out of range.
-        self.nanoseconds.saturating_record(nanoseconds);
+        // Not `saturating_record`, which does not grow the histogram.
+        self.nanoseconds.record(nanoseconds).expect("a time of at most an hour");
         self.max = self.max.max(nanoseconds);
     }
 
