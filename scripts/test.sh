@@ -264,6 +264,9 @@ if ! $fast; then
 
     heading "cargo doc"
     RUSTDOCFLAGS="-D warnings" cargo doc "${locked[@]}" --no-deps --all-features
+
+    heading "public API of the libraries, as listed"
+    scripts/public_api.py --check
 fi
 
 # With the tests, so that the features of dependencies are unified once: building the programs alone would compile half
