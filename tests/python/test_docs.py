@@ -279,13 +279,13 @@ def test_every_refusal_is_explained() -> None:
     sentences: set[str] = set()
     for name in ("service/error.rs", "http/problem.rs", "http/members.rs", "http/parameters.rs", "http/admin_auth.rs", "http/apps.rs"):
         sentences |= literals(BROKER_SOURCE / name)
-    sentences |= literals(TOWER_SOURCE / "answer.rs")
+    sentences |= literals(TOWER_SOURCE / "error_response.rs")
     sentences |= literals(VERIFY_SOURCE / "scope.rs", rf"#\[error\({LITERAL}")
     for file in BROKER_SOURCE.rglob("*.rs"):
         sentences |= literals(file, rf"WrongSubject\({LITERAL}\)")
         sentences |= literals(file, rf'Error::invalid\("\w+", {LITERAL}\)')
         sentences |= literals(file, rf"let problem =\s*format!\({LITERAL}\)")
-    sentences |= {text for text in literals(TOWER_SOURCE / "refusal.rs", rf'write!\(f, {LITERAL}')}
+    sentences |= {text for text in literals(TOWER_SOURCE / "rejection.rs", rf'write!\(f, {LITERAL}')}
     page = plain((DOCS / "reference/errors.md").read_text())
     missing = []
     for sentence in sorted(sentences - NOT_FOR_CLIENTS):

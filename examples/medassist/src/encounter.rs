@@ -1,4 +1,5 @@
-//! One encounter: Ada Fernsby, P-1042, short of breath. Three agents look after her, none with more than its task takes.
+//! One encounter: Ada Fernsby, P-1042, short of breath. Three agents care for her, each with the scopes of its task
+//! only.
 
 use std::time::Duration;
 
@@ -20,14 +21,14 @@ const RECORDS: &str = "/patients/P-1042/records";
 const PRESCRIPTIONS: &str = "/patients/P-1042/prescriptions";
 const INVOICES: &str = "/patients/P-1042/billing";
 
-/// The agents of an encounter. All their scopes are this patient's, but the formulary, which is nobody's.
+/// Agents of an encounter. All their scopes but the formulary's are for this patient.
 #[derive(Debug)]
 pub struct Cast {
-    /// Sees the patient, and may have something prescribed.
+    /// Examines the patient, and delegates prescriptions.
     pub clinical: Agent,
-    /// Knows drugs and, on its own, no patient.
+    /// Reads the formulary and, without delegation, no patient.
     pub prescriber: Agent,
-    /// Knows what was charged, not why.
+    /// Reads invoices, not clinical data.
     pub billing: Agent,
 }
 
@@ -58,7 +59,7 @@ impl Cast {
 ///
 /// # Errors
 ///
-/// When somebody cannot be reached. What comes out otherwise than it must is in the trace.
+/// When the broker or the hospital is unreachable. Unexpected outcomes are in the trace.
 pub async fn play(scene: &Scene, trace: &mut Trace) -> Result<(), Failure> {
     let cast = Cast::register(scene).await?;
     let mut stage = Stage::new(scene.visitor()?, trace);
@@ -71,13 +72,13 @@ pub async fn play(scene: &Scene, trace: &mut Trace) -> Result<(), Failure> {
 }
 
 async fn examination(stage: &mut Stage<'_>, clinical: &Agent) -> Result<(), Failure> {
-    stage.scene("Examination: the clinical agent may read this patient, and nobody else.");
+    stage.scene("Examination: the clinical agent may read this patient, and no other.");
     let token = clinical.authorization();
     stage.get(CLINICAL, &token, "/patients", 200, "a listing holds the one patient of its token").await?;
     stage.get(CLINICAL, &token, RECORDS, 200, "its patient's records").await?;
     stage.get(CLINICAL, &token, "/patients/P-1042/labs", 200, "its patient's labs").await?;
     stage.get(CLINICAL, &token, "/patients/P-2077/records", 403, "another patient's records stay closed").await?;
-    stage.stranger(RECORDS, 401, "no token, no records").await
+    stage.unauthenticated(RECORDS, 401, "no token, no records").await
 }
 
 async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<DelegatedToken, Failure> {
@@ -89,12 +90,18 @@ async fn prescription(stage: &mut Stage<'_>, cast: &Cast) -> Result<DelegatedTok
 
     let (to, ttl) = (cast.prescriber.id(), Duration::from_secs(600));
     let others = cast.clinical.delegate(to, ["write:prescriptions:P-2077"], ttl).await;
-    stage.broker(CLINICAL, "delegate write:prescriptions:P-2077", Err(403), &others, "nobody hands on what it lacks");
+    stage.broker(
+        CLINICAL,
+        "delegate write:prescriptions:P-2077",
+        Err(403),
+        &others,
+        "no agent delegates scopes that it lacks",
+    );
     let this = ["read:prescriptions:P-1042", "write:prescriptions:P-1042"];
     let delegated = cast.clinical.delegate(to, this, ttl).await;
     stage.broker(CLINICAL, "delegate …:prescriptions:P-1042", Ok(()), &delegated, "a part of what it holds");
     let delegated = delegated?;
-    // The delegate gets the token by whatever way agents talk, and makes sure that it is meant for it.
+    // // The agents exchange the token by any channel; the delegate checks that it is the token's subject.
     let on_behalf = cast.prescriber.accept(delegated.token().clone())?.authorization();
 
     stage
@@ -119,13 +126,13 @@ async fn invoice(stage: &mut Stage<'_>, billing: &Agent) -> Result<(), Failure> 
 }
 
 async fn renewal(stage: &mut Stage<'_>, clinical: &Agent, delegated: &DelegatedToken) -> Result<(), Failure> {
-    stage.scene("Renewal: a new token for the same task; the old one is dead.");
+    stage.scene("Renewal: a new token for the same task; the old one has ended.");
     let old = clinical.authorization();
     stage.broker(CLINICAL, "renew", Ok(()), &clinical.renew().await, "same rights, same lifetime");
     stage.get_until(CLINICAL, &old, RECORDS, 401, "the old token").await?;
     stage.get(CLINICAL, &clinical.authorization(), RECORDS, 200, "the new token").await?;
     let on_behalf = delegated.authorization();
-    stage.get(PRESCRIBER, &on_behalf, PRESCRIPTIONS, 200, "what was delegated lives on").await
+    stage.get(PRESCRIBER, &on_behalf, PRESCRIPTIONS, 200, "the delegated token stays valid").await
 }
 
 async fn emergency(
@@ -137,8 +144,8 @@ async fn emergency(
     stage.scene("Emergency: the operator revokes the clinical agent and all that came from it.");
     let chain = RevocationTarget::Chain(Subject::Agent(cast.clinical.id().clone()));
     let revoked = scene.admin().revoke(&chain, Some("the agent behaves oddly")).await;
-    let said = revoked.as_ref().map(|revoked| format!("{} tokens killed", revoked.count)).unwrap_or_default();
-    stage.broker_saying(OPERATOR, "revoke the chain of clinical", Ok(()), &revoked, "one call", said);
+    let summary = revoked.as_ref().map(|revoked| format!("{} tokens revoked", revoked.count)).unwrap_or_default();
+    stage.broker_saying(OPERATOR, "revoke the chain of clinical", Ok(()), &revoked, "one call", summary);
 
     stage.get_until(CLINICAL, &cast.clinical.authorization(), RECORDS, 401, "its own token").await?;
     stage.get_until(PRESCRIBER, &delegated.authorization(), PRESCRIPTIONS, 401, "what it delegated").await?;
@@ -149,8 +156,8 @@ async fn emergency(
 }
 
 async fn discharge(stage: &mut Stage<'_>, billing: &Agent) -> Result<(), Failure> {
-    stage.scene("Discharge: done before the token expires, so it is given back.");
+    stage.scene("Discharge: done before the token expires, so it is released.");
     let token = billing.authorization();
-    stage.broker(BILLING, "release", Ok(()), &billing.release().await, "given back");
-    stage.get_until(BILLING, &token, INVOICES, 401, "of no use to whoever finds it").await
+    stage.broker(BILLING, "release", Ok(()), &billing.release().await, "released");
+    stage.get_until(BILLING, &token, INVOICES, 401, "of no use after its release").await
 }

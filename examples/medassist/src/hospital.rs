@@ -1,5 +1,4 @@
-//! The hospital's service as it would run: it follows the broker for keys and revocations, and never asks it about a
-//! request.
+//! The hospital's service: it follows the broker's keys and revocations, and sends it no request for a token.
 
 use std::sync::Arc;
 
@@ -8,11 +7,11 @@ use tokio::net::TcpListener;
 
 use crate::{Failure, Store, routes};
 
-/// Who signs the tokens that the hospital honours.
+/// Issuer of the tokens that the hospital accepts.
 const ISSUER: &str = "https://agentwrit.local";
 
-/// Serves the API until the listener fails. It answers nobody before it has the broker's keys and revocations, and 503
-/// when it has been cut off from them for 30 s.
+/// Serves the API until the listener fails. It starts with the broker's keys and revocations, and responds 503 after 30
+/// s without them.
 ///
 /// # Errors
 ///

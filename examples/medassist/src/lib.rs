@@ -15,5 +15,5 @@ pub use self::{
     store::{Store, StoreError},
 };
 
-/// Whatever keeps the example from going on.
+/// Any error that stops the example.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

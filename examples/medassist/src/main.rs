@@ -1,6 +1,6 @@
-//! A hospital's API behind per-patient scopes, and one encounter played through it.
+//! A hospital's API behind per-patient scopes, and one encounter.
 //!
-//! `cargo run --release -p medassist -- --once` plays the encounter and ends, successfully only if every outcome was as
+//! `cargo run --release -p medassist -- --once` runs the encounter and ends, successfully only if every outcome was as
 //! expected; with `--serve` broker and API stay, and `curl` lines to try are printed.
 
 use std::{process::ExitCode, time::Duration};
@@ -46,7 +46,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     Ok(trace.is_as_expected())
 }
 
-/// With agents of their own: those of the encounter are revoked or released.
+/// Registers new agents, because those of the encounter are revoked or released.
 async fn print_lines_to_try(scene: &Scene) -> Result<(), Failure> {
     let cast = Cast::register(scene).await?;
     let part = ["read:prescriptions:P-1042", "write:prescriptions:P-1042"];

@@ -1,13 +1,13 @@
-//! The number that the hospital knows a patient by.
+//! Number of a patient.
 
 use std::fmt;
 
-/// `P-` and 1 to 8 digits. What is none was never a patient's.
+/// Patient number: `P-` and 1 to 8 digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatientId(Box<str>);
 
 impl PatientId {
-    /// `None` for what cannot be a patient's number.
+    /// Parses a number; `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("P-")?;
@@ -15,7 +15,7 @@ impl PatientId {
         is_number.then(|| Self(text.into()))
     }
 
-    /// As written.
+    /// Returns the number as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_numbers_of_patients_are_read() {
+    fn parses_patient_numbers_only() {
         for text in ["P-1", "P-1042", "P-99999999"] {
             assert_eq!(PatientId::parse(text).unwrap().to_string(), text);
         }

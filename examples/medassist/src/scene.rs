@@ -1,4 +1,4 @@
-//! What runs on the stage: a real broker, the hospital's service, and an app that may create agents.
+//! Set-up of the example: a real broker, the hospital's service, and an app that may create agents.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::{Failure, hospital, visitor::Visitor};
 
-/// What agents of this app may be given at most. Nothing controlled: for that there is another app.
+/// Ceiling of the app. Controlled drugs need another app.
 const CEILING: [&str; 8] = [
     "read:patients:*",
     "read:records:*",
@@ -21,10 +21,10 @@ const CEILING: [&str; 8] = [
     "read:formulary:*",
 ];
 
-/// How long the agents' tokens live: long enough to try the printed lines.
+/// Lifetime of the agents' tokens: long enough to try the printed lines.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// A broker and a hospital, each on a port of its own.
+/// Broker and hospital, each on a port of its own.
 #[derive(Debug)]
 pub struct Scene {
     broker: Broker,
@@ -64,47 +64,47 @@ impl Scene {
     ///
     /// # Errors
     ///
-    /// When the broker refuses.
+    /// When the broker rejects the registration.
     pub async fn agent(&self, task: &str, scopes: &[&str]) -> Result<Agent, Failure> {
         Ok(self.app.agent("encounter-7301", task).scope(scopes)?.max_ttl(LIFETIME).create().await?)
     }
 
-    /// The operator.
+    /// Returns the operator.
     #[must_use]
     pub fn admin(&self) -> &Admin {
         &self.admin
     }
 
-    /// What the operator logs in with. For the lines that `--serve` prints.
+    /// Returns the operator's secret, for the lines that `--serve` prints.
     #[must_use]
     pub fn admin_secret(&self) -> &Secret {
         &self.admin_secret
     }
 
-    /// The broker's address.
+    /// Returns the broker's URL.
     #[must_use]
     pub fn broker_url(&self) -> String {
         format!("http://{}", self.broker.local_addr())
     }
 
-    /// The hospital's address.
+    /// Returns the hospital's URL.
     #[must_use]
     pub fn hospital_url(&self) -> String {
         format!("http://{}", self.hospital_address)
     }
 
-    /// Somebody who calls the hospital over HTTP.
+    /// Returns an HTTP client of the hospital.
     pub(crate) fn visitor(&self) -> Result<Visitor, Failure> {
         Visitor::of(self.hospital_url())
     }
 
-    /// Where the broker keeps its database and its key.
+    /// Returns the directory of the broker's database and key.
     #[must_use]
     pub fn directory(&self) -> String {
         self.directory.path().display().to_string()
     }
 
-    /// Ends both.
+    /// Stops both.
     pub async fn strike(self) {
         self.hospital.abort();
         self.broker.shutdown().await;

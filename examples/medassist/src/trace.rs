@@ -1,40 +1,40 @@
-//! What happened, what should have happened, and what that shows: a line per step.
+//! Trace: a line per step with the expected outcome, the actual one, and its meaning.
 
 use std::fmt;
 
 use http::StatusCode;
 
-/// What a step came to.
+/// Outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "who prints a trace must show each")]
 pub enum Outcome {
-    /// The hospital, or the broker when it refuses, answered with this status.
+    /// The hospital, or the broker in a rejection, responded with this status.
     Status(StatusCode),
-    /// The broker did what it was asked.
+    /// The broker granted the request.
     Granted,
-    /// There was no answer.
-    NoAnswer,
+    /// There was no response.
+    NoResponse,
 }
 
-/// A step of the encounter.
+/// Step of the encounter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// Who acted.
+    /// The client.
     pub who: &'static str,
-    /// What was asked, of the hospital or of the broker.
+    /// The request to the hospital or to the broker.
     pub what: String,
-    /// What it must come to.
+    /// The expected outcome.
     pub expected: Outcome,
-    /// What it came to.
+    /// The actual outcome.
     pub actual: Outcome,
-    /// What that shows.
+    /// The meaning of the outcome.
     pub shows: &'static str,
-    /// What was answered, in a few words.
-    pub said: String,
+    /// A summary of the response.
+    pub summary: String,
 }
 
-/// The steps so far.
+/// Steps so far.
 #[derive(Debug, Default)]
 pub struct Trace {
     steps: Vec<Step>,
@@ -42,19 +42,19 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that prints each line as it happens.
+    /// Creates a trace that prints each step at once.
     #[must_use]
     pub fn printed() -> Self {
         Self { steps: Vec::new(), is_printed: true }
     }
 
-    /// The steps so far.
+    /// Steps so far.
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
-    /// Whether every step came to what it must.
+    /// Returns `true` if every step had the expected outcome.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         self.steps.iter().all(Step::is_as_expected)
@@ -83,7 +83,7 @@ impl fmt::Display for Trace {
 }
 
 impl Step {
-    /// Whether it came to what it must.
+    /// Returns `true` if the outcome is the expected one.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         self.expected == self.actual
@@ -92,11 +92,11 @@ impl Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { who, what, expected, actual, shows, said } = self;
+        let Self { who, what, expected, actual, shows, summary } = self;
         let (expected, actual) = (expected.to_string(), actual.to_string());
         write!(f, "  {who:<12} {what:<46} expected {expected:<7} got {actual:<7}  {shows}")?;
-        if !said.is_empty() {
-            write!(f, " ({said})")?;
+        if !summary.is_empty() {
+            write!(f, " ({summary})")?;
         }
         if self.is_as_expected() { Ok(()) } else { f.write_str("   <- NOT as expected") }
     }
@@ -107,7 +107,7 @@ impl fmt::Display for Outcome {
         match self {
             Self::Status(status) => f.write_str(status.as_str()),
             Self::Granted => f.write_str("granted"),
-            Self::NoAnswer => f.write_str("nothing"),
+            Self::NoResponse => f.write_str("nothing"),
         }
     }
 }
@@ -118,11 +118,11 @@ mod tests {
 
     fn step(expected: Outcome, actual: Outcome) -> Step {
         let what = "GET /patients".to_owned();
-        Step { who: "clinical", what, expected, actual, shows: "its patient", said: "1 entry".to_owned() }
+        Step { who: "clinical", what, expected, actual, shows: "its patient", summary: "1 entry".to_owned() }
     }
 
     #[test]
-    fn a_step_out_of_line_is_counted_and_marked() {
+    fn counts_and_marks_unexpected_outcomes() {
         let mut trace = Trace::default();
         trace.add(step(Outcome::Status(StatusCode::OK), Outcome::Status(StatusCode::OK)));
         assert!(trace.is_as_expected());

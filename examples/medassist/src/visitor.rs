@@ -1,4 +1,4 @@
-//! Whoever calls the hospital over HTTP.
+//! HTTP client of the hospital.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::Failure;
 
-/// An HTTP client of one hospital.
+/// HTTP client of one hospital.
 #[derive(Clone, Debug)]
 pub(crate) struct Visitor {
     http: Client,
     url: String,
 }
 
-/// A request, with or without a token.
+/// Request with or without a token.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -25,9 +25,9 @@ pub(crate) struct Request {
     pub(crate) body: Option<Value>,
 }
 
-/// What came back.
+/// Response.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     body: String,
 }
@@ -38,7 +38,7 @@ impl Visitor {
         Ok(Self { http, url })
     }
 
-    pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Failure> {
+    pub(crate) async fn send(&self, request: &Request) -> Result<Response, Failure> {
         let mut call = self.http.request(request.method.clone(), format!("{}{}", self.url, request.path));
         if let Some(authorization) = &request.authorization {
             call = call.header(header::AUTHORIZATION, authorization);
@@ -47,12 +47,12 @@ impl Visitor {
             call = call.json(body);
         }
         let response = call.send().await?;
-        Ok(Answer { status: response.status(), body: response.text().await? })
+        Ok(Response { status: response.status(), body: response.text().await? })
     }
 }
 
-impl Answer {
-    /// In a few words: how many of a list, the sentence of a problem.
+impl Response {
+    /// Summarises the body: the length of a list, the detail of a problem.
     pub(crate) fn summary(&self) -> String {
         if let Ok(problem) = agentwrit_json::object_from_slice::<Problem>(self.body.as_bytes(), 4)
             && !problem.detail.is_empty()

@@ -1,4 +1,4 @@
-//! What the client's agents do with their tokens, against a real broker.
+//! Renewal, release and delegation of the client's agents, against a real broker.
 #![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ async fn scene() -> (Scene, Agent) {
 }
 
 #[tokio::test]
-async fn of_many_renewals_at_once_all_succeed_and_share_one_token() {
+async fn simultaneous_renewals_succeed_and_share_one_token() {
     let (scene, agent) = scene().await;
     let first = agent.token();
     let renew = |clone: Agent| tokio::spawn(async move { clone.renew().await });
@@ -31,7 +31,7 @@ async fn of_many_renewals_at_once_all_succeed_and_share_one_token() {
 }
 
 #[tokio::test]
-async fn a_released_agent_neither_renews_nor_delegates() {
+async fn released_agent_cannot_renew_or_delegate() {
     let (scene, agent) = scene().await;
     let other = scene.agent("prescribe", &["read:formulary:*"]).await.unwrap();
     agent.release().await.unwrap();
@@ -44,7 +44,7 @@ async fn a_released_agent_neither_renews_nor_delegates() {
 }
 
 #[tokio::test]
-async fn a_delegation_goes_on_to_a_third_agent_and_never_grows() {
+async fn redelegation_to_third_agent_never_widens() {
     let (scene, agent) = scene().await;
     let second = scene.agent("prescribe", &["read:formulary:*"]).await.unwrap();
     let third = scene.agent("invoice", &["read:formulary:*"]).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_delegation_goes_on_to_a_third_agent_and_never_grows() {
 }
 
 #[tokio::test]
-async fn nobody_delegates_to_a_revoked_agent() {
+async fn rejects_delegation_to_revoked_agent() {
     let (scene, agent) = scene().await;
     let gone = scene.agent("prescribe", &["read:formulary:*"]).await.unwrap();
     let target = RevocationTarget::Subject(Subject::parse(gone.id().as_str()).unwrap());

@@ -3,7 +3,7 @@
 use medassist::{encounter, scene::Scene, trace::Trace};
 
 #[tokio::test]
-async fn every_step_comes_out_as_it_must() {
+async fn every_step_has_expected_outcome() {
     let scene = Scene::set().await.unwrap();
     let mut trace = Trace::default();
     encounter::play(&scene, &mut trace).await.unwrap();
@@ -17,7 +17,7 @@ async fn every_step_comes_out_as_it_must() {
         ("clinical", "GET /patients/P-1042/records", "200"),
         ("clinical", "GET /patients/P-1042/labs", "200"),
         ("clinical", "GET /patients/P-2077/records", "403"),
-        ("stranger", "GET /patients/P-1042/records", "401"),
+        ("unauthenticated", "GET /patients/P-1042/records", "401"),
         ("prescriber", "GET /formulary", "200"),
         ("prescriber", "POST /patients/P-1042/prescriptions furosemide", "403"),
         ("clinical", "broker: delegate write:prescriptions:P-2077", "403"),
@@ -45,6 +45,6 @@ async fn every_step_comes_out_as_it_must() {
     assert!(trace.is_as_expected());
     assert_eq!(trace.to_string(), format!("{0} of {0} outcomes as expected", expected.len()));
     let killed = &trace.steps()[19];
-    assert_eq!(killed.said, "2 tokens killed", "the renewed one and the delegated one");
-    assert_eq!(trace.steps()[0].said, "1 entry", "the listing is cut down to the token's patient");
+    assert_eq!(killed.summary, "2 tokens revoked", "the renewed one and the delegated one");
+    assert_eq!(trace.steps()[0].summary, "1 entry", "the listing is cut down to the token's patient");
 }

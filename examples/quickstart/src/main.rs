@@ -19,12 +19,12 @@ use crate::trace::Step;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long the agents' tokens live: long enough to try the printed lines.
+/// Lifetime of the agents' tokens: long enough to try the printed lines.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// How long a revocation may take to reach the service before the trace calls it a failure.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many calls the trace makes.
+/// Timeout for the propagation of a revocation to the service.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Number of requests of the trace.
 const OUTCOMES: usize = 7;
 
 #[derive(Parser)]
@@ -62,7 +62,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     }
     right += usize::from(Step::before_revocation(&leaked).take(&client, &url).await?);
     scene.revoke(&leaked).await?;
-    right += usize::from(Step::after_revocation(&leaked).take_within(PATIENCE, &client, &url).await?);
+    right += usize::from(Step::after_revocation(&leaked).take_within(REVOCATION_TIMEOUT, &client, &url).await?);
     let scene = scene.without_broker().await?;
     right += usize::from(Step::without_broker(&reader).take(&client, &url).await?);
     println!(
@@ -76,7 +76,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     Ok(right == OUTCOMES)
 }
 
-/// What runs on the stage.
+/// Broker, service and app of the example.
 struct Scene {
     broker: Option<Broker>,
     broker_address: SocketAddr,
@@ -113,7 +113,7 @@ impl Scene {
         Ok(self.app.agent("quickstart", task).scope([scope])?.max_ttl(LIFETIME).create().await?)
     }
 
-    /// Revokes an agent; when this returns the broker has acknowledged it.
+    /// Revokes an agent, and returns after the broker's acknowledgement.
     async fn revoke(&self, agent: &Agent) -> Result<(), Failure> {
         let target = RevocationTarget::Subject(Subject::Agent(agent.id().clone()));
         let revoked = self.admin.revoke(&target, Some("its token was seen in a log")).await?;
@@ -137,7 +137,7 @@ impl Scene {
         format!("http://{}/data/7", self.service_address)
     }
 
-    /// Stops the broker, and makes sure that nothing answers in its place.
+    /// Stops the broker, and checks that nothing responds in its place.
     async fn without_broker(mut self) -> Result<Self, Failure> {
         if let Some(broker) = self.broker.take() {
             broker.shutdown().await;

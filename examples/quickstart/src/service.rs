@@ -1,4 +1,4 @@
-//! A protected service: all that a resource server needs.
+//! Protected service: a complete resource server.
 
 use agentwrit_tower::{RequireScope, Verified};
 use agentwrit_verify::remote::Follower;
@@ -7,8 +7,8 @@ use tokio::net::TcpListener;
 
 use crate::Failure;
 
-/// Serves `GET /data/{id}` to whoever holds `read:data:*`. The broker is followed for its keys and its revocations, and
-/// never asked about a request.
+/// Serves `GET /data/{id}` to tokens with `read:data:*`. It follows the broker's keys and revocations, and sends it no
+/// request for a token.
 pub(crate) async fn serve(broker: &str, listener: TcpListener) -> Result<(), Failure> {
     let broker = Follower::builder(broker).issuer("https://agentwrit.local").start().await?;
     let verifier = broker.verifier().build();
@@ -17,6 +17,6 @@ pub(crate) async fn serve(broker: &str, listener: TcpListener) -> Result<(), Fai
     Ok(axum::serve(listener, routes).await?)
 }
 
-async fn read(Path(id): Path<String>, who: Verified) -> String {
-    format!("record {id}, for {}\n", who.subject())
+async fn read(Path(id): Path<String>, caller: Verified) -> String {
+    format!("record {id}, for {}\n", caller.subject())
 }

@@ -1,4 +1,4 @@
-//! The calls of the quickstart, what each must come to, and how that is shown.
+//! Requests of the quickstart, their expected outcomes, and their output.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use reqwest::Client;
 
 use crate::Failure;
 
-/// One call of the protected service.
+/// Request to the protected service.
 pub(crate) struct Step {
     what: &'static str,
     token: Option<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// The calls while the broker runs.
+    /// Returns the requests while the broker runs.
     pub(crate) fn with_broker(reader: &Agent, writer: &Agent) -> Vec<Self> {
         let token = |token: &str| Some(token.to_owned());
         vec![
@@ -32,34 +32,34 @@ impl Step {
         ]
     }
 
-    /// The call of an agent that is about to be revoked.
+    /// Returns the request of an agent that is about to be revoked.
     pub(crate) fn before_revocation(leaked: &Agent) -> Self {
         Self { what: "a third agent", token: Some(leaked.token().expose().to_owned()), expected: StatusCode::OK }
     }
 
-    /// The call of an agent that has been revoked. The broker tells the service; nobody asks it about this request.
+    /// Returns the request of an agent that has been revoked, which the service learns from the feed.
     pub(crate) fn after_revocation(leaked: &Agent) -> Self {
         Self { what: "revoked", token: Some(leaked.token().expose().to_owned()), expected: StatusCode::UNAUTHORIZED }
     }
 
-    /// The call after the broker is gone: the point of it all.
+    /// Returns the request after the broker has stopped.
     pub(crate) fn without_broker(reader: &Agent) -> Self {
         Self { what: "broker stopped", token: Some(reader.token().expose().to_owned()), expected: StatusCode::OK }
     }
 
-    /// Makes the call, shows what came of it, and says whether that was right.
+    /// Sends the request, prints the outcome, and returns `true` if it is the expected one.
     pub(crate) async fn take(&self, client: &Client, url: &str) -> Result<bool, Failure> {
         let (status, body) = self.call(client, url).await?;
         Ok(self.show(status, &summary(&body)))
     }
 
-    /// Makes the call until it comes out as expected, for `patience` at most, and shows how long that took.
-    pub(crate) async fn take_within(&self, patience: Duration, client: &Client, url: &str) -> Result<bool, Failure> {
+    /// Sends the request until its outcome is the expected one, within `timeout`, and prints the time that it took.
+    pub(crate) async fn take_within(&self, timeout: Duration, client: &Client, url: &str) -> Result<bool, Failure> {
         let started = Instant::now();
         loop {
             let (status, body) = self.call(client, url).await?;
             let took = started.elapsed();
-            if status == self.expected || took >= patience {
+            if status == self.expected || took >= timeout {
                 let milliseconds = took.as_secs_f64() * 1000.0;
                 return Ok(self.show(status, &format!("{} ({milliseconds:.1} ms after the 200)", summary(&body))));
             }
@@ -75,21 +75,21 @@ impl Step {
         Ok((response.status(), response.text().await?))
     }
 
-    fn show(&self, status: StatusCode, said: &str) -> bool {
+    fn show(&self, status: StatusCode, summary: &str) -> bool {
         let as_expected = status == self.expected;
         let verdict = if as_expected { "" } else { "   <- NOT as expected" };
-        println!("  {:<16} {:<18} {said}{verdict}", self.what, status.to_string());
+        println!("  {:<16} {:<18} {summary}{verdict}", self.what, status.to_string());
         as_expected
     }
 }
 
-/// One line of an answer: of a problem its code and sentence, else the body.
+/// Summarises a response: a problem's code and detail, else the body.
 fn summary(body: &str) -> String {
     let problem = agentwrit_json::object_from_slice::<Problem>(body.as_bytes(), 4);
     problem.map_or_else(|_| body.trim().to_owned(), |problem| format!("{}: {}", problem.error_code, problem.detail))
 }
 
-/// The token with another signature.
+/// Returns the token with another signature.
 fn tampered(token: &str) -> String {
     let (signed, signature) = token.rsplit_once('.').unwrap_or((token, ""));
     let replaced = if signature.starts_with('A') { "B" } else { "A" };
@@ -101,13 +101,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tampered_token_differs_in_its_signature_only() {
+    fn tampered_token_differs_in_signature_only() {
         assert_eq!(tampered("a.b.cd"), "a.b.Ad");
         assert_eq!(tampered("a.b.Ad"), "a.b.Bd");
     }
 
     #[test]
-    fn answers_are_summarised_in_a_line() {
+    fn summarises_responses_in_one_line() {
         assert_eq!(summary("record 7\n"), "record 7");
         let problem = r#"{"status":403,"detail":"no","error_code":"insufficient_scope"}"#;
         assert_eq!(summary(problem), "insufficient_scope: no");

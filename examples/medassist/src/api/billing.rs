@@ -1,4 +1,4 @@
-//! `/patients/{patient_id}/billing`: invoices. Whoever reads them learns nothing clinical beyond what was charged.
+//! `/patients/{patient_id}/billing`: invoices, without clinical data beyond the charged services.
 
 use agentwrit_tower::RequireScope;
 use axum::{Json, Router, extract::State, routing::get};

@@ -1,4 +1,4 @@
-//! Why the hospital does not do what it was asked, and how that becomes HTTP.
+//! Errors of the API, and their mapping to HTTP.
 
 use agentwrit_protocol::ErrorCode;
 use agentwrit_verify::NotPermitted;
@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::store::StoreError;
 
-/// A refusal by the API itself, after the token was found good.
+/// Rejection by the API itself, after the token was verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ApiError {
     #[error("there is no {kind} `{name}`")]
@@ -33,7 +33,7 @@ impl ApiError {
         Self::Invalid { reason: reason.into() }
     }
 
-    /// The one place where it becomes HTTP.
+    /// Maps the error to HTTP.
     pub(super) fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound { .. } | Self::UnknownPath => ErrorCode::NotFound,
@@ -55,7 +55,7 @@ impl From<StoreError> for ApiError {
     }
 }
 
-/// The status, and the error itself for [`finish`](super::answer::finish), which knows the request's path and id.
+/// Sets the status, and leaves the error for [`finish`](super::response::finish), which has the request's path and id.
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = StatusCode::from_u16(self.code().status()).unwrap_or_default().into_response();

@@ -1,4 +1,4 @@
-//! What handlers get out of a request, checked.
+//! Extractors of checked values.
 
 use axum::{
     body::Bytes,
@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use super::{MAX_BODY, error::ApiError};
 use crate::{PatientId, Store};
 
-/// Nesting that no body of this API needs.
+/// Maximum nesting of a body.
 const MAX_DEPTH: usize = 4;
 
-/// The patient whom the path names, and who is in this hospital.
+/// Patient that the path names and the hospital has.
 pub(super) struct KnownPatient(pub(super) PatientId);
 
 impl<S> FromRequestParts<S> for KnownPatient
@@ -36,14 +36,14 @@ where
     }
 }
 
-/// A JSON object of known members, each once.
+/// JSON object of known members, each once.
 pub(super) struct Object<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Object<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge { limit: MAX_BODY },
             _ => ApiError::invalid("the body could not be read"),
         })?;

@@ -1,4 +1,4 @@
-//! `/formulary`: the drugs that the pharmacy has. A token may be good for one drug only.
+//! `/formulary`: the drugs of the pharmacy. A token may grant a single drug.
 
 use agentwrit_tower::RequireScope;
 use axum::{

@@ -1,4 +1,4 @@
-//! `/patients/{patient_id}/labs`: what the laboratory found.
+//! `/patients/{patient_id}/labs`: laboratory results.
 
 use agentwrit_tower::RequireScope;
 use axum::{Json, Router, extract::State, routing::get};

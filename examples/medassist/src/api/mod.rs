@@ -1,11 +1,11 @@
 //! The hospital's API: a file per resource, each naming the scopes of its routes.
 //!
-//! 1. A token is verified once, around everything, unknown paths too. Each route then names the scope that it needs,
-//!    with the patient from its own path.
-//! 2. Whatever depends on a request's body is checked in the handler, which gets a `Permit` for it. What writes into a
-//!    patient's file takes that permit as an argument.
-//! 3. A handler that gets a [`KnownPatient`](extract::KnownPatient) need not ask whether there is such a patient.
-//! 4. Every refusal is a problem (RFC 9457) in the form of `agentwrit-tower`'s own.
+//! 1. One layer around all routes, unknown paths included, verifies the token. Each route names the scope that it
+//!    requires, with the patient from its own path.
+//! 2. Scopes that depend on a request's body are checked in the handler, which gets a `Permit`. Functions that write
+//!    into a patient's file take that permit as an argument.
+//! 3. A [`KnownPatient`](extract::KnownPatient) proves that the patient exists.
+//! 4. Every rejection is a problem (RFC 9457) in the form of `agentwrit-tower`'s own.
 
 use std::{fmt, sync::Arc};
 
@@ -19,7 +19,6 @@ use axum::{
 
 use crate::store::Store;
 
-mod answer;
 mod billing;
 mod error;
 mod extract;
@@ -29,18 +28,19 @@ mod notes;
 mod patients;
 mod prescriptions;
 mod records;
+mod response;
 
-/// The largest body that is read: a page of text.
+/// Limit of a request body: a page of text.
 const MAX_BODY: usize = 16 * 1024;
 
-/// What every handler may use.
+/// State of the handlers.
 #[derive(Clone)]
 struct Hospital {
     store: Store,
     clock: Arc<dyn Clock>,
 }
 
-/// The whole API, for tokens that `verifier` accepts.
+/// Builds the API for tokens that `verifier` accepts.
 pub fn routes(store: Store, verifier: Verifier, clock: Arc<dyn Clock>) -> Router {
     Router::new()
         .merge(patients::routes())
@@ -50,12 +50,12 @@ pub fn routes(store: Store, verifier: Verifier, clock: Arc<dyn Clock>) -> Router
         .merge(prescriptions::routes())
         .merge(billing::routes())
         .merge(formulary::routes())
-        .fallback(answer::unknown_path)
-        .method_not_allowed_fallback(answer::method_not_allowed)
+        .fallback(response::unknown_path)
+        .method_not_allowed_fallback(response::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(Authenticate::new(verifier.clone()))
         .route_service("/ready", Readiness::new(verifier))
-        .layer(middleware::from_fn(answer::finish))
+        .layer(middleware::from_fn(response::finish))
         .with_state(Hospital { store, clock })
 }
 

@@ -1,4 +1,4 @@
-//! `/patients/{patient_id}/notes`: what clinicians write. A scope of its own: billing has no business here.
+//! `/patients/{patient_id}/notes`: clinical notes, with a scope of their own that billing does not get.
 
 use agentwrit_tower::{RequireScope, Verified, verify::ScopeTemplate};
 use axum::{Json, Router, extract::State, routing::get};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Store, store::notes::Note};
 
-/// The longest note, in bytes.
+/// Maximum length of a note, in bytes.
 const MAX_TEXT: usize = 4 * 1024;
 
 pub(super) fn routes() -> Router<Hospital> {
@@ -33,14 +33,14 @@ async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Res
 async fn add(
     State(hospital): State<Hospital>,
     KnownPatient(id): KnownPatient,
-    who: Verified,
+    caller: Verified,
     Object(note): Object<NewNote>,
 ) -> Result<(StatusCode, Json<Note>), ApiError> {
     if note.text.trim().is_empty() || note.text.len() > MAX_TEXT {
         return Err(ApiError::invalid(format!("`text` is a note of 1 to {MAX_TEXT} bytes")));
     }
     let wanted = ScopeTemplate::parse("write:notes:{patient_id}").and_then(|template| template.fill(id.as_str()));
-    let permit = who.permit(&wanted.map_err(|_| ApiError::Internal)?)?;
+    let permit = caller.permit(&wanted.map_err(|_| ApiError::Internal)?)?;
     let note = hospital.store.add_note(&permit, note.text, hospital.clock.now()).await?;
     Ok((StatusCode::CREATED, Json(note)))
 }

@@ -1,4 +1,4 @@
-//! `/patients`: who is here. A listing shows those whom the token names, and no others.
+//! `/patients`: patients. A listing shows only the patients that the token grants.
 
 use agentwrit_tower::{GrantedIdentifiers, Identifiers, RequireScope};
 use axum::{Json, Router, extract::State, routing::get};

@@ -1,7 +1,7 @@
-//! `/patients/{patient_id}/prescriptions`: what a patient is to take.
+//! `/patients/{patient_id}/prescriptions`: prescriptions.
 //!
-//! The route's layer checks what the path says. Which drug it is stands in the body: a controlled one takes a second
-//! scope, which only the handler can check.
+//! The route's layer checks the patient of the path. The drug is in the body: a controlled one requires a second scope,
+//! which only the handler can check.
 
 use agentwrit_tower::{RequireScope, Verified, verify::ScopeTemplate};
 use agentwrit_verify::{Permit, Scope};
@@ -44,25 +44,25 @@ async fn list(State(store): State<Store>, KnownPatient(id): KnownPatient) -> Res
 async fn prescribe(
     State(hospital): State<Hospital>,
     KnownPatient(id): KnownPatient,
-    who: Verified,
+    caller: Verified,
     Object(order): Object<Order>,
 ) -> Result<(StatusCode, Json<Prescription>), ApiError> {
     let unknown = || ApiError::invalid(format!("`drug`: `{}` is not in the formulary", order.drug));
     let drug = hospital.store.drug(&order.drug).await?.ok_or_else(unknown)?;
-    let permit = permit(&who, &id, &drug)?;
+    let permit = permit(&caller, &id, &drug)?;
     let dosage = order.within_limits(&drug)?;
-    refuse_allergen(&hospital.store.allergies(id).await?, &drug)?;
-    let root = who.delegation_chain().first().map(|record| &record.agent);
+    reject_allergen(&hospital.store.allergies(id).await?, &drug)?;
+    let root = caller.delegation_chain().first().map(|record| &record.agent);
     let written = hospital.store.prescribe(&permit, root, dosage, hospital.clock.now()).await?;
     Ok((StatusCode::CREATED, Json(written)))
 }
 
-/// The right to prescribe this drug to this patient.
-fn permit(who: &Verified, id: &PatientId, drug: &Drug) -> Result<Permit, ApiError> {
+/// Returns the permit to prescribe this drug to this patient.
+fn permit(caller: &Verified, id: &PatientId, drug: &Drug) -> Result<Permit, ApiError> {
     if drug.controlled {
-        who.permit(&scope_of(id, "write:controlled-prescriptions:{patient_id}")?)?;
+        caller.permit(&scope_of(id, "write:controlled-prescriptions:{patient_id}")?)?;
     }
-    Ok(who.permit(&scope_of(id, "write:prescriptions:{patient_id}")?)?)
+    Ok(caller.permit(&scope_of(id, "write:prescriptions:{patient_id}")?)?)
 }
 
 fn scope_of(id: &PatientId, template: &str) -> Result<Scope, ApiError> {
@@ -86,7 +86,7 @@ impl Order {
     }
 }
 
-fn refuse_allergen(allergies: &[String], drug: &Drug) -> Result<(), ApiError> {
+fn reject_allergen(allergies: &[String], drug: &Drug) -> Result<(), ApiError> {
     match &drug.allergen {
         Some(allergen) if allergies.contains(allergen) => {
             let reason = format!("the patient is allergic to {allergen}, which {} contains", drug.name);

@@ -1,4 +1,4 @@
-//! Where the steps are taken and noted.
+//! Execution and recording of steps.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::{
     visitor::{Request, Visitor},
 };
 
-/// How long the hospital may take to hear of what the broker did. It takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for the propagation of a revocation to the hospital, which takes milliseconds.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Takes steps, and notes what they come to.
+/// Executes steps and records their outcomes.
 pub(super) struct Stage<'a> {
     visitor: Visitor,
     trace: &'a mut Trace,
@@ -38,11 +38,16 @@ impl<'a> Stage<'a> {
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        self.ask(who, &get(Some(token), path), expected, shows).await
+        self.send(who, &get(Some(token), path), expected, shows).await
     }
 
-    pub(super) async fn stranger(&mut self, path: &str, expected: u16, shows: &'static str) -> Result<(), Failure> {
-        self.ask("stranger", &get(None, path), expected, shows).await
+    pub(super) async fn unauthenticated(
+        &mut self,
+        path: &str,
+        expected: u16,
+        shows: &'static str,
+    ) -> Result<(), Failure> {
+        self.send("unauthenticated", &get(None, path), expected, shows).await
     }
 
     pub(super) async fn post(
@@ -55,10 +60,10 @@ impl<'a> Stage<'a> {
         shows: &'static str,
     ) -> Result<(), Failure> {
         let (method, path, authorization) = (Method::POST, path.to_owned(), Some(token.clone()));
-        self.ask(who, &Request { method, path, authorization, body: Some(body.clone()) }, expected, shows).await
+        self.send(who, &Request { method, path, authorization, body: Some(body.clone()) }, expected, shows).await
     }
 
-    /// Asks until the answer is as expected: what the broker just did is on its way to the hospital.
+    /// Repeats a request until its outcome is the expected one: the broker's change is on its way to the hospital.
     pub(super) async fn get_until(
         &mut self,
         who: &'static str,
@@ -70,18 +75,18 @@ impl<'a> Stage<'a> {
         let (request, started) = (get(Some(token), path), Instant::now());
         let expected = StatusCode::from_u16(expected)?;
         loop {
-            let answer = self.visitor.send(&request).await?;
+            let response = self.visitor.send(&request).await?;
             let took = started.elapsed();
-            if answer.status == expected || took >= PATIENCE {
-                let said = format!("{} after {:.1} ms", answer.summary(), took.as_secs_f64() * 1000.0);
-                self.note(who, &request, expected, answer.status, shows, said);
+            if response.status == expected || took >= REVOCATION_TIMEOUT {
+                let summary = format!("{} after {:.1} ms", response.summary(), took.as_secs_f64() * 1000.0);
+                self.note(who, &request, expected, response.status, shows, summary);
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
-    /// Notes what came of a call of the broker: granted, or refused with a status.
+    /// Records the outcome of a request to the broker: granted, or rejected with a status.
     pub(super) fn broker<T>(
         &mut self,
         who: &'static str,
@@ -90,8 +95,8 @@ impl<'a> Stage<'a> {
         result: &Result<T, ClientError>,
         shows: &'static str,
     ) {
-        let said = result.as_ref().err().map(reason).unwrap_or_default();
-        self.broker_saying(who, what, expected, result, shows, said);
+        let summary = result.as_ref().err().map(reason).unwrap_or_default();
+        self.broker_saying(who, what, expected, result, shows, summary);
     }
 
     pub(super) fn broker_saying<T>(
@@ -101,26 +106,26 @@ impl<'a> Stage<'a> {
         expected: Result<(), u16>,
         result: &Result<T, ClientError>,
         shows: &'static str,
-        said: String,
+        summary: String,
     ) {
-        let refused = |status: u16| StatusCode::from_u16(status).map_or(Outcome::NoAnswer, Outcome::Status);
-        let expected = expected.map_or_else(refused, |()| Outcome::Granted);
+        let rejected = |status: u16| StatusCode::from_u16(status).map_or(Outcome::NoResponse, Outcome::Status);
+        let expected = expected.map_or_else(rejected, |()| Outcome::Granted);
         let actual = match result {
             Ok(_) => Outcome::Granted,
-            Err(error) => error.status().map_or(Outcome::NoAnswer, refused),
+            Err(error) => error.status().map_or(Outcome::NoResponse, rejected),
         };
-        self.trace.add(Step { who, what: format!("broker: {what}"), expected, actual, shows, said });
+        self.trace.add(Step { who, what: format!("broker: {what}"), expected, actual, shows, summary });
     }
 
-    async fn ask(
+    async fn send(
         &mut self,
         who: &'static str,
         request: &Request,
         expected: u16,
         shows: &'static str,
     ) -> Result<(), Failure> {
-        let answer = self.visitor.send(request).await?;
-        self.note(who, request, StatusCode::from_u16(expected)?, answer.status, shows, answer.summary());
+        let response = self.visitor.send(request).await?;
+        self.note(who, request, StatusCode::from_u16(expected)?, response.status, shows, response.summary());
         Ok(())
     }
 
@@ -131,10 +136,10 @@ impl<'a> Stage<'a> {
         expected: StatusCode,
         actual: StatusCode,
         shows: &'static str,
-        said: String,
+        summary: String,
     ) {
         let (expected, actual) = (Outcome::Status(expected), Outcome::Status(actual));
-        self.trace.add(Step { who, what: called(request), expected, actual, shows, said });
+        self.trace.add(Step { who, what: called(request), expected, actual, shows, summary });
     }
 }
 
@@ -142,14 +147,14 @@ fn get(token: Option<&HeaderValue>, path: &str) -> Request {
     Request { method: Method::GET, path: path.to_owned(), authorization: token.cloned(), body: None }
 }
 
-/// The name of a request in the trace.
+/// Returns the name of a request in the trace.
 fn called(request: &Request) -> String {
     let drug = request.body.as_ref().and_then(|body| body.get("drug")?.as_str());
     let drug = drug.map(|drug| format!(" {drug}")).unwrap_or_default();
     format!("{} {}{drug}", request.method, request.path)
 }
 
-/// The broker's sentence, or what kept it from saying one.
+/// Returns the broker's detail, or the error.
 fn reason(error: &ClientError) -> String {
     error.problem().map_or_else(|| error.to_string(), |problem| problem.detail.clone())
 }

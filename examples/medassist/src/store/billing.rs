@@ -1,4 +1,4 @@
-//! What the hospital asks to be paid for.
+//! Invoices.
 
 use serde::Serialize;
 
@@ -16,7 +16,7 @@ pub(crate) struct Invoice {
 }
 
 impl Store {
-    /// The newest first.
+    /// Returns a patient's invoices, the newest first.
     pub(crate) async fn invoices(&self, patient: PatientId) -> Result<Vec<Invoice>, StoreError> {
         let sql = "SELECT id, issued_on, item, amount_cents, status FROM invoices WHERE patient_id = ?1 ORDER BY issued_on DESC";
         self.run(move |connection| {

@@ -1,20 +1,20 @@
-//! The drugs that the hospital's pharmacy has.
+//! Drugs of the hospital's pharmacy.
 
 use rusqlite::{OptionalExtension as _, Row};
 use serde::Serialize;
 
 use super::{Store, StoreError};
 
-/// A drug and what limits its use.
+/// Drug with the limits of its use.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Drug {
     pub(crate) name: String,
     pub(crate) form: String,
-    /// The largest single dose.
+    /// Maximum single dose.
     pub(crate) max_dose_mg: u32,
-    /// Whether it falls under the law on narcotics.
+    /// A narcotic, which requires a second scope.
     pub(crate) controlled: bool,
-    /// The allergy that forbids it.
+    /// Allergy that excludes it.
     pub(crate) allergen: Option<String>,
 }
 

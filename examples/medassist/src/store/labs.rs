@@ -1,11 +1,11 @@
-//! What the laboratory found.
+//! Laboratory results.
 
 use serde::Serialize;
 
 use super::{Store, StoreError, rows_of};
 use crate::PatientId;
 
-/// A result.
+/// Result of a test.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Lab {
     taken_on: String,
@@ -16,7 +16,7 @@ pub(crate) struct Lab {
 }
 
 impl Store {
-    /// The newest first.
+    /// Returns a patient's results, the newest first.
     pub(crate) async fn labs(&self, patient: PatientId) -> Result<Vec<Lab>, StoreError> {
         let sql = "SELECT taken_on, test, value, unit, reference FROM labs WHERE patient_id = ?1 ORDER BY taken_on DESC, test";
         self.run(move |connection| {

@@ -1,8 +1,8 @@
-//! What the hospital keeps, in an embedded SQLite. All SQL is here, a file per resource.
+//! The hospital's database, an embedded SQLite. All SQL is here, in a file per resource.
 //!
-//! 1. The database lives in memory and starts with the made-up patients of `made_up.sql`.
-//! 2. Queries run on the threads for blocking work: none holds up the requests of others but by the lock.
-//! 3. Whatever a request brings is bound as a parameter; no text of it becomes SQL.
+//! 1. The database is in memory and starts with the fictional patients of `made_up.sql`.
+//! 2. Queries run on threads for blocking work.
+//! 3. Every value of a request is bound as a parameter.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -26,11 +26,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// A new hospital with the made-up patients.
+    /// Creates a database with the fictional patients.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when SQLite cannot make it.
+    /// [`StoreError`] when SQLite cannot create it.
     pub fn with_made_up_patients() -> Result<Self, StoreError> {
         let connection = Connection::open_in_memory()?;
         connection.execute_batch(include_str!("schema.sql"))?;
@@ -43,17 +43,17 @@ impl Store {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let connection = Arc::clone(&self.connection);
-        // A query that panicked left no half of a statement behind: each is one statement, which SQLite undoes.
+        // A panic leaves no partial change: each query is one statement, which SQLite rolls back.
         let work = move || query(&connection.lock().unwrap_or_else(PoisonError::into_inner));
         spawn_blocking(work).await.map_err(|_| StoreError::Interrupted)?.map_err(StoreError::Sqlite)
     }
 }
 
-/// The store could not do what it was asked.
+/// Error of a query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// SQLite says why.
+    /// SQLite failed.
     #[error("the database failed")]
     Sqlite(#[from] rusqlite::Error),
     /// The query ended without a result.
@@ -61,7 +61,7 @@ pub enum StoreError {
     Interrupted,
 }
 
-/// Every row of a query about one patient.
+/// Returns every row of a query about one patient.
 fn rows_of<T>(
     connection: &Connection,
     sql: &str,

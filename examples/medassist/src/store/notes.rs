@@ -1,4 +1,4 @@
-//! What clinicians write about a patient: never for billing.
+//! Clinical notes, never for billing.
 
 use agentwrit_verify::{Permit, UnixTime};
 use rusqlite::params;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Store, StoreError, rows_of};
 use crate::PatientId;
 
-/// A clinical note.
+/// Clinical note.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Note {
     pub(crate) id: i64,
@@ -17,7 +17,7 @@ pub(crate) struct Note {
 }
 
 impl Store {
-    /// The newest first.
+    /// Returns a patient's notes, the newest first.
     pub(crate) async fn notes(&self, patient: PatientId) -> Result<Vec<Note>, StoreError> {
         let sql = "SELECT id, written_at, author, text FROM notes WHERE patient_id = ?1 ORDER BY id DESC";
         self.run(move |connection| {
@@ -28,7 +28,7 @@ impl Store {
         .await
     }
 
-    /// Adds a note about the patient whom the permit names, by the one whom it was given to.
+    /// Adds a note about the permit's patient, by the permit's subject.
     pub(crate) async fn add_note(&self, permit: &Permit, text: String, now: UnixTime) -> Result<Note, StoreError> {
         let patient = permit.scope().identifier().to_owned();
         let mut note = Note { id: 0, written_at: now.to_rfc3339(), author: permit.subject().to_string(), text };

@@ -1,4 +1,4 @@
-//! Who is in the hospital.
+//! Patients.
 
 use rusqlite::{OptionalExtension as _, Row, params_from_iter};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Store, StoreError};
 use crate::PatientId;
 
-/// A patient, as the front desk knows one.
+/// Patient, without clinical data.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Patient {
     id: String,
@@ -33,7 +33,7 @@ impl Store {
         .await
     }
 
-    /// Those of these ids that there are.
+    /// Returns the patients among these ids.
     pub(crate) async fn patients_among(&self, ids: &[Box<str>]) -> Result<Vec<Patient>, StoreError> {
         let ids = ids.to_vec();
         self.run(move |connection| {

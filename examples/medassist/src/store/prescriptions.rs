@@ -1,4 +1,4 @@
-//! What was prescribed, by whom and on whose behalf.
+//! Prescriptions, with their author and the root of the delegation.
 
 use agentwrit_verify::{AgentId, Permit, UnixTime};
 use rusqlite::{Row, params};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Store, StoreError, rows_of};
 use crate::PatientId;
 
-/// How much of which drug: checked against the formulary and the patient's allergies.
+/// Drug and dose, checked against the formulary and the patient's allergies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Dosage {
     pub(crate) drug: String,
@@ -24,22 +24,22 @@ pub(crate) struct Prescription {
     pub(crate) dosage: Dosage,
     pub(crate) prescribed_at: String,
     pub(crate) prescribed_by: String,
-    /// The agent at the root of the delegation, when there was one.
+    /// The agent at the root of the delegation, if there is one.
     pub(crate) on_behalf_of: Option<String>,
-    /// The token that it was done with, to find in the broker's audit trail.
+    /// The `jti` of the token, for the broker's audit trail.
     pub(crate) token_id: String,
 }
 
 impl Store {
-    /// The newest first.
+    /// Returns a patient's prescriptions, the newest first.
     pub(crate) async fn prescriptions(&self, patient: PatientId) -> Result<Vec<Prescription>, StoreError> {
         let sql = "SELECT id, drug, dose_mg, times_per_day, days, prescribed_at, prescribed_by, on_behalf_of, token_id
                    FROM prescriptions WHERE patient_id = ?1 ORDER BY id DESC";
         self.run(move |connection| rows_of(connection, sql, &patient, Prescription::read)).await
     }
 
-    /// Prescribes to the patient whom the permit names, by the one whom it was given to: nobody gets here unchecked,
-    /// and nobody writes into another patient's file than the one that was checked.
+    /// Writes a prescription for the permit's patient, by the permit's subject: without a check there is no permit, and
+    /// no other patient's file can be written with it.
     pub(crate) async fn prescribe(
         &self,
         permit: &Permit,

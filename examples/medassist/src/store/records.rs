@@ -1,11 +1,11 @@
-//! What is known of a patient's health.
+//! Health records.
 
 use serde::Serialize;
 
 use super::{Store, StoreError, rows_of};
 use crate::PatientId;
 
-/// A diagnosis, an allergy or a piece of history.
+/// Diagnosis, allergy or history.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Record {
     recorded_on: String,
@@ -14,7 +14,7 @@ pub(crate) struct Record {
 }
 
 impl Store {
-    /// The oldest first.
+    /// Returns a patient's records, the oldest first.
     pub(crate) async fn records(&self, patient: PatientId) -> Result<Vec<Record>, StoreError> {
         let sql = "SELECT recorded_on, kind, text FROM records WHERE patient_id = ?1 ORDER BY recorded_on";
         self.run(move |connection| {

@@ -1,4 +1,4 @@
-//! A hospital in memory, and an issuer that it honours.
+//! Hospital in memory, and an issuer that it accepts.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(crate) struct Hospital {
     routes: Router,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
@@ -29,25 +29,25 @@ impl Hospital {
         Self { issuer, routes }
     }
 
-    pub(crate) async fn get(&self, path: &str, scopes: &[&str]) -> Answer {
+    pub(crate) async fn get(&self, path: &str, scopes: &[&str]) -> Response {
         self.send(Method::GET, path, &self.issuer.token(scopes), Body::empty()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, scopes: &[&str], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, scopes: &[&str], body: impl Into<Body>) -> Response {
         self.send(Method::POST, path, &self.issuer.token(scopes), body.into()).await
     }
 
-    pub(crate) async fn send(&self, method: Method, path: &str, token: &str, body: Body) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, token: &str, body: Body) -> Response {
         let request = request::<()>(method, path, token).map(|()| body);
         let (head, body) = self.routes.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status: head.status, headers: head.headers, body }
+        Response { status: head.status, headers: head.headers, body }
     }
 }
 
-impl Answer {
-    /// Status and error code, of an answer that is a whole problem.
+impl Response {
+    /// Status and error code, of an response that is a whole problem.
     pub(crate) fn problem(&self) -> (u16, &str) {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.body);
         assert_eq!(self.headers["cache-control"], "no-store");

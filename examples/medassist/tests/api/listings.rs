@@ -1,4 +1,4 @@
-//! What is read, and by whom.
+//! Reads and their scopes.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn ids(body: &serde_json::Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_list_of_patients_is_cut_down_to_the_token() {
+async fn list_of_patients_is_filtered_by_token() {
     let hospital = Hospital::new();
     for (scopes, expected) in [
         (&["read:patients:P-1042"][..], &["P-1042"][..]),
@@ -18,23 +18,23 @@ async fn the_list_of_patients_is_cut_down_to_the_token() {
         (&["read:patients:P-9999"], &[]),
         (&["read:patients:x'--"], &[]),
     ] {
-        let answer = hospital.get("/patients", scopes).await;
-        assert_eq!((answer.status.as_u16(), ids(&answer.body)), (200, expected.to_vec()), "{scopes:?}");
+        let response = hospital.get("/patients", scopes).await;
+        assert_eq!((response.status.as_u16(), ids(&response.body)), (200, expected.to_vec()), "{scopes:?}");
     }
-    let answer = hospital.get("/patients", &["read:records:*", "write:patients:*"]).await;
-    assert_eq!(answer.problem(), (403, "insufficient_scope"));
+    let response = hospital.get("/patients", &["read:records:*", "write:patients:*"]).await;
+    assert_eq!(response.problem(), (403, "insufficient_scope"));
 }
 
 #[tokio::test]
-async fn each_resource_has_a_scope_of_its_own() {
+async fn each_resource_requires_its_own_scope() {
     let hospital = Hospital::new();
     let resources = ["records", "labs", "notes", "billing", "prescriptions"];
     for path in resources {
         for scope in resources {
-            let answer = hospital.get(&format!("/patients/P-1042/{path}"), &[&format!("read:{scope}:P-1042")]).await;
-            assert_eq!(answer.status, if path == scope { 200 } else { 403 }, "{path} with {scope}");
-            let entries = answer.body.as_array().map(Vec::len).unwrap_or_default();
-            assert_eq!(entries > 0, path == scope, "{}", answer.body);
+            let response = hospital.get(&format!("/patients/P-1042/{path}"), &[&format!("read:{scope}:P-1042")]).await;
+            assert_eq!(response.status, if path == scope { 200 } else { 403 }, "{path} with {scope}");
+            let entries = response.body.as_array().map(Vec::len).unwrap_or_default();
+            assert_eq!(entries > 0, path == scope, "{}", response.body);
         }
         let others = hospital.get(&format!("/patients/P-2077/{path}"), &[&format!("read:{path}:P-1042")]).await;
         assert_eq!(others.problem(), (403, "insufficient_scope"));
@@ -44,22 +44,22 @@ async fn each_resource_has_a_scope_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_formulary_is_whole_or_by_drug() {
+async fn formulary_is_granted_whole_or_by_drug() {
     let hospital = Hospital::new();
     let whole = hospital.get("/formulary", &["read:formulary:*"]).await;
     assert_eq!((whole.status.as_u16(), whole.body.as_array().unwrap().len()), (200, 5));
     let one = ["read:formulary:ramipril"];
     assert_eq!(hospital.get("/formulary", &one).await.status, 403);
-    let answer = hospital.get("/formulary/ramipril", &one).await;
+    let response = hospital.get("/formulary/ramipril", &one).await;
     let ramipril =
         json!({"name": "ramipril", "form": "capsule", "max_dose_mg": 10, "controlled": false, "allergen": null});
-    assert_eq!((answer.status.as_u16(), answer.body), (200, ramipril));
+    assert_eq!((response.status.as_u16(), response.body), (200, ramipril));
     assert_eq!(hospital.get("/formulary/morphine", &one).await.status, 403);
     assert_eq!(hospital.get("/formulary/arsenic", &["read:formulary:*"]).await.problem(), (404, "not_found"));
 }
 
 #[tokio::test]
-async fn a_note_is_added_by_whoever_may() {
+async fn adds_note_with_write_scope() {
     let hospital = Hospital::new();
     let path = "/patients/P-3155/notes";
     let (read, write) = (["read:notes:P-3155"], ["write:notes:P-3155"]);
@@ -70,17 +70,17 @@ async fn a_note_is_added_by_whoever_may() {
     assert!(added.body["author"].as_str().unwrap().starts_with("spiffe://"), "{}", added.body);
     assert_eq!(hospital.get(path, &read).await.body, json!([added.body]));
     for text in [String::new(), " \n".to_owned(), "x".repeat(4097)] {
-        let answer = hospital.post(path, &write, json!({ "text": text }).to_string()).await;
-        assert_eq!(answer.problem(), (400, "invalid_request"));
+        let response = hospital.post(path, &write, json!({ "text": text }).to_string()).await;
+        assert_eq!(response.problem(), (400, "invalid_request"));
     }
 }
 
 #[tokio::test]
-async fn readiness_needs_no_token_and_everything_else_does() {
+async fn only_readiness_needs_no_token() {
     let hospital = Hospital::new();
     assert_eq!(hospital.get("/ready", &["read:data:*"]).await.body, json!({"ready": true}));
     for path in ["/", "/patients", "/patients/P-1042/notes", "/nowhere"] {
-        let answer = hospital.send(http::Method::GET, path, "none", axum::body::Body::empty()).await;
-        assert_eq!(answer.problem(), (401, "unauthorized"), "{path}");
+        let response = hospital.send(http::Method::GET, path, "none", axum::body::Body::empty()).await;
+        assert_eq!(response.problem(), (401, "unauthorized"), "{path}");
     }
 }

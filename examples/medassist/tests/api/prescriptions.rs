@@ -1,4 +1,4 @@
-//! Prescribing: what is written, and what is not.
+//! Prescriptions that are accepted, and those that are rejected.
 
 use axum::body::Body;
 use http::Method;
@@ -15,42 +15,42 @@ fn order(drug: &str, dose_mg: u32, times_per_day: u32, days: u32) -> Value {
 }
 
 #[tokio::test]
-async fn a_delegated_prescription_says_on_whose_behalf() {
+async fn delegated_prescription_records_root_of_chain() {
     let hospital = Hospital::new();
     let delegator = hospital.issuer.claims(WRITE);
     let claims = hospital.issuer.delegated(&delegator, WRITE);
     let token = hospital.issuer.sign(&claims);
     let body = Body::from(order("ramipril", 5, 1, 30).to_string());
-    let answer = hospital.send(Method::POST, PATH, &token, body).await;
+    let response = hospital.send(Method::POST, PATH, &token, body).await;
 
-    assert_eq!(answer.status, 201);
-    assert_eq!(answer.body["prescribed_by"], claims.sub.to_string());
-    assert_eq!(answer.body["on_behalf_of"], delegator.sub.to_string());
-    assert_eq!(answer.body["token_id"], claims.jti.to_string());
-    assert_eq!((&answer.body["drug"], &answer.body["dose_mg"]), (&json!("ramipril"), &json!(5)));
-    assert_eq!(hospital.get(PATH, READ).await.body[0], answer.body, "the newest first");
+    assert_eq!(response.status, 201);
+    assert_eq!(response.body["prescribed_by"], claims.sub.to_string());
+    assert_eq!(response.body["on_behalf_of"], delegator.sub.to_string());
+    assert_eq!(response.body["token_id"], claims.jti.to_string());
+    assert_eq!((&response.body["drug"], &response.body["dose_mg"]), (&json!("ramipril"), &json!(5)));
+    assert_eq!(hospital.get(PATH, READ).await.body[0], response.body, "the newest first");
 }
 
 #[tokio::test]
-async fn a_prescription_of_its_own_has_no_one_behind_it() {
+async fn direct_prescription_records_no_root() {
     let hospital = Hospital::new();
-    let answer = hospital.post(PATH, WRITE, order("ramipril", 5, 1, 30).to_string()).await;
-    assert_eq!((answer.status.as_u16(), &answer.body["on_behalf_of"]), (201, &Value::Null));
+    let response = hospital.post(PATH, WRITE, order("ramipril", 5, 1, 30).to_string()).await;
+    assert_eq!((response.status.as_u16(), &response.body["on_behalf_of"]), (201, &Value::Null));
 }
 
 #[tokio::test]
-async fn reading_is_not_writing() {
+async fn read_scope_does_not_permit_writing() {
     let hospital = Hospital::new();
     let body = order("ramipril", 5, 1, 30).to_string();
     assert_eq!(hospital.post(PATH, READ, body).await.problem(), (403, "insufficient_scope"));
     assert_eq!(hospital.get(PATH, WRITE).await.problem(), (403, "insufficient_scope"));
-    let answer = hospital.send(Method::DELETE, PATH, &hospital.issuer.token(WRITE), Body::empty()).await;
-    assert_eq!(answer.problem(), (405, "method_not_allowed"));
-    assert!(answer.headers["allow"].to_str().unwrap().contains("POST"));
+    let response = hospital.send(Method::DELETE, PATH, &hospital.issuer.token(WRITE), Body::empty()).await;
+    assert_eq!(response.problem(), (405, "method_not_allowed"));
+    assert!(response.headers["allow"].to_str().unwrap().contains("POST"));
 }
 
 #[tokio::test]
-async fn a_controlled_drug_takes_a_second_scope() {
+async fn controlled_drug_requires_second_scope() {
     let hospital = Hospital::new();
     let morphine = order("morphine", 10, 2, 3).to_string();
     let refused = hospital.post(PATH, WRITE, morphine.clone()).await;
@@ -60,13 +60,13 @@ async fn a_controlled_drug_takes_a_second_scope() {
     assert_eq!(refused.headers["www-authenticate"], challenge);
     for (second, expected) in [("P-2077", 403), ("P-1042", 201), ("*", 201)] {
         let second = format!("write:controlled-prescriptions:{second}");
-        let answer = hospital.post(PATH, &[WRITE[0], &second], morphine.clone()).await;
-        assert_eq!(answer.status, expected, "{second}");
+        let response = hospital.post(PATH, &[WRITE[0], &second], morphine.clone()).await;
+        assert_eq!(response.status, expected, "{second}");
     }
 }
 
 #[tokio::test]
-async fn an_unsound_order_is_refused_and_nothing_is_written() {
+async fn rejects_invalid_order_without_writing() {
     let hospital = Hospital::new();
     let before = hospital.get(PATH, READ).await.body;
     for (order, status, detail) in [
@@ -77,8 +77,8 @@ async fn an_unsound_order_is_refused_and_nothing_is_written() {
         (order("ramipril", 5, 1, 91), 400, "`days` of ramipril is 1 to 90"),
         (order("amoxicillin", 500, 3, 7), 409, "the patient is allergic to penicillin, which amoxicillin contains"),
     ] {
-        let answer = hospital.post(PATH, WRITE, order.to_string()).await;
-        assert_eq!((answer.problem().0, answer.detail()), (status, detail));
+        let response = hospital.post(PATH, WRITE, order.to_string()).await;
+        assert_eq!((response.problem().0, response.detail()), (status, detail));
     }
     assert_eq!(hospital.get(PATH, READ).await.body, before);
 }

@@ -1,4 +1,4 @@
-//! Input that nobody sends by accident.
+//! Hostile input.
 
 use axum::body::Body;
 use http::Method;
@@ -9,7 +9,7 @@ const PRESCRIPTIONS: &str = "/patients/P-1042/prescriptions";
 const WRITE: &[&str] = &["write:prescriptions:P-1042"];
 
 #[tokio::test]
-async fn a_patient_who_is_not_here_is_not_found() {
+async fn unknown_patient_is_404() {
     let hospital = Hospital::new();
     for id in ["P-9999", "P-1", "p-1042", "1042", "P-1042x", "P-1'--"] {
         for resource in ["records", "labs", "notes", "billing", "prescriptions"] {
@@ -23,7 +23,7 @@ async fn a_patient_who_is_not_here_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_is_no_identifier_never_matches() {
+async fn malformed_identifier_never_matches() {
     let hospital = Hospital::new();
     for (id, expected) in [
         ("%2A", 400),
@@ -38,17 +38,17 @@ async fn what_is_no_identifier_never_matches() {
         ("P-1042%2F..%2FP-2077", 404),
     ] {
         let path = format!("/patients/{id}/records");
-        let answer = hospital.get(&path, &["read:records:*", "read:records:P-1042"]).await;
-        assert_eq!(answer.problem().0, expected, "{path}");
+        let response = hospital.get(&path, &["read:records:*", "read:records:P-1042"]).await;
+        assert_eq!(response.problem().0, expected, "{path}");
         let narrow = hospital.get(&path, &["read:records:P-1042"]).await;
-        // A path that climbs is nobody's, whoever asks.
+        // A path with dot segments matches no route, for any token.
         let refused: &[u16] = if id.contains("%2E%2E") || id.contains("..") { &[404] } else { &[400, 403] };
         assert!(refused.contains(&narrow.problem().0), "{path}: {}", narrow.status);
     }
 }
 
 #[tokio::test]
-async fn a_path_that_climbs_leads_nowhere() {
+async fn path_with_dot_segments_is_404() {
     let hospital = Hospital::new();
     for path in [
         "/patients/P-1042/../P-2077/records",
@@ -57,14 +57,14 @@ async fn a_path_that_climbs_leads_nowhere() {
         "/patients/../patients",
         "/patients/../records",
     ] {
-        let answer = hospital.get(path, &["read:records:*", "read:patients:P-1042"]).await;
-        assert!(matches!(answer.problem().0, 400 | 403 | 404), "{path}: {}", answer.status);
+        let response = hospital.get(path, &["read:records:*", "read:patients:P-1042"]).await;
+        assert!(matches!(response.problem().0, 400 | 403 | 404), "{path}: {}", response.status);
     }
     assert_eq!(hospital.get("/nowhere", &["read:records:*"]).await.problem(), (404, "not_found"));
 }
 
 #[tokio::test]
-async fn a_malformed_prescription_is_invalid() {
+async fn malformed_prescription_is_400() {
     let hospital = Hospital::new();
     let good = r#"{"drug":"ramipril","dose_mg":5,"times_per_day":1,"days":30}"#;
     assert_eq!(hospital.post(PRESCRIPTIONS, WRITE, good).await.status, 201);
@@ -85,8 +85,8 @@ async fn a_malformed_prescription_is_invalid() {
         r#"{"drug":["ramipril"],"dose_mg":5,"times_per_day":1,"days":30}"#,
         r#"{"drug":"ramipril","dose_mg":5,"times_per_day":1,"days":30,"patient_id":"P-2077"}"#,
     ] {
-        let answer = hospital.post(PRESCRIPTIONS, WRITE, body).await;
-        assert_eq!(answer.problem(), (400, "invalid_request"), "{body}");
+        let response = hospital.post(PRESCRIPTIONS, WRITE, body).await;
+        assert_eq!(response.problem(), (400, "invalid_request"), "{body}");
     }
     let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
     assert_eq!(hospital.post(PRESCRIPTIONS, WRITE, deep).await.problem(), (400, "invalid_request"));
@@ -94,23 +94,23 @@ async fn a_malformed_prescription_is_invalid() {
 }
 
 #[tokio::test]
-async fn a_huge_body_is_not_read() {
+async fn too_large_body_is_413() {
     let hospital = Hospital::new();
     for (size, expected) in [(16 * 1024, 400), (16 * 1024 + 1, 413), (8 * 1024 * 1024, 413)] {
-        let answer = hospital.post(PRESCRIPTIONS, WRITE, vec![b' '; size]).await;
-        assert_eq!(answer.problem().0, expected, "{size}");
+        let response = hospital.post(PRESCRIPTIONS, WRITE, vec![b' '; size]).await;
+        assert_eq!(response.problem().0, expected, "{size}");
     }
     let refused = hospital.post(PRESCRIPTIONS, &["read:prescriptions:*"], vec![b' '; 8 * 1024 * 1024]).await;
     assert_eq!(refused.problem(), (403, "insufficient_scope"), "who may not write is told so first");
 }
 
 #[tokio::test]
-async fn other_methods_are_named() {
+async fn other_methods_are_405_with_allow() {
     let hospital = Hospital::new();
     let token = hospital.issuer.token(&["read:formulary:*", "read:records:*"]);
     for path in ["/formulary", "/patients/P-1042/records"] {
-        let answer = hospital.send(Method::PUT, path, &token, Body::empty()).await;
-        assert_eq!(answer.problem(), (405, "method_not_allowed"), "{path}");
-        assert_eq!(answer.headers["allow"], "GET,HEAD");
+        let response = hospital.send(Method::PUT, path, &token, Body::empty()).await;
+        assert_eq!(response.problem(), (405, "method_not_allowed"), "{path}");
+        assert_eq!(response.headers["allow"], "GET,HEAD");
     }
 }

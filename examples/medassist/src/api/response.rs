@@ -1,4 +1,4 @@
-//! What every answer of the API has in common.
+//! Headers, request id and problem of every response.
 
 use agentwrit_protocol::{Problem, RequestId};
 use axum::{
@@ -22,8 +22,8 @@ pub(super) async fn method_not_allowed() -> Response {
     ApiError::MethodNotAllowed.into_response()
 }
 
-/// Gives the request its id, and the answer its headers; writes the problem of an [`ApiError`]. Health data stays out of
-/// every cache.
+/// Sets the request's id and the response's headers; writes the problem of an [`ApiError`]. No cache stores health
+/// data.
 pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let request_id = sent_id(&request).unwrap_or_else(new_id);
     request.extensions_mut().insert(request_id.clone());
@@ -46,9 +46,9 @@ fn write_problem(mut response: Response, error: &ApiError, path: &str, request_i
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(Problem::CONTENT_TYPE));
-    if let ApiError::NotPermitted(refused) = error {
+    if let ApiError::NotPermitted(denied) = error {
         // RFC 6750 §3.1, as the layers would have written it. A scope has no character that needs an escape.
-        let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{}""#, refused.wanted);
+        let challenge = format!(r#"Bearer realm="agentwrit", error="insufficient_scope", scope="{}""#, denied.wanted);
         if let Ok(challenge) = HeaderValue::try_from(challenge) {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -63,7 +63,7 @@ fn sent_id(request: &Request) -> Option<RequestId> {
 
 fn new_id() -> RequestId {
     let mut bytes = [0; 8];
-    // The id guards nothing: without randomness the request still gets its answer, under an id that shows it.
+    // The id protects nothing: without randomness the response has an id of zeros.
     if getrandom::fill(&mut bytes).is_err() {
         bytes = [0; 8];
     }
