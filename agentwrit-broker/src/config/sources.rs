@@ -27,7 +27,7 @@ pub(super) struct Setting {
 /// An empty text sets nothing: the variable takes its value from weaker sources, or its default. The admin secret is the
 /// exception: if one source sets it to nothing, no other source may replace it.
 pub(super) struct Settings {
-    settings: BTreeMap<&'static str, Setting>,
+    values: BTreeMap<&'static str, Setting>,
     /// The config file that was read, and its permission bits.
     pub(super) file: Option<(PathBuf, u32)>,
     /// Config files in the default places that this process may not read, with the error of the operating system.
@@ -66,17 +66,17 @@ impl Settings {
             errors.0.extend(needed);
         }
         let file = file.map(|(path, contents)| (path, contents.mode));
-        Self { settings, file, unreadable, unknown: stronger.unknown }
+        Self { values: settings, file, unreadable, unknown: stronger.unknown }
     }
 
     /// Returns every setting with its variable.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &Setting)> {
-        self.settings.iter().map(|(variable, setting)| (*variable, setting))
+        self.values.iter().map(|(variable, setting)| (*variable, setting))
     }
 
     /// Returns the setting of a variable.
     pub(super) fn find(&self, name: &str) -> Option<&Setting> {
-        self.settings.get(name)
+        self.values.get(name)
     }
 
     /// Returns the value of a variable, or its default.

@@ -170,7 +170,7 @@ impl ServerCertVerifier for PinnedCertificate {
         if self.leaf.as_ref().is_some_and(|leaf| leaf == end_entity) {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(Error::General(String::from("the broker presents another certificate than that in AA_TLS_CERT")))
+        Err(Error::General(String::from("the broker shows another certificate than that in AA_TLS_CERT")))
     }
 
     fn verify_tls12_signature(

@@ -215,7 +215,7 @@ impl Connection {
 async fn head_overdue(phase: &Phase) {
     sleep(RECEIVE_GRACE).await;
     if !phase.is_in_head() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

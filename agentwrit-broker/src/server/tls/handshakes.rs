@@ -25,7 +25,7 @@ const MAX_SOURCES: usize = 32;
 /// Longest text of a reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// HandshakeFailure of a handshake.
+/// Kind and reason of a failed handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HandshakeFailure {
     /// The value of the metric's label.
