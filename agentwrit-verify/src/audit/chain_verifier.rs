@@ -188,7 +188,7 @@ impl ChainVerifier {
     ///
     /// # Errors
     ///
-    /// What is wrong at the first break that was not.
+    /// Error of the first break that is not accepted.
     pub fn verdict(&self) -> Result<ChainHead, AuditChainError> {
         self.open.first().map_or(Ok(self.head), |open| Err(open.fault))
     }

@@ -36,11 +36,11 @@ pub struct ResponseHead<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and brokers must name each")]
 pub struct FeedEntry {
-    /// Which tokens it ends.
+    /// Tokens that the entry revokes.
     pub level: Level,
     /// Digest of the target.
     pub key: RevocationKey,
-    /// Not-before mark: it ends tokens issued until then.
+    /// Not-before mark: revokes tokens issued until then.
     pub revoked_at: UnixTime,
     /// Expiry of the last token that it can affect.
     pub expires_at: UnixTime,

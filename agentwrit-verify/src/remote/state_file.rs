@@ -1,7 +1,7 @@
 //! State of a follower that survives a restart.
 //!
-//! 1. The file is written beside its place, synced and renamed: there is the old state or the new one, never a mixture.
-//! 2. It is whole or it is not used: a checksum covers all of it. It is for one issuer.
+//! 1. The file is written under a temporary name, synced and renamed: it holds the old state or the new one, never a mixture.
+//! 2. A checksum covers the whole file, which is for one issuer.
 //! 3. It holds no secrets, but a user who can write it decides which tokens this service accepts: it is made readable and writable by
 //!    its owner only. One that others than owner and group can write to is refused, as is one that belongs to a user other
 //!    than the service's own and root.
@@ -35,32 +35,32 @@ const DIGEST_LENGTH: usize = 32;
 pub(super) struct State {
     pub(super) keys: KeySet,
     pub(super) keys_confirmed_at: UnixTime,
-    /// None when revocations aren't followed.
+    /// `None` when revocations are not followed.
     pub(super) feed: Option<FeedState>,
 }
 
-/// Why a state file can't be used. Nothing is ignored silently: a service that starts without its state can be rolled
+/// Reason why a state file cannot be used. No defect is ignored: a service that starts without its state can be rolled
 /// back to an older one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateFileError {
-    /// It can't be read.
+    /// The file cannot be read.
     #[error("it can't be read: {cause}")]
     Unreadable {
         /// Error of the operating system.
         cause: String,
     },
-    /// It can't be written.
+    /// The file cannot be written.
     #[error("it can't be written: {cause}; choose a place in a directory that this service may write to")]
     Unwritable {
         /// Error of the operating system.
         cause: String,
     },
-    /// It is something else, or of another version.
+    /// The file is not a state of this version.
     #[error("it is not a follower's state of this version; choose another place, or move it away")]
     Foreign,
-    /// It is cut off, or was changed.
-    #[error("it is damaged; restore it, or move it away to start from what the broker says now")]
+    /// The file is truncated or altered.
+    #[error("it is damaged; restore it, or move it away to start from the broker's present state")]
     Damaged,
     /// Others than its owner can change it.
     #[error(
@@ -68,10 +68,10 @@ pub enum StateFileError {
              `chmod 600` on it, or move it away if another user may have changed it"
     )]
     Exposed {
-        /// Its permission bits.
+        /// Permission bits of the file.
         mode: u32,
     },
-    /// It belongs to another user, who can change it.
+    /// Another user owns the file and can change it.
     #[error(
         "it belongs to the user {owner}, who can decide which tokens this service accepts: run `chown` on it if you know its \
              contents, or move it away"
@@ -80,10 +80,10 @@ pub enum StateFileError {
         /// The numeric id of its owner.
         owner: u32,
     },
-    /// It is of another issuer.
+    /// The file is of another issuer.
     #[error("it is of issuer `{found}`; each issuer needs its own state file")]
     OtherIssuer {
-        /// Its issuer.
+        /// Issuer of the file.
         found: String,
     },
 }
@@ -198,7 +198,7 @@ impl StateFile {
         if Sha256::digest(content).as_slice() != digest {
             return Err(StateFileError::Damaged);
         }
-        // From here on it is what was once written.
+        // The checksum is verified: the rest is as written.
         let content = content.strip_prefix(FORMAT).ok_or(StateFileError::Foreign)?;
         let end = content.iter().position(|byte| *byte == b'\n').ok_or(StateFileError::Foreign)?;
         let (head, entries) = content.split_at_checked(end).ok_or(StateFileError::Foreign)?;

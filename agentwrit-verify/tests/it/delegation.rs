@@ -223,12 +223,12 @@ fn rejects_records_of_another_issuer() {
 #[test]
 fn rejects_records_signed_by_untrusted_keys() {
     let mut target = delegated(2);
-    let stranger = SigningKey::from_seed(&[9; 32]).unwrap();
+    let untrusted = SigningKey::from_seed(&[9; 32]).unwrap();
     for index in 0..2 {
         let record = target.claims.delegation_chain[index].clone();
         let previous = index.checked_sub(1).map(|index| target.claims.delegation_chain[index].clone());
         let bytes = record.signed_bytes(TestIssuer::ISSUER, index, previous.as_ref());
-        target.claims.delegation_chain[index].signature = HEXLOWER.encode(&stranger.sign(&bytes));
+        target.claims.delegation_chain[index].signature = HEXLOWER.encode(&untrusted.sign(&bytes));
     }
     assert_eq!(verdict(&mut target), broken(DelegationChainError::Signature { index: 0 }));
 }

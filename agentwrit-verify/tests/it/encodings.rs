@@ -53,12 +53,12 @@ fn rejects_other_alphabet_and_percent_encoding() {
 fn rejects_white_space_and_foreign_characters_anywhere() {
     let target = Target::new();
     let token = target.token();
-    for stranger in [' ', '\t', '\n', '\r', '\0', '\u{a0}', 'é', ',', '"', '~'] {
+    for foreign in [' ', '\t', '\n', '\r', '\0', '\u{a0}', 'é', ',', '"', '~'] {
         for index in 0..3 {
             for place in 0..3 {
                 let spoilt = with_part(&token, index, |part| {
                     let mut part = part.to_owned();
-                    part.insert([0, part.len() / 2, part.len()][place], stranger);
+                    part.insert([0, part.len() / 2, part.len()][place], foreign);
                     part
                 });
                 let error = target.rejection(&spoilt);

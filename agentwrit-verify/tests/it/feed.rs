@@ -99,10 +99,10 @@ fn rejects_response_not_signed_by_trusted_key() {
         }
         header.to_string()
     };
-    let stranger = SigningKey::from_seed(&[99; 32]).unwrap();
-    assert_eq!(scene.rejection(&signed_by(&stranger, header(&[]), &honest)), FeedError::BadSignature);
-    let unknown = scene.rejection(&stranger.sign_document(Feed::MEDIA_TYPE, honest.as_bytes()));
-    assert_eq!(unknown, FeedError::UnknownKey { kid: Some(stranger.id().to_string()) });
+    let untrusted = SigningKey::from_seed(&[99; 32]).unwrap();
+    assert_eq!(scene.rejection(&signed_by(&untrusted, header(&[]), &honest)), FeedError::BadSignature);
+    let unknown = scene.rejection(&untrusted.sign_document(Feed::MEDIA_TYPE, honest.as_bytes()));
+    assert_eq!(unknown, FeedError::UnknownKey { kid: Some(untrusted.id().to_string()) });
     assert!(unknown.needs_keys() && !unknown.needs_snapshot());
 
     for typ in ["JWT", "at+jwt", "application/agentwrit-revocations+jwt", "AgentWrit-Revocations+JWT", ""] {
@@ -403,7 +403,7 @@ fn slow_clock_revives_no_revoked_token() {
     newcomer.poll(&issuer).unwrap();
     service.poll(&issuer).unwrap();
     for service in [&service, &newcomer] {
-        assert_eq!(service.feed().list().len(), 0, "nobody needs the entry any more");
+        assert_eq!(service.feed().list().len(), 0, "the entry is no longer needed");
         assert!(matches!(service.verifier().verify(&token), Err(VerifyError::Expired { .. })));
     }
 }

@@ -202,16 +202,16 @@ impl Ring {
 
 /// Changes the text of a token.
 fn spoil(numbers: &mut Numbers, token: &str) -> String {
-    let strangers = ['A', 'B', 'z', '0', '-', '_', '.', '=', '+', '/', '%', ' ', '\n', 'é'];
+    let replacements = ['A', 'B', 'z', '0', '-', '_', '.', '=', '+', '/', '%', ' ', '\n', 'é'];
     let place = numbers.within(0..token.len());
     let mut spoilt = token.to_owned();
     match numbers.within(0..6) {
-        0 => spoilt.insert(place, numbers.pick(&strangers)),
+        0 => spoilt.insert(place, numbers.pick(&replacements)),
         1 => drop(spoilt.remove(place)),
         2 => spoilt.truncate(place),
-        3 => spoilt.push(numbers.pick(&strangers)),
-        4 => spoilt.replace_range(token.len() - 1.., &numbers.pick(&strangers).to_string()),
-        _ => spoilt.replace_range(place..=place, &numbers.pick(&strangers).to_string()),
+        3 => spoilt.push(numbers.pick(&replacements)),
+        4 => spoilt.replace_range(token.len() - 1.., &numbers.pick(&replacements).to_string()),
+        _ => spoilt.replace_range(place..=place, &numbers.pick(&replacements).to_string()),
     }
     spoilt
 }

@@ -367,7 +367,7 @@ impl World {
                     self.witness.accepted_after_revocation += u64::from(dead_for.is_some());
                 }
                 Err(VerifyError::Revoked { .. }) if dead_for.is_none() => {
-                    return Err(context() + "refused as revoked, and nobody revoked it");
+                    return Err(context() + "rejected as revoked without a revocation");
                 }
                 Err(VerifyError::Revoked { .. }) => {
                     token.was_refused_as_revoked = true;

@@ -142,7 +142,7 @@ async fn does_not_follow_redirect() {
         let expected = RemoteError::UnexpectedStatus { url: server.jwks_url(), status: status[..3].parse().unwrap() };
         assert_eq!(server.rejection().await, expected);
     }
-    assert!(elsewhere.requests.try_recv().is_err(), "nobody came");
+    assert!(elsewhere.requests.try_recv().is_err(), "no request arrived");
 }
 
 #[tokio::test]
