@@ -13,7 +13,7 @@ async fn occupy_writer(store: &Store) -> mpsc::Sender<()> {
     let (start, begun) = tokio::sync::oneshot::channel();
     let store = store.clone();
     tokio::spawn(async move {
-        let wait = move |_: &mut Tx<'_>| {
+        let wait = move |_: &mut dyn Tx| {
             start.send(()).ok();
             released.recv().ok();
             Ok::<_, StoreError>(())

@@ -73,11 +73,11 @@ impl ClockWarning {
 
 /// Times in the store's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordedTime {
+pub struct RecordedTime {
     /// The time that had passed for certain when the store was last used; none in a new store.
-    pub(crate) certain: Option<UnixTime>,
+    pub certain: Option<UnixTime>,
     /// The latest of the last audit event and all not-before marks.
-    pub(crate) newest: UnixTime,
+    pub newest: UnixTime,
 }
 
 /// Compares the wall clock with the store's records and the monotonic clock.

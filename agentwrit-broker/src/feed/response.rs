@@ -117,7 +117,7 @@ impl FeedPublisher {
             let span = Span { from: 0, to, at: now.seconds() };
             publisher.sign_with(span, now, usize::try_from(count).unwrap_or(0), |writer| {
                 let issuer = publisher.issuer.name();
-                reader.visit_revocations(0, now, ALL_ROWS, |row| writer.push(&entry_of_row(issuer, &row)))
+                reader.visit_revocations(0, now, ALL_ROWS, &mut |row| writer.push(&entry_of_row(issuer, &row)))
             })
         });
         read.await.map_err(FeedUnavailable::Store)
@@ -133,7 +133,7 @@ impl FeedPublisher {
             let latest = reader.latest_cursor()?;
             let mut rows: Vec<(u64, FeedEntry)> = Vec::new();
             let issuer = publisher.issuer.name();
-            reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), |row| {
+            reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), &mut |row| {
                 rows.push((row.cursor, entry_of_row(issuer, &row)));
             })?;
             let Some((to, at)) = end_of_page(&rows, latest, last, now) else { return Ok(None) };

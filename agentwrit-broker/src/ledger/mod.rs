@@ -71,7 +71,7 @@ impl Ledger {
     /// Reads the store.
     pub(crate) async fn read<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
-        query: impl FnOnce(&Reader<'_>) -> Result<T, E> + Send + 'static,
+        query: impl FnOnce(&dyn Reader) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         self.store.read(query).await
     }
@@ -79,7 +79,7 @@ impl Ledger {
     /// Runs an operation in one transaction of the store.
     pub(crate) async fn transact<T: Send + 'static, E: OperationError>(
         &self,
-        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let started = self.monotonic();
         let outcome = self.store.transact(operation).await;
@@ -92,7 +92,7 @@ impl Ledger {
     }
 
     /// Appends to the audit trail, in the transaction that the event is about.
-    pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
+    pub(crate) fn record(&self, tx: &mut dyn Tx, event: NewEvent) -> Result<(), StoreError> {
         let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
         let clock_monitor = Arc::clone(&self.clock_monitor);
         tx.append(event)?;
@@ -110,7 +110,7 @@ impl Ledger {
     }
 
     /// Records the time that has passed for certain.
-    pub(crate) fn record_time(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    pub(crate) fn record_time(&self, tx: &mut dyn Tx) -> Result<(), StoreError> {
         tx.record_certain_time(self.clock_monitor.certain_time(self.clock.as_ref()))
     }
 

@@ -172,7 +172,7 @@ impl AppService {
     /// Ends the app's own tokens and deletes its unused launch tokens, whose number it returns.
     fn revoke_app_tokens(
         &self,
-        tx: &mut Tx<'_>,
+        tx: &mut dyn Tx,
         app_id: &AppId,
         now: UnixTime,
         reason: &'static str,

@@ -27,7 +27,7 @@ use crate::{
 pub(super) async fn transact_as<T: Send + 'static>(
     ledger: &Ledger,
     bearer: Option<TokenId>,
-    operation: impl FnOnce(&mut Tx<'_>, UnixTime) -> Result<T, Error> + Send + 'static,
+    operation: impl FnOnce(&mut dyn Tx, UnixTime) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let clock = Arc::clone(&ledger.clock);
     ledger
@@ -42,7 +42,7 @@ pub(super) async fn transact_as<T: Send + 'static>(
 }
 
 /// Returns the record of a token that has neither ended nor expired: it may have since it was verified.
-pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
+pub(super) fn live_token(tx: &dyn Tx, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
     if tx.has_ended(jti)? != Some(false) {
         return Ok(None);
     }
@@ -55,7 +55,7 @@ pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Op
 /// # Errors
 ///
 /// [`Error::ClockBehind`] when verifiers would not accept the token yet.
-pub(super) fn issue_time(tx: &Tx<'_>, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
+pub(super) fn issue_time(tx: &dyn Tx, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
     let latest_not_before_mark = tx.latest_not_before_mark(target)?;
     clock::issue_time(now, latest_not_before_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
 }
@@ -65,7 +65,7 @@ pub(super) fn issue_time(tx: &Tx<'_>, target: &str, now: UnixTime) -> Result<Uni
 /// # Errors
 ///
 /// [`Error::ExceedsCeiling`] with the first scope that exceeds it.
-pub(super) fn check_ceiling(reader: &Reader<'_>, app: Option<&AppId>, scope: &ScopeSet) -> Result<(), Error> {
+pub(super) fn check_ceiling(reader: &dyn Reader, app: Option<&AppId>, scope: &ScopeSet) -> Result<(), Error> {
     match app {
         Some(app_id) => within(reader.app(app_id)?.as_ref(), scope),
         None => Ok(()),
@@ -78,7 +78,7 @@ pub(super) fn check_ceiling(reader: &Reader<'_>, app: Option<&AppId>, scope: &Sc
 ///
 /// [`Error::ExceedsCeiling`] with the first scope that exceeds one, also when an agent is not known any more.
 pub(super) fn check_ceilings_of<'a>(
-    reader: &Reader<'_>,
+    reader: &dyn Reader,
     agents: impl IntoIterator<Item = &'a AgentId>,
     scope: &ScopeSet,
 ) -> Result<(), Error> {

@@ -75,7 +75,7 @@ impl DelegationService {
 
     fn delegate_in(
         &self,
-        tx: &mut Tx<'_>,
+        tx: &mut dyn Tx,
         delegator: &Claims,
         delegation: DelegationRequest,
         client: IpAddr,

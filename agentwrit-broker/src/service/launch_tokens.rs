@@ -89,7 +89,7 @@ impl LaunchTokenService {
     ) -> Result<(), Error> {
         let service = Arc::clone(self);
         transact_as(&self.ledger, bearer, move |tx, now| {
-            if !tx.delete_launch_token(&id)? {
+            if !tx.delete_launch_token(id)? {
                 return Err(Error::NoSuchLaunchToken);
             }
             let event = NewEvent::success(EventType::TokenRevoked, now, &by, "launch token deleted");
@@ -149,7 +149,7 @@ fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
     }
 }
 
-fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
+fn app_of(tx: &dyn Tx, creator: &Subject) -> Result<Option<App>, Error> {
     Ok(match as_app(creator) {
         Some(app_id) => tx.app(app_id)?,
         None => None,
@@ -157,7 +157,7 @@ fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
 }
 
 /// Returns the session of the bearer's token.
-fn session_of(tx: &Tx<'_>, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
+fn session_of(tx: &dyn Tx, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
     Ok(match bearer {
         Some(jti) => tx.token(&jti)?.map(|token| token.sid),
         None => None,

@@ -84,7 +84,7 @@ impl RegistrationService {
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
-                if launch_token.single_use && !tx.consume_launch_token(&launch_token.id, now)? {
+                if launch_token.single_use && !tx.consume_launch_token(launch_token.id, now)? {
                     return Err(Error::LaunchTokenConsumed);
                 }
                 let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
@@ -132,7 +132,7 @@ impl RegistrationService {
 
     fn record_registration(
         &self,
-        tx: &mut Tx<'_>,
+        tx: &mut dyn Tx,
         agent: &RegisteredAgent,
         draft: &Draft,
         client: IpAddr,
@@ -176,7 +176,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn read(reader: &Reader<'_>, digest: &Digest) -> Result<Self, Error> {
+    fn read(reader: &dyn Reader, digest: &Digest) -> Result<Self, Error> {
         let launch_token = reader.launch_token_by_digest(digest)?;
         let app = match launch_token.as_ref().and_then(|token| token.app_id.as_ref()) {
             Some(app_id) => reader.app(app_id)?,

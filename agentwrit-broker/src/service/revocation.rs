@@ -88,7 +88,7 @@ struct Found {
 }
 
 /// Ends what the target stands for, in the store. What expired until `past` has expired for certain.
-fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTime) -> Result<Found, StoreError> {
+fn end(tx: &mut dyn Tx, request: &RevocationRequest, now: UnixTime, past: UnixTime) -> Result<Found, StoreError> {
     let Some(target) = &request.target else { return Ok(Found::default()) };
     let found = match target {
         RevocationTarget::Token(jti) => {

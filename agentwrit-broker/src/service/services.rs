@@ -188,7 +188,7 @@ impl Memory {
         let (list, issuer) = (revocations.clone(), issuer.to_owned());
         let read = store.read(move |reader| {
             let mut recent = RecentEntries::default();
-            reader.visit_revocations(0, past, ALL_ROWS, |row| {
+            reader.visit_revocations(0, past, ALL_ROWS, &mut |row| {
                 list.insert(row.level, row.target, row.revoked_at, row.expires_at);
                 recent.push(row.cursor, entry_of_row(&issuer, &row));
             })?;

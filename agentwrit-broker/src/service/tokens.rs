@@ -64,7 +64,7 @@ impl TokenService {
         }
     }
 
-    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
+    fn renew_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
         let now = self.ledger.now().max(claims.issued_at());
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
@@ -106,7 +106,7 @@ impl TokenService {
         self.ledger.transact(move |tx| service.release_in(tx, &claims, client)).await
     }
 
-    fn release_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<(), Error> {
+    fn release_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<(), Error> {
         let now = self.ledger.now();
         let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
         self.end_one(tx, &token, claims.subject(), now)?;
@@ -120,7 +120,7 @@ impl TokenService {
     }
 
     /// Ends exactly one token and publishes it. Tokens delegated from it stay valid until they expire.
-    fn end_one(&self, tx: &mut Tx<'_>, token: &IssuedToken, by: &Subject, now: UnixTime) -> Result<(), Error> {
+    fn end_one(&self, tx: &mut dyn Tx, token: &IssuedToken, by: &Subject, now: UnixTime) -> Result<(), Error> {
         tx.end_token(&token.jti, now)?;
         let revocation = Revocation {
             level: Level::Token,
@@ -137,7 +137,7 @@ impl TokenService {
 
 /// Checks that the subject may renew: an agent that is not barred and whose apps still allow what it holds, or an active
 /// app.
-fn check_subject(tx: &Tx<'_>, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
+fn check_subject(tx: &dyn Tx, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
     match claims.subject() {
         Subject::Admin => Err(Error::WrongSubject("an operator's token cannot be renewed; authenticate again")),
         Subject::App(app) => {

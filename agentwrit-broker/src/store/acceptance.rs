@@ -9,7 +9,6 @@ use agentwrit_verify::{
     Subject, UnixTime,
     audit::{AcceptedChainBreak, ChainBreak, ChainBreakId, ChainVerifier},
 };
-use rusqlite::Connection;
 
 use super::{OpenError, Reader, StoreError, Tx};
 use crate::audit::{EventType, NewEvent};
@@ -18,16 +17,16 @@ use crate::audit::{EventType, NewEvent};
 const VERIFIED_TAIL: u64 = 1000;
 
 /// Verifies the end of the trail. Returns the breaks that `breaks` accepts and no event does yet.
-pub(super) fn verify_trail(connection: &Connection, breaks: &[ChainBreakId]) -> Result<Vec<ChainBreak>, OpenError> {
-    let walk = walk_end(connection)?;
+pub(super) fn verify_trail(reader: &dyn Reader, breaks: &[ChainBreakId]) -> Result<Vec<ChainBreak>, OpenError> {
+    let walk = walk_end(reader)?;
     log_accepted(walk.accepted());
     log_unknown(&walk, breaks);
     accepted(&walk, breaks)
 }
 
 /// Walks the chain over the end of the trail.
-pub(super) fn walk_end(connection: &Connection) -> Result<ChainVerifier, StoreError> {
-    Reader::new(connection).walk_tail(VERIFIED_TAIL)
+pub(super) fn walk_end(reader: &dyn Reader) -> Result<ChainVerifier, StoreError> {
+    reader.walk_tail(VERIFIED_TAIL)
 }
 
 /// Returns the breaks that no event of the trail accepts. Fails unless all of them are among `breaks`.
@@ -37,7 +36,7 @@ pub(super) fn accepted(walk: &ChainVerifier, breaks: &[ChainBreakId]) -> Result<
     if refused.is_empty() { Ok(accepted) } else { Err(OpenError::BrokenAudit { breaks: refused }) }
 }
 
-impl Tx<'_> {
+impl dyn Tx + '_ {
     /// Appends an event for each break that the operator accepts.
     ///
     /// # Errors

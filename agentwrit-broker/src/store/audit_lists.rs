@@ -6,53 +6,61 @@
 //! 3. Each event carries its number among those of its kind in each of its lists. So its *rank*, the number of
 //!    selected events up to it, takes one look-up per kind, and a number of events is the difference of two ranks.
 
-use rusqlite::params;
-
-use super::{
-    Reader, StoreError,
-    audit_log::{from_kind, kind},
-    codec::{signed, unsigned},
-};
+use super::{StoreError, audit_log::ReadAudit};
 use crate::audit::{EventType, Outcome};
 
 /// A list of events, by the numbers of the names.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum List {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// All events.
     All,
+    /// Events of an agent.
     Agent(i64),
+    /// Events of a task.
     Task(i64),
+    /// Events of an app.
     App(i64),
+    /// Events of an agent in a task.
     AgentTask(i64, i64),
+    /// Events of a task in an app.
     TaskApp(i64, i64),
 }
 
-/// Storage of a list: its index, the column of the numbers in it, and the condition that its events meet.
-struct Layout {
-    index: &'static str,
-    number: &'static str,
-    condition: &'static str,
-    keys: [i64; 2],
+/// Lists of one event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lists {
+    pub(super) agent: Option<List>,
+    pub(super) task: Option<List>,
+    pub(super) app: Option<List>,
+    pub(super) agent_task: Option<List>,
+    pub(super) task_app: Option<List>,
 }
 
-impl List {
-    fn layout(self) -> Layout {
-        let (index, number, condition, keys) = match self {
-            Self::All => ("audit_by_kind", "n_all", "?1 = ?2", [0, 0]),
-            Self::Agent(agent) => ("audit_by_agent", "n_agent", "agent = ?1 AND ?2 = 0", [agent, 0]),
-            Self::Task(task) => ("audit_by_task", "n_task", "task = ?1 AND ?2 = 0", [task, 0]),
-            Self::App(app) => ("audit_by_app", "n_app", "app = ?1 AND ?2 = 0", [app, 0]),
-            Self::AgentTask(agent, task) => {
-                ("audit_by_agent_task", "n_agent_task", "agent = ?1 AND task = ?2", [agent, task])
-            }
-            Self::TaskApp(task, app) => ("audit_by_task_app", "n_task_app", "task = ?1 AND app = ?2", [task, app]),
-        };
-        Layout { index, number, condition, keys }
+impl Lists {
+    pub(super) fn of(agent: Option<i64>, task: Option<i64>, app: Option<i64>) -> Self {
+        Self {
+            agent: agent.map(List::Agent),
+            task: task.map(List::Task),
+            app: app.map(List::App),
+            agent_task: agent.zip(task).map(|(agent, task)| List::AgentTask(agent, task)),
+            task_app: task.zip(app).map(|(task, app)| List::TaskApp(task, app)),
+        }
     }
+}
+
+/// Event type and outcome in one number.
+pub(super) fn kind(event_type: EventType, outcome: Outcome) -> i64 {
+    i64::from(event_type.code()) * 2 + i64::from(outcome == Outcome::Denied)
+}
+
+pub(super) fn from_kind(kind: i64) -> Option<(EventType, Outcome)> {
+    let event_type = EventType::from_code(u8::try_from(kind / 2).ok()?)?;
+    Some((event_type, if kind % 2 == 0 { Outcome::Success } else { Outcome::Denied }))
 }
 
 /// A stretch of the trail, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub struct Span {
     pub(super) first: u64,
     pub(super) last: u64,
 }
@@ -63,16 +71,14 @@ pub(super) enum Selection {
     /// The whole trail: its sequence numbers are its ranks.
     Everything,
     Kinds {
-        rank: String,
-        sequences: String,
-        keys: [i64; 2],
+        list: List,
         kinds: Vec<i64>,
     },
 }
 
 impl Selection {
-    pub(super) fn new(
-        reader: &Reader<'_>,
+    pub(super) fn new<R: ReadAudit + ?Sized>(
+        reader: &R,
         list: List,
         event_type: Option<EventType>,
         outcome: Option<Outcome>,
@@ -80,28 +86,20 @@ impl Selection {
         if matches!((list, event_type, outcome), (List::All, None, None)) {
             return Ok(Self::Everything);
         }
-        let Layout { index, number, condition, keys } = list.layout();
-        let from = format!("FROM audit_events INDEXED BY {index} WHERE {condition}");
         let kinds = match (event_type, outcome) {
             (Some(event_type), Some(outcome)) => vec![kind(event_type, outcome)],
             (Some(event_type), None) => vec![kind(event_type, Outcome::Success), kind(event_type, Outcome::Denied)],
             (None, _) => {
-                let next = format!("SELECT kind {from} AND kind > ?3 ORDER BY kind LIMIT 1");
-                let mut kinds = kinds_present(reader, &next, keys)?;
+                let mut kinds = reader.audit_kinds(list)?;
                 kinds.retain(|&kind| outcome.is_none() || from_kind(kind).map(|(_, outcome)| outcome) == outcome);
                 kinds
             }
         };
-        Ok(Self::Kinds {
-            rank: format!("SELECT {number} {from} AND kind = ?3 AND seq <= ?4 ORDER BY seq DESC LIMIT 1"),
-            sequences: format!("SELECT seq {from} AND kind = ?3 AND seq > ?4 AND seq <= ?5 ORDER BY seq LIMIT ?6"),
-            keys,
-            kinds,
-        })
+        Ok(Self::Kinds { list, kinds })
     }
 
     /// Returns the number of events in `spans` up to `end`.
-    pub(super) fn count(&self, reader: &Reader<'_>, spans: &[Span], end: u64) -> Result<u64, StoreError> {
+    pub(super) fn count<R: ReadAudit + ?Sized>(&self, reader: &R, spans: &[Span], end: u64) -> Result<u64, StoreError> {
         let mut count = 0_u64;
         for span in spans.iter().filter(|span| span.first <= end) {
             let upto = self.rank(reader, span.last.min(end))?;
@@ -112,9 +110,9 @@ impl Selection {
     }
 
     /// The first `count` of the events in `spans` after `after`.
-    pub(super) fn sequences(
+    pub(super) fn sequences<R: ReadAudit + ?Sized>(
         &self,
-        reader: &Reader<'_>,
+        reader: &R,
         spans: &[Span],
         after: u64,
         count: u64,
@@ -126,48 +124,24 @@ impl Selection {
                 break;
             }
             let after = after.max(span.first.saturating_sub(1));
-            page.extend(self.sequences_in(reader, after, span.last, left)?);
+            page.extend(self.sequences_in(reader, Span { first: after.saturating_add(1), last: span.last }, left)?);
         }
         Ok(page)
     }
 
-    fn rank(&self, reader: &Reader<'_>, sequence: u64) -> Result<u64, StoreError> {
-        let Self::Kinds { rank, keys: [first, second], kinds, .. } = self else {
-            return Ok(sequence);
-        };
-        kinds.iter().try_fold(0_u64, |sum, kind| {
-            let number = reader.find(rank, params![first, second, kind, signed(sequence)], |row| unsigned(row, 0))?;
-            Ok(sum.saturating_add(number.unwrap_or(0)))
-        })
+    fn rank<R: ReadAudit + ?Sized>(&self, reader: &R, sequence: u64) -> Result<u64, StoreError> {
+        match self {
+            Self::Everything => Ok(sequence),
+            Self::Kinds { list, kinds } => reader.audit_rank(*list, kinds, sequence),
+        }
     }
 
-    fn sequences_in(&self, reader: &Reader<'_>, after: u64, mut last: u64, count: u64) -> Result<Vec<u64>, StoreError> {
-        let Self::Kinds { sequences, keys: [first, second], kinds, .. } = self else {
-            return Ok((after.saturating_add(1)..=last).take(usize::try_from(count).unwrap_or(usize::MAX)).collect());
-        };
-        let count_of_page = usize::try_from(count).unwrap_or(usize::MAX);
-        let mut page = Vec::new();
-        for kind in kinds {
-            let parameters = params![first, second, kind, signed(after), signed(last), signed(count)];
-            page.extend(reader.list(sequences, parameters, |row| unsigned(row, 0))?);
-            page.sort_unstable();
-            page.truncate(count_of_page);
-            // Events beyond a full page are not part of it.
-            if page.len() == count_of_page {
-                last = page.last().copied().unwrap_or(last);
+    fn sequences_in<R: ReadAudit + ?Sized>(&self, reader: &R, span: Span, count: u64) -> Result<Vec<u64>, StoreError> {
+        match self {
+            Self::Everything => {
+                Ok((span.first..=span.last).take(usize::try_from(count).unwrap_or(usize::MAX)).collect())
             }
+            Self::Kinds { list, kinds } => reader.audit_sequences(*list, kinds, span, count),
         }
-        Ok(page)
     }
-}
-
-/// The kinds that a list has events of, by leaping from each to the next.
-fn kinds_present(reader: &Reader<'_>, next: &str, [first, second]: [i64; 2]) -> Result<Vec<i64>, StoreError> {
-    let mut kinds = Vec::new();
-    let mut last = 0_i64;
-    while let Some(kind) = reader.find(next, params![first, second, last], |row| row.get(0))? {
-        kinds.push(kind);
-        last = kind;
-    }
-    Ok(kinds)
 }

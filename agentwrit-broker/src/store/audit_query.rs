@@ -7,9 +7,10 @@
 use agentwrit_verify::{AppId, UnixTime};
 
 use super::{
-    Reader, StoreError,
+    StoreError,
     audit_lists::{List, Selection, Span},
-    codec::{micros, signed, unsigned},
+    audit_log::ReadAudit,
+    codec::micros,
 };
 use crate::audit::{Event, EventType, Outcome};
 
@@ -54,103 +55,96 @@ pub struct AuditPage {
     pub next_cursor: Option<u64>,
 }
 
-impl Reader<'_> {
-    /// Returns a page of the events that `query` selects.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    pub fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
-        let end = self.audit_total()?;
-        let Some(list) = self.list_of(query)? else {
-            return Ok(AuditPage::default());
+/// Returns a page of the events that `query` selects.
+pub(super) fn page<R: ReadAudit + ?Sized>(reader: &R, query: &AuditQuery) -> Result<AuditPage, StoreError> {
+    let end = reader.audit_total()?;
+    let Some(list) = list_of(reader, query)? else {
+        return Ok(AuditPage::default());
+    };
+    let selection = Selection::new(reader, list, query.event_type, query.outcome)?;
+    let spans = spans(reader, query, end)?;
+    let total = selection.count(reader, &spans, end)?;
+    let limit = query.limit.min(AuditQuery::MAX_LIMIT);
+    let mut sequences = match start(reader, query, &selection, &spans, end)? {
+        Some(after) => selection.sequences(reader, &spans, after, limit.saturating_add(1))?,
+        None => Vec::new(),
+    };
+    let more = sequences.len() as u64 > limit;
+    if more {
+        sequences.pop();
+    }
+    let next_cursor = if more { sequences.last().copied() } else { None };
+    Ok(AuditPage { events: reader.audit_events_numbered(&sequences)?, total, next_cursor })
+}
+
+/// Returns the list that contains every selected event; none for an unknown name.
+fn list_of<R: ReadAudit + ?Sized>(reader: &R, query: &AuditQuery) -> Result<Option<List>, StoreError> {
+    let (mut agent, mut task, mut app) = (None, None, None);
+    if let Some(name) = &query.agent_id {
+        let Some(name) = reader.name(name)? else { return Ok(None) };
+        agent = Some(name);
+    }
+    if let Some(name) = &query.task_id {
+        let Some(name) = reader.name(name)? else { return Ok(None) };
+        task = Some(name.id);
+    }
+    if let Some(app_id) = &query.app_id {
+        let Some(key) = reader.app_key(app_id)? else { return Ok(None) };
+        app = Some(key);
+    }
+    Ok(match (agent, task, app) {
+        (Some(agent), _, Some(app)) if agent.app != Some(app) => None,
+        (Some(agent), Some(task), _) => Some(List::AgentTask(agent.id, task)),
+        (Some(agent), None, _) => Some(List::Agent(agent.id)),
+        (None, Some(task), Some(app)) => Some(List::TaskApp(task, app)),
+        (None, Some(task), None) => Some(List::Task(task)),
+        (None, None, Some(app)) => Some(List::App(app)),
+        (None, None, None) => Some(List::All),
+    })
+}
+
+/// Returns the event before the page; none if fewer than `offset` events are left.
+fn start<R: ReadAudit + ?Sized>(
+    reader: &R,
+    query: &AuditQuery,
+    selection: &Selection,
+    spans: &[Span],
+    end: u64,
+) -> Result<Option<u64>, StoreError> {
+    if query.offset == 0 {
+        return Ok(Some(query.cursor));
+    }
+    let skipped = selection.count(reader, spans, query.cursor)?.saturating_add(query.offset);
+    first_where(query.cursor, end, |sequence| Ok(selection.count(reader, spans, sequence)? >= skipped))
+}
+
+/// The stretches of the trail, up to `end`, whose times are between `since` and `until`.
+fn spans<R: ReadAudit + ?Sized>(reader: &R, query: &AuditQuery, end: u64) -> Result<Vec<Span>, StoreError> {
+    if query.since.is_none() && query.until.is_none() {
+        return Ok(vec![Span { first: 1, last: end }]);
+    }
+    let since = query.since.map_or(i64::MIN, micros);
+    let until = query.until.map_or(i64::MAX, micros);
+    let mut firsts = reader.audit_runs()?;
+    firsts.insert(0, 1);
+    let lasts = firsts.iter().skip(1).map(|next| next.saturating_sub(1)).chain([end]);
+    let mut spans = Vec::new();
+    for (&run_first, run_last) in firsts.iter().zip(lasts) {
+        let after = |bound| {
+            let beyond = first_where(run_first, run_last, |sequence| Ok(recorded_at(reader, sequence)? > bound))?;
+            Ok::<_, StoreError>(beyond.unwrap_or(run_last.saturating_add(1)))
         };
-        let selection = Selection::new(self, list, query.event_type, query.outcome)?;
-        let spans = self.spans(query, end)?;
-        let total = selection.count(self, &spans, end)?;
-        let limit = query.limit.min(AuditQuery::MAX_LIMIT);
-        let mut sequences = match self.start(query, &selection, &spans, end)? {
-            Some(after) => selection.sequences(self, &spans, after, limit.saturating_add(1))?,
-            None => Vec::new(),
-        };
-        let more = sequences.len() as u64 > limit;
-        if more {
-            sequences.pop();
+        let span = Span { first: after(since.saturating_sub(1))?, last: after(until)?.saturating_sub(1) };
+        if span.first <= span.last {
+            spans.push(span);
         }
-        let next_cursor = if more { sequences.last().copied() } else { None };
-        let events = sequences.into_iter().filter_map(|sequence| self.audit_event(sequence).transpose());
-        Ok(AuditPage { events: events.collect::<Result<_, _>>()?, total, next_cursor })
     }
+    Ok(spans)
+}
 
-    /// Returns the list that contains every selected event; none for an unknown name.
-    fn list_of(&self, query: &AuditQuery) -> Result<Option<List>, StoreError> {
-        let (mut agent, mut task, mut app) = (None, None, None);
-        if let Some(name) = &query.agent_id {
-            let Some(name) = self.name(name)? else { return Ok(None) };
-            agent = Some(name);
-        }
-        if let Some(name) = &query.task_id {
-            let Some(name) = self.name(name)? else { return Ok(None) };
-            task = Some(name.id);
-        }
-        if let Some(app_id) = &query.app_id {
-            let Some(key) = self.app_key(app_id)? else { return Ok(None) };
-            app = Some(key);
-        }
-        Ok(match (agent, task, app) {
-            (Some(agent), _, Some(app)) if agent.app != Some(app) => None,
-            (Some(agent), Some(task), _) => Some(List::AgentTask(agent.id, task)),
-            (Some(agent), None, _) => Some(List::Agent(agent.id)),
-            (None, Some(task), Some(app)) => Some(List::TaskApp(task, app)),
-            (None, Some(task), None) => Some(List::Task(task)),
-            (None, None, Some(app)) => Some(List::App(app)),
-            (None, None, None) => Some(List::All),
-        })
-    }
-
-    /// Returns the event before the page; none if fewer than `offset` events are left.
-    fn start(
-        &self,
-        query: &AuditQuery,
-        selection: &Selection,
-        spans: &[Span],
-        end: u64,
-    ) -> Result<Option<u64>, StoreError> {
-        if query.offset == 0 {
-            return Ok(Some(query.cursor));
-        }
-        let skipped = selection.count(self, spans, query.cursor)?.saturating_add(query.offset);
-        first_where(query.cursor, end, |sequence| Ok(selection.count(self, spans, sequence)? >= skipped))
-    }
-
-    /// The stretches of the trail, up to `end`, whose times are between `since` and `until`.
-    fn spans(&self, query: &AuditQuery, end: u64) -> Result<Vec<Span>, StoreError> {
-        if query.since.is_none() && query.until.is_none() {
-            return Ok(vec![Span { first: 1, last: end }]);
-        }
-        let since = query.since.map_or(i64::MIN, micros);
-        let until = query.until.map_or(i64::MAX, micros);
-        let mut firsts = self.list("SELECT first FROM audit_runs ORDER BY first", [], |row| unsigned(row, 0))?;
-        firsts.insert(0, 1);
-        let lasts = firsts.iter().skip(1).map(|next| next.saturating_sub(1)).chain([end]);
-        let mut spans = Vec::new();
-        for (&run_first, run_last) in firsts.iter().zip(lasts) {
-            let after = |bound| {
-                let beyond = first_where(run_first, run_last, |sequence| Ok(self.recorded_at(sequence)? > bound))?;
-                Ok::<_, StoreError>(beyond.unwrap_or(run_last.saturating_add(1)))
-            };
-            let span = Span { first: after(since.saturating_sub(1))?, last: after(until)?.saturating_sub(1) };
-            if span.first <= span.last {
-                spans.push(span);
-            }
-        }
-        Ok(spans)
-    }
-
-    fn recorded_at(&self, sequence: u64) -> Result<i64, StoreError> {
-        let at = self.find("SELECT at FROM audit_events WHERE seq = ?1", [signed(sequence)], |row| row.get(0))?;
-        at.ok_or_else(|| StoreError::corrupt(format!("event {sequence} is missing")))
-    }
+fn recorded_at<R: ReadAudit + ?Sized>(reader: &R, sequence: u64) -> Result<i64, StoreError> {
+    let at = reader.audit_time(sequence)?;
+    at.map(micros).ok_or_else(|| StoreError::corrupt(format!("event {sequence} is missing")))
 }
 
 /// The first of `first..=last` that has a property which all after it have too.

@@ -1,9 +1,8 @@
-//! Between columns and the types of the domain.
+//! Between the types of the domain and what the stores keep.
 
 use std::{fmt::Write, time::Duration};
 
 use agentwrit_verify::{ScopeSet, UnixTime};
-use rusqlite::{Row, types::Type};
 
 use crate::audit::Timestamp;
 
@@ -11,53 +10,13 @@ pub(super) fn micros(time: UnixTime) -> i64 {
     Timestamp::from(time).0
 }
 
-pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<UnixTime> {
-    Ok(from_micros(row.get(column)?))
-}
-
-pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<UnixTime>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(from_micros))
-}
-
-fn from_micros(micros: i64) -> UnixTime {
+pub(super) fn from_micros(micros: i64) -> UnixTime {
     UnixTime::since_epoch(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
 /// Numbers that never reach 2⁶³.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    let number = row.get(column)?;
-    u64::try_from(number).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
-}
-
-pub(super) fn parsed<T, E>(
-    row: &Row<'_>,
-    column: usize,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> rusqlite::Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    parse(row.get_ref(column)?.as_str()?).map_err(|error| unreadable(column, error))
-}
-
-pub(super) fn optional_parsed<T, E>(
-    row: &Row<'_>,
-    column: usize,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> rusqlite::Result<Option<T>>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let text = row.get_ref(column)?.as_str_or_null()?;
-    text.map(parse).transpose().map_err(|error| unreadable(column, error))
-}
-
-pub(super) fn scopes(row: &Row<'_>, column: usize) -> rusqlite::Result<ScopeSet> {
-    parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
 }
 
 pub(super) fn joined(scopes: &ScopeSet) -> String {
@@ -68,11 +27,4 @@ pub(super) fn joined(scopes: &ScopeSet) -> String {
         write!(text, "{separator}{scope}").unwrap_or_default();
     }
     text
-}
-
-pub(super) fn unreadable<E>(column: usize, error: E) -> rusqlite::Error
-where
-    E: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, error.into())
 }

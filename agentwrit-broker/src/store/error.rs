@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use agentwrit_verify::audit::ChainBreak;
-use rusqlite::ErrorCode;
 
 /// Error of an operation of the store. The operation changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,48 +42,6 @@ impl StoreError {
     pub(super) fn corrupt(cause: impl Into<String>) -> Self {
         Self::Corrupt { cause: cause.into() }
     }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::Error as Sql;
-
-        let cause = error.to_string();
-        if matches!(
-            error,
-            Sql::FromSqlConversionFailure(..)
-                | Sql::InvalidColumnType(..)
-                | Sql::IntegralValueOutOfRange(..)
-                | Sql::Utf8Error(..)
-        ) {
-            return Self::Corrupt { cause };
-        }
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { cause },
-            Some(code) if is_outage(code) => Self::Unavailable { cause },
-            _ => Self::Internal { cause },
-        }
-    }
-}
-
-/// Returns true for an error that may pass without a change to the broker.
-fn is_outage(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::PermissionDenied
-            | ErrorCode::OperationAborted
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory
-            | ErrorCode::ReadOnly
-            | ErrorCode::OperationInterrupted
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::DiskFull
-            | ErrorCode::CannotOpen
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::NoLargeFileSupport
-            | ErrorCode::AuthorizationForStatementDenied
-    )
 }
 
 /// Error of opening the store.
@@ -175,11 +132,5 @@ fn broken_audit(breaks: &[ChainBreak]) -> String {
 impl OpenError {
     pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), cause: error.to_string() }
-    }
-}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
     }
 }

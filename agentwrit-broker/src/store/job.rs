@@ -15,7 +15,7 @@ pub(super) trait Job: Send {
     fn is_abandoned(&self) -> bool;
 
     /// Runs the job. Returns false if its changes must be undone.
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    fn run(&mut self, tx: &mut dyn Tx) -> bool;
 
     /// Sends the job's result if the commit succeeded, otherwise the error of the commit.
     fn respond(self: Box<Self>, commit: Result<(), StoreError>);
@@ -28,21 +28,21 @@ impl fmt::Debug for dyn Job {
 }
 
 /// A job and its result.
-pub(super) struct Transaction<F, T, E> {
+pub(super) struct PendingJob<F, T, E> {
     job: Option<F>,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
-impl<F, T, E> Transaction<F, T, E> {
+impl<F, T, E> PendingJob<F, T, E> {
     pub(super) fn new(job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
         Self { job: Some(job), outcome: None, reply }
     }
 }
 
-impl<F, T, E> Job for Transaction<F, T, E>
+impl<F, T, E> Job for PendingJob<F, T, E>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
@@ -50,14 +50,14 @@ where
         self.reply.is_closed()
     }
 
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+    fn run(&mut self, tx: &mut dyn Tx) -> bool {
         let Some(job) = self.job.take() else {
             return false;
         };
         // A panicking job is undone, so no half-made state can be seen afterwards.
         let outcome = catch_unwind(AssertUnwindSafe(|| job(tx)))
             .unwrap_or_else(|_| Err(StoreError::internal("a job panicked").into()));
-        let outcome = match (outcome, tx.failed_write()) {
+        let outcome = match (outcome, tx.job().failed_write()) {
             (Ok(_), Some(overlooked)) => Err(overlooked.into()),
             (outcome, _) => outcome,
         };

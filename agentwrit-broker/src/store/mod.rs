@@ -1,19 +1,15 @@
-//! The broker's database: one SQLite file, and the only place with SQL.
+//! The broker's records, and the only place with SQL: what all stores share is here, each store's own in a module of its own.
 //!
-//! 1. The result of [`Store::transact`] is durable: it is returned after the commit (WAL, `synchronous=FULL`).
+//! 1. The result of [`Store::transact`] is durable: it is returned after the commit.
 //! 2. One thread writes. It runs all waiting jobs in one transaction, commits once, then returns all results.
-//! 3. Each job has its own savepoint: one that fails or panics changes nothing and does not affect the other jobs.
-//! 4. After a failed commit every caller gets [`StoreError::Unavailable`], and no change remains, in the file or in memory.
+//! 3. A job that fails or panics changes nothing and does not affect the other jobs.
+//! 4. After a failed commit every caller gets [`StoreError::Unavailable`], and no change remains, in the store or in memory.
 //!    A job that ignores a failed write is undone too.
 //! 5. The queue is bounded: [`StoreError::Busy`] when it is full.
 //! 6. An audit event is appended in the transaction that it is about. The trail is never scanned.
-//! 7. The files are created for their owner only, and are used by one broker at a time.
+//! 7. A store implements [`Reader`] and [`Tx`], which jobs use, and the connections that `writer` and `readers` use.
 //!
 //! The store has no rule of the domain: it reads facts and makes atomic changes.
-//!
-//! The file must be on a local file system with a working `fsync`.
-
-#![expect(clippy::disallowed_types, reason = "this is the one module that talks to SQLite")]
 
 mod acceptance;
 mod agents;
@@ -23,20 +19,18 @@ mod audit_log;
 mod audit_query;
 mod codec;
 mod error;
-mod files;
 mod job;
 mod launch_tokens;
 mod meta;
 mod names;
-mod open;
-mod probe;
 mod prune;
 mod readers;
 mod revocations;
-mod schema;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trail;
 mod transaction;
 mod writer;
 
@@ -48,20 +42,19 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
-pub(crate) use files::{all as database_files, directory_of};
-pub(crate) use probe::{DatabaseState, probe};
 pub use prune::Pruned;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
+pub(crate) use sqlite::{DatabaseState, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
 
 use self::{
-    files::Claim,
-    job::Transaction,
+    job::PendingJob,
     readers::Readers,
-    writer::{Health, Message},
+    sqlite::Database,
+    writer::{Health, Message, Writer},
 };
 
 /// No limit on the number of rows that are read.
@@ -120,12 +113,14 @@ impl Store {
     /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        let Database { writer, readers, accepted_breaks } =
+            Database::open(path, options.readers.max(1), &options.accept_broken_audit)?;
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
-        let claim = Arc::new(Claim::take(path)?);
-        let (writer, accepted_breaks) = open::writer(Arc::clone(&claim), &options, jobs, Arc::clone(&health))?;
-        let readers = Readers::open(claim, options.readers.max(1))?;
+        let writer =
+            Writer { connection: writer, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) };
         writer.start().map_err(|error| OpenError::io(path, &error))?;
+        let readers = Readers::new(readers);
         Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks }) })
     }
 
@@ -138,12 +133,12 @@ impl Store {
     /// The job's own error, or a [`StoreError`] converted to it. Nothing was changed.
     pub async fn transact<T, E, F>(&self, job: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (reply, response) = oneshot::channel();
-        let job = Box::new(Transaction::new(job, reply));
+        let job = Box::new(PendingJob::new(job, reply));
         self.inner.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
@@ -178,7 +173,7 @@ impl Store {
     /// The job's own error, or a [`StoreError`] converted to it.
     pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
     where
-        F: FnOnce(&Reader<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&dyn Reader) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -210,10 +205,10 @@ impl Store {
         if let Some(outcome) = self.inner.health.recent() {
             return outcome;
         }
-        self.transact(|tx| tx.probe().map(|_| ())).await
+        self.transact(|tx| tx.probe()).await
     }
 
-    /// Finishes waiting jobs, checkpoints the write-ahead log and releases the file. Later calls fail with
+    /// Finishes waiting jobs, then releases the database. Later calls fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(self) {
         self.inner.readers.close().await;

@@ -2,65 +2,105 @@
 
 use agentwrit_verify::{AppId, Subject};
 
-use super::{Reader, StoreError, Tx};
+use super::{StoreError, transaction::HasJobState};
 
 /// Number of names that a job caches: more than any request uses.
 const CACHED_NAMES: usize = 8;
 
 /// A name that is in the store.
-#[derive(Clone, Debug)]
-pub(super) struct Name {
-    text: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    pub(super) text: String,
     pub(super) id: i64,
     /// The app that it belongs to: of an app's own name, itself.
     pub(super) app: Option<i64>,
 }
 
-impl Reader<'_> {
-    pub(super) fn name(&self, name: &str) -> Result<Option<Name>, StoreError> {
-        let is_app = name.starts_with("app:");
-        self.find("SELECT id, app FROM names WHERE name = ?1", [name], |row| {
-            let id = row.get(0)?;
-            Ok(Name { text: name.to_owned(), id, app: if is_app { Some(id) } else { row.get(1)? } })
-        })
+impl Name {
+    pub(super) fn new(text: &str, id: i64, app: Option<i64>) -> Self {
+        let is_app = text.starts_with("app:");
+        Self { text: text.to_owned(), id, app: if is_app { Some(id) } else { app } }
+    }
+}
+
+/// Names that the current job used.
+#[derive(Debug, Default)]
+pub(super) struct CachedNames(Vec<Name>);
+
+impl CachedNames {
+    fn get(&self, text: &str) -> Option<&Name> {
+        self.0.iter().find(|known| known.text == text)
     }
 
+    fn add(&mut self, name: &Name) {
+        if self.0.len() >= CACHED_NAMES {
+            self.0.clear();
+        }
+        self.0.push(name.clone());
+    }
+}
+
+/// Reads of names.
+pub trait ReadNames {
+    /// Returns a name that is in the store.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn name(&self, name: &str) -> Result<Option<Name>, StoreError>;
+
     /// Returns the number of an app's own name.
-    pub(super) fn app_key(&self, app_id: &AppId) -> Result<Option<i64>, StoreError> {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn app_key(&self, app_id: &AppId) -> Result<Option<i64>, StoreError> {
         Ok(self.name(&Subject::App(app_id.clone()).to_string())?.map(|name| name.id))
     }
 }
 
-impl Tx<'_> {
-    /// Returns the number of `name`. Adds a new name.
-    pub(super) fn intern(&mut self, name: &str) -> Result<Name, StoreError> {
-        if let Some(known) = self.names.iter().find(|known| known.text == name) {
+/// Additions of names.
+pub trait WriteNames: ReadNames + HasJobState {
+    /// Adds a name, which must be new, and the app that it belongs to. Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn insert_name(&mut self, name: &str, app: Option<i64>) -> Result<i64, StoreError>;
+
+    /// Adds a name, which must be new, and the app that it belongs to.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn add_name(&mut self, name: &str, app: Option<i64>) -> Result<Name, StoreError> {
+        let added = Name::new(name, self.insert_name(name, app)?, app);
+        self.job_mut().names.add(&added);
+        Ok(added)
+    }
+
+    /// Returns `name`. Adds a new name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn intern(&mut self, name: &str) -> Result<Name, StoreError> {
+        if let Some(known) = self.job_mut().names.get(name) {
             return Ok(known.clone());
         }
         let Some(interned) = self.name(name)? else {
             return self.add_name(name, None);
         };
-        self.remember(&interned);
+        self.job_mut().names.add(&interned);
         Ok(interned)
     }
 
-    /// A name that must be new, and the app that it belongs to.
-    pub(super) fn add_name(&mut self, name: &str, app: Option<i64>) -> Result<Name, StoreError> {
-        let id = self.insert("INSERT INTO names (name, app) VALUES (?1, ?2)", (name, app))?;
-        let app = if name.starts_with("app:") { Some(id) } else { app };
-        let added = Name { text: name.to_owned(), id, app };
-        self.remember(&added);
-        Ok(added)
-    }
-
-    fn remember(&mut self, name: &Name) {
-        if self.names.len() >= CACHED_NAMES {
-            self.names.clear();
-        }
-        self.names.push(name.clone());
-    }
-
-    pub(super) fn intern_app(&mut self, app_id: Option<&AppId>) -> Result<Option<i64>, StoreError> {
+    /// Returns the number of an app's own name. Adds a new name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn intern_app(&mut self, app_id: Option<&AppId>) -> Result<Option<i64>, StoreError> {
         let Some(app_id) = app_id else {
             return Ok(None);
         };

@@ -8,18 +8,18 @@
 //! has to pass the caller on.
 
 use std::{
+    fmt,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rusqlite::Connection;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task,
 };
 
-use super::{OpenError, Reader, StoreError, files::Claim, open};
+use super::{Reader, StoreError};
 use crate::limits::fair_share::{FairPool, Favour, Place};
 
 /// Number of reads that may wait for a connection.
@@ -66,35 +66,32 @@ impl Caller {
 
 #[derive(Debug)]
 pub(super) struct Readers {
-    idle: Arc<Mutex<Idle>>,
+    idle: Arc<Mutex<Vec<Box<dyn ReadConnection>>>>,
     /// One for each connection.
     permits: Arc<Semaphore>,
     connections: u32,
     waiting: FairPool,
 }
 
-/// Connections that no read uses now.
-#[derive(Debug)]
-struct Idle {
-    connections: Vec<Connection>,
-    /// Held as long as the connections are.
-    claim: Option<Arc<Claim>>,
+/// A connection of a store that only reads.
+pub(super) trait ReadConnection: fmt::Debug + Send {
+    /// Calls `job` with one consistent state.
+    fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError>;
 }
 
 impl Readers {
-    pub(super) fn open(claim: Arc<Claim>, connections: usize) -> Result<Self, OpenError> {
-        let idle = (0..connections).map(|_| open::read_only(claim.path())).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            permits: Arc::new(Semaphore::new(idle.len())),
-            connections: u32::try_from(idle.len()).unwrap_or(u32::MAX),
-            idle: Arc::new(Mutex::new(Idle { connections: idle, claim: Some(claim) })),
+    pub(super) fn new(connections: Vec<Box<dyn ReadConnection>>) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(connections.len())),
+            connections: u32::try_from(connections.len()).unwrap_or(u32::MAX),
+            idle: Arc::new(Mutex::new(connections)),
             waiting: FairPool::new(MAX_WAITING, WAITING_SHARE, Favour::Established),
-        })
+        }
     }
 
     pub(super) async fn run<T, E, F>(&self, job: F) -> Result<T, E>
     where
-        F: FnOnce(&Reader<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&dyn Reader) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -103,10 +100,10 @@ impl Readers {
         let read = move || {
             // Held until the connection is back, also when the caller no longer waits for the result.
             let _permit = permit;
-            let connection = lock(&idle).connections.pop().ok_or_else(StoreError::closed)?;
-            let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(&connection, job)))
+            let mut connection = lock(&idle).pop().ok_or_else(StoreError::closed)?;
+            let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(connection.as_mut(), job)))
                 .unwrap_or_else(|_| Err(StoreError::internal("a read panicked").into()));
-            lock(&idle).connections.push(connection);
+            lock(&idle).push(connection);
             outcome
         };
         task::spawn_blocking(read).await.unwrap_or_else(|_| Err(StoreError::closed().into()))
@@ -141,23 +138,22 @@ impl Readers {
         if let Ok(all) = self.permits.acquire_many(self.connections).await {
             self.permits.close();
             drop(all);
-            let mut idle = lock(&self.idle);
-            idle.connections.clear();
-            idle.claim = None;
+            lock(&self.idle).clear();
         }
     }
 }
 
 /// Runs `job` on one consistent snapshot.
-fn read_snapshot<T, E, F>(connection: &Connection, job: F) -> Result<T, E>
+fn read_snapshot<T, E, F>(connection: &mut dyn ReadConnection, job: F) -> Result<T, E>
 where
-    F: FnOnce(&Reader<'_>) -> Result<T, E>,
+    F: FnOnce(&dyn Reader) -> Result<T, E>,
     E: From<StoreError>,
 {
-    let snapshot = connection.unchecked_transaction().map_err(StoreError::from)?;
-    job(&Reader::new(&snapshot))
+    let (mut job, mut outcome) = (Some(job), None);
+    connection.snapshot(&mut |reader| outcome = job.take().map(|job| job(reader)))?;
+    outcome.unwrap_or_else(|| Err(StoreError::internal("a read did not run").into()))
 }
 
-fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+fn lock(idle: &Mutex<Vec<Box<dyn ReadConnection>>>) -> MutexGuard<'_, Vec<Box<dyn ReadConnection>>> {
     idle.lock().unwrap_or_else(PoisonError::into_inner)
 }

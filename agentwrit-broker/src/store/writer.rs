@@ -7,16 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, Tx, audit_log::TrailHead, files::Claim, job::Job, transaction::AfterCommit};
+use super::{StoreError, job::Job, transaction::AfterCommit};
 
 /// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
-/// Number of pages in the write-ahead log that start a checkpoint: while no job waits, and in any case.
-const IDLE_CHECKPOINT_PAGES: i64 = 1000;
-const CHECKPOINT_PAGES: i64 = 4000;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -24,28 +20,53 @@ pub(super) enum Message {
     Close(oneshot::Sender<()>),
 }
 
+/// The connection of a store that writes.
+pub(super) trait Connection: Send + 'static {
+    /// Begins a transaction.
+    fn begin(&mut self) -> Result<(), StoreError>;
+
+    /// Runs a job in the transaction, and undoes the changes of one that failed. An error means that the whole transaction
+    /// is lost.
+    fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError>;
+
+    /// Makes the transaction durable.
+    fn commit(&mut self) -> Result<(), StoreError>;
+
+    /// Rolls a failed transaction back, so that the next one starts from the durable state.
+    fn roll_back(&mut self) -> Result<(), StoreError>;
+
+    /// Does what should not delay a result, after the results were returned. `idle` if no job waits.
+    fn maintain(&mut self, idle: bool);
+
+    /// Closes the connection.
+    fn close(self);
+}
+
+/// Effects of a job whose changes are kept.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    pub(super) wrote: bool,
+    pub(super) follow_ups: AfterCommit,
+}
+
 #[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) connection: Connection,
-    /// End of the audit trail as of the last commit.
-    pub(super) head: TrailHead,
+pub(super) struct Writer<C> {
+    pub(super) connection: C,
     pub(super) queue: mpsc::Receiver<Message>,
     pub(super) batch: usize,
     pub(super) health: Arc<Health>,
-    /// Held as long as the connection is.
-    pub(super) claim: Arc<Claim>,
 }
 
 /// The jobs of one commit.
+#[derive(Default)]
 struct Batch {
     jobs: Vec<Box<dyn Job>>,
-    head: TrailHead,
     wrote: bool,
     follow_ups: AfterCommit,
     close: Option<oneshot::Sender<()>>,
 }
 
-impl Writer {
+impl<C: Connection> Writer<C> {
     pub(super) fn start(self) -> io::Result<()> {
         thread::Builder::new().name("agentwrit-store".to_owned()).spawn(move || self.run()).map(|_| ())
     }
@@ -60,21 +81,17 @@ impl Writer {
             if close.is_some() {
                 break;
             }
-            self.checkpoint_if_due();
+            self.connection.maintain(self.queue.is_empty());
         }
         self.finish(close);
     }
 
     /// Runs `first` and the jobs that wait behind it in one transaction, then returns their results.
     fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
-        let mut batch =
-            Batch { jobs: Vec::new(), head: self.head, wrote: false, follow_ups: AfterCommit::default(), close: None };
-        let done = self.run_batch(&mut batch, first).and_then(|()| self.statement("COMMIT"));
+        let mut batch = Batch::default();
+        let done = self.run_batch(&mut batch, first).and_then(|()| self.connection.commit());
         match &done {
-            Ok(()) => {
-                self.head = batch.head;
-                batch.follow_ups.run();
-            }
+            Ok(()) => batch.follow_ups.run(),
             Err(error) => self.recover(error, batch.jobs.len()),
         }
         if batch.wrote || done.is_err() {
@@ -87,14 +104,14 @@ impl Writer {
     }
 
     fn run_batch(&mut self, batch: &mut Batch, first: Box<dyn Job>) -> Result<(), StoreError> {
-        let mut outcome = self.statement("BEGIN IMMEDIATE");
+        let mut outcome = self.connection.begin();
         let started = Instant::now();
         let mut next = Some(first);
         while let Some(mut job) = next {
             if !job.is_abandoned() {
                 // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
-                    outcome = self.run_job(batch, job.as_mut());
+                    outcome = self.connection.run(job.as_mut()).map(|effects| batch.add(effects));
                 }
                 batch.jobs.push(job);
             }
@@ -102,24 +119,6 @@ impl Writer {
             next = if full { None } else { self.take_waiting(batch) };
         }
         outcome
-    }
-
-    /// Runs one job. An error means that the whole transaction is lost.
-    fn run_job(&self, batch: &mut Batch, job: &mut dyn Job) -> Result<(), StoreError> {
-        let mut tx = Tx::new(&self.connection, batch.head);
-        let keep = job.run(&mut tx);
-        // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
-        if self.connection.is_autocommit() {
-            let ended_early = || StoreError::internal("the transaction ended early");
-            return Err(tx.failed_write().unwrap_or_else(ended_early));
-        }
-        if keep {
-            batch.head = tx.head;
-            batch.follow_ups.append(tx.take_follow_ups());
-            batch.wrote |= tx.keep()?;
-            return Ok(());
-        }
-        tx.undo()
     }
 
     fn take_waiting(&mut self, batch: &mut Batch) -> Option<Box<dyn Job>> {
@@ -132,47 +131,27 @@ impl Writer {
         }
     }
 
-    /// Rolls a failed transaction back, so that the next one starts from the durable state.
-    fn recover(&self, error: &StoreError, waiting: usize) {
+    fn recover(&mut self, error: &StoreError, waiting: usize) {
         tracing::error!(component = "store", %error, waiting, "a transaction failed");
-        if !self.connection.is_autocommit()
-            && let Err(error) = self.statement("ROLLBACK")
-        {
+        if let Err(error) = self.connection.roll_back() {
             tracing::error!(component = "store", %error, "a failed transaction could not be rolled back");
         }
     }
 
-    /// Checkpoints a long write-ahead log, after the results were returned.
-    fn checkpoint_if_due(&self) {
-        let limit = if self.queue.is_empty() { IDLE_CHECKPOINT_PAGES } else { CHECKPOINT_PAGES };
-        let due = self.log_pages("PRAGMA wal_checkpoint(NOOP)").is_ok_and(|pages| pages >= limit);
-        if due && let Err(error) = self.log_pages("PRAGMA wal_checkpoint(PASSIVE)") {
-            tracing::warn!(component = "store", %error, "the write-ahead log could not be checkpointed");
-        }
-    }
-
-    /// Returns the number of pages that are in the write-ahead log only.
-    fn log_pages(&self, checkpoint: &str) -> Result<i64, StoreError> {
-        let mut statement = self.connection.prepare_cached(checkpoint)?;
-        Ok(statement.query_row([], |row| Ok(row.get::<_, i64>(1)?.saturating_sub(row.get(2)?)))?)
-    }
-
-    fn statement(&self, sql: &str) -> Result<(), StoreError> {
-        self.connection.prepare_cached(sql)?.execute([])?;
-        Ok(())
-    }
-
     fn finish(self, close: Option<oneshot::Sender<()>>) {
-        if let Err(error) = self.log_pages("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::warn!(component = "store", %error, "the write-ahead log could not be checkpointed");
-        }
-        drop(self.connection);
+        self.connection.close();
         drop(self.queue);
-        drop(self.claim);
         if let Some(closed) = close {
             // An error means that the caller no longer waits.
             closed.send(()).unwrap_or_default();
         }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, effects: Effects) {
+        self.wrote |= effects.wrote;
+        self.follow_ups.append(effects.follow_ups);
     }
 }
 

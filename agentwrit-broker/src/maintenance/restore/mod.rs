@@ -172,7 +172,7 @@ fn mark_time(now: UnixTime, recorded: RecordedTime, clock_is_right: bool) -> Res
 }
 
 fn mark(
-    tx: &mut Tx<'_>,
+    tx: &mut dyn Tx,
     accepted: &[ChainBreak],
     now: UnixTime,
     clock_is_right: bool,
@@ -200,7 +200,7 @@ fn mark(
 }
 
 /// Ends every token. Returns the revocations: the mark, and one for each token that is dated after it.
-fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime) -> Result<Vec<Revocation>, StoreError> {
+fn revocations(tx: &mut dyn Tx, marked_at: UnixTime) -> Result<Vec<Revocation>, StoreError> {
     let everything = Revocation {
         level: Level::Issuer,
         target: String::new(),
@@ -222,7 +222,7 @@ fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime) -> Result<Vec<Revocation>, 
     Ok(revocations)
 }
 
-fn record(tx: &mut Tx<'_>, restored: &Restored) -> Result<(), StoreError> {
+fn record(tx: &mut dyn Tx, restored: &Restored) -> Result<(), StoreError> {
     let at = restored.marked_at;
     let detail = "store restored from a backup, everything issued until now is revoked";
     let event = NewEvent::success(EventType::TokenRevoked, at, Subject::Admin, detail)
@@ -238,7 +238,7 @@ fn record(tx: &mut Tx<'_>, restored: &Restored) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn confirm(tx: &mut Tx<'_>, accepted: &[ChainBreak], now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
+fn confirm(tx: &mut dyn Tx, accepted: &[ChainBreak], now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
     let before = tx.recorded_time()?.certain;
     tx.record_accepted_breaks(accepted, now)?;
     tx.record_certain_time(now)?;

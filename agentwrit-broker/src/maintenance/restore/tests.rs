@@ -1,8 +1,3 @@
-#![expect(
-    clippy::redundant_closure_for_method_calls,
-    reason = "a method as such is not general enough in its lifetimes"
-)]
-
 use std::net::{IpAddr, Ipv4Addr};
 
 use agentwrit_verify::{AgentId, ScopeSet, TokenId, audit::ChainBreakId};

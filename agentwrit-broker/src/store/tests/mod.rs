@@ -1,15 +1,12 @@
 //! Tests of the store as a whole, on real files.
 
-mod durability;
-mod opening;
-mod plans;
 mod queries;
 mod readers;
 mod trail;
 mod verbs;
-mod writer;
+pub(in crate::store) mod writer;
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use agentwrit_verify::{AgentId, AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 use tempfile::TempDir;
@@ -21,68 +18,68 @@ use crate::{
 };
 
 /// A store in a directory of its own.
-struct Fixture {
-    directory: TempDir,
-    store: Store,
+pub(in crate::store) struct Fixture {
+    pub(in crate::store) directory: TempDir,
+    pub(in crate::store) store: Store,
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         Self::with(StoreOptions::default())
     }
 
-    fn with(options: StoreOptions) -> Self {
+    pub(in crate::store) fn with(options: StoreOptions) -> Self {
         let directory = TempDir::new().unwrap();
         let store = Store::open(&directory.path().join("data.db"), options).unwrap();
         Self { directory, store }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(in crate::store) fn path(&self) -> PathBuf {
         self.directory.path().join("data.db")
     }
 
-    async fn write<T: Send + 'static>(
+    pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
         self.store.transact(job).await.unwrap()
     }
 
-    async fn read<T: Send + 'static>(
+    pub(in crate::store) async fn read<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Reader<'_>) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&dyn Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
         self.store.read(job).await.unwrap()
     }
 
-    async fn reopen(self) -> Self {
+    pub(in crate::store) async fn reopen(self) -> Self {
         self.store.close().await;
         let store = Store::open(&self.directory.path().join("data.db"), StoreOptions::default()).unwrap();
         Self { directory: self.directory, store }
     }
 }
 
-fn at(seconds: u64) -> UnixTime {
+pub(in crate::store) fn at(seconds: u64) -> UnixTime {
     UnixTime::from_seconds(1_795_248_000 + seconds)
 }
 
-fn scopes() -> ScopeSet {
+pub(in crate::store) fn scopes() -> ScopeSet {
     ScopeSet::parse(["read:data:*", "write:data:x"]).unwrap()
 }
 
-fn segment(text: &str) -> PathSegment {
+pub(in crate::store) fn segment(text: &str) -> PathSegment {
     PathSegment::parse(text).unwrap()
 }
 
-fn app_id(name: &str) -> AppId {
+pub(in crate::store) fn app_id(name: &str) -> AppId {
     AppId::new(name, [1, 2, 3]).unwrap()
 }
 
-fn agent_id(number: u64) -> AgentId {
+pub(in crate::store) fn agent_id(number: u64) -> AgentId {
     AgentId::parse(&format!("spiffe://agentwrit.local/agent/orch/task-{number}/{number:016x}")).unwrap()
 }
 
-fn app(name: &str) -> App {
+pub(in crate::store) fn app(name: &str) -> App {
     App {
         app_id: app_id(name),
         name: AppName::parse(name).unwrap(),
@@ -97,7 +94,7 @@ fn app(name: &str) -> App {
     }
 }
 
-fn launch_token(number: u64) -> LaunchToken {
+pub(in crate::store) fn launch_token(number: u64) -> LaunchToken {
     LaunchToken {
         id: LaunchTokenId::from_bytes(number.to_be_bytes()),
         digest: Digest::of(&number.to_be_bytes()),
@@ -116,7 +113,7 @@ fn launch_token(number: u64) -> LaunchToken {
     }
 }
 
-fn agent(number: u64) -> RegisteredAgent {
+pub(in crate::store) fn agent(number: u64) -> RegisteredAgent {
     RegisteredAgent {
         agent_id: agent_id(number),
         app_id: None,
@@ -129,7 +126,7 @@ fn agent(number: u64) -> RegisteredAgent {
     }
 }
 
-fn token(number: u64) -> IssuedToken {
+pub(in crate::store) fn token(number: u64) -> IssuedToken {
     let mut jti = [0; 16];
     jti[8..].copy_from_slice(&number.to_be_bytes());
     let jti = TokenId::from_bytes(jti);
@@ -149,12 +146,12 @@ fn token(number: u64) -> IssuedToken {
     }
 }
 
-fn event(detail: &str) -> NewEvent {
+pub(in crate::store) fn event(detail: &str) -> NewEvent {
     NewEvent::success(EventType::AdminAuth, at(0), Subject::Admin, detail)
 }
 
 /// Makes the changes of a registration.
-fn register(tx: &mut Tx<'_>, number: u64) -> Result<bool, StoreError> {
+pub(in crate::store) fn register(tx: &mut dyn Tx, number: u64) -> Result<bool, StoreError> {
     let mut nonce = [0; 32];
     nonce[..8].copy_from_slice(&number.to_be_bytes());
     let spent = tx.spend_nonce(&nonce, at(30))?;
@@ -166,16 +163,16 @@ fn register(tx: &mut Tx<'_>, number: u64) -> Result<bool, StoreError> {
     Ok(spent)
 }
 
-fn total(reader: &Reader<'_>) -> Result<u64, StoreError> {
+pub(in crate::store) fn total(reader: &dyn Reader) -> Result<u64, StoreError> {
     reader.audit_total()
 }
 
-fn epoch_of(reader: &Reader<'_>) -> Result<String, StoreError> {
+pub(in crate::store) fn epoch_of(reader: &dyn Reader) -> Result<String, StoreError> {
     reader.epoch()
 }
 
 /// Verifies the whole trail. Returns the number of its events.
-fn whole_trail(reader: &Reader<'_>) -> Result<u64, StoreError> {
+pub(in crate::store) fn whole_trail(reader: &dyn Reader) -> Result<u64, StoreError> {
     assert!(reader.walk_tail(u64::MAX)?.verdict().is_ok());
     reader.audit_total()
 }

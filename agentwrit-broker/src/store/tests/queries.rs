@@ -117,7 +117,7 @@ async fn random_queries_return_results_of_a_scan() {
     let fixture = Fixture::new();
     let trail = trail(&fixture).await;
     assert_eq!(trail.len() as u64, EVENTS);
-    let runs = fixture.write(|tx| tx.list("SELECT first FROM audit_runs", [], |row| row.get::<_, i64>(0))).await;
+    let runs = fixture.write(|tx| tx.audit_runs()).await;
     assert!(runs.len() > 2, "{runs:?}");
 
     let (mut dice, mut answered) = (Dice(2), 0);

@@ -35,8 +35,8 @@ async fn ids_beyond_six_digits_are_ordered_as_numbers() {
         .write(|tx| {
             // As if 998,999 events had come before.
             tx.append(event("early"))?;
-            tx.connection().execute("UPDATE audit_events SET seq = 998999", [])?;
-            tx.head = tx.trail_head()?;
+            tx.execute_batch("UPDATE audit_events SET seq = 998999")?;
+            tx.job_mut().trail.head = tx.trail_head()?;
             (0..1005).try_for_each(|_| tx.append(event("late")).map(|_| ()))
         })
         .await;
@@ -102,6 +102,6 @@ async fn overtaken_event_gets_time_of_last_event_and_clock_set_back_starts_new_r
     let times: Vec<String> = events_after(&fixture, 0).await.into_iter().map(|event| event.timestamp).collect();
     let seconds: Vec<&str> = times.iter().map(|time| time.get(11..19).unwrap()).collect();
     assert_eq!(seconds, ["09:06:40", "09:06:40", "08:06:40", "08:06:40", "09:06:41", "08:00:01"]);
-    let runs = fixture.write(|tx| tx.list("SELECT first FROM audit_runs", [], |row| row.get::<_, i64>(0))).await;
+    let runs = fixture.write(|tx| tx.audit_runs()).await;
     assert_eq!(runs, [3, 6]);
 }

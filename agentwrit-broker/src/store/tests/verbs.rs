@@ -56,17 +56,17 @@ async fn single_use_launch_token_is_used_once_and_other_repeatedly() {
             }
             assert_eq!(tx.launch_token_by_digest(&Digest::of(b"other"))?, None);
 
-            assert!(tx.consume_launch_token(&once.id, at(5))?);
-            assert!(!tx.consume_launch_token(&once.id, at(6))?);
+            assert!(tx.consume_launch_token(once.id, at(5))?);
+            assert!(!tx.consume_launch_token(once.id, at(6))?);
             assert_eq!(tx.launch_token_by_digest(&once.digest)?.unwrap().consumed_at, Some(at(5)));
-            assert!(tx.consume_launch_token(&often.id, at(5))?);
-            assert!(tx.consume_launch_token(&often.id, at(6))?);
+            assert!(tx.consume_launch_token(often.id, at(5))?);
+            assert!(tx.consume_launch_token(often.id, at(6))?);
             assert_eq!(tx.launch_token_by_digest(&often.digest)?.unwrap(), often);
-            assert!(!tx.consume_launch_token(&LaunchTokenId::from_bytes([9; 8]), at(5))?);
+            assert!(!tx.consume_launch_token(LaunchTokenId::from_bytes([9; 8]), at(5))?);
 
             assert_eq!(tx.delete_unused_launch_tokens_by(&Subject::App(app_id("web")))?, 1);
-            assert!(!tx.consume_launch_token(&often.id, at(7))?);
-            assert!(tx.consume_launch_token(&launch_token(3).id, at(7))?);
+            assert!(!tx.consume_launch_token(often.id, at(7))?);
+            assert!(tx.consume_launch_token(launch_token(3).id, at(7))?);
             Ok(())
         })
         .await;

@@ -19,7 +19,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::OpenError;
+use crate::store::OpenError;
 
 /// Exclusive use of a database by this process until this value is dropped, which must be after SQLite's connections.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use agentwrit_verify::audit::ChainBreakId;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{OpenError, acceptance, files, schema};
+use super::{files, schema, transaction::Transaction};
+use crate::store::{OpenError, acceptance};
 
 /// State of a database before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(crate) fn probe(path: &Path, accepted: &[ChainBreakId]) -> Result<DatabaseSt
     if !schema::is_current(&connection)? {
         return Ok(DatabaseState::Older);
     }
-    acceptance::accepted(&acceptance::walk_end(&connection)?, accepted)?;
+    acceptance::accepted(&acceptance::walk_end(&Transaction::reading(&connection))?, accepted)?;
     Ok(DatabaseState::Verified)
 }
 

@@ -2,16 +2,16 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use agentwrit_verify::audit::ChainBreak;
+use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use tokio::sync::mpsc;
 
 use super::{
-    OpenError, Reader, StoreError, StoreOptions, acceptance,
     files::{self, Claim},
     schema,
-    writer::{Health, Message, Writer},
+    transaction::Transaction,
+    writer::WriteConnection,
 };
+use crate::store::{OpenError, StoreError, acceptance};
 
 /// Timeout for a lock on the file that another process holds, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,10 +32,8 @@ const PRAGMAS: &str = "
 /// Opens the writer's connection. Returns also the accepted breaks of the audit trail that no event records yet.
 pub(super) fn writer(
     claim: Arc<Claim>,
-    options: &StoreOptions,
-    queue: mpsc::Receiver<Message>,
-    health: Arc<Health>,
-) -> Result<(Writer, Vec<ChainBreak>), OpenError> {
+    accept: &[ChainBreakId],
+) -> Result<(WriteConnection, Vec<ChainBreak>), OpenError> {
     let path = claim.path();
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     schema::check(&connection, path)?;
@@ -47,9 +45,8 @@ pub(super) fn writer(
     connection.execute_batch(PRAGMAS)?;
     schema::migrate(&mut connection)?;
     files::check_side_files(path)?;
-    let accepted = acceptance::verify_trail(&connection, &options.accept_broken_audit)?;
-    let head = Reader::new(&connection).trail_head()?;
-    Ok((Writer { connection, head, queue, batch: options.batch.max(1), health, claim }, accepted))
+    let accepted = acceptance::verify_trail(&Transaction::reading(&connection), accept)?;
+    Ok((WriteConnection::new(connection, claim), accepted))
 }
 
 pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {

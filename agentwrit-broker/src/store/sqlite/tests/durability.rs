@@ -5,6 +5,7 @@ use std::fs;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::store::sqlite::Database;
 
 /// Simulates a crash: copies the files as they are, without closing the store, and opens the copy.
 fn crash(fixture: Fixture) -> Fixture {
@@ -74,14 +75,11 @@ async fn write_ahead_log_stays_bounded() {
     assert!(log < 20_000_000, "{log}");
 }
 
-#[tokio::test]
-async fn commits_are_synchronous() {
-    let fixture = Fixture::new();
-    let settings = fixture
-        .write(|tx| {
-            let pragma = |name| tx.connection().pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-            Ok((pragma("synchronous")?, pragma("foreign_keys")?, pragma("fullfsync")?))
-        })
-        .await;
-    assert_eq!(settings, (2, 1, 1));
+#[test]
+fn commits_are_synchronous() {
+    let directory = TempDir::new().unwrap();
+    let database = Database::open(&directory.path().join("data.db"), 1, &[]).unwrap();
+    let connection = database.writer.connection();
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("fullfsync")), (2, 1, 1));
 }

@@ -1,0 +1,79 @@
+//! The store in one SQLite file, on a local file system with a working `fsync`.
+//!
+//! 1. A commit is on the disk when it returns (WAL, `synchronous=FULL`).
+//! 2. Each job has its own savepoint.
+//! 3. The files are created for their owner only, and are used by one broker at a time.
+
+#![expect(clippy::disallowed_types, reason = "this is the module that talks to SQLite")]
+
+mod agents;
+mod apps;
+mod audit;
+mod codec;
+mod error;
+mod files;
+mod launch_tokens;
+mod meta;
+mod names;
+mod open;
+mod probe;
+mod prune;
+mod revocations;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod transaction;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
+pub(crate) use files::{all as database_files, directory_of};
+pub(crate) use probe::{DatabaseState, probe};
+use rusqlite::Connection;
+
+use self::{files::Claim, transaction::Transaction, writer::WriteConnection};
+use super::{OpenError, Reader, StoreError, readers::ReadConnection};
+
+/// Connections to one database.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) writer: WriteConnection,
+    pub(super) readers: Vec<Box<dyn ReadConnection>>,
+    /// Accepted breaks of the audit trail that no event records yet.
+    pub(super) accepted_breaks: Vec<ChainBreak>,
+}
+
+impl Database {
+    /// Opens the database at `path`, with this number of connections that read. Creates a missing one.
+    pub(super) fn open(path: &Path, readers: usize, accept: &[ChainBreakId]) -> Result<Self, OpenError> {
+        let claim = Arc::new(Claim::take(path)?);
+        let (writer, accepted_breaks) = open::writer(Arc::clone(&claim), accept)?;
+        let reader = |_| Ok(Box::new(Snapshots::open(Arc::clone(&claim))?) as Box<dyn ReadConnection>);
+        let readers = (0..readers).map(reader).collect::<Result<_, OpenError>>()?;
+        Ok(Self { writer, readers, accepted_breaks })
+    }
+}
+
+/// A connection that only reads.
+#[derive(Debug)]
+struct Snapshots {
+    connection: Connection,
+    /// Held as long as the connection is.
+    _claim: Arc<Claim>,
+}
+
+impl Snapshots {
+    fn open(claim: Arc<Claim>) -> Result<Self, OpenError> {
+        Ok(Self { connection: open::read_only(claim.path())?, _claim: claim })
+    }
+}
+
+impl ReadConnection for Snapshots {
+    fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
+        let snapshot = self.connection.unchecked_transaction()?;
+        job(&Transaction::reading(&snapshot));
+        Ok(())
+    }
+}
