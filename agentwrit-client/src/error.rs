@@ -35,6 +35,7 @@ pub enum ClientError {
     },
     /// There was no connection to the broker, or it broke before the response was complete.
     #[error("broker cannot be reached: {reason}")]
+    #[non_exhaustive]
     Unreachable {
         /// The reason.
         reason: String,
@@ -49,6 +50,7 @@ pub enum ClientError {
     },
     /// The response is not an `AgentWrit` broker's: not JSON, too large, a redirect, without a required member.
     #[error("broker gave a malformed response to {endpoint}: {reason}")]
+    #[non_exhaustive]
     MalformedResponse {
         /// Method and path of the request.
         endpoint: String,
