@@ -104,6 +104,12 @@ need_tools() {
     done
 }
 
+# The store's suite runs on a server of its own, which it starts and stops.
+need_postgres() {
+    { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || apt_install postgresql ||
+        die "PostgreSQL not found: the tests of the store need initdb, postgres and psql (Debian: postgresql)"
+}
+
 need_python() {
     command -v python3 >/dev/null || apt_install python3 || die "python3 not found: the SDK tests need it"
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv ||
@@ -246,6 +252,7 @@ check_fuzz_targets() {
 
 need_rust
 need_tools
+need_postgres
 
 heading "cargo fmt"
 cargo fmt --all --check

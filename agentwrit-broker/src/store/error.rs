@@ -105,6 +105,12 @@ pub enum OpenError {
         /// The breaks, in the order of the trail.
         breaks: Vec<ChainBreak>,
     },
+    /// The database server can't be used.
+    #[error("the database can't be used: {cause}")]
+    Database {
+        /// Cause and remedy.
+        cause: String,
+    },
     /// The database does not work.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -23,6 +23,7 @@ mod job;
 mod launch_tokens;
 mod meta;
 mod names;
+mod postgres;
 mod prune;
 mod readers;
 mod revocations;
@@ -34,7 +35,7 @@ mod trail;
 mod transaction;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use agentwrit_verify::{
     UnixTime,
@@ -52,8 +53,7 @@ pub use transaction::{Reader, Tx};
 
 use self::{
     job::PendingJob,
-    readers::Readers,
-    sqlite::Database,
+    readers::{ReadConnection, Readers},
     writer::{Health, Message, Writer},
 };
 
@@ -113,13 +113,34 @@ impl Store {
     /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
-        let Database { writer, readers, accepted_breaks } =
-            Database::open(path, options.readers.max(1), &options.accept_broken_audit)?;
+        let database = sqlite::Database::open(path, options.readers.max(1), &options.accept_broken_audit)?;
+        let sqlite::Database { writer, readers, accepted_breaks } = database;
+        Self::start(writer, readers, accepted_breaks, &options).map_err(|error| OpenError::io(path, &error))
+    }
+
+    /// Connects to the PostgreSQL database at `url`. Creates the tables of an empty one. Blocks the thread, which must be
+    /// none of an asynchronous runtime's own.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`], which names the fault and the remedy.
+    #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
+    pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
+        let database = postgres::Database::connect(url, options.readers.max(1), &options.accept_broken_audit)?;
+        let postgres::Database { writer, readers, accepted_breaks } = database;
+        let started = Self::start(writer, readers, accepted_breaks, &options);
+        started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
+    }
+
+    fn start(
+        connection: impl writer::Connection,
+        readers: Vec<Box<dyn ReadConnection>>,
+        accepted_breaks: Vec<ChainBreak>,
+        options: &StoreOptions,
+    ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
-        let writer =
-            Writer { connection: writer, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) };
-        writer.start().map_err(|error| OpenError::io(path, &error))?;
+        Writer { connection, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
         Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks }) })
     }

@@ -1,10 +1,10 @@
-//! Tests of the store as a whole, on real files.
+//! One suite of the store as a whole, on SQLite (real files) and on PostgreSQL (a real server).
 
-mod queries;
-mod readers;
-mod trail;
-mod verbs;
-pub(in crate::store) mod writer;
+#![expect(clippy::duplicate_mod, reason = "the suite runs on two stores")]
+
+mod on_postgres;
+pub(in crate::store) mod on_sqlite;
+mod postgres_server;
 
 use std::path::PathBuf;
 
@@ -17,25 +17,44 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
 };
 
-/// A store in a directory of its own.
-pub(in crate::store) struct Fixture {
-    pub(in crate::store) directory: TempDir,
+/// A place of a store.
+pub(in crate::store) trait Home {
+    fn create() -> Self;
+
+    fn open(&self, options: StoreOptions) -> Store;
+}
+
+impl Home for TempDir {
+    fn create() -> Self {
+        Self::new().unwrap()
+    }
+
+    fn open(&self, options: StoreOptions) -> Store {
+        Store::open(&self.path().join("data.db"), options).unwrap()
+    }
+}
+
+/// A store in a place of its own.
+pub(in crate::store) struct FixtureOn<H> {
+    pub(in crate::store) directory: H,
     pub(in crate::store) store: Store,
 }
 
-impl Fixture {
+impl FixtureOn<TempDir> {
+    pub(in crate::store) fn path(&self) -> PathBuf {
+        self.directory.path().join("data.db")
+    }
+}
+
+impl<H: Home> FixtureOn<H> {
     pub(in crate::store) fn new() -> Self {
         Self::with(StoreOptions::default())
     }
 
     pub(in crate::store) fn with(options: StoreOptions) -> Self {
-        let directory = TempDir::new().unwrap();
-        let store = Store::open(&directory.path().join("data.db"), options).unwrap();
+        let directory = H::create();
+        let store = directory.open(options);
         Self { directory, store }
-    }
-
-    pub(in crate::store) fn path(&self) -> PathBuf {
-        self.directory.path().join("data.db")
     }
 
     pub(in crate::store) async fn write<T: Send + 'static>(
@@ -54,7 +73,7 @@ impl Fixture {
 
     pub(in crate::store) async fn reopen(self) -> Self {
         self.store.close().await;
-        let store = Store::open(&self.directory.path().join("data.db"), StoreOptions::default()).unwrap();
+        let store = self.directory.open(StoreOptions::default());
         Self { directory: self.directory, store }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::store::tests::writer::{enqueue, internal, occupy};
+use crate::store::tests::on_sqlite::writer::{enqueue, internal, occupy};
 
 #[tokio::test]
 async fn failed_commit_fails_every_job_and_changes_nothing() {

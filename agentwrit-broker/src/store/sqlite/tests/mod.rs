@@ -13,5 +13,8 @@ use super::transaction::Transaction;
 use crate::{
     audit::EventType,
     domain::{AppStatus, Digest, LaunchToken},
-    store::{Store, StoreError, StoreOptions, Tx, tests::*},
+    store::{
+        Store, StoreError, StoreOptions, Tx,
+        tests::{on_sqlite::Fixture, *},
+    },
 };

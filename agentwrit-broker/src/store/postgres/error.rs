@@ -1,0 +1,30 @@
+//! Errors of PostgreSQL as errors of the store.
+
+use tokio_postgres::Error;
+
+use crate::store::{OpenError, StoreError};
+
+/// Classes of SQLSTATE whose errors may pass without a change to the broker: connection, transaction rollback, resources,
+/// operator's intervention, system error, and a read-only server or a lock that was not granted.
+const OUTAGES: [&str; 9] = ["08", "25006", "28", "3D", "40", "53", "55P03", "57", "58"];
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        let Some(database) = error.as_db_error() else {
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+            return Self::Unavailable { cause: format!("{error}{cause}") };
+        };
+        let cause = format!("{} (SQLSTATE {})", database.message(), database.code().code());
+        let code = database.code().code();
+        if OUTAGES.iter().any(|class| code.starts_with(class)) {
+            return Self::Unavailable { cause };
+        }
+        if code == "XX001" || code == "XX002" { Self::Corrupt { cause } } else { Self::Internal { cause } }
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Store(error.into())
+    }
+}

@@ -1,0 +1,97 @@
+//! The head row: the number, hash, cursor and time that the next commit goes on from.
+
+use agentwrit_verify::audit::{ChainHead, EventHash};
+use tokio_postgres::Row;
+
+use super::{
+    codec::{bytes, get, unsigned},
+    value::Value,
+};
+use crate::{
+    audit::Timestamp,
+    store::{StoreError, codec::signed, trail::TrailHead},
+};
+
+/// Columns of the head row.
+pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
+     last_launch, certain_time, nonces_forgotten_until, probes FROM head WHERE one = 1";
+/// Locks the row until the end of the transaction.
+pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
+     last_launch, certain_time, nonces_forgotten_until, probes FROM head WHERE one = 1 FOR UPDATE";
+/// Fails if the row was changed since it was read: an update that finds no row would not be an error.
+pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generation = $1 THEN generation + 1 ELSE -1 END, \
+     epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
+     certain_time = $9, nonces_forgotten_until = $10, probes = $11 WHERE one = 1";
+
+/// Values of the head row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) generation: i64,
+    pub(super) epoch: String,
+    pub(super) trail: TrailHead,
+    pub(super) cursor: i64,
+    pub(super) last_name: i64,
+    pub(super) last_launch: i64,
+    pub(super) certain_time: Option<i64>,
+    pub(super) nonces_forgotten_until: i64,
+    pub(super) probes: i64,
+}
+
+impl Head {
+    pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
+        let chain = ChainHead { sequence: unsigned(row, 2)?, hash: EventHash::from_bytes(bytes(row, 3)?) };
+        Ok(Self {
+            generation: get(row, 0)?,
+            epoch: get(row, 1)?,
+            trail: TrailHead { chain, at: Timestamp(get(row, 4)?) },
+            cursor: get(row, 5)?,
+            last_name: get(row, 6)?,
+            last_launch: get(row, 7)?,
+            certain_time: get(row, 8)?,
+            nonces_forgotten_until: get(row, 9)?,
+            probes: get(row, 10)?,
+        })
+    }
+
+    /// Parameters of [`UPDATE`].
+    pub(super) fn values(&self) -> [Value; 11] {
+        let Self { generation, epoch, trail, cursor, last_name, last_launch, certain_time, .. } = self;
+        [
+            (*generation).into(),
+            epoch.as_str().into(),
+            signed(trail.chain.sequence).into(),
+            trail.chain.hash.as_bytes().into(),
+            trail.at.0.into(),
+            (*cursor).into(),
+            (*last_name).into(),
+            (*last_launch).into(),
+            (*certain_time).into(),
+            self.nonces_forgotten_until.into(),
+            self.probes.into(),
+        ]
+    }
+
+    pub(super) fn next_cursor(&mut self) -> i64 {
+        next(&mut self.cursor)
+    }
+
+    pub(super) fn next_name(&mut self) -> i64 {
+        next(&mut self.last_name)
+    }
+
+    pub(super) fn next_launch(&mut self) -> i64 {
+        next(&mut self.last_launch)
+    }
+}
+
+fn next(number: &mut i64) -> i64 {
+    *number = number.saturating_add(1);
+    *number
+}
+
+/// Returns a new identifier of the revocation log.
+pub(super) fn new_epoch() -> Result<String, StoreError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::internal(format!("no random bytes: {error}")))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}

@@ -1,0 +1,113 @@
+//! The store in a PostgreSQL database, which several brokers share.
+//!
+//! 1. The row `head` orders everything: each transaction that writes locks it first and rewrites it last. Every number that
+//!    others rely on (event, cursor, name, launch token) comes from it, so that the order of numbers is that of commits.
+//!    Sequences and timestamps are not: a transaction that takes a number first may commit last.
+//! 2. READ COMMITTED: after the lock is granted, each statement sees what the earlier holders committed.
+//! 3. The update of `head` fails, and with it the commit, if the row changed since it was locked.
+//! 4. A commit whose answer was lost is looked up by the hash of its last event.
+//! 5. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
+
+mod agents;
+mod apps;
+mod audit;
+mod codec;
+mod connect;
+mod error;
+mod head;
+mod launch_tokens;
+mod meta;
+mod names;
+mod prune;
+mod revocations;
+mod schema;
+mod session;
+mod tls;
+mod tokens;
+mod transaction;
+mod value;
+mod writer;
+
+use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
+
+use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
+use super::{OpenError, Reader, StoreError, acceptance, readers::ReadConnection, transaction::JobState};
+
+/// Begins a snapshot. The first statement takes it.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Connections to one database.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) writer: WriteConnection,
+    pub(super) readers: Vec<Box<dyn ReadConnection>>,
+    /// Accepted breaks of the audit trail that no event records yet.
+    pub(super) accepted_breaks: Vec<ChainBreak>,
+}
+
+impl Database {
+    /// Connects to the database at `url`, with this number of connections that read, and brings its schema up to date.
+    /// Blocks the thread.
+    pub(super) fn connect(url: &str, readers: usize, accept: &[ChainBreakId]) -> Result<Self, OpenError> {
+        let server = Server::parse(url)?;
+        let session = Session::open(&server)?;
+        connect::check(&session)?;
+        schema::migrate(&session, &server.name())?;
+        let mut readers = (0..readers)
+            .map(|_| Snapshots { server: server.clone(), session: None, reading: false })
+            .collect::<Vec<_>>();
+        let mut accepted_breaks = Ok(Vec::new());
+        if let Some(first) = readers.first_mut() {
+            first.snapshot(&mut |reader| accepted_breaks = acceptance::verify_trail(reader, accept))?;
+        }
+        Ok(Self {
+            writer: WriteConnection::new(server, session),
+            readers: readers.into_iter().map(|reader| Box::new(reader) as Box<dyn ReadConnection>).collect(),
+            accepted_breaks: accepted_breaks?,
+        })
+    }
+}
+
+/// A connection that only reads.
+#[derive(Debug)]
+struct Snapshots {
+    server: Server,
+    /// None until the first read, and after the connection failed.
+    session: Option<Session>,
+    /// Set during a read: one that panics leaves its snapshot open.
+    reading: bool,
+}
+
+impl Snapshots {
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.reading || self.session.as_ref().is_none_or(Session::is_closed) {
+            self.session = None;
+            self.session = Some(Session::open(&self.server)?);
+        }
+        Ok(())
+    }
+}
+
+impl ReadConnection for Snapshots {
+    fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
+        self.open()?;
+        self.reading = true;
+        let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
+        let select = session.statement(head::SELECT)?;
+        let client = session.client();
+        let ((), row) = session
+            .wait(futures_util::future::try_join(client.batch_execute(BEGIN), client.query_one(&select, &[])))?;
+        let head = Head::read(&row)?;
+        job(&Transaction::new(session, head, JobState::default()));
+        session.batch("COMMIT")?;
+        self.reading = false;
+        Ok(())
+    }
+}
+
+/// Executes statements on a connection of their own.
+#[cfg(test)]
+pub(super) fn execute_batch(url: &str, sql: &str) -> Result<(), OpenError> {
+    Ok(Session::open(&Server::parse(url)?)?.batch(sql)?)
+}

@@ -1,0 +1,51 @@
+//! Deletion of expired rows.
+
+use agentwrit_verify::UnixTime;
+
+use super::{transaction::Transaction, value::values};
+use crate::store::{
+    StoreError,
+    codec::micros,
+    meta::WriteMeta,
+    prune::{DeleteExpired, LIMIT, Pruned},
+};
+
+macro_rules! delete_expired {
+    ($table:literal, $key:literal) => {
+        concat!(
+            "DELETE FROM ",
+            $table,
+            " WHERE ",
+            $key,
+            " IN (SELECT ",
+            $key,
+            " FROM ",
+            $table,
+            " WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)"
+        )
+    };
+}
+
+/// The tokens of a session stay until all of them have expired, because each of them identifies the session in a
+/// revocation.
+const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens AS old WHERE expires_at <= $1 \
+     AND NOT EXISTS (SELECT 1 FROM tokens WHERE sid = old.sid AND sid <> jti AND expires_at > $1) \
+     ORDER BY expires_at LIMIT $2)";
+
+impl DeleteExpired for Transaction<'_> {
+    fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        self.expire_nonces_until(nonces_until)?;
+        let mut delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
+            self.execute(sql, values![micros(until), LIMIT.cast_signed()])
+        };
+        let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
+        let mut delete = |sql: &str| delete_until(until, sql);
+        Ok(Pruned {
+            nonces,
+            launch_tokens: delete(delete_expired!("launch_tokens", "seq"))?,
+            agents: delete(delete_expired!("agents", "id"))?,
+            tokens: delete(DELETE_TOKENS)?,
+            revocations: delete(delete_expired!("revocations", "cursor"))?,
+        })
+    }
+}

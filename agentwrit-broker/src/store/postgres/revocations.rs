@@ -1,0 +1,138 @@
+//! The log of revocations.
+
+use agentwrit_verify::{Subject, UnixTime};
+use tokio_postgres::Row;
+
+use super::{
+    codec::{get, optional_time, parsed, time, unsigned},
+    head::new_epoch,
+    transaction::Transaction,
+    value::values,
+};
+use crate::{
+    domain::Revocation,
+    store::{
+        Page, StoreError,
+        codec::{micros, signed},
+        revocations::{FeedRow, ReadRevocations, RevocationRow, WriteRevocations, level},
+    },
+};
+
+impl ReadRevocations for Transaction<'_> {
+    fn epoch(&self) -> Result<String, StoreError> {
+        Ok(self.head().epoch.clone())
+    }
+
+    fn revocations_after(&self, cursor: u64, now: UnixTime) -> Result<Vec<RevocationRow>, StoreError> {
+        self.list(
+            "SELECT cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed FROM revocations \
+             WHERE cursor > $1 AND expires_at > $2 ORDER BY cursor",
+            values![signed(cursor), micros(now)],
+            revocation,
+        )
+    }
+
+    fn visit_revocations(
+        &self,
+        cursor: u64,
+        now: UnixTime,
+        limit: u64,
+        visit: &mut dyn FnMut(FeedRow<'_>),
+    ) -> Result<(), StoreError> {
+        self.each(
+            "SELECT cursor, level, target, revoked_at, expires_at FROM revocations \
+             WHERE cursor > $1 AND expires_at > $2 ORDER BY cursor LIMIT $3",
+            values![signed(cursor), micros(now), signed(limit)],
+            |row| {
+                visit(FeedRow {
+                    cursor: unsigned(row, 0)?,
+                    level: level(get(row, 1)?)
+                        .ok_or_else(|| StoreError::corrupt("a revocation has an unknown level"))?,
+                    target: get(row, 2)?,
+                    revoked_at: time(row, 3)?,
+                    expires_at: time(row, 4)?,
+                });
+                Ok(())
+            },
+        )
+    }
+
+    fn count_live_revocations(&self, now: UnixTime) -> Result<u64, StoreError> {
+        self.single("SELECT count(*) FROM revocations WHERE expires_at > $1", values![micros(now)], |row| {
+            unsigned(row, 0)
+        })
+    }
+
+    fn listed_revocations(&self, now: UnixTime, page: &Page) -> Result<(Vec<RevocationRow>, u64), StoreError> {
+        let total = self.single(
+            "SELECT count(*) FROM revocations WHERE listed AND expires_at > $1",
+            values![micros(now)],
+            |row| unsigned(row, 0),
+        )?;
+        let rows = self.list(
+            "SELECT cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed FROM revocations \
+             WHERE listed AND cursor > $1 AND expires_at > $2 ORDER BY cursor LIMIT $3 OFFSET $4",
+            values![signed(page.after), micros(now), signed(page.limit), signed(page.offset)],
+            revocation,
+        )?;
+        Ok((rows, total))
+    }
+
+    fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
+        // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
+        self.single(
+            "SELECT max(revoked_at) FROM revocations \
+             WHERE target IN ($1, '') AND level IN ('agent', 'task', 'chain', 'issuer')",
+            values![target],
+            |row| optional_time(row, 0),
+        )
+    }
+
+    fn latest_cursor(&self) -> Result<u64, StoreError> {
+        Ok(u64::try_from(self.head().cursor).unwrap_or(0))
+    }
+}
+
+impl WriteRevocations for Transaction<'_> {
+    fn insert_revocation(&mut self, revocation: &Revocation) -> Result<u64, StoreError> {
+        let cursor = self.head_mut().next_cursor();
+        self.execute(
+            "INSERT INTO revocations (cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            values![
+                cursor,
+                revocation.level.as_str(),
+                revocation.target.as_str(),
+                micros(revocation.revoked_at),
+                micros(revocation.expires_at),
+                revocation.revoked_by.to_string(),
+                revocation.reason.as_deref(),
+                revocation.listed,
+            ],
+        )?;
+        u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
+    }
+
+    fn delete_not_before_marks_after(&mut self, at: UnixTime) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM revocations WHERE level IN ('agent', 'task', 'chain', 'issuer') AND revoked_at > $1";
+        self.execute(sql, values![micros(at)])
+    }
+
+    fn start_epoch(&mut self) -> Result<(), StoreError> {
+        self.head_mut().epoch = new_epoch()?;
+        Ok(())
+    }
+}
+
+fn revocation(row: &Row) -> Result<RevocationRow, StoreError> {
+    let revocation = Revocation {
+        level: level(get(row, 1)?).ok_or_else(|| StoreError::corrupt("a revocation has an unknown level"))?,
+        target: get(row, 2)?,
+        revoked_at: time(row, 3)?,
+        expires_at: time(row, 4)?,
+        revoked_by: parsed(row, 5, Subject::parse)?,
+        reason: get(row, 6)?,
+        listed: get(row, 7)?,
+    };
+    Ok(RevocationRow { cursor: unsigned(row, 0)?, revocation })
+}

@@ -1,0 +1,52 @@
+//! Versions of the schema.
+
+use super::{head::new_epoch, session::Session, value::values};
+use crate::store::{OpenError, StoreError, codec::signed};
+
+/// Each brings the schema from its position in the list to the next version.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+/// Identifies the transaction that creates or alters the schema: brokers that start at the same time take turns.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(1096241780)";
+
+/// Brings the schema up to date, in one transaction. Rejects a newer one.
+pub(super) fn migrate(session: &Session, database: &str) -> Result<(), OpenError> {
+    session.batch(&format!("BEGIN; {LOCK}"))?;
+    let migrated = migrate_in_transaction(session, database);
+    session.batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    migrated
+}
+
+fn migrate_in_transaction(session: &Session, database: &str) -> Result<(), OpenError> {
+    let found = version(session)?;
+    let supported = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > supported {
+        return Err(OpenError::Newer { path: database.into(), found, supported });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for (version, migration) in (1_i64..).zip(MIGRATIONS).skip(done) {
+        session.batch(migration)?;
+        if version == 1 {
+            insert_head(session)?;
+        }
+        session.execute("UPDATE head SET schema_version = $1", values![version])?;
+    }
+    Ok(())
+}
+
+fn insert_head(session: &Session) -> Result<(), StoreError> {
+    session.execute(
+        "INSERT INTO head VALUES (1, 1, 0, $1, 0, $2, 0, 0, 0, 0, NULL, 0, 0)",
+        values![new_epoch()?, [0_u8; 32]],
+    )?;
+    Ok(())
+}
+
+fn version(session: &Session) -> Result<i64, StoreError> {
+    let tables = session.rows("SELECT to_regclass('head') IS NOT NULL", &[])?;
+    let exists = tables.first().is_some_and(|row| row.get(0));
+    if !exists {
+        return Ok(0);
+    }
+    let rows = session.rows("SELECT schema_version FROM head", &[])?;
+    Ok(rows.first().map_or(signed(0), |row| row.get(0)))
+}

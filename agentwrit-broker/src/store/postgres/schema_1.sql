@@ -1,0 +1,163 @@
+-- Times are microseconds since the epoch. Scopes are separated by spaces, which no scope contains. Every number that orders
+-- something comes from `head`, so that it is given in the order of commits.
+
+-- Every transaction that writes locks this row, and writes it last. Rewritten by each commit: the free space keeps its
+-- versions on one page.
+CREATE TABLE head (
+    one            smallint PRIMARY KEY CHECK (one = 1),
+    schema_version bigint NOT NULL,
+    generation     bigint NOT NULL CHECK (generation >= 0), -- plus 1 with each commit
+    epoch          text   NOT NULL, -- identifies the revocation log
+    audit_seq      bigint NOT NULL,
+    audit_hash     bytea  NOT NULL,
+    audit_at       bigint NOT NULL,
+    cursor         bigint NOT NULL, -- the latest revocation ever
+    last_name      bigint NOT NULL,
+    last_launch    bigint NOT NULL,
+    certain_time   bigint,
+    nonces_forgotten_until bigint NOT NULL,
+    probes         bigint NOT NULL
+) WITH (fillfactor = 10);
+
+-- Rows stay for ever: the trail refers to them.
+CREATE TABLE names (
+    id   bigint PRIMARY KEY,
+    name text COLLATE "C" NOT NULL UNIQUE,
+    app  bigint -- of an agent, the app that it belongs to
+);
+
+CREATE TABLE apps (
+    id              bigint  PRIMARY KEY, -- `app:<app_id>` in `names`
+    app_id          text COLLATE "C" NOT NULL UNIQUE,
+    name            text COLLATE "C" NOT NULL,
+    client_id       text COLLATE "C" NOT NULL UNIQUE,
+    secret_digest   bytea   NOT NULL,
+    scopes          text    NOT NULL,
+    token_ttl       bigint  NOT NULL,
+    active          boolean NOT NULL,
+    suspended       boolean NOT NULL,
+    created_at      bigint  NOT NULL,
+    updated_at      bigint  NOT NULL,
+    deregistered_at bigint
+);
+CREATE UNIQUE INDEX apps_by_active_name ON apps (name) WHERE active;
+
+CREATE TABLE launch_tokens (
+    seq           bigint  PRIMARY KEY,
+    id            bytea   NOT NULL UNIQUE,
+    digest        bytea   NOT NULL UNIQUE,
+    agent_name    text    NOT NULL,
+    allowed_scope text    NOT NULL,
+    max_ttl       bigint  NOT NULL,
+    single_use    boolean NOT NULL,
+    created_at    bigint  NOT NULL,
+    expires_at    bigint  NOT NULL,
+    created_by    text COLLATE "C" NOT NULL,
+    app_id        text COLLATE "C",
+    orch_id       text,
+    task_id       text,
+    consumed_at   bigint,
+    minted_in     bytea
+);
+CREATE INDEX launch_tokens_by_expiry ON launch_tokens (expires_at);
+CREATE INDEX launch_tokens_by_app ON launch_tokens (app_id) WHERE app_id IS NOT NULL;
+CREATE INDEX launch_tokens_by_session ON launch_tokens (minted_in) WHERE minted_in IS NOT NULL;
+
+CREATE TABLE agents (
+    id              bigint PRIMARY KEY,
+    app             bigint,
+    scope           text   NOT NULL,
+    public_key      bytea  NOT NULL,
+    launch_token_id bytea  NOT NULL,
+    registered_at   bigint NOT NULL,
+    expires_at      bigint NOT NULL,
+    revoked_at      bigint
+);
+CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;
+CREATE INDEX agents_by_expiry ON agents (expires_at);
+
+CREATE TABLE tokens (
+    jti                bytea  PRIMARY KEY,
+    sid                bytea  NOT NULL,
+    subject            bigint NOT NULL,
+    app                bigint,
+    task               bigint,
+    root               bigint, -- the first delegator
+    issued_at          bigint NOT NULL,
+    expires_at         bigint NOT NULL,
+    original_ttl       bigint NOT NULL,
+    session_started_at bigint NOT NULL,
+    ended_at           bigint -- released, renewed or revoked
+);
+CREATE INDEX tokens_by_subject ON tokens (subject);
+CREATE INDEX tokens_by_task ON tokens (task) WHERE task IS NOT NULL;
+CREATE INDEX tokens_by_root ON tokens (root) WHERE root IS NOT NULL;
+CREATE INDEX tokens_by_session ON tokens (sid) WHERE sid <> jti; -- the first of a session is found by its jti
+CREATE INDEX tokens_by_expiry ON tokens (expires_at);
+
+-- The delegators of a delegated token, root first.
+CREATE TABLE token_delegators (
+    jti   bytea  NOT NULL REFERENCES tokens ON DELETE CASCADE,
+    hop   bigint NOT NULL,
+    agent bigint NOT NULL,
+    sid   bytea  NOT NULL,
+    PRIMARY KEY (jti, hop)
+);
+CREATE INDEX token_delegators_by_agent ON token_delegators (agent);
+CREATE INDEX token_delegators_by_session ON token_delegators (sid);
+
+CREATE TABLE spent_nonces (
+    nonce      bytea  PRIMARY KEY,
+    expires_at bigint NOT NULL
+);
+CREATE INDEX spent_nonces_by_expiry ON spent_nonces (expires_at);
+
+CREATE TABLE revocations (
+    cursor     bigint  PRIMARY KEY,
+    level      text    NOT NULL,
+    target     text COLLATE "C" NOT NULL,
+    revoked_at bigint  NOT NULL,
+    expires_at bigint  NOT NULL,
+    revoked_by text    NOT NULL,
+    reason     text,
+    listed     boolean NOT NULL -- requested; others follow from releases, renewals and other revocations
+);
+CREATE INDEX revocations_marks ON revocations (target, revoked_at) WHERE level IN ('agent', 'task', 'chain', 'issuer');
+CREATE INDEX revocations_listed ON revocations (cursor) WHERE listed;
+CREATE INDEX revocations_by_expiry ON revocations (expires_at);
+
+-- The trail, numbered without gaps. `kind` is event type and outcome in one. Each event has its number among the events of
+-- its kind in each of its lists: the number of events between any two is the difference of two numbers.
+CREATE TABLE audit_events (
+    seq              bigint PRIMARY KEY,
+    at               bigint NOT NULL,
+    kind             bigint NOT NULL,
+    agent            bigint,
+    task             bigint,
+    app              bigint,
+    n_all            bigint NOT NULL,
+    n_agent          bigint,
+    n_task           bigint,
+    n_app            bigint,
+    n_agent_task     bigint,
+    n_task_app       bigint,
+    orch             text,
+    detail           text   NOT NULL,
+    resource         text,
+    deleg_depth      bigint,
+    deleg_chain_hash text,
+    bytes            bigint,
+    hash             bytea  NOT NULL,
+    prev_hash        bytea  NOT NULL
+);
+CREATE INDEX audit_by_kind ON audit_events (kind, seq);
+CREATE INDEX audit_by_agent ON audit_events (agent, kind, seq) WHERE agent IS NOT NULL;
+CREATE INDEX audit_by_task ON audit_events (task, kind, seq) WHERE task IS NOT NULL;
+CREATE INDEX audit_by_app ON audit_events (app, kind, seq) WHERE app IS NOT NULL;
+CREATE INDEX audit_by_agent_task ON audit_events (agent, task, kind, seq) WHERE agent IS NOT NULL AND task IS NOT NULL;
+CREATE INDEX audit_by_task_app ON audit_events (task, app, kind, seq) WHERE task IS NOT NULL AND app IS NOT NULL;
+
+-- First events of runs: where the clock was set back. From each of these to the next, events are in the order of time.
+CREATE TABLE audit_runs (
+    first bigint PRIMARY KEY
+);

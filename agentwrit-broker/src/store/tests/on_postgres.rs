@@ -1,0 +1,16 @@
+//! The suite on PostgreSQL.
+
+use super::{postgres_server::Schema, *};
+
+type Fixture = FixtureOn<Schema>;
+
+#[path = "queries.rs"]
+mod queries;
+#[path = "readers.rs"]
+mod readers;
+#[path = "trail.rs"]
+mod trail;
+#[path = "verbs.rs"]
+mod verbs;
+#[path = "writer.rs"]
+mod writer;

@@ -1,0 +1,16 @@
+//! The suite on SQLite.
+
+use super::*;
+
+pub(in crate::store) type Fixture = FixtureOn<TempDir>;
+
+#[path = "queries.rs"]
+mod queries;
+#[path = "readers.rs"]
+mod readers;
+#[path = "trail.rs"]
+mod trail;
+#[path = "verbs.rs"]
+mod verbs;
+#[path = "writer.rs"]
+pub(in crate::store) mod writer;
