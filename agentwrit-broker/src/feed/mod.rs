@@ -12,6 +12,8 @@
 //!    of the time, and shared by all requests made before it was begun. While the log ends where the snapshot does and no
 //!    entry of it has expired, requests of the next [`REUSE`] share it too: its `iat` states its age. It is written row by
 //!    row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the large responses.
+//!    While clients read it and there is no room for another, later requests get it too, until its `exp`: they
+//!    continue from its `to`. Otherwise requests for snapshots would end each other's downloads.
 //! 5. `wait` delays the response until there is something newer. A waiting request costs its connection, a timer and a place
 //!    among the long polls; one that another address displaces is answered at once. Under a busy log waiting requests are
 //!    answered in [rounds](rounds).
@@ -81,6 +83,15 @@ pub(crate) struct Feed {
 struct Shared {
     made: Instant,
     response: Arc<FeedResponse>,
+}
+
+/// Least that the response to a long poll must contain.
+#[derive(Clone, Copy, Debug)]
+struct News {
+    /// Beginning of the round in which the request is answered.
+    round: Instant,
+    /// End of the log when the request was woken. A response of the round may have been made before.
+    latest: u64,
 }
 
 impl Feed {
@@ -224,27 +235,22 @@ impl FeedPublisher {
         wait: Duration,
         client: IpAddr,
     ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        let round = match since {
+        let news = match since {
             // Also at 0: followers of an empty log must not poll busily.
             Some(from) if !wait.is_zero() => self.wait_for_news(from, wait, client).await?,
             Some(_) | None => None,
         };
         match since {
-            Some(from) if from > 0 => self.delta(from, round, client).await,
-            Some(_) | None => self.snapshot().await,
+            Some(from) if from > 0 => self.delta(from, news, client).await,
+            Some(_) | None => self.snapshot(None).await,
         }
     }
 
-    /// Waits for entries after `from`. Returns the beginning of the round in which the request is answered.
-    async fn wait_for_news(
-        &self,
-        from: u64,
-        wait: Duration,
-        client: IpAddr,
-    ) -> Result<Option<Instant>, FeedUnavailable> {
+    /// Waits for entries after `from`. Returns the news that the response must contain.
+    async fn wait_for_news(&self, from: u64, wait: Duration, client: IpAddr) -> Result<Option<News>, FeedUnavailable> {
         let asked = Instant::now();
         let mut latest = self.feed.latest.subscribe();
-        let known = *latest.borrow_and_update();
+        let mut known = *latest.borrow_and_update();
         if from == known {
             let place = self.pools.long_poll(client).ok_or(FeedUnavailable::Overloaded)?;
             // Either way there is a response: newer entries, or the same state at a later time.
@@ -259,22 +265,20 @@ impl FeedPublisher {
             if !timeout(wait, newer).await.unwrap_or(false) {
                 return Ok(None);
             }
+            known = *latest.borrow_and_update();
         }
         if from > known || !self.feed.keeps_up(from) {
             return Ok(None);
         }
-        Ok(Some(self.feed.rounds.join(asked, || self.feed.followers()).await))
+        let round = self.feed.rounds.join(asked, || self.feed.followers()).await;
+        Ok(Some(News { round, latest: known }))
     }
 
-    async fn delta(
-        &self,
-        from: u64,
-        round: Option<Instant>,
-        client: IpAddr,
-    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        // A response made in the round of this request has everything that the request waited for.
-        let of_round =
-            |shared: &Shared| round.is_some_and(|round| shared.made >= round) && shared.response.span.from == from;
+    async fn delta(&self, from: u64, news: Option<News>, client: IpAddr) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let of_round = |shared: &Shared| {
+            let span = shared.response.span;
+            span.from == from && news.is_some_and(|news| shared.made >= news.round && span.to >= news.latest)
+        };
         if let Some(response) = self.feed.shared(of_round).filter(|response| self.share(response, client)) {
             return Ok(response);
         }
@@ -283,15 +287,15 @@ impl FeedPublisher {
             Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
             Newer::Part { entries, to, next, last } => match response::end_of_log_before(&next, &last, now) {
                 Some(at) => (entries, Span { from, to, at: at.seconds() }),
-                None => return self.snapshot().await,
+                None => return self.snapshot(Some(from)).await,
             },
             Newer::Older => {
                 return match self.older_page(from, client).await? {
                     Some(page) => Ok(page),
-                    None => self.snapshot().await,
+                    None => self.snapshot(Some(from)).await,
                 };
             }
-            Newer::Beyond => return self.snapshot().await,
+            Newer::Beyond => return self.snapshot(None).await,
         };
         let expiry = response::expiry(now);
         let same = |shared: &Shared| shared.response.span == span && shared.response.expires_at == expiry;
@@ -326,13 +330,15 @@ impl FeedPublisher {
         reading.await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 
-    async fn snapshot(&self) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+    /// Returns a snapshot, for a follower whose cursor `after` could not be served, or that has none.
+    async fn snapshot(&self, after: Option<u64>) -> Result<Arc<FeedResponse>, FeedUnavailable> {
         let is_usable = |response: &Arc<FeedResponse>, begun| {
             let is_current = response.span.to == self.feed.latest() && response.is_reusable(self.clock.now());
-            (begun == Begun::AfterRequest || is_current) && response.document.is_held()
+            ((begun == Begun::AfterRequest || is_current) && response.document.is_held())
+                || self.stands_in(response, after)
         };
         let publisher = self.clone();
-        let build = move || async move { publisher.place_snapshot(publisher.read_snapshot().await?) };
+        let build = move |previous| async move { publisher.build_snapshot(previous, after).await };
         self.feed.snapshots.run(is_usable, build).await.unwrap_or(Err(FeedUnavailable::Overloaded))
     }
 }

@@ -11,14 +11,14 @@ use super::{FeedPublisher, FeedUnavailable, REUSE, entry::entry_of_row};
 use crate::{
     clock::is_from_the_future,
     limits::{
-        document::Document,
+        document::{Document, READING_TIME},
         fair_share::{Account, FairPool},
     },
     store::ALL_ROWS,
 };
 
 /// Time for which followers may rely on a response.
-const VALIDITY: Duration = Duration::from_secs(60);
+const VALIDITY: Duration = READING_TIME;
 /// Interval between requests of followers that do not use long polls, in seconds.
 const POLL_INTERVAL: u64 = 5;
 /// Largest number of entries in an older page; the page's ends are multiples of it.
@@ -43,6 +43,11 @@ impl FeedResponse {
     pub(super) fn is_reusable(&self, now: UnixTime) -> bool {
         (self.built_at..=self.built_at.saturating_add(REUSE)).contains(&now)
             && self.first_expiry.is_none_or(|expiry| now < expiry)
+    }
+
+    /// Returns whether a follower accepts this at `now`.
+    fn is_valid(&self, now: UnixTime) -> bool {
+        (self.built_at..self.expires_at).contains(&now)
     }
 }
 
@@ -76,7 +81,7 @@ impl FeedPublisher {
     }
 
     /// Takes a place for a snapshot, which no other response displaces.
-    pub(super) fn place_snapshot(&self, signed: SignedResponse) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+    fn place_snapshot(&self, signed: SignedResponse) -> Result<Arc<FeedResponse>, FeedUnavailable> {
         let tag = format!("\"{}-{}\"", self.epoch, signed.span.to);
         Self::placed(signed, Some(tag), &self.pools.snapshots, Account::Shared)
     }
@@ -92,10 +97,43 @@ impl FeedPublisher {
         Ok(Arc::new(FeedResponse { document, tag, span, expires_at: expiry(built_at), built_at, first_expiry }))
     }
 
-    /// Gives a response to one more client. Returns whether it is still held.
+    /// Gives a response to one more client. Returns false when it is not held, or has no place that other clients leave
+    /// alone.
     pub(super) fn share(&self, response: &FeedResponse, client: IpAddr) -> bool {
-        response.document.share_with(client, &self.pools.shared_responses);
-        response.document.is_held()
+        response.document.share_with(client, &self.pools.shared_responses) && response.document.is_held()
+    }
+
+    /// Returns whether a snapshot stands in for a newer one: clients read it, and there is no room for both. Its `iat`
+    /// states its age; a follower loads what came after `to` next. `after` is a cursor that could not be served: a
+    /// snapshot that ends there would not help.
+    pub(super) fn stands_in(&self, snapshot: &FeedResponse, after: Option<u64>) -> bool {
+        snapshot.is_valid(self.clock.now())
+            && snapshot.document.is_held()
+            && after.is_none_or(|after| snapshot.span.to > after)
+            && !self.has_room_beside(snapshot)
+    }
+
+    /// Returns whether a new snapshot of the same size would get a place.
+    fn has_room_beside(&self, snapshot: &FeedResponse) -> bool {
+        self.pools.snapshots.would_admit(Account::Shared, snapshot.document.length())
+    }
+
+    /// Builds a snapshot. Returns `previous` when the new one turns out too large to be held beside it.
+    pub(super) async fn build_snapshot(
+        &self,
+        previous: Option<Arc<FeedResponse>>,
+        after: Option<u64>,
+    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        if let Some(previous) = &previous {
+            if !previous.is_valid(self.clock.now()) {
+                // It expired, or the clock was set back: its readers cannot use it.
+                previous.document.end_protection();
+            } else if !self.has_room_beside(previous) {
+                return Err(FeedUnavailable::Overloaded);
+            }
+        }
+        let placed = self.place_snapshot(self.read_snapshot().await?);
+        placed.or_else(|error| previous.filter(|previous| self.stands_in(previous, after)).ok_or(error))
     }
 
     /// Signs a response with those of `entries` that have not expired.
@@ -108,7 +146,7 @@ impl FeedPublisher {
     }
 
     /// Reads the whole log, and signs it while it is read.
-    pub(super) async fn read_snapshot(&self) -> Result<SignedResponse, FeedUnavailable> {
+    async fn read_snapshot(&self) -> Result<SignedResponse, FeedUnavailable> {
         let turn = self.pools.long_read().await;
         let (publisher, now) = (self.clone(), self.clock.now());
         let read = self.store.read(move |reader| {

@@ -5,16 +5,20 @@
 //!    where several clients share it, to all of them together.
 //! 3. A displaced document is dropped at once, even while slow clients still read it: their connections end, and they
 //!    request it again.
+//! 4. A shared document is not displaced while a client reads it, for at most [`READING_TIME`]: one client's requests
+//!    must not end another's download. A document of one client is: a client that does not read keeps no place.
 
 use std::{
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::fair_share::{Account, FairPool, Place};
 
@@ -22,6 +26,9 @@ use super::fair_share::{Account, FairPool, Place};
 pub(crate) const SMALL: usize = 16 * 1024;
 /// Size of the part that a connection takes at a time, in bytes.
 const CHUNK: usize = 16 * 1024;
+/// Time after which a shared document can be displaced while it is read. A response of the feed is valid as long: a
+/// follower rejects what it receives later.
+pub(crate) const READING_TIME: Duration = Duration::from_secs(60);
 
 /// The content of a response. Clones share it.
 #[derive(Clone, Debug)]
@@ -29,7 +36,26 @@ pub(crate) struct Document {
     content: Arc<Content>,
     length: usize,
     /// Missing when it is small.
-    place: Option<Arc<Mutex<Place>>>,
+    claim: Option<Arc<Mutex<Claim>>>,
+}
+
+/// A document's claim on memory.
+#[derive(Debug)]
+struct Claim {
+    place: Place,
+    /// Number of clients that it is being sent to.
+    readers: usize,
+    protected_until: Instant,
+}
+
+impl Claim {
+    fn update_protection(&self) {
+        if self.readers > 0 && self.place.account() == Some(Account::Shared) {
+            self.place.protect_until(self.protected_until);
+        } else {
+            self.place.protect(false);
+        }
+    }
 }
 
 /// `None` once it has been displaced.
@@ -40,25 +66,60 @@ impl Document {
     pub(crate) fn new(content: Bytes, pool: &FairPool, account: impl Into<Account>) -> Option<Self> {
         let length = content.len();
         let content = Arc::new(Mutex::new(Some(content)));
-        let mut document = Self { content, length, place: None };
+        let mut document = Self { content, length, claim: None };
         if length > SMALL {
-            document.place = Some(Arc::new(Mutex::new(document.take_place(pool, account.into())?)));
+            let place = document.take_place(pool, account.into())?;
+            let claim = Claim { place, readers: 0, protected_until: Instant::now() + READING_TIME };
+            document.claim = Some(Arc::new(Mutex::new(claim)));
         }
         Some(document)
     }
 
     /// Charges a document that another client's request made to all clients together, in `pool`: the client of that
-    /// request could have it displaced by further requests of its own.
-    pub(crate) fn share_with(&self, client: IpAddr, pool: &FairPool) {
-        let Some(place) = &self.place else { return };
-        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
-        let held_by_one = place.account().is_some_and(|account| account != Account::Shared);
-        if held_by_one
-            && place.account() != Some(client.into())
-            && let Some(shared) = self.take_place(pool, Account::Shared)
-        {
-            *place = shared;
+    /// request could have it displaced by further requests of its own. Returns false when `pool` has no room: the
+    /// document remains that client's.
+    #[must_use]
+    pub(crate) fn share_with(&self, client: IpAddr, pool: &FairPool) -> bool {
+        let Some(mut claim) = self.claim() else { return true };
+        let account = claim.place.account();
+        if account.is_none_or(|account| account == Account::Shared || account == client.into()) {
+            return true;
         }
+        let Some(shared) = self.take_place(pool, Account::Shared) else { return false };
+        claim.place = shared;
+        claim.update_protection();
+        true
+    }
+
+    /// Ends the protection of a document that is of no use to its readers any more.
+    pub(crate) fn end_protection(&self) {
+        if let Some(mut claim) = self.claim() {
+            claim.protected_until = Instant::now();
+            claim.update_protection();
+        }
+    }
+
+    /// Length of the content, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+
+    fn begin_reading(&self) {
+        if let Some(mut claim) = self.claim() {
+            claim.readers = claim.readers.saturating_add(1);
+            claim.update_protection();
+        }
+    }
+
+    fn end_reading(&self) {
+        if let Some(mut claim) = self.claim() {
+            claim.readers = claim.readers.saturating_sub(1);
+            claim.update_protection();
+        }
+    }
+
+    fn claim(&self) -> Option<MutexGuard<'_, Claim>> {
+        self.claim.as_ref().map(|claim| claim.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take_place(&self, pool: &FairPool, account: Account) -> Option<Place> {
@@ -100,7 +161,14 @@ pub(crate) struct DocumentBody {
 
 impl From<Document> for DocumentBody {
     fn from(document: Document) -> Self {
+        document.begin_reading();
         Self { document, sent: 0 }
+    }
+}
+
+impl Drop for DocumentBody {
+    fn drop(&mut self) {
+        self.document.end_reading();
     }
 }
 
@@ -189,13 +257,48 @@ mod tests {
         let (responses, shared) = (pool(1), pool(1));
         let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
         let document = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
-        document.share_with(CLIENT, &shared);
+        assert!(document.share_with(CLIENT, &shared));
         assert!(shared.admit_weight(Account::Shared, 4 * CHUNK, || {}).is_some(), "one client does not share");
-        document.share_with(other, &shared);
+        assert!(document.share_with(other, &shared));
         let _further = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
         assert!(document.is_held());
         let _later = Document::new(content(4 * CHUNK), &shared, Account::Shared).unwrap();
         assert!(!document.is_held(), "shared documents are bounded too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn shared_document_is_not_displaced_while_it_is_read_until_its_reading_time_is_over() {
+        let (responses, shared) = (pool(1), pool(1));
+        let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+        let new = || Document::new(content(4 * CHUNK), &shared, Account::Shared);
+        let first = new().unwrap();
+        let bodies = [first.clone(), first.clone()].map(DocumentBody::from);
+        let page = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
+        assert!(new().is_none() && !page.share_with(other, &shared) && first.is_held());
+        let [one, another] = bodies;
+        drop(one);
+        assert!(new().is_none(), "one client still reads it");
+        drop(another);
+        let second = new().unwrap();
+        assert!(!first.is_held());
+        let _unread = DocumentBody::from(second.clone());
+        tokio::time::advance(READING_TIME.saturating_sub(Duration::from_millis(1))).await;
+        assert!(new().is_none());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(new().is_some() && !second.is_held());
+    }
+
+    #[test]
+    fn page_becomes_protected_when_it_is_shared_while_it_is_read() {
+        let (responses, shared) = (pool(1), pool(1));
+        let other = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+        let page = Document::new(content(4 * CHUNK), &responses, CLIENT).unwrap();
+        let _body = DocumentBody::from(page.clone());
+        assert!(page.share_with(other, &shared));
+        assert!(Document::new(content(4 * CHUNK), &shared, Account::Shared).is_none());
+        assert!(page.is_held());
+        page.end_protection();
+        assert!(Document::new(content(4 * CHUNK), &shared, Account::Shared).is_some());
     }
 
     #[test]

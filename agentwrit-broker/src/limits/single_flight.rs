@@ -2,7 +2,8 @@
 //!
 //! 1. A request takes the last result when that was begun after the request was made, or is still current. Otherwise it
 //!    begins a computation, which runs to its end even when the request is dropped.
-//! 2. Between two computations there is a pause that follows from how long the last one took: unauthenticated clients
+//! 2. A computation receives the last result. One that fails leaves that in place.
+//! 3. Between two computations there is a pause that follows from how long the last one took: unauthenticated clients
 //!    keep the store busy for a bounded part of the time.
 
 use std::{
@@ -36,11 +37,10 @@ pub(crate) struct SingleFlight<T> {
 /// The latest computation.
 #[derive(Debug)]
 struct Flight<T> {
-    number: u64,
     ended: Instant,
     took: Duration,
-    /// Missing when it failed.
-    result: Option<T>,
+    /// The last result, and the number of its computation.
+    result: Option<(u64, T)>,
 }
 
 /// Age of a result, as seen by one request.
@@ -65,7 +65,7 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
     pub(crate) async fn run<E, F>(
         &self,
         is_usable: impl Fn(&T, Begun) -> bool,
-        compute: impl FnOnce() -> F + Send + 'static,
+        compute: impl FnOnce(Option<T>) -> F + Send + 'static,
     ) -> Result<Result<T, E>, JoinError>
     where
         F: Future<Output = Result<T, E>> + Send,
@@ -73,7 +73,7 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
     {
         let asked = self.begun.load(Ordering::SeqCst);
         let mut last = Arc::clone(&self.last).lock_owned().await;
-        if let Some(Flight { number, result: Some(result), .. }) = last.as_ref() {
+        if let Some(Flight { result: Some((number, result)), .. }) = last.as_ref() {
             let begun = if *number > asked { Begun::AfterRequest } else { Begun::BeforeRequest };
             if is_usable(result, begun) {
                 return Ok(Ok(result.clone()));
@@ -91,9 +91,11 @@ impl<T: Clone + Send + 'static> SingleFlight<T> {
             // After the pause: requests that were made meanwhile share this computation.
             let number = begun.fetch_add(1, Ordering::SeqCst).saturating_add(1);
             let started = Instant::now();
-            let outcome = compute().await;
-            let (ended, result) = (Instant::now(), outcome.as_ref().ok().cloned());
-            *last = Some(Flight { number, ended, took: ended.saturating_duration_since(started), result });
+            let previous = last.as_ref().and_then(|last| last.result.clone());
+            let outcome = compute(previous.as_ref().map(|(_, result)| result.clone())).await;
+            let result = outcome.as_ref().ok().map(|result| (number, result.clone())).or(previous);
+            let ended = Instant::now();
+            *last = Some(Flight { ended, took: ended.saturating_duration_since(started), result });
             outcome
         };
         tokio::spawn(flight).await
@@ -124,7 +126,7 @@ mod tests {
         async fn run(&self, accept_older: bool) -> u32 {
             let computed = Arc::clone(&self.computed);
             let is_usable = |_: &u32, begun| accept_older || begun == Begun::AfterRequest;
-            let compute = || async move {
+            let compute = |_| async move {
                 sleep(TOOK).await;
                 Ok::<_, Infallible>(computed.fetch_add(1, Ordering::SeqCst) + 1)
             };
@@ -167,6 +169,17 @@ mod tests {
         counter.run(false).await;
         counter.run(false).await;
         assert_eq!(start.elapsed(), TOOK * 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_computation_leaves_the_last_result_to_requests_that_accept_older_ones() {
+        let counter = Counter::new(0);
+        assert_eq!(counter.run(false).await, 1);
+        let failed = counter.flights.run(|_, _| false, |previous| async move { Err(previous) }).await.unwrap();
+        assert_eq!(failed, Err(Some(1)));
+        let accepted = |_: &u32, begun| begun == Begun::BeforeRequest;
+        let unused = |_| async { Err("computed again") };
+        assert_eq!(counter.flights.run(accepted, unused).await.unwrap(), Ok(1));
     }
 
     #[tokio::test(start_paused = true)]

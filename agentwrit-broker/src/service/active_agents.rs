@@ -62,7 +62,7 @@ impl ActiveAgents {
             begun == Begun::AfterRequest || (age < COUNT_LIFETIME && !self.counter.outdated.load(Ordering::SeqCst))
         };
         let counter = Arc::clone(&self.counter);
-        let outcome = self.counts.run(is_usable, move || async move { counter.count().await }).await;
+        let outcome = self.counts.run(is_usable, move |_| async move { counter.count().await }).await;
         outcome.unwrap_or_else(|error| Err(StoreError::Internal { cause: error.to_string() })).map(|_| ())
     }
 }

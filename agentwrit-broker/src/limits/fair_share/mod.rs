@@ -5,20 +5,18 @@
 //!    no longer; its holder is notified and releases its resources.
 //! 3. [`Favour`] decides the remaining cases: between a newcomer and an established holder with as much, and
 //!    between an address's own old place and its new one.
-//! 4. A place can be protected for a while, e.g. while a change is being committed: it is then not displaced.
+//! 4. A place can be protected for a while, e.g. while a change is being committed, or until a deadline: it is then not
+//!    displaced.
 //! 5. Addresses count as in the rate limits: an IPv6 network of 64 bits is one client.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     net::IpAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::rate_limit::{AddressKey, address_key};
 
@@ -83,9 +81,17 @@ struct Holder {
 
 /// The holder of a place, as seen from the pool.
 struct Occupant {
-    protected: AtomicBool,
+    protection: Mutex<Protection>,
     displaced: Notify,
     on_displacement: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// Protection of a place from being displaced.
+#[derive(Clone, Copy, Debug)]
+enum Protection {
+    Off,
+    Until(Instant),
+    On,
 }
 
 impl FairPool {
@@ -108,6 +114,15 @@ impl FairPool {
         on_displacement: impl Fn() + Send + Sync + 'static,
     ) -> Option<Place> {
         self.take(account.into(), weight.min(self.share), Some(Box::new(on_displacement)))
+    }
+
+    /// Returns whether [`admit_weight`](Self::admit_weight) would give a place now.
+    pub(crate) fn would_admit(&self, account: impl Into<Account>, weight: usize) -> bool {
+        let mut state = self.lock();
+        let displaced = state.make_room(Some(account.into()), weight.min(self.share), self);
+        let admits = displaced.is_some();
+        state.put_back(displaced.unwrap_or_default());
+        admits
     }
 
     /// A place that counts for no address and is not displaced: for proxies, which speak for many clients.
@@ -153,7 +168,7 @@ impl FairPool {
 
 impl State {
     /// Frees `weight`, or changes nothing.
-    fn make_room(&mut self, account: Option<Account>, weight: usize, pool: &FairPool) -> Option<Vec<Arc<Occupant>>> {
+    fn make_room(&mut self, account: Option<Account>, weight: usize, pool: &FairPool) -> Option<Vec<Removed>> {
         let mut displaced = Vec::new();
         while let Some(short_of) = self.short_of(account, weight, pool) {
             let victim = match short_of {
@@ -162,15 +177,13 @@ impl State {
             };
             let Some((account, number)) = victim else {
                 // A newcomer that is rejected in the end displaces no place.
-                for (account, number, weight, occupant) in displaced {
-                    self.put_back(account, number, weight, occupant);
-                }
+                self.put_back(displaced);
                 return None;
             };
             let (weight, occupant) = self.remove(account, number)?;
-            displaced.push((account, number, weight, occupant));
+            displaced.push(Removed { account, number, weight, occupant });
         }
-        Some(displaced.into_iter().map(|(_, _, _, occupant)| occupant).collect())
+        Some(displaced)
     }
 
     fn short_of(&self, account: Option<Account>, weight: usize, pool: &FairPool) -> Option<Short> {
@@ -214,12 +227,22 @@ impl State {
         Some((weight, occupant))
     }
 
-    fn put_back(&mut self, account: Account, number: u64, weight: usize, occupant: Arc<Occupant>) {
-        let holder = self.holders.entry(account).or_default();
-        holder.held = holder.held.saturating_add(weight);
-        holder.places.insert(number, (weight, occupant));
-        self.used = self.used.saturating_add(weight);
+    fn put_back(&mut self, places: Vec<Removed>) {
+        for Removed { account, number, weight, occupant } in places {
+            let holder = self.holders.entry(account).or_default();
+            holder.held = holder.held.saturating_add(weight);
+            holder.places.insert(number, (weight, occupant));
+            self.used = self.used.saturating_add(weight);
+        }
     }
+}
+
+/// A place that was removed to make room.
+struct Removed {
+    account: Account,
+    number: u64,
+    weight: usize,
+    occupant: Arc<Occupant>,
 }
 
 /// Bound that leaves no room for a newcomer.
@@ -230,19 +253,26 @@ enum Short {
 
 impl Holder {
     fn oldest(&self) -> Option<u64> {
-        let mut places = self.places.iter();
-        places.find(|(_, (_, occupant))| !occupant.protected.load(Ordering::Relaxed)).map(|(number, _)| *number)
+        self.places.iter().find(|(_, (_, occupant))| !occupant.is_protected()).map(|(number, _)| *number)
     }
 }
 
 impl Occupant {
     fn new(on_displacement: Option<Box<dyn Fn() + Send + Sync>>) -> Self {
-        Self { protected: AtomicBool::new(false), displaced: Notify::new(), on_displacement }
+        Self { protection: Mutex::new(Protection::Off), displaced: Notify::new(), on_displacement }
+    }
+
+    fn is_protected(&self) -> bool {
+        match *self.protection.lock().unwrap_or_else(PoisonError::into_inner) {
+            Protection::Off => false,
+            Protection::Until(deadline) => Instant::now() < deadline,
+            Protection::On => true,
+        }
     }
 
     /// Without the pool's lock: the holders may take it.
-    fn displace_all(occupants: &[Arc<Self>]) {
-        for occupant in occupants {
+    fn displace_all(places: &[Removed]) {
+        for Removed { occupant, .. } in places {
             occupant.displaced.notify_one();
             if let Some(act) = &occupant.on_displacement {
                 act();
@@ -265,8 +295,17 @@ impl Place {
     /// Protects the place from being displaced, or ends that. Returns whether the place is still held: a holder that
     /// was displaced must not begin an operation that needs protection.
     pub(crate) fn protect(&self, protected: bool) -> bool {
+        self.set_protection(if protected { Protection::On } else { Protection::Off })
+    }
+
+    /// As [`protect`](Self::protect), until a deadline.
+    pub(crate) fn protect_until(&self, deadline: Instant) -> bool {
+        self.set_protection(Protection::Until(deadline))
+    }
+
+    fn set_protection(&self, protection: Protection) -> bool {
         let state = self.pool.lock();
-        self.occupant.protected.store(protected, Ordering::Relaxed);
+        *self.occupant.protection.lock().unwrap_or_else(PoisonError::into_inner) = protection;
         let Some(account) = self.account else { return true };
         state.holders.get(&account).is_some_and(|holder| holder.places.contains_key(&self.number))
     }
@@ -295,7 +334,7 @@ impl fmt::Debug for FairPool {
 
 impl fmt::Debug for Occupant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Occupant").field("protected", &self.protected).finish_non_exhaustive()
+        f.debug_struct("Occupant").field("protection", &self.protection).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
@@ -157,4 +157,16 @@ fn rejects_protection_of_displaced_place_and_keeps_protected_one() {
     assert!(pool.admit(numbered(3)).is_none(), "a protected place is not displaced");
     assert!(second.protect(false));
     assert!(pool.admit(numbered(3)).is_some());
+}
+
+#[test]
+fn would_admit_tells_whether_a_place_is_given_and_changes_nothing() {
+    let pool = FairPool::new(4, 4, Favour::Newcomers);
+    let places = [1, 2].map(|number| pool.admit_weight(numbered(number), 2, || {}).unwrap());
+    assert!(pool.would_admit(numbered(3), 2));
+    assert!(!places.iter().any(is_displaced) && pool.lock().used == 4);
+    for place in &places {
+        place.protect(true);
+    }
+    assert!(!pool.would_admit(numbered(3), 2) && pool.lock().used == 4);
 }

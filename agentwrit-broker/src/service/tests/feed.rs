@@ -250,3 +250,23 @@ async fn shares_response_among_long_polls_of_one_round() {
     assert!(responses.iter().all(|response| Arc::ptr_eq(response, &responses[0])));
     assert_eq!(entries(&read(&responses[0])), 1);
 }
+
+#[tokio::test]
+async fn long_poll_woken_by_entry_gets_it_when_its_round_has_an_older_response() {
+    let test = TestServices::new().await;
+    test.log(0..3).await;
+    let services = Arc::clone(&test.services);
+    let follower =
+        tokio::spawn(async move { services.feed.since(Some(3), Duration::from_secs(20), CLIENT).await.unwrap() });
+    while test.services.feed.followers() < 1 {
+        tokio::task::yield_now().await;
+    }
+    // Begins a round, to which the waiting request belongs.
+    test.services.feed.since(Some(2), Duration::from_secs(1), CLIENT).await.unwrap();
+    assert_eq!(entries(&read(&*test.ask(Some(3)).await)), 0);
+    test.clock.advance(Duration::from_secs(5));
+    test.log(3..4).await;
+    let payload = read(&*follower.await.unwrap());
+    assert_eq!((entries(&payload), &payload["to"]), (1, &Value::from(4)));
+    assert_eq!(payload["iat"], test.clock.now().seconds());
+}
