@@ -41,6 +41,6 @@ pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
 pub use keys::{AdminSecret, AdminSecretError, Busy, EntropyError, KeyFileError, Secret};
 pub use maintenance::{
     check::{CheckReport, check},
-    restore::{ConfirmedClock, RestoreError, Restored, confirm_clock, mark_restored},
+    restore::{ConfirmedClock, OnDatabase, RestoreError, Restored, confirm_clock, mark_restored},
 };
 pub use server::{ClientCertificate, TlsError, Unhealthy, check_health};

@@ -72,7 +72,7 @@ impl ClockWarning {
 }
 
 /// Times in the store's records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordedTime {
     /// The time that had passed for certain when the store was last used; none in a new store.
     pub certain: Option<UnixTime>,

@@ -202,6 +202,10 @@ fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        // To a volume that is not mounted, for example: a new key would invalidate every token signed with that one.
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link to a file that does not exist"));
+    }
     let suffix = data_encoding::HEXLOWER.encode(&random::<8>(entropy));
     let aside = directory.join(format!(".{}.{suffix}", name.to_string_lossy()));
     let placed = write_aside(&aside, &encode(entropy)?).and_then(|()| place(&aside, path));
@@ -228,7 +232,7 @@ fn write_aside(aside: &Path, pem: &str) -> io::Result<()> {
 fn place(aside: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(aside, path) {
         // Some network file systems have no hard links. There, two first starts can collide for a moment.
-        Err(_) if !path.try_exists()? => fs::rename(aside, path),
+        Err(_) if fs::symlink_metadata(path).is_err() => fs::rename(aside, path),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -6,7 +6,8 @@
 //!    and `validate` write nothing.
 //! 2. A budget is drawn on by the holder of a verified credential only, and only by what succeeds: a request with a token
 //!    that is not accepted costs no session anything. It is checked before the transaction, so that a request over budget
-//!    neither waits for the writer nor leaves anything durable, and drawn on in it, so that it is exact.
+//!    neither waits for the writer nor leaves anything durable, and drawn on in it, so that it is exact. What a transaction
+//!    drew is given back if it fails, or its commit does: see [`Spent`].
 //! 3. Delegation makes sessions, so what descends from one session shares further budgets: an agent that delegates to
 //!    itself gains nothing. What descends from a delegated session shares half of the budget of the one above it, and an
 //!    app may register twice as much as one launch token: no delegate, and no holder of a launch token, uses up what
@@ -134,9 +135,18 @@ impl Budgets {
     }
 
     /// Draws `spending` from all of its budgets or from none: once nothing else can reject the request.
-    pub(crate) fn spend(&self, spending: &Spending) -> Result<(), BudgetExceeded> {
-        self.check(spending)?;
-        self.draw_on(spending, |table, rate, key, now| table.check(rate, key, now))
+    pub(crate) fn spend(self: &Arc<Self>, spending: Spending) -> Result<Spent, BudgetExceeded> {
+        self.check(&spending)?;
+        self.draw_on(&spending, |table, rate, key, now| table.check(rate, key, now))?;
+        Ok(Spent { budgets: Arc::clone(self), spending })
+    }
+
+    fn give_back(&self, spending: &Spending) {
+        for key in &spending.0 {
+            if let Some(rate) = self.rate_of(key.0, &key.1) {
+                self.table.give_back(rate, key);
+            }
+        }
     }
 
     fn draw_on(
@@ -240,6 +250,26 @@ impl Spending {
     /// A login with the operator's secret.
     pub(crate) fn admin_login(client: IpAddr) -> Self {
         Self(vec![(Budget::AdminLogins, Owner::Address(address_key(client)))])
+    }
+}
+
+/// Amount that a transaction has drawn: given back when this is dropped, unless it is [kept](Self::keep) after the commit.
+#[derive(Debug)]
+#[must_use = "dropped, it is given back"]
+pub(crate) struct Spent {
+    budgets: Arc<Budgets>,
+    spending: Spending,
+}
+
+impl Spent {
+    pub(crate) fn keep(mut self) {
+        self.spending.0.clear();
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        self.budgets.give_back(&self.spending);
     }
 }
 

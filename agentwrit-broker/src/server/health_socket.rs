@@ -5,20 +5,20 @@
 //! 2. The socket is `<database>.health`, mode 0600: for the broker's own user. Brokers on one machine have databases of
 //!    their own, hence sockets of their own.
 //! 3. It is made after the database was locked, so an existing socket is left over from a crash. It is removed before the
-//!    lock is released.
+//!    lock is released. So is the private directory that it is made in.
 //! 4. It serves `GET /v1/health` only. A broker that is busy gets a few seconds before it is unhealthy.
 //!
 //! On a file system without sockets the broker serves all the same and logs a warning: checks then use the network.
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, DirBuilder, File, Permissions},
+    fs::{self, DirBuilder, DirEntry, File, Permissions},
     io,
     os::{
         fd::AsRawFd,
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
@@ -31,6 +31,7 @@ use data_encoding::HEXLOWER;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rustix::process::geteuid;
 use sha2::{Digest, Sha256};
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -42,12 +43,15 @@ use crate::{
     http::health,
     keys::{Entropy, random},
     service::Services,
+    store::directory_of,
 };
 
 /// Longest path of a Unix socket on every system, in bytes.
 const MAX_SOCKET_PATH: usize = 100;
 /// Longest name of a database file that is part of the socket's name, in bytes.
 const MAX_DATABASE_NAME: usize = 64;
+/// Random bytes in the name of the private directory.
+const SUFFIX: usize = 8;
 /// Number of checks that are served at once. Others wait.
 const MAX_CHECKS: usize = 8;
 /// Time limit for a connection.
@@ -74,6 +78,7 @@ impl HealthSocket {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        PrivateDirectory::remove_left_beside(&path);
         let directory = PrivateDirectory::create_beside(&path, entropy)?;
         let private = directory.0.join("socket");
         let (shorter, _directory) = shortened(&private)?;
@@ -100,18 +105,42 @@ struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {
     fn create_beside(path: &Path, entropy: &dyn Entropy) -> io::Result<Self> {
-        let suffix = HEXLOWER.encode(&random::<8>(entropy));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let directory = path.with_file_name(format!(".{name}.{suffix}"));
+        let suffix = HEXLOWER.encode(&random::<SUFFIX>(entropy));
+        let directory = path.with_file_name(Self::prefix(path) + &suffix);
         DirBuilder::new().mode(0o700).create(&directory)?;
         Ok(Self(directory))
+    }
+
+    fn prefix(path: &Path) -> String {
+        format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    /// Removes the directories that crashes left. The database is locked, so no broker is using one.
+    fn remove_left_beside(path: &Path) {
+        let prefix = Self::prefix(path);
+        let is_left = |entry: &DirEntry| {
+            let name = entry.file_name();
+            let suffix = name.to_str().and_then(|name| name.strip_prefix(&prefix));
+            suffix.is_some_and(|suffix| HEXLOWER.decode(suffix.as_bytes()).is_ok_and(|suffix| suffix.len() == SUFFIX))
+                // Of the link itself, if it is one.
+                && entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
+        };
+        let Ok(entries) = fs::read_dir(directory_of(path)) else { return };
+        for entry in entries.flatten().filter(is_left) {
+            let socket = entry.path().join("socket");
+            if fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
+                // If this fails, so does the removal of the directory.
+                fs::remove_file(&socket).unwrap_or_default();
+            }
+            drop(Self(entry.path()));
+        }
     }
 }
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir(&self.0) {
-            tracing::debug!(component = "health", %error, "the directory of the new health socket was not removed");
+            tracing::debug!(component = "health", %error, "a private directory of the health socket was not removed");
         }
     }
 }
@@ -178,8 +207,7 @@ fn shortened(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     if path.as_os_str().len() <= MAX_SOCKET_PATH {
         return Ok((path.to_owned(), None));
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let directory = File::open(parent)?;
+    let directory = File::open(directory_of(path))?;
     let shortened = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string());
     Ok((shortened.join(path.file_name().unwrap_or_default()), Some(directory)))
 }
@@ -243,6 +271,37 @@ mod tests {
         fs::write(directory.path().join("data.db.health"), "a file").unwrap();
         assert_eq!(bind(&database).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(directory.path().join("data.db.health")).unwrap(), b"a file");
+    }
+
+    #[tokio::test]
+    async fn removes_own_directories_left_by_crash_and_keeps_all_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let make = |name: &str| DirBuilder::new().mode(0o700).create(at(name)).unwrap();
+        // One with a socket in it, one without.
+        make(".data.db.health.0123456789abcdef");
+        make(".data.db.health.fedcba9876543210");
+        drop(std::os::unix::net::UnixListener::bind(at(".data.db.health.0123456789abcdef/socket")).unwrap());
+        let others = [
+            ".data.db.health.0123456789abcde",
+            ".data.db.health.0123456789ABCDEF",
+            ".other.db.health.0123456789abcdef",
+            ".data.db.health.00000000000000aa",
+        ];
+        for other in others {
+            make(other);
+        }
+        fs::write(at(".data.db.health.00000000000000aa/file"), "not of a broker").unwrap();
+        std::os::unix::fs::symlink(at(others[0]), at(".data.db.health.00000000000000bb")).unwrap();
+
+        let (_socket, _listener) = bind(&at("data.db")).unwrap();
+        let entries = fs::read_dir(directory.path()).unwrap();
+        let mut left: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let mut expected = [&others[..], &[".data.db.health.00000000000000bb", "data.db.health"]].concat();
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        assert!(at(".data.db.health.00000000000000aa/file").exists());
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! Request bodies as the connection receives them.
 //!
 //! 1. A body that is still incomplete [`RECEIVE_GRACE`](super::RECEIVE_GRACE) after the stop of the server ends with
-//!    [`ServerStopping`]: a client that stops sending does not delay the end of the process.
+//!    [`ServerStopping`]: a client that stops sending does not delay the end of the process. Nothing follows that error: a
+//!    rejected request's body is polled again, to drain it.
 //! 2. The [`Phase`] of the connection learns when the body ends, so that bytes of a body are not taken for the head of the
 //!    next request.
 
@@ -55,6 +56,9 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
             let stopping = &this.stopping;
             let deadline = this.deadline.get_or_insert_with(|| {
@@ -65,6 +69,7 @@ where
                 })
             });
             ready!(deadline.as_mut().poll(cx));
+            this.end();
             return Poll::Ready(Some(Err(ServerStopping.into())));
         };
         if this.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
@@ -74,11 +79,11 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.ended { SizeHint::with_exact(0) } else { self.body.size_hint() }
     }
 }
 
@@ -126,6 +131,10 @@ mod tests {
         let error = axum::Error::new(body.frame().await.unwrap().unwrap_err());
         assert!(ServerStopping::caused(&error), "{error:?}");
         assert_eq!(stopped.elapsed(), RECEIVE_GRACE);
+        // As the drain of a rejected request does.
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none(), "nothing follows the error");
+        assert!(body.frame().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use crate::{
     clock,
     domain::{App, AppStatus, IssuedToken},
     ledger::Ledger,
+    limits::budgets::{BudgetExceeded, Budgets, Spending},
     store::{Reader, Tx},
 };
 
@@ -58,6 +59,17 @@ pub(super) fn live_token(tx: &dyn Tx, jti: &TokenId, now: UnixTime) -> Result<Op
 pub(super) fn issue_time(tx: &dyn Tx, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
     let latest_not_before_mark = tx.latest_not_before_mark(target)?;
     clock::issue_time(now, latest_not_before_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
+}
+
+/// Draws on budgets in the transaction of their operation. If the transaction or its commit fails, all is given back.
+///
+/// # Errors
+///
+/// [`BudgetExceeded`], and nothing was drawn.
+pub(super) fn spend(tx: &mut dyn Tx, budgets: &Arc<Budgets>, spending: Spending) -> Result<(), BudgetExceeded> {
+    let spent = budgets.spend(spending)?;
+    tx.after_commit(move || spent.keep());
+    Ok(())
 }
 
 /// Checks `scope` against the ceiling of `app`, if there is one.

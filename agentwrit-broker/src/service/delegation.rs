@@ -17,7 +17,7 @@ use agentwrit_verify::{
 
 use super::{
     Error, Parts,
-    checks::{check_ceiling, check_ceilings_of, live_token},
+    checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -101,7 +101,7 @@ impl DelegationService {
             let problem = format!("a token with this chain would have {length} bytes, at most {MAX_TOKEN_LENGTH} fit");
             return Err(Error::invalid("scope", problem));
         }
-        self.budgets.spend(&Spending::delegation(delegator))?;
+        spend(tx, &self.budgets, Spending::delegation(delegator))?;
         tx.insert_token(&draft.as_record())?;
         if let Some(delegate) = draft.claims.sub.as_agent() {
             tx.extend_agent(delegate, UnixTime::from_seconds(draft.claims.exp))?;

@@ -6,7 +6,10 @@ use agentwrit_protocol::{LaunchTokenRequest, Secret, limits::DEFAULT_LAUNCH_TOKE
 use agentwrit_verify::{AppId, Subject, TokenId, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::{Error, Parts, checks::transact_as};
+use super::{
+    Error, Parts,
+    checks::{spend, transact_as},
+};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest, LaunchToken, LaunchTokenId},
@@ -71,7 +74,7 @@ impl LaunchTokenService {
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
             let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), minted_in, ..token };
-            service.budgets.spend(&Spending::launch_token(&token.created_by))?;
+            spend(tx, &service.budgets, Spending::launch_token(&token.created_by))?;
             tx.insert_launch_token(&token)?;
             service.ledger.record(tx, issued_event(&token, client))?;
             Ok(token)

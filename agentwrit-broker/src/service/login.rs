@@ -4,7 +4,11 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_verify::{AppId, ScopeSet, Subject, UnixTime};
 
-use super::{Error, Parts, apps::is_client_id, checks::issue_time};
+use super::{
+    Error, Parts,
+    apps::is_client_id,
+    checks::{issue_time, spend},
+};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppStatus, Digest},
@@ -95,7 +99,7 @@ impl LoginService {
             .ledger
             .transact(move |tx| {
                 let now = issue_time(tx, &Subject::Admin.to_string(), service.ledger.now())?;
-                spending.map_or(Ok(()), |spending| service.budgets.spend(&spending))?;
+                spending.map_or(Ok(()), |spending| spend(tx, &service.budgets, spending))?;
                 let draft = service.issuer.draft(grant, now);
                 tx.insert_token(&draft.as_record())?;
                 let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")
@@ -176,7 +180,7 @@ impl LoginService {
                 let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
                 let app = app.ok_or(Error::BadCredentials)?;
                 let now = issue_time(tx, &Subject::App(app_id).to_string(), service.ledger.now())?;
-                service.budgets.spend(&spending)?;
+                spend(tx, &service.budgets, spending)?;
                 let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
                 tx.insert_token(&draft.as_record())?;
                 service.ledger.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;

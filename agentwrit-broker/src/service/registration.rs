@@ -12,7 +12,10 @@ use agentwrit_protocol::{Base64, Hex, RegistrationRequest};
 use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, Subject, UnixTime};
 use ed25519_dalek::{Signature, VerifyingKey};
 
-use super::{Error, Parts, checks::issue_time};
+use super::{
+    Error, Parts,
+    checks::{issue_time, spend},
+};
 use crate::{
     audit::{EventType, NewEvent},
     clock::is_from_the_future,
@@ -88,7 +91,7 @@ impl RegistrationService {
                     return Err(Error::LaunchTokenConsumed);
                 }
                 let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
-                service.budgets.spend(&Spending::registration(launch_token))?;
+                spend(tx, &service.budgets, Spending::registration(launch_token))?;
                 let draft = draft.issued_at(issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;

@@ -15,7 +15,7 @@ use agentwrit_verify::{ClaimSet, Claims, Level, Subject, UnixTime};
 use super::{
     Error, Parts,
     active_agents::ActiveAgents,
-    checks::{check_ceiling, check_ceilings_of, live_token},
+    checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -70,7 +70,7 @@ impl TokenService {
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
         check_subject(tx, claims, &old)?;
         let expires_at = expiry(claims, &old, self.issuer.policy(), now).ok_or(Error::RenewalFailed)?;
-        self.budgets.spend(&Spending::renewal(claims))?;
+        spend(tx, &self.budgets, Spending::renewal(claims))?;
 
         let renewed = ClaimSet {
             jti: self.issuer.new_token_id(),

@@ -75,6 +75,12 @@ pub enum OpenError {
         /// Number of its names.
         links: u64,
     },
+    /// A file beside the database is a symbolic link.
+    #[error("`{}` is a symbolic link, which the broker does not follow: remove it", path.display())]
+    SymbolicLink {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process has it open: two writers would fork the audit chain.
     #[error("`{}` is in use by another broker: stop that one first, or set AA_DB_PATH to another file", path.display())]
     InUse {
@@ -136,7 +142,7 @@ fn broken_audit(breaks: &[ChainBreak]) -> String {
 }
 
 impl OpenError {
-    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+    pub(crate) fn io(path: &Path, error: &std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), cause: error.to_string() }
     }
 }

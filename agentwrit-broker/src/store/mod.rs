@@ -46,7 +46,7 @@ pub use error::{OpenError, StoreError};
 pub use prune::Pruned;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
-pub(crate) use sqlite::{DatabaseState, database_files, directory_of, probe};
+pub(crate) use sqlite::{DatabaseState, canonical, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};

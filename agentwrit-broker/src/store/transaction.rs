@@ -50,7 +50,8 @@ pub trait Tx:
 
 impl dyn Tx + '_ {
     /// Registers a function that the writer runs once this job is durable, before its result is returned and also if the
-    /// caller no longer waits. It keeps memory in step with the store. It must be quick and must not panic.
+    /// caller no longer waits. It keeps memory in step with the store. It must be quick and must not panic. If the job or
+    /// the commit fails, it is dropped before the result is returned.
     pub fn after_commit(&mut self, follow_up: impl FnOnce() + Send + 'static) {
         self.job_mut().after_commit.0.push(Box::new(follow_up));
     }

@@ -92,7 +92,11 @@ impl<C: Connection> Writer<C> {
         let done = self.run_batch(&mut batch, first).and_then(|()| self.connection.commit());
         match &done {
             Ok(()) => batch.follow_ups.run(),
-            Err(error) => self.recover(error, batch.jobs.len()),
+            Err(error) => {
+                // Before the responses: what they hold is given back when they are dropped.
+                drop(batch.follow_ups);
+                self.recover(error, batch.jobs.len());
+            }
         }
         if batch.wrote || done.is_err() {
             self.health.record(&done);

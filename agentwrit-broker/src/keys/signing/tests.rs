@@ -159,3 +159,14 @@ fn debug_output_omits_key() {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
+
+#[test]
+fn rejects_symbolic_link_to_missing_key_and_makes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let (link, target) = (directory.path().join("signing.key"), directory.path().join("secrets/signing.key"));
+    symlink(&target, &link).unwrap();
+    let cause = String::from("it is a symbolic link to a file that does not exist");
+    assert_eq!(open(&link).unwrap_err(), KeyFileError::Uncreatable { path: link.clone(), cause });
+    assert_eq!(fs::read_link(&link).unwrap(), target, "the link stays");
+    assert!(!target.exists());
+}

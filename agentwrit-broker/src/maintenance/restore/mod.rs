@@ -7,9 +7,14 @@
 //! 3. A mark from a wrong clock does harm: ahead, nothing can be issued before its time; behind, it misses tokens. So it is
 //!    rejected where the clock does not fit the newest record and the time that had passed for certain, unless the operator
 //!    confirms the clock. Then marks that are dated after it are taken back, so that a wrong one can be corrected.
-//! 4. All of it is one transaction, including the acceptance of a broken audit trail: a rejected mark records nothing.
+//! 4. The database must exist and hold records: with a wrong path, a new one would be marked, and the restored one not.
+//! 5. All of it is one transaction, including the acceptance of a broken audit trail: a rejected mark records nothing.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use agentwrit_protocol::limits::MAX_TOKEN_TTL;
 use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime, audit::ChainBreak};
@@ -20,7 +25,7 @@ use crate::{
     config::Config,
     domain::Revocation,
     issuer::nonce::Nonces,
-    store::{OpenError, Store, StoreError, StoreOptions, Tx},
+    store::{OpenError, Store, StoreError, StoreOptions, Tx, canonical},
 };
 
 /// Longest lifetime of a token: the largest that a launch token may grant.
@@ -34,12 +39,8 @@ const USUAL_AGE: Duration = Duration::from_secs(25 * 3600);
 /// # Errors
 ///
 /// [`RestoreError`], and nothing was done.
-pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Restored, RestoreError> {
-    let store = open(config)?;
-    let accepted = store.accepted_breaks().to_vec();
-    let outcome = store.transact(move |tx| mark(tx, &accepted, SystemClock.now(), clock_is_right)).await;
-    store.close().await;
-    outcome
+pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<OnDatabase<Restored>, RestoreError> {
+    change(config, move |tx, accepted, now| mark(tx, accepted, now, clock_is_right)).await
 }
 
 /// Confirms the clock: records that have expired by it may be deleted from the next start on.
@@ -47,18 +48,65 @@ pub async fn mark_restored(config: &Config, clock_is_right: bool) -> Result<Rest
 /// # Errors
 ///
 /// [`RestoreError`], and nothing was done.
-pub async fn confirm_clock(config: &Config) -> Result<ConfirmedClock, RestoreError> {
-    let store = open(config)?;
-    let accepted = store.accepted_breaks().to_vec();
-    let outcome = store.transact(move |tx| confirm(tx, &accepted, SystemClock.now())).await;
-    store.close().await;
-    outcome
+pub async fn confirm_clock(config: &Config) -> Result<OnDatabase<ConfirmedClock>, RestoreError> {
+    change(config, confirm).await
 }
 
-fn open(config: &Config) -> Result<Store, OpenError> {
+/// Changes the database, which must hold records, in one transaction.
+async fn change<T: Send + 'static>(
+    config: &Config,
+    change: impl FnOnce(&mut dyn Tx, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Send + 'static,
+) -> Result<OnDatabase<T>, RestoreError> {
+    let path = existing_database(&config.db_path)?;
     let accept_broken_audit = config.accept_broken_audit.clone();
-    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
-    Store::open(&config.db_path, options)
+    let store = Store::open(&path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })?;
+    let accepted = store.accepted_breaks().to_vec();
+    let database = path.clone();
+    let outcome = store
+        .transact(move |tx| {
+            if tx.recorded_time()? == RecordedTime::default() {
+                return Err(RestoreError::Empty { path });
+            }
+            change(tx, &accepted, SystemClock.now())
+        })
+        .await;
+    store.close().await;
+    outcome.map(|change| OnDatabase { database, change })
+}
+
+/// Returns the canonical path of the database. Rejects a missing and an empty one before [`Store::open`] creates it.
+fn existing_database(path: &Path) -> Result<PathBuf, RestoreError> {
+    let missing =
+        |path: &Path| RestoreError::Missing { path: std::path::absolute(path).unwrap_or_else(|_| path.into()) };
+    let canonical = match canonical(path) {
+        Ok(canonical) => canonical,
+        // Its directory is missing; a link to a missing file is an error of its own.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
+            return Err(missing(path));
+        }
+        Err(error) => return Err(OpenError::io(path, &error).into()),
+    };
+    match fs::metadata(&canonical) {
+        Ok(found) if found.len() == 0 => Err(RestoreError::Empty { path: canonical }),
+        Ok(_) => Ok(canonical),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing(&canonical)),
+        Err(error) => Err(OpenError::io(&canonical, &error).into()),
+    }
+}
+
+/// Change that a command made, and the database that it made it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnDatabase<T> {
+    /// Canonical path of the database.
+    pub database: PathBuf,
+    /// The change.
+    pub change: T,
+}
+
+impl<T: fmt::Display> fmt::Display for OnDatabase<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\ndatabase: {}", self.change, self.database.display())
+    }
 }
 
 /// Changes made to a restored database.
@@ -120,6 +168,18 @@ impl fmt::Display for ConfirmedClock {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
+    /// There is no database.
+    #[error("there is no database `{}`: set AA_DB_PATH to the one that the broker uses", path.display())]
+    Missing {
+        /// The absolute path.
+        path: PathBuf,
+    },
+    /// The database holds no records: no broker has run on it.
+    #[error("the database `{}` is empty: set AA_DB_PATH to the one that the broker uses", path.display())]
+    Empty {
+        /// The canonical path.
+        path: PathBuf,
+    },
     /// The database can't be opened, e.g. because a broker runs on it.
     #[error(transparent)]
     Open(#[from] OpenError),

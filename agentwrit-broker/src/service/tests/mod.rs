@@ -2,6 +2,7 @@
 
 mod budgets;
 mod clock;
+mod failed_commits;
 mod feed;
 mod lifetime;
 mod noise;

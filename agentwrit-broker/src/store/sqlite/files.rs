@@ -8,6 +8,7 @@
 //! 3. Permissions for others than owner and group are rejected.
 //! 4. Several hard links of a file are rejected, on the locked handle. SQLite finds the write-ahead log by the database's
 //!    name: after a crash, a start by another name would miss what was committed last.
+//! 5. Symbolic links in the place of a file beside the database are rejected: the broker would create, or lock, their targets.
 
 use std::{
     collections::BTreeSet,
@@ -18,6 +19,8 @@ use std::{
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use rustix::fs::OFlags;
 
 use crate::store::OpenError;
 
@@ -36,7 +39,7 @@ impl Claim {
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let path = canonical(path).map_err(|error| OpenError::io(path, &error))?;
         let lock_path = beside(&path, ".lock");
-        check_closed_to_others(&lock_path)?;
+        check_side_file(&lock_path)?;
         let beside = private().create(true).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
         lock(&beside, &path, &lock_path)?;
         check_side_files(&path)?;
@@ -99,7 +102,7 @@ fn lock(file: &File, database: &Path, path: &Path) -> Result<(), OpenError> {
 }
 
 /// Returns the path without symbolic links. For a file that does not exist, those of its directory are resolved.
-pub(super) fn canonical(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn canonical(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
@@ -116,9 +119,9 @@ pub(crate) fn all(path: &Path) -> [PathBuf; 4] {
     [path.to_owned(), beside(path, "-wal"), beside(path, "-shm"), beside(path, ".lock")]
 }
 
-/// Rejects a database, or a file beside it, that others can open.
+/// Rejects a database, or a file beside it, that others can open or that is a symbolic link.
 pub(super) fn check_side_files(path: &Path) -> Result<(), OpenError> {
-    all(path).iter().try_for_each(|file| check_closed_to_others(file))
+    all(path).iter().try_for_each(|file| check_side_file(file))
 }
 
 /// Rejects a database, or a file beside it, that has several names.
@@ -152,12 +155,14 @@ fn create(path: &Path) -> Result<(), OpenError> {
 
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
+    // The checks have rejected links with a better message; this is for one that was made since.
+    options.read(true).write(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
-fn check_closed_to_others(path: &Path) -> Result<(), OpenError> {
-    match path.metadata() {
+fn check_side_file(path: &Path) -> Result<(), OpenError> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => Err(OpenError::SymbolicLink { path: path.to_owned() }),
         Ok(metadata) => {
             let mode = metadata.permissions().mode() & 0o7777;
             if mode & 0o007 != 0 { Err(OpenError::TooOpen { path: path.to_owned(), mode }) } else { Ok(()) }

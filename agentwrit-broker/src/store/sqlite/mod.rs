@@ -29,7 +29,7 @@ mod writer;
 use std::{path::Path, sync::Arc};
 
 use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
-pub(crate) use files::{all as database_files, directory_of};
+pub(crate) use files::{all as database_files, canonical, directory_of};
 pub(crate) use probe::{DatabaseState, probe};
 use rusqlite::Connection;
 

@@ -12,7 +12,10 @@ use super::{
     filled,
     walk::{ADMIN_SECRET, Walk},
 };
-use crate::{domain::Digest, limits::budgets::Spending};
+use crate::{
+    domain::Digest,
+    limits::budgets::{Spending, Spent},
+};
 
 /// Callers of the tour.
 struct Cast {
@@ -221,7 +224,7 @@ async fn budgets(walk: &Walk, cast: &Cast) {
             } else {
                 body.clone()
             };
-            while walk.services.tokens.budgets.spend(&spending).is_ok() {}
+            while walk.services.tokens.budgets.spend(spending.clone()).map(Spent::keep).is_ok() {}
             refused |= walk.call("post", path, token.map(String::as_str), body).await.status == 429;
             if refused {
                 break;

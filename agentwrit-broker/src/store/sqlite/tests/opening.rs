@@ -114,6 +114,25 @@ async fn rejects_symbolic_link_to_missing_file() {
 }
 
 #[tokio::test]
+async fn rejects_symbolic_link_beside_database_and_creates_no_target() {
+    let elsewhere = TempDir::new().unwrap();
+    let target = elsewhere.path().join("target");
+    for name in ["data.db.lock", "data.db-wal", "data.db-shm"] {
+        let (_directory, path) = altered("").await;
+        let link = path.with_file_name(name);
+        fs::remove_file(&link).ok();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        let rejected = open(&path).unwrap_err().to_string();
+        assert_eq!(
+            rejected,
+            format!("`{}` is a symbolic link, which the broker does not follow: remove it", link.display())
+        );
+        assert_eq!(probe(&path, &[]).unwrap_err().to_string(), rejected);
+        assert!(!target.exists(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn rejects_foreign_newer_and_unreadable_databases() {
     let (_directory, path) = altered("PRAGMA user_version = 99").await;
     assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 2 });

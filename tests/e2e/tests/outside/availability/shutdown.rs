@@ -42,9 +42,26 @@ async fn ends_within_ten_seconds_of_sigterm_while_clients_stall() {
     assert!(sent.elapsed() < Duration::from_secs(10), "{:?}", sent.elapsed());
     assert_eq!(stopped.status.code(), Some(0), "{}", stopped.output);
     assert!(!stopped.output.contains("requests were still running"), "{}", stopped.output);
+    assert!(!stopped.output.contains("panicked"), "{}", stopped.output);
     assert_eq!(body.status().await, 503);
     assert_eq!(poll.status().await, 200);
     drop((head, silent));
+}
+
+#[tokio::test]
+async fn answers_stalled_login_with_503_at_sigterm_without_a_panic() {
+    let broker = Broker::start().await;
+    let mut login = Raw::connect(&broker).await;
+    login.send("POST /v1/admin/auth HTTP/1.1\r\nhost: broker\r\ncontent-length: 100\r\n\r\n{\"secret\":").await;
+    // Answered after the login's head was received, on a connection that was made later.
+    let mut later = Raw::connect(&broker).await;
+    later.send(REQUEST).await;
+    assert_eq!(later.status().await, 200);
+
+    let (stopped, _) = broker.terminate().await;
+    assert_eq!(stopped.status.code(), Some(0), "{}", stopped.output);
+    assert!(!stopped.output.contains("panicked"), "{}", stopped.output);
+    assert_eq!(login.status().await, 503);
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ async fn awrit_exits_with_error_when_stdout_fails() {
 
 #[tokio::test]
 async fn broker_keeps_exit_code_when_stream_fails() {
-    let directory = tempfile::tempdir().unwrap();
+    let (_, directory) = Broker::start().await.terminate().await;
     let program = |arguments| Broker::program(directory.path(), &[("AA_BIND_ADDRESS", "127.0.0.1")], arguments);
     for stderr in [Stream::Full, Stream::Closed] {
         for (arguments, code) in [

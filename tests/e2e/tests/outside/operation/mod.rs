@@ -9,5 +9,6 @@ mod destructive_commands;
 mod health_check;
 mod latest_audit_events;
 mod lazy_follower;
+mod restore_commands;
 mod start_report;
 mod successful_logins;
