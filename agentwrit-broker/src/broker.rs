@@ -254,7 +254,7 @@ async fn write_denials(services: Arc<Services>) {
         ticks.tick().await;
         if let Err(error) = services.ledger.write_due_denials().await {
             services.metrics.db_error("audit");
-            tracing::warn!(component = "audit", %error, "refusals wait for the store");
+            tracing::warn!(component = "audit", %error, "denials wait for the store");
         }
     }
 }
