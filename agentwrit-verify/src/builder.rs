@@ -11,7 +11,7 @@ use crate::{
     clock::{Clock, SystemClock},
     revocation::RevocationList,
     trusted::TrustedKeys,
-    verifier::{Rules, Verifier},
+    verifier::{Audience, Rules, Verifier},
 };
 
 /// Builds a [`Verifier`]. `Stage` is the next required decision.
@@ -48,20 +48,15 @@ pub struct WantsOptions {
     clock: Box<dyn Clock>,
 }
 
-/// Audiences whose tokens are accepted.
-#[derive(Clone, Debug)]
-pub(crate) enum Audience {
-    /// Accepts every token, with or without `aud`.
-    Any,
-    /// Accepts tokens for one of these; if empty, only tokens without `aud`.
-    OneOf(Vec<Box<str>>),
+impl Verifier {
+    /// Starts to build one: issuer, then keys, then revocations, then options.
+    #[must_use]
+    pub fn builder() -> VerifierBuilder<WantsIssuer> {
+        VerifierBuilder { stage: WantsIssuer(()) }
+    }
 }
 
 impl VerifierBuilder<WantsIssuer> {
-    pub(crate) fn new() -> Self {
-        Self { stage: WantsIssuer(()) }
-    }
-
     /// Sets the issuer whose tokens are accepted: the `iss` claim, exactly.
     #[must_use]
     pub fn issuer(self, issuer: impl Into<String>) -> VerifierBuilder<WantsKeys> {

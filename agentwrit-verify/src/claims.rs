@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     clock::UnixTime,
-    delegation::DelegationRecord,
+    delegation_record::DelegationRecord,
     identity::{AgentId, PathSegment, Subject, TokenId},
     scope::ScopeSet,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     delegation::DelegationChainError,
     identity::{Subject, TokenId},
-    revocation::Level,
+    revocation_key::Level,
 };
 
 /// Reason for rejecting a token, for logs and audit. Tell the client that presented it only that the token is invalid.

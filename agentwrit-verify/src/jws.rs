@@ -15,8 +15,10 @@ use serde::Deserialize;
 use crate::{
     error::{TokenFormatError, VerifyError},
     keys::{KeyId, KeySet, PublicKey},
-    token::MAX_TOKEN_LENGTH,
 };
+
+/// The longest token that is read, in bytes.
+pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
 /// Nesting up to which header and payload are read.
 pub(crate) const MAX_DEPTH: usize = 16;

@@ -9,6 +9,7 @@ mod cache;
 pub mod claims;
 pub mod clock;
 pub mod delegation;
+mod delegation_record;
 pub mod error;
 pub mod feed;
 #[cfg(feature = "http-client")]
@@ -23,6 +24,7 @@ mod permit;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod revocation;
+mod revocation_key;
 mod revocation_table;
 pub mod scope;
 mod scope_literal;

@@ -17,111 +17,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+pub use crate::revocation_key::{Level, RevocationKey};
 use crate::{
     claims::ClaimSet,
-    clock::{Clock, UnixTime},
-    feed::{Entry, Feed, FeedError},
-    keys::KeySet,
+    clock::UnixTime,
     revocation_table::RevocationTable,
     staleness::{ClockReading, Freshness, Staleness},
 };
-
-/// Target of a revocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(clippy::exhaustive_enums, reason = "verifiers must check each level")]
-pub enum Level {
-    /// One token, by `jti`.
-    Token,
-    /// A renewal family and what was delegated from it, by `sid`.
-    Session,
-    /// A subject, and every token with the subject in its delegation chain.
-    Agent,
-    /// Every token of a task.
-    Task,
-    /// A root delegator's own tokens and every token whose chain starts with it.
-    Chain,
-    /// Everything that the issuer issued until then: after a restored backup.
-    Issuer,
-}
-
-impl Level {
-    /// The level's name in requests.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Session => "session",
-            Self::Agent => "agent",
-            Self::Task => "task",
-            Self::Chain => "chain",
-            Self::Issuer => "issuer",
-        }
-    }
-
-    /// The level's letter in the feed.
-    #[must_use]
-    pub fn letter(self) -> char {
-        match self {
-            Self::Token => 't',
-            Self::Session => 's',
-            Self::Agent => 'a',
-            Self::Task => 'k',
-            Self::Chain => 'c',
-            Self::Issuer => 'i',
-        }
-    }
-
-    /// Returns true when the level revokes only tokens issued in or before its second.
-    fn is_not_before(self) -> bool {
-        match self {
-            Self::Agent | Self::Task | Self::Chain | Self::Issuer => true,
-            Self::Token | Self::Session => false,
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Lookup key of an entry, which does not disclose its target: see rule 4 of the [module](self).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RevocationKey([u8; 16]);
-
-impl RevocationKey {
-    /// The key of `target` at `level` for tokens of `issuer`.
-    #[must_use]
-    pub fn of(level: Level, issuer: &str, target: &str) -> Self {
-        let mut digest = Sha256::new();
-        digest.update([u8::try_from(level.letter()).unwrap_or_default(), 0]);
-        digest.update(issuer.as_bytes());
-        digest.update([0]);
-        digest.update(target.as_bytes());
-        let mut key = [0; 16];
-        for (byte, of_digest) in key.iter_mut().zip(digest.finalize()) {
-            *byte = of_digest;
-        }
-        Self(key)
-    }
-
-    /// Wraps a decoded key of a feed.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// The 16 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
 
 /// Revocations in force for tokens of one issuer. Clones share one list; readers are lock-free.
 #[derive(Clone)]
@@ -138,6 +41,14 @@ struct Shared {
     freshness: Option<Freshness>,
 }
 
+/// Entry of a revocation list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: RevocationKey,
+    pub(crate) revoked_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+}
+
 impl RevocationList {
     /// Creates an empty list for tokens of `issuer`, maintained by the broker that revokes: it is never stale.
     #[must_use]
@@ -145,44 +56,9 @@ impl RevocationList {
         Self::new(issuer, None)
     }
 
-    /// A list that a [`Feed`] fills.
+    /// A list that a [`Feed`](crate::feed::Feed) fills.
     pub(crate) fn following(issuer: &str, staleness: Staleness) -> Self {
         Self::new(issuer, Some(Freshness::new(staleness)))
-    }
-
-    /// Parses a snapshot of the feed: the response to `GET /v1/revocations`, as a file, for a machine without a
-    /// connection to the broker. Signature, issuer and age are checked as in [`Feed::apply`], and verifiers check the
-    /// age at every call: a machine that receives snapshots by hand needs [`Staleness::accept_stale`].
-    ///
-    /// ```
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use agentwrit_verify::{KeySet, RevocationList, SystemClock, Verifier, feed::Staleness};
-    ///
-    /// # let issuer = agentwrit_verify::testing::TestIssuer::new();
-    /// # let (key_set_file, snapshot_file) = (issuer.key_set().to_jwks(), issuer.feed_response(None));
-    /// let keys = KeySet::from_jwks(key_set_file.as_bytes())?;
-    /// let staleness = Staleness::default().accept_stale();
-    /// let list = RevocationList::from_snapshot(snapshot_file.trim(), "https://issuer.test", &keys, staleness, &SystemClock)?;
-    /// let verifier = Verifier::builder().issuer("https://issuer.test").keys(keys).revocations(list).build();
-    /// assert!(verifier.is_ready());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`FeedError`] with the rule that the snapshot breaks; a response that is not a whole list is a
-    /// [`FeedError::Gap`].
-    pub fn from_snapshot(
-        snapshot: &str,
-        issuer: &str,
-        keys: &KeySet,
-        staleness: Staleness,
-        clock: &dyn Clock,
-    ) -> Result<Self, FeedError> {
-        let mut feed = Feed::new(issuer, staleness);
-        feed.apply(snapshot, keys, ClockReading::of(clock))?;
-        Ok(feed.list().clone())
     }
 
     fn new(issuer: &str, freshness: Option<Freshness>) -> Self {
@@ -249,7 +125,8 @@ impl RevocationList {
     #[cfg(feature = "remote")]
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let table = self.shared.table.load();
-        let entry = |(key, revoked_at, expires_at)| Entry { key: RevocationKey(key), revoked_at, expires_at };
+        let entry =
+            |(key, revoked_at, expires_at)| Entry { key: RevocationKey::from_bytes(key), revoked_at, expires_at };
         table.iter().map(entry).collect()
     }
 

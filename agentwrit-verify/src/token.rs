@@ -1,14 +1,12 @@
 //! Tokens before verification.
 
+pub use crate::jws::MAX_TOKEN_LENGTH;
 use crate::{
     claims::ClaimSet,
     error::{TokenFormatError, VerifyError},
     jws::{CompactJws, MAX_DEPTH},
     keys::{KeyId, KeySet},
 };
-
-/// The longest token that is read, in bytes.
-pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 
 /// A token that is well formed and **proves nothing**: for tools and logs, never for a decision.
 ///

@@ -35,7 +35,6 @@ use std::{
 };
 
 use crate::{
-    builder::{Audience, VerifierBuilder, WantsIssuer},
     cache::{CachedToken, TokenCache},
     claims::{ClaimSet, Claims},
     clock::{Clock, UnixTime},
@@ -69,13 +68,16 @@ pub(crate) struct Rules {
     pub(crate) cache_misses: AtomicU64,
 }
 
-impl Verifier {
-    /// Starts to build one: issuer, then keys, then revocations, then options.
-    #[must_use]
-    pub fn builder() -> VerifierBuilder<WantsIssuer> {
-        VerifierBuilder::new()
-    }
+/// Audiences whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub(crate) enum Audience {
+    /// Accepts every token, with or without `aud`.
+    Any,
+    /// Accepts tokens for one of these; if empty, only tokens without `aud`.
+    OneOf(Vec<Box<str>>),
+}
 
+impl Verifier {
     /// Verifies a token: format, key, signature, claims, issuer, audience, delegation chain, times and revocation.
     ///
     /// # Errors

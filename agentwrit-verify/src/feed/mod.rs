@@ -46,6 +46,7 @@
 mod encode;
 mod error;
 mod response;
+mod snapshot;
 #[cfg(feature = "remote")]
 mod state;
 
@@ -62,7 +63,7 @@ pub use crate::staleness::{ClockReading, Staleness, StalenessError};
 use crate::{
     clock::UnixTime,
     keys::KeySet,
-    revocation::{RevocationKey, RevocationList},
+    revocation::{Entry, RevocationList},
     staleness::{ClockLowerBound, Freshness, Position},
 };
 
@@ -90,14 +91,6 @@ pub struct AppliedResponse {
     pub entries: usize,
     /// Poll interval that the broker proposes to clients that do not long-poll.
     pub poll_interval: Duration,
-}
-
-/// Entry of a revocation list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) key: RevocationKey,
-    pub(crate) revoked_at: UnixTime,
-    pub(crate) expires_at: UnixTime,
 }
 
 impl Feed {

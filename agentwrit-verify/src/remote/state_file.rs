@@ -21,9 +21,9 @@ use sha2::{Digest, Sha256};
 use super::RemoteError;
 use crate::{
     clock::UnixTime,
-    feed::{Entry, FeedState},
+    feed::FeedState,
     keys::KeySet,
-    revocation::RevocationKey,
+    revocation::{Entry, RevocationKey},
 };
 
 const FORMAT: &[u8] = b"agentwrit follower state 1\n";
