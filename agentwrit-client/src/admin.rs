@@ -14,7 +14,8 @@ use crate::{
     error::ClientError,
     launch_token::{LaunchToken, NewLaunchToken, parse_scopes, whole_seconds},
     request::ApiRequest,
-    session::Session,
+    session::{Credentials, Session},
+    token_store::TokenStore,
 };
 
 /// Operator of a broker. Clones are cheap and share connections and the operator's token.
@@ -34,11 +35,41 @@ pub struct Admin {
     session: Arc<Session>,
 }
 
-impl Admin {
-    pub(crate) fn new(session: Session) -> Self {
-        Self { session: Arc::new(session) }
+impl Client {
+    /// Returns the operator of this admin secret. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is empty.
+    pub fn admin(&self, secret: impl Into<Secret>) -> Result<Admin, ClientError> {
+        let secret = secret.into();
+        if secret.expose().is_empty() {
+            return Err(ClientError::invalid("admin secret", "empty"));
+        }
+        let session = Session::new(self.clone(), Credentials::Admin { secret });
+        Ok(Admin { session: Arc::new(session) })
     }
 
+    /// Returns the operator of this admin secret, whose token is kept in `store` for the next process. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when the secret is empty.
+    pub fn admin_with_store(
+        &self,
+        secret: impl Into<Secret>,
+        store: Arc<dyn TokenStore>,
+    ) -> Result<Admin, ClientError> {
+        let secret = secret.into();
+        if secret.expose().is_empty() {
+            return Err(ClientError::invalid("admin secret", "empty"));
+        }
+        let session = Session::new(self.clone(), Credentials::Admin { secret }).with_store(store);
+        Ok(Admin { session: Arc::new(session) })
+    }
+}
+
+impl Admin {
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }

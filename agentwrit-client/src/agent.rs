@@ -17,19 +17,19 @@ use std::{
 };
 
 use agentwrit_protocol::{DelegationRequest, DelegationResponse, RenewalResponse, Secret, paths};
-use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime, UnverifiedToken};
+use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::{
-    client::{Client, read_token},
+    agent_token::{AgentToken, read_token},
+    client::Client,
     delegated_token::DelegatedToken,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
     renewal_schedule::TokenTimes,
     request::ApiRequest,
-    session::bearer,
 };
 
 /// Registered agent and its token. Clones are cheap and share the token across renewals.
@@ -60,6 +60,21 @@ struct Shared {
     last_renewal: Mutex<Option<Result<(), ClientError>>>,
     renewals: AtomicU64,
     client: Client,
+}
+
+impl Client {
+    /// Returns the agent of an existing token, for example after a restart. It can be renewed, delegated from and
+    /// released.
+    ///
+    /// The token is decoded without verification: resource servers and the broker verify it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is not an agent's token. Nothing is sent.
+    pub fn agent(&self, token: impl Into<Secret>) -> Result<Agent, ClientError> {
+        let (agent, scopes, held) = read_token("token", token.into())?;
+        Ok(Agent::from_token(agent, scopes, held, self.clone()))
+    }
 }
 
 impl Agent {
@@ -225,48 +240,5 @@ impl fmt::Debug for Agent {
             .field("expires_at", &self.expires_at())
             .field("scopes", &self.scopes())
             .finish_non_exhaustive()
-    }
-}
-
-/// Returns the seconds from a token's `iat` to its `exp`.
-fn lifetime(token: &Secret) -> Option<u64> {
-    let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok()?;
-    Some(claims.exp.saturating_sub(claims.iat))
-}
-
-/// Token of an agent.
-#[derive(Clone)]
-pub(crate) struct AgentToken {
-    pub(crate) token: Secret,
-    pub(crate) authorization: HeaderValue,
-    pub(crate) expires_at: UnixTime,
-    /// Time from issue to expiry.
-    pub(crate) lifetime: Duration,
-}
-
-impl AgentToken {
-    /// Takes the token of a response. `asked_at` is the time before the request, and the broker counts whole seconds:
-    /// the computed expiry is never later than the real one.
-    ///
-    /// The token's own claims give the lifetime if the response has none.
-    pub(crate) fn from_response(
-        request: &ApiRequest,
-        token: Secret,
-        asked_at: UnixTime,
-        expires_in: Option<u64>,
-    ) -> Result<Self, ClientError> {
-        let expires_in = expires_in.or_else(|| lifetime(&token));
-        match (bearer(&token), expires_in) {
-            (Some(authorization), Some(expires_in)) => Ok(Self {
-                authorization,
-                token,
-                expires_at: UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in)),
-                lifetime: Duration::from_secs(expires_in),
-            }),
-            (None, _) => Err(request.malformed_with_secret("unusable access token", Some(token))),
-            (Some(_), None) => {
-                Err(request.malformed_with_secret("it does not say when the access token expires", Some(token)))
-            }
-        }
     }
 }

@@ -7,6 +7,14 @@ use crate::{
     registration::Registration,
 };
 
+impl App {
+    /// Starts the registration of an agent for an orchestration and a task. Both become part of the agent's SPIFFE id:
+    /// 1 to 128 of `A-Z a-z 0-9 . _ -`, not `.` or `..`.
+    pub fn agent(&self, orch_id: impl Into<String>, task_id: impl Into<String>) -> NewAgent {
+        NewAgent { app: self.clone(), orch_id: orch_id.into(), task_id: task_id.into() }
+    }
+}
+
 /// Agent to be registered, without scopes yet.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -17,10 +25,6 @@ pub struct NewAgent {
 }
 
 impl NewAgent {
-    pub(crate) fn new(app: App, orch_id: String, task_id: String) -> Self {
-        Self { app, orch_id, task_id }
-    }
-
     /// Sets the agent's scopes: 1 to 64, as few and as narrow as the task allows.
     ///
     /// # Errors

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::paths;
+use agentwrit_protocol::{Secret, paths};
 
 use crate::{
-    agent_request::NewAgent,
     client::Client,
     error::ClientError,
     launch_token::{LaunchToken, NewLaunchToken},
-    session::Session,
+    session::{Credentials, Session},
 };
 
 /// App of a broker. Clones are cheap and share connections and the app's token.
@@ -20,11 +19,26 @@ pub struct App {
     session: Arc<Session>,
 }
 
-impl App {
-    pub(crate) fn new(session: Session) -> Self {
-        Self { session: Arc::new(session) }
+impl Client {
+    /// Returns the app of these credentials. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when one of them is empty.
+    pub fn app(&self, client_id: impl Into<String>, client_secret: impl Into<Secret>) -> Result<App, ClientError> {
+        let (client_id, client_secret) = (client_id.into(), client_secret.into());
+        if client_id.is_empty() {
+            return Err(ClientError::invalid("client id", "empty"));
+        }
+        if client_secret.expose().is_empty() {
+            return Err(ClientError::invalid("client secret", "empty"));
+        }
+        let session = Session::new(self.clone(), Credentials::App { client_id, client_secret });
+        Ok(App { session: Arc::new(session) })
     }
+}
 
+impl App {
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
@@ -33,12 +47,6 @@ impl App {
     #[must_use]
     pub fn client(&self) -> &Client {
         self.session.client()
-    }
-
-    /// Starts the registration of an agent for an orchestration and a task. Both become part of the agent's SPIFFE id:
-    /// 1 to 128 of `A-Z a-z 0-9 . _ -`, not `.` or `..`.
-    pub fn agent(&self, orch_id: impl Into<String>, task_id: impl Into<String>) -> NewAgent {
-        NewAgent::new(self.clone(), orch_id.into(), task_id.into())
     }
 
     /// Issues a launch token for an agent that [registers itself](Client::register). [`App::agent`] does this by

@@ -1,20 +1,16 @@
-//! Client of a broker: requests without credentials, and constructors of apps, operators and agents.
+//! Client of a broker: requests without credentials. `app`, `admin` and `agent` hold the constructors of their types.
 
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_protocol::{HealthResponse, ReportedClaims, Secret, ValidationRequest, ValidationResponse, paths};
-use agentwrit_verify::{AgentId, ClaimSet, Clock, Feed, KeySet, ScopeSet, SystemClock, UnixTime, UnverifiedToken};
+use agentwrit_verify::{ClaimSet, Clock, Feed, KeySet, SystemClock};
 use http::StatusCode;
 
 use crate::{
-    admin::Admin,
-    agent::{Agent, AgentToken},
-    app::App,
+    agent_token::bearer,
     error::ClientError,
     request::ApiRequest,
     retry::RetryDelay,
-    session::{Credentials, Session, bearer},
-    token_store::TokenStore,
     transport::{DelayObserver, Endpoint, Transport},
 };
 
@@ -67,65 +63,6 @@ impl Client {
     #[must_use]
     pub fn sends_cleartext(&self) -> bool {
         self.transport.sends_cleartext()
-    }
-
-    /// Returns the app of these credentials. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] when one of them is empty.
-    pub fn app(&self, client_id: impl Into<String>, client_secret: impl Into<Secret>) -> Result<App, ClientError> {
-        let (client_id, client_secret) = (client_id.into(), client_secret.into());
-        if client_id.is_empty() {
-            return Err(ClientError::invalid("client id", "empty"));
-        }
-        if client_secret.expose().is_empty() {
-            return Err(ClientError::invalid("client secret", "empty"));
-        }
-        Ok(App::new(Session::new(self.clone(), Credentials::App { client_id, client_secret })))
-    }
-
-    /// Returns the operator of this admin secret. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] when it is empty.
-    pub fn admin(&self, secret: impl Into<Secret>) -> Result<Admin, ClientError> {
-        let secret = secret.into();
-        if secret.expose().is_empty() {
-            return Err(ClientError::invalid("admin secret", "empty"));
-        }
-        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret })))
-    }
-
-    /// Returns the operator of this admin secret, whose token is kept in `store` for the next process. Sends nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] when the secret is empty.
-    pub fn admin_with_store(
-        &self,
-        secret: impl Into<Secret>,
-        store: Arc<dyn TokenStore>,
-    ) -> Result<Admin, ClientError> {
-        let secret = secret.into();
-        if secret.expose().is_empty() {
-            return Err(ClientError::invalid("admin secret", "empty"));
-        }
-        Ok(Admin::new(Session::new(self.clone(), Credentials::Admin { secret }).with_store(store)))
-    }
-
-    /// Returns the agent of an existing token, for example after a restart. It can be renewed, delegated from and
-    /// released.
-    ///
-    /// The token is decoded without verification: resource servers and the broker verify it.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::InvalidInput`] when it is not an agent's token. Nothing is sent.
-    pub fn agent(&self, token: impl Into<Secret>) -> Result<Agent, ClientError> {
-        let (agent, scopes, held) = read_token("token", token.into())?;
-        Ok(Agent::from_token(agent, scopes, held, self.clone()))
     }
 
     /// Releases any token, an agent's, an app's or the operator's, which ends it. Idempotent.
@@ -196,19 +133,6 @@ impl Client {
         let response = self.transport.exchange(&request, None).await?.error_for_status(&request)?;
         std::str::from_utf8(response.bytes()).map(str::to_owned).map_err(|error| request.malformed(&error))
     }
-}
-
-/// Decodes an agent's token without verification; `field` names it in an error.
-pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId, ScopeSet, AgentToken), ClientError> {
-    let invalid = |reason: &str| ClientError::invalid(field, reason);
-    let claims = UnverifiedToken::decode(token.expose()).and_then(|unverified| unverified.claims());
-    let claims = claims.map_err(|error| invalid(error.reason()))?;
-    let agent =
-        claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
-    let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
-    let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
-    let held = AgentToken { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
-    Ok((agent.clone(), claims.scope, held))
 }
 
 /// Builds a [`Client`].

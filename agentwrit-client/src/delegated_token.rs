@@ -6,7 +6,7 @@ use agentwrit_protocol::Secret;
 use agentwrit_verify::{AgentId, DelegationRecord, ScopeSet, UnixTime};
 use http::HeaderValue;
 
-use crate::agent::AgentToken;
+use crate::agent_token::AgentToken;
 
 /// Token for another agent, from [`Agent::delegate`](crate::Agent::delegate). That agent
 /// [accepts](crate::Agent::accept) it, or sends it as a Bearer token.

@@ -5,6 +5,8 @@ mod admin;
 mod agent;
 mod agent_key;
 mod agent_request;
+mod agent_state;
+mod agent_token;
 mod app;
 mod client;
 mod delegated_token;
@@ -46,12 +48,13 @@ pub use self::{
     agent::Agent,
     agent_key::AgentKey,
     agent_request::{AgentRequest, NewAgent},
+    agent_state::AgentState,
     app::App,
     client::{Client, ClientBuilder, Validation},
     delegated_token::DelegatedToken,
     error::{ClientError, ReceivedSecret},
     launch_token::{LaunchToken, NewLaunchToken},
-    live_agent::{AgentState, KeepAlive, LiveAgent},
+    live_agent::{KeepAlive, LiveAgent},
     registration::Registration,
     retry::RetryDelay,
     token_store::{StoredToken, TokenStore},

@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use http::HeaderValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{agent::Agent, agent_request::AgentRequest, error::ClientError, renewal_task::RenewalTask};
+use crate::{
+    agent::Agent, agent_request::AgentRequest, agent_state::AgentState, error::ClientError, renewal_task::RenewalTask,
+};
 
 impl AgentRequest {
     /// Keeps the agent alive: a background task renews its token in time and, if the broker rejects that, registers the
@@ -67,31 +69,6 @@ impl KeepAlive {
         let task = RenewalTask::new(agent, request.filter(|_| self.reregisters), publisher, releases);
         tokio::spawn(task.run());
         Ok(LiveAgent { state, release, clock })
-    }
-}
-
-/// State of an agent that is kept alive.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum AgentState {
-    /// The agent has a token. A renewal gives the same agent another token, a registration gives another agent.
-    Live(Agent),
-    /// The agent has no valid token, for this reason, and tries to get one.
-    Recovering(Arc<ClientError>),
-    /// The agent has no valid token, for this reason, and will not get another.
-    Ended(Arc<ClientError>),
-    /// The agent was released, or its last handle was dropped.
-    Released,
-}
-
-impl AgentState {
-    /// Returns the agent, if it has a token.
-    #[must_use]
-    pub fn agent(&self) -> Option<&Agent> {
-        match self {
-            Self::Live(agent) => Some(agent),
-            Self::Recovering(_) | Self::Ended(_) | Self::Released => None,
-        }
     }
 }
 

@@ -5,8 +5,9 @@ use agentwrit_protocol::{ChallengeResponse, Nonce, RegistrationRequest, Registra
 use agentwrit_verify::{PathSegment, ScopeSet};
 
 use crate::{
-    agent::{Agent, AgentToken},
+    agent::Agent,
     agent_key::AgentKey,
+    agent_token::AgentToken,
     client::Client,
     error::ClientError,
     launch_token::{parse_scopes, parse_segment},

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::{
     agent::Agent,
     agent_request::AgentRequest,
+    agent_state::AgentState,
     error::ClientError,
-    live_agent::AgentState,
     renewal_schedule::{RenewalSchedule, Step},
 };
 

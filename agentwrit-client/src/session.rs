@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
+    agent_token::bearer,
     client::Client,
     error::ClientError,
     request::{ApiRequest, ApiResponse},
@@ -252,13 +253,4 @@ impl fmt::Debug for Session {
             .field("authenticated", &self.current.load().is_some())
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the `Authorization` header for `token`: hidden in `Debug`, never indexed by HPACK, wiped with its last
-/// clone.
-pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
-    let credentials = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()).into_bytes());
-    let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(credentials)).ok()?;
-    header.set_sensitive(true);
-    Some(header)
 }
