@@ -22,6 +22,8 @@ mod prune;
 mod revocations;
 mod schema;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tokens;
 mod transaction;

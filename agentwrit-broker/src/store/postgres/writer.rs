@@ -15,9 +15,9 @@ use crate::{
         StoreError,
         codec::signed,
         job::Job,
-        trail::Trail,
+        trail::{Trail, TrailHead},
         transaction::JobState,
-        writer::{self, Effects},
+        writer::{self, Connection as _, Effects},
     },
 };
 
@@ -43,6 +43,9 @@ pub(in crate::store) struct WriteConnection {
 struct Open {
     head: Head,
     trail: Trail,
+    /// End of the trail before the transaction.
+    before: TrailHead,
+    wrote: bool,
 }
 
 impl WriteConnection {
@@ -73,8 +76,6 @@ impl WriteConnection {
     }
 }
 
-use crate::store::writer::Connection as _;
-
 impl writer::Connection for WriteConnection {
     fn begin(&mut self) -> Result<(), StoreError> {
         let session = self.session()?;
@@ -89,16 +90,16 @@ impl writer::Connection for WriteConnection {
         let head = Head::read(&row)?;
         let known = std::mem::take(&mut self.committed);
         let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
-        self.open = Some(Open { head, trail });
+        self.open = Some(Open { before: head.trail, head, trail, wrote: false });
         Ok(())
     }
 
     fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError> {
         let outside = || StoreError::internal("a job ran outside of a transaction");
-        let Open { head: before, trail } = self.open.take().ok_or_else(outside)?;
+        let Open { head: head_before, trail, before, wrote: wrote_before } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
         let mark = trail.mark();
-        let mut tx = Transaction::new(session, before.clone(), JobState::new(trail));
+        let mut tx = Transaction::new(session, head_before.clone(), JobState::new(trail));
         let keep = job.run(&mut tx);
         if session.is_closed() {
             return Err(tx.failed_write().unwrap_or_else(|| StoreError::internal("the connection was lost")));
@@ -107,32 +108,30 @@ impl writer::Connection for WriteConnection {
         let follow_ups = job.take_follow_ups();
         let mut trail = job.trail;
         if keep {
-            self.open = Some(Open { head: Head { trail: trail.head, ..head }, trail });
+            let head = Head { trail: trail.head, ..head };
+            self.open = Some(Open { head, trail, before, wrote: wrote_before || wrote });
             return Ok(Effects { wrote, follow_ups });
         }
         trail.return_to(mark);
-        self.open = Some(Open { head: before, trail });
+        self.open = Some(Open { head: head_before, trail, before, wrote: wrote_before });
         Ok(Effects::default())
     }
 
-    /// Makes the transaction durable. `COMMIT` of a transaction that failed is answered without an error, so each of the
-    /// answers must be good.
+    /// Makes the transaction durable. `COMMIT` of a transaction that failed is answered without an error, so the answers to
+    /// both statements must be good.
     fn commit(&mut self) -> Result<(), StoreError> {
         let outside = || StoreError::internal("a commit outside of a transaction");
-        let Open { head, mut trail } = self.open.take().ok_or_else(outside)?;
+        let Open { head, mut trail, before, wrote } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
-        let update = session.statement(head::UPDATE)?;
-        let values = head.values();
-        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-        let client = session.client();
-        let sent = join(client.execute(&update, &values), client.batch_execute("COMMIT"));
-        let (updated, committed) = session.wait(async { Ok::<_, StoreError>(sent.await) })?;
-        let done = match (updated, committed) {
-            (Ok(_), Ok(())) => Ok(()),
-            (Err(error), _) if error.as_db_error().is_some() => Err(error.into()),
-            (Err(error), _) | (Ok(_), Err(error)) => match self.was_committed(&head.trail.chain) {
+        let done = if wrote { commit_head(session, &head)? } else { Commit::of(session.batch("COMMIT")) };
+        let done = match done {
+            Commit::Done => Ok(()),
+            Commit::Failed(error) => Err(error),
+            // Only an event identifies a transaction; what has none may be repeated.
+            Commit::Unknown(error) if head.trail == before => Err(error),
+            Commit::Unknown(error) => match self.was_committed(&head.trail.chain) {
                 Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(error.into()),
+                Ok(false) | Err(_) => Err(error),
             },
         };
         if done.is_ok() {
@@ -153,4 +152,35 @@ impl writer::Connection for WriteConnection {
     fn maintain(&mut self, _idle: bool) {}
 
     fn close(self) {}
+}
+
+/// Outcome of a commit.
+enum Commit {
+    Done,
+    Failed(StoreError),
+    /// The connection was lost before the answer.
+    Unknown(StoreError),
+}
+
+impl Commit {
+    fn of(answer: Result<(), StoreError>) -> Self {
+        match answer {
+            Ok(()) => Self::Done,
+            Err(error) => Self::Unknown(error),
+        }
+    }
+}
+
+/// Rewrites the head row and commits, in one round trip.
+fn commit_head(session: &Session, head: &Head) -> Result<Commit, StoreError> {
+    let update = session.statement(head::UPDATE)?;
+    let values = head.values();
+    let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+    let client = session.client();
+    let sent = join(client.execute(&update, &values), client.batch_execute("COMMIT"));
+    Ok(match session.wait(async { Ok::<_, StoreError>(sent.await) })? {
+        (Ok(_), Ok(())) => Commit::Done,
+        (Err(error), _) if error.as_db_error().is_some() => Commit::Failed(error.into()),
+        (Err(error), _) | (Ok(_), Err(error)) => Commit::Unknown(error.into()),
+    })
 }

@@ -4,7 +4,7 @@
 
 mod on_postgres;
 pub(in crate::store) mod on_sqlite;
-mod postgres_server;
+pub(in crate::store) mod postgres_server;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
     sync::{
         LazyLock,
@@ -60,21 +61,38 @@ static SCHEMAS: AtomicU64 = AtomicU64::new(0);
 
 /// A schema of the server.
 pub(in crate::store) struct Schema {
-    url: String,
+    number: u64,
+}
+
+impl Schema {
+    fn url(&self) -> String {
+        self.url_through(Path::new(&SERVER.directory))
+    }
+
+    /// Returns the URL by a socket in another directory.
+    pub(in crate::store) fn url_through(&self, directory: &Path) -> String {
+        let (number, host) = (self.number, directory.to_str().unwrap().replace('/', "%2F"));
+        format!("postgres://agentwrit@{host}/postgres?sslmode=disable&options=-csearch_path%3Dtest_{number}")
+    }
+
+    /// Returns the path of the server's socket.
+    pub(in crate::store) fn socket() -> PathBuf {
+        Path::new(&SERVER.directory).join(".s.PGSQL.5432")
+    }
 }
 
 impl Home for Schema {
     fn create() -> Self {
         let number = SCHEMAS.fetch_add(1, Ordering::Relaxed);
-        let server = format!("postgres://agentwrit@{}/postgres", SERVER.directory.replace('/', "%2F"));
         let create = format!("CREATE SCHEMA test_{number}");
-        let url = format!("{server}?sslmode=disable&options=-csearch_path%3Dtest_{number}");
-        thread::spawn(move || execute_batch(&server, &create).unwrap()).join().unwrap();
-        Self { url }
+        let schema = Self { number };
+        let url = schema.url();
+        thread::spawn(move || execute_batch(&url, &create).unwrap()).join().unwrap();
+        schema
     }
 
     fn open(&self, options: StoreOptions) -> Store {
-        let url = self.url.clone();
+        let url = self.url();
         thread::spawn(move || Store::connect(&url, options).unwrap()).join().unwrap()
     }
 }

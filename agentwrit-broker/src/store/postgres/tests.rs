@@ -1,0 +1,132 @@
+//! Tests of what is PostgreSQL's own: several brokers on one database, and connections that are lost.
+
+mod proxy;
+
+use std::thread;
+
+use tokio::task::JoinSet;
+
+use self::proxy::{Cut, Proxy};
+use crate::{
+    audit::EventType,
+    store::{
+        AuditQuery, Store, StoreError, StoreOptions,
+        tests::{postgres_server::Schema, *},
+    },
+};
+
+type Fixture = FixtureOn<Schema>;
+
+fn connect(url: &str) -> Store {
+    let url = url.to_owned();
+    thread::spawn(move || Store::connect(&url, StoreOptions::default()).unwrap()).join().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_brokers_make_one_chain_and_share_single_use() {
+    let fixture = Fixture::new();
+    let other = fixture.directory.open(StoreOptions::default());
+    fixture.write(|tx| tx.insert_launch_token(&launch_token(1))).await;
+    let mut jobs = JoinSet::new();
+    for number in 0..100 {
+        let store = if number % 2 == 0 { fixture.store.clone() } else { other.clone() };
+        jobs.spawn(async move {
+            let registered = store.transact(move |tx| register(tx, number)).await.unwrap();
+            let used = store.transact(|tx| tx.consume_launch_token(launch_token(1).id, at(1))).await.unwrap();
+            (registered, used)
+        });
+    }
+    let outcomes: Vec<(bool, bool)> = jobs.join_all().await;
+    assert!(outcomes.iter().all(|(registered, _)| *registered));
+    assert_eq!(outcomes.iter().filter(|(_, used)| *used).count(), 1);
+    assert_eq!(fixture.read(whole_trail).await, 200);
+    let repeated = other.transact(|tx| tx.spend_nonce(&[0; 32], at(30))).await;
+    assert_eq!(repeated, Ok::<_, StoreError>(false), "the nonce of the first registration");
+    // Ordinals that a broker gave before the other appended are read anew.
+    let totals = other.read(|reader| {
+        let query = AuditQuery { event_type: Some(EventType::TokenIssued), limit: 1000, ..AuditQuery::default() };
+        let page = reader.audit_events(&query)?;
+        Ok::<_, StoreError>((page.total, page.events.len()))
+    });
+    assert_eq!(totals.await, Ok((100, 100)));
+}
+
+#[tokio::test]
+async fn terminated_connection_fails_batch_and_next_one_succeeds() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let lost = fixture
+        .store
+        .transact(|tx| {
+            register(tx, 2)?;
+            tx.execute_batch("SELECT pg_terminate_backend(pg_backend_pid())")
+        })
+        .await;
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+    assert!(fixture.write(|tx| register(tx, 2)).await);
+    assert_eq!(fixture.read(whole_trail).await, 4);
+}
+
+#[tokio::test]
+async fn commit_fails_when_head_row_changed_since_it_was_locked() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let stale = fixture
+        .store
+        .transact(|tx| {
+            register(tx, 2)?;
+            tx.execute_batch("UPDATE head SET generation = generation + 1")
+        })
+        .await;
+    let Err(StoreError::Internal { cause }) = stale else { panic!("{stale:?}") };
+    assert!(cause.contains("head_generation_check"), "{cause}");
+    assert_eq!(fixture.read(whole_trail).await, 2);
+    assert!(fixture.write(|tx| register(tx, 2)).await);
+}
+
+#[tokio::test]
+async fn commit_whose_answer_is_lost_succeeds_when_its_last_event_is_in_the_trail() {
+    let fixture = Fixture::new();
+    let proxy = Proxy::start(&fixture.directory);
+    let store = connect(&proxy.url);
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    proxy.cut(Cut::AfterCommit);
+    assert_eq!(store.transact(|tx| register(tx, 2)).await, Ok::<_, StoreError>(true));
+    assert_eq!(fixture.read(whole_trail).await, 4);
+    assert!(proxy.was_cut());
+}
+
+#[tokio::test]
+async fn commit_that_never_arrives_fails_and_changes_nothing() {
+    let fixture = Fixture::new();
+    let proxy = Proxy::start(&fixture.directory);
+    let store = connect(&proxy.url);
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    proxy.cut(Cut::BeforeCommit);
+    let lost = store.transact(|tx| register(tx, 2)).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+    assert_eq!(fixture.read(whole_trail).await, 2);
+    assert!(proxy.was_cut());
+    assert_eq!(store.transact(|tx| register(tx, 2)).await, Ok::<_, StoreError>(true));
+}
+
+#[tokio::test]
+async fn commit_without_event_whose_answer_is_lost_is_not_acknowledged() {
+    let fixture = Fixture::new();
+    let proxy = Proxy::start(&fixture.directory);
+    let store = connect(&proxy.url);
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    proxy.cut(Cut::BeforeCommit);
+    let lost = store.transact(|tx| tx.record_certain_time(at(5))).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+}
+
+#[tokio::test]
+async fn batch_that_only_reads_does_not_rewrite_head_row() {
+    let fixture = Fixture::new();
+    let version = "SELECT 1 FROM head WHERE xmin::text = current_setting('agentwrit.xmin')";
+    fixture.write(|tx| register(tx, 1)).await;
+    fixture.write(|tx| tx.execute_batch("SELECT set_config('agentwrit.xmin', xmin::text, false) FROM head")).await;
+    fixture.write(|tx| tx.agent(&agent_id(1)).map(|_| ())).await;
+    fixture.write(move |tx| tx.execute_batch(&format!("SELECT 1 / (SELECT count(*) FROM ({version}) AS same)"))).await;
+}
