@@ -246,5 +246,6 @@ pub struct AppCredentials {
     pub client_secret: Secret,
 }
 
-/// Limit for lists without pages: some four thousand apps, each with the maximum of scopes.
-const MAX_LIST_BYTES: usize = 64 * 1024 * 1024;
+/// Limit for lists without pages: some two thousand apps, each with the maximum of scopes. Parsed, the shortest records
+/// take up to six times their length.
+const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;

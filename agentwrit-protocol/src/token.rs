@@ -1,11 +1,12 @@
 //! Tokens in hand: `POST /v1/token/validate`, `POST /v1/token/renew` and `POST /v1/delegate`.
 
 use agentwrit_verify::{AgentId, ClaimSet, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::{Map, Value};
 
 use crate::{
     JsonRequest, Presented, RequestError, Secret,
-    lenient::lenient,
+    lenient::{SmallValue, lenient},
     members::{Member, Scopes, Seconds, Text},
     request::read,
     secret::exposed,
@@ -68,15 +69,30 @@ impl ValidationResponse {
     }
 }
 
-/// Claims of this project's tokens, or of another form: an AgentWrit v2 broker's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Claims of this project's tokens, or of another form: an AgentWrit v2 broker's. Claims that take more than 256 KiB
+/// once parsed are an error of deserialization: no token holds as many.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[expect(clippy::exhaustive_enums, reason = "claims have the known form or another")]
 pub enum ReportedClaims {
     /// Claims of this project's form.
     Known(Box<ClaimSet>),
     /// Claims of another form.
-    Other(serde_json::Map<String, serde_json::Value>),
+    Other(Map<String, Value>),
+}
+
+impl<'de> Deserialize<'de> for ReportedClaims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let SmallValue(value) = SmallValue::deserialize(deserializer)?;
+        match value {
+            None => Err(de::Error::custom("claims are larger than those of any token")),
+            Some(Value::Object(claims)) => {
+                Ok(ClaimSet::deserialize(&claims)
+                    .map_or_else(|_| Self::Other(claims), |known| Self::Known(known.into())))
+            }
+            Some(_) => Err(de::Error::custom("claims must be an object")),
+        }
+    }
 }
 
 /// Response of `POST /v1/token/renew`.

@@ -9,8 +9,8 @@ use crate::{
     scope::ScopeSet,
 };
 
-/// Claims as written in a token. **Holding one proves nothing**: issuers build them and inspection returns them; only
-/// [`Claims`] are verified.
+/// Claims as written in a token. **Holding one proves nothing**: issuers build them, inspection and
+/// [`Verifier::verify_at`](crate::Verifier::verify_at) return them; only [`Claims`] are verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract, and issuers must name each")]
 pub struct ClaimSet {
@@ -48,7 +48,16 @@ pub struct ClaimSet {
 }
 
 /// Verified claims. Only [`Verifier::verify`](crate::Verifier::verify) creates them, so holding one proves that the
-/// token's signature, issuer, audience, times, delegation chain and revocation were checked.
+/// token's signature, issuer, audience, times, delegation chain and revocation were checked at that moment, by keys and
+/// a revocation list within the verifier's bounds.
+///
+/// ```compile_fail,E0599
+/// # use agentwrit_verify::{Scope, UnixTime, Verifier};
+/// fn permit_of_the_past(verifier: &Verifier, token: &str, scope: &Scope) {
+///     let claims = verifier.verify_at(token, UnixTime::default()).unwrap();
+///     claims.permit(scope).unwrap();
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims(ClaimSet);
 
@@ -56,6 +65,11 @@ impl Claims {
     /// Wraps claims after every check; called by the verifier only.
     pub(crate) fn verified(claims: ClaimSet) -> Self {
         Self(claims)
+    }
+
+    /// Drops the proof, where a check follows that may not have held.
+    pub(crate) fn into_claim_set(self) -> ClaimSet {
+        self.0
     }
 
     /// Returns the issuer (`iss`).
@@ -82,13 +96,13 @@ impl Claims {
         &self.0.aud
     }
 
-    /// The moment at which it is expired (`exp`).
+    /// Returns the moment at which the token is expired (`exp`).
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
         UnixTime::from_seconds(self.0.exp)
     }
 
-    /// The first moment at which it is valid (`nbf`).
+    /// Returns the first moment at which the token is valid (`nbf`).
     #[must_use]
     pub fn not_before(&self) -> UnixTime {
         UnixTime::from_seconds(self.0.nbf)
@@ -106,7 +120,7 @@ impl Claims {
         self.0.jti
     }
 
-    /// The renewal family that it belongs to (`sid`).
+    /// Returns the session: the token's renewal family (`sid`).
     #[must_use]
     pub fn session_id(&self) -> TokenId {
         self.0.sid
@@ -118,13 +132,13 @@ impl Claims {
         &self.0.scope
     }
 
-    /// The agent's task (`task_id`).
+    /// Returns the agent's task (`task_id`).
     #[must_use]
     pub fn task_id(&self) -> Option<&PathSegment> {
         self.0.task_id.as_ref()
     }
 
-    /// The agent's orchestrator (`orch_id`).
+    /// Returns the agent's orchestrator (`orch_id`).
     #[must_use]
     pub fn orch_id(&self) -> Option<&PathSegment> {
         self.0.orch_id.as_ref()
@@ -136,7 +150,7 @@ impl Claims {
         &self.0.delegation_chain
     }
 
-    /// The claims as they stand in the token.
+    /// Returns the claims as written in the token.
     #[must_use]
     pub fn as_claim_set(&self) -> &ClaimSet {
         &self.0

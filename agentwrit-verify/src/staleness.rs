@@ -300,7 +300,7 @@ impl Freshness {
         self.until_monotonic.store(0, Ordering::Release);
     }
 
-    fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.origin.get().is_some()
     }
 

@@ -111,12 +111,13 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// Verifies a token as of another time, for forensics, as far as the present state allows.
+    /// Checks a token as of another time, for forensics, as far as the present state allows. The result is a
+    /// [`ClaimSet`], which grants nothing: only [`verify`](Self::verify) returns [`Claims`].
     ///
     /// Format, signature, chain, issuer and audience are checked with the keys in force now, however old their set. The
     /// times are checked at `at`. A revocation counts when its `revoked_at` is `at` or earlier (whole seconds). Only
-    /// entries in the list now count: those whose tokens have all expired were removed, and of several revocations of
-    /// one target the list holds the last. The audit trail holds all of them.
+    /// entries in the list now count, however old the list: those whose tokens have all expired were removed, and of
+    /// several revocations of one target the list holds the last. The audit trail holds all of them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -131,10 +132,14 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`VerifyError`] with the first check that failed.
-    pub fn verify_at(&self, token: &str, at: UnixTime) -> Result<Claims, VerifyError> {
+    /// [`VerifyError`] with the first check that failed; [`RevocationsUnavailable`](VerifyError::RevocationsUnavailable)
+    /// before the first list.
+    pub fn verify_at(&self, token: &str, at: UnixTime) -> Result<ClaimSet, VerifyError> {
         let rules = self.rules.as_ref();
         let keys = rules.keys.key_set().ok_or(VerifyError::KeysUnavailable)?;
+        if rules.revocations.as_ref().and_then(RevocationList::freshness).is_some_and(|list| !list.is_there()) {
+            return Err(VerifyError::RevocationsUnavailable);
+        }
         let verified = rules.verify_uncached(token, &keys)?;
         let claims = verified.claims.as_claim_set();
         check_times(claims, at, rules.leeway)?;
@@ -142,7 +147,7 @@ impl Verifier {
             rules.revocations.as_ref().and_then(|list| list.find_revocation(|| verified.revocation_keys(), Some(at)));
         match revoked_at_level {
             Some(level) => Err(revoked(claims, level)),
-            None => Ok(Arc::unwrap_or_clone(verified.claims)),
+            None => Ok(Arc::unwrap_or_clone(verified.claims).into_claim_set()),
         }
     }
 

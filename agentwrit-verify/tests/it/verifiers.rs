@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use agentwrit_verify::{
-    KeySet, Level, UnixTime, Verifier, Verifiers, VerifiersError, VerifyError, issue::SigningKey, testing::TestIssuer,
+    KeySet, Level, Staleness, UnixTime, Verifier, Verifiers, VerifiersError, VerifyError,
+    issue::SigningKey,
+    testing::{TestFollower, TestIssuer},
 };
 
 use crate::support::{START, Target, at};
@@ -74,7 +76,7 @@ fn rejects_token_with_audience_when_verifier_has_none() {
 fn verify_at_returns_result_of_another_time() {
     let target = Target::new();
     let (verifier, token) = (&target.verifier, target.token());
-    let verdict = |seconds: u64| verifier.verify_at(&token, at(seconds)).map(|claims| claims.token_id());
+    let verdict = |seconds: u64| verifier.verify_at(&token, at(seconds)).map(|claims| claims.jti);
     target.issuer.clock().advance(Duration::from_secs(100));
     target.issuer.revoke(Level::Token, &target.claims.jti.to_string());
     target.issuer.clock().advance(Duration::from_secs(1000));
@@ -93,4 +95,17 @@ fn verify_at_returns_result_of_another_time() {
     target.issuer.revoke(Level::Agent, &mark.sub.to_string());
     let token = target.issuer.sign(&mark);
     assert!(matches!(verifier.verify_at(&token, at(mark.iat)), Err(VerifyError::Revoked { level: Level::Agent, .. })));
+}
+
+#[test]
+fn verify_at_requires_first_revocation_list_and_accepts_stale_one() {
+    let issuer = TestIssuer::new();
+    let token = issuer.token(&["a:b:c"]);
+    let mut follower = TestFollower::of(&issuer, Staleness::default());
+    let verdict = |follower: &TestFollower| follower.verifier().verify_at(&token, at(START)).map(|claims| claims.iss);
+    assert_eq!(verdict(&follower), Err(VerifyError::RevocationsUnavailable));
+    follower.poll(&issuer).unwrap();
+    issuer.clock().advance(Duration::from_secs(100));
+    assert!(matches!(follower.verifier().verify(&token), Err(VerifyError::StaleRevocations { .. })));
+    assert_eq!(verdict(&follower), Ok(TestIssuer::ISSUER.to_owned()));
 }
