@@ -266,7 +266,7 @@ async fn long_poll_woken_by_entry_gets_it_when_its_round_has_an_older_response()
     assert_eq!(entries(&read(&*test.ask(Some(3)).await)), 0);
     test.clock.advance(Duration::from_secs(5));
     test.log(3..4).await;
-    let payload = read(&*follower.await.unwrap());
+    let payload = read(&follower.await.unwrap());
     assert_eq!((entries(&payload), &payload["to"]), (1, &Value::from(4)));
     assert_eq!(payload["iat"], test.clock.now().seconds());
 }
