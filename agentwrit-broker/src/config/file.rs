@@ -17,7 +17,6 @@ use std::{
 use super::{
     error::{ConfigError, ErrorList, Origin, excerpt},
     names,
-    sources::Setting,
 };
 
 /// Text of a file and its permissions.
@@ -50,6 +49,13 @@ pub fn read_file(path: &Path) -> io::Result<FileContents> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 64 KiB"));
     }
     Ok(FileContents { text, mode })
+}
+
+/// Value of a variable and its origin.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) origin: Origin,
+    pub(super) text: String,
 }
 
 /// Parses the settings of a file. Adds its errors to `errors`.

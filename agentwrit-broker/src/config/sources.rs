@@ -10,17 +10,10 @@ use std::{
 use super::{
     args::Args,
     error::{ConfigError, ErrorList, Origin, excerpt},
-    file::{FileContents, parse},
+    file::{FileContents, Setting, parse},
     names,
     values::Variable,
 };
-
-/// Value of a variable and its origin.
-#[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) origin: Origin,
-    pub(super) text: String,
-}
 
 /// Setting with precedence of each variable that a source sets.
 ///

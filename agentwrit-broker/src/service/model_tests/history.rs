@@ -7,9 +7,9 @@ use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject, TokenId};
 use proptest::sample::Index;
 
 use super::{
-    model::{AgentModel, AppModel, LaunchModel, Model, Owner, TokenModel, covers, scopes},
+    model::{AgentModel, AppModel, LaunchModel, MAX_TTL, Model, Owner, TokenModel, covers, scopes},
     operation::{Launch, Operation, Target},
-    world::{LaunchRequest, MAX_TTL, World},
+    world::{LaunchRequest, World},
 };
 use crate::{domain::AppStatus, issuer::Issued};
 

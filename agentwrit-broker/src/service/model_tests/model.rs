@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject, UnixTime};
 
-use super::world::MAX_TTL;
 use crate::{
     domain::{App, AppStatus},
     keys::Secret,
 };
+
+/// `AA_MAX_TTL`, short enough for sessions to reach it.
+pub(super) const MAX_TTL: u64 = 90;
 
 /// Every scope of the model; a subset is the bits of a number.
 pub(super) const SCOPES: [&str; 6] =

@@ -19,7 +19,10 @@ use agentwrit_verify::{
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use super::{follower::Follower, model::Owner};
+use super::{
+    follower::Follower,
+    model::{MAX_TTL, Owner},
+};
 use crate::{
     config::Config,
     domain::{App, AppName},
@@ -35,9 +38,6 @@ const FOLLOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// First moment of each history: in the middle of a second.
 pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
-/// `AA_MAX_TTL`, short enough for sessions to reach it.
-pub(super) const MAX_TTL: u64 = 90;
-
 pub(super) struct World {
     directory: TempDir,
     pub(super) clock: ManualClock,
