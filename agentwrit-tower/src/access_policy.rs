@@ -59,13 +59,15 @@ impl AccessPolicy {
                 // The claims of an outer layer are not those that this verifier accepted.
                 head.extensions.remove::<Verified>();
                 head.extensions.remove::<GrantedIdentifiers>();
-                head.extensions.insert(Unauthenticated { rejection_options });
+                head.extensions.insert(Unauthenticated);
+                pass_rejection_options(rejection_options, head);
                 return Ok(None);
             }
             found => found?,
         };
-        let verified = Verified::new(verifiers.verify_token(&token)?, rejection_options);
+        let verified = Verified::new(verifiers.verify_token(&token)?);
         drop(token);
+        pass_rejection_options(rejection_options, head);
         let previous = head.extensions.insert(verified.clone());
         if previous.is_some_and(|previous| previous != verified) {
             // Left by a layer that verified another token: not to be read together with these claims.
@@ -76,11 +78,11 @@ impl AccessPolicy {
 
     /// Takes the claims that an outer layer left in the request's extensions.
     fn claims_of_outer_layer(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
-        if let Some(verified) = head.extensions.get_mut::<Verified>() {
+        if let Some(verified) = head.extensions.get::<Verified>().cloned() {
             if !self.rejection_options.is_default() {
-                verified.set_rejection_options(self.rejection_options.within(verified.rejection_options()));
+                pass_rejection_options(self.rejection_options(head), head);
             }
-            return Ok(Some(verified.clone()));
+            return Ok(Some(verified));
         }
         if head.extensions.get::<Unauthenticated>().is_some() {
             Ok(None)
@@ -119,8 +121,14 @@ impl AccessPolicy {
     }
 }
 
+/// Passes the rejection options of this layer and the outer ones to the inner layers, in the request's extensions.
+fn pass_rejection_options(options: RejectionOptions, head: &mut Parts) {
+    if !options.is_default() {
+        head.extensions.insert(options);
+    }
+}
+
 /// Rejection options of the outer layers.
 pub(crate) fn outer_rejection_options(head: &Parts) -> Option<&RejectionOptions> {
-    let verified = head.extensions.get::<Verified>().map(Verified::rejection_options);
-    verified.or_else(|| head.extensions.get::<Unauthenticated>().map(|anonymous| &anonymous.rejection_options))
+    head.extensions.get()
 }

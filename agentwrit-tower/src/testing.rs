@@ -37,7 +37,6 @@ pub use agentwrit_verify::testing::{ManualClock, TestFollower, TestIssuer};
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request};
 
-use crate::rejection_options::RejectionOptions;
 use crate::verified::Verified;
 
 /// Builds `GET <path>` with this token.
@@ -63,5 +62,5 @@ pub fn bearer(token: &str) -> HeaderValue {
 #[must_use]
 pub fn verified(issuer: &TestIssuer, scopes: &[&str]) -> Verified {
     let token = issuer.verifier().verify_token(&issuer.token(scopes)).expect("a valid token");
-    Verified::new(token, RejectionOptions::default())
+    Verified::new(token)
 }

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use agentwrit_verify::{Claims, VerifiedToken, VerifyError};
 
-use crate::rejection_options::RejectionOptions;
-
 /// Claims of the request's token, verified by an outer layer.
 ///
 /// A layer inserts it into the request's extensions; with the `axum` feature it is an extractor too. Only the layers
@@ -41,12 +39,11 @@ use crate::rejection_options::RejectionOptions;
 #[derive(Clone, Debug)]
 pub struct Verified {
     token: VerifiedToken,
-    rejection_options: RejectionOptions,
 }
 
 impl Verified {
-    pub(crate) fn new(token: VerifiedToken, rejection_options: RejectionOptions) -> Self {
-        Self { token, rejection_options }
+    pub(crate) fn new(token: VerifiedToken) -> Self {
+        Self { token }
     }
 
     /// Returns the claims, shared: for work that outlives the request.
@@ -71,15 +68,6 @@ impl Verified {
     pub(crate) fn token(&self) -> &VerifiedToken {
         &self.token
     }
-
-    /// Returns the rejection options of the outer layers, the inner ones first.
-    pub(crate) fn rejection_options(&self) -> &RejectionOptions {
-        &self.rejection_options
-    }
-
-    pub(crate) fn set_rejection_options(&mut self, rejection_options: RejectionOptions) {
-        self.rejection_options = rejection_options;
-    }
 }
 
 impl PartialEq for Verified {
@@ -100,6 +88,4 @@ impl Deref for Verified {
 
 /// In the extensions of a request that an optional [`Authenticate`](crate::Authenticate) passed without a token.
 #[derive(Clone, Debug)]
-pub(crate) struct Unauthenticated {
-    pub(crate) rejection_options: RejectionOptions,
-}
+pub(crate) struct Unauthenticated;
