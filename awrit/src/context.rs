@@ -14,8 +14,8 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::{
-    error::CliError,
-    output::{Output, write_stderr},
+    error::{CliError, write_stderr},
+    output::Output,
     session,
 };
 

@@ -1,7 +1,7 @@
 //! Exit codes, and the messages and hints on stderr that go with them.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, Write as _},
     path::Path,
     process::ExitCode,
@@ -9,8 +9,6 @@ use std::{
 
 use agentwrit_client::{ClientError, ReceivedSecret, TransportErrorKind};
 use agentwrit_verify::audit::text::printable;
-
-use crate::output::write_stderr;
 
 /// Exit code after the reader of stdout has closed it, as a shell reports SIGPIPE.
 const STDOUT_CLOSED: u8 = 141;
@@ -86,6 +84,12 @@ impl CliError {
             Self::StdoutClosed => ExitCode::from(STDOUT_CLOSED),
         }
     }
+}
+
+/// Writes a line to stderr. A line that cannot be written is lost: there is no further place to report to.
+pub(crate) fn write_stderr(line: fmt::Arguments<'_>) {
+    let mut stderr = io::stderr().lock();
+    stderr.write_fmt(line).and_then(|()| stderr.write_all(b"\n")).unwrap_or_default();
 }
 
 /// Prints the secret to stdout, where a script expects it, in the form of a response: it cannot be had again.

@@ -65,6 +65,11 @@ pub(crate) fn number(number: u64) -> String {
     text
 }
 
+/// Removes the fraction of `2026-11-21T08:00:00.000001Z`: the id orders events of one second.
+pub(crate) fn to_the_second(timestamp: &str) -> String {
+    timestamp.split_once('.').map_or_else(|| timestamp.to_owned(), |(seconds, _)| format!("{seconds}Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    fmt::{self, Write as _},
+    fmt::Write as _,
     io::{self, BufWriter, IsTerminal, Write},
 };
 
@@ -14,12 +14,6 @@ use serde::Serialize;
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::{error::CliError, format};
-
-/// Writes a line to stderr. A line that cannot be written is lost: there is no further place to report to.
-pub(crate) fn write_stderr(line: fmt::Arguments<'_>) {
-    let mut stderr = io::stderr().lock();
-    stderr.write_fmt(line).and_then(|()| stderr.write_all(b"\n")).unwrap_or_default();
-}
 
 #[derive(Clone, Copy)]
 pub(crate) struct Output {

@@ -16,7 +16,7 @@ use super::{follow::Follow, time_argument::TimeArgument};
 use crate::{
     context::Context,
     error::CliError,
-    format,
+    format::{self, to_the_second},
     output::{self, PageOptions, TableContent},
 };
 
@@ -201,11 +201,6 @@ fn month_to_second(timestamp: &str) -> String {
     let second = to_the_second(timestamp);
     let second = second.split_once('-').map_or(second.as_str(), |(_, rest)| rest);
     second.trim_end_matches('Z').replace('T', " ")
-}
-
-/// Removes the fraction of `2026-11-21T08:00:00.000001Z`: the id orders events of one second.
-pub(super) fn to_the_second(timestamp: &str) -> String {
-    timestamp.split_once('.').map_or_else(|| timestamp.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 fn subject(text: &str) -> Result<SubjectFilter, String> {

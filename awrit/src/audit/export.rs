@@ -11,7 +11,12 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::reader::BrokerPages;
-use crate::{context::Context, error::CliError, format, output::write_stderr, output_file::OutputFile};
+use crate::{
+    context::Context,
+    error::{CliError, write_stderr},
+    format,
+    output_file::OutputFile,
+};
 
 /// Write every event, one per line as JSON; progress goes to stderr
 ///

@@ -11,10 +11,10 @@ use agentwrit_verify::{
     http_client::{Backoff, random_fraction},
 };
 
-use super::events::to_the_second;
 use crate::{
-    error::CliError,
-    output::{Output, write_stderr},
+    error::{CliError, write_stderr},
+    format::to_the_second,
+    output::Output,
 };
 
 /// Number of events to begin with.

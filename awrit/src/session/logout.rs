@@ -8,7 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{SessionFile, directory};
-use crate::{context::Context, error::CliError, format, output::write_stderr};
+use crate::{
+    context::Context,
+    error::{CliError, write_stderr},
+    format,
+};
 
 /// Interval between attempts to lock the session.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use agentwrit_client::Secret;
-use agentwrit_verify::{
-    ClockReading, FeedError, KeySet, RevocationList, Staleness, SystemClock, UnverifiedToken, Verifier,
-};
+use agentwrit_verify::{ClockReading, KeySet, RevocationList, SystemClock, UnverifiedToken, Verifier};
 use clap::Args;
 
-use super::report::{Report, TokenHeader};
+use super::{
+    evidence::{Evidence, Feed, VerificationOptions},
+    report::{Report, TokenHeader},
+};
 use crate::{
     context::{Context, read_file, read_limited, read_secret, token_argument},
     error::CliError,
@@ -35,33 +36,8 @@ pub(crate) struct Inspect {
     /// Key set of the broker, in place of fetching it
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Snapshot of the revocation feed, in place of fetching it
-    #[arg(long, value_name = "FILE", requires = "jwks")]
-    pub(super) revocations: Option<PathBuf>,
-    /// Verify without revocations: a revoked token passes
-    #[arg(long, conflicts_with = "revocations")]
-    pub(super) without_revocations: bool,
-    /// Accept a snapshot of any age: a token that was revoked since passes
-    #[arg(long, requires = "revocations")]
-    pub(super) accept_stale_revocations: bool,
-    /// Issuer to require [default: the one that the token names, if the revocation feed is of the same issuer]
-    #[arg(long)]
-    pub(super) issuer: Option<String>,
-    /// Audience to require
-    #[arg(long)]
-    pub(super) audience: Option<String>,
-}
-
-/// Keys and revocations to verify the token with, and the file or broker that each is from.
-pub(super) struct Evidence {
-    pub(super) keys: KeySet,
-    pub(super) keys_source: String,
-    pub(super) feed: Option<Feed>,
-}
-
-pub(super) struct Feed {
-    snapshot: String,
-    pub(super) source: String,
+    #[command(flatten)]
+    options: VerificationOptions,
 }
 
 /// Largest snapshot of the feed that is read, in bytes.
@@ -75,8 +51,9 @@ impl Inspect {
             None => self.evidence_from_broker(context).await?,
         };
         let claimed_issuer = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok();
-        let issuer = self.issuer.clone().or_else(|| claimed_issuer.map(|claims| claims.iss)).unwrap_or_default();
-        let (list, feed_error) = match evidence.list(&issuer, self.accept_stale_revocations) {
+        let issuer =
+            self.options.issuer.clone().or_else(|| claimed_issuer.map(|claims| claims.iss)).unwrap_or_default();
+        let (list, feed_error) = match evidence.list(&issuer, self.options.accept_stale_revocations) {
             Ok(list) => (list, None),
             Err(error) => (None, Some(error)),
         };
@@ -84,7 +61,7 @@ impl Inspect {
         let inspection = verifier.inspect(token.expose());
         let report = Report {
             inspection: &inspection,
-            options: &self,
+            options: &self.options,
             evidence: &evidence,
             header: token_header(token.expose()),
             list,
@@ -107,7 +84,7 @@ impl Inspect {
     fn evidence_from_files(&self, jwks: &Path) -> Result<Evidence, CliError> {
         let keys = KeySet::from_jwks(&read_file(jwks)?)
             .map_err(|error| CliError::file(jwks, &error).hint("`awrit keys export` writes such a file"))?;
-        let feed = self.revocations.as_ref().map(|path| {
+        let feed = self.options.revocations.as_ref().map(|path| {
             let bytes = read_limited(path, MAX_FEED_SIZE)?;
             let text = std::str::from_utf8(&bytes).map_err(|_| CliError::file(path, &"it is not text"))?;
             let source = format!("`{}`", path.display());
@@ -122,7 +99,7 @@ impl Inspect {
             CliError::from(error).hint("without the broker, name files: --jwks FILE --revocations FILE")
         })?;
         let source = context.broker_url().to_owned();
-        let feed = if self.without_revocations {
+        let feed = if self.options.without_revocations {
             None
         } else {
             Some(Feed { snapshot: client.revocations().await?, source: source.clone() })
@@ -136,20 +113,10 @@ impl Inspect {
             Some(list) => builder.revocations(list),
             None => builder.without_revocations(),
         };
-        match &self.audience {
+        match &self.options.audience {
             Some(audience) => builder.audience(audience.clone()).build(),
             None => builder.accept_any_audience().build(),
         }
-    }
-}
-
-impl Evidence {
-    /// Verifies the snapshot and returns its revocations.
-    fn list(&self, issuer: &str, accept_stale: bool) -> Result<Option<RevocationList>, FeedError> {
-        let Some(Feed { snapshot, .. }) = &self.feed else { return Ok(None) };
-        let staleness = Staleness::default();
-        let staleness = if accept_stale { staleness.accept_stale() } else { staleness };
-        RevocationList::from_snapshot(snapshot, issuer, &self.keys, staleness, &SystemClock).map(Some)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod claims;
+mod evidence;
 mod inspect;
 mod report;
 

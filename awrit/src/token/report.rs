@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     claims,
-    inspect::{Evidence, Inspect},
+    evidence::{Evidence, VerificationOptions},
 };
 use crate::format;
 
@@ -30,7 +30,7 @@ pub(super) struct TokenHeader {
 
 pub(super) struct Report<'a> {
     pub(super) inspection: &'a Inspection,
-    pub(super) options: &'a Inspect,
+    pub(super) options: &'a VerificationOptions,
     pub(super) evidence: &'a Evidence,
     pub(super) header: TokenHeader,
     pub(super) list: Option<RevocationList>,
