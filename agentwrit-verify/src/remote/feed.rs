@@ -14,6 +14,7 @@ use super::{RemoteError, Shared, fetch::FeedRequest, jitter::Jitter};
 use crate::{
     feed::{AppliedResponse, Feed, FeedError},
     http_client::Backoff,
+    revocation::RevocationList,
     staleness::ClockReading,
 };
 
@@ -44,17 +45,20 @@ pub(super) async fn follow(
     mut fetch: impl AsyncFnMut(FeedRequest) -> Result<String, RemoteError>,
 ) {
     let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
+    let mut new_snapshot = true;
     loop {
         let asked = Instant::now();
         let request = request(&feed);
-        // After a failure, and after a restart, confirm freshness before waiting for changes.
-        let request = if failures > 0 { FeedRequest { wait: Duration::ZERO, ..request } } else { request };
+        // After a failure, a restart and an old snapshot, confirm freshness before waiting for changes.
+        let confirms = failures > 0 || (new_snapshot && becomes_stale_within(&shared, request.wait));
+        let request = if confirms { FeedRequest { wait: Duration::ZERO, ..request } } else { request };
         shared.counters.feed_fetches.add();
         let response = fetch(request).await;
         let outcome = apply_fetched(&shared, &feed, &source, response).await;
         let delay = match outcome {
             Ok(applied) => {
                 failures = 0;
+                new_snapshot = applied.snapshot && applied.changed;
                 let held = !request.wait.is_zero() && asked.elapsed() >= request.wait / 2;
                 idle = if applied.changed || held { 0 } else { idle.saturating_add(1) };
                 idle_delay(idle, applied.poll_interval, request.grace)
@@ -72,6 +76,14 @@ pub(super) async fn follow(
         shared.log_readiness_change();
         sleep(delay).await;
     }
+}
+
+/// Returns whether the list is stale before `wait` is over: clients may share a snapshot, which is some time old then.
+fn becomes_stale_within(shared: &Shared, wait: Duration) -> bool {
+    shared.revocations.as_ref().and_then(RevocationList::freshness).is_some_and(|freshness| {
+        let age = freshness.age(ClockReading::of(&*shared.clock));
+        age.is_none_or(|age| age.saturating_add(wait) >= freshness.bound())
+    })
 }
 
 /// Applies a fetched response; counts and logs failures.

@@ -38,6 +38,8 @@ enum Mood {
     Busy,
     /// Responds with its first snapshot, always.
     Cached,
+    /// Responds with its first snapshot to requests for one, and otherwise well.
+    SharesSnapshot,
     /// Responds as if the log started beyond every cursor.
     Gaps,
     /// Responds over a slow connection: a part every tenth of a second, for two seconds.
@@ -179,24 +181,29 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
     if mood == Mood::Silent {
         std::future::pending::<()>().await;
     }
-    if mood == Mood::Well && up_to_date {
+    if matches!(mood, Mood::Well | Mood::SharesSnapshot) && up_to_date {
         let wait = question.rsplit('=').next().unwrap().parse().unwrap();
         drop(timeout(Duration::from_secs(wait), news.changed()).await);
     }
     let mut model = model.lock().unwrap();
     match mood {
         Mood::Busy => ("503 Service Unavailable", String::new()),
-        Mood::Cached => {
-            let fresh = model.issuer.feed_response(None);
-            ("200 OK", model.cached.get_or_insert(fresh).clone())
-        }
+        Mood::Cached => shared_snapshot(&mut model),
+        Mood::SharesSnapshot if since.is_none() => shared_snapshot(&mut model),
         Mood::Gaps => {
             let payload = parts(&model.issuer.feed_response(None)).0.replace(r#""from":0,"iat""#, r#""from":99,"iat""#);
             let payload = payload.replace(r#""to":0"#, r#""to":99"#);
             ("200 OK", model.issuer.signing_key().sign_document(Feed::MEDIA_TYPE, payload.as_bytes()))
         }
-        Mood::Well | Mood::NeverHolds | Mood::Silent | Mood::Slow => ("200 OK", model.issuer.feed_response(since)),
+        Mood::Well | Mood::NeverHolds | Mood::Silent | Mood::Slow | Mood::SharesSnapshot => {
+            ("200 OK", model.issuer.feed_response(since))
+        }
     }
+}
+
+fn shared_snapshot(model: &mut Model) -> (&'static str, String) {
+    let fresh = model.issuer.feed_response(None);
+    ("200 OK", model.cached.get_or_insert(fresh).clone())
 }
 
 /// Returns payload and `to` of a response.
@@ -458,6 +465,21 @@ async fn stale_cache_only_delays_revocations() {
     assert!(matches!(verifier.verify(&token), Err(VerifyError::StaleRevocations { .. })));
     broker.behave(Mood::Well);
     until("the revocation", || is_revoked(&verifier, &token)).await;
+}
+
+#[tokio::test]
+async fn confirms_old_snapshot_before_it_waits_for_changes() {
+    let broker = Broker::start().await;
+    broker.revoke(Level::Task, "one");
+    broker.with(|model| model.cached = Some(model.issuer.feed_response(None)));
+    broker.behave(Mood::SharesSnapshot);
+    broker.pass(40);
+    let follower = broker.follower().start().await.unwrap();
+    until("a second request", || broker.with(|model| model.asked.len() >= 2)).await;
+    assert_eq!(broker.with(|model| model.asked[1].clone()), "?since=1&wait=0");
+    until("readiness", || follower.status().ready).await;
+    until("a third request", || broker.with(|model| model.asked.len() >= 3)).await;
+    assert_eq!(broker.with(|model| model.asked[2].clone()), "?since=1&wait=8");
 }
 
 #[tokio::test]
