@@ -13,7 +13,7 @@ use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
 
 /// Description of the API, OpenAPI 3.1, written by hand. The tests compare it with the types of agentwrit-protocol and
 /// with every response.
-pub(super) const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
 
 /// Reports whether the broker can serve, at constant cost whatever the length of the trail.
 pub(crate) async fn health(State(services): State<Shared>) -> Response {
