@@ -41,6 +41,7 @@ impl Export {
         let mut file = OutputFile::create(&self.output, context)?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             chain = self.copy(context, &mut file) => {
                 let summary = chain?.summary();
@@ -49,7 +50,7 @@ impl Export {
                 summary.map(|summary| write_stderr(format_args!("{summary}")))
             }
             // Dropping the output removes its temporary file.
-            _ = tokio::signal::ctrl_c() => Err(CliError::failed("interrupted: nothing was exported")),
+            _ = interrupt.recv() => Err(CliError::failed("interrupted: nothing was exported")),
             _ = terminate.recv() => Err(CliError::failed("terminated: nothing was exported")),
             _ = hang_up.recv() => Err(CliError::failed("the terminal was closed: nothing was exported")),
         }
