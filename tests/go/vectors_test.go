@@ -197,7 +197,7 @@ type feedVector struct {
 	JWKS json.RawMessage
 	Keys []struct{ Letter, Target, Key string }
 	// The first is a snapshot.
-	Answers []struct {
+	Responses []struct {
 		JWS     string
 		Payload struct{ Iat, Exp int64 }
 	}
@@ -328,7 +328,7 @@ func TestTheListOfTheVectors(t *testing.T) {
 	var v feedVector
 	vector(t, "revocation-feed.json", &v)
 	s := newSigner(t, v.Seed, v.JWKS)
-	snapshot := v.Answers[0]
+	snapshot := v.Responses[0]
 	now := time.Unix(snapshot.Payload.Iat, 0)
 	list, err := verify.ParseRevocations(snapshot.JWS, issuer, s.keys, now)
 	if err != nil {
@@ -337,7 +337,7 @@ func TestTheListOfTheVectors(t *testing.T) {
 	if !list.AsOf.Equal(now) {
 		t.Error(list.AsOf)
 	}
-	for _, delta := range v.Answers[1:] {
+	for _, delta := range v.Responses[1:] {
 		if _, err := verify.ParseRevocations(delta.JWS, issuer, s.keys, time.Unix(delta.Payload.Iat, 0)); err == nil {
 			t.Error("a delta taken for the whole list")
 		}
