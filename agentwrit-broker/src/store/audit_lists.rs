@@ -6,7 +6,6 @@
 //! 3. Each event carries its number among those of its kind in each of its lists. So its *rank*, the number of
 //!    selected events up to it, takes one look-up per kind, and a number of events is the difference of two ranks.
 
-use super::{StoreError, audit_log::ReadAudit};
 use crate::audit::{EventType, Outcome};
 
 /// A list of events, by the numbers of the names.
@@ -63,85 +62,4 @@ pub(super) fn from_kind(kind: i64) -> Option<(EventType, Outcome)> {
 pub struct Span {
     pub(super) first: u64,
     pub(super) last: u64,
-}
-
-/// The events of some kinds in a list.
-#[derive(Debug)]
-pub(super) enum Selection {
-    /// The whole trail: its sequence numbers are its ranks.
-    Everything,
-    Kinds {
-        list: List,
-        kinds: Vec<i64>,
-    },
-}
-
-impl Selection {
-    pub(super) fn new<R: ReadAudit + ?Sized>(
-        reader: &R,
-        list: List,
-        event_type: Option<EventType>,
-        outcome: Option<Outcome>,
-    ) -> Result<Self, StoreError> {
-        if matches!((list, event_type, outcome), (List::All, None, None)) {
-            return Ok(Self::Everything);
-        }
-        let kinds = match (event_type, outcome) {
-            (Some(event_type), Some(outcome)) => vec![kind(event_type, outcome)],
-            (Some(event_type), None) => vec![kind(event_type, Outcome::Success), kind(event_type, Outcome::Denied)],
-            (None, _) => {
-                let mut kinds = reader.audit_kinds(list)?;
-                kinds.retain(|&kind| outcome.is_none() || from_kind(kind).map(|(_, outcome)| outcome) == outcome);
-                kinds
-            }
-        };
-        Ok(Self::Kinds { list, kinds })
-    }
-
-    /// Returns the number of events in `spans` up to `end`.
-    pub(super) fn count<R: ReadAudit + ?Sized>(&self, reader: &R, spans: &[Span], end: u64) -> Result<u64, StoreError> {
-        let mut count = 0_u64;
-        for span in spans.iter().filter(|span| span.first <= end) {
-            let upto = self.rank(reader, span.last.min(end))?;
-            let before = self.rank(reader, span.first.saturating_sub(1))?;
-            count = count.saturating_add(upto.saturating_sub(before));
-        }
-        Ok(count)
-    }
-
-    /// The first `count` of the events in `spans` after `after`.
-    pub(super) fn sequences<R: ReadAudit + ?Sized>(
-        &self,
-        reader: &R,
-        spans: &[Span],
-        after: u64,
-        count: u64,
-    ) -> Result<Vec<u64>, StoreError> {
-        let mut page = Vec::new();
-        for span in spans {
-            let left = count.saturating_sub(page.len() as u64);
-            if left == 0 {
-                break;
-            }
-            let after = after.max(span.first.saturating_sub(1));
-            page.extend(self.sequences_in(reader, Span { first: after.saturating_add(1), last: span.last }, left)?);
-        }
-        Ok(page)
-    }
-
-    fn rank<R: ReadAudit + ?Sized>(&self, reader: &R, sequence: u64) -> Result<u64, StoreError> {
-        match self {
-            Self::Everything => Ok(sequence),
-            Self::Kinds { list, kinds } => reader.audit_rank(*list, kinds, sequence),
-        }
-    }
-
-    fn sequences_in<R: ReadAudit + ?Sized>(&self, reader: &R, span: Span, count: u64) -> Result<Vec<u64>, StoreError> {
-        match self {
-            Self::Everything => {
-                Ok((span.first..=span.last).take(usize::try_from(count).unwrap_or(usize::MAX)).collect())
-            }
-            Self::Kinds { list, kinds } => reader.audit_sequences(*list, kinds, span, count),
-        }
-    }
 }

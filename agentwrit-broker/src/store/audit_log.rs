@@ -6,13 +6,12 @@ use agentwrit_verify::{
 };
 
 use super::{
-    AuditPage, AuditQuery, StoreError,
+    StoreError,
     audit_lists::{List, Lists, Span, kind},
-    audit_query,
     names::{ReadNames, WriteNames},
     trail::TrailHead,
 };
-use crate::audit::{ChainHead, Event, EventId, EventType, NewEvent, Timestamp};
+use crate::audit::{ChainHead, Event, EventId, NewEvent, Timestamp};
 
 /// Largest time in microseconds by which an event may be older than the last one and gets its time, because requests
 /// overtake each other. An event that is older still shows that the clock was set back, and begins a new run of events.
@@ -107,15 +106,6 @@ pub trait ReadAudit: ReadNames {
     /// [`StoreError`].
     fn audit_time(&self, sequence: u64) -> Result<Option<UnixTime>, StoreError>;
 
-    /// Returns a page of the events that `query` selects.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn audit_events(&self, query: &AuditQuery) -> Result<AuditPage, StoreError> {
-        audit_query::page(self, query)
-    }
-
     /// Returns the end of the trail.
     ///
     /// # Errors
@@ -140,16 +130,6 @@ pub trait ReadAudit: ReadNames {
             walk.follow(&ChainLink::of(&event)).map_err(unending)?;
         }
         Ok(walk)
-    }
-
-    /// Returns the number of breaks of the trail that were accepted.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn accepted_breaks(&self) -> Result<u64, StoreError> {
-        let event_type = Some(EventType::AuditBreakAccepted);
-        Ok(self.audit_events(&AuditQuery { event_type, ..AuditQuery::default() })?.total)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, job::Job, transaction::AfterCommit};
+use super::{StoreError, job::Job, job_state::AfterCommit};
 
 /// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);

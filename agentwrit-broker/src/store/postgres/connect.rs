@@ -1,15 +1,14 @@
-//! How to reach the database: its URL, TLS and the checks of a new connection.
+//! How to reach the database: its URL and TLS.
 //!
-//! 1. `sslmode` is `disable`, `prefer`, `require`, `verify-ca` or `verify-full`, with the meaning that libpq gives it.
-//!    `sslrootcert` names the file with the certificates to verify against.
-//! 2. A server that would lose commits is rejected: one without `fsync`, or a standby.
+//! `sslmode` is `disable`, `prefer`, `require`, `verify-ca` or `verify-full`, with the meaning that libpq gives it.
+//! `sslrootcert` names the file with the certificates to verify against.
 
 use std::{fmt, time::Duration};
 
 use tokio_postgres::{Client, Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{session::Session, tls};
+use super::tls::{self, Verification};
 use crate::store::{OpenError, StoreError};
 
 /// Time after which a silent connection counts as lost.
@@ -20,14 +19,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub(super) struct Server {
     config: Config,
     tls: MakeRustlsConnect,
-}
-
-/// Verification of the server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verification {
-    None,
-    Chain,
-    ChainAndName,
 }
 
 impl Server {
@@ -74,23 +65,6 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("database", &self.name()).finish_non_exhaustive()
     }
-}
-
-/// Rejects a server that would lose commits or can't be written.
-pub(super) fn check(session: &Session) -> Result<(), OpenError> {
-    let rejected = |cause: &str| Err(OpenError::Database { cause: cause.to_owned() });
-    let rows = session.rows("SELECT current_setting('fsync'), pg_is_in_recovery()", &[])?;
-    let Some(row) = rows.first() else { return rejected("the server returned no settings") };
-    let (fsync, standby): (&str, bool) = (super::codec::get(row, 0)?, super::codec::get(row, 1)?);
-    if fsync != "on" {
-        return rejected("the server runs with `fsync=off` and would lose commits: turn it on");
-    }
-    if standby {
-        return rejected(
-            "the server is a standby: name the primary, or all hosts with `target_session_attrs=read-write`",
-        );
-    }
-    Ok(())
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -33,7 +33,7 @@ mod writer;
 use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
 
 use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
-use super::{OpenError, Reader, StoreError, acceptance, readers::ReadConnection, transaction::JobState};
+use super::{OpenError, Reader, StoreError, acceptance, job_state::JobState, readers::ReadConnection};
 
 /// Begins a snapshot. The first statement takes it.
 const BEGIN: &str =
@@ -54,7 +54,7 @@ impl Database {
     pub(super) fn connect(url: &str, readers: usize, accept: &[ChainBreakId]) -> Result<Self, OpenError> {
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
-        connect::check(&session)?;
+        session.check_server()?;
         schema::migrate(&session, &server.name())?;
         let mut readers = (0..readers)
             .map(|_| Snapshots { server: server.clone(), session: None, reading: false })

@@ -3,7 +3,8 @@
 use super::{codec::get, transaction::Transaction, value::values};
 use crate::store::{
     StoreError,
-    names::{Name, ReadNames, WriteNames},
+    cached_names::Name,
+    names::{ReadNames, WriteNames},
 };
 
 impl ReadNames for Transaction<'_> {

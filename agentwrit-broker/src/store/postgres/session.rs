@@ -6,8 +6,8 @@ use futures_util::TryStreamExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-use super::{connect::Server, value::Value};
-use crate::store::StoreError;
+use super::{codec::get, connect::Server, value::Value};
+use crate::store::{OpenError, StoreError};
 
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
 pub(super) struct Session {
@@ -23,6 +23,23 @@ impl Session {
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
         let client = runtime.block_on(server.connect())?;
         Ok(Self { client, statements: RefCell::default(), runtime: Some(runtime) })
+    }
+
+    /// Rejects a server that would lose commits or can't be written.
+    pub(super) fn check_server(&self) -> Result<(), OpenError> {
+        let rejected = |cause: &str| Err(OpenError::Database { cause: cause.to_owned() });
+        let rows = self.rows("SELECT current_setting('fsync'), pg_is_in_recovery()", &[])?;
+        let Some(row) = rows.first() else { return rejected("the server returned no settings") };
+        let (fsync, standby): (&str, bool) = (get(row, 0)?, get(row, 1)?);
+        if fsync != "on" {
+            return rejected("the server runs with `fsync=off` and would lose commits: turn it on");
+        }
+        if standby {
+            return rejected(
+                "the server is a standby: name the primary, or all hosts with `target_session_attrs=read-write`",
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn is_closed(&self) -> bool {

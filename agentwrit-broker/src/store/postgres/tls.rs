@@ -14,8 +14,15 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use super::connect::Verification;
 use crate::store::OpenError;
+
+/// Verification of the server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    None,
+    Chain,
+    ChainAndName,
+}
 
 /// Returns the connector that verifies the server's certificate as far as `verification` says.
 pub(super) fn connector(verification: Verification, roots: Option<&str>) -> Result<MakeRustlsConnect, OpenError> {

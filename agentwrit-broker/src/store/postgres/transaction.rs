@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 use super::{head::Head, session::Session, value::Value};
 use crate::store::{
     Reader, StoreError, Tx,
-    transaction::{HasJobState, JobState},
+    job_state::{HasJobState, JobState},
 };
 
 /// Access to one state of the database: of a job, or of a read, which is given as a [`Reader`] only.

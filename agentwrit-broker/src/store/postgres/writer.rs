@@ -15,8 +15,8 @@ use crate::{
         StoreError,
         codec::signed,
         job::Job,
+        job_state::JobState,
         trail::{Trail, TrailHead},
-        transaction::JobState,
         writer::{self, Connection as _, Effects},
     },
 };

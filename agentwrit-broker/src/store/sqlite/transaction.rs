@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::store::{
     Reader, StoreError, Tx,
-    transaction::{HasJobState, JobState},
+    job_state::{HasJobState, JobState},
 };
 
 /// Access to one state of the database: of a job, or of a read, which is given as a [`Reader`] only.

@@ -9,8 +9,8 @@ use crate::store::{
     StoreError,
     audit_log::ReadAudit,
     job::Job,
+    job_state::JobState,
     trail::Trail,
-    transaction::JobState,
     writer::{self, Effects},
 };
 

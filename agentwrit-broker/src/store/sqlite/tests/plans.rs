@@ -5,11 +5,11 @@ use rusqlite::{Connection, StatementStatus, params_from_iter, types::Null};
 use super::*;
 use crate::store::{
     audit_lists::List,
+    job_state::JobState,
     sqlite::{
         audit::{INSERT, statements},
         schema,
     },
-    transaction::JobState,
 };
 
 fn database() -> Connection {
