@@ -29,8 +29,7 @@ use crate::store::OpenError;
 pub(super) struct Claim {
     /// The path without symbolic links.
     path: PathBuf,
-    /// Held for its lock.
-    _lock_file: File,
+    _lock_file: LockedFile,
     _registration: Registration,
 }
 
@@ -41,19 +40,18 @@ impl Claim {
         let lock_path = beside(&path, ".lock");
         check_side_file(&lock_path)?;
         let beside = private().create(true).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
-        lock(&beside, &path, &lock_path)?;
+        let lock_file = LockedFile::lock(beside, &path, &lock_path)?;
         check_side_files(&path)?;
         create(&path)?;
         let mut registration = Registration::of(&path)?;
         // Elsewhere than on Linux the two kinds of locks may meet.
         if cfg!(target_os = "linux") {
             let database = private().open(&path).map_err(|error| OpenError::io(&path, &error))?;
-            let database = registration.database.insert(database);
-            lock(database, &path, &path)?;
-            check_links(&path, &database.metadata().map_err(|error| OpenError::io(&path, &error))?)?;
+            let database = registration.database.insert(LockedFile::lock(database, &path, &path)?);
+            check_links(&path, &database.0.metadata().map_err(|error| OpenError::io(&path, &error))?)?;
         }
         check_links_of_all(&path)?;
-        Ok(Self { path, _lock_file: beside, _registration: registration })
+        Ok(Self { path, _lock_file: lock_file, _registration: registration })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,7 +65,7 @@ struct Registration {
     /// Device and inode.
     id: (u64, u64),
     /// Handle that holds the lock on the inode.
-    database: Option<File>,
+    database: Option<LockedFile>,
 }
 
 static OPEN: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -94,11 +92,28 @@ fn open_files() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn lock(file: &File, database: &Path, path: &Path) -> Result<(), OpenError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::InUse { path: database.to_owned() },
-        TryLockError::Error(error) => OpenError::io(path, &error),
-    })
+/// A file with an exclusive lock, which is released when this value is dropped.
+///
+/// Closing the handle would not be enough: a child process has a copy of it from `fork` to `exec`, and the lock ends with
+/// the last copy.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl LockedFile {
+    fn lock(file: File, database: &Path, path: &Path) -> Result<Self, OpenError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: database.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(OpenError::io(path, &error)),
+        }
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // After a failure the lock ends with the last copy of the handle.
+        self.0.unlock().unwrap_or_default();
+    }
 }
 
 /// Returns the path without symbolic links. For a file that does not exist, those of its directory are resolved.
@@ -181,4 +196,23 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drop_releases_lock_while_child_process_still_has_copy_of_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data.db.lock");
+        let open = || LockedFile::lock(private().create(true).open(&path).unwrap(), &path, &path);
+        let locked = open().unwrap();
+        // As a child has it between `fork` and `exec`.
+        let copy = locked.0.try_clone().unwrap();
+        assert_eq!(open().unwrap_err(), OpenError::InUse { path: path.clone() });
+        drop(locked);
+        open().unwrap();
+        drop(copy);
+    }
 }
