@@ -3,9 +3,7 @@
 use super::*;
 use crate::{
     audit::EventType,
-    domain::AppName,
     limits::budgets::{Budget, SessionBudget},
-    service::apps::NewApp,
 };
 
 #[expect(clippy::needless_pass_by_value, reason = "an `unwrap_err()` is what callers have")]
@@ -152,21 +150,8 @@ async fn delegate_over_budget_leaves_half_to_its_siblings() {
 #[tokio::test]
 async fn launch_token_over_budget_leaves_half_to_its_app() {
     let test = TestServices::new().await;
-    let new =
-        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
-    let mint = async || {
-        let policy = LaunchTokenRequest {
-            agent_name: "a test".into(),
-            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
-            max_ttl: None,
-            single_use: false,
-            ttl: Some(30),
-            orch_id: None,
-            task_id: None,
-        };
-        test.services.launch_tokens.issue(Subject::App(app.app_id.clone()), None, policy, CLIENT).await.unwrap().1
-    };
+    let (app, _) = test.create_app().await;
+    let mint = async || test.issue_launch_token(Subject::App(app.app_id.clone()), false).await.unwrap();
     let (leaked, own) = (mint().await, mint().await);
     for _ in 0..500 {
         test.register(&leaked, "task").await.unwrap();
@@ -209,21 +194,8 @@ async fn session_budget_follows_configuration() {
 #[tokio::test]
 async fn limits_app_to_five_hundred_launch_tokens_at_once_but_not_operator() {
     let test = TestServices::new().await;
-    let new =
-        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
-    let mint = async |creator: Subject| {
-        let policy = LaunchTokenRequest {
-            agent_name: "a test".into(),
-            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
-            max_ttl: None,
-            single_use: true,
-            ttl: Some(30),
-            orch_id: None,
-            task_id: None,
-        };
-        test.services.launch_tokens.issue(creator, None, policy, CLIENT).await
-    };
+    let (app, _) = test.create_app().await;
+    let mint = async |creator: Subject| test.issue_launch_token(creator, true).await;
     for _ in 0..500 {
         mint(Subject::App(app.app_id.clone())).await.unwrap();
     }
@@ -252,9 +224,7 @@ async fn limits_launch_token_to_five_hundred_registrations_at_once() {
 #[tokio::test]
 async fn limits_successful_logins_less_than_failed_ones() {
     let test = TestServices::new().await;
-    let new =
-        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, secret) = test.services.apps.create(None, new, CLIENT).await.unwrap();
+    let (app, secret) = test.create_app().await;
     let log_in = async |secret: &str, from: IpAddr| {
         test.services.logins.authenticate_app(from, app.client_id.clone(), Secret::new(secret.to_owned())).await
     };

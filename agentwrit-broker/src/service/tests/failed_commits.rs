@@ -1,7 +1,7 @@
 //! Budgets after a failed commit: what it would have drawn is given back before the client has its response.
 
 use super::*;
-use crate::{domain::AppName, limits::budgets::Budget, service::apps::NewApp};
+use crate::limits::budgets::Budget;
 
 /// Makes each later transaction that appends to the audit trail fail, at its commit.
 const FAIL_COMMITS: &str = "
@@ -44,32 +44,17 @@ async fn failed_commit_draws_nothing_from_session_budgets() {
 #[tokio::test]
 async fn failed_commit_draws_nothing_from_budgets_of_app_and_launch_token() {
     let test = TestServices::new().await;
-    let new =
-        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
-    let mint = async || {
-        let policy = LaunchTokenRequest {
-            agent_name: "a test".into(),
-            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
-            max_ttl: None,
-            single_use: false,
-            ttl: Some(30),
-            orch_id: None,
-            task_id: None,
-        };
-        test.services.launch_tokens.issue(Subject::App(app.app_id.clone()), None, policy, CLIENT).await
-    };
+    let (app, _) = test.create_app().await;
+    let mint = async || test.issue_launch_token(Subject::App(app.app_id.clone()), false).await;
     succeeds_after_failed_commits(&test, 501, mint).await;
-    let (_, launch_token) = mint().await.unwrap();
+    let launch_token = mint().await.unwrap();
     succeeds_after_failed_commits(&test, 501, async || test.register(&launch_token, "task").await).await;
 }
 
 #[tokio::test]
 async fn failed_commit_draws_nothing_from_budgets_of_logins() {
     let test = TestServices::new().await;
-    let new =
-        NewApp { name: AppName::parse("an-app").unwrap(), scopes: ScopeSet::parse([SCOPE]).unwrap(), token_ttl: None };
-    let (app, secret) = test.services.apps.create(None, new, CLIENT).await.unwrap();
+    let (app, secret) = test.create_app().await;
     let log_in = async || {
         let secret = Secret::new(secret.expose().to_owned());
         test.services.logins.authenticate_app(CLIENT, app.client_id.clone(), secret).await

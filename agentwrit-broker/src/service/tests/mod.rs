@@ -25,10 +25,11 @@ use agentwrit_verify::{
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use super::{Error, Services, revocation::Revoked};
+use super::{Error, Services, apps::NewApp, revocation::Revoked};
 use crate::{
     audit::Event,
     config::Config,
+    domain::{App, AppName},
     issuer::Issued,
     keys::{KeyFile, Secret, SeededEntropy},
     limits::budgets::SessionBudget,
@@ -104,16 +105,20 @@ impl TestServices {
     }
 
     async fn launch_token(&self, task: &str, ttl: u64, single_use: bool) -> Secret {
-        let policy = LaunchTokenRequest {
-            agent_name: task.into(),
-            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
-            max_ttl: Some(ttl),
-            single_use,
-            ttl: Some(30),
-            orch_id: None,
-            task_id: None,
-        };
+        let policy = LaunchTokenRequest { agent_name: task.into(), max_ttl: Some(ttl), ..launch_policy(single_use) };
         self.services.launch_tokens.issue(Subject::Admin, None, policy, CLIENT).await.unwrap().1
+    }
+
+    /// Registers an app whose ceiling is [`SCOPE`].
+    async fn create_app(&self) -> (App, Secret) {
+        let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
+        self.services.apps.create(None, NewApp { name, scopes, token_ttl: None }, CLIENT).await.unwrap()
+    }
+
+    /// Issues a launch token on behalf of `creator`.
+    async fn issue_launch_token(&self, creator: Subject, single_use: bool) -> Result<Secret, Error> {
+        let issued = self.services.launch_tokens.issue(creator, None, launch_policy(single_use), CLIENT).await?;
+        Ok(issued.1)
     }
 
     fn registration(&self, launch_token: &Secret, task: &str) -> RegistrationRequest {
@@ -166,6 +171,18 @@ impl TestServices {
 
     async fn trail(&self) -> Vec<Event> {
         self.services.ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
+    }
+}
+
+fn launch_policy(single_use: bool) -> LaunchTokenRequest {
+    LaunchTokenRequest {
+        agent_name: "a test".into(),
+        allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
+        max_ttl: None,
+        single_use,
+        ttl: Some(30),
+        orch_id: None,
+        task_id: None,
     }
 }
 

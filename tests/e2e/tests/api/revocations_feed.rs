@@ -239,10 +239,9 @@ async fn long_poll_ends_at_shutdown() {
     let since = cursor(&feed(&broker, "").await);
     let waiting = tokio::spawn(broker.get(&format!("{PATH}?since={since}&wait=25")).into_future());
     tokio::time::sleep(Duration::from_millis(400)).await;
-    let started = Instant::now();
     let (stopped, _directory) = broker.terminate().await;
     assert_eq!(stopped.status.code(), Some(0), "{}", stopped.output);
-    assert!(started.elapsed() < Duration::from_secs(9), "not only after the grace time");
+    assert!(!stopped.output.contains("still running at the end of the grace time"), "{}", stopped.output);
     let answer = waiting.await.unwrap();
     assert_eq!((answer.status, &payload_of(&answer)["entries"]), (200, &json!([])), "a waiting request is answered");
 }
