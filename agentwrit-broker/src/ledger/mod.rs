@@ -17,7 +17,7 @@ use self::denials::Denials;
 use crate::{
     audit::NewEvent,
     clock::ClockMonitor,
-    store::{Reader, Store, StoreError, Tx},
+    store::{Reader, Store, StoreError, Tx, Wants},
     telemetry::metrics::Metrics,
 };
 
@@ -81,8 +81,17 @@ impl Ledger {
         &self,
         operation: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
+        self.transact_with(Wants::none(), operation).await
+    }
+
+    /// Does the same as [`transact`](Self::transact), faster if `wants` names the rows that `operation` will read.
+    pub(crate) async fn transact_with<T: Send + 'static, E: OperationError>(
+        &self,
+        wants: Wants,
+        operation: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let started = self.monotonic();
-        let outcome = self.store.transact(operation).await;
+        let outcome = self.store.transact_with(wants, operation).await;
         match &outcome {
             Ok(_) => self.metrics.audit_write(self.monotonic().saturating_duration_since(started)),
             Err(error) if error.is_store_failure() => self.metrics.db_error("write"),

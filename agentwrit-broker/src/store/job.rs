@@ -7,12 +7,15 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{StoreError, Tx};
+use super::{StoreError, Tx, wants::Wants};
 
 /// A job of any result type.
 pub(super) trait Job: Send {
     /// Returns true if the caller no longer waits for the result.
     fn is_abandoned(&self) -> bool;
+
+    /// Takes the keys of the rows that the job will read.
+    fn take_wants(&mut self) -> Wants;
 
     /// Runs the job. Returns false if its changes must be undone.
     fn run(&mut self, tx: &mut dyn Tx) -> bool;
@@ -29,14 +32,15 @@ impl fmt::Debug for dyn Job {
 
 /// A job and its result.
 pub(super) struct PendingJob<F, T, E> {
+    wants: Wants,
     job: Option<F>,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 impl<F, T, E> PendingJob<F, T, E> {
-    pub(super) fn new(job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
-        Self { job: Some(job), outcome: None, reply }
+    pub(super) fn new(wants: Wants, job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
+        Self { wants, job: Some(job), outcome: None, reply }
     }
 }
 
@@ -48,6 +52,10 @@ where
 {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn take_wants(&mut self) -> Wants {
+        std::mem::take(&mut self.wants)
     }
 
     fn run(&mut self, tx: &mut dyn Tx) -> bool {

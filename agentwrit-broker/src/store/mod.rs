@@ -35,6 +35,7 @@ mod tests;
 mod tokens;
 mod trail;
 mod transaction;
+mod wants;
 mod writer;
 
 use std::{io, path::Path, sync::Arc};
@@ -52,6 +53,7 @@ pub(crate) use sqlite::{DatabaseState, canonical, database_files, directory_of, 
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot};
 pub use transaction::{Reader, Tx};
+pub use wants::Wants;
 
 use self::{
     job::PendingJob,
@@ -160,8 +162,22 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.transact_with(Wants::none(), job).await
+    }
+
+    /// Does the same as [`transact`](Self::transact), faster if `wants` names the rows that `job` will read.
+    ///
+    /// # Errors
+    ///
+    /// The same as those of [`transact`](Self::transact).
+    pub async fn transact_with<T, E, F>(&self, wants: Wants, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (reply, response) = oneshot::channel();
-        let job = Box::new(PendingJob::new(job, reply));
+        let job = Box::new(PendingJob::new(wants, job, reply));
         self.inner.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, job::Job, job_state::AfterCommit};
+use super::{StoreError, job::Job, job_state::AfterCommit, wants::Wants};
 
 /// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
@@ -22,8 +22,11 @@ pub(super) enum Message {
 
 /// The connection of a store that writes.
 pub(super) trait Connection: Send + 'static {
-    /// Begins a transaction.
-    fn begin(&mut self) -> Result<(), StoreError>;
+    /// Begins a transaction, and reads the rows that its first jobs want.
+    fn begin(&mut self, wants: &Wants) -> Result<(), StoreError>;
+
+    /// Reads the rows that jobs want which join the transaction.
+    fn fetch(&mut self, wants: &Wants) -> Result<(), StoreError>;
 
     /// Runs a job in the transaction, and undoes the changes of one that failed. An error means that the whole transaction
     /// is lost.
@@ -89,7 +92,11 @@ impl<C: Connection> Writer<C> {
     /// Runs `first` and the jobs that wait behind it in one transaction, then returns their results.
     fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
         let mut batch = Batch::default();
-        let done = self.run_batch(&mut batch, first).and_then(|()| self.connection.commit());
+        let waiting = self.take_waiting(&mut batch, Some(first));
+        if waiting.is_empty() {
+            return batch.close;
+        }
+        let done = self.run_batch(&mut batch, waiting).and_then(|()| self.connection.commit());
         match &done {
             Ok(()) => batch.follow_ups.run(),
             Err(error) => {
@@ -107,32 +114,43 @@ impl<C: Connection> Writer<C> {
         batch.close
     }
 
-    fn run_batch(&mut self, batch: &mut Batch, first: Box<dyn Job>) -> Result<(), StoreError> {
-        let mut outcome = self.connection.begin();
+    /// Runs `waiting`, and the jobs that arrive in the meantime.
+    fn run_batch(&mut self, batch: &mut Batch, waiting: Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+        let mut waiting = waiting;
+        let mut outcome = self.connection.begin(&wants_of(&mut waiting));
         let started = Instant::now();
-        let mut next = Some(first);
-        while let Some(mut job) = next {
-            if !job.is_abandoned() {
+        while !waiting.is_empty() {
+            for mut job in waiting {
                 // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
                     outcome = self.connection.run(job.as_mut()).map(|effects| batch.add(effects));
                 }
                 batch.jobs.push(job);
             }
-            let full = batch.jobs.len() >= self.batch || started.elapsed() >= LONGEST_BATCH;
-            next = if full { None } else { self.take_waiting(batch) };
+            let over = batch.close.is_some() || started.elapsed() >= LONGEST_BATCH;
+            waiting = if over { Vec::new() } else { self.take_waiting(batch, None) };
+            if outcome.is_ok() && !waiting.is_empty() {
+                outcome = self.connection.fetch(&wants_of(&mut waiting));
+            }
         }
         outcome
     }
 
-    fn take_waiting(&mut self, batch: &mut Batch) -> Option<Box<dyn Job>> {
-        match self.queue.try_recv().ok()? {
-            Message::Job(job) => Some(job),
-            Message::Close(closed) => {
-                batch.close = Some(closed);
-                None
+    /// Takes the jobs that wait, as far as they fit into the batch.
+    fn take_waiting(&mut self, batch: &mut Batch, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+        let mut taken: Vec<Box<dyn Job>> = first.into_iter().filter(|job| !job.is_abandoned()).collect();
+        while batch.jobs.len().saturating_add(taken.len()) < self.batch {
+            match self.queue.try_recv() {
+                Ok(Message::Job(job)) if job.is_abandoned() => {}
+                Ok(Message::Job(job)) => taken.push(job),
+                Ok(Message::Close(closed)) => {
+                    batch.close = Some(closed);
+                    break;
+                }
+                Err(_) => break,
             }
         }
+        taken
     }
 
     fn recover(&mut self, error: &StoreError, waiting: usize) {
@@ -150,6 +168,14 @@ impl<C: Connection> Writer<C> {
             closed.send(()).unwrap_or_default();
         }
     }
+}
+
+fn wants_of(jobs: &mut [Box<dyn Job>]) -> Wants {
+    let mut wants = Wants::none();
+    for job in jobs {
+        wants.extend(job.take_wants());
+    }
+    wants
 }
 
 impl Batch {

@@ -17,6 +17,7 @@ use crate::{
         job::Job,
         job_state::JobState,
         trail::{Trail, TrailHead},
+        wants::Wants,
         writer::{self, Connection as _, Effects},
     },
 };
@@ -66,7 +67,7 @@ impl WriteConnection {
     /// Returns whether the commit that ended with `last` took place, of which no answer arrived.
     fn was_committed(&mut self, last: &ChainHead) -> Result<bool, StoreError> {
         self.session = None;
-        self.begin()?;
+        self.begin(&Wants::none())?;
         let hash = self.session()?.rows(
             "SELECT 1 FROM audit_events WHERE seq = $1 AND hash = $2",
             super::value::values![signed(last.sequence), last.hash.as_bytes()],
@@ -77,7 +78,7 @@ impl WriteConnection {
 }
 
 impl writer::Connection for WriteConnection {
-    fn begin(&mut self) -> Result<(), StoreError> {
+    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
         let session = self.session()?;
         let lock = session.statement(head::LOCK)?;
         let clock = session.statement("SELECT clock_timestamp()")?;
@@ -91,6 +92,10 @@ impl writer::Connection for WriteConnection {
         let known = std::mem::take(&mut self.committed);
         let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
         self.open = Some(Open { before: head.trail, head, trail, wrote: false });
+        Ok(())
+    }
+
+    fn fetch(&mut self, _wants: &Wants) -> Result<(), StoreError> {
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use crate::store::{
     job::Job,
     job_state::JobState,
     trail::Trail,
+    wants::Wants,
     writer::{self, Effects},
 };
 
@@ -51,11 +52,15 @@ impl WriteConnection {
 }
 
 impl writer::Connection for WriteConnection {
-    fn begin(&mut self) -> Result<(), StoreError> {
+    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
         self.statement("BEGIN IMMEDIATE")?;
         if self.trail.is_none() {
             self.trail = Some(Trail::new(Transaction::reading(&self.connection).trail_head()?));
         }
+        Ok(())
+    }
+
+    fn fetch(&mut self, _wants: &Wants) -> Result<(), StoreError> {
         Ok(())
     }
 
