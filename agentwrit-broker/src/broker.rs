@@ -2,7 +2,6 @@
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use agentwrit_verify::{Clock, SystemClock};
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -50,7 +49,6 @@ impl Broker {
     ///
     /// [`StartError`] names the fault and its remedy.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
         let tls = Tls::load(&config.tls)?;
         let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref())?;
@@ -65,7 +63,7 @@ impl Broker {
             .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
         warn_of_files(&config).await;
         let health_entropy = Arc::clone(&entropy);
-        let services = Arc::new(Services::build(&config, store, key_file, clock, entropy).await?);
+        let services = Arc::new(Services::build(&config, store, key_file, entropy).await?);
         let listener =
             listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         let address = listener

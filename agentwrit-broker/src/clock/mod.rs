@@ -21,11 +21,17 @@ use std::{
 use agentwrit_verify::{Clock, UnixTime};
 
 mod certain;
+mod database;
 mod nonce_time;
 mod watched;
 
 use self::certain::CertainTime;
-pub(crate) use self::{certain::MAX_STEP, nonce_time::NonceTime, watched::WatchedClock};
+pub(crate) use self::{
+    certain::MAX_STEP,
+    database::{DatabaseClock, ServerTime},
+    nonce_time::NonceTime,
+    watched::WatchedClock,
+};
 
 /// Time for which a record is kept after it has expired for certain.
 pub(crate) const RETENTION: Duration = Duration::from_secs(3600);

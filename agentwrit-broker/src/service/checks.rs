@@ -30,10 +30,9 @@ pub(super) async fn transact_as<T: Send + 'static>(
     bearer: Option<TokenId>,
     operation: impl FnOnce(&mut dyn Tx, UnixTime) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let clock = Arc::clone(&ledger.clock);
     ledger
         .transact(move |tx| {
-            let now = clock.now();
+            let now = tx.now();
             if let Some(bearer) = &bearer {
                 live_token(tx, bearer, now)?.ok_or(Error::TokenEnded)?;
             }

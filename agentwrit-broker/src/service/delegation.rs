@@ -82,7 +82,7 @@ impl DelegationService {
     ) -> Result<Draft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
         // The clock may have been set back a little since the delegator's token was issued: a child is never older.
-        let now = self.ledger.now().max(delegator.issued_at());
+        let now = tx.now().max(delegator.issued_at());
         let token = live_token(tx, &delegator.token_id(), now)?.ok_or(Error::TokenEnded)?;
         if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
             return Err(Error::TokenEnded);

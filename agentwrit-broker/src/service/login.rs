@@ -98,7 +98,7 @@ impl LoginService {
         let draft = self
             .ledger
             .transact(move |tx| {
-                let now = issue_time(tx, &Subject::Admin.to_string(), service.ledger.now())?;
+                let now = issue_time(tx, &Subject::Admin.to_string(), tx.now())?;
                 spending.map_or(Ok(()), |spending| spend(tx, &service.budgets, spending))?;
                 let draft = service.issuer.draft(grant, now);
                 tx.insert_token(&draft.as_record())?;
@@ -179,7 +179,7 @@ impl LoginService {
                 // As it is now: the app may have been deregistered since it was read.
                 let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
                 let app = app.ok_or(Error::BadCredentials)?;
-                let now = issue_time(tx, &Subject::App(app_id).to_string(), service.ledger.now())?;
+                let now = issue_time(tx, &Subject::App(app_id).to_string(), tx.now())?;
                 spend(tx, &service.budgets, spending)?;
                 let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
                 tx.insert_token(&draft.as_record())?;

@@ -80,7 +80,7 @@ impl RegistrationService {
         let (agent_id, draft) = self
             .ledger
             .transact(move |tx| {
-                let now = service.ledger.now();
+                let now = tx.now();
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
                 let forgotten_at = service.check_nonce(&nonce)?;

@@ -60,11 +60,10 @@ impl Services {
         config: &Config,
         store: Store,
         key_file: KeyFile,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
         let metrics = Arc::new(Metrics::new());
-        let clock: Arc<dyn Clock> = Arc::new(WatchedClock::new(clock, Arc::clone(&metrics)));
+        let clock: Arc<dyn Clock> = Arc::new(WatchedClock::new(store.clock(), Arc::clone(&metrics)));
         let (recorded, nonces_until) = store
             .read(|reader| Ok::<_, StoreError>((reader.recorded_time()?, reader.nonces_forgotten_until()?)))
             .await?;

@@ -66,7 +66,7 @@ impl TokenService {
 
     fn renew_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
-        let now = self.ledger.now().max(claims.issued_at());
+        let now = tx.now().max(claims.issued_at());
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
         check_subject(tx, claims, &old)?;
         let expires_at = expiry(claims, &old, self.issuer.policy(), now).ok_or(Error::RenewalFailed)?;
@@ -107,7 +107,7 @@ impl TokenService {
     }
 
     fn release_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<(), Error> {
-        let now = self.ledger.now();
+        let now = tx.now();
         let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
         self.end_one(tx, &token, claims.subject(), now)?;
         self.active_agents.recount_after(tx);

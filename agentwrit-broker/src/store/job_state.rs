@@ -5,6 +5,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use agentwrit_verify::UnixTime;
+
 use super::{StoreError, cached_names::CachedNames, trail::Trail};
 
 /// Access to the state of the current job.
@@ -19,6 +21,7 @@ pub trait HasJobState {
 /// State of one job that is not in the store.
 #[derive(Debug, Default)]
 pub struct JobState {
+    now: UnixTime,
     pub(super) trail: Trail,
     pub(super) names: CachedNames,
     pub(super) after_commit: AfterCommit,
@@ -26,8 +29,13 @@ pub struct JobState {
 }
 
 impl JobState {
-    pub(super) fn new(trail: Trail) -> Self {
-        Self { trail, ..Self::default() }
+    pub(super) fn new(trail: Trail, now: UnixTime) -> Self {
+        Self { now, trail, ..Self::default() }
+    }
+
+    /// Returns the time of the job.
+    pub(super) fn now(&self) -> UnixTime {
+        self.now
     }
 
     /// Notes the error of a failed write, also for a job that ignores it.

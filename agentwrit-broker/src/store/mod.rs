@@ -41,7 +41,7 @@ mod writer;
 use std::{io, path::Path, sync::Arc};
 
 use agentwrit_verify::{
-    UnixTime,
+    Clock, SystemClock, UnixTime,
     audit::{ChainBreak, ChainBreakId},
 };
 pub use audit_query::{AuditPage, AuditQuery};
@@ -77,10 +77,11 @@ struct Inner {
     health: Arc<Health>,
     probing: Mutex<()>,
     accepted_breaks: Vec<ChainBreak>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Options for opening a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Breaks of the audit trail that the operator accepts.
     pub accept_broken_audit: Vec<ChainBreakId>,
@@ -90,11 +91,13 @@ pub struct StoreOptions {
     pub batch: usize,
     /// Largest number of reads that run at the same time.
     pub readers: usize,
+    /// The clock of this machine.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { accept_broken_audit: Vec::new(), queue: 1024, batch: 256, readers: 2 }
+        Self { accept_broken_audit: Vec::new(), queue: 1024, batch: 256, readers: 2, clock: Arc::new(SystemClock) }
     }
 }
 
@@ -117,9 +120,10 @@ impl Store {
     /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, OpenError> {
-        let database = sqlite::Database::open(path, options.readers.max(1), &options.accept_broken_audit)?;
+        let (accept, clock) = (&options.accept_broken_audit, Arc::clone(&options.clock));
+        let database = sqlite::Database::open(path, options.readers.max(1), accept, Arc::clone(&clock))?;
         let sqlite::Database { writer, readers, accepted_breaks } = database;
-        Self::start(writer, readers, accepted_breaks, &options).map_err(|error| OpenError::io(path, &error))
+        Self::start(writer, readers, accepted_breaks, clock, &options).map_err(|error| OpenError::io(path, &error))
     }
 
     /// Connects to the PostgreSQL database at `url`. Creates the tables of an empty one. Blocks the thread, which must be
@@ -130,9 +134,10 @@ impl Store {
     /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
-        let database = postgres::Database::connect(url, options.readers.max(1), &options.accept_broken_audit)?;
-        let postgres::Database { writer, readers, accepted_breaks } = database;
-        let started = Self::start(writer, readers, accepted_breaks, &options);
+        let (accept, clock) = (&options.accept_broken_audit, Arc::clone(&options.clock));
+        let database = postgres::Database::connect(url, options.readers.max(1), accept, clock)?;
+        let postgres::Database { writer, readers, accepted_breaks, clock } = database;
+        let started = Self::start(writer, readers, accepted_breaks, clock, &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
     }
 
@@ -140,13 +145,15 @@ impl Store {
         connection: impl writer::Connection,
         readers: Vec<Box<dyn ReadConnection>>,
         accepted_breaks: Vec<ChainBreak>,
+        clock: Arc<dyn Clock>,
         options: &StoreOptions,
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         Writer { connection, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
-        Ok(Self { inner: Arc::new(Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks }) })
+        let inner = Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `job` on the writer. Returns its result once its changes are durable. A failed job changes nothing.
@@ -183,6 +190,12 @@ impl Store {
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
         })?;
         response.await.unwrap_or_else(|_| Err(StoreError::closed().into()))
+    }
+
+    /// Returns the clock by which the store's records are dated: this machine's, or the database server's.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.inner.clock)
     }
 
     /// Breaks of the audit trail that were accepted for this start and are not recorded yet. To be recorded before the

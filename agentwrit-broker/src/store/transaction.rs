@@ -1,6 +1,8 @@
 //! Access of jobs to a store: a [`Reader`], and a [`Tx`] that also writes. Each store implements their tables' traits, whose
 //! provided methods are what the stores share.
 
+use agentwrit_verify::UnixTime;
+
 use super::{
     agents::{ReadAgents, WriteAgents},
     apps::{ReadApps, WriteApps},
@@ -42,6 +44,12 @@ pub trait Tx:
 }
 
 impl dyn Tx + '_ {
+    /// Returns the time of this job, read while no other transaction can commit: the order of times is that of commits.
+    #[must_use]
+    pub fn now(&self) -> UnixTime {
+        self.job().now()
+    }
+
     /// Registers a function that the writer runs once this job is durable, before its result is returned and also if the
     /// caller no longer waits. It keeps memory in step with the store. It must be quick and must not panic. If the job or
     /// the commit fails, it is dropped before the result is returned.

@@ -1,6 +1,5 @@
 use std::{sync::mpsc, time::Duration};
 
-use agentwrit_verify::SystemClock;
 use tokio::{task::yield_now, time::timeout};
 use tower::ServiceExt;
 
@@ -29,7 +28,7 @@ async fn ends_waiting_read_of_post_request_when_its_connection_is_gone() {
     let entropy = Arc::new(OsEntropy::open().unwrap());
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store = Store::open(&config.db_path, StoreOptions { readers: 1, ..StoreOptions::default() }).unwrap();
-    let services = Services::build(&config, store.clone(), key_file, Arc::new(SystemClock), entropy).await.unwrap();
+    let services = Services::build(&config, store.clone(), key_file, entropy).await.unwrap();
     let router = router(Arc::new(services), Edge { trusted_proxies: Vec::new(), tls: false });
     let (release, wait) = mpsc::channel::<()>();
     let reading = store.clone();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use agentwrit_protocol::limits::MAX_TOKEN_TTL;
-use agentwrit_verify::{AppId, Clock, Level, Subject, SystemClock, UnixTime, audit::ChainBreak};
+use agentwrit_verify::{AppId, Level, Subject, UnixTime, audit::ChainBreak};
 
 use crate::{
     audit::{EventType, NewEvent},
@@ -67,7 +67,8 @@ async fn change<T: Send + 'static>(
             if tx.recorded_time()? == RecordedTime::default() {
                 return Err(RestoreError::Empty { path });
             }
-            change(tx, &accepted, SystemClock.now())
+            let now = tx.now();
+            change(tx, &accepted, now)
         })
         .await;
     store.close().await;

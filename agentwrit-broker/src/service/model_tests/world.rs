@@ -225,7 +225,9 @@ async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Serv
     config.max_ttl = Some(MAX_TTL);
     let entropy = Arc::new(SeededEntropy::new(start));
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
-    let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-    let services = Services::build(&config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap();
+    let store =
+        Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
+            .unwrap();
+    let services = Services::build(&config, store, key_file, entropy).await.unwrap();
     Arc::new(services)
 }

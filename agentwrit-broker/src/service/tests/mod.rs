@@ -189,6 +189,8 @@ fn launch_policy(single_use: bool) -> LaunchTokenRequest {
 async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Services> {
     let entropy = Arc::new(SeededEntropy::new(seed));
     let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
-    let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-    Arc::new(Services::build(config, store, key_file, Arc::new(clock.clone()), entropy).await.unwrap())
+    let store =
+        Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
+            .unwrap();
+    Arc::new(Services::build(config, store, key_file, entropy).await.unwrap())
 }

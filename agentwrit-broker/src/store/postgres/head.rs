@@ -14,14 +14,16 @@ use crate::{
 
 /// Columns of the head row.
 pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes FROM head WHERE one = 1";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time FROM head WHERE one = 1";
 /// Locks the row until the end of the transaction.
 pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes FROM head WHERE one = 1 FOR UPDATE";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time FROM head WHERE one = 1 FOR UPDATE";
+/// The server's time, in microseconds. In a statement of its own: beside the lock it would be read before the wait.
+pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Fails if the row was changed since it was read: an update that finds no row would not be an error.
 pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generation = $1 THEN generation + 1 ELSE -1 END, \
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
-     certain_time = $9, nonces_forgotten_until = $10, probes = $11 WHERE one = 1";
+     certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12 WHERE one = 1";
 
 /// Values of the head row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub(super) struct Head {
     pub(super) certain_time: Option<i64>,
     pub(super) nonces_forgotten_until: i64,
     pub(super) probes: i64,
+    /// Time of the latest job.
+    pub(super) last_time: i64,
 }
 
 impl Head {
@@ -50,11 +54,12 @@ impl Head {
             certain_time: get(row, 8)?,
             nonces_forgotten_until: get(row, 9)?,
             probes: get(row, 10)?,
+            last_time: get(row, 11)?,
         })
     }
 
     /// Parameters of [`UPDATE`].
-    pub(super) fn values(&self) -> [Value; 11] {
+    pub(super) fn values(&self) -> [Value; 12] {
         let Self { generation, epoch, trail, cursor, last_name, last_launch, certain_time, .. } = self;
         [
             (*generation).into(),
@@ -68,6 +73,7 @@ impl Head {
             (*certain_time).into(),
             self.nonces_forgotten_until.into(),
             self.probes.into(),
+            self.last_time.into(),
         ]
     }
 

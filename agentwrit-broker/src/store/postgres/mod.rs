@@ -30,10 +30,16 @@ mod transaction;
 mod value;
 mod writer;
 
-use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
+use std::sync::Arc;
+
+use agentwrit_verify::{
+    Clock,
+    audit::{ChainBreak, ChainBreakId},
+};
 
 use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
 use super::{OpenError, Reader, StoreError, acceptance, job_state::JobState, readers::ReadConnection};
+use crate::clock::DatabaseClock;
 
 /// Begins a snapshot. The first statement takes it.
 const BEGIN: &str =
@@ -46,16 +52,24 @@ pub(super) struct Database {
     pub(super) readers: Vec<Box<dyn ReadConnection>>,
     /// Accepted breaks of the audit trail that no event records yet.
     pub(super) accepted_breaks: Vec<ChainBreak>,
+    /// The server's clock.
+    pub(super) clock: Arc<DatabaseClock>,
 }
 
 impl Database {
     /// Connects to the database at `url`, with this number of connections that read, and brings its schema up to date.
     /// Blocks the thread.
-    pub(super) fn connect(url: &str, readers: usize, accept: &[ChainBreakId]) -> Result<Self, OpenError> {
+    pub(super) fn connect(
+        url: &str,
+        readers: usize,
+        accept: &[ChainBreakId],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
         session.check_server()?;
         schema::migrate(&session, &server.name())?;
+        let clock = Arc::new(DatabaseClock::new(clock, session.time()?));
         let mut readers = (0..readers)
             .map(|_| Snapshots { server: server.clone(), session: None, reading: false })
             .collect::<Vec<_>>();
@@ -64,9 +78,10 @@ impl Database {
             first.snapshot(&mut |reader| accepted_breaks = acceptance::verify_trail(reader, accept))?;
         }
         Ok(Self {
-            writer: WriteConnection::new(server, session),
+            writer: WriteConnection::new(server, session, Arc::clone(&clock)),
             readers: readers.into_iter().map(|reader| Box::new(reader) as Box<dyn ReadConnection>).collect(),
             accepted_breaks: accepted_breaks?,
+            clock,
         })
     }
 }

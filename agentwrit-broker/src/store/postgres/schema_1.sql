@@ -16,7 +16,8 @@ CREATE TABLE head (
     last_launch    bigint NOT NULL,
     certain_time   bigint,
     nonces_forgotten_until bigint NOT NULL,
-    probes         bigint NOT NULL
+    probes         bigint NOT NULL,
+    last_time      bigint NOT NULL -- of the latest job: the next one is not earlier, unless the clock was set back
 ) WITH (fillfactor = 10);
 
 -- Rows stay for ever: the trail refers to them.

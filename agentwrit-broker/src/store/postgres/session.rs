@@ -2,11 +2,17 @@
 
 use std::{cell::RefCell, collections::HashMap, fmt};
 
+use agentwrit_verify::UnixTime;
 use futures_util::TryStreamExt;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
-use super::{codec::get, connect::Server, value::Value};
+use super::{
+    codec::{get, time},
+    connect::Server,
+    head,
+    value::Value,
+};
 use crate::store::{OpenError, StoreError};
 
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
@@ -40,6 +46,12 @@ impl Session {
             );
         }
         Ok(())
+    }
+
+    /// Returns the time of the server.
+    pub(super) fn time(&self) -> Result<UnixTime, StoreError> {
+        let rows = self.rows(head::TIME, &[])?;
+        rows.first().map_or_else(|| Err(StoreError::internal("the server returned no time")), |row| time(row, 0))
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -1,9 +1,12 @@
 //! The connection that writes. Each batch of jobs locks the head row first, so that the brokers of one database take turns.
 
+use std::sync::Arc;
+
 use futures_util::future::{join, try_join3};
 use tokio_postgres::types::ToSql;
 
 use super::{
+    codec::time,
     connect::Server,
     head::{self, Head},
     session::Session,
@@ -11,9 +14,10 @@ use super::{
 };
 use crate::{
     audit::ChainHead,
+    clock::{DatabaseClock, ServerTime},
     store::{
         StoreError,
-        codec::signed,
+        codec::{from_micros, micros, signed},
         job::Job,
         job_state::JobState,
         trail::{Trail, TrailHead},
@@ -37,6 +41,7 @@ pub(in crate::store) struct WriteConnection {
     open: Option<Open>,
     /// End of the trail after the last commit. Its ordinals are true as long as no other broker appends.
     committed: Trail,
+    clock: Arc<DatabaseClock>,
 }
 
 /// State of a transaction.
@@ -47,11 +52,12 @@ struct Open {
     /// End of the trail before the transaction.
     before: TrailHead,
     wrote: bool,
+    time: ServerTime,
 }
 
 impl WriteConnection {
-    pub(super) fn new(server: Server, session: Session) -> Self {
-        Self { server, session: Some(session), open: None, committed: Trail::default() }
+    pub(super) fn new(server: Server, session: Session, clock: Arc<DatabaseClock>) -> Self {
+        Self { server, session: Some(session), open: None, committed: Trail::default(), clock }
     }
 
     fn session(&mut self) -> Result<&Session, StoreError> {
@@ -79,19 +85,22 @@ impl WriteConnection {
 
 impl writer::Connection for WriteConnection {
     fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+        let clock = Arc::clone(&self.clock);
         let session = self.session()?;
         let lock = session.statement(head::LOCK)?;
-        let clock = session.statement("SELECT clock_timestamp()")?;
+        let read_time = session.statement(head::TIME)?;
         let client = session.client();
-        let (.., row, _now) = session.wait(try_join3(
+        let sent = clock.local().monotonic();
+        let (.., row, now) = session.wait(try_join3(
             client.batch_execute(BEGIN),
             client.query_one(&lock, &[]),
-            client.query_one(&clock, &[]),
+            client.query_one(&read_time, &[]),
         ))?;
         let head = Head::read(&row)?;
+        let time = clock.note(sent, time(&now, 0)?, from_micros(head.last_time));
         let known = std::mem::take(&mut self.committed);
         let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
-        self.open = Some(Open { before: head.trail, head, trail, wrote: false });
+        self.open = Some(Open { before: head.trail, head, trail, wrote: false, time });
         Ok(())
     }
 
@@ -101,10 +110,12 @@ impl writer::Connection for WriteConnection {
 
     fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError> {
         let outside = || StoreError::internal("a job ran outside of a transaction");
-        let Open { head: head_before, trail, before, wrote: wrote_before } = self.open.take().ok_or_else(outside)?;
+        let Open { head: head_before, trail, before, wrote: wrote_before, time } =
+            self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
         let mark = trail.mark();
-        let mut tx = Transaction::new(session, head_before.clone(), JobState::new(trail));
+        let now = time.at(self.clock.local().monotonic());
+        let mut tx = Transaction::new(session, head_before.clone(), JobState::new(trail, now));
         let keep = job.run(&mut tx);
         if session.is_closed() {
             return Err(tx.failed_write().unwrap_or_else(|| StoreError::internal("the connection was lost")));
@@ -113,12 +124,12 @@ impl writer::Connection for WriteConnection {
         let follow_ups = job.take_follow_ups();
         let mut trail = job.trail;
         if keep {
-            let head = Head { trail: trail.head, ..head };
-            self.open = Some(Open { head, trail, before, wrote: wrote_before || wrote });
+            let head = Head { trail: trail.head, last_time: micros(now), ..head };
+            self.open = Some(Open { head, trail, before, wrote: wrote_before || wrote, time });
             return Ok(Effects { wrote, follow_ups });
         }
         trail.return_to(mark);
-        self.open = Some(Open { head: head_before, trail, before, wrote: wrote_before });
+        self.open = Some(Open { head: head_before, trail, before, wrote: wrote_before, time });
         Ok(Effects::default())
     }
 
@@ -126,7 +137,7 @@ impl writer::Connection for WriteConnection {
     /// both statements must be good.
     fn commit(&mut self) -> Result<(), StoreError> {
         let outside = || StoreError::internal("a commit outside of a transaction");
-        let Open { head, mut trail, before, wrote } = self.open.take().ok_or_else(outside)?;
+        let Open { head, mut trail, before, wrote, .. } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
         let done = if wrote { commit_head(session, &head)? } else { Commit::of(session.batch("COMMIT")) };
         let done = match done {

@@ -28,7 +28,10 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
-use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
+use agentwrit_verify::{
+    Clock,
+    audit::{ChainBreak, ChainBreakId},
+};
 pub(crate) use files::{all as database_files, canonical, directory_of};
 pub(crate) use probe::{DatabaseState, probe};
 use rusqlite::Connection;
@@ -47,9 +50,14 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens the database at `path`, with this number of connections that read. Creates a missing one.
-    pub(super) fn open(path: &Path, readers: usize, accept: &[ChainBreakId]) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        path: &Path,
+        readers: usize,
+        accept: &[ChainBreakId],
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let claim = Arc::new(Claim::take(path)?);
-        let (writer, accepted_breaks) = open::writer(Arc::clone(&claim), accept)?;
+        let (writer, accepted_breaks) = open::writer(Arc::clone(&claim), accept, clock)?;
         let reader = |_| Ok(Box::new(Snapshots::open(Arc::clone(&claim))?) as Box<dyn ReadConnection>);
         let readers = (0..readers).map(reader).collect::<Result<_, OpenError>>()?;
         Ok(Self { writer, readers, accepted_breaks })

@@ -2,7 +2,10 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use agentwrit_verify::audit::{ChainBreak, ChainBreakId};
+use agentwrit_verify::{
+    Clock,
+    audit::{ChainBreak, ChainBreakId},
+};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
@@ -33,6 +36,7 @@ const PRAGMAS: &str = "
 pub(super) fn writer(
     claim: Arc<Claim>,
     accept: &[ChainBreakId],
+    clock: Arc<dyn Clock>,
 ) -> Result<(WriteConnection, Vec<ChainBreak>), OpenError> {
     let path = claim.path();
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -46,7 +50,7 @@ pub(super) fn writer(
     schema::migrate(&mut connection)?;
     files::check_side_files(path)?;
     let accepted = acceptance::verify_trail(&Transaction::reading(&connection), accept)?;
-    Ok((WriteConnection::new(connection, claim), accepted))
+    Ok((WriteConnection::new(connection, claim, clock), accepted))
 }
 
 pub(super) fn read_only(path: &Path) -> Result<Connection, OpenError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agentwrit_verify::Clock;
 use rusqlite::Connection;
 
 use super::{files::Claim, transaction::Transaction};
@@ -25,13 +26,14 @@ pub(in crate::store) struct WriteConnection {
     connection: Connection,
     /// End of the audit trail; none until it is read, also after a failed transaction.
     trail: Option<Trail>,
+    clock: Arc<dyn Clock>,
     /// Held as long as the connection is.
     _claim: Arc<Claim>,
 }
 
 impl WriteConnection {
-    pub(super) fn new(connection: Connection, claim: Arc<Claim>) -> Self {
-        Self { connection, trail: None, _claim: claim }
+    pub(super) fn new(connection: Connection, claim: Arc<Claim>, clock: Arc<dyn Clock>) -> Self {
+        Self { connection, trail: None, clock, _claim: claim }
     }
 
     #[cfg(test)]
@@ -67,7 +69,7 @@ impl writer::Connection for WriteConnection {
     fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError> {
         let trail = self.trail.take().ok_or_else(|| StoreError::internal("a job ran outside of a transaction"))?;
         let before = trail.mark();
-        let mut tx = Transaction::new(&self.connection, JobState::new(trail));
+        let mut tx = Transaction::new(&self.connection, JobState::new(trail, self.clock.now()));
         let keep = job.run(&mut tx);
         // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
         if self.connection.is_autocommit() {

@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
-use agentwrit_verify::SystemClock;
 use axum::{Router, body::Body, extract::Request};
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderValue};
@@ -60,7 +59,7 @@ impl Walk {
         let entropy = Arc::new(OsEntropy::open().unwrap());
         let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-        let services = Services::build(&config, store, key_file, Arc::new(SystemClock), entropy).await.unwrap();
+        let services = Services::build(&config, store, key_file, entropy).await.unwrap();
         let services = Arc::new(services);
         let router = router(Arc::clone(&services), Edge { trusted_proxies: Vec::new(), tls: false });
         Self { services, document: Document::load(), seen: RefCell::default(), router, _directory: directory }

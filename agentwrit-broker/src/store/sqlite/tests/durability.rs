@@ -1,7 +1,8 @@
 //! Acknowledged changes after a crash.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
+use agentwrit_verify::SystemClock;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -78,7 +79,7 @@ async fn write_ahead_log_stays_bounded() {
 #[test]
 fn commits_are_synchronous() {
     let directory = TempDir::new().unwrap();
-    let database = Database::open(&directory.path().join("data.db"), 1, &[]).unwrap();
+    let database = Database::open(&directory.path().join("data.db"), 1, &[], Arc::new(SystemClock)).unwrap();
     let connection = database.writer.connection();
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("fullfsync")), (2, 1, 1));
