@@ -1,7 +1,7 @@
 //! Rules for sending a request again.
 //!
 //! 1. A request that never reached the broker is sent again, whatever its method.
-//! 2. A request that the broker declined (429, 503: contract §1) is sent again too, no sooner than `Retry-After`.
+//! 2. A request that the broker declined (429, 503 `unavailable`) is sent again too, no sooner than `Retry-After`.
 //! 3. A request that may have been processed is sent again only if it is idempotent (RFC 9110 §9.2.2).
 //! 4. Every other response is final. A 500 is a defect that repetition does not mend.
 //! 5. All attempts share the request's one time limit. A delay that does not fit into it ends the attempts.
@@ -37,9 +37,10 @@ pub(crate) enum AttemptStatus {
         /// The delay that the broker asks for.
         retry_after: Option<Duration>,
     },
-    /// A gateway got no response from the broker: the request may have been processed.
+    /// A gateway got no response from the broker, or the broker none from its database (`outcome_unknown`): the request may
+    /// have been processed.
     Unavailable {
-        /// The delay that the gateway asks for.
+        /// The delay that the response asks for.
         retry_after: Option<Duration>,
     },
 }

@@ -92,6 +92,8 @@ pub enum ErrorCode {
     InternalError,
     /// 503: the request can be neither decided nor stored now; nothing was done.
     Unavailable,
+    /// 503: the request may have been executed; the broker could not find out in time.
+    OutcomeUnknown,
 }
 
 impl ErrorCode {
@@ -109,6 +111,7 @@ impl ErrorCode {
         Self::RateLimited,
         Self::InternalError,
         Self::Unavailable,
+        Self::OutcomeUnknown,
     ];
 
     /// The `error_code` on the wire.
@@ -143,6 +146,7 @@ impl ErrorCode {
             Self::RateLimited => ("rate_limited", 429, "Too Many Requests"),
             Self::InternalError => ("internal_error", 500, "Internal Server Error"),
             Self::Unavailable => ("unavailable", 503, "Service Unavailable"),
+            Self::OutcomeUnknown => ("outcome_unknown", 503, "Service Unavailable"),
         }
     }
 }

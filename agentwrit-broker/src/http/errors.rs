@@ -24,6 +24,9 @@ const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficient_scope""#;
 
 const TRY_AGAIN: &str = "nothing was done; try again";
+/// Next step after a commit of unknown outcome.
+const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
+     that was recorded is rejected with `launch token already consumed`";
 
 /// Reason why a request is rejected.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -182,6 +185,12 @@ impl PendingProblem {
         match error {
             StoreError::Busy => unavailable("the broker is busy"),
             StoreError::Unavailable { .. } => unavailable("the store cannot take the request"),
+            StoreError::OutcomeUnknown { .. } => {
+                Self::new(ErrorCode::OutcomeUnknown, "the outcome of the request is not known")
+                    .hint(FIND_OUT)
+                    .retry_after(1)
+                    .cause(error.to_string())
+            }
             StoreError::Corrupt { .. } | StoreError::Internal { .. } => {
                 Self::new(ErrorCode::InternalError, "internal error").cause(error.to_string())
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use agentwrit_verify::audit::ChainBreak;
 
-/// Error of an operation of the store. The operation changed nothing.
+/// Error of an operation of the store. Except for [`OutcomeUnknown`](Self::OutcomeUnknown), the operation changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The queue of waiting requests is full.
@@ -13,6 +13,13 @@ pub enum StoreError {
     /// The store can't be read or written now: disk full, read-only, closed.
     #[error("the store is unavailable: {cause}")]
     Unavailable {
+        /// Cause.
+        cause: String,
+    },
+    /// The connection was lost during the commit, and the database could not be asked for the outcome in time: the
+    /// operation's changes are either all durable or none of them is.
+    #[error("the outcome of a commit is not known: {cause}")]
+    OutcomeUnknown {
         /// Cause.
         cause: String,
     },

@@ -84,6 +84,20 @@ async fn does_not_retry_rejections_and_500() {
     }
 }
 
+/// The broker itself cannot know whether its commit took place.
+#[tokio::test]
+async fn retries_only_idempotent_requests_after_unknown_outcome() {
+    let broker = FakeBroker::start().await;
+    let agent = agent(&broker).await;
+    let unknown = problem(503, "outcome_unknown", "the outcome of the request is not known");
+    broker.on(RENEW, 503, &unknown);
+    broker.on(RELEASE, 503, &unknown);
+    broker.on_raw(RELEASE, 204, &[], "");
+    assert_eq!(agent.renew().await.unwrap_err().error_code(), Some("outcome_unknown"));
+    agent.release().await.unwrap();
+    assert_eq!((broker.count(RENEW), broker.count(RELEASE)), (1, 2));
+}
+
 /// A gateway cannot know whether the broker processed the request.
 #[tokio::test]
 async fn retries_only_idempotent_requests_after_gateway_error() {
