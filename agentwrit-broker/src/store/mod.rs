@@ -3,7 +3,8 @@
 //! 1. The result of [`Store::transact`] is durable: it is returned after the commit.
 //! 2. One thread writes. It runs all waiting jobs in one transaction, commits once, then returns all results.
 //! 3. A job that fails or panics changes nothing and does not affect the other jobs.
-//! 4. After a failed commit every caller gets [`StoreError::Unavailable`], and no change remains, in the store or in memory.
+//! 4. After a failed commit every caller gets an error, and no change remains, in the store or in memory. A commit whose
+//!    outcome can't be learnt is [`StoreError::OutcomeUnknown`]; what it changed reaches memory as another broker's commit.
 //!    A job that ignores a failed write is undone too.
 //! 5. The queue is bounded: [`StoreError::Busy`] when it is full.
 //! 6. An audit event is appended in the transaction that it is about. The trail is never scanned.
@@ -38,7 +39,7 @@ mod transaction;
 mod wants;
 mod writer;
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use agentwrit_verify::{
     Clock, SystemClock, UnixTime,
@@ -63,6 +64,9 @@ use self::{
 
 /// No limit on the number of rows that are read.
 pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
+
+/// Shorter than the 30 s after which a client or a balancer may give up.
+const OUTCOME_LIMIT: Duration = Duration::from_secs(25);
 
 /// The store. Clones share it.
 #[derive(Clone, Debug)]
@@ -93,11 +97,20 @@ pub struct StoreOptions {
     pub readers: usize,
     /// The clock of this machine.
     pub clock: Arc<dyn Clock>,
+    /// Time for which clients wait while the outcome of a commit is looked up, on PostgreSQL.
+    pub outcome_limit: Duration,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { accept_broken_audit: Vec::new(), queue: 1024, batch: 256, readers: 2, clock: Arc::new(SystemClock) }
+        Self {
+            accept_broken_audit: Vec::new(),
+            queue: 1024,
+            batch: 256,
+            readers: 2,
+            clock: Arc::new(SystemClock),
+            outcome_limit: OUTCOME_LIMIT,
+        }
     }
 }
 
@@ -134,8 +147,7 @@ impl Store {
     /// [`OpenError`], which names the fault and the remedy.
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
-        let (accept, clock) = (&options.accept_broken_audit, Arc::clone(&options.clock));
-        let database = postgres::Database::connect(url, options.readers.max(1), accept, clock)?;
+        let database = postgres::Database::connect(url, &options)?;
         let postgres::Database { writer, readers, accepted_breaks, clock } = database;
         let started = Self::start(writer, readers, accepted_breaks, clock, &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
@@ -162,7 +174,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The job's own error, or a [`StoreError`] converted to it. Nothing was changed.
+    /// The job's own error, or a [`StoreError`] converted to it. Nothing was changed, except after
+    /// [`StoreError::OutcomeUnknown`].
     pub async fn transact<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,

@@ -3,9 +3,17 @@
 //! `sslmode` is `disable`, `prefer`, `require`, `verify-ca` or `verify-full`, with the meaning that libpq gives it.
 //! `sslrootcert` names the file with the certificates to verify against.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio_postgres::{Client, Config, config::SslMode};
+use tokio_postgres::{AsyncMessage, Client, Config, config::SslMode, error::Severity};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::{self, Verification};
@@ -45,19 +53,49 @@ impl Server {
     }
 
     /// Connects. The runtime of the caller drives the connection.
-    pub(super) async fn connect(&self) -> Result<Client, StoreError> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await?;
+    pub(super) async fn connect(&self) -> Result<(Client, Warned), StoreError> {
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
+        let connecting = tokio::time::timeout(
+            SILENCE.saturating_mul(hosts.saturating_add(1)),
+            self.config.connect(self.tls.clone()),
+        );
+        let silent = |_| StoreError::Unavailable { cause: "the database does not respond".to_owned() };
+        let (client, mut connection) = connecting.await.map_err(silent)??;
+        let warned = Warned::default();
+        let notices = warned.clone();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(component = "store", %error, "a connection to the database was lost");
+            loop {
+                match poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notice(notice))) if notice.parsed_severity() == Some(Severity::Warning) => {
+                        tracing::warn!(component = "store", code = notice.code().code(), "{}", notice.message());
+                        notices.0.store(true, Ordering::Relaxed);
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => {
+                        tracing::warn!(component = "store", %error, "a connection to the database was lost");
+                        break;
+                    }
+                    None => break,
+                }
             }
         });
-        Ok(client)
+        Ok((client, warned))
     }
 
     /// Returns the name of the database for messages, without the password.
     pub(super) fn name(&self) -> String {
         self.config.get_dbname().unwrap_or("postgres").to_owned()
+    }
+}
+
+/// Whether the server sent a warning on a connection, such as that a commit "might not have been replicated".
+#[derive(Clone, Debug, Default)]
+pub(super) struct Warned(Arc<AtomicBool>);
+
+impl Warned {
+    /// Returns whether a warning came since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
     }
 }
 

@@ -4,9 +4,11 @@ use tokio_postgres::Error;
 
 use crate::store::{OpenError, StoreError};
 
+/// Errors by which a transaction loses to another one: it may be repeated as a whole.
+const CONFLICTS: [&str; 3] = ["40001", "40P01", "55P03"];
 /// Classes of SQLSTATE whose errors may pass without a change to the broker: connection, transaction rollback, resources,
-/// operator's intervention, system error, and a read-only server or a lock that was not granted.
-const OUTAGES: [&str; 9] = ["08", "25006", "28", "3D", "40", "53", "55P03", "57", "58"];
+/// operator's intervention, system error, and a read-only server.
+const OUTAGES: [&str; 8] = ["08", "25006", "28", "3D", "40", "53", "57", "58"];
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -16,6 +18,9 @@ impl From<Error> for StoreError {
         };
         let cause = format!("{} (SQLSTATE {})", database.message(), database.code().code());
         let code = database.code().code();
+        if CONFLICTS.contains(&code) {
+            return Self::Busy;
+        }
         if OUTAGES.iter().any(|class| code.starts_with(class)) {
             return Self::Unavailable { cause };
         }

@@ -5,7 +5,7 @@
 //!    Sequences and timestamps are not: a transaction that takes a number first may commit last.
 //! 2. READ COMMITTED: after the lock is granted, each statement sees what the earlier holders committed.
 //! 3. The update of `head` fails, and with it the commit, if the row changed since it was locked.
-//! 4. A commit whose answer was lost is looked up by the hash of its last event.
+//! 4. A commit whose answer was lost is looked up by the hash of its last event ([`fate`]).
 //! 5. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
 
 mod agents;
@@ -14,6 +14,7 @@ mod audit;
 mod codec;
 mod connect;
 mod error;
+mod fate;
 mod head;
 mod launch_tokens;
 mod meta;
@@ -32,13 +33,10 @@ mod writer;
 
 use std::sync::Arc;
 
-use agentwrit_verify::{
-    Clock,
-    audit::{ChainBreak, ChainBreakId},
-};
+use agentwrit_verify::audit::ChainBreak;
 
 use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
-use super::{OpenError, Reader, StoreError, acceptance, job_state::JobState, readers::ReadConnection};
+use super::{OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection};
 use crate::clock::DatabaseClock;
 
 /// Begins a snapshot. The first statement takes it.
@@ -57,28 +55,24 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Connects to the database at `url`, with this number of connections that read, and brings its schema up to date.
-    /// Blocks the thread.
-    pub(super) fn connect(
-        url: &str,
-        readers: usize,
-        accept: &[ChainBreakId],
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, OpenError> {
+    /// Connects to the database at `url` and brings its schema up to date. Blocks the thread.
+    pub(super) fn connect(url: &str, options: &StoreOptions) -> Result<Self, OpenError> {
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
         session.check_server()?;
         schema::migrate(&session, &server.name())?;
-        let clock = Arc::new(DatabaseClock::new(clock, session.time()?));
-        let mut readers = (0..readers)
+        let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), session.time()?));
+        let mut readers = (0..options.readers.max(1))
             .map(|_| Snapshots { server: server.clone(), session: None, reading: false })
             .collect::<Vec<_>>();
         let mut accepted_breaks = Ok(Vec::new());
         if let Some(first) = readers.first_mut() {
-            first.snapshot(&mut |reader| accepted_breaks = acceptance::verify_trail(reader, accept))?;
+            first.snapshot(&mut |reader| {
+                accepted_breaks = acceptance::verify_trail(reader, &options.accept_broken_audit)
+            })?;
         }
         Ok(Self {
-            writer: WriteConnection::new(server, session, Arc::clone(&clock)),
+            writer: WriteConnection::new(server, session, Arc::clone(&clock), options.outcome_limit),
             readers: readers.into_iter().map(|reader| Box::new(reader) as Box<dyn ReadConnection>).collect(),
             accepted_breaks: accepted_breaks?,
             clock,

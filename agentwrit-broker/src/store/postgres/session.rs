@@ -1,23 +1,39 @@
 //! A connection to PostgreSQL, driven by the thread that uses it.
 
-use std::{cell::RefCell, collections::HashMap, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fmt,
+    time::Duration,
+};
 
 use agentwrit_verify::UnixTime;
 use futures_util::TryStreamExt;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 use tokio_postgres::{Client, Row, Statement, types::ToSql};
 
 use super::{
     codec::{get, time},
-    connect::Server,
+    connect::{Server, Warned},
     head,
     value::Value,
 };
 use crate::store::{OpenError, StoreError};
 
+/// Time limit for a response. A server that is stopped keeps its connections.
+const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
+/// Time limit for a commit, which may wait for a synchronous standby.
+pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(10);
+
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
 pub(super) struct Session {
     client: Client,
+    warned: Warned,
+    /// Set when a response did not arrive in time: the connection must not be used any more.
+    abandoned: Cell<bool>,
     statements: RefCell<HashMap<String, Statement>>,
     /// None after the drop only.
     runtime: Option<Runtime>,
@@ -27,8 +43,8 @@ impl Session {
     pub(super) fn open(server: &Server) -> Result<Self, StoreError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
-        let client = runtime.block_on(server.connect())?;
-        Ok(Self { client, statements: RefCell::default(), runtime: Some(runtime) })
+        let (client, warned) = runtime.block_on(server.connect())?;
+        Ok(Self { client, warned, abandoned: Cell::new(false), statements: RefCell::default(), runtime: Some(runtime) })
     }
 
     /// Rejects a server that would lose commits or can't be written.
@@ -55,7 +71,7 @@ impl Session {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.abandoned.get() || self.client.is_closed()
     }
 
     /// Runs requests to the end. Requests whose futures are first polled together are sent together.
@@ -63,8 +79,31 @@ impl Session {
     where
         StoreError: From<E>,
     {
+        self.wait_for(RESPONSE_LIMIT, requests)
+    }
+
+    /// Runs requests to the end, or until `limit`: then the connection counts as closed.
+    pub(super) fn wait_for<T, E>(
+        &self,
+        limit: Duration,
+        requests: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, StoreError>
+    where
+        StoreError: From<E>,
+    {
         let runtime = self.runtime.as_ref().ok_or_else(StoreError::closed)?;
-        Ok(runtime.block_on(requests)?)
+        let response = runtime.block_on(async { timeout(limit, requests).await });
+        Ok(response.map_err(|_| self.abandon(limit))??)
+    }
+
+    fn abandon(&self, limit: Duration) -> StoreError {
+        self.abandoned.set(true);
+        StoreError::Unavailable { cause: format!("the database did not respond within {} s", limit.as_secs()) }
+    }
+
+    /// Returns whether the server sent a warning since the last call.
+    pub(super) fn take_warned(&self) -> bool {
+        self.warned.take()
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -100,12 +139,15 @@ impl Session {
         mut visit: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let statement = self.statement(sql)?;
-        self.wait(async {
-            let mut rows = Box::pin(self.client.query_raw(&statement, values).await?);
-            while let Some(row) = rows.try_next().await? {
+        let runtime = self.runtime.as_ref().ok_or_else(StoreError::closed)?;
+        runtime.block_on(async {
+            let late = |_| self.abandon(RESPONSE_LIMIT);
+            let rows = timeout(RESPONSE_LIMIT, self.client.query_raw(&statement, values)).await.map_err(late)?;
+            let mut rows = Box::pin(rows?);
+            while let Some(row) = timeout(RESPONSE_LIMIT, rows.try_next()).await.map_err(late)?? {
                 visit(&row)?;
             }
-            Ok::<_, StoreError>(())
+            Ok(())
         })
     }
 

@@ -1,6 +1,6 @@
 //! The connection that writes. Each batch of jobs locks the head row first, so that the brokers of one database take turns.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::{join, try_join3};
 use tokio_postgres::types::ToSql;
@@ -8,21 +8,21 @@ use tokio_postgres::types::ToSql;
 use super::{
     codec::time,
     connect::Server,
+    fate::{self, Fate, LostCommit},
     head::{self, Head},
-    session::Session,
+    session::{COMMIT_LIMIT, Session},
     transaction::{Done, Transaction},
 };
 use crate::{
-    audit::ChainHead,
     clock::{DatabaseClock, ServerTime},
     store::{
         StoreError,
-        codec::{from_micros, micros, signed},
+        codec::{from_micros, micros},
         job::Job,
         job_state::JobState,
         trail::{Trail, TrailHead},
         wants::Wants,
-        writer::{self, Connection as _, Effects},
+        writer::{self, Effects},
     },
 };
 
@@ -42,6 +42,10 @@ pub(in crate::store) struct WriteConnection {
     /// End of the trail after the last commit. Its ordinals are true as long as no other broker appends.
     committed: Trail,
     clock: Arc<DatabaseClock>,
+    /// Time for which the outcome of a commit is looked up.
+    outcome_limit: Duration,
+    /// Set when no transaction could begin within the limit: until one does, each makes one attempt.
+    away: bool,
 }
 
 /// State of a transaction.
@@ -56,8 +60,9 @@ struct Open {
 }
 
 impl WriteConnection {
-    pub(super) fn new(server: Server, session: Session, clock: Arc<DatabaseClock>) -> Self {
-        Self { server, session: Some(session), open: None, committed: Trail::default(), clock }
+    pub(super) fn new(server: Server, session: Session, clock: Arc<DatabaseClock>, outcome_limit: Duration) -> Self {
+        let (session, committed) = (Some(session), Trail::default());
+        Self { server, session, open: None, committed, clock, outcome_limit, away: false }
     }
 
     fn session(&mut self) -> Result<&Session, StoreError> {
@@ -70,21 +75,16 @@ impl WriteConnection {
         self.session.as_ref().ok_or_else(StoreError::closed)
     }
 
-    /// Returns whether the commit that ended with `last` took place, of which no answer arrived.
-    fn was_committed(&mut self, last: &ChainHead) -> Result<bool, StoreError> {
-        self.session = None;
-        self.begin(&Wants::none())?;
-        let hash = self.session()?.rows(
-            "SELECT 1 FROM audit_events WHERE seq = $1 AND hash = $2",
-            super::value::values![signed(last.sequence), last.hash.as_bytes()],
-        );
-        self.roll_back()?;
-        Ok(!hash?.is_empty())
+    /// Makes one attempt to begin a transaction. A connection on which it fails is not used any more.
+    fn try_begin(&mut self) -> Result<(), StoreError> {
+        let begun = self.lock_head();
+        if begun.is_err() {
+            (self.session, self.open) = (None, None);
+        }
+        begun
     }
-}
 
-impl writer::Connection for WriteConnection {
-    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+    fn lock_head(&mut self) -> Result<(), StoreError> {
         let clock = Arc::clone(&self.clock);
         let session = self.session()?;
         let lock = session.statement(head::LOCK)?;
@@ -104,6 +104,41 @@ impl writer::Connection for WriteConnection {
         Ok(())
     }
 
+    /// Finds out whether a commit took place whose answer was lost.
+    fn resolve(&mut self, lost: LostCommit) -> Result<(), StoreError> {
+        tracing::warn!(component = "store", error = %lost.error, "a commit was not answered and is looked up");
+        match fate::repeat(self.outcome_limit, || self.look_up(&lost)) {
+            Ok(fate) => lost.result(fate),
+            Err(error) => Err(StoreError::OutcomeUnknown { cause: format!("{}; then {error}", lost.error) }),
+        }
+    }
+
+    fn look_up(&mut self, lost: &LostCommit) -> Result<Fate, StoreError> {
+        self.session = None;
+        self.try_begin()?;
+        let outside = || StoreError::internal("a look-up outside of a transaction");
+        let Open { head, .. } = self.open.take().ok_or_else(outside)?;
+        let session = self.session.as_ref().ok_or_else(outside)?;
+        let fate = lost.fate(session, head.generation)?;
+        if fate == Fate::NotCommitted {
+            session.batch("ROLLBACK")?;
+            return Ok(fate);
+        }
+        match commit_head(session, &head)? {
+            Commit::Done => Ok(fate),
+            Commit::Failed(error) | Commit::Unknown(error) => Err(error),
+        }
+    }
+}
+
+impl writer::Connection for WriteConnection {
+    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+        let limit = if self.away { Duration::ZERO } else { fate::BEGIN_LIMIT };
+        let begun = fate::repeat(limit, || self.try_begin());
+        self.away = begun.is_err();
+        begun
+    }
+
     fn fetch(&mut self, _wants: &Wants) -> Result<(), StoreError> {
         Ok(())
     }
@@ -118,7 +153,8 @@ impl writer::Connection for WriteConnection {
         let mut tx = Transaction::new(session, head_before.clone(), JobState::new(trail, now));
         let keep = job.run(&mut tx);
         if session.is_closed() {
-            return Err(tx.failed_write().unwrap_or_else(|| StoreError::internal("the connection was lost")));
+            let lost = || StoreError::Unavailable { cause: "the connection was lost".to_owned() };
+            return Err(tx.failed_write().unwrap_or_else(lost));
         }
         let Done { wrote, head, mut job } = if keep { tx.keep()? } else { tx.undo()? };
         let follow_ups = job.take_follow_ups();
@@ -143,12 +179,11 @@ impl writer::Connection for WriteConnection {
         let done = match done {
             Commit::Done => Ok(()),
             Commit::Failed(error) => Err(error),
-            // Only an event identifies a transaction; what has none may be repeated.
-            Commit::Unknown(error) if head.trail == before => Err(error),
-            Commit::Unknown(error) => match self.was_committed(&head.trail.chain) {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(error),
-            },
+            Commit::Unknown(error) if !wrote => Err(error),
+            Commit::Unknown(error) => {
+                let event = (head.trail != before).then_some(head.trail.chain);
+                self.resolve(LostCommit { event, generation: head.generation, error })
+            }
         };
         if done.is_ok() {
             trail.commit();
@@ -170,11 +205,11 @@ impl writer::Connection for WriteConnection {
     fn close(self) {}
 }
 
-/// Outcome of a commit.
+/// Response to a commit.
 enum Commit {
     Done,
     Failed(StoreError),
-    /// The connection was lost before the answer.
+    /// The connection was lost before the response, or the commit might not have been replicated.
     Unknown(StoreError),
 }
 
@@ -194,7 +229,15 @@ fn commit_head(session: &Session, head: &Head) -> Result<Commit, StoreError> {
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
     let client = session.client();
     let sent = join(client.execute(&update, &values), client.batch_execute("COMMIT"));
-    Ok(match session.wait(async { Ok::<_, StoreError>(sent.await) })? {
+    session.take_warned();
+    let response = match session.wait_for(COMMIT_LIMIT, async { Ok::<_, StoreError>(sent.await) }) {
+        Ok(response) => response,
+        Err(error) => return Ok(Commit::Unknown(error)),
+    };
+    Ok(match response {
+        (Ok(_), Ok(())) if session.take_warned() => {
+            Commit::Unknown(StoreError::Unavailable { cause: "the server warned about the commit".to_owned() })
+        }
         (Ok(_), Ok(())) => Commit::Done,
         (Err(error), _) if error.as_db_error().is_some() => Commit::Failed(error.into()),
         (Err(error), _) | (Ok(_), Err(error)) => Commit::Unknown(error.into()),
