@@ -55,12 +55,7 @@ impl Broker {
         if key_file.created {
             tracing::info!(component = "signing", path = %config.signing_key_path.display(), "a new signing key was made");
         }
-        let accept_broken_audit = config.accept_broken_audit.clone();
-        let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
-        let path = config.db_path.clone();
-        let store = spawn_blocking(move || Store::open(&path, options))
-            .await
-            .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
+        let store = open_store(&config).await?;
         warn_of_files(&config).await;
         let health_entropy = Arc::clone(&entropy);
         let services = Arc::new(Services::build(&config, store, key_file, entropy).await?);
@@ -74,7 +69,7 @@ impl Broker {
         }
         let capacity = services.pools.capacity;
         let connections = Connections::new(capacity.connections, &config.trusted_proxies);
-        let edge = Edge { trusted_proxies: config.trusted_proxies, tls: config.tls != TlsConfig::None };
+        let edge = Edge { trusted_proxies: config.trusted_proxies.clone(), tls: config.tls != TlsConfig::None };
         let (stop, stopping) = watch::channel(false);
         let failed_handshakes = FailedHandshakes::new(Arc::clone(&services.metrics));
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
@@ -88,7 +83,7 @@ impl Broker {
         background_tasks
             .extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes.clone()))));
         let health_socket =
-            listen_for_checks(&config.db_path, health_entropy.as_ref(), &services, &mut background_tasks);
+            listen_for_checks(config.own_file(), health_entropy.as_ref(), &services, &mut background_tasks);
         let memory = capacity.memory.map_or_else(|| String::from("unknown"), |bytes| format!("{} MiB", bytes >> 20));
         tracing::info!(
             component = "server",
@@ -133,6 +128,19 @@ impl Broker {
         }
         tracing::info!(component = "broker", "stopped");
     }
+}
+
+/// Opens the store of the configuration.
+async fn open_store(config: &Config) -> Result<Store, OpenError> {
+    let accept_broken_audit = config.accept_broken_audit.clone();
+    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
+    let (path, shared) = (config.db_path.clone(), config.shared_store.clone());
+    spawn_blocking(move || match shared {
+        Some(shared) => Store::connect(shared.url.expose(), options),
+        None => Store::open(&path, options),
+    })
+    .await
+    .map_err(|error| StoreError::Internal { cause: error.to_string() })?
 }
 
 /// Writes what waits and closes the store.

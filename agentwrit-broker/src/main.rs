@@ -43,6 +43,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             for warning in &config.warnings {
                 tracing::warn!(component = "config", "{warning}");
             }
+            for variable in &config.unused {
+                tracing::info!(component = "config", "{variable} is set but the store in use does not need it");
+            }
             let outcome = runtime.block_on(serve(config));
             // A file system that hangs must not prevent the exit.
             runtime.shutdown_timeout(BLOCKING_TIMEOUT);

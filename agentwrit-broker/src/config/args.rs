@@ -112,9 +112,19 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub signing_key_path: Option<String>,
 
-    /// Shared store (`AA_DATABASE_URL`)
+    /// PostgreSQL database that several brokers share, instead of `--db-path`; better set elsewhere, flags are visible to
+    /// other users (`AA_DATABASE_URL`)
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
+
+    /// With a shared database: this broker's own file, made if missing (`AA_STATE_PATH`, default ./broker.state)
+    #[arg(long, value_name = "PATH")]
+    pub state_path: Option<String>,
+
+    /// With a shared database: revoke-all or stop, when it lacks commits that this broker saw (`AA_ON_LOST_HISTORY`, default
+    /// revoke-all)
+    #[arg(long, value_name = "REACTION")]
+    pub on_lost_history: Option<String>,
 
     /// none, tls or mtls (`AA_TLS_MODE`, default none)
     #[arg(long, value_name = "MODE")]
@@ -148,7 +158,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 24] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 26] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -167,6 +177,8 @@ impl Args {
             ("AA_DB_PATH", &self.db_path),
             ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
             ("AA_DATABASE_URL", &self.database_url),
+            ("AA_STATE_PATH", &self.state_path),
+            ("AA_ON_LOST_HISTORY", &self.on_lost_history),
             ("AA_TLS_MODE", &self.tls_mode),
             ("AA_TLS_CERT", &self.tls_cert),
             ("AA_TLS_KEY", &self.tls_key),
@@ -179,7 +191,7 @@ impl Args {
 }
 
 impl std::fmt::Debug for Args {
-    /// Prints names only: the admin secret may be among the values.
+    /// Prints names only: the admin secret and the database URL may be among the values.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let given = self.values().into_iter().filter(|(_, value)| value.is_some()).map(|(name, _)| name);
         f.debug_set().entries(given).finish()

@@ -31,7 +31,11 @@ fn facts(config: &Config) -> [String; 4] {
         TlsConfig::Mtls { .. } => "mtls",
     };
     let config_file = config.file.as_deref().map_or_else(|| "none".to_owned(), whole);
-    [config_file, whole(&config.db_path), whole(&config.signing_key_path), tls.to_owned()]
+    let database = match &config.shared_store {
+        Some(_) => "PostgreSQL (AA_DATABASE_URL)".to_owned(),
+        None => whole(&config.db_path),
+    };
+    [config_file, database, whole(&config.signing_key_path), tls.to_owned()]
 }
 
 /// The path as it is found from anywhere.

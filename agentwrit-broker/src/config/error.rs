@@ -30,8 +30,10 @@ pub enum ConfigError {
         /// Reason.
         reason: AdminSecretError,
     },
-    /// This build does not have the store. The URL is not shown because it holds a password.
-    #[error("AA_DATABASE_URL ({origin}) is not supported by this build: unset it and use AA_DB_PATH")]
+    /// The database URL is not accepted. It is not shown because it may hold a password.
+    #[error(
+        "AA_DATABASE_URL ({origin}) is not a URL of PostgreSQL: it accepts `postgres://USER:PASSWORD@HOST/DATABASE`"
+    )]
     DatabaseUrl {
         /// Origin of the value.
         origin: Origin,
@@ -78,12 +80,14 @@ pub enum ConfigError {
         /// Error of the operating system.
         cause: String,
     },
-    /// Users other than owner and group can open a config file with the admin secret.
-    #[error("the config file `{}` holds ADMIN_SECRET and is open to others (mode {mode:04o}): run `chmod 600` on it, \
+    /// Users other than owner and group can open a config file with a secret.
+    #[error("the config file `{}` holds {secret} and is open to others (mode {mode:04o}): run `chmod 600` on it, \
              and change the secret if another user may have read it", path.display())]
     FileExposed {
         /// The file.
         path: PathBuf,
+        /// Name of the secret.
+        secret: &'static str,
         /// Its permission bits.
         mode: u32,
     },

@@ -29,7 +29,7 @@ pub struct FileContents {
 }
 
 impl std::fmt::Debug for FileContents {
-    /// Omits the text, which may contain the admin secret.
+    /// Omits the text, which may contain secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileContents").field("mode", &format_args!("{:04o}", self.mode)).finish_non_exhaustive()
     }
@@ -73,8 +73,11 @@ pub(super) fn parse(path: &Path, contents: &FileContents, errors: &mut ErrorList
         }
     }
     // Checked even if the secret is overridden: a secret that others could read must be replaced.
-    if settings.contains_key(names::ADMIN_SECRET) && contents.mode & 0o007 != 0 {
-        errors.0.push(ConfigError::FileExposed { path: path.into(), mode: contents.mode });
+    let secrets = [(names::ADMIN_SECRET, "ADMIN_SECRET"), (names::DATABASE_URL, "AA_DATABASE_URL")];
+    let secret =
+        secrets.into_iter().find(|(variable, _)| settings.get(variable).is_some_and(|found| !found.text.is_empty()));
+    if let Some((_, secret)) = secret.filter(|_| contents.mode & 0o007 != 0) {
+        errors.0.push(ConfigError::FileExposed { path: path.into(), secret, mode: contents.mode });
     }
     settings
 }

@@ -7,11 +7,11 @@
 //!    a name that is almost that of a variable: a misspelt `AA_TLS_MODE` must not serve plain HTTP. A less similar name is a
 //!    warning, because other programs share the environment. All errors are reported together.
 //! 4. An empty value leaves the variable unset, as Compose and shells pass it. Only an empty admin secret is an error.
-//! 5. A config file that holds the admin secret must not be readable by users other than its owner and group.
+//! 5. A config file that holds the admin secret or the database URL must not be readable by users other than its owner and group.
 //! 6. A config file in the default places that this process may not read is an error only if no other source
 //!    sets the admin secret.
 //!
-//! Flags are visible to every user of the machine: use the environment or the file for the admin secret.
+//! Flags are visible to every user of the machine: use the environment or the file for secrets.
 
 use std::{
     ffi::OsString,
@@ -27,6 +27,7 @@ pub use self::{
     args::{Args, Command},
     error::{ConfigError, ConfigErrors, Origin},
     file::{FileContents, read_file},
+    shared_store::{DatabaseUrl, OnLostHistory, SharedStore},
     tls::TlsConfig,
     values::Mode,
     warning::Warning,
@@ -43,6 +44,7 @@ pub mod banner;
 mod error;
 mod file;
 mod names;
+mod shared_store;
 mod sources;
 mod tls;
 mod values;
@@ -75,8 +77,10 @@ pub struct Config {
     pub app_token_ttl: u64,
     /// `AA_SESSION_BUDGET`; none is kept if `None`.
     pub session_budget: Option<SessionBudget>,
-    /// `AA_DB_PATH`
+    /// `AA_DB_PATH`, unused with [`shared_store`](Self::shared_store).
     pub db_path: PathBuf,
+    /// `AA_DATABASE_URL` and its settings.
+    pub shared_store: Option<SharedStore>,
     /// `AA_SIGNING_KEY_PATH`
     pub signing_key_path: PathBuf,
     /// `AA_TLS_MODE` and the paths that it needs.
@@ -93,6 +97,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Warnings, to be logged once the log is open.
     pub warnings: Vec<Warning>,
+    /// Variables that are set and that the store in use does not need, to be logged likewise.
+    pub unused: Vec<&'static str>,
 }
 
 /// Result of reading the settings.
@@ -166,9 +172,6 @@ impl Config {
 
     /// Checks every setting. Adds errors to `errors`; the result is `None` if there are any.
     fn check(settings: &Settings, errors: &mut ErrorList) -> Option<Self> {
-        if let Some(setting) = settings.find(names::DATABASE_URL) {
-            errors.0.push(ConfigError::DatabaseUrl { origin: setting.origin.clone() });
-        }
         let admin_secret = errors.keep(admin_secret(settings));
         let address: Option<IpAddr> = errors.keep(settings.value(&variables::BIND_ADDRESS));
         let port = errors.keep(settings.value(&variables::PORT));
@@ -184,6 +187,7 @@ impl Config {
         let session_budget = errors.keep(settings.value(&variables::SESSION_BUDGET));
         let db_path = errors.keep(settings.value(&variables::DB_PATH));
         let signing_key_path = errors.keep(settings.value(&variables::SIGNING_KEY_PATH));
+        let shared_store = SharedStore::check(settings, errors);
         let tls = TlsConfig::check(settings, errors);
         let trusted_proxies = errors.keep(settings.value(&variables::TRUSTED_PROXIES));
         let seed_tokens = errors.keep(settings.value(&variables::SEED_TOKENS));
@@ -204,6 +208,7 @@ impl Config {
             app_token_ttl: app_token_ttl?,
             session_budget: session_budget?,
             db_path: db_path?,
+            shared_store: shared_store?,
             signing_key_path: signing_key_path?,
             tls: tls?,
             trusted_proxies: trusted_proxies?,
@@ -212,7 +217,15 @@ impl Config {
             mode: mode?,
             file: settings.file.as_ref().map(|(path, _)| path.clone()),
             warnings: Vec::new(),
+            unused: SharedStore::unused(settings),
         })
+    }
+
+    /// Returns the file of this broker alone, beside which its health socket is: the state file with a shared store, else the
+    /// database.
+    #[must_use]
+    pub fn own_file(&self) -> &Path {
+        self.shared_store.as_ref().map_or(&self.db_path, |shared| &shared.state_path)
     }
 }
 

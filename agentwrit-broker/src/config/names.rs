@@ -11,7 +11,7 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 24] = [
+pub(super) const ALL: [&str; 26] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
@@ -26,10 +26,12 @@ pub(super) const ALL: [&str; 24] = [
     "AA_LOG_FORMAT",
     "AA_LOG_LEVEL",
     "AA_MAX_TTL",
+    "AA_ON_LOST_HISTORY",
     "AA_PORT",
     "AA_SEED_TOKENS",
     "AA_SESSION_BUDGET",
     "AA_SIGNING_KEY_PATH",
+    "AA_STATE_PATH",
     "AA_TLS_CERT",
     "AA_TLS_CLIENT_CA",
     "AA_TLS_KEY",

@@ -9,7 +9,7 @@ use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::{IpNet, Ipv6Net};
 
-use super::names;
+use super::{names, shared_store::OnLostHistory};
 use crate::{
     limits::budgets::SessionBudget,
     telemetry::log::{LogFormat, LogLevel},
@@ -127,6 +127,20 @@ pub(super) const DB_PATH: Variable<PathBuf> = Variable {
     accepts: "a path to a file (not `:memory:` nor a `file:` URI)",
     // SQLite does not treat these two as paths, and a database in memory is not durable.
     parse: |text| path(text).filter(|_| !text.starts_with(':') && !text.starts_with("file:")),
+};
+
+pub(super) const STATE_PATH: Variable<PathBuf> =
+    Variable { name: "AA_STATE_PATH", default: "./broker.state", accepts: "a path to a file", parse: path };
+
+pub(super) const ON_LOST_HISTORY: Variable<OnLostHistory> = Variable {
+    name: "AA_ON_LOST_HISTORY",
+    default: "revoke-all",
+    accepts: "`revoke-all` or `stop`",
+    parse: |text| match text {
+        "revoke-all" => Some(OnLostHistory::RevokeAll),
+        "stop" => Some(OnLostHistory::Stop),
+        _ => None,
+    },
 };
 
 pub(super) const SIGNING_KEY_PATH: Variable<PathBuf> =

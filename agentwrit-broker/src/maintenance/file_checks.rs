@@ -30,10 +30,13 @@ pub(crate) enum FileWarning {
 
 /// Returns the warnings about the existing files of `config`. `process` is the user that the broker runs as.
 pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
-    let database = database_files(&config.db_path);
+    let own = match &config.shared_store {
+        Some(shared) => vec![shared.state_path.clone()],
+        None => database_files(&config.db_path).to_vec(),
+    };
     let mut warnings: Vec<FileWarning> =
-        database.iter().chain([&config.signing_key_path]).flat_map(|path| private_file(path, process)).collect();
-    let mut directories = vec![directory_of(&config.db_path), directory_of(&config.signing_key_path)];
+        own.iter().chain([&config.signing_key_path]).flat_map(|path| private_file(path, process)).collect();
+    let mut directories = vec![directory_of(config.own_file()), directory_of(&config.signing_key_path)];
     directories.dedup();
     warnings.extend(directories.into_iter().filter_map(directory));
     if let TlsConfig::Tls { key, .. } | TlsConfig::Mtls { key, .. } = &config.tls

@@ -62,7 +62,7 @@ pub struct ClientCertificate {
 pub async fn check_health(config: &Config, client: Option<&ClientCertificate>) -> Result<(), Unhealthy> {
     let address = local_address(config.bind);
     let check = async {
-        match HealthSocket::connect(&config.db_path).await {
+        match HealthSocket::connect(config.own_file()).await {
             Ok(connection) => request_health(address, connection).await,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 check_by_network(config, address, client).await
