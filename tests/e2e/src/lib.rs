@@ -4,6 +4,8 @@
 //!    its process id when dropped; when the test fails its output is shown.
 //! 2. A [`Request`] is sent by awaiting it and gives an [`Response`], whose whole body is compared, member by member.
 //! 3. What can't be known beforehand is described by a pattern: `"$hex(64)"`, `"$jwt"`, `"$time"`; see [`pattern`].
+//! 4. [`Brokers`] are several on one PostgreSQL database, each behind a [`Link`] to it that can be held or cut; a
+//!    [`Balancer`] stands in front of them.
 //!
 //! The binary is `AGENTWRIT_BROKER_BIN`, or is built once by `cargo build`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test harness reports by panicking")]
@@ -15,30 +17,40 @@
 )]
 
 mod awrit;
+mod balancer;
 mod broker;
+mod brokers;
 mod forge;
 mod lifecycle;
+mod link;
 mod mutation;
 pub mod pattern;
+mod ports;
 mod registration;
 mod request;
 mod response;
 mod signed;
 mod stored;
 mod waiting;
+mod wire;
 
 pub use self::{
     awrit::{Run, awrit, awrit_command, stable},
+    balancer::Balancer,
     broker::{ADMIN_SECRET, Broker, Stopped},
+    brokers::{Brokers, clock_offset, signal},
     forge::Forger,
     lifecycle::{Agent, jti},
+    link::Link,
     mutation::{Field, Mutation},
+    ports::free_port,
     registration::{AppCredentials, Key, Registration, payload, protected_header},
     request::Request,
     response::Response,
     signed::{assert_whole_chain, event_hash, revocation_key},
     stored::{alter_database, hold_write_lock, rows_of_tables},
     waiting::{next_second, until_expired, until_second},
+    wire::{Heard, Launch, Numbers, Wire},
 };
 
 /// The code of the project's README compiles.

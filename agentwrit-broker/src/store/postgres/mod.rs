@@ -116,9 +116,3 @@ impl ReadConnection for Snapshots {
         Ok(())
     }
 }
-
-/// Executes statements on a connection of their own.
-#[cfg(test)]
-pub(super) fn execute_batch(url: &str, sql: &str) -> Result<(), OpenError> {
-    Ok(Session::open(&Server::parse(url)?)?.batch(sql)?)
-}

@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, env, time::Duration};
 
-use agentwrit_e2e::{Broker, event_hash, revocation_key};
+use agentwrit_e2e::{Broker, Launch, Numbers, Wire, event_hash, revocation_key};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
@@ -13,7 +13,6 @@ use tokio::{task::JoinSet, time::sleep};
 use crate::{
     journal::{Dead, Held, Journal, Used},
     load::Client,
-    wire::{Launch, Numbers, Wire},
 };
 
 const ROUNDS: usize = 50;

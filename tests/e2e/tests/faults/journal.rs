@@ -1,9 +1,7 @@
 //! Responses that a client received and may rely on.
 
-use agentwrit_e2e::jti;
+use agentwrit_e2e::{Launch, jti};
 use serde_json::Value;
-
-use crate::wire::Launch;
 
 /// The acknowledgements of one client, oldest first.
 #[derive(Debug, Default)]

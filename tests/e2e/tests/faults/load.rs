@@ -1,12 +1,9 @@
 //! Clients that keep a broker busy until it is gone, and write down what they were told.
 
-use agentwrit_e2e::jti;
+use agentwrit_e2e::{Numbers, Wire, jti};
 use serde_json::{Value, json};
 
-use crate::{
-    journal::{Journal, Used},
-    wire::{Numbers, Wire},
-};
+use crate::journal::{Journal, Used};
 
 /// One client: registers, renews, releases and revokes at random. It ends with the broker.
 pub(crate) struct Client {

@@ -7,4 +7,3 @@ mod crash;
 mod disk;
 mod journal;
 mod load;
-mod wire;

@@ -30,8 +30,8 @@ pub(super) struct Proxy {
 impl Proxy {
     pub(super) fn start(schema: &Schema) -> Self {
         let directory = TempDir::new().unwrap();
-        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
         let server = Schema::socket();
+        let listener = UnixListener::bind(directory.path().join(server.file_name().unwrap())).unwrap();
         let cut = Arc::new(Mutex::new(None));
         let armed = Arc::clone(&cut);
         thread::spawn(move || {
