@@ -276,6 +276,9 @@ if ! $fast; then
 
     heading "public API of the libraries, as listed"
     scripts/public_api.py --check
+
+    heading "each published crate from its package"
+    scripts/package.sh "${locked[@]}"
 fi
 
 # With the tests, so that the features of dependencies are unified once: building the programs alone would compile half
