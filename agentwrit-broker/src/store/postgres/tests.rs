@@ -1,12 +1,12 @@
 //! Tests of what is PostgreSQL's own: several brokers on one database, and connections that are lost.
 
+mod fate;
 mod proxy;
 
 use std::thread;
 
 use tokio::task::JoinSet;
 
-use self::proxy::{Cut, Proxy};
 use crate::{
     audit::EventType,
     store::{
@@ -18,8 +18,12 @@ use crate::{
 type Fixture = FixtureOn<Schema>;
 
 fn connect(url: &str) -> Store {
+    connect_with(url, StoreOptions::default())
+}
+
+fn connect_with(url: &str, options: StoreOptions) -> Store {
     let url = url.to_owned();
-    thread::spawn(move || Store::connect(&url, StoreOptions::default()).unwrap()).join().unwrap()
+    thread::spawn(move || Store::connect(&url, options).unwrap()).join().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,43 +86,6 @@ async fn commit_fails_when_head_row_changed_since_it_was_locked() {
     assert!(cause.contains("head_generation_check"), "{cause}");
     assert_eq!(fixture.read(whole_trail).await, 2);
     assert!(fixture.write(|tx| register(tx, 2)).await);
-}
-
-#[tokio::test]
-async fn commit_whose_answer_is_lost_succeeds_when_its_last_event_is_in_the_trail() {
-    let fixture = Fixture::new();
-    let proxy = Proxy::start(&fixture.directory);
-    let store = connect(&proxy.url);
-    store.transact(|tx| register(tx, 1)).await.unwrap();
-    proxy.cut(Cut::AfterCommit);
-    assert_eq!(store.transact(|tx| register(tx, 2)).await, Ok::<_, StoreError>(true));
-    assert_eq!(fixture.read(whole_trail).await, 4);
-    assert!(proxy.was_cut());
-}
-
-#[tokio::test]
-async fn commit_that_never_arrives_fails_and_changes_nothing() {
-    let fixture = Fixture::new();
-    let proxy = Proxy::start(&fixture.directory);
-    let store = connect(&proxy.url);
-    store.transact(|tx| register(tx, 1)).await.unwrap();
-    proxy.cut(Cut::BeforeCommit);
-    let lost = store.transact(|tx| register(tx, 2)).await;
-    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
-    assert_eq!(fixture.read(whole_trail).await, 2);
-    assert!(proxy.was_cut());
-    assert_eq!(store.transact(|tx| register(tx, 2)).await, Ok::<_, StoreError>(true));
-}
-
-#[tokio::test]
-async fn commit_without_event_whose_answer_is_lost_is_not_acknowledged() {
-    let fixture = Fixture::new();
-    let proxy = Proxy::start(&fixture.directory);
-    let store = connect(&proxy.url);
-    store.transact(|tx| register(tx, 1)).await.unwrap();
-    proxy.cut(Cut::BeforeCommit);
-    let lost = store.transact(|tx| tx.record_certain_time(at(5))).await;
-    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
 }
 
 #[tokio::test]

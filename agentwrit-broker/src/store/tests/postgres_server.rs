@@ -37,6 +37,11 @@ impl Schema {
     pub(in crate::store) fn socket() -> PathBuf {
         SERVER.socket()
     }
+
+    /// Executes a statement on the server.
+    pub(in crate::store) fn query(sql: &str) {
+        SERVER.query("postgres", sql);
+    }
 }
 
 impl Home for Schema {
