@@ -25,6 +25,9 @@ lint() {
 compose() {
     local overlay
     printf 'AA_ADMIN_SECRET=%s\n' "$(openssl rand -hex 32)" >"$work/broker.env"
+    printf 'POSTGRES_PASSWORD=secret\n' >"$work/postgres.env"
+    printf 'AA_DATABASE_URL=postgres://agentwrit:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/database.env"
+    AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.postgres.yaml config --quiet || return 1
     for overlay in "" tls mtls; do
         AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.yaml \
             ${overlay:+-f "deploy/compose.$overlay.yaml"} config --quiet || return 1
@@ -35,6 +38,9 @@ compose() {
 unit() {
     sed "s|/usr/local/bin/agentwrit-broker|$binary|g" deploy/agentwrit-broker.service >"$work/agentwrit-broker.service"
     systemd-analyze verify --man=no "$work/agentwrit-broker.service" 2>&1 | tee "$work/verify"
+    mkdir -p "$work/agentwrit-broker.service.d"
+    cp deploy/agentwrit-broker.postgres.conf "$work/agentwrit-broker.service.d/postgres.conf"
+    systemd-analyze verify --man=no "$work/agentwrit-broker.service" 2>&1 | tee -a "$work/verify"
     ! [ -s "$work/verify" ]
 }
 

@@ -32,6 +32,12 @@ find_compose() {
     fi
 }
 
+# Sets the compose file and the project: with several brokers both are others, so that neither stack touches the other's data.
+set_stack() {
+    project=agentwrit compose_file=deploy/compose.yaml
+    ! $1 || project=agentwrit-several compose_file=deploy/compose.postgres.yaml
+}
+
 broker_binary() {
     local candidate
     for candidate in ${AGENTWRIT_BROKER_BIN:+"$AGENTWRIT_BROKER_BIN"} target/release/agentwrit-broker \

@@ -3,6 +3,7 @@
 #
 #   scripts/stack_down.sh [options]
 #
+#   --postgres      what `stack_up.sh --postgres` started
 #   --volumes       delete the data as well: every app, the audit trail and the signing key. Asks first
 #   --yes           don't ask
 set -euo pipefail
@@ -10,11 +11,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/stack_common.sh
 . scripts/stack_common.sh
 
-volumes=false yes=false
+volumes=false yes=false postgres=false
 while [ $# -gt 0 ]; do
     case "$1" in
     --volumes) volumes=true ;;
     --yes) yes=true ;;
+    --postgres) postgres=true ;;
     -h | --help) usage && exit 0 ;;
     *) wrong "unknown argument: $1" ;;
     esac
@@ -47,7 +49,8 @@ stop_local() {
 
 stop_containers() {
     find_compose
-    AGENTWRIT_STATE_DIR="$state" "${compose[@]}" -p agentwrit -f deploy/compose.yaml down ${options[@]+"${options[@]}"}
+    set_stack "$postgres"
+    AGENTWRIT_STATE_DIR="$state" "${compose[@]}" -p "$project" -f "$compose_file" down ${options[@]+"${options[@]}"}
 }
 
 options=()
@@ -55,7 +58,7 @@ if $volumes; then
     confirm
     options=(--volumes)
 fi
-if [ -e "$pid_file" ]; then stop_local; else stop_containers; fi
+if ! $postgres && [ -e "$pid_file" ]; then stop_local; else stop_containers; fi
 if $volumes; then echo "the data is gone; the secret and the certificates are still in $state"; else
     echo "the data is kept; scripts/stack_up.sh starts it again"
 fi

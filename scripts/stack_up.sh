@@ -6,6 +6,7 @@
 #
 #   --tls           HTTPS
 #   --mtls          HTTPS, and clients show a certificate
+#   --postgres      two brokers on one PostgreSQL, behind HAProxy (deploy/compose.postgres.yaml), without TLS
 #   --build         build the image anew
 #   --local         no containers: the binary in AGENTWRIT_BROKER_BIN, target/release, target/debug or the PATH
 #   --port N        port on this machine, default 8080
@@ -19,7 +20,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/stack_common.sh
 . scripts/stack_common.sh
 
-mode=none build=() local=false port="${AGENTWRIT_PORT:-8080}" timeout=60
+mode=none build=() local=false postgres=false port="${AGENTWRIT_PORT:-8080}" timeout=60
 while [ $# -gt 0 ]; do
     case "$1" in
     --tls | --mtls)
@@ -28,6 +29,7 @@ while [ $# -gt 0 ]; do
         ;;
     --build) build=(--build) ;;
     --local) local=true ;;
+    --postgres) postgres=true ;;
     --port | --timeout)
         [[ "${2:-}" =~ ^[1-9][0-9]{0,4}$ ]] || wrong "$1 needs a number"
         case "$1" in --port) port="$2" ;; --timeout) timeout="$2" ;; esac
@@ -39,6 +41,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ "$port" -le 65535 ] || wrong "--port is at most 65535"
+! $postgres || { ! $local && [ "$mode" = none ]; } || wrong "--postgres goes with neither --local, --tls nor --mtls"
 command -v curl >/dev/null || die "curl not found: it is what waits until the broker is healthy"
 command -v openssl >/dev/null || die "openssl not found: it makes the admin secret and the certificates"
 scheme=http
@@ -51,6 +54,16 @@ prepare_secret() {
     [ ! -e "$secret_file" ] || return 0
     printf 'AA_ADMIN_SECRET=%s\n' "$(openssl rand -hex 32)" >"$secret_file"
     echo "made an admin secret: $secret_file (0600)"
+}
+
+# PostgreSQL reads the one file, the brokers the other.
+prepare_database() {
+    local password
+    $postgres && [ ! -e "$state/database.env" ] || return 0
+    password="$(openssl rand -hex 32)"
+    printf 'POSTGRES_PASSWORD=%s\n' "$password" >"$state/postgres.env"
+    printf 'AA_DATABASE_URL=postgres://agentwrit:%s@172.30.78.20/agentwrit?sslmode=disable\n' "$password" >"$state/database.env"
+    echo "made a password of the database: $state/postgres.env, $state/database.env (0600)"
 }
 
 # The broker gets a directory with no more than it needs: neither the authority's key nor the client's. In a container it
@@ -84,11 +97,12 @@ start_local() {
 }
 
 start_containers() {
-    local files=(-f deploy/compose.yaml)
+    set_stack "$postgres"
+    local files=(-f "$compose_file")
     [ "$mode" = none ] || files+=(-f "deploy/compose.$mode.yaml")
     find_compose
     AGENTWRIT_STATE_DIR="$state" AGENTWRIT_PORT="$port" \
-        "${compose[@]}" -p agentwrit "${files[@]}" up -d ${build[@]+"${build[@]}"}
+        "${compose[@]}" -p "$project" "${files[@]}" up -d ${build[@]+"${build[@]}"}
 }
 
 # What curl needs to reach it, as words.
@@ -112,13 +126,14 @@ wait_until_healthy() {
     done
     printf 'the last answer: %s\n' "$answer" >&2
     if $local; then tail -n 10 "$state/broker.log" >&2; else
-        "${compose[@]}" -p agentwrit -f deploy/compose.yaml logs 2>&1 | tail -n 20 >&2 || true
+        "${compose[@]}" -p "$project" -f "$compose_file" logs 2>&1 | tail -n 20 >&2 || true
     fi
     die "not healthy after $timeout seconds; scripts/stack_down.sh stops it"
 }
 
 export AGENTWRIT_STATE_DIR="$state"
 prepare_secret
+prepare_database
 prepare_certificates
 if $local; then start_local; else start_containers; fi
 wait_until_healthy

@@ -224,6 +224,47 @@ def test_compose_files_are_valid_and_stay_hardened(overlay: str | None, tmp_path
     assert broker["environment"].get("AA_TLS_MODE") == overlay
 
 
+def test_compose_file_of_several_brokers_is_valid_and_as_hardened_as_that_of_one(tmp_path: Path) -> None:
+    (tmp_path / "broker.env").write_text("AA_ADMIN_SECRET=correct-horse-battery-staple\n")
+    (tmp_path / "database.env").write_text("AA_DATABASE_URL=postgres://agentwrit:secret@172.30.78.20/agentwrit\n")
+    (tmp_path / "postgres.env").write_text("POSTGRES_PASSWORD=secret\n")
+
+    def services(file: str) -> dict:
+        said = subprocess.run(
+            ["docker-compose", "-f", DEPLOY / file, "config"],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "AGENTWRIT_STATE_DIR": str(tmp_path)},
+        )
+        assert said.returncode == 0, said.stderr
+        return yaml.safe_load(said.stdout)["services"]
+
+    one, several = services("compose.yaml")["broker"], services("compose.postgres.yaml")
+    assert several.keys() == {"broker-1", "broker-2", "haproxy", "postgres", "key-encryption-key"}
+    differs = {"environment", "volumes", "ports", "networks", "depends_on"}
+    for name in ("broker-1", "broker-2"):
+        assert {key: value for key, value in several[name].items() if key not in differs} == {
+            key: value for key, value in one.items() if key not in differs
+        }
+    # Only HAProxy can be reached from outside, and only from this machine.
+    assert [name for name, service in several.items() if service.get("ports")] == ["haproxy"]
+    assert "127.0.0.1" in str(several["haproxy"]["ports"])
+    for name, service in several.items():
+        assert service["cap_drop"] == ["ALL"] and "no-new-privileges:true" in service["security_opt"], name
+    # The addresses that HAProxy, the brokers and the URL of the database name are those of the containers.
+    address = {
+        name: network["ipv4_address"]
+        for name, service in several.items()
+        for network in (service.get("networks") or {}).values()
+        if network and "ipv4_address" in network
+    }
+    haproxy = several["haproxy"]["environment"]
+    for index in ("1", "2"):
+        assert haproxy[f"AGENTWRIT_BROKER_{index}"] == f"{address[f'broker-{index}']}:8080"
+        assert several[f"broker-{index}"]["environment"]["AA_TRUSTED_PROXIES"] == f"{address['haproxy']}/32"
+    assert f"@{address['postgres']}/agentwrit" in (REPOSITORY / "scripts/stack_up.sh").read_text()
+
+
 def test_image_holds_no_secret_and_runs_unprivileged() -> None:
     lines = (DEPLOY / "Dockerfile").read_text().splitlines()
     instructions = "\n".join(line for line in lines if not line.startswith("#"))

@@ -153,7 +153,7 @@ def test_a_stack_says_what_is_wrong(stack: Run, tmp_path: Path) -> None:
     (stack.state / "broker.env").write_text("AA_ADMIN_SECRET=short\n")
     said = stack("up", "--local")
     assert said.returncode == 1 and "AA_ADMIN_SECRET" in said.stderr, said.stderr
-    for arguments in (["--tls", "--mtls"], ["--port"], ["--port", "0"], ["--bogus"]):
+    for arguments in (["--tls", "--mtls"], ["--postgres", "--tls"], ["--postgres", "--local"], ["--port"], ["--port", "0"], ["--bogus"]):
         assert stack("up", *arguments).returncode == 2, arguments
 
     # Neither Docker nor Podman in sight.
@@ -179,3 +179,25 @@ def test_a_stack_asks_the_compose_command_for_the_right_files(stack: Run, tmp_pa
         f"{stack.port} -p agentwrit -f deploy/compose.yaml logs",
         f"{stack.port} -p agentwrit -f deploy/compose.yaml down --volumes",
     ]
+
+
+def test_stack_of_several_brokers_is_a_project_of_its_own(stack: Run, tmp_path: Path) -> None:
+    compose = tmp_path / "compose"
+    compose.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    compose.chmod(0o755)
+    variables = {"AGENTWRIT_COMPOSE": str(compose)}
+    assert stack("up", "--postgres", "--timeout", "1", **variables).returncode == 1
+    assert stack("down", "--postgres", **variables).returncode == 0
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "-p agentwrit-several -f deploy/compose.postgres.yaml up -d",
+        "-p agentwrit-several -f deploy/compose.postgres.yaml logs",
+        "-p agentwrit-several -f deploy/compose.postgres.yaml down",
+    ]
+    # PostgreSQL and brokers get the same password, each in a file of its own that is closed to others.
+    files = {name: (stack.state / name).read_text() for name in ("postgres.env", "database.env")}
+    password = re.fullmatch(r"POSTGRES_PASSWORD=([0-9a-f]{64})\n", files["postgres.env"])[1]
+    assert files["database.env"] == f"AA_DATABASE_URL=postgres://agentwrit:{password}@172.30.78.20/agentwrit?sslmode=disable\n"
+    assert all(stat.S_IMODE((stack.state / name).stat().st_mode) == 0o600 for name in files)
+    # A second start keeps them: the database has that password.
+    assert stack("up", "--postgres", "--timeout", "1", **variables).returncode == 1
+    assert files == {name: (stack.state / name).read_text() for name in files}
