@@ -198,6 +198,7 @@ impl FeedPublisher {
             epoch: &self.epoch,
             from: span.from,
             to: span.to,
+            keys: None,
         };
         let mut first_expiry = None;
         let text = self.issuer.sign_feed_response(&head, count, |writer| {

@@ -5,10 +5,11 @@ use std::fmt::{self, Write as _};
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::json;
 
-use super::Feed;
+use super::{Feed, KeyAnnouncement};
 use crate::{
     clock::UnixTime,
     issue::{PayloadWriter, SigningKey},
+    keys::KeyId,
     revocation::{Level, RevocationKey},
 };
 
@@ -30,6 +31,9 @@ pub struct ResponseHead<'a> {
     pub from: u64,
     /// Cursor of the last entry, which the next request sends as `since`.
     pub to: u64,
+    /// `kids` and `active`: the published keys; `None` announces none. A change of the keys takes a cursor of its own,
+    /// so that followers receive it at once.
+    pub keys: Option<&'a KeyAnnouncement>,
 }
 
 /// An entry of the log, as followers receive it. The key reveals nothing of what was revoked.
@@ -71,7 +75,7 @@ impl SigningKey {
         count: usize,
         entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
     ) -> Result<String, E> {
-        let members = json!({
+        let mut members = json!({
             "iss": head.issuer,
             "iat": head.issued_at.seconds(),
             "exp": head.expires_at.seconds(),
@@ -80,6 +84,12 @@ impl SigningKey {
             "to": head.to,
             "ttl": head.poll_interval,
         });
+        if let Some(keys) = head.keys {
+            members["kids"] = keys.key_ids().iter().map(KeyId::as_str).collect();
+            if let Some(active) = keys.active() {
+                members["active"] = active.as_str().into();
+            }
+        }
         let members = members.to_string();
         let length = count.saturating_mul(ENCODED_ENTRY).saturating_add(ENCODED_HEAD);
         self.write_document(Feed::MEDIA_TYPE, length, |payload| {
@@ -127,6 +137,7 @@ impl fmt::Debug for EntryWriter<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::KeySet;
 
     #[test]
     fn encodes_head_and_entries_in_the_form_of_the_contract() {
@@ -134,6 +145,8 @@ mod tests {
         let at = UnixTime::from_seconds;
         let entry =
             |level| FeedEntry { level, key: RevocationKey::from_bytes([0; 16]), revoked_at: at(1), expires_at: at(9) };
+        let keys = KeySet::new([key.public_key().clone()]).unwrap();
+        let announced = KeyAnnouncement::of(&keys, key.id());
         let head = ResponseHead {
             issuer: "https://issuer.test",
             issued_at: at(2),
@@ -142,6 +155,7 @@ mod tests {
             epoch: "e",
             from: 3,
             to: 5,
+            keys: announced.as_ref(),
         };
         let signed = key.sign_feed_response(&head, 2, |entries| {
             entries.push(&entry(Level::Token));
@@ -154,6 +168,7 @@ mod tests {
             serde_json::from_slice::<serde_json::Value>(&payload).unwrap(),
             json!({
                 "iss": "https://issuer.test", "iat": 2, "exp": 62, "epoch": "e", "from": 3, "to": 5, "ttl": 5,
+                "kids": [key.id().as_str()], "active": key.id().as_str(),
                 "entries": [["t", "AAAAAAAAAAAAAAAAAAAAAA", 1, 9], ["i", "", 1, 9]],
             })
         );

@@ -42,6 +42,7 @@
 //! # }
 //! ```
 
+mod announcement;
 #[cfg(feature = "issue")]
 mod encode;
 mod error;
@@ -52,6 +53,7 @@ mod state;
 
 use std::time::Duration;
 
+pub use self::announcement::KeyAnnouncement;
 #[cfg(feature = "issue")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
 pub use self::encode::{EntryWriter, FeedEntry, ResponseHead};
@@ -65,6 +67,7 @@ use crate::{
     keys::KeySet,
     revocation::{Entry, RevocationList},
     staleness::{ClockLowerBound, Freshness, Position},
+    trusted::TrustedKeys,
 };
 
 /// Revocation feed of one issuer: the state that responses are applied to.
@@ -77,6 +80,7 @@ pub struct Feed {
     resync: bool,
     /// Time of the last removal of expired entries, on the broker's clock.
     last_cleanup: UnixTime,
+    announced: Option<KeyAnnouncement>,
 }
 
 /// Result of applying a response.
@@ -91,6 +95,8 @@ pub struct AppliedResponse {
     pub entries: usize,
     /// Poll interval that the broker proposes to clients that do not long-poll.
     pub poll_interval: Duration,
+    /// True when the feed announces a key that is not in the key set: fetch the key set, past any cache.
+    pub keys_missing: bool,
 }
 
 impl Feed {
@@ -110,6 +116,7 @@ impl Feed {
             clock_bound: None,
             resync: false,
             last_cleanup: UnixTime::default(),
+            announced: None,
         }
     }
 
@@ -138,7 +145,14 @@ impl Feed {
         self.staleness.wait(self.freshness().map_or(self.staleness.max(), Freshness::bound))
     }
 
-    /// Applies a response, completely or not at all.
+    /// Returns the keys that the newest response announces; `None` when the broker announces none.
+    #[must_use]
+    pub fn announced_keys(&self) -> Option<&KeyAnnouncement> {
+        self.announced.as_ref()
+    }
+
+    /// Applies a response, completely or not at all. The caller removes the keys that it does not
+    /// [announce](Self::announced_keys): see [`apply_with_keys`](Self::apply_with_keys).
     ///
     /// # Errors
     ///
@@ -146,6 +160,36 @@ impl Feed {
     /// snapshot.
     pub fn apply(&mut self, response: &str, keys: &KeySet, now: ClockReading) -> Result<AppliedResponse, FeedError> {
         let response = FeedResponse::verified(response, self.longest, keys)?;
+        self.apply_verified(response, now, |announced, _| {
+            announced.is_some_and(|announced| announced.key_ids().iter().any(|id| keys.find(id).is_none()))
+        })
+    }
+
+    /// Applies a response as [`apply`](Self::apply), and removes the keys that it omits from `keys`, before the list
+    /// counts as fresh: a verification that begins later trusts none of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn apply_with_keys(
+        &mut self,
+        response: &str,
+        keys: &TrustedKeys,
+        now: ClockReading,
+    ) -> Result<AppliedResponse, FeedError> {
+        let for_feed = keys.key_set_for_feed().ok_or(FeedError::UnknownKey { kid: None })?;
+        let response = FeedResponse::verified(response, self.longest, &for_feed)?;
+        self.apply_verified(response, now, |announced, valid_until| keys.announce(announced, valid_until))
+    }
+
+    /// Applies a response whose signature was verified. `announce` applies the announced keys, until the moment given,
+    /// and returns true when one is missing.
+    fn apply_verified(
+        &mut self,
+        response: FeedResponse,
+        now: ClockReading,
+        announce: impl FnOnce(Option<&KeyAnnouncement>, std::time::Instant) -> bool,
+    ) -> Result<AppliedResponse, FeedError> {
         let position = self.position();
         let same_log = position.as_ref().is_some_and(|position| position.epoch == response.epoch);
         if let Err(error) = self.check_time(&response, now) {
@@ -159,7 +203,10 @@ impl Feed {
             self.resync |= error.needs_snapshot();
             return Err(error);
         }
+        let valid_until = self.valid_until(&response, now);
+        self.announced.clone_from(&response.keys);
         let applied = AppliedResponse {
+            keys_missing: announce(response.keys.as_ref(), valid_until),
             snapshot: response.from == 0,
             changed: !same_log || position.is_none_or(|position| response.to > position.cursor),
             entries: response.entries.len(),
@@ -167,6 +214,13 @@ impl Feed {
         };
         self.apply_entries(response, same_log, now);
         Ok(applied)
+    }
+
+    /// Returns when the response becomes stale, on the monotonic clock.
+    fn valid_until(&self, response: &FeedResponse, now: ClockReading) -> std::time::Instant {
+        let age = now.wall.saturating_add(self.staleness.clock_leeway()).saturating_since(response.iat);
+        let bound = self.staleness.max().min(response.exp.saturating_since(response.iat));
+        now.monotonic.checked_add(bound.saturating_sub(age)).unwrap_or(now.monotonic)
     }
 
     fn check_time(&self, response: &FeedResponse, now: ClockReading) -> Result<(), FeedError> {

@@ -4,11 +4,11 @@ use agentwrit_json::CowStr;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Entry, Feed, FeedError};
+use super::{Entry, Feed, FeedError, KeyAnnouncement};
 use crate::{
     clock::UnixTime,
     jws::{CompactJws, MAX_DEPTH, shorten},
-    keys::KeySet,
+    keys::{KeyId, KeySet},
     revocation::{Level, RevocationKey},
 };
 
@@ -23,6 +23,7 @@ pub(super) struct FeedResponse {
     pub(super) to: u64,
     pub(super) ttl: u64,
     pub(super) entries: Vec<Entry>,
+    pub(super) keys: Option<KeyAnnouncement>,
 }
 
 impl FeedResponse {
@@ -45,7 +46,11 @@ impl FeedResponse {
         let payload = jws.payload().map_err(FeedError::NotSigned)?;
         let written: RawResponse = agentwrit_json::object_from_slice(&payload, MAX_DEPTH)
             .map_err(|error| FeedError::Malformed { message: error.to_string() })?;
-        written.checked()
+        let response = written.checked()?;
+        if response.keys.as_ref().is_some_and(|keys| !keys.contains(key.id())) {
+            return Err(malformed("`kids` omits the key that signed"));
+        }
+        Ok(response)
     }
 }
 
@@ -60,11 +65,15 @@ struct RawResponse {
     #[serde(default)]
     ttl: u64,
     entries: Vec<RawEntry>,
+    #[serde(default)]
+    kids: Option<Vec<String>>,
+    #[serde(default)]
+    active: Option<String>,
 }
 
 impl RawResponse {
     fn checked(self) -> Result<FeedResponse, FeedError> {
-        let malformed = |message: &str| FeedError::Malformed { message: message.to_owned() };
+        let keys = self.announced_keys()?;
         if self.to < self.from {
             return Err(malformed("`to` lies before `from`"));
         }
@@ -86,8 +95,29 @@ impl RawResponse {
             from: self.from,
             to: self.to,
             ttl: self.ttl,
+            keys,
         })
     }
+}
+
+impl RawResponse {
+    /// Returns the announced keys; `None` for a broker that announces none.
+    fn announced_keys(&self) -> Result<Option<KeyAnnouncement>, FeedError> {
+        let Some(key_ids) = &self.kids else { return Ok(None) };
+        let parsed = |text: &String| KeyId::parse(text);
+        let key_ids: Option<Vec<KeyId>> = key_ids.iter().map(parsed).collect();
+        let active = self.active.as_ref().map(parsed);
+        let announced = match (key_ids, active) {
+            (None, _) | (_, Some(None)) => None,
+            (Some(key_ids), active) => KeyAnnouncement::new(key_ids, active.flatten()),
+        };
+        let rule = "`kids` is 1 to 64 different key ids, and `active` is one of them";
+        announced.map(Some).ok_or_else(|| malformed(rule))
+    }
+}
+
+fn malformed(message: &str) -> FeedError {
+    FeedError::Malformed { message: message.to_owned() }
 }
 
 /// `[level, key, revoked_at, expires_at]`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClockReading, Entry, Feed, Staleness};
+use super::{ClockReading, Entry, Feed, KeyAnnouncement, Staleness};
 use crate::{
     clock::UnixTime,
     staleness::{ClockLowerBound, Position},
@@ -17,6 +17,7 @@ pub(crate) struct FeedState {
     /// Duration from `true_at` during which the state may be relied on.
     pub(crate) validity: Duration,
     pub(crate) entries: Vec<Entry>,
+    pub(crate) announced: Option<KeyAnnouncement>,
 }
 
 impl Feed {
@@ -27,6 +28,7 @@ impl Feed {
     /// A feed that goes on where one was before a restart.
     pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: ClockReading) -> Self {
         let mut feed = Self::new(issuer, staleness);
+        feed.announced = state.announced;
         let position = Position { epoch: state.epoch, cursor: state.cursor };
         if let Some(freshness) = feed.list.freshness() {
             freshness.set_true_at(state.true_at);
@@ -48,6 +50,7 @@ impl Feed {
             true_at: self.freshness()?.true_at(),
             validity: self.freshness()?.bound(),
             entries: self.list.entries(),
+            announced: self.announced.clone(),
         })
     }
 }

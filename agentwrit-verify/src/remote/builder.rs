@@ -243,6 +243,13 @@ impl FollowerBuilder {
         match (self.staleness, stored.feed) {
             (None, _) => (keys, None, true),
             (Some(staleness), Some(state)) => {
+                if state.announced.is_some() {
+                    let age = now.wall.saturating_add(leeway).saturating_since(state.true_at);
+                    let left = staleness.max().min(state.validity).saturating_sub(age);
+                    // A missing key is fetched in any case.
+                    let until = now.monotonic.checked_add(left).unwrap_or(now.monotonic);
+                    let _missing = keys.announce(state.announced.as_ref(), until);
+                }
                 let feed = limited(Feed::restored(&self.issuer, staleness, state, now));
                 (keys, Some(feed), true)
             }

@@ -109,6 +109,9 @@ pub(super) async fn apply_fetched(
                 changed = applied.changed,
                 "revocations"
             );
+            if applied.keys_missing {
+                shared.key_requests.by_announcement.notify_one();
+            }
             shared.changed();
         }
         Err(error) if error.needs_snapshot() => {
@@ -138,11 +141,10 @@ const LARGE_RESPONSE: usize = 64 * 1024;
 const LARGE_LIST: usize = 50_000;
 
 async fn apply(shared: &Shared, feed: &Arc<Mutex<Feed>>, response: String) -> Result<AppliedResponse, FeedError> {
-    let Some(keys) = shared.keys.key_set() else { return Err(FeedError::UnknownKey { kid: None }) };
     let large =
         response.len() >= LARGE_RESPONSE || shared.revocations.as_ref().is_some_and(|list| list.len() >= LARGE_LIST);
-    let (feed, now) = (Arc::clone(feed), ClockReading::of(&*shared.clock));
-    let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply(&response, &keys, now);
+    let (feed, keys, now) = (Arc::clone(feed), shared.keys.clone(), ClockReading::of(&*shared.clock));
+    let work = move || feed.lock().unwrap_or_else(PoisonError::into_inner).apply_with_keys(&response, &keys, now);
     if large {
         // Fails only when the runtime is shutting down.
         spawn_blocking(work).await.unwrap_or(Err(FeedError::UnknownKey { kid: None }))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url, header::CACHE_CONTROL};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -46,10 +46,10 @@ impl Broker {
         &self.feed.name
     }
 
-    pub(super) async fn key_set(&self) -> Result<KeySet, RemoteError> {
+    pub(super) async fn key_set(&self, caches: CacheUse) -> Result<KeySet, RemoteError> {
         let Endpoint { url, name } = &self.key_set;
         let limits = TimeLimits { head: self.timeout, progress: self.timeout, whole: self.timeout };
-        let body = self.read(url.clone(), name, limits, KeySet::MAX_JWKS_LENGTH).await?;
+        let body = self.read(url.clone(), name, limits, KeySet::MAX_JWKS_LENGTH, caches).await?;
         KeySet::from_jwks(&body).map_err(|error| RemoteError::KeySet { url: name.clone(), error })
     }
 
@@ -73,7 +73,7 @@ impl Broker {
                 whole: self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE),
             },
         };
-        let mut body = self.read(url, name, limits, request.longest).await?;
+        let mut body = self.read(url, name, limits, request.longest, CacheUse::Any).await?;
         let not_text =
             |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the response is not text") };
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
@@ -85,6 +85,7 @@ impl Broker {
         name: &str,
         limits: TimeLimits,
         longest: usize,
+        caches: CacheUse,
     ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
         let https = url.scheme() == "https";
         let timed_out = || RemoteError::Unreachable { url: name.to_owned(), cause: String::from("timed out") };
@@ -93,7 +94,12 @@ impl Broker {
             cause: TransportError::of(error, https).reason,
         };
         let reading = async {
-            let sent = timeout(limits.head, self.client.get(url).send()).await.map_err(|_| timed_out())?;
+            let request = self.client.get(url);
+            let request = match caches {
+                CacheUse::Any => request,
+                CacheUse::Revalidate => request.header(CACHE_CONTROL, "no-cache"),
+            };
+            let sent = timeout(limits.head, request.send()).await.map_err(|_| timed_out())?;
             let mut response = sent.map_err(|error| unreachable(&error))?;
             if response.status() != StatusCode::OK {
                 return Err(RemoteError::UnexpectedStatus { url: name.to_owned(), status: response.status().as_u16() });
@@ -106,6 +112,15 @@ impl Broker {
         };
         timeout(limits.whole, reading).await.map_err(|_| timed_out())?
     }
+}
+
+/// Response that HTTP caches in between may give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheUse {
+    /// A stored one, as its `Cache-Control` allows.
+    Any,
+    /// Only one that the broker confirms now (RFC 9111 §5.2.1.4).
+    Revalidate,
 }
 
 /// Parameters of a request to the feed.

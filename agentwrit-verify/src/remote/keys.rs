@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{FollowerBuilder, RemoteError, Shared, jitter::Jitter};
+use super::{FollowerBuilder, RemoteError, Shared, fetch::CacheUse, jitter::Jitter};
 use crate::{http_client::Backoff, keys::KeySet};
 
 /// The rhythm of the fetches.
@@ -18,7 +18,11 @@ pub(super) struct KeyRefreshSchedule {
     unknown_key_interval: Duration,
     /// The same for those that the feed names.
     feed_key_interval: Duration,
+    /// The same for those that an accepted response of the feed announces.
+    announced_key_interval: Duration,
     retry: Backoff,
+    /// Delays while a fetched set lacks an announced key.
+    announced_retry: Backoff,
 }
 
 impl Default for KeyRefreshSchedule {
@@ -27,12 +31,17 @@ impl Default for KeyRefreshSchedule {
             refresh_interval: FollowerBuilder::DEFAULT_KEY_REFRESH_INTERVAL,
             unknown_key_interval: Duration::from_secs(60),
             feed_key_interval: Duration::from_secs(2),
+            announced_key_interval: Duration::from_millis(200),
+            announced_retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(30)).least_share(0.5),
             retry: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)).least_share(0.5),
         }
     }
 }
 
 impl KeyRefreshSchedule {
+    /// Retries while fetched sets lack an announced key; later responses of the feed trigger further fetches.
+    const ANNOUNCED_RETRIES: u32 = 10;
+
     /// Delay after `failures` failed fetches in a row; `jitter` is from 0 to 1.
     ///
     /// A success is followed by the interval less up to a tenth, so that servers do not fetch in step; a failure by
@@ -50,12 +59,23 @@ impl KeyRefreshSchedule {
 pub(super) struct KeyRequests {
     pub(super) by_token: Notify,
     pub(super) by_feed: Notify,
+    pub(super) by_announcement: Notify,
+}
+
+/// Reason for a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FetchReason {
+    Scheduled,
+    UnknownKey,
 }
 
 impl KeyRequests {
     /// Waits until the next fetch is due: the scheduled one, or one for an unknown key, which is not before its minimum
     /// time. All requests until then result in one fetch.
-    async fn next(&self, planned: Instant, for_token: Instant, for_feed: Instant) {
+    async fn next(&self, planned: Instant, last: Instant, schedule: &KeyRefreshSchedule) -> FetchReason {
+        let for_token = last + schedule.unknown_key_interval;
+        let for_feed = last + schedule.feed_key_interval;
+        let for_announcement = last + schedule.announced_key_interval;
         let by_token = async {
             self.by_token.notified().await;
             sleep_until(planned.min(for_token)).await;
@@ -64,15 +84,21 @@ impl KeyRequests {
             self.by_feed.notified().await;
             sleep_until(planned.min(for_feed)).await;
         };
-        tokio::select! {
-            () = sleep_until(planned) => {}
-            () = by_token => {}
-            () = by_feed => {}
-        }
+        let by_announcement = async {
+            self.by_announcement.notified().await;
+            sleep_until(planned.min(for_announcement)).await;
+        };
+        let reason = tokio::select! {
+            () = sleep_until(planned) => FetchReason::Scheduled,
+            () = by_token => FetchReason::UnknownKey,
+            () = by_feed => FetchReason::UnknownKey,
+            () = by_announcement => FetchReason::UnknownKey,
+        };
         // This fetch serves every request so far.
-        for reported in [&self.by_token, &self.by_feed] {
+        for reported in [&self.by_token, &self.by_feed, &self.by_announcement] {
             tokio::select! { biased; () = reported.notified() => {} () = std::future::ready(()) => {} }
         }
+        reason
     }
 }
 
@@ -80,22 +106,33 @@ pub(super) async fn follow(
     shared: Arc<Shared>,
     schedule: KeyRefreshSchedule,
     mut jitter: impl Jitter,
-    mut fetch: impl AsyncFnMut() -> Result<KeySet, RemoteError>,
+    mut fetch: impl AsyncFnMut(CacheUse) -> Result<KeySet, RemoteError>,
 ) {
-    let mut failures = 0;
+    let (mut failures, mut lacking) = (0, 0_u32);
     let mut last = Instant::now();
     loop {
-        let planned = Instant::now() + schedule.delay_after(failures, jitter.next());
-        shared
-            .key_requests
-            .next(planned, last + schedule.unknown_key_interval, last + schedule.feed_key_interval)
-            .await;
+        let delay = schedule.delay_after(failures, jitter.next());
+        let is_lacking = shared.keys.misses_announced_key();
+        let delay = match lacking.checked_sub(1) {
+            Some(repeated) if is_lacking && lacking <= KeyRefreshSchedule::ANNOUNCED_RETRIES => {
+                delay.min(schedule.announced_retry.delay(repeated, jitter.next()))
+            }
+            Some(_) | None => delay,
+        };
+        let reason = shared.key_requests.next(Instant::now() + delay, last, &schedule).await;
         shared.counters.key_fetches.add();
-        match fetch().await {
+        // A stored response is older than the key that is missing.
+        let caches = if reason == FetchReason::UnknownKey || shared.keys.misses_announced_key() {
+            CacheUse::Revalidate
+        } else {
+            CacheUse::Any
+        };
+        match fetch(caches).await {
             Ok(set) => {
                 failures = 0;
                 tracing::debug!(keys = set.len(), "key set refreshed");
                 shared.publish_keys(set);
+                lacking = if shared.keys.misses_announced_key() { lacking.saturating_add(1) } else { 0 };
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
@@ -150,7 +187,7 @@ mod tests {
                 shared,
                 KeyRefreshSchedule::default(),
                 || 0.5,
-                async move || {
+                async move |_| {
                     fetches.fetch_add(1, Ordering::Relaxed);
                     if down.load(Ordering::Relaxed) {
                         return Err(RemoteError::UnexpectedStatus { url: "x".into(), status: 503 });

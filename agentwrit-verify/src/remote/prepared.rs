@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     RemoteError, Shared,
     feed::{self, request},
-    fetch::Broker,
+    fetch::{Broker, CacheUse},
     keys::{self, KeyRefreshSchedule},
     save,
     state_file::StateFile,
@@ -34,21 +34,21 @@ pub(super) struct PreparedFollower {
 impl PreparedFollower {
     /// Fetches the first key set, then the first list.
     pub(super) async fn fetch_initial(&self) -> Result<(), RemoteError> {
-        self.fetch_keys().await?;
+        self.fetch_keys(CacheUse::Any).await?;
         let Some(feed) = &self.feed else { return Ok(()) };
         match self.fetch_list(feed).await {
             // The key was replaced between the two requests.
             Err(RemoteError::Feed { error, .. }) if error.needs_keys() => {
-                self.fetch_keys().await?;
+                self.fetch_keys(CacheUse::Revalidate).await?;
                 self.fetch_list(feed).await
             }
             first => first,
         }
     }
 
-    async fn fetch_keys(&self) -> Result<(), RemoteError> {
+    async fn fetch_keys(&self, caches: CacheUse) -> Result<(), RemoteError> {
         self.shared.counters.key_fetches.add();
-        let keys = self.broker.key_set().await.inspect_err(|_| self.shared.counters.key_failures.add())?;
+        let keys = self.broker.key_set(caches).await.inspect_err(|_| self.shared.counters.key_failures.add())?;
         self.shared.publish_keys(keys);
         Ok(())
     }
@@ -123,7 +123,7 @@ impl PreparedFollower {
             // The stored keys are confirmed as soon as may be.
             shared.key_requests.by_feed.notify_one();
         }
-        let fetch = async move || broker.key_set().await;
+        let fetch = async move |caches| broker.key_set(caches).await;
         tasks.push(Box::pin(keys::follow(shared, schedule, random_fraction, fetch)));
         tasks
     }

@@ -48,11 +48,12 @@ pub(super) async fn save_on_change(
 
 /// Writes the state now, if there is any.
 pub(super) fn save(shared: &Shared, feed: Option<&Mutex<Feed>>, file: &StateFile) -> Result<(), RemoteError> {
+    // The feed first: a response drops keys before it changes the feed.
+    let feed = feed.and_then(|feed| feed.lock().unwrap_or_else(PoisonError::into_inner).state());
     let (Some(keys), Some(age)) = (shared.keys.key_set(), shared.keys.age(shared.clock.monotonic())) else {
         return Ok(());
     };
     let keys_confirmed_at = shared.clock.now().saturating_sub(age);
-    let feed = feed.and_then(|feed| feed.lock().unwrap_or_else(PoisonError::into_inner).state());
     file.save(&State { keys: (*keys).clone(), keys_confirmed_at, feed })?;
     shared.counters.states_saved.add();
     Ok(())

@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 use super::RemoteError;
 use crate::{
     clock::UnixTime,
-    feed::FeedState,
-    keys::KeySet,
+    feed::{FeedState, KeyAnnouncement},
+    keys::{KeyId, KeySet},
     revocation::{Entry, RevocationKey},
 };
 
@@ -104,6 +104,18 @@ struct FeedHead {
     cursor: u64,
     true_at: u64,
     validity: u64,
+    /// Keys that the newest response announces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kids: Option<Vec<String>>,
+}
+
+impl FeedHead {
+    fn announced(&self) -> Result<Option<KeyAnnouncement>, StateFileError> {
+        let Some(kids) = &self.kids else { return Ok(None) };
+        let key_ids: Option<Vec<KeyId>> = kids.iter().map(|kid| KeyId::parse(kid)).collect();
+        let announced = key_ids.and_then(|key_ids| KeyAnnouncement::new(key_ids, None));
+        announced.map(Some).ok_or(StateFileError::Foreign)
+    }
 }
 
 /// The place of a state.
@@ -172,6 +184,7 @@ impl StateFile {
                 cursor: feed.cursor,
                 true_at: feed.true_at.seconds(),
                 validity: feed.validity.as_secs(),
+                kids: feed.announced.as_ref().map(|keys| keys.key_ids().iter().map(ToString::to_string).collect()),
             }),
             entries: entries.len(),
         };
@@ -209,6 +222,7 @@ impl StateFile {
         let entries: Option<Vec<Entry>> =
             entries.get(1..).unwrap_or_default().chunks(ENTRY_LENGTH).map(decode_entry).collect();
         let entries = entries.filter(|entries| entries.len() == head.entries).ok_or(StateFileError::Foreign)?;
+        let announced = head.feed.as_ref().map(FeedHead::announced).transpose()?.flatten();
         Ok(State {
             keys: KeySet::from_jwks(head.keys.as_bytes()).map_err(|_| StateFileError::Foreign)?,
             keys_confirmed_at: UnixTime::from_seconds(head.keys_confirmed_at),
@@ -218,6 +232,7 @@ impl StateFile {
                 true_at: UnixTime::from_seconds(feed.true_at),
                 validity: std::time::Duration::from_secs(feed.validity),
                 entries,
+                announced,
             }),
         })
     }

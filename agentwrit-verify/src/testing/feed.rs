@@ -5,9 +5,10 @@ use std::{convert::Infallible, time::Duration};
 use super::{ManualClock, TestIssuer};
 use crate::{
     clock::{Clock as _, UnixTime},
-    feed::{AppliedResponse, ClockReading, Feed, FeedEntry, FeedError, ResponseHead, Staleness},
+    feed::{AppliedResponse, ClockReading, Feed, FeedEntry, FeedError, KeyAnnouncement, ResponseHead, Staleness},
     issue::SigningKey,
     keys::KeySet,
+    revocation::{Level, RevocationKey},
     trusted::TrustedKeys,
     verifier::Verifier,
 };
@@ -32,19 +33,33 @@ impl RevocationLog {
         self.epoch = self.epoch.saturating_add(1);
     }
 
-    pub(super) fn response(&self, key: &SigningKey, issuer: &str, since: Option<u64>, now: UnixTime) -> String {
+    /// Takes a cursor for a change of the keys.
+    pub(super) fn add_change_of_keys(&mut self, now: UnixTime) {
+        let key = RevocationKey::from_bytes([0; 16]);
+        // An entry that has expired is never sent.
+        self.entries.push(FeedEntry { level: Level::Token, key, revoked_at: now, expires_at: now });
+    }
+
+    pub(super) fn response(
+        &self,
+        key: &SigningKey,
+        keys: Option<&KeyAnnouncement>,
+        since: Option<u64>,
+        now: UnixTime,
+    ) -> String {
         let to = self.entries.len();
         let from = since.and_then(|since| usize::try_from(since).ok()).filter(|from| *from <= to).unwrap_or_default();
         let cursor = |position| u64::try_from(position).unwrap_or(u64::MAX);
         let epoch = format!("epoch-{}", self.epoch);
         let head = ResponseHead {
-            issuer,
+            issuer: TestIssuer::ISSUER,
             issued_at: now,
             expires_at: now.saturating_add(Self::VALIDITY),
             poll_interval: 5,
             epoch: &epoch,
             from: cursor(from),
             to: cursor(to),
+            keys,
         };
         let signed = key.sign_feed_response(&head, to.saturating_sub(from), |entries| {
             self.entries.iter().skip(from).filter(|entry| entry.expires_at > now).for_each(|entry| entries.push(entry));
@@ -101,9 +116,7 @@ impl TestFollower {
     ///
     /// [`FeedError`] with the rule that the response breaks; the list is unchanged then.
     pub fn deliver(&mut self, response: &str) -> Result<AppliedResponse, FeedError> {
-        let keys = self.keys.key_set();
-        let keys = keys.as_deref().ok_or(FeedError::UnknownKey { kid: None })?;
-        self.feed.apply(response, keys, ClockReading::of(&self.clock))
+        self.feed.apply_with_keys(response, &self.keys, ClockReading::of(&self.clock))
     }
 
     /// Takes over the issuer's key set as it is now.

@@ -63,7 +63,7 @@ use crate::{
     claims::ClaimSet,
     clock::{Clock as _, UnixTime},
     delegation::{Delegation, chain_hash},
-    feed::FeedEntry,
+    feed::{FeedEntry, KeyAnnouncement},
     identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
     issue::SigningKey,
     keys::{KeySet, PublicKey},
@@ -83,6 +83,8 @@ pub struct TestIssuer {
     verifier: Verifier,
     issued: AtomicU64,
     retired: Vec<PublicKey>,
+    prepared: Option<SigningKey>,
+    announces_keys: bool,
     log: Mutex<RevocationLog>,
 }
 
@@ -114,6 +116,8 @@ impl TestIssuer {
             verifier,
             issued: AtomicU64::new(0),
             retired: Vec::new(),
+            prepared: None,
+            announces_keys: true,
             log: Mutex::default(),
         }
     }
@@ -158,7 +162,8 @@ impl TestIssuer {
     /// Returns the response of its feed to `since`: the entries after it, or a snapshot. See [`Feed`](crate::feed::Feed).
     #[must_use]
     pub fn feed_response(&self, since: Option<u64>) -> String {
-        self.log().response(&self.key, Self::ISSUER, since, self.clock.now())
+        let announced = KeyAnnouncement::of(&self.key_set(), self.key.id()).filter(|_| self.announces_keys);
+        self.log().response(&self.key, announced.as_ref(), since, self.clock.now())
     }
 
     /// Keeps only the first `kept` entries of its log, as after the restore of a backup, and announces it: the feed
@@ -172,17 +177,40 @@ impl TestIssuer {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Publishes the next key, which does not sign yet.
+    pub fn prepare_key(&mut self, seed: [u8; 32]) {
+        self.prepared = Some(SigningKey::from_seed(&seed).expect("the seed is a good one"));
+        self.publish_keys();
+    }
+
+    /// Signs with the prepared key from now on. The one before stays in the key set.
+    pub fn activate_prepared_key(&mut self) {
+        if let Some(next) = self.prepared.take() {
+            self.retired.push(std::mem::replace(&mut self.key, next).public_key().clone());
+        }
+        self.publish_keys();
+    }
+
     /// Signs with another key from now on. The one before stays in the key set.
     pub fn rotate_key(&mut self, seed: [u8; 32]) {
-        let next = SigningKey::from_seed(&seed).expect("the seed is a good one");
-        self.retired.push(std::mem::replace(&mut self.key, next).public_key().clone());
+        self.prepare_key(seed);
+        self.activate_prepared_key();
+    }
+
+    /// Publishes keys without announcing them in the feed, as a broker of version 2.0.
+    pub fn announce_no_keys(&mut self) {
+        self.announces_keys = false;
+    }
+
+    fn publish_keys(&self) {
+        self.log().add_change_of_keys(self.clock.now());
         self.keys.publish(self.key_set(), self.clock.monotonic());
     }
 
     /// Removes every key but the current one from the key set, which invalidates the tokens that they signed.
     pub fn withdraw_retired_keys(&mut self) {
         self.retired.clear();
-        self.keys.publish(self.key_set(), self.clock.monotonic());
+        self.publish_keys();
     }
 
     /// The keys that its verifiers trust; publish others to see what happens.
@@ -194,7 +222,8 @@ impl TestIssuer {
     /// Returns the public key set.
     #[must_use]
     pub fn key_set(&self) -> KeySet {
-        let keys = std::iter::once(self.key.public_key()).chain(&self.retired);
+        let prepared = self.prepared.iter().map(SigningKey::public_key);
+        let keys = std::iter::once(self.key.public_key()).chain(prepared).chain(&self.retired);
         KeySet::new(keys.cloned()).expect("a few different keys are a set")
     }
 
