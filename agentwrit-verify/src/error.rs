@@ -111,6 +111,10 @@ pub enum VerifyError {
         /// The largest age at which it counts.
         max: Duration,
     },
+    /// The broker accepted no report of this instance yet, or none for longer than the
+    /// [lease](crate::report::Report::LEASE), or the follower has left. Not the token's fault.
+    #[error("the broker has accepted no recent report of this instance")]
+    NotReported,
 }
 
 impl VerifyError {
@@ -123,6 +127,7 @@ impl VerifyError {
                 | Self::KeysStale { .. }
                 | Self::RevocationsUnavailable
                 | Self::StaleRevocations { .. }
+                | Self::NotReported
         )
     }
 
@@ -158,7 +163,8 @@ impl VerifyError {
             | Self::KeysUnavailable
             | Self::KeysStale { .. }
             | Self::RevocationsUnavailable
-            | Self::StaleRevocations { .. } => None,
+            | Self::StaleRevocations { .. }
+            | Self::NotReported => None,
         }
     }
 
@@ -184,6 +190,7 @@ impl VerifyError {
             Self::KeysStale { .. } => "keys_stale",
             Self::RevocationsUnavailable => "revocations_unavailable",
             Self::StaleRevocations { .. } => "stale_revocations",
+            Self::NotReported => "not_reported",
         }
     }
 }

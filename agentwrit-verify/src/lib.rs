@@ -8,10 +8,12 @@ mod builder;
 mod cache;
 pub mod claims;
 pub mod clock;
+pub mod confirmation;
 pub mod delegation;
 mod delegation_record;
 pub mod error;
 pub mod feed;
+mod feed_cursor;
 #[cfg(feature = "http-client")]
 pub mod http_client;
 pub mod identity;
@@ -19,10 +21,12 @@ pub mod inspection;
 #[cfg(feature = "issue")]
 pub mod issue;
 mod jws;
+mod key_announcement;
 pub mod keys;
 mod permit;
 #[cfg(feature = "remote")]
 pub mod remote;
+pub mod report;
 pub mod revocation;
 mod revocation_key;
 mod revocation_table;
@@ -46,7 +50,7 @@ pub use clock::{Clock, SystemClock, TimeError, UnixTime};
 pub use delegation::Delegation;
 pub use delegation::{DelegationChainError, DelegationRecord};
 pub use error::{TokenFormatError, VerifyError};
-pub use feed::{ClockReading, Feed, FeedError, Staleness};
+pub use feed::{ClockReading, Feed, FeedCursor, FeedError, Staleness};
 pub use identity::{AgentId, AppId, IdentityError, PathSegment, Subject, SubjectFilter, TokenId, TrustDomain};
 pub use keys::{KeyId, KeySet, KeySetError, PublicKey};
 pub use permit::{NotPermitted, Permit};

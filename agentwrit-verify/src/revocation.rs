@@ -22,6 +22,7 @@ pub use crate::revocation_key::{Level, RevocationKey};
 use crate::{
     claims::ClaimSet,
     clock::UnixTime,
+    feed_cursor::FeedCursor,
     revocation_table::RevocationTable,
     staleness::{ClockReading, Freshness, Staleness},
 };
@@ -190,6 +191,26 @@ impl RevocationList {
             let known = as_of.is_none_or(|as_of| revoked_at <= as_of);
             (known && (!level.is_not_before() || revocation_keys.issued_at <= revoked_at)).then_some(*level)
         })
+    }
+
+    /// Returns the cursor in the broker's log that the list has reached. `None` for an
+    /// [authoritative](Self::authoritative) list, and before the first snapshot.
+    #[must_use]
+    pub fn cursor(&self) -> Option<FeedCursor> {
+        let position = self.shared.freshness.as_ref()?.position()?;
+        FeedCursor::new(&position.epoch, position.cursor).ok()
+    }
+
+    /// Returns true when every revocation up to `cursor` is in the list: at once for an
+    /// [authoritative](Self::authoritative) list.
+    #[must_use]
+    pub fn has_reached(&self, cursor: &FeedCursor) -> bool {
+        match &self.shared.freshness {
+            None => true,
+            Some(freshness) => freshness
+                .position()
+                .is_some_and(|position| position.epoch == cursor.epoch() && position.cursor >= cursor.position()),
+        }
     }
 
     pub(crate) fn freshness(&self) -> Option<&Freshness> {

@@ -178,6 +178,20 @@ impl ClockLowerBound {
     }
 }
 
+/// Permission to use a list that is fresh: see [`Report::LEASE`](crate::report::Report::LEASE).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lease {
+    /// The follower has no identity and needs none.
+    #[default]
+    NotRequired,
+    /// No report was accepted yet, or the follower has left.
+    Absent,
+    /// Ends at this moment on the monotonic clock.
+    Until(Instant),
+    /// Does not end: the list may be of any age.
+    Unlimited,
+}
+
 /// The age of a followed list. Readers load three numbers; one writer moves them, and always in this order: what the
 /// list is true of, then its entries, then how long it may be relied on.
 #[derive(Debug)]
@@ -189,8 +203,11 @@ pub(crate) struct Freshness {
     true_at: AtomicU64,
     /// Nanoseconds since 1970 by this clock.
     until_wall: AtomicU64,
-    /// Nanoseconds since the origin.
+    /// Nanoseconds since the origin: when the list becomes stale.
     until_monotonic: AtomicU64,
+    /// Nanoseconds since the origin: when the list becomes stale or the lease ends, whichever is first.
+    usable_until: AtomicU64,
+    lease: Mutex<Lease>,
     /// The age at which the list stops to count, in nanoseconds.
     bound: AtomicU64,
     position: Mutex<Option<Position>>,
@@ -204,6 +221,8 @@ impl Freshness {
             true_at: AtomicU64::new(0),
             until_wall: AtomicU64::new(0),
             until_monotonic: AtomicU64::new(0),
+            usable_until: AtomicU64::new(0),
+            lease: Mutex::default(),
             bound: AtomicU64::new(nanos(policy.max)),
             position: Mutex::new(None),
         }
@@ -225,15 +244,22 @@ impl Freshness {
     /// Checks that the list is fresh enough to verify tokens.
     pub(crate) fn check(&self, wall: UnixTime, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
         if self.policy.accepted {
-            return if self.is_there() { Ok(()) } else { Err(VerifyError::RevocationsUnavailable) };
+            return if self.is_there() {
+                self.check_lease(monotonic)
+            } else {
+                Err(VerifyError::RevocationsUnavailable)
+            };
         }
-        let until = self.until_monotonic.load(Ordering::Acquire);
+        let until = self.usable_until.load(Ordering::Acquire);
         let monotonic = monotonic();
         let fresh_by_wall = nanos(wall.elapsed_since_epoch()) < self.until_wall.load(Ordering::Acquire);
         if fresh_by_wall && self.since_origin(monotonic) < until {
             return Ok(());
         }
         match self.age(ClockReading { wall, monotonic }) {
+            Some(age) if age < self.bound() => {
+                self.check_lease(|| monotonic).and(Err(VerifyError::StaleRevocations { age, max: self.bound() }))
+            }
             Some(age) => Err(VerifyError::StaleRevocations { age, max: self.bound() }),
             None => Err(VerifyError::RevocationsUnavailable),
         }
@@ -281,6 +307,41 @@ impl Freshness {
         self.bound.store(nanos(bound), Ordering::Release);
         self.until_wall.store(nanos(until_wall), Ordering::Release);
         self.until_monotonic.store(until_monotonic, Ordering::Release);
+        self.limit_use();
+    }
+
+    /// Sets the lease.
+    #[cfg(feature = "remote")]
+    pub(crate) fn set_lease(&self, lease: Lease) {
+        *self.lease() = lease;
+        self.limit_use();
+    }
+
+    fn lease(&self) -> std::sync::MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes until when the list may be used, after its freshness or the lease has changed.
+    fn limit_use(&self) {
+        // Held while publishing, so that the latest change is published last.
+        let lease = self.lease();
+        let fresh_until = self.until_monotonic.load(Ordering::Acquire);
+        let usable_until = match *lease {
+            Lease::NotRequired | Lease::Unlimited => fresh_until,
+            Lease::Absent => 0,
+            Lease::Until(end) => fresh_until.min(self.since_origin(end)),
+        };
+        self.usable_until.store(usable_until, Ordering::Release);
+    }
+
+    fn check_lease(&self, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
+        let lease = *self.lease();
+        let holds = match lease {
+            Lease::NotRequired | Lease::Unlimited => true,
+            Lease::Absent => false,
+            Lease::Until(end) => monotonic() < end,
+        };
+        if holds { Ok(()) } else { Err(VerifyError::NotReported) }
     }
 
     /// Restores the state of an earlier run. A response was valid for `validity`; `None` when its age is unknown.
@@ -298,6 +359,7 @@ impl Freshness {
     /// Marks the list stale after this clock proved wrong.
     pub(crate) fn mark_stale(&self) {
         self.until_monotonic.store(0, Ordering::Release);
+        self.limit_use();
     }
 
     pub(crate) fn is_there(&self) -> bool {

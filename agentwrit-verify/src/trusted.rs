@@ -21,7 +21,7 @@ use arc_swap::{ArcSwapOption, Guard};
 
 use crate::{
     error::VerifyError,
-    feed::KeyAnnouncement,
+    key_announcement::KeyAnnouncement,
     keys::{KeyId, KeySet, PublicKey},
 };
 

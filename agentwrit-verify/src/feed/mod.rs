@@ -42,7 +42,6 @@
 //! # }
 //! ```
 
-mod announcement;
 #[cfg(feature = "issue")]
 mod encode;
 mod error;
@@ -53,7 +52,6 @@ mod state;
 
 use std::time::Duration;
 
-pub use self::announcement::KeyAnnouncement;
 #[cfg(feature = "issue")]
 #[cfg_attr(docsrs, doc(cfg(feature = "issue")))]
 pub use self::encode::{EntryWriter, FeedEntry, ResponseHead};
@@ -61,6 +59,8 @@ pub use self::error::FeedError;
 use self::response::FeedResponse;
 #[cfg(feature = "remote")]
 pub(crate) use self::state::FeedState;
+pub use crate::feed_cursor::{FeedCursor, FeedCursorError};
+pub use crate::key_announcement::KeyAnnouncement;
 pub use crate::staleness::{ClockReading, Staleness, StalenessError};
 use crate::{
     clock::UnixTime,

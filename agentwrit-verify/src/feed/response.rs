@@ -4,7 +4,7 @@ use agentwrit_json::CowStr;
 use data_encoding::BASE64URL_NOPAD;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Entry, Feed, FeedError, KeyAnnouncement};
+use super::{Entry, Feed, FeedCursor, FeedError, KeyAnnouncement};
 use crate::{
     clock::UnixTime,
     jws::{CompactJws, MAX_DEPTH, shorten},
@@ -27,9 +27,6 @@ pub(super) struct FeedResponse {
 }
 
 impl FeedResponse {
-    /// The longest name of an epoch, in bytes.
-    const LONGEST_EPOCH: usize = 128;
-
     pub(super) fn verified(text: &str, longest: usize, keys: &KeySet) -> Result<Self, FeedError> {
         if text.len() > longest {
             return Err(FeedError::TooLong { length: text.len(), limit: longest });
@@ -77,7 +74,7 @@ impl RawResponse {
         if self.to < self.from {
             return Err(malformed("`to` lies before `from`"));
         }
-        if self.epoch.is_empty() || self.epoch.len() > FeedResponse::LONGEST_EPOCH {
+        if self.epoch.is_empty() || self.epoch.len() > FeedCursor::LONGEST_EPOCH {
             return Err(malformed("`epoch` is 1 to 128 bytes"));
         }
         let issuers = RevocationKey::of(Level::Issuer, &self.iss, "");

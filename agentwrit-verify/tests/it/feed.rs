@@ -470,11 +470,12 @@ fn rejects_cached_token_after_key_removal_and_expiry() {
     let token = issuer.token(&["a:b:c"]);
     issuer.rotate_key([8; 32]);
     service.fetch_keys(&issuer);
+    service.poll(&issuer).unwrap();
     let other = issuer.token(&["a:b:c"]);
     assert!((0..3).all(|_| service.verifier().verify(&token).is_ok() && service.verifier().verify(&other).is_ok()));
     assert_eq!(service.verifier().cached_tokens(), 2);
     issuer.withdraw_retired_keys();
-    service.fetch_keys(&issuer);
+    service.poll(&issuer).unwrap();
     assert!(matches!(service.verifier().verify(&token), Err(VerifyError::UnknownKey { .. })));
     assert!(service.verifier().verify(&other).is_ok());
     issuer.clock().advance(Duration::from_secs(300));

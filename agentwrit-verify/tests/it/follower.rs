@@ -27,7 +27,7 @@ use crate::support::encode;
 
 /// Behaviour of the broker.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mood {
+pub(crate) enum Mood {
     /// Responds, and holds requests until there are changes.
     Well,
     /// Responds at once, with or without changes.
@@ -46,17 +46,25 @@ enum Mood {
     Slow,
 }
 
-struct Model {
-    issuer: TestIssuer,
-    mood: Mood,
+pub(crate) struct Model {
+    pub(crate) issuer: TestIssuer,
+    pub(crate) mood: Mood,
     /// The question of each request to the feed.
     asked: Vec<String>,
-    key_fetches: usize,
+    pub(crate) key_fetches: usize,
     cached: Option<String>,
+    pub(crate) key_cache: Option<KeyCache>,
+}
+
+/// HTTP cache that holds a key set.
+pub(crate) struct KeyCache {
+    pub(crate) key_set: String,
+    /// Whether a request with `Cache-Control: no-cache` reaches the broker.
+    pub(crate) revalidates: bool,
 }
 
 /// A broker with the issuer's keys and feed, at an address that stays when it restarts.
-struct Broker {
+pub(crate) struct Broker {
     model: Arc<Mutex<Model>>,
     news: watch::Sender<u64>,
     address: std::net::SocketAddr,
@@ -64,9 +72,15 @@ struct Broker {
 }
 
 impl Broker {
-    async fn start() -> Self {
-        let model =
-            Model { issuer: TestIssuer::new(), mood: Mood::Well, asked: Vec::new(), key_fetches: 0, cached: None };
+    pub(crate) async fn start() -> Self {
+        let model = Model {
+            issuer: TestIssuer::new(),
+            mood: Mood::Well,
+            asked: Vec::new(),
+            key_fetches: 0,
+            cached: None,
+            key_cache: None,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut broker = Self {
@@ -91,21 +105,21 @@ impl Broker {
         });
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.listening.shutdown().await;
     }
 
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.listen(listener);
     }
 
-    fn follower(&self) -> FollowerBuilder {
+    pub(crate) fn follower(&self) -> FollowerBuilder {
         let clock = self.with(|model| model.issuer.clock().clone());
         Follower::builder(&format!("http://{}", self.address)).issuer(TestIssuer::ISSUER).clock(clock)
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Model) -> T) -> T {
         act(&mut self.model.lock().unwrap())
     }
 
@@ -114,7 +128,7 @@ impl Broker {
         self.tell();
     }
 
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         self.news.send_modify(|version| *version += 1);
     }
 
@@ -126,7 +140,7 @@ impl Broker {
         self.with(|model| model.issuer.sign(claims))
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         self.with(|model| model.issuer.token(&["a:b:c"]))
     }
 
@@ -135,7 +149,7 @@ impl Broker {
         self.tell();
     }
 
-    fn pass(&self, seconds: u64) {
+    pub(crate) fn pass(&self, seconds: u64) {
         self.with(|model| model.issuer.clock().advance(Duration::from_secs(seconds)));
     }
 }
@@ -154,7 +168,10 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
         assert_eq!(target, "/.well-known/jwks.json");
         let mut model = model.lock().unwrap();
         model.key_fetches += 1;
-        ("200 OK", model.issuer.key_set().to_jwks())
+        let asks_broker = head.to_ascii_lowercase().contains("cache-control: no-cache");
+        let stored = model.key_cache.as_ref().filter(|cache| !(asks_broker && cache.revalidates));
+        let stored = stored.map(|cache| cache.key_set.clone());
+        ("200 OK", stored.unwrap_or_else(|| model.issuer.key_set().to_jwks()))
     };
     let length = body.len();
     let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
@@ -214,7 +231,7 @@ fn parts(answer: &str) -> (String, u64) {
 }
 
 /// Waits for something that happens in the background.
-async fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if happened() {
             return;
@@ -546,17 +563,17 @@ async fn sends_no_feed_request_without_revocations() {
 // --- the state file --------------------------------------------------------------------------------------------------
 
 /// A place for a state file, empty at first and at last.
-struct Place(PathBuf);
+pub(crate) struct Place(PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("agentwrit-verify-{}-{name}", std::process::id()));
         drop(fs::remove_dir_all(&directory));
         fs::create_dir_all(&directory).unwrap();
         Self(directory)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.join("state")
     }
 }

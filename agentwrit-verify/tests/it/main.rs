@@ -16,11 +16,15 @@ mod encodings;
 mod feed;
 #[cfg(feature = "remote")]
 mod follower;
+#[cfg(feature = "remote")]
+mod follower_keys;
 mod inspection;
 mod interop;
+mod key_announcements;
 mod network;
 #[cfg(feature = "remote")]
 mod remote;
+mod reports;
 mod scopes;
 mod support;
 mod verifiers;

@@ -1,0 +1,97 @@
+//! Keys that a follower fetches and drops as the feed announces them, over the loopback interface.
+
+use agentwrit_verify::{Verifier, VerifyError};
+
+use crate::follower::{Broker, KeyCache, Place, until};
+
+fn is_unknown_key(verifier: &Verifier, token: &str) -> bool {
+    matches!(verifier.verify(token), Err(VerifyError::UnknownKey { .. }))
+}
+
+impl Broker {
+    /// Holds the present key set in a cache in front of the broker.
+    fn cache_keys(&self, revalidates: bool) {
+        self.with(|model| {
+            let key_set = model.issuer.key_set().to_jwks();
+            model.key_cache = Some(KeyCache { key_set, revalidates });
+        });
+    }
+}
+
+#[tokio::test]
+async fn fetches_prepared_key_past_http_cache_as_soon_as_feed_announces_it() {
+    let broker = Broker::start().await;
+    broker.cache_keys(true);
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    broker.with(|model| model.issuer.activate_prepared_key());
+    assert!(verifier.verify(&broker.token()).is_ok(), "no token of the new key is rejected");
+    assert_eq!(broker.with(|model| model.key_fetches), 2);
+}
+
+#[tokio::test]
+async fn repeats_fetch_until_key_set_contains_announced_key() {
+    let broker = Broker::start().await;
+    broker.cache_keys(false);
+    let follower = broker.follower().start().await.unwrap();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("two fetches", || broker.with(|model| model.key_fetches) == 3).await;
+    assert_eq!(follower.status().keys, 1);
+    broker.with(|model| model.key_cache = None);
+    until("the prepared key", || follower.status().keys == 2).await;
+}
+
+#[tokio::test]
+async fn rejects_tokens_of_withdrawn_key_when_caches_hold_old_key_set() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    broker.cache_keys(false);
+    let token = broker.token();
+    assert!((0..3).all(|_| verifier.verify(&token).is_ok()));
+    broker.with(|model| {
+        model.issuer.activate_prepared_key();
+        model.issuer.withdraw_retired_keys();
+    });
+    broker.tell();
+    until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
+    assert!(verifier.verify(&broker.token()).is_ok());
+}
+
+#[tokio::test]
+async fn keeps_withdrawn_key_out_after_restart_with_state_file() {
+    let place = Place::new("withdrawn-key");
+    let mut broker = Broker::start().await;
+    let builder = broker.follower().state_file(place.file());
+    let follower = builder.clone().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    broker.cache_keys(false);
+    let token = broker.token();
+    broker.with(|model| {
+        model.issuer.activate_prepared_key();
+        model.issuer.withdraw_retired_keys();
+    });
+    broker.tell();
+    until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
+    let announced = format!(r#""kids":["{}"]"#, broker.with(|model| model.issuer.signing_key().id().clone()));
+    let state = || String::from_utf8_lossy(&std::fs::read(place.file()).unwrap()).into_owned();
+    until("the state", || state().contains(&announced)).await;
+    drop(follower);
+    // The feed is down: only the state file and the cached key set are there.
+    broker.with(|model| model.mood = crate::follower::Mood::Busy);
+    let restarted = builder.start().await.unwrap();
+    let verifier = restarted.verifier().build();
+    until("a fetch", || restarted.status().counters.key_fetches > 0 && restarted.status().keys == 1).await;
+    assert!(is_unknown_key(&verifier, &token));
+    broker.stop().await;
+}

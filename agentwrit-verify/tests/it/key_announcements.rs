@@ -1,0 +1,257 @@
+//! Keys that the feed announces: dropped when a response omits them, fetched when a response names them first.
+
+use std::time::Duration;
+
+use agentwrit_verify::{
+    FeedError, KeySet, VerifyError,
+    feed::{ClockReading, Feed, KeyAnnouncement, Staleness},
+    testing::{TestFollower, TestIssuer},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+struct Scene {
+    issuer: TestIssuer,
+    service: TestFollower,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let issuer = TestIssuer::new();
+        let mut service = TestFollower::of(&issuer, Staleness::default());
+        service.poll(&issuer).unwrap();
+        Self { issuer, service }
+    }
+
+    fn token(&self) -> String {
+        self.issuer.token(&["a:b:c"])
+    }
+
+    fn is_unknown_key(&self, token: &str) -> bool {
+        matches!(self.service.verifier().verify(token), Err(VerifyError::UnknownKey { .. }))
+    }
+
+    fn is_accepted(&self, token: &str) -> bool {
+        self.service.verifier().verify(token).is_ok()
+    }
+}
+
+/// Returns the payload of the issuer's snapshot.
+fn payload(issuer: &TestIssuer) -> Value {
+    let response = issuer.feed_response(None);
+    let payload = data_encoding::BASE64URL_NOPAD.decode(response.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+#[test]
+fn announces_published_keys_and_active_key() {
+    let mut scene = Scene::new();
+    let first = scene.issuer.signing_key().id().clone();
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.poll(&scene.issuer).unwrap();
+    let announced = scene.service.feed().announced_keys().unwrap();
+    assert_eq!((announced.active(), announced.key_ids().len()), (Some(&first), 2));
+    scene.issuer.activate_prepared_key();
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    let announced = scene.service.feed().announced_keys().unwrap();
+    assert_eq!(announced.active(), Some(scene.issuer.signing_key().id()));
+    assert!(announced.contains(&first));
+}
+
+#[test]
+fn drops_withdrawn_key_with_response_that_omits_it() {
+    let mut scene = Scene::new();
+    let token = scene.token();
+    assert!((0..3).all(|_| scene.is_accepted(&token)));
+    assert_eq!(scene.service.verifier().cached_tokens(), 1);
+    let verified = scene.service.verifier().verify_token(&token).unwrap();
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.activate_prepared_key();
+    scene.issuer.withdraw_retired_keys();
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_unknown_key(&token), "cached, and no key set was fetched since the withdrawal");
+    assert!(matches!(verified.recheck(), Err(VerifyError::UnknownKey { .. })));
+    assert!(scene.is_accepted(&scene.token()));
+}
+
+#[test]
+fn keeps_withdrawn_key_out_when_fetched_key_set_is_older() {
+    let mut scene = Scene::new();
+    let token = scene.token();
+    scene.issuer.prepare_key([8; 32]);
+    let older = scene.issuer.key_set();
+    scene.service.fetch_keys(&scene.issuer);
+    scene.issuer.activate_prepared_key();
+    scene.issuer.withdraw_retired_keys();
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.service.set_keys(older.clone());
+    assert!(scene.is_unknown_key(&token));
+    // A restarted service fetches the older set first.
+    scene.service = TestFollower::of(&scene.issuer, Staleness::default());
+    scene.service.set_keys(older.clone());
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_unknown_key(&token));
+    scene.service.set_keys(older);
+    assert!(scene.is_unknown_key(&token));
+}
+
+#[test]
+fn rejects_response_signed_with_dropped_key() {
+    let mut scene = Scene::new();
+    let thief = scene.issuer.signing_key().clone();
+    scene.issuer.prepare_key([8; 32]);
+    let older = scene.issuer.key_set();
+    scene.service.set_keys(older.clone());
+    scene.issuer.activate_prepared_key();
+    scene.issuer.withdraw_retired_keys();
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.service.set_keys(older);
+    let mut forged = payload(&scene.issuer);
+    forged["iat"] = json!(forged["iat"].as_u64().unwrap() + 4);
+    forged["kids"] = json!([thief.id().as_str()]);
+    forged["active"] = json!(thief.id().as_str());
+    let forged = thief.sign_document(Feed::MEDIA_TYPE, forged.to_string().as_bytes());
+    assert!(matches!(scene.service.deliver(&forged), Err(FeedError::UnknownKey { .. })));
+}
+
+#[test]
+fn keeps_announced_key_when_fetched_key_set_is_older() {
+    let mut scene = Scene::new();
+    let older = scene.issuer.key_set();
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.service.set_keys(older);
+    scene.issuer.activate_prepared_key();
+    assert!(scene.is_accepted(&scene.token()));
+}
+
+#[test]
+fn reports_missing_key_until_key_set_contains_it() {
+    let mut scene = Scene::new();
+    scene.issuer.prepare_key([8; 32]);
+    assert!(scene.service.poll(&scene.issuer).unwrap().keys_missing);
+    assert!(scene.service.poll(&scene.issuer).unwrap().keys_missing);
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(!scene.service.poll(&scene.issuer).unwrap().keys_missing);
+    let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
+    let (one, now) = (TestIssuer::new().key_set(), ClockReading::of(scene.issuer.clock()));
+    assert!(feed.apply(&scene.issuer.feed_response(None), &one, now).unwrap().keys_missing);
+}
+
+/// The active key was withdrawn without a prepared successor.
+#[test]
+fn accepts_first_response_of_new_key_and_its_tokens_only_later() {
+    let mut scene = Scene::new();
+    let old = scene.token();
+    scene.issuer.rotate_key([8; 32]);
+    scene.issuer.withdraw_retired_keys();
+    let new = scene.token();
+    assert!(matches!(scene.service.poll(&scene.issuer), Err(FeedError::UnknownKey { .. })));
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(scene.is_unknown_key(&new), "the newest response does not announce the key yet");
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_accepted(&new));
+    assert!(scene.is_unknown_key(&old));
+}
+
+#[test]
+fn recovers_from_late_response_that_omits_new_key() {
+    let mut scene = Scene::new();
+    // On its way while the key is prepared and the set fetched by a service without announcements so far.
+    let late = scene.issuer.feed_response(None);
+    scene.service = TestFollower::of(&scene.issuer, Staleness::default());
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.deliver(&late).unwrap();
+    // The service is suspended until the key signs.
+    scene.issuer.activate_prepared_key();
+    assert!(matches!(scene.service.poll(&scene.issuer), Err(FeedError::UnknownKey { .. })));
+    scene.issuer.clock().advance(Duration::from_secs(31));
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_accepted(&scene.token()));
+}
+
+#[test]
+fn trusts_fetched_keys_when_broker_announces_none() {
+    let mut scene = Scene::new();
+    scene.issuer.announce_no_keys();
+    let token = scene.token();
+    scene.issuer.rotate_key([8; 32]);
+    let both = scene.issuer.key_set();
+    scene.service.set_keys(both);
+    scene.issuer.withdraw_retired_keys();
+    assert!(!scene.service.poll(&scene.issuer).unwrap().keys_missing);
+    assert!(scene.is_accepted(&token), "until the next fetch");
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(scene.is_unknown_key(&token));
+}
+
+#[test]
+fn rejects_malformed_announcements() {
+    let scene = Scene::new();
+    let key = scene.issuer.signing_key();
+    let own = key.id().as_str();
+    let rule = "`kids` is 1 to 64 different key ids, and `active` is one of them";
+    let many: Vec<String> = (0..64).map(|n| format!("key-{n}")).chain([own.to_owned()]).collect();
+    for (kids, active, expected) in [
+        (json!([own]), json!(own), Ok(())),
+        (json!([own, "other"]), json!(null), Ok(())),
+        (json!(null), json!(null), Ok(())),
+        (json!([]), json!(null), Err(rule)),
+        (json!([own, own]), json!(own), Err(rule)),
+        (json!([own, ""]), json!(own), Err(rule)),
+        (json!([own]), json!("other"), Err(rule)),
+        (json!([own]), json!("a b"), Err(rule)),
+        (json!(many), json!(own), Err(rule)),
+        (json!(["other"]), json!("other"), Err("`kids` omits the key that signed")),
+    ] {
+        let mut payload = payload(&scene.issuer);
+        payload["kids"].clone_from(&kids);
+        payload["active"] = active;
+        let response = key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes());
+        let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
+        let now = ClockReading::of(scene.issuer.clock());
+        let applied = feed.apply(&response, &scene.issuer.key_set(), now).map(drop);
+        let expected = expected.map_err(|message: &str| FeedError::Malformed { message: message.to_owned() });
+        assert_eq!(applied, expected, "{kids}");
+    }
+    for wrong in [json!("text"), json!([1]), json!({})] {
+        let mut payload = payload(&scene.issuer);
+        payload["kids"].clone_from(&wrong);
+        let response = key.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes());
+        let mut feed = Feed::new(TestIssuer::ISSUER, Staleness::default());
+        let refused = feed.apply(&response, &scene.issuer.key_set(), ClockReading::of(scene.issuer.clock()));
+        assert!(matches!(refused, Err(FeedError::Malformed { .. })), "{wrong}");
+    }
+}
+
+/// The members that version 0.1 of this library decodes, by the same decoder.
+#[test]
+fn decoder_of_previous_version_ignores_announcement() {
+    #[derive(Deserialize)]
+    struct PreviousResponse {
+        iss: String,
+        epoch: String,
+        to: u64,
+        entries: Vec<(String, String, u64, u64)>,
+    }
+    let scene = Scene::new();
+    let text = payload(&scene.issuer).to_string();
+    assert!(text.contains(r#""kids":["#), "{text}");
+    let response: PreviousResponse = agentwrit_json::object_from_slice(text.as_bytes(), 16).unwrap();
+    assert_eq!((&*response.iss, &*response.epoch, response.to), (TestIssuer::ISSUER, "epoch-0", 0));
+    assert!(response.entries.is_empty());
+}
+
+#[test]
+fn announcement_names_active_key_of_set_only() {
+    let (one, other) = (TestIssuer::new(), TestIssuer::with_seed([8; 32]));
+    let set = KeySet::new([one.signing_key().public_key().clone()]).unwrap();
+    assert!(KeyAnnouncement::of(&set, one.signing_key().id()).is_some());
+    assert_eq!(KeyAnnouncement::of(&set, other.signing_key().id()), None);
+}
