@@ -3,6 +3,7 @@
 use agentwrit_verify::Verifiers;
 use http::request::Parts;
 
+use crate::at_least;
 use crate::granted_identifiers::GrantedIdentifiers;
 use crate::observe;
 use crate::path::PathPattern;
@@ -66,6 +67,8 @@ impl AccessPolicy {
             found => found?,
         };
         let verified = Verified::new(verifiers.verify_token(&token)?);
+        // Only clients with a valid token learn which cursor is reached.
+        at_least::check(verifiers, &head.headers)?;
         drop(token);
         pass_rejection_options(rejection_options, head);
         let previous = head.extensions.insert(verified.clone());

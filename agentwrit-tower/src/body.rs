@@ -1,8 +1,9 @@
 //! Response body: the inner service's, or that of a rejection.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use agentwrit_verify::Admission;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -21,14 +22,19 @@ pin_project! {
     #[project = KindProjection]
     #[derive(Debug)]
     enum Kind<R> {
-        Inner { #[pin] body: R },
+        Inner { #[pin] body: R, admission: Option<Admission> },
         Rejection { #[pin] body: Full<Bytes> },
     }
 }
 
 impl<R> ResponseBody<R> {
     pub(crate) fn inner(body: R) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self::counted(body, None)
+    }
+
+    /// A body whose request has ended when it ends or is dropped.
+    pub(crate) fn counted(body: R, admission: Option<Admission>) -> Self {
+        Self { kind: Kind::Inner { body, admission } }
     }
 
     pub(crate) fn rejection(body: Full<Bytes>) -> Self {
@@ -53,7 +59,13 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Inner { body } => body.poll_frame(cx),
+            KindProjection::Inner { body, admission } => {
+                let frame = ready!(body.poll_frame(cx));
+                if !matches!(frame, Some(Ok(_))) {
+                    *admission = None;
+                }
+                Poll::Ready(frame)
+            }
             KindProjection::Rejection { body } => body.poll_frame(cx).map(|frame| match frame {
                 Some(Ok(frame)) => Some(Ok(frame.map_data(R::Data::from))),
                 Some(Err(never)) => match never {},
@@ -64,14 +76,14 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
+            Kind::Inner { body, .. } => body.is_end_stream(),
             Kind::Rejection { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
+            Kind::Inner { body, .. } => body.size_hint(),
             Kind::Rejection { body } => body.size_hint(),
         }
     }

@@ -95,6 +95,15 @@ impl ErrorResponse {
             Rejection::UnknownPath => {
                 Self::new(ErrorCode::NotFound, grpc::Code::Unimplemented, "there is nothing at this path")
             }
+            Rejection::MalformedCursor => Self {
+                hint: Some("send the `cursor` of a response to a revocation, once"),
+                ..Self::invalid(rejection.to_string())
+            },
+            Rejection::CursorNotReached { .. } => Self {
+                hint: Some("the service is still learning of the revocation: send the same request again"),
+                retry_after: Some(HeaderValue::from_static("1")),
+                ..Self::new(ErrorCode::Unavailable, grpc::Code::Unavailable, "the revocation is not applied here yet")
+            },
             Rejection::Unavailable(_) => Self {
                 hint: Some("the token is not at fault: send the same request again later"),
                 retry_after: Some(HeaderValue::from_static("5")),

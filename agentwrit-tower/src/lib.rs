@@ -20,6 +20,7 @@
 //! after `.layer(…)` is open, unless its handler takes [`Verified`], which then responds 500.
 
 mod access_policy;
+mod at_least;
 mod authenticate;
 mod bearer;
 mod body;
@@ -51,6 +52,7 @@ pub use agentwrit_protocol as protocol;
 pub use agentwrit_verify as verify;
 pub use agentwrit_verify::scope;
 
+pub use self::at_least::{AwaitRevocations, AwaitRevocationsFuture, AwaitRevocationsService};
 pub use self::authenticate::{Authenticate, AuthenticateService};
 pub use self::body::ResponseBody;
 pub use self::challenge::{ChallengeParameterError, ChallengeParameters};

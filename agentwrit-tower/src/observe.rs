@@ -80,7 +80,9 @@ pub(crate) fn rejected(rejection: &Rejection, head: &Parts, request_id: &Request
         | Rejection::BadIdentifier { .. }
         | Rejection::BadRequest(_)
         | Rejection::MethodNotAllowed { .. }
-        | Rejection::UnknownPath => log!(debug),
+        | Rejection::UnknownPath
+        | Rejection::MalformedCursor
+        | Rejection::CursorNotReached { .. } => log!(debug),
     }
     on_current_span(|span| {
         record_identity(span, subject, task);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use agentwrit_verify::{Scope, ScopeError, Subject, TokenId, VerifyError};
+use agentwrit_verify::{FeedCursor, Scope, ScopeError, Subject, TokenId, VerifyError};
 use http::Method;
 
 use crate::verified::Verified;
@@ -87,6 +87,18 @@ pub enum Rejection {
     /// The path does not match the layer's pattern: 404.
     #[error("the path is not of this route's pattern")]
     UnknownPath,
+
+    /// The header `AgentWrit-At-Least` is not one cursor: 400.
+    #[error("the `AgentWrit-At-Least` header is not one cursor")]
+    MalformedCursor,
+
+    /// The revocation list has not reached the cursor in the request's `AgentWrit-At-Least`: 503.
+    #[error("the revocation list has not reached cursor `{cursor}`")]
+    #[non_exhaustive]
+    CursorNotReached {
+        /// The required cursor.
+        cursor: FeedCursor,
+    },
 
     /// The layers are configured in a way in which no decision is possible: 500.
     #[error("{0}")]
@@ -214,6 +226,8 @@ impl Rejection {
             Self::BadRequest(_) => "unacceptable",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::UnknownPath => "unknown_path",
+            Self::MalformedCursor => "malformed_cursor",
+            Self::CursorNotReached { .. } => "cursor_not_reached",
             Self::Misconfigured(Misconfiguration::NoVerifier | Misconfiguration::NoTokenToRecheck) => "missing_layer",
             Self::Misconfigured(Misconfiguration::NoClaims | Misconfiguration::NoGrantedIdentifiers) => {
                 "missing_layer_of_handler"
@@ -261,6 +275,8 @@ impl Rejection {
             | Self::BadRequest(_)
             | Self::MethodNotAllowed { .. }
             | Self::UnknownPath
+            | Self::MalformedCursor
+            | Self::CursorNotReached { .. }
             | Self::Misconfigured(_) => RejectedToken::Unknown,
         }
     }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use agentwrit_verify::Admission;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -34,8 +35,11 @@ where
     timer.stop(decision.as_ref().err());
     match decision {
         Ok(verified) => {
+            // The layer that verifies counts the request.
+            let counted = verified.as_ref().filter(|_| policy.verifier.is_some());
+            let admission = counted.and_then(|verified| verified.token().admission().cloned());
             let claims = verified.filter(|_| policy.claims_in_responses);
-            ResponseFuture::inner(inner.call(Request::from_parts(head, body)), claims)
+            ResponseFuture::inner(inner.call(Request::from_parts(head, body)), claims, admission)
         }
         Err(rejection) => {
             linger(&head, body);
@@ -60,15 +64,16 @@ pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F> {
-        Inner { #[pin] future: F, claims: Option<Verified> },
+        // The request has not ended while the future or the body holds its admission.
+        Inner { #[pin] future: F, claims: Option<Verified>, admission: Option<Admission> },
         // Boxed, so that the accepted path does not move the bytes of a whole response.
         Rejected { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    fn inner(future: F, claims: Option<Verified>) -> Self {
-        Self { state: State::Inner { future, claims } }
+    fn inner(future: F, claims: Option<Verified>, admission: Option<Admission>) -> Self {
+        Self { state: State::Inner { future, claims, admission } }
     }
 
     fn rejected(response: Response<Full<Bytes>>) -> Self {
@@ -84,12 +89,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future, claims } => {
+            StateProjection::Inner { future, claims, admission } => {
                 let mut response = ready!(future.poll(cx))?;
                 if let Some(verified) = claims.take() {
                     response.extensions_mut().insert(verified);
                 }
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                let admission = admission.take();
+                Poll::Ready(Ok(response.map(|body| ResponseBody::counted(body, admission))))
             }
             StateProjection::Rejected { response } => match response.take() {
                 Some(response) => Poll::Ready(Ok(response.map(ResponseBody::rejection))),

@@ -64,7 +64,6 @@ impl Verified {
     }
 
     /// Returns the token, to be checked again.
-    #[cfg(feature = "long-responses")]
     pub(crate) fn token(&self) -> &VerifiedToken {
         &self.token
     }

@@ -30,6 +30,22 @@ impl SigningKey {
         Ok(Self { key, public })
     }
 
+    /// Reads an Ed25519 private key from PEM: PKCS #8 (RFC 8410 §7), as `openssl genpkey -algorithm ed25519` writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`SigningKeyError`] when there is no such key, or more than one.
+    #[cfg(feature = "http-client")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http-client")))]
+    pub fn from_pkcs8_pem(pem: &[u8]) -> Result<Self, SigningKeyError> {
+        /// `OneAsymmetricKey` of version 1 with the algorithm Ed25519, up to the 32 bytes of the key.
+        const START: [u8; 16] =
+            [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+        let der = crate::http_client::pem::private_key(pem)?.der;
+        let seed = der.strip_prefix(&START).and_then(|seed| seed.try_into().ok());
+        Self::from_seed(seed.ok_or(SigningKeyError::OtherAlgorithm)?).map_err(|_| SigningKeyError::OtherAlgorithm)
+    }
+
     /// The key's thumbprint, which its tokens carry as `kid`.
     #[must_use]
     pub fn id(&self) -> &KeyId {
@@ -135,6 +151,19 @@ impl SigningKey {
         BASE64URL_NOPAD.encode_append(&signature, &mut document);
         Ok(document)
     }
+}
+
+/// Reason why a text holds no usable private key.
+#[cfg(feature = "http-client")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SigningKeyError {
+    /// The PEM holds no private key, or cannot be read.
+    #[error(transparent)]
+    Pem(#[from] crate::http_client::pem::PemError),
+    /// The key is not an Ed25519 key in PKCS #8.
+    #[error("the private key is not an Ed25519 key in PKCS #8: make one with `openssl genpkey -algorithm ed25519`")]
+    OtherAlgorithm,
 }
 
 /// Two dots and an encoded signature, in bytes.

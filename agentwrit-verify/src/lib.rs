@@ -3,6 +3,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
+mod admission;
 pub mod audit;
 mod builder;
 mod cache;
@@ -43,6 +44,7 @@ mod verified_token;
 pub mod verifier;
 mod verifiers;
 
+pub use admission::Admission;
 pub use builder::{IssuerMismatchError, VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
 pub use claims::{ClaimSet, Claims};
 pub use clock::{Clock, SystemClock, TimeError, UnixTime};

@@ -12,7 +12,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 
 pub use crate::revocation_key::{Level, RevocationKey};
 use crate::{
+    admission::{Admission, Admissions},
     claims::ClaimSet,
     clock::UnixTime,
     feed_cursor::FeedCursor,
@@ -40,6 +41,8 @@ struct Shared {
     writing: Mutex<()>,
     /// `None` for an authoritative list.
     freshness: Option<Freshness>,
+    /// Set when requests are counted.
+    admissions: OnceLock<Admissions>,
 }
 
 /// Entry of a revocation list.
@@ -68,6 +71,7 @@ impl RevocationList {
             table: ArcSwap::from_pointee(RevocationTable::with_capacity_for(0)),
             writing: Mutex::new(()),
             freshness,
+            admissions: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -211,6 +215,40 @@ impl RevocationList {
                 .position()
                 .is_some_and(|position| position.epoch == cursor.epoch() && position.cursor >= cursor.position()),
         }
+    }
+
+    /// Counts the requests that verifiers of this list admit from now on, so that [`drain`](Self::drain) can report their
+    /// end. A follower with an identity does so itself.
+    pub fn count_requests(&self) {
+        self.shared.admissions.get_or_init(Admissions::new);
+    }
+
+    /// Returns the latest cursor of which all requests that were admitted before it was applied have ended. Call it from
+    /// time to time: a call notices what has ended, and begins to wait for the requests before the present cursor. A
+    /// request has ended when each clone of its [`VerifiedToken`](crate::VerifiedToken) and
+    /// [`Admission`](crate::Admission) is dropped. `None` until then, and unless requests [are
+    /// counted](Self::count_requests).
+    #[must_use]
+    pub fn drain(&self) -> Option<FeedCursor> {
+        let admissions = self.shared.admissions.get()?;
+        let _completed = admissions.advance(&self.cursor()?);
+        admissions.drained()
+    }
+
+    /// Counts a request whose check is about to begin.
+    pub(crate) fn admit(&self) -> Option<Admission> {
+        self.shared.admissions.get()?.admit()
+    }
+
+    /// Returns the result of the latest [`drain`](Self::drain).
+    #[cfg(feature = "remote")]
+    pub(crate) fn latest_drain(&self) -> Option<FeedCursor> {
+        self.shared.admissions.get()?.drained()
+    }
+
+    #[cfg(feature = "remote")]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.admissions.get().is_some_and(Admissions::is_draining)
     }
 
     pub(crate) fn freshness(&self) -> Option<&Freshness> {

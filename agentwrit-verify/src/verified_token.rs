@@ -3,15 +3,18 @@
 use std::{cell::LazyCell, fmt, sync::Arc, time::Duration};
 
 use crate::{
+    admission::Admission,
     cache::CachedToken,
     claims::Claims,
     error::VerifyError,
     jws::shorten,
+    revocation::RevocationList,
     verifier::{Rules, Verifier},
 };
 
 /// A verified token that can be checked again at any later time: for work that outlives the request with the token,
-/// such as an event stream or a WebSocket. It holds the claims and the verifier's rules, not the token.
+/// such as an event stream or a WebSocket. It holds the claims and the verifier's rules, not the token. Where requests [are
+/// counted](crate::RevocationList::count_requests), the request has not ended while it or a clone exists.
 ///
 /// ```
 /// use agentwrit_verify::{Level, VerifyError, testing::TestIssuer};
@@ -27,11 +30,15 @@ use crate::{
 pub struct VerifiedToken {
     rules: Arc<Rules>,
     verified: Arc<CachedToken>,
+    admission: Option<Admission>,
 }
 
 impl VerifiedToken {
-    pub(crate) fn new(rules: &Arc<Rules>, verified: Arc<CachedToken>) -> Self {
-        Self { rules: Arc::clone(rules), verified }
+    /// Returns the guard of the request, for work that goes on without the token, such as a response's body: `None`
+    /// unless requests [are counted](crate::RevocationList::count_requests).
+    #[must_use]
+    pub fn admission(&self) -> Option<&Admission> {
+        self.admission.as_ref()
     }
 
     /// Returns the claims.
@@ -72,7 +79,10 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        self.verify_cached(token).map(|verified| VerifiedToken::new(&self.rules, verified))
+        // Before the check begins.
+        let admission = self.rules.revocations.as_ref().and_then(RevocationList::admit);
+        let verified = self.verify_cached(token)?;
+        Ok(VerifiedToken { rules: Arc::clone(&self.rules), verified, admission })
     }
 }
 

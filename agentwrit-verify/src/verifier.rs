@@ -157,6 +157,12 @@ impl Verifier {
         &self.rules.issuer
     }
 
+    /// Returns the revocation list that tokens are checked against; `None` without revocations.
+    #[must_use]
+    pub fn revocations(&self) -> Option<&RevocationList> {
+        self.rules.revocations.as_ref()
+    }
+
     /// Returns true when tokens can be verified: keys and revocations are available and fresh.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -12,13 +12,16 @@ use super::{
     fetch::Broker,
     keys::KeyRefreshSchedule,
     prepared::PreparedFollower,
+    report::{Identity, Reporter},
     state_file::{State, StateFile},
 };
 use crate::{
     clock::{Clock, SystemClock},
     feed::{Feed, Staleness},
     http_client::{ConnectionSettings, without_userinfo},
-    staleness::ClockReading,
+    issue::SigningKey,
+    report::VerifierName,
+    staleness::{ClockReading, Lease},
     trusted::TrustedKeys,
 };
 
@@ -49,6 +52,7 @@ impl FollowerAddress {
             max_response_length: Feed::DEFAULT_MAX_RESPONSE_LENGTH,
             connection: ConnectionSettings::new(concat!("agentwrit-verify/", env!("CARGO_PKG_VERSION"))),
             state_file: None,
+            identity: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -68,6 +72,7 @@ pub struct FollowerBuilder {
     max_response_length: usize,
     connection: ConnectionSettings,
     state_file: Option<PathBuf>,
+    identity: Option<Identity>,
     clock: Arc<dyn Clock>,
 }
 
@@ -118,6 +123,34 @@ impl FollowerBuilder {
     /// the broker is down. Written within a second of a change, readable by its owner only. One follower per file.
     pub fn state_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_file = Some(path.into());
+        self
+    }
+
+    /// Reports to the broker as the verifier that the operator enrolled under `name` with the public half of `key`
+    /// (`awrit verifier add`), so that revocations can be confirmed. Each process is an instance of its own.
+    ///
+    /// The verifiers accept tokens only after the broker has accepted a first report, for which [`start`](Self::start)
+    /// waits, and for [10 minutes](crate::report::Report::LEASE) after the latest that it accepted; else every
+    /// verification returns [`NotReported`](crate::VerifyError::NotReported). So the broker knows each instance that may
+    /// accept a token. With a state file a restarted instance waits for its first report, too.
+    ///
+    /// ```no_run
+    /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+    /// use agentwrit_verify::{issue::SigningKey, remote::Follower, report::VerifierName};
+    ///
+    /// let key = SigningKey::from_pkcs8_pem(&std::fs::read("/etc/payments-api/verifier.pem")?)?;
+    /// let follower = Follower::builder("https://broker.internal:8443")
+    ///     .issuer("https://agentwrit.local")
+    ///     .identity(VerifierName::parse("payments-api")?, key)
+    ///     .start()
+    ///     .await?;
+    /// // At the end of the process:
+    /// follower.leave().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn identity(mut self, name: VerifierName, key: SigningKey) -> Self {
+        self.identity = Some(Identity { name, key });
         self
     }
 
@@ -187,8 +220,8 @@ impl FollowerBuilder {
             prepared.fetch_initial().await?;
         }
         prepared.save()?;
-        let shared = Arc::clone(&prepared.shared);
-        Ok(Follower::new(shared, prepared.spawn()))
+        let (shared, reporter) = (Arc::clone(&prepared.shared), prepared.reporter.clone());
+        Ok(Follower::new(shared, reporter, prepared.spawn()))
     }
 
     /// Starts background tasks in the current tokio runtime and returns at once, also while the broker is down. Until
@@ -203,12 +236,12 @@ impl FollowerBuilder {
     /// [`RemoteError`] for an invalid setting or an unusable state file, which retries cannot correct.
     pub fn start_lazily(self) -> Result<Follower, RemoteError> {
         let prepared = self.prepare()?;
-        let shared = Arc::clone(&prepared.shared);
+        let (shared, reporter) = (Arc::clone(&prepared.shared), prepared.reporter.clone());
         if prepared.resumed {
             prepared.save()?;
-            return Ok(Follower::new(shared, prepared.spawn()));
+            return Ok(Follower::new(shared, reporter, prepared.spawn()));
         }
-        Ok(Follower::new(shared, prepared.spawn_after_initial_fetch()))
+        Ok(Follower::new(shared, reporter, prepared.spawn_after_initial_fetch()))
     }
 
     /// Everything that can be done without the network.
@@ -222,8 +255,17 @@ impl FollowerBuilder {
         let (keys, feed, resumed) = self.known(stored);
         let list = feed.as_ref().map(|feed| feed.list().clone());
         let feed = feed.map(|feed| Arc::new(Mutex::new(feed)));
+        let reporter = match (self.identity, list.as_ref().and_then(|list| Some((list, list.freshness()?)))) {
+            (None, _) => None,
+            (Some(_), None) => return Err(RemoteError::NothingToReport),
+            (Some(identity), Some((list, freshness))) => {
+                freshness.set_lease(Lease::Absent);
+                list.count_requests();
+                Some(Arc::new(Reporter::new(identity, broker.clone())?))
+            }
+        };
         let shared = Arc::new(Shared::new(self.issuer, keys, list, self.clock));
-        Ok(PreparedFollower { shared, feed, broker, schedule: self.schedule, file, resumed })
+        Ok(PreparedFollower { shared, feed, broker, schedule: self.schedule, file, resumed, reporter })
     }
 
     /// Restores the stored state; the flag is true when it makes an initial fetch unnecessary.

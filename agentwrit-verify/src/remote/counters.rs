@@ -50,6 +50,10 @@ pub struct FollowerCounters {
     pub resyncs: u64,
     /// Times that the state file was written.
     pub states_saved: u64,
+    /// Reports sent to the broker.
+    pub reports: u64,
+    /// Reports that the broker did not accept.
+    pub report_failures: u64,
 }
 
 /// The counters while they count.
@@ -63,6 +67,8 @@ pub(super) struct Counters {
     pub(super) responses_rejected: Counter,
     pub(super) resyncs: Counter,
     pub(super) states_saved: Counter,
+    pub(super) reports: Counter,
+    pub(super) report_failures: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +95,8 @@ impl Counters {
             responses_rejected: self.responses_rejected.get(),
             resyncs: self.resyncs.get(),
             states_saved: self.states_saved.get(),
+            reports: self.reports.get(),
+            report_failures: self.report_failures.get(),
         }
     }
 }

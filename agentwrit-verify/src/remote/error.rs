@@ -67,6 +67,12 @@ pub enum RemoteError {
         /// Defect of the key set.
         error: KeySetError,
     },
+    /// An identity without a revocation list, or before the first list.
+    #[error("there is no revocation list to report on: an identity needs revocations")]
+    NothingToReport,
+    /// The system gave no random bytes for the id of this instance.
+    #[error("the system's random source failed")]
+    NoRandomness,
     /// Response of the revocation feed that breaks its rules.
     #[error("the response of `{url}` was rejected: {error}")]
     Feed {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, Url, header::CACHE_CONTROL};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
+};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -17,6 +20,7 @@ pub(super) struct Broker {
     client: Client,
     key_set: Endpoint,
     feed: Endpoint,
+    reports: Endpoint,
     timeout: Duration,
 }
 
@@ -38,6 +42,7 @@ impl Broker {
             client: settings.client(&base)?,
             key_set: Endpoint::new(&base, "/.well-known/jwks.json"),
             feed: Endpoint::new(&base, "/v1/revocations"),
+            reports: Endpoint::new(&base, "/v1/verifiers/reports"),
             timeout,
         })
     }
@@ -77,6 +82,23 @@ impl Broker {
         let not_text =
             |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the response is not text") };
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
+    }
+
+    /// Sends a report of a verifier.
+    pub(super) async fn report(&self, report: String) -> Result<(), RemoteError> {
+        let Endpoint { url, name } = &self.reports;
+        let https = url.scheme() == "https";
+        let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/jwt").body(report);
+        let timed_out = || RemoteError::Unreachable { url: name.clone(), cause: String::from("timed out") };
+        let sent = timeout(self.timeout, request.send()).await.map_err(|_| timed_out())?;
+        let response = sent.map_err(|error| RemoteError::Unreachable {
+            url: name.clone(),
+            cause: TransportError::of(&error, https).reason,
+        })?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        Err(RemoteError::UnexpectedStatus { url: name.clone(), status: response.status().as_u16() })
     }
 
     async fn read(

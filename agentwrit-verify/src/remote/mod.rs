@@ -7,13 +7,16 @@
 //!    time that the broker signed; beyond [`max_staleness`](FollowerBuilder::max_staleness) every verification returns
 //!    [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for the responses that are
 //!    rejected, and [`Staleness`](crate::feed::Staleness) for the bound.
-//! 3. The key set is refreshed at an interval. After a failure the old keys stay in force up to `max_key_age`; after it
+//! 3. The key set is refreshed at an interval, and at once when the feed announces a key that it lacks: HTTP caches are
+//!    passed then. A key that the newest response of the feed omits is not trusted any more. After a failure the old keys stay in force up to `max_key_age`; after it
 //!    every verification returns [`KeysStale`](crate::VerifyError::KeysStale).
 //! 4. Failures are retried with exponential backoff and jitter, requests to the feed first within a tenth of a second.
 //! 5. A token that names an unknown key triggers a fetch, at most once a minute, off the request path: a flood of
 //!    forged key ids costs one fetch and delays no request. For a signed feed response the minimum is 2 s.
-//! 6. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] sets one.
-//! 7. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
+//! 6. With an [identity](FollowerBuilder::identity) each instance reports what it applies to the broker, off the request
+//!    path, and accepts tokens only while the broker accepts its reports: see [`report`](crate::report).
+//! 7. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] sets one.
+//! 8. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
 //!
 //! ```no_run
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,6 +36,7 @@ mod fetch;
 mod jitter;
 mod keys;
 mod prepared;
+mod report;
 mod save;
 mod state_file;
 
@@ -52,7 +56,7 @@ pub use self::{
     error::RemoteError,
     state_file::StateFileError,
 };
-use self::{counters::Counters, keys::KeyRequests};
+use self::{counters::Counters, keys::KeyRequests, report::Reporter};
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     clock::Clock,
@@ -66,10 +70,12 @@ use crate::{
 };
 
 /// Keeps the keys and the revocation list of one broker fresh, for any number of verifiers. Dropping it stops the
-/// fetching; verifiers go on with what they have until that is too old.
+/// fetching; verifiers go on with what they have until that is too old, or with an
+/// [identity](FollowerBuilder::identity) stop at once: see [`leave`](Self::leave).
 #[derive(Debug)]
 pub struct Follower {
     shared: Arc<Shared>,
+    reporter: Option<Arc<Reporter>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -79,8 +85,8 @@ impl Follower {
         FollowerAddress { url: url.to_owned() }
     }
 
-    fn new(shared: Arc<Shared>, tasks: Vec<JoinHandle<()>>) -> Self {
-        Self { shared, tasks }
+    fn new(shared: Arc<Shared>, reporter: Option<Arc<Reporter>>, tasks: Vec<JoinHandle<()>>) -> Self {
+        Self { shared, reporter, tasks }
     }
 
     /// A verifier for the broker's tokens: issuer, keys and revocations are decided, options are open.
@@ -118,11 +124,23 @@ impl Follower {
     pub fn status(&self) -> FollowerStatus {
         self.shared.status()
     }
+
+    /// Stops following. With an [identity](FollowerBuilder::identity) the verifiers reject every token from now on, and
+    /// the broker is told, within 2 s, so that it does not wait for this instance to confirm a revocation.
+    pub async fn leave(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(leaving) = self.reporter.as_ref().and_then(|reporter| reporter.leave(&self.shared)) {
+            leaving.await;
+        }
+    }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(reporter) = &self.reporter {
+            reporter.leave_in_background(&self.shared);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     feed::{self, request},
     fetch::{Broker, CacheUse},
     keys::{self, KeyRefreshSchedule},
+    report::{self, Reporter},
     save,
     state_file::StateFile,
 };
@@ -29,11 +30,20 @@ pub(super) struct PreparedFollower {
     pub(super) file: Option<StateFile>,
     /// True when an earlier run left keys and list, so that no initial fetch is needed.
     pub(super) resumed: bool,
+    pub(super) reporter: Option<Arc<Reporter>>,
 }
 
 impl PreparedFollower {
-    /// Fetches the first key set, then the first list.
+    /// Fetches the first key set and the first list, then reports for the first time.
     pub(super) async fn fetch_initial(&self) -> Result<(), RemoteError> {
+        self.fetch_keys_and_list().await?;
+        match &self.reporter {
+            Some(reporter) => reporter.report(&self.shared).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn fetch_keys_and_list(&self) -> Result<(), RemoteError> {
         self.fetch_keys(CacheUse::Any).await?;
         let Some(feed) = &self.feed else { return Ok(()) };
         match self.fetch_list(feed).await {
@@ -104,7 +114,7 @@ impl PreparedFollower {
     }
 
     fn tasks(self) -> Vec<Task> {
-        let Self { shared, feed, broker, schedule, file, resumed } = self;
+        let Self { shared, feed, broker, schedule, file, resumed, reporter } = self;
         let mut tasks: Vec<Task> = Vec::new();
         if let Some(file) = file {
             tasks.push(Box::pin(save::save_on_change(
@@ -118,6 +128,9 @@ impl PreparedFollower {
             let (broker, name) = (broker.clone(), broker.feed_name().to_owned());
             let fetch = async move |request| broker.revocations(request).await;
             tasks.push(Box::pin(feed::follow(Arc::clone(&shared), feed, name, !resumed, random_fraction, fetch)));
+        }
+        if let Some(reporter) = reporter {
+            tasks.push(Box::pin(report::follow(Arc::clone(&shared), reporter, random_fraction)));
         }
         if resumed {
             // The stored keys are confirmed as soon as may be.
