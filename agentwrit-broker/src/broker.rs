@@ -1,5 +1,7 @@
 //! Start, service and shutdown of a broker.
 
+mod opening;
+
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
@@ -11,11 +13,11 @@ use tokio::{
 use crate::{
     config::{Config, TlsConfig},
     http::{Edge, router},
-    keys::{Entropy, EntropyError, KeyFile, KeyFileError, OsEntropy},
+    keys::{Entropy, EntropyError, KeyEncryptionKeyError, KeyFileError, OsEntropy, SealedKeyError},
     maintenance::file_checks,
     server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
     service::{Services, seed_tokens},
-    store::{OpenError, Store, StoreError, StoreOptions},
+    store::{OpenError, StoreError},
     telemetry::metrics::Metrics,
 };
 
@@ -51,14 +53,10 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
         let tls = Tls::load(&config.tls)?;
-        let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref())?;
-        if key_file.created {
-            tracing::info!(component = "signing", path = %config.signing_key_path.display(), "a new signing key was made");
-        }
-        let store = open_store(&config).await?;
+        let (store, keys) = opening::open(&config, &entropy).await?;
         warn_of_files(&config).await;
         let health_entropy = Arc::clone(&entropy);
-        let services = Arc::new(Services::build(&config, store, key_file, entropy).await?);
+        let services = Arc::new(Services::build(&config, store, keys, entropy).await?);
         let listener =
             listen(config.bind).map_err(|cause| StartError::Bind { address: config.bind, cause: cause.to_string() })?;
         let address = listener
@@ -128,19 +126,6 @@ impl Broker {
         }
         tracing::info!(component = "broker", "stopped");
     }
-}
-
-/// Opens the store of the configuration.
-async fn open_store(config: &Config) -> Result<Store, OpenError> {
-    let accept_broken_audit = config.accept_broken_audit.clone();
-    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
-    let (path, shared) = (config.db_path.clone(), config.shared_store.clone());
-    spawn_blocking(move || match shared {
-        Some(shared) => Store::connect(shared.url.expose(), options),
-        None => Store::open(&path, options),
-    })
-    .await
-    .map_err(|error| StoreError::Internal { cause: error.to_string() })?
 }
 
 /// Writes what waits and closes the store.
@@ -275,6 +260,12 @@ pub enum StartError {
     /// The key file cannot be used.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
+    /// The key under which the keys in a shared database are sealed cannot be used.
+    #[error(transparent)]
+    KeyEncryptionKey(#[from] KeyEncryptionKeyError),
+    /// The keys in a shared database cannot be used.
+    #[error(transparent)]
+    SealedKey(#[from] SealedKeyError),
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

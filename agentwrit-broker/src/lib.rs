@@ -38,7 +38,9 @@ pub mod telemetry;
 
 pub use broker::{Broker, StartError};
 pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
-pub use keys::{AdminSecret, AdminSecretError, Busy, EntropyError, KeyFileError, Secret};
+pub use keys::{
+    AdminSecret, AdminSecretError, Busy, EntropyError, KeyEncryptionKeyError, KeyFileError, SealedKeyError, Secret,
+};
 pub use maintenance::{
     check::{CheckReport, check},
     restore::{ConfirmedClock, OnDatabase, RestoreError, Restored, confirm_clock, mark_restored},

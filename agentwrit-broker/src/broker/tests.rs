@@ -3,7 +3,10 @@ use std::sync::mpsc;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::*;
-use crate::{audit::EventType, store::Tx};
+use crate::{
+    audit::EventType,
+    store::{Store, StoreOptions, Tx},
+};
 
 const SECRET: &str = "a secret for the tests";
 

@@ -121,6 +121,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub state_path: Option<String>,
 
+    /// With a shared database: file with the 32-byte key that its keys are sealed under, the same for all brokers
+    /// (`AA_KEY_ENCRYPTION_KEY_PATH`)
+    #[arg(long, value_name = "PATH")]
+    pub key_encryption_key_path: Option<String>,
+
     /// With a shared database: revoke-all or stop, when it lacks commits that this broker saw (`AA_ON_LOST_HISTORY`, default
     /// revoke-all)
     #[arg(long, value_name = "REACTION")]
@@ -158,7 +163,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 26] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 27] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -178,6 +183,7 @@ impl Args {
             ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
             ("AA_DATABASE_URL", &self.database_url),
             ("AA_STATE_PATH", &self.state_path),
+            ("AA_KEY_ENCRYPTION_KEY_PATH", &self.key_encryption_key_path),
             ("AA_ON_LOST_HISTORY", &self.on_lost_history),
             ("AA_TLS_MODE", &self.tls_mode),
             ("AA_TLS_CERT", &self.tls_cert),

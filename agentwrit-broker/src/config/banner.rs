@@ -35,7 +35,11 @@ fn facts(config: &Config) -> [String; 4] {
         Some(_) => "PostgreSQL (AA_DATABASE_URL)".to_owned(),
         None => whole(&config.db_path),
     };
-    [config_file, database, whole(&config.signing_key_path), tls.to_owned()]
+    let signing_key = match &config.shared_store {
+        Some(_) => "sealed in the database".to_owned(),
+        None => whole(&config.signing_key_path),
+    };
+    [config_file, database, signing_key, tls.to_owned()]
 }
 
 /// The path as it is found from anywhere.

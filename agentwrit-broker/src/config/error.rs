@@ -38,6 +38,13 @@ pub enum ConfigError {
         /// Origin of the value.
         origin: Origin,
     },
+    /// A shared database needs a key to seal its keys under.
+    #[error(
+        "AA_KEY_ENCRYPTION_KEY_PATH is not set: AA_DATABASE_URL requires the path to a file with 32 random bytes there, \
+             the same for all brokers of the database; make it once with `(umask 077; openssl rand -hex 32 > FILE)` and \
+             keep a copy apart from the database's backups"
+    )]
+    KeyEncryptionKeyMissing,
     /// The TLS mode needs a file that is not set.
     #[error("{variable} is not set: AA_TLS_MODE `{mode}` requires a path to a PEM file there")]
     TlsPathMissing {

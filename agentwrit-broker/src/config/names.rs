@@ -3,6 +3,7 @@
 pub(super) const ADMIN_SECRET: &str = "AA_ADMIN_SECRET";
 pub(super) const CONFIG_PATH: &str = "AA_CONFIG_PATH";
 pub(super) const DATABASE_URL: &str = "AA_DATABASE_URL";
+pub(super) const KEY_ENCRYPTION_KEY_PATH: &str = "AA_KEY_ENCRYPTION_KEY_PATH";
 pub(super) const TLS_MODE: &str = "AA_TLS_MODE";
 /// Key of the config file only.
 pub(super) const MODE: &str = "MODE";
@@ -11,7 +12,7 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 26] = [
+pub(super) const ALL: [&str; 27] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
@@ -23,6 +24,7 @@ pub(super) const ALL: [&str; 26] = [
     "AA_DB_PATH",
     "AA_DEFAULT_TTL",
     "AA_ISSUER",
+    KEY_ENCRYPTION_KEY_PATH,
     "AA_LOG_FORMAT",
     "AA_LOG_LEVEL",
     "AA_MAX_TTL",

@@ -17,6 +17,8 @@ pub struct SharedStore {
     pub url: DatabaseUrl,
     /// `AA_STATE_PATH`: this broker's own file, beside which its health socket is.
     pub state_path: PathBuf,
+    /// `AA_KEY_ENCRYPTION_KEY_PATH`
+    pub key_encryption_key_path: PathBuf,
     /// `AA_ON_LOST_HISTORY`
     pub on_lost_history: OnLostHistory,
 }
@@ -32,14 +34,22 @@ impl SharedStore {
         };
         let malformed = || ConfigError::DatabaseUrl { origin: setting.origin.clone() };
         let url = errors.keep(DatabaseUrl::parse(&setting.text).ok_or_else(malformed));
-        Some(Some(Self { url: url?, state_path: state_path?, on_lost_history: on_lost_history? }))
+        let key_encryption_key = settings.find(names::KEY_ENCRYPTION_KEY_PATH).map(|setting| setting.text.as_str());
+        let key_encryption_key =
+            errors.keep(key_encryption_key.and_then(values::path).ok_or(ConfigError::KeyEncryptionKeyMissing));
+        Some(Some(Self {
+            url: url?,
+            state_path: state_path?,
+            key_encryption_key_path: key_encryption_key?,
+            on_lost_history: on_lost_history?,
+        }))
     }
 
     /// Returns the variables that are set and that the store in use does not need.
     pub(super) fn unused(settings: &Settings) -> Vec<&'static str> {
         let unused: &[&'static str] = match settings.find(names::DATABASE_URL) {
-            Some(_) => &[values::DB_PATH.name],
-            None => &[values::STATE_PATH.name, values::ON_LOST_HISTORY.name],
+            Some(_) => &[values::DB_PATH.name, values::SIGNING_KEY_PATH.name],
+            None => &[values::STATE_PATH.name, names::KEY_ENCRYPTION_KEY_PATH, values::ON_LOST_HISTORY.name],
         };
         unused.iter().copied().filter(|name| settings.find(name).is_some()).collect()
     }

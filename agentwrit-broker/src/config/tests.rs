@@ -349,7 +349,8 @@ fn debug_output_omits_secret() {
 fn rejects_database_url_of_another_scheme_without_showing_it() {
     for url in ["mysql://broker:hunter2@db.example.org/broker", "broker:hunter2@db", "postgres://", "postgres:hunter2"]
     {
-        let error = of_environment("AA_DATABASE_URL", url).unwrap_err();
+        let process = Process::with_secret().env("AA_DATABASE_URL", url).env("AA_KEY_ENCRYPTION_KEY_PATH", "kek");
+        let error = process.load().unwrap_err();
         assert_eq!(error, ConfigError::DatabaseUrl { origin: Origin::Environment });
         assert!(error.to_string().starts_with("AA_DATABASE_URL (environment) "));
         assert!(!error.to_string().contains("hunter2"));
@@ -360,10 +361,12 @@ fn rejects_database_url_of_another_scheme_without_showing_it() {
 fn database_url_selects_shared_store_and_is_never_printed() {
     for scheme in ["postgres", "postgresql"] {
         let url = format!("{scheme}://broker:hunter2@db.example.org/broker");
-        let config = of_environment("AA_DATABASE_URL", &url).unwrap();
+        let process = Process::with_secret().env("AA_DATABASE_URL", &url).env("AA_KEY_ENCRYPTION_KEY_PATH", "kek");
+        let config = process.load().unwrap();
         let shared = config.shared_store.as_ref().unwrap();
         assert_eq!(shared.url.expose(), url);
         assert_eq!(shared.state_path, Path::new("./broker.state"));
+        assert_eq!(shared.key_encryption_key_path, Path::new("kek"));
         assert_eq!(shared.on_lost_history, OnLostHistory::RevokeAll);
         assert_eq!(config.own_file(), shared.state_path);
         assert!(!format!("{config:?}").contains("hunter2"));
@@ -374,19 +377,33 @@ fn database_url_selects_shared_store_and_is_never_printed() {
 }
 
 #[test]
+fn database_url_requires_key_encryption_key_and_says_how_to_make_it() {
+    let error = of_environment("AA_DATABASE_URL", "postgres://db/broker").unwrap_err();
+    assert_eq!(error, ConfigError::KeyEncryptionKeyMissing);
+    assert!(error.to_string().contains("openssl rand -hex 32"), "{error}");
+}
+
+#[test]
 fn settings_of_the_other_store_are_listed_as_unused() {
-    let set = [("AA_DB_PATH", "d"), ("AA_STATE_PATH", "s"), ("AA_ON_LOST_HISTORY", "stop")];
+    let set = [
+        ("AA_DB_PATH", "d"),
+        ("AA_SIGNING_KEY_PATH", "k"),
+        ("AA_STATE_PATH", "s"),
+        ("AA_KEY_ENCRYPTION_KEY_PATH", "kek"),
+        ("AA_ON_LOST_HISTORY", "stop"),
+    ];
     let process = || set.iter().fold(Process::with_secret(), |process, (name, value)| process.env(name, value));
-    assert_eq!(process().load().unwrap().unused, ["AA_STATE_PATH", "AA_ON_LOST_HISTORY"]);
+    assert_eq!(process().load().unwrap().unused, ["AA_STATE_PATH", "AA_KEY_ENCRYPTION_KEY_PATH", "AA_ON_LOST_HISTORY"]);
     let config = process().env("AA_DATABASE_URL", "postgres://db/broker").load().unwrap();
-    assert_eq!(config.unused, ["AA_DB_PATH"]);
+    assert_eq!(config.unused, ["AA_DB_PATH", "AA_SIGNING_KEY_PATH"]);
     assert_eq!(config.shared_store.unwrap().on_lost_history, OnLostHistory::Stop);
 }
 
 #[test]
 fn rejects_config_file_with_database_url_that_others_can_open() {
     let text = "AA_DATABASE_URL=postgres://broker:hunter2@db/broker";
-    let error = Process::with_secret().file("/etc/broker/config", text, 0o644).load().unwrap_err();
+    let text = format!("{text}\nAA_KEY_ENCRYPTION_KEY_PATH=kek");
+    let error = Process::with_secret().file("/etc/broker/config", &text, 0o644).load().unwrap_err();
     let path = PathBuf::from("/etc/broker/config");
     assert_eq!(error, ConfigError::FileExposed { path, secret: "AA_DATABASE_URL", mode: 0o644 });
 }

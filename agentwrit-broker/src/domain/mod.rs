@@ -4,15 +4,19 @@
 //! 2. A record states facts; what they permit is decided in `service`.
 
 mod app;
+mod cluster;
 mod digest;
 mod launch_token;
+mod stored_key;
 
 use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 
 pub use self::{
     app::{App, AppName, AppNameError, AppStatus},
+    cluster::{ClusterSettings, Disagreement},
     digest::Digest,
     launch_token::{LaunchToken, LaunchTokenId, LaunchTokenIdError},
+    stored_key::{KeyPurpose, KeyState, StoredKey},
 };
 
 /// A registered agent.

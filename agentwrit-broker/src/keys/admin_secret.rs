@@ -67,6 +67,14 @@ impl AdminSecret {
         Ok(Self(Kind::Digest(Sha256::digest(text).into())))
     }
 
+    /// Returns the digest of the secret, or its bcrypt hash: equal for brokers with the same setting.
+    pub(crate) fn stored_form(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Digest(digest) => digest,
+            Kind::Bcrypt { hash, .. } => hash.as_bytes(),
+        }
+    }
+
     /// Returns true if `offered`, which `client` sent, is the secret.
     ///
     /// # Errors

@@ -1,7 +1,13 @@
-//! Keys and secrets: the signing key's file, the admin secret, and the source of random bytes.
+//! Keys and secrets: the broker's keys in files or in sealed rows of the database, the admin secret, and the source of random
+//! bytes.
 
 mod admin_secret;
+mod broker_keys;
 mod entropy;
+mod key_encryption;
+mod nonce_file;
+mod private_file;
+mod sealed;
 mod signing;
 mod weak_secrets;
 
@@ -12,11 +18,16 @@ pub(crate) use self::entropy::SeededEntropy;
 pub use self::{
     admin_secret::{AdminSecret, AdminSecretError, Busy},
     entropy::EntropyError,
+    key_encryption::KeyEncryptionKeyError,
+    sealed::SealedKeyError,
     signing::KeyFileError,
 };
 pub(crate) use self::{
+    broker_keys::{BrokerKeys, NonceKey},
     entropy::{Entropy, OsEntropy, random},
-    signing::KeyFile,
+    key_encryption::KeyEncryptionKey,
+    nonce_file::beside as nonce_file_beside,
+    sealed::{new_sealed_keys, unseal},
 };
 
 /// Returns true if a text may be a secret that the broker issued: a token, or 64 hexadecimal digits, as launch tokens, client

@@ -8,9 +8,7 @@
 //!    start. It is never replaced: a new key would invalidate every token signed with the old one.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -23,17 +21,21 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Entropy, random};
+use super::{
+    Entropy, NonceKey,
+    private_file::{self, PrivateFileError},
+    random,
+};
 
-/// Keys of the key file.
+/// Key of the key file.
 #[derive(Debug)]
-pub(crate) struct KeyFile {
+pub(super) struct KeyFile {
     /// Signs tokens.
-    pub(crate) signing_key: SigningKey,
-    /// Authenticates challenge nonces: see [`Nonces::new`](crate::issuer::nonce::Nonces::new).
-    pub(crate) nonce_key: NonceKey,
+    pub(super) signing_key: SigningKey,
+    /// Nonce key of brokers that kept none of its own.
+    pub(super) derived_nonce_key: NonceKey,
     /// True if the file was missing and has been made.
-    pub(crate) created: bool,
+    pub(super) created: bool,
 }
 
 impl KeyFile {
@@ -42,11 +44,12 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileError`], with the remedy.
-    pub(crate) fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
+    pub(super) fn open(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
         if let Some(seed) = read(path)? {
             return Self::from_seed(path, &seed, false);
         }
-        create(path, entropy)
+        encode(entropy)
+            .and_then(|pem| private_file::create(path, &pem, entropy))
             .map_err(|error| KeyFileError::Uncreatable { path: path.into(), cause: error.to_string() })?;
         // Read back, because another broker that was faster may have made the key.
         let seed = read(path)?.ok_or_else(|| KeyFileError::Uncreatable {
@@ -61,7 +64,7 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileError`], as [`KeyFile::open`] would report it.
-    pub(crate) fn exists(path: &Path) -> Result<bool, KeyFileError> {
+    pub(super) fn exists(path: &Path) -> Result<bool, KeyFileError> {
         let Some(seed) = read(path)? else { return Ok(false) };
         Self::from_seed(path, &seed, false).map(|_| true)
     }
@@ -71,24 +74,7 @@ impl KeyFile {
         let signing_key = SigningKey::from_seed(seed).map_err(|_| KeyFileError::Corrupt { path: path.into() })?;
         let mac = Hmac::<Sha256>::new_from_slice(&**seed).expect("HMAC takes a key of any length");
         let nonce_key = mac.chain_update(b"agentwrit-nonce-key-v1").finalize().into_bytes().into();
-        Ok(Self { signing_key, nonce_key: NonceKey(Zeroizing::new(nonce_key)), created })
-    }
-}
-
-/// Key of the challenge nonces, derived from the signing key.
-pub(crate) struct NonceKey(Zeroizing<[u8; 32]>);
-
-impl NonceKey {
-    /// Returns the key.
-    #[must_use]
-    pub(crate) fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for NonceKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NonceKey(…)")
+        Ok(Self { signing_key, derived_nonce_key: NonceKey::new(nonce_key), created })
     }
 }
 
@@ -128,6 +114,14 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+    /// The nonce secret beside the signing key cannot be used.
+    #[error("the nonce secret `{}` {fault}", path.display())]
+    NonceSecret {
+        /// The file.
+        path: PathBuf,
+        /// Fault and remedy.
+        fault: String,
+    },
     /// The file is missing and cannot be made.
     #[error("the signing key `{}` cannot be made: {cause}", path.display())]
     Uncreatable {
@@ -140,28 +134,16 @@ pub enum KeyFileError {
 
 type Seed = Zeroizing<[u8; 32]>;
 
-/// A PKCS#8 Ed25519 key in PEM has less than 200 bytes.
-const MAX_SIZE: u64 = 64 * 1024;
-
 fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
-    let unreadable = |error: io::Error| KeyFileError::Unreadable { path: path.into(), cause: error.to_string() };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    // The open file is checked, not its name, which could be replaced meanwhile.
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(KeyFileError::Foreign { path: path.into(), found: "no regular file" });
+    match private_file::read(path) {
+        Ok(None) => Ok(None),
+        Ok(Some(bytes)) => decode(path, &bytes).map(Some),
+        Err(PrivateFileError::Io(error)) => {
+            Err(KeyFileError::Unreadable { path: path.into(), cause: error.to_string() })
+        }
+        Err(PrivateFileError::NotRegular) => Err(KeyFileError::Foreign { path: path.into(), found: "no regular file" }),
+        Err(PrivateFileError::Exposed { mode }) => Err(KeyFileError::Exposed { path: path.into(), mode }),
     }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o007 != 0 {
-        return Err(KeyFileError::Exposed { path: path.into(), mode });
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_SIZE).read_to_end(&mut bytes).map_err(unreadable)?;
-    decode(path, &bytes).map(Some)
 }
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<Seed, KeyFileError> {
@@ -196,45 +178,11 @@ fn name_of(label: &str) -> &'static str {
     }
 }
 
-fn create(path: &Path, entropy: &dyn Entropy) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
-        // To a volume that is not mounted, for example: a new key would invalidate every token signed with that one.
-        return Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link to a file that does not exist"));
-    }
-    let suffix = data_encoding::HEXLOWER.encode(&random::<8>(entropy));
-    let aside = directory.join(format!(".{}.{suffix}", name.to_string_lossy()));
-    let placed = write_aside(&aside, &encode(entropy)?).and_then(|()| place(&aside, path));
-    // Missing if it was renamed. A leftover must not fail the start.
-    fs::remove_file(&aside).ok();
-    placed?;
-    File::open(directory)?.sync_all()
-}
-
 fn encode(entropy: &dyn Entropy) -> io::Result<Zeroizing<String>> {
     let seed: Seed = Zeroizing::new(random(entropy));
     // Version 1, without the public key: every reader supports it.
     let key = KeypairBytes { secret_key: *seed, public_key: None };
     key.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)
-}
-
-fn write_aside(aside: &Path, pem: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside)?;
-    file.write_all(pem.as_bytes())?;
-    file.sync_all()
-}
-
-/// Gives the file its name, unless a file of that name exists.
-fn place(aside: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(aside, path) {
-        // Some network file systems have no hard links. There, two first starts can collide for a moment.
-        Err(_) if fs::symlink_metadata(path).is_err() => fs::rename(aside, path),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 #[cfg(test)]

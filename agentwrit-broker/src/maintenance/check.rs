@@ -15,7 +15,7 @@ use super::file_checks;
 use crate::{
     audit::text::printable,
     config::{Args, Config},
-    keys::KeyFile,
+    keys::BrokerKeys,
     server::Tls,
     store::{self, DatabaseState, directory_of},
 };
@@ -61,7 +61,7 @@ impl CheckReport {
     }
 
     fn probe_key(&mut self, path: &Path) {
-        match KeyFile::exists(path) {
+        match BrokerKeys::exist_in_files(path) {
             Ok(true) => {}
             Ok(false) => self.probe_directory("the signing key", path),
             Err(error) => self.error(&error),

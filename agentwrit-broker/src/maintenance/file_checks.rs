@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     config::{Config, TlsConfig},
+    keys::nonce_file_beside,
     store::{database_files, directory_of},
 };
 
@@ -30,13 +31,15 @@ pub(crate) enum FileWarning {
 
 /// Returns the warnings about the existing files of `config`. `process` is the user that the broker runs as.
 pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
-    let own = match &config.shared_store {
-        Some(shared) => vec![shared.state_path.clone()],
-        None => database_files(&config.db_path).to_vec(),
+    let secrets = match &config.shared_store {
+        Some(shared) => vec![shared.state_path.clone(), shared.key_encryption_key_path.clone()],
+        None => {
+            let keys = [config.signing_key_path.clone(), nonce_file_beside(&config.signing_key_path)];
+            database_files(&config.db_path).into_iter().chain(keys).collect()
+        }
     };
-    let mut warnings: Vec<FileWarning> =
-        own.iter().chain([&config.signing_key_path]).flat_map(|path| private_file(path, process)).collect();
-    let mut directories = vec![directory_of(config.own_file()), directory_of(&config.signing_key_path)];
+    let mut warnings: Vec<FileWarning> = secrets.iter().flat_map(|path| private_file(path, process)).collect();
+    let mut directories: Vec<_> = secrets.iter().map(|path| directory_of(path)).collect();
     directories.dedup();
     warnings.extend(directories.into_iter().filter_map(directory));
     if let TlsConfig::Tls { key, .. } | TlsConfig::Mtls { key, .. } = &config.tls

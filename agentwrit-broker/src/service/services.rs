@@ -18,7 +18,7 @@ use crate::{
     config::{Config, TlsConfig},
     feed::{Feed, FeedParts, FeedPublisher, RecentEntries, entry_of_row},
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
-    keys::{Entropy, KeyFile},
+    keys::{BrokerKeys, Entropy},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
     store::{ALL_ROWS, Store, StoreError},
@@ -59,7 +59,7 @@ impl Services {
     pub(crate) async fn build(
         config: &Config,
         store: Store,
-        key_file: KeyFile,
+        keys: BrokerKeys,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
         let metrics = Arc::new(Metrics::new());
@@ -76,12 +76,11 @@ impl Services {
         let memory = Memory::read(&store, &config.issuer, clock_monitor.deletable_until(clock.as_ref())).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);
-        let keys = KeySet::new([key_file.signing_key.public_key().clone()])
-            .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
-        let issuer =
-            Issuer::new(Policy::of(config), key_file.signing_key, keys, Arc::clone(&entropy), Arc::clone(&metrics));
+        let BrokerKeys { signing_key, published, nonce_key } = keys;
+        let key_set = KeySet::new(published).map_err(|error| StoreError::Internal { cause: error.to_string() })?;
+        let issuer = Issuer::new(Policy::of(config), signing_key, key_set, Arc::clone(&entropy), Arc::clone(&metrics));
         let time = NonceTime::new(nonces_until, clock.as_ref());
-        let nonces = Nonces::new(key_file.nonce_key.expose());
+        let nonces = Nonces::new(nonce_key.expose());
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use agentwrit_verify::audit::ChainBreak;
 
+use crate::domain::Disagreement;
+
 /// Error of an operation of the store. Except for [`OutcomeUnknown`](Self::OutcomeUnknown), the operation changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -118,6 +120,12 @@ pub enum OpenError {
         /// The breaks, in the order of the trail.
         breaks: Vec<ChainBreak>,
     },
+    /// Other brokers of the database have other settings.
+    #[error("{}: use the same setting for all of them", disagreements(conflicts))]
+    Disagreement {
+        /// The settings, at least one.
+        conflicts: Vec<Disagreement>,
+    },
     /// The database server can't be used.
     #[error("the database can't be used: {cause}")]
     Database {
@@ -127,6 +135,10 @@ pub enum OpenError {
     /// The database does not work.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn disagreements(conflicts: &[Disagreement]) -> String {
+    conflicts.iter().map(Disagreement::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Largest number of breaks in a message.

@@ -47,6 +47,7 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
+pub(crate) use postgres::{JoinError, join};
 pub use prune::Pruned;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};

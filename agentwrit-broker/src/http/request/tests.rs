@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     http::router,
-    keys::{KeyFile, OsEntropy},
+    keys::{BrokerKeys, OsEntropy},
     store::{Store, StoreError, StoreOptions},
 };
 
@@ -26,9 +26,9 @@ async fn ends_waiting_read_of_post_request_when_its_connection_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let config = Config::for_development(directory.path(), "a secret for the tests").unwrap();
     let entropy = Arc::new(OsEntropy::open().unwrap());
-    let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store = Store::open(&config.db_path, StoreOptions { readers: 1, ..StoreOptions::default() }).unwrap();
-    let services = Services::build(&config, store.clone(), key_file, entropy).await.unwrap();
+    let services = Services::build(&config, store.clone(), keys, entropy).await.unwrap();
     let router = router(Arc::new(services), Edge { trusted_proxies: Vec::new(), tls: false });
     let (release, wait) = mpsc::channel::<()>();
     let reading = store.clone();

@@ -1,4 +1,7 @@
-use std::os::unix::fs::symlink;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use tempfile::TempDir;
 
@@ -49,7 +52,7 @@ fn makes_missing_key_with_mode_0600_and_reads_the_same_key_again() {
     let read = open(&path).unwrap();
     assert!(!read.created);
     assert_eq!(read.signing_key.id(), made.signing_key.id());
-    assert_eq!(read.nonce_key.expose(), made.nonce_key.expose());
+    assert_eq!(read.derived_nonce_key.expose(), made.derived_nonce_key.expose());
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn concurrent_first_starts_use_one_key() {
     let keys: Vec<_> = std::thread::scope(|scope| {
         let start = |seed| KeyFile::open(&path, &SeededEntropy::new(seed)).unwrap();
         let starts: Vec<_> = (0..8).map(|seed| scope.spawn(move || start(seed))).collect();
-        starts.into_iter().map(|start| *start.join().unwrap().nonce_key.expose()).collect()
+        starts.into_iter().map(|start| *start.join().unwrap().derived_nonce_key.expose()).collect()
     });
     assert!(keys.iter().all(|key| *key == keys[0]));
 }
@@ -73,7 +76,7 @@ fn reads_key_made_by_openssl() {
         let seed: [u8; 32] = document.as_bytes()[16..].try_into().unwrap();
         let key = open(&path).unwrap();
         assert_eq!(key.signing_key.id(), SigningKey::from_seed(&seed).unwrap().id());
-        assert_ne!(*key.nonce_key.expose(), seed);
+        assert_ne!(*key.derived_nonce_key.expose(), seed);
     }
 }
 
@@ -153,7 +156,7 @@ fn does_not_make_missing_directory() {
 fn debug_output_omits_key() {
     let (_directory, path) = key_file(OPENSSL.as_bytes(), 0o600);
     let key = open(&path).unwrap();
-    assert_eq!(format!("{:?}", key.nonce_key), "NonceKey(…)");
+    assert_eq!(format!("{:?}", key.derived_nonce_key), "NonceKey(…)");
     let shown = format!("{:?}", key.signing_key);
     for secret in ["ee0cad99", "238, 12, 173", "7gytmR"] {
         assert!(!shown.contains(secret), "{shown}");

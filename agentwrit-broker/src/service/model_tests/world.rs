@@ -28,7 +28,7 @@ use crate::{
     domain::{App, AppName},
     issuer::Issued,
     issuer::nonce::Nonce,
-    keys::{KeyFile, Secret, SeededEntropy},
+    keys::{BrokerKeys, Secret, SeededEntropy},
     service::{Error, Services, apps::NewApp, revocation::Revoked},
     store::{Store, StoreOptions},
 };
@@ -224,10 +224,10 @@ async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Serv
     config.session_budget = None;
     config.max_ttl = Some(MAX_TTL);
     let entropy = Arc::new(SeededEntropy::new(start));
-    let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store =
         Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
             .unwrap();
-    let services = Services::build(&config, store, key_file, entropy).await.unwrap();
+    let services = Services::build(&config, store, keys, entropy).await.unwrap();
     Arc::new(services)
 }

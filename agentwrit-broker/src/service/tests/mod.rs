@@ -31,7 +31,7 @@ use crate::{
     config::Config,
     domain::{App, AppName},
     issuer::Issued,
-    keys::{KeyFile, Secret, SeededEntropy},
+    keys::{BrokerKeys, Secret, SeededEntropy},
     limits::budgets::SessionBudget,
     store::{Store, StoreOptions},
 };
@@ -188,9 +188,9 @@ fn launch_policy(single_use: bool) -> LaunchTokenRequest {
 
 async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Services> {
     let entropy = Arc::new(SeededEntropy::new(seed));
-    let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
     let store =
         Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
             .unwrap();
-    Arc::new(Services::build(config, store, key_file, entropy).await.unwrap())
+    Arc::new(Services::build(config, store, keys, entropy).await.unwrap())
 }

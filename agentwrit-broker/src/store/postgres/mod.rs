@@ -11,6 +11,7 @@
 mod agents;
 mod apps;
 mod audit;
+mod cluster;
 mod codec;
 mod connect;
 mod error;
@@ -34,6 +35,7 @@ mod writer;
 use std::sync::Arc;
 
 use agentwrit_verify::audit::ChainBreak;
+pub(crate) use cluster::{JoinError, join};
 
 use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
 use super::{OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection};

@@ -5,12 +5,19 @@ use crate::store::{OpenError, StoreError, codec::signed};
 
 /// Each brings the schema from its position in the list to the next version.
 const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
-/// Identifies the transaction that creates or alters the schema: brokers that start at the same time take turns.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(1096241780)";
-
-/// Brings the schema up to date, in one transaction. Rejects a newer one.
+/// Brings the schema up to date. Rejects a newer one.
 pub(super) fn migrate(session: &Session, database: &str) -> Result<(), OpenError> {
-    session.batch(&format!("BEGIN; {LOCK}"))?;
+    let migrated = migrate_alone(session, database);
+    match &migrated {
+        // Of brokers that create the schema at the same time, one succeeds; its schema serves the others too.
+        Err(OpenError::Store(_)) if version(session)? > 0 => migrate_alone(session, database),
+        _ => migrated,
+    }
+}
+
+/// Brings the schema up to date in one transaction. Once there is a head row, its lock makes brokers take turns.
+fn migrate_alone(session: &Session, database: &str) -> Result<(), OpenError> {
+    session.batch("BEGIN")?;
     let migrated = migrate_in_transaction(session, database);
     session.batch(if migrated.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     migrated

@@ -162,3 +162,25 @@ CREATE INDEX audit_by_task_app ON audit_events (task, app, kind, seq) WHERE task
 CREATE TABLE audit_runs (
     first bigint PRIMARY KEY
 );
+
+-- Settings on which the brokers of this database must agree.
+CREATE TABLE cluster (
+    one          smallint PRIMARY KEY CHECK (one = 1),
+    issuer       text  NOT NULL,
+    trust_domain text  NOT NULL,
+    audience     text,
+    max_ttl      bigint,
+    admin_secret bytea NOT NULL -- digest under a key that is not in this database
+);
+
+-- Keys of all brokers. `sealed` is encrypted under a key that is not in this database.
+CREATE TABLE signing_keys (
+    kid          text COLLATE "C" PRIMARY KEY,
+    purpose      text   NOT NULL,
+    public       bytea,
+    sealed       bytea  NOT NULL,
+    state        text   NOT NULL,
+    created_at   bigint NOT NULL,
+    activated_at bigint,
+    retire_at    bigint
+);

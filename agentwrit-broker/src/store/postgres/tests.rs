@@ -1,5 +1,6 @@
 //! Tests of what is PostgreSQL's own: several brokers on one database, and connections that are lost.
 
+mod cluster;
 mod fate;
 mod proxy;
 

@@ -22,7 +22,7 @@ pub(in crate::store) struct Schema {
 }
 
 impl Schema {
-    fn url(&self) -> String {
+    pub(in crate::store) fn url(&self) -> String {
         self.url_through(SERVER.directory())
     }
 

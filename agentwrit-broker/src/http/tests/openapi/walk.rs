@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Config,
-    keys::{KeyFile, OsEntropy},
+    keys::{BrokerKeys, OsEntropy},
     service::Services,
     store::{Store, StoreOptions},
 };
@@ -57,9 +57,9 @@ impl Walk {
         let directory = tempfile::tempdir().unwrap();
         let config = Config::for_development(directory.path(), ADMIN_SECRET).unwrap();
         let entropy = Arc::new(OsEntropy::open().unwrap());
-        let key_file = KeyFile::open(&config.signing_key_path, entropy.as_ref()).unwrap();
+        let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
-        let services = Services::build(&config, store, key_file, entropy).await.unwrap();
+        let services = Services::build(&config, store, keys, entropy).await.unwrap();
         let services = Arc::new(services);
         let router = router(Arc::clone(&services), Edge { trusted_proxies: Vec::new(), tls: false });
         Self { services, document: Document::load(), seen: RefCell::default(), router, _directory: directory }

@@ -1,0 +1,60 @@
+//! The store and the keys that a broker starts with.
+
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::StartError;
+use crate::{
+    config::{Config, SharedStore},
+    domain::ClusterSettings,
+    keys::{self, BrokerKeys, Entropy, KeyEncryptionKey},
+    store::{self, JoinError, Store, StoreError, StoreOptions},
+};
+
+/// Opens the store of the configuration and reads the keys, or makes what is missing.
+pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<(Store, BrokerKeys), StartError> {
+    let (config, entropy) = (config.clone(), Arc::clone(entropy));
+    let accept_broken_audit = config.accept_broken_audit.clone();
+    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
+    spawn_blocking(move || match &config.shared_store {
+        Some(shared) => {
+            let keys = join(&config, shared, entropy.as_ref())?;
+            Ok((Store::connect(shared.url.expose(), options)?, keys))
+        }
+        None => {
+            let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref())?;
+            Ok((Store::open(&config.db_path, options)?, keys))
+        }
+    })
+    .await
+    .map_err(|error| StoreError::Internal { cause: error.to_string() })?
+}
+
+/// Joins the brokers of a shared database. Returns the keys of all of them. Blocks the thread.
+fn join(config: &Config, shared: &SharedStore, entropy: &dyn Entropy) -> Result<BrokerKeys, StartError> {
+    let kek = KeyEncryptionKey::read(&shared.key_encryption_key_path)?;
+    let make_keys = |now| keys::new_sealed_keys(&kek, &config.issuer, now, entropy);
+    let joined = store::join(shared.url.expose(), &settings(config, &kek), make_keys).map_err(|error| match error {
+        JoinError::Open(error) => StartError::Open(error),
+        JoinError::Keys(error) => StartError::SealedKey(error),
+    })?;
+    if joined.keys_made {
+        tracing::info!(component = "signing", "a new signing key was made, sealed in the database");
+    }
+    for deviation in &joined.deviations {
+        tracing::warn!(component = "config", "{deviation}: use the same setting for all of them");
+    }
+    Ok(keys::unseal(&kek, &config.issuer, &joined.keys)?)
+}
+
+/// Returns the settings on which the brokers of a database must agree.
+fn settings(config: &Config, kek: &KeyEncryptionKey) -> ClusterSettings {
+    ClusterSettings {
+        issuer: config.issuer.clone(),
+        trust_domain: config.trust_domain.to_string(),
+        audience: config.audience.clone(),
+        max_ttl: config.max_ttl,
+        admin_secret: kek.digest("agentwrit-admin-secret-v1", config.admin_secret.stored_form()),
+    }
+}

@@ -1,0 +1,167 @@
+//! What brokers of one database have in common: settings that must agree, and their keys.
+
+use agentwrit_verify::UnixTime;
+use tokio_postgres::Row;
+
+use super::{
+    codec::{bytes, get, optional_bytes, optional_time, time},
+    connect::Server,
+    schema,
+    session::Session,
+    value::values,
+};
+use crate::{
+    domain::{ClusterSettings, Disagreement, KeyPurpose, KeyState, StoredKey},
+    store::{
+        OpenError, StoreError,
+        codec::{micros, signed},
+    },
+};
+
+const LOCK: &str = "SELECT 1 FROM head WHERE one = 1 FOR UPDATE";
+const SELECT_CLUSTER: &str = "SELECT issuer, trust_domain, audience, max_ttl, admin_secret FROM cluster WHERE one = 1";
+const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret) \
+     VALUES (1, $1, $2, $3, $4, $5)";
+const UPDATE_CLUSTER: &str = "UPDATE cluster SET max_ttl = $1, admin_secret = $2 WHERE one = 1";
+const SELECT_KEYS: &str = "SELECT kid, purpose, public, sealed, state, created_at, activated_at, retire_at \
+     FROM signing_keys ORDER BY created_at, kid";
+const INSERT_KEY: &str = "INSERT INTO signing_keys \
+     (kid, purpose, public, sealed, state, created_at, activated_at, retire_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+/// What a broker finds when it joins the others.
+#[derive(Clone, Debug)]
+pub(crate) struct Joined {
+    /// Keys of all brokers.
+    pub(crate) keys: Vec<StoredKey>,
+    /// True if the keys were made by this call.
+    pub(crate) keys_made: bool,
+    /// Settings that differ from those of the broker that started last.
+    pub(crate) deviations: Vec<Disagreement>,
+}
+
+/// Joins the brokers of the database at `url`: creates the schema of an empty one, compares the settings, and makes keys
+/// if there are none. Brokers that start at the same time take turns, and so end with the same keys. Blocks the thread.
+pub(crate) fn join<E>(
+    url: &str,
+    settings: &ClusterSettings,
+    make_keys: impl FnOnce(UnixTime) -> Result<Vec<StoredKey>, E>,
+) -> Result<Joined, JoinError<E>> {
+    let server = Server::parse(url)?;
+    let session = Session::open(&server)?;
+    session.check_server()?;
+    schema::migrate(&session, &server.name())?;
+    session.batch("BEGIN")?;
+    let joined = join_in_transaction(&session, settings, make_keys);
+    session.batch(if joined.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    joined
+}
+
+fn join_in_transaction<E>(
+    session: &Session,
+    settings: &ClusterSettings,
+    make_keys: impl FnOnce(UnixTime) -> Result<Vec<StoredKey>, E>,
+) -> Result<Joined, JoinError<E>> {
+    session.rows(LOCK, values![])?;
+    let deviations = compare(session, settings)?;
+    let keys = read_keys(session)?;
+    if !keys.is_empty() {
+        return Ok(Joined { keys, keys_made: false, deviations });
+    }
+    let keys = make_keys(session.time()?).map_err(JoinError::Keys)?;
+    insert_keys(session, &keys)?;
+    Ok(Joined { keys, keys_made: true, deviations })
+}
+
+/// Compares the settings with the recorded ones, and records those that may change.
+fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagreement>, OpenError> {
+    let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret } = settings;
+    let max_ttl = max_ttl.map(signed);
+    let Some(recorded) = recorded_settings(session)? else {
+        let audience = audience.as_deref();
+        session.execute(INSERT_CLUSTER, values![issuer, trust_domain, audience, max_ttl, admin_secret])?;
+        return Ok(Vec::new());
+    };
+    let conflicts = settings.conflicts_with(&recorded);
+    if !conflicts.is_empty() {
+        return Err(OpenError::Disagreement { conflicts });
+    }
+    let deviations = settings.deviates_from(&recorded);
+    if !deviations.is_empty() {
+        session.execute(UPDATE_CLUSTER, values![max_ttl, admin_secret])?;
+    }
+    Ok(deviations)
+}
+
+fn recorded_settings(session: &Session) -> Result<Option<ClusterSettings>, StoreError> {
+    let rows = session.rows(SELECT_CLUSTER, values![])?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(ClusterSettings {
+        issuer: get(row, 0)?,
+        trust_domain: get(row, 1)?,
+        audience: get(row, 2)?,
+        max_ttl: get::<Option<i64>>(row, 3)?.and_then(|seconds| u64::try_from(seconds).ok()),
+        admin_secret: bytes(row, 4)?,
+    }))
+}
+
+fn read_keys(session: &Session) -> Result<Vec<StoredKey>, StoreError> {
+    session.rows(SELECT_KEYS, values![])?.iter().map(key).collect()
+}
+
+fn key(row: &Row) -> Result<StoredKey, StoreError> {
+    Ok(StoredKey {
+        kid: get(row, 0)?,
+        purpose: known(row, 1, KeyPurpose::parse)?,
+        public: optional_bytes(row, 2)?,
+        sealed: get(row, 3)?,
+        state: known(row, 4, KeyState::parse)?,
+        created_at: time(row, 5)?,
+        activated_at: optional_time(row, 6)?,
+        retire_at: optional_time(row, 7)?,
+    })
+}
+
+fn known<T>(row: &Row, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+    let text: &str = get(row, column)?;
+    parse(text).ok_or_else(|| StoreError::corrupt(format!("`{text}` in column {column} of a key is unknown")))
+}
+
+fn insert_keys(session: &Session, keys: &[StoredKey]) -> Result<(), StoreError> {
+    for key in keys {
+        let StoredKey { kid, purpose, public, sealed, state, created_at, activated_at, retire_at } = key;
+        session.execute(
+            INSERT_KEY,
+            values![
+                kid,
+                purpose.as_str(),
+                *public,
+                sealed.as_slice(),
+                state.as_str(),
+                micros(*created_at),
+                activated_at.map(micros),
+                retire_at.map(micros),
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+/// Reason that a broker did not join.
+#[derive(Debug)]
+pub(crate) enum JoinError<E> {
+    Open(OpenError),
+    /// No keys could be made.
+    Keys(E),
+}
+
+impl<E> From<OpenError> for JoinError<E> {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl<E> From<StoreError> for JoinError<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Open(error.into())
+    }
+}
