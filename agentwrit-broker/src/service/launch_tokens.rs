@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use super::{
     Error, Parts,
     checks::{spend, transact_as},
+    recent_launch_tokens::RecentLaunchTokens,
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -26,13 +27,14 @@ pub(crate) struct LaunchTokenService {
     issuer: Arc<Issuer>,
     ledger: Arc<Ledger>,
     budgets: Arc<Budgets>,
+    recent: Arc<RecentLaunchTokens>,
     metrics: Arc<Metrics>,
 }
 
 impl LaunchTokenService {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { issuer, ledger, budgets, metrics, .. } = parts;
-        Self { issuer, ledger, budgets, metrics }
+        let Parts { issuer, ledger, budgets, recent_launch_tokens: recent, metrics, .. } = parts;
+        Self { issuer, ledger, budgets, recent, metrics }
     }
 
     /// Issues a launch token. The secret is in the result and nowhere else. Without a `bearer` the broker itself requests it.
@@ -52,6 +54,7 @@ impl LaunchTokenService {
         match outcome {
             Ok(token) => {
                 self.metrics.launch_token_created();
+                self.recent.insert(&token);
                 Ok((token, secret))
             }
             Err(error) => {

@@ -11,6 +11,7 @@ pub(crate) mod launch_tokens;
 pub(crate) mod login;
 #[cfg(test)]
 mod model_tests;
+mod recent_launch_tokens;
 pub(crate) mod registration;
 pub(crate) mod revocation;
 pub(crate) mod seed_tokens;

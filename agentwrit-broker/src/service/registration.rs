@@ -4,6 +4,7 @@
 //! 2. A rejected registration consumes nothing: launch token and nonce stay usable.
 //! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
 //!    again in it, so that of two racing registrations exactly one wins.
+//!    The first read is left out for a launch token that this broker issued just now ([`RecentLaunchTokens`]).
 //! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
@@ -15,6 +16,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::{
     Error, Parts,
     checks::{issue_time, spend},
+    recent_launch_tokens::RecentLaunchTokens,
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -34,13 +36,14 @@ pub(crate) struct RegistrationService {
     ledger: Arc<Ledger>,
     challenges: Arc<Challenges>,
     budgets: Arc<Budgets>,
+    recent: Arc<RecentLaunchTokens>,
     metrics: Arc<Metrics>,
 }
 
 impl RegistrationService {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { issuer, ledger, challenges, budgets, metrics, .. } = parts;
-        Self { issuer, ledger, challenges, budgets, metrics }
+        let Parts { issuer, ledger, challenges, budgets, recent_launch_tokens: recent, metrics, .. } = parts;
+        Self { issuer, ledger, challenges, budgets, recent, metrics }
     }
 
     /// Registers an agent and issues its first token.
@@ -67,15 +70,13 @@ impl RegistrationService {
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let digest = Digest::of(registration.launch_token.expose().as_bytes());
-        let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
-        let launch_token = decide(&registration, &facts, self.ledger.now())?;
-        let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
-        let draft = self.draft(&registration, launch_token, &agent_id)?;
-        let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
-        self.check_nonce(&nonce)?;
-        let public_key = check_signature(&nonce, &registration)?;
-        self.budgets.check(&Spending::registration(launch_token))?;
-
+        let prepared = if let Some(prepared) = self.prepare_recent(&registration, &digest) {
+            prepared
+        } else {
+            let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
+            self.prepare(&registration, decide(&registration, &facts, self.ledger.now())?)?
+        };
+        let Prepared { agent_id, draft, nonce, public_key } = prepared;
         let service = Arc::clone(self);
         let (agent_id, draft) = self
             .ledger
@@ -101,6 +102,25 @@ impl RegistrationService {
             })
             .await?;
         Ok((agent_id, self.issuer.sign(&draft)))
+    }
+
+    /// Checks a registration with a launch token that this broker issued just now. Returns none if a check fails: the
+    /// state of the store decides then.
+    fn prepare_recent(&self, registration: &RegistrationRequest, digest: &Digest) -> Option<Prepared> {
+        let launch_token = self.recent.take(digest)?;
+        check_launch_token(registration, &launch_token, self.ledger.now()).ok()?;
+        self.prepare(registration, &launch_token).ok()
+    }
+
+    /// Checks what the registration itself holds, and drafts its token.
+    fn prepare(&self, registration: &RegistrationRequest, launch_token: &LaunchToken) -> Result<Prepared, Error> {
+        let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
+        let draft = self.draft(registration, launch_token, &agent_id)?;
+        let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
+        self.check_nonce(&nonce)?;
+        let public_key = check_signature(&nonce, registration)?;
+        self.budgets.check(&Spending::registration(launch_token))?;
+        Ok(Prepared { agent_id, draft, nonce, public_key })
     }
 
     /// Drafts the first token. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is issued.
@@ -171,6 +191,15 @@ impl RegistrationService {
     }
 }
 
+/// A registration whose own contents were checked.
+#[derive(Debug)]
+struct Prepared {
+    agent_id: AgentId,
+    draft: Draft,
+    nonce: Nonce,
+    public_key: [u8; 32],
+}
+
 /// The state that the decision depends on.
 #[derive(Debug)]
 struct Facts {
@@ -192,6 +221,19 @@ impl Facts {
 /// Returns the launch token if it allows the registration now.
 fn decide<'f>(registration: &RegistrationRequest, facts: &'f Facts, now: UnixTime) -> Result<&'f LaunchToken, Error> {
     let token = facts.launch_token.as_ref().ok_or(Error::LaunchTokenUnknown)?;
+    check_launch_token(registration, token, now)?;
+    if token.app_id.is_some() {
+        // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
+        let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
+        if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
+            return Err(Error::ExceedsCeiling { scope: scope.clone() });
+        }
+    }
+    Ok(token)
+}
+
+/// Checks a registration against its launch token alone.
+fn check_launch_token(registration: &RegistrationRequest, token: &LaunchToken, now: UnixTime) -> Result<(), Error> {
     if token.consumed_at.is_some() {
         return Err(Error::LaunchTokenConsumed);
     }
@@ -209,14 +251,7 @@ fn decide<'f>(registration: &RegistrationRequest, facts: &'f Facts, now: UnixTim
             return Err(Error::Pinned { field });
         }
     }
-    if token.app_id.is_some() {
-        // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
-        let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
-        if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
-            return Err(Error::ExceedsCeiling { scope: scope.clone() });
-        }
-    }
-    Ok(token)
+    Ok(())
 }
 
 /// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::{
     active_agents::ActiveAgents, apps::AppService, delegation::DelegationService, housekeeping::Housekeeping,
-    launch_tokens::LaunchTokenService, login::LoginService, registration::RegistrationService,
-    revocation::RevocationService, tokens::TokenService,
+    launch_tokens::LaunchTokenService, login::LoginService, recent_launch_tokens::RecentLaunchTokens,
+    registration::RegistrationService, revocation::RevocationService, tokens::TokenService,
 };
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
@@ -108,6 +108,7 @@ impl Services {
             ledger,
             challenges: Arc::new(challenges),
             budgets: Arc::new(budgets),
+            recent_launch_tokens: Arc::default(),
             feed,
             metrics,
         };
@@ -127,6 +128,7 @@ pub(super) struct Parts {
     pub(super) ledger: Arc<Ledger>,
     pub(super) challenges: Arc<Challenges>,
     pub(super) budgets: Arc<Budgets>,
+    pub(super) recent_launch_tokens: Arc<RecentLaunchTokens>,
     pub(super) feed: FeedPublisher,
     pub(super) active_agents: Arc<ActiveAgents>,
     pub(super) metrics: Arc<Metrics>,
@@ -141,7 +143,7 @@ impl Parts {
         pools: Arc<Pools>,
         stopping: watch::Sender<bool>,
     ) -> Services {
-        let Self { issuer, ledger, challenges, budgets: _, feed, active_agents, metrics } = self.clone();
+        let Self { issuer, ledger, challenges, feed, active_agents, metrics, .. } = self.clone();
         Services {
             logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),
             apps: Arc::new(AppService::new(self.clone())),

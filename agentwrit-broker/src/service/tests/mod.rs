@@ -6,6 +6,7 @@ mod failed_commits;
 mod feed;
 mod lifetime;
 mod noise;
+mod registration;
 mod revocation;
 mod shared_responses;
 
