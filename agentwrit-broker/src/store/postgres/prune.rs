@@ -2,7 +2,7 @@
 
 use agentwrit_verify::UnixTime;
 
-use super::{transaction::Transaction, value::values};
+use super::{codec::get, transaction::Transaction, value::values};
 use crate::store::{
     StoreError,
     codec::micros,
@@ -30,7 +30,9 @@ macro_rules! delete_expired {
 /// revocation.
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens AS old WHERE expires_at <= $1 \
      AND NOT EXISTS (SELECT 1 FROM tokens WHERE sid = old.sid AND sid <> jti AND expires_at > $1) \
-     ORDER BY expires_at LIMIT $2)";
+     ORDER BY expires_at LIMIT $2) RETURNING subject";
+/// An agent expires with its latest token.
+const DELETE_AGENTS: &str = "DELETE FROM agents WHERE id = ANY($1) AND expires_at <= $2";
 
 impl DeleteExpired for Transaction<'_> {
     fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
@@ -40,12 +42,19 @@ impl DeleteExpired for Transaction<'_> {
         };
         let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
         let mut delete = |sql: &str| delete_until(until, sql);
-        Ok(Pruned {
-            nonces,
-            launch_tokens: delete(delete_expired!("launch_tokens", "seq"))?,
-            agents: delete(delete_expired!("agents", "id"))?,
-            tokens: delete(DELETE_TOKENS)?,
-            revocations: delete(delete_expired!("revocations", "cursor"))?,
-        })
+        let launch_tokens = delete(delete_expired!("launch_tokens", "seq"))?;
+        let revocations = delete(delete_expired!("revocations", "cursor"))?;
+        let (agents, tokens) = self.prune_tokens(until)?;
+        Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
+    }
+}
+
+impl Transaction<'_> {
+    /// Returns the number of agents and of tokens that were deleted.
+    fn prune_tokens(&mut self, until: UnixTime) -> Result<(u64, u64), StoreError> {
+        let rows = self.execute_returning(DELETE_TOKENS, values![micros(until), LIMIT.cast_signed()])?;
+        let subjects = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, _>>()?;
+        let tokens = subjects.len() as u64;
+        Ok((self.execute(DELETE_AGENTS, values![subjects, micros(until)])?, tokens))
     }
 }

@@ -75,7 +75,6 @@ CREATE TABLE agents (
     revoked_at      bigint
 );
 CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;
-CREATE INDEX agents_by_expiry ON agents (expires_at);
 
 CREATE TABLE tokens (
     jti                bytea  PRIMARY KEY,

@@ -108,6 +108,12 @@ impl<'a> Transaction<'a> {
         self.job.note_failure(changed)
     }
 
+    /// Executes a statement that writes. Returns the rows of its `RETURNING`.
+    pub(super) fn execute_returning(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let rows = self.open_savepoint().and_then(|()| self.session.rows(sql, values));
+        self.job.note_failure(rows)
+    }
+
     pub(super) fn failed_write(&self) -> Option<StoreError> {
         self.job.failed_write()
     }

@@ -80,8 +80,29 @@ impl Snapshots {
 
 impl ReadConnection for Snapshots {
     fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
-        let snapshot = self.connection.unchecked_transaction()?;
-        job(&Transaction::reading(&snapshot));
+        let snapshot = Snapshot::begin(&self.connection)?;
+        job(&Transaction::reading(snapshot.connection));
         Ok(())
+    }
+}
+
+/// A transaction that reads, until this value is dropped.
+struct Snapshot<'c> {
+    connection: &'c Connection,
+}
+
+impl<'c> Snapshot<'c> {
+    fn begin(connection: &'c Connection) -> Result<Self, StoreError> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        Ok(Self { connection })
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        let ended = self.connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+        if let Err(error) = ended {
+            tracing::warn!(component = "store", %error, "a read of the database did not end");
+        }
     }
 }

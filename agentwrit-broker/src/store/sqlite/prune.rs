@@ -26,26 +26,44 @@ macro_rules! delete_expired {
     };
 }
 
+/// The primary key begins with the expiry.
+const DELETE_NONCES: &str = "DELETE FROM spent_nonces WHERE (expires_at, nonce) IN \
+     (SELECT expires_at, nonce FROM spent_nonces WHERE expires_at <= ?1 ORDER BY expires_at, nonce LIMIT ?2)";
+
 /// The tokens of a session stay until all of them have expired, because each of them identifies the session in a
 /// revocation.
 const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM tokens AS old WHERE expires_at <= ?1 \
      AND NOT EXISTS (SELECT 1 FROM tokens WHERE sid = old.sid AND sid <> jti AND expires_at > ?1) \
-     ORDER BY expires_at LIMIT ?2)";
+     ORDER BY expires_at LIMIT ?2) RETURNING subject";
+/// An agent expires with its latest token.
+const DELETE_AGENT: &str = "DELETE FROM agents WHERE id = ?1 AND expires_at <= ?2";
 
 impl DeleteExpired for Transaction<'_> {
     fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
         self.expire_nonces_until(nonces_until)?;
-        let mut delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
+        let mut delete = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
             Ok(self.execute(sql, (micros(until), LIMIT.cast_signed()))? as u64)
         };
-        let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
-        let mut delete = |sql: &str| delete_until(until, sql);
-        Ok(Pruned {
-            nonces,
-            launch_tokens: delete(delete_expired!("launch_tokens", "seq"))?,
-            agents: delete(delete_expired!("agents", "id"))?,
-            tokens: delete(DELETE_TOKENS)?,
-            revocations: delete(delete_expired!("revocations", "cursor"))?,
-        })
+        let nonces = delete(nonces_until, DELETE_NONCES)?;
+        let launch_tokens = delete(until, delete_expired!("launch_tokens", "seq"))?;
+        let revocations = delete(until, delete_expired!("revocations", "cursor"))?;
+        let (agents, tokens) = self.prune_tokens(until)?;
+        Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
+    }
+}
+
+impl Transaction<'_> {
+    /// Returns the number of agents and of tokens that were deleted.
+    fn prune_tokens(&mut self, until: UnixTime) -> Result<(u64, u64), StoreError> {
+        let parameters = (micros(until), LIMIT.cast_signed());
+        let mut subjects: Vec<i64> = self.execute_returning(DELETE_TOKENS, parameters, |row| row.get(0))?;
+        let tokens = subjects.len() as u64;
+        subjects.sort_unstable();
+        subjects.dedup();
+        let mut agents = 0;
+        for subject in subjects {
+            agents += self.execute(DELETE_AGENT, (subject, micros(until)))? as u64;
+        }
+        Ok((agents, tokens))
     }
 }

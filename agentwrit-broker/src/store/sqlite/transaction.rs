@@ -99,6 +99,17 @@ impl<'a> Transaction<'a> {
         self.job.note_failure(changed)
     }
 
+    /// Executes a statement that writes. Returns the rows of its `RETURNING`.
+    pub(super) fn execute_returning<T>(
+        &mut self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.open_savepoint().and_then(|()| self.list(sql, params, read));
+        self.job.note_failure(rows)
+    }
+
     /// Inserts a row. Returns its rowid.
     pub(super) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
         self.execute(sql, params)?;

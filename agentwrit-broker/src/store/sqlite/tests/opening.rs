@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::{
     audit::{AuditChainError, EventId},
-    store::{OpenError, probe},
+    store::{OpenError, Pruned, probe},
 };
 
 fn open(path: &std::path::Path) -> Result<Store, OpenError> {
@@ -135,7 +135,7 @@ async fn rejects_symbolic_link_beside_database_and_creates_no_target() {
 #[tokio::test]
 async fn rejects_foreign_newer_and_unreadable_databases() {
     let (_directory, path) = altered("PRAGMA user_version = 99").await;
-    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 2 });
+    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 3 });
 
     let foreign = path.with_file_name("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
@@ -202,6 +202,35 @@ async fn migrates_database_of_version_1_and_keeps_its_records() {
         assert_eq!(launch_token.minted_in, None);
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn migrates_database_of_version_2_and_deletes_agents_without_tokens() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("data.db");
+    let (released, live) = (include_str!("../schema.sql"), at(100).elapsed_since_epoch().as_micros());
+    let records = format!(
+        "PRAGMA user_version = 2; PRAGMA application_id = 0x41577274;
+         UPDATE meta SET certain_time = 10;
+         INSERT INTO names (id, name) VALUES (1, '{}'), (2, '{}');
+         INSERT INTO agents VALUES (1, NULL, 'read:data:x', zeroblob(32), x'0000000000000001', 7, 9, NULL),
+             (2, NULL, 'read:data:x', zeroblob(32), x'0000000000000001', 7, {live}, NULL);
+         INSERT INTO tokens VALUES (zeroblob(16), zeroblob(16), 2, NULL, NULL, NULL, 7, {live}, 60, 7, NULL);
+         INSERT INTO spent_nonces VALUES (zeroblob(32), {live});",
+        agent_id(1),
+        agent_id(2)
+    );
+    let version_2 = include_str!("../schema_2.sql");
+    Connection::open(&path).unwrap().execute_batch(&format!("{released}{version_2}{records}")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let store = open(&path).unwrap();
+    let found = store.transact(|tx| {
+        let agents = (tx.agent(&agent_id(1))?.is_some(), tx.agent(&agent_id(2))?.is_some());
+        Ok::<_, StoreError>((agents, tx.spend_nonce(&[0; 32], at(100))?, tx.prune(at(100), at(100))?))
+    });
+    let pruned = Pruned { nonces: 1, agents: 1, tokens: 1, ..Pruned::default() };
+    assert_eq!(found.await, Ok(((false, true), false, pruned)));
+    store.close().await;
 }
 
 #[tokio::test]
