@@ -14,9 +14,9 @@ use crate::scenario::memory_limit::broker_beside;
 #[derive(Debug, Parser)]
 #[command(name = "load", version)]
 pub(crate) struct Args {
-    /// URL of the broker
+    /// URL of the broker; several, with one store, share the clients
     #[arg(long, global = true, default_value = "http://127.0.0.1:8080")]
-    pub(crate) url: String,
+    pub(crate) url: Vec<String>,
 
     /// Admin secret of the broker
     #[arg(long, global = true, env = "AACTL_ADMIN_SECRET", hide_env_values = true, default_value = "")]
@@ -34,9 +34,9 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 2, value_parser = value_parser!(u64).range(1..=60))]
     pub(crate) health_time: u64,
 
-    /// Process id of the broker on this machine: its memory and processor time are reported too
+    /// Process id of a broker on this machine, for each of them: memory and processor time are reported too
     #[arg(long, global = true, value_name = "PID")]
-    pub(crate) broker_pid: Option<u32>,
+    pub(crate) broker_pid: Vec<u32>,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -210,6 +210,6 @@ mod tests {
         assert!(Args::try_parse_from(["load", "health", "--time", "100000"]).is_err());
         assert!(Args::try_parse_from(["load", "register", "--count", "0"]).is_err());
         let args = Args::try_parse_from(["load", "health", "--url", "http://127.0.0.1:1"]).unwrap();
-        assert_eq!((args.url.as_str(), args.json, args.allow_remote), ("http://127.0.0.1:1", false, false));
+        assert_eq!((args.url, args.json, args.allow_remote), (vec!["http://127.0.0.1:1".to_owned()], false, false));
     }
 }

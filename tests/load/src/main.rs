@@ -13,6 +13,7 @@ mod report;
 mod scenario;
 mod tally;
 mod target;
+mod yardstick;
 
 use std::process::ExitCode;
 

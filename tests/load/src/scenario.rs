@@ -1,5 +1,6 @@
 //! Scenarios, and their shared parts.
 
+mod cost;
 pub(crate) mod feed;
 pub(crate) mod flood;
 pub(crate) mod health;
@@ -16,7 +17,6 @@ use crate::{
     args::Args,
     drive::{Limits, drive},
     http::Response,
-    process,
     report::Report,
     tally::Tally,
     target::{Target, TargetError},
@@ -25,9 +25,11 @@ use crate::{
 /// Context of every scenario.
 #[derive(Debug)]
 pub(crate) struct Context {
+    /// The first broker.
     pub(crate) target: Target,
+    others: Vec<Target>,
     pub(crate) operator: Rc<Operator>,
-    pub(crate) broker_pid: Option<u32>,
+    broker_pids: Vec<u32>,
     health_time: Duration,
 }
 
@@ -50,6 +52,8 @@ pub(crate) enum LoadError {
     NotPrepared { first: String },
     #[error("process {pid}: {cause}")]
     Process { pid: u32, cause: String },
+    #[error("give the broker's URL with --url")]
+    NoUrl,
     #[error("memory needs --broker-pid, the broker's process on this machine")]
     NoPid,
     #[error(
@@ -79,20 +83,32 @@ impl Context {
         Self::of(&args.url, &args.admin_secret, args)
     }
 
-    /// Returns a context for another broker than the command line's.
-    pub(crate) fn of(url: &str, admin_secret: &str, args: &Args) -> Result<Self, LoadError> {
-        let target = Target::parse(url, args.allow_remote)?;
+    /// Returns a context for other brokers than the command line's.
+    pub(crate) fn of(urls: &[String], admin_secret: &str, args: &Args) -> Result<Self, LoadError> {
+        let parse = |url: &String| Target::parse(url, args.allow_remote);
+        let (first, others) = urls.split_first().ok_or(LoadError::NoUrl)?;
+        let (target, others) = (parse(first)?, others.iter().map(parse).collect::<Result<_, _>>()?);
         let operator = Rc::new(Operator::new(&target, admin_secret));
         let health_time = Duration::from_secs(args.health_time);
-        Ok(Self { target, operator, broker_pid: args.broker_pid, health_time })
+        Ok(Self { target, others, operator, broker_pids: args.broker_pid.clone(), health_time })
+    }
+
+    /// Returns the process of the first broker, if it is known.
+    pub(crate) fn broker_pid(&self) -> Option<u32> {
+        self.broker_pids.first().copied()
     }
 
     pub(crate) fn report(&self, scenario: &'static str) -> Report {
-        Report::new(scenario, self.target.to_string())
+        let brokers: Vec<String> = self.targets().map(ToString::to_string).collect();
+        Report::new(scenario, brokers.join(", "))
     }
 
     pub(crate) fn clients(&self, count: u16) -> Vec<Client> {
-        (0..count).map(|_| Client::new(&self.target, &self.operator)).collect()
+        self.targets().cycle().take(count.into()).map(|target| Client::new(target, &self.operator)).collect()
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Target> + Clone {
+        std::iter::once(&self.target).chain(&self.others)
     }
 
     /// Measures `GET /v1/health`, the reference of all figures.
@@ -121,11 +137,6 @@ impl Context {
             return Err(LoadError::NotPrepared { first: tally.first_failure.unwrap_or_default() });
         }
         Ok((clients, tokens))
-    }
-
-    /// Returns the broker's processor time so far, if its process is known.
-    pub(crate) fn processor_time(&self) -> Result<Option<Duration>, LoadError> {
-        self.broker_pid.map(process::processor_time).transpose()
     }
 }
 

@@ -96,7 +96,7 @@ fn cursor_of(response: &Response) -> Result<u64, LoadError> {
 }
 
 fn memory(context: &Context) -> Result<Option<Memory>, LoadError> {
-    context.broker_pid.map(Memory::of).transpose()
+    context.broker_pid().map(Memory::of).transpose()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with few digits")]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) async fn run(context: &Context, options: &args::Memory) -> Result<Report, LoadError> {
-    let pid = context.broker_pid.ok_or(LoadError::NoPid)?;
+    let pid = context.broker_pid().ok_or(LoadError::NoPid)?;
     let (mut clients, mut health) = context.health(context.clients(options.clients)).await;
     let mut report = context.report("memory");
     note(&mut report, "before", Memory::of(pid)?);

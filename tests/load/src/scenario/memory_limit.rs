@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(args: &Args, options: &MemoryLimit) -> Result<Report, LoadError> {
     let broker = LimitedBroker::start(&options.broker, options.limit * 1024 * 1024)?;
-    let context = Context::of(&broker.url, ADMIN_SECRET, args)?;
+    let context = Context::of(std::slice::from_ref(&broker.url), ADMIN_SECRET, args)?;
     let mut trial = Trial { report: context.report("memory-limit"), context, broker, tally: Tally::default() };
     trial.report.figure("memory limit", mebibytes(options.limit * 1024 * 1024), "MiB");
 
