@@ -201,7 +201,7 @@ def test_reports_response_of_other_server(client: list[str], status: int, body: 
     with other_server(status, body) as url:
         said = refused(run(client, url, Credentials("", "id-0123456789ab", "0" * 64)))
     # The SDK has words of its own.
-    assert "not an answer of the broker" in said or f"{status} None: " in said
+    assert "not a response of the broker" in said or f"{status} None: " in said
 
 
 def test_a_wrong_secret(broker: Broker, client: list[str]) -> None:

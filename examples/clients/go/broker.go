@@ -30,7 +30,7 @@ func NewBroker(url string) *Broker {
 
 // ANCHOR: problem
 
-// Problem is the broker's refusal (RFC 9457). Code is for programs, Detail and Hint are for people, and RequestID finds
+// Problem is the broker's error response (RFC 9457). Code is for programs, Detail and Hint are for people, and RequestID finds
 // the request in the broker's log.
 type Problem struct {
 	Status     int    `json:"status"`
@@ -55,7 +55,7 @@ func (p *Problem) Error() string {
 func problemOf(response *http.Response, body []byte) error {
 	problem := &Problem{RetryAfter: response.Header.Get("Retry-After")}
 	if err := json.Unmarshal(body, problem); err != nil || problem.Code == "" {
-		return fmt.Errorf("%s from %s: not an answer of the broker", response.Status, response.Request.URL)
+		return fmt.Errorf("%s from %s: not a response of the broker", response.Status, response.Request.URL)
 	}
 	return problem
 }
@@ -98,7 +98,7 @@ func (b *Broker) call(method, path, bearer string, body, answer any) error {
 		return nil
 	}
 	if err := json.Unmarshal(data, answer); err != nil {
-		return fmt.Errorf("%s: not an answer of the broker: %w", request.URL, err)
+		return fmt.Errorf("%s: not a response of the broker: %w", request.URL, err)
 	}
 	return nil
 }

@@ -51,8 +51,8 @@ def main() -> None:
         use(app, "the released token", lead.access_token)
         try:
             lead.renew()
-        except AgentWritError as refusal:
-            print(f"too late to renew: {refusal}")
+        except AgentWritError as problem:
+            print(f"too late to renew: {problem}")
 
 
 # ANCHOR: validate
@@ -76,7 +76,7 @@ def explain(error: Exception) -> str:
         text = f"{error.status_code} {problem.error_code}: {problem.detail} (request {problem.request_id})"
         return f"{text}\nhint: {problem.hint}" if problem.hint else text
     if isinstance(error, ValueError):
-        return f"not an answer of the broker: {error}"
+        return f"not a response of the broker: {error}"
     return str(error)
 
 

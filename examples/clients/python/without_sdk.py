@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 # ANCHOR: problem
 class Problem(Exception):
-    """The broker's refusal (RFC 9457). `code` is for programs, the text for people."""
+    """The broker's error response (RFC 9457). `code` is for programs, the text for people."""
 
     def __init__(self, answer: httpx.Response) -> None:
         try:
@@ -27,7 +27,7 @@ class Problem(Exception):
             text = f"{answer.status_code} {self.code}: {problem['detail']} (request {problem['request_id']})"
         except (ValueError, KeyError, TypeError):
             self.code = None
-            super().__init__(f"{answer.status_code} from {answer.url}: not an answer of the broker")
+            super().__init__(f"{answer.status_code} from {answer.url}: not a response of the broker")
             return
         if "Retry-After" in answer.headers:
             text += f"; try again in {answer.headers['Retry-After']} s"
@@ -156,14 +156,14 @@ def main() -> None:
     use("the released token", renewed["access_token"])
     try:
         broker.renew(renewed["access_token"])
-    except Problem as refusal:
-        print(f"too late to renew: 401 {refusal.code}")
+    except Problem as problem:
+        print(f"too late to renew: 401 {problem.code}")
 
 
 if __name__ == "__main__":
     try:
         main()
-    except Problem as refusal:
-        sys.exit(f"error: {refusal}")
+    except Problem as problem:
+        sys.exit(f"error: {problem}")
     except (httpx.HTTPError, httpx.InvalidURL) as trouble:
         sys.exit(f"error: cannot reach the broker: {trouble}")

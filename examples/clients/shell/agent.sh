@@ -22,8 +22,8 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
 # ANCHOR: problem
-# call METHOD PATH [BEARER]: the body comes from standard input, the answer goes to standard output. The broker's refusal
-# (RFC 9457) ends the script; its code stays in $work/refusal for who expects it.
+# call METHOD PATH [BEARER]: the body comes from standard input, the response goes to standard output. The broker's error
+# response (RFC 9457) ends the script; its code stays in $work/problem for a caller that expects it.
 call() {
     local status
     : >"$work/answer"
@@ -32,8 +32,8 @@ call() {
         --header @<(printf '%s\n' 'Content-Type: application/json' ${3:+"Authorization: Bearer $3"}) \
         "${AGENTWRIT_BROKER_URL%/}$2" 2>"$work/trouble")" || die "cannot reach the broker: $(head -n 1 "$work/trouble")"
     if [[ "$status" != 2?? ]]; then
-        jq --raw-output '.error_code | values' "$work/answer" >"$work/refusal" 2>/dev/null || true
-        [ -s "$work/refusal" ] || die "$status from $AGENTWRIT_BROKER_URL$2: not an answer of the broker"
+        jq --raw-output '.error_code | values' "$work/answer" >"$work/problem" 2>/dev/null || true
+        [ -s "$work/problem" ] || die "$status from $AGENTWRIT_BROKER_URL$2: not a response of the broker"
         die "$(jq --raw-output --arg wait "$(sed -n 's/^retry-after: *\([0-9]*\).*/\1/ip' "$work/headers")" \
             '"\(.status) \(.error_code): \(.detail) (request \(.request_id))"
              + if $wait != "" then "; try again in \($wait) s" else "" end
@@ -48,7 +48,7 @@ field() {
     local answer
     answer="$(cat)"
     [ -n "$answer" ] || exit 1
-    jq --exit-status --raw-output ".$1 | values" <<<"$answer" 2>/dev/null || die "not an answer of the broker: it has no \`$1\`"
+    jq --exit-status --raw-output ".$1 | values" <<<"$answer" 2>/dev/null || die "not a response of the broker: it has no \`$1\`"
 }
 
 # ANCHOR: app_auth
@@ -143,4 +143,4 @@ use 'the released token' "$token"
 if (renew "$token") >/dev/null 2>&1; then
     die "a released token must not renew"
 fi
-printf 'too late to renew: 401 %s\n' "$(<"$work/refusal")"
+printf 'too late to renew: 401 %s\n' "$(<"$work/problem")"

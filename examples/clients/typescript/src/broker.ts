@@ -1,7 +1,7 @@
 import nacl from "tweetnacl";
 
 // ANCHOR: problem
-/** The broker's refusal (RFC 9457): `code` is for programs, the message for people. */
+/** The broker's error response (RFC 9457): `code` is for programs, the message for people. */
 export class Problem extends Error {
   readonly status: number;
   readonly code: string;
@@ -24,14 +24,14 @@ interface ProblemBody {
   hint?: string;
 }
 
-async function refusal(response: Response): Promise<Error> {
+async function problemOf(response: Response): Promise<Error> {
   const body = (await response.json().catch(() => null)) as ProblemBody | null;
   return body?.error_code === undefined ? foreign(response) : new Problem(body, response.headers.get("Retry-After"));
 }
 
 /** Response of another server: a proxy, a login page. */
 function foreign(response: Response): Error {
-  return new Error(`${response.status} from ${response.url}: not an answer of the broker`);
+  return new Error(`${response.status} from ${response.url}: not a response of the broker`);
 }
 // ANCHOR_END: problem
 
@@ -138,7 +138,7 @@ export class Broker {
     } catch (error) {
       throw new Error(`cannot reach the broker at ${this.#url}: ${reason(error)}`);
     }
-    if (!response.ok) throw await refusal(response);
+    if (!response.ok) throw await problemOf(response);
     if (response.status === 204) return undefined as Answer;
     return (await response.json().catch(() => Promise.reject(foreign(response)))) as Answer;
   }

@@ -35,10 +35,10 @@ func main() {
 	}
 	verifier := verify.Verifier{Issuer: *issuer, Audience: *audience}
 	claims, err := check(verifier, brokerURL, strings.TrimSpace(string(token)), flag.Arg(0), *skip)
-	var refused refusal
+	var rejected rejection
 	switch {
-	case errors.As(err, &refused):
-		fmt.Println("refused:", refused.error)
+	case errors.As(err, &rejected):
+		fmt.Println("refused:", rejected.error)
 		os.Exit(1)
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -47,8 +47,8 @@ func main() {
 	fmt.Println("allowed:", claims.Subject)
 }
 
-// refusal is the token's fault; any other error is ours or the broker's.
-type refusal struct{ error }
+// rejection is an error of the token; any other one is of this program or the broker.
+type rejection struct{ error }
 
 // ANCHOR: check
 
@@ -61,7 +61,7 @@ func check(verifier verify.Verifier, brokerURL, token, wanted string, acceptRevo
 	verifier.Keys = keys
 	claims, err := verifier.Verify(token, now)
 	if err != nil {
-		return verify.Claims{}, refusal{err}
+		return verify.Claims{}, rejection{err}
 	}
 	if !acceptRevoked {
 		list, err := verify.FetchRevocations(client, brokerURL, verifier.Issuer, keys, now) // every ten seconds
@@ -69,13 +69,13 @@ func check(verifier verify.Verifier, brokerURL, token, wanted string, acceptRevo
 			return verify.Claims{}, err
 		}
 		if err := list.Judge(claims, now); errors.Is(err, verify.ErrRevoked) {
-			return verify.Claims{}, refusal{err}
+			return verify.Claims{}, rejection{err}
 		} else if err != nil {
 			return verify.Claims{}, err
 		}
 	}
 	if !verify.Covers(claims.Scope, wanted) {
-		return verify.Claims{}, refusal{fmt.Errorf("it does not allow %s", wanted)}
+		return verify.Claims{}, rejection{fmt.Errorf("it does not allow %s", wanted)}
 	}
 	return claims, nil
 }
