@@ -115,6 +115,13 @@ impl RevocationList {
         self.shared.table.store(Arc::new(table));
     }
 
+    /// Puts the entries of another list of the same issuer in the place of all others, at once.
+    pub fn replace_with(&self, other: &Self) {
+        let copy = other.shared.table.load().without_expired(UnixTime::default());
+        let _writing = self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.table.store(Arc::new(copy));
+    }
+
     /// Removes the entries that can no longer affect any token.
     ///
     /// `now` must be a time that has passed for certain: if entries were removed by a clock that is set back

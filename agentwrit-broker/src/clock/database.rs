@@ -69,6 +69,11 @@ pub(crate) struct ServerTime {
 }
 
 impl ServerTime {
+    /// Returns the server's time when it was read.
+    pub(crate) fn earliest(self) -> UnixTime {
+        self.floor
+    }
+
     /// Returns the server's time at a moment of this machine's monotonic clock.
     pub(crate) fn at(self, moment: Instant) -> UnixTime {
         self.read.saturating_add(moment.saturating_duration_since(self.received)).max(self.floor)

@@ -1,7 +1,9 @@
 //! The revocation feed, which resource servers follow.
 //!
 //! 1. Every response is a compact JWS of its own type, signed by the active key, with the time at which it was true. That
-//!    time is read before the state, so that no response claims to be fresher than it is.
+//!    time is read before the state, so that no response claims to be fresher than it is. With several brokers both are
+//!    read from the database, after the request arrived: a follower that meets another broker at each request never gets
+//!    an older time.
 //! 2. A follower that is behind gets the entries after its cursor, a page at a time. A page that does not reach the end of
 //!    the log is as old as the entry behind it: a follower that catches up does not count as fresh. Where the clock was set
 //!    back since, the age of a page is not known, and a snapshot takes its place.
@@ -10,7 +12,8 @@
 //!    that request old cursors cost one reader and delay no follower that keeps up.
 //! 4. A cursor that the log does not reach, or none, gets a snapshot (`from` 0). One is built at a time, for at most half
 //!    of the time, and shared by all requests made before it was begun. While the log ends where the snapshot does and no
-//!    entry of it has expired, requests of the next [`REUSE`] share it too: its `iat` states its age. It is written row by
+//!    entry of it has expired, requests of the next [`REUSE`] share it too, unless there are several brokers: its `iat`
+//!    states its age. It is written row by
 //!    row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the large responses.
 //!    While clients read it and there is no room for another, later requests get it too, until its `exp`: they
 //!    continue from its `to`. Otherwise requests for snapshots would end each other's downloads.
@@ -20,6 +23,7 @@
 //! 6. Entries are left out as soon as they have expired.
 
 mod entry;
+mod log_memory;
 mod response;
 mod rounds;
 mod tail;
@@ -31,19 +35,21 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{Clock, RevocationList, feed::FeedEntry};
+use agentwrit_verify::{Clock, UnixTime};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     time::{Instant, timeout},
 };
 
+pub(crate) use self::{
+    log_memory::{LogMemory, LogReader},
+    response::FeedResponse,
+};
 use self::{
-    entry::entry_of,
     response::{OLDER_PAGE, Span},
     rounds::Rounds,
-    tail::{Newer, RECENT, Tail},
+    tail::Newer,
 };
-pub(crate) use self::{entry::entry_of_row, response::FeedResponse};
 use crate::{
     domain::Revocation,
     issuer::Issuer,
@@ -51,7 +57,7 @@ use crate::{
         pools::Pools,
         single_flight::{Begun, SingleFlight},
     },
-    store::{Store, StoreError, Tx},
+    store::{LogEnd, Mirror, Store, StoreError, Tx},
 };
 
 /// Largest number of entries in a page of the recent log.
@@ -68,43 +74,43 @@ const PAUSE: u32 = 1;
 
 /// The end of the log, and responses that requests share.
 #[derive(Debug)]
-pub(crate) struct Feed {
-    issuer: String,
-    latest: watch::Sender<u64>,
-    tail: Mutex<Tail>,
+struct Feed {
+    memory: LogMemory,
     rounds: Rounds,
-    deltas: Mutex<VecDeque<Shared>>,
+    /// The latest responses from memory.
+    deltas: Mutex<VecDeque<Arc<FeedResponse>>>,
     pages: Arc<AsyncMutex<VecDeque<Arc<FeedResponse>>>>,
     snapshots: SingleFlight<Arc<FeedResponse>>,
 }
 
-/// A response from memory, and when it was made.
-#[derive(Debug)]
-struct Shared {
-    made: Instant,
-    response: Arc<FeedResponse>,
-}
-
 /// Least that the response to a long poll must contain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct News {
     /// Beginning of the round in which the request is answered.
     round: Instant,
     /// End of the log when the request was woken. A response of the round may have been made before.
-    latest: u64,
+    latest: LogEnd,
+}
+
+impl News {
+    /// Returns whether a response was made in the round, and contains the news.
+    fn is_in(&self, response: &FeedResponse) -> bool {
+        let span = &response.span;
+        response.begun >= self.round && span.epoch == self.latest.epoch && span.to >= self.latest.cursor
+    }
+}
+
+/// When a response was begun, and the time of the state that it was made of.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    begun: Instant,
+    at: UnixTime,
 }
 
 impl Feed {
-    /// A feed of the log that ends at `latest`, with the last of the entries in force.
-    pub(crate) fn new(issuer: &str, latest: u64, recent: RecentEntries) -> Self {
-        let mut tail = Tail::new(latest);
-        for (cursor, entry) in recent.0 {
-            tail.push(cursor, entry);
-        }
+    fn new(memory: LogMemory) -> Self {
         Self {
-            issuer: issuer.to_owned(),
-            latest: watch::Sender::new(latest),
-            tail: Mutex::new(tail),
+            memory,
             rounds: Rounds::default(),
             deltas: Mutex::default(),
             pages: Arc::default(),
@@ -112,60 +118,15 @@ impl Feed {
         }
     }
 
-    /// Appends a durable entry, and wakes the waiting requests.
-    pub(crate) fn announce(&self, cursor: u64, revocation: &Revocation) {
-        let entry = entry_of(&self.issuer, revocation);
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).push(cursor, entry);
-        self.latest.send_replace(cursor);
-    }
-
-    /// Number of requests that wait for news.
-    pub(crate) fn followers(&self) -> usize {
-        self.latest.receiver_count()
-    }
-
-    fn latest(&self) -> u64 {
-        *self.latest.borrow()
-    }
-
-    fn after(&self, from: u64) -> Newer {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).after(from, PAGE)
-    }
-
-    fn last(&self) -> Option<FeedEntry> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).last()
-    }
-
-    /// Returns whether one response brings a follower at `from` to the end of the log.
-    fn keeps_up(&self, from: u64) -> bool {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).is_within(from, PAGE)
-    }
-
-    fn shared(&self, fits: impl Fn(&Shared) -> bool) -> Option<Arc<FeedResponse>> {
+    fn shared(&self, fits: impl Fn(&FeedResponse) -> bool) -> Option<Arc<FeedResponse>> {
         let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
-        deltas
-            .iter()
-            .find(|shared| shared.response.document.is_held() && fits(shared))
-            .map(|shared| Arc::clone(&shared.response))
+        deltas.iter().find(|response| response.document.is_held() && fits(response)).map(Arc::clone)
     }
 
-    fn share(&self, made: Instant, response: &Arc<FeedResponse>) {
+    fn add_shared(&self, response: &Arc<FeedResponse>) {
         let mut deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
-        deltas.push_front(Shared { made, response: Arc::clone(response) });
+        deltas.push_front(Arc::clone(response));
         deltas.truncate(SHARED_DELTAS);
-    }
-}
-
-/// The last entries of a log, gathered while it is read: one more than the feed keeps, so that it knows where they begin.
-#[derive(Debug, Default)]
-pub(crate) struct RecentEntries(VecDeque<(u64, FeedEntry)>);
-
-impl RecentEntries {
-    pub(crate) fn push(&mut self, cursor: u64, entry: FeedEntry) {
-        self.0.push_back((cursor, entry));
-        if self.0.len() > RECENT.saturating_add(1) {
-            self.0.pop_front();
-        }
     }
 }
 
@@ -173,9 +134,6 @@ impl RecentEntries {
 #[derive(Clone, Debug)]
 pub(crate) struct FeedPublisher {
     feed: Arc<Feed>,
-    /// Identifies the revocation log.
-    epoch: String,
-    revocations: RevocationList,
     issuer: Arc<Issuer>,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -186,7 +144,7 @@ pub(crate) struct FeedPublisher {
 /// The parts that a [`FeedPublisher`] shares with others.
 #[derive(Debug)]
 pub(crate) struct FeedParts {
-    pub(crate) revocations: RevocationList,
+    pub(crate) memory: LogMemory,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
@@ -206,26 +164,24 @@ pub(crate) enum FeedUnavailable {
 }
 
 impl FeedPublisher {
-    pub(crate) fn new(feed: Feed, epoch: String, parts: FeedParts) -> Self {
-        let FeedParts { revocations, issuer, store, clock, pools, stopping } = parts;
-        Self { feed: Arc::new(feed), epoch, revocations, issuer, store, clock, pools, stopping }
+    pub(crate) fn new(parts: FeedParts) -> Self {
+        let FeedParts { memory, issuer, store, clock, pools, stopping } = parts;
+        Self { feed: Arc::new(Feed::new(memory)), issuer, store, clock, pools, stopping }
     }
 
     /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers receive it.
     pub(crate) fn publish(&self, tx: &mut dyn Tx, revocation: Revocation) -> Result<(), StoreError> {
         let cursor = tx.insert_revocation(&revocation)?;
-        let (list, feed) = (self.revocations.clone(), Arc::clone(&self.feed));
-        tx.after_commit(move || {
-            list.insert(revocation.level, &revocation.target, revocation.revoked_at, revocation.expires_at);
-            feed.announce(cursor, &revocation);
-        });
+        let memory = self.feed.memory.clone();
+        let LogEnd { epoch, .. } = memory.end();
+        tx.after_commit(move || memory.add(&epoch, cursor, &revocation));
         Ok(())
     }
 
     /// Number of requests that wait for news.
     #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {
-        self.feed.followers()
+        self.feed.memory.subscribers()
     }
 
     /// Returns the entries after `since`, waiting up to `wait` for them; a snapshot without `since`.
@@ -235,23 +191,39 @@ impl FeedPublisher {
         wait: Duration,
         client: IpAddr,
     ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let asked = Instant::now();
         let news = match since {
             // Also at 0: followers of an empty log must not poll busily.
-            Some(from) if !wait.is_zero() => self.wait_for_news(from, wait, client).await?,
+            Some(from) if !wait.is_zero() => self.wait_for_news(from, asked, wait, client).await?,
             Some(_) | None => None,
         };
         match since {
-            Some(from) if from > 0 => self.delta(from, news, client).await,
+            Some(from) if from > 0 => self.delta(from, asked, news, client).await,
             Some(_) | None => self.snapshot(None).await,
         }
     }
 
+    /// Brings memory up to date with all brokers. Returns the moment at which it was.
+    async fn confirm(&self) -> Result<Moment, StoreError> {
+        let begun = Instant::now();
+        Ok(Moment { begun, at: self.store.confirm().await?.at })
+    }
+
     /// Waits for entries after `from`. Returns the news that the response must contain.
-    async fn wait_for_news(&self, from: u64, wait: Duration, client: IpAddr) -> Result<Option<News>, FeedUnavailable> {
-        let asked = Instant::now();
-        let mut latest = self.feed.latest.subscribe();
-        let mut known = *latest.borrow_and_update();
-        if from == known {
+    async fn wait_for_news(
+        &self,
+        from: u64,
+        asked: Instant,
+        wait: Duration,
+        client: IpAddr,
+    ) -> Result<Option<News>, FeedUnavailable> {
+        let mut latest = self.feed.memory.subscribe();
+        if from > latest.borrow_and_update().cursor {
+            // Another broker may have told the follower what this one has not read yet.
+            self.confirm().await?;
+        }
+        let mut known = latest.borrow_and_update().clone();
+        if from == known.cursor {
             let place = self.pools.long_poll(client).ok_or(FeedUnavailable::Overloaded)?;
             // Either way there is a response: newer entries, or the same state at a later time.
             let mut stopping = self.stopping.clone();
@@ -265,56 +237,69 @@ impl FeedPublisher {
             if !timeout(wait, newer).await.unwrap_or(false) {
                 return Ok(None);
             }
-            known = *latest.borrow_and_update();
+            known = latest.borrow_and_update().clone();
         }
-        if from > known || !self.feed.keeps_up(from) {
+        if from > known.cursor || !self.feed.memory.is_within(from, PAGE) {
             return Ok(None);
         }
-        let round = self.feed.rounds.join(asked, || self.feed.followers()).await;
+        let round = self.feed.rounds.join(asked, || self.feed.memory.subscribers()).await;
         Ok(Some(News { round, latest: known }))
     }
 
-    async fn delta(&self, from: u64, news: Option<News>, client: IpAddr) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        let of_round = |shared: &Shared| {
-            let span = shared.response.span;
-            span.from == from && news.is_some_and(|news| shared.made >= news.round && span.to >= news.latest)
+    async fn delta(
+        &self,
+        from: u64,
+        asked: Instant,
+        news: Option<News>,
+        client: IpAddr,
+    ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
+        let of_round = |response: &FeedResponse| {
+            response.span.from == from && news.as_ref().is_some_and(|news| news.is_in(response))
         };
         if let Some(response) = self.feed.shared(of_round).filter(|response| self.share(response, client)) {
             return Ok(response);
         }
-        let (made, now) = (Instant::now(), self.clock.now());
-        let (entries, span) = match self.feed.after(from) {
-            Newer::All { entries, to } => (entries, Span { from, to, at: now.seconds() }),
-            Newer::Part { entries, to, next, last } => match response::end_of_log_before(&next, &last, now) {
-                Some(at) => (entries, Span { from, to, at: at.seconds() }),
+        let now = self.confirm().await?;
+        let (epoch, newer) = self.feed.memory.after(from, PAGE);
+        let (entries, to, at) = match newer {
+            Newer::All { entries, to } => (entries, to, now.at),
+            Newer::Part { entries, to, next, last } => match response::end_of_log_before(&next, &last, now.at) {
+                Some(at) => (entries, to, at),
                 None => return self.snapshot(Some(from)).await,
             },
             Newer::Older => {
-                return match self.older_page(from, client).await? {
+                return match self.older_page(from, asked, client).await? {
                     Some(page) => Ok(page),
                     None => self.snapshot(Some(from)).await,
                 };
             }
             Newer::Beyond => return self.snapshot(None).await,
         };
-        let expiry = response::expiry(now);
-        let same = |shared: &Shared| shared.response.span == span && shared.response.expires_at == expiry;
+        let (span, expiry) = (Span { epoch, from, to, at: at.seconds() }, response::expiry(now.at));
+        let same = |response: &FeedResponse| response.span == span && response.expires_at == expiry;
         if let Some(response) = self.feed.shared(same).filter(|response| self.share(response, client)) {
             return Ok(response);
         }
         let response = self.place(self.sign(span, &entries, now), client)?;
-        self.feed.share(made, &response);
+        self.feed.add_shared(&response);
         Ok(response)
     }
 
     /// Returns the page of the store that `from` lies in; `None` when its age is not known.
-    async fn older_page(&self, from: u64, client: IpAddr) -> Result<Option<Arc<FeedResponse>>, FeedUnavailable> {
+    async fn older_page(
+        &self,
+        from: u64,
+        asked: Instant,
+        client: IpAddr,
+    ) -> Result<Option<Arc<FeedResponse>>, FeedUnavailable> {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
         let now = self.clock.now();
-        let is_usable =
-            |page: &&Arc<FeedResponse>| page.span.from == start && page.is_reusable(now) && self.share(page, client);
+        let is_usable = |page: &&Arc<FeedResponse>| {
+            let is_fresh = page.begun >= asked || (self.may_reuse() && page.is_reusable(now));
+            page.span.from == start && page.span.to > from && is_fresh && self.share(page, client)
+        };
         if let Some(page) = pages.iter().find(is_usable) {
             return Ok(Some(Arc::clone(page)));
         }
@@ -333,12 +318,20 @@ impl FeedPublisher {
     /// Returns a snapshot, for a follower whose cursor `after` could not be served, or that has none.
     async fn snapshot(&self, after: Option<u64>) -> Result<Arc<FeedResponse>, FeedUnavailable> {
         let is_usable = |response: &Arc<FeedResponse>, begun| {
-            let is_current = response.span.to == self.feed.latest() && response.is_reusable(self.clock.now());
+            let is_current = self.may_reuse()
+                && response.span.to == self.feed.memory.end().cursor
+                && response.is_reusable(self.clock.now());
             ((begun == Begun::AfterRequest || is_current) && response.document.is_held())
                 || self.stands_in(response, after)
         };
         let publisher = self.clone();
         let build = move |previous| async move { publisher.build_snapshot(previous, after).await };
         self.feed.snapshots.run(is_usable, build).await.unwrap_or(Err(FeedUnavailable::Overloaded))
+    }
+
+    /// Returns whether a response that was read before a request may answer it. With several brokers it may not: another
+    /// one may have sent the follower a later `iat`.
+    fn may_reuse(&self) -> bool {
+        !self.store.is_shared()
     }
 }

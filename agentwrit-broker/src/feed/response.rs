@@ -7,7 +7,9 @@ use agentwrit_verify::{
     feed::{EntryWriter, FeedEntry, ResponseHead},
 };
 
-use super::{FeedPublisher, FeedUnavailable, REUSE, entry::entry_of_row};
+use tokio::time::Instant;
+
+use super::{FeedPublisher, FeedUnavailable, Moment, REUSE, entry::entry_of_row};
 use crate::{
     clock::is_from_the_future,
     limits::{
@@ -32,6 +34,8 @@ pub(crate) struct FeedResponse {
     pub(crate) tag: Option<String>,
     pub(super) span: Span,
     pub(super) expires_at: UnixTime,
+    /// When it was begun.
+    pub(super) begun: Instant,
     built_at: UnixTime,
     /// Expiry of the first of its entries to expire.
     first_expiry: Option<UnixTime>,
@@ -56,13 +60,14 @@ impl FeedResponse {
 pub(super) struct SignedResponse {
     text: String,
     span: Span,
-    built_at: UnixTime,
+    moment: Moment,
     first_expiry: Option<UnixTime>,
 }
 
 /// Part of the log, and when it was the end of the log. Two responses with the same span have the same content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
+    pub(super) epoch: Arc<str>,
     pub(super) from: u64,
     pub(super) to: u64,
     /// `iat`, in seconds.
@@ -82,7 +87,7 @@ impl FeedPublisher {
 
     /// Takes a place for a snapshot, which no other response displaces.
     fn place_snapshot(&self, signed: SignedResponse) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        let tag = format!("\"{}-{}\"", self.epoch, signed.span.to);
+        let tag = format!("\"{}-{}\"", signed.span.epoch, signed.span.to);
         Self::placed(signed, Some(tag), &self.pools.snapshots, Account::Shared)
     }
 
@@ -92,9 +97,9 @@ impl FeedPublisher {
         pool: &FairPool,
         account: Account,
     ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        let SignedResponse { text, span, built_at, first_expiry } = signed;
+        let SignedResponse { text, span, moment: Moment { begun, at: built_at }, first_expiry } = signed;
         let document = Document::new(text.into(), pool, account).ok_or(FeedUnavailable::Overloaded)?;
-        Ok(Arc::new(FeedResponse { document, tag, span, expires_at: expiry(built_at), built_at, first_expiry }))
+        Ok(Arc::new(FeedResponse { document, tag, span, expires_at: expiry(built_at), begun, built_at, first_expiry }))
     }
 
     /// Gives a response to one more client. Returns false when it is not held, or has no place that other clients leave
@@ -137,9 +142,9 @@ impl FeedPublisher {
     }
 
     /// Signs a response with those of `entries` that have not expired.
-    pub(super) fn sign(&self, span: Span, entries: &[FeedEntry], now: UnixTime) -> SignedResponse {
+    pub(super) fn sign(&self, span: Span, entries: &[FeedEntry], now: Moment) -> SignedResponse {
         let signed = self.sign_with(span, now, entries.len(), |writer| {
-            entries.iter().filter(|entry| entry.expires_at > now).for_each(|entry| writer.push(entry));
+            entries.iter().filter(|entry| entry.expires_at > now.at).for_each(|entry| writer.push(entry));
             Ok::<(), Infallible>(())
         });
         signed.unwrap_or_else(|never| match never {})
@@ -148,14 +153,14 @@ impl FeedPublisher {
     /// Reads the whole log, and signs it while it is read.
     async fn read_snapshot(&self) -> Result<SignedResponse, FeedUnavailable> {
         let turn = self.pools.long_read().await;
-        let (publisher, now) = (self.clone(), self.clock.now());
+        let (publisher, now) = (self.clone(), self.confirm().await?);
         let read = self.store.read(move |reader| {
             let _turn = turn;
-            let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now)?);
-            let span = Span { from: 0, to, at: now.seconds() };
+            let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now.at)?);
+            let span = Span { epoch: reader.epoch()?.into(), from: 0, to, at: now.at.seconds() };
             publisher.sign_with(span, now, usize::try_from(count).unwrap_or(0), |writer| {
                 let issuer = publisher.issuer.name();
-                reader.visit_revocations(0, now, ALL_ROWS, &mut |row| writer.push(&entry_of_row(issuer, &row)))
+                reader.visit_revocations(0, now.at, ALL_ROWS, &mut |row| writer.push(&entry_of_row(issuer, &row)))
             })
         });
         read.await.map_err(FeedUnavailable::Store)
@@ -165,19 +170,19 @@ impl FeedPublisher {
     /// begin. `None` when its age is not known.
     pub(super) async fn read_page(&self, start: u64) -> Result<Option<SignedResponse>, FeedUnavailable> {
         let turn = self.pools.long_read().await;
-        let (publisher, now, last) = (self.clone(), self.clock.now(), self.feed.last());
+        let (publisher, now, last) = (self.clone(), self.confirm().await?, self.feed.memory.last());
         let read = self.store.read(move |reader| {
             let _turn = turn;
             let latest = reader.latest_cursor()?;
             let mut rows: Vec<(u64, FeedEntry)> = Vec::new();
             let issuer = publisher.issuer.name();
-            reader.visit_revocations(start, now, OLDER_PAGE.saturating_add(1), &mut |row| {
+            reader.visit_revocations(start, now.at, OLDER_PAGE.saturating_add(1), &mut |row| {
                 rows.push((row.cursor, entry_of_row(issuer, &row)));
             })?;
-            let Some((to, at)) = end_of_page(&rows, latest, last, now) else { return Ok(None) };
+            let Some((to, at)) = end_of_page(&rows, latest, last, now.at) else { return Ok(None) };
             let entries: Vec<FeedEntry> =
                 rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
-            let span = Span { from: start, to, at: at.seconds() };
+            let span = Span { epoch: reader.epoch()?.into(), from: start, to, at: at.seconds() };
             Ok(Some(publisher.sign(span, &entries, now)))
         });
         read.await.map_err(FeedUnavailable::Store)
@@ -186,16 +191,16 @@ impl FeedPublisher {
     fn sign_with<E>(
         &self,
         span: Span,
-        now: UnixTime,
+        moment: Moment,
         count: usize,
         entries: impl FnOnce(&mut CheckedWriter<'_, '_, '_>) -> Result<(), E>,
     ) -> Result<SignedResponse, E> {
         let head = ResponseHead {
             issuer: self.issuer.name(),
             issued_at: UnixTime::from_seconds(span.at),
-            expires_at: expiry(now),
+            expires_at: expiry(moment.at),
             poll_interval: POLL_INTERVAL,
-            epoch: &self.epoch,
+            epoch: &span.epoch,
             from: span.from,
             to: span.to,
             keys: None,
@@ -204,7 +209,7 @@ impl FeedPublisher {
         let text = self.issuer.sign_feed_response(&head, count, |writer| {
             entries(&mut CheckedWriter { writer, first_expiry: &mut first_expiry })
         })?;
-        Ok(SignedResponse { text, span, built_at: now, first_expiry })
+        Ok(SignedResponse { text, span, moment, first_expiry })
     }
 }
 

@@ -1,14 +1,17 @@
 //! The recent entries of the log, in memory.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use agentwrit_verify::feed::FeedEntry;
+
+use crate::store::LogEnd;
 
 /// Number of entries that are kept.
 pub(super) const RECENT: usize = 16_384;
 
 #[derive(Debug)]
 pub(super) struct Tail {
+    epoch: Arc<str>,
     /// Cursor after which every entry in force is kept.
     base: u64,
     entries: VecDeque<(u64, FeedEntry)>,
@@ -30,13 +33,23 @@ pub(super) enum Newer {
 }
 
 impl Tail {
-    pub(super) fn new(end: u64) -> Self {
-        Self { base: 0, entries: VecDeque::new(), end }
+    /// The end of a log of which no entries are known.
+    pub(super) fn new(LogEnd { epoch, cursor }: LogEnd) -> Self {
+        Self { epoch, base: 0, entries: VecDeque::new(), end: cursor }
+    }
+
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd { epoch: Arc::clone(&self.epoch), cursor: self.end }
+    }
+
+    /// Moves the end of the log to a cursor, if that is further.
+    pub(super) fn extend_to(&mut self, cursor: u64) {
+        self.end = self.end.max(cursor);
     }
 
     pub(super) fn push(&mut self, cursor: u64, entry: FeedEntry) {
         self.entries.push_back((cursor, entry));
-        self.end = self.end.max(cursor);
+        self.extend_to(cursor);
         if self.entries.len() > RECENT
             && let Some((dropped, _)) = self.entries.pop_front()
         {
@@ -97,8 +110,12 @@ mod tests {
         entry_of("https://issuer.test", &revocation)
     }
 
+    fn end(cursor: u64) -> LogEnd {
+        LogEnd { epoch: "epoch".into(), cursor }
+    }
+
     fn tail(entries: u64) -> Tail {
-        let mut tail = Tail::new(0);
+        let mut tail = Tail::new(end(0));
         for cursor in 1..=entries {
             tail.push(cursor, entry(cursor));
         }
@@ -128,7 +145,7 @@ mod tests {
 
     #[test]
     fn keeps_end_of_log_when_last_entries_have_expired() {
-        let mut tail = Tail::new(9);
+        let mut tail = Tail::new(end(9));
         tail.push(7, entry(7));
         assert_eq!(tail.after(9, 2), Newer::All { entries: Vec::new(), to: 9 });
         assert_eq!(tail.after(3, 2), Newer::All { entries: vec![entry(7)], to: 9 });

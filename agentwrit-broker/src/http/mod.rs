@@ -5,6 +5,7 @@ mod audit;
 mod body;
 mod client;
 mod client_address;
+mod confirmed;
 mod errors;
 mod large_responses;
 mod launch_tokens;
@@ -50,13 +51,21 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Services) -> [(&'static str, MethodRouter<Shared>); 25] {
+fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 25] {
+    // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
+    let confirm = |routes: MethodRouter<Shared>| {
+        if !services.ledger.store.is_shared() {
+            return routes;
+        }
+        routes.route_layer(middleware::from_fn_with_state(Arc::clone(services), confirmed::confirm))
+    };
     let require = |scope: &str, routes: MethodRouter<Shared>| {
         // Method by method: an unknown method of a guarded path is 405, not 401.
-        routes.route_layer(RequireScope::new(scope).verifier(services.verifier.clone()))
+        confirm(routes.route_layer(RequireScope::new(scope).verifier(services.verifier.clone())))
     };
     let admin = |routes| require("admin:launch-tokens:*", routes);
-    let holder = |routes: MethodRouter<Shared>| routes.route_layer(Authenticate::new(services.verifier.clone()));
+    let holder =
+        |routes: MethodRouter<Shared>| confirm(routes.route_layer(Authenticate::new(services.verifier.clone())));
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::reject_renewal));
     let release = holder(post(tokens::release)).route_layer(middleware::map_response(tokens::accept_released));
     [

@@ -27,15 +27,16 @@ pub(super) async fn validate(
     State(services): State<Shared>,
     _: NoParameters,
     JsonBody(request, _place): JsonBody<ValidationRequest>,
-) -> Json<ValidationResponse> {
-    let Presented::WellFormed(token) = request.token else { return Json(ValidationResponse::invalid()) };
-    Json(match services.verifier.verify(token.expose()) {
+) -> Result<Json<ValidationResponse>, HttpError> {
+    let Presented::WellFormed(token) = request.token else { return Ok(Json(ValidationResponse::invalid())) };
+    services.ledger.confirm().await.map_err(Error::from)?;
+    Ok(Json(match services.verifier.verify(token.expose()) {
         Ok(claims) => ValidationResponse::valid(claims.as_claim_set().clone()),
         Err(error) => {
             tracing::debug!(component = "validate", reason = error.reason(), "token not valid");
             ValidationResponse::invalid()
         }
-    })
+    }))
 }
 
 pub(super) async fn renew(

@@ -76,6 +76,15 @@ impl Ledger {
         self.store.read(query).await
     }
 
+    /// Returns when the revocations that any broker acknowledged before are in memory.
+    pub(crate) async fn confirm(&self) -> Result<(), StoreError> {
+        let confirmed = self.store.confirm().await;
+        if confirmed.is_err() {
+            self.metrics.db_error("read");
+        }
+        confirmed.map(|_| ())
+    }
+
     /// Runs an operation in one transaction of the store.
     pub(crate) async fn transact<T: Send + 'static, E: OperationError>(
         &self,

@@ -1,6 +1,6 @@
 //! Deletion of expired records, in the store and in memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::RevocationList;
 
@@ -10,6 +10,9 @@ use crate::{
     ledger::Ledger,
     store::{Pruned, StoreError, Tx},
 };
+
+/// Interval within which one of several brokers deletes expired records.
+const INTERVAL: Duration = Duration::from_secs(45);
 
 /// Deletes records that have expired for certain.
 #[derive(Debug)]
@@ -28,7 +31,8 @@ impl Housekeeping {
     /// Deletes records that have expired for certain, and records the time that has passed. A large backlog is deleted in
     /// steps, so that no operation waits long for the writer.
     pub(crate) async fn delete_expired(self: &Arc<Self>) -> Result<(), StoreError> {
-        loop {
+        let is_due = self.ledger.transact(|tx| tx.take_housekeeping(INTERVAL)).await?;
+        while is_due {
             let housekeeping = Arc::clone(self);
             if !self.ledger.transact(move |tx| housekeeping.prune(tx)).await?.reached_limit() {
                 break;

@@ -16,12 +16,12 @@ use super::{
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
     config::{Config, TlsConfig},
-    feed::{Feed, FeedParts, FeedPublisher, RecentEntries, entry_of_row},
+    feed::{FeedParts, FeedPublisher, LogMemory, LogReader},
     issuer::{Challenges, Issuer, Policy, nonce::Nonces},
     keys::{BrokerKeys, Entropy},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
-    store::{ALL_ROWS, Store, StoreError},
+    store::{ALL_ROWS, LogEnd, Store, StoreError},
     telemetry::metrics::Metrics,
 };
 
@@ -84,7 +84,8 @@ impl Services {
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
-        let revocations = memory.revocations.clone();
+        ledger.store.follow(Arc::new(memory.log.clone()));
+        let revocations = memory.log.list().clone();
         let verifier = Verifier::builder()
             .issuer(issuer.name())
             .keys(issuer.keys().clone())
@@ -94,8 +95,8 @@ impl Services {
             .build();
         let pools = Arc::new(Pools::new(Capacity::of_this_process(config.tls != TlsConfig::None)));
         let (issuer, ledger, stopping) = (Arc::new(issuer), Arc::new(ledger), watch::Sender::new(false));
-        let feed = memory.into_feed(FeedParts {
-            revocations: revocations.clone(),
+        let feed = FeedPublisher::new(FeedParts {
+            memory: memory.log,
             issuer: Arc::clone(&issuer),
             store: ledger.store.clone(),
             clock: Arc::clone(&ledger.clock),
@@ -169,12 +170,7 @@ impl Parts {
 
 /// The state that a start reads from the store into memory.
 struct Memory {
-    revocations: RevocationList,
-    /// The last entries of the revocation log.
-    recent: RecentEntries,
-    /// The end of the revocation log.
-    latest: u64,
-    epoch: String,
+    log: LogMemory,
     /// Number of audit events.
     events: u64,
     /// Number of accepted breaks of the audit trail.
@@ -184,22 +180,12 @@ struct Memory {
 impl Memory {
     /// Leaves out what has expired for certain until `past`.
     async fn read(store: &Store, issuer: &str, past: UnixTime) -> Result<Self, StoreError> {
-        let revocations = RevocationList::authoritative(issuer);
-        let (list, issuer) = (revocations.clone(), issuer.to_owned());
+        let mut log = LogReader::new(issuer);
         let read = store.read(move |reader| {
-            let mut recent = RecentEntries::default();
-            reader.visit_revocations(0, past, ALL_ROWS, &mut |row| {
-                list.insert(row.level, row.target, row.revoked_at, row.expires_at);
-                recent.push(row.cursor, entry_of_row(&issuer, &row));
-            })?;
-            let audit = (reader.audit_total()?, reader.accepted_breaks()?);
-            Ok::<_, StoreError>((recent, reader.latest_cursor()?, reader.epoch()?, audit))
+            reader.visit_revocations(0, past, ALL_ROWS, &mut |row| log.push(row))?;
+            let log = log.finish(LogEnd { epoch: reader.epoch()?.into(), cursor: reader.latest_cursor()? });
+            Ok(Self { log, events: reader.audit_total()?, accepted_breaks: reader.accepted_breaks()? })
         });
-        let (recent, latest, epoch, (events, accepted_breaks)) = read.await?;
-        Ok(Self { revocations, recent, latest, epoch, events, accepted_breaks })
-    }
-
-    fn into_feed(self, parts: FeedParts) -> FeedPublisher {
-        FeedPublisher::new(Feed::new(parts.issuer.name(), self.latest, self.recent), self.epoch, parts)
+        read.await
     }
 }

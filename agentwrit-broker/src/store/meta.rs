@@ -1,5 +1,7 @@
 //! Recorded times, and nonces that were used. Issuing a nonce stores nothing.
 
+use std::time::Duration;
+
 use agentwrit_verify::UnixTime;
 
 use super::StoreError;
@@ -44,6 +46,15 @@ pub trait WriteMeta {
     ///
     /// [`StoreError`].
     fn expire_nonces_until(&mut self, until: UnixTime) -> Result<(), StoreError>;
+
+    /// Returns true if no broker has deleted expired rows for `interval`: then this one is to do it now.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn take_housekeeping(&mut self, _interval: Duration) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 
     /// Makes the smallest durable change.
     ///

@@ -21,6 +21,7 @@ mod audit_query;
 mod cached_names;
 mod codec;
 mod error;
+mod follow;
 mod job;
 mod job_state;
 mod launch_tokens;
@@ -32,7 +33,7 @@ mod readers;
 mod revocations;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tokens;
 mod trail;
 mod transaction;
@@ -47,6 +48,7 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
+pub(crate) use follow::{Confirmed, LogEnd, Mirror, NewLog};
 pub(crate) use postgres::{JoinError, join};
 pub use prune::Pruned;
 pub(crate) use readers::Caller;
@@ -83,6 +85,8 @@ struct Inner {
     probing: Mutex<()>,
     accepted_breaks: Vec<ChainBreak>,
     clock: Arc<dyn Clock>,
+    /// What other brokers commit; none in a store of one broker.
+    follower: Option<postgres::Follower>,
 }
 
 /// Options for opening a store.
@@ -137,7 +141,8 @@ impl Store {
         let (accept, clock) = (&options.accept_broken_audit, Arc::clone(&options.clock));
         let database = sqlite::Database::open(path, options.readers.max(1), accept, Arc::clone(&clock))?;
         let sqlite::Database { writer, readers, accepted_breaks } = database;
-        Self::start(writer, readers, accepted_breaks, clock, &options).map_err(|error| OpenError::io(path, &error))
+        Self::start(writer, readers, accepted_breaks, clock, None, &options)
+            .map_err(|error| OpenError::io(path, &error))
     }
 
     /// Connects to the PostgreSQL database at `url`. Creates the tables of an empty one. Blocks the thread, which must be
@@ -149,8 +154,8 @@ impl Store {
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
         let database = postgres::Database::connect(url, &options)?;
-        let postgres::Database { writer, readers, accepted_breaks, clock } = database;
-        let started = Self::start(writer, readers, accepted_breaks, clock, &options);
+        let postgres::Database { writer, readers, accepted_breaks, clock, follower } = database;
+        let started = Self::start(writer, readers, accepted_breaks, clock, Some(follower), &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
     }
 
@@ -159,13 +164,14 @@ impl Store {
         readers: Vec<Box<dyn ReadConnection>>,
         accepted_breaks: Vec<ChainBreak>,
         clock: Arc<dyn Clock>,
+        follower: Option<postgres::Follower>,
         options: &StoreOptions,
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         Writer { connection, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
-        let inner = Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock };
+        let inner = Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock, follower };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -210,6 +216,31 @@ impl Store {
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.inner.clock)
+    }
+
+    /// Returns true if several brokers may use the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inner.follower.is_some()
+    }
+
+    /// Keeps memory in step with what other brokers commit, from now on. To be called once, in a runtime that stays.
+    pub(crate) fn follow(&self, mirror: Arc<dyn Mirror>) {
+        if let Some(follower) = &self.inner.follower {
+            follower.start(mirror);
+        }
+    }
+
+    /// Returns when what any broker acknowledged before the call is in memory, with a time at which that was the state. A
+    /// store of one broker does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: memory may be out of date.
+    pub(crate) async fn confirm(&self) -> Result<Confirmed, StoreError> {
+        match &self.inner.follower {
+            Some(follower) => follower.confirm().await,
+            None => Ok(Confirmed { at: self.inner.clock.now() }),
+        }
     }
 
     /// Breaks of the audit trail that were accepted for this start and are not recorded yet. To be recorded before the
@@ -277,6 +308,9 @@ impl Store {
     /// Finishes waiting jobs, then releases the database. Later calls fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(self) {
+        if let Some(follower) = &self.inner.follower {
+            follower.stop();
+        }
         self.inner.readers.close().await;
         let (closed, wait) = oneshot::channel();
         if self.inner.queue.send(Message::Close(closed)).await.is_ok() {

@@ -54,6 +54,14 @@ impl Server {
 
     /// Connects. The runtime of the caller drives the connection.
     pub(super) async fn connect(&self) -> Result<(Client, Warned), StoreError> {
+        self.connect_notified(|| {}).await
+    }
+
+    /// Connects. Calls `notified` at each notification.
+    pub(super) async fn connect_notified(
+        &self,
+        notified: impl Fn() + Send + 'static,
+    ) -> Result<(Client, Warned), StoreError> {
         let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
         let connecting = tokio::time::timeout(
             SILENCE.saturating_mul(hosts.saturating_add(1)),
@@ -70,6 +78,7 @@ impl Server {
                         tracing::warn!(component = "store", code = notice.code().code(), "{}", notice.message());
                         notices.0.store(true, Ordering::Relaxed);
                     }
+                    Some(Ok(AsyncMessage::Notification(_))) => notified(),
                     Some(Ok(_)) => {}
                     Some(Err(error)) => {
                         tracing::warn!(component = "store", %error, "a connection to the database was lost");

@@ -9,21 +9,23 @@ use super::{
 };
 use crate::{
     audit::Timestamp,
-    store::{StoreError, codec::signed, trail::TrailHead},
+    store::{StoreError, codec::signed, follow::LogEnd, trail::TrailHead},
 };
 
 /// Columns of the head row.
 pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes, last_time FROM head WHERE one = 1";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1";
 /// Locks the row until the end of the transaction.
 pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes, last_time FROM head WHERE one = 1 FOR UPDATE";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1 FOR UPDATE";
+/// End of the revocation log, and the time of the latest job.
+pub(super) const LOG_END: &str = "SELECT epoch, cursor, last_time FROM head WHERE one = 1";
 /// The server's time, in microseconds. In a statement of its own: beside the lock it would be read before the wait.
 pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Fails if the row was changed since it was read: an update that finds no row would not be an error.
 pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generation = $1 THEN generation + 1 ELSE -1 END, \
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
-     certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12 WHERE one = 1";
+     certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13 WHERE one = 1";
 
 /// Values of the head row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(super) struct Head {
     pub(super) probes: i64,
     /// Time of the latest job.
     pub(super) last_time: i64,
+    /// Time at which a broker last deleted expired rows.
+    pub(super) housekept_at: i64,
 }
 
 impl Head {
@@ -55,11 +59,12 @@ impl Head {
             nonces_forgotten_until: get(row, 9)?,
             probes: get(row, 10)?,
             last_time: get(row, 11)?,
+            housekept_at: get(row, 12)?,
         })
     }
 
     /// Parameters of [`UPDATE`].
-    pub(super) fn values(&self) -> [Value; 12] {
+    pub(super) fn values(&self) -> [Value; 13] {
         let Self { generation, epoch, trail, cursor, last_name, last_launch, certain_time, .. } = self;
         [
             (*generation).into(),
@@ -74,7 +79,13 @@ impl Head {
             self.nonces_forgotten_until.into(),
             self.probes.into(),
             self.last_time.into(),
+            self.housekept_at.into(),
         ]
+    }
+
+    /// Returns the end of the revocation log.
+    pub(super) fn log_end(&self) -> LogEnd {
+        LogEnd { epoch: self.epoch.as_str().into(), cursor: u64::try_from(self.cursor).unwrap_or(0) }
     }
 
     pub(super) fn next_cursor(&mut self) -> i64 {

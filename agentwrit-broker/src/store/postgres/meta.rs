@@ -1,5 +1,7 @@
 //! Recorded times, and used nonces.
 
+use std::time::Duration;
+
 use agentwrit_verify::UnixTime;
 
 use super::{codec::optional_time, transaction::Transaction, value::values};
@@ -8,6 +10,7 @@ use crate::{
     store::{
         StoreError,
         codec::{from_micros, micros},
+        job_state::HasJobState,
         meta::{ReadMeta, WriteMeta},
     },
 };
@@ -29,11 +32,17 @@ impl ReadMeta for Transaction<'_> {
 
 impl WriteMeta for Transaction<'_> {
     fn record_certain_time(&mut self, certain: UnixTime) -> Result<(), StoreError> {
-        self.head_mut().certain_time = Some(micros(certain));
+        // Each broker has its own, and the furthest of them has passed.
+        let head = self.head_mut();
+        head.certain_time = head.certain_time.max(Some(micros(certain)));
         Ok(())
     }
 
     fn spend_nonce(&mut self, nonce: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError> {
+        if micros(expires_at) <= self.head().nonces_forgotten_until {
+            // Another broker may have deleted the use.
+            return Ok(false);
+        }
         let sql = "INSERT INTO spent_nonces (nonce, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         Ok(self.execute(sql, values![nonce, micros(expires_at)])? == 1)
     }
@@ -42,6 +51,16 @@ impl WriteMeta for Transaction<'_> {
         let head = self.head_mut();
         head.nonces_forgotten_until = head.nonces_forgotten_until.max(micros(until));
         Ok(())
+    }
+
+    fn take_housekeeping(&mut self, interval: Duration) -> Result<bool, StoreError> {
+        let (now, last) = (self.job().now(), from_micros(self.head().housekept_at));
+        // Also if the clock was set back since.
+        let is_due = now.saturating_since(last) >= interval || now < last;
+        if is_due {
+            self.head_mut().housekept_at = micros(now);
+        }
+        Ok(is_due)
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {

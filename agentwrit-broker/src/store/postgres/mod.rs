@@ -16,6 +16,7 @@ mod codec;
 mod connect;
 mod error;
 mod fate;
+mod follow;
 mod head;
 mod launch_tokens;
 mod meta;
@@ -37,7 +38,11 @@ use std::sync::Arc;
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
 
-use self::{connect::Server, head::Head, session::Session, transaction::Transaction, writer::WriteConnection};
+pub(super) use self::follow::Follower;
+use self::{
+    connect::Server, follow::LogFollower, head::Head, session::Session, transaction::Transaction,
+    writer::WriteConnection,
+};
 use super::{OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection};
 use crate::clock::DatabaseClock;
 
@@ -54,6 +59,7 @@ pub(super) struct Database {
     pub(super) accepted_breaks: Vec<ChainBreak>,
     /// The server's clock.
     pub(super) clock: Arc<DatabaseClock>,
+    pub(super) follower: Follower,
 }
 
 impl Database {
@@ -73,11 +79,14 @@ impl Database {
                 accepted_breaks = acceptance::verify_trail(reader, &options.accept_broken_audit)
             })?;
         }
+        let log = LogFollower::new(Arc::clone(&clock));
+        let follower = Follower::new(server.clone(), Arc::clone(&log));
         Ok(Self {
-            writer: WriteConnection::new(server, session, Arc::clone(&clock), options.outcome_limit),
+            writer: WriteConnection::new(server, session, Arc::clone(&clock), log, options.outcome_limit),
             readers: readers.into_iter().map(|reader| Box::new(reader) as Box<dyn ReadConnection>).collect(),
             accepted_breaks: accepted_breaks?,
             clock,
+            follower,
         })
     }
 }

@@ -18,6 +18,13 @@ use crate::{
     },
 };
 
+/// Revocations after a cursor, as the feed sends them.
+pub(super) const AFTER: &str =
+    "SELECT cursor, level, target, revoked_at, expires_at FROM revocations WHERE cursor > $1 ORDER BY cursor";
+/// Revocations up to a cursor, as the feed sends them.
+pub(super) const UP_TO: &str =
+    "SELECT cursor, level, target, revoked_at, expires_at FROM revocations WHERE cursor <= $1 ORDER BY cursor";
+
 impl ReadRevocations for Transaction<'_> {
     fn epoch(&self) -> Result<String, StoreError> {
         Ok(self.head().epoch.clone())
@@ -44,14 +51,7 @@ impl ReadRevocations for Transaction<'_> {
              WHERE cursor > $1 AND expires_at > $2 ORDER BY cursor LIMIT $3",
             values![signed(cursor), micros(now), signed(limit)],
             |row| {
-                visit(FeedRow {
-                    cursor: unsigned(row, 0)?,
-                    level: level(get(row, 1)?)
-                        .ok_or_else(|| StoreError::corrupt("a revocation has an unknown level"))?,
-                    target: get(row, 2)?,
-                    revoked_at: time(row, 3)?,
-                    expires_at: time(row, 4)?,
-                });
+                visit(feed_row(row)?);
                 Ok(())
             },
         )
@@ -122,6 +122,17 @@ impl WriteRevocations for Transaction<'_> {
         self.head_mut().epoch = new_epoch()?;
         Ok(())
     }
+}
+
+/// Reads a row of [`AFTER`] or [`UP_TO`].
+pub(super) fn feed_row(row: &Row) -> Result<FeedRow<'_>, StoreError> {
+    Ok(FeedRow {
+        cursor: unsigned(row, 0)?,
+        level: level(get(row, 1)?).ok_or_else(|| StoreError::corrupt("a revocation has an unknown level"))?,
+        target: get(row, 2)?,
+        revoked_at: time(row, 3)?,
+        expires_at: time(row, 4)?,
+    })
 }
 
 fn revocation(row: &Row) -> Result<RevocationRow, StoreError> {

@@ -17,7 +17,8 @@ CREATE TABLE head (
     certain_time   bigint,
     nonces_forgotten_until bigint NOT NULL,
     probes         bigint NOT NULL,
-    last_time      bigint NOT NULL -- of the latest job: the next one is not earlier, unless the clock was set back
+    last_time      bigint NOT NULL, -- of the latest job: the next one is not earlier, unless the clock was set back
+    housekept_at   bigint NOT NULL -- when a broker last deleted expired rows
 ) WITH (fillfactor = 10);
 
 -- Rows stay for ever: the trail refers to them.

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join, try_join3};
+use futures_util::future::{join, try_join4};
 use tokio_postgres::types::ToSql;
 
 use super::{
     codec::time,
     connect::Server,
     fate::{self, Fate, LostCommit},
+    follow::LogFollower,
     head::{self, Head},
+    revocations,
     session::{COMMIT_LIMIT, Session},
     transaction::{Done, Transaction},
 };
@@ -17,7 +19,7 @@ use crate::{
     clock::{DatabaseClock, ServerTime},
     store::{
         StoreError,
-        codec::{from_micros, micros},
+        codec::{from_micros, micros, signed},
         job::Job,
         job_state::JobState,
         trail::{Trail, TrailHead},
@@ -42,6 +44,8 @@ pub(in crate::store) struct WriteConnection {
     /// End of the trail after the last commit. Its ordinals are true as long as no other broker appends.
     committed: Trail,
     clock: Arc<DatabaseClock>,
+    /// Memory that mirrors the revocation log.
+    follower: Arc<LogFollower>,
     /// Time for which the outcome of a commit is looked up.
     outcome_limit: Duration,
     /// Set when no transaction could begin within the limit: until one does, each makes one attempt.
@@ -60,9 +64,15 @@ struct Open {
 }
 
 impl WriteConnection {
-    pub(super) fn new(server: Server, session: Session, clock: Arc<DatabaseClock>, outcome_limit: Duration) -> Self {
+    pub(super) fn new(
+        server: Server,
+        session: Session,
+        clock: Arc<DatabaseClock>,
+        follower: Arc<LogFollower>,
+        outcome_limit: Duration,
+    ) -> Self {
         let (session, committed) = (Some(session), Trail::default());
-        Self { server, session, open: None, committed, clock, outcome_limit, away: false }
+        Self { server, session, open: None, committed, clock, follower, outcome_limit, away: false }
     }
 
     fn session(&mut self) -> Result<&Session, StoreError> {
@@ -85,18 +95,23 @@ impl WriteConnection {
     }
 
     fn lock_head(&mut self) -> Result<(), StoreError> {
-        let clock = Arc::clone(&self.clock);
+        let (clock, follower) = (Arc::clone(&self.clock), Arc::clone(&self.follower));
         let session = self.session()?;
         let lock = session.statement(head::LOCK)?;
         let read_time = session.statement(head::TIME)?;
+        let after = session.statement(revocations::AFTER)?;
         let client = session.client();
-        let sent = clock.local().monotonic();
-        let (.., row, now) = session.wait(try_join3(
+        let (sent, known) = (clock.local().monotonic(), follower.end());
+        let cursor = known.as_ref().map_or(i64::MAX, |known| signed(known.cursor));
+        let (.., row, now, others) = session.wait(try_join4(
             client.batch_execute(BEGIN),
             client.query_one(&lock, &[]),
             client.query_one(&read_time, &[]),
+            client.query(&after, &[&cursor]),
         ))?;
         let head = Head::read(&row)?;
+        // Before the jobs run: what they revoke continues the log that memory holds.
+        follower.deliver_locked(known, head.log_end(), &others)?;
         let time = clock.note(sent, time(&now, 0)?, from_micros(head.last_time));
         let known = std::mem::take(&mut self.committed);
         let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
@@ -188,6 +203,7 @@ impl writer::Connection for WriteConnection {
         if done.is_ok() {
             trail.commit();
             self.committed = trail;
+            self.follower.committed(head.cursor);
         }
         done
     }

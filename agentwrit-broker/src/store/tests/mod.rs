@@ -4,7 +4,7 @@
 
 mod on_postgres;
 pub(in crate::store) mod on_sqlite;
-pub(in crate::store) mod postgres_server;
+pub(crate) mod postgres_server;
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A place of a store.
-pub(in crate::store) trait Home {
+pub(crate) trait Home {
     fn create() -> Self;
 
     fn open(&self, options: StoreOptions) -> Store;

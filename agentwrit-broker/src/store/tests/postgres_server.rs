@@ -17,7 +17,7 @@ static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
 static SCHEMAS: AtomicU64 = AtomicU64::new(0);
 
 /// A schema of the server.
-pub(in crate::store) struct Schema {
+pub(crate) struct Schema {
     number: u64,
 }
 
@@ -27,19 +27,19 @@ impl Schema {
     }
 
     /// Returns the URL by a socket in another directory, of the same name as the server's.
-    pub(in crate::store) fn url_through(&self, directory: &Path) -> String {
+    pub(crate) fn url_through(&self, directory: &Path) -> String {
         let (number, port) = (self.number, SERVER.port());
         let host = directory.to_str().unwrap().replace('/', "%2F");
         format!("postgres://agentwrit@{host}:{port}/postgres?sslmode=disable&options=-csearch_path%3Dtest_{number}")
     }
 
     /// Returns the path of the server's socket.
-    pub(in crate::store) fn socket() -> PathBuf {
+    pub(crate) fn socket() -> PathBuf {
         SERVER.socket()
     }
 
     /// Executes a statement on the server.
-    pub(in crate::store) fn query(sql: &str) {
+    pub(crate) fn query(sql: &str) {
         SERVER.query("postgres", sql);
     }
 }

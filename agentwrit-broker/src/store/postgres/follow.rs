@@ -1,0 +1,386 @@
+//! Follows what other brokers of the database commit.
+//!
+//! 1. A task reads the head row on a connection of its own: when a caller wants the present state, when a notification
+//!    says that the log has grown, and every [`POLL_INTERVAL`] in any case.
+//! 2. A reading answers all callers that waited when it began. The server's time is read before the head row, in a
+//!    statement of its own: the state is never older than the time that is returned with it.
+//! 3. A reading that fails or gets no response for [`READ_TIMEOUT`] fails its callers and ends the connection.
+//! 4. A log that is shorter than what memory holds, and one that memory has left, are rejected: the server has lost
+//!    commits, or is not the primary any more.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agentwrit_verify::{
+    UnixTime,
+    http_client::{Backoff, random_fraction},
+};
+use futures_util::{TryStreamExt, future::try_join4};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use tokio_postgres::{Client, Row, Statement};
+
+use super::{
+    codec::{get, time, unsigned},
+    connect::Server,
+    head,
+    revocations::{self, feed_row},
+};
+use crate::{
+    clock::DatabaseClock,
+    store::{
+        StoreError,
+        codec::signed,
+        follow::{Confirmed, LogEnd, Mirror},
+        revocations::FeedRow,
+    },
+};
+
+/// Interval between two readings of the head row.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Shortest interval before a reading that a notification causes.
+const NOTIFIED_INTERVAL: Duration = Duration::from_millis(5);
+/// Time limit for each response of the database.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// Delays between attempts to reach a database that is away.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).least_share(0.5);
+/// Number of callers that may wait for a reading.
+const MAX_WAITING: usize = 1 << 16;
+/// Tells the other brokers that the log has grown. Nothing is lost if it is: the transaction needs no `fsync`.
+const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit; COMMIT";
+
+/// What the writer and the task share.
+#[derive(Debug)]
+pub(super) struct LogFollower {
+    clock: Arc<DatabaseClock>,
+    mirror: OnceLock<Arc<dyn Mirror>>,
+    history: Mutex<History>,
+    /// Number of readings begun.
+    readings: AtomicU64,
+    wake: Notify,
+    /// Cursor of this broker's latest commit.
+    committed: AtomicI64,
+    /// Set when other brokers are to be told of a commit.
+    announce: AtomicBool,
+}
+
+/// Logs that memory has left, and the reading that found the present one.
+#[derive(Debug, Default)]
+struct History {
+    left: Vec<Arc<str>>,
+    reading: u64,
+}
+
+/// Head row as a reading found it.
+#[derive(Debug)]
+struct Reading {
+    number: u64,
+    /// End of the log that memory held when the reading began.
+    before: LogEnd,
+    end: LogEnd,
+}
+
+/// Result of delivering a reading to memory.
+#[derive(Debug, PartialEq, Eq)]
+enum Delivery {
+    Done,
+    /// Memory holds another log, which has ended.
+    OtherLog,
+    /// A later reading found another log.
+    Outdated,
+}
+
+impl LogFollower {
+    pub(super) fn new(clock: Arc<DatabaseClock>) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            mirror: OnceLock::new(),
+            history: Mutex::default(),
+            readings: AtomicU64::new(0),
+            wake: Notify::new(),
+            committed: AtomicI64::new(0),
+            announce: AtomicBool::new(false),
+        })
+    }
+
+    /// Returns the end of the log that memory holds, if there is such memory.
+    pub(super) fn end(&self) -> Option<LogEnd> {
+        self.mirror.get().map(|mirror| mirror.end())
+    }
+
+    /// Delivers the rows behind `before`, which other brokers committed. The caller holds the lock of the head row, so
+    /// that nothing is later.
+    pub(super) fn deliver_locked(&self, before: Option<LogEnd>, end: LogEnd, rows: &[Row]) -> Result<(), StoreError> {
+        let (Some(mirror), Some(before)) = (self.mirror.get(), before) else { return Ok(()) };
+        let reading = Reading { number: self.next_reading(), before, end };
+        match self.deliver(mirror.as_ref(), &reading, rows)? {
+            Delivery::Done => Ok(()),
+            Delivery::OtherLog | Delivery::Outdated => {
+                self.wake.notify_one();
+                Err(unavailable("another revocation log was begun, which is being read"))
+            }
+        }
+    }
+
+    /// Tells the other brokers of a commit, if it made the log grow.
+    pub(super) fn committed(&self, cursor: i64) {
+        if self.committed.swap(cursor, Ordering::Relaxed) != cursor {
+            self.announce.store(true, Ordering::Relaxed);
+            self.wake.notify_one();
+        }
+    }
+
+    fn next_reading(&self) -> u64 {
+        self.readings.fetch_add(1, Ordering::SeqCst).saturating_add(1)
+    }
+
+    fn deliver(&self, mirror: &dyn Mirror, reading: &Reading, rows: &[Row]) -> Result<Delivery, StoreError> {
+        let history = self.history();
+        let (Reading { number, before, end }, known) = (reading, mirror.end());
+        if known.epoch != end.epoch {
+            if history.left.contains(&end.epoch) {
+                return Err(unavailable("the database holds a revocation log that has ended"));
+            }
+            return Ok(if *number < history.reading { Delivery::Outdated } else { Delivery::OtherLog });
+        }
+        if before.epoch != end.epoch {
+            // The rows behind the cursor of another log may not be all.
+            return Ok(Delivery::Outdated);
+        }
+        if end.cursor < before.cursor {
+            return Err(unavailable("the database has lost revocations that were committed"));
+        }
+        let rows = rows.iter().map(feed_row).collect::<Result<Vec<FeedRow<'_>>, StoreError>>()?;
+        mirror.extend(&rows, end);
+        Ok(Delivery::Done)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unavailable(cause: &str) -> StoreError {
+    StoreError::Unavailable { cause: cause.to_owned() }
+}
+
+/// Limits the time for one response of the database.
+async fn in_time<T, E>(response: impl Future<Output = Result<T, E>>) -> Result<T, StoreError>
+where
+    StoreError: From<E>,
+{
+    let response = timeout(READ_TIMEOUT, response).await;
+    Ok(response.map_err(|_| unavailable("the database does not respond"))??)
+}
+
+type Waiting = oneshot::Sender<Result<Confirmed, StoreError>>;
+
+/// Handle of the task that follows the log.
+#[derive(Debug)]
+pub(in crate::store) struct Follower {
+    server: Server,
+    shared: Arc<LogFollower>,
+    running: OnceLock<(mpsc::Sender<Waiting>, JoinHandle<()>)>,
+}
+
+impl Follower {
+    pub(super) fn new(server: Server, shared: Arc<LogFollower>) -> Self {
+        Self { server, shared, running: OnceLock::new() }
+    }
+
+    /// Begins to follow the log, in a task of the current runtime.
+    pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>) {
+        self.running.get_or_init(|| {
+            self.shared.mirror.get_or_init(|| Arc::clone(&mirror));
+            let (requests, queue) = mpsc::channel(MAX_WAITING);
+            let shared = Arc::clone(&self.shared);
+            let task = Task { server: self.server.clone(), shared, mirror, requests: queue, connection: None };
+            (requests, tokio::spawn(task.run()))
+        });
+    }
+
+    /// See [`Store::confirm`](crate::store::Store::confirm).
+    pub(in crate::store) async fn confirm(&self) -> Result<Confirmed, StoreError> {
+        let (requests, _) = self.running.get().ok_or_else(|| StoreError::internal("nothing follows the log"))?;
+        let (reply, response) = oneshot::channel();
+        requests.try_send(reply).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
+        })?;
+        response.await.unwrap_or_else(|_| Err(StoreError::closed()))
+    }
+
+    pub(in crate::store) fn stop(&self) {
+        if let Some((_, task)) = self.running.get() {
+            task.abort();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Task {
+    server: Server,
+    shared: Arc<LogFollower>,
+    mirror: Arc<dyn Mirror>,
+    requests: mpsc::Receiver<Waiting>,
+    /// None before the first reading, and after one failed.
+    connection: Option<Connection>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let (mut failures, mut last) = (0_u32, Instant::now());
+        loop {
+            let Some(mut waiting) = self.next(last, failures == 0).await else { return };
+            while let Ok(another) = self.requests.try_recv() {
+                waiting.push(another);
+            }
+            last = Instant::now();
+            let outcome = self.read().await;
+            match &outcome {
+                Ok(_) if failures > 0 => tracing::info!(component = "store", "the revocation log is followed again"),
+                Err(error) if failures == 0 => {
+                    tracing::error!(component = "store", %error, "the revocation log cannot be followed");
+                }
+                Ok(_) | Err(_) => {}
+            }
+            failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
+            for waiting in waiting {
+                // An error means that the caller no longer waits.
+                waiting.send(outcome.clone()).unwrap_or_default();
+            }
+            if let Some(failed) = failures.checked_sub(1) {
+                self.connection = None;
+                sleep(BACKOFF.delay(failed, random_fraction())).await;
+            }
+        }
+    }
+
+    /// Waits for a reason to read. Returns the first caller, `None` when the store is closed.
+    async fn next(&mut self, last: Instant, works: bool) -> Option<Vec<Waiting>> {
+        let shared = Arc::clone(&self.shared);
+        let notified = async {
+            if !works {
+                std::future::pending::<()>().await;
+            }
+            shared.wake.notified().await;
+            sleep_until(last + NOTIFIED_INTERVAL).await;
+        };
+        tokio::select! {
+            request = self.requests.recv() => request.map(|request| vec![request]),
+            () = notified => Some(Vec::new()),
+            () = sleep_until(last + POLL_INTERVAL) => Some(Vec::new()),
+        }
+    }
+
+    /// Brings memory up to date. Returns the time at which it was at the latest.
+    async fn read(&mut self) -> Result<Confirmed, StoreError> {
+        let connection = match self.connection.take() {
+            Some(connection) if !connection.client.is_closed() => connection,
+            Some(_) | None => in_time(Connection::open(&self.server, &self.shared)).await?,
+        };
+        let connection = self.connection.insert(connection);
+        loop {
+            let (number, before) = (self.shared.next_reading(), self.mirror.end());
+            let (at, end, rows) = in_time(connection.read_head(&self.shared, &before)).await?;
+            let reading = Reading { number, before, end };
+            match self.shared.deliver(self.mirror.as_ref(), &reading, &rows)? {
+                Delivery::Done => return Ok(Confirmed { at }),
+                Delivery::Outdated => {}
+                Delivery::OtherLog => {
+                    connection.read_log(&self.shared, self.mirror.as_ref(), reading).await?;
+                    return Ok(Confirmed { at });
+                }
+            }
+        }
+    }
+}
+
+/// Connection of the task.
+#[derive(Debug)]
+struct Connection {
+    client: Client,
+    time: Statement,
+    head: Statement,
+    after: Statement,
+    all: Statement,
+}
+
+impl Connection {
+    async fn open(server: &Server, shared: &Arc<LogFollower>) -> Result<Self, StoreError> {
+        let notified = Arc::clone(shared);
+        let (client, _) = server.connect_notified(move || notified.wake.notify_one()).await?;
+        let standby: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?;
+        if standby {
+            return Err(unavailable("the server is a standby"));
+        }
+        // Through a pooler, and on databases without notifications, the poll alone must do.
+        if let Err(error) = client.batch_execute("LISTEN agentwrit").await {
+            tracing::debug!(component = "store", %error, "no notifications from the database");
+        }
+        Ok(Self {
+            time: client.prepare(head::TIME).await?,
+            head: client.prepare(head::LOG_END).await?,
+            after: client.prepare(revocations::AFTER).await?,
+            all: client.prepare(revocations::UP_TO).await?,
+            client,
+        })
+    }
+
+    /// Reads time, end of the log, and the revocations behind `before`, in one round trip.
+    async fn read_head(
+        &self,
+        shared: &LogFollower,
+        before: &LogEnd,
+    ) -> Result<(UnixTime, LogEnd, Vec<Row>), StoreError> {
+        let (cursor, sent) = (signed(before.cursor), shared.clock.local().monotonic());
+        let announce = shared.announce.swap(false, Ordering::Relaxed);
+        let notify = async {
+            if announce && let Err(error) = self.client.batch_execute(NOTIFY).await {
+                tracing::debug!(component = "store", %error, "other brokers were not notified");
+            }
+            Ok(())
+        };
+        let (read_at, head, rows, ()) = try_join4(
+            self.client.query_one(&self.time, &[]),
+            self.client.query_one(&self.head, &[]),
+            self.client.query(&self.after, &[&cursor]),
+            notify,
+        )
+        .await?;
+        let end = LogEnd { epoch: get::<&str>(&head, 0)?.into(), cursor: unsigned(&head, 1)? };
+        let at = shared.clock.note(sent, time(&read_at, 0)?, time(&head, 2)?);
+        // Rows that were committed after the head was read belong to the next reading.
+        let mut known = Vec::with_capacity(rows.len());
+        for row in rows {
+            if unsigned(&row, 0)? <= end.cursor {
+                known.push(row);
+            }
+        }
+        Ok((at.earliest(), end, known))
+    }
+
+    /// Reads another log, and puts it in the place of the one in memory.
+    async fn read_log(&self, shared: &LogFollower, mirror: &dyn Mirror, reading: Reading) -> Result<(), StoreError> {
+        let Reading { number, end, .. } = reading;
+        tracing::warn!(component = "store", epoch = &*end.epoch, "another revocation log was begun and is read");
+        let mut log = mirror.restart();
+        let mut rows = Box::pin(in_time(self.client.query_raw(&self.all, [signed(end.cursor)])).await?);
+        while let Some(row) = in_time(rows.try_next()).await? {
+            log.push(feed_row(&row)?);
+        }
+        let mut history = shared.history();
+        history.left.push(mirror.end().epoch);
+        history.reading = number;
+        log.finish(end);
+        Ok(())
+    }
+}
