@@ -241,11 +241,14 @@ def test_compose_file_of_several_brokers_is_valid_and_as_hardened_as_that_of_one
 
     one, several = services("compose.yaml")["broker"], services("compose.postgres.yaml")
     assert several.keys() == {"broker-1", "broker-2", "haproxy", "postgres", "key-encryption-key"}
+    known = subprocess.run([broker_binary(), "--help"], capture_output=True, text=True).stdout
     differs = {"environment", "volumes", "ports", "networks", "depends_on"}
     for name in ("broker-1", "broker-2"):
         assert {key: value for key, value in several[name].items() if key not in differs} == {
             key: value for key, value in one.items() if key not in differs
         }
+        for variable in several[name]["environment"]:
+            assert f"`{variable}`" in known, variable
     # Only HAProxy can be reached from outside, and only from this machine.
     assert [name for name, service in several.items() if service.get("ports")] == ["haproxy"]
     assert "127.0.0.1" in str(several["haproxy"]["ports"])

@@ -37,8 +37,8 @@ agentwrit-broker >broker.log 2>&1 &
 export AACTL_ADMIN_SECRET=$(sed -n 's/^ADMIN_SECRET=//p' ~/.broker/config)
 until awrit health >/dev/null 2>&1; do sleep 0.05; done
 """
-# Pages whose shell blocks belong together. In any other page every section has a broker of its own.
-WHOLE = {"getting-started.md": ""}
+# Pages whose shell blocks belong together, and what runs before them. In any other page every section has a broker of its own.
+WHOLE = {"getting-started.md": "", "operators/several-brokers.md": ""}
 # Pages whose shell blocks another test runs.
 ELSEWHERE = {"operators/tls-and-mtls.md": "test_tls_page.py"}
 VOLATILE = [
@@ -212,7 +212,7 @@ def test_there_is_something_to_run() -> None:
 def test_blocks_are_of_a_language_that_is_tested(page: Path) -> None:
     """A new kind of block needs a test, or a reason to be here: `rust` blocks are doctests, `text` is looked at above."""
     for block in blocks_of(page):
-        assert block.language in {"sh", "text", "rust", "python", "json", "go", "ts", "toml", "ini", "yaml", "http"}, block.info
+        assert block.language in {"sh", "text", "rust", "python", "json", "go", "ts", "toml", "ini", "yaml", "http", "sql"}, block.info
         assert "{{#" not in block.code, "a reader of the repository sees this literally: scripts/docs_code.py writes excerpts"
         if block.language in {"go", "ts"}:
             assert block.excerpt, "a program of another language is an excerpt, not copied by hand"
