@@ -8,12 +8,15 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use agentwrit_verify::{Clock, UnixTime};
 
 use super::LEEWAY;
+
+/// Largest difference to this machine's wall clock that is not logged.
+const LARGEST_OFFSET: Duration = Duration::from_secs(1);
 
 /// The clock of a database server.
 #[derive(Debug)]
@@ -21,17 +24,30 @@ pub(crate) struct DatabaseClock {
     /// The clock of this machine, which measures intervals.
     local: Arc<dyn Clock>,
     latest: Mutex<ServerTime>,
+    /// Difference to this machine's wall clock.
+    offset: Mutex<Offset>,
+}
+
+/// Time by which this machine's wall clock is ahead of the server's.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offset {
+    seconds: f64,
+    /// True once it was logged that the clocks differ.
+    logged: bool,
 }
 
 impl DatabaseClock {
     /// Returns the clock of a server whose time was just read.
     pub(crate) fn new(local: Arc<dyn Clock>, read: UnixTime) -> Self {
         let latest = Mutex::new(ServerTime { read, received: local.monotonic(), floor: read });
-        Self { local, latest }
+        let clock = Self { local, latest, offset: Mutex::default() };
+        clock.note_offset(read);
+        clock
     }
 
     /// Notes the server's time and that of the last commit, which a request sent at `sent` has just returned.
     pub(crate) fn note(&self, sent: Instant, read: UnixTime, last_commit: UnixTime) -> ServerTime {
+        self.note_offset(read);
         let mut latest = self.latest();
         let known = [latest.at(sent), last_commit];
         let floor = known.into_iter().filter(|known| known.saturating_since(read) <= LEEWAY).fold(read, UnixTime::max);
@@ -42,6 +58,31 @@ impl DatabaseClock {
     /// Returns the clock of this machine.
     pub(crate) fn local(&self) -> &dyn Clock {
         self.local.as_ref()
+    }
+
+    /// Returns the seconds by which this machine's wall clock is ahead of the server's.
+    pub(crate) fn offset(&self) -> f64 {
+        self.offset.lock().unwrap_or_else(PoisonError::into_inner).seconds
+    }
+
+    fn note_offset(&self, read: UnixTime) {
+        let wall = self.local.now();
+        let (ahead, behind) = (wall.saturating_since(read), read.saturating_since(wall));
+        let seconds = ahead.as_secs_f64() - behind.as_secs_f64();
+        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        offset.seconds = seconds;
+        if offset.logged != (ahead.max(behind) > LARGEST_OFFSET) {
+            offset.logged = !offset.logged;
+            if offset.logged {
+                tracing::warn!(
+                    component = "clock",
+                    seconds,
+                    "this machine's clock differs from the database's: correct it"
+                );
+            } else {
+                tracing::info!(component = "clock", "this machine's clock agrees with the database's again");
+            }
+        }
     }
 
     fn latest(&self) -> MutexGuard<'_, ServerTime> {
@@ -82,8 +123,6 @@ impl ServerTime {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use agentwrit_verify::testing::ManualClock;
 
     use super::*;
@@ -120,6 +159,15 @@ mod tests {
         assert_eq!(clock.now(), at(10_001));
         clock.note(local.monotonic(), at(9_995), at(0));
         assert_eq!(clock.now(), at(9_995));
+    }
+
+    #[test]
+    fn offset_is_the_difference_to_wall_clock() {
+        let (clock, local) = clock();
+        assert!((clock.offset() + 9_923.0).abs() < 0.001, "{}", clock.offset());
+        local.set(at(10_002));
+        clock.note(local.monotonic(), at(10_000), at(0));
+        assert!((clock.offset() - 2.0).abs() < 0.001, "{}", clock.offset());
     }
 
     #[test]

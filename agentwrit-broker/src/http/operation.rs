@@ -44,9 +44,9 @@ pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> 
     }
     let clock = services.ledger.clock.as_ref();
     let behind = services.ledger.clock_monitor.behind_records(clock.now());
-    services
-        .metrics
-        .set_clock(behind.unwrap_or_default(), services.ledger.clock_monitor.held(clock).unwrap_or_default());
+    let held = services.ledger.clock_monitor.held(clock);
+    let offset = services.ledger.store.clock_offset();
+    services.metrics.set_clock(behind.unwrap_or_default(), held.unwrap_or_default(), offset);
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
 }
 

@@ -218,6 +218,11 @@ impl Store {
         Arc::clone(&self.inner.clock)
     }
 
+    /// Returns the seconds by which this machine's clock is ahead of the one that the records are dated by.
+    pub(crate) fn clock_offset(&self) -> f64 {
+        self.inner.follower.as_ref().map_or(0.0, postgres::Follower::clock_offset)
+    }
+
     /// Returns true if several brokers may use the store.
     pub(crate) fn is_shared(&self) -> bool {
         self.inner.follower.is_some()

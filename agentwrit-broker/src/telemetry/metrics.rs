@@ -39,6 +39,7 @@ pub struct Metrics {
     clock_skew: Counter,
     clock_behind: Gauge<u64, AtomicU64>,
     deletion_held: Gauge<u64, AtomicU64>,
+    clock_offset: Gauge<f64, AtomicU64>,
     audit_events: Family<Label, Counter>,
     audit_write_duration: Histogram,
     db_errors: Family<Label, Counter>,
@@ -86,6 +87,7 @@ impl Metrics {
             clock_skew: Counter::default(),
             clock_behind: Gauge::default(),
             deletion_held: Gauge::default(),
+            clock_offset: Gauge::default(),
             audit_events: Family::default(),
             audit_write_duration: Histogram::new(WRITE_SECONDS),
             db_errors: Family::default(),
@@ -146,8 +148,9 @@ impl Metrics {
     }
 
     /// Sets by how much the clock is behind the newest record, and ahead of the time that has passed for certain, up to
-    /// which expired records are deleted.
-    pub fn set_clock(&self, behind: Duration, held: Duration) {
+    /// which expired records are deleted; and the seconds by which this machine's clock is ahead of the database's.
+    pub fn set_clock(&self, behind: Duration, held: Duration, offset: f64) {
+        self.clock_offset.set(offset);
         self.clock_behind.set(behind.as_secs());
         self.deletion_held.set(held.as_secs());
     }
@@ -228,6 +231,8 @@ impl Metrics {
         );
         let help = "Time that the clock shows and that has not passed for certain, while deletions are held";
         registry.register("deletion_held_seconds", help, self.deletion_held.clone());
+        let help = "Time by which the machine's clock is ahead of the database's";
+        registry.register("clock_offset_seconds", help, self.clock_offset.clone());
         registry.register("audit_events", "Audit events written, by type", self.audit_events.clone());
         let help = "Time to make audit events durable";
         registry.register("audit_write_duration_seconds", help, self.audit_write_duration.clone());

@@ -6,6 +6,9 @@ use agentwrit_verify::{
     Clock, SystemClock,
     feed::{ClockReading, Feed, Staleness},
 };
+use axum::body::{Body, to_bytes};
+use http::{Request, StatusCode};
+use serde_json::{Value, json};
 use tokio::{
     io::copy_bidirectional,
     net::{UnixListener, UnixStream},
@@ -13,12 +16,14 @@ use tokio::{
     task::spawn_blocking,
     time::timeout,
 };
+use tower::ServiceExt as _;
 
 use super::{feed::read, *};
 use crate::{
     audit::{ChainHead, chain},
     domain::Revocation,
     feed::FeedUnavailable,
+    http::{Edge, router},
     keys::Entropy,
     store::{
         StoreError,
@@ -54,10 +59,17 @@ struct Brokers {
 impl Brokers {
     /// Brokers whose clocks are ahead by so many seconds.
     async fn start(clocks: &[i64]) -> Self {
+        Self::start_with(clocks, "SELECT").await
+    }
+
+    /// Brokers of a database that was prepared by a statement.
+    async fn start_with(clocks: &[i64], prepare: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let config =
             Config { max_ttl: Some(86_400), ..Config::for_development(directory.path(), ADMIN_SECRET).unwrap() };
-        let mut started = Self { schema: Schema::create(), config, brokers: Vec::new(), _directory: directory };
+        let schema = Schema::create();
+        schema.execute(prepare);
+        let mut started = Self { schema, config, brokers: Vec::new(), _directory: directory };
         for ahead in clocks {
             let options = StoreOptions { clock: Arc::new(SkewedClock { ahead: *ahead }), ..StoreOptions::default() };
             let store = started.schema.open(options);
@@ -98,6 +110,28 @@ impl Brokers {
         let text = target.to_string();
         let request = RevocationRequest { level, target: RevocationTarget::parse(level, &text), text, reason: None };
         self.of(broker).revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
+    }
+
+    async fn request(&self, broker: usize, request: http::request::Builder, body: String) -> (StatusCode, Value) {
+        let services = Arc::clone(&self.brokers[broker % self.brokers.len()]);
+        let router = router(services, Edge { trusted_proxies: Vec::new(), tls: false });
+        let request = request.header("host", "broker.test").header("content-type", "application/json");
+        let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Status of a request with a Bearer token.
+    async fn list_launch_tokens(&self, broker: usize, token: &str) -> StatusCode {
+        let request = Request::get("/v1/admin/launch-tokens").header("authorization", format!("Bearer {token}"));
+        self.request(broker, request, String::new()).await.0
+    }
+
+    async fn validate(&self, broker: usize, token: &str) -> (StatusCode, Value) {
+        let body = json!({ "token": token }).to_string();
+        let (status, body) = self.request(broker, Request::post("/v1/token/validate"), body).await;
+        (status, body["valid"].clone())
     }
 
     /// Judges a token as `POST /v1/token/validate` does.
@@ -248,12 +282,28 @@ async fn launch_token_and_nonce_count_once_at_all_brokers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bearer_check_and_validation_of_another_broker_see_revocation_at_once() {
+    let test = Brokers::start(&[0, 0]).await;
+    for round in 0..50 {
+        let token = test.of(round).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+        let other = round + 1;
+        assert_eq!(test.list_launch_tokens(other, &token).await, StatusCode::OK);
+        assert_eq!(test.validate(other, &token).await, (StatusCode::OK, json!(true)));
+        let claims = test.of(round).verifier.verify(&token).unwrap();
+        test.revoke(round, Level::Token, claims.token_id()).await;
+        let verdict = tokio::join!(test.list_launch_tokens(other, &token), test.validate(other, &token));
+        assert_eq!(verdict, (StatusCode::UNAUTHORIZED, (StatusCode::OK, json!(false))), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_without_database_neither_judges_tokens_nor_signs_feed() {
     let mut test = Brokers::start(&[0]).await;
     let link = Link::new();
     test.add_through(&link).await;
     let launch_token = test.launch_token(0, false).await;
     let token = test.register(1, 0, &launch_token).await.unwrap();
+    let admin = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
     assert!(test.judge(1, &token).await.is_ok());
     for state in [LinkState::Down, LinkState::Silent] {
         link.state.send_replace(state);
@@ -264,7 +314,9 @@ async fn broker_without_database_neither_judges_tokens_nor_signs_feed() {
             let rejected = test.of(1).feed.since(since, Duration::ZERO, CLIENT).await;
             assert!(matches!(rejected, Err(FeedUnavailable::Store(error)) if unavailable(&error)));
         }
-        assert!(test.of(1).ledger.confirm().await.is_err_and(|error| unavailable(&error)));
+        let unavailable = (StatusCode::SERVICE_UNAVAILABLE, Value::Null);
+        assert_eq!((test.list_launch_tokens(1, &admin).await, Value::Null), unavailable);
+        assert_eq!(test.validate(1, &token).await, unavailable);
         link.state.send_replace(LinkState::Down);
         link.state.send_replace(LinkState::Up);
         let recovers = async { while test.of(1).ledger.confirm().await.is_err() {} };
@@ -327,4 +379,37 @@ async fn one_of_several_brokers_deletes_expired_records() {
         assert!(!housekept(broker).await, "broker {broker}");
         test.of(broker).housekeeping.delete_expired().await.unwrap();
     }
+}
+
+/// Replaces the server's clock in the schema by a row that tests set.
+const MANUAL_CLOCK: &str = "CREATE TABLE test_clock (at timestamptz); INSERT INTO test_clock VALUES ('2027-01-15T08:00:00Z'); \
+     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_of_all_brokers_is_the_databases_and_does_not_go_back_by_seconds() {
+    let test = Brokers::start_with(&[-30, 30, 0], MANUAL_CLOCK).await;
+    let set = |step: &str| test.schema.execute(&format!("UPDATE test_clock SET at = at + interval '{step}'"));
+    let start = 1_800_000_000;
+    let times = async |broker: usize| {
+        let issued = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap();
+        let issued_at = test.judge(broker, &issued.access_token).await.unwrap().issued_at().seconds();
+        let feed = read(&*test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+        (issued_at - start, feed["iat"].as_u64().unwrap() - start)
+    };
+    let mut earliest = (0, 0);
+    // The monotonic clock may add a little between two readings.
+    for (step, expected) in
+        [("0", 0), ("100 seconds", 100), ("-3 seconds", 100), ("-1 second", 100), ("10 seconds", 106)]
+    {
+        set(step);
+        for broker in [0, 1, 2, 1, 0] {
+            let (issued, confirmed) = times(broker).await;
+            assert!(issued >= earliest.0 && confirmed >= earliest.1, "{step}: {issued} {confirmed} after {earliest:?}");
+            assert!((expected..expected + 2).contains(&issued), "{step}: {issued}");
+            assert!((expected..expected + 2).contains(&confirmed), "{step}: {confirmed}");
+            earliest = (issued, confirmed);
+        }
+    }
+    let offset = |broker: usize| test.of(broker).ledger.store.clock_offset();
+    assert!((offset(1) - offset(0) - 60.0).abs() < 5.0, "{} {}", offset(0), offset(1));
 }

@@ -218,6 +218,11 @@ impl Follower {
         response.await.unwrap_or_else(|_| Err(StoreError::closed()))
     }
 
+    /// Returns the seconds by which this machine's clock is ahead of the server's.
+    pub(in crate::store) fn clock_offset(&self) -> f64 {
+        self.shared.clock.offset()
+    }
+
     pub(in crate::store) fn stop(&self) {
         if let Some((_, task)) = self.running.get() {
             task.abort();

@@ -30,12 +30,19 @@ impl Schema {
     pub(crate) fn url_through(&self, directory: &Path) -> String {
         let (number, port) = (self.number, SERVER.port());
         let host = directory.to_str().unwrap().replace('/', "%2F");
-        format!("postgres://agentwrit@{host}:{port}/postgres?sslmode=disable&options=-csearch_path%3Dtest_{number}")
+        format!(
+            "postgres://agentwrit@{host}:{port}/postgres?sslmode=disable&options=-csearch_path%3Dtest_{number}%2Cpg_catalog"
+        )
     }
 
     /// Returns the path of the server's socket.
     pub(crate) fn socket() -> PathBuf {
         SERVER.socket()
+    }
+
+    /// Executes statements in the schema.
+    pub(crate) fn execute(&self, sql: &str) {
+        Self::query(&format!("SET search_path = test_{}; {sql}", self.number));
     }
 
     /// Executes a statement on the server.

@@ -21,7 +21,7 @@ fn writes_every_metric_with_its_name_and_type() {
     metrics.set_active_agents(7);
     metrics.request("/v1/register", Duration::from_millis(3));
     metrics.clock_skew();
-    metrics.set_clock(Duration::from_millis(7_900), Duration::from_secs(8));
+    metrics.set_clock(Duration::from_millis(7_900), Duration::from_secs(8), -1.5);
     metrics.audit_event("agent_registered");
     metrics.audit_write(Duration::from_micros(300));
     metrics.db_error("register");
@@ -43,6 +43,7 @@ fn writes_every_metric_with_its_name_and_type() {
         ("agentwrit_clock_skew_total", "1"),
         ("agentwrit_clock_behind_seconds", "7"),
         ("agentwrit_deletion_held_seconds", "8"),
+        ("agentwrit_clock_offset_seconds", "-1.5"),
         (r#"agentwrit_audit_events_total{event_type="agent_registered"}"#, "1"),
         ("agentwrit_audit_write_duration_seconds_count", "1"),
         (r#"agentwrit_db_errors_total{operation="register"}"#, "1"),
