@@ -17,7 +17,7 @@ use crate::{
     maintenance::file_checks,
     server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
     service::{Services, seed_tokens},
-    store::{OpenError, StoreError},
+    store::{LostHistory, OpenError, StoreError},
     telemetry::metrics::Metrics,
 };
 
@@ -105,6 +105,11 @@ impl Broker {
             // On a thread that may block. The result goes to the log.
             drop(spawn_blocking(move || renewal.report(renewal.tls.reload())));
         }
+    }
+
+    /// Waits until the broker has to stop because its database lost commits (`AA_ON_LOST_HISTORY=stop`).
+    pub async fn history_lost(&self) -> LostHistory {
+        self.services.ledger.store.history_lost().await
     }
 
     /// Stops accepting connections, finishes the requests in flight, writes what waits, and closes the store: within 8

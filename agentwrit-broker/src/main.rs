@@ -4,8 +4,8 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
-    Args, Broker, ClientCertificate, Command, Config, check, check_health, config, confirm_clock, mark_restored, stdio,
-    telemetry,
+    Args, Broker, ClientCertificate, Command, Config, StartError, check, check_health, config, confirm_clock,
+    mark_restored, stdio, store::OpenError, telemetry,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +15,8 @@ const BLOCKING_TIMEOUT: Duration = Duration::from_millis(500);
 /// Timeout, at the end of the process, for log lines that are not read. With the time limit of
 /// [`Broker::shutdown`] the process ends within 10 seconds.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Exit code of a broker that must not be started again before an operator has looked: its database lost commits.
+const HISTORY_LOST: u8 = 3;
 
 fn main() -> ExitCode {
     let args = match stdio::arguments::<Args>("agentwrit-broker") {
@@ -29,7 +31,14 @@ fn main() -> ExitCode {
         }
     }
     telemetry::log::flush(FLUSH_TIMEOUT);
-    outcome.unwrap_or(ExitCode::FAILURE)
+    outcome.unwrap_or_else(|error| exit_code(error.as_ref()))
+}
+
+fn exit_code(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    match error.downcast_ref() {
+        Some(OpenError::HistoryLost(_)) => ExitCode::from(HISTORY_LOST),
+        Some(_) | None => ExitCode::FAILURE,
+    }
 }
 
 fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -77,14 +86,18 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let broker = Broker::start(config).await?;
-    loop {
+    let broker = match Broker::start(config).await {
+        Err(StartError::Open(lost @ OpenError::HistoryLost(_))) => return Err(lost.into()),
+        started => started?,
+    };
+    let lost = loop {
         tokio::select! {
             _ = hang_up.recv() => broker.reload(),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break None,
+            _ = interrupt.recv() => break None,
+            lost = broker.history_lost() => break Some(lost),
         }
-    }
+    };
     broker.shutdown().await;
-    Ok(())
+    lost.map_or(Ok(()), |lost| Err(OpenError::HistoryLost(Box::new(lost)).into()))
 }

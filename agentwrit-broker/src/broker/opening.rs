@@ -6,17 +6,19 @@ use tokio::task::spawn_blocking;
 
 use super::StartError;
 use crate::{
-    config::{Config, SharedStore},
+    config::{Config, OnLostHistory, SharedStore},
     domain::ClusterSettings,
     keys::{self, BrokerKeys, Entropy, KeyEncryptionKey},
-    store::{self, JoinError, Store, StoreError, StoreOptions},
+    maintenance::lost_history::revoke_all,
+    store::{self, JoinError, LostHistoryOptions, OnLoss, Store, StoreError, StoreOptions},
 };
 
 /// Opens the store of the configuration and reads the keys, or makes what is missing.
 pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<(Store, BrokerKeys), StartError> {
     let (config, entropy) = (config.clone(), Arc::clone(entropy));
     let accept_broken_audit = config.accept_broken_audit.clone();
-    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
+    let lost_history = config.shared_store.as_ref().map(lost_history_options).unwrap_or_default();
+    let options = StoreOptions { accept_broken_audit, lost_history, ..StoreOptions::default() };
     spawn_blocking(move || match &config.shared_store {
         Some(shared) => {
             let keys = join(&config, shared, entropy.as_ref())?;
@@ -29,6 +31,14 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
     })
     .await
     .map_err(|error| StoreError::Internal { cause: error.to_string() })?
+}
+
+fn lost_history_options(shared: &SharedStore) -> LostHistoryOptions {
+    let reaction = match shared.on_lost_history {
+        OnLostHistory::RevokeAll => OnLoss::React(revoke_all),
+        OnLostHistory::Stop => OnLoss::Stop,
+    };
+    LostHistoryOptions { state_path: Some(shared.state_path.clone()), reaction }
 }
 
 /// Joins the brokers of a shared database. Returns the keys of all of them. Blocks the thread.

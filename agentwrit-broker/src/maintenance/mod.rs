@@ -2,4 +2,5 @@
 
 pub(crate) mod check;
 pub(crate) mod file_checks;
+pub(crate) mod lost_history;
 pub(crate) mod restore;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use agentwrit_verify::audit::ChainBreak;
 
+use super::LostHistory;
 use crate::domain::Disagreement;
 
 /// Error of an operation of the store. Except for [`OutcomeUnknown`](Self::OutcomeUnknown), the operation changed nothing.
@@ -126,6 +127,17 @@ pub enum OpenError {
         /// The settings, at least one.
         conflicts: Vec<Disagreement>,
     },
+    /// The state file can't be used.
+    #[error("the state file `{}`: {cause}", path.display())]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// Cause and remedy.
+        cause: String,
+    },
+    /// The database lacks commits that this broker saw, and `AA_ON_LOST_HISTORY` is `stop`.
+    #[error("{0}: run `agentwrit-broker mark-restored` to revoke what was issued until now, then start again")]
+    HistoryLost(Box<LostHistory>),
     /// The database server can't be used.
     #[error("the database can't be used: {cause}")]
     Database {

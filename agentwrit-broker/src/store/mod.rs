@@ -25,6 +25,7 @@ mod follow;
 mod job;
 mod job_state;
 mod launch_tokens;
+mod lost_history;
 mod meta;
 mod names;
 mod postgres;
@@ -49,13 +50,14 @@ use agentwrit_verify::{
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
 pub(crate) use follow::{Confirmed, LogEnd, Mirror, NewLog};
+pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use postgres::{JoinError, join};
 pub use prune::Pruned;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
 pub(crate) use sqlite::{DatabaseState, canonical, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 pub use transaction::{Reader, Tx};
 pub use wants::Wants;
 
@@ -87,6 +89,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// What other brokers commit; none in a store of one broker.
     follower: Option<postgres::Follower>,
+    lost_history: Option<watch::Receiver<Option<LostHistory>>>,
 }
 
 /// Options for opening a store.
@@ -104,6 +107,8 @@ pub struct StoreOptions {
     pub clock: Arc<dyn Clock>,
     /// Time for which clients wait while the outcome of a commit is looked up, on PostgreSQL.
     pub outcome_limit: Duration,
+    /// How commits that the database lost are noticed, on PostgreSQL.
+    pub lost_history: LostHistoryOptions,
 }
 
 impl Default for StoreOptions {
@@ -115,6 +120,7 @@ impl Default for StoreOptions {
             readers: 2,
             clock: Arc::new(SystemClock),
             outcome_limit: OUTCOME_LIMIT,
+            lost_history: LostHistoryOptions::default(),
         }
     }
 }
@@ -154,8 +160,9 @@ impl Store {
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
         let database = postgres::Database::connect(url, &options)?;
-        let postgres::Database { writer, readers, accepted_breaks, clock, follower } = database;
-        let started = Self::start(writer, readers, accepted_breaks, clock, Some(follower), &options);
+        let postgres::Database { writer, readers, accepted_breaks, clock, follower, lost_history } = database;
+        let shared = Some((follower, lost_history));
+        let started = Self::start(writer, readers, accepted_breaks, clock, shared, &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
     }
 
@@ -164,14 +171,16 @@ impl Store {
         readers: Vec<Box<dyn ReadConnection>>,
         accepted_breaks: Vec<ChainBreak>,
         clock: Arc<dyn Clock>,
-        follower: Option<postgres::Follower>,
+        shared: Option<(postgres::Follower, watch::Receiver<Option<LostHistory>>)>,
         options: &StoreOptions,
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         Writer { connection, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
-        let inner = Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock, follower };
+        let (follower, lost_history) = shared.unzip();
+        let inner =
+            Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock, follower, lost_history };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -231,7 +240,13 @@ impl Store {
     /// Keeps memory in step with what other brokers commit, from now on. To be called once, in a runtime that stays.
     pub(crate) fn follow(&self, mirror: Arc<dyn Mirror>) {
         if let Some(follower) = &self.inner.follower {
-            follower.start(mirror);
+            let inner = Arc::downgrade(&self.inner);
+            let react = move || {
+                if let Some(inner) = inner.upgrade() {
+                    tokio::spawn(react_to_lost_history(Self { inner }));
+                }
+            };
+            follower.start(mirror, Box::new(react));
         }
     }
 
@@ -266,6 +281,18 @@ impl Store {
             return Ok(());
         }
         self.transact(move |tx| tx.record_accepted_breaks(&breaks, at)).await
+    }
+
+    /// Waits until the broker has to stop because the database lost commits: see [`OnLoss::Stop`].
+    pub(crate) async fn history_lost(&self) -> LostHistory {
+        let mut lost = self.inner.lost_history.clone();
+        if let Some(lost) = &mut lost
+            && let Ok(found) = lost.wait_for(Option::is_some).await
+            && let Some(found) = found.clone()
+        {
+            return found;
+        }
+        std::future::pending().await
     }
 
     /// Runs `job` on a snapshot of the committed state.
@@ -322,5 +349,12 @@ impl Store {
             // An error means that the writer has ended.
             wait.await.unwrap_or_default();
         }
+    }
+}
+
+/// Has the writer begin a transaction: it reacts before the job runs.
+async fn react_to_lost_history(store: Store) {
+    if let Err(error) = store.transact(|_| Ok::<_, StoreError>(())).await {
+        tracing::error!(component = "store", %error, "no reaction to the commits that the database lost yet");
     }
 }

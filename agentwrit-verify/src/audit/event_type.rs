@@ -119,6 +119,8 @@ event_types! {
     AppResumed = 27, "app_resumed";
     /// The operator accepted a break of the audit trail.
     AuditBreakAccepted = 28, "audit_break_accepted";
+    /// The database lost commits that a broker saw: everything issued until then was revoked.
+    HistoryLost = 29, "history_lost";
 }
 
 #[cfg(test)]
@@ -127,7 +129,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 28);
+        assert_eq!(EventType::ALL.len(), 29);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

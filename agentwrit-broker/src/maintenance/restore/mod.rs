@@ -240,19 +240,11 @@ fn mark(
 ) -> Result<Restored, RestoreError> {
     let marked_at = mark_time(now, tx.recorded_time()?, clock_is_right)?;
     tx.record_accepted_breaks(accepted, now)?;
-    tx.start_epoch()?;
     let later_marks_deleted = tx.delete_not_before_marks_after(marked_at)?;
-    for revocation in revocations(tx, marked_at)? {
-        tx.insert_revocation(&revocation)?;
-    }
-    let restored = Restored {
-        marked_at,
-        launch_tokens_deleted: tx.delete_launch_tokens()?,
-        agents_barred: tx.bar_agents(marked_at)?,
-        apps_suspended: tx.suspend_apps(marked_at)?,
-        later_marks_deleted,
-    };
-    tx.expire_nonces_until(marked_at.saturating_add(Nonces::LIFETIME))?;
+    let RevokedCredentials { launch_tokens_deleted, agents_barred } =
+        revoke_everything(tx, marked_at, "restored from a backup")?;
+    let apps_suspended = tx.suspend_apps(marked_at)?;
+    let restored = Restored { marked_at, launch_tokens_deleted, agents_barred, apps_suspended, later_marks_deleted };
     if clock_is_right {
         tx.record_certain_time(now)?;
     }
@@ -260,15 +252,41 @@ fn mark(
     Ok(restored)
 }
 
+/// Numbers of credentials that [`revoke_everything`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RevokedCredentials {
+    /// Number of launch tokens that were deleted.
+    pub(super) launch_tokens_deleted: u64,
+    /// Number of agents that were barred and were not before.
+    pub(super) agents_barred: u64,
+}
+
+/// Revokes everything issued until `marked_at`, in a new epoch of the revocation log: tokens, launch tokens, agents, nonces.
+pub(super) fn revoke_everything(
+    tx: &mut dyn Tx,
+    marked_at: UnixTime,
+    reason: &str,
+) -> Result<RevokedCredentials, StoreError> {
+    tx.start_epoch()?;
+    for revocation in revocations(tx, marked_at, reason)? {
+        tx.insert_revocation(&revocation)?;
+    }
+    tx.expire_nonces_until(marked_at.saturating_add(Nonces::LIFETIME))?;
+    Ok(RevokedCredentials {
+        launch_tokens_deleted: tx.delete_launch_tokens()?,
+        agents_barred: tx.bar_agents(marked_at)?,
+    })
+}
+
 /// Ends every token. Returns the revocations: the mark, and one for each token that is dated after it.
-fn revocations(tx: &mut dyn Tx, marked_at: UnixTime) -> Result<Vec<Revocation>, StoreError> {
+fn revocations(tx: &mut dyn Tx, marked_at: UnixTime, reason: &str) -> Result<Vec<Revocation>, StoreError> {
     let everything = Revocation {
         level: Level::Issuer,
         target: String::new(),
         revoked_at: marked_at,
         expires_at: marked_at.saturating_add(LONGEST_TTL),
         revoked_by: Subject::Admin,
-        reason: Some(String::from("restored from a backup")),
+        reason: Some(reason.to_owned()),
         listed: true,
     };
     let dated_later = tx.end_all_tokens(marked_at)?.into_iter().map(|(jti, expires_at)| Revocation {

@@ -20,7 +20,10 @@ use agentwrit_verify::{
     UnixTime,
     http_client::{Backoff, random_fraction},
 };
-use futures_util::{TryStreamExt, future::try_join4};
+use futures_util::{
+    TryStreamExt,
+    future::{try_join, try_join4},
+};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -32,12 +35,13 @@ use super::{
     codec::{get, time, unsigned},
     connect::Server,
     head,
+    history::{self, History},
     revocations::{self, feed_row},
 };
 use crate::{
     clock::DatabaseClock,
     store::{
-        StoreError,
+        LostHistory, StoreError,
         codec::signed,
         follow::{Confirmed, LogEnd, Mirror},
         revocations::FeedRow,
@@ -62,7 +66,9 @@ const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwri
 pub(super) struct LogFollower {
     clock: Arc<DatabaseClock>,
     mirror: OnceLock<Arc<dyn Mirror>>,
-    history: Mutex<History>,
+    left_logs: Mutex<LeftLogs>,
+    /// Commits that the database must hold.
+    history: Arc<History>,
     /// Number of readings begun.
     readings: AtomicU64,
     wake: Notify,
@@ -74,7 +80,7 @@ pub(super) struct LogFollower {
 
 /// Logs that memory has left, and the reading that found the present one.
 #[derive(Debug, Default)]
-struct History {
+struct LeftLogs {
     left: Vec<Arc<str>>,
     reading: u64,
 }
@@ -99,11 +105,12 @@ enum Delivery {
 }
 
 impl LogFollower {
-    pub(super) fn new(clock: Arc<DatabaseClock>) -> Arc<Self> {
+    pub(super) fn new(clock: Arc<DatabaseClock>, history: Arc<History>) -> Arc<Self> {
         Arc::new(Self {
             clock,
             mirror: OnceLock::new(),
-            history: Mutex::default(),
+            left_logs: Mutex::default(),
+            history,
             readings: AtomicU64::new(0),
             wake: Notify::new(),
             committed: AtomicI64::new(0),
@@ -143,13 +150,13 @@ impl LogFollower {
     }
 
     fn deliver(&self, mirror: &dyn Mirror, reading: &Reading, rows: &[Row]) -> Result<Delivery, StoreError> {
-        let history = self.history();
+        let left_logs = self.left_logs();
         let (Reading { number, before, end }, known) = (reading, mirror.end());
         if known.epoch != end.epoch {
-            if history.left.contains(&end.epoch) {
+            if left_logs.left.contains(&end.epoch) {
                 return Err(unavailable("the database holds a revocation log that has ended"));
             }
-            return Ok(if *number < history.reading { Delivery::Outdated } else { Delivery::OtherLog });
+            return Ok(if *number < left_logs.reading { Delivery::Outdated } else { Delivery::OtherLog });
         }
         if before.epoch != end.epoch {
             // The rows behind the cursor of another log may not be all.
@@ -163,8 +170,8 @@ impl LogFollower {
         Ok(Delivery::Done)
     }
 
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    fn left_logs(&self) -> MutexGuard<'_, LeftLogs> {
+        self.left_logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,6 +188,9 @@ where
     Ok(response.map_err(|_| unavailable("the database does not respond"))??)
 }
 
+/// Makes the writer react to a lost history.
+pub(in crate::store) type Reaction = Box<dyn Fn() + Send + Sync>;
+
 type Waiting = oneshot::Sender<Result<Confirmed, StoreError>>;
 
 /// Handle of the task that follows the log.
@@ -196,13 +206,13 @@ impl Follower {
         Self { server, shared, running: OnceLock::new() }
     }
 
-    /// Begins to follow the log, in a task of the current runtime.
-    pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>) {
+    /// Begins to follow the log, in a task of the current runtime. `react` is called when the database lost commits.
+    pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>, react: Reaction) {
         self.running.get_or_init(|| {
             self.shared.mirror.get_or_init(|| Arc::clone(&mirror));
             let (requests, queue) = mpsc::channel(MAX_WAITING);
             let shared = Arc::clone(&self.shared);
-            let task = Task { server: self.server.clone(), shared, mirror, requests: queue, connection: None };
+            let task = Task { server: self.server.clone(), shared, mirror, react, requests: queue, connection: None };
             (requests, tokio::spawn(task.run()))
         });
     }
@@ -230,11 +240,11 @@ impl Follower {
     }
 }
 
-#[derive(Debug)]
 struct Task {
     server: Server,
     shared: Arc<LogFollower>,
     mirror: Arc<dyn Mirror>,
+    react: Reaction,
     requests: mpsc::Receiver<Waiting>,
     /// None before the first reading, and after one failed.
     connection: Option<Connection>,
@@ -295,7 +305,13 @@ impl Task {
         let connection = self.connection.insert(connection);
         loop {
             let (number, before) = (self.shared.next_reading(), self.mirror.end());
-            let (at, end, rows) = in_time(connection.read_head(&self.shared, &before)).await?;
+            let (at, end, rows) = match in_time(connection.read_head(&self.shared, &before)).await? {
+                HeadReading::Of { at, end, rows } => (at, end, rows),
+                HeadReading::Lost(lost) => {
+                    (self.react)();
+                    return Err(unavailable(&lost.to_string()));
+                }
+            };
             let reading = Reading { number, before, end };
             match self.shared.deliver(self.mirror.as_ref(), &reading, &rows)? {
                 Delivery::Done => return Ok(Confirmed { at }),
@@ -309,12 +325,24 @@ impl Task {
     }
 }
 
+/// State of the database that a reading found.
+enum HeadReading {
+    Of {
+        at: UnixTime,
+        end: LogEnd,
+        rows: Vec<Row>,
+    },
+    /// The database lost commits: nothing that it holds counts until the writer has reacted.
+    Lost(LostHistory),
+}
+
 /// Connection of the task.
 #[derive(Debug)]
 struct Connection {
     client: Client,
     time: Statement,
     head: Statement,
+    check: Statement,
     after: Statement,
     all: Statement,
 }
@@ -334,6 +362,7 @@ impl Connection {
         Ok(Self {
             time: client.prepare(head::TIME).await?,
             head: client.prepare(head::LOG_END).await?,
+            check: client.prepare(history::CHECK).await?,
             after: client.prepare(revocations::AFTER).await?,
             all: client.prepare(revocations::UP_TO).await?,
             client,
@@ -341,11 +370,7 @@ impl Connection {
     }
 
     /// Reads time, end of the log, and the revocations behind `before`, in one round trip.
-    async fn read_head(
-        &self,
-        shared: &LogFollower,
-        before: &LogEnd,
-    ) -> Result<(UnixTime, LogEnd, Vec<Row>), StoreError> {
+    async fn read_head(&self, shared: &LogFollower, before: &LogEnd) -> Result<HeadReading, StoreError> {
         let (cursor, sent) = (signed(before.cursor), shared.clock.local().monotonic());
         let announce = shared.announce.swap(false, Ordering::Relaxed);
         let notify = async {
@@ -354,13 +379,19 @@ impl Connection {
             }
             Ok(())
         };
-        let (read_at, head, rows, ()) = try_join4(
+        let question = shared.history.question();
+        let sequence = question.sequence();
+        let reading = try_join4(
             self.client.query_one(&self.time, &[]),
             self.client.query_one(&self.head, &[]),
             self.client.query(&self.after, &[&cursor]),
             notify,
-        )
-        .await?;
+        );
+        let ((read_at, head, rows, ()), checked) =
+            try_join(reading, self.client.query_one(&self.check, &[&sequence])).await?;
+        if let Some(lost) = shared.history.judge(&question, &checked)? {
+            return Ok(HeadReading::Lost(lost));
+        }
         let end = LogEnd { epoch: get::<&str>(&head, 0)?.into(), cursor: unsigned(&head, 1)? };
         let at = shared.clock.note(sent, time(&read_at, 0)?, time(&head, 2)?);
         // Rows that were committed after the head was read belong to the next reading.
@@ -370,7 +401,7 @@ impl Connection {
                 known.push(row);
             }
         }
-        Ok((at.earliest(), end, known))
+        Ok(HeadReading::Of { at: at.earliest(), end, rows: known })
     }
 
     /// Reads another log, and puts it in the place of the one in memory.
@@ -382,9 +413,9 @@ impl Connection {
         while let Some(row) = in_time(rows.try_next()).await? {
             log.push(feed_row(&row)?);
         }
-        let mut history = shared.history();
-        history.left.push(mirror.end().epoch);
-        history.reading = number;
+        let mut left_logs = shared.left_logs();
+        left_logs.left.push(mirror.end().epoch);
+        left_logs.reading = number;
         log.finish(end);
         Ok(())
     }

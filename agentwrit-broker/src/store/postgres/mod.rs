@@ -6,7 +6,8 @@
 //! 2. READ COMMITTED: after the lock is granted, each statement sees what the earlier holders committed.
 //! 3. The update of `head` fails, and with it the commit, if the row changed since it was locked.
 //! 4. A commit whose answer was lost is looked up by the hash of its last event ([`fate`]).
-//! 5. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
+//! 5. Commits that this broker saw and that the database lacks are noticed ([`history`]).
+//! 6. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
 
 mod agents;
 mod apps;
@@ -18,6 +19,7 @@ mod error;
 mod fate;
 mod follow;
 mod head;
+mod history;
 mod launch_tokens;
 mod meta;
 mod names;
@@ -25,6 +27,7 @@ mod prune;
 mod revocations;
 mod schema;
 mod session;
+mod state_file;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -38,12 +41,16 @@ use std::sync::Arc;
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
 
+use tokio::sync::watch;
+
 pub(super) use self::follow::Follower;
 use self::{
-    connect::Server, follow::LogFollower, head::Head, session::Session, transaction::Transaction,
+    connect::Server, follow::LogFollower, head::Head, history::History, session::Session, transaction::Transaction,
     writer::WriteConnection,
 };
-use super::{OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection};
+use super::{
+    LostHistory, OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection,
+};
 use crate::clock::DatabaseClock;
 
 /// Begins a snapshot. The first statement takes it.
@@ -60,15 +67,18 @@ pub(super) struct Database {
     /// The server's clock.
     pub(super) clock: Arc<DatabaseClock>,
     pub(super) follower: Follower,
+    pub(super) lost_history: watch::Receiver<Option<LostHistory>>,
 }
 
 impl Database {
     /// Connects to the database at `url` and brings its schema up to date. Blocks the thread.
     pub(super) fn connect(url: &str, options: &StoreOptions) -> Result<Self, OpenError> {
+        let history = History::open(&options.lost_history)?;
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
         session.check_server()?;
         schema::migrate(&session, &server.name())?;
+        history.check_identity(&session)?;
         let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), session.time()?));
         let mut readers = (0..options.readers.max(1))
             .map(|_| Snapshots { server: server.clone(), session: None, reading: false })
@@ -79,14 +89,19 @@ impl Database {
                 accepted_breaks = acceptance::verify_trail(reader, &options.accept_broken_audit)
             })?;
         }
-        let log = LogFollower::new(Arc::clone(&clock));
+        let accepted_breaks = accepted_breaks?;
+        let lost_history = history.stopped();
+        let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history));
         let follower = Follower::new(server.clone(), Arc::clone(&log));
+        let mut writer = WriteConnection::new(server, session, Arc::clone(&clock), log, history, options.outcome_limit);
+        writer.check_history()?;
         Ok(Self {
-            writer: WriteConnection::new(server, session, Arc::clone(&clock), log, options.outcome_limit),
+            writer,
             readers: readers.into_iter().map(|reader| Box::new(reader) as Box<dyn ReadConnection>).collect(),
-            accepted_breaks: accepted_breaks?,
+            accepted_breaks,
             clock,
             follower,
+            lost_history,
         })
     }
 }
@@ -109,10 +124,9 @@ impl Snapshots {
         }
         Ok(())
     }
-}
 
-impl ReadConnection for Snapshots {
-    fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
+    /// Begins a snapshot. Returns the head row.
+    fn begin(&mut self) -> Result<Head, StoreError> {
         self.open()?;
         self.reading = true;
         let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
@@ -120,7 +134,22 @@ impl ReadConnection for Snapshots {
         let client = session.client();
         let ((), row) = session
             .wait(futures_util::future::try_join(client.batch_execute(BEGIN), client.query_one(&select, &[])))?;
-        let head = Head::read(&row)?;
+        Head::read(&row)
+    }
+}
+
+impl ReadConnection for Snapshots {
+    fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
+        let idle = self.session.is_some();
+        let head = match self.begin() {
+            // An idle connection may have been lost unnoticed, and nothing has been read.
+            Err(StoreError::Unavailable { .. }) if idle => {
+                self.session = None;
+                self.begin()?
+            }
+            begun => begun?,
+        };
+        let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
         job(&Transaction::new(session, head, JobState::default()));
         session.batch("COMMIT")?;
         self.reading = false;

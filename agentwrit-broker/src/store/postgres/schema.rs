@@ -42,8 +42,8 @@ fn migrate_in_transaction(session: &Session, database: &str) -> Result<(), OpenE
 
 fn insert_head(session: &Session) -> Result<(), StoreError> {
     session.execute(
-        "INSERT INTO head VALUES (1, 1, 0, $1, 0, $2, 0, 0, 0, 0, NULL, 0, 0, 0, 0)",
-        values![new_epoch()?, [0_u8; 32]],
+        "INSERT INTO head VALUES (1, 1, 0, $1, 0, $2, 0, 0, 0, 0, NULL, 0, 0, 0, 0, $3)",
+        values![new_epoch()?, [0_u8; 32], new_epoch()?],
     )?;
     Ok(())
 }

@@ -18,7 +18,8 @@ CREATE TABLE head (
     nonces_forgotten_until bigint NOT NULL,
     probes         bigint NOT NULL,
     last_time      bigint NOT NULL, -- of the latest job: the next one is not earlier, unless the clock was set back
-    housekept_at   bigint NOT NULL -- when a broker last deleted expired rows
+    housekept_at   bigint NOT NULL, -- when a broker last deleted expired rows
+    identity       text   NOT NULL  -- of the database and its copies
 ) WITH (fillfactor = 10);
 
 -- Rows stay for ever: the trail refers to them.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod fate;
+mod lost_history;
 mod proxy;
 
 use std::thread;

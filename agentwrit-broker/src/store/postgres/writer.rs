@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join, try_join4};
+use futures_util::future::{join, try_join, try_join4};
+use tokio::sync::oneshot;
 use tokio_postgres::types::ToSql;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     fate::{self, Fate, LostCommit},
     follow::LogFollower,
     head::{self, Head},
+    history::{self, History},
     revocations,
     session::{COMMIT_LIMIT, Session},
     transaction::{Done, Transaction},
@@ -18,9 +20,9 @@ use super::{
 use crate::{
     clock::{DatabaseClock, ServerTime},
     store::{
-        StoreError,
+        LostHistory, OpenError, StoreError, Tx,
         codec::{from_micros, micros, signed},
-        job::Job,
+        job::{Job, PendingJob},
         job_state::JobState,
         trail::{Trail, TrailHead},
         wants::Wants,
@@ -46,6 +48,7 @@ pub(in crate::store) struct WriteConnection {
     clock: Arc<DatabaseClock>,
     /// Memory that mirrors the revocation log.
     follower: Arc<LogFollower>,
+    history: Arc<History>,
     /// Time for which the outcome of a commit is looked up.
     outcome_limit: Duration,
     /// Set when no transaction could begin within the limit: until one does, each makes one attempt.
@@ -69,10 +72,11 @@ impl WriteConnection {
         session: Session,
         clock: Arc<DatabaseClock>,
         follower: Arc<LogFollower>,
+        history: Arc<History>,
         outcome_limit: Duration,
     ) -> Self {
         let (session, committed) = (Some(session), Trail::default());
-        Self { server, session, open: None, committed, clock, follower, outcome_limit, away: false }
+        Self { server, session, open: None, committed, clock, follower, history, outcome_limit, away: false }
     }
 
     fn session(&mut self) -> Result<&Session, StoreError> {
@@ -85,38 +89,86 @@ impl WriteConnection {
         self.session.as_ref().ok_or_else(StoreError::closed)
     }
 
+    /// Checks before the first transaction that the database holds what this broker saw, and reacts if it does not.
+    pub(super) fn check_history(&mut self) -> Result<(), OpenError> {
+        let checked =
+            writer::Connection::begin(self, &Wants::none()).and_then(|()| writer::Connection::roll_back(self));
+        match (checked, self.history.stopped().borrow().clone()) {
+            (Err(_), Some(lost)) => Err(OpenError::HistoryLost(Box::new(lost))),
+            (checked, _) => Ok(checked?),
+        }
+    }
+
     /// Makes one attempt to begin a transaction. A connection on which it fails is not used any more.
     fn try_begin(&mut self) -> Result<(), StoreError> {
-        let begun = self.lock_head();
+        let begun = self.begin_after_reaction();
         if begun.is_err() {
             (self.session, self.open) = (None, None);
         }
         begun
     }
 
-    fn lock_head(&mut self) -> Result<(), StoreError> {
-        let (clock, follower) = (Arc::clone(&self.clock), Arc::clone(&self.follower));
+    /// Begins a transaction, after one that reacts to a lost history, if it is lost.
+    fn begin_after_reaction(&mut self) -> Result<(), StoreError> {
+        // Lost, then covered by the reaction's mark, then gone on with.
+        for _ in 0..3 {
+            let Some(lost) = self.lock_head()? else { return Ok(()) };
+            let outside = || StoreError::internal("a reaction outside of a transaction");
+            let (session, open) = (self.session.as_ref().ok_or_else(outside)?, self.open.as_ref().ok_or_else(outside)?);
+            if History::is_covered(session, &lost, &open.head)? {
+                self.history.accept(&open.head);
+                writer::Connection::roll_back(self)?;
+            } else {
+                self.react(lost)?;
+            }
+        }
+        Err(StoreError::internal("a reaction to a lost history had no effect"))
+    }
+
+    /// Reacts to a lost history, in the transaction that found it.
+    fn react(&mut self, lost: LostHistory) -> Result<(), StoreError> {
+        let reaction = self.history.reaction(&lost)?;
+        tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
+        let (reply, mut response) = oneshot::channel::<Result<(), StoreError>>();
+        let mut job = Box::new(PendingJob::new(Wants::none(), move |tx: &mut dyn Tx| reaction(tx, &lost), reply));
+        writer::Connection::run(self, job.as_mut())?;
+        writer::Connection::commit(self)?;
+        job.respond(Ok(()));
+        response.try_recv().map_err(|_| StoreError::internal("a reaction did not respond"))?
+    }
+
+    /// Locks the head row. Returns the history that is lost, if it is.
+    fn lock_head(&mut self) -> Result<Option<LostHistory>, StoreError> {
+        let (clock, follower, history) =
+            (Arc::clone(&self.clock), Arc::clone(&self.follower), Arc::clone(&self.history));
         let session = self.session()?;
         let lock = session.statement(head::LOCK)?;
         let read_time = session.statement(head::TIME)?;
         let after = session.statement(revocations::AFTER)?;
+        let check = session.statement(history::CHECK)?;
         let client = session.client();
-        let (sent, known) = (clock.local().monotonic(), follower.end());
-        let cursor = known.as_ref().map_or(i64::MAX, |known| signed(known.cursor));
-        let (.., row, now, others) = session.wait(try_join4(
-            client.batch_execute(BEGIN),
-            client.query_one(&lock, &[]),
-            client.query_one(&read_time, &[]),
-            client.query(&after, &[&cursor]),
+        let (sent, known, question) = (clock.local().monotonic(), follower.end(), history.question());
+        let (cursor, sequence) = (known.as_ref().map_or(i64::MAX, |known| signed(known.cursor)), question.sequence());
+        let ((.., row, now, others), checked) = session.wait(try_join(
+            try_join4(
+                client.batch_execute(BEGIN),
+                client.query_one(&lock, &[]),
+                client.query_one(&read_time, &[]),
+                client.query(&after, &[&cursor]),
+            ),
+            client.query_one(&check, &[&sequence]),
         ))?;
         let head = Head::read(&row)?;
-        // Before the jobs run: what they revoke continues the log that memory holds.
-        follower.deliver_locked(known, head.log_end(), &others)?;
+        let lost = history.judge(&question, &checked)?;
+        if lost.is_none() {
+            // Before the jobs run: what they revoke continues the log that memory holds.
+            follower.deliver_locked(known, head.log_end(), &others)?;
+        }
         let time = clock.note(sent, time(&now, 0)?, from_micros(head.last_time));
         let known = std::mem::take(&mut self.committed);
         let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
         self.open = Some(Open { before: head.trail, head, trail, wrote: false, time });
-        Ok(())
+        Ok(lost)
     }
 
     /// Finds out whether a commit took place whose answer was lost.
@@ -130,7 +182,11 @@ impl WriteConnection {
 
     fn look_up(&mut self, lost: &LostCommit) -> Result<Fate, StoreError> {
         self.session = None;
-        self.try_begin()?;
+        if self.lock_head()?.is_some() {
+            // The next transaction reacts.
+            self.session = None;
+            return Ok(Fate::NotCommitted);
+        }
         let outside = || StoreError::internal("a look-up outside of a transaction");
         let Open { head, .. } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
@@ -204,6 +260,7 @@ impl writer::Connection for WriteConnection {
             trail.commit();
             self.committed = trail;
             self.follower.committed(head.cursor);
+            self.history.committed(&head);
         }
         done
     }
@@ -218,7 +275,9 @@ impl writer::Connection for WriteConnection {
 
     fn maintain(&mut self, _idle: bool) {}
 
-    fn close(self) {}
+    fn close(self) {
+        self.history.close();
+    }
 }
 
 /// Response to a commit.

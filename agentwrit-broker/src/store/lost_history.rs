@@ -1,0 +1,60 @@
+//! Acknowledged commits that the database no longer holds.
+
+use std::{fmt, path::PathBuf};
+
+use agentwrit_verify::UnixTime;
+
+use super::{StoreError, Tx};
+use crate::audit::{ChainHead, EventId};
+
+/// Commits that this broker saw and that the database lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostHistory {
+    /// Last event that this broker saw.
+    pub(crate) seen: ChainHead,
+    /// Last event of the database.
+    pub(crate) found: ChainHead,
+    /// Epoch of the revocation log that this broker saw.
+    pub(crate) epoch: String,
+    /// Time of the last commit that this broker saw.
+    pub(crate) until: UnixTime,
+}
+
+impl fmt::Display for LostHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [seen, found] = [self.seen, self.found].map(|event| EventId::from_sequence(event.sequence));
+        write!(
+            f,
+            "the database lost commits that were acknowledged: this broker saw event {seen} (hash {}), the trail of the database \
+             ends at {found} and does not hold it; it is a standby that was promoted without them, or a restored backup",
+            self.seen.hash
+        )
+    }
+}
+
+/// Job that reacts to a lost history.
+pub(crate) type Reaction = fn(&mut dyn Tx, &LostHistory) -> Result<(), StoreError>;
+
+/// What to do when history is lost.
+#[derive(Clone, Copy, Debug)]
+pub enum OnLoss {
+    /// Run the job before any other.
+    React(Reaction),
+    /// Fail every transaction, and tell the broker to stop.
+    Stop,
+}
+
+/// How a lost history is noticed, and what to do then.
+#[derive(Clone, Debug)]
+pub struct LostHistoryOptions {
+    /// File that holds the last commit that this broker saw.
+    pub state_path: Option<PathBuf>,
+    /// What to do.
+    pub reaction: OnLoss,
+}
+
+impl Default for LostHistoryOptions {
+    fn default() -> Self {
+        Self { state_path: None, reaction: OnLoss::Stop }
+    }
+}

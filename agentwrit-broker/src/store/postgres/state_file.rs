@@ -1,0 +1,204 @@
+//! The file in which a broker keeps the last commit that it saw.
+//!
+//! It is replaced as a whole, by a thread of its own, at most once a second and at the stop. A file that cannot be written
+//! is logged, and the broker goes on: it then notices a lost history only until it restarts.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::history::Seen;
+use crate::{
+    audit::{ChainHead, EventHash},
+    store::{
+        OpenError,
+        codec::{from_micros, micros},
+    },
+};
+
+/// Shortest interval between two writes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Largest size of a file that is read.
+const MAX_SIZE: u64 = 4096;
+
+/// The state file of a running broker.
+#[derive(Debug)]
+pub(super) struct StateFile {
+    path: PathBuf,
+    writer: Mutex<Option<(Sender<Seen>, JoinHandle<()>)>>,
+}
+
+/// Contents of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    version: u32,
+    database: String,
+    epoch: String,
+    event: u64,
+    /// Hexadecimal.
+    hash: String,
+    /// Microseconds since the epoch.
+    at: i64,
+}
+
+impl StateFile {
+    /// Reads the file, if it exists, and starts the thread that writes it.
+    pub(super) fn open(path: &Path) -> Result<(Option<Seen>, Self), OpenError> {
+        let seen = read(path)?;
+        let (sender, receiver) = channel();
+        let own = path.to_owned();
+        let thread = thread::Builder::new().name("agentwrit-state".to_owned()).spawn(move || run(&own, &receiver));
+        let thread = thread.map_err(|error| OpenError::io(path, &error))?;
+        Ok((seen, Self { path: path.to_owned(), writer: Mutex::new(Some((sender, thread))) }))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has the file written within a second.
+    pub(super) fn save(&self, seen: Seen) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((sender, _)) = writer.as_ref() {
+            // The thread ends with the sender only.
+            sender.send(seen).unwrap_or_default();
+        }
+    }
+
+    /// Has the file written, and waits until it is.
+    pub(super) fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((sender, thread)) = writer {
+            drop(sender);
+            if thread.join().is_err() {
+                tracing::error!(component = "store", "the thread that writes the state file panicked");
+            }
+        }
+    }
+}
+
+fn run(path: &Path, commits: &Receiver<Seen>) {
+    let mut failing = false;
+    let mut next = commits.recv().ok();
+    while let Some(mut seen) = next.take() {
+        let written = write(path, &seen);
+        if let (Err(error), false) = (&written, failing) {
+            tracing::error!(component = "store", path = %path.display(), %error, "the state file cannot be written");
+        }
+        failing = written.is_err();
+        let until = Instant::now() + INTERVAL;
+        let mut newer = false;
+        while let Ok(commit) = commits.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            (seen, newer) = (commit, true);
+        }
+        next = if newer { Some(seen) } else { commits.recv().ok() };
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Seen>, OpenError> {
+    let corrupt = |cause: &dyn std::fmt::Display| {
+        let remedy = "restore it, or delete it if no commit can have been lost since the broker stopped";
+        OpenError::StateFile { path: path.to_owned(), cause: format!("{cause}: {remedy}") }
+    };
+    let text = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(path, &error)),
+        Ok(found) if found.len() > MAX_SIZE => return Err(corrupt(&"it is too large for a state file")),
+        Ok(_) => fs::read(path).map_err(|error| OpenError::io(path, &error))?,
+    };
+    let Contents { version, database, epoch, event, hash, at } =
+        serde_json::from_slice(&text).map_err(|error| corrupt(&format_args!("it is not a state file ({error})")))?;
+    if version != 1 {
+        return Err(corrupt(&format_args!("it has version {version}, this broker knows version 1")));
+    }
+    let hash = EventHash::parse(&hash).ok_or_else(|| corrupt(&"its hash is malformed"))?;
+    let event = ChainHead { sequence: event, hash };
+    Ok(Some(Seen { identity: database, epoch, event, at: from_micros(at) }))
+}
+
+fn write(path: &Path, seen: &Seen) -> io::Result<()> {
+    let Seen { identity, epoch, event, at } = seen.clone();
+    let contents = Contents {
+        version: 1,
+        database: identity,
+        epoch,
+        event: event.sequence,
+        hash: event.hash.to_string(),
+        at: micros(at),
+    };
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let aside = directory.join(format!(".{}.new", name.to_string_lossy()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(&serde_json::to_vec(&contents)?)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use agentwrit_verify::UnixTime;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn seen(sequence: u64) -> Seen {
+        let event = ChainHead { sequence, hash: EventHash::from_bytes([7; 32]) };
+        let at = UnixTime::from_seconds(1_795_248_000);
+        Seen { identity: "0123".to_owned(), epoch: "4567".to_owned(), event, at }
+    }
+
+    #[test]
+    fn file_holds_last_commit_after_the_stop() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("broker.state");
+        let (found, file) = StateFile::open(&path).unwrap();
+        assert_eq!(found, None);
+        for sequence in 1..100 {
+            file.save(seen(sequence));
+        }
+        file.close();
+        let (found, file) = StateFile::open(&path).unwrap();
+        assert_eq!(found, Some(seen(99)));
+        file.close();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn rejects_corrupt_file_and_names_it() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("broker.state");
+        let good = r#"{"version":1,"database":"0123","epoch":"4567","event":1,"hash":"HASH","at":1}"#;
+        for (text, reason) in [
+            (String::new(), "it is not a state file"),
+            ("x".repeat(5000), "too large"),
+            (good.replace("HASH", "00"), "hash is malformed"),
+            (good.replace("HASH", &"0".repeat(64)).replace("\"version\":1", "\"version\":2"), "version 2"),
+            (good.replace("HASH", &"0".repeat(64)).replace("\"at\"", "\"on\""), "it is not a state file"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let error = StateFile::open(&path).unwrap_err().to_string();
+            assert!(error.contains("broker.state") && error.contains(reason), "{text}: {error}");
+            assert!(error.contains("delete it"), "{error}");
+        }
+        fs::write(&path, good.replace("HASH", &"0".repeat(64))).unwrap();
+        assert!(StateFile::open(&path).unwrap().0.is_some());
+    }
+}

@@ -1,0 +1,212 @@
+//! Commits that the database lost: a standby that is promoted without them.
+//!
+//! The broker reaches the primary, and after its end the standby, through a link: the address stays the same.
+
+use std::{
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use ::postgres_server::{PostgresServer, Stop};
+use agentwrit_verify::Level;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    maintenance::lost_history::revoke_all,
+    store::{LostHistoryOptions, OnLoss, OpenError},
+};
+
+/// A primary, a standby that lacks its last commits, and an address that leads to one of them.
+struct Pair {
+    primary: PostgresServer,
+    standby: PostgresServer,
+    active: Arc<Mutex<PathBuf>>,
+    directory: TempDir,
+}
+
+impl Pair {
+    /// The standby has replayed what was written until now.
+    fn start(prepare: impl FnOnce(&PostgresServer)) -> Self {
+        let primary = PostgresServer::start();
+        prepare(&primary);
+        let standby = primary.standby();
+        let directory = TempDir::new().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        let active = Arc::new(Mutex::new(primary.socket()));
+        let target = Arc::clone(&active);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = UnixStream::connect(&*target.lock().unwrap()) else { continue };
+                for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+                {
+                    thread::spawn(move || {
+                        std::io::copy(&mut from, &mut to).unwrap_or_default();
+                        to.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+                    });
+                }
+            }
+        });
+        Self { primary, standby, active, directory }
+    }
+
+    fn url(&self) -> String {
+        let host = self.directory.path().to_str().unwrap().replace('/', "%2F");
+        format!("postgres://agentwrit@{host}:5432/postgres?sslmode=disable")
+    }
+
+    /// Waits until the standby has received and replayed everything, then ends its connection to the primary.
+    fn disconnect_standby(&self) {
+        let written = self.primary.query("postgres", "SELECT pg_current_wal_lsn()").remove(0);
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
+        while self.standby.query("postgres", &replayed) != ["t"] {
+            thread::yield_now();
+        }
+        self.standby.query("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+        self.standby.query("postgres", "SELECT pg_reload_conf()");
+        while self.primary.query("postgres", "SELECT count(*) FROM pg_stat_replication") != ["0"] {
+            thread::yield_now();
+        }
+    }
+
+    /// Ends the primary and makes the standby take its place.
+    fn fail_over(&self) {
+        self.primary.stop(Stop::Immediate);
+        self.standby.promote();
+        *self.active.lock().unwrap() = self.standby.socket();
+    }
+
+    fn options(&self, state: &str, reaction: OnLoss) -> StoreOptions {
+        let state_path = Some(self.directory.path().join(state));
+        StoreOptions { lost_history: LostHistoryOptions { state_path, reaction }, ..StoreOptions::default() }
+    }
+}
+
+/// Returns what `history_lost` events and issuer-wide marks the database holds, and the epoch.
+async fn losses(store: &Store) -> (u64, u64, String) {
+    let read = store.read(|reader| {
+        let query = AuditQuery { event_type: Some(EventType::HistoryLost), limit: 10, ..AuditQuery::default() };
+        let mut marks = 0;
+        reader.visit_revocations(0, at(0), u64::from(u32::MAX), &mut |row| {
+            marks += u64::from(row.level == Level::Issuer);
+        })?;
+        Ok::<_, StoreError>((reader.audit_events(&query)?.total, marks, reader.epoch()?))
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_promoted() {
+    let pair = Pair::start(|_| {});
+    let react = OnLoss::React(revoke_all);
+    let store = connect_with(&pair.url(), pair.options("a", react));
+    let other = connect_with(&pair.url(), pair.options("b", react));
+    store.transact(|tx| tx.insert_launch_token(&launch_token(1))).await.unwrap();
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    other.transact(|tx| register(tx, 2)).await.unwrap();
+    let before = losses(&store).await;
+    assert_eq!((before.0, before.1), (0, 0));
+    pair.disconnect_standby();
+    store.transact(|tx| register(tx, 3)).await.unwrap();
+    other.transact(|tx| register(tx, 4)).await.unwrap();
+    pair.fail_over();
+
+    let now = store.transact(|tx| {
+        assert!(tx.agent(&agent_id(3))?.is_none() && tx.agent(&agent_id(4))?.is_none(), "the commits are lost");
+        assert!(tx.agent(&agent_id(1))?.unwrap().revoked_at.is_some(), "agents are barred");
+        assert!(tx.launch_token_by_digest(&launch_token(1).digest)?.is_none(), "it may have been used");
+        register(tx, 5)
+    });
+    assert!(now.await.unwrap());
+    let (events, marks, epoch) = losses(&store).await;
+    assert_eq!((events, marks), (1, 1));
+    assert_ne!(epoch, before.2);
+    // The reaction of the first broker covers what the second one lost.
+    assert!(other.transact(|tx| register(tx, 6)).await.unwrap());
+    assert!(
+        other.transact(|tx| Ok::<_, StoreError>(tx.agent(&agent_id(5))?.unwrap().revoked_at.is_none())).await.unwrap()
+    );
+    assert_eq!(losses(&other).await, (1, 1, epoch.clone()));
+
+    // So it is for a broker that starts later with an old state file.
+    store.close().await;
+    other.close().await;
+    let third = connect_with(&pair.url(), pair.options("a", react));
+    assert!(third.transact(|tx| register(tx, 7)).await.unwrap());
+    assert_eq!(losses(&third).await, (1, 1, epoch));
+    assert_eq!(third.read(whole_trail).await.unwrap(), 13);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarted_broker_notices_lost_commit_by_its_state_file() {
+    let pair = Pair::start(|_| {});
+    let store = connect_with(&pair.url(), pair.options("a", OnLoss::Stop));
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    pair.disconnect_standby();
+    store.transact(|tx| register(tx, 2)).await.unwrap();
+    store.close().await;
+    pair.fail_over();
+    let (url, options) = (pair.url(), pair.options("a", OnLoss::Stop));
+    let refused = thread::spawn(move || Store::connect(&url, options).unwrap_err()).join().unwrap();
+    let OpenError::HistoryLost(lost) = &refused else { panic!("{refused}") };
+    assert_eq!((lost.seen.sequence, lost.found.sequence), (4, 2));
+    assert!(refused.to_string().contains("mark-restored"), "{refused}");
+
+    // A broker without a state file does not know of it; one with the file reacts, if it is to.
+    let store = connect_with(&pair.url(), pair.options("none", OnLoss::Stop));
+    assert_eq!(losses(&store).await.0, 0);
+    let store = connect_with(&pair.url(), pair.options("a", OnLoss::React(revoke_all)));
+    assert_eq!(losses(&store).await.0, 1);
+    // The mark covers what was lost for a broker that stops too.
+    store.close().await;
+    connect_with(&pair.url(), pair.options("a", OnLoss::Stop)).close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_that_is_to_stop_fails_transactions_and_says_why() {
+    let pair = Pair::start(|_| {});
+    let store = connect_with(&pair.url(), pair.options("a", OnLoss::Stop));
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    pair.disconnect_standby();
+    store.transact(|tx| register(tx, 2)).await.unwrap();
+    pair.fail_over();
+    let lost = store.transact(|tx| register(tx, 3)).await;
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
+    let lost = store.history_lost().await;
+    assert_eq!((lost.seen.sequence, lost.found.sequence), (4, 2));
+    assert_eq!(store.read(total).await, Ok::<_, StoreError>(2), "nothing was recorded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crash_and_restart_of_server_loses_nothing_and_is_no_lost_history() {
+    let pair = Pair::start(|_| {});
+    let store = connect_with(&pair.url(), pair.options("a", OnLoss::Stop));
+    for number in 0..5 {
+        store.transact(move |tx| register(tx, number)).await.unwrap();
+        pair.primary.stop(Stop::Immediate);
+        pair.primary.start_again();
+    }
+    assert_eq!(store.transact(|tx| register(tx, 9)).await, Ok::<_, StoreError>(true));
+    assert_eq!(store.read(whole_trail).await, Ok::<_, StoreError>(12));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejects_state_file_of_another_database() {
+    let (fixture, directory) = (Fixture::new(), TempDir::new().unwrap());
+    let options = || {
+        let state_path = Some(directory.path().join("broker.state"));
+        StoreOptions {
+            lost_history: LostHistoryOptions { state_path, reaction: OnLoss::Stop },
+            ..StoreOptions::default()
+        }
+    };
+    fixture.write(|tx| register(tx, 1)).await;
+    fixture.directory.open(options()).close().await;
+    let other = Fixture::new();
+    let url = other.directory.url();
+    let options = options();
+    let refused = thread::spawn(move || Store::connect(&url, options).unwrap_err()).join().unwrap();
+    let OpenError::StateFile { cause, .. } = refused else { panic!("{refused}") };
+    assert!(cause.contains("another database") && cause.contains("AA_STATE_PATH"), "{cause}");
+}
