@@ -135,7 +135,7 @@ async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_
     let third = connect_with(&pair.url(), pair.options("a", react));
     assert!(third.transact(|tx| register(tx, 7)).await.unwrap());
     assert_eq!(losses(&third).await, (1, 1, epoch));
-    assert_eq!(third.read(whole_trail).await.unwrap(), 13);
+    assert_eq!(third.read(whole_trail).await.unwrap(), 11);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
