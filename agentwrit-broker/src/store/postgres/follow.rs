@@ -381,14 +381,16 @@ impl Connection {
         };
         let question = shared.history.question();
         let sequence = question.sequence();
-        let reading = try_join4(
-            self.client.query_one(&self.time, &[]),
-            self.client.query_one(&self.head, &[]),
-            self.client.query(&self.after, &[&cursor]),
-            notify,
-        );
-        let ((read_at, head, rows, ()), checked) =
-            try_join(reading, self.client.query_one(&self.check, &[&sequence])).await?;
+        let ((read_at, head, rows, ()), checked) = try_join(
+            try_join4(
+                self.client.query_one(&self.time, &[]),
+                self.client.query_one(&self.head, &[]),
+                self.client.query(&self.after, &[&cursor]),
+                notify,
+            ),
+            self.client.query_one(&self.check, &[&sequence]),
+        )
+        .await?;
         if let Some(lost) = shared.history.judge(&question, &checked)? {
             return Ok(HeadReading::Lost(lost));
         }
