@@ -43,6 +43,7 @@ pub use keys::{
 };
 pub use maintenance::{
     check::{CheckReport, check},
+    migrate::{MigrateError, Migrated, migrate},
     restore::{ConfirmedClock, OnDatabase, RestoreError, Restored, confirm_clock, mark_restored},
 };
 pub use server::{ClientCertificate, TlsError, Unhealthy, check_health};

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
     Args, Broker, ClientCertificate, Command, Config, StartError, check, check_health, config, confirm_clock,
-    mark_restored, stdio, store::OpenError, telemetry,
+    mark_restored, migrate, stdio, store::OpenError, telemetry,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,6 +69,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             print_done(&runtime.block_on(mark_restored(&config()?, *clock_is_right))?)?;
         }
         Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config()?))?)?,
+        Some(Command::Migrate { from, to }) => {
+            print_done(&runtime.block_on(migrate(args, from.as_deref(), to.as_deref()))?)?;
+        }
         Some(Command::Health { client_cert, client_key }) => {
             let client = client_cert.clone().zip(client_key.clone()).map(|(cert, key)| ClientCertificate { cert, key });
             runtime.block_on(check_health(&config()?, client.as_ref()))?;

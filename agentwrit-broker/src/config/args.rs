@@ -18,6 +18,16 @@ pub enum Command {
     /// While the broker is stopped: the clock was compared with another, so that what expired while the broker was not
     /// running may be deleted at once instead of after an hour
     ConfirmClock,
+    /// While the broker is stopped: copy the SQLite database, the signing key and the nonce secret to an empty PostgreSQL
+    /// database, sealed under the key of `AA_KEY_ENCRYPTION_KEY_PATH`; all or nothing
+    Migrate {
+        /// The source, `sqlite:` and a path (default `AA_DB_PATH`)
+        #[arg(long, value_name = "SOURCE")]
+        from: Option<String>,
+        /// URL of the target; better set `AA_DATABASE_URL`, flags are visible to other users
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
     /// Report every error and every warning of the configuration; start nothing and change nothing: exit code 0 when the
     /// broker would start, else 1
     Check {

@@ -27,7 +27,7 @@ pub(crate) use self::{
     entropy::{Entropy, OsEntropy, random},
     key_encryption::KeyEncryptionKey,
     nonce_file::beside as nonce_file_beside,
-    sealed::{new_sealed_keys, unseal},
+    sealed::{new_sealed_keys, seal_key_files, unseal},
 };
 
 /// Returns true if a text may be a secret that the broker issued: a token, or 64 hexadecimal digits, as launch tokens, client

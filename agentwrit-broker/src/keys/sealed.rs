@@ -1,10 +1,14 @@
 //! Keys of brokers that share a database: rows, sealed under the [`KeyEncryptionKey`].
 
+use std::path::Path;
+
 use agentwrit_verify::{KeyId, PublicKey, UnixTime, issue::SigningKey};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
-use super::{BrokerKeys, Entropy, KeyEncryptionKey, NonceKey, key_encryption::UnsealError, random};
+use super::{
+    BrokerKeys, Entropy, KeyEncryptionKey, KeyFileError, NonceKey, key_encryption::UnsealError, random, signing,
+};
 use crate::domain::{KeyPurpose, KeyState, StoredKey};
 
 /// Makes an active key for each purpose.
@@ -15,6 +19,24 @@ pub(crate) fn new_sealed_keys(
     entropy: &dyn Entropy,
 ) -> Result<Vec<StoredKey>, SealedKeyError> {
     seal_keys(kek, issuer, &Zeroizing::new(random(entropy)), &NonceKey::new(random(entropy)), now, entropy)
+}
+
+/// Seals the signing key at `path` and the nonce secret beside it, as active keys. Returns none if there is no signing key.
+///
+/// # Errors
+///
+/// [`KeyFileError`], with the remedy.
+pub(crate) fn seal_key_files(
+    path: &Path,
+    kek: &KeyEncryptionKey,
+    issuer: &str,
+    now: UnixTime,
+    entropy: &dyn Entropy,
+) -> Result<Option<Vec<StoredKey>>, KeyFileError> {
+    let Some(seed) = signing::read(path)? else { return Ok(None) };
+    let BrokerKeys { nonce_key, .. } = BrokerKeys::from_files(path, entropy)?;
+    let sealed = seal_keys(kek, issuer, &seed, &nonce_key, now, entropy);
+    sealed.map(Some).map_err(|_| KeyFileError::Corrupt { path: path.into() })
 }
 
 /// Seals the seed of a signing key and a nonce key, as active keys.

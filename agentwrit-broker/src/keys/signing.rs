@@ -132,9 +132,9 @@ pub enum KeyFileError {
     },
 }
 
-type Seed = Zeroizing<[u8; 32]>;
+pub(super) type Seed = Zeroizing<[u8; 32]>;
 
-fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
+pub(super) fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
     match private_file::read(path) {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => decode(path, &bytes).map(Some),

@@ -3,4 +3,5 @@
 pub(crate) mod check;
 pub(crate) mod file_checks;
 pub(crate) mod lost_history;
+pub(crate) mod migrate;
 pub(crate) mod restore;

@@ -126,7 +126,7 @@ fn known<T>(row: &Row, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> 
     parse(text).ok_or_else(|| StoreError::corrupt(format!("`{text}` in column {column} of a key is unknown")))
 }
 
-fn insert_keys(session: &Session, keys: &[StoredKey]) -> Result<(), StoreError> {
+pub(super) fn insert_keys(session: &Session, keys: &[StoredKey]) -> Result<(), StoreError> {
     for key in keys {
         let StoredKey { kid, purpose, public, sealed, state, created_at, activated_at, retire_at } = key;
         session.execute(

@@ -20,6 +20,7 @@ mod fate;
 mod follow;
 mod head;
 mod history;
+mod import;
 mod launch_tokens;
 mod meta;
 mod names;
@@ -40,6 +41,7 @@ use std::sync::Arc;
 
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
+pub(super) use import::Import;
 
 use tokio::sync::watch;
 

@@ -11,6 +11,7 @@ mod apps;
 mod audit;
 mod codec;
 mod error;
+mod export;
 mod files;
 mod launch_tokens;
 mod meta;
@@ -32,6 +33,7 @@ use agentwrit_verify::{
     Clock,
     audit::{ChainBreak, ChainBreakId},
 };
+pub(super) use export::Export;
 pub(crate) use files::{all as database_files, canonical, directory_of};
 pub(crate) use probe::{DatabaseState, probe};
 use rusqlite::Connection;

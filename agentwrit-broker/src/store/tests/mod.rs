@@ -2,6 +2,7 @@
 
 #![expect(clippy::duplicate_mod, reason = "the suite runs on two stores")]
 
+mod migrate;
 mod on_postgres;
 pub(in crate::store) mod on_sqlite;
 pub(crate) mod postgres_server;
