@@ -70,7 +70,7 @@ impl JsonRequest for LaunchTokenRequest {
         }
         let members: Members = read(body)?;
         Ok(Self {
-            agent_name: members.agent_name.text("agent_name")?.to_owned(),
+            agent_name: members.agent_name.stored_text("agent_name")?,
             allowed_scope: required("allowed_scope", members.allowed_scope.any_scopes("allowed_scope")?)?.clone(),
             max_ttl: members.max_ttl.lifetime("max_ttl", 1, MAX_TOKEN_TTL)?,
             single_use: members.single_use.flag("single_use")?.unwrap_or(true),

@@ -62,7 +62,7 @@ impl JsonRequest for AppAuthRequest {
         }
         let members: Members = read(body)?;
         Ok(Self {
-            client_id: members.client_id.text("client_id")?.to_owned(),
+            client_id: members.client_id.stored_text("client_id")?,
             client_secret: members.client_secret.secret("client_secret")?,
         })
     }

@@ -156,6 +156,19 @@ impl<const LONGEST: usize> Member<Text<LONGEST>> {
         }
     }
 
+    /// A text that is stored or looked up as it is: it must not contain U+0000, which PostgreSQL does not store.
+    pub(crate) fn stored_text(&self, name: &'static str) -> Result<String, RequestError> {
+        required(name, self.optional_stored_text(name)?)
+    }
+
+    /// A text that is stored as it is, if it is there.
+    pub(crate) fn optional_stored_text(&self, name: &'static str) -> Result<Option<String>, RequestError> {
+        match self.optional_text(name)? {
+            Some(text) if text.contains('\0') => Err(RequestError::invalid(name, "must not contain U+0000")),
+            text => Ok(text.map(str::to_owned)),
+        }
+    }
+
     /// A text that is a credential: a longer one is none.
     pub(crate) fn presented(&self, name: &'static str) -> Result<Presented<&str>, RequestError> {
         match self {

@@ -117,7 +117,7 @@ impl JsonRequest for RevocationRequest {
             _ => return Err(RequestError::invalid("level", "must be token, agent, task or chain")),
         };
         let text = members.target.text("target")?.to_owned();
-        let reason = members.reason.optional_text("reason")?.map(str::to_owned);
+        let reason = members.reason.optional_stored_text("reason")?;
         Ok(Self { level, target: RevocationTarget::parse(level, &text), text, reason })
     }
 }

@@ -101,6 +101,18 @@ fn rejects_member_out_of_range_by_its_name() {
     assert!(matches!(twice, RequestError::Json(_)), "{twice}");
 }
 
+/// PostgreSQL does not store it.
+#[test]
+fn rejects_u0000_in_texts_that_are_stored_or_looked_up_as_they_are() {
+    let nul = |name| RequestError::invalid(name, "must not contain U+0000");
+    let launch = br#"{"agent_name":"a\u0000","allowed_scope":["read:data:x"]}"#;
+    assert_eq!(LaunchTokenRequest::from_json(launch).unwrap_err(), nul("agent_name"));
+    let revocation = br#"{"level":"task","target":"t","reason":"\u0000"}"#;
+    assert_eq!(RevocationRequest::from_json(revocation).unwrap_err(), nul("reason"));
+    let login = br#"{"client_id":"a\u0000b","client_secret":"s"}"#;
+    assert_eq!(AppAuthRequest::from_json(login).unwrap_err(), nul("client_id"));
+}
+
 #[test]
 fn reads_unparseable_revocation_target_as_text_that_names_nothing() {
     let request = RevocationRequest::from_json(br#"{"level":"agent","target":"not an id"}"#).unwrap();

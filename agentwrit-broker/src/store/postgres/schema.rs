@@ -48,12 +48,17 @@ fn insert_head(session: &Session) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn version(session: &Session) -> Result<i64, StoreError> {
+/// Returns the version of the schema, 0 in an empty database. Rejects a table `head` of another program.
+fn version(session: &Session) -> Result<i64, OpenError> {
     let tables = session.rows("SELECT to_regclass('head') IS NOT NULL", &[])?;
     let exists = tables.first().is_some_and(|row| row.get(0));
     if !exists {
         return Ok(0);
     }
-    let rows = session.rows("SELECT schema_version FROM head", &[])?;
-    Ok(rows.first().map_or(signed(0), |row| row.get(0)))
+    let foreign = "it holds a table `head` of another program: use a database or schema of the brokers' own";
+    match session.rows("SELECT schema_version::bigint FROM head WHERE one = 1", &[]) {
+        Ok(rows) => Ok(rows.first().map_or(signed(0), |row| row.get(0))),
+        Err(StoreError::Internal { .. }) => Err(OpenError::Database { cause: foreign.to_owned() }),
+        Err(error) => Err(error.into()),
+    }
 }

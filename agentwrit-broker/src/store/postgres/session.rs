@@ -28,6 +28,11 @@ const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for a commit, which may wait for a synchronous standby.
 pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
+/// Settings on which it depends whether commits can be lost.
+const SERVER_SETTINGS: &str = "SELECT current_setting('fsync'), pg_is_in_recovery(), \
+     current_setting('default_transaction_read_only'), current_setting('full_page_writes'), \
+     current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)";
+
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
 pub(super) struct Session {
     client: Client,
@@ -47,10 +52,10 @@ impl Session {
         Ok(Self { client, warned, abandoned: Cell::new(false), statements: RefCell::default(), runtime: Some(runtime) })
     }
 
-    /// Rejects a server that would lose commits or can't be written.
+    /// Rejects a server that would lose commits or can't be written. Logs warnings about one that may lose some.
     pub(super) fn check_server(&self) -> Result<(), OpenError> {
         let rejected = |cause: &str| Err(OpenError::Database { cause: cause.to_owned() });
-        let rows = self.rows("SELECT current_setting('fsync'), pg_is_in_recovery()", &[])?;
+        let rows = self.rows(SERVER_SETTINGS, &[])?;
         let Some(row) = rows.first() else { return rejected("the server returned no settings") };
         let (fsync, standby): (&str, bool) = (get(row, 0)?, get(row, 1)?);
         if fsync != "on" {
@@ -59,6 +64,26 @@ impl Session {
         if standby {
             return rejected(
                 "the server is a standby: name the primary, or all hosts with `target_session_attrs=read-write`",
+            );
+        }
+        if get::<&str>(row, 2)? == "on" {
+            return rejected(
+                "`default_transaction_read_only` is on for this role or database: turn it off, or name the primary",
+            );
+        }
+        if get::<&str>(row, 3)? != "on" {
+            tracing::warn!(
+                component = "store",
+                "the server runs with `full_page_writes=off`: a crash can damage the database unless its file system prevents it"
+            );
+        }
+        let (standbys, synchronous): (i64, &str) = (get(row, 5)?, get(row, 4)?);
+        if standbys > 0 && synchronous.is_empty() {
+            tracing::warn!(
+                component = "store",
+                standbys,
+                "the server has standbys and `synchronous_standby_names` is empty: if one of them is promoted, commits that \
+                 were acknowledged are lost, and everything issued is revoked"
             );
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod fate;
+mod guards;
 mod lost_history;
 mod proxy;
 

@@ -31,9 +31,10 @@ use crate::{
 };
 
 /// Begins a transaction. Every statement after the lock sees what the earlier holders committed. A broker that stops
-/// in the middle holds the others up for two seconds.
+/// in the middle holds the others up for two seconds. A stronger `synchronous_commit` than ours stays.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; \
-     SET LOCAL idle_in_transaction_session_timeout = '2s'; SET LOCAL synchronous_commit = on";
+     SET LOCAL idle_in_transaction_session_timeout = '2s'; SELECT set_config('synchronous_commit', 'on', true) \
+     WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
 /// The connection that writes.
 #[derive(Debug)]
