@@ -6,6 +6,8 @@ use crate::store::{OpenError, StoreError};
 
 /// Errors by which a transaction loses to another one: it may be repeated as a whole.
 const CONFLICTS: [&str; 3] = ["40001", "40P01", "55P03"];
+/// Errors of statements that another session has prepared.
+const POOLED: [&str; 2] = ["26000", "42P05"];
 /// Classes of SQLSTATE whose errors may pass without a change to the broker: connection, transaction rollback, resources,
 /// operator's intervention, system error, and a read-only server.
 const OUTAGES: [&str; 8] = ["08", "25006", "28", "3D", "40", "53", "57", "58"];
@@ -20,6 +22,9 @@ impl From<Error> for StoreError {
         let code = database.code().code();
         if CONFLICTS.contains(&code) {
             return Self::Busy;
+        }
+        if POOLED.contains(&code) {
+            return Self::Unavailable { cause: format!("{cause}: a pooler in transaction mode? use session mode") };
         }
         if OUTAGES.iter().any(|class| code.starts_with(class)) {
             return Self::Unavailable { cause };

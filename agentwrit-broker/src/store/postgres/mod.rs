@@ -78,6 +78,7 @@ impl Database {
         let history = History::open(&options.lost_history)?;
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
+        session.check_pooling(&server)?;
         session.check_server()?;
         schema::migrate(&session, &server.name())?;
         history.check_identity(&session)?;

@@ -13,7 +13,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use tokio_postgres::{Client, Row, Statement, types::ToSql};
+use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, types::ToSql};
 
 use super::{
     codec::{get, time},
@@ -50,6 +50,26 @@ impl Session {
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
         let (client, warned) = runtime.block_on(server.connect())?;
         Ok(Self { client, warned, abandoned: Cell::new(false), statements: RefCell::default(), runtime: Some(runtime) })
+    }
+
+    /// Rejects a pooler that hands the server's connections on after each transaction. The statements that one session
+    /// prepares would be those of another one then, which has others by the same names.
+    pub(super) fn check_pooling(&self, server: &Server) -> Result<(), OpenError> {
+        let other = Self::open(server)?;
+        let (mine, others, mine_again) = (self.backend()?, other.backend()?, self.backend()?);
+        if mine == others || mine != mine_again {
+            let cause = "AA_DATABASE_URL leads to a pooler in transaction mode: use session mode, or the server itself";
+            return Err(OpenError::Database { cause: cause.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the server's process, without a prepared statement.
+    fn backend(&self) -> Result<Option<String>, StoreError> {
+        let messages = self.wait(self.client.simple_query("SELECT pg_backend_pid()"))?;
+        Ok(messages.iter().find_map(|message| {
+            if let SimpleQueryMessage::Row(row) = message { row.get(0).map(str::to_owned) } else { None }
+        }))
     }
 
     /// Rejects a server that would lose commits or can't be written. Logs warnings about one that may lose some.
