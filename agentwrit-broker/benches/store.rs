@@ -132,7 +132,7 @@ impl Registration {
         }
     }
 
-    fn run(&self, tx: &mut dyn Tx) -> Result<(), StoreError> {
+    fn run(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         let launch_token = tx.launch_token_by_digest(&self.digest)?.unwrap();
         assert!(tx.spend_nonce(&self.nonce, at(30))?);
         assert!(tx.consume_launch_token(launch_token.id, at(1))?);
@@ -195,7 +195,7 @@ fn trail(runtime: &Runtime) {
     }
 }
 
-fn append(tx: &mut dyn Tx, number: u64) -> Result<(), StoreError> {
+fn append(tx: &mut Tx<'_>, number: u64) -> Result<(), StoreError> {
     let event_type = if number.is_multiple_of(100) { EventType::TokenReleased } else { EventType::TokenIssued };
     let agent = AgentId::parse(&format!("spiffe://agentwrit.local/agent/orch/task/{:016x}", number / 10)).unwrap();
     let event = match number % 4 {

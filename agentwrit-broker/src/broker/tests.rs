@@ -16,7 +16,7 @@ async fn occupy_writer(store: &Store) -> mpsc::Sender<()> {
     let (start, begun) = tokio::sync::oneshot::channel();
     let store = store.clone();
     tokio::spawn(async move {
-        let wait = move |_: &mut dyn Tx| {
+        let wait = move |_: &mut Tx<'_>| {
             start.send(()).ok();
             released.recv().ok();
             Ok::<_, StoreError>(())

@@ -170,7 +170,7 @@ impl FeedPublisher {
     }
 
     /// Writes an entry of the revocation log. Once it is durable, this broker's verifier and the followers receive it.
-    pub(crate) fn publish(&self, tx: &mut dyn Tx, revocation: Revocation) -> Result<(), StoreError> {
+    pub(crate) fn publish(&self, tx: &mut Tx<'_>, revocation: Revocation) -> Result<(), StoreError> {
         let cursor = tx.insert_revocation(&revocation)?;
         let memory = self.feed.memory.clone();
         let LogEnd { epoch, .. } = memory.end();

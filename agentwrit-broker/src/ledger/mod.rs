@@ -88,7 +88,7 @@ impl Ledger {
     /// Runs an operation in one transaction of the store.
     pub(crate) async fn transact<T: Send + 'static, E: OperationError>(
         &self,
-        operation: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         self.transact_with(Wants::none(), operation).await
     }
@@ -97,7 +97,7 @@ impl Ledger {
     pub(crate) async fn transact_with<T: Send + 'static, E: OperationError>(
         &self,
         wants: Wants,
-        operation: impl FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
         let started = self.monotonic();
         let outcome = self.store.transact_with(wants, operation).await;
@@ -110,7 +110,7 @@ impl Ledger {
     }
 
     /// Appends to the audit trail, in the transaction that the event is about.
-    pub(crate) fn record(&self, tx: &mut dyn Tx, event: NewEvent) -> Result<(), StoreError> {
+    pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
         let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
         let clock_monitor = Arc::clone(&self.clock_monitor);
         tx.append(event)?;
@@ -128,7 +128,7 @@ impl Ledger {
     }
 
     /// Records the time that has passed for certain.
-    pub(crate) fn record_time(&self, tx: &mut dyn Tx) -> Result<(), StoreError> {
+    pub(crate) fn record_time(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
         tx.record_certain_time(self.clock_monitor.certain_time(self.clock.as_ref()))
     }
 

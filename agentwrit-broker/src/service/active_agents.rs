@@ -50,7 +50,7 @@ impl ActiveAgents {
     }
 
     /// Outdates the count once this transaction is durable.
-    pub(crate) fn recount_after(&self, tx: &mut dyn Tx) {
+    pub(crate) fn recount_after(&self, tx: &mut Tx<'_>) {
         let counter = Arc::clone(&self.counter);
         tx.after_commit(move || counter.outdated.store(true, Ordering::SeqCst));
     }

@@ -14,7 +14,7 @@ use crate::{
     issuer::Issuer,
     keys::Secret,
     ledger::Ledger,
-    store::Tx,
+    store::{Tx, Wants},
 };
 
 /// A new app, as the operator describes it.
@@ -51,7 +51,7 @@ impl AppService {
         let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
         let app = self.name_app(new, &secret)?;
         let service = Arc::clone(self);
-        let app = transact_as(&self.ledger, bearer, move |tx, now| {
+        let app = transact_as(&self.ledger, bearer, Wants::none(), move |tx, now| {
             let app = App { created_at: now, updated_at: now, ..app };
             if !tx.insert_app(&app)? {
                 return Err(Error::NameTaken);
@@ -105,7 +105,7 @@ impl AppService {
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
+        transact_as(&self.ledger, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
@@ -139,7 +139,7 @@ impl AppService {
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
+        transact_as(&self.ledger, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
             if before.status == status {
                 return Ok(before);
@@ -172,7 +172,7 @@ impl AppService {
     /// Ends the app's own tokens and deletes its unused launch tokens, whose number it returns.
     fn revoke_app_tokens(
         &self,
-        tx: &mut dyn Tx,
+        tx: &mut Tx<'_>,
         app_id: &AppId,
         now: UnixTime,
         reason: &'static str,

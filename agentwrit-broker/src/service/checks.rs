@@ -16,10 +16,10 @@ use crate::{
     domain::{App, AppStatus, IssuedToken},
     ledger::Ledger,
     limits::budgets::{BudgetExceeded, Budgets, Spending},
-    store::{Reader, Tx},
+    store::{Reader, Tx, Wants},
 };
 
-/// Runs an operation in one transaction on behalf of a token, which must still be valid then. Without a token the broker
+/// Runs an operation, which will read the rows that `wants` names, in one transaction on behalf of a token, which must still be valid then. Without a token the broker
 /// itself acts.
 ///
 /// # Errors
@@ -28,10 +28,15 @@ use crate::{
 pub(super) async fn transact_as<T: Send + 'static>(
     ledger: &Ledger,
     bearer: Option<TokenId>,
-    operation: impl FnOnce(&mut dyn Tx, UnixTime) -> Result<T, Error> + Send + 'static,
+    wants: Wants,
+    operation: impl FnOnce(&mut Tx<'_>, UnixTime) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    let wants = match &bearer {
+        Some(bearer) => wants.token(bearer),
+        None => wants,
+    };
     ledger
-        .transact(move |tx| {
+        .transact_with(wants, move |tx| {
             let now = tx.now();
             if let Some(bearer) = &bearer {
                 live_token(tx, bearer, now)?.ok_or(Error::TokenEnded)?;
@@ -42,7 +47,7 @@ pub(super) async fn transact_as<T: Send + 'static>(
 }
 
 /// Returns the record of a token that has neither ended nor expired: it may have since it was verified.
-pub(super) fn live_token(tx: &dyn Tx, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
+pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
     if tx.has_ended(jti)? != Some(false) {
         return Ok(None);
     }
@@ -55,7 +60,7 @@ pub(super) fn live_token(tx: &dyn Tx, jti: &TokenId, now: UnixTime) -> Result<Op
 /// # Errors
 ///
 /// [`Error::ClockBehind`] when verifiers would not accept the token yet.
-pub(super) fn issue_time(tx: &dyn Tx, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
+pub(super) fn issue_time(tx: &Tx<'_>, target: &str, now: UnixTime) -> Result<UnixTime, Error> {
     let latest_not_before_mark = tx.latest_not_before_mark(target)?;
     clock::issue_time(now, latest_not_before_mark).map_err(|behind| Error::ClockBehind { by: behind.by })
 }
@@ -65,7 +70,7 @@ pub(super) fn issue_time(tx: &dyn Tx, target: &str, now: UnixTime) -> Result<Uni
 /// # Errors
 ///
 /// [`BudgetExceeded`], and nothing was drawn.
-pub(super) fn spend(tx: &mut dyn Tx, budgets: &Arc<Budgets>, spending: Spending) -> Result<(), BudgetExceeded> {
+pub(super) fn spend(tx: &mut Tx<'_>, budgets: &Arc<Budgets>, spending: Spending) -> Result<(), BudgetExceeded> {
     let spent = budgets.spend(spending)?;
     tx.after_commit(move || spent.keep());
     Ok(())

@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{DelegationRequest, limits::DEFAULT_DELEGATION_TTL};
 use agentwrit_verify::{
-    AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, UnixTime,
+    AgentId, ClaimSet, Claims, DelegationRecord, MAX_TOKEN_LENGTH, ScopeSet, Subject, TokenId, UnixTime,
     delegation::{MAX_DEPTH, chain_hash},
 };
 
@@ -24,7 +24,7 @@ use crate::{
     issuer::{Draft, Issued, Issuer},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    store::Tx,
+    store::{Tx, Wants},
 };
 
 /// Issues delegated tokens.
@@ -52,7 +52,12 @@ impl DelegationService {
         let allowed =
             allow(&claims, &delegation.scope).and_then(|_| Ok(self.budgets.check(&Spending::delegation(&claims))?));
         let outcome = match allowed {
-            Ok(()) => self.ledger.transact(move |tx| service.delegate_in(tx, &delegator, delegation, client)).await,
+            Ok(()) => {
+                let jti = self.issuer.new_token_id();
+                let wants = wants_of(&claims, &delegation).token(&jti);
+                let delegate = move |tx: &mut Tx<'_>| service.delegate_in(tx, &delegator, delegation, jti, client);
+                self.ledger.transact_with(wants, delegate).await
+            }
             Err(rejected) => Err(rejected),
         };
         match outcome {
@@ -75,9 +80,10 @@ impl DelegationService {
 
     fn delegate_in(
         &self,
-        tx: &mut dyn Tx,
+        tx: &mut Tx<'_>,
         delegator: &Claims,
         delegation: DelegationRequest,
+        jti: TokenId,
         client: IpAddr,
     ) -> Result<Draft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
@@ -94,7 +100,7 @@ impl DelegationService {
         }
         let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
         check_ceilings_of(tx, delegators.chain([agent, &delegation.delegate_to]), &delegation.scope)?;
-        let claims = self.delegated(delegator, agent, delegation, now);
+        let claims = self.delegated(delegator, agent, delegation, jti, now);
         let draft = Draft::new(claims, token.app_id);
         let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
@@ -111,7 +117,14 @@ impl DelegationService {
     }
 
     /// Returns the claims of the delegate's token. It never outlives the delegator's.
-    fn delegated(&self, delegator: &Claims, agent: &AgentId, delegation: DelegationRequest, now: UnixTime) -> ClaimSet {
+    fn delegated(
+        &self,
+        delegator: &Claims,
+        agent: &AgentId,
+        delegation: DelegationRequest,
+        jti: TokenId,
+        now: UnixTime,
+    ) -> ClaimSet {
         let iat = now.seconds();
         let ttl = self.issuer.policy().clamp(delegation.ttl.unwrap_or(DEFAULT_DELEGATION_TTL));
         let mut chain = delegator.delegation_chain().to_vec();
@@ -125,7 +138,6 @@ impl DelegationService {
             signature: String::new(),
         };
         chain.push(self.issuer.sign_record(&chain, record));
-        let jti = self.issuer.new_token_id();
         ClaimSet {
             sub: Subject::Agent(delegation.delegate_to),
             exp: iat.saturating_add(ttl).min(delegator.expires_at().seconds()),
@@ -139,6 +151,15 @@ impl DelegationService {
             ..delegator.as_claim_set().clone()
         }
     }
+}
+
+/// Rows that a delegation reads.
+fn wants_of(delegator: &Claims, delegation: &DelegationRequest) -> Wants {
+    let (subject, task) = (delegator.subject(), delegator.task_id());
+    let wants = Wants::none().token(&delegator.token_id()).agent(&delegation.delegate_to);
+    let wants = wants.event(EventType::DelegationCreated, subject, task, None);
+    let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
+    delegators.chain(delegator.agent_id()).fold(wants, Wants::agent)
 }
 
 /// Checks that a token permits a delegation with that scope, and returns the delegator.

@@ -42,7 +42,7 @@ impl Housekeeping {
         Ok(())
     }
 
-    fn prune(&self, tx: &mut dyn Tx) -> Result<Pruned, StoreError> {
+    fn prune(&self, tx: &mut Tx<'_>) -> Result<Pruned, StoreError> {
         self.ledger.record_time(tx)?;
         let nonces_until = self.challenges.uses_deletable_until();
         tx.prune(self.ledger.deletable_until(), nonces_until)

@@ -17,7 +17,7 @@ use crate::{
     issuer::Issuer,
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    store::Tx,
+    store::{Tx, Wants},
     telemetry::metrics::Metrics,
 };
 
@@ -71,7 +71,14 @@ impl LaunchTokenService {
         client: IpAddr,
     ) -> Result<LaunchToken, Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
+        let event = EventType::LaunchTokenIssued;
+        let wants = Wants::none().launch_digest(&token.digest).launch_token(token.id);
+        let wants = wants.event(event, &token.created_by, token.task_id.as_ref(), None);
+        let wants = match as_app(&token.created_by) {
+            Some(app_id) => wants.app(app_id),
+            None => wants,
+        };
+        transact_as(&self.ledger, bearer, wants, move |tx, now| {
             let minted_in = session_of(tx, bearer)?;
             let app = app_of(tx, &token.created_by)?;
             allow(&token, app.as_ref())?;
@@ -94,7 +101,8 @@ impl LaunchTokenService {
         client: IpAddr,
     ) -> Result<(), Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, move |tx, now| {
+        let wants = Wants::none().launch_token(id).event(EventType::TokenRevoked, &by, None, None);
+        transact_as(&self.ledger, bearer, wants, move |tx, now| {
             if !tx.delete_launch_token(id)? {
                 return Err(Error::NoSuchLaunchToken);
             }
@@ -155,7 +163,7 @@ fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
     }
 }
 
-fn app_of(tx: &dyn Tx, creator: &Subject) -> Result<Option<App>, Error> {
+fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
     Ok(match as_app(creator) {
         Some(app_id) => tx.app(app_id)?,
         None => None,
@@ -163,7 +171,7 @@ fn app_of(tx: &dyn Tx, creator: &Subject) -> Result<Option<App>, Error> {
 }
 
 /// Returns the session of the bearer's token.
-fn session_of(tx: &dyn Tx, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
+fn session_of(tx: &Tx<'_>, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
     Ok(match bearer {
         Some(jti) => tx.token(&jti)?.map(|token| token.sid),
         None => None,

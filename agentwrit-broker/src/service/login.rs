@@ -20,6 +20,7 @@ use crate::{
         logins::{Login, LoginLimits},
         rate_limit::RetryAfter,
     },
+    store::Wants,
     telemetry::metrics::{Metrics, Status},
 };
 
@@ -95,12 +96,15 @@ impl LoginService {
         let ttl = self.issuer.policy().clamp(self.issuer.policy().admin_token_ttl);
         let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
         let service = Arc::clone(self);
+        let draft = self.issuer.draft(grant, self.ledger.now());
+        let wants = Wants::none().mark(&Subject::Admin.to_string()).token(&draft.claims.jti);
+        let wants = wants.event(EventType::AdminAuth, &Subject::Admin, None, None);
         let draft = self
             .ledger
-            .transact(move |tx| {
+            .transact_with(wants, move |tx| {
                 let now = issue_time(tx, &Subject::Admin.to_string(), tx.now())?;
                 spending.map_or(Ok(()), |spending| spend(tx, &service.budgets, spending))?;
-                let draft = service.issuer.draft(grant, now);
+                let draft = draft.issued_at(now);
                 tx.insert_token(&draft.as_record())?;
                 let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")
                     .word("jti", draft.claims.jti)
@@ -173,13 +177,16 @@ impl LoginService {
         self.budgets.check(&spending)?;
         let scope = ScopeSet::parse(APP_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
         let service = Arc::clone(self);
+        let subject = Subject::App(app_id.clone());
+        let wants = Wants::none().app(&app_id).mark(&subject.to_string());
+        let wants = wants.event(EventType::AppAuthenticated, &subject, None, None);
         let draft = self
             .ledger
-            .transact(move |tx| {
+            .transact_with(wants, move |tx| {
                 // As it is now: the app may have been deregistered since it was read.
                 let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
                 let app = app.ok_or(Error::BadCredentials)?;
-                let now = issue_time(tx, &Subject::App(app_id).to_string(), tx.now())?;
+                let now = issue_time(tx, &subject.to_string(), tx.now())?;
                 spend(tx, &service.budgets, spending)?;
                 let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
                 tx.insert_token(&draft.as_record())?;

@@ -25,7 +25,7 @@ use crate::{
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    store::{Reader, Tx},
+    store::{Reader, Tx, Wants},
     telemetry::metrics::{Metrics, Status},
 };
 
@@ -76,11 +76,11 @@ impl RegistrationService {
             let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
             self.prepare(&registration, decide(&registration, &facts, self.ledger.now())?)?
         };
-        let Prepared { agent_id, draft, nonce, public_key } = prepared;
+        let Prepared { agent_id, draft, nonce, public_key, wants } = prepared;
         let service = Arc::clone(self);
         let (agent_id, draft) = self
             .ledger
-            .transact(move |tx| {
+            .transact_with(wants, move |tx| {
                 let now = tx.now();
                 let facts = Facts::read(tx, &digest)?;
                 let launch_token = decide(&registration, &facts, now)?;
@@ -117,10 +117,11 @@ impl RegistrationService {
         let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
         let draft = self.draft(registration, launch_token, &agent_id)?;
         let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
-        self.check_nonce(&nonce)?;
+        let forgotten_at = self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, registration)?;
         self.budgets.check(&Spending::registration(launch_token))?;
-        Ok(Prepared { agent_id, draft, nonce, public_key })
+        let wants = wants_of(launch_token, &agent_id, &draft).nonce(&nonce, forgotten_at);
+        Ok(Prepared { agent_id, draft, nonce, public_key, wants })
     }
 
     /// Drafts the first token. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is issued.
@@ -155,7 +156,7 @@ impl RegistrationService {
 
     fn record_registration(
         &self,
-        tx: &mut dyn Tx,
+        tx: &mut Tx<'_>,
         agent: &RegisteredAgent,
         draft: &Draft,
         client: IpAddr,
@@ -198,6 +199,8 @@ struct Prepared {
     draft: Draft,
     nonce: Nonce,
     public_key: [u8; 32],
+    /// Rows that its transaction reads.
+    wants: Wants,
 }
 
 /// The state that the decision depends on.
@@ -216,6 +219,17 @@ impl Facts {
         };
         Ok(Self { launch_token, app })
     }
+}
+
+/// Rows that a registration reads, beside its nonce.
+fn wants_of(launch_token: &LaunchToken, agent_id: &AgentId, draft: &Draft) -> Wants {
+    let (claims, app) = (&draft.claims, launch_token.app_id.as_ref());
+    let (subject, task) = (&claims.sub, claims.task_id.as_ref());
+    let wants = Wants::none().launch_digest(&launch_token.digest).agent(agent_id).token(&claims.jti);
+    let wants = wants.event(EventType::AgentRegistered, subject, task, app);
+    let wants = wants.event(EventType::TokenIssued, subject, task, app);
+    let wants = task.into_iter().fold(wants, |wants, task| wants.mark(task.as_str()));
+    app.into_iter().fold(wants, Wants::app)
 }
 
 /// Returns the launch token if it allows the registration now.

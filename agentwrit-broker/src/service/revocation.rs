@@ -19,7 +19,7 @@ use crate::{
     feed::FeedPublisher,
     keys::is_secret_shaped,
     ledger::Ledger,
-    store::{EndedTokens, StoreError, Tx},
+    store::{EndedTokens, StoreError, Tx, Wants},
     telemetry::metrics::Metrics,
 };
 
@@ -56,7 +56,7 @@ impl RevocationService {
         client: IpAddr,
     ) -> Result<Revoked, Error> {
         let (service, level) = (Arc::clone(self), request.level);
-        let revoked = transact_as(&self.ledger, bearer, move |tx, now| {
+        let revoked = transact_as(&self.ledger, bearer, wants_of(&request), move |tx, now| {
             let ended = end(tx, &request, now, service.ledger.deletable_until())?;
             service.ledger.record(tx, event(&by, &request, &ended, now).from(client))?;
             if !ended.known {
@@ -87,8 +87,22 @@ struct Found {
     session: Option<TokenId>,
 }
 
+/// Rows that the revocation of a target reads.
+fn wants_of(request: &RevocationRequest) -> Wants {
+    match &request.target {
+        None => Wants::none(),
+        Some(RevocationTarget::Token(jti)) => Wants::none().token(jti),
+        Some(RevocationTarget::Subject(subject) | RevocationTarget::Chain(subject)) => match subject {
+            Subject::Agent(agent) => Wants::none().agent(agent),
+            Subject::App(app) => Wants::none().app(app).name(&subject.to_string()),
+            Subject::Admin => Wants::none().name(&subject.to_string()),
+        },
+        Some(RevocationTarget::Task(task)) => Wants::none().name(task.as_str()),
+    }
+}
+
 /// Ends what the target stands for, in the store. What expired until `past` has expired for certain.
-fn end(tx: &mut dyn Tx, request: &RevocationRequest, now: UnixTime, past: UnixTime) -> Result<Found, StoreError> {
+fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTime) -> Result<Found, StoreError> {
     let Some(target) = &request.target else { return Ok(Found::default()) };
     let found = match target {
         RevocationTarget::Token(jti) => {

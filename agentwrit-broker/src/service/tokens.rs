@@ -10,7 +10,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{ClaimSet, Claims, Level, Subject, UnixTime};
+use agentwrit_verify::{ClaimSet, Claims, Level, Subject, TokenId, UnixTime};
 
 use super::{
     Error, Parts,
@@ -24,7 +24,7 @@ use crate::{
     issuer::{Draft, Issued, Issuer, Policy},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    store::Tx,
+    store::{Tx, Wants},
 };
 
 /// Renews and releases tokens.
@@ -47,7 +47,14 @@ impl TokenService {
     pub(crate) async fn renew(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<Issued, Error> {
         let (service, old) = (Arc::clone(self), Arc::clone(&claims));
         let renewed = match self.budgets.check(&Spending::renewal(&claims)) {
-            Ok(()) => self.ledger.transact(move |tx| service.renew_in(tx, &old, client)).await,
+            Ok(()) => {
+                let jti = self.issuer.new_token_id();
+                let wants = wants_of(&claims, EventType::TokenRenewed).token(&jti);
+                let wants = claims.agent_id().into_iter().fold(wants, Wants::agent);
+                let delegators = claims.delegation_chain().iter().map(|record| &record.agent);
+                let wants = delegators.fold(wants, Wants::agent);
+                self.ledger.transact_with(wants, move |tx| service.renew_in(tx, &old, jti, client)).await
+            }
             Err(exceeded) => Err(exceeded.into()),
         };
         match renewed {
@@ -64,7 +71,7 @@ impl TokenService {
         }
     }
 
-    fn renew_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<Draft, Error> {
+    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, jti: TokenId, client: IpAddr) -> Result<Draft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
         let now = tx.now().max(claims.issued_at());
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
@@ -73,7 +80,7 @@ impl TokenService {
         spend(tx, &self.budgets, Spending::renewal(claims))?;
 
         let renewed = ClaimSet {
-            jti: self.issuer.new_token_id(),
+            jti,
             iat: now.seconds(),
             nbf: now.seconds(),
             exp: expires_at.seconds(),
@@ -103,10 +110,11 @@ impl TokenService {
     /// Ends a verified token.
     pub(crate) async fn release(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<(), Error> {
         let service = Arc::clone(self);
-        self.ledger.transact(move |tx| service.release_in(tx, &claims, client)).await
+        let wants = wants_of(&claims, EventType::TokenReleased);
+        self.ledger.transact_with(wants, move |tx| service.release_in(tx, &claims, client)).await
     }
 
-    fn release_in(&self, tx: &mut dyn Tx, claims: &Claims, client: IpAddr) -> Result<(), Error> {
+    fn release_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<(), Error> {
         let now = tx.now();
         let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
         self.end_one(tx, &token, claims.subject(), now)?;
@@ -120,7 +128,7 @@ impl TokenService {
     }
 
     /// Ends exactly one token and publishes it. Tokens delegated from it stay valid until they expire.
-    fn end_one(&self, tx: &mut dyn Tx, token: &IssuedToken, by: &Subject, now: UnixTime) -> Result<(), Error> {
+    fn end_one(&self, tx: &mut Tx<'_>, token: &IssuedToken, by: &Subject, now: UnixTime) -> Result<(), Error> {
         tx.end_token(&token.jti, now)?;
         let revocation = Revocation {
             level: Level::Token,
@@ -135,9 +143,14 @@ impl TokenService {
     }
 }
 
+/// Rows that an operation on a token reads, and its event.
+fn wants_of(claims: &Claims, event: EventType) -> Wants {
+    Wants::none().token(&claims.token_id()).event(event, claims.subject(), claims.task_id(), None)
+}
+
 /// Checks that the subject may renew: an agent that is not barred and whose apps still allow what it holds, or an active
 /// app.
-fn check_subject(tx: &dyn Tx, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
+fn check_subject(tx: &Tx<'_>, claims: &Claims, old: &IssuedToken) -> Result<(), Error> {
     match claims.subject() {
         Subject::Admin => Err(Error::WrongSubject("an operator's token cannot be renewed; authenticate again")),
         Subject::App(app) => {

@@ -36,7 +36,7 @@ pub(super) fn accepted(walk: &ChainVerifier, breaks: &[ChainBreakId]) -> Result<
     if refused.is_empty() { Ok(accepted) } else { Err(OpenError::BrokenAudit { breaks: refused }) }
 }
 
-impl dyn Tx + '_ {
+impl Tx<'_> {
     /// Appends an event for each break that the operator accepts.
     ///
     /// # Errors

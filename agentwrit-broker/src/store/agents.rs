@@ -1,18 +1,24 @@
-//! Registered agents.
+//! Reads of registered agents.
 
 use agentwrit_verify::{AgentId, AppId, UnixTime};
 
-use super::{Page, StoreError};
+use super::{
+    Page, StoreError,
+    facts::{ReadFacts, lookup},
+    wants::Wants,
+};
 use crate::domain::RegisteredAgent;
 
 /// Reads of agents.
-pub trait ReadAgents {
+pub trait ReadAgents: ReadFacts {
     /// Returns an agent, expired or not; agents are deleted some time after they expired.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn agent(&self, agent_id: &AgentId) -> Result<Option<RegisteredAgent>, StoreError>;
+    fn agent(&self, agent_id: &AgentId) -> Result<Option<RegisteredAgent>, StoreError> {
+        lookup(self, Wants::none().agent(agent_id), |facts| facts.agents.get(agent_id).cloned())
+    }
 
     /// Returns a page of an app's agents in the order of registration, each with its cursor, and the total.
     ///
@@ -27,37 +33,6 @@ pub trait ReadAgents {
     ///
     /// [`StoreError`].
     fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError>;
-}
-
-/// Changes to agents.
-pub trait WriteAgents {
-    /// Adds an agent. Its audit events belong to its app from then on, so none may be recorded before.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`], also for an id that exists.
-    fn insert_agent(&mut self, agent: &RegisteredAgent) -> Result<(), StoreError>;
-
-    /// Bars an agent from receiving tokens. Returns false for an unknown agent.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn bar_agent(&mut self, agent: &AgentId, at: UnixTime) -> Result<bool, StoreError>;
-
-    /// Records that an agent holds a token until `expires_at`.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn extend_agent(&mut self, agent: &AgentId, expires_at: UnixTime) -> Result<(), StoreError>;
-
-    /// Bars every agent from receiving tokens. Returns the number that was not barred before.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn bar_agents(&mut self, at: UnixTime) -> Result<u64, StoreError>;
 }
 
 /// Parses the app id of `app:<app_id>`.

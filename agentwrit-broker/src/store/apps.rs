@@ -1,18 +1,24 @@
-//! Apps.
+//! Reads of apps.
 
-use agentwrit_verify::{AppId, UnixTime};
+use agentwrit_verify::AppId;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    facts::{ReadFacts, lookup},
+    wants::Wants,
+};
 use crate::domain::{App, AppName};
 
 /// Reads of apps.
-pub trait ReadApps {
+pub trait ReadApps: ReadFacts {
     /// An app, whatever its status.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError>;
+    fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError> {
+        lookup(self, Wants::none().app(app_id), |facts| facts.apps.get(app_id).cloned())
+    }
 
     /// The app that authenticates with `client_id`, whatever its status.
     ///
@@ -34,28 +40,4 @@ pub trait ReadApps {
     ///
     /// [`StoreError`].
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError>;
-}
-
-/// Changes to apps.
-pub trait WriteApps {
-    /// Adds an app. Returns false if an app that is not deregistered has its name.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`], also for an `app_id` or `client_id` that exists.
-    fn insert_app(&mut self, app: &App) -> Result<bool, StoreError>;
-
-    /// Updates scopes, token lifetime, status and times of an app. Returns false for an unknown app.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn update_app(&mut self, app: &App) -> Result<bool, StoreError>;
-
-    /// Suspends every active app. Returns their ids.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn suspend_apps(&mut self, at: UnixTime) -> Result<Vec<AppId>, StoreError>;
 }

@@ -9,7 +9,7 @@
 use crate::audit::{EventType, Outcome};
 
 /// A list of events, by the numbers of the names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum List {
     /// All events.
     All,
@@ -23,6 +23,17 @@ pub enum List {
     AgentTask(i64, i64),
     /// Events of a task in an app.
     TaskApp(i64, i64),
+}
+
+impl List {
+    /// Numbers of its names.
+    pub(super) fn names(self) -> [Option<i64>; 2] {
+        match self {
+            Self::All => [None, None],
+            Self::Agent(name) | Self::Task(name) | Self::App(name) => [Some(name), None],
+            Self::AgentTask(first, second) | Self::TaskApp(first, second) => [Some(first), Some(second)],
+        }
+    }
 }
 
 /// Lists of one event.
@@ -44,6 +55,11 @@ impl Lists {
             agent_task: agent.zip(task).map(|(agent, task)| List::AgentTask(agent, task)),
             task_app: task.zip(app).map(|(task, app)| List::TaskApp(task, app)),
         }
+    }
+
+    pub(super) fn all(self) -> impl Iterator<Item = List> {
+        let Self { agent, task, app, agent_task, task_app } = self;
+        [Some(List::All), agent, task, app, agent_task, task_app].into_iter().flatten()
     }
 }
 

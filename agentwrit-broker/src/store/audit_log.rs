@@ -1,4 +1,4 @@
-//! The audit trail: appending, and reading in sequence. Queries are in `audit_query`.
+//! Reads of the audit trail in sequence. Queries are in `audit_query`.
 
 use agentwrit_verify::{
     UnixTime,
@@ -7,39 +7,11 @@ use agentwrit_verify::{
 
 use super::{
     StoreError,
-    audit_lists::{List, Lists, Span, kind},
-    names::{ReadNames, WriteNames},
+    audit_lists::{List, Span},
+    names::ReadNames,
     trail::TrailHead,
 };
-use crate::audit::{ChainHead, Event, EventId, NewEvent, Timestamp};
-
-/// Largest time in microseconds by which an event may be older than the last one and gets its time, because requests
-/// overtake each other. An event that is older still shows that the clock was set back, and begins a new run of events.
-const OVERTAKING: i64 = 5_000_000;
-
-/// An event with everything that the store keeps of it.
-#[derive(Debug)]
-pub struct EventRow {
-    pub(super) event: Event,
-    pub(super) at: Timestamp,
-    pub(super) kind: i64,
-    pub(super) agent: Option<i64>,
-    pub(super) task: Option<i64>,
-    pub(super) app: Option<i64>,
-    /// Number of the event among those of its kind in each of its lists.
-    pub(super) ordinals: Ordinals,
-}
-
-/// Number of an event among those of its kind in each of its lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ordinals {
-    pub(super) all: u64,
-    pub(super) agent: Option<u64>,
-    pub(super) task: Option<u64>,
-    pub(super) app: Option<u64>,
-    pub(super) agent_task: Option<u64>,
-    pub(super) task_app: Option<u64>,
-}
+use crate::audit::{ChainHead, Event};
 
 /// Reads of the audit trail.
 pub trait ReadAudit: ReadNames {
@@ -131,72 +103,4 @@ pub trait ReadAudit: ReadNames {
         }
         Ok(walk)
     }
-}
-
-/// Additions to the audit trail.
-pub trait WriteAudit: ReadAudit + WriteNames {
-    /// Adds the row of an event.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn insert_event(&mut self, row: EventRow) -> Result<(), StoreError>;
-
-    /// Begins a new run of events with the event of that number.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn insert_audit_run(&mut self, first: u64) -> Result<(), StoreError>;
-
-    /// Appends an event to the trail. If it is up to five seconds older than the event before it, it gets that event's
-    /// time.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn append(&mut self, new: NewEvent) -> Result<EventId, StoreError> {
-        let head = self.job().trail.head;
-        let at = time_of_next(self, &head, Timestamp::from(new.at))?;
-        let event = new.sealed(&head.chain, at);
-        let (id, hash) = (event.id, event.hash);
-        let agent = event.agent_id.as_deref().map(|agent| self.intern(agent)).transpose()?;
-        let task = event.task_id.as_deref().map(|task| self.intern(task)).transpose()?.map(|task| task.id);
-        let app = agent.as_ref().and_then(|agent| agent.app);
-        let agent = agent.map(|agent| agent.id);
-        let kind = kind(event.event_type, event.outcome);
-        let ordinals = next_ordinals(self, &Lists::of(agent, task, app), kind)?;
-        self.insert_event(EventRow { event, at, kind, agent, task, app, ordinals })?;
-        self.job_mut().trail.head = TrailHead { chain: ChainHead { sequence: id.sequence(), hash }, at };
-        Ok(id)
-    }
-}
-
-fn time_of_next<W: WriteAudit + ?Sized>(tx: &mut W, head: &TrailHead, at: Timestamp) -> Result<Timestamp, StoreError> {
-    if at.0 < head.at.0.saturating_sub(OVERTAKING) {
-        tx.insert_audit_run(head.chain.sequence.saturating_add(1))?;
-        return Ok(at);
-    }
-    Ok(at.max(head.at))
-}
-
-/// Numbers the next event of a kind in its lists.
-fn next_ordinals<W: WriteAudit + ?Sized>(tx: &mut W, lists: &Lists, kind: i64) -> Result<Ordinals, StoreError> {
-    let mut next = |list: List| -> Result<u64, StoreError> {
-        let last = match tx.job().trail.ordinal(list, kind) {
-            Some(last) => last,
-            None => tx.audit_rank(list, &[kind], u64::MAX)?,
-        };
-        let ordinal = last.saturating_add(1);
-        tx.job_mut().trail.set_ordinal(list, kind, ordinal);
-        Ok(ordinal)
-    };
-    Ok(Ordinals {
-        all: next(List::All)?,
-        agent: lists.agent.map(&mut next).transpose()?,
-        task: lists.task.map(&mut next).transpose()?,
-        app: lists.app.map(&mut next).transpose()?,
-        agent_task: lists.agent_task.map(&mut next).transpose()?,
-        task_app: lists.task_app.map(&mut next).transpose()?,
-    })
 }

@@ -11,7 +11,7 @@ use super::{
     audit_lists::{List, Span, from_kind, kind},
     audit_log::ReadAudit,
     codec::micros,
-    transaction::Reader,
+    reader::Reader,
 };
 use crate::audit::{Event, EventType, Outcome};
 

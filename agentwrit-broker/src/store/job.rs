@@ -18,7 +18,7 @@ pub(super) trait Job: Send {
     fn take_wants(&mut self) -> Wants;
 
     /// Runs the job. Returns false if its changes must be undone.
-    fn run(&mut self, tx: &mut dyn Tx) -> bool;
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
 
     /// Sends the job's result if the commit succeeded, otherwise the error of the commit.
     fn respond(self: Box<Self>, commit: Result<(), StoreError>);
@@ -46,7 +46,7 @@ impl<F, T, E> PendingJob<F, T, E> {
 
 impl<F, T, E> Job for PendingJob<F, T, E>
 where
-    F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
@@ -58,14 +58,14 @@ where
         std::mem::take(&mut self.wants)
     }
 
-    fn run(&mut self, tx: &mut dyn Tx) -> bool {
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
         let Some(job) = self.job.take() else {
             return false;
         };
         // A panicking job is undone, so no half-made state can be seen afterwards.
         let outcome = catch_unwind(AssertUnwindSafe(|| job(tx)))
             .unwrap_or_else(|_| Err(StoreError::internal("a job panicked").into()));
-        let outcome = match (outcome, tx.job().failed_write()) {
+        let outcome = match (outcome, tx.failed_write()) {
             (Ok(_), Some(overlooked)) => Err(overlooked.into()),
             (outcome, _) => outcome,
         };

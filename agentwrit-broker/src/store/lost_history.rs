@@ -33,7 +33,7 @@ impl fmt::Display for LostHistory {
 }
 
 /// Job that reacts to a lost history.
-pub(crate) type Reaction = fn(&mut dyn Tx, &LostHistory) -> Result<(), StoreError>;
+pub(crate) type Reaction = fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError>;
 
 /// What to do when history is lost.
 #[derive(Clone, Copy, Debug)]

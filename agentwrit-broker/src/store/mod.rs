@@ -8,38 +8,46 @@
 //!    A job that ignores a failed write is undone too.
 //! 5. The queue is bounded: [`StoreError::Busy`] when it is full.
 //! 6. An audit event is appended in the transaction that it is about. The trail is never scanned.
-//! 7. A store implements [`Reader`] and [`Tx`], which jobs use, and the connections that `writer` and `readers` use.
+//! 7. A store implements [`Reader`], which jobs use, the statements of [`Tx`], and the connections that `writer` and `readers`
+//!    use.
 //!
 //! The store has no rule of the domain: it reads facts and makes atomic changes.
 
 mod acceptance;
+mod after_commit;
 mod agents;
 mod apps;
 mod audit_lists;
 mod audit_log;
 mod audit_query;
-mod cached_names;
+mod batch;
 mod codec;
 mod copied_tables;
 mod error;
+mod facts;
 mod follow;
+mod head;
 mod job;
-mod job_state;
 mod launch_tokens;
 mod lost_history;
 mod meta;
 mod migrate;
+mod name;
 mod names;
+mod pending;
 mod postgres;
 mod prune;
+mod reader;
 mod readers;
 mod revocations;
+mod rows;
 mod sqlite;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tokens;
 mod trail;
 mod transaction;
+mod value;
 mod wants;
 mod writer;
 
@@ -56,15 +64,17 @@ pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
 pub(crate) use postgres::{JoinError, join};
 pub use prune::Pruned;
+pub use reader::Reader;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
 pub(crate) use sqlite::{DatabaseState, canonical, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-pub use transaction::{Reader, Tx};
+pub use transaction::Tx;
 pub use wants::Wants;
 
 use self::{
+    batch::Batch,
     job::PendingJob,
     readers::{ReadConnection, Readers},
     writer::{Health, Message, Writer},
@@ -179,7 +189,9 @@ impl Store {
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
-        Writer { connection, queue: jobs, batch: options.batch.max(1), health: Arc::clone(&health) }.start()?;
+        let limit = options.batch.max(1);
+        let batch = Batch::default();
+        Writer { connection, queue: jobs, limit, batch, health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
         let (follower, lost_history) = shared.unzip();
         let inner =
@@ -197,7 +209,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`].
     pub async fn transact<T, E, F>(&self, job: F) -> Result<T, E>
     where
-        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -211,7 +223,7 @@ impl Store {
     /// The same as those of [`transact`](Self::transact).
     pub async fn transact_with<T, E, F>(&self, wants: Wants, job: F) -> Result<T, E>
     where
-        F: FnOnce(&mut dyn Tx) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {

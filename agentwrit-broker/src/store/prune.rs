@@ -1,9 +1,5 @@
 //! Deletion of expired rows.
 
-use agentwrit_verify::UnixTime;
-
-use super::StoreError;
-
 /// Largest number of rows of a table that one call deletes, so that other jobs wait briefly.
 pub(super) const LIMIT: u64 = 500;
 
@@ -28,15 +24,4 @@ impl Pruned {
     pub fn reached_limit(&self) -> bool {
         [self.nonces, self.launch_tokens, self.agents, self.tokens, self.revocations].contains(&LIMIT)
     }
-}
-
-/// Deletion of expired rows.
-pub trait DeleteExpired {
-    /// Deletes rows that expired by `until`, which must have passed for certain, and nonces that expired by `nonces_until`.
-    /// To be repeated while [`Pruned::reached_limit`]. The audit trail is not pruned.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError>;
 }

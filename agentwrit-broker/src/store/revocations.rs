@@ -1,8 +1,12 @@
-//! The log of revocations.
+//! Reads of the log of revocations.
 
 use agentwrit_verify::{Level, UnixTime};
 
-use super::{Page, StoreError};
+use super::{
+    Page, StoreError,
+    facts::{ReadFacts, lookup},
+    wants::Wants,
+};
 use crate::domain::Revocation;
 
 /// A revocation and its place in the log.
@@ -30,7 +34,7 @@ pub struct FeedRow<'r> {
 }
 
 /// Reads of the log of revocations.
-pub trait ReadRevocations {
+pub trait ReadRevocations: ReadFacts {
     /// Returns the identifier of the log. Cursors of another epoch are invalid.
     ///
     /// # Errors
@@ -87,7 +91,9 @@ pub trait ReadRevocations {
     /// # Errors
     ///
     /// [`StoreError`].
-    fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError>;
+    fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
+        lookup(self, Wants::none().mark(target), |facts| facts.marks.get(target).copied())
+    }
 
     /// The cursor of the latest revocation ever, 0 before the first.
     ///
@@ -95,30 +101,6 @@ pub trait ReadRevocations {
     ///
     /// [`StoreError`].
     fn latest_cursor(&self) -> Result<u64, StoreError>;
-}
-
-/// Changes to the log of revocations.
-pub trait WriteRevocations {
-    /// Adds a revocation at the end of the log; its cursor.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn insert_revocation(&mut self, revocation: &Revocation) -> Result<u64, StoreError>;
-
-    /// Deletes the not-before marks that are dated after `at`. Returns their number.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn delete_not_before_marks_after(&mut self, at: UnixTime) -> Result<u64, StoreError>;
-
-    /// Starts another log. Followers have to load a snapshot of it.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn start_epoch(&mut self) -> Result<(), StoreError>;
 }
 
 /// Returns the level of that name.

@@ -1,8 +1,12 @@
-//! Tokens that were issued, and their end before they expire.
+//! Reads of issued tokens.
 
 use agentwrit_verify::{Level, TokenId, UnixTime};
 
-use super::StoreError;
+use super::{
+    StoreError,
+    facts::{ReadFacts, lookup},
+    wants::Wants,
+};
 use crate::domain::IssuedToken;
 
 /// Result of ending tokens.
@@ -19,71 +23,32 @@ pub struct EndedTokens {
     pub ahead: Vec<(TokenId, UnixTime)>,
 }
 
+/// Tokens that a revocation ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TokensOf {
+    /// A session and every token that was delegated from it.
+    Session(TokenId),
+    /// Tokens of a subject, task or root delegator, by the number of its name.
+    Named(Level, i64),
+}
+
 /// Reads of tokens.
-pub trait ReadTokens {
+pub trait ReadTokens: ReadFacts {
     /// Returns a token, ended or not; tokens are deleted some time after they expired.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn token(&self, jti: &TokenId) -> Result<Option<IssuedToken>, StoreError>;
+    fn token(&self, jti: &TokenId) -> Result<Option<IssuedToken>, StoreError> {
+        lookup(self, Wants::none().token(jti), |facts| facts.tokens.get(jti).map(|known| known.token.clone()))
+    }
 
     /// Returns true for a token that was released, renewed or revoked; none for an unknown one.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError>;
-}
-
-/// Changes to tokens.
-pub trait WriteTokens {
-    /// Adds a token, before it leaves the broker.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`], also for a jti that exists, and for a delegator without a session.
-    fn insert_token(&mut self, token: &IssuedToken) -> Result<(), StoreError>;
-
-    /// Ends one token. Returns false for a token that is unknown or has ended.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn end_token(&mut self, jti: &TokenId, at: UnixTime) -> Result<bool, StoreError>;
-
-    /// Ends a session and every token that was delegated from it. Tokens that expired until `past` have for certain.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn end_session(&mut self, sid: &TokenId, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError>;
-
-    /// Ends the tokens of a subject, task or root delegator. Tokens that expired until `past` have for certain.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn end_tokens_of(
-        &mut self,
-        level: Level,
-        target: &str,
-        at: UnixTime,
-        past: UnixTime,
-    ) -> Result<EndedTokens, StoreError>;
-
-    /// Ends every token. Returns those that are dated after the second of `at` and have not expired, with their expiry.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`].
-    fn end_all_tokens(&mut self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError>;
-}
-
-/// Rejects a delegated token without a root, or without a session for each delegator.
-pub(super) fn check_delegation(token: &IssuedToken) -> Result<(), StoreError> {
-    if token.delegators.len() != token.delegator_sids.len() || token.root.as_ref() != token.delegators.first() {
-        return Err(StoreError::internal("a delegated token has a root, and a session for each delegator"));
+    fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
+        lookup(self, Wants::none().token(jti), |facts| facts.tokens.get(jti).map(|known| known.ended))
     }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! A key that is not named costs a round trip, never another result.
 
-use agentwrit_verify::{AgentId, AppId, PathSegment, Subject, TokenId};
+use agentwrit_verify::{AgentId, AppId, PathSegment, Subject, TokenId, UnixTime};
 
 use super::audit_lists::kind;
 use crate::{
@@ -19,7 +19,8 @@ pub struct Wants {
     pub(super) apps: Vec<AppId>,
     pub(super) agents: Vec<AgentId>,
     pub(super) tokens: Vec<TokenId>,
-    pub(super) nonces: Vec<[u8; 32]>,
+    /// Nonces, each with the time at which it expires.
+    pub(super) nonces: Vec<([u8; 32], UnixTime)>,
     /// Targets of not-before marks.
     pub(super) marks: Vec<String>,
     pub(super) names: Vec<String>,
@@ -72,9 +73,9 @@ impl Wants {
         self
     }
 
-    /// The use of a nonce.
-    pub fn nonce(mut self, nonce: &[u8; 32]) -> Self {
-        self.nonces.push(*nonce);
+    /// The use of a nonce, which determines when it expires.
+    pub fn nonce(mut self, nonce: &[u8; 32], expires_at: UnixTime) -> Self {
+        self.nonces.push((*nonce, expires_at));
         self
     }
 
@@ -104,6 +105,36 @@ impl Wants {
         self.names.extend([Some(actor.clone()), task.clone(), app.clone()].into_iter().flatten());
         self.events.push(WantedEvent { kind: kind(event_type, Outcome::Success), actor, task, app });
         self
+    }
+
+    /// Returns true if there is no key. Events are none.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = self;
+        launch_digests.is_empty()
+            && launch_tokens.is_empty()
+            && apps.is_empty()
+            && agents.is_empty()
+            && tokens.is_empty()
+            && nonces.is_empty()
+            && marks.is_empty()
+            && names.is_empty()
+    }
+
+    /// Removes keys that several jobs named.
+    pub(super) fn deduplicate(&mut self) {
+        fn unique<K: Ord>(keys: &mut Vec<K>) {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = self;
+        unique(launch_digests);
+        unique(launch_tokens);
+        unique(apps);
+        unique(agents);
+        unique(tokens);
+        unique(nonces);
+        unique(marks);
+        unique(names);
     }
 
     /// Adds the keys of other jobs.

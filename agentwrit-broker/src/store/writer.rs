@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agentwrit_verify::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, job::Job, job_state::AfterCommit, wants::Wants};
+use super::{StoreError, after_commit::AfterCommit, batch::Batch, job::Job, rows::Rows, transaction::Tx, wants::Wants};
 
 /// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
@@ -22,18 +23,25 @@ pub(super) enum Message {
 
 /// The connection of a store that writes.
 pub(super) trait Connection: Send + 'static {
-    /// Begins a transaction, and reads the rows that its first jobs want.
-    fn begin(&mut self, wants: &Wants) -> Result<(), StoreError>;
+    /// Statements of its current transaction.
+    type Rows<'c>: Rows
+    where
+        Self: 'c;
+
+    /// Begins a transaction and `batch`. Reads the rows that its first jobs want.
+    fn begin(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError>;
 
     /// Reads the rows that jobs want which join the transaction.
-    fn fetch(&mut self, wants: &Wants) -> Result<(), StoreError>;
+    fn fetch(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError>;
 
-    /// Runs a job in the transaction, and undoes the changes of one that failed. An error means that the whole transaction
-    /// is lost.
-    fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError>;
+    /// Returns the statements of the transaction.
+    fn rows(&self) -> Result<Self::Rows<'_>, StoreError>;
 
-    /// Makes the transaction durable.
-    fn commit(&mut self) -> Result<(), StoreError>;
+    /// Returns the time for the next job.
+    fn now(&self) -> UnixTime;
+
+    /// Writes what `batch` holds back, and makes the transaction durable.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Rolls a failed transaction back, so that the next one starts from the durable state.
     fn roll_back(&mut self) -> Result<(), StoreError>;
@@ -45,26 +53,20 @@ pub(super) trait Connection: Send + 'static {
     fn close(self);
 }
 
-/// Effects of a job whose changes are kept.
-#[derive(Debug, Default)]
-pub(super) struct Effects {
-    pub(super) wrote: bool,
-    pub(super) follow_ups: AfterCommit,
-}
-
 #[derive(Debug)]
 pub(super) struct Writer<C> {
     pub(super) connection: C,
     pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) batch: usize,
+    /// Largest number of jobs in a batch.
+    pub(super) limit: usize,
+    pub(super) batch: Batch,
     pub(super) health: Arc<Health>,
 }
 
 /// The jobs of one commit.
 #[derive(Default)]
-struct Batch {
+struct Jobs {
     jobs: Vec<Box<dyn Job>>,
-    wrote: bool,
     follow_ups: AfterCommit,
     close: Option<oneshot::Sender<()>>,
 }
@@ -91,60 +93,73 @@ impl<C: Connection> Writer<C> {
 
     /// Runs `first` and the jobs that wait behind it in one transaction, then returns their results.
     fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
-        let mut batch = Batch::default();
-        let waiting = self.take_waiting(&mut batch, Some(first));
+        let mut jobs = Jobs::default();
+        let waiting = self.take_waiting(&mut jobs, Some(first));
         if waiting.is_empty() {
-            return batch.close;
+            return jobs.close;
         }
-        let done = self.run_batch(&mut batch, waiting).and_then(|()| self.connection.commit());
+        let done = self.run_jobs(&mut jobs, waiting).and_then(|()| self.connection.commit(&self.batch));
+        let wrote = self.batch.wrote;
         match &done {
-            Ok(()) => batch.follow_ups.run(),
+            Ok(()) => {
+                self.batch.commit();
+                jobs.follow_ups.run();
+            }
             Err(error) => {
+                self.batch = Batch::default();
                 // Before the responses: what they hold is given back when they are dropped.
-                drop(batch.follow_ups);
-                self.recover(error, batch.jobs.len());
+                drop(jobs.follow_ups);
+                self.recover(error, jobs.jobs.len());
             }
         }
-        if batch.wrote || done.is_err() {
+        if wrote || done.is_err() {
             self.health.record(&done);
         }
-        for job in batch.jobs {
+        for job in jobs.jobs {
             job.respond(done.clone());
         }
-        batch.close
+        jobs.close
     }
 
     /// Runs `waiting`, and the jobs that arrive in the meantime.
-    fn run_batch(&mut self, batch: &mut Batch, waiting: Vec<Box<dyn Job>>) -> Result<(), StoreError> {
+    fn run_jobs(&mut self, jobs: &mut Jobs, waiting: Vec<Box<dyn Job>>) -> Result<(), StoreError> {
         let mut waiting = waiting;
-        let mut outcome = self.connection.begin(&wants_of(&mut waiting));
+        let mut outcome = self.connection.begin(&wants_of(&mut waiting), &mut self.batch);
         let started = Instant::now();
         while !waiting.is_empty() {
             for mut job in waiting {
                 // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
-                    outcome = self.connection.run(job.as_mut()).map(|effects| batch.add(effects));
+                    outcome = self.run_job(job.as_mut()).map(|follow_ups| jobs.follow_ups.append(follow_ups));
                 }
-                batch.jobs.push(job);
+                jobs.jobs.push(job);
             }
-            let over = batch.close.is_some() || started.elapsed() >= LONGEST_BATCH;
-            waiting = if over { Vec::new() } else { self.take_waiting(batch, None) };
+            let over = jobs.close.is_some() || started.elapsed() >= LONGEST_BATCH;
+            waiting = if over { Vec::new() } else { self.take_waiting(jobs, None) };
             if outcome.is_ok() && !waiting.is_empty() {
-                outcome = self.connection.fetch(&wants_of(&mut waiting));
+                outcome = self.connection.fetch(&wants_of(&mut waiting), &mut self.batch);
             }
         }
         outcome
     }
 
+    fn run_job(&mut self, job: &mut dyn Job) -> Result<AfterCommit, StoreError> {
+        let now = self.connection.now();
+        let rows = self.connection.rows()?;
+        let mut tx = Tx::new(&rows, &mut self.batch, now);
+        let keep = job.run(&mut tx);
+        tx.finish(keep)
+    }
+
     /// Takes the jobs that wait, as far as they fit into the batch.
-    fn take_waiting(&mut self, batch: &mut Batch, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
+    fn take_waiting(&mut self, jobs: &mut Jobs, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
         let mut taken: Vec<Box<dyn Job>> = first.into_iter().filter(|job| !job.is_abandoned()).collect();
-        while batch.jobs.len().saturating_add(taken.len()) < self.batch {
+        while jobs.jobs.len().saturating_add(taken.len()) < self.limit {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) if job.is_abandoned() => {}
                 Ok(Message::Job(job)) => taken.push(job),
                 Ok(Message::Close(closed)) => {
-                    batch.close = Some(closed);
+                    jobs.close = Some(closed);
                     break;
                 }
                 Err(_) => break,
@@ -176,13 +191,6 @@ fn wants_of(jobs: &mut [Box<dyn Job>]) -> Wants {
         wants.extend(job.take_wants());
     }
     wants
-}
-
-impl Batch {
-    fn add(&mut self, effects: Effects) {
-        self.wrote |= effects.wrote;
-        self.follow_ups.append(effects.follow_ups);
-    }
 }
 
 /// Time for which the result of a write counts as the present state.

@@ -55,7 +55,7 @@ pub async fn confirm_clock(config: &Config) -> Result<OnDatabase<ConfirmedClock>
 /// Changes the database, which must hold records, in one transaction.
 async fn change<T: Send + 'static>(
     config: &Config,
-    change: impl FnOnce(&mut dyn Tx, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Send + 'static,
+    change: impl FnOnce(&mut Tx<'_>, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<OnDatabase<T>, RestoreError> {
     let path = existing_database(&config.db_path)?;
     let accept_broken_audit = config.accept_broken_audit.clone();
@@ -233,7 +233,7 @@ fn mark_time(now: UnixTime, recorded: RecordedTime, clock_is_right: bool) -> Res
 }
 
 fn mark(
-    tx: &mut dyn Tx,
+    tx: &mut Tx<'_>,
     accepted: &[ChainBreak],
     now: UnixTime,
     clock_is_right: bool,
@@ -263,7 +263,7 @@ pub(super) struct RevokedCredentials {
 
 /// Revokes everything issued until `marked_at`, in a new epoch of the revocation log: tokens, launch tokens, agents, nonces.
 pub(super) fn revoke_everything(
-    tx: &mut dyn Tx,
+    tx: &mut Tx<'_>,
     marked_at: UnixTime,
     reason: &str,
 ) -> Result<RevokedCredentials, StoreError> {
@@ -279,7 +279,7 @@ pub(super) fn revoke_everything(
 }
 
 /// Ends every token. Returns the revocations: the mark, and one for each token that is dated after it.
-fn revocations(tx: &mut dyn Tx, marked_at: UnixTime, reason: &str) -> Result<Vec<Revocation>, StoreError> {
+fn revocations(tx: &mut Tx<'_>, marked_at: UnixTime, reason: &str) -> Result<Vec<Revocation>, StoreError> {
     let everything = Revocation {
         level: Level::Issuer,
         target: String::new(),
@@ -301,7 +301,7 @@ fn revocations(tx: &mut dyn Tx, marked_at: UnixTime, reason: &str) -> Result<Vec
     Ok(revocations)
 }
 
-fn record(tx: &mut dyn Tx, restored: &Restored) -> Result<(), StoreError> {
+fn record(tx: &mut Tx<'_>, restored: &Restored) -> Result<(), StoreError> {
     let at = restored.marked_at;
     let detail = "store restored from a backup, everything issued until now is revoked";
     let event = NewEvent::success(EventType::TokenRevoked, at, Subject::Admin, detail)
@@ -317,7 +317,7 @@ fn record(tx: &mut dyn Tx, restored: &Restored) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn confirm(tx: &mut dyn Tx, accepted: &[ChainBreak], now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
+fn confirm(tx: &mut Tx<'_>, accepted: &[ChainBreak], now: UnixTime) -> Result<ConfirmedClock, RestoreError> {
     let before = tx.recorded_time()?.certain;
     tx.record_accepted_breaks(accepted, now)?;
     tx.record_certain_time(now)?;

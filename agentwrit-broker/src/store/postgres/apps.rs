@@ -1,10 +1,11 @@
 //! Apps.
 
-use agentwrit_verify::{AppId, Subject, UnixTime};
+use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
     codec::{bytes, get, optional_time, parsed, scopes, time, unsigned},
+    query::Query,
     transaction::Transaction,
     value::values,
 };
@@ -12,9 +13,9 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest},
     store::{
         StoreError,
-        apps::{ReadApps, WriteApps},
-        codec::{joined, micros, signed},
-        names::WriteNames,
+        apps::ReadApps,
+        codec::{micros, signed},
+        wants::Wants,
     },
 };
 
@@ -29,10 +30,6 @@ macro_rules! select {
 }
 
 impl ReadApps for Transaction<'_> {
-    fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError> {
-        self.find(select!("WHERE app_id = $1"), values![app_id.as_str()], app)
-    }
-
     fn app_by_client_id(&self, client_id: &str) -> Result<Option<App>, StoreError> {
         self.find(select!("WHERE client_id = $1"), values![client_id], app)
     }
@@ -48,51 +45,31 @@ impl ReadApps for Transaction<'_> {
     }
 }
 
-impl WriteApps for Transaction<'_> {
-    fn insert_app(&mut self, app: &App) -> Result<bool, StoreError> {
-        if app.status != AppStatus::Inactive && self.registered_app_named(&app.name)?.is_some() {
-            return Ok(false);
-        }
-        let name = self.intern(&Subject::App(app.app_id.clone()).to_string())?;
-        self.execute(
-            "INSERT INTO apps (id, app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, \
-             created_at, updated_at, deregistered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
-            values![
-                name.id,
-                app.app_id.as_str(),
-                app.name.as_str(),
-                app.client_id.as_str(),
-                app.secret_digest.as_bytes(),
-                joined(&app.scopes),
-                signed(app.token_ttl),
-                app.status != AppStatus::Inactive,
-                app.status == AppStatus::Suspended,
-                micros(app.created_at),
-                micros(app.updated_at),
-                app.deregistered_at.map(micros),
-            ],
-        )?;
-        Ok(true)
-    }
+/// Apps, and those of wanted agents and tokens, whose ceilings jobs check.
+pub(super) fn query(wants: &Wants) -> Option<Query<'_>> {
+    let Wants { apps, agents, tokens, .. } = wants;
+    let any = !(apps.is_empty() && agents.is_empty() && tokens.is_empty());
+    any.then(|| Query {
+        sql: select!(
+            "WHERE id IN (SELECT id FROM apps WHERE app_id = ANY($1) UNION SELECT app FROM names WHERE name = ANY($2) \
+             UNION SELECT app FROM tokens WHERE jti = ANY($3))"
+        )
+        .into(),
+        values: vec![
+            apps.iter().map(AppId::as_str).collect(),
+            agents.iter().map(AgentId::as_str).collect(),
+            tokens.iter().map(TokenId::as_bytes).collect(),
+        ],
+        learn: |row, facts| {
+            let app = app(row)?;
+            facts.apps.learn(app.app_id.clone(), Some(app));
+            Ok(())
+        },
+    })
+}
 
-    fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
-        let changed = self.execute(
-            "UPDATE apps SET scopes = $2, token_ttl = $3, active = $4, suspended = $5, updated_at = $6, \
-             deregistered_at = $7 WHERE app_id = $1",
-            values![
-                app.app_id.as_str(),
-                joined(&app.scopes),
-                signed(app.token_ttl),
-                app.status != AppStatus::Inactive,
-                app.status == AppStatus::Suspended,
-                micros(app.updated_at),
-                app.deregistered_at.map(micros),
-            ],
-        )?;
-        Ok(changed == 1)
-    }
-
-    fn suspend_apps(&mut self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
+impl Transaction<'_> {
+    pub(super) fn suspend_active_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
         let active = "SELECT app_id FROM apps WHERE active AND NOT suspended ORDER BY id";
         let apps = self.list(active, values![], |row| parsed(row, 0, AppId::parse))?;
         self.execute(

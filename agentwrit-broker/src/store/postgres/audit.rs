@@ -5,17 +5,18 @@ use tokio_postgres::Row;
 
 use super::{
     codec::{bytes, get, time, unsigned},
+    query::Query,
     transaction::Transaction,
-    value::values,
+    value::{Value, values},
 };
 use crate::{
     audit::{ChainHead, Event, EventHash, EventId, Timestamp},
     store::{
         StoreError,
         audit_lists::{List, Span, from_kind},
-        audit_log::{EventRow, ReadAudit, WriteAudit},
+        audit_log::ReadAudit,
         codec::signed,
-        trail::TrailHead,
+        trail::{OrdinalKey, TrailHead},
     },
 };
 
@@ -38,10 +39,13 @@ pub(super) struct ListStatements {
     pub(super) sequences: &'static str,
     /// All kinds, by leaping from each to the next.
     pub(super) kinds: &'static str,
+    /// Numbers of the last events of kinds in several lists. `$1` are numbers of the keys, `$2` and `$3` the keys, `$4` the
+    /// kinds.
+    pub(super) last: &'static str,
 }
 
 macro_rules! list_statements {
-    ($ordinal:literal, $condition:literal) => {{
+    ($ordinal:literal, $condition:literal, $of_key:literal) => {{
         const STATEMENTS: ListStatements = ListStatements {
             rank: concat!(
                 "SELECT coalesce(sum(last.n), 0)::bigint FROM unnest($3::bigint[]) AS wanted(kind) CROSS JOIN LATERAL (SELECT ",
@@ -65,6 +69,14 @@ macro_rules! list_statements {
                 " AND audit_events.kind > present.kind ORDER BY audit_events.kind LIMIT 1) FROM present \
                  WHERE present.kind IS NOT NULL) SELECT kind FROM present WHERE kind IS NOT NULL ORDER BY kind"
             ),
+            last: concat!(
+                "SELECT number, coalesce((SELECT ",
+                $ordinal,
+                " FROM audit_events WHERE ",
+                $of_key,
+                "audit_events.kind = wanted.kind ORDER BY seq DESC LIMIT 1), 0) \
+                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS wanted (number, key_1, key_2, kind)"
+            ),
         };
         STATEMENTS
     }};
@@ -73,12 +85,21 @@ macro_rules! list_statements {
 /// Returns the statements on a list, and its keys.
 pub(super) fn statements(list: List) -> (ListStatements, [i64; 2]) {
     match list {
-        List::All => (list_statements!("n_all", "$1::bigint = $2::bigint"), [0, 0]),
-        List::Agent(agent) => (list_statements!("n_agent", "agent = $1 AND $2::bigint = 0"), [agent, 0]),
-        List::Task(task) => (list_statements!("n_task", "task = $1 AND $2::bigint = 0"), [task, 0]),
-        List::App(app) => (list_statements!("n_app", "app = $1 AND $2::bigint = 0"), [app, 0]),
-        List::AgentTask(agent, task) => (list_statements!("n_agent_task", "agent = $1 AND task = $2"), [agent, task]),
-        List::TaskApp(task, app) => (list_statements!("n_task_app", "task = $1 AND app = $2"), [task, app]),
+        List::All => (list_statements!("n_all", "$1::bigint = $2::bigint", ""), [0, 0]),
+        List::Agent(agent) => {
+            (list_statements!("n_agent", "agent = $1 AND $2::bigint = 0", "agent = key_1 AND "), [agent, 0])
+        }
+        List::Task(task) => {
+            (list_statements!("n_task", "task = $1 AND $2::bigint = 0", "task = key_1 AND "), [task, 0])
+        }
+        List::App(app) => (list_statements!("n_app", "app = $1 AND $2::bigint = 0", "app = key_1 AND "), [app, 0]),
+        List::AgentTask(agent, task) => (
+            list_statements!("n_agent_task", "agent = $1 AND task = $2", "agent = key_1 AND task = key_2 AND "),
+            [agent, task],
+        ),
+        List::TaskApp(task, app) => {
+            (list_statements!("n_task_app", "task = $1 AND app = $2", "task = key_1 AND app = key_2 AND "), [task, app])
+        }
     }
 }
 
@@ -112,13 +133,13 @@ impl ReadAudit for Transaction<'_> {
 
     fn audit_rank(&self, list: List, kinds: &[i64], sequence: u64) -> Result<u64, StoreError> {
         let (ListStatements { rank, .. }, [first, second]) = statements(list);
-        self.single(rank, values![first, second, kinds, signed(sequence)], |row| unsigned(row, 0))
+        self.single(rank, values![first, second, kinds.to_vec(), signed(sequence)], |row| unsigned(row, 0))
     }
 
     fn audit_sequences(&self, list: List, kinds: &[i64], span: Span, count: u64) -> Result<Vec<u64>, StoreError> {
         let (ListStatements { sequences, .. }, [first, second]) = statements(list);
         let after = signed(span.first.saturating_sub(1));
-        let values = values![first, second, kinds, after, signed(span.last), signed(count)];
+        let values = values![first, second, kinds.to_vec(), after, signed(span.last), signed(count)];
         self.list(sequences, values, |row| unsigned(row, 0))
     }
 
@@ -132,46 +153,33 @@ impl ReadAudit for Transaction<'_> {
     }
 }
 
-impl WriteAudit for Transaction<'_> {
-    fn insert_event(&mut self, row: EventRow) -> Result<(), StoreError> {
-        let EventRow { event, at, kind, agent, task, app, ordinals } = row;
-        self.execute(
-            INSERT,
-            values![
-                signed(event.id.sequence()),
-                at.0,
-                kind,
-                agent,
-                task,
-                app,
-                event.orch_id,
-                event.detail,
-                event.resource,
-                event.deleg_depth.map(i64::from),
-                event.deleg_chain_hash,
-                event.bytes_transferred.map(signed),
-                event.hash.as_bytes(),
-                event.prev_hash.as_bytes(),
-                signed(ordinals.all),
-                ordinals.agent.map(signed),
-                ordinals.task.map(signed),
-                ordinals.app.map(signed),
-                ordinals.agent_task.map(signed),
-                ordinals.task_app.map(signed),
-            ],
-        )?;
-        Ok(())
+/// Queries for the ordinals of the last events of kinds in lists, each with its number among `keys`.
+pub(super) fn ordinal_queries(keys: &[OrdinalKey]) -> Vec<Query<'static>> {
+    let mut queries: Vec<(&'static str, [Vec<i64>; 4])> = Vec::new();
+    for (number, (list, kind)) in (0_i64..).zip(keys) {
+        let (ListStatements { last, .. }, [first, second]) = statements(*list);
+        let key = [number, first, second, *kind];
+        match queries.iter_mut().find(|(sql, _)| *sql == last) {
+            Some((_, columns)) => columns.iter_mut().zip(key).for_each(|(column, value)| column.push(value)),
+            None => queries.push((last, key.map(|value| vec![value]))),
+        }
     }
-
-    fn insert_audit_run(&mut self, first: u64) -> Result<(), StoreError> {
-        self.execute("INSERT INTO audit_runs (first) VALUES ($1)", values![signed(first)]).map(|_| ())
-    }
+    let query = |(sql, columns): (&'static str, [Vec<i64>; 4])| Query::unread(sql, columns.map(Value::from).into());
+    queries.into_iter().map(query).collect()
 }
 
-pub(super) const INSERT: &str = "\
-    INSERT INTO audit_events (seq, at, kind, agent, task, app, orch, detail, resource, deleg_depth, deleg_chain_hash, \
-        bytes, hash, prev_hash, n_all, n_agent, n_task, n_app, n_agent_task, n_task_app) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)";
+/// Returns the ordinals in the order of their keys.
+pub(super) fn ordinals(count: usize, rows: &[Vec<Row>]) -> Result<Vec<u64>, StoreError> {
+    let mut ordinals = vec![0; count];
+    for row in rows.iter().flatten() {
+        let number: i64 = get(row, 0)?;
+        let place = usize::try_from(number).ok().and_then(|number| ordinals.get_mut(number));
+        if let Some(place) = place {
+            *place = unsigned(row, 1)?;
+        }
+    }
+    Ok(ordinals)
+}
 
 fn event(row: &Row) -> Result<Event, StoreError> {
     let (event_type, outcome) =

@@ -12,6 +12,8 @@ use crate::{
     store::{StoreError, codec::signed, follow::LogEnd, trail::TrailHead},
 };
 
+pub(super) use crate::store::head::{Head, new_epoch};
+
 /// Columns of the head row.
 pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
      last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1";
@@ -26,24 +28,6 @@ pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1
 pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generation = $1 THEN generation + 1 ELSE -1 END, \
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
      certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13 WHERE one = 1";
-
-/// Values of the head row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) generation: i64,
-    pub(super) epoch: String,
-    pub(super) trail: TrailHead,
-    pub(super) cursor: i64,
-    pub(super) last_name: i64,
-    pub(super) last_launch: i64,
-    pub(super) certain_time: Option<i64>,
-    pub(super) nonces_forgotten_until: i64,
-    pub(super) probes: i64,
-    /// Time of the latest job.
-    pub(super) last_time: i64,
-    /// Time at which a broker last deleted expired rows.
-    pub(super) housekept_at: i64,
-}
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
@@ -64,7 +48,7 @@ impl Head {
     }
 
     /// Parameters of [`UPDATE`].
-    pub(super) fn values(&self) -> [Value; 13] {
+    pub(super) fn values(&self) -> [Value<'_>; 13] {
         let Self { generation, epoch, trail, cursor, last_name, last_launch, certain_time, .. } = self;
         [
             (*generation).into(),
@@ -87,28 +71,4 @@ impl Head {
     pub(super) fn log_end(&self) -> LogEnd {
         LogEnd { epoch: self.epoch.as_str().into(), cursor: u64::try_from(self.cursor).unwrap_or(0) }
     }
-
-    pub(super) fn next_cursor(&mut self) -> i64 {
-        next(&mut self.cursor)
-    }
-
-    pub(super) fn next_name(&mut self) -> i64 {
-        next(&mut self.last_name)
-    }
-
-    pub(super) fn next_launch(&mut self) -> i64 {
-        next(&mut self.last_launch)
-    }
-}
-
-fn next(number: &mut i64) -> i64 {
-    *number = number.saturating_add(1);
-    *number
-}
-
-/// Returns a new identifier of the revocation log.
-pub(super) fn new_epoch() -> Result<String, StoreError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::internal(format!("no random bytes: {error}")))?;
-    Ok(data_encoding::HEXLOWER.encode(&bytes))
 }

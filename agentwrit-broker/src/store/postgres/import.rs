@@ -69,7 +69,7 @@ impl Import {
         let sink = self.session.wait(self.session.client().copy_in(&sql))?;
         let types: Vec<Type> = table.columns.iter().map(|(_, kind)| sql_type(*kind)).collect();
         let writer = RefCell::new(Box::pin(BinaryCopyInWriter::new(sink, &types)));
-        let mut waiting: Vec<Vec<Value>> = Vec::with_capacity(ROWS);
+        let mut waiting: Vec<Vec<Value<'_>>> = Vec::with_capacity(ROWS);
         rows(&mut |cells| {
             waiting.push(cells.into_iter().map(Value::from).collect());
             if waiting.len() < ROWS { Ok(()) } else { self.send(writer.borrow_mut().as_mut(), &mut waiting) }
@@ -78,7 +78,7 @@ impl Import {
         self.session.wait(writer.borrow_mut().as_mut().finish())
     }
 
-    fn send(&self, mut writer: Pin<&mut BinaryCopyInWriter>, rows: &mut Vec<Vec<Value>>) -> Result<(), StoreError> {
+    fn send(&self, mut writer: Pin<&mut BinaryCopyInWriter>, rows: &mut Vec<Vec<Value<'_>>>) -> Result<(), StoreError> {
         self.session.wait(async {
             for row in rows.drain(..) {
                 writer.as_mut().write_raw(&row).await?;
@@ -144,14 +144,14 @@ fn sql_type(kind: Kind) -> Type {
     }
 }
 
-impl From<Cell> for Value {
+impl From<Cell> for Value<'_> {
     fn from(cell: Cell) -> Self {
         match cell {
             Cell::Null => Self::Null,
             Cell::Integer(number) => Self::Integer(number),
             Cell::Boolean(boolean) => Self::Boolean(boolean),
-            Cell::Text(text) => Self::Text(text),
-            Cell::Bytes(bytes) => Self::Bytes(bytes),
+            Cell::Text(text) => Self::Text(text.into()),
+            Cell::Bytes(bytes) => Self::Bytes(bytes.into()),
         }
     }
 }

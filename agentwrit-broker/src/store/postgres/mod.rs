@@ -5,9 +5,11 @@
 //!    Sequences and timestamps are not: a transaction that takes a number first may commit last.
 //! 2. READ COMMITTED: after the lock is granted, each statement sees what the earlier holders committed.
 //! 3. The update of `head` fails, and with it the commit, if the row changed since it was locked.
-//! 4. A commit whose answer was lost is looked up by the hash of its last event ([`fate`]).
-//! 5. Commits that this broker saw and that the database lacks are noticed ([`history`]).
-//! 6. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
+//! 4. A batch is two round trips, if its jobs read what they name beforehand: one locks the row and reads, one writes and
+//!    commits. Statements of a round trip are sent together, one for all rows of a table.
+//! 5. A commit whose answer was lost is looked up by the hash of its last event ([`fate`]).
+//! 6. Commits that this broker saw and that the database lacks are noticed ([`history`]).
+//! 7. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
 
 mod agents;
 mod apps;
@@ -25,6 +27,7 @@ mod launch_tokens;
 mod meta;
 mod names;
 mod prune;
+mod query;
 mod revocations;
 mod schema;
 mod session;
@@ -35,6 +38,7 @@ mod tls;
 mod tokens;
 mod transaction;
 mod value;
+mod write;
 mod writer;
 
 use std::sync::Arc;
@@ -50,9 +54,7 @@ use self::{
     connect::Server, follow::LogFollower, head::Head, history::History, session::Session, transaction::Transaction,
     writer::WriteConnection,
 };
-use super::{
-    LostHistory, OpenError, Reader, StoreError, StoreOptions, acceptance, job_state::JobState, readers::ReadConnection,
-};
+use super::{LostHistory, OpenError, Reader, StoreError, StoreOptions, acceptance, readers::ReadConnection};
 use crate::clock::DatabaseClock;
 
 /// Begins a snapshot. The first statement takes it.
@@ -153,7 +155,7 @@ impl ReadConnection for Snapshots {
             begun => begun?,
         };
         let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
-        job(&Transaction::new(session, head, JobState::default()));
+        job(&Transaction::new(session, &head));
         session.batch("COMMIT")?;
         self.reading = false;
         Ok(())

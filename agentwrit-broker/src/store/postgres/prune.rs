@@ -6,8 +6,7 @@ use super::{codec::get, transaction::Transaction, value::values};
 use crate::store::{
     StoreError,
     codec::micros,
-    meta::WriteMeta,
-    prune::{DeleteExpired, LIMIT, Pruned},
+    prune::{LIMIT, Pruned},
 };
 
 macro_rules! delete_expired {
@@ -34,26 +33,23 @@ const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM to
 /// An agent expires with its latest token.
 const DELETE_AGENTS: &str = "DELETE FROM agents WHERE id = ANY($1) AND expires_at <= $2";
 
-impl DeleteExpired for Transaction<'_> {
-    fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
-        self.expire_nonces_until(nonces_until)?;
-        let mut delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
+impl Transaction<'_> {
+    pub(super) fn prune(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        let delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
             self.execute(sql, values![micros(until), LIMIT.cast_signed()])
         };
         let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
-        let mut delete = |sql: &str| delete_until(until, sql);
+        let delete = |sql: &str| delete_until(until, sql);
         let launch_tokens = delete(delete_expired!("launch_tokens", "seq"))?;
         let revocations = delete(delete_expired!("revocations", "cursor"))?;
         let (agents, tokens) = self.prune_tokens(until)?;
         Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
     }
-}
 
-impl Transaction<'_> {
     /// Returns the number of agents and of tokens that were deleted.
-    fn prune_tokens(&mut self, until: UnixTime) -> Result<(u64, u64), StoreError> {
-        let rows = self.execute_returning(DELETE_TOKENS, values![micros(until), LIMIT.cast_signed()])?;
-        let subjects = rows.iter().map(|row| get(row, 0)).collect::<Result<Vec<i64>, _>>()?;
+    fn prune_tokens(&self, until: UnixTime) -> Result<(u64, u64), StoreError> {
+        let parameters = values![micros(until), LIMIT.cast_signed()];
+        let subjects: Vec<i64> = self.list(DELETE_TOKENS, parameters, |row| get(row, 0))?;
         let tokens = subjects.len() as u64;
         Ok((self.execute(DELETE_AGENTS, values![subjects, micros(until)])?, tokens))
     }

@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use super::{
     codec::{get, optional_time, parsed, time, unsigned},
-    head::new_epoch,
+    query::Query,
     transaction::Transaction,
     value::values,
 };
@@ -14,7 +14,8 @@ use crate::{
     store::{
         Page, StoreError,
         codec::{micros, signed},
-        revocations::{FeedRow, ReadRevocations, RevocationRow, WriteRevocations, level},
+        revocations::{FeedRow, ReadRevocations, RevocationRow, level},
+        wants::Wants,
     },
 };
 
@@ -78,49 +79,29 @@ impl ReadRevocations for Transaction<'_> {
         Ok((rows, total))
     }
 
-    fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
-        // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
-        self.single(
-            "SELECT max(revoked_at) FROM revocations \
-             WHERE target IN ($1, '') AND level IN ('agent', 'task', 'chain', 'issuer')",
-            values![target],
-            |row| optional_time(row, 0),
-        )
-    }
-
     fn latest_cursor(&self) -> Result<u64, StoreError> {
         Ok(u64::try_from(self.head().cursor).unwrap_or(0))
     }
 }
 
-impl WriteRevocations for Transaction<'_> {
-    fn insert_revocation(&mut self, revocation: &Revocation) -> Result<u64, StoreError> {
-        let cursor = self.head_mut().next_cursor();
-        self.execute(
-            "INSERT INTO revocations (cursor, level, target, revoked_at, expires_at, revoked_by, reason, listed) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            values![
-                cursor,
-                revocation.level.as_str(),
-                revocation.target.as_str(),
-                micros(revocation.revoked_at),
-                micros(revocation.expires_at),
-                revocation.revoked_by.to_string(),
-                revocation.reason.as_deref(),
-                revocation.listed,
-            ],
-        )?;
-        u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
-    }
+/// Latest not-before marks. A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
+pub(super) fn query(wants: &Wants) -> Option<Query<'_>> {
+    Query::of(
+        "SELECT wanted.target, max(revoked_at) FROM unnest($1::text[]) AS wanted (target) JOIN revocations \
+         ON revocations.target IN (wanted.target, '') AND level IN ('agent', 'task', 'chain', 'issuer') \
+         GROUP BY wanted.target",
+        &wants.marks,
+        |row, facts| {
+            facts.marks.learn(get(row, 0)?, optional_time(row, 1)?);
+            Ok(())
+        },
+    )
+}
 
-    fn delete_not_before_marks_after(&mut self, at: UnixTime) -> Result<u64, StoreError> {
+impl Transaction<'_> {
+    pub(super) fn delete_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
         let sql = "DELETE FROM revocations WHERE level IN ('agent', 'task', 'chain', 'issuer') AND revoked_at > $1";
         self.execute(sql, values![micros(at)])
-    }
-
-    fn start_epoch(&mut self) -> Result<(), StoreError> {
-        self.head_mut().epoch = new_epoch()?;
-        Ok(())
     }
 }
 

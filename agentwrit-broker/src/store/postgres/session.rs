@@ -8,7 +8,7 @@ use std::{
 };
 
 use agentwrit_verify::UnixTime;
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future::try_join_all};
 use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
@@ -19,6 +19,7 @@ use super::{
     codec::{get, time},
     connect::{Server, Warned},
     head,
+    query::Query,
     value::Value,
 };
 use crate::store::{OpenError, StoreError};
@@ -33,6 +34,19 @@ const SERVER_SETTINGS: &str = "SELECT current_setting('fsync'), pg_is_in_recover
      current_setting('default_transaction_read_only'), current_setting('full_page_writes'), \
      current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)";
 
+/// A prepared statement and its parameters.
+pub(super) struct Request<'q> {
+    statement: Statement,
+    values: Vec<&'q (dyn ToSql + Sync)>,
+}
+
+impl Request<'_> {
+    /// Executes the statement. It is sent when the future is first polled.
+    pub(super) fn send(&self, client: &Client) -> impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>> {
+        client.query(&self.statement, &self.values)
+    }
+}
+
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
 pub(super) struct Session {
     client: Client,
@@ -40,6 +54,8 @@ pub(super) struct Session {
     /// Set when a response did not arrive in time: the connection must not be used any more.
     abandoned: Cell<bool>,
     statements: RefCell<HashMap<String, Statement>>,
+    #[cfg(test)]
+    round_trips: Cell<u64>,
     /// None after the drop only.
     runtime: Option<Runtime>,
 }
@@ -49,7 +65,15 @@ impl Session {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
         let (client, warned) = runtime.block_on(server.connect())?;
-        Ok(Self { client, warned, abandoned: Cell::new(false), statements: RefCell::default(), runtime: Some(runtime) })
+        Ok(Self {
+            client,
+            warned,
+            abandoned: Cell::new(false),
+            statements: RefCell::default(),
+            #[cfg(test)]
+            round_trips: Cell::new(0),
+            runtime: Some(runtime),
+        })
     }
 
     /// Rejects a pooler that hands the server's connections on after each transaction. The statements that one session
@@ -136,6 +160,8 @@ impl Session {
     where
         StoreError: From<E>,
     {
+        #[cfg(test)]
+        self.round_trips.update(|count| count.saturating_add(1));
         let runtime = self.runtime.as_ref().ok_or_else(StoreError::closed)?;
         let response = runtime.block_on(async { timeout(limit, requests).await });
         Ok(response.map_err(|_| self.abandon(limit))??)
@@ -168,6 +194,27 @@ impl Session {
     /// Executes statements without parameters.
     pub(super) fn batch(&self, sql: &str) -> Result<(), StoreError> {
         self.wait(self.client.batch_execute(sql))
+    }
+
+    /// Executes statements together. Returns the rows of each.
+    pub(super) fn pipeline(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let requests = self.requests(queries)?;
+        self.wait(try_join_all(requests.iter().map(|request| request.send(&self.client))))
+    }
+
+    /// Prepares requests, to be sent with others.
+    pub(super) fn requests<'q>(&self, queries: &'q [Query<'_>]) -> Result<Vec<Request<'q>>, StoreError> {
+        let request = |query: &'q Query<'_>| {
+            let statement = self.statement(&query.sql)?;
+            Ok(Request { statement, values: query.values.iter().map(|value| value as &(dyn ToSql + Sync)).collect() })
+        };
+        queries.iter().map(request).collect()
+    }
+
+    /// Number of times that this connection waited for the server.
+    #[cfg(test)]
+    pub(super) fn round_trips(&self) -> u64 {
+        self.round_trips.get()
     }
 
     pub(super) fn rows(&self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {

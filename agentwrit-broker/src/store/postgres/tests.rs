@@ -8,13 +8,18 @@ mod proxy;
 
 use std::thread;
 
+use agentwrit_verify::Subject;
 use tokio::task::JoinSet;
 
 use crate::{
-    audit::EventType,
+    audit::{EventType, NewEvent},
     store::{
-        AuditQuery, Store, StoreError, StoreOptions,
-        tests::{postgres_server::Schema, *},
+        AuditQuery, Store, StoreError, StoreOptions, Tx, Wants,
+        tests::{
+            on_sqlite::writer::{enqueue_with, occupy},
+            postgres_server::Schema,
+            *,
+        },
     },
 };
 
@@ -99,4 +104,58 @@ async fn batch_that_only_reads_does_not_rewrite_head_row() {
     fixture.write(|tx| tx.execute_batch("SELECT set_config('agentwrit.xmin', xmin::text, false) FROM head")).await;
     fixture.write(|tx| tx.agent(&agent_id(1)).map(|_| ())).await;
     fixture.write(move |tx| tx.execute_batch(&format!("SELECT 1 / (SELECT count(*) FROM ({version}) AS same)"))).await;
+}
+
+#[tokio::test]
+async fn batch_of_64_registrations_makes_two_round_trips() {
+    let fixture = Fixture::new();
+    let register_next = |number| {
+        let job = move |tx: &mut Tx<'_>| register(tx, number).map(|_| tx.round_trips());
+        fixture.store.transact_with(wants_of_registration(number), job)
+    };
+    // The first registrations prepare the statements.
+    for number in 0..3 {
+        register_next(number).await.unwrap();
+    }
+    let (release, running) = occupy(&fixture.store).await;
+    let mut waiting = Vec::new();
+    for number in 10..74 {
+        let job = move |tx: &mut Tx<'_>| register(tx, number).map(|_| tx.round_trips());
+        waiting.push(enqueue_with(&fixture.store, wants_of_registration(number), job).await);
+    }
+    drop(release);
+    running.await.unwrap().unwrap();
+    let mut round_trips = Vec::new();
+    for job in waiting {
+        round_trips.push(job.await.unwrap().unwrap());
+    }
+    let [first, .., last] = round_trips[..] else { panic!() };
+    assert_eq!(first, last, "the jobs run without a round trip of their own");
+    // The commit of the batch, and the begin of this one.
+    assert_eq!(register_next(100).await.unwrap(), last + 2);
+    assert_eq!(fixture.read(whole_trail).await, 2 * 68);
+}
+
+#[tokio::test]
+async fn hints_read_ordinals_of_known_names_in_one_more_round_trip_per_batch() {
+    let fixture = Fixture::new();
+    let other = fixture.directory.open(StoreOptions::default());
+    let renew = |store: Store, number: u64| async move {
+        let subject = Subject::Agent(agent_id(number));
+        let wants = Wants::none().event(EventType::TokenRenewed, &subject, Some(&segment("shared")), None);
+        let event = NewEvent::success(EventType::TokenRenewed, at(1), &agent_id(number), "renewed");
+        let job = move |tx: &mut Tx<'_>| {
+            let before = tx.round_trips();
+            tx.append(event.task(segment("shared")))?;
+            Ok::<_, StoreError>(tx.round_trips() - before)
+        };
+        store.transact_with(wants, job).await.unwrap()
+    };
+    for number in 0..4 {
+        assert_eq!(renew(fixture.store.clone(), number).await, 0, "{number}");
+        assert_eq!(renew(other.clone(), number).await, 0, "{number}");
+        assert_eq!(renew(fixture.store.clone(), number).await, 0, "{number}");
+    }
+    let query = AuditQuery { task_id: Some("shared".to_owned()), ..AuditQuery::default() };
+    assert_eq!(fixture.read(move |reader| reader.audit_events(&query)).await.total, 12);
 }

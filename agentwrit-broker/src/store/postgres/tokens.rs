@@ -2,8 +2,11 @@
 
 use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
 
+use tokio_postgres::Row;
+
 use super::{
     codec::{bytes, get, optional_parsed, optional_time, parsed, time, unsigned},
+    query::Query,
     transaction::Transaction,
     value::{Value, values},
 };
@@ -12,9 +15,10 @@ use crate::{
     store::{
         StoreError,
         agents::app_id,
-        codec::{micros, signed},
-        names::{ReadNames, WriteNames},
-        tokens::{EndedTokens, ReadTokens, WriteTokens, check_delegation},
+        codec::micros,
+        facts::KnownToken,
+        tokens::{EndedTokens, ReadTokens},
+        wants::Wants,
     },
 };
 
@@ -32,15 +36,13 @@ fn condition(level: Level) -> Option<&'static str> {
 }
 
 impl Transaction<'_> {
-    fn delegators(&self, jti: &TokenId) -> Result<Vec<(AgentId, TokenId)>, StoreError> {
-        self.list(
-            "SELECT name, sid FROM token_delegators JOIN names ON id = agent WHERE jti = $1 ORDER BY hop",
-            values![jti.as_bytes()],
-            |row| Ok((parsed(row, 0, AgentId::parse)?, TokenId::from_bytes(bytes(row, 1)?))),
-        )
-    }
-
-    fn end(&mut self, level: Level, target: &Value, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
+    pub(super) fn end(
+        &self,
+        level: Level,
+        target: &Value<'_>,
+        at: UnixTime,
+        past: UnixTime,
+    ) -> Result<EndedTokens, StoreError> {
         let Some(condition) = condition(level) else { return Ok(EndedTokens::default()) };
         let sql = format!(
             "SELECT count(*) > 0, max(CASE WHEN expires_at > $2 THEN expires_at END), \
@@ -62,101 +64,10 @@ impl Transaction<'_> {
     }
 }
 
-impl ReadTokens for Transaction<'_> {
-    fn token(&self, jti: &TokenId) -> Result<Option<IssuedToken>, StoreError> {
-        let found = self.find(
-            "SELECT sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-             session_started_at FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
-             LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
-             LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = $1",
-            values![jti.as_bytes()],
-            |row| {
-                Ok(IssuedToken {
-                    jti: *jti,
-                    sid: TokenId::from_bytes(bytes(row, 0)?),
-                    subject: parsed(row, 1, Subject::parse)?,
-                    app_id: optional_parsed(row, 2, app_id)?,
-                    task_id: optional_parsed(row, 3, PathSegment::parse)?,
-                    root: optional_parsed(row, 4, AgentId::parse)?,
-                    delegators: Vec::new(),
-                    delegator_sids: Vec::new(),
-                    issued_at: time(row, 5)?,
-                    expires_at: time(row, 6)?,
-                    original_ttl: unsigned(row, 7)?,
-                    session_started_at: time(row, 8)?,
-                })
-            },
-        )?;
-        let Some(mut token) = found else {
-            return Ok(None);
-        };
-        if token.root.is_some() {
-            (token.delegators, token.delegator_sids) = self.delegators(jti)?.into_iter().unzip();
-        }
-        Ok(Some(token))
-    }
+impl ReadTokens for Transaction<'_> {}
 
-    fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
-        self.find("SELECT ended_at IS NOT NULL FROM tokens WHERE jti = $1", values![jti.as_bytes()], |row| get(row, 0))
-    }
-}
-
-impl WriteTokens for Transaction<'_> {
-    fn insert_token(&mut self, token: &IssuedToken) -> Result<(), StoreError> {
-        check_delegation(token)?;
-        let subject = self.intern(&token.subject.to_string())?.id;
-        let app = self.intern_app(token.app_id.as_ref())?;
-        let task = token.task_id.as_ref().map(|task| self.intern(task.as_str())).transpose()?;
-        let root = token.root.as_ref().map(|root| self.intern(root.as_str())).transpose()?;
-        self.execute(
-            "INSERT INTO tokens (jti, sid, subject, app, task, root, issued_at, expires_at, original_ttl, \
-             session_started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            values![
-                token.jti.as_bytes(),
-                token.sid.as_bytes(),
-                subject,
-                app,
-                task.map(|name| name.id),
-                root.map(|name| name.id),
-                micros(token.issued_at),
-                micros(token.expires_at),
-                signed(token.original_ttl),
-                micros(token.session_started_at),
-            ],
-        )?;
-        for (hop, (agent, sid)) in (0_i64..).zip(token.delegators.iter().zip(&token.delegator_sids)) {
-            let agent = self.intern(agent.as_str())?.id;
-            self.execute(
-                "INSERT INTO token_delegators (jti, hop, agent, sid) VALUES ($1, $2, $3, $4)",
-                values![token.jti.as_bytes(), hop, agent, sid.as_bytes()],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn end_token(&mut self, jti: &TokenId, at: UnixTime) -> Result<bool, StoreError> {
-        let sql = "UPDATE tokens SET ended_at = $2 WHERE jti = $1 AND ended_at IS NULL";
-        Ok(self.execute(sql, values![jti.as_bytes(), micros(at)])? == 1)
-    }
-
-    fn end_session(&mut self, sid: &TokenId, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
-        self.end(Level::Session, &sid.as_bytes().into(), at, past)
-    }
-
-    fn end_tokens_of(
-        &mut self,
-        level: Level,
-        target: &str,
-        at: UnixTime,
-        past: UnixTime,
-    ) -> Result<EndedTokens, StoreError> {
-        match self.name(target)? {
-            Some(name) => self.end(level, &name.id.into(), at, past),
-            None => Ok(EndedTokens::default()),
-        }
-    }
-
-    fn end_all_tokens(&mut self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
+impl Transaction<'_> {
+    pub(super) fn end_all(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
         let next_second = UnixTime::from_seconds(at.seconds().saturating_add(1));
         let ahead = self.list(
             "SELECT jti, expires_at FROM tokens WHERE issued_at >= $1 AND expires_at > $2",
@@ -166,4 +77,49 @@ impl WriteTokens for Transaction<'_> {
         self.execute("UPDATE tokens SET ended_at = $1 WHERE ended_at IS NULL", values![micros(at)])?;
         Ok(ahead)
     }
+}
+
+/// Queries for tokens, and for the delegators of each, root first.
+pub(super) fn queries(wants: &Wants) -> [Option<Query<'_>>; 2] {
+    let jtis = || wants.tokens.iter().map(TokenId::as_bytes);
+    let tokens = Query::of(
+        "SELECT jti, sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
+         session_started_at, ended_at IS NOT NULL FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
+         LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
+         LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = ANY($1)",
+        jtis(),
+        |row, facts| {
+            let known = known_token(row)?;
+            facts.tokens.learn(known.token.jti, Some(known));
+            Ok(())
+        },
+    );
+    let delegators = Query::of(
+        "SELECT jti, name, sid FROM token_delegators JOIN names ON id = agent WHERE jti = ANY($1) ORDER BY jti, hop",
+        jtis(),
+        |row, facts| {
+            let (agent, sid) = (parsed(row, 1, AgentId::parse)?, TokenId::from_bytes(bytes(row, 2)?));
+            facts.learn_delegator(&TokenId::from_bytes(bytes(row, 0)?), agent, sid);
+            Ok(())
+        },
+    );
+    [tokens, delegators]
+}
+
+fn known_token(row: &Row) -> Result<KnownToken, StoreError> {
+    let token = IssuedToken {
+        jti: TokenId::from_bytes(bytes(row, 0)?),
+        sid: TokenId::from_bytes(bytes(row, 1)?),
+        subject: parsed(row, 2, Subject::parse)?,
+        app_id: optional_parsed(row, 3, app_id)?,
+        task_id: optional_parsed(row, 4, PathSegment::parse)?,
+        root: optional_parsed(row, 5, AgentId::parse)?,
+        delegators: Vec::new(),
+        delegator_sids: Vec::new(),
+        issued_at: time(row, 6)?,
+        expires_at: time(row, 7)?,
+        original_ttl: unsigned(row, 8)?,
+        session_started_at: time(row, 9)?,
+    };
+    Ok(KnownToken { token, ended: get(row, 10)? })
 }

@@ -1,72 +1,143 @@
-//! Statements of one job or of one read.
+//! Statements of one transaction.
 
+use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
 use tokio_postgres::Row;
 
-use super::{head::Head, session::Session, value::Value};
+use super::{
+    audit,
+    head::Head,
+    query::{learn, queries},
+    session::Session,
+    value::Value,
+    write,
+};
 use crate::store::{
-    Reader, StoreError, Tx,
-    job_state::{HasJobState, JobState},
+    StoreError,
+    facts::{Facts, ReadFacts},
+    launch_tokens::LaunchTokensOf,
+    pending::Pending,
+    prune::Pruned,
+    rows::Rows,
+    tokens::{EndedTokens, TokensOf},
+    trail::OrdinalKey,
+    wants::Wants,
 };
 
-/// Access to one state of the database: of a job, or of a read, which is given as a [`Reader`] only.
+/// Access to one state of the database: of the writer, or of a read, which is given as a [`Reader`](crate::store::Reader) only.
 #[derive(Debug)]
 pub(in crate::store) struct Transaction<'a> {
     session: &'a Session,
-    /// The head row, with the job's changes, which are written with the commit.
-    head: Head,
-    job: JobState,
-    /// Open from the first write on, so that a job that only reads costs nothing to undo.
-    savepoint: bool,
-    wrote: bool,
+    /// The head row at its begin.
+    head: &'a Head,
 }
 
-/// State of a transaction after a job.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) wrote: bool,
-    pub(super) head: Head,
-    pub(super) job: JobState,
+impl ReadFacts for Transaction<'_> {
+    fn with_facts(&self, wants: Wants, read: &mut dyn FnMut(&Facts)) -> Result<(), StoreError> {
+        let mut facts = Facts::default();
+        self.fetch(&wants, &mut facts)?;
+        read(&facts);
+        Ok(())
+    }
 }
 
-impl Reader for Transaction<'_> {}
+impl Rows for Transaction<'_> {
+    fn fetch(&self, wants: &Wants, facts: &mut Facts) -> Result<(), StoreError> {
+        let queries = queries(wants);
+        let rows = self.session.pipeline(&queries)?;
+        learn(&queries, &rows, facts)
+    }
 
-impl Tx for Transaction<'_> {
+    fn last_ordinals(&self, keys: &[OrdinalKey]) -> Result<Vec<u64>, StoreError> {
+        let queries = audit::ordinal_queries(keys);
+        let rows = self.session.pipeline(&queries)?;
+        audit::ordinals(keys.len(), &rows)
+    }
+
+    fn write(&self, rows: &Pending) -> Result<(), StoreError> {
+        self.session.pipeline(&write::queries(rows)?).map(|_| ())
+    }
+
+    fn set_savepoint(&self) -> Result<(), StoreError> {
+        self.session.batch("SAVEPOINT job")
+    }
+
+    fn release_savepoint(&self) -> Result<(), StoreError> {
+        self.session.batch("RELEASE SAVEPOINT job")
+    }
+
+    fn roll_back_to_savepoint(&self) -> Result<(), StoreError> {
+        self.session.batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")
+    }
+
+    fn lost(&self) -> Option<StoreError> {
+        let cause = "the connection was lost".to_owned();
+        self.session.is_closed().then_some(StoreError::Unavailable { cause })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
+        self.suspend_active_apps(at)
+    }
+
+    fn bar_agents(&self, at: UnixTime) -> Result<u64, StoreError> {
+        self.bar_all_agents(at)
+    }
+
+    fn end_tokens(&self, of: TokensOf, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
+        match of {
+            TokensOf::Session(sid) => self.end(Level::Session, &Value::from(sid.as_bytes()), at, past),
+            TokensOf::Named(level, name) => self.end(level, &Value::from(name), at, past),
+        }
+    }
+
+    fn end_all_tokens(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
+        self.end_all(at)
+    }
+
+    fn delete_unused_launch_tokens(&self, of: LaunchTokensOf<'_>) -> Result<u64, StoreError> {
+        self.delete_unused(of)
+    }
+
+    fn delete_launch_tokens(&self) -> Result<u64, StoreError> {
+        self.execute("DELETE FROM launch_tokens", &[])
+    }
+
+    fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
+        self.delete_marks_after(at)
+    }
+
+    fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        self.prune(until, nonces_until)
+    }
+
     #[cfg(test)]
-    fn execute_batch(&mut self, sql: &str) -> Result<(), StoreError> {
+    fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
         self.session.batch(sql)
     }
-}
 
-impl HasJobState for Transaction<'_> {
-    fn job(&self) -> &JobState {
-        &self.job
-    }
-
-    fn job_mut(&mut self) -> &mut JobState {
-        &mut self.job
+    #[cfg(test)]
+    fn round_trips(&self) -> u64 {
+        self.session.round_trips()
     }
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn new(session: &'a Session, head: Head, job: JobState) -> Self {
-        Self { session, head, job, savepoint: false, wrote: false }
+    pub(super) fn new(session: &'a Session, head: &'a Head) -> Self {
+        Self { session, head }
     }
 
     pub(super) fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// Returns the head row for a change, which is written with the commit.
-    pub(super) fn head_mut(&mut self) -> &mut Head {
-        self.wrote = true;
-        &mut self.head
+        self.head
     }
 
     /// Returns the first row, if there is one.
     pub(super) fn find<T>(
         &self,
         sql: &str,
-        values: &[Value],
+        values: &[Value<'_>],
         read: impl FnOnce(&Row) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         self.session.rows(sql, values)?.first().map(read).transpose()
@@ -76,7 +147,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn single<T>(
         &self,
         sql: &str,
-        values: &[Value],
+        values: &[Value<'_>],
         read: impl FnOnce(&Row) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.find(sql, values, read)?.ok_or_else(|| StoreError::internal("a statement returned no row"))
@@ -86,7 +157,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn each(
         &self,
         sql: &str,
-        values: &[Value],
+        values: &[Value<'_>],
         visit: impl FnMut(&Row) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.session.each(sql, values, visit)
@@ -96,53 +167,14 @@ impl<'a> Transaction<'a> {
     pub(super) fn list<T>(
         &self,
         sql: &str,
-        values: &[Value],
+        values: &[Value<'_>],
         read: impl FnMut(&Row) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         self.session.rows(sql, values)?.iter().map(read).collect()
     }
 
     /// Executes a statement that writes. Returns the number of rows that it changed.
-    pub(super) fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64, StoreError> {
-        let changed = self.open_savepoint().and_then(|()| self.session.execute(sql, values));
-        self.job.note_failure(changed)
-    }
-
-    /// Executes a statement that writes. Returns the rows of its `RETURNING`.
-    pub(super) fn execute_returning(&mut self, sql: &str, values: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let rows = self.open_savepoint().and_then(|()| self.session.rows(sql, values));
-        self.job.note_failure(rows)
-    }
-
-    pub(super) fn failed_write(&self) -> Option<StoreError> {
-        self.job.failed_write()
-    }
-
-    /// Keeps the job's changes for the commit.
-    pub(super) fn keep(self) -> Result<Done, StoreError> {
-        if self.savepoint {
-            self.session.batch("RELEASE SAVEPOINT job")?;
-        }
-        Ok(self.done())
-    }
-
-    /// Undoes the job's changes. Those of the head row are the caller's to undo.
-    pub(super) fn undo(self) -> Result<Done, StoreError> {
-        if self.savepoint {
-            self.session.batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")?;
-        }
-        Ok(self.done())
-    }
-
-    fn done(self) -> Done {
-        Done { wrote: self.wrote, head: self.head, job: self.job }
-    }
-
-    fn open_savepoint(&mut self) -> Result<(), StoreError> {
-        if !self.savepoint {
-            self.session.batch("SAVEPOINT job")?;
-            (self.savepoint, self.wrote) = (true, true);
-        }
-        Ok(())
+    pub(super) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, StoreError> {
+        self.session.execute(sql, values)
     }
 }

@@ -2,31 +2,33 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join, try_join, try_join4};
-use tokio::sync::oneshot;
-use tokio_postgres::types::ToSql;
+use agentwrit_verify::{Clock, UnixTime};
+use futures_util::future::{join_all, join3, try_join, try_join_all, try_join5};
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
+    audit,
     codec::time,
     connect::Server,
     fate::{self, Fate, LostCommit},
     follow::LogFollower,
     head::{self, Head},
     history::{self, History},
+    query::{Query, learn, queries},
     revocations,
     session::{COMMIT_LIMIT, Session},
-    transaction::{Done, Transaction},
+    transaction::Transaction,
+    write,
 };
 use crate::{
     clock::{DatabaseClock, ServerTime},
     store::{
         LostHistory, OpenError, StoreError, Tx,
-        codec::{from_micros, micros, signed},
-        job::{Job, PendingJob},
-        job_state::JobState,
-        trail::{Trail, TrailHead},
+        batch::Batch,
+        codec::{from_micros, signed},
+        rows::Rows,
         wants::Wants,
-        writer::{self, Effects},
+        writer::{self, Connection as _},
     },
 };
 
@@ -44,8 +46,6 @@ pub(in crate::store) struct WriteConnection {
     session: Option<Session>,
     /// State of the current transaction.
     open: Option<Open>,
-    /// End of the trail after the last commit. Its ordinals are true as long as no other broker appends.
-    committed: Trail,
     clock: Arc<DatabaseClock>,
     /// Memory that mirrors the revocation log.
     follower: Arc<LogFollower>,
@@ -54,16 +54,15 @@ pub(in crate::store) struct WriteConnection {
     outcome_limit: Duration,
     /// Set when no transaction could begin within the limit: until one does, each makes one attempt.
     away: bool,
+    /// True if another broker appended to the trail before the last transaction: then it does before the next one, too.
+    shared: bool,
 }
 
 /// State of a transaction.
 #[derive(Debug)]
 struct Open {
+    /// The head row before the transaction.
     head: Head,
-    trail: Trail,
-    /// End of the trail before the transaction.
-    before: TrailHead,
-    wrote: bool,
     time: ServerTime,
 }
 
@@ -76,8 +75,8 @@ impl WriteConnection {
         history: Arc<History>,
         outcome_limit: Duration,
     ) -> Self {
-        let (session, committed) = (Some(session), Trail::default());
-        Self { server, session, open: None, committed, clock, follower, history, outcome_limit, away: false }
+        let session = Some(session);
+        Self { server, session, open: None, clock, follower, history, outcome_limit, away: false, shared: false }
     }
 
     fn session(&mut self) -> Result<&Session, StoreError> {
@@ -92,8 +91,8 @@ impl WriteConnection {
 
     /// Checks before the first transaction that the database holds what this broker saw, and reacts if it does not.
     pub(super) fn check_history(&mut self) -> Result<(), OpenError> {
-        let checked =
-            writer::Connection::begin(self, &Wants::none()).and_then(|()| writer::Connection::roll_back(self));
+        let begun = writer::Connection::begin(self, &Wants::none(), &mut Batch::default());
+        let checked = begun.and_then(|()| writer::Connection::roll_back(self));
         match (checked, self.history.stopped().borrow().clone()) {
             (Err(_), Some(lost)) => Err(OpenError::HistoryLost(Box::new(lost))),
             (checked, _) => Ok(checked?),
@@ -101,8 +100,8 @@ impl WriteConnection {
     }
 
     /// Makes one attempt to begin a transaction. A connection on which it fails is not used any more.
-    fn try_begin(&mut self) -> Result<(), StoreError> {
-        let begun = self.begin_after_reaction();
+    fn try_begin(&mut self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, StoreError> {
+        let begun = self.begin_after_reaction(queries);
         if begun.is_err() {
             (self.session, self.open) = (None, None);
         }
@@ -110,36 +109,42 @@ impl WriteConnection {
     }
 
     /// Begins a transaction, after one that reacts to a lost history, if it is lost.
-    fn begin_after_reaction(&mut self) -> Result<(), StoreError> {
+    fn begin_after_reaction(&mut self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, StoreError> {
         // Lost, then covered by the reaction's mark, then gone on with.
         for _ in 0..3 {
-            let Some(lost) = self.lock_head()? else { return Ok(()) };
-            let outside = || StoreError::internal("a reaction outside of a transaction");
+            let (lost, rows) = self.lock_head(queries)?;
+            let Some(lost) = lost else { return Ok(rows) };
             let (session, open) = (self.session.as_ref().ok_or_else(outside)?, self.open.as_ref().ok_or_else(outside)?);
             if History::is_covered(session, &lost, &open.head)? {
                 self.history.accept(&open.head);
                 writer::Connection::roll_back(self)?;
             } else {
-                self.react(lost)?;
+                self.react(&lost)?;
             }
         }
         Err(StoreError::internal("a reaction to a lost history had no effect"))
     }
 
     /// Reacts to a lost history, in the transaction that found it.
-    fn react(&mut self, lost: LostHistory) -> Result<(), StoreError> {
-        let reaction = self.history.reaction(&lost)?;
+    fn react(&mut self, lost: &LostHistory) -> Result<(), StoreError> {
+        let reaction = self.history.reaction(lost)?;
         tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
-        let (reply, mut response) = oneshot::channel::<Result<(), StoreError>>();
-        let mut job = Box::new(PendingJob::new(Wants::none(), move |tx: &mut dyn Tx| reaction(tx, &lost), reply));
-        writer::Connection::run(self, job.as_mut())?;
-        writer::Connection::commit(self)?;
-        job.respond(Ok(()));
-        response.try_recv().map_err(|_| StoreError::internal("a reaction did not respond"))?
+        let mut batch = Batch::default();
+        batch.begin(self.open.as_ref().ok_or_else(outside)?.head.clone());
+        let rows = self.rows()?;
+        let mut tx = Tx::new(&rows, &mut batch, self.now());
+        reaction(&mut tx, lost)?;
+        if let Some(overlooked) = tx.failed_write() {
+            return Err(overlooked);
+        }
+        let follow_ups = tx.finish(true)?;
+        writer::Connection::commit(self, &batch)?;
+        follow_ups.run();
+        Ok(())
     }
 
-    /// Locks the head row. Returns the history that is lost, if it is.
-    fn lock_head(&mut self) -> Result<Option<LostHistory>, StoreError> {
+    /// Locks the head row and executes `queries`, in one round trip. Returns the history that is lost, if it is.
+    fn lock_head(&mut self, queries: &[Query<'_>]) -> Result<(Option<LostHistory>, Vec<Vec<Row>>), StoreError> {
         let (clock, follower, history) =
             (Arc::clone(&self.clock), Arc::clone(&self.follower), Arc::clone(&self.history));
         let session = self.session()?;
@@ -147,15 +152,17 @@ impl WriteConnection {
         let read_time = session.statement(head::TIME)?;
         let after = session.statement(revocations::AFTER)?;
         let check = session.statement(history::CHECK)?;
+        let requests = session.requests(queries)?;
         let client = session.client();
         let (sent, known, question) = (clock.local().monotonic(), follower.end(), history.question());
         let (cursor, sequence) = (known.as_ref().map_or(i64::MAX, |known| signed(known.cursor)), question.sequence());
-        let ((.., row, now, others), checked) = session.wait(try_join(
-            try_join4(
+        let ((.., row, now, others, rows), checked) = session.wait(try_join(
+            try_join5(
                 client.batch_execute(BEGIN),
                 client.query_one(&lock, &[]),
                 client.query_one(&read_time, &[]),
                 client.query(&after, &[&cursor]),
+                try_join_all(requests.iter().map(|request| request.send(client))),
             ),
             client.query_one(&check, &[&sequence]),
         ))?;
@@ -166,10 +173,18 @@ impl WriteConnection {
             follower.deliver_locked(known, head.log_end(), &others)?;
         }
         let time = clock.note(sent, time(&now, 0)?, from_micros(head.last_time));
-        let known = std::mem::take(&mut self.committed);
-        let trail = if known.head == head.trail { known } else { Trail::new(head.trail) };
-        self.open = Some(Open { before: head.trail, head, trail, wrote: false, time });
-        Ok(lost)
+        self.open = Some(Open { head, time });
+        Ok((lost, rows))
+    }
+
+    /// Reads the ordinals of wanted events that are still unknown, when their names have become known.
+    fn fetch_ordinals(&self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
+        let keys = batch.wanted_ordinals(&wants.events);
+        if !keys.is_empty() {
+            let ordinals = self.rows()?.last_ordinals(&keys)?;
+            keys.into_iter().zip(ordinals).for_each(|(key, ordinal)| batch.ordinals.set(key, ordinal));
+        }
+        Ok(())
     }
 
     /// Finds out whether a commit took place whose answer was lost.
@@ -183,12 +198,11 @@ impl WriteConnection {
 
     fn look_up(&mut self, lost: &LostCommit) -> Result<Fate, StoreError> {
         self.session = None;
-        if self.lock_head()?.is_some() {
+        if self.lock_head(&[])?.0.is_some() {
             // The next transaction reacts.
             self.session = None;
             return Ok(Fate::NotCommitted);
         }
-        let outside = || StoreError::internal("a look-up outside of a transaction");
         let Open { head, .. } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
         let fate = lost.fate(session, head.generation)?;
@@ -196,74 +210,80 @@ impl WriteConnection {
             session.batch("ROLLBACK")?;
             return Ok(fate);
         }
-        match commit_head(session, &head)? {
+        match commit(session, &[], &head)? {
             Commit::Done => Ok(fate),
             Commit::Failed(error) | Commit::Unknown(error) => Err(error),
         }
     }
 }
 
+fn outside() -> StoreError {
+    StoreError::internal("there is no transaction")
+}
+
 impl writer::Connection for WriteConnection {
-    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+    type Rows<'c> = Transaction<'c>;
+
+    fn begin(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
+        let unknown = batch.unknown(wants);
+        let keys = if self.shared { batch.all_ordinals(&wants.events) } else { batch.wanted_ordinals(&wants.events) };
+        let mut queries = queries(&unknown);
+        let facts = queries.len();
+        queries.extend(audit::ordinal_queries(&keys));
         let limit = if self.away { Duration::ZERO } else { fate::BEGIN_LIMIT };
-        let begun = fate::repeat(limit, || self.try_begin());
+        let begun = fate::repeat(limit, || self.try_begin(&queries));
         self.away = begun.is_err();
-        begun
+        let rows = begun?;
+        let head = self.open.as_ref().ok_or_else(outside)?.head.clone();
+        self.shared = head.trail != batch.head.trail;
+        batch.begin(head);
+        learn(&queries, &rows, &mut batch.facts)?;
+        let ordinals = audit::ordinals(keys.len(), rows.get(facts..).unwrap_or_default())?;
+        keys.into_iter().zip(ordinals).for_each(|(key, ordinal)| batch.ordinals.set(key, ordinal));
+        drop(queries);
+        batch.facts.settle(unknown);
+        self.fetch_ordinals(wants, batch)
     }
 
-    fn fetch(&mut self, _wants: &Wants) -> Result<(), StoreError> {
-        Ok(())
+    fn fetch(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
+        let unknown = batch.unknown(wants);
+        if !unknown.is_empty() {
+            self.rows()?.fetch(&unknown, &mut batch.facts)?;
+            batch.facts.settle(unknown);
+        }
+        self.fetch_ordinals(wants, batch)
     }
 
-    fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError> {
-        let outside = || StoreError::internal("a job ran outside of a transaction");
-        let Open { head: head_before, trail, before, wrote: wrote_before, time } =
-            self.open.take().ok_or_else(outside)?;
+    fn rows(&self) -> Result<Transaction<'_>, StoreError> {
         let session = self.session.as_ref().ok_or_else(outside)?;
-        let mark = trail.mark();
-        let now = time.at(self.clock.local().monotonic());
-        let mut tx = Transaction::new(session, head_before.clone(), JobState::new(trail, now));
-        let keep = job.run(&mut tx);
-        if session.is_closed() {
-            let lost = || StoreError::Unavailable { cause: "the connection was lost".to_owned() };
-            return Err(tx.failed_write().unwrap_or_else(lost));
-        }
-        let Done { wrote, head, mut job } = if keep { tx.keep()? } else { tx.undo()? };
-        let follow_ups = job.take_follow_ups();
-        let mut trail = job.trail;
-        if keep {
-            let head = Head { trail: trail.head, last_time: micros(now), ..head };
-            self.open = Some(Open { head, trail, before, wrote: wrote_before || wrote, time });
-            return Ok(Effects { wrote, follow_ups });
-        }
-        trail.return_to(mark);
-        self.open = Some(Open { head: head_before, trail, before, wrote: wrote_before, time });
-        Ok(Effects::default())
+        Ok(Transaction::new(session, &self.open.as_ref().ok_or_else(outside)?.head))
+    }
+
+    fn now(&self) -> UnixTime {
+        let local = self.clock.local().monotonic();
+        self.open.as_ref().map_or_else(|| self.clock.now(), |open| open.time.at(local))
     }
 
     /// Makes the transaction durable. `COMMIT` of a transaction that failed is answered without an error, so the answers to
-    /// both statements must be good.
-    fn commit(&mut self) -> Result<(), StoreError> {
-        let outside = || StoreError::internal("a commit outside of a transaction");
-        let Open { head, mut trail, before, wrote, .. } = self.open.take().ok_or_else(outside)?;
+    /// all statements must be good.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let Open { head: before, .. } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
-        let done = if wrote { commit_head(session, &head)? } else { Commit::of(session.batch("COMMIT")) };
-        let done = match done {
-            Commit::Done => Ok(()),
-            Commit::Failed(error) => Err(error),
-            Commit::Unknown(error) if !wrote => Err(error),
-            Commit::Unknown(error) => {
-                let event = (head.trail != before).then_some(head.trail.chain);
-                self.resolve(LostCommit { event, generation: head.generation, error })
-            }
-        };
-        if done.is_ok() {
-            trail.commit();
-            self.committed = trail;
-            self.follower.committed(head.cursor);
-            self.history.committed(&head);
+        let Batch { head, wrote, pending, .. } = batch;
+        if !wrote {
+            return session.batch("COMMIT");
         }
-        done
+        match commit(session, &write::queries(pending)?, head)? {
+            Commit::Done => {}
+            Commit::Failed(error) => return Err(error),
+            Commit::Unknown(error) => {
+                let event = (head.trail != before.trail).then_some(head.trail.chain);
+                self.resolve(LostCommit { event, generation: head.generation, error })?;
+            }
+        }
+        self.follower.committed(head.cursor);
+        self.history.committed(head);
+        Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), StoreError> {
@@ -289,33 +309,28 @@ enum Commit {
     Unknown(StoreError),
 }
 
-impl Commit {
-    fn of(answer: Result<(), StoreError>) -> Self {
-        match answer {
-            Ok(()) => Self::Done,
-            Err(error) => Self::Unknown(error),
-        }
-    }
-}
-
-/// Rewrites the head row and commits, in one round trip.
-fn commit_head(session: &Session, head: &Head) -> Result<Commit, StoreError> {
+/// Executes `queries`, rewrites the head row and commits, in one round trip.
+fn commit(session: &Session, queries: &[Query<'_>], head: &Head) -> Result<Commit, StoreError> {
     let update = session.statement(head::UPDATE)?;
+    let requests = session.requests(queries)?;
     let values = head.values();
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
     let client = session.client();
-    let sent = join(client.execute(&update, &values), client.batch_execute("COMMIT"));
+    let writes = join_all(requests.iter().map(|request| request.send(client)));
+    let sent = join3(writes, client.execute(&update, &values), client.batch_execute("COMMIT"));
     session.take_warned();
     let response = match session.wait_for(COMMIT_LIMIT, async { Ok::<_, StoreError>(sent.await) }) {
         Ok(response) => response,
         Err(error) => return Ok(Commit::Unknown(error)),
     };
-    Ok(match response {
-        (Ok(_), Ok(())) if session.take_warned() => {
+    let (writes, updated, committed) = response;
+    let written = writes.into_iter().try_for_each(|written| written.map(|_| ()));
+    Ok(match (written.and(updated.map(|_| ())), committed) {
+        (Ok(()), Ok(())) if session.take_warned() => {
             Commit::Unknown(StoreError::Unavailable { cause: "the server warned about the commit".to_owned() })
         }
-        (Ok(_), Ok(())) => Commit::Done,
+        (Ok(()), Ok(())) => Commit::Done,
         (Err(error), _) if error.as_db_error().is_some() => Commit::Failed(error.into()),
-        (Err(error), _) | (Ok(_), Err(error)) => Commit::Unknown(error.into()),
+        (Err(error), _) | (Ok(()), Err(error)) => Commit::Unknown(error.into()),
     })
 }

@@ -1,7 +1,7 @@
 //! Apps.
 
-use agentwrit_verify::{AppId, Subject, UnixTime};
-use rusqlite::{Row, params};
+use agentwrit_verify::{AppId, UnixTime};
+use rusqlite::Row;
 
 use super::{
     codec::{optional_time, parsed, scopes, time, unsigned},
@@ -11,9 +11,9 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest},
     store::{
         StoreError,
-        apps::{ReadApps, WriteApps},
-        codec::{joined, micros, signed},
-        names::WriteNames,
+        apps::ReadApps,
+        codec::{micros, signed},
+        facts::Facts,
     },
 };
 
@@ -28,10 +28,6 @@ macro_rules! select {
 }
 
 impl ReadApps for Transaction<'_> {
-    fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError> {
-        self.find(select!("WHERE app_id = ?1"), [app_id.as_str()], app)
-    }
-
     fn app_by_client_id(&self, client_id: &str) -> Result<Option<App>, StoreError> {
         self.find(select!("WHERE client_id = ?1"), [client_id], app)
     }
@@ -47,51 +43,15 @@ impl ReadApps for Transaction<'_> {
     }
 }
 
-impl WriteApps for Transaction<'_> {
-    fn insert_app(&mut self, app: &App) -> Result<bool, StoreError> {
-        if app.status != AppStatus::Inactive && self.registered_app_named(&app.name)?.is_some() {
-            return Ok(false);
+impl Transaction<'_> {
+    pub(super) fn fetch_app(&self, app_id: &AppId, facts: &mut Facts) -> Result<(), StoreError> {
+        if let Some(found) = self.find(select!("WHERE app_id = ?1"), [app_id.as_str()], app)? {
+            facts.apps.learn(app_id.clone(), Some(found));
         }
-        let name = self.intern(&Subject::App(app.app_id.clone()).to_string())?;
-        self.execute(
-            "INSERT INTO apps (id, app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, \
-             created_at, updated_at, deregistered_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-            params![
-                name.id,
-                app.app_id.as_str(),
-                app.name.as_str(),
-                app.client_id,
-                app.secret_digest.as_bytes(),
-                joined(&app.scopes),
-                signed(app.token_ttl),
-                app.status != AppStatus::Inactive,
-                app.status == AppStatus::Suspended,
-                micros(app.created_at),
-                micros(app.updated_at),
-                app.deregistered_at.map(micros),
-            ],
-        )?;
-        Ok(true)
+        Ok(())
     }
 
-    fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
-        let changed = self.execute(
-            "UPDATE apps SET scopes = ?2, token_ttl = ?3, active = ?4, suspended = ?5, updated_at = ?6, \
-             deregistered_at = ?7 WHERE app_id = ?1",
-            params![
-                app.app_id.as_str(),
-                joined(&app.scopes),
-                signed(app.token_ttl),
-                app.status != AppStatus::Inactive,
-                app.status == AppStatus::Suspended,
-                micros(app.updated_at),
-                app.deregistered_at.map(micros),
-            ],
-        )?;
-        Ok(changed == 1)
-    }
-
-    fn suspend_apps(&mut self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
+    pub(super) fn suspend_active_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
         let active = "SELECT app_id FROM apps WHERE active AND NOT suspended ORDER BY id";
         let apps = self.list(active, [], |row| parsed(row, 0, AppId::parse))?;
         self.execute("UPDATE apps SET suspended = 1, updated_at = ?1 WHERE active AND NOT suspended", [micros(at)])?;

@@ -12,7 +12,7 @@ use crate::{
     store::{
         StoreError,
         audit_lists::{List, Span, from_kind},
-        audit_log::{EventRow, ReadAudit, WriteAudit},
+        audit_log::ReadAudit,
         codec::signed,
         trail::TrailHead,
     },
@@ -159,47 +159,6 @@ impl ReadAudit for Transaction<'_> {
         self.find(sql, [signed(sequence)], |row| time(row, 0))
     }
 }
-
-impl WriteAudit for Transaction<'_> {
-    fn insert_event(&mut self, row: EventRow) -> Result<(), StoreError> {
-        let EventRow { event, at, kind, agent, task, app, ordinals } = row;
-        self.execute(
-            INSERT,
-            params![
-                signed(event.id.sequence()),
-                at.0,
-                kind,
-                agent,
-                task,
-                app,
-                event.orch_id,
-                event.detail,
-                event.resource,
-                event.deleg_depth,
-                event.deleg_chain_hash,
-                event.bytes_transferred.map(signed),
-                event.hash.as_bytes(),
-                event.prev_hash.as_bytes(),
-                signed(ordinals.all),
-                ordinals.agent.map(signed),
-                ordinals.task.map(signed),
-                ordinals.app.map(signed),
-                ordinals.agent_task.map(signed),
-                ordinals.task_app.map(signed),
-            ],
-        )?;
-        Ok(())
-    }
-
-    fn insert_audit_run(&mut self, first: u64) -> Result<(), StoreError> {
-        self.execute("INSERT INTO audit_runs (first) VALUES (?1)", [signed(first)]).map(|_| ())
-    }
-}
-
-pub(super) const INSERT: &str = "\
-    INSERT INTO audit_events (seq, at, kind, agent, task, app, orch, detail, resource, deleg_depth, deleg_chain_hash, \
-        bytes, hash, prev_hash, n_all, n_agent, n_task, n_app, n_agent_task, n_task_app) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let (event_type, outcome) = from_kind(row.get(2)?).ok_or_else(|| unreadable(2, "unknown kind of event"))?;

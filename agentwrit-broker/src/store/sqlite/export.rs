@@ -36,7 +36,7 @@ impl Export {
 
     /// Verifies the whole audit trail. Returns its last event.
     pub(in crate::store) fn verify_trail(&self) -> Result<ChainHead, OpenError> {
-        let transaction = Transaction::reading(&self.connection);
+        let transaction = Transaction::new(&self.connection);
         let mut verifier = ChainVerifier::new(ChainHead::GENESIS);
         loop {
             let events = transaction.audit_events_after(verifier.head().sequence, PAGE)?;

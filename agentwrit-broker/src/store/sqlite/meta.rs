@@ -9,11 +9,7 @@ use super::{
 };
 use crate::{
     clock::RecordedTime,
-    store::{
-        StoreError,
-        codec::micros,
-        meta::{ReadMeta, WriteMeta},
-    },
+    store::{StoreError, audit_log::ReadAudit, codec::micros, facts::Facts, head::Head, meta::ReadMeta},
 };
 
 impl ReadMeta for Transaction<'_> {
@@ -31,22 +27,51 @@ impl ReadMeta for Transaction<'_> {
     }
 }
 
-impl WriteMeta for Transaction<'_> {
-    fn record_certain_time(&mut self, certain: UnixTime) -> Result<(), StoreError> {
-        self.execute("UPDATE meta SET certain_time = ?1", [micros(certain)]).map(|_| ())
+impl Transaction<'_> {
+    pub(super) fn fetch_nonce(
+        &self,
+        nonce: &[u8; 32],
+        expires_at: UnixTime,
+        facts: &mut Facts,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT 1 FROM spent_nonces WHERE expires_at = ?1 AND nonce = ?2";
+        if self.find(sql, params![micros(expires_at), nonce], |_| Ok(()))?.is_some() {
+            facts.nonces.learn(*nonce, Some(()));
+        }
+        Ok(())
     }
 
-    fn spend_nonce(&mut self, nonce: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO spent_nonces (nonce, expires_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        Ok(self.execute(sql, params![nonce, micros(expires_at)])? == 1)
+    /// Reads the state that the next commit goes on from.
+    pub(super) fn head(&self) -> Result<Head, StoreError> {
+        let number = |sql: &str| self.single(sql, [], |row| row.get(0));
+        let last_of = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ";
+        let meta = "SELECT epoch, certain_time, nonces_forgotten_until, probes FROM meta";
+        let head = self.single(meta, [], |row| {
+            Ok(Head {
+                epoch: row.get(0)?,
+                certain_time: row.get(1)?,
+                nonces_forgotten_until: row.get(2)?,
+                probes: row.get(3)?,
+                ..Head::default()
+            })
+        })?;
+        Ok(Head {
+            trail: self.trail_head()?,
+            cursor: number(&format!("{last_of} 'revocations'"))?,
+            last_launch: number(&format!("{last_of} 'launch_tokens'"))?,
+            last_name: number("SELECT coalesce(max(id), 0) FROM names")?,
+            ..head
+        })
     }
 
-    fn expire_nonces_until(&mut self, until: UnixTime) -> Result<(), StoreError> {
-        let sql = "UPDATE meta SET nonces_forgotten_until = max(nonces_forgotten_until, ?1)";
-        self.execute(sql, [micros(until)]).map(|_| ())
-    }
-
-    fn probe(&mut self) -> Result<(), StoreError> {
-        self.execute("UPDATE meta SET probes = probes + 1", []).map(|_| ())
+    /// Writes what changed in the row of recorded times.
+    pub(super) fn write_meta(&self, before: &Head, after: &Head) -> Result<(), StoreError> {
+        let meta = |head: &Head| (head.certain_time, head.nonces_forgotten_until, head.probes);
+        if before.epoch != after.epoch || meta(before) != meta(after) {
+            let sql = "UPDATE meta SET epoch = ?1, certain_time = ?2, nonces_forgotten_until = ?3, probes = ?4";
+            let Head { epoch, certain_time, nonces_forgotten_until, probes, .. } = after;
+            self.execute(sql, params![epoch, certain_time, nonces_forgotten_until, probes])?;
+        }
+        Ok(())
     }
 }

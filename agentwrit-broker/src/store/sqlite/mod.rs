@@ -1,7 +1,7 @@
 //! The store in one SQLite file, on a local file system with a working `fsync`.
 //!
 //! 1. A commit is on the disk when it returns (WAL, `synchronous=FULL`).
-//! 2. Each job has its own savepoint.
+//! 2. Rows are written several with a statement, before the commit.
 //! 3. The files are created for their owner only, and are used by one broker at a time.
 
 #![expect(clippy::disallowed_types, reason = "this is the module that talks to SQLite")]
@@ -25,6 +25,8 @@ mod schema;
 mod tests;
 mod tokens;
 mod transaction;
+mod value;
+mod write;
 mod writer;
 
 use std::{path::Path, sync::Arc};
@@ -83,7 +85,7 @@ impl Snapshots {
 impl ReadConnection for Snapshots {
     fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
         let snapshot = Snapshot::begin(&self.connection)?;
-        job(&Transaction::reading(snapshot.connection));
+        job(&Transaction::new(snapshot.connection));
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn writer(
     connection.execute_batch(PRAGMAS)?;
     schema::migrate(&mut connection)?;
     files::check_side_files(path)?;
-    let accepted = acceptance::verify_trail(&Transaction::reading(&connection), accept)?;
+    let accepted = acceptance::verify_trail(&Transaction::new(&connection), accept)?;
     Ok((WriteConnection::new(connection, claim, clock), accepted))
 }
 

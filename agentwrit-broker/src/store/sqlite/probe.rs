@@ -51,7 +51,7 @@ pub(crate) fn probe(path: &Path, accepted: &[ChainBreakId]) -> Result<DatabaseSt
     if !schema::is_current(&connection)? {
         return Ok(DatabaseState::Older);
     }
-    acceptance::accepted(&acceptance::walk_end(&Transaction::reading(&connection))?, accepted)?;
+    acceptance::accepted(&acceptance::walk_end(&Transaction::new(&connection))?, accepted)?;
     Ok(DatabaseState::Verified)
 }
 

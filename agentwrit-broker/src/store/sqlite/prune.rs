@@ -6,8 +6,7 @@ use super::transaction::Transaction;
 use crate::store::{
     StoreError,
     codec::micros,
-    meta::WriteMeta,
-    prune::{DeleteExpired, LIMIT, Pruned},
+    prune::{LIMIT, Pruned},
 };
 
 macro_rules! delete_expired {
@@ -38,31 +37,26 @@ const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM to
 /// An agent expires with its latest token.
 const DELETE_AGENT: &str = "DELETE FROM agents WHERE id = ?1 AND expires_at <= ?2";
 
-impl DeleteExpired for Transaction<'_> {
-    fn prune(&mut self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
-        self.expire_nonces_until(nonces_until)?;
-        let mut delete = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
-            Ok(self.execute(sql, (micros(until), LIMIT.cast_signed()))? as u64)
-        };
+impl Transaction<'_> {
+    pub(super) fn prune(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        let delete = |until: UnixTime, sql: &str| self.execute(sql, (micros(until), LIMIT.cast_signed()));
         let nonces = delete(nonces_until, DELETE_NONCES)?;
         let launch_tokens = delete(until, delete_expired!("launch_tokens", "seq"))?;
         let revocations = delete(until, delete_expired!("revocations", "cursor"))?;
         let (agents, tokens) = self.prune_tokens(until)?;
         Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
     }
-}
 
-impl Transaction<'_> {
     /// Returns the number of agents and of tokens that were deleted.
-    fn prune_tokens(&mut self, until: UnixTime) -> Result<(u64, u64), StoreError> {
+    fn prune_tokens(&self, until: UnixTime) -> Result<(u64, u64), StoreError> {
         let parameters = (micros(until), LIMIT.cast_signed());
-        let mut subjects: Vec<i64> = self.execute_returning(DELETE_TOKENS, parameters, |row| row.get(0))?;
+        let mut subjects: Vec<i64> = self.list(DELETE_TOKENS, parameters, |row| row.get(0))?;
         let tokens = subjects.len() as u64;
         subjects.sort_unstable();
         subjects.dedup();
         let mut agents = 0;
         for subject in subjects {
-            agents += self.execute(DELETE_AGENT, (subject, micros(until)))? as u64;
+            agents += self.execute(DELETE_AGENT, (subject, micros(until)))?;
         }
         Ok((agents, tokens))
     }

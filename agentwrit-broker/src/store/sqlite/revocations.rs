@@ -12,7 +12,8 @@ use crate::{
     store::{
         Page, StoreError,
         codec::{micros, signed},
-        revocations::{FeedRow, ReadRevocations, RevocationRow, WriteRevocations, level},
+        facts::Facts,
+        revocations::{FeedRow, ReadRevocations, RevocationRow, level},
     },
 };
 
@@ -72,47 +73,28 @@ impl ReadRevocations for Transaction<'_> {
         Ok((rows, total))
     }
 
-    fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
-        // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
-        self.single(
-            "SELECT max(revoked_at) FROM revocations INDEXED BY revocations_marks \
-             WHERE target IN (?1, '') AND level IN ('agent', 'task', 'chain', 'issuer')",
-            [target],
-            |row| optional_time(row, 0),
-        )
-    }
-
     fn latest_cursor(&self) -> Result<u64, StoreError> {
         let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'revocations'";
         Ok(self.find(sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
     }
 }
 
-impl WriteRevocations for Transaction<'_> {
-    fn insert_revocation(&mut self, revocation: &Revocation) -> Result<u64, StoreError> {
-        let cursor = self.insert(
-            "INSERT INTO revocations (level, target, revoked_at, expires_at, revoked_by, reason, listed) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                revocation.level.as_str(),
-                revocation.target,
-                micros(revocation.revoked_at),
-                micros(revocation.expires_at),
-                revocation.revoked_by.to_string(),
-                revocation.reason,
-                revocation.listed,
-            ],
+impl Transaction<'_> {
+    pub(super) fn fetch_mark(&self, target: &str, facts: &mut Facts) -> Result<(), StoreError> {
+        // A task may have the name of a subject: a mark on one then counts for the other, which does no harm.
+        let mark = self.single(
+            "SELECT max(revoked_at) FROM revocations INDEXED BY revocations_marks \
+             WHERE target IN (?1, '') AND level IN ('agent', 'task', 'chain', 'issuer')",
+            [target],
+            |row| optional_time(row, 0),
         )?;
-        u64::try_from(cursor).map_err(|_| StoreError::corrupt(format!("`{cursor}` is no cursor")))
+        facts.marks.learn(target.to_owned(), mark);
+        Ok(())
     }
 
-    fn delete_not_before_marks_after(&mut self, at: UnixTime) -> Result<u64, StoreError> {
+    pub(super) fn delete_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
         let sql = "DELETE FROM revocations WHERE level IN ('agent', 'task', 'chain', 'issuer') AND revoked_at > ?1";
-        Ok(self.execute(sql, [micros(at)])? as u64)
-    }
-
-    fn start_epoch(&mut self) -> Result<(), StoreError> {
-        self.execute("UPDATE meta SET epoch = lower(hex(randomblob(8)))", []).map(|_| ())
+        self.execute(sql, [micros(at)])
     }
 }
 

@@ -12,9 +12,9 @@ use crate::{
     store::{
         StoreError,
         agents::app_id,
-        codec::{micros, signed},
-        names::{ReadNames, WriteNames},
-        tokens::{EndedTokens, ReadTokens, WriteTokens, check_delegation},
+        codec::micros,
+        facts::{Facts, KnownToken},
+        tokens::{EndedTokens, ReadTokens},
     },
 };
 
@@ -40,8 +40,8 @@ impl Transaction<'_> {
         )
     }
 
-    fn end(
-        &mut self,
+    pub(super) fn end(
+        &self,
         level: Level,
         target: &dyn ToSql,
         at: UnixTime,
@@ -66,16 +66,18 @@ impl Transaction<'_> {
     }
 }
 
-impl ReadTokens for Transaction<'_> {
-    fn token(&self, jti: &TokenId) -> Result<Option<IssuedToken>, StoreError> {
+impl ReadTokens for Transaction<'_> {}
+
+impl Transaction<'_> {
+    pub(super) fn fetch_token(&self, jti: &TokenId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
             "SELECT sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-             session_started_at FROM tokens JOIN names AS subject ON subject.id = subject \
+             session_started_at, ended_at IS NOT NULL FROM tokens JOIN names AS subject ON subject.id = subject \
              LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = task \
              LEFT JOIN names AS root ON root.id = root WHERE jti = ?1",
             [jti.as_bytes()],
             |row| {
-                Ok(IssuedToken {
+                let token = IssuedToken {
                     jti: *jti,
                     sid: TokenId::from_bytes(row.get(0)?),
                     subject: parsed(row, 1, Subject::parse)?,
@@ -88,79 +90,19 @@ impl ReadTokens for Transaction<'_> {
                     expires_at: time(row, 6)?,
                     original_ttl: unsigned(row, 7)?,
                     session_started_at: time(row, 8)?,
-                })
+                };
+                Ok(KnownToken { token, ended: row.get(9)? })
             },
         )?;
-        let Some(mut token) = found else {
-            return Ok(None);
-        };
-        if token.root.is_some() {
-            (token.delegators, token.delegator_sids) = self.delegators(jti)?.into_iter().unzip();
+        let Some(mut known) = found else { return Ok(()) };
+        if known.token.root.is_some() {
+            (known.token.delegators, known.token.delegator_sids) = self.delegators(jti)?.into_iter().unzip();
         }
-        Ok(Some(token))
-    }
-
-    fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
-        self.find("SELECT ended_at IS NOT NULL FROM tokens WHERE jti = ?1", [jti.as_bytes()], |row| row.get(0))
-    }
-}
-
-impl WriteTokens for Transaction<'_> {
-    fn insert_token(&mut self, token: &IssuedToken) -> Result<(), StoreError> {
-        check_delegation(token)?;
-        let subject = self.intern(&token.subject.to_string())?.id;
-        let app = self.intern_app(token.app_id.as_ref())?;
-        let task = token.task_id.as_ref().map(|task| self.intern(task.as_str())).transpose()?;
-        let root = token.root.as_ref().map(|root| self.intern(root.as_str())).transpose()?;
-        self.execute(
-            "INSERT INTO tokens (jti, sid, subject, app, task, root, issued_at, expires_at, original_ttl, \
-             session_started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                token.jti.as_bytes(),
-                token.sid.as_bytes(),
-                subject,
-                app,
-                task.map(|name| name.id),
-                root.map(|name| name.id),
-                micros(token.issued_at),
-                micros(token.expires_at),
-                signed(token.original_ttl),
-                micros(token.session_started_at),
-            ],
-        )?;
-        for (hop, (agent, sid)) in (0_i64..).zip(token.delegators.iter().zip(&token.delegator_sids)) {
-            let agent = self.intern(agent.as_str())?.id;
-            self.execute(
-                "INSERT INTO token_delegators (jti, hop, agent, sid) VALUES (?1, ?2, ?3, ?4)",
-                params![token.jti.as_bytes(), hop, agent, sid.as_bytes()],
-            )?;
-        }
+        facts.tokens.learn(*jti, Some(known));
         Ok(())
     }
 
-    fn end_token(&mut self, jti: &TokenId, at: UnixTime) -> Result<bool, StoreError> {
-        let sql = "UPDATE tokens SET ended_at = ?2 WHERE jti = ?1 AND ended_at IS NULL";
-        Ok(self.execute(sql, params![jti.as_bytes(), micros(at)])? == 1)
-    }
-
-    fn end_session(&mut self, sid: &TokenId, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
-        self.end(Level::Session, sid.as_bytes(), at, past)
-    }
-
-    fn end_tokens_of(
-        &mut self,
-        level: Level,
-        target: &str,
-        at: UnixTime,
-        past: UnixTime,
-    ) -> Result<EndedTokens, StoreError> {
-        match self.name(target)? {
-            Some(name) => self.end(level, &name.id, at, past),
-            None => Ok(EndedTokens::default()),
-        }
-    }
-
-    fn end_all_tokens(&mut self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
+    pub(super) fn end_all(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
         let next_second = UnixTime::from_seconds(at.seconds().saturating_add(1));
         let ahead = self.list(
             "SELECT jti, expires_at FROM tokens WHERE issued_at >= ?1 AND expires_at > ?2",

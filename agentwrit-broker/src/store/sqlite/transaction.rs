@@ -1,48 +1,117 @@
-//! Statements of one job or of one read.
+//! Statements of one transaction.
 
+use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::write;
 use crate::store::{
-    Reader, StoreError, Tx,
-    job_state::{HasJobState, JobState},
+    StoreError,
+    facts::{Facts, ReadFacts},
+    launch_tokens::LaunchTokensOf,
+    pending::Pending,
+    prune::Pruned,
+    rows::Rows,
+    tokens::{EndedTokens, TokensOf},
+    wants::Wants,
 };
 
-/// Access to one state of the database: of a job, or of a read, which is given as a [`Reader`] only.
+/// Access to one state of the database: of the writer, or of a read, which is given as a [`Reader`](crate::store::Reader) only.
 #[derive(Debug)]
 pub(in crate::store) struct Transaction<'a> {
-    connection: &'a Connection,
-    job: JobState,
-    /// Open from the first write on, so that a job that only reads costs nothing to undo.
-    savepoint: bool,
+    pub(super) connection: &'a Connection,
 }
 
-impl Reader for Transaction<'_> {}
+impl ReadFacts for Transaction<'_> {
+    fn with_facts(&self, wants: Wants, read: &mut dyn FnMut(&Facts)) -> Result<(), StoreError> {
+        let mut facts = Facts::default();
+        self.fetch(&wants, &mut facts)?;
+        read(&facts);
+        Ok(())
+    }
+}
 
-impl Tx for Transaction<'_> {
+impl Rows for Transaction<'_> {
+    fn fetch(&self, wants: &Wants, facts: &mut Facts) -> Result<(), StoreError> {
+        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = wants;
+        launch_digests.iter().try_for_each(|key| self.fetch_launch_token_by_digest(key, facts))?;
+        launch_tokens.iter().try_for_each(|key| self.fetch_launch_token(*key, facts))?;
+        apps.iter().try_for_each(|key| self.fetch_app(key, facts))?;
+        agents.iter().try_for_each(|key| self.fetch_agent(key, facts))?;
+        tokens.iter().try_for_each(|key| self.fetch_token(key, facts))?;
+        nonces.iter().try_for_each(|(key, expires_at)| self.fetch_nonce(key, *expires_at, facts))?;
+        marks.iter().try_for_each(|key| self.fetch_mark(key, facts))?;
+        names.iter().try_for_each(|key| self.fetch_name(key, facts))
+    }
+
+    fn write(&self, rows: &Pending) -> Result<(), StoreError> {
+        write::write(self.connection, rows)
+    }
+
+    fn set_savepoint(&self) -> Result<(), StoreError> {
+        self.statement("SAVEPOINT job")
+    }
+
+    fn release_savepoint(&self) -> Result<(), StoreError> {
+        self.statement("RELEASE job")
+    }
+
+    fn roll_back_to_savepoint(&self) -> Result<(), StoreError> {
+        self.statement("ROLLBACK TO job")?;
+        self.statement("RELEASE job")
+    }
+
+    fn lost(&self) -> Option<StoreError> {
+        self.connection.is_autocommit().then(|| StoreError::internal("the transaction ended early"))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
+        self.suspend_active_apps(at)
+    }
+
+    fn bar_agents(&self, at: UnixTime) -> Result<u64, StoreError> {
+        self.bar_all_agents(at)
+    }
+
+    fn end_tokens(&self, of: TokensOf, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
+        match of {
+            TokensOf::Session(sid) => self.end(Level::Session, sid.as_bytes(), at, past),
+            TokensOf::Named(level, name) => self.end(level, &name, at, past),
+        }
+    }
+
+    fn end_all_tokens(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
+        self.end_all(at)
+    }
+
+    fn delete_unused_launch_tokens(&self, of: LaunchTokensOf<'_>) -> Result<u64, StoreError> {
+        self.delete_unused(of)
+    }
+
+    fn delete_launch_tokens(&self) -> Result<u64, StoreError> {
+        self.execute("DELETE FROM launch_tokens", [])
+    }
+
+    fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
+        self.delete_marks_after(at)
+    }
+
+    fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
+        self.prune(until, nonces_until)
+    }
+
     #[cfg(test)]
-    fn execute_batch(&mut self, sql: &str) -> Result<(), StoreError> {
+    fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
         Ok(self.connection.execute_batch(sql)?)
     }
 }
 
-impl HasJobState for Transaction<'_> {
-    fn job(&self) -> &JobState {
-        &self.job
-    }
-
-    fn job_mut(&mut self) -> &mut JobState {
-        &mut self.job
-    }
-}
-
 impl<'a> Transaction<'a> {
-    pub(super) fn new(connection: &'a Connection, job: JobState) -> Self {
-        Self { connection, job, savepoint: false }
-    }
-
-    /// Reads only.
-    pub(super) fn reading(connection: &'a Connection) -> Self {
-        Self::new(connection, JobState::default())
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self { connection }
     }
 
     /// Returns the first row, if there is one.
@@ -91,63 +160,11 @@ impl<'a> Transaction<'a> {
     }
 
     /// Executes a statement that writes. Returns the number of rows that it changed.
-    pub(super) fn execute(&mut self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-        let changed = self.open_savepoint().and_then(|()| {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            Ok(statement.execute(params)?)
-        });
-        self.job.note_failure(changed)
-    }
-
-    /// Executes a statement that writes. Returns the rows of its `RETURNING`.
-    pub(super) fn execute_returning<T>(
-        &mut self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let rows = self.open_savepoint().and_then(|()| self.list(sql, params, read));
-        self.job.note_failure(rows)
-    }
-
-    /// Inserts a row. Returns its rowid.
-    pub(super) fn insert(&mut self, sql: &str, params: impl Params) -> Result<i64, StoreError> {
-        self.execute(sql, params)?;
-        Ok(self.connection.last_insert_rowid())
-    }
-
-    /// Returns the error of the first failed write, also if the job ignored it.
-    pub(super) fn failed_write(&self) -> Option<StoreError> {
-        self.job.failed_write()
-    }
-
-    /// Keeps the job's changes for the commit. Returns true if there are any, and the state of the job.
-    pub(super) fn keep(self) -> Result<(bool, JobState), StoreError> {
-        if self.savepoint {
-            self.statement("RELEASE job")?;
-        }
-        Ok((self.savepoint, self.job))
-    }
-
-    /// Undoes the job's changes. Returns the state of the job.
-    pub(super) fn undo(self) -> Result<JobState, StoreError> {
-        if self.savepoint {
-            self.statement("ROLLBACK TO job")?;
-            self.statement("RELEASE job")?;
-        }
-        Ok(self.job)
-    }
-
-    fn open_savepoint(&mut self) -> Result<(), StoreError> {
-        if !self.savepoint {
-            self.statement("SAVEPOINT job")?;
-            self.savepoint = true;
-        }
-        Ok(())
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64, StoreError> {
+        Ok(self.connection.prepare_cached(sql)?.execute(params)? as u64)
     }
 
     fn statement(&self, sql: &str) -> Result<(), StoreError> {
-        self.connection.prepare_cached(sql)?.execute([])?;
-        Ok(())
+        self.execute(sql, []).map(|_| ())
     }
 }

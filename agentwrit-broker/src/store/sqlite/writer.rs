@@ -2,19 +2,11 @@
 
 use std::sync::Arc;
 
-use agentwrit_verify::Clock;
+use agentwrit_verify::{Clock, UnixTime};
 use rusqlite::Connection;
 
 use super::{files::Claim, transaction::Transaction};
-use crate::store::{
-    StoreError,
-    audit_log::ReadAudit,
-    job::Job,
-    job_state::JobState,
-    trail::Trail,
-    wants::Wants,
-    writer::{self, Effects},
-};
+use crate::store::{StoreError, batch::Batch, head::Head, rows::Rows, wants::Wants, writer};
 
 /// Number of pages in the write-ahead log that start a checkpoint: while no job waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
@@ -24,8 +16,8 @@ const CHECKPOINT_PAGES: i64 = 4000;
 #[derive(Debug)]
 pub(in crate::store) struct WriteConnection {
     connection: Connection,
-    /// End of the audit trail; none until it is read, also after a failed transaction.
-    trail: Option<Trail>,
+    /// State after the last commit; none until it is read, also after a failed transaction.
+    head: Option<Head>,
     clock: Arc<dyn Clock>,
     /// Held as long as the connection is.
     _claim: Arc<Claim>,
@@ -33,7 +25,7 @@ pub(in crate::store) struct WriteConnection {
 
 impl WriteConnection {
     pub(super) fn new(connection: Connection, claim: Arc<Claim>, clock: Arc<dyn Clock>) -> Self {
-        Self { connection, trail: None, clock, _claim: claim }
+        Self { connection, head: None, clock, _claim: claim }
     }
 
     #[cfg(test)]
@@ -54,48 +46,45 @@ impl WriteConnection {
 }
 
 impl writer::Connection for WriteConnection {
-    fn begin(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+    type Rows<'c> = Transaction<'c>;
+
+    fn begin(&mut self, _wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
         self.statement("BEGIN IMMEDIATE")?;
-        if self.trail.is_none() {
-            self.trail = Some(Trail::new(Transaction::reading(&self.connection).trail_head()?));
-        }
+        let head = match self.head.take() {
+            Some(head) => head,
+            None => Transaction::new(&self.connection).head()?,
+        };
+        batch.begin(head.clone());
+        self.head = Some(head);
         Ok(())
     }
 
-    fn fetch(&mut self, _wants: &Wants) -> Result<(), StoreError> {
+    /// Reads nothing: a row is read when a job needs it, without a round trip.
+    fn fetch(&mut self, _wants: &Wants, _batch: &mut Batch) -> Result<(), StoreError> {
         Ok(())
     }
 
-    fn run(&mut self, job: &mut dyn Job) -> Result<Effects, StoreError> {
-        let trail = self.trail.take().ok_or_else(|| StoreError::internal("a job ran outside of a transaction"))?;
-        let before = trail.mark();
-        let mut tx = Transaction::new(&self.connection, JobState::new(trail, self.clock.now()));
-        let keep = job.run(&mut tx);
-        // Some failures, such as a full disk, make SQLite undo the transaction, and with it every job before this one.
-        if self.connection.is_autocommit() {
-            let ended_early = || StoreError::internal("the transaction ended early");
-            return Err(tx.failed_write().unwrap_or_else(ended_early));
-        }
-        let (wrote, mut job) = if keep { tx.keep()? } else { (false, tx.undo()?) };
-        let follow_ups = job.take_follow_ups();
-        let trail = self.trail.insert(job.trail);
-        if keep {
-            return Ok(Effects { wrote, follow_ups });
-        }
-        trail.return_to(before);
-        Ok(Effects::default())
+    fn rows(&self) -> Result<Transaction<'_>, StoreError> {
+        Ok(Transaction::new(&self.connection))
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
+    fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let transaction = Transaction::new(&self.connection);
+        transaction.write(&batch.pending)?;
+        if let Some(before) = &self.head {
+            transaction.write_meta(before, &batch.head)?;
+        }
         self.statement("COMMIT")?;
-        if let Some(trail) = &mut self.trail {
-            trail.commit();
-        }
+        self.head = Some(batch.head.clone());
         Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), StoreError> {
-        self.trail = None;
+        self.head = None;
         if self.connection.is_autocommit() { Ok(()) } else { self.statement("ROLLBACK") }
     }
 

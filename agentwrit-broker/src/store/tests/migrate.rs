@@ -44,7 +44,7 @@ fn revocation(target: &str) -> Revocation {
 }
 
 /// Fills every table.
-fn fill(tx: &mut dyn Tx) -> Result<(), StoreError> {
+fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.insert_app(&app("web"))?;
     for number in 0..30 {
         register(tx, number)?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use agentwrit_verify::{AgentId, AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 use tempfile::TempDir;
 
-use super::{Reader, Store, StoreError, StoreOptions, Tx};
+use super::{Reader, Store, StoreError, StoreOptions, Tx, Wants};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
@@ -60,7 +60,7 @@ impl<H: Home> FixtureOn<H> {
 
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> T {
         self.store.transact(job).await.unwrap()
     }
@@ -171,7 +171,7 @@ pub(in crate::store) fn event(detail: &str) -> NewEvent {
 }
 
 /// Makes the changes of a registration.
-pub(in crate::store) fn register(tx: &mut dyn Tx, number: u64) -> Result<bool, StoreError> {
+pub(in crate::store) fn register(tx: &mut Tx<'_>, number: u64) -> Result<bool, StoreError> {
     let mut nonce = [0; 32];
     nonce[..8].copy_from_slice(&number.to_be_bytes());
     let spent = tx.spend_nonce(&nonce, at(30))?;
@@ -181,6 +181,16 @@ pub(in crate::store) fn register(tx: &mut dyn Tx, number: u64) -> Result<bool, S
     tx.append(event(EventType::AgentRegistered, "agent registered"))?;
     tx.append(event(EventType::TokenIssued, "token issued"))?;
     Ok(spent)
+}
+
+/// The rows that [`register`] reads.
+pub(in crate::store) fn wants_of_registration(number: u64) -> Wants {
+    let mut nonce = [0; 32];
+    nonce[..8].copy_from_slice(&number.to_be_bytes());
+    let subject = Subject::Agent(agent_id(number));
+    let wants = Wants::none().nonce(&nonce, at(30)).agent(&agent_id(number)).token(&token(number).jti);
+    let wants = wants.name(&format!("task-{number}")).event(EventType::AgentRegistered, &subject, None, None);
+    wants.event(EventType::TokenIssued, &subject, None, None)
 }
 
 pub(in crate::store) fn total(reader: &dyn Reader) -> Result<u64, StoreError> {

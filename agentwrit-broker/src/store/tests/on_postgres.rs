@@ -4,6 +4,8 @@ use super::{postgres_server::Schema, *};
 
 type Fixture = FixtureOn<Schema>;
 
+#[path = "batches.rs"]
+mod batches;
 #[path = "queries.rs"]
 mod queries;
 #[path = "readers.rs"]

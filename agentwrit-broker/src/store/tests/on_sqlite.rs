@@ -4,6 +4,8 @@ use super::*;
 
 pub(in crate::store) type Fixture = FixtureOn<TempDir>;
 
+#[path = "batches.rs"]
+mod batches;
 #[path = "queries.rs"]
 mod queries;
 #[path = "readers.rs"]

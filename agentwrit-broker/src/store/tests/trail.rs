@@ -36,7 +36,7 @@ async fn ids_beyond_six_digits_are_ordered_as_numbers() {
             // As if 998,999 events had come before.
             tx.append(event("early"))?;
             tx.execute_batch("UPDATE audit_events SET seq = 998999")?;
-            tx.job_mut().trail.head = tx.trail_head()?;
+            tx.reread_trail()?;
             (0..1005).try_for_each(|_| tx.append(event("late")).map(|_| ()))
         })
         .await;

@@ -33,11 +33,20 @@ pub(in crate::store) async fn occupy(
 /// Queues a job behind the waiting ones.
 pub(in crate::store) async fn enqueue<T: Send + 'static>(
     store: &Store,
-    job: impl FnOnce(&mut dyn Tx) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+) -> tokio::task::JoinHandle<Result<T, StoreError>> {
+    enqueue_with(store, Wants::none(), job).await
+}
+
+/// Queues a job with hints behind the waiting ones.
+pub(in crate::store) async fn enqueue_with<T: Send + 'static>(
+    store: &Store,
+    wants: Wants,
+    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> tokio::task::JoinHandle<Result<T, StoreError>> {
     let (before, store) = (store.inner.queue.capacity(), store.clone());
     let inner = Arc::clone(&store.inner);
-    let waiting = tokio::spawn(async move { store.transact(job).await });
+    let waiting = tokio::spawn(async move { store.transact_with(wants, job).await });
     while inner.queue.capacity() == before {
         tokio::task::yield_now().await;
     }
@@ -159,4 +168,65 @@ async fn panicking_read_does_not_affect_others() {
     let panicked = fixture.store.read(|_| -> Result<(), StoreError> { panic!("a defect") }).await;
     assert_eq!(panicked, Err(internal("a read panicked")));
     assert_eq!(fixture.read(total).await, 0);
+}
+
+#[tokio::test]
+async fn job_reads_what_it_and_earlier_jobs_of_its_batch_wrote() {
+    let fixture = Fixture::new();
+    let (release, running) = occupy(&fixture.store).await;
+    let earlier = enqueue(&fixture.store, |tx| register(tx, 1)).await;
+    let reading = enqueue(&fixture.store, |tx| {
+        register(tx, 2)?;
+        let numbers = [1, 2, 3].map(|number| tx.agent(&agent_id(number)).map(|agent| agent.is_some()));
+        // A list, which only the store can answer.
+        let listed = tx.audit_events_after(0, 10)?.len();
+        Ok((numbers, listed, tx.audit_total()?))
+    })
+    .await;
+    let failing = enqueue(&fixture.store, |tx| {
+        register(tx, 3)?;
+        assert_eq!(tx.audit_events_after(0, 10)?.len(), 6);
+        Err::<(), _>(internal("refused"))
+    })
+    .await;
+    let last = enqueue(&fixture.store, |tx| Ok((tx.agent(&agent_id(3))?, tx.audit_events_after(0, 10)?.len()))).await;
+    drop(release);
+    running.await.unwrap().unwrap();
+    assert_eq!(earlier.await.unwrap(), Ok(true));
+    assert_eq!(reading.await.unwrap(), Ok(([Ok(true), Ok(true), Ok(false)], 4, 4)));
+    assert_eq!(failing.await.unwrap(), Err(internal("refused")));
+    assert_eq!(last.await.unwrap(), Ok((None, 4)));
+    assert_eq!(fixture.read(whole_trail).await, 4);
+}
+
+#[tokio::test]
+async fn later_of_two_changes_in_one_batch_is_kept() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let (release, running) = occupy(&fixture.store).await;
+    let first = enqueue(&fixture.store, |tx| tx.extend_agent(&agent_id(1), at(400))).await;
+    let second = enqueue(&fixture.store, |tx| tx.bar_agent(&agent_id(1), at(7))).await;
+    let third = enqueue(&fixture.store, |tx| tx.extend_agent(&agent_id(1), at(350))).await;
+    drop(release);
+    running.await.unwrap().unwrap();
+    first.await.unwrap().unwrap();
+    assert_eq!(second.await.unwrap(), Ok(true));
+    third.await.unwrap().unwrap();
+    let expected = RegisteredAgent { expires_at: at(400), revoked_at: Some(at(7)), ..agent(1) };
+    assert_eq!(fixture.read(|reader| reader.agent(&agent_id(1))).await, Some(expected));
+}
+
+#[tokio::test]
+async fn launch_token_that_was_deleted_can_be_issued_again_in_same_batch() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| tx.insert_launch_token(&launch_token(1))).await;
+    let (release, running) = occupy(&fixture.store).await;
+    let deleted = enqueue(&fixture.store, |tx| tx.delete_launch_token(launch_token(1).id)).await;
+    let issued = enqueue(&fixture.store, |tx| tx.insert_launch_token(&launch_token(1))).await;
+    drop(release);
+    running.await.unwrap().unwrap();
+    assert_eq!(deleted.await.unwrap(), Ok(true));
+    assert_eq!(issued.await.unwrap(), Ok(()));
+    let found = fixture.read(|reader| reader.launch_token_by_digest(&launch_token(1).digest)).await;
+    assert_eq!(found, Some(launch_token(1)));
 }

@@ -117,9 +117,8 @@ impl Connection {
             let mut buffer = vec![0; 1 << 16];
             while let Ok(length @ 1..) = responses.read(&mut buffer) {
                 noted.lock().unwrap().get_or_insert_with(|| process_id(&buffer[..length]).unwrap_or_default());
-                if to_client.write_all(&buffer[..length]).is_err() {
-                    break;
-                }
+                // Read to the end: the server stops in the middle of a request whose response it can't send.
+                to_client.write_all(&buffer[..length]).unwrap_or_default();
             }
             to_client.shutdown(Shutdown::Both).unwrap_or_default();
         });

@@ -68,7 +68,7 @@ async fn transaction_that_ends_early_fails_every_job() {
 async fn full_disk_fails_writes_until_space_is_free() {
     let fixture = Fixture::new();
     fixture.write(|tx| register(tx, 0)).await;
-    let limit_pages = |tx: &mut dyn Tx, pages: &str| tx.execute_batch(&format!("PRAGMA max_page_count = {pages}"));
+    let limit_pages = |tx: &mut Tx<'_>, pages: &str| tx.execute_batch(&format!("PRAGMA max_page_count = {pages}"));
     fixture.write(move |tx| limit_pages(tx, "60")).await;
     let acknowledged = Arc::new(AtomicU64::new(0));
     let mut registrations = JoinSet::new();

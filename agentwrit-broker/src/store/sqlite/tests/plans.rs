@@ -3,12 +3,13 @@
 use rusqlite::{Connection, StatementStatus, params_from_iter, types::Null};
 
 use super::*;
-use crate::store::{
-    audit_lists::List,
-    job_state::JobState,
-    sqlite::{
-        audit::{INSERT, statements},
-        schema,
+use crate::{
+    audit::{ChainHead, Timestamp},
+    store::{
+        audit_lists::List,
+        pending::{EventRow, Ordinals, Pending, Record},
+        rows::Rows,
+        sqlite::{audit::statements, schema, write::sql},
     },
 };
 
@@ -38,10 +39,25 @@ fn searches_every_list_by_its_index_only() {
 }
 
 #[test]
-fn binding_other_values_does_not_prepare_statement_again() {
+fn inserting_rows_prepares_statement_for_each_number_of_rows_once() {
     let connection = database();
-    let mut tx = Transaction::new(&connection, JobState::default());
-    (0..10).try_for_each(|number| register(&mut tx, number).map(|_| ())).unwrap();
-    let statement = connection.prepare_cached(INSERT).unwrap();
-    assert_eq!((statement.get_status(StatementStatus::Run), statement.get_status(StatementStatus::RePrepare)), (20, 0));
+    let events = |count: u64| Pending {
+        events: (0..count).map(|number| event_row(count * 100 + number)).collect(),
+        ..Pending::default()
+    };
+    for count in [1, 4, 16, 21] {
+        Transaction::new(&connection).write(&events(count)).unwrap();
+    }
+    let runs = |rows| {
+        let statement = connection.prepare_cached(&sql(EventRow::WRITE, rows)).unwrap();
+        (statement.get_status(StatementStatus::Run), statement.get_status(StatementStatus::RePrepare))
+    };
+    assert_eq!([runs(16), runs(4), runs(1)], [(2, 0), (2, 0), (2, 0)]);
+}
+
+fn event_row(sequence: u64) -> EventRow {
+    let chain = ChainHead { sequence: sequence - 1, ..ChainHead::GENESIS };
+    let at = Timestamp::from(at(0));
+    let ordinals = Ordinals { all: 1, agent: None, task: None, app: None, agent_task: None, task_app: None };
+    EventRow { event: event("any").sealed(&chain, at), at, kind: 0, agent: None, task: None, app: None, ordinals }
 }

@@ -1,0 +1,231 @@
+//! Rows that are known by their keys: read from the store, or written by the batch.
+//!
+//! 1. A row whose write is held back is known, so that no read misses it. What is known is never read again.
+//! 2. The absence of a row is known too.
+//! 3. A job that is undone takes back what it made known ([`Facts::return_to`]).
+
+use std::{borrow::Borrow, collections::HashMap, hash::Hash};
+
+use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
+
+use super::{StoreError, name::Name, wants::Wants};
+use crate::domain::{App, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
+
+/// Number of names that are kept after a commit.
+const KEPT_NAMES: usize = 16_384;
+
+/// Reads of rows by their keys.
+pub trait ReadFacts {
+    /// Calls `read` with the rows of `wants`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn with_facts(&self, wants: Wants, read: &mut dyn FnMut(&Facts)) -> Result<(), StoreError>;
+}
+
+/// Reads one row: `find` returns it from the facts.
+pub(super) fn lookup<R: ReadFacts + ?Sized, T>(
+    reader: &R,
+    wants: Wants,
+    find: impl Fn(&Facts) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    let mut found = None;
+    reader.with_facts(wants, &mut |facts| found = find(facts))?;
+    Ok(found)
+}
+
+/// A token, and whether it was released, renewed or revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KnownToken {
+    pub(super) token: IssuedToken,
+    pub(super) ended: bool,
+}
+
+/// Known rows of a table.
+#[derive(Debug)]
+pub(super) struct Table<K, V> {
+    rows: HashMap<K, Option<V>>,
+    /// What was known before each change since the batch began.
+    replaced: Vec<(K, Option<Option<V>>)>,
+}
+
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self { rows: HashMap::new(), replaced: Vec::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Table<K, V> {
+    /// Returns the row, if it is known and exists.
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.get(key)?.as_ref()
+    }
+
+    pub(super) fn is_known<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.contains_key(key)
+    }
+
+    /// Notes a row that the batch writes, or deletes.
+    pub(super) fn set(&mut self, key: K, row: Option<V>) {
+        let before = self.rows.insert(key.clone(), row);
+        self.replaced.push((key, before));
+    }
+
+    /// Notes a row as the store has it. What the batch has written stays.
+    pub(super) fn learn(&mut self, key: K, row: Option<V>) {
+        if !self.is_known(&key) {
+            self.set(key, row);
+        }
+    }
+
+    /// Makes all rows unknown, after a statement that changed some of them.
+    pub(super) fn forget(&mut self) {
+        self.replaced.extend(self.rows.drain().map(|(key, row)| (key, Some(row))));
+    }
+
+    fn return_to(&mut self, mark: usize) {
+        for (key, before) in self.replaced.drain(mark.min(self.replaced.len())..).rev() {
+            match before {
+                Some(row) => self.rows.insert(key, row),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+
+    /// Makes the changes final, and the absence of rows unknown: another broker may add them.
+    fn keep_rows(&mut self) {
+        for (key, _) in self.replaced.drain(..) {
+            if self.rows.get(&key).is_some_and(Option::is_none) {
+                self.rows.remove(&key);
+            }
+        }
+    }
+}
+
+macro_rules! facts {
+    ($($table:ident: $key:ty => $row:ty,)*) => {
+        /// Known rows.
+        #[derive(Debug, Default)]
+        pub struct Facts {
+            $(pub(super) $table: Table<$key, $row>,)*
+        }
+
+        /// A state that later changes are undone to.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct FactsMark {
+            $($table: usize,)*
+        }
+
+        impl Facts {
+            pub(super) fn mark(&self) -> FactsMark {
+                FactsMark { $($table: self.$table.replaced.len(),)* }
+            }
+
+            /// Undoes all changes since `mark`.
+            pub(super) fn return_to(&mut self, mark: &FactsMark) {
+                $(self.$table.return_to(mark.$table);)*
+            }
+        }
+    };
+}
+
+facts! {
+    names: String => Name,
+    launch_digests: [u8; 32] => LaunchTokenId,
+    launch_tokens: LaunchTokenId => LaunchToken,
+    apps: AppId => App,
+    agents: AgentId => RegisteredAgent,
+    tokens: TokenId => KnownToken,
+    nonces: [u8; 32] => (),
+    marks: String => UnixTime,
+}
+
+impl Facts {
+    /// Returns the keys whose rows are not known.
+    pub(super) fn unknown(&self, mut wants: Wants) -> Wants {
+        wants.launch_digests.retain(|key| !self.launch_digests.is_known(key));
+        wants.launch_tokens.retain(|key| !self.launch_tokens.is_known(key));
+        wants.apps.retain(|key| !self.apps.is_known(key));
+        wants.agents.retain(|key| !self.agents.is_known(key));
+        wants.tokens.retain(|key| !self.tokens.is_known(key));
+        wants.nonces.retain(|(key, _)| !self.nonces.is_known(key));
+        wants.marks.retain(|key| !self.marks.is_known(key));
+        wants.names.retain(|key| !self.names.is_known(key));
+        wants
+    }
+
+    /// Notes the absence of the rows of `wants` that the store did not find.
+    pub(super) fn settle(&mut self, wants: Wants) {
+        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = wants;
+        launch_digests.into_iter().for_each(|key| self.launch_digests.learn(key, None));
+        launch_tokens.into_iter().for_each(|key| self.launch_tokens.learn(key, None));
+        apps.into_iter().for_each(|key| self.apps.learn(key, None));
+        agents.into_iter().for_each(|key| self.agents.learn(key, None));
+        tokens.into_iter().for_each(|key| self.tokens.learn(key, None));
+        nonces.into_iter().for_each(|(key, _)| self.nonces.learn(key, None));
+        marks.into_iter().for_each(|key| self.marks.learn(key, None));
+        names.into_iter().for_each(|key| self.names.learn(key, None));
+    }
+
+    /// Keeps what no other broker can change after the commit: names.
+    pub(super) fn commit(&mut self) {
+        let mut names = std::mem::take(&mut self.names);
+        names.keep_rows();
+        *self = Self::default();
+        if names.rows.len() <= KEPT_NAMES {
+            self.names = names;
+        }
+    }
+
+    /// Adds a delegator to a token that was just read.
+    pub(super) fn learn_delegator(&mut self, jti: &TokenId, agent: AgentId, sid: TokenId) {
+        if let Some(Some(known)) = self.tokens.rows.get_mut(jti) {
+            known.token.delegators.push(agent);
+            known.token.delegator_sids.push(sid);
+        }
+    }
+
+    pub(super) fn learn_launch_token(&mut self, token: LaunchToken) {
+        self.launch_digests.learn(*token.digest.as_bytes(), Some(token.id));
+        self.launch_tokens.learn(token.id, Some(token));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn return_to_mark_restores_rows_absence_and_ignorance() {
+        let mut table = Table::default();
+        table.set("kept", Some(1));
+        table.learn("absent", None);
+        let mark = table.replaced.len();
+        table.set("kept", Some(2));
+        table.learn("absent", Some(3));
+        table.learn("new", Some(4));
+        table.forget();
+        assert!(!table.is_known("kept"));
+        table.return_to(mark);
+        assert_eq!((table.get("kept"), table.get("absent"), table.is_known("absent")), (Some(&1), None, true));
+        assert!(!table.is_known("new"));
+    }
+
+    #[test]
+    fn commit_keeps_names_only_and_not_their_absence() {
+        let mut facts = Facts::default();
+        facts.names.learn("there".to_owned(), Some(Name::new("there", 1, None)));
+        facts.names.learn("absent".to_owned(), None);
+        facts.nonces.set([0; 32], Some(()));
+        facts.commit();
+        assert!(facts.names.is_known("there") && !facts.names.is_known("absent"));
+        assert!(!facts.nonces.is_known(&[0; 32]));
+    }
+}
