@@ -18,6 +18,7 @@ mod jwks;
 mod launch_token_lists;
 mod launch_tokens;
 mod metrics;
+mod migrate;
 mod process;
 mod register;
 mod register_fields;
