@@ -3,6 +3,7 @@
 
 mod app;
 mod audit;
+mod confirmation;
 mod encoding;
 mod health;
 mod launch_token;
@@ -18,7 +19,9 @@ mod request;
 mod request_id;
 mod revocation;
 mod secret;
+mod signing_keys;
 mod token;
+mod verifiers;
 
 pub use agentwrit_json::JsonError;
 pub use agentwrit_verify::audit::{Event, EventId, EventType, Outcome};
@@ -29,6 +32,7 @@ pub use self::{
         AppUpdateRequest,
     },
     audit::AuditQuery,
+    confirmation::ConfirmationResponse,
     encoding::{Base64, Hex, Presented},
     health::HealthResponse,
     launch_token::{LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest, LaunchTokenResponse},
@@ -43,7 +47,9 @@ pub use self::{
     request_id::RequestId,
     revocation::{RevocationRecord, RevocationRequest, RevocationResponse, RevocationTarget},
     secret::Secret,
+    signing_keys::{KeyChangeRequest, KeyState, SigningKeyRecord},
     token::{
         DelegationRequest, DelegationResponse, RenewalResponse, ReportedClaims, ValidationRequest, ValidationResponse,
     },
+    verifiers::{VerifierEnrolmentRequest, VerifierInstance, VerifierRecord},
 };

@@ -33,6 +33,9 @@ pub const NONCE_LIFETIME: u64 = 30;
 /// Longest time that the broker holds a request to the revocation feed.
 pub const MAX_FEED_WAIT: u64 = 25;
 
+/// Largest bound on staleness that a verifier may be enrolled with: one day.
+pub const MAX_VERIFIER_BOUND: u64 = 86_400;
+
 /// Largest page of a list.
 pub const MAX_PAGE: u64 = 1000;
 

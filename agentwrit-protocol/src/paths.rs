@@ -1,6 +1,6 @@
 //! Paths of the API. `{id}` stands for a segment that names an app or a launch token.
 
-use agentwrit_verify::AppId;
+use agentwrit_verify::{AppId, FeedCursor, KeyId, report::VerifierName};
 
 /// Health of the broker.
 pub const HEALTH: &str = "/v1/health";
@@ -32,6 +32,24 @@ pub const REVOCATIONS: &str = "/v1/revocations";
 pub const REVOKE: &str = "/v1/revoke";
 /// Revocations in force.
 pub const ADMIN_REVOCATIONS: &str = "/v1/admin/revocations";
+/// Confirmation of a revocation; see [`revocation_confirmation`].
+pub const REVOCATION_CONFIRMATION: &str = "/v1/revocations/{cursor}/confirmation";
+/// Reports of verifiers.
+pub const VERIFIER_REPORTS: &str = "/v1/verifiers/reports";
+/// Enrolled verifiers.
+pub const ADMIN_VERIFIERS: &str = "/v1/admin/verifiers";
+/// One verifier; see [`admin_verifier`].
+pub const ADMIN_VERIFIER: &str = "/v1/admin/verifiers/{name}";
+/// Signing keys: the list, and `POST` prepares one.
+pub const ADMIN_KEYS: &str = "/v1/admin/keys";
+/// Rotation of the signing key.
+pub const ADMIN_KEY_ROTATION: &str = "/v1/admin/keys/rotate";
+/// Activation of a key; see [`admin_key`].
+pub const ADMIN_KEY_ACTIVATE: &str = "/v1/admin/keys/{kid}/activate";
+/// Retirement of a key; see [`admin_key`].
+pub const ADMIN_KEY_RETIRE: &str = "/v1/admin/keys/{kid}/retire";
+/// Withdrawal of a key; see [`admin_key`].
+pub const ADMIN_KEY_WITHDRAW: &str = "/v1/admin/keys/{kid}/withdraw";
 /// Audit trail.
 pub const AUDIT_EVENTS: &str = "/v1/audit/events";
 /// Audit trail of one app and its agents.
@@ -71,6 +89,26 @@ pub fn admin_app_resume(id: &AppId) -> String {
     ADMIN_APP_RESUME.replace("{id}", id.as_str())
 }
 
+/// Path of the confirmation of a revocation.
+#[must_use]
+pub fn revocation_confirmation(cursor: &FeedCursor) -> String {
+    REVOCATION_CONFIRMATION.replace("{cursor}", &cursor.to_string())
+}
+
+/// Path of one verifier.
+#[must_use]
+pub fn admin_verifier(name: &VerifierName) -> String {
+    ADMIN_VERIFIER.replace("{name}", name.as_str())
+}
+
+/// Path of a change to a key: `change` is [`ADMIN_KEY_ACTIVATE`], [`ADMIN_KEY_RETIRE`] or [`ADMIN_KEY_WITHDRAW`].
+/// `None` for an id that is more than a segment of a path.
+#[must_use]
+pub fn admin_key(change: &str, kid: &KeyId) -> Option<String> {
+    let is_unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    kid.as_str().bytes().all(is_unreserved).then(|| change.replace("{kid}", kid.as_str()))
+}
+
 /// Path of one launch token; `None` for a text that cannot be an id, which must not become more than a segment.
 #[must_use]
 pub fn admin_launch_token(id: &str) -> Option<String> {
@@ -88,6 +126,18 @@ mod tests {
         assert_eq!(admin_app(&id), "/v1/admin/apps/app-web-0123ab");
         assert_eq!(admin_app_suspend(&id), "/v1/admin/apps/app-web-0123ab/suspend");
         assert_eq!(admin_app_resume(&id), "/v1/admin/apps/app-web-0123ab/resume");
+    }
+
+    #[test]
+    fn paths_of_cursor_verifier_and_key_name_them() {
+        let cursor = FeedCursor::parse("9f2c.1842").unwrap();
+        assert_eq!(revocation_confirmation(&cursor), "/v1/revocations/9f2c.1842/confirmation");
+        let name = VerifierName::parse("payments-api").unwrap();
+        assert_eq!(admin_verifier(&name), "/v1/admin/verifiers/payments-api");
+        let kid = |text| KeyId::parse(text).unwrap();
+        let path = admin_key(ADMIN_KEY_WITHDRAW, &kid("ab_-9"));
+        assert_eq!(path.as_deref(), Some("/v1/admin/keys/ab_-9/withdraw"));
+        assert_eq!(admin_key(ADMIN_KEY_WITHDRAW, &kid("../x")), None);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use agentwrit_verify::{Level, PathSegment, Subject, TokenId, UnixTime};
+use agentwrit_verify::{FeedCursor, Level, PathSegment, Subject, TokenId, UnixTime};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    JsonRequest, ListEntry, RequestError,
+    ConfirmationResponse, JsonRequest, ListEntry, RequestError,
     lenient::lenient,
-    limits::MAX_REASON,
-    members::{Member, Text},
+    limits::{MAX_FEED_WAIT, MAX_REASON},
+    members::{Member, Seconds, Text},
     request::read,
 };
 
@@ -76,24 +76,38 @@ pub struct RevocationRequest {
     pub target: Option<RevocationTarget>,
     /// Reason, in the operator's words.
     pub reason: Option<String>,
+    /// Seconds for which the broker holds the response until every verifier has confirmed the revocation, 0 to 25.
+    pub wait: Option<u64>,
+    /// True to learn what would be revoked; nothing is revoked.
+    pub dry_run: bool,
 }
 
 impl RevocationRequest {
     /// Asks for the revocation of `target`.
     #[must_use]
     pub fn new(target: RevocationTarget, reason: Option<String>) -> Self {
-        Self { level: target.level(), text: target.to_string(), target: Some(target), reason }
+        let (level, text) = (target.level(), target.to_string());
+        Self { level, text, target: Some(target), reason, wait: None, dry_run: false }
     }
 }
 
 impl Serialize for RevocationRequest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut members = serializer.serialize_struct("RevocationRequest", 3)?;
+        let mut members = serializer.serialize_struct("RevocationRequest", 5)?;
         members.serialize_field("level", &self.level)?;
         members.serialize_field("target", &self.text)?;
         match &self.reason {
             Some(reason) => members.serialize_field("reason", reason)?,
             None => members.skip_field("reason")?,
+        }
+        match &self.wait {
+            Some(wait) => members.serialize_field("wait", wait)?,
+            None => members.skip_field("wait")?,
+        }
+        if self.dry_run {
+            members.serialize_field("dry_run", &true)?;
+        } else {
+            members.skip_field("dry_run")?;
         }
         members.end()
     }
@@ -107,6 +121,8 @@ impl JsonRequest for RevocationRequest {
             level: Member<Text<16>>,
             target: Member<Text<2048>>,
             reason: Member<Text<MAX_REASON>>,
+            wait: Member<Seconds>,
+            dry_run: Member<bool>,
         }
         let members: Members = read(body)?;
         let level = match members.level.text("level")? {
@@ -118,7 +134,9 @@ impl JsonRequest for RevocationRequest {
         };
         let text = members.target.text("target")?.to_owned();
         let reason = members.reason.optional_stored_text("reason")?;
-        Ok(Self { level, target: RevocationTarget::parse(level, &text), text, reason })
+        let wait = members.wait.whole("wait", 0, MAX_FEED_WAIT)?;
+        let dry_run = members.dry_run.flag("dry_run")?.unwrap_or(false);
+        Ok(Self { level, target: RevocationTarget::parse(level, &text), text, reason, wait, dry_run })
     }
 }
 
@@ -136,6 +154,18 @@ pub struct RevocationResponse {
     pub target: Option<String>,
     /// Number of live tokens that it ended; 0 when they had ended already.
     pub count: u64,
+    /// Place of the revocation in the feed; older brokers send none.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<FeedCursor>,
+    /// How far the revocation is confirmed, for a request with `wait`.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<ConfirmationResponse>,
+    /// Number of agents that it concerns, for a request with `dry_run`.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub agents: Option<u64>,
+    /// Number of tasks that it concerns, for a request with `dry_run`.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u64>,
 }
 
 /// Entry of `GET /v1/admin/revocations`: a revocation in force.

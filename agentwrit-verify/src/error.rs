@@ -94,6 +94,12 @@ pub enum VerifyError {
     /// There is no key set yet. Not the token's fault.
     #[error("no key set has been loaded yet")]
     KeysUnavailable,
+    /// The broker announces the key of the token, and it could not be fetched yet. Not the token's fault.
+    #[error("key `{kid}` is announced and could not be fetched yet")]
+    KeyNotFetched {
+        /// `kid`.
+        kid: String,
+    },
     /// The key set wasn't confirmed for longer than allowed. Not the token's fault.
     #[error("the key set was last confirmed {} s ago", age.as_secs())]
     KeysStale {
@@ -124,6 +130,7 @@ impl VerifyError {
         matches!(
             self,
             Self::KeysUnavailable
+                | Self::KeyNotFetched { .. }
                 | Self::KeysStale { .. }
                 | Self::RevocationsUnavailable
                 | Self::StaleRevocations { .. }
@@ -161,6 +168,7 @@ impl VerifyError {
             | Self::NotYetValid { .. }
             | Self::Chain(_)
             | Self::KeysUnavailable
+            | Self::KeyNotFetched { .. }
             | Self::KeysStale { .. }
             | Self::RevocationsUnavailable
             | Self::StaleRevocations { .. }
@@ -187,6 +195,7 @@ impl VerifyError {
             Self::Chain(_) => "broken_chain",
             Self::Revoked { .. } => "revoked",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::KeyNotFetched { .. } => "key_not_fetched",
             Self::KeysStale { .. } => "keys_stale",
             Self::RevocationsUnavailable => "revocations_unavailable",
             Self::StaleRevocations { .. } => "stale_revocations",

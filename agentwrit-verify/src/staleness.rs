@@ -180,6 +180,10 @@ impl ClockLowerBound {
 
 /// Permission to use a list that is fresh: see [`Report::LEASE`](crate::report::Report::LEASE).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "remote", feature = "testing")),
+    expect(dead_code, reason = "only a follower has a lease")
+)]
 pub(crate) enum Lease {
     /// The follower has no identity and needs none.
     #[default]
@@ -311,7 +315,7 @@ impl Freshness {
     }
 
     /// Sets the lease.
-    #[cfg(feature = "remote")]
+    #[cfg(any(feature = "remote", feature = "testing"))]
     pub(crate) fn set_lease(&self, lease: Lease) {
         *self.lease() = lease;
         self.limit_use();

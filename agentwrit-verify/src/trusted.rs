@@ -151,8 +151,13 @@ impl TrustedKeys {
         KeySet::new(keys).ok().map(Arc::new).or(in_force)
     }
 
+    /// Returns true when the newest response of the feed announces the key.
+    pub(crate) fn announces(&self, id: &KeyId) -> bool {
+        self.announced().newest.as_ref().is_some_and(|newest| newest.contains(id))
+    }
+
     /// Returns true when the newest response of the feed announces a key that is not in force.
-    #[cfg(feature = "remote")]
+    #[cfg(any(feature = "remote", feature = "testing"))]
     pub(crate) fn misses_announced_key(&self) -> bool {
         let set = self.key_set();
         let has = |id: &KeyId| set.as_ref().is_some_and(|set| set.find(id).is_some());

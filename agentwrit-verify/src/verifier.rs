@@ -220,6 +220,9 @@ impl Rules {
         let unverified = UnverifiedToken::decode_known(token, keys)?;
         let Some(key) = keys.select(unverified.key_id()) else {
             self.keys.report_unknown_key();
+            if let Some(kid) = unverified.key_id().filter(|kid| self.keys.announces(kid)) {
+                return Err(VerifyError::KeyNotFetched { kid: shorten(kid.as_str()) });
+            }
             return Err(VerifyError::UnknownKey { kid: unverified.key_id().map(|kid| shorten(kid.as_str())) });
         };
         unverified.jws().check_signature(key)?;

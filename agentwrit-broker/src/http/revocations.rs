@@ -1,6 +1,6 @@
 //! `POST /v1/revoke` and `GET /v1/admin/revocations`.
 
-use agentwrit_protocol::{ListResponse, Page, RevocationRecord, RevocationRequest, RevocationResponse};
+use agentwrit_protocol::{ListResponse, Page, RequestError, RevocationRecord, RevocationRequest, RevocationResponse};
 use agentwrit_tower::Verified;
 use axum::{Json, extract::State};
 
@@ -20,10 +20,23 @@ pub(super) async fn revoke(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<RevocationRequest>,
 ) -> Result<Json<RevocationResponse>, HttpError> {
+    if request.dry_run {
+        // Ignored, it would revoke.
+        return Err(RequestError::invalid("dry_run", "is not supported by this broker").into());
+    }
     let (level, target) = (Some(request.level), Some(request.text.clone()));
     let done =
         services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
-    Ok(Json(RevocationResponse { revoked: done.revoked, level, target, count: done.count }))
+    Ok(Json(RevocationResponse {
+        revoked: done.revoked,
+        level,
+        target,
+        count: done.count,
+        cursor: None,
+        confirmation: None,
+        agents: None,
+        tasks: None,
+    }))
 }
 
 pub(super) async fn list(

@@ -156,7 +156,7 @@ async fn body_ends_when_revocations_are_stale_or_the_key_is_withdrawn() {
         "fresh again, and the key still counts"
     );
     issuer.withdraw_retired_keys();
-    follower.fetch_keys(&issuer);
+    follower.poll(&issuer).unwrap();
     let error = withdrawn.frame().await.unwrap().err().unwrap().into_end();
     assert!(matches!(error, VerifyError::UnknownKey { .. }), "{error:?}");
 }

@@ -7,11 +7,13 @@
     reason = "what is unexpected here fails the test"
 )]
 
+mod at_least;
 mod authorization_header;
 mod axum_router;
 mod challenge_parameters;
 mod concurrency;
 mod construction;
+mod drain;
 mod extractors;
 mod grpc;
 mod lingering;

@@ -21,7 +21,7 @@ use crate::{
     http_client::{ConnectionSettings, without_userinfo},
     issue::SigningKey,
     report::VerifierName,
-    staleness::{ClockReading, Lease},
+    staleness::ClockReading,
     trusted::TrustedKeys,
 };
 
@@ -255,14 +255,10 @@ impl FollowerBuilder {
         let (keys, feed, resumed) = self.known(stored);
         let list = feed.as_ref().map(|feed| feed.list().clone());
         let feed = feed.map(|feed| Arc::new(Mutex::new(feed)));
-        let reporter = match (self.identity, list.as_ref().and_then(|list| Some((list, list.freshness()?)))) {
+        let reporter = match (self.identity, &list) {
             (None, _) => None,
             (Some(_), None) => return Err(RemoteError::NothingToReport),
-            (Some(identity), Some((list, freshness))) => {
-                freshness.set_lease(Lease::Absent);
-                list.count_requests();
-                Some(Arc::new(Reporter::new(identity, broker.clone())?))
-            }
+            (Some(identity), Some(list)) => Some(Arc::new(Reporter::new(identity, list, &keys, broker.clone())?)),
         };
         let shared = Arc::new(Shared::new(self.issuer, keys, list, self.clock));
         Ok(PreparedFollower { shared, feed, broker, schedule: self.schedule, file, resumed, reporter })

@@ -43,9 +43,19 @@ impl PreparedFollower {
         }
     }
 
+    /// Fetches the first key set, then the first list.
     async fn fetch_keys_and_list(&self) -> Result<(), RemoteError> {
         self.fetch_keys(CacheUse::Any).await?;
         let Some(feed) = &self.feed else { return Ok(()) };
+        self.fetch_first_list(feed).await?;
+        // A cached key set may lack a key that signs already.
+        if self.shared.keys.misses_announced_key() {
+            self.fetch_keys(CacheUse::Revalidate).await?;
+        }
+        Ok(())
+    }
+
+    async fn fetch_first_list(&self, feed: &Arc<Mutex<Feed>>) -> Result<(), RemoteError> {
         match self.fetch_list(feed).await {
             // The key was replaced between the two requests.
             Err(RemoteError::Feed { error, .. }) if error.needs_keys() => {
@@ -83,7 +93,7 @@ impl PreparedFollower {
     pub(super) fn spawn_after_initial_fetch(self) -> Vec<JoinHandle<()>> {
         vec![tokio::spawn(async move {
             let mut failures = 0_u32;
-            while let Err(error) = self.fetch_initial().await {
+            while let Err(error) = self.fetch_keys_and_list().await {
                 let pause = feed::RETRY.delay(failures, random_fraction());
                 self.log_failed_fetch(&error, failures, pause);
                 failures = failures.saturating_add(1);

@@ -1,12 +1,6 @@
 //! Reports of a follower with an identity to its broker: see [`report`](crate::report).
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     runtime::Handle,
@@ -17,9 +11,9 @@ use super::{RemoteError, Shared, fetch::Broker, jitter::Jitter};
 use crate::{
     http_client::Backoff,
     issue::SigningKey,
-    report::{InstanceId, Report, ReportedBound, VerifierName},
+    report::{InstanceId, ReportSeries, VerifierName},
     revocation::RevocationList,
-    staleness::{Freshness, Lease},
+    trusted::TrustedKeys,
 };
 
 /// Name and key under which the operator enrolled a verifier.
@@ -32,11 +26,9 @@ pub(super) struct Identity {
 /// Reports of this process.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    identity: Identity,
-    instance: InstanceId,
-    sequence: AtomicU64,
+    key: SigningKey,
+    series: ReportSeries,
     broker: Broker,
-    has_left: AtomicBool,
 }
 
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10)).least_share(0.5);
@@ -46,65 +38,39 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Reporter {
-    pub(super) fn new(identity: Identity, broker: Broker) -> Result<Self, RemoteError> {
+    pub(super) fn new(
+        identity: Identity,
+        list: &RevocationList,
+        keys: &TrustedKeys,
+        broker: Broker,
+    ) -> Result<Self, RemoteError> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|_| RemoteError::NoRandomness)?;
         let instance = InstanceId::from_bytes(bytes);
-        Ok(Self { identity, instance, sequence: AtomicU64::new(1), broker, has_left: AtomicBool::new(false) })
+        let series = ReportSeries::new(identity.name, instance, list.clone(), keys.clone());
+        Ok(Self { key: identity.key, series, broker })
     }
 
     /// Sends a report of the present state, and extends the lease when the broker accepts it.
     pub(super) async fn report(&self, shared: &Shared) -> Result<(), RemoteError> {
-        // The lease counts from here: the broker receives the report later.
         let sent = shared.clock.monotonic();
-        self.send(shared, false).await?;
-        let Some(freshness) = shared.revocations.as_ref().and_then(RevocationList::freshness) else { return Ok(()) };
-        if !self.has_left.load(Ordering::Acquire) {
-            let end = sent.checked_add(Report::LEASE).filter(|_| !freshness.policy().accepts_stale());
-            freshness.set_lease(end.map_or(Lease::Unlimited, Lease::Until));
-        }
+        self.send(shared).await?;
+        self.series.accepted(sent);
         Ok(())
     }
 
-    async fn send(&self, shared: &Shared, leaving: bool) -> Result<(), RemoteError> {
-        let list = shared.revocations.as_ref().ok_or(RemoteError::NothingToReport)?;
-        let drained = list.drain();
-        let applied = list.cursor().ok_or(RemoteError::NothingToReport)?;
-        let policy = list.freshness().map(Freshness::policy).ok_or(RemoteError::NothingToReport)?;
-        let bound = if policy.accepts_stale() {
-            ReportedBound::Unbounded
-        } else {
-            let whole = policy.max().as_secs();
-            ReportedBound::Seconds(whole.saturating_add(u64::from(policy.max().subsec_nanos() > 0)))
-        };
-        let report = Report {
-            verifier: self.identity.name.clone(),
-            audience: shared.issuer.to_string(),
-            issued_at: shared.clock.now(),
-            instance: self.instance,
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
-            bound,
-            key_set: shared.keys.key_set().map(|keys| keys.digest()),
-            drained: drained.filter(|drained| applied.has_reached(drained)).map(|drained| drained.position()),
-            applied,
-            leaving,
-        };
+    async fn send(&self, shared: &Shared) -> Result<(), RemoteError> {
+        let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?;
         shared.counters.reports.add();
-        let sent = self.broker.report(report.sign(&self.identity.key)).await;
+        let sent = self.broker.report(report.sign(&self.key)).await;
         sent.inspect_err(|_| shared.counters.report_failures.add())
     }
 
     /// Stops accepting tokens, then returns a future that tells the broker; `None` when that was done before.
     pub(super) fn leave(self: &Arc<Self>, shared: &Arc<Shared>) -> Option<impl Future<Output = ()> + Send + 'static> {
-        if self.has_left.swap(true, Ordering::AcqRel) {
-            return None;
-        }
-        if let Some(freshness) = shared.revocations.as_ref().and_then(RevocationList::freshness) {
-            freshness.set_lease(Lease::Absent);
-        }
         let (reporter, shared) = (Arc::clone(self), Arc::clone(shared));
-        Some(async move {
-            match timeout(LEAVE_TIMEOUT, reporter.send(&shared, true)).await {
+        self.series.leave().then_some(async move {
+            match timeout(LEAVE_TIMEOUT, reporter.send(&shared)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "the broker was not told that this instance leaves"),
                 Err(_) => tracing::debug!("the broker was not told in time that this instance leaves"),
@@ -146,7 +112,7 @@ pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jit
     let mut changes = shared.changes.subscribe();
     let mut pace = Pace { whole_at: Instant::now() };
     let mut failures = 0_u32;
-    if reporter.sequence.load(Ordering::Relaxed) > 1 && !next_change(&shared, &mut changes).await {
+    if reporter.series.has_begun() && !next_change(&shared, &mut changes).await {
         return;
     }
     loop {

@@ -38,9 +38,13 @@
 mod error;
 mod names;
 mod parse;
+#[cfg(any(feature = "remote", feature = "testing"))]
+mod series;
 
 use std::time::Duration;
 
+#[cfg(any(feature = "remote", feature = "testing"))]
+pub(crate) use self::series::ReportSeries;
 pub use self::{
     error::ReportError,
     names::{InstanceId, KeySetDigest, ReportNameError, VerifierName},

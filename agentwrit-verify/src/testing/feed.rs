@@ -8,6 +8,7 @@ use crate::{
     feed::{AppliedResponse, ClockReading, Feed, FeedEntry, FeedError, KeyAnnouncement, ResponseHead, Staleness},
     issue::SigningKey,
     keys::KeySet,
+    report::{InstanceId, Report, ReportSeries, VerifierName},
     revocation::{Level, RevocationKey},
     trusted::TrustedKeys,
     verifier::Verifier,
@@ -77,6 +78,7 @@ pub struct TestFollower {
     keys: TrustedKeys,
     clock: ManualClock,
     verifier: Verifier,
+    reports: Option<ReportSeries>,
 }
 
 impl TestFollower {
@@ -98,7 +100,7 @@ impl TestFollower {
             .revocations(feed.list().clone())
             .clock(clock.clone())
             .build();
-        Self { feed, keys, clock, verifier }
+        Self { feed, keys, clock, verifier, reports: None }
     }
 
     /// Requests the feed from the issuer, and applies the response.
@@ -127,6 +129,40 @@ impl TestFollower {
     /// Takes over a key set.
     pub fn set_keys(&self, keys: KeySet) {
         self.keys.publish(keys, self.clock.monotonic());
+    }
+
+    /// Reports as an instance of a verifier: no token is accepted before a report [was accepted](Self::report_accepted).
+    #[must_use]
+    pub fn with_identity(mut self, verifier: VerifierName, instance: InstanceId) -> Self {
+        let (list, keys) = (self.feed.list().clone(), self.keys.clone());
+        self.reports = Some(ReportSeries::new(verifier, instance, list, keys));
+        self
+    }
+
+    /// Returns the next report; `None` without an identity or before the first list.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        self.reports.as_ref()?.next(self.clock.now())
+    }
+
+    /// Extends the lease after the broker accepted a report that was sent at this monotonic time.
+    pub fn report_accepted(&self, sent: std::time::Instant) {
+        if let Some(reports) = &self.reports {
+            reports.accepted(sent);
+        }
+    }
+
+    /// Stops accepting tokens: the next report says so.
+    pub fn leave(&self) {
+        if let Some(reports) = &self.reports {
+            reports.leave();
+        }
+    }
+
+    /// Returns true when the feed announces a key that was not fetched yet.
+    #[must_use]
+    pub fn misses_announced_key(&self) -> bool {
+        self.keys.misses_announced_key()
     }
 
     /// Returns the feed.

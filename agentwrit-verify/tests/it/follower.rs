@@ -54,6 +54,10 @@ pub(crate) struct Model {
     pub(crate) key_fetches: usize,
     cached: Option<String>,
     pub(crate) key_cache: Option<KeyCache>,
+    /// Bodies of the reports that were accepted.
+    pub(crate) reports: Vec<String>,
+    /// Status of the response to a report.
+    pub(crate) report_status: &'static str,
 }
 
 /// HTTP cache that holds a key set.
@@ -80,6 +84,8 @@ impl Broker {
             key_fetches: 0,
             cached: None,
             key_cache: None,
+            reports: Vec::new(),
+            report_status: "204 No Content",
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -162,7 +168,9 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let (status, body) = if let Some(question) = target.strip_prefix("/v1/revocations") {
+    let (status, body) = if target == "/v1/verifiers/reports" {
+        receive_report(&head, &mut stream, &model).await
+    } else if let Some(question) = target.strip_prefix("/v1/revocations") {
         feed(&model, question, &mut news).await
     } else {
         assert_eq!(target, "/.well-known/jwks.json");
@@ -185,6 +193,19 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
             sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+async fn receive_report(head: &str, stream: &mut TcpStream, model: &Mutex<Model>) -> (&'static str, String) {
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("post ") && head.contains("content-type: application/jwt"), "{head}");
+    let length = head.split("content-length: ").nth(1).unwrap().split('\r').next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    let mut model = model.lock().unwrap();
+    if model.report_status.starts_with("204") {
+        model.reports.push(String::from_utf8(body).unwrap());
+    }
+    (model.report_status, String::new())
 }
 
 async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u64>) -> (&'static str, String) {

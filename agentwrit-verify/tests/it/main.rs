@@ -18,6 +18,8 @@ mod feed;
 mod follower;
 #[cfg(feature = "remote")]
 mod follower_keys;
+#[cfg(feature = "remote")]
+mod follower_reports;
 mod inspection;
 mod interop;
 mod key_announcements;

@@ -199,6 +199,8 @@ impl World {
             target: RevocationTarget::parse(level, target),
             text: target.to_owned(),
             reason: None,
+            wait: None,
+            dry_run: false,
         };
         self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
     }

@@ -162,7 +162,14 @@ impl TestServices {
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
         let text = target.to_string();
-        let request = RevocationRequest { level, target: RevocationTarget::parse(level, &text), text, reason: None };
+        let request = RevocationRequest {
+            level,
+            target: RevocationTarget::parse(level, &text),
+            text,
+            reason: None,
+            wait: None,
+            dry_run: false,
+        };
         self.services.revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 

@@ -1,0 +1,90 @@
+//! Reports of one process, and the lease that their acceptance extends.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Instant,
+};
+
+use super::{InstanceId, Report, ReportedBound, VerifierName};
+use crate::{
+    clock::UnixTime,
+    revocation::RevocationList,
+    staleness::{Freshness, Lease, Staleness},
+    trusted::TrustedKeys,
+};
+
+/// Reports of one process about its list and its keys.
+#[derive(Debug)]
+pub(crate) struct ReportSeries {
+    verifier: VerifierName,
+    instance: InstanceId,
+    list: RevocationList,
+    keys: TrustedKeys,
+    next: AtomicU64,
+    has_left: AtomicBool,
+}
+
+impl ReportSeries {
+    /// The verifiers of `list` accept no token before a report is accepted.
+    pub(crate) fn new(verifier: VerifierName, instance: InstanceId, list: RevocationList, keys: TrustedKeys) -> Self {
+        list.count_requests();
+        if let Some(freshness) = list.freshness() {
+            freshness.set_lease(Lease::Absent);
+        }
+        let (next, has_left) = (AtomicU64::new(1), AtomicBool::new(false));
+        Self { verifier, instance, list, keys, next, has_left }
+    }
+
+    /// Returns the next report; `None` before the first list.
+    pub(crate) fn next(&self, issued_at: UnixTime) -> Option<Report> {
+        let drained = self.list.drain();
+        let applied = self.list.cursor()?;
+        Some(Report {
+            verifier: self.verifier.clone(),
+            audience: self.list.issuer().to_owned(),
+            issued_at,
+            instance: self.instance,
+            sequence: self.next.fetch_add(1, Ordering::Relaxed),
+            bound: reported_bound(self.list.freshness().map(Freshness::policy)?),
+            key_set: self.keys.key_set().map(|keys| keys.digest()),
+            drained: drained.filter(|drained| applied.has_reached(drained)).map(|drained| drained.position()),
+            applied,
+            leaving: self.has_left.load(Ordering::Acquire),
+        })
+    }
+
+    /// Returns true when a report was made.
+    #[cfg(feature = "remote")]
+    pub(crate) fn has_begun(&self) -> bool {
+        self.next.load(Ordering::Relaxed) > 1
+    }
+
+    /// Extends the lease after the broker accepted a report. It counts from before the report was sent, since the broker
+    /// counts from when it received it.
+    pub(crate) fn accepted(&self, sent: Instant) {
+        let Some(freshness) = self.list.freshness() else { return };
+        let end = sent.checked_add(Report::LEASE).filter(|_| !freshness.policy().accepts_stale());
+        freshness.set_lease(end.map_or(Lease::Unlimited, Lease::Until));
+        // Leaving meanwhile must not be undone.
+        if self.has_left.load(Ordering::SeqCst) {
+            freshness.set_lease(Lease::Absent);
+        }
+    }
+
+    /// Stops accepting tokens: later reports say so. Returns false when that was done before.
+    pub(crate) fn leave(&self) -> bool {
+        let is_first = !self.has_left.swap(true, Ordering::SeqCst);
+        if let Some(freshness) = self.list.freshness() {
+            freshness.set_lease(Lease::Absent);
+        }
+        is_first
+    }
+}
+
+fn reported_bound(policy: &Staleness) -> ReportedBound {
+    if policy.accepts_stale() {
+        return ReportedBound::Unbounded;
+    }
+    let part = u64::from(policy.max().subsec_nanos() > 0);
+    ReportedBound::Seconds(policy.max().as_secs().saturating_add(part))
+}

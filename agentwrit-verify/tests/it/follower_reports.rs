@@ -1,0 +1,192 @@
+//! Reports of a follower with an identity, over the loopback interface.
+
+use std::time::Duration;
+
+use agentwrit_verify::{
+    Level, Verifier, VerifyError,
+    issue::{SigningKey, SigningKeyError},
+    remote::{FollowerBuilder, RemoteError},
+    report::{Report, ReportedBound, UnverifiedReport, VerifierName},
+    testing::TestIssuer,
+};
+
+use crate::follower::{Broker, Place, until};
+
+fn key() -> SigningKey {
+    SigningKey::from_seed(&[5; 32]).unwrap()
+}
+
+impl Broker {
+    fn reporting(&self) -> FollowerBuilder {
+        self.follower().identity(VerifierName::parse("payments-api").unwrap(), key())
+    }
+
+    /// Returns the accepted reports, each verified.
+    fn reports(&self) -> Vec<Report> {
+        self.with(|model| {
+            let now = agentwrit_verify::Clock::now(model.issuer.clock());
+            let read = |text: &String| {
+                UnverifiedReport::decode(text).unwrap().verify(key().public_key(), TestIssuer::ISSUER, now).unwrap()
+            };
+            model.reports.iter().map(read).collect()
+        })
+    }
+
+    fn respond_to_reports(&self, status: &'static str) {
+        self.with(|model| model.report_status = status);
+    }
+
+    fn last_report(&self) -> Report {
+        self.reports().pop().unwrap()
+    }
+}
+
+fn is_not_reported(verifier: &Verifier, token: &str) -> bool {
+    verifier.verify(token) == Err(VerifyError::NotReported)
+}
+
+#[tokio::test]
+async fn reports_before_start_and_at_once_after_revocation() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().start().await.unwrap();
+    let first = broker.last_report();
+    assert_eq!((first.verifier.as_str(), first.audience.as_str()), ("payments-api", TestIssuer::ISSUER));
+    assert_eq!((first.applied.to_string().as_str(), first.sequence), ("epoch-0.0", 1));
+    assert_eq!((first.bound, first.leaving), (ReportedBound::Seconds(30), false));
+    assert_eq!(first.key_set, Some(broker.with(|model| model.issuer.key_set().digest())));
+    assert!(follower.verifier().build().verify(&broker.token()).is_ok());
+
+    broker.with(|model| model.issuer.revoke(Level::Task, "task"));
+    broker.tell();
+    until("the report", || broker.last_report().applied.position() == 1).await;
+    until("the drain", || broker.last_report().drained == Some(1)).await;
+    let reports = broker.reports();
+    assert!(reports.is_sorted_by(|one, next| one.sequence < next.sequence && one.instance == next.instance));
+    let status = follower.status();
+    assert_eq!((status.counters.reports, status.counters.report_failures), (reports.len() as u64, 0));
+}
+
+#[tokio::test]
+async fn reports_new_key_set_after_fetch() {
+    let broker = Broker::start().await;
+    let _follower = broker.reporting().start().await.unwrap();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    let digest = broker.with(|model| model.issuer.key_set().digest());
+    until("the report", || broker.last_report().key_set == Some(digest)).await;
+}
+
+#[tokio::test]
+async fn accepts_no_token_before_broker_accepts_report() {
+    let broker = Broker::start().await;
+    broker.respond_to_reports("403 Forbidden");
+    let refused = broker.reporting().start().await.unwrap_err();
+    assert!(matches!(refused, RemoteError::UnexpectedStatus { status: 403, .. }), "{refused}");
+    let follower = broker.reporting().start_lazily().unwrap();
+    let verifier = follower.verifier().build();
+    until("the list", || follower.status().revocations.unwrap().cursor.is_some()).await;
+    until("a rejected report", || follower.status().counters.report_failures > 0).await;
+    assert!(is_not_reported(&verifier, &broker.token()));
+    assert_eq!(verifier.status().reason, Some("not_reported"));
+    assert!(verifier.ready().unwrap_err().is_unavailable());
+    broker.respond_to_reports("204 No Content");
+    until("the first report", || verifier.verify(&broker.token()).is_ok()).await;
+}
+
+#[tokio::test]
+async fn restarted_instance_with_state_file_waits_for_its_first_report() {
+    let place = Place::new("reports");
+    let broker = Broker::start().await;
+    let builder = broker.reporting().state_file(place.file());
+    builder.clone().start().await.unwrap().leave().await;
+    let before = broker.last_report().instance;
+    broker.respond_to_reports("503 Service Unavailable");
+    let follower = builder.start().await.unwrap();
+    let verifier = follower.verifier().build();
+    assert!(is_not_reported(&verifier, &broker.token()));
+    broker.respond_to_reports("204 No Content");
+    until("the first report", || verifier.verify(&broker.token()).is_ok()).await;
+    assert_ne!(broker.last_report().instance, before);
+}
+
+#[tokio::test]
+async fn failed_reports_change_nothing_until_lease_ends() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().max_staleness(Duration::from_secs(3600)).start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.respond_to_reports("429 Too Many Requests");
+    broker.with(|model| model.issuer.revoke(Level::Task, "other"));
+    broker.tell();
+    until("a rejected report", || follower.status().counters.report_failures > 0).await;
+    broker.pass(Report::LEASE.as_secs() - 1);
+    broker.tell();
+    until("a fresh list", || verifier.verify(&broker.token()).is_ok()).await;
+    broker.pass(1);
+    assert!(is_not_reported(&verifier, &broker.token()));
+    broker.respond_to_reports("204 No Content");
+    until("a report", || verifier.verify(&broker.token()).is_ok()).await;
+}
+
+#[tokio::test]
+async fn instance_without_bound_reports_none_and_has_no_lease() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().accept_stale_revocations().start().await.unwrap();
+    assert_eq!(broker.last_report().bound, ReportedBound::Unbounded);
+    broker.respond_to_reports("503 Service Unavailable");
+    broker.pass(Report::LEASE.as_secs() + 1);
+    assert!(follower.verifier().build().verify(&broker.token()).is_ok());
+}
+
+#[tokio::test]
+async fn leaving_instance_accepts_no_token_and_reports_it() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    follower.leave().await;
+    assert!(is_not_reported(&verifier, &broker.token()));
+    assert!(broker.last_report().leaving);
+
+    let dropped = broker.reporting().start().await.unwrap();
+    let (verifier, count) = (dropped.verifier().build(), broker.reports().len());
+    drop(dropped);
+    assert!(is_not_reported(&verifier, &broker.token()));
+    until("the last report", || broker.reports().len() > count && broker.last_report().leaving).await;
+}
+
+#[tokio::test]
+async fn reports_drained_cursor_only_when_earlier_requests_have_ended() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().start().await.unwrap();
+    let request = follower.verifier().build().verify_token(&broker.token()).unwrap();
+    let response = request.admission().cloned();
+    broker.with(|model| model.issuer.revoke(Level::Task, "other"));
+    broker.tell();
+    until("the cursor", || broker.last_report().applied.position() == 1).await;
+    drop(request);
+    broker.with(|model| model.issuer.revoke(Level::Task, "another"));
+    broker.tell();
+    until("the next cursor", || broker.last_report().applied.position() == 2).await;
+    assert!(broker.reports().iter().all(|report| report.drained.is_none_or(|drained| drained == 0)));
+    drop(response);
+    until("the drain", || broker.last_report().drained == Some(2)).await;
+}
+
+#[tokio::test]
+async fn identity_needs_revocations() {
+    let broker = Broker::start().await;
+    let refused = broker.reporting().without_revocations().start().await.unwrap_err();
+    assert_eq!(refused, RemoteError::NothingToReport);
+}
+
+#[test]
+fn reads_signing_key_of_openssl() {
+    // openssl genpkey -algorithm ed25519
+    let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+    // The public key of RFC 8032 §7.1, TEST 1.
+    let expected = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    let key = SigningKey::from_pkcs8_pem(pem.as_bytes()).unwrap();
+    assert_eq!(crate::support::encode(key.public_key().as_bytes()), expected);
+    let rsa = pem.replace("MC4CAQAwBQYDK2Vw", "MC4CAQAwBQYDK2Vu");
+    assert_eq!(SigningKey::from_pkcs8_pem(rsa.as_bytes()).unwrap_err(), SigningKeyError::OtherAlgorithm);
+    assert!(matches!(SigningKey::from_pkcs8_pem(b"").unwrap_err(), SigningKeyError::Pem(_)));
+}
