@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
+    at_least::AtLeast,
     error::ClientError,
     request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
@@ -38,6 +39,12 @@ impl AuthorizeLayer {
     #[must_use]
     pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
         Self { authorizer: RequestAuthorizer::new(source, origins) }
+    }
+
+    /// Adds the header `AgentWrit-At-Least` to the requests for the origins.
+    #[must_use]
+    pub fn at_least(self, at_least: &AtLeast) -> Self {
+        Self { authorizer: self.authorizer.at_least(at_least) }
     }
 }
 

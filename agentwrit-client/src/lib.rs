@@ -8,6 +8,8 @@ mod agent_request;
 mod agent_state;
 mod agent_token;
 mod app;
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+mod at_least;
 mod client;
 mod delegated_token;
 mod error;
@@ -37,6 +39,8 @@ pub use agentwrit_protocol::{
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 
+#[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+pub use self::at_least::AtLeast;
 #[cfg(feature = "tower")]
 pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
 #[cfg(feature = "reqwest-middleware")]

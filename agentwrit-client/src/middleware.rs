@@ -7,6 +7,7 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
+use crate::at_least::AtLeast;
 use crate::request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer};
 
 /// Adds an agent's token to the requests of a [`reqwest_middleware`] client, for the given origins only. Without a
@@ -35,6 +36,12 @@ impl AuthorizeMiddleware {
     #[must_use]
     pub fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
         Self { authorizer: RequestAuthorizer::new(source, origins) }
+    }
+
+    /// Adds the header `AgentWrit-At-Least` to the requests for the origins.
+    #[must_use]
+    pub fn at_least(self, at_least: &AtLeast) -> Self {
+        Self { authorizer: self.authorizer.at_least(at_least) }
     }
 }
 

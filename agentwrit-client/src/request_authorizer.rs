@@ -12,7 +12,9 @@ use agentwrit_verify::http_client::is_loopback_host;
 use http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 
-use crate::{agent::Agent, delegated_token::DelegatedToken, error::ClientError, live_agent::LiveAgent};
+use crate::{
+    agent::Agent, at_least::AtLeast, delegated_token::DelegatedToken, error::ClientError, live_agent::LiveAgent,
+};
 
 /// Provider of the `Authorization` header for each request.
 pub trait AuthorizationProvider: Send + Sync + 'static {
@@ -140,11 +142,18 @@ impl Origin {
 pub(crate) struct RequestAuthorizer {
     source: Arc<dyn AuthorizationProvider>,
     origins: Origins,
+    at_least: AtLeast,
 }
 
 impl RequestAuthorizer {
     pub(crate) fn new(source: impl AuthorizationProvider, origins: Origins) -> Self {
-        Self { source: Arc::new(source), origins }
+        Self { source: Arc::new(source), origins, at_least: AtLeast::new() }
+    }
+
+    /// Requires the cursor of `at_least` of the services at the origins.
+    pub(crate) fn at_least(mut self, at_least: &AtLeast) -> Self {
+        self.at_least = at_least.clone();
+        self
     }
 
     /// Adds the token to the `headers` of a request, if its target receives one.
@@ -153,7 +162,11 @@ impl RequestAuthorizer {
         headers: &mut HeaderMap,
         (scheme, host, port): (&str, &str, Option<u16>),
     ) -> Result<(), ClientError> {
-        if headers.contains_key(header::AUTHORIZATION) || !self.origins.contain(scheme, host, port) {
+        if !self.origins.contain(scheme, host, port) {
+            return Ok(());
+        }
+        self.at_least.require(headers);
+        if headers.contains_key(header::AUTHORIZATION) {
             return Ok(());
         }
         let mut authorization = self.source.authorization()?;

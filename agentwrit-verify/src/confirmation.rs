@@ -5,8 +5,8 @@
 //!    was true before the commit, so the instance uses no such list any more: it applies the revocation or rejects
 //!    every token.
 //! 3. An instance that left, or whose [lease](Report::LEASE) has ended, accepts no token and is not counted.
-//! 4. An instance accepts no token before the broker accepted a report of it, so the broker knows each one, from a lease
-//!    after it began to collect reports ([`Fleet::complete_from`]). A revocation before that waits for the largest
+//! 4. An instance accepts no token before the broker accepted a report of it and its list has reached the cursor that the
+//!    broker had then, so the broker knows each one that matters, from a lease after it began to collect reports ([`Fleet::complete_from`]). A revocation before that waits for the largest
 //!    bound of each enrolled verifier too.
 //! 5. An instance without a bound is never fenced and has no lease. The broker keeps it, durably, until it leaves or its
 //!    verifier is removed.

@@ -321,6 +321,12 @@ impl Freshness {
         self.limit_use();
     }
 
+    /// Returns true while there is a lease, or none is required.
+    #[cfg(any(feature = "remote", feature = "testing"))]
+    pub(crate) fn has_lease(&self, now: Instant) -> bool {
+        self.check_lease(|| now).is_ok()
+    }
+
     fn lease(&self) -> std::sync::MutexGuard<'_, Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -151,9 +151,9 @@ impl TrustedKeys {
         KeySet::new(keys).ok().map(Arc::new).or(in_force)
     }
 
-    /// Returns true when the newest response of the feed announces the key.
-    pub(crate) fn announces(&self, id: &KeyId) -> bool {
-        self.announced().newest.as_ref().is_some_and(|newest| newest.contains(id))
+    /// Returns whether the newest response of the feed announces the key; `None` when the broker announces none.
+    pub(crate) fn is_announced(&self, id: &KeyId) -> Option<bool> {
+        self.announced().newest.as_ref().map(|newest| newest.contains(id))
     }
 
     /// Returns true when the newest response of the feed announces a key that is not in force.

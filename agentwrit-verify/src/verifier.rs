@@ -41,7 +41,7 @@ use crate::{
     delegation,
     error::VerifyError,
     jws::shorten,
-    keys::KeySet,
+    keys::{KeyId, KeySet},
     revocation::{Level, RevocationList, TokenRevocationKeys},
     staleness::{ClockReading, Freshness},
     status::{RevocationStatus, VerifierStatus},
@@ -220,10 +220,7 @@ impl Rules {
         let unverified = UnverifiedToken::decode_known(token, keys)?;
         let Some(key) = keys.select(unverified.key_id()) else {
             self.keys.report_unknown_key();
-            if let Some(kid) = unverified.key_id().filter(|kid| self.keys.announces(kid)) {
-                return Err(VerifyError::KeyNotFetched { kid: shorten(kid.as_str()) });
-            }
-            return Err(VerifyError::UnknownKey { kid: unverified.key_id().map(|kid| shorten(kid.as_str())) });
+            return Err(self.unknown_key(unverified.key_id()));
         };
         unverified.jws().check_signature(key)?;
         let claims = unverified.claims()?;
@@ -237,6 +234,22 @@ impl Rules {
             names_key: unverified.key_id().is_some(),
             chain_signed_by: chain_keys.into_iter().cloned().collect(),
         })
+    }
+
+    /// Returns the error for a token of a key that is not in force: the token's fault only when the broker is known not
+    /// to publish the key.
+    fn unknown_key(&self, kid: Option<&KeyId>) -> VerifyError {
+        let shown = kid.map(|kid| shorten(kid.as_str()));
+        let publishes = kid.and_then(|kid| self.keys.is_announced(kid));
+        // What is announced is as old as the list.
+        let outdated = || {
+            let freshness = self.revocations.as_ref()?.freshness()?;
+            freshness.check(self.clock.now(), || self.clock.monotonic()).err()
+        };
+        match (publishes, shown) {
+            (Some(true), Some(kid)) => VerifyError::KeyNotFetched { kid },
+            (Some(_) | None, kid) => outdated().unwrap_or(VerifyError::UnknownKey { kid }),
+        }
     }
 
     pub(crate) fn check_issuer(&self, claims: &ClaimSet) -> Result<(), VerifyError> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentwrit_client::{AuthorizationProvider, AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins};
+use agentwrit_client::{AtLeast, AuthorizationProvider, AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use tower::{Layer, ServiceExt, service_fn};
@@ -56,6 +56,18 @@ async fn layer_adds_token_for_given_origins_only() {
         let headers = sent(&layer, Request::get(uri).body(()).unwrap()).await.unwrap();
         assert!(headers.is_empty(), "{uri}: {headers:?}");
     }
+}
+
+#[tokio::test]
+async fn requires_cursor_of_given_origins_only() {
+    let at_least = AtLeast::new();
+    let layer = layer(Ok("Bearer agent-token")).at_least(&at_least);
+    let to = |uri: &str| Request::get(uri).body(()).unwrap();
+    assert!(!sent(&layer, to("https://records.example/")).await.unwrap().contains_key("agentwrit-at-least"));
+    at_least.raise(Some(&agentwrit_verify::FeedCursor::parse("9f2c.1842").unwrap()));
+    let headers = sent(&layer, to("https://records.example/")).await.unwrap();
+    assert_eq!(headers["agentwrit-at-least"], "9f2c.1842");
+    assert!(sent(&layer, to("https://elsewhere.example/")).await.unwrap().is_empty());
 }
 
 #[tokio::test]

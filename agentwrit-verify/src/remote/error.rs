@@ -70,6 +70,12 @@ pub enum RemoteError {
     /// An identity without a revocation list, or before the first list.
     #[error("there is no revocation list to report on: an identity needs revocations")]
     NothingToReport,
+    /// Accepted report without the broker's cursor in the header `AgentWrit-At-Least`.
+    #[error("`{url}` accepted a report and did not send its cursor")]
+    NoCursor {
+        /// The address.
+        url: String,
+    },
     /// The system gave no random bytes for the id of this instance.
     #[error("the system's random source failed")]
     NoRandomness,

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::RemoteError;
 use crate::{
+    feed_cursor::FeedCursor,
     http_client::{BodyError, BrokerUrl, ConnectionSettings, TransportError, read_body, without_userinfo},
     keys::KeySet,
 };
@@ -84,8 +85,8 @@ impl Broker {
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
     }
 
-    /// Sends a report of a verifier.
-    pub(super) async fn report(&self, report: String) -> Result<(), RemoteError> {
+    /// Sends a report of a verifier. Returns the cursor that the broker had when it accepted it.
+    pub(super) async fn report(&self, report: String) -> Result<FeedCursor, RemoteError> {
         let Endpoint { url, name } = &self.reports;
         let https = url.scheme() == "https";
         let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/jwt").body(report);
@@ -95,10 +96,12 @@ impl Broker {
             url: name.clone(),
             cause: TransportError::of(&error, https).reason,
         })?;
-        if response.status().is_success() {
-            return Ok(());
+        if !response.status().is_success() {
+            return Err(RemoteError::UnexpectedStatus { url: name.clone(), status: response.status().as_u16() });
         }
-        Err(RemoteError::UnexpectedStatus { url: name.clone(), status: response.status().as_u16() })
+        let cursor = response.headers().get(FeedCursor::AT_LEAST).and_then(|value| value.to_str().ok());
+        let cursor = cursor.and_then(|text| FeedCursor::parse(text).ok());
+        cursor.ok_or_else(|| RemoteError::NoCursor { url: name.clone() })
     }
 
     async fn read(

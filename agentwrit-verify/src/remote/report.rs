@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{RemoteError, Shared, fetch::Broker, jitter::Jitter};
 use crate::{
+    feed_cursor::FeedCursor,
     http_client::Backoff,
     issue::SigningKey,
     report::{InstanceId, ReportSeries, VerifierName},
@@ -54,12 +55,13 @@ impl Reporter {
     /// Sends a report of the present state, and extends the lease when the broker accepts it.
     pub(super) async fn report(&self, shared: &Shared) -> Result<(), RemoteError> {
         let sent = shared.clock.monotonic();
-        self.send(shared).await?;
-        self.series.accepted(sent);
+        let at_least = self.send(shared).await?;
+        self.series.accepted(sent, at_least, shared.clock.monotonic());
         Ok(())
     }
 
-    async fn send(&self, shared: &Shared) -> Result<(), RemoteError> {
+    /// Returns the broker's cursor.
+    async fn send(&self, shared: &Shared) -> Result<FeedCursor, RemoteError> {
         let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?;
         shared.counters.reports.add();
         let sent = self.broker.report(report.sign(&self.key)).await;
@@ -71,7 +73,7 @@ impl Reporter {
         let (reporter, shared) = (Arc::clone(self), Arc::clone(shared));
         self.series.leave().then_some(async move {
             match timeout(LEAVE_TIMEOUT, reporter.send(&shared)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::debug!(%error, "the broker was not told that this instance leaves"),
                 Err(_) => tracing::debug!("the broker was not told in time that this instance leaves"),
             }
@@ -118,6 +120,7 @@ pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jit
     loop {
         sleep_until(pace.next(Instant::now())).await;
         changes.mark_unchanged();
+        reporter.series.list_changed();
         match reporter.report(&shared).await {
             Ok(()) => {
                 failures = 0;
@@ -125,6 +128,9 @@ pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jit
                 if !next_change(&shared, &mut changes).await {
                     return;
                 }
+                // Before the next report, which may have to wait.
+                reporter.series.list_changed();
+                shared.log_readiness_change();
             }
             // Nothing to report before the first list.
             Err(RemoteError::NothingToReport) => {

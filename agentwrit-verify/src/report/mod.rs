@@ -6,7 +6,10 @@
 //! 3. An instance accepts its first token only after the broker has accepted a report of it, and none once that has not
 //!    happened for [`Report::LEASE`]. So a broker knows every instance that may accept tokens: see
 //!    [`confirmation`](crate::confirmation).
-//! 4. A broker decodes a report to learn whose key verifies it, then verifies it: [`UnverifiedReport`].
+//! 4. The broker responds with 204 and, in the header [`AgentWrit-At-Least`](FeedCursor::AT_LEAST), its cursor, read after
+//!    it has stored the report where every broker counts it. What was revoked before may have been confirmed without this
+//!    instance: one that has no lease accepts tokens only once its list has reached that cursor.
+//! 5. A broker decodes a report to learn whose key verifies it, then verifies it: [`UnverifiedReport`].
 //!
 //! ```
 //! use agentwrit_verify::{

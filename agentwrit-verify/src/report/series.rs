@@ -1,13 +1,17 @@
 //! Reports of one process, and the lease that their acceptance extends.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Instant,
 };
 
 use super::{InstanceId, Report, ReportedBound, VerifierName};
 use crate::{
     clock::UnixTime,
+    feed_cursor::FeedCursor,
     revocation::RevocationList,
     staleness::{Freshness, Lease, Staleness},
     trusted::TrustedKeys,
@@ -22,6 +26,8 @@ pub(crate) struct ReportSeries {
     keys: TrustedKeys,
     next: AtomicU64,
     has_left: AtomicBool,
+    /// A lease that begins when the list reaches the cursor, and the time from which it counts.
+    awaiting: Mutex<Option<(Instant, FeedCursor)>>,
 }
 
 impl ReportSeries {
@@ -32,7 +38,7 @@ impl ReportSeries {
             freshness.set_lease(Lease::Absent);
         }
         let (next, has_left) = (AtomicU64::new(1), AtomicBool::new(false));
-        Self { verifier, instance, list, keys, next, has_left }
+        Self { verifier, instance, list, keys, next, has_left, awaiting: Mutex::default() }
     }
 
     /// Returns the next report; `None` before the first list.
@@ -59,10 +65,35 @@ impl ReportSeries {
         self.next.load(Ordering::Relaxed) > 1
     }
 
-    /// Extends the lease after the broker accepted a report. It counts from before the report was sent, since the broker
-    /// counts from when it received it.
-    pub(crate) fn accepted(&self, sent: Instant) {
+    /// Extends the lease after the broker accepted a report, at `now`. It counts from before the report was `sent`, since
+    /// the broker counts from when it received it.
+    ///
+    /// Without a lease the broker did not count this instance before, and may have confirmed everything up to
+    /// `at_least`, its cursor when it accepted the report: the lease begins once the list has reached it.
+    pub(crate) fn accepted(&self, sent: Instant, at_least: FeedCursor, now: Instant) {
         let Some(freshness) = self.list.freshness() else { return };
+        let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if freshness.has_lease(now) || self.list.has_reached(&at_least) {
+            *awaiting = None;
+            self.extend(freshness, sent);
+        } else if awaiting.is_none()
+            || awaiting.as_ref().is_some_and(|(_, earlier)| earlier.epoch() != at_least.epoch())
+        {
+            // The earlier cursor suffices: this instance has been counted since.
+            *awaiting = Some((sent, at_least));
+        }
+    }
+
+    /// Begins the lease if the list has reached the cursor that it waits for: call it after the list has changed.
+    pub(crate) fn list_changed(&self) {
+        let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = awaiting.take_if(|(_, at_least)| self.list.has_reached(at_least));
+        if let (Some((sent, _)), Some(freshness)) = (reached, self.list.freshness()) {
+            self.extend(freshness, sent);
+        }
+    }
+
+    fn extend(&self, freshness: &Freshness, sent: Instant) {
         let end = sent.checked_add(Report::LEASE).filter(|_| !freshness.policy().accepts_stale());
         freshness.set_lease(end.map_or(Lease::Unlimited, Lease::Until));
         // Leaving meanwhile must not be undone.

@@ -5,7 +5,9 @@ use std::{convert::Infallible, time::Duration};
 use super::{ManualClock, TestIssuer};
 use crate::{
     clock::{Clock as _, UnixTime},
-    feed::{AppliedResponse, ClockReading, Feed, FeedEntry, FeedError, KeyAnnouncement, ResponseHead, Staleness},
+    feed::{
+        AppliedResponse, ClockReading, Feed, FeedCursor, FeedEntry, FeedError, KeyAnnouncement, ResponseHead, Staleness,
+    },
     issue::SigningKey,
     keys::KeySet,
     report::{InstanceId, Report, ReportSeries, VerifierName},
@@ -34,6 +36,15 @@ impl RevocationLog {
         self.epoch = self.epoch.saturating_add(1);
     }
 
+    pub(super) fn cursor(&self) -> FeedCursor {
+        let position = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        FeedCursor::new(&self.epoch(), position).expect("the epoch is a valid name")
+    }
+
+    fn epoch(&self) -> String {
+        format!("epoch-{}", self.epoch)
+    }
+
     /// Takes a cursor for a change of the keys.
     pub(super) fn add_change_of_keys(&mut self, now: UnixTime) {
         let key = RevocationKey::from_bytes([0; 16]);
@@ -51,7 +62,7 @@ impl RevocationLog {
         let to = self.entries.len();
         let from = since.and_then(|since| usize::try_from(since).ok()).filter(|from| *from <= to).unwrap_or_default();
         let cursor = |position| u64::try_from(position).unwrap_or(u64::MAX);
-        let epoch = format!("epoch-{}", self.epoch);
+        let epoch = self.epoch();
         let head = ResponseHead {
             issuer: TestIssuer::ISSUER,
             issued_at: now,
@@ -118,7 +129,11 @@ impl TestFollower {
     ///
     /// [`FeedError`] with the rule that the response breaks; the list is unchanged then.
     pub fn deliver(&mut self, response: &str) -> Result<AppliedResponse, FeedError> {
-        self.feed.apply_with_keys(response, &self.keys, ClockReading::of(&self.clock))
+        let applied = self.feed.apply_with_keys(response, &self.keys, ClockReading::of(&self.clock));
+        if let Some(reports) = &self.reports {
+            reports.list_changed();
+        }
+        applied
     }
 
     /// Takes over the issuer's key set as it is now.
@@ -145,10 +160,11 @@ impl TestFollower {
         self.reports.as_ref()?.next(self.clock.now())
     }
 
-    /// Extends the lease after the broker accepted a report that was sent at this monotonic time.
-    pub fn report_accepted(&self, sent: std::time::Instant) {
+    /// Extends the lease after the broker accepted a report that was sent at this monotonic time. `at_least` is the
+    /// broker's cursor when it accepted it.
+    pub fn report_accepted(&self, sent: std::time::Instant, at_least: FeedCursor) {
         if let Some(reports) = &self.reports {
-            reports.accepted(sent);
+            reports.accepted(sent, at_least, self.clock.monotonic());
         }
     }
 

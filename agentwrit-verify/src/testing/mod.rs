@@ -63,7 +63,7 @@ use crate::{
     claims::ClaimSet,
     clock::{Clock as _, UnixTime},
     delegation::{Delegation, chain_hash},
-    feed::{FeedEntry, KeyAnnouncement},
+    feed::{FeedCursor, FeedEntry, KeyAnnouncement},
     identity::{AgentId, PathSegment, Subject, TokenId, TrustDomain},
     issue::SigningKey,
     keys::{KeySet, PublicKey},
@@ -164,6 +164,12 @@ impl TestIssuer {
     pub fn feed_response(&self, since: Option<u64>) -> String {
         let announced = KeyAnnouncement::of(&self.key_set(), self.key.id()).filter(|_| self.announces_keys);
         self.log().response(&self.key, announced.as_ref(), since, self.clock.now())
+    }
+
+    /// Returns the cursor of the latest entry of its log.
+    #[must_use]
+    pub fn cursor(&self) -> FeedCursor {
+        self.log().cursor()
     }
 
     /// Keeps only the first `kept` entries of its log, as after the restore of a backup, and announces it: the feed

@@ -183,7 +183,10 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     };
     let length = body.len();
     let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let cursor = model.lock().unwrap().issuer.cursor();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
         // The follower may have disconnected.
         if stream.write_all(part).await.is_err() {

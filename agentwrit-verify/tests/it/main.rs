@@ -10,6 +10,7 @@
 mod attacks;
 mod cache;
 mod claims;
+mod confirmation_model;
 mod delegation;
 mod ed25519;
 mod encodings;

@@ -1,0 +1,373 @@
+//! Verifiers that report, several brokers, and a network that loses, delays and repeats, in many seeded runs.
+//!
+//! Checked in every step:
+//!
+//! 1. Once a revocation or a withdrawal is confirmed, no instance accepts what it concerns, whatever happens later.
+//! 2. With bounds on all verifiers a confirmation comes within the largest bound and a second.
+//! 3. A token is never accepted longer than the bound after its revocation or the withdrawal of its key.
+//! 4. A good token is never refused, through planned rotations: only a verifier that can decide nothing responds 503.
+//!
+//! `AGENTWRIT_RUNS=5000` sets the number of runs, `AGENTWRIT_SEED=17` selects one.
+
+mod broker;
+mod instance;
+
+use std::{env, thread, time::Duration};
+
+use agentwrit_verify::{
+    ClaimSet, Clock as _, KeySet, Level, UnixTime, VerifyError,
+    confirmation::{Commit, Confirmation, ConfirmationState},
+    testing::TestIssuer,
+};
+
+use self::{broker::Brokers, instance::Instance};
+use crate::network::Chance;
+
+const RUNS: u64 = 60;
+/// Time between the publication of a planned key and its first signature, in milliseconds.
+const PREPARE_FOR: i64 = 60_000;
+/// Time for which caches hold a key set.
+const CACHED_FOR: i64 = 300_000;
+
+#[test]
+fn confirms_only_what_no_instance_accepts_and_refuses_no_good_token() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("AGENTWRIT_SEED") {
+        println!("{:?}", World::new(seed).run().unwrap());
+        return;
+    }
+    let runs = number("AGENTWRIT_RUNS").unwrap_or(RUNS);
+    let witness = thread::scope(|scope| {
+        let part = |first: u64| (first..runs).step_by(2).map(judged).fold(Witness::default(), Witness::plus);
+        let workers: Vec<_> = (0..2).map(|first| scope.spawn(move || part(first))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold(Witness::default(), Witness::plus)
+    });
+    println!("{witness:?}");
+    // The runs meet what they are about.
+    assert!(witness.confirmed > 3 * runs && witness.with_fenced > runs / 4, "{witness:?}");
+    assert!(witness.accepted > 100 * runs && witness.accepted_while_pending > runs, "{witness:?}");
+    assert!(witness.rotations > runs / 2 && witness.withdrawals > runs / 4, "{witness:?}");
+    assert!(witness.unbounded > 0 && witness.broker_restarts > runs / 4 && witness.drops > runs / 2, "{witness:?}");
+}
+
+fn judged(seed: u64) -> Witness {
+    World::new(seed).run().unwrap_or_else(|violation| panic!("AGENTWRIT_SEED={seed}: {violation}"))
+}
+
+/// Counts over all runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Witness {
+    accepted: u64,
+    accepted_while_pending: u64,
+    confirmed: u64,
+    with_fenced: u64,
+    unbounded: u64,
+    rotations: u64,
+    withdrawals: u64,
+    broker_restarts: u64,
+    /// Instances that ended, with a report or without.
+    drops: u64,
+}
+
+impl Witness {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            accepted: self.accepted + other.accepted,
+            accepted_while_pending: self.accepted_while_pending + other.accepted_while_pending,
+            confirmed: self.confirmed + other.confirmed,
+            with_fenced: self.with_fenced + other.with_fenced,
+            unbounded: self.unbounded + other.unbounded,
+            rotations: self.rotations + other.rotations,
+            withdrawals: self.withdrawals + other.withdrawals,
+            broker_restarts: self.broker_restarts + other.broker_restarts,
+            drops: self.drops + other.drops,
+        }
+    }
+}
+
+struct Token {
+    text: String,
+    claims: ClaimSet,
+    signed_by: usize,
+    /// True when the key signed before verifiers could know it.
+    of_unplanned_key: bool,
+    /// Time of the revocation, or of the withdrawal of its key.
+    dead_since: Option<i64>,
+}
+
+/// A change that is waited for.
+struct Waiting {
+    commit: Commit,
+    at: i64,
+    is_confirmed: bool,
+    /// Indices of the tokens that it concerns.
+    tokens: Vec<usize>,
+}
+
+/// Times are milliseconds since the start, by the brokers' clock, which is the true one.
+struct World {
+    chance: Chance,
+    now: i64,
+    issuer: TestIssuer,
+    brokers: Brokers,
+    instances: Vec<Instance>,
+    started: u64,
+    tokens: Vec<Token>,
+    waiting: Vec<Waiting>,
+    /// Whether the caches in front of the key set obey `no-cache`, and what they hold until when.
+    caches_revalidate: bool,
+    cached_keys: Option<(KeySet, i64)>,
+    keys: u8,
+    prepared_at: Option<i64>,
+    is_unplanned: bool,
+    witness: Witness,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let issuer = TestIssuer::new();
+        let brokers = Brokers::new(&mut chance);
+        let caches_revalidate = chance.percent(70);
+        let mut world = Self {
+            chance,
+            now: 0,
+            issuer,
+            brokers,
+            instances: Vec::new(),
+            started: 0,
+            tokens: Vec::new(),
+            waiting: Vec::new(),
+            caches_revalidate,
+            cached_keys: None,
+            keys: 0,
+            prepared_at: None,
+            is_unplanned: false,
+            witness: Witness::default(),
+        };
+        for _ in 0..3 {
+            world.start_instance();
+        }
+        world
+    }
+
+    fn run(mut self) -> Result<Witness, String> {
+        while self.now < 240_000 {
+            let step = self.chance.between(50, 1_500);
+            self.pass(step);
+            self.operator_acts();
+            self.fleet_changes();
+            if self.chance.percent(20) {
+                // Before a process that was paused hears anything.
+                self.look()?;
+            }
+            self.network();
+            self.confirm()?;
+            self.look()?;
+        }
+        Ok(self.witness)
+    }
+
+    fn pass(&mut self, milliseconds: i64) {
+        self.now += milliseconds;
+        let step = Duration::from_millis(milliseconds.unsigned_abs());
+        self.issuer.clock().advance(step);
+        for instance in &self.instances {
+            instance.pass(step);
+        }
+    }
+
+    fn broker_time(&self) -> UnixTime {
+        self.issuer.clock().now()
+    }
+
+    fn operator_acts(&mut self) {
+        if self.tokens.len() < 30 && self.chance.percent(25) {
+            self.issue();
+        }
+        if self.chance.percent(5) && !self.tokens.is_empty() {
+            self.revoke();
+        }
+        if self.chance.percent(1) {
+            self.brokers.restart_or_change(self.now, &mut self.chance);
+            self.witness.broker_restarts += 1;
+        }
+        self.rotate();
+    }
+
+    fn issue(&mut self) {
+        let claims = self.issuer.claims(&["a:b:c"]);
+        let text = self.issuer.sign(&claims);
+        self.tokens.push(Token {
+            text,
+            claims,
+            signed_by: self.keys.into(),
+            of_unplanned_key: self.is_unplanned,
+            dead_since: None,
+        });
+    }
+
+    fn revoke(&mut self) {
+        let index = self.chance.pick(self.tokens.len());
+        let claims = &self.tokens[index].claims;
+        let (level, target) = match self.chance.pick(2) {
+            0 => (Level::Token, claims.jti.to_string()),
+            _ => (Level::Agent, claims.sub.to_string()),
+        };
+        self.issuer.revoke(level, &target);
+        self.tokens[index].dead_since.get_or_insert(self.now);
+        self.wait_for(vec![index]);
+    }
+
+    fn wait_for(&mut self, tokens: Vec<usize>) {
+        let commit = Commit { cursor: self.issuer.cursor(), at: self.broker_time() };
+        self.waiting.push(Waiting { commit, at: self.now, is_confirmed: false, tokens });
+    }
+
+    /// Planned rotations wait for every known instance; a withdrawal does not.
+    fn rotate(&mut self) {
+        if let Some(prepared_at) = self.prepared_at {
+            let digest = self.issuer.key_set().digest();
+            if self.now - prepared_at >= PREPARE_FOR && self.brokers.all_have_keys(digest, self.broker_time()) {
+                self.issuer.activate_prepared_key();
+                self.prepared_at = None;
+                self.is_unplanned = false;
+                self.keys += 1;
+                self.witness.rotations += 1;
+                if self.chance.percent(40) {
+                    self.withdraw_retired();
+                }
+            }
+        } else if self.chance.percent(2) {
+            self.issuer.prepare_key([100 + self.keys; 32]);
+            self.prepared_at = Some(self.now);
+        } else if self.keys < 50 && self.chance.below(400) == 0 {
+            self.issuer.rotate_key([100 + self.keys; 32]);
+            self.is_unplanned = true;
+            self.keys += 1;
+            self.withdraw_retired();
+        }
+    }
+
+    fn withdraw_retired(&mut self) {
+        self.issuer.withdraw_retired_keys();
+        self.witness.withdrawals += 1;
+        let active = usize::from(self.keys);
+        let concerned: Vec<usize> =
+            (0..self.tokens.len()).filter(|index| self.tokens[*index].signed_by < active).collect();
+        for index in &concerned {
+            self.tokens[*index].dead_since.get_or_insert(self.now);
+        }
+        self.wait_for(concerned);
+    }
+
+    fn start_instance(&mut self) {
+        self.started += 1;
+        // At the start of the world there is no cache yet.
+        let keys = self.key_set_response(false);
+        let verifier = self.brokers.pick_verifier(&mut self.chance);
+        self.instances.push(Instance::start(&self.issuer, keys, verifier, self.started, self.now, &mut self.chance));
+    }
+
+    fn fleet_changes(&mut self) {
+        if self.instances.len() < 6 && self.chance.percent(2) {
+            self.start_instance();
+        }
+        if self.instances.len() > 1 && self.chance.percent(2) {
+            let index = self.chance.pick(self.instances.len());
+            let mut ended = self.instances.swap_remove(index);
+            self.witness.drops += 1;
+            if self.chance.percent(60) && !ended.is_paused(self.now) {
+                ended.leave(self.now, &mut self.brokers, &mut self.chance);
+            }
+            if self.chance.percent(70) {
+                self.start_instance();
+            }
+        }
+    }
+
+    /// Returns the key set that a fetch gets, from the broker or from a cache.
+    fn key_set_response(&mut self, revalidate: bool) -> KeySet {
+        let fresh = self.issuer.key_set();
+        match &self.cached_keys {
+            Some((held, until)) if self.now < *until && !(revalidate && self.caches_revalidate) => held.clone(),
+            _ => {
+                self.cached_keys = Some((fresh.clone(), self.now + CACHED_FOR));
+                fresh
+            }
+        }
+    }
+
+    fn network(&mut self) {
+        for index in 0..self.instances.len() {
+            if self.instances[index].is_paused(self.now) {
+                continue;
+            }
+            if let Some(revalidate) = self.instances[index].wants_keys(self.now, &mut self.chance) {
+                let keys = self.key_set_response(revalidate);
+                self.instances[index].receive_keys(keys);
+            }
+            self.instances[index].follow(self.now, &self.issuer, &mut self.chance);
+            self.instances[index].report(self.now, &mut self.brokers, &mut self.chance);
+        }
+        self.brokers.deliver(self.now, self.issuer.clock().now(), &self.issuer.cursor());
+    }
+
+    /// Judges what is waited for, as a broker does.
+    fn confirm(&mut self) -> Result<(), String> {
+        let now = self.issuer.clock().now();
+        for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.is_confirmed) {
+            let found = Confirmation::of(&waiting.commit, self.brokers.fleet(), now);
+            match found.state {
+                ConfirmationState::Confirmed => {
+                    waiting.is_confirmed = true;
+                    self.witness.confirmed += 1;
+                    self.witness.with_fenced += u64::from(found.fenced > 0);
+                }
+                ConfirmationState::Unbounded => self.witness.unbounded += 1,
+                ConfirmationState::Pending => {
+                    let late = self.now - waiting.at - 1_000 * self.brokers.largest_bound() - 1_000;
+                    // Steps are up to 1.5 s long, and a verifier without a bound has no fence after a restart.
+                    if late > 0 && self.brokers.all_are_bounded() {
+                        return Err(format!("at {}: pending {late} ms too long: {found:?}", self.now));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) -> Result<(), String> {
+        for index in 0..self.tokens.len() {
+            let confirmed = self.waiting.iter().find(|waiting| waiting.is_confirmed && waiting.tokens.contains(&index));
+            let pending = self.waiting.iter().any(|waiting| !waiting.is_confirmed && waiting.tokens.contains(&index));
+            // A rejected token costs a signature each time, so it is tried less often.
+            if confirmed.is_some() && !self.chance.percent(15) {
+                continue;
+            }
+            let token = &self.tokens[index];
+            for instance in self.instances.iter().filter(|instance| !instance.is_paused(self.now)) {
+                let verdict = instance.verify(&token.text);
+                let dead_for = token.dead_since.map(|since| self.now - since);
+                let context = || format!("at {}: token {index}, dead for {dead_for:?}, {instance}: ", self.now);
+                match verdict {
+                    Ok(_) if confirmed.is_some() => return Err(context() + "accepted after the confirmation"),
+                    Ok(_) if instance.bound_ms().zip(dead_for).is_some_and(|(bound, dead)| dead > bound) => {
+                        return Err(context() + "accepted beyond the bound");
+                    }
+                    Ok(_) => {
+                        self.witness.accepted += 1;
+                        self.witness.accepted_while_pending += u64::from(pending);
+                    }
+                    Err(VerifyError::Expired { .. } | VerifyError::NotYetValid { .. }) => {}
+                    Err(VerifyError::UnknownKey { .. }) if token.of_unplanned_key => {}
+                    Err(error) if dead_for.is_none() && !error.is_unavailable() => {
+                        return Err(context() + &format!("a good token was refused: {error}"));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
