@@ -108,7 +108,8 @@ impl Brokers {
 
     async fn revoke(&self, broker: usize, level: Level, target: impl ToString) -> Revoked {
         let text = target.to_string();
-        let request = RevocationRequest { level, target: RevocationTarget::parse(level, &text), text, reason: None };
+        let target = RevocationTarget::parse(level, &text);
+        let request = RevocationRequest { level, target, text, reason: None, wait: None, dry_run: false };
         self.of(broker).revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 
