@@ -45,5 +45,6 @@ pub use maintenance::{
     check::{CheckReport, check},
     migrate::{MigrateError, Migrated, migrate},
     restore::{ConfirmedClock, OnDatabase, RestoreError, Restored, confirm_clock, mark_restored},
+    schema::{SchemaError, apply_schema, schema_sql},
 };
 pub use server::{ClientCertificate, TlsError, Unhealthy, check_health};

@@ -4,8 +4,8 @@
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
-    Args, Broker, ClientCertificate, Command, Config, StartError, check, check_health, config, confirm_clock,
-    mark_restored, migrate, stdio, store::OpenError, telemetry,
+    Args, Broker, ClientCertificate, Command, Config, StartError, apply_schema, check, check_health, config,
+    confirm_clock, mark_restored, migrate, schema_sql, stdio, store::OpenError, telemetry,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,6 +71,10 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config()?))?)?,
         Some(Command::Migrate { from, to }) => {
             print_done(&runtime.block_on(migrate(args, from.as_deref(), to.as_deref()))?)?;
+        }
+        Some(Command::Schema { apply: false, role }) => print_done(&schema_sql(role.as_deref()))?,
+        Some(Command::Schema { apply: true, role }) => {
+            print_done(&runtime.block_on(apply_schema(args, role.clone()))?)?;
         }
         Some(Command::Health { client_cert, client_key }) => {
             let client = client_cert.clone().zip(client_key.clone()).map(|(cert, key)| ClientCertificate { cert, key });

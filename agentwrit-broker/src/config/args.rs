@@ -28,6 +28,17 @@ pub enum Command {
         #[arg(long, value_name = "URL")]
         to: Option<String>,
     },
+    /// Print the SQL that creates the tables of a shared database, or apply it
+    Schema {
+        /// Apply it to the database of `AA_DATABASE_URL`, whose role must be able to create tables; brings older tables up to
+        /// date
+        #[arg(long)]
+        apply: bool,
+        /// Also grant the rights that a broker needs to this role, which must exist: it can't change or delete audit events
+        /// and revocations
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
+    },
     /// Report every error and every warning of the configuration; start nothing and change nothing: exit code 0 when the
     /// broker would start, else 1
     Check {

@@ -126,6 +126,18 @@ impl Config {
         Self::report(args, std::env::vars_os(), &read_file)
     }
 
+    /// Reads the database URL of this process, for commands that need nothing else. None if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigErrors`] of the sources and of the URL.
+    pub fn database_url_of_process(args: &Args) -> Result<Option<DatabaseUrl>, ConfigErrors> {
+        let mut errors = ErrorList::default();
+        let settings = Settings::gather(args, std::env::vars_os(), &read_file, &mut errors);
+        let url = DatabaseUrl::check(&settings).map(|url| errors.keep(url));
+        if errors.0.is_empty() { Ok(url.flatten()) } else { Err(ConfigErrors::new(errors.0)) }
+    }
+
     /// Returns the defaults with a free port of the loopback interface, and key and database in `directory`: for tests and
     /// examples.
     ///

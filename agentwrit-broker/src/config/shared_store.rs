@@ -29,11 +29,10 @@ impl SharedStore {
     pub(super) fn check(settings: &Settings, errors: &mut ErrorList) -> Option<Option<Self>> {
         let state_path = errors.keep(settings.value(&values::STATE_PATH));
         let on_lost_history = errors.keep(settings.value(&values::ON_LOST_HISTORY));
-        let Some(setting) = settings.find(names::DATABASE_URL) else {
+        let Some(url) = DatabaseUrl::check(settings) else {
             return (state_path.is_some() && on_lost_history.is_some()).then_some(None);
         };
-        let malformed = || ConfigError::DatabaseUrl { origin: setting.origin.clone() };
-        let url = errors.keep(DatabaseUrl::parse(&setting.text).ok_or_else(malformed));
+        let url = errors.keep(url);
         let key_encryption_key = settings.find(names::KEY_ENCRYPTION_KEY_PATH).map(|setting| setting.text.as_str());
         let key_encryption_key =
             errors.keep(key_encryption_key.and_then(values::path).ok_or(ConfigError::KeyEncryptionKeyMissing));
@@ -60,6 +59,13 @@ impl SharedStore {
 pub struct DatabaseUrl(Secret);
 
 impl DatabaseUrl {
+    /// Returns the URL of the settings, or its error; None if it is not set.
+    pub(super) fn check(settings: &Settings) -> Option<Result<Self, ConfigError>> {
+        let setting = settings.find(names::DATABASE_URL)?;
+        let malformed = || ConfigError::DatabaseUrl { origin: setting.origin.clone() };
+        Some(Self::parse(&setting.text).ok_or_else(malformed))
+    }
+
     /// Parses a URL of the scheme `postgres` or `postgresql`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

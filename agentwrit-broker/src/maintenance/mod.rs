@@ -5,3 +5,4 @@ pub(crate) mod file_checks;
 pub(crate) mod lost_history;
 pub(crate) mod migrate;
 pub(crate) mod restore;
+pub(crate) mod schema;

@@ -1,4 +1,4 @@
-//! What brokers of one database have in common: settings that must agree, and their keys.
+//! Settings on which brokers of one database must agree, and their keys.
 
 use agentwrit_verify::UnixTime;
 use tokio_postgres::Row;
@@ -28,7 +28,7 @@ const SELECT_KEYS: &str = "SELECT kid, purpose, public, sealed, state, created_a
 const INSERT_KEY: &str = "INSERT INTO signing_keys \
      (kid, purpose, public, sealed, state, created_at, activated_at, retire_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// What a broker finds when it joins the others.
+/// State that a broker finds when it joins the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Joined {
     /// Keys of all brokers.
@@ -49,7 +49,7 @@ pub(crate) fn join<E>(
     let server = Server::parse(url)?;
     let session = Session::open(&server)?;
     session.check_server()?;
-    schema::migrate(&session, &server.name())?;
+    schema::prepare(&session, &server.name())?;
     session.batch("BEGIN")?;
     let joined = join_in_transaction(&session, settings, make_keys);
     session.batch(if joined.is_ok() { "COMMIT" } else { "ROLLBACK" })?;

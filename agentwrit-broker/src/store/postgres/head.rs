@@ -12,7 +12,7 @@ use crate::{
     store::{StoreError, codec::signed, follow::LogEnd, trail::TrailHead},
 };
 
-pub(super) use crate::store::head::{Head, new_epoch};
+pub(super) use crate::store::head::Head;
 
 /// Columns of the head row.
 pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \

@@ -48,7 +48,7 @@ impl Import {
         let server = Server::parse(url)?;
         let session = Session::open(&server)?;
         session.check_server()?;
-        schema::migrate(&session, &server.name())?;
+        schema::prepare(&session, &server.name())?;
         session.batch(BEGIN)?;
         let rows = session.rows(IS_EMPTY, values![])?;
         let is_empty = rows.first().map_or(Ok(false), |row| get(row, 0))?;

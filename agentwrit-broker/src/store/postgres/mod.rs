@@ -46,6 +46,7 @@ use std::sync::Arc;
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
 pub(super) use import::Import;
+pub(crate) use schema::{apply as apply_schema, sql as schema_sql};
 
 use tokio::sync::watch;
 
@@ -82,7 +83,7 @@ impl Database {
         let session = Session::open(&server)?;
         session.check_pooling(&server)?;
         session.check_server()?;
-        schema::migrate(&session, &server.name())?;
+        schema::prepare(&session, &server.name())?;
         history.check_identity(&session)?;
         let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), session.time()?));
         let mut readers = (0..options.readers.max(1))

@@ -33,6 +33,9 @@ const DELETE_TOKENS: &str = "DELETE FROM tokens WHERE jti IN (SELECT jti FROM to
 /// An agent expires with its latest token.
 const DELETE_AGENTS: &str = "DELETE FROM agents WHERE id = ANY($1) AND expires_at <= $2";
 
+/// Also for a role that has no right to delete revocations.
+const DELETE_REVOCATIONS: &str = "SELECT prune_revocations($1, $2)";
+
 impl Transaction<'_> {
     pub(super) fn prune(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
         let delete_until = |until: UnixTime, sql: &str| -> Result<u64, StoreError> {
@@ -41,7 +44,7 @@ impl Transaction<'_> {
         let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
         let delete = |sql: &str| delete_until(until, sql);
         let launch_tokens = delete(delete_expired!("launch_tokens", "seq"))?;
-        let revocations = delete(delete_expired!("revocations", "cursor"))?;
+        let revocations = delete(DELETE_REVOCATIONS)?;
         let (agents, tokens) = self.prune_tokens(until)?;
         Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
     }

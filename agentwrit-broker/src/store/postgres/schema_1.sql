@@ -128,6 +128,18 @@ CREATE INDEX revocations_marks ON revocations (target, revoked_at) WHERE level I
 CREATE INDEX revocations_listed ON revocations (cursor) WHERE listed;
 CREATE INDEX revocations_by_expiry ON revocations (expires_at);
 
+-- Deletes up to `most` revocations that expired by `until`, and returns their cursors. A role that may execute it needs no
+-- right to delete revocations: those in force stay, because the time is that of this server.
+CREATE FUNCTION prune_revocations(until bigint, most bigint) RETURNS SETOF bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DELETE FROM revocations WHERE cursor IN (
+        SELECT cursor FROM revocations
+        WHERE expires_at <= least(until, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        ORDER BY expires_at LIMIT most
+    ) RETURNING cursor
+$$;
+REVOKE ALL ON FUNCTION prune_revocations FROM PUBLIC;
+
 -- The trail, numbered without gaps. `kind` is event type and outcome in one. Each event has its number among the events of
 -- its kind in each of its lists: the number of events between any two is the difference of two numbers.
 CREATE TABLE audit_events (
@@ -185,3 +197,8 @@ CREATE TABLE signing_keys (
     activated_at bigint,
     retire_at    bigint
 );
+
+INSERT INTO head (one, schema_version, generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, last_launch,
+                  certain_time, nonces_forgotten_until, probes, last_time, housekept_at, identity)
+VALUES (1, 1, 0, left(replace(gen_random_uuid()::text, '-', ''), 16), 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0,
+        NULL, 0, 0, 0, 0, replace(gen_random_uuid()::text, '-', ''));

@@ -5,6 +5,7 @@ mod fate;
 mod guards;
 mod lost_history;
 mod proxy;
+mod schema;
 
 use std::thread;
 

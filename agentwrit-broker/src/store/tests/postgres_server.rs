@@ -18,7 +18,7 @@ static SCHEMAS: AtomicU64 = AtomicU64::new(0);
 
 /// A schema of the server.
 pub(crate) struct Schema {
-    number: u64,
+    pub(in crate::store) number: u64,
 }
 
 impl Schema {

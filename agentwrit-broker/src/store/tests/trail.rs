@@ -71,7 +71,7 @@ async fn stores_every_member_of_event() {
     assert!(members.remove("hash").is_some());
     let expected = serde_json::json!({
         "id": "evt-000001",
-        "timestamp": "2026-11-21T08:00:01.000000Z",
+        "timestamp": "2025-01-01T08:00:01.000000Z",
         "event_type": "delegation_created",
         "agent_id": agent_id(1).as_str(),
         "task_id": "task-1",

@@ -1,4 +1,4 @@
-//! Tests of what brokers have in common: settings and keys.
+//! Tests of the settings and keys that brokers of one database have in common.
 
 use std::{convert::Infallible, thread};
 

@@ -1,0 +1,6 @@
+-- Rights of a role that brokers run as: it can't change or delete what the audit trail and the revocations hold.
+GRANT SELECT, UPDATE ON head TO :role;
+GRANT SELECT, INSERT ON names, revocations, audit_events, audit_runs TO :role;
+GRANT SELECT, INSERT, UPDATE, DELETE ON apps, launch_tokens, agents, tokens, token_delegators, spent_nonces TO :role;
+GRANT SELECT, INSERT, UPDATE ON cluster, signing_keys TO :role;
+GRANT EXECUTE ON FUNCTION prune_revocations TO :role;
