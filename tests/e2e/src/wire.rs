@@ -50,6 +50,11 @@ impl Wire {
         self.send(self.http.get(format!("{}{path}", self.url))).await
     }
 
+    /// Sends a `GET` with a token.
+    pub async fn get_as(&self, path: &str, bearer: &str) -> Heard {
+        self.send(self.http.get(format!("{}{path}", self.url)).bearer_auth(bearer)).await
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Heard {
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
