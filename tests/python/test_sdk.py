@@ -159,8 +159,8 @@ def test_unreachable_broker_is_a_transport_error() -> None:
 def test_too_many_authentications_are_a_rate_limit_error(broker: Broker) -> None:
     credentials = broker.create_app(["read:data:*"])
     with pytest.raises(RateLimitError) as caught:
-        for _ in range(12):
-            # A new object has no token yet, so each of these authenticates: ten at once are served.
+        for _ in range(20 * broker.processes):
+            # A new object has no token yet, so each of these authenticates: ten at once are served by each broker.
             app = AgentWritApp(broker.url, credentials.client_id, credentials.client_secret)
             app.create_agent("orch-1", "task-1", ["read:data:x"])
             app.close()

@@ -32,7 +32,8 @@ def open_app(broker: Broker, credentials: Credentials) -> AgentWritApp:
 
 def log_in_until_refused(broker: Broker, credentials: Credentials) -> RateLimitError:
     wrong = Credentials(credentials.app_id, credentials.client_id, "f" * 64)
-    for _ in range(12):
+    # Rate limits are those of each broker.
+    for _ in range(12 * broker.processes):
         # A new object has no token yet, so each of these authenticates. Failed attempts are limited strictly.
         with closing(open_app(broker, wrong)) as app:
             try:
