@@ -157,17 +157,15 @@ class Brokers(Broker):
         shared = {
             "AA_DATABASE_URL": self._database,
             "AA_KEY_ENCRYPTION_KEY_PATH": str(key),
-            "AA_SIGNING_KEY_PATH": str(directory / "signing.key"),
             "AA_TRUSTED_PROXIES": "127.0.0.1",
         }
-        addresses = []
+        processes = []
         for number in range(self.processes):
             own = directory / f"broker-{number + 1}"
             own.mkdir()
-            process = BrokerProcess(own, **shared, **settings)
-            self._stops.append(process.stop)
-            addresses.append(process.wait_until_listening())
-        proxy = HaProxy(directory, addresses)
+            processes.append(BrokerProcess(own, **shared, **settings))
+            self._stops.append(processes[-1].stop)
+        proxy = HaProxy(directory, [process.wait_until_listening() for process in processes])
         self._stops.append(proxy.stop)
         return proxy.address
 

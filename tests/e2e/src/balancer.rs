@@ -1,4 +1,4 @@
-//! HAProxy in front of several brokers, with the configuration that `deploy/` ships.
+//! `HAProxy` in front of several brokers, with the configuration that `deploy/` ships.
 
 use std::{fmt::Write as _, fs, process::Stdio, time::Duration};
 
@@ -15,7 +15,7 @@ const CONFIGURATION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/h
 /// Name of the last broker in the shipped configuration.
 const LAST: &str = "broker-2";
 
-/// A running HAProxy.
+/// A running `HAProxy`.
 #[derive(Debug)]
 pub struct Balancer {
     _process: Child,
@@ -25,7 +25,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Starts HAProxy in front of the brokers at these addresses, `host:port`: two at least.
+    /// Starts `HAProxy` in front of the brokers at these addresses, `host:port`: two at least.
     pub async fn start(brokers: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let address = format!("127.0.0.1:{}", free_port());

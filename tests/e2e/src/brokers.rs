@@ -138,7 +138,6 @@ impl Brokers {
         let usual = [
             ("AA_DATABASE_URL", format!("postgres://agentwrit@127.0.0.1:{port}/{}?sslmode=disable", self.database)),
             ("AA_KEY_ENCRYPTION_KEY_PATH", shared("encryption.key")),
-            ("AA_SIGNING_KEY_PATH", shared("signing.key")),
             ("AA_PORT", member.port.to_string()),
         ];
         let mut environment: Vec<_> = usual.map(|(name, value)| (name.to_owned(), value)).into();

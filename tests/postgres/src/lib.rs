@@ -127,7 +127,11 @@ impl PostgresServer {
         self.try_query(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}\n{}", self.log()))
     }
 
-    /// Executes a statement of a server that may be down. Returns its rows, or the message of `psql`.
+    /// Executes a statement. Returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// The message of `psql`: the server is down, or rejects the statement.
     pub fn try_query(&self, database: &str, sql: &str) -> Result<Vec<String>, String> {
         let mut psql = Command::new("psql");
         psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", "agentwrit", "-d", database]);

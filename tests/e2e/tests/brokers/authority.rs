@@ -1,4 +1,4 @@
-//! What one broker issued or ended counts at every other broker at once.
+//! Tokens and revocations of one broker count at every other broker at once.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! PgBouncer between brokers and database.
+//! `PgBouncer` between brokers and database.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 

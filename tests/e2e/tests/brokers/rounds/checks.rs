@@ -1,4 +1,4 @@
-//! What holds after each round.
+//! Invariants after each round.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -52,7 +52,7 @@ impl Suite {
         }
     }
 
-    /// What was acknowledged in this round may be gone, and every token issued until now has ended.
+    /// Drops the acknowledgements of this round, and counts every token issued until now as ended.
     fn accept_lost_history(&mut self, heard: &mut Journal) {
         assert!(heard.used.is_empty() || self.trail.histories_lost() > 0);
         heard.dead.extend(heard.live.drain(..).chain(self.known.live.drain(..)).map(|held| held.token));

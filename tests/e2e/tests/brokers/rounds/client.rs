@@ -21,7 +21,7 @@ pub(super) struct Client {
     pub(super) history_may_be_lost: bool,
 }
 
-/// What a response means for the operation.
+/// Meaning of a response for the operation.
 enum Outcome {
     Done(Value),
     /// 503 `unavailable`: nothing was done.

@@ -3,7 +3,7 @@
 use agentwrit_e2e::{Launch, Numbers, jti, payload};
 use serde_json::Value;
 
-/// What clients were told in one round, or in all.
+/// Acknowledgements of one round, or of all.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     /// Tokens that nothing has ended, as far as clients know.

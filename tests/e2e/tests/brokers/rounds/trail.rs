@@ -16,7 +16,7 @@ pub(super) struct Trail {
     histories_lost: usize,
 }
 
-/// What reading on has found.
+/// Result of reading on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Continued {
     /// More events behind those known.
