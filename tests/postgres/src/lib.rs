@@ -15,8 +15,13 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
+
+static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
 const SCRIPT: &str = include_str!("server.sh");
 
@@ -208,6 +213,13 @@ impl Shell {
     }
 }
 
+/// Returns a port below those that the system gives to outgoing connections: such a connection could take it before the next
+/// start.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let begin = std::process::id().wrapping_mul(89);
+    (0..5_000)
+        .map(|_| 15_000 + begin.wrapping_add(NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % 5_000)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .unwrap()
 }

@@ -1,11 +1,9 @@
-//! Time comes from the database: brokers whose own clocks are wrong stay correct, and say how wrong.
+//! Time comes from the database: brokers whose own clocks are wrong stay correct.
 
-use std::time::Duration;
-
-use agentwrit_e2e::{Broker, Brokers, clock_offset, payload};
+use agentwrit_e2e::{Brokers, clock_offset, payload};
 use agentwrit_verify::{Clock, SystemClock};
 
-use crate::{SERVER, enrol, within};
+use crate::{SERVER, enrol};
 
 #[tokio::test]
 async fn tokens_of_brokers_with_clocks_a_minute_apart_carry_time_of_database() {
@@ -25,15 +23,4 @@ async fn tokens_of_brokers_with_clocks_a_minute_apart_carry_time_of_database() {
         last = issued_at;
         assert!(brokers.at((round + 1) % 2).accepts(&token).await);
     }
-    for (number, seconds) in [(0, 30.0), (1, -30.0)] {
-        let shown = async || (clock_offset_of(brokers.at(number)).await - seconds).abs() < 2.0;
-        within(Duration::from_secs(10), "the metric shows the offset", shown).await;
-        assert!(brokers.at(number).output().contains("clock"), "{}", brokers.at(number).output());
-    }
-}
-
-async fn clock_offset_of(broker: &Broker) -> f64 {
-    let text = String::from_utf8(broker.get("/v1/metrics").await.body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix("agentwrit_clock_offset_seconds "));
-    value.map_or(0.0, |value| value.parse().unwrap())
 }
