@@ -110,6 +110,17 @@ need_postgres() {
         die "PostgreSQL not found: the tests of the store need initdb, postgres and psql (Debian: postgresql)"
 }
 
+# The tests of several brokers start these.
+need_brokers_tools() {
+    local tool
+    for tool in haproxy pgbouncer; do
+        PATH="$PATH:/usr/sbin" command -v "$tool" >/dev/null || apt_install --no-install-recommends "$tool" ||
+            die "$tool not found: the tests of several brokers start it (Debian package $tool)"
+    done
+    ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || apt_install faketime ||
+        die "libfaketime not found: the tests of several brokers need it (Debian package faketime)"
+}
+
 need_python() {
     command -v python3 >/dev/null || apt_install python3 || die "python3 not found: the SDK tests need it"
     python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv ||
@@ -174,14 +185,17 @@ run_cargo_tests() {
     return "$status"
 }
 
+# With a number, the tests named behind it run against that many brokers on one database.
 run_python_tests() {
-    local log="$logs/pytest" status=0 last p f
-    "$venv/bin/python" -m pytest tests/python 2>&1 | tee "$log" || status=$?
+    local brokers="${1:-1}" status=0 last p f
+    local log="$logs/pytest-$brokers"
+    shift || true
+    AGENTWRIT_BROKERS="$brokers" "$venv/bin/python" -m pytest "${@:-tests/python}" 2>&1 | tee "$log" || status=$?
     last="$(grep -E '[0-9]+ (passed|failed|error|skipped)' "$log" | tail -n 1 | sed -E 's/^=+ *//; s/ *=+$//' || true)"
     p="$(count <(printf '%s\n' "$last") . passed)"
     f="$(count <(printf '%s\n' "$last") . '(failed|error)')"
     passed=$((passed + p)) failed=$((failed + f))
-    summaries+=("pytest: ${last:-no result}")
+    summaries+=("pytest, brokers: $brokers: ${last:-no result}")
     [ "$status" -eq 0 ] || return "$status"
     [ "$p" -gt 0 ] || die "pytest ran no test"
     ! grep -q skipped <<<"$last" || die "pytest skipped a test: here everything runs or fails"
@@ -255,6 +269,7 @@ check_fuzz_targets() {
 need_rust
 need_tools
 need_postgres
+need_brokers_tools
 
 heading "cargo fmt"
 cargo fmt --all --check
@@ -312,6 +327,9 @@ if ! $fast; then
 
     heading "the real Python SDK, unmodified, clients in other languages, and deploy/ against the real broker (pytest)"
     run_python_tests
+
+    heading "the Python SDK against three brokers on one database, behind HAProxy (pytest)"
+    run_python_tests 3 tests/python/test_sdk*.py
 
     heading "the documentation"
     run_docs

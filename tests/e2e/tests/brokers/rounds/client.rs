@@ -55,7 +55,11 @@ impl Client {
 
     async fn register(&mut self) -> Option<()> {
         let issued = self.any().1.try_launch_token(&self.admin, true).await;
-        let Outcome::Done(body) = self.outcome(issued, 201).await else { return Some(()) };
+        let body = match self.outcome(issued, 201).await {
+            Outcome::Done(body) => body,
+            Outcome::NothingDone | Outcome::Unknown => return Some(()),
+            Outcome::Ended => return None,
+        };
         let launch = Launch::from_body(&body);
         self.journal.events.push(("launch_token_issued", format!("launch_token_id={}", launch.id)));
         let (first, wire) = self.any();
@@ -220,7 +224,8 @@ impl Client {
         self.journal.count(|tally| match outcome {
             Outcome::Done(_) => tally.acknowledged += 1,
             Outcome::NothingDone => tally.refused += 1,
-            Outcome::Unknown | Outcome::Ended => tally.unknown += 1,
+            Outcome::Unknown => tally.unknown += 1,
+            Outcome::Ended => tally.ended += 1,
         });
         if matches!(outcome, Outcome::NothingDone | Outcome::Unknown) {
             sleep(Duration::from_millis(20)).await;

@@ -40,6 +40,8 @@ pub(super) struct Tally {
     pub(super) acknowledged: usize,
     pub(super) refused: usize,
     pub(super) unknown: usize,
+    /// 401 to credentials that died with lost history.
+    pub(super) ended: usize,
     registrations: usize,
     dead: usize,
 }
@@ -113,10 +115,10 @@ impl Journal {
     }
 
     pub(super) fn totals(&self) -> String {
-        let Tally { acknowledged, refused, unknown, registrations, dead } = self.tally;
+        let Tally { acknowledged, refused, unknown, ended, registrations, dead } = self.tally;
         format!(
             "{acknowledged} operations acknowledged ({registrations} registrations, {dead} tokens ended), {refused} refused \
-             with 503, {unknown} of unknown outcome"
+             with 503, {unknown} of unknown outcome, {ended} with credentials of lost history"
         )
     }
 }
@@ -126,6 +128,7 @@ impl Tally {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.unknown += other.unknown;
+        self.ended += other.ended;
         self.registrations += other.registrations;
         self.dead += other.dead;
     }

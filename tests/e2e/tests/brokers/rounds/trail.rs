@@ -16,31 +16,22 @@ pub(super) struct Trail {
     histories_lost: usize,
 }
 
-/// Result of reading on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Continued {
-    /// More events behind those known.
-    Extended,
-    /// Other events in their place, among them `history_lost`.
-    HistoryLost,
-}
-
 impl Trail {
     pub(super) fn new() -> Self {
         let last_hash = "0".repeat(64);
         Self { length: 0, last_hash, words: HashMap::new(), issued: Vec::new(), histories_lost: 0 }
     }
 
-    /// Reads on, link by link. Where the known events are gone, all is read again and has to tell so.
-    pub(super) async fn follow(&mut self, wire: &Wire, admin: &str) -> Continued {
-        if self.read(wire, admin).await {
-            return Continued::Extended;
-        }
+    /// Reads on, link by link. Returns true if an event tells that history was lost. Where the known events are gone, all is
+    /// read again, and there has to be such an event.
+    pub(super) async fn follow(&mut self, wire: &Wire, admin: &str) -> bool {
         let before = self.histories_lost;
-        *self = Self::new();
-        assert!(self.read(wire, admin).await, "the trail is no chain");
-        assert!(self.histories_lost > before, "acknowledged events are gone, and no event `history_lost` tells so");
-        Continued::HistoryLost
+        if !self.read(wire, admin).await {
+            *self = Self::new();
+            assert!(self.read(wire, admin).await, "the trail is no chain");
+            assert!(self.histories_lost > before, "acknowledged events are gone, and no event `history_lost` tells so");
+        }
+        self.histories_lost > before
     }
 
     /// Returns false if the trail does not continue what is known.
