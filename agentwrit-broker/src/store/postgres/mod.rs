@@ -59,8 +59,8 @@ use super::{LostHistory, OpenError, Reader, StoreError, StoreOptions, acceptance
 use crate::clock::DatabaseClock;
 
 /// Begins a snapshot. The first statement takes it.
-const BEGIN: &str =
-    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_backend_pid(); \
+     SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// Connections to one database.
 #[derive(Debug)]
@@ -138,8 +138,9 @@ impl Snapshots {
         let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
         let select = session.statement(head::SELECT)?;
         let client = session.client();
-        let ((), row) = session
-            .wait(futures_util::future::try_join(client.batch_execute(BEGIN), client.query_one(&select, &[])))?;
+        let (begun, row) =
+            session.wait(futures_util::future::try_join(client.simple_query(BEGIN), client.query_one(&select, &[])))?;
+        session.check_process(&begun)?;
         Head::read(&row)
     }
 }

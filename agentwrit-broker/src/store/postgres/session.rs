@@ -46,11 +46,16 @@ impl Request<'_> {
         client.query(&self.statement, &self.values)
     }
 }
+/// Reason why a connection can't be used whose statements are executed by one process of the server and then another.
+pub(super) const POOLED: &str = "AA_DATABASE_URL leads to a pooler in transaction mode, which mixes the prepared statements of its \
+     clients: use its session mode";
 
 /// A connection to PostgreSQL. Blocks the thread that uses it, which must be none of an asynchronous runtime's own.
 pub(super) struct Session {
     client: Client,
     warned: Warned,
+    /// Number of the server's process.
+    process: Option<String>,
     /// Set when a response did not arrive in time: the connection must not be used any more.
     abandoned: Cell<bool>,
     statements: RefCell<HashMap<String, Statement>>,
@@ -65,35 +70,35 @@ impl Session {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
         let (client, warned) = runtime.block_on(server.connect())?;
-        Ok(Self {
+        let mut session = Self {
             client,
             warned,
+            process: None,
             abandoned: Cell::new(false),
             statements: RefCell::default(),
             #[cfg(test)]
             round_trips: Cell::new(0),
             runtime: Some(runtime),
-        })
+        };
+        session.process = session.backend()?;
+        #[cfg(test)]
+        session.round_trips.set(0);
+        Ok(session)
     }
 
     /// Rejects a pooler that hands the server's connections on after each transaction. The statements that one session
     /// prepares would be those of another one then, which has others by the same names.
     pub(super) fn check_pooling(&self, server: &Server) -> Result<(), OpenError> {
         let other = Self::open(server)?;
-        let (mine, others, mine_again) = (self.backend()?, other.backend()?, self.backend()?);
-        if mine == others || mine != mine_again {
-            let cause = "AA_DATABASE_URL leads to a pooler in transaction mode: use session mode, or the server itself";
-            return Err(OpenError::Database { cause: cause.to_owned() });
+        if other.process == self.process || self.backend()? != self.process {
+            return Err(OpenError::Database { cause: POOLED.to_owned() });
         }
         Ok(())
     }
 
     /// Returns the number of the server's process, without a prepared statement.
     fn backend(&self) -> Result<Option<String>, StoreError> {
-        let messages = self.wait(self.client.simple_query("SELECT pg_backend_pid()"))?;
-        Ok(messages.iter().find_map(|message| {
-            if let SimpleQueryMessage::Row(row) = message { row.get(0).map(str::to_owned) } else { None }
-        }))
+        Ok(process_of(&self.wait(self.client.simple_query("SELECT pg_backend_pid()"))?))
     }
 
     /// Rejects a server that would lose commits or can't be written. Logs warnings about one that may lose some.
@@ -131,6 +136,16 @@ impl Session {
             );
         }
         Ok(())
+    }
+
+    /// Checks that a transaction has begun in the same process as the ones before it. `responses` are those to statements
+    /// of which the first that returns rows is `SELECT pg_backend_pid()`.
+    pub(super) fn check_process(&self, responses: &[SimpleQueryMessage]) -> Result<(), StoreError> {
+        if process_of(responses) == self.process {
+            return Ok(());
+        }
+        self.abandoned.set(true);
+        Err(StoreError::Unavailable { cause: POOLED.to_owned() })
     }
 
     /// Returns the time of the server.
@@ -249,6 +264,14 @@ impl Session {
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
         self.wait(self.client.execute(&statement, &values))
     }
+}
+
+/// Returns the first column of the first row.
+fn process_of(responses: &[SimpleQueryMessage]) -> Option<String> {
+    let row = |response: &SimpleQueryMessage| {
+        if let SimpleQueryMessage::Row(row) = response { row.get(0).map(str::to_owned) } else { None }
+    };
+    responses.iter().find_map(row)
 }
 
 impl fmt::Debug for Session {

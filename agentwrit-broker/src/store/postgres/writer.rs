@@ -34,7 +34,7 @@ use crate::{
 
 /// Begins a transaction. Every statement after the lock sees what the earlier holders committed. A broker that stops
 /// in the middle holds the others up for two seconds. A stronger `synchronous_commit` than ours stays.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'; \
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid(); SET LOCAL lock_timeout = '5s'; \
      SET LOCAL idle_in_transaction_session_timeout = '2s'; SELECT set_config('synchronous_commit', 'on', true) \
      WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
 
@@ -156,9 +156,9 @@ impl WriteConnection {
         let client = session.client();
         let (sent, known, question) = (clock.local().monotonic(), follower.end(), history.question());
         let (cursor, sequence) = (known.as_ref().map_or(i64::MAX, |known| signed(known.cursor)), question.sequence());
-        let ((.., row, now, others, rows), checked) = session.wait(try_join(
+        let ((begun, row, now, others, rows), checked) = session.wait(try_join(
             try_join5(
-                client.batch_execute(BEGIN),
+                client.simple_query(BEGIN),
                 client.query_one(&lock, &[]),
                 client.query_one(&read_time, &[]),
                 client.query(&after, &[&cursor]),
@@ -166,6 +166,7 @@ impl WriteConnection {
             ),
             client.query_one(&check, &[&sequence]),
         ))?;
+        session.check_process(&begun)?;
         let head = Head::read(&row)?;
         let lost = history.judge(&question, &checked)?;
         if lost.is_none() {
