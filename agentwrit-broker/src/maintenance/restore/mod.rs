@@ -18,6 +18,7 @@ use std::{
 
 use agentwrit_protocol::limits::MAX_TOKEN_TTL;
 use agentwrit_verify::{AppId, Level, Subject, UnixTime, audit::ChainBreak};
+use tokio::task::spawn_blocking;
 
 use crate::{
     audit::{EventType, NewEvent},
@@ -57,15 +58,13 @@ async fn change<T: Send + 'static>(
     config: &Config,
     change: impl FnOnce(&mut Tx<'_>, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<OnDatabase<T>, RestoreError> {
-    let path = existing_database(&config.db_path)?;
-    let accept_broken_audit = config.accept_broken_audit.clone();
-    let store = Store::open(&path, StoreOptions { accept_broken_audit, ..StoreOptions::default() })?;
+    let (store, database) = open(config).await?;
     let accepted = store.accepted_breaks().to_vec();
-    let database = path.clone();
+    let path = database.clone();
     let outcome = store
         .transact(move |tx| {
             if tx.recorded_time()? == RecordedTime::default() {
-                return Err(RestoreError::Empty { path });
+                return Err(path.map_or(RestoreError::EmptyShared, |path| RestoreError::Empty { path }));
             }
             let now = tx.now();
             change(tx, &accepted, now)
@@ -73,6 +72,19 @@ async fn change<T: Send + 'static>(
         .await;
     store.close().await;
     outcome.map(|change| OnDatabase { database, change })
+}
+
+/// Opens the database of the configuration. Returns its canonical path, which a shared database has none of.
+async fn open(config: &Config) -> Result<(Store, Option<PathBuf>), RestoreError> {
+    let accept_broken_audit = config.accept_broken_audit.clone();
+    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
+    let Some(shared) = &config.shared_store else {
+        let path = existing_database(&config.db_path)?;
+        return Ok((Store::open(&path, options)?, Some(path)));
+    };
+    let url = shared.url.clone();
+    let connected = spawn_blocking(move || Store::connect(url.expose(), options)).await;
+    Ok((connected.map_err(|error| StoreError::Internal { cause: error.to_string() })??, None))
 }
 
 /// Returns the canonical path of the database. Rejects a missing and an empty one before [`Store::open`] creates it.
@@ -98,15 +110,16 @@ fn existing_database(path: &Path) -> Result<PathBuf, RestoreError> {
 /// Change that a command made, and the database that it made it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OnDatabase<T> {
-    /// Canonical path of the database.
-    pub database: PathBuf,
+    /// Canonical path of the database, or None for that of `AA_DATABASE_URL`.
+    pub database: Option<PathBuf>,
     /// The change.
     pub change: T,
 }
 
 impl<T: fmt::Display> fmt::Display for OnDatabase<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\ndatabase: {}", self.change, self.database.display())
+        let database = self.database.as_deref().unwrap_or(Path::new("PostgreSQL (AA_DATABASE_URL)"));
+        write!(f, "{}\ndatabase: {}", self.change, database.display())
     }
 }
 
@@ -181,6 +194,9 @@ pub enum RestoreError {
         /// The canonical path.
         path: PathBuf,
     },
+    /// The shared database holds no records: no broker has run on it.
+    #[error("the shared database is empty: set AA_DATABASE_URL to the one that the brokers use")]
+    EmptyShared,
     /// The database can't be opened, e.g. because a broker runs on it.
     #[error(transparent)]
     Open(#[from] OpenError),

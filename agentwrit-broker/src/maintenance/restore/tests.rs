@@ -5,7 +5,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::{AuditChainError, ChainHead, EventId};
+use crate::config::{DatabaseUrl, OnLostHistory, SharedStore};
 use crate::domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
+use crate::store::tests::{Home as _, postgres_server::Schema};
 
 const DAY: u64 = 86_400;
 
@@ -245,4 +247,34 @@ async fn rejected_mark_records_no_acceptance_and_accepted_mark_records_it_once()
     assert_eq!(events().await.unwrap(), before);
     mark_accepting(at(600)).await.unwrap();
     assert_eq!(events().await.unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn marks_shared_database_when_configured_and_no_file() {
+    let directory = TempDir::new().unwrap();
+    let schema = Schema::create();
+    let url = schema.url_through(Schema::socket().parent().unwrap());
+    let mut config = Config::for_development(directory.path(), "a secret for the tests").unwrap();
+    config.shared_store = Some(SharedStore {
+        url: DatabaseUrl::parse(&url).unwrap(),
+        state_path: directory.path().join("broker.state"),
+        key_encryption_key_path: directory.path().join("key"),
+        on_lost_history: OnLostHistory::RevokeAll,
+    });
+    let empty = mark_restored(&config, false).await;
+    assert!(matches!(empty, Err(RestoreError::EmptyShared)), "{empty:?}");
+
+    let store = spawn_blocking(move || Store::connect(&url, StoreOptions::default())).await.unwrap().unwrap();
+    let login = |tx: &mut Tx<'_>| {
+        tx.append(NewEvent::success(EventType::AdminAuth, tx.now(), Subject::Admin, "login")).map(|_| ())
+    };
+    store.transact(login).await.unwrap();
+    let restored = mark_restored(&config, false).await.unwrap();
+    assert_eq!(restored.database, None);
+    assert!(restored.to_string().ends_with("\ndatabase: PostgreSQL (AA_DATABASE_URL)"), "{restored}");
+    let events = store.read(|reader| reader.audit_events_after(0, 10)).await.unwrap();
+    let types: Vec<_> = events.iter().map(|event| event.event_type).collect();
+    assert_eq!(types, [EventType::AdminAuth, EventType::TokenRevoked]);
+    assert!(!config.db_path.exists());
+    store.close().await;
 }
