@@ -42,12 +42,19 @@ pub(super) struct KnownToken {
     pub(super) ended: bool,
 }
 
+/// State of a known row.
+#[derive(Debug)]
+enum Known<V> {
+    Row(V),
+    Absent,
+}
+
 /// Known rows of a table.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    rows: HashMap<K, Option<V>>,
-    /// What was known before each change since the batch began.
-    replaced: Vec<(K, Option<Option<V>>)>,
+    rows: HashMap<K, Known<V>>,
+    /// State before each change since the batch began.
+    replaced: Vec<(K, Option<Known<V>>)>,
 }
 
 impl<K, V> Default for Table<K, V> {
@@ -62,7 +69,10 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.rows.get(key)?.as_ref()
+        match self.rows.get(key)? {
+            Known::Row(row) => Some(row),
+            Known::Absent => None,
+        }
     }
 
     pub(super) fn is_known<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
@@ -74,7 +84,7 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
 
     /// Notes a row that the batch writes, or deletes.
     pub(super) fn set(&mut self, key: K, row: Option<V>) {
-        let before = self.rows.insert(key.clone(), row);
+        let before = self.rows.insert(key.clone(), row.map_or(Known::Absent, Known::Row));
         self.replaced.push((key, before));
     }
 
@@ -82,6 +92,13 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     pub(super) fn learn(&mut self, key: K, row: Option<V>) {
         if !self.is_known(&key) {
             self.set(key, row);
+        }
+    }
+
+    /// Notes that the store has no rows of these keys, unless they are known.
+    fn learn_absence(&mut self, keys: impl IntoIterator<Item = K>) {
+        for key in keys {
+            self.learn(key, None);
         }
     }
 
@@ -102,7 +119,7 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     /// Makes the changes final, and the absence of rows unknown: another broker may add them.
     fn keep_rows(&mut self) {
         for (key, _) in self.replaced.drain(..) {
-            if self.rows.get(&key).is_some_and(Option::is_none) {
+            if matches!(self.rows.get(&key), Some(Known::Absent)) {
                 self.rows.remove(&key);
             }
         }
@@ -164,14 +181,14 @@ impl Facts {
     /// Notes the absence of the rows of `wants` that the store did not find.
     pub(super) fn settle(&mut self, wants: Wants) {
         let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = wants;
-        launch_digests.into_iter().for_each(|key| self.launch_digests.learn(key, None));
-        launch_tokens.into_iter().for_each(|key| self.launch_tokens.learn(key, None));
-        apps.into_iter().for_each(|key| self.apps.learn(key, None));
-        agents.into_iter().for_each(|key| self.agents.learn(key, None));
-        tokens.into_iter().for_each(|key| self.tokens.learn(key, None));
-        nonces.into_iter().for_each(|(key, _)| self.nonces.learn(key, None));
-        marks.into_iter().for_each(|key| self.marks.learn(key, None));
-        names.into_iter().for_each(|key| self.names.learn(key, None));
+        self.launch_digests.learn_absence(launch_digests);
+        self.launch_tokens.learn_absence(launch_tokens);
+        self.apps.learn_absence(apps);
+        self.agents.learn_absence(agents);
+        self.tokens.learn_absence(tokens);
+        self.nonces.learn_absence(nonces.into_iter().map(|(nonce, _)| nonce));
+        self.marks.learn_absence(marks);
+        self.names.learn_absence(names);
     }
 
     /// Keeps what no other broker can change after the commit: names.
@@ -186,7 +203,7 @@ impl Facts {
 
     /// Adds a delegator to a token that was just read.
     pub(super) fn learn_delegator(&mut self, jti: &TokenId, agent: AgentId, sid: TokenId) {
-        if let Some(Some(known)) = self.tokens.rows.get_mut(jti) {
+        if let Some(Known::Row(known)) = self.tokens.rows.get_mut(jti) {
             known.token.delegators.push(agent);
             known.token.delegator_sids.push(sid);
         }

@@ -349,6 +349,7 @@ impl Store {
         if let Some(outcome) = self.inner.health.recent() {
             return outcome;
         }
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "a path has one lifetime only")]
         self.transact(|tx| tx.probe()).await
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Writer<C> {
 /// The jobs of one commit.
 #[derive(Default)]
 struct Jobs {
-    jobs: Vec<Box<dyn Job>>,
+    ran: Vec<Box<dyn Job>>,
     follow_ups: AfterCommit,
     close: Option<oneshot::Sender<()>>,
 }
@@ -109,13 +109,13 @@ impl<C: Connection> Writer<C> {
                 self.batch = Batch::default();
                 // Before the responses: what they hold is given back when they are dropped.
                 drop(jobs.follow_ups);
-                self.recover(error, jobs.jobs.len());
+                self.recover(error, jobs.ran.len());
             }
         }
         if wrote || done.is_err() {
             self.health.record(&done);
         }
-        for job in jobs.jobs {
+        for job in jobs.ran {
             job.respond(done.clone());
         }
         jobs.close
@@ -132,7 +132,7 @@ impl<C: Connection> Writer<C> {
                 if outcome.is_ok() {
                     outcome = self.run_job(job.as_mut()).map(|follow_ups| jobs.follow_ups.append(follow_ups));
                 }
-                jobs.jobs.push(job);
+                jobs.ran.push(job);
             }
             let over = jobs.close.is_some() || started.elapsed() >= LONGEST_BATCH;
             waiting = if over { Vec::new() } else { self.take_waiting(jobs, None) };
@@ -154,7 +154,7 @@ impl<C: Connection> Writer<C> {
     /// Takes the jobs that wait, as far as they fit into the batch.
     fn take_waiting(&mut self, jobs: &mut Jobs, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
         let mut taken: Vec<Box<dyn Job>> = first.into_iter().filter(|job| !job.is_abandoned()).collect();
-        while jobs.jobs.len().saturating_add(taken.len()) < self.limit {
+        while jobs.ran.len().saturating_add(taken.len()) < self.limit {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) if job.is_abandoned() => {}
                 Ok(Message::Job(job)) => taken.push(job),

@@ -1,9 +1,9 @@
-//! Rows of the audit trail.
+//! Rows of the audit trail and of the revocation log.
 
 use super::{
-    super::{codec::signed, value::Value},
+    super::{codec::signed, revocations::RevocationRow, value::Value},
     record::{
-        Kind::{Bytes, Integer, Text},
+        Kind::{Boolean, Bytes, Integer, Text},
         Record,
         Verb::Insert,
         Write,
@@ -99,5 +99,36 @@ impl Record for AuditRun {
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
         values.push(signed(self.0).into());
+    }
+}
+
+impl Record for RevocationRow {
+    const WRITE: Write = Write {
+        verb: Insert,
+        table: "revocations",
+        columns: &[
+            ("cursor", Integer),
+            ("level", Text),
+            ("target", Text),
+            ("revoked_at", Integer),
+            ("expires_at", Integer),
+            ("revoked_by", Text),
+            ("reason", Text),
+            ("listed", Boolean),
+        ],
+    };
+
+    fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
+        let Self { cursor, revocation } = self;
+        values.extend([
+            signed(*cursor).into(),
+            revocation.level.as_str().into(),
+            (&revocation.target).into(),
+            revocation.revoked_at.into(),
+            revocation.expires_at.into(),
+            revocation.revoked_by.to_string().into(),
+            revocation.reason.as_deref().into(),
+            revocation.listed.into(),
+        ]);
     }
 }

@@ -1,11 +1,10 @@
-//! Rows of names, apps, agents, tokens, nonces, launch tokens and revocations.
+//! Rows of names, apps, agents, tokens, nonces and launch tokens.
 
 use agentwrit_verify::{AppId, PathSegment, TokenId, UnixTime};
 
 use super::{
     super::{
         codec::{joined, micros, signed},
-        revocations::RevocationRow,
         value::Value,
     },
     record::{
@@ -282,26 +281,5 @@ impl Record for LaunchTokenDeletion {
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
         values.push(self.0.as_bytes().into());
-    }
-}
-
-impl Record for RevocationRow {
-    write_to!(Insert "revocations" {
-        "cursor": Integer, "level": Text, "target": Text, "revoked_at": Integer, "expires_at": Integer,
-        "revoked_by": Text, "reason": Text, "listed": Boolean
-    });
-
-    fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
-        let Self { cursor, revocation } = self;
-        values.extend([
-            signed(*cursor).into(),
-            revocation.level.as_str().into(),
-            (&revocation.target).into(),
-            revocation.revoked_at.into(),
-            revocation.expires_at.into(),
-            revocation.revoked_by.to_string().into(),
-            revocation.reason.as_deref().into(),
-            revocation.listed.into(),
-        ]);
     }
 }

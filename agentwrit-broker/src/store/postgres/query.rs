@@ -1,11 +1,11 @@
-//! Queries for the rows of many keys, sent together.
+//! A statement with its parameters, to be sent with others.
 
 use std::borrow::Cow;
 
 use tokio_postgres::Row;
 
-use super::{agents, apps, launch_tokens, meta, names, revocations, tokens, value::Value};
-use crate::store::{StoreError, facts::Facts, wants::Wants};
+use super::value::Value;
+use crate::store::{StoreError, facts::Facts};
 
 /// A statement, its parameters, and what its rows are.
 #[derive(Debug)]
@@ -34,24 +34,4 @@ impl<'q> Query<'q> {
     pub(super) fn unread(sql: impl Into<Cow<'static, str>>, values: Vec<Value<'q>>) -> Self {
         Self { sql: sql.into(), values, learn: |_, _| Ok(()) }
     }
-}
-
-/// Returns the queries for the rows of `wants`.
-pub(super) fn queries(wants: &Wants) -> Vec<Query<'_>> {
-    let [by_digest, by_id] = launch_tokens::queries(wants);
-    let [tokens, delegators] = tokens::queries(wants);
-    let apps = apps::query(wants);
-    let agents = agents::query(wants);
-    let nonces = meta::query(wants);
-    let marks = revocations::query(wants);
-    let names = names::query(wants);
-    [by_digest, by_id, apps, agents, tokens, delegators, nonces, marks, names].into_iter().flatten().collect()
-}
-
-/// Notes the rows that the queries returned.
-pub(super) fn learn(queries: &[Query<'_>], rows: &[Vec<Row>], facts: &mut Facts) -> Result<(), StoreError> {
-    for (query, rows) in queries.iter().zip(rows) {
-        rows.iter().try_for_each(|row| (query.learn)(row, facts))?;
-    }
-    Ok(())
 }

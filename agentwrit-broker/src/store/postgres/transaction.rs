@@ -1,27 +1,9 @@
 //! Statements of one transaction.
 
-use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
 use tokio_postgres::Row;
 
-use super::{
-    audit,
-    head::Head,
-    query::{learn, queries},
-    session::Session,
-    value::Value,
-    write,
-};
-use crate::store::{
-    StoreError,
-    facts::{Facts, ReadFacts},
-    launch_tokens::LaunchTokensOf,
-    pending::Pending,
-    prune::Pruned,
-    rows::Rows,
-    tokens::{EndedTokens, TokensOf},
-    trail::OrdinalKey,
-    wants::Wants,
-};
+use super::{head::Head, session::Session, value::Value};
+use crate::store::StoreError;
 
 /// Access to one state of the database: of the writer, or of a read, which is given as a [`Reader`](crate::store::Reader) only.
 #[derive(Debug)]
@@ -31,102 +13,13 @@ pub(in crate::store) struct Transaction<'a> {
     head: &'a Head,
 }
 
-impl ReadFacts for Transaction<'_> {
-    fn with_facts(&self, wants: Wants, read: &mut dyn FnMut(&Facts)) -> Result<(), StoreError> {
-        let mut facts = Facts::default();
-        self.fetch(&wants, &mut facts)?;
-        read(&facts);
-        Ok(())
-    }
-}
-
-impl Rows for Transaction<'_> {
-    fn fetch(&self, wants: &Wants, facts: &mut Facts) -> Result<(), StoreError> {
-        let queries = queries(wants);
-        let rows = self.session.pipeline(&queries)?;
-        learn(&queries, &rows, facts)
-    }
-
-    fn last_ordinals(&self, keys: &[OrdinalKey]) -> Result<Vec<u64>, StoreError> {
-        let queries = audit::ordinal_queries(keys);
-        let rows = self.session.pipeline(&queries)?;
-        audit::ordinals(keys.len(), &rows)
-    }
-
-    fn write(&self, rows: &Pending) -> Result<(), StoreError> {
-        self.session.pipeline(&write::queries(rows)?).map(|_| ())
-    }
-
-    fn set_savepoint(&self) -> Result<(), StoreError> {
-        self.session.batch("SAVEPOINT job")
-    }
-
-    fn release_savepoint(&self) -> Result<(), StoreError> {
-        self.session.batch("RELEASE SAVEPOINT job")
-    }
-
-    fn roll_back_to_savepoint(&self) -> Result<(), StoreError> {
-        self.session.batch("ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job")
-    }
-
-    fn lost(&self) -> Option<StoreError> {
-        let cause = "the connection was lost".to_owned();
-        self.session.is_closed().then_some(StoreError::Unavailable { cause })
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {
-        self.suspend_active_apps(at)
-    }
-
-    fn bar_agents(&self, at: UnixTime) -> Result<u64, StoreError> {
-        self.bar_all_agents(at)
-    }
-
-    fn end_tokens(&self, of: TokensOf, at: UnixTime, past: UnixTime) -> Result<EndedTokens, StoreError> {
-        match of {
-            TokensOf::Session(sid) => self.end(Level::Session, &Value::from(sid.as_bytes()), at, past),
-            TokensOf::Named(level, name) => self.end(level, &Value::from(name), at, past),
-        }
-    }
-
-    fn end_all_tokens(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {
-        self.end_all(at)
-    }
-
-    fn delete_unused_launch_tokens(&self, of: LaunchTokensOf<'_>) -> Result<u64, StoreError> {
-        self.delete_unused(of)
-    }
-
-    fn delete_launch_tokens(&self) -> Result<u64, StoreError> {
-        self.execute("DELETE FROM launch_tokens", &[])
-    }
-
-    fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
-        self.delete_marks_after(at)
-    }
-
-    fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {
-        self.prune(until, nonces_until)
-    }
-
-    #[cfg(test)]
-    fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
-        self.session.batch(sql)
-    }
-
-    #[cfg(test)]
-    fn round_trips(&self) -> u64 {
-        self.session.round_trips()
-    }
-}
-
 impl<'a> Transaction<'a> {
     pub(super) fn new(session: &'a Session, head: &'a Head) -> Self {
         Self { session, head }
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        self.session
     }
 
     pub(super) fn head(&self) -> &Head {

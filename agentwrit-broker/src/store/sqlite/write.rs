@@ -13,9 +13,12 @@ use crate::store::{
 /// Numbers of rows that one statement inserts. Few, so that the statements stay prepared.
 const ROWS: [usize; 3] = [16, 4, 1];
 
+/// Verb, table and number of rows of a statement.
+type StatementKey = (Verb, &'static str, usize);
+
 thread_local! {
     /// Statements of the writer's thread.
-    static STATEMENTS: RefCell<HashMap<(Verb, &'static str, usize), Rc<str>>> = RefCell::default();
+    static STATEMENTS: RefCell<HashMap<StatementKey, Rc<str>>> = RefCell::default();
 }
 
 pub(super) fn write(connection: &Connection, rows: &Pending) -> Result<(), StoreError> {
@@ -33,7 +36,9 @@ impl<'p> WriteRecords<'p> for Statements<'_> {
             let count = ROWS.into_iter().find(fits).unwrap_or(1);
             let (now, later) = rest.split_at(count.min(rest.len()));
             values.clear();
-            now.iter().for_each(|row| row.values(&mut values));
+            for row in now {
+                row.values(&mut values);
+            }
             let mut statement = self.0.prepare_cached(&statement(R::WRITE, count))?;
             statement.execute(params_from_iter(&values))?;
             rest = later;

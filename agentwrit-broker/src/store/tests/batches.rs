@@ -101,7 +101,7 @@ fn delegated(from: u64, to: u64) -> IssuedToken {
 
 /// Returns what the operation returned.
 fn apply(tx: &mut Tx<'_>, operation: Operation) -> Result<String, StoreError> {
-    let launch_token = |number: u64| LaunchToken { single_use: number % 3 != 0, ..launch_token(number) };
+    let launch_token = |number: u64| LaunchToken { single_use: !number.is_multiple_of(3), ..launch_token(number) };
     Ok(match operation {
         Operation::Register(number) => {
             let app_id = (number % 2 == 0).then(|| app_id("web"));
@@ -179,8 +179,9 @@ async fn outcome(jobs: &[Job], sizes: &[usize]) -> (Vec<Result<Vec<String>, Stor
         let (batch, later) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
         let (release, running) = occupy(&fixture.store).await;
         let mut waiting = Vec::new();
-        for job in batch.iter().cloned() {
-            waiting.push(enqueue_with(&fixture.store, hints(&job), move |tx| run(tx, &job)).await);
+        for job in batch {
+            let (wants, job) = (hints(job), job.clone());
+            waiting.push(enqueue_with(&fixture.store, wants, move |tx| run(tx, &job)).await);
         }
         drop(release);
         running.await.unwrap().unwrap();

@@ -115,7 +115,7 @@ impl<'a> Tx<'a> {
             batch.head.last_time = micros(self.now);
             return Ok(self.after_commit);
         }
-        // What earlier jobs had held back was written, as the savepoint shows, or is held back still.
+        // Rows of earlier jobs were written before the savepoint, or are held back still.
         self.before.pending = self.earlier.get();
         batch.return_to(self.before);
         Ok(AfterCommit::default())
