@@ -3,10 +3,10 @@
 
 use agentwrit_protocol::{
     AdminAuthRequest, AppAuthRequest, AppCreationRequest, AppUpdateRequest, Base64, DelegationRequest, Hex,
-    JsonRequest, LaunchTokenRecord, LaunchTokenRequest, ListResponse, RegistrationRequest, RequestError,
-    RevocationRequest, RevocationTarget, Secret, ValidationRequest,
+    JsonRequest, KeyChangeRequest, LaunchTokenRecord, LaunchTokenRequest, ListResponse, RegistrationRequest,
+    RequestError, RevocationRequest, RevocationTarget, Secret, ValidationRequest, VerifierEnrolmentRequest,
 };
-use agentwrit_verify::{AgentId, PathSegment, ScopeSet, TokenId};
+use agentwrit_verify::{AgentId, PathSegment, ScopeSet, TokenId, report::VerifierName};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -78,6 +78,25 @@ fn reads_requests_as_they_are_written() {
     assert_round_trip(
         &RevocationRequest::new(RevocationTarget::Token(TokenId::from_bytes([5; 16])), Some("lost".into())),
         &json!({"level": "token", "target": "05".repeat(16), "reason": "lost"}),
+    );
+    let revocation = RevocationRequest::new(RevocationTarget::Token(TokenId::from_bytes([5; 16])), None);
+    assert_round_trip(
+        &RevocationRequest { wait: Some(25), dry_run: true, ..revocation },
+        &json!({"level": "token", "target": "05".repeat(16), "wait": 25, "dry_run": true}),
+    );
+    assert_round_trip(
+        &VerifierEnrolmentRequest {
+            name: VerifierName::parse("payments-api").unwrap(),
+            public_key: Base64([8; 32]),
+            max_bound: Some(30),
+        },
+        &json!({
+            "name": "payments-api", "public_key": "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=", "max_bound": 30,
+        }),
+    );
+    assert_round_trip(
+        &KeyChangeRequest { reason: Some("leaked".into()), wait: Some(0) },
+        &json!({"reason": "leaked", "wait": 0}),
     );
 }
 

@@ -110,7 +110,7 @@ impl Admissions {
     fn previous_generation_is_empty(&self) -> bool {
         let current = self.generation.load(Ordering::Acquire);
         let empty = self.slots_of(current.wrapping_add(1)).iter().all(|slot| Arc::strong_count(slot) == 1);
-        // What the ended requests did happened before.
+        // Everything that the ended requests did happened before.
         fence(Ordering::Acquire);
         empty
     }

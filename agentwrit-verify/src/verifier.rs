@@ -241,7 +241,7 @@ impl Rules {
     fn unknown_key(&self, kid: Option<&KeyId>) -> VerifyError {
         let shown = kid.map(|kid| shorten(kid.as_str()));
         let publishes = kid.and_then(|kid| self.keys.is_announced(kid));
-        // What is announced is as old as the list.
+        // The announcement is as old as the list.
         let outdated = || {
             let freshness = self.revocations.as_ref()?.freshness()?;
             freshness.check(self.clock.now(), || self.clock.monotonic()).err()

@@ -84,11 +84,9 @@ impl SigningKey {
             "to": head.to,
             "ttl": head.poll_interval,
         });
-        if let Some(keys) = head.keys {
-            members["kids"] = keys.key_ids().iter().map(KeyId::as_str).collect();
-            if let Some(active) = keys.active() {
-                members["active"] = active.as_str().into();
-            }
+        if let (Some(keys), Some(members)) = (head.keys, members.as_object_mut()) {
+            members.insert("kids".into(), keys.key_ids().iter().map(KeyId::as_str).collect());
+            members.extend(keys.active().map(|active| ("active".into(), active.as_str().into())));
         }
         let members = members.to_string();
         let length = count.saturating_mul(ENCODED_ENTRY).saturating_add(ENCODED_HEAD);

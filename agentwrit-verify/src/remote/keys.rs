@@ -56,6 +56,7 @@ impl KeyRefreshSchedule {
 
 /// Requests for a newer key set.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "each field names the origin of its requests")]
 pub(super) struct KeyRequests {
     pub(super) by_token: Notify,
     pub(super) by_feed: Notify,

@@ -157,7 +157,7 @@ async fn next_change(shared: &Shared, changes: &mut tokio::sync::watch::Receiver
         let list = shared.revocations.as_ref().filter(|list| list.is_draining());
         let Some(list) = list else { return changes.changed().await.is_ok() };
         tokio::select! {
-            changed = changes.changed() => return changed.is_ok(),
+            result = changes.changed() => return result.is_ok(),
             () = sleep(DRAIN_INTERVAL) => {
                 let before = list.latest_drain();
                 if list.drain() != before {

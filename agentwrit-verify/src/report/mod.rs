@@ -134,14 +134,10 @@ impl Report {
                 ReportedBound::Unbounded => serde_json::Value::from("none"),
             },
         });
-        if let Some(key_set) = &self.key_set {
-            payload["kids"] = key_set.to_string().into();
-        }
-        if let Some(drained) = self.drained {
-            payload["drained"] = drained.into();
-        }
-        if self.leaving {
-            payload["leaving"] = true.into();
+        if let Some(members) = payload.as_object_mut() {
+            members.extend(self.key_set.map(|key_set| ("kids".into(), key_set.to_string().into())));
+            members.extend(self.drained.map(|drained| ("drained".into(), drained.into())));
+            members.extend(self.leaving.then(|| ("leaving".into(), true.into())));
         }
         key.sign_document(Self::MEDIA_TYPE, payload.to_string().as_bytes())
     }

@@ -63,7 +63,7 @@ pub(crate) struct Model {
 /// HTTP cache that holds a key set.
 pub(crate) struct KeyCache {
     pub(crate) key_set: String,
-    /// Whether a request with `Cache-Control: no-cache` reaches the broker.
+    /// True when a request with `Cache-Control: no-cache` reaches the broker.
     pub(crate) revalidates: bool,
 }
 

@@ -10,6 +10,8 @@ use agentwrit_verify::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::network::Chance;
+
 struct Scene {
     issuer: TestIssuer,
     service: TestFollower,
@@ -254,4 +256,54 @@ fn announcement_names_active_key_of_set_only() {
     let set = KeySet::new([one.signing_key().public_key().clone()]).unwrap();
     assert!(KeyAnnouncement::of(&set, one.signing_key().id()).is_some());
     assert_eq!(KeyAnnouncement::of(&set, other.signing_key().id()), None);
+}
+
+/// Planned rotations behind a cache that holds key sets for five minutes, with lost responses and restarts.
+#[test]
+fn refuses_no_good_token_in_1000_rotations() {
+    let mut chance = Chance::new(11);
+    let mut issuer = TestIssuer::new();
+    let mut cached = issuer.key_set();
+    let mut service = TestFollower::of(&issuer, Staleness::default());
+    service.poll(&issuer).unwrap();
+    let (mut accepted, mut unavailable, mut withdrawn_accepted) = (0, 0, 0);
+    for rotation in 0_u32..1_000 {
+        let seed: [u8; 32] = std::array::from_fn(|index| rotation.to_be_bytes()[index % 4] ^ 0x5a);
+        issuer.prepare_key(seed);
+        let mut old_token = String::new();
+        for step in 0..12 {
+            issuer.clock().advance(Duration::from_secs(5));
+            if chance.percent(5) {
+                service = TestFollower::of(&issuer, Staleness::default());
+                service.set_keys(cached.clone());
+            }
+            if step == 8 {
+                old_token = issuer.token(&["a:b:c"]);
+                issuer.activate_prepared_key();
+            }
+            if !chance.percent(20) && matches!(service.poll(&issuer), Err(FeedError::UnknownKey { .. }))
+                || service.misses_announced_key()
+            {
+                // The follower asks past the cache, which then holds the answer.
+                if !chance.percent(20) {
+                    cached = issuer.key_set();
+                    service.set_keys(cached.clone());
+                }
+            } else if chance.percent(10) {
+                service.set_keys(cached.clone());
+            }
+            match service.verifier().verify(&issuer.token(&["a:b:c"])) {
+                Ok(_) => accepted += 1,
+                Err(error) if error.is_unavailable() => unavailable += 1,
+                Err(error) => panic!("rotation {rotation}, step {step}: {error}"),
+            }
+        }
+        issuer.withdraw_retired_keys();
+        let response = issuer.feed_response(service.feed().since());
+        if service.deliver(&response).is_ok() {
+            withdrawn_accepted += u32::from(service.verifier().verify(&old_token).is_ok());
+        }
+    }
+    assert_eq!(withdrawn_accepted, 0);
+    assert!(accepted > 10_000 && unavailable < 1_500, "{accepted} accepted, {unavailable} unavailable");
 }

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use agentwrit_fuzz_properties::{feed, key_set, scope, signed, token};
+use agentwrit_fuzz_properties::{feed, key_set, report, scope, signed, token};
 use arbitrary::{Arbitrary, Unstructured};
 
 /// Runs a check on every stored input of a target: its seeds, and inputs stored after fuzzing.
@@ -34,6 +34,11 @@ fn key_set_seeds_satisfy_properties() {
 }
 
 #[test]
+fn report_seeds_satisfy_properties() {
+    replay("report", |input| report::check(decode(input)));
+}
+
+#[test]
 fn scope_seeds_satisfy_properties() {
     replay("scope", |input| scope::check(decode(input)));
 }
@@ -56,5 +61,5 @@ fn every_fuzz_target_is_replayed() {
         .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["feed", "key_set", "scope", "signed", "token"], "add a test above for a new target");
+    assert_eq!(names, ["feed", "key_set", "report", "scope", "signed", "token"], "add a test above for a new target");
 }

@@ -15,11 +15,11 @@ use crate::{
 struct InFlight {
     arrives: i64,
     report: Report,
-    /// Where the acceptance is noted: the time of sending by the instance's number.
+    /// Number of the instance, and of its report.
     token: (u64, u64),
 }
 
-/// What the broker that waits knows of an instance.
+/// Latest accepted report of an instance.
 struct Known {
     instance: KnownInstance,
     sequence: u64,
@@ -31,7 +31,7 @@ pub(super) struct Brokers {
     known: Vec<Known>,
     instances: Vec<KnownInstance>,
     complete_from: UnixTime,
-    /// Whether the reports are kept in a database, so that restarts and changes of broker lose none.
+    /// True when a database keeps the reports, so that restarts and changes of broker lose none.
     keeps_reports: bool,
     in_flight: Vec<InFlight>,
     /// With the cursor at that time.

@@ -114,8 +114,9 @@ struct World {
     started: u64,
     tokens: Vec<Token>,
     waiting: Vec<Waiting>,
-    /// Whether the caches in front of the key set obey `no-cache`, and what they hold until when.
+    /// True when the caches in front of the key set obey `no-cache`.
     caches_revalidate: bool,
+    /// Key set that the caches hold, until this time.
     cached_keys: Option<(KeySet, i64)>,
     keys: u8,
     prepared_at: Option<i64>,
