@@ -290,12 +290,12 @@ impl Member<Seconds> {
 impl Member<Seconds> {
     /// A number of `least` to `most` seconds that is not a lifetime, if it is there.
     pub(crate) fn whole(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, RequestError> {
-        self.lifetime(name, least, most).map_err(|error| match error {
-            RequestError::TtlOutOfRange { name, least, most } => {
-                RequestError::invalid(name, format!("must be {least} to {most} seconds"))
+        match self.lifetime(name, least, most) {
+            Err(RequestError::TtlOutOfRange { name, least, most }) => {
+                Err(RequestError::invalid(name, format!("must be {least} to {most} seconds")))
             }
-            error => error,
-        })
+            seconds => seconds,
+        }
     }
 
     /// A lifetime of at least 1 second, if it is there, for an operation that shortens what is too long.
