@@ -148,15 +148,17 @@ class Brokers(Broker):
 
     def __init__(self, directory: Path, number: int, postgres: PostgresServer) -> None:
         self.processes = number
+        self._postgres = postgres
         self._database = postgres.create_database()
         super().__init__(directory)
 
     def _start(self, directory: Path, settings: dict[str, str]) -> str:
+        self._stops.append(lambda: self._postgres.drop_database(self._database))
         key = directory / "encryption.key"
         key.touch(0o600)
         key.write_bytes(secrets.token_bytes(32))
         shared = {
-            "AA_DATABASE_URL": self._database,
+            "AA_DATABASE_URL": self._postgres.url(self._database),
             "AA_KEY_ENCRYPTION_KEY_PATH": str(key),
             "AA_TRUSTED_PROXIES": "127.0.0.1",
         }
@@ -192,11 +194,20 @@ class PostgresServer:
             pytest.fail(f"PostgreSQL did not start:\n{(Path(self._directory) / 'control').read_text()}")
 
     def create_database(self) -> str:
-        """Returns the URL of a new database."""
+        """Returns the name of a new database."""
         name = f"brokers_{next(self._names)}"
+        self._execute(f"CREATE DATABASE {name}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, database: str) -> str:
+        return f"postgres://agentwrit@127.0.0.1:{self._port}/{database}?sslmode=disable"
+
+    def _execute(self, statement: str) -> None:
         psql = ["psql", "-h", self._directory, "-p", str(self._port), "-U", "agentwrit", "-d", "postgres"]
-        subprocess.run([*psql, "-qc", f"CREATE DATABASE {name}"], check=True)
-        return f"postgres://agentwrit@127.0.0.1:{self._port}/{name}?sslmode=disable"
+        subprocess.run([*psql, "-qc", statement], check=True)
 
     def stop(self) -> None:
         self._shell.stdin.close()

@@ -32,6 +32,8 @@ impl Balancer {
         let file = directory.path().join("haproxy.cfg");
         fs::write(&file, configuration(&brokers[2..])).unwrap();
         let mut haproxy = Command::new("haproxy");
+        // Debian keeps it in a directory that is not in every PATH.
+        haproxy.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
         haproxy.arg("-db").arg("-f").arg(&file).env("AGENTWRIT_BIND", &address);
         haproxy.env("AGENTWRIT_BROKER_1", brokers[0]).env("AGENTWRIT_BROKER_2", brokers[1]);
         haproxy.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);

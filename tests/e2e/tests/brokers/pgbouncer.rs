@@ -57,6 +57,8 @@ impl Bouncer {
         } else {
             Command::new("pgbouncer")
         };
+        // Debian keeps it in a directory that is not in every PATH.
+        command.env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default()));
         command.arg("-q").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.kill_on_drop(true).spawn().expect("Debian's `pgbouncer` is installed");
         let listens = async || TcpStream::connect(("127.0.0.1", port)).await.is_ok();
