@@ -79,6 +79,9 @@ impl Services {
         let BrokerKeys { signing_key, published, nonce_key } = keys;
         let key_set = KeySet::new(published).map_err(|error| StoreError::Internal { cause: error.to_string() })?;
         let issuer = Issuer::new(Policy::of(config), signing_key, key_set, Arc::clone(&entropy), Arc::clone(&metrics));
+        // Brokers of one database agree about the time of a nonce, and a deleted use is found by the head row. After lost
+        // history that row is ahead of the time: a broker that starts then would be ahead of the others.
+        let nonces_until = if store.is_shared() { UnixTime::default() } else { nonces_until };
         let time = NonceTime::new(nonces_until, clock.as_ref());
         let nonces = Nonces::new(nonce_key.expose());
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));

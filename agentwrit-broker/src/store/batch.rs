@@ -35,7 +35,12 @@ pub(super) struct BatchMark {
 
 impl Batch {
     /// Begins with the head that the store has. Ordinals are forgotten if another broker has appended since the last commit.
+    /// Everything is, names included, if commits were lost: their ids may be given to others.
     pub(super) fn begin(&mut self, head: Head) {
+        let went_back = head.trail.chain.sequence < self.head.trail.chain.sequence;
+        if went_back || head.epoch != self.head.epoch {
+            self.facts = Facts::default();
+        }
         if head.trail != self.head.trail {
             self.ordinals = KnownOrdinals::default();
         }

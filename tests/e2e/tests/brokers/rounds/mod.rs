@@ -2,8 +2,8 @@
 //! once, or the trail records that history was lost; nothing single-use was used twice; the follower rejected nothing.
 //!
 //! `AGENTWRIT_ROUNDS=200 cargo test -p agentwrit-e2e --test brokers rounds -- --nocapture` runs more rounds;
-//! `AGENTWRIT_SEED` repeats the choices of a failed run (the threads of all processes remain their own), `AGENTWRIT_FAULT=Kill`
-//! plays one fault only.
+//! `AGENTWRIT_SEED` repeats the choices of a failed run (the threads of all processes remain their own), `AGENTWRIT_FAULT=Promotion,Kill`
+//! plays these faults only.
 
 mod checks;
 mod client;
@@ -44,7 +44,9 @@ async fn acknowledged_operations_survive_faults_of_brokers_database_network_and_
     for round in 0..rounds {
         if faults.is_empty() {
             faults = fault::shuffled(&mut numbers);
-            faults.retain(|fault| only.as_ref().is_none_or(|name| *name == format!("{fault:?}")));
+            faults.retain(|fault| {
+                only.as_ref().is_none_or(|names| names.split(',').any(|name| name == format!("{fault:?}")))
+            });
         }
         let fault = faults.pop().expect("AGENTWRIT_FAULT names a fault");
         println!("round {round}: {fault:?}");
