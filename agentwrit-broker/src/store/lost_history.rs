@@ -35,7 +35,7 @@ impl fmt::Display for LostHistory {
 /// Job that reacts to a lost history.
 pub(crate) type Reaction = fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError>;
 
-/// What to do when history is lost.
+/// Reaction to a lost history.
 #[derive(Clone, Copy, Debug)]
 pub enum OnLoss {
     /// Run the job before any other.
@@ -44,12 +44,12 @@ pub enum OnLoss {
     Stop,
 }
 
-/// How a lost history is noticed, and what to do then.
+/// Settings for noticing a lost history.
 #[derive(Clone, Debug)]
 pub struct LostHistoryOptions {
     /// File that holds the last commit that this broker saw.
     pub state_path: Option<PathBuf>,
-    /// What to do.
+    /// Reaction when it is noticed.
     pub reaction: OnLoss,
 }
 

@@ -97,7 +97,7 @@ impl Server {
     }
 }
 
-/// Whether the server sent a warning on a connection, such as that a commit "might not have been replicated".
+/// Flag for a warning that the server sent on a connection, such as that a commit "might not have been replicated".
 #[derive(Clone, Debug, Default)]
 pub(super) struct Warned(Arc<AtomicBool>);
 

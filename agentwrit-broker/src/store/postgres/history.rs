@@ -53,7 +53,7 @@ pub(super) struct Seen {
     pub(super) at: UnixTime,
 }
 
-/// What is looked up before a transaction or a reading relies on the database.
+/// Commit to look up before a transaction or a reading relies on the database.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
     seen: Option<Seen>,
