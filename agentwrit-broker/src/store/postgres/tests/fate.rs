@@ -110,6 +110,7 @@ async fn batch_is_acknowledged_exactly_if_it_is_in_the_trail_wherever_its_connec
         proxy.disarm();
         assert!(outcomes.len() > 1, "{how:?}: {outcomes:?}");
         assert!(outcomes[0], "no job had run: {how:?}: {outcomes:?}");
-        assert_eq!(outcomes.last(), Some(&(how == Break::Response)), "the commit: {how:?}: {outcomes:?}");
+        // A commit that does not arrive fails; one whose response is lost is looked up.
+        assert!(how == Break::Response || outcomes.contains(&false), "{how:?}: {outcomes:?}");
     }
 }
