@@ -9,15 +9,15 @@
 use std::{fmt, io, net::SocketAddr, path::Path};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::spawn_blocking};
 
 use super::file_checks;
 use crate::{
     audit::text::printable,
-    config::{Args, Config},
-    keys::BrokerKeys,
-    server::Tls,
-    store::{self, DatabaseState, directory_of},
+    config::{Args, Config, SharedStore},
+    keys::{BrokerKeys, KeyEncryptionKey},
+    server::{HealthSocket, Tls},
+    store::{self, DatabaseState, Store, StoreOptions, directory_of},
 };
 
 /// Errors and warnings of a check. Its `Display` has a line for each of them and a last line with their counts.
@@ -52,8 +52,13 @@ impl CheckReport {
         for warning in file_checks::inspect(config, process) {
             self.warning(&warning);
         }
-        self.probe_key(&config.signing_key_path);
-        let in_use = self.probe_database(config);
+        let in_use = match &config.shared_store {
+            Some(shared) => self.probe_shared_store(config, shared).await,
+            None => {
+                self.probe_key(&config.signing_key_path);
+                self.probe_database(config)
+            }
+        };
         if let Err(error) = Tls::load(&config.tls) {
             self.error(&error);
         }
@@ -96,6 +101,27 @@ impl CheckReport {
             Err(error) => self.error(&error),
         }
         false
+    }
+
+    /// Returns true if a broker of this configuration runs. Other brokers of the database may run too.
+    async fn probe_shared_store(&mut self, config: &Config, shared: &SharedStore) -> bool {
+        if let Err(error) = KeyEncryptionKey::read(&shared.key_encryption_key_path) {
+            self.error(&error);
+        }
+        self.probe_directory("the state file", &shared.state_path);
+        let (url, accept_broken_audit) = (shared.url.clone(), config.accept_broken_audit.clone());
+        let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
+        let opened = spawn_blocking(move || {
+            let is_created = store::has_schema(url.expose())?;
+            is_created.then(|| Store::connect(url.expose(), options)).transpose()
+        });
+        match opened.await {
+            Ok(Ok(Some(store))) => store.close().await,
+            Ok(Ok(None)) => self.warning(&"the database of AA_DATABASE_URL has no tables: the start creates them"),
+            Ok(Err(error)) => self.error(&error),
+            Err(error) => self.error(&error),
+        }
+        HealthSocket::connect(config.own_file()).await.is_ok()
     }
 
     /// Reports a missing file that cannot be created.

@@ -62,7 +62,7 @@ pub use error::{OpenError, StoreError};
 pub(crate) use follow::{Confirmed, LogEnd, Mirror, NewLog};
 pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
-pub(crate) use postgres::{JoinError, apply_schema, join, schema_sql};
+pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, schema_sql};
 pub use prune::Pruned;
 pub use reader::Reader;
 pub(crate) use readers::Caller;

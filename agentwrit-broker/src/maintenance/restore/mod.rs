@@ -8,6 +8,7 @@
 //!    rejected where the clock does not fit the newest record and the time that had passed for certain, unless the operator
 //!    confirms the clock. Then marks that are dated after it are taken back, so that a wrong one can be corrected.
 //! 4. The database must exist and hold records: with a wrong path, a new one would be marked, and the restored one not.
+//!    Brokers on a shared database may run meanwhile: they follow the new epoch.
 //! 5. All of it is one transaction, including the acceptance of a broken audit trail: a rejected mark records nothing.
 
 use std::{
@@ -26,7 +27,7 @@ use crate::{
     config::Config,
     domain::Revocation,
     issuer::nonce::Nonces,
-    store::{OpenError, Store, StoreError, StoreOptions, Tx, canonical},
+    store::{OpenError, Store, StoreError, StoreOptions, Tx, canonical, has_schema},
 };
 
 /// Longest lifetime of a token: the largest that a launch token may grant.
@@ -83,8 +84,15 @@ async fn open(config: &Config) -> Result<(Store, Option<PathBuf>), RestoreError>
         return Ok((Store::open(&path, options)?, Some(path)));
     };
     let url = shared.url.clone();
-    let connected = spawn_blocking(move || Store::connect(url.expose(), options)).await;
-    Ok((connected.map_err(|error| StoreError::Internal { cause: error.to_string() })??, None))
+    let connected = spawn_blocking(move || {
+        // A broker would create the tables.
+        if has_schema(url.expose())? {
+            Ok(Store::connect(url.expose(), options)?)
+        } else {
+            Err(RestoreError::EmptyShared)
+        }
+    });
+    Ok((connected.await.map_err(|error| StoreError::Internal { cause: error.to_string() })??, None))
 }
 
 /// Returns the canonical path of the database. Rejects a missing and an empty one before [`Store::open`] creates it.

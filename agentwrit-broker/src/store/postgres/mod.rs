@@ -48,7 +48,7 @@ use std::sync::Arc;
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
 pub(super) use import::Import;
-pub(crate) use schema::{apply as apply_schema, sql as schema_sql};
+pub(crate) use schema::{apply as apply_schema, exists as has_schema, sql as schema_sql};
 
 use tokio::sync::watch;
 

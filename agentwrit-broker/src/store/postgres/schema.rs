@@ -57,6 +57,11 @@ pub(crate) fn apply(url: &str, role: Option<&str>) -> Result<(i64, i64), OpenErr
     Ok(versions)
 }
 
+/// Returns true if the database at `url` has a schema. Blocks the thread.
+pub(crate) fn exists(url: &str) -> Result<bool, OpenError> {
+    Ok(version(&Session::open(&Server::parse(url)?)?)? > 0)
+}
+
 /// Brings the schema up to date in one transaction. Once there is a head row, its lock makes callers take turns.
 fn migrate(session: &Session, database: &str) -> Result<(i64, i64), OpenError> {
     session.batch("BEGIN")?;

@@ -27,6 +27,7 @@ mod renew;
 mod revocations_feed;
 mod revoke;
 mod security_table;
+mod shared_store;
 mod tls;
 mod validate;
 mod weaknesses_authority;
