@@ -66,6 +66,8 @@ struct Suite {
     reusable: Launch,
     known: Journal,
     trail: Trail,
+    /// Responses that the follower rejected while a promoted standby lacked commits and no broker had noticed.
+    rejected: u64,
     counts: BTreeMap<&'static str, usize>,
 }
 
@@ -85,7 +87,19 @@ impl Suite {
         let admin = brokers.at(0).admin_token().await;
         let reusable = wires[0].launch_token(&admin, false).await.unwrap();
         let (known, trail, counts) = (Journal::default(), Trail::new(), BTreeMap::new());
-        Self { brokers, _balancer: balancer, follower, clocks, wires, admin, reusable, known, trail, counts }
+        Self {
+            brokers,
+            _balancer: balancer,
+            follower,
+            clocks,
+            wires,
+            admin,
+            reusable,
+            known,
+            trail,
+            rejected: 0,
+            counts,
+        }
     }
 
     async fn round(&mut self, fault: Fault, numbers: &mut Numbers) {
