@@ -1,0 +1,96 @@
+//! The feeds of all brokers are one.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follower_that_meets_another_broker_at_each_request_sees_one_feed() {
+    let mut test = Brokers::start(&[0, -30, 30]).await;
+    // Learns last of what the others commit.
+    let slow = Link::new(LinkState::Slow(Duration::from_millis(10)));
+    test.add_through(&slow).await;
+    let test = Arc::new(test);
+    let launch_token = test.launch_token(0, false).await;
+    let writers: Vec<_> = (0..3)
+        .map(|broker| {
+            let (test, launch_token) = (Arc::clone(&test), Secret::new(launch_token.expose().to_owned()));
+            tokio::spawn(async move {
+                let mut revoked = Vec::new();
+                for _ in 0..60 {
+                    let token = test.register(broker, broker + 1, &launch_token).await.unwrap();
+                    let claims = test.judge(broker, &token).await.unwrap();
+                    test.revoke(broker, Level::Token, claims.token_id()).await;
+                    revoked.push(token);
+                }
+                revoked
+            })
+        })
+        .collect();
+    let keys = test.of(0).issuer.keys().clone();
+    let mut feed = Feed::new(test.of(0).issuer.name(), Staleness::default());
+    let (mut broker, mut responses) = (0, 0);
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        // Snapshots, long polls and polls without waiting.
+        let since = if responses % 7 == 0 { None } else { feed.since() };
+        let wait = Duration::from_millis([0, 20][responses % 2]);
+        let response = test.of(broker).feed.since(since, wait, CLIENT).await.unwrap();
+        feed.apply(&response.document.text(), &keys, ClockReading::of(&SystemClock)).unwrap();
+        // The slow one after each of the others.
+        broker = if broker == 3 { responses % 3 } else { 3 };
+        responses += 1;
+    }
+    for writer in writers {
+        for token in writer.await.unwrap() {
+            assert!(test.judge(broker, &token).await.is_err());
+        }
+    }
+    let last = test.of(broker).feed.since(feed.since(), Duration::ZERO, CLIENT).await.unwrap();
+    feed.apply(&last.document.text(), &keys, ClockReading::of(&SystemClock)).unwrap();
+    assert!(feed.list().len() >= 180 && responses > 30, "{} entries, {responses} responses", feed.list().len());
+    // The trail of all is one chain in the order of time.
+    let events = test.of(0).ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 100_000)?)).await;
+    let events = events.unwrap();
+    assert!(chain::verify(ChainHead::GENESIS, &events).is_ok());
+    assert!(events.windows(2).all(|pair| pair[0].timestamp <= pair[1].timestamp));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_begun_by_another_broker_replaces_memory_and_wakes_followers() {
+    let test = Brokers::start(&[0, 0]).await;
+    let launch_token = test.launch_token(0, false).await;
+    let lost = test.register(0, 0, &launch_token).await.unwrap();
+    test.revoke(0, Level::Token, test.judge(0, &lost).await.unwrap().token_id()).await;
+    assert!(test.judge(1, &lost).await.is_err());
+    let before = read(&*test.of(1).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+    let (waiting, cursor) = (Arc::clone(&test.brokers[1]), before["to"].as_u64().unwrap());
+    let waiting =
+        tokio::spawn(async move { waiting.feed.since(Some(cursor), Duration::from_secs(20), CLIENT).await.unwrap() });
+    while test.of(1).feed.followers() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let marked = test.of(0).ledger.transact(|tx| {
+        tx.execute_batch("DELETE FROM revocations")?;
+        tx.start_epoch()?;
+        let now = tx.now();
+        tx.insert_revocation(&Revocation {
+            level: Level::Issuer,
+            target: String::new(),
+            revoked_at: now,
+            expires_at: now.saturating_add(Duration::from_secs(3600)),
+            revoked_by: Subject::Admin,
+            reason: None,
+            listed: true,
+        })
+    });
+    marked.await.unwrap();
+    let woken = read(&*timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap());
+    assert_ne!(woken["epoch"], before["epoch"]);
+    for broker in 0..2 {
+        test.of(broker).ledger.confirm().await.unwrap();
+        let snapshot = read(&*test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+        assert_eq!((&snapshot["epoch"], snapshot["entries"].as_array().unwrap().len()), (&woken["epoch"], 1));
+        assert!(matches!(test.judge(broker, &lost).await, Err(VerifyError::Revoked { .. })));
+    }
+    // Both go on in the new log.
+    assert!(test.revoke(1, Level::Task, "task").await.revoked);
+    assert!(test.revoke(0, Level::Task, "task").await.revoked);
+}

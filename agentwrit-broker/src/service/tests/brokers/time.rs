@@ -1,0 +1,50 @@
+//! The time of all brokers is the database's, and housekeeping is shared.
+
+use super::*;
+
+/// Replaces the server's clock in the schema by a row that tests set.
+const MANUAL_CLOCK: &str = "CREATE TABLE test_clock (at timestamptz); INSERT INTO test_clock VALUES ('2027-01-15T08:00:00Z'); \
+     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_of_all_brokers_is_the_databases_and_does_not_go_back_by_seconds() {
+    let test = Brokers::start_with(&[-30, 30, 0], MANUAL_CLOCK).await;
+    let set = |step: &str| test.schema.execute(&format!("UPDATE test_clock SET at = at + interval '{step}'"));
+    let start = 1_800_000_000;
+    let times = async |broker: usize| {
+        let issued = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap();
+        let issued_at = test.judge(broker, &issued.access_token).await.unwrap().issued_at().seconds();
+        let feed = read(&*test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+        (issued_at - start, feed["iat"].as_u64().unwrap() - start)
+    };
+    let mut earliest = (0, 0);
+    // The monotonic clock may add a little between two readings.
+    for (step, expected) in
+        [("0", 0), ("100 seconds", 100), ("-3 seconds", 100), ("-1 second", 100), ("10 seconds", 106)]
+    {
+        set(step);
+        for broker in [0, 1, 2, 1, 0] {
+            let (issued, confirmed) = times(broker).await;
+            assert!(issued >= earliest.0 && confirmed >= earliest.1, "{step}: {issued} {confirmed} after {earliest:?}");
+            assert!((expected..expected + 2).contains(&issued), "{step}: {issued}");
+            assert!((expected..expected + 2).contains(&confirmed), "{step}: {confirmed}");
+            earliest = (issued, confirmed);
+        }
+    }
+    let offset = |broker: usize| test.of(broker).ledger.store.clock_offset();
+    assert!((offset(1) - offset(0) - 60.0).abs() < 5.0, "{} {}", offset(0), offset(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_brokers_deletes_expired_records() {
+    let test = Brokers::start(&[0, 0, 0]).await;
+    let housekept = |broker: usize| {
+        let ledger = Arc::clone(&test.of(broker).ledger);
+        async move { ledger.transact(|tx| tx.take_housekeeping(Duration::from_secs(45))).await.unwrap() }
+    };
+    assert!(housekept(1).await);
+    for broker in 0..3 {
+        assert!(!housekept(broker).await, "broker {broker}");
+        test.of(broker).housekeeping.delete_expired().await.unwrap();
+    }
+}
