@@ -61,7 +61,7 @@ const MAX_WAITING: usize = 1 << 16;
 /// Tells the other brokers that the log has grown. Nothing is lost if it is: the transaction needs no `fsync`.
 const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit; COMMIT";
 
-/// What the writer and the task share.
+/// State that the writer and the task share.
 #[derive(Debug)]
 pub(super) struct LogFollower {
     clock: Arc<DatabaseClock>,

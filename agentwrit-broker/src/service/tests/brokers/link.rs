@@ -67,7 +67,7 @@ async fn forward(
         match now {
             LinkState::Up => {}
             LinkState::Slow(delay) => sleep(delay).await,
-            // What was lost is never sent again.
+            // Never sent again.
             LinkState::Silent | LinkState::Down => std::future::pending().await,
         }
         if to.write_all(&packet[..length]).await.is_err() {

@@ -6,10 +6,10 @@ mod outage;
 mod revocation;
 mod time;
 
-use std::time::Instant;
+use std::{sync::Mutex, time::Instant};
 
 use agentwrit_verify::{
-    Clock, SystemClock,
+    Clock, SystemClock, Verifier,
     feed::{ClockReading, Feed, Staleness},
 };
 use axum::body::{Body, to_bytes};
