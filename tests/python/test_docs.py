@@ -266,7 +266,9 @@ NOT_FOR_CLIENTS = {
     "a handler panicked", "a value", "request failed", ", error=", ", scope=", "the broker is stopping",
     # Of responses that a client can't decode.
     "an object with the member `{}`", "expected {N} bytes in {}",
-    "claims must be an object", "claims are larger than those of any token",
+    "claims must be an object", "claims are larger than those of any token", "a key id is 1 to 128 printable ASCII characters",
+    # Of the enrolment of verifiers, which the broker does not offer yet.
+    "must be 32 bytes in standard base64",
 }  # fmt: skip
 # The titles of problems (RFC 9457 §4.2.1).
 STATUS_PHRASES = {status.phrase for status in HTTPStatus} | {"Payload Too Large"}
