@@ -233,7 +233,7 @@ impl RevocationList {
     /// Returns the latest cursor of which all requests that were admitted before it was applied have ended. Call it from
     /// time to time: a call notices what has ended, and begins to wait for the requests before the present cursor. A
     /// request has ended when each clone of its [`VerifiedToken`](crate::VerifiedToken) and
-    /// [`Admission`](crate::Admission) is dropped. `None` until then, and unless requests [are
+    /// [`Admission`] is dropped. `None` until then, and unless requests [are
     /// counted](Self::count_requests).
     #[must_use]
     pub fn drain(&self) -> Option<FeedCursor> {

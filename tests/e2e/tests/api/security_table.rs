@@ -26,7 +26,14 @@ fn every_weakness_names_existing_tests() {
         let names: Vec<&str> = tests.split('`').filter(|text| text.contains("::")).collect();
         assert!(!names.is_empty(), "{weakness}: no test");
         for name in names {
-            let roots = ["tests/e2e/tests/api", "tests/e2e/tests/outside", "agentwrit-broker/src", "awrit/src"];
+            let roots = [
+                "tests/e2e/tests/api",
+                "tests/e2e/tests/outside",
+                "tests/e2e/tests/brokers",
+                "agentwrit-broker/src",
+                "agentwrit-verify/tests/it",
+                "awrit/src",
+            ];
             let found = roots.iter().any(|directory| exists(&root.join(directory), name));
             assert!(found, "{weakness}: there is no test `{name}`");
         }
