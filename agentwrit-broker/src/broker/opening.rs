@@ -19,15 +19,13 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
     let accept_broken_audit = config.accept_broken_audit.clone();
     let lost_history = config.shared_store.as_ref().map(lost_history_options).unwrap_or_default();
     let options = StoreOptions { accept_broken_audit, lost_history, ..StoreOptions::default() };
-    spawn_blocking(move || match &config.shared_store {
-        Some(shared) => {
+    spawn_blocking(move || {
+        if let Some(shared) = &config.shared_store {
             let keys = join(&config, shared, entropy.as_ref())?;
-            Ok((Store::connect(shared.url.expose(), options)?, keys))
+            return Ok((Store::connect(shared.url.expose(), options)?, keys));
         }
-        None => {
-            let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref())?;
-            Ok((Store::open(&config.db_path, options)?, keys))
-        }
+        let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref())?;
+        Ok((Store::open(&config.db_path, options)?, keys))
     })
     .await
     .map_err(|error| StoreError::Internal { cause: error.to_string() })?

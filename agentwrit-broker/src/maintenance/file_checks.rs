@@ -31,12 +31,11 @@ pub(crate) enum FileWarning {
 
 /// Returns the warnings about the existing files of `config`. `process` is the user that the broker runs as.
 pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
-    let secrets = match &config.shared_store {
-        Some(shared) => vec![shared.state_path.clone(), shared.key_encryption_key_path.clone()],
-        None => {
-            let keys = [config.signing_key_path.clone(), nonce_file_beside(&config.signing_key_path)];
-            database_files(&config.db_path).into_iter().chain(keys).collect()
-        }
+    let secrets = if let Some(shared) = &config.shared_store {
+        vec![shared.state_path.clone(), shared.key_encryption_key_path.clone()]
+    } else {
+        let keys = [config.signing_key_path.clone(), nonce_file_beside(&config.signing_key_path)];
+        database_files(&config.db_path).into_iter().chain(keys).collect()
     };
     let mut warnings: Vec<FileWarning> = secrets.iter().flat_map(|path| private_file(path, process)).collect();
     let mut directories: Vec<_> = secrets.iter().map(|path| directory_of(path)).collect();

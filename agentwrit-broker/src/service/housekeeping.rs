@@ -31,12 +31,10 @@ impl Housekeeping {
     /// Deletes records that have expired for certain, and records the time that has passed. A large backlog is deleted in
     /// steps, so that no operation waits long for the writer.
     pub(crate) async fn delete_expired(self: &Arc<Self>) -> Result<(), StoreError> {
-        let is_due = self.ledger.transact(|tx| tx.take_housekeeping(INTERVAL)).await?;
-        while is_due {
+        let mut goes_on = self.ledger.transact(|tx| tx.take_housekeeping(INTERVAL)).await?;
+        while goes_on {
             let housekeeping = Arc::clone(self);
-            if !self.ledger.transact(move |tx| housekeeping.prune(tx)).await?.reached_limit() {
-                break;
-            }
+            goes_on = self.ledger.transact(move |tx| housekeeping.prune(tx)).await?.reached_limit();
         }
         self.revocations.remove_expired(self.ledger.deletable_until());
         Ok(())

@@ -94,7 +94,7 @@ impl Database {
         let mut accepted_breaks = Ok(Vec::new());
         if let Some(first) = readers.first_mut() {
             first.snapshot(&mut |reader| {
-                accepted_breaks = acceptance::verify_trail(reader, &options.accept_broken_audit)
+                accepted_breaks = acceptance::verify_trail(reader, &options.accept_broken_audit);
             })?;
         }
         let accepted_breaks = accepted_breaks?;
