@@ -27,9 +27,9 @@ pub use self::{
     args::{Args, Command},
     error::{ConfigError, ConfigErrors, Origin},
     file::{FileContents, read_file},
-    shared_store::{DatabaseUrl, OnLostHistory, SharedStore},
+    shared_store::{DatabaseUrl, SharedStore},
     tls::TlsConfig,
-    values::Mode,
+    values::{Mode, OnLostHistory},
     warning::Warning,
 };
 use self::{error::ErrorList, sources::Settings, values as variables};

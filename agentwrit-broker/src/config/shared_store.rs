@@ -6,7 +6,7 @@ use super::{
     error::{ConfigError, ErrorList},
     names,
     sources::Settings,
-    values,
+    values::{self, OnLostHistory},
 };
 use crate::keys::Secret;
 
@@ -84,13 +84,4 @@ impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("DatabaseUrl(…)")
     }
-}
-
-/// Reaction to a database that lacks commits which this broker saw.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnLostHistory {
-    /// Everything issued so far is revoked, in a new epoch of the revocation log.
-    RevokeAll,
-    /// The broker stops.
-    Stop,
 }

@@ -9,7 +9,7 @@ use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
 use ipnet::{IpNet, Ipv6Net};
 
-use super::{names, shared_store::OnLostHistory};
+use super::names;
 use crate::{
     limits::budgets::SessionBudget,
     telemetry::log::{LogFormat, LogLevel},
@@ -131,6 +131,15 @@ pub(super) const DB_PATH: Variable<PathBuf> = Variable {
 
 pub(super) const STATE_PATH: Variable<PathBuf> =
     Variable { name: "AA_STATE_PATH", default: "./broker.state", accepts: "a path to a file", parse: path };
+
+/// Reaction to a database that lacks commits which this broker saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLostHistory {
+    /// Everything issued so far is revoked, in a new epoch of the revocation log.
+    RevokeAll,
+    /// The broker stops.
+    Stop,
+}
 
 pub(super) const ON_LOST_HISTORY: Variable<OnLostHistory> = Variable {
     name: "AA_ON_LOST_HISTORY",

@@ -52,12 +52,11 @@ impl CheckReport {
         for warning in file_checks::inspect(config, process) {
             self.warning(&warning);
         }
-        let in_use = match &config.shared_store {
-            Some(shared) => self.probe_shared_store(config, shared).await,
-            None => {
-                self.probe_key(&config.signing_key_path);
-                self.probe_database(config)
-            }
+        let in_use = if let Some(shared) = &config.shared_store {
+            self.probe_shared_store(config, shared).await
+        } else {
+            self.probe_key(&config.signing_key_path);
+            self.probe_database(config)
         };
         if let Err(error) = Tls::load(&config.tls) {
             self.error(&error);

@@ -13,7 +13,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use agentwrit_verify::UnixTime;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
@@ -21,7 +20,7 @@ use super::{
     codec::{bytes, get, unsigned},
     head::Head,
     session::Session,
-    state_file::StateFile,
+    state_file::{Seen, StateFile},
     value::values,
 };
 use crate::{
@@ -39,19 +38,6 @@ pub(super) const CHECK: &str = "SELECT head.identity, head.epoch, head.audit_seq
      ON true WHERE head.one = 1";
 /// Latest time until which everything issued is revoked.
 const MARK: &str = "SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'";
-
-/// A commit that this broker saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Identifies the database and its copies.
-    pub(super) identity: String,
-    /// Epoch of the revocation log.
-    pub(super) epoch: String,
-    /// Last event.
-    pub(super) event: ChainHead,
-    /// Time of the last job, which is not before that of any record.
-    pub(super) at: UnixTime,
-}
 
 /// Commit to look up before a transaction or a reading relies on the database.
 #[derive(Clone, Debug)]

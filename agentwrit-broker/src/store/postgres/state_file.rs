@@ -16,9 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agentwrit_verify::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use super::history::Seen;
 use crate::{
     audit::{ChainHead, EventHash},
     store::{
@@ -31,6 +31,19 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Largest size of a file that is read.
 const MAX_SIZE: u64 = 4096;
+
+/// A commit that this broker saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Identifies the database and its copies.
+    pub(super) identity: String,
+    /// Epoch of the revocation log.
+    pub(super) epoch: String,
+    /// Last event.
+    pub(super) event: ChainHead,
+    /// Time of the last job, which is not before that of any record.
+    pub(super) at: UnixTime,
+}
 
 /// The state file of a running broker.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
 //! Migration from SQLite to PostgreSQL.
+#![expect(clippy::disallowed_types, reason = "the tests change the source beneath the store")]
 
 use std::{convert::Infallible, path::Path, thread};
 

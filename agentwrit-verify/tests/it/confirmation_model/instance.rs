@@ -51,7 +51,8 @@ impl Instance {
         let skew = if chance.percent(50) { -LEEWAY } else { chance.between(-LEEWAY, 1_000) };
         let time = issuer.clock().now().elapsed_since_epoch();
         let step = Duration::from_millis(skew.unsigned_abs());
-        let clock = ManualClock::new(UnixTime::since_epoch(if skew < 0 { time.saturating_sub(step) } else { time + step }));
+        let clock =
+            ManualClock::new(UnixTime::since_epoch(if skew < 0 { time.saturating_sub(step) } else { time + step }));
         let bound = verifier.max_bound.map(|max| chance.between(18, i64::try_from(max).unwrap()));
         let staleness = match bound {
             Some(bound) => Staleness::at_most(Duration::from_secs(bound.unsigned_abs())),

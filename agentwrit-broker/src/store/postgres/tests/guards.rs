@@ -162,7 +162,7 @@ fn verifies_server_as_far_as_sslmode_requires() {
         match result {
             Ok(tls) => assert_eq!(found.as_deref(), Ok(tls), "{host} {options}"),
             Err(reason) => {
-                assert!(found.as_ref().is_err_and(|error| error.contains(reason)), "{host} {options}: {found:?}")
+                assert!(found.as_ref().is_err_and(|error| error.contains(reason)), "{host} {options}: {found:?}");
             }
         }
     }

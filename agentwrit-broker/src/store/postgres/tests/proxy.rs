@@ -127,7 +127,7 @@ impl Connection {
             let request = &buffer[..length];
             let broken = self.broken_by(request);
             match broken {
-                Some(Break::Process) => self.terminate(process.lock().unwrap().unwrap()),
+                Some(Break::Process) => Self::terminate(process.lock().unwrap().unwrap()),
                 // From here on no response reaches the client.
                 Some(Break::Request | Break::Response) => self.client.shutdown(Shutdown::Both).unwrap(),
                 None => {}
@@ -162,7 +162,7 @@ impl Connection {
         now.then_some(how)
     }
 
-    fn terminate(&self, process: u32) {
+    fn terminate(process: u32) {
         Schema::query(&format!("SELECT pg_terminate_backend({process}, 5000)"));
     }
 }
