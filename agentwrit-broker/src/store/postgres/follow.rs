@@ -395,6 +395,10 @@ impl Connection {
             return Ok(HeadReading::Lost(lost));
         }
         let end = LogEnd { epoch: get::<&str>(&head, 0)?.into(), cursor: unsigned(&head, 1)? };
+        if unsigned(&head, 3)? > end.cursor {
+            // Without this, a changed head row would take revocations out of the log.
+            return Err(unavailable("the head row was changed: it is behind the last revocation"));
+        }
         let at = shared.clock.note(sent, time(&read_at, 0)?, time(&head, 2)?);
         // Rows that were committed after the head was read belong to the next reading.
         let mut known = Vec::with_capacity(rows.len());

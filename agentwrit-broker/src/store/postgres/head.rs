@@ -20,8 +20,9 @@ pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash
 /// Locks the row until the end of the transaction.
 pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
      last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1 FOR UPDATE";
-/// End of the revocation log, and the time of the latest job.
-pub(super) const LOG_END: &str = "SELECT epoch, cursor, last_time FROM head WHERE one = 1";
+/// End of the revocation log, the time of the latest job, and the last revocation that there is.
+pub(super) const LOG_END: &str = "SELECT epoch, cursor, last_time, (SELECT coalesce(max(cursor), 0) FROM revocations) \
+     FROM head WHERE one = 1";
 /// The server's time, in microseconds. In a statement of its own: beside the lock it would be read before the wait.
 pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Fails if the row was changed since it was read: an update that finds no row would not be an error.

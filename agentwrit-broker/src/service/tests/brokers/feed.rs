@@ -73,8 +73,8 @@ async fn log_begun_by_another_broker_replaces_memory_and_wakes_followers() {
     let lost = test.register(0, 0, &launch_token).await.unwrap();
     test.revoke(0, Level::Token, test.judge(0, &lost).await.unwrap().token_id()).await;
     assert!(test.judge(1, &lost).await.is_err());
-    let before = read(&*test.of(1).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
-    let (waiting, cursor) = (Arc::clone(&test.brokers[1]), before["to"].as_u64().unwrap());
+    let before = read(&test.of(1).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+    let (waiting, cursor) = (Arc::clone(&test.running[1]), before["to"].as_u64().unwrap());
     let waiting =
         tokio::spawn(async move { waiting.feed.since(Some(cursor), Duration::from_secs(20), CLIENT).await.unwrap() });
     while test.of(1).feed.followers() < 1 {
@@ -95,11 +95,11 @@ async fn log_begun_by_another_broker_replaces_memory_and_wakes_followers() {
         })
     });
     marked.await.unwrap();
-    let woken = read(&*timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap());
+    let woken = read(&timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap());
     assert_ne!(woken["epoch"], before["epoch"]);
     for broker in 0..2 {
         test.of(broker).ledger.confirm().await.unwrap();
-        let snapshot = read(&*test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+        let snapshot = read(&test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
         assert_eq!((&snapshot["epoch"], snapshot["entries"].as_array().unwrap().len()), (&woken["epoch"], 1));
         assert!(matches!(test.judge(broker, &lost).await, Err(VerifyError::Revoked { .. })));
     }

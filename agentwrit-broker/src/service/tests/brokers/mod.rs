@@ -53,7 +53,7 @@ impl Clock for SkewedClock {
 struct Brokers {
     schema: Schema,
     config: Config,
-    brokers: Vec<Arc<Services>>,
+    running: Vec<Arc<Services>>,
     _directory: TempDir,
 }
 
@@ -70,7 +70,7 @@ impl Brokers {
             Config { max_ttl: Some(86_400), ..Config::for_development(directory.path(), ADMIN_SECRET).unwrap() };
         let schema = Schema::create();
         schema.execute(prepare);
-        let mut started = Self { schema, config, brokers: Vec::new(), _directory: directory };
+        let mut started = Self { schema, config, running: Vec::new(), _directory: directory };
         for ahead in clocks {
             let options = StoreOptions { clock: Arc::new(SkewedClock { ahead: *ahead }), ..StoreOptions::default() };
             let store = started.schema.open(options);
@@ -80,9 +80,9 @@ impl Brokers {
     }
 
     async fn add(&mut self, store: Store) {
-        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(self.brokers.len() as u64));
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(self.running.len() as u64));
         let keys = BrokerKeys::from_files(&self.config.signing_key_path, entropy.as_ref()).unwrap();
-        self.brokers.push(Arc::new(Services::build(&self.config, store, keys, entropy).await.unwrap()));
+        self.running.push(Arc::new(Services::build(&self.config, store, keys, entropy).await.unwrap()));
     }
 
     /// A broker that reaches the database through `link`.
@@ -93,7 +93,7 @@ impl Brokers {
     }
 
     fn of(&self, broker: usize) -> &Services {
-        &self.brokers[broker % self.brokers.len()]
+        &self.running[broker % self.running.len()]
     }
 
     async fn launch_token(&self, broker: usize, single_use: bool) -> Secret {
@@ -115,7 +115,7 @@ impl Brokers {
     }
 
     async fn request(&self, broker: usize, request: http::request::Builder, body: String) -> (StatusCode, Value) {
-        let services = Arc::clone(&self.brokers[broker % self.brokers.len()]);
+        let services = Arc::clone(&self.running[broker % self.running.len()]);
         let router = router(services, Edge { trusted_proxies: Vec::new(), tls: false });
         let request = request.header("host", "broker.test").header("content-type", "application/json");
         let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();

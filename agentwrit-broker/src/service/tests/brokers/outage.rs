@@ -31,3 +31,17 @@ async fn broker_without_database_neither_judges_tokens_nor_signs_feed() {
         assert!(test.judge(1, &token).await.is_ok());
     }
 }
+
+/// A role that may change the head row has no other way to take revocations out of the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_rejects_head_row_that_is_behind_last_revocation() {
+    let test = Brokers::start(&[0, 0]).await;
+    let launch_token = test.launch_token(0, false).await;
+    let token = test.register(0, 0, &launch_token).await.unwrap();
+    test.revoke(0, Level::Task, "task").await;
+    assert_eq!(test.validate(1, &token).await, (StatusCode::OK, json!(false)));
+    test.schema.execute("UPDATE head SET cursor = 0, epoch = 'deadbeefdeadbeef'");
+    for broker in [0, 1] {
+        assert_eq!(test.validate(broker, &token).await, (StatusCode::SERVICE_UNAVAILABLE, Value::Null));
+    }
+}

@@ -14,7 +14,7 @@ async fn time_of_all_brokers_is_the_databases_and_does_not_go_back_by_seconds() 
     let times = async |broker: usize| {
         let issued = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap();
         let issued_at = test.judge(broker, &issued.access_token).await.unwrap().issued_at().seconds();
-        let feed = read(&*test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
+        let feed = read(&test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap());
         (issued_at - start, feed["iat"].as_u64().unwrap() - start)
     };
     let mut earliest = (0, 0);
