@@ -1,4 +1,4 @@
-//! What group commit buys: the same registrations by the same tasks on the same disk, durable both times, with one
+//! Gain of group commit: the same registrations by the same tasks on the same disk, durable both times, with one
 //! commit each and with many to a commit.
 //!
 //! `cargo bench -p agentwrit-broker --bench store` (add `-- trail` for queries of short and long audit trails).
@@ -86,7 +86,7 @@ async fn registrations_per_second(path: &Path, batch: usize) -> f64 {
     rate
 }
 
-/// What a registration brings to the store, made before it queues, as in the broker.
+/// Input of a registration, made before it queues, as in the broker.
 struct Registration {
     digest: Digest,
     nonce: [u8; 32],

@@ -100,7 +100,7 @@ struct Inner {
     probing: Mutex<()>,
     accepted_breaks: Vec<ChainBreak>,
     clock: Arc<dyn Clock>,
-    /// What other brokers commit; none in a store of one broker.
+    /// Follows what other brokers commit; `None` in a store of one broker.
     follower: Option<postgres::Follower>,
     lost_history: Option<watch::Receiver<Option<LostHistory>>>,
 }

@@ -126,7 +126,7 @@ impl SessionFile {
 
     /// Takes the lock of logins until the returned value is dropped; `None` while another process holds it.
     ///
-    /// Where no lock file can be opened, no session is stored either: the lock is granted.
+    /// If no lock file can be opened, no session is stored either: the lock is granted.
     fn try_lock(&self) -> Option<Box<dyn Send>> {
         let Some(file) = self.lock_file() else { return Some(Box::new(())) };
         match file.try_lock() {
