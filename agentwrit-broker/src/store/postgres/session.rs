@@ -32,7 +32,8 @@ pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Settings on which it depends whether commits can be lost.
 const SERVER_SETTINGS: &str = "SELECT current_setting('fsync'), pg_is_in_recovery(), \
      current_setting('default_transaction_read_only'), current_setting('full_page_writes'), \
-     current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication)";
+     current_setting('synchronous_standby_names'), (SELECT count(*) FROM pg_stat_replication), \
+     current_setting('server_encoding')";
 
 /// A prepared statement and its parameters.
 pub(super) struct Request<'q> {
@@ -118,6 +119,11 @@ impl Session {
         if get::<&str>(row, 2)? == "on" {
             return rejected(
                 "`default_transaction_read_only` is on for this role or database: turn it off, or name the primary",
+            );
+        }
+        if get::<&str>(row, 6)? != "UTF8" {
+            return rejected(
+                "the database cannot hold every text: create it with `ENCODING 'UTF8' TEMPLATE template0`",
             );
         }
         if get::<&str>(row, 3)? != "on" {

@@ -65,6 +65,14 @@ async fn rejects_standby_and_server_without_fsync() {
     assert!(error.contains("standby"), "{error}");
 }
 
+#[tokio::test]
+async fn rejects_database_that_cannot_hold_every_text() {
+    let server = PostgresServer::start();
+    server.query("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+    let error = refused(&server.url("latin"));
+    assert!(error.contains("ENCODING 'UTF8'"), "{error}");
+}
+
 /// The server reports success for a commit that is cancelled while it waits for a synchronous standby.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commit_that_was_cancelled_in_its_wait_for_standby_is_acknowledged_when_it_is_replicated() {
