@@ -123,6 +123,15 @@ impl LogFollower {
         self.mirror.get().map(|mirror| mirror.end())
     }
 
+    /// Rejects a snapshot of a log that memory has left, and one that is shorter than the log was before it was taken.
+    pub(super) fn check_snapshot(&self, before: Option<&LogEnd>, end: &LogEnd) -> Result<(), StoreError> {
+        let shorter = before.is_some_and(|before| before.epoch == end.epoch && end.cursor < before.cursor);
+        if shorter || self.left_logs().left.contains(&end.epoch) {
+            return Err(unavailable("the server does not hold the present revocation log"));
+        }
+        Ok(())
+    }
+
     /// Delivers the rows behind `before`, which other brokers committed. The caller holds the lock of the head row, so
     /// that nothing is later.
     pub(super) fn deliver_locked(&self, before: Option<LogEnd>, end: LogEnd, rows: &[Row]) -> Result<(), StoreError> {

@@ -2,8 +2,8 @@
 //!
 //! 1. A standby that is promoted without the last commits of its primary, or a backup that is restored, would give their
 //!    numbers to other commits: followers and resource servers would never learn what was revoked.
-//! 2. Each transaction that writes, and each reading of the follower, looks the last event up that this broker saw. If it is
-//!    missing or another one, history was lost. Events before the first one that is left were archived, not lost.
+//! 2. Each transaction, and each reading of the follower, looks the last event up that this broker saw. If it is missing or
+//!    another one, history was lost. Events before the first one that is left were archived, not lost.
 //! 3. The reaction is a transaction of its own, before any job runs: everything issued so far is revoked, in a new epoch.
 //!    Only one broker reacts: for the others, the mark of that reaction covers what they saw.
 //! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well.
@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-/// Reads the head row, and the first event from `$1` on.
+/// Reads the head row, the first event from `$1` on, and whether the server is a standby.
 pub(super) const CHECK: &str = "SELECT head.identity, head.epoch, head.audit_seq, head.audit_hash, head.last_time, event.seq, \
-     event.hash FROM head LEFT JOIN LATERAL (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event \
-     ON true WHERE head.one = 1";
+     event.hash, pg_is_in_recovery() FROM head LEFT JOIN LATERAL \
+     (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event ON true WHERE head.one = 1";
 /// Latest time until which everything issued is revoked.
 const MARK: &str = "SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'";
 
@@ -103,31 +103,16 @@ impl History {
     /// Judges the row of [`CHECK`] with the question's parameter. Returns the history that is lost, if it is. Otherwise the
     /// commit of the row is the last one seen.
     pub(super) fn judge(&self, question: &Question, row: &Row) -> Result<Option<LostHistory>, StoreError> {
-        let found = Seen {
-            identity: get(row, 0)?,
-            epoch: get(row, 1)?,
-            event: ChainHead { sequence: unsigned(row, 2)?, hash: EventHash::from_bytes(bytes(row, 3)?) },
-            at: from_micros(get(row, 4)?),
-        };
-        if let Some(seen) = &question.seen {
-            if seen.identity != found.identity {
-                return Err(unavailable("the server holds another database than before"));
-            }
-            let event = match get::<Option<i64>>(row, 5)? {
-                Some(_) => Some(ChainHead { sequence: unsigned(row, 5)?, hash: EventHash::from_bytes(bytes(row, 6)?) }),
-                None => None,
-            };
-            if !holds(seen.event, found.event, event) {
-                return Ok(Some(LostHistory {
-                    seen: seen.event,
-                    found: found.event,
-                    epoch: seen.epoch.clone(),
-                    until: seen.at,
-                }));
-            }
+        let (lost, found) = compare(question, row)?;
+        if lost.is_none() {
+            self.note(question.losses, found);
         }
-        self.note(question.losses, found);
-        Ok(None)
+        Ok(lost)
+    }
+
+    /// Rejects a snapshot that lacks what this broker saw. `row` is that of [`CHECK`].
+    pub(super) fn check_snapshot(question: &Question, row: &Row) -> Result<(), StoreError> {
+        compare(question, row)?.0.map_or(Ok(()), |lost| Err(unavailable(&lost.to_string())))
     }
 
     /// Notes a commit of this broker.
@@ -194,6 +179,34 @@ impl History {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Compares the row of [`CHECK`] with what this broker saw. Returns the history that is lost, if it is, and the commit of
+/// the row.
+fn compare(question: &Question, row: &Row) -> Result<(Option<LostHistory>, Seen), StoreError> {
+    if get(row, 7)? {
+        return Err(unavailable("the server is a standby"));
+    }
+    let found = Seen {
+        identity: get(row, 0)?,
+        epoch: get(row, 1)?,
+        event: ChainHead { sequence: unsigned(row, 2)?, hash: EventHash::from_bytes(bytes(row, 3)?) },
+        at: from_micros(get(row, 4)?),
+    };
+    if let Some(seen) = &question.seen {
+        if seen.identity != found.identity {
+            return Err(unavailable("the server holds another database than before"));
+        }
+        let event = match get::<Option<i64>>(row, 5)? {
+            Some(_) => Some(ChainHead { sequence: unsigned(row, 5)?, hash: EventHash::from_bytes(bytes(row, 6)?) }),
+            None => None,
+        };
+        if !holds(seen.event, found.event, event) {
+            let lost = LostHistory { seen: seen.event, found: found.event, epoch: seen.epoch.clone(), until: seen.at };
+            return Ok((Some(lost), found));
+        }
+    }
+    Ok((None, found))
 }
 
 /// Returns whether a trail that ends at `last` holds the event `seen`, if `event` is its first one from that number on.

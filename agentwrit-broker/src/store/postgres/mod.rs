@@ -9,7 +9,8 @@
 //!    commits. Statements of a round trip are sent together, one for all rows of a table.
 //! 5. A commit whose answer was lost is looked up by the hash of its last event ([`fate`]).
 //! 6. Commits that this broker saw and that the database lacks are noticed ([`history`]).
-//! 7. Reads are REPEATABLE READ snapshots on connections of their own, of the primary.
+//! 7. Reads are REPEATABLE READ snapshots on connections of their own. One that lacks what this broker saw before is rejected:
+//!    a connection may lead to a server that was the primary once.
 
 mod agents;
 mod apps;
@@ -50,6 +51,7 @@ pub(crate) use cluster::{JoinError, join};
 pub(super) use import::Import;
 pub(crate) use schema::{apply as apply_schema, exists as has_schema, sql as schema_sql};
 
+use futures_util::future::try_join3;
 use tokio::sync::watch;
 
 pub(super) use self::follow::Follower;
@@ -89,7 +91,7 @@ impl Database {
         history.check_identity(&session)?;
         let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), session.time()?));
         let mut readers = (0..options.readers.max(1))
-            .map(|_| Snapshots { server: server.clone(), session: None, reading: false })
+            .map(|_| Snapshots { server: server.clone(), known: None, session: None, reading: false })
             .collect::<Vec<_>>();
         let mut accepted_breaks = Ok(Vec::new());
         if let Some(first) = readers.first_mut() {
@@ -101,6 +103,8 @@ impl Database {
         let lost_history = history.stopped();
         let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history));
         let follower = Follower::new(server.clone(), Arc::clone(&log));
+        // Not before the writer has reacted to a history that was lost while the broker was stopped.
+        readers.iter_mut().for_each(|reader| reader.known = Some((Arc::clone(&log), Arc::clone(&history))));
         let mut writer = WriteConnection::new(server, session, Arc::clone(&clock), log, history, options.outcome_limit);
         writer.check_history()?;
         Ok(Self {
@@ -118,6 +122,8 @@ impl Database {
 #[derive(Debug)]
 struct Snapshots {
     server: Server,
+    /// Commits that each snapshot must hold.
+    known: Option<(Arc<LogFollower>, Arc<History>)>,
     /// None until the first read, and after the connection failed.
     session: Option<Session>,
     /// Set during a read: one that panics leaves its snapshot open.
@@ -139,11 +145,22 @@ impl Snapshots {
         self.reading = true;
         let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
         let select = session.statement(head::SELECT)?;
+        let check = session.statement(history::CHECK)?;
         let client = session.client();
-        let (begun, row) =
-            session.wait(futures_util::future::try_join(client.simple_query(BEGIN), client.query_one(&select, &[])))?;
+        let known = self.known.as_ref().map(|(log, history)| (log, log.end(), history.question()));
+        let sequence = known.as_ref().map_or(0, |(_, _, question)| question.sequence());
+        let (begun, row, checked) = session.wait(try_join3(
+            client.simple_query(BEGIN),
+            client.query_one(&select, &[]),
+            client.query_one(&check, &[&sequence]),
+        ))?;
         session.check_process(&begun)?;
-        Head::read(&row)
+        let head = Head::read(&row)?;
+        if let Some((log, before, question)) = known {
+            History::check_snapshot(&question, &checked)?;
+            log.check_snapshot(before.as_ref(), &head.log_end())?;
+        }
+        Ok(head)
     }
 }
 
@@ -151,7 +168,7 @@ impl ReadConnection for Snapshots {
     fn snapshot(&mut self, job: &mut dyn FnMut(&dyn Reader)) -> Result<(), StoreError> {
         let idle = self.session.is_some();
         let head = match self.begin() {
-            // An idle connection may have been lost unnoticed, and nothing has been read.
+            // An idle connection may have been lost unnoticed, or lead to the primary before this one. Nothing has been read.
             Err(StoreError::Unavailable { .. }) if idle => {
                 self.session = None;
                 self.begin()?

@@ -74,7 +74,31 @@ impl Pair {
     fn fail_over(&self) {
         self.primary.stop(Stop::Immediate);
         self.standby.promote();
-        *self.active.lock().unwrap() = self.standby.socket();
+        self.lead_to(&self.standby);
+    }
+
+    /// Makes new connections lead to `server`.
+    fn lead_to(&self, server: &PostgresServer) {
+        *self.active.lock().unwrap() = server.socket();
+    }
+
+    /// Ends the primary's first (`ASC`) or last (`DESC`) connection.
+    fn end_connection(&self, order: &str) {
+        let process = format!(
+            "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() \
+             ORDER BY backend_start {order} LIMIT 1"
+        );
+        let ended = self.primary.query("postgres", &format!("SELECT pg_terminate_backend(({process}), 10000)"));
+        assert_eq!(ended, ["t"]);
+    }
+
+    /// Returns a store with a connection that writes, which is the primary's first, and one that reads.
+    async fn connect_with_one_reader(&self) -> Store {
+        let options = StoreOptions { readers: 1, ..self.options("a", OnLoss::Stop) };
+        let store = connect_with(&self.url(), options);
+        store.transact(|tx| register(tx, 1)).await.unwrap();
+        assert_eq!(store.read(total).await, Ok::<_, StoreError>(2));
+        store
     }
 
     fn options(&self, state: &str, reaction: OnLoss) -> StoreOptions {
@@ -175,7 +199,35 @@ async fn broker_that_is_to_stop_fails_transactions_and_says_why() {
     assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
     let lost = store.history_lost().await;
     assert_eq!((lost.seen.sequence, lost.found.sequence), (4, 2));
-    assert_eq!(store.read(total).await, Ok::<_, StoreError>(2), "nothing was recorded");
+    let read = store.read(total).await;
+    assert!(matches!(read, Err::<_, StoreError>(StoreError::Unavailable { .. })), "{read:?}");
+    let without_state = connect_with(&pair.url(), pair.options("none", OnLoss::Stop));
+    assert_eq!(without_state.read(total).await, Ok::<_, StoreError>(2), "nothing was recorded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_from_new_primary_when_idle_connection_still_leads_to_old_one() {
+    let pair = Pair::start(|_| {});
+    let store = pair.connect_with_one_reader().await;
+    pair.disconnect_standby();
+    pair.standby.promote();
+    pair.lead_to(&pair.standby);
+    pair.end_connection("ASC");
+    store.transact(|tx| register(tx, 2)).await.unwrap();
+    assert_eq!(store.read(total).await, Ok::<_, StoreError>(4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejects_snapshot_of_standby_to_which_reader_reconnects() {
+    let pair = Pair::start(|_| {});
+    let store = pair.connect_with_one_reader().await;
+    pair.disconnect_standby();
+    pair.lead_to(&pair.standby);
+    pair.end_connection("DESC");
+    let Err(StoreError::Unavailable { cause }) = store.read(total).await else { panic!() };
+    assert!(cause.contains("standby"), "{cause}");
+    pair.lead_to(&pair.primary);
+    assert_eq!(store.read(total).await, Ok::<_, StoreError>(2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
