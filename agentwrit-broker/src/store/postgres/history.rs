@@ -5,14 +5,18 @@
 //! 2. Each transaction, and each reading of the follower, looks the last event up that this broker saw. If it is missing or
 //!    another one, history was lost. Events before the first one that is left were archived, not lost.
 //! 3. The reaction is a transaction of its own, before any job runs: everything issued so far is revoked, in a new epoch.
-//!    Only one broker reacts: for the others, the mark of that reaction covers what they saw.
+//!    Only one broker reacts: for the others, the mark of that reaction covers what they saw. It expires in a day; for a
+//!    broker that returns later, the event of the reaction does, or that everything from before the loss has expired.
 //! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well.
 
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use agentwrit_protocol::limits::MAX_TOKEN_TTL;
+use agentwrit_verify::UnixTime;
 use tokio::sync::watch;
 use tokio_postgres::Row;
 
@@ -24,9 +28,11 @@ use super::{
     value::values,
 };
 use crate::{
-    audit::{ChainHead, EventHash},
+    audit::{ChainHead, EventHash, EventType, Outcome},
+    clock::RETENTION,
     store::{
         OpenError, StoreError,
+        audit_lists::kind,
         codec::{from_micros, micros, signed},
         lost_history::{LostHistory, LostHistoryOptions, OnLoss},
     },
@@ -36,8 +42,12 @@ use crate::{
 pub(super) const CHECK: &str = "SELECT head.identity, head.epoch, head.audit_seq, head.audit_hash, head.last_time, event.seq, \
      event.hash, pg_is_in_recovery() FROM head LEFT JOIN LATERAL \
      (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event ON true WHERE head.one = 1";
-/// Latest time until which everything issued is revoked.
-const MARK: &str = "SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'";
+/// Latest times until which everything issued was revoked, by the revocations and by the trail, which keeps events of the
+/// kind `$1` longer; and whether sessions end by a ceiling.
+const MARK: &str = "SELECT (SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'), \
+     (SELECT max(at) FROM audit_events WHERE kind = $1), EXISTS (SELECT FROM cluster WHERE max_ttl IS NOT NULL)";
+/// Time after which nothing that was issued before is alive, if sessions end by a ceiling.
+const ALL_EXPIRED: Duration = Duration::from_secs(MAX_TOKEN_TTL).saturating_add(RETENTION);
 
 /// Commit to look up before a transaction or a reading relies on the database.
 #[derive(Clone, Debug)]
@@ -123,11 +133,22 @@ impl History {
         self.note(question.losses, Seen { identity, epoch, event: head.trail.chain, at });
     }
 
-    /// Returns whether a reaction of another broker, or the operator's mark after a restore, covers what was lost.
-    pub(super) fn is_covered(session: &Session, lost: &LostHistory, head: &Head) -> Result<bool, StoreError> {
-        let rows = session.rows(MARK, values![])?;
-        let mark: Option<i64> = rows.first().map_or(Ok(None), |row| get(row, 0))?;
-        Ok(head.epoch != lost.epoch && mark.is_some_and(|mark| mark >= micros(lost.until)))
+    /// Returns whether nothing that was issued before a loss is alive at `now`: a reaction of another broker, or the operator's
+    /// mark after a restore, has revoked it, or it has expired since another log was begun.
+    pub(super) fn is_covered(
+        session: &Session,
+        lost: &LostHistory,
+        head: &Head,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        if head.epoch == lost.epoch {
+            return Ok(false);
+        }
+        let rows = session.rows(MARK, values![kind(EventType::HistoryLost, Outcome::Success)])?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        let marks: [Option<i64>; 2] = [get(row, 0)?, get(row, 1)?];
+        let revoked = marks.into_iter().flatten().any(|mark| mark >= micros(lost.until));
+        Ok(revoked || (get(row, 2)? && lost.until.saturating_add(ALL_EXPIRED) < now))
     }
 
     /// Goes on with the history that the database holds, of which this is the head row.

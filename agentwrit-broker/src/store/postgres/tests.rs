@@ -3,6 +3,7 @@
 mod cluster;
 mod fate;
 mod guards;
+mod late_return;
 mod lost_history;
 mod proxy;
 mod schema;

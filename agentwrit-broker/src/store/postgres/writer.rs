@@ -117,7 +117,8 @@ impl WriteConnection {
             let (lost, rows) = self.lock_head(queries)?;
             let Some(lost) = lost else { return Ok(rows) };
             let (session, open) = (self.session.as_ref().ok_or_else(outside)?, self.open.as_ref().ok_or_else(outside)?);
-            if History::is_covered(session, &lost, &open.head)? {
+            let now = open.time.at(self.clock.local().monotonic());
+            if History::is_covered(session, &lost, &open.head, now)? {
                 self.history.accept(&open.head);
                 writer::Connection::roll_back(self)?;
             } else {
