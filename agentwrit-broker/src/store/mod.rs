@@ -67,7 +67,7 @@ pub use prune::Pruned;
 pub use reader::Reader;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
-pub(crate) use sqlite::{DatabaseState, canonical, database_files, directory_of, probe};
+pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 pub use transaction::Tx;

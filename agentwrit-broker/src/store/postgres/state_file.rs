@@ -1,7 +1,8 @@
 //! The file in which a broker keeps the last commit that it saw.
 //!
 //! It is replaced as a whole, by a thread of its own, at most once a second and at the stop. A file that cannot be written
-//! is logged, and the broker goes on: it then notices a lost history only until it restarts.
+//! is logged, and the broker goes on: it then notices a lost history only until it restarts. `<path>.lock` is locked until the
+//! stop: two brokers would replace each other's last commit.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -22,13 +23,15 @@ use serde::{Deserialize, Serialize};
 use crate::{
     audit::{ChainHead, EventHash},
     store::{
-        OpenError,
+        LockedFile, OpenError, canonical,
         codec::{from_micros, micros},
     },
 };
 
 /// Shortest interval between two writes.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Cause and remedy when another broker has locked the file.
+const IN_USE: &str = "it is in use by another broker: stop that one first, or set AA_STATE_PATH to another file";
 /// Largest size of a file that is read.
 const MAX_SIZE: u64 = 4096;
 
@@ -67,12 +70,21 @@ struct Contents {
 }
 
 impl StateFile {
-    /// Reads the file, if it exists, and starts the thread that writes it.
+    /// Locks the file for this broker, reads it, if it exists, and starts the thread that writes it.
     pub(super) fn open(path: &Path) -> Result<(Option<Seen>, Self), OpenError> {
+        let own = canonical(path).map_err(|error| OpenError::io(path, &error))?;
+        let lock = LockedFile::beside(&own).map_err(|error| match error {
+            OpenError::InUse { .. } => OpenError::StateFile { path: path.to_owned(), cause: IN_USE.to_owned() },
+            error => error,
+        })?;
         let seen = read(path)?;
         let (sender, receiver) = channel();
-        let own = path.to_owned();
-        let thread = thread::Builder::new().name("agentwrit-state".to_owned()).spawn(move || run(&own, &receiver));
+        let run = move || {
+            // Until after the last write.
+            let _lock = lock;
+            run(&own, &receiver);
+        };
+        let thread = thread::Builder::new().name("agentwrit-state".to_owned()).spawn(run);
         let thread = thread.map_err(|error| OpenError::io(path, &error))?;
         Ok((seen, Self { path: path.to_owned(), writer: Mutex::new(Some((sender, thread))) }))
     }
@@ -99,6 +111,12 @@ impl StateFile {
                 tracing::error!(component = "store", "the thread that writes the state file panicked");
             }
         }
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -191,7 +209,25 @@ mod tests {
         let (found, file) = StateFile::open(&path).unwrap();
         assert_eq!(found, Some(seen(99)));
         file.close();
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the file and its lock");
+    }
+
+    #[test]
+    fn rejects_second_broker_by_path_and_by_symbolic_link_until_first_one_stops() {
+        let directory = TempDir::new().unwrap();
+        let [path, link] = ["broker.state", "link.state"].map(|name| directory.path().join(name));
+        let (_, first) = StateFile::open(&path).unwrap();
+        first.save(seen(1));
+        while !path.exists() {
+            thread::yield_now();
+        }
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for second in [&path, &link] {
+            let error = StateFile::open(second).unwrap_err().to_string();
+            assert!(error.contains("in use by another broker") && error.contains("AA_STATE_PATH"), "{error}");
+        }
+        first.close();
+        assert_eq!(StateFile::open(&path).unwrap().0, Some(seen(1)));
     }
 
     #[test]

@@ -37,10 +37,7 @@ impl Claim {
     /// Locks the database at `path` for this process. Creates a missing database.
     pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
         let path = canonical(path).map_err(|error| OpenError::io(path, &error))?;
-        let lock_path = beside(&path, ".lock");
-        check_side_file(&lock_path)?;
-        let beside = private().create(true).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
-        let lock_file = LockedFile::lock(beside, &path, &lock_path)?;
+        let lock_file = LockedFile::beside(&path)?;
         check_side_files(&path)?;
         create(&path)?;
         let mut registration = Registration::of(&path)?;
@@ -97,9 +94,17 @@ fn open_files() -> MutexGuard<'static, BTreeSet<(u64, u64)>> {
 /// Closing the handle would not be enough: a child process has a copy of it from `fork` to `exec`, and the lock ends with
 /// the last copy.
 #[derive(Debug)]
-struct LockedFile(File);
+pub(crate) struct LockedFile(File);
 
 impl LockedFile {
+    /// Locks `<path>.lock`, which it creates if missing. Returns [`OpenError::InUse`] with `path` if it is locked.
+    pub(crate) fn beside(path: &Path) -> Result<Self, OpenError> {
+        let lock_path = beside(path, ".lock");
+        check_side_file(&lock_path)?;
+        let file = private().create(true).open(&lock_path).map_err(|error| OpenError::io(&lock_path, &error))?;
+        Self::lock(file, path, &lock_path)
+    }
+
     fn lock(file: File, database: &Path, path: &Path) -> Result<Self, OpenError> {
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),

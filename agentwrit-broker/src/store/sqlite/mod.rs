@@ -36,7 +36,7 @@ use agentwrit_verify::{
     audit::{ChainBreak, ChainBreakId},
 };
 pub(super) use export::Export;
-pub(crate) use files::{all as database_files, canonical, directory_of};
+pub(crate) use files::{LockedFile, all as database_files, canonical, directory_of};
 pub(crate) use probe::{DatabaseState, probe};
 use rusqlite::Connection;
 
