@@ -104,7 +104,9 @@ impl Database {
         let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history));
         let follower = Follower::new(server.clone(), Arc::clone(&log));
         // Not before the writer has reacted to a history that was lost while the broker was stopped.
-        readers.iter_mut().for_each(|reader| reader.known = Some((Arc::clone(&log), Arc::clone(&history))));
+        for reader in &mut readers {
+            reader.known = Some((Arc::clone(&log), Arc::clone(&history)));
+        }
         let mut writer = WriteConnection::new(server, session, Arc::clone(&clock), log, history, options.outcome_limit);
         writer.check_history()?;
         Ok(Self {

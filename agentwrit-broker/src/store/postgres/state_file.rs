@@ -73,9 +73,9 @@ impl StateFile {
     /// Locks the file for this broker, reads it, if it exists, and starts the thread that writes it.
     pub(super) fn open(path: &Path) -> Result<(Option<Seen>, Self), OpenError> {
         let own = canonical(path).map_err(|error| OpenError::io(path, &error))?;
-        let lock = LockedFile::beside(&own).map_err(|error| match error {
-            OpenError::InUse { .. } => OpenError::StateFile { path: path.to_owned(), cause: IN_USE.to_owned() },
-            error => error,
+        let lock = LockedFile::beside(&own).map_err(|error| {
+            let in_use = || OpenError::StateFile { path: path.to_owned(), cause: IN_USE.to_owned() };
+            if matches!(error, OpenError::InUse { .. }) { in_use() } else { error }
         })?;
         let seen = read(path)?;
         let (sender, receiver) = channel();

@@ -25,7 +25,7 @@ async fn create(server: &PostgresServer, database: &str) {
 /// trail after it.
 async fn reactions_after_return(server: &PostgresServer, database: &str, stopped: Duration) -> String {
     let identity = server.query(database, "SELECT identity FROM head").remove(0);
-    let at = SystemClock.now().elapsed_since_epoch() - stopped;
+    let at = SystemClock.now().elapsed_since_epoch().checked_sub(stopped).unwrap();
     let (directory, hash) = (TempDir::new().unwrap(), "ab".repeat(32));
     let path = directory.path().join("broker.state");
     let contents = format!(
