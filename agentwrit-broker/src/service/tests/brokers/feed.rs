@@ -35,7 +35,7 @@ async fn follower_that_meets_another_broker_at_each_request_sees_one_feed() {
         .clock(SystemClock)
         .build();
     let (mut broker, mut responses) = (0, 0);
-    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+    while responses < 40 || !writers.iter().all(tokio::task::JoinHandle::is_finished) {
         let before: Vec<String> = acknowledged.lock().unwrap().iter().rev().take(3).cloned().collect();
         // Snapshots, long polls and polls without waiting.
         let since = if responses % 7 == 0 { None } else { feed.since() };
@@ -58,7 +58,7 @@ async fn follower_that_meets_another_broker_at_each_request_sees_one_feed() {
     }
     let last = test.of(broker).feed.since(feed.since(), Duration::ZERO, CLIENT).await.unwrap();
     feed.apply(&last.document.text(), &keys, ClockReading::of(&SystemClock)).unwrap();
-    assert!(feed.list().len() >= 180 && responses > 30, "{} entries, {responses} responses", feed.list().len());
+    assert!(feed.list().len() >= 180, "{} entries", feed.list().len());
     // The trail of all is one chain in the order of time.
     let events = test.of(0).ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 100_000)?)).await;
     let events = events.unwrap();
