@@ -28,6 +28,26 @@ pub enum KeyState {
 }
 
 impl KeyState {
+    const ALL: [Self; 5] = [Self::Prepared, Self::Active, Self::Retiring, Self::Retired, Self::Withdrawn];
+
+    /// Returns the name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Prepared => "prepared",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+            Self::Retired => "retired",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    /// Returns the state of this name, if there is one.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
     /// Returns true when the key set contains the key.
     #[must_use]
     pub fn is_published(self) -> bool {

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected value fails the test")]
 
 use agentwrit_protocol::{
-    AppCreationResponse, AppStatus, ChallengeResponse, DelegationResponse, ReportedClaims, ValidationResponse,
+    AppCreationResponse, AppStatus, ChallengeResponse, DelegationResponse, KeyState, ReportedClaims, ValidationResponse,
 };
 use agentwrit_verify::{ClaimSet, UnixTime};
 use serde::de::DeserializeOwned;
@@ -92,4 +92,13 @@ fn rejects_claims_that_are_no_object_or_larger_than_any_token() {
     assert!(error(r#"{"a":1,"a":2}"#).contains("duplicate"));
     let late_duplicate = format!(r#"{{"":"{}","z":[{{"a":1,"a":2}}]}}"#, "x".repeat(300_000));
     assert!(error(&late_duplicate).contains("duplicate"));
+}
+
+#[test]
+fn key_states_have_one_name_on_wire_and_in_text() {
+    for name in ["prepared", "active", "retiring", "retired", "withdrawn"] {
+        let state: KeyState = serde_json::from_value(name.into()).unwrap();
+        assert_eq!((state.as_str(), KeyState::parse(name)), (name, Some(state)));
+    }
+    assert_eq!(KeyState::parse("Active"), None);
 }

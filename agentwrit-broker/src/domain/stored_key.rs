@@ -1,5 +1,6 @@
 //! A key of the brokers that share a database.
 
+pub use agentwrit_protocol::KeyState;
 use agentwrit_verify::UnixTime;
 
 /// A key as the database keeps it.
@@ -57,48 +58,5 @@ impl KeyPurpose {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Token, Self::Nonce].into_iter().find(|purpose| purpose.as_str() == text)
-    }
-}
-
-/// State of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// Published, not signing yet.
-    Prepared,
-    /// Signing: one key of each purpose.
-    Active,
-    /// Published, verifies what it signed.
-    Retiring,
-    /// No longer published, because all that it signed has expired.
-    Retired,
-    /// No longer published: what it signed is invalid.
-    Withdrawn,
-}
-
-impl KeyState {
-    const ALL: [Self; 5] = [Self::Prepared, Self::Active, Self::Retiring, Self::Retired, Self::Withdrawn];
-
-    /// Returns the name in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Prepared => "prepared",
-            Self::Active => "active",
-            Self::Retiring => "retiring",
-            Self::Retired => "retired",
-            Self::Withdrawn => "withdrawn",
-        }
-    }
-
-    /// Parses the name in the database.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text)
-    }
-
-    /// Returns true if the key set lists a key in this state.
-    #[must_use]
-    pub fn is_published(self) -> bool {
-        matches!(self, Self::Prepared | Self::Active | Self::Retiring)
     }
 }
