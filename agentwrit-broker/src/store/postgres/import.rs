@@ -21,7 +21,8 @@ use crate::{
     store::{
         OpenError, StoreError,
         codec::signed,
-        copied_tables::{Cell, Kind, StoreHead, TABLES, Table},
+        copied_tables::{StoreHead, TABLES, Table},
+        pending::Kind,
     },
 };
 
@@ -63,15 +64,15 @@ impl Import {
     pub(in crate::store) fn copy(
         &self,
         table: &Table,
-        rows: impl FnOnce(&mut dyn FnMut(Vec<Cell>) -> Result<(), StoreError>) -> Result<(), StoreError>,
+        rows: impl FnOnce(&mut dyn FnMut(Vec<Value<'static>>) -> Result<(), StoreError>) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
         let sql = format!("COPY {} ({}) FROM STDIN BINARY", table.name, table.column_list());
         let sink = self.session.wait(self.session.client().copy_in(&sql))?;
-        let types: Vec<Type> = table.columns.iter().map(|(_, kind)| sql_type(*kind)).collect();
+        let types: Vec<Type> = table.columns().map(|(_, kind)| sql_type(kind)).collect();
         let writer = RefCell::new(Box::pin(BinaryCopyInWriter::new(sink, &types)));
         let mut waiting: Vec<Vec<Value<'_>>> = Vec::with_capacity(ROWS);
-        rows(&mut |cells| {
-            waiting.push(cells.into_iter().map(Value::from).collect());
+        rows(&mut |row| {
+            waiting.push(row);
             if waiting.len() < ROWS { Ok(()) } else { self.send(writer.borrow_mut().as_mut(), &mut waiting) }
         })?;
         self.send(writer.borrow_mut().as_mut(), &mut waiting)?;
@@ -141,17 +142,5 @@ fn sql_type(kind: Kind) -> Type {
         Kind::Boolean => Type::BOOL,
         Kind::Text => Type::TEXT,
         Kind::Bytes => Type::BYTEA,
-    }
-}
-
-impl From<Cell> for Value<'_> {
-    fn from(cell: Cell) -> Self {
-        match cell {
-            Cell::Null => Self::Null,
-            Cell::Integer(number) => Self::Integer(number),
-            Cell::Boolean(boolean) => Self::Boolean(boolean),
-            Cell::Text(text) => Self::Text(text.into()),
-            Cell::Bytes(bytes) => Self::Bytes(bytes.into()),
-        }
     }
 }

@@ -12,7 +12,9 @@ use super::{files::Claim, open, transaction::Transaction, writer::WriteConnectio
 use crate::store::{
     OpenError, StoreError,
     audit_log::ReadAudit,
-    copied_tables::{Cell, Kind, StoreHead, Table},
+    copied_tables::{StoreHead, Table},
+    pending::Kind,
+    value::Value,
 };
 
 /// Number of events that are verified at a time.
@@ -55,17 +57,17 @@ impl Export {
     pub(in crate::store) fn visit(
         &self,
         table: &Table,
-        visit: &mut dyn FnMut(Vec<Cell>) -> Result<(), StoreError>,
+        visit: &mut dyn FnMut(Vec<Value<'static>>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let sql = format!("SELECT {} FROM {} ORDER BY {}", table.column_list(), table.name, table.order);
         let mut statement = self.connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let cells = table.columns.iter().enumerate().map(|(index, (_, kind))| {
-                let cell = cell(row.get_ref(index)?, *kind);
-                cell.ok_or_else(|| StoreError::corrupt(format!("column {index} of `{}` can't be read", table.name)))
+            let values = table.columns().enumerate().map(|(index, (_, kind))| {
+                let value = value(row.get_ref(index)?, kind);
+                value.ok_or_else(|| StoreError::corrupt(format!("column {index} of `{}` can't be read", table.name)))
             });
-            visit(cells.collect::<Result<_, StoreError>>()?)?;
+            visit(values.collect::<Result<_, StoreError>>()?)?;
         }
         Ok(())
     }
@@ -93,13 +95,13 @@ impl Export {
 }
 
 /// Returns none for a value of another type than the column's.
-fn cell(value: ValueRef<'_>, kind: Kind) -> Option<Cell> {
+fn value(value: ValueRef<'_>, kind: Kind) -> Option<Value<'static>> {
     match (value, kind) {
-        (ValueRef::Null, _) => Some(Cell::Null),
-        (ValueRef::Integer(number), Kind::Integer) => Some(Cell::Integer(number)),
-        (ValueRef::Integer(number), Kind::Boolean) => Some(Cell::Boolean(number != 0)),
-        (ValueRef::Text(text), Kind::Text) => std::str::from_utf8(text).ok().map(|text| Cell::Text(text.to_owned())),
-        (ValueRef::Blob(bytes), Kind::Bytes) => Some(Cell::Bytes(bytes.to_owned())),
+        (ValueRef::Null, _) => Some(Value::Null),
+        (ValueRef::Integer(number), Kind::Integer) => Some(number.into()),
+        (ValueRef::Integer(number), Kind::Boolean) => Some((number != 0).into()),
+        (ValueRef::Text(text), Kind::Text) => std::str::from_utf8(text).ok().map(|text| text.to_owned().into()),
+        (ValueRef::Blob(bytes), Kind::Bytes) => Some(Value::Bytes(bytes.to_vec().into())),
         _ => None,
     }
 }

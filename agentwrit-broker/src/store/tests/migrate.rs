@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::{on_sqlite::Fixture, postgres_server::Schema, *};
 use crate::{
     domain::{KeyPurpose, KeyState, Revocation, StoredKey},
-    store::{ALL_ROWS, AuditQuery, Copied, MigrationError, OpenError, Page, migrate},
+    store::{ALL_ROWS, AuditQuery, Copied, MigrationError, OpenError, Page, copied_tables::TABLES, migrate},
 };
 
 type Migration = Result<Copied, MigrationError<Infallible>>;
@@ -73,6 +73,21 @@ fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     ))?;
     tx.record_certain_time(at(4))?;
     tx.expire_nonces_until(at(5))
+}
+
+#[tokio::test]
+async fn copies_every_column_of_each_table() {
+    let fixture = Fixture::new();
+    let connection = Connection::open(fixture.path()).unwrap();
+    for table in TABLES {
+        let mut copied: Vec<String> = table.columns().map(|(name, _)| name.to_owned()).collect();
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1)").unwrap();
+        let mut present: Vec<String> =
+            statement.query_map([table.name], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        copied.sort();
+        present.sort();
+        assert_eq!(copied, present, "{}", table.name);
+    }
 }
 
 /// Everything that the reads of a store return.
