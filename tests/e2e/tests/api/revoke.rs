@@ -196,6 +196,9 @@ async fn checks_each_member() {
         body[field] = value;
         broker.post(PATH).bearer(&admin).json(&body).await.refused_for(400, "invalid_request", field);
     }
+    // A broker that ignored it would revoke.
+    let trial = json!({"level": "task", "target": "task-1", "dry_run": true});
+    broker.post(PATH).bearer(&admin).json(&trial).await.refused_for(400, "invalid_request", "dry_run");
     for field in ["level", "target"] {
         let mut body = valid.clone();
         body.as_object_mut().unwrap().remove(field);

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
-use agentwrit_e2e::{Brokers, assert_whole_chain, free_port};
+use agentwrit_e2e::{Broker, Brokers, assert_whole_chain, free_port};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
@@ -28,6 +28,18 @@ async fn two_brokers_serve_through_pgbouncer_in_session_mode() {
         assert!(!brokers.at((round + 1) % 2).accepts(&agent.token).await);
     }
     assert_whole_chain(&brokers.at(1).events(&admin, "").await);
+}
+
+#[tokio::test]
+async fn broker_rejects_pgbouncer_in_transaction_mode_at_its_start() {
+    let mut brokers = Brokers::prepare(&SERVER, 1, &[]).await;
+    let bouncer = Bouncer::start("transaction").await;
+    let url = bouncer.url(&brokers.database);
+    brokers.set(0, &[("AA_DATABASE_URL", &url)]);
+    let environment = brokers.environment(0);
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let stopped = Broker::refuses_to_start(&environment).await;
+    assert!(stopped.output.contains("a pooler in transaction mode"), "{}", stopped.output);
 }
 
 struct Bouncer {

@@ -48,3 +48,18 @@ async fn one_of_several_brokers_deletes_expired_records() {
         test.of(broker).housekeeping.delete_expired().await.unwrap();
     }
 }
+
+/// After lost history, every nonce issued before counts as used: uses are forgotten until after now.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_that_starts_after_lost_history_accepts_nonces_of_the_others() {
+    let mut test = Brokers::start(&[0]).await;
+    let launch_token = test.launch_token(0, false).await;
+    let forgotten =
+        test.of(0).ledger.transact(|tx| tx.expire_nonces_until(tx.now().saturating_add(Duration::from_secs(30))));
+    forgotten.await.unwrap();
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for (broker, nonces) in [(1, 0), (0, 1)] {
+        test.register(broker, nonces, &launch_token).await.unwrap();
+    }
+}
