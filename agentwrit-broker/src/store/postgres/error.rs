@@ -1,6 +1,6 @@
 //! Errors of PostgreSQL as errors of the store.
 
-use tokio_postgres::Error;
+use tokio_postgres::{Error, error::Severity};
 
 use crate::store::{OpenError, StoreError};
 
@@ -8,9 +8,9 @@ use crate::store::{OpenError, StoreError};
 const CONFLICTS: [&str; 3] = ["40001", "40P01", "55P03"];
 /// Errors of statements that another session has prepared.
 const POOLED: [&str; 2] = ["26000", "42P05"];
-/// Classes of SQLSTATE whose errors may pass without a change to the broker: connection, transaction rollback, resources,
-/// operator's intervention, system error, and a read-only server.
-const OUTAGES: [&str; 8] = ["08", "25006", "28", "3D", "40", "53", "57", "58"];
+/// Classes of SQLSTATE whose errors may pass without a change to the broker: connection, a read-only server, time limits of
+/// transactions, transaction rollback, resources, operator's intervention, and system error.
+const OUTAGES: [&str; 10] = ["08", "25006", "25P03", "25P04", "28", "3D", "40", "53", "57", "58"];
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
@@ -26,7 +26,8 @@ impl From<Error> for StoreError {
         if POOLED.contains(&code) {
             return Self::Unavailable { cause: format!("{cause}: a pooler in transaction mode? use session mode") };
         }
-        if OUTAGES.iter().any(|class| code.starts_with(class)) {
+        let ended = matches!(database.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+        if ended || OUTAGES.iter().any(|class| code.starts_with(class)) {
             return Self::Unavailable { cause };
         }
         if code == "XX001" || code == "XX002" { Self::Corrupt { cause } } else { Self::Internal { cause } }

@@ -101,6 +101,27 @@ async fn commit_that_was_cancelled_in_its_wait_for_standby_is_acknowledged_when_
     assert_eq!(server.query("postgres", "SELECT count(*) FROM audit_events"), ["4"]);
 }
 
+/// Errors that a broker gets which was paused for longer than the server waits for its transaction, among others.
+#[tokio::test]
+async fn errors_of_outages_are_unavailable_and_conflicts_busy() {
+    let fixture = Fixture::new();
+    let raised = async |code: &str| {
+        let statement = format!("DO $$ BEGIN RAISE EXCEPTION 'raised' USING ERRCODE = '{code}'; END $$");
+        fixture.store.transact(move |tx| tx.execute_batch(&statement)).await.unwrap_err()
+    };
+    for code in ["08006", "25006", "25P03", "25P04", "28000", "3D000", "53100", "57P01", "58030"] {
+        let error = raised(code).await;
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{code}: {error:?}");
+    }
+    for code in ["40001", "40P01", "55P03"] {
+        assert_eq!(raised(code).await, StoreError::Busy, "{code}");
+    }
+    for code in ["22P05", "42601"] {
+        let error = raised(code).await;
+        assert!(matches!(error, StoreError::Internal { .. }), "{code}: {error:?}");
+    }
+}
+
 /// A certificate authority.
 struct Authority(Issuer<'static, KeyPair>, String);
 
