@@ -144,7 +144,8 @@ impl JsonRequest for RevocationRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct RevocationResponse {
-    /// True when the broker knows the target. False means that nothing was revoked: look for a typing error.
+    /// True when the broker knows the target. False means that nothing was revoked: look for a typing error. After a dry
+    /// run: what a revocation would have responded.
     pub revoked: bool,
     /// Level of the revocation.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
@@ -160,10 +161,14 @@ pub struct RevocationResponse {
     /// How far the revocation is confirmed, for a request with `wait`.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<ConfirmationResponse>,
-    /// Number of agents that it concerns, for a request with `dry_run`.
+    /// True when nothing was revoked because the request has `dry_run`. A broker that does not know dry runs revokes and
+    /// omits this member.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<bool>,
+    /// Number of agents whose live tokens would end, for a request with `dry_run`.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub agents: Option<u64>,
-    /// Number of tasks that it concerns, for a request with `dry_run`.
+    /// Number of tasks whose live tokens would end, for a request with `dry_run`.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u64>,
 }

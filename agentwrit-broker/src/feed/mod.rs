@@ -178,6 +178,12 @@ impl FeedPublisher {
         Ok(())
     }
 
+    /// Returns the end of the log in memory.
+    #[cfg(test)]
+    pub(crate) fn end(&self) -> LogEnd {
+        self.feed.memory.end()
+    }
+
     /// Number of requests that wait for news.
     #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {

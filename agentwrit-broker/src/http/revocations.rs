@@ -20,22 +20,23 @@ pub(super) async fn revoke(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<RevocationRequest>,
 ) -> Result<Json<RevocationResponse>, HttpError> {
-    if request.dry_run {
-        // Ignored, it would revoke.
-        return Err(RequestError::invalid("dry_run", "is not supported by this broker").into());
+    let dry_run = request.dry_run;
+    if dry_run && request.wait.is_some() {
+        return Err(RequestError::invalid("wait", "a dry run revokes nothing that could be waited for").into());
     }
     let (level, target) = (Some(request.level), Some(request.text.clone()));
     let done =
         services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
     Ok(Json(RevocationResponse {
-        revoked: done.revoked,
+        revoked: done.ended.revoked,
         level,
         target,
-        count: done.count,
-        cursor: None,
+        count: done.ended.count,
+        cursor: Some(done.cursor),
         confirmation: None,
-        agents: None,
-        tasks: None,
+        dry_run: dry_run.then_some(true),
+        agents: dry_run.then_some(done.agents),
+        tasks: dry_run.then_some(done.tasks),
     }))
 }
 

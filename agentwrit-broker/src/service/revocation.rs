@@ -6,11 +6,14 @@
 //! 3. The mark, the ended tokens, the bar and the audit event are one transaction; verifiers learn of it afterwards.
 //! 4. Unused launch tokens are deleted with the session, the app or the operator's tokens that requested them.
 //! 5. A target that matches nothing changes nothing, and the response says so.
+//! 6. A dry run is the same transaction, undone at its end. Like every read it leaves no audit event.
+//! 7. The response names the end of the log after the revocation: a verifier that has applied it applies this revocation,
+//!    and earlier ones of the same target.
 
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{RevocationRequest, RevocationTarget};
-use agentwrit_verify::{Level, Subject, TokenId, UnixTime};
+use agentwrit_verify::{FeedCursor, Level, Subject, TokenId, UnixTime};
 
 use super::{Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
@@ -32,6 +35,17 @@ pub(crate) struct Revoked {
     pub(crate) count: u64,
 }
 
+/// Outcome of a revocation or of a dry run, and the end of the log after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RevocationOutcome {
+    pub(crate) ended: Revoked,
+    /// Number of agents whose live tokens it ended.
+    pub(crate) agents: u64,
+    /// Number of tasks whose live tokens it ended.
+    pub(crate) tasks: u64,
+    pub(crate) cursor: FeedCursor,
+}
+
 /// Revokes tokens, agents, tasks and chains.
 #[derive(Debug)]
 pub(crate) struct RevocationService {
@@ -47,32 +61,35 @@ impl RevocationService {
         Self { ledger, feed, active_agents, metrics }
     }
 
-    /// Revokes. Repeating it is harmless.
+    /// Revokes, or counts what would be revoked. Repeating it is harmless.
     pub(crate) async fn revoke(
         self: &Arc<Self>,
         by: Subject,
         bearer: Option<TokenId>,
         request: RevocationRequest,
         client: IpAddr,
-    ) -> Result<Revoked, Error> {
-        let (service, level) = (Arc::clone(self), request.level);
-        let revoked = transact_as(&self.ledger, bearer, wants_of(&request), move |tx, now| {
+    ) -> Result<RevocationOutcome, Error> {
+        let (service, level, dry_run) = (Arc::clone(self), request.level, request.dry_run);
+        let outcome = transact_as(&self.ledger, bearer, wants_of(&request), move |tx, now| {
             let ended = end(tx, &request, now, service.ledger.deletable_until())?;
+            if dry_run {
+                tx.undo();
+                return outcome(tx, &ended);
+            }
             service.ledger.record(tx, event(&by, &request, &ended, now).from(client))?;
-            if !ended.known {
-                return Ok(Revoked { revoked: false, count: 0 });
+            if ended.known {
+                for revocation in entries(by, &request, &ended, now) {
+                    service.feed.publish(tx, revocation)?;
+                }
+                service.active_agents.recount_after(tx);
             }
-            for revocation in entries(by, &request, &ended, now) {
-                service.feed.publish(tx, revocation)?;
-            }
-            service.active_agents.recount_after(tx);
-            Ok(Revoked { revoked: true, count: ended.tokens.count })
+            outcome(tx, &ended)
         })
         .await?;
-        if revoked.revoked {
-            self.metrics.tokens_revoked(level.as_str(), revoked.count);
+        if outcome.ended.revoked && !dry_run {
+            self.metrics.tokens_revoked(level.as_str(), outcome.ended.count);
         }
-        Ok(revoked)
+        Ok(outcome)
     }
 }
 
@@ -135,6 +152,14 @@ fn end(tx: &mut Tx<'_>, request: &RevocationRequest, now: UnixTime, past: UnixTi
         }
     };
     Ok(found)
+}
+
+/// Returns the outcome of a transaction that has written its entries.
+fn outcome(tx: &Tx<'_>, found: &Found) -> Result<RevocationOutcome, Error> {
+    let cursor = FeedCursor::new(&tx.epoch()?, tx.latest_cursor()?)
+        .map_err(|error| StoreError::Corrupt { cause: format!("the epoch of the log: {error}") })?;
+    let EndedTokens { count, agents, tasks, .. } = found.tokens;
+    Ok(RevocationOutcome { ended: Revoked { revoked: found.known, count }, agents, tasks, cursor })
 }
 
 /// Returns the entries of the log: none when every token that they could affect has expired for certain.

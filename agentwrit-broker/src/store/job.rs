@@ -69,7 +69,7 @@ where
             (Ok(_), Some(overlooked)) => Err(overlooked.into()),
             (outcome, _) => outcome,
         };
-        let keep = outcome.is_ok();
+        let keep = outcome.is_ok() && !tx.is_undone();
         self.outcome = Some(outcome);
         keep
     }

@@ -16,6 +16,10 @@ pub struct EndedTokens {
     pub known: bool,
     /// Number of valid tokens that were ended.
     pub count: u64,
+    /// Number of agents that hold one of these.
+    pub agents: u64,
+    /// Number of tasks that these were issued for.
+    pub tasks: u64,
     /// Latest expiry of the target's tokens; none if all have expired for certain.
     pub last_expiry: Option<UnixTime>,
     /// Those tokens that are dated after the second of the revocation, with their expiry: a not-before mark of that second

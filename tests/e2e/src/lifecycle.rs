@@ -69,7 +69,8 @@ impl Broker {
 
     /// Revokes what is known, and gives how many live tokens that killed.
     pub async fn revoked(&self, admin: &str, level: &str, target: &str) -> u64 {
-        let expected = json!({"revoked": true, "level": level, "target": target, "count": "$uint"});
+        let expected =
+            json!({"revoked": true, "level": level, "target": target, "count": "$uint", "cursor": "$cursor"});
         self.revoke(admin, level, target).await.expect(200, expected)["count"].as_u64().unwrap()
     }
 

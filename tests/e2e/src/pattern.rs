@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `"$hex(64)"` | that many lower-case hexadecimal characters |
 //! | `"$jwt"` | a compact JWS |
+//! | `"$cursor"` | a place in the revocation log, `<epoch>.<position>` |
 //! | `"$time"` | RFC 3339 in UTC, whole seconds |
+//! | `"$bool"` | true or false |
 //! | `"$uint"` | a number that is not negative |
 //! | `"$sentence"` | text without a line break, not empty |
 //! | `"$starts(text)"` | text that begins so and goes on |
@@ -61,9 +63,11 @@ fn describes(pattern: &str, found: &Value) -> bool {
         None => (pattern, ""),
     };
     match (name, found) {
+        ("$bool", Value::Bool(_)) => true,
         ("$uint", Value::Number(number)) => number.is_u64(),
         ("$hex", Value::String(text)) => text.len().to_string() == argument && text.bytes().all(is_lower_hex),
         ("$jwt", Value::String(text)) => is_compact_jws(text),
+        ("$cursor", Value::String(text)) => is_cursor(text),
         ("$time", Value::String(text)) => is_rfc3339_utc(text),
         ("$sentence", Value::String(text)) => !text.is_empty() && !text.contains('\n'),
         ("$starts", Value::String(text)) => text.strip_prefix(argument).is_some_and(|rest| !rest.is_empty()),
@@ -81,6 +85,12 @@ fn is_compact_jws(text: &str) -> bool {
         if header.starts_with(b"{") && payload.starts_with(b"{") && signature.len() == 64)
 }
 
+fn is_cursor(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(epoch, position)| {
+        epoch.len() == 16 && epoch.bytes().all(is_lower_hex) && position.parse::<u64>().is_ok()
+    })
+}
+
 fn is_rfc3339_utc(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape == "0000-00-00T00:00:00Z"
@@ -96,7 +106,9 @@ mod tests {
     fn patterns_describe_what_they_say() {
         for (pattern, yes, no) in [
             ("$hex(4)", json!("0a9f"), vec![json!("0a9F"), json!("0a9"), json!(1234)]),
+            ("$bool", json!(false), vec![json!(0), json!("true")]),
             ("$uint", json!(0), vec![json!(-1), json!(1.5), json!("1")]),
+            ("$cursor", json!("0123456789abcdef.18"), vec![json!("18"), json!("0123456789abcdef."), json!(18)]),
             ("$time", json!("2026-11-21T08:00:00Z"), vec![json!("2026-11-21T08:00:00+01:00"), json!("yesterday")]),
             ("$sentence", json!("no"), vec![json!(""), json!("a\nb"), json!(null)]),
             ("$starts(app-)", json!("app-x"), vec![json!("app-"), json!("xapp-")]),

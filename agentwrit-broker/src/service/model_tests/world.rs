@@ -202,7 +202,7 @@ impl World {
             wait: None,
             dry_run: false,
         };
-        self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap()
+        self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap().ended
     }
 
     /// Each request from another address: limits are not what is tested here.

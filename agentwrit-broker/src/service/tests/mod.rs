@@ -27,7 +27,11 @@ use agentwrit_verify::{
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use super::{Error, Services, apps::NewApp, revocation::Revoked};
+use super::{
+    Error, Services,
+    apps::NewApp,
+    revocation::{RevocationOutcome, Revoked},
+};
 use crate::{
     audit::Event,
     config::Config,
@@ -161,15 +165,13 @@ impl TestServices {
     }
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {
+        self.request_revocation(level, target, false).await.ended
+    }
+
+    async fn request_revocation(&self, level: Level, target: impl ToString, dry_run: bool) -> RevocationOutcome {
         let text = target.to_string();
-        let request = RevocationRequest {
-            level,
-            target: RevocationTarget::parse(level, &text),
-            text,
-            reason: None,
-            wait: None,
-            dry_run: false,
-        };
+        let target = RevocationTarget::parse(level, &text);
+        let request = RevocationRequest { level, target, text, reason: None, wait: None, dry_run };
         self.services.revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 

@@ -93,3 +93,53 @@ async fn event_leaves_out_revocation_target_that_may_be_a_secret() {
         assert_eq!(event.resource, (recorded != "malformed").then(|| recorded.to_owned()));
     }
 }
+
+#[tokio::test]
+async fn dry_run_counts_what_revocation_ends_and_changes_nothing() {
+    let test = TestServices::new().await;
+    let (root, delegate) = (test.enrol("task-a", 100).await, test.enrol("task-b", 100).await);
+    let delegated = test.delegate(&test.claims(&root.token), &delegate, 50).await.unwrap().access_token;
+    let tokens = [&root.token, &delegate.token, &delegated];
+    let of_root = test.claims(&root.token).token_id().to_string();
+    // Level, target, tokens, agents, tasks.
+    for (level, target, count, agents, tasks) in [
+        (Level::Token, of_root.clone(), 2, 2, 1),
+        (Level::Agent, root.id.to_string(), 2, 2, 1),
+        (Level::Agent, delegate.id.to_string(), 2, 1, 2),
+        (Level::Agent, "admin".to_owned(), 0, 0, 0),
+        (Level::Task, "task-b".to_owned(), 1, 1, 1),
+        (Level::Chain, root.id.to_string(), 2, 2, 1),
+    ] {
+        let (trail, end) = (test.trail().await.len(), test.services.feed.end());
+        let found = test.request_revocation(level, &target, true).await;
+        assert_eq!(
+            (found.ended, found.agents, found.tasks),
+            (Revoked { revoked: true, count }, agents, tasks),
+            "{target}"
+        );
+        assert_eq!((test.trail().await.len(), test.services.feed.end()), (trail, end));
+        assert!(tokens.iter().all(|token| test.verify(token).is_ok()), "{level} {target}");
+    }
+    let unknown = test.request_revocation(Level::Task, "no-such-task", true).await;
+    assert_eq!(unknown.ended, Revoked { revoked: false, count: 0 });
+    // An agent of a dry run is not barred.
+    assert!(test.delegate(&test.claims(&root.token), &delegate, 50).await.is_ok());
+    let found = test.request_revocation(Level::Chain, &root.id, true).await;
+    let done = test.request_revocation(Level::Chain, &root.id, false).await;
+    assert_eq!((found.ended, found.agents, found.tasks), (done.ended, done.agents, done.tasks));
+    assert_eq!(done.ended.count, 3);
+}
+
+#[tokio::test]
+async fn cursor_of_revocation_is_end_of_log_after_its_entries() {
+    let test = TestServices::new().await;
+    let agent = test.enrol("task", 100).await;
+    let position = async |level, target: String| test.request_revocation(level, target, false).await.cursor;
+    let before = position(Level::Task, "no-such-task".to_owned()).await;
+    assert_eq!(before.position(), 0, "no entry yet");
+    // One for the token and one for its session.
+    let revoked = position(Level::Token, test.claims(&agent.token).token_id().to_string()).await;
+    assert_eq!((revoked.epoch(), revoked.position()), (before.epoch(), 2));
+    assert_eq!(test.services.feed.end().cursor, 2);
+    assert_eq!(position(Level::Task, "no-such-task".to_owned()).await, revoked, "what was revoked before");
+}

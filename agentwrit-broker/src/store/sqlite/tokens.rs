@@ -48,13 +48,19 @@ impl Transaction<'_> {
         past: UnixTime,
     ) -> Result<EndedTokens, StoreError> {
         let Some(condition) = condition(level) else { return Ok(EndedTokens::default()) };
+        // Only agents' tokens have a task.
+        let live = "ended_at IS NULL AND expires_at > ?3";
         let sql = format!(
             "SELECT count(*) > 0, max(CASE WHEN expires_at > ?2 THEN expires_at END), \
-             count(CASE WHEN ended_at IS NULL AND expires_at > ?3 THEN 1 END) FROM tokens WHERE {condition}"
+             count(CASE WHEN {live} THEN 1 END), \
+             count(DISTINCT CASE WHEN {live} AND task IS NOT NULL THEN subject END), \
+             count(DISTINCT CASE WHEN {live} THEN task END) FROM tokens WHERE {condition}"
         );
         // Expired tokens are ended too: if the clock is ahead, they become valid again once it is corrected.
-        let (known, last_expiry, count) = self.single(&sql, params![target, micros(past), micros(at)], |row| {
-            Ok((row.get(0)?, optional_time(row, 1)?, unsigned(row, 2)?))
+        let ended = self.single(&sql, params![target, micros(past), micros(at)], |row| {
+            let (count, agents, tasks) = (unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?);
+            let (known, last_expiry) = (row.get(0)?, optional_time(row, 1)?);
+            Ok(EndedTokens { known, count, agents, tasks, last_expiry, ahead: Vec::new() })
         })?;
         let next_second = micros(UnixTime::from_seconds(at.seconds().saturating_add(1)));
         let sql = format!("SELECT jti, expires_at FROM tokens WHERE {condition} AND issued_at >= ?2");
@@ -62,7 +68,7 @@ impl Transaction<'_> {
             self.list(&sql, params![target, next_second], |row| Ok((TokenId::from_bytes(row.get(0)?), time(row, 1)?)))?;
         let sql = format!("UPDATE tokens SET ended_at = ?2 WHERE {condition} AND ended_at IS NULL");
         self.execute(&sql, params![target, micros(at)])?;
-        Ok(EndedTokens { known, count, last_expiry, ahead })
+        Ok(EndedTokens { ahead, ..ended })
     }
 }
 

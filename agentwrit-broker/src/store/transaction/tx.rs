@@ -32,6 +32,8 @@ pub struct Tx<'a> {
     /// True if something was written since the savepoint, which is set then.
     savepoint: Cell<bool>,
     after_commit: AfterCommit,
+    /// True when the job's changes are undone although it succeeds.
+    is_undone: bool,
     failed_write: RefCell<Option<StoreError>>,
     /// Error that ends the whole transaction.
     fatal: RefCell<Option<StoreError>>,
@@ -69,6 +71,7 @@ impl<'a> Tx<'a> {
             now,
             savepoint: Cell::new(false),
             after_commit: AfterCommit::default(),
+            is_undone: false,
             failed_write: RefCell::default(),
             fatal: RefCell::default(),
         }
@@ -85,6 +88,15 @@ impl<'a> Tx<'a> {
     /// the commit fails, it is dropped before the result is returned.
     pub fn after_commit(&mut self, follow_up: impl FnOnce() + Send + 'static) {
         self.after_commit.push(follow_up);
+    }
+
+    /// Undoes the job's changes at its end, whatever it returns: a dry run.
+    pub fn undo(&mut self) {
+        self.is_undone = true;
+    }
+
+    pub(in crate::store) fn is_undone(&self) -> bool {
+        self.is_undone
     }
 
     /// Returns the error of the first failed write, also if the job ignored it.

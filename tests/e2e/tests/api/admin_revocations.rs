@@ -24,7 +24,7 @@ async fn lists_revocations_with_actor_and_reason() {
     broker
         .revoke(&admin, "task", "task-2")
         .await
-        .expect(200, json!({"revoked": false, "level": "task", "target": "task-2", "count": 0}));
+        .expect(200, json!({"revoked": false, "level": "task", "target": "task-2", "count": 0, "cursor": "$cursor"}));
 
     let entry = |level: &str, target: &str| {
         json!({

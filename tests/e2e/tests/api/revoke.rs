@@ -40,6 +40,17 @@ impl Chain {
     }
 }
 
+async fn dry_run(broker: &Broker, admin: &str, level: &str, target: &str) -> Value {
+    let body = json!({"level": level, "target": target, "dry_run": true});
+    broker.post(PATH).bearer(admin).json(&body).await.expect(
+        200,
+        json!({
+            "revoked": "$bool", "level": level, "target": target, "count": "$uint", "cursor": "$cursor",
+            "dry_run": true, "agents": "$uint", "tasks": "$uint",
+        }),
+    )
+}
+
 #[tokio::test]
 async fn each_level_ends_exactly_its_target() {
     let (yes, no) = (true, false);
@@ -70,11 +81,15 @@ async fn each_level_ends_exactly_its_target() {
             "c" => chain.c.id.clone(),
             task => task.to_owned(),
         };
-        let done = json!({"revoked": true, "level": level, "target": name, "count": count});
+        let rows = broker.stored_rows();
+        let counted = dry_run(&broker, &admin, level, &name).await;
+        assert_eq!((counted["revoked"].clone(), counted["count"].clone()), (json!(true), json!(count)));
+        assert_eq!((chain.alive(&broker).await, broker.stored_rows()), ([true; 5], rows), "{level} {target}");
+        let done = json!({"revoked": true, "level": level, "target": name, "count": count, "cursor": "$cursor"});
         broker.revoke(&admin, level, &name).await.expect(200, done);
         assert_eq!(chain.alive(&broker).await, alive, "{level} {target}");
 
-        let done = json!({"revoked": true, "level": level, "target": name, "count": 0});
+        let done = json!({"revoked": true, "level": level, "target": name, "count": 0, "cursor": "$cursor"});
         broker.revoke(&admin, level, &name).await.expect(200, done);
         let broker = Broker::start_in(broker.kill().await, &[]).await;
         assert_eq!(chain.alive(&broker).await, alive, "{level} {target} after a crash");
@@ -132,7 +147,7 @@ async fn revoked_agent_gets_no_further_token() {
     // Without live tokens it still gets its bar.
     assert_eq!(broker.release(&chain.c.token).await.status, 204);
     assert_eq!(broker.release(&chain.to_c).await.status, 204);
-    let done = json!({"revoked": true, "level": "agent", "target": chain.c.id, "count": 0});
+    let done = json!({"revoked": true, "level": "agent", "target": chain.c.id, "count": 0, "cursor": "$cursor"});
     broker.revoke(&admin, "agent", &chain.c.id).await.expect(200, done);
     next_second().await;
     let refused = broker.delegate(&chain.a.token, &chain.c, &["read:data:x"]).await;
@@ -166,7 +181,7 @@ async fn reports_target_without_match() {
         ("chain", unknown),
         ("chain", "nonsense"),
     ] {
-        let nothing = json!({"revoked": false, "level": level, "target": target, "count": 0});
+        let nothing = json!({"revoked": false, "level": level, "target": target, "count": 0, "cursor": "$cursor"});
         broker.revoke(&admin, level, target).await.expect(200, nothing);
     }
     assert_eq!(broker.stored_rows(), rows, "nothing was recorded but the attempts");
@@ -196,9 +211,8 @@ async fn checks_each_member() {
         body[field] = value;
         broker.post(PATH).bearer(&admin).json(&body).await.refused_for(400, "invalid_request", field);
     }
-    // A broker that ignored it would revoke.
-    let trial = json!({"level": "task", "target": "task-1", "dry_run": true});
-    broker.post(PATH).bearer(&admin).json(&trial).await.refused_for(400, "invalid_request", "dry_run");
+    let waits_for_nothing = json!({"level": "task", "target": "task-1", "dry_run": true, "wait": 0});
+    broker.post(PATH).bearer(&admin).json(&waits_for_nothing).await.refused_for(400, "invalid_request", "wait");
     for field in ["level", "target"] {
         let mut body = valid.clone();
         body.as_object_mut().unwrap().remove(field);

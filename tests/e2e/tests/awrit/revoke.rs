@@ -30,7 +30,12 @@ async fn rejects_unknown_or_malformed_target() {
     run.is(3, "", "awrit: nothing was revoked: the broker knows no task `no-such-task`");
     let run = broker.awrit(&["revoke", "--yes", "--level", "task", "--target", "no-such-task", "--json"]).await;
     let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!(json, json!({ "revoked": false, "level": "task", "target": "no-such-task", "count": 0 }));
+    let cursor = &json["cursor"];
+    assert!(cursor.is_string());
+    assert_eq!(
+        json,
+        json!({ "revoked": false, "level": "task", "target": "no-such-task", "count": 0, "cursor": cursor })
+    );
     assert_eq!(run.code, 3);
     broker.awrit(&["revoke", "--yes", "--level", "token", "--target", "xyz"]).await.is(
         2,

@@ -57,7 +57,8 @@ async fn revocation_ends_session_in_any_order_with_renewal() {
         let answers = race(requests).await;
         let (renewal, revocation) =
             if round % 3 == 0 { (&answers[0], &answers[1]) } else { (&answers[1], &answers[0]) };
-        revocation.expect(200, json!({"revoked": true, "level": level, "target": target, "count": 1}));
+        revocation
+            .expect(200, json!({"revoked": true, "level": level, "target": target, "count": 1, "cursor": "$cursor"}));
         if let Some(renewed) = token(renewal) {
             renewal_first += 1;
             assert!(!broker.accepts(&renewed).await, "a renewal outlived the revocation by {level}");

@@ -69,7 +69,8 @@ impl Client {
         };
         let body = json!({"level": level, "target": target});
         let body = granted(self.wire.post("/v1/revoke", Some(&self.admin), &body).await?, 200);
-        assert_eq!(body, json!({"revoked": true, "level": level, "target": target, "count": 1}));
+        let expected = json!({"revoked": true, "level": level, "target": target, "count": 1, "cursor": body["cursor"]});
+        assert_eq!(body, expected);
         self.journal.revoked(&held, level, &target);
         Some(())
     }

@@ -121,7 +121,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_response::<AppCreationResponse>(&document, &["CreatedApp"]);
     check_response::<AppListResponse>(&document, &["Apps"]);
     check_response::<AppDeregistrationResponse>(&document, &["DeregisteredApp"]);
-    let unsent = ["agents", "confirmation", "cursor", "tasks"];
+    let unsent = ["confirmation"];
     check_response_without::<RevocationResponse>(&document, &["RevocationResult"], &unsent);
     check_response::<RevocationRecord>(&document, &["Revocation"]);
     check_response::<AgentRecord>(&document, &["Agent"]);

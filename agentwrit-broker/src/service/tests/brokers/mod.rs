@@ -108,9 +108,19 @@ impl Brokers {
     }
 
     async fn revoke(&self, broker: usize, level: Level, target: impl ToString) -> Revoked {
+        self.request_revocation(broker, level, target, false).await.ended
+    }
+
+    async fn request_revocation(
+        &self,
+        broker: usize,
+        level: Level,
+        target: impl ToString,
+        dry_run: bool,
+    ) -> RevocationOutcome {
         let text = target.to_string();
         let target = RevocationTarget::parse(level, &text);
-        let request = RevocationRequest { level, target, text, reason: None, wait: None, dry_run: false };
+        let request = RevocationRequest { level, target, text, reason: None, wait: None, dry_run };
         self.of(broker).revocations.revoke(Subject::Admin, None, request, CLIENT).await.unwrap()
     }
 

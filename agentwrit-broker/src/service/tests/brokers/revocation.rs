@@ -53,3 +53,18 @@ async fn launch_token_and_nonce_count_once_at_all_brokers() {
         assert!(matches!(outcomes, (Ok(_), Err(Error::NonceSpent)) | (Err(Error::NonceSpent), Ok(_))), "{outcomes:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dry_run_counts_what_revocation_at_another_broker_ends() {
+    let test = Brokers::start(&[0, 0]).await;
+    let launch_token = test.launch_token(0, false).await;
+    let tokens = [test.register(0, 0, &launch_token).await.unwrap(), test.register(1, 1, &launch_token).await.unwrap()];
+    let counted = test.request_revocation(0, Level::Task, "task", true).await;
+    assert_eq!((counted.ended, counted.agents, counted.tasks), (Revoked { revoked: true, count: 2 }, 2, 1));
+    for token in &tokens {
+        assert_eq!(test.validate(1, token).await, (StatusCode::OK, json!(true)));
+    }
+    let done = test.request_revocation(1, Level::Task, "task", false).await;
+    assert_eq!((done.ended, done.agents, done.tasks), (counted.ended, counted.agents, counted.tasks));
+    assert_eq!(done.cursor.position(), counted.cursor.position() + 1, "the dry run wrote no entry");
+}
