@@ -26,7 +26,8 @@ compose() {
     local overlay
     printf 'AA_ADMIN_SECRET=%s\n' "$(openssl rand -hex 32)" >"$work/broker.env"
     printf 'POSTGRES_PASSWORD=secret\n' >"$work/postgres.env"
-    printf 'AA_DATABASE_URL=postgres://agentwrit:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/database.env"
+    printf 'AA_DATABASE_URL=postgres://agentwrit_owner:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/owner.env"
+    printf 'AA_DATABASE_URL=postgres://agentwrit_broker:secret@172.30.78.20/agentwrit?sslmode=disable\n' >"$work/database.env"
     AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.postgres.yaml config --quiet || return 1
     for overlay in "" tls mtls; do
         AGENTWRIT_STATE_DIR="$work" docker-compose -f deploy/compose.yaml \

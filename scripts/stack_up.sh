@@ -56,15 +56,19 @@ prepare_secret() {
     echo "made an admin secret: $secret_file (0600)"
 }
 
-# PostgreSQL reads the one file, the brokers the other.
+# PostgreSQL reads the first file, `schema` the second, and the brokers the third.
 prepare_database() {
-    local password
+    local superuser owner broker
     $postgres && [ ! -e "$state/database.env" ] || return 0
-    password="$(openssl rand -hex 32)"
-    printf 'POSTGRES_PASSWORD=%s\n' "$password" >"$state/postgres.env"
-    printf 'AA_DATABASE_URL=postgres://agentwrit:%s@172.30.78.20/agentwrit?sslmode=disable\n' "$password" >"$state/database.env"
-    echo "made a password of the database: $state/postgres.env, $state/database.env (0600)"
+    superuser="$(openssl rand -hex 32)" owner="$(openssl rand -hex 32)" broker="$(openssl rand -hex 32)"
+    printf '%s\n' "POSTGRES_PASSWORD=$superuser" "AGENTWRIT_OWNER_PASSWORD=$owner" "AGENTWRIT_BROKER_PASSWORD=$broker" \
+        >"$state/postgres.env"
+    database_url agentwrit_owner "$owner" >"$state/owner.env"
+    database_url agentwrit_broker "$broker" >"$state/database.env"
+    echo "made the passwords of the database: $state/postgres.env, $state/owner.env, $state/database.env (0600)"
 }
+
+database_url() { printf 'AA_DATABASE_URL=postgres://%s:%s@172.30.78.20/agentwrit?sslmode=disable\n' "$1" "$2"; }
 
 # The broker gets a directory with no more than it needs: neither the authority's key nor the client's. In a container it
 # runs under another user, so the files there are readable; on this machine $state (0700) keeps everybody else out.

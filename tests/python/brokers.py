@@ -196,18 +196,23 @@ class PostgresServer:
     def create_database(self) -> str:
         """Returns the name of a new database."""
         name = f"brokers_{next(self._names)}"
-        self._execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name}")
         return name
 
     def drop_database(self, name: str) -> None:
-        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def url(self, database: str) -> str:
-        return f"postgres://agentwrit@127.0.0.1:{self._port}/{database}?sslmode=disable"
+        return f"postgres://agentwrit@{self.address}/{database}?sslmode=disable"
 
-    def _execute(self, statement: str) -> None:
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def execute(self, statement: str) -> str:
+        """Runs a statement as the superuser, and returns what it selects."""
         psql = ["psql", "-h", self._directory, "-p", str(self._port), "-U", "agentwrit", "-d", "postgres"]
-        subprocess.run([*psql, "-qc", statement], check=True)
+        return subprocess.run([*psql, "-XAtqc", statement], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
     def stop(self) -> None:
         self._shell.stdin.close()

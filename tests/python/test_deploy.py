@@ -5,9 +5,13 @@ scripts/deploy_lint.sh lints; here is what needs a running broker or a second lo
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
 import sqlite3
@@ -19,6 +23,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from brokers import PostgresServer
 from conftest import ADMIN_SECRET, REPOSITORY, Broker, broker_binary
 
 DEPLOY = REPOSITORY / "deploy"
@@ -226,7 +231,8 @@ def test_compose_files_are_valid_and_stay_hardened(overlay: str | None, tmp_path
 
 def test_compose_file_of_several_brokers_is_valid_and_as_hardened_as_that_of_one(tmp_path: Path) -> None:
     (tmp_path / "broker.env").write_text("AA_ADMIN_SECRET=correct-horse-battery-staple\n")
-    (tmp_path / "database.env").write_text("AA_DATABASE_URL=postgres://agentwrit:secret@172.30.78.20/agentwrit\n")
+    (tmp_path / "owner.env").write_text("AA_DATABASE_URL=postgres://agentwrit_owner:secret@172.30.78.20/agentwrit\n")
+    (tmp_path / "database.env").write_text("AA_DATABASE_URL=postgres://agentwrit_broker:secret@172.30.78.20/agentwrit\n")
     (tmp_path / "postgres.env").write_text("POSTGRES_PASSWORD=secret\n")
 
     def services(file: str) -> dict:
@@ -240,7 +246,13 @@ def test_compose_file_of_several_brokers_is_valid_and_as_hardened_as_that_of_one
         return yaml.safe_load(said.stdout)["services"]
 
     one, several = services("compose.yaml")["broker"], services("compose.postgres.yaml")
-    assert several.keys() == {"broker-1", "broker-2", "haproxy", "postgres", "key-encryption-key"}
+    assert several.keys() == {"broker-1", "broker-2", "haproxy", "postgres", "schema", "key-encryption-key"}
+    # Only `schema` has the owner's URL, and brokers wait until it has ended.
+    urls = {name: service.get("environment", {}).get("AA_DATABASE_URL", "") for name, service in several.items()}
+    assert [name for name, url in urls.items() if "agentwrit_owner" in url] == ["schema"]
+    for name in ("broker-1", "broker-2"):
+        assert "agentwrit_broker" in urls[name]
+        assert several[name]["depends_on"]["schema"]["condition"] == "service_completed_successfully"
     known = subprocess.run([broker_binary(), "--help"], capture_output=True, text=True).stdout
     differs = {"environment", "volumes", "ports", "networks", "depends_on"}
     for name in ("broker-1", "broker-2"):
@@ -266,6 +278,67 @@ def test_compose_file_of_several_brokers_is_valid_and_as_hardened_as_that_of_one
         assert haproxy[f"AGENTWRIT_BROKER_{index}"] == f"{address[f'broker-{index}']}:8080"
         assert several[f"broker-{index}"]["environment"]["AA_TRUSTED_PROXIES"] == f"{address['haproxy']}/32"
     assert f"@{address['postgres']}/agentwrit" in (REPOSITORY / "scripts/stack_up.sh").read_text()
+
+
+@pytest.fixture
+def two_roles(postgres: PostgresServer) -> Iterator[dict[str, str]]:
+    """Database and roles as PostgreSQL's container makes them; the URL of each role."""
+    passwords = {"agentwrit_owner": "of-the-owner", "agentwrit_broker": "of-the-brokers"}
+    host, port = postgres.address.split(":")
+    subprocess.run(
+        ["psql", "-X", "-v", "ON_ERROR_STOP=1", "-h", host, "-p", port, "-U", "agentwrit", "-d", "postgres"]
+        + ["-f", DEPLOY / "postgres/roles.sql"],
+        env={**os.environ} | {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()},
+        check=True,
+    )
+    yield {role: f"postgres://{role}:{word}@{postgres.address}/agentwrit" for role, word in passwords.items()}
+    postgres.drop_database("agentwrit")
+    for role in passwords:
+        postgres.execute(f"DROP ROLE {role}")
+
+
+def test_brokers_role_of_compose_file_serves_and_can_not_change_the_trail(
+    two_roles: dict[str, str], postgres: PostgresServer, tmp_path: Path
+) -> None:
+    for role, url in two_roles.items():
+        assert is_password_of(postgres.execute(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'"), url.split(":")[2].split("@")[0])
+    compose = yaml.safe_load((DEPLOY / "compose.postgres.yaml").read_text())
+
+    def apply_schema(role: str) -> subprocess.CompletedProcess:
+        command = [broker_binary(), *compose["services"]["schema"]["command"]]
+        return subprocess.run(command, env={"AA_DATABASE_URL": two_roles[role], "HOME": str(tmp_path)}, capture_output=True, text=True)
+
+    refused = apply_schema("agentwrit_broker")
+    assert refused.returncode == 1 and "permission denied" in refused.stderr, refused.stderr
+    assert "was created; granted" in apply_schema("agentwrit_owner").stdout
+    # A container that is started again finds its work done.
+    assert "was up to date; granted" in apply_schema("agentwrit_owner").stdout
+
+    (tmp_path / "key").write_text(secrets.token_hex(32))
+    (tmp_path / "key").chmod(0o600)
+    broker = Broker(
+        tmp_path,
+        AA_DATABASE_URL=two_roles["agentwrit_broker"],
+        AA_KEY_ENCRYPTION_KEY_PATH=str(tmp_path / "key"),
+        AA_STATE_PATH=str(tmp_path / "state"),
+        AA_DB_PATH="",
+        AA_SIGNING_KEY_PATH="",
+    )
+    try:
+        assert broker.create_app(["read:data:*"]).app_id.startswith("app-")
+        assert broker.audit_events("app_registered")
+    finally:
+        broker.stop()
+    for statement in ("DELETE FROM audit_events", "UPDATE revocations SET reason = ''", "DROP TABLE audit_events", "CREATE TABLE t ()"):
+        denied = subprocess.run(["psql", two_roles["agentwrit_broker"], "-Xqc", statement], capture_output=True, text=True)
+        assert denied.returncode != 0 and ("permission denied" in denied.stderr or "must be owner" in denied.stderr), statement
+
+
+def is_password_of(verifier: str, password: str) -> bool:
+    """Compares a password with what PostgreSQL stores of it (RFC 5802 §3)."""
+    iterations, salt, stored = re.fullmatch(r"SCRAM-SHA-256\$(\d+):(\S+)\$(\S+):\S+", verifier).groups()
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(iterations))
+    return hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest() == base64.b64decode(stored)
 
 
 def test_image_holds_no_secret_and_runs_unprivileged() -> None:

@@ -193,10 +193,13 @@ def test_stack_of_several_brokers_is_a_project_of_its_own(stack: Run, tmp_path: 
         "-p agentwrit-several -f deploy/compose.postgres.yaml logs",
         "-p agentwrit-several -f deploy/compose.postgres.yaml down",
     ]
-    # PostgreSQL and brokers get the same password, each in a file of its own that is closed to others.
-    files = {name: (stack.state / name).read_text() for name in ("postgres.env", "database.env")}
-    password = re.fullmatch(r"POSTGRES_PASSWORD=([0-9a-f]{64})\n", files["postgres.env"])[1]
-    assert files["database.env"] == f"AA_DATABASE_URL=postgres://agentwrit:{password}@172.30.78.20/agentwrit?sslmode=disable\n"
+    # PostgreSQL gets every password; the URL of each role is in a file of its own. All are closed to others.
+    files = {name: (stack.state / name).read_text() for name in ("postgres.env", "owner.env", "database.env")}
+    names = ("POSTGRES", "AGENTWRIT_OWNER", "AGENTWRIT_BROKER")
+    made = re.fullmatch("".join(rf"{name}_PASSWORD=([0-9a-f]{{64}})\n" for name in names), files["postgres.env"])
+    assert len({*made.groups()}) == 3
+    for file, role, password in (("owner.env", "agentwrit_owner", made[2]), ("database.env", "agentwrit_broker", made[3])):
+        assert files[file] == f"AA_DATABASE_URL=postgres://{role}:{password}@172.30.78.20/agentwrit?sslmode=disable\n"
     assert all(stat.S_IMODE((stack.state / name).stat().st_mode) == 0o600 for name in files)
     # A second start keeps them: the database has that password.
     assert stack("up", "--postgres", "--timeout", "1", **variables).returncode == 1
