@@ -20,10 +20,13 @@ import socket
 import subprocess
 from http import HTTPStatus
 import sys
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from brokers import PostgresServer
 from conftest import REPOSITORY, broker_binary
 
 DOCS = REPOSITORY / "docs"
@@ -37,8 +40,18 @@ agentwrit-broker >broker.log 2>&1 &
 export AACTL_ADMIN_SECRET=$(sed -n 's/^ADMIN_SECRET=//p' ~/.broker/config)
 until awrit health >/dev/null 2>&1; do sleep 0.05; done
 """
+# A broker's files, as the page about several brokers finds them where it moves in.
+STOPPED_BROKER = f"""\
+{BROKER}
+awrit agent register --orch-id old --task-id t-0 --scopes read:data:1 >/dev/null
+kill %1
+wait %1
+"""
 # Pages whose shell blocks belong together, and what runs before them. In any other page every section has a broker of its own.
-WHOLE = {"getting-started.md": "", "operators/several-brokers.md": ""}
+WHOLE = {"getting-started.md": "", "operators/several-brokers.md": STOPPED_BROKER}
+# Pages that use a PostgreSQL server, and what stands for its address and for TLS there. The server of the tests has neither.
+WITH_POSTGRES = {"operators/several-brokers.md"}
+TLS_OF_DATABASE = "sslmode=verify-full&sslrootcert=/etc/agentwrit/db-ca.crt"
 # Pages whose shell blocks another test runs.
 ELSEWHERE = {"operators/tls-and-mtls.md": "test_tls_page.py"}
 VOLATILE = [
@@ -64,6 +77,7 @@ class Block:
     start: int  # of the code within the page
     output: Block | None = None
     excerpt: bool = False  # of a program, written by scripts/docs_code.py
+    indent: str = ""  # of a block in a list
 
     @property
     def language(self) -> str:
@@ -77,12 +91,15 @@ class Block:
 def blocks_of(page: Path) -> list[Block]:
     text = page.read_text()
     found, section, last = [], "", None
-    for match in re.finditer(r"^(?:(?P<fence>```+)(?P<info>.*)\n(?P<code>(?:.*\n)*?)(?P=fence)$|## (?P<heading>.*)$)", text, re.M):
+    for match in re.finditer(
+        r"^(?:(?P<indent> *)(?P<fence>```+)(?P<info>.*)\n(?P<code>(?:.*\n)*?) *(?P=fence)$|## (?P<heading>.*)$)", text, re.M
+    ):
         if match["heading"]:
             section = match["heading"]
             continue
         excerpt = re.search(r"^<!-- code: \S+ -->\n\Z", text[: match.start()], re.M) is not None
-        block = Block(page, section, match["info"].strip(), match["code"], match.start("code"), excerpt=excerpt)
+        code = textwrap.dedent(match["code"])
+        block = Block(page, section, match["info"].strip(), code, match.start("code"), excerpt=excerpt, indent=match["indent"])
         if block.info == "text" and last and last.tested:
             last.output = block
         found.append(block)
@@ -121,9 +138,32 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+@pytest.fixture
+def machine(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """What a page calls the ports and servers of its reader, and what they are called here."""
+    names = {port: free_port() for port in (PORT, "8081", "8082")}
+    if name_of(request.node.callspec.params["blocks"][0].page) not in WITH_POSTGRES:
+        yield names
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    server.execute("CREATE ROLE postgres SUPERUSER LOGIN")
+    host, port = server.address.split(":")
+    yield {
+        "-h db1": f"-h {host} -p {port}",
+        "@db1,db2/": f"@{host}:{port}/",
+        "@db1/": f"@{host}:{port}/",
+        TLS_OF_DATABASE: "sslmode=disable",
+        **names,
+    }
+    for database in ("agentwrit", "moved"):
+        server.drop_database(database)
+    for role in ("postgres", "agentwrit_owner", "agentwrit_broker"):
+        server.execute(f"DROP ROLE IF EXISTS {role}")
+
+
 @pytest.mark.parametrize("blocks", sessions())
-def test_shell(blocks: list[Block], tmp_path: Path) -> None:
-    directory, port = binaries(), free_port()
+def test_shell(blocks: list[Block], machine: dict[str, str], tmp_path: Path) -> None:
+    directory, port = binaries(), machine[PORT]
     home, runs = tmp_path / "you", tmp_path / "runs"
     for path in (home, runs, tmp_path / "bin"):
         path.mkdir()
@@ -140,7 +180,10 @@ def test_shell(blocks: list[Block], tmp_path: Path) -> None:
         prelude,
     ]
     for index, block in enumerate(blocks):
-        (runs / f"{index}.sh").write_text(block.code.replace(PORT, port))
+        code = block.code
+        for shown, here in machine.items():
+            code = code.replace(shown, here)
+        (runs / f"{index}.sh").write_text(code)
         # No section logs in more than ten times: more would meet the limit of five a second.
         driver.append(f"BLOCK={index}; . {runs}/{index}.sh >{runs}/{index}.out 2>&1")
     environment = {
@@ -196,10 +239,11 @@ def write_outputs(blocks: list[Block], printed: list[str]) -> None:
     page = blocks[0].page
     for block, text in zip(blocks, printed):
         if block.output and normal(block.output.code) != normal(text) and "\n…\n" not in f"\n{block.output.code}":
-            old, anchor = page.read_text(), f"```{block.info}\n{block.code}```"
+            old, indent = page.read_text(), block.indent
+            anchor = textwrap.indent(f"```{block.info}\n{block.code}```", indent)
             start = old.index("```text\n", old.index(anchor) + len(anchor)) + len("```text\n")
-            end = old.index("```", start)
-            page.write_text(old[:start] + text + old[end:])
+            end = old.index(f"{indent}```", start)
+            page.write_text(old[:start] + textwrap.indent(text, indent) + old[end:])
 
 
 def test_there_is_something_to_run() -> None:
