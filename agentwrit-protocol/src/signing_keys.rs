@@ -68,6 +68,9 @@ pub struct SigningKeyRecord {
     pub public_key: PublicKeyBytes,
     /// Time of its creation.
     pub created_at: UnixTime,
+    /// Time from which the broker activates a prepared key; `None` when an operator does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activates_at: Option<UnixTime>,
     /// Time from which it signs or signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<UnixTime>,
@@ -95,7 +98,7 @@ fn read_key_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyId, D::E
     KeyId::parse(&text).ok_or_else(|| de::Error::custom("a key id is 1 to 128 printable ASCII characters"))
 }
 
-/// Body of the requests that rotate, retire or withdraw a key.
+/// Body of the requests that prepare, activate, retire, rotate or withdraw a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct KeyChangeRequest {
@@ -103,11 +106,13 @@ pub struct KeyChangeRequest {
     pub reason: Option<String>,
     /// Seconds for which the broker holds the response until the change is confirmed.
     pub wait: Option<u64>,
+    /// Activates the key although verifiers that lack it would reject its tokens.
+    pub force: bool,
 }
 
 impl Serialize for KeyChangeRequest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut members = serializer.serialize_struct("KeyChangeRequest", 2)?;
+        let mut members = serializer.serialize_struct("KeyChangeRequest", 3)?;
         match &self.reason {
             Some(reason) => members.serialize_field("reason", reason)?,
             None => members.skip_field("reason")?,
@@ -115,6 +120,11 @@ impl Serialize for KeyChangeRequest {
         match &self.wait {
             Some(wait) => members.serialize_field("wait", wait)?,
             None => members.skip_field("wait")?,
+        }
+        if self.force {
+            members.serialize_field("force", &true)?;
+        } else {
+            members.skip_field("force")?;
         }
         members.end()
     }
@@ -127,9 +137,15 @@ impl JsonRequest for KeyChangeRequest {
         struct Members {
             reason: Member<Text<MAX_REASON>>,
             wait: Member<Seconds>,
+            force: Member<bool>,
+        }
+        if body.is_empty() {
+            // Every member is optional, and so is the body.
+            return Ok(Self::default());
         }
         let members: Members = read(body)?;
         let reason = members.reason.optional_stored_text("reason")?;
-        Ok(Self { reason, wait: members.wait.whole("wait", 0, MAX_FEED_WAIT)? })
+        let force = members.force.flag("force")?.unwrap_or(false);
+        Ok(Self { reason, wait: members.wait.whole("wait", 0, MAX_FEED_WAIT)?, force })
     }
 }

@@ -43,7 +43,7 @@ fn reads_requests_of_confirmed_changes_as_they_are_written() {
         }),
     );
     assert_round_trip(
-        &KeyChangeRequest { reason: Some("leaked".into()), wait: Some(0) },
+        &KeyChangeRequest { reason: Some("leaked".into()), wait: Some(0), force: false },
         &json!({"reason": "leaked", "wait": 0}),
     );
 }

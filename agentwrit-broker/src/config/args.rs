@@ -133,6 +133,14 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub signing_key_path: Option<String>,
 
+    /// Period after which a new signing key replaces the active one, such as 30d; or off (`AA_KEY_ROTATION`, default off)
+    #[arg(long, value_name = "PERIOD")]
+    pub key_rotation: Option<String>,
+
+    /// Time for which a new signing key is published before it signs (`AA_KEY_PREPARE_FOR`, default 600)
+    #[arg(long, value_name = "DURATION")]
+    pub key_prepare_for: Option<String>,
+
     /// PostgreSQL database that several brokers share, instead of `--db-path`; better set elsewhere, flags are visible to
     /// other users (`AA_DATABASE_URL`)
     #[arg(long, value_name = "URL")]
@@ -184,7 +192,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 27] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 29] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -202,6 +210,8 @@ impl Args {
             ("AA_SESSION_BUDGET", &self.session_budget),
             ("AA_DB_PATH", &self.db_path),
             ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
+            ("AA_KEY_ROTATION", &self.key_rotation),
+            ("AA_KEY_PREPARE_FOR", &self.key_prepare_for),
             ("AA_DATABASE_URL", &self.database_url),
             ("AA_STATE_PATH", &self.state_path),
             ("AA_KEY_ENCRYPTION_KEY_PATH", &self.key_encryption_key_path),

@@ -18,6 +18,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
@@ -83,6 +84,10 @@ pub struct Config {
     pub shared_store: Option<SharedStore>,
     /// `AA_SIGNING_KEY_PATH`
     pub signing_key_path: PathBuf,
+    /// `AA_KEY_ROTATION`; the broker begins no rotation by itself if `None`.
+    pub key_rotation: Option<Duration>,
+    /// `AA_KEY_PREPARE_FOR`
+    pub key_prepare_for: Duration,
     /// `AA_TLS_MODE` and the paths that it needs.
     pub tls: TlsConfig,
     /// `AA_TRUSTED_PROXIES`
@@ -199,6 +204,8 @@ impl Config {
         let session_budget = errors.keep(settings.value(&variables::SESSION_BUDGET));
         let db_path = errors.keep(settings.value(&variables::DB_PATH));
         let signing_key_path = errors.keep(settings.value(&variables::SIGNING_KEY_PATH));
+        let key_rotation = errors.keep(settings.value(&variables::KEY_ROTATION));
+        let key_prepare_for = errors.keep(settings.value(&variables::KEY_PREPARE_FOR));
         let shared_store = SharedStore::check(settings, errors);
         let tls = TlsConfig::check(settings, errors);
         let trusted_proxies = errors.keep(settings.value(&variables::TRUSTED_PROXIES));
@@ -222,6 +229,8 @@ impl Config {
             db_path: db_path?,
             shared_store: shared_store?,
             signing_key_path: signing_key_path?,
+            key_rotation: key_rotation?,
+            key_prepare_for: key_prepare_for?,
             tls: tls?,
             trusted_proxies: trusted_proxies?,
             seed_tokens: seed_tokens?,

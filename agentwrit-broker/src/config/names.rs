@@ -12,7 +12,7 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 27] = [
+pub(super) const ALL: [&str; 29] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
@@ -25,6 +25,8 @@ pub(super) const ALL: [&str; 27] = [
     "AA_DEFAULT_TTL",
     "AA_ISSUER",
     KEY_ENCRYPTION_KEY_PATH,
+    "AA_KEY_PREPARE_FOR",
+    "AA_KEY_ROTATION",
     "AA_LOG_FORMAT",
     "AA_LOG_LEVEL",
     "AA_MAX_TTL",

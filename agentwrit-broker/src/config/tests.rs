@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use clap::{CommandFactory, Parser};
 
@@ -86,6 +89,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.session_budget, Some(SessionBudget { at_once: 20, per_second: 1 }));
     assert_eq!(config.db_path, Path::new("./data.db"));
     assert_eq!(config.signing_key_path, Path::new("./signing.key"));
+    assert_eq!((config.key_rotation, config.key_prepare_for), (None, Duration::from_secs(600)));
     assert_eq!(config.tls, TlsConfig::None);
     assert_eq!(config.trusted_proxies, []);
     assert!(!config.seed_tokens && config.accept_broken_audit.is_empty());
@@ -95,7 +99,7 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn each_variable_rejects_bad_values_and_names_accepted_ones() {
-    let bad: [(&str, &[&str], &str); 17] = [
+    let bad: [(&str, &[&str], &str); 19] = [
         ("AA_ACCEPT_BROKEN_AUDIT", &["true", "1", "evt-000003", "evt-000003:ab", ","], "breaks of the audit trail"),
         (
             "AA_SESSION_BUDGET",
@@ -115,6 +119,12 @@ fn each_variable_rejects_bad_values_and_names_accepted_ones() {
         ("AA_APP_TOKEN_TTL", &["0", "59", "86401"], "from 60 to 86400"),
         ("AA_DB_PATH", &[":memory:", "file:data.db?mode=memory", "a\0b"], "a path to a file"),
         ("AA_SIGNING_KEY_PATH", &["a\0b"], "a path to a file"),
+        (
+            "AA_KEY_ROTATION",
+            &["on", "0", "86399", "23h", "3651d", "30 d", "30D", "1.5d", "-1d", "d", "1w", "99999999999999999999d"],
+            "a period of 1 to 3650 days",
+        ),
+        ("AA_KEY_PREPARE_FOR", &["0", "0m", "86401", "25h", "2d", "off", "10 m", "m", "ten"], "from 1 to 86400"),
         ("AA_TLS_MODE", &["TLS", "mtsl", "on", "true", "tls "], "`none`, `tls` or `mtls`"),
         ("AA_SEED_TOKENS", &["yes", "TRUE", "2"], "`true` or `false`"),
     ];
@@ -165,6 +175,19 @@ fn trusted_proxies_are_networks_and_not_half_of_all_addresses() {
     for value in ["10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7", "13.32.0.0/15,2600:9000::/28"] {
         assert!(of_environment("AA_TRUSTED_PROXIES", value).is_ok(), "{value}");
     }
+}
+
+#[test]
+fn reads_periods_of_key_rotation_with_units() {
+    for (text, days) in [("30d", 30), ("720h", 30), ("86400", 1), ("1440m", 1), ("86400s", 1), ("3650d", 3650)] {
+        let config = of_environment("AA_KEY_ROTATION", text).unwrap();
+        assert_eq!(config.key_rotation, Some(Duration::from_secs(days * 86_400)), "{text}");
+    }
+    assert_eq!(of_environment("AA_KEY_ROTATION", "off").unwrap().key_rotation, None);
+    let config = of_environment("AA_KEY_PREPARE_FOR", "5m").unwrap();
+    assert_eq!((config.key_prepare_for, config.warnings), (Duration::from_secs(300), vec![]));
+    let warnings = of_environment("AA_KEY_PREPARE_FOR", "299").unwrap().warnings;
+    assert_eq!(warnings, [Warning::ShortPreparation { seconds: 299 }]);
 }
 
 #[test]

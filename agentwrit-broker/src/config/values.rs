@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     path::PathBuf,
+    time::Duration,
 };
 
 use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
@@ -155,6 +156,23 @@ pub(super) const ON_LOST_HISTORY: Variable<OnLostHistory> = Variable {
 pub(super) const SIGNING_KEY_PATH: Variable<PathBuf> =
     Variable { name: "AA_SIGNING_KEY_PATH", default: "./signing.key", accepts: "a path to a file", parse: path };
 
+pub(super) const KEY_ROTATION: Variable<Option<Duration>> = Variable {
+    name: "AA_KEY_ROTATION",
+    default: "off",
+    accepts: "a period of 1 to 3650 days, such as `30d`, `720h` or whole seconds; or `off`",
+    parse: |text| match text {
+        "off" => Some(None),
+        _ => duration(text).filter(|period| (DAY..=3650 * DAY).contains(&period.as_secs())).map(Some),
+    },
+};
+
+pub(super) const KEY_PREPARE_FOR: Variable<Duration> = Variable {
+    name: "AA_KEY_PREPARE_FOR",
+    default: "600",
+    accepts: "whole seconds from 1 to 86400, or a time such as `10m` or `2h`",
+    parse: |text| duration(text).filter(|time| (1..=DAY).contains(&time.as_secs())),
+};
+
 pub(super) const TLS_MODE: Variable<TlsMode> = Variable {
     name: names::TLS_MODE,
     default: "none",
@@ -235,6 +253,21 @@ fn session_budget(text: &str) -> Option<Option<SessionBudget>> {
     let (at_once, per_second) = text.split_once('/')?;
     let count = |text: &str| u32::try_from(number(text)?).ok().filter(|count| (1..=1_000_000).contains(count));
     Some(Some(SessionBudget { at_once: count(at_once)?, per_second: count(per_second)? }))
+}
+
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+
+/// Parses whole seconds, or a whole number with the unit `s`, `m`, `h` or `d`.
+fn duration(text: &str) -> Option<Duration> {
+    let (count, seconds) = match text.char_indices().next_back()? {
+        (at, 's') => (text.get(..at)?, 1),
+        (at, 'm') => (text.get(..at)?, 60),
+        (at, 'h') => (text.get(..at)?, 3600),
+        (at, 'd') => (text.get(..at)?, DAY),
+        _ => (text, 1),
+    };
+    number(count)?.checked_mul(seconds).map(Duration::from_secs)
 }
 
 /// Parses digits only: no sign, fraction or white space.

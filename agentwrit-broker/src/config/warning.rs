@@ -8,6 +8,9 @@ use super::{
     values::{self, TlsMode},
 };
 
+/// Seconds for which HTTP caches may hold the key set.
+const KEY_SET_MAX_AGE: u64 = 300;
+
 /// Warning for the operator at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
@@ -43,6 +46,11 @@ pub enum Warning {
         ttl: u64,
         /// `AA_MAX_TTL` in seconds.
         maximum: u64,
+    },
+    /// A new signing key may sign before third parties, which cache the key set, have it.
+    ShortPreparation {
+        /// `AA_KEY_PREPARE_FOR` in seconds.
+        seconds: u64,
     },
     /// This process may not read a config file in the default places.
     FileSkipped {
@@ -81,6 +89,11 @@ impl Warning {
         let mode = settings.value(&values::MODE).unwrap_or_default();
         if settings.value(&values::SEED_TOKENS) == Ok(true) && mode == Some(Mode::Production) {
             warnings.push(Self::SeedTokensInProduction);
+        }
+        if let Ok(prepare_for) = settings.value(&values::KEY_PREPARE_FOR)
+            && prepare_for.as_secs() < KEY_SET_MAX_AGE
+        {
+            warnings.push(Self::ShortPreparation { seconds: prepare_for.as_secs() });
         }
         warnings
     }
@@ -138,6 +151,11 @@ impl fmt::Display for Warning {
             Self::TtlAboveMaximum { variable, ttl, maximum } => {
                 write!(f, "{variable} is {ttl} but AA_MAX_TTL is {maximum}: tokens get {maximum} seconds at most")
             }
+            Self::ShortPreparation { seconds } => write!(
+                f,
+                "AA_KEY_PREPARE_FOR is {seconds} s, and third parties may cache the key set for {KEY_SET_MAX_AGE} s: they \
+                 would reject tokens of a new key"
+            ),
             Self::FileSkipped { path, cause } => {
                 write!(
                     f,

@@ -25,7 +25,8 @@ use crate::{
 };
 
 /// Scopes of the operator's token.
-pub(crate) const ADMIN_SCOPES: [&str; 3] = ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*"];
+pub(crate) const ADMIN_SCOPES: [&str; 5] =
+    ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*"];
 
 /// Scopes of an app's token.
 pub(crate) const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];

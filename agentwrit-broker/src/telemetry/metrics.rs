@@ -18,9 +18,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use self::labels::{BoundedLabel, Label};
+pub(crate) use self::keys::KeyFigures;
+use self::{
+    keys::KeyGauges,
+    labels::{BoundedLabel, Label},
+};
 use super::log;
 
+mod keys;
 mod labels;
 mod text;
 
@@ -49,6 +54,7 @@ pub struct Metrics {
     log_lines_dropped: Family<Label, Counter>,
     tls_handshakes_failed: Family<Label, Counter>,
     tls_renewal_failing: Gauge<u64, AtomicU64>,
+    keys: KeyGauges,
 }
 
 /// Outcome of an attempt.
@@ -97,6 +103,7 @@ impl Metrics {
             log_lines_dropped: Family::default(),
             tls_handshakes_failed: Family::default(),
             tls_renewal_failing: Gauge::default(),
+            keys: KeyGauges::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -190,6 +197,11 @@ impl Metrics {
         self.tls_renewal_failing.set(u64::from(failing));
     }
 
+    /// Sets the state of the signing keys.
+    pub(crate) fn set_signing_keys(&self, figures: &KeyFigures) {
+        self.keys.set(figures);
+    }
+
     /// Sets the number of breaks of the audit trail that the operator has accepted.
     pub fn set_audit_breaks_accepted(&self, breaks: u64) {
         self.audit_breaks_accepted.set(breaks);
@@ -247,6 +259,7 @@ impl Metrics {
         registry.register("tls_handshakes_failed", help, self.tls_handshakes_failed.clone());
         let help = "1 while the certificate files cannot be used and older certificates are shown";
         registry.register("tls_renewal_failing", help, self.tls_renewal_failing.clone());
+        self.keys.register(registry);
         self
     }
 

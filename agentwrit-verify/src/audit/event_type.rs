@@ -121,6 +121,20 @@ event_types! {
     AuditBreakAccepted = 28, "audit_break_accepted";
     /// The database lost commits that a broker saw: everything issued until then was revoked.
     HistoryLost = 29, "history_lost";
+    /// A signing key was made and published, and does not sign yet.
+    KeyPrepared = 30, "key_prepared";
+    /// A signing key began to sign.
+    KeyActivated = 31, "key_activated";
+    /// A signing key whose tokens have expired left the key set.
+    KeyRetired = 32, "key_retired";
+    /// A signing key left the key set, and its tokens are rejected.
+    KeyWithdrawn = 33, "key_withdrawn";
+    /// A verifier was enrolled.
+    VerifierEnrolled = 34, "verifier_enrolled";
+    /// A verifier was removed.
+    VerifierRemoved = 35, "verifier_removed";
+    /// A change was confirmed: no enrolled verifier accepts what was revoked.
+    RevocationConfirmed = 36, "revocation_confirmed";
 }
 
 #[cfg(test)]
@@ -129,7 +143,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 29);
+        assert_eq!(EventType::ALL.len(), 36);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

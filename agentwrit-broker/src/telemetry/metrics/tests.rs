@@ -1,3 +1,5 @@
+use agentwrit_protocol::KeyState;
+
 use super::*;
 
 fn scopes(texts: &[&str]) -> ScopeSet {
@@ -28,6 +30,12 @@ fn writes_every_metric_with_its_name_and_type() {
     metrics.set_audit_events_loaded(12);
     metrics.set_audit_breaks_accepted(1);
     metrics.rate_limited("renewals");
+    metrics.set_signing_keys(&KeyFigures {
+        keys: vec![(KeyState::Active, 1), (KeyState::Retiring, 2)],
+        age: Duration::from_secs(90),
+        overdue: Duration::from_secs(5),
+        blocked: 3,
+    });
     for (sample, expected) in [
         (r#"agentwrit_tokens_issued_total{scope="read:data"}"#, "1"),
         (r#"agentwrit_tokens_revoked_total{level="agent"}"#, "3"),
@@ -49,6 +57,10 @@ fn writes_every_metric_with_its_name_and_type() {
         (r#"agentwrit_db_errors_total{operation="register"}"#, "1"),
         ("agentwrit_audit_events_loaded", "12"),
         ("agentwrit_audit_breaks_accepted", "1"),
+        (r#"agentwrit_signing_keys{state="retiring"}"#, "2"),
+        ("agentwrit_signing_key_age_seconds", "90"),
+        ("agentwrit_key_rotation_overdue_seconds", "5"),
+        ("agentwrit_key_rotation_blocked", "3"),
         (r#"agentwrit_rate_limited_total{limit="renewals"}"#, "1"),
         (r#"agentwrit_rate_limited_total{limit="failed_app_logins"}"#, "0"),
         (r#"agentwrit_log_lines_dropped_total{stream="stdout"}"#, "0"),
