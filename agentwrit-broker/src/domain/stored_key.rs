@@ -1,9 +1,9 @@
-//! A key of the brokers that share a database.
+//! A key of the broker, as its store keeps it.
 
 pub use agentwrit_protocol::KeyState;
 use agentwrit_verify::UnixTime;
 
-/// A key as the database keeps it.
+/// A key as the store keeps it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredKey {
     /// Identifier: of a token key the thumbprint, which its tokens carry.
@@ -12,16 +12,23 @@ pub struct StoredKey {
     pub purpose: KeyPurpose,
     /// Ed25519 public key of a token key.
     pub public: Option<[u8; 32]>,
-    /// Secret, encrypted.
+    /// Secret, encrypted together with state and times. Empty where the secret is in a file, and once the key is not published
+    /// any more.
     pub sealed: Vec<u8>,
     /// State.
     pub state: KeyState,
     /// Time at which it was made.
     pub created_at: UnixTime,
+    /// Time from which a rotation activates it, if it is prepared. A key that was prepared by hand has none.
+    pub activates_at: Option<UnixTime>,
     /// Time since which it is or was active.
     pub activated_at: Option<UnixTime>,
     /// Time until which it verifies, once it is retiring.
     pub retire_at: Option<UnixTime>,
+    /// Time of the latest change of its state.
+    pub changed_at: UnixTime,
+    /// Cursor of that change in the revocation log, 0 for a key that the broker began with.
+    pub cursor: u64,
 }
 
 impl std::fmt::Debug for StoredKey {

@@ -52,8 +52,19 @@ fn seal_keys(
     let public = *signing_key.public_key().as_bytes();
     let row = |kid: String, purpose, public, secret: &[u8; 32]| {
         let sealed = kek.seal(&context(issuer, &kid, purpose), secret, entropy);
-        let (state, created_at) = (KeyState::Active, now);
-        StoredKey { kid, purpose, public, sealed, state, created_at, activated_at: Some(now), retire_at: None }
+        StoredKey {
+            kid,
+            purpose,
+            public,
+            sealed,
+            state: KeyState::Active,
+            created_at: now,
+            activates_at: None,
+            activated_at: Some(now),
+            retire_at: None,
+            changed_at: now,
+            cursor: 0,
+        }
     };
     Ok(vec![
         row(signing_key.id().as_str().to_owned(), KeyPurpose::Token, Some(public), seed),

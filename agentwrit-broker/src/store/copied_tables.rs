@@ -41,8 +41,10 @@ pub(super) struct StoreHead {
     /// Last event, and its time in microseconds.
     pub(super) trail: ChainHead,
     pub(super) trail_at: i64,
-    /// The latest revocation ever.
+    /// End of the revocation log.
     pub(super) cursor: i64,
+    /// Cursor of the latest change of the keys.
+    pub(super) keys_cursor: i64,
     pub(super) last_name: i64,
     pub(super) last_launch: i64,
     pub(super) certain_time: Option<i64>,

@@ -10,8 +10,10 @@ pub(super) struct Head {
     /// Identifies the revocation log.
     pub(super) epoch: String,
     pub(super) trail: TrailHead,
-    /// The latest revocation ever.
+    /// End of the revocation log: the cursor of the latest revocation or change of the keys ever.
     pub(super) cursor: i64,
+    /// Cursor of the latest change of the keys.
+    pub(super) keys_cursor: i64,
     pub(super) last_name: i64,
     pub(super) last_launch: i64,
     pub(super) certain_time: Option<i64>,

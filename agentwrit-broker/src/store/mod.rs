@@ -28,6 +28,7 @@ mod facts;
 mod follow;
 mod head;
 mod job;
+mod keys;
 mod launch_tokens;
 mod lost_history;
 mod meta;
@@ -191,7 +192,7 @@ impl Store {
         let (queue, jobs) = mpsc::channel(options.queue.max(1));
         let limit = options.batch.max(1);
         let batch = Batch::default();
-        Writer { connection, queue: jobs, limit, batch, health: Arc::clone(&health) }.start()?;
+        Writer { connection, queue: jobs, waiting: Vec::new(), limit, batch, health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
         let (follower, lost_history) = shared.unzip();
         let inner =

@@ -1,17 +1,25 @@
 //! Read access of jobs to a store. Each store implements the tables' traits, whose provided methods are what the stores share.
 
 use super::{
-    agents::ReadAgents, apps::ReadApps, audit_log::ReadAudit, launch_tokens::ReadLaunchTokens, meta::ReadMeta,
-    names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens,
+    agents::ReadAgents, apps::ReadApps, audit_log::ReadAudit, keys::ReadKeys, launch_tokens::ReadLaunchTokens,
+    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens,
 };
 
 /// Read access to one consistent state.
 pub trait Reader:
-    ReadApps + ReadAgents + ReadLaunchTokens + ReadTokens + ReadRevocations + ReadMeta + ReadNames + ReadAudit
+    ReadApps + ReadAgents + ReadLaunchTokens + ReadTokens + ReadRevocations + ReadMeta + ReadNames + ReadAudit + ReadKeys
 {
 }
 
 impl<R> Reader for R where
-    R: ReadApps + ReadAgents + ReadLaunchTokens + ReadTokens + ReadRevocations + ReadMeta + ReadAudit + ?Sized
+    R: ReadApps
+        + ReadAgents
+        + ReadLaunchTokens
+        + ReadTokens
+        + ReadRevocations
+        + ReadMeta
+        + ReadAudit
+        + ReadKeys
+        + ?Sized
 {
 }

@@ -13,6 +13,7 @@ use super::{
     trail::OrdinalKey,
     wants::Wants,
 };
+use crate::domain::StoredKey;
 
 /// Statements of a transaction that writes. A change that affects rows by another condition than their keys is made at once;
 /// all others are [held back](Pending).
@@ -42,6 +43,9 @@ pub(super) trait Rows: Reader {
 
     /// Returns true if several brokers may use the store.
     fn is_shared(&self) -> bool;
+
+    /// Adds a key, or replaces the row of the same id.
+    fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError>;
 
     /// Suspends every active app. Returns their ids.
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError>;

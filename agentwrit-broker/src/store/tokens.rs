@@ -55,4 +55,11 @@ pub trait ReadTokens: ReadFacts {
     fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
         lookup(self, Wants::none().token(jti), |facts| facts.tokens.get(jti).map(|known| known.ended))
     }
+
+    /// Returns the latest expiry of all tokens; none if there is no token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError>;
 }

@@ -57,6 +57,8 @@ pub(super) trait Connection: Send + 'static {
 pub(super) struct Writer<C> {
     pub(super) connection: C,
     pub(super) queue: mpsc::Receiver<Message>,
+    /// Jobs that were taken from the queue and wait for the next transaction.
+    pub(super) waiting: Vec<Box<dyn Job>>,
     /// Largest number of jobs in a batch.
     pub(super) limit: usize,
     pub(super) batch: Batch,
@@ -78,23 +80,30 @@ impl<C: Connection> Writer<C> {
 
     fn run(mut self) {
         let mut close = None;
-        while let Some(message) = self.queue.blocking_recv() {
-            close = match message {
-                Message::Job(job) => self.serve(job),
-                Message::Close(closed) => Some(closed),
-            };
-            if close.is_some() {
-                break;
+        while close.is_none() || !self.waiting.is_empty() {
+            if self.waiting.is_empty() {
+                match self.queue.blocking_recv() {
+                    Some(Message::Job(job)) => self.waiting.push(job),
+                    Some(Message::Close(closed)) => {
+                        close = Some(closed);
+                        break;
+                    }
+                    None => break,
+                }
             }
-            self.connection.maintain(self.queue.is_empty());
+            close = self.serve(close);
+            if close.is_none() {
+                self.connection.maintain(self.queue.is_empty());
+            }
         }
         self.finish(close);
     }
 
-    /// Runs `first` and the jobs that wait behind it in one transaction, then returns their results.
-    fn serve(&mut self, first: Box<dyn Job>) -> Option<oneshot::Sender<()>> {
-        let mut jobs = Jobs::default();
-        let waiting = self.take_waiting(&mut jobs, Some(first));
+    /// Runs the waiting jobs, and those behind them in the queue, in one transaction, then returns their results. `close` is
+    /// given if no more of them are to be taken.
+    fn serve(&mut self, close: Option<oneshot::Sender<()>>) -> Option<oneshot::Sender<()>> {
+        let mut jobs = Jobs { close, ..Jobs::default() };
+        let waiting = self.take_waiting(&mut jobs);
         if waiting.is_empty() {
             return jobs.close;
         }
@@ -127,15 +136,22 @@ impl<C: Connection> Writer<C> {
         let mut outcome = self.connection.begin(&wants_of(&mut waiting), &mut self.batch);
         let started = Instant::now();
         while !waiting.is_empty() {
-            for mut job in waiting {
+            let keys_cursor = self.batch.head.keys_cursor;
+            let mut rest = waiting.into_iter();
+            while let Some(mut job) = rest.next() {
                 // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
                     outcome = self.run_job(job.as_mut()).map(|follow_ups| jobs.follow_ups.append(follow_ups));
                 }
                 jobs.ran.push(job);
+                if outcome.is_ok() && self.batch.head.keys_cursor != keys_cursor {
+                    // The next job must sign with the keys that this one leaves in force, which are in memory after the commit.
+                    self.waiting.extend(rest);
+                    return Ok(());
+                }
             }
             let over = jobs.close.is_some() || started.elapsed() >= LONGEST_BATCH;
-            waiting = if over { Vec::new() } else { self.take_waiting(jobs, None) };
+            waiting = if over { Vec::new() } else { self.take_waiting(jobs) };
             if outcome.is_ok() && !waiting.is_empty() {
                 outcome = self.connection.fetch(&wants_of(&mut waiting), &mut self.batch);
             }
@@ -152,9 +168,10 @@ impl<C: Connection> Writer<C> {
     }
 
     /// Takes the jobs that wait, as far as they fit into the batch.
-    fn take_waiting(&mut self, jobs: &mut Jobs, first: Option<Box<dyn Job>>) -> Vec<Box<dyn Job>> {
-        let mut taken: Vec<Box<dyn Job>> = first.into_iter().filter(|job| !job.is_abandoned()).collect();
-        while jobs.ran.len().saturating_add(taken.len()) < self.limit {
+    fn take_waiting(&mut self, jobs: &mut Jobs) -> Vec<Box<dyn Job>> {
+        let mut taken: Vec<Box<dyn Job>> = std::mem::take(&mut self.waiting);
+        taken.retain(|job| !job.is_abandoned());
+        while jobs.close.is_none() && jobs.ran.len().saturating_add(taken.len()) < self.limit {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) if job.is_abandoned() => {}
                 Ok(Message::Job(job)) => taken.push(job),

@@ -1,21 +1,17 @@
 //! Settings on which brokers of one database must agree, and their keys.
 
 use agentwrit_verify::UnixTime;
-use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, optional_bytes, optional_time, time},
+    codec::{bytes, get},
     connect::Server,
-    schema,
+    keys, schema,
     session::Session,
     value::values,
 };
 use crate::{
-    domain::{ClusterSettings, Disagreement, KeyPurpose, KeyState, StoredKey},
-    store::{
-        OpenError, StoreError,
-        codec::{micros, signed},
-    },
+    domain::{ClusterSettings, Disagreement, StoredKey},
+    store::{OpenError, StoreError, codec::signed},
 };
 
 const LOCK: &str = "SELECT 1 FROM head WHERE one = 1 FOR UPDATE";
@@ -23,10 +19,6 @@ const SELECT_CLUSTER: &str = "SELECT issuer, trust_domain, audience, max_ttl, ad
 const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret) \
      VALUES (1, $1, $2, $3, $4, $5)";
 const UPDATE_CLUSTER: &str = "UPDATE cluster SET max_ttl = $1, admin_secret = $2 WHERE one = 1";
-const SELECT_KEYS: &str = "SELECT kid, purpose, public, sealed, state, created_at, activated_at, retire_at \
-     FROM signing_keys ORDER BY created_at, kid";
-const INSERT_KEY: &str = "INSERT INTO signing_keys \
-     (kid, purpose, public, sealed, state, created_at, activated_at, retire_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// State that a broker finds when it joins the others.
 #[derive(Clone, Debug)]
@@ -63,13 +55,13 @@ fn join_in_transaction<E>(
 ) -> Result<Joined, JoinError<E>> {
     session.rows(LOCK, values![])?;
     let deviations = compare(session, settings)?;
-    let keys = read_keys(session)?;
-    if !keys.is_empty() {
-        return Ok(Joined { keys, keys_made: false, deviations });
+    let stored = keys::read(session)?;
+    if !stored.is_empty() {
+        return Ok(Joined { keys: stored, keys_made: false, deviations });
     }
-    let keys = make_keys(session.time()?).map_err(JoinError::Keys)?;
-    insert_keys(session, &keys)?;
-    Ok(Joined { keys, keys_made: true, deviations })
+    let made = make_keys(session.time()?).map_err(JoinError::Keys)?;
+    made.iter().try_for_each(|key| keys::put(session, key))?;
+    Ok(Joined { keys: made, keys_made: true, deviations })
 }
 
 /// Compares the settings with the recorded ones, and records those that may change.
@@ -102,48 +94,6 @@ fn recorded_settings(session: &Session) -> Result<Option<ClusterSettings>, Store
         max_ttl: get::<Option<i64>>(row, 3)?.and_then(|seconds| u64::try_from(seconds).ok()),
         admin_secret: bytes(row, 4)?,
     }))
-}
-
-fn read_keys(session: &Session) -> Result<Vec<StoredKey>, StoreError> {
-    session.rows(SELECT_KEYS, values![])?.iter().map(key).collect()
-}
-
-fn key(row: &Row) -> Result<StoredKey, StoreError> {
-    Ok(StoredKey {
-        kid: get(row, 0)?,
-        purpose: known(row, 1, KeyPurpose::parse)?,
-        public: optional_bytes(row, 2)?,
-        sealed: get(row, 3)?,
-        state: known(row, 4, KeyState::parse)?,
-        created_at: time(row, 5)?,
-        activated_at: optional_time(row, 6)?,
-        retire_at: optional_time(row, 7)?,
-    })
-}
-
-fn known<T>(row: &Row, column: usize, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
-    let text: &str = get(row, column)?;
-    parse(text).ok_or_else(|| StoreError::corrupt(format!("`{text}` in column {column} of a key is unknown")))
-}
-
-pub(super) fn insert_keys(session: &Session, keys: &[StoredKey]) -> Result<(), StoreError> {
-    for key in keys {
-        let StoredKey { kid, purpose, public, sealed, state, created_at, activated_at, retire_at } = key;
-        session.execute(
-            INSERT_KEY,
-            values![
-                kid,
-                purpose.as_str(),
-                *public,
-                sealed.as_slice(),
-                state.as_str(),
-                micros(*created_at),
-                activated_at.map(micros),
-                retire_at.map(micros),
-            ],
-        )?;
-    }
-    Ok(())
 }
 
 /// Reason that a broker did not join.

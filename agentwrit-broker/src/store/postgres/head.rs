@@ -16,10 +16,10 @@ pub(super) use crate::store::head::Head;
 
 /// Columns of the head row.
 pub(super) const SELECT: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at, keys_cursor FROM head WHERE one = 1";
 /// Locks the row until the end of the transaction.
 pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, \
-     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at FROM head WHERE one = 1 FOR UPDATE";
+     last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at, keys_cursor FROM head WHERE one = 1 FOR UPDATE";
 /// End of the revocation log, the time of the latest job, and the last revocation that there is.
 pub(super) const LOG_END: &str = "SELECT epoch, cursor, last_time, (SELECT coalesce(max(cursor), 0) FROM revocations) \
      FROM head WHERE one = 1";
@@ -28,7 +28,8 @@ pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1
 /// Fails if the row was changed since it was read: an update that finds no row would not be an error.
 pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generation = $1 THEN generation + 1 ELSE -1 END, \
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
-     certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13 WHERE one = 1";
+     certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13, \
+     keys_cursor = $14 WHERE one = 1";
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {
@@ -45,11 +46,12 @@ impl Head {
             probes: get(row, 10)?,
             last_time: get(row, 11)?,
             housekept_at: get(row, 12)?,
+            keys_cursor: get(row, 13)?,
         })
     }
 
     /// Parameters of [`UPDATE`].
-    pub(super) fn values(&self) -> [Value<'_>; 13] {
+    pub(super) fn values(&self) -> [Value<'_>; 14] {
         let Self { generation, epoch, trail, cursor, last_name, last_launch, certain_time, .. } = self;
         [
             (*generation).into(),
@@ -65,6 +67,7 @@ impl Head {
             self.probes.into(),
             self.last_time.into(),
             self.housekept_at.into(),
+            self.keys_cursor.into(),
         ]
     }
 

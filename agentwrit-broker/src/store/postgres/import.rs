@@ -9,10 +9,9 @@ use agentwrit_verify::{
 use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
 
 use super::{
-    cluster::insert_keys,
     codec::{bytes, get, unsigned},
     connect::Server,
-    schema,
+    keys, schema,
     session::Session,
     value::{Value, values},
 };
@@ -33,7 +32,7 @@ const IS_EMPTY: &str = "SELECT generation = 0 AND audit_seq = 0 AND last_name = 
      AND NOT EXISTS (SELECT 1 FROM signing_keys) FROM head WHERE one = 1 FOR UPDATE";
 const UPDATE_HEAD: &str = "UPDATE head SET generation = generation + 1, epoch = $1, audit_seq = $2, audit_hash = $3, \
      audit_at = $4, last_time = $4, cursor = $5, last_name = $6, last_launch = $7, certain_time = $8, \
-     nonces_forgotten_until = $9 WHERE one = 1";
+     nonces_forgotten_until = $9, keys_cursor = $10 WHERE one = 1";
 /// Number of rows that are sent at a time.
 const ROWS: usize = 1000;
 
@@ -103,10 +102,10 @@ impl Import {
     }
 
     /// Writes the head row and the keys, and commits.
-    pub(in crate::store) fn commit(self, head: &StoreHead, keys: &[StoredKey]) -> Result<(), StoreError> {
+    pub(in crate::store) fn commit(self, head: &StoreHead, new_keys: &[StoredKey]) -> Result<(), StoreError> {
         let StoreHead { epoch, trail, trail_at, cursor, last_name, last_launch, .. } = head;
         let (certain_time, nonces_forgotten_until) = (head.certain_time, head.nonces_forgotten_until);
-        insert_keys(&self.session, keys)?;
+        new_keys.iter().try_for_each(|key| keys::put(&self.session, key))?;
         self.session.execute(
             UPDATE_HEAD,
             values![
@@ -119,6 +118,7 @@ impl Import {
                 *last_launch,
                 certain_time,
                 nonces_forgotten_until,
+                head.keys_cursor,
             ],
         )?;
         self.session.batch("COMMIT").map_err(|error| StoreError::OutcomeUnknown { cause: error.to_string() })?;

@@ -25,6 +25,7 @@ mod follow;
 mod head;
 mod history;
 mod import;
+mod keys;
 mod launch_tokens;
 mod meta;
 mod names;

@@ -4,19 +4,22 @@ use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
-    agents, apps, audit, launch_tokens, meta, names, query::Query, revocations, tokens, transaction::Transaction,
+    agents, apps, audit, keys, launch_tokens, meta, names, query::Query, revocations, tokens, transaction::Transaction,
     value::Value, write,
 };
-use crate::store::{
-    StoreError,
-    facts::{Facts, ReadFacts},
-    launch_tokens::LaunchTokensOf,
-    pending::Pending,
-    prune::Pruned,
-    rows::Rows,
-    tokens::{EndedTokens, TokensOf},
-    trail::OrdinalKey,
-    wants::Wants,
+use crate::{
+    domain::StoredKey,
+    store::{
+        StoreError,
+        facts::{Facts, ReadFacts},
+        launch_tokens::LaunchTokensOf,
+        pending::Pending,
+        prune::Pruned,
+        rows::Rows,
+        tokens::{EndedTokens, TokensOf},
+        trail::OrdinalKey,
+        wants::Wants,
+    },
 };
 
 impl ReadFacts for Transaction<'_> {
@@ -64,6 +67,10 @@ impl Rows for Transaction<'_> {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError> {
+        keys::put(self.session(), key)
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

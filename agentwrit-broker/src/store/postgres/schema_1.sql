@@ -11,7 +11,8 @@ CREATE TABLE head (
     audit_seq      bigint NOT NULL,
     audit_hash     bytea  NOT NULL,
     audit_at       bigint NOT NULL,
-    cursor         bigint NOT NULL, -- the latest revocation ever
+    cursor         bigint NOT NULL, -- of the latest revocation or change of the keys ever
+    keys_cursor    bigint NOT NULL, -- of the latest change of the keys
     last_name      bigint NOT NULL,
     last_launch    bigint NOT NULL,
     certain_time   bigint,
@@ -194,11 +195,14 @@ CREATE TABLE signing_keys (
     sealed       bytea  NOT NULL,
     state        text   NOT NULL,
     created_at   bigint NOT NULL,
+    activates_at bigint,
     activated_at bigint,
-    retire_at    bigint
+    retire_at    bigint,
+    changed_at   bigint NOT NULL,
+    cursor       bigint NOT NULL
 );
 
-INSERT INTO head (one, schema_version, generation, epoch, audit_seq, audit_hash, audit_at, cursor, last_name, last_launch,
-                  certain_time, nonces_forgotten_until, probes, last_time, housekept_at, identity)
-VALUES (1, 1, 0, left(replace(gen_random_uuid()::text, '-', ''), 16), 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0,
+INSERT INTO head (one, schema_version, generation, epoch, audit_seq, audit_hash, audit_at, cursor, keys_cursor, last_name,
+                  last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at, identity)
+VALUES (1, 1, 0, left(replace(gen_random_uuid()::text, '-', ''), 16), 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0, 0,
         NULL, 0, 0, 0, 0, replace(gen_random_uuid()::text, '-', ''));

@@ -69,7 +69,11 @@ impl Transaction<'_> {
     }
 }
 
-impl ReadTokens for Transaction<'_> {}
+impl ReadTokens for Transaction<'_> {
+    fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
+        self.single("SELECT max(expires_at) FROM tokens", values![], |row| optional_time(row, 0))
+    }
+}
 
 impl Transaction<'_> {
     pub(super) fn end_all(&self, at: UnixTime) -> Result<Vec<(TokenId, UnixTime)>, StoreError> {

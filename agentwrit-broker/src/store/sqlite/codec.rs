@@ -41,6 +41,16 @@ where
     text.map(parse).transpose().map_err(|error| unreadable(column, error))
 }
 
+/// Reads a name of a fixed list.
+pub(super) fn parsed_option<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let name = row.get_ref(column)?.as_str()?;
+    parse(name).ok_or_else(|| unreadable(column, format!("`{name}` is unknown")))
+}
+
 pub(super) fn scopes(row: &Row<'_>, column: usize) -> rusqlite::Result<ScopeSet> {
     parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
 }

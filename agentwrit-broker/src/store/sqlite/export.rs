@@ -76,9 +76,9 @@ impl Export {
     pub(in crate::store) fn head(&self, trail: ChainHead) -> Result<StoreHead, StoreError> {
         let sql = "SELECT epoch, certain_time, nonces_forgotten_until, \
                    ifnull((SELECT at FROM audit_events ORDER BY seq DESC LIMIT 1), 0), \
-                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0), \
+                   max(keys_cursor, ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0)), \
                    ifnull((SELECT max(id) FROM names), 0), \
-                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'launch_tokens'), 0) FROM meta";
+                   ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'launch_tokens'), 0), keys_cursor FROM meta";
         Ok(self.connection.query_row(sql, [], |row| {
             Ok(StoreHead {
                 epoch: row.get(0)?,
@@ -89,6 +89,7 @@ impl Export {
                 cursor: row.get(4)?,
                 last_name: row.get(5)?,
                 last_launch: row.get(6)?,
+                keys_cursor: row.get(7)?,
             })
         })?)
     }

@@ -45,19 +45,20 @@ impl Transaction<'_> {
     pub(super) fn head(&self) -> Result<Head, StoreError> {
         let number = |sql: &str| self.single(sql, [], |row| row.get(0));
         let last_of = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ";
-        let meta = "SELECT epoch, certain_time, nonces_forgotten_until, probes FROM meta";
+        let meta = "SELECT epoch, certain_time, nonces_forgotten_until, probes, keys_cursor FROM meta";
         let head = self.single(meta, [], |row| {
             Ok(Head {
                 epoch: row.get(0)?,
                 certain_time: row.get(1)?,
                 nonces_forgotten_until: row.get(2)?,
                 probes: row.get(3)?,
+                keys_cursor: row.get(4)?,
                 ..Head::default()
             })
         })?;
         Ok(Head {
             trail: self.trail_head()?,
-            cursor: number(&format!("{last_of} 'revocations'"))?,
+            cursor: head.keys_cursor.max(number(&format!("{last_of} 'revocations'"))?),
             last_launch: number(&format!("{last_of} 'launch_tokens'"))?,
             last_name: number("SELECT coalesce(max(id), 0) FROM names")?,
             ..head
@@ -66,11 +67,12 @@ impl Transaction<'_> {
 
     /// Writes what changed in the row of recorded times.
     pub(super) fn write_meta(&self, before: &Head, after: &Head) -> Result<(), StoreError> {
-        let meta = |head: &Head| (head.certain_time, head.nonces_forgotten_until, head.probes);
+        let meta = |head: &Head| (head.certain_time, head.nonces_forgotten_until, head.probes, head.keys_cursor);
         if before.epoch != after.epoch || meta(before) != meta(after) {
-            let sql = "UPDATE meta SET epoch = ?1, certain_time = ?2, nonces_forgotten_until = ?3, probes = ?4";
-            let Head { epoch, certain_time, nonces_forgotten_until, probes, .. } = after;
-            self.execute(sql, params![epoch, certain_time, nonces_forgotten_until, probes])?;
+            let sql = "UPDATE meta SET epoch = ?1, certain_time = ?2, nonces_forgotten_until = ?3, probes = ?4, \
+                       keys_cursor = ?5";
+            let Head { epoch, certain_time, nonces_forgotten_until, probes, keys_cursor, .. } = after;
+            self.execute(sql, params![epoch, certain_time, nonces_forgotten_until, probes, keys_cursor])?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ mod codec;
 mod error;
 mod export;
 mod files;
+mod keys;
 mod launch_tokens;
 mod meta;
 mod names;

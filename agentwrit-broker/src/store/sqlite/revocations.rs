@@ -74,8 +74,8 @@ impl ReadRevocations for Transaction<'_> {
     }
 
     fn latest_cursor(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'revocations'";
-        Ok(self.find(sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
+        let sql = "SELECT max(keys_cursor, ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'revocations'), 0)) FROM meta";
+        self.single(sql, [], |row| unsigned(row, 0))
     }
 }
 

@@ -7,7 +7,12 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::{OpenError, StoreError};
 
 /// Each brings the schema from its position in the list to the next version.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 /// `AWrt`, which identifies the broker's databases.
 const APPLICATION_ID: i64 = 0x4157_7274;
 

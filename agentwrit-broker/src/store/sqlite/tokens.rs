@@ -72,7 +72,11 @@ impl Transaction<'_> {
     }
 }
 
-impl ReadTokens for Transaction<'_> {}
+impl ReadTokens for Transaction<'_> {
+    fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
+        self.single("SELECT max(expires_at) FROM tokens", [], |row| optional_time(row, 0))
+    }
+}
 
 impl Transaction<'_> {
     pub(super) fn fetch_token(&self, jti: &TokenId, facts: &mut Facts) -> Result<(), StoreError> {

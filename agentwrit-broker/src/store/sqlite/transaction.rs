@@ -4,15 +4,18 @@ use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::write;
-use crate::store::{
-    StoreError,
-    facts::{Facts, ReadFacts},
-    launch_tokens::LaunchTokensOf,
-    pending::Pending,
-    prune::Pruned,
-    rows::Rows,
-    tokens::{EndedTokens, TokensOf},
-    wants::Wants,
+use crate::{
+    domain::StoredKey,
+    store::{
+        StoreError,
+        facts::{Facts, ReadFacts},
+        launch_tokens::LaunchTokensOf,
+        pending::Pending,
+        prune::Pruned,
+        rows::Rows,
+        tokens::{EndedTokens, TokensOf},
+        wants::Wants,
+    },
 };
 
 /// Access to one state of the database: of the writer, or of a read, which is given as a [`Reader`](crate::store::Reader) only.
@@ -66,6 +69,10 @@ impl Rows for Transaction<'_> {
 
     fn is_shared(&self) -> bool {
         false
+    }
+
+    fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError> {
+        self.put_key(key)
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

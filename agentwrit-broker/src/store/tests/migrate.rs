@@ -22,8 +22,11 @@ fn key(now: UnixTime) -> StoredKey {
         sealed: vec![0, 255],
         state: KeyState::Active,
         created_at: now,
+        activates_at: None,
         activated_at: Some(now),
         retire_at: None,
+        changed_at: now,
+        cursor: 0,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod apps_agents;
 mod audit;
+mod keys;
 mod launch_tokens;
 mod log;
 mod names;

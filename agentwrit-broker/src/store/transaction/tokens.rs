@@ -14,7 +14,11 @@ use crate::{
     },
 };
 
-impl ReadTokens for Tx<'_> {}
+impl ReadTokens for Tx<'_> {
+    fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
+        self.flushed()?.last_expiry_of_tokens()
+    }
+}
 
 impl Tx<'_> {
     /// Adds a token, before it leaves the broker.

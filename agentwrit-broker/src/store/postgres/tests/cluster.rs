@@ -32,8 +32,11 @@ fn keys(kid: u8) -> impl FnOnce(UnixTime) -> Result<Vec<StoredKey>, Infallible> 
             sealed: vec![kid, 0, 255],
             state: KeyState::Active,
             created_at: now,
+            activates_at: None,
             activated_at: Some(now),
             retire_at: None,
+            changed_at: now,
+            cursor: 0,
         }])
     }
 }

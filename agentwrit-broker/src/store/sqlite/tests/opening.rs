@@ -135,7 +135,7 @@ async fn rejects_symbolic_link_beside_database_and_creates_no_target() {
 #[tokio::test]
 async fn rejects_foreign_newer_and_unreadable_databases() {
     let (_directory, path) = altered("PRAGMA user_version = 99").await;
-    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 3 });
+    assert_eq!(open(&path).unwrap_err(), OpenError::Newer { path: path.clone(), found: 99, supported: 4 });
 
     let foreign = path.with_file_name("foreign.db");
     Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (a)").unwrap();
@@ -231,6 +231,24 @@ async fn migrates_database_of_version_2_and_deletes_agents_without_tokens() {
     let pruned = Pruned { nonces: 1, agents: 1, tokens: 1, ..Pruned::default() };
     assert_eq!(found.await, Ok(((false, true), false, pruned)));
     store.close().await;
+}
+
+#[tokio::test]
+async fn migrates_database_of_version_3_and_cursors_go_on() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("data.db");
+    let records = "PRAGMA user_version = 3; PRAGMA application_id = 0x41577274;
+         INSERT INTO revocations (cursor, level, target, revoked_at, expires_at, revoked_by, listed)
+             VALUES (7, 'task', 't', 1, 2, 'admin', 1);";
+    let version_3 = [include_str!("../schema.sql"), include_str!("../schema_2.sql"), include_str!("../schema_3.sql")];
+    Connection::open(&path).unwrap().execute_batch(&format!("{}{records}", version_3.concat())).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    for cursor in [8, 9] {
+        let store = open(&path).unwrap();
+        let found = store.transact(|tx| Ok::<_, StoreError>((tx.signing_keys()?, tx.advance_cursor()?)));
+        assert_eq!(found.await, Ok((Vec::new(), cursor)));
+        store.close().await;
+    }
 }
 
 #[tokio::test]
