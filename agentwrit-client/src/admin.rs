@@ -248,4 +248,4 @@ pub struct AppCredentials {
 
 /// Limit for lists without pages: some two thousand apps, each with the maximum of scopes. Parsed, the shortest records
 /// take up to six times their length.
-const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_LIST_BYTES: usize = 32 * 1024 * 1024;

@@ -123,6 +123,21 @@ impl Client {
         KeySet::from_jwks(response.bytes()).map_err(|error| request.malformed(&error))
     }
 
+    /// Returns true if the broker's description of its API (`/v1/openapi.json`) has a schema with this member.
+    pub(crate) async fn knows_member(&self, member: &str) -> Result<bool, ClientError> {
+        let request = ApiRequest::get(paths::OPENAPI);
+        let response = self.transport.exchange(&request, None).await?;
+        if response.status == StatusCode::NOT_FOUND {
+            return Ok(false);
+        }
+        let response = response.error_for_status(&request)?;
+        let document: serde_json::Value =
+            serde_json::from_slice(response.bytes()).map_err(|error| request.malformed(&error))?;
+        let schemas = document.pointer("/components/schemas").and_then(serde_json::Value::as_object);
+        let mut schemas = schemas.into_iter().flat_map(serde_json::Map::values);
+        Ok(schemas.any(|schema| schema.pointer(&format!("/properties/{member}")).is_some()))
+    }
+
     /// Returns a signed snapshot of the revocation feed, for [`Feed::apply`](agentwrit_verify::Feed::apply).
     ///
     /// # Errors

@@ -30,12 +30,15 @@ mod request_authorizer;
 mod retry;
 mod revocation;
 mod session;
+mod signing_keys;
 mod token_store;
 mod transport;
+mod verifiers;
 
 pub use agentwrit_protocol::{
-    AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, HealthResponse, LaunchTokenRecord, ListResponse, Page,
-    RevocationRecord, RevocationResponse, RevocationTarget, Secret,
+    AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse, KeyChangeRequest,
+    KeyState, LaunchTokenRecord, ListResponse, Page, PublicKeyBytes, RevocationRecord, RevocationResponse,
+    RevocationTarget, Secret, SigningKeyRecord, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 

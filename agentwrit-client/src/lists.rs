@@ -70,7 +70,7 @@ impl App {
     }
 }
 
-fn get(path: &str, parameters: &[(&str, String)]) -> ApiRequest {
+pub(crate) fn get(path: &str, parameters: &[(&str, String)]) -> ApiRequest {
     if parameters.is_empty() {
         return ApiRequest::get(path);
     }

@@ -33,6 +33,8 @@ pub(crate) struct ApiRequest {
     pub(crate) idempotent: bool,
     /// Limit of the response's body, in bytes.
     pub(crate) max_response_bytes: usize,
+    /// Time for which the broker may hold the request, in addition to the timeout.
+    pub(crate) wait: Duration,
     /// The member of the response that the broker returns only once.
     one_time_secret: Option<&'static str>,
 }
@@ -41,7 +43,8 @@ impl ApiRequest {
     fn new(method: Method, path: impl Into<String>) -> Self {
         let idempotent = matches!(method, Method::GET | Method::PUT | Method::DELETE);
         let (path, body) = (path.into(), None);
-        Self { method, path, body, idempotent, max_response_bytes: MAX_RESPONSE, one_time_secret: None }
+        let wait = Duration::ZERO;
+        Self { method, path, body, idempotent, max_response_bytes: MAX_RESPONSE, wait, one_time_secret: None }
     }
 
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -80,6 +83,12 @@ impl ApiRequest {
     /// Sets the limit of the response's body.
     pub(crate) fn max_response_bytes(mut self, bytes: usize) -> Self {
         self.max_response_bytes = bytes;
+        self
+    }
+
+    /// Adds the time for which the broker may hold the request.
+    pub(crate) fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
         self
     }
 

@@ -1,7 +1,7 @@
 //! HTTP transport of requests to the broker.
 //!
 //! 1. A request has one timeout, from connecting to the last byte of the response, with all retries, which [`retry`]
-//!    decides.
+//!    decides. The time for which it asks the broker to hold it is added.
 //! 2. A response is read up to the limit of its request and no further.
 //! 3. Connections have the settings of [`http_client`](agentwrit_verify::http_client): no redirects, no proxies from
 //!    the environment. A secret is sent to the configured broker only.
@@ -127,7 +127,8 @@ impl Transport {
         bearer: Option<&HeaderValue>,
     ) -> Result<ApiResponse, ClientError> {
         let begun = Instant::now();
-        let remaining = || self.timeout.saturating_sub(begun.elapsed());
+        let limit = self.timeout.saturating_add(request.wait);
+        let remaining = || limit.saturating_sub(begun.elapsed());
         let mut retries = 0;
         loop {
             let attempt = self.attempt(request, bearer, remaining()).await;
@@ -165,7 +166,7 @@ impl Transport {
         if let Some(body) = &request.body {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
-        let response = builder.send().await.map_err(|error| self.transport_error(&error))?;
+        let response = builder.send().await.map_err(|error| self.transport_error(&error, request))?;
         self.read(request, response).await
     }
 
@@ -173,8 +174,8 @@ impl Transport {
         // The request's own time limit goes on until the last byte.
         let body = read_body(&mut response, request.max_response_bytes, Duration::MAX).await;
         let body = body.map_err(|error| match error {
-            BodyError::Broken(error) => self.transport_error(&error),
-            BodyError::TimedOut => self.timed_out(),
+            BodyError::Broken(error) => self.transport_error(&error, request),
+            BodyError::TimedOut => self.timed_out(request),
             too_long @ BodyError::TooLong { .. } => {
                 AttemptError { error: request.malformed(&too_long), status: AttemptStatus::Final }
             }
@@ -182,19 +183,20 @@ impl Transport {
         Ok(ApiResponse::new(response.status(), std::mem::take(response.headers_mut()), body))
     }
 
-    fn transport_error(&self, error: &reqwest::Error) -> AttemptError {
+    fn transport_error(&self, error: &reqwest::Error, request: &ApiRequest) -> AttemptError {
         let TransportError { kind, reason, sent, .. } = TransportError::of(error, self.base.is_https());
         let status = if sent { AttemptStatus::Unknown } else { AttemptStatus::NotSent };
         if kind == TransportErrorKind::Timeout {
-            return self.timed_out();
+            return self.timed_out(request);
         }
         let no_connection = format!("no connection within {:?}", self.connect_timeout);
         let reason = if kind == TransportErrorKind::ConnectTimeout { no_connection } else { reason };
         AttemptError { error: ClientError::Unreachable { reason, kind }, status }
     }
 
-    fn timed_out(&self) -> AttemptError {
-        AttemptError { error: ClientError::Timeout { after: self.timeout }, status: AttemptStatus::Unknown }
+    fn timed_out(&self, request: &ApiRequest) -> AttemptError {
+        let after = self.timeout.saturating_add(request.wait);
+        AttemptError { error: ClientError::Timeout { after }, status: AttemptStatus::Unknown }
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agentwrit_client::{ClientError, ReceivedSecret, TransportErrorKind};
+use agentwrit_protocol::ErrorCode;
 use agentwrit_verify::audit::text::printable;
 
 /// Exit code after the reader of stdout has closed it, as a shell reports SIGPIPE.
@@ -24,6 +25,9 @@ pub(crate) enum CliError {
     Usage(String),
     /// The command succeeded and its result, already on stdout, is negative: exit code 3. Text for stderr, if any.
     Negative(Option<String>),
+    /// The change was made, but is not confirmed: exit code 3 because of a verifier without a bound, 4 after the time limit,
+    /// 130 after an interruption.
+    Unconfirmed { code: u8, message: String, hint: Option<String> },
     /// The reader of stdout has closed it: exit code 141.
     StdoutClosed,
 }
@@ -41,7 +45,11 @@ impl CliError {
     pub(crate) fn hint(self, advice: impl Into<String>) -> Self {
         match self {
             Self::Failed { message, request_id, .. } => Self::Failed { message, hint: Some(advice.into()), request_id },
-            other @ (Self::OneTimeSecretOnly { .. } | Self::Usage(_) | Self::Negative(_) | Self::StdoutClosed) => other,
+            other @ (Self::OneTimeSecretOnly { .. }
+            | Self::Usage(_)
+            | Self::Negative(_)
+            | Self::Unconfirmed { .. }
+            | Self::StdoutClosed) => other,
         }
     }
 
@@ -58,10 +66,7 @@ impl CliError {
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::Failed { message, hint, request_id } => {
-                write_stderr(format_args!("awrit: {}", printable(&message)));
-                if let Some(hint) = hint {
-                    write_stderr(format_args!("  hint: {}", printable(&hint)));
-                }
+                write_message(&message, hint.as_deref());
                 if let Some(request_id) = request_id {
                     write_stderr(format_args!("  request id: {} (the broker's log has more)", printable(&request_id)));
                 }
@@ -81,6 +86,10 @@ impl CliError {
                 }
                 ExitCode::from(3)
             }
+            Self::Unconfirmed { code, message, hint } => {
+                write_message(&message, hint.as_deref());
+                ExitCode::from(code)
+            }
             Self::StdoutClosed => ExitCode::from(STDOUT_CLOSED),
         }
     }
@@ -90,6 +99,13 @@ impl CliError {
 pub(crate) fn write_stderr(line: fmt::Arguments<'_>) {
     let mut stderr = io::stderr().lock();
     stderr.write_fmt(line).and_then(|()| stderr.write_all(b"\n")).unwrap_or_default();
+}
+
+fn write_message(message: &str, hint: Option<&str>) {
+    write_stderr(format_args!("awrit: {}", printable(message)));
+    if let Some(hint) = hint {
+        write_stderr(format_args!("  hint: {}", printable(hint)));
+    }
 }
 
 /// Prints the secret to stdout, where a script expects it, in the form of a response: it cannot be had again.
@@ -109,11 +125,20 @@ impl From<ClientError> for CliError {
             return Self::OneTimeSecretOnly { message: error.to_string(), received: Box::new(received.clone()) };
         }
         let hint = match error.retry_after() {
-            Some(pause) => Some(format!("try again in {} s", pause.as_secs())),
-            None => error.hint().map(str::to_owned).or_else(|| remedy(&error).map(str::to_owned)),
+            // Sent again, a request whose outcome is unknown may be executed twice.
+            Some(pause) if error.error_code() != Some(ErrorCode::OutcomeUnknown.as_str()) => {
+                Some(format!("try again in {} s", pause.as_secs()))
+            }
+            Some(_) | None => error.hint().map(str::to_owned).or_else(|| remedy(&error).map(str::to_owned)),
         };
         Self::Failed { message: error.to_string(), hint, request_id: error.request_id().map(str::to_owned) }
     }
+}
+
+/// Returns true for an error that a retry may overcome.
+pub(crate) fn is_transient(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
+        || matches!(error.status(), Some(429 | 502 | 503 | 504))
 }
 
 /// Returns the remedy for an error that came without a hint of the broker.

@@ -2,8 +2,9 @@
 //!
 //! 1. The result of a command goes to stdout, as a table or with `--json` for scripts; messages go to stderr.
 //! 2. Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the result is negative (an invalid token, a broken trail, an unhealthy
-//!    broker, a revocation without a known target), also if it could not be printed; 141 the reader of stdout has closed it.
-//!    An error of stderr changes no exit code.
+//!    broker, a revocation without a known target, one that a verifier without a bound has not confirmed), also if it could
+//!    not be printed; 4 a confirmation did not come in time; 130 interrupted while waiting for one; 141 the reader of stdout
+//!    has closed it. An error of stderr changes no exit code.
 //! 3. A destructive command asks for confirmation, unless `--yes` was given. Where stdin or stderr is not a terminal, it does
 //!    nothing and exits with 2.
 //! 4. The operator's token is kept between commands until it expires (`session`), so that not every command logs in.
@@ -18,27 +19,36 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::{
-    broker::{Health, Keys},
+    confirmation::ShowConfirmation,
     context::{Context, GlobalOptions},
     error::CliError,
-    revocations::{Revocations, Revoke},
+    health::Health,
+    keys::Keys,
+    revocations::Revocations,
+    revoke::Revoke,
     session::Logout,
+    verifier::Verifier,
 };
 
 mod agent;
 mod app;
 mod audit;
-mod broker;
+mod confirmation;
 mod context;
+mod duration_argument;
 mod error;
 mod format;
+mod health;
 mod init;
+mod keys;
 mod launch_token;
 mod output;
 mod output_file;
 mod revocations;
+mod revoke;
 mod session;
 mod token;
+mod verifier;
 
 /// Runs the tool with this process's arguments and environment.
 #[must_use]
@@ -85,13 +95,15 @@ Exit codes:
   0  done
   1  failed; the reason is on stderr
   2  wrong usage, or --yes is missing without a terminal
-  3  the result is negative: an invalid token, a broken trail, an unhealthy broker, nothing revoked
+  3  the result is negative: an invalid token, a broken trail, an unhealthy broker, nothing revoked, a verifier without a
+     bound that has not confirmed a revocation
+  4  a confirmation (--wait) did not come in time; the change stands
 
 Examples:
   awrit init --mode dev
   export AACTL_BROKER_URL=http://127.0.0.1:8080 AACTL_ADMIN_SECRET=…
   awrit app register --name invoice-desk --scopes 'read:invoices:*'
-  awrit revoke --level task --target invoice-1
+  awrit revoke --level task --target invoice-1 --wait
   awrit audit events --follow";
 
 #[derive(Subcommand)]
@@ -108,6 +120,9 @@ enum Command {
     Revoke(Revoke),
     #[command(subcommand)]
     Revocations(Revocations),
+    Confirmation(ShowConfirmation),
+    #[command(subcommand)]
+    Verifier(Verifier),
     #[command(subcommand)]
     Audit(audit::Audit),
     #[command(subcommand)]
@@ -128,6 +143,8 @@ impl Command {
             Self::Token(token) => token.run(context).await,
             Self::Revoke(revoke) => revoke.run(context).await,
             Self::Revocations(revocations) => revocations.run(context).await,
+            Self::Confirmation(confirmation) => confirmation.run(context).await,
+            Self::Verifier(verifier) => verifier.run(context).await,
             Self::Audit(audit) => audit.run(context).await,
             Self::Keys(keys) => keys.run(context).await,
             Self::Health(health) => health.run(context).await,

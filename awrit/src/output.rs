@@ -44,6 +44,21 @@ impl Output {
         self.json
     }
 
+    pub(crate) fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
+    /// Cuts a line to the width of the terminal.
+    pub(crate) fn cut(self, line: &str) -> String {
+        let width = self.width.map_or(usize::MAX, usize::from);
+        if line.chars().count() <= width {
+            return line.to_owned();
+        }
+        let mut cut: String = line.chars().take(width.saturating_sub(1)).collect();
+        cut.push('…');
+        cut
+    }
+
     /// Prints `value` as JSON with `--json`, else what `print_text` writes.
     pub(crate) fn print(
         self,

@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_client::{Admin, AuditQuery, ClientError, Page};
+use agentwrit_client::{Admin, AuditQuery, Page};
 use agentwrit_verify::{
     audit::{Event, EventId, text::printable},
     http_client::{Backoff, random_fraction},
 };
 
 use crate::{
-    error::{CliError, write_stderr},
+    error::{CliError, is_transient, write_stderr},
     format::to_the_second,
     output::Output,
 };
@@ -99,10 +99,4 @@ fn line(event: &Event) -> String {
         line.push_str(text);
     }
     line
-}
-
-/// Returns true for an error that a retry may overcome.
-fn is_transient(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unreachable { .. } | ClientError::Timeout { .. })
-        || matches!(error.status(), Some(429 | 502 | 503 | 504))
 }

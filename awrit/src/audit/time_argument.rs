@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use agentwrit_verify::UnixTime;
 
+use crate::duration_argument;
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Time in one of its three forms.
@@ -27,7 +29,7 @@ impl TimeArgument {
         {
             return Ok(Self::Day(midnight));
         }
-        ago(text).map(Self::Ago).ok_or_else(|| {
+        duration_argument::parse(text).map(Self::Ago).ok_or_else(|| {
             "write RFC 3339 as in 2026-11-21T08:00:00Z, a date as in 2026-11-21 (UTC), or a duration before now as in 90s, 15m, 1h, 2d, 1w"
                 .to_owned()
         })
@@ -48,20 +50,6 @@ impl TimeArgument {
             Self::At(_) | Self::Ago(_) => self.start(now),
         }
     }
-}
-
-fn ago(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
-    let seconds: u64 = match text.strip_prefix(digits)? {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 604_800,
-        _ => return None,
-    };
-    let amount: u64 = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()?;
-    amount.checked_mul(seconds).map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ async fn bash_completes_commands_with_its_script() {
     let script = awrit(directory.path(), &[], &["completions", "bash"], "").await.stdout;
     let script =
         format!("{script}\nCOMP_WORDS=(awrit re); COMP_CWORD=1; _awrit awrit re awrit; echo \"${{COMPREPLY[*]}}\"");
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    // The script is longer than one argument may be.
+    std::fs::write(directory.path().join("script.sh"), script).unwrap();
+    let output = Command::new("bash").arg(directory.path().join("script.sh")).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "revoke revocations");
 }

@@ -5,9 +5,17 @@ use std::process::Stdio;
 use agentwrit_e2e::Broker;
 use tokio::io::AsyncWriteExt;
 
-/// Runs `awrit` on a terminal with `columns` (created by `script` of bsdutils) and types `reply`.
 async fn at_terminal(broker: &Broker, columns: u16, arguments: &str, reply: &str) -> (Option<i32>, String) {
-    let awrit = broker.awrit_command(&[]);
+    run_at_terminal(&broker.awrit_command(&[]), columns, arguments, reply).await
+}
+
+/// Runs the program of `awrit` on a terminal with `columns` (created by `script` of bsdutils) and types `reply`.
+pub(crate) async fn run_at_terminal(
+    awrit: &tokio::process::Command,
+    columns: u16,
+    arguments: &str,
+    reply: &str,
+) -> (Option<i32>, String) {
     let program = awrit.as_std().get_program().to_str().unwrap().to_owned();
     let mut script = tokio::process::Command::new("script");
     script.args(["-qec", &format!("stty rows 40 cols {columns} -echo; {program} {arguments}"), "/dev/null"]);
