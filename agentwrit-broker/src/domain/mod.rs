@@ -8,6 +8,7 @@ mod cluster;
 mod digest;
 mod launch_token;
 mod stored_key;
+mod verifier;
 
 use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 
@@ -17,6 +18,7 @@ pub use self::{
     digest::Digest,
     launch_token::{LaunchToken, LaunchTokenId, LaunchTokenIdError},
     stored_key::{KeyPurpose, KeyState, StoredKey},
+    verifier::{Enrolment, InstanceState},
 };
 
 /// A registered agent.

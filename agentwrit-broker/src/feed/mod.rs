@@ -178,8 +178,7 @@ impl FeedPublisher {
         Ok(())
     }
 
-    /// Returns the end of the log in memory.
-    #[cfg(test)]
+    /// Returns the end of the log that memory holds.
     pub(crate) fn end(&self) -> LogEnd {
         self.feed.memory.end()
     }

@@ -11,6 +11,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{JsonRequest, limits::MAX_BODY};
+use agentwrit_verify::report::Report;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
@@ -93,6 +94,33 @@ impl<S: Sync> FromRequest<S> for DrainedBody {
             Ok(Self)
         };
         timeout(BODY_TIME_LIMIT, draining).await.map_err(|_| HttpError::TimedOut)?
+    }
+}
+
+/// A body of text, of at most [`Report::MAX_LENGTH`] bytes, which needs no place.
+#[derive(Debug)]
+pub(super) struct ReportBody(pub(super) String);
+
+impl<S: Sync> FromRequest<S> for ReportBody {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
+        let connection = request.extensions().get::<ConnectionPlace>().cloned();
+        if content_length(&request).is_some_and(|length| length > Report::MAX_LENGTH as u64) {
+            return Err(HttpError::ReportTooLarge);
+        }
+        let reading = async {
+            let (mut body, mut bytes) = (request.into_body(), Vec::new());
+            while let Some(part) = next_part(&mut body).await? {
+                if bytes.len().saturating_add(part.len()) > Report::MAX_LENGTH {
+                    return Err(HttpError::ReportTooLarge);
+                }
+                bytes.extend_from_slice(&part);
+            }
+            protect(connection.as_ref())?;
+            String::from_utf8(bytes).map(Self).map_err(|_| Error::invalid("body", "a report is ASCII text").into())
+        };
+        timeout(BODY_TIME_LIMIT, reading).await.map_err(|_| HttpError::TimedOut)?
     }
 }
 

@@ -13,7 +13,11 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{feed::FeedUnavailable, service::Error, store::StoreError};
+use crate::{
+    feed::FeedUnavailable,
+    service::{Error, verifiers::ReportRejection},
+    store::StoreError,
+};
 
 /// Longest `Retry-After` while the clock is wrong, in seconds: it may be corrected at any time.
 const MAX_CLOCK_WAIT: u64 = 60;
@@ -22,6 +26,9 @@ const MAX_CLOCK_WAIT: u64 = 60;
 const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
 /// RFC 6750 §3: the Bearer token of the request is valid and does not permit this.
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficient_scope""#;
+
+/// `Retry-After` while there are reports of too many instances, in seconds.
+const RETRY_FULL: u64 = 60;
 
 const TRY_AGAIN: &str = "nothing was done; try again";
 /// Next step after a commit of unknown outcome.
@@ -41,6 +48,8 @@ pub(super) enum HttpError {
     IncompleteBody,
     #[error("the body is larger than 1 MiB")]
     TooLarge,
+    #[error("a report has at most 16 KiB")]
+    ReportTooLarge,
     #[error("a request names its host exactly once")]
     BadHost,
     #[error("there is nothing at this path")]
@@ -124,7 +133,7 @@ impl PendingProblem {
             HttpError::Query(_) | HttpError::IncompleteBody | HttpError::BadHost => {
                 Self::new(ErrorCode::InvalidRequest, detail)
             }
-            HttpError::TooLarge => Self::new(ErrorCode::PayloadTooLarge, detail),
+            HttpError::TooLarge | HttpError::ReportTooLarge => Self::new(ErrorCode::PayloadTooLarge, detail),
             HttpError::NotFound => Self::new(ErrorCode::NotFound, detail),
             HttpError::MethodNotAllowed => Self::new(ErrorCode::MethodNotAllowed, detail),
             HttpError::TimedOut => Self::new(ErrorCode::Unavailable, detail).retry_after(1),
@@ -164,6 +173,15 @@ impl PendingProblem {
             Error::NameTaken => {
                 problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
             }
+            Error::VerifierExists { same_key: true } => {
+                problem(ErrorCode::Conflict).hint("nothing needs to be done if its bound is right too")
+            }
+            Error::VerifierExists { same_key: false } => {
+                problem(ErrorCode::Conflict).hint("choose another name, or remove the verifier that has it")
+            }
+            Error::TooManyVerifiers => problem(ErrorCode::Conflict).hint("remove verifiers that are not used any more"),
+            Error::NoSuchVerifier => problem(ErrorCode::NotFound),
+            Error::Report(rejection) => Self::of_report(rejection),
             Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. } => {
                 problem(ErrorCode::RateLimited)
                     .hint("wait as long as `Retry-After` says")
@@ -175,6 +193,22 @@ impl PendingProblem {
                 .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
                 .cause(error.to_string()),
             Error::Store(error) => Self::of_store(error),
+        }
+    }
+
+    fn of_report(rejection: &ReportRejection) -> Self {
+        let problem = |code| Self::new(code, rejection.to_string());
+        match rejection {
+            ReportRejection::Report(_) | ReportRejection::SequenceTooLarge => problem(ErrorCode::InvalidRequest),
+            ReportRejection::BoundTooLarge { .. } => problem(ErrorCode::InvalidRequest)
+                .hint("lower `max_staleness`, or enrol the verifier anew with a larger `max_bound`"),
+            ReportRejection::NotEnrolled => problem(ErrorCode::Unauthorized),
+            ReportRejection::Superseded | ReportRejection::Ahead => problem(ErrorCode::Conflict),
+            ReportRejection::TooOften { retry_after } => {
+                problem(ErrorCode::RateLimited).retry_after(retry_after.seconds())
+            }
+            ReportRejection::TooManyInstances => problem(ErrorCode::RateLimited).retry_after(RETRY_FULL),
+            ReportRejection::Store(error) => Self::of_store(error),
         }
     }
 

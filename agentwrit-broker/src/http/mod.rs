@@ -6,6 +6,7 @@ mod body;
 mod client;
 mod client_address;
 mod confirmed;
+mod enrolment;
 mod errors;
 mod large_responses;
 mod launch_tokens;
@@ -13,6 +14,7 @@ mod logins;
 mod operation;
 mod query;
 mod registration;
+mod reports;
 mod request;
 mod revocations;
 #[cfg(test)]
@@ -51,7 +53,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 25] {
+fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 28] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -90,6 +92,9 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 25
         (paths::ADMIN_LAUNCH_TOKENS, admin(get(launch_tokens::list).post(launch_tokens::issue))),
         (paths::ADMIN_LAUNCH_TOKEN, admin(delete(launch_tokens::delete))),
         (paths::APP_LAUNCH_TOKENS, require("app:launch-tokens:*", post(launch_tokens::issue))),
+        (paths::VERIFIER_REPORTS, post(reports::report)),
+        (paths::ADMIN_VERIFIERS, require("admin:verifiers:*", get(enrolment::list).post(enrolment::enrol))),
+        (paths::ADMIN_VERIFIER, require("admin:verifiers:*", delete(enrolment::remove))),
         (paths::ADMIN_APPS, admin(get(apps::list).post(apps::create))),
         (paths::ADMIN_APP, admin(get(apps::show).put(apps::update).delete(apps::deregister))),
         (paths::ADMIN_APP_SUSPEND, admin(post(apps::suspend))),

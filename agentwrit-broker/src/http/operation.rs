@@ -47,6 +47,7 @@ pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> 
     let held = services.ledger.clock_monitor.held(clock);
     let offset = services.ledger.store.clock_offset();
     services.metrics.set_clock(behind.unwrap_or_default(), held.unwrap_or_default(), offset);
+    services.verifiers.measure();
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::RequestError;
 use agentwrit_verify::Scope;
 
+use super::verifiers::ReportRejection;
 use crate::{
     feed::FeedUnavailable,
     ledger::OperationError,
@@ -73,6 +74,14 @@ pub(crate) enum Error {
     AppUnknown,
     #[error("an active app of that name exists")]
     NameTaken,
+    #[error("a verifier of that name is enrolled{}", if *same_key { " with the same key" } else { " with another key" })]
+    VerifierExists { same_key: bool },
+    #[error("there are as many verifiers as a broker takes")]
+    TooManyVerifiers,
+    #[error("no such verifier")]
+    NoSuchVerifier,
+    #[error(transparent)]
+    Report(ReportRejection),
     #[error("too many attempts")]
     RateLimited { retry_after: RetryAfter },
     /// A credential has used up what it may have the broker write.
@@ -128,6 +137,15 @@ impl From<BudgetExceeded> for Error {
             | Budget::Registrations
             | Budget::AppRegistrations
             | Budget::LaunchTokens => Self::OverBudget { budget, retry_after },
+        }
+    }
+}
+
+impl From<ReportRejection> for Error {
+    fn from(rejection: ReportRejection) -> Self {
+        match rejection {
+            ReportRejection::Store(error) => Self::Store(error),
+            other => Self::Report(other),
         }
     }
 }

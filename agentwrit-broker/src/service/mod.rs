@@ -19,6 +19,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
+pub(crate) mod verifiers;
 
 use self::services::Parts;
 pub(crate) use self::{error::Error, services::Services};

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{
     active_agents::ActiveAgents, apps::AppService, delegation::DelegationService, housekeeping::Housekeeping,
     launch_tokens::LaunchTokenService, login::LoginService, recent_launch_tokens::RecentLaunchTokens,
-    registration::RegistrationService, revocation::RevocationService, tokens::TokenService,
+    registration::RegistrationService, revocation::RevocationService, tokens::TokenService, verifiers::VerifierService,
 };
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
@@ -35,6 +35,7 @@ pub(crate) struct Services {
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) delegations: Arc<DelegationService>,
     pub(crate) revocations: Arc<RevocationService>,
+    pub(crate) verifiers: Arc<VerifierService>,
     pub(crate) active_agents: Arc<ActiveAgents>,
     pub(crate) housekeeping: Arc<Housekeeping>,
     pub(crate) challenges: Arc<Challenges>,
@@ -106,7 +107,10 @@ impl Services {
             pools: Arc::clone(&pools),
             stopping: stopping.subscribe(),
         });
+        let (log, verdicts) = (Arc::clone(&ledger), Arc::clone(&metrics));
+        let verifiers = VerifierService::start(log, feed.clone(), Arc::clone(&issuer), verdicts).await?;
         let parts = Parts {
+            verifiers: Arc::new(verifiers),
             active_agents: Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&pools), Arc::clone(&metrics))),
             issuer,
             ledger,
@@ -134,6 +138,7 @@ pub(super) struct Parts {
     pub(super) budgets: Arc<Budgets>,
     pub(super) recent_launch_tokens: Arc<RecentLaunchTokens>,
     pub(super) feed: FeedPublisher,
+    pub(super) verifiers: Arc<VerifierService>,
     pub(super) active_agents: Arc<ActiveAgents>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -147,7 +152,7 @@ impl Parts {
         pools: Arc<Pools>,
         stopping: watch::Sender<bool>,
     ) -> Services {
-        let Self { issuer, ledger, challenges, feed, active_agents, metrics, .. } = self.clone();
+        let Self { issuer, ledger, challenges, feed, verifiers, active_agents, metrics, .. } = self.clone();
         Services {
             logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),
             apps: Arc::new(AppService::new(self.clone())),
@@ -158,6 +163,7 @@ impl Parts {
             revocations: Arc::new(RevocationService::new(self.clone())),
             housekeeping: Arc::new(Housekeeping::new(self, revocations)),
             started: ledger.monotonic(),
+            verifiers,
             active_agents,
             challenges,
             feed,

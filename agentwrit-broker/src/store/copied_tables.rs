@@ -1,7 +1,7 @@
 //! Tables that a migration between stores copies: every store has them, with the columns in which it writes new rows.
 
 use super::pending::{
-    AgentRow, AppRow, AuditRun, DelegatorRow, EventRow,
+    AgentRow, AppRow, AuditRun, DelegatorRow, EnrolmentRow, EventRow, InstanceRow,
     Kind::{self, Integer},
     LaunchTokenRow, NameRow, NonceRow, Record, TokenRow,
 };
@@ -61,6 +61,8 @@ pub(super) const TABLES: &[Table] = &[
     Table::of::<DelegatorRow>("jti, hop"),
     Table::of::<NonceRow>("expires_at, nonce"),
     Table::of::<RevocationRow>("cursor"),
+    Table::of::<EnrolmentRow>("added_at"),
+    Table::of::<InstanceRow>("verifier, instance"),
     Table::of::<EventRow>("seq"),
     Table::of::<AuditRun>("first"),
 ];

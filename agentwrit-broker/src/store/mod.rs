@@ -49,6 +49,7 @@ mod tokens;
 mod trail;
 mod transaction;
 mod value;
+mod verifiers;
 mod wants;
 mod writer;
 
@@ -72,6 +73,7 @@ pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, di
 pub use tokens::EndedTokens;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 pub use transaction::Tx;
+pub(crate) use verifiers::{FleetMirror, StoredFleet, StoredReport};
 pub use wants::Wants;
 
 use self::{
@@ -80,6 +82,7 @@ use self::{
     readers::{ReadConnection, Readers},
     writer::{Health, Message, Writer},
 };
+use crate::domain::InstanceState;
 
 /// No limit on the number of rows that are read.
 pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
@@ -103,6 +106,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Follows what other brokers commit; `None` in a store of one broker.
     follower: Option<postgres::Follower>,
+    /// Stores reports of verifiers for all brokers; `None` in a store of one broker.
+    reports: Option<postgres::Reports>,
     lost_history: Option<watch::Receiver<Option<LostHistory>>>,
 }
 
@@ -174,8 +179,8 @@ impl Store {
     #[expect(clippy::needless_pass_by_value, reason = "callers build the options in place")]
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
         let database = postgres::Database::connect(url, &options)?;
-        let postgres::Database { writer, readers, accepted_breaks, clock, follower, lost_history } = database;
-        let shared = Some((follower, lost_history));
+        let postgres::Database { writer, readers, accepted_breaks, clock, follower, reports, lost_history } = database;
+        let shared = Some(((follower, reports), lost_history));
         let started = Self::start(writer, readers, accepted_breaks, clock, shared, &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
     }
@@ -185,7 +190,7 @@ impl Store {
         readers: Vec<Box<dyn ReadConnection>>,
         accepted_breaks: Vec<ChainBreak>,
         clock: Arc<dyn Clock>,
-        shared: Option<(postgres::Follower, watch::Receiver<Option<LostHistory>>)>,
+        shared: Option<((postgres::Follower, postgres::Reports), watch::Receiver<Option<LostHistory>>)>,
         options: &StoreOptions,
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
@@ -194,9 +199,10 @@ impl Store {
         let batch = Batch::default();
         Writer { connection, queue: jobs, waiting: Vec::new(), limit, batch, health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
-        let (follower, lost_history) = shared.unzip();
-        let inner =
-            Inner { queue, readers, health, probing: Mutex::new(()), accepted_breaks, clock, follower, lost_history };
+        let (followers, lost_history) = shared.unzip();
+        let (follower, reports) = followers.unzip();
+        let probing = Mutex::new(());
+        let inner = Inner { queue, readers, health, probing, accepted_breaks, clock, follower, reports, lost_history };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -276,6 +282,38 @@ impl Store {
         match &self.inner.follower {
             Some(follower) => follower.confirm().await,
             None => Ok(Confirmed { at: self.inner.clock.now() }),
+        }
+    }
+
+    /// Keeps memory in step with the reports that other brokers accept, from now on. To be called once, in a runtime that
+    /// stays.
+    pub(crate) fn follow_reports(&self, mirror: Arc<dyn FleetMirror>) {
+        if let Some(reports) = &self.inner.reports {
+            reports.start(mirror);
+        }
+    }
+
+    /// Returns when the reports that any broker stored before the call are in memory. A store of one broker does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: memory may be out of date.
+    pub(crate) async fn confirm_reports(&self) -> Result<(), StoreError> {
+        match &self.inner.reports {
+            Some(reports) => reports.confirm().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a report for all brokers. Returns `None` in a store of one broker, which keeps reports in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]; the report may be stored.
+    pub(crate) async fn put_report(&self, state: InstanceState) -> Result<Option<StoredReport>, StoreError> {
+        match &self.inner.reports {
+            Some(reports) => reports.put(state).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -359,6 +397,9 @@ impl Store {
     pub async fn close(self) {
         if let Some(follower) = &self.inner.follower {
             follower.stop();
+        }
+        if let Some(reports) = &self.inner.reports {
+            reports.stop();
         }
         self.inner.readers.close().await;
         let (closed, wait) = oneshot::channel();

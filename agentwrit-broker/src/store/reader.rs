@@ -2,12 +2,21 @@
 
 use super::{
     agents::ReadAgents, apps::ReadApps, audit_log::ReadAudit, keys::ReadKeys, launch_tokens::ReadLaunchTokens,
-    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens,
+    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens, verifiers::ReadVerifiers,
 };
 
 /// Read access to one consistent state.
 pub trait Reader:
-    ReadApps + ReadAgents + ReadLaunchTokens + ReadTokens + ReadRevocations + ReadMeta + ReadNames + ReadAudit + ReadKeys
+    ReadApps
+    + ReadAgents
+    + ReadLaunchTokens
+    + ReadTokens
+    + ReadRevocations
+    + ReadVerifiers
+    + ReadMeta
+    + ReadNames
+    + ReadAudit
+    + ReadKeys
 {
 }
 
@@ -17,6 +26,7 @@ impl<R> Reader for R where
         + ReadLaunchTokens
         + ReadTokens
         + ReadRevocations
+        + ReadVerifiers
         + ReadMeta
         + ReadAudit
         + ReadKeys

@@ -1,6 +1,9 @@
 //! Statements that a store executes for the shared [transaction](super::transaction).
 
-use agentwrit_verify::{AppId, TokenId, UnixTime};
+use agentwrit_verify::{
+    AppId, TokenId, UnixTime,
+    report::{InstanceId, VerifierName},
+};
 
 use super::{
     StoreError,
@@ -67,6 +70,15 @@ pub(super) trait Rows: Reader {
 
     /// Deletes the not-before marks that are dated after `at`. Returns their number.
     fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError>;
+
+    /// Deletes an instance of a verifier.
+    fn delete_instance(&self, name: &VerifierName, instance: InstanceId) -> Result<(), StoreError>;
+
+    /// Deletes the instances of a verifier, whose enrolment begins or ends.
+    fn delete_instances_of(&self, name: &VerifierName) -> Result<(), StoreError>;
+
+    /// Makes the reports before `at` count as lost, in a store that keeps them.
+    fn count_reports_as_lost(&self, at: UnixTime) -> Result<(), StoreError>;
 
     /// Deletes rows that expired by `until`, and nonces that expired by `nonces_until`.
     fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError>;

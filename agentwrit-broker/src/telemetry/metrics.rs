@@ -22,12 +22,14 @@ pub(crate) use self::keys::KeyFigures;
 use self::{
     keys::KeyGauges,
     labels::{BoundedLabel, Label},
+    verifiers::VerifierMetrics,
 };
 use super::log;
 
 mod keys;
 mod labels;
 mod text;
+mod verifiers;
 
 /// Every metric of the broker.
 pub struct Metrics {
@@ -55,6 +57,7 @@ pub struct Metrics {
     tls_handshakes_failed: Family<Label, Counter>,
     tls_renewal_failing: Gauge<u64, AtomicU64>,
     keys: KeyGauges,
+    verifiers: VerifierMetrics,
 }
 
 /// Outcome of an attempt.
@@ -104,6 +107,7 @@ impl Metrics {
             tls_handshakes_failed: Family::default(),
             tls_renewal_failing: Gauge::default(),
             keys: KeyGauges::default(),
+            verifiers: VerifierMetrics::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -202,6 +206,11 @@ impl Metrics {
         self.keys.set(figures);
     }
 
+    /// Returns the metrics of verifiers.
+    pub(crate) fn verifiers(&self) -> &VerifierMetrics {
+        &self.verifiers
+    }
+
     /// Sets the number of breaks of the audit trail that the operator has accepted.
     pub fn set_audit_breaks_accepted(&self, breaks: u64) {
         self.audit_breaks_accepted.set(breaks);
@@ -260,6 +269,7 @@ impl Metrics {
         let help = "1 while the certificate files cannot be used and older certificates are shown";
         registry.register("tls_renewal_failing", help, self.tls_renewal_failing.clone());
         self.keys.register(registry);
+        self.verifiers.register(registry);
         self
     }
 

@@ -135,6 +135,8 @@ event_types! {
     VerifierRemoved = 35, "verifier_removed";
     /// A change was confirmed: no enrolled verifier accepts what was revoked.
     RevocationConfirmed = 36, "revocation_confirmed";
+    /// A report was denied that no enrolled verifier signed.
+    VerifierReportDenied = 37, "verifier_report_denied";
 }
 
 #[cfg(test)]
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 36);
+        assert_eq!(EventType::ALL.len(), 37);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

@@ -113,6 +113,10 @@ impl Report {
     pub const LEASE: Duration = Duration::from_secs(600);
     /// Largest difference between `iat` and the broker's clock.
     pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
+    /// Response header with the interval, in seconds, after which an instance without news should report again.
+    pub const INTERVAL: &str = "agentwrit-report-interval";
+    /// The longest such interval that an instance follows.
+    pub const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
     /// Prefix of `iss`.
     const ISSUER_PREFIX: &str = "verifier:";
 

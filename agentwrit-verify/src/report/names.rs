@@ -1,6 +1,6 @@
 //! Names in reports: verifiers, instances and key sets.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -10,7 +10,7 @@ use crate::keys::{KeyId, KeySet};
 
 /// Name under which the operator enrolled a verifier: 1 to 64 of `A-Z a-z 0-9 . _ -`, the first a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VerifierName(Box<str>);
+pub struct VerifierName(Arc<str>);
 
 impl VerifierName {
     /// The longest name, in bytes.

@@ -41,6 +41,24 @@ impl<'a> UnverifiedReport<'a> {
         &self.report.verifier
     }
 
+    /// Returns the id of the instance, as the report claims.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.report.instance
+    }
+
+    /// Returns the number of the report, as it claims.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.report.sequence
+    }
+
+    /// Returns true when the header names `key`.
+    #[must_use]
+    pub fn names_key(&self, key: &PublicKey) -> bool {
+        self.jws.header.key_id.as_ref() == Some(key.id())
+    }
+
     /// Verifies the report with the key that was enrolled under its verifier's name, for the broker of `issuer`.
     ///
     /// # Errors

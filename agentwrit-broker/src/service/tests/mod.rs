@@ -10,6 +10,7 @@ mod noise;
 mod registration;
 mod revocation;
 mod shared_responses;
+mod verifiers;
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -4,6 +4,7 @@
 mod event;
 mod record;
 mod records;
+mod verifiers;
 
 pub(super) use self::{
     event::{AuditRun, EventRow, Ordinals},
@@ -12,6 +13,7 @@ pub(super) use self::{
         AgentChange, AgentRow, AppChange, AppRow, DelegatorRow, LaunchTokenDeletion, LaunchTokenRow, LaunchTokenUse,
         NameRow, NonceRow, TokenEnd, TokenRow,
     },
+    verifiers::{EnrolmentDeletion, EnrolmentRow, InstanceRow, stored_bound},
 };
 use super::{StoreError, revocations::RevocationRow};
 
@@ -68,6 +70,9 @@ pending! {
     launch_tokens: LaunchTokenRow,
     launch_token_uses: LaunchTokenUse,
     launch_token_deletions: LaunchTokenDeletion,
+    enrolment_deletions: EnrolmentDeletion,
+    enrolments: EnrolmentRow,
+    instances: InstanceRow,
     revocations: RevocationRow,
     audit_runs: AuditRun,
     events: EventRow,

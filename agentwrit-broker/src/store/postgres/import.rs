@@ -101,11 +101,12 @@ impl Import {
         })
     }
 
-    /// Writes the head row and the keys, and commits.
+    /// Writes the head row and the keys, and commits. The first broker counts reports as kept from its start.
     pub(in crate::store) fn commit(self, head: &StoreHead, new_keys: &[StoredKey]) -> Result<(), StoreError> {
         let StoreHead { epoch, trail, trail_at, cursor, last_name, last_launch, .. } = head;
         let (certain_time, nonces_forgotten_until) = (head.certain_time, head.nonces_forgotten_until);
         new_keys.iter().try_for_each(|key| keys::put(&self.session, key))?;
+        self.session.execute("UPDATE report_log SET server_started = 0 WHERE one = 1", values![])?;
         self.session.execute(
             UPDATE_HEAD,
             values![

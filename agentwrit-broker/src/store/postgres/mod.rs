@@ -31,6 +31,7 @@ mod meta;
 mod names;
 mod prune;
 mod query;
+mod reports;
 mod revocations;
 mod rows;
 mod schema;
@@ -42,6 +43,7 @@ mod tls;
 mod tokens;
 mod transaction;
 mod value;
+mod verifiers;
 mod write;
 mod writer;
 
@@ -55,11 +57,11 @@ pub(crate) use schema::{apply as apply_schema, exists as has_schema, sql as sche
 use futures_util::future::try_join3;
 use tokio::sync::watch;
 
-pub(super) use self::follow::Follower;
 use self::{
     connect::Server, follow::LogFollower, head::Head, history::History, session::Session, transaction::Transaction,
     writer::WriteConnection,
 };
+pub(super) use self::{follow::Follower, reports::Reports};
 use super::{LostHistory, OpenError, Reader, StoreError, StoreOptions, acceptance, readers::ReadConnection};
 use crate::clock::DatabaseClock;
 
@@ -77,6 +79,7 @@ pub(super) struct Database {
     /// The server's clock.
     pub(super) clock: Arc<DatabaseClock>,
     pub(super) follower: Follower,
+    pub(super) reports: Reports,
     pub(super) lost_history: watch::Receiver<Option<LostHistory>>,
 }
 
@@ -104,6 +107,7 @@ impl Database {
         let lost_history = history.stopped();
         let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history));
         let follower = Follower::new(server.clone(), Arc::clone(&log));
+        let reports = Reports::new(server.clone());
         // Not before the writer has reacted to a history that was lost while the broker was stopped.
         for reader in &mut readers {
             reader.known = Some((Arc::clone(&log), Arc::clone(&history)));
@@ -116,6 +120,7 @@ impl Database {
             accepted_breaks,
             clock,
             follower,
+            reports,
             lost_history,
         })
     }

@@ -45,6 +45,7 @@ impl Transaction<'_> {
         let delete = |sql: &str| delete_until(until, sql);
         let launch_tokens = delete(delete_expired!("launch_tokens", "seq"))?;
         let revocations = delete(DELETE_REVOCATIONS)?;
+        self.delete_silent_instances(until)?;
         let (agents, tokens) = self.prune_tokens(until)?;
         Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
     }

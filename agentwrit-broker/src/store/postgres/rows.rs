@@ -1,6 +1,9 @@
 //! Statements for the shared transaction. Rows of many keys are read by queries that are sent together.
 
-use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
+use agentwrit_verify::{
+    AppId, Level, TokenId, UnixTime,
+    report::{InstanceId, VerifierName},
+};
 use tokio_postgres::Row;
 
 use super::{
@@ -102,6 +105,18 @@ impl Rows for Transaction<'_> {
 
     fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
         self.delete_marks_after(at)
+    }
+
+    fn delete_instance(&self, name: &VerifierName, instance: InstanceId) -> Result<(), StoreError> {
+        self.delete_one_instance(name, instance)
+    }
+
+    fn delete_instances_of(&self, name: &VerifierName) -> Result<(), StoreError> {
+        self.delete_all_instances(name)
+    }
+
+    fn count_reports_as_lost(&self, at: UnixTime) -> Result<(), StoreError> {
+        self.reports_were_lost(at)
     }
 
     fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {

@@ -202,6 +202,43 @@ CREATE TABLE signing_keys (
     cursor       bigint NOT NULL
 );
 
+-- Verifiers that the operator enrolled.
+CREATE TABLE verifiers (
+    name       text COLLATE "C" PRIMARY KEY,
+    public_key bytea  NOT NULL,
+    max_bound  bigint, -- seconds
+    added_at   bigint NOT NULL UNIQUE
+);
+
+-- Their instances, by the latest report that a broker accepted.
+CREATE TABLE verifier_instances (
+    verifier text COLLATE "C" NOT NULL,
+    instance text COLLATE "C" NOT NULL,
+    seq      bigint  NOT NULL,
+    epoch    text    NOT NULL,
+    cursor   bigint  NOT NULL,
+    bound    bigint, -- seconds
+    kids     text,
+    drained  bigint,
+    leaving  boolean NOT NULL,
+    heard_at bigint  NOT NULL,
+    digest   bytea   NOT NULL, -- of the signed report
+    is_ahead boolean NOT NULL, -- follows another database
+    change   bigint  NOT NULL DEFAULT 0, -- of `report_log`
+    PRIMARY KEY (verifier, instance)
+) WITH (fillfactor = 50);
+CREATE INDEX verifier_instances_by_change ON verifier_instances (change);
+
+-- A statement that writes instances locks this row, so that `change` is in the order of commits.
+CREATE TABLE report_log (
+    one            smallint PRIMARY KEY CHECK (one = 1),
+    change         bigint NOT NULL,
+    enrolments     bigint NOT NULL, -- plus 1 when brokers are to read everything anew
+    kept_since     bigint NOT NULL, -- time since which no report was lost
+    server_started bigint NOT NULL
+) WITH (fillfactor = 10);
+INSERT INTO report_log (one, change, enrolments, kept_since, server_started) VALUES (1, 0, 0, 0, 0);
+
 INSERT INTO head (one, schema_version, generation, epoch, audit_seq, audit_hash, audit_at, cursor, keys_cursor, last_name,
                   last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at, identity)
 VALUES (1, 1, 0, left(replace(gen_random_uuid()::text, '-', ''), 16), 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0, 0,

@@ -27,6 +27,7 @@ mod tests;
 mod tokens;
 mod transaction;
 mod value;
+mod verifiers;
 mod write;
 mod writer;
 

@@ -15,3 +15,29 @@ CREATE TABLE signing_keys (
 
 -- Cursor of the latest change of the keys: it has no row in the log.
 ALTER TABLE meta ADD COLUMN keys_cursor INTEGER NOT NULL DEFAULT 0;
+
+-- Verifiers that the operator enrolled, and their instances.
+
+CREATE TABLE verifiers (
+    name       TEXT    NOT NULL PRIMARY KEY,
+    public_key BLOB    NOT NULL,
+    max_bound  INTEGER, -- seconds
+    added_at   INTEGER NOT NULL UNIQUE
+) STRICT, WITHOUT ROWID;
+
+-- Instances without a bound on staleness. Of the others memory alone is kept: they stop accepting tokens without reports.
+CREATE TABLE verifier_instances (
+    verifier TEXT    NOT NULL,
+    instance TEXT    NOT NULL,
+    seq      INTEGER NOT NULL,
+    epoch    TEXT    NOT NULL,
+    cursor   INTEGER NOT NULL,
+    bound    INTEGER, -- seconds
+    kids     TEXT,
+    drained  INTEGER,
+    leaving  INTEGER NOT NULL,
+    heard_at INTEGER NOT NULL,
+    digest   BLOB    NOT NULL, -- of the signed report
+    is_ahead INTEGER NOT NULL, -- follows another database
+    PRIMARY KEY (verifier, instance)
+) STRICT, WITHOUT ROWID;

@@ -1,6 +1,9 @@
 //! Statements of one transaction.
 
-use agentwrit_verify::{AppId, Level, TokenId, UnixTime};
+use agentwrit_verify::{
+    AppId, Level, TokenId, UnixTime,
+    report::{InstanceId, VerifierName},
+};
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::write;
@@ -104,6 +107,18 @@ impl Rows for Transaction<'_> {
 
     fn delete_not_before_marks_after(&self, at: UnixTime) -> Result<u64, StoreError> {
         self.delete_marks_after(at)
+    }
+
+    fn delete_instance(&self, name: &VerifierName, instance: InstanceId) -> Result<(), StoreError> {
+        self.delete_one_instance(name, instance)
+    }
+
+    fn delete_instances_of(&self, name: &VerifierName) -> Result<(), StoreError> {
+        self.delete_all_instances(name)
+    }
+
+    fn count_reports_as_lost(&self, _: UnixTime) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {

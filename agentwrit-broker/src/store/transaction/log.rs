@@ -104,7 +104,9 @@ impl Tx<'_> {
     /// [`StoreError`].
     pub fn start_epoch(&mut self) -> Result<(), StoreError> {
         self.batch.borrow_mut().head.epoch = self.note_failure(new_epoch())?;
-        Ok(())
+        // The former log was lost, and reports with it.
+        let at = self.now();
+        self.change(|rows| rows.count_reports_as_lost(at))
     }
 
     /// Records the time that has passed for certain.

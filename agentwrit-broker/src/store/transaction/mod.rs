@@ -12,5 +12,6 @@ mod log;
 mod names;
 mod tokens;
 mod tx;
+mod verifiers;
 
 pub use self::tx::Tx;

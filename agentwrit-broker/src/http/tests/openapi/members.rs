@@ -8,6 +8,7 @@ use agentwrit_protocol::{
     DelegationResponse, Event, HealthResponse, JsonRequest, LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest,
     LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest, RegistrationResponse, RenewalResponse,
     RevocationRecord, RevocationRequest, RevocationResponse, ValidationRequest, ValidationResponse,
+    VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -125,6 +126,8 @@ fn schemas_of_responses_have_members_of_types() {
     check_response_without::<RevocationResponse>(&document, &["RevocationResult"], &unsent);
     check_response::<RevocationRecord>(&document, &["Revocation"]);
     check_response::<AgentRecord>(&document, &["Agent"]);
+    check_response::<VerifierRecord>(&document, &["Verifier"]);
+    check_response::<VerifierInstance>(&document, &["VerifierInstance"]);
     check_response::<Event>(&document, &["AuditEvent"]);
     check_response::<HealthResponse>(&document, &["Health"]);
     check_response::<Problem>(&document, &["Problem"]);
@@ -134,6 +137,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_list::<LaunchTokenRecord>(&document, "LaunchTokens");
     check_list::<RevocationRecord>(&document, "Revocations");
     check_list::<AgentRecord>(&document, "Agents");
+    check_list::<VerifierRecord>(&document, "Verifiers");
     check_list::<Event>(&document, "AuditEvents");
 }
 
@@ -147,6 +151,7 @@ fn schemas_of_requests_have_members_of_types() {
     check_request::<DelegationRequest>(&document, "Delegation");
     check_request::<LaunchTokenRequest>(&document, "LaunchPolicy");
     check_request::<AppCreationRequest>(&document, "NewApp");
+    check_request::<VerifierEnrolmentRequest>(&document, "NewVerifier");
     check_request::<AppUpdateRequest>(&document, "AppChange");
     check_request::<RevocationRequest>(&document, "RevocationRequest");
 }

@@ -1,7 +1,10 @@
 //! A tour of the API that meets every documented answer.
 
 use agentwrit_protocol::limits::MAX_BODY;
-use agentwrit_verify::{AppId, Subject};
+use agentwrit_verify::{
+    AppId, FeedCursor, Subject, issue,
+    report::{InstanceId, Report, ReportedBound, VerifierName},
+};
 use axum::{body::Body, extract::Request};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signer, SigningKey};
@@ -43,6 +46,7 @@ pub(super) async fn everything(walk: &Walk) {
     budgets(walk, &cast).await;
     lists(walk, &cast).await;
     revocations(walk, &cast).await;
+    verifiers(walk, &cast).await;
     apps(walk, &cast).await;
     logins(walk, &cast).await;
 }
@@ -280,6 +284,46 @@ async fn revocations(walk: &Walk, cast: &Cast) {
         assert_eq!(answer.status, 304, "{path}");
         walk.check(&walk.document.operation("get", path), path, None, &answer);
     }
+}
+
+async fn verifiers(walk: &Walk, cast: &Cast) {
+    let (list, reports, admin) = ("/v1/admin/verifiers", "/v1/verifiers/reports", Some(cast.admin.as_str()));
+    let key = issue::SigningKey::from_seed(&[7; 32]).unwrap();
+    let public_key = BASE64.encode(key.public_key().as_bytes());
+    let enrolment = json!({"name": "payments-api", "public_key": public_key, "max_bound": 60});
+    assert_eq!(walk.call("post", list, admin, Some(enrolment.clone())).await.status, 201);
+    assert_eq!(walk.call("post", list, admin, Some(enrolment)).await.status, 409);
+    let small_order = json!({"name": "small", "public_key": BASE64.encode(&[0; 32])});
+    assert_eq!(walk.call("post", list, admin, Some(small_order)).await.status, 400);
+    let end = walk.services.feed.end();
+    let report = |sequence, verifier| Report {
+        verifier: VerifierName::parse(verifier).unwrap(),
+        audience: walk.services.issuer.name().to_owned(),
+        issued_at: walk.services.ledger.now(),
+        instance: InstanceId::from_bytes([1; 16]),
+        sequence,
+        applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
+        bound: ReportedBound::Seconds(30),
+        key_set: None,
+        drained: Some(0),
+        leaving: false,
+    };
+    let send = async |report: Report| walk.call_raw("post", reports, None, Some(report.sign(&key).into_bytes())).await;
+    let accepted = send(report(1, "payments-api")).await;
+    assert_eq!((accepted.status, accepted.header("agentwrit-report-interval")), (204, Some("8")));
+    assert_eq!(accepted.header("agentwrit-at-least"), Some(format!("{}.{}", end.epoch, end.cursor).as_str()));
+    assert_eq!(send(report(1, "payments-api")).await.status, 409);
+    assert_eq!(send(report(1, "other")).await.status, 401);
+    let mut statuses = Vec::new();
+    for sequence in 2..10 {
+        statuses.push(send(report(sequence, "payments-api")).await.status);
+    }
+    assert!(statuses.contains(&429), "{statuses:?}");
+    let page = walk.call("get", list, admin, None).await.json();
+    assert_eq!(page["verifiers"][0]["instances"][0]["behind"], 0, "{page:#}");
+    let one = format!("{list}/payments-api");
+    assert_eq!(walk.call("delete", &one, admin, None).await.status, 204);
+    assert_eq!(walk.call("delete", &one, admin, None).await.status, 404);
 }
 
 async fn apps(walk: &Walk, cast: &Cast) {

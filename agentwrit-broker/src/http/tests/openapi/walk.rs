@@ -189,5 +189,8 @@ fn template(path: &str) -> String {
             return format!("{prefix}{{id}}{action}");
         }
     }
+    if path.starts_with("/v1/admin/verifiers/") {
+        return "/v1/admin/verifiers/{name}".to_owned();
+    }
     path.to_owned()
 }

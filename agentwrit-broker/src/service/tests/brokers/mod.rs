@@ -5,6 +5,7 @@ mod link;
 mod outage;
 mod revocation;
 mod time;
+mod verifiers;
 
 use std::{sync::Mutex, time::Instant};
 

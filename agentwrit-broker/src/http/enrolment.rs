@@ -1,0 +1,97 @@
+//! `/v1/admin/verifiers`: verifiers whose reports count.
+
+use std::sync::Arc;
+
+use agentwrit_protocol::{Base64, ListResponse, Page, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord};
+use agentwrit_tower::Verified;
+use agentwrit_verify::{KeySet, report::VerifierName};
+use axum::{Json, extract::State};
+use http::StatusCode;
+
+use super::{
+    Shared,
+    body::{DrainedBody, JsonBody},
+    client::Client,
+    errors::HttpError,
+    query::{Id, NoParameters, Parameters, list_response},
+};
+use crate::{
+    domain::{Enrolment, InstanceState},
+    service::{Error, verifiers::KnownVerifier},
+    store::LogEnd,
+};
+
+pub(super) async fn enrol(
+    State(services): State<Shared>,
+    Client(client): Client,
+    verified: Verified,
+    _: NoParameters,
+    JsonBody(request, _place): JsonBody<VerifierEnrolmentRequest>,
+) -> Result<(StatusCode, Json<VerifierRecord>), HttpError> {
+    let enrolment = services.verifiers.enrol(Some(verified.token_id()), request, client).await?;
+    Ok((StatusCode::CREATED, Json(record(&enrolment, Vec::new()))))
+}
+
+pub(super) async fn list(
+    State(services): State<Shared>,
+    parameters: Parameters,
+) -> Result<Json<ListResponse<VerifierRecord>>, HttpError> {
+    parameters.only(&Page::PARAMETERS)?;
+    let page = parameters.page()?;
+    let verifiers = services.verifiers.list().await?;
+    let total = verifiers.len() as u64;
+    let (end, key_set) = (services.feed.end(), services.issuer.keys().clone());
+    let of = |verifier: &KnownVerifier| {
+        let instances = verifier.instances.iter().map(|state| instance(state, &end, &key_set)).collect();
+        (cursor(&verifier.enrolment), record(&verifier.enrolment, instances))
+    };
+    let (offset, limit) = (saturated(page.offset), saturated(page.limit));
+    let after = verifiers.iter().filter(|verifier| cursor(&verifier.enrolment) > page.after);
+    let entries: Vec<_> = after.skip(offset).take(limit).map(of).collect();
+    Ok(Json(list_response(entries, total, &page)))
+}
+
+pub(super) async fn remove(
+    State(services): State<Shared>,
+    Id(name): Id,
+    Client(client): Client,
+    verified: Verified,
+    _: NoParameters,
+    _: DrainedBody,
+) -> Result<StatusCode, HttpError> {
+    let name = VerifierName::parse(&name).map_err(|_| Error::NoSuchVerifier)?;
+    services.verifiers.remove(Some(verified.token_id()), name, client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Returns the place of a verifier in the list: the time of its enrolment in microseconds, which no other one has.
+fn cursor(enrolment: &Enrolment) -> u64 {
+    u64::try_from(enrolment.added_at.elapsed_since_epoch().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn saturated(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn record(enrolment: &Enrolment, instances: Vec<VerifierInstance>) -> VerifierRecord {
+    VerifierRecord {
+        name: enrolment.name.clone(),
+        public_key: Base64(*enrolment.public_key.as_bytes()),
+        max_bound: enrolment.max_bound,
+        added_at: enrolment.added_at,
+        instances,
+    }
+}
+
+fn instance(state: &Arc<InstanceState>, end: &LogEnd, keys: &KeySet) -> VerifierInstance {
+    let is_same_log = *state.applied.epoch() == *end.epoch && !state.is_ahead;
+    VerifierInstance {
+        instance: state.instance,
+        last_heard: state.heard_at,
+        cursor: state.applied.clone(),
+        behind: is_same_log.then(|| end.cursor.saturating_sub(state.applied.position())),
+        bound: state.bound,
+        has_current_keys: state.key_set == Some(keys.digest()),
+        drained: state.drained,
+    }
+}

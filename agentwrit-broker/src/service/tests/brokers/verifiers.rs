@@ -1,0 +1,130 @@
+//! Reports and enrolments count at all brokers.
+
+use agentwrit_verify::{
+    FeedCursor,
+    report::{Report, ReportedBound},
+};
+
+use super::{
+    super::verifiers::{enrol, name, report, send},
+    *,
+};
+use crate::service::verifiers::ReportRejection;
+
+impl Brokers {
+    async fn instances(&self, broker: usize) -> Vec<u64> {
+        let fleet = self.of(broker).verifiers.fleet().await.unwrap();
+        fleet.reports.iter().map(|state| state.sequence).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn enrolment_report_and_removal_at_one_broker_count_at_the_others_at_once() {
+    let test = Brokers::start(&[0, -30, 30]).await;
+    for round in 0..20 {
+        let (first, second, third) = (test.of(round), test.of(round + 1), test.of(round + 2));
+        enrol(first, "api", 1, Some(60)).await.unwrap();
+        send(second, &report(second, "api", 1, 1), 1).await.unwrap();
+        assert_eq!(test.instances(round + 2).await, [1]);
+        let at_least = send(third, &report(third, "api", 1, 2), 1).await.unwrap();
+        assert_eq!(at_least.position(), third.feed.end().cursor);
+        assert_eq!((test.instances(round).await, test.instances(round + 1).await), (vec![2], vec![2]));
+        let replayed = send(first, &report(first, "api", 1, 2), 1).await;
+        assert_eq!(replayed, Err(Error::Report(ReportRejection::Superseded)));
+        second.verifiers.remove(None, name("api"), CLIENT).await.unwrap();
+        assert!(test.instances(round).await.is_empty());
+        let removed = send(third, &report(third, "api", 1, 3), 1).await;
+        assert_eq!(removed, Err(Error::Report(ReportRejection::NotEnrolled)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replayed_report_is_rejected_by_a_broker_whose_memory_is_behind() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, None).await.unwrap();
+    let latest = report(test.of(0), "api", 1, 2);
+    let outcomes = tokio::join!(send(test.of(0), &latest, 1), send(test.of(1), &latest, 1));
+    let superseded = Err(Error::Report(ReportRejection::Superseded));
+    assert!(
+        (outcomes.0.is_ok() && outcomes.1 == superseded) || (outcomes.1.is_ok() && outcomes.0 == superseded),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_at_one_broker_wakes_waiting_callers_of_another_within_20_ms() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, None).await.unwrap();
+    let mut changes = test.of(1).verifiers.changed();
+    drop(test.of(1).verifiers.fleet().await.unwrap());
+    let mut delays = Vec::new();
+    for sequence in 1..=40 {
+        let instance = u8::try_from(sequence).unwrap();
+        changes.mark_unchanged();
+        send(test.of(0), &report(test.of(0), "api", instance, sequence), 1).await.unwrap();
+        let stored = Instant::now();
+        timeout(Duration::from_secs(5), changes.changed()).await.unwrap().unwrap();
+        delays.push(stored.elapsed());
+    }
+    delays.sort_unstable();
+    assert!(delays[20] <= Duration::from_millis(20), "median {:?}", delays[20]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_beyond_the_log_is_rejected_by_every_broker_and_counts_as_unbounded() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, None).await.unwrap();
+    send(test.of(0), &report(test.of(0), "api", 1, 1), 1).await.unwrap();
+    let good = report(test.of(1), "api", 1, 2);
+    let beyond = FeedCursor::new(good.applied.epoch(), good.applied.position() + 5).unwrap();
+    let outcome = send(test.of(1), &Report { applied: beyond, ..good }, 1).await;
+    assert_eq!(outcome, Err(Error::Report(ReportRejection::Ahead)));
+    let fleet = test.of(0).verifiers.fleet().await.unwrap();
+    assert_eq!(fleet.instances[0].bound, ReportedBound::Unbounded);
+    send(test.of(0), &report(test.of(0), "api", 1, 3), 1).await.unwrap();
+    assert_eq!(test.of(1).verifiers.fleet().await.unwrap().instances[0].bound, ReportedBound::Seconds(30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarted_broker_knows_all_instances_and_a_restarted_server_counts_reports_as_lost() {
+    let mut test = Brokers::start(&[0]).await;
+    enrol(test.of(0), "api", 1, None).await.unwrap();
+    for instance in 1..=3 {
+        send(test.of(0), &report(test.of(0), "api", instance, 1), 1).await.unwrap();
+    }
+    let before = test.of(0).verifiers.fleet().await.unwrap().complete_from;
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    let fleet = test.of(1).verifiers.fleet().await.unwrap();
+    assert_eq!((fleet.instances.len(), fleet.complete_from), (3, before), "reports are kept by the database");
+    // As if the server had been started since.
+    test.schema.execute("UPDATE report_log SET server_started = 1");
+    let now = test.of(0).ledger.now();
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for broker in [2, 0, 1] {
+        let fleet = test.of(broker).verifiers.fleet().await.unwrap();
+        assert!(fleet.complete_from >= now.saturating_add(Report::LEASE), "broker {broker}");
+        assert_eq!(fleet.instances.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_fail_while_the_database_is_away_and_are_accepted_afterwards() {
+    let mut test = Brokers::start(&[0]).await;
+    let link = Link::new(LinkState::Up);
+    test.add_through(&link).await;
+    enrol(test.of(0), "api", 1, None).await.unwrap();
+    send(test.of(1), &report(test.of(1), "api", 1, 1), 1).await.unwrap();
+    link.state.send_replace(LinkState::Down);
+    let outcome = send(test.of(1), &report(test.of(1), "api", 1, 2), 1).await;
+    assert!(matches!(outcome, Err(Error::Store(_))), "{outcome:?}");
+    assert!(matches!(test.of(1).verifiers.fleet().await, Err(Error::Store(_))), "no decision on old memory");
+    link.state.send_replace(LinkState::Up);
+    let mut sequence = 3;
+    while send(test.of(1), &report(test.of(0), "api", 2, sequence), 1).await.is_err() {
+        sequence += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(test.instances(0).await.len(), 2);
+}

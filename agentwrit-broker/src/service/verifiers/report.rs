@@ -1,0 +1,242 @@
+//! Reports of instances.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{
+    FeedCursor, UnixTime,
+    report::{Report, ReportError, ReportedBound, UnverifiedReport},
+};
+use sha2::{Digest as _, Sha256};
+
+use super::{VerifierService, capacity::MAX_INSTANCES, fleet::Noted};
+use crate::{
+    audit::{EventType, NewEvent},
+    domain::{Enrolment, InstanceState},
+    limits::rate_limit::RetryAfter,
+    service::Error,
+    store::{LogEnd, StoreError, StoredReport},
+};
+
+/// Largest `seq`, and largest other number: what a store keeps.
+const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
+/// Interval after which an instance without news reports, unless there are many.
+const LEAST_INTERVAL: Duration = Duration::from_secs(8);
+/// Longest such interval, far from the end of a lease.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+/// Number of reports without news that brokers take in a second.
+const REPORTS_PER_SECOND: usize = 200;
+const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND < 60);
+
+/// Response to a report that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AcceptedReport {
+    /// End of the revocation log, read after the report was stored.
+    pub(crate) at_least: FeedCursor,
+    /// Interval after which the instance should report again if it has no news.
+    pub(crate) interval: Duration,
+}
+
+/// Reason for not accepting a report.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReportRejection {
+    /// The text is not a report, or a verified report has members that can't be accepted.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error("`seq` is at most {MAX_NUMBER}")]
+    SequenceTooLarge,
+    #[error("bound is larger than the {max_bound} s that the verifier is enrolled with")]
+    BoundTooLarge { max_bound: u64 },
+    /// No verifier of this name, or a signature of another key: the response does not tell which.
+    #[error("no enrolled verifier signed this report")]
+    NotEnrolled,
+    #[error("a report of this instance with the same or a higher `seq` was accepted before")]
+    Superseded,
+    /// The log has not reached the reported cursor.
+    #[error("the report names a cursor that this broker has not reached: the verifier follows another database")]
+    Ahead,
+    #[error("the instance reports more often than once a second")]
+    TooOften { retry_after: RetryAfter },
+    #[error("there are reports of too many instances")]
+    TooManyInstances,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ReportRejection {
+    /// Returns a reason for metrics, out of a fixed list.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Report(error) => error.reason(),
+            Self::SequenceTooLarge => "malformed",
+            Self::BoundTooLarge { .. } => "bound_too_large",
+            Self::NotEnrolled => "not_enrolled",
+            Self::Superseded => "superseded",
+            Self::Ahead => "ahead_of_log",
+            Self::TooOften { .. } => "too_often",
+            Self::TooManyInstances => "too_many_instances",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+impl VerifierService {
+    /// Accepts a report, so that every broker counts it.
+    pub(crate) async fn report(self: &Arc<Self>, text: &str, client: IpAddr) -> Result<AcceptedReport, Error> {
+        let heard_at = self.ledger.now();
+        let outcome = self.judge(text, heard_at, client).await;
+        match &outcome {
+            Ok(_) => self.metrics.verifiers().accepted(),
+            Err(rejection) => self.metrics.verifiers().rejected(rejection.reason()),
+        }
+        Ok(AcceptedReport { at_least: outcome?, interval: interval(self.memory.len()) })
+    }
+
+    async fn judge(
+        self: &Arc<Self>,
+        text: &str,
+        heard_at: UnixTime,
+        client: IpAddr,
+    ) -> Result<FeedCursor, ReportRejection> {
+        let unverified = UnverifiedReport::decode(text)?;
+        let (name, instance, sequence) = (unverified.verifier(), unverified.instance(), unverified.sequence());
+        let Some(enrolment) = self.enrolment(&unverified).await? else {
+            self.deny("unknown verifier", heard_at, client);
+            return Err(ReportRejection::NotEnrolled);
+        };
+        let known = self.memory.latest(name, instance);
+        if known.as_ref().is_some_and(|known| known.sequence >= sequence) {
+            return Err(ReportRejection::Superseded);
+        }
+        let (pace, moment) = ((name.clone(), instance), self.ledger.monotonic());
+        self.paces.peek(&pace, moment).map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
+        if known.is_none() && !self.memory.has_place(name) {
+            return Err(ReportRejection::TooManyInstances);
+        }
+        let report = match unverified.verify(&enrolment.public_key, self.issuer.name(), self.ledger.now()) {
+            Ok(report) => report,
+            Err(ReportError::OtherKey { .. } | ReportError::BadSignature) => {
+                self.deny("not signed with the enrolled key", heard_at, client);
+                return Err(ReportRejection::NotEnrolled);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        check(&report, &enrolment)?;
+        self.paces.check(&pace, moment).map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
+        let digest = Sha256::digest(text.as_bytes()).into();
+        self.store_report(InstanceState::of(report, digest, heard_at), known).await
+    }
+
+    /// Returns the verifier that a report names, if it is enrolled with the key that the report names. Another broker may
+    /// have enrolled it just before.
+    async fn enrolment(&self, report: &UnverifiedReport<'_>) -> Result<Option<Enrolment>, StoreError> {
+        let find = || self.memory.enrolment(report.verifier()).filter(|known| report.names_key(&known.public_key));
+        if let Some(enrolment) = find() {
+            return Ok(Some(enrolment));
+        }
+        if !self.store().is_shared() {
+            return Ok(None);
+        }
+        self.store().confirm_reports().await?;
+        Ok(find())
+    }
+
+    /// Stores a verified report where every broker counts it. Returns the end of the log, read afterwards.
+    async fn store_report(
+        self: &Arc<Self>,
+        state: InstanceState,
+        known: Option<Arc<InstanceState>>,
+    ) -> Result<FeedCursor, ReportRejection> {
+        let stored = match self.store().put_report(state.clone()).await? {
+            Some(stored) => stored,
+            None => self.keep_in_memory(state.clone(), known).await?,
+        };
+        match stored {
+            StoredReport::Accepted { end } => Ok(end),
+            // Memory is as late as the attempt.
+            StoredReport::Superseded if self.memory.enrolment(&state.verifier).is_none() => {
+                Err(ReportRejection::NotEnrolled)
+            }
+            StoredReport::Superseded => Err(ReportRejection::Superseded),
+            StoredReport::Ahead => {
+                let (verifier, instance) = (state.verifier.as_str(), state.instance.to_string());
+                let cursor = state.applied.to_string();
+                tracing::error!(
+                    component = "verifiers",
+                    verifier,
+                    instance,
+                    cursor,
+                    "a verifier applies a cursor that the log has not reached: it follows another database, or this one lost commits"
+                );
+                Err(ReportRejection::Ahead)
+            }
+        }
+    }
+
+    /// Keeps a report in the memory of the only broker, and durably where memory alone does not do.
+    async fn keep_in_memory(
+        self: &Arc<Self>,
+        state: InstanceState,
+        known: Option<Arc<InstanceState>>,
+    ) -> Result<StoredReport, StoreError> {
+        let end = self.log_end()?;
+        if state.applied.epoch() == end.epoch() && !end.has_reached(&state.applied) {
+            let known = known.map_or_else(|| state.clone(), Arc::unwrap_or_clone);
+            self.memory.note(InstanceState { sequence: state.sequence, is_ahead: true, ..known });
+            return Ok(StoredReport::Ahead);
+        }
+        let was_kept = known.is_some_and(|known| known.is_unbounded());
+        if state.is_unbounded() && !was_kept {
+            let kept = state.clone();
+            self.ledger.transact(move |tx| tx.put_verifier_instance(&kept)).await?;
+        } else if !state.is_unbounded() && (was_kept || state.bound == ReportedBound::Unbounded) {
+            // Also if its first report is still being written: that was queued before.
+            let (verifier, instance) = (state.verifier.clone(), state.instance);
+            self.ledger.transact(move |tx| tx.delete_verifier_instance(&verifier, instance)).await?;
+        }
+        match self.memory.note(state) {
+            Noted::Accepted => Ok(StoredReport::Accepted { end: self.log_end()? }),
+            Noted::Superseded => Ok(StoredReport::Superseded),
+        }
+    }
+
+    fn log_end(&self) -> Result<FeedCursor, StoreError> {
+        let LogEnd { epoch, cursor } = self.feed.end();
+        FeedCursor::new(&epoch, cursor).map_err(|error| StoreError::Corrupt { cause: error.to_string() })
+    }
+
+    /// Audits a report that no enrolled verifier signed.
+    fn deny(&self, reason: &'static str, now: UnixTime, client: IpAddr) {
+        let event = NewEvent::denied(EventType::VerifierReportDenied, now, client, "report of a verifier refused");
+        self.ledger.deny(event.word("reason", reason));
+    }
+}
+
+/// Checks a verified report against its enrolment.
+fn check(report: &Report, enrolment: &Enrolment) -> Result<(), ReportRejection> {
+    if report.sequence > MAX_NUMBER {
+        return Err(ReportRejection::SequenceTooLarge);
+    }
+    let Some(max_bound) = enrolment.max_bound else { return Ok(()) };
+    let is_within = match report.bound {
+        ReportedBound::Seconds(seconds) => seconds <= max_bound,
+        ReportedBound::Unbounded => false,
+    };
+    if is_within { Ok(()) } else { Err(ReportRejection::BoundTooLarge { max_bound }) }
+}
+
+/// Returns the interval at which instances without news should report, so that brokers take few reports a second.
+fn interval(instances: usize) -> Duration {
+    let seconds = u64::try_from(instances.div_ceil(REPORTS_PER_SECOND)).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).clamp(LEAST_INTERVAL, LONGEST_INTERVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interval_grows_with_number_of_instances() {
+        let seconds = |instances| interval(instances).as_secs();
+        assert_eq!([0, 1600, 1601, 5000, 10_000, 100_000].map(seconds), [8, 8, 9, 25, 50, 60]);
+    }
+}

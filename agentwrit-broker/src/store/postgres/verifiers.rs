@@ -1,0 +1,91 @@
+//! Verifiers and their instances, in transactions of the head row and in snapshots. Reports are stored by
+//! [`reports`](super::reports).
+
+use agentwrit_verify::{
+    FeedCursor, PublicKey, UnixTime,
+    report::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName},
+};
+use tokio_postgres::Row;
+
+use super::{
+    codec::{bytes, get, optional_parsed, parsed, time, unreadable, unsigned},
+    transaction::Transaction,
+    value::values,
+};
+use crate::{
+    domain::{Enrolment, InstanceState},
+    store::{StoreError, codec::micros, verifiers::ReadVerifiers},
+};
+
+pub(super) const ENROLMENTS: &str = "SELECT name, public_key, max_bound, added_at FROM verifiers ORDER BY added_at";
+pub(super) const INSTANCES: &str = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, \
+     digest, is_ahead FROM verifier_instances ORDER BY verifier, instance";
+/// Tells every broker to read verifiers and instances anew.
+const ENROLMENTS_CHANGED: &str = "UPDATE report_log SET enrolments = enrolments + 1 WHERE one = 1";
+/// Makes every broker count the reports before as lost.
+const REPORTS_LOST: &str = "UPDATE report_log SET enrolments = enrolments + 1, kept_since = $1 WHERE one = 1";
+/// Instances with a bound that are silent for longer accept no token, and no report of them counts any more.
+const DELETE_SILENT: &str = "DELETE FROM verifier_instances WHERE (bound IS NOT NULL OR leaving) AND heard_at <= $1";
+
+impl ReadVerifiers for Transaction<'_> {
+    fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError> {
+        self.list(ENROLMENTS, values![], enrolment)
+    }
+
+    fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
+        self.list(INSTANCES, values![], |row| instance(row, 0))
+    }
+}
+
+impl Transaction<'_> {
+    pub(super) fn delete_one_instance(&self, name: &VerifierName, id: InstanceId) -> Result<(), StoreError> {
+        let sql = "DELETE FROM verifier_instances WHERE verifier = $1 AND instance = $2";
+        self.execute(sql, values![name.as_str(), id.to_string()]).map(|_| ())
+    }
+
+    pub(super) fn delete_all_instances(&self, name: &VerifierName) -> Result<(), StoreError> {
+        // First: its lock orders this with the reports that are being stored.
+        self.execute(ENROLMENTS_CHANGED, values![])?;
+        self.execute("DELETE FROM verifier_instances WHERE verifier = $1", values![name.as_str()]).map(|_| ())
+    }
+
+    pub(super) fn reports_were_lost(&self, at: UnixTime) -> Result<(), StoreError> {
+        self.execute(REPORTS_LOST, values![micros(at)]).map(|_| ())
+    }
+
+    pub(super) fn delete_silent_instances(&self, until: UnixTime) -> Result<(), StoreError> {
+        let until = until.saturating_sub(Report::LEASE.saturating_mul(2));
+        self.execute(DELETE_SILENT, values![micros(until)]).map(|_| ())
+    }
+}
+
+pub(super) fn enrolment(row: &Row) -> Result<Enrolment, StoreError> {
+    Ok(Enrolment {
+        name: parsed(row, 0, VerifierName::parse)?,
+        public_key: PublicKey::from_bytes(&bytes(row, 1)?).map_err(|error| unreadable(1, &error))?,
+        max_bound: optional_unsigned(row, 2)?,
+        added_at: time(row, 3)?,
+    })
+}
+
+/// Reads the columns of [`INSTANCES`], of which the first is `at`.
+pub(super) fn instance(row: &Row, at: usize) -> Result<InstanceState, StoreError> {
+    let position = unsigned(row, at + 4)?;
+    Ok(InstanceState {
+        verifier: parsed(row, at, VerifierName::parse)?,
+        instance: parsed(row, at + 1, InstanceId::parse)?,
+        sequence: unsigned(row, at + 2)?,
+        applied: parsed(row, at + 3, |epoch| FeedCursor::new(epoch, position))?,
+        bound: optional_unsigned(row, at + 5)?.map_or(ReportedBound::Unbounded, ReportedBound::Seconds),
+        key_set: optional_parsed(row, at + 6, KeySetDigest::parse)?,
+        drained: optional_unsigned(row, at + 7)?,
+        leaving: get(row, at + 8)?,
+        heard_at: time(row, at + 9)?,
+        digest: bytes(row, at + 10)?,
+        is_ahead: get(row, at + 11)?,
+    })
+}
+
+fn optional_unsigned(row: &Row, column: usize) -> Result<Option<u64>, StoreError> {
+    get::<Option<i64>>(row, column)?.map(|_| unsigned(row, column)).transpose()
+}
