@@ -21,19 +21,20 @@ impl Brokers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrolment_report_and_removal_at_one_broker_count_at_the_others_at_once() {
     let test = Brokers::start(&[0, -30, 30]).await;
-    for round in 0..20 {
+    for round in 0..20_u8 {
+        let (instance, round) = (round, usize::from(round));
         let (first, second, third) = (test.of(round), test.of(round + 1), test.of(round + 2));
         enrol(first, "api", 1, Some(60)).await.unwrap();
-        send(second, &report(second, "api", 1, 1), 1).await.unwrap();
+        send(second, &report(second, "api", instance, 1), 1).await.unwrap();
         assert_eq!(test.instances(round + 2).await, [1]);
-        let at_least = send(third, &report(third, "api", 1, 2), 1).await.unwrap();
+        let at_least = send(third, &report(third, "api", instance, 2), 1).await.unwrap();
         assert_eq!(at_least.position(), third.feed.end().cursor);
         assert_eq!((test.instances(round).await, test.instances(round + 1).await), (vec![2], vec![2]));
-        let replayed = send(first, &report(first, "api", 1, 2), 1).await;
+        let replayed = send(first, &report(first, "api", instance, 2), 1).await;
         assert_eq!(replayed, Err(Error::Report(ReportRejection::Superseded)));
         second.verifiers.remove(None, name("api"), CLIENT).await.unwrap();
         assert!(test.instances(round).await.is_empty());
-        let removed = send(third, &report(third, "api", 1, 3), 1).await;
+        let removed = send(third, &report(third, "api", instance, 3), 1).await;
         assert_eq!(removed, Err(Error::Report(ReportRejection::NotEnrolled)));
     }
 }
