@@ -33,6 +33,7 @@ DOCS = REPOSITORY / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
 UPDATE = bool(os.environ.get("AGENTWRIT_DOCS_UPDATE"))
 PORT, HOME = "8080", "/home/you"
+BINARIES = ("agentwrit-broker", "awrit", "records-service")
 # What a reader of these pages has done before: the first half of getting-started.md.
 BROKER = """\
 awrit init >/dev/null
@@ -49,6 +50,34 @@ wait %1
 """
 # Pages whose shell blocks belong together, and what runs before them. In any other page every section has a broker of its own.
 WHOLE = {"getting-started.md": "", "operators/several-brokers.md": STOPPED_BROKER}
+# What the page about emergencies takes for granted: an enrolled service, an app and an agent.
+SERVICE = """\
+awrit verifier keygen --private-key verifier.pem >verifier.pub
+awrit verifier add records-api --public-key verifier.pub --max-bound 30 >/dev/null
+records-service --verifier records-api --key verifier.pem --broker http://127.0.0.1:8080 --listen 127.0.0.1:9000 >service.log 2>&1 &
+until curl -so service.json http://127.0.0.1:9000/; do sleep 0.05; done
+APP=$(awrit app register --name clinic --scopes 'read:records:*' --json | jq -r .app_id)
+awrit agent register --orch-id clinic --task-id t-2 --scopes read:records:8 >/dev/null
+awrit agent register --orch-id clinic --task-id t-1 --scopes read:records:7 --json >agent.json
+AGENT=$(jq -r .agent_id agent.json) TOKEN=$(jq -r .access_token agent.json)
+"""
+# Two brokers on a database behind HAProxy, at the address of the one broker.
+BROKERS = """\
+awrit init >/dev/null
+export AACTL_ADMIN_SECRET=$(sed -n 's/^ADMIN_SECRET=//p' ~/.broker/config)
+(umask 077; openssl rand 32 >key-encryption.key)
+export AA_DATABASE_URL="postgres://postgres@db1/agentwrit" AA_KEY_ENCRYPTION_KEY_PATH=$PWD/key-encryption.key AA_TRUSTED_PROXIES=127.0.0.1/32
+psql -h db1 -U postgres -qc 'CREATE DATABASE agentwrit'
+AA_PORT=8081 AA_STATE_PATH=$PWD/1.state agentwrit-broker >broker.log 2>&1 &
+until AA_STATE_PATH=$PWD/1.state agentwrit-broker health 2>/dev/null; do sleep 0.05; done
+AA_PORT=8082 AA_STATE_PATH=$PWD/2.state agentwrit-broker >broker-2.log 2>&1 &
+export AGENTWRIT_BIND=127.0.0.1:8080 AGENTWRIT_BROKER_1=127.0.0.1:8081 AGENTWRIT_BROKER_2=127.0.0.1:8082
+haproxy -db -f deploy/haproxy/haproxy.cfg >haproxy.log 2>&1 &
+until AA_STATE_PATH=$PWD/2.state agentwrit-broker health 2>/dev/null && awrit health >/dev/null 2>&1; do sleep 0.05; done
+"""
+# Pages whose sections begin with more than a broker, and pages whose sections run with several brokers, too.
+BEFORE_SECTION = {"operators/emergencies.md": SERVICE}
+ON_BOTH_STORES = {"operators/emergencies.md"}
 # Pages that use a PostgreSQL server, and what stands for its address and for TLS there. The server of the tests has neither.
 WITH_POSTGRES = {"operators/several-brokers.md"}
 TLS_OF_DATABASE = "sslmode=verify-full&sslrootcert=/etc/agentwrit/db-ca.crt"
@@ -121,14 +150,23 @@ def sessions() -> list:
         for block in blocks_of(page):
             if block.tested:
                 found.setdefault(name if name in WHOLE else f"{name}: {block.section}", []).append(block)
-    return [pytest.param(blocks, id=id) for id, blocks in found.items()]
+    listed = []
+    for id, blocks in found.items():
+        name = name_of(blocks[0].page)
+        before = BEFORE_SECTION.get(name, "")
+        own_file = any("sqlite3" in block.code for block in blocks)
+        listed.append(pytest.param(blocks, WHOLE.get(name, BROKER + before), name in WITH_POSTGRES, id=id))
+        if name in ON_BOTH_STORES and not own_file:
+            listed.append(pytest.param(blocks, BROKERS + before, True, id=f"{id} (PostgreSQL)"))
+    return listed
 
 
 def binaries() -> Path:
     directory = Path(os.environ.get("AGENTWRIT_BIN_DIR") or Path(broker_binary()).parent).resolve()
-    for name in ("agentwrit-broker", "awrit"):
+    for name in BINARIES:
         if not (directory / name).is_file():
-            pytest.fail(f"no {name} in {directory}: build it with `cargo build -p agentwrit-broker -p awrit` or set AGENTWRIT_BIN_DIR")
+            packages = " ".join(f"-p {name}" for name in BINARIES)
+            pytest.fail(f"no {name} in {directory}: build it with `cargo build {packages}` or set AGENTWRIT_BIN_DIR")
     return directory
 
 
@@ -141,8 +179,8 @@ def free_port() -> str:
 @pytest.fixture
 def machine(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """What a page calls the ports and servers of its reader, and what they are called here."""
-    names = {port: free_port() for port in (PORT, "8081", "8082")}
-    if name_of(request.node.callspec.params["blocks"][0].page) not in WITH_POSTGRES:
+    names = {port: free_port() for port in (PORT, "8081", "8082", "9000")}
+    if not request.node.callspec.params["with_postgres"]:
         yield names
         return
     server: PostgresServer = request.getfixturevalue("postgres")
@@ -161,29 +199,31 @@ def machine(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         server.execute(f"DROP ROLE IF EXISTS {role}")
 
 
-@pytest.mark.parametrize("blocks", sessions())
-def test_shell(blocks: list[Block], machine: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("blocks", "prelude", "with_postgres"), sessions())
+def test_shell(blocks: list[Block], prelude: str, with_postgres: bool, machine: dict[str, str], tmp_path: Path) -> None:
     directory, port = binaries(), machine[PORT]
     home, runs = tmp_path / "you", tmp_path / "runs"
+
+    def here(code: str) -> str:
+        for shown, name in machine.items():
+            code = code.replace(shown, name)
+        return code
+
     for path in (home, runs, tmp_path / "bin"):
         path.mkdir()
-    for name in ("agentwrit-broker", "awrit"):
+    for name in BINARIES:
         (tmp_path / "bin" / name).symlink_to(directory / name)
     # What a page takes from the repository is at hand, as for a reader who stands at its root.
     for name in ("scripts", "examples", "deploy"):
         (home / name).symlink_to(REPOSITORY / name)
-    prelude = WHOLE.get(name_of(blocks[0].page), BROKER)
     driver = [
         "set -u",
         "trap 'trap - ERR; kill $(jobs -p) 2>/dev/null; wait; exit 0' EXIT",
         f"trap 'printf \"block %s: %s (exit code %s)\\n\" \"${{BLOCK:-}}\" \"$BASH_COMMAND\" $? >>{runs}/failed' ERR",
-        prelude,
+        here(prelude),
     ]
     for index, block in enumerate(blocks):
-        code = block.code
-        for shown, here in machine.items():
-            code = code.replace(shown, here)
-        (runs / f"{index}.sh").write_text(code)
+        (runs / f"{index}.sh").write_text(here(block.code))
         # No section logs in more than ten times: more would meet the limit of five a second.
         driver.append(f"BLOCK={index}; . {runs}/{index}.sh >{runs}/{index}.out 2>&1")
     environment = {
@@ -362,7 +402,7 @@ def documented(page: str) -> set[str]:
 
 def test_every_event_type_is_explained() -> None:
     types = set(re.findall(r'= \d+, "(\w+)"', (VERIFY_SOURCE / "audit/event_type.rs").read_text()))
-    assert len(types) == 29
+    assert len(types) >= 36
     assert not types - documented("reference/events.md")
 
 
