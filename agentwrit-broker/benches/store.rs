@@ -87,6 +87,7 @@ async fn registrations_per_second(path: &Path, batch: usize) -> f64 {
 }
 
 /// Input of a registration, made before it queues, as in the broker.
+#[derive(Clone)]
 struct Registration {
     digest: Digest,
     nonce: [u8; 32],

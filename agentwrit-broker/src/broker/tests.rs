@@ -1,4 +1,4 @@
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -13,17 +13,17 @@ const SECRET: &str = "a secret for the tests";
 /// Occupies the writer of the store until the sender is dropped.
 async fn occupy_writer(store: &Store) -> mpsc::Sender<()> {
     let (release, released) = mpsc::channel();
-    let (start, begun) = tokio::sync::oneshot::channel();
-    let store = store.clone();
+    let (start, mut begun) = tokio::sync::mpsc::channel(1);
+    let (store, released) = (store.clone(), Arc::new(Mutex::new(released)));
     tokio::spawn(async move {
         let wait = move |_: &mut Tx<'_>| {
-            start.send(()).ok();
-            released.recv().ok();
+            start.try_send(()).ok();
+            released.lock().unwrap().recv().ok();
             Ok::<_, StoreError>(())
         };
         store.transact(wait).await
     });
-    begun.await.unwrap();
+    begun.recv().await.unwrap();
     release
 }
 

@@ -88,7 +88,7 @@ impl Ledger {
     /// Runs an operation in one transaction of the store.
     pub(crate) async fn transact<T: Send + 'static, E: OperationError>(
         &self,
-        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send + 'static,
     ) -> Result<T, E> {
         self.transact_with(Wants::none(), operation).await
     }
@@ -97,7 +97,7 @@ impl Ledger {
     pub(crate) async fn transact_with<T: Send + 'static, E: OperationError>(
         &self,
         wants: Wants,
-        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send + 'static,
     ) -> Result<T, E> {
         let started = self.monotonic();
         let outcome = self.store.transact_with(wants, operation).await;

@@ -29,7 +29,7 @@ pub(super) async fn transact_as<T: Send + 'static>(
     ledger: &Ledger,
     bearer: Option<TokenId>,
     wants: Wants,
-    operation: impl FnOnce(&mut Tx<'_>, UnixTime) -> Result<T, Error> + Send + 'static,
+    operation: impl FnOnce(&mut Tx<'_>, UnixTime) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
     let wants = match &bearer {
         Some(bearer) => wants.token(bearer),

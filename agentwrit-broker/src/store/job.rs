@@ -3,6 +3,10 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::oneshot;
@@ -11,14 +15,17 @@ use super::{StoreError, Tx, wants::Wants};
 
 /// A job of any result type.
 pub(super) trait Job: Send {
+    /// Takes the job on. Returns false if the caller no longer waits for it.
+    fn begin(&self) -> bool;
+
     /// Returns true if the caller no longer waits for the result.
     fn is_abandoned(&self) -> bool;
 
     /// Takes the keys of the rows that the job will read.
     fn take_wants(&mut self) -> Wants;
 
-    /// Runs the job. Returns false if its changes must be undone.
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Runs the job, which may have run in a transaction that failed. Returns false if its changes must be undone.
+    fn run(&mut self, tx: &mut Tx<'_>, writes: Writes) -> bool;
 
     /// Sends the job's result if the commit succeeded, otherwise the error of the commit.
     fn respond(self: Box<Self>, commit: Result<(), StoreError>);
@@ -30,26 +37,51 @@ impl fmt::Debug for dyn Job {
     }
 }
 
+/// When the rows of a job are written that are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// With those of the other jobs, before the commit.
+    Together,
+    /// At the end of the job: if the store rejects one of them, this job alone fails.
+    Apart,
+}
+
+/// Decides whether a job is taken on or given up, whichever happens first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    /// Returns true for the first call.
+    pub(super) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
 /// A job and its result.
 pub(super) struct PendingJob<F, T, E> {
     wants: Wants,
-    job: Option<F>,
+    job: F,
+    turn: Turn,
     outcome: Option<Result<T, E>>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
 impl<F, T, E> PendingJob<F, T, E> {
-    pub(super) fn new(wants: Wants, job: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
-        Self { wants, job: Some(job), outcome: None, reply }
+    pub(super) fn new(wants: Wants, job: F, turn: Turn, reply: oneshot::Sender<Result<T, E>>) -> Self {
+        Self { wants, job, turn, outcome: None, reply }
     }
 }
 
 impl<F, T, E> Job for PendingJob<F, T, E>
 where
-    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send,
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn begin(&self) -> bool {
+        !self.is_abandoned() && self.turn.take()
+    }
+
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
@@ -58,13 +90,14 @@ where
         std::mem::take(&mut self.wants)
     }
 
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
-        let Some(job) = self.job.take() else {
-            return false;
-        };
+    fn run(&mut self, tx: &mut Tx<'_>, writes: Writes) -> bool {
+        let job = self.job.clone();
         // A panicking job is undone, so no half-made state can be seen afterwards.
         let outcome = catch_unwind(AssertUnwindSafe(|| job(tx)))
             .unwrap_or_else(|_| Err(StoreError::internal("a job panicked").into()));
+        if outcome.is_ok() && writes == Writes::Apart {
+            tx.write_held_back();
+        }
         let outcome = match (outcome, tx.failed_write()) {
             (Ok(_), Some(overlooked)) => Err(overlooked.into()),
             (outcome, _) => outcome,

@@ -2,7 +2,8 @@
 //!
 //! 1. The result of [`Store::transact`] is durable: it is returned after the commit.
 //! 2. One thread writes. It runs all waiting jobs in one transaction, commits once, then returns all results.
-//! 3. A job that fails or panics changes nothing and does not affect the other jobs.
+//! 3. A job that fails or panics changes nothing and does not affect the other jobs. If the store rejects the rows of a
+//!    batch, its jobs are run again, each with a savepoint of its own: that is why they are `Clone`.
 //! 4. After a failed commit every caller gets an error, and no change remains, in the store or in memory. A commit whose
 //!    outcome can't be learnt is [`StoreError::OutcomeUnknown`]; what it changed reaches memory as another broker's commit.
 //!    A job that ignores a failed write is undone too.
@@ -71,14 +72,17 @@ pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
 pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, directory_of, probe};
 pub use tokens::EndedTokens;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    time::timeout,
+};
 pub use transaction::Tx;
 pub(crate) use verifiers::{FleetMirror, StoredFleet, StoredReport};
 pub use wants::Wants;
 
 use self::{
     batch::Batch,
-    job::PendingJob,
+    job::{PendingJob, Turn},
     readers::{ReadConnection, Readers},
     writer::{Health, Message, Writer},
 };
@@ -89,6 +93,10 @@ pub(crate) const ALL_ROWS: u64 = i64::MAX.unsigned_abs();
 
 /// Shorter than the 30 s after which a client or a balancer may give up.
 const OUTCOME_LIMIT: Duration = Duration::from_secs(25);
+/// Time for which a job waits for its turn while the writer waits for a database that does not respond.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
+/// Longest timeout of the runtime.
+const NO_LIMIT: Duration = Duration::MAX;
 
 /// The store. Clones share it.
 #[derive(Clone, Debug)]
@@ -109,6 +117,8 @@ struct Inner {
     /// Stores reports of verifiers for all brokers; `None` in a store of one broker.
     reports: Option<postgres::Reports>,
     lost_history: Option<watch::Receiver<Option<LostHistory>>>,
+    /// Time for which a job waits for its turn.
+    turn_limit: Duration,
 }
 
 /// Options for opening a store.
@@ -201,14 +211,27 @@ impl Store {
         let readers = Readers::new(readers);
         let (followers, lost_history) = shared.unzip();
         let (follower, reports) = followers.unzip();
-        let probing = Mutex::new(());
-        let inner = Inner { queue, readers, health, probing, accepted_breaks, clock, follower, reports, lost_history };
+        // A transaction on a local file ends, or fails, by itself.
+        let turn_limit = if follower.is_some() { TURN_LIMIT } else { NO_LIMIT };
+        let inner = Inner {
+            queue,
+            readers,
+            health,
+            probing: Mutex::new(()),
+            accepted_breaks,
+            clock,
+            follower,
+            reports,
+            lost_history,
+            turn_limit,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Runs `job` on the writer. Returns its result once its changes are durable. A failed job changes nothing.
     ///
-    /// A job whose caller no longer waits when its turn comes is dropped.
+    /// A job whose caller no longer waits when its turn comes is dropped. A job may run twice, the second time after nothing of
+    /// the first was kept.
     ///
     /// # Errors
     ///
@@ -216,7 +239,7 @@ impl Store {
     /// [`StoreError::OutcomeUnknown`].
     pub async fn transact<T, E, F>(&self, job: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
@@ -230,17 +253,24 @@ impl Store {
     /// The same as those of [`transact`](Self::transact).
     pub async fn transact_with<T, E, F>(&self, wants: Wants, job: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let (reply, response) = oneshot::channel();
-        let job = Box::new(PendingJob::new(wants, job, reply));
+        let ((reply, mut response), turn) = (oneshot::channel(), Turn::default());
+        let job = Box::new(PendingJob::new(wants, job, turn.clone(), reply));
         self.inner.queue.try_send(Message::Job(job)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::closed(),
         })?;
-        response.await.unwrap_or_else(|_| Err(StoreError::closed().into()))
+        let response = match timeout(self.inner.turn_limit, &mut response).await {
+            Ok(response) => response,
+            Err(_) if turn.take() => {
+                return Err(StoreError::Unavailable { cause: "the writer waits".to_owned() }.into());
+            }
+            Err(_) => response.await,
+        };
+        response.unwrap_or_else(|_| Err(StoreError::closed().into()))
     }
 
     /// Returns the clock by which the store's records are dated: this machine's, or the database server's.

@@ -10,10 +10,20 @@ use std::{
 use agentwrit_verify::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{StoreError, after_commit::AfterCommit, batch::Batch, job::Job, rows::Rows, transaction::Tx, wants::Wants};
+use super::{
+    StoreError,
+    after_commit::AfterCommit,
+    batch::Batch,
+    job::{Job, Writes},
+    rows::Rows,
+    transaction::Tx,
+    wants::Wants,
+};
 
 /// Time for which a transaction accepts jobs before it commits.
 const LONGEST_BATCH: Duration = Duration::from_millis(20);
+/// Number of jobs in a transaction in which each has a savepoint of its own. PostgreSQL remembers 64 of them quickly.
+const LARGEST_APART: usize = 32;
 
 #[derive(Debug)]
 pub(super) enum Message {
@@ -83,7 +93,7 @@ impl<C: Connection> Writer<C> {
         while close.is_none() || !self.waiting.is_empty() {
             if self.waiting.is_empty() {
                 match self.queue.blocking_recv() {
-                    Some(Message::Job(job)) => self.waiting.push(job),
+                    Some(Message::Job(job)) => self.waiting.extend(Some(job).filter(|job| job.begin())),
                     Some(Message::Close(closed)) => {
                         close = Some(closed);
                         break;
@@ -108,26 +118,80 @@ impl<C: Connection> Writer<C> {
             return jobs.close;
         }
         let done = self.run_jobs(&mut jobs, waiting).and_then(|()| self.connection.commit(&self.batch));
-        let wrote = self.batch.wrote;
-        match &done {
+        let Jobs { ran, follow_ups, close } = jobs;
+        match self.settle(done, follow_ups, ran.len()) {
+            // The store may have rejected the rows of one job.
+            Err(StoreError::Internal { .. }) => self.repeat_apart(ran),
+            done => self.respond(ran, &done),
+        }
+        close
+    }
+
+    /// Runs the jobs of a batch again, none of which was committed, so that only those fail whose own rows are rejected.
+    fn repeat_apart(&mut self, jobs: Vec<Box<dyn Job>>) {
+        let mut waiting = jobs.into_iter().filter(|job| !job.is_abandoned()).peekable();
+        while waiting.peek().is_some() {
+            let mut jobs = Jobs::default();
+            let done = self.run_apart(&mut jobs, &mut waiting).and_then(|()| self.connection.commit(&self.batch));
+            let done = self.settle(done, jobs.follow_ups, jobs.ran.len());
+            self.respond(jobs.ran, &done);
+        }
+    }
+
+    fn run_apart(
+        &mut self,
+        jobs: &mut Jobs,
+        waiting: &mut impl Iterator<Item = Box<dyn Job>>,
+    ) -> Result<(), StoreError> {
+        let mut outcome = self.connection.begin(&Wants::none(), &mut self.batch);
+        let keys_cursor = self.batch.head.keys_cursor;
+        for mut job in waiting.take(LARGEST_APART) {
+            if outcome.is_ok() {
+                outcome =
+                    self.run_job(job.as_mut(), Writes::Apart).map(|follow_ups| jobs.follow_ups.append(follow_ups));
+            }
+            jobs.ran.push(job);
+            if outcome.is_ok() && self.batch.head.keys_cursor != keys_cursor {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Brings memory in step with a transaction that was committed, or undoes one that failed.
+    fn settle(
+        &mut self,
+        done: Result<(), StoreError>,
+        follow_ups: AfterCommit,
+        jobs: usize,
+    ) -> Result<bool, StoreError> {
+        match done {
             Ok(()) => {
+                let wrote = self.batch.wrote;
                 self.batch.commit();
-                jobs.follow_ups.run();
+                follow_ups.run();
+                Ok(wrote)
             }
             Err(error) => {
                 self.batch = Batch::default();
                 // Before the responses: what they hold is given back when they are dropped.
-                drop(jobs.follow_ups);
-                self.recover(error, jobs.ran.len());
+                drop(follow_ups);
+                self.recover(&error, jobs);
+                Err(error)
             }
         }
-        if wrote || done.is_err() {
+    }
+
+    /// Returns the results of jobs. `done` tells whether their transaction wrote.
+    fn respond(&self, jobs: Vec<Box<dyn Job>>, done: &Result<bool, StoreError>) {
+        let wrote = done.as_ref().map_or(true, |wrote| *wrote);
+        let done = done.clone().map(|_| ());
+        if wrote {
             self.health.record(&done);
         }
-        for job in jobs.ran {
+        for job in jobs {
             job.respond(done.clone());
         }
-        jobs.close
     }
 
     /// Runs `waiting`, and the jobs that arrive in the meantime.
@@ -141,7 +205,9 @@ impl<C: Connection> Writer<C> {
             while let Some(mut job) = rest.next() {
                 // Once the transaction has failed, the waiting jobs fail with it instead of one by one.
                 if outcome.is_ok() {
-                    outcome = self.run_job(job.as_mut()).map(|follow_ups| jobs.follow_ups.append(follow_ups));
+                    outcome = self
+                        .run_job(job.as_mut(), Writes::Together)
+                        .map(|follow_ups| jobs.follow_ups.append(follow_ups));
                 }
                 jobs.ran.push(job);
                 if outcome.is_ok() && self.batch.head.keys_cursor != keys_cursor {
@@ -159,11 +225,11 @@ impl<C: Connection> Writer<C> {
         outcome
     }
 
-    fn run_job(&mut self, job: &mut dyn Job) -> Result<AfterCommit, StoreError> {
+    fn run_job(&mut self, job: &mut dyn Job, writes: Writes) -> Result<AfterCommit, StoreError> {
         let now = self.connection.now();
         let rows = self.connection.rows()?;
         let mut tx = Tx::new(&rows, &mut self.batch, now);
-        let keep = job.run(&mut tx);
+        let keep = job.run(&mut tx, writes);
         tx.finish(keep)
     }
 
@@ -173,8 +239,7 @@ impl<C: Connection> Writer<C> {
         taken.retain(|job| !job.is_abandoned());
         while jobs.close.is_none() && jobs.ran.len().saturating_add(taken.len()) < self.limit {
             match self.queue.try_recv() {
-                Ok(Message::Job(job)) if job.is_abandoned() => {}
-                Ok(Message::Job(job)) => taken.push(job),
+                Ok(Message::Job(job)) => taken.extend(Some(job).filter(|job| job.begin())),
                 Ok(Message::Close(closed)) => {
                     jobs.close = Some(closed);
                     break;

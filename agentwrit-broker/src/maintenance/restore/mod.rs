@@ -57,7 +57,7 @@ pub async fn confirm_clock(config: &Config) -> Result<OnDatabase<ConfirmedClock>
 /// Changes the database, which must hold records, in one transaction.
 async fn change<T: Send + 'static>(
     config: &Config,
-    change: impl FnOnce(&mut Tx<'_>, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Send + 'static,
+    change: impl FnOnce(&mut Tx<'_>, &[ChainBreak], UnixTime) -> Result<T, RestoreError> + Clone + Send + 'static,
 ) -> Result<OnDatabase<T>, RestoreError> {
     let (store, database) = open(config).await?;
     let accepted = store.accepted_breaks().to_vec();

@@ -6,6 +6,7 @@ mod guards;
 mod late_return;
 mod lost_history;
 mod proxy;
+mod rejected_rows;
 mod schema;
 
 use std::thread;

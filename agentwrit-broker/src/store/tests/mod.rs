@@ -60,7 +60,7 @@ impl<H: Home> FixtureOn<H> {
 
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> T {
         self.store.transact(job).await.unwrap()
     }

@@ -1,6 +1,6 @@
 //! The writer under failure, panic and load.
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 use tokio::task::JoinSet;
 
@@ -15,25 +15,26 @@ pub(in crate::store) async fn occupy(
     store: &Store,
 ) -> (mpsc::Sender<()>, tokio::task::JoinHandle<Result<(), StoreError>>) {
     let (release, wait) = mpsc::channel::<()>();
-    let (started, running) = tokio::sync::oneshot::channel();
-    let store = store.clone();
+    let (started, mut running) = tokio::sync::mpsc::channel(1);
+    let (store, wait) = (store.clone(), Arc::new(Mutex::new(wait)));
     let job = tokio::spawn(async move {
         store
             .transact(move |_| {
-                started.send(()).unwrap();
-                wait.recv().unwrap_err();
+                // An error means that it runs again.
+                started.try_send(()).unwrap_or_default();
+                wait.lock().unwrap().recv().unwrap_err();
                 Ok(())
             })
             .await
     });
-    running.await.unwrap();
+    running.recv().await.unwrap();
     (release, job)
 }
 
 /// Queues a job behind the waiting ones.
 pub(in crate::store) async fn enqueue<T: Send + 'static>(
     store: &Store,
-    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
 ) -> tokio::task::JoinHandle<Result<T, StoreError>> {
     enqueue_with(store, Wants::none(), job).await
 }
@@ -42,7 +43,7 @@ pub(in crate::store) async fn enqueue<T: Send + 'static>(
 pub(in crate::store) async fn enqueue_with<T: Send + 'static>(
     store: &Store,
     wants: Wants,
-    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    job: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
 ) -> tokio::task::JoinHandle<Result<T, StoreError>> {
     let (before, store) = (store.inner.queue.capacity(), store.clone());
     let inner = Arc::clone(&store.inner);

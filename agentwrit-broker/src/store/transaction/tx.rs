@@ -153,6 +153,12 @@ impl<'a> Tx<'a> {
         Ok(self.rows)
     }
 
+    /// Writes the rows of this job that were held back, behind a savepoint. The error of one is that of the job.
+    pub(in crate::store) fn write_held_back(&self) {
+        // `failed_write` returns the error of a row.
+        drop(self.flushed());
+    }
+
     /// Makes a change that is not held back.
     pub(super) fn change<T>(&self, change: impl FnOnce(&dyn Rows) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let rows = self.flushed()?;
