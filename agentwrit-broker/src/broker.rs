@@ -29,8 +29,9 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 const DENIAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Time limit at the stop for requests whose clients hung up, after the connections are closed.
 const TASKS_GRACE: Duration = Duration::from_secs(1);
-/// Time limit for the whole shutdown. Then the store is left as after a crash: durable, its log not folded.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(8);
+/// Time limit for the whole shutdown. Then the store is left as after a crash: durable, its log not folded. The process ends
+/// within a second of it.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// A broker that serves until it is shut down.
 pub struct Broker {
@@ -112,8 +113,8 @@ impl Broker {
         self.services.ledger.store.history_lost().await
     }
 
-    /// Stops accepting connections, finishes the requests in flight, writes what waits, and closes the store: within 8
-    /// seconds, even if clients stall.
+    /// Stops accepting connections, finishes the requests in flight, writes what waits, and closes the store: within 7
+    /// seconds, even if clients or the database stall.
     pub async fn shutdown(self) {
         let deadline = Instant::now() + SHUTDOWN_TIMEOUT;
         self.stop.send_replace(true);

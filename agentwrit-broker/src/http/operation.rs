@@ -1,5 +1,7 @@
 //! `GET /v1/health`, `GET /v1/metrics` and `GET /v1/openapi.json`.
 
+use std::time::Duration;
+
 use agentwrit_protocol::HealthResponse;
 use axum::{
     Json,
@@ -7,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header::CONTENT_TYPE};
+use tokio::time::timeout;
 
 use super::{Shared, query::NoParameters};
 use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
@@ -15,12 +18,18 @@ use crate::{clock::ClockWarning, service::Error, telemetry::metrics::Metrics};
 /// with every response.
 pub(super) const OPENAPI: &str = include_str!("../../openapi.json");
 
+/// Time within which the store has to respond: balancers and service managers wait for 5 s.
+const HEALTH_LIMIT: Duration = Duration::from_secs(4);
+
 /// Reports whether the broker can serve, at constant cost whatever the length of the trail.
 pub(crate) async fn health(State(services): State<Shared>) -> Response {
     let ledger = &services.ledger;
-    let writable = ledger.store.probe().await.is_ok();
-    let events = ledger.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await;
-    let healthy = writable && events.is_ok();
+    let checking = async {
+        ledger.store.probe().await?;
+        ledger.read(|reader| Ok::<_, Error>(reader.audit_total()?)).await
+    };
+    let events = timeout(HEALTH_LIMIT, checking).await.ok().and_then(Result::ok);
+    let healthy = events.is_some();
     let warnings = ledger.clock_monitor.warnings(ledger.clock.as_ref());
     let response = HealthResponse {
         status: if healthy { HealthResponse::OK } else { HealthResponse::UNAVAILABLE }.to_owned(),

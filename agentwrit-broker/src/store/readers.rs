@@ -2,7 +2,8 @@
 //!
 //! 1. Few reads run at a time; [`MAX_WAITING`] may wait, a quarter of them for one client address. A full queue gives the
 //!    place of the address with the most waiting reads to an address with fewer.
-//! 2. A read that waits ends with the connection of its request; one that runs is finished.
+//! 2. A read that waits ends with the connection of its request; one that runs is finished. When a connection finds that the
+//!    store does not respond, the reads that have waited meanwhile fail with it.
 //!
 //! A request's reads are attributed to it by [`Caller::scope`], around everything that the request does, so that no handler
 //! has to pass the caller on.
@@ -12,6 +13,7 @@ use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::{
@@ -71,6 +73,14 @@ pub(super) struct Readers {
     permits: Arc<Semaphore>,
     connections: u32,
     waiting: FairPool,
+    outage: Arc<Mutex<Option<Outage>>>,
+}
+
+/// The latest failure to begin a read.
+#[derive(Debug)]
+struct Outage {
+    at: Instant,
+    error: StoreError,
 }
 
 /// A connection of a store that only reads.
@@ -86,6 +96,7 @@ impl Readers {
             connections: u32::try_from(connections.len()).unwrap_or(u32::MAX),
             idle: Arc::new(Mutex::new(connections)),
             waiting: FairPool::new(MAX_WAITING, WAITING_SHARE, Favour::Established),
+            outage: Arc::default(),
         }
     }
 
@@ -95,13 +106,17 @@ impl Readers {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        let asked = Instant::now();
         let (permit, _place) = self.turn().await?;
-        let idle = Arc::clone(&self.idle);
+        if let Some(outage) = lock(&self.outage).as_ref().filter(|outage| outage.at > asked) {
+            return Err(outage.error.clone().into());
+        }
+        let (idle, outage) = (Arc::clone(&self.idle), Arc::clone(&self.outage));
         let read = move || {
             // Held until the connection is back, also when the caller no longer waits for the result.
             let _permit = permit;
             let mut connection = lock(&idle).pop().ok_or_else(StoreError::closed)?;
-            let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(connection.as_mut(), job)))
+            let outcome = catch_unwind(AssertUnwindSafe(|| read_snapshot(connection.as_mut(), &outage, job)))
                 .unwrap_or_else(|_| Err(StoreError::internal("a read panicked").into()));
             lock(&idle).push(connection);
             outcome
@@ -144,16 +159,20 @@ impl Readers {
 }
 
 /// Runs `job` on one consistent snapshot.
-fn read_snapshot<T, E, F>(connection: &mut dyn ReadConnection, job: F) -> Result<T, E>
+fn read_snapshot<T, E, F>(connection: &mut dyn ReadConnection, outage: &Mutex<Option<Outage>>, job: F) -> Result<T, E>
 where
     F: FnOnce(&dyn Reader) -> Result<T, E>,
     E: From<StoreError>,
 {
     let (mut job, mut outcome) = (Some(job), None);
-    connection.snapshot(&mut |reader| outcome = job.take().map(|job| job(reader)))?;
+    let read = connection.snapshot(&mut |reader| outcome = job.take().map(|job| job(reader)));
+    if let Err(error @ StoreError::Unavailable { .. }) = &read {
+        *lock(outage) = Some(Outage { at: Instant::now(), error: error.clone() });
+    }
+    read?;
     outcome.unwrap_or_else(|| Err(StoreError::internal("a read did not run").into()))
 }
 
-fn lock(idle: &Mutex<Vec<Box<dyn ReadConnection>>>) -> MutexGuard<'_, Vec<Box<dyn ReadConnection>>> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ use std::{
 use postgres_server::PostgresServer;
 use tempfile::TempDir;
 
-use crate::{Balancer, Broker, Link, free_port};
+use crate::{Balancer, Broker, Link, Stopped, free_port};
 
 /// Brokers on one database.
 #[derive(Debug)]
@@ -121,12 +121,12 @@ impl Brokers {
         member.directory = Some(broker.kill().await);
     }
 
-    /// Sends SIGTERM to a broker, waits for its end and returns its output.
-    pub async fn terminate(&mut self, number: usize) -> String {
+    /// Sends SIGTERM to a broker and waits for its end.
+    pub async fn terminate(&mut self, number: usize) -> Stopped {
         let member = &mut self.members[number];
         let (stopped, directory) = member.broker.take().expect("the broker is running").terminate().await;
         member.directory = Some(directory);
-        stopped.output
+        stopped
     }
 
     /// Returns the environment that a broker starts with.

@@ -21,6 +21,11 @@ use std::{
     },
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
+
 static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
 
 const SCRIPT: &str = include_str!("server.sh");
@@ -91,6 +96,25 @@ impl PostgresServer {
             Stop::Fast => "stop fast",
             Stop::Immediate => "stop immediate",
         });
+    }
+
+    /// Stops all processes of the server where they are, by SIGSTOP: connections stay, and nothing responds.
+    pub fn suspend(&self) {
+        // The first one starts no other any more while the others are looked for.
+        let first = self.first_process();
+        signal(first, Signal::STOP);
+        children_of(first).into_iter().for_each(|process| signal(process, Signal::STOP));
+    }
+
+    /// Lets all processes go on after [`suspend`](Self::suspend).
+    pub fn resume(&self) {
+        let first = self.first_process();
+        children_of(first).into_iter().chain([first]).for_each(|process| signal(process, Signal::CONT));
+    }
+
+    fn first_process(&self) -> Pid {
+        let file = std::fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        Pid::from_raw(file.lines().next().unwrap().trim().parse().unwrap()).unwrap()
     }
 
     /// Turns a standby into a server that accepts writes.
@@ -171,8 +195,33 @@ impl PostgresServer {
 
 impl Drop for PostgresServer {
     fn drop(&mut self) {
+        // A server that is suspended could not end.
+        if std::thread::panicking() && self.directory.join("data/postmaster.pid").exists() {
+            self.resume();
+        }
         self.shell.get_mut().unwrap_or_else(PoisonError::into_inner).end();
     }
+}
+
+fn signal(process: Pid, signal: Signal) {
+    match kill_process(process, signal) {
+        // A connection may have ended.
+        Ok(()) | Err(Errno::SRCH) => {}
+        Err(error) => panic!("{signal:?} to {process:?}: {error}"),
+    }
+}
+
+/// Returns the processes that a process has started.
+fn children_of(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().map_while(Result::ok);
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |number: &i32| {
+        let state = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        // The name of the program, in parentheses, may hold spaces.
+        state.rsplit_once(')').and_then(|(_, state)| state.split_whitespace().nth(1)) == Some(&parent)
+    };
+    numbers.filter(is_child).filter_map(Pid::from_raw).collect()
 }
 
 /// The shell that owns the server.

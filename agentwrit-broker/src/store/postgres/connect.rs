@@ -21,6 +21,10 @@ use crate::store::{OpenError, StoreError};
 
 /// Time after which a silent connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(5);
+/// Time limit for the first connection to each host.
+pub(super) const FIRST_CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Time limit for each host when a connection is made again, while clients wait.
+pub(super) const RECONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 /// A database that can be connected to.
 #[derive(Clone)]
@@ -52,21 +56,20 @@ impl Server {
         Ok(Self { config, tls })
     }
 
-    /// Connects. The runtime of the caller drives the connection.
-    pub(super) async fn connect(&self) -> Result<(Client, Warned), StoreError> {
-        self.connect_notified(|| {}).await
+    /// Connects, within `limit` for each host. The runtime of the caller drives the connection.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<(Client, Warned), StoreError> {
+        self.connect_notified(limit, || {}).await
     }
 
-    /// Connects. Calls `notified` at each notification.
+    /// Connects, within `limit` for each host. Calls `notified` at each notification.
     pub(super) async fn connect_notified(
         &self,
+        limit: Duration,
         notified: impl Fn() + Send + 'static,
     ) -> Result<(Client, Warned), StoreError> {
         let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(u32::MAX);
-        let connecting = tokio::time::timeout(
-            SILENCE.saturating_mul(hosts.saturating_add(1)),
-            self.config.connect(self.tls.clone()),
-        );
+        let connecting =
+            tokio::time::timeout(limit.saturating_mul(hosts.max(1)), self.config.connect(self.tls.clone()));
         let silent = |_| StoreError::Unavailable { cause: "the database does not respond".to_owned() };
         let (client, mut connection) = connecting.await.map_err(silent)??;
         let warned = Warned::default();

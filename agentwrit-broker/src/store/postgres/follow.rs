@@ -33,7 +33,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::{
     codec::{get, time, unsigned},
-    connect::Server,
+    connect::{RECONNECT_LIMIT, Server},
     head,
     history::{self, History},
     revocations::{self, feed_row},
@@ -359,7 +359,7 @@ struct Connection {
 impl Connection {
     async fn open(server: &Server, shared: &Arc<LogFollower>) -> Result<Self, StoreError> {
         let notified = Arc::clone(shared);
-        let (client, _) = server.connect_notified(move || notified.wake.notify_one()).await?;
+        let (client, _) = server.connect_notified(RECONNECT_LIMIT, move || notified.wake.notify_one()).await?;
         let standby: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?;
         if standby {
             return Err(unavailable("the server is a standby"));

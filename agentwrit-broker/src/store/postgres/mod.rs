@@ -47,7 +47,7 @@ mod verifiers;
 mod write;
 mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::audit::ChainBreak;
 pub(crate) use cluster::{JoinError, join};
@@ -58,7 +58,12 @@ use futures_util::future::try_join3;
 use tokio::sync::watch;
 
 use self::{
-    connect::Server, follow::LogFollower, head::Head, history::History, session::Session, transaction::Transaction,
+    connect::Server,
+    follow::LogFollower,
+    head::Head,
+    history::History,
+    session::{SHORT_LIMIT, Session},
+    transaction::Transaction,
     writer::WriteConnection,
 };
 pub(super) use self::{follow::Follower, reports::Reports};
@@ -68,6 +73,9 @@ use crate::clock::DatabaseClock;
 /// Begins a snapshot. The first statement takes it.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_backend_pid(); \
      SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
+/// Time limit for each response to a read.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connections to one database.
 #[derive(Debug)]
@@ -142,7 +150,7 @@ impl Snapshots {
     fn open(&mut self) -> Result<(), StoreError> {
         if self.reading || self.session.as_ref().is_none_or(Session::is_closed) {
             self.session = None;
-            self.session = Some(Session::open(&self.server)?);
+            self.session = Some(Session::reopen(&self.server)?.limited_to(READ_LIMIT));
         }
         Ok(())
     }
@@ -157,11 +165,14 @@ impl Snapshots {
         let client = session.client();
         let known = self.known.as_ref().map(|(log, history)| (log, log.end(), history.question()));
         let sequence = known.as_ref().map_or(0, |(_, _, question)| question.sequence());
-        let (begun, row, checked) = session.wait(try_join3(
-            client.simple_query(BEGIN),
-            client.query_one(&select, &[]),
-            client.query_one(&check, &[&sequence]),
-        ))?;
+        let (begun, row, checked) = session.wait_for(
+            SHORT_LIMIT,
+            try_join3(
+                client.simple_query(BEGIN),
+                client.query_one(&select, &[]),
+                client.query_one(&check, &[&sequence]),
+            ),
+        )?;
         session.check_process(&begun)?;
         let head = Head::read(&row)?;
         if let Some((log, before, question)) = known {

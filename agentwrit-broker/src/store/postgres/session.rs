@@ -17,15 +17,18 @@ use tokio_postgres::{Client, Row, SimpleQueryMessage, Statement, types::ToSql};
 
 use super::{
     codec::{get, time},
-    connect::{Server, Warned},
+    connect::{FIRST_CONNECT_LIMIT, RECONNECT_LIMIT, Server, Warned},
     head,
     query::Query,
     value::Value,
 };
 use crate::store::{OpenError, StoreError};
 
-/// Time limit for a response. A server that is stopped keeps its connections.
+/// Time limit for a response to a statement that may change or read many rows. A server that is stopped keeps its
+/// connections.
 const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
+/// Time limit for a response to a statement that neither waits for a lock nor reads much.
+pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(2);
 /// Time limit for a commit, which may wait for a synchronous standby.
 pub(super) const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,8 @@ pub(super) struct Session {
     process: Option<String>,
     /// Set when a response did not arrive in time: the connection must not be used any more.
     abandoned: Cell<bool>,
+    /// Time limit for each response.
+    limit: Duration,
     statements: RefCell<HashMap<String, Statement>>,
     #[cfg(test)]
     round_trips: Cell<u64>,
@@ -68,14 +73,24 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn open(server: &Server) -> Result<Self, StoreError> {
+        Self::connect(server, FIRST_CONNECT_LIMIT)
+    }
+
+    /// Opens a connection in place of one that failed.
+    pub(super) fn reopen(server: &Server) -> Result<Self, StoreError> {
+        Self::connect(server, RECONNECT_LIMIT)
+    }
+
+    fn connect(server: &Server, limit: Duration) -> Result<Self, StoreError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| StoreError::Unavailable { cause: error.to_string() })?;
-        let (client, warned) = runtime.block_on(server.connect())?;
+        let (client, warned) = runtime.block_on(server.connect(limit))?;
         let mut session = Self {
             client,
             warned,
             process: None,
             abandoned: Cell::new(false),
+            limit: RESPONSE_LIMIT,
             statements: RefCell::default(),
             #[cfg(test)]
             round_trips: Cell::new(0),
@@ -85,6 +100,12 @@ impl Session {
         #[cfg(test)]
         session.round_trips.set(0);
         Ok(session)
+    }
+
+    /// Sets the time limit for each response.
+    pub(super) fn limited_to(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Rejects a pooler that hands the server's connections on after each transaction. The statements that one session
@@ -99,7 +120,7 @@ impl Session {
 
     /// Returns the number of the server's process, without a prepared statement.
     fn backend(&self) -> Result<Option<String>, StoreError> {
-        Ok(process_of(&self.wait(self.client.simple_query("SELECT pg_backend_pid()"))?))
+        Ok(process_of(&self.wait_for(SHORT_LIMIT, self.client.simple_query("SELECT pg_backend_pid()"))?))
     }
 
     /// Rejects a server that would lose commits or can't be written. Logs warnings about one that may lose some.
@@ -169,7 +190,7 @@ impl Session {
     where
         StoreError: From<E>,
     {
-        self.wait_for(RESPONSE_LIMIT, requests)
+        self.wait_for(self.limit, requests)
     }
 
     /// Runs requests to the end, or until `limit`: then the connection counts as closed.
@@ -207,7 +228,7 @@ impl Session {
         if let Some(known) = self.statements.borrow().get(sql) {
             return Ok(known.clone());
         }
-        let prepared = self.wait(self.client.prepare(sql))?;
+        let prepared = self.wait_for(SHORT_LIMIT, self.client.prepare(sql))?;
         self.statements.borrow_mut().insert(sql.to_owned(), prepared.clone());
         Ok(prepared)
     }
@@ -254,10 +275,10 @@ impl Session {
         let statement = self.statement(sql)?;
         let runtime = self.runtime.as_ref().ok_or_else(StoreError::closed)?;
         runtime.block_on(async {
-            let late = |_| self.abandon(RESPONSE_LIMIT);
-            let rows = timeout(RESPONSE_LIMIT, self.client.query_raw(&statement, values)).await.map_err(late)?;
+            let late = |_| self.abandon(self.limit);
+            let rows = timeout(self.limit, self.client.query_raw(&statement, values)).await.map_err(late)?;
             let mut rows = Box::pin(rows?);
-            while let Some(row) = timeout(RESPONSE_LIMIT, rows.try_next()).await.map_err(late)?? {
+            while let Some(row) = timeout(self.limit, rows.try_next()).await.map_err(late)?? {
                 visit(&row)?;
             }
             Ok(())
@@ -278,6 +299,14 @@ fn process_of(responses: &[SimpleQueryMessage]) -> Option<String> {
         if let SimpleQueryMessage::Row(row) = response { row.get(0).map(str::to_owned) } else { None }
     };
     responses.iter().find_map(row)
+}
+
+/// Limits the time for the first of several responses that are waited for together: the server responds at all.
+pub(super) async fn promptly<T>(
+    response: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, StoreError> {
+    let silent = |_| StoreError::Unavailable { cause: "the database does not respond".to_owned() };
+    Ok(timeout(SHORT_LIMIT, response).await.map_err(silent)??)
 }
 
 impl fmt::Debug for Session {

@@ -3,8 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::{Clock, UnixTime};
-use futures_util::future::{try_join, try_join_all, try_join5};
-use tokio_postgres::Row;
+use futures_util::{
+    TryFutureExt as _,
+    future::{try_join, try_join_all, try_join5},
+};
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     audit,
@@ -18,7 +21,7 @@ use super::{
     query::Query,
     revocations,
     rows::{learn, queries},
-    session::Session,
+    session::{Session, promptly},
     transaction::Transaction,
     write,
 };
@@ -39,6 +42,9 @@ use crate::{
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid(); SET LOCAL lock_timeout = '5s'; \
      SET LOCAL idle_in_transaction_session_timeout = '2s'; SELECT set_config('synchronous_commit', 'on', true) \
      WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
+
+/// Time limit for the lock and what is read under it: more than [`BEGIN`] lets the server wait for the lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(8);
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -86,7 +92,7 @@ impl WriteConnection {
             self.session = None;
         }
         if self.session.is_none() {
-            self.session = Some(Session::open(&self.server)?);
+            self.session = Some(Session::reopen(&self.server)?);
         }
         self.session.as_ref().ok_or_else(StoreError::closed)
     }
@@ -159,16 +165,16 @@ impl WriteConnection {
         let client = session.client();
         let (sent, known, question) = (clock.local().monotonic(), follower.end(), history.question());
         let (cursor, sequence) = (known.as_ref().map_or(i64::MAX, |known| signed(known.cursor)), question.sequence());
-        let ((begun, row, now, others, rows), checked) = session.wait(try_join(
-            try_join5(
-                client.simple_query(BEGIN),
-                client.query_one(&lock, &[]),
-                client.query_one(&read_time, &[]),
-                client.query(&after, &[&cursor]),
-                try_join_all(requests.iter().map(|request| request.send(client))),
-            ),
-            client.query_one(&check, &[&sequence]),
-        ))?;
+        let (cursor, sequence): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&cursor], [&sequence]);
+        let locked = try_join5(
+            client.query_one(&lock, &[]),
+            client.query_one(&read_time, &[]),
+            client.query(&after, &cursor),
+            try_join_all(requests.iter().map(|request| request.send(client))),
+            client.query_one(&check, &sequence),
+        );
+        let begin = try_join(promptly(client.simple_query(BEGIN)), locked.err_into());
+        let (begun, (row, now, others, rows, checked)) = session.wait_for(LOCK_LIMIT, begin)?;
         session.check_process(&begun)?;
         let head = Head::read(&row)?;
         let lost = history.judge(&question, &checked)?;

@@ -7,6 +7,7 @@ mod clocks;
 mod configuration;
 mod failover;
 mod feed;
+mod hung_database;
 mod partition;
 mod pgbouncer;
 mod rounds;
