@@ -30,7 +30,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::{
     codec::{get, parsed, time, unsigned},
-    connect::Server,
+    connect::{RECONNECT_LIMIT, Server},
     head, verifiers,
 };
 use crate::{
@@ -332,7 +332,7 @@ struct Connection {
 impl Connection {
     async fn open(server: &Server, wake: &Arc<Notify>) -> Result<Self, StoreError> {
         let wake = Arc::clone(wake);
-        let (client, _) = server.connect_notified(move || wake.notify_one()).await?;
+        let (client, _) = server.connect_notified(RECONNECT_LIMIT, move || wake.notify_one()).await?;
         let standby: bool = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)?;
         if standby {
             return Err(StoreError::Unavailable { cause: "the server is a standby".to_owned() });
