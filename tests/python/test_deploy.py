@@ -54,6 +54,10 @@ def dashboard_expressions() -> list[str]:
 def exposed(broker: Broker, tmp_path: Path) -> dict[str, set[str]]:
     """Every series that the broker exposes, by name, with its labels: also those that appear with a first event."""
     httpx.post(f"{broker.url}/v1/admin/auth", json={"secret": "not the secret at all"})
+    # A key whose owner reports nothing: any point of the curve.
+    point = base64.b64encode(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")).decode()
+    broker.admin("POST", "/v1/admin/verifiers", {"name": "records-api", "public_key": point})
+    httpx.post(f"{broker.url}/v1/verifiers/reports", content="no report", headers={"Content-Type": "application/jwt"})
     # The store breaks: what it cannot write counts as an error.
     with sqlite3.connect(tmp_path / "data.db") as store:
         store.execute("ALTER TABLE audit_events RENAME TO elsewhere")

@@ -49,7 +49,11 @@ kill %1
 wait %1
 """
 # Pages whose shell blocks belong together, and what runs before them. In any other page every section has a broker of its own.
-WHOLE = {"getting-started.md": "", "operators/several-brokers.md": STOPPED_BROKER}
+WHOLE = {
+    "getting-started.md": "",
+    "operators/confirmed-revocation.md": BROKER,
+    "operators/several-brokers.md": STOPPED_BROKER,
+}
 # What the page about emergencies takes for granted: an enrolled service, an app and an agent.
 SERVICE = """\
 awrit verifier keygen --private-key verifier.pem >verifier.pub
@@ -77,7 +81,7 @@ until AA_STATE_PATH=$PWD/2.state agentwrit-broker health 2>/dev/null && awrit he
 """
 # Pages whose sections begin with more than a broker, and pages whose sections run with several brokers, too.
 BEFORE_SECTION = {"operators/emergencies.md": SERVICE}
-ON_BOTH_STORES = {"operators/emergencies.md"}
+ON_BOTH_STORES = {"operators/confirmed-revocation.md", "operators/emergencies.md"}
 # Pages that use a PostgreSQL server, and what stands for its address and for TLS there. The server of the tests has neither.
 WITH_POSTGRES = {"operators/several-brokers.md"}
 TLS_OF_DATABASE = "sslmode=verify-full&sslrootcert=/etc/agentwrit/db-ca.crt"
@@ -88,6 +92,7 @@ VOLATILE = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"(?<!\w)[0-9a-f]{6,64}(?!\w)", "<hex>"),
     (r"(?<![\w/-])[\w-]{43}(?![\w-])", "<key>"),
+    (r"(?<![\w/+])[\w/+]{43}=", "<key>"),
     (r"\((now|in .*?|.*? ago)\)", "(<relative>)"),
     (r"\bnow\b", "<relative>"),
     (r"\b(in )?\d+ (d|h|min|s)( \d+ (h|min|s))?( ago)?(?!\w)", "<relative>"),
