@@ -135,7 +135,12 @@ def operation(method: str, path: str, shared: list[dict], what: dict) -> list[st
             meaning = sentence(one.get("description", ""), limits(one["schema"]).capitalize())
             lines.append(f"| `{one['name']}` | {where}, {cell(kind(one['schema']))} | {cell(meaning)} |")
     if "requestBody" in what:
-        lines += ["", "**Request**", *body(what["requestBody"]["content"]["application/json"]["schema"])]
+        lines += ["", "**Request**"]
+        for media, content in what["requestBody"]["content"].items():
+            if media == "application/json":
+                lines += body(content["schema"])
+            else:
+                lines += ["", f"Body: `{media}`, {kind(content['schema'])}."]
     refusals = []
     for status, answer in what["responses"].items():
         answer = resolve(answer)

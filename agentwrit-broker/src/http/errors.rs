@@ -169,7 +169,7 @@ impl PendingProblem {
             Error::WrongSubject(_) => problem(ErrorCode::InsufficientScope).challenge(INSUFFICIENT_SCOPE),
             Error::DelegateUnknown => problem(ErrorCode::NotFound)
                 .hint("the delegate must be registered, not revoked, and hold or have held a token that has not expired"),
-            Error::NoSuchLaunchToken | Error::AppUnknown => problem(ErrorCode::NotFound),
+            Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier => problem(ErrorCode::NotFound),
             Error::NameTaken => {
                 problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
             }
@@ -180,7 +180,6 @@ impl PendingProblem {
                 problem(ErrorCode::Conflict).hint("choose another name, or remove the verifier that has it")
             }
             Error::TooManyVerifiers => problem(ErrorCode::Conflict).hint("remove verifiers that are not used any more"),
-            Error::NoSuchVerifier => problem(ErrorCode::NotFound),
             Error::Report(rejection) => Self::of_report(rejection),
             Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. } => {
                 problem(ErrorCode::RateLimited)

@@ -143,10 +143,7 @@ impl From<BudgetExceeded> for Error {
 
 impl From<ReportRejection> for Error {
     fn from(rejection: ReportRejection) -> Self {
-        match rejection {
-            ReportRejection::Store(error) => Self::Store(error),
-            other => Self::Report(other),
-        }
+        if let ReportRejection::Store(error) = rejection { Self::Store(error) } else { Self::Report(rejection) }
     }
 }
 

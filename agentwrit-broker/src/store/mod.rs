@@ -112,13 +112,20 @@ struct Inner {
     probing: Mutex<()>,
     accepted_breaks: Vec<ChainBreak>,
     clock: Arc<dyn Clock>,
-    /// Follows what other brokers commit; `None` in a store of one broker.
-    follower: Option<postgres::Follower>,
-    /// Stores reports of verifiers for all brokers; `None` in a store of one broker.
-    reports: Option<postgres::Reports>,
-    lost_history: Option<watch::Receiver<Option<LostHistory>>>,
+    /// `None` in a store of one broker.
+    shared: Option<SharedParts>,
     /// Time for which a job waits for its turn.
     turn_limit: Duration,
+}
+
+/// Parts of a store that several brokers use.
+#[derive(Debug)]
+struct SharedParts {
+    /// Follows what other brokers commit.
+    follower: postgres::Follower,
+    /// Stores reports of verifiers for all brokers.
+    reports: postgres::Reports,
+    lost_history: watch::Receiver<Option<LostHistory>>,
 }
 
 /// Options for opening a store.
@@ -190,7 +197,7 @@ impl Store {
     pub fn connect(url: &str, options: StoreOptions) -> Result<Self, OpenError> {
         let database = postgres::Database::connect(url, &options)?;
         let postgres::Database { writer, readers, accepted_breaks, clock, follower, reports, lost_history } = database;
-        let shared = Some(((follower, reports), lost_history));
+        let shared = Some(SharedParts { follower, reports, lost_history });
         let started = Self::start(writer, readers, accepted_breaks, clock, shared, &options);
         started.map_err(|error| StoreError::Unavailable { cause: error.to_string() }.into())
     }
@@ -200,7 +207,7 @@ impl Store {
         readers: Vec<Box<dyn ReadConnection>>,
         accepted_breaks: Vec<ChainBreak>,
         clock: Arc<dyn Clock>,
-        shared: Option<((postgres::Follower, postgres::Reports), watch::Receiver<Option<LostHistory>>)>,
+        shared: Option<SharedParts>,
         options: &StoreOptions,
     ) -> io::Result<Self> {
         let health = Arc::new(Health::default());
@@ -209,22 +216,10 @@ impl Store {
         let batch = Batch::default();
         Writer { connection, queue: jobs, waiting: Vec::new(), limit, batch, health: Arc::clone(&health) }.start()?;
         let readers = Readers::new(readers);
-        let (followers, lost_history) = shared.unzip();
-        let (follower, reports) = followers.unzip();
         // A transaction on a local file ends, or fails, by itself.
-        let turn_limit = if follower.is_some() { TURN_LIMIT } else { NO_LIMIT };
-        let inner = Inner {
-            queue,
-            readers,
-            health,
-            probing: Mutex::new(()),
-            accepted_breaks,
-            clock,
-            follower,
-            reports,
-            lost_history,
-            turn_limit,
-        };
+        let turn_limit = if shared.is_some() { TURN_LIMIT } else { NO_LIMIT };
+        let probing = Mutex::new(());
+        let inner = Inner { queue, readers, health, probing, accepted_breaks, clock, shared, turn_limit };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -281,17 +276,17 @@ impl Store {
 
     /// Returns the seconds by which this machine's clock is ahead of the one that the records are dated by.
     pub(crate) fn clock_offset(&self) -> f64 {
-        self.inner.follower.as_ref().map_or(0.0, postgres::Follower::clock_offset)
+        self.inner.shared.as_ref().map_or(0.0, |shared| shared.follower.clock_offset())
     }
 
     /// Returns true if several brokers may use the store.
     pub(crate) fn is_shared(&self) -> bool {
-        self.inner.follower.is_some()
+        self.inner.shared.is_some()
     }
 
     /// Keeps memory in step with what other brokers commit, from now on. To be called once, in a runtime that stays.
     pub(crate) fn follow(&self, mirror: Arc<dyn Mirror>) {
-        if let Some(follower) = &self.inner.follower {
+        if let Some(SharedParts { follower, .. }) = &self.inner.shared {
             let inner = Arc::downgrade(&self.inner);
             let react = move || {
                 if let Some(inner) = inner.upgrade() {
@@ -309,8 +304,8 @@ impl Store {
     ///
     /// [`StoreError`]: memory may be out of date.
     pub(crate) async fn confirm(&self) -> Result<Confirmed, StoreError> {
-        match &self.inner.follower {
-            Some(follower) => follower.confirm().await,
+        match &self.inner.shared {
+            Some(shared) => shared.follower.confirm().await,
             None => Ok(Confirmed { at: self.inner.clock.now() }),
         }
     }
@@ -318,7 +313,7 @@ impl Store {
     /// Keeps memory in step with the reports that other brokers accept, from now on. To be called once, in a runtime that
     /// stays.
     pub(crate) fn follow_reports(&self, mirror: Arc<dyn FleetMirror>) {
-        if let Some(reports) = &self.inner.reports {
+        if let Some(SharedParts { reports, .. }) = &self.inner.shared {
             reports.start(mirror);
         }
     }
@@ -329,8 +324,8 @@ impl Store {
     ///
     /// [`StoreError`]: memory may be out of date.
     pub(crate) async fn confirm_reports(&self) -> Result<(), StoreError> {
-        match &self.inner.reports {
-            Some(reports) => reports.confirm().await,
+        match &self.inner.shared {
+            Some(shared) => shared.reports.confirm().await,
             None => Ok(()),
         }
     }
@@ -341,8 +336,8 @@ impl Store {
     ///
     /// [`StoreError`]; the report may be stored.
     pub(crate) async fn put_report(&self, state: InstanceState) -> Result<Option<StoredReport>, StoreError> {
-        match &self.inner.reports {
-            Some(reports) => reports.put(state).await.map(Some),
+        match &self.inner.shared {
+            Some(shared) => shared.reports.put(state).await.map(Some),
             None => Ok(None),
         }
     }
@@ -369,7 +364,7 @@ impl Store {
 
     /// Waits until the broker has to stop because the database lost commits: see [`OnLoss::Stop`].
     pub(crate) async fn history_lost(&self) -> LostHistory {
-        let mut lost = self.inner.lost_history.clone();
+        let mut lost = self.inner.shared.as_ref().map(|shared| shared.lost_history.clone());
         if let Some(lost) = &mut lost
             && let Ok(found) = lost.wait_for(Option::is_some).await
             && let Some(found) = found.clone()
@@ -425,10 +420,8 @@ impl Store {
     /// Finishes waiting jobs, then releases the database. Later calls fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(self) {
-        if let Some(follower) = &self.inner.follower {
+        if let Some(SharedParts { follower, reports, .. }) = &self.inner.shared {
             follower.stop();
-        }
-        if let Some(reports) = &self.inner.reports {
             reports.stop();
         }
         self.inner.readers.close().await;

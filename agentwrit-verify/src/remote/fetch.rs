@@ -14,6 +14,7 @@ use crate::{
     feed_cursor::FeedCursor,
     http_client::{BodyError, BrokerUrl, ConnectionSettings, TransportError, read_body, without_userinfo},
     keys::KeySet,
+    report::Report,
 };
 
 #[derive(Clone, Debug)]
@@ -23,6 +24,15 @@ pub(super) struct Broker {
     feed: Endpoint,
     reports: Endpoint,
     timeout: Duration,
+}
+
+/// Response to a report that the broker accepted.
+#[derive(Clone, Debug)]
+pub(super) struct AcceptedReport {
+    /// Cursor that the broker had when it accepted the report.
+    pub(super) at_least: FeedCursor,
+    /// Interval after which it wants a report without news.
+    pub(super) interval: Duration,
 }
 
 /// An address, and what it is called in messages: without a user's name and password, and without a query.
@@ -85,8 +95,8 @@ impl Broker {
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
     }
 
-    /// Sends a report of a verifier. Returns the cursor that the broker had when it accepted it.
-    pub(super) async fn report(&self, report: String) -> Result<FeedCursor, RemoteError> {
+    /// Sends a report of a verifier.
+    pub(super) async fn report(&self, report: String) -> Result<AcceptedReport, RemoteError> {
         let Endpoint { url, name } = &self.reports;
         let https = url.scheme() == "https";
         let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/jwt").body(report);
@@ -99,9 +109,13 @@ impl Broker {
         if !response.status().is_success() {
             return Err(RemoteError::UnexpectedStatus { url: name.clone(), status: response.status().as_u16() });
         }
-        let cursor = response.headers().get(FeedCursor::AT_LEAST).and_then(|value| value.to_str().ok());
-        let cursor = cursor.and_then(|text| FeedCursor::parse(text).ok());
-        cursor.ok_or_else(|| RemoteError::NoCursor { url: name.clone() })
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let at_least = header(FeedCursor::AT_LEAST).and_then(|text| FeedCursor::parse(text).ok());
+        let seconds = header(Report::INTERVAL).and_then(|text| text.parse().ok()).unwrap_or_default();
+        Ok(AcceptedReport {
+            at_least: at_least.ok_or_else(|| RemoteError::NoCursor { url: name.clone() })?,
+            interval: Duration::from_secs(seconds).min(Report::LONGEST_INTERVAL),
+        })
     }
 
     async fn read(

@@ -1,18 +1,25 @@
 //! Reports of a follower with an identity to its broker: see [`report`](crate::report).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
+    sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-use super::{RemoteError, Shared, fetch::Broker, jitter::Jitter};
+use super::{
+    RemoteError, Shared,
+    fetch::{AcceptedReport, Broker},
+    jitter::Jitter,
+};
 use crate::{
-    feed_cursor::FeedCursor,
     http_client::Backoff,
     issue::SigningKey,
-    report::{InstanceId, ReportSeries, VerifierName},
+    report::{InstanceId, ReportSeries, ReportedState, VerifierName},
     revocation::RevocationList,
     trusted::TrustedKeys,
 };
@@ -30,6 +37,15 @@ pub(super) struct Reporter {
     key: SigningKey,
     series: ReportSeries,
     broker: Broker,
+    latest: Mutex<Option<LatestReport>>,
+}
+
+/// The latest report that the broker accepted.
+#[derive(Debug)]
+struct LatestReport {
+    state: Option<ReportedState>,
+    /// Moment at which the next one is due without news.
+    due: Instant,
 }
 
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10)).least_share(0.5);
@@ -49,19 +65,45 @@ impl Reporter {
         getrandom::fill(&mut bytes).map_err(|_| RemoteError::NoRandomness)?;
         let instance = InstanceId::from_bytes(bytes);
         let series = ReportSeries::new(identity.name, instance, list.clone(), keys.clone());
-        Ok(Self { key: identity.key, series, broker })
+        Ok(Self { key: identity.key, series, broker, latest: Mutex::default() })
     }
 
     /// Sends a report of the present state, and extends the lease when the broker accepts it.
     pub(super) async fn report(&self, shared: &Shared) -> Result<(), RemoteError> {
-        let sent = shared.clock.monotonic();
-        let at_least = self.send(shared).await?;
+        let (sent, state) = (shared.clock.monotonic(), self.series.state());
+        let AcceptedReport { at_least, interval } = self.send(shared).await?;
         self.series.accepted(sent, at_least, shared.clock.monotonic());
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(LatestReport { state, due: Instant::now() + interval });
         Ok(())
     }
 
-    /// Returns the broker's cursor.
-    async fn send(&self, shared: &Shared) -> Result<FeedCursor, RemoteError> {
+    /// Returns the moment at which the next report is due without news; `None` when one is due now.
+    fn next_due(&self, shared: &Shared) -> Option<Instant> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = latest.as_ref().filter(|latest| latest.state == self.series.state())?;
+        let is_early = latest.due > Instant::now() && self.series.has_lease(shared.clock.monotonic());
+        is_early.then_some(latest.due)
+    }
+
+    /// Waits until there is news, or the next report is due without. Returns false when there is nothing more to follow.
+    async fn until_due(&self, shared: &Shared, changes: &mut watch::Receiver<u64>) -> bool {
+        while let Some(due) = self.next_due(shared) {
+            tokio::select! {
+                goes_on = next_change(shared, changes) => {
+                    if !goes_on {
+                        return false;
+                    }
+                    self.series.list_changed();
+                    shared.log_readiness_change();
+                }
+                () = sleep_until(due) => {}
+            }
+        }
+        true
+    }
+
+    async fn send(&self, shared: &Shared) -> Result<AcceptedReport, RemoteError> {
         let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?;
         shared.counters.reports.add();
         let sent = self.broker.report(report.sign(&self.key)).await;
@@ -109,7 +151,8 @@ impl Pace {
     }
 }
 
-/// Reports after each response of the feed, at once, and when the requests before a cursor have ended.
+/// Reports after each response of the feed, at once if it brought news and else at the interval that the broker proposes, and
+/// when the requests before a cursor have ended.
 pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jitter: impl Jitter) {
     let mut changes = shared.changes.subscribe();
     let mut pace = Pace { whole_at: Instant::now() };
@@ -118,6 +161,9 @@ pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jit
         return;
     }
     loop {
+        if !reporter.until_due(&shared, &mut changes).await {
+            return;
+        }
         sleep_until(pace.next(Instant::now())).await;
         changes.mark_unchanged();
         reporter.series.list_changed();
@@ -152,7 +198,7 @@ pub(super) async fn follow(shared: Arc<Shared>, reporter: Arc<Reporter>, mut jit
 }
 
 /// Waits until there is something to report; returns false when there is nothing more to follow.
-async fn next_change(shared: &Shared, changes: &mut tokio::sync::watch::Receiver<u64>) -> bool {
+async fn next_change(shared: &Shared, changes: &mut watch::Receiver<u64>) -> bool {
     loop {
         let list = shared.revocations.as_ref().filter(|list| list.is_draining());
         let Some(list) = list else { return changes.changed().await.is_ok() };

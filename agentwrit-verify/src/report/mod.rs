@@ -9,6 +9,7 @@
 //! 4. The broker responds with 204 and, in the header [`AgentWrit-At-Least`](FeedCursor::AT_LEAST), its cursor, read after
 //!    it has stored the report where every broker counts it. What was revoked before may have been confirmed without this
 //!    instance: one that has no lease accepts tokens only once its list has reached that cursor.
+//!    Another header, [`AgentWrit-Report-Interval`](Report::INTERVAL), tells when to report again without news.
 //! 5. A broker decodes a report to learn whose key verifies it, then verifies it: [`UnverifiedReport`].
 //!
 //! ```
@@ -48,6 +49,8 @@ use std::time::Duration;
 
 #[cfg(any(feature = "remote", feature = "testing"))]
 pub(crate) use self::series::ReportSeries;
+#[cfg(feature = "remote")]
+pub(crate) use self::series::ReportedState;
 pub use self::{
     error::ReportError,
     names::{InstanceId, KeySetDigest, ReportNameError, VerifierName},

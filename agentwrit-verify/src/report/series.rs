@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{InstanceId, Report, ReportedBound, VerifierName};
+use super::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName};
 use crate::{
     clock::UnixTime,
     feed_cursor::FeedCursor,
@@ -16,6 +16,14 @@ use crate::{
     staleness::{Freshness, Lease, Staleness},
     trusted::TrustedKeys,
 };
+
+/// Members of a report that are news when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReportedState {
+    applied: FeedCursor,
+    key_set: Option<KeySetDigest>,
+    drained: Option<u64>,
+}
 
 /// Reports of one process about its list and its keys.
 #[derive(Debug)]
@@ -41,10 +49,17 @@ impl ReportSeries {
         Self { verifier, instance, list, keys, next, has_left, awaiting: Mutex::default() }
     }
 
-    /// Returns the next report; `None` before the first list.
-    pub(crate) fn next(&self, issued_at: UnixTime) -> Option<Report> {
+    /// Returns what a report of now says; `None` before the first list.
+    pub(crate) fn state(&self) -> Option<ReportedState> {
         let drained = self.list.drain();
         let applied = self.list.cursor()?;
+        let drained = drained.filter(|drained| applied.has_reached(drained)).map(|drained| drained.position());
+        Some(ReportedState { key_set: self.keys.key_set().map(|keys| keys.digest()), drained, applied })
+    }
+
+    /// Returns the next report; `None` before the first list.
+    pub(crate) fn next(&self, issued_at: UnixTime) -> Option<Report> {
+        let ReportedState { applied, key_set, drained } = self.state()?;
         Some(Report {
             verifier: self.verifier.clone(),
             audience: self.list.issuer().to_owned(),
@@ -52,11 +67,17 @@ impl ReportSeries {
             instance: self.instance,
             sequence: self.next.fetch_add(1, Ordering::Relaxed),
             bound: reported_bound(self.list.freshness().map(Freshness::policy)?),
-            key_set: self.keys.key_set().map(|keys| keys.digest()),
-            drained: drained.filter(|drained| applied.has_reached(drained)).map(|drained| drained.position()),
+            key_set,
+            drained,
             applied,
             leaving: self.has_left.load(Ordering::Acquire),
         })
+    }
+
+    /// Returns true while the verifiers accept tokens by the lease.
+    #[cfg(feature = "remote")]
+    pub(crate) fn has_lease(&self, now: Instant) -> bool {
+        self.list.freshness().is_some_and(|freshness| freshness.has_lease(now))
     }
 
     /// Returns true when a report was made.

@@ -50,7 +50,7 @@ pub(crate) struct Model {
     pub(crate) issuer: TestIssuer,
     pub(crate) mood: Mood,
     /// The question of each request to the feed.
-    asked: Vec<String>,
+    pub(crate) asked: Vec<String>,
     pub(crate) key_fetches: usize,
     cached: Option<String>,
     pub(crate) key_cache: Option<KeyCache>,
@@ -58,6 +58,8 @@ pub(crate) struct Model {
     pub(crate) reports: Vec<String>,
     /// Status of the response to a report.
     pub(crate) report_status: &'static str,
+    /// Interval for reports without news, in seconds.
+    pub(crate) report_interval: u64,
 }
 
 /// HTTP cache that holds a key set.
@@ -86,6 +88,7 @@ impl Broker {
             key_cache: None,
             reports: Vec::new(),
             report_status: "204 No Content",
+            report_interval: 0,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -183,9 +186,13 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     };
     let length = body.len();
     let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
-    let cursor = model.lock().unwrap().issuer.cursor();
+    let (cursor, interval) = {
+        let model = model.lock().unwrap();
+        (model.issuer.cursor(), model.report_interval)
+    };
     let answer = format!(
-        "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\nagentwrit-report-interval: {interval}\r\ncontent-length: \
+         {length}\r\nconnection: close\r\n\r\n{body}"
     );
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
         // The follower may have disconnected.

@@ -67,6 +67,31 @@ async fn reports_before_start_and_at_once_after_revocation() {
 }
 
 #[tokio::test]
+async fn reports_without_news_wait_for_interval_of_broker() {
+    let broker = Broker::start().await;
+    broker.with(|model| model.report_interval = 60);
+    let follower = broker.reporting().start().await.unwrap();
+    for _ in 0..6 {
+        let requests = broker.with(|model| model.asked.len());
+        broker.tell();
+        until("a response without news", || broker.with(|model| model.asked.len()) > requests).await;
+    }
+    assert_eq!(broker.reports().len(), 1);
+    broker.with(|model| model.issuer.revoke(Level::Task, "task"));
+    broker.tell();
+    until("the report with news", || broker.last_report().applied.position() == 1).await;
+
+    // Without a lease the instance reports at once.
+    until("the drain", || broker.last_report().drained == Some(1)).await;
+    let count = || broker.with(|model| model.reports.len());
+    let before = count();
+    broker.pass(Report::LEASE.as_secs() + 1);
+    broker.tell();
+    until("the report", || count() > before).await;
+    until("the lease", || follower.status().ready).await;
+}
+
+#[tokio::test]
 async fn reports_new_key_set_after_fetch() {
     let broker = Broker::start().await;
     let _follower = broker.reporting().start().await.unwrap();

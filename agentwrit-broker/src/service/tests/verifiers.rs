@@ -160,8 +160,8 @@ async fn forged_reports_do_not_use_up_the_allowance_of_an_instance() {
     enrol(services, "api", 1, None).await.unwrap();
     send(services, &report(services, "api", 1, 1), 1).await.unwrap();
     for sequence in 100..200 {
-        let text = report(services, "api", 1, sequence).sign(&key(1));
-        let (head, _) = text.rsplit_once('.').unwrap();
+        let signed = report(services, "api", 1, sequence).sign(&key(1));
+        let (head, _) = signed.rsplit_once('.').unwrap();
         let forged = format!("{head}.{}", "A".repeat(86));
         let outcome = services.verifiers.report(&forged, CLIENT).await;
         assert_eq!(outcome, Err(Error::Report(ReportRejection::NotEnrolled)));

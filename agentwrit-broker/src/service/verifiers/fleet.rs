@@ -277,7 +277,7 @@ impl State {
         if known.is_some_and(|known| known.state.sequence >= report.sequence) {
             return Noted::Superseded;
         }
-        // What follows another database is heard, and its lease is not extended.
+        // A report of an instance that follows another database does not extend its lease.
         let at = known.filter(|_| report.is_ahead).map_or(at, |known| known.at);
         verifier.instances.insert(report.instance, Heard { state: Arc::new(report), at });
         Noted::Accepted

@@ -102,10 +102,12 @@ struct Numbers {
     enrolments: i64,
 }
 
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
 /// Report, or reading, that a caller waits for.
 enum Waiting {
-    Report(Box<InstanceState>, oneshot::Sender<Result<StoredReport, StoreError>>),
-    Reading(oneshot::Sender<Result<(), StoreError>>),
+    Report(Box<InstanceState>, Reply<StoredReport>),
+    Reading(Reply<()>),
 }
 
 /// Handle of the task that stores and follows reports.
@@ -180,8 +182,8 @@ struct Task {
 /// Reports that one statement writes, and the callers that wait for them and for a reading.
 #[derive(Default)]
 struct Batch {
-    reports: Vec<(Box<InstanceState>, oneshot::Sender<Result<StoredReport, StoreError>>)>,
-    readings: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    reports: Vec<(Box<InstanceState>, Reply<StoredReport>)>,
+    readings: Vec<Reply<()>>,
 }
 
 impl Batch {
@@ -277,7 +279,7 @@ impl Task {
         let connection = match self.connection.take() {
             Some(connection) if !connection.client.is_closed() => connection,
             Some(_) | None => {
-                // What was read from another server does not count.
+                // The numbers of another server do not count.
                 self.known = None;
                 in_time(READ_LIMIT, Connection::open(&self.server, &self.wake)).await?
             }
@@ -288,9 +290,9 @@ impl Task {
         let numbers = numbers(changes.first())?;
         match self.known {
             Some(known) if known.enrolments == numbers.enrolments => {
-                let changed =
+                let written =
                     changes.iter().filter(|row| row.try_get::<_, Option<&str>>(3).is_ok_and(|name| name.is_some()));
-                let instances = changed.map(|row| verifiers::instance(row, 3)).collect::<Result<Vec<_>, _>>()?;
+                let instances = written.map(|row| verifiers::instance(row, 3)).collect::<Result<Vec<_>, _>>()?;
                 if !instances.is_empty() {
                     self.mirror.extend(instances);
                 }
@@ -355,11 +357,11 @@ impl Connection {
         if batch.reports.is_empty() {
             return Ok(HashMap::new());
         }
-        let mut states: Vec<&InstanceState> = batch.reports.iter().map(|(state, _)| state.as_ref()).collect();
-        states.sort_by_key(|state| std::cmp::Reverse(state.sequence));
+        let mut latest: Vec<&InstanceState> = batch.reports.iter().map(|(state, _)| state.as_ref()).collect();
+        latest.sort_by_key(|state| std::cmp::Reverse(state.sequence));
         let mut seen = HashSet::new();
-        states.retain(|state| seen.insert((&state.verifier, state.instance)));
-        let columns = Columns::of(&states);
+        latest.retain(|state| seen.insert((&state.verifier, state.instance)));
+        let columns = Columns::of(&latest);
         let rows = in_time(WRITE_LIMIT, self.client.query(&self.write, &columns.parameters())).await?;
         let key = |row: &Row| -> Result<_, StoreError> {
             let (name, id) = (parsed(row, 0, VerifierName::parse)?, parsed(row, 1, InstanceId::parse)?);
