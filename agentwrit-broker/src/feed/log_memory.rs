@@ -9,10 +9,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use agentwrit_verify::{RevocationList, feed::FeedEntry};
+use agentwrit_verify::{Clock, FeedCursor, RevocationList, feed::FeedEntry};
 use tokio::sync::watch;
 
 use super::{
+    commit_times::{CommitTime, CommitTimes, UnknownCursor},
     entry::{entry_of, entry_of_row},
     tail::{Newer, RECENT, Tail},
 };
@@ -33,6 +34,7 @@ struct Shared {
     list: RevocationList,
     tail: Mutex<Tail>,
     end: watch::Sender<LogEnd>,
+    commit_times: CommitTimes,
 }
 
 impl LogMemory {
@@ -47,8 +49,20 @@ impl LogMemory {
         let mut tail = self.tail();
         if tail.end().epoch == *epoch {
             self.add_entry(&mut tail, cursor, entry);
-            self.shared.end.send_replace(tail.end());
+            self.publish_end(&tail);
         }
+    }
+
+    /// Returns the time from which `cursor` is known to be committed.
+    pub(super) fn commit_time(&self, cursor: &FeedCursor) -> Result<CommitTime, UnknownCursor> {
+        self.shared.commit_times.of(cursor)
+    }
+
+    /// Wakes the requests that wait for the end of the log to move.
+    fn publish_end(&self, tail: &Tail) {
+        let end = tail.end();
+        self.shared.commit_times.note(&end, self.subscribers());
+        self.shared.end.send_replace(end);
     }
 
     /// Returns the end of the log, which changes wake.
@@ -104,7 +118,7 @@ impl Mirror for LogMemory {
         }
         // The last entries may have expired and be gone.
         tail.extend_to(end.cursor);
-        self.shared.end.send_replace(tail.end());
+        self.publish_end(&tail);
     }
 
     fn restart(&self) -> Box<dyn NewLog> {
@@ -127,7 +141,7 @@ impl NewLog for Replacement {
         let mut tail = self.memory.tail();
         self.memory.shared.list.replace_with(&self.log.list);
         *tail = self.log.recent.into_tail(end);
-        self.memory.shared.end.send_replace(tail.end());
+        self.memory.publish_end(&tail);
     }
 }
 
@@ -156,10 +170,15 @@ impl LogReader {
     }
 
     /// Returns the memory of the log, which ends at `end`.
-    pub(crate) fn finish(self, end: LogEnd) -> LogMemory {
+    pub(crate) fn finish(self, end: LogEnd, clock: Arc<dyn Clock>) -> LogMemory {
         let Self { issuer, list, recent } = self;
-        let shared =
-            Shared { issuer, list, end: watch::Sender::new(end.clone()), tail: Mutex::new(recent.into_tail(end)) };
+        let shared = Shared {
+            issuer,
+            list,
+            end: watch::Sender::new(end.clone()),
+            commit_times: CommitTimes::new(clock, &end),
+            tail: Mutex::new(recent.into_tail(end)),
+        };
         LogMemory { shared: Arc::new(shared) }
     }
 }
@@ -187,7 +206,7 @@ impl RecentEntries {
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_verify::{Level, Subject, UnixTime};
+    use agentwrit_verify::{Level, Subject, SystemClock, UnixTime};
 
     use super::*;
 
@@ -220,7 +239,7 @@ mod tests {
 
     #[test]
     fn counts_revocation_once_when_commit_and_follower_deliver_it() {
-        let memory = LogReader::new("issuer").finish(end("a", 0));
+        let memory = LogReader::new("issuer").finish(end("a", 0), Arc::new(SystemClock));
         let epoch: Arc<str> = "a".into();
         memory.extend(&[row(1, "one")], &end("a", 1));
         memory.add(&epoch, 2, &revocation("two"));
@@ -236,7 +255,7 @@ mod tests {
 
     #[test]
     fn replaces_list_and_tail_and_ignores_the_log_before() {
-        let memory = LogReader::new("issuer").finish(end("a", 0));
+        let memory = LogReader::new("issuer").finish(end("a", 0), Arc::new(SystemClock));
         let mut waiting = memory.subscribe();
         memory.extend(&[row(1, "one"), row(2, "two")], &end("a", 2));
         waiting.borrow_and_update();

@@ -22,6 +22,7 @@
 //!    answered in [rounds](rounds).
 //! 6. Entries are left out as soon as they have expired.
 
+mod commit_times;
 mod entry;
 mod log_memory;
 mod response;
@@ -35,13 +36,14 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{Clock, UnixTime};
+use agentwrit_verify::{Clock, FeedCursor, UnixTime};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     time::{Instant, timeout},
 };
 
 pub(crate) use self::{
+    commit_times::{CommitTime, UnknownCursor},
     log_memory::{LogMemory, LogReader},
     response::FeedResponse,
 };
@@ -176,6 +178,11 @@ impl FeedPublisher {
         let LogEnd { epoch, .. } = memory.end();
         tx.after_commit(move || memory.add(&epoch, cursor, &revocation));
         Ok(())
+    }
+
+    /// Returns the time from which `cursor` is known to be committed, and the number of followers that waited then.
+    pub(crate) fn commit_time(&self, cursor: &FeedCursor) -> Result<CommitTime, UnknownCursor> {
+        self.feed.memory.commit_time(cursor)
     }
 
     /// Returns the end of the log that memory holds.

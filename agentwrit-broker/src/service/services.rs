@@ -74,7 +74,8 @@ impl Services {
         }
         // After the recorded time was read: the event would pass for the newest record.
         store.record_accepted_breaks(clock.now()).await?;
-        let memory = Memory::read(&store, &config.issuer, clock_monitor.deletable_until(clock.as_ref())).await?;
+        let past = clock_monitor.deletable_until(clock.as_ref());
+        let memory = Memory::read(&store, &config.issuer, past, Arc::clone(&clock)).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);
         let BrokerKeys { signing_key, published, nonce_key } = keys;
@@ -188,11 +189,11 @@ struct Memory {
 
 impl Memory {
     /// Leaves out what has expired for certain until `past`.
-    async fn read(store: &Store, issuer: &str, past: UnixTime) -> Result<Self, StoreError> {
+    async fn read(store: &Store, issuer: &str, past: UnixTime, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let mut log = LogReader::new(issuer);
         let read = store.read(move |reader| {
             reader.visit_revocations(0, past, ALL_ROWS, &mut |row| log.push(row))?;
-            let log = log.finish(LogEnd { epoch: reader.epoch()?.into(), cursor: reader.latest_cursor()? });
+            let log = log.finish(LogEnd { epoch: reader.epoch()?.into(), cursor: reader.latest_cursor()? }, clock);
             Ok(Self { log, events: reader.audit_total()?, accepted_breaks: reader.accepted_breaks()? })
         });
         read.await
