@@ -191,7 +191,6 @@ impl FeedPublisher {
     }
 
     /// Number of requests that wait for news.
-    #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {
         self.feed.memory.subscribers()
     }

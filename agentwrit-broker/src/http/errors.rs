@@ -14,7 +14,7 @@ use http::{
 };
 
 use crate::{
-    feed::FeedUnavailable,
+    feed::{FeedUnavailable, UnknownCursor},
     service::{Error, verifiers::ReportRejection},
     store::StoreError,
 };
@@ -169,6 +169,12 @@ impl PendingProblem {
             Error::WrongSubject(_) => problem(ErrorCode::InsufficientScope).challenge(INSUFFICIENT_SCOPE),
             Error::DelegateUnknown => problem(ErrorCode::NotFound)
                 .hint("the delegate must be registered, not revoked, and hold or have held a token that has not expired"),
+            Error::UnknownCursor(UnknownCursor::Beyond) => problem(ErrorCode::NotFound)
+                .hint("send the `cursor` of a response to a revocation of this broker"),
+            Error::UnknownCursor(UnknownCursor::OtherEpoch) => problem(ErrorCode::NotFound).hint(
+                "another log was begun since, after a restored backup or lost history: what was issued before is revoked; \
+                 request a revocation again to wait for the present log",
+            ),
             Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier => problem(ErrorCode::NotFound),
             Error::NameTaken => {
                 problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")

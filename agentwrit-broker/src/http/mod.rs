@@ -53,7 +53,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 28] {
+fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 29] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -85,6 +85,7 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 28
         (paths::DELEGATE, holder(post(tokens::delegate))),
         (paths::REVOCATIONS, get(verifiers::revocation_feed)),
         (paths::REVOKE, require("admin:revoke:*", post(revocations::revoke))),
+        (paths::REVOCATION_CONFIRMATION, require("admin:revoke:*", get(revocations::confirmation))),
         (paths::ADMIN_REVOCATIONS, require("admin:revoke:*", get(revocations::list))),
         (paths::AUDIT_EVENTS, require("admin:audit:*", get(audit::list))),
         (paths::APP_AUDIT_EVENTS, require("app:audit:read", get(audit::list_own))),

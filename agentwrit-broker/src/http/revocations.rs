@@ -1,7 +1,13 @@
-//! `POST /v1/revoke` and `GET /v1/admin/revocations`.
+//! `POST /v1/revoke`, `GET /v1/revocations/{cursor}/confirmation` and `GET /v1/admin/revocations`.
 
-use agentwrit_protocol::{ListResponse, Page, RequestError, RevocationRecord, RevocationRequest, RevocationResponse};
+use std::time::Duration;
+
+use agentwrit_protocol::{
+    ConfirmationResponse, ListResponse, Page, RequestError, RevocationRecord, RevocationRequest, RevocationResponse,
+    limits::MAX_FEED_WAIT,
+};
 use agentwrit_tower::Verified;
+use agentwrit_verify::{FeedCursor, Subject};
 use axum::{Json, extract::State};
 
 use super::{
@@ -9,9 +15,9 @@ use super::{
     body::JsonBody,
     client::Client,
     errors::HttpError,
-    query::{NoParameters, Parameters, list_response},
+    query::{Id, NoParameters, Parameters, list_response},
 };
-use crate::{domain::Revocation, service::Error};
+use crate::{domain::Revocation, feed::UnknownCursor, service::Error};
 
 pub(super) async fn revoke(
     State(services): State<Shared>,
@@ -20,24 +26,54 @@ pub(super) async fn revoke(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<RevocationRequest>,
 ) -> Result<Json<RevocationResponse>, HttpError> {
-    let dry_run = request.dry_run;
-    if dry_run && request.wait.is_some() {
+    let (dry_run, wait) = (request.dry_run, request.wait);
+    if dry_run && wait.is_some() {
         return Err(RequestError::invalid("wait", "a dry run revokes nothing that could be waited for").into());
     }
     let (level, target) = (Some(request.level), Some(request.text.clone()));
     let done =
         services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
+    let confirmation = match wait.filter(|_| done.ended.revoked) {
+        Some(seconds) => confirmation_of(&services, &done.cursor, verified.subject(), seconds).await,
+        None => None,
+    };
     Ok(Json(RevocationResponse {
         revoked: done.ended.revoked,
         level,
         target,
         count: done.ended.count,
         cursor: Some(done.cursor),
-        confirmation: None,
+        confirmation,
         dry_run: dry_run.then_some(true),
         agents: dry_run.then_some(done.agents),
         tasks: dry_run.then_some(done.tasks),
     }))
+}
+
+/// Waits for the confirmation of a revocation, which is durable: a failure of the wait must not look like one of it.
+async fn confirmation_of(
+    services: &Shared,
+    cursor: &FeedCursor,
+    by: &Subject,
+    wait: u64,
+) -> Option<ConfirmationResponse> {
+    let confirmed = services.confirmations.await_confirmation(cursor, by, Duration::from_secs(wait)).await;
+    confirmed
+        .inspect_err(|error| tracing::error!(component = "http", %error, %cursor, "a confirmation could not be learnt"))
+        .ok()
+}
+
+pub(super) async fn confirmation(
+    State(services): State<Shared>,
+    verified: Verified,
+    Id(cursor): Id,
+    parameters: Parameters,
+) -> Result<Json<ConfirmationResponse>, HttpError> {
+    parameters.only(&["wait"])?;
+    let wait = parameters.number("wait", 0, MAX_FEED_WAIT)?.unwrap_or(0);
+    let cursor = FeedCursor::parse(&cursor).map_err(|_| Error::UnknownCursor(UnknownCursor::Beyond))?;
+    let wait = Duration::from_secs(wait);
+    Ok(Json(services.confirmations.await_confirmation(&cursor, verified.subject(), wait).await?))
 }
 
 pub(super) async fn list(

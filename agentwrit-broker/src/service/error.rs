@@ -7,7 +7,7 @@ use agentwrit_verify::Scope;
 
 use super::verifiers::ReportRejection;
 use crate::{
-    feed::FeedUnavailable,
+    feed::{FeedUnavailable, UnknownCursor},
     ledger::OperationError,
     limits::{
         budgets::{Budget, BudgetExceeded},
@@ -82,6 +82,11 @@ pub(crate) enum Error {
     NoSuchVerifier,
     #[error(transparent)]
     Report(ReportRejection),
+    #[error("{}", match .0 {
+        UnknownCursor::OtherEpoch => "the cursor is of another revocation log",
+        UnknownCursor::Beyond => "the revocation log does not reach this cursor",
+    })]
+    UnknownCursor(UnknownCursor),
     #[error("too many attempts")]
     RateLimited { retry_after: RetryAfter },
     /// A credential has used up what it may have the broker write.

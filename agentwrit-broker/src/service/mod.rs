@@ -4,6 +4,7 @@
 pub(crate) mod active_agents;
 pub(crate) mod apps;
 mod checks;
+pub(crate) mod confirmation;
 pub(crate) mod delegation;
 mod error;
 mod housekeeping;

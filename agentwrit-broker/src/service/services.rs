@@ -9,9 +9,10 @@ use agentwrit_verify::{Clock, KeySet, RevocationList, UnixTime, Verifier};
 use tokio::sync::watch;
 
 use super::{
-    active_agents::ActiveAgents, apps::AppService, delegation::DelegationService, housekeeping::Housekeeping,
-    launch_tokens::LaunchTokenService, login::LoginService, recent_launch_tokens::RecentLaunchTokens,
-    registration::RegistrationService, revocation::RevocationService, tokens::TokenService, verifiers::VerifierService,
+    active_agents::ActiveAgents, apps::AppService, confirmation::ConfirmationService, delegation::DelegationService,
+    housekeeping::Housekeeping, launch_tokens::LaunchTokenService, login::LoginService,
+    recent_launch_tokens::RecentLaunchTokens, registration::RegistrationService, revocation::RevocationService,
+    tokens::TokenService, verifiers::VerifierService,
 };
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
@@ -36,6 +37,7 @@ pub(crate) struct Services {
     pub(crate) delegations: Arc<DelegationService>,
     pub(crate) revocations: Arc<RevocationService>,
     pub(crate) verifiers: Arc<VerifierService>,
+    pub(crate) confirmations: Arc<ConfirmationService>,
     pub(crate) active_agents: Arc<ActiveAgents>,
     pub(crate) housekeeping: Arc<Housekeeping>,
     pub(crate) challenges: Arc<Challenges>,
@@ -154,7 +156,10 @@ impl Parts {
         stopping: watch::Sender<bool>,
     ) -> Services {
         let Self { issuer, ledger, challenges, feed, verifiers, active_agents, metrics, .. } = self.clone();
+        let confirmations =
+            ConfirmationService::new(Arc::clone(&ledger), feed.clone(), Arc::clone(&verifiers), stopping.subscribe());
         Services {
+            confirmations: Arc::new(confirmations),
             logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),
             apps: Arc::new(AppService::new(self.clone())),
             launch_tokens: Arc::new(LaunchTokenService::new(self.clone())),

@@ -50,6 +50,9 @@ pub(super) trait Rows: Reader {
     /// Adds a key, or replaces the row of the same id.
     fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError>;
 
+    /// Notes that a cursor of the log is confirmed. Returns false if that was noted before.
+    fn note_confirmation(&self, epoch: &str, cursor: u64, at: UnixTime) -> Result<bool, StoreError>;
+
     /// Suspends every active app. Returns their ids.
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError>;
 

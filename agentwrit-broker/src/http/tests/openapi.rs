@@ -125,6 +125,7 @@ fn expected(document: &Document, operation: &Operation<'_>) -> Vec<(String, u16,
 /// A path of the template, of things that don't exist.
 fn filled(template: &str) -> String {
     template
+        .replace("{cursor}", "0000000000000000.1")
         .replace("/apps/{id}", "/apps/app-missing-000000")
         .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
         .replace("/verifiers/{name}", "/verifiers/no-such-verifier")

@@ -3,6 +3,7 @@
 mod brokers;
 mod budgets;
 mod clock;
+mod confirmation;
 mod failed_commits;
 mod feed;
 mod lifetime;

@@ -7,13 +7,18 @@ use agentwrit_verify::{
 use tokio_postgres::Row;
 
 use super::{
-    agents, apps, audit, keys, launch_tokens, meta, names, query::Query, revocations, tokens, transaction::Transaction,
-    value::Value, write,
+    agents, apps, audit, keys, launch_tokens, meta, names,
+    query::Query,
+    revocations, tokens,
+    transaction::Transaction,
+    value::{Value, values},
+    write,
 };
 use crate::{
     domain::StoredKey,
     store::{
         StoreError,
+        codec::{micros, signed},
         facts::{Facts, ReadFacts},
         launch_tokens::LaunchTokensOf,
         pending::Pending,
@@ -74,6 +79,12 @@ impl Rows for Transaction<'_> {
 
     fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError> {
         keys::put(self.session(), key)
+    }
+
+    fn note_confirmation(&self, epoch: &str, cursor: u64, at: UnixTime) -> Result<bool, StoreError> {
+        let sql =
+            "INSERT INTO confirmed_cursors (epoch, cursor, confirmed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        Ok(self.execute(sql, values![epoch, signed(cursor), micros(at)])? > 0)
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

@@ -239,6 +239,14 @@ CREATE TABLE report_log (
 ) WITH (fillfactor = 10);
 INSERT INTO report_log (one, change, enrolments, kept_since, server_started) VALUES (1, 0, 0, 0, 0);
 
+-- Cursors whose confirmation is recorded in the trail.
+CREATE TABLE confirmed_cursors (
+    epoch        text COLLATE "C" NOT NULL,
+    cursor       bigint NOT NULL,
+    confirmed_at bigint NOT NULL,
+    PRIMARY KEY (epoch, cursor)
+);
+
 INSERT INTO head (one, schema_version, generation, epoch, audit_seq, audit_hash, audit_at, cursor, keys_cursor, last_name,
                   last_launch, certain_time, nonces_forgotten_until, probes, last_time, housekept_at, identity)
 VALUES (1, 1, 0, left(replace(gen_random_uuid()::text, '-', ''), 16), 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0, 0,

@@ -41,3 +41,11 @@ CREATE TABLE verifier_instances (
     is_ahead INTEGER NOT NULL, -- follows another database
     PRIMARY KEY (verifier, instance)
 ) STRICT, WITHOUT ROWID;
+
+-- Cursors whose confirmation is recorded in the trail.
+CREATE TABLE confirmed_cursors (
+    epoch        TEXT    NOT NULL,
+    cursor       INTEGER NOT NULL,
+    confirmed_at INTEGER NOT NULL,
+    PRIMARY KEY (epoch, cursor)
+) STRICT, WITHOUT ROWID;

@@ -11,6 +11,7 @@ use crate::{
     domain::StoredKey,
     store::{
         StoreError,
+        codec::{micros, signed},
         facts::{Facts, ReadFacts},
         launch_tokens::LaunchTokensOf,
         pending::Pending,
@@ -76,6 +77,11 @@ impl Rows for Transaction<'_> {
 
     fn put_signing_key(&self, key: &StoredKey) -> Result<(), StoreError> {
         self.put_key(key)
+    }
+
+    fn note_confirmation(&self, epoch: &str, cursor: u64, at: UnixTime) -> Result<bool, StoreError> {
+        let sql = "INSERT OR IGNORE INTO confirmed_cursors (epoch, cursor, confirmed_at) VALUES (?1, ?2, ?3)";
+        Ok(self.execute(sql, (epoch, signed(cursor), micros(at)))? > 0)
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

@@ -86,6 +86,16 @@ impl Tx<'_> {
         Ok(cursor)
     }
 
+    /// Notes that a cursor of the present log is confirmed. Returns false if that was noted before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn note_confirmation(&mut self, cursor: u64) -> Result<bool, StoreError> {
+        let (epoch, at) = (self.epoch()?, self.now());
+        self.change(|rows| rows.note_confirmation(&epoch, cursor, at))
+    }
+
     /// Deletes the not-before marks that are dated after `at`. Returns their number.
     ///
     /// # Errors

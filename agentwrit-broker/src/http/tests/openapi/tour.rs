@@ -270,6 +270,17 @@ async fn revocations(walk: &Walk, cast: &Cast) {
         let answer = walk.call("post", "/v1/revoke", Some(&cast.admin), revoke(level, target)).await;
         assert_eq!(answer.json()["revoked"], known, "{level} {target}");
     }
+    let dry_run = json!({"level": "task", "target": "task-1", "dry_run": true});
+    assert_eq!(walk.call("post", "/v1/revoke", Some(&cast.admin), Some(dry_run)).await.json()["dry_run"], true);
+    let waits = json!({"level": "agent", "target": cast.other_agent_id, "wait": 1});
+    let done = walk.call("post", "/v1/revoke", Some(&cast.admin), Some(waits)).await;
+    assert_eq!(done.json()["confirmation"]["state"], "confirmed", "no verifier is enrolled");
+    let path = format!("/v1/revocations/{}/confirmation", done.text("cursor"));
+    assert_eq!(walk.call("get", &format!("{path}?wait=0"), Some(&cast.admin), None).await.status, 200);
+    for unknown in ["0000000000000000.1".to_owned(), done.text("cursor") + "9", "no-cursor".to_owned()] {
+        let path = format!("/v1/revocations/{unknown}/confirmation");
+        assert_eq!(walk.call("get", &path, Some(&cast.admin), None).await.status, 404, "{unknown}");
+    }
     let page = walk.call("get", "/v1/admin/revocations", Some(&cast.admin), None).await.json();
     assert!(page["total"].as_u64().unwrap() > 0, "{page:#}");
 

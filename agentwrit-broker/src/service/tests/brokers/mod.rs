@@ -1,5 +1,6 @@
 //! Several brokers on one PostgreSQL database, each with its own services.
 
+mod confirmation;
 mod feed;
 mod link;
 mod outage;

@@ -1,0 +1,172 @@
+//! Confirmation of revocations and of withdrawn keys: whether any enrolled verifier may still accept what was revoked.
+//!
+//! 1. [`Confirmation`] decides. What it counts from is a time at which the change was committed for certain, and what has
+//!    passed since on the monotonic clock.
+//! 2. The time is read before the fleet, and the fleet after the commit: an instance whose first report is accepted later
+//!    applies the change before it accepts a token.
+//! 3. Any broker of the database decides for any cursor, also after a restart: no state belongs to a request that waits.
+//! 4. A request waits for reports and for the next fence. Few requests wait at once; any other gets the present state. A
+//!    client that hangs up ends its request, and a broker that stops ends all with the present state.
+//! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers.
+
+mod record;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use agentwrit_protocol::ConfirmationResponse;
+use agentwrit_verify::{
+    FeedCursor, Subject,
+    confirmation::{Commit, Confirmation, ConfirmationState},
+};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+use self::record::{Recorded, digest};
+use super::{
+    Error,
+    verifiers::{FleetSnapshot, VerifierService},
+};
+use crate::{
+    feed::{CommitTime, FeedPublisher, UnknownCursor},
+    ledger::Ledger,
+};
+
+/// Largest number of requests that wait for a confirmation.
+const MAX_WAITING: usize = 64;
+/// Longest pause between two decisions of a request.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a decision, as a multiple of its duration and of the number of requests that wait.
+const PAUSE: u32 = 2;
+
+/// Decides whether changes are confirmed, and waits until they are.
+#[derive(Debug)]
+pub(crate) struct ConfirmationService {
+    ledger: Arc<Ledger>,
+    feed: FeedPublisher,
+    verifiers: Arc<VerifierService>,
+    places: Semaphore,
+    waiting: AtomicUsize,
+    recorded: Recorded,
+    stopping: watch::Receiver<bool>,
+}
+
+/// A decision, and what it was made of.
+struct Decision {
+    response: ConfirmationResponse,
+    fleet: Arc<FleetSnapshot>,
+    /// Duration until the next instance is fenced.
+    next_fence: Option<Duration>,
+}
+
+impl ConfirmationService {
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        feed: FeedPublisher,
+        verifiers: Arc<VerifierService>,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let places = Semaphore::new(MAX_WAITING);
+        Self { ledger, feed, verifiers, places, waiting: AtomicUsize::new(0), recorded: Recorded::default(), stopping }
+    }
+
+    /// Returns how far what was committed up to `cursor` is confirmed, waiting up to `wait` for all of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownCursor`], or that of the store.
+    pub(crate) async fn await_confirmation(
+        &self,
+        cursor: &FeedCursor,
+        by: &Subject,
+        wait: Duration,
+    ) -> Result<ConfirmationResponse, Error> {
+        let commit = self.feed.commit_time(cursor)?;
+        let place = if wait.is_zero() { None } else { self.place() };
+        let until = Instant::now() + if place.is_some() { wait } else { Duration::ZERO };
+        // Also without waiting: reports of other brokers arrive sooner while there is a receiver.
+        let mut changed = self.verifiers.changed();
+        let mut stopping = self.stopping.clone();
+        loop {
+            changed.borrow_and_update();
+            let begun = Instant::now();
+            let decision = self.decide(&commit).await?;
+            if decision.response.confirmation.state == ConfirmationState::Confirmed {
+                self.record(by, &commit, &decision).await?;
+                return Ok(decision.response);
+            }
+            let now = Instant::now();
+            if now >= until || *stopping.borrow() {
+                return Ok(decision.response);
+            }
+            let next = now + decision.next_fence.map_or(LONGEST_PAUSE, |fence| fence.min(LONGEST_PAUSE));
+            let pause = now.saturating_duration_since(begun) * PAUSE * self.waiting();
+            tokio::select! {
+                _ = async { sleep(pause.min(LONGEST_PAUSE)).await; changed.changed().await } => {}
+                () = sleep_until(next.min(until)) => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        }
+    }
+
+    /// Decides by the present fleet.
+    async fn decide(&self, commit: &CommitTime) -> Result<Decision, Error> {
+        let passed = self.ledger.monotonic().saturating_duration_since(commit.since);
+        let now = commit.at.saturating_add(passed);
+        let fleet = self.verifiers.fleet().await?;
+        let change = Commit { cursor: commit.cursor.clone(), at: commit.at };
+        let confirmation = Confirmation::of(&change, fleet.as_fleet(), now);
+        let fences = confirmation.pending.iter().filter_map(|pending| pending.fenced_at);
+        let next_fence = fences.map(|fenced_at| fenced_at.saturating_since(now)).min();
+        let unenrolled = unenrolled(commit.followers.max(self.feed.followers()), &confirmation);
+        let elapsed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        Ok(Decision { response: ConfirmationResponse { confirmation, unenrolled, elapsed_ms }, fleet, next_fence })
+    }
+
+    async fn record(&self, by: &Subject, commit: &CommitTime, decision: &Decision) -> Result<(), Error> {
+        let digest = digest(&decision.fleet);
+        self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, digest).await
+    }
+
+    /// Returns a place to wait.
+    fn place(&self) -> Option<Place<'_>> {
+        let permit = self.places.try_acquire().ok()?;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Some(Place { waiting: &self.waiting, _permit: permit })
+    }
+
+    fn waiting(&self) -> u32 {
+        u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Place of a request that waits.
+struct Place<'s> {
+    waiting: &'s AtomicUsize,
+    _permit: SemaphorePermit<'s>,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl From<UnknownCursor> for Error {
+    fn from(cursor: UnknownCursor) -> Self {
+        Self::UnknownCursor(cursor)
+    }
+}
+
+/// Returns the number of followers that don't report, about: those that waited for news at this broker, less the instances
+/// that are known. Followers that read through a mirror or meet another broker are not seen.
+fn unenrolled(followers: usize, confirmation: &Confirmation) -> u64 {
+    u64::try_from(followers).unwrap_or(u64::MAX).saturating_sub(confirmation.verifiers)
+}
