@@ -53,7 +53,9 @@ def kind(schema: dict) -> str:
         return ", ".join(code(value) for value in whole["enum"])
     if whole.get("type") == "array":
         return f"list of {kind(whole['items'])}" if isinstance(whole.get("items"), dict) and whole["items"].get("type") != "array" else "list"
-    return {"integer": "number", "boolean": "true or false"}.get(whole.get("type", ""), whole.get("type", "string"))
+    kinds = whole.get("type", "string")
+    names = {"integer": "number", "boolean": "true or false"}
+    return " or ".join(names.get(kind, kind) for kind in (kinds if isinstance(kinds, list) else [kinds]))
 
 
 def code(value: object) -> str:

@@ -88,7 +88,7 @@ impl ConfirmationService {
         by: &Subject,
         wait: Duration,
     ) -> Result<ConfirmationResponse, Error> {
-        let commit = self.feed.commit_time(cursor)?;
+        let commit = self.commit_time(cursor).await?;
         let place = if wait.is_zero() { None } else { self.place() };
         let until = Instant::now() + if place.is_some() { wait } else { Duration::ZERO };
         // Also without waiting: reports of other brokers arrive sooner while there is a receiver.
@@ -114,6 +114,15 @@ impl ConfirmationService {
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
         }
+    }
+
+    async fn commit_time(&self, cursor: &FeedCursor) -> Result<CommitTime, Error> {
+        if let Ok(time) = self.feed.commit_time(cursor) {
+            return Ok(time);
+        }
+        // Another broker may have committed it a moment ago.
+        self.ledger.confirm().await?;
+        Ok(self.feed.commit_time(cursor)?)
     }
 
     /// Decides by the present fleet.
@@ -142,7 +151,8 @@ impl ConfirmationService {
         Some(Place { waiting: &self.waiting, _permit: permit })
     }
 
-    fn waiting(&self) -> u32 {
+    /// Number of requests that wait.
+    pub(crate) fn waiting(&self) -> u32 {
         u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 
+use agentwrit_protocol::paths;
 use axum::{Router, body::Body, extract::Request};
 use data_encoding::BASE64URL_NOPAD;
 use http::{HeaderMap, HeaderValue};
@@ -191,6 +192,9 @@ fn template(path: &str) -> String {
     }
     if path.starts_with("/v1/admin/verifiers/") {
         return "/v1/admin/verifiers/{name}".to_owned();
+    }
+    if path.ends_with("/confirmation") {
+        return paths::REVOCATION_CONFIRMATION.to_owned();
     }
     path.to_owned()
 }

@@ -1,0 +1,58 @@
+//! Confirmations at another broker than the one that revoked, or that was told.
+
+use agentwrit_verify::{
+    confirmation::ConfirmationState::{Confirmed, Pending},
+    report::Report,
+};
+
+use super::{
+    super::{
+        confirmation::{wait, waiting},
+        verifiers::{enrol, report, send},
+    },
+    *,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_broker_confirms_what_instances_report_to_others_and_one_records_it() {
+    let test = Brokers::start(&[0, -30, 30]).await;
+    enrol(test.of(0), "api", 1, Some(60)).await.unwrap();
+    let launch_token = test.launch_token(0, false).await;
+    for round in 0..10 {
+        let token = test.register(round, round, &launch_token).await.unwrap();
+        let claims = test.judge(round, &token).await.unwrap();
+        // Instances before the revocation: an earlier one, and one that nobody but the third broker has heard.
+        let sequence = u64::try_from(round).unwrap() + 1;
+        let (first, new) = (u8::try_from(round).unwrap() + 1, u8::try_from(round).unwrap() + 101);
+        for instance in [first, new] {
+            send(test.of(round + 2), &report(test.of(round + 2), "api", instance, sequence), 1).await.unwrap();
+        }
+        let cursor = test.request_revocation(round, Level::Token, claims.token_id(), false).await.cursor;
+        let found = wait(test.of(round + 1), &cursor, 0).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((found.confirmation.state, found.confirmation.pending.len()), (Pending, 2), "round {round}");
+        let requests: Vec<_> = (0..3).map(|broker| waiting(&test.running[broker], &cursor)).collect();
+        for (broker, instance) in [(0, first), (1, new)] {
+            let applied = Report { applied: cursor.clone(), ..report(test.of(broker), "api", instance, sequence + 1) };
+            send(test.of(broker), &applied, 1).await.unwrap();
+        }
+        let reported = Instant::now();
+        for request in requests {
+            let found = timeout(Duration::from_secs(10), request).await.unwrap().unwrap().unwrap();
+            assert_eq!((found.confirmation.state, found.confirmation.confirmed), (Confirmed, 2), "round {round}");
+        }
+        assert!(reported.elapsed() < Duration::from_secs(2), "{:?}", reported.elapsed());
+        for instance in [first, new] {
+            let left = Report { leaving: true, ..report(test.of(0), "api", instance, sequence + 2) };
+            send(test.of(0), &left, 1).await.unwrap();
+        }
+    }
+    let events = test.of(0).ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 100_000)?)).await;
+    let confirmed: Vec<_> = events
+        .unwrap()
+        .into_iter()
+        .filter(|event| event.event_type.as_str() == "revocation_confirmed")
+        .map(|event| event.resource)
+        .collect();
+    let distinct: std::collections::BTreeSet<_> = confirmed.iter().collect();
+    assert_eq!((confirmed.len(), distinct.len()), (10, 10));
+}

@@ -1,0 +1,259 @@
+//! Confirmations of revocations, with one broker.
+
+use agentwrit_protocol::ConfirmationResponse;
+use agentwrit_verify::{
+    Clock, FeedCursor,
+    confirmation::ConfirmationState::{self, Confirmed, Pending, Unbounded},
+    report::{Report, ReportedBound},
+};
+use sha2::{Digest as _, Sha256};
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{
+    verifiers::{enrol, key, report, send},
+    *,
+};
+use crate::feed::UnknownCursor;
+
+/// Limit for what happens at once.
+const SOON: Duration = Duration::from_secs(10);
+
+impl TestServices {
+    /// Revokes the tokens of a new agent.
+    async fn revoke_one(&self) -> FeedCursor {
+        let agent = self.enrol("task", 300).await;
+        self.request_revocation(Level::Agent, &agent.id, false).await.cursor
+    }
+
+    async fn confirmation(&self, cursor: &FeedCursor) -> ConfirmationResponse {
+        wait(&self.services, cursor, 0).await.unwrap()
+    }
+
+    /// Returns state, confirmed, fenced and the fences of the pending ones as seconds from now.
+    async fn figures(&self, cursor: &FeedCursor) -> (ConfirmationState, u64, u64, Vec<Option<u64>>) {
+        let found = self.confirmation(cursor).await.confirmation;
+        let now = self.clock.now();
+        let fences = found.pending.iter().map(|pending| {
+            pending.fenced_at.map(|at| at.saturating_since(now).as_millis().div_ceil(1000).try_into().unwrap())
+        });
+        (found.state, found.confirmed, found.fenced, fences.collect())
+    }
+
+    async fn confirmation_events(&self) -> Vec<Event> {
+        let is_one = |event: &Event| event.event_type.as_str() == "revocation_confirmed";
+        self.trail().await.into_iter().filter(is_one).collect()
+    }
+}
+
+pub(super) async fn wait(
+    services: &Services,
+    cursor: &FeedCursor,
+    seconds: u64,
+) -> Result<ConfirmationResponse, Error> {
+    services.confirmations.await_confirmation(cursor, &Subject::Admin, Duration::from_secs(seconds)).await
+}
+
+pub(super) fn waiting(
+    services: &Arc<Services>,
+    cursor: &FeedCursor,
+) -> JoinHandle<Result<ConfirmationResponse, Error>> {
+    let (services, cursor) = (Arc::clone(services), cursor.clone());
+    tokio::spawn(async move { wait(&services, &cursor, 25).await })
+}
+
+#[tokio::test]
+async fn confirms_when_last_instance_reports_cursor() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, Some(60)).await.unwrap();
+    for instance in [1, 2] {
+        send(services, &report(services, "api", instance, 1), 1).await.unwrap();
+    }
+    let cursor = test.revoke_one().await;
+    assert_eq!(test.figures(&cursor).await, (Pending, 0, 0, vec![Some(31), Some(31)]));
+    let mut request = waiting(services, &cursor);
+    test.clock.advance(Duration::from_secs(1));
+    send(services, &report(services, "api", 1, 2), 1).await.unwrap();
+    assert_eq!(test.figures(&cursor).await, (Pending, 1, 0, vec![Some(30)]));
+    assert!(timeout(Duration::from_millis(50), &mut request).await.is_err(), "one instance is pending");
+    send(services, &report(services, "api", 2, 2), 1).await.unwrap();
+    let found = timeout(SOON, request).await.unwrap().unwrap().unwrap();
+    assert_eq!((found.confirmation.state, found.confirmation.verifiers, found.elapsed_ms), (Confirmed, 2, 1000));
+}
+
+#[tokio::test]
+async fn fences_silent_instance_when_its_bound_and_a_second_have_passed_whatever_the_wall_clock() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    test.clock.advance(Duration::from_millis(30_999));
+    assert_eq!(test.figures(&cursor).await.0, Pending);
+    let hour = Duration::from_secs(3600);
+    let now = test.clock.now();
+    for wall in [now.saturating_add(hour), now.saturating_sub(hour)] {
+        test.clock.set(wall);
+        assert_eq!(test.confirmation(&cursor).await.confirmation.state, Pending, "no time has passed");
+    }
+    test.clock.advance(Duration::from_millis(1));
+    let found = test.confirmation(&cursor).await;
+    assert_eq!((found.confirmation.state, found.confirmation.fenced, found.elapsed_ms), (Confirmed, 1, 31_000));
+}
+
+#[tokio::test]
+async fn instance_without_bound_is_named_until_it_reports() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "batch", 1, None).await.unwrap();
+    let unbounded = Report { bound: ReportedBound::Unbounded, ..report(services, "batch", 1, 1) };
+    send(services, &unbounded, 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    for _ in 0..3 {
+        test.clock.advance(Duration::from_secs(86_400));
+        assert_eq!(test.figures(&cursor).await, (Unbounded, 0, 0, vec![None]));
+    }
+    assert!(test.confirmation_events().await.is_empty());
+    let unbounded = Report { bound: ReportedBound::Unbounded, ..report(services, "batch", 1, 2) };
+    send(services, &unbounded, 1).await.unwrap();
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 1, 0, vec![]));
+}
+
+#[tokio::test]
+async fn records_confirmation_once_with_figures_and_digest_of_reports() {
+    let mut test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    let cursor = test.revoke_one().await;
+    let requests = [waiting(&test.services, &cursor), waiting(&test.services, &cursor)];
+    let reports = [1, 2].map(|instance| report(&test.services, "api", instance, 1));
+    for report in &reports {
+        send(&test.services, report, 1).await.unwrap();
+    }
+    for request in requests {
+        assert_eq!(timeout(SOON, request).await.unwrap().unwrap().unwrap().confirmation.state, Confirmed);
+    }
+    // What another verifier reports later belongs to the next confirmation.
+    let later = test.revoke_one().await;
+    for (instance, mut report) in reports.into_iter().enumerate() {
+        report.sequence = 2;
+        report.applied = later.clone();
+        test.clock.advance(Duration::from_secs(instance as u64));
+        send(&test.services, &report, 1).await.unwrap();
+    }
+    let found = test.confirmation(&later).await;
+    test.restart_at(test.clock.now()).await;
+    for cursor in [&cursor, &later] {
+        // Unknown instances may exist after a start.
+        test.clock.advance(Duration::from_secs(61));
+        assert_eq!(test.confirmation(cursor).await.confirmation.state, Confirmed);
+    }
+    let events = test.confirmation_events().await;
+    let resources: Vec<_> = events.iter().map(|event| event.resource.clone().unwrap()).collect();
+    assert_eq!(resources, [cursor.to_string(), later.to_string()]);
+    assert_eq!(events[1].agent_id.as_deref(), Some("admin"));
+    let digests = test_digests(&test.services, &later);
+    let expected = format!(
+        "verifiers=2 confirmed=2 fenced=0 unenrolled={} elapsed_ms={} reports={digests}",
+        found.unenrolled, found.elapsed_ms
+    );
+    assert!(events[1].detail.ends_with(&expected), "{} {expected}", events[1].detail);
+}
+
+/// Digest of the reports with number 2 of instances 1 and 2, as an auditor computes it from the signed texts.
+fn test_digests(services: &Services, cursor: &FeedCursor) -> String {
+    let signed = [1, 2].map(|instance| {
+        let issued_at = UnixTime::since_epoch(START);
+        let report = Report { issued_at, applied: cursor.clone(), ..report(services, "api", instance, 2) };
+        report.sign(&key(1))
+    });
+    let set = signed.iter().fold(Sha256::new(), |hash, text| hash.chain_update(Sha256::digest(text.as_bytes())));
+    data_encoding::HEXLOWER.encode(&set.finalize())
+}
+
+#[tokio::test]
+async fn waits_for_unknown_instances_after_a_start() {
+    let mut test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    test.clock.advance(Duration::from_secs(20));
+    test.restart_at(test.clock.now()).await;
+    send(&test.services, &report(&test.services, "api", 1, 2), 1).await.unwrap();
+    // The commit may be as late as the start: nothing that the store keeps tells.
+    assert_eq!(test.figures(&cursor).await, (Pending, 1, 0, vec![Some(61)]));
+    test.clock.advance(Duration::from_secs(61));
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 1, 0, vec![]));
+}
+
+#[tokio::test]
+async fn request_that_waits_ends_with_present_state_when_broker_stops() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    let request = waiting(&test.services, &cursor);
+    tokio::task::yield_now().await;
+    test.services.stopping.send_replace(true);
+    let found = timeout(SOON, request).await.unwrap().unwrap().unwrap();
+    assert_eq!(found.confirmation.state, Pending);
+}
+
+#[tokio::test]
+async fn answers_at_once_when_too_many_requests_wait_and_gives_places_back() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    let requests: Vec<_> = (0..64).map(|_| waiting(&test.services, &cursor)).collect();
+    while test.services.confirmations.waiting() < 64 {
+        tokio::task::yield_now().await;
+    }
+    let found = timeout(SOON, wait(&test.services, &cursor, 25)).await.unwrap().unwrap();
+    assert_eq!(found.confirmation.state, Pending);
+    // Clients hang up.
+    for request in &requests {
+        request.abort();
+    }
+    for request in requests {
+        assert!(request.await.unwrap_err().is_cancelled());
+    }
+    let waits = timeout(Duration::from_millis(100), wait(&test.services, &cursor, 25)).await;
+    assert!(waits.is_err(), "there is a place again");
+}
+
+#[tokio::test]
+async fn rejects_cursor_of_another_log_or_beyond_its_end() {
+    let test = TestServices::new().await;
+    let cursor = test.revoke_one().await;
+    let beyond = FeedCursor::new(cursor.epoch(), cursor.position() + 1).unwrap();
+    assert_eq!(wait(&test.services, &beyond, 25).await, Err(Error::UnknownCursor(UnknownCursor::Beyond)));
+    let other = FeedCursor::new("0123456789abcdef", 1).unwrap();
+    assert_eq!(wait(&test.services, &other, 25).await, Err(Error::UnknownCursor(UnknownCursor::OtherEpoch)));
+    assert_eq!(test.confirmation(&cursor).await.confirmation.state, Confirmed, "no verifier is enrolled");
+}
+
+#[tokio::test]
+async fn counts_followers_that_waited_and_do_not_report() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    test.revoke_one().await;
+    enrol(services, "api", 1, Some(60)).await.unwrap();
+    send(services, &report(services, "api", 1, 1), 1).await.unwrap();
+    let since = services.feed.end().cursor;
+    let followers: Vec<_> = (0..3)
+        .map(|_| {
+            let feed = services.feed.clone();
+            tokio::spawn(async move { feed.since(Some(since), Duration::from_secs(25), CLIENT).await.map(drop) })
+        })
+        .collect();
+    let all_wait = async {
+        while services.feed.followers() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, all_wait).await.unwrap();
+    let cursor = test.revoke_one().await;
+    for follower in followers {
+        follower.await.unwrap().unwrap();
+    }
+    assert_eq!(test.confirmation(&cursor).await.unenrolled, 2);
+}
