@@ -13,7 +13,10 @@ use tokio::{
 use crate::{
     config::{Config, TlsConfig},
     http::{Edge, router},
-    keys::{Entropy, EntropyError, KeyEncryptionKeyError, KeyFileError, OsEntropy, SealedKeyError},
+    keys::{
+        CustodyError, Entropy, EntropyError, KeyEncryptionKeyError, KeyFileError, OpenKeysError, OsEntropy,
+        SealedKeyError,
+    },
     maintenance::file_checks,
     server::{Connections, FailedHandshakes, HealthSocket, Reload, Server, Tls, TlsError, listen, serve_health_checks},
     service::{Services, seed_tokens},
@@ -272,6 +275,9 @@ pub enum StartError {
     /// The keys in a shared database cannot be used.
     #[error(transparent)]
     SealedKey(#[from] SealedKeyError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] CustodyError),
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -295,6 +301,16 @@ pub enum StartError {
         /// Error of the service.
         cause: String,
     },
+}
+
+impl From<OpenKeysError> for StartError {
+    fn from(error: OpenKeysError) -> Self {
+        match error {
+            OpenKeysError::File(error) => Self::KeyFile(error),
+            OpenKeysError::Custody(error) => Self::Keys(error),
+            OpenKeysError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub mod telemetry;
 pub use broker::{Broker, StartError};
 pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
 pub use keys::{
-    AdminSecret, AdminSecretError, Busy, EntropyError, KeyEncryptionKeyError, KeyFileError, SealedKeyError, Secret,
+    AdminSecret, AdminSecretError, Busy, CustodyError, EntropyError, KeyEncryptionKeyError, KeyFileError,
+    SealedKeyError, Secret,
 };
 pub use maintenance::{
     check::{CheckReport, check},

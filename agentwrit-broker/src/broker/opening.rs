@@ -8,27 +8,32 @@ use super::StartError;
 use crate::{
     config::{Config, OnLostHistory, SharedStore},
     domain::ClusterSettings,
-    keys::{self, BrokerKeys, Entropy, KeyEncryptionKey},
+    keys::{self, BrokerKeys, Entropy, KeyEncryptionKey, SealedKeys},
     maintenance::lost_history::revoke_all,
     store::{self, JoinError, LostHistoryOptions, OnLoss, Store, StoreError, StoreOptions},
 };
 
 /// Opens the store of the configuration and reads the keys, or makes what is missing.
 pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<(Store, BrokerKeys), StartError> {
+    let (key_path, file_entropy) = (config.signing_key_path.clone(), Arc::clone(entropy));
     let (config, entropy) = (config.clone(), Arc::clone(entropy));
     let accept_broken_audit = config.accept_broken_audit.clone();
     let lost_history = config.shared_store.as_ref().map(lost_history_options).unwrap_or_default();
     let options = StoreOptions { accept_broken_audit, lost_history, ..StoreOptions::default() };
-    spawn_blocking(move || {
+    let (store, keys) = spawn_blocking(move || {
         if let Some(shared) = &config.shared_store {
-            let keys = join(&config, shared, entropy.as_ref())?;
-            return Ok((Store::connect(shared.url.expose(), options)?, keys));
+            let keys = join(&config, shared, entropy)?;
+            return Ok::<_, StartError>((Store::connect(shared.url.expose(), options)?, Some(keys)));
         }
-        let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref())?;
-        Ok((Store::open(&config.db_path, options)?, keys))
+        Ok((Store::open(&config.db_path, options)?, None))
     })
     .await
-    .map_err(|error| StoreError::Internal { cause: error.to_string() })?
+    .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
+    let keys = match keys {
+        Some(keys) => keys,
+        None => keys::open_key_files(&store, &key_path, &file_entropy).await?,
+    };
+    Ok((store, keys))
 }
 
 fn lost_history_options(shared: &SharedStore) -> LostHistoryOptions {
@@ -40,10 +45,12 @@ fn lost_history_options(shared: &SharedStore) -> LostHistoryOptions {
 }
 
 /// Joins the brokers of a shared database. Returns the keys of all of them. Blocks the thread.
-fn join(config: &Config, shared: &SharedStore, entropy: &dyn Entropy) -> Result<BrokerKeys, StartError> {
+fn join(config: &Config, shared: &SharedStore, entropy: Arc<dyn Entropy>) -> Result<BrokerKeys, StartError> {
     let kek = KeyEncryptionKey::read(&shared.key_encryption_key_path)?;
-    let make_keys = |now| keys::new_sealed_keys(&kek, &config.issuer, now, entropy);
-    let joined = store::join(shared.url.expose(), &settings(config, &kek), make_keys).map_err(|error| match error {
+    let settings = settings(config, &kek);
+    let sealed_keys = SealedKeys::new(kek, &config.issuer);
+    let make_keys = |now| sealed_keys.first_keys(now, entropy.as_ref());
+    let joined = store::join(shared.url.expose(), &settings, make_keys).map_err(|error| match error {
         JoinError::Open(error) => StartError::Open(error),
         JoinError::Keys(error) => StartError::SealedKey(error),
     })?;
@@ -53,7 +60,7 @@ fn join(config: &Config, shared: &SharedStore, entropy: &dyn Entropy) -> Result<
     for deviation in &joined.deviations {
         tracing::warn!(component = "config", "{deviation}: use the same setting for all of them");
     }
-    Ok(keys::unseal(&kek, &config.issuer, &joined.keys)?)
+    Ok(BrokerKeys::from_rows(sealed_keys, &joined.keys, entropy)?)
 }
 
 /// Returns the settings on which the brokers of a database must agree.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::Revocation,
-    store::{FeedRow, LogEnd, Mirror, NewLog},
+    store::{FeedRow, LogEnd, NewLog},
 };
 
 /// The memory of the revocation log. Clones share it.
@@ -102,12 +102,18 @@ impl LogMemory {
     }
 }
 
-impl Mirror for LogMemory {
-    fn end(&self) -> LogEnd {
+impl LogMemory {
+    pub(crate) fn end(&self) -> LogEnd {
         self.tail().end()
     }
 
-    fn extend(&self, rows: &[FeedRow<'_>], end: &LogEnd) {
+    /// Moves the end of the log behind a change of the keys, which has no entry.
+    pub(super) fn advance(&self, epoch: &Arc<str>, cursor: u64) {
+        self.extend(&[], &LogEnd { epoch: Arc::clone(epoch), cursor });
+    }
+
+    /// See [`Mirror::extend`](crate::store::Mirror::extend).
+    pub(super) fn extend(&self, rows: &[FeedRow<'_>], end: &LogEnd) {
         let mut tail = self.tail();
         let before = tail.end();
         if before.epoch != end.epoch || before.cursor >= end.cursor {
@@ -121,7 +127,8 @@ impl Mirror for LogMemory {
         self.publish_end(&tail);
     }
 
-    fn restart(&self) -> Box<dyn NewLog> {
+    /// See [`Mirror::restart`](crate::store::Mirror::restart).
+    pub(super) fn restart(&self) -> Box<dyn NewLog> {
         Box::new(Replacement { log: LogReader::new(&self.shared.issuer), memory: self.clone() })
     }
 }

@@ -21,10 +21,13 @@
 //!    among the long polls; one that another address displaces is answered at once. Under a busy log waiting requests are
 //!    answered in [rounds](rounds).
 //! 6. Entries are left out as soon as they have expired.
+//! 7. Every response announces the published keys. A change of them takes a cursor of the log, without an entry, so that
+//!    waiting requests are answered at once. No response that was signed before the change is given to a request after it.
 
 mod commit_times;
 mod entry;
 mod log_memory;
+mod mirror;
 mod response;
 mod rounds;
 mod tail;
@@ -45,6 +48,7 @@ use tokio::{
 pub(crate) use self::{
     commit_times::{CommitTime, UnknownCursor},
     log_memory::{LogMemory, LogReader},
+    mirror::BrokerMemory,
     response::FeedResponse,
 };
 use self::{
@@ -53,13 +57,14 @@ use self::{
     tail::Newer,
 };
 use crate::{
-    domain::Revocation,
-    issuer::Issuer,
+    domain::{Revocation, StoredKey},
+    issuer::{Issuer, KeyRing},
+    keys::as_made,
     limits::{
         pools::Pools,
         single_flight::{Begun, SingleFlight},
     },
-    store::{LogEnd, Mirror, Store, StoreError, Tx},
+    store::{KeysVersion, LogEnd, Store, StoreError, Tx},
 };
 
 /// Largest number of entries in a page of the recent log.
@@ -120,9 +125,10 @@ impl Feed {
         }
     }
 
-    fn shared(&self, fits: impl Fn(&FeedResponse) -> bool) -> Option<Arc<FeedResponse>> {
+    fn shared(&self, ring: &Arc<KeyRing>, fits: impl Fn(&FeedResponse) -> bool) -> Option<Arc<FeedResponse>> {
         let deltas = self.deltas.lock().unwrap_or_else(PoisonError::into_inner);
-        deltas.iter().find(|response| response.document.is_held() && fits(response)).map(Arc::clone)
+        let is_usable = |response: &&Arc<FeedResponse>| response.document.is_held() && response.is_signed_by(ring);
+        deltas.iter().filter(is_usable).find(|response| fits(response)).map(Arc::clone)
     }
 
     fn add_shared(&self, response: &Arc<FeedResponse>) {
@@ -188,6 +194,35 @@ impl FeedPublisher {
     /// Returns the end of the log that memory holds.
     pub(crate) fn end(&self) -> LogEnd {
         self.feed.memory.end()
+    }
+
+    /// Changes keys, all with one cursor of the log, in rows that [`Tx::signing_keys`] or [`Custody::new_key`] returned. The
+    /// caller sets states and times. Once the change is durable, this broker's verifier and the followers receive it. Returns the
+    /// cursor.
+    ///
+    /// [`Custody::new_key`]: crate::keys::Custody::new_key
+    pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, StoreError> {
+        let before = tx.signing_keys()?;
+        let (cursor, changed_at) = (tx.advance_cursor()?, tx.now());
+        let custody = self.issuer.custody();
+        for row in changed {
+            let after = StoredKey { changed_at, cursor, ..row };
+            let sealed = match before.iter().find(|before| before.kid == after.kid) {
+                Some(before) => custody.with_state(before, after)?,
+                None => custody.with_state(&as_made(&after), after)?,
+            };
+            tx.put_signing_key(&sealed)?;
+        }
+        let rows = tx.signing_keys()?;
+        let version = KeysVersion { epoch: tx.epoch()?.into(), cursor };
+        let ring = self.issuer.current_ring().prepare(&rows, version.clone())?;
+        let (issuer, memory) = (Arc::clone(&self.issuer), self.feed.memory.clone());
+        tx.after_commit(move || {
+            issuer.current_ring().replace(ring);
+            memory.advance(&version.epoch, cursor);
+            issuer.custody().settle(&rows);
+        });
+        Ok(cursor)
     }
 
     /// Number of requests that wait for news.
@@ -267,7 +302,9 @@ impl FeedPublisher {
         let of_round = |response: &FeedResponse| {
             response.span.from == from && news.as_ref().is_some_and(|news| news.is_in(response))
         };
-        if let Some(response) = self.feed.shared(of_round).filter(|response| self.share(response, client)) {
+        if let Some(response) =
+            self.feed.shared(&self.issuer.ring(), of_round).filter(|response| self.share(response, client))
+        {
             return Ok(response);
         }
         let now = self.confirm().await?;
@@ -288,10 +325,12 @@ impl FeedPublisher {
         };
         let (span, expiry) = (Span { epoch, from, to, at: at.seconds() }, response::expiry(now.at));
         let same = |response: &FeedResponse| response.span == span && response.expires_at == expiry;
-        if let Some(response) = self.feed.shared(same).filter(|response| self.share(response, client)) {
+        // After the end of the log was read: keys are replaced before it moves.
+        let ring = self.issuer.ring();
+        if let Some(response) = self.feed.shared(&ring, same).filter(|response| self.share(response, client)) {
             return Ok(response);
         }
-        let response = self.place(self.sign(span, &entries, now), client)?;
+        let response = self.place(self.sign(ring, span, &entries, now), client)?;
         self.feed.add_shared(&response);
         Ok(response)
     }
@@ -306,10 +345,11 @@ impl FeedPublisher {
         // From 0 would be a snapshot.
         let start = (from - from % OLDER_PAGE).max(1);
         let mut pages = Arc::clone(&self.feed.pages).lock_owned().await;
-        let now = self.clock.now();
+        let (now, ring) = (self.clock.now(), self.issuer.ring());
         let is_usable = |page: &&Arc<FeedResponse>| {
             let is_fresh = page.begun >= asked || (self.may_reuse() && page.is_reusable(now));
-            page.span.from == start && page.span.to > from && is_fresh && self.share(page, client)
+            let serves = page.span.from == start && page.span.to > from && page.is_signed_by(&ring);
+            serves && is_fresh && self.share(page, client)
         };
         if let Some(page) = pages.iter().find(is_usable) {
             return Ok(Some(Arc::clone(page)));
@@ -332,8 +372,8 @@ impl FeedPublisher {
             let is_current = self.may_reuse()
                 && response.span.to == self.feed.memory.end().cursor
                 && response.is_reusable(self.clock.now());
-            ((begun == Begun::AfterRequest || is_current) && response.document.is_held())
-                || self.stands_in(response, after)
+            let serves = (begun == Begun::AfterRequest || is_current) && response.document.is_held();
+            (serves && response.is_signed_by(&self.issuer.ring())) || self.stands_in(response, after)
         };
         let publisher = self.clone();
         let build = move |previous| async move { publisher.build_snapshot(previous, after).await };

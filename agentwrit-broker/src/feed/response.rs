@@ -12,11 +12,12 @@ use tokio::time::Instant;
 use super::{FeedPublisher, FeedUnavailable, Moment, REUSE, entry::entry_of_row};
 use crate::{
     clock::is_from_the_future,
+    issuer::KeyRing,
     limits::{
         document::{Document, READING_TIME},
         fair_share::{Account, FairPool},
     },
-    store::ALL_ROWS,
+    store::{ALL_ROWS, KeysVersion, Reader, StoreError},
 };
 
 /// Time for which followers may rely on a response.
@@ -33,6 +34,8 @@ pub(crate) struct FeedResponse {
     /// `ETag` of a snapshot.
     pub(crate) tag: Option<String>,
     pub(super) span: Span,
+    /// Keys that it announces.
+    ring: Arc<KeyRing>,
     pub(super) expires_at: UnixTime,
     /// When it was begun.
     pub(super) begun: Instant,
@@ -49,6 +52,11 @@ impl FeedResponse {
             && self.first_expiry.is_none_or(|expiry| now < expiry)
     }
 
+    /// Returns whether it was signed with these keys: a response from before a change of the keys is not served after it.
+    pub(super) fn is_signed_by(&self, ring: &Arc<KeyRing>) -> bool {
+        self.ring.version == ring.version
+    }
+
     /// Returns whether a follower accepts this at `now`.
     fn is_valid(&self, now: UnixTime) -> bool {
         (self.built_at..self.expires_at).contains(&now)
@@ -60,6 +68,7 @@ impl FeedResponse {
 pub(super) struct SignedResponse {
     text: String,
     span: Span,
+    ring: Arc<KeyRing>,
     moment: Moment,
     first_expiry: Option<UnixTime>,
 }
@@ -97,9 +106,10 @@ impl FeedPublisher {
         pool: &FairPool,
         account: Account,
     ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
-        let SignedResponse { text, span, moment: Moment { begun, at: built_at }, first_expiry } = signed;
+        let SignedResponse { text, span, ring, moment: Moment { begun, at: built_at }, first_expiry } = signed;
         let document = Document::new(text.into(), pool, account).ok_or(FeedUnavailable::Overloaded)?;
-        Ok(Arc::new(FeedResponse { document, tag, span, expires_at: expiry(built_at), begun, built_at, first_expiry }))
+        let expires_at = expiry(built_at);
+        Ok(Arc::new(FeedResponse { document, tag, span, ring, expires_at, begun, built_at, first_expiry }))
     }
 
     /// Gives a response to one more client. Returns false when it is not held, or has no place that other clients leave
@@ -113,6 +123,7 @@ impl FeedPublisher {
     /// snapshot that ends there would not help.
     pub(super) fn stands_in(&self, snapshot: &FeedResponse, after: Option<u64>) -> bool {
         snapshot.is_valid(self.clock.now())
+            && snapshot.is_signed_by(&self.issuer.ring())
             && snapshot.document.is_held()
             && after.is_none_or(|after| snapshot.span.to > after)
             && !self.has_room_beside(snapshot)
@@ -130,8 +141,8 @@ impl FeedPublisher {
         after: Option<u64>,
     ) -> Result<Arc<FeedResponse>, FeedUnavailable> {
         if let Some(previous) = &previous {
-            if !previous.is_valid(self.clock.now()) {
-                // It expired, or the clock was set back: its readers cannot use it.
+            if !previous.is_valid(self.clock.now()) || !previous.is_signed_by(&self.issuer.ring()) {
+                // It expired, the clock was set back, or the keys changed: its readers cannot use it, or only for a moment.
                 previous.document.end_protection();
             } else if !self.has_room_beside(previous) {
                 return Err(FeedUnavailable::Overloaded);
@@ -142,8 +153,8 @@ impl FeedPublisher {
     }
 
     /// Signs a response with those of `entries` that have not expired.
-    pub(super) fn sign(&self, span: Span, entries: &[FeedEntry], now: Moment) -> SignedResponse {
-        let signed = self.sign_with(span, now, entries.len(), |writer| {
+    pub(super) fn sign(&self, ring: Arc<KeyRing>, span: Span, entries: &[FeedEntry], now: Moment) -> SignedResponse {
+        let signed = self.sign_with(ring, span, now, entries.len(), |writer| {
             entries.iter().filter(|entry| entry.expires_at > now.at).for_each(|entry| writer.push(entry));
             Ok::<(), Infallible>(())
         });
@@ -158,7 +169,8 @@ impl FeedPublisher {
             let _turn = turn;
             let (to, count) = (reader.latest_cursor()?, reader.count_live_revocations(now.at)?);
             let span = Span { epoch: reader.epoch()?.into(), from: 0, to, at: now.at.seconds() };
-            publisher.sign_with(span, now, usize::try_from(count).unwrap_or(0), |writer| {
+            let ring = publisher.ring_of(reader)?;
+            publisher.sign_with(ring, span, now, usize::try_from(count).unwrap_or(0), |writer| {
                 let issuer = publisher.issuer.name();
                 reader.visit_revocations(0, now.at, ALL_ROWS, &mut |row| writer.push(&entry_of_row(issuer, &row)))
             })
@@ -183,13 +195,24 @@ impl FeedPublisher {
             let entries: Vec<FeedEntry> =
                 rows.into_iter().filter(|(cursor, _)| *cursor <= to).map(|(_, entry)| entry).collect();
             let span = Span { epoch: reader.epoch()?.into(), from: start, to, at: at.seconds() };
-            Ok(Some(publisher.sign(span, &entries, now)))
+            Ok(Some(publisher.sign(publisher.ring_of(reader)?, span, &entries, now)))
         });
         read.await.map_err(FeedUnavailable::Store)
     }
 
+    /// Returns the newest keys, or those of a state of the store that is newer.
+    fn ring_of(&self, reader: &dyn Reader) -> Result<Arc<KeyRing>, StoreError> {
+        let (ring, epoch, cursor) = (self.issuer.ring(), reader.epoch()?, reader.keys_cursor()?);
+        if *ring.version.epoch == *epoch && ring.version.cursor >= cursor {
+            return Ok(ring);
+        }
+        let version = KeysVersion { epoch: epoch.into(), cursor };
+        Ok(self.issuer.current_ring().prepare(&reader.signing_keys()?, version)?)
+    }
+
     fn sign_with<E>(
         &self,
+        ring: Arc<KeyRing>,
         span: Span,
         moment: Moment,
         count: usize,
@@ -203,13 +226,13 @@ impl FeedPublisher {
             epoch: &span.epoch,
             from: span.from,
             to: span.to,
-            keys: None,
+            keys: ring.announcement.as_ref(),
         };
         let mut first_expiry = None;
-        let text = self.issuer.sign_feed_response(&head, count, |writer| {
+        let text = ring.active.sign_feed_response(&head, count, |writer| {
             entries(&mut CheckedWriter { writer, first_expiry: &mut first_expiry })
         })?;
-        Ok(SignedResponse { text, span, moment, first_expiry })
+        Ok(SignedResponse { text, span, ring, moment, first_expiry })
     }
 }
 

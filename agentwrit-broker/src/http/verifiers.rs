@@ -21,17 +21,24 @@ use super::{
     large_responses::respond,
     query::{NoParameters, Parameters},
 };
+use crate::service::Error;
 
 const KEY_SET_CACHE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=300");
 
-pub(super) async fn key_set(State(services): State<Shared>, _: NoParameters, headers: HeaderMap) -> Response {
-    let body = services.issuer.keys().to_jwks();
+pub(super) async fn key_set(
+    State(services): State<Shared>,
+    _: NoParameters,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    // Another broker may have announced a key that this one has not read yet, or withdrawn one.
+    services.ledger.confirm().await.map_err(Error::from)?;
+    let body = services.issuer.ring().published.to_jwks();
     let digest = HEXLOWER.encode(&Sha256::digest(body.as_bytes()));
     let tag = format!("\"{digest}\"");
     if matches_tag(&headers, &tag) {
-        return (StatusCode::NOT_MODIFIED, [KEY_SET_CACHE], [(ETAG, tag)]).into_response();
+        return Ok((StatusCode::NOT_MODIFIED, [KEY_SET_CACHE], [(ETAG, tag)]).into_response());
     }
-    ([KEY_SET_CACHE, (CONTENT_TYPE, "application/json")], [(ETAG, tag)], body).into_response()
+    Ok(([KEY_SET_CACHE, (CONTENT_TYPE, "application/json")], [(ETAG, tag)], body).into_response())
 }
 
 pub(super) async fn revocation_feed(

@@ -1,6 +1,8 @@
 //! A token between the decision to issue it and its signature.
 
-use agentwrit_verify::{AppId, ClaimSet, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
+use std::{ops::Deref, sync::Arc};
+
+use agentwrit_verify::{AppId, ClaimSet, PathSegment, ScopeSet, Subject, TokenId, UnixTime, issue::SigningKey};
 
 use super::Policy;
 use crate::domain::IssuedToken;
@@ -30,6 +32,27 @@ pub(crate) struct Issued {
 pub(crate) struct Draft {
     pub(crate) claims: ClaimSet,
     app_id: Option<AppId>,
+}
+
+/// A token whose record a transaction adds, and the key that signs it after the commit.
+#[derive(Debug)]
+pub(crate) struct RecordedDraft {
+    pub(super) draft: Draft,
+    pub(super) key: Arc<SigningKey>,
+}
+
+impl RecordedDraft {
+    pub(crate) fn into_claims(self) -> ClaimSet {
+        self.draft.claims
+    }
+}
+
+impl Deref for RecordedDraft {
+    type Target = Draft;
+
+    fn deref(&self) -> &Draft {
+        &self.draft
+    }
 }
 
 impl Draft {

@@ -2,29 +2,31 @@
 //!
 //! 1. A token is drafted inside the transaction that records it, and signed after the commit: no token leaves the broker
 //!    without its record.
-//! 2. Callers read policy, key set and entropy through the [`Issuer`] at each use and keep no copy, so that keys can be
+//! 2. The key that signs a token is the active one while the transaction runs that records it: the store's lock orders that
+//!    and a change of the keys by any broker.
+//! 3. Callers read policy, key ring and entropy through the [`Issuer`] at each use and keep no copy, so that keys can be
 //!    rotated while the broker runs.
 
 pub(crate) mod challenge;
 mod draft;
 pub(crate) mod nonce;
+mod ring;
 
 use std::sync::Arc;
 
-use agentwrit_verify::{
-    AgentId, DelegationRecord, KeySet, PathSegment, TokenId, TrustDomain, UnixTime,
-    feed::{EntryWriter, ResponseHead},
-    issue::SigningKey,
-};
+use agentwrit_verify::{AgentId, DelegationRecord, PathSegment, TokenId, TrustDomain, UnixTime};
 use data_encoding::HEXLOWER;
 
 pub(crate) use self::{
     challenge::Challenges,
-    draft::{Draft, Grant, Issued},
+    draft::{Draft, Grant, Issued, RecordedDraft},
+    ring::{CurrentRing, KeyRing},
 };
 use crate::{
     config::Config,
-    keys::{Entropy, random},
+    domain::IssuedToken,
+    keys::{Custody, Entropy, random},
+    store::{StoreError, Tx},
     telemetry::metrics::Metrics,
 };
 
@@ -63,8 +65,7 @@ impl Policy {
 #[derive(Debug)]
 pub(crate) struct Issuer {
     policy: Policy,
-    signing_key: SigningKey,
-    keys: KeySet,
+    keys: Arc<CurrentRing>,
     entropy: Arc<dyn Entropy>,
     metrics: Arc<Metrics>,
 }
@@ -72,12 +73,11 @@ pub(crate) struct Issuer {
 impl Issuer {
     pub(crate) fn new(
         policy: Policy,
-        signing_key: SigningKey,
-        keys: KeySet,
+        keys: Arc<CurrentRing>,
         entropy: Arc<dyn Entropy>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { policy, signing_key, keys, entropy, metrics }
+        Self { policy, keys, entropy, metrics }
     }
 
     pub(crate) fn policy(&self) -> &Policy {
@@ -89,9 +89,18 @@ impl Issuer {
         &self.policy.issuer
     }
 
-    /// The published keys.
-    pub(crate) fn keys(&self) -> &KeySet {
+    /// Returns the newest keys.
+    pub(crate) fn ring(&self) -> Arc<KeyRing> {
+        self.keys.ring()
+    }
+
+    pub(crate) fn current_ring(&self) -> &CurrentRing {
         &self.keys
+    }
+
+    /// Returns the custody of the signing keys.
+    pub(crate) fn custody(&self) -> &Custody {
+        self.keys.custody()
     }
 
     /// Fresh bytes from the source of secrets and identifiers.
@@ -116,29 +125,44 @@ impl Issuer {
 
     /// Length of the signed token, in bytes. Ids and times have a fixed length, so every draft of one grant has the same.
     pub(crate) fn length_of(&self, draft: &Draft) -> usize {
-        self.signing_key.token_length(&draft.claims)
+        self.ring().active.token_length(&draft.claims)
+    }
+
+    /// Adds the record of a token.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub(crate) fn insert(&self, tx: &mut Tx<'_>, draft: Draft) -> Result<RecordedDraft, StoreError> {
+        let record = draft.as_record();
+        self.insert_as(tx, draft, &record)
+    }
+
+    /// Adds the record of a token that continues a session.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub(crate) fn insert_as(
+        &self,
+        tx: &mut Tx<'_>,
+        draft: Draft,
+        record: &IssuedToken,
+    ) -> Result<RecordedDraft, StoreError> {
+        tx.insert_token(record)?;
+        Ok(RecordedDraft { draft, key: Arc::clone(&self.ring().active) })
     }
 
     /// Signs a token whose record is durable.
-    pub(crate) fn sign(&self, draft: &Draft) -> Issued {
-        self.metrics.token_issued(&draft.claims.scope);
-        let expires_in = draft.claims.exp.saturating_sub(draft.claims.iat);
-        Issued { access_token: self.signing_key.sign_token(&draft.claims), expires_in }
+    pub(crate) fn sign(&self, recorded: &RecordedDraft) -> Issued {
+        let claims = &recorded.draft.claims;
+        self.metrics.token_issued(&claims.scope);
+        Issued { access_token: recorded.key.sign_token(claims), expires_in: claims.exp.saturating_sub(claims.iat) }
     }
 
-    /// Signs a hop of a delegation chain.
+    /// Signs a hop of a delegation chain, in the transaction that records the token.
     pub(crate) fn sign_record(&self, chain: &[DelegationRecord], record: DelegationRecord) -> DelegationRecord {
         let signed = record.signed_bytes(&self.policy.issuer, chain.len(), chain.last());
-        DelegationRecord { signature: HEXLOWER.encode(&self.signing_key.sign(&signed)), ..record }
-    }
-
-    /// Signs a response of the revocation feed: see [`SigningKey::sign_feed_response`].
-    pub(crate) fn sign_feed_response<E>(
-        &self,
-        head: &ResponseHead<'_>,
-        count: usize,
-        entries: impl FnOnce(&mut EntryWriter<'_, '_>) -> Result<(), E>,
-    ) -> Result<String, E> {
-        self.signing_key.sign_feed_response(head, count, entries)
+        DelegationRecord { signature: HEXLOWER.encode(&self.ring().active.sign(&signed)), ..record }
     }
 }

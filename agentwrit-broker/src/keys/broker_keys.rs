@@ -1,48 +1,43 @@
 //! Keys of a broker, from where they are kept: files with SQLite, sealed rows with a shared database.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
-use agentwrit_verify::{PublicKey, issue::SigningKey};
 use zeroize::Zeroizing;
 
-use super::{Entropy, KeyFileError, nonce_file, random, signing::KeyFile};
+use super::{Custody, CustodyError, Entropy, KeyFileError, nonce_file, sealed::SealedKeys, signing::KeyFile};
+use crate::domain::StoredKey;
 
 /// Keys that a broker works with.
 #[derive(Debug)]
 pub(crate) struct BrokerKeys {
-    /// Signs tokens.
-    pub(crate) signing_key: SigningKey,
-    /// Keys that tokens in use may be signed with, and the next one: among them that of the signing key.
-    pub(crate) published: Vec<PublicKey>,
+    /// Custody of the signing keys.
+    pub(crate) custody: Custody,
     /// Authenticates challenge nonces: see [`Nonces::new`](crate::issuer::nonce::Nonces::new).
     pub(crate) nonce_key: NonceKey,
 }
 
 impl BrokerKeys {
-    /// Reads the signing key at `path` and the nonce secret beside it, or makes what is missing.
+    /// Opens the keys that brokers of a database share.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError`], with the remedy.
-    pub(crate) fn from_files(path: &Path, entropy: &dyn Entropy) -> Result<Self, KeyFileError> {
-        let KeyFile { signing_key, derived_nonce_key, created } = KeyFile::open(path, entropy)?;
-        if created {
-            tracing::info!(component = "signing", path = %path.display(), "a new signing key was made");
-        }
-        if created {
-            // The secret beside the former key may be derived from that one, which was replaced because it leaked.
-            nonce_file::remove(path)?;
-        }
-        let initial = if created { NonceKey::new(random(entropy)) } else { derived_nonce_key };
-        let nonce_key = nonce_file::open(path, initial, entropy)?;
-        Ok(Self { published: vec![signing_key.public_key().clone()], signing_key, nonce_key })
+    /// [`CustodyError`], with the remedy.
+    pub(crate) fn from_rows(
+        keys: SealedKeys,
+        rows: &[StoredKey],
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, CustodyError> {
+        let nonce_key = keys.nonce_key(rows)?;
+        let custody = Custody::of_sealed_keys(keys, entropy);
+        custody.open(rows)?;
+        Ok(Self { custody, nonce_key })
     }
 
     /// Returns true if there is a valid signing key at `path`. Makes no file.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError`], as [`BrokerKeys::from_files`] would report it.
+    /// [`KeyFileError`], as a start would report it.
     pub(crate) fn exist_in_files(path: &Path) -> Result<bool, KeyFileError> {
         let exists = KeyFile::exists(path)?;
         nonce_file::read(path).map(|_| exists)
@@ -78,10 +73,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::keys::{OsEntropy, nonce_file_beside};
+    use crate::keys::{OsEntropy, nonce_file_beside, start::open_at_path};
 
-    fn open(path: &Path) -> Result<BrokerKeys, KeyFileError> {
-        BrokerKeys::from_files(path, &OsEntropy::open().unwrap())
+    fn open(path: &Path) -> Result<NonceKey, KeyFileError> {
+        open_at_path(path, &OsEntropy::open().unwrap())
     }
 
     fn derived(path: &Path) -> [u8; 32] {
@@ -93,11 +88,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("signing.key");
         let made = open(&path).unwrap();
-        assert_ne!(*made.nonce_key.expose(), derived(&path));
+        assert_ne!(*made.expose(), derived(&path));
         let file = nonce_file_beside(&path);
         assert_eq!(file, directory.path().join("signing.key.nonce"));
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
-        assert_eq!(open(&path).unwrap().nonce_key.expose(), made.nonce_key.expose());
+        assert_eq!(open(&path).unwrap().expose(), made.expose());
     }
 
     #[test]
@@ -105,7 +100,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("signing.key");
         let derived = derived(&path);
-        assert_eq!(*open(&path).unwrap().nonce_key.expose(), derived, "challenges in flight survive the upgrade");
+        assert_eq!(*open(&path).unwrap().expose(), derived, "challenges in flight survive the upgrade");
         assert!(nonce_file_beside(&path).exists());
         // From now on it does not depend on the signing key.
         fs::write(&path, "").unwrap();
@@ -113,7 +108,7 @@ mod tests {
         fs::rename(nonce_file_beside(&path), directory.path().join("kept")).unwrap();
         KeyFile::open(&path, &OsEntropy::open().unwrap()).unwrap();
         fs::rename(directory.path().join("kept"), nonce_file_beside(&path)).unwrap();
-        assert_eq!(*open(&path).unwrap().nonce_key.expose(), derived);
+        assert_eq!(*open(&path).unwrap().expose(), derived);
     }
 
     #[test]
@@ -122,7 +117,7 @@ mod tests {
         let path = directory.path().join("signing.key");
         let before = open(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_ne!(open(&path).unwrap().nonce_key.expose(), before.nonce_key.expose());
+        assert_ne!(open(&path).unwrap().expose(), before.expose());
     }
 
     #[test]
@@ -143,7 +138,6 @@ mod tests {
     #[test]
     fn debug_output_omits_keys() {
         let directory = tempfile::tempdir().unwrap();
-        let keys = open(&directory.path().join("signing.key")).unwrap();
-        assert!(format!("{keys:?}").contains("NonceKey(…)"));
+        assert_eq!(format!("{:?}", open(&directory.path().join("signing.key")).unwrap()), "NonceKey(…)");
     }
 }

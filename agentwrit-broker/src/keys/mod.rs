@@ -3,20 +3,23 @@
 
 mod admin_secret;
 mod broker_keys;
+mod custody;
 mod entropy;
 mod key_encryption;
+mod key_files;
+mod migration;
 mod nonce_file;
 mod private_file;
 mod sealed;
 mod signing;
+mod start;
 mod weak_secrets;
 
 pub use agentwrit_protocol::Secret;
 
-#[cfg(test)]
-pub(crate) use self::entropy::SeededEntropy;
 pub use self::{
     admin_secret::{AdminSecret, AdminSecretError, Busy},
+    custody::CustodyError,
     entropy::EntropyError,
     key_encryption::KeyEncryptionKeyError,
     sealed::SealedKeyError,
@@ -24,11 +27,16 @@ pub use self::{
 };
 pub(crate) use self::{
     broker_keys::{BrokerKeys, NonceKey},
+    custody::{Custody, OpenKeys, as_made},
     entropy::{Entropy, OsEntropy, random},
     key_encryption::KeyEncryptionKey,
+    migration::seal_key_files,
     nonce_file::beside as nonce_file_beside,
-    sealed::{new_sealed_keys, seal_key_files, unseal},
+    sealed::SealedKeys,
+    start::{OpenKeysError, open_key_files},
 };
+#[cfg(test)]
+pub(crate) use self::{entropy::SeededEntropy, sealed::tests::kek as test_kek};
 
 /// Returns true if a text may be a secret that the broker issued: a token, or 64 hexadecimal digits, as launch tokens, client
 /// secrets and nonces are. They are pasted in place of names; a text of this form is never recorded.

@@ -1,62 +1,52 @@
 //! Keys of brokers that share a database: rows, sealed under the [`KeyEncryptionKey`].
+//!
+//! A seal is bound to the whole row: a key whose state or times were changed in the database does not open.
 
-use std::path::Path;
-
-use agentwrit_verify::{KeyId, PublicKey, UnixTime, issue::SigningKey};
+use agentwrit_verify::{PublicKey, UnixTime, issue::SigningKey};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
 use super::{
-    BrokerKeys, Entropy, KeyEncryptionKey, KeyFileError, NonceKey, key_encryption::UnsealError, random, signing,
+    Entropy, KeyEncryptionKey, NonceKey, custody::new_row, key_encryption::UnsealError, random, signing::Seed,
 };
-use crate::domain::{KeyPurpose, KeyState, StoredKey};
+use crate::{
+    audit::Timestamp,
+    domain::{KeyPurpose, KeyState, StoredKey},
+};
 
-/// Makes an active key for each purpose.
-pub(crate) fn new_sealed_keys(
-    kek: &KeyEncryptionKey,
-    issuer: &str,
-    now: UnixTime,
-    entropy: &dyn Entropy,
-) -> Result<Vec<StoredKey>, SealedKeyError> {
-    seal_keys(kek, issuer, &Zeroizing::new(random(entropy)), &NonceKey::new(random(entropy)), now, entropy)
+/// Seals and opens the keys of an issuer.
+#[derive(Debug)]
+pub(crate) struct SealedKeys {
+    kek: KeyEncryptionKey,
+    issuer: String,
 }
 
-/// Seals the signing key at `path` and the nonce secret beside it, as active keys. Returns none if there is no signing key.
-///
-/// # Errors
-///
-/// [`KeyFileError`], with the remedy.
-pub(crate) fn seal_key_files(
-    path: &Path,
-    kek: &KeyEncryptionKey,
-    issuer: &str,
-    now: UnixTime,
-    entropy: &dyn Entropy,
-) -> Result<Option<Vec<StoredKey>>, KeyFileError> {
-    let Some(seed) = signing::read(path)? else { return Ok(None) };
-    let BrokerKeys { nonce_key, .. } = BrokerKeys::from_files(path, entropy)?;
-    let sealed = seal_keys(kek, issuer, &seed, &nonce_key, now, entropy);
-    sealed.map(Some).map_err(|_| KeyFileError::Corrupt { path: path.into() })
-}
+impl SealedKeys {
+    pub(crate) fn new(kek: KeyEncryptionKey, issuer: &str) -> Self {
+        Self { kek, issuer: issuer.to_owned() }
+    }
 
-/// Seals the seed of a signing key and a nonce key, as active keys.
-fn seal_keys(
-    kek: &KeyEncryptionKey,
-    issuer: &str,
-    seed: &Zeroizing<[u8; 32]>,
-    nonce_key: &NonceKey,
-    now: UnixTime,
-    entropy: &dyn Entropy,
-) -> Result<Vec<StoredKey>, SealedKeyError> {
-    let signing_key = SigningKey::from_seed(seed).map_err(|_| SealedKeyError::Unusable { kid: String::from("new") })?;
-    let public = *signing_key.public_key().as_bytes();
-    let row = |kid: String, purpose, public, secret: &[u8; 32]| {
-        let sealed = kek.seal(&context(issuer, &kid, purpose), secret, entropy);
-        StoredKey {
-            kid,
-            purpose,
-            public,
-            sealed,
+    /// Makes an active key for each purpose.
+    pub(crate) fn first_keys(&self, now: UnixTime, entropy: &dyn Entropy) -> Result<Vec<StoredKey>, SealedKeyError> {
+        let (token, seed) = new_key(now, entropy)?;
+        let token = StoredKey { state: KeyState::Active, activated_at: Some(now), ..token };
+        let nonce = self.nonce_row(&NonceKey::new(random(entropy)), now, entropy);
+        Ok(vec![self.seal(token, &seed, entropy), nonce])
+    }
+
+    /// Makes a prepared key.
+    pub(super) fn make(&self, now: UnixTime, entropy: &dyn Entropy) -> Result<StoredKey, SealedKeyError> {
+        let (row, seed) = new_key(now, entropy)?;
+        Ok(self.seal(row, &seed, entropy))
+    }
+
+    /// Returns the row of a nonce key.
+    pub(super) fn nonce_row(&self, key: &NonceKey, now: UnixTime, entropy: &dyn Entropy) -> StoredKey {
+        let row = StoredKey {
+            kid: HEXLOWER.encode(&random::<8>(entropy)),
+            purpose: KeyPurpose::Nonce,
+            public: None,
+            sealed: Vec::new(),
             state: KeyState::Active,
             created_at: now,
             activates_at: None,
@@ -64,64 +54,83 @@ fn seal_keys(
             retire_at: None,
             changed_at: now,
             cursor: 0,
+        };
+        self.seal(row, &Zeroizing::new(*key.expose()), entropy)
+    }
+
+    /// Seals a secret together with its row.
+    pub(super) fn seal(&self, row: StoredKey, secret: &Seed, entropy: &dyn Entropy) -> StoredKey {
+        let sealed = self.kek.seal(&self.context(&row), &**secret, entropy);
+        StoredKey { sealed, ..row }
+    }
+
+    /// Seals the secret of `before` together with `after`.
+    pub(super) fn reseal(
+        &self,
+        before: &StoredKey,
+        after: StoredKey,
+        entropy: &dyn Entropy,
+    ) -> Result<StoredKey, SealedKeyError> {
+        let secret = self.secret(before)?;
+        Ok(self.seal(after, &secret, entropy))
+    }
+
+    /// Decrypts a signing key. Its public key must be that of its row, and its id the thumbprint, or another key was put there.
+    pub(super) fn open(&self, row: &StoredKey) -> Result<SigningKey, SealedKeyError> {
+        let changed = || SealedKeyError::Changed { kid: row.kid.clone() };
+        let key = SigningKey::from_seed(&*self.secret(row)?).map_err(|_| changed())?;
+        let public: Option<PublicKey> = row.public.as_ref().and_then(|public| PublicKey::from_bytes(public).ok());
+        let is_right = public.as_ref() == Some(key.public_key()) && row.kid == key.id().as_str();
+        if is_right { Ok(key) } else { Err(changed()) }
+    }
+
+    /// Decrypts the active nonce key.
+    ///
+    /// # Errors
+    ///
+    /// [`SealedKeyError`], with the remedy.
+    pub(crate) fn nonce_key(&self, rows: &[StoredKey]) -> Result<NonceKey, SealedKeyError> {
+        let purpose = KeyPurpose::Nonce;
+        let mut active = rows.iter().filter(|row| row.purpose == purpose && row.state == KeyState::Active);
+        match (active.next(), active.next()) {
+            (Some(row), None) => Ok(NonceKey::new(*self.secret(row)?)),
+            (Some(_), Some(_)) => Err(SealedKeyError::SeveralActive { purpose: purpose.as_str() }),
+            (None, _) => Err(SealedKeyError::NoneActive { purpose: purpose.as_str() }),
         }
-    };
-    Ok(vec![
-        row(signing_key.id().as_str().to_owned(), KeyPurpose::Token, Some(public), seed),
-        row(HEXLOWER.encode(&random::<8>(entropy)), KeyPurpose::Nonce, None, nonce_key.expose()),
-    ])
-}
-
-/// Decrypts the active keys. Checks that every published key is what its row claims.
-///
-/// # Errors
-///
-/// [`SealedKeyError`], with the remedy.
-pub(crate) fn unseal(kek: &KeyEncryptionKey, issuer: &str, rows: &[StoredKey]) -> Result<BrokerKeys, SealedKeyError> {
-    let mut published = Vec::new();
-    for row in rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published()) {
-        published.push(signing_key(kek, issuer, row)?.public_key().clone());
     }
-    let signing_key = signing_key(kek, issuer, active(rows, KeyPurpose::Token)?)?;
-    let nonce_key = NonceKey::new(*secret(kek, issuer, active(rows, KeyPurpose::Nonce)?)?);
-    Ok(BrokerKeys { signing_key, published, nonce_key })
-}
 
-fn active(rows: &[StoredKey], purpose: KeyPurpose) -> Result<&StoredKey, SealedKeyError> {
-    let mut found = rows.iter().filter(|row| row.purpose == purpose && row.state == KeyState::Active);
-    match (found.next(), found.next()) {
-        (Some(row), None) => Ok(row),
-        (Some(_), Some(_)) => Err(SealedKeyError::SeveralActive { purpose: purpose.as_str() }),
-        (None, _) => Err(SealedKeyError::NoneActive { purpose: purpose.as_str() }),
+    fn secret(&self, row: &StoredKey) -> Result<Seed, SealedKeyError> {
+        let kid = || row.kid.clone();
+        let opened = self.kek.unseal(&self.context(row), &row.sealed).map_err(|error| match error {
+            UnsealError::WrongKey => SealedKeyError::WrongKey { kid: kid() },
+            UnsealError::Changed => SealedKeyError::Changed { kid: kid() },
+        })?;
+        opened.as_slice().try_into().map(Zeroizing::new).map_err(|_| SealedKeyError::Changed { kid: kid() })
+    }
+
+    /// Returns what the seal of a row is bound to. Lengths keep one member from passing for the end of another.
+    fn context(&self, row: &StoredKey) -> Vec<u8> {
+        let mut context = b"agentwrit-sealed-key-v2".to_vec();
+        for member in [&self.issuer, &row.kid, row.purpose.as_str(), row.state.as_str()] {
+            context.extend_from_slice(&(member.len() as u64).to_be_bytes());
+            context.extend_from_slice(member.as_bytes());
+        }
+        let times = [Some(row.created_at), row.activates_at, row.activated_at, row.retire_at, Some(row.changed_at)];
+        for time in times {
+            // As the database keeps it. A missing time differs from each time.
+            let micros = time.map_or(-1, |time| Timestamp::from(time).0);
+            context.extend_from_slice(&micros.to_be_bytes());
+        }
+        context.extend_from_slice(&row.cursor.to_be_bytes());
+        context
     }
 }
 
-/// Decrypts a signing key. Its public key must be that of its row, and its id the thumbprint, or another key was put there.
-fn signing_key(kek: &KeyEncryptionKey, issuer: &str, row: &StoredKey) -> Result<SigningKey, SealedKeyError> {
-    let changed = || SealedKeyError::Changed { kid: row.kid.clone() };
-    let key = SigningKey::from_seed(&*secret(kek, issuer, row)?).map_err(|_| changed())?;
-    let public: Option<PublicKey> = row.public.as_ref().and_then(|public| PublicKey::from_bytes(public).ok());
-    let is_right = public.as_ref() == Some(key.public_key()) && row.kid == KeyId::as_str(key.id());
-    if is_right { Ok(key) } else { Err(changed()) }
-}
-
-fn secret(kek: &KeyEncryptionKey, issuer: &str, row: &StoredKey) -> Result<Zeroizing<[u8; 32]>, SealedKeyError> {
-    let kid = || row.kid.clone();
-    let opened = kek.unseal(&context(issuer, &row.kid, row.purpose), &row.sealed).map_err(|error| match error {
-        UnsealError::WrongKey => SealedKeyError::WrongKey { kid: kid() },
-        UnsealError::Changed => SealedKeyError::Changed { kid: kid() },
-    })?;
-    opened.as_slice().try_into().map(Zeroizing::new).map_err(|_| SealedKeyError::Changed { kid: kid() })
-}
-
-/// Returns what a seal is bound to. Lengths keep one member from passing for the end of another.
-fn context(issuer: &str, kid: &str, purpose: KeyPurpose) -> Vec<u8> {
-    let mut context = b"agentwrit-sealed-key-v1".to_vec();
-    for member in [issuer, kid, purpose.as_str()] {
-        context.extend_from_slice(&(member.len() as u64).to_be_bytes());
-        context.extend_from_slice(member.as_bytes());
-    }
-    context
+/// Returns the row of a new key, and its secret.
+fn new_key(now: UnixTime, entropy: &dyn Entropy) -> Result<(StoredKey, Seed), SealedKeyError> {
+    let seed: Seed = Zeroizing::new(random(entropy));
+    let key = SigningKey::from_seed(&seed).map_err(|_| SealedKeyError::Unusable)?;
+    Ok((new_row(&key, now), seed))
 }
 
 /// Error of keys in the database that cannot be used.
@@ -158,16 +167,13 @@ pub enum SealedKeyError {
         /// The purpose.
         purpose: &'static str,
     },
-    /// A key can't sign.
-    #[error("the key `{kid}` is not a usable Ed25519 key")]
-    Unusable {
-        /// Id of the key.
-        kid: String,
-    },
+    /// The random bytes make no key.
+    #[error("the random number generator made no usable Ed25519 key")]
+    Unusable,
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
@@ -175,7 +181,7 @@ mod tests {
 
     const ISSUER: &str = "https://agentwrit.local";
 
-    fn kek(byte: u8) -> KeyEncryptionKey {
+    pub(crate) fn kek(byte: u8) -> KeyEncryptionKey {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("kek");
         fs::write(&path, [&[byte; 31][..], &[0]].concat()).unwrap();
@@ -183,60 +189,69 @@ mod tests {
         KeyEncryptionKey::read(&path).unwrap()
     }
 
+    fn keys() -> SealedKeys {
+        SealedKeys::new(kek(1), ISSUER)
+    }
+
     fn rows() -> Vec<StoredKey> {
-        new_sealed_keys(&kek(1), ISSUER, UnixTime::from_seconds(1), &SeededEntropy::new(1)).unwrap()
-    }
-
-    fn error(rows: &[StoredKey]) -> SealedKeyError {
-        unseal(&kek(1), ISSUER, rows).unwrap_err()
+        keys().first_keys(UnixTime::from_seconds(1), &SeededEntropy::new(1)).unwrap()
     }
 
     #[test]
-    fn new_keys_open_with_key_id_that_is_the_thumbprint() {
+    fn first_keys_open_with_key_id_that_is_the_thumbprint() {
         let rows = rows();
-        let keys = unseal(&kek(1), ISSUER, &rows).unwrap();
-        assert_eq!(keys.signing_key.id().as_str(), rows[0].kid);
-        assert_eq!(keys.published, [keys.signing_key.public_key().clone()]);
-        assert_eq!(unseal(&kek(1), ISSUER, &rows).unwrap().nonce_key.expose(), keys.nonce_key.expose());
+        assert_eq!(keys().open(&rows[0]).unwrap().id().as_str(), rows[0].kid);
+        let nonce_key = keys().nonce_key(&rows).unwrap();
+        assert_eq!(keys().nonce_key(&rows).unwrap().expose(), nonce_key.expose());
     }
 
     #[test]
-    fn rejects_wrong_key_other_issuer_and_changed_rows() {
+    fn rejects_wrong_key_and_other_issuer() {
         let rows = rows();
-        let (kid, nonce_kid) = (rows[0].kid.clone(), rows[1].kid.clone());
-        assert_eq!(unseal(&kek(2), ISSUER, &rows).unwrap_err(), SealedKeyError::WrongKey { kid: kid.clone() });
-        let changed = SealedKeyError::Changed { kid: kid.clone() };
-        assert_eq!(unseal(&kek(1), "https://other.example", &rows).unwrap_err(), changed);
-        let with = |index: usize, change: &dyn Fn(&mut StoredKey)| {
-            let mut rows = rows.clone();
-            change(&mut rows[index]);
-            rows
-        };
-        assert_eq!(error(&with(0, &|row| row.sealed[40] ^= 1)), changed);
-        assert_eq!(error(&with(0, &|row| row.public = Some([1; 32]))), changed);
-        assert_eq!(error(&with(0, &|row| row.sealed = rows[1].sealed.clone())), changed);
-        assert_eq!(
-            error(&with(1, &|row| row.sealed = rows[0].sealed.clone())),
-            SealedKeyError::Changed { kid: nonce_kid }
-        );
-        assert_eq!(
-            error(&with(0, &|row| row.state = KeyState::Retired)),
-            SealedKeyError::NoneActive { purpose: "token" }
-        );
-        let twice: Vec<_> = rows.iter().chain([&rows[0]]).cloned().collect();
-        assert_eq!(error(&twice), SealedKeyError::SeveralActive { purpose: "token" });
+        let kid = rows[0].kid.clone();
+        let open = |keys: SealedKeys| keys.open(&rows[0]).unwrap_err();
+        assert_eq!(open(SealedKeys::new(kek(2), ISSUER)), SealedKeyError::WrongKey { kid: kid.clone() });
+        assert_eq!(open(SealedKeys::new(kek(1), "https://other.example")), SealedKeyError::Changed { kid });
     }
 
     #[test]
-    fn publishes_prepared_and_retiring_keys_and_signs_with_the_active_one() {
-        let mut rows = rows();
-        for (seed, state) in [(2, KeyState::Prepared), (3, KeyState::Retiring), (4, KeyState::Withdrawn)] {
-            let more = new_sealed_keys(&kek(1), ISSUER, UnixTime::from_seconds(2), &SeededEntropy::new(seed)).unwrap();
-            rows.extend(more.into_iter().take(1).map(|row| StoredKey { state, ..row }));
+    fn rejects_row_with_any_changed_member() {
+        let rows = rows();
+        let other = UnixTime::from_seconds(9);
+        let changes: [&dyn Fn(&mut StoredKey); 11] = [
+            &|row| row.sealed[40] ^= 1,
+            &|row| row.sealed = rows[1].sealed.clone(),
+            &|row| row.public = Some([1; 32]),
+            &|row| row.public = None,
+            &|row| row.state = KeyState::Retiring,
+            &|row| row.created_at = other,
+            &|row| row.activates_at = Some(other),
+            &|row| row.activated_at = None,
+            &|row| row.retire_at = Some(other),
+            &|row| row.changed_at = other,
+            &|row| row.cursor = 1,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut row = rows[0].clone();
+            change(&mut row);
+            assert_eq!(keys().open(&row).unwrap_err(), SealedKeyError::Changed { kid: row.kid }, "{number}");
         }
-        let keys = unseal(&kek(1), ISSUER, &rows).unwrap();
-        assert_eq!(keys.signing_key.id().as_str(), rows[0].kid);
-        let published: Vec<_> = keys.published.iter().map(|key| key.id().as_str()).collect();
-        assert_eq!(published, [&rows[0].kid, &rows[2].kid, &rows[3].kid]);
+        let mut nonce = rows[1].clone();
+        nonce.sealed = rows[0].sealed.clone();
+        let changed = SealedKeyError::Changed { kid: nonce.kid.clone() };
+        assert_eq!(keys().nonce_key(&[nonce]).unwrap_err(), changed);
+        let twice = [rows[1].clone(), rows[1].clone()];
+        assert_eq!(keys().nonce_key(&twice).unwrap_err(), SealedKeyError::SeveralActive { purpose: "nonce" });
+        assert_eq!(keys().nonce_key(&rows[..1]).unwrap_err(), SealedKeyError::NoneActive { purpose: "nonce" });
+    }
+
+    #[test]
+    fn key_sealed_anew_opens_with_its_new_row_only() {
+        let (keys, before) = (keys(), rows().remove(0));
+        let retiring =
+            StoredKey { state: KeyState::Retiring, retire_at: Some(UnixTime::from_seconds(5)), ..before.clone() };
+        let after = keys.reseal(&before, retiring.clone(), &SeededEntropy::new(2)).unwrap();
+        assert_eq!(keys.open(&after).unwrap().id(), keys.open(&before).unwrap().id());
+        assert_eq!(keys.open(&retiring).unwrap_err(), SealedKeyError::Changed { kid: before.kid });
     }
 }

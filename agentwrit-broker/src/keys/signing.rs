@@ -48,7 +48,7 @@ impl KeyFile {
         if let Some(seed) = read(path)? {
             return Self::from_seed(path, &seed, false);
         }
-        encode(entropy)
+        encode(&Zeroizing::new(random(entropy)))
             .and_then(|pem| private_file::create(path, &pem, entropy))
             .map_err(|error| KeyFileError::Uncreatable { path: path.into(), cause: error.to_string() })?;
         // Read back, because another broker that was faster may have made the key.
@@ -114,6 +114,37 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+    /// The file that is named for a key holds another one.
+    #[error("the signing key `{}` is not the key of that name: restore it from a backup; \
+             if you move it away, tokens that the key signed become invalid", path.display())]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no key that may sign: the one at the path ended.
+    #[error("the signing key `{}` was {state}, and the file of the active one is missing: restore that from a backup; \
+             if you move this one away, a new one is made and every token signed so far becomes invalid", path.display())]
+    Ended {
+        /// The file.
+        path: PathBuf,
+        /// State of its key.
+        state: &'static str,
+    },
+    /// The files are not those of the database.
+    #[error("the signing key `{}`, or a key beside it, is not the one that the database names: start and stop the broker once \
+             with its SQLite database first", path.display())]
+    Unadopted {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be renamed or removed.
+    #[error("the signing key `{}` cannot be moved or removed: {cause}", path.display())]
+    Immovable {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        cause: String,
+    },
     /// The nonce secret beside the signing key cannot be used.
     #[error("the nonce secret `{}` {fault}", path.display())]
     NonceSecret {
@@ -178,10 +209,9 @@ fn name_of(label: &str) -> &'static str {
     }
 }
 
-fn encode(entropy: &dyn Entropy) -> io::Result<Zeroizing<String>> {
-    let seed: Seed = Zeroizing::new(random(entropy));
+pub(super) fn encode(seed: &Seed) -> io::Result<Zeroizing<String>> {
     // Version 1, without the public key: every reader supports it.
-    let key = KeypairBytes { secret_key: *seed, public_key: None };
+    let key = KeypairBytes { secret_key: **seed, public_key: None };
     key.to_pkcs8_pem(LineEnding::LF).map_err(io::Error::other)
 }
 

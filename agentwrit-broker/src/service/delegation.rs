@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     audit::{EventType, NewEvent},
-    issuer::{Draft, Issued, Issuer},
+    issuer::{Draft, Issued, Issuer, RecordedDraft},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
     store::{Tx, Wants},
@@ -61,7 +61,7 @@ impl DelegationService {
             Err(rejected) => Err(rejected),
         };
         match outcome {
-            Ok(draft) => Ok((self.issuer.sign(&draft), draft.claims.delegation_chain)),
+            Ok(draft) => Ok((self.issuer.sign(&draft), draft.into_claims().delegation_chain)),
             Err(error) => {
                 if error.is_denial() {
                     let event_type = EventType::DelegationAttenuationViolation;
@@ -85,7 +85,7 @@ impl DelegationService {
         delegation: DelegationRequest,
         jti: TokenId,
         client: IpAddr,
-    ) -> Result<Draft, Error> {
+    ) -> Result<RecordedDraft, Error> {
         let agent = allow(delegator, &delegation.scope)?;
         // The clock may have been set back a little since the delegator's token was issued: a child is never older.
         let now = tx.now().max(delegator.issued_at());
@@ -108,7 +108,7 @@ impl DelegationService {
             return Err(Error::invalid("scope", problem));
         }
         spend(tx, &self.budgets, Spending::delegation(delegator))?;
-        tx.insert_token(&draft.as_record())?;
+        let draft = self.issuer.insert(tx, draft)?;
         if let Some(delegate) = draft.claims.sub.as_agent() {
             tx.extend_agent(delegate, UnixTime::from_seconds(draft.claims.exp))?;
         }

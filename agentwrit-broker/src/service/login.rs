@@ -106,7 +106,7 @@ impl LoginService {
                 let now = issue_time(tx, &Subject::Admin.to_string(), tx.now())?;
                 spending.map_or(Ok(()), |spending| spend(tx, &service.budgets, spending))?;
                 let draft = draft.issued_at(now);
-                tx.insert_token(&draft.as_record())?;
+                let draft = service.issuer.insert(tx, draft)?;
                 let event = NewEvent::success(EventType::AdminAuth, now, &Subject::Admin, "admin authenticated")
                     .word("jti", draft.claims.jti)
                     .from(client);
@@ -190,7 +190,7 @@ impl LoginService {
                 let now = issue_time(tx, &subject.to_string(), tx.now())?;
                 spend(tx, &service.budgets, spending)?;
                 let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
-                tx.insert_token(&draft.as_record())?;
+                let draft = service.issuer.insert(tx, draft)?;
                 service.ledger.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;
                 Ok::<_, Error>(draft)
             })

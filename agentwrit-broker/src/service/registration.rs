@@ -96,7 +96,7 @@ impl RegistrationService {
                 let draft = draft.issued_at(issued_at);
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;
-                tx.insert_token(&draft.as_record())?;
+                let draft = service.issuer.insert(tx, draft)?;
                 service.record_registration(tx, &agent, &draft, client)?;
                 Ok((agent_id, draft))
             })

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_verify::{Clock, KeySet, RevocationList, UnixTime, Verifier};
+use agentwrit_verify::{Clock, RevocationList, UnixTime, Verifier};
 use tokio::sync::watch;
 
 use super::{
@@ -17,12 +17,13 @@ use super::{
 use crate::{
     clock::{ClockMonitor, NonceTime, WatchedClock},
     config::{Config, TlsConfig},
-    feed::{FeedParts, FeedPublisher, LogMemory, LogReader},
-    issuer::{Challenges, Issuer, Policy, nonce::Nonces},
+    domain::StoredKey,
+    feed::{BrokerMemory, FeedParts, FeedPublisher, LogMemory, LogReader},
+    issuer::{Challenges, CurrentRing, Issuer, Policy, nonce::Nonces},
     keys::{BrokerKeys, Entropy},
     ledger::Ledger,
     limits::{budgets::Budgets, capacity::Capacity, pools::Pools},
-    store::{ALL_ROWS, LogEnd, Store, StoreError},
+    store::{ALL_ROWS, KeysVersion, LogEnd, Store, StoreError},
     telemetry::metrics::Metrics,
 };
 
@@ -58,7 +59,7 @@ impl Services {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the revocations can't be read.
+    /// [`StoreError`] when the revocations or the keys can't be read.
     pub(crate) async fn build(
         config: &Config,
         store: Store,
@@ -80,9 +81,10 @@ impl Services {
         let memory = Memory::read(&store, &config.issuer, past, Arc::clone(&clock)).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);
-        let BrokerKeys { signing_key, published, nonce_key } = keys;
-        let key_set = KeySet::new(published).map_err(|error| StoreError::Internal { cause: error.to_string() })?;
-        let issuer = Issuer::new(Policy::of(config), signing_key, key_set, Arc::clone(&entropy), Arc::clone(&metrics));
+        let BrokerKeys { custody, nonce_key } = keys;
+        let ring = CurrentRing::open(custody, &memory.keys, memory.keys_version, Arc::clone(&clock))?;
+        let ring = Arc::new(ring);
+        let issuer = Issuer::new(Policy::of(config), Arc::clone(&ring), Arc::clone(&entropy), Arc::clone(&metrics));
         // Brokers of one database agree about the time of a nonce, and a deleted use is found by the head row. After lost
         // history that row is ahead of the time: a broker that starts then would be ahead of the others.
         let nonces_until = if store.is_shared() { UnixTime::default() } else { nonces_until };
@@ -91,11 +93,12 @@ impl Services {
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
-        ledger.store.follow(Arc::new(memory.log.clone()));
+        let keys = ring.trusted();
+        ledger.store.follow(Arc::new(BrokerMemory { log: memory.log.clone(), keys: ring }));
         let revocations = memory.log.list().clone();
         let verifier = Verifier::builder()
             .issuer(issuer.name())
-            .keys(issuer.keys().clone())
+            .keys(keys)
             .revocations(revocations.clone())
             .accept_any_audience()
             .clock(Arc::clone(&ledger.clock))
@@ -186,6 +189,8 @@ impl Parts {
 /// The state that a start reads from the store into memory.
 struct Memory {
     log: LogMemory,
+    keys: Vec<StoredKey>,
+    keys_version: KeysVersion,
     /// Number of audit events.
     events: u64,
     /// Number of accepted breaks of the audit trail.
@@ -198,8 +203,11 @@ impl Memory {
         let mut log = LogReader::new(issuer);
         let read = store.read(move |reader| {
             reader.visit_revocations(0, past, ALL_ROWS, &mut |row| log.push(row))?;
-            let log = log.finish(LogEnd { epoch: reader.epoch()?.into(), cursor: reader.latest_cursor()? }, clock);
-            Ok(Self { log, events: reader.audit_total()?, accepted_breaks: reader.accepted_breaks()? })
+            let epoch: Arc<str> = reader.epoch()?.into();
+            let keys_version = KeysVersion { epoch: Arc::clone(&epoch), cursor: reader.keys_cursor()? };
+            let log = log.finish(LogEnd { epoch, cursor: reader.latest_cursor()? }, clock);
+            let (events, accepted_breaks) = (reader.audit_total()?, reader.accepted_breaks()?);
+            Ok(Self { log, keys: reader.signing_keys()?, keys_version, events, accepted_breaks })
         });
         read.await
     }

@@ -21,7 +21,7 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::{AppStatus, IssuedToken, Revocation},
     feed::FeedPublisher,
-    issuer::{Draft, Issued, Issuer, Policy},
+    issuer::{Draft, Issued, Issuer, Policy, RecordedDraft},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
     store::{Tx, Wants},
@@ -71,7 +71,7 @@ impl TokenService {
         }
     }
 
-    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, jti: TokenId, client: IpAddr) -> Result<Draft, Error> {
+    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, jti: TokenId, client: IpAddr) -> Result<RecordedDraft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
         let now = tx.now().max(claims.issued_at());
         let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
@@ -88,11 +88,12 @@ impl TokenService {
         };
         let draft = Draft::new(renewed, old.app_id.clone());
         self.end_one(tx, &old, claims.subject(), now)?;
-        tx.insert_token(&IssuedToken {
+        let record = IssuedToken {
             original_ttl: old.original_ttl,
             session_started_at: old.session_started_at,
             ..draft.as_record()
-        })?;
+        };
+        let draft = self.issuer.insert_as(tx, draft, &record)?;
         if let Some(agent) = claims.agent_id() {
             tx.extend_agent(agent, expires_at)?;
         }

@@ -1,4 +1,4 @@
-//! Memory that mirrors the revocation log, kept in step with what every broker of the database commits.
+//! Memory that mirrors the revocation log and the keys, kept in step with what every broker of the database commits.
 //!
 //! 1. A commit of this broker reaches memory by [`Tx::after_commit`](super::Tx), those of others by [`Mirror::extend`],
 //!    each in the order of the log. Both may deliver the same revocation, so what memory holds already is ignored.
@@ -11,7 +11,8 @@ use std::{fmt, sync::Arc};
 
 use agentwrit_verify::UnixTime;
 
-use super::revocations::FeedRow;
+use super::{StoreError, revocations::FeedRow};
+use crate::domain::StoredKey;
 
 /// End of a revocation log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +23,36 @@ pub(crate) struct LogEnd {
     pub(crate) cursor: u64,
 }
 
-/// Memory that mirrors the revocation log.
+/// Latest change of the keys that is taken into account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeysVersion {
+    /// Identifies the revocation log.
+    pub(crate) epoch: Arc<str>,
+    /// Cursor of the change in the log, 0 before the first.
+    pub(crate) cursor: u64,
+}
+
+/// Memory that mirrors the revocation log and the keys.
 pub(crate) trait Mirror: fmt::Debug + Send + Sync {
     /// Returns the end of the log that memory holds.
     fn end(&self) -> LogEnd;
 
     /// Adds revocations of the log that ends at `end` now. Ignores those that memory holds, and those of another log.
     fn extend(&self, rows: &[FeedRow<'_>], end: &LogEnd);
+
+    /// Returns the latest change of the keys that memory holds.
+    fn keys_version(&self) -> KeysVersion;
+
+    /// Puts these keys in the place of those in memory, before the end of the log moves. Ignores keys of an earlier change of
+    /// the same log.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if a key does not open: the broker can't go on with the keys in memory.
+    fn replace_keys(&self, rows: &[StoredKey], version: KeysVersion) -> Result<(), StoreError>;
+
+    /// Returns the ids of the keys that memory holds as withdrawn, also those of a log that is lost.
+    fn withdrawn_keys(&self) -> Vec<String>;
 
     /// Returns the memory of another log, which takes the place of this one when it is complete.
     fn restart(&self) -> Box<dyn NewLog>;

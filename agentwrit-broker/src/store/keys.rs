@@ -19,4 +19,11 @@ pub trait ReadKeys {
     ///
     /// [`StoreError`].
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError>;
+
+    /// Returns the cursor of the latest change of the keys, 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn keys_cursor(&self) -> Result<u64, StoreError>;
 }

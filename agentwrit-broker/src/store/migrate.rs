@@ -30,7 +30,7 @@ pub(crate) struct Copied {
     pub(crate) rows: Vec<(&'static str, u64)>,
 }
 
-/// Copies the SQLite database at `source`, which must exist, and new keys to the PostgreSQL database at `target`. Blocks the
+/// Copies the SQLite database at `source`, which must exist, and its keys, sealed, to the PostgreSQL database at `target`. Blocks the
 /// thread.
 ///
 /// # Errors
@@ -39,7 +39,7 @@ pub(crate) struct Copied {
 pub(crate) fn migrate<E>(
     source: &Path,
     target: &str,
-    make_keys: impl FnOnce(UnixTime) -> Result<Vec<StoredKey>, E>,
+    seal_keys: impl FnOnce(&[StoredKey], UnixTime) -> Result<Vec<StoredKey>, E>,
 ) -> Result<Copied, MigrationError<E>> {
     let export = Export::open(source)?;
     let trail = export.verify_trail()?;
@@ -49,7 +49,7 @@ pub(crate) fn migrate<E>(
         if import.count(table)? == copied { Ok((table.name, copied)) } else { Err(incomplete(table.name)) }
     };
     let rows = TABLES.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
-    let keys = make_keys(import.time()?).map_err(MigrationError::Keys)?;
+    let keys = seal_keys(&export.signing_keys()?, import.time()?).map_err(MigrationError::Keys)?;
     let head = export.head(trail)?;
     if import.trail_head()? != trail {
         return Err(incomplete("audit_events").into());

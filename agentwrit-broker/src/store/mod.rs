@@ -62,7 +62,7 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
-pub(crate) use follow::{Confirmed, LogEnd, Mirror, NewLog};
+pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog};
 pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
 pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, schema_sql};

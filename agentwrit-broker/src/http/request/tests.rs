@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     config::Config,
     http::router,
-    keys::{BrokerKeys, OsEntropy},
+    keys::{Entropy, OsEntropy, open_key_files},
     store::{Store, StoreError, StoreOptions},
 };
 
@@ -25,9 +25,9 @@ async fn until_reads(store: &Store, count: usize) {
 async fn ends_waiting_read_of_post_request_when_its_connection_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let config = Config::for_development(directory.path(), "a secret for the tests").unwrap();
-    let entropy = Arc::new(OsEntropy::open().unwrap());
-    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open().unwrap());
     let store = Store::open(&config.db_path, StoreOptions { readers: 1, ..StoreOptions::default() }).unwrap();
+    let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
     let services = Services::build(&config, store.clone(), keys, entropy).await.unwrap();
     let router = router(Arc::new(services), Edge { trusted_proxies: Vec::new(), tls: false });
     let (release, wait) = mpsc::channel::<()>();

@@ -1,7 +1,7 @@
 //! `agentwrit-broker migrate`: moves a broker's records and keys from SQLite to a PostgreSQL database.
 //!
 //! 1. Everything or nothing: see [`store::migrate`].
-//! 2. The signing key and the nonce secret are sealed into the database, so that tokens and challenges in flight stay valid.
+//! 2. The signing keys and the nonce secret are sealed into the database, so that tokens and challenges in flight stay valid.
 //! 3. The old files are not changed. A broker must not serve them any more: its commits would be missing in the database.
 
 use std::{
@@ -13,7 +13,8 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     config::{Args, Config, ConfigErrors, SharedStore},
-    keys::{self, Entropy, EntropyError, KeyEncryptionKey, KeyEncryptionKeyError, KeyFileError, OsEntropy},
+    domain::StoredKey,
+    keys::{self, Entropy, EntropyError, KeyEncryptionKey, KeyEncryptionKeyError, KeyFileError, OsEntropy, SealedKeys},
     store::{self, Copied, MigrationError, OpenError, StoreError, canonical},
 };
 
@@ -41,8 +42,10 @@ fn copy(config: &Config, shared: &SharedStore) -> Result<Migrated, MigrateError>
     let database = existing(&config.db_path)?;
     let kek = KeyEncryptionKey::read(&shared.key_encryption_key_path)?;
     let entropy = OsEntropy::open()?;
-    let make_keys = |now| {
-        let keys = keys::seal_key_files(&config.signing_key_path, &kek, &config.issuer, now, &entropy as &dyn Entropy)?;
+    let sealed_keys = SealedKeys::new(kek, &config.issuer);
+    let make_keys = |rows: &[StoredKey], now| {
+        let path = &config.signing_key_path;
+        let keys = keys::seal_key_files(path, rows, &sealed_keys, now, &entropy as &dyn Entropy)?;
         keys.ok_or_else(|| MigrateError::NoSigningKey { path: config.signing_key_path.clone() })
     };
     let copied = store::migrate(&database, shared.url.expose(), make_keys).map_err(|error| match error {

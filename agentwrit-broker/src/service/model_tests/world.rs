@@ -28,7 +28,7 @@ use crate::{
     domain::{App, AppName},
     issuer::Issued,
     issuer::nonce::Nonce,
-    keys::{BrokerKeys, Secret, SeededEntropy},
+    keys::{Entropy, Secret, SeededEntropy, open_key_files},
     service::{Error, Services, apps::NewApp, revocation::Revoked},
     store::{Store, StoreOptions},
 };
@@ -56,7 +56,7 @@ impl World {
         let directory = directory.unwrap();
         let clock = ManualClock::new(UnixTime::since_epoch(START));
         let services = assemble(directory.path(), &clock, 0).await;
-        let follower = Follower::new(services.issuer.name(), services.issuer.keys(), &clock);
+        let follower = Follower::new(services.issuer.name(), &services.issuer.ring().published, &clock);
         Self { directory, clock, services, follower, starts: 1, calls: Cell::new(0) }
     }
 
@@ -83,7 +83,8 @@ impl World {
 
     /// A follower that starts now.
     pub(super) async fn newcomer(&self) -> Follower {
-        let mut follower = Follower::new(self.services.issuer.name(), self.services.issuer.keys(), &self.clock);
+        let mut follower =
+            Follower::new(self.services.issuer.name(), &self.services.issuer.ring().published, &self.clock);
         let answer = self.services.feed.since(None, Duration::ZERO, FOLLOWER).await.unwrap();
         follower.absorb(&answer.document.text());
         follower
@@ -225,11 +226,11 @@ async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Serv
     let mut config = Config::for_development(directory, "a secret for the model").unwrap();
     config.session_budget = None;
     config.max_ttl = Some(MAX_TTL);
-    let entropy = Arc::new(SeededEntropy::new(start));
-    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(start));
     let store =
         Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
             .unwrap();
+    let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
     let services = Services::build(&config, store, keys, entropy).await.unwrap();
     Arc::new(services)
 }

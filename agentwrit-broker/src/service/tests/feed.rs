@@ -45,7 +45,8 @@ impl TestServices {
     }
 
     fn apply(&self, feed: &mut Feed, response: &FeedResponse) -> Result<(), FeedError> {
-        feed.apply(&response.document.text(), self.services.issuer.keys(), ClockReading::of(&self.clock)).map(drop)
+        feed.apply(&response.document.text(), &self.services.issuer.ring().published, ClockReading::of(&self.clock))
+            .map(drop)
     }
 
     /// Another process on the same files.
@@ -97,7 +98,7 @@ async fn follower_that_catches_up_stays_stale_until_last_page() {
     test.apply(&mut feed, &*test.ask(None).await).unwrap();
     let verifier = Verifier::builder()
         .issuer(test.services.issuer.name())
-        .keys(test.services.issuer.keys().clone())
+        .keys(test.services.issuer.ring().published.clone())
         .revocations(feed.list().clone())
         .clock(test.clock.clone())
         .build();

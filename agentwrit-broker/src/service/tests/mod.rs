@@ -39,7 +39,7 @@ use crate::{
     config::Config,
     domain::{App, AppName},
     issuer::Issued,
-    keys::{BrokerKeys, Secret, SeededEntropy},
+    keys::{Entropy, Secret, SeededEntropy, open_key_files},
     limits::budgets::SessionBudget,
     store::{Store, StoreOptions},
 };
@@ -200,10 +200,10 @@ fn launch_policy(single_use: bool) -> LaunchTokenRequest {
 }
 
 async fn assemble(config: &Config, clock: &ManualClock, seed: u64) -> Arc<Services> {
-    let entropy = Arc::new(SeededEntropy::new(seed));
-    let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
+    let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
     let store =
         Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
             .unwrap();
+    let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
     Arc::new(Services::build(config, store, keys, entropy).await.unwrap())
 }

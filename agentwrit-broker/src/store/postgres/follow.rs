@@ -22,7 +22,7 @@ use agentwrit_verify::{
 };
 use futures_util::{
     TryStreamExt,
-    future::{try_join, try_join4},
+    future::{try_join3, try_join4},
 };
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -36,6 +36,7 @@ use super::{
     connect::{RECONNECT_LIMIT, Server},
     head,
     history::{self, History},
+    keys::{self, ChangedKeys},
     revocations::{self, feed_row},
 };
 use crate::{
@@ -43,7 +44,7 @@ use crate::{
     store::{
         LostHistory, StoreError,
         codec::signed,
-        follow::{Confirmed, LogEnd, Mirror},
+        follow::{Confirmed, KeysVersion, LogEnd, Mirror},
         revocations::FeedRow,
     },
 };
@@ -92,6 +93,8 @@ struct Reading {
     /// End of the log that memory held when the reading began.
     before: LogEnd,
     end: LogEnd,
+    /// Keys, if they are not those that memory held.
+    keys: Option<ChangedKeys>,
 }
 
 /// Result of delivering a reading to memory.
@@ -123,6 +126,17 @@ impl LogFollower {
         self.mirror.get().map(|mirror| mirror.end())
     }
 
+    /// Returns the latest change of the keys that memory holds, as parameters of [`keys::CHANGED`].
+    pub(super) fn known_keys(&self) -> (Option<String>, Option<i64>) {
+        let known = self.mirror.get().map(|mirror| mirror.keys_version());
+        known.map(|KeysVersion { epoch, cursor }| (epoch.to_string(), signed(cursor))).unzip()
+    }
+
+    /// Returns the ids of the keys that memory holds as withdrawn.
+    pub(super) fn withdrawn_keys(&self) -> Vec<String> {
+        self.mirror.get().map(|mirror| mirror.withdrawn_keys()).unwrap_or_default()
+    }
+
     /// Rejects a snapshot of a log that memory has left, and one that is shorter than the log was before it was taken.
     pub(super) fn check_snapshot(&self, before: Option<&LogEnd>, end: &LogEnd) -> Result<(), StoreError> {
         let shorter = before.is_some_and(|before| before.epoch == end.epoch && end.cursor < before.cursor);
@@ -132,11 +146,17 @@ impl LogFollower {
         Ok(())
     }
 
-    /// Delivers the rows behind `before`, which other brokers committed. The caller holds the lock of the head row, so
-    /// that nothing is later.
-    pub(super) fn deliver_locked(&self, before: Option<LogEnd>, end: LogEnd, rows: &[Row]) -> Result<(), StoreError> {
+    /// Delivers the rows behind `before`, and the keys, which other brokers committed. The caller holds the lock of the head
+    /// row, so that nothing is later.
+    pub(super) fn deliver_locked(
+        &self,
+        before: Option<LogEnd>,
+        end: LogEnd,
+        rows: &[Row],
+        keys: &[Row],
+    ) -> Result<(), StoreError> {
         let (Some(mirror), Some(before)) = (self.mirror.get(), before) else { return Ok(()) };
-        let reading = Reading { number: self.next_reading(), before, end };
+        let reading = Reading { number: self.next_reading(), before, end, keys: ChangedKeys::read(keys)? };
         match self.deliver(mirror.as_ref(), &reading, rows)? {
             Delivery::Done => Ok(()),
             Delivery::OtherLog | Delivery::Outdated => {
@@ -160,7 +180,7 @@ impl LogFollower {
 
     fn deliver(&self, mirror: &dyn Mirror, reading: &Reading, rows: &[Row]) -> Result<Delivery, StoreError> {
         let left_logs = self.left_logs();
-        let (Reading { number, before, end }, known) = (reading, mirror.end());
+        let (Reading { number, before, end, keys }, known) = (reading, mirror.end());
         if known.epoch != end.epoch {
             if left_logs.left.contains(&end.epoch) {
                 return Err(unavailable("the database holds a revocation log that has ended"));
@@ -175,6 +195,12 @@ impl LogFollower {
             return Err(unavailable("the database has lost revocations that were committed"));
         }
         let rows = rows.iter().map(feed_row).collect::<Result<Vec<FeedRow<'_>>, StoreError>>()?;
+        if let Some(ChangedKeys { rows, version }) = keys
+            && version.epoch == end.epoch
+        {
+            // Before the end of the log moves: what names its cursor announces these keys.
+            mirror.replace_keys(rows, version.clone())?;
+        }
         mirror.extend(&rows, end);
         Ok(Delivery::Done)
     }
@@ -314,14 +340,14 @@ impl Task {
         let connection = self.connection.insert(connection);
         loop {
             let (number, before) = (self.shared.next_reading(), self.mirror.end());
-            let (at, end, rows) = match in_time(connection.read_head(&self.shared, &before)).await? {
-                HeadReading::Of { at, end, rows } => (at, end, rows),
+            let (at, end, rows, keys) = match in_time(connection.read_head(&self.shared, &before)).await? {
+                HeadReading::Of { at, end, rows, keys } => (at, end, rows, keys),
                 HeadReading::Lost(lost) => {
                     (self.react)();
                     return Err(unavailable(&lost.to_string()));
                 }
             };
-            let reading = Reading { number, before, end };
+            let reading = Reading { number, before, end, keys };
             match self.shared.deliver(self.mirror.as_ref(), &reading, &rows)? {
                 Delivery::Done => return Ok(Confirmed { at }),
                 Delivery::Outdated => {}
@@ -340,6 +366,7 @@ enum HeadReading {
         at: UnixTime,
         end: LogEnd,
         rows: Vec<Row>,
+        keys: Option<ChangedKeys>,
     },
     /// The database lost commits: nothing that it holds counts until the writer has reacted.
     Lost(LostHistory),
@@ -353,6 +380,7 @@ struct Connection {
     head: Statement,
     check: Statement,
     after: Statement,
+    keys: Statement,
     all: Statement,
 }
 
@@ -373,12 +401,13 @@ impl Connection {
             head: client.prepare(head::LOG_END).await?,
             check: client.prepare(history::CHECK).await?,
             after: client.prepare(revocations::AFTER).await?,
+            keys: client.prepare(keys::CHANGED).await?,
             all: client.prepare(revocations::UP_TO).await?,
             client,
         })
     }
 
-    /// Reads time, end of the log, and the revocations behind `before`, in one round trip.
+    /// Reads time, end of the log, the revocations behind `before` and changed keys, in one round trip.
     async fn read_head(&self, shared: &LogFollower, before: &LogEnd) -> Result<HeadReading, StoreError> {
         let (cursor, sent) = (signed(before.cursor), shared.clock.local().monotonic());
         let announce = shared.announce.swap(false, Ordering::Relaxed);
@@ -389,8 +418,8 @@ impl Connection {
             Ok(())
         };
         let question = shared.history.question();
-        let sequence = question.sequence();
-        let ((read_at, head, rows, ()), checked) = try_join(
+        let (sequence, (known_epoch, known_cursor)) = (question.sequence(), shared.known_keys());
+        let ((read_at, head, rows, ()), checked, changed) = try_join3(
             try_join4(
                 self.client.query_one(&self.time, &[]),
                 self.client.query_one(&self.head, &[]),
@@ -398,6 +427,8 @@ impl Connection {
                 notify,
             ),
             self.client.query_one(&self.check, &[&sequence]),
+            // In one statement with their cursor: they may be newer than the head row above, never older.
+            self.client.query(&self.keys, &[&known_epoch, &known_cursor]),
         )
         .await?;
         if let Some(lost) = shared.history.judge(&question, &checked)? {
@@ -416,12 +447,15 @@ impl Connection {
                 known.push(row);
             }
         }
-        Ok(HeadReading::Of { at: at.earliest(), end, rows: known })
+        Ok(HeadReading::Of { at: at.earliest(), end, rows: known, keys: ChangedKeys::read(&changed)? })
     }
 
     /// Reads another log, and puts it in the place of the one in memory.
     async fn read_log(&self, shared: &LogFollower, mirror: &dyn Mirror, reading: Reading) -> Result<(), StoreError> {
-        let Reading { number, end, .. } = reading;
+        let Reading { number, end, keys, .. } = reading;
+        let keys = keys.filter(|keys| keys.version.epoch == end.epoch);
+        let ChangedKeys { rows: keys, version } =
+            keys.ok_or_else(|| unavailable("the log changed while it was read"))?;
         tracing::warn!(component = "store", epoch = &*end.epoch, "another revocation log was begun and is read");
         let mut log = mirror.restart();
         let mut rows = Box::pin(in_time(self.client.query_raw(&self.all, [signed(end.cursor)])).await?);
@@ -429,6 +463,7 @@ impl Connection {
             log.push(feed_row(&row)?);
         }
         let mut left_logs = shared.left_logs();
+        mirror.replace_keys(&keys, version)?;
         left_logs.left.push(mirror.end().epoch);
         left_logs.reading = number;
         log.finish(end);

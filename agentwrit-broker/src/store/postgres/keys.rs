@@ -11,13 +11,20 @@ use super::{
 use crate::{
     domain::{KeyPurpose, KeyState, StoredKey},
     store::{
-        StoreError,
+        KeysVersion, StoreError,
         codec::{micros, signed},
         keys::{ReadKeys, columns},
     },
 };
 
 const SELECT: &str = concat!("SELECT ", columns!(), " FROM signing_keys ORDER BY created_at, kid");
+/// Reads all keys, if `$1` and `$2` are not the log and the cursor of their latest change; never if they are NULL.
+pub(super) const CHANGED: &str = concat!(
+    "SELECT head.epoch, head.keys_cursor, keys.* FROM head, (SELECT ",
+    columns!(),
+    " FROM signing_keys) AS keys WHERE head.one = 1 AND (head.epoch <> $1 OR head.keys_cursor <> $2) \
+     ORDER BY keys.created_at, keys.kid"
+);
 const PUT: &str = concat!(
     "INSERT INTO signing_keys (",
     columns!(),
@@ -31,11 +38,32 @@ impl ReadKeys for Transaction<'_> {
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         read(self.session())
     }
+
+    fn keys_cursor(&self) -> Result<u64, StoreError> {
+        Ok(u64::try_from(self.head().keys_cursor).unwrap_or(0))
+    }
 }
 
 /// Returns all keys, in the order of their creation.
 pub(super) fn read(session: &Session) -> Result<Vec<StoredKey>, StoreError> {
-    session.rows(SELECT, values![])?.iter().map(key).collect()
+    session.rows(SELECT, values![])?.iter().map(|row| key(row, 0)).collect()
+}
+
+/// Keys that [`CHANGED`] read, with their latest change.
+#[derive(Debug)]
+pub(super) struct ChangedKeys {
+    pub(super) rows: Vec<StoredKey>,
+    pub(super) version: KeysVersion,
+}
+
+impl ChangedKeys {
+    /// Returns none if the keys are those that are known.
+    pub(super) fn read(rows: &[Row]) -> Result<Option<Self>, StoreError> {
+        let Some(first) = rows.first() else { return Ok(None) };
+        let version = KeysVersion { epoch: get::<&str>(first, 0)?.into(), cursor: unsigned(first, 1)? };
+        let rows = rows.iter().map(|row| key(row, 2)).collect::<Result<_, _>>()?;
+        Ok(Some(Self { rows, version }))
+    }
 }
 
 /// Adds a key, or replaces the row of the same id.
@@ -57,19 +85,21 @@ pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> 
     session.execute(PUT, values).map(|_| ())
 }
 
-fn key(row: &Row) -> Result<StoredKey, StoreError> {
+/// Reads a key, whose columns begin at `first`.
+fn key(row: &Row, first: usize) -> Result<StoredKey, StoreError> {
+    let column = |number: usize| first.saturating_add(number);
     Ok(StoredKey {
-        kid: get(row, 0)?,
-        purpose: known(row, 1, KeyPurpose::parse)?,
-        public: optional_bytes(row, 2)?,
-        sealed: get(row, 3)?,
-        state: known(row, 4, KeyState::parse)?,
-        created_at: time(row, 5)?,
-        activates_at: optional_time(row, 6)?,
-        activated_at: optional_time(row, 7)?,
-        retire_at: optional_time(row, 8)?,
-        changed_at: time(row, 9)?,
-        cursor: unsigned(row, 10)?,
+        kid: get(row, column(0))?,
+        purpose: known(row, column(1), KeyPurpose::parse)?,
+        public: optional_bytes(row, column(2))?,
+        sealed: get(row, column(3))?,
+        state: known(row, column(4), KeyState::parse)?,
+        created_at: time(row, column(5))?,
+        activates_at: optional_time(row, column(6))?,
+        activated_at: optional_time(row, column(7))?,
+        retire_at: optional_time(row, column(8))?,
+        changed_at: time(row, column(9))?,
+        cursor: unsigned(row, column(10))?,
     })
 }
 

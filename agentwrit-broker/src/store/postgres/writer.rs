@@ -18,6 +18,7 @@ use super::{
     follow::LogFollower,
     head::{self, Head},
     history::{self, History},
+    keys,
     query::Query,
     revocations,
     rows::{learn, queries},
@@ -161,26 +162,29 @@ impl WriteConnection {
         let read_time = session.statement(head::TIME)?;
         let after = session.statement(revocations::AFTER)?;
         let check = session.statement(history::CHECK)?;
+        let changed_keys = session.statement(keys::CHANGED)?;
         let requests = session.requests(queries)?;
         let client = session.client();
         let (sent, known, question) = (clock.local().monotonic(), follower.end(), history.question());
         let (cursor, sequence) = (known.as_ref().map_or(i64::MAX, |known| signed(known.cursor)), question.sequence());
         let (cursor, sequence): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&cursor], [&sequence]);
+        let (known_epoch, known_cursor) = follower.known_keys();
+        let known_keys: [&(dyn ToSql + Sync); 2] = [&known_epoch, &known_cursor];
         let locked = try_join5(
             client.query_one(&lock, &[]),
             client.query_one(&read_time, &[]),
-            client.query(&after, &cursor),
+            try_join(client.query(&after, &cursor), client.query(&changed_keys, &known_keys)),
             try_join_all(requests.iter().map(|request| request.send(client))),
             client.query_one(&check, &sequence),
         );
         let begin = try_join(promptly(client.simple_query(BEGIN)), locked.err_into());
-        let (begun, (row, now, others, rows, checked)) = session.wait_for(LOCK_LIMIT, begin)?;
+        let (begun, (row, now, (others, keys), rows, checked)) = session.wait_for(LOCK_LIMIT, begin)?;
         session.check_process(&begun)?;
         let head = Head::read(&row)?;
         let lost = history.judge(&question, &checked)?;
         if lost.is_none() {
-            // Before the jobs run: what they revoke continues the log that memory holds.
-            follower.deliver_locked(known, head.log_end(), &others)?;
+            // Before the jobs run: what they revoke continues the log that memory holds, and they sign with the present key.
+            follower.deliver_locked(known, head.log_end(), &others, &keys)?;
         }
         let time = clock.note(sent, time(&now, 0)?, from_micros(head.last_time));
         self.open = Some(Open { head, time });

@@ -9,12 +9,16 @@ use agentwrit_verify::{
 use rusqlite::{Connection, types::ValueRef};
 
 use super::{files::Claim, open, transaction::Transaction, writer::WriteConnection};
-use crate::store::{
-    OpenError, StoreError,
-    audit_log::ReadAudit,
-    copied_tables::{StoreHead, Table},
-    pending::Kind,
-    value::Value,
+use crate::{
+    domain::StoredKey,
+    store::{
+        OpenError, StoreError,
+        audit_log::ReadAudit,
+        copied_tables::{StoreHead, Table},
+        keys::ReadKeys,
+        pending::Kind,
+        value::Value,
+    },
 };
 
 /// Number of events that are verified at a time.
@@ -51,6 +55,11 @@ impl Export {
         }
         let breaks = verifier.open().to_vec();
         if breaks.is_empty() { Ok(verifier.head()) } else { Err(OpenError::BrokenAudit { breaks }) }
+    }
+
+    /// Returns the keys, whose secrets are in files.
+    pub(in crate::store) fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+        Transaction::new(&self.connection).signing_keys()
     }
 
     /// Visits the rows of a table.

@@ -26,6 +26,10 @@ impl ReadKeys for Transaction<'_> {
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         self.list(SELECT, [], key)
     }
+
+    fn keys_cursor(&self) -> Result<u64, StoreError> {
+        self.single("SELECT keys_cursor FROM meta", [], |row| unsigned(row, 0))
+    }
 }
 
 impl Transaction<'_> {

@@ -32,7 +32,7 @@ fn key(now: UnixTime) -> StoredKey {
 
 fn migrate_to(schema: &Schema, path: &Path) -> Migration {
     let (path, url) = (path.to_owned(), schema.url());
-    thread::spawn(move || migrate(&path, &url, |now| Ok(vec![key(now)]))).join().unwrap()
+    thread::spawn(move || migrate(&path, &url, |rows, now| Ok([rows, &[key(now)]].concat()))).join().unwrap()
 }
 
 fn revocation(target: &str) -> Revocation {

@@ -10,6 +10,10 @@ impl ReadKeys for Tx<'_> {
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
         self.flushed()?.signing_keys()
     }
+
+    fn keys_cursor(&self) -> Result<u64, StoreError> {
+        Ok(u64::try_from(self.batch.borrow().head.keys_cursor).unwrap_or(0))
+    }
 }
 
 impl Tx<'_> {

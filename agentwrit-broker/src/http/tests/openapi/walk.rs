@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Config,
-    keys::{BrokerKeys, OsEntropy},
+    keys::{Entropy, OsEntropy, open_key_files},
     service::Services,
     store::{Store, StoreOptions},
 };
@@ -57,9 +57,9 @@ impl Walk {
     pub(in crate::http::tests) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = Config::for_development(directory.path(), ADMIN_SECRET).unwrap();
-        let entropy = Arc::new(OsEntropy::open().unwrap());
-        let keys = BrokerKeys::from_files(&config.signing_key_path, entropy.as_ref()).unwrap();
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open().unwrap());
         let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
+        let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
         let services = Services::build(&config, store, keys, entropy).await.unwrap();
         let services = Arc::new(services);
         let router = router(Arc::clone(&services), Edge { trusted_proxies: Vec::new(), tls: false });

@@ -25,7 +25,7 @@ async fn follower_that_meets_another_broker_at_each_request_sees_one_feed() {
             })
         })
         .collect();
-    let keys = test.of(0).issuer.keys().clone();
+    let keys = test.of(0).issuer.ring().published.clone();
     let mut feed = Feed::new(test.of(0).issuer.name(), Staleness::default());
     let verifier = Verifier::builder()
         .issuer(test.of(0).issuer.name())

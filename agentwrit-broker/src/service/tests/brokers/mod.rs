@@ -27,7 +27,7 @@ use crate::{
     domain::Revocation,
     feed::FeedUnavailable,
     http::{Edge, router},
-    keys::Entropy,
+    keys::{BrokerKeys, Entropy, SealedKeys, test_kek},
     store::{
         StoreError,
         tests::{Home, postgres_server::Schema},
@@ -83,8 +83,24 @@ impl Brokers {
 
     async fn add(&mut self, store: Store) {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(self.running.len() as u64));
-        let keys = BrokerKeys::from_files(&self.config.signing_key_path, entropy.as_ref()).unwrap();
+        let keys = self.keys(&store, &entropy).await;
         self.running.push(Arc::new(Services::build(&self.config, store, keys, entropy).await.unwrap()));
+    }
+
+    /// Opens the keys of the database, which are made if there are none.
+    async fn keys(&self, store: &Store, entropy: &Arc<dyn Entropy>) -> BrokerKeys {
+        let sealed = SealedKeys::new(test_kek(1), &self.config.issuer);
+        let random = Arc::clone(entropy);
+        let made = store.transact(move |tx| {
+            let rows = tx.signing_keys()?;
+            if rows.is_empty() {
+                let first = sealed.first_keys(tx.now(), random.as_ref()).unwrap();
+                first.iter().try_for_each(|row| tx.put_signing_key(row))?;
+            }
+            Ok::<_, StoreError>((tx.signing_keys()?, sealed))
+        });
+        let (rows, sealed) = made.await.unwrap();
+        BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
     }
 
     /// A broker that reaches the database through `link`.

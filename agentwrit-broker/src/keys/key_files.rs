@@ -1,0 +1,184 @@
+//! Files of a broker that keeps its keys beside an SQLite database.
+//!
+//! 1. The active key is the file at `AA_SIGNING_KEY_PATH`. Files of prepared and retiring keys are beside it, in
+//!    `<path>.d/<kid>.pem`, mode 0600, in a directory of mode 0700.
+//! 2. A key's file is on the disk before its row is committed. Files are renamed and removed after the commit: what a crash
+//!    leaves undone, the next start does ([`KeyFiles::settle`]).
+//! 3. The rows in the database say which key is in which state. A file of a key without a row stays: it may belong to another
+//!    database.
+
+use std::{
+    ffi::OsString,
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use agentwrit_verify::issue::SigningKey;
+use zeroize::Zeroizing;
+
+use super::{
+    Entropy, KeyFileError, private_file, random,
+    signing::{self, Seed},
+};
+use crate::domain::{KeyState, StoredKey};
+
+/// Ending of the names of key files.
+const EXTENSION: &str = ".pem";
+/// Length of a thumbprint (RFC 7638) in base64url.
+const KEY_ID_LENGTH: usize = 43;
+
+/// Paths of the key files.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyFiles {
+    /// File of the active key.
+    path: PathBuf,
+    /// Directory of the other keys.
+    directory: PathBuf,
+}
+
+impl KeyFiles {
+    /// The files of the key at `path`. A symbolic link stays: the file that it leads to is replaced.
+    pub(crate) fn at(path: &Path) -> Self {
+        let path = path.canonicalize().unwrap_or_else(|_| path.into());
+        let mut directory = OsString::from(&path);
+        directory.push(".d");
+        Self { path, directory: directory.into() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the key at the path. Returns none if the file is missing.
+    pub(super) fn at_path(&self) -> Result<Option<SigningKey>, KeyFileError> {
+        read(&self.path)
+    }
+
+    /// Reads a key, wherever its file is. Returns none if it is missing.
+    pub(super) fn find(&self, kid: &str) -> Result<Option<Seed>, KeyFileError> {
+        if let Some(path) = self.named(kid)
+            && let Some(seed) = signing::read(&path)?
+        {
+            return if key_of(&path, &seed)?.id().as_str() == kid {
+                Ok(Some(seed))
+            } else {
+                Err(KeyFileError::Misnamed { path })
+            };
+        }
+        let Some(seed) = signing::read(&self.path)? else { return Ok(None) };
+        Ok((key_of(&self.path, &seed)?.id().as_str() == kid).then_some(seed))
+    }
+
+    /// Makes a key and its file, which is on the disk when this returns.
+    pub(super) fn make(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFileError> {
+        let seed: Seed = Zeroizing::new(random(entropy));
+        let key = key_of(&self.directory, &seed)?;
+        self.write(key.id().as_str(), &seed, entropy)?;
+        Ok(key)
+    }
+
+    /// Gives each key the file of its state, and removes files of keys that are not published any more. Changes nothing if
+    /// nothing is to be done, so that keys of a directory that can't be written serve as long as no key changes.
+    pub(super) fn settle(&self, rows: &[StoredKey], entropy: &dyn Entropy) -> Result<(), KeyFileError> {
+        if let Some(active) = rows.iter().find(|row| row.state == KeyState::Active) {
+            self.put_at_path(&active.kid, rows, entropy)?;
+        }
+        // The file of the active key is the one at the path.
+        let ended = rows.iter().filter(|row| !row.state.is_published() || row.state == KeyState::Active);
+        for path in ended.filter_map(|row| self.named(&row.kid)) {
+            match fs::remove_file(&path) {
+                Ok(()) => sync(&self.directory).map_err(|error| immovable(&path, &error))?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(immovable(&path, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the files of keys that no row names.
+    pub(super) fn unknown(&self, rows: &[StoredKey]) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let is_known = |path: &Path| rows.iter().any(|row| self.named(&row.kid).as_deref() == Some(path));
+        entries.flatten().map(|entry| entry.path()).filter(|path| !is_known(path)).collect()
+    }
+
+    /// Puts the file of the active key at the path, in one step. That of the key before it goes to the directory first, unless
+    /// that key has ended.
+    fn put_at_path(&self, active: &str, rows: &[StoredKey], entropy: &dyn Entropy) -> Result<(), KeyFileError> {
+        let at_path = signing::read(&self.path)?;
+        if let Some(seed) = &at_path {
+            let former = key_of(&self.path, seed)?;
+            let former = former.id().as_str();
+            if former == active {
+                return Ok(());
+            }
+            if rows.iter().any(|row| row.kid == former && row.state.is_published()) {
+                self.write(former, seed, entropy)?;
+            }
+        }
+        let Some(path) = self.named(active) else { return Ok(()) };
+        fs::rename(&path, &self.path).map_err(|error| immovable(&path, &error))?;
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = sync(parent.unwrap_or(Path::new("."))).and_then(|()| sync(&self.directory));
+        synced.map_err(|error| immovable(&self.path, &error))
+    }
+
+    /// Writes the file of a key that is not the active one, unless there is one.
+    fn write(&self, kid: &str, seed: &Seed, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
+        let Some(path) = self.named(kid) else { return Err(KeyFileError::Misnamed { path: self.path.clone() }) };
+        let written = self
+            .make_directory()
+            .and_then(|()| signing::encode(seed))
+            .and_then(|pem| private_file::create(&path, &pem, entropy));
+        written.map_err(|error| KeyFileError::Uncreatable { path, cause: error.to_string() })
+    }
+
+    fn make_directory(&self) -> io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Ok(()) => sync(self.directory.parent().unwrap_or(Path::new("."))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.check_directory(),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Rejects a directory in which other users could put files in the place of keys.
+    fn check_directory(&self) -> io::Result<()> {
+        let metadata = fs::symlink_metadata(&self.directory)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if !metadata.is_dir() {
+            return Err(io::Error::other(format!("`{}` is no directory", self.directory.display())));
+        }
+        if mode & 0o007 != 0 {
+            let directory = self.directory.display();
+            return Err(io::Error::other(format!(
+                "`{directory}` is open to others (mode {mode:04o}): run `chmod 700` on it"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Path of the file of a key that is not the active one. An id that is no thumbprint has none.
+    fn named(&self, kid: &str) -> Option<PathBuf> {
+        let is_id = kid.len() == KEY_ID_LENGTH
+            && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        is_id.then(|| self.directory.join(format!("{kid}{EXTENSION}")))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<SigningKey>, KeyFileError> {
+    signing::read(path)?.map(|seed| key_of(path, &seed)).transpose()
+}
+
+pub(super) fn key_of(path: &Path, seed: &Seed) -> Result<SigningKey, KeyFileError> {
+    SigningKey::from_seed(seed).map_err(|_| KeyFileError::Corrupt { path: path.into() })
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn immovable(path: &Path, error: &io::Error) -> KeyFileError {
+    KeyFileError::Immovable { path: path.into(), cause: error.to_string() }
+}
