@@ -8,8 +8,8 @@ use super::StartError;
 use crate::{
     config::{Config, OnLostHistory, SharedStore},
     domain::ClusterSettings,
-    keys::{self, BrokerKeys, Entropy, KeyEncryptionKey, SealedKeys},
-    maintenance::lost_history::revoke_all,
+    keys::{self, BrokerKeys, Custody, Entropy, KeyEncryptionKey, SealedKeys},
+    maintenance::lost_history::{revoke_all, withdraw_keys_again},
     store::{self, JoinError, LostHistoryOptions, OnLoss, Store, StoreError, StoreOptions},
 };
 
@@ -18,11 +18,11 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
     let (key_path, file_entropy) = (config.signing_key_path.clone(), Arc::clone(entropy));
     let (config, entropy) = (config.clone(), Arc::clone(entropy));
     let accept_broken_audit = config.accept_broken_audit.clone();
-    let lost_history = config.shared_store.as_ref().map(lost_history_options).unwrap_or_default();
-    let options = StoreOptions { accept_broken_audit, lost_history, ..StoreOptions::default() };
+    let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
     let (store, keys) = spawn_blocking(move || {
         if let Some(shared) = &config.shared_store {
             let keys = join(&config, shared, entropy)?;
+            let options = StoreOptions { lost_history: lost_history_options(shared, &keys.custody), ..options };
             return Ok::<_, StartError>((Store::connect(shared.url.expose(), options)?, Some(keys)));
         }
         Ok((Store::open(&config.db_path, options)?, None))
@@ -36,9 +36,13 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
     Ok((store, keys))
 }
 
-fn lost_history_options(shared: &SharedStore) -> LostHistoryOptions {
+fn lost_history_options(shared: &SharedStore, custody: &Arc<Custody>) -> LostHistoryOptions {
+    let custody = Arc::clone(custody);
     let reaction = match shared.on_lost_history {
-        OnLostHistory::RevokeAll => OnLoss::React(revoke_all),
+        OnLostHistory::RevokeAll => OnLoss::react(move |tx, lost| {
+            revoke_all(tx, lost)?;
+            withdraw_keys_again(tx, lost, &custody)
+        }),
         OnLostHistory::Stop => OnLoss::Stop,
     };
     LostHistoryOptions { state_path: Some(shared.state_path.clone()), reaction }

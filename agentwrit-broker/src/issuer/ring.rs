@@ -38,7 +38,7 @@ pub(crate) struct KeyRing {
 /// The newest [`KeyRing`].
 #[derive(Debug)]
 pub(crate) struct CurrentRing {
-    custody: Custody,
+    custody: Arc<Custody>,
     ring: ArcSwap<KeyRing>,
     /// Keys of the broker's own verifier.
     trusted: TrustedKeys,
@@ -54,7 +54,7 @@ impl CurrentRing {
     ///
     /// [`CustodyError`], with the remedy.
     pub(crate) fn open(
-        custody: Custody,
+        custody: Arc<Custody>,
         rows: &[StoredKey],
         version: KeysVersion,
         clock: Arc<dyn Clock>,

@@ -11,7 +11,7 @@ use crate::domain::StoredKey;
 #[derive(Debug)]
 pub(crate) struct BrokerKeys {
     /// Custody of the signing keys.
-    pub(crate) custody: Custody,
+    pub(crate) custody: Arc<Custody>,
     /// Authenticates challenge nonces: see [`Nonces::new`](crate::issuer::nonce::Nonces::new).
     pub(crate) nonce_key: NonceKey,
 }
@@ -28,7 +28,7 @@ impl BrokerKeys {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, CustodyError> {
         let nonce_key = keys.nonce_key(rows)?;
-        let custody = Custody::of_sealed_keys(keys, entropy);
+        let custody = Arc::new(Custody::of_sealed_keys(keys, entropy));
         custody.open(rows)?;
         Ok(Self { custody, nonce_key })
     }

@@ -59,7 +59,7 @@ pub(crate) async fn open_key_files(
             "the database names no key of this file: remove it, unless it belongs to another database"
         );
     }
-    Ok(BrokerKeys { custody: Custody::of_files(files, Arc::clone(entropy)), nonce_key })
+    Ok(BrokerKeys { custody: Arc::new(Custody::of_files(files, Arc::clone(entropy))), nonce_key })
 }
 
 /// Reads or makes the key at `path`, and the nonce secret beside it.

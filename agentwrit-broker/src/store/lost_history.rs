@@ -1,6 +1,6 @@
 //! Acknowledged commits that the database no longer holds.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use agentwrit_verify::UnixTime;
 
@@ -18,6 +18,10 @@ pub struct LostHistory {
     pub(crate) epoch: String,
     /// Time of the last commit that this broker saw.
     pub(crate) until: UnixTime,
+    /// Ids of the keys that this broker knows as withdrawn: the database may have lost that.
+    pub(crate) withdrawn_keys: Vec<String>,
+    /// True if everything issued before the loss is revoked already, by the reaction of another broker.
+    pub(crate) is_covered: bool,
 }
 
 impl fmt::Display for LostHistory {
@@ -33,15 +37,38 @@ impl fmt::Display for LostHistory {
 }
 
 /// Job that reacts to a lost history.
-pub(crate) type Reaction = fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError>;
+#[derive(Clone)]
+pub struct Reaction(Arc<dyn Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync>);
+
+impl Reaction {
+    /// Runs the job.
+    pub(super) fn run(&self, tx: &mut Tx<'_>, lost: &LostHistory) -> Result<(), StoreError> {
+        (self.0)(tx, lost)
+    }
+}
+
+impl fmt::Debug for Reaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reaction(…)")
+    }
+}
 
 /// Reaction to a lost history.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum OnLoss {
     /// Run the job before any other.
     React(Reaction),
     /// Fail every transaction, and tell the broker to stop.
     Stop,
+}
+
+impl OnLoss {
+    /// Runs `job` before any other.
+    pub(crate) fn react(
+        job: impl Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self::React(Reaction(Arc::new(job)))
+    }
 }
 
 /// Settings for noticing a lost history.

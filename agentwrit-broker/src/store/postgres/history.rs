@@ -6,7 +6,8 @@
 //!    another one, history was lost. Events before the first one that is left were archived, not lost.
 //! 3. The reaction is a transaction of its own, before any job runs: everything issued so far is revoked, in a new epoch.
 //!    Only one broker reacts: for the others, the mark of that reaction covers what they saw. It expires in a day; for a
-//!    broker that returns later, the event of the reaction does, or that everything from before the loss has expired.
+//!    broker that returns later, the event of the reaction does, or that everything from before the loss has expired. Each broker
+//!    withdraws the keys again that it knows as withdrawn.
 //! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well.
 
 use std::{
@@ -87,7 +88,7 @@ impl History {
             None => (None, None),
         };
         let state = Mutex::new(State { seen, losses: 0 });
-        Ok(Arc::new(Self { state, file, reaction: options.reaction, stop: watch::Sender::new(None) }))
+        Ok(Arc::new(Self { state, file, reaction: options.reaction.clone(), stop: watch::Sender::new(None) }))
     }
 
     /// Rejects a database that is not the one of the state file.
@@ -161,10 +162,15 @@ impl History {
         self.save(&state);
     }
 
+    /// Returns whether a reaction is due although everything issued before the loss is revoked.
+    pub(super) fn reacts_when_covered(&self, lost: &LostHistory) -> bool {
+        !lost.withdrawn_keys.is_empty() && matches!(self.reaction, OnLoss::React(_))
+    }
+
     /// Returns the reaction to a lost history, or the error of a broker that stops.
     pub(super) fn reaction(&self, lost: &LostHistory) -> Result<crate::store::lost_history::Reaction, StoreError> {
-        match self.reaction {
-            OnLoss::React(reaction) => Ok(reaction),
+        match &self.reaction {
+            OnLoss::React(reaction) => Ok(reaction.clone()),
             OnLoss::Stop => {
                 if self.stop.send_replace(Some(lost.clone())).is_none() {
                     tracing::error!(component = "store", "{lost}");
@@ -223,7 +229,14 @@ fn compare(question: &Question, row: &Row) -> Result<(Option<LostHistory>, Seen)
             None => None,
         };
         if !holds(seen.event, found.event, event) {
-            let lost = LostHistory { seen: seen.event, found: found.event, epoch: seen.epoch.clone(), until: seen.at };
+            let lost = LostHistory {
+                seen: seen.event,
+                found: found.event,
+                epoch: seen.epoch.clone(),
+                until: seen.at,
+                withdrawn_keys: Vec::new(),
+                is_covered: false,
+            };
             return Ok((Some(lost), found));
         }
     }

@@ -123,11 +123,17 @@ impl WriteConnection {
         for _ in 0..3 {
             let (lost, rows) = self.lock_head(queries)?;
             let Some(lost) = lost else { return Ok(rows) };
+            let lost = LostHistory { withdrawn_keys: self.follower.withdrawn_keys(), ..lost };
             let (session, open) = (self.session.as_ref().ok_or_else(outside)?, self.open.as_ref().ok_or_else(outside)?);
             let now = open.time.at(self.clock.local().monotonic());
             if History::is_covered(session, &lost, &open.head, now)? {
-                self.history.accept(&open.head);
-                writer::Connection::roll_back(self)?;
+                let head = open.head.clone();
+                if self.history.reacts_when_covered(&lost) {
+                    self.react(&LostHistory { is_covered: true, ..lost })?;
+                } else {
+                    writer::Connection::roll_back(self)?;
+                }
+                self.history.accept(&head);
             } else {
                 self.react(&lost)?;
             }
@@ -138,12 +144,14 @@ impl WriteConnection {
     /// Reacts to a lost history, in the transaction that found it.
     fn react(&mut self, lost: &LostHistory) -> Result<(), StoreError> {
         let reaction = self.history.reaction(lost)?;
-        tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
+        if !lost.is_covered {
+            tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
+        }
         let mut batch = Batch::default();
         batch.begin(self.open.as_ref().ok_or_else(outside)?.head.clone());
         let rows = self.rows()?;
         let mut tx = Tx::new(&rows, &mut batch, self.now());
-        reaction(&mut tx, lost)?;
+        reaction.run(&mut tx, lost)?;
         if let Some(overlooked) = tx.failed_write() {
             return Err(overlooked);
         }

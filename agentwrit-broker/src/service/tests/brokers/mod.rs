@@ -2,6 +2,7 @@
 
 mod confirmation;
 mod feed;
+mod keys;
 mod link;
 mod outage;
 mod revocation;

@@ -123,9 +123,9 @@ async fn losses(store: &Store) -> (u64, u64, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_promoted() {
     let pair = Pair::start(|_| {});
-    let react = OnLoss::React(revoke_all);
-    let store = connect_with(&pair.url(), pair.options("a", react));
-    let other = connect_with(&pair.url(), pair.options("b", react));
+    let react = OnLoss::react(revoke_all);
+    let store = connect_with(&pair.url(), pair.options("a", react.clone()));
+    let other = connect_with(&pair.url(), pair.options("b", react.clone()));
     store.transact(|tx| tx.insert_launch_token(&launch_token(1))).await.unwrap();
     store.transact(|tx| register(tx, 1)).await.unwrap();
     other.transact(|tx| register(tx, 2)).await.unwrap();
@@ -156,7 +156,7 @@ async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_
     // So it is for a broker that starts later with an old state file.
     store.close().await;
     other.close().await;
-    let third = connect_with(&pair.url(), pair.options("a", react));
+    let third = connect_with(&pair.url(), pair.options("a", react.clone()));
     third.transact(|tx| register(tx, 7)).await.unwrap();
     assert_eq!(losses(&third).await, (1, 1, epoch));
     assert_eq!(third.read(whole_trail).await.unwrap(), 11);
@@ -180,7 +180,7 @@ async fn restarted_broker_notices_lost_commit_by_its_state_file() {
     // A broker without a state file does not know of it; one with the file reacts, if it is to.
     let store = connect_with(&pair.url(), pair.options("none", OnLoss::Stop));
     assert_eq!(losses(&store).await.0, 0);
-    let store = connect_with(&pair.url(), pair.options("a", OnLoss::React(revoke_all)));
+    let store = connect_with(&pair.url(), pair.options("a", OnLoss::react(revoke_all)));
     assert_eq!(losses(&store).await.0, 1);
     // The mark covers what was lost for a broker that stops too.
     store.close().await;
