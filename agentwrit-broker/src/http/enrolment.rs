@@ -40,7 +40,7 @@ pub(super) async fn list(
     let page = parameters.page()?;
     let verifiers = services.verifiers.list().await?;
     let total = verifiers.len() as u64;
-    let (end, key_set) = (services.feed.end(), services.issuer.keys().clone());
+    let (end, key_set) = (services.feed.end(), services.issuer.ring().published.clone());
     let of = |verifier: &KnownVerifier| {
         let instances = verifier.instances.iter().map(|state| instance(state, &end, &key_set)).collect();
         (cursor(&verifier.enrolment), record(&verifier.enrolment, instances))

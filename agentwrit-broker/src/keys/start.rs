@@ -50,7 +50,7 @@ pub(crate) async fn open_key_files(
     };
     // With the name that the file has now, if it was made.
     let files = KeyFiles::at(path);
-    let found = Found { at_path: files.at_path()?, present, path: files.path().to_owned() };
+    let found = Arc::new(Found { at_path: files.at_path()?, present, path: files.path().to_owned() });
     let rows = store.transact(move |tx| found.adopt_in(tx)).await?;
     files.settle(&rows, entropy.as_ref())?;
     for file in files.unknown(&rows) {

@@ -26,7 +26,7 @@ pub(super) fn kid_of(token: &str) -> String {
 /// Changes the states of keys as the operations do.
 async fn change(
     services: &Services,
-    change: impl FnOnce(&[StoredKey], UnixTime) -> Vec<StoredKey> + Send + 'static,
+    change: impl Fn(&[StoredKey], UnixTime) -> Vec<StoredKey> + Clone + Send + 'static,
 ) -> u64 {
     let feed = services.feed.clone();
     let changed = services.ledger.transact(move |tx| {
@@ -42,7 +42,7 @@ async fn change(
 pub(super) async fn prepare(services: &Services) -> String {
     let key = services.issuer.custody().new_key(services.ledger.now()).unwrap();
     let kid = key.kid.clone();
-    change(services, |_, _| vec![key]).await;
+    change(services, move |_, _| vec![key.clone()]).await;
     kid
 }
 

@@ -36,7 +36,7 @@ pub(super) fn report(services: &Services, verifier: &str, instance: u8, sequence
         sequence,
         applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
         bound: ReportedBound::Seconds(30),
-        key_set: Some(services.issuer.keys().digest()),
+        key_set: Some(services.issuer.ring().published.digest()),
         drained: None,
         leaving: false,
     }
@@ -261,7 +261,7 @@ async fn each_report_and_enrolment_wakes_those_who_wait_for_changes() {
     changes.mark_unchanged();
     send(services, &report(services, "api", 1, 1), 1).await.unwrap();
     assert!(changes.has_changed().unwrap());
-    let keys = services.issuer.keys().digest();
+    let keys = services.issuer.ring().published.digest();
     let fleet = test.fleet().await;
     assert_eq!(fleet.instances_without(keys).count(), 0);
     send(services, &Report { key_set: None, ..report(services, "api", 2, 1) }, 1).await.unwrap();

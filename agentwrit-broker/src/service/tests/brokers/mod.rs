@@ -91,16 +91,14 @@ impl Brokers {
     /// Opens the keys of the database, which are made if there are none.
     async fn keys(&self, store: &Store, entropy: &Arc<dyn Entropy>) -> BrokerKeys {
         let sealed = SealedKeys::new(test_kek(1), &self.config.issuer);
-        let random = Arc::clone(entropy);
-        let made = store.transact(move |tx| {
-            let rows = tx.signing_keys()?;
-            if rows.is_empty() {
-                let first = sealed.first_keys(tx.now(), random.as_ref()).unwrap();
+        let first = sealed.first_keys(store.clock().now(), entropy.as_ref()).unwrap();
+        let joined = store.transact(move |tx| {
+            if tx.signing_keys()?.is_empty() {
                 first.iter().try_for_each(|row| tx.put_signing_key(row))?;
             }
-            Ok::<_, StoreError>((tx.signing_keys()?, sealed))
+            Ok::<_, StoreError>(tx.signing_keys()?)
         });
-        let (rows, sealed) = made.await.unwrap();
+        let rows = joined.await.unwrap();
         BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
     }
 
