@@ -1,5 +1,6 @@
 //! Start, service and shutdown of a broker.
 
+mod key_rotation;
 mod opening;
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
@@ -80,6 +81,7 @@ impl Broker {
         let mut background_tasks = vec![
             tokio::spawn(run_housekeeping(Arc::clone(&services))),
             tokio::spawn(write_denials(Arc::clone(&services))),
+            tokio::spawn(key_rotation::run(Arc::clone(&services))),
         ];
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
         background_tasks

@@ -15,7 +15,7 @@ use http::{
 
 use crate::{
     feed::{FeedUnavailable, UnknownCursor},
-    service::{Error, verifiers::ReportRejection},
+    service::{Error, keys::KeyError, verifiers::ReportRejection},
     store::StoreError,
 };
 
@@ -197,6 +197,7 @@ impl PendingProblem {
                 .hint("nothing was done; the operator has to look at the broker's log")
                 .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
                 .cause(error.to_string()),
+            Error::Key(error) => Self::of_key(error),
             Error::Store(error) => Self::of_store(error),
         }
     }
@@ -214,6 +215,26 @@ impl PendingProblem {
             }
             ReportRejection::TooManyInstances => problem(ErrorCode::RateLimited).retry_after(RETRY_FULL),
             ReportRejection::Store(error) => Self::of_store(error),
+        }
+    }
+
+    fn of_key(error: &KeyError) -> Self {
+        let conflict = |hint| Self::new(ErrorCode::Conflict, error.to_string()).hint(hint);
+        match error {
+            KeyError::Unknown => Self::new(ErrorCode::NotFound, error.to_string()),
+            KeyError::TooMany => conflict("retire or withdraw keys first"),
+            KeyError::NotPublished { .. } => conflict("prepare another key with `POST /v1/admin/keys`"),
+            KeyError::Active => conflict("activate another key first, or withdraw this one if it has leaked"),
+            KeyError::TooEarly { .. } => conflict(
+                "verifiers without the key would reject its tokens; send `\"force\":true` to activate it all the same",
+            ),
+            KeyError::NotEverywhere { .. } | KeyError::InstancesUnknown { .. } => conflict(
+                "verifiers without the key would reject its tokens: have them fetch it, remove verifiers that do not exist any \
+                 more, or send `\"force\":true` to activate it all the same",
+            ),
+            KeyError::TokensAlive { .. } => {
+                conflict("if the key has leaked, withdraw it: its tokens are rejected then; otherwise wait")
+            }
         }
     }
 

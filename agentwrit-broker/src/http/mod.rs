@@ -8,6 +8,7 @@ mod client_address;
 mod confirmed;
 mod enrolment;
 mod errors;
+mod keys;
 mod large_responses;
 mod launch_tokens;
 mod logins;
@@ -53,7 +54,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 29] {
+fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 34] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -66,6 +67,7 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 29
         confirm(routes.route_layer(RequireScope::new(scope).verifier(services.verifier.clone())))
     };
     let admin = |routes| require("admin:launch-tokens:*", routes);
+    let keys = |routes| require("admin:keys:*", routes);
     let holder =
         |routes: MethodRouter<Shared>| confirm(routes.route_layer(Authenticate::new(services.verifier.clone())));
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::reject_renewal));
@@ -87,6 +89,11 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 29
         (paths::REVOKE, require("admin:revoke:*", post(revocations::revoke))),
         (paths::REVOCATION_CONFIRMATION, require("admin:revoke:*", get(revocations::confirmation))),
         (paths::ADMIN_REVOCATIONS, require("admin:revoke:*", get(revocations::list))),
+        (paths::ADMIN_KEYS, keys(get(keys::list).post(keys::prepare))),
+        (paths::ADMIN_KEY_ROTATION, keys(post(keys::rotate))),
+        (paths::ADMIN_KEY_ACTIVATE, keys(post(keys::activate))),
+        (paths::ADMIN_KEY_RETIRE, keys(post(keys::retire))),
+        (paths::ADMIN_KEY_WITHDRAW, keys(post(keys::withdraw))),
         (paths::AUDIT_EVENTS, require("admin:audit:*", get(audit::list))),
         (paths::APP_AUDIT_EVENTS, require("app:audit:read", get(audit::list_own))),
         (paths::APP_AGENTS, require("app:agents:*", get(registration::list_own))),

@@ -50,8 +50,8 @@ pub(super) async fn revoke(
     }))
 }
 
-/// Waits for the confirmation of a revocation, which is durable: a failure of the wait must not look like one of it.
-async fn confirmation_of(
+/// Waits for the confirmation of a change, which is durable: a failure of the wait must not look like one of it.
+pub(super) async fn confirmation_of(
     services: &Shared,
     cursor: &FeedCursor,
     by: &Subject,

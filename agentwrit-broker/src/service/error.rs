@@ -5,6 +5,7 @@ use std::time::Duration;
 use agentwrit_protocol::RequestError;
 use agentwrit_verify::Scope;
 
+use super::keys::KeyError;
 use super::verifiers::ReportRejection;
 use crate::{
     feed::{FeedUnavailable, UnknownCursor},
@@ -98,6 +99,9 @@ pub(crate) enum Error {
     /// A bounded pool or queue is full.
     #[error("too much is waiting")]
     Overloaded,
+    /// The state of a signing key, or of the verifiers, does not permit the change.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -8,6 +8,7 @@ pub(crate) mod confirmation;
 pub(crate) mod delegation;
 mod error;
 mod housekeeping;
+pub(crate) mod keys;
 pub(crate) mod launch_tokens;
 pub(crate) mod login;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{
     active_agents::ActiveAgents, apps::AppService, confirmation::ConfirmationService, delegation::DelegationService,
-    housekeeping::Housekeeping, launch_tokens::LaunchTokenService, login::LoginService,
+    housekeeping::Housekeeping, keys::KeyService, launch_tokens::LaunchTokenService, login::LoginService,
     recent_launch_tokens::RecentLaunchTokens, registration::RegistrationService, revocation::RevocationService,
     tokens::TokenService, verifiers::VerifierService,
 };
@@ -37,6 +37,7 @@ pub(crate) struct Services {
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) delegations: Arc<DelegationService>,
     pub(crate) revocations: Arc<RevocationService>,
+    pub(crate) keys: Arc<KeyService>,
     pub(crate) verifiers: Arc<VerifierService>,
     pub(crate) confirmations: Arc<ConfirmationService>,
     pub(crate) active_agents: Arc<ActiveAgents>,
@@ -170,6 +171,7 @@ impl Parts {
             tokens: Arc::new(TokenService::new(self.clone())),
             delegations: Arc::new(DelegationService::new(self.clone())),
             revocations: Arc::new(RevocationService::new(self.clone())),
+            keys: Arc::new(KeyService::new(self.clone(), config)),
             housekeeping: Arc::new(Housekeeping::new(self, revocations)),
             started: ledger.monotonic(),
             verifiers,

@@ -127,6 +127,7 @@ fn filled(template: &str) -> String {
     template
         .replace("{cursor}", "0000000000000000.1")
         .replace("/apps/{id}", "/apps/app-missing-000000")
+        .replace("/keys/{kid}", "/keys/no-such-key")
         .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
         .replace("/verifiers/{name}", "/verifiers/no-such-verifier")
 }

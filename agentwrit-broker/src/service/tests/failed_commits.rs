@@ -4,12 +4,12 @@ use super::*;
 use crate::limits::budgets::Budget;
 
 /// Makes each later transaction that appends to the audit trail fail, at its commit.
-const FAIL_COMMITS: &str = "
+pub(super) const FAIL_COMMITS: &str = "
     CREATE TABLE targets (id INTEGER PRIMARY KEY);
     CREATE TABLE dangling (id INTEGER REFERENCES targets (id) DEFERRABLE INITIALLY DEFERRED);
     CREATE TRIGGER fail_commit AFTER INSERT ON audit_events BEGIN INSERT INTO dangling VALUES (1); END;
 ";
-const COMMIT_AGAIN: &str = "DROP TRIGGER fail_commit; DROP TABLE dangling; DROP TABLE targets;";
+pub(super) const COMMIT_AGAIN: &str = "DROP TRIGGER fail_commit; DROP TABLE dangling; DROP TABLE targets;";
 
 /// Runs an operation `attempts` times while each commit fails, and then once more.
 async fn succeeds_after_failed_commits<T: std::fmt::Debug>(

@@ -6,6 +6,7 @@ mod clock;
 mod confirmation;
 mod failed_commits;
 mod feed;
+mod key_operations;
 mod keys;
 mod lifetime;
 mod noise;

@@ -28,6 +28,7 @@ mod revocations_feed;
 mod revoke;
 mod security_table;
 mod shared_store;
+mod signing_keys;
 mod tls;
 mod validate;
 mod weaknesses_authority;

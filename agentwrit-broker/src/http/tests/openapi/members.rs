@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use agentwrit_protocol::{
     AdminAuthRequest, AgentRecord, AppAuthRequest, AppCreationRequest, AppCreationResponse, AppDeregistrationResponse,
     AppListResponse, AppRecord, AppUpdateRequest, AuthResponse, ChallengeResponse, DelegationRequest,
-    DelegationResponse, Event, HealthResponse, JsonRequest, LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest,
-    LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest, RegistrationResponse, RenewalResponse,
-    RevocationRecord, RevocationRequest, RevocationResponse, ValidationRequest, ValidationResponse,
-    VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
+    DelegationResponse, Event, HealthResponse, JsonRequest, KeyChangeRequest, LaunchTokenPolicy, LaunchTokenRecord,
+    LaunchTokenRequest, LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest,
+    RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse, SigningKeyRecord,
+    ValidationRequest, ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -123,6 +123,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_response::<AppListResponse>(&document, &["Apps"]);
     check_response::<AppDeregistrationResponse>(&document, &["DeregisteredApp"]);
     check_response::<RevocationResponse>(&document, &["RevocationResult"]);
+    check_response::<SigningKeyRecord>(&document, &["SigningKey"]);
     check_response::<RevocationRecord>(&document, &["Revocation"]);
     check_response::<AgentRecord>(&document, &["Agent"]);
     check_response::<VerifierRecord>(&document, &["Verifier"]);
@@ -134,6 +135,7 @@ fn schemas_of_responses_have_members_of_types() {
     let policy = properties(&document, policy);
     assert_eq!(policy.iter().map(String::as_str).collect::<BTreeSet<_>>(), members_of::<LaunchTokenPolicy>());
     check_list::<LaunchTokenRecord>(&document, "LaunchTokens");
+    check_list::<SigningKeyRecord>(&document, "SigningKeys");
     check_list::<RevocationRecord>(&document, "Revocations");
     check_list::<AgentRecord>(&document, "Agents");
     check_list::<VerifierRecord>(&document, "Verifiers");
@@ -152,5 +154,6 @@ fn schemas_of_requests_have_members_of_types() {
     check_request::<AppCreationRequest>(&document, "NewApp");
     check_request::<VerifierEnrolmentRequest>(&document, "NewVerifier");
     check_request::<AppUpdateRequest>(&document, "AppChange");
+    check_request::<KeyChangeRequest>(&document, "KeyChange");
     check_request::<RevocationRequest>(&document, "RevocationRequest");
 }

@@ -2,7 +2,7 @@
 
 use agentwrit_protocol::limits::MAX_BODY;
 use agentwrit_verify::{
-    AppId, FeedCursor, Subject, issue,
+    AppId, FeedCursor, KeySet, Subject, issue,
     report::{InstanceId, Report, ReportedBound, VerifierName},
 };
 use axum::{body::Body, extract::Request};
@@ -48,6 +48,7 @@ pub(super) async fn everything(walk: &Walk) {
     revocations(walk, &cast).await;
     verifiers(walk, &cast).await;
     apps(walk, &cast).await;
+    keys(walk, &cast).await;
     logins(walk, &cast).await;
 }
 
@@ -112,7 +113,10 @@ async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
         let answer = walk.call(operation.method, &format!("{path}?no-such=1"), token, None).await;
         assert_eq!(answer.status, 400, "{operation}");
         if operation.value["requestBody"].is_object() {
-            let answer = walk.call(operation.method, &path, token, Some(json!({}))).await;
+            // Where no member is required, one of a wrong type is rejected.
+            let required = operation.value["requestBody"]["required"] == true;
+            let body = if required { json!({}) } else { json!({"reason": 1}) };
+            let answer = walk.call(operation.method, &path, token, Some(body)).await;
             assert_eq!(answer.status, 400, "{operation}");
         } else if operation.value["responses"]["400"].is_object() {
             let wrong = if path == "/v1/revocations" { "wait=26" } else { "limit=0" };
@@ -123,7 +127,7 @@ async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
             let answer = walk.call_raw(operation.method, &path, token, Some(vec![b' '; MAX_BODY + 1])).await;
             assert_eq!(answer.status, 413, "{operation}");
         }
-        if operation.path.contains("{id}") {
+        if operation.path.contains("{id}") || operation.path.contains("{kid}") {
             let body = json!({"scopes": SCOPES});
             assert_eq!(walk.call(operation.method, &path, token, Some(body)).await.status, 404, "{operation}");
         }
@@ -356,6 +360,37 @@ async fn apps(walk: &Walk, cast: &Cast) {
     let gone = walk.call("get", &one, admin, None).await;
     assert!(gone.json()["deregistered_at"].is_string());
     assert_eq!(walk.call("get", &format!("{list}?limit=5&offset=0"), admin, None).await.json()["total"], 1);
+}
+
+async fn keys(walk: &Walk, cast: &Cast) {
+    let (list, rotate, mut admin) = ("/v1/admin/keys", "/v1/admin/keys/rotate", cast.admin.clone());
+    let first = walk.call("get", list, Some(&admin), None).await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let change = |kid: &str, change: &str| format!("{list}/{kid}/{change}");
+    let prepared = walk.call("post", list, Some(&admin), None).await;
+    assert_eq!(prepared.status, 201);
+    let second = prepared.text("kid");
+    assert_eq!(walk.call("post", rotate, Some(&admin), Some(json!({"reason": "a tour"}))).await.status, 200);
+    assert_eq!(walk.call("post", &change(&second, "activate"), Some(&admin), None).await.status, 409);
+    let force = Some(json!({"force": true}));
+    let active = walk.call("post", &change(&second, "activate"), Some(&admin), force).await;
+    assert_eq!((active.status, active.text("state")), (200, "active".to_owned()));
+    assert_eq!(walk.call("post", &change(&first, "retire"), Some(&admin), None).await.status, 409);
+    let third = walk.call("post", list, Some(&admin), None).await.text("kid");
+    assert_eq!(walk.call("post", &change(&third, "retire"), Some(&admin), None).await.status, 200);
+    // It signed the token of this request.
+    let withdrawn = walk.call("post", &change(&first, "withdraw"), Some(&admin), Some(json!({"wait": 0}))).await;
+    assert_eq!(withdrawn.json()["confirmation"]["state"], "confirmed");
+    assert_eq!(walk.call("get", list, Some(&admin), None).await.status, 401);
+    let login = walk.call("post", "/v1/admin/auth", None, Some(json!({"secret": ADMIN_SECRET}))).await;
+    admin = login.text("access_token");
+    for _ in 1..KeySet::MAX_KEYS {
+        let kid = walk.call("post", list, Some(&admin), None).await.text("kid");
+        let force = Some(json!({"force": true}));
+        assert_eq!(walk.call("post", &change(&kid, "activate"), Some(&admin), force).await.status, 200);
+    }
+    for path in [list, rotate] {
+        assert_eq!(walk.call("post", path, Some(&admin), None).await.status, 409);
+    }
 }
 
 async fn logins(walk: &Walk, cast: &Cast) {

@@ -155,7 +155,8 @@ impl Walk {
 
     fn check_request(&self, operation: &Operation<'_>, path: &str, body: Option<&[u8]>, shown: &str) {
         let schema = &operation.value["requestBody"]["content"]["application/json"]["schema"];
-        if !schema.is_null() {
+        let is_required = operation.value["requestBody"]["required"] == true;
+        if !schema.is_null() && (is_required || body.is_some()) {
             let body = serde_json::from_slice(body.unwrap()).unwrap();
             self.document.check(schema, &body).unwrap_or_else(|error| panic!("request: {error}: {shown}"));
         }
@@ -189,6 +190,9 @@ fn template(path: &str) -> String {
             let action = rest.split_once('/').map(|(_, action)| format!("/{action}")).unwrap_or_default();
             return format!("{prefix}{{id}}{action}");
         }
+    }
+    if let Some((_, change)) = path.strip_prefix("/v1/admin/keys/").and_then(|rest| rest.split_once('/')) {
+        return format!("/v1/admin/keys/{{kid}}/{change}");
     }
     if path.starts_with("/v1/admin/verifiers/") {
         return "/v1/admin/verifiers/{name}".to_owned();

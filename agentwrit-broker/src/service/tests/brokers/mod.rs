@@ -2,6 +2,7 @@
 
 mod confirmation;
 mod feed;
+mod key_operations;
 mod keys;
 mod link;
 mod outage;

@@ -1,0 +1,212 @@
+//! Operations on the signing keys: preparation, activation, retirement, rotation and withdrawal.
+//!
+//! 1. A change is decided by [`rules`] in the transaction that makes it, with its audit event.
+//! 2. It takes a cursor of the revocation log, so that followers read it at once and confirm it as they confirm a revocation.
+//! 3. When an operation returns, this broker signs and verifies with the changed keys, and every other broker does before it
+//!    judges a token.
+//! 4. A withdrawal depends on nothing but the store: not on verifiers, and not on the clock.
+
+mod automatic;
+mod error;
+mod event;
+mod readiness;
+mod rules;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use agentwrit_verify::{FeedCursor, KeySet, PublicKey, Subject, TokenId, UnixTime};
+
+pub(crate) use self::error::KeyError;
+use self::{
+    automatic::Blocked,
+    readiness::{InstanceName, Readiness, is_obstacle},
+    rules::{Facts, Step, scheduled},
+};
+use super::{
+    Error, Parts,
+    checks::transact_as,
+    verifiers::{FleetSnapshot, VerifierService},
+};
+use crate::{
+    clock::RETENTION,
+    config::Config,
+    domain::{KeyPurpose, StoredKey},
+    feed::FeedPublisher,
+    issuer::Issuer,
+    ledger::Ledger,
+    store::{StoreError, Tx, Wants},
+    telemetry::metrics::Metrics,
+};
+
+/// Change of the signing keys that an operator requests. Keys are named by their id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeyOperation {
+    Prepare,
+    Activate { kid: String, force: bool },
+    Retire { kid: String },
+    Rotate,
+    Withdraw { kid: String },
+}
+
+/// Author of a change, and the reason.
+#[derive(Clone, Debug)]
+pub(crate) struct ChangeAuthor {
+    pub(crate) by: Subject,
+    /// Token and address of an operator; none for the broker itself.
+    pub(crate) bearer: Option<TokenId>,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) reason: Option<String>,
+}
+
+/// The key after an operation, and the cursor of the change: the end of the log if nothing was to be changed.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyChange {
+    pub(crate) key: StoredKey,
+    pub(crate) cursor: FeedCursor,
+}
+
+/// Changes the signing keys.
+#[derive(Debug)]
+pub(crate) struct KeyService {
+    issuer: Arc<Issuer>,
+    ledger: Arc<Ledger>,
+    feed: FeedPublisher,
+    verifiers: Arc<VerifierService>,
+    metrics: Arc<Metrics>,
+    prepare_for: Duration,
+    rotation: Option<Duration>,
+    blocked: Blocked,
+}
+
+impl KeyService {
+    pub(super) fn new(parts: Parts, config: &Config) -> Self {
+        let Parts { issuer, ledger, feed, verifiers, metrics, .. } = parts;
+        let (prepare_for, rotation) = (config.key_prepare_for, config.key_rotation);
+        Self { issuer, ledger, feed, verifiers, metrics, prepare_for, rotation, blocked: Blocked::default() }
+    }
+
+    /// Returns the signing keys in the order of their creation.
+    pub(crate) async fn list(&self) -> Result<Vec<StoredKey>, Error> {
+        self.ledger.read(|reader| Ok::<_, Error>(signing_keys(reader.signing_keys()?))).await
+    }
+
+    /// Changes the keys.
+    pub(crate) async fn change(
+        self: &Arc<Self>,
+        operation: KeyOperation,
+        author: ChangeAuthor,
+    ) -> Result<KeyChange, Error> {
+        let fleet = match operation {
+            KeyOperation::Activate { force: false, .. } | KeyOperation::Rotate => Some(self.verifiers.fleet().await?),
+            KeyOperation::Prepare
+            | KeyOperation::Activate { force: true, .. }
+            | KeyOperation::Retire { .. }
+            | KeyOperation::Withdraw { .. } => None,
+        };
+        let service = Arc::clone(self);
+        transact_as(&self.ledger, author.bearer, Wants::none(), move |tx, now| {
+            let keys = signing_keys(tx.signing_keys()?);
+            let readiness = readiness_of(fleet.as_deref(), &keys, now);
+            let last_expiry = tx.last_expiry_of_tokens()?;
+            let facts = service.facts(&keys, last_expiry, &readiness, now);
+            let steps = operation.decide(&facts)?;
+            let (keys, cursor) = service.apply(tx, keys, &steps, &author)?;
+            let key = operation.changed(&keys, &steps).cloned().ok_or(KeyError::Unknown)?;
+            Ok(KeyChange { key, cursor })
+        })
+        .await
+    }
+
+    fn facts<'a>(
+        &self,
+        keys: &'a [StoredKey],
+        last_expiry: Option<UnixTime>,
+        readiness: &'a Readiness,
+        now: UnixTime,
+    ) -> Facts<'a> {
+        // With several brokers, `now` is the database's time.
+        let certain = self.ledger.deletable_until().saturating_add(RETENTION).min(now);
+        Facts { keys, now, certain, last_expiry, prepare_for: self.prepare_for, readiness }
+    }
+
+    /// Makes the changes of a decision, with their events. Returns all keys afterwards, and the cursor of the change.
+    fn apply(
+        &self,
+        tx: &mut Tx<'_>,
+        mut keys: Vec<StoredKey>,
+        steps: &[Step],
+        author: &ChangeAuthor,
+    ) -> Result<(Vec<StoredKey>, FeedCursor), Error> {
+        let now = tx.now();
+        let mut changed: Vec<StoredKey> = Vec::new();
+        for step in steps {
+            let before = match step.kid() {
+                Some(kid) => keys.iter().find(|key| key.kid == kid).cloned().ok_or(KeyError::Unknown)?,
+                None => self.issuer.custody().new_key(now)?,
+            };
+            let after = step.applied_to(&before, now);
+            if let Some(event) = event::of(step, &after, steps, now, author) {
+                self.ledger.record(tx, event)?;
+            }
+            keys.retain(|key| key.kid != after.kid);
+            keys.push(after.clone());
+            changed.push(after);
+        }
+        let position = match changed.is_empty() {
+            true => tx.latest_cursor()?,
+            false => self.feed.change_keys(tx, changed)?,
+        };
+        let cursor = FeedCursor::new(&tx.epoch()?, position)
+            .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
+        Ok((keys, cursor))
+    }
+}
+
+impl KeyOperation {
+    fn decide(&self, facts: &Facts<'_>) -> Result<Vec<Step>, KeyError> {
+        match self {
+            Self::Prepare => facts.prepare(),
+            Self::Activate { kid, force } => facts.activate(kid, *force),
+            Self::Retire { kid } => facts.retire(kid),
+            Self::Rotate => facts.rotate(),
+            Self::Withdraw { kid } => facts.withdraw(kid),
+        }
+    }
+
+    /// Returns the key that the response describes: the one that was named, or the new one.
+    fn changed<'a>(&self, keys: &'a [StoredKey], steps: &[Step]) -> Option<&'a StoredKey> {
+        let named = |kid: &str| keys.iter().find(|key| key.kid == kid);
+        match self {
+            Self::Activate { kid, .. } | Self::Retire { kid } | Self::Withdraw { kid } => named(kid),
+            Self::Prepare | Self::Rotate => match steps.last() {
+                Some(step) => step.kid().map_or_else(|| keys.last(), named),
+                // The rotation that goes on.
+                None => scheduled(keys),
+            },
+        }
+    }
+}
+
+/// Leaves out the nonce secret.
+fn signing_keys(mut keys: Vec<StoredKey>) -> Vec<StoredKey> {
+    keys.retain(|key| key.purpose == KeyPurpose::Token);
+    keys
+}
+
+/// Returns whether verifiers have exactly the published keys of these.
+fn readiness_of(fleet: Option<&FleetSnapshot>, keys: &[StoredKey], now: UnixTime) -> Readiness {
+    let Some(fleet) = fleet else { return Readiness::unknown(now) };
+    let published = keys.iter().filter(|key| key.state.is_published()).filter_map(|key| key.public);
+    let key_set = KeySet::new(published.filter_map(|public| PublicKey::from_bytes(&public).ok()));
+    let missing = match key_set {
+        Ok(key_set) => fleet
+            .instances_without(key_set.digest())
+            .filter(|state| is_obstacle(state.bound, state.heard_at, now))
+            .map(|state| InstanceName { verifier: state.verifier.clone(), instance: state.instance })
+            .collect(),
+        // Without a published key nothing is verified.
+        Err(_) => Vec::new(),
+    };
+    let known_from = Some(fleet.complete_from).filter(|from| !fleet.enrolled.is_empty() && now < *from);
+    Readiness { missing, known_from }
+}

@@ -1,0 +1,136 @@
+//! Changes of the signing keys count at all brokers at once, and brokers that act at the same time act once.
+
+use std::collections::BTreeSet;
+
+use super::{
+    super::key_operations::{author, kid_of},
+    *,
+};
+use crate::{
+    audit::EventType,
+    domain::{KeyState, StoredKey},
+    service::keys::{KeyChange, KeyOperation},
+};
+
+impl Brokers {
+    async fn change(&self, broker: usize, operation: KeyOperation) -> Result<KeyChange, Error> {
+        self.running[broker % self.running.len()].keys.change(operation, author(None)).await
+    }
+
+    async fn force(&self, broker: usize, kid: &str) -> Result<KeyChange, Error> {
+        self.change(broker, KeyOperation::Activate { kid: kid.to_owned(), force: true }).await
+    }
+
+    async fn withdraw(&self, broker: usize, kid: &str) -> Result<KeyChange, Error> {
+        self.change(broker, KeyOperation::Withdraw { kid: kid.to_owned() }).await
+    }
+
+    async fn list_keys(&self, broker: usize) -> Vec<StoredKey> {
+        self.of(broker).keys.list().await.unwrap()
+    }
+
+    async fn active_kid(&self) -> String {
+        let keys = self.list_keys(0).await;
+        let active: Vec<&StoredKey> = keys.iter().filter(|key| key.state == KeyState::Active).collect();
+        let [active] = active.as_slice() else { panic!("one active key: {keys:?}") };
+        active.kid.clone()
+    }
+
+    async fn key_events(&self) -> Vec<EventType> {
+        let events = self.of(0).ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?));
+        let types = events.await.unwrap().into_iter().map(|event| event.event_type);
+        types.filter(|event_type| event_type.as_str().starts_with("key_")).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_of_key_withdrawn_at_one_broker_is_rejected_by_the_others_at_once() {
+    let test = Brokers::start(&[0, 0, 0]).await;
+    for round in 0..20 {
+        let token = test.of(round).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+        let other = round + 1;
+        assert_eq!(test.list_launch_tokens(other, &token).await, StatusCode::OK);
+        test.withdraw(round, &kid_of(&token)).await.unwrap();
+        let verdict = tokio::join!(test.list_launch_tokens(other, &token), test.validate(round + 2, &token));
+        assert_eq!(verdict, (StatusCode::UNAUTHORIZED, (StatusCode::OK, json!(false))), "round {round}");
+        let active = test.active_kid().await;
+        for broker in 0..3 {
+            let token = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+            assert_eq!(kid_of(&token), active, "round {round}");
+            assert_eq!(test.validate(broker + 1, &token).await, (StatusCode::OK, json!(true)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registrations_during_activations_at_other_brokers_yield_valid_tokens() {
+    let test = Arc::new(Brokers::start(&[0, 0, 0]).await);
+    let launch_token = Arc::new(test.launch_token(0, false).await);
+    let mut kids = BTreeSet::new();
+    for round in 0..20 {
+        let kid = test.change(round, KeyOperation::Prepare).await.unwrap().key.kid;
+        let (activated, first, second, third) = tokio::join!(
+            test.force(round, &kid),
+            test.register(round, 0, &launch_token),
+            test.register(round + 1, 0, &launch_token),
+            test.register(round + 2, 0, &launch_token),
+        );
+        activated.unwrap();
+        for token in [first.unwrap(), second.unwrap(), third.unwrap()] {
+            kids.insert(kid_of(&token));
+            for broker in 0..3 {
+                assert_eq!(test.validate(broker, &token).await, (StatusCode::OK, json!(true)), "round {round}");
+            }
+        }
+        assert_eq!(test.active_kid().await, kid);
+    }
+    assert!(kids.len() > 10, "tokens of {} keys", kids.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_rotate_at_once_begin_one_rotation() {
+    let test = Brokers::start(&[0, 0, 0]).await;
+    let (first, second, third) = tokio::join!(
+        test.change(0, KeyOperation::Rotate),
+        test.change(1, KeyOperation::Rotate),
+        test.change(2, KeyOperation::Rotate)
+    );
+    let kids = [first.unwrap().key.kid, second.unwrap().key.kid, third.unwrap().key.kid];
+    assert!(kids.iter().all(|kid| *kid == kids[0]), "{kids:?}");
+    assert_eq!(test.key_events().await, [EventType::KeyPrepared]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_withdraw_active_key_at_once_leave_one_active() {
+    let test = Brokers::start(&[0, 0, 0]).await;
+    for round in 0..10 {
+        let (kid, before) = (test.active_kid().await, test.key_events().await.len());
+        let outcomes = tokio::join!(test.withdraw(0, &kid), test.withdraw(1, &kid), test.withdraw(2, &kid));
+        for outcome in [outcomes.0, outcomes.1, outcomes.2] {
+            assert_eq!(outcome.unwrap().key.state, KeyState::Withdrawn);
+        }
+        assert_ne!(test.active_kid().await, kid);
+        let events = test.key_events().await.split_off(before);
+        assert_eq!(events, [EventType::KeyWithdrawn, EventType::KeyActivated], "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdrawal_during_rotation_activates_its_key_or_ends_it() {
+    let test = Brokers::start(&[0, 0]).await;
+    let first = test.active_kid().await;
+    let second = test.change(0, KeyOperation::Rotate).await.unwrap().key.kid;
+    // The active key leaks: the key of the rotation signs at once.
+    test.withdraw(1, &first).await.unwrap();
+    assert_eq!(test.active_kid().await, second);
+    // The key of a rotation leaks: there is none any more.
+    let third = test.change(0, KeyOperation::Rotate).await.unwrap().key.kid;
+    test.withdraw(1, &third).await.unwrap();
+    assert_eq!(test.active_kid().await, second);
+    let fourth = test.change(0, KeyOperation::Rotate).await.unwrap().key.kid;
+    assert!(![first, second, third].contains(&fourth));
+    for broker in 0..2 {
+        test.running[broker].keys.run_due().await.unwrap();
+    }
+    assert_eq!(test.list_keys(1).await.iter().filter(|key| key.state.is_published()).count(), 2);
+}

@@ -1,0 +1,226 @@
+//! Signing keys: prepared, activated, retired, rotated and withdrawn, on one broker.
+
+use agentwrit_verify::{TokenId, UnverifiedToken};
+
+use super::*;
+use crate::{
+    audit::EventType,
+    domain::{KeyState, StoredKey},
+    service::keys::{ChangeAuthor, KeyChange, KeyError, KeyOperation},
+};
+
+const PREPARE_FOR: Duration = Duration::from_secs(600);
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) fn author(reason: Option<&str>) -> ChangeAuthor {
+    ChangeAuthor { by: Subject::Admin, bearer: None, client: Some(CLIENT), reason: reason.map(str::to_owned) }
+}
+
+pub(super) fn kid_of(token: &str) -> String {
+    UnverifiedToken::decode(token).unwrap().key_id().unwrap().as_str().to_owned()
+}
+
+impl TestServices {
+    async fn change(&self, operation: KeyOperation) -> Result<KeyChange, Error> {
+        self.services.keys.change(operation, author(Some("a test"))).await
+    }
+
+    async fn kid_of_new_key(&self) -> String {
+        self.change(KeyOperation::Prepare).await.unwrap().key.kid
+    }
+
+    async fn activate(&self, kid: &str, force: bool) -> Result<KeyChange, Error> {
+        self.change(KeyOperation::Activate { kid: kid.to_owned(), force }).await
+    }
+
+    async fn withdraw(&self, kid: &str) -> Result<KeyChange, Error> {
+        self.change(KeyOperation::Withdraw { kid: kid.to_owned() }).await
+    }
+
+    async fn key_states(&self) -> Vec<(String, KeyState)> {
+        self.services.keys.list().await.unwrap().into_iter().map(|key| (key.kid, key.state)).collect()
+    }
+
+    async fn active_kid(&self) -> String {
+        let active: Vec<StoredKey> = self.services.keys.list().await.unwrap();
+        let mut active = active.into_iter().filter(|key| key.state == KeyState::Active);
+        let kid = active.next().unwrap().kid;
+        assert_eq!(active.next(), None);
+        kid
+    }
+
+    fn published(&self) -> Vec<String> {
+        self.services.issuer.ring().published.iter().map(|key| key.id().as_str().to_owned()).collect()
+    }
+
+    async fn key_events(&self) -> Vec<(EventType, String)> {
+        let events = self.trail().await.into_iter().filter(|event| event.event_type.as_str().starts_with("key_"));
+        events.map(|event| (event.event_type, event.detail)).collect()
+    }
+}
+
+fn rejected<T: std::fmt::Debug>(outcome: Result<T, Error>) -> KeyError {
+    match outcome {
+        Err(Error::Key(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn activated_key_signs_and_former_key_verifies_until_its_tokens_have_expired() {
+    let test = TestServices::new().await;
+    let (first, before) = (test.active_kid().await, test.enrol("task", 7200).await);
+    let second = test.kid_of_new_key().await;
+    assert_eq!(test.published(), [first.clone(), second.clone()]);
+    assert_eq!(kid_of(&test.enrol("task", 60).await.token), first);
+
+    let from = UnixTime::since_epoch(START.saturating_add(PREPARE_FOR));
+    assert_eq!(rejected(test.activate(&second, false).await), KeyError::TooEarly { from });
+    test.clock.advance(PREPARE_FOR);
+    let change = test.activate(&second, false).await.unwrap();
+    assert_eq!((change.key.state, change.key.activated_at), (KeyState::Active, Some(from)));
+    let after = test.enrol("task", 60).await;
+    assert_eq!(kid_of(&after.token), second);
+    assert_eq!(test.published(), [second.clone(), first.clone()]);
+    assert!(test.verify(&before.token).is_ok() && test.verify(&after.token).is_ok());
+
+    let until = test.claims(&before.token).expires_at().saturating_add(HOUR);
+    let retire = KeyOperation::Retire { kid: first.clone() };
+    assert_eq!(rejected(test.change(retire.clone()).await), KeyError::TokensAlive { until });
+    test.clock.advance(until.saturating_since(test.services.ledger.now()));
+    assert_eq!(test.change(retire).await.unwrap().key.state, KeyState::Retired);
+    assert_eq!(test.published(), [second]);
+    let events: Vec<EventType> = test.key_events().await.into_iter().map(|(event_type, _)| event_type).collect();
+    assert_eq!(events, [EventType::KeyPrepared, EventType::KeyActivated, EventType::KeyRetired]);
+}
+
+#[tokio::test]
+async fn forced_activation_and_way_back_keep_tokens_of_both_keys() {
+    let test = TestServices::new().await;
+    let (first, second) = (test.active_kid().await, test.kid_of_new_key().await);
+    let mut tokens = vec![test.enrol("task", 3600).await.token];
+    for kid in [&second, &first, &second] {
+        test.activate(kid, true).await.unwrap();
+        tokens.push(test.enrol("task", 3600).await.token);
+        assert_eq!(kid_of(tokens.last().unwrap()), *kid);
+    }
+    assert!(tokens.iter().all(|token| test.verify(token).is_ok()));
+    // Repeated, it changes nothing.
+    let events = test.key_events().await.len();
+    let end = test.services.feed.end().cursor;
+    assert_eq!(test.activate(&second, false).await.unwrap().cursor.position(), end);
+    assert_eq!(test.key_events().await.len(), events);
+}
+
+#[tokio::test]
+async fn withdrawal_kills_tokens_of_active_key_before_it_returns_and_another_key_signs() {
+    let test = TestServices::new().await;
+    let (first, agent) = (test.active_kid().await, test.enrol("task", 3600).await);
+    assert!(test.verify(&agent.token).is_ok());
+    let change = test.withdraw(&first).await.unwrap();
+    assert_eq!(change.key.state, KeyState::Withdrawn);
+    assert!(
+        matches!(test.verify(&agent.token), Err(VerifyError::UnknownKey { .. })),
+        "{:?}",
+        test.verify(&agent.token)
+    );
+    let second = test.active_kid().await;
+    assert_eq!(test.published(), [second.clone()]);
+    let token = test.enrol("task", 3600).await.token;
+    assert!(kid_of(&token) == second && test.verify(&token).is_ok());
+
+    // The next time there is a prepared key.
+    let third = test.kid_of_new_key().await;
+    test.withdraw(&second).await.unwrap();
+    assert_eq!(test.active_kid().await, third);
+    let again = test.withdraw(&second).await.unwrap();
+    assert_eq!((again.key.state, again.cursor.position()), (KeyState::Withdrawn, test.services.feed.end().cursor));
+    let events = test.key_events().await;
+    let types: Vec<EventType> = events.iter().map(|(event_type, _)| *event_type).collect();
+    let each = [EventType::KeyWithdrawn, EventType::KeyActivated];
+    assert_eq!(types, [each[0], each[1], EventType::KeyPrepared, each[0], each[1]]);
+    assert!(events.iter().all(|(_, detail)| detail.contains("reason=\"a test\"")), "{events:?}");
+}
+
+#[tokio::test]
+async fn rotation_activates_key_by_itself_also_after_restart_and_retires_the_former_one() {
+    let mut test = TestServices::new().await;
+    let (first, before) = (test.active_kid().await, test.enrol("task", 3600).await);
+    let change = test.change(KeyOperation::Rotate).await.unwrap();
+    let second = change.key.kid;
+    let due = UnixTime::since_epoch(START.saturating_add(PREPARE_FOR));
+    assert_eq!(change.key.activates_at, Some(due));
+    assert_eq!(test.change(KeyOperation::Rotate).await.unwrap().key.kid, second);
+    test.clock.advance(PREPARE_FOR.saturating_sub(Duration::from_secs(1)));
+    test.services.keys.run_due().await.unwrap();
+    assert_eq!(test.active_kid().await, first);
+
+    let now = test.services.ledger.now();
+    test.restart_at(now).await;
+    test.clock.advance(Duration::from_secs(1));
+    test.services.keys.run_due().await.unwrap();
+    assert_eq!(test.active_kid().await, second);
+    assert_eq!(kid_of(&test.enrol("task", 60).await.token), second);
+    assert!(test.verify(&before.token).is_ok());
+    // An hour after the last token of the first key.
+    test.clock.advance(HOUR.saturating_mul(2));
+    test.services.keys.run_due().await.unwrap();
+    assert_eq!(test.key_states().await, [(first, KeyState::Retired), (second.clone(), KeyState::Active)]);
+    assert_eq!(test.published(), [second]);
+    let events = test.key_events().await;
+    assert!(events[1..].iter().all(|(_, detail)| detail.contains("by=broker")), "{events:?}");
+}
+
+#[tokio::test]
+async fn rotates_each_period_without_an_operator_and_no_token_is_refused() {
+    let test = TestServices::with(|config| config.key_rotation = Some(DAY)).await;
+    let mut keys = std::collections::BTreeSet::new();
+    let mut tokens: Vec<String> = Vec::new();
+    for _ in 0..24 * 6 {
+        test.services.keys.run_due().await.unwrap();
+        tokens.retain(|token| !matches!(test.verify(token), Err(VerifyError::Expired { .. })));
+        assert!(tokens.iter().all(|token| test.verify(token).is_ok()));
+        tokens.push(test.enrol("task", 7200).await.token);
+        keys.insert(test.active_kid().await);
+        test.clock.advance(HOUR);
+    }
+    assert_eq!(keys.len(), 6, "one for each day");
+    let published = test.published().len();
+    assert!(published <= 3, "{published} keys are published");
+}
+
+#[tokio::test]
+async fn rotation_waits_while_clock_is_ahead_of_time_that_has_passed() {
+    let test = TestServices::new().await;
+    let (first, now) = (test.active_kid().await, test.services.ledger.now());
+    test.change(KeyOperation::Rotate).await.unwrap();
+    test.clock.set(now.saturating_add(DAY));
+    test.services.keys.run_due().await.unwrap();
+    assert_eq!(test.active_kid().await, first);
+}
+
+#[tokio::test]
+async fn failed_commit_changes_no_key() {
+    let test = TestServices::new().await;
+    let (first, published) = (test.active_kid().await, test.published());
+    let agent = test.enrol("task", 3600).await;
+    let store = &test.services.ledger.store;
+    store.transact(|tx| tx.execute_batch(super::failed_commits::FAIL_COMMITS)).await.unwrap();
+    assert!(matches!(test.withdraw(&first).await, Err(Error::Store(_))));
+    store.transact(|tx| tx.execute_batch(super::failed_commits::COMMIT_AGAIN)).await.unwrap();
+    assert_eq!((test.active_kid().await, test.published()), (first.clone(), published));
+    assert!(test.verify(&agent.token).is_ok());
+    test.withdraw(&first).await.unwrap();
+    assert!(test.verify(&agent.token).is_err());
+}
+
+#[tokio::test]
+async fn rejects_change_by_token_that_ended_meanwhile() {
+    let test = TestServices::new().await;
+    let bearer = Some(TokenId::from_bytes([1; 16]));
+    let author = ChangeAuthor { bearer, ..author(None) };
+    let outcome = test.services.keys.change(KeyOperation::Prepare, author).await;
+    assert!(matches!(outcome, Err(Error::TokenEnded)), "{outcome:?}");
+    assert_eq!(test.published().len(), 1);
+}
