@@ -38,6 +38,10 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "PID")]
     pub(crate) broker_pid: Vec<u32>,
 
+    /// Process id of the database server on this machine: its processor time is reported too
+    #[arg(long, global = true, value_name = "PID")]
+    pub(crate) database_pid: Option<u32>,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -45,11 +49,11 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Full registrations: launch token, challenge, register, each with a new key
-    Register(Register),
+    Register(Write),
     /// `POST /v1/token/validate` of cached tokens, then of new ones
     Validate(Validate),
     /// Renewals, each of the previous one's token
-    Renew(Bounds),
+    Renew(Write),
     /// `GET /v1/health` alone
     Health(Bounds),
     /// Good requests while other addresses send bad logins, junk and forged tokens; first without them, for comparison
@@ -78,8 +82,9 @@ pub(crate) struct Bounds {
     pub(crate) count: u64,
 }
 
+/// Options of operations that the broker commits.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Register {
+pub(crate) struct Write {
     #[command(flatten)]
     pub(crate) bounds: Bounds,
 

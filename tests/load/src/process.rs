@@ -40,11 +40,42 @@ pub(crate) fn processor_time(pid: u32) -> Result<Duration, LoadError> {
         .ok_or(LoadError::Process { pid, cause: "its stat tells no time".to_owned() })
 }
 
-/// User and system time: fields 14 and 15. The name before them may hold any character, also `)`.
+/// Returns the processor time of a process and of its children, also of those that have ended.
+pub(crate) fn family_time(pid: u32) -> Result<Duration, LoadError> {
+    let failure = |cause: String| LoadError::Process { pid, cause };
+    let own = read(pid, "stat")?;
+    let processes = fs::read_dir("/proc").map_err(|error| failure(error.to_string()))?;
+    let processes = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // A process that ends in the meantime is missed.
+    let stats = processes.filter_map(|other: u32| fs::read_to_string(format!("/proc/{other}/stat")).ok());
+    family_ticks(pid, &own, stats)
+        .map(|ticks| Duration::from_millis(ticks * 10))
+        .ok_or_else(|| failure("its stat tells no time".to_owned()))
+}
+
+fn family_ticks(pid: u32, own: &str, stats: impl Iterator<Item = String>) -> Option<u64> {
+    let children = stats.filter(|stat| parent(stat) == Some(pid)).filter_map(|stat| ticks(&stat));
+    Some(ticks(own)? + sum_of_two(own, 13)? + children.sum::<u64>())
+}
+
+/// User and system time: fields 14 and 15.
 fn ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    sum_of_two(stat, 11)
+}
+
+fn parent(stat: &str) -> Option<u32> {
+    fields(stat)?.nth(1)?.parse().ok()
+}
+
+fn sum_of_two(stat: &str, first: usize) -> Option<u64> {
+    let mut fields = fields(stat)?.skip(first);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some(user + system)
+}
+
+/// Fields from the third on. The name before them may hold any character, also `)`.
+fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    Some(stat.rsplit_once(')')?.1.split_whitespace())
 }
 
 fn read(pid: u32, file: &str) -> Result<String, LoadError> {
@@ -78,7 +109,15 @@ mod tests {
     fn reads_processor_time_after_any_process_name() {
         let stat = "12 (a b) c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20";
         assert_eq!(ticks(stat), Some(300));
-        assert_eq!(ticks("12 (a"), None);
+        assert_eq!((ticks("12 (a"), parent(stat)), (None, Some(1)));
+    }
+
+    #[test]
+    fn family_time_includes_children_that_run_and_that_have_ended() {
+        let stat =
+            |pid, parent, own: u64, ended: u64| format!("{pid} (p) S {parent} 2 3 4 5 6 7 8 9 10 {own} 0 {ended} 0 20");
+        let (own, others) = (stat(12, 1, 5, 100), [stat(13, 12, 1000, 7), stat(14, 12, 20_000, 0), stat(15, 13, 9, 9)]);
+        assert_eq!(family_ticks(12, &own, others.into_iter()), Some(21_105));
     }
 
     #[test]

@@ -14,12 +14,13 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use crate::{
     agent::{Client, Launch, Operator},
-    args::Args,
+    args::{Args, Write},
     drive::{Limits, drive},
     http::Response,
-    report::Report,
+    report::{Report, milliseconds},
     tally::Tally,
     target::{Target, TargetError},
+    yardstick::{fsync, median},
 };
 
 /// Context of every scenario.
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     others: Vec<Target>,
     pub(crate) operator: Rc<Operator>,
     broker_pids: Vec<u32>,
+    database_pid: Option<u32>,
     health_time: Duration,
 }
 
@@ -90,7 +92,8 @@ impl Context {
         let (target, others) = (parse(first)?, others.iter().map(parse).collect::<Result<_, _>>()?);
         let operator = Rc::new(Operator::new(&target, admin_secret));
         let health_time = Duration::from_secs(args.health_time);
-        Ok(Self { target, others, operator, broker_pids: args.broker_pid.clone(), health_time })
+        let (broker_pids, database_pid) = (args.broker_pid.clone(), args.database_pid);
+        Ok(Self { target, others, operator, broker_pids, database_pid, health_time })
     }
 
     /// Returns the process of the first broker, if it is known.
@@ -138,6 +141,18 @@ impl Context {
         }
         Ok((clients, tokens))
     }
+}
+
+/// Reports the time of an operation as a multiple of one fsync on the disk of the broker's database, if a directory there is
+/// given.
+fn compare_with_fsync(report: &mut Report, options: &Write, tally: &Tally, operation: &str) -> Result<(), LoadError> {
+    let Some(directory) = &options.fsync else { return Ok(()) };
+    let fsync = fsync(directory)?;
+    report.add(&fsync, 1, "");
+    let each = milliseconds(median(&fsync, "fsync"));
+    report.figure(format!("{operation} / fsync, medians"), milliseconds(median(tally, operation)) / each, "");
+    report.figure(format!("{operation}s per fsync"), tally.rate(operation) * each / 1000.0, "");
+    Ok(())
 }
 
 async fn health_of(clients: Vec<Client>, limits: Limits) -> (Vec<Client>, Tally) {

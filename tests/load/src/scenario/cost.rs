@@ -1,4 +1,4 @@
-//! Processor time that the brokers spend on an operation.
+//! Processor time that brokers and database spend on an operation.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use crate::{
     yardstick::{median, verification},
 };
 
-/// Processor time of the brokers before an operation; then during it.
+/// Processor times before an operation; then during it.
 #[derive(Debug)]
 pub(crate) struct Cost {
-    time: Duration,
+    brokers: Duration,
+    database: Option<Duration>,
     verification: Tally,
 }
 
@@ -24,33 +25,43 @@ impl Context {
             return Ok(None);
         }
         let verification = verification()?;
-        Ok(Some(Cost { time: self.processor_time()?, verification }))
+        let (brokers, database) = self.processor_times()?;
+        Ok(Some(Cost { brokers, database, verification }))
     }
 
     pub(crate) fn finish_cost(&self, before: Cost) -> Result<Cost, LoadError> {
-        let Cost { time, verification: mut yardstick } = before;
-        let time = self.processor_time()?.saturating_sub(time);
+        let (brokers, database) = self.processor_times()?;
+        let mut yardstick = before.verification;
         yardstick.append(&verification()?);
-        Ok(Cost { time, verification: yardstick })
+        Ok(Cost {
+            brokers: brokers.saturating_sub(before.brokers),
+            database: database.zip(before.database).map(|(after, before)| after.saturating_sub(before)),
+            verification: yardstick,
+        })
     }
 
-    fn processor_time(&self) -> Result<Duration, LoadError> {
-        self.broker_pids.iter().map(|&pid| process::processor_time(pid)).sum()
+    fn processor_times(&self) -> Result<(Duration, Option<Duration>), LoadError> {
+        let brokers = self.broker_pids.iter().map(|&pid| process::processor_time(pid)).sum::<Result<_, _>>()?;
+        Ok((brokers, self.database_pid.map(process::family_time).transpose()?))
     }
 }
 
 impl Cost {
-    /// Reports the processor time of each `operation`, also as a multiple of one verification.
+    /// Reports the processor times of each `operation`, also as multiples of one verification.
     pub(crate) fn report(&self, report: &mut Report, tally: &Tally, operation: &str) {
         let count = tally.find(operation).map_or(0, crate::histogram::Histogram::count);
-        let each = self.time / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-        let yardstick = median(&self.verification, "Ed25519 verify");
+        let count = u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let yardstick = milliseconds(median(&self.verification, "Ed25519 verify"));
         report.add(&self.verification, 1, "");
-        report.figure(format!("the broker's processor time per {operation}"), milliseconds(each) * 1000.0, "µs");
-        report.figure(
-            format!("the broker's processor time per {operation} / Ed25519 verify"),
-            milliseconds(each) / milliseconds(yardstick),
-            "",
-        );
+        let times = [("broker", Some(self.brokers)), ("database", self.database)];
+        for (process, time) in times.into_iter().filter_map(|(process, time)| Some((process, time?))) {
+            let each = milliseconds(time / count);
+            report.figure(format!("the {process}'s processor time per {operation}"), each * 1000.0, "µs");
+            report.figure(
+                format!("the {process}'s processor time per {operation} / Ed25519 verify"),
+                each / yardstick,
+                "",
+            );
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! Full registrations, each with a new key.
 
-use super::{Context, LoadError};
+use super::{Context, LoadError, compare_with_fsync};
 use crate::{
     agent::{Client, Launch},
-    args::Register,
+    args::Write,
     drive::drive,
-    report::{Report, milliseconds},
-    yardstick::{fsync, median},
+    report::Report,
 };
 
-pub(crate) async fn run(context: &Context, options: &Register) -> Result<Report, LoadError> {
+pub(crate) async fn run(context: &Context, options: &Write) -> Result<Report, LoadError> {
     let bounds = options.bounds;
     let (clients, mut health) = context.health(context.clients(bounds.clients)).await;
     let cost = context.start_cost()?;
@@ -27,11 +26,6 @@ pub(crate) async fn run(context: &Context, options: &Register) -> Result<Report,
     if let Some(cost) = cost {
         cost.report(&mut report, &tally, "full registration");
     }
-    if let Some(directory) = &options.fsync {
-        let fsync = fsync(directory)?;
-        report.add(&fsync, 1, "");
-        let ratio = milliseconds(median(&tally, "full registration")) / milliseconds(median(&fsync, "fsync"));
-        report.figure("full registration / fsync, medians", ratio, "");
-    }
+    compare_with_fsync(&mut report, options, &tally, "full registration")?;
     Ok(report)
 }

@@ -1,14 +1,15 @@
 //! Renewals, each of the previous one's token.
 
-use super::{Context, LoadError};
-use crate::{agent::Client, args::Bounds, drive::drive, report::Report};
+use super::{Context, LoadError, compare_with_fsync};
+use crate::{agent::Client, args::Write, drive::drive, report::Report};
 
-pub(crate) async fn run(context: &Context, bounds: &Bounds) -> Result<Report, LoadError> {
+pub(crate) async fn run(context: &Context, options: &Write) -> Result<Report, LoadError> {
+    let bounds = options.bounds;
     let (clients, tokens) = context.enrol(context.clients(bounds.clients), u64::from(bounds.clients)).await?;
     let (clients, mut health) = context.health(clients).await;
     let holders: Vec<_> = clients.into_iter().zip(tokens).collect();
     let cost = context.start_cost()?;
-    let (holders, tally) = drive(holders, (*bounds).into(), async |(client, token): &mut (Client, String), tally| {
+    let (holders, tally) = drive(holders, bounds.into(), async |(client, token): &mut (Client, String), tally| {
         *token = tally.time("renew", client.renew(token)).await?;
         Ok(())
     })
@@ -23,5 +24,6 @@ pub(crate) async fn run(context: &Context, bounds: &Bounds) -> Result<Report, Lo
     if let Some(cost) = cost {
         cost.report(&mut report, &tally, "renew");
     }
+    compare_with_fsync(&mut report, options, &tally, "renew")?;
     Ok(report)
 }
