@@ -79,9 +79,9 @@ impl PublicKey {
     }
 
     fn named(id: KeyId, bytes: &[u8; 32]) -> Result<Self, KeySetError> {
+        // dalek reduces a `y` that is not below the prime.
         let Ok(key) = VerifyingKey::from_bytes(bytes) else { return Err(KeySetError::InvalidKey { kid: id }) };
-        // RFC 8032 §5.1.3 rejects `y >= p`; dalek reduces it.
-        if key.to_edwards().compress().as_bytes() != bytes {
+        if !is_canonical(bytes) {
             return Err(KeySetError::InvalidKey { kid: id });
         }
         if key.is_weak() {
@@ -114,8 +114,27 @@ impl PublicKey {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
-        !is_small_order(signature.r_bytes()) && self.0.key.verify(message, &signature).is_ok()
+        verifies(&self.0.key, message, &signature)
     }
+
+    /// Returns true when `signature` over `message` verifies under the key of these bytes, as strictly as with
+    /// [`verifies`](Self::verifies). None for bytes that are no key, or one of small order. For a key that is used once:
+    /// [`from_bytes`](Self::from_bytes) computes its name too.
+    #[must_use]
+    pub fn verifies_once(bytes: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Option<bool> {
+        let key = VerifyingKey::from_bytes(bytes).ok().filter(|key| is_canonical(bytes) && !key.is_weak())?;
+        Some(verifies(&key, message, &Signature::from_bytes(signature)))
+    }
+}
+
+fn verifies(key: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
+    !is_small_order(signature.r_bytes()) && key.verify(message, signature).is_ok()
+}
+
+/// Returns whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
+fn is_canonical(key: &[u8; 32]) -> bool {
+    let [lowest, middle @ .., highest] = key;
+    highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *lowest < 0xed
 }
 
 /// Returns true when `R` is one of the eight points of small order, in canonical encoding: only the holder of the key
@@ -373,6 +392,8 @@ pub enum KeySetError {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::Signer as _;
+
     use super::*;
 
     /// RFC 8037 appendix A.1 to A.3.
@@ -472,6 +493,18 @@ mod tests {
         let signature: [u8; 64] = [r, s.to_bytes()].concat().try_into().unwrap();
         assert!(public.0.key.verify(b"message", &Signature::from_bytes(&signature)).is_ok(), "dalek's own check");
         assert!(!public.verifies(b"message", &signature));
+        assert_eq!(PublicKey::verifies_once(public.as_bytes(), b"message", &signature), Some(false));
+    }
+
+    #[test]
+    fn verifies_once_as_strictly_as_key_of_set() {
+        let private = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let (key, signature) = (private.verifying_key().to_bytes(), private.sign(b"message").to_bytes());
+        let verified = |key: &[u8; 32], message: &[u8]| PublicKey::verifies_once(key, message, &signature);
+        assert_eq!((verified(&key, b"message"), verified(&key, b"another")), (Some(true), Some(false)));
+        let (mut small, mut reduced) = ([0; 32], [0xff; 32]);
+        (small[0], reduced[0], reduced[31]) = (1, 0xf0, 0x7f);
+        assert_eq!([small, reduced].map(|key| verified(&key, b"message")), [None, None]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An event that is not linked into the chain yet.
 
 use std::{
+    borrow::Cow,
     fmt::{Display, Write},
     net::IpAddr,
 };
@@ -13,6 +14,8 @@ use agentwrit_verify::{
 use super::{Timestamp, text};
 
 const MAX_DETAIL: usize = 2048;
+/// Length of most details, at most.
+const USUAL_DETAIL: usize = 192;
 const MAX_RESOURCE: usize = 1024;
 const MAX_WORD: usize = 512;
 
@@ -81,6 +84,8 @@ impl NewEvent {
             Actor::Subject(subject) => (Some(subject), Source::Unstated),
             Actor::Address(address) => (None, Source::Address(address)),
         };
+        let mut text = String::with_capacity(USUAL_DETAIL);
+        text.push_str(&text::escaped(detail, MAX_DETAIL));
         Self {
             at,
             event_type,
@@ -94,7 +99,7 @@ impl NewEvent {
             deleg_chain_hash: None,
             bytes_transferred: None,
             count: 1,
-            detail: text::escaped(detail, MAX_DETAIL),
+            detail: text,
         }
     }
 
@@ -150,8 +155,14 @@ impl NewEvent {
     /// Adds ` key=value` to the detail. The value is quoted unless it is plain, so it may come from any client.
     #[must_use]
     pub fn word(mut self, key: &'static str, value: impl Display) -> Self {
-        let value = text::quoted(&value.to_string(), MAX_WORD);
-        self.push(format_args!(" {key}={value}"));
+        self.push(format_args!(" {key}="));
+        let start = self.detail.len();
+        self.push(format_args!("{value}"));
+        let written = self.detail.get(start..).map(|written| text::quoted(written, MAX_WORD));
+        if let Some(Cow::Owned(quoted)) = written {
+            self.detail.truncate(start);
+            self.detail.push_str(&quoted);
+        }
         self
     }
 
@@ -165,7 +176,7 @@ impl NewEvent {
             agent_id: self.subject.map(|subject| subject.to_string()),
             task_id: self.task_id.map(|task| task.to_string()),
             orch_id: self.orch_id.map(|orch| orch.to_string()),
-            resource: self.resource.map(|resource| text::escaped(&resource, MAX_RESOURCE)),
+            resource: self.resource.map(|resource| text::escaped(&resource, MAX_RESOURCE).into_owned()),
             outcome: self.outcome,
             deleg_depth: self.deleg_depth,
             deleg_chain_hash: self.deleg_chain_hash,

@@ -40,17 +40,29 @@ pub struct LaunchToken {
     pub consumed_at: Option<UnixTime>,
 }
 
-/// Id of a launch token: `lt-` and 16 hexadecimal characters, which reveal nothing of the token.
+/// Id of a launch token: `lt-` and 16 hexadecimal characters, which reveal nothing of the token but the time of its issue.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaunchTokenId([u8; 8]);
 
 impl LaunchTokenId {
     const PREFIX: &str = "lt-";
 
-    /// Wraps bytes from a cryptographic random source.
+    /// Number of random bits at the end of an id.
+    const RANDOM_BITS: u32 = 29;
+
+    /// Wraps the 8 bytes of an id.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(bytes)
+    }
+
+    /// Returns an id for a launch token that is issued at `at`: the time in units of 65 ms, then random bits. Ids that are
+    /// added together lie together in a store's index.
+    #[must_use]
+    pub fn issued_at(at: UnixTime, random: [u8; 4]) -> Self {
+        let units = at.elapsed_since_epoch().as_micros() >> 16;
+        let time = u64::try_from(units).unwrap_or(u64::MAX) << Self::RANDOM_BITS;
+        Self((time | u64::from(u32::from_be_bytes(random) >> (u32::BITS - Self::RANDOM_BITS))).to_be_bytes())
     }
 
     /// Parses `lt-` and 16 lower-case hexadecimal characters.
@@ -92,6 +104,15 @@ pub struct LaunchTokenIdError;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_in_order_of_issue_and_differ_at_one_time() {
+        let id = |seconds, random| LaunchTokenId::issued_at(UnixTime::from_seconds(seconds), random);
+        assert_eq!(id(1_795_248_000, [0xff; 4]).to_string(), "lt-cc1897ea5fffffff");
+        assert!(id(1_795_248_000, [0xff; 4]) < id(1_795_248_001, [0; 4]));
+        assert_ne!(id(1_795_248_000, [0; 4]), id(1_795_248_000, [0, 0, 0, 0x80]));
+        assert_ne!(id(UnixTime::MAX.seconds(), [0; 4]), id(UnixTime::MAX.seconds(), [0x80; 4]));
+    }
 
     #[test]
     fn parses_only_lower_case_launch_token_ids() {

@@ -114,9 +114,9 @@ pub(super) struct PendingProblem {
 }
 
 impl PendingProblem {
-    pub(super) fn log(&self, path: &str, id: &RequestId) {
+    pub(super) fn log(&self, path: impl FnOnce() -> String, id: &RequestId) {
         if let Some(cause) = &self.cause {
-            tracing::error!(component = "http", request_id = id.as_str(), path, cause, "request failed");
+            tracing::error!(component = "http", request_id = id.as_str(), path = path(), cause, "request failed");
         }
     }
 

@@ -69,8 +69,8 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
     }
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let loggable = loggable(&path);
-    let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let endpoint = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
 
     let limit = method.is_safe().then_some(TIME_LIMIT);
     let mut response = match content_length(&request) {
@@ -82,20 +82,20 @@ async fn attend(services: Shared, edge: Arc<Edge>, client: Client, mut request: 
         response = account(response, &services.pools.responses, client.0).await;
     }
     if let Some(problem) = response.extensions_mut().remove::<PendingProblem>() {
-        problem.log(&loggable, &id);
+        problem.log(|| loggable(&path), &id);
         response = problem.render(response, &path, &id);
     }
     if let Some(rejection) = response.extensions().get::<Rejection>() {
-        audit(&services, rejection, client, &endpoint);
+        audit(&services, rejection, client, endpoint);
     }
     set_headers(response.headers_mut(), &id, &edge);
 
     let took = services.ledger.monotonic().saturating_duration_since(started);
-    services.metrics.request(&endpoint, took);
+    services.metrics.request(endpoint, took);
     let (status, milliseconds) = (response.status().as_u16(), took.as_millis());
     tracing::info!(
         target: "agentwrit_broker::http::access",
-        component = "http", %method, path = loggable, status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
+        component = "http", %method, path = loggable(&path), status, ms = milliseconds, client = %client.0, request_id = id.as_str(),
         "request"
     );
     response

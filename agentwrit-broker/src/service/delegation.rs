@@ -54,7 +54,7 @@ impl DelegationService {
         let outcome = match allowed {
             Ok(()) => {
                 let jti = self.issuer.new_token_id();
-                let wants = wants_of(&claims, &delegation).token(&jti);
+                let wants = wants_of(&claims, &delegation);
                 let delegate = move |tx: &mut Tx<'_>| service.delegate_in(tx, &delegator, delegation, jti, client);
                 self.ledger.transact_with(wants, delegate).await
             }

@@ -72,7 +72,7 @@ impl LaunchTokenService {
     ) -> Result<LaunchToken, Error> {
         let service = Arc::clone(self);
         let event = EventType::LaunchTokenIssued;
-        let wants = Wants::none().launch_digest(&token.digest).launch_token(token.id);
+        let wants = Wants::none().launch_token(token.id);
         let wants = wants.event(event, &token.created_by, token.task_id.as_ref(), None);
         let wants = match as_app(&token.created_by) {
             Some(app_id) => wants.app(app_id),
@@ -83,7 +83,8 @@ impl LaunchTokenService {
             let app = app_of(tx, &token.created_by)?;
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
-            let token = LaunchToken { created_at: now, expires_at: now.saturating_add(lifetime), minted_in, ..token };
+            let (id, expires_at) = (service.free_id(tx, token.id)?, now.saturating_add(lifetime));
+            let token = LaunchToken { id, created_at: now, expires_at, minted_in, ..token };
             spend(tx, &service.budgets, Spending::launch_token(&token.created_by))?;
             tx.insert_launch_token(&token)?;
             service.ledger.record(tx, issued_event(&token, client))?;
@@ -129,11 +130,19 @@ impl LaunchTokenService {
         });
     }
 
+    /// Returns `id`, or another one if a launch token has it already.
+    pub(super) fn free_id(&self, tx: &Tx<'_>, mut id: LaunchTokenId) -> Result<LaunchTokenId, Error> {
+        while tx.has_launch_token(id)? {
+            id = LaunchTokenId::issued_at(tx.now(), self.issuer.random());
+        }
+        Ok(id)
+    }
+
     fn draft(&self, created_by: Subject, request: LaunchTokenRequest, secret: &Secret) -> LaunchToken {
         let app_id = as_app(&created_by).cloned();
         let epoch = UnixTime::default();
         LaunchToken {
-            id: LaunchTokenId::from_bytes(self.issuer.random()),
+            id: LaunchTokenId::issued_at(self.ledger.now(), self.issuer.random()),
             digest: Digest::of(secret.expose().as_bytes()),
             agent_name: request.agent_name,
             allowed_scope: request.allowed_scope,

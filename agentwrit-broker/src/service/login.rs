@@ -98,7 +98,7 @@ impl LoginService {
         let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
         let service = Arc::clone(self);
         let draft = self.issuer.draft(grant, self.ledger.now());
-        let wants = Wants::none().mark(&Subject::Admin.to_string()).token(&draft.claims.jti);
+        let wants = Wants::none().mark(&Subject::Admin.to_string());
         let wants = wants.event(EventType::AdminAuth, &Subject::Admin, None, None);
         let draft = self
             .ledger

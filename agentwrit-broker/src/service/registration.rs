@@ -10,8 +10,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{Base64, Hex, RegistrationRequest};
-use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, Subject, UnixTime};
-use ed25519_dalek::{Signature, VerifyingKey};
+use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PublicKey, Subject, UnixTime};
 
 use super::{
     Error, Parts,
@@ -120,7 +119,7 @@ impl RegistrationService {
         let forgotten_at = self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, registration)?;
         self.budgets.check(&Spending::registration(launch_token))?;
-        let wants = wants_of(launch_token, &agent_id, &draft).nonce(&nonce, forgotten_at);
+        let wants = wants_of(launch_token, &draft).nonce(&nonce, forgotten_at);
         Ok(Prepared { agent_id, draft, nonce, public_key, wants })
     }
 
@@ -222,10 +221,10 @@ impl Facts {
 }
 
 /// Rows that a registration reads, beside its nonce.
-fn wants_of(launch_token: &LaunchToken, agent_id: &AgentId, draft: &Draft) -> Wants {
+fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
     let (claims, app) = (&draft.claims, launch_token.app_id.as_ref());
     let (subject, task) = (&claims.sub, claims.task_id.as_ref());
-    let wants = Wants::none().launch_digest(&launch_token.digest).agent(agent_id).token(&claims.jti);
+    let wants = Wants::none().launch_digest(&launch_token.digest);
     let wants = wants.event(EventType::AgentRegistered, subject, task, app);
     let wants = wants.event(EventType::TokenIssued, subject, task, app);
     let wants = task.into_iter().fold(wants, |wants, task| wants.mark(task.as_str()));
@@ -269,21 +268,16 @@ fn check_launch_token(registration: &RegistrationRequest, token: &LaunchToken, n
 }
 
 /// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:
-/// `verify_strict` rejects keys and signatures of small order, for which one signature fits nearly any message.
+/// under one of small order, one signature fits nearly any message.
 fn check_signature(nonce: &[u8; 32], request: &RegistrationRequest) -> Result<[u8; 32], Error> {
-    let Some(Base64(raw)) = request.public_key.clone().well_formed().filter(|Base64(key)| is_canonical(key)) else {
-        return Err(Error::BadPublicKey);
-    };
-    let key = VerifyingKey::from_bytes(&raw).ok().filter(|key| !key.is_weak()).ok_or(Error::BadPublicKey)?;
-    let Base64(signature) = request.signature.clone().well_formed().ok_or(Error::BadSignature)?;
-    key.verify_strict(nonce, &Signature::from_bytes(&signature)).map_err(|_| Error::BadSignature)?;
-    Ok(raw)
-}
-
-/// Returns whether the encoded `y` is below the field's prime 2^255 - 19 (RFC 8032 §5.1.3): one key has one spelling.
-fn is_canonical(key: &[u8; 32]) -> bool {
-    let [lowest, middle @ .., highest] = key;
-    highest & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff) || *lowest < 0xed
+    let Base64(key) = request.public_key.clone().well_formed().ok_or(Error::BadPublicKey)?;
+    // A key that is not accepted is reported before a signature that is not well-formed.
+    let signature = request.signature.clone().well_formed().map(|Base64(signature)| signature);
+    match PublicKey::verifies_once(&key, nonce, &signature.unwrap_or([0; 64])) {
+        None => Err(Error::BadPublicKey),
+        Some(verifies) if verifies && signature.is_some() => Ok(key),
+        Some(_) => Err(Error::BadSignature),
+    }
 }
 
 fn record(

@@ -49,7 +49,7 @@ impl TokenService {
         let renewed = match self.budgets.check(&Spending::renewal(&claims)) {
             Ok(()) => {
                 let jti = self.issuer.new_token_id();
-                let wants = wants_of(&claims, EventType::TokenRenewed).token(&jti);
+                let wants = wants_of(&claims, EventType::TokenRenewed);
                 let wants = claims.agent_id().into_iter().fold(wants, Wants::agent);
                 let delegators = claims.delegation_chain().iter().map(|record| &record.agent);
                 let wants = delegators.fold(wants, Wants::agent);

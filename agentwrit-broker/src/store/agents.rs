@@ -17,7 +17,7 @@ pub trait ReadAgents: ReadFacts {
     ///
     /// [`StoreError`].
     fn agent(&self, agent_id: &AgentId) -> Result<Option<RegisteredAgent>, StoreError> {
-        lookup(self, Wants::none().agent(agent_id), |facts| facts.agents.get(agent_id).cloned())
+        lookup(self, || Wants::none().agent(agent_id), |facts| Some(facts.agents.find(agent_id)?.cloned()))
     }
 
     /// Returns a page of an app's agents in the order of registration, each with its cursor, and the total.

@@ -17,7 +17,7 @@ pub trait ReadApps: ReadFacts {
     ///
     /// [`StoreError`].
     fn app(&self, app_id: &AppId) -> Result<Option<App>, StoreError> {
-        lookup(self, Wants::none().app(app_id), |facts| facts.apps.get(app_id).cloned())
+        lookup(self, || Wants::none().app(app_id), |facts| Some(facts.apps.find(app_id)?.cloned()))
     }
 
     /// The app that authenticates with `client_id`, whatever its status.

@@ -61,11 +61,11 @@ impl Batch {
         self.head = mark.head;
     }
 
-    /// Keeps what stays true after the commit. The ordinals do until another broker appends.
-    pub(super) fn commit(&mut self) {
-        self.facts.commit();
+    /// Keeps what stays true after the commit, if the store is `shared` or not. The ordinals do until another broker appends.
+    pub(super) fn commit(&mut self, shared: bool) {
+        self.facts.commit(shared);
         self.ordinals.commit();
-        self.pending = Pending::default();
+        self.pending.clear();
         self.last_name = self.head.last_name;
         self.wrote = false;
     }

@@ -3,16 +3,20 @@
 //! 1. A row whose write is held back is known, so that no read misses it. What is known is never read again.
 //! 2. The absence of a row is known too.
 //! 3. A job that is undone takes back what it made known ([`Facts::return_to`]).
+//! 4. Rows stay known until the commit; those of a store that is not shared, after it too.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash};
 
 use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
+use foldhash::quality::RandomState;
 
 use super::{StoreError, name::Name, wants::Wants};
 use crate::domain::{App, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
 
 /// Number of names that are kept after a commit.
 const KEPT_NAMES: usize = 16_384;
+/// Number of rows of each other table that are kept after a commit, or for which the memory is.
+const KEPT_ROWS: usize = 1024;
 
 /// Reads of rows by their keys.
 pub trait ReadFacts {
@@ -22,17 +26,23 @@ pub trait ReadFacts {
     ///
     /// [`StoreError`].
     fn with_facts(&self, wants: Wants, read: &mut dyn FnMut(&Facts)) -> Result<(), StoreError>;
+
+    /// Calls `read` with the rows that are known already, if there are any.
+    fn with_known(&self, _read: &mut dyn FnMut(&Facts)) {}
 }
 
-/// Reads one row: `find` returns it from the facts.
+/// Reads one row: `find` returns it from the facts, or its absence, or nothing if neither is known.
 pub(super) fn lookup<R: ReadFacts + ?Sized, T>(
     reader: &R,
-    wants: Wants,
-    find: impl Fn(&Facts) -> Option<T>,
+    wants: impl FnOnce() -> Wants,
+    find: impl Fn(&Facts) -> Option<Option<T>>,
 ) -> Result<Option<T>, StoreError> {
     let mut found = None;
-    reader.with_facts(wants, &mut |facts| found = find(facts))?;
-    Ok(found)
+    reader.with_known(&mut |facts| found = find(facts));
+    if found.is_none() {
+        reader.with_facts(wants(), &mut |facts| found = find(facts))?;
+    }
+    Ok(found.flatten())
 }
 
 /// A token, and whether it was released, renewed or revoked.
@@ -52,14 +62,14 @@ enum Known<V> {
 /// Known rows of a table.
 #[derive(Debug)]
 pub(super) struct Table<K, V> {
-    rows: HashMap<K, Known<V>>,
+    rows: HashMap<K, Known<V>, RandomState>,
     /// State before each change since the batch began.
     replaced: Vec<(K, Option<Known<V>>)>,
 }
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
-        Self { rows: HashMap::new(), replaced: Vec::new() }
+        Self { rows: HashMap::default(), replaced: Vec::new() }
     }
 }
 
@@ -69,10 +79,18 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     where
         K: Borrow<Q>,
     {
-        match self.rows.get(key)? {
+        self.find(key).flatten()
+    }
+
+    /// Returns the row or its absence, if it is known.
+    pub(super) fn find<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Option<&V>>
+    where
+        K: Borrow<Q>,
+    {
+        self.rows.get(key).map(|known| match known {
             Known::Row(row) => Some(row),
             Known::Absent => None,
-        }
+        })
     }
 
     pub(super) fn is_known<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> bool
@@ -116,6 +134,14 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
         }
     }
 
+    /// Makes all rows unknown after a commit. Their memory is used again.
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.rows.shrink_to(KEPT_ROWS);
+        self.replaced.clear();
+        self.replaced.shrink_to(KEPT_ROWS);
+    }
+
     /// Makes the changes final, and the absence of rows unknown: another broker may add them.
     fn keep_rows(&mut self) {
         for (key, _) in self.replaced.drain(..) {
@@ -148,6 +174,19 @@ macro_rules! facts {
             /// Undoes all changes since `mark`.
             pub(super) fn return_to(&mut self, mark: &FactsMark) {
                 $(self.$table.return_to(mark.$table);)*
+            }
+
+            fn clear(&mut self) {
+                $(self.$table.clear();)*
+            }
+
+            fn keep_rows(&mut self) {
+                $(self.$table.keep_rows();)*
+            }
+
+            /// Returns the number of known rows of the table with the most.
+            fn most_rows(&self) -> usize {
+                [$(self.$table.rows.len()),*].into_iter().max().unwrap_or(0)
             }
         }
     };
@@ -191,11 +230,16 @@ impl Facts {
         self.names.learn_absence(names);
     }
 
-    /// Keeps what no other broker can change after the commit: names.
-    pub(super) fn commit(&mut self) {
+    /// Keeps what no other broker can change after the commit: names, and in a store that is not `shared` all rows.
+    pub(super) fn commit(&mut self, shared: bool) {
         let mut names = std::mem::take(&mut self.names);
         names.keep_rows();
-        *self = Self::default();
+        // All or none: a digest leads to the row of another table.
+        if shared || self.most_rows() > KEPT_ROWS {
+            self.clear();
+        } else {
+            self.keep_rows();
+        }
         if names.rows.len() <= KEPT_NAMES {
             self.names = names;
         }
@@ -236,13 +280,32 @@ mod tests {
     }
 
     #[test]
-    fn commit_keeps_names_only_and_not_their_absence() {
+    fn commit_keeps_rows_but_not_their_absence_and_names_only_if_shared() {
+        for shared in [true, false] {
+            let mut facts = Facts::default();
+            facts.names.learn("there".to_owned(), Some(Name::new("there", 1, None)));
+            facts.names.learn("absent".to_owned(), None);
+            facts.nonces.set([0; 32], Some(()));
+            facts.nonces.learn([1; 32], None);
+            facts.commit(shared);
+            assert!(facts.names.is_known("there") && !facts.names.is_known("absent"));
+            assert_eq!((facts.nonces.is_known(&[0; 32]), facts.nonces.is_known(&[1; 32])), (!shared, false));
+        }
+    }
+
+    #[test]
+    fn commit_keeps_limited_number_of_rows() {
         let mut facts = Facts::default();
-        facts.names.learn("there".to_owned(), Some(Name::new("there", 1, None)));
-        facts.names.learn("absent".to_owned(), None);
-        facts.nonces.set([0; 32], Some(()));
-        facts.commit();
-        assert!(facts.names.is_known("there") && !facts.names.is_known("absent"));
-        assert!(!facts.nonces.is_known(&[0; 32]));
+        let spend = |facts: &mut Facts, numbers: std::ops::Range<u16>| {
+            for number in numbers {
+                let mut nonce = [0; 32];
+                nonce[..2].copy_from_slice(&number.to_be_bytes());
+                facts.nonces.set(nonce, Some(()));
+            }
+            facts.commit(false);
+            facts.nonces.rows.len()
+        };
+        let kept = u16::try_from(KEPT_ROWS).unwrap();
+        assert_eq!((spend(&mut facts, 0..kept), spend(&mut facts, kept..kept + 1)), (KEPT_ROWS, 0));
     }
 }

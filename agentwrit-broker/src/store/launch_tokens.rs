@@ -26,10 +26,14 @@ pub trait ReadLaunchTokens: ReadFacts {
     ///
     /// [`StoreError`].
     fn launch_token_by_digest(&self, digest: &Digest) -> Result<Option<LaunchToken>, StoreError> {
-        lookup(self, Wants::none().launch_digest(digest), |facts| {
-            let id = facts.launch_digests.get(digest.as_bytes())?;
-            facts.launch_tokens.get(id).cloned()
-        })
+        lookup(
+            self,
+            || Wants::none().launch_digest(digest),
+            |facts| match facts.launch_digests.find(digest.as_bytes())? {
+                Some(id) => Some(facts.launch_tokens.find(id)?.cloned()),
+                None => Some(None),
+            },
+        )
     }
 
     /// Returns a page of the launch tokens that have not expired, used or not, each with its cursor, and the total.

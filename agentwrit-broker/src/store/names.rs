@@ -17,7 +17,7 @@ pub trait ReadNames: ReadFacts {
     ///
     /// [`StoreError`].
     fn name(&self, name: &str) -> Result<Option<Name>, StoreError> {
-        lookup(self, Wants::none().name(name), |facts| facts.names.get(name).cloned())
+        lookup(self, || Wants::none().name(name), |facts| Some(facts.names.find(name)?.cloned()))
     }
 
     /// Returns the number of an app's own name.

@@ -92,7 +92,7 @@ pub trait ReadRevocations: ReadFacts {
     ///
     /// [`StoreError`].
     fn latest_not_before_mark(&self, target: &str) -> Result<Option<UnixTime>, StoreError> {
-        lookup(self, Wants::none().mark(target), |facts| facts.marks.get(target).copied())
+        lookup(self, || Wants::none().mark(target), |facts| Some(facts.marks.find(target)?.copied()))
     }
 
     /// The cursor of the latest revocation ever, 0 before the first.

@@ -44,7 +44,11 @@ pub trait ReadTokens: ReadFacts {
     ///
     /// [`StoreError`].
     fn token(&self, jti: &TokenId) -> Result<Option<IssuedToken>, StoreError> {
-        lookup(self, Wants::none().token(jti), |facts| facts.tokens.get(jti).map(|known| known.token.clone()))
+        lookup(
+            self,
+            || Wants::none().token(jti),
+            |facts| Some(facts.tokens.find(jti)?.map(|known| known.token.clone())),
+        )
     }
 
     /// Returns true for a token that was released, renewed or revoked; none for an unknown one.
@@ -53,7 +57,7 @@ pub trait ReadTokens: ReadFacts {
     ///
     /// [`StoreError`].
     fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
-        lookup(self, Wants::none().token(jti), |facts| facts.tokens.get(jti).map(|known| known.ended))
+        lookup(self, || Wants::none().token(jti), |facts| Some(facts.tokens.find(jti)?.map(|known| known.ended)))
     }
 
     /// Returns the latest expiry of all tokens; none if there is no token.

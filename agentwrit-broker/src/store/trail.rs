@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
+
 use super::audit_lists::List;
 use crate::audit::{ChainHead, Timestamp};
 
@@ -32,7 +34,7 @@ pub(super) type OrdinalKey = (List, i64);
 /// Ordinals of the last events of lists.
 #[derive(Debug, Default)]
 pub(super) struct KnownOrdinals {
-    ordinals: HashMap<OrdinalKey, u64>,
+    ordinals: HashMap<OrdinalKey, u64, RandomState>,
     /// Ordinals as they were before each change since the last commit.
     replaced: Vec<(OrdinalKey, Option<u64>)>,
 }

@@ -61,13 +61,13 @@ impl Wants {
         self
     }
 
-    /// An agent, or the absence of one that will register.
+    /// An agent.
     pub fn agent(mut self, agent_id: &AgentId) -> Self {
         self.agents.push(agent_id.clone());
         self.name(agent_id.as_str())
     }
 
-    /// A token, or the absence of one that will be recorded.
+    /// A token.
     pub fn token(mut self, jti: &TokenId) -> Self {
         self.tokens.push(*jti);
         self

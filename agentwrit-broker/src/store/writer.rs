@@ -38,6 +38,10 @@ pub(super) trait Connection: Send + 'static {
     where
         Self: 'c;
 
+    /// True if other brokers may write too. Then rows are known until the commit only, and those that jobs want are read before
+    /// the jobs run, because a read is a round trip.
+    const IS_SHARED: bool;
+
     /// Begins a transaction and `batch`. Reads the rows that its first jobs want.
     fn begin(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError>;
 
@@ -168,7 +172,7 @@ impl<C: Connection> Writer<C> {
         match done {
             Ok(()) => {
                 let wrote = self.batch.wrote;
-                self.batch.commit();
+                self.batch.commit(C::IS_SHARED);
                 follow_ups.run();
                 Ok(wrote)
             }
@@ -197,7 +201,7 @@ impl<C: Connection> Writer<C> {
     /// Runs `waiting`, and the jobs that arrive in the meantime.
     fn run_jobs(&mut self, jobs: &mut Jobs, waiting: Vec<Box<dyn Job>>) -> Result<(), StoreError> {
         let mut waiting = waiting;
-        let mut outcome = self.connection.begin(&wants_of(&mut waiting), &mut self.batch);
+        let mut outcome = self.connection.begin(&wants_of::<C>(&mut waiting), &mut self.batch);
         let started = Instant::now();
         while !waiting.is_empty() {
             let keys_cursor = self.batch.head.keys_cursor;
@@ -219,7 +223,7 @@ impl<C: Connection> Writer<C> {
             let over = jobs.close.is_some() || started.elapsed() >= LONGEST_BATCH;
             waiting = if over { Vec::new() } else { self.take_waiting(jobs) };
             if outcome.is_ok() && !waiting.is_empty() {
-                outcome = self.connection.fetch(&wants_of(&mut waiting), &mut self.batch);
+                outcome = self.connection.fetch(&wants_of::<C>(&mut waiting), &mut self.batch);
             }
         }
         outcome
@@ -237,6 +241,7 @@ impl<C: Connection> Writer<C> {
     fn take_waiting(&mut self, jobs: &mut Jobs) -> Vec<Box<dyn Job>> {
         let mut taken: Vec<Box<dyn Job>> = std::mem::take(&mut self.waiting);
         taken.retain(|job| !job.is_abandoned());
+        taken.reserve(self.queue.len().min(self.limit));
         while jobs.close.is_none() && jobs.ran.len().saturating_add(taken.len()) < self.limit {
             match self.queue.try_recv() {
                 Ok(Message::Job(job)) => taken.extend(Some(job).filter(|job| job.begin())),
@@ -267,8 +272,11 @@ impl<C: Connection> Writer<C> {
     }
 }
 
-fn wants_of(jobs: &mut [Box<dyn Job>]) -> Wants {
+fn wants_of<C: Connection>(jobs: &mut [Box<dyn Job>]) -> Wants {
     let mut wants = Wants::none();
+    if !C::IS_SHARED {
+        return wants;
+    }
     for job in jobs {
         wants.extend(job.take_wants());
     }

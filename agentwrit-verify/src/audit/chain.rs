@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 use super::{ChainBreakId, Event, EventHash, EventId, EventType};
 
 const DOMAIN: &[u8] = b"agentwrit-audit-v1";
+/// Number of bytes that are hashed for most events, at most.
+const USUAL_LENGTH: usize = 768;
 
 /// Number and hash of the last event of a chain, which the next event links to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl ChainLink {
     /// The link of an event.
     #[must_use]
     pub fn of(event: &Event) -> Self {
-        Self::computed_by(event, &mut Vec::new(), |bytes| Sha256::digest(bytes).into())
+        Self::computed_by(event, &mut Vec::with_capacity(USUAL_LENGTH), |bytes| Sha256::digest(bytes).into())
     }
 
     /// The same, with another implementation of SHA-256, and with a buffer that was used before.

@@ -7,9 +7,9 @@ use std::{borrow::Cow, fmt::Write};
 
 /// Escapes line breaks, control and direction-changing characters, and cuts `text` after about `limit` bytes.
 #[must_use]
-pub fn escaped(text: &str, limit: usize) -> String {
+pub fn escaped(text: &str, limit: usize) -> Cow<'_, str> {
     if text.len() <= limit && text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'\\') {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len().min(limit));
     for character in text.chars() {
@@ -19,7 +19,7 @@ pub fn escaped(text: &str, limit: usize) -> String {
         }
         push_escaped(&mut safe, character);
     }
-    safe
+    Cow::Owned(safe)
 }
 
 /// Escapes the characters of `text` that would move a terminal's cursor, start a line or change the direction.
@@ -45,12 +45,12 @@ pub fn is_printable(character: char) -> bool {
 
 /// Returns `value` as one word: quoted and escaped unless it is plain, and cut after about `limit` bytes.
 #[must_use]
-pub fn quoted(value: &str, limit: usize) -> String {
+pub fn quoted(value: &str, limit: usize) -> Cow<'_, str> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".:/@*_+,-".contains(&b);
     if !value.is_empty() && value.len() <= limit && value.bytes().all(plain) {
-        return value.to_owned();
+        return Cow::Borrowed(value);
     }
-    format!("\"{}\"", escaped(value, limit).replace('"', "\\\""))
+    Cow::Owned(format!("\"{}\"", escaped(value, limit).replace('"', "\\\"")))
 }
 
 fn push_escaped(safe: &mut String, character: char) {

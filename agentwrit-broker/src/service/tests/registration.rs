@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use agentwrit_protocol::AppStatus;
 
 use super::*;
+use crate::domain::LaunchTokenId;
 
 /// Connections that read, by [`StoreOptions::default`].
 const READERS: usize = 2;
@@ -54,4 +55,16 @@ async fn rejected_registration_does_not_use_new_launch_token() {
     let rejected = test.services.registrations.register(registration, CLIENT).await.unwrap_err();
     assert_eq!(rejected, Error::NonceUnknown);
     test.register(&launch_token, "task").await.unwrap();
+}
+
+#[tokio::test]
+async fn issues_launch_token_with_another_id_when_its_id_exists() {
+    let test = TestServices::new().await;
+    let issue = || test.services.launch_tokens.issue(Subject::Admin, None, launch_policy(true), CLIENT);
+    let (taken, free) = (issue().await.unwrap().0.id, LaunchTokenId::from_bytes([7; 8]));
+    let service = Arc::clone(&test.services.launch_tokens);
+    let ids = test.services.ledger.transact(move |tx| Ok::<_, Error>([taken, free].map(|id| service.free_id(tx, id))));
+    let [other, unchanged] = ids.await.unwrap().map(Result::unwrap);
+    assert_ne!(other, taken);
+    assert_eq!(unchanged, free);
 }

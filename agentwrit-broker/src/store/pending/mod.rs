@@ -17,6 +17,9 @@ pub(super) use self::{
 };
 use super::{StoreError, revocations::RevocationRow};
 
+/// Number of rows of each table for which the memory is kept after a commit.
+const KEPT_ROWS: usize = 1024;
+
 /// Lists the kinds of rows, in the order in which they are written: a row follows those that it refers to.
 macro_rules! pending {
     ($($table:ident: $record:ty,)*) => {
@@ -39,6 +42,14 @@ macro_rules! pending {
 
             pub(super) fn is_empty(&self) -> bool {
                 $(self.$table.is_empty())&&*
+            }
+
+            /// Drops all rows. Their memory is used again.
+            pub(super) fn clear(&mut self) {
+                $(
+                    self.$table.clear();
+                    self.$table.shrink_to(KEPT_ROWS);
+                )*
             }
 
             /// Takes the rows since `mark` out.

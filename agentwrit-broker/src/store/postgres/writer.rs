@@ -245,6 +245,7 @@ fn outside() -> StoreError {
 
 impl writer::Connection for WriteConnection {
     type Rows<'c> = Transaction<'c>;
+    const IS_SHARED: bool = true;
 
     fn begin(&mut self, wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
         let unknown = batch.unknown(wants);

@@ -1,7 +1,7 @@
 //! The store in one SQLite file, on a local file system with a working `fsync`.
 //!
 //! 1. A commit is on the disk when it returns (WAL, `synchronous=FULL`).
-//! 2. Rows are written several with a statement, before the commit.
+//! 2. Rows are held back and written together, before the commit.
 //! 3. The files are created for their owner only, and are used by one broker at a time.
 
 #![expect(clippy::disallowed_types, reason = "this is the module that talks to SQLite")]

@@ -49,3 +49,7 @@ CREATE TABLE confirmed_cursors (
     confirmed_at INTEGER NOT NULL,
     PRIMARY KEY (epoch, cursor)
 ) STRICT, WITHOUT ROWID;
+
+-- Tokens of a task in the order of their expiry: those that are added together lie together.
+DROP INDEX tokens_by_task;
+CREATE INDEX tokens_by_task ON tokens (task, expires_at) WHERE task IS NOT NULL;

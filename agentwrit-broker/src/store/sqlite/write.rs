@@ -1,4 +1,6 @@
-//! Writes rows that were held back, several with a statement.
+//! Writes rows that were held back, each table by one statement, which stays prepared.
+//!
+//! A statement writes one row: of several, SQLite would keep copies of the pages that it changes, to undo it if a row fails.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -10,15 +12,9 @@ use crate::store::{
     value::Value,
 };
 
-/// Numbers of rows that one statement inserts. Few, so that the statements stay prepared.
-const ROWS: [usize; 3] = [16, 4, 1];
-
-/// Verb, table and number of rows of a statement.
-type StatementKey = (Verb, &'static str, usize);
-
 thread_local! {
     /// Statements of the writer's thread.
-    static STATEMENTS: RefCell<HashMap<StatementKey, Rc<str>>> = RefCell::default();
+    static STATEMENTS: RefCell<HashMap<(Verb, &'static str), Rc<str>>> = RefCell::default();
 }
 
 pub(super) fn write(connection: &Connection, rows: &Pending) -> Result<(), StoreError> {
@@ -29,40 +25,31 @@ struct Statements<'c>(&'c Connection);
 
 impl<'p> WriteRecords<'p> for Statements<'_> {
     fn write<R: Record>(&mut self, rows: &[&'p R]) -> Result<(), StoreError> {
-        let mut rest = rows;
-        let mut values: Vec<Value<'p>> = Vec::new();
-        while !rest.is_empty() {
-            let fits = |count: &usize| *count == 1 || (R::WRITE.verb == Verb::Insert && *count <= rest.len());
-            let count = ROWS.into_iter().find(fits).unwrap_or(1);
-            let (now, later) = rest.split_at(count.min(rest.len()));
+        let mut statement = self.0.prepare_cached(&statement(R::WRITE))?;
+        let mut values: Vec<Value<'p>> = Vec::with_capacity(R::WRITE.columns.len());
+        for row in rows {
             values.clear();
-            for row in now {
-                row.values(&mut values);
-            }
-            let mut statement = self.0.prepare_cached(&statement(R::WRITE, count))?;
+            row.values(&mut values);
             statement.execute(params_from_iter(&values))?;
-            rest = later;
         }
         Ok(())
     }
 }
 
-fn statement(write: Write, rows: usize) -> Rc<str> {
+fn statement(write: Write) -> Rc<str> {
     STATEMENTS.with_borrow_mut(|statements| {
-        let key = (write.verb, write.table, rows);
-        Rc::clone(statements.entry(key).or_insert_with(|| sql(write, rows).into()))
+        Rc::clone(statements.entry((write.verb, write.table)).or_insert_with(|| sql(write).into()))
     })
 }
 
-/// Returns the statement that writes this number of rows.
-pub(super) fn sql(write: Write, rows: usize) -> String {
+/// Returns the statement that writes a row.
+pub(super) fn sql(write: Write) -> String {
     let Write { verb, table, columns } = write;
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let (key, others) = names.split_first().map_or(("", &[][..]), |(key, others)| (*key, others));
     match verb {
         Verb::Insert => {
-            let row = format!("({})", vec!["?"; names.len()].join(", "));
-            format!("INSERT INTO {table} ({}) VALUES {}", names.join(", "), vec![row; rows].join(", "))
+            format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), vec!["?"; names.len()].join(", "))
         }
         Verb::Update => {
             let set: Vec<String> = (2..).zip(others).map(|(number, name)| format!("{name} = ?{number}")).collect();

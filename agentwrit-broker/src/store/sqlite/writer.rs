@@ -10,7 +10,7 @@ use crate::store::{StoreError, batch::Batch, head::Head, rows::Rows, wants::Want
 
 /// Number of pages in the write-ahead log that start a checkpoint: while no job waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
-const CHECKPOINT_PAGES: i64 = 4000;
+const CHECKPOINT_PAGES: i64 = 8000;
 
 /// The connection that writes.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ impl WriteConnection {
 
 impl writer::Connection for WriteConnection {
     type Rows<'c> = Transaction<'c>;
+    const IS_SHARED: bool = false;
 
     fn begin(&mut self, _wants: &Wants, batch: &mut Batch) -> Result<(), StoreError> {
         self.statement("BEGIN IMMEDIATE")?;

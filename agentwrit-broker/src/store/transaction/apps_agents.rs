@@ -95,9 +95,7 @@ impl Tx<'_> {
     /// [`StoreError`], also for an id that exists.
     pub fn insert_agent(&mut self, agent: &RegisteredAgent) -> Result<(), StoreError> {
         let app = self.intern_app(agent.app_id.as_ref())?;
-        if self.name(agent.agent_id.as_str())?.is_some() {
-            return self.note_failure(Err(StoreError::internal(format!("the name `{}` exists", agent.agent_id))));
-        }
+        self.check_new(&agent.agent_id, self.batch.borrow().facts.names.get(agent.agent_id.as_str()))?;
         let id = self.add_name(agent.agent_id.as_str(), app).id;
         let batch = &mut self.batch.borrow_mut();
         batch.facts.agents.set(agent.agent_id.clone(), Some(agent.clone()));

@@ -27,10 +27,8 @@ impl Tx<'_> {
     ///
     /// [`StoreError`], also for an id or digest that exists.
     pub fn insert_launch_token(&mut self, token: &LaunchToken) -> Result<(), StoreError> {
-        let same_digest = self.launch_token_by_digest(&token.digest)?;
-        if same_digest.is_some() || self.launch_token(token.id)?.is_some() {
-            return self.note_failure(Err(StoreError::internal(format!("the launch token `{}` exists", token.id))));
-        }
+        self.check_new(&token.id, self.batch.borrow().facts.launch_tokens.get(&token.id))?;
+        self.check_new(&token.id, self.batch.borrow().facts.launch_digests.get(token.digest.as_bytes()))?;
         // Deletions are written last, and one of them may be of this id.
         let deleted = !self.batch.borrow().pending.launch_token_deletions.is_empty();
         if deleted {
@@ -114,7 +112,16 @@ impl Tx<'_> {
         Ok(deleted)
     }
 
+    /// Returns true if there is a launch token with this id.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn has_launch_token(&self, id: LaunchTokenId) -> Result<bool, StoreError> {
+        Ok(self.launch_token(id)?.is_some())
+    }
+
     fn launch_token(&self, id: LaunchTokenId) -> Result<Option<LaunchToken>, StoreError> {
-        lookup(self, Wants::none().launch_token(id), |facts| facts.launch_tokens.get(&id).cloned())
+        lookup(self, || Wants::none().launch_token(id), |facts| Some(facts.launch_tokens.find(&id)?.cloned()))
     }
 }

@@ -142,7 +142,8 @@ impl Tx<'_> {
             // Its use may have been deleted.
             return Ok(false);
         }
-        if lookup(self, Wants::none().nonce(nonce, expires_at), |facts| facts.nonces.get(nonce).copied())?.is_some() {
+        let wants = || Wants::none().nonce(nonce, expires_at);
+        if lookup(self, wants, |facts| Some(facts.nonces.find(nonce)?.copied()))?.is_some() {
             return Ok(false);
         }
         let batch = &mut self.batch.borrow_mut();

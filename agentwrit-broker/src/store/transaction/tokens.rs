@@ -28,9 +28,7 @@ impl Tx<'_> {
     /// [`StoreError`], also for a jti that exists, and for a delegator without a session.
     pub fn insert_token(&mut self, token: &IssuedToken) -> Result<(), StoreError> {
         self.note_failure(check_delegation(token))?;
-        if self.has_ended(&token.jti)?.is_some() {
-            return self.note_failure(Err(StoreError::internal(format!("the token `{}` exists", token.jti))));
-        }
+        self.check_new(&token.jti, self.batch.borrow().facts.tokens.get(&token.jti))?;
         let subject = self.intern(&token.subject.to_string())?.id;
         let app = self.intern_app(token.app_id.as_ref())?;
         let task = token.task_id.as_ref().map(|task| self.intern(task.as_str())).transpose()?.map(|name| name.id);

@@ -58,6 +58,10 @@ impl ReadFacts for Tx<'_> {
         read(facts);
         Ok(())
     }
+
+    fn with_known(&self, read: &mut dyn FnMut(&Facts)) {
+        read(&self.batch.borrow().facts);
+    }
 }
 
 impl<'a> Tx<'a> {
@@ -168,6 +172,15 @@ impl<'a> Tx<'a> {
 
     pub(super) fn rows(&self) -> &'a dyn Rows {
         self.rows
+    }
+
+    /// Rejects a row that is known already. Random ids are not read before they are written: the store rejects rows whose ids it
+    /// has, and with them this job alone.
+    pub(super) fn check_new<R>(&self, id: &impl fmt::Display, known: Option<&R>) -> Result<(), StoreError> {
+        match known {
+            Some(_) => self.note_failure(Err(StoreError::internal(format!("`{id}` exists")))),
+            None => Ok(()),
+        }
     }
 
     /// Notes the error of a failed write, also for a job that ignores it.
