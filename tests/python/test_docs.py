@@ -425,6 +425,13 @@ def test_every_metric_is_explained() -> None:
     assert not {name for name in registered if f"`agentwrit_{name}" not in page}
 
 
+def test_alert_explains_only_reasons_that_the_metric_has() -> None:
+    row = next(line for line in (DOCS / "reference/logs-and-metrics.md").read_text().splitlines() if "_reports_rejected_total" in line)
+    section = (DOCS / "operators/alerts.md").read_text().split("## AgentWritVerifierReportsRejected")[1].split("\n## ")[0]
+    reasons = set(re.findall(r"^\| `(\w+)` ", section, re.M))
+    assert len(reasons) >= 5 and not {reason for reason in reasons if f"`{reason}`" not in row}
+
+
 def test_every_log_line_is_explained() -> None:
     page, missing = plain((DOCS / "reference/logs-and-metrics.md").read_text()), []
     for file in BROKER_SOURCE.rglob("*.rs"):
