@@ -18,7 +18,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub(crate) use self::keys::KeyFigures;
+pub(crate) use self::{keys::KeyFigures, verifiers::VerifierFigures};
 use self::{
     keys::KeyGauges,
     labels::{BoundedLabel, Label},

@@ -252,6 +252,23 @@ async fn restarted_broker_knows_enrolments_and_instances_without_bound() {
 }
 
 #[tokio::test]
+async fn metrics_count_instances_without_a_bound_and_entries_of_the_slowest_one() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, None).await.unwrap();
+    send(services, &report(services, "api", 1, 1), 1).await.unwrap();
+    send(services, &Report { bound: ReportedBound::Unbounded, ..report(services, "api", 2, 1) }, 1).await.unwrap();
+    let agent = test.enrol("t", 300).await;
+    test.revoke(Level::Agent, &agent.id).await;
+    services.verifiers.measure();
+    let text = services.metrics.encode();
+    for line in ["instances{verifier=\"api\"} 2", "unbounded_instances{verifier=\"api\"} 1", "lag{verifier=\"api\"} 1"]
+    {
+        assert!(text.contains(&format!("agentwrit_verifier_{line}\n")), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
 async fn each_report_and_enrolment_wakes_those_who_wait_for_changes() {
     let test = TestServices::new().await;
     let services = &test.services;

@@ -30,7 +30,7 @@ use crate::{
     ledger::Ledger,
     limits::rate_limit::{Rate, RateLimiter},
     store::{FleetMirror, Store, StoreError, StoredFleet, Wants},
-    telemetry::metrics::Metrics,
+    telemetry::metrics::{Metrics, VerifierFigures},
 };
 
 /// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
@@ -154,8 +154,14 @@ impl VerifierService {
             end.cursor.saturating_sub(if is_same_log { state.applied.position() } else { 0 })
         };
         self.metrics.verifiers().set_fleet(verifiers.iter().map(|verifier| {
-            let slowest = verifier.instances.iter().map(|state| lag(state)).max();
-            (verifier.enrolment.name.as_str(), verifier.instances.len() as u64, slowest.unwrap_or_default())
+            let is_unbounded = |state: &&Arc<InstanceState>| state.is_ahead || state.is_unbounded();
+            let unbounded = verifier.instances.iter().filter(is_unbounded).count();
+            let figures = VerifierFigures {
+                instances: verifier.instances.len() as u64,
+                unbounded: unbounded as u64,
+                lag: verifier.instances.iter().map(|state| lag(state)).max().unwrap_or_default(),
+            };
+            (verifier.enrolment.name.as_str(), figures)
         }));
     }
 

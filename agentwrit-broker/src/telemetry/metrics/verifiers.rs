@@ -18,8 +18,20 @@ pub(crate) struct VerifierMetrics {
     rejected: Family<Label, Counter>,
     enrolled: Gauge<u64, AtomicU64>,
     instances: Family<Label, Gauge<u64, AtomicU64>>,
+    unbounded: Family<Label, Gauge<u64, AtomicU64>>,
     lag: Family<Label, Gauge<u64, AtomicU64>>,
     names: BoundedLabel,
+}
+
+/// Figures of one verifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VerifierFigures {
+    /// Number of instances that may accept tokens.
+    pub(crate) instances: u64,
+    /// Number of these that have no bound.
+    pub(crate) unbounded: u64,
+    /// Number of cursors that the slowest of them is behind the log.
+    pub(crate) lag: u64,
 }
 
 impl Default for VerifierMetrics {
@@ -29,6 +41,7 @@ impl Default for VerifierMetrics {
             rejected: Family::default(),
             enrolled: Gauge::default(),
             instances: Family::default(),
+            unbounded: Family::default(),
             lag: Family::default(),
             names: BoundedLabel::new("verifier", MAX_NAMES, "other"),
         }
@@ -46,18 +59,19 @@ impl VerifierMetrics {
         self.rejected.get_or_create(&Label::fixed("reason", reason)).inc();
     }
 
-    /// Sets, for each verifier, the number of its instances that may accept tokens and the number of cursors that the
-    /// slowest of them is behind the log.
-    pub(crate) fn set_fleet<'v>(&self, verifiers: impl Iterator<Item = (&'v str, u64, u64)>) {
+    /// Sets the figures of each verifier.
+    pub(crate) fn set_fleet<'v>(&self, verifiers: impl Iterator<Item = (&'v str, VerifierFigures)>) {
         self.instances.clear();
+        self.unbounded.clear();
         self.lag.clear();
         let mut enrolled = 0;
-        for (name, instances, lag) in verifiers {
+        for (name, figures) in verifiers {
             enrolled += 1;
             let label = self.names.label(name);
-            self.instances.get_or_create(&label).inc_by(instances);
+            self.instances.get_or_create(&label).inc_by(figures.instances);
+            self.unbounded.get_or_create(&label).inc_by(figures.unbounded);
             let slowest = self.lag.get_or_create(&label);
-            slowest.set(slowest.get().max(lag));
+            slowest.set(slowest.get().max(figures.lag));
         }
         self.enrolled.set(enrolled);
     }
@@ -69,6 +83,8 @@ impl VerifierMetrics {
         registry.register("verifiers", "Enrolled verifiers", self.enrolled.clone());
         let help = "Instances that may accept tokens, by verifier";
         registry.register("verifier_instances", help, self.instances.clone());
+        let help = "Instances without a bound, which no confirmation counts as fenced, by verifier";
+        registry.register("verifier_unbounded_instances", help, self.unbounded.clone());
         let help = "Cursors of the revocation log that the slowest instance does not apply yet, by verifier";
         registry.register("verifier_lag", help, self.lag.clone());
     }
