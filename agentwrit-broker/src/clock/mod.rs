@@ -28,7 +28,7 @@ mod watched;
 use self::certain::CertainTime;
 pub(crate) use self::{
     certain::MAX_STEP,
-    database::{DatabaseClock, ServerTime},
+    database::{DatabaseClock, ExpiryClock, ServerTime},
     nonce_time::NonceTime,
     watched::WatchedClock,
 };
@@ -36,7 +36,7 @@ pub(crate) use self::{
 /// Time for which a record is kept after it has expired for certain.
 pub(crate) const RETENTION: Duration = Duration::from_secs(3600);
 /// Leeway of verifiers; also what the clocks of several processors may differ by.
-const LEEWAY: Duration = Duration::from_secs(5);
+pub(crate) const LEEWAY: Duration = Duration::from_secs(5);
 
 /// The clock is behind a not-before mark by more than the leeway of verifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@
 //!    states its age. It is written row by
 //!    row, so that it is in memory once, and has a [place](crate::limits::document) of its own among the large responses.
 //!    While clients read it and there is no room for another, later requests get it too, until its `exp`: they
-//!    continue from its `to`. Otherwise requests for snapshots would end each other's downloads.
+//!    continue from its `to`. Otherwise requests for snapshots would end each other's downloads. With several brokers they
+//!    are rejected instead: another broker may have sent the follower a later `iat`.
 //! 5. `wait` delays the response until there is something newer. A waiting request costs its connection, a timer and a place
 //!    among the long polls; one that another address displaces is answered at once. Under a busy log waiting requests are
 //!    answered in [rounds](rounds).
@@ -252,7 +253,7 @@ impl FeedPublisher {
     /// Brings memory up to date with all brokers. Returns the moment at which it was.
     async fn confirm(&self) -> Result<Moment, StoreError> {
         let begun = Instant::now();
-        Ok(Moment { begun, at: self.store.confirm().await?.at })
+        Ok(Moment { begun, at: self.store.confirm_in_order().await?.at })
     }
 
     /// Waits for entries after `from`. Returns the news that the response must contain.

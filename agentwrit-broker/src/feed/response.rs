@@ -122,7 +122,8 @@ impl FeedPublisher {
     /// states its age; a follower loads what came after `to` next. `after` is a cursor that could not be served: a
     /// snapshot that ends there would not help.
     pub(super) fn stands_in(&self, snapshot: &FeedResponse, after: Option<u64>) -> bool {
-        snapshot.is_valid(self.clock.now())
+        self.may_reuse()
+            && snapshot.is_valid(self.clock.now())
             && snapshot.is_signed_by(&self.issuer.ring())
             && snapshot.document.is_held()
             && after.is_none_or(|after| snapshot.span.to > after)

@@ -17,6 +17,7 @@ use super::{
     Shared,
     body::{DrainedBody, JsonBody},
     client::Client,
+    confirmed,
     errors::HttpError,
     query::NoParameters,
 };
@@ -29,7 +30,7 @@ pub(super) async fn validate(
     JsonBody(request, _place): JsonBody<ValidationRequest>,
 ) -> Result<Json<ValidationResponse>, HttpError> {
     let Presented::WellFormed(token) = request.token else { return Ok(Json(ValidationResponse::invalid())) };
-    services.ledger.confirm().await.map_err(Error::from)?;
+    confirmed::confirm_for(&services, token.expose()).await.map_err(Error::from)?;
     Ok(Json(match services.verifier.verify(token.expose()) {
         Ok(claims) => ValidationResponse::valid(claims.as_claim_set().clone()),
         Err(error) => {

@@ -17,7 +17,7 @@ use self::denials::Denials;
 use crate::{
     audit::NewEvent,
     clock::ClockMonitor,
-    store::{Reader, Store, StoreError, Tx, Wants},
+    store::{Reader, Store, StoreError, Tx, Wants, When},
     telemetry::metrics::Metrics,
 };
 
@@ -78,7 +78,12 @@ impl Ledger {
 
     /// Returns when the revocations that any broker acknowledged before are in memory.
     pub(crate) async fn confirm(&self) -> Result<(), StoreError> {
-        let confirmed = self.store.confirm().await;
+        self.confirm_when(When::Now).await
+    }
+
+    /// Does the same as [`confirm`](Self::confirm), with a reading of the database that begins then.
+    pub(crate) async fn confirm_when(&self, when: When) -> Result<(), StoreError> {
+        let confirmed = self.store.confirm_when(when).await;
         if confirmed.is_err() {
             self.metrics.db_error("read");
         }

@@ -51,6 +51,7 @@ pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Op
     if tx.has_ended(jti)? != Some(false) {
         return Ok(None);
     }
+    let now = now.max(tx.latest_now());
     Ok(tx.token(jti)?.filter(|token| now < token.expires_at))
 }
 

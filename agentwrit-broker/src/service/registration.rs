@@ -82,7 +82,7 @@ impl RegistrationService {
             .transact_with(wants, move |tx| {
                 let now = tx.now();
                 let facts = Facts::read(tx, &digest)?;
-                let launch_token = decide(&registration, &facts, now)?;
+                let launch_token = decide(&registration, &facts, tx.latest_now())?;
                 let forgotten_at = service.check_nonce(&nonce)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);

@@ -102,7 +102,7 @@ impl Services {
             .keys(keys)
             .revocations(revocations.clone())
             .accept_any_audience()
-            .clock(Arc::clone(&ledger.clock))
+            .clock(ledger.store.expiry_clock().unwrap_or_else(|| Arc::clone(&ledger.clock)))
             .build();
         let pools = Arc::new(Pools::new(Capacity::of_this_process(config.tls != TlsConfig::None)));
         let (issuer, ledger, stopping) = (Arc::new(issuer), Arc::new(ledger), watch::Sender::new(false));

@@ -67,9 +67,20 @@ pub(crate) trait NewLog: Send {
     fn finish(self: Box<Self>, end: LogEnd);
 }
 
+/// When the state of the store is read for a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// At once.
+    Now,
+    /// When it is read anyway: a client that is not authenticated causes no reading.
+    Next,
+}
+
 /// State of the store that memory holds at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Confirmed {
     /// Time at which it was the state.
     pub(crate) at: UnixTime,
+    /// Time of the last commit then.
+    pub(crate) last_commit: UnixTime,
 }

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use agentwrit_verify::UnixTime;
 use tokio::sync::oneshot;
 
 use super::{StoreError, Tx, wants::Wants};
@@ -35,6 +36,14 @@ impl fmt::Debug for dyn Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Job")
     }
+}
+
+/// Time of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JobTime {
+    pub(super) now: UnixTime,
+    /// Latest time that it may be.
+    pub(super) latest: UnixTime,
 }
 
 /// When the rows of a job are written that are held back.

@@ -54,7 +54,15 @@ mod verifiers;
 mod wants;
 mod writer;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use agentwrit_verify::{
     Clock, SystemClock, UnixTime,
@@ -62,7 +70,7 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
-pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog};
+pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog, When};
 pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
 pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, schema_sql};
@@ -274,6 +282,11 @@ impl Store {
         Arc::clone(&self.inner.clock)
     }
 
+    /// Returns the clock by which the end of a lifetime is judged: the latest time that the database server's may be.
+    pub(crate) fn expiry_clock(&self) -> Option<Arc<dyn Clock>> {
+        self.inner.shared.as_ref().map(|shared| -> Arc<dyn Clock> { Arc::new(shared.follower.expiry_clock()) })
+    }
+
     /// Returns the seconds by which this machine's clock is ahead of the one that the records are dated by.
     pub(crate) fn clock_offset(&self) -> f64 {
         self.inner.shared.as_ref().map_or(0.0, |shared| shared.follower.clock_offset())
@@ -293,7 +306,19 @@ impl Store {
                     tokio::spawn(react_to_lost_history(Self { inner }));
                 }
             };
-            follower.start(mirror, Box::new(react));
+            let (inner, recording) = (Arc::downgrade(&self.inner), Arc::new(AtomicBool::new(false)));
+            let record_time = move || {
+                let Some(inner) = inner.upgrade() else { return };
+                if !recording.swap(true, Ordering::Relaxed) {
+                    let recording = Arc::clone(&recording);
+                    tokio::spawn(async move {
+                        // An error means that the database can't be written: a later reading tries again.
+                        Self { inner }.probe().await.unwrap_or_default();
+                        recording.store(false, Ordering::Relaxed);
+                    });
+                }
+            };
+            follower.start(mirror, Box::new(react), Box::new(record_time));
         }
     }
 
@@ -304,10 +329,34 @@ impl Store {
     ///
     /// [`StoreError`]: memory may be out of date.
     pub(crate) async fn confirm(&self) -> Result<Confirmed, StoreError> {
+        self.confirm_when(When::Now).await
+    }
+
+    /// Does the same as [`confirm`](Self::confirm), with a reading of the database that begins then.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: memory may be out of date.
+    pub(crate) async fn confirm_when(&self, when: When) -> Result<Confirmed, StoreError> {
         match &self.inner.shared {
-            Some(shared) => shared.follower.confirm().await,
-            None => Ok(Confirmed { at: self.inner.clock.now() }),
+            Some(shared) => shared.follower.confirm(when).await,
+            None => {
+                let now = self.inner.clock.now();
+                Ok(Confirmed { at: now, last_commit: now })
+            }
         }
+    }
+
+    /// Does the same as [`confirm`](Self::confirm), for a time that is not before one that another broker has confirmed.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: memory may be out of date.
+    pub(crate) async fn confirm_in_order(&self) -> Result<Confirmed, StoreError> {
+        if let Some(shared) = &self.inner.shared {
+            shared.follower.confirms_in_order().await;
+        }
+        self.confirm().await
     }
 
     /// Keeps memory in step with the reports that other brokers accept, from now on. To be called once, in a runtime that

@@ -7,14 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentwrit_verify::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     StoreError,
     after_commit::AfterCommit,
     batch::Batch,
-    job::{Job, Writes},
+    job::{Job, JobTime, Writes},
     rows::Rows,
     transaction::Tx,
     wants::Wants,
@@ -52,7 +51,7 @@ pub(super) trait Connection: Send + 'static {
     fn rows(&self) -> Result<Self::Rows<'_>, StoreError>;
 
     /// Returns the time for the next job.
-    fn now(&self) -> UnixTime;
+    fn now(&self) -> JobTime;
 
     /// Writes what `batch` holds back, and makes the transaction durable.
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;

@@ -40,11 +40,11 @@ use super::{
     revocations::{self, feed_row},
 };
 use crate::{
-    clock::DatabaseClock,
+    clock::{DatabaseClock, ExpiryClock, LEEWAY},
     store::{
         LostHistory, StoreError,
         codec::signed,
-        follow::{Confirmed, KeysVersion, LogEnd, Mirror},
+        follow::{Confirmed, KeysVersion, LogEnd, Mirror, When},
         revocations::FeedRow,
     },
 };
@@ -62,6 +62,9 @@ const MAX_WAITING: usize = 1 << 16;
 /// Tells the other brokers that the log has grown. Nothing is lost if it is: the transaction needs no `fsync`.
 const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit; COMMIT";
 
+/// Age of the last commit from which on a time that was confirmed is recorded by another one.
+const RECORD_INTERVAL: Duration = Duration::from_secs(1);
+
 /// State that the writer and the task share.
 #[derive(Debug)]
 pub(super) struct LogFollower {
@@ -77,6 +80,8 @@ pub(super) struct LogFollower {
     committed: AtomicI64,
     /// Set when other brokers are to be told of a commit.
     announce: AtomicBool,
+    /// Moment from which on no other broker can have confirmed a later time before.
+    in_order_from: Instant,
 }
 
 /// Logs that memory has left, and the reading that found the present one.
@@ -108,7 +113,8 @@ enum Delivery {
 }
 
 impl LogFollower {
-    pub(super) fn new(clock: Arc<DatabaseClock>, history: Arc<History>) -> Arc<Self> {
+    /// `unrecorded` is how long other brokers may be ahead of the server's time, which was read just now.
+    pub(super) fn new(clock: Arc<DatabaseClock>, history: Arc<History>, unrecorded: Duration) -> Arc<Self> {
         Arc::new(Self {
             clock,
             mirror: OnceLock::new(),
@@ -118,7 +124,16 @@ impl LogFollower {
             wake: Notify::new(),
             committed: AtomicI64::new(0),
             announce: AtomicBool::new(false),
+            in_order_from: Instant::now() + unrecorded,
         })
+    }
+
+    /// Returns how long other brokers may be ahead of the server's time `now`, at which the last commit had `last_commit`: they
+    /// record the time that they confirm if that is older than [`RECORD_INTERVAL`].
+    pub(super) fn unrecorded(now: UnixTime, last_commit: UnixTime) -> Duration {
+        let ahead = last_commit.saturating_add(RECORD_INTERVAL).saturating_since(now);
+        // A clock that was set back by more is followed.
+        if ahead <= LEEWAY + RECORD_INTERVAL { ahead } else { Duration::ZERO }
     }
 
     /// Returns the end of the log that memory holds, if there is such memory.
@@ -223,17 +238,27 @@ where
     Ok(response.map_err(|_| unavailable("the database does not respond"))??)
 }
 
-/// Makes the writer react to a lost history.
+/// Has the writer do something that a reading gives reason to.
 pub(in crate::store) type Reaction = Box<dyn Fn() + Send + Sync>;
 
 type Waiting = oneshot::Sender<Result<Confirmed, StoreError>>;
+
+/// The task, and the callers that wait for it.
+#[derive(Debug)]
+struct Running {
+    /// Callers for whom a reading begins at once.
+    urgent: mpsc::Sender<Waiting>,
+    /// Callers that wait for the next one.
+    patient: mpsc::Sender<Waiting>,
+    task: JoinHandle<()>,
+}
 
 /// Handle of the task that follows the log.
 #[derive(Debug)]
 pub(in crate::store) struct Follower {
     server: Server,
     shared: Arc<LogFollower>,
-    running: OnceLock<(mpsc::Sender<Waiting>, JoinHandle<()>)>,
+    running: OnceLock<Running>,
 }
 
 impl Follower {
@@ -241,20 +266,24 @@ impl Follower {
         Self { server, shared, running: OnceLock::new() }
     }
 
-    /// Begins to follow the log, in a task of the current runtime. `react` is called when the database lost commits.
-    pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>, react: Reaction) {
+    /// Begins to follow the log, in a task of the current runtime. `react` is called when the database lost commits,
+    /// `record_time` when a confirmed time is to be recorded by a commit.
+    pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>, react: Reaction, record_time: Reaction) {
         self.running.get_or_init(|| {
             self.shared.mirror.get_or_init(|| Arc::clone(&mirror));
-            let (requests, queue) = mpsc::channel(MAX_WAITING);
+            let (urgent, requests) = mpsc::channel(MAX_WAITING);
+            let (patient, others) = mpsc::channel(MAX_WAITING);
             let shared = Arc::clone(&self.shared);
-            let task = Task { server: self.server.clone(), shared, mirror, react, requests: queue, connection: None };
-            (requests, tokio::spawn(task.run()))
+            let server = self.server.clone();
+            let task = Task { server, shared, mirror, react, record_time, requests, others, connection: None };
+            Running { urgent, patient, task: tokio::spawn(task.run()) }
         });
     }
 
     /// See [`Store::confirm`](crate::store::Store::confirm).
-    pub(in crate::store) async fn confirm(&self) -> Result<Confirmed, StoreError> {
-        let (requests, _) = self.running.get().ok_or_else(|| StoreError::internal("nothing follows the log"))?;
+    pub(in crate::store) async fn confirm(&self, when: When) -> Result<Confirmed, StoreError> {
+        let running = self.running.get().ok_or_else(|| StoreError::internal("nothing follows the log"))?;
+        let requests = if when == When::Now { &running.urgent } else { &running.patient };
         let (reply, response) = oneshot::channel();
         requests.try_send(reply).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
@@ -263,14 +292,23 @@ impl Follower {
         response.await.unwrap_or_else(|_| Err(StoreError::closed()))
     }
 
+    /// Waits until no other broker can have confirmed a later time, also if the server's clock was set back before the start.
+    pub(in crate::store) async fn confirms_in_order(&self) {
+        sleep_until(self.shared.in_order_from).await;
+    }
+
+    pub(in crate::store) fn expiry_clock(&self) -> ExpiryClock {
+        ExpiryClock(Arc::clone(&self.shared.clock))
+    }
+
     /// Returns the seconds by which this machine's clock is ahead of the server's.
     pub(in crate::store) fn clock_offset(&self) -> f64 {
         self.shared.clock.offset()
     }
 
     pub(in crate::store) fn stop(&self) {
-        if let Some((_, task)) = self.running.get() {
-            task.abort();
+        if let Some(running) = self.running.get() {
+            running.task.abort();
         }
     }
 }
@@ -280,7 +318,10 @@ struct Task {
     shared: Arc<LogFollower>,
     mirror: Arc<dyn Mirror>,
     react: Reaction,
+    record_time: Reaction,
     requests: mpsc::Receiver<Waiting>,
+    /// Callers for whom no reading begins.
+    others: mpsc::Receiver<Waiting>,
     /// None before the first reading, and after one failed.
     connection: Option<Connection>,
 }
@@ -290,7 +331,7 @@ impl Task {
         let (mut failures, mut last) = (0_u32, Instant::now());
         loop {
             let Some(mut waiting) = self.next(last, failures == 0).await else { return };
-            while let Ok(another) = self.requests.try_recv() {
+            while let Ok(another) = self.requests.try_recv().or_else(|_| self.others.try_recv()) {
                 waiting.push(another);
             }
             last = Instant::now();
@@ -301,6 +342,12 @@ impl Task {
                     tracing::error!(component = "store", %error, "the revocation log cannot be followed");
                 }
                 Ok(_) | Err(_) => {}
+            }
+            if let Ok(confirmed) = &outcome
+                && !waiting.is_empty()
+                && confirmed.at.saturating_since(confirmed.last_commit) >= RECORD_INTERVAL
+            {
+                (self.record_time)();
             }
             failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
             for waiting in waiting {
@@ -340,8 +387,8 @@ impl Task {
         let connection = self.connection.insert(connection);
         loop {
             let (number, before) = (self.shared.next_reading(), self.mirror.end());
-            let (at, end, rows, keys) = match in_time(connection.read_head(&self.shared, &before)).await? {
-                HeadReading::Of { at, end, rows, keys } => (at, end, rows, keys),
+            let (confirmed, end, rows, keys) = match in_time(connection.read_head(&self.shared, &before)).await? {
+                HeadReading::Of { confirmed, end, rows, keys } => (confirmed, end, rows, keys),
                 HeadReading::Lost(lost) => {
                     (self.react)();
                     return Err(unavailable(&lost.to_string()));
@@ -349,11 +396,11 @@ impl Task {
             };
             let reading = Reading { number, before, end, keys };
             match self.shared.deliver(self.mirror.as_ref(), &reading, &rows)? {
-                Delivery::Done => return Ok(Confirmed { at }),
+                Delivery::Done => return Ok(confirmed),
                 Delivery::Outdated => {}
                 Delivery::OtherLog => {
                     connection.read_log(&self.shared, self.mirror.as_ref(), reading).await?;
-                    return Ok(Confirmed { at });
+                    return Ok(confirmed);
                 }
             }
         }
@@ -363,7 +410,7 @@ impl Task {
 /// State of the database that a reading found.
 enum HeadReading {
     Of {
-        at: UnixTime,
+        confirmed: Confirmed,
         end: LogEnd,
         rows: Vec<Row>,
         keys: Option<ChangedKeys>,
@@ -439,7 +486,8 @@ impl Connection {
             // Without this, a changed head row would take revocations out of the log.
             return Err(unavailable("the head row was changed: it is behind the last revocation"));
         }
-        let at = shared.clock.note(sent, time(&read_at, 0)?, time(&head, 2)?);
+        let last_commit = time(&head, 2)?;
+        let at = shared.clock.note(sent, time(&read_at, 0)?, last_commit).earliest();
         // Rows that were committed after the head was read belong to the next reading.
         let mut known = Vec::with_capacity(rows.len());
         for row in rows {
@@ -447,7 +495,8 @@ impl Connection {
                 known.push(row);
             }
         }
-        Ok(HeadReading::Of { at: at.earliest(), end, rows: known, keys: ChangedKeys::read(&changed)? })
+        let confirmed = Confirmed { at, last_commit };
+        Ok(HeadReading::Of { confirmed, end, rows: known, keys: ChangedKeys::read(&changed)? })
     }
 
     /// Reads another log, and puts it in the place of the one in memory.

@@ -1,10 +1,14 @@
 //! The head row: the number, hash, cursor and time that the next commit goes on from.
 
-use agentwrit_verify::audit::{ChainHead, EventHash};
+use agentwrit_verify::{
+    UnixTime,
+    audit::{ChainHead, EventHash},
+};
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, unsigned},
+    codec::{bytes, get, time, unsigned},
+    session::Session,
     value::Value,
 };
 use crate::{
@@ -30,6 +34,12 @@ pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generati
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
      certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13, \
      keys_cursor = $14 WHERE one = 1";
+
+/// Returns the time of the latest job.
+pub(super) fn last_time(session: &Session) -> Result<UnixTime, StoreError> {
+    let rows = session.rows("SELECT last_time FROM head WHERE one = 1", &[])?;
+    rows.first().map_or_else(|| Err(StoreError::corrupt("the table `head` has no row")), |row| time(row, 0))
+}
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {

@@ -101,7 +101,8 @@ impl Database {
         session.check_server()?;
         schema::prepare(&session, &server.name())?;
         history.check_identity(&session)?;
-        let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), session.time()?));
+        let sent = options.clock.monotonic();
+        let clock = Arc::new(DatabaseClock::new(Arc::clone(&options.clock), sent, session.time()?));
         let mut readers = (0..options.readers.max(1))
             .map(|_| Snapshots { server: server.clone(), known: None, session: None, reading: false })
             .collect::<Vec<_>>();
@@ -113,7 +114,8 @@ impl Database {
         }
         let accepted_breaks = accepted_breaks?;
         let lost_history = history.stopped();
-        let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history));
+        let unrecorded = LogFollower::unrecorded(session.time()?, head::last_time(&session)?);
+        let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history), unrecorded);
         let follower = Follower::new(server.clone(), Arc::clone(&log));
         let reports = Reports::new(server.clone());
         // Not before the writer has reacted to a history that was lost while the broker was stopped.

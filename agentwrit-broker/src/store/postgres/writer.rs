@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_verify::{Clock, UnixTime};
 use futures_util::{
     TryFutureExt as _,
     future::{try_join, try_join_all, try_join5},
@@ -32,6 +31,7 @@ use crate::{
         LostHistory, OpenError, StoreError, Tx,
         batch::Batch,
         codec::{from_micros, signed},
+        job::JobTime,
         rows::Rows,
         wants::Wants,
         writer::{self, Connection as _},
@@ -282,9 +282,10 @@ impl writer::Connection for WriteConnection {
         Ok(Transaction::new(session, &self.open.as_ref().ok_or_else(outside)?.head))
     }
 
-    fn now(&self) -> UnixTime {
+    fn now(&self) -> JobTime {
         let local = self.clock.local().monotonic();
-        self.open.as_ref().map_or_else(|| self.clock.now(), |open| open.time.at(local))
+        let time = self.open.as_ref().map_or_else(|| self.clock.latest_reading(), |open| open.time);
+        JobTime { now: time.at(local), latest: time.at_most(local) }
     }
 
     /// Makes the transaction durable. `COMMIT` of a transaction that failed is answered without an error, so the answers to

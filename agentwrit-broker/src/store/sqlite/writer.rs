@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use agentwrit_verify::{Clock, UnixTime};
+use agentwrit_verify::Clock;
 use rusqlite::Connection;
 
 use super::{files::Claim, transaction::Transaction};
-use crate::store::{StoreError, batch::Batch, head::Head, rows::Rows, wants::Wants, writer};
+use crate::store::{StoreError, batch::Batch, head::Head, job::JobTime, rows::Rows, wants::Wants, writer};
 
 /// Number of pages in the write-ahead log that start a checkpoint: while no job waits, and in any case.
 const IDLE_CHECKPOINT_PAGES: i64 = 1000;
@@ -69,8 +69,9 @@ impl writer::Connection for WriteConnection {
         Ok(Transaction::new(&self.connection))
     }
 
-    fn now(&self) -> UnixTime {
-        self.clock.now()
+    fn now(&self) -> JobTime {
+        let now = self.clock.now();
+        JobTime { now, latest: now }
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {

@@ -14,6 +14,7 @@ use crate::store::{
     batch::{Batch, BatchMark},
     codec::micros,
     facts::{Facts, ReadFacts},
+    job::JobTime,
     pending::PendingMark,
     reader::Reader,
     rows::Rows,
@@ -28,7 +29,7 @@ pub struct Tx<'a> {
     before: BatchMark,
     /// Rows of earlier jobs that are still held back.
     earlier: Cell<PendingMark>,
-    now: UnixTime,
+    time: JobTime,
     /// True if something was written since the savepoint, which is set then.
     savepoint: Cell<bool>,
     after_commit: AfterCommit,
@@ -65,14 +66,14 @@ impl ReadFacts for Tx<'_> {
 }
 
 impl<'a> Tx<'a> {
-    pub(in crate::store) fn new(rows: &'a dyn Rows, batch: &'a mut Batch, now: UnixTime) -> Self {
+    pub(in crate::store) fn new(rows: &'a dyn Rows, batch: &'a mut Batch, time: JobTime) -> Self {
         let before = batch.mark();
         Self {
             rows,
             earlier: Cell::new(before.pending),
             before,
             batch: RefCell::new(batch),
-            now,
+            time,
             savepoint: Cell::new(false),
             after_commit: AfterCommit::default(),
             is_undone: false,
@@ -84,7 +85,13 @@ impl<'a> Tx<'a> {
     /// Returns the time of the job: of this machine's clock, or of the database server's.
     #[must_use]
     pub fn now(&self) -> UnixTime {
-        self.now
+        self.time.now
+    }
+
+    /// Returns the latest time that it may be. The end of a lifetime is judged by it.
+    #[must_use]
+    pub fn latest_now(&self) -> UnixTime {
+        self.time.latest
     }
 
     /// Registers a function that the writer runs once this job is durable, before its result is returned and also if the
@@ -128,7 +135,7 @@ impl<'a> Tx<'a> {
         let wrote = written || batch.head != self.before.head || batch.pending.mark() != self.earlier.get();
         if keep {
             batch.wrote |= wrote;
-            batch.head.last_time = micros(self.now);
+            batch.head.last_time = micros(self.time.now);
             return Ok(self.after_commit);
         }
         // Rows of earlier jobs were written before the savepoint, or are held back still.
@@ -220,6 +227,6 @@ impl<'a> Tx<'a> {
 
 impl fmt::Debug for Tx<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tx").field("now", &self.now).finish_non_exhaustive()
+        f.debug_struct("Tx").field("time", &self.time).finish_non_exhaustive()
     }
 }

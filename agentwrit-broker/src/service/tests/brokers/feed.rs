@@ -1,6 +1,10 @@
 //! The feeds of all brokers are one.
 
 use super::*;
+use crate::limits::{
+    document::{Document, DocumentBody},
+    fair_share::Account,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn follower_that_meets_another_broker_at_each_request_sees_one_feed() {
@@ -106,4 +110,38 @@ async fn log_begun_by_another_broker_replaces_memory_and_wakes_followers() {
     // Both go on in the new log.
     assert!(test.revoke(1, Level::Task, "task").await.revoked);
     assert!(test.revoke(0, Level::Task, "task").await.revoked);
+}
+
+/// Its `iat` may be older than what the follower has from another broker.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshot_that_clients_read_does_not_stand_in_for_later_one() {
+    let test = Brokers::start(&[0, 0]).await;
+    let services = test.of(0);
+    let feed = services.feed.clone();
+    let written = services.ledger.transact(move |tx| {
+        let now = tx.now();
+        for target in 0..1000 {
+            let revocation = Revocation {
+                level: Level::Token,
+                target: target.to_string(),
+                revoked_at: now,
+                expires_at: now.saturating_add(Duration::from_secs(3600)),
+                revoked_by: Subject::Admin,
+                reason: None,
+                listed: false,
+            };
+            feed.publish(tx, revocation)?;
+        }
+        Ok::<_, Error>(())
+    });
+    written.await.unwrap();
+    let snapshot = services.feed.since(None, Duration::ZERO, CLIENT).await.unwrap();
+    let reading = DocumentBody::from(snapshot.document.clone());
+    let room = services.pools.capacity.large_responses / 2 - snapshot.document.length();
+    let others = Document::new(vec![b'x'; room].into(), &services.pools.snapshots, Account::Shared);
+    let _others = DocumentBody::from(others.unwrap());
+    let rejected = services.feed.since(None, Duration::ZERO, CLIENT).await;
+    assert_eq!(rejected.err(), Some(FeedUnavailable::Overloaded));
+    drop((reading, snapshot));
+    assert_eq!(read(&services.feed.since(None, Duration::ZERO, CLIENT).await.unwrap())["to"], 1000);
 }

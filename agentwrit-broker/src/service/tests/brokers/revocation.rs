@@ -68,3 +68,21 @@ async fn dry_run_counts_what_revocation_at_another_broker_ends() {
     assert_eq!((done.ended, done.agents, done.tasks), (counted.ended, counted.agents, counted.tasks));
     assert_eq!(done.cursor.position(), counted.cursor.position() + 1, "the dry run wrote no entry");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_that_is_invalid_anyway_is_rejected_without_database() {
+    let mut test = Brokers::start(&[0]).await;
+    let link = Link::new(LinkState::Up);
+    test.add_through(&link).await;
+    let admin = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+    let (signed, _) = admin.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", "A".repeat(86));
+    link.state.send_replace(LinkState::Down);
+    while test.of(1).ledger.confirm().await.is_ok() {}
+    for token in ["x.y.z", &forged] {
+        assert_eq!(test.list_launch_tokens(1, token).await, StatusCode::UNAUTHORIZED, "{token}");
+        assert_eq!(test.validate(1, token).await, (StatusCode::OK, json!(false)), "{token}");
+    }
+    assert_eq!(test.list_launch_tokens(1, &admin).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(test.validate(1, &admin).await.0, StatusCode::SERVICE_UNAVAILABLE);
+}

@@ -63,3 +63,23 @@ async fn broker_that_starts_after_lost_history_accepts_nonces_of_the_others() {
         test.register(broker, nonces, &launch_token).await.unwrap();
     }
 }
+
+/// The other brokers stand still at the later time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_that_starts_after_clock_was_set_back_signs_no_older_iat() {
+    let mut test = Brokers::start_with(&[0], MANUAL_CLOCK).await;
+    let iat = async |test: &Brokers, broker: usize| {
+        read(&test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap())["iat"].as_u64().unwrap()
+    };
+    // Nothing is written from now on but the time that was confirmed.
+    test.schema.execute("UPDATE test_clock SET at = at + interval '100 seconds'");
+    let signed = iat(&test, 0).await;
+    let recorded = async || test.of(0).ledger.store.confirm().await.unwrap().last_commit.seconds() >= signed;
+    let recording = async { while !recorded().await {} };
+    timeout(Duration::from_secs(10), recording).await.unwrap();
+    test.schema.execute("UPDATE test_clock SET at = at - interval '1 second'");
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    let later = iat(&test, 1).await;
+    assert!(later >= signed, "{later} after {signed}");
+}
