@@ -57,7 +57,7 @@ impl Display {
         if self.output.is_terminal() {
             return self.redraw(&rows, at_end);
         }
-        let elapsed = view.response().map_or(0, |response| response.elapsed_ms);
+        let elapsed = view.elapsed().unwrap_or(0);
         let width = name_width(&rows);
         let mut stdout = io::stdout().lock();
         for row in &rows {

@@ -1,6 +1,9 @@
 //! State of a confirmation as it is shown: per verifier, from the broker's responses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use agentwrit_client::{ConfirmationResponse, VerifierRecord};
 use agentwrit_verify::{
@@ -15,6 +18,8 @@ use crate::format;
 pub(super) struct View {
     cursor: FeedCursor,
     latest: Option<ConfirmationResponse>,
+    /// Moment at which it was received.
+    received: Instant,
     verifiers: Option<Vec<VerifierRecord>>,
     /// Each instance that was pending once, with the time from which it is fenced.
     fences: BTreeMap<(VerifierName, InstanceId), Option<UnixTime>>,
@@ -42,7 +47,8 @@ impl Row {
 
 impl View {
     pub(super) fn new(cursor: FeedCursor) -> Self {
-        Self { cursor, latest: None, verifiers: None, fences: BTreeMap::new(), complete: BTreeMap::new() }
+        let received = Instant::now();
+        Self { cursor, latest: None, received, verifiers: None, fences: BTreeMap::new(), complete: BTreeMap::new() }
     }
 
     pub(super) fn state(&self) -> Option<ConfirmationState> {
@@ -56,7 +62,7 @@ impl View {
                 self.fences.insert((pending.verifier.clone(), instance), pending.fenced_at);
             }
         }
-        self.latest = Some(response);
+        (self.latest, self.received) = (Some(response), Instant::now());
         self.note_complete();
     }
 
@@ -79,8 +85,14 @@ impl View {
         self.verifiers.as_ref().is_none_or(|verifiers| !verifiers.is_empty())
     }
 
+    /// Returns the milliseconds since the commit; `None` before the first response.
+    pub(super) fn elapsed(&self) -> Option<u64> {
+        let since = u64::try_from(self.received.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.latest.as_ref().map(|latest| latest.elapsed_ms.saturating_add(since))
+    }
+
     fn note_complete(&mut self) {
-        let Some(elapsed) = self.latest.as_ref().map(|latest| latest.elapsed_ms) else { return };
+        let Some(elapsed) = self.elapsed() else { return };
         let complete: Vec<VerifierName> =
             self.names().into_iter().filter(|name| self.pending_of(name).next().is_none()).cloned().collect();
         for name in complete {

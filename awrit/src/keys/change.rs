@@ -86,8 +86,8 @@ impl Retire {
 
 /// Replace the active key: publish a new one, which signs by itself once every verifier knows it
 ///
-/// Refuses no good token. With --wait, wait until every enrolled verifier has the new key; it signs from the time that the
-/// command prints.
+/// Refuses no good token. With --wait, wait until every enrolled verifier has learnt that the new key is published; it signs from
+/// the time that the command prints, once each verifier has reported that it has the key.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

@@ -330,7 +330,8 @@ fn build() -> PathBuf {
     let test = env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).expect("tests lie in target/<profile>/deps");
     let mut cargo = BlockingCommand::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "agentwrit-broker", "-p", "awrit", "--bins", "--target-dir"]);
+    cargo.args(["build", "--quiet", "-p", "agentwrit-broker", "-p", "awrit", "-p", "records-service", "--bins"]);
+    cargo.arg("--target-dir");
     cargo.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         cargo.arg("--release");

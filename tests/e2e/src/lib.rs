@@ -26,6 +26,7 @@ mod link;
 mod mutation;
 pub mod pattern;
 mod ports;
+mod protected_service;
 mod registration;
 mod request;
 mod response;
@@ -44,6 +45,7 @@ pub use self::{
     link::Link,
     mutation::{Field, Mutation},
     ports::free_port,
+    protected_service::ProtectedService,
     registration::{AppCredentials, Key, Registration, payload, protected_header},
     request::Request,
     response::Response,

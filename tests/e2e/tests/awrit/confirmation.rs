@@ -84,10 +84,11 @@ async fn prints_line_per_verifier_and_exits_with_0_when_last_is_fenced() {
     let lines: Vec<&str> = run.stdout.lines().collect();
     let [done, payments, waiting, fenced, summary] = lines[..] else { panic!("{}{}", run.stdout, run.stderr) };
     assert_eq!(done, "Revoked task invoice-1. This ended 3 active tokens.");
-    assert_eq!(payments, "  payments-api  1/1 confirmed  12 ms");
+    assert!(payments.starts_with("  payments-api  1/1 confirmed  ") && payments.ends_with(" ms"), "{payments}");
     assert!(waiting.starts_with("  reports-api   1/2 confirmed  1 pending (last report "), "{waiting}");
     assert!(waiting.ends_with("): rejects every token from 14:03:41Z on"), "{waiting}");
-    assert_eq!(fenced, "  reports-api   1/2 confirmed  30.2 s, 1 fenced: rejects every token since 14:03:41Z");
+    assert!(fenced.starts_with("  reports-api   1/2 confirmed  30."), "{fenced}");
+    assert!(fenced.ends_with(" s, 1 fenced: rejects every token since 14:03:41Z"), "{fenced}");
     assert_eq!(
         summary,
         "Confirmed after 30.2 s by 3 instances, 1 of them fenced. About 2 followers of the feed are not enrolled and not \
