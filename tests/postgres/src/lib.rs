@@ -103,7 +103,9 @@ impl PostgresServer {
         // The first one starts no other any more while the others are looked for.
         let first = self.first_process();
         signal(first, Signal::STOP);
-        children_of(first).into_iter().for_each(|process| signal(process, Signal::STOP));
+        for process in children_of(first) {
+            signal(process, Signal::STOP);
+        }
     }
 
     /// Lets all processes go on after [`suspend`](Self::suspend).
