@@ -7,7 +7,6 @@ use tokio::task::spawn_blocking;
 use super::StartError;
 use crate::{
     config::{Config, OnLostHistory, SharedStore},
-    domain::ClusterSettings,
     keys::{self, BrokerKeys, Custody, Entropy, KeyEncryptionKey, SealedKeys},
     maintenance::lost_history::{revoke_all, withdraw_keys_again},
     store::{self, JoinError, LostHistoryOptions, OnLoss, Store, StoreError, StoreOptions},
@@ -51,7 +50,7 @@ fn lost_history_options(shared: &SharedStore, custody: &Arc<Custody>) -> LostHis
 /// Joins the brokers of a shared database. Returns the keys of all of them. Blocks the thread.
 fn join(config: &Config, shared: &SharedStore, entropy: Arc<dyn Entropy>) -> Result<BrokerKeys, StartError> {
     let kek = KeyEncryptionKey::read(&shared.key_encryption_key_path)?;
-    let settings = settings(config, &kek);
+    let settings = config.cluster_settings(&kek);
     let sealed_keys = SealedKeys::new(kek, &config.issuer);
     let make_keys = |now| sealed_keys.first_keys(now, entropy.as_ref());
     let joined = store::join(shared.url.expose(), &settings, make_keys).map_err(|error| match error {
@@ -65,15 +64,4 @@ fn join(config: &Config, shared: &SharedStore, entropy: Arc<dyn Entropy>) -> Res
         tracing::warn!(component = "config", "{deviation}: use the same setting for all of them");
     }
     Ok(BrokerKeys::from_rows(sealed_keys, &joined.keys, entropy)?)
-}
-
-/// Returns the settings on which the brokers of a database must agree.
-fn settings(config: &Config, kek: &KeyEncryptionKey) -> ClusterSettings {
-    ClusterSettings {
-        issuer: config.issuer.clone(),
-        trust_domain: config.trust_domain.to_string(),
-        audience: config.audience.clone(),
-        max_ttl: config.max_ttl,
-        admin_secret: kek.digest("agentwrit-admin-secret-v1", config.admin_secret.stored_form()),
-    }
 }

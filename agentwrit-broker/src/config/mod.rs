@@ -34,7 +34,10 @@ pub use self::{
     warning::Warning,
 };
 use self::{error::ErrorList, sources::Settings, values as variables};
-use crate::keys::{AdminSecret, Secret};
+use crate::{
+    domain::ClusterSettings,
+    keys::{AdminSecret, KeyEncryptionKey, Secret},
+};
 pub use crate::{
     limits::budgets::SessionBudget,
     telemetry::log::{LogFormat, LogLevel},
@@ -240,6 +243,17 @@ impl Config {
             warnings: Vec::new(),
             unused: SharedStore::unused(settings),
         })
+    }
+
+    /// Returns the settings on which the brokers of a database must agree.
+    pub(crate) fn cluster_settings(&self, kek: &KeyEncryptionKey) -> ClusterSettings {
+        ClusterSettings {
+            issuer: self.issuer.clone(),
+            trust_domain: self.trust_domain.to_string(),
+            audience: self.audience.clone(),
+            max_ttl: self.max_ttl,
+            admin_secret: kek.digest("agentwrit-admin-secret-v1", self.admin_secret.stored_form()),
+        }
     }
 
     /// Returns the file of this broker alone, beside which its health socket is: the state file with a shared store, else the

@@ -27,6 +27,7 @@
 
 mod commit_times;
 mod entry;
+mod key_changes;
 mod log_memory;
 mod mirror;
 mod response;
@@ -58,14 +59,13 @@ use self::{
     tail::Newer,
 };
 use crate::{
-    domain::{Revocation, StoredKey},
+    domain::Revocation,
     issuer::{Issuer, KeyRing},
-    keys::as_made,
     limits::{
         pools::Pools,
         single_flight::{Begun, SingleFlight},
     },
-    store::{KeysVersion, LogEnd, Store, StoreError, Tx},
+    store::{LogEnd, Store, StoreError, Tx},
 };
 
 /// Largest number of entries in a page of the recent log.
@@ -195,35 +195,6 @@ impl FeedPublisher {
     /// Returns the end of the log that memory holds.
     pub(crate) fn end(&self) -> LogEnd {
         self.feed.memory.end()
-    }
-
-    /// Changes keys, all with one cursor of the log, in rows that [`Tx::signing_keys`] or [`Custody::new_key`] returned. The
-    /// caller sets states and times. Once the change is durable, this broker's verifier and the followers receive it. Returns the
-    /// cursor.
-    ///
-    /// [`Custody::new_key`]: crate::keys::Custody::new_key
-    pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, StoreError> {
-        let before = tx.signing_keys()?;
-        let (cursor, changed_at) = (tx.advance_cursor()?, tx.now());
-        let custody = self.issuer.custody();
-        for row in changed {
-            let after = StoredKey { changed_at, cursor, ..row };
-            let sealed = match before.iter().find(|before| before.kid == after.kid) {
-                Some(before) => custody.with_state(before, after)?,
-                None => custody.with_state(&as_made(&after), after)?,
-            };
-            tx.put_signing_key(&sealed)?;
-        }
-        let rows = tx.signing_keys()?;
-        let version = KeysVersion { epoch: tx.epoch()?.into(), cursor };
-        let ring = self.issuer.current_ring().prepare(&rows, version.clone())?;
-        let (issuer, memory) = (Arc::clone(&self.issuer), self.feed.memory.clone());
-        tx.after_commit(move || {
-            issuer.current_ring().replace(ring);
-            memory.advance(&version.epoch, cursor);
-            issuer.custody().settle(&rows);
-        });
-        Ok(cursor)
     }
 
     /// Number of requests that wait for news.

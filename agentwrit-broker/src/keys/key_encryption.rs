@@ -2,7 +2,7 @@
 //!
 //! 1. The key is in a file that every broker of the database has, never in the database: who reads a backup of the database
 //!    can't sign tokens.
-//! 2. A seal is bound to its context (issuer, key id, purpose): a row that is moved to another place does not open.
+//! 2. A seal is bound to its context (issuer and row of the key): a row that is moved or changed does not open.
 //! 3. A seal names its key by a digest, so that a wrong key file is told apart from a row that was changed.
 //!
 //! A seal is a version (1), the name of the key (8 bytes), the nonce (12, random), ciphertext and tag (16).

@@ -33,7 +33,7 @@ pub(crate) use self::{
     migration::seal_key_files,
     nonce_file::beside as nonce_file_beside,
     sealed::SealedKeys,
-    start::{OpenKeysError, open_key_files},
+    start::{OpenKeysError, examine_key_files, open_key_files},
 };
 #[cfg(test)]
 pub(crate) use self::{entropy::SeededEntropy, sealed::tests::kek as test_kek};

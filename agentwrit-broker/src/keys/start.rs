@@ -62,11 +62,39 @@ pub(crate) async fn open_key_files(
     Ok(BrokerKeys { custody: Arc::new(Custody::of_files(files, Arc::clone(entropy))), nonce_key })
 }
 
+/// Examines the keys in the files at `path`. Returns what the next start will change, in words. Changes nothing.
+///
+/// # Errors
+///
+/// [`KeyFileError`], as a start would report it.
+pub(crate) fn examine_key_files(path: &Path, rows: &[StoredKey]) -> Result<Vec<String>, KeyFileError> {
+    let files = KeyFiles::at(path);
+    let present = present(&files, rows)?;
+    let found = Found { at_path: files.at_path()?, present, path: files.path().to_owned() };
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let changed = found.changes(rows, UnixTime::default(), UnixTime::default())?;
+    let described = changed.iter().map(|row| match row.state {
+        KeyState::Withdrawn => format!(
+            "the next start withdraws the signing key `{}`, whose file is missing: restore it from a backup, unless its tokens \
+             are to become invalid",
+            row.kid
+        ),
+        KeyState::Active => format!("the next start activates the signing key `{}`: its file is `{}`", row.kid, path.display()),
+        KeyState::Prepared | KeyState::Retiring | KeyState::Retired => {
+            format!("the next start replaces the signing key `{}`, which verifies until its tokens have expired", row.kid)
+        }
+    });
+    Ok(described.collect())
+}
+
 /// Reads or makes the key at `path`, and the nonce secret beside it.
 pub(super) fn open_at_path(path: &Path, entropy: &dyn Entropy) -> Result<NonceKey, KeyFileError> {
-    let KeyFile { derived_nonce_key, created, .. } = KeyFile::open(path, entropy)?;
+    let KeyFile { signing_key, derived_nonce_key, created } = KeyFile::open(path, entropy)?;
     if created {
-        tracing::info!(component = "signing", path = %path.display(), "a new signing key was made");
+        let kid = signing_key.id().as_str();
+        tracing::info!(component = "signing", path = %path.display(), kid, "a new signing key was made");
         // The secret beside the former key may be derived from that one, which was replaced because it leaked.
         nonce_file::remove(path)?;
     }

@@ -1,12 +1,12 @@
 //! `agentwrit-broker check`: finds what would keep the broker from starting, without starting it.
 //!
 //! 1. It reads the configuration and reports every error and every warning.
-//! 2. With a probe it also checks what the configuration names: the signing key, the database, the files of TLS, and the
-//!    address, which must be free.
+//! 2. With a probe it also checks what the configuration names: the signing keys and whether they are those of the database,
+//!    the database, the settings on which its brokers must agree, the files of TLS, and the address, which must be free.
 //! 3. It changes nothing and makes no file. A probe holds shared locks on the database's files, and the address, for a
 //!    moment only.
 
-use std::{fmt, io, net::SocketAddr, path::Path};
+use std::{fmt, io, net::SocketAddr, path::Path, sync::Arc};
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tokio::{net::TcpListener, task::spawn_blocking};
@@ -15,7 +15,7 @@ use super::file_checks;
 use crate::{
     audit::text::printable,
     config::{Args, Config, SharedStore},
-    keys::{BrokerKeys, KeyEncryptionKey},
+    keys::{BrokerKeys, Entropy, KeyEncryptionKey, OsEntropy, SealedKeys, examine_key_files},
     server::{HealthSocket, Tls},
     store::{self, DatabaseState, Store, StoreOptions, directory_of},
 };
@@ -77,7 +77,10 @@ impl CheckReport {
         let path = &config.db_path;
         match store::probe(path, &config.accept_broken_audit) {
             Ok(DatabaseState::Missing) => self.probe_directory("the database", path),
-            Ok(DatabaseState::Verified) => self.probe_access(path),
+            Ok(DatabaseState::Verified) => {
+                self.probe_access(path);
+                self.probe_key_files(config);
+            }
             Ok(DatabaseState::Unverified) => {
                 self.probe_access(path);
                 self.warning(&format_args!(
@@ -102,11 +105,23 @@ impl CheckReport {
         false
     }
 
+    /// Reports key files that are not those of the database, and what the next start changes because of them.
+    fn probe_key_files(&mut self, config: &Config) {
+        let rows = match store::probe_keys(&config.db_path) {
+            Ok(rows) => rows,
+            Err(error) => return self.error(&error),
+        };
+        match examine_key_files(&config.signing_key_path, &rows) {
+            Ok(changes) => changes.iter().for_each(|change| self.warning(change)),
+            // A fault of the file at the path is reported once.
+            Err(_) if BrokerKeys::exist_in_files(&config.signing_key_path).is_err() => {}
+            Err(error) => self.error(&error),
+        }
+    }
+
     /// Returns true if a broker of this configuration runs. Other brokers of the database may run too.
     async fn probe_shared_store(&mut self, config: &Config, shared: &SharedStore) -> bool {
-        if let Err(error) = KeyEncryptionKey::read(&shared.key_encryption_key_path) {
-            self.error(&error);
-        }
+        let kek = KeyEncryptionKey::read(&shared.key_encryption_key_path).map_err(|error| self.error(&error)).ok();
         self.probe_directory("the state file", &shared.state_path);
         let (url, accept_broken_audit) = (shared.url.clone(), config.accept_broken_audit.clone());
         let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
@@ -115,12 +130,51 @@ impl CheckReport {
             is_created.then(|| Store::connect(url.expose(), options)).transpose()
         });
         match opened.await {
-            Ok(Ok(Some(store))) => store.close().await,
+            Ok(Ok(Some(store))) => {
+                if let Some(kek) = kek {
+                    self.probe_settings(config, shared, &kek).await;
+                    self.probe_sealed_keys(&store, SealedKeys::new(kek, &config.issuer)).await;
+                }
+                store.close().await;
+            }
             Ok(Ok(None)) => self.warning(&"the database of AA_DATABASE_URL has no tables: the start creates them"),
             Ok(Err(error)) => self.error(&error),
             Err(error) => self.error(&error),
         }
         HealthSocket::connect(config.own_file()).await.is_ok()
+    }
+
+    /// Reports settings that differ from those of the database's other brokers.
+    async fn probe_settings(&mut self, config: &Config, shared: &SharedStore, kek: &KeyEncryptionKey) {
+        let (here, url) = (config.cluster_settings(kek), shared.url.clone());
+        match spawn_blocking(move || store::recorded_settings(url.expose())).await {
+            Ok(Ok(Some(recorded))) => {
+                here.conflicts_with(&recorded).iter().for_each(|conflict| self.error(conflict));
+                here.deviates_from(&recorded).iter().for_each(|deviation| self.warning(deviation));
+            }
+            // The first broker records its own.
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => self.error(&error),
+            Err(error) => self.error(&error),
+        }
+    }
+
+    /// Reports keys that do not open, or are not what their rows say.
+    async fn probe_sealed_keys(&mut self, store: &Store, keys: SealedKeys) {
+        let entropy: Arc<dyn Entropy> = match OsEntropy::open() {
+            Ok(entropy) => Arc::new(entropy),
+            Err(error) => return self.error(&error),
+        };
+        match store.read(|reader| reader.signing_keys()).await {
+            // The first broker makes them.
+            Ok(rows) if rows.is_empty() => {}
+            Ok(rows) => {
+                if let Err(error) = BrokerKeys::from_rows(keys, &rows, entropy) {
+                    self.error(&error);
+                }
+            }
+            Err(error) => self.error(&error),
+        }
     }
 
     /// Reports a missing file that cannot be created.

@@ -49,7 +49,7 @@ pub(crate) fn withdraw_keys_again(tx: &mut Tx<'_>, lost: &LostHistory, custody: 
     }
     // The followers of the log read the keys when they find the new epoch, or the cursor.
     let (cursor, now) = (tx.advance_cursor()?, tx.now());
-    let mut put = |tx: &mut Tx<'_>, before: &StoredKey, after: StoredKey| {
+    let put = |tx: &mut Tx<'_>, before: &StoredKey, after: StoredKey| {
         let after = StoredKey { changed_at: now, cursor, ..after };
         let kind = if after.state == KeyState::Active { EventType::KeyActivated } else { EventType::KeyWithdrawn };
         let detail = "the database lost the withdrawal of a signing key";

@@ -73,12 +73,12 @@ pub use error::{OpenError, StoreError};
 pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog, When};
 pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
-pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, schema_sql};
+pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, recorded_settings, schema_sql};
 pub use prune::Pruned;
 pub use reader::Reader;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
-pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, directory_of, probe};
+pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, directory_of, probe, probe_keys};
 pub use tokens::EndedTokens;
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},

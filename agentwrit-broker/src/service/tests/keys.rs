@@ -219,8 +219,8 @@ async fn key_that_operator_put_at_path_becomes_active_and_former_one_is_withdraw
     test.restart_now().await;
     let second = test.at_path();
     let withdrawn =
-        (EventType::KeyWithdrawn, format!("signing key withdrawn at the start: its file is missing; kid={first}"));
-    let detail = format!("signing key activated at the start: its file is at the path; kid={second}");
+        (EventType::KeyWithdrawn, format!("signing key withdrawn at the start: its file is missing kid={first}"));
+    let detail = format!("signing key activated at the start: its file is at the path kid={second}");
     assert_eq!(test.events().await, [withdrawn, (EventType::KeyActivated, detail)]);
     assert_eq!(test.states().await.len(), 2);
     assert_eq!(published(&test.services), [second]);

@@ -68,7 +68,7 @@ fn join_in_transaction<E>(
 fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagreement>, OpenError> {
     let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret } = settings;
     let max_ttl = max_ttl.map(signed);
-    let Some(recorded) = recorded_settings(session)? else {
+    let Some(recorded) = read_settings(session)? else {
         let audience = audience.as_deref();
         session.execute(INSERT_CLUSTER, values![issuer, trust_domain, audience, max_ttl, admin_secret])?;
         return Ok(Vec::new());
@@ -84,7 +84,12 @@ fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagree
     Ok(deviations)
 }
 
-fn recorded_settings(session: &Session) -> Result<Option<ClusterSettings>, StoreError> {
+/// Returns the recorded settings of the database at `url`, if a broker has joined it. Blocks the thread.
+pub(crate) fn recorded_settings(url: &str) -> Result<Option<ClusterSettings>, OpenError> {
+    Ok(read_settings(&Session::open(&Server::parse(url)?)?)?)
+}
+
+fn read_settings(session: &Session) -> Result<Option<ClusterSettings>, StoreError> {
     let rows = session.rows(SELECT_CLUSTER, values![])?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(ClusterSettings {

@@ -50,7 +50,7 @@ mod writer;
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::audit::ChainBreak;
-pub(crate) use cluster::{JoinError, join};
+pub(crate) use cluster::{JoinError, join, recorded_settings};
 pub(super) use import::Import;
 pub(crate) use schema::{apply as apply_schema, exists as has_schema, sql as schema_sql};
 

@@ -39,7 +39,7 @@ use agentwrit_verify::{
 };
 pub(super) use export::Export;
 pub(crate) use files::{LockedFile, all as database_files, canonical, directory_of};
-pub(crate) use probe::{DatabaseState, probe};
+pub(crate) use probe::{DatabaseState, probe, probe_keys};
 use rusqlite::Connection;
 
 use self::{files::Claim, transaction::Transaction, writer::WriteConnection};

@@ -11,7 +11,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 
 use super::{files, schema, transaction::Transaction};
-use crate::store::{OpenError, acceptance};
+use crate::{
+    domain::StoredKey,
+    store::{OpenError, acceptance, keys::ReadKeys},
+};
 
 /// State of a database before a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,16 @@ pub(crate) fn probe(path: &Path, accepted: &[ChainBreakId]) -> Result<DatabaseSt
     }
     acceptance::accepted(&acceptance::walk_end(&Transaction::new(&connection))?, accepted)?;
     Ok(DatabaseState::Verified)
+}
+
+/// Returns the keys of a database that was found [`DatabaseState::Verified`].
+///
+/// # Errors
+///
+/// [`OpenError`].
+pub(crate) fn probe_keys(path: &Path) -> Result<Vec<StoredKey>, OpenError> {
+    let path = &files::canonical(path).map_err(|error| OpenError::io(path, &error))?;
+    Ok(Transaction::new(&immutable(path)?).signing_keys()?)
 }
 
 fn existing(path: &Path) -> Result<Option<File>, OpenError> {

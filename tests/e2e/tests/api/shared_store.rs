@@ -70,6 +70,9 @@ async fn start_with_other_settings_or_key_than_first_broker_stops_and_shows_no_p
         let stopped = run(&brokers, &[setting], &[]).await;
         assert_eq!(stopped.status.code(), Some(1), "{setting:?}: {}", stopped.output);
         assert!(stopped.output.contains(problem), "{setting:?}: {}", stopped.output);
-        assert!(!stopped.output.contains("hunter2"), "{}", stopped.output);
+        let checked = run(&brokers, &[setting], &["check", "--probe"]).await;
+        assert_eq!(checked.status.code(), Some(1), "{setting:?}: {}", checked.output);
+        assert!(checked.output.contains(problem), "{setting:?}: {}", checked.output);
+        assert!(![stopped.output, checked.output].concat().contains("hunter2"));
     }
 }

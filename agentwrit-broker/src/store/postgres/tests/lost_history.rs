@@ -9,13 +9,17 @@ use std::{
 };
 
 use ::postgres_server::{PostgresServer, Stop};
-use agentwrit_verify::Level;
+use agentwrit_verify::{Level, SystemClock};
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    maintenance::lost_history::revoke_all,
-    store::{LostHistoryOptions, OnLoss, OpenError},
+    domain::{KeyPurpose, KeyState, StoredKey},
+    feed::{BrokerMemory, LogReader},
+    issuer::CurrentRing,
+    keys::{Custody, SealedKeys, SeededEntropy, test_kek},
+    maintenance::lost_history::{revoke_all, withdraw_keys_again},
+    store::{KeysVersion, LogEnd, LostHistoryOptions, OnLoss, OpenError},
 };
 
 /// A primary, a standby that lacks its last commits, and an address that leads to one of them.
@@ -160,6 +164,91 @@ async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_
     third.transact(|tx| register(tx, 7)).await.unwrap();
     assert_eq!(losses(&third).await, (1, 1, epoch));
     assert_eq!(third.read(whole_trail).await.unwrap(), 11);
+}
+
+const ISSUER: &str = "https://agentwrit.local";
+
+/// A store that follows the log and keeps keys in memory, as a broker does.
+async fn connect_with_keys(pair: &Pair, state: &str) -> (Store, Arc<CurrentRing>) {
+    let custody =
+        Arc::new(Custody::of_sealed_keys(SealedKeys::new(test_kek(1), ISSUER), Arc::new(SeededEntropy::new(7))));
+    let reaction = {
+        let custody = Arc::clone(&custody);
+        OnLoss::react(move |tx, lost| {
+            revoke_all(tx, lost)?;
+            withdraw_keys_again(tx, lost, &custody)
+        })
+    };
+    let store = connect_with(&pair.url(), pair.options(state, reaction));
+    let first = SealedKeys::new(test_kek(1), ISSUER).first_keys(at(0), &SeededEntropy::new(8)).unwrap();
+    let joined = store.transact(move |tx| {
+        if tx.signing_keys()?.is_empty() {
+            first.iter().try_for_each(|row| tx.put_signing_key(row))?;
+        }
+        Ok::<_, StoreError>((tx.signing_keys()?, tx.epoch()?, tx.keys_cursor()?, tx.latest_cursor()?))
+    });
+    let (rows, epoch, keys_cursor, cursor) = joined.await.unwrap();
+    let epoch: Arc<str> = epoch.into();
+    let version = KeysVersion { epoch: Arc::clone(&epoch), cursor: keys_cursor };
+    let keys = Arc::new(CurrentRing::open(custody, &rows, version, Arc::new(SystemClock)).unwrap());
+    let log = LogReader::new(ISSUER).finish(LogEnd { epoch, cursor }, Arc::new(SystemClock));
+    store.follow(Arc::new(BrokerMemory { log, keys: Arc::clone(&keys) }));
+    (store, keys)
+}
+
+async fn states(store: &Store) -> Vec<(String, KeyState)> {
+    let rows = store.transact(|tx| tx.signing_keys()).await.unwrap();
+    let of_tokens = rows.into_iter().filter(|row| row.purpose == KeyPurpose::Token);
+    of_tokens.map(|row| (row.kid, row.state)).collect()
+}
+
+/// Confirms until memory holds what the database has.
+async fn catch_up(store: &Store) {
+    let caught_up = async { while store.confirm().await.is_err() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(30), caught_up).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdrawal_that_database_lost_is_made_again_also_after_reaction_of_broker_that_did_not_know_it() {
+    let pair = Pair::start(|_| {});
+    let (knowing, keys) = connect_with_keys(&pair, "a").await;
+    let unknowing = connect_with(&pair.url(), pair.options("b", OnLoss::react(revoke_all)));
+    let first = keys.ring().active.id().as_str().to_owned();
+    unknowing.transact(|tx| register(tx, 1)).await.unwrap();
+    pair.disconnect_standby();
+    // The active key is withdrawn, and a new one takes its place.
+    let (next, kid) = (keys.custody().new_key(at(1)).unwrap(), first.clone());
+    let (sealed, withdrawn) = {
+        let rows = knowing.read(|reader| reader.signing_keys()).await.unwrap();
+        let row = rows.into_iter().find(|row| row.kid == kid).unwrap();
+        let active = StoredKey { state: KeyState::Active, activated_at: Some(at(2)), cursor: 1, ..next.clone() };
+        let withdrawn = StoredKey { state: KeyState::Withdrawn, sealed: Vec::new(), cursor: 1, ..row };
+        (keys.custody().with_state(&next, active).unwrap(), withdrawn)
+    };
+    let change = knowing.transact(move |tx| {
+        tx.advance_cursor()?;
+        tx.put_signing_key(&withdrawn)?;
+        tx.put_signing_key(&sealed)?;
+        tx.append(event("the key was withdrawn"))
+    });
+    change.await.unwrap();
+    catch_up(&knowing).await;
+    assert_eq!(keys.ring().active.id().as_str(), next.kid);
+    unknowing.transact(|tx| register(tx, 2)).await.unwrap();
+    pair.fail_over();
+
+    unknowing.transact(|tx| register(tx, 3)).await.unwrap();
+    assert_eq!(states(&unknowing).await, [(first.clone(), KeyState::Active)], "it did not know of the withdrawal");
+    let after = states(&knowing).await;
+    assert_eq!(after[0], (first.clone(), KeyState::Withdrawn));
+    assert!(after.len() == 2 && after[1].1 == KeyState::Active, "{after:?}");
+    assert_eq!(losses(&knowing).await.0, 1, "everything was revoked once");
+    catch_up(&knowing).await;
+    assert_eq!(keys.ring().active.id().as_str(), after[1].0);
+    assert!(keys.ring().published.iter().all(|key| key.id().as_str() != first));
+    let again = knowing.transact(|tx| register(tx, 4)).await;
+    assert!(again.is_ok());
+    assert_eq!(states(&knowing).await, after);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,6 +102,20 @@ async fn probe_of_running_broker_warns_and_does_not_disturb_it() {
 }
 
 #[tokio::test]
+async fn probe_tells_what_next_start_changes_because_of_key_files() {
+    let (_, directory) = Broker::start().await.terminate().await;
+    let key = directory.path().join("signing.key");
+    let pem = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    let checked = check(directory.path(), &[], &["--probe"]).await;
+    assert!(checked.output.starts_with("warning: the next start withdraws the signing key `"), "{}", checked.output);
+    fs::write(&key, pem).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let checked = check(directory.path(), &[], &["--probe"]).await;
+    assert_eq!((checked.output.as_str(), checked.status.code()), ("0 errors, 0 warnings\n", Some(0)));
+}
+
+#[tokio::test]
 async fn exits_with_2_when_used_wrongly() {
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(check(directory.path(), &[], &["--prob"]).await.status.code(), Some(2));

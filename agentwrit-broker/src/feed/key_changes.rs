@@ -1,0 +1,41 @@
+//! Changes of the signing keys by this broker.
+
+use std::sync::Arc;
+
+use super::FeedPublisher;
+use crate::{
+    domain::StoredKey,
+    keys::as_made,
+    store::{KeysVersion, StoreError, Tx},
+};
+
+impl FeedPublisher {
+    /// Changes keys, all with one cursor of the log, in rows that [`Tx::signing_keys`] or [`Custody::new_key`] returned. The
+    /// caller sets states and times. Once the change is durable, this broker's verifier and the followers receive it. Returns the
+    /// cursor.
+    ///
+    /// [`Custody::new_key`]: crate::keys::Custody::new_key
+    pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, StoreError> {
+        let before = tx.signing_keys()?;
+        let (cursor, changed_at) = (tx.advance_cursor()?, tx.now());
+        let custody = self.issuer.custody();
+        for row in changed {
+            let after = StoredKey { changed_at, cursor, ..row };
+            let sealed = match before.iter().find(|before| before.kid == after.kid) {
+                Some(before) => custody.with_state(before, after)?,
+                None => custody.with_state(&as_made(&after), after)?,
+            };
+            tx.put_signing_key(&sealed)?;
+        }
+        let rows = tx.signing_keys()?;
+        let version = KeysVersion { epoch: tx.epoch()?.into(), cursor };
+        let ring = self.issuer.current_ring().prepare(&rows, version.clone())?;
+        let (issuer, memory) = (Arc::clone(&self.issuer), self.feed.memory.clone());
+        tx.after_commit(move || {
+            issuer.current_ring().replace(ring);
+            memory.advance(&version.epoch, cursor);
+            issuer.custody().settle(&rows);
+        });
+        Ok(cursor)
+    }
+}
