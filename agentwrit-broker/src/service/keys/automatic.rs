@@ -1,4 +1,4 @@
-//! What happens to the signing keys without an operator: rotation after `AA_KEY_ROTATION`, and retirement.
+//! Changes of the signing keys without an operator: rotation after `AA_KEY_ROTATION`, and retirement.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -34,7 +34,7 @@ impl Blocked {
 }
 
 impl KeyService {
-    /// Does what is due, and sets the metrics. Of several brokers, the one that has the lock first acts.
+    /// Retires, rotates and activates keys for which it is time, and sets the metrics. Of several brokers, the one that has the lock first acts.
     pub(crate) async fn run_due(self: &Arc<Self>) -> Result<(), Error> {
         let keys = self.list().await?;
         let now = self.ledger.now();

@@ -1,4 +1,4 @@
-//! Whether verifiers have the published keys, before one of these begins to sign.
+//! Check that verifiers have the published keys, before one of these begins to sign.
 //!
 //! 1. An instance has them when it reported the digest of exactly these keys.
 //! 2. An instance that has been silent for longer than its bound, and than it may be between reports, rejects every token or

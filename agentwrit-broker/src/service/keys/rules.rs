@@ -35,7 +35,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) last_expiry: Option<UnixTime>,
     /// Time for which a key is published before it signs.
     pub(crate) prepare_for: Duration,
-    /// Whether verifiers have the published keys.
+    /// Verifiers that lack published keys.
     pub(crate) readiness: &'a Readiness,
 }
 
@@ -118,7 +118,7 @@ impl Facts<'_> {
         })
     }
 
-    /// Returns what is due without an operator: retirements, the activation of a rotation, and the beginning of the next
+    /// Returns the changes that are due without an operator: retirements, the activation of a rotation, and the beginning of the next
     /// one when the active key has signed for `period`.
     pub(crate) fn due(&self, period: Option<Duration>) -> Vec<Step> {
         let retiring = self.in_state(KeyState::Retiring).filter(|key| self.may_retire(key));

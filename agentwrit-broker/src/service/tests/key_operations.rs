@@ -1,6 +1,10 @@
 //! Signing keys: prepared, activated, retired, rotated and withdrawn, on one broker.
 
-use agentwrit_verify::{TokenId, UnverifiedToken};
+use agentwrit_verify::{
+    TokenId, UnverifiedToken,
+    confirmation::ConfirmationState,
+    report::{Report, ReportedBound},
+};
 
 use super::*;
 use crate::{
@@ -223,4 +227,111 @@ async fn rejects_change_by_token_that_ended_meanwhile() {
     let outcome = test.services.keys.change(KeyOperation::Prepare, author).await;
     assert!(matches!(outcome, Err(Error::TokenEnded)), "{outcome:?}");
     assert_eq!(test.published().len(), 1);
+}
+
+/// A broker with the verifier `api`, so long after its start that it knows every instance.
+async fn with_verifier(max_bound: Option<u64>) -> TestServices {
+    let test = TestServices::new().await;
+    verifiers::enrol(&test.services, "api", 1, max_bound).await.unwrap();
+    test.clock.advance(HOUR);
+    test
+}
+
+impl TestServices {
+    async fn report(&self, report: &Report) {
+        verifiers::send(&self.services, report, 1).await.unwrap();
+    }
+
+    async fn look(&self) {
+        self.services.keys.run_due().await.unwrap();
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let metrics = self.services.metrics.encode();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn rotation_waits_until_each_live_instance_has_the_key() {
+    let test = with_verifier(Some(30)).await;
+    test.report(&verifiers::report(&test.services, "api", 1, 1)).await;
+    test.report(&verifiers::report(&test.services, "api", 2, 1)).await;
+    let (first, old) = (test.active_kid().await, test.services.issuer.ring().published.digest());
+    let second = test.change(KeyOperation::Rotate).await.unwrap().key.kid;
+    test.clock.advance(PREPARE_FOR);
+    // One has the new key, the other reports without it.
+    test.report(&verifiers::report(&test.services, "api", 1, 2)).await;
+    test.report(&Report { key_set: Some(old), ..verifiers::report(&test.services, "api", 2, 2) }).await;
+    test.clock.advance(Duration::from_secs(20));
+    test.look().await;
+    assert_eq!(test.active_kid().await, first);
+    let figures = ["agentwrit_key_rotation_blocked", "agentwrit_key_rotation_overdue_seconds"];
+    assert_eq!(figures.map(|name| test.metric(name)), [1, 20]);
+    let KeyError::NotEverywhere { count, named } = rejected(test.activate(&second, false).await) else { panic!() };
+    assert_eq!((count, named.as_str()), (1, "api/02020202020202020202020202020202"));
+
+    test.report(&verifiers::report(&test.services, "api", 2, 3)).await;
+    test.look().await;
+    assert_eq!(test.active_kid().await, second);
+    test.look().await;
+    assert_eq!(figures.map(|name| test.metric(name)), [0, 0]);
+    assert_eq!(test.metric("agentwrit_signing_keys{state=\"retiring\"}"), 1);
+}
+
+#[tokio::test]
+async fn silent_instance_blocks_rotation_within_its_bound_or_without_one_until_it_is_removed() {
+    for (bound, max_bound) in [(ReportedBound::Seconds(300), Some(300)), (ReportedBound::Unbounded, None)] {
+        let test = with_verifier(max_bound).await;
+        let old = test.services.issuer.ring().published.digest();
+        let (first, second) = (test.active_kid().await, test.change(KeyOperation::Rotate).await.unwrap().key.kid);
+        test.clock.advance(PREPARE_FOR);
+        test.report(&Report { key_set: Some(old), bound, ..verifiers::report(&test.services, "api", 1, 1) }).await;
+        test.clock.advance(Duration::from_secs(300));
+        test.look().await;
+        assert_eq!(test.active_kid().await, first, "{bound:?}");
+        test.clock.advance(Duration::from_secs(1));
+        test.look().await;
+        if bound == ReportedBound::Unbounded {
+            assert_eq!(test.active_kid().await, first);
+            test.clock.advance(DAY);
+            test.look().await;
+            assert_eq!(test.active_kid().await, first);
+            test.services.verifiers.remove(None, verifiers::name("api"), CLIENT).await.unwrap();
+            test.look().await;
+        }
+        assert_eq!(test.active_kid().await, second, "{bound:?}");
+    }
+}
+
+#[tokio::test]
+async fn rotation_waits_for_instances_that_may_be_unknown_after_start() {
+    let mut test = with_verifier(Some(30)).await;
+    let (first, second) = (test.active_kid().await, test.change(KeyOperation::Rotate).await.unwrap().key.kid);
+    test.clock.advance(PREPARE_FOR);
+    let now = test.services.ledger.now();
+    test.restart_at(now).await;
+    test.look().await;
+    assert_eq!((test.active_kid().await, test.metric("agentwrit_key_rotation_blocked")), (first, 1));
+    assert!(matches!(rejected(test.activate(&second, false).await), KeyError::InstancesUnknown { .. }));
+    test.clock.advance(Report::LEASE.saturating_add(Duration::from_secs(2)));
+    test.look().await;
+    assert_eq!(test.active_kid().await, second);
+}
+
+#[tokio::test]
+async fn withdrawal_does_not_wait_for_verifiers_and_is_confirmed_like_a_revocation() {
+    let test = with_verifier(Some(30)).await;
+    test.report(&verifiers::report(&test.services, "api", 1, 1)).await;
+    let change = test.withdraw(&test.active_kid().await).await.unwrap();
+    let confirm = async || {
+        let confirmations = &test.services.confirmations;
+        confirmations.await_confirmation(&change.cursor, &Subject::Admin, Duration::ZERO).await.unwrap().confirmation
+    };
+    let pending = confirm().await;
+    assert_eq!((pending.state, pending.pending.len()), (ConfirmationState::Pending, 1));
+    test.clock.advance(Duration::from_secs(2));
+    test.report(&verifiers::report(&test.services, "api", 1, 2)).await;
+    assert_eq!(confirm().await.state, ConfirmationState::Confirmed);
 }

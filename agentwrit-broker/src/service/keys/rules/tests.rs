@@ -290,7 +290,7 @@ impl World {
         let kid = |index: Index, keys: &[StoredKey]| keys[index.index(keys.len())].kid.clone();
         match operation {
             Operation::Advance(seconds) => self.now += seconds,
-            // What has passed for certain does not become less.
+            // The time that has passed for certain does not go back.
             Operation::SetLag(lag) if lag <= self.lag => self.lag = lag,
             Operation::SetLag(lag) => (self.now, self.lag) = (self.now + lag - self.lag, lag),
             Operation::SetReady(is_ready) => self.is_ready = is_ready,
