@@ -152,10 +152,7 @@ impl KeyService {
             keys.push(after.clone());
             changed.push(after);
         }
-        let position = match changed.is_empty() {
-            true => tx.latest_cursor()?,
-            false => self.feed.change_keys(tx, changed)?,
-        };
+        let position = if changed.is_empty() { tx.latest_cursor()? } else { self.feed.change_keys(tx, changed)? };
         let cursor = FeedCursor::new(&tx.epoch()?, position)
             .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
         Ok((keys, cursor))

@@ -287,7 +287,7 @@ impl World {
     }
 
     fn play(&mut self, operation: Operation) {
-        let kid = |index: Index, keys: &[StoredKey]| keys[index.index(keys.len())].kid.clone();
+        let kid = |index: &Index, keys: &[StoredKey]| keys[index.index(keys.len())].kid.clone();
         match operation {
             Operation::Advance(seconds) => self.now += seconds,
             // The time that has passed for certain does not go back.
@@ -304,12 +304,12 @@ impl World {
                 self.apply(&steps, false);
             }
             Operation::Activate(index, force) => {
-                let kid = kid(index, &self.keys);
+                let kid = kid(&index, &self.keys);
                 let steps = self.decide(|facts| facts.activate(&kid, force)).unwrap_or_default();
                 self.apply(&steps, force);
             }
             Operation::Retire(index) => {
-                let kid = kid(index, &self.keys);
+                let kid = kid(&index, &self.keys);
                 let steps = self.decide(|facts| facts.retire(&kid)).unwrap_or_default();
                 self.apply(&steps, false);
             }
@@ -318,7 +318,7 @@ impl World {
                 self.apply(&steps, false);
             }
             Operation::Withdraw(index) => {
-                let kid = kid(index, &self.keys);
+                let kid = kid(&index, &self.keys);
                 let steps = self.decide(|facts| facts.withdraw(&kid)).unwrap();
                 self.apply(&steps, true);
                 assert!(!self.keys.iter().any(|key| key.kid == kid && key.state.is_published()));
