@@ -213,7 +213,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => (0_u64..7_200).prop_map(Operation::Advance),
         1 => (60_000_u64..120_000).prop_map(Operation::Advance),
-        1 => prop_oneof![Just(0_u64), 0_u64..4_000].prop_map(Operation::SetLag),
+        1 => prop_oneof![Just(0_u64), 0_u64..20_000].prop_map(Operation::SetLag),
         2 => any::<bool>().prop_map(Operation::SetReady),
         4 => (1_u64..86_400).prop_map(Operation::Issue),
         2 => Just(Operation::Prepare),
