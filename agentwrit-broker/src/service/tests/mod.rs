@@ -9,6 +9,7 @@ mod feed;
 mod key_operations;
 mod keys;
 mod lifetime;
+mod network_model;
 mod noise;
 mod registration;
 mod revocation;

@@ -1,0 +1,209 @@
+//! An instance of a verifier: a real follower with identity behind a bad network, on a clock of its own.
+
+use std::{fmt, time::Instant};
+
+use agentwrit_verify::{
+    Clock as _, FeedCursor, FeedError, KeySet,
+    confirmation::EnrolledVerifier,
+    feed::Staleness,
+    report::{InstanceId, VerifierName},
+    testing::{TestFollower, TestIssuer},
+};
+
+use super::{
+    super::{verifiers::key, *},
+    Chance,
+};
+
+/// Largest delay of an instance's clock, in milliseconds.
+const LEEWAY: i64 = 5_000;
+
+/// A message on its way, and the time of its arrival.
+type InFlight<M> = Vec<(i64, M)>;
+
+/// A report, and the monotonic time at which it was sent.
+type SentReport = (String, Instant);
+
+pub(super) struct Instance {
+    number: u64,
+    name: VerifierName,
+    follower: TestFollower,
+    clock: ManualClock,
+    bound: Option<i64>,
+    responses: InFlight<String>,
+    seen: Vec<String>,
+    next_poll: i64,
+    reports: InFlight<SentReport>,
+    acceptances: InFlight<(Instant, FeedCursor)>,
+    next_report: i64,
+    reported: Option<String>,
+    paused_until: i64,
+    disconnected_until: i64,
+}
+
+impl Instance {
+    pub(super) fn start(
+        issuer: &TestIssuer,
+        true_clock: &ManualClock,
+        keys: KeySet,
+        verifier: EnrolledVerifier,
+        (number, now): (u64, i64),
+        chance: &mut Chance,
+    ) -> Self {
+        let skew = if chance.percent(50) { -LEEWAY } else { chance.between(-LEEWAY, 1_000) };
+        let (time, step) = (true_clock.now(), Duration::from_millis(skew.unsigned_abs()));
+        let clock = ManualClock::new(if skew < 0 { time.saturating_sub(step) } else { time.saturating_add(step) });
+        let bound = verifier.max_bound.map(|max| chance.between(18, i64::try_from(max).unwrap()));
+        let staleness = match bound {
+            Some(bound) => Staleness::at_most(Duration::from_secs(bound.unsigned_abs())),
+            None => Staleness::default().accept_stale(),
+        };
+        let id: [u8; 16] = std::array::from_fn(|_| u8::try_from(chance.next() % 256).unwrap());
+        let name = verifier.name.clone();
+        let follower = TestFollower::with_clock(issuer, staleness, clock.clone())
+            .with_identity(verifier.name, InstanceId::from_bytes(id));
+        follower.set_keys(keys);
+        Self {
+            number,
+            name,
+            follower,
+            clock,
+            bound,
+            responses: Vec::new(),
+            seen: Vec::new(),
+            next_poll: now,
+            reports: Vec::new(),
+            acceptances: Vec::new(),
+            next_report: now,
+            reported: None,
+            paused_until: now,
+            disconnected_until: now,
+        }
+    }
+
+    pub(super) fn pass(&self, step: Duration) {
+        // A process that is paused misses none of the time.
+        self.clock.advance(step);
+    }
+
+    pub(super) fn is_paused(&self, now: i64) -> bool {
+        now < self.paused_until
+    }
+
+    pub(super) fn bound_ms(&self) -> Option<i64> {
+        self.bound.map(|bound| bound * 1000)
+    }
+
+    pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
+        self.follower.verifier().verify(token)
+    }
+
+    /// Loses what is on its way to and from the broker.
+    pub(super) fn lose_messages(&mut self) {
+        self.responses.clear();
+        self.reports.clear();
+        self.acceptances.clear();
+    }
+
+    /// Follows the feed and reports, unless the process is paused. Reports that were sent arrive in any case.
+    pub(super) async fn step(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
+        self.deliver_reports(now, broker, chance).await;
+        if self.is_paused(now) {
+            return;
+        }
+        if chance.percent(1) {
+            self.paused_until = now + chance.between(1_000, 70_000);
+        }
+        if chance.percent(1) {
+            self.disconnected_until = now + chance.between(1_000, 70_000);
+        }
+        self.follow(now, broker, chance).await;
+        self.report(now, chance);
+    }
+
+    /// Polls the feed, and applies what arrives.
+    async fn follow(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
+        if now >= self.next_poll && now >= self.disconnected_until {
+            let wait = i64::try_from(self.follower.feed().wait().as_millis()).unwrap();
+            self.next_poll = now + chance.between(100, wait);
+            let response = broker.feed.since(self.follower.feed().since(), Duration::ZERO, CLIENT).await.unwrap();
+            let response = response.document.text().to_string();
+            self.seen.push(response.clone());
+            let (lost, repeated) = (chance.percent(15), chance.percent(10));
+            let response = if repeated { self.seen[chance.pick(self.seen.len())].clone() } else { response };
+            if !lost {
+                let longest = if chance.percent(85) { 100 } else { 30_000 };
+                self.responses.push((now + chance.between(0, longest), response));
+            }
+        }
+        for response in take_arrived(&mut self.responses, now) {
+            match self.follower.deliver(&response) {
+                Err(error) if error.needs_snapshot() => self.next_poll = now,
+                // The model's broker never changes its keys.
+                Err(error @ FeedError::UnknownKey { .. }) => panic!("{error}"),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Reports after news, else from time to time.
+    fn report(&mut self, now: i64, chance: &mut Chance) {
+        for (sent, at_least) in take_arrived(&mut self.acceptances, now) {
+            self.follower.report_accepted(sent, at_least);
+        }
+        let cursor = self.follower.feed().list().cursor().map(|cursor| cursor.to_string());
+        if now < self.disconnected_until || (cursor == self.reported && now < self.next_report) {
+            return;
+        }
+        self.reported = cursor;
+        self.next_report = now + chance.between(500, 5_000);
+        self.send_report(now, chance);
+    }
+
+    /// Sends a report, which may be lost, late or sent twice.
+    fn send_report(&mut self, now: i64, chance: &mut Chance) {
+        let sent = self.clock.monotonic();
+        let Some(report) = self.follower.report() else { return };
+        let text = report.sign(&key(1));
+        if chance.percent(25) {
+            return;
+        }
+        for _ in 0..=u64::from(chance.percent(10)) {
+            let longest = if chance.percent(80) { 100 } else { 20_000 };
+            self.reports.push((now + chance.between(0, longest), (text.clone(), sent)));
+        }
+    }
+
+    async fn deliver_reports(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
+        for (text, sent) in take_arrived(&mut self.reports, now) {
+            // Rejected are reports that were overtaken, are too frequent or too old.
+            let Ok(accepted) = broker.verifiers.report(&text, CLIENT).await else { continue };
+            if chance.percent(85) {
+                let longest = if chance.percent(80) { 100 } else { 20_000 };
+                self.acceptances.push((now + chance.between(0, longest), (sent, accepted.at_least)));
+            }
+        }
+    }
+
+    /// Ends with a last report.
+    pub(super) async fn leave(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
+        self.follower.leave();
+        self.send_report(now, chance);
+        self.deliver_reports(now + 100, broker, chance).await;
+    }
+}
+
+/// Takes the messages that have arrived, in the order of their arrival.
+fn take_arrived<M>(in_flight: &mut InFlight<M>, now: i64) -> Vec<M> {
+    let (mut arrived, waiting): (Vec<_>, Vec<_>) = in_flight.drain(..).partition(|(arrives, _)| *arrives <= now);
+    *in_flight = waiting;
+    arrived.sort_by_key(|(arrives, _)| *arrives);
+    arrived.into_iter().map(|(_, message)| message).collect()
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cursor = self.follower.feed().list().cursor().map(|cursor| cursor.to_string());
+        write!(f, "instance {} of {} with bound {:?}, at {cursor:?}", self.number, self.name, self.bound)
+    }
+}
