@@ -93,6 +93,7 @@ VOLATILE = [
     (r"(?<!\w)[0-9a-f]{6,64}(?!\w)", "<hex>"),
     (r"(?<![\w/+])[\w/+]{43}=", "<key>"),
     (r"(?<![\w/-])[\w-]{43}(?![\w-])", "<key>"),
+    (r"\b\d+ ms\b|\b\d+\.\d s\b", "<elapsed>"),
     (r"\((now|in .*?|.*? ago)\)", "(<relative>)"),
     (r"\bnow\b", "<relative>"),
     (r"\b(in )?\d+ (d|h|min|s)( \d+ (h|min|s))?( ago)?(?!\w)", "<relative>"),
