@@ -59,6 +59,15 @@ impl Custody {
         Ok(made?)
     }
 
+    /// Removes the secret of a key that [`new_key`](Self::new_key) made and that no row names.
+    pub(crate) fn discard(&self, kid: &str) {
+        if let Keeper::Files(files) = &self.keeper
+            && let Err(error) = files.discard(kid)
+        {
+            tracing::warn!(component = "signing", %error, "the file of a signing key that is not used stays");
+        }
+    }
+
     /// Returns the row of a key in another state. The secret is sealed anew together with state and times, and left out when
     /// the key is not published any more.
     ///

@@ -79,6 +79,12 @@ impl KeyFiles {
         Ok(key)
     }
 
+    /// Removes the file of a key that [`make`](Self::make) made and that is not used.
+    pub(super) fn discard(&self, kid: &str) -> Result<(), KeyFileError> {
+        let Some(path) = self.named(kid) else { return Ok(()) };
+        fs::remove_file(&path).map_err(|error| immovable(&path, &error))
+    }
+
     /// Gives each key the file of its state, and removes files of keys that are not published any more. Changes nothing if
     /// nothing is to be done, so that keys of a directory that can't be written serve as long as no key changes.
     pub(super) fn settle(&self, rows: &[StoredKey], entropy: &dyn Entropy) -> Result<(), KeyFileError> {

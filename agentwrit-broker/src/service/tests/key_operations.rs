@@ -205,16 +205,28 @@ async fn rotation_waits_while_clock_is_ahead_of_time_that_has_passed() {
 }
 
 #[tokio::test]
-async fn failed_commit_changes_no_key() {
-    let test = TestServices::new().await;
+async fn failed_commit_changes_no_key_and_leaves_no_file() {
+    let test = TestServices::with(|config| config.key_rotation = Some(DAY)).await;
+    let files = || {
+        let directory = test.config.signing_key_path.with_file_name("signing.key.d");
+        std::fs::read_dir(directory).map_or(0, Iterator::count)
+    };
     let (first, published) = (test.active_kid().await, test.published());
-    let agent = test.enrol("task", 3600).await;
+    let agent = test.enrol("task", 86_400).await;
     let store = &test.services.ledger.store;
     store.transact(|tx| tx.execute_batch(super::failed_commits::FAIL_COMMITS)).await.unwrap();
     assert!(matches!(test.withdraw(&first).await, Err(Error::Store(_))));
+    assert!(matches!(test.change(KeyOperation::Prepare).await, Err(Error::Store(_))));
+    test.clock.advance(DAY.saturating_sub(PREPARE_FOR));
+    for _ in 0..3 {
+        assert!(test.services.keys.run_due().await.is_err());
+    }
+    assert_eq!(files(), 0);
     store.transact(|tx| tx.execute_batch(super::failed_commits::COMMIT_AGAIN)).await.unwrap();
     assert_eq!((test.active_kid().await, test.published()), (first.clone(), published));
     assert!(test.verify(&agent.token).is_ok());
+    test.change(KeyOperation::Prepare).await.unwrap();
+    assert_eq!(files(), 1);
     test.withdraw(&first).await.unwrap();
     assert!(test.verify(&agent.token).is_err());
 }
