@@ -103,11 +103,16 @@ impl KeyFiles {
         Ok(())
     }
 
+    /// Returns the files in the directory.
+    pub(crate) fn in_directory(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        entries.flatten().map(|entry| entry.path()).collect()
+    }
+
     /// Returns the files of keys that no row names.
     pub(super) fn unknown(&self, rows: &[StoredKey]) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
-        let is_known = |path: &Path| rows.iter().any(|row| self.named(&row.kid).as_deref() == Some(path));
-        entries.flatten().map(|entry| entry.path()).filter(|path| !is_known(path)).collect()
+        let is_known = |path: &PathBuf| rows.iter().any(|row| self.named(&row.kid).as_ref() == Some(path));
+        self.in_directory().into_iter().filter(|path| !is_known(path)).collect()
     }
 
     /// Puts the file of the active key at the path, in one step. That of the key before it goes to the directory first, unless

@@ -48,3 +48,45 @@ pub(crate) fn seal_key_files(
     }
     Ok(Some(sealed))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::keys::{BrokerKeys, Custody, SeededEntropy, test_kek};
+
+    fn state(row: &StoredKey, state: KeyState) -> StoredKey {
+        StoredKey { state, ..row.clone() }
+    }
+
+    #[test]
+    fn seals_published_keys_from_their_files_and_leaves_ended_ones_without_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signing.key");
+        let entropy: std::sync::Arc<dyn Entropy> = std::sync::Arc::new(SeededEntropy::new(1));
+        open_at_path(&path, entropy.as_ref()).unwrap();
+        let now = UnixTime::from_seconds(9);
+        let at_path = new_row(&key_of(&path, &signing::read(&path).unwrap().unwrap()).unwrap(), now);
+        let custody = Custody::of_files(KeyFiles::at(&path), std::sync::Arc::clone(&entropy));
+        let [prepared, retiring, withdrawn] = [(); 3].map(|()| custody.new_key(now).unwrap());
+        let rows = [
+            state(&at_path, KeyState::Active),
+            prepared,
+            state(&retiring, KeyState::Retiring),
+            state(&withdrawn, KeyState::Withdrawn),
+        ];
+        let keys = || SealedKeys::new(test_kek(1), "https://agentwrit.local");
+        let sealed = seal_key_files(&path, &rows, &keys(), now, entropy.as_ref()).unwrap().unwrap();
+        let opened = BrokerKeys::from_rows(keys(), &sealed, entropy.clone()).unwrap().custody.open(&sealed).unwrap();
+        let published: Vec<&str> = opened.published.iter().map(|key| key.id().as_str()).collect();
+        assert_eq!(published, [&rows[0].kid, &rows[1].kid, &rows[2].kid]);
+        assert_eq!(opened.active.id().as_str(), rows[0].kid);
+        assert!(sealed.iter().find(|row| row.kid == rows[3].kid).unwrap().sealed.is_empty());
+
+        let unknown = seal_key_files(&path, &rows[1..], &keys(), now, entropy.as_ref()).unwrap_err();
+        assert_eq!(unknown, KeyFileError::Unadopted { path: path.clone() });
+        fs::remove_file(&path).unwrap();
+        assert_eq!(seal_key_files(&path, &rows, &keys(), now, entropy.as_ref()), Ok(None));
+    }
+}

@@ -30,6 +30,7 @@ pub(crate) use self::{
     custody::{Custody, OpenKeys, as_made},
     entropy::{Entropy, OsEntropy, random},
     key_encryption::KeyEncryptionKey,
+    key_files::KeyFiles,
     migration::seal_key_files,
     nonce_file::beside as nonce_file_beside,
     sealed::SealedKeys,

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     config::{Config, TlsConfig},
-    keys::nonce_file_beside,
+    keys::{KeyFiles, nonce_file_beside},
     store::{database_files, directory_of},
 };
 
@@ -35,7 +35,8 @@ pub(crate) fn inspect(config: &Config, process: u32) -> Vec<FileWarning> {
         vec![shared.state_path.clone(), shared.key_encryption_key_path.clone()]
     } else {
         let keys = [config.signing_key_path.clone(), nonce_file_beside(&config.signing_key_path)];
-        database_files(&config.db_path).into_iter().chain(keys).collect()
+        let other_keys = KeyFiles::at(&config.signing_key_path).in_directory();
+        database_files(&config.db_path).into_iter().chain(keys).chain(other_keys).collect()
     };
     let mut warnings: Vec<FileWarning> = secrets.iter().flat_map(|path| private_file(path, process)).collect();
     let mut directories: Vec<_> = secrets.iter().map(|path| directory_of(path)).collect();
@@ -163,6 +164,18 @@ mod tests {
             ]
         );
         chmod(directory.path(), 0o700);
+    }
+
+    #[test]
+    fn warns_of_file_of_retiring_key_that_group_can_open() {
+        let (directory, config) = files();
+        let keys = directory.path().join("signing.key.d");
+        fs::create_dir(&keys).unwrap();
+        fs::write(keys.join("a.pem"), "").unwrap();
+        chmod(&keys, 0o700);
+        chmod(&keys.join("a.pem"), 0o640);
+        let warned = FileWarning::OpenToGroup { path: keys.canonicalize().unwrap().join("a.pem"), mode: 0o640 };
+        assert_eq!(inspect(&config, owner(&config)), [warned]);
     }
 
     #[test]

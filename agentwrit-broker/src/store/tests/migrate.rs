@@ -198,3 +198,35 @@ async fn migration_that_fails_at_a_late_row_copies_nothing() {
     alter("UPDATE revocations SET target = 'task-4' WHERE cursor = 5");
     migrate_to(&schema, &path).unwrap();
 }
+
+#[tokio::test]
+async fn migration_hands_over_keys_of_every_state_and_the_cursor_of_their_change() {
+    let source = Fixture::new();
+    let keys = ["prepared", "active", "retiring", "retired", "withdrawn"].map(|state| StoredKey {
+        kid: state.to_owned(),
+        state: KeyState::parse(state).unwrap(),
+        cursor: 2,
+        ..key(at(1))
+    });
+    let put = keys.clone();
+    source
+        .write(move |tx| {
+            tx.insert_revocation(&revocation("task"))?;
+            tx.advance_cursor()?;
+            put.iter().try_for_each(|key| tx.put_signing_key(key))
+        })
+        .await;
+    let path = source.path();
+    source.store.close().await;
+    let schema = Schema::create();
+    let copied = migrate_to(&schema, &path).unwrap();
+    assert_eq!(copied.cursor, 2);
+    let target = FixtureOn { store: schema.open(StoreOptions::default()), directory: schema };
+    let (mut rows, keys_cursor, next) = target
+        .write(|tx| Ok((tx.signing_keys()?, tx.keys_cursor()?, tx.insert_revocation(&revocation("next"))?)))
+        .await;
+    rows.retain(|row| row.kid != "a key");
+    let mut expected = keys.to_vec();
+    expected.sort_by(|a, b| a.kid.cmp(&b.kid));
+    assert_eq!((rows, keys_cursor, next), (expected, 2, 3));
+}
