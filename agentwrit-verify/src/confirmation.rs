@@ -6,8 +6,9 @@
 //!    every token.
 //! 3. An instance that left, or whose [lease](Report::LEASE) has ended, accepts no token and is not counted.
 //! 4. An instance accepts no token before the broker accepted a report of it and its list has reached the cursor that the
-//!    broker had then, so the broker knows each one that matters, from a lease after it began to collect reports ([`Fleet::complete_from`]). A revocation before that waits for the largest
-//!    bound of each enrolled verifier too.
+//!    broker had then, so the broker knows each one that matters, from a lease after it began to collect reports
+//!    ([`Fleet::complete_from`]). A revocation before that waits for the largest bound of each verifier that was enrolled before,
+//!    too.
 //! 5. An instance without a bound is never fenced and has no lease. The broker keeps it, durably, until it leaves or its
 //!    verifier is removed.
 //!
@@ -44,6 +45,8 @@ pub struct EnrolledVerifier {
     pub name: VerifierName,
     /// Largest bound that its instances may report, in seconds; the broker rejects reports with a larger one.
     pub max_bound: Option<u64>,
+    /// Time of its enrolment, before which it had no instances.
+    pub added_at: UnixTime,
 }
 
 /// The latest accepted report of an instance.
@@ -180,9 +183,11 @@ impl Confirmation {
         }
     }
 
-    /// Adds an entry for each verifier that may have instances which the broker does not know yet.
+    /// Adds an entry for each verifier that may have instances which the broker does not know yet. Of one that was enrolled
+    /// since the broker began to collect reports, all are known.
     fn add_unknown_instances(&mut self, commit: &Commit, fleet: Fleet<'_>, now: UnixTime) {
-        for enrolled in fleet.enrolled {
+        let is_older = |enrolled: &&EnrolledVerifier| Fleet::complete_after(enrolled.added_at) < fleet.complete_from;
+        for enrolled in fleet.enrolled.iter().filter(is_older) {
             let fenced_at = match enrolled.max_bound {
                 Some(seconds) => fence(commit, Duration::from_secs(seconds)).min(fleet.complete_from),
                 None => fleet.complete_from,
@@ -236,8 +241,8 @@ mod tests {
         now: u64,
     ) -> (ConfirmationState, u64, u64, Vec<Option<u64>>) {
         let enrolled = [
-            EnrolledVerifier { name: name("payments-api"), max_bound: Some(60) },
-            EnrolledVerifier { name: name("reports-api"), max_bound: None },
+            EnrolledVerifier { name: name("payments-api"), max_bound: Some(60), added_at: UnixTime::default() },
+            EnrolledVerifier { name: name("reports-api"), max_bound: None, added_at: UnixTime::default() },
         ];
         let commit = Commit { cursor: FeedCursor::new("e", 5).unwrap(), at: at(0) };
         let complete_from = UnixTime::from_seconds(AT - 100 + complete_from);
@@ -291,5 +296,17 @@ mod tests {
         assert_eq!(confirm(&one, 500, 61), (Pending, 1, 0, vec![Some(400)]));
         assert_eq!(confirm(&one, 500, 400), (Confirmed, 1, 0, vec![]));
         assert_eq!(confirm(&one, 120, 20), (Confirmed, 1, 0, vec![]), "known from 20 s after the commit on");
+    }
+
+    #[test]
+    fn knows_every_instance_of_verifier_enrolled_since_start_of_broker() {
+        let commit = Commit { cursor: FeedCursor::new("e", 5).unwrap(), at: at(10) };
+        let complete_from = Fleet::complete_after(at(0));
+        let state = |added_at| {
+            let enrolled = [EnrolledVerifier { name: name("payments-api"), max_bound: None, added_at }];
+            Confirmation::of(&commit, Fleet { enrolled: &enrolled, instances: &[], complete_from }, at(10)).state
+        };
+        assert_eq!(state(at(0)), ConfirmationState::Confirmed);
+        assert_eq!(state(at(0).saturating_sub(Duration::from_micros(1))), ConfirmationState::Pending);
     }
 }

@@ -8,9 +8,9 @@ use std::{
 use agentwrit_protocol::{
     AdminAuthRequest, AuthResponse, Base64, ChallengeResponse, LaunchTokenRequest, LaunchTokenResponse, Nonce,
     Presented, RegistrationRequest, RegistrationResponse, RenewalResponse, RevocationRequest, RevocationResponse,
-    RevocationTarget, Secret, ValidationRequest, ValidationResponse, paths,
+    RevocationTarget, Secret, ValidationRequest, ValidationResponse, VerifierEnrolmentRequest, paths,
 };
-use agentwrit_verify::{PathSegment, ScopeSet};
+use agentwrit_verify::{PathSegment, ScopeSet, report::VerifierName};
 use ed25519_dalek::{Signer, SigningKey};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
@@ -143,6 +143,22 @@ impl Client {
         let body = encode(&RevocationRequest::new(RevocationTarget::Task(segment(task_id)?), None))?;
         let response: RevocationResponse = self.post(paths::REVOKE, Some(&operator), &body, 200).await?;
         if response.count > 0 { Ok(()) } else { Err(LoadError::NothingRevoked) }
+    }
+
+    /// Enrols a verifier.
+    pub(crate) async fn enrol_verifier(&mut self, name: &VerifierName, public_key: [u8; 32]) -> Result<(), LoadError> {
+        let operator = self.operator.token().await?;
+        let request = VerifierEnrolmentRequest { name: name.clone(), public_key: Base64(public_key), max_bound: None };
+        let _: serde::de::IgnoredAny =
+            self.post(paths::ADMIN_VERIFIERS, Some(&operator), &encode(&request)?, 201).await?;
+        Ok(())
+    }
+
+    /// Sends a report of a verifier.
+    pub(crate) async fn report(&mut self, text: &str) -> Result<(), LoadError> {
+        let path = paths::VERIFIER_REPORTS;
+        let response = self.connection.send(Request { method: "POST", path, token: None, body: Some(text) }).await?;
+        if response.status == 204 { Ok(()) } else { Err(LoadError::unexpected(path, &response)) }
     }
 
     async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, LoadError> {

@@ -64,6 +64,8 @@ pub(crate) enum Command {
     MemoryLimit(MemoryLimit),
     /// Waiting long polls of the revocation feed: memory of each (with --broker-pid), and time until they return
     Feed(Feed),
+    /// Reports of many instances of a verifier, without news; with --broker-pid the part of a core that they take
+    Reports(Reports),
 }
 
 /// Limits of a run, whichever is reached first.
@@ -197,6 +199,25 @@ pub(crate) struct Feed {
     /// Number of revocations that end them
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: u16,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Reports {
+    /// Number of instances
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=10_000))]
+    pub(crate) instances: u64,
+
+    /// Interval at which each reports, in seconds; the broker proposes 50 for 10,000
+    #[arg(long, value_name = "SECONDS", default_value_t = 50, value_parser = value_parser!(u64).range(1..=120))]
+    pub(crate) interval: u64,
+
+    /// Number of clients, each with a connection of its own
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=4096))]
+    pub(crate) clients: u16,
+
+    /// Duration in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3600))]
+    pub(crate) time: u64,
 }
 
 #[cfg(test)]

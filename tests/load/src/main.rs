@@ -22,7 +22,7 @@ use clap::Parser;
 use self::{
     args::{Args, Command},
     report::Report,
-    scenario::{Context, LoadError, feed, flood, health, memory, memory_limit, register, renew, validate},
+    scenario::{Context, LoadError, feed, flood, health, memory, memory_limit, register, renew, reports, validate},
 };
 
 fn main() -> ExitCode {
@@ -60,6 +60,7 @@ fn run(args: &Args) -> Result<Report, LoadError> {
             Command::Memory(options) => memory::run(&context, options).await,
             Command::MemoryLimit(options) => memory_limit::run(args, options).await,
             Command::Feed(options) => feed::run(&context, options).await,
+            Command::Reports(options) => reports::run(&context, options).await,
         }
     })
 }

@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod memory_limit;
 pub(crate) mod register;
 pub(crate) mod renew;
+pub(crate) mod reports;
 pub(crate) mod validate;
 
 use std::{path::PathBuf, rc::Rc, time::Duration};

@@ -300,6 +300,7 @@ impl State {
         let enrolled = self.verifiers.values().map(|Verifier { enrolment, .. }| EnrolledVerifier {
             name: enrolment.name.clone(),
             max_bound: enrolment.max_bound,
+            added_at: enrolment.added_at,
         });
         let heard = || {
             self.verifiers
@@ -316,11 +317,8 @@ impl State {
     }
 
     /// Returns the time from which every instance is known, on the wall clock as it is now: a step of it does not bring that
-    /// nearer. A verifier has no instances from before its enrolment.
+    /// nearer.
     fn complete_from(&self, now: UnixTime, moment: Instant) -> UnixTime {
-        if self.verifiers.values().all(|verifier| verifier.enrolment.added_at >= self.kept_since) {
-            return self.kept_since;
-        }
         let by_clock = Fleet::complete_after(self.kept_since);
         let remaining = self.complete_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(moment));
         let by_interval = now.saturating_add(remaining);

@@ -74,6 +74,8 @@ fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
         Subject::Admin,
         "the clock was set back",
     ))?;
+    tx.insert_verifier(&enrolment("payments-api", 1, at(3)))?;
+    tx.put_verifier_instance(&instance("payments-api", 1))?;
     tx.record_certain_time(at(4))?;
     tx.expire_nonces_until(at(5))
 }
@@ -110,8 +112,9 @@ fn records(reader: &dyn Reader) -> Result<String, StoreError> {
     let times = (reader.recorded_time()?, reader.nonces_forgotten_until()?);
     let revocations = (reader.epoch()?, reader.latest_cursor()?, reader.live_revocations(at(0))?);
     let lists = (reader.apps(100, 0)?, reader.launch_tokens(at(0), &page)?, reader.agents_of(&app_id("web"), &page)?);
+    let verifiers = (reader.enrolments()?, reader.verifier_instances()?);
     let trail = (whole_trail(reader)?, reader.audit_events_after(0, ALL_ROWS)?);
-    Ok(format!("{tokens:#?} {agents:#?} {queries:#?} {times:#?} {revocations:#?} {lists:#?} {trail:#?}"))
+    Ok(format!("{tokens:#?} {agents:#?} {queries:#?} {times:#?} {revocations:#?} {lists:#?} {verifiers:#?} {trail:#?}"))
 }
 
 #[tokio::test]

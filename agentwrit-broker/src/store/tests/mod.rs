@@ -9,13 +9,20 @@ pub(crate) mod postgres_server;
 
 use std::path::PathBuf;
 
-use agentwrit_verify::{AgentId, AppId, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
+use agentwrit_verify::{
+    AgentId, AppId, FeedCursor, PathSegment, ScopeSet, Subject, TokenId, UnixTime,
+    issue::SigningKey,
+    report::{InstanceId, KeySetDigest, ReportedBound, VerifierName},
+};
 use tempfile::TempDir;
 
 use super::{Reader, Store, StoreError, StoreOptions, Tx, Wants};
 use crate::{
     audit::{EventType, NewEvent},
-    domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
+    domain::{
+        App, AppName, AppStatus, Digest, Enrolment, InstanceState, IssuedToken, LaunchToken, LaunchTokenId,
+        RegisteredAgent,
+    },
 };
 
 /// A place of a store.
@@ -112,6 +119,32 @@ pub(in crate::store) fn app(name: &str) -> App {
         created_at: at(0),
         updated_at: at(0),
         deregistered_at: None,
+    }
+}
+
+pub(in crate::store) fn enrolment(name: &str, seed: u8, added_at: UnixTime) -> Enrolment {
+    let key = SigningKey::from_seed(&[seed; 32]).unwrap();
+    Enrolment {
+        name: VerifierName::parse(name).unwrap(),
+        public_key: key.public_key().clone(),
+        max_bound: Some(60),
+        added_at,
+    }
+}
+
+pub(in crate::store) fn instance(verifier: &str, number: u8) -> InstanceState {
+    InstanceState {
+        verifier: VerifierName::parse(verifier).unwrap(),
+        instance: InstanceId::from_bytes([number; 16]),
+        sequence: 7,
+        applied: FeedCursor::new("an-epoch", 8).unwrap(),
+        bound: ReportedBound::Seconds(30),
+        key_set: Some(KeySetDigest::parse(&"A".repeat(22)).unwrap()),
+        drained: Some(6),
+        leaving: false,
+        heard_at: at(9),
+        digest: [number; 32],
+        is_ahead: false,
     }
 }
 

@@ -1,9 +1,17 @@
 //! The read and write operations of each table.
 
-use agentwrit_verify::Level;
+use std::time::Duration;
+
+use agentwrit_verify::{
+    Level,
+    report::{InstanceId, ReportedBound},
+};
 
 use super::*;
-use crate::{domain::Revocation, store::Pruned};
+use crate::{
+    domain::{Enrolment, InstanceState, Revocation},
+    store::Pruned,
+};
 
 #[tokio::test]
 async fn finds_apps_by_id_client_and_active_name() {
@@ -196,4 +204,50 @@ async fn pruning_deletes_only_expired_rows() {
         |number, nonces| Pruned { nonces, launch_tokens: number, agents: number, tokens: number, revocations: 0 };
     assert_eq!(pruned, [some(500, 1), some(50, 0)]);
     assert_eq!(fixture.read(whole_trail).await, 1);
+}
+
+#[tokio::test]
+async fn keeps_enrolments_in_order_and_instances_of_enrolled_verifiers() {
+    let fixture = Fixture::new();
+    fixture
+        .write(|tx| {
+            let first = enrolment("payments-api", 1, at(5));
+            assert_eq!(tx.insert_verifier(&first)?, at(5));
+            let same_time = enrolment("another", 2, at(5));
+            assert_eq!(tx.insert_verifier(&same_time)?, at(5).saturating_add(Duration::from_micros(1)));
+            let earlier = Enrolment { max_bound: None, ..enrolment("third", 3, at(1)) };
+            assert_eq!(tx.insert_verifier(&earlier)?, at(5).saturating_add(Duration::from_micros(2)));
+            let names: Vec<_> = tx.enrolments()?.into_iter().map(|known| known.name.to_string()).collect();
+            assert_eq!(names, ["payments-api", "another", "third"]);
+
+            for state in [instance("payments-api", 1), instance("another", 2), instance("payments-api", 3)] {
+                tx.put_verifier_instance(&state)?;
+            }
+            let later = InstanceState {
+                sequence: i64::MAX.unsigned_abs(),
+                bound: ReportedBound::Unbounded,
+                key_set: None,
+                drained: None,
+                leaving: true,
+                is_ahead: true,
+                ..instance("payments-api", 3)
+            };
+            tx.put_verifier_instance(&later)?;
+            assert_eq!(tx.verifier_instances()?, [instance("another", 2), instance("payments-api", 1), later]);
+            tx.delete_verifier_instance(&first.name, InstanceId::from_bytes([1; 16]))?;
+            assert!(tx.delete_verifier(&same_time.name)?);
+            assert!(!tx.delete_verifier(&same_time.name)?);
+            Ok(())
+        })
+        .await;
+    fixture
+        .read(|reader| {
+            let enrolled = reader.enrolments()?;
+            assert_eq!(enrolled[0], enrolment("payments-api", 1, at(5)));
+            assert_eq!((enrolled.len(), enrolled[1].max_bound), (2, None));
+            let instances: Vec<_> = reader.verifier_instances()?.into_iter().map(|state| state.instance).collect();
+            assert_eq!(instances, [InstanceId::from_bytes([3; 16])]);
+            Ok(())
+        })
+        .await;
 }

@@ -45,10 +45,11 @@ impl Brokers {
             .map(|n| EnrolledVerifier {
                 name: name(n),
                 max_bound: Some(u64::try_from(chance.between(20, 45)).unwrap()),
+                added_at: UnixTime::default(),
             })
             .collect();
         if chance.percent(20) {
-            enrolled.push(EnrolledVerifier { name: name(9), max_bound: None });
+            enrolled.push(EnrolledVerifier { name: name(9), max_bound: None, added_at: UnixTime::default() });
         }
         Self {
             enrolled,

@@ -47,6 +47,11 @@ impl Context {
 }
 
 impl Cost {
+    /// Returns the part of a core that the brokers used.
+    pub(crate) fn share(&self, took: Duration) -> f64 {
+        self.brokers.as_secs_f64() / took.as_secs_f64()
+    }
+
     /// Reports the processor times of each `operation`, also as multiples of one verification.
     pub(crate) fn report(&self, report: &mut Report, tally: &Tally, operation: &str) {
         let count = tally.find(operation).map_or(0, crate::histogram::Histogram::count);

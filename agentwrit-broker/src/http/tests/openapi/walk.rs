@@ -25,7 +25,7 @@ use crate::{
 pub(in crate::http::tests) const ADMIN_SECRET: &str = "correct-horse-battery-staple";
 
 pub(in crate::http::tests) struct Walk {
-    pub(super) services: Arc<Services>,
+    pub(in crate::http::tests) services: Arc<Services>,
     pub(super) document: Document,
     /// Operation, status and error code of each answer.
     pub(super) seen: RefCell<BTreeSet<(String, u16, String)>>,
@@ -35,7 +35,7 @@ pub(in crate::http::tests) struct Walk {
 
 pub(in crate::http::tests) struct Answer {
     pub(in crate::http::tests) status: u16,
-    pub(super) body: Vec<u8>,
+    pub(in crate::http::tests) body: Vec<u8>,
     headers: HeaderMap,
 }
 
