@@ -129,7 +129,7 @@ impl ConfirmationService {
     async fn decide(&self, commit: &CommitTime) -> Result<Decision, Error> {
         let passed = self.ledger.monotonic().saturating_duration_since(commit.since);
         let now = commit.at.saturating_add(passed);
-        let fleet = self.verifiers.fleet().await?;
+        let fleet = self.verifiers.fleet().await?.at(now);
         let change = Commit { cursor: commit.cursor.clone(), at: commit.at };
         let confirmation = Confirmation::of(&change, fleet.as_fleet(), now);
         let fences = confirmation.pending.iter().filter_map(|pending| pending.fenced_at);

@@ -215,7 +215,12 @@ async fn instance_with_bound_is_forgotten_after_its_lease_and_not_by_a_step_of_t
     // The wall clock alone.
     test.clock.set(start.saturating_add(Duration::from_secs(86_400)));
     let now = test.services.ledger.now();
-    let fleet = test.fleet().await;
+    let fleet = test.fleet().await.at(now);
+    assert!(fleet.instances.iter().all(|known| !known.is_gone(now)) && fleet.instances.len() == 1);
+    // Set back: the commit that is confirmed has the later time.
+    test.clock.set(start);
+    send(&test.services, &report(&test.services, "api", 1, 2), 1).await.unwrap();
+    let fleet = test.fleet().await.at(now);
     assert!(fleet.instances.iter().all(|known| !known.is_gone(now)) && fleet.instances.len() == 1);
     test.clock.advance(Report::LEASE + Duration::from_secs(3));
     assert!(test.fleet().await.instances.is_empty());

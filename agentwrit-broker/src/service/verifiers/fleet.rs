@@ -40,11 +40,27 @@ pub(crate) struct FleetSnapshot {
     pub(crate) instances: Vec<KnownInstance>,
     /// Their latest reports, in the same order.
     pub(crate) reports: Vec<Arc<InstanceState>>,
+    /// Time since these were heard, in the same order, at most that of a lease.
+    silences: Vec<Duration>,
     /// Time from which every instance is known.
     pub(crate) complete_from: UnixTime,
 }
 
 impl FleetSnapshot {
+    /// Returns the fleet as it counts at `now`, on the clock of a commit. What the wall clock was set by since the commit ends
+    /// no lease.
+    pub(crate) fn at(self: Arc<Self>, now: UnixTime) -> Arc<Self> {
+        if !self.instances.iter().any(|known| known.is_gone(now)) {
+            return self;
+        }
+        let heard = |(known, silence): (&KnownInstance, &Duration)| {
+            let heard_at = if known.is_gone(now) { now.saturating_sub(*silence) } else { known.heard_at };
+            KnownInstance { heard_at, ..known.clone() }
+        };
+        let instances = self.instances.iter().zip(&self.silences).map(heard).collect();
+        Arc::new(Self { instances, ..Self::clone(&self) })
+    }
+
     /// Returns the snapshot as confirmations use it.
     pub(crate) fn as_fleet(&self) -> Fleet<'_> {
         Fleet { enrolled: &self.enrolled, instances: &self.instances, complete_from: self.complete_from }
@@ -108,14 +124,8 @@ impl Heard {
         self.is_gone(now) && (!self.state.leaving || since_left >= KEPT_AFTER_LEAVING)
     }
 
-    /// Returns the instance as it counts at `now`. A wall clock that was set forward since the report does not end a lease.
-    fn known(&self, now: UnixTime, moment: Instant) -> KnownInstance {
-        let known = self.state.known();
-        if known.is_gone(now) {
-            let silence = moment.saturating_duration_since(self.at).min(Report::LEASE);
-            return KnownInstance { heard_at: now.saturating_sub(silence), ..known };
-        }
-        known
+    fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at).min(Report::LEASE)
     }
 }
 
@@ -310,7 +320,8 @@ impl State {
         };
         FleetSnapshot {
             enrolled: enrolled.collect(),
-            instances: heard().map(|heard| heard.known(now, moment)).collect(),
+            instances: heard().map(|heard| heard.state.known()).collect(),
+            silences: heard().map(|heard| heard.silence(moment)).collect(),
             reports: heard().map(|heard| Arc::clone(&heard.state)).collect(),
             complete_from: self.complete_from(now, moment),
         }

@@ -28,13 +28,10 @@ use crate::{
     feed::FeedPublisher,
     issuer::Issuer,
     ledger::Ledger,
-    limits::rate_limit::{Rate, RateLimiter},
+    limits::rate_limit::RateTable,
     store::{FleetMirror, Store, StoreError, StoredFleet, Wants},
     telemetry::metrics::{Metrics, VerifierFigures},
 };
-
-/// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
-const BURST: u32 = 5;
 
 /// Enrols verifiers and takes their reports.
 #[derive(Debug)]
@@ -43,7 +40,7 @@ pub(crate) struct VerifierService {
     feed: FeedPublisher,
     issuer: Arc<Issuer>,
     memory: Arc<FleetMemory>,
-    paces: RateLimiter,
+    rates: RateTable,
     metrics: Arc<Metrics>,
 }
 
@@ -58,8 +55,7 @@ impl VerifierService {
         let memory = Arc::new(FleetMemory::read(&ledger).await?);
         ledger.store.follow_reports(Arc::clone(&memory) as Arc<dyn FleetMirror>);
         ledger.store.confirm_reports().await?;
-        let paces = RateLimiter::new(Rate::per_second(1).burst(BURST));
-        Ok(Self { ledger, feed, issuer, memory, paces, metrics })
+        Ok(Self { ledger, feed, issuer, memory, rates: RateTable::default(), metrics })
     }
 
     /// Returns the fleet. It contains each report that any broker accepted before the call: a confirmation that is decided
@@ -112,7 +108,7 @@ impl VerifierService {
             Ok(enrolment)
         })
         .await?;
-        self.store().confirm_reports().await?;
+        self.read_reports().await;
         Ok(enrolled)
     }
 
@@ -137,7 +133,15 @@ impl VerifierService {
             Ok(())
         })
         .await?;
-        Ok(self.store().confirm_reports().await?)
+        self.read_reports().await;
+        Ok(())
+    }
+
+    /// Brings memory up to date after a commit. If that fails, it is tried again at intervals.
+    async fn read_reports(&self) {
+        if let Err(error) = self.store().confirm_reports().await {
+            tracing::debug!(component = "verifiers", %error, "memory does not show the change yet");
+        }
     }
 
     /// Returns the verifiers in the order of their enrolment.

@@ -12,7 +12,7 @@ use super::{VerifierService, capacity::MAX_INSTANCES, fleet::Noted};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{Enrolment, InstanceState},
-    limits::rate_limit::RetryAfter,
+    limits::rate_limit::{Rate, RetryAfter},
     service::Error,
     store::{LogEnd, StoreError, StoredReport},
 };
@@ -25,6 +25,10 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(8);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 /// Number of reports without news that brokers take in a second.
 const REPORTS_PER_SECOND: usize = 200;
+/// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
+const BURST: u32 = 5;
+/// Number of readings in a second that reports of unknown verifiers cause.
+const READINGS_PER_SECOND: u32 = 20;
 const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND < 60);
 
 /// Response to a report that was accepted.
@@ -108,7 +112,9 @@ impl VerifierService {
             return Err(ReportRejection::Superseded);
         }
         let (pace, moment) = ((name.clone(), instance), self.ledger.monotonic());
-        self.paces.peek(&pace, moment).map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
+        self.rates
+            .peek(pace_of_instances(), &pace, moment)
+            .map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
         if known.is_none() && !self.memory.has_place(name) {
             return Err(ReportRejection::TooManyInstances);
         }
@@ -121,7 +127,9 @@ impl VerifierService {
             Err(error) => return Err(error.into()),
         };
         check(&report, &enrolment)?;
-        self.paces.check(&pace, moment).map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
+        self.rates
+            .check(pace_of_instances(), &pace, moment)
+            .map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
         let digest = Sha256::digest(text.as_bytes()).into();
         self.store_report(InstanceState::of(report, digest, heard_at), known).await
     }
@@ -133,7 +141,10 @@ impl VerifierService {
         if let Some(enrolment) = find() {
             return Ok(Some(enrolment));
         }
-        if !self.store().is_shared() {
+        // Unauthenticated clients can have the database read a few times a second.
+        let refresh =
+            || self.rates.check(Rate::per_second(READINGS_PER_SECOND), "unknown verifier", self.ledger.monotonic());
+        if !self.store().is_shared() || refresh().is_err() {
             return Ok(None);
         }
         self.store().confirm_reports().await?;
@@ -209,6 +220,10 @@ impl VerifierService {
         let event = NewEvent::denied(EventType::VerifierReportDenied, now, client, "report of a verifier refused");
         self.ledger.deny(event.word("reason", reason));
     }
+}
+
+fn pace_of_instances() -> Rate {
+    Rate::per_second(1).burst(BURST)
 }
 
 /// Checks a verified report against its enrolment.

@@ -6,7 +6,8 @@
 //!    reading takes the rows behind the number that memory has.
 //! 3. Every statement is followed by a reading. The caller learns the end of the revocation log from after its report was
 //!    stored: what is revoked later is confirmed by brokers that count the report.
-//! 4. Other brokers read when they are notified, when they need the present state, and at intervals in any case.
+//! 4. Other brokers read when they need the present state, when they are notified while a caller waits for reports, and at
+//!    intervals in any case.
 //! 5. A server that was started or promoted since the last connection may have lost reports: `kept_since` begins again.
 
 use std::{
@@ -47,6 +48,8 @@ use crate::{
 const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 /// Interval between two readings otherwise.
 const IDLE_INTERVAL: Duration = Duration::from_millis(250);
+/// Shortest interval between two statements while no caller waits for reports.
+const GATHERING: Duration = Duration::from_millis(20);
 /// Shortest interval before a reading that a notification causes.
 const NOTIFIED_INTERVAL: Duration = Duration::from_millis(5);
 /// Time limit for each response of the database.
@@ -252,19 +255,24 @@ impl Task {
     /// Waits for a reason to read, and takes what waits. Returns `None` when the store is closed.
     async fn next(&mut self, last: Instant, works: bool) -> Option<Batch> {
         let wake = Arc::clone(&self.wake);
+        let is_awaited = self.mirror.is_awaited();
         let notified = async {
-            if !works {
+            if !works || !is_awaited {
                 std::future::pending::<()>().await;
             }
             wake.notified().await;
             sleep_until(last + NOTIFIED_INTERVAL).await;
         };
-        let interval = if self.mirror.is_awaited() { BUSY_INTERVAL } else { IDLE_INTERVAL };
+        let interval = if is_awaited { BUSY_INTERVAL } else { IDLE_INTERVAL };
         let mut batch = Batch::default();
         tokio::select! {
             request = self.requests.recv() => batch.push(request?),
             () = notified => {}
             () = sleep_until(last + interval) => {}
+        }
+        if !is_awaited && batch.readings.is_empty() {
+            // Nothing waits for these reports: more of them share a statement.
+            sleep_until(last + GATHERING).await;
         }
         while batch.reports.len() < BATCH
             && let Ok(another) = self.requests.try_recv()
