@@ -156,10 +156,11 @@ impl World {
             .map(|n| EnrolledVerifier {
                 name: name(&format!("service-{n}")),
                 max_bound: Some(chance.between(20, 45).unsigned_abs()),
+                added_at: UnixTime::default(),
             })
             .collect();
         if chance.percent(20) {
-            enrolled.push(EnrolledVerifier { name: name("service-9"), max_bound: None });
+            enrolled.push(EnrolledVerifier { name: name("service-9"), max_bound: None, added_at: UnixTime::default() });
         }
         for verifier in &enrolled {
             enrol(&broker.services, verifier.name.as_str(), 1, verifier.max_bound).await.unwrap();
