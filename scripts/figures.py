@@ -28,6 +28,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARIES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 SECRET = "correct-horse-battery-staple"
 SMALL, LARGE = 10_000, 1_000_000
 EVENTS_OF_A_REGISTRATION = 3
@@ -114,7 +115,7 @@ class Brokers:
         for number in range(self.count):
             port = free_port()
             log = open(self.directory / f"broker-{number}.log", "a")
-            broker = [ROOT / "target/release/agentwrit-broker"]
+            broker = [BINARIES / "agentwrit-broker"]
             self.processes.append(
                 subprocess.Popen(broker, env=self.environment(number, port), stdout=log, stderr=log)
             )
@@ -140,7 +141,7 @@ class Brokers:
         raise SystemExit(f"a broker did not start: see {self.directory}")
 
     def load(self, *arguments, database_pid=None):
-        command = [ROOT / "target/release/load", *arguments, "--json"]
+        command = [BINARIES / "load", *arguments, "--json"]
         for url, process in zip(self.urls, self.processes):
             command += ["--url", url, "--broker-pid", str(process.pid)]
         if database_pid:
@@ -277,7 +278,7 @@ def growth(work, rounds, seconds):
 def migrate(directory, shared):
     source = Brokers(directory).environment(0, free_port())
     environment = source | shared.environment(0, free_port())
-    command = [ROOT / "target/release/agentwrit-broker", "migrate"]
+    command = [BINARIES / "agentwrit-broker", "migrate"]
     started = time.monotonic()
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     if run.returncode != 0:

@@ -2,8 +2,9 @@
 //!
 //! 1. A task reads the head row on a connection of its own: when a caller wants the present state, when a notification
 //!    says that the log has grown, and every [`POLL_INTERVAL`] in any case.
-//! 2. A reading answers all callers that waited when it began. The server's time is read before the head row, in a
-//!    statement of its own: the state is never older than the time that is returned with it.
+//! 2. A reading answers all callers that waited when it began. It is one statement, with the time at which its transaction
+//!    began, before the server took the state: the state is never older than the time that is returned with it.
+//!    Revocations and keys are read by further statements if the head row shows that there are new ones.
 //! 3. A reading that fails or gets no response for [`READ_TIMEOUT`] fails its callers and ends the connection.
 //! 4. A log that is shorter than what memory holds, and one that memory has left, are rejected: the server has lost
 //!    commits, or is not the primary any more.
@@ -20,10 +21,7 @@ use agentwrit_verify::{
     UnixTime,
     http_client::{Backoff, random_fraction},
 };
-use futures_util::{
-    TryStreamExt,
-    future::{try_join3, try_join4},
-};
+use futures_util::{TryStreamExt, future::try_join};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
@@ -34,7 +32,6 @@ use tokio_postgres::{Client, Row, Statement};
 use super::{
     codec::{get, time, unsigned},
     connect::{RECONNECT_LIMIT, Server},
-    head,
     history::{self, History},
     keys::{self, ChangedKeys},
     revocations::{self, feed_row},
@@ -59,6 +56,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).least_share(0.5);
 /// Number of callers that may wait for a reading.
 const MAX_WAITING: usize = 1 << 16;
+/// Reads the columns of [`history::CHECK`], a time before that state, the end of the log, the cursor of the keys' latest change,
+/// and the last revocation that there is.
+const READ: &str = history::check!(
+    ", (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint, head.cursor, head.keys_cursor, \
+     (SELECT coalesce(max(cursor), 0) FROM revocations)"
+);
 /// Tells the other brokers that the log has grown. Nothing is lost if it is: the transaction needs no `fsync`.
 const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit; COMMIT";
 
@@ -423,9 +426,7 @@ enum HeadReading {
 #[derive(Debug)]
 struct Connection {
     client: Client,
-    time: Statement,
-    head: Statement,
-    check: Statement,
+    read: Statement,
     after: Statement,
     keys: Statement,
     all: Statement,
@@ -444,9 +445,7 @@ impl Connection {
             tracing::debug!(component = "store", %error, "no notifications from the database");
         }
         Ok(Self {
-            time: client.prepare(head::TIME).await?,
-            head: client.prepare(head::LOG_END).await?,
-            check: client.prepare(history::CHECK).await?,
+            read: client.prepare(READ).await?,
             after: client.prepare(revocations::AFTER).await?,
             keys: client.prepare(keys::CHANGED).await?,
             all: client.prepare(revocations::UP_TO).await?,
@@ -454,9 +453,9 @@ impl Connection {
         })
     }
 
-    /// Reads time, end of the log, the revocations behind `before` and changed keys, in one round trip.
+    /// Reads time and end of the log; and the revocations behind `before` and the keys, if there are others than known.
     async fn read_head(&self, shared: &LogFollower, before: &LogEnd) -> Result<HeadReading, StoreError> {
-        let (cursor, sent) = (signed(before.cursor), shared.clock.local().monotonic());
+        let sent = shared.clock.local().monotonic();
         let announce = shared.announce.swap(false, Ordering::Relaxed);
         let notify = async {
             if announce && let Err(error) = self.client.batch_execute(NOTIFY).await {
@@ -465,29 +464,43 @@ impl Connection {
             Ok(())
         };
         let question = shared.history.question();
-        let (sequence, (known_epoch, known_cursor)) = (question.sequence(), shared.known_keys());
-        let ((read_at, head, rows, ()), checked, changed) = try_join3(
-            try_join4(
-                self.client.query_one(&self.time, &[]),
-                self.client.query_one(&self.head, &[]),
-                self.client.query(&self.after, &[&cursor]),
-                notify,
-            ),
-            self.client.query_one(&self.check, &[&sequence]),
-            // In one statement with their cursor: they may be newer than the head row above, never older.
-            self.client.query(&self.keys, &[&known_epoch, &known_cursor]),
-        )
-        .await?;
-        if let Some(lost) = shared.history.judge(&question, &checked)? {
+        let sequence = question.sequence();
+        let (head, ()) = try_join(self.client.query_one(&self.read, &[&sequence]), notify).await?;
+        if let Some(lost) = shared.history.judge(&question, &head)? {
             return Ok(HeadReading::Lost(lost));
         }
-        let end = LogEnd { epoch: get::<&str>(&head, 0)?.into(), cursor: unsigned(&head, 1)? };
-        if unsigned(&head, 3)? > end.cursor {
+        let end = LogEnd { epoch: get::<&str>(&head, 1)?.into(), cursor: unsigned(&head, 9)? };
+        if unsigned(&head, 11)? > end.cursor {
             // Without this, a changed head row would take revocations out of the log.
             return Err(unavailable("the head row was changed: it is behind the last revocation"));
         }
-        let last_commit = time(&head, 2)?;
-        let at = shared.clock.note(sent, time(&read_at, 0)?, last_commit).earliest();
+        let last_commit = time(&head, 4)?;
+        let at = shared.clock.note(sent, time(&head, 8)?, last_commit).earliest();
+        let (rows, keys) = self.read_news(shared, before, &end, get(&head, 10)?).await?;
+        Ok(HeadReading::Of { confirmed: Confirmed { at, last_commit }, end, rows, keys })
+    }
+
+    /// Reads the revocations between `before` and `end`, and the keys if their cursor is another than memory's.
+    async fn read_news(
+        &self,
+        shared: &LogFollower,
+        before: &LogEnd,
+        end: &LogEnd,
+        keys_cursor: i64,
+    ) -> Result<(Vec<Row>, Option<ChangedKeys>), StoreError> {
+        let (known_epoch, known_cursor) = shared.known_keys();
+        let knows_keys = known_epoch.as_deref().is_none_or(|epoch| epoch == &*end.epoch)
+            && known_cursor.is_none_or(|cursor| cursor == keys_cursor);
+        if before == end && knows_keys {
+            return Ok((Vec::new(), None));
+        }
+        let cursor = signed(before.cursor);
+        let (rows, changed) = try_join(
+            self.client.query(&self.after, &[&cursor]),
+            // In one statement with their cursor: they may be newer than the head row, never older.
+            self.client.query(&self.keys, &[&known_epoch, &known_cursor]),
+        )
+        .await?;
         // Rows that were committed after the head was read belong to the next reading.
         let mut known = Vec::with_capacity(rows.len());
         for row in rows {
@@ -495,8 +508,7 @@ impl Connection {
                 known.push(row);
             }
         }
-        let confirmed = Confirmed { at, last_commit };
-        Ok(HeadReading::Of { confirmed, end, rows: known, keys: ChangedKeys::read(&changed)? })
+        Ok((known, ChangedKeys::read(&changed)?))
     }
 
     /// Reads another log, and puts it in the place of the one in memory.

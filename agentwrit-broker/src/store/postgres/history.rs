@@ -39,10 +39,21 @@ use crate::{
     },
 };
 
-/// Reads the head row, the first event from `$1` on, and whether the server is a standby.
-pub(super) const CHECK: &str = "SELECT head.identity, head.epoch, head.audit_seq, head.audit_hash, head.last_time, event.seq, \
-     event.hash, pg_is_in_recovery() FROM head LEFT JOIN LATERAL \
-     (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event ON true WHERE head.one = 1";
+/// Statement that reads the head row, the first event from `$1` on, and whether the server is a standby; and `more` columns.
+macro_rules! check {
+    ($more:literal) => {
+        concat!(
+            "SELECT head.identity, head.epoch, head.audit_seq, head.audit_hash, head.last_time, event.seq, event.hash, \
+             pg_is_in_recovery()",
+            $more,
+            " FROM head LEFT JOIN LATERAL (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event \
+             ON true WHERE head.one = 1"
+        )
+    };
+}
+pub(super) use check;
+
+pub(super) const CHECK: &str = check!("");
 /// Latest times until which everything issued was revoked, by the revocations and by the trail, which keeps events of the
 /// kind `$1` longer; and whether sessions end by a ceiling.
 const MARK: &str = "SELECT (SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'), \

@@ -4,7 +4,8 @@ use super::*;
 
 /// Replaces the server's clock in the schema by a row that tests set.
 const MANUAL_CLOCK: &str = "CREATE TABLE test_clock (at timestamptz); INSERT INTO test_clock VALUES ('2027-01-15T08:00:00Z'); \
-     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'";
+     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'; \
+     CREATE FUNCTION transaction_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_of_all_brokers_is_the_databases_and_does_not_go_back_by_seconds() {
