@@ -149,13 +149,17 @@ need_node() {
     done
 }
 
-# The standard library is all that is needed: nothing is downloaded, and what is compiled stays out of the source tree.
+# The clients need the standard library only; the program with another JWT library (tests/go/live_keys) needs the modules in its
+# go.sum. Nothing else is downloaded, and what is compiled stays out of the source tree.
 need_go() {
     command -v go >/dev/null || PATH="/usr/local/go/bin:$PATH"
     command -v go >/dev/null || apt_install golang-go || die "go not found: the client in Go needs 1.19 or newer"
     mkdir -p "$target/gocache"
     GOCACHE="$(cd "$target/gocache" && pwd)"
-    export GOCACHE GOPROXY=off GOTOOLCHAIN=local GOFLAGS="-modcacherw -buildvcs=false"
+    export GOCACHE GOTOOLCHAIN=local GOFLAGS="-modcacherw -buildvcs=false"
+    (cd tests/go/live_keys && go mod download) ||
+        die "the modules of tests/go/live_keys could not be downloaded (is the Go module proxy reachable? Go must be 1.21 or newer)"
+    export GOPROXY=off
 }
 
 need_deploy_tools() {
@@ -214,7 +218,7 @@ lint_clients() {
     shellcheck examples/clients/shell/*.sh
     unformatted="$(gofmt -l examples/clients/go tests/go)"
     [ -z "$unformatted" ] || die "not formatted by gofmt: $unformatted"
-    for directory in examples/clients/go tests/go; do
+    for directory in examples/clients/go tests/go tests/go/live_keys; do
         (cd "$directory" && go vet ./...)
     done
 }

@@ -12,7 +12,7 @@ static SERVER: LazyLock<Arc<PostgresServer>> = LazyLock::new(|| Arc::new(Postgre
 /// Bound of the services, in seconds.
 pub(crate) const BOUND: u64 = 6;
 
-/// One broker with SQLite, or three on PostgreSQL behind HAProxy.
+/// One broker with SQLite, or three on PostgreSQL behind `HAProxy`.
 pub(crate) struct Site {
     brokers: Kind,
     /// Files of the operator.
