@@ -72,7 +72,7 @@ async fn ended_tokens_stay_ended_whatever_the_clock() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), now, earlier(&world, HOUR), now] {
         world.clock.set(moment);
-        world.services.housekeeping.delete_expired().await.unwrap();
+        world.services().housekeeping.delete_expired().await.unwrap();
         assert_rejected(&world, &ended).await;
         world.restart().await;
         assert_rejected(&world, &ended).await;
@@ -87,7 +87,7 @@ async fn valid_tokens_are_valid_again_when_clock_is_right() {
     let now = world.clock.now();
     for moment in [later(&world, HOUR), earlier(&world, HOUR)] {
         world.clock.set(moment);
-        world.services.housekeeping.delete_expired().await.unwrap();
+        world.services().housekeeping.delete_expired().await.unwrap();
         world.restart().await;
         assert!(world.verify(&tokens[0]).is_err());
         world.clock.set(now);
@@ -114,7 +114,7 @@ async fn revocation_holds_whatever_the_clock_was() {
                 Level::Agent | Level::Chain | Level::Session | Level::Issuer => id,
             };
             assert!(world.revoke(level, &target).await.revoked);
-            world.services.housekeeping.delete_expired().await.unwrap();
+            world.services().housekeeping.delete_expired().await.unwrap();
             for moment in [now, now.saturating_add(step)] {
                 world.clock.set(moment);
                 assert_rejected(&world, std::slice::from_ref(&token)).await;
@@ -132,7 +132,7 @@ async fn accepts_nonce_once_whatever_was_forgotten() {
     let now = world.clock.now();
     for step in [Duration::from_secs(31), HOUR.saturating_sub(Duration::from_secs(60))] {
         world.clock.set(later(&world, step));
-        world.services.housekeeping.delete_expired().await.unwrap();
+        world.services().housekeeping.delete_expired().await.unwrap();
         world.clock.set(now);
         for restarted in [false, true] {
             if restarted {
@@ -159,10 +159,10 @@ async fn audit_trail_stays_ordered_and_counts_steps_back() {
         world.clock.set(moment);
         ended_tokens(&world, &launch_token(&world).await).await;
     }
-    let events = world.services.ledger.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
+    let events = world.services().ledger.store.read(|reader| reader.audit_events_after(0, 1000)).await.unwrap();
     assert_eq!(chain::verify(ChainHead::GENESIS, &events).unwrap().sequence, events.len() as u64);
     let back = events.windows(2).filter(|pair| pair[1].timestamp < pair[0].timestamp).count();
     assert_eq!(back, 2, "time goes back where the clock did, and a step of seconds is smoothed");
-    let metrics = world.services.metrics.encode();
+    let metrics = world.services().metrics.encode();
     assert!(metrics.contains("agentwrit_clock_skew_total 2\n"), "{metrics}");
 }

@@ -19,8 +19,7 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) async fn begin() -> Self {
-        let world = World::new().await;
+    pub(super) async fn begin(world: World) -> Self {
         let mut model = Model::default();
         for (name, bits) in [("first-app", 0b11_1111), ("second-app", 0b00_1001)] {
             let ceiling = scopes(bits);
@@ -30,7 +29,14 @@ impl History {
         Self { world, model }
     }
 
-    pub(super) async fn play(&mut self, operation: Operation) {
+    pub(super) async fn play_all(mut self, operations: Vec<Operation>) {
+        for operation in operations {
+            self.play(operation).await;
+        }
+        self.end().await;
+    }
+
+    async fn play(&mut self, operation: Operation) {
         match operation {
             Operation::LogIn => self.log_in().await,
             Operation::AppLogIn(app) => self.app_log_in(app).await,
@@ -70,7 +76,7 @@ impl History {
                 self.world.deregister(&self.model.apps[app].app.app_id).await;
                 self.model.deregister(app);
             }
-            Operation::Advance { milliseconds } => self.world.clock.advance(Duration::from_millis(milliseconds)),
+            Operation::Advance { milliseconds } => self.world.advance(Duration::from_millis(milliseconds)).await,
             Operation::Tidy => self.world.tidy().await,
             Operation::Restart => self.world.restart().await,
         }
@@ -78,7 +84,7 @@ impl History {
     }
 
     /// Compares once more after a restart, and with a follower that knows the snapshot only.
-    pub(super) async fn end(mut self) {
+    async fn end(mut self) {
         self.world.restart().await;
         self.compare().await;
         let newcomer = self.world.newcomer().await;

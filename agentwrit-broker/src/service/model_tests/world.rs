@@ -29,8 +29,11 @@ use crate::{
     issuer::Issued,
     issuer::nonce::Nonce,
     keys::{Entropy, Secret, SeededEntropy, open_key_files},
-    service::{Error, Services, apps::NewApp, revocation::Revoked},
-    store::{Store, StoreOptions},
+    service::{Error, Services, apps::NewApp, revocation::Revoked, tests::brokers::shared_keys},
+    store::{
+        Store, StoreOptions,
+        tests::{Home, postgres_server::Schema},
+    },
 };
 
 /// Address of followers.
@@ -38,10 +41,18 @@ const FOLLOWER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// First moment of each history: in the middle of a second.
 pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
+
+/// Time of the brokers' database, which tests set.
+const DATABASE_CLOCK: &str = "CREATE TABLE test_clock (micros bigint); INSERT INTO test_clock VALUES (0); \
+     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS \
+     'SELECT timestamptz ''epoch'' + micros * interval ''1 microsecond'' FROM test_clock'";
+
 pub(super) struct World {
     directory: TempDir,
+    /// Place of the database that several brokers share.
+    schema: Option<Schema>,
     pub(super) clock: ManualClock,
-    pub(super) services: Arc<Services>,
+    brokers: Vec<Arc<Services>>,
     pub(super) follower: Follower,
     starts: u64,
     calls: Cell<u32>,
@@ -55,75 +66,134 @@ impl World {
         let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
         let directory = directory.unwrap();
         let clock = ManualClock::new(UnixTime::since_epoch(START));
-        let services = assemble(directory.path(), &clock, 0).await;
-        let follower = Follower::new(services.issuer.name(), &services.issuer.ring().published, &clock);
-        Self { directory, clock, services, follower, starts: 1, calls: Cell::new(0) }
+        Self::begin(directory, None, clock, 1).await
+    }
+
+    /// Several brokers on one PostgreSQL database. Each operation goes to one that is chosen at random.
+    pub(super) async fn shared(brokers: u64) -> Self {
+        let (directory, schema) = (TempDir::new().unwrap(), Schema::create());
+        schema.execute(DATABASE_CLOCK);
+        let clock = ManualClock::new(UnixTime::since_epoch(START));
+        set_clock(&schema, &clock);
+        Self::begin(directory, Some(schema), clock, brokers).await
+    }
+
+    async fn begin(directory: TempDir, schema: Option<Schema>, clock: ManualClock, brokers: u64) -> Self {
+        let mut running = Vec::new();
+        for start in 0..brokers {
+            running.push(assemble(directory.path(), schema.as_ref(), &clock, start).await);
+        }
+        let issuer = &running[0].issuer;
+        let follower = Follower::new(issuer.name(), &issuer.ring().published, &clock);
+        Self { directory, schema, clock, brokers: running, follower, starts: brokers, calls: Cell::new(0) }
+    }
+
+    /// Returns the number of the broker for the next operation.
+    fn next(&self) -> usize {
+        self.calls.set(self.calls.get() + 1);
+        // The high bits of a multiple: the same numbers in each run of a history.
+        let random = self.calls.get().wrapping_mul(0x9e37_79b9) >> 16;
+        random as usize % self.brokers.len()
+    }
+
+    /// Returns a broker.
+    pub(super) fn services(&self) -> &Services {
+        &self.brokers[self.next()]
+    }
+
+    /// Lets time pass, for brokers and database.
+    pub(super) async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        if let Some(schema) = &self.schema {
+            set_clock(schema, &self.clock);
+        }
+        self.settle().await;
+    }
+
+    /// Returns the result of an operation when every broker knows of it.
+    async fn settled<T>(&self, operation: impl Future<Output = T>) -> T {
+        let result = operation.await;
+        self.settle().await;
+        result
+    }
+
+    /// Returns when every broker knows what each of them acknowledged.
+    async fn settle(&self) {
+        for broker in &self.brokers {
+            broker.ledger.confirm().await.unwrap();
+        }
     }
 
     pub(super) fn now(&self) -> UnixTime {
         self.clock.now()
     }
 
-    /// Another process on the same files.
+    /// Another process in place of one, on the same store.
     pub(super) async fn restart(&mut self) {
-        self.services.ledger.store.clone().close().await;
-        self.services = assemble(self.directory.path(), &self.clock, self.starts).await;
+        let number = self.next();
+        self.brokers[number].ledger.store.clone().close().await;
+        let (directory, schema) = (self.directory.path(), self.schema.as_ref());
+        self.brokers[number] = assemble(directory, schema, &self.clock, self.starts).await;
         self.starts += 1;
     }
 
     /// Runs the broker's housekeeping to its end.
     pub(super) async fn tidy(&self) {
-        self.services.housekeeping.delete_expired().await.unwrap();
+        self.services().housekeeping.delete_expired().await.unwrap();
     }
 
     pub(super) async fn follow(&mut self) {
-        let answer = self.services.feed.since(self.follower.since(), Duration::ZERO, FOLLOWER).await.unwrap();
+        let answer = self.services().feed.since(self.follower.since(), Duration::ZERO, FOLLOWER).await.unwrap();
         self.follower.absorb(&answer.document.text());
     }
 
     /// A follower that starts now.
     pub(super) async fn newcomer(&self) -> Follower {
         let mut follower =
-            Follower::new(self.services.issuer.name(), &self.services.issuer.ring().published, &self.clock);
-        let answer = self.services.feed.since(None, Duration::ZERO, FOLLOWER).await.unwrap();
+            Follower::new(self.services().issuer.name(), &self.services().issuer.ring().published, &self.clock);
+        let answer = self.services().feed.since(None, Duration::ZERO, FOLLOWER).await.unwrap();
         follower.absorb(&answer.document.text());
         follower
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.services.verifier.verify(token)
+        self.services().verifier.verify(token)
     }
 
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
         let name = AppName::parse(name).unwrap();
         let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60) };
-        self.services.apps.create(None, new, self.client()).await.unwrap()
+        let created = self.services().apps.create(None, new, self.client()).await.unwrap();
+        self.settle().await;
+        created
     }
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
         let change = AppUpdateRequest { scopes: Some(scopes), token_ttl: None };
-        self.services.apps.update(None, app.clone(), change, self.client()).await
+        self.settled(self.services().apps.update(None, app.clone(), change, self.client())).await
     }
 
     pub(super) async fn suspend(&self, app: &AppId) -> Result<App, Error> {
-        self.services.apps.set_status(None, app.clone(), AppStatus::Suspended, self.client()).await
+        self.settled(self.services().apps.set_status(None, app.clone(), AppStatus::Suspended, self.client())).await
     }
 
     pub(super) async fn resume(&self, app: &AppId) -> Result<App, Error> {
-        self.services.apps.set_status(None, app.clone(), AppStatus::Active, self.client()).await
+        self.settled(self.services().apps.set_status(None, app.clone(), AppStatus::Active, self.client())).await
     }
 
     pub(super) async fn deregister(&self, app: &AppId) {
-        self.services.apps.set_status(None, app.clone(), AppStatus::Inactive, self.client()).await.unwrap();
+        self.settled(self.services().apps.set_status(None, app.clone(), AppStatus::Inactive, self.client()))
+            .await
+            .unwrap();
     }
 
     pub(super) async fn admin_token(&self) -> Issued {
-        self.services.logins.issue_admin_token(self.client()).await.unwrap()
+        self.services().logins.issue_admin_token(self.client()).await.unwrap()
     }
 
     pub(super) async fn app_token(&self, app: &App, secret: &Secret) -> Result<Issued, Error> {
         let secret = Secret::new(secret.expose().to_owned());
-        self.services.logins.authenticate_app(self.client(), app.client_id.clone(), secret).await
+        self.services().logins.authenticate_app(self.client(), app.client_id.clone(), secret).await
     }
 
     pub(super) async fn launch_token(
@@ -145,7 +215,7 @@ impl World {
             orch_id: None,
             task_id: None,
         };
-        Ok(self.services.launch_tokens.issue(creator, bearer, policy, self.client()).await?.1)
+        Ok(self.services().launch_tokens.issue(creator, bearer, policy, self.client()).await?.1)
     }
 
     pub(super) async fn register(
@@ -159,7 +229,7 @@ impl World {
 
     /// As `GET /v1/challenge` does.
     pub(super) fn nonce(&self) -> Nonce {
-        self.services.challenges.issue()
+        self.services().challenges.issue()
     }
 
     pub(super) async fn register_with(
@@ -169,7 +239,7 @@ impl World {
         scopes: &ScopeSet,
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
-        let key = SigningKey::from_bytes(&self.services.issuer.random());
+        let key = SigningKey::from_bytes(&self.services().issuer.random());
         let registration = RegistrationRequest {
             launch_token: launch_token.expose().into(),
             nonce: Presented::WellFormed(Hex(*nonce)),
@@ -179,19 +249,19 @@ impl World {
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
         };
-        self.services.registrations.register(registration, self.client()).await
+        self.settled(self.services().registrations.register(registration, self.client())).await
     }
 
     pub(super) async fn renew(&self, claims: Arc<Claims>) -> Result<Issued, Error> {
-        self.services.tokens.renew(claims, self.client()).await
+        self.settled(self.services().tokens.renew(claims, self.client())).await
     }
 
     pub(super) async fn release(&self, claims: Arc<Claims>) -> Result<(), Error> {
-        self.services.tokens.release(claims, self.client()).await
+        self.settled(self.services().tokens.release(claims, self.client())).await
     }
 
     pub(super) async fn delegate(&self, claims: Arc<Claims>, request: DelegationRequest) -> Result<Issued, Error> {
-        Ok(self.services.delegations.delegate(claims, request, self.client()).await?.0)
+        Ok(self.settled(self.services().delegations.delegate(claims, request, self.client())).await?.0)
     }
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {
@@ -203,7 +273,10 @@ impl World {
             wait: None,
             dry_run: false,
         };
-        self.services.revocations.revoke(Subject::Admin, None, request, self.client()).await.unwrap().ended
+        self.settled(self.services().revocations.revoke(Subject::Admin, None, request, self.client()))
+            .await
+            .unwrap()
+            .ended
     }
 
     /// Each request from another address: limits are not what is tested here.
@@ -222,15 +295,27 @@ pub(super) struct LaunchRequest {
     pub(super) ttl: u64,
 }
 
-async fn assemble(directory: &Path, clock: &ManualClock, start: u64) -> Arc<Services> {
+async fn assemble(directory: &Path, schema: Option<&Schema>, clock: &ManualClock, start: u64) -> Arc<Services> {
     let mut config = Config::for_development(directory, "a secret for the model").unwrap();
     config.session_budget = None;
     config.max_ttl = Some(MAX_TTL);
     let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(start));
-    let store =
-        Store::open(&config.db_path, StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() })
-            .unwrap();
-    let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
+    let options = StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() };
+    let (store, keys) = if let Some(schema) = schema {
+        let store = schema.open(options);
+        let keys = shared_keys(&store, &config.issuer, &entropy).await;
+        (store, keys)
+    } else {
+        let store = Store::open(&config.db_path, options).unwrap();
+        let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
+        (store, keys)
+    };
     let services = Services::build(&config, store, keys, entropy).await.unwrap();
     Arc::new(services)
+}
+
+/// Sets the time of the database to that of the brokers.
+fn set_clock(schema: &Schema, clock: &ManualClock) {
+    let micros = clock.now().elapsed_since_epoch().as_micros();
+    schema.execute(&format!("UPDATE test_clock SET micros = {micros}"));
 }

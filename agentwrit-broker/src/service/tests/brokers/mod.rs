@@ -89,18 +89,8 @@ impl Brokers {
         self.running.push(Arc::new(Services::build(&self.config, store, keys, entropy).await.unwrap()));
     }
 
-    /// Opens the keys of the database, which are made if there are none.
     async fn keys(&self, store: &Store, entropy: &Arc<dyn Entropy>) -> BrokerKeys {
-        let sealed = SealedKeys::new(test_kek(1), &self.config.issuer);
-        let first = sealed.first_keys(store.clock().now(), entropy.as_ref()).unwrap();
-        let joined = store.transact(move |tx| {
-            if tx.signing_keys()?.is_empty() {
-                first.iter().try_for_each(|row| tx.put_signing_key(row))?;
-            }
-            Ok::<_, StoreError>(tx.signing_keys()?)
-        });
-        let rows = joined.await.unwrap();
-        BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
+        shared_keys(store, &self.config.issuer, entropy).await
     }
 
     /// A broker that reaches the database through `link`.
@@ -169,6 +159,20 @@ impl Brokers {
         self.of(broker).ledger.confirm().await.unwrap();
         self.of(broker).verifier.verify(token)
     }
+}
+
+/// Opens the keys of a database, which are made if there are none.
+pub(in crate::service) async fn shared_keys(store: &Store, issuer: &str, entropy: &Arc<dyn Entropy>) -> BrokerKeys {
+    let sealed = SealedKeys::new(test_kek(1), issuer);
+    let first = sealed.first_keys(store.clock().now(), entropy.as_ref()).unwrap();
+    let joined = store.transact(move |tx| {
+        if tx.signing_keys()?.is_empty() {
+            first.iter().try_for_each(|row| tx.put_signing_key(row))?;
+        }
+        Ok::<_, StoreError>(tx.signing_keys()?)
+    });
+    let rows = joined.await.unwrap();
+    BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
 }
 
 fn registration(services: &Services, launch_token: &Secret) -> RegistrationRequest {

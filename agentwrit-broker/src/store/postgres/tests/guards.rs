@@ -1,6 +1,6 @@
 //! Settings of the server on which it depends whether commits can be lost, and TLS.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::mpsc};
 
 use ::postgres_server::PostgresServer;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -9,7 +9,10 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::{
     OpenError,
-    postgres::{connect::Server, session::Session},
+    postgres::{
+        connect::Server,
+        session::{POOLED, Session},
+    },
 };
 
 /// Connects, on a thread without a runtime. Returns the first column of the first row, or the error's message.
@@ -120,6 +123,48 @@ async fn errors_of_outages_are_unavailable_and_conflicts_busy() {
         let error = raised(code).await;
         assert!(matches!(error, StoreError::Internal { .. }), "{code}: {error:?}");
     }
+}
+
+/// A pooler in transaction mode may give the connection to another process of the server at any transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transaction_in_another_process_than_before_runs_no_job_and_no_read() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    assert_eq!(fixture.read(total).await, 2);
+    let process = |query: &str| {
+        fixture.directory.execute(&format!(
+            "CREATE OR REPLACE FUNCTION pg_backend_pid() RETURNS int LANGUAGE sql VOLATILE AS '{query}'"
+        ));
+    };
+    process("SELECT (random() * 1000000000)::int");
+    let written = fixture.store.transact(|tx| register(tx, 2)).await;
+    let read = fixture.store.read(total).await;
+    let mixed = StoreError::Unavailable { cause: POOLED.to_owned() };
+    assert_eq!((written, read), (Err(mixed.clone()), Err(mixed)));
+    process("SELECT pg_catalog.pg_backend_pid()");
+    assert!(fixture.write(|tx| register(tx, 2)).await);
+    assert_eq!(fixture.read(whole_trail).await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transaction_that_waits_too_long_for_head_row_is_busy_and_next_one_succeeds() {
+    let fixture = Fixture::new();
+    fixture.write(|tx| register(tx, 1)).await;
+    let (url, (release, released)) = (fixture.directory.url(), mpsc::channel::<()>());
+    let (lock, mut locked) = tokio::sync::mpsc::channel(1);
+    let holder = thread::spawn(move || {
+        let session = Session::open(&Server::parse(&url).unwrap()).unwrap();
+        session.batch("BEGIN; SELECT 1 FROM head FOR UPDATE").unwrap();
+        lock.blocking_send(()).unwrap();
+        released.recv().unwrap_err();
+        session.batch("ROLLBACK").unwrap();
+    });
+    locked.recv().await.unwrap();
+    assert_eq!(fixture.store.transact(|tx| register(tx, 2)).await, Err(StoreError::Busy));
+    drop(release);
+    holder.join().unwrap();
+    assert!(fixture.write(|tx| register(tx, 2)).await);
+    assert_eq!(fixture.read(whole_trail).await, 4);
 }
 
 /// A certificate authority.
