@@ -21,9 +21,11 @@ async fn read(broker: &Broker, answer: &Response) -> Value {
     assert_eq!(answer.header("content-type"), Some("application/jwt"));
     let payload = broker.open(std::str::from_utf8(&answer.body).unwrap(), TYPE).await;
     let issued_at = payload["iat"].as_u64().unwrap();
+    let key_set = broker.get("/.well-known/jwks.json").await.json();
+    let kids: Vec<&Value> = key_set["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
     let shape = json!({
         "iss": ISSUER, "iat": "$uint", "exp": "$uint", "epoch": "$sentence", "from": "$uint", "to": "$uint",
-        "ttl": "$uint", "entries": payload["entries"],
+        "ttl": "$uint", "entries": payload["entries"], "kids": kids, "active": kids[0],
     });
     pattern::compare(&shape, &payload).unwrap();
     assert!(payload["exp"].as_u64().unwrap() > issued_at);
