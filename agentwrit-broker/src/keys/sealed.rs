@@ -238,8 +238,8 @@ pub(crate) mod tests {
         }
         let mut nonce = rows[1].clone();
         nonce.sealed = rows[0].sealed.clone();
-        let changed = SealedKeyError::Changed { kid: nonce.kid.clone() };
-        assert_eq!(keys().nonce_key(&[nonce]).unwrap_err(), changed);
+        let rejected = SealedKeyError::Changed { kid: nonce.kid.clone() };
+        assert_eq!(keys().nonce_key(&[nonce]).unwrap_err(), rejected);
         let twice = [rows[1].clone(), rows[1].clone()];
         assert_eq!(keys().nonce_key(&twice).unwrap_err(), SealedKeyError::SeveralActive { purpose: "nonce" });
         assert_eq!(keys().nonce_key(&rows[..1]).unwrap_err(), SealedKeyError::NoneActive { purpose: "nonce" });

@@ -38,7 +38,9 @@ impl fmt::Display for LostHistory {
 
 /// Job that reacts to a lost history.
 #[derive(Clone)]
-pub struct Reaction(Arc<dyn Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync>);
+pub struct Reaction(Arc<Job>);
+
+type Job = dyn Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync;
 
 impl Reaction {
     /// Runs the job.

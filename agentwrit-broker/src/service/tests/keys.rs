@@ -125,7 +125,7 @@ async fn tokens_of_prepared_active_and_retiring_key_verify_and_those_of_ended_on
     let test = TestServices::new().await;
     let [former, next] = rotate(&test.services).await;
     let prepared = prepare(&test.services).await;
-    assert_eq!(published(&test.services), [&next[..], &prepared, &former]);
+    assert_eq!(published(&test.services), [next.as_str(), &prepared, &former]);
     let agent = test.enrol("task", 60).await;
     assert_eq!(kid_of(&agent.token), next);
     assert!(test.verify(&agent.token).is_ok());
@@ -134,7 +134,7 @@ async fn tokens_of_prepared_active_and_retiring_key_verify_and_those_of_ended_on
     assert!(test.verify(&agent.token).is_ok(), "its key is retiring");
     end(&test.services, &next, KeyState::Withdrawn).await;
     assert!(matches!(test.verify(&agent.token), Err(VerifyError::UnknownKey { .. })));
-    assert_eq!(published(&test.services), [&prepared[..], &former]);
+    assert_eq!(published(&test.services), [prepared.as_str(), &former]);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn restored_database_with_older_rows_keeps_tokens_of_present_key_valid() {
     test.services.ledger.store.clone().close().await;
     fs::write(&test.config.db_path, backup).unwrap();
     test.services = assemble(&test.config, &test.clock, 91).await;
-    assert_eq!(published(&test.services), [&second[..], &first], "the former key's file is still there");
+    assert_eq!(published(&test.services), [second.as_str(), &first], "the former key's file is still there");
     assert!(test.verify(&agent.token).is_ok());
 }
 
@@ -308,7 +308,7 @@ async fn page_of_store_and_part_of_memory_from_before_withdrawal_are_not_served_
     }
     end(&test.services, &first, KeyState::Withdrawn).await;
     for since in [7, LONG - 2000] {
-        assert_eq!(announced(&read(&*test.ask(Some(since)).await)).0, [&second[..]], "since {since}");
+        assert_eq!(announced(&read(&*test.ask(Some(since)).await)).0, [second.as_str()], "since {since}");
     }
 }
 
@@ -323,7 +323,7 @@ async fn long_poll_is_answered_when_keys_change() {
     }
     assert!(!waiting.is_finished());
     let second = prepare(&test.services).await;
-    let response = read(&*waiting.await.unwrap());
+    let response = read(&waiting.await.unwrap());
     assert_eq!((response["from"].as_u64(), response["to"].as_u64()), (Some(1), Some(2)));
     assert!(announced(&response).0.contains(&second));
     assert!(test.ask(Some(2)).now_or_never().is_some());

@@ -185,8 +185,8 @@ impl WriteConnection {
             try_join_all(requests.iter().map(|request| request.send(client))),
             client.query_one(&check, &sequence),
         );
-        let begin = try_join(promptly(client.simple_query(BEGIN)), locked.err_into());
-        let (begun, (row, now, (others, keys), rows, checked)) = session.wait_for(LOCK_LIMIT, begin)?;
+        let transaction = try_join(promptly(client.simple_query(BEGIN)), locked.err_into());
+        let (begun, (row, now, (others, keys), rows, checked)) = session.wait_for(LOCK_LIMIT, transaction)?;
         session.check_process(&begun)?;
         let head = Head::read(&row)?;
         let lost = history.judge(&question, &checked)?;

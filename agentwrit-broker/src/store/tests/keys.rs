@@ -29,6 +29,10 @@ fn key(kid: &str) -> StoredKey {
     }
 }
 
+fn advance(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+    tx.advance_cursor()
+}
+
 fn revocation() -> Revocation {
     Revocation {
         level: Level::Token,
@@ -73,13 +77,13 @@ async fn key_is_added_and_replaced_with_every_member() {
 async fn cursor_of_key_change_lies_between_those_of_revocations_also_after_reopening() {
     let fixture = Fixture::new();
     assert_eq!(fixture.write(|tx| tx.insert_revocation(&revocation())).await, 1);
-    assert_eq!(fixture.write(|tx| tx.advance_cursor()).await, 2);
+    assert_eq!(fixture.write(advance).await, 2);
     assert_eq!(fixture.read(|reader| reader.latest_cursor()).await, 2);
     let fixture = fixture.reopen().await;
     assert_eq!(fixture.read(|reader| reader.latest_cursor()).await, 2);
     assert_eq!(fixture.write(|tx| tx.insert_revocation(&revocation())).await, 3);
     let fixture = fixture.reopen().await;
-    assert_eq!(fixture.write(|tx| tx.advance_cursor()).await, 4);
+    assert_eq!(fixture.write(advance).await, 4);
 }
 
 #[tokio::test]

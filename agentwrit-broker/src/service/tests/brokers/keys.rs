@@ -44,7 +44,7 @@ async fn rotation_at_one_broker_is_in_force_at_the_others_at_once_and_refuses_no
         for other in round..round + 4 {
             assert_eq!(test.validate(other, &before).await, (StatusCode::OK, json!(false)), "round {round}");
             assert_eq!(test.validate(other, &after).await, (StatusCode::OK, json!(true)), "round {round}");
-            assert_eq!(key_set(&test, other).await, [&prepared[..]]);
+            assert_eq!(key_set(&test, other).await, [prepared.as_str()]);
             let feed = test.of(other).feed.since(None, Duration::ZERO, CLIENT).await.unwrap();
             assert_eq!(announced(&read(&feed)), (vec![prepared.clone()], prepared.clone()), "round {round}");
         }
