@@ -83,6 +83,7 @@ impl<K: Clone + Eq + Hash, V> Table<K, V> {
     }
 
     /// Returns the row or its absence, if it is known.
+    #[expect(clippy::option_option, reason = "a row, its absence, or neither is known")]
     pub(super) fn find<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Option<&V>>
     where
         K: Borrow<Q>,
