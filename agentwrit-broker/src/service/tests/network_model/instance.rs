@@ -37,6 +37,8 @@ pub(super) struct Instance {
     acceptances: InFlight<(Instant, FeedCursor)>,
     next_report: i64,
     reported: Option<String>,
+    wants_new_keys: bool,
+    next_fetch: i64,
     paused_until: i64,
     disconnected_until: i64,
 }
@@ -76,6 +78,8 @@ impl Instance {
             acceptances: Vec::new(),
             next_report: now,
             reported: None,
+            wants_new_keys: false,
+            next_fetch: now + 300_000,
             paused_until: now,
             disconnected_until: now,
         }
@@ -96,6 +100,22 @@ impl Instance {
 
     pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.follower.verifier().verify(token)
+    }
+
+    /// Returns whether a fetch of the key set is due and gets through, and whether it asks past caches.
+    pub(super) fn wants_keys(&mut self, now: i64, chance: &mut Chance) -> Option<bool> {
+        let announced = self.wants_new_keys || self.follower.misses_announced_key();
+        let is_reachable = !self.is_paused(now) && now >= self.disconnected_until;
+        if !is_reachable || !(announced || now >= self.next_fetch) || chance.percent(20) {
+            return None;
+        }
+        self.next_fetch = now + 300_000;
+        Some(announced)
+    }
+
+    pub(super) fn receive_keys(&mut self, keys: KeySet) {
+        self.wants_new_keys = false;
+        self.follower.set_keys(keys);
     }
 
     /// Loses what is on its way to and from the broker.
@@ -138,9 +158,8 @@ impl Instance {
         }
         for response in take_arrived(&mut self.responses, now) {
             match self.follower.deliver(&response) {
+                Err(FeedError::UnknownKey { .. }) => self.wants_new_keys = true,
                 Err(error) if error.needs_snapshot() => self.next_poll = now,
-                // The model's broker never changes its keys.
-                Err(error @ FeedError::UnknownKey { .. }) => panic!("{error}"),
                 Ok(_) | Err(_) => {}
             }
         }

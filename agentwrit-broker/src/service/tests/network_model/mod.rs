@@ -6,46 +6,54 @@
 //! 1. Once the broker has confirmed a revocation, no instance accepts what was revoked, whatever happens later.
 //! 2. With bounds on all verifiers a confirmation comes within the largest bound and a second, counted from the commit or
 //!    from a later start of the broker.
-//! 3. No instance accepts a token longer than its bound after the revocation.
-//! 4. A good token is never rejected: a verifier that can decide nothing is unavailable.
+//! 3. No instance accepts a token longer than its bound after the revocation, or after the withdrawal of its key.
+//! 4. A good token is never rejected, also while keys rotate by themselves and caches hold the key set for five minutes: a
+//!    verifier that can decide nothing is unavailable. A key that had to sign at once, because the active one was
+//!    withdrawn, may be unknown for a moment.
 //!
 //! `AGENTWRIT_RUNS=5000` sets the number of runs, `AGENTWRIT_SEED=17` selects one.
 
 mod instance;
 
-use std::{env, path::Path, thread};
+use std::{collections::HashSet, env, path::Path, thread};
 
 use agentwrit_verify::{
-    Clock as _, FeedCursor,
+    Clock as _, FeedCursor, KeySet,
     confirmation::{ConfirmationState, EnrolledVerifier},
     testing::TestIssuer,
 };
 
 use self::instance::Instance;
 use super::{
+    key_operations::{author, kid_of},
     verifiers::{enrol, name},
     *,
 };
+use crate::service::keys::KeyOperation;
 
-const RUNS: u64 = 24;
-/// Duration of a run, in milliseconds.
-const END: i64 = 150_000;
+/// Largest number of live tokens.
 const MOST_TOKENS: usize = 10;
+/// Lifetime of a token, in seconds.
+const LIFETIME: u64 = 300;
+/// Time for which caches hold a key set.
+const CACHED_FOR: i64 = 300_000;
+
+/// Kind of a run.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    runs: u64,
+    /// Duration of a run, in milliseconds.
+    end: i64,
+    longest_step: i64,
+    rotates: bool,
+}
+
+const REVOCATIONS: Plan = Plan { runs: 24, end: 150_000, longest_step: 1_500, rotates: false };
+const ROTATIONS: Plan = Plan { runs: 12, end: 1_500_000, longest_step: 4_000, rotates: true };
 
 #[test]
 fn broker_confirms_only_what_no_instance_accepts() {
-    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    if let Some(seed) = number("AGENTWRIT_SEED") {
-        println!("{:?}", play(seed));
-        return;
-    }
-    let runs = number("AGENTWRIT_RUNS").unwrap_or(RUNS);
-    let witness = thread::scope(|scope| {
-        let part = |first: u64| (first..runs).step_by(2).map(play).fold(Witness::default(), Witness::plus);
-        let workers: Vec<_> = (0..2).map(|first| scope.spawn(move || part(first))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).fold(Witness::default(), Witness::plus)
-    });
-    println!("{runs} runs: {witness:?}");
+    let Some((runs, witness)) = play_all(REVOCATIONS) else { return };
     // The runs meet what they are about.
     assert!(witness.confirmed > 2 * runs && witness.with_fenced > runs / 8, "{witness:?}");
     assert!(witness.accepted > 50 * runs && witness.accepted_while_pending > runs / 2, "{witness:?}");
@@ -53,9 +61,34 @@ fn broker_confirms_only_what_no_instance_accepts() {
     assert!(witness.ended_instances > runs / 2, "{witness:?}");
 }
 
-fn play(seed: u64) -> Witness {
+#[test]
+fn rotations_reject_no_good_token_and_withdrawals_end_tokens_within_bound() {
+    let Some((runs, witness)) = play_all(ROTATIONS) else { return };
+    assert!(witness.rotations > runs / 4 && witness.withdrawals > runs / 2, "{witness:?}");
+    assert!(witness.accepted > 500 * runs && witness.accepted_of_retiring_key > 10 * runs, "{witness:?}");
+}
+
+/// Plays all runs of a kind; `None` when the environment selects one.
+fn play_all(plan: Plan) -> Option<(u64, Witness)> {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("AGENTWRIT_SEED") {
+        println!("{:?}", play(plan, seed));
+        return None;
+    }
+    let runs = number("AGENTWRIT_RUNS").unwrap_or(plan.runs);
+    let witness = thread::scope(|scope| {
+        let of = move |seed| play(plan, seed);
+        let part = move |first: u64| (first..runs).step_by(2).map(of).fold(Witness::default(), Witness::plus);
+        let workers: Vec<_> = (0..2).map(|first| scope.spawn(move || part(first))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).fold(Witness::default(), Witness::plus)
+    });
+    println!("{runs} runs: {witness:?}");
+    Some((runs, witness))
+}
+
+fn play(plan: Plan, seed: u64) -> Witness {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let outcome = runtime.block_on(async { World::new(seed).await.run().await });
+    let outcome = runtime.block_on(async { World::new(plan, seed).await.run().await });
     outcome.unwrap_or_else(|violation| panic!("AGENTWRIT_SEED={seed}: {violation}"))
 }
 
@@ -70,6 +103,9 @@ struct Witness {
     restarts_while_pending: u64,
     /// Instances that ended, with a report or without.
     ended_instances: u64,
+    rotations: u64,
+    withdrawals: u64,
+    accepted_of_retiring_key: u64,
 }
 
 impl Witness {
@@ -82,6 +118,9 @@ impl Witness {
             unbounded: self.unbounded + other.unbounded,
             restarts_while_pending: self.restarts_while_pending + other.restarts_while_pending,
             ended_instances: self.ended_instances + other.ended_instances,
+            rotations: self.rotations + other.rotations,
+            withdrawals: self.withdrawals + other.withdrawals,
+            accepted_of_retiring_key: self.accepted_of_retiring_key + other.accepted_of_retiring_key,
         }
     }
 }
@@ -115,7 +154,10 @@ struct Token {
     text: String,
     id: AgentId,
     jti: String,
-    /// Time of the revocation.
+    kid: String,
+    /// Time from which it may have expired.
+    expires: i64,
+    /// Time of the revocation, or of the withdrawal of its key.
     dead_since: Option<i64>,
 }
 
@@ -125,11 +167,13 @@ struct Waiting {
     /// Time of the revocation, or of a later start of the broker.
     since: i64,
     is_confirmed: bool,
-    token: usize,
+    /// Indices of the tokens that it concerns.
+    tokens: Vec<usize>,
 }
 
 /// Times are milliseconds since the start, by the broker's clock, which is the true one.
 struct World {
+    plan: Plan,
     chance: Chance,
     now: i64,
     broker: TestServices,
@@ -140,18 +184,29 @@ struct World {
     started: u64,
     tokens: Vec<Token>,
     waiting: Vec<Waiting>,
+    /// True when the caches in front of the key set obey `no-cache`.
+    caches_revalidate: bool,
+    /// Key set that the caches hold, until this time.
+    cached_keys: Option<(KeySet, i64)>,
+    active: String,
+    /// Keys that had to sign at once.
+    unplanned: HashSet<String>,
     witness: Witness,
 }
 
 impl World {
-    async fn new(seed: u64) -> Self {
+    async fn new(plan: Plan, seed: u64) -> Self {
         let mut chance = Chance(seed);
         // In memory where there is such a place: the fsyncs of thousands of small transactions prove nothing here.
         let (memory, builder) = (Path::new("/dev/shm"), tempfile::Builder::new());
         let directory = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
         let clock = ManualClock::new(UnixTime::since_epoch(START));
-        let issuer = |config: &mut Config| TestIssuer::ISSUER.clone_into(&mut config.issuer);
-        let broker = TestServices::open(directory.unwrap(), clock, issuer).await;
+        let settings = |config: &mut Config| {
+            TestIssuer::ISSUER.clone_into(&mut config.issuer);
+            config.key_prepare_for = Duration::from_secs(60);
+            config.key_rotation = plan.rotates.then_some(Duration::from_secs(200));
+        };
+        let broker = TestServices::open(directory.unwrap(), clock, settings).await;
         let mut enrolled: Vec<EnrolledVerifier> = (0..2)
             .map(|n| EnrolledVerifier {
                 name: name(&format!("service-{n}")),
@@ -165,7 +220,9 @@ impl World {
         for verifier in &enrolled {
             enrol(&broker.services, verifier.name.as_str(), 1, verifier.max_bound).await.unwrap();
         }
+        let (caches_revalidate, active) = (plan.rotates && chance.percent(70), active_kid(&broker));
         let mut world = Self {
+            plan,
             chance,
             now: 0,
             broker,
@@ -175,6 +232,10 @@ impl World {
             started: 0,
             tokens: Vec::new(),
             waiting: Vec::new(),
+            caches_revalidate,
+            cached_keys: None,
+            active,
+            unplanned: HashSet::new(),
             witness: Witness::default(),
         };
         for _ in 0..3 {
@@ -184,16 +245,21 @@ impl World {
     }
 
     async fn run(mut self) -> Result<Witness, String> {
-        while self.now < END {
-            let step = self.chance.between(50, 1_500);
+        while self.now < self.plan.end {
+            let step = self.chance.between(50, self.plan.longest_step);
             self.pass(step);
             self.operator_acts().await;
+            self.keys_change().await;
             self.fleet_changes().await;
             if self.chance.percent(20) {
                 // Before a process that was paused hears anything.
                 self.look()?;
             }
             for index in 0..self.instances.len() {
+                if let Some(revalidate) = self.instances[index].wants_keys(self.now, &mut self.chance) {
+                    let keys = self.key_set_response(revalidate);
+                    self.instances[index].receive_keys(keys);
+                }
                 self.instances[index].step(self.now, &self.broker.services, &mut self.chance).await;
             }
             self.confirm().await?;
@@ -212,24 +278,78 @@ impl World {
     }
 
     async fn operator_acts(&mut self) {
-        if self.tokens.len() < MOST_TOKENS && self.chance.percent(25) {
-            let agent = self.broker.enrol("task", 300).await;
-            let jti = self.broker.claims(&agent.token).token_id().to_string();
-            self.tokens.push(Token { text: agent.token, id: agent.id, jti, dead_since: None });
+        let live: Vec<usize> = (0..self.tokens.len()).filter(|index| self.tokens[*index].expires > self.now).collect();
+        if live.len() < MOST_TOKENS && self.chance.percent(25) {
+            let Agent { id, token: text } = self.broker.enrol("task", LIFETIME).await;
+            let (jti, kid) = (self.broker.claims(&text).token_id().to_string(), kid_of(&text));
+            let expires = self.now + i64::try_from(LIFETIME).unwrap() * 1_000;
+            self.tokens.push(Token { text, id, jti, kid, expires, dead_since: None });
         }
-        if self.chance.percent(5) && !self.tokens.is_empty() {
-            let index = self.chance.pick(self.tokens.len());
+        if self.chance.percent(if self.plan.rotates { 1 } else { 5 }) && !live.is_empty() {
+            let index = live[self.chance.pick(live.len())];
             let token = &mut self.tokens[index];
             let outcome = match self.chance.pick(2) {
                 0 => self.broker.request_revocation(Level::Token, &token.jti, false).await,
                 _ => self.broker.request_revocation(Level::Agent, &token.id, false).await,
             };
             token.dead_since.get_or_insert(self.now);
-            let waiting = Waiting { cursor: outcome.cursor, since: self.now, is_confirmed: false, token: index };
-            self.waiting.push(waiting);
+            self.wait_for(outcome.cursor, vec![index]);
         }
         if self.chance.percent(1) {
             self.restart_broker().await;
+        }
+    }
+
+    fn wait_for(&mut self, cursor: FeedCursor, tokens: Vec<usize>) {
+        self.waiting.push(Waiting { cursor, since: self.now, is_confirmed: false, tokens });
+    }
+
+    /// The broker rotates by itself; the operator withdraws keys at any time.
+    async fn keys_change(&mut self) {
+        if !self.plan.rotates {
+            return;
+        }
+        if self.chance.percent(30) {
+            self.broker.services.keys.run_due().await.unwrap();
+            let active = active_kid(&self.broker);
+            if active != self.active {
+                self.active = active;
+                self.witness.rotations += 1;
+            }
+        }
+        if self.chance.next() % 500 == 0 {
+            let published: Vec<String> =
+                self.broker.services.issuer.ring().published.iter().map(|key| key.id().as_str().to_owned()).collect();
+            let kid = published[self.chance.pick(published.len())].clone();
+            self.withdraw(kid).await;
+        }
+    }
+
+    async fn withdraw(&mut self, kid: String) {
+        let operation = KeyOperation::Withdraw { kid: kid.clone() };
+        let change = self.broker.services.keys.change(operation, author(None)).await.unwrap();
+        self.witness.withdrawals += 1;
+        let active = active_kid(&self.broker);
+        if active != self.active {
+            self.unplanned.insert(active.clone());
+            self.active = active;
+        }
+        let concerned: Vec<usize> = (0..self.tokens.len()).filter(|index| self.tokens[*index].kid == kid).collect();
+        for index in &concerned {
+            self.tokens[*index].dead_since.get_or_insert(self.now);
+        }
+        self.wait_for(change.cursor, concerned);
+    }
+
+    /// Returns the key set that a fetch gets, from the broker or from a cache.
+    fn key_set_response(&mut self, revalidate: bool) -> KeySet {
+        match &self.cached_keys {
+            Some((held, until)) if self.now < *until && !(revalidate && self.caches_revalidate) => held.clone(),
+            Some(_) | None => {
+                let fresh = self.broker.services.issuer.ring().published.clone();
+                self.cached_keys = Some((fresh.clone(), self.now + CACHED_FOR));
+                fresh
+            }
         }
     }
 
@@ -250,7 +370,8 @@ impl World {
     fn start_instance(&mut self) {
         self.started += 1;
         let verifier = self.enrolled[self.chance.pick(self.enrolled.len())].clone();
-        let keys = self.broker.services.issuer.ring().published.clone();
+        // A process starts with what the caches hold.
+        let keys = self.key_set_response(false);
         let clock = &self.broker.clock;
         let instance = Instance::start(&self.issuer, clock, keys, verifier, (self.started, self.now), &mut self.chance);
         self.instances.push(instance);
@@ -302,8 +423,8 @@ impl World {
     }
 
     fn look(&mut self) -> Result<(), String> {
-        for (index, token) in self.tokens.iter().enumerate() {
-            let of_token = |waiting: &&Waiting| waiting.token == index;
+        for (index, token) in self.tokens.iter().enumerate().filter(|(_, token)| token.expires > self.now) {
+            let of_token = |waiting: &&Waiting| waiting.tokens.contains(&index);
             let is_confirmed = self.waiting.iter().filter(of_token).any(|waiting| waiting.is_confirmed);
             let is_pending = self.waiting.iter().filter(of_token).any(|waiting| !waiting.is_confirmed);
             // A rejected token costs a signature each time, so it is tried less often.
@@ -321,8 +442,10 @@ impl World {
                     Ok(_) => {
                         self.witness.accepted += 1;
                         self.witness.accepted_while_pending += u64::from(is_pending);
+                        self.witness.accepted_of_retiring_key += u64::from(token.kid != self.active);
                     }
                     Err(VerifyError::Expired { .. } | VerifyError::NotYetValid { .. }) => {}
+                    Err(VerifyError::UnknownKey { .. }) if self.unplanned.contains(&token.kid) => {}
                     Err(error) if dead_for.is_none() && !error.is_unavailable() => {
                         return Err(context() + &format!("a good token was rejected: {error}"));
                     }
@@ -332,4 +455,8 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn active_kid(broker: &TestServices) -> String {
+    broker.services.issuer.ring().active.id().as_str().to_owned()
 }
