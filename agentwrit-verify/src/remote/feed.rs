@@ -46,6 +46,7 @@ pub(super) async fn follow(
 ) {
     let (mut failures, mut idle) = (u32::from(!confirmed), 0_u32);
     let mut new_snapshot = true;
+    let mut published = shared.changes.subscribe();
     loop {
         let asked = Instant::now();
         let request = request(&feed);
@@ -54,7 +55,9 @@ pub(super) async fn follow(
         let request = if confirms { FeedRequest { wait: Duration::ZERO, ..request } } else { request };
         shared.counters.feed_fetches.add();
         let response = fetch(request).await;
+        published.borrow_and_update();
         let outcome = apply_fetched(&shared, &feed, &source, response).await;
+        let is_lacking_key = matches!(&outcome, Err(RemoteError::Feed { error, .. }) if error.needs_keys());
         let delay = match outcome {
             Ok(applied) => {
                 failures = 0;
@@ -74,7 +77,12 @@ pub(super) async fn follow(
             }
         };
         shared.log_readiness_change();
-        sleep(delay).await;
+        if is_lacking_key {
+            // The key set that is fetched now may contain the key.
+            tokio::select! { () = sleep(delay) => {} _ = published.changed() => {} }
+        } else {
+            sleep(delay).await;
+        }
     }
 }
 
@@ -158,6 +166,36 @@ mod tests {
     use super::*;
 
     const WAIT: Duration = Duration::from_secs(8);
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_feed_again_as_soon_as_key_set_is_fetched() {
+        let keys = crate::trusted::TrustedKeys::following(None);
+        let shared = Arc::new(Shared::for_tests(keys));
+        let feed = Arc::new(Mutex::new(Feed::new("https://issuer.test", crate::feed::Staleness::default())));
+        let fetches = Arc::new(tokio::sync::Semaphore::new(0));
+        let (following, counted) = (Arc::clone(&shared), Arc::clone(&fetches));
+        tokio::spawn(follow(
+            following,
+            feed,
+            "feed".into(),
+            true,
+            || 1.0,
+            async move |_| {
+                counted.add_permits(1);
+                Err(RemoteError::Feed { url: "feed".into(), error: FeedError::UnknownKey { kid: None } })
+            },
+        ));
+        let begun = Instant::now();
+        for _ in 0..5 {
+            fetches.acquire().await.unwrap().forget();
+            tokio::task::yield_now().await;
+            shared.publish_keys(crate::testing::TestIssuer::new().key_set());
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        fetches.acquire().await.unwrap().forget();
+        fetches.acquire().await.unwrap().forget();
+        assert!(begun.elapsed() > Duration::ZERO, "without a new key set it is retried as after any failure");
+    }
 
     #[test]
     fn first_retry_is_quick_and_delays_stay_within_bound() {

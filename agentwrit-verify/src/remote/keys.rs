@@ -16,9 +16,9 @@ pub(super) struct KeyRefreshSchedule {
     pub(super) refresh_interval: Duration,
     /// Minimum time between two fetches for unknown keys named by tokens, which unauthenticated clients write.
     unknown_key_interval: Duration,
-    /// The same for those that the feed names.
+    /// Minimum time between two fetches for unknown keys that the feed names.
     feed_key_interval: Duration,
-    /// The same for those that an accepted response of the feed announces.
+    /// Minimum time between any fetch and one for a key that an accepted response of the feed announces.
     announced_key_interval: Duration,
     retry: Backoff,
     /// Delays while a fetched set lacks an announced key.
@@ -63,20 +63,29 @@ pub(super) struct KeyRequests {
     pub(super) by_announcement: Notify,
 }
 
+/// Ends of the latest fetches. A key that was replaced just after a fetch is fetched at once.
+#[derive(Clone, Copy, Debug)]
+struct LastFetches {
+    any: Instant,
+    /// For an unknown key that the feed named.
+    by_feed: Option<Instant>,
+}
+
 /// Reason for a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FetchReason {
     Scheduled,
     UnknownKey,
+    UnknownKeyOfFeed,
 }
 
 impl KeyRequests {
     /// Waits until the next fetch is due: the scheduled one, or one for an unknown key, which is not before its minimum
     /// time. All requests until then result in one fetch.
-    async fn next(&self, planned: Instant, last: Instant, schedule: &KeyRefreshSchedule) -> FetchReason {
-        let for_token = last + schedule.unknown_key_interval;
-        let for_feed = last + schedule.feed_key_interval;
-        let for_announcement = last + schedule.announced_key_interval;
+    async fn next(&self, planned: Instant, last: LastFetches, schedule: &KeyRefreshSchedule) -> FetchReason {
+        let for_token = last.any + schedule.unknown_key_interval;
+        let for_feed = last.by_feed.map_or(last.any, |last| last + schedule.feed_key_interval);
+        let for_announcement = last.any + schedule.announced_key_interval;
         let by_token = async {
             self.by_token.notified().await;
             sleep_until(planned.min(for_token)).await;
@@ -92,7 +101,7 @@ impl KeyRequests {
         let reason = tokio::select! {
             () = sleep_until(planned) => FetchReason::Scheduled,
             () = by_token => FetchReason::UnknownKey,
-            () = by_feed => FetchReason::UnknownKey,
+            () = by_feed => FetchReason::UnknownKeyOfFeed,
             () = by_announcement => FetchReason::UnknownKey,
         };
         // This fetch serves every request so far.
@@ -110,7 +119,7 @@ pub(super) async fn follow(
     mut fetch: impl AsyncFnMut(CacheUse) -> Result<KeySet, RemoteError>,
 ) {
     let (mut failures, mut lacking) = (0, 0_u32);
-    let mut last = Instant::now();
+    let mut last = LastFetches { any: Instant::now(), by_feed: None };
     loop {
         let delay = schedule.delay_after(failures, jitter.next());
         let is_lacking = shared.keys.misses_announced_key();
@@ -123,7 +132,7 @@ pub(super) async fn follow(
         let reason = shared.key_requests.next(Instant::now() + delay, last, &schedule).await;
         shared.counters.key_fetches.add();
         // A stored response is older than the key that is missing.
-        let caches = if reason == FetchReason::UnknownKey || shared.keys.misses_announced_key() {
+        let caches = if reason != FetchReason::Scheduled || shared.keys.misses_announced_key() {
             CacheUse::Revalidate
         } else {
             CacheUse::Any
@@ -142,7 +151,10 @@ pub(super) async fn follow(
                 tracing::warn!(%error, failures, age_seconds = age.as_secs(), "the key set could not be refreshed; the old one stays in force");
             }
         }
-        last = Instant::now();
+        last.any = Instant::now();
+        if reason == FetchReason::UnknownKeyOfFeed {
+            last.by_feed = Some(last.any);
+        }
     }
 }
 
@@ -233,7 +245,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn fetches_key_named_by_feed_at_once() {
         let network = Network::start(None);
-        pass(10).await;
         network.shared.key_requests.by_feed.notify_one();
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(network.fetches(), 1);
