@@ -131,7 +131,7 @@ async fn records_confirmation_once_with_figures_and_digest_of_reports() {
     for request in requests {
         assert_eq!(timeout(SOON, request).await.unwrap().unwrap().unwrap().confirmation.state, Confirmed);
     }
-    // What another verifier reports later belongs to the next confirmation.
+    // Later reports belong to the next confirmation.
     let later = test.revoke_one().await;
     for (instance, mut report) in reports.into_iter().enumerate() {
         report.sequence = 2;

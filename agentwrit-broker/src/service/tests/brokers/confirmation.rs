@@ -21,7 +21,7 @@ async fn any_broker_confirms_what_instances_report_to_others_and_one_records_it(
     for round in 0..10 {
         let token = test.register(round, round, &launch_token).await.unwrap();
         let claims = test.judge(round, &token).await.unwrap();
-        // Instances before the revocation: an earlier one, and one that nobody but the third broker has heard.
+        // Instances before the revocation: both reported to the third broker only.
         let sequence = u64::try_from(round).unwrap() + 1;
         let (first, new) = (u8::try_from(round).unwrap() + 1, u8::try_from(round).unwrap() + 101);
         for instance in [first, new] {
