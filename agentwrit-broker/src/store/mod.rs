@@ -338,13 +338,11 @@ impl Store {
     ///
     /// [`StoreError`]: memory may be out of date.
     pub(crate) async fn confirm_when(&self, when: When) -> Result<Confirmed, StoreError> {
-        match &self.inner.shared {
-            Some(shared) => shared.follower.confirm(when).await,
-            None => {
-                let now = self.inner.clock.now();
-                Ok(Confirmed { at: now, last_commit: now })
-            }
+        if let Some(shared) = &self.inner.shared {
+            return shared.follower.confirm(when).await;
         }
+        let now = self.inner.clock.now();
+        Ok(Confirmed { at: now, last_commit: now })
     }
 
     /// Does the same as [`confirm`](Self::confirm), for a time that is not before one that another broker has confirmed.

@@ -266,10 +266,10 @@ async fn metrics_count_instances_without_a_bound_and_entries_of_the_slowest_one(
     let agent = test.enrol("t", 300).await;
     test.revoke(Level::Agent, &agent.id).await;
     services.verifiers.measure();
-    let text = services.metrics.encode();
+    let metrics = services.metrics.encode();
     for line in ["instances{verifier=\"api\"} 2", "unbounded_instances{verifier=\"api\"} 1", "lag{verifier=\"api\"} 1"]
     {
-        assert!(text.contains(&format!("agentwrit_verifier_{line}\n")), "{line} in {text}");
+        assert!(metrics.contains(&format!("agentwrit_verifier_{line}\n")), "{line} in {metrics}");
     }
 }
 

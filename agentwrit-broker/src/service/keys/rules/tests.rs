@@ -286,9 +286,9 @@ impl World {
         }
     }
 
-    fn play(&mut self, operation: Operation) {
+    fn play(&mut self, operation: &Operation) {
         let kid = |index: &Index, keys: &[StoredKey]| keys[index.index(keys.len())].kid.clone();
-        match operation {
+        match *operation {
             Operation::Advance(seconds) => self.now += seconds,
             // The time that has passed for certain does not go back.
             Operation::SetLag(lag) if lag <= self.lag => self.lag = lag,
@@ -303,13 +303,13 @@ impl World {
                 let steps = self.decide(|facts| facts.prepare()).unwrap_or_default();
                 self.apply(&steps, false);
             }
-            Operation::Activate(index, force) => {
-                let kid = kid(&index, &self.keys);
+            Operation::Activate(ref index, force) => {
+                let kid = kid(index, &self.keys);
                 let steps = self.decide(|facts| facts.activate(&kid, force)).unwrap_or_default();
                 self.apply(&steps, force);
             }
-            Operation::Retire(index) => {
-                let kid = kid(&index, &self.keys);
+            Operation::Retire(ref index) => {
+                let kid = kid(index, &self.keys);
                 let steps = self.decide(|facts| facts.retire(&kid)).unwrap_or_default();
                 self.apply(&steps, false);
             }
@@ -317,8 +317,8 @@ impl World {
                 let steps = self.decide(|facts| facts.rotate()).unwrap_or_default();
                 self.apply(&steps, false);
             }
-            Operation::Withdraw(index) => {
-                let kid = kid(&index, &self.keys);
+            Operation::Withdraw(ref index) => {
+                let kid = kid(index, &self.keys);
                 let steps = self.decide(|facts| facts.withdraw(&kid)).unwrap();
                 self.apply(&steps, true);
                 assert!(!self.keys.iter().any(|key| key.kid == kid && key.state.is_published()));
@@ -351,7 +351,7 @@ proptest! {
             tokens: BTreeMap::new(),
         };
         for operation in operations {
-            world.play(operation);
+            world.play(&operation);
         }
     }
 }

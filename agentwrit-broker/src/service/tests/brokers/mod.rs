@@ -169,7 +169,7 @@ pub(in crate::service) async fn shared_keys(store: &Store, issuer: &str, entropy
         if tx.signing_keys()?.is_empty() {
             first.iter().try_for_each(|row| tx.put_signing_key(row))?;
         }
-        Ok::<_, StoreError>(tx.signing_keys()?)
+        tx.signing_keys()
     });
     let rows = joined.await.unwrap();
     BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()

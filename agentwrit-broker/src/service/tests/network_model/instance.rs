@@ -147,7 +147,7 @@ impl Instance {
             let wait = i64::try_from(self.follower.feed().wait().as_millis()).unwrap();
             self.next_poll = now + chance.between(100, wait);
             let response = broker.feed.since(self.follower.feed().since(), Duration::ZERO, CLIENT).await.unwrap();
-            let response = response.document.text().to_string();
+            let response = response.document.text();
             self.seen.push(response.clone());
             let (lost, repeated) = (chance.percent(15), chance.percent(10));
             let response = if repeated { self.seen[chance.pick(self.seen.len())].clone() } else { response };

@@ -317,7 +317,7 @@ impl World {
                 self.witness.rotations += 1;
             }
         }
-        if self.chance.next() % 500 == 0 {
+        if self.chance.next().is_multiple_of(500) {
             let published: Vec<String> =
                 self.broker.services.issuer.ring().published.iter().map(|key| key.id().as_str().to_owned()).collect();
             let kid = published[self.chance.pick(published.len())].clone();
