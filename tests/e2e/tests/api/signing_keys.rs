@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agentwrit_e2e::{Broker, next_second, protected_header};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 const PATH: &str = "/v1/admin/keys";
 
@@ -138,4 +138,46 @@ async fn rejects_unknown_keys_and_malformed_requests() {
     broker.get(PATH).bearer(&agent).await.problem(403, "insufficient_scope");
     broker.post(&format!("{PATH}/rotate")).bearer(&agent).await.problem(403, "insufficient_scope");
     assert_eq!(kids(&broker).await.len(), 1);
+}
+
+/// Prepares, activates and withdraws keys, one after another. Notes the ids of the keys whose withdrawal was acknowledged.
+async fn replace_keys(broker: &Broker, withdrawn: &mut Vec<Value>) {
+    let mut admin = broker.admin_token().await;
+    loop {
+        let former = protected_header(&admin)["kid"].clone();
+        let next = broker.post(PATH).bearer(&admin).await.json();
+        broker.post(&path_of(&next, "activate")).bearer(&admin).json(&json!({"force": true})).await;
+        admin = broker.admin_token().await;
+        let withdrawal = broker.post(&path_of(&json!({"kid": former}), "withdraw")).bearer(&admin).await;
+        assert_eq!(withdrawal.status, 200);
+        withdrawn.push(former);
+    }
+}
+
+#[tokio::test]
+async fn broker_killed_while_keys_are_replaced_starts_with_one_active_key_and_withdrawn_ones_stay_so() {
+    let mut broker = Broker::start().await;
+    let mut withdrawn = Vec::new();
+    for round in 0..12 {
+        // At another point each time. What was begun goes on while the client has gone.
+        let until = Duration::from_millis(20 + 17 * round);
+        assert!(timeout(until, replace_keys(&broker, &mut withdrawn)).await.is_err());
+        let directory = broker.kill().await;
+        broker = Broker::start_in(directory, &[]).await;
+        let admin = broker.admin_token().await;
+        let keys = broker.get(&format!("{PATH}?limit=1000")).bearer(&admin).await.json();
+        let keys = keys["keys"].as_array().unwrap();
+        let of_state = |state: &str| keys.iter().filter(|key| key["state"] == state).collect::<Vec<_>>();
+        assert_eq!(of_state("active").len(), 1, "round {round}: {keys:#?}");
+        assert_eq!(protected_header(&admin)["kid"], of_state("active")[0]["kid"], "round {round}");
+        for kid in &withdrawn {
+            assert!(of_state("withdrawn").iter().any(|key| key["kid"] == *kid), "round {round}: {kid} of {keys:#?}");
+        }
+        let published = of_state("active").len() + of_state("prepared").len() + of_state("retiring").len();
+        assert_eq!(kids(&broker).await.len(), published, "round {round}");
+        for key in of_state("prepared").into_iter().chain(of_state("retiring")) {
+            assert_eq!(broker.post(&path_of(key, "withdraw")).bearer(&admin).await.status, 200);
+        }
+    }
+    assert!(withdrawn.len() > 3, "{} keys were replaced", withdrawn.len());
 }
