@@ -1,14 +1,10 @@
 //! The head row: the number, hash, cursor and time that the next commit goes on from.
 
-use agentwrit_verify::{
-    UnixTime,
-    audit::{ChainHead, EventHash},
-};
+use agentwrit_verify::audit::{ChainHead, EventHash};
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, time, unsigned},
-    session::Session,
+    codec::{bytes, get, unsigned},
     value::Value,
 };
 use crate::{
@@ -27,6 +23,8 @@ pub(super) const LOCK: &str = "SELECT generation, epoch, audit_seq, audit_hash, 
 /// End of the revocation log, the time of the latest job, and the last revocation that there is.
 pub(super) const LOG_END: &str = "SELECT epoch, cursor, last_time, (SELECT coalesce(max(cursor), 0) FROM revocations) \
      FROM head WHERE one = 1";
+/// Time of the latest job.
+pub(super) const LAST_TIME: &str = "SELECT last_time FROM head WHERE one = 1";
 /// The server's time, in microseconds. In a statement of its own: beside the lock it would be read before the wait.
 pub(super) const TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Fails if the row was changed since it was read: an update that finds no row would not be an error.
@@ -34,12 +32,6 @@ pub(super) const UPDATE: &str = "UPDATE head SET generation = CASE WHEN generati
      epoch = $2, audit_seq = $3, audit_hash = $4, audit_at = $5, cursor = $6, last_name = $7, last_launch = $8, \
      certain_time = $9, nonces_forgotten_until = $10, probes = $11, last_time = $12, housekept_at = $13, \
      keys_cursor = $14 WHERE one = 1";
-
-/// Returns the time of the latest job.
-pub(super) fn last_time(session: &Session) -> Result<UnixTime, StoreError> {
-    let rows = session.rows("SELECT last_time FROM head WHERE one = 1", &[])?;
-    rows.first().map_or_else(|| Err(StoreError::corrupt("the table `head` has no row")), |row| time(row, 0))
-}
 
 impl Head {
     pub(super) fn read(row: &Row) -> Result<Self, StoreError> {

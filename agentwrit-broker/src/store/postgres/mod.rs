@@ -114,7 +114,7 @@ impl Database {
         }
         let accepted_breaks = accepted_breaks?;
         let lost_history = history.stopped();
-        let unrecorded = LogFollower::unrecorded(session.time()?, head::last_time(&session)?);
+        let unrecorded = LogFollower::unrecorded(session.time()?, session.last_time()?);
         let log = LogFollower::new(Arc::clone(&clock), Arc::clone(&history), unrecorded);
         let follower = Follower::new(server.clone(), Arc::clone(&log));
         let reports = Reports::new(server.clone());

@@ -181,6 +181,12 @@ impl Session {
         rows.first().map_or_else(|| Err(StoreError::internal("the server returned no time")), |row| time(row, 0))
     }
 
+    /// Returns the time of the latest job.
+    pub(super) fn last_time(&self) -> Result<UnixTime, StoreError> {
+        let rows = self.rows(head::LAST_TIME, &[])?;
+        rows.first().map_or_else(|| Err(StoreError::corrupt("the table `head` has no row")), |row| time(row, 0))
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.abandoned.get() || self.client.is_closed()
     }
