@@ -14,7 +14,7 @@ use agentwrit_verify::{
 
 use crate::format;
 
-/// What the broker has sent about a confirmation so far.
+/// State of a confirmation, as the broker has sent it so far.
 pub(super) struct View {
     cursor: FeedCursor,
     latest: Option<ConfirmationResponse>,

@@ -113,7 +113,7 @@ async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
         let answer = walk.call(operation.method, &format!("{path}?no-such=1"), token, None).await;
         assert_eq!(answer.status, 400, "{operation}");
         if operation.value["requestBody"].is_object() {
-            // Where no member is required, one of a wrong type is rejected.
+            // A member of a wrong type is rejected also if none is required.
             let required = operation.value["requestBody"]["required"] == true;
             let body = if required { json!({}) } else { json!({"reason": 1}) };
             let answer = walk.call(operation.method, &path, token, Some(body)).await;
