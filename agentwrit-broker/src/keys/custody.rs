@@ -1,12 +1,17 @@
 //! Custody of the signing keys: files beside an SQLite database, or sealed rows of a shared one.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use agentwrit_verify::{KeySet, KeySetError, PublicKey, UnixTime, issue::SigningKey};
 
 use super::{
     Entropy, KeyFileError, SealedKeyError,
     key_files::{KeyFiles, key_of},
+    row::new_row,
     sealed::SealedKeys,
 };
 use crate::{
@@ -19,6 +24,9 @@ use crate::{
 pub(crate) struct Custody {
     keeper: Keeper,
     entropy: Arc<dyn Entropy>,
+    /// Ids of the keys with files that were made since the last commit of a change. A commit that was reported as failed may
+    /// turn out durable after a crash: their files stay until a later commit shows that no row names them.
+    uncommitted: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -37,35 +45,41 @@ pub(crate) struct OpenKeys {
 
 impl Custody {
     pub(crate) fn of_files(files: KeyFiles, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keeper: Keeper::Files(files), entropy }
+        Self { keeper: Keeper::Files(files), entropy, uncommitted: Mutex::default() }
     }
 
     pub(crate) fn of_sealed_keys(keys: SealedKeys, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keeper: Keeper::Sealed(keys), entropy }
+        Self { keeper: Keeper::Sealed(keys), entropy, uncommitted: Mutex::default() }
     }
 
-    /// Makes a prepared key. Its file, if keys are in files, is on the disk when this returns.
+    /// Makes a prepared key that differs from those of `rows`, all rows of the transaction. Its file, if keys are in files, is on
+    /// the disk when this returns. After a failed transaction, returns the key that was made for it: a rotation that fails at
+    /// each attempt leaves one file.
     ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`] when the file can't be made.
-    pub(crate) fn new_key(&self, now: UnixTime) -> Result<StoredKey, StoreError> {
+    pub(crate) fn new_key(&self, rows: &[StoredKey], now: UnixTime) -> Result<StoredKey, StoreError> {
         let made = match &self.keeper {
             Keeper::Files(files) => {
-                files.make(self.entropy.as_ref()).map(|key| new_row(&key, now)).map_err(CustodyError::from)
+                self.file_key(files, rows).map(|key| new_row(&key, now)).map_err(CustodyError::from)
             }
             Keeper::Sealed(keys) => keys.make(now, self.entropy.as_ref()).map_err(CustodyError::from),
         };
         Ok(made?)
     }
 
-    /// Removes the secret of a key that [`new_key`](Self::new_key) made and that no row names.
-    pub(crate) fn discard(&self, kid: &str) {
-        if let Keeper::Files(files) = &self.keeper
-            && let Err(error) = files.discard(kid)
-        {
-            tracing::warn!(component = "signing", %error, "the file of a signing key that is not used stays");
-        }
+    fn file_key(&self, files: &KeyFiles, rows: &[StoredKey]) -> Result<SigningKey, KeyFileError> {
+        let mut uncommitted = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
+        let unused = uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned();
+        // A key whose file is damaged or missing is not tried again.
+        let found = unused.and_then(|kid| uncommitted.take(&kid)).map(|kid| files.find(&kid)).transpose()?.flatten();
+        let key = match found {
+            Some(seed) => key_of(files.path(), &seed)?,
+            None => files.make(self.entropy.as_ref())?,
+        };
+        uncommitted.insert(key.id().as_str().to_owned());
+        Ok(key)
     }
 
     /// Returns the row of a key in another state. The secret is sealed anew together with state and times, and left out when
@@ -124,41 +138,16 @@ impl Custody {
 
     /// Moves and removes files after a commit of these rows. The next start does what fails here.
     pub(crate) fn settle(&self, rows: &[StoredKey]) {
-        if let Keeper::Files(files) = &self.keeper
-            && let Err(error) = files.settle(rows, self.entropy.as_ref())
-        {
+        let Keeper::Files(files) = &self.keeper else { return };
+        let uncommitted = mem::take(&mut *self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = files.settle(rows, self.entropy.as_ref()) {
             tracing::error!(component = "signing", %error, "the files of the signing keys are not those of their states yet");
         }
-    }
-}
-
-/// Row of a new key.
-pub(super) fn new_row(key: &SigningKey, now: UnixTime) -> StoredKey {
-    StoredKey {
-        kid: key.id().as_str().to_owned(),
-        purpose: KeyPurpose::Token,
-        public: Some(*key.public_key().as_bytes()),
-        sealed: Vec::new(),
-        state: KeyState::Prepared,
-        created_at: now,
-        activates_at: None,
-        activated_at: None,
-        retire_at: None,
-        changed_at: now,
-        cursor: 0,
-    }
-}
-
-/// Returns the row that a key had when it was made.
-pub(crate) fn as_made(key: &StoredKey) -> StoredKey {
-    StoredKey {
-        state: KeyState::Prepared,
-        activates_at: None,
-        activated_at: None,
-        retire_at: None,
-        changed_at: key.created_at,
-        cursor: 0,
-        ..key.clone()
+        for kid in uncommitted.iter().filter(|kid| !rows.iter().any(|row| row.kid == **kid)) {
+            if let Err(error) = files.remove(kid) {
+                tracing::warn!(component = "signing", %error, "the file of a signing key that is not used stays");
+            }
+        }
     }
 }
 

@@ -5,7 +5,10 @@
 //! 2. A key's file is on the disk before its row is committed. Files are renamed and removed after the commit: what a crash
 //!    leaves undone, the next start does ([`KeyFiles::settle`]).
 //! 3. The rows in the database say which key is in which state. A file of a key without a row stays: it may belong to another
-//!    database.
+//!    database. One that this process made is removed after the next commit of a change ([`Custody::settle`]): until then, a
+//!    commit that was reported as failed may turn out durable after a crash.
+//!
+//! [`Custody::settle`]: super::Custody::settle
 
 use std::{
     ffi::OsString,
@@ -79,10 +82,14 @@ impl KeyFiles {
         Ok(key)
     }
 
-    /// Removes the file of a key that [`make`](Self::make) made and that is not used.
-    pub(super) fn discard(&self, kid: &str) -> Result<(), KeyFileError> {
+    /// Removes the file of a key that is not the active one, if there is one.
+    pub(super) fn remove(&self, kid: &str) -> Result<(), KeyFileError> {
         let Some(path) = self.named(kid) else { return Ok(()) };
-        fs::remove_file(&path).map_err(|error| immovable(&path, &error))
+        match fs::remove_file(&path) {
+            Ok(()) => sync(&self.directory).map_err(|error| immovable(&path, &error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(immovable(&path, &error)),
+        }
     }
 
     /// Gives each key the file of its state, and removes files of keys that are not published any more. Changes nothing if
@@ -92,15 +99,8 @@ impl KeyFiles {
             self.put_at_path(&active.kid, rows, entropy)?;
         }
         // The file of the active key is the one at the path.
-        let ended = rows.iter().filter(|row| !row.state.is_published() || row.state == KeyState::Active);
-        for path in ended.filter_map(|row| self.named(&row.kid)) {
-            match fs::remove_file(&path) {
-                Ok(()) => sync(&self.directory).map_err(|error| immovable(&path, &error))?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(immovable(&path, &error)),
-            }
-        }
-        Ok(())
+        let mut ended = rows.iter().filter(|row| !row.state.is_published() || row.state == KeyState::Active);
+        ended.try_for_each(|row| self.remove(&row.kid))
     }
 
     /// Returns the files in the directory.

@@ -6,8 +6,8 @@ use agentwrit_verify::UnixTime;
 
 use super::{
     Entropy, KeyFileError, SealedKeys,
-    custody::new_row,
     key_files::{KeyFiles, key_of},
+    row::new_row,
     signing,
     start::open_at_path,
 };
@@ -51,7 +51,7 @@ pub(crate) fn seal_key_files(
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, slice};
 
     use super::*;
     use crate::keys::{BrokerKeys, Custody, SeededEntropy, test_kek};
@@ -69,7 +69,9 @@ mod tests {
         let now = UnixTime::from_seconds(9);
         let at_path = new_row(&key_of(&path, &signing::read(&path).unwrap().unwrap()).unwrap(), now);
         let custody = Custody::of_files(KeyFiles::at(&path), std::sync::Arc::clone(&entropy));
-        let [prepared, retiring, withdrawn] = [(); 3].map(|()| custody.new_key(now).unwrap());
+        let prepared = custody.new_key(&[], now).unwrap();
+        let retiring = custody.new_key(slice::from_ref(&prepared), now).unwrap();
+        let withdrawn = custody.new_key(&[prepared.clone(), retiring.clone()], now).unwrap();
         let rows = [
             state(&at_path, KeyState::Active),
             prepared,

@@ -10,6 +10,7 @@ mod key_files;
 mod migration;
 mod nonce_file;
 mod private_file;
+mod row;
 mod sealed;
 mod signing;
 mod start;
@@ -27,17 +28,18 @@ pub use self::{
 };
 pub(crate) use self::{
     broker_keys::{BrokerKeys, NonceKey},
-    custody::{Custody, OpenKeys, as_made},
+    custody::{Custody, OpenKeys},
     entropy::{Entropy, OsEntropy, random},
     key_encryption::KeyEncryptionKey,
     key_files::KeyFiles,
     migration::seal_key_files,
     nonce_file::beside as nonce_file_beside,
+    row::as_made,
     sealed::SealedKeys,
     start::{OpenKeysError, examine_key_files, open_key_files},
 };
 #[cfg(test)]
-pub(crate) use self::{entropy::SeededEntropy, sealed::tests::kek as test_kek};
+pub(crate) use self::{entropy::SeededEntropy, row::new_row, sealed::tests::kek as test_kek};
 
 /// Returns true if a text may be a secret that the broker issued: a token, or 64 hexadecimal digits, as launch tokens, client
 /// secrets and nonces are. They are pasted in place of names; a text of this form is never recorded.

@@ -6,9 +6,7 @@ use agentwrit_verify::{PublicKey, UnixTime, issue::SigningKey};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
-use super::{
-    Entropy, KeyEncryptionKey, NonceKey, custody::new_row, key_encryption::UnsealError, random, signing::Seed,
-};
+use super::{Entropy, KeyEncryptionKey, NonceKey, key_encryption::UnsealError, random, row::new_row, signing::Seed};
 use crate::{
     audit::Timestamp,
     domain::{KeyPurpose, KeyState, StoredKey},

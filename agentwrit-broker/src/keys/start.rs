@@ -17,8 +17,8 @@ use std::{
 use agentwrit_verify::{Subject, UnixTime, issue::SigningKey};
 
 use super::{
-    BrokerKeys, Custody, CustodyError, Entropy, KeyFileError, NonceKey, custody::new_row, key_files::KeyFiles,
-    nonce_file, random, signing::KeyFile,
+    BrokerKeys, Custody, CustodyError, Entropy, KeyFileError, NonceKey, key_files::KeyFiles, nonce_file, random,
+    row::new_row, signing::KeyFile,
 };
 use crate::{
     audit::{EventType, NewEvent},

@@ -61,7 +61,7 @@ pub(crate) fn withdraw_keys_again(tx: &mut Tx<'_>, lost: &LostHistory, custody: 
     }
     if lost_withdrawals.iter().any(|row| row.state == KeyState::Active) {
         let prepared = keys.iter().find(|row| row.state == KeyState::Prepared && !is_withdrawn(row)).cloned();
-        let next = prepared.map_or_else(|| custody.new_key(now), Ok)?;
+        let next = prepared.map_or_else(|| custody.new_key(&keys, now), Ok)?;
         let active = StoredKey { state: KeyState::Active, activates_at: None, activated_at: Some(now), ..next.clone() };
         put(tx, &next, active)?;
     }

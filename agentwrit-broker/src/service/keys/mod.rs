@@ -129,14 +129,6 @@ impl KeyService {
         Facts { keys, now, certain, last_expiry, prepare_for: self.prepare_for, readiness }
     }
 
-    /// Makes a key. Its secret stays only if the transaction commits: a rotation that fails at each attempt leaves no files.
-    fn new_key(&self, tx: &mut Tx<'_>) -> Result<StoredKey, StoreError> {
-        let key = self.issuer.custody().new_key(tx.now())?;
-        let secret = UncommittedSecret { issuer: Arc::clone(&self.issuer), kid: Some(key.kid.clone()) };
-        tx.after_commit(move || secret.keep());
-        Ok(key)
-    }
-
     /// Makes the changes of a decision, with their events. Returns all keys afterwards, and the cursor of the change.
     fn apply(
         &self,
@@ -150,7 +142,7 @@ impl KeyService {
         for step in steps {
             let before = match step.kid() {
                 Some(kid) => keys.iter().find(|key| key.kid == kid).cloned().ok_or(KeyError::Unknown)?,
-                None => self.new_key(tx)?,
+                None => self.issuer.custody().new_key(&keys, now)?,
             };
             let after = step.applied_to(&before, now);
             if let Some(event) = event::of(step, &after, steps, now, author) {
@@ -164,26 +156,6 @@ impl KeyService {
         let cursor = FeedCursor::new(&tx.epoch()?, position)
             .map_err(|error| StoreError::Internal { cause: error.to_string() })?;
         Ok((keys, cursor))
-    }
-}
-
-/// Secret of a new key. Dropped before the commit, it is discarded.
-struct UncommittedSecret {
-    issuer: Arc<Issuer>,
-    kid: Option<String>,
-}
-
-impl UncommittedSecret {
-    fn keep(mut self) {
-        self.kid = None;
-    }
-}
-
-impl Drop for UncommittedSecret {
-    fn drop(&mut self) {
-        if let Some(kid) = &self.kid {
-            self.issuer.custody().discard(kid);
-        }
     }
 }
 

@@ -204,31 +204,62 @@ async fn rotation_waits_while_clock_is_ahead_of_time_that_has_passed() {
     assert_eq!(test.active_kid().await, first);
 }
 
+/// Names of the key files beside the active key's.
+fn key_files(test: &TestServices) -> Vec<String> {
+    let directory = test.config.signing_key_path.with_file_name("signing.key.d");
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[tokio::test]
-async fn failed_commit_changes_no_key_and_leaves_no_file() {
+async fn failed_commits_change_no_key_and_leave_one_file_which_the_next_change_uses_or_removes() {
     let test = TestServices::with(|config| config.key_rotation = Some(DAY)).await;
-    let files = || {
-        let directory = test.config.signing_key_path.with_file_name("signing.key.d");
-        std::fs::read_dir(directory).map_or(0, Iterator::count)
-    };
     let (first, published) = (test.active_kid().await, test.published());
     let agent = test.enrol("task", 86_400).await;
     let store = &test.services.ledger.store;
-    store.transact(|tx| tx.execute_batch(super::failed_commits::FAIL_COMMITS)).await.unwrap();
+    let fail_commits = || store.transact(|tx| tx.execute_batch(super::failed_commits::FAIL_COMMITS));
+    let commit_again = || store.transact(|tx| tx.execute_batch(super::failed_commits::COMMIT_AGAIN));
+    fail_commits().await.unwrap();
     assert!(matches!(test.withdraw(&first).await, Err(Error::Store(_))));
     assert!(matches!(test.change(KeyOperation::Prepare).await, Err(Error::Store(_))));
     test.clock.advance(DAY.saturating_sub(PREPARE_FOR));
     for _ in 0..3 {
         assert!(test.services.keys.run_due().await.is_err());
     }
-    assert_eq!(files(), 0);
-    store.transact(|tx| tx.execute_batch(super::failed_commits::COMMIT_AGAIN)).await.unwrap();
+    let unused = key_files(&test);
+    assert_eq!(unused.len(), 1, "{unused:?}");
+    commit_again().await.unwrap();
     assert_eq!((test.active_kid().await, test.published()), (first.clone(), published));
     assert!(test.verify(&agent.token).is_ok());
-    test.change(KeyOperation::Prepare).await.unwrap();
-    assert_eq!(files(), 1);
+    let second = test.change(KeyOperation::Prepare).await.unwrap().key.kid;
+    assert_eq!((format!("{second}.pem"), key_files(&test)), (unused[0].clone(), unused));
+
+    fail_commits().await.unwrap();
+    assert!(matches!(test.change(KeyOperation::Prepare).await, Err(Error::Store(_))));
+    assert_eq!(key_files(&test).len(), 2, "that of the prepared key, and one that no row names");
+    commit_again().await.unwrap();
     test.withdraw(&first).await.unwrap();
+    assert_eq!((test.active_kid().await, key_files(&test)), (second, Vec::new()));
     assert!(test.verify(&agent.token).is_err());
+}
+
+#[tokio::test]
+async fn starts_with_new_key_whose_commit_failed_and_turned_out_durable() {
+    let mut test = TestServices::new().await;
+    let (first, store) = (test.active_kid().await, test.services.ledger.store.clone());
+    store.transact(|tx| tx.execute_batch(super::failed_commits::FAIL_COMMITS)).await.unwrap();
+    assert!(matches!(test.change(KeyOperation::Prepare).await, Err(Error::Store(_))));
+    store.transact(|tx| tx.execute_batch(super::failed_commits::COMMIT_AGAIN)).await.unwrap();
+    // The log of the database is recovered after a crash, with the row of the failed commit.
+    let directory = test.config.signing_key_path.with_file_name("signing.key.d");
+    let pem = std::fs::read(directory.join(&key_files(&test)[0])).unwrap();
+    let key = agentwrit_verify::issue::SigningKey::from_pkcs8_pem(&pem).unwrap();
+    let (second, row) = (key.id().as_str().to_owned(), crate::keys::new_row(&key, test.services.ledger.now()));
+    store.transact(move |tx| tx.put_signing_key(&row)).await.unwrap();
+    let now = test.services.ledger.now();
+    test.restart_at(now).await;
+    assert_eq!(test.key_states().await, [(first, KeyState::Active), (second.clone(), KeyState::Prepared)]);
+    assert!(test.published().contains(&second));
 }
 
 #[tokio::test]

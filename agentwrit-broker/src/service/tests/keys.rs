@@ -40,7 +40,7 @@ async fn change(
 
 /// Adds a prepared key. Returns its id.
 pub(super) async fn prepare(services: &Services) -> String {
-    let key = services.issuer.custody().new_key(services.ledger.now()).unwrap();
+    let key = services.issuer.custody().new_key(&[], services.ledger.now()).unwrap();
     let kid = key.kid.clone();
     change(services, move |_, _| vec![key.clone()]).await;
     kid
@@ -167,7 +167,7 @@ async fn start_finishes_key_change_that_a_crash_interrupted() {
     let mut test = TestServices::new().await;
     let (first, path) = (test.at_path(), test.config.signing_key_path.clone());
     // After the file was made, before its row was committed.
-    let orphan = test.services.issuer.custody().new_key(test.clock.now()).unwrap().kid;
+    let orphan = test.services.issuer.custody().new_key(&[], test.clock.now()).unwrap().kid;
     test.restart_now().await;
     assert_eq!((test.states().await, test.at_path()), (vec![(first.clone(), KeyState::Active)], first.clone()));
     assert_eq!(test.files(), BTreeSet::from([orphan.clone()]), "it may belong to another database");

@@ -217,7 +217,7 @@ async fn withdrawal_that_database_lost_is_made_again_also_after_reaction_of_brok
     unknowing.transact(|tx| register(tx, 1)).await.unwrap();
     pair.disconnect_standby();
     // The active key is withdrawn, and a new one takes its place.
-    let (next, kid) = (keys.custody().new_key(at(1)).unwrap(), first.clone());
+    let (next, kid) = (keys.custody().new_key(&[], at(1)).unwrap(), first.clone());
     let (sealed, withdrawn) = {
         let rows = knowing.read(|reader| reader.signing_keys()).await.unwrap();
         let row = rows.into_iter().find(|row| row.kid == kid).unwrap();
