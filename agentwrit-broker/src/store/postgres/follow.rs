@@ -1,7 +1,8 @@
 //! Follows what other brokers of the database commit.
 //!
 //! 1. A task reads the head row on a connection of its own: when a caller wants the present state, when a notification
-//!    says that the log has grown, and every [`POLL_INTERVAL`] in any case.
+//!    says that the log has grown, and every [`POLL_INTERVAL`] in any case. Readings begin [`LEAST_INTERVAL`] apart at least,
+//!    so that clients that are not authenticated can't make the database do more than that.
 //! 2. A reading answers all callers that waited when it began. It is one statement, with the time at which its transaction
 //!    began, before the server took the state: the state is never older than the time that is returned with it.
 //!    Revocations and keys are read by further statements if the head row shows that there are new ones.
@@ -48,6 +49,8 @@ use crate::{
 
 /// Interval between two readings of the head row.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Shortest interval between the beginnings of two readings. After a longer pause, a reading begins as soon as it is wanted.
+const LEAST_INTERVAL: Duration = Duration::from_millis(2);
 /// Shortest interval before a reading that a notification causes.
 const NOTIFIED_INTERVAL: Duration = Duration::from_millis(5);
 /// Time limit for each response of the database.
@@ -374,11 +377,14 @@ impl Task {
             shared.wake.notified().await;
             sleep_until(last + NOTIFIED_INTERVAL).await;
         };
-        tokio::select! {
-            request = self.requests.recv() => request.map(|request| vec![request]),
-            () = notified => Some(Vec::new()),
-            () = sleep_until(last + POLL_INTERVAL) => Some(Vec::new()),
-        }
+        let first = tokio::select! {
+            request = self.requests.recv() => Some(request?),
+            () = notified => None,
+            () = sleep_until(last + POLL_INTERVAL) => None,
+        };
+        // Callers that arrive in the meantime share the reading.
+        sleep_until(last + LEAST_INTERVAL).await;
+        Some(first.into_iter().collect())
     }
 
     /// Brings memory up to date. Returns the time at which it was at the latest.
@@ -514,9 +520,11 @@ impl Connection {
     /// Reads another log, and puts it in the place of the one in memory.
     async fn read_log(&self, shared: &LogFollower, mirror: &dyn Mirror, reading: Reading) -> Result<(), StoreError> {
         let Reading { number, end, keys, .. } = reading;
-        let keys = keys.filter(|keys| keys.version.epoch == end.epoch);
-        let ChangedKeys { rows: keys, version } =
-            keys.ok_or_else(|| unavailable("the log changed while it was read"))?;
+        let keys = keys.ok_or_else(|| unavailable("the database holds no signing keys"))?;
+        let ChangedKeys { rows: keys, version } = keys;
+        if version.epoch != end.epoch {
+            return Err(unavailable("the log changed while it was read"));
+        }
         tracing::warn!(component = "store", epoch = &*end.epoch, "another revocation log was begun and is read");
         let mut log = mirror.restart();
         let mut rows = Box::pin(in_time(self.client.query_raw(&self.all, [signed(end.cursor)])).await?);

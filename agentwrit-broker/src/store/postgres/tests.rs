@@ -2,6 +2,7 @@
 
 mod cluster;
 mod fate;
+mod follow;
 mod guards;
 mod late_return;
 mod lost_history;

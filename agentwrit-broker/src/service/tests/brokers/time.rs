@@ -7,6 +7,11 @@ const MANUAL_CLOCK: &str = "CREATE TABLE test_clock (at timestamptz); INSERT INT
      CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'; \
      CREATE FUNCTION transaction_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT at FROM test_clock'";
 
+/// Returns the time that a broker signs a snapshot of the feed with.
+async fn iat(test: &Brokers, broker: usize) -> u64 {
+    read(&test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap())["iat"].as_u64().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_of_all_brokers_is_the_databases_and_does_not_go_back_by_seconds() {
     let test = Brokers::start_with(&[-30, 30, 0], MANUAL_CLOCK).await;
@@ -69,9 +74,6 @@ async fn broker_that_starts_after_lost_history_accepts_nonces_of_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broker_that_starts_after_clock_was_set_back_signs_no_older_iat() {
     let mut test = Brokers::start_with(&[0], MANUAL_CLOCK).await;
-    let iat = async |test: &Brokers, broker: usize| {
-        read(&test.of(broker).feed.since(None, Duration::ZERO, CLIENT).await.unwrap())["iat"].as_u64().unwrap()
-    };
     // Nothing is written from now on but the time that was confirmed.
     test.schema.execute("UPDATE test_clock SET at = at + interval '100 seconds'");
     let signed = iat(&test, 0).await;
@@ -79,6 +81,43 @@ async fn broker_that_starts_after_clock_was_set_back_signs_no_older_iat() {
     let recording = async { while !recorded().await {} };
     timeout(Duration::from_secs(10), recording).await.unwrap();
     test.schema.execute("UPDATE test_clock SET at = at - interval '1 second'");
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    let later = iat(&test, 1).await;
+    assert!(later >= signed, "{later} after {signed}");
+}
+
+/// Server's clock that goes on from a time that tests set.
+const SHIFTED_CLOCK: &str = "CREATE TABLE test_clock (at timestamptz, since timestamptz); \
+     INSERT INTO test_clock VALUES ('2027-01-15T08:00:00Z', pg_catalog.clock_timestamp()); \
+     CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE \
+     AS 'SELECT at + (pg_catalog.clock_timestamp() - since) FROM test_clock'; \
+     CREATE FUNCTION transaction_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()'";
+
+/// A commit records times that were confirmed a second after the last one, not those before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starting_broker_holds_first_feed_response_until_times_that_others_did_not_record_are_over() {
+    let mut test = Brokers::start_with(&[0], SHIFTED_CLOCK).await;
+    let start = 1_800_000_000;
+    let set = |milliseconds: u64| {
+        let at = format!("to_timestamp({start} + {milliseconds} / 1000.0)");
+        test.schema.execute(&format!("UPDATE test_clock SET at = {at}, since = pg_catalog.clock_timestamp()"));
+    };
+    let mut second = 100;
+    let signed = loop {
+        set(second * 1000 + 400);
+        test.launch_token(0, false).await;
+        set(second * 1000 + 1000);
+        let signed = iat(&test, 0).await;
+        let confirmed = test.of(0).ledger.store.confirm().await.unwrap();
+        // Otherwise the machine was too slow, and the time is recorded.
+        if confirmed.at.saturating_since(confirmed.last_commit) < Duration::from_secs(1) {
+            assert!(signed > confirmed.last_commit.seconds(), "{signed} {confirmed:?}");
+            break signed;
+        }
+        second += 10;
+    };
+    set(second * 1000);
     let store = test.schema.open(StoreOptions::default());
     test.add(store).await;
     let later = iat(&test, 1).await;

@@ -180,6 +180,17 @@ async fn connect_with_keys(pair: &Pair, state: &str) -> (Store, Arc<CurrentRing>
         })
     };
     let store = connect_with(&pair.url(), pair.options(state, reaction));
+    let keys = follow_with(&store, custody).await;
+    (store, keys)
+}
+
+/// Follows the log, and the keys, which are made if there are none.
+pub(super) async fn follow_log(store: &Store) {
+    let sealed = SealedKeys::new(test_kek(1), ISSUER);
+    follow_with(store, Arc::new(Custody::of_sealed_keys(sealed, Arc::new(SeededEntropy::new(7))))).await;
+}
+
+async fn follow_with(store: &Store, custody: Arc<Custody>) -> Arc<CurrentRing> {
     let first = SealedKeys::new(test_kek(1), ISSUER).first_keys(at(0), &SeededEntropy::new(8)).unwrap();
     let joined = store.transact(move |tx| {
         if tx.signing_keys()?.is_empty() {
@@ -193,7 +204,7 @@ async fn connect_with_keys(pair: &Pair, state: &str) -> (Store, Arc<CurrentRing>
     let keys = Arc::new(CurrentRing::open(custody, &rows, version, Arc::new(SystemClock)).unwrap());
     let log = LogReader::new(ISSUER).finish(LogEnd { epoch, cursor }, Arc::new(SystemClock));
     store.follow(Arc::new(BrokerMemory { log, keys: Arc::clone(&keys) }));
-    (store, keys)
+    keys
 }
 
 async fn states(store: &Store) -> Vec<(String, KeyState)> {
@@ -249,6 +260,31 @@ async fn withdrawal_that_database_lost_is_made_again_also_after_reaction_of_brok
     let again = knowing.transact(|tx| register(tx, 4)).await;
     assert!(again.is_ok());
     assert_eq!(states(&knowing).await, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn follower_reacts_to_lost_history_and_follows_new_log_when_broker_writes_nothing() {
+    let pair = Pair::start(|_| {});
+    let (store, keys) = connect_with_keys(&pair, "a").await;
+    store.transact(|tx| register(tx, 1)).await.unwrap();
+    pair.disconnect_standby();
+    store.transact(|tx| register(tx, 2)).await.unwrap();
+    catch_up(&store).await;
+    let before = keys.ring().version.epoch.clone();
+    pair.fail_over();
+
+    // From here on this broker only reads.
+    catch_up(&store).await;
+    let epoch = keys.ring().version.epoch.clone();
+    assert_ne!(epoch, before);
+    assert_eq!(losses(&store).await, (1, 1, epoch.to_string()));
+    for _ in 0..3 {
+        store.confirm().await.unwrap();
+    }
+    assert_eq!(losses(&store).await.0, 1, "everything was revoked once");
+    let agents = store.read(|reader| Ok::<_, StoreError>([1, 2].map(|number| reader.agent(&agent_id(number)))));
+    let [kept, lost] = agents.await.unwrap().map(Result::unwrap);
+    assert!(kept.unwrap().revoked_at.is_some() && lost.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
