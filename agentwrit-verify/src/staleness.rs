@@ -190,8 +190,8 @@ pub(crate) enum Lease {
     NotRequired,
     /// No report was accepted yet, or the follower has left.
     Absent,
-    /// Ends at this moment on the monotonic clock.
-    Until(Instant),
+    /// Ends at this moment on either clock: the monotonic one stops while the machine sleeps.
+    Until(ClockReading),
     /// Does not end: the list may be of any age.
     Unlimited,
 }
@@ -205,8 +205,10 @@ pub(crate) struct Freshness {
     origin: OnceLock<Instant>,
     /// The `iat` of the list in seconds; 0: there is none yet.
     true_at: AtomicU64,
-    /// Nanoseconds since 1970 by this clock.
-    until_wall: AtomicU64,
+    /// Nanoseconds since 1970 by this clock: when the list becomes stale.
+    fresh_until_wall: AtomicU64,
+    /// Nanoseconds since 1970 by this clock: when the list becomes stale or the lease ends, whichever is first.
+    usable_until_wall: AtomicU64,
     /// Nanoseconds since the origin: when the list becomes stale.
     until_monotonic: AtomicU64,
     /// Nanoseconds since the origin: when the list becomes stale or the lease ends, whichever is first.
@@ -223,7 +225,8 @@ impl Freshness {
             policy,
             origin: OnceLock::new(),
             true_at: AtomicU64::new(0),
-            until_wall: AtomicU64::new(0),
+            fresh_until_wall: AtomicU64::new(0),
+            usable_until_wall: AtomicU64::new(0),
             until_monotonic: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             lease: Mutex::default(),
@@ -249,20 +252,21 @@ impl Freshness {
     pub(crate) fn check(&self, wall: UnixTime, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
         if self.policy.accepted {
             return if self.is_there() {
-                self.check_lease(monotonic)
+                self.check_lease(ClockReading { wall, monotonic: monotonic() })
             } else {
                 Err(VerifyError::RevocationsUnavailable)
             };
         }
         let until = self.usable_until.load(Ordering::Acquire);
         let monotonic = monotonic();
-        let fresh_by_wall = nanos(wall.elapsed_since_epoch()) < self.until_wall.load(Ordering::Acquire);
-        if fresh_by_wall && self.since_origin(monotonic) < until {
+        let usable_by_wall = nanos(wall.elapsed_since_epoch()) < self.usable_until_wall.load(Ordering::Acquire);
+        if usable_by_wall && self.since_origin(monotonic) < until {
             return Ok(());
         }
-        match self.age(ClockReading { wall, monotonic }) {
+        let now = ClockReading { wall, monotonic };
+        match self.age(now) {
             Some(age) if age < self.bound() => {
-                self.check_lease(|| monotonic).and(Err(VerifyError::StaleRevocations { age, max: self.bound() }))
+                self.check_lease(now).and(Err(VerifyError::StaleRevocations { age, max: self.bound() }))
             }
             Some(age) => Err(VerifyError::StaleRevocations { age, max: self.bound() }),
             None => Err(VerifyError::RevocationsUnavailable),
@@ -309,7 +313,7 @@ impl Freshness {
         let until_monotonic = until(received.monotonic, left_by_wall).min(until(clock_bound.at, left_by_evidence));
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
         self.bound.store(nanos(bound), Ordering::Release);
-        self.until_wall.store(nanos(until_wall), Ordering::Release);
+        self.fresh_until_wall.store(nanos(until_wall), Ordering::Release);
         self.until_monotonic.store(until_monotonic, Ordering::Release);
         self.limit_use();
     }
@@ -323,8 +327,8 @@ impl Freshness {
 
     /// Returns true while there is a lease, or none is required.
     #[cfg(any(feature = "remote", feature = "testing"))]
-    pub(crate) fn has_lease(&self, now: Instant) -> bool {
-        self.check_lease(|| now).is_ok()
+    pub(crate) fn has_lease(&self, now: ClockReading) -> bool {
+        self.check_lease(now).is_ok()
     }
 
     fn lease(&self) -> std::sync::MutexGuard<'_, Lease> {
@@ -336,20 +340,25 @@ impl Freshness {
         // Held while publishing, so that the latest change is published last.
         let lease = self.lease();
         let fresh_until = self.until_monotonic.load(Ordering::Acquire);
-        let usable_until = match *lease {
-            Lease::NotRequired | Lease::Unlimited => fresh_until,
-            Lease::Absent => 0,
-            Lease::Until(end) => fresh_until.min(self.since_origin(end)),
+        let fresh_until_wall = self.fresh_until_wall.load(Ordering::Acquire);
+        let (usable_until, usable_until_wall) = match *lease {
+            Lease::NotRequired | Lease::Unlimited => (fresh_until, fresh_until_wall),
+            Lease::Absent => (0, fresh_until_wall),
+            Lease::Until(end) => (
+                fresh_until.min(self.since_origin(end.monotonic)),
+                fresh_until_wall.min(nanos(end.wall.elapsed_since_epoch())),
+            ),
         };
         self.usable_until.store(usable_until, Ordering::Release);
+        self.usable_until_wall.store(usable_until_wall, Ordering::Release);
     }
 
-    fn check_lease(&self, monotonic: impl FnOnce() -> Instant) -> Result<(), VerifyError> {
+    fn check_lease(&self, now: ClockReading) -> Result<(), VerifyError> {
         let lease = *self.lease();
         let holds = match lease {
             Lease::NotRequired | Lease::Unlimited => true,
             Lease::Absent => false,
-            Lease::Until(end) => monotonic() < end,
+            Lease::Until(end) => now.monotonic < end.monotonic && now.wall < end.wall,
         };
         if holds { Ok(()) } else { Err(VerifyError::NotReported) }
     }

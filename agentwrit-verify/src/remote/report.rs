@@ -21,6 +21,7 @@ use crate::{
     issue::SigningKey,
     report::{InstanceId, ReportSeries, ReportedState, VerifierName},
     revocation::RevocationList,
+    staleness::ClockReading,
     trusted::TrustedKeys,
 };
 
@@ -70,9 +71,9 @@ impl Reporter {
 
     /// Sends a report of the present state, and extends the lease when the broker accepts it.
     pub(super) async fn report(&self, shared: &Shared) -> Result<(), RemoteError> {
-        let (sent, state) = (shared.clock.monotonic(), self.series.state());
+        let (sent, state) = (ClockReading::of(&*shared.clock), self.series.state());
         let AcceptedReport { at_least, interval } = self.send(shared).await?;
-        self.series.accepted(sent, at_least, shared.clock.monotonic());
+        self.series.accepted(sent, at_least, ClockReading::of(&*shared.clock));
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(LatestReport { state, due: Instant::now() + interval });
         Ok(())
@@ -82,7 +83,7 @@ impl Reporter {
     fn next_due(&self, shared: &Shared) -> Option<Instant> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let latest = latest.as_ref().filter(|latest| latest.state == self.series.state())?;
-        let is_early = latest.due > Instant::now() && self.series.has_lease(shared.clock.monotonic());
+        let is_early = latest.due > Instant::now() && self.series.has_lease(ClockReading::of(&*shared.clock));
         is_early.then_some(latest.due)
     }
 

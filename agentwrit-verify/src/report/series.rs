@@ -1,11 +1,8 @@
 //! Reports of one process, and the lease that their acceptance extends.
 
-use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName};
@@ -13,7 +10,7 @@ use crate::{
     clock::UnixTime,
     feed_cursor::FeedCursor,
     revocation::RevocationList,
-    staleness::{Freshness, Lease, Staleness},
+    staleness::{ClockReading, Freshness, Lease, Staleness},
     trusted::TrustedKeys,
 };
 
@@ -35,7 +32,7 @@ pub(crate) struct ReportSeries {
     next: AtomicU64,
     has_left: AtomicBool,
     /// A lease that begins when the list reaches the cursor, and the time from which it counts.
-    awaiting: Mutex<Option<(Instant, FeedCursor)>>,
+    awaiting: Mutex<Option<(ClockReading, FeedCursor)>>,
 }
 
 impl ReportSeries {
@@ -76,7 +73,7 @@ impl ReportSeries {
 
     /// Returns true while the verifiers accept tokens by the lease.
     #[cfg(feature = "remote")]
-    pub(crate) fn has_lease(&self, now: Instant) -> bool {
+    pub(crate) fn has_lease(&self, now: ClockReading) -> bool {
         self.list.freshness().is_some_and(|freshness| freshness.has_lease(now))
     }
 
@@ -91,7 +88,7 @@ impl ReportSeries {
     ///
     /// Without a lease the broker did not count this instance before, and may have confirmed everything up to
     /// `at_least`, its cursor when it accepted the report: the lease begins once the list has reached it.
-    pub(crate) fn accepted(&self, sent: Instant, at_least: FeedCursor, now: Instant) {
+    pub(crate) fn accepted(&self, sent: ClockReading, at_least: FeedCursor, now: ClockReading) {
         let Some(freshness) = self.list.freshness() else { return };
         let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
         if freshness.has_lease(now) || self.list.has_reached(&at_least) {
@@ -114,9 +111,14 @@ impl ReportSeries {
         }
     }
 
-    fn extend(&self, freshness: &Freshness, sent: Instant) {
-        let end = sent.checked_add(Report::LEASE).filter(|_| !freshness.policy().accepts_stale());
-        freshness.set_lease(end.map_or(Lease::Unlimited, Lease::Until));
+    fn extend(&self, freshness: &Freshness, sent: ClockReading) {
+        let lease = match sent.monotonic.checked_add(Report::LEASE) {
+            Some(monotonic) if !freshness.policy().accepts_stale() => {
+                Lease::Until(ClockReading { wall: sent.wall.saturating_add(Report::LEASE), monotonic })
+            }
+            Some(_) | None => Lease::Unlimited,
+        };
+        freshness.set_lease(lease);
         // Leaving meanwhile must not be undone.
         if self.has_left.load(Ordering::SeqCst) {
             freshness.set_lease(Lease::Absent);

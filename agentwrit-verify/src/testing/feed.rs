@@ -164,7 +164,9 @@ impl TestFollower {
     /// broker's cursor when it accepted it.
     pub fn report_accepted(&self, sent: std::time::Instant, at_least: FeedCursor) {
         if let Some(reports) = &self.reports {
-            reports.accepted(sent, at_least, self.clock.monotonic());
+            let now = ClockReading::of(&self.clock);
+            let wall = now.wall.saturating_sub(now.monotonic.saturating_duration_since(sent));
+            reports.accepted(ClockReading { wall, monotonic: sent }, at_least, now);
         }
     }
 

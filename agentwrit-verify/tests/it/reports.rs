@@ -1,10 +1,13 @@
 //! Reports of verifiers, as their brokers decode and verify them.
 
+use std::time::Duration;
+
 use agentwrit_verify::{
-    FeedCursor, UnixTime, VerifyError,
+    Clock, FeedCursor, UnixTime, VerifyError,
+    feed::Staleness,
     issue::SigningKey,
     report::{InstanceId, Report, ReportError, ReportedBound, UnverifiedReport, VerifierName},
-    testing::TestIssuer,
+    testing::{ManualClock, TestFollower, TestIssuer},
 };
 use serde_json::{Value, json};
 
@@ -47,6 +50,26 @@ fn payload() -> Value {
 
 fn signed(payload: &Value) -> String {
     key().sign_document(Report::MEDIA_TYPE, payload.to_string().as_bytes())
+}
+
+/// The monotonic clock of Linux stops while the machine sleeps, and the broker forgets an instance after its lease.
+#[test]
+fn instance_that_slept_past_its_lease_accepts_no_token_until_it_reports_again() {
+    let issuer = TestIssuer::new();
+    let clock = ManualClock::new(issuer.clock().now());
+    let mut follower = TestFollower::with_clock(&issuer, Staleness::default(), clock.clone())
+        .with_identity(report().verifier, report().instance);
+    follower.poll(&issuer).unwrap();
+    follower.report_accepted(clock.monotonic(), issuer.cursor());
+    for (slept, accepts) in [(Report::LEASE - Duration::from_secs(1), true), (Duration::from_secs(1), false)] {
+        issuer.clock().advance(slept);
+        clock.set(issuer.clock().now());
+        follower.poll(&issuer).unwrap();
+        let verified = follower.verifier().verify(&issuer.token(&["a:b:c"]));
+        assert_eq!(verified.err(), (!accepts).then_some(VerifyError::NotReported));
+    }
+    follower.report_accepted(clock.monotonic(), issuer.cursor());
+    assert!(follower.verifier().verify(&issuer.token(&["a:b:c"])).is_ok());
 }
 
 #[test]
