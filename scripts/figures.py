@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Takes the figures of BENCHMARKS.md on registrations, renewals, several brokers and growth, in one go: on a machine that
-does nothing else, with two processors, in about ten minutes.
+"""Takes the figures of BENCHMARKS.md on registrations, renewals, several brokers, growth and confirmed revocation, in one
+go: on a machine that does nothing else, with two processors, in about fifteen minutes.
 
     CARGO_PROFILE_RELEASE_LTO=thin cargo build --release --all-features -p agentwrit-broker -p load
     python3 scripts/figures.py                 # everything
     python3 scripts/figures.py stores growth   # only these sections
 
 Sections: `stores` (SQLite, PostgreSQL with one and with three brokers), `statements` (of an idle and of a busy broker),
-`growth` (10,000 and 1,000,000 events). Rounds of the configurations that are compared interleave; each table has the
+`growth` (10,000 and 1,000,000 events), `confirmation` (reports of 10,000 instances, and the benches `revocation` and
+`rotation`, which cargo builds first). Rounds of the configurations that are compared interleave; each table has the
 median of the rounds, and all rounds behind it. Needs Debian's `postgresql` and, as root, `runuser`.
 """
 
@@ -286,7 +287,31 @@ def migrate(directory, shared):
     print(f"migrate of {directory.name}: {time.monotonic() - started:.1f} s")
 
 
-SECTIONS = {"stores": stores, "statements": statements, "growth": growth}
+def confirmation(work, rounds, seconds):
+    columns = ["SQLite", "PostgreSQL"]
+    table = Table("10,000 instances that report without news, every 50 s", columns)
+    with Postgres() as server:
+        for column, url in zip(columns, (None, server.url(server.new_database()))):
+            with Brokers(work / f"confirmation-{column}", 1, url) as brokers:
+                pid = server.pid if url else None
+                result = brokers.load("reports", "--time", str(4 * seconds), "--health-time", "1", database_pid=pid)
+                for operation in ("first report", "report"):
+                    row = result.operations[operation]
+                    table.add(f"{operation}s per second", column, row["per_second"])
+                    table.add(f"{operation}: p99, ms", column, row["p99_ms"])
+                table.add("the broker's part of a core, %", column, result.figure("part of a core"))
+                time_of_one = result.figure("the broker's processor time per report", "Ed25519")
+                table.add("report: broker's processor time / `verify`", column, time_of_one)
+                table.add("resident memory of the broker, MiB", column, brokers.resident())
+    table.print()
+    for package, bench in (("agentwrit-e2e", "revocation"), ("agentwrit-bench", "rotation")):
+        print(f"\n### bench {bench}\n", flush=True)
+        command = ["cargo", "bench", "--quiet", "--profile", "release", "-p", package, "--bench", bench]
+        environment = {**os.environ, "AGENTWRIT_BROKER_BIN": str(BINARIES / "agentwrit-broker")}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+
+SECTIONS = {"stores": stores, "statements": statements, "growth": growth, "confirmation": confirmation}
 
 
 def main():

@@ -16,6 +16,7 @@ pub const AUDIENCE: &str = "https://records.clinic.example.com";
 pub const LEEWAY: Duration = Duration::from_secs(5);
 
 const SEED: [u8; 32] = *b"agentwrit benches, not a secret.";
+const NEXT_SEED: [u8; 32] = *b"agentwrit benches, the next key.";
 const LIFETIME: u64 = 3600;
 
 /// Tokens, and the key they are signed with.
@@ -45,9 +46,21 @@ impl Corpus {
     ///
     /// If a name in this function is not valid under the contract.
     pub fn new(count: u64) -> Result<Self, Box<dyn Error>> {
-        let key = SigningKey::from_seed(&SEED)?;
+        Self::signed_by(&SigningKey::from_seed(&SEED)?, count)
+    }
+
+    /// Signs the tokens with the key of after a rotation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Corpus::new`].
+    pub fn after_rotation(count: u64) -> Result<Self, Box<dyn Error>> {
+        Self::signed_by(&SigningKey::from_seed(&NEXT_SEED)?, count)
+    }
+
+    fn signed_by(key: &SigningKey, count: u64) -> Result<Self, Box<dyn Error>> {
         let key_set = KeySet::new([key.public_key().clone()])?;
-        let tokens = (0..count).map(|number| Token::signed(&key, &claims(number)?)).collect::<Result<_, _>>()?;
+        let tokens = (0..count).map(|number| Token::signed(key, &claims(number)?)).collect::<Result<_, _>>()?;
         Ok(Self { jwks: key_set.to_jwks(), key_set, tokens })
     }
 

@@ -1,19 +1,22 @@
-//! How soon a revocation is in force: from the broker's 200 to the first refusal.
+//! Time until a revocation or a withdrawal is in force: from the broker's 200 to the first refusal.
 //!
-//! `cargo bench -p agentwrit-e2e --bench revocation`
+//! `cargo bench -p agentwrit-e2e --bench revocation`; an argument is a part of the names of the sections to run: `-- followers`.
 //!
-//! 1. At a protected route: one service, its own connection to the broker, 1,000 agents revoked one after the other.
-//!    The revoking client repeats a request to the route until it is 401.
-//! 2. The same with two brokers on PostgreSQL: revoked at one, refused at a route that follows the other. With the
-//!    database's notifications, and without them, when the poll alone finds the commits of the other broker.
-//! 3. At 200 verifiers, each following the broker by itself, 50 revocations: one thread looks at all of them in turn.
+//! 1. `route`: one protected service, its own connection to the broker, 1,000 agents revoked one after the other. The
+//!    revoking client repeats a request to the route until it is 401.
+//! 2. `brokers`: the same with two brokers on PostgreSQL: revoked at one, refused at a route that follows the other. With
+//!    the database's notifications, and without them, when the poll alone finds the commits of the other broker.
+//! 3. `followers`: see [`followers`].
 //!
 //! The real broker in a process of its own, on loopback; its store is in `TMPDIR`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails should stop")]
 #![expect(clippy::print_stdout, reason = "its output is the point")]
 
+mod followers;
+
 use std::{
+    env,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,27 +26,38 @@ use agentwrit_tower::RequireScope;
 use agentwrit_verify::{Verifier, remote::Follower};
 use axum::{Router, routing::get};
 use postgres_server::PostgresServer;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 const REVOCATIONS: usize = 1000;
 const REVOCATIONS_OF_SEVERAL_BROKERS: usize = 300;
-const VERIFIERS: usize = 200;
-const ROUNDS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() {
-    let broker = Broker::start_with(&[("AA_LOG_LEVEL", "standard")]).await;
-    let admin = broker.admin_token().await;
+    // cargo itself passes `--bench`.
+    let wanted: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wants = |section: &str| wanted.is_empty() || wanted.iter().any(|part| section.contains(part.as_str()));
     println!("time from the broker's 200 to the first refusal, milliseconds    p50      p99      max");
-    report("401 at a protected route, 1,000 revocations", at_a_route(&broker, &broker, &admin, REVOCATIONS).await);
-    for (notifies, name) in [(true, "of another broker, 300 revocations"), (false, "the same without notifications")] {
-        report(name, at_another_broker(notifies).await);
+    if wants("route") {
+        let broker = start().await;
+        let admin = broker.admin_token().await;
+        report("401 at a protected route, 1,000 revocations", at_a_route(&broker, &broker, &admin, REVOCATIONS).await);
     }
-    let (first, last) = at_many_verifiers(&broker, &admin).await;
-    report("200 verifiers, 50 revocations: each verifier", first);
-    report("200 verifiers, 50 revocations: the last of the 200", last);
+    if wants("brokers") {
+        for (notifies, name) in
+            [(true, "of another broker, 300 revocations"), (false, "the same without notifications")]
+        {
+            report(name, at_another_broker(notifies).await);
+        }
+    }
+    if wants("followers") {
+        followers::measure().await;
+    }
+}
+
+async fn start() -> Broker {
+    Broker::start_with(&[("AA_LOG_LEVEL", "standard")]).await
 }
 
 async fn follow(broker: &Broker) -> (Follower, Verifier) {
@@ -60,13 +74,14 @@ async fn tokens(broker: &Broker, admin: &str, count: usize) -> Vec<String> {
     tokens
 }
 
-/// When the broker had answered.
-async fn revoke(broker: &Broker, admin: &str, token: &str) -> Instant {
+/// Revokes a token; returns when the broker had answered, and its response.
+async fn revoke(broker: &Broker, admin: &str, token: &str) -> (Instant, Value) {
     let request = json!({"level": "token", "target": jti(token)});
-    let answer = broker.post("/v1/revoke").bearer(admin).json(&request).await;
+    let response = broker.post("/v1/revoke").bearer(admin).json(&request).await;
     let acknowledged = Instant::now();
-    assert_eq!(answer.json().get("count"), Some(&json!(1)));
-    acknowledged
+    let response = response.json();
+    assert_eq!(response.get("count"), Some(&json!(1)));
+    (acknowledged, response)
 }
 
 /// Revokes at one broker of two, and asks a service that follows the other.
@@ -95,50 +110,13 @@ async fn at_a_route(revoking: &Broker, followed: &Broker, admin: &str, count: us
     let mut times = Vec::with_capacity(count);
     for token in tokens(revoking, admin, count).await {
         assert_eq!(status(&token).await, 200);
-        let acknowledged = revoke(revoking, admin, &token).await;
+        let (acknowledged, _) = revoke(revoking, admin, &token).await;
         while status(&token).await != 401 {
             assert!(acknowledged.elapsed() < PATIENCE, "still accepted");
         }
         times.push(acknowledged.elapsed());
     }
     service.abort();
-    times
-}
-
-/// Of each verifier, and of the last one in each round.
-async fn at_many_verifiers(broker: &Broker, admin: &str) -> (Vec<Duration>, Vec<Duration>) {
-    let mut followers = Vec::with_capacity(VERIFIERS);
-    for _ in 0..VERIFIERS {
-        followers.push(follow(broker).await);
-    }
-    let (mut each, mut last) = (Vec::new(), Vec::new());
-    for token in tokens(broker, admin, ROUNDS).await {
-        let verifiers: Vec<Verifier> = followers.iter().map(|(_, verifier)| verifier.clone()).collect();
-        assert!(verifiers.iter().all(|verifier| verifier.verify(&token).is_ok()));
-        let acknowledged = revoke(broker, admin, &token).await;
-        let watching = tokio::task::spawn_blocking(move || watch(verifiers, &token, acknowledged));
-        let times = watching.await.unwrap();
-        last.push(times.iter().copied().max().unwrap());
-        each.extend(times);
-    }
-    (each, last)
-}
-
-/// When each of the verifiers refuses the token.
-fn watch(mut verifiers: Vec<Verifier>, token: &str, acknowledged: Instant) -> Vec<Duration> {
-    let mut times = Vec::with_capacity(verifiers.len());
-    while !verifiers.is_empty() {
-        verifiers.retain(|verifier| {
-            let accepted = verifier.verify(token).is_ok();
-            if !accepted {
-                times.push(acknowledged.elapsed());
-            }
-            accepted
-        });
-        assert!(acknowledged.elapsed() < PATIENCE, "{} still accept", verifiers.len());
-        // Two processors for everyone here: looking must not keep the news from coming.
-        std::thread::sleep(Duration::from_micros(100));
-    }
     times
 }
 
