@@ -64,7 +64,8 @@ impl Verified {
     }
 
     /// Returns the token, to be checked again.
-    pub(crate) fn token(&self) -> &VerifiedToken {
+    #[must_use]
+    pub fn token(&self) -> &VerifiedToken {
         &self.token
     }
 }

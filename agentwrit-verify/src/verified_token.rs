@@ -8,6 +8,7 @@ use crate::{
     claims::Claims,
     error::VerifyError,
     jws::shorten,
+    keys::KeySet,
     revocation::RevocationList,
     verifier::{Rules, Verifier},
 };
@@ -63,6 +64,12 @@ impl VerifiedToken {
             return Err(VerifyError::UnknownKey { kid: Some(shorten(self.verified.signed_by.id().as_str())) });
         }
         rules.check_current(&self.verified, rules.clock.now(), || *monotonic)
+    }
+
+    /// Returns true when these keys would verify the token and its delegation chain again.
+    #[must_use]
+    pub fn is_trusted_by(&self, keys: &KeySet) -> bool {
+        self.verified.is_trusted_by(keys)
     }
 
     /// The time until it expires, by the verifier's clock; zero once it has.

@@ -31,7 +31,7 @@ pub(super) async fn create(
     let AppCreationRequest { name, scopes, token_ttl } = request;
     let name = AppName::parse(&name).map_err(|error| RequestError::invalid("name", error.to_string()))?;
     let (app, secret) =
-        services.apps.create(Some(verified.token_id()), NewApp { name, scopes, token_ttl }, client).await?;
+        services.apps.create(Some(verified.token().clone().into()), NewApp { name, scopes, token_ttl }, client).await?;
     Ok((StatusCode::CREATED, Json(AppCreationResponse::new(record(app), secret))))
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn update(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<AppUpdateRequest>,
 ) -> Result<Json<AppRecord>, HttpError> {
-    let app = services.apps.update(Some(verified.token_id()), app_id(&id)?, request, client).await?;
+    let app = services.apps.update(Some(verified.token().clone().into()), app_id(&id)?, request, client).await?;
     Ok(Json(record(app)))
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn deregister(
 
 async fn set_status(change: StatusChange, status: AppStatus) -> Result<App, HttpError> {
     let (State(services), Id(id), Client(client), verified, _) = change;
-    Ok(services.apps.set_status(Some(verified.token_id()), app_id(&id)?, status, client).await?)
+    Ok(services.apps.set_status(Some(verified.token().clone().into()), app_id(&id)?, status, client).await?)
 }
 
 /// A text that cannot be an app's id names no app.

@@ -28,7 +28,7 @@ pub(super) async fn enrol(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<VerifierEnrolmentRequest>,
 ) -> Result<(StatusCode, Json<VerifierRecord>), HttpError> {
-    let enrolment = services.verifiers.enrol(Some(verified.token_id()), request, client).await?;
+    let enrolment = services.verifiers.enrol(Some(verified.token().clone().into()), request, client).await?;
     Ok((StatusCode::CREATED, Json(record(&enrolment, Vec::new()))))
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn remove(
     _: DrainedBody,
 ) -> Result<StatusCode, HttpError> {
     let name = VerifierName::parse(&name).map_err(|_| Error::NoSuchVerifier)?;
-    services.verifiers.remove(Some(verified.token_id()), name, client).await?;
+    services.verifiers.remove(Some(verified.token().clone().into()), name, client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

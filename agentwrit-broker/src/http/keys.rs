@@ -117,7 +117,7 @@ async fn change(
 ) -> Result<Json<SigningKeyRecord>, HttpError> {
     let author = ChangeAuthor {
         by: verified.subject().clone(),
-        bearer: Some(verified.token_id()),
+        bearer: Some(verified.token().clone().into()),
         client: Some(client),
         reason: request.reason,
     };

@@ -31,7 +31,8 @@ pub(super) async fn issue(
     let body = body.and_then(|body| check_scopes(&body.0, &creator).map(|()| body).map_err(HttpError::from));
     let JsonBody(request, _place) =
         body.inspect_err(|error| services.launch_tokens.deny(&creator, &error.as_service_error(), client))?;
-    let (token, secret) = services.launch_tokens.issue(creator, Some(verified.token_id()), request, client).await?;
+    let (token, secret) =
+        services.launch_tokens.issue(creator, Some(verified.token().clone().into()), request, client).await?;
     let response = LaunchTokenResponse {
         launch_token: secret,
         launch_token_id: Some(token.id.to_string()),
@@ -71,7 +72,10 @@ pub(super) async fn delete(
     _: DrainedBody,
 ) -> Result<StatusCode, HttpError> {
     let id = LaunchTokenId::parse(&id).map_err(|_| Error::NoSuchLaunchToken)?;
-    services.launch_tokens.delete(verified.subject().clone(), Some(verified.token_id()), id, client).await?;
+    services
+        .launch_tokens
+        .delete(verified.subject().clone(), Some(verified.token().clone().into()), id, client)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -31,8 +31,10 @@ pub(super) async fn revoke(
         return Err(RequestError::invalid("wait", "a dry run revokes nothing that could be waited for").into());
     }
     let (level, target) = (Some(request.level), Some(request.text.clone()));
-    let done =
-        services.revocations.revoke(verified.subject().clone(), Some(verified.token_id()), request, client).await?;
+    let done = services
+        .revocations
+        .revoke(verified.subject().clone(), Some(verified.token().clone().into()), request, client)
+        .await?;
     let confirmation = match wait.filter(|_| done.ended.revoked) {
         Some(seconds) => confirmation_of(&services, &done.cursor, verified.subject(), seconds).await,
         None => None,

@@ -47,7 +47,7 @@ pub(super) async fn renew(
     _: NoParameters,
     _: DrainedBody,
 ) -> Result<Json<RenewalResponse>, HttpError> {
-    let issued = services.tokens.renew(verified.claims().clone(), client).await?;
+    let issued = services.tokens.renew(verified.token().clone().into(), client).await?;
     Ok(Json(RenewalResponse { access_token: issued.access_token.into(), expires_in: Some(issued.expires_in) }))
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn release(
     _: NoParameters,
     _: DrainedBody,
 ) -> Result<StatusCode, HttpError> {
-    services.tokens.release(verified.claims().clone(), client).await?;
+    services.tokens.release(verified.token().clone().into(), client).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn delegate(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<DelegationRequest>,
 ) -> Result<Json<DelegationResponse>, HttpError> {
-    let (issued, chain) = services.delegations.delegate(verified.claims().clone(), request, client).await?;
+    let (issued, chain) = services.delegations.delegate(verified.token().clone().into(), request, client).await?;
     Ok(Json(DelegationResponse {
         access_token: issued.access_token.into(),
         expires_in: Some(issued.expires_in),

@@ -3,10 +3,10 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{AppUpdateRequest, limits::MAX_TOKEN_TTL};
-use agentwrit_verify::{AppId, Level, ScopeSet, Subject, TokenId, UnixTime};
+use agentwrit_verify::{AppId, Level, ScopeSet, Subject, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::{Error, Parts, active_agents::ActiveAgents, checks::transact_as};
+use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppName, AppStatus, Digest, Revocation},
@@ -44,14 +44,14 @@ impl AppService {
     /// Registers an app. Its secret is in the result and nowhere else.
     pub(crate) async fn create(
         self: &Arc<Self>,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         new: NewApp,
         client: IpAddr,
     ) -> Result<(App, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
         let app = self.name_app(new, &secret)?;
         let service = Arc::clone(self);
-        let app = transact_as(&self.ledger, bearer, Wants::none(), move |tx, now| {
+        let app = transact_as(&self.ledger, &self.issuer, bearer, Wants::none(), move |tx, now| {
             let app = App { created_at: now, updated_at: now, ..app };
             if !tx.insert_app(&app)? {
                 return Err(Error::NameTaken);
@@ -99,13 +99,13 @@ impl AppService {
     /// Changes an app that is not deregistered. Registrations, renewals and delegations follow the new ceiling at once.
     pub(crate) async fn update(
         self: &Arc<Self>,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         app_id: AppId,
         change: AppUpdateRequest,
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, Wants::none().app(&app_id), move |tx, now| {
+        transact_as(&self.ledger, &self.issuer, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
@@ -133,13 +133,13 @@ impl AppService {
     /// - Active: it may log in again, and its agents go on.
     pub(crate) async fn set_status(
         self: &Arc<Self>,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         app_id: AppId,
         status: AppStatus,
         client: IpAddr,
     ) -> Result<App, Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, Wants::none().app(&app_id), move |tx, now| {
+        transact_as(&self.ledger, &self.issuer, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.ok_or(Error::AppUnknown)?;
             if before.status == status {
                 return Ok(before);

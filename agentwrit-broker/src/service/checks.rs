@@ -1,58 +1,95 @@
 //! Checks that several operations make inside their transactions.
 //!
 //! 1. A token must still be valid when its operation runs: a revocation that was acknowledged while the request waited
-//!    counts.
+//!    counts, and so does the withdrawal of a key that signed the token or its delegation chain.
 //! 2. A new token is issued after the second of every not-before mark on its subject or task.
 //! 3. A scope that an agent holds, delegates, receives or renews lies within the ceiling of that agent's own app, whichever
 //!    app the first delegator belongs to. Each app counts as it is now: a suspended or deregistered one allows nothing.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use agentwrit_verify::{AgentId, AppId, ScopeSet, TokenId, UnixTime};
+use agentwrit_verify::{AgentId, AppId, Claims, ScopeSet, UnixTime, VerifiedToken};
 
 use super::Error;
 use crate::{
     clock,
     domain::{App, AppStatus, IssuedToken},
+    issuer::Issuer,
     ledger::Ledger,
     limits::budgets::{BudgetExceeded, Budgets, Spending},
     store::{Reader, Tx, Wants},
 };
 
-/// Runs an operation, which will read the rows that `wants` names, in one transaction on behalf of a token, which must still be valid then. Without a token the broker
-/// itself acts.
+/// Bearer of a request: its token, as verified when the request arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(VerifiedToken);
+
+impl From<VerifiedToken> for Bearer {
+    fn from(token: VerifiedToken) -> Self {
+        Self(token)
+    }
+}
+
+impl Deref for Bearer {
+    type Target = Claims;
+
+    fn deref(&self) -> &Claims {
+        self.0.claims()
+    }
+}
+
+/// Runs an operation, which will read the rows that `wants` names, in one transaction on behalf of a bearer, whose token
+/// must still be valid then. Without a bearer the broker itself acts.
 ///
 /// # Errors
 ///
 /// [`Error::TokenEnded`], or that of the operation.
 pub(super) async fn transact_as<T: Send + 'static>(
     ledger: &Ledger,
-    bearer: Option<TokenId>,
+    issuer: &Arc<Issuer>,
+    bearer: Option<Bearer>,
     wants: Wants,
     operation: impl FnOnce(&mut Tx<'_>, UnixTime) -> Result<T, Error> + Clone + Send + 'static,
 ) -> Result<T, Error> {
     let wants = match &bearer {
-        Some(bearer) => wants.token(bearer),
+        Some(bearer) => wants.token(&bearer.token_id()),
         None => wants,
     };
+    let issuer = Arc::clone(issuer);
     ledger
         .transact_with(wants, move |tx| {
             let now = tx.now();
             if let Some(bearer) = &bearer {
-                live_token(tx, bearer, now)?.ok_or(Error::TokenEnded)?;
+                live_token(tx, &issuer, bearer, now)?.ok_or(Error::TokenEnded)?;
             }
             operation(tx, now)
         })
         .await
 }
 
-/// Returns the record of a token that has neither ended nor expired: it may have since it was verified.
-pub(super) fn live_token(tx: &Tx<'_>, jti: &TokenId, now: UnixTime) -> Result<Option<IssuedToken>, Error> {
-    if tx.has_ended(jti)? != Some(false) {
+/// Returns the record of the bearer's token if it is valid in this transaction: it may have ended or expired since it was
+/// verified, and its keys may have been withdrawn. The store's lock orders the transaction and changes of the keys.
+pub(super) fn live_token(
+    tx: &Tx<'_>,
+    issuer: &Issuer,
+    bearer: &Bearer,
+    now: UnixTime,
+) -> Result<Option<IssuedToken>, Error> {
+    let jti = bearer.token_id();
+    if !bearer.0.is_trusted_by(&issuer.ring().published) || tx.has_ended(&jti)? != Some(false) {
         return Ok(None);
     }
     let now = now.max(tx.latest_now());
-    Ok(tx.token(jti)?.filter(|token| now < token.expires_at))
+    Ok(tx.token(&jti)?.filter(|token| now < token.expires_at && is_record_of(token, bearer)))
+}
+
+/// Returns whether the claims are those of the token that was issued under this `jti`: the holder of a stolen key can sign
+/// others.
+fn is_record_of(token: &IssuedToken, claims: &Claims) -> bool {
+    token.subject == *claims.subject()
+        && token.sid == claims.session_id()
+        && token.issued_at == claims.issued_at()
+        && token.expires_at == claims.expires_at()
 }
 
 /// Returns the time at which a token for a subject or task is issued: within a second of `now`, or the few seconds that

@@ -16,7 +16,7 @@ use agentwrit_verify::{
 };
 
 use super::{
-    Error, Parts,
+    Bearer, Error, Parts,
     checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
 use crate::{
@@ -44,17 +44,17 @@ impl DelegationService {
     /// Issues a token to the delegate.
     pub(crate) async fn delegate(
         self: &Arc<Self>,
-        claims: Arc<Claims>,
+        bearer: Bearer,
         delegation: DelegationRequest,
         client: IpAddr,
     ) -> Result<(Issued, Vec<DelegationRecord>), Error> {
-        let (service, delegator) = (Arc::clone(self), Arc::clone(&claims));
+        let (service, delegator) = (Arc::clone(self), bearer.clone());
         let allowed =
-            allow(&claims, &delegation.scope).and_then(|_| Ok(self.budgets.check(&Spending::delegation(&claims))?));
+            allow(&bearer, &delegation.scope).and_then(|_| Ok(self.budgets.check(&Spending::delegation(&bearer))?));
         let outcome = match allowed {
             Ok(()) => {
                 let jti = self.issuer.new_token_id();
-                let wants = wants_of(&claims, &delegation);
+                let wants = wants_of(&bearer, &delegation);
                 let delegate = move |tx: &mut Tx<'_>| service.delegate_in(tx, &delegator, delegation, jti, client);
                 self.ledger.transact_with(wants, delegate).await
             }
@@ -65,8 +65,8 @@ impl DelegationService {
             Err(error) => {
                 if error.is_denial() {
                     let event_type = EventType::DelegationAttenuationViolation;
-                    let event = NewEvent::denied(event_type, self.ledger.now(), claims.subject(), "delegation refused");
-                    let event = event.task(claims.task_id().cloned()).orch(claims.orch_id().cloned());
+                    let event = NewEvent::denied(event_type, self.ledger.now(), bearer.subject(), "delegation refused");
+                    let event = event.task(bearer.task_id().cloned()).orch(bearer.orch_id().cloned());
                     let event = event.word("reason", &error).from(client);
                     self.ledger.deny(match error.scope() {
                         Some(scope) => event.word("scope", scope),
@@ -81,7 +81,7 @@ impl DelegationService {
     fn delegate_in(
         &self,
         tx: &mut Tx<'_>,
-        delegator: &Claims,
+        delegator: &Bearer,
         delegation: DelegationRequest,
         jti: TokenId,
         client: IpAddr,
@@ -89,7 +89,7 @@ impl DelegationService {
         let agent = allow(delegator, &delegation.scope)?;
         // The clock may have been set back a little since the delegator's token was issued: a child is never older.
         let now = tx.now().max(delegator.issued_at());
-        let token = live_token(tx, &delegator.token_id(), now)?.ok_or(Error::TokenEnded)?;
+        let token = live_token(tx, &self.issuer, delegator, now)?.ok_or(Error::TokenEnded)?;
         if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
             return Err(Error::TokenEnded);
         }

@@ -3,11 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{LaunchTokenRequest, Secret, limits::DEFAULT_LAUNCH_TOKEN_TTL};
-use agentwrit_verify::{AppId, Subject, TokenId, UnixTime};
+use agentwrit_verify::{AppId, Subject, UnixTime};
 use data_encoding::HEXLOWER;
 
 use super::{
-    Error, Parts,
+    Bearer, Error, Parts,
     checks::{spend, transact_as},
     recent_launch_tokens::RecentLaunchTokens,
 };
@@ -41,7 +41,7 @@ impl LaunchTokenService {
     pub(crate) async fn issue(
         self: &Arc<Self>,
         creator: Subject,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         request: LaunchTokenRequest,
         client: IpAddr,
     ) -> Result<(LaunchToken, Secret), Error> {
@@ -67,7 +67,7 @@ impl LaunchTokenService {
     async fn store(
         self: &Arc<Self>,
         token: LaunchToken,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         client: IpAddr,
     ) -> Result<LaunchToken, Error> {
         let service = Arc::clone(self);
@@ -78,8 +78,8 @@ impl LaunchTokenService {
             Some(app_id) => wants.app(app_id),
             None => wants,
         };
-        transact_as(&self.ledger, bearer, wants, move |tx, now| {
-            let minted_in = session_of(tx, bearer)?;
+        let minted_in = bearer.as_ref().map(|bearer| bearer.session_id());
+        transact_as(&self.ledger, &self.issuer, bearer, wants, move |tx, now| {
             let app = app_of(tx, &token.created_by)?;
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
@@ -97,13 +97,13 @@ impl LaunchTokenService {
     pub(crate) async fn delete(
         self: &Arc<Self>,
         by: Subject,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         id: LaunchTokenId,
         client: IpAddr,
     ) -> Result<(), Error> {
         let service = Arc::clone(self);
         let wants = Wants::none().launch_token(id).event(EventType::TokenRevoked, &by, None, None);
-        transact_as(&self.ledger, bearer, wants, move |tx, now| {
+        transact_as(&self.ledger, &self.issuer, bearer, wants, move |tx, now| {
             if !tx.delete_launch_token(id)? {
                 return Err(Error::NoSuchLaunchToken);
             }
@@ -175,14 +175,6 @@ fn allow(token: &LaunchToken, app: Option<&App>) -> Result<(), Error> {
 fn app_of(tx: &Tx<'_>, creator: &Subject) -> Result<Option<App>, Error> {
     Ok(match as_app(creator) {
         Some(app_id) => tx.app(app_id)?,
-        None => None,
-    })
-}
-
-/// Returns the session of the bearer's token.
-fn session_of(tx: &Tx<'_>, bearer: Option<TokenId>) -> Result<Option<TokenId>, Error> {
-    Ok(match bearer {
-        Some(jti) => tx.token(&jti)?.map(|token| token.sid),
         None => None,
     })
 }

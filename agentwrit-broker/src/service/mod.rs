@@ -24,4 +24,4 @@ pub(crate) mod tokens;
 pub(crate) mod verifiers;
 
 use self::services::Parts;
-pub(crate) use self::{error::Error, services::Services};
+pub(crate) use self::{checks::Bearer, error::Error, services::Services};

@@ -15,11 +15,12 @@ use std::{net::IpAddr, sync::Arc};
 use agentwrit_protocol::{RevocationRequest, RevocationTarget};
 use agentwrit_verify::{FeedCursor, Level, Subject, TokenId, UnixTime};
 
-use super::{Error, Parts, active_agents::ActiveAgents, checks::transact_as};
+use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
     domain::Revocation,
     feed::FeedPublisher,
+    issuer::Issuer,
     keys::is_secret_shaped,
     ledger::Ledger,
     store::{EndedTokens, StoreError, Tx, Wants},
@@ -49,6 +50,7 @@ pub(crate) struct RevocationOutcome {
 /// Revokes tokens, agents, tasks and chains.
 #[derive(Debug)]
 pub(crate) struct RevocationService {
+    issuer: Arc<Issuer>,
     ledger: Arc<Ledger>,
     feed: FeedPublisher,
     active_agents: Arc<ActiveAgents>,
@@ -57,20 +59,20 @@ pub(crate) struct RevocationService {
 
 impl RevocationService {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { ledger, feed, active_agents, metrics, .. } = parts;
-        Self { ledger, feed, active_agents, metrics }
+        let Parts { issuer, ledger, feed, active_agents, metrics, .. } = parts;
+        Self { issuer, ledger, feed, active_agents, metrics }
     }
 
     /// Revokes, or counts what would be revoked. Repeating it is harmless.
     pub(crate) async fn revoke(
         self: &Arc<Self>,
         by: Subject,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         request: RevocationRequest,
         client: IpAddr,
     ) -> Result<RevocationOutcome, Error> {
         let (service, level, dry_run) = (Arc::clone(self), request.level, request.dry_run);
-        let outcome = transact_as(&self.ledger, bearer, wants_of(&request), move |tx, now| {
+        let outcome = transact_as(&self.ledger, &self.issuer, bearer, wants_of(&request), move |tx, now| {
             let ended = end(tx, &request, now, service.ledger.deletable_until())?;
             if dry_run {
                 tx.undo();

@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_verify::{ClaimSet, Claims, Level, Subject, TokenId, UnixTime};
 
 use super::{
-    Error, Parts,
+    Bearer, Error, Parts,
     active_agents::ActiveAgents,
     checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
@@ -44,14 +44,14 @@ impl TokenService {
     }
 
     /// Exchanges a verified token for a fresh one.
-    pub(crate) async fn renew(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<Issued, Error> {
-        let (service, old) = (Arc::clone(self), Arc::clone(&claims));
-        let renewed = match self.budgets.check(&Spending::renewal(&claims)) {
+    pub(crate) async fn renew(self: &Arc<Self>, bearer: Bearer, client: IpAddr) -> Result<Issued, Error> {
+        let (service, old) = (Arc::clone(self), bearer.clone());
+        let renewed = match self.budgets.check(&Spending::renewal(&bearer)) {
             Ok(()) => {
                 let jti = self.issuer.new_token_id();
-                let wants = wants_of(&claims, EventType::TokenRenewed);
-                let wants = claims.agent_id().into_iter().fold(wants, Wants::agent);
-                let delegators = claims.delegation_chain().iter().map(|record| &record.agent);
+                let wants = wants_of(&bearer, EventType::TokenRenewed);
+                let wants = bearer.agent_id().into_iter().fold(wants, Wants::agent);
+                let delegators = bearer.delegation_chain().iter().map(|record| &record.agent);
                 let wants = delegators.fold(wants, Wants::agent);
                 self.ledger.transact_with(wants, move |tx| service.renew_in(tx, &old, jti, client)).await
             }
@@ -62,44 +62,44 @@ impl TokenService {
             Err(error) => {
                 if error.is_denial() {
                     let event = EventType::TokenRenewalFailed;
-                    let event = NewEvent::denied(event, self.ledger.now(), claims.subject(), "token renewal failed");
-                    let event = event.task(claims.task_id().cloned()).orch(claims.orch_id().cloned());
-                    self.ledger.deny(event.word("jti", claims.token_id()).word("reason", &error).from(client));
+                    let event = NewEvent::denied(event, self.ledger.now(), bearer.subject(), "token renewal failed");
+                    let event = event.task(bearer.task_id().cloned()).orch(bearer.orch_id().cloned());
+                    self.ledger.deny(event.word("jti", bearer.token_id()).word("reason", &error).from(client));
                 }
                 Err(error)
             }
         }
     }
 
-    fn renew_in(&self, tx: &mut Tx<'_>, claims: &Claims, jti: TokenId, client: IpAddr) -> Result<RecordedDraft, Error> {
+    fn renew_in(&self, tx: &mut Tx<'_>, bearer: &Bearer, jti: TokenId, client: IpAddr) -> Result<RecordedDraft, Error> {
         // The clock may have been set back a little since the old token was issued: the new one is never older.
-        let now = tx.now().max(claims.issued_at());
-        let old = live_token(tx, &claims.token_id(), now)?.ok_or(Error::RenewalFailed)?;
-        check_subject(tx, claims, &old)?;
-        let expires_at = expiry(claims, &old, self.issuer.policy(), now).ok_or(Error::RenewalFailed)?;
-        spend(tx, &self.budgets, Spending::renewal(claims))?;
+        let now = tx.now().max(bearer.issued_at());
+        let old = live_token(tx, &self.issuer, bearer, now)?.ok_or(Error::RenewalFailed)?;
+        check_subject(tx, bearer, &old)?;
+        let expires_at = expiry(bearer, &old, self.issuer.policy(), now).ok_or(Error::RenewalFailed)?;
+        spend(tx, &self.budgets, Spending::renewal(bearer))?;
 
         let renewed = ClaimSet {
             jti,
             iat: now.seconds(),
             nbf: now.seconds(),
             exp: expires_at.seconds(),
-            ..claims.as_claim_set().clone()
+            ..bearer.as_claim_set().clone()
         };
         let draft = Draft::new(renewed, old.app_id.clone());
-        self.end_one(tx, &old, claims.subject(), now)?;
+        self.end_one(tx, &old, bearer.subject(), now)?;
         let record = IssuedToken {
             original_ttl: old.original_ttl,
             session_started_at: old.session_started_at,
             ..draft.as_record()
         };
         let draft = self.issuer.insert_as(tx, draft, &record)?;
-        if let Some(agent) = claims.agent_id() {
+        if let Some(agent) = bearer.agent_id() {
             tx.extend_agent(agent, expires_at)?;
         }
-        let event = NewEvent::success(EventType::TokenRenewed, now, claims.subject(), "token renewed")
-            .task(claims.task_id().cloned())
-            .orch(claims.orch_id().cloned())
+        let event = NewEvent::success(EventType::TokenRenewed, now, bearer.subject(), "token renewed")
+            .task(bearer.task_id().cloned())
+            .orch(bearer.orch_id().cloned())
             .word("jti", draft.claims.jti)
             .word("replaces", old.jti)
             .word("expires_at", expires_at)
@@ -109,20 +109,20 @@ impl TokenService {
     }
 
     /// Ends a verified token.
-    pub(crate) async fn release(self: &Arc<Self>, claims: Arc<Claims>, client: IpAddr) -> Result<(), Error> {
+    pub(crate) async fn release(self: &Arc<Self>, bearer: Bearer, client: IpAddr) -> Result<(), Error> {
         let service = Arc::clone(self);
-        let wants = wants_of(&claims, EventType::TokenReleased);
-        self.ledger.transact_with(wants, move |tx| service.release_in(tx, &claims, client)).await
+        let wants = wants_of(&bearer, EventType::TokenReleased);
+        self.ledger.transact_with(wants, move |tx| service.release_in(tx, &bearer, client)).await
     }
 
-    fn release_in(&self, tx: &mut Tx<'_>, claims: &Claims, client: IpAddr) -> Result<(), Error> {
+    fn release_in(&self, tx: &mut Tx<'_>, bearer: &Bearer, client: IpAddr) -> Result<(), Error> {
         let now = tx.now();
-        let Some(token) = live_token(tx, &claims.token_id(), now)? else { return Ok(()) };
-        self.end_one(tx, &token, claims.subject(), now)?;
+        let Some(token) = live_token(tx, &self.issuer, bearer, now)? else { return Ok(()) };
+        self.end_one(tx, &token, bearer.subject(), now)?;
         self.active_agents.recount_after(tx);
-        let event = NewEvent::success(EventType::TokenReleased, now, claims.subject(), "token released")
-            .task(claims.task_id().cloned())
-            .orch(claims.orch_id().cloned())
+        let event = NewEvent::success(EventType::TokenReleased, now, bearer.subject(), "token released")
+            .task(bearer.task_id().cloned())
+            .orch(bearer.orch_id().cloned())
             .word("jti", token.jti)
             .from(client);
         Ok(self.ledger.record(tx, event)?)

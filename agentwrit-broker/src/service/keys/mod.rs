@@ -14,7 +14,7 @@ mod rules;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{FeedCursor, KeySet, PublicKey, Subject, TokenId, UnixTime};
+use agentwrit_verify::{FeedCursor, KeySet, PublicKey, Subject, UnixTime};
 
 pub(crate) use self::error::KeyError;
 use self::{
@@ -23,7 +23,7 @@ use self::{
     rules::{Facts, Step, scheduled},
 };
 use super::{
-    Error, Parts,
+    Bearer, Error, Parts,
     checks::transact_as,
     verifiers::{FleetSnapshot, VerifierService},
 };
@@ -53,7 +53,7 @@ pub(crate) enum KeyOperation {
 pub(crate) struct ChangeAuthor {
     pub(crate) by: Subject,
     /// Token and address of an operator; none for the broker itself.
-    pub(crate) bearer: Option<TokenId>,
+    pub(crate) bearer: Option<Bearer>,
     pub(crate) client: Option<IpAddr>,
     pub(crate) reason: Option<String>,
 }
@@ -104,7 +104,7 @@ impl KeyService {
             | KeyOperation::Withdraw { .. } => None,
         };
         let service = Arc::clone(self);
-        transact_as(&self.ledger, author.bearer, Wants::none(), move |tx, now| {
+        transact_as(&self.ledger, &self.issuer, author.bearer.clone(), Wants::none(), move |tx, now| {
             let keys = signing_keys(tx.signing_keys()?);
             let readiness = readiness_of(fleet.as_deref(), &keys, now);
             let last_expiry = tx.last_expiry_of_tokens()?;

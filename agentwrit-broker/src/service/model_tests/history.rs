@@ -1,9 +1,9 @@
 //! One history: each operation is done to the services and to the model, and they are compared.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use agentwrit_protocol::DelegationRequest;
-use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject, TokenId};
+use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject};
 use proptest::sample::Index;
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     operation::{Launch, Operation, Target},
     world::{LaunchRequest, World},
 };
-use crate::{domain::AppStatus, issuer::Issued};
+use crate::{domain::AppStatus, issuer::Issued, service::Bearer};
 
 pub(super) struct History {
     world: World,
@@ -100,8 +100,8 @@ impl History {
         let now = self.world.now();
         for token in &self.model.tokens {
             for (verifier, verdict) in [
-                ("broker", self.world.verify(&token.text)),
-                ("offline", self.world.follower.verifier.verify(&token.text)),
+                ("broker", self.world.verify(&token.text).map(drop)),
+                ("offline", self.world.follower.verifier.verify(&token.text).map(drop)),
             ] {
                 assert_eq!(verdict.is_ok(), token.is_valid(now), "{verifier}: {:?}: {verdict:?}", token.claims);
             }
@@ -149,7 +149,7 @@ impl History {
 
     /// The latest live token of the operator's or the app's own, and the first token of its session. Without one the
     /// broker itself requests it.
-    fn bearer_of(&self, owner: &Owner) -> Option<(usize, TokenId)> {
+    fn bearer_of(&self, owner: &Owner) -> Option<(usize, Bearer)> {
         let subject = match owner {
             Owner::Operator => Subject::Admin,
             Owner::App { app_id, .. } => Subject::App(app_id.clone()),
@@ -158,7 +158,7 @@ impl History {
         let mut tokens = self.model.tokens.iter().rev();
         tokens
             .find(|token| token.claims.sub == subject && token.is_valid(now))
-            .map(|token| (token.first, token.claims.jti))
+            .map(|token| (token.first, self.world.verify(&token.text).unwrap()))
     }
 
     async fn register(&mut self, launch: usize, wanted: &ScopeSet, task: u8) {
@@ -195,7 +195,7 @@ impl History {
         };
         let now = self.world.now().seconds().max(claims.issued_at().seconds());
         let left = self.model.renewal_expiry(index, now) > now;
-        let outcome = self.world.renew(Arc::clone(&claims)).await;
+        let outcome = self.world.renew(claims.clone()).await;
         assert_eq!(outcome.is_ok(), allowed && left, "{outcome:?}");
         let Ok(issued) = outcome else { return };
         self.model.tokens[index].ended = true;
@@ -220,7 +220,7 @@ impl History {
             && self.model.may_receive(&to, self.world.now())
             && self.model.ceilings_allow(delegators(&claims).chain(claims.agent_id()).chain([&to]), &wanted);
         let request = DelegationRequest { delegate_to: to.clone(), scope: wanted, ttl: Some(ttl) };
-        let outcome = self.world.delegate(Arc::clone(&claims), request).await;
+        let outcome = self.world.delegate(claims.clone(), request).await;
         assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
         let Ok(issued) = outcome else { return };
         let owner = token.owner.clone();
@@ -285,13 +285,13 @@ impl History {
     }
 
     /// A token as a client presents it: the verifier lets it through, or there is nothing more to it.
-    fn presented(&self, token: Index) -> Option<(usize, Arc<Claims>)> {
+    fn presented(&self, token: Index) -> Option<(usize, Bearer)> {
         let index = chosen(token, self.model.tokens.len())?;
         Some((index, self.world.verify(&self.model.tokens[index].text).ok()?))
     }
 
     /// Takes a new token into the model. It must be valid, and within the ceiling of its owner.
-    fn add_issued(&mut self, issued: Issued, owner: Owner, parent: Option<Parent>) -> Arc<Claims> {
+    fn add_issued(&mut self, issued: Issued, owner: Owner, parent: Option<Parent>) -> Bearer {
         let claims = self.world.verify(&issued.access_token).expect("a new token is valid");
         let set = claims.as_claim_set().clone();
         let now = self.world.now().seconds();

@@ -13,8 +13,7 @@ use agentwrit_protocol::{
     RevocationRequest, RevocationTarget,
 };
 use agentwrit_verify::{
-    AgentId, AppId, Claims, Clock, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime, VerifyError,
-    testing::ManualClock,
+    AgentId, AppId, Clock, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
 };
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
@@ -29,7 +28,7 @@ use crate::{
     issuer::Issued,
     issuer::nonce::Nonce,
     keys::{Entropy, Secret, SeededEntropy, open_key_files},
-    service::{Error, Services, apps::NewApp, revocation::Revoked, tests::brokers::shared_keys},
+    service::{Bearer, Error, Services, apps::NewApp, revocation::Revoked, tests::brokers::shared_keys},
     store::{
         Store, StoreOptions,
         tests::{Home, postgres_server::Schema},
@@ -156,8 +155,8 @@ impl World {
         follower
     }
 
-    pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.services().verifier.verify(token)
+    pub(super) fn verify(&self, token: &str) -> Result<Bearer, VerifyError> {
+        self.services().verifier.verify_token(token).map(Bearer::from)
     }
 
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
@@ -199,7 +198,7 @@ impl World {
     pub(super) async fn launch_token(
         &self,
         owner: &Owner,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         request: LaunchRequest,
     ) -> Result<Secret, Error> {
         let creator = match owner {
@@ -252,16 +251,16 @@ impl World {
         self.settled(self.services().registrations.register(registration, self.client())).await
     }
 
-    pub(super) async fn renew(&self, claims: Arc<Claims>) -> Result<Issued, Error> {
-        self.settled(self.services().tokens.renew(claims, self.client())).await
+    pub(super) async fn renew(&self, bearer: Bearer) -> Result<Issued, Error> {
+        self.settled(self.services().tokens.renew(bearer, self.client())).await
     }
 
-    pub(super) async fn release(&self, claims: Arc<Claims>) -> Result<(), Error> {
-        self.settled(self.services().tokens.release(claims, self.client())).await
+    pub(super) async fn release(&self, bearer: Bearer) -> Result<(), Error> {
+        self.settled(self.services().tokens.release(bearer, self.client())).await
     }
 
-    pub(super) async fn delegate(&self, claims: Arc<Claims>, request: DelegationRequest) -> Result<Issued, Error> {
-        Ok(self.settled(self.services().delegations.delegate(claims, request, self.client())).await?.0)
+    pub(super) async fn delegate(&self, bearer: Bearer, request: DelegationRequest) -> Result<Issued, Error> {
+        Ok(self.settled(self.services().delegations.delegate(bearer, request, self.client())).await?.0)
     }
 
     pub(super) async fn revoke(&self, level: Level, target: &str) -> Revoked {

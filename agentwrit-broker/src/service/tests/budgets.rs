@@ -18,7 +18,7 @@ impl TestServices {
     async fn renew_in_a_row(&self, token: &str, times: usize) -> String {
         let mut token = token.to_owned();
         for _ in 0..times {
-            token = self.renew(&self.claims(&token)).await.unwrap().access_token;
+            token = self.renew(&self.bearer(&token)).await.unwrap().access_token;
         }
         token
     }
@@ -30,14 +30,14 @@ async fn limits_session_to_twenty_renewals_at_once_then_one_a_second() {
     let (agent, other) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
     let token = test.renew_in_a_row(&agent.token, 20).await;
     let events = test.trail().await.len();
-    let rejected = test.renew(&test.claims(&token)).await.unwrap_err();
+    let rejected = test.renew(&test.bearer(&token)).await.unwrap_err();
     assert_eq!(over(Budget::Renewals, rejected), 1);
     assert!(test.verify(&token).is_ok(), "a rejected renewal ends nothing");
     assert_eq!(test.trail().await.len(), events, "and writes nothing but a folded denial");
     test.renew_in_a_row(&other.token, 20).await;
     test.clock.advance(Duration::from_secs(1));
     let token = test.renew_in_a_row(&token, 1).await;
-    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
+    over(Budget::Renewals, test.renew(&test.bearer(&token)).await.unwrap_err());
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn folds_rejected_renewals_into_one_event() {
     let agent = test.enrol("task", 3600).await;
     let token = test.renew_in_a_row(&agent.token, 20).await;
     for _ in 0..50 {
-        test.renew(&test.claims(&token)).await.unwrap_err();
+        test.renew(&test.bearer(&token)).await.unwrap_err();
     }
     test.services.ledger.write_all_denials().await.unwrap();
     let denied = test.trail().await.into_iter().filter(|event| event.event_type == EventType::TokenRenewalFailed);
@@ -59,28 +59,28 @@ async fn folds_rejected_renewals_into_one_event() {
 async fn rejected_renewal_draws_nothing_from_session_budget() {
     let test = TestServices::new().await;
     let agent = test.enrol("task", 3600).await;
-    let old = test.claims(&agent.token);
+    let old = test.bearer(&agent.token);
     let token = test.renew_in_a_row(&agent.token, 1).await;
     for _ in 0..100 {
         assert_eq!(test.renew(&old).await.unwrap_err(), Error::RenewalFailed);
     }
     let token = test.renew_in_a_row(&token, 19).await;
-    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
+    over(Budget::Renewals, test.renew(&test.bearer(&token)).await.unwrap_err());
 }
 
 #[tokio::test]
 async fn limits_session_to_hundred_delegations_at_once_then_five_a_second() {
     let test = TestServices::new().await;
     let (lead, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
-    let claims = test.claims(&lead.token);
+    let claims = test.bearer(&lead.token);
     for _ in 0..100 {
         test.delegate(&claims, &helper, 60).await.unwrap();
     }
     assert_eq!(over(Budget::Delegations, test.delegate(&claims, &helper, 60).await.unwrap_err()), 1);
-    test.delegate(&test.claims(&helper.token), &lead, 60).await.unwrap();
+    test.delegate(&test.bearer(&helper.token), &lead, 60).await.unwrap();
     test.renew_in_a_row(&lead.token, 1).await;
     test.clock.advance(Duration::from_secs(1));
-    let renewed = test.claims(&test.renew_in_a_row(&helper.token, 1).await);
+    let renewed = test.bearer(&test.renew_in_a_row(&helper.token, 1).await);
     for _ in 0..5 {
         test.delegate(&renewed, &lead, 60).await.unwrap();
     }
@@ -92,7 +92,7 @@ async fn rejected_delegation_draws_nothing_from_session_budget() {
     let (lead, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
     let id = AgentId::parse(&lead.id.to_string().replace("/task/", "/other/")).unwrap();
     let unknown = Agent { id, token: String::new() };
-    let claims = test.claims(&lead.token);
+    let claims = test.bearer(&lead.token);
     for _ in 0..150 {
         assert_eq!(test.delegate(&claims, &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);
     }
@@ -103,10 +103,10 @@ async fn rejected_delegation_draws_nothing_from_session_budget() {
 async fn self_delegation_draws_from_budget_of_first_session() {
     let test = TestServices::new().await;
     let agent = test.enrol("task", 3600).await;
-    let first = test.claims(&agent.token);
+    let first = test.bearer(&agent.token);
     let mut delegated = 0;
     'sessions: for _ in 0..100 {
-        let session = test.claims(&test.delegate(&first, &agent, 3600).await.unwrap().access_token);
+        let session = test.bearer(&test.delegate(&first, &agent, 3600).await.unwrap().access_token);
         for _ in 0..100 {
             match test.delegate(&session, &agent, 3600).await {
                 Ok(_) => delegated += 1,
@@ -127,14 +127,14 @@ async fn delegate_over_budget_leaves_half_to_its_siblings() {
     let test = TestServices::new().await;
     let (lead, greedy, modest) =
         (test.enrol("task", 3600).await, test.enrol("task", 3600).await, test.enrol("task", 3600).await);
-    let root = test.claims(&lead.token);
-    let sibling = test.claims(&test.delegate(&root, &modest, 3600).await.unwrap().access_token);
-    let own = test.claims(&test.delegate(&root, &greedy, 3600).await.unwrap().access_token);
+    let root = test.bearer(&lead.token);
+    let sibling = test.bearer(&test.delegate(&root, &modest, 3600).await.unwrap().access_token);
+    let own = test.bearer(&test.delegate(&root, &greedy, 3600).await.unwrap().access_token);
     let mut renewed = 0;
     'sessions: for _ in 0..100 {
         let mut token = test.delegate(&own, &greedy, 3600).await.unwrap().access_token;
         for _ in 0..20 {
-            match test.renew(&test.claims(&token)).await {
+            match test.renew(&test.bearer(&token)).await {
                 Ok(issued) => (token, renewed) = (issued.access_token, renewed + 1),
                 Err(rejected) => {
                     over(Budget::DescendantRenewals, rejected);
@@ -177,17 +177,17 @@ async fn session_budget_follows_configuration() {
     let test = TestServices::with_budget(Some(SessionBudget { at_once: 2, per_second: 1 })).await;
     let (agent, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
     let token = test.renew_in_a_row(&agent.token, 2).await;
-    over(Budget::Renewals, test.renew(&test.claims(&token)).await.unwrap_err());
+    over(Budget::Renewals, test.renew(&test.bearer(&token)).await.unwrap_err());
     for _ in 0..10 {
-        test.delegate(&test.claims(&token), &helper, 60).await.unwrap();
+        test.delegate(&test.bearer(&token), &helper, 60).await.unwrap();
     }
-    over(Budget::Delegations, test.delegate(&test.claims(&token), &helper, 60).await.unwrap_err());
+    over(Budget::Delegations, test.delegate(&test.bearer(&token), &helper, 60).await.unwrap_err());
 
     let test = TestServices::with_budget(None).await;
     let (agent, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
     let token = test.renew_in_a_row(&agent.token, 50).await;
     for _ in 0..150 {
-        test.delegate(&test.claims(&token), &helper, 60).await.unwrap();
+        test.delegate(&test.bearer(&token), &helper, 60).await.unwrap();
     }
 }
 

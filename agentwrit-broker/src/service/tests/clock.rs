@@ -10,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 async fn keeps_revocation_over_short_start_with_clock_three_hours_ahead() {
     let mut test = TestServices::new().await;
     let (token, agent) = (test.enrol("task-a", 1800).await, test.enrol("task-b", 1800).await);
-    test.revoke(Level::Token, test.claims(&token.token).token_id()).await;
+    test.revoke(Level::Token, test.bearer(&token.token).token_id()).await;
     test.revoke(Level::Agent, &agent.id).await;
     let right = test.clock.now();
     for wrong in [right.saturating_add(HOUR * 3), right.saturating_add(HOUR * 24 * 365)] {
@@ -45,7 +45,7 @@ async fn revokes_token_that_is_expired_only_by_clock_ahead() {
     for level in [Level::Token, Level::Agent, Level::Task, Level::Chain] {
         let test = TestServices::new().await;
         let agent = test.enrol("task", 1800).await;
-        let jti = test.claims(&agent.token).token_id();
+        let jti = test.bearer(&agent.token).token_id();
         let right = test.clock.now();
         test.clock.set(right.saturating_add(HOUR * 3));
         let target = match level {
@@ -67,7 +67,7 @@ async fn keeps_agents_tokens_and_launch_tokens_over_short_start_with_clock_ahead
     test.restart_at(right.saturating_add(HOUR * 3)).await;
     test.services.housekeeping.delete_expired().await.unwrap();
     test.restart_at(right).await;
-    test.renew(&test.claims(&agent.token)).await.unwrap();
+    test.renew(&test.bearer(&agent.token)).await.unwrap();
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn deletes_expired_records_after_an_hour_without_step_or_confirmed_clock()
         test.services.ledger.store.read(move |reader| Ok::<_, Error>(reader.token(&jti)?.is_some())).await.unwrap()
     };
     let mut test = TestServices::new().await;
-    let jti = test.claims(&test.enrol("task", 600).await.token).token_id();
+    let jti = test.bearer(&test.enrol("task", 600).await.token).token_id();
     let morning = test.clock.now().saturating_add(HOUR * 12);
     test.restart_at(morning).await;
     assert!(known(&test, jti).await, "the machine was off, or the clock is ahead");
@@ -87,7 +87,7 @@ async fn deletes_expired_records_after_an_hour_without_step_or_confirmed_clock()
     assert_eq!(test.services.ledger.clock_monitor.warnings(test.services.ledger.clock.as_ref()), []);
 
     let mut test = TestServices::new().await;
-    let jti = test.claims(&test.enrol("task", 600).await.token).token_id();
+    let jti = test.bearer(&test.enrol("task", 600).await.token).token_id();
     test.services.ledger.store.transact(move |tx| Ok::<_, Error>(tx.record_certain_time(morning)?)).await.unwrap();
     test.restart_without_recording_at(morning).await;
     assert!(!known(&test, jti).await);

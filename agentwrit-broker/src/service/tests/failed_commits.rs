@@ -31,7 +31,7 @@ async fn succeeds_after_failed_commits<T: std::fmt::Debug>(
 async fn failed_commit_draws_nothing_from_session_budgets() {
     let test = TestServices::with_budget(Some(SessionBudget { at_once: 1, per_second: 1 })).await;
     let (agent, helper) = (test.enrol("task", 3600).await, test.enrol("task", 3600).await);
-    let claims = test.claims(&agent.token);
+    let claims = test.bearer(&agent.token);
     succeeds_after_failed_commits(&test, 6, async || test.delegate(&claims, &helper, 60).await).await;
     for _ in 0..4 {
         test.delegate(&claims, &helper, 60).await.unwrap();

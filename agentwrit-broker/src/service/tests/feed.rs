@@ -105,7 +105,7 @@ async fn follower_that_catches_up_stays_stale_until_last_page() {
     // The last of these is in force for a minute before the follower is back.
     test.log(10..3000).await;
     let agent = test.enrol("task", 3600).await;
-    let claims = test.claims(&agent.token);
+    let claims = test.bearer(&agent.token);
     test.revoke(Level::Token, claims.token_id()).await;
     test.clock.advance(Duration::from_secs(60));
     assert!(verifier.verify(&agent.token).unwrap_err().is_unavailable());

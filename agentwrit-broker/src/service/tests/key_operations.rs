@@ -1,7 +1,7 @@
 //! Signing keys: prepared, activated, retired, rotated and withdrawn, on one broker.
 
 use agentwrit_verify::{
-    TokenId, UnverifiedToken,
+    UnverifiedToken,
     confirmation::ConfirmationState,
     report::{Report, ReportedBound},
 };
@@ -89,7 +89,7 @@ async fn activated_key_signs_and_former_key_verifies_until_its_tokens_have_expir
     assert_eq!(test.published(), [second.clone(), first.clone()]);
     assert!(test.verify(&before.token).is_ok() && test.verify(&after.token).is_ok());
 
-    let until = test.claims(&before.token).expires_at().saturating_add(HOUR);
+    let until = test.bearer(&before.token).expires_at().saturating_add(HOUR);
     let retire = KeyOperation::Retire { kid: first.clone() };
     assert_eq!(rejected(test.change(retire.clone()).await), KeyError::TokensAlive { until });
     test.clock.advance(until.saturating_since(test.services.ledger.now()));
@@ -265,8 +265,9 @@ async fn starts_with_new_key_whose_commit_failed_and_turned_out_durable() {
 #[tokio::test]
 async fn rejects_change_by_token_that_ended_meanwhile() {
     let test = TestServices::new().await;
-    let bearer = Some(TokenId::from_bytes([1; 16]));
-    let author = ChangeAuthor { bearer, ..author(None) };
+    let operator = test.operator().await;
+    test.services.tokens.release(operator.clone(), CLIENT).await.unwrap();
+    let author = ChangeAuthor { bearer: Some(operator), ..author(None) };
     let outcome = test.services.keys.change(KeyOperation::Prepare, author).await;
     assert!(matches!(outcome, Err(Error::TokenEnded)), "{outcome:?}");
     assert_eq!(test.published().len(), 1);

@@ -15,6 +15,7 @@ mod registration;
 mod revocation;
 mod shared_responses;
 mod verifiers;
+mod withdrawn_bearer;
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -33,7 +34,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
 use super::{
-    Error, Services,
+    Bearer, Error, Services,
     apps::NewApp,
     revocation::{RevocationOutcome, Revoked},
 };
@@ -155,18 +156,23 @@ impl TestServices {
         self.services.verifier.verify(token)
     }
 
-    fn claims(&self, token: &str) -> Arc<Claims> {
-        self.verify(token).unwrap()
+    fn bearer(&self, token: &str) -> Bearer {
+        self.services.verifier.verify_token(token).unwrap().into()
     }
 
-    async fn renew(&self, claims: &Arc<Claims>) -> Result<Issued, Error> {
-        self.services.tokens.renew(Arc::clone(claims), CLIENT).await
+    /// The bearer of a new token of the operator.
+    async fn operator(&self) -> Bearer {
+        self.bearer(&self.services.logins.issue_admin_token(CLIENT).await.unwrap().access_token)
     }
 
-    async fn delegate(&self, claims: &Arc<Claims>, to: &Agent, ttl: u64) -> Result<Issued, Error> {
+    async fn renew(&self, bearer: &Bearer) -> Result<Issued, Error> {
+        self.services.tokens.renew(bearer.clone(), CLIENT).await
+    }
+
+    async fn delegate(&self, bearer: &Bearer, to: &Agent, ttl: u64) -> Result<Issued, Error> {
         let scope = ScopeSet::parse([SCOPE]).unwrap();
         let delegation = DelegationRequest { delegate_to: to.id.clone(), scope, ttl: Some(ttl) };
-        Ok(self.services.delegations.delegate(Arc::clone(claims), delegation, CLIENT).await?.0)
+        Ok(self.services.delegations.delegate(bearer.clone(), delegation, CLIENT).await?.0)
     }
 
     async fn revoke(&self, level: Level, target: impl ToString) -> Revoked {

@@ -9,7 +9,7 @@ async fn keeps_revocations_at_every_level_when_clock_is_set_back() {
     for (level, task) in [(Level::Token, "a"), (Level::Agent, "b"), (Level::Task, "c"), (Level::Chain, "d")] {
         let agent = test.enrol(task, 86_400).await;
         let target = match level {
-            Level::Token => test.claims(&agent.token).token_id().to_string(),
+            Level::Token => test.bearer(&agent.token).token_id().to_string(),
             Level::Task => task.to_owned(),
             Level::Agent | Level::Chain | Level::Session | Level::Issuer => agent.id.to_string(),
         };
@@ -31,7 +31,7 @@ async fn keeps_revocations_at_every_level_when_clock_is_set_back() {
 async fn revokes_session_by_its_first_token_after_that_was_deleted() {
     let test = TestServices::new().await;
     let leaked = test.enrol("task", 100).await;
-    let first = test.claims(&leaked.token);
+    let first = test.bearer(&leaked.token);
     test.clock.advance(Duration::from_secs(90));
     let stolen = test.renew(&first).await.unwrap().access_token;
     test.clock.advance(Duration::from_secs(20));
@@ -48,7 +48,7 @@ async fn keeps_agent_barred_after_its_mark_expired() {
     test.revoke(Level::Agent, &barred.id).await;
     test.clock.advance(Duration::from_secs(900));
     test.services.housekeeping.delete_expired().await.unwrap();
-    let rejected = test.delegate(&test.claims(&other.token), &barred, 60).await;
+    let rejected = test.delegate(&test.bearer(&other.token), &barred, 60).await;
     assert_eq!(rejected.unwrap_err(), Error::DelegateUnknown);
 }
 
@@ -56,7 +56,7 @@ async fn keeps_agent_barred_after_its_mark_expired() {
 async fn drops_feed_entry_at_the_moment_of_its_expiry() {
     let test = TestServices::new().await;
     let agent = test.enrol("task", 100).await;
-    let claims = test.claims(&agent.token);
+    let claims = test.bearer(&agent.token);
     test.revoke(Level::Agent, &agent.id).await;
     let entries = async |test: &TestServices| {
         let answer = test.services.feed.since(None, Duration::ZERO, CLIENT).await.unwrap();
@@ -98,9 +98,9 @@ async fn event_leaves_out_revocation_target_that_may_be_a_secret() {
 async fn dry_run_counts_what_revocation_ends_and_changes_nothing() {
     let test = TestServices::new().await;
     let (root, delegate) = (test.enrol("task-a", 100).await, test.enrol("task-b", 100).await);
-    let delegated = test.delegate(&test.claims(&root.token), &delegate, 50).await.unwrap().access_token;
+    let delegated = test.delegate(&test.bearer(&root.token), &delegate, 50).await.unwrap().access_token;
     let tokens = [&root.token, &delegate.token, &delegated];
-    let of_root = test.claims(&root.token).token_id().to_string();
+    let of_root = test.bearer(&root.token).token_id().to_string();
     // Level, target, tokens, agents, tasks.
     for (level, target, count, agents, tasks) in [
         (Level::Token, of_root.clone(), 2, 2, 1),
@@ -123,7 +123,7 @@ async fn dry_run_counts_what_revocation_ends_and_changes_nothing() {
     let unknown = test.request_revocation(Level::Task, "no-such-task", true).await;
     assert_eq!(unknown.ended, Revoked { revoked: false, count: 0 });
     // An agent of a dry run is not barred.
-    assert!(test.delegate(&test.claims(&root.token), &delegate, 50).await.is_ok());
+    assert!(test.delegate(&test.bearer(&root.token), &delegate, 50).await.is_ok());
     let found = test.request_revocation(Level::Chain, &root.id, true).await;
     let done = test.request_revocation(Level::Chain, &root.id, false).await;
     assert_eq!((found.ended, found.agents, found.tasks), (done.ended, done.agents, done.tasks));
@@ -138,7 +138,7 @@ async fn cursor_of_revocation_is_end_of_log_after_its_entries() {
     let before = position(Level::Task, "no-such-task".to_owned()).await;
     assert_eq!(before.position(), 0, "no entry yet");
     // One for the token and one for its session.
-    let revoked = position(Level::Token, test.claims(&agent.token).token_id().to_string()).await;
+    let revoked = position(Level::Token, test.bearer(&agent.token).token_id().to_string()).await;
     assert_eq!((revoked.epoch(), revoked.position()), (before.epoch(), 2));
     assert_eq!(test.services.feed.end().cursor, 2);
     assert_eq!(position(Level::Task, "no-such-task".to_owned()).await, revoked, "what was revoked before");

@@ -13,7 +13,7 @@ mod report;
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::VerifierEnrolmentRequest;
-use agentwrit_verify::{PublicKey, Subject, TokenId, UnixTime, report::VerifierName};
+use agentwrit_verify::{PublicKey, Subject, UnixTime, report::VerifierName};
 use tokio::sync::watch;
 
 use self::fleet::FleetMemory;
@@ -21,7 +21,7 @@ pub(crate) use self::{
     fleet::{FleetSnapshot, KnownVerifier},
     report::ReportRejection,
 };
-use super::{Error, checks::transact_as};
+use super::{Bearer, Error, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{Enrolment, InstanceState},
@@ -73,7 +73,7 @@ impl VerifierService {
     /// Enrols a verifier.
     pub(crate) async fn enrol(
         self: &Arc<Self>,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         request: VerifierEnrolmentRequest,
         client: IpAddr,
     ) -> Result<Enrolment, Error> {
@@ -83,7 +83,7 @@ impl VerifierService {
         let VerifierEnrolmentRequest { name, max_bound, .. } = request;
         let enrolment = Enrolment { name, public_key, max_bound, added_at: UnixTime::default() };
         let service = Arc::clone(self);
-        let enrolled = transact_as(&self.ledger, bearer, Wants::none(), move |tx, now| {
+        let enrolled = transact_as(&self.ledger, &self.issuer, bearer, Wants::none(), move |tx, now| {
             let known = tx.enrolments()?;
             if let Some(same) = known.iter().find(|known| known.name == enrolment.name) {
                 let same_key = same.public_key.as_bytes() == enrolment.public_key.as_bytes();
@@ -115,12 +115,12 @@ impl VerifierService {
     /// Removes a verifier, and forgets its instances.
     pub(crate) async fn remove(
         self: &Arc<Self>,
-        bearer: Option<TokenId>,
+        bearer: Option<Bearer>,
         name: VerifierName,
         client: IpAddr,
     ) -> Result<(), Error> {
         let service = Arc::clone(self);
-        transact_as(&self.ledger, bearer, Wants::none(), move |tx, now| {
+        transact_as(&self.ledger, &self.issuer, bearer, Wants::none(), move |tx, now| {
             if !tx.delete_verifier(&name)? {
                 return Err(Error::NoSuchVerifier);
             }

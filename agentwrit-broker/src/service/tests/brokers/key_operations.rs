@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::key_operations::{author, kid_of},
+    super::{
+        key_operations::{author, kid_of},
+        withdrawn_bearer::rejects_requests_begun_before_withdrawal,
+    },
     *,
 };
 use crate::{
@@ -133,4 +136,10 @@ async fn withdrawal_during_rotation_activates_its_key_or_ends_it() {
         test.running[broker].keys.run_due().await.unwrap();
     }
     assert_eq!(test.list_keys(1).await.iter().filter(|key| key.state.is_published()).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn request_begun_before_withdrawal_at_another_broker_is_rejected_when_its_body_arrives() {
+    let test = Brokers::start(&[0, 0]).await;
+    rejects_requests_begun_before_withdrawal(&test.running[0], &test.running[1]).await;
 }

@@ -139,15 +139,16 @@ async fn delegation_chain_of_withdrawn_key_is_rejected() {
     let test = Brokers::start(&[0]).await;
     let services = test.of(0);
     let launch_token = test.launch_token(0, false).await;
-    let delegator = services.verifier.verify(&test.register(0, 0, &launch_token).await.unwrap()).unwrap();
+    let delegator = services.verifier.verify_token(&test.register(0, 0, &launch_token).await.unwrap()).unwrap();
     let delegate = services.verifier.verify(&test.register(0, 0, &launch_token).await.unwrap()).unwrap();
     let scope = ScopeSet::parse([SCOPE]).unwrap();
     let delegate_to = delegate.agent_id().unwrap().clone();
     let delegation = DelegationRequest { delegate_to, scope, ttl: Some(60) };
-    let delegated = services.delegations.delegate(delegator, delegation, CLIENT).await.unwrap().0.access_token;
+    let delegated = services.delegations.delegate(delegator.into(), delegation, CLIENT).await.unwrap().0.access_token;
     let [former, next] = rotate(services).await;
     // The token itself is signed anew, its chain is not.
-    let renewed = services.tokens.renew(services.verifier.verify(&delegated).unwrap(), CLIENT).await.unwrap();
+    let bearer = services.verifier.verify_token(&delegated).unwrap().into();
+    let renewed = services.tokens.renew(bearer, CLIENT).await.unwrap();
     let renewed = renewed.access_token;
     assert_eq!(kid_of(&renewed), next);
     for _ in 0..3 {

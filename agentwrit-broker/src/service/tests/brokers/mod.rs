@@ -175,7 +175,7 @@ pub(in crate::service) async fn shared_keys(store: &Store, issuer: &str, entropy
     BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
 }
 
-fn registration(services: &Services, launch_token: &Secret) -> RegistrationRequest {
+pub(super) fn registration(services: &Services, launch_token: &Secret) -> RegistrationRequest {
     let nonce = services.challenges.issue();
     let key = SigningKey::from_bytes(&services.issuer.random());
     RegistrationRequest {

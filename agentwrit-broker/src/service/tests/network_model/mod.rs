@@ -281,7 +281,7 @@ impl World {
         let live: Vec<usize> = (0..self.tokens.len()).filter(|index| self.tokens[*index].expires > self.now).collect();
         if live.len() < MOST_TOKENS && self.chance.percent(25) {
             let Agent { id, token: text } = self.broker.enrol("task", LIFETIME).await;
-            let (jti, kid) = (self.broker.claims(&text).token_id().to_string(), kid_of(&text));
+            let (jti, kid) = (self.broker.bearer(&text).token_id().to_string(), kid_of(&text));
             let expires = self.now + i64::try_from(LIFETIME).unwrap() * 1_000;
             self.tokens.push(Token { text, id, jti, kid, expires, dead_since: None });
         }
