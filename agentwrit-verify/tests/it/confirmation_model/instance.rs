@@ -53,7 +53,10 @@ impl Instance {
         let step = Duration::from_millis(skew.unsigned_abs());
         let clock =
             ManualClock::new(UnixTime::since_epoch(if skew < 0 { time.saturating_sub(step) } else { time + step }));
-        let bound = verifier.max_bound.map(|max| chance.between(18, i64::try_from(max).unwrap()));
+        let bound = verifier.max_bound.map(|max| {
+            let max = i64::try_from(max).unwrap();
+            if chance.percent(40) { max } else { chance.between(18, max) }
+        });
         let staleness = match bound {
             Some(bound) => Staleness::at_most(Duration::from_secs(bound.unsigned_abs())),
             None => Staleness::default().accept_stale(),
@@ -114,12 +117,23 @@ impl Instance {
         self.follower.set_keys(keys);
     }
 
+    /// Loses the connection after a last response, which may arrive late, until after its bound. Returns the time at which
+    /// the list of that response is stale.
+    pub(super) fn cut_off(&mut self, now: i64, issuer: &TestIssuer, chance: &mut Chance) -> Option<i64> {
+        let longest = if chance.percent(50) { 0 } else { 15_000 };
+        let response = issuer.feed_response(self.follower.feed().since());
+        self.in_flight.push((now + chance.between(0, longest), response));
+        let fence = self.bound_ms().map(|bound| now + bound);
+        self.disconnected_until = fence.unwrap_or(now + 60_000) + chance.between(1_000, 10_000);
+        fence
+    }
+
     /// Polls the feed, and applies what arrives.
     pub(super) fn follow(&mut self, now: i64, issuer: &TestIssuer, chance: &mut Chance) {
         if chance.percent(1) {
             self.paused_until = now + chance.between(1_000, 70_000);
         }
-        if chance.percent(1) {
+        if now >= self.disconnected_until && chance.percent(1) {
             self.disconnected_until = now + chance.between(1_000, 70_000);
         }
         if now >= self.next_poll && now >= self.disconnected_until {

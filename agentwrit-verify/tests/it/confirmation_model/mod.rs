@@ -7,6 +7,8 @@
 //! 3. A token is never accepted longer than the bound after its revocation or the withdrawal of its key.
 //! 4. A good token is never refused, through planned rotations: only a verifier that can decide nothing responds 503.
 //!
+//! Often an instance is cut off right before a change, with a fresh list: the worst case of a fence.
+//!
 //! `AGENTWRIT_RUNS=5000` sets the number of runs, `AGENTWRIT_SEED=17` selects one.
 
 mod broker;
@@ -23,9 +25,13 @@ use agentwrit_verify::{
 use self::{broker::Brokers, instance::Instance};
 use crate::network::Chance;
 
-const RUNS: u64 = 60;
+const RUNS: u64 = 40;
 /// Time between the publication of a planned key and its first signature, in milliseconds.
 const PREPARE_FOR: i64 = 60_000;
+/// Time after a confirmation in which each of its tokens is tried, in milliseconds.
+const TRIED_FOR: i64 = 10_000;
+/// Time before and after a fence in which steps are short.
+const NEAR_FENCE: i64 = 6_000;
 /// Time for which caches hold a key set.
 const CACHED_FOR: i64 = 300_000;
 
@@ -99,7 +105,7 @@ struct Token {
 struct Waiting {
     commit: Commit,
     at: i64,
-    is_confirmed: bool,
+    confirmed_at: Option<i64>,
     /// Indices of the tokens that it concerns.
     tokens: Vec<usize>,
 }
@@ -114,6 +120,8 @@ struct World {
     started: u64,
     tokens: Vec<Token>,
     waiting: Vec<Waiting>,
+    /// Times at which an instance that was cut off before a change must reject every token.
+    fences: Vec<i64>,
     /// True when the caches in front of the key set obey `no-cache`.
     caches_revalidate: bool,
     /// Key set that the caches hold, until this time.
@@ -139,6 +147,7 @@ impl World {
             started: 0,
             tokens: Vec::new(),
             waiting: Vec::new(),
+            fences: Vec::new(),
             caches_revalidate,
             cached_keys: None,
             keys: 0,
@@ -154,7 +163,7 @@ impl World {
 
     fn run(mut self) -> Result<Witness, String> {
         while self.now < 240_000 {
-            let step = self.chance.between(50, 1_500);
+            let step = self.step_length();
             self.pass(step);
             self.operator_acts();
             self.fleet_changes();
@@ -167,6 +176,12 @@ impl World {
             self.look()?;
         }
         Ok(self.witness)
+    }
+
+    fn step_length(&mut self) -> i64 {
+        self.fences.retain(|fence| fence + NEAR_FENCE > self.now);
+        let is_near = self.fences.iter().any(|fence| self.now > fence - NEAR_FENCE);
+        self.chance.between(50, if is_near { 500 } else { 1_500 })
     }
 
     fn pass(&mut self, milliseconds: i64) {
@@ -209,6 +224,7 @@ impl World {
     }
 
     fn revoke(&mut self) {
+        self.cut_off_instance();
         let index = self.chance.pick(self.tokens.len());
         let claims = &self.tokens[index].claims;
         let (level, target) = match self.chance.pick(2) {
@@ -220,9 +236,20 @@ impl World {
         self.wait_for(vec![index]);
     }
 
+    /// Often isolates the instance with the largest bound, with the newest list that lacks what the broker does next.
+    fn cut_off_instance(&mut self) {
+        let now = self.now;
+        let reachable = self.instances.iter_mut().filter(|instance| !instance.is_paused(now));
+        if let Some(instance) = reachable.max_by_key(|instance| instance.bound_ms())
+            && self.chance.percent(60)
+        {
+            self.fences.extend(instance.cut_off(now, &self.issuer, &mut self.chance));
+        }
+    }
+
     fn wait_for(&mut self, tokens: Vec<usize>) {
         let commit = Commit { cursor: self.issuer.cursor(), at: self.broker_time() };
-        self.waiting.push(Waiting { commit, at: self.now, is_confirmed: false, tokens });
+        self.waiting.push(Waiting { commit, at: self.now, confirmed_at: None, tokens });
     }
 
     /// Planned rotations wait for every known instance; a withdrawal does not.
@@ -243,6 +270,7 @@ impl World {
             self.issuer.prepare_key([100 + self.keys; 32]);
             self.prepared_at = Some(self.now);
         } else if self.keys < 50 && self.chance.below(400) == 0 {
+            self.cut_off_instance();
             self.issuer.rotate_key([100 + self.keys; 32]);
             self.is_unplanned = true;
             self.keys += 1;
@@ -317,11 +345,11 @@ impl World {
     /// Judges what is waited for, as a broker does.
     fn confirm(&mut self) -> Result<(), String> {
         let now = self.issuer.clock().now();
-        for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.is_confirmed) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.confirmed_at.is_none()) {
             let found = Confirmation::of(&waiting.commit, self.brokers.fleet(), now);
             match found.state {
                 ConfirmationState::Confirmed => {
-                    waiting.is_confirmed = true;
+                    waiting.confirmed_at = Some(self.now);
                     self.witness.confirmed += 1;
                     self.witness.with_fenced += u64::from(found.fenced > 0);
                 }
@@ -340,10 +368,11 @@ impl World {
 
     fn look(&mut self) -> Result<(), String> {
         for index in 0..self.tokens.len() {
-            let confirmed = self.waiting.iter().find(|waiting| waiting.is_confirmed && waiting.tokens.contains(&index));
-            let pending = self.waiting.iter().any(|waiting| !waiting.is_confirmed && waiting.tokens.contains(&index));
-            // A rejected token costs a signature each time, so it is tried less often.
-            if confirmed.is_some() && !self.chance.percent(15) {
+            let of_token = |waiting: &&Waiting| waiting.tokens.contains(&index);
+            let confirmed = self.waiting.iter().filter(of_token).filter_map(|waiting| waiting.confirmed_at).min();
+            let pending = self.waiting.iter().filter(of_token).any(|waiting| waiting.confirmed_at.is_none());
+            // A rejected token costs a signature each time, so it is tried less often later.
+            if confirmed.is_some_and(|at| self.now - at > TRIED_FOR) && !self.chance.percent(15) {
                 continue;
             }
             let token = &self.tokens[index];

@@ -55,7 +55,10 @@ impl Instance {
         let skew = if chance.percent(50) { -LEEWAY } else { chance.between(-LEEWAY, 1_000) };
         let (time, step) = (true_clock.now(), Duration::from_millis(skew.unsigned_abs()));
         let clock = ManualClock::new(if skew < 0 { time.saturating_sub(step) } else { time.saturating_add(step) });
-        let bound = verifier.max_bound.map(|max| chance.between(18, i64::try_from(max).unwrap()));
+        let bound = verifier.max_bound.map(|max| {
+            let max = i64::try_from(max).unwrap();
+            if chance.percent(40) { max } else { chance.between(18, max) }
+        });
         let staleness = match bound {
             Some(bound) => Staleness::at_most(Duration::from_secs(bound.unsigned_abs())),
             None => Staleness::default().accept_stale(),
@@ -125,6 +128,17 @@ impl Instance {
         self.acceptances.clear();
     }
 
+    /// Loses the connection after a last response, which may arrive late, until after its bound. Returns the time at which
+    /// the list of that response is stale.
+    pub(super) async fn cut_off(&mut self, now: i64, broker: &Services, chance: &mut Chance) -> Option<i64> {
+        let response = broker.feed.since(self.follower.feed().since(), Duration::ZERO, CLIENT).await.unwrap();
+        let longest = if chance.percent(50) { 0 } else { 15_000 };
+        self.responses.push((now + chance.between(0, longest), response.document.text().clone()));
+        let fence = self.bound_ms().map(|bound| now + bound);
+        self.disconnected_until = fence.unwrap_or(now + 60_000) + chance.between(1_000, 10_000);
+        fence
+    }
+
     /// Follows the feed and reports, unless the process is paused. Reports that were sent arrive in any case.
     pub(super) async fn step(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
         self.deliver_reports(now, broker, chance).await;
@@ -134,7 +148,7 @@ impl Instance {
         if chance.percent(1) {
             self.paused_until = now + chance.between(1_000, 70_000);
         }
-        if chance.percent(1) {
+        if now >= self.disconnected_until && chance.percent(1) {
             self.disconnected_until = now + chance.between(1_000, 70_000);
         }
         self.follow(now, broker, chance).await;
