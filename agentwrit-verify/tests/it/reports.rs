@@ -61,7 +61,9 @@ fn instance_that_slept_past_its_lease_accepts_no_token_until_it_reports_again() 
         .with_identity(report().verifier, report().instance);
     follower.poll(&issuer).unwrap();
     follower.report_accepted(clock.monotonic(), issuer.cursor());
-    for (slept, accepts) in [(Report::LEASE - Duration::from_secs(1), true), (Duration::from_secs(1), false)] {
+    for (slept, accepts) in
+        [(Report::LEASE.saturating_sub(Duration::from_secs(1)), true), (Duration::from_secs(1), false)]
+    {
         issuer.clock().advance(slept);
         clock.set(issuer.clock().now());
         follower.poll(&issuer).unwrap();
