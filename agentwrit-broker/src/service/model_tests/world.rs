@@ -44,7 +44,8 @@ pub(super) const START: Duration = Duration::from_millis(1_800_000_000_400);
 /// Time of the brokers' database, which tests set.
 const DATABASE_CLOCK: &str = "CREATE TABLE test_clock (micros bigint); INSERT INTO test_clock VALUES (0); \
      CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS \
-     'SELECT timestamptz ''epoch'' + micros * interval ''1 microsecond'' FROM test_clock'";
+     'SELECT timestamptz ''epoch'' + micros * interval ''1 microsecond'' FROM test_clock'; \
+     CREATE FUNCTION transaction_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp()'";
 
 pub(super) struct World {
     directory: TempDir,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{lost_history::follow_log, *};
 
@@ -37,13 +37,10 @@ async fn reading_after_pause_begins_at_once() {
     let fixture = Fixture::new();
     follow_log(&fixture.store).await;
     // Another reading may begin in the pause, or the machine be slow: one of many must be quick.
-    let quick = async {
-        loop {
-            sleep(LEAST_INTERVAL * 4).await;
-            if confirm_times(fixture.store.clone(), 1).await < LEAST_INTERVAL {
-                break;
-            }
-        }
-    };
-    timeout(Duration::from_secs(30), quick).await.unwrap();
+    let mut quick = false;
+    for _ in 0..100 {
+        sleep(LEAST_INTERVAL * 4).await;
+        quick |= confirm_times(fixture.store.clone(), 1).await < LEAST_INTERVAL;
+    }
+    assert!(quick);
 }
