@@ -19,10 +19,9 @@ use std::{
 };
 
 use agentwrit_verify::issue::SigningKey;
-use zeroize::Zeroizing;
 
 use super::{
-    Entropy, KeyFileError, private_file, random,
+    Entropy, KeyFileError, private_file,
     signing::{self, Seed},
 };
 use crate::domain::{KeyState, StoredKey};
@@ -76,7 +75,7 @@ impl KeyFiles {
 
     /// Makes a key and its file, which is on the disk when this returns.
     pub(super) fn make(&self, entropy: &dyn Entropy) -> Result<SigningKey, KeyFileError> {
-        let seed: Seed = Zeroizing::new(random(entropy));
+        let seed = signing::new_seed(entropy);
         let key = key_of(&self.directory, &seed)?;
         self.write(key.id().as_str(), &seed, entropy)?;
         Ok(key)

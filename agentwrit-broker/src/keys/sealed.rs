@@ -6,7 +6,13 @@ use agentwrit_verify::{PublicKey, UnixTime, issue::SigningKey};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
-use super::{Entropy, KeyEncryptionKey, NonceKey, key_encryption::UnsealError, random, row::new_row, signing::Seed};
+use super::{
+    Entropy, KeyEncryptionKey, NonceKey,
+    key_encryption::UnsealError,
+    random,
+    row::new_row,
+    signing::{self, Seed},
+};
 use crate::{
     audit::Timestamp,
     domain::{KeyPurpose, KeyState, StoredKey},
@@ -126,7 +132,7 @@ impl SealedKeys {
 
 /// Returns the row of a new key, and its secret.
 fn new_key(now: UnixTime, entropy: &dyn Entropy) -> Result<(StoredKey, Seed), SealedKeyError> {
-    let seed: Seed = Zeroizing::new(random(entropy));
+    let seed = signing::new_seed(entropy);
     let key = SigningKey::from_seed(&seed).map_err(|_| SealedKeyError::Unusable)?;
     Ok((new_row(&key, now), seed))
 }

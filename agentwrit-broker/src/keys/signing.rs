@@ -38,6 +38,17 @@ pub(super) struct KeyFile {
     pub(super) created: bool,
 }
 
+/// Makes the seed of a new key. Its id does not begin with a hyphen, so that it is not an option on a command line.
+pub(super) fn new_seed(entropy: &dyn Entropy) -> Seed {
+    loop {
+        let seed: Seed = Zeroizing::new(random(entropy));
+        let id_is_option = SigningKey::from_seed(&seed).is_ok_and(|key| key.id().as_str().starts_with('-'));
+        if !id_is_option {
+            return seed;
+        }
+    }
+}
+
 impl KeyFile {
     /// Reads the key at `path`, or makes one if the file is missing.
     ///
@@ -48,7 +59,7 @@ impl KeyFile {
         if let Some(seed) = read(path)? {
             return Self::from_seed(path, &seed, false);
         }
-        encode(&Zeroizing::new(random(entropy)))
+        encode(&new_seed(entropy))
             .and_then(|pem| private_file::create(path, &pem, entropy))
             .map_err(|error| KeyFileError::Uncreatable { path: path.into(), cause: error.to_string() })?;
         // Read back, because another broker that was faster may have made the key.

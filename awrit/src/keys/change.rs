@@ -46,7 +46,7 @@ impl Prepare {
 #[derive(Args)]
 pub(crate) struct Activate {
     /// Id of the key
-    #[arg(value_name = "KID", value_parser = key_id)]
+    #[arg(value_name = "KID", value_parser = key_id, allow_hyphen_values = true)]
     kid: KeyId,
     /// Activate the key although verifiers that do not know it yet refuse its tokens
     #[arg(long)]
@@ -71,7 +71,7 @@ impl Activate {
 #[derive(Args)]
 pub(crate) struct Retire {
     /// Id of the key
-    #[arg(value_name = "KID", value_parser = key_id)]
+    #[arg(value_name = "KID", value_parser = key_id, allow_hyphen_values = true)]
     kid: KeyId,
     #[command(flatten)]
     reason: Reason,
@@ -117,7 +117,7 @@ Example:
   awrit keys withdraw \"$KID\" --reason 'in a stolen backup' --wait")]
 pub(crate) struct Withdraw {
     /// Id of the key
-    #[arg(value_name = "KID", value_parser = key_id)]
+    #[arg(value_name = "KID", value_parser = key_id, allow_hyphen_values = true)]
     kid: KeyId,
     #[command(flatten)]
     wait: WaitOption,

@@ -173,3 +173,24 @@ fn rejects_symbolic_link_to_missing_key_and_makes_none() {
     assert_eq!(fs::read_link(&link).unwrap(), target, "the link stays");
     assert!(!target.exists());
 }
+
+/// Seeds that follow each other in a sequence: among 256 keys there are ids that begin with a hyphen.
+#[test]
+fn id_of_new_key_does_not_begin_with_hyphen() {
+    #[derive(Debug, Default)]
+    struct Counting(std::sync::atomic::AtomicU64);
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(0);
+            let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            bytes.iter_mut().zip(number.to_be_bytes()).for_each(|(byte, part)| *byte = part);
+        }
+    }
+
+    let entropy = Counting::default();
+    let ids: Vec<String> =
+        (0..256).map(|_| SigningKey::from_seed(&new_seed(&entropy)).unwrap().id().as_str().to_owned()).collect();
+    assert!(ids.iter().all(|id| !id.starts_with('-')));
+    assert!(entropy.0.into_inner() > 256, "a seed was passed over");
+}
