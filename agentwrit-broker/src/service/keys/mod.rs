@@ -14,7 +14,10 @@ mod rules;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{FeedCursor, KeySet, PublicKey, Subject, UnixTime};
+use agentwrit_verify::{
+    FeedCursor, KeySet, PublicKey, Subject, UnixTime,
+    confirmation::{EnrolledVerifier, Fleet},
+};
 
 pub(crate) use self::error::KeyError;
 use self::{
@@ -204,6 +207,8 @@ fn readiness_of(fleet: Option<&FleetSnapshot>, keys: &[StoredKey], now: UnixTime
         // Without a published key nothing is verified.
         Err(_) => Vec::new(),
     };
-    let known_from = Some(fleet.complete_from).filter(|from| !fleet.enrolled.is_empty() && now < *from);
+    // Of a verifier that was enrolled since the broker began to collect reports, every instance is known.
+    let is_older = |enrolled: &EnrolledVerifier| Fleet::complete_after(enrolled.added_at) < fleet.complete_from;
+    let known_from = Some(fleet.complete_from).filter(|from| fleet.enrolled.iter().any(is_older) && now < *from);
     Readiness { missing, known_from }
 }

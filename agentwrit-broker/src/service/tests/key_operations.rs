@@ -365,6 +365,21 @@ async fn rotation_waits_for_instances_that_may_be_unknown_after_start() {
 }
 
 #[tokio::test]
+async fn rotation_does_not_wait_for_unknown_instances_of_verifier_enrolled_since_start() {
+    let prepare_for = Duration::from_secs(2);
+    let test = TestServices::with(|config| config.key_prepare_for = prepare_for).await;
+    verifiers::enrol(&test.services, "api", 1, Some(30)).await.unwrap();
+    let (first, second) = (test.active_kid().await, test.change(KeyOperation::Rotate).await.unwrap().key.kid);
+    test.report(&Report { key_set: None, ..verifiers::report(&test.services, "api", 1, 1) }).await;
+    test.clock.advance(prepare_for);
+    test.look().await;
+    assert_eq!(test.active_kid().await, first, "the instance lacks the key");
+    test.report(&verifiers::report(&test.services, "api", 1, 2)).await;
+    test.look().await;
+    assert_eq!(test.active_kid().await, second);
+}
+
+#[tokio::test]
 async fn withdrawal_does_not_wait_for_verifiers_and_is_confirmed_like_a_revocation() {
     let test = with_verifier(Some(30)).await;
     test.report(&verifiers::report(&test.services, "api", 1, 1)).await;
