@@ -5,11 +5,14 @@
 //!
 //! 1. A key that the newest response omits is dropped at once. A fetch, perhaps from an HTTP cache, does not bring it
 //!    back while that response is fresh.
-//! 2. A key that the newest response announces stays, also when a fetched set lacks it: the set is older.
+//! 2. A key that the newest response announces stays when a fetched set lacks it and may be older than its first
+//!    announcement. A set that the broker made later is authoritative: the key was published before and is not any more,
+//!    so it is dropped whatever the feed announces. A withdrawn key in the hands of a thief cannot vouch for itself.
 //! 3. A fetched key that was not announced yet verifies responses of the feed only, so that a new key's first response
 //!    can announce it.
 //! 4. Once the newest response is stale, and no token is accepted anyway, a fetched set replaces everything: a follower
 //!    that slept through a rotation recovers.
+//! 5. A key that an authoritative set lacked comes back only with a set that the broker made later.
 
 use std::{
     fmt,
@@ -47,19 +50,61 @@ struct Announced {
     newest: Option<KeyAnnouncement>,
     /// Moment at which the newest response becomes stale.
     valid_until: Option<Instant>,
+    /// Announced keys, and when each was first announced.
+    since: Vec<(KeyId, Instant)>,
     /// Fetched keys that were not announced yet.
     unannounced: Vec<PublicKey>,
+    /// Time of the latest fetch.
+    fetched_at: Option<Instant>,
     /// Keys that were in force until a response omitted them, the latest last.
     dropped: Vec<KeyId>,
+    /// Announced keys that an authoritative set lacked, and the time after which the broker made the set.
+    unpublished: Vec<(KeyId, Instant)>,
 }
 
 impl Announced {
-    /// The most dropped keys that are kept.
+    /// The most keys that are kept in `dropped` and in `unpublished`.
     const MAX_DROPPED: usize = 2 * KeySet::MAX_KEYS;
 
     /// Returns the newest announcement, unless its response is stale.
     fn fresh(&self, now: Instant) -> Option<&KeyAnnouncement> {
         self.newest.as_ref().filter(|_| self.valid_until.is_some_and(|until| now < until))
+    }
+
+    fn announce(&mut self, newest: &KeyAnnouncement, valid_until: Instant, now: Instant) {
+        let first = |id: &KeyId| self.since.iter().find(|(known, _)| known == id).map_or(now, |(_, since)| *since);
+        self.since = newest.key_ids().iter().map(|id| (id.clone(), first(id))).collect();
+        self.newest = Some(newest.clone());
+        self.valid_until = Some(valid_until);
+    }
+
+    /// Forgets the announcements, but not which keys were ever published and which are no longer: a thief could make
+    /// them new with responses that announce none.
+    fn reset(&mut self) {
+        let (since, unpublished) = (std::mem::take(&mut self.since), std::mem::take(&mut self.unpublished));
+        *self = Self { since, fetched_at: self.fetched_at, unpublished, ..Self::default() };
+    }
+
+    /// Removes the keys that a newer set lacked from a set that the broker made after `as_of`, and notes the announced
+    /// keys that the set lacks.
+    fn published(&mut self, keys: KeySet, as_of: Option<Instant>) -> Option<KeySet> {
+        self.unpublished.retain(|(id, lacked)| keys.find(id).is_none() || as_of.is_none_or(|as_of| as_of <= *lacked));
+        if let Some(as_of) = as_of {
+            let lacked = self.since.iter().filter(|(id, since)| *since < as_of && keys.find(id).is_none());
+            let lacked: Vec<(KeyId, Instant)> = lacked.map(|(id, _)| (id.clone(), as_of)).collect();
+            self.unpublished.retain(|(known, _)| lacked.iter().all(|(id, _)| id != known));
+            self.unpublished.extend(lacked);
+            let excess = self.unpublished.len().saturating_sub(Self::MAX_DROPPED);
+            self.unpublished.drain(..excess);
+        }
+        if self.unpublished.is_empty() {
+            return Some(keys);
+        }
+        KeySet::new(keys.iter().filter(|key| !self.is_unpublished(key.id())).cloned()).ok()
+    }
+
+    fn is_unpublished(&self, id: &KeyId) -> bool {
+        self.unpublished.iter().any(|(known, _)| known == id)
     }
 }
 
@@ -93,31 +138,51 @@ impl TrustedKeys {
     }
 
     /// Replaces the set, confirmed at `now` on the monotonic clock of the verifiers. While a response of the feed that
-    /// [announces keys](crate::feed::Feed::apply_with_keys) is fresh, only keys that it announces are in force.
+    /// [announces keys](crate::feed::Feed::apply_with_keys) is fresh, only keys that it announces are in force, and those
+    /// that the set lacks stay: see [`publish_as_of`](Self::publish_as_of).
     pub fn publish(&self, keys: KeySet, now: Instant) {
+        self.publish_set(keys, None, now);
+    }
+
+    /// Replaces the set as [`publish`](Self::publish), by one that the broker made after `as_of`: the time just before
+    /// the request, less the `Age` of the response (RFC 9111 §5.1). Keys that were announced before `as_of` and that the
+    /// set lacks are dropped, also while the feed announces them.
+    ///
+    /// A caller that carries the feed over a path which may change it fetches the set from the broker itself at least
+    /// every [`max_staleness`](crate::feed::Staleness), and limits the age of the keys to the same: a thief with a
+    /// withdrawn key can forge responses of the feed until then.
+    pub fn publish_as_of(&self, keys: KeySet, as_of: Instant, now: Instant) {
+        self.publish_set(keys, Some(as_of), now);
+    }
+
+    fn publish_set(&self, keys: KeySet, as_of: Option<Instant>, now: Instant) {
         let mut announced = self.announced();
+        let keys = announced.published(keys, as_of);
+        announced.fetched_at = Some(now);
         let Some(newest) = announced.fresh(now).cloned() else {
-            *announced = Announced::default();
-            self.store(Some(keys), now);
+            announced.reset();
+            self.store(keys, now);
             return;
         };
+        let fetched = || keys.iter().flat_map(KeySet::iter);
         let before = self.key_set();
-        let kept = before.iter().flat_map(|set| set.iter()).filter(|key| keys.find(key.id()).is_none());
-        let in_force: Vec<PublicKey> =
-            keys.iter().chain(kept).filter(|key| newest.contains(key.id())).cloned().collect();
+        let is_kept =
+            |key: &&PublicKey| fetched().all(|fetched| fetched.id() != key.id()) && !announced.is_unpublished(key.id());
+        let kept = before.iter().flat_map(|set| set.iter()).filter(is_kept);
+        let in_force: Vec<PublicKey> = fetched().chain(kept).filter(|key| newest.contains(key.id())).cloned().collect();
         let dropped = std::mem::take(&mut announced.dropped);
         let is_new = |key: &&PublicKey| !newest.contains(key.id()) && !dropped.contains(key.id());
-        announced.unannounced = keys.iter().filter(is_new).cloned().collect();
+        announced.unannounced = fetched().filter(is_new).cloned().collect();
         announced.dropped = dropped;
         self.store(KeySet::new(in_force).ok(), now);
     }
 
-    /// Applies the keys that the newest response of the feed announces, which becomes stale at `valid_until`. Returns
-    /// true when one of them is missing.
-    pub(crate) fn announce(&self, newest: Option<&KeyAnnouncement>, valid_until: Instant) -> bool {
+    /// Applies the keys that the newest response of the feed announces, which is received by `now` and becomes stale at
+    /// `valid_until`. Returns true when one of them is missing.
+    pub(crate) fn announce(&self, newest: Option<&KeyAnnouncement>, valid_until: Instant, now: Instant) -> bool {
         let mut announced = self.announced();
         let Some(newest) = newest else {
-            *announced = Announced::default();
+            announced.reset();
             return false;
         };
         let confirmed = self.shared.current.load_full();
@@ -127,7 +192,7 @@ impl TrustedKeys {
         let (new, unannounced): (Vec<PublicKey>, Vec<PublicKey>) =
             std::mem::take(&mut announced.unannounced).into_iter().partition(|key| newest.contains(key.id()));
         if !omitted.is_empty() || !new.is_empty() {
-            let at = confirmed.as_ref().map_or(valid_until, |confirmed| confirmed.at);
+            let at = announced.fetched_at.unwrap_or(now);
             self.store(KeySet::new(in_force.iter().chain(&new).cloned()).ok(), at);
         }
         announced.dropped.extend(omitted.iter().map(|key| key.id().clone()));
@@ -135,8 +200,7 @@ impl TrustedKeys {
         let excess = announced.dropped.len().saturating_sub(Announced::MAX_DROPPED);
         announced.dropped.drain(..excess);
         announced.unannounced = unannounced;
-        announced.newest = Some(newest.clone());
-        announced.valid_until = Some(valid_until);
+        announced.announce(newest, valid_until, now);
         newest.key_ids().iter().any(|id| in_force.iter().chain(&new).all(|key| key.id() != id))
     }
 
@@ -151,9 +215,11 @@ impl TrustedKeys {
         KeySet::new(keys).ok().map(Arc::new).or(in_force)
     }
 
-    /// Returns whether the newest response of the feed announces the key; `None` when the broker announces none.
+    /// Returns whether the newest response of the feed announces the key, and no authoritative set lacked it; `None` when
+    /// the broker announces none.
     pub(crate) fn is_announced(&self, id: &KeyId) -> Option<bool> {
-        self.announced().newest.as_ref().map(|newest| newest.contains(id))
+        let announced = self.announced();
+        announced.newest.as_ref().map(|newest| newest.contains(id) && !announced.is_unpublished(id))
     }
 
     /// Returns true when the newest response of the feed announces a key that is not in force.

@@ -179,7 +179,9 @@ impl Feed {
     ) -> Result<AppliedResponse, FeedError> {
         let for_feed = keys.key_set_for_feed().ok_or(FeedError::UnknownKey { kid: None })?;
         let response = FeedResponse::verified(response, self.longest, &for_feed)?;
-        self.apply_verified(response, now, |announced, valid_until| keys.announce(announced, valid_until))
+        self.apply_verified(response, now, |announced, valid_until| {
+            keys.announce(announced, valid_until, now.monotonic)
+        })
     }
 
     /// Applies a response whose signature was verified. `announce` applies the announced keys, until the moment given,

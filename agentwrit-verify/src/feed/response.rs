@@ -47,6 +47,10 @@ impl FeedResponse {
         if response.keys.as_ref().is_some_and(|keys| !keys.contains(key.id())) {
             return Err(malformed("`kids` omits the key that signed"));
         }
+        let active = response.keys.as_ref().and_then(KeyAnnouncement::active);
+        if active.is_some_and(|active| active != key.id()) {
+            return Err(malformed("`active` is not the key that signed"));
+        }
         Ok(response)
     }
 }

@@ -286,7 +286,7 @@ impl FollowerBuilder {
                     let left = staleness.max().min(state.validity).saturating_sub(age);
                     // A missing key is fetched in any case.
                     let until = now.monotonic.checked_add(left).unwrap_or(now.monotonic);
-                    let _missing = keys.announce(state.announced.as_ref(), until);
+                    let _missing = keys.announce(state.announced.as_ref(), until, now.monotonic);
                 }
                 let feed = limited(Feed::restored(&self.issuer, staleness, state, now));
                 (keys, Some(feed), true)

@@ -189,7 +189,9 @@ mod tests {
         for _ in 0..5 {
             fetches.acquire().await.unwrap().forget();
             tokio::task::yield_now().await;
-            shared.publish_keys(crate::testing::TestIssuer::new().key_set());
+            let keys = crate::testing::TestIssuer::new().key_set();
+            let set = super::super::fetch::FetchedKeySet { keys, age: Duration::ZERO };
+            shared.publish_keys(set, shared.clock.monotonic());
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
         fetches.acquire().await.unwrap().forget();

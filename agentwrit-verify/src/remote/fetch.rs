@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::{
     Client, StatusCode, Url,
-    header::{CACHE_CONTROL, CONTENT_TYPE},
+    header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
 };
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -62,11 +62,15 @@ impl Broker {
         &self.feed.name
     }
 
-    pub(super) async fn key_set(&self, caches: CacheUse) -> Result<KeySet, RemoteError> {
+    /// Requests the key set, which HTTP caches in between confirm with the broker (RFC 9111 §5.2.1.4). Otherwise a
+    /// withdrawn key could stay in force for as long as they store the set.
+    pub(super) async fn key_set(&self) -> Result<FetchedKeySet, RemoteError> {
         let Endpoint { url, name } = &self.key_set;
         let limits = TimeLimits { head: self.timeout, progress: self.timeout, whole: self.timeout };
-        let body = self.read(url.clone(), name, limits, KeySet::MAX_JWKS_LENGTH, caches).await?;
-        KeySet::from_jwks(&body).map_err(|error| RemoteError::KeySet { url: name.clone(), error })
+        let response = self.read(url.clone(), name, limits, KeySet::MAX_JWKS_LENGTH, CacheUse::Revalidate).await?;
+        let keys = KeySet::from_jwks(&response.body);
+        let keys = keys.map_err(|error| RemoteError::KeySet { url: name.clone(), error })?;
+        Ok(FetchedKeySet { keys, age: response.age })
     }
 
     /// Requests the entries after `since`, for which the broker may hold the request; a snapshot without.
@@ -89,7 +93,7 @@ impl Broker {
                 whole: self.timeout.saturating_mul(Self::SNAPSHOT_PATIENCE),
             },
         };
-        let mut body = self.read(url, name, limits, request.longest, CacheUse::Any).await?;
+        let mut body = self.read(url, name, limits, request.longest, CacheUse::Any).await?.body;
         let not_text =
             |_| RemoteError::Unreachable { url: name.clone(), cause: String::from("the response is not text") };
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
@@ -125,7 +129,7 @@ impl Broker {
         limits: TimeLimits,
         longest: usize,
         caches: CacheUse,
-    ) -> Result<Zeroizing<Vec<u8>>, RemoteError> {
+    ) -> Result<ReadResponse, RemoteError> {
         let https = url.scheme() == "https";
         let timed_out = || RemoteError::Unreachable { url: name.to_owned(), cause: String::from("timed out") };
         let unreachable = |error: &reqwest::Error| RemoteError::Unreachable {
@@ -143,19 +147,44 @@ impl Broker {
             if response.status() != StatusCode::OK {
                 return Err(RemoteError::UnexpectedStatus { url: name.to_owned(), status: response.status().as_u16() });
             }
-            read_body(&mut response, longest, limits.progress).await.map_err(|error| match error {
+            let age = age(response.headers());
+            let body = read_body(&mut response, longest, limits.progress).await.map_err(|error| match error {
                 BodyError::TooLong { limit } => RemoteError::TooLong { url: name.to_owned(), limit },
                 BodyError::Broken(error) => unreachable(&error),
                 BodyError::TimedOut => timed_out(),
-            })
+            })?;
+            Ok(ReadResponse { body, age })
         };
         timeout(limits.whole, reading).await.map_err(|_| timed_out())?
     }
 }
 
+/// Returns the most time for which HTTP caches held the response: its `Age` and a second, since that is rounded down;
+/// zero when the broker sent it. An unreadable `Age` means any time.
+fn age(headers: &HeaderMap) -> Duration {
+    headers.get(AGE).map_or(Duration::ZERO, |age| {
+        let seconds = age.to_str().ok().and_then(|text| text.parse().ok());
+        seconds.map_or(Duration::MAX, |seconds: u64| Duration::from_secs(seconds.saturating_add(1)))
+    })
+}
+
+/// A key set, and how old it may be.
+#[derive(Clone, Debug)]
+pub(super) struct FetchedKeySet {
+    pub(super) keys: KeySet,
+    /// Most time for which HTTP caches held it.
+    pub(super) age: Duration,
+}
+
+struct ReadResponse {
+    body: Zeroizing<Vec<u8>>,
+    /// Most time for which HTTP caches held it.
+    age: Duration,
+}
+
 /// Response that HTTP caches in between may give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CacheUse {
+enum CacheUse {
     /// A stored one, as its `Cache-Control` allows.
     Any,
     /// Only one that the broker confirms now (RFC 9111 §5.2.1.4).

@@ -7,8 +7,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{FollowerBuilder, RemoteError, Shared, fetch::CacheUse, jitter::Jitter};
-use crate::{http_client::Backoff, keys::KeySet};
+use super::{FollowerBuilder, RemoteError, Shared, fetch::FetchedKeySet, jitter::Jitter};
+use crate::http_client::Backoff;
 
 /// The rhythm of the fetches.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,7 @@ pub(super) async fn follow(
     shared: Arc<Shared>,
     schedule: KeyRefreshSchedule,
     mut jitter: impl Jitter,
-    mut fetch: impl AsyncFnMut(CacheUse) -> Result<KeySet, RemoteError>,
+    mut fetch: impl AsyncFnMut() -> Result<FetchedKeySet, RemoteError>,
 ) {
     let (mut failures, mut lacking) = (0, 0_u32);
     let mut last = LastFetches { any: Instant::now(), by_feed: None };
@@ -131,17 +131,12 @@ pub(super) async fn follow(
         };
         let reason = shared.key_requests.next(Instant::now() + delay, last, &schedule).await;
         shared.counters.key_fetches.add();
-        // A stored response is older than the key that is missing.
-        let caches = if reason != FetchReason::Scheduled || shared.keys.misses_announced_key() {
-            CacheUse::Revalidate
-        } else {
-            CacheUse::Any
-        };
-        match fetch(caches).await {
+        let requested = shared.clock.monotonic();
+        match fetch().await {
             Ok(set) => {
                 failures = 0;
-                tracing::debug!(keys = set.len(), "key set refreshed");
-                shared.publish_keys(set);
+                tracing::debug!(keys = set.keys.len(), "key set refreshed");
+                shared.publish_keys(set, requested);
                 lacking = if shared.keys.misses_announced_key() { lacking.saturating_add(1) } else { 0 };
             }
             Err(error) => {
@@ -166,7 +161,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::{error::VerifyError, keys::PublicKey, trusted::TrustedKeys};
+    use crate::{
+        error::VerifyError,
+        keys::{KeySet, PublicKey},
+        trusted::TrustedKeys,
+    };
 
     fn key_set(n: u8) -> KeySet {
         let key = ed25519_dalek::SigningKey::from_bytes(&[n; 32]);
@@ -186,7 +185,8 @@ mod tests {
         fn start(max_age: Option<Duration>) -> Self {
             let keys = TrustedKeys::following(max_age);
             let shared = Arc::new(Shared::for_tests(keys.clone()));
-            shared.publish_keys(key_set(1));
+            let first = FetchedKeySet { keys: key_set(1), age: Duration::ZERO };
+            shared.publish_keys(first, shared.clock.monotonic());
             let network = Self {
                 keys,
                 shared: Arc::clone(&shared),
@@ -200,12 +200,12 @@ mod tests {
                 shared,
                 KeyRefreshSchedule::default(),
                 || 0.5,
-                async move |_| {
+                async move || {
                     fetches.fetch_add(1, Ordering::Relaxed);
                     if down.load(Ordering::Relaxed) {
                         return Err(RemoteError::UnexpectedStatus { url: "x".into(), status: 503 });
                     }
-                    Ok(served.lock().unwrap().clone())
+                    Ok(FetchedKeySet { keys: served.lock().unwrap().clone(), age: Duration::ZERO })
                 },
             ));
             network

@@ -7,16 +7,21 @@
 //!    time that the broker signed; beyond [`max_staleness`](FollowerBuilder::max_staleness) every verification returns
 //!    [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for the responses that are
 //!    rejected, and [`Staleness`](crate::feed::Staleness) for the bound.
-//! 3. The key set is refreshed at an interval, and at once when the feed announces a key that it lacks: HTTP caches are
-//!    passed then. A key that the newest response of the feed omits is not trusted any more. After a failure the old keys stay in force up to `max_key_age`; after it
-//!    every verification returns [`KeysStale`](crate::VerifyError::KeysStale).
+//! 3. The key set is refreshed at an interval, and at once when the feed announces a key that it lacks, always past HTTP
+//!    caches. A key that the newest response of the feed omits, or that a later set lacks, is not trusted any more. After
+//!    a failure the old keys stay in force up to `max_key_age`; after it every verification returns [`KeysStale`](crate::VerifyError::KeysStale).
 //! 4. Failures are retried with exponential backoff and jitter, requests to the feed first within a tenth of a second.
 //! 5. A token that names an unknown key triggers a fetch, at most once a minute, off the request path: a flood of
 //!    forged key ids costs one fetch and delays no request. For a signed feed response the minimum is 2 s.
 //! 6. With an [identity](FollowerBuilder::identity) each instance reports what it applies to the broker, off the request
 //!    path, and accepts tokens only while the broker accepts its reports: see [`report`](crate::report).
 //! 7. Redirects are not followed, and proxies from the environment are not used: [`FollowerBuilder::proxy`] sets one.
-//! 8. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host.
+//! 8. A key set is only as trustworthy as the connection: use `https` unless the broker is on the same host. So is the
+//!    feed, of which key set and signatures are all that protects it, against a thief who holds a key. Over `https` to the
+//!    broker a withdrawn key ends within `max_staleness`. A thief who can change the feed on its way, but not the key
+//!    set, ends with the next refresh of the keys and `max_staleness`. Behind a proxy or mirror that may change
+//!    responses, set [`key_refresh_interval`](FollowerBuilder::key_refresh_interval) and
+//!    [`max_key_age`](FollowerBuilder::max_key_age) accordingly.
 //!
 //! ```no_run
 //! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,6 +51,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use tokio::{sync::watch, task::JoinHandle};
@@ -56,12 +62,11 @@ pub use self::{
     error::RemoteError,
     state_file::StateFileError,
 };
-use self::{counters::Counters, keys::KeyRequests, report::Reporter};
+use self::{counters::Counters, fetch::FetchedKeySet, keys::KeyRequests, report::Reporter};
 use crate::{
     builder::{VerifierBuilder, WantsOptions},
     clock::Clock,
     error::VerifyError,
-    keys::KeySet,
     revocation::RevocationList,
     staleness::ClockReading,
     status::RevocationStatus,
@@ -174,8 +179,13 @@ impl Shared {
         }
     }
 
-    fn publish_keys(&self, set: KeySet) {
-        self.keys.publish(set, self.clock.monotonic());
+    /// Puts a key set that was requested at `requested` into force.
+    fn publish_keys(&self, set: FetchedKeySet, requested: Instant) {
+        let now = self.clock.monotonic();
+        match requested.checked_sub(set.age) {
+            Some(as_of) => self.keys.publish_as_of(set.keys, as_of, now),
+            None => self.keys.publish(set.keys, now),
+        }
         self.changed();
     }
 

@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     RemoteError, Shared,
     feed::{self, request},
-    fetch::{Broker, CacheUse},
+    fetch::Broker,
     keys::{self, KeyRefreshSchedule},
     report::{self, Reporter},
     save,
@@ -45,12 +45,12 @@ impl PreparedFollower {
 
     /// Fetches the first key set, then the first list.
     async fn fetch_keys_and_list(&self) -> Result<(), RemoteError> {
-        self.fetch_keys(CacheUse::Any).await?;
+        self.fetch_keys().await?;
         let Some(feed) = &self.feed else { return Ok(()) };
         self.fetch_first_list(feed).await?;
-        // A cached key set may lack a key that signs already.
+        // A key may have been prepared between the two requests.
         if self.shared.keys.misses_announced_key() {
-            self.fetch_keys(CacheUse::Revalidate).await?;
+            self.fetch_keys().await?;
         }
         Ok(())
     }
@@ -59,17 +59,18 @@ impl PreparedFollower {
         match self.fetch_list(feed).await {
             // The key was replaced between the two requests.
             Err(RemoteError::Feed { error, .. }) if error.needs_keys() => {
-                self.fetch_keys(CacheUse::Revalidate).await?;
+                self.fetch_keys().await?;
                 self.fetch_list(feed).await
             }
             first => first,
         }
     }
 
-    async fn fetch_keys(&self, caches: CacheUse) -> Result<(), RemoteError> {
+    async fn fetch_keys(&self) -> Result<(), RemoteError> {
         self.shared.counters.key_fetches.add();
-        let keys = self.broker.key_set(caches).await.inspect_err(|_| self.shared.counters.key_failures.add())?;
-        self.shared.publish_keys(keys);
+        let requested = self.shared.clock.monotonic();
+        let keys = self.broker.key_set().await.inspect_err(|_| self.shared.counters.key_failures.add())?;
+        self.shared.publish_keys(keys, requested);
         Ok(())
     }
 
@@ -146,7 +147,7 @@ impl PreparedFollower {
             // The stored keys are confirmed as soon as may be.
             shared.key_requests.by_feed.notify_one();
         }
-        let fetch = async move |caches| broker.key_set(caches).await;
+        let fetch = async move || broker.key_set().await;
         tasks.push(Box::pin(keys::follow(shared, schedule, random_fraction, fetch)));
         tasks
     }

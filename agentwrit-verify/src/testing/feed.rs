@@ -136,12 +136,17 @@ impl TestFollower {
         applied
     }
 
-    /// Takes over the issuer's key set as it is now.
+    /// Takes over the issuer's key set as it is now, past caches.
     pub fn fetch_keys(&self, issuer: &TestIssuer) {
-        self.set_keys(issuer.key_set());
+        self.set_keys_as_of(issuer.key_set(), self.clock.monotonic());
     }
 
-    /// Takes over a key set.
+    /// Takes over a key set that the broker made after `as_of`, on this service's monotonic clock.
+    pub fn set_keys_as_of(&self, keys: KeySet, as_of: std::time::Instant) {
+        self.keys.publish_as_of(keys, as_of, self.clock.monotonic());
+    }
+
+    /// Takes over a key set of unknown age, as from a cache.
     pub fn set_keys(&self, keys: KeySet) {
         self.keys.publish(keys, self.clock.monotonic());
     }

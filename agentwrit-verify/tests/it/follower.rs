@@ -54,6 +54,8 @@ pub(crate) struct Model {
     pub(crate) key_fetches: usize,
     cached: Option<String>,
     pub(crate) key_cache: Option<KeyCache>,
+    /// Key of a thief in the path of the feed, who signs each response anew and announces the key.
+    pub(crate) thief: Option<SigningKey>,
     /// Bodies of the reports that were accepted.
     pub(crate) reports: Vec<String>,
     /// Status of the response to a report.
@@ -67,6 +69,8 @@ pub(crate) struct KeyCache {
     pub(crate) key_set: String,
     /// True when a request with `Cache-Control: no-cache` reaches the broker.
     pub(crate) revalidates: bool,
+    /// `Age` of its responses.
+    pub(crate) age: Option<u64>,
 }
 
 /// A broker with the issuer's keys and feed, at an address that stays when it restarts.
@@ -86,6 +90,7 @@ impl Broker {
             key_fetches: 0,
             cached: None,
             key_cache: None,
+            thief: None,
             reports: Vec::new(),
             report_status: "204 No Content",
             report_interval: 0,
@@ -171,16 +176,22 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
+    let mut age = String::new();
     let (status, body) = if target == "/v1/verifiers/reports" {
         receive_report(&head, &mut stream, &model).await
     } else if let Some(question) = target.strip_prefix("/v1/revocations") {
-        feed(&model, question, &mut news).await
+        let (status, response) = feed(&model, question, &mut news).await;
+        let thief = model.lock().unwrap().thief.clone();
+        (status, thief.map_or(response.clone(), |thief| forged(&response, &thief)))
     } else {
         assert_eq!(target, "/.well-known/jwks.json");
         let mut model = model.lock().unwrap();
         model.key_fetches += 1;
         let asks_broker = head.to_ascii_lowercase().contains("cache-control: no-cache");
         let stored = model.key_cache.as_ref().filter(|cache| !(asks_broker && cache.revalidates));
+        if let Some(seconds) = stored.and_then(|cache| cache.age) {
+            age = format!("age: {seconds}\r\n");
+        }
         let stored = stored.map(|cache| cache.key_set.clone());
         ("200 OK", stored.unwrap_or_else(|| model.issuer.key_set().to_jwks()))
     };
@@ -192,7 +203,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     };
     let answer = format!(
         "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\nagentwrit-report-interval: {interval}\r\ncontent-length: \
-         {length}\r\nconnection: close\r\n\r\n{body}"
+         {length}\r\n{age}connection: close\r\n\r\n{body}"
     );
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
         // The follower may have disconnected.
@@ -247,6 +258,17 @@ async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u
             ("200 OK", model.issuer.feed_response(since))
         }
     }
+}
+
+/// Returns the response as the thief signs it, with the thief's key among the announced ones.
+fn forged(response: &str, thief: &SigningKey) -> String {
+    let mut payload: serde_json::Value = serde_json::from_str(&parts(response).0).unwrap();
+    let thiefs = serde_json::json!(thief.id().as_str());
+    let announced = payload["kids"].as_array_mut().unwrap();
+    announced.retain(|id| *id != thiefs);
+    announced.insert(0, thiefs.clone());
+    payload["active"] = thiefs;
+    thief.sign_document(Feed::MEDIA_TYPE, payload.to_string().as_bytes())
 }
 
 fn shared_snapshot(model: &mut Model) -> (&'static str, String) {

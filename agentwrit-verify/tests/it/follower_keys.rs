@@ -1,5 +1,7 @@
 //! Keys that a follower fetches and drops as the feed announces them, over the loopback interface.
 
+use std::time::Duration;
+
 use agentwrit_verify::{Verifier, VerifyError};
 
 use crate::follower::{Broker, KeyCache, Place, until};
@@ -13,7 +15,7 @@ impl Broker {
     fn cache_keys(&self, revalidates: bool) {
         self.with(|model| {
             let key_set = model.issuer.key_set().to_jwks();
-            model.key_cache = Some(KeyCache { key_set, revalidates });
+            model.key_cache = Some(KeyCache { key_set, revalidates, age: None });
         });
     }
 }
@@ -94,4 +96,75 @@ async fn keeps_withdrawn_key_out_after_restart_with_state_file() {
     until("a fetch", || restarted.status().counters.key_fetches > 0 && restarted.status().keys == 1).await;
     assert!(is_unknown_key(&verifier, &token));
     broker.stop().await;
+}
+
+#[tokio::test]
+async fn drops_withdrawn_key_with_next_refresh_when_thief_in_path_of_feed_announces_it() {
+    let broker = Broker::start().await;
+    let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let old = broker.token();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    broker.with(|model| {
+        model.thief = Some(model.issuer.signing_key().clone());
+        model.issuer.activate_prepared_key();
+        model.issuer.withdraw_retired_keys();
+    });
+    broker.pass(1);
+    broker.tell();
+    until("the withdrawal", || is_unknown_key(&verifier, &old)).await;
+    until("a rejected response", || {
+        broker.tell();
+        follower.status().counters.responses_rejected > 0
+    })
+    .await;
+    assert!(verifier.verify(&broker.token()).is_ok());
+    broker.pass(31);
+    let stale = verifier.verify(&broker.token());
+    assert!(matches!(stale, Err(VerifyError::StaleRevocations { .. })), "{stale:?}");
+    broker.with(|model| model.thief = None);
+    until("the broker's own response", || {
+        broker.tell();
+        verifier.verify(&broker.token()).is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn scheduled_refresh_passes_http_cache_that_holds_withdrawn_key() {
+    let broker = Broker::start().await;
+    broker.with(|model| model.issuer.announce_no_keys());
+    let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let old = broker.token();
+    assert!(verifier.verify(&old).is_ok());
+    broker.cache_keys(true);
+    broker.with(|model| {
+        model.issuer.rotate_key([8; 32]);
+        model.issuer.withdraw_retired_keys();
+    });
+    until("the refreshed key set", || is_unknown_key(&verifier, &old)).await;
+}
+
+#[tokio::test]
+async fn keeps_announced_key_when_cached_key_set_is_older_than_announcement() {
+    let broker = Broker::start().await;
+    broker.cache_keys(true);
+    let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
+    let verifier = follower.verifier().build();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    broker.with(|model| model.issuer.activate_prepared_key());
+    // From now on the cache ignores `no-cache`.
+    broker.with(|model| {
+        let cache = model.key_cache.as_mut().unwrap();
+        (cache.revalidates, cache.age) = (false, Some(60));
+    });
+    broker.pass(5);
+    let fetches = broker.with(|model| model.key_fetches);
+    until("two refreshes", || broker.with(|model| model.key_fetches) >= fetches + 2).await;
+    assert!(verifier.verify(&broker.token()).is_ok());
 }

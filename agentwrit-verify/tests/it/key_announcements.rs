@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_verify::{
-    FeedError, KeySet, VerifyError,
+    Clock as _, FeedError, KeySet, VerifyError,
     feed::{ClockReading, Feed, KeyAnnouncement, Staleness},
     testing::{TestFollower, TestIssuer},
 };
@@ -119,6 +119,83 @@ fn rejects_response_signed_with_dropped_key() {
     assert!(matches!(scene.service.deliver(&forged), Err(FeedError::UnknownKey { .. })));
 }
 
+/// A thief with the withdrawn key, in the path of the feed, signs each response anew and announces the key.
+#[test]
+fn drops_key_that_later_key_set_lacks_although_its_own_responses_announce_it() {
+    let mut scene = Scene::new();
+    let (thief, old) = (scene.issuer.signing_key().clone(), scene.token());
+    scene.issuer.prepare_key([8; 32]);
+    let cached = scene.issuer.key_set();
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.activate_prepared_key();
+    scene.issuer.withdraw_retired_keys();
+    let forged = |issuer: &TestIssuer| {
+        let mut forged = payload(issuer);
+        forged["kids"] = json!([thief.id().as_str(), issuer.signing_key().id().as_str()]);
+        forged["active"] = json!(thief.id().as_str());
+        thief.sign_document(Feed::MEDIA_TYPE, forged.to_string().as_bytes())
+    };
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.service.deliver(&forged(&scene.issuer)).unwrap();
+    assert!(scene.is_accepted(&old), "no key set was fetched since the withdrawal");
+    // A response that announces nothing does not make the next announcement a new one.
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    let mut silent = payload(&scene.issuer);
+    silent["kids"] = json!(null);
+    silent["active"] = json!(null);
+    let silent = thief.sign_document(Feed::MEDIA_TYPE, silent.to_string().as_bytes());
+    scene.service.deliver(&silent).unwrap();
+    scene.service.deliver(&forged(&scene.issuer)).unwrap();
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(scene.is_unknown_key(&old));
+    assert!(scene.is_accepted(&scene.token()));
+    // A set of unknown age, or one from before, does not bring it back, fresh or stale.
+    for seconds in [1, 31] {
+        scene.issuer.clock().advance(Duration::from_secs(seconds));
+        scene.service.set_keys(cached.clone());
+        let before = scene.issuer.clock().monotonic().checked_sub(Duration::from_secs(60)).unwrap();
+        scene.service.set_keys_as_of(cached.clone(), before);
+        let refused = scene.service.deliver(&forged(&scene.issuer));
+        assert!(matches!(refused, Err(FeedError::UnknownKey { .. })), "{refused:?}");
+    }
+    let stale = scene.service.verifier().verify(&scene.token());
+    assert!(matches!(stale, Err(VerifyError::StaleRevocations { .. })), "{stale:?}");
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_accepted(&scene.token()) && scene.is_unknown_key(&old));
+}
+
+#[test]
+fn key_comes_back_with_key_set_that_is_later_than_one_that_lacked_it() {
+    let mut scene = Scene::new();
+    let lacks = scene.issuer.key_set();
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.activate_prepared_key();
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.service.set_keys_as_of(lacks, scene.issuer.clock().monotonic());
+    assert!(scene.is_unknown_key(&scene.token()));
+    assert!(scene.service.misses_announced_key(), "the set is fetched again");
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(scene.is_accepted(&scene.token()));
+}
+
+#[test]
+fn keeps_announced_key_when_key_set_is_from_before_announcement() {
+    let mut scene = Scene::new();
+    let (older, before) = (scene.issuer.key_set(), scene.issuer.clock().monotonic());
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.service.set_keys_as_of(older, before);
+    scene.issuer.activate_prepared_key();
+    assert!(scene.is_accepted(&scene.token()));
+}
+
 #[test]
 fn keeps_announced_key_when_fetched_key_set_is_older() {
     let mut scene = Scene::new();
@@ -210,6 +287,7 @@ fn rejects_malformed_announcements() {
         (json!([own]), json!("other"), Err(rule)),
         (json!([own]), json!("a b"), Err(rule)),
         (json!(many), json!(own), Err(rule)),
+        (json!([own, "other"]), json!("other"), Err("`active` is not the key that signed")),
         (json!(["other"]), json!("other"), Err("`kids` omits the key that signed")),
     ] {
         let mut payload = payload(&scene.issuer);

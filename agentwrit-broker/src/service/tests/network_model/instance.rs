@@ -105,20 +105,24 @@ impl Instance {
         self.follower.verifier().verify(token)
     }
 
-    /// Returns whether a fetch of the key set is due and gets through, and whether it asks past caches.
-    pub(super) fn wants_keys(&mut self, now: i64, chance: &mut Chance) -> Option<bool> {
+    /// Returns whether a fetch of the key set is due and gets through.
+    pub(super) fn wants_keys(&mut self, now: i64, chance: &mut Chance) -> bool {
         let announced = self.wants_new_keys || self.follower.misses_announced_key();
         let is_reachable = !self.is_paused(now) && now >= self.disconnected_until;
         if !is_reachable || !(announced || now >= self.next_fetch) || chance.percent(20) {
-            return None;
+            return false;
         }
         self.next_fetch = now + 300_000;
-        Some(announced)
+        true
     }
 
-    pub(super) fn receive_keys(&mut self, keys: KeySet) {
+    /// Takes over a key set, and how long a cache held it.
+    pub(super) fn receive_keys(&mut self, keys: KeySet, age: Duration) {
         self.wants_new_keys = false;
-        self.follower.set_keys(keys);
+        match self.clock.monotonic().checked_sub(age) {
+            Some(as_of) => self.follower.set_keys_as_of(keys, as_of),
+            None => self.follower.set_keys(keys),
+        }
     }
 
     /// Loses what is on its way to and from the broker.

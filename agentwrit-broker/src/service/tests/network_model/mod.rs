@@ -302,9 +302,9 @@ impl World {
                 self.look()?;
             }
             for index in 0..self.instances.len() {
-                if let Some(revalidate) = self.instances[index].wants_keys(self.now, &mut self.chance) {
-                    let keys = self.key_set_response(revalidate);
-                    self.instances[index].receive_keys(keys);
+                if self.instances[index].wants_keys(self.now, &mut self.chance) {
+                    let (keys, age) = self.key_set_response();
+                    self.instances[index].receive_keys(keys, age);
                 }
                 self.instances[index].step(self.now, &self.broker.services, &mut self.chance).await;
             }
@@ -408,13 +408,16 @@ impl World {
     }
 
     /// Returns the key set that a fetch gets, from the broker or from a cache.
-    fn key_set_response(&mut self, revalidate: bool) -> KeySet {
+    fn key_set_response(&mut self) -> (KeySet, Duration) {
         match &self.cached_keys {
-            Some((held, until)) if self.now < *until && !(revalidate && self.caches_revalidate) => held.clone(),
+            Some((held, until)) if self.now < *until && !self.caches_revalidate => {
+                let age = self.now - (*until - CACHED_FOR);
+                (held.clone(), Duration::from_millis(age.unsigned_abs()))
+            }
             Some(_) | None => {
                 let fresh = self.broker.services.issuer.ring().published.clone();
                 self.cached_keys = Some((fresh.clone(), self.now + CACHED_FOR));
-                fresh
+                (fresh, Duration::ZERO)
             }
         }
     }
@@ -437,7 +440,7 @@ impl World {
         self.started += 1;
         let verifier = self.enrolled[self.chance.pick(self.enrolled.len())].clone();
         // A process starts with what the caches hold.
-        let keys = self.key_set_response(false);
+        let (keys, _) = self.key_set_response();
         let clock = &self.broker.clock;
         let instance = Instance::start(&self.issuer, clock, keys, verifier, (self.started, self.now), &mut self.chance);
         self.instances.push(instance);
