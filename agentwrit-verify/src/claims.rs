@@ -7,6 +7,7 @@ use crate::{
     delegation_record::DelegationRecord,
     identity::{AgentId, PathSegment, Subject, TokenId},
     scope::ScopeSet,
+    thumbprint::SenderConstraint,
 };
 
 /// Claims as written in a token. **Holding one proves nothing**: issuers build them, inspection and
@@ -45,11 +46,16 @@ pub struct ClaimSet {
     /// Hexadecimal SHA-256 over the chain; see [`delegation`](crate::delegation).
     #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
     pub chain_hash: Option<String>,
+    /// Confirmation claim: only the holder of this key may use the token (RFC 9449 §6.1). An issuer that copies claims
+    /// for another subject must not copy it.
+    #[serde(default, deserialize_with = "agentwrit_json::non_null", skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<SenderConstraint>,
 }
 
-/// Verified claims. Only [`Verifier::verify`](crate::Verifier::verify) creates them, so holding one proves that the
-/// token's signature, issuer, audience, times, delegation chain and revocation were checked at that moment, by keys and
-/// a revocation list within the verifier's bounds.
+/// Verified claims. Only [`Verifier::verify`](crate::Verifier::verify) and its variants create them, so holding one proves
+/// that the token's signature, issuer, audience, times, delegation chain and revocation were checked at that moment, by
+/// keys and a revocation list within the verifier's bounds, and that the sender proved the key of a sender-constrained
+/// token.
 ///
 /// ```compile_fail,E0599
 /// # use agentwrit_verify::{Scope, UnixTime, Verifier};
@@ -148,6 +154,12 @@ impl Claims {
     #[must_use]
     pub fn delegation_chain(&self) -> &[DelegationRecord] {
         &self.0.delegation_chain
+    }
+
+    /// Returns the confirmation claim (`cnf`): the key without which the token can't be used.
+    #[must_use]
+    pub fn sender_constraint(&self) -> Option<&SenderConstraint> {
+        self.0.cnf.as_ref()
     }
 
     /// Returns the claims as written in the token.

@@ -91,6 +91,10 @@ pub enum VerifyError {
         /// Id of the token.
         token_id: TokenId,
     },
+    /// The token is sender-constrained and was presented without a proof of its key (RFC 9449 §7.2). Every other check
+    /// passed.
+    #[error("the token is bound to a key, and no proof of the key was presented")]
+    ProofRequired,
     /// There is no key set yet. Not the token's fault.
     #[error("no key set has been loaded yet")]
     KeysUnavailable,
@@ -167,6 +171,7 @@ impl VerifyError {
             | Self::WrongAudience
             | Self::NotYetValid { .. }
             | Self::Chain(_)
+            | Self::ProofRequired
             | Self::KeysUnavailable
             | Self::KeyNotFetched { .. }
             | Self::KeysStale { .. }
@@ -194,6 +199,7 @@ impl VerifyError {
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::Chain(_) => "broken_chain",
             Self::Revoked { .. } => "revoked",
+            Self::ProofRequired => "proof_required",
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeyNotFetched { .. } => "key_not_fetched",
             Self::KeysStale { .. } => "keys_stale",

@@ -1,6 +1,6 @@
 //! Reports the result of every check on a token separately.
 //!
-//! [`Verifier::verify`] returns at the first check that fails. An [`Inspection`] continues as far as possible and
+//! [`Verifier::verify_without_proof`] returns at the first check that fails. An [`Inspection`] continues as far as possible and
 //! reports the result of each check. It grants nothing: the claims of a token with an invalid signature are shown too,
 //! and may be forged.
 
@@ -18,7 +18,7 @@ use crate::{
     verifier::{Rules, Verifier, check_times},
 };
 
-/// Checks in the order of [`Verifier::verify`].
+/// Checks in the order of [`Verifier::verify_without_proof`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(clippy::exhaustive_enums, reason = "callers that show the checks must show each")]
 pub enum Check {
@@ -90,7 +90,8 @@ impl Inspection {
         }
     }
 
-    /// Returns true when every check passed: exactly then [`Verifier::verify`] accepts the token.
+    /// Returns true when every check passed: exactly then [`Verifier::verify_without_proof`] accepts the token. Its
+    /// [claims](Self::claims) tell whether it is sender-constrained: the sender's proof is not part of the token.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.outcomes.iter().all(|outcome| *outcome == CheckResult::Passed)
@@ -104,7 +105,7 @@ impl Inspection {
 }
 
 impl Verifier {
-    /// Performs every check of [`Verifier::verify`] and reports each result. Slower, and without the cache.
+    /// Performs every check of [`Verifier::verify_without_proof`] and reports each result. Slower, and without the cache.
     ///
     /// ```
     /// use std::time::Duration;

@@ -16,7 +16,8 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{SeqAccess, Visitor},
 };
-use sha2::{Digest, Sha256};
+
+use crate::thumbprint::Thumbprint;
 
 /// Key id (`kid`): 1 to 128 printable ASCII characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,9 +33,7 @@ impl KeyId {
     /// The thumbprint of an Ed25519 key (RFC 7638 §3, RFC 8037 appendix A.3).
     #[must_use]
     pub fn thumbprint(public_key: &[u8; 32]) -> Self {
-        let x = BASE64URL_NOPAD.encode(public_key);
-        let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-        Self(BASE64URL_NOPAD.encode(&Sha256::digest(canonical.as_bytes())).into())
+        Self(Thumbprint::of_ed25519(public_key).to_string().into())
     }
 
     /// The text.
@@ -102,6 +101,12 @@ impl PublicKey {
 
     pub(crate) fn usual_header(&self) -> &str {
         &self.0.usual_header
+    }
+
+    /// Returns the thumbprint, whatever the key's name is.
+    #[must_use]
+    pub fn thumbprint(&self) -> Thumbprint {
+        Thumbprint::of_ed25519(self.as_bytes())
     }
 
     /// The 32 bytes of the key.
@@ -393,6 +398,7 @@ pub enum KeySetError {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::Signer as _;
+    use sha2::Digest as _;
 
     use super::*;
 

@@ -38,6 +38,7 @@ mod staleness;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod thumbprint;
 pub mod token;
 mod trusted;
 mod verified_token;
@@ -60,6 +61,7 @@ pub use revocation::{Level, RevocationKey, RevocationList};
 pub use scope::{Scope, ScopeError, ScopeSet, ScopeSetError};
 pub use scope_template::ScopeTemplate;
 pub use status::{RevocationStatus, VerifierStatus};
+pub use thumbprint::{SenderConstraint, Thumbprint, ThumbprintError};
 pub use token::{MAX_TOKEN_LENGTH, UnverifiedToken};
 pub use trusted::TrustedKeys;
 pub use verified_token::VerifiedToken;

@@ -9,6 +9,7 @@
 //! 5. Leeway applies to `nbf` and `iat`, never to `exp`. A token whose `exp` the revocation feed has passed has
 //!    expired, whatever this clock shows.
 //! 6. A token with audiences is accepted only by a verifier with one of them (RFC 7519 §4.1.3).
+//! 7. A sender-constrained token (`cnf`) is rejected unless the sender's proof is checked too (RFC 9449 §7.2).
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -78,17 +79,36 @@ pub(crate) enum Audience {
 }
 
 impl Verifier {
-    /// Verifies a token: format, key, signature, claims, issuer, audience, delegation chain, times and revocation.
+    /// Verifies a bearer token: format, key, signature, claims, issuer, audience, delegation chain, times and revocation.
     ///
     /// # Errors
     ///
     /// [`VerifyError`] with the first check that failed. Tell the client only *invalid*, or *unavailable* when
-    /// [`VerifyError::is_unavailable`].
+    /// [`VerifyError::is_unavailable`]. [`VerifyError::ProofRequired`] for a sender-constrained token, always.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.verify_cached(token).map(|verified| Arc::clone(&verified.claims))
+        self.verify_bearer(token).map(|verified| Arc::clone(&verified.claims))
     }
 
-    /// The token as verified now or before, every check passed at this moment.
+    /// Verifies a token like [`verify`](Self::verify), and accepts a sender-constrained one without a proof: for the
+    /// introspection of tokens (RFC 7662), never for access. The result is a [`ClaimSet`], which grants nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify), except [`VerifyError::ProofRequired`].
+    pub fn verify_without_proof(&self, token: &str) -> Result<ClaimSet, VerifyError> {
+        self.verify_cached(token).map(|verified| verified.claims.as_claim_set().clone())
+    }
+
+    /// Verifies a token as [`verify_cached`](Self::verify_cached), and rejects one that is sender-constrained.
+    pub(crate) fn verify_bearer(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
+        let verified = self.verify_cached(token)?;
+        match verified.claims.sender_constraint() {
+            Some(_) => Err(VerifyError::ProofRequired),
+            None => Ok(verified),
+        }
+    }
+
+    /// Returns the token as verified now or before, every check passed at this moment, except the sender's proof.
     pub(crate) fn verify_cached(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
         let rules = self.rules.as_ref();
         let monotonic = LazyCell::new(|| rules.clock.monotonic());

@@ -136,6 +136,7 @@ fn claims(number: u64) -> Result<ClaimSet, Box<dyn Error>> {
         sid: token_id,
         delegation_chain: Vec::new(),
         chain_hash: None,
+        cnf: None,
     })
 }
 

@@ -32,7 +32,8 @@ pub(super) async fn confirm(State(services): State<Shared>, request: Request, ne
 /// a reading is waited for that is made anyway, within milliseconds.
 pub(super) async fn confirm_for(services: &Services, token: &str) -> Result<(), StoreError> {
     let when = match services.verifier.verify(token) {
-        Ok(_) => When::Now,
+        // Of a token that is bound to a key only the proof is missing: its judgement follows.
+        Ok(_) | Err(VerifyError::ProofRequired) => When::Now,
         Err(VerifyError::UnknownKey { .. }) => When::Next,
         Err(error) if error.is_unavailable() => When::Next,
         Err(_) => return Ok(()),

@@ -78,6 +78,7 @@ impl Draft {
             sid: jti,
             delegation_chain: Vec::new(),
             chain_hash: None,
+            cnf: None,
         };
         Self { claims, app_id: grant.app_id }
     }

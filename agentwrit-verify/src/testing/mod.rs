@@ -69,6 +69,7 @@ use crate::{
     keys::{KeySet, PublicKey},
     revocation::{Level, RevocationKey, RevocationList},
     scope::ScopeSet,
+    thumbprint::{SenderConstraint, Thumbprint},
     trusted::TrustedKeys,
     verifier::Verifier,
 };
@@ -261,6 +262,7 @@ impl TestIssuer {
             sid: id,
             delegation_chain: Vec::new(),
             chain_hash: None,
+            cnf: None,
         }
     }
 
@@ -304,6 +306,12 @@ impl TestIssuer {
     #[must_use]
     pub fn token(&self, scopes: &[&str]) -> String {
         self.sign(&self.claims(scopes))
+    }
+
+    /// A fresh agent token like that of [`token`](Self::token), bound to the key of that thumbprint.
+    #[must_use]
+    pub fn bound_token(&self, scopes: &[&str], key: Thumbprint) -> String {
+        self.sign(&ClaimSet { cnf: Some(SenderConstraint { jkt: key }), ..self.claims(scopes) })
     }
 }
 

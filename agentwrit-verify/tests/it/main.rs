@@ -29,5 +29,6 @@ mod network;
 mod remote;
 mod reports;
 mod scopes;
+mod sender_constraint;
 mod support;
 mod verifiers;
