@@ -96,6 +96,7 @@ impl Admin {
             name: name.unwrap_or_else(|| app.0.name.clone()),
             scopes: scopes.unwrap_or_else(|| app.0.scopes.clone()),
             token_ttl: response.token_ttl,
+            sender_constrained: response.sender_constrained,
             status: response.status,
             created_at: response.created_at,
             updated_at: response.updated_at,
@@ -196,7 +197,7 @@ impl NewApp {
         scopes: impl IntoIterator<Item = S>,
     ) -> Result<Self, ClientError> {
         let (name, scopes) = (name.into(), parse_scopes("scopes", scopes)?);
-        Ok(Self(AppCreationRequest { name, scopes, token_ttl: None }))
+        Ok(Self(AppCreationRequest { name, scopes, token_ttl: None, sender_constrained: false }))
     }
 
     /// Lifetime of the app's own tokens: whole seconds, 1 min to 24 h. Default: the broker's setting.
@@ -207,6 +208,13 @@ impl NewApp {
     pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
         self.0.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
         Ok(self)
+    }
+
+    /// Binds the tokens of the app's agents to the key of each agent (RFC 9449). The app's own stay bearer tokens.
+    #[must_use]
+    pub fn sender_constrained(mut self) -> Self {
+        self.0.sender_constrained = true;
+        self
     }
 }
 
@@ -233,6 +241,14 @@ impl AppUpdate {
     pub fn token_ttl(mut self, ttl: Duration) -> Result<Self, ClientError> {
         self.0.token_ttl = Some(whole_seconds("token_ttl", ttl)?);
         Ok(self)
+    }
+
+    /// Binds, or no longer binds, the tokens of the app's agents to the key of each agent. Issued tokens stay as they
+    /// are until they are renewed.
+    #[must_use]
+    pub fn sender_constrained(mut self, bound: bool) -> Self {
+        self.0.sender_constrained = Some(bound);
+        self
     }
 }
 

@@ -65,6 +65,13 @@ impl AgentRequest {
         self
     }
 
+    /// Binds the agent's tokens to its key (RFC 9449): without the key, the tokens are of no use. The agent signs the
+    /// proofs by itself; services must accept the scheme `DPoP`.
+    pub fn sender_constrained(mut self) -> Self {
+        self.registration = self.registration.sender_constrained();
+        self
+    }
+
     /// Registers the agent.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ pub struct NewLaunchToken {
     max_ttl: Option<Duration>,
     ttl: Option<Duration>,
     single_use: bool,
+    sender_constrained: bool,
     run: Option<(PathSegment, PathSegment)>,
 }
 
@@ -43,7 +44,8 @@ impl NewLaunchToken {
     }
 
     pub(crate) fn within(agent_name: String, allowed_scope: ScopeSet) -> Self {
-        Self { agent_name, allowed_scope, max_ttl: None, ttl: None, single_use: true, run: None }
+        let (max_ttl, ttl, run) = (None, None, None);
+        Self { agent_name, allowed_scope, max_ttl, ttl, single_use: true, sender_constrained: false, run }
     }
 
     /// Maximum lifetime of the agent's tokens: whole seconds, 1 s to 24 h.
@@ -64,6 +66,13 @@ impl NewLaunchToken {
     #[must_use]
     pub fn reusable(mut self) -> Self {
         self.single_use = false;
+        self
+    }
+
+    /// Binds the agent's tokens to its key (RFC 9449): without the key, the tokens are of no use.
+    #[must_use]
+    pub fn sender_constrained(mut self) -> Self {
+        self.sender_constrained = true;
         self
     }
 
@@ -93,6 +102,7 @@ impl NewLaunchToken {
                 ttl: self.ttl.map(|ttl| whole_seconds("ttl", ttl)).transpose()?,
                 orch_id: self.run.as_ref().map(|(orch_id, _)| orch_id.clone()),
                 task_id: self.run.as_ref().map(|(_, task_id)| task_id.clone()),
+                sender_constrained: self.sender_constrained,
             },
         )?
         .with_secret_member("launch_token");
@@ -103,6 +113,7 @@ impl NewLaunchToken {
             expires_at: response.expires_at,
             allowed_scope: response.policy.allowed_scope,
             max_ttl: Duration::from_secs(response.policy.max_ttl),
+            sender_constrained: response.policy.sender_constrained,
         })
     }
 }
@@ -115,6 +126,7 @@ pub struct LaunchToken {
     expires_at: UnixTime,
     allowed_scope: ScopeSet,
     max_ttl: Duration,
+    sender_constrained: bool,
 }
 
 impl LaunchToken {
@@ -146,6 +158,12 @@ impl LaunchToken {
     #[must_use]
     pub fn max_ttl(&self) -> Duration {
         self.max_ttl
+    }
+
+    /// Returns true if the agent's tokens will be bound to its key.
+    #[must_use]
+    pub fn sender_constrained(&self) -> bool {
+        self.sender_constrained
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Registration {
     pub(crate) task_id: PathSegment,
     pub(crate) scope: ScopeSet,
     key: Option<AgentKey>,
+    sender_constrained: bool,
 }
 
 impl Registration {
@@ -41,12 +42,20 @@ impl Registration {
             task_id: parse_segment("task_id", task_id)?,
             scope: parse_scopes("scope", scope)?,
             key: None,
+            sender_constrained: false,
         })
     }
 
     /// Key of the agent. Default: a new one, which never leaves this process.
     pub fn signing_key(mut self, key: AgentKey) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Binds the agent's tokens to its key (RFC 9449): without the key, the tokens are of no use. The agent signs the
+    /// proofs by itself; services must accept the scheme `DPoP`.
+    pub fn sender_constrained(mut self) -> Self {
+        self.sender_constrained = true;
         self
     }
 
@@ -74,7 +83,7 @@ impl Client {
         key: &AgentKey,
     ) -> Result<Agent, ClientError> {
         let nonce = self.challenge().await?;
-        let Registration { orch_id, task_id, scope, key: _ } = registration;
+        let Registration { orch_id, task_id, scope, sender_constrained, key: _ } = registration;
         let request = ApiRequest::post(
             paths::REGISTER,
             &RegistrationRequest {
@@ -85,6 +94,7 @@ impl Client {
                 orch_id: orch_id.clone(),
                 task_id: task_id.clone(),
                 requested_scope: scope.clone(),
+                sender_constrained: *sender_constrained,
             },
         )?
         .with_secret_member("access_token");

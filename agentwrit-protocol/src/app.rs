@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     JsonRequest, RequestError, Secret,
-    lenient::lenient,
+    lenient::{is_false, lenient, lenient_flag},
     limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
     members::{Member, Scopes, Seconds, Text},
     request::read,
@@ -23,6 +23,9 @@ pub struct AppCreationRequest {
     /// Lifetime of the app's own tokens, in seconds; the broker's default where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
+    /// True when the tokens of the app's agents must be bound to the agent's key (RFC 9449); its own stay bearer tokens.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
 }
 
 impl JsonRequest for AppCreationRequest {
@@ -33,12 +36,14 @@ impl JsonRequest for AppCreationRequest {
             name: Member<Text<64>>,
             scopes: Member<Scopes>,
             token_ttl: Member<Seconds>,
+            sender_constrained: Member<bool>,
         }
         let members: Members = read(body)?;
         Ok(Self {
             name: members.name.text("name")?.to_owned(),
             scopes: members.scopes.scopes("scopes")?,
             token_ttl: members.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?,
+            sender_constrained: members.sender_constrained.flag("sender_constrained")?.unwrap_or_default(),
         })
     }
 }
@@ -53,6 +58,9 @@ pub struct AppUpdateRequest {
     /// New lifetime of the app's own tokens, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
+    /// True when the tokens of the app's agents must be bound to the agent's key from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_constrained: Option<bool>,
 }
 
 impl JsonRequest for AppUpdateRequest {
@@ -62,14 +70,16 @@ impl JsonRequest for AppUpdateRequest {
         struct Members {
             scopes: Member<Scopes>,
             token_ttl: Member<Seconds>,
+            sender_constrained: Member<bool>,
         }
         let members: Members = read(body)?;
         let scopes = members.scopes.optional_scopes("scopes")?;
         let token_ttl = members.token_ttl.lifetime("token_ttl", MIN_APP_TOKEN_TTL, MAX_TOKEN_TTL)?;
-        if scopes.is_none() && token_ttl.is_none() {
-            return Err(RequestError::invalid("scopes or token_ttl", "one of them is required"));
+        let sender_constrained = members.sender_constrained.flag("sender_constrained")?;
+        if scopes.is_none() && token_ttl.is_none() && sender_constrained.is_none() {
+            return Err(RequestError::invalid("scopes, token_ttl or sender_constrained", "one of them is required"));
         }
-        Ok(Self { scopes, token_ttl })
+        Ok(Self { scopes, token_ttl, sender_constrained })
     }
 }
 
@@ -88,6 +98,9 @@ pub struct AppRecord {
     /// Lifetime of the app's own tokens, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
+    /// True when the tokens of the app's agents are bound to the agent's key (RFC 9449).
+    #[serde(default, deserialize_with = "lenient_flag", skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
     /// State of the app; absent when it is not a known one.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AppStatus>,
@@ -147,6 +160,9 @@ pub struct AppCreationResponse {
     /// Lifetime of the app's own tokens, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub token_ttl: Option<u64>,
+    /// True when the tokens of the app's agents are bound to the agent's key (RFC 9449).
+    #[serde(default, deserialize_with = "lenient_flag", skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
     /// State of the app.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AppStatus>,
@@ -169,6 +185,7 @@ impl AppCreationResponse {
             name: Some(app.name),
             scopes: Some(app.scopes),
             token_ttl: app.token_ttl,
+            sender_constrained: app.sender_constrained,
             status: app.status,
             created_at: app.created_at,
             updated_at: app.updated_at,

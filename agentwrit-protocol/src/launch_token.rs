@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     JsonRequest, ListEntry, RequestError, Secret,
-    lenient::lenient,
+    lenient::{is_false, lenient, lenient_flag},
     limits::{MAX_LAUNCH_TOKEN_TTL, MAX_TOKEN_TTL},
     members::{Member, Scopes, Seconds, Segment, Text, required, reserved},
     request::read,
@@ -35,6 +35,9 @@ pub struct LaunchTokenRequest {
     /// Task that the registration must name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<PathSegment>,
+    /// True when the agent's tokens must be bound to its key (RFC 9449); the broker may bind them all the same.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
 }
 
 impl LaunchTokenRequest {
@@ -67,6 +70,7 @@ impl JsonRequest for LaunchTokenRequest {
             ttl: Member<Seconds>,
             orch_id: Member<Segment>,
             task_id: Member<Segment>,
+            sender_constrained: Member<bool>,
         }
         let members: Members = read(body)?;
         Ok(Self {
@@ -77,6 +81,7 @@ impl JsonRequest for LaunchTokenRequest {
             ttl: members.ttl.lifetime("ttl", 1, MAX_LAUNCH_TOKEN_TTL)?,
             orch_id: members.orch_id.optional_segment("orch_id")?,
             task_id: members.task_id.optional_segment("task_id")?,
+            sender_constrained: members.sender_constrained.flag("sender_constrained")?.unwrap_or_default(),
         })
     }
 }
@@ -105,6 +110,9 @@ pub struct LaunchTokenPolicy {
     pub allowed_scope: ScopeSet,
     /// Lifetime of the agent's tokens, in seconds.
     pub max_ttl: u64,
+    /// True when the agent's tokens are bound to its key (RFC 9449).
+    #[serde(default, deserialize_with = "lenient_flag", skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
 }
 
 /// Entry of `GET /v1/admin/launch-tokens`: a launch token's id and policy, not itself.
@@ -121,6 +129,9 @@ pub struct LaunchTokenRecord {
     pub max_ttl: u64,
     /// True when it registers one agent only.
     pub single_use: bool,
+    /// True when the agent's tokens are bound to its key (RFC 9449).
+    #[serde(default, deserialize_with = "lenient_flag", skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
     /// Time of its issue.
     pub created_at: UnixTime,
     /// End of its lifetime.

@@ -36,6 +36,17 @@ pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializ
     SmallValue::deserialize(deserializer).map(|SmallValue(value)| T::deserialize(value?).ok())
 }
 
+/// Reads a flag that is false when it is missing, `null` or malformed.
+pub(crate) fn lenient_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    lenient(deserializer).map(Option::unwrap_or_default)
+}
+
+/// Leaves out a flag that is false: use with `skip_serializing_if`.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature of `skip_serializing_if`")]
+pub(crate) fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// Bytes that the tree may still take; `None` once it was too large.
 struct Budget {
     left: Option<usize>,

@@ -21,6 +21,7 @@ mod revocation;
 mod secret;
 mod signing_keys;
 mod token;
+mod token_type;
 mod verifiers;
 
 pub use agentwrit_json::JsonError;
@@ -37,7 +38,7 @@ pub use self::{
     health::HealthResponse,
     launch_token::{LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest, LaunchTokenResponse},
     list::{ListEntry, ListResponse, Page},
-    login::{AdminAuthRequest, AppAuthRequest, AuthResponse, BEARER},
+    login::{AdminAuthRequest, AppAuthRequest, AuthResponse},
     problem::{ErrorCode, Problem},
     registration::{
         AgentRecord, AgentStatus, ChallengeResponse, Nonce, PublicKeyBytes, RegistrationRequest, RegistrationResponse,
@@ -51,5 +52,6 @@ pub use self::{
     token::{
         DelegationRequest, DelegationResponse, RenewalResponse, ReportedClaims, ValidationRequest, ValidationResponse,
     },
+    token_type::TokenType,
     verifiers::{VerifierEnrolmentRequest, VerifierInstance, VerifierRecord},
 };

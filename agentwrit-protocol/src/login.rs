@@ -4,15 +4,12 @@ use agentwrit_verify::ScopeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    JsonRequest, RequestError, Secret,
+    JsonRequest, RequestError, Secret, TokenType,
     lenient::lenient,
     members::{Member, Text},
     request::read,
     secret::exposed,
 };
-
-/// `token_type` of a token that its holder presents as it is (RFC 6750).
-pub const BEARER: &str = "Bearer";
 
 /// Body of `POST /v1/admin/auth`.
 #[derive(Clone, Debug, Serialize)]
@@ -77,9 +74,9 @@ pub struct AuthResponse {
     pub access_token: Secret,
     /// Lifetime of the token, in seconds.
     pub expires_in: u64,
-    /// How the token is presented: [`BEARER`].
+    /// How the token is presented: [`TokenType::Bearer`].
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
-    pub token_type: Option<String>,
+    pub token_type: Option<TokenType>,
     /// Scopes of an app's token.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub scopes: Option<ScopeSet>,

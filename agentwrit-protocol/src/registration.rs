@@ -4,8 +4,8 @@ use agentwrit_verify::{AgentId, PathSegment, ScopeSet, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret,
-    lenient::lenient,
+    Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret, TokenType,
+    lenient::{is_false, lenient},
     members::{Member, Scopes, Segment, Text},
     request::read,
     secret::exposed,
@@ -50,6 +50,9 @@ pub struct RegistrationRequest {
     pub task_id: PathSegment,
     /// Scopes of the agent.
     pub requested_scope: ScopeSet,
+    /// True when the agent's tokens must be bound to its key (RFC 9449); the broker may bind them all the same.
+    #[serde(skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
 }
 
 impl JsonRequest for RegistrationRequest {
@@ -64,6 +67,7 @@ impl JsonRequest for RegistrationRequest {
             orch_id: Member<Segment>,
             task_id: Member<Segment>,
             requested_scope: Member<Scopes>,
+            sender_constrained: Member<bool>,
         }
         let members: Members = read(body)?;
         Ok(Self {
@@ -74,6 +78,7 @@ impl JsonRequest for RegistrationRequest {
             orch_id: members.orch_id.segment("orch_id")?,
             task_id: members.task_id.segment("task_id")?,
             requested_scope: members.requested_scope.scopes("requested_scope")?,
+            sender_constrained: members.sender_constrained.flag("sender_constrained")?.unwrap_or_default(),
         })
     }
 }
@@ -90,6 +95,9 @@ pub struct RegistrationResponse {
     /// Lifetime of the token, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u64>,
+    /// How the token is presented; absent means [`TokenType::Bearer`].
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<TokenType>,
 }
 
 /// Entry of `GET /v1/app/agents`.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
 use crate::{
-    JsonRequest, Presented, RequestError, Secret,
+    JsonRequest, Presented, RequestError, Secret, TokenType,
     lenient::{SmallValue, lenient},
     members::{Member, Scopes, Seconds, Text},
     request::read,
@@ -105,6 +105,9 @@ pub struct RenewalResponse {
     /// Lifetime of the token, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u64>,
+    /// How the token is presented; absent means [`TokenType::Bearer`].
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<TokenType>,
 }
 
 /// Body of `POST /v1/delegate`.
@@ -149,6 +152,9 @@ pub struct DelegationResponse {
     /// Lifetime of the token, in seconds.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<u64>,
+    /// How the token is presented; absent means [`TokenType::Bearer`].
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<TokenType>,
     /// Chain of the token, root first. That of AgentWrit v2 has another form.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub delegation_chain: Option<Vec<DelegationRecord>>,

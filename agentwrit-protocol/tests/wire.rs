@@ -65,12 +65,13 @@ fn reads_requests_as_they_are_written() {
             orch_id: segment("orch-1"),
             task_id: segment("task-1"),
             requested_scope: scopes(),
+            sender_constrained: true,
         },
         &json!({
             "launch_token": "l", "nonce": "07".repeat(32), "orch_id": "orch-1", "task_id": "task-1",
             "public_key": "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=",
             "signature": format!("{}CQ==", "CQkJ".repeat(21)),
-            "requested_scope": ["read:data:x", "write:data:*"],
+            "requested_scope": ["read:data:x", "write:data:*"], "sender_constrained": true,
         }),
     );
     assert_round_trip(&ValidationRequest { token: Secret::from("t").into() }, &json!({"token": "t"}));
@@ -87,17 +88,25 @@ fn reads_requests_as_they_are_written() {
             ttl: Some(3600),
             orch_id: Some(segment("orch-1")),
             task_id: None,
+            sender_constrained: true,
         },
         &json!({
             "agent_name": "a reader", "allowed_scope": ["read:data:x", "write:data:*"], "max_ttl": 86_400,
-            "single_use": false, "ttl": 3600, "orch_id": "orch-1",
+            "single_use": false, "ttl": 3600, "orch_id": "orch-1", "sender_constrained": true,
         }),
     );
     assert_round_trip(
-        &AppCreationRequest { name: "front-desk".into(), scopes: scopes(), token_ttl: None },
+        &AppCreationRequest { name: "front-desk".into(), scopes: scopes(), token_ttl: None, sender_constrained: false },
         &json!({"name": "front-desk", "scopes": ["read:data:x", "write:data:*"]}),
     );
-    assert_round_trip(&AppUpdateRequest { scopes: None, token_ttl: Some(60) }, &json!({"token_ttl": 60}));
+    assert_round_trip(
+        &AppUpdateRequest { token_ttl: Some(60), ..AppUpdateRequest::default() },
+        &json!({"token_ttl": 60}),
+    );
+    assert_round_trip(
+        &AppUpdateRequest { sender_constrained: Some(false), ..AppUpdateRequest::default() },
+        &json!({"sender_constrained": false}),
+    );
     assert_round_trip(
         &RevocationRequest::new(RevocationTarget::Token(TokenId::from_bytes([5; 16])), Some("lost".into())),
         &json!({"level": "token", "target": "05".repeat(16), "reason": "lost"}),
@@ -116,7 +125,9 @@ fn rejects_member_out_of_range_by_its_name() {
     assert_eq!(launch(r#""ttl":3601"#), ttl("ttl", 1, 3600));
     assert_eq!(launch(r#""ttl":-1"#), ttl("ttl", 1, 3600));
     assert_eq!(launch(r#""ttl":1.5"#), RequestError::invalid("ttl", "must be a whole number of seconds"));
-    assert_eq!(launch(r#""single_use":"yes""#), RequestError::invalid("single_use", "must be true or false"));
+    let flag = |name| RequestError::invalid(name, "must be true or false");
+    assert_eq!(launch(r#""sender_constrained":1"#), flag("sender_constrained"));
+    assert_eq!(launch(r#""single_use":"yes""#), flag("single_use"));
     let app = |ttl: u64| AppUpdateRequest::from_json(json!({ "token_ttl": ttl }).to_string().as_bytes());
     assert_eq!(app(59).unwrap_err(), ttl("token_ttl", 60, 86_400));
     assert_eq!(app(60).unwrap().token_ttl, Some(60));

@@ -93,6 +93,7 @@ impl Create {
             policy: LaunchTokenPolicy {
                 allowed_scope: token.allowed_scope().clone(),
                 max_ttl: token.max_ttl().as_secs(),
+                sender_constrained: token.sender_constrained(),
             },
         };
         let now = context.clock.now();

@@ -37,7 +37,11 @@ pub(super) async fn issue(
         launch_token: secret,
         launch_token_id: Some(token.id.to_string()),
         expires_at: token.expires_at,
-        policy: LaunchTokenPolicy { allowed_scope: token.allowed_scope, max_ttl: token.max_ttl },
+        policy: LaunchTokenPolicy {
+            allowed_scope: token.allowed_scope,
+            max_ttl: token.max_ttl,
+            sender_constrained: false,
+        },
     };
     Ok((StatusCode::CREATED, Json(response)))
 }
@@ -86,6 +90,7 @@ fn record(token: LaunchToken) -> LaunchTokenRecord {
         allowed_scope: token.allowed_scope,
         max_ttl: token.max_ttl,
         single_use: token.single_use,
+        sender_constrained: false,
         created_at: token.created_at,
         expires_at: token.expires_at,
         created_by: token.created_by,

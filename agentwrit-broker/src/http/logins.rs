@@ -1,6 +1,6 @@
 //! `POST /v1/admin/auth` and `POST /v1/app/auth`.
 
-use agentwrit_protocol::{AdminAuthRequest, AppAuthRequest, AuthResponse, BEARER};
+use agentwrit_protocol::{AdminAuthRequest, AppAuthRequest, AuthResponse, TokenType};
 use agentwrit_verify::ScopeSet;
 use axum::{Json, extract::State};
 
@@ -31,7 +31,7 @@ fn response(issued: Issued, scopes: Option<ScopeSet>) -> AuthResponse {
     AuthResponse {
         access_token: issued.access_token.into(),
         expires_in: issued.expires_in,
-        token_type: Some(BEARER.to_owned()),
+        token_type: Some(TokenType::Bearer),
         scopes,
     }
 }

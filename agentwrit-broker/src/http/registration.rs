@@ -28,7 +28,7 @@ pub(super) async fn register(
 ) -> Result<Json<RegistrationResponse>, HttpError> {
     let (agent_id, issued) = services.registrations.register(request, client).await?;
     let (access_token, expires_in) = (issued.access_token.into(), Some(issued.expires_in));
-    Ok(Json(RegistrationResponse { agent_id, access_token, expires_in }))
+    Ok(Json(RegistrationResponse { agent_id, access_token, expires_in, token_type: None }))
 }
 
 pub(super) async fn list_own(

@@ -48,7 +48,11 @@ pub(super) async fn renew(
     _: DrainedBody,
 ) -> Result<Json<RenewalResponse>, HttpError> {
     let issued = services.tokens.renew(verified.token().clone().into(), client).await?;
-    Ok(Json(RenewalResponse { access_token: issued.access_token.into(), expires_in: Some(issued.expires_in) }))
+    Ok(Json(RenewalResponse {
+        access_token: issued.access_token.into(),
+        expires_in: Some(issued.expires_in),
+        token_type: None,
+    }))
 }
 
 pub(super) async fn release(
@@ -73,6 +77,7 @@ pub(super) async fn delegate(
     Ok(Json(DelegationResponse {
         access_token: issued.access_token.into(),
         expires_in: Some(issued.expires_in),
+        token_type: None,
         delegation_chain: Some(chain),
     }))
 }

@@ -20,6 +20,7 @@ pub(crate) async fn print(services: &Services) -> Result<(), Error> {
         ttl: Some(3600),
         orch_id: None,
         task_id: None,
+        sender_constrained: false,
     };
     let (_, launch_token) = services.launch_tokens.issue(Subject::Admin, None, policy, here).await?;
     let admin = services.logins.issue_admin_token(here).await?;

@@ -107,6 +107,7 @@ impl Client {
             ttl: Some(60),
             orch_id: None,
             task_id: None,
+            sender_constrained: false,
         };
         let response: LaunchTokenResponse =
             self.post(paths::ADMIN_LAUNCH_TOKENS, Some(operator), &encode(&request)?, 201).await?;
@@ -197,6 +198,7 @@ pub(crate) fn registration(launch_token: &Secret, nonce: Nonce, task_id: &str) -
         orch_id: segment("load")?,
         task_id: segment(task_id)?,
         requested_scope: scopes()?,
+        sender_constrained: false,
     })
 }
 

@@ -169,7 +169,7 @@ impl World {
     }
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
-        let change = AppUpdateRequest { scopes: Some(scopes), token_ttl: None };
+        let change = AppUpdateRequest { scopes: Some(scopes), ..AppUpdateRequest::default() };
         self.settled(self.services().apps.update(None, app.clone(), change, self.client())).await
     }
 
@@ -214,6 +214,7 @@ impl World {
             ttl: Some(request.ttl),
             orch_id: None,
             task_id: None,
+            sender_constrained: false,
         };
         Ok(self.services().launch_tokens.issue(creator, bearer, policy, self.client()).await?.1)
     }
@@ -248,6 +249,7 @@ impl World {
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
+            sender_constrained: false,
         };
         self.settled(self.services().registrations.register(registration, self.client())).await
     }

@@ -144,6 +144,7 @@ impl TestServices {
             orch_id: PathSegment::parse("orch").unwrap(),
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
+            sender_constrained: false,
         }
     }
 
@@ -205,6 +206,7 @@ fn launch_policy(single_use: bool) -> LaunchTokenRequest {
         ttl: Some(30),
         orch_id: None,
         task_id: None,
+        sender_constrained: false,
     }
 }
 

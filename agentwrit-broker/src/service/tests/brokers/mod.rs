@@ -186,5 +186,6 @@ pub(super) fn registration(services: &Services, launch_token: &Secret) -> Regist
         orch_id: PathSegment::parse("orch").unwrap(),
         task_id: PathSegment::parse("task").unwrap(),
         requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
+        sender_constrained: false,
     }
 }

@@ -16,7 +16,7 @@ async fn treats_null_for_optional_member_as_absence() {
     let updated = change(json!({"scopes": null, "token_ttl": 600})).await;
     assert_eq!((updated.status, &updated.json()["scopes"]), (200, &json!(["read:data:*"])));
     let nothing = change(json!({"scopes": null, "token_ttl": null})).await;
-    nothing.refused(400, "invalid_request", "scopes or token_ttl: one of them is required");
+    nothing.refused(400, "invalid_request", "scopes, token_ttl or sender_constrained: one of them is required");
 
     let launch = json!({
         "agent_name": "a", "allowed_scope": ["read:data:*"], "max_ttl": null, "single_use": null, "ttl": null,
