@@ -111,6 +111,7 @@ impl Registration {
                 app_id: None,
                 scope: scopes(),
                 public_key: *random.as_bytes(),
+                sender_constrained: false,
                 launch_token_id: LaunchTokenId::from_bytes(number.to_be_bytes()),
                 registered_at: at(0),
                 expires_at: at(300),
@@ -129,6 +130,7 @@ impl Registration {
                 expires_at: at(300),
                 original_ttl: 300,
                 session_started_at: at(0),
+                sender_constrained: false,
             },
         }
     }
@@ -160,6 +162,7 @@ fn launch_token(number: u64) -> LaunchToken {
         allowed_scope: scopes(),
         max_ttl: 300,
         single_use: true,
+        sender_constrained: false,
         created_at: at(0),
         expires_at: at(3600),
         created_by: Subject::Admin,

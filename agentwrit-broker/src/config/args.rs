@@ -104,6 +104,16 @@ pub struct Args {
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<String>,
 
+    /// Whether agents' tokens are bound to their keys (RFC 9449): off, allowed or required (`AA_SENDER_CONSTRAINED`, default
+    /// allowed)
+    #[arg(long, value_name = "POLICY")]
+    pub sender_constrained: Option<String>,
+
+    /// URLs under which clients reach this broker, separated by commas; proofs of keys are made for one of them
+    /// (`AA_EXTERNAL_URL`, default the address that it listens on)
+    #[arg(long, value_name = "URLS")]
+    pub external_url: Option<String>,
+
     /// `max_ttl` of a launch token that states none (`AA_DEFAULT_TTL`, default 300)
     #[arg(long, value_name = "SECONDS")]
     pub default_ttl: Option<String>,
@@ -192,7 +202,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 29] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 31] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -203,6 +213,8 @@ impl Args {
             ("AA_TRUST_DOMAIN", &self.trust_domain),
             ("AA_ISSUER", &self.issuer),
             ("AA_AUDIENCE", &self.audience),
+            ("AA_SENDER_CONSTRAINED", &self.sender_constrained),
+            ("AA_EXTERNAL_URL", &self.external_url),
             ("AA_DEFAULT_TTL", &self.default_ttl),
             ("AA_MAX_TTL", &self.max_ttl),
             ("AA_ADMIN_TOKEN_TTL", &self.admin_token_ttl),

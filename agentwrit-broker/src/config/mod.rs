@@ -30,7 +30,7 @@ pub use self::{
     file::{FileContents, read_file},
     shared_store::{DatabaseUrl, SharedStore},
     tls::TlsConfig,
-    values::{Mode, OnLostHistory},
+    values::{Mode, OnLostHistory, SenderConstrained},
     warning::Warning,
 };
 use self::{error::ErrorList, sources::Settings, values as variables};
@@ -71,6 +71,10 @@ pub struct Config {
     pub issuer: String,
     /// `AA_AUDIENCE`
     pub audience: Option<String>,
+    /// `AA_SENDER_CONSTRAINED`
+    pub sender_constrained: SenderConstrained,
+    /// `AA_EXTERNAL_URL`; the address of the listener if empty.
+    pub external_urls: Vec<String>,
     /// `AA_DEFAULT_TTL` in seconds, never above [`max_ttl`](Self::max_ttl).
     pub default_ttl: u64,
     /// `AA_MAX_TTL` in seconds; no ceiling if `None`.
@@ -200,6 +204,8 @@ impl Config {
         let trust_domain = errors.keep(settings.value(&variables::TRUST_DOMAIN));
         let issuer = errors.keep(settings.value(&variables::ISSUER));
         let audience = errors.keep(settings.value(&variables::AUDIENCE));
+        let sender_constrained = errors.keep(settings.value(&variables::SENDER_CONSTRAINED));
+        let external_urls = errors.keep(settings.value(&variables::EXTERNAL_URL));
         let default_ttl = errors.keep(settings.value(&variables::DEFAULT_TTL));
         let max_ttl = errors.keep(settings.value(&variables::MAX_TTL));
         let admin_token_ttl = errors.keep(settings.value(&variables::ADMIN_TOKEN_TTL));
@@ -224,6 +230,8 @@ impl Config {
             issuer: issuer?.unwrap_or_else(|| format!("https://{trust_domain}")),
             trust_domain,
             audience: audience?,
+            sender_constrained: sender_constrained?,
+            external_urls: external_urls?,
             default_ttl: max_ttl.map_or(default_ttl, |ceiling| default_ttl.min(ceiling)),
             max_ttl,
             admin_token_ttl: admin_token_ttl?,
@@ -252,6 +260,7 @@ impl Config {
             trust_domain: self.trust_domain.to_string(),
             audience: self.audience.clone(),
             max_ttl: self.max_ttl,
+            sender_constrained: self.sender_constrained.as_str().to_owned(),
             admin_secret: kek.digest("agentwrit-admin-secret-v1", self.admin_secret.stored_form()),
         }
     }

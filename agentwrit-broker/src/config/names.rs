@@ -12,7 +12,7 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 29] = [
+pub(super) const ALL: [&str; 31] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
@@ -23,6 +23,7 @@ pub(super) const ALL: [&str; 29] = [
     DATABASE_URL,
     "AA_DB_PATH",
     "AA_DEFAULT_TTL",
+    "AA_EXTERNAL_URL",
     "AA_ISSUER",
     KEY_ENCRYPTION_KEY_PATH,
     "AA_KEY_PREPARE_FOR",
@@ -33,6 +34,7 @@ pub(super) const ALL: [&str; 29] = [
     "AA_ON_LOST_HISTORY",
     "AA_PORT",
     "AA_SEED_TOKENS",
+    "AA_SENDER_CONSTRAINED",
     "AA_SESSION_BUDGET",
     "AA_SIGNING_KEY_PATH",
     "AA_STATE_PATH",

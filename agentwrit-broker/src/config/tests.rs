@@ -84,6 +84,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(config.trust_domain.as_str(), "agentwrit.local");
     assert_eq!(config.issuer, "https://agentwrit.local");
     assert_eq!(config.audience, None);
+    assert_eq!(config.sender_constrained, SenderConstrained::Allowed);
+    assert!(config.external_urls.is_empty());
     assert_eq!((config.default_ttl, config.max_ttl), (300, Some(86_400)));
     assert_eq!((config.admin_token_ttl, config.app_token_ttl), (300, 1_800));
     assert_eq!(config.session_budget, Some(SessionBudget { at_once: 20, per_second: 1 }));
@@ -99,7 +101,7 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn each_variable_rejects_bad_values_and_names_accepted_ones() {
-    let bad: [(&str, &[&str], &str); 19] = [
+    let bad: [(&str, &[&str], &str); 21] = [
         ("AA_ACCEPT_BROKEN_AUDIT", &["true", "1", "evt-000003", "evt-000003:ab", ","], "breaks of the audit trail"),
         (
             "AA_SESSION_BUDGET",
@@ -113,6 +115,23 @@ fn each_variable_rejects_bad_values_and_names_accepted_ones() {
         ("AA_TRUST_DOMAIN", &["Example.org", "a b", "a/b", "spiffe://a"], "SPIFFE trust domain"),
         ("AA_ISSUER", &["https://a b", "https://é", "a\nb"], "visible ASCII"),
         ("AA_AUDIENCE", &["a b", "é", "a\tb"], "visible ASCII"),
+        ("AA_SENDER_CONSTRAINED", &["on", "true", "Required", "dpop"], "`off`, `allowed` or `required`"),
+        (
+            "AA_EXTERNAL_URL",
+            &[
+                "broker.example.com",
+                "broker.example.com:8080",
+                "/v1",
+                "ftp://broker.example.com",
+                "https://",
+                "https://user@broker.example.com",
+                "https://broker.example.com/?a=b",
+                "https://broker.example.com/#a",
+                "https://broker.example.com,",
+                "https://broker.example.com https://other.example.com",
+            ],
+            "URLs under which clients reach this broker",
+        ),
         ("AA_DEFAULT_TTL", &["0", "-5", "86401", "5m", "1e3", "300.5"], "from 1 to 86400"),
         ("AA_MAX_TTL", &["-1", "31536001", "1d"], "or 0 for no ceiling"),
         ("AA_ADMIN_TOKEN_TTL", &["0", "86401", "five"], "from 1 to 86400"),
@@ -199,6 +218,8 @@ fn accepts_good_values() {
         .env("AA_LOG_FORMAT", "json")
         .env("AA_TRUST_DOMAIN", "prod.example.org")
         .env("AA_AUDIENCE", "https://api.example.org")
+        .env("AA_SENDER_CONSTRAINED", "required")
+        .env("AA_EXTERNAL_URL", "https://broker.example.com/issuer, http://127.0.0.1:8080")
         .env("AA_DEFAULT_TTL", "86400")
         .env("AA_MAX_TTL", "0")
         .env("AA_ADMIN_TOKEN_TTL", "1")
@@ -212,6 +233,8 @@ fn accepts_good_values() {
     assert_eq!((config.log_level, config.log_format), (LogLevel::Quiet, LogFormat::Json));
     assert_eq!(config.issuer, "https://prod.example.org");
     assert_eq!(config.audience.as_deref(), Some("https://api.example.org"));
+    assert_eq!(config.sender_constrained, SenderConstrained::Required);
+    assert_eq!(config.external_urls, ["https://broker.example.com/issuer", "http://127.0.0.1:8080"]);
     assert_eq!((config.default_ttl, config.max_ttl), (86_400, None));
     assert_eq!((config.admin_token_ttl, config.app_token_ttl), (1, 60));
     assert_eq!(config.db_path, Path::new("/var/lib/broker/data.db"));

@@ -8,6 +8,7 @@ use std::{
 
 use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
+use http::Uri;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
@@ -81,6 +82,50 @@ pub(super) const AUDIENCE: Variable<Option<String>> = Variable {
     default: "",
     accepts: "1 to 256 visible ASCII characters; empty for none",
     parse: claim,
+};
+
+/// Policy for binding agents' tokens to their registered keys (RFC 9449).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SenderConstrained {
+    /// No launch token, app or agent can ask for it. Tokens that are bound stay bound.
+    Off,
+    /// Launch tokens, apps and agents ask for it.
+    #[default]
+    Allowed,
+    /// Every token of an agent is bound.
+    Required,
+}
+
+impl SenderConstrained {
+    /// Returns the text of the setting.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Allowed => "allowed",
+            Self::Required => "required",
+        }
+    }
+}
+
+pub(super) const SENDER_CONSTRAINED: Variable<SenderConstrained> = Variable {
+    name: "AA_SENDER_CONSTRAINED",
+    default: "allowed",
+    accepts: "`off`, `allowed` or `required`",
+    parse: |text| match text {
+        "off" => Some(SenderConstrained::Off),
+        "allowed" => Some(SenderConstrained::Allowed),
+        "required" => Some(SenderConstrained::Required),
+        _ => None,
+    },
+};
+
+pub(super) const EXTERNAL_URL: Variable<Vec<String>> = Variable {
+    name: "AA_EXTERNAL_URL",
+    default: "",
+    accepts: "URLs under which clients reach this broker, such as `https://broker.example.com`, separated by commas: \
+              `http` or `https`, with a host, without user, query and fragment; empty for the address that it listens on",
+    parse: external_urls,
 };
 
 pub(super) const DEFAULT_TTL: Variable<u64> = Variable {
@@ -287,6 +332,18 @@ pub(super) fn path(text: &str) -> Option<PathBuf> {
 fn claim(text: &str) -> Option<Option<String>> {
     let is_visible = text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
     is_visible.then(|| (!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn external_urls(text: &str) -> Option<Vec<String>> {
+    let is_external = |url: &str| {
+        let is_web = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none();
+        let has_host = |url: &Uri| url.host().is_some_and(|host| !host.is_empty());
+        !url.contains(['#', '@']) && url.parse().is_ok_and(|url| is_web(&url) && has_host(&url))
+    };
+    match text {
+        "" => Some(Vec::new()),
+        _ => text.split(',').map(str::trim).map(|url| is_external(url).then(|| url.to_owned())).collect(),
+    }
 }
 
 fn networks(text: &str) -> Option<Vec<IpNet>> {

@@ -22,6 +22,8 @@ pub struct App {
     pub scopes: ScopeSet,
     /// Lifetime of the app's own tokens, in seconds.
     pub token_ttl: u64,
+    /// True if the tokens of its agents are bound to the agent's key.
+    pub sender_constrained: bool,
     /// State of the app: only an active one may act.
     pub status: AppStatus,
     /// Time of its registration.

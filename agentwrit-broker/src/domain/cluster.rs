@@ -13,6 +13,8 @@ pub struct ClusterSettings {
     pub max_ttl: Option<u64>,
     /// Digest of `AA_ADMIN_SECRET` under a key that the database does not hold.
     pub admin_secret: [u8; 32],
+    /// `AA_SENDER_CONSTRAINED`
+    pub sender_constrained: String,
 }
 
 /// Setting that differs between a broker and the database.
@@ -61,6 +63,13 @@ impl ClusterSettings {
         if self.max_ttl != recorded.max_ttl {
             let seconds = |settings: &Self| Some(settings.max_ttl.unwrap_or_default().to_string());
             deviations.push(Disagreement { variable: "AA_MAX_TTL", here: seconds(self), recorded: seconds(recorded) });
+        }
+        if self.sender_constrained != recorded.sender_constrained {
+            deviations.push(Disagreement {
+                variable: "AA_SENDER_CONSTRAINED",
+                here: Some(self.sender_constrained.clone()),
+                recorded: Some(recorded.sender_constrained.clone()),
+            });
         }
         if self.admin_secret != recorded.admin_secret {
             deviations.push(Disagreement { variable: "AA_ADMIN_SECRET", here: None, recorded: None });

@@ -22,6 +22,8 @@ pub struct LaunchToken {
     pub max_ttl: u64,
     /// True if it registers one agent only.
     pub single_use: bool,
+    /// True if the agent's tokens are bound to its key.
+    pub sender_constrained: bool,
     /// Time of its issue.
     pub created_at: UnixTime,
     /// Time from which it cannot be used.

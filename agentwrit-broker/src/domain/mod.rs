@@ -32,6 +32,8 @@ pub struct RegisteredAgent {
     pub scope: ScopeSet,
     /// Ed25519 key.
     pub public_key: [u8; 32],
+    /// True if all of its tokens are bound to its key.
+    pub sender_constrained: bool,
     /// Launch token that it registered with.
     pub launch_token_id: LaunchTokenId,
     /// Time of its registration.
@@ -55,6 +57,8 @@ pub struct IssuedToken {
     pub app_id: Option<AppId>,
     /// Task that it was issued for.
     pub task_id: Option<PathSegment>,
+    /// True if it is bound to the key of its subject.
+    pub sender_constrained: bool,
     /// First delegator of its chain.
     pub root: Option<AgentId>,
     /// All delegators of its chain, root first.

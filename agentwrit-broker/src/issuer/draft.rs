@@ -102,6 +102,7 @@ impl Draft {
             subject: claims.sub.clone(),
             app_id: self.app_id.clone(),
             task_id: claims.task_id.clone(),
+            sender_constrained: false,
             root: claims.delegation_chain.first().map(|record| record.agent.clone()),
             delegators: claims.delegation_chain.iter().map(|record| record.agent.clone()).collect(),
             delegator_sids: claims.delegation_chain.iter().map(|record| record.sid).collect(),

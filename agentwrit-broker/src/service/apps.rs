@@ -78,6 +78,7 @@ impl AppService {
             secret_digest: Digest::of(secret.expose().as_bytes()),
             scopes: new.scopes,
             token_ttl: new.token_ttl.unwrap_or(self.issuer.policy().app_token_ttl),
+            sender_constrained: false,
             status: AppStatus::Active,
             created_at: UnixTime::default(),
             updated_at: UnixTime::default(),

@@ -148,6 +148,7 @@ impl LaunchTokenService {
             allowed_scope: request.allowed_scope,
             max_ttl: self.issuer.policy().clamp(request.max_ttl.unwrap_or(self.issuer.policy().default_ttl)),
             single_use: request.single_use,
+            sender_constrained: false,
             created_at: epoch,
             expires_at: epoch.saturating_add(Duration::from_secs(request.ttl.unwrap_or(DEFAULT_LAUNCH_TOKEN_TTL))),
             created_by,

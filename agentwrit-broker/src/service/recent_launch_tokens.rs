@@ -66,6 +66,7 @@ mod tests {
             allowed_scope: scopes,
             max_ttl: 60,
             single_use: true,
+            sender_constrained: false,
             created_at: UnixTime::default(),
             expires_at: UnixTime::default(),
             created_by: Subject::Admin,

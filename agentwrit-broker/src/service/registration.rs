@@ -292,6 +292,7 @@ fn record(
         app_id: launch_token.app_id.clone(),
         scope: registration.requested_scope.clone(),
         public_key,
+        sender_constrained: false,
         launch_token_id: launch_token.id,
         registered_at: UnixTime::from_seconds(draft.claims.iat),
         expires_at: UnixTime::from_seconds(draft.claims.exp),

@@ -33,6 +33,7 @@ fn token(number: u8, issued_at: UnixTime) -> IssuedToken {
         expires_at: issued_at.saturating_add(Duration::from_secs(300)),
         original_ttl: 300,
         session_started_at: issued_at,
+        sender_constrained: false,
     }
 }
 
@@ -44,6 +45,7 @@ fn launch_token() -> LaunchToken {
         allowed_scope: ScopeSet::parse(["read:data:x"]).unwrap(),
         max_ttl: 300,
         single_use: false,
+        sender_constrained: false,
         created_at: at(0),
         expires_at: at(3600),
         created_by: Subject::Admin,
@@ -63,6 +65,7 @@ fn app(name: &str, status: AppStatus) -> App {
         secret_digest: Digest::of(name.as_bytes()),
         scopes: ScopeSet::parse(["read:data:*"]).unwrap(),
         token_ttl: 1800,
+        sender_constrained: false,
         status,
         created_at: at(0),
         updated_at: at(0),
@@ -85,6 +88,7 @@ async fn backup() -> (TempDir, Store) {
                 app_id: None,
                 scope: ScopeSet::parse(["read:data:x"]).unwrap(),
                 public_key: [7; 32],
+                sender_constrained: false,
                 launch_token_id: LaunchTokenId::from_bytes([1; 8]),
                 registered_at: at(0),
                 expires_at: at(300),

@@ -48,8 +48,8 @@ pub(in crate::store) struct AppRow {
 impl Record for AppRow {
     write_to!(Insert "apps" {
         "id": Integer, "app_id": Text, "name": Text, "client_id": Text, "secret_digest": Bytes, "scopes": Text,
-        "token_ttl": Integer, "active": Boolean, "suspended": Boolean, "created_at": Integer, "updated_at": Integer,
-        "deregistered_at": Integer
+        "token_ttl": Integer, "sender_constrained": Boolean, "active": Boolean, "suspended": Boolean,
+        "created_at": Integer, "updated_at": Integer, "deregistered_at": Integer
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -62,6 +62,7 @@ impl Record for AppRow {
             app.secret_digest.as_bytes().into(),
             joined(&app.scopes).into(),
             signed(app.token_ttl).into(),
+            app.sender_constrained.into(),
             (app.status != AppStatus::Inactive).into(),
             (app.status == AppStatus::Suspended).into(),
             app.created_at.into(),
@@ -71,14 +72,14 @@ impl Record for AppRow {
     }
 }
 
-/// An app with other scopes, token lifetime, status or times.
+/// An app with other scopes, token lifetime, binding of tokens, status or times.
 #[derive(Debug)]
 pub(in crate::store) struct AppChange(pub(in crate::store) App);
 
 impl Record for AppChange {
     write_to!(Update "apps" {
-        "app_id": Text, "scopes": Text, "token_ttl": Integer, "active": Boolean, "suspended": Boolean,
-        "updated_at": Integer, "deregistered_at": Integer
+        "app_id": Text, "scopes": Text, "token_ttl": Integer, "sender_constrained": Boolean, "active": Boolean,
+        "suspended": Boolean, "updated_at": Integer, "deregistered_at": Integer
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -87,6 +88,7 @@ impl Record for AppChange {
             app.app_id.as_str().into(),
             joined(&app.scopes).into(),
             signed(app.token_ttl).into(),
+            app.sender_constrained.into(),
             (app.status != AppStatus::Inactive).into(),
             (app.status == AppStatus::Suspended).into(),
             app.updated_at.into(),
@@ -105,8 +107,8 @@ pub(in crate::store) struct AgentRow {
 
 impl Record for AgentRow {
     write_to!(Insert "agents" {
-        "id": Integer, "app": Integer, "scope": Text, "public_key": Bytes, "launch_token_id": Bytes,
-        "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer
+        "id": Integer, "app": Integer, "scope": Text, "public_key": Bytes, "sender_constrained": Boolean,
+        "launch_token_id": Bytes, "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -116,6 +118,7 @@ impl Record for AgentRow {
             (*app).into(),
             joined(&agent.scope).into(),
             (&agent.public_key).into(),
+            agent.sender_constrained.into(),
             agent.launch_token_id.as_bytes().into(),
             agent.registered_at.into(),
             agent.expires_at.into(),
@@ -153,7 +156,8 @@ pub(in crate::store) struct TokenRow {
 impl Record for TokenRow {
     write_to!(Insert "tokens" {
         "jti": Bytes, "sid": Bytes, "subject": Integer, "app": Integer, "task": Integer, "root": Integer,
-        "issued_at": Integer, "expires_at": Integer, "original_ttl": Integer, "session_started_at": Integer
+        "issued_at": Integer, "expires_at": Integer, "original_ttl": Integer, "session_started_at": Integer,
+        "sender_constrained": Boolean
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -169,6 +173,7 @@ impl Record for TokenRow {
             token.expires_at.into(),
             signed(token.original_ttl).into(),
             token.session_started_at.into(),
+            token.sender_constrained.into(),
         ]);
     }
 }
@@ -232,7 +237,7 @@ impl Record for LaunchTokenRow {
     write_to!(Insert "launch_tokens" {
         "seq": Integer, "id": Bytes, "digest": Bytes, "agent_name": Text, "allowed_scope": Text, "max_ttl": Integer,
         "single_use": Boolean, "created_at": Integer, "expires_at": Integer, "created_by": Text, "app_id": Text,
-        "orch_id": Text, "task_id": Text, "consumed_at": Integer, "minted_in": Bytes
+        "orch_id": Text, "task_id": Text, "consumed_at": Integer, "minted_in": Bytes, "sender_constrained": Boolean
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -253,6 +258,7 @@ impl Record for LaunchTokenRow {
             token.task_id.as_ref().map(PathSegment::as_str).into(),
             token.consumed_at.into(),
             token.minted_in.as_ref().map(TokenId::as_bytes).into(),
+            token.sender_constrained.into(),
         ]);
     }
 }

@@ -4,7 +4,7 @@ use agentwrit_verify::{AgentId, AppId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, optional_parsed, optional_time, parsed, scopes, time, unsigned},
+    codec::{bytes, get, optional_parsed, optional_time, parsed, scopes, time, unsigned},
     query::Query,
     transaction::Transaction,
     value::values,
@@ -25,11 +25,11 @@ impl ReadAgents for Transaction<'_> {
         let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
         let total = self.single("SELECT count(*) FROM agents WHERE app = $1", values![key], |row| unsigned(row, 0))?;
         let rows = self.list(
-            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, agent.name, \
-             agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
+            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
+             agents.sender_constrained, agent.name, agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
              WHERE agents.app = $1 AND agents.id > $2 ORDER BY agents.id LIMIT $3 OFFSET $4",
             values![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 8)?, record(row, parsed(row, 7, AgentId::parse)?)?)),
+            |row| Ok((unsigned(row, 9)?, record(row, parsed(row, 8, AgentId::parse)?)?)),
         )?;
         Ok((rows, total))
     }
@@ -52,17 +52,18 @@ fn record(row: &Row, agent_id: AgentId) -> Result<RegisteredAgent, StoreError> {
         registered_at: time(row, 4)?,
         expires_at: time(row, 5)?,
         revoked_at: optional_time(row, 6)?,
+        sender_constrained: get(row, 7)?,
     })
 }
 
 pub(super) fn query(wants: &Wants) -> Option<Query<'_>> {
     Query::of(
-        "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, agent.name \
-         FROM names AS agent JOIN agents ON agents.id = agent.id LEFT JOIN names AS app ON app.id = agents.app \
+        "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
+         agents.sender_constrained, agent.name FROM names AS agent JOIN agents ON agents.id = agent.id LEFT JOIN names AS app ON app.id = agents.app \
          WHERE agent.name = ANY($1)",
         wants.agents.iter().map(AgentId::as_str),
         |row, facts| {
-            let agent = record(row, parsed(row, 7, AgentId::parse)?)?;
+            let agent = record(row, parsed(row, 8, AgentId::parse)?)?;
             facts.agents.learn(agent.agent_id.clone(), Some(agent));
             Ok(())
         },

@@ -23,7 +23,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, created_at, \
-             updated_at, deregistered_at FROM apps ",
+             updated_at, deregistered_at, sender_constrained FROM apps ",
             $rest
         )
     };
@@ -92,6 +92,7 @@ fn app(row: &Row) -> Result<App, StoreError> {
         created_at: time(row, 8)?,
         updated_at: time(row, 9)?,
         deregistered_at: optional_time(row, 10)?,
+        sender_constrained: get(row, 11)?,
     })
 }
 

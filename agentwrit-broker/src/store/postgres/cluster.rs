@@ -15,10 +15,12 @@ use crate::{
 };
 
 const LOCK: &str = "SELECT 1 FROM head WHERE one = 1 FOR UPDATE";
-const SELECT_CLUSTER: &str = "SELECT issuer, trust_domain, audience, max_ttl, admin_secret FROM cluster WHERE one = 1";
-const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret) \
-     VALUES (1, $1, $2, $3, $4, $5)";
-const UPDATE_CLUSTER: &str = "UPDATE cluster SET max_ttl = $1, admin_secret = $2 WHERE one = 1";
+const SELECT_CLUSTER: &str =
+    "SELECT issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained FROM cluster WHERE one = 1";
+const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret, \
+     sender_constrained) VALUES (1, $1, $2, $3, $4, $5, $6)";
+const UPDATE_CLUSTER: &str =
+    "UPDATE cluster SET max_ttl = $1, admin_secret = $2, sender_constrained = $3 WHERE one = 1";
 
 /// State that a broker finds when it joins the others.
 #[derive(Clone, Debug)]
@@ -66,11 +68,12 @@ fn join_in_transaction<E>(
 
 /// Compares the settings with the recorded ones, and records those that may change.
 fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagreement>, OpenError> {
-    let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret } = settings;
+    let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained } = settings;
     let max_ttl = max_ttl.map(signed);
     let Some(recorded) = read_settings(session)? else {
         let audience = audience.as_deref();
-        session.execute(INSERT_CLUSTER, values![issuer, trust_domain, audience, max_ttl, admin_secret])?;
+        let values = values![issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained];
+        session.execute(INSERT_CLUSTER, values)?;
         return Ok(Vec::new());
     };
     let conflicts = settings.conflicts_with(&recorded);
@@ -79,7 +82,7 @@ fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagree
     }
     let deviations = settings.deviates_from(&recorded);
     if !deviations.is_empty() {
-        session.execute(UPDATE_CLUSTER, values![max_ttl, admin_secret])?;
+        session.execute(UPDATE_CLUSTER, values![max_ttl, admin_secret, sender_constrained])?;
     }
     Ok(deviations)
 }
@@ -98,6 +101,7 @@ fn read_settings(session: &Session) -> Result<Option<ClusterSettings>, StoreErro
         audience: get(row, 2)?,
         max_ttl: get::<Option<i64>>(row, 3)?.and_then(|seconds| u64::try_from(seconds).ok()),
         admin_secret: bytes(row, 4)?,
+        sender_constrained: get(row, 5)?,
     }))
 }
 

@@ -24,7 +24,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
-             app_id, orch_id, task_id, consumed_at, minted_in, seq FROM launch_tokens ",
+             app_id, orch_id, task_id, consumed_at, minted_in, seq, sender_constrained FROM launch_tokens ",
             $rest
         )
     };
@@ -93,5 +93,6 @@ fn launch_token(row: &Row) -> Result<LaunchToken, StoreError> {
         task_id: optional_parsed(row, 11, PathSegment::parse)?,
         consumed_at: optional_time(row, 12)?,
         minted_in: optional_bytes(row, 13)?.map(TokenId::from_bytes),
+        sender_constrained: get(row, 15)?,
     })
 }

@@ -42,7 +42,8 @@ CREATE TABLE apps (
     suspended       boolean NOT NULL,
     created_at      bigint  NOT NULL,
     updated_at      bigint  NOT NULL,
-    deregistered_at bigint
+    deregistered_at bigint,
+    sender_constrained boolean NOT NULL -- its agents' tokens are
 );
 CREATE UNIQUE INDEX apps_by_active_name ON apps (name) WHERE active;
 
@@ -61,7 +62,8 @@ CREATE TABLE launch_tokens (
     orch_id       text,
     task_id       text,
     consumed_at   bigint,
-    minted_in     bytea
+    minted_in     bytea,
+    sender_constrained boolean NOT NULL
 );
 CREATE INDEX launch_tokens_by_expiry ON launch_tokens (expires_at);
 CREATE INDEX launch_tokens_by_app ON launch_tokens (app_id) WHERE app_id IS NOT NULL;
@@ -75,7 +77,8 @@ CREATE TABLE agents (
     launch_token_id bytea  NOT NULL,
     registered_at   bigint NOT NULL,
     expires_at      bigint NOT NULL,
-    revoked_at      bigint
+    revoked_at      bigint,
+    sender_constrained boolean NOT NULL -- all of its tokens are
 );
 CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;
 
@@ -90,7 +93,8 @@ CREATE TABLE tokens (
     expires_at         bigint NOT NULL,
     original_ttl       bigint NOT NULL,
     session_started_at bigint NOT NULL,
-    ended_at           bigint -- released, renewed or revoked
+    ended_at           bigint, -- released, renewed or revoked
+    sender_constrained boolean NOT NULL -- bound to the key of the subject
 );
 CREATE INDEX tokens_by_subject ON tokens (subject);
 CREATE INDEX tokens_by_task ON tokens (task) WHERE task IS NOT NULL;
@@ -184,7 +188,8 @@ CREATE TABLE cluster (
     trust_domain text  NOT NULL,
     audience     text,
     max_ttl      bigint,
-    admin_secret bytea NOT NULL -- digest under a key that is not in this database
+    admin_secret bytea NOT NULL, -- digest under a key that is not in this database
+    sender_constrained text NOT NULL
 );
 
 -- Keys of all brokers. `sealed` is encrypted under a key that is not in this database.

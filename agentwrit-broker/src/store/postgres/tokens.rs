@@ -93,7 +93,7 @@ pub(super) fn queries(wants: &Wants) -> [Option<Query<'_>>; 2] {
     let jtis = || wants.tokens.iter().map(TokenId::as_bytes);
     let tokens = Query::of(
         "SELECT jti, sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-         session_started_at, ended_at IS NOT NULL FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
+         session_started_at, ended_at IS NOT NULL, sender_constrained FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
          LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
          LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = ANY($1)",
         jtis(),
@@ -129,6 +129,7 @@ fn known_token(row: &Row) -> Result<KnownToken, StoreError> {
         expires_at: time(row, 7)?,
         original_ttl: unsigned(row, 8)?,
         session_started_at: time(row, 9)?,
+        sender_constrained: get(row, 11)?,
     };
     Ok(KnownToken { token, ended: get(row, 10)? })
 }

@@ -23,11 +23,11 @@ impl ReadAgents for Transaction<'_> {
         let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
         let total = self.single("SELECT count(*) FROM agents WHERE app = ?1", [key], |row| unsigned(row, 0))?;
         let rows = self.list(
-            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, agent.name, \
-             agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
+            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
+             agents.sender_constrained, agent.name, agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
              WHERE agents.app = ?1 AND agents.id > ?2 ORDER BY agents.id LIMIT ?3 OFFSET ?4",
             params![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 8)?, record(row, parsed(row, 7, AgentId::parse)?)?)),
+            |row| Ok((unsigned(row, 9)?, record(row, parsed(row, 8, AgentId::parse)?)?)),
         )?;
         Ok((rows, total))
     }
@@ -50,14 +50,15 @@ fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<RegisteredAgent>
         registered_at: time(row, 4)?,
         expires_at: time(row, 5)?,
         revoked_at: optional_time(row, 6)?,
+        sender_constrained: row.get(7)?,
     })
 }
 
 impl Transaction<'_> {
     pub(super) fn fetch_agent(&self, agent_id: &AgentId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
-            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at \
-             FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
+            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
+             sender_constrained FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
              WHERE agent.name = ?1",
             [agent_id.as_str()],
             |row| record(row, agent_id.clone()),

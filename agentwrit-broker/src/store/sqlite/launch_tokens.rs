@@ -21,7 +21,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, digest, agent_name, allowed_scope, max_ttl, single_use, created_at, expires_at, created_by, \
-             app_id, orch_id, task_id, consumed_at, minted_in, seq FROM launch_tokens ",
+             app_id, orch_id, task_id, consumed_at, minted_in, seq, sender_constrained FROM launch_tokens ",
             $rest
         )
     };
@@ -90,5 +90,6 @@ fn launch_token(row: &Row<'_>) -> rusqlite::Result<LaunchToken> {
         task_id: optional_parsed(row, 11, PathSegment::parse)?,
         consumed_at: optional_time(row, 12)?,
         minted_in: row.get::<_, Option<_>>(13)?.map(TokenId::from_bytes),
+        sender_constrained: row.get(15)?,
     })
 }

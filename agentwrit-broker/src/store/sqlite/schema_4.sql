@@ -53,3 +53,9 @@ CREATE TABLE confirmed_cursors (
 -- Tokens of a task in the order of their expiry: those that are added together lie together.
 DROP INDEX tokens_by_task;
 CREATE INDEX tokens_by_task ON tokens (task, expires_at) WHERE task IS NOT NULL;
+
+-- Tokens that are bound to the key of their subject, and the apps, launch tokens and agents whose tokens are.
+ALTER TABLE apps ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE launch_tokens ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agents ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tokens ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;

@@ -82,7 +82,7 @@ impl Transaction<'_> {
     pub(super) fn fetch_token(&self, jti: &TokenId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
             "SELECT sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-             session_started_at, ended_at IS NOT NULL FROM tokens JOIN names AS subject ON subject.id = subject \
+             session_started_at, ended_at IS NOT NULL, sender_constrained FROM tokens JOIN names AS subject ON subject.id = subject \
              LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = task \
              LEFT JOIN names AS root ON root.id = root WHERE jti = ?1",
             [jti.as_bytes()],
@@ -100,6 +100,7 @@ impl Transaction<'_> {
                     expires_at: time(row, 6)?,
                     original_ttl: unsigned(row, 7)?,
                     session_started_at: time(row, 8)?,
+                    sender_constrained: row.get(10)?,
                 };
                 Ok(KnownToken { token, ended: row.get(9)? })
             },

@@ -115,6 +115,7 @@ pub(in crate::store) fn app(name: &str) -> App {
         secret_digest: Digest::of(name.as_bytes()),
         scopes: scopes(),
         token_ttl: 1800,
+        sender_constrained: name == "web",
         status: AppStatus::Active,
         created_at: at(0),
         updated_at: at(0),
@@ -156,6 +157,7 @@ pub(in crate::store) fn launch_token(number: u64) -> LaunchToken {
         allowed_scope: scopes(),
         max_ttl: 300,
         single_use: true,
+        sender_constrained: number.is_multiple_of(2),
         created_at: at(0),
         expires_at: at(30),
         created_by: Subject::Admin,
@@ -173,6 +175,7 @@ pub(in crate::store) fn agent(number: u64) -> RegisteredAgent {
         app_id: None,
         scope: scopes(),
         public_key: [7; 32],
+        sender_constrained: number.is_multiple_of(2),
         launch_token_id: LaunchTokenId::from_bytes(number.to_be_bytes()),
         registered_at: at(0),
         expires_at: at(300),
@@ -197,6 +200,7 @@ pub(in crate::store) fn token(number: u64) -> IssuedToken {
         expires_at: at(300),
         original_ttl: 300,
         session_started_at: at(0),
+        sender_constrained: number.is_multiple_of(2),
     }
 }
 

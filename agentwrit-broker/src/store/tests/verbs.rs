@@ -27,6 +27,7 @@ async fn finds_apps_by_id_client_and_active_name() {
             web.status = AppStatus::Inactive;
             web.deregistered_at = Some(at(9));
             web.scopes = ScopeSet::parse(["read:data:y"]).unwrap();
+            web.sender_constrained = false;
             assert!(tx.update_app(&web)?);
             assert!(tx.insert_app(&twin)?, "an inactive app frees its name");
             twin.app_id = AppId::new("web", [8; 3]).unwrap();

@@ -59,15 +59,15 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Updates scopes, token lifetime, status and times of an app. Returns false for an unknown app.
+    /// Updates scopes, token lifetime, binding of tokens, status and times of an app. Returns false for an unknown app.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
         let Some(before) = self.app(&app.app_id)? else { return Ok(false) };
-        let App { scopes, token_ttl, status, updated_at, deregistered_at, .. } = app.clone();
-        let after = App { scopes, token_ttl, status, updated_at, deregistered_at, ..before };
+        let App { scopes, token_ttl, sender_constrained, status, updated_at, deregistered_at, .. } = app.clone();
+        let after = App { scopes, token_ttl, sender_constrained, status, updated_at, deregistered_at, ..before };
         {
             let batch = &mut self.batch.borrow_mut();
             batch.pending.app_changes.push(AppChange(after.clone()));

@@ -20,6 +20,7 @@ fn settings() -> ClusterSettings {
         audience: None,
         max_ttl: Some(600),
         admin_secret: [1; 32],
+        sender_constrained: "allowed".to_owned(),
     }
 }
 
@@ -84,16 +85,18 @@ fn rejects_broker_with_other_issuer_trust_domain_or_audience() {
 }
 
 #[test]
-fn warns_once_of_other_max_ttl_and_admin_secret() {
+fn warns_once_of_other_max_ttl_binding_and_admin_secret() {
     let schema = Schema::create();
     try_join(&schema, &settings(), 1).unwrap();
-    let changed = ClusterSettings { max_ttl: None, admin_secret: [2; 32], ..settings() };
+    let sender_constrained = "required".to_owned();
+    let changed = ClusterSettings { max_ttl: None, admin_secret: [2; 32], sender_constrained, ..settings() };
     let joined = try_join(&schema, &changed, 1).unwrap();
     let warnings: Vec<_> = joined.deviations.iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
             "AA_MAX_TTL is `0` here and `600` for the other brokers of this database",
+            "AA_SENDER_CONSTRAINED is `required` here and `allowed` for the other brokers of this database",
             "AA_ADMIN_SECRET differs from that of the other brokers of this database",
         ]
     );

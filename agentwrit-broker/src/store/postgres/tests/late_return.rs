@@ -57,7 +57,7 @@ async fn expiry_of_everything_covers_loss_only_with_ceiling_of_sessions() {
     {
         server.query("postgres", &format!("CREATE DATABASE {database}"));
         create(&server, database).await;
-        let cluster = format!("INSERT INTO cluster VALUES (1, 'issuer', 'domain', NULL, {ceiling}, '')");
+        let cluster = format!("INSERT INTO cluster VALUES (1, 'issuer', 'domain', NULL, {ceiling}, '', 'allowed')");
         server.query(database, &cluster);
         assert_eq!(reactions_after_return(&server, database, HOUR * hours).await, reactions, "{database}");
     }
