@@ -7,19 +7,23 @@
 //!    has reached is rejected with 503 and `Retry-After: 1`; a malformed or repeated header with 400.
 //! 2. [`AwaitRevocations`], outside of these layers, waits up to a second before it passes the request on.
 //! 3. A cursor of another epoch counts as one that is not reached: epochs have no order. After a restored backup a client
-//!    drops the cursors that it has; everything that was revoked before is revoked in the new epoch too.
-//! 4. A verifier without a revocation list reaches no cursor; the broker's own list has reached each one.
+//!    drops the cursors that it has; everything that was revoked before is revoked in the new epoch too. While the list is
+//!    fresh no request waits for such a cursor.
+//! 4. Few requests wait at once, since none of them is authenticated yet; any other is passed on at once.
+//! 5. A verifier without a revocation list reaches no cursor; the broker's own list has reached each one.
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use agentwrit_verify::{FeedCursor, Verifier, Verifiers};
+use agentwrit_verify::{FeedCursor, UntilReached, Verifiers};
 use http::header::HeaderMap;
 use http::{HeaderName, Request};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -30,13 +34,9 @@ const AT_LEAST: HeaderName = HeaderName::from_static(FeedCursor::AT_LEAST);
 /// Rejects a request that requires a cursor which no verifier has reached.
 pub(crate) fn check(verifiers: &Verifiers, headers: &HeaderMap) -> Result<(), Rejection> {
     match required(headers)? {
-        Some(cursor) if !has_reached(verifiers, &cursor) => Err(Rejection::CursorNotReached { cursor }),
+        Some(cursor) if !verifiers.has_reached(&cursor) => Err(Rejection::CursorNotReached { cursor }),
         Some(_) | None => Ok(()),
     }
-}
-
-fn has_reached(verifiers: &Verifiers, cursor: &FeedCursor) -> bool {
-    verifiers.iter().filter_map(Verifier::revocations).any(|list| list.has_reached(cursor))
 }
 
 /// Returns the cursor that the request requires, if any.
@@ -54,8 +54,9 @@ fn required(headers: &HeaderMap) -> Result<Option<FeedCursor>, Rejection> {
 /// the cursor in it, up to a second. Put it outside of [`Authenticate`](crate::Authenticate) or
 /// [`RequireScope`](crate::RequireScope), which reject the request when the list has still not reached it.
 ///
-/// Other requests pass at once. The token is not verified yet while a request is held: limit the requests that a client
-/// may have open, as for any service.
+/// Other requests pass at once. The token is not verified yet while a request is held, so at most
+/// [`MAX_HELD`](Self::MAX_HELD) are: any other is passed on at once, as after the second. Clients without a token can so
+/// only keep requests from being held, whose clients then get 503 and try again. A held request costs memory and one timer.
 ///
 /// ```
 /// use agentwrit_tower::{Authenticate, AwaitRevocations, verify::Verifier};
@@ -77,17 +78,18 @@ fn required(headers: &HeaderMap) -> Result<Option<FeedCursor>, Rejection> {
 #[must_use = "a layer does nothing until it is applied"]
 pub struct AwaitRevocations {
     verifiers: Verifiers,
+    places: Arc<Semaphore>,
 }
 
 impl AwaitRevocations {
     /// Longest time that a request is held.
     pub const MAX_WAIT: Duration = Duration::from_secs(1);
-    /// Interval between two looks at the list.
-    const INTERVAL: Duration = Duration::from_millis(5);
+    /// Largest number of requests that the layer and its clones hold at once.
+    pub const MAX_HELD: usize = 256;
 
     /// Waits for the list of one verifier, or of one of several.
     pub fn new(verifier: impl Into<Verifiers>) -> Self {
-        Self { verifiers: verifier.into() }
+        Self { verifiers: verifier.into(), places: Arc::new(Semaphore::new(Self::MAX_HELD)) }
     }
 }
 
@@ -95,7 +97,7 @@ impl<S> Layer<S> for AwaitRevocations {
     type Service = AwaitRevocationsService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AwaitRevocationsService { verifiers: self.verifiers.clone(), inner }
+        AwaitRevocationsService { verifiers: self.verifiers.clone(), places: Arc::clone(&self.places), inner }
     }
 }
 
@@ -103,6 +105,7 @@ impl<S> Layer<S> for AwaitRevocations {
 #[derive(Clone, Debug)]
 pub struct AwaitRevocationsService<S> {
     verifiers: Verifiers,
+    places: Arc<Semaphore>,
     inner: S,
 }
 
@@ -121,19 +124,19 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // A malformed header is the inner layer's to reject.
         let cursor = required(request.headers()).ok().flatten();
-        let Some(cursor) = cursor.filter(|cursor| !has_reached(&self.verifiers, cursor)) else {
+        let cursor = cursor.filter(|cursor| !self.verifiers.has_reached(cursor));
+        let place = || Arc::clone(&self.places).try_acquire_owned().ok();
+        let Some((cursor, place)) = cursor.and_then(|cursor| Some((cursor, place()?))) else {
             return AwaitRevocationsFuture { state: State::Passed { future: self.inner.call(request) } };
         };
         // The service that was ready takes the request; its clone is for the next one.
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
-        let now = Instant::now();
         let wait = Wait {
-            cursor,
-            verifiers: self.verifiers.clone(),
-            end: now + AwaitRevocations::MAX_WAIT,
-            timer: Box::pin(sleep_until(now + AwaitRevocations::INTERVAL)),
+            reached: self.verifiers.until_reached(cursor),
+            end: Box::pin(sleep(AwaitRevocations::MAX_WAIT)),
             held: Some((inner, request)),
+            _place: place,
         };
         AwaitRevocationsFuture { state: State::Held { wait } }
     }
@@ -141,20 +144,17 @@ where
 
 /// A request that is held.
 struct Wait<S, R> {
-    cursor: FeedCursor,
-    verifiers: Verifiers,
-    end: Instant,
-    timer: Pin<Box<Sleep>>,
+    reached: UntilReached,
+    end: Pin<Box<Sleep>>,
     held: Option<(S, R)>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl<S, R> Wait<S, R> {
-    /// Returns the request when its cursor is reached or the time is over.
+    /// Returns the request when its cursor is reached, can't be reached, or the time is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(S, R)>> {
-        while !has_reached(&self.verifiers, &self.cursor) && Instant::now() < self.end {
-            ready!(self.timer.as_mut().poll(cx));
-            let next = self.end.min(Instant::now() + AwaitRevocations::INTERVAL);
-            self.timer.as_mut().reset(next);
+        if Pin::new(&mut self.reached).poll(cx).is_pending() {
+            ready!(self.end.as_mut().poll(cx));
         }
         Poll::Ready(self.held.take())
     }

@@ -44,6 +44,7 @@ mod trusted;
 mod verified_token;
 pub mod verifier;
 mod verifiers;
+mod waiting;
 
 pub use admission::Admission;
 pub use builder::{IssuerMismatchError, VerifierBuilder, WantsIssuer, WantsKeys, WantsOptions, WantsRevocations};
@@ -67,3 +68,4 @@ pub use trusted::TrustedKeys;
 pub use verified_token::VerifiedToken;
 pub use verifier::Verifier;
 pub use verifiers::{Verifiers, VerifiersError};
+pub use waiting::UntilReached;

@@ -218,9 +218,7 @@ impl RevocationList {
     pub fn has_reached(&self, cursor: &FeedCursor) -> bool {
         match &self.shared.freshness {
             None => true,
-            Some(freshness) => freshness
-                .position()
-                .is_some_and(|position| position.epoch == cursor.epoch() && position.cursor >= cursor.position()),
+            Some(freshness) => freshness.has_reached(cursor),
         }
     }
 

@@ -16,13 +16,13 @@
 
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::{clock::UnixTime, error::VerifyError};
+use crate::{clock::UnixTime, error::VerifyError, feed_cursor::FeedCursor, waiting::Waiters};
 
 /// Maximum age of a followed list, beyond which it is not used to verify tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,12 +188,14 @@ pub(crate) enum Lease {
     /// The follower has no identity and needs none.
     #[default]
     NotRequired,
-    /// No report was accepted yet, or the follower has left.
+    /// No report was accepted yet.
     Absent,
     /// Ends at this moment on either clock: the monotonic one stops while the machine sleeps.
     Until(ClockReading),
     /// Does not end: the list may be of any age.
     Unlimited,
+    /// The follower has left: no other lease replaces this one.
+    Left,
 }
 
 /// The age of a followed list. Readers load three numbers; one writer moves them, and always in this order: what the
@@ -217,6 +219,7 @@ pub(crate) struct Freshness {
     /// The age at which the list stops to count, in nanoseconds.
     bound: AtomicU64,
     position: Mutex<Option<Position>>,
+    waiters: Waiters,
 }
 
 impl Freshness {
@@ -232,6 +235,7 @@ impl Freshness {
             lease: Mutex::default(),
             bound: AtomicU64::new(nanos(policy.max)),
             position: Mutex::new(None),
+            waiters: Waiters::default(),
         }
     }
 
@@ -241,6 +245,26 @@ impl Freshness {
 
     pub(crate) fn position(&self) -> Option<Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns true when the list has reached the cursor.
+    pub(crate) fn has_reached(&self, cursor: &FeedCursor) -> bool {
+        let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        position.as_ref().is_some_and(|at| at.epoch == cursor.epoch() && at.cursor >= cursor.position())
+    }
+
+    /// Returns false when the list is fresh, and of another epoch than the cursor.
+    pub(crate) fn may_reach(&self, cursor: &FeedCursor, now: ClockReading) -> bool {
+        let is_same_epoch = {
+            let position = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+            position.as_ref().is_some_and(|at| at.epoch == cursor.epoch())
+        };
+        is_same_epoch || self.age(now).is_none_or(|age| age >= self.bound())
+    }
+
+    /// Returns the tasks that wait for a change of the list.
+    pub(crate) fn waiters(&self) -> &Waiters {
+        &self.waiters
     }
 
     /// The `iat` that the list has reached: the broker's clock is not before it.
@@ -315,14 +339,34 @@ impl Freshness {
         self.bound.store(nanos(bound), Ordering::Release);
         self.fresh_until_wall.store(nanos(until_wall), Ordering::Release);
         self.until_monotonic.store(until_monotonic, Ordering::Release);
-        self.limit_use();
+        self.limit_use(&self.lease());
+        self.waiters.wake();
     }
 
-    /// Sets the lease.
+    /// Sets the lease, unless the follower has left.
     #[cfg(any(feature = "remote", feature = "testing"))]
     pub(crate) fn set_lease(&self, lease: Lease) {
-        *self.lease() = lease;
-        self.limit_use();
+        let mut current = self.lease();
+        if *current != Lease::Left {
+            *current = lease;
+        }
+        self.limit_use(&current);
+    }
+
+    /// Ends the lease for good. Returns false when that was done before.
+    #[cfg(any(feature = "remote", feature = "testing"))]
+    pub(crate) fn leave(&self) -> bool {
+        let mut current = self.lease();
+        let is_first = *current != Lease::Left;
+        *current = Lease::Left;
+        self.limit_use(&current);
+        is_first
+    }
+
+    /// Returns true once the follower has left: no token is accepted any more.
+    #[cfg(any(feature = "remote", feature = "testing"))]
+    pub(crate) fn has_left(&self) -> bool {
+        *self.lease() == Lease::Left
     }
 
     /// Returns true while there is a lease, or none is required.
@@ -331,19 +375,18 @@ impl Freshness {
         self.check_lease(now).is_ok()
     }
 
-    fn lease(&self) -> std::sync::MutexGuard<'_, Lease> {
+    fn lease(&self) -> MutexGuard<'_, Lease> {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes until when the list may be used, after its freshness or the lease has changed.
-    fn limit_use(&self) {
-        // Held while publishing, so that the latest change is published last.
-        let lease = self.lease();
+    /// Publishes until when the list may be used, after its freshness or the lease has changed. The lease stays locked, so
+    /// that the latest change is published last, and a lease that was read has been published.
+    fn limit_use(&self, lease: &MutexGuard<'_, Lease>) {
         let fresh_until = self.until_monotonic.load(Ordering::Acquire);
         let fresh_until_wall = self.fresh_until_wall.load(Ordering::Acquire);
-        let (usable_until, usable_until_wall) = match *lease {
+        let (usable_until, usable_until_wall) = match **lease {
             Lease::NotRequired | Lease::Unlimited => (fresh_until, fresh_until_wall),
-            Lease::Absent => (0, fresh_until_wall),
+            Lease::Absent | Lease::Left => (0, fresh_until_wall),
             Lease::Until(end) => (
                 fresh_until.min(self.since_origin(end.monotonic)),
                 fresh_until_wall.min(nanos(end.wall.elapsed_since_epoch())),
@@ -357,7 +400,7 @@ impl Freshness {
         let lease = *self.lease();
         let holds = match lease {
             Lease::NotRequired | Lease::Unlimited => true,
-            Lease::Absent => false,
+            Lease::Absent | Lease::Left => false,
             Lease::Until(end) => now.monotonic < end.monotonic && now.wall < end.wall,
         };
         if holds { Ok(()) } else { Err(VerifyError::NotReported) }
@@ -372,13 +415,14 @@ impl Freshness {
         } else {
             self.origin.get_or_init(|| now.monotonic);
             *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+            self.waiters.wake();
         }
     }
 
     /// Marks the list stale after this clock proved wrong.
     pub(crate) fn mark_stale(&self) {
         self.until_monotonic.store(0, Ordering::Release);
-        self.limit_use();
+        self.limit_use(&self.lease());
     }
 
     pub(crate) fn is_there(&self) -> bool {
@@ -417,6 +461,20 @@ mod tests {
         let response = |after: u64| ClockLowerBound::of(UnixTime::from_seconds(950 + after), start + seconds(after));
         assert_eq!(early.or(response(990)).shown, early.shown);
         assert_eq!(early.or(response(1000)).shown, seconds(1950));
+    }
+
+    #[test]
+    fn no_lease_replaces_one_of_follower_that_has_left() {
+        let freshness = Freshness::new(Staleness::default());
+        let (wall, monotonic) = (UnixTime::from_seconds(1000), Instant::now());
+        let end = ClockReading { wall: UnixTime::from_seconds(1600), monotonic: monotonic + seconds(600) };
+        freshness.set_lease(Lease::Until(end));
+        assert!(freshness.has_lease(ClockReading { wall, monotonic }));
+        assert!(freshness.leave() && !freshness.leave());
+        for lease in [Lease::Until(end), Lease::Unlimited, Lease::Absent] {
+            freshness.set_lease(lease);
+            assert!(freshness.has_left() && !freshness.has_lease(ClockReading { wall, monotonic }), "{lease:?}");
+        }
     }
 
     #[test]

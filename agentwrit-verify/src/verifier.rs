@@ -41,6 +41,7 @@ use crate::{
     clock::{Clock, UnixTime},
     delegation,
     error::VerifyError,
+    feed_cursor::FeedCursor,
     jws::shorten,
     keys::{KeyId, KeySet},
     revocation::{Level, RevocationList, TokenRevocationKeys},
@@ -220,6 +221,17 @@ impl Verifier {
             cached_tokens: rules.cache.len(),
             cache_misses: rules.cache_misses.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns true when the revocation list has reached the cursor.
+    pub(crate) fn has_reached(&self, cursor: &FeedCursor) -> bool {
+        self.revocations().is_some_and(|list| list.has_reached(cursor))
+    }
+
+    /// Returns false when the revocation list can't reach the cursor: it is fresh and of another epoch, or there is none.
+    pub(crate) fn may_reach(&self, cursor: &FeedCursor) -> bool {
+        let may_reach = |freshness: &Freshness| freshness.may_reach(cursor, ClockReading::of(&*self.rules.clock));
+        self.revocations().is_some_and(|list| list.freshness().is_none_or(may_reach))
     }
 
     /// Returns true when the token is in the cache.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    claims::Claims, error::VerifyError, jws::shorten, token::UnverifiedToken, verified_token::VerifiedToken,
-    verifier::Verifier,
+    claims::Claims, error::VerifyError, feed_cursor::FeedCursor, jws::shorten, token::UnverifiedToken,
+    verified_token::VerifiedToken, verifier::Verifier, waiting::UntilReached,
 };
 
 /// Verifiers of different issuers: the unverified `iss` of a token selects the verifier, which then checks all of it,
@@ -67,6 +67,18 @@ impl Verifiers {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.iter().all(Verifier::is_ready)
+    }
+
+    /// Returns true when the revocation list of a verifier has reached the cursor.
+    #[must_use]
+    pub fn has_reached(&self, cursor: &FeedCursor) -> bool {
+        self.iter().any(|verifier| verifier.has_reached(cursor))
+    }
+
+    /// Waits until [`has_reached`](Self::has_reached) returns true. Resolves to false when no list can reach the cursor:
+    /// each is fresh and of another epoch. Otherwise it has no limit of time.
+    pub fn until_reached(&self, cursor: FeedCursor) -> UntilReached {
+        UntilReached::new(self.iter(), cursor)
     }
 
     /// The verifiers.

@@ -1,5 +1,7 @@
 //! Requests with the header `AgentWrit-At-Least`: `AwaitRevocations`, and the layers that verify.
 
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,12 +9,15 @@ use agentwrit_tower::verify::feed::Staleness;
 use agentwrit_tower::verify::testing::{TestFollower, TestIssuer};
 use agentwrit_tower::verify::{FeedCursor, Level, Verifier};
 use agentwrit_tower::{Authenticate, AwaitRevocations, Rejection};
-use http::{HeaderValue, Request, StatusCode};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 use tokio::time::{Instant, sleep};
-use tower::ServiceBuilder;
+use tower::{Service, ServiceBuilder};
 
-use crate::support::{Inner, bearer, get, send};
+use crate::support::{Inner, Plain, bearer, get, send};
 
 struct Scene {
     issuer: TestIssuer,
@@ -31,7 +36,11 @@ impl Scene {
         Self { issuer, follower, token }
     }
 
-    fn request(&self, cursors: &[&str]) -> Request<Full<bytes::Bytes>> {
+    fn verifier(&self) -> Verifier {
+        self.follower.verifier().clone()
+    }
+
+    fn request(&self, cursors: &[&str]) -> Request<Full<Bytes>> {
         let mut request = get("/", &bearer(&self.token));
         for cursor in cursors {
             request.headers_mut().append(FeedCursor::AT_LEAST, HeaderValue::from_str(cursor).unwrap());
@@ -40,12 +49,22 @@ impl Scene {
     }
 }
 
+/// Service that holds requests, with the layers in their order.
+fn holding(
+    verifier: Verifier,
+    inner: Plain,
+) -> impl Service<Request<Full<Bytes>>, Response = Response<impl Body<Error: Debug>>, Error = Infallible> + Clone {
+    ServiceBuilder::new()
+        .layer(AwaitRevocations::new(verifier.clone()))
+        .layer(Authenticate::new(verifier))
+        .service(inner)
+}
+
 #[tokio::test]
 async fn verifying_layer_rejects_cursor_that_list_has_not_reached() {
     let mut scene = Scene::new();
     let inner = Inner::default();
-    let service =
-        ServiceBuilder::new().layer(Authenticate::new(scene.follower.verifier().clone())).service(inner.service());
+    let service = ServiceBuilder::new().layer(Authenticate::new(scene.verifier())).service(inner.service());
     for reached in ["epoch-0.0", "epoch-0.1"] {
         let response = send(&service, scene.request(&[reached])).await;
         if reached == "epoch-0.0" {
@@ -68,12 +87,9 @@ async fn verifying_layer_rejects_cursor_that_list_has_not_reached() {
 async fn verifying_layer_rejects_malformed_and_repeated_header() {
     let scene = Scene::new();
     let inner = Inner::default();
-    let verifier = scene.follower.verifier().clone();
-    let plain = ServiceBuilder::new().layer(Authenticate::new(verifier.clone())).service(inner.service());
-    let waiting = ServiceBuilder::new()
-        .layer(AwaitRevocations::new(verifier.clone()))
-        .layer(Authenticate::new(verifier))
-        .service(inner.service());
+    let verifier = scene.verifier();
+    let plain = ServiceBuilder::new().layer(Authenticate::new(verifier)).service(inner.service());
+    let waiting = holding(scene.verifier(), inner.service());
     for cursors in [&["7"][..], &[""], &["epoch-0.00"], &["epoch-0.0", "epoch-0.0"]] {
         for response in [send(&plain, scene.request(cursors)).await, send(&waiting, scene.request(cursors)).await] {
             assert_eq!(response.status, StatusCode::BAD_REQUEST, "{cursors:?}");
@@ -89,11 +105,7 @@ async fn verifying_layer_rejects_malformed_and_repeated_header() {
 async fn holds_request_until_list_has_reached_cursor() {
     let scene = Scene::new();
     let inner = Inner::default();
-    let verifier = scene.follower.verifier().clone();
-    let service = ServiceBuilder::new()
-        .layer(AwaitRevocations::new(verifier.clone()))
-        .layer(Authenticate::new(verifier))
-        .service(inner.service());
+    let service = holding(scene.verifier(), inner.service());
     let request = scene.request(&["epoch-0.1"]);
     let scene = Arc::new(Mutex::new(scene));
     let later = Arc::clone(&scene);
@@ -106,18 +118,56 @@ async fn holds_request_until_list_has_reached_cursor() {
     let (response, ()) = tokio::join!(send(&service, request), polled);
     assert_eq!(response.status, StatusCode::OK);
     let took = begun.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_millis(320)).contains(&took), "{took:?}");
+    assert_eq!(took, Duration::from_millis(300), "the change of the list wakes the request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn holds_request_for_cursor_of_other_epoch_only_while_list_is_stale() {
+    let mut scene = Scene::new();
+    let inner = Inner::default();
+    let service = holding(scene.verifier(), inner.service());
+    let begun = Instant::now();
+    let response = send(&service, scene.request(&["epoch-1.0"])).await;
+    assert_eq!((response.status, begun.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO));
+    scene.issuer.clock().advance(Duration::from_secs(40));
+    let response = send(&service, scene.request(&["epoch-1.0"])).await;
+    assert_eq!((response.status, begun.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, AwaitRevocations::MAX_WAIT));
+    let begun = Instant::now();
+    let request = scene.request(&["epoch-1.0"]);
+    let polled = async {
+        sleep(Duration::from_millis(300)).await;
+        scene.follower.poll(&scene.issuer).unwrap();
+    };
+    let (response, ()) = tokio::join!(send(&service, request), polled);
+    assert_eq!((response.status, begun.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::from_millis(300)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn passes_requests_on_when_too_many_are_held() {
+    let scene = Scene::new();
+    let inner = Inner::default();
+    let service = holding(scene.verifier(), inner.service());
+    let begun = Instant::now();
+    let held: FuturesUnordered<_> =
+        (0..AwaitRevocations::MAX_HELD).map(|_| send(&service, scene.request(&["epoch-0.1"]))).collect();
+    let others = async {
+        tokio::task::yield_now().await;
+        let response = send(&service, scene.request(&["epoch-0.1"])).await;
+        assert_eq!((response.status, begun.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, Duration::ZERO));
+        assert_eq!(send(&service, scene.request(&["epoch-0.0"])).await.status, StatusCode::OK);
+    };
+    let (held, ()) = tokio::join!(held.collect::<Vec<_>>(), others);
+    assert_eq!(held.len(), AwaitRevocations::MAX_HELD);
+    assert_eq!(begun.elapsed(), AwaitRevocations::MAX_WAIT, "the held requests were held together");
+    let response = send(&service, scene.request(&["epoch-0.1"])).await;
+    assert_eq!((response.status, begun.elapsed()), (StatusCode::SERVICE_UNAVAILABLE, 2 * AwaitRevocations::MAX_WAIT));
 }
 
 #[tokio::test(start_paused = true)]
 async fn rejects_held_request_after_one_second() {
     let scene = Scene::new();
     let inner = Inner::default();
-    let verifier = scene.follower.verifier().clone();
-    let service = ServiceBuilder::new()
-        .layer(AwaitRevocations::new(verifier.clone()))
-        .layer(Authenticate::new(verifier))
-        .service(inner.service());
+    let service = holding(scene.verifier(), inner.service());
     let begun = Instant::now();
     let response = send(&service, scene.request(&["epoch-0.1"])).await;
     assert_eq!((response.status, response.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, Some("1")));

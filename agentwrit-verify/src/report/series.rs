@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use super::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName};
@@ -30,7 +30,6 @@ pub(crate) struct ReportSeries {
     list: RevocationList,
     keys: TrustedKeys,
     next: AtomicU64,
-    has_left: AtomicBool,
     /// A lease that begins when the list reaches the cursor, and the time from which it counts.
     awaiting: Mutex<Option<(ClockReading, FeedCursor)>>,
 }
@@ -42,8 +41,7 @@ impl ReportSeries {
         if let Some(freshness) = list.freshness() {
             freshness.set_lease(Lease::Absent);
         }
-        let (next, has_left) = (AtomicU64::new(1), AtomicBool::new(false));
-        Self { verifier, instance, list, keys, next, has_left, awaiting: Mutex::default() }
+        Self { verifier, instance, list, keys, next: AtomicU64::new(1), awaiting: Mutex::default() }
     }
 
     /// Returns what a report of now says; `None` before the first list.
@@ -56,6 +54,7 @@ impl ReportSeries {
 
     /// Returns the next report; `None` before the first list.
     pub(crate) fn next(&self, issued_at: UnixTime) -> Option<Report> {
+        let freshness = self.list.freshness()?;
         let ReportedState { applied, key_set, drained } = self.state()?;
         Some(Report {
             verifier: self.verifier.clone(),
@@ -63,11 +62,11 @@ impl ReportSeries {
             issued_at,
             instance: self.instance,
             sequence: self.next.fetch_add(1, Ordering::Relaxed),
-            bound: reported_bound(self.list.freshness().map(Freshness::policy)?),
+            bound: reported_bound(freshness.policy()),
             key_set,
             drained,
             applied,
-            leaving: self.has_left.load(Ordering::Acquire),
+            leaving: freshness.has_left(),
         })
     }
 
@@ -93,7 +92,7 @@ impl ReportSeries {
         let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
         if freshness.has_lease(now) || self.list.has_reached(&at_least) {
             *awaiting = None;
-            self.extend(freshness, sent);
+            extend(freshness, sent);
         } else if awaiting.is_none()
             || awaiting.as_ref().is_some_and(|(_, earlier)| earlier.epoch() != at_least.epoch())
         {
@@ -107,32 +106,24 @@ impl ReportSeries {
         let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
         let reached = awaiting.take_if(|(_, at_least)| self.list.has_reached(at_least));
         if let (Some((sent, _)), Some(freshness)) = (reached, self.list.freshness()) {
-            self.extend(freshness, sent);
-        }
-    }
-
-    fn extend(&self, freshness: &Freshness, sent: ClockReading) {
-        let lease = match sent.monotonic.checked_add(Report::LEASE) {
-            Some(monotonic) if !freshness.policy().accepts_stale() => {
-                Lease::Until(ClockReading { wall: sent.wall.saturating_add(Report::LEASE), monotonic })
-            }
-            Some(_) | None => Lease::Unlimited,
-        };
-        freshness.set_lease(lease);
-        // Leaving meanwhile must not be undone.
-        if self.has_left.load(Ordering::SeqCst) {
-            freshness.set_lease(Lease::Absent);
+            extend(freshness, sent);
         }
     }
 
     /// Stops accepting tokens: later reports say so. Returns false when that was done before.
     pub(crate) fn leave(&self) -> bool {
-        let is_first = !self.has_left.swap(true, Ordering::SeqCst);
-        if let Some(freshness) = self.list.freshness() {
-            freshness.set_lease(Lease::Absent);
-        }
-        is_first
+        self.list.freshness().is_some_and(Freshness::leave)
     }
+}
+
+fn extend(freshness: &Freshness, sent: ClockReading) {
+    let lease = match sent.monotonic.checked_add(Report::LEASE) {
+        Some(monotonic) if !freshness.policy().accepts_stale() => {
+            Lease::Until(ClockReading { wall: sent.wall.saturating_add(Report::LEASE), monotonic })
+        }
+        Some(_) | None => Lease::Unlimited,
+    };
+    freshness.set_lease(lease);
 }
 
 fn reported_bound(policy: &Staleness) -> ReportedBound {
