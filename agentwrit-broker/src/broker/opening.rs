@@ -63,5 +63,5 @@ fn join(config: &Config, shared: &SharedStore, entropy: Arc<dyn Entropy>) -> Res
     for deviation in &joined.deviations {
         tracing::warn!(component = "config", "{deviation}: use the same setting for all of them");
     }
-    Ok(BrokerKeys::from_rows(sealed_keys, &joined.keys, entropy)?)
+    Ok(BrokerKeys::from_rows(sealed_keys, &joined.keys, joined.keys_cursor, entropy)?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::FeedPublisher;
 use crate::{
     domain::StoredKey,
-    keys::as_made,
+    keys::{CustodyError, as_made, check_complete},
     store::{KeysVersion, StoreError, Tx},
 };
 
@@ -17,6 +17,8 @@ impl FeedPublisher {
     /// [`Custody::new_key`]: crate::keys::Custody::new_key
     pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, StoreError> {
         let before = tx.signing_keys()?;
+        // A change would make rows that were put back pass for the present ones.
+        check_complete(&before, tx.keys_cursor()?).map_err(CustodyError::from)?;
         let (cursor, changed_at) = (tx.advance_cursor()?, tx.now());
         let custody = self.issuer.custody();
         for row in changed {

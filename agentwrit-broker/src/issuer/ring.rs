@@ -4,7 +4,8 @@
 //!    and before a transaction or a feed response relies on what another broker changed.
 //! 2. The broker's own verifier trusts the published keys of the newest ring.
 //! 3. A ring is replaced before the end of the revocation log moves in memory: a response that names the cursor of a change
-//!    announces its keys.
+//!    announces its keys. It is never replaced by one of a log that this broker has left.
+//! 4. A key that was withdrawn, as far as this broker knows, is in no later ring, whatever its row holds.
 
 use std::{
     collections::BTreeSet,
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     domain::{KeyState, StoredKey},
-    keys::{Custody, CustodyError, OpenKeys},
+    keys::{Custody, CustodyError, OpenKeys, check_complete},
     store::KeysVersion,
 };
 
@@ -35,6 +36,15 @@ pub(crate) struct KeyRing {
     withdrawn: BTreeSet<String>,
 }
 
+/// What later rings must not contradict.
+#[derive(Debug, Default)]
+struct Known {
+    /// Ids of all keys that were withdrawn, also in a revocation log that is lost.
+    withdrawn: BTreeSet<String>,
+    /// Revocation logs of earlier rings.
+    left: BTreeSet<Arc<str>>,
+}
+
 /// The newest [`KeyRing`].
 #[derive(Debug)]
 pub(crate) struct CurrentRing {
@@ -42,13 +52,13 @@ pub(crate) struct CurrentRing {
     ring: ArcSwap<KeyRing>,
     /// Keys of the broker's own verifier.
     trusted: TrustedKeys,
-    /// Ids of all keys that were withdrawn, also in a revocation log that is lost. Held by writers.
-    withdrawn: Mutex<BTreeSet<String>>,
+    /// Held by writers.
+    known: Mutex<Known>,
     clock: Arc<dyn Clock>,
 }
 
 impl CurrentRing {
-    /// Opens the keys of a store.
+    /// Opens the keys of a store. Keys of `withdrawn` are not among them.
     ///
     /// # Errors
     ///
@@ -57,13 +67,15 @@ impl CurrentRing {
         custody: Arc<Custody>,
         rows: &[StoredKey],
         version: KeysVersion,
+        withdrawn: impl IntoIterator<Item = String>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CustodyError> {
-        let ring = Arc::new(open(&custody, rows, version)?);
+        let mut known = Known { withdrawn: withdrawn.into_iter().collect(), ..Known::default() };
+        let ring = Arc::new(open(&custody, rows, version, &known.withdrawn)?);
         let trusted = TrustedKeys::following(None);
         trusted.publish(ring.published.clone(), clock.monotonic());
-        let withdrawn = Mutex::new(ring.withdrawn.clone());
-        Ok(Self { custody, ring: ArcSwap::new(ring), trusted, withdrawn, clock })
+        known.withdrawn.extend(ring.withdrawn.iter().cloned());
+        Ok(Self { custody, ring: ArcSwap::new(ring), trusted, known: Mutex::new(known), clock })
     }
 
     pub(crate) fn custody(&self) -> &Custody {
@@ -86,17 +98,24 @@ impl CurrentRing {
     ///
     /// [`CustodyError`], with the remedy.
     pub(crate) fn prepare(&self, rows: &[StoredKey], version: KeysVersion) -> Result<Arc<KeyRing>, CustodyError> {
-        open(&self.custody, rows, version).map(Arc::new)
+        let withdrawn = self.known().withdrawn.clone();
+        open(&self.custody, rows, version, &withdrawn).map(Arc::new)
     }
 
-    /// Puts other keys in the place of the newest ones. Ignores those of an earlier change of the same log.
+    /// Puts other keys in the place of the newest ones. Ignores those of an earlier change of the same log, and those of a log
+    /// that was left.
     pub(crate) fn replace(&self, ring: Arc<KeyRing>) {
-        let mut withdrawn = self.withdrawn();
+        let mut known = self.known();
+        known.withdrawn.extend(ring.withdrawn.iter().cloned());
         let (before, after) = (&self.ring.load().version, &ring.version);
-        if before.epoch == after.epoch && after.cursor <= before.cursor {
+        if before.epoch != after.epoch {
+            if known.left.contains(&after.epoch) {
+                return;
+            }
+            known.left.insert(Arc::clone(&before.epoch));
+        } else if after.cursor <= before.cursor {
             return;
         }
-        withdrawn.extend(ring.withdrawn.iter().cloned());
         tracing::info!(
             component = "signing",
             active = ring.active.id().as_str(),
@@ -111,17 +130,35 @@ impl CurrentRing {
 
     /// Returns the ids of the keys that this broker knows as withdrawn.
     pub(crate) fn withdrawn_ids(&self) -> Vec<String> {
-        self.withdrawn().iter().cloned().collect()
+        self.known().withdrawn.iter().cloned().collect()
     }
 
-    fn withdrawn(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.withdrawn.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn open(custody: &Custody, rows: &[StoredKey], version: KeysVersion) -> Result<KeyRing, CustodyError> {
-    let OpenKeys { active, published } = custody.open(rows)?;
-    let withdrawn = rows.iter().filter(|row| row.state == KeyState::Withdrawn).map(|row| row.kid.clone()).collect();
+fn open(
+    custody: &Custody,
+    rows: &[StoredKey],
+    version: KeysVersion,
+    known_withdrawn: &BTreeSet<String>,
+) -> Result<KeyRing, CustodyError> {
+    check_complete(rows, version.cursor)?;
+    let mut rows = rows.to_vec();
+    for row in rows.iter_mut().filter(|row| known_withdrawn.contains(&row.kid)) {
+        row.state = KeyState::Withdrawn;
+    }
+    let withdrawn: BTreeSet<String> =
+        rows.iter().filter(|row| row.state == KeyState::Withdrawn).map(|row| row.kid.clone()).collect();
+    for row in rows.iter().filter(|row| row.state == KeyState::Withdrawn && !row.sealed.is_empty()) {
+        tracing::error!(
+            component = "signing",
+            kid = row.kid,
+            "the row of a signing key that was withdrawn holds its secret again: it was put back, and stays withdrawn"
+        );
+    }
+    let OpenKeys { active, published } = custody.open(&rows)?;
     let announcement = KeyAnnouncement::of(&published, active.id());
     Ok(KeyRing { active: Arc::new(active), published, announcement, version, withdrawn })
 }

@@ -4,7 +4,11 @@ use std::{fmt, path::Path, sync::Arc};
 
 use zeroize::Zeroizing;
 
-use super::{Custody, CustodyError, Entropy, KeyFileError, nonce_file, sealed::SealedKeys, signing::KeyFile};
+use super::{
+    Custody, CustodyError, Entropy, KeyFileError, nonce_file,
+    sealed::{SealedKeys, check_complete},
+    signing::KeyFile,
+};
 use crate::domain::StoredKey;
 
 /// Keys that a broker works with.
@@ -17,7 +21,7 @@ pub(crate) struct BrokerKeys {
 }
 
 impl BrokerKeys {
-    /// Opens the keys that brokers of a database share.
+    /// Opens the keys that brokers of a database share, whose latest change has the cursor `keys_cursor`.
     ///
     /// # Errors
     ///
@@ -25,8 +29,10 @@ impl BrokerKeys {
     pub(crate) fn from_rows(
         keys: SealedKeys,
         rows: &[StoredKey],
+        keys_cursor: u64,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, CustodyError> {
+        check_complete(rows, keys_cursor)?;
         let nonce_key = keys.nonce_key(rows)?;
         let custody = Arc::new(Custody::of_sealed_keys(keys, entropy));
         custody.open(rows)?;

@@ -35,7 +35,7 @@ pub(crate) use self::{
     migration::seal_key_files,
     nonce_file::beside as nonce_file_beside,
     row::as_made,
-    sealed::SealedKeys,
+    sealed::{SealedKeys, check_complete},
     start::{OpenKeysError, examine_key_files, open_key_files},
 };
 #[cfg(test)]

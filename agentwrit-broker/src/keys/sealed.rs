@@ -1,6 +1,8 @@
 //! Keys of brokers that share a database: rows, sealed under the [`KeyEncryptionKey`].
 //!
-//! A seal is bound to the whole row: a key whose state or times were changed in the database does not open.
+//! 1. A seal is bound to the whole row: a key whose state or times were changed in the database does not open.
+//! 2. A row that is put back as it was before opens again. The store keeps withdrawals apart from the rows, and rows that lack
+//!    their latest change are rejected ([`check_complete`]).
 
 use agentwrit_verify::{PublicKey, UnixTime, issue::SigningKey};
 use data_encoding::HEXLOWER;
@@ -130,6 +132,17 @@ impl SealedKeys {
     }
 }
 
+/// Rejects rows that lack the latest change of the keys, which has this cursor: the table was put back as it was before.
+pub(crate) fn check_complete(rows: &[StoredKey], keys_cursor: u64) -> Result<(), SealedKeyError> {
+    let newest = rows.iter().max_by_key(|row| (row.state == KeyState::Active, row.cursor));
+    match newest {
+        Some(newest) if rows.iter().all(|row| row.cursor < keys_cursor) => {
+            Err(SealedKeyError::Outdated { kid: newest.kid.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Returns the row of a new key, and its secret.
 fn new_key(now: UnixTime, entropy: &dyn Entropy) -> Result<(StoredKey, Seed), SealedKeyError> {
     let seed = signing::new_seed(entropy);
@@ -153,23 +166,38 @@ pub enum SealedKeyError {
     /// The row of the key was changed.
     #[error(
         "the key `{kid}` in the database does not open: its row was changed, or comes from a database of another AA_ISSUER; \
-         restore the table `signing_keys` from a backup"
+         if AA_ISSUER is right, replace the key with `agentwrit-broker withdraw-key {kid}`"
     )]
     Changed {
         /// Id of the key.
         kid: String,
     },
     /// No key of a purpose is active.
-    #[error("the database has no active {purpose} key: restore the table `signing_keys` from a backup")]
+    #[error(
+        "the database has no active {purpose} key: `agentwrit-broker withdraw-key KID`, with the id of the last one, makes a \
+         new one"
+    )]
     NoneActive {
         /// The purpose.
         purpose: &'static str,
     },
     /// Several keys of a purpose are active.
-    #[error("the database has several active {purpose} keys: restore the table `signing_keys` from a backup")]
+    #[error(
+        "the database has several active {purpose} keys: withdraw those that were put back with \
+         `agentwrit-broker withdraw-key KID`"
+    )]
     SeveralActive {
         /// The purpose.
         purpose: &'static str,
+    },
+    /// The rows lack the latest change of the keys.
+    #[error(
+        "the keys in the database are older than their latest change: the table `signing_keys` was put back, and keys in it \
+         may have ended; replace its active key with `agentwrit-broker withdraw-key {kid}`"
+    )]
+    Outdated {
+        /// Id of the active key among them, or of another one.
+        kid: String,
     },
     /// The random bytes make no key.
     #[error("the random number generator made no usable Ed25519 key")]

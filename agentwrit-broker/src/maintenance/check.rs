@@ -17,7 +17,7 @@ use crate::{
     config::{Args, Config, SharedStore},
     keys::{BrokerKeys, Entropy, KeyEncryptionKey, OsEntropy, SealedKeys, examine_key_files},
     server::{HealthSocket, Tls},
-    store::{self, DatabaseState, Store, StoreOptions, directory_of},
+    store::{self, DatabaseState, Store, StoreError, StoreOptions, directory_of},
 };
 
 /// Errors and warnings of a check. Its `Display` has a line for each of them and a last line with their counts.
@@ -165,11 +165,11 @@ impl CheckReport {
             Ok(entropy) => Arc::new(entropy),
             Err(error) => return self.error(&error),
         };
-        match store.read(|reader| reader.signing_keys()).await {
+        match store.read(|reader| Ok::<_, StoreError>((reader.signing_keys()?, reader.keys_cursor()?))).await {
             // The first broker makes them.
-            Ok(rows) if rows.is_empty() => {}
-            Ok(rows) => {
-                if let Err(error) = BrokerKeys::from_rows(keys, &rows, entropy) {
+            Ok((rows, _)) if rows.is_empty() => {}
+            Ok((rows, keys_cursor)) => {
+                if let Err(error) = BrokerKeys::from_rows(keys, &rows, keys_cursor, entropy) {
                     self.error(&error);
                 }
             }

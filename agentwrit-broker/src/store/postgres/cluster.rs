@@ -3,7 +3,7 @@
 use agentwrit_verify::UnixTime;
 
 use super::{
-    codec::{bytes, get},
+    codec::{bytes, get, unsigned},
     connect::Server,
     keys, schema,
     session::Session,
@@ -14,7 +14,8 @@ use crate::{
     store::{OpenError, StoreError, codec::signed},
 };
 
-const LOCK: &str = "SELECT 1 FROM head WHERE one = 1 FOR UPDATE";
+/// Locks the head row, and reads the cursor of the keys' latest change.
+const LOCK: &str = "SELECT keys_cursor FROM head WHERE one = 1 FOR UPDATE";
 const SELECT_CLUSTER: &str =
     "SELECT issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained FROM cluster WHERE one = 1";
 const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret, \
@@ -27,6 +28,8 @@ const UPDATE_CLUSTER: &str =
 pub(crate) struct Joined {
     /// Keys of all brokers.
     pub(crate) keys: Vec<StoredKey>,
+    /// Cursor of their latest change.
+    pub(crate) keys_cursor: u64,
     /// True if the keys were made by this call.
     pub(crate) keys_made: bool,
     /// Settings that differ from those of the broker that started last.
@@ -55,15 +58,15 @@ fn join_in_transaction<E>(
     settings: &ClusterSettings,
     make_keys: impl FnOnce(UnixTime) -> Result<Vec<StoredKey>, E>,
 ) -> Result<Joined, JoinError<E>> {
-    session.rows(LOCK, values![])?;
+    let keys_cursor = session.rows(LOCK, values![])?.first().map_or(Ok(0), |row| unsigned(row, 0))?;
     let deviations = compare(session, settings)?;
     let stored = keys::read(session)?;
     if !stored.is_empty() {
-        return Ok(Joined { keys: stored, keys_made: false, deviations });
+        return Ok(Joined { keys: stored, keys_cursor, keys_made: false, deviations });
     }
     let made = make_keys(session.time()?).map_err(JoinError::Keys)?;
     made.iter().try_for_each(|key| keys::put(session, key))?;
-    Ok(Joined { keys: made, keys_made: true, deviations })
+    Ok(Joined { keys: made, keys_cursor, keys_made: true, deviations })
 }
 
 /// Compares the settings with the recorded ones, and records those that may change.

@@ -17,12 +17,23 @@ use crate::{
     },
 };
 
-const SELECT: &str = concat!("SELECT ", columns!(), " FROM signing_keys ORDER BY created_at, kid");
+/// Columns of a key, and the cursor of its withdrawal.
+macro_rules! select {
+    () => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            ", (SELECT cursor FROM withdrawn_keys WHERE kid = signing_keys.kid) AS withdrawn FROM signing_keys"
+        )
+    };
+}
+
+const SELECT: &str = concat!(select!(), " ORDER BY created_at, kid");
 /// Reads all keys, if `$1` and `$2` are not the log and the cursor of their latest change; never if they are NULL.
 pub(super) const CHANGED: &str = concat!(
-    "SELECT head.epoch, head.keys_cursor, keys.* FROM head, (SELECT ",
-    columns!(),
-    " FROM signing_keys) AS keys WHERE head.one = 1 AND (head.epoch <> $1 OR head.keys_cursor <> $2) \
+    "SELECT head.epoch, head.keys_cursor, keys.* FROM head, (",
+    select!(),
+    ") AS keys WHERE head.one = 1 AND (head.epoch <> $1 OR head.keys_cursor <> $2) \
      ORDER BY keys.created_at, keys.kid"
 );
 const PUT: &str = concat!(
@@ -33,6 +44,7 @@ const PUT: &str = concat!(
      activates_at = excluded.activates_at, activated_at = excluded.activated_at, retire_at = excluded.retire_at, \
      changed_at = excluded.changed_at, cursor = excluded.cursor"
 );
+const WITHDRAW: &str = "INSERT INTO withdrawn_keys (kid, cursor) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 
 impl ReadKeys for Transaction<'_> {
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
@@ -66,7 +78,7 @@ impl ChangedKeys {
     }
 }
 
-/// Adds a key, or replaces the row of the same id.
+/// Adds a key, or replaces the row of the same id. A withdrawal is recorded where no broker changes it.
 pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> {
     let StoredKey { kid, purpose, public, sealed, state, .. } = key;
     let values = values![
@@ -82,24 +94,31 @@ pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> 
         key.changed_at,
         signed(key.cursor),
     ];
-    session.execute(PUT, values).map(|_| ())
+    session.execute(PUT, values)?;
+    if *state == KeyState::Withdrawn {
+        session.execute(WITHDRAW, values![kid, signed(key.cursor)])?;
+    }
+    Ok(())
 }
 
 /// Reads a key, whose columns begin at `first`.
 fn key(row: &Row, first: usize) -> Result<StoredKey, StoreError> {
     let column = |number: usize| first.saturating_add(number);
+    // The row may have been put back as it was before the withdrawal.
+    let withdrawn = get::<Option<i64>>(row, column(11))?.map(|cursor| u64::try_from(cursor).unwrap_or(0));
+    let cursor = unsigned(row, column(10))?;
     Ok(StoredKey {
         kid: get(row, column(0))?,
         purpose: known(row, column(1), KeyPurpose::parse)?,
         public: optional_bytes(row, column(2))?,
         sealed: get(row, column(3))?,
-        state: known(row, column(4), KeyState::parse)?,
+        state: if withdrawn.is_some() { KeyState::Withdrawn } else { known(row, column(4), KeyState::parse)? },
         created_at: time(row, column(5))?,
         activates_at: optional_time(row, column(6))?,
         activated_at: optional_time(row, column(7))?,
         retire_at: optional_time(row, column(8))?,
         changed_at: time(row, column(9))?,
-        cursor: unsigned(row, column(10))?,
+        cursor: withdrawn.unwrap_or(0).max(cursor),
     })
 }
 

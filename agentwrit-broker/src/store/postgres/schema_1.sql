@@ -207,6 +207,12 @@ CREATE TABLE signing_keys (
     cursor       bigint NOT NULL
 );
 
+-- Keys that were withdrawn. They stay so, whatever their rows in `signing_keys` hold: brokers add rows here and change none.
+CREATE TABLE withdrawn_keys (
+    kid    text COLLATE "C" PRIMARY KEY,
+    cursor bigint NOT NULL -- of the withdrawal
+);
+
 -- Verifiers that the operator enrolled.
 CREATE TABLE verifiers (
     name       text COLLATE "C" PRIMARY KEY,

@@ -102,16 +102,15 @@ async fn brokers_refuse_service_when_row_of_a_key_was_changed_in_the_database() 
     activate(test.of(0), &next).await;
     end(test.of(0), &former, KeyState::Withdrawn).await;
     for change in [
-        "UPDATE signing_keys SET state = 'active' WHERE state = 'withdrawn'",
         "UPDATE signing_keys SET state = 'withdrawn' WHERE state = 'active'",
+        "UPDATE signing_keys SET state = 'retired' WHERE state = 'active'",
         "UPDATE signing_keys SET created_at = created_at + 1",
     ] {
         let before =
             "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM signing_keys WHERE purpose = 'token'";
         test.schema.execute(before);
-        test.schema.execute(&format!(
-            "BEGIN; {change}; UPDATE head SET cursor = cursor + 1, keys_cursor = cursor + 1; COMMIT"
-        ));
+        // Has the brokers read the rows again.
+        test.schema.execute(&format!("BEGIN; {change}; UPDATE head SET keys_cursor = keys_cursor - 1; COMMIT"));
         for broker in [0, 1] {
             let unavailable = (StatusCode::SERVICE_UNAVAILABLE, Value::Null);
             assert_eq!(test.validate(broker, &token).await, unavailable, "{change}");
@@ -123,7 +122,7 @@ async fn brokers_refuse_service_when_row_of_a_key_was_changed_in_the_database() 
         let rows = test.of(0).ledger.store.read(|reader| reader.signing_keys()).await.unwrap();
         let sealed = SealedKeys::new(test_kek(1), &test.config.issuer);
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(9));
-        assert!(BrokerKeys::from_rows(sealed, &rows, entropy).is_err(), "a start is rejected, too: {change}");
+        assert!(BrokerKeys::from_rows(sealed, &rows, 0, entropy).is_err(), "a start is rejected, too: {change}");
         test.schema.execute("DELETE FROM signing_keys WHERE purpose = 'token'");
         test.schema.execute("INSERT INTO signing_keys SELECT * FROM kept; DROP TABLE kept");
         for broker in [0, 1] {

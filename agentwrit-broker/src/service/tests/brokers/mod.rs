@@ -9,6 +9,7 @@ mod outage;
 mod revocation;
 mod time;
 mod verifiers;
+mod withdrawn_rows;
 
 use std::{sync::Mutex, time::Instant};
 
@@ -93,6 +94,19 @@ impl Brokers {
         shared_keys(store, &self.config.issuer, entropy).await
     }
 
+    /// Starts a broker. Returns the error.
+    async fn start_error(&self, entropy: &Arc<dyn Entropy>) -> String {
+        let store = self.schema.open(StoreOptions::default());
+        let read = store.transact(|tx| Ok::<_, StoreError>((tx.signing_keys()?, tx.keys_cursor()?)));
+        let (rows, keys_cursor) = read.await.unwrap();
+        let sealed = SealedKeys::new(test_kek(1), &self.config.issuer);
+        let keys = match BrokerKeys::from_rows(sealed, &rows, keys_cursor, Arc::clone(entropy)) {
+            Ok(keys) => keys,
+            Err(error) => return error.to_string(),
+        };
+        Services::build(&self.config, store, keys, Arc::clone(entropy)).await.unwrap_err().to_string()
+    }
+
     /// A broker that reaches the database through `link`.
     async fn add_through(&mut self, link: &Link) {
         let url = self.schema.url_through(link.directory.path());
@@ -169,10 +183,10 @@ pub(in crate::service) async fn shared_keys(store: &Store, issuer: &str, entropy
         if tx.signing_keys()?.is_empty() {
             first.iter().try_for_each(|row| tx.put_signing_key(row))?;
         }
-        tx.signing_keys()
+        Ok::<_, StoreError>((tx.signing_keys()?, tx.keys_cursor()?))
     });
-    let rows = joined.await.unwrap();
-    BrokerKeys::from_rows(sealed, &rows, Arc::clone(entropy)).unwrap()
+    let (rows, keys_cursor) = joined.await.unwrap();
+    BrokerKeys::from_rows(sealed, &rows, keys_cursor, Arc::clone(entropy)).unwrap()
 }
 
 pub(super) fn registration(services: &Services, launch_token: &Secret) -> RegistrationRequest {

@@ -201,7 +201,7 @@ async fn follow_with(store: &Store, custody: Arc<Custody>) -> Arc<CurrentRing> {
     let (rows, epoch, keys_cursor, cursor) = joined.await.unwrap();
     let epoch: Arc<str> = epoch.into();
     let version = KeysVersion { epoch: Arc::clone(&epoch), cursor: keys_cursor };
-    let keys = Arc::new(CurrentRing::open(custody, &rows, version, Arc::new(SystemClock)).unwrap());
+    let keys = Arc::new(CurrentRing::open(custody, &rows, version, [], Arc::new(SystemClock)).unwrap());
     let log = LogReader::new(ISSUER).finish(LogEnd { epoch, cursor }, Arc::new(SystemClock));
     store.follow(Arc::new(BrokerMemory { log, keys: Arc::clone(&keys) }));
     keys
