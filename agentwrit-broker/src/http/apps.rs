@@ -28,10 +28,10 @@ pub(super) async fn create(
     _: NoParameters,
     JsonBody(request, _place): JsonBody<AppCreationRequest>,
 ) -> Result<(StatusCode, Json<AppCreationResponse>), HttpError> {
-    let AppCreationRequest { name, scopes, token_ttl, .. } = request;
+    let AppCreationRequest { name, scopes, token_ttl, sender_constrained } = request;
     let name = AppName::parse(&name).map_err(|error| RequestError::invalid("name", error.to_string()))?;
-    let (app, secret) =
-        services.apps.create(Some(verified.token().clone().into()), NewApp { name, scopes, token_ttl }, client).await?;
+    let app = NewApp { name, scopes, token_ttl, sender_constrained };
+    let (app, secret) = services.apps.create(Some(verified.token().clone().into()), app, client).await?;
     Ok((StatusCode::CREATED, Json(AppCreationResponse::new(record(app), secret))))
 }
 
@@ -106,7 +106,7 @@ fn record(app: App) -> AppRecord {
         name: app.name.as_str().to_owned(),
         scopes: app.scopes,
         token_ttl: Some(app.token_ttl),
-        sender_constrained: false,
+        sender_constrained: app.sender_constrained,
         status: Some(app.status),
         created_at: Some(app.created_at),
         updated_at: Some(app.updated_at),

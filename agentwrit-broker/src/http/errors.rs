@@ -145,6 +145,8 @@ impl PendingProblem {
         let problem = |code| Self::new(code, error.to_string());
         match error {
             Error::Request(error) => Self { hint: error.hint(), ..problem(error.code()) },
+            Error::BindingOff => problem(ErrorCode::InvalidRequest)
+                .hint("the operator permits them with `AA_SENDER_CONSTRAINED=allowed`"),
             Error::BadCredentials
             | Error::LaunchTokenUnknown
             | Error::LaunchTokenExpired

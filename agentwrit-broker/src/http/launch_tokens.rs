@@ -40,7 +40,7 @@ pub(super) async fn issue(
         policy: LaunchTokenPolicy {
             allowed_scope: token.allowed_scope,
             max_ttl: token.max_ttl,
-            sender_constrained: false,
+            sender_constrained: token.sender_constrained,
         },
     };
     Ok((StatusCode::CREATED, Json(response)))
@@ -90,7 +90,7 @@ fn record(token: LaunchToken) -> LaunchTokenRecord {
         allowed_scope: token.allowed_scope,
         max_ttl: token.max_ttl,
         single_use: token.single_use,
-        sender_constrained: false,
+        sender_constrained: token.sender_constrained,
         created_at: token.created_at,
         expires_at: token.expires_at,
         created_by: token.created_by,

@@ -13,7 +13,11 @@ use super::{
     errors::HttpError,
     query::{NoParameters, Parameters, list_response},
 };
-use crate::{domain, issuer::nonce::Nonces, service::Error};
+use crate::{
+    domain,
+    issuer::{Issued, nonce::Nonces},
+    service::Error,
+};
 
 pub(super) async fn challenge(State(services): State<Shared>, _: NoParameters) -> Json<ChallengeResponse> {
     let nonce = Hex(services.challenges.issue());
@@ -27,8 +31,9 @@ pub(super) async fn register(
     JsonBody(request, _place): JsonBody<RegistrationRequest>,
 ) -> Result<Json<RegistrationResponse>, HttpError> {
     let (agent_id, issued) = services.registrations.register(request, client).await?;
-    let (access_token, expires_in) = (issued.access_token.into(), Some(issued.expires_in));
-    Ok(Json(RegistrationResponse { agent_id, access_token, expires_in, token_type: None }))
+    let Issued { access_token, expires_in, token_type } = issued;
+    let (access_token, expires_in) = (access_token.into(), Some(expires_in));
+    Ok(Json(RegistrationResponse { agent_id, access_token, expires_in, token_type }))
 }
 
 pub(super) async fn list_own(

@@ -51,7 +51,7 @@ pub(super) async fn renew(
     Ok(Json(RenewalResponse {
         access_token: issued.access_token.into(),
         expires_in: Some(issued.expires_in),
-        token_type: None,
+        token_type: issued.token_type,
     }))
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn delegate(
     Ok(Json(DelegationResponse {
         access_token: issued.access_token.into(),
         expires_in: Some(issued.expires_in),
-        token_type: None,
+        token_type: issued.token_type,
         delegation_chain: Some(chain),
     }))
 }

@@ -2,7 +2,10 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use agentwrit_verify::{AppId, ClaimSet, PathSegment, ScopeSet, Subject, TokenId, UnixTime, issue::SigningKey};
+use agentwrit_protocol::TokenType;
+use agentwrit_verify::{
+    AppId, ClaimSet, PathSegment, ScopeSet, SenderConstraint, Subject, TokenId, UnixTime, issue::SigningKey,
+};
 
 use super::Policy;
 use crate::domain::IssuedToken;
@@ -25,6 +28,8 @@ pub(crate) struct Issued {
     pub(crate) access_token: String,
     /// Seconds.
     pub(crate) expires_in: u64,
+    /// None for a bearer token, as AgentWrit v2 responds.
+    pub(crate) token_type: Option<TokenType>,
 }
 
 /// A token that is not signed yet.
@@ -92,6 +97,12 @@ impl Draft {
         self
     }
 
+    /// The same token, bound to a key.
+    pub(crate) fn bound_to(mut self, constraint: SenderConstraint) -> Self {
+        self.claims.cnf = Some(constraint);
+        self
+    }
+
     /// The record that the store keeps of the token.
     pub(crate) fn as_record(&self) -> IssuedToken {
         let claims = &self.claims;
@@ -102,7 +113,7 @@ impl Draft {
             subject: claims.sub.clone(),
             app_id: self.app_id.clone(),
             task_id: claims.task_id.clone(),
-            sender_constrained: false,
+            sender_constrained: claims.cnf.is_some(),
             root: claims.delegation_chain.first().map(|record| record.agent.clone()),
             delegators: claims.delegation_chain.iter().map(|record| record.agent.clone()).collect(),
             delegator_sids: claims.delegation_chain.iter().map(|record| record.sid).collect(),

@@ -14,6 +14,7 @@ mod ring;
 
 use std::sync::Arc;
 
+use agentwrit_protocol::TokenType;
 use agentwrit_verify::{AgentId, DelegationRecord, PathSegment, TokenId, TrustDomain, UnixTime};
 use data_encoding::HEXLOWER;
 
@@ -23,7 +24,7 @@ pub(crate) use self::{
     ring::{CurrentRing, KeyRing},
 };
 use crate::{
-    config::Config,
+    config::{Config, SenderConstrained},
     domain::IssuedToken,
     keys::{Custody, Entropy, random},
     store::{StoreError, Tx},
@@ -36,6 +37,7 @@ pub(crate) struct Policy {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) issuer: String,
     pub(crate) audience: Option<String>,
+    pub(crate) sender_constrained: SenderConstrained,
     pub(crate) default_ttl: u64,
     pub(crate) max_ttl: Option<u64>,
     pub(crate) admin_token_ttl: u64,
@@ -48,6 +50,7 @@ impl Policy {
             trust_domain: config.trust_domain.clone(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
+            sender_constrained: config.sender_constrained,
             default_ttl: config.default_ttl,
             max_ttl: config.max_ttl,
             admin_token_ttl: config.admin_token_ttl,
@@ -157,7 +160,11 @@ impl Issuer {
     pub(crate) fn sign(&self, recorded: &RecordedDraft) -> Issued {
         let claims = &recorded.draft.claims;
         self.metrics.token_issued(&claims.scope);
-        Issued { access_token: recorded.key.sign_token(claims), expires_in: claims.exp.saturating_sub(claims.iat) }
+        Issued {
+            access_token: recorded.key.sign_token(claims),
+            expires_in: claims.exp.saturating_sub(claims.iat),
+            token_type: claims.cnf.as_ref().map(|_| TokenType::Dpop),
+        }
     }
 
     /// Signs a hop of a delegation chain, in the transaction that records the token.

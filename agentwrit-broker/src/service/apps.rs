@@ -24,6 +24,7 @@ pub(crate) struct NewApp {
     pub(crate) scopes: ScopeSet,
     /// Seconds.
     pub(crate) token_ttl: Option<u64>,
+    pub(crate) sender_constrained: bool,
 }
 
 /// Registers apps and changes them.
@@ -48,6 +49,7 @@ impl AppService {
         new: NewApp,
         client: IpAddr,
     ) -> Result<(App, Secret), Error> {
+        self.issuer.policy().check_binding(new.sender_constrained)?;
         let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
         let app = self.name_app(new, &secret)?;
         let service = Arc::clone(self);
@@ -59,7 +61,8 @@ impl AppService {
             let event = by_operator(EventType::AppRegistered, now, client, "app registered", &app.app_id)
                 .word("client_id", &app.client_id)
                 .word("scopes", &app.scopes)
-                .word("token_ttl", app.token_ttl);
+                .word("token_ttl", app.token_ttl)
+                .word("sender_constrained", app.sender_constrained);
             service.ledger.record(tx, event)?;
             Ok(app)
         })
@@ -78,7 +81,7 @@ impl AppService {
             secret_digest: Digest::of(secret.expose().as_bytes()),
             scopes: new.scopes,
             token_ttl: new.token_ttl.unwrap_or(self.issuer.policy().app_token_ttl),
-            sender_constrained: false,
+            sender_constrained: new.sender_constrained,
             status: AppStatus::Active,
             created_at: UnixTime::default(),
             updated_at: UnixTime::default(),
@@ -97,7 +100,8 @@ impl AppService {
         self.ledger.read(move |reader| Ok(reader.apps(limit, offset)?)).await
     }
 
-    /// Changes an app that is not deregistered. Registrations, renewals and delegations follow the new ceiling at once.
+    /// Changes an app that is not deregistered. Registrations, renewals and delegations follow the new ceiling and the new
+    /// binding at once; what is bound stays bound.
     pub(crate) async fn update(
         self: &Arc<Self>,
         bearer: Option<Bearer>,
@@ -105,18 +109,21 @@ impl AppService {
         change: AppUpdateRequest,
         client: IpAddr,
     ) -> Result<App, Error> {
+        self.issuer.policy().check_binding(change.sender_constrained == Some(true))?;
         let service = Arc::clone(self);
         transact_as(&self.ledger, &self.issuer, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
                 token_ttl: change.token_ttl.unwrap_or(before.token_ttl),
+                sender_constrained: change.sender_constrained.unwrap_or(before.sender_constrained),
                 updated_at: now,
                 ..before.clone()
             };
             tx.update_app(&after)?;
             let event = by_operator(EventType::AppUpdated, now, client, "app updated", &app_id);
-            service.ledger.record(tx, event.word("token_ttl", after.token_ttl))?;
+            let event = event.word("token_ttl", after.token_ttl);
+            service.ledger.record(tx, event.word("sender_constrained", after.sender_constrained))?;
             if after.scopes != before.scopes {
                 let event = by_operator(EventType::ScopesCeilingUpdated, now, client, "scope ceiling updated", &app_id);
                 service.ledger.record(tx, event.word("old", &before.scopes).word("new", &after.scopes))?;

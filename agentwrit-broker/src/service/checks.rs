@@ -90,6 +90,7 @@ fn is_record_of(token: &IssuedToken, claims: &Claims) -> bool {
         && token.sid == claims.session_id()
         && token.issued_at == claims.issued_at()
         && token.expires_at == claims.expires_at()
+        && token.sender_constrained == claims.sender_constraint().is_some()
 }
 
 /// Returns the time at which a token for a subject or task is issued: within a second of `now`, or the few seconds that

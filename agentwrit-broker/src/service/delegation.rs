@@ -5,7 +5,8 @@
 //! 2. At most five hops.
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
 //! 4. The chain grows by one signed record: delegator, scope, delegate, session and expiry.
-//! 5. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
+//! 5. The delegate's token is bound to the delegate's key if the delegator's is bound: see [`binding`](super::binding).
+//! 6. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,6 +18,7 @@ use agentwrit_verify::{
 
 use super::{
     Bearer, Error, Parts,
+    binding::{sender_constraint, with_key},
     checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
 use crate::{
@@ -100,7 +102,10 @@ impl DelegationService {
         }
         let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
         check_ceilings_of(tx, delegators.chain([agent, &delegation.delegate_to]), &delegation.scope)?;
-        let claims = self.delegated(delegator, agent, delegation, jti, now);
+        let delegators = delegator.delegation_chain().iter().map(|record| &record.agent).chain([agent]);
+        let (is_bound, policy) = (delegator.sender_constraint().is_some(), self.issuer.policy());
+        let cnf = sender_constraint(tx, policy, &delegation.delegate_to, delegators, is_bound)?;
+        let claims = ClaimSet { cnf, ..self.delegated(delegator, agent, delegation, jti, now) };
         let draft = Draft::new(claims, token.app_id);
         let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
@@ -116,7 +121,7 @@ impl DelegationService {
         Ok(draft)
     }
 
-    /// Returns the claims of the delegate's token. It never outlives the delegator's.
+    /// Returns the claims of the delegate's token, before it is bound. It never outlives the delegator's.
     fn delegated(
         &self,
         delegator: &Claims,
@@ -148,6 +153,7 @@ impl DelegationService {
             sid: jti,
             chain_hash: Some(chain_hash(delegator.issuer(), &chain)),
             delegation_chain: chain,
+            cnf: None,
             ..delegator.as_claim_set().clone()
         }
     }
@@ -178,7 +184,8 @@ fn created(delegator: &Claims, draft: &Draft, now: UnixTime) -> NewEvent {
     let claims = &draft.claims;
     let depth = u32::try_from(claims.delegation_chain.len()).unwrap_or(u32::MAX);
     let hash = claims.chain_hash.clone().unwrap_or_default();
-    NewEvent::success(EventType::DelegationCreated, now, delegator.subject(), "delegation created")
+    let event = NewEvent::success(EventType::DelegationCreated, now, delegator.subject(), "delegation created");
+    with_key(event, claims)
         .task(claims.task_id.clone())
         .orch(claims.orch_id.clone())
         .delegation(depth, hash)

@@ -23,6 +23,9 @@ pub(crate) enum Error {
     /// The request itself is malformed.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The broker's policy is `off`.
+    #[error("field `sender_constrained`: this broker issues no sender-constrained tokens")]
+    BindingOff,
     /// Does not tell which part of the credentials was wrong.
     #[error("invalid credentials")]
     BadCredentials,

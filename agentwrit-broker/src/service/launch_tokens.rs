@@ -47,9 +47,10 @@ impl LaunchTokenService {
     ) -> Result<(LaunchToken, Secret), Error> {
         let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
         let token = self.draft(creator.clone(), request, &secret);
-        let outcome = match self.budgets.check(&Spending::launch_token(&creator)) {
+        let allowed = self.issuer.policy().check_binding(token.sender_constrained);
+        let outcome = match allowed.and_then(|()| Ok(self.budgets.check(&Spending::launch_token(&creator))?)) {
             Ok(()) => self.store(token, bearer, client).await,
-            Err(exceeded) => Err(exceeded.into()),
+            Err(rejected) => Err(rejected),
         };
         match outcome {
             Ok(token) => {
@@ -84,7 +85,9 @@ impl LaunchTokenService {
             allow(&token, app.as_ref())?;
             let lifetime = token.expires_at.saturating_since(token.created_at);
             let (id, expires_at) = (service.free_id(tx, token.id)?, now.saturating_add(lifetime));
-            let token = LaunchToken { id, created_at: now, expires_at, minted_in, ..token };
+            let app_requires = app.is_some_and(|app| app.sender_constrained);
+            let sender_constrained = service.issuer.policy().binds(token.sender_constrained || app_requires);
+            let token = LaunchToken { id, created_at: now, expires_at, minted_in, sender_constrained, ..token };
             spend(tx, &service.budgets, Spending::launch_token(&token.created_by))?;
             tx.insert_launch_token(&token)?;
             service.ledger.record(tx, issued_event(&token, client))?;
@@ -148,7 +151,7 @@ impl LaunchTokenService {
             allowed_scope: request.allowed_scope,
             max_ttl: self.issuer.policy().clamp(request.max_ttl.unwrap_or(self.issuer.policy().default_ttl)),
             single_use: request.single_use,
-            sender_constrained: false,
+            sender_constrained: request.sender_constrained,
             created_at: epoch,
             expires_at: epoch.saturating_add(Duration::from_secs(request.ttl.unwrap_or(DEFAULT_LAUNCH_TOKEN_TTL))),
             created_by,
@@ -195,5 +198,6 @@ fn issued_event(token: &LaunchToken, client: IpAddr) -> NewEvent {
         .word("agent_name", &token.agent_name)
         .word("allowed_scope", &token.allowed_scope)
         .word("max_ttl", token.max_ttl)
+        .word("sender_constrained", token.sender_constrained)
         .from(client)
 }

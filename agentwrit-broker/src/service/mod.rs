@@ -3,6 +3,7 @@
 
 pub(crate) mod active_agents;
 pub(crate) mod apps;
+mod binding;
 mod checks;
 pub(crate) mod confirmation;
 pub(crate) mod delegation;

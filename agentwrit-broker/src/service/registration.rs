@@ -14,6 +14,7 @@ use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PublicKey, Subject, UnixTime};
 
 use super::{
     Error, Parts,
+    binding::{constraint, with_key},
     checks::{issue_time, spend},
     recent_launch_tokens::RecentLaunchTokens,
 };
@@ -52,7 +53,10 @@ impl RegistrationService {
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let registration = Arc::new(registration);
-        let outcome = self.try_register(Arc::clone(&registration), client).await;
+        let outcome = match self.issuer.policy().check_binding(registration.sender_constrained) {
+            Ok(()) => self.try_register(Arc::clone(&registration), client).await,
+            Err(rejected) => Err(rejected),
+        };
         match &outcome {
             Ok(_) => self.metrics.registration(Status::Success),
             Err(error) => {
@@ -92,7 +96,13 @@ impl RegistrationService {
                 }
                 let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
                 spend(tx, &service.budgets, Spending::registration(launch_token))?;
+                let requires = registration.sender_constrained || facts.require_binding();
                 let draft = draft.issued_at(issued_at);
+                let draft = if service.issuer.policy().binds(requires) {
+                    service.check_length(draft.bound_to(constraint(&public_key)))?
+                } else {
+                    draft
+                };
                 let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
                 tx.insert_agent(&agent)?;
                 let draft = service.issuer.insert(tx, draft)?;
@@ -123,7 +133,8 @@ impl RegistrationService {
         Ok(Prepared { agent_id, draft, nonce, public_key, wants })
     }
 
-    /// Drafts the first token. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is issued.
+    /// Drafts the first token, which its transaction may bind. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is
+    /// issued.
     fn draft(
         &self,
         registration: &RegistrationRequest,
@@ -138,7 +149,10 @@ impl RegistrationService {
             task_id: Some(registration.task_id.clone()),
             orch_id: Some(registration.orch_id.clone()),
         };
-        let draft = self.issuer.draft(grant, self.ledger.now());
+        self.check_length(self.issuer.draft(grant, self.ledger.now()))
+    }
+
+    fn check_length(&self, draft: Draft) -> Result<Draft, Error> {
         let length = self.issuer.length_of(&draft);
         if length > MAX_TOKEN_LENGTH {
             let problem =
@@ -169,7 +183,8 @@ impl RegistrationService {
         };
         let registered = event(EventType::AgentRegistered, "agent registered");
         self.ledger.record(tx, registered.word("launch_token_id", agent.launch_token_id))?;
-        let issued = event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti);
+        let issued =
+            with_key(event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti), &draft.claims);
         self.ledger.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
         Ok(())
     }
@@ -217,6 +232,12 @@ impl Facts {
             None => None,
         };
         Ok(Self { launch_token, app })
+    }
+
+    /// Returns whether launch token or app require a bound token.
+    fn require_binding(&self) -> bool {
+        self.launch_token.as_ref().is_some_and(|token| token.sender_constrained)
+            || self.app.as_ref().is_some_and(|app| app.sender_constrained)
     }
 }
 
@@ -292,7 +313,7 @@ fn record(
         app_id: launch_token.app_id.clone(),
         scope: registration.requested_scope.clone(),
         public_key,
-        sender_constrained: false,
+        sender_constrained: draft.claims.cnf.is_some(),
         launch_token_id: launch_token.id,
         registered_at: UnixTime::from_seconds(draft.claims.iat),
         expires_at: UnixTime::from_seconds(draft.claims.exp),

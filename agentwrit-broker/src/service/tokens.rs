@@ -7,14 +7,16 @@
 //! 4. The apps behind it, of the agent itself and of each delegator, are looked at as they are now.
 //! 5. A session has a budget of renewals: see [`budgets`](crate::limits::budgets).
 //! 6. Releasing a token again changes nothing.
+//! 7. The renewal of a bound token is bound, and that of another one if it has to be by now: see [`binding`](super::binding).
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_verify::{ClaimSet, Claims, Level, Subject, TokenId, UnixTime};
+use agentwrit_verify::{ClaimSet, Claims, Level, MAX_TOKEN_LENGTH, SenderConstraint, Subject, TokenId, UnixTime};
 
 use super::{
     Bearer, Error, Parts,
     active_agents::ActiveAgents,
+    binding::{sender_constraint, with_key},
     checks::{check_ceiling, check_ceilings_of, live_token, spend},
 };
 use crate::{
@@ -80,6 +82,7 @@ impl TokenService {
         spend(tx, &self.budgets, Spending::renewal(bearer))?;
 
         let renewed = ClaimSet {
+            cnf: self.sender_constraint(tx, bearer)?,
             jti,
             iat: now.seconds(),
             nbf: now.seconds(),
@@ -87,6 +90,10 @@ impl TokenService {
             ..bearer.as_claim_set().clone()
         };
         let draft = Draft::new(renewed, old.app_id.clone());
+        // Binding makes a token longer.
+        if !old.sender_constrained && self.issuer.length_of(&draft) > MAX_TOKEN_LENGTH {
+            return Err(Error::RenewalFailed);
+        }
         self.end_one(tx, &old, bearer.subject(), now)?;
         let record = IssuedToken {
             original_ttl: old.original_ttl,
@@ -97,7 +104,8 @@ impl TokenService {
         if let Some(agent) = bearer.agent_id() {
             tx.extend_agent(agent, expires_at)?;
         }
-        let event = NewEvent::success(EventType::TokenRenewed, now, bearer.subject(), "token renewed")
+        let event = NewEvent::success(EventType::TokenRenewed, now, bearer.subject(), "token renewed");
+        let event = with_key(event, &draft.claims)
             .task(bearer.task_id().cloned())
             .orch(bearer.orch_id().cloned())
             .word("jti", draft.claims.jti)
@@ -106,6 +114,13 @@ impl TokenService {
             .from(client);
         self.ledger.record(tx, event)?;
         Ok(draft)
+    }
+
+    /// Returns the confirmation claim of a renewed token.
+    fn sender_constraint(&self, tx: &Tx<'_>, claims: &Claims) -> Result<Option<SenderConstraint>, Error> {
+        let Some(agent) = claims.agent_id() else { return Ok(None) };
+        let delegators = claims.delegation_chain().iter().map(|record| &record.agent);
+        sender_constraint(tx, self.issuer.policy(), agent, delegators, claims.sender_constraint().is_some())
     }
 
     /// Ends a verified token.

@@ -162,7 +162,7 @@ impl World {
 
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
         let name = AppName::parse(name).unwrap();
-        let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60) };
+        let new = NewApp { name, scopes: scopes.clone(), token_ttl: Some(60), sender_constrained: false };
         let created = self.services().apps.create(None, new, self.client()).await.unwrap();
         self.settle().await;
         created

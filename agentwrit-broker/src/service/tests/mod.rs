@@ -1,5 +1,6 @@
 //! Operations at exact moments: the real services on a clock that stands still until a test moves it.
 
+mod binding;
 pub(in crate::service) mod brokers;
 mod budgets;
 mod clock;
@@ -124,7 +125,11 @@ impl TestServices {
     /// Registers an app whose ceiling is [`SCOPE`].
     async fn create_app(&self) -> (App, Secret) {
         let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
-        self.services.apps.create(None, NewApp { name, scopes, token_ttl: None }, CLIENT).await.unwrap()
+        self.services
+            .apps
+            .create(None, NewApp { name, scopes, token_ttl: None, sender_constrained: false }, CLIENT)
+            .await
+            .unwrap()
     }
 
     /// Issues a launch token on behalf of `creator`.

@@ -160,7 +160,7 @@ async fn rejects_forged_claims_under_jti_of_live_token() {
     ];
     let create = async |claims: &ClaimSet| {
         let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
-        let app = NewApp { name, scopes, token_ttl: None };
+        let app = NewApp { name, scopes, token_ttl: None, sender_constrained: false };
         test.services.apps.create(Some(test.forge(claims)), app, CLIENT).await.map(drop)
     };
     for (member, claims) in forged {

@@ -1,0 +1,204 @@
+//! Tokens that are bound to the key of their subject.
+
+use agentwrit_protocol::{AppUpdateRequest, TokenType};
+use agentwrit_verify::{ClaimSet, Clock, SenderConstraint, Thumbprint};
+
+use super::*;
+use crate::config::SenderConstrained;
+
+/// Requirements for binding, apart from the broker's policy.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requires {
+    app: bool,
+    launch_token: bool,
+    agent: bool,
+}
+
+/// A registered agent with the thumbprint of its key.
+struct KeyedAgent {
+    agent: Agent,
+    key: Thumbprint,
+    token_type: Option<TokenType>,
+}
+
+impl TestServices {
+    async fn with_policy(policy: SenderConstrained) -> Self {
+        Self::with(|config| config.sender_constrained = policy).await
+    }
+
+    /// Restarts the broker with another policy.
+    async fn change_policy(&mut self, policy: SenderConstrained) {
+        self.config.sender_constrained = policy;
+        self.restart_at(self.clock.now()).await;
+    }
+
+    async fn app(&self, sender_constrained: bool) -> App {
+        let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
+        let new = NewApp { name, scopes, token_ttl: None, sender_constrained };
+        self.services.apps.create(None, new, CLIENT).await.unwrap().0
+    }
+
+    async fn launch_token_of(&self, creator: Subject, sender_constrained: bool) -> Result<Secret, Error> {
+        let policy = LaunchTokenRequest { sender_constrained, ..launch_policy(false) };
+        Ok(self.services.launch_tokens.issue(creator, None, policy, CLIENT).await?.1)
+    }
+
+    async fn register_key(&self, launch_token: &Secret, sender_constrained: bool) -> Result<KeyedAgent, Error> {
+        let registration = RegistrationRequest { sender_constrained, ..self.registration(launch_token, "task") };
+        let Presented::WellFormed(Base64(public_key)) = registration.public_key else { unreachable!() };
+        let (id, issued) = self.services.registrations.register(registration, CLIENT).await?;
+        let agent = Agent { id, token: issued.access_token };
+        Ok(KeyedAgent { agent, key: Thumbprint::of_ed25519(&public_key), token_type: issued.token_type })
+    }
+
+    /// Registers an agent of a new app.
+    async fn register_requiring(&self, requires: Requires) -> KeyedAgent {
+        let app = self.app(requires.app).await;
+        let launch_token = self.launch_token_of(Subject::App(app.app_id), requires.launch_token).await.unwrap();
+        self.register_key(&launch_token, requires.agent).await.unwrap()
+    }
+
+    fn claims(&self, token: &str) -> ClaimSet {
+        self.services.verifier.verify_without_proof(token).unwrap()
+    }
+
+    fn bound_key(&self, token: &str) -> Option<Thumbprint> {
+        self.claims(token).cnf.map(|SenderConstraint { jkt }| jkt)
+    }
+
+    async fn set_binding(&self, app: &App, sender_constrained: bool) {
+        let change = AppUpdateRequest { sender_constrained: Some(sender_constrained), ..AppUpdateRequest::default() };
+        self.services.apps.update(None, app.app_id.clone(), change, CLIENT).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn binds_first_token_when_policy_app_launch_token_or_agent_requires_it() {
+    use SenderConstrained::{Allowed, Required};
+    let nothing = Requires::default();
+    for (policy, requires, bound) in [
+        (Allowed, nothing, false),
+        (Allowed, Requires { app: true, ..nothing }, true),
+        (Allowed, Requires { launch_token: true, ..nothing }, true),
+        (Allowed, Requires { agent: true, ..nothing }, true),
+        (Required, nothing, true),
+        (Required, Requires { app: true, launch_token: true, agent: true }, true),
+    ] {
+        let test = TestServices::with_policy(policy).await;
+        let registered = test.register_requiring(requires).await;
+        let token = &registered.agent.token;
+        assert_eq!(test.bound_key(token), bound.then_some(registered.key), "{policy:?} {requires:?}");
+        assert_eq!(registered.token_type, bound.then_some(TokenType::Dpop), "{policy:?} {requires:?}");
+        assert_eq!(test.verify(token).is_ok(), !bound, "{policy:?} {requires:?}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_operators_and_apps_are_bearer_tokens_when_binding_is_required() {
+    let test = TestServices::with_policy(SenderConstrained::Required).await;
+    let operator = test.services.logins.issue_admin_token(CLIENT).await.unwrap();
+    assert_eq!((test.verify(&operator.access_token).is_ok(), operator.token_type), (true, None));
+    let (app, secret) = test.create_app().await;
+    let issued = test.services.logins.authenticate_app(CLIENT, app.client_id, secret).await.unwrap();
+    assert_eq!((test.bound_key(&issued.access_token), issued.token_type), (None, None));
+    let renewed = test.renew(&test.bearer(&issued.access_token)).await.unwrap();
+    assert_eq!((test.bound_key(&renewed.access_token), renewed.token_type), (None, None));
+}
+
+#[tokio::test]
+async fn rejects_requests_for_binding_when_it_is_off_and_consumes_nothing() {
+    let test = TestServices::with_policy(SenderConstrained::Off).await;
+    assert_eq!(test.launch_token_of(Subject::Admin, true).await.unwrap_err(), Error::BindingOff);
+    let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
+    let new = NewApp { name, scopes, token_ttl: None, sender_constrained: true };
+    assert_eq!(test.services.apps.create(None, new, CLIENT).await.unwrap_err(), Error::BindingOff);
+    let (app, _) = test.create_app().await;
+    let change = AppUpdateRequest { sender_constrained: Some(true), ..AppUpdateRequest::default() };
+    let changed = test.services.apps.update(None, app.app_id.clone(), change, CLIENT).await;
+    assert_eq!(changed.unwrap_err(), Error::BindingOff);
+
+    let launch_token = test.issue_launch_token(Subject::Admin, true).await.unwrap();
+    assert_eq!(test.register_key(&launch_token, true).await.err(), Some(Error::BindingOff));
+    let registered = test.register_key(&launch_token, false).await.unwrap();
+    assert_eq!(test.bound_key(&registered.agent.token), None);
+}
+
+#[tokio::test]
+async fn what_is_bound_stays_bound_when_policy_becomes_off() {
+    let mut test = TestServices::with_policy(SenderConstrained::Allowed).await;
+    let app = test.app(true).await;
+    let by_app = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
+    let tightened = test.launch_token_of(Subject::Admin, true).await.unwrap();
+    let delegate = test.register_key(&tightened, false).await.unwrap();
+    let open = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let delegator = test.register_key(&open, false).await.unwrap();
+    test.change_policy(SenderConstrained::Off).await;
+
+    for launch_token in [&by_app, &tightened] {
+        let registered = test.register_key(launch_token, false).await.unwrap();
+        assert_eq!(test.bound_key(&registered.agent.token), Some(registered.key));
+    }
+    let delegated = test.delegate(&test.bearer(&delegator.agent.token), &delegate.agent, 60).await.unwrap();
+    assert_eq!(test.bound_key(&delegated.access_token), Some(delegate.key));
+}
+
+#[tokio::test]
+async fn launch_token_of_app_keeps_binding_that_app_gives_up_later() {
+    let test = TestServices::new().await;
+    let app = test.app(true).await;
+    let launch_token = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
+    test.set_binding(&app, false).await;
+    let registered = test.register_key(&launch_token, false).await.unwrap();
+    assert_eq!(test.bound_key(&registered.agent.token), Some(registered.key));
+    let later = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
+    assert_eq!(test.bound_key(&test.register_key(&later, false).await.unwrap().agent.token), None);
+}
+
+#[tokio::test]
+async fn app_binds_registrations_renewals_and_delegations_from_its_change_on() {
+    let test = TestServices::new().await;
+    let app = test.app(false).await;
+    let launch_token = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
+    let first = test.register_key(&launch_token, false).await.unwrap();
+    let outsider = test.register_key(&test.launch_token_of(Subject::Admin, false).await.unwrap(), false).await.unwrap();
+    test.set_binding(&app, true).await;
+
+    // An agent that the operator registered is bound where a delegator's app requires it.
+    let delegated = test.delegate(&test.bearer(&first.agent.token), &outsider.agent, 60).await.unwrap();
+    assert_eq!(test.bound_key(&delegated.access_token), Some(outsider.key));
+    assert_eq!(delegated.token_type, Some(TokenType::Dpop));
+    let renewed = test.renew(&test.bearer(&first.agent.token)).await.unwrap();
+    assert_eq!((test.bound_key(&renewed.access_token), renewed.token_type), (Some(first.key), Some(TokenType::Dpop)));
+    let later = test.register_key(&launch_token, false).await.unwrap();
+    assert_eq!(test.bound_key(&later.agent.token), Some(later.key));
+    // The outsider's own token is not the app's.
+    let renewed = test.renew(&test.bearer(&outsider.agent.token)).await.unwrap();
+    assert_eq!(test.bound_key(&renewed.access_token), None);
+}
+
+#[tokio::test]
+async fn binds_delegated_token_to_key_of_delegate_that_registered_as_bound() {
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let delegator = test.register_key(&launch_token, false).await.unwrap();
+    let delegate = test.register_key(&launch_token, true).await.unwrap();
+    let delegated = test.delegate(&test.bearer(&delegator.agent.token), &delegate.agent, 60).await.unwrap();
+    assert_eq!(test.bound_key(&delegated.access_token), Some(delegate.key));
+    assert_ne!(delegate.key, delegator.key);
+    assert!(test.verify(&delegator.agent.token).is_ok(), "the delegator's own token stays as it is");
+}
+
+#[tokio::test]
+async fn audit_names_key_of_bound_token() {
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let delegator = test.register_key(&launch_token, false).await.unwrap();
+    let delegate = test.register_key(&launch_token, true).await.unwrap();
+    test.delegate(&test.bearer(&delegator.agent.token), &delegate.agent, 60).await.unwrap();
+    let jkt = format!(" jkt={}", delegate.key);
+    let trail = test.trail().await;
+    let named: Vec<_> = trail.iter().filter(|event| event.detail.contains(&jkt)).collect();
+    let types: Vec<_> = named.iter().map(|event| event.event_type.as_str()).collect();
+    assert_eq!(types, ["token_issued", "delegation_created"]);
+    assert!(!trail.iter().any(|event| event.detail.contains(&delegator.key.to_string())));
+}
