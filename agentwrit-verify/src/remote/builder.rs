@@ -271,6 +271,7 @@ impl FollowerBuilder {
         let fresh = || self.staleness.map(|staleness| limited(Feed::new(&self.issuer, staleness)));
         let Some(stored) = stored else { return (keys, fresh(), false) };
         let now = ClockReading::of(&*self.clock);
+        keys.restore_removed_keys(stored.removed, now.monotonic);
         let confirmed = now.monotonic.checked_sub(now.wall.saturating_since(stored.keys_confirmed_at));
         let leeway = self.staleness.unwrap_or_default().clock_leeway();
         // A confirmation in the future proves this clock wrong, so the age of the keys is unknown: fetch them first.

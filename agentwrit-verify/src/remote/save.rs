@@ -54,7 +54,8 @@ pub(super) fn save(shared: &Shared, feed: Option<&Mutex<Feed>>, file: &StateFile
         return Ok(());
     };
     let keys_confirmed_at = shared.clock.now().saturating_sub(age);
-    file.save(&State { keys: (*keys).clone(), keys_confirmed_at, feed })?;
+    let removed = shared.keys.removed_keys();
+    file.save(&State { keys: (*keys).clone(), keys_confirmed_at, removed, feed })?;
     shared.counters.states_saved.add();
     Ok(())
 }

@@ -24,6 +24,7 @@ use crate::{
     feed::{FeedState, KeyAnnouncement},
     keys::{KeyId, KeySet},
     revocation::{Entry, RevocationKey},
+    trusted::RemovedKeys,
 };
 
 const FORMAT: &[u8] = b"agentwrit follower state 1\n";
@@ -35,6 +36,7 @@ const DIGEST_LENGTH: usize = 32;
 pub(super) struct State {
     pub(super) keys: KeySet,
     pub(super) keys_confirmed_at: UnixTime,
+    pub(super) removed: RemovedKeys,
     /// `None` when revocations are not followed.
     pub(super) feed: Option<FeedState>,
 }
@@ -93,6 +95,12 @@ struct Head {
     issuer: String,
     keys: String,
     keys_confirmed_at: u64,
+    /// Keys that the feed omitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dropped_kids: Vec<String>,
+    /// Announced keys that a later key set lacked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unpublished_kids: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     feed: Option<FeedHead>,
     entries: usize,
@@ -112,10 +120,17 @@ struct FeedHead {
 impl FeedHead {
     fn announced(&self) -> Result<Option<KeyAnnouncement>, StateFileError> {
         let Some(kids) = &self.kids else { return Ok(None) };
-        let key_ids: Option<Vec<KeyId>> = kids.iter().map(|kid| KeyId::parse(kid)).collect();
-        let announced = key_ids.and_then(|key_ids| KeyAnnouncement::new(key_ids, None));
+        let announced = KeyAnnouncement::new(key_ids(kids)?, None);
         announced.map(Some).ok_or(StateFileError::Foreign)
     }
+}
+
+fn key_ids(kids: &[String]) -> Result<Vec<KeyId>, StateFileError> {
+    kids.iter().map(|kid| KeyId::parse(kid)).collect::<Option<_>>().ok_or(StateFileError::Foreign)
+}
+
+fn names(key_ids: &[KeyId]) -> Vec<String> {
+    key_ids.iter().map(ToString::to_string).collect()
 }
 
 /// The place of a state.
@@ -179,12 +194,14 @@ impl StateFile {
             issuer: self.issuer.clone(),
             keys: state.keys.to_jwks(),
             keys_confirmed_at: state.keys_confirmed_at.seconds(),
+            dropped_kids: names(&state.removed.dropped),
+            unpublished_kids: names(&state.removed.unpublished),
             feed: state.feed.as_ref().map(|feed| FeedHead {
                 epoch: feed.epoch.clone(),
                 cursor: feed.cursor,
                 true_at: feed.true_at.seconds(),
                 validity: feed.validity.as_secs(),
-                kids: feed.announced.as_ref().map(|keys| keys.key_ids().iter().map(ToString::to_string).collect()),
+                kids: feed.announced.as_ref().map(|keys| names(keys.key_ids())),
             }),
             entries: entries.len(),
         };
@@ -226,6 +243,10 @@ impl StateFile {
         Ok(State {
             keys: KeySet::from_jwks(head.keys.as_bytes()).map_err(|_| StateFileError::Foreign)?,
             keys_confirmed_at: UnixTime::from_seconds(head.keys_confirmed_at),
+            removed: RemovedKeys {
+                dropped: key_ids(&head.dropped_kids)?,
+                unpublished: key_ids(&head.unpublished_kids)?,
+            },
             feed: head.feed.map(|feed| FeedState {
                 epoch: feed.epoch,
                 cursor: feed.cursor,

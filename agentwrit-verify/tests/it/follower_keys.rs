@@ -99,6 +99,40 @@ async fn keeps_withdrawn_key_out_after_restart_with_state_file() {
 }
 
 #[tokio::test]
+async fn keeps_withdrawn_key_out_after_restart_with_stale_state_when_stale_list_is_accepted() {
+    let place = Place::new("withdrawn-key-stale");
+    let mut broker = Broker::start().await;
+    let builder = broker.follower().state_file(place.file()).accept_stale_revocations();
+    let follower = builder.clone().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let token = broker.token();
+    broker.with(|model| model.issuer.prepare_key([8; 32]));
+    broker.tell();
+    until("the prepared key", || follower.status().keys == 2).await;
+    // A cache that ignores `no-cache` and does not send `Age`.
+    broker.cache_keys(false);
+    broker.with(|model| {
+        model.issuer.activate_prepared_key();
+        model.issuer.withdraw_retired_keys();
+    });
+    broker.tell();
+    until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
+    let announced = format!(r#""kids":["{}"]"#, broker.with(|model| model.issuer.signing_key().id().clone()));
+    let state = || String::from_utf8_lossy(&std::fs::read(place.file()).unwrap()).into_owned();
+    until("the state", || state().contains(&announced)).await;
+    drop(follower);
+    broker.with(|model| model.mood = crate::follower::Mood::Busy);
+    broker.pass(40);
+    let restarted = builder.start().await.unwrap();
+    let verifier = restarted.verifier().build();
+    assert!(is_unknown_key(&verifier, &token));
+    until("a fetch of the old key set", || restarted.status().key_age == Some(Duration::ZERO)).await;
+    assert!(is_unknown_key(&verifier, &token));
+    assert!(verifier.verify(&broker.token()).is_ok());
+    broker.stop().await;
+}
+
+#[tokio::test]
 async fn drops_withdrawn_key_with_next_refresh_when_thief_in_path_of_feed_announces_it() {
     let broker = Broker::start().await;
     let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();

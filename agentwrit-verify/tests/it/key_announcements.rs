@@ -165,6 +165,90 @@ fn drops_key_that_later_key_set_lacks_although_its_own_responses_announce_it() {
     assert!(scene.is_accepted(&scene.token()) && scene.is_unknown_key(&old));
 }
 
+/// Scene in which a response omitted the retiring key after its withdrawal, with a token of that key and the key set from
+/// before.
+fn scene_after_withdrawal(staleness: Staleness) -> (Scene, String, KeySet) {
+    let issuer = TestIssuer::new();
+    let service = TestFollower::of(&issuer, staleness);
+    let mut scene = Scene { issuer, service };
+    let old = scene.token();
+    scene.issuer.prepare_key([8; 32]);
+    let cached = scene.issuer.key_set();
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.activate_prepared_key();
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_accepted(&old));
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    scene.issuer.withdraw_retired_keys();
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_unknown_key(&old));
+    (scene, old, cached)
+}
+
+#[test]
+fn keeps_withdrawn_key_out_when_stale_list_is_accepted_and_cache_holds_old_key_set() {
+    let (mut scene, old, cached) = scene_after_withdrawal(Staleness::default().accept_stale());
+    let sent = scene.issuer.clock().monotonic();
+    // The feed is away. The second of two sets comes from a cache that does not tell its age.
+    for seconds in [29, 10, 300] {
+        scene.issuer.clock().advance(Duration::from_secs(seconds));
+        for as_of in [None, sent.checked_sub(Duration::from_secs(1)), Some(scene.issuer.clock().monotonic())] {
+            match as_of {
+                Some(as_of) => scene.service.set_keys_as_of(cached.clone(), as_of),
+                None => scene.service.set_keys(cached.clone()),
+            }
+            assert!(scene.is_unknown_key(&old), "after {seconds} s more, with a set as of {as_of:?}");
+            assert!(scene.is_accepted(&scene.token()));
+        }
+    }
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_unknown_key(&old) && scene.is_accepted(&scene.token()));
+}
+
+#[test]
+fn rejects_response_of_withdrawn_key_when_list_is_stale_and_cache_holds_old_key_set() {
+    let (mut scene, old, cached) = scene_after_withdrawal(Staleness::default());
+    let thief = cached.iter().next().unwrap().id().clone();
+    let signer = TestIssuer::new().signing_key().clone();
+    assert_eq!(signer.id(), &thief);
+    let before = scene.issuer.clock().monotonic().checked_sub(Duration::from_secs(1)).unwrap();
+    scene.issuer.clock().advance(Duration::from_secs(31));
+    scene.service.set_keys(cached.clone());
+    scene.service.set_keys_as_of(cached, before);
+    let mut forged = payload(&scene.issuer);
+    forged["kids"] = json!([thief.as_str()]);
+    forged["active"] = json!(thief.as_str());
+    let forged = signer.sign_document(Feed::MEDIA_TYPE, forged.to_string().as_bytes());
+    let rejected = scene.service.deliver(&forged);
+    assert!(matches!(rejected, Err(FeedError::UnknownKey { .. })), "{rejected:?}");
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_unknown_key(&old) && scene.is_accepted(&scene.token()));
+}
+
+/// A thief with the retiring key omits the active one.
+#[test]
+fn omitted_key_comes_back_with_later_key_set_and_response_that_announces_it() {
+    let mut scene = Scene::new();
+    let thief = scene.issuer.signing_key().clone();
+    scene.issuer.prepare_key([8; 32]);
+    scene.service.fetch_keys(&scene.issuer);
+    scene.service.poll(&scene.issuer).unwrap();
+    scene.issuer.activate_prepared_key();
+    let mut forged = payload(&scene.issuer);
+    forged["kids"] = json!([thief.id().as_str()]);
+    forged["active"] = json!(thief.id().as_str());
+    scene.service.deliver(&thief.sign_document(Feed::MEDIA_TYPE, forged.to_string().as_bytes())).unwrap();
+    assert!(scene.is_unknown_key(&scene.token()));
+    scene.issuer.withdraw_retired_keys();
+    scene.issuer.clock().advance(Duration::from_secs(31));
+    assert!(matches!(scene.service.poll(&scene.issuer), Err(FeedError::UnknownKey { .. })));
+    scene.service.fetch_keys(&scene.issuer);
+    assert!(!scene.is_accepted(&scene.token()), "a response announces it first");
+    scene.service.poll(&scene.issuer).unwrap();
+    assert!(scene.is_accepted(&scene.token()));
+}
+
 #[test]
 fn key_comes_back_with_key_set_that_is_later_than_one_that_lacked_it() {
     let mut scene = Scene::new();

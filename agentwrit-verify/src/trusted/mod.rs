@@ -10,9 +10,12 @@
 //!    so it is dropped whatever the feed announces. A withdrawn key in the hands of a thief cannot vouch for itself.
 //! 3. A fetched key that was not announced yet verifies responses of the feed only, so that a new key's first response
 //!    can announce it.
-//! 4. Once the newest response is stale, and no token is accepted anyway, a fetched set replaces everything: a follower
-//!    that slept through a rotation recovers.
+//! 4. Once the newest response is stale, a fetched set replaces the keys, so that a follower that slept through a rotation
+//!    recovers; but rule 1 holds on, since a follower may accept tokens then too. A set that the broker made after a response
+//!    that omitted a key makes the key verify responses of the feed only (rule 3): a response has to announce it again.
 //! 5. A key that an authoritative set lacked comes back only with a set that the broker made later.
+
+mod announced;
 
 use std::{
     fmt,
@@ -22,6 +25,9 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 
+use self::announced::Announced;
+#[cfg(feature = "remote")]
+pub(crate) use self::announced::RemovedKeys;
 use crate::{
     error::VerifyError,
     key_announcement::KeyAnnouncement,
@@ -42,70 +48,6 @@ struct Shared {
     max_age: Option<Duration>,
     /// Called, without blocking, when a token names a key that is not in the set.
     on_unknown_key: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// State of the feed's announcements.
-#[derive(Default)]
-struct Announced {
-    newest: Option<KeyAnnouncement>,
-    /// Moment at which the newest response becomes stale.
-    valid_until: Option<Instant>,
-    /// Announced keys, and when each was first announced.
-    since: Vec<(KeyId, Instant)>,
-    /// Fetched keys that were not announced yet.
-    unannounced: Vec<PublicKey>,
-    /// Time of the latest fetch.
-    fetched_at: Option<Instant>,
-    /// Keys that were in force until a response omitted them, the latest last.
-    dropped: Vec<KeyId>,
-    /// Announced keys that an authoritative set lacked, and the time after which the broker made the set.
-    unpublished: Vec<(KeyId, Instant)>,
-}
-
-impl Announced {
-    /// The most keys that are kept in `dropped` and in `unpublished`.
-    const MAX_DROPPED: usize = 2 * KeySet::MAX_KEYS;
-
-    /// Returns the newest announcement, unless its response is stale.
-    fn fresh(&self, now: Instant) -> Option<&KeyAnnouncement> {
-        self.newest.as_ref().filter(|_| self.valid_until.is_some_and(|until| now < until))
-    }
-
-    fn announce(&mut self, newest: &KeyAnnouncement, valid_until: Instant, now: Instant) {
-        let first = |id: &KeyId| self.since.iter().find(|(known, _)| known == id).map_or(now, |(_, since)| *since);
-        self.since = newest.key_ids().iter().map(|id| (id.clone(), first(id))).collect();
-        self.newest = Some(newest.clone());
-        self.valid_until = Some(valid_until);
-    }
-
-    /// Forgets the announcements, but not which keys were ever published and which are no longer: a thief could make
-    /// them new with responses that announce none.
-    fn reset(&mut self) {
-        let (since, unpublished) = (std::mem::take(&mut self.since), std::mem::take(&mut self.unpublished));
-        *self = Self { since, fetched_at: self.fetched_at, unpublished, ..Self::default() };
-    }
-
-    /// Removes the keys that a newer set lacked from a set that the broker made after `as_of`, and notes the announced
-    /// keys that the set lacks.
-    fn published(&mut self, keys: KeySet, as_of: Option<Instant>) -> Option<KeySet> {
-        self.unpublished.retain(|(id, lacked)| keys.find(id).is_none() || as_of.is_none_or(|as_of| as_of <= *lacked));
-        if let Some(as_of) = as_of {
-            let lacked = self.since.iter().filter(|(id, since)| *since < as_of && keys.find(id).is_none());
-            let lacked: Vec<(KeyId, Instant)> = lacked.map(|(id, _)| (id.clone(), as_of)).collect();
-            self.unpublished.retain(|(known, _)| lacked.iter().all(|(id, _)| id != known));
-            self.unpublished.extend(lacked);
-            let excess = self.unpublished.len().saturating_sub(Self::MAX_DROPPED);
-            self.unpublished.drain(..excess);
-        }
-        if self.unpublished.is_empty() {
-            return Some(keys);
-        }
-        KeySet::new(keys.iter().filter(|key| !self.is_unpublished(key.id())).cloned()).ok()
-    }
-
-    fn is_unpublished(&self, id: &KeyId) -> bool {
-        self.unpublished.iter().any(|(known, _)| known == id)
-    }
 }
 
 /// A key set, and when it was last confirmed.
@@ -139,7 +81,8 @@ impl TrustedKeys {
 
     /// Replaces the set, confirmed at `now` on the monotonic clock of the verifiers. While a response of the feed that
     /// [announces keys](crate::feed::Feed::apply_with_keys) is fresh, only keys that it announces are in force, and those
-    /// that the set lacks stay: see [`publish_as_of`](Self::publish_as_of).
+    /// that the set lacks stay: see [`publish_as_of`](Self::publish_as_of). Nor does a set of unknown age bring back a key
+    /// that a response omitted.
     pub fn publish(&self, keys: KeySet, now: Instant) {
         self.publish_set(keys, None, now);
     }
@@ -160,8 +103,8 @@ impl TrustedKeys {
         let keys = announced.published(keys, as_of);
         announced.fetched_at = Some(now);
         let Some(newest) = announced.fresh(now).cloned() else {
-            announced.reset();
-            self.store(keys, now);
+            let in_force = announced.replace_stale(keys, as_of);
+            self.store(in_force, now);
             return;
         };
         let fetched = || keys.iter().flat_map(KeySet::iter);
@@ -170,10 +113,9 @@ impl TrustedKeys {
             |key: &&PublicKey| fetched().all(|fetched| fetched.id() != key.id()) && !announced.is_unpublished(key.id());
         let kept = before.iter().flat_map(|set| set.iter()).filter(is_kept);
         let in_force: Vec<PublicKey> = fetched().chain(kept).filter(|key| newest.contains(key.id())).cloned().collect();
-        let dropped = std::mem::take(&mut announced.dropped);
-        let is_new = |key: &&PublicKey| !newest.contains(key.id()) && !dropped.contains(key.id());
-        announced.unannounced = fetched().filter(is_new).cloned().collect();
-        announced.dropped = dropped;
+        let is_new = |key: &&PublicKey| !newest.contains(key.id()) && announced.dropped_at(key.id()).is_none();
+        let unannounced = fetched().filter(is_new).cloned().collect();
+        announced.unannounced = unannounced;
         self.store(KeySet::new(in_force).ok(), now);
     }
 
@@ -182,7 +124,7 @@ impl TrustedKeys {
     pub(crate) fn announce(&self, newest: Option<&KeyAnnouncement>, valid_until: Instant, now: Instant) -> bool {
         let mut announced = self.announced();
         let Some(newest) = newest else {
-            announced.reset();
+            announced.end_announcements();
             return false;
         };
         let confirmed = self.shared.current.load_full();
@@ -195,10 +137,7 @@ impl TrustedKeys {
             let at = announced.fetched_at.unwrap_or(now);
             self.store(KeySet::new(in_force.iter().chain(&new).cloned()).ok(), at);
         }
-        announced.dropped.extend(omitted.iter().map(|key| key.id().clone()));
-        announced.dropped.retain(|id| !newest.contains(id));
-        let excess = announced.dropped.len().saturating_sub(Announced::MAX_DROPPED);
-        announced.dropped.drain(..excess);
+        announced.drop_omitted(&omitted, newest, now);
         announced.unannounced = unannounced;
         announced.announce(newest, valid_until, now);
         newest.key_ids().iter().any(|id| in_force.iter().chain(&new).all(|key| key.id() != id))
@@ -220,6 +159,18 @@ impl TrustedKeys {
     pub(crate) fn is_announced(&self, id: &KeyId) -> Option<bool> {
         let announced = self.announced();
         announced.newest.as_ref().map(|newest| newest.contains(id) && !announced.is_unpublished(id))
+    }
+
+    /// Returns the keys that are kept out of force, for a state file.
+    #[cfg(feature = "remote")]
+    pub(crate) fn removed_keys(&self) -> RemovedKeys {
+        self.announced().removed()
+    }
+
+    /// Keeps the keys out of force that an earlier run of the process did.
+    #[cfg(feature = "remote")]
+    pub(crate) fn restore_removed_keys(&self, removed: RemovedKeys, now: Instant) {
+        self.announced().restore(removed, now);
     }
 
     /// Returns true when the newest response of the feed announces a key that is not in force.
