@@ -8,7 +8,8 @@
 //!    [`StaleRevocations`](crate::VerifyError::StaleRevocations). See [`feed`](crate::feed) for the responses that are
 //!    rejected, and [`Staleness`](crate::feed::Staleness) for the bound.
 //! 3. The key set is refreshed at an interval, and at once when the feed announces a key that it lacks, always past HTTP
-//!    caches. A key that the newest response of the feed omits, or that a later set lacks, is not trusted any more. After
+//!    caches. A key that the newest response of the feed omits, or that a later set lacks, is not trusted any more, also
+//!    while the feed is away and after a restart with a state file. After
 //!    a failure the old keys stay in force up to `max_key_age`; after it every verification returns [`KeysStale`](crate::VerifyError::KeysStale).
 //! 4. Failures are retried with exponential backoff and jitter, requests to the feed first within a tenth of a second.
 //! 5. A token that names an unknown key triggers a fetch, at most once a minute, off the request path: a flood of

@@ -60,10 +60,10 @@ impl Announced {
 
     /// Returns the keys in force of a set that was fetched while the newest response is stale. A key that a response
     /// omitted is not among them: a cache may have the set from before, and a stale list may be accepted.
-    pub(super) fn replace_stale(&mut self, keys: Option<KeySet>, as_of: Option<Instant>) -> Option<KeySet> {
+    pub(super) fn replace_stale(&mut self, keys: Option<&KeySet>, as_of: Option<Instant>) -> Option<KeySet> {
         self.forget_newest();
         let (mut in_force, mut unannounced) = (Vec::new(), Vec::new());
-        for key in keys.iter().flat_map(KeySet::iter) {
+        for key in keys.into_iter().flat_map(KeySet::iter) {
             match self.dropped_at(key.id()) {
                 None => in_force.push(key.clone()),
                 // Published again, such as after a restored backup, or omitted by a late response.

@@ -103,7 +103,7 @@ impl TrustedKeys {
         let keys = announced.published(keys, as_of);
         announced.fetched_at = Some(now);
         let Some(newest) = announced.fresh(now).cloned() else {
-            let in_force = announced.replace_stale(keys, as_of);
+            let in_force = announced.replace_stale(keys.as_ref(), as_of);
             self.store(in_force, now);
             return;
         };

@@ -48,7 +48,7 @@ impl Brokers {
                 added_at: UnixTime::default(),
             })
             .collect();
-        if chance.percent(20) {
+        if chance.percent(30) {
             enrolled.push(EnrolledVerifier { name: name(9), max_bound: None, added_at: UnixTime::default() });
         }
         Self {

@@ -1,6 +1,7 @@
 //! An instance of a verifier: a real follower with identity behind a bad network, on a clock of its own.
 
 use std::{
+    collections::HashSet,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -19,6 +20,8 @@ use crate::network::Chance;
 
 /// Largest delay of an instance's clock, in milliseconds.
 const LEEWAY: i64 = 5_000;
+/// Time between two scheduled fetches of the key set, in milliseconds.
+const REFRESH: i64 = 30_000;
 
 pub(super) struct Instance {
     number: u64,
@@ -37,6 +40,10 @@ pub(super) struct Instance {
     next_fetch: i64,
     paused_until: i64,
     disconnected_until: i64,
+    /// True when the key set can be fetched while the feed and the reports are disconnected.
+    keys_stay_connected: bool,
+    /// Indices of the tokens that were rejected since this instance last heard anything: time alone makes none valid.
+    rejected: HashSet<usize>,
 }
 
 impl Instance {
@@ -79,9 +86,11 @@ impl Instance {
             reported: None,
             sent: Vec::new(),
             wants_new_keys: false,
-            next_fetch: now + 300_000,
+            next_fetch: now + REFRESH,
             paused_until: now,
             disconnected_until: now,
+            keys_stay_connected: false,
+            rejected: HashSet::new(),
         }
     }
 
@@ -98,23 +107,34 @@ impl Instance {
         self.bound.map(|bound| bound * 1000)
     }
 
-    pub(super) fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
-        self.follower.verifier().verify(token)
-    }
-
-    /// Returns whether a fetch of the key set is due and gets through, and whether it asks past caches.
-    pub(super) fn wants_keys(&mut self, now: i64, chance: &mut Chance) -> Option<bool> {
-        let announced = self.wants_new_keys || self.follower.misses_announced_key();
-        if now < self.disconnected_until || !(announced || now >= self.next_fetch) || chance.percent(20) {
+    /// Verifies the token of this index; `None` when it was rejected already. A rejection costs a signature each time.
+    pub(super) fn verify(&mut self, index: usize, token: &str) -> Option<Result<Arc<Claims>, VerifyError>> {
+        if self.rejected.contains(&index) {
             return None;
         }
-        self.next_fetch = now + 300_000;
-        Some(announced)
+        let verdict = self.follower.verifier().verify(token);
+        if verdict.is_err() {
+            self.rejected.insert(index);
+        }
+        Some(verdict)
     }
 
+    /// Returns whether a fetch of the key set is due and gets through.
+    pub(super) fn wants_keys(&mut self, now: i64, chance: &mut Chance) -> bool {
+        let announced = self.wants_new_keys || self.follower.misses_announced_key();
+        let is_cut = now < self.disconnected_until && !self.keys_stay_connected;
+        if is_cut || !(announced || now >= self.next_fetch) || chance.percent(20) {
+            return false;
+        }
+        self.next_fetch = now + REFRESH;
+        true
+    }
+
+    /// Takes over a key set, whose response has no `Age`: a cache may have it from before.
     pub(super) fn receive_keys(&mut self, keys: KeySet) {
         self.wants_new_keys = false;
-        self.follower.set_keys(keys);
+        self.follower.set_keys_as_of(keys, self.clock.monotonic());
+        self.rejected.clear();
     }
 
     /// Loses the connection after a last response, which may arrive late, until after its bound. Returns the time at which
@@ -125,6 +145,7 @@ impl Instance {
         self.in_flight.push((now + chance.between(0, longest), response));
         let fence = self.bound_ms().map(|bound| now + bound);
         self.disconnected_until = fence.unwrap_or(now + 60_000) + chance.between(1_000, 10_000);
+        self.keys_stay_connected = chance.percent(50);
         fence
     }
 
@@ -135,6 +156,7 @@ impl Instance {
         }
         if now >= self.disconnected_until && chance.percent(1) {
             self.disconnected_until = now + chance.between(1_000, 70_000);
+            self.keys_stay_connected = chance.percent(50);
         }
         if now >= self.next_poll && now >= self.disconnected_until {
             let wait = i64::try_from(self.follower.feed().wait().as_millis()).unwrap();
@@ -154,6 +176,7 @@ impl Instance {
         self.in_flight = waiting;
         arrived.sort();
         for (_, response) in arrived {
+            self.rejected.clear();
             match self.follower.deliver(&response) {
                 Err(FeedError::UnknownKey { .. }) => self.wants_new_keys = true,
                 Err(error) if error.needs_snapshot() => self.next_poll = now,
@@ -167,6 +190,7 @@ impl Instance {
         for (sequence, cursor) in brokers.take_accepted(self.number, chance) {
             if let Some((_, sent)) = self.sent.iter().find(|(number, _)| *number == sequence) {
                 self.follower.report_accepted(*sent, cursor);
+                self.rejected.clear();
             }
         }
         if now < self.disconnected_until {
