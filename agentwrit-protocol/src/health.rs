@@ -21,7 +21,8 @@ pub struct HealthResponse {
     pub db_connected: bool,
     /// Number of events in its audit trail.
     pub audit_events_count: u64,
-    /// Findings that the operator should look at although the broker serves: `clock_behind_records`, `deletion_held`.
+    /// Findings that the operator should look at although the broker serves: `clock_behind_records`, `deletion_held`,
+    /// `signing_key_unusable`, `signing_key_not_saved`.
     /// A reader keeps the first 64.
     #[serde(default, deserialize_with = "first_warnings", skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

@@ -77,6 +77,9 @@ pub struct SigningKeyRecord {
     /// Time from which it may be retired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire_at: Option<UnixTime>,
+    /// Fault of the private half of a published key, with consequence and remedy; only in the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// Cursor of the change that the request made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<FeedCursor>,

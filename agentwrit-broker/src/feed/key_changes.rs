@@ -9,13 +9,22 @@ use crate::{
     store::{KeysVersion, StoreError, Tx},
 };
 
+/// Reason that the keys were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyChangeError {
+    #[error(transparent)]
+    Custody(#[from] CustodyError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 impl FeedPublisher {
     /// Changes keys, all with one cursor of the log, in rows that [`Tx::signing_keys`] or [`Custody::new_key`] returned. The
     /// caller sets states and times. Once the change is durable, this broker's verifier and the followers receive it. Returns the
     /// cursor.
     ///
     /// [`Custody::new_key`]: crate::keys::Custody::new_key
-    pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, StoreError> {
+    pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, KeyChangeError> {
         let before = tx.signing_keys()?;
         // A change would make rows that were put back pass for the present ones.
         check_complete(&before, tx.keys_cursor()?).map_err(CustodyError::from)?;

@@ -49,6 +49,7 @@ use tokio::{
 
 pub(crate) use self::{
     commit_times::{CommitTime, UnknownCursor},
+    key_changes::KeyChangeError,
     log_memory::{LogMemory, LogReader},
     mirror::BrokerMemory,
     response::FeedResponse,

@@ -31,6 +31,7 @@ const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficien
 const RETRY_FULL: u64 = 60;
 
 const TRY_AGAIN: &str = "nothing was done; try again";
+const MEND_KEYS: &str = "nothing was done; mend what `detail` names, at the broker, and try again";
 /// Next step after a commit of unknown outcome.
 const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
      that was recorded is rejected with `launch token already consumed`";
@@ -200,6 +201,7 @@ impl PendingProblem {
                 .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
                 .cause(error.to_string()),
             Error::Key(error) => Self::of_key(error),
+            Error::Custody(_) => problem(ErrorCode::Unavailable).hint(MEND_KEYS).retry_after(1).cause(error.to_string()),
             Error::Store(error) => Self::of_store(error),
         }
     }
@@ -226,6 +228,7 @@ impl PendingProblem {
             KeyError::Unknown => Self::new(ErrorCode::NotFound, error.to_string()),
             KeyError::TooMany => conflict("retire or withdraw keys first"),
             KeyError::NotPublished { .. } => conflict("prepare another key with `POST /v1/admin/keys`"),
+            KeyError::Unusable { .. } => conflict("withdraw the key, and prepare another one"),
             KeyError::Active => conflict("activate another key first, or withdraw this one if it has leaked"),
             KeyError::TooEarly { .. } => conflict(
                 "verifiers without the key would reject its tokens; send `\"force\":true` to activate it all the same",

@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{
     domain::StoredKey,
+    keys::UnusableKey,
     service::{
         Error,
-        keys::{ChangeAuthor, KeyChange, KeyOperation},
+        keys::{ChangeAuthor, ExaminedKeys, KeyChange, KeyOperation},
     },
     store::StoreError,
 };
@@ -34,14 +35,18 @@ pub(super) async fn list(
 ) -> Result<Json<ListResponse<SigningKeyRecord>>, HttpError> {
     parameters.only(&Page::PARAMETERS)?;
     let page = parameters.page()?;
-    let keys = services.keys.list().await?;
+    let ExaminedKeys { keys, unusable } = services.keys.list().await?;
     let total = keys.len() as u64;
+    let with_fault = |record: SigningKeyRecord| {
+        let key = unusable.iter().find(|key| key.kid == record.kid.as_str());
+        SigningKeyRecord { fault: key.map(UnusableKey::describe), ..record }
+    };
     // Keys are never deleted, so that the place of each is its cursor.
     let entries = (1..).zip(keys).filter(|(place, _)| *place > page.after);
     let skip = usize::try_from(page.offset).unwrap_or(usize::MAX);
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let entries: Result<Vec<_>, Error> =
-        entries.skip(skip).take(limit).map(|(place, key)| Ok((place, record(&key)?))).collect();
+        entries.skip(skip).take(limit).map(|(place, key)| Ok((place, with_fault(record(&key)?)))).collect();
     Ok(Json(list_response(entries?, total, &page)))
 }
 
@@ -143,6 +148,7 @@ fn record(key: &StoredKey) -> Result<SigningKeyRecord, Error> {
         activates_at: key.activates_at,
         activated_at: key.activated_at,
         retire_at: key.retire_at,
+        fault: None,
         cursor: None,
         confirmation: None,
     })

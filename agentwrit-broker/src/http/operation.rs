@@ -37,7 +37,12 @@ pub(crate) async fn health(State(services): State<Shared>) -> Response {
         uptime: services.uptime().as_secs(),
         db_connected: healthy,
         audit_events_count: events.unwrap_or_default(),
-        warnings: warnings.into_iter().map(|warning| ClockWarning::as_str(warning).to_owned()).collect(),
+        warnings: warnings
+            .into_iter()
+            .map(ClockWarning::as_str)
+            .chain(services.keys.warnings())
+            .map(str::to_owned)
+            .collect(),
     };
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(response)).into_response()

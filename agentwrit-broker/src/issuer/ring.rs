@@ -71,7 +71,7 @@ impl CurrentRing {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, CustodyError> {
         let mut known = Known { withdrawn: withdrawn.into_iter().collect(), ..Known::default() };
-        let ring = Arc::new(open(&custody, rows, version, &known.withdrawn)?);
+        let ring = Arc::new(open(&custody, rows, version, &known.withdrawn, None)?);
         let trusted = TrustedKeys::following(None);
         trusted.publish(ring.published.clone(), clock.monotonic());
         known.withdrawn.extend(ring.withdrawn.iter().cloned());
@@ -92,14 +92,14 @@ impl CurrentRing {
         self.trusted.clone()
     }
 
-    /// Opens the keys of other rows, without using them yet.
+    /// Opens the keys of other rows, without using them yet. A key in a file that is damaged signs on if it signs now.
     ///
     /// # Errors
     ///
     /// [`CustodyError`], with the remedy.
     pub(crate) fn prepare(&self, rows: &[StoredKey], version: KeysVersion) -> Result<Arc<KeyRing>, CustodyError> {
-        let withdrawn = self.known().withdrawn.clone();
-        open(&self.custody, rows, version, &withdrawn).map(Arc::new)
+        let (withdrawn, active) = (self.known().withdrawn.clone(), self.ring().active.clone());
+        open(&self.custody, rows, version, &withdrawn, Some(&active)).map(Arc::new)
     }
 
     /// Puts other keys in the place of the newest ones. Ignores those of an earlier change of the same log, and those of a log
@@ -143,6 +143,7 @@ fn open(
     rows: &[StoredKey],
     version: KeysVersion,
     known_withdrawn: &BTreeSet<String>,
+    in_force: Option<&Arc<SigningKey>>,
 ) -> Result<KeyRing, CustodyError> {
     check_complete(rows, version.cursor)?;
     let mut rows = rows.to_vec();
@@ -158,7 +159,7 @@ fn open(
             "the row of a signing key that was withdrawn holds its secret again: it was put back, and stays withdrawn"
         );
     }
-    let OpenKeys { active, published } = custody.open(&rows)?;
+    let OpenKeys { active, published } = custody.open(&rows, in_force)?;
     let announcement = KeyAnnouncement::of(&published, active.id());
-    Ok(KeyRing { active: Arc::new(active), published, announcement, version, withdrawn })
+    Ok(KeyRing { active, published, announcement, version, withdrawn })
 }

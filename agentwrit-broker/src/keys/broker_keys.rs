@@ -35,7 +35,7 @@ impl BrokerKeys {
         check_complete(rows, keys_cursor)?;
         let nonce_key = keys.nonce_key(rows)?;
         let custody = Arc::new(Custody::of_sealed_keys(keys, entropy));
-        custody.open(rows)?;
+        custody.open(rows, None)?;
         Ok(Self { custody, nonce_key })
     }
 

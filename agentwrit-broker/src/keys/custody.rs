@@ -1,9 +1,16 @@
 //! Custody of the signing keys: files beside an SQLite database, or sealed rows of a shared one.
+//!
+//! 1. A private half is needed by the active key only. Another key whose private half does not open is [unusable](UnusableKey):
+//!    it is not activated, it is reported, and it prevents no change of other keys.
+//! 2. The public half of a key in a file is that of its row. A sealed row is authenticated by its seal: while it does not open,
+//!    its key is not published.
+//! 3. The withdrawal of the active key needs a successor. If the file of a new key can't be written, the key is in memory only
+//!    ([`Custody::successor`]) until it can: its file is tried again at intervals ([`Custody::finish_files`]).
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use agentwrit_verify::{KeySet, KeySetError, PublicKey, UnixTime, issue::SigningKey};
@@ -13,6 +20,7 @@ use super::{
     key_files::{KeyFiles, key_of},
     row::new_row,
     sealed::SealedKeys,
+    signing::{self, Seed},
 };
 use crate::{
     domain::{KeyPurpose, KeyState, StoredKey},
@@ -24,9 +32,9 @@ use crate::{
 pub(crate) struct Custody {
     keeper: Keeper,
     entropy: Arc<dyn Entropy>,
-    /// Ids of the keys with files that were made since the last commit of a change. A commit that was reported as failed may
-    /// turn out durable after a crash: their files stay until a later commit shows that no row names them.
-    uncommitted: Mutex<BTreeSet<String>>,
+    files: Mutex<FileState>,
+    /// Rows whose files are not those of their states yet. Held while files are moved, so that those of the newest rows are last.
+    unsettled: Mutex<Option<Vec<StoredKey>>>,
 }
 
 #[derive(Debug)]
@@ -35,21 +43,41 @@ enum Keeper {
     Sealed(SealedKeys),
 }
 
+/// Work on files that is not finished.
+#[derive(Default)]
+struct FileState {
+    /// Ids of the keys with files that were made since the last commit of a change. A commit that was reported as failed may
+    /// turn out durable after a crash: their files stay until a later commit shows that no row names them.
+    uncommitted: BTreeSet<String>,
+    /// Keys whose files could not be written.
+    unsaved: BTreeMap<String, Seed>,
+}
+
 /// Keys that are published, and the one of them that signs.
 #[derive(Debug)]
 pub(crate) struct OpenKeys {
-    pub(crate) active: SigningKey,
+    pub(crate) active: Arc<SigningKey>,
     /// The active key, then the prepared and the retiring ones, each in the order of their creation.
     pub(crate) published: KeySet,
 }
 
+/// A key that is published according to its row, and whose private half does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnusableKey {
+    pub(crate) kid: String,
+    pub(crate) state: KeyState,
+    pub(crate) cause: CustodyError,
+    /// True if its public half is known for certain, so that it verifies.
+    pub(crate) verifies: bool,
+}
+
 impl Custody {
     pub(crate) fn of_files(files: KeyFiles, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keeper: Keeper::Files(files), entropy, uncommitted: Mutex::default() }
+        Self { keeper: Keeper::Files(files), entropy, files: Mutex::default(), unsettled: Mutex::default() }
     }
 
     pub(crate) fn of_sealed_keys(keys: SealedKeys, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keeper: Keeper::Sealed(keys), entropy, uncommitted: Mutex::default() }
+        Self { keeper: Keeper::Sealed(keys), entropy, files: Mutex::default(), unsettled: Mutex::default() }
     }
 
     /// Makes a prepared key that differs from those of `rows`, all rows of the transaction. Its file, if keys are in files, is on
@@ -58,27 +86,48 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when the file can't be made.
-    pub(crate) fn new_key(&self, rows: &[StoredKey], now: UnixTime) -> Result<StoredKey, StoreError> {
-        let made = match &self.keeper {
-            Keeper::Files(files) => {
-                self.file_key(files, rows).map(|key| new_row(&key, now)).map_err(CustodyError::from)
+    /// [`CustodyError`] when the file can't be made.
+    pub(crate) fn new_key(&self, rows: &[StoredKey], now: UnixTime) -> Result<StoredKey, CustodyError> {
+        match &self.keeper {
+            Keeper::Files(files) => Ok(new_row(&self.file_key(files, rows)?, now)),
+            Keeper::Sealed(keys) => Ok(keys.make(now, self.entropy.as_ref())?),
+        }
+    }
+
+    /// Makes a key that takes the place of a withdrawn one at once. If its file can't be made, the key is in memory only.
+    ///
+    /// # Errors
+    ///
+    /// [`CustodyError`] when the random bytes make no key.
+    pub(crate) fn successor(&self, rows: &[StoredKey], now: UnixTime) -> Result<StoredKey, CustodyError> {
+        match self.new_key(rows, now) {
+            Err(CustodyError::File(cause)) => {
+                let seed = signing::new_seed(self.entropy.as_ref());
+                let key = SigningKey::from_seed(&seed).map_err(|_| SealedKeyError::Unusable)?;
+                let kid = key.id().as_str().to_owned();
+                tracing::error!(
+                    component = "signing", kid, %cause,
+                    "the new signing key is in the memory of this broker only: make its file writable before the broker stops, \
+                     or every token of this key becomes invalid"
+                );
+                self.files().unsaved.insert(kid, seed);
+                Ok(new_row(&key, now))
             }
-            Keeper::Sealed(keys) => keys.make(now, self.entropy.as_ref()).map_err(CustodyError::from),
-        };
-        Ok(made?)
+            made => made,
+        }
     }
 
     fn file_key(&self, files: &KeyFiles, rows: &[StoredKey]) -> Result<SigningKey, KeyFileError> {
-        let mut uncommitted = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
-        let unused = uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned();
+        let mut state = self.files();
+        let unused = state.uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned();
         // A key whose file is damaged or missing is not tried again.
-        let found = unused.and_then(|kid| uncommitted.take(&kid)).map(|kid| files.find(&kid)).transpose()?.flatten();
+        let taken = unused.and_then(|kid| state.uncommitted.take(&kid));
+        let found = taken.and_then(|kid| files.find(&kid).ok().flatten());
         let key = match found {
             Some(seed) => key_of(files.path(), &seed)?,
             None => files.make(self.entropy.as_ref())?,
         };
-        uncommitted.insert(key.id().as_str().to_owned());
+        state.uncommitted.insert(key.id().as_str().to_owned());
         Ok(key)
     }
 
@@ -87,29 +136,38 @@ impl Custody {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when `before` does not open.
-    pub(crate) fn with_state(&self, before: &StoredKey, after: StoredKey) -> Result<StoredKey, StoreError> {
+    /// [`CustodyError`] when `before` does not open.
+    pub(crate) fn with_state(&self, before: &StoredKey, after: StoredKey) -> Result<StoredKey, CustodyError> {
         match &self.keeper {
             Keeper::Sealed(keys) if after.state.is_published() => {
-                Ok(keys.reseal(before, after, self.entropy.as_ref()).map_err(CustodyError::from)?)
+                Ok(keys.reseal(before, after, self.entropy.as_ref())?)
             }
             Keeper::Files(_) | Keeper::Sealed(_) => Ok(StoredKey { sealed: Vec::new(), ..after }),
         }
     }
 
-    /// Opens the published keys among the rows of a store.
+    /// Opens the active key among the rows of a store, and collects the published ones. A key in a file that is damaged or
+    /// missing signs on if it is `in_force`.
     ///
     /// # Errors
     ///
-    /// [`CustodyError`] unless each of them opens, is what its row says, and exactly one is active.
-    pub(crate) fn open(&self, rows: &[StoredKey]) -> Result<OpenKeys, CustodyError> {
+    /// [`CustodyError`] unless exactly one key is active, opens, and is what its row says.
+    pub(crate) fn open(
+        &self,
+        rows: &[StoredKey],
+        in_force: Option<&Arc<SigningKey>>,
+    ) -> Result<OpenKeys, CustodyError> {
         let mut published: Vec<(KeyState, PublicKey)> = Vec::new();
         let mut active = None;
-        for row in rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published()) {
-            let key = self.open_one(row)?;
-            published.push((row.state, key.public_key().clone()));
-            if row.state == KeyState::Active && active.replace(key).is_some() {
-                return Err(SealedKeyError::SeveralActive { purpose: KeyPurpose::Token.as_str() }.into());
+        for row in published_among(rows) {
+            if row.state == KeyState::Active {
+                let key = self.open_active(row, in_force)?;
+                published.push((row.state, key.public_key().clone()));
+                if active.replace(key).is_some() {
+                    return Err(SealedKeyError::SeveralActive { purpose: KeyPurpose::Token.as_str() }.into());
+                }
+            } else if let Some(public) = self.public_half(row) {
+                published.push((row.state, public));
             }
         }
         let active = active.ok_or(SealedKeyError::NoneActive { purpose: KeyPurpose::Token.as_str() })?;
@@ -122,12 +180,54 @@ impl Custody {
         Ok(OpenKeys { active, published: KeySet::new(published.into_iter().map(|(_, key)| key))? })
     }
 
+    /// Returns the published keys among the rows whose private halves do not open.
+    pub(crate) fn unusable(&self, rows: &[StoredKey]) -> Vec<UnusableKey> {
+        let examined = published_among(rows).filter_map(|row| {
+            let cause = self.open_one(row).err()?;
+            let verifies = self.public_half(row).is_some();
+            Some(UnusableKey { kid: row.kid.clone(), state: row.state, cause, verifies })
+        });
+        examined.collect()
+    }
+
+    /// Returns true if a key is in the memory of this process only.
+    pub(crate) fn has_unsaved_key(&self) -> bool {
+        !self.files().unsaved.is_empty()
+    }
+
+    fn open_active(
+        &self,
+        row: &StoredKey,
+        in_force: Option<&Arc<SigningKey>>,
+    ) -> Result<Arc<SigningKey>, CustodyError> {
+        let opened = self.open_one(row).map(Arc::new);
+        match (in_force, &self.keeper) {
+            (Some(key), Keeper::Files(_)) if opened.is_err() && key.id().as_str() == row.kid => Ok(Arc::clone(key)),
+            _ => opened,
+        }
+    }
+
+    /// Returns the public half of a key if it is certain that it belongs to it.
+    fn public_half(&self, row: &StoredKey) -> Option<PublicKey> {
+        match &self.keeper {
+            Keeper::Sealed(keys) => Some(keys.open(row).ok()?.public_key().clone()),
+            Keeper::Files(_) => {
+                let public = PublicKey::from_bytes(row.public.as_ref()?).ok()?;
+                (public.id().as_str() == row.kid).then_some(public)
+            }
+        }
+    }
+
     fn open_one(&self, row: &StoredKey) -> Result<SigningKey, CustodyError> {
         let files = match &self.keeper {
             Keeper::Sealed(keys) => return Ok(keys.open(row)?),
             Keeper::Files(files) => files,
         };
-        let seed = files.find(&row.kid)?.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?;
+        let unsaved = self.files().unsaved.get(&row.kid).cloned();
+        let seed = match unsaved {
+            Some(seed) => seed,
+            None => files.find(&row.kid)?.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?,
+        };
         let key = key_of(files.path(), &seed)?;
         if row.public.as_ref() == Some(key.public_key().as_bytes()) {
             Ok(key)
@@ -136,18 +236,79 @@ impl Custody {
         }
     }
 
-    /// Moves and removes files after a commit of these rows. The next start does what fails here.
+    /// Writes, moves and removes files after a commit of these rows. What fails is tried again by [`Self::finish_files`], and by
+    /// the next start.
     pub(crate) fn settle(&self, rows: &[StoredKey]) {
         let Keeper::Files(files) = &self.keeper else { return };
-        let uncommitted = mem::take(&mut *self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Err(error) = files.settle(rows, self.entropy.as_ref()) {
-            tracing::error!(component = "signing", %error, "the files of the signing keys are not those of their states yet");
-        }
+        let uncommitted = {
+            let mut state = self.files();
+            state.unsaved.retain(|kid, _| rows.iter().any(|row| row.kid == *kid && row.state.is_published()));
+            mem::take(&mut state.uncommitted)
+        };
         for kid in uncommitted.iter().filter(|kid| !rows.iter().any(|row| row.kid == **kid)) {
             if let Err(error) = files.remove(kid) {
                 tracing::warn!(component = "signing", %error, "the file of a signing key that is not used stays");
             }
         }
+        let unsettled = &mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.settle_files(files, rows) {
+            tracing::error!(
+                component = "signing", %error,
+                "the files of the signing keys are not those of their states yet: tried again every 2 s, and at the next start"
+            );
+            *unsettled = Some(rows.to_vec());
+        } else {
+            *unsettled = None;
+        }
+    }
+
+    /// Does what [`Self::settle`] could not do.
+    pub(crate) fn finish_files(&self) {
+        let Keeper::Files(files) = &self.keeper else { return };
+        let unsettled = &mut *self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rows) = unsettled
+            && self.settle_files(files, rows).is_ok()
+        {
+            tracing::info!(component = "signing", "the files of the signing keys are those of their states again");
+            *unsettled = None;
+        }
+    }
+
+    fn settle_files(&self, files: &KeyFiles, rows: &[StoredKey]) -> Result<(), KeyFileError> {
+        let unsaved = self.files().unsaved.clone();
+        for (kid, seed) in unsaved {
+            files.write(&kid, &seed, self.entropy.as_ref())?;
+            self.files().unsaved.remove(&kid);
+        }
+        files.settle(rows, self.entropy.as_ref())
+    }
+
+    fn files(&self) -> MutexGuard<'_, FileState> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn published_among(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {
+    rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published())
+}
+
+impl std::fmt::Debug for FileState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unsaved: Vec<&String> = self.unsaved.keys().collect();
+        f.debug_struct("FileState").field("unsaved", &unsaved).finish_non_exhaustive()
+    }
+}
+
+impl UnusableKey {
+    /// Returns the fault with its consequence and remedy, for an operator.
+    pub(crate) fn describe(&self) -> String {
+        let consequence = match (self.state, self.verifies) {
+            (KeyState::Active, _) => "it signs until the broker stops: withdraw it, or restore it from a backup",
+            (KeyState::Prepared, _) => "it is not activated: withdraw it, it has signed nothing",
+            (_, true) => "its tokens are accepted, it cannot sign again",
+            (_, false) => "its tokens are rejected: withdraw it",
+        };
+        format!("{}; {consequence}", self.cause)
     }
 }
 

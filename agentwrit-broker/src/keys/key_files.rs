@@ -7,6 +7,8 @@
 //! 3. The rows in the database say which key is in which state. A file of a key without a row stays: it may belong to another
 //!    database. One that this process made is removed after the next commit of a change ([`Custody::settle`]): until then, a
 //!    commit that was reported as failed may turn out durable after a crash.
+//! 4. A file that was being written when the process was killed holds a private half under another name. The start, which holds
+//!    the lock of the database, removes such files ([`KeyFiles::remove_partial`]).
 //!
 //! [`Custody::settle`]: super::Custody::settle
 
@@ -58,17 +60,31 @@ impl KeyFiles {
         read(&self.path)
     }
 
-    /// Reads a key, wherever its file is. Returns none if it is missing.
+    /// Reads a key from its file in the directory, or from that at the path. Returns none if neither holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`] of a file that may be that of the key.
     pub(super) fn find(&self, kid: &str) -> Result<Option<Seed>, KeyFileError> {
-        if let Some(path) = self.named(kid)
-            && let Some(seed) = signing::read(&path)?
-        {
-            return if key_of(&path, &seed)?.id().as_str() == kid {
-                Ok(Some(seed))
-            } else {
-                Err(KeyFileError::Misnamed { path })
-            };
+        let in_directory = self.in_file_of(kid);
+        if let Ok(Some(seed)) = in_directory {
+            return Ok(Some(seed));
         }
+        let at_path = self.at_path_if(kid);
+        match (in_directory, at_path) {
+            (_, Ok(Some(seed))) => Ok(Some(seed)),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+            (Ok(_), Ok(None)) => Ok(None),
+        }
+    }
+
+    fn in_file_of(&self, kid: &str) -> Result<Option<Seed>, KeyFileError> {
+        let Some(path) = self.named(kid) else { return Ok(None) };
+        let Some(seed) = signing::read(&path)? else { return Ok(None) };
+        if key_of(&path, &seed)?.id().as_str() == kid { Ok(Some(seed)) } else { Err(KeyFileError::Misnamed { path }) }
+    }
+
+    fn at_path_if(&self, kid: &str) -> Result<Option<Seed>, KeyFileError> {
         let Some(seed) = signing::read(&self.path)? else { return Ok(None) };
         Ok((key_of(&self.path, &seed)?.id().as_str() == kid).then_some(seed))
     }
@@ -104,8 +120,25 @@ impl KeyFiles {
 
     /// Returns the files in the directory.
     pub(crate) fn in_directory(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
-        entries.flatten().map(|entry| entry.path()).collect()
+        list(&self.directory)
+    }
+
+    /// Removes files that a process was writing when it was killed. Returns an error for each that stays.
+    pub(super) fn remove_partial(&self) -> Vec<KeyFileError> {
+        let in_directory = self.in_directory().into_iter().filter(|path| private_file::is_partial(path, is_key_file));
+        let (name, nonce) = (file_name(&self.path), file_name(&super::nonce_file_beside(&self.path)));
+        let beside = list(self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let beside = beside.into_iter().filter(|path| {
+            private_file::is_partial(path, |of| Some(of) == name.as_deref() || Some(of) == nonce.as_deref())
+        });
+        let removed = in_directory.chain(beside).map(|path| match fs::remove_file(&path) {
+            Ok(()) => {
+                tracing::info!(component = "signing", path = %path.display(), "removed a file that was not written to its end");
+                Ok(())
+            }
+            Err(error) => Err(immovable(&path, &error)),
+        });
+        removed.filter_map(Result::err).collect()
     }
 
     /// Returns the files of keys that no row names.
@@ -117,16 +150,22 @@ impl KeyFiles {
     /// Puts the file of the active key at the path, in one step. That of the key before it goes to the directory first, unless
     /// that key has ended.
     fn put_at_path(&self, active: &str, rows: &[StoredKey], entropy: &dyn Entropy) -> Result<(), KeyFileError> {
-        let at_path = signing::read(&self.path)?;
-        if let Some(seed) = &at_path {
-            let former = key_of(&self.path, seed)?;
-            let former = former.id().as_str();
-            if former == active {
-                return Ok(());
+        let is_published = |kid: &str| rows.iter().any(|row| row.kid == kid && row.state.is_published());
+        match self.at_path() {
+            Ok(None) => {}
+            Ok(Some(former)) if former.id().as_str() == active => return Ok(()),
+            Ok(Some(former)) => {
+                let kid = former.id().as_str();
+                if is_published(kid)
+                    && let Some(seed) = self.at_path_if(kid)?
+                {
+                    self.write(kid, &seed, entropy)?;
+                }
             }
-            if rows.iter().any(|row| row.kid == former && row.state.is_published()) {
-                self.write(former, seed, entropy)?;
+            Err(error) if self.may_replace(rows) => {
+                tracing::warn!(component = "signing", %error, "the file is replaced by that of the active key");
             }
+            Err(error) => return Err(error),
         }
         let Some(path) = self.named(active) else { return Ok(()) };
         fs::rename(&path, &self.path).map_err(|error| immovable(&path, &error))?;
@@ -135,8 +174,25 @@ impl KeyFiles {
         synced.map_err(|error| immovable(&self.path, &error))
     }
 
+    /// Returns true if the file at the path, which can't be used, holds nothing that is needed: a damaged key, or one that is
+    /// open to others and has ended.
+    fn may_replace(&self, rows: &[StoredKey]) -> bool {
+        let lacks_file =
+            |row: &StoredKey| row.state.is_published() && !matches!(self.in_file_of(&row.kid), Ok(Some(_)));
+        if rows.iter().any(lacks_file) {
+            return false;
+        }
+        match signing::read_in_any_mode(&self.path) {
+            Ok(Some(seed)) => {
+                key_of(&self.path, &seed).is_ok_and(|key| rows.iter().any(|row| row.kid == key.id().as_str()))
+            }
+            Ok(None) => true,
+            Err(error) => matches!(error, KeyFileError::Corrupt { .. }),
+        }
+    }
+
     /// Writes the file of a key that is not the active one, unless there is one.
-    fn write(&self, kid: &str, seed: &Seed, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
+    pub(super) fn write(&self, kid: &str, seed: &Seed, entropy: &dyn Entropy) -> Result<(), KeyFileError> {
         let Some(path) = self.named(kid) else { return Err(KeyFileError::Misnamed { path: self.path.clone() }) };
         let written = self
             .make_directory()
@@ -171,10 +227,25 @@ impl KeyFiles {
 
     /// Path of the file of a key that is not the active one. An id that is no thumbprint has none.
     fn named(&self, kid: &str) -> Option<PathBuf> {
-        let is_id = kid.len() == KEY_ID_LENGTH
-            && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        is_id.then(|| self.directory.join(format!("{kid}{EXTENSION}")))
+        is_thumbprint(kid).then(|| self.directory.join(format!("{kid}{EXTENSION}")))
     }
+}
+
+fn is_thumbprint(kid: &str) -> bool {
+    kid.len() == KEY_ID_LENGTH && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn is_key_file(name: &str) -> bool {
+    name.strip_suffix(EXTENSION).is_some_and(is_thumbprint)
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_str()?.to_owned())
+}
+
+fn list(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.path()).collect()
 }
 
 fn read(path: &Path) -> Result<Option<SigningKey>, KeyFileError> {

@@ -80,7 +80,8 @@ mod tests {
         ];
         let keys = || SealedKeys::new(test_kek(1), "https://agentwrit.local");
         let sealed = seal_key_files(&path, &rows, &keys(), now, entropy.as_ref()).unwrap().unwrap();
-        let opened = BrokerKeys::from_rows(keys(), &sealed, 0, entropy.clone()).unwrap().custody.open(&sealed).unwrap();
+        let opened = BrokerKeys::from_rows(keys(), &sealed, 0, entropy.clone()).unwrap();
+        let opened = opened.custody.open(&sealed, None).unwrap();
         let published: Vec<&str> = opened.published.iter().map(|key| key.id().as_str()).collect();
         assert_eq!(published, [&rows[0].kid, &rows[1].kid, &rows[2].kid]);
         assert_eq!(opened.active.id().as_str(), rows[0].kid);

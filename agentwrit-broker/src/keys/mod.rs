@@ -28,7 +28,7 @@ pub use self::{
 };
 pub(crate) use self::{
     broker_keys::{BrokerKeys, NonceKey},
-    custody::{Custody, OpenKeys},
+    custody::{Custody, OpenKeys, UnusableKey},
     entropy::{Entropy, OsEntropy, random},
     key_encryption::KeyEncryptionKey,
     key_files::KeyFiles,

@@ -120,14 +120,14 @@ pub enum KeyFileError {
     },
     /// The file is damaged.
     #[error("the signing key `{}` is damaged: restore it from a backup; \
-             if you move it away, a new one is made and every token signed so far becomes invalid", path.display())]
+             if you move it away, the next start withdraws the key, and tokens that it signed become invalid", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
     },
     /// The file that is named for a key holds another one.
     #[error("the signing key `{}` is not the key of that name: restore it from a backup; \
-             if you move it away, tokens that the key signed become invalid", path.display())]
+             if you move it away, the next start withdraws the key, and tokens that it signed become invalid", path.display())]
     Misnamed {
         /// The file.
         path: PathBuf,
@@ -177,7 +177,19 @@ pub enum KeyFileError {
 pub(super) type Seed = Zeroizing<[u8; 32]>;
 
 pub(super) fn read(path: &Path) -> Result<Option<Seed>, KeyFileError> {
-    match private_file::read(path) {
+    decode_read(path, private_file::read(path))
+}
+
+/// Reads a key from a file that may be open to others.
+pub(super) fn read_in_any_mode(path: &Path) -> Result<Option<Seed>, KeyFileError> {
+    decode_read(path, private_file::read_in_any_mode(path))
+}
+
+fn decode_read(
+    path: &Path,
+    read: Result<Option<Zeroizing<Vec<u8>>>, PrivateFileError>,
+) -> Result<Option<Seed>, KeyFileError> {
+    match read {
         Ok(None) => Ok(None),
         Ok(Some(bytes)) => decode(path, &bytes).map(Some),
         Err(PrivateFileError::Io(error)) => {

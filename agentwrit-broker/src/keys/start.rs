@@ -5,7 +5,8 @@
 //!    one is retiring if its file is still there, otherwise withdrawn.
 //! 3. A published key whose file the operator removed is withdrawn. If it is the active one, and there is no other at the path,
 //!    a new key is made.
-//! 4. A file that is damaged or holds another key than its name says stops the start.
+//! 4. A file that is damaged or holds another key than its name says stops the start if it is that of the active key. Another
+//!    key with such a file verifies, and is reported as unusable.
 
 use std::{
     collections::BTreeSet,
@@ -42,24 +43,32 @@ pub(crate) async fn open_key_files(
     let rows = store.read(|reader| reader.signing_keys()).await?;
     let files = KeyFiles::at(path);
     let present = present(&files, &rows)?;
-    let nonce_key = if files.at_path()?.is_none() && active_of(&rows, &present).is_some() {
-        // The operator removed the file at the path, or it was lost. The active key is still in the directory.
+    let is_active_elsewhere = is_active_elsewhere(&files, &rows, &present);
+    let nonce_key = if is_active_elsewhere {
+        // The file at the path is damaged, or was lost or removed. The active key is still in the directory.
         nonce_file::open(path, NonceKey::new(random(entropy.as_ref())), entropy.as_ref())?
     } else {
         open_at_path(path, entropy.as_ref())?
     };
     // With the name that the file has now, if it was made.
     let files = KeyFiles::at(path);
-    let found = Arc::new(Found { at_path: files.at_path()?, present, path: files.path().to_owned() });
+    let at_path = if is_active_elsewhere { None } else { files.at_path()? };
+    let found = Arc::new(Found { at_path, present, path: files.path().to_owned() });
     let rows = store.transact(move |tx| found.adopt_in(tx)).await?;
-    files.settle(&rows, entropy.as_ref())?;
-    for file in files.unknown(&rows) {
+    // The store is locked: no other process writes these files.
+    for error in files.remove_partial() {
+        tracing::warn!(component = "signing", %error, "a file with a private key that is not used stays");
+    }
+    let unknown = files.unknown(&rows);
+    let custody = Custody::of_files(files, Arc::clone(entropy));
+    custody.settle(&rows);
+    for file in unknown {
         tracing::warn!(
             component = "signing", path = %file.display(),
             "the database names no key of this file: remove it, unless it belongs to another database"
         );
     }
-    Ok(BrokerKeys { custody: Arc::new(Custody::of_files(files, Arc::clone(entropy))), nonce_key })
+    Ok(BrokerKeys { custody: Arc::new(custody), nonce_key })
 }
 
 /// Examines the keys in the files at `path`. Returns what the next start will change, in words. Changes nothing.
@@ -70,7 +79,8 @@ pub(crate) async fn open_key_files(
 pub(crate) fn examine_key_files(path: &Path, rows: &[StoredKey]) -> Result<Vec<String>, KeyFileError> {
     let files = KeyFiles::at(path);
     let present = present(&files, rows)?;
-    let found = Found { at_path: files.at_path()?, present, path: files.path().to_owned() };
+    let at_path = if is_active_elsewhere(&files, rows, &present) { None } else { files.at_path()? };
+    let found = Found { at_path, present, path: files.path().to_owned() };
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -102,11 +112,20 @@ pub(super) fn open_at_path(path: &Path, entropy: &dyn Entropy) -> Result<NonceKe
     nonce_file::open(path, initial, entropy)
 }
 
-/// Returns the ids of the published keys whose files are there.
+/// Returns the ids of the published keys whose files are there, damaged ones included.
+///
+/// # Errors
+///
+/// [`KeyFileError`] if that of the active key is damaged.
 fn present(files: &KeyFiles, rows: &[StoredKey]) -> Result<BTreeSet<String>, KeyFileError> {
     let mut present = BTreeSet::new();
     for row in rows.iter().filter(|row| is_published(row)) {
-        if files.find(&row.kid)?.is_some() {
+        let is_there = match files.find(&row.kid) {
+            Ok(found) => found.is_some(),
+            Err(error) if row.state == KeyState::Active => return Err(error),
+            Err(_) => true,
+        };
+        if is_there {
             present.insert(row.kid.clone());
         }
     }
@@ -120,6 +139,11 @@ fn is_published(row: &StoredKey) -> bool {
 /// Returns the active key, if its file is there.
 fn active_of<'r>(rows: &'r [StoredKey], present: &BTreeSet<String>) -> Option<&'r StoredKey> {
     rows.iter().find(|row| is_published(row) && row.state == KeyState::Active && present.contains(&row.kid))
+}
+
+/// Returns true if the active key is in the directory, and none that can be used is at the path.
+fn is_active_elsewhere(files: &KeyFiles, rows: &[StoredKey], present: &BTreeSet<String>) -> bool {
+    active_of(rows, present).is_some() && !matches!(files.at_path(), Ok(Some(_)))
 }
 
 /// Keys whose files are there.

@@ -60,8 +60,14 @@ pub(crate) fn withdraw_keys_again(tx: &mut Tx<'_>, lost: &LostHistory, custody: 
         put(tx, row, StoredKey { state: KeyState::Withdrawn, ..(*row).clone() })?;
     }
     if lost_withdrawals.iter().any(|row| row.state == KeyState::Active) {
-        let prepared = keys.iter().find(|row| row.state == KeyState::Prepared && !is_withdrawn(row)).cloned();
-        let next = prepared.map_or_else(|| custody.new_key(&keys, now), Ok)?;
+        let unusable = custody.unusable(&keys);
+        let may_sign = |row: &&StoredKey| {
+            row.state == KeyState::Prepared && !is_withdrawn(row) && unusable.iter().all(|key| key.kid != row.kid)
+        };
+        let next = match keys.iter().find(may_sign) {
+            Some(prepared) => prepared.clone(),
+            None => custody.successor(&keys, now)?,
+        };
         let active = StoredKey { state: KeyState::Active, activates_at: None, activated_at: Some(now), ..next.clone() };
         put(tx, &next, active)?;
     }

@@ -8,7 +8,8 @@ use agentwrit_verify::Scope;
 use super::keys::KeyError;
 use super::verifiers::ReportRejection;
 use crate::{
-    feed::{FeedUnavailable, UnknownCursor},
+    feed::{FeedUnavailable, KeyChangeError, UnknownCursor},
+    keys::CustodyError,
     ledger::OperationError,
     limits::{
         budgets::{Budget, BudgetExceeded},
@@ -105,6 +106,9 @@ pub(crate) enum Error {
     /// The state of a signing key, or of the verifiers, does not permit the change.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A key that the change needs can't be used or written. The text names the key and the remedy.
+    #[error("the signing keys can't be changed: {0}")]
+    Custody(#[from] CustodyError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -127,7 +131,7 @@ impl Error {
 
     /// Returns whether the request was rejected, rather than failed by the broker: rejections are audited.
     pub(crate) fn is_denial(&self) -> bool {
-        !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Store(_))
+        !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Custody(_) | Self::Store(_))
     }
 }
 
@@ -156,6 +160,15 @@ impl From<BudgetExceeded> for Error {
 impl From<ReportRejection> for Error {
     fn from(rejection: ReportRejection) -> Self {
         if let ReportRejection::Store(error) = rejection { Self::Store(error) } else { Self::Report(rejection) }
+    }
+}
+
+impl From<KeyChangeError> for Error {
+    fn from(error: KeyChangeError) -> Self {
+        match error {
+            KeyChangeError::Custody(error) => Self::Custody(error),
+            KeyChangeError::Store(error) => Self::Store(error),
+        }
     }
 }
 

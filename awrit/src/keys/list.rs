@@ -1,7 +1,7 @@
 //! `awrit keys list`.
 
 use agentwrit_client::{KeyState, SigningKeyRecord};
-use agentwrit_verify::UnixTime;
+use agentwrit_verify::{UnixTime, audit::text::printable};
 use clap::Args;
 
 use crate::{
@@ -25,6 +25,11 @@ impl List {
         context.output.print(&listing, |out| {
             let rows = listing.entries.iter().map(|key| row(key, now));
             context.output.table(out, &["KID", "STATE", "CREATED", "SIGNS", "NEXT"], rows)?;
+            for key in &listing.entries {
+                if let Some(fault) = &key.fault {
+                    writeln!(out, "{}: {}", key.kid.as_str(), printable(fault))?;
+                }
+            }
             output::print_next_cursor(out, &listing)
         })
     }
@@ -37,7 +42,7 @@ fn row(key: &SigningKeyRecord, now: UnixTime) -> Vec<String> {
         key.state.as_str().to_owned(),
         format::relative(key.created_at, now),
         signs,
-        next_step(key, now),
+        if key.fault.is_some() { "`awrit keys withdraw`".to_owned() } else { next_step(key, now) },
     ]
 }
 

@@ -6,8 +6,9 @@ use std::{
 };
 
 use agentwrit_verify::Subject;
+use tokio::task::spawn_blocking;
 
-use super::{ChangeAuthor, KeyService, readiness_of, rules::Facts, signing_keys};
+use super::{ChangeAuthor, KeyService, examined, readiness_of, rules::Facts};
 use crate::{domain::KeyState, service::Error, telemetry::metrics::KeyFigures};
 
 /// Interval at which a rotation that waits for verifiers is logged.
@@ -36,13 +37,15 @@ impl Blocked {
 impl KeyService {
     /// Retires, rotates and activates keys for which it is time, and sets the metrics. Of several brokers, the one that has the lock first acts.
     pub(crate) async fn run_due(self: &Arc<Self>) -> Result<(), Error> {
-        let keys = self.list().await?;
+        let present = self.list().await?;
         let now = self.ledger.now();
+        self.finish_files().await;
+        self.faults.set(&present.unusable, self.issuer.custody().has_unsaved_key(), self.ledger.monotonic());
         // Verifiers matter to the activation of a rotation only.
-        let is_awaited = keys.iter().any(|key| key.state == KeyState::Prepared && key.activates_at.is_some());
+        let is_awaited = present.keys.iter().any(|key| key.state == KeyState::Prepared && key.activates_at.is_some());
         let fleet = if is_awaited { Some(self.verifiers.fleet().await?) } else { None };
-        let readiness = readiness_of(fleet.as_deref(), &keys, now);
-        let facts = self.facts(&keys, None, &readiness, now);
+        let readiness = readiness_of(fleet.as_deref(), &present, now);
+        let facts = self.facts(&present, None, &readiness, now);
         self.report(&facts);
         if facts.due(self.rotation).is_empty() {
             return Ok(());
@@ -51,14 +54,22 @@ impl KeyService {
         let of_broker = ChangeAuthor { by: Subject::Admin, bearer: None, client: None, reason: None };
         self.ledger
             .transact(move |tx| {
-                let (keys, now) = (signing_keys(tx.signing_keys()?), tx.now());
-                let readiness = readiness_of(fleet.as_deref(), &keys, now);
+                let (present, now) = (examined(&service.issuer, tx.signing_keys()?), tx.now());
+                let readiness = readiness_of(fleet.as_deref(), &present, now);
                 let last_expiry = tx.last_expiry_of_tokens()?;
-                let steps = service.facts(&keys, last_expiry, &readiness, now).due(service.rotation);
-                service.apply(tx, keys, &steps, &of_broker)?;
+                let steps = service.facts(&present, last_expiry, &readiness, now).due(service.rotation);
+                service.apply(tx, present.keys, &steps, &of_broker)?;
                 Ok::<_, Error>(())
             })
             .await
+    }
+
+    /// Writes and moves key files that could not be written or moved when the keys changed.
+    async fn finish_files(&self) {
+        let issuer = Arc::clone(&self.issuer);
+        if let Err(error) = spawn_blocking(move || issuer.custody().finish_files()).await {
+            tracing::error!(component = "signing", %error, "the files of the signing keys were not looked after");
+        }
     }
 
     /// Sets the metrics, and logs a rotation that waits for verifiers.

@@ -13,6 +13,8 @@ pub(crate) enum KeyError {
     TooMany,
     #[error("the key is {}", state.as_str())]
     NotPublished { state: KeyState },
+    #[error("the private half of the key does not open: {cause}")]
+    Unusable { cause: String },
     #[error("the key is active")]
     Active,
     #[error("verifiers may not have the key before {}", from.to_rfc3339())]

@@ -4,11 +4,13 @@
 //! 2. It takes a cursor of the revocation log, so that followers read it at once and confirm it as they confirm a revocation.
 //! 3. When an operation returns, this broker signs and verifies with the changed keys, and every other broker does before it
 //!    judges a token.
-//! 4. A withdrawal depends on nothing but the store: not on verifiers, and not on the clock.
+//! 4. A withdrawal depends on nothing but the store: not on verifiers, not on the clock, and not on the files or rows of other
+//!    keys.
 
 mod automatic;
 mod error;
 mod event;
+mod faults;
 mod readiness;
 mod rules;
 
@@ -22,8 +24,9 @@ use agentwrit_verify::{
 pub(crate) use self::error::KeyError;
 use self::{
     automatic::Blocked,
+    faults::KeyFaults,
     readiness::{InstanceName, Readiness, is_obstacle},
-    rules::{Facts, Step, scheduled},
+    rules::{Facts, Step},
 };
 use super::{
     Bearer, Error, Parts,
@@ -36,6 +39,7 @@ use crate::{
     domain::{KeyPurpose, StoredKey},
     feed::FeedPublisher,
     issuer::Issuer,
+    keys::UnusableKey,
     ledger::Ledger,
     store::{StoreError, Tx, Wants},
     telemetry::metrics::Metrics,
@@ -79,18 +83,28 @@ pub(crate) struct KeyService {
     prepare_for: Duration,
     rotation: Option<Duration>,
     blocked: Blocked,
+    faults: KeyFaults,
+}
+
+/// The signing keys, and those of them whose private halves do not open.
+#[derive(Clone, Debug)]
+pub(crate) struct ExaminedKeys {
+    pub(crate) keys: Vec<StoredKey>,
+    pub(crate) unusable: Vec<UnusableKey>,
 }
 
 impl KeyService {
     pub(super) fn new(parts: Parts, config: &Config) -> Self {
         let Parts { issuer, ledger, feed, verifiers, metrics, .. } = parts;
         let (prepare_for, rotation) = (config.key_prepare_for, config.key_rotation);
-        Self { issuer, ledger, feed, verifiers, metrics, prepare_for, rotation, blocked: Blocked::default() }
+        let (blocked, faults) = (Blocked::default(), KeyFaults::default());
+        Self { issuer, ledger, feed, verifiers, metrics, prepare_for, rotation, blocked, faults }
     }
 
     /// Returns the signing keys in the order of their creation.
-    pub(crate) async fn list(&self) -> Result<Vec<StoredKey>, Error> {
-        self.ledger.read(|reader| Ok::<_, Error>(signing_keys(reader.signing_keys()?))).await
+    pub(crate) async fn list(&self) -> Result<ExaminedKeys, Error> {
+        let issuer = Arc::clone(&self.issuer);
+        self.ledger.read(move |reader| Ok::<_, Error>(examined(&issuer, reader.signing_keys()?))).await
     }
 
     /// Changes the keys.
@@ -108,13 +122,13 @@ impl KeyService {
         };
         let service = Arc::clone(self);
         transact_as(&self.ledger, &self.issuer, author.bearer.clone(), Wants::none(), move |tx, now| {
-            let keys = signing_keys(tx.signing_keys()?);
-            let readiness = readiness_of(fleet.as_deref(), &keys, now);
+            let examined = examined(&service.issuer, tx.signing_keys()?);
+            let readiness = readiness_of(fleet.as_deref(), &examined, now);
             let last_expiry = tx.last_expiry_of_tokens()?;
-            let facts = service.facts(&keys, last_expiry, &readiness, now);
-            let steps = operation.decide(&facts)?;
-            let (keys, cursor) = service.apply(tx, keys, &steps, &author)?;
-            let key = operation.changed(&keys, &steps).cloned().ok_or(KeyError::Unknown)?;
+            let facts = service.facts(&examined, last_expiry, &readiness, now);
+            let (steps, ongoing) = (operation.decide(&facts)?, facts.scheduled().map(|key| key.kid.clone()));
+            let (keys, cursor) = service.apply(tx, examined.keys, &steps, &author)?;
+            let key = operation.changed(&keys, &steps, ongoing.as_deref()).cloned().ok_or(KeyError::Unknown)?;
             Ok(KeyChange { key, cursor })
         })
         .await
@@ -122,14 +136,14 @@ impl KeyService {
 
     fn facts<'a>(
         &self,
-        keys: &'a [StoredKey],
+        ExaminedKeys { keys, unusable }: &'a ExaminedKeys,
         last_expiry: Option<UnixTime>,
         readiness: &'a Readiness,
         now: UnixTime,
     ) -> Facts<'a> {
         // With several brokers, `now` is the database's time.
         let certain = self.ledger.deletable_until().saturating_add(RETENTION).min(now);
-        Facts { keys, now, certain, last_expiry, prepare_for: self.prepare_for, readiness }
+        Facts { keys, now, certain, last_expiry, prepare_for: self.prepare_for, readiness, unusable }
     }
 
     /// Makes the changes of a decision, with their events. Returns all keys afterwards, and the cursor of the change.
@@ -145,6 +159,7 @@ impl KeyService {
         for step in steps {
             let before = match step.kid() {
                 Some(kid) => keys.iter().find(|key| key.kid == kid).cloned().ok_or(KeyError::Unknown)?,
+                None if *step == Step::MakeActive => self.issuer.custody().successor(&keys, now)?,
                 None => self.issuer.custody().new_key(&keys, now)?,
             };
             let after = step.applied_to(&before, now);
@@ -173,30 +188,32 @@ impl KeyOperation {
         }
     }
 
-    /// Returns the key that the response describes: the one that was named, or the new one.
-    fn changed<'a>(&self, keys: &'a [StoredKey], steps: &[Step]) -> Option<&'a StoredKey> {
+    /// Returns the key that the response describes: the one that was named, the new one, or that of the `ongoing` rotation.
+    fn changed<'a>(&self, keys: &'a [StoredKey], steps: &[Step], ongoing: Option<&str>) -> Option<&'a StoredKey> {
         let named = |kid: &str| keys.iter().find(|key| key.kid == kid);
         match self {
             Self::Activate { kid, .. } | Self::Retire { kid } | Self::Withdraw { kid } => named(kid),
             Self::Prepare | Self::Rotate => match steps.last() {
                 Some(step) => step.kid().map_or_else(|| keys.last(), named),
-                // The rotation that goes on.
-                None => scheduled(keys),
+                None => ongoing.and_then(named),
             },
         }
     }
 }
 
-/// Leaves out the nonce secret.
-fn signing_keys(mut keys: Vec<StoredKey>) -> Vec<StoredKey> {
+/// Examines all keys but the nonce secret.
+fn examined(issuer: &Issuer, mut keys: Vec<StoredKey>) -> ExaminedKeys {
     keys.retain(|key| key.purpose == KeyPurpose::Token);
-    keys
+    let unusable = issuer.custody().unusable(&keys);
+    ExaminedKeys { keys, unusable }
 }
 
 /// Returns whether verifiers have exactly the published keys of these.
-fn readiness_of(fleet: Option<&FleetSnapshot>, keys: &[StoredKey], now: UnixTime) -> Readiness {
+fn readiness_of(fleet: Option<&FleetSnapshot>, examined: &ExaminedKeys, now: UnixTime) -> Readiness {
     let Some(fleet) = fleet else { return Readiness::unknown(now) };
-    let published = keys.iter().filter(|key| key.state.is_published()).filter_map(|key| key.public);
+    let ExaminedKeys { keys, unusable } = examined;
+    let verifies = |key: &&StoredKey| unusable.iter().all(|unusable| unusable.kid != key.kid || unusable.verifies);
+    let published = keys.iter().filter(|key| key.state.is_published()).filter(verifies).filter_map(|key| key.public);
     let key_set = KeySet::new(published.filter_map(|public| PublicKey::from_bytes(&public).ok()));
     let missing = match key_set {
         Ok(key_set) => fleet

@@ -9,6 +9,8 @@
 //! 4. A rotation is a prepared key with a time of activation. Brokers decide on the rows under the lock, and none begins a
 //!    rotation while there is such a key: so they rotate once.
 //! 5. At most [`KeySet::MAX_KEYS`] keys are published.
+//! 6. A key whose private half does not open is not activated, and keeps no other key from being changed. In place of a
+//!    prepared one, a new key is made.
 //!
 //! Waiting periods are measured by the time that has passed for certain: a clock that is set ahead ends none of them.
 
@@ -20,6 +22,7 @@ use super::{KeyError, readiness::Readiness};
 use crate::{
     clock::RETENTION,
     domain::{KeyState, StoredKey},
+    keys::UnusableKey,
 };
 
 /// State on which an operation is decided.
@@ -37,6 +40,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) prepare_for: Duration,
     /// Verifiers that lack published keys.
     pub(crate) readiness: &'a Readiness,
+    /// Published keys whose private halves do not open.
+    pub(crate) unusable: &'a [UnusableKey],
 }
 
 /// Change of one key.
@@ -71,8 +76,12 @@ impl Facts<'_> {
         match key.state {
             KeyState::Active => Ok(Vec::new()),
             // It was published, and signed, before.
-            KeyState::Retiring => Ok(self.activation(key)),
+            KeyState::Retiring => {
+                self.check_usable(key)?;
+                Ok(self.activation(key))
+            }
             KeyState::Prepared => {
+                self.check_usable(key)?;
                 if !force {
                     self.check_known(key)?;
                 }
@@ -155,8 +164,10 @@ impl Facts<'_> {
         self.in_state(KeyState::Active).next()
     }
 
-    fn scheduled(&self) -> Option<&StoredKey> {
-        scheduled(self.keys)
+    /// Returns the key of the rotation that goes on.
+    pub(crate) fn scheduled(&self) -> Option<&StoredKey> {
+        let scheduled = self.usable(KeyState::Prepared).filter(|key| key.activates_at.is_some());
+        scheduled.min_by_key(|key| (key.activates_at, key.created_at))
     }
 
     fn begin_rotation(&self, due_at: UnixTime) -> Result<Vec<Step>, KeyError> {
@@ -214,7 +225,18 @@ impl Facts<'_> {
     }
 
     fn first_prepared(&self) -> Option<&StoredKey> {
-        self.in_state(KeyState::Prepared).min_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)))
+        self.usable(KeyState::Prepared).min_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)))
+    }
+
+    fn check_usable(&self, key: &StoredKey) -> Result<(), KeyError> {
+        match self.unusable.iter().find(|unusable| unusable.kid == key.kid) {
+            Some(unusable) => Err(KeyError::Unusable { cause: unusable.cause.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    fn usable(&self, state: KeyState) -> impl Iterator<Item = &StoredKey> {
+        self.in_state(state).filter(|key| self.check_usable(key).is_ok())
     }
 
     fn in_state(&self, state: KeyState) -> impl Iterator<Item = &StoredKey> {
@@ -224,12 +246,6 @@ impl Facts<'_> {
     fn find(&self, kid: &str) -> Result<&StoredKey, KeyError> {
         self.keys.iter().find(|key| key.kid == kid).ok_or(KeyError::Unknown)
     }
-}
-
-/// Returns the key of the rotation that goes on.
-pub(crate) fn scheduled(keys: &[StoredKey]) -> Option<&StoredKey> {
-    let prepared = keys.iter().filter(|key| key.state == KeyState::Prepared && key.activates_at.is_some());
-    prepared.min_by_key(|key| (key.activates_at, key.created_at))
 }
 
 impl Step {

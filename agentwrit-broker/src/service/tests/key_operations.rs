@@ -43,11 +43,11 @@ impl TestServices {
     }
 
     async fn key_states(&self) -> Vec<(String, KeyState)> {
-        self.services.keys.list().await.unwrap().into_iter().map(|key| (key.kid, key.state)).collect()
+        self.services.keys.list().await.unwrap().keys.into_iter().map(|key| (key.kid, key.state)).collect()
     }
 
     async fn active_kid(&self) -> String {
-        let active: Vec<StoredKey> = self.services.keys.list().await.unwrap();
+        let active: Vec<StoredKey> = self.services.keys.list().await.unwrap().keys;
         let mut active = active.into_iter().filter(|key| key.state == KeyState::Active);
         let kid = active.next().unwrap().kid;
         assert_eq!(active.next(), None);

@@ -87,7 +87,7 @@ fn published(services: &Services) -> Vec<String> {
 }
 
 impl TestServices {
-    fn directory_of_keys(&self) -> PathBuf {
+    pub(super) fn directory_of_keys(&self) -> PathBuf {
         self.directory.path().join("signing.key.d")
     }
 
@@ -245,7 +245,7 @@ async fn restored_database_with_older_rows_keeps_tokens_of_present_key_valid() {
 }
 
 #[tokio::test]
-async fn start_stops_at_misnamed_file_and_at_ended_key_at_path() {
+async fn start_stops_at_damaged_file_of_active_key_and_at_ended_key_at_path() {
     let mut test = TestServices::new().await;
     let [first, second] = rotate(&test.services).await;
     let pem = fs::read(test.directory_of_keys().join(format!("{first}.pem"))).unwrap();
@@ -258,11 +258,11 @@ async fn start_stops_at_misnamed_file_and_at_ended_key_at_path() {
         store.close().await;
         opened.unwrap_err().to_string()
     };
-    let file = test.directory_of_keys().join(format!("{third}.pem"));
-    fs::write(&file, &pem).unwrap();
-    assert!(start(&test).await.contains("is not the key of that name"));
-    fs::write(&file, "damaged").unwrap();
+    let active = fs::read(&test.config.signing_key_path).unwrap();
+    fs::write(&test.config.signing_key_path, "damaged").unwrap();
     assert!(start(&test).await.contains("holds no PEM block"));
+    fs::write(&test.config.signing_key_path, active).unwrap();
+    let file = test.directory_of_keys().join(format!("{third}.pem"));
     fs::remove_file(&file).unwrap();
     test.services = assemble(&test.config, &test.clock, 51).await;
     assert!(test.states().await.contains(&(third, KeyState::Withdrawn)), "its file was removed");

@@ -7,6 +7,7 @@ mod clock;
 mod confirmation;
 mod failed_commits;
 mod feed;
+mod key_faults;
 mod key_operations;
 mod keys;
 mod lifetime;

@@ -7,7 +7,7 @@ use super::{
     super::readiness::{InstanceName, is_obstacle},
     *,
 };
-use crate::domain::KeyPurpose;
+use crate::{domain::KeyPurpose, keys::CustodyError};
 
 const PREPARE_FOR: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -41,7 +41,7 @@ fn not_ready() -> Readiness {
 
 fn facts<'a>(keys: &'a [StoredKey], now: u64, readiness: &'a Readiness) -> Facts<'a> {
     let (now, last_expiry) = (at(now), Some(at(5000)));
-    Facts { keys, now, certain: now, last_expiry, prepare_for: PREPARE_FOR, readiness }
+    Facts { keys, now, certain: now, last_expiry, prepare_for: PREPARE_FOR, readiness, unusable: &[] }
 }
 
 fn ready() -> Readiness {
@@ -67,6 +67,28 @@ fn activates_prepared_key_after_preparation_when_verifiers_have_it_or_by_force()
     assert_eq!(facts(&keys, 100, &lacking).activate("b", true), Ok(activation_of("b", "a", 5000 + 3600)));
     let unknown = Readiness { missing: Vec::new(), known_from: Some(at(800)) };
     assert_eq!(facts(&keys, 700, &unknown).activate("b", false), Err(KeyError::InstancesUnknown { from: at(800) }));
+}
+
+#[test]
+fn activates_no_key_whose_private_half_does_not_open() {
+    let ready = ready();
+    let scheduled = StoredKey { activates_at: Some(at(700)), ..key("b", KeyState::Prepared, 100) };
+    let keys = [key("a", KeyState::Active, 0), scheduled, key("c", KeyState::Retiring, 0)];
+    let cause = CustodyError::Missing { kid: "b".into() };
+    let unusable = ["b", "c"].map(|kid| UnusableKey {
+        kid: kid.into(),
+        state: KeyState::Prepared,
+        cause: cause.clone(),
+        verifies: true,
+    });
+    let facts = Facts { unusable: &unusable, ..facts(&keys, 800, &ready) };
+    for (kid, force) in [("b", false), ("b", true), ("c", false)] {
+        assert_eq!(facts.activate(kid, force), Err(KeyError::Unusable { cause: cause.to_string() }), "{kid} {force}");
+    }
+    assert_eq!(facts.withdraw("a"), Ok(vec![Step::Withdraw { kid: "a".into() }, Step::MakeActive]));
+    assert_eq!(facts.withdraw("b"), Ok(vec![Step::Withdraw { kid: "b".into() }]));
+    assert_eq!(facts.due(None), []);
+    assert_eq!(facts.rotate(), Ok(vec![Step::Prepare { activates_at: Some(at(1400)) }]));
 }
 
 #[test]
@@ -248,6 +270,7 @@ impl World {
             last_expiry: self.tokens.values().max().copied(),
             prepare_for: PREPARE_FOR,
             readiness: &readiness,
+            unusable: &[],
         })
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     audit::EventType,
     domain::{KeyState, StoredKey},
-    service::keys::{KeyChange, KeyOperation},
+    service::keys::{KeyChange, KeyError, KeyOperation},
 };
 
 impl Brokers {
@@ -29,7 +29,7 @@ impl Brokers {
     }
 
     async fn list_keys(&self, broker: usize) -> Vec<StoredKey> {
-        self.of(broker).keys.list().await.unwrap()
+        self.of(broker).keys.list().await.unwrap().keys
     }
 
     async fn active_kid(&self) -> String {
@@ -44,6 +44,44 @@ impl Brokers {
         let types = events.await.unwrap().into_iter().map(|event| event.event_type);
         types.filter(|event_type| event_type.as_str().starts_with("key_")).collect()
     }
+}
+
+/// The runtime role may change rows of keys: a thief of the active key with its rights can't prevent the withdrawal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdraws_active_key_and_starts_while_rows_of_other_keys_do_not_open() {
+    let mut test = Brokers::start(&[0, 0]).await;
+    let token = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+    let retiring = kid_of(&token);
+    let leaked = test.change(0, KeyOperation::Prepare).await.unwrap().key.kid;
+    test.force(0, &leaked).await.unwrap();
+    let stolen = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+    let prepared = test.change(1, KeyOperation::Prepare).await.unwrap().key.kid;
+    for kid in [&retiring, &prepared] {
+        test.schema.execute(&format!("UPDATE signing_keys SET retire_at = 1 WHERE kid = '{kid}'"));
+    }
+    let rotation = test.change(1, KeyOperation::Rotate).await.unwrap().key.kid;
+    assert_ne!(rotation, prepared);
+    test.withdraw(1, &rotation).await.unwrap();
+    let rejected = test.force(0, &prepared).await.unwrap_err();
+    assert!(matches!(&rejected, Error::Key(KeyError::Unusable { cause }) if cause.contains(&prepared)), "{rejected:?}");
+
+    test.withdraw(1, &leaked).await.unwrap();
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for broker in 0..3 {
+        assert_eq!(test.validate(broker, &stolen).await, (StatusCode::OK, json!(false)), "{broker}");
+        // The key in a row that does not open may be any key.
+        assert_eq!(test.validate(broker, &token).await, (StatusCode::OK, json!(false)), "{broker}");
+        let listed = test.of(broker).keys.list().await.unwrap();
+        let unusable: BTreeSet<&String> = listed.unusable.iter().map(|key| &key.kid).collect();
+        assert_eq!(unusable, BTreeSet::from([&retiring, &prepared]), "{broker}");
+        let token = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+        assert_eq!(test.list_launch_tokens(broker + 1, &token).await, StatusCode::OK);
+    }
+    for kid in [&retiring, &prepared] {
+        test.withdraw(2, kid).await.unwrap();
+    }
+    assert!(test.of(0).keys.list().await.unwrap().unusable.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use super::{
     super::keys::{activate, announced, end, kid_of, prepare, rotate},
     *,
 };
-use crate::{domain::KeyState, issuer::KeyRing, store::KeysVersion};
+use crate::{domain::KeyState, feed::KeyChangeError, issuer::KeyRing, store::KeysVersion};
 
 /// Keeps the rows of the signing keys in the table `kept`.
 const KEEP: &str = "CREATE TABLE kept AS SELECT * FROM signing_keys";
@@ -38,7 +38,7 @@ async fn withdrawn_key_stays_out_when_its_row_is_put_back() {
     for broker in [0, 1, 2] {
         assert_eq!(test.validate(broker, &token).await, rejected, "broker {broker}");
         assert_eq!(announced_by(&test, broker).await, [active.clone(), third.clone()], "broker {broker}");
-        let row = test.of(broker).keys.list().await.unwrap().into_iter().find(|row| row.kid == withdrawn).unwrap();
+        let row = test.of(broker).keys.list().await.unwrap().keys.into_iter().find(|row| row.kid == withdrawn).unwrap();
         assert_eq!(row.state, KeyState::Withdrawn, "broker {broker}");
     }
 }
@@ -70,7 +70,7 @@ async fn rejects_start_and_changes_when_table_of_keys_is_put_back() {
         let feed = test.of(0).feed.clone();
         let changed = change.transact(move |tx| feed.change_keys(tx, tx.signing_keys()?)).await;
         assert!(
-            matches!(&changed, Err(StoreError::Unavailable { cause }) if cause.contains("withdraw-key")),
+            matches!(&changed, Err(KeyChangeError::Custody(cause)) if cause.to_string().contains("withdraw-key")),
             "{changed:?}"
         );
         for broker in [0, 1] {
