@@ -18,6 +18,7 @@ use quick_cache::{Weighter, sync::Cache};
 use crate::{
     claims::Claims,
     keys::{KeySet, PublicKey},
+    proof::KnownSender,
     revocation::TokenRevocationKeys,
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct CachedToken {
     /// The keys that signed its delegation chain.
     pub(crate) chain_signed_by: Box<[PublicKey]>,
     pub(crate) revocation_keys: OnceLock<TokenRevocationKeys>,
+    /// Set by the first accepted proof for a sender-constrained token.
+    pub(crate) sender: OnceLock<KnownSender>,
 }
 
 impl CachedToken {
@@ -163,12 +166,15 @@ struct ByLength;
 impl ByLength {
     /// Claims, revocation keys, counters and slots, without the token's text.
     const FIXED: u64 = 512;
+    /// Key and header of the sender of a sender-constrained token.
+    const SENDER: u64 = 512;
     /// A token of three scopes.
     const TYPICAL: u64 = Self::FIXED.saturating_add(3 * 700);
 }
 
 impl Weighter<Box<str>, Arc<CachedToken>> for ByLength {
-    fn weight(&self, token: &Box<str>, _: &Arc<CachedToken>) -> u64 {
-        Self::FIXED.saturating_add((token.len() as u64).saturating_mul(3))
+    fn weight(&self, token: &Box<str>, verified: &Arc<CachedToken>) -> u64 {
+        let sender = if verified.claims.sender_constraint().is_some() { Self::SENDER } else { 0 };
+        Self::FIXED.saturating_add(sender).saturating_add((token.len() as u64).saturating_mul(3))
     }
 }

@@ -73,6 +73,11 @@ impl Claims {
         Self(claims)
     }
 
+    /// Returns subject and token id, for errors.
+    pub(crate) fn name(&self) -> (Subject, TokenId) {
+        (self.0.sub.clone(), self.0.jti)
+    }
+
     /// Drops the proof, where a check follows that may not have held.
     pub(crate) fn into_claim_set(self) -> ClaimSet {
         self.0

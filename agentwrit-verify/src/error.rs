@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     delegation::DelegationChainError,
     identity::{Subject, TokenId},
+    proof::ProofError,
     revocation_key::Level,
 };
 
@@ -94,7 +95,31 @@ pub enum VerifyError {
     /// The token is sender-constrained and was presented without a proof of its key (RFC 9449 §7.2). Every other check
     /// passed.
     #[error("the token is bound to a key, and no proof of the key was presented")]
-    ProofRequired,
+    ProofRequired {
+        /// Subject of the token.
+        subject: Subject,
+        /// Id of the token.
+        token_id: TokenId,
+    },
+    /// The token is not sender-constrained, and the request demands it by its scheme `DPoP` or the service by
+    /// [`require_proof`](crate::proof::ProofVerifierBuilder::require_proof).
+    #[error("the token is not bound to a key")]
+    NotSenderConstrained {
+        /// Subject of the token.
+        subject: Subject,
+        /// Id of the token.
+        token_id: TokenId,
+    },
+    /// The token is valid, and the proof of its sender is not.
+    #[error("{error}")]
+    Proof {
+        /// Reason for rejecting the proof.
+        error: ProofError,
+        /// Subject of the token.
+        subject: Subject,
+        /// Id of the token.
+        token_id: TokenId,
+    },
     /// There is no key set yet. Not the token's fault.
     #[error("no key set has been loaded yet")]
     KeysUnavailable,
@@ -142,7 +167,8 @@ impl VerifyError {
         )
     }
 
-    /// Returns the subject of an expired or revoked token; the claims of other rejected tokens are not verified.
+    /// Returns the subject of a token that has expired, was revoked or was presented without a valid proof; the claims of
+    /// other rejected tokens are not verified.
     #[must_use]
     pub fn subject(&self) -> Option<&Subject> {
         self.identified().map(|(subject, _)| subject)
@@ -156,9 +182,11 @@ impl VerifyError {
 
     fn identified(&self) -> Option<(&Subject, TokenId)> {
         match self {
-            Self::Expired { subject, token_id, .. } | Self::Revoked { subject, token_id, .. } => {
-                Some((subject, *token_id))
-            }
+            Self::Expired { subject, token_id, .. }
+            | Self::Revoked { subject, token_id, .. }
+            | Self::ProofRequired { subject, token_id }
+            | Self::NotSenderConstrained { subject, token_id }
+            | Self::Proof { subject, token_id, .. } => Some((subject, *token_id)),
             Self::TooLong { .. }
             | Self::Malformed(_)
             | Self::UnsupportedAlgorithm { .. }
@@ -171,7 +199,6 @@ impl VerifyError {
             | Self::WrongAudience
             | Self::NotYetValid { .. }
             | Self::Chain(_)
-            | Self::ProofRequired
             | Self::KeysUnavailable
             | Self::KeyNotFetched { .. }
             | Self::KeysStale { .. }
@@ -199,7 +226,9 @@ impl VerifyError {
             Self::NotYetValid { .. } => "not_yet_valid",
             Self::Chain(_) => "broken_chain",
             Self::Revoked { .. } => "revoked",
-            Self::ProofRequired => "proof_required",
+            Self::ProofRequired { .. } => "proof_required",
+            Self::NotSenderConstrained { .. } => "not_sender_constrained",
+            Self::Proof { error, .. } => error.reason(),
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeyNotFetched { .. } => "key_not_fetched",
             Self::KeysStale { .. } => "keys_stale",

@@ -23,6 +23,27 @@ pub const MAX_TOKEN_LENGTH: usize = 8 * 1024;
 /// Nesting up to which header and payload are read.
 pub(crate) const MAX_DEPTH: usize = 16;
 
+/// The parts of a compact JWS, encoded.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    /// Header and payload with the dot between them.
+    pub(crate) signing_input: &'a str,
+    pub(crate) header: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) signature: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn split(text: &'a str) -> Result<Self, TokenFormatError> {
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(TokenFormatError::NotThreeParts)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(TokenFormatError::NotThreeParts)?;
+        if payload.contains('.') {
+            return Err(TokenFormatError::NotThreeParts);
+        }
+        Ok(Self { signing_input, header, payload, signature })
+    }
+}
+
 /// A well-formed JWS whose signature is not yet verified.
 #[derive(Clone)]
 pub(crate) struct CompactJws<'a> {
@@ -53,11 +74,7 @@ impl<'a> CompactJws<'a> {
         if text.len() > limit {
             return Err(VerifyError::TooLong { length: text.len(), limit });
         }
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(TokenFormatError::NotThreeParts)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(TokenFormatError::NotThreeParts)?;
-        if payload.contains('.') {
-            return Err(TokenFormatError::NotThreeParts.into());
-        }
+        let Parts { signing_input, header, payload, signature } = Parts::split(text)?;
         if header.len() > MAX_TOKEN_LENGTH {
             // The signature is not yet verified: a feed response may be long, its header may not.
             return Err(VerifyError::TooLong { length: header.len(), limit: MAX_TOKEN_LENGTH });

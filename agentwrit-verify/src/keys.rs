@@ -127,12 +127,17 @@ impl PublicKey {
     /// [`from_bytes`](Self::from_bytes) computes its name too.
     #[must_use]
     pub fn verifies_once(bytes: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Option<bool> {
-        let key = VerifyingKey::from_bytes(bytes).ok().filter(|key| is_canonical(bytes) && !key.is_weak())?;
+        let key = decompress(bytes)?;
         Some(verifies(&key, message, &Signature::from_bytes(signature)))
     }
 }
 
-fn verifies(key: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
+/// Decodes a key. `None` for bytes that are no key, not its canonical encoding, or one of small order.
+pub(crate) fn decompress(bytes: &[u8; 32]) -> Option<VerifyingKey> {
+    VerifyingKey::from_bytes(bytes).ok().filter(|key| is_canonical(bytes) && !key.is_weak())
+}
+
+pub(crate) fn verifies(key: &VerifyingKey, message: &[u8], signature: &Signature) -> bool {
     !is_small_order(signature.r_bytes()) && key.verify(message, signature).is_ok()
 }
 

@@ -25,6 +25,7 @@ mod jws;
 mod key_announcement;
 pub mod keys;
 mod permit;
+pub mod proof;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod report;

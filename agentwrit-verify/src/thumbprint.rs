@@ -128,7 +128,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&thumbprint).unwrap(), format!("\"{TEXT}\""));
         // `l` has stray trailing bits.
         let stray = format!("{}l", TEXT.strip_suffix('k').unwrap());
-        for other in ["", &TEXT[1..], &format!("{TEXT}="), &format!("{TEXT}k"), &stray, &TEXT.replace('_', "/")] {
+        for other in [
+            "",
+            TEXT.trim_start_matches('k'),
+            &format!("{TEXT}="),
+            &format!("{TEXT}k"),
+            &stray,
+            &TEXT.replace('_', "/"),
+        ] {
             assert_eq!(other.parse::<Thumbprint>(), Err(ThumbprintError), "{other}");
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
+    proof::{PresentedToken, ProofVerifier},
     revocation::RevocationList,
     verifier::{Rules, Verifier},
 };
@@ -86,9 +87,29 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
+        self.admit(|| self.verify_bearer(token))
+    }
+
+    /// Verifies a token as [`verify_presented`](Self::verify_presented), and returns a handle to check it again later.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify_presented`](Self::verify_presented).
+    pub fn verify_presented_token(
+        &self,
+        presented: &PresentedToken<'_>,
+        proofs: &ProofVerifier,
+    ) -> Result<VerifiedToken, VerifyError> {
+        self.admit(|| self.verify_sender(presented, proofs))
+    }
+
+    fn admit(
+        &self,
+        verify: impl FnOnce() -> Result<Arc<CachedToken>, VerifyError>,
+    ) -> Result<VerifiedToken, VerifyError> {
         // Before the check begins.
         let admission = self.rules.revocations.as_ref().and_then(RevocationList::admit);
-        let verified = self.verify_bearer(token)?;
+        let verified = verify()?;
         Ok(VerifiedToken { rules: Arc::clone(&self.rules), verified, admission })
     }
 }

@@ -85,7 +85,8 @@ impl Verifier {
     /// # Errors
     ///
     /// [`VerifyError`] with the first check that failed. Tell the client only *invalid*, or *unavailable* when
-    /// [`VerifyError::is_unavailable`]. [`VerifyError::ProofRequired`] for a sender-constrained token, always.
+    /// [`VerifyError::is_unavailable`]. [`VerifyError::ProofRequired`] for a sender-constrained token, always:
+    /// see [`verify_presented`](Self::verify_presented).
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.verify_bearer(token).map(|verified| Arc::clone(&verified.claims))
     }
@@ -103,10 +104,11 @@ impl Verifier {
     /// Verifies a token as [`verify_cached`](Self::verify_cached), and rejects one that is sender-constrained.
     pub(crate) fn verify_bearer(&self, token: &str) -> Result<Arc<CachedToken>, VerifyError> {
         let verified = self.verify_cached(token)?;
-        match verified.claims.sender_constraint() {
-            Some(_) => Err(VerifyError::ProofRequired),
-            None => Ok(verified),
+        if verified.claims.sender_constraint().is_some() {
+            let (subject, token_id) = verified.claims.name();
+            return Err(VerifyError::ProofRequired { subject, token_id });
         }
+        Ok(verified)
     }
 
     /// Returns the token as verified now or before, every check passed at this moment, except the sender's proof.
@@ -261,6 +263,7 @@ impl Rules {
         let chain_keys = delegation::verify_chain(&claims, keys).map_err(VerifyError::Chain)?;
         Ok(CachedToken {
             revocation_keys: OnceLock::new(),
+            sender: OnceLock::new(),
             claims: Arc::new(Claims::verified(claims)),
             signed_by: key.clone(),
             names_key: unverified.key_id().is_some(),

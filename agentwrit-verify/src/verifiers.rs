@@ -3,8 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    claims::Claims, error::VerifyError, feed_cursor::FeedCursor, jws::shorten, token::UnverifiedToken,
-    verified_token::VerifiedToken, verifier::Verifier, waiting::UntilReached,
+    claims::Claims,
+    error::VerifyError,
+    feed_cursor::FeedCursor,
+    jws::shorten,
+    proof::{PresentedToken, ProofVerifier},
+    token::UnverifiedToken,
+    verified_token::VerifiedToken,
+    verifier::Verifier,
+    waiting::UntilReached,
 };
 
 /// Verifiers of different issuers: the unverified `iss` of a token selects the verifier, which then checks all of it,
@@ -52,6 +59,33 @@ impl Verifiers {
     /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise the error of that verifier.
     pub fn verify(&self, token: &str) -> Result<Arc<Claims>, VerifyError> {
         self.verifier_for(token)?.verify(token)
+    }
+
+    /// Verifies a token and its sender with the verifier of its issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::WrongIssuer`] when there is no verifier for its issuer, otherwise the error of that verifier.
+    pub fn verify_presented(
+        &self,
+        presented: &PresentedToken<'_>,
+        proofs: &ProofVerifier,
+    ) -> Result<Arc<Claims>, VerifyError> {
+        self.verifier_for(presented.token)?.verify_presented(presented, proofs)
+    }
+
+    /// Verifies a token and its sender as [`verify_presented`](Self::verify_presented), and returns a handle to check it
+    /// again later.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify_presented`](Self::verify_presented).
+    pub fn verify_presented_token(
+        &self,
+        presented: &PresentedToken<'_>,
+        proofs: &ProofVerifier,
+    ) -> Result<VerifiedToken, VerifyError> {
+        self.verifier_for(presented.token)?.verify_presented_token(presented, proofs)
     }
 
     /// Verifies a token as [`verify`](Self::verify), and returns a handle to check it again later.

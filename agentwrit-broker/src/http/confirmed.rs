@@ -33,7 +33,7 @@ pub(super) async fn confirm(State(services): State<Shared>, request: Request, ne
 pub(super) async fn confirm_for(services: &Services, token: &str) -> Result<(), StoreError> {
     let when = match services.verifier.verify(token) {
         // Of a token that is bound to a key only the proof is missing: its judgement follows.
-        Ok(_) | Err(VerifyError::ProofRequired) => When::Now,
+        Ok(_) | Err(VerifyError::ProofRequired { .. }) => When::Now,
         Err(VerifyError::UnknownKey { .. }) => When::Next,
         Err(error) if error.is_unavailable() => When::Next,
         Err(_) => return Ok(()),

@@ -25,6 +25,7 @@ mod inspection;
 mod interop;
 mod key_announcements;
 mod network;
+mod proofs;
 #[cfg(feature = "remote")]
 mod remote;
 mod reports;

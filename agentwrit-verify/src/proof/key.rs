@@ -1,0 +1,125 @@
+//! Keys of proofs: the `jwk` of the header.
+
+use agentwrit_json::{CowStr, IsPresent, Object};
+use data_encoding::BASE64URL_NOPAD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use serde::Deserialize;
+
+use super::ProofError;
+use crate::{keys, thumbprint::Thumbprint};
+
+/// Accepted values of `alg`, separated by spaces, for the parameter `algs` of a challenge (RFC 9449 §7.1).
+pub const ALGORITHMS: &str = "EdDSA Ed25519";
+
+/// A public key as a header contains it: of the right form, not yet decoded to a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PublicJwk {
+    Ed25519([u8; 32]),
+}
+
+impl PublicJwk {
+    pub(super) fn thumbprint(&self) -> Thumbprint {
+        match self {
+            Self::Ed25519(bytes) => Thumbprint::of_ed25519(bytes),
+        }
+    }
+
+    /// Decodes the point. Rejects one that is not canonical, of small order or not on the curve.
+    pub(super) fn decode(&self) -> Result<ProofKey, ProofError> {
+        match self {
+            Self::Ed25519(bytes) => {
+                keys::decompress(bytes).map(|key| ProofKey::Ed25519(Box::new(key))).ok_or(ProofError::InvalidKey)
+            }
+        }
+    }
+}
+
+/// A key to verify proofs with.
+#[derive(Clone, Debug)]
+pub(super) enum ProofKey {
+    Ed25519(Box<VerifyingKey>),
+}
+
+impl ProofKey {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        match self {
+            Self::Ed25519(key) => keys::verifies(key, message, &Signature::from_bytes(signature)),
+        }
+    }
+}
+
+/// What the first accepted proof for a token shows of its sender, kept with the cached token.
+#[derive(Debug)]
+pub(crate) struct KnownSender {
+    /// Encoded header of the proof: a client sends the same one with each proof.
+    pub(super) header: Box<str>,
+    pub(super) key: ProofKey,
+    /// Hash of the token, as `ath` contains it.
+    pub(super) ath: [u8; 43],
+}
+
+/// Members of a JWK that are used, and those of private keys (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
+#[derive(Deserialize)]
+pub(super) struct RawJwk<'a> {
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    kty: Option<CowStr<'a>>,
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    crv: Option<CowStr<'a>>,
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    x: Option<CowStr<'a>>,
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null", rename = "use")]
+    usage: Option<CowStr<'a>>,
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    key_ops: Option<Vec<CowStr<'a>>>,
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    alg: Option<CowStr<'a>>,
+    #[serde(default)]
+    d: IsPresent,
+    #[serde(default)]
+    k: IsPresent,
+    #[serde(default)]
+    p: IsPresent,
+    #[serde(default)]
+    q: IsPresent,
+    #[serde(default)]
+    dp: IsPresent,
+    #[serde(default)]
+    dq: IsPresent,
+    #[serde(default)]
+    qi: IsPresent,
+    #[serde(default)]
+    oth: IsPresent,
+}
+
+impl RawJwk<'_> {
+    /// Takes the public key for a signature by `algorithm`. Other members are ignored (RFC 7517 §4), except those of a
+    /// private key and those that exclude this use.
+    pub(super) fn into_key(self, algorithm: &str) -> Result<PublicJwk, ProofError> {
+        let private = [self.d, self.k, self.p, self.q, self.dp, self.dq, self.qi, self.oth];
+        if private.iter().any(|member| member.0) {
+            return Err(ProofError::PrivateKey);
+        }
+        let excluded = self.usage.is_some_and(|usage| usage.0 != "sig")
+            || self.key_ops.is_some_and(|ops| ops.iter().all(|op| op.0 != "verify"));
+        let kind = (self.kty.as_ref().map(|kty| &*kty.0), self.crv.as_ref().map(|crv| &*crv.0));
+        let algorithms: &[&str] = match kind {
+            (Some("OKP"), Some("Ed25519")) => &["EdDSA", "Ed25519"],
+            _ => return Err(ProofError::InvalidKey),
+        };
+        let fits = |name: &str| algorithms.contains(&name);
+        if excluded || !fits(algorithm) || self.alg.is_some_and(|alg| !fits(&alg.0)) {
+            return Err(ProofError::InvalidKey);
+        }
+        Ok(PublicJwk::Ed25519(coordinate(self.x)?))
+    }
+}
+
+fn coordinate(member: Option<CowStr<'_>>) -> Result<[u8; 32], ProofError> {
+    let mut bytes = [0; 32];
+    let text = member.filter(|text| text.0.len() == 43).ok_or(ProofError::InvalidKey)?;
+    BASE64URL_NOPAD.decode_mut(text.0.as_bytes(), &mut bytes).map_err(|_| ProofError::InvalidKey)?;
+    Ok(bytes)
+}
+
+/// The member `jwk` of a header.
+pub(super) type JwkMember<'a> = Object<RawJwk<'a>>;
