@@ -36,6 +36,9 @@ pub const MAX_FEED_WAIT: u64 = 25;
 /// Largest bound on staleness that a verifier may be enrolled with: one day.
 pub const MAX_VERIFIER_BOUND: u64 = 86_400;
 
+/// Largest number of pending instances that a confirmation lists.
+pub const MAX_LISTED_PENDING: usize = 100;
+
 /// Largest page of a list.
 pub const MAX_PAGE: u64 = 1000;
 

@@ -214,7 +214,7 @@ impl PendingProblem {
                 .hint("lower `max_staleness`, or enrol the verifier anew with a larger `max_bound`"),
             ReportRejection::NotEnrolled => problem(ErrorCode::Unauthorized),
             ReportRejection::Superseded | ReportRejection::Ahead => problem(ErrorCode::Conflict),
-            ReportRejection::TooOften { retry_after } => {
+            ReportRejection::TooOften { retry_after } | ReportRejection::TooManyNewInstances { retry_after } => {
                 problem(ErrorCode::RateLimited).retry_after(retry_after.seconds())
             }
             ReportRejection::TooManyInstances => problem(ErrorCode::RateLimited).retry_after(RETRY_FULL),

@@ -138,7 +138,11 @@ fn summary(view: &View) -> Option<String> {
         format!("Confirmed after {} by {instances}{fenced}.", milliseconds(response.elapsed_ms))
     } else {
         let (confirmed, all) = (format::number(confirmation.confirmed), format::number(confirmation.verifiers));
-        format!("Confirmed by {confirmed} of {all} instances after {}.", milliseconds(response.elapsed_ms))
+        let omitted = match response.pending_omitted {
+            0 => String::new(),
+            omitted => format!(" {} of the others are not shown.", format::number(omitted)),
+        };
+        format!("Confirmed by {confirmed} of {all} instances after {}.{omitted}", milliseconds(response.elapsed_ms))
     };
     if response.unenrolled == 0 {
         return Some(text);

@@ -94,10 +94,24 @@ impl View {
     fn note_complete(&mut self) {
         let Some(elapsed) = self.elapsed() else { return };
         let complete: Vec<VerifierName> =
-            self.names().into_iter().filter(|name| self.pending_of(name).next().is_none()).cloned().collect();
+            self.names().into_iter().filter(|name| self.is_complete(name)).cloned().collect();
         for name in complete {
             self.complete.entry(name).or_insert(elapsed);
         }
+    }
+
+    /// Returns true when no instance of the verifier is pending. While the broker omits some, the list of verifiers shows it.
+    fn is_complete(&self, name: &VerifierName) -> bool {
+        let has_confirmed = |verifier: &VerifierRecord| {
+            verifier.name == *name && verifier.instances.iter().all(|one| one.cursor.has_reached(&self.cursor))
+        };
+        self.pending_of(name).next().is_none()
+            && (self.omitted() == 0 || self.verifiers.iter().flatten().any(has_confirmed))
+    }
+
+    /// Returns the number of pending instances that the latest response does not list.
+    pub(super) fn omitted(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |latest| latest.pending_omitted)
     }
 
     fn names(&self) -> BTreeSet<&VerifierName> {
@@ -147,10 +161,11 @@ impl View {
             .filter(|_| verifier.is_some())
             .collect();
         let known = pending.iter().filter(|pending| pending.instance.is_some()).count() + fenced.len();
+        let listed = verifier.filter(|_| self.omitted() > 0).map_or(0, |verifier| verifier.instances.len());
         Row {
             verifier: name.to_string(),
             confirmed,
-            instances: confirmed.saturating_add(known as u64),
+            instances: confirmed.saturating_add(known as u64).max(listed as u64),
             complete_after: self.complete.get(name).copied().filter(|_| pending.is_empty()),
             notes: pending_notes(&pending, now).chain(fenced_note(&fenced)).collect(),
         }
@@ -163,7 +178,9 @@ impl View {
             let notes: Vec<String> = pending_notes(&pending, now).collect();
             (!notes.is_empty()).then(|| format!("{name}: {}", notes.join(", ")))
         };
-        let texts: Vec<String> = self.names().into_iter().filter_map(of).collect();
+        let omitted = self.omitted();
+        let omitted = (omitted > 0).then(|| format!("and {}", format::count(omitted, "other pending instance")));
+        let texts: Vec<String> = self.names().into_iter().filter_map(of).chain(omitted).collect();
         if texts.is_empty() { "the broker did not say by which verifier".to_owned() } else { texts.join("; ") }
     }
 }
@@ -197,4 +214,45 @@ fn fenced_note(fenced: &[UnixTime]) -> Option<String> {
 fn time_of_day(time: UnixTime) -> String {
     let text = format::to_the_second(&time.to_rfc3339());
     text.split_once('T').map_or(text.clone(), |(_, time)| time.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(pending_omitted: u64, applied: [u64; 2]) -> View {
+        let mut view = View::new(FeedCursor::parse("e.5").unwrap());
+        let instances: Vec<_> = applied
+            .iter()
+            .enumerate()
+            .map(|(index, position)| {
+                serde_json::json!({
+                    "instance": format!("{index:032x}"), "cursor": format!("e.{position}"), "has_current_keys": true,
+                    "bound": 30, "last_heard": "2026-11-21T08:00:00Z",
+                })
+            })
+            .collect();
+        let verifier = serde_json::json!({
+            "name": "payments-api", "public_key": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            "added_at": "2026-11-21T08:00:00Z", "instances": instances,
+        });
+        view.list(Some(vec![serde_json::from_value(verifier).unwrap()]));
+        let response = serde_json::json!({
+            "state": "pending", "verifiers": 2, "confirmed": 1, "fenced": 0, "pending": [], "unenrolled": 0,
+            "elapsed_ms": 12, "pending_omitted": pending_omitted,
+        });
+        view.confirm(serde_json::from_value(response).unwrap());
+        view
+    }
+
+    #[test]
+    fn verifier_is_complete_without_pending_instance_unless_broker_omits_some() {
+        let row = |view: View| view.rows(UnixTime::default()).remove(0);
+        assert!(row(view(0, [5, 4])).is_complete());
+        let omitted = row(view(1, [5, 4]));
+        assert!(!omitted.is_complete());
+        assert_eq!((omitted.confirmed, omitted.instances), (1, 2));
+        assert!(row(view(1, [5, 5])).is_complete(), "the list shows that each instance has confirmed");
+        assert_eq!(view(1, [5, 4]).pending_text(UnixTime::default()), "and 1 other pending instance");
+    }
 }

@@ -9,6 +9,7 @@
 //!    client that hangs up ends its request, and a broker that stops ends all with the present state.
 //! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers.
 
+mod listed;
 mod record;
 
 use std::{
@@ -29,7 +30,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::record::{Recorded, digest};
+use self::{
+    listed::limit_listed,
+    record::{Recorded, digest},
+};
 use super::{
     Error,
     verifiers::{FleetSnapshot, VerifierService},
@@ -131,12 +135,14 @@ impl ConfirmationService {
         let now = commit.at.saturating_add(passed);
         let fleet = self.verifiers.fleet().await?.at(now);
         let change = Commit { cursor: commit.cursor.clone(), at: commit.at };
-        let confirmation = Confirmation::of(&change, fleet.as_fleet(), now);
+        let mut confirmation = Confirmation::of(&change, fleet.as_fleet(), now);
         let fences = confirmation.pending.iter().filter_map(|pending| pending.fenced_at);
         let next_fence = fences.map(|fenced_at| fenced_at.saturating_since(now)).min();
         let unenrolled = unenrolled(commit.followers.max(self.feed.followers()), &confirmation);
         let elapsed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-        Ok(Decision { response: ConfirmationResponse { confirmation, unenrolled, elapsed_ms }, fleet, next_fence })
+        let pending_omitted = limit_listed(&mut confirmation.pending);
+        let response = ConfirmationResponse { confirmation, pending_omitted, unenrolled, elapsed_ms };
+        Ok(Decision { response, fleet, next_fence })
     }
 
     async fn record(&self, by: &Subject, commit: &CommitTime, decision: &Decision) -> Result<(), Error> {

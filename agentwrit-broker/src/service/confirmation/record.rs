@@ -66,7 +66,7 @@ fn event(
     reports: [u8; 32],
     now: UnixTime,
 ) -> NewEvent {
-    let ConfirmationResponse { confirmation, unenrolled, elapsed_ms } = found;
+    let ConfirmationResponse { confirmation, unenrolled, elapsed_ms, pending_omitted: _ } = found;
     NewEvent::success(EventType::RevocationConfirmed, now, by, "no enrolled verifier accepts what was revoked")
         .resource(cursor)
         .word("verifiers", confirmation.verifiers)

@@ -119,6 +119,31 @@ async fn instance_without_bound_is_named_until_it_reports() {
 }
 
 #[tokio::test]
+async fn lists_hundred_pending_instances_of_each_verifier_in_turn_and_those_without_bound_first() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "a-many", 1, None).await.unwrap();
+    enrol(services, "b-few", 2, None).await.unwrap();
+    for instance in 1..=150 {
+        send(services, &report(services, "a-many", instance, 1), 1).await.unwrap();
+    }
+    let unbounded = Report { bound: ReportedBound::Unbounded, ..report(services, "a-many", 200, 1) };
+    send(services, &unbounded, 1).await.unwrap();
+    send(services, &report(services, "b-few", 1, 1), 2).await.unwrap();
+    let cursor = test.revoke_one().await;
+    let found = test.confirmation(&cursor).await;
+    let (confirmation, omitted) = (found.confirmation, found.pending_omitted);
+    assert_eq!((confirmation.state, confirmation.verifiers, omitted), (Pending, 152, 52));
+    assert_eq!(confirmation.pending.len(), 100);
+    let of = |name| confirmation.pending.iter().filter(|pending| pending.verifier.as_str() == name).count();
+    assert_eq!((of("a-many"), of("b-few")), (99, 1));
+    assert!(
+        confirmation.pending.iter().any(|pending| pending.fenced_at.is_none()),
+        "the one without a bound is listed"
+    );
+}
+
+#[tokio::test]
 async fn records_confirmation_once_with_figures_and_digest_of_reports() {
     let mut test = TestServices::new().await;
     enrol(&test.services, "api", 1, Some(60)).await.unwrap();

@@ -291,6 +291,48 @@ async fn each_report_and_enrolment_wakes_those_who_wait_for_changes() {
 }
 
 #[tokio::test]
+async fn limits_new_instances_of_a_verifier_and_not_reports_of_known_ones_or_of_other_verifiers() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, None).await.unwrap();
+    enrol(services, "other", 2, None).await.unwrap();
+    let of_instance = |number: u32, sequence| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        Report { instance: InstanceId::from_bytes(id), ..report(services, "api", 1, sequence) }
+    };
+    for number in 0..1000 {
+        send(services, &of_instance(number, 1), 1).await.unwrap();
+    }
+    let outcome = rejected(send(services, &of_instance(1000, 1), 1).await);
+    assert!(matches!(outcome, ReportRejection::TooManyNewInstances { .. }), "{outcome:?}");
+    send(services, &of_instance(0, 2), 1).await.unwrap();
+    send(services, &report(services, "other", 1, 1), 2).await.unwrap();
+    test.clock.advance(Duration::from_secs(1));
+    for number in 1000..1050 {
+        send(services, &of_instance(number, 1), 1).await.unwrap();
+    }
+    let outcome = rejected(send(services, &of_instance(1050, 1), 1).await);
+    assert!(matches!(outcome, ReportRejection::TooManyNewInstances { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn accepts_leaving_report_of_unknown_instance_without_a_place_for_it() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, None).await.unwrap();
+    let leaving = |sequence| Report { leaving: true, ..report(services, "api", 1, sequence) };
+    let changes = services.verifiers.changed();
+    send(services, &leaving(7), 1).await.unwrap();
+    assert!(!changes.has_changed().unwrap(), "nothing was noted");
+    // A known instance leaves.
+    send(services, &report(services, "api", 1, 1), 1).await.unwrap();
+    assert_eq!(applied(&*test.fleet().await).len(), 1);
+    send(services, &leaving(2), 1).await.unwrap();
+    assert!(applied(&*test.fleet().await).is_empty());
+}
+
+#[tokio::test]
 async fn full_fleet_rejects_new_instances_and_keeps_places_for_other_verifiers() {
     let test = TestServices::new().await;
     let services = &test.services;
@@ -303,10 +345,13 @@ async fn full_fleet_rejects_new_instances_and_keeps_places_for_other_verifiers()
         let report = Report { instance: InstanceId::from_bytes(id), ..report(services, "api", 1, 1) };
         match send(services, &report, 1).await {
             Ok(_) => accepted += 1,
+            Err(Error::Report(ReportRejection::TooManyNewInstances { .. })) => {
+                test.clock.advance(Duration::from_millis(20));
+            }
             Err(error) => break error,
         }
     };
-    assert_eq!((rejection, accepted), (Error::Report(ReportRejection::TooManyInstances), 7500));
+    assert_eq!((rejection, accepted), (Error::Report(ReportRejection::TooManyInstances), 5000));
     send(services, &report(services, "other", 9, 1), 2).await.unwrap();
     let known = Report { instance: InstanceId::from_bytes([0; 16]), ..report(services, "api", 1, 2) };
     send(services, &known, 1).await.unwrap();

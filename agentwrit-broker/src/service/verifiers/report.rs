@@ -27,6 +27,9 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
 const REPORTS_PER_SECOND: usize = 200;
 /// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
 const BURST: u32 = 5;
+/// New instances of a verifier in a second, and at once: the first report of 10,000 comes within the least part of a lease
+/// after a broker's start.
+const NEW_INSTANCES: (u32, u32) = (50, 1000);
 /// Number of readings in a second that reports of unknown verifiers cause.
 const READINGS_PER_SECOND: u32 = 20;
 const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND < 60);
@@ -60,6 +63,8 @@ pub(crate) enum ReportRejection {
     Ahead,
     #[error("the instance reports more often than once a second")]
     TooOften { retry_after: RetryAfter },
+    #[error("too many new instances of this verifier report at once")]
+    TooManyNewInstances { retry_after: RetryAfter },
     #[error("there are reports of too many instances")]
     TooManyInstances,
     #[error(transparent)]
@@ -77,6 +82,7 @@ impl ReportRejection {
             Self::Superseded => "superseded",
             Self::Ahead => "ahead_of_log",
             Self::TooOften { .. } => "too_often",
+            Self::TooManyNewInstances { .. } => "too_many_new_instances",
             Self::TooManyInstances => "too_many_instances",
             Self::Store(_) => "store",
         }
@@ -115,8 +121,13 @@ impl VerifierService {
         self.rates
             .peek(pace_of_instances(), &pace, moment)
             .map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
-        if known.is_none() && !self.memory.has_place(name) {
-            return Err(ReportRejection::TooManyInstances);
+        if known.is_none() {
+            self.rates
+                .peek(pace_of_new_instances(), name, moment)
+                .map_err(|retry_after| ReportRejection::TooManyNewInstances { retry_after })?;
+            if !self.memory.has_place(name) {
+                return Err(ReportRejection::TooManyInstances);
+            }
         }
         let report = match unverified.verify(&enrolment.public_key, self.issuer.name(), self.ledger.now()) {
             Ok(report) => report,
@@ -130,6 +141,15 @@ impl VerifierService {
         self.rates
             .check(pace_of_instances(), &pace, moment)
             .map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
+        if known.is_none() {
+            if report.leaving && !self.is_known_to_any_broker(&report).await? {
+                // It does not count, and an earlier report of it counts until its bound at most.
+                return Ok(self.log_end()?);
+            }
+            self.rates
+                .check(pace_of_new_instances(), &report.verifier, moment)
+                .map_err(|retry_after| ReportRejection::TooManyNewInstances { retry_after })?;
+        }
         let digest = Sha256::digest(text.as_bytes()).into();
         self.store_report(InstanceState::of(report, digest, heard_at), known).await
     }
@@ -149,6 +169,15 @@ impl VerifierService {
         }
         self.store().confirm_reports().await?;
         Ok(find())
+    }
+
+    /// Returns whether another broker has accepted a report of the instance.
+    async fn is_known_to_any_broker(&self, report: &Report) -> Result<bool, StoreError> {
+        if !self.store().is_shared() {
+            return Ok(false);
+        }
+        self.store().confirm_reports().await?;
+        Ok(self.memory.latest(&report.verifier, report.instance).is_some())
     }
 
     /// Stores a verified report where every broker counts it. Returns the end of the log, read afterwards.
@@ -220,6 +249,11 @@ impl VerifierService {
         let event = NewEvent::denied(EventType::VerifierReportDenied, now, client, "report of a verifier refused");
         self.ledger.deny(event.word("reason", reason));
     }
+}
+
+fn pace_of_new_instances() -> Rate {
+    let (per_second, at_once) = NEW_INSTANCES;
+    Rate::per_second(per_second).burst(at_once)
 }
 
 fn pace_of_instances() -> Rate {

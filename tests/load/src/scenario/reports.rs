@@ -1,4 +1,5 @@
-//! Reports of many instances of one verifier: first reports at once, then reports without news at their interval.
+//! Reports of many instances of one verifier: first reports as fast as brokers accept them, then reports without news at their
+//! interval.
 
 use std::{rc::Rc, time::Duration};
 
@@ -20,6 +21,9 @@ use crate::{
     report::Report,
     tally::Tally,
 };
+
+/// Pause between two first reports: brokers accept 50 new instances of a verifier in a second.
+const FIRST_REPORTS: Duration = Duration::from_millis(22);
 
 /// Members of a response of the feed.
 #[derive(Clone, Debug, Deserialize)]
@@ -53,7 +57,9 @@ pub(crate) async fn run(context: &Context, options: &Reports) -> Result<Report, 
     let fleet = Rc::new(enrol(&mut clients).await?);
     let reporters = with_instances(clients, options.instances)?;
     let limits = Limits { time: Duration::from_secs(300), count: options.instances };
-    let (reporters, first) = report_all(&fleet, reporters, limits, Duration::ZERO, "first report").await;
+    let reporters = spread(reporters, FIRST_REPORTS * u32::from(options.clients));
+    let (reporters, first) =
+        report_all(&fleet, reporters, limits, FIRST_REPORTS * u32::from(options.clients), "first report").await;
 
     let spacing = Duration::from_secs(options.interval) * u32::from(options.clients) / narrow(options.instances);
     let limits = Limits { time: Duration::from_secs(options.time), count: u64::MAX };
