@@ -9,7 +9,7 @@ use crate::{
     config::{Config, OnLostHistory, SharedStore},
     keys::{self, BrokerKeys, Custody, Entropy, KeyEncryptionKey, SealedKeys},
     maintenance::lost_history::{revoke_all, withdraw_keys_again},
-    store::{self, JoinError, LostHistoryOptions, OnLoss, Store, StoreError, StoreOptions},
+    store::{self, JoinError, LostHistoryOptions, OnLoss, Reaction, Store, StoreError, StoreOptions},
 };
 
 /// Opens the store of the configuration and reads the keys, or makes what is missing.
@@ -38,13 +38,11 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
 fn lost_history_options(shared: &SharedStore, custody: &Arc<Custody>) -> LostHistoryOptions {
     let custody = Arc::clone(custody);
     let reaction = match shared.on_lost_history {
-        OnLostHistory::RevokeAll => OnLoss::react(move |tx, lost| {
-            revoke_all(tx, lost)?;
-            withdraw_keys_again(tx, lost, &custody)
-        }),
+        OnLostHistory::RevokeAll => OnLoss::react(revoke_all),
         OnLostHistory::Stop => OnLoss::Stop,
     };
-    LostHistoryOptions { state_path: Some(shared.state_path.clone()), reaction }
+    let withdraw_again = Reaction::new(move |tx, lost| withdraw_keys_again(tx, lost, &custody));
+    LostHistoryOptions { state_path: Some(shared.state_path.clone()), reaction, withdraw_again: Some(withdraw_again) }
 }
 
 /// Joins the brokers of a shared database. Returns the keys of all of them. Blocks the thread.

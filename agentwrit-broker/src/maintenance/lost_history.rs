@@ -18,9 +18,6 @@ use crate::{
 
 /// Revokes everything issued until now, and until the last commit that this broker saw.
 pub(crate) fn revoke_all(tx: &mut Tx<'_>, lost: &LostHistory) -> Result<(), StoreError> {
-    if lost.is_covered {
-        return Ok(());
-    }
     let marked_at = tx.now().max(lost.until).max(tx.recorded_time()?.newest);
     let RevokedCredentials { launch_tokens_deleted, agents_barred } =
         revoke_everything(tx, marked_at, "the database lost commits")?;

@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) facts: Facts,
     pub(super) ordinals: KnownOrdinals,
     pub(super) pending: Pending,
+    /// Ids of the signing keys that jobs withdrew.
+    pub(super) withdrawn_keys: Vec<String>,
     /// The last name before the batch: lists of later ones are empty in the store.
     pub(super) last_name: i64,
     /// True if a job that is kept has written.
@@ -31,6 +33,7 @@ pub(super) struct BatchMark {
     pub(super) pending: PendingMark,
     facts: FactsMark,
     ordinals: usize,
+    withdrawn_keys: usize,
 }
 
 impl Batch {
@@ -49,8 +52,14 @@ impl Batch {
     }
 
     pub(super) fn mark(&self) -> BatchMark {
-        let Self { head, facts, ordinals, pending, .. } = self;
-        BatchMark { head: head.clone(), pending: pending.mark(), facts: facts.mark(), ordinals: ordinals.mark() }
+        let Self { head, facts, ordinals, pending, withdrawn_keys, .. } = self;
+        BatchMark {
+            head: head.clone(),
+            pending: pending.mark(),
+            facts: facts.mark(),
+            ordinals: ordinals.mark(),
+            withdrawn_keys: withdrawn_keys.len(),
+        }
     }
 
     /// Undoes all changes since `mark`.
@@ -58,6 +67,7 @@ impl Batch {
         self.facts.return_to(&mark.facts);
         self.ordinals.return_to(mark.ordinals);
         drop(self.pending.split_off(&mark.pending));
+        self.withdrawn_keys.truncate(mark.withdrawn_keys);
         self.head = mark.head;
     }
 
@@ -66,6 +76,7 @@ impl Batch {
         self.facts.commit(shared);
         self.ordinals.commit();
         self.pending.clear();
+        self.withdrawn_keys.clear();
         self.last_name = self.head.last_name;
         self.wrote = false;
     }

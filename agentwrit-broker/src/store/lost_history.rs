@@ -20,8 +20,6 @@ pub struct LostHistory {
     pub(crate) until: UnixTime,
     /// Ids of the keys that this broker knows as withdrawn: the database may have lost that.
     pub(crate) withdrawn_keys: Vec<String>,
-    /// True if everything issued before the loss is revoked already, by the reaction of another broker.
-    pub(crate) is_covered: bool,
 }
 
 impl fmt::Display for LostHistory {
@@ -43,6 +41,13 @@ pub struct Reaction(Arc<Job>);
 type Job = dyn Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync;
 
 impl Reaction {
+    /// Runs `job`.
+    pub(crate) fn new(
+        job: impl Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(job))
+    }
+
     /// Runs the job.
     pub(super) fn run(&self, tx: &mut Tx<'_>, lost: &LostHistory) -> Result<(), StoreError> {
         (self.0)(tx, lost)
@@ -69,21 +74,23 @@ impl OnLoss {
     pub(crate) fn react(
         job: impl Fn(&mut Tx<'_>, &LostHistory) -> Result<(), StoreError> + Send + Sync + 'static,
     ) -> Self {
-        Self::React(Reaction(Arc::new(job)))
+        Self::React(Reaction::new(job))
     }
 }
 
 /// Settings for noticing a lost history.
 #[derive(Clone, Debug)]
 pub struct LostHistoryOptions {
-    /// File that holds the last commit that this broker saw.
+    /// File that holds the last commit that this broker saw, and the keys that it knows as withdrawn.
     pub state_path: Option<PathBuf>,
     /// Reaction when it is noticed.
     pub reaction: OnLoss,
+    /// Job that withdraws keys again. It runs after the reaction of this or another broker.
+    pub withdraw_again: Option<Reaction>,
 }
 
 impl Default for LostHistoryOptions {
     fn default() -> Self {
-        Self { state_path: None, reaction: OnLoss::Stop }
+        Self { state_path: None, reaction: OnLoss::Stop, withdraw_again: None }
     }
 }

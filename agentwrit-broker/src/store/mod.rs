@@ -71,7 +71,7 @@ use agentwrit_verify::{
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
 pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog, When};
-pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss};
+pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss, Reaction};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
 pub(crate) use postgres::{JoinError, apply_schema, has_schema, join, recorded_settings, schema_sql};
 pub use prune::Pruned;
@@ -355,6 +355,11 @@ impl Store {
             shared.follower.confirms_in_order().await;
         }
         self.confirm().await
+    }
+
+    /// Returns the ids of the keys that this broker knows as withdrawn, also by its state file.
+    pub(crate) fn withdrawn_keys(&self) -> Vec<String> {
+        self.inner.shared.as_ref().map(|shared| shared.follower.withdrawn_keys()).unwrap_or_default()
     }
 
     /// Keeps memory in step with the reports that other brokers accept, from now on. To be called once, in a runtime that

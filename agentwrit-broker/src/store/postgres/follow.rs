@@ -33,12 +33,14 @@ use tokio_postgres::{Client, Row, Statement};
 use super::{
     codec::{get, time, unsigned},
     connect::{RECONNECT_LIMIT, Server},
-    history::{self, History},
+    history::History,
     keys::{self, ChangedKeys},
     revocations::{self, feed_row},
+    seen_commit,
 };
 use crate::{
     clock::{DatabaseClock, ExpiryClock, LEEWAY},
+    domain::StoredKey,
     store::{
         LostHistory, StoreError,
         codec::signed,
@@ -59,9 +61,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).least_share(0.5);
 /// Number of callers that may wait for a reading.
 const MAX_WAITING: usize = 1 << 16;
-/// Reads the columns of [`history::CHECK`], a time before that state, the end of the log, the cursor of the keys' latest change,
+/// Reads the columns of [`seen_commit::CHECK`], a time before that state, the end of the log, the cursor of the keys' latest change,
 /// and the last revocation that there is.
-const READ: &str = history::check!(
+const READ: &str = seen_commit::check!(
     ", (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint, head.cursor, head.keys_cursor, \
      (SELECT coalesce(max(cursor), 0) FROM revocations)"
 );
@@ -153,9 +155,11 @@ impl LogFollower {
         known.map(|KeysVersion { epoch, cursor }| (epoch.to_string(), signed(cursor))).unzip()
     }
 
-    /// Returns the ids of the keys that memory holds as withdrawn.
-    pub(super) fn withdrawn_keys(&self) -> Vec<String> {
-        self.mirror.get().map(|mirror| mirror.withdrawn_keys()).unwrap_or_default()
+    /// Puts keys in the place of those in memory. What is withdrawn reaches the state file.
+    fn replace_keys(&self, mirror: &dyn Mirror, keys: &[StoredKey], version: KeysVersion) -> Result<(), StoreError> {
+        mirror.replace_keys(keys, version)?;
+        self.history.learn_withdrawals(mirror.withdrawn_keys());
+        Ok(())
     }
 
     /// Rejects a snapshot of a log that memory has left, and one that is shorter than the log was before it was taken.
@@ -220,7 +224,7 @@ impl LogFollower {
             && version.epoch == end.epoch
         {
             // Before the end of the log moves: what names its cursor announces these keys.
-            mirror.replace_keys(rows, version.clone())?;
+            self.replace_keys(mirror, rows, version.clone())?;
         }
         mirror.extend(&rows, end);
         Ok(Delivery::Done)
@@ -277,6 +281,7 @@ impl Follower {
     pub(in crate::store) fn start(&self, mirror: Arc<dyn Mirror>, react: Reaction, record_time: Reaction) {
         self.running.get_or_init(|| {
             self.shared.mirror.get_or_init(|| Arc::clone(&mirror));
+            self.shared.history.learn_withdrawals(mirror.withdrawn_keys());
             let (urgent, requests) = mpsc::channel(MAX_WAITING);
             let (patient, others) = mpsc::channel(MAX_WAITING);
             let shared = Arc::clone(&self.shared);
@@ -301,6 +306,11 @@ impl Follower {
     /// Waits until no other broker can have confirmed a later time, also if the server's clock was set back before the start.
     pub(in crate::store) async fn confirms_in_order(&self) {
         sleep_until(self.shared.in_order_from).await;
+    }
+
+    /// Returns the ids of the keys that this broker knows as withdrawn.
+    pub(in crate::store) fn withdrawn_keys(&self) -> Vec<String> {
+        self.shared.history.withdrawn_keys()
     }
 
     pub(in crate::store) fn expiry_clock(&self) -> ExpiryClock {
@@ -532,7 +542,7 @@ impl Connection {
             log.push(feed_row(&row)?);
         }
         let mut left_logs = shared.left_logs();
-        mirror.replace_keys(&keys, version)?;
+        shared.replace_keys(mirror, &keys, version)?;
         left_logs.left.push(mirror.end().epoch);
         left_logs.reading = number;
         log.finish(end);

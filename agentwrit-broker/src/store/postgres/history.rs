@@ -8,9 +8,11 @@
 //!    Only one broker reacts: for the others, the mark of that reaction covers what they saw. It expires in a day; for a
 //!    broker that returns later, the event of the reaction does, or that everything from before the loss has expired. Each broker
 //!    withdraws the keys again that it knows as withdrawn.
-//! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well.
+//! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well. A key that this broker
+//!    withdrew is there before the response, one that another broker withdrew as soon as it is read.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,38 +24,24 @@ use tokio::sync::watch;
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, unsigned},
+    codec::get,
     head::Head,
+    seen_commit::{Question, compare},
     session::Session,
-    state_file::{Seen, StateFile},
+    state_file::{Remembered, Seen, StateFile},
     value::values,
 };
 use crate::{
-    audit::{ChainHead, EventHash, EventType, Outcome},
+    audit::{EventType, Outcome},
     clock::RETENTION,
     store::{
         OpenError, StoreError,
         audit_lists::kind,
-        codec::{from_micros, micros, signed},
-        lost_history::{LostHistory, LostHistoryOptions, OnLoss},
+        codec::{from_micros, micros},
+        lost_history::{LostHistory, LostHistoryOptions, OnLoss, Reaction},
     },
 };
 
-/// Statement that reads the head row, the first event from `$1` on, and whether the server is a standby; and `more` columns.
-macro_rules! check {
-    ($more:literal) => {
-        concat!(
-            "SELECT head.identity, head.epoch, head.audit_seq, head.audit_hash, head.last_time, event.seq, event.hash, \
-             pg_is_in_recovery()",
-            $more,
-            " FROM head LEFT JOIN LATERAL (SELECT seq, hash FROM audit_events WHERE seq >= $1 ORDER BY seq LIMIT 1) AS event \
-             ON true WHERE head.one = 1"
-        )
-    };
-}
-pub(super) use check;
-
-pub(super) const CHECK: &str = check!("");
 /// Latest times until which everything issued was revoked, by the revocations and by the trail, which keeps events of the
 /// kind `$1` longer; and whether sessions end by a ceiling.
 const MARK: &str = "SELECT (SELECT max(revoked_at) FROM revocations WHERE level = 'issuer'), \
@@ -61,27 +49,13 @@ const MARK: &str = "SELECT (SELECT max(revoked_at) FROM revocations WHERE level 
 /// Time after which nothing that was issued before is alive, if sessions end by a ceiling.
 const ALL_EXPIRED: Duration = Duration::from_secs(MAX_TOKEN_TTL).saturating_add(RETENTION);
 
-/// Commit to look up before a transaction or a reading relies on the database.
-#[derive(Clone, Debug)]
-pub(super) struct Question {
-    seen: Option<Seen>,
-    /// Number of lost histories before the question.
-    losses: u64,
-}
-
-impl Question {
-    /// Parameter of [`CHECK`].
-    pub(super) fn sequence(&self) -> i64 {
-        self.seen.as_ref().map_or(0, |seen| signed(seen.event.sequence))
-    }
-}
-
 /// The last commit that this broker saw, and the reaction if it is lost.
 #[derive(Debug)]
 pub(super) struct History {
     state: Mutex<State>,
     file: Option<StateFile>,
     reaction: OnLoss,
+    withdraw_again: Option<Reaction>,
     stop: watch::Sender<Option<LostHistory>>,
 }
 
@@ -89,17 +63,24 @@ pub(super) struct History {
 struct State {
     seen: Option<Seen>,
     losses: u64,
+    /// Ids of all keys that were withdrawn, also in a history that is lost.
+    withdrawn_keys: Arc<BTreeSet<String>>,
 }
 
 impl History {
     /// Reads the state file, if there is one.
     pub(super) fn open(options: &LostHistoryOptions) -> Result<Arc<Self>, OpenError> {
-        let (seen, file) = match &options.state_path {
-            Some(path) => StateFile::open(path).map(|(seen, file)| (seen, Some(file)))?,
+        let (remembered, file) = match &options.state_path {
+            Some(path) => StateFile::open(path).map(|(remembered, file)| (remembered, Some(file)))?,
             None => (None, None),
         };
-        let state = Mutex::new(State { seen, losses: 0 });
-        Ok(Arc::new(Self { state, file, reaction: options.reaction.clone(), stop: watch::Sender::new(None) }))
+        let state = remembered.map_or_else(State::default, |Remembered { seen, withdrawn_keys }| State {
+            seen: Some(seen),
+            losses: 0,
+            withdrawn_keys,
+        });
+        let LostHistoryOptions { reaction, withdraw_again, .. } = options.clone();
+        Ok(Arc::new(Self { state: Mutex::new(state), file, reaction, withdraw_again, stop: watch::Sender::new(None) }))
     }
 
     /// Rejects a database that is not the one of the state file.
@@ -173,13 +154,39 @@ impl History {
         self.save(&state);
     }
 
-    /// Returns whether a reaction is due although everything issued before the loss is revoked.
-    pub(super) fn reacts_when_covered(&self, lost: &LostHistory) -> bool {
-        !lost.withdrawn_keys.is_empty() && matches!(self.reaction, OnLoss::React(_))
+    /// Returns the job that withdraws keys again, if it has any to withdraw.
+    pub(super) fn withdraw_again(&self, lost: &LostHistory) -> Option<Reaction> {
+        self.withdraw_again.clone().filter(|_| !lost.withdrawn_keys.is_empty())
+    }
+
+    /// Returns the ids of the keys that this broker knows as withdrawn.
+    pub(super) fn withdrawn_keys(&self) -> Vec<String> {
+        self.state().withdrawn_keys.iter().cloned().collect()
+    }
+
+    /// Records keys that this broker withdrew. They are in the state file when this returns.
+    pub(super) fn record_withdrawals(&self, kids: &[String]) {
+        let written = {
+            let mut state = self.state();
+            state.add_withdrawals(kids.to_vec()).then(|| state.remembered()).flatten()
+        };
+        if let (Some(file), Some(remembered)) = (&self.file, written) {
+            file.save_and_wait(remembered);
+        }
+    }
+
+    /// Learns of keys that were withdrawn, also by other brokers. They are in the state file shortly.
+    pub(super) fn learn_withdrawals(&self, kids: Vec<String>) {
+        let mut state = self.state();
+        if state.add_withdrawals(kids)
+            && let (Some(file), Some(remembered)) = (&self.file, state.remembered())
+        {
+            file.save_at_once(remembered);
+        }
     }
 
     /// Returns the reaction to a lost history, or the error of a broker that stops.
-    pub(super) fn reaction(&self, lost: &LostHistory) -> Result<crate::store::lost_history::Reaction, StoreError> {
+    pub(super) fn reaction(&self, lost: &LostHistory) -> Result<Reaction, StoreError> {
         match &self.reaction {
             OnLoss::React(reaction) => Ok(reaction.clone()),
             OnLoss::Stop => {
@@ -209,8 +216,8 @@ impl History {
     }
 
     fn save(&self, state: &State) {
-        if let (Some(file), Some(seen)) = (&self.file, &state.seen) {
-            file.save(seen.clone());
+        if let (Some(file), Some(remembered)) = (&self.file, state.remembered()) {
+            file.save(remembered);
         }
     }
 
@@ -219,47 +226,20 @@ impl History {
     }
 }
 
-/// Compares the row of [`CHECK`] with what this broker saw. Returns the history that is lost, if it is, and the commit of
-/// the row.
-fn compare(question: &Question, row: &Row) -> Result<(Option<LostHistory>, Seen), StoreError> {
-    if get(row, 7)? {
-        return Err(unavailable("the server is a standby"));
-    }
-    let found = Seen {
-        identity: get(row, 0)?,
-        epoch: get(row, 1)?,
-        event: ChainHead { sequence: unsigned(row, 2)?, hash: EventHash::from_bytes(bytes(row, 3)?) },
-        at: from_micros(get(row, 4)?),
-    };
-    if let Some(seen) = &question.seen {
-        if seen.identity != found.identity {
-            return Err(unavailable("the server holds another database than before"));
+impl State {
+    /// Returns whether any of the keys is new.
+    fn add_withdrawals(&mut self, kids: Vec<String>) -> bool {
+        let before = self.withdrawn_keys.len();
+        if kids.iter().any(|kid| !self.withdrawn_keys.contains(kid)) {
+            Arc::make_mut(&mut self.withdrawn_keys).extend(kids);
         }
-        let event = match get::<Option<i64>>(row, 5)? {
-            Some(_) => Some(ChainHead { sequence: unsigned(row, 5)?, hash: EventHash::from_bytes(bytes(row, 6)?) }),
-            None => None,
-        };
-        if !holds(seen.event, found.event, event) {
-            let lost = LostHistory {
-                seen: seen.event,
-                found: found.event,
-                epoch: seen.epoch.clone(),
-                until: seen.at,
-                withdrawn_keys: Vec::new(),
-                is_covered: false,
-            };
-            return Ok((Some(lost), found));
-        }
+        self.withdrawn_keys.len() > before
     }
-    Ok((None, found))
-}
 
-/// Returns whether a trail that ends at `last` holds the event `seen`, if `event` is its first one from that number on.
-fn holds(seen: ChainHead, last: ChainHead, event: Option<ChainHead>) -> bool {
-    match event {
-        Some(event) if event.sequence == seen.sequence => event.hash == seen.hash,
-        Some(_) => true,
-        None => seen.sequence == 0 || seen == last,
+    /// Returns what the state file is to hold, once a commit was seen.
+    fn remembered(&self) -> Option<Remembered> {
+        let withdrawn_keys = Arc::clone(&self.withdrawn_keys);
+        self.seen.clone().map(|seen| Remembered { seen, withdrawn_keys })
     }
 }
 
@@ -274,31 +254,4 @@ fn no_row() -> StoreError {
 
 fn unavailable(cause: &str) -> StoreError {
     StoreError::Unavailable { cause: cause.to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(sequence: u64, hash: u8) -> ChainHead {
-        ChainHead { sequence, hash: EventHash::from_bytes([hash; 32]) }
-    }
-
-    #[test]
-    fn trail_holds_event_that_is_in_it_or_was_archived() {
-        let seen = event(5, 1);
-        for (last, first, held) in [
-            (event(5, 1), Some(event(5, 1)), true),
-            (event(9, 9), Some(event(5, 1)), true),
-            (event(9, 9), Some(event(5, 2)), false),
-            (event(9, 9), Some(event(7, 7)), true),
-            (event(5, 1), None, true),
-            (event(5, 2), None, false),
-            (event(4, 4), None, false),
-            (ChainHead::GENESIS, None, false),
-        ] {
-            assert_eq!(holds(seen, last, first), held, "{last:?} {first:?}");
-        }
-        assert!(holds(ChainHead::GENESIS, ChainHead::GENESIS, None));
-    }
 }

@@ -35,6 +35,7 @@ mod reports;
 mod revocations;
 mod rows;
 mod schema;
+mod seen_commit;
 mod session;
 mod state_file;
 #[cfg(test)]
@@ -163,7 +164,7 @@ impl Snapshots {
         self.reading = true;
         let session = self.session.as_ref().ok_or_else(StoreError::closed)?;
         let select = session.statement(head::SELECT)?;
-        let check = session.statement(history::CHECK)?;
+        let check = session.statement(seen_commit::CHECK)?;
         let client = session.client();
         let known = self.known.as_ref().map(|(log, history)| (log, log.end(), history.question()));
         let sequence = known.as_ref().map_or(0, |(_, _, question)| question.sequence());

@@ -1,17 +1,18 @@
-//! The file in which a broker keeps the last commit that it saw.
+//! The file in which a broker keeps the last commit that it saw, and the keys that it knows as withdrawn.
 //!
-//! It is replaced as a whole, by a thread of its own, at most once a second and at the stop. A file that cannot be written
-//! is logged, and the broker goes on: it then notices a lost history only until it restarts. `<path>.lock` is locked until the
-//! stop: two brokers would replace each other's last commit.
+//! It is replaced as a whole, by a thread of its own: at once for a withdrawal, otherwise at most once a second, and at the stop.
+//! A file that cannot be written is logged, and the broker goes on: it then notices a lost history only until it restarts.
+//! `<path>.lock` is locked until the stop: two brokers would replace each other's last commit.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
-        mpsc::{Receiver, Sender, channel},
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -33,7 +34,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Cause and remedy when another broker has locked the file.
 const IN_USE: &str = "it is in use by another broker: stop that one first, or set AA_STATE_PATH to another file";
 /// Largest size of a file that is read.
-const MAX_SIZE: u64 = 4096;
+const MAX_SIZE: u64 = 1 << 20;
 
 /// A commit that this broker saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,11 +49,28 @@ pub(super) struct Seen {
     pub(super) at: UnixTime,
 }
 
+/// What a broker knows across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remembered {
+    pub(super) seen: Seen,
+    /// Ids of all keys that were withdrawn, also in a history that is lost.
+    pub(super) withdrawn_keys: Arc<BTreeSet<String>>,
+}
+
 /// The state file of a running broker.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    writer: Mutex<Option<(Sender<Seen>, JoinHandle<()>)>>,
+    writer: Mutex<Option<(Sender<Save>, JoinHandle<()>)>>,
+}
+
+/// Contents to be written.
+#[derive(Debug)]
+struct Save {
+    remembered: Remembered,
+    at_once: bool,
+    /// Is told when they are written, or cannot be.
+    done: Option<SyncSender<()>>,
 }
 
 /// Contents of the file.
@@ -67,17 +85,19 @@ struct Contents {
     hash: String,
     /// Microseconds since the epoch.
     at: i64,
+    #[serde(default)]
+    withdrawn_keys: BTreeSet<String>,
 }
 
 impl StateFile {
     /// Locks the file for this broker, reads it, if it exists, and starts the thread that writes it.
-    pub(super) fn open(path: &Path) -> Result<(Option<Seen>, Self), OpenError> {
+    pub(super) fn open(path: &Path) -> Result<(Option<Remembered>, Self), OpenError> {
         let own = canonical(path).map_err(|error| OpenError::io(path, &error))?;
         let lock = LockedFile::beside(&own).map_err(|error| {
             let in_use = || OpenError::StateFile { path: path.to_owned(), cause: IN_USE.to_owned() };
             if matches!(error, OpenError::InUse { .. }) { in_use() } else { error }
         })?;
-        let seen = read(path)?;
+        let remembered = read(path)?;
         let (sender, receiver) = channel();
         let run = move || {
             // Until after the last write.
@@ -86,7 +106,7 @@ impl StateFile {
         };
         let thread = thread::Builder::new().name("agentwrit-state".to_owned()).spawn(run);
         let thread = thread.map_err(|error| OpenError::io(path, &error))?;
-        Ok((seen, Self { path: path.to_owned(), writer: Mutex::new(Some((sender, thread))) }))
+        Ok((remembered, Self { path: path.to_owned(), writer: Mutex::new(Some((sender, thread))) }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -94,11 +114,28 @@ impl StateFile {
     }
 
     /// Has the file written within a second.
-    pub(super) fn save(&self, seen: Seen) {
+    pub(super) fn save(&self, remembered: Remembered) {
+        self.send(Save { remembered, at_once: false, done: None });
+    }
+
+    /// Has the file written without delay.
+    pub(super) fn save_at_once(&self, remembered: Remembered) {
+        self.send(Save { remembered, at_once: true, done: None });
+    }
+
+    /// Has the file written, and waits until it is, or cannot be. Blocks the thread.
+    pub(super) fn save_and_wait(&self, remembered: Remembered) {
+        let (done, written) = sync_channel(1);
+        self.send(Save { remembered, at_once: true, done: Some(done) });
+        // An error means that the broker stops.
+        written.recv().unwrap_or_default();
+    }
+
+    fn send(&self, save: Save) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((sender, _)) = writer.as_ref() {
             // The thread ends with the sender only.
-            sender.send(seen).unwrap_or_default();
+            sender.send(save).unwrap_or_default();
         }
     }
 
@@ -120,25 +157,31 @@ impl Drop for StateFile {
     }
 }
 
-fn run(path: &Path, commits: &Receiver<Seen>) {
+fn run(path: &Path, saves: &Receiver<Save>) {
     let mut failing = false;
-    let mut next = commits.recv().ok();
-    while let Some(mut seen) = next.take() {
-        let written = write(path, &seen);
+    let mut next = saves.recv().ok();
+    while let Some(Save { remembered, done, .. }) = next.take() {
+        let written = write(path, &remembered);
         if let (Err(error), false) = (&written, failing) {
             tracing::error!(component = "store", path = %path.display(), %error, "the state file cannot be written");
         }
         failing = written.is_err();
-        let until = Instant::now() + INTERVAL;
-        let mut newer = false;
-        while let Ok(commit) = commits.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            (seen, newer) = (commit, true);
+        if let Some(done) = done {
+            // Has room for it.
+            done.send(()).unwrap_or_default();
         }
-        next = if newer { Some(seen) } else { commits.recv().ok() };
+        let until = Instant::now() + INTERVAL;
+        let is_due = |next: &Option<Save>| next.as_ref().is_some_and(|save| save.at_once);
+        while !is_due(&next)
+            && let Ok(newer) = saves.recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            next = Some(newer);
+        }
+        next = next.or_else(|| saves.recv().ok());
     }
 }
 
-fn read(path: &Path) -> Result<Option<Seen>, OpenError> {
+fn read(path: &Path) -> Result<Option<Remembered>, OpenError> {
     let corrupt = |cause: &dyn std::fmt::Display| {
         let remedy = "restore it, or delete it if no commit can have been lost since the broker stopped";
         OpenError::StateFile { path: path.to_owned(), cause: format!("{cause}: {remedy}") }
@@ -149,18 +192,19 @@ fn read(path: &Path) -> Result<Option<Seen>, OpenError> {
         Ok(found) if found.len() > MAX_SIZE => return Err(corrupt(&"it is too large for a state file")),
         Ok(_) => fs::read(path).map_err(|error| OpenError::io(path, &error))?,
     };
-    let Contents { version, database, epoch, event, hash, at } =
+    let Contents { version, database, epoch, event, hash, at, withdrawn_keys } =
         serde_json::from_slice(&text).map_err(|error| corrupt(&format_args!("it is not a state file ({error})")))?;
     if version != 1 {
         return Err(corrupt(&format_args!("it has version {version}, this broker knows version 1")));
     }
     let hash = EventHash::parse(&hash).ok_or_else(|| corrupt(&"its hash is malformed"))?;
     let event = ChainHead { sequence: event, hash };
-    Ok(Some(Seen { identity: database, epoch, event, at: from_micros(at) }))
+    let seen = Seen { identity: database, epoch, event, at: from_micros(at) };
+    Ok(Some(Remembered { seen, withdrawn_keys: Arc::new(withdrawn_keys) }))
 }
 
-fn write(path: &Path, seen: &Seen) -> io::Result<()> {
-    let Seen { identity, epoch, event, at } = seen.clone();
+fn write(path: &Path, remembered: &Remembered) -> io::Result<()> {
+    let Remembered { seen: Seen { identity, epoch, event, at }, withdrawn_keys } = remembered.clone();
     let contents = Contents {
         version: 1,
         database: identity,
@@ -168,6 +212,7 @@ fn write(path: &Path, seen: &Seen) -> io::Result<()> {
         event: event.sequence,
         hash: event.hash.to_string(),
         at: micros(at),
+        withdrawn_keys: withdrawn_keys.as_ref().clone(),
     };
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?;
     let directory = match path.parent() {
@@ -190,10 +235,15 @@ mod tests {
 
     use super::*;
 
-    fn seen(sequence: u64) -> Seen {
+    fn seen(sequence: u64) -> Remembered {
         let event = ChainHead { sequence, hash: EventHash::from_bytes([7; 32]) };
         let at = UnixTime::from_seconds(1_795_248_000);
-        Seen { identity: "0123".to_owned(), epoch: "4567".to_owned(), event, at }
+        let seen = Seen { identity: "0123".to_owned(), epoch: "4567".to_owned(), event, at };
+        Remembered { seen, withdrawn_keys: Arc::default() }
+    }
+
+    fn with_withdrawn_key(kid: &str) -> Remembered {
+        Remembered { withdrawn_keys: Arc::new(BTreeSet::from([kid.to_owned()])), ..seen(2) }
     }
 
     #[test]
@@ -210,6 +260,24 @@ mod tests {
         assert_eq!(found, Some(seen(99)));
         file.close();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "the file and its lock");
+    }
+
+    #[test]
+    fn file_holds_withdrawn_key_at_once_while_other_commits_wait_for_a_second() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("broker.state");
+        let (_, file) = StateFile::open(&path).unwrap();
+        for kid in ["a", "b", "c"] {
+            file.save(seen(1));
+            file.save_and_wait(with_withdrawn_key(kid));
+            assert_eq!(read(&path).unwrap(), Some(with_withdrawn_key(kid)));
+        }
+        file.save_at_once(with_withdrawn_key("d"));
+        while read(&path).unwrap() != Some(with_withdrawn_key("d")) {
+            thread::yield_now();
+        }
+        file.close();
+        file.save_and_wait(with_withdrawn_key("e"));
     }
 
     #[test]
@@ -237,7 +305,7 @@ mod tests {
         let good = r#"{"version":1,"database":"0123","epoch":"4567","event":1,"hash":"HASH","at":1}"#;
         for (text, reason) in [
             (String::new(), "it is not a state file"),
-            ("x".repeat(5000), "too large"),
+            ("x".repeat(2 << 20), "too large"),
             (good.replace("HASH", "00"), "hash is malformed"),
             (good.replace("HASH", &"0".repeat(64)).replace("\"version\":1", "\"version\":2"), "version 2"),
             (good.replace("HASH", &"0".repeat(64)).replace("\"at\"", "\"on\""), "it is not a state file"),

@@ -6,6 +6,7 @@ mod follow;
 mod guards;
 mod late_return;
 mod lost_history;
+mod lost_withdrawals;
 mod proxy;
 mod rejected_rows;
 mod schema;

@@ -16,11 +16,12 @@ use super::{
     fate::{self, Fate, LostCommit},
     follow::LogFollower,
     head::{self, Head},
-    history::{self, History},
+    history::History,
     keys,
     query::Query,
     revocations,
     rows::{learn, queries},
+    seen_commit,
     session::{Session, promptly},
     transaction::Transaction,
     write,
@@ -28,7 +29,7 @@ use super::{
 use crate::{
     clock::{DatabaseClock, ServerTime},
     store::{
-        LostHistory, OpenError, StoreError, Tx,
+        LostHistory, OpenError, Reaction, StoreError, Tx,
         batch::Batch,
         codec::{from_micros, signed},
         job::JobTime,
@@ -123,35 +124,33 @@ impl WriteConnection {
         for _ in 0..3 {
             let (lost, rows) = self.lock_head(queries)?;
             let Some(lost) = lost else { return Ok(rows) };
-            let lost = LostHistory { withdrawn_keys: self.follower.withdrawn_keys(), ..lost };
+            let lost = LostHistory { withdrawn_keys: self.history.withdrawn_keys(), ..lost };
             let (session, open) = (self.session.as_ref().ok_or_else(outside)?, self.open.as_ref().ok_or_else(outside)?);
             let now = open.time.at(self.clock.local().monotonic());
             if History::is_covered(session, &lost, &open.head, now)? {
                 let head = open.head.clone();
-                if self.history.reacts_when_covered(&lost) {
-                    self.react(&LostHistory { is_covered: true, ..lost })?;
-                } else {
-                    writer::Connection::roll_back(self)?;
+                match self.history.withdraw_again(&lost) {
+                    Some(withdraw) => self.react(&lost, &[withdraw])?,
+                    None => writer::Connection::roll_back(self)?,
                 }
                 self.history.accept(&head);
             } else {
-                self.react(&lost)?;
+                let mut reactions = vec![self.history.reaction(&lost)?];
+                reactions.extend(self.history.withdraw_again(&lost));
+                tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
+                self.react(&lost, &reactions)?;
             }
         }
         Err(StoreError::internal("a reaction to a lost history had no effect"))
     }
 
     /// Reacts to a lost history, in the transaction that found it.
-    fn react(&mut self, lost: &LostHistory) -> Result<(), StoreError> {
-        let reaction = self.history.reaction(lost)?;
-        if !lost.is_covered {
-            tracing::error!(component = "store", "{lost}; everything issued until now is revoked");
-        }
+    fn react(&mut self, lost: &LostHistory, reactions: &[Reaction]) -> Result<(), StoreError> {
         let mut batch = Batch::default();
         batch.begin(self.open.as_ref().ok_or_else(outside)?.head.clone());
         let rows = self.rows()?;
         let mut tx = Tx::new(&rows, &mut batch, self.now());
-        reaction.run(&mut tx, lost)?;
+        reactions.iter().try_for_each(|reaction| reaction.run(&mut tx, lost))?;
         if let Some(overlooked) = tx.failed_write() {
             return Err(overlooked);
         }
@@ -169,7 +168,7 @@ impl WriteConnection {
         let lock = session.statement(head::LOCK)?;
         let read_time = session.statement(head::TIME)?;
         let after = session.statement(revocations::AFTER)?;
-        let check = session.statement(history::CHECK)?;
+        let check = session.statement(seen_commit::CHECK)?;
         let changed_keys = session.statement(keys::CHANGED)?;
         let requests = session.requests(queries)?;
         let client = session.client();
@@ -293,7 +292,7 @@ impl writer::Connection for WriteConnection {
     fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let Open { head: before, .. } = self.open.take().ok_or_else(outside)?;
         let session = self.session.as_ref().ok_or_else(outside)?;
-        let Batch { head, wrote, pending, .. } = batch;
+        let Batch { head, wrote, pending, withdrawn_keys, .. } = batch;
         if !wrote {
             return session.batch("COMMIT");
         }
@@ -307,6 +306,8 @@ impl writer::Connection for WriteConnection {
         }
         self.follower.committed(head.cursor);
         self.history.committed(head);
+        // In the state file before the response: if the database loses the commit, a broker that restarts repeats it.
+        self.history.record_withdrawals(withdrawn_keys);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::Tx;
 use crate::{
-    domain::StoredKey,
+    domain::{KeyState, StoredKey},
     store::{StoreError, keys::ReadKeys},
 };
 
@@ -23,7 +23,11 @@ impl Tx<'_> {
     ///
     /// [`StoreError`].
     pub fn put_signing_key(&mut self, key: &StoredKey) -> Result<(), StoreError> {
-        self.change(|rows| rows.put_signing_key(key))
+        self.change(|rows| rows.put_signing_key(key))?;
+        if key.state == KeyState::Withdrawn {
+            self.batch.borrow_mut().withdrawn_keys.push(key.kid.clone());
+        }
+        Ok(())
     }
 
     /// Takes a cursor of the revocation log for a change of the keys, without an entry: followers receive the change at once.

@@ -13,6 +13,7 @@ mod pgbouncer;
 mod rounds;
 mod single_use;
 mod trail;
+mod withdrawn_keys;
 
 use std::{
     sync::{Arc, LazyLock},

@@ -33,7 +33,8 @@ async fn reactions_after_return(server: &PostgresServer, database: &str, stopped
         at.as_micros()
     );
     fs::write(&path, contents).unwrap();
-    let lost_history = LostHistoryOptions { state_path: Some(path), reaction: OnLoss::react(revoke_all) };
+    let lost_history =
+        LostHistoryOptions { state_path: Some(path), reaction: OnLoss::react(revoke_all), withdraw_again: None };
     let store = connect_with(&server.url(database), StoreOptions { lost_history, ..StoreOptions::default() });
     store.close().await;
     let kind = i32::from(EventType::HistoryLost.code()) * 2;

@@ -19,20 +19,20 @@ use crate::{
     issuer::CurrentRing,
     keys::{Custody, SealedKeys, SeededEntropy, test_kek},
     maintenance::lost_history::{revoke_all, withdraw_keys_again},
-    store::{KeysVersion, LogEnd, LostHistoryOptions, OnLoss, OpenError},
+    store::{KeysVersion, LogEnd, LostHistoryOptions, OnLoss, OpenError, Reaction},
 };
 
 /// A primary, a standby that lacks its last commits, and an address that leads to one of them.
-struct Pair {
+pub(super) struct Pair {
     primary: PostgresServer,
     standby: PostgresServer,
     active: Arc<Mutex<PathBuf>>,
-    directory: TempDir,
+    pub(super) directory: TempDir,
 }
 
 impl Pair {
     /// The standby has replayed what was written until now.
-    fn start(prepare: impl FnOnce(&PostgresServer)) -> Self {
+    pub(super) fn start(prepare: impl FnOnce(&PostgresServer)) -> Self {
         let primary = PostgresServer::start();
         prepare(&primary);
         let standby = primary.standby();
@@ -55,13 +55,13 @@ impl Pair {
         Self { primary, standby, active, directory }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         let host = self.directory.path().to_str().unwrap().replace('/', "%2F");
         format!("postgres://agentwrit@{host}:5432/postgres?sslmode=disable")
     }
 
     /// Waits until the standby has received and replayed everything, then ends its connection to the primary.
-    fn disconnect_standby(&self) {
+    pub(super) fn disconnect_standby(&self) {
         let written = self.primary.query("postgres", "SELECT pg_current_wal_lsn()").remove(0);
         let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn");
         while self.standby.query("postgres", &replayed) != ["t"] {
@@ -75,7 +75,7 @@ impl Pair {
     }
 
     /// Ends the primary and makes the standby take its place.
-    fn fail_over(&self) {
+    pub(super) fn fail_over(&self) {
         self.primary.stop(Stop::Immediate);
         self.standby.promote();
         self.lead_to(&self.standby);
@@ -105,14 +105,15 @@ impl Pair {
         store
     }
 
-    fn options(&self, state: &str, reaction: OnLoss) -> StoreOptions {
+    pub(super) fn options(&self, state: &str, reaction: OnLoss) -> StoreOptions {
         let state_path = Some(self.directory.path().join(state));
-        StoreOptions { lost_history: LostHistoryOptions { state_path, reaction }, ..StoreOptions::default() }
+        let lost_history = LostHistoryOptions { state_path, reaction, ..LostHistoryOptions::default() };
+        StoreOptions { lost_history, ..StoreOptions::default() }
     }
 }
 
 /// Returns what `history_lost` events and issuer-wide marks the database holds, and the epoch.
-async fn losses(store: &Store) -> (u64, u64, String) {
+pub(super) async fn losses(store: &Store) -> (u64, u64, String) {
     let read = store.read(|reader| {
         let query = AuditQuery { event_type: Some(EventType::HistoryLost), limit: 10, ..AuditQuery::default() };
         let mut marks = 0;
@@ -169,17 +170,16 @@ async fn broker_revokes_everything_once_when_standby_without_its_last_commit_is_
 const ISSUER: &str = "https://agentwrit.local";
 
 /// A store that follows the log and keeps keys in memory, as a broker does.
-async fn connect_with_keys(pair: &Pair, state: &str) -> (Store, Arc<CurrentRing>) {
+pub(super) async fn connect_with_keys(pair: &Pair, state: &str, reaction: OnLoss) -> (Store, Arc<CurrentRing>) {
     let custody =
         Arc::new(Custody::of_sealed_keys(SealedKeys::new(test_kek(1), ISSUER), Arc::new(SeededEntropy::new(7))));
-    let reaction = {
+    let withdraw_again = {
         let custody = Arc::clone(&custody);
-        OnLoss::react(move |tx, lost| {
-            revoke_all(tx, lost)?;
-            withdraw_keys_again(tx, lost, &custody)
-        })
+        Some(Reaction::new(move |tx, lost| withdraw_keys_again(tx, lost, &custody)))
     };
-    let store = connect_with(&pair.url(), pair.options(state, reaction));
+    let mut options = pair.options(state, reaction);
+    options.lost_history.withdraw_again = withdraw_again;
+    let store = connect_with(&pair.url(), options);
     let keys = follow_with(&store, custody).await;
     (store, keys)
 }
@@ -201,20 +201,42 @@ async fn follow_with(store: &Store, custody: Arc<Custody>) -> Arc<CurrentRing> {
     let (rows, epoch, keys_cursor, cursor) = joined.await.unwrap();
     let epoch: Arc<str> = epoch.into();
     let version = KeysVersion { epoch: Arc::clone(&epoch), cursor: keys_cursor };
-    let keys = Arc::new(CurrentRing::open(custody, &rows, version, [], Arc::new(SystemClock)).unwrap());
+    let keys =
+        Arc::new(CurrentRing::open(custody, &rows, version, store.withdrawn_keys(), Arc::new(SystemClock)).unwrap());
     let log = LogReader::new(ISSUER).finish(LogEnd { epoch, cursor }, Arc::new(SystemClock));
     store.follow(Arc::new(BrokerMemory { log, keys: Arc::clone(&keys) }));
     keys
 }
 
-async fn states(store: &Store) -> Vec<(String, KeyState)> {
+/// Withdraws the active key. A new one takes its place. Returns the ids of both.
+pub(super) async fn withdraw_active_key(store: &Store, keys: &CurrentRing) -> [String; 2] {
+    let first = keys.ring().active.id().as_str().to_owned();
+    let (next, kid) = (keys.custody().new_key(&[], at(1)).unwrap(), first.clone());
+    let (sealed, withdrawn) = {
+        let rows = store.read(|reader| reader.signing_keys()).await.unwrap();
+        let row = rows.into_iter().find(|row| row.kid == kid).unwrap();
+        let active = StoredKey { state: KeyState::Active, activated_at: Some(at(2)), cursor: 1, ..next.clone() };
+        let withdrawn = StoredKey { state: KeyState::Withdrawn, sealed: Vec::new(), cursor: 1, ..row };
+        (keys.custody().with_state(&next, active).unwrap(), withdrawn)
+    };
+    let change = store.transact(move |tx| {
+        tx.advance_cursor()?;
+        tx.put_signing_key(&withdrawn)?;
+        tx.put_signing_key(&sealed)?;
+        tx.append(event("the key was withdrawn"))
+    });
+    change.await.unwrap();
+    [first, next.kid]
+}
+
+pub(super) async fn states(store: &Store) -> Vec<(String, KeyState)> {
     let rows = store.transact(|tx| tx.signing_keys()).await.unwrap();
     let of_tokens = rows.into_iter().filter(|row| row.purpose == KeyPurpose::Token);
     of_tokens.map(|row| (row.kid, row.state)).collect()
 }
 
 /// Confirms until memory holds what the database has.
-async fn catch_up(store: &Store) {
+pub(super) async fn catch_up(store: &Store) {
     let caught_up = async { while store.confirm().await.is_err() {} };
     tokio::time::timeout(std::time::Duration::from_secs(30), caught_up).await.unwrap();
 }
@@ -222,29 +244,13 @@ async fn catch_up(store: &Store) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn withdrawal_that_database_lost_is_made_again_also_after_reaction_of_broker_that_did_not_know_it() {
     let pair = Pair::start(|_| {});
-    let (knowing, keys) = connect_with_keys(&pair, "a").await;
+    let (knowing, keys) = connect_with_keys(&pair, "a", OnLoss::react(revoke_all)).await;
     let unknowing = connect_with(&pair.url(), pair.options("b", OnLoss::react(revoke_all)));
-    let first = keys.ring().active.id().as_str().to_owned();
     unknowing.transact(|tx| register(tx, 1)).await.unwrap();
     pair.disconnect_standby();
-    // The active key is withdrawn, and a new one takes its place.
-    let (next, kid) = (keys.custody().new_key(&[], at(1)).unwrap(), first.clone());
-    let (sealed, withdrawn) = {
-        let rows = knowing.read(|reader| reader.signing_keys()).await.unwrap();
-        let row = rows.into_iter().find(|row| row.kid == kid).unwrap();
-        let active = StoredKey { state: KeyState::Active, activated_at: Some(at(2)), cursor: 1, ..next.clone() };
-        let withdrawn = StoredKey { state: KeyState::Withdrawn, sealed: Vec::new(), cursor: 1, ..row };
-        (keys.custody().with_state(&next, active).unwrap(), withdrawn)
-    };
-    let change = knowing.transact(move |tx| {
-        tx.advance_cursor()?;
-        tx.put_signing_key(&withdrawn)?;
-        tx.put_signing_key(&sealed)?;
-        tx.append(event("the key was withdrawn"))
-    });
-    change.await.unwrap();
+    let [first, next] = withdraw_active_key(&knowing, &keys).await;
     catch_up(&knowing).await;
-    assert_eq!(keys.ring().active.id().as_str(), next.kid);
+    assert_eq!(keys.ring().active.id().as_str(), next);
     unknowing.transact(|tx| register(tx, 2)).await.unwrap();
     pair.fail_over();
 
@@ -265,7 +271,7 @@ async fn withdrawal_that_database_lost_is_made_again_also_after_reaction_of_brok
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn follower_reacts_to_lost_history_and_follows_new_log_when_broker_writes_nothing() {
     let pair = Pair::start(|_| {});
-    let (store, keys) = connect_with_keys(&pair, "a").await;
+    let (store, keys) = connect_with_keys(&pair, "a", OnLoss::react(revoke_all)).await;
     store.transact(|tx| register(tx, 1)).await.unwrap();
     pair.disconnect_standby();
     store.transact(|tx| register(tx, 2)).await.unwrap();
@@ -374,7 +380,7 @@ async fn rejects_state_file_of_another_database() {
     let options = || {
         let state_path = Some(directory.path().join("broker.state"));
         StoreOptions {
-            lost_history: LostHistoryOptions { state_path, reaction: OnLoss::Stop },
+            lost_history: LostHistoryOptions { state_path, ..LostHistoryOptions::default() },
             ..StoreOptions::default()
         }
     };
