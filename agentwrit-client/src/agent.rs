@@ -4,7 +4,8 @@
 //! 2. Of several simultaneous renewals one is sent. Its result is that of all, also if it fails.
 //! 3. A renewal is sent once, and completes even when its caller is dropped: it ends the old token, and its response is
 //!    the one copy of the new one.
-//! 4. A renewal or a delegation that the broker may have processed is not sent again (see
+//! 4. Requests with a bound token carry a proof by the agent's key, to the broker too.
+//! 5. A renewal or a delegation that the broker may have processed is not sent again (see
 //!    [`retries`](crate::ClientBuilder::retries)). Each method documents whether its caller may repeat it.
 
 use std::{
@@ -19,12 +20,15 @@ use std::{
 use agentwrit_protocol::{DelegationRequest, DelegationResponse, RenewalResponse, Secret, paths};
 use agentwrit_verify::{AgentId, Clock, ScopeSet, UnixTime};
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method};
+use reqwest::Url;
 use tokio::sync::Mutex;
 
 use crate::{
-    agent_token::{AgentToken, read_token},
+    agent_key::AgentKey,
+    agent_token::{AgentToken, IssuedToken, read_token},
     client::Client,
+    credentials::{ProofTarget, RequestCredentials},
     delegated_token::DelegatedToken,
     error::ClientError,
     launch_token::{parse_scopes, whole_seconds},
@@ -56,6 +60,8 @@ struct Shared {
     id: AgentId,
     scopes: ScopeSet,
     current: ArcSwap<AgentToken>,
+    /// Key that signs the proofs of bound tokens.
+    key: Option<AgentKey>,
     /// Result of the last renewal, for callers that waited for it. Only the holder of the lock changes the token.
     last_renewal: Mutex<Option<Result<(), ClientError>>>,
     renewals: AtomicU64,
@@ -70,10 +76,28 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when it is not an agent's token. Nothing is sent.
+    /// [`ClientError::InvalidInput`] when it is not an agent's token, or is bound to a key (use
+    /// [`agent_with_key`](Self::agent_with_key)). Nothing is sent.
     pub fn agent(&self, token: impl Into<Secret>) -> Result<Agent, ClientError> {
         let (agent, scopes, held) = read_token("token", token.into())?;
-        Ok(Agent::from_token(agent, scopes, held, self.clone()))
+        if held.bound_to.is_some() {
+            return Err(ClientError::invalid("token", "it is bound to the agent's key, which has to be given too"));
+        }
+        Ok(Agent::from_token(agent, scopes, held, None, self.clone()))
+    }
+
+    /// Returns the agent of an existing token and the agent's key, which signs the proofs of a bound token and of bound
+    /// tokens that the agent [accepts](Agent::accept).
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] when it is not an agent's token, or is bound to another key. Nothing is sent.
+    pub fn agent_with_key(&self, token: impl Into<Secret>, key: &AgentKey) -> Result<Agent, ClientError> {
+        let (agent, scopes, mut held) = read_token("token", token.into())?;
+        if !held.accept_key(key, self) {
+            return Err(ClientError::invalid("key", "the token is bound to another key"));
+        }
+        Ok(Agent::from_token(agent, scopes, held, Some(key.clone()), self.clone()))
     }
 }
 
@@ -90,8 +114,39 @@ impl Agent {
         self.shared.current.load().token.clone()
     }
 
+    /// Returns the headers of one request: `Authorization` with the current token, and `DPoP` with a proof if the token
+    /// [is bound](Self::is_bound). Call it for each attempt: a proof is for one request to one URL.
+    ///
+    /// `url` is the absolute URL of the request. The nonce that a server may ask for (RFC 9449 §9) is handled by
+    /// `AuthorizeMiddleware` and `AuthorizeLayer`, not here.
+    ///
+    /// ```no_run
+    /// # fn example(agent: agentwrit_client::Agent) -> Result<(), Box<dyn std::error::Error>> {
+    /// let url = "https://records.example/patients/P-1";
+    /// let mut request = http::Request::get(url).body(())?;
+    /// request.headers_mut().extend(agent.request_headers(&http::Method::GET, url)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::InvalidInput`] for a URL that is not absolute, [`ClientError::NoRandomness`].
+    pub fn request_headers(&self, method: &Method, url: &str) -> Result<HeaderMap, ClientError> {
+        let url = Url::parse(url).map_err(|error| ClientError::invalid("url", &error))?;
+        let mut headers = HeaderMap::new();
+        self.credentials()?.add_to(&mut headers, method, &ProofTarget::of_url(&url))?;
+        Ok(headers)
+    }
+
+    /// Returns true if the token is bound to the agent's key (RFC 9449): each request needs a proof by that key.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.shared.current.load().bound_to.is_some()
+    }
+
     /// Returns the value of the `Authorization` header, with the current token, marked as sensitive. Call it for each
-    /// request.
+    /// request. For a bound token it is half of what a request needs: see [`request_headers`](Self::request_headers).
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         self.shared.current.load().authorization.clone()
@@ -137,18 +192,14 @@ impl Agent {
     pub async fn release(&self) -> Result<(), ClientError> {
         let _turn = self.shared.last_renewal.lock().await;
         let request = ApiRequest::post_empty(paths::TOKEN_RELEASE).idempotent();
-        let token = self.shared.current.load_full();
-        self.shared
-            .client
-            .transport
-            .exchange(&request, Some(&token.authorization))
-            .await?
-            .error_for_status(&request)?;
+        let credentials = self.credentials()?;
+        self.shared.client.transport.exchange(&request, Some(&credentials)).await?.error_for_status(&request)?;
         Ok(())
     }
 
     /// Delegates a part of this agent's scopes (1 to 64) to the agent `to` for `ttl`: whole seconds, 1 s to 24 h,
-    /// capped at the rest of this agent's own token. Pass the token to that agent, which [accepts](Self::accept) it.
+    /// capped at the rest of this agent's own token. Pass the token to that agent, which [accepts](Self::accept) it. If
+    /// this agent's token is bound, the delegated one is bound to the key of `to`: only that agent can use it.
     ///
     /// # Errors
     ///
@@ -167,10 +218,16 @@ impl Agent {
         let body = DelegationRequest { delegate_to: to.clone(), scope: scope.clone(), ttl };
         let request = ApiRequest::post(paths::DELEGATE, &body)?.with_secret_member("access_token");
         let asked_at = self.shared.client.clock.now();
-        let token = self.shared.current.load_full();
-        let response: DelegationResponse =
-            self.shared.client.transport.fetch(&request, Some(&token.authorization)).await?;
-        let delegated = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
+        let bound = self.is_bound();
+        let credentials = self.credentials()?;
+        let response: DelegationResponse = self.shared.client.transport.fetch(&request, Some(&credentials)).await?;
+        let DelegationResponse { access_token, token_type, expires_in, .. } = response;
+        let issued = IssuedToken { access_token, token_type, expires_in };
+        let delegated = AgentToken::from_response(&request, issued, asked_at)?;
+        if bound && delegated.bound_to.is_none() {
+            let reason = "the token is not bound to the delegate's key";
+            return Err(request.malformed_with_secret(reason, Some(delegated.token)));
+        }
         Ok(DelegatedToken::new(to.clone(), scope, delegated, response.delegation_chain.unwrap_or_default()))
     }
 
@@ -181,14 +238,27 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] when it is not a token, or is for another agent. Nothing is sent.
+    /// [`ClientError::InvalidInput`] when it is not a token, is for another agent, or is bound to a key that is not this
+    /// agent's. Nothing is sent.
     pub fn accept(&self, token: impl Into<Secret>) -> Result<Self, ClientError> {
-        let (id, scopes, token) = read_token("delegated token", token.into())?;
+        let (id, scopes, mut token) = read_token("delegated token", token.into())?;
         if id != *self.id() {
             let reason = format!("it is for `{id}`, not for `{}`", self.id());
             return Err(ClientError::invalid("delegated token", &reason));
         }
-        Ok(Self::from_token(id, scopes, token, self.shared.client.clone()))
+        let key = self.shared.key.clone();
+        let usable = match &key {
+            Some(key) => token.accept_key(key, &self.shared.client),
+            None => token.bound_to.is_none(),
+        };
+        if !usable {
+            return Err(ClientError::invalid("delegated token", "it is bound to a key that is not this agent's"));
+        }
+        Ok(Self::from_token(id, scopes, token, key, self.shared.client.clone()))
+    }
+
+    pub(crate) fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        self.shared.current.load().credentials()
     }
 
     pub(crate) fn times(&self) -> TokenTimes {
@@ -200,10 +270,16 @@ impl Agent {
         &self.shared.client.clock
     }
 
-    pub(crate) fn from_token(id: AgentId, scopes: ScopeSet, token: AgentToken, client: Client) -> Self {
+    pub(crate) fn from_token(
+        id: AgentId,
+        scopes: ScopeSet,
+        token: AgentToken,
+        key: Option<AgentKey>,
+        client: Client,
+    ) -> Self {
         let (last_renewal, renewals) = (Mutex::new(None), AtomicU64::new(0));
         let current = ArcSwap::from_pointee(token);
-        Self { shared: Arc::new(Shared { id, scopes, current, last_renewal, renewals, client }) }
+        Self { shared: Arc::new(Shared { id, scopes, current, key, last_renewal, renewals, client }) }
     }
 }
 
@@ -226,8 +302,18 @@ impl Shared {
         let request = ApiRequest::post_empty(paths::TOKEN_RENEW).with_secret_member("access_token");
         let asked_at = self.client.clock.now();
         let old = self.current.load_full();
-        let response: RenewalResponse = self.client.transport.fetch(&request, Some(&old.authorization)).await?;
-        let token = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
+        let response: RenewalResponse = self.client.transport.fetch(&request, Some(&old.credentials()?)).await?;
+        let RenewalResponse { access_token, token_type, expires_in } = response;
+        let issued = IssuedToken { access_token, token_type, expires_in };
+        let mut token = AgentToken::from_response(&request, issued, asked_at)?;
+        // The broker may bind a token at its renewal, never loosen one.
+        let usable = match &self.key {
+            Some(key) => token.accept_key(key, &self.client),
+            None => token.bound_to.is_none(),
+        };
+        if !usable || (old.bound_to.is_some() && token.bound_to.is_none()) {
+            return Err(request.malformed_with_secret("the token is not bound to the agent's key", Some(token.token)));
+        }
         self.current.store(Arc::new(token));
         Ok(())
     }

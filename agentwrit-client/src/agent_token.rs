@@ -1,21 +1,37 @@
 //! Token of an agent: from a response of the broker, or from a text.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use agentwrit_protocol::Secret;
-use agentwrit_verify::{AgentId, ScopeSet, UnixTime, UnverifiedToken};
+use agentwrit_protocol::{Secret, TokenType};
+use agentwrit_verify::{AgentId, ScopeSet, Thumbprint, UnixTime, UnverifiedToken};
 use http::HeaderValue;
 
-use crate::{error::ClientError, request::ApiRequest};
+use crate::{
+    agent_key::AgentKey,
+    client::Client,
+    credentials::{Prover, RequestCredentials},
+    error::ClientError,
+    request::ApiRequest,
+};
 
 /// Token of an agent.
 #[derive(Clone)]
 pub(crate) struct AgentToken {
     pub(crate) token: Secret,
     pub(crate) authorization: HeaderValue,
+    /// Thumbprint of the key that the token is bound to (`cnf.jkt`).
+    pub(crate) bound_to: Option<Thumbprint>,
+    prover: Option<Arc<Prover>>,
     pub(crate) expires_at: UnixTime,
     /// Time from issue to expiry.
     pub(crate) lifetime: Duration,
+}
+
+/// Token as a response of the broker has it.
+pub(crate) struct IssuedToken {
+    pub(crate) access_token: Secret,
+    pub(crate) token_type: Option<TokenType>,
+    pub(crate) expires_in: Option<u64>,
 }
 
 impl AgentToken {
@@ -25,15 +41,24 @@ impl AgentToken {
     /// The token's own claims give the lifetime if the response has none.
     pub(crate) fn from_response(
         request: &ApiRequest,
-        token: Secret,
+        issued: IssuedToken,
         asked_at: UnixTime,
-        expires_in: Option<u64>,
     ) -> Result<Self, ClientError> {
-        let expires_in = expires_in.or_else(|| lifetime(&token));
-        match (bearer(&token), expires_in) {
+        let IssuedToken { access_token: token, token_type, expires_in } = issued;
+        let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok();
+        let expires_in = expires_in.or_else(|| claims.as_ref().map(|claims| claims.exp.saturating_sub(claims.iat)));
+        let bound_to = claims.and_then(|claims| claims.cnf).map(|constraint| constraint.jkt);
+        if token_type == Some(TokenType::Dpop) && bound_to.is_none() {
+            return Err(
+                request.malformed_with_secret("the token type is DPoP, but the token names no key", Some(token))
+            );
+        }
+        match (authorization(&token, bound_to.is_some()), expires_in) {
             (Some(authorization), Some(expires_in)) => Ok(Self {
                 authorization,
                 token,
+                bound_to,
+                prover: None,
                 expires_at: UnixTime::from_seconds(asked_at.seconds().saturating_add(expires_in)),
                 lifetime: Duration::from_secs(expires_in),
             }),
@@ -43,12 +68,28 @@ impl AgentToken {
             }
         }
     }
-}
 
-/// Returns the seconds from a token's `iat` to its `exp`.
-fn lifetime(token: &Secret) -> Option<u64> {
-    let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims()).ok()?;
-    Some(claims.exp.saturating_sub(claims.iat))
+    /// Gives a bound token its key, which signs the proofs. Returns false when it is bound to another key.
+    #[must_use]
+    pub(crate) fn accept_key(&mut self, key: &AgentKey, client: &Client) -> bool {
+        match self.bound_to {
+            None => true,
+            Some(thumbprint) if thumbprint == key.thumbprint() => {
+                let (clock, origins) = (Arc::clone(&client.clock), Arc::clone(&client.origins));
+                self.prover = Some(Arc::new(Prover::new(key.clone(), self.token.clone(), clock, origins)));
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// Returns the credentials of a request with the token; an error for a bound token without its key.
+    pub(crate) fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        if self.bound_to.is_some() && self.prover.is_none() {
+            return Err(ClientError::no_token("it is bound to a key that this process does not have"));
+        }
+        Ok(RequestCredentials::with_proofs(self.authorization.clone(), self.prover.clone()))
+    }
 }
 
 /// Decodes an agent's token without verification; `field` names it in an error.
@@ -58,16 +99,25 @@ pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId,
     let claims = claims.map_err(|error| invalid(error.reason()))?;
     let agent =
         claims.sub.as_agent().ok_or_else(|| invalid(&format!("it is for `{}`, not for an agent", claims.sub)))?;
-    let authorization = bearer(&token).ok_or_else(|| invalid("it does not fit into a header"))?;
+    let bound_to = claims.cnf.map(|constraint| constraint.jkt);
+    let authorization =
+        authorization(&token, bound_to.is_some()).ok_or_else(|| invalid("it does not fit into a header"))?;
     let lifetime = Duration::from_secs(claims.exp.saturating_sub(claims.iat));
-    let held = AgentToken { token, authorization, expires_at: UnixTime::from_seconds(claims.exp), lifetime };
+    let expires_at = UnixTime::from_seconds(claims.exp);
+    let held = AgentToken { token, authorization, bound_to, prover: None, expires_at, lifetime };
     Ok((agent.clone(), claims.scope, held))
+}
+
+/// Returns the `Authorization` header of a bearer token.
+pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
+    authorization(token, false)
 }
 
 /// Returns the `Authorization` header for `token`: hidden in `Debug`, never indexed by HPACK, wiped with its last
 /// clone.
-pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
-    let credentials = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()).into_bytes());
+fn authorization(token: &Secret, bound: bool) -> Option<HeaderValue> {
+    let scheme = if bound { TokenType::Dpop } else { TokenType::Bearer };
+    let credentials = zeroize::Zeroizing::new(format!("{scheme} {}", token.expose()).into_bytes());
     let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(credentials)).ok()?;
     header.set_sensitive(true);
     Some(header)

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use agentwrit_protocol::{HealthResponse, ReportedClaims, Secret, ValidationRequest, ValidationResponse, paths};
-use agentwrit_verify::{ClaimSet, Clock, Feed, KeySet, SystemClock};
+use agentwrit_verify::{ClaimSet, Clock, Feed, KeySet, SystemClock, UnverifiedToken};
 use http::StatusCode;
 
 use crate::{
     agent_token::bearer,
+    credentials::{OriginStates, RequestCredentials},
     error::ClientError,
     request::ApiRequest,
     retry::RetryDelay,
@@ -35,6 +36,7 @@ use crate::{
 pub struct Client {
     pub(crate) transport: Transport,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) origins: Arc<OriginStates>,
 }
 
 impl Client {
@@ -65,16 +67,22 @@ impl Client {
         self.transport.sends_cleartext()
     }
 
-    /// Releases any token, an agent's, an app's or the operator's, which ends it. Idempotent.
+    /// Releases any bearer token, an agent's, an app's or the operator's, which ends it. Idempotent.
     ///
     /// # Errors
     ///
-    /// [`ClientError::InvalidInput`] for a text that does not fit into a header; [`ClientError::Rejected`] with
+    /// [`ClientError::InvalidInput`] for a text that does not fit into a header, and for a token that is bound to an
+    /// agent's key, which [`Agent::release`](crate::Agent::release) releases with a proof; [`ClientError::Rejected`] with
     /// `unauthorized` when it is not a token of this broker or has expired; any error of the network.
     pub async fn release(&self, token: &Secret) -> Result<(), ClientError> {
+        let claims = UnverifiedToken::decode(token.expose()).and_then(|token| token.claims());
+        if claims.is_ok_and(|claims| claims.cnf.is_some()) {
+            return Err(ClientError::invalid("token", "it is bound to an agent's key, which has to be given too"));
+        }
         let authorization = bearer(token).ok_or_else(|| ClientError::invalid("token", "does not fit into a header"))?;
+        let credentials = RequestCredentials::new(authorization);
         let request = ApiRequest::post_empty(paths::TOKEN_RELEASE).idempotent();
-        self.transport.exchange(&request, Some(&authorization)).await?.error_for_status(&request)?;
+        self.transport.exchange(&request, Some(&credentials)).await?.error_for_status(&request)?;
         Ok(())
     }
 
@@ -223,7 +231,8 @@ impl ClientBuilder {
     ///
     /// [`ClientError::InvalidInput`] for an unusable URL, or certificates that can't be read.
     pub fn build(self) -> Result<Client, ClientError> {
-        Ok(Client { transport: Transport::connect_lazily(&self.endpoint)?, clock: self.clock })
+        let transport = Transport::connect_lazily(&self.endpoint)?;
+        Ok(Client { transport, clock: self.clock, origins: Arc::default() })
     }
 }
 

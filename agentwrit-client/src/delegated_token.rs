@@ -9,7 +9,9 @@ use http::HeaderValue;
 use crate::agent_token::AgentToken;
 
 /// Token for another agent, from [`Agent::delegate`](crate::Agent::delegate). That agent
-/// [accepts](crate::Agent::accept) it, or sends it as a Bearer token.
+/// [accepts](crate::Agent::accept) it.
+///
+/// A token that [is bound](Self::is_bound) to the delegate's key is of no use to anyone else, its delegator included.
 #[derive(Clone)]
 pub struct DelegatedToken {
     delegate: AgentId,
@@ -35,10 +37,23 @@ impl DelegatedToken {
         &self.token.token
     }
 
-    /// Returns the value of the `Authorization` header, marked as sensitive.
+    /// Returns true if the token is bound to the key of its delegate (RFC 9449).
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.token.bound_to.is_some()
+    }
+
+    /// Returns the value of the `Authorization` header, marked as sensitive. For a bound token it is half of what a
+    /// request needs: the delegate [accepts](crate::Agent::accept) it and adds the proof.
     #[must_use]
     pub fn authorization(&self) -> HeaderValue {
         self.token.authorization.clone()
+    }
+
+    /// Returns the credentials of a request, or an error for a bound token: the delegate's key signs its proofs.
+    #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
+    pub(crate) fn credentials(&self) -> Result<crate::RequestCredentials, crate::ClientError> {
+        self.token.credentials()
     }
 
     /// Returns the expiry by this machine's clock; the broker may have granted less time than requested.

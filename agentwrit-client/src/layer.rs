@@ -2,17 +2,20 @@
 
 use std::{
     fmt,
+    future::{Ready, ready as completed},
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use http::Request;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
+use tower::retry::Policy;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
     at_least::AtLeast,
+    credentials::Attempt,
     error::ClientError,
     request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
@@ -21,6 +24,10 @@ use crate::{
 ///
 /// The URI of a request, which has to be absolute, decides. Put this inside of a layer that follows redirects, so that
 /// the URI of each hop decides; a client that follows redirects further inside chooses its headers by itself.
+///
+/// With a bound token each request has a proof (RFC 9449), for its method and URI, that counts once: layers that retry
+/// belong outside of this one too. A server may reject a proof for its nonce or its time; [`ProofRetryPolicy`] sends the
+/// request again then, with another proof.
 ///
 /// ```
 /// use agentwrit_client::{AuthorizeLayer, ClientError, LiveAgent, Origins};
@@ -69,11 +76,11 @@ pub struct Authorize<S> {
     authorizer: RequestAuthorizer,
 }
 
-impl<S, B> Service<Request<B>> for Authorize<S>
+impl<S, B, R> Service<Request<B>> for Authorize<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<R>>,
 {
-    type Response = S::Response;
+    type Response = Response<R>;
     type Error = AuthorizeError<S::Error>;
     type Future = ResponseFuture<S::Future>;
 
@@ -82,17 +89,61 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let uri = request.uri().clone();
+        let (uri, method) = (request.uri().clone(), request.method().clone());
         let authorized = match (uri.scheme_str(), uri.host()) {
             (Some(scheme), Some(host)) => {
-                self.authorizer.authorize(request.headers_mut(), (scheme, host, uri.port_u16()))
+                let target = (scheme, host, uri.port_u16(), uri.path());
+                self.authorizer.authorize(request.headers_mut(), &method, target)
             }
-            _ => Ok(()),
+            _ => Ok(Attempt::default()),
         };
         match authorized {
-            Ok(()) => ResponseFuture { state: State::Sent { response: self.inner.call(request) } },
+            Ok(attempt) => ResponseFuture { state: State::Sent { response: self.inner.call(request), attempt } },
             Err(error) => ResponseFuture { state: State::NoToken { error: Some(error) } },
         }
+    }
+}
+
+/// Mark on a response that rejected the proof for its nonce or its time: the request was not processed.
+#[derive(Clone, Copy, Debug)]
+struct ProofOutdated;
+
+/// Policy for [`tower::retry`]: sends a request again, once, whose proof the server rejected for its nonce or its time.
+/// The server processed nothing.
+///
+/// Put the retry layer outside of [`AuthorizeLayer`]. The body has to be [`Clone`].
+///
+/// ```
+/// use agentwrit_client::{AuthorizeLayer, ProofRetryPolicy};
+/// use tower::{ServiceBuilder, retry::RetryLayer};
+///
+/// fn stack<C>(authorize: AuthorizeLayer, client: C) -> impl Sized {
+///     ServiceBuilder::new().layer(RetryLayer::new(ProofRetryPolicy::new())).layer(authorize).service(client)
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ProofRetryPolicy {
+    retried: bool,
+}
+
+impl ProofRetryPolicy {
+    /// Retries a request once.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<B: Clone, R, E> Policy<Request<B>, Response<R>, E> for ProofRetryPolicy {
+    type Future = Ready<()>;
+
+    fn retry(&mut self, _: &mut Request<B>, result: &mut Result<Response<R>, E>) -> Option<Ready<()>> {
+        let outdated = result.as_ref().is_ok_and(|response| response.extensions().get::<ProofOutdated>().is_some());
+        (outdated && !std::mem::replace(&mut self.retried, true)).then(|| completed(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<B>) -> Option<Request<B>> {
+        Some(request.clone())
     }
 }
 
@@ -122,21 +173,25 @@ pin_project! {
     #[project = StateProjection]
     #[derive(Debug)]
     enum State<F> {
-        Sent { #[pin] response: F },
+        Sent { #[pin] response: F, attempt: Attempt },
         NoToken { error: Option<ClientError> },
     }
 }
 
 impl<F, R, E> Future for ResponseFuture<F>
 where
-    F: Future<Output = Result<R, E>>,
+    F: Future<Output = Result<Response<R>, E>>,
 {
-    type Output = Result<R, AuthorizeError<E>>;
+    type Output = Result<Response<R>, AuthorizeError<E>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Sent { response } => {
-                Poll::Ready(ready!(response.poll(context)).map_err(AuthorizeError::Service))
+            StateProjection::Sent { response, attempt } => {
+                let mut response = ready!(response.poll(context)).map_err(AuthorizeError::Service)?;
+                if attempt.needs_another_proof(response.status(), response.headers()) {
+                    response.extensions_mut().insert(ProofOutdated);
+                }
+                Poll::Ready(Ok(response))
             }
             // Taken once: a completed future is not polled again.
             StateProjection::NoToken { error } => {

@@ -11,6 +11,7 @@ mod app;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod at_least;
 mod client;
+mod credentials;
 mod delegated_token;
 mod error;
 mod launch_token;
@@ -45,7 +46,7 @@ pub use agentwrit_verify::http_client::TransportErrorKind;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 pub use self::at_least::AtLeast;
 #[cfg(feature = "tower")]
-pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ResponseFuture};
+pub use self::layer::{Authorize, AuthorizeError, AuthorizeLayer, ProofRetryPolicy, ResponseFuture};
 #[cfg(feature = "reqwest-middleware")]
 pub use self::middleware::AuthorizeMiddleware;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
@@ -58,6 +59,7 @@ pub use self::{
     agent_state::AgentState,
     app::App,
     client::{Client, ClientBuilder, Validation},
+    credentials::RequestCredentials,
     delegated_token::DelegatedToken,
     error::{ClientError, ReceivedSecret},
     launch_token::{LaunchToken, NewLaunchToken},

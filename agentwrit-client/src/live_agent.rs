@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
@@ -106,8 +106,18 @@ pub struct LiveAgent {
 }
 
 impl LiveAgent {
+    /// Returns the headers of one request, as [`Agent::request_headers`] does: with a proof if the token is bound.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last attempt to get a token, or [`ClientError::NoToken`], while there is no valid one; the
+    /// errors of [`Agent::request_headers`].
+    pub fn request_headers(&self, method: &Method, url: &str) -> Result<HeaderMap, ClientError> {
+        self.agent()?.request_headers(method, url)
+    }
+
     /// Returns the value of the `Authorization` header, with the current token, marked as sensitive. Call it for each
-    /// request.
+    /// request. For a bound token it is half of what a request needs: see [`request_headers`](Self::request_headers).
     ///
     /// # Errors
     ///

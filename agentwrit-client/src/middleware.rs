@@ -7,15 +7,22 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 
-use crate::at_least::AtLeast;
-use crate::request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer};
+use crate::{
+    at_least::AtLeast,
+    credentials::Attempt,
+    request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
+};
 
 /// Adds an agent's token to the requests of a [`reqwest_middleware`] client, for the given origins only. Without a
 /// valid token a request for one of them is not sent, and the error is a [`ClientError`](crate::ClientError) inside a
 /// [`reqwest_middleware::Error`].
 ///
+/// With a bound token each request has a proof (RFC 9449). One that the server rejects for its nonce or its time is signed
+/// and sent again, once, unless the body is a stream. Put this inside of a middleware that retries: a proof counts once.
+///
 /// `reqwest` follows redirects by itself, below this: it keeps the header for the same origin and removes it for any
-/// other one, also if that one is given here.
+/// other one, also if that one is given here. A proof is for the URL before the redirect, so a redirected request with a
+/// bound token is rejected: give `reqwest` the policy [`reqwest::redirect::Policy::none`].
 ///
 /// ```
 /// use agentwrit_client::{AuthorizeMiddleware, ClientError, LiveAgent, Origins};
@@ -45,6 +52,14 @@ impl AuthorizeMiddleware {
     }
 }
 
+impl AuthorizeMiddleware {
+    fn authorize(&self, request: &mut Request) -> reqwest_middleware::Result<Attempt> {
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let target = (url.scheme(), url.host_str().unwrap_or_default(), url.port(), url.path());
+        self.authorizer.authorize(request.headers_mut(), &method, target).map_err(Error::middleware)
+    }
+}
+
 #[async_trait]
 impl Middleware for AuthorizeMiddleware {
     async fn handle(
@@ -53,10 +68,18 @@ impl Middleware for AuthorizeMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
-        let url = request.url().clone();
-        let target = (url.scheme(), url.host_str().unwrap_or_default(), url.port());
-        self.authorizer.authorize(request.headers_mut(), target).map_err(Error::middleware)?;
-        next.run(request, extensions).await
+        let again = request.try_clone();
+        let attempt = self.authorize(&mut request)?;
+        let response = next.clone().run(request, extensions).await?;
+        if !attempt.needs_another_proof(response.status(), response.headers()) {
+            return Ok(response);
+        }
+        // The server processed nothing. A body that is a stream can't be sent again.
+        let Some(mut again) = again else { return Ok(response) };
+        let attempt = self.authorize(&mut again)?;
+        let response = next.run(again, extensions).await?;
+        attempt.needs_another_proof(response.status(), response.headers());
+        Ok(response)
     }
 }
 

@@ -7,7 +7,7 @@ use agentwrit_verify::{PathSegment, ScopeSet};
 use crate::{
     agent::Agent,
     agent_key::AgentKey,
-    agent_token::AgentToken,
+    agent_token::{AgentToken, IssuedToken},
     client::Client,
     error::ClientError,
     launch_token::{parse_scopes, parse_segment},
@@ -106,8 +106,17 @@ impl Client {
             let reason = format!("`{id}` is not the agent that was asked for");
             return Err(request.malformed_with_secret(&reason, Some(response.access_token)));
         }
-        let token = AgentToken::from_response(&request, response.access_token, asked_at, response.expires_in)?;
-        Ok(Agent::from_token(id, scope.clone(), token, self.clone()))
+        let RegistrationResponse { access_token, token_type, expires_in, .. } = response;
+        let issued = IssuedToken { access_token, token_type, expires_in };
+        let mut token = AgentToken::from_response(&request, issued, asked_at)?;
+        let malformed = |reason, token: AgentToken| Err(request.malformed_with_secret(reason, Some(token.token)));
+        if *sender_constrained && token.bound_to.is_none() {
+            return malformed("the token is not bound to the agent's key, as was asked for", token);
+        }
+        if !token.accept_key(key, self) {
+            return malformed("the token is bound to another key than the agent's", token);
+        }
+        Ok(Agent::from_token(id, scope.clone(), token, Some(key.clone()), self.clone()))
     }
 
     async fn challenge(&self) -> Result<Nonce, ClientError> {

@@ -120,13 +120,20 @@ impl ApiRequest {
 /// Response of any status.
 pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
+    /// True when the broker rejected the proof, and another one may pass.
+    pub(crate) outdated_proof: bool,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }
 
 impl ApiResponse {
     pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Zeroizing<Vec<u8>>) -> Self {
-        Self { status, headers, body }
+        Self { status, outdated_proof: false, headers, body }
+    }
+
+    pub(crate) fn with_outdated_proof(mut self, judge: impl FnOnce(StatusCode, &HeaderMap) -> bool) -> Self {
+        self.outdated_proof = judge(self.status, &self.headers);
+        self
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

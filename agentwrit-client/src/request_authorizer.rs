@@ -3,55 +3,61 @@
 //! 1. A token is sent to the given origins only (scheme, host and port: RFC 6454): other requests pass unchanged.
 //! 2. Over plain `http` it is sent to this machine only, unless [`Origins::accept_plain_http`] was chosen.
 //! 3. An existing `Authorization` header stays.
-//! 4. Without a token that is valid by local knowledge, the request is not sent. A 401 causes no retry: its meaning
-//!    depends on the request.
+//! 4. Without a token that is valid by local knowledge, the request is not sent. A 401 causes no retry, since its meaning
+//!    depends on the request, except one that rejects the proof for its nonce or its time.
 
 use std::sync::Arc;
 
 use agentwrit_verify::http_client::is_loopback_host;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, Method, header};
 use reqwest::Url;
 
 use crate::{
-    agent::Agent, at_least::AtLeast, delegated_token::DelegatedToken, error::ClientError, live_agent::LiveAgent,
+    agent::Agent,
+    at_least::AtLeast,
+    credentials::{Attempt, ProofTarget, RequestCredentials},
+    delegated_token::DelegatedToken,
+    error::ClientError,
+    live_agent::LiveAgent,
 };
 
-/// Provider of the `Authorization` header for each request.
+/// Provider of the credentials for each request.
 pub trait AuthorizationProvider: Send + Sync + 'static {
-    /// Returns the current value of the `Authorization` header.
+    /// Returns the current credentials.
     ///
     /// # Errors
     ///
     /// The reason for which there is no valid token.
-    fn authorization(&self) -> Result<HeaderValue, ClientError>;
+    fn credentials(&self) -> Result<RequestCredentials, ClientError>;
 }
 
 impl AuthorizationProvider for Agent {
     /// Returns an error once the token has expired.
-    fn authorization(&self) -> Result<HeaderValue, ClientError> {
+    fn credentials(&self) -> Result<RequestCredentials, ClientError> {
         if self.clock().now() >= self.expires_at() {
             return Err(ClientError::no_token("it has expired"));
         }
-        Ok(self.authorization())
+        self.credentials()
     }
 }
 
 impl AuthorizationProvider for LiveAgent {
-    fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        self.authorization()
+    fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        self.agent()?.credentials()
     }
 }
 
 impl AuthorizationProvider for DelegatedToken {
-    /// Returns the header also for an expired token: only the resource server's clock decides.
-    fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        Ok(self.authorization())
+    /// Returns the credentials also of an expired token: only the resource server's clock decides. A token that is
+    /// bound to the delegate's key is an error: the delegate accepts it, and is the provider.
+    fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        self.credentials()
     }
 }
 
 impl<S: AuthorizationProvider + ?Sized> AuthorizationProvider for Arc<S> {
-    fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        self.as_ref().authorization()
+    fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        self.as_ref().credentials()
     }
 }
 
@@ -156,23 +162,21 @@ impl RequestAuthorizer {
         self
     }
 
-    /// Adds the token to the `headers` of a request, if its target receives one.
+    /// Adds the token, and the proof of a bound one, to the `headers` of a request, if its target receives one.
     pub(crate) fn authorize(
         &self,
         headers: &mut HeaderMap,
-        (scheme, host, port): (&str, &str, Option<u16>),
-    ) -> Result<(), ClientError> {
+        method: &Method,
+        (scheme, host, port, path): (&str, &str, Option<u16>, &str),
+    ) -> Result<Attempt, ClientError> {
         if !self.origins.contain(scheme, host, port) {
-            return Ok(());
+            return Ok(Attempt::default());
         }
         self.at_least.require(headers);
         if headers.contains_key(header::AUTHORIZATION) {
-            return Ok(());
+            return Ok(Attempt::default());
         }
-        let mut authorization = self.source.authorization()?;
-        authorization.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, authorization);
-        Ok(())
+        self.source.credentials()?.add_to(headers, method, &ProofTarget::new(scheme, host, port, path))
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::sync::Mutex;
 use crate::{
     agent_token::bearer,
     client::Client,
+    credentials::RequestCredentials,
     error::ClientError,
     request::{ApiRequest, ApiResponse},
     token_store::{StoredToken, TokenStore},
@@ -67,7 +68,7 @@ pub(crate) struct Session {
 
 /// Token of a session.
 struct SessionToken {
-    authorization: HeaderValue,
+    credentials: RequestCredentials,
     refresh_at: Instant,
     expires_at: Instant,
 }
@@ -107,14 +108,14 @@ impl Session {
 
     async fn exchange(&self, request: &ApiRequest) -> Result<ApiResponse, ClientError> {
         let current = self.token().await?;
-        let response = self.client.transport.exchange(request, Some(&current.authorization)).await?;
+        let response = self.client.transport.exchange(request, Some(&current.credentials)).await?;
         if response.status != StatusCode::UNAUTHORIZED {
             return response.error_for_status(request);
         }
-        self.rejected.store(Some(Arc::new(current.authorization.clone())));
+        self.rejected.store(Some(Arc::new(current.credentials.authorization().clone())));
         self.discard(&current);
         let next = self.token().await?;
-        self.client.transport.exchange(request, Some(&next.authorization)).await?.error_for_status(request)
+        self.client.transport.exchange(request, Some(&next.credentials)).await?.error_for_status(request)
     }
 
     async fn token(&self) -> Result<Arc<SessionToken>, ClientError> {
@@ -199,7 +200,7 @@ impl Session {
         let left = expires_at.saturating_since(self.client.clock.now());
         let current = SessionToken::new(&token, left, self.client.clock.monotonic())?;
         let rejected = self.rejected.load();
-        let was_refused = rejected.as_deref().is_some_and(|rejected| *rejected == current.authorization);
+        let was_refused = rejected.as_deref().is_some_and(|rejected| rejected == current.credentials.authorization());
         (left >= MIN_STORED_LIFETIME && !was_refused).then_some(current)
     }
 
@@ -232,12 +233,13 @@ impl SessionToken {
     fn new(token: &Secret, lifetime: Duration, asked_at: Instant) -> Option<Self> {
         let margin = (lifetime / 10).min(MAX_REFRESH_MARGIN);
         let expires_at = asked_at.checked_add(lifetime)?;
-        Some(Self { authorization: bearer(token)?, refresh_at: expires_at.checked_sub(margin)?, expires_at })
+        let credentials = RequestCredentials::new(bearer(token)?);
+        Some(Self { credentials, refresh_at: expires_at.checked_sub(margin)?, expires_at })
     }
 
     fn until_next_attempt(&self, now: Instant) -> Self {
         let refresh_at = now.checked_add(RETRY_INTERVAL).unwrap_or(self.expires_at);
-        Self { authorization: self.authorization.clone(), refresh_at, expires_at: self.expires_at }
+        Self { credentials: self.credentials.clone(), refresh_at, expires_at: self.expires_at }
     }
 }
 

@@ -5,7 +5,9 @@
 //! 2. A response is read up to the limit of its request and no further.
 //! 3. Connections have the settings of [`http_client`](agentwrit_verify::http_client): no redirects, no proxies from
 //!    the environment. A secret is sent to the configured broker only.
-//! 4. Request and response bodies are wiped after use, because they hold secrets.
+//! 4. Each attempt with a bound token has a proof of its own. One that the broker rejects for its nonce or its time is
+//!    signed again, once.
+//! 5. Request and response bodies are wiped after use, because they hold secrets.
 //!
 //! Below this, the HTTP library moves a request to another connection when a kept-alive one turns out to be closed. The
 //! broker never received such a request.
@@ -16,12 +18,13 @@ use agentwrit_verify::http_client::{
     BodyError, BrokerUrl, ConnectionSettings, SettingsError, TransportError, TransportErrorKind, random_fraction,
     read_body,
 };
-use http::{HeaderValue, header};
-use reqwest::{Client, Response};
+use http::{HeaderMap, header};
+use reqwest::{Client, Response, Url};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
+    credentials::{Attempt, ProofTarget, RequestCredentials},
     error::ClientError,
     request::{ApiRequest, ApiResponse},
     retry::{self, AttemptStatus, RetryDelay, RetryState},
@@ -115,23 +118,30 @@ impl Transport {
     pub(crate) async fn fetch<T: DeserializeOwned>(
         &self,
         request: &ApiRequest,
-        bearer: Option<&HeaderValue>,
+        credentials: Option<&RequestCredentials>,
     ) -> Result<T, ClientError> {
-        self.exchange(request, bearer).await?.error_for_status(request)?.decode(request)
+        self.exchange(request, credentials).await?.error_for_status(request)?.decode(request)
     }
 
     /// Sends a request, again where that is safe, and returns the last response, whatever its status.
     pub(crate) async fn exchange(
         &self,
         request: &ApiRequest,
-        bearer: Option<&HeaderValue>,
+        credentials: Option<&RequestCredentials>,
     ) -> Result<ApiResponse, ClientError> {
         let begun = Instant::now();
         let limit = self.timeout.saturating_add(request.wait);
         let remaining = || limit.saturating_sub(begun.elapsed());
         let mut retries = 0;
+        let mut signed_again = false;
         loop {
-            let attempt = self.attempt(request, bearer, remaining()).await;
+            let attempt = self.attempt(request, credentials, remaining()).await;
+            // The broker processed nothing.
+            if attempt.as_ref().is_ok_and(|response| response.outdated_proof)
+                && !std::mem::replace(&mut signed_again, true)
+            {
+                continue;
+            }
             let status =
                 attempt.as_ref().map_or_else(|failed| failed.status, |response| response.attempt_status(request));
             let state = RetryState {
@@ -155,19 +165,26 @@ impl Transport {
     async fn attempt(
         &self,
         request: &ApiRequest,
-        bearer: Option<&HeaderValue>,
+        credentials: Option<&RequestCredentials>,
         timeout: Duration,
     ) -> Result<ApiResponse, AttemptError> {
         let url = format!("{}{}", self.base.as_str(), request.path);
-        let mut builder = self.http.request(request.method.clone(), url).timeout(timeout);
-        if let Some(bearer) = bearer {
-            builder = builder.header(header::AUTHORIZATION, bearer);
+        let mut builder = self.http.request(request.method.clone(), &url).timeout(timeout);
+        let mut proof = Attempt::default();
+        if let Some(credentials) = credentials {
+            let mut headers = HeaderMap::new();
+            let signed = Url::parse(&url)
+                .map_err(|error| ClientError::invalid("broker URL", &error))
+                .and_then(|url| credentials.add_to(&mut headers, &request.method, &ProofTarget::of_url(&url)));
+            proof = signed.map_err(|error| AttemptError { error, status: AttemptStatus::Final })?;
+            builder = builder.headers(headers);
         }
         if let Some(body) = &request.body {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(body.clone());
         }
         let response = builder.send().await.map_err(|error| self.transport_error(&error, request))?;
-        self.read(request, response).await
+        let response = self.read(request, response).await?;
+        Ok(response.with_outdated_proof(|status, headers| proof.needs_another_proof(status, headers)))
     }
 
     async fn read(&self, request: &ApiRequest, mut response: Response) -> Result<ApiResponse, AttemptError> {

@@ -1,39 +1,52 @@
 //! `awrit agent`: registration of an agent.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use agentwrit_client::{NewLaunchToken, Registration};
+use agentwrit_client::{AgentKey, NewLaunchToken, Registration};
+use agentwrit_protocol::TokenType;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
-    context::{Context, token_argument},
+    context::{Context, read_file, token_argument},
     error::CliError,
-    format, output,
+    format,
+    key_file::KeyPair,
+    output,
 };
 
-/// Register agents
+/// Register agents, and make their keys
 #[derive(Subcommand)]
 pub(crate) enum Agent {
     Register(Register),
+    Keygen(Keygen),
 }
 
 impl Agent {
     pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
-        let Self::Register(register) = self;
-        register.run(context).await
+        match self {
+            Self::Register(register) => register.run(context).await,
+            Self::Keygen(keygen) => keygen.run(context),
+        }
     }
 }
 
 /// Register an agent: launch token, challenge, signature, registration
 ///
 /// Without --launch-token one is issued first, with the admin secret, for this orchestration, task and these scopes
-/// only. The agent's key is generated for this registration and not kept; its token is shown this once.
+/// only. Without --agent-key the agent's key is generated for this registration and not kept. The token is shown this once.
+///
+/// With --sender-constrained the token is bound to the agent's key (RFC 9449): each request needs a proof, which
+/// `awrit token proof` signs with the same key.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   awrit agent register --orch-id reports --task-id nightly-7 --scopes read:data:sales
   TOKEN=$(awrit agent register --orch-id reports --task-id t1 --scopes read:data:sales --json | jq -r .access_token)
+  awrit agent register --orch-id reports --task-id t1 --scopes read:data:sales --agent-key agent.pem --sender-constrained
   echo \"$LAUNCH_TOKEN\" | awrit agent register --launch-token - --orch-id o --task-id t --scopes read:data:sales")]
 pub(crate) struct Register {
     /// Orchestration, part of the agent's SPIFFE id
@@ -54,11 +67,23 @@ pub(crate) struct Register {
     /// Name of the agent in the audit trail [default: orchestration/task]
     #[arg(long)]
     name: Option<String>,
+    /// Private key of the agent, PEM: `awrit agent keygen` makes one
+    #[arg(long, value_name = "FILE")]
+    agent_key: Option<PathBuf>,
+    /// Bind the agent's tokens to its key
+    #[arg(long, requires = "agent_key")]
+    sender_constrained: bool,
 }
 
 impl Register {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        let registration = Registration::new(&self.orch_id, &self.task_id, &self.scopes)?;
+        let mut registration = Registration::new(&self.orch_id, &self.task_id, &self.scopes)?;
+        if let Some(path) = &self.agent_key {
+            registration = registration.signing_key(agent_key(path)?);
+        }
+        if self.sender_constrained {
+            registration = registration.sender_constrained();
+        }
         let agent = if let Some(launch_token) = &self.launch_token {
             context.client()?.register(&token_argument(launch_token)?, &registration).await?
         } else {
@@ -73,17 +98,19 @@ impl Register {
             "expires_in": expires_at.saturating_since(now).as_secs(),
             "expires_at": expires_at,
             "scope": agent.scopes(),
+            "token_type": token_type(&agent),
         });
         context.output.print(&json, |out| {
-            output::fields(
-                out,
-                &[
-                    ("agent_id", agent.id().to_string()),
-                    ("scope", format::scopes(agent.scopes())),
-                    ("expires_at", format::time(expires_at, now)),
-                    ("access_token", agent.token().expose().to_owned()),
-                ],
-            )
+            let mut fields = vec![
+                ("agent_id", agent.id().to_string()),
+                ("scope", format::scopes(agent.scopes())),
+                ("expires_at", format::time(expires_at, now)),
+                ("access_token", agent.token().expose().to_owned()),
+            ];
+            if agent.is_bound() {
+                fields.push(("token_type", token_type(&agent).to_string()));
+            }
+            output::fields(out, &fields)
         })
     }
 
@@ -94,5 +121,40 @@ impl Register {
             Some(seconds) => request.max_ttl(Duration::from_secs(seconds)),
             None => request,
         })
+    }
+}
+
+fn token_type(agent: &agentwrit_client::Agent) -> TokenType {
+    if agent.is_bound() { TokenType::Dpop } else { TokenType::Bearer }
+}
+
+/// Reads the private key of an agent.
+pub(crate) fn agent_key(path: &Path) -> Result<AgentKey, CliError> {
+    AgentKey::from_pkcs8_pem(&read_file(path)?).map_err(|error| {
+        CliError::file(path, &error)
+            .hint("`awrit agent keygen` makes a key, and so does `openssl genpkey -algorithm ed25519`")
+    })
+}
+
+/// Make the private key of an agent
+///
+/// Prints the thumbprint of the public key, which the tokens of the agent name (`cnf.jkt`) when they are bound to it. Needs no
+/// broker.
+#[derive(Args)]
+#[command(after_help = "\
+Example:
+  awrit agent keygen --private-key agent.pem")]
+pub(crate) struct Keygen {
+    /// The file to write the private key to, PEM, readable by its owner only; it must not exist
+    #[arg(long, value_name = "FILE")]
+    private_key: PathBuf,
+}
+
+impl Keygen {
+    fn run(self, context: &Context) -> Result<(), CliError> {
+        let pair = KeyPair::generate()?;
+        pair.write_private(&self.private_key)?;
+        let thumbprint = pair.thumbprint();
+        context.output.print(&json!({ "thumbprint": thumbprint }), |out| writeln!(out, "{thumbprint}"))
     }
 }

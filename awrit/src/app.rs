@@ -51,6 +51,9 @@ pub(crate) struct Register {
     /// Lifetime of the app's own tokens in seconds, 60 to 86400
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
+    /// Bind the tokens of the app's agents to the key of each agent (RFC 9449)
+    #[arg(long)]
+    sender_constrained: bool,
 }
 
 impl Register {
@@ -58,6 +61,9 @@ impl Register {
         let mut app = NewApp::new(self.name, &self.scopes)?;
         if let Some(seconds) = self.token_ttl {
             app = app.token_ttl(Duration::from_secs(seconds))?;
+        }
+        if self.sender_constrained {
+            app = app.sender_constrained();
         }
         let created = context.admin()?.create_app(&app).await?;
         let response = AppCreationResponse::new(created.record.clone(), created.client_secret.clone());
@@ -109,11 +115,11 @@ impl Get {
     }
 }
 
-/// Change an app's ceiling or the lifetime of its tokens
+/// Change an app's ceiling, the lifetime of its tokens, or the binding of its agents' tokens
 ///
 /// A narrower ceiling holds at once for new requests of the app's agents; tokens that they hold stay valid.
 #[derive(Args)]
-#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["scopes", "token_ttl"])))]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["scopes", "token_ttl", "sender_constrained"])))]
 pub(crate) struct Update {
     /// Id of the app
     #[arg(long, value_parser = app_id)]
@@ -124,6 +130,9 @@ pub(crate) struct Update {
     /// Lifetime of the app's own tokens in seconds, 60 to 86400
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
+    /// Bind the tokens of the app's agents to the key of each agent, or no longer
+    #[arg(long, value_name = "BOOL")]
+    sender_constrained: Option<bool>,
 }
 
 impl Update {
@@ -134,6 +143,9 @@ impl Update {
         }
         if let Some(seconds) = self.token_ttl {
             update = update.token_ttl(Duration::from_secs(seconds))?;
+        }
+        if let Some(bound) = self.sender_constrained {
+            update = update.sender_constrained(bound);
         }
         print(context, &context.admin()?.update_app(&self.id, &update).await?)
     }
@@ -238,6 +250,9 @@ fn fields(app: &AppRecord) -> Vec<(&'static str, String)> {
     fields.extend(app.status.map(|status| ("status", status.as_str().to_owned())));
     fields.push(("scopes", format::scopes(&app.scopes)));
     fields.extend(app.token_ttl.map(|seconds| ("token_ttl", seconds.to_string())));
+    if app.sender_constrained {
+        fields.push(("sender_constrained", "true".to_owned()));
+    }
     fields.extend(app.created_at.map(|time| ("created_at", time.to_rfc3339())));
     fields.extend(app.updated_at.map(|time| ("updated_at", time.to_rfc3339())));
     fields

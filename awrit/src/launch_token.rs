@@ -53,6 +53,9 @@ pub(crate) struct Create {
     /// Task that a registration must name; with --orch-id
     #[arg(long, requires = "orch_id")]
     task_id: Option<String>,
+    /// Bind the agent's tokens to its key (RFC 9449)
+    #[arg(long)]
+    sender_constrained: bool,
 }
 
 /// Limits of every registration with the launch token.
@@ -82,6 +85,9 @@ impl Create {
         if self.reusable {
             request = request.reusable();
         }
+        if self.sender_constrained {
+            request = request.sender_constrained();
+        }
         if let (Some(orch_id), Some(task_id)) = (&self.orch_id, &self.task_id) {
             request = request.pinned_to(orch_id, task_id)?;
         }
@@ -105,6 +111,9 @@ impl Create {
                 ("max_ttl", token.max_ttl().as_secs().to_string()),
                 ("expires_at", format::time(token.expires_at(), now)),
             ]);
+            if token.sender_constrained() {
+                fields.push(("sender_constrained", "true".to_owned()));
+            }
             output::fields(out, &fields)?;
             writeln!(out, "\nThe launch token is shown this once: the broker keeps a digest only.")
         })

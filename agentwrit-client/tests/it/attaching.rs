@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use agentwrit_client::{AtLeast, AuthorizationProvider, AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins};
+use agentwrit_client::{
+    AtLeast, AuthorizationProvider, AuthorizeLayer, AuthorizeMiddleware, ClientError, Origins, RequestCredentials,
+};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use tower::{Layer, ServiceExt, service_fn};
@@ -13,8 +15,8 @@ use crate::broker::FakeBroker;
 struct Source(Result<&'static str, ClientError>);
 
 impl AuthorizationProvider for Source {
-    fn authorization(&self) -> Result<HeaderValue, ClientError> {
-        self.0.clone().map(HeaderValue::from_static)
+    fn credentials(&self) -> Result<RequestCredentials, ClientError> {
+        self.0.clone().map(HeaderValue::from_static).map(RequestCredentials::new)
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn print(out: &mut dyn Write, claims: &ClaimSet, now: UnixTime) -> io
     fields.push((expiry, time(claims.exp)));
     fields.push(("jti", claims.jti.to_string()));
     fields.push(("session", claims.sid.to_string()));
+    fields.extend(claims.cnf.as_ref().map(|constraint| ("bound to key", constraint.jkt.to_string())));
     output::fields(out, &fields)?;
     print_chain(out, claims)
 }

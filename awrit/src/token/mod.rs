@@ -1,10 +1,13 @@
-//! `awrit token`: inspect, validate and release tokens.
+//! `awrit token`: inspect, validate and release tokens, sign proofs.
 
-use agentwrit_client::Validation;
+use std::path::PathBuf;
+
+use agentwrit_client::{ClientError, Validation};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::{
+    agent::agent_key,
     context::{Context, token_argument},
     error::CliError,
     output,
@@ -13,14 +16,16 @@ use crate::{
 mod claims;
 mod evidence;
 mod inspect;
+mod proof;
 mod report;
 
-/// Inspect, validate and release tokens
+/// Inspect, validate and release tokens, and sign proofs for them
 #[derive(Subcommand)]
 pub(crate) enum Token {
     Inspect(inspect::Inspect),
     Validate(Validate),
     Release(Release),
+    Proof(proof::Proof),
 }
 
 impl Token {
@@ -29,6 +34,7 @@ impl Token {
             Self::Inspect(inspect) => inspect.run(context).await,
             Self::Validate(validate) => validate.run(context).await,
             Self::Release(release) => release.run(context).await,
+            Self::Proof(proof) => proof.run(context),
         }
     }
 }
@@ -87,12 +93,23 @@ pub(crate) struct Release {
     /// The token, as an option
     #[arg(long = "token", id = "named", value_name = "TOKEN", conflicts_with = "token")]
     named: Option<String>,
+    /// Private key of the agent, PEM, for a token that is bound to it
+    #[arg(long, value_name = "FILE")]
+    agent_key: Option<PathBuf>,
 }
 
 impl Release {
     async fn run(self, context: &Context) -> Result<(), CliError> {
         let token = self.token.or(self.named).unwrap_or_default();
-        context.client()?.release(&token_argument(&token)?).await?;
+        let (client, token) = (context.client()?, token_argument(&token)?);
+        match &self.agent_key {
+            Some(path) => client.agent_with_key(token, &agent_key(path)?)?.release().await?,
+            None => client.release(&token).await.map_err(|error| {
+                let bound = matches!(&error, ClientError::InvalidInput { reason, .. } if reason.contains("bound"));
+                let error = CliError::from(error);
+                if bound { error.hint("name the key with --agent-key FILE") } else { error }
+            })?,
+        }
         context.output.print(&json!({ "released": true }), |out| writeln!(out, "Released."))
     }
 }

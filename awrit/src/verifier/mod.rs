@@ -1,7 +1,5 @@
 //! `awrit verifier`: services that report to the broker which revocations they apply.
 
-mod key_file;
-
 use std::path::PathBuf;
 
 use agentwrit_client::{VerifierEnrolmentRequest, VerifierInstance, VerifierRecord};
@@ -13,11 +11,11 @@ use agentwrit_verify::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use self::key_file::KeyPair;
 use crate::{
     context::{Context, read_file},
     error::CliError,
     format,
+    key_file::{self, KeyPair},
     output::{self, PageOptions},
 };
 

@@ -1,4 +1,4 @@
-//! Key pair of a verifier as PEM: PKCS #8 and `SubjectPublicKeyInfo` (RFC 8410).
+//! Key pair of a verifier or an agent as PEM: PKCS #8 and `SubjectPublicKeyInfo` (RFC 8410).
 
 use std::{
     fs::OpenOptions,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use agentwrit_protocol::{Base64, PublicKeyBytes};
-use agentwrit_verify::issue::SigningKey;
+use agentwrit_verify::{Thumbprint, issue::SigningKey};
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
@@ -25,30 +25,34 @@ const PUBLIC_BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
 const PUBLIC_END: &str = "-----END PUBLIC KEY-----";
 
 /// New key pair.
-pub(super) struct KeyPair {
+pub(crate) struct KeyPair {
     seed: Zeroizing<[u8; 32]>,
     public: [u8; 32],
 }
 
 impl KeyPair {
-    pub(super) fn generate() -> Result<Self, CliError> {
+    pub(crate) fn generate() -> Result<Self, CliError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *seed).map_err(|error| CliError::failed(format!("no randomness for a key: {error}")))?;
         let key = SigningKey::from_seed(&seed).map_err(|error| CliError::failed(error.to_string()))?;
         Ok(Self { seed, public: *key.public_key().as_bytes() })
     }
 
-    pub(super) fn public_key(&self) -> PublicKeyBytes {
+    pub(crate) fn public_key(&self) -> PublicKeyBytes {
         Base64(self.public)
     }
 
-    pub(super) fn public_pem(&self) -> String {
+    pub(crate) fn thumbprint(&self) -> Thumbprint {
+        Thumbprint::of_ed25519(&self.public)
+    }
+
+    pub(crate) fn public_pem(&self) -> String {
         let der = [PUBLIC_START.as_slice(), &self.public].concat();
         format!("{PUBLIC_BEGIN}\n{}\n{PUBLIC_END}\n", BASE64.encode(&der))
     }
 
     /// Writes the private key to a new file that its owner alone can read.
-    pub(super) fn write_private(&self, path: &Path) -> Result<(), CliError> {
+    pub(crate) fn write_private(&self, path: &Path) -> Result<(), CliError> {
         let der = Zeroizing::new([PRIVATE_START.as_slice(), self.seed.as_slice()].concat());
         let base64 = Zeroizing::new(BASE64.encode(&der));
         let pem = Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *base64));
@@ -62,7 +66,7 @@ impl KeyPair {
 }
 
 /// Reads an Ed25519 public key: PEM, or the base64 of its 32 bytes.
-pub(super) fn public_key(file: &[u8]) -> Result<PublicKeyBytes, &'static str> {
+pub(crate) fn public_key(file: &[u8]) -> Result<PublicKeyBytes, &'static str> {
     const NO_KEY: &str = "it holds no Ed25519 public key: neither PEM with `PUBLIC KEY` nor the base64 of 32 bytes";
     let text = std::str::from_utf8(file).map_err(|_| NO_KEY)?;
     if text.contains("PRIVATE KEY-----") {
