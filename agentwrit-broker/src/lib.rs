@@ -47,5 +47,6 @@ pub use maintenance::{
     migrate::{MigrateError, Migrated, migrate},
     restore::{ConfirmedClock, OnDatabase, RestoreError, Restored, confirm_clock, mark_restored},
     schema::{SchemaError, apply_schema, schema_sql},
+    withdraw_key::{WithdrawKeyError, WithdrawnKeys, withdraw_keys},
 };
 pub use server::{ClientCertificate, TlsError, Unhealthy, check_health};

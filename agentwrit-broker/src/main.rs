@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use agentwrit_broker::{
     Args, Broker, ClientCertificate, Command, Config, StartError, apply_schema, check, check_health, config,
-    confirm_clock, mark_restored, migrate, schema_sql, stdio, store::OpenError, telemetry,
+    confirm_clock, mark_restored, migrate, schema_sql, stdio, store::OpenError, telemetry, withdraw_keys,
 };
 use agentwrit_verify::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,6 +68,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::MarkRestored { clock_is_right }) => {
             print_done(&runtime.block_on(mark_restored(&config()?, *clock_is_right))?)?;
         }
+        Some(Command::WithdrawKey { kids }) => print_done(&runtime.block_on(withdraw_keys(&config()?, kids))?)?,
         Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config()?))?)?,
         Some(Command::Migrate { from, to }) => {
             print_done(&runtime.block_on(migrate(args, from.as_deref(), to.as_deref()))?)?;

@@ -15,6 +15,13 @@ pub enum Command {
         #[arg(long)]
         clock_is_right: bool,
     },
+    /// Withdraw signing keys while the broker is stopped, or while brokers of a shared database do not start: tokens that they
+    /// signed are rejected from then on, and another key signs. Needs neither the file nor the row of a withdrawn key
+    WithdrawKey {
+        /// Ids of the keys, as `awrit keys list` and the audit trail show them
+        #[arg(value_name = "KID", required = true)]
+        kids: Vec<String>,
+    },
     /// While the broker is stopped: the clock was compared with another, so that what expired while the broker was not
     /// running may be deleted at once instead of after an hour
     ConfirmClock,

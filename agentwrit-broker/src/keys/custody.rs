@@ -16,8 +16,9 @@ use std::{
 use agentwrit_verify::{KeySet, KeySetError, PublicKey, UnixTime, issue::SigningKey};
 
 use super::{
-    Entropy, KeyFileError, SealedKeyError,
+    Entropy, KeyFileError, NonceKey, SealedKeyError,
     key_files::{KeyFiles, key_of},
+    random,
     row::new_row,
     sealed::SealedKeys,
     signing::{self, Seed},
@@ -114,6 +115,28 @@ impl Custody {
                 Ok(new_row(&key, now))
             }
             made => made,
+        }
+    }
+
+    /// Makes a key of the challenge nonces.
+    ///
+    /// # Errors
+    ///
+    /// [`CustodyError`] if the nonce key is in a file, which the broker makes by itself.
+    pub(crate) fn new_nonce_key(&self, now: UnixTime) -> Result<StoredKey, CustodyError> {
+        match &self.keeper {
+            Keeper::Sealed(keys) => {
+                Ok(keys.nonce_row(&NonceKey::new(random(self.entropy.as_ref())), now, self.entropy.as_ref()))
+            }
+            Keeper::Files(_) => Err(SealedKeyError::NoneActive { purpose: KeyPurpose::Nonce.as_str() }.into()),
+        }
+    }
+
+    /// Returns true if one of the rows opens under the key-encryption key. Keys in files have none.
+    pub(crate) fn opens_any(&self, rows: &[StoredKey]) -> bool {
+        match &self.keeper {
+            Keeper::Sealed(keys) => rows.iter().any(|row| keys.opens(row)),
+            Keeper::Files(_) => true,
         }
     }
 

@@ -105,6 +105,11 @@ impl SealedKeys {
         }
     }
 
+    /// Returns true if the secret of a row opens.
+    pub(super) fn opens(&self, row: &StoredKey) -> bool {
+        self.secret(row).is_ok()
+    }
+
     fn secret(&self, row: &StoredKey) -> Result<Seed, SealedKeyError> {
         let kid = || row.kid.clone();
         let opened = self.kek.unseal(&self.context(row), &row.sealed).map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! Commands that keep a broker's files in order: checks before the start, marks after a restore.
+//! Commands that keep a broker's files in order: checks before the start, marks after a restore, withdrawal of keys.
 
 pub(crate) mod check;
 pub(crate) mod file_checks;
@@ -6,3 +6,4 @@ pub(crate) mod lost_history;
 pub(crate) mod migrate;
 pub(crate) mod restore;
 pub(crate) mod schema;
+pub(crate) mod withdraw_key;

@@ -76,7 +76,7 @@ async fn change<T: Send + 'static>(
 }
 
 /// Opens the database of the configuration. Returns its canonical path, which a shared database has none of.
-async fn open(config: &Config) -> Result<(Store, Option<PathBuf>), RestoreError> {
+pub(super) async fn open(config: &Config) -> Result<(Store, Option<PathBuf>), RestoreError> {
     let accept_broken_audit = config.accept_broken_audit.clone();
     let options = StoreOptions { accept_broken_audit, ..StoreOptions::default() };
     let Some(shared) = &config.shared_store else {
