@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{ExternalUrl, ExternalUrlError, NonceKey, ProofVerifier, ReplayTable, verifier::ProofRules};
+use super::{ExternalUrl, ExternalUrlError, NonceKey, ProofVerifier, ReplayTable, key::Accepted, verifier::ProofRules};
 use crate::clock::{Clock, SystemClock};
 
 /// Builds a [`ProofVerifier`]. `Stage` is the next required decision.
@@ -24,6 +24,7 @@ pub struct WantsProofOptions {
     requires_proof: bool,
     nonces: Option<NonceKey>,
     replay_capacity: usize,
+    algorithms: Accepted,
     clock: Box<dyn Clock>,
 }
 
@@ -57,6 +58,7 @@ impl ProofVerifierBuilder<WantsExternalUrl> {
             requires_proof: false,
             nonces: None,
             replay_capacity: ProofVerifierBuilder::DEFAULT_REPLAY_CAPACITY,
+            algorithms: Accepted::Ed25519,
             clock: Box::new(SystemClock),
         };
         ProofVerifierBuilder { stage }
@@ -117,6 +119,15 @@ impl ProofVerifierBuilder<WantsProofOptions> {
         self
     }
 
+    /// Accepts proofs by keys on P-256 too (`ES256`): for tokens of OAuth clients, which may have no Ed25519.
+    #[cfg(feature = "es256")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "es256")))]
+    #[must_use]
+    pub fn accept_es256(mut self) -> Self {
+        self.stage.algorithms = Accepted::Ed25519AndEs256;
+        self
+    }
+
     /// Takes the time from elsewhere: for tests and simulations.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -127,7 +138,8 @@ impl ProofVerifierBuilder<WantsProofOptions> {
     /// The verifier of proofs, which starts now.
     #[must_use]
     pub fn build(self) -> ProofVerifier {
-        let WantsProofOptions { urls, window, leeway, requires_proof, nonces, replay_capacity, clock } = self.stage;
+        let WantsProofOptions { urls, window, leeway, requires_proof, nonces, replay_capacity, algorithms, clock } =
+            self.stage;
         ProofVerifier(Arc::new(ProofRules {
             urls,
             window,
@@ -137,6 +149,7 @@ impl ProofVerifierBuilder<WantsProofOptions> {
             own_nonces: NonceKey::of_this_process(),
             started_at: clock.now(),
             replays: ReplayTable::new(replay_capacity),
+            algorithms,
             clock,
         }))
     }

@@ -38,7 +38,7 @@ pub enum ProofError {
         /// `typ`, its first 64 characters.
         found: String,
     },
-    /// `alg` is not one of [`ALGORITHMS`](super::ALGORITHMS), or not that of the key (check 5).
+    /// `alg` is not one of those that [are accepted](super::ProofVerifier::algorithms) (check 5).
     #[error("algorithm `{algorithm}` is not accepted")]
     UnsupportedAlgorithm {
         /// `alg`, its first 64 characters.

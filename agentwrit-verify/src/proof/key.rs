@@ -6,21 +6,46 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use serde::Deserialize;
 
 use super::ProofError;
+#[cfg(feature = "es256")]
+use super::es256;
 use crate::{keys, thumbprint::Thumbprint};
 
-/// Accepted values of `alg`, separated by spaces, for the parameter `algs` of a challenge (RFC 9449 §7.1).
+/// Values of `alg` that are accepted, separated by spaces, for the parameter `algs` of a challenge (RFC 9449 §7.1): see
+/// [`ProofVerifier::algorithms`](super::ProofVerifier::algorithms).
 pub const ALGORITHMS: &str = "EdDSA Ed25519";
+
+/// Algorithms whose proofs a verifier accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    Ed25519,
+    #[cfg(feature = "es256")]
+    Ed25519AndEs256,
+}
+
+impl Accepted {
+    pub(super) const fn names(self) -> &'static str {
+        match self {
+            Self::Ed25519 => ALGORITHMS,
+            #[cfg(feature = "es256")]
+            Self::Ed25519AndEs256 => "EdDSA Ed25519 ES256",
+        }
+    }
+}
 
 /// A public key as a header contains it: of the right form, not yet decoded to a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PublicJwk {
     Ed25519([u8; 32]),
+    #[cfg(feature = "es256")]
+    P256(es256::Point),
 }
 
 impl PublicJwk {
     pub(super) fn thumbprint(&self) -> Thumbprint {
         match self {
             Self::Ed25519(bytes) => Thumbprint::of_ed25519(bytes),
+            #[cfg(feature = "es256")]
+            Self::P256(point) => point.thumbprint(),
         }
     }
 
@@ -30,6 +55,8 @@ impl PublicJwk {
             Self::Ed25519(bytes) => {
                 keys::decompress(bytes).map(|key| ProofKey::Ed25519(Box::new(key))).ok_or(ProofError::InvalidKey)
             }
+            #[cfg(feature = "es256")]
+            Self::P256(point) => point.decode().map(|key| ProofKey::P256(Box::new(key))).ok_or(ProofError::InvalidKey),
         }
     }
 }
@@ -38,12 +65,16 @@ impl PublicJwk {
 #[derive(Clone, Debug)]
 pub(super) enum ProofKey {
     Ed25519(Box<VerifyingKey>),
+    #[cfg(feature = "es256")]
+    P256(Box<es256::Key>),
 }
 
 impl ProofKey {
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         match self {
             Self::Ed25519(key) => keys::verifies(key, message, &Signature::from_bytes(signature)),
+            #[cfg(feature = "es256")]
+            Self::P256(key) => key.verify_sig(message, signature).is_ok(),
         }
     }
 }
@@ -67,6 +98,9 @@ pub(super) struct RawJwk<'a> {
     crv: Option<CowStr<'a>>,
     #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
     x: Option<CowStr<'a>>,
+    #[cfg(feature = "es256")]
+    #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
+    y: Option<CowStr<'a>>,
     #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null", rename = "use")]
     usage: Option<CowStr<'a>>,
     #[serde(borrow, default, deserialize_with = "agentwrit_json::non_null")]
@@ -102,15 +136,19 @@ impl RawJwk<'_> {
         let excluded = self.usage.is_some_and(|usage| usage.0 != "sig")
             || self.key_ops.is_some_and(|ops| ops.iter().all(|op| op.0 != "verify"));
         let kind = (self.kty.as_ref().map(|kty| &*kty.0), self.crv.as_ref().map(|crv| &*crv.0));
-        let algorithms: &[&str] = match kind {
-            (Some("OKP"), Some("Ed25519")) => &["EdDSA", "Ed25519"],
+        let (algorithms, key): (&[&str], _) = match kind {
+            (Some("OKP"), Some("Ed25519")) => (&["EdDSA", "Ed25519"], PublicJwk::Ed25519(coordinate(self.x)?)),
+            #[cfg(feature = "es256")]
+            (Some("EC"), Some("P-256")) => {
+                (&["ES256"], PublicJwk::P256(es256::Point { x: coordinate(self.x)?, y: coordinate(self.y)? }))
+            }
             _ => return Err(ProofError::InvalidKey),
         };
         let fits = |name: &str| algorithms.contains(&name);
         if excluded || !fits(algorithm) || self.alg.is_some_and(|alg| !fits(&alg.0)) {
             return Err(ProofError::InvalidKey);
         }
-        Ok(PublicJwk::Ed25519(coordinate(self.x)?))
+        Ok(key)
     }
 }
 

@@ -48,6 +48,8 @@
 
 mod builder;
 mod error;
+#[cfg(feature = "es256")]
+mod es256;
 mod external_url;
 mod key;
 mod nonce;

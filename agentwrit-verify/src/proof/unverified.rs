@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     ProofError,
-    key::{ALGORITHMS, JwkMember, PublicJwk},
+    key::{Accepted, JwkMember, PublicJwk},
 };
 use crate::jws::{self, shorten};
 
@@ -53,7 +53,7 @@ impl<'a> UnverifiedProof<'a> {
     }
 
     /// Checks the header and returns the key that it contains (§4.3, checks 3 to 5 and 7).
-    pub(super) fn key(&self) -> Result<PublicJwk, ProofError> {
+    pub(super) fn key(&self, accepted: Accepted) -> Result<PublicJwk, ProofError> {
         let text = decode_base64(self.parts.header)?;
         let header: RawHeader<'_> =
             agentwrit_json::object_from_slice(&text, MAX_DEPTH).map_err(|error| ProofError::malformed(&error))?;
@@ -62,7 +62,7 @@ impl<'a> UnverifiedProof<'a> {
             return Err(ProofError::WrongType { found: shorten(&media_type) });
         }
         let algorithm = header.alg.ok_or(ProofError::MissingMember { member: "alg" })?.0;
-        if !ALGORITHMS.split(' ').any(|accepted| accepted == algorithm) {
+        if !accepted.names().split(' ').any(|name| name == algorithm) {
             return Err(ProofError::UnsupportedAlgorithm { algorithm: shorten(&algorithm) });
         }
         if header.crit.0 {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     ExternalUrl, NonceKey, PresentedProof, PresentedToken, ProofError, Replay, ReplayTable, Scheme,
     external_url::request_path,
-    key::{KnownSender, ProofKey, PublicJwk},
+    key::{Accepted, KnownSender, ProofKey, PublicJwk},
     unverified::{ProofClaims, UnverifiedProof},
 };
 use crate::{
@@ -37,6 +37,7 @@ pub(super) struct ProofRules {
     pub(super) own_nonces: NonceKey,
     pub(super) started_at: UnixTime,
     pub(super) replays: ReplayTable,
+    pub(super) algorithms: Accepted,
     pub(super) clock: Box<dyn Clock>,
 }
 
@@ -57,6 +58,12 @@ impl ProofVerifier {
     ) -> Result<Thumbprint, ProofError> {
         let checked = self.0.check(presented, expected, |_| None, || None)?;
         Ok(checked.thumbprint)
+    }
+
+    /// Returns the values of `alg` that are accepted, separated by spaces, for the parameter `algs` of a challenge (§7.1).
+    #[must_use]
+    pub fn algorithms(&self) -> &'static str {
+        self.0.algorithms.names()
     }
 
     /// Returns a nonce for the header `DPoP-Nonce` of a response to an accepted request (§8.2): the client's next proof
@@ -130,7 +137,7 @@ impl ProofRules {
         let proof = UnverifiedProof::decode(presented.text()?)?;
         // The header of a known sender contains the key that is expected.
         let known = expected.zip(known(proof.header_text()));
-        let jwk = if known.is_some() { None } else { Some(proof.key()?) };
+        let jwk = if known.is_some() { None } else { Some(proof.key(self.algorithms)?) };
         let thumbprint = jwk.as_ref().map(PublicJwk::thumbprint).or(expected.copied()).ok_or(ProofError::WrongKey)?;
         if expected.is_some_and(|expected| *expected != thumbprint) {
             return Err(ProofError::WrongKey);

@@ -25,7 +25,10 @@ mod inspection;
 mod interop;
 mod key_announcements;
 mod network;
+mod proof_urls;
 mod proofs;
+#[cfg(feature = "es256")]
+mod proofs_es256;
 #[cfg(feature = "remote")]
 mod remote;
 mod reports;

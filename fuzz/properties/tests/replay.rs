@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking")]
 
-use std::{fs, path::Path};
+use std::{cell::Cell, fs, path::Path};
 
-use agentwrit_fuzz_properties::{feed, key_set, report, scope, signed, token};
+use agentwrit_fuzz_properties::{feed, key_set, proof, report, scope, signed, token};
 use arbitrary::{Arbitrary, Unstructured};
 
 /// Runs a check on every stored input of a target: its seeds, and inputs stored after fuzzing.
@@ -31,6 +31,13 @@ fn feed_seeds_satisfy_properties() {
 #[test]
 fn key_set_seeds_satisfy_properties() {
     replay("key_set", |input| key_set::check(decode(input)));
+}
+
+#[test]
+fn proof_seeds_satisfy_properties() {
+    let accepted = Cell::new(0);
+    replay("proof", |input| accepted.set(accepted.get() + u32::from(proof::check(decode(input)))));
+    assert_eq!(accepted.get(), 6, "plain, query, spelling, fraction, nonce and header are accepted");
 }
 
 #[test]
@@ -61,5 +68,9 @@ fn every_fuzz_target_is_replayed() {
         .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    assert_eq!(names, ["feed", "key_set", "report", "scope", "signed", "token"], "add a test above for a new target");
+    assert_eq!(
+        names,
+        ["feed", "key_set", "proof", "report", "scope", "signed", "token"],
+        "add a test above for a new target"
+    );
 }
