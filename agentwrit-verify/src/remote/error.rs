@@ -51,6 +51,16 @@ pub enum RemoteError {
         /// The HTTP status.
         status: u16,
     },
+    /// The broker rejects the reports of this instance as they are: no token is accepted until it accepts one.
+    #[error("`{url}` rejected the report with status {status}: {detail}")]
+    ReportRejected {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// Reason, as the broker gives it.
+        detail: String,
+    },
     /// Response over the limit.
     #[error("the response of `{url}` is longer than {limit} bytes")]
     TooLong {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use reqwest::{
-    Client, StatusCode, Url,
+    Client, Response, StatusCode, Url,
     header::{AGE, CACHE_CONTROL, CONTENT_TYPE, HeaderMap},
 };
+use serde::Deserialize;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -13,9 +14,13 @@ use super::RemoteError;
 use crate::{
     feed_cursor::FeedCursor,
     http_client::{BodyError, BrokerUrl, ConnectionSettings, TransportError, read_body, without_userinfo},
+    jws::{MAX_DEPTH, shorten},
     keys::KeySet,
     report::Report,
 };
+
+/// Timeout between two parts of a problem.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub(super) struct Broker {
@@ -106,12 +111,16 @@ impl Broker {
         let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/jwt").body(report);
         let timed_out = || RemoteError::Unreachable { url: name.clone(), cause: String::from("timed out") };
         let sent = timeout(self.timeout, request.send()).await.map_err(|_| timed_out())?;
-        let response = sent.map_err(|error| RemoteError::Unreachable {
+        let mut response = sent.map_err(|error| RemoteError::Unreachable {
             url: name.clone(),
             cause: TransportError::of(&error, https).reason,
         })?;
         if !response.status().is_success() {
-            return Err(RemoteError::UnexpectedStatus { url: name.clone(), status: response.status().as_u16() });
+            let (url, status) = (name.clone(), response.status().as_u16());
+            return Err(match timeout(self.timeout, rejection(&mut response)).await {
+                Ok(Some(detail)) => RemoteError::ReportRejected { url, status, detail },
+                Ok(None) | Err(_) => RemoteError::UnexpectedStatus { url, status },
+            });
         }
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let at_least = header(FeedCursor::AT_LEAST).and_then(|text| FeedCursor::parse(text).ok());
@@ -157,6 +166,26 @@ impl Broker {
         };
         timeout(limits.whole, reading).await.map_err(|_| timed_out())?
     }
+}
+
+/// Reads the reason of a broker that rejects a report, whatever the instance does not change about itself. `None` for what
+/// may be over soon, and for a response that another server gave in its place: a problem is in `application/problem+json`
+/// (RFC 9457).
+async fn rejection(response: &mut Response) -> Option<String> {
+    const LONGEST: usize = 16 * 1024;
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: Option<String>,
+    }
+    let is_definite = matches!(response.status().as_u16(), 400 | 401 | 403 | 422);
+    let media_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = media_type.split_once(';').map_or(media_type, |(media_type, _)| media_type).trim();
+    if !is_definite || !media_type.eq_ignore_ascii_case("application/problem+json") {
+        return None;
+    }
+    let body = read_body(response, LONGEST, REJECTION_TIMEOUT).await.ok()?;
+    let Problem { detail } = agentwrit_json::object_from_slice(&body, MAX_DEPTH).ok()?;
+    Some(shorten(detail.as_deref().unwrap_or("without a reason")))
 }
 
 /// Returns the most time for which HTTP caches held the response: its `Age` and a second, since that is rounded down;

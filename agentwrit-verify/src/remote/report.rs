@@ -108,7 +108,12 @@ impl Reporter {
         let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?;
         shared.counters.reports.add();
         let sent = self.broker.report(report.sign(&self.key)).await;
-        sent.inspect_err(|_| shared.counters.report_failures.add())
+        sent.inspect_err(|error| {
+            if matches!(error, RemoteError::ReportRejected { .. }) {
+                self.series.rejected();
+            }
+            shared.counters.report_failures.add();
+        })
     }
 
     /// Stops accepting tokens, then returns a future that tells the broker; `None` when that was done before.

@@ -110,6 +110,16 @@ impl ReportSeries {
         }
     }
 
+    /// Ends the lease after the broker rejected a report for a reason that lasts, such as that the verifier was removed: the
+    /// broker may not count this instance any more. A report that is accepted later begins another one.
+    pub(crate) fn rejected(&self) {
+        let mut awaiting = self.awaiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *awaiting = None;
+        if let Some(freshness) = self.list.freshness() {
+            freshness.set_lease(Lease::Absent);
+        }
+    }
+
     /// Stops accepting tokens: later reports say so. Returns false when that was done before.
     pub(crate) fn leave(&self) -> bool {
         self.list.freshness().is_some_and(Freshness::leave)

@@ -175,6 +175,13 @@ impl TestFollower {
         }
     }
 
+    /// Ends the lease after the broker rejected a report for a reason that lasts.
+    pub fn report_rejected(&self) {
+        if let Some(reports) = &self.reports {
+            reports.rejected();
+        }
+    }
+
     /// Stops accepting tokens: the next report says so.
     pub fn leave(&self) {
         if let Some(reports) = &self.reports {

@@ -56,6 +56,8 @@ pub(crate) struct Model {
     pub(crate) key_cache: Option<KeyCache>,
     /// Key of a thief in the path of the feed, who signs each response anew and announces the key.
     pub(crate) thief: Option<SigningKey>,
+    /// Problem in the responses to reports.
+    pub(crate) rejection: &'static str,
     /// Bodies of the reports that were accepted.
     pub(crate) reports: Vec<String>,
     /// Status of the response to a report.
@@ -92,6 +94,7 @@ impl Broker {
             key_cache: None,
             thief: None,
             reports: Vec::new(),
+            rejection: "",
             report_status: "204 No Content",
             report_interval: 0,
         };
@@ -176,8 +179,12 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
-    let mut age = String::new();
+    let mut headers = String::new();
     let (status, body) = if target == "/v1/verifiers/reports" {
+        let rejection = model.lock().unwrap().rejection;
+        if !rejection.is_empty() {
+            headers = String::from("content-type: application/problem+json\r\n");
+        }
         receive_report(&head, &mut stream, &model).await
     } else if let Some(question) = target.strip_prefix("/v1/revocations") {
         let (status, response) = feed(&model, question, &mut news).await;
@@ -190,7 +197,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
         let asks_broker = head.to_ascii_lowercase().contains("cache-control: no-cache");
         let stored = model.key_cache.as_ref().filter(|cache| !(asks_broker && cache.revalidates));
         if let Some(seconds) = stored.and_then(|cache| cache.age) {
-            age = format!("age: {seconds}\r\n");
+            headers = format!("age: {seconds}\r\n");
         }
         let stored = stored.map(|cache| cache.key_set.clone());
         ("200 OK", stored.unwrap_or_else(|| model.issuer.key_set().to_jwks()))
@@ -203,7 +210,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     };
     let answer = format!(
         "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\nagentwrit-report-interval: {interval}\r\ncontent-length: \
-         {length}\r\n{age}connection: close\r\n\r\n{body}"
+         {length}\r\n{headers}connection: close\r\n\r\n{body}"
     );
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
         // The follower may have disconnected.
@@ -226,7 +233,7 @@ async fn receive_report(head: &str, stream: &mut TcpStream, model: &Mutex<Model>
     if model.report_status.starts_with("204") {
         model.reports.push(String::from_utf8(body).unwrap());
     }
-    (model.report_status, String::new())
+    (model.report_status, model.rejection.to_owned())
 }
 
 async fn feed(model: &Mutex<Model>, question: &str, news: &mut watch::Receiver<u64>) -> (&'static str, String) {

@@ -215,3 +215,54 @@ fn reads_signing_key_of_openssl() {
     assert_eq!(SigningKey::from_pkcs8_pem(rsa.as_bytes()).unwrap_err(), SigningKeyError::OtherAlgorithm);
     assert!(matches!(SigningKey::from_pkcs8_pem(b"").unwrap_err(), SigningKeyError::Pem(_)));
 }
+
+#[tokio::test]
+async fn rejected_report_ends_lease_at_once_and_unavailable_broker_does_not() {
+    let broker = Broker::start().await;
+    broker.with(|model| model.report_interval = 0);
+    let follower = broker.reporting().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let fail_once = async |status: &'static str, rejection: &'static str| {
+        broker.with(|model| (model.report_status, model.rejection) = (status, rejection));
+        let failures = || follower.status().counters.report_failures;
+        let before = failures();
+        broker.tell();
+        until("a failure", || failures() > before).await;
+    };
+    let accept = async || {
+        let before = broker.with(|model| model.reports.len());
+        broker.with(|model| (model.report_status, model.rejection) = ("204 No Content", ""));
+        until("an accepted report", || broker.with(|model| model.reports.len()) > before).await;
+    };
+    let problem = r#"{"type":"about:blank","detail":"no enrolled verifier signed this report"}"#;
+    // A proxy's own page, and what the broker rejects for a while.
+    for (status, rejection) in
+        [("403 Forbidden", ""), ("429 Too Many Requests", problem), ("503 Service Unavailable", problem)]
+    {
+        fail_once(status, rejection).await;
+        assert!(verifier.verify(&broker.token()).is_ok(), "{status}");
+        accept().await;
+    }
+    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "422 Unprocessable Content"] {
+        fail_once(status, problem).await;
+        assert!(is_not_reported(&verifier, &broker.token()), "{status}");
+        accept().await;
+        until("the next lease", || verifier.verify(&broker.token()).is_ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn rejected_report_ends_permission_to_use_stale_list() {
+    let broker = Broker::start().await;
+    broker.with(|model| model.report_interval = 0);
+    let follower = broker.reporting().accept_stale_revocations().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    assert!(verifier.verify(&broker.token()).is_ok());
+    let problem = r#"{"detail":"bound is larger than the 30 s that the verifier may have"}"#;
+    broker.with(|model| (model.report_status, model.rejection) = ("400 Bad Request", problem));
+    broker.tell();
+    until("the rejection", || is_not_reported(&verifier, &broker.token())).await;
+    let failed = broker.reporting().start().await.unwrap_err();
+    let expected = "rejected the report with status 400: bound is larger than the 30 s that the verifier may have";
+    assert!(failed.to_string().ends_with(expected), "{failed}");
+}
