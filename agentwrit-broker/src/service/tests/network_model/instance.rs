@@ -4,7 +4,6 @@ use std::{fmt, time::Instant};
 
 use agentwrit_verify::{
     Clock as _, FeedCursor, FeedError, KeySet,
-    confirmation::EnrolledVerifier,
     feed::Staleness,
     report::{InstanceId, VerifierName},
     testing::{TestFollower, TestIssuer},
@@ -13,7 +12,9 @@ use agentwrit_verify::{
 use super::{
     super::{verifiers::key, *},
     Chance,
+    world::Verifier,
 };
+use crate::service::verifiers::ReportRejection;
 
 /// Largest delay of an instance's clock, in milliseconds.
 const LEEWAY: i64 = 5_000;
@@ -27,6 +28,7 @@ type SentReport = (String, Instant);
 pub(super) struct Instance {
     number: u64,
     name: VerifierName,
+    id: InstanceId,
     follower: TestFollower,
     clock: ManualClock,
     bound: Option<i64>,
@@ -34,12 +36,16 @@ pub(super) struct Instance {
     seen: Vec<String>,
     next_poll: i64,
     reports: InFlight<SentReport>,
-    acceptances: InFlight<(Instant, FeedCursor)>,
+    /// Responses to reports: the time of sending and the cursor, or a rejection that lasts.
+    answers: InFlight<Option<(Instant, FeedCursor)>>,
+    rejected_reports: u64,
     next_report: i64,
     reported: Option<String>,
     wants_new_keys: bool,
     next_fetch: i64,
     paused_until: i64,
+    /// Until then the machine sleeps: its monotonic clock stands still.
+    suspended_until: i64,
     disconnected_until: i64,
 }
 
@@ -48,7 +54,7 @@ impl Instance {
         issuer: &TestIssuer,
         true_clock: &ManualClock,
         keys: KeySet,
-        verifier: EnrolledVerifier,
+        verifier: Verifier,
         (number, now): (u64, i64),
         chance: &mut Chance,
     ) -> Self {
@@ -63,10 +69,9 @@ impl Instance {
             Some(bound) => Staleness::at_most(Duration::from_secs(bound.unsigned_abs())),
             None => Staleness::default().accept_stale(),
         };
-        let id: [u8; 16] = std::array::from_fn(|_| u8::try_from(chance.next() % 256).unwrap());
+        let id = InstanceId::from_bytes(std::array::from_fn(|_| u8::try_from(chance.next() % 256).unwrap()));
         let name = verifier.name.clone();
-        let follower = TestFollower::with_clock(issuer, staleness, clock.clone())
-            .with_identity(verifier.name, InstanceId::from_bytes(id));
+        let follower = TestFollower::with_clock(issuer, staleness, clock.clone()).with_identity(verifier.name, id);
         follower.set_keys(keys);
         Self {
             number,
@@ -78,7 +83,10 @@ impl Instance {
             seen: Vec::new(),
             next_poll: now,
             reports: Vec::new(),
-            acceptances: Vec::new(),
+            answers: Vec::new(),
+            rejected_reports: 0,
+            id,
+            suspended_until: now,
             next_report: now,
             reported: None,
             wants_new_keys: false,
@@ -88,9 +96,26 @@ impl Instance {
         }
     }
 
-    pub(super) fn pass(&self, step: Duration) {
-        // A process that is paused misses none of the time.
-        self.clock.advance(step);
+    pub(super) fn pass(&self, now: i64, step: Duration) {
+        if now < self.suspended_until {
+            self.clock.set(self.clock.now().saturating_add(step));
+        } else {
+            // A process that is paused misses none of the time.
+            self.clock.advance(step);
+        }
+    }
+
+    /// Suspends the machine.
+    pub(super) fn suspend(&mut self, until: i64) {
+        (self.suspended_until, self.paused_until) = (until, until);
+    }
+
+    pub(super) fn name_and_id(&self) -> (VerifierName, InstanceId) {
+        (self.name.clone(), self.id)
+    }
+
+    pub(super) fn rejected_reports(&self) -> u64 {
+        self.rejected_reports
     }
 
     pub(super) fn is_paused(&self, now: i64) -> bool {
@@ -129,7 +154,7 @@ impl Instance {
     pub(super) fn lose_messages(&mut self) {
         self.responses.clear();
         self.reports.clear();
-        self.acceptances.clear();
+        self.answers.clear();
     }
 
     /// Loses the connection after a last response, which may arrive late, until after its bound. Returns the time at which
@@ -185,8 +210,11 @@ impl Instance {
 
     /// Reports after news, else from time to time.
     fn report(&mut self, now: i64, chance: &mut Chance) {
-        for (sent, at_least) in take_arrived(&mut self.acceptances, now) {
-            self.follower.report_accepted(sent, at_least);
+        for answer in take_arrived(&mut self.answers, now) {
+            match answer {
+                Some((sent, at_least)) => self.follower.report_accepted(sent, at_least),
+                None => self.follower.report_rejected(),
+            }
         }
         let cursor = self.follower.feed().list().cursor().map(|cursor| cursor.to_string());
         if now < self.disconnected_until || (cursor == self.reported && now < self.next_report) {
@@ -213,11 +241,18 @@ impl Instance {
 
     async fn deliver_reports(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
         for (text, sent) in take_arrived(&mut self.reports, now) {
-            // Rejected are reports that were overtaken, are too frequent or too old.
-            let Ok(accepted) = broker.verifiers.report(&text, CLIENT).await else { continue };
+            let answer = match broker.verifiers.report(&text, CLIENT).await {
+                Ok(accepted) => Some((sent, accepted.at_least)),
+                Err(Error::Report(ReportRejection::NotEnrolled | ReportRejection::BoundTooLarge { .. })) => {
+                    self.rejected_reports += 1;
+                    None
+                }
+                // Reports that were overtaken, are too frequent or too old.
+                Err(_) => continue,
+            };
             if chance.percent(85) {
                 let longest = if chance.percent(80) { 100 } else { 20_000 };
-                self.acceptances.push((now + chance.between(0, longest), (sent, accepted.at_least)));
+                self.answers.push((now + chance.between(0, longest), answer));
             }
         }
     }
