@@ -38,8 +38,9 @@ mod verifiers;
 
 pub use agentwrit_protocol::{
     AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse, KeyChangeRequest,
-    KeyState, LaunchTokenRecord, ListResponse, Page, PublicKeyBytes, RevocationRecord, RevocationResponse,
-    RevocationTarget, Secret, SigningKeyRecord, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
+    KeyState, LaunchTokenRecord, ListResponse, Page, PermittedBound, PublicKeyBytes, RevocationRecord,
+    RevocationResponse, RevocationTarget, Secret, SigningKeyRecord, VerifierEnrolmentRequest, VerifierInstance,
+    VerifierRecord, VerifierUpdateRequest,
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 

@@ -1,7 +1,7 @@
 //! Verifiers that report to the broker: enrolment and the list.
 
-use agentwrit_protocol::{ListResponse, Page, VerifierEnrolmentRequest, VerifierRecord, paths};
-use agentwrit_verify::report::VerifierName;
+use agentwrit_protocol::{ListResponse, Page, VerifierEnrolmentRequest, VerifierRecord, VerifierUpdateRequest, paths};
+use agentwrit_verify::report::{InstanceId, VerifierName};
 
 use crate::{
     admin::{Admin, MAX_LIST_BYTES},
@@ -31,8 +31,38 @@ impl Admin {
         self.session().fetch(&request).await
     }
 
-    /// Removes a verifier. The broker rejects further reports of its instances, which accept no token once their lease
-    /// has ended; revocations do not wait for them any more.
+    /// Changes the key or the largest bound of a verifier. Revocations wait for instances under the bound that they reported,
+    /// also when the broker rejects their reports from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Rejected`] with `not_found` when there is none of that name; any error of the network.
+    pub async fn update_verifier(
+        &self,
+        name: &VerifierName,
+        change: &VerifierUpdateRequest,
+    ) -> Result<VerifierRecord, ClientError> {
+        self.session().fetch(&ApiRequest::put(paths::admin_verifier(name), change)?).await
+    }
+
+    /// Confirms that the process of an instance without a bound has ended, so that revocations do not wait for it any more;
+    /// with `None`, that no instance without a bound runs whose report may be lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Rejected`] with `not_found` when there is no such instance, also when an earlier attempt, whose response
+    /// was lost, did this, and with `conflict` for one with a bound, which the broker forgets by itself; any error of the
+    /// network.
+    pub async fn forget_verifier_instance(
+        &self,
+        name: &VerifierName,
+        instance: Option<InstanceId>,
+    ) -> Result<(), ClientError> {
+        self.session().send(&ApiRequest::delete(paths::admin_verifier_instance(name, instance))).await
+    }
+
+    /// Removes a verifier. The broker rejects further reports of its instances, which accept no token from then on.
+    /// Revocations wait for those that may not have heard of it until their bound has passed.
     ///
     /// # Errors
     ///

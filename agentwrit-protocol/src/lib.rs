@@ -53,5 +53,5 @@ pub use self::{
         DelegationRequest, DelegationResponse, RenewalResponse, ReportedClaims, ValidationRequest, ValidationResponse,
     },
     token_type::TokenType,
-    verifiers::{VerifierEnrolmentRequest, VerifierInstance, VerifierRecord},
+    verifiers::{PermittedBound, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest},
 };

@@ -1,6 +1,9 @@
 //! Paths of the API. `{id}` stands for a segment that names an app or a launch token.
 
-use agentwrit_verify::{AppId, FeedCursor, KeyId, report::VerifierName};
+use agentwrit_verify::{
+    AppId, FeedCursor, KeyId,
+    report::{InstanceId, VerifierName},
+};
 
 /// Health of the broker.
 pub const HEALTH: &str = "/v1/health";
@@ -40,6 +43,8 @@ pub const VERIFIER_REPORTS: &str = "/v1/verifiers/reports";
 pub const ADMIN_VERIFIERS: &str = "/v1/admin/verifiers";
 /// One verifier; see [`admin_verifier`].
 pub const ADMIN_VERIFIER: &str = "/v1/admin/verifiers/{name}";
+/// One instance of a verifier; see [`admin_verifier_instance`].
+pub const ADMIN_VERIFIER_INSTANCE: &str = "/v1/admin/verifiers/{name}/instances/{instance}";
 /// Signing keys: the list, and `POST` prepares one.
 pub const ADMIN_KEYS: &str = "/v1/admin/keys";
 /// Rotation of the signing key.
@@ -71,6 +76,9 @@ pub const ADMIN_APP_SUSPEND: &str = "/v1/admin/apps/{id}/suspend";
 /// End of an app's suspension; see [`admin_app_resume`].
 pub const ADMIN_APP_RESUME: &str = "/v1/admin/apps/{id}/resume";
 
+/// Names the instances of a verifier whose reports were lost, in place of an id.
+pub const UNKNOWN_INSTANCE: &str = "unknown";
+
 /// Path of one app.
 #[must_use]
 pub fn admin_app(id: &AppId) -> String {
@@ -99,6 +107,13 @@ pub fn revocation_confirmation(cursor: &FeedCursor) -> String {
 #[must_use]
 pub fn admin_verifier(name: &VerifierName) -> String {
     ADMIN_VERIFIER.replace("{name}", name.as_str())
+}
+
+/// Path of an instance of a verifier; of those whose reports were lost, without an id.
+#[must_use]
+pub fn admin_verifier_instance(name: &VerifierName, instance: Option<InstanceId>) -> String {
+    let instance = instance.map_or_else(|| UNKNOWN_INSTANCE.to_owned(), |id| id.to_string());
+    ADMIN_VERIFIER_INSTANCE.replace("{name}", name.as_str()).replace("{instance}", &instance)
 }
 
 /// Path of a change to a key: `change` is [`ADMIN_KEY_ACTIVATE`], [`ADMIN_KEY_RETIRE`] or [`ADMIN_KEY_WITHDRAW`].
@@ -134,6 +149,10 @@ mod tests {
         assert_eq!(revocation_confirmation(&cursor), "/v1/revocations/9f2c.1842/confirmation");
         let name = VerifierName::parse("payments-api").unwrap();
         assert_eq!(admin_verifier(&name), "/v1/admin/verifiers/payments-api");
+        assert_eq!(admin_verifier_instance(&name, None), "/v1/admin/verifiers/payments-api/instances/unknown");
+        let id = InstanceId::from_bytes([10; 16]);
+        let path = format!("/v1/admin/verifiers/payments-api/instances/{}", "0a".repeat(16));
+        assert_eq!(admin_verifier_instance(&name, Some(id)), path);
         let kid = |text| KeyId::parse(text).unwrap();
         let path = admin_key(ADMIN_KEY_WITHDRAW, &kid("ab_-9"));
         assert_eq!(path.as_deref(), Some("/v1/admin/keys/ab_-9/withdraw"));

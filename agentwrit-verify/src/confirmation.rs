@@ -9,8 +9,10 @@
 //!    broker had then, so the broker knows each one that matters, from a lease after it began to collect reports
 //!    ([`Fleet::complete_from`]). A revocation before that waits for the largest bound of each verifier that was enrolled before,
 //!    too.
-//! 5. An instance without a bound is never fenced and has no lease. The broker keeps it, durably, until it leaves or its
-//!    verifier is removed.
+//! 5. An instance without a bound is never fenced and has no lease. The broker keeps it, durably, until it leaves or the
+//!    operator confirms that its process has ended.
+//! 6. The end or change of an enrolment ends no instance: those of a removed verifier count until rule 3 omits them, and each
+//!    instance counts with the bound that it reported.
 //!
 //! So a confirmation is certain, and comes within the largest bound and a second. A verifier that lies about its cursor
 //! is a service that ignores revocations, and one that is not enrolled is not counted.
@@ -37,16 +39,19 @@ pub struct Commit {
     pub at: UnixTime,
 }
 
-/// A verifier that the operator enrolled.
+/// A verifier that is enrolled, or was and may still have instances that accept tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a broker must name each")]
 pub struct EnrolledVerifier {
     /// Its name.
     pub name: VerifierName,
-    /// Largest bound that its instances may report, in seconds; the broker rejects reports with a larger one.
+    /// Largest bound that its instances were permitted to report since a lease before, in seconds; `None` if any was.
     pub max_bound: Option<u64>,
-    /// Time of its enrolment, before which it had no instances.
-    pub added_at: UnixTime,
+    /// True if it may have instances that the broker does not know before [`Fleet::complete_from`]: it was enrolled before the
+    /// broker began to collect reports.
+    pub may_have_unknown: bool,
+    /// True if reports were lost, and it may have had instances without a bound: the broker may know them never.
+    pub may_have_unbounded: bool,
 }
 
 /// The latest accepted report of an instance.
@@ -76,15 +81,16 @@ impl KnownInstance {
     }
 }
 
-/// Enrolled verifiers and their instances.
+/// Verifiers and their instances.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a broker must name each")]
 pub struct Fleet<'a> {
-    /// Enrolled verifiers.
+    /// Verifiers whose instances count.
     pub enrolled: &'a [EnrolledVerifier],
     /// Their instances, as far as they are known.
     pub instances: &'a [KnownInstance],
-    /// Time from which every instance is known: [`Fleet::complete_after`] the time since which no report was lost.
+    /// Time from which every instance is known, on the clock of the commit: [`Fleet::complete_after`] the time since which no
+    /// report was lost. A wall clock that was set since must not change its distance from the commit.
     pub complete_from: UnixTime,
 }
 
@@ -135,7 +141,7 @@ pub enum ConfirmationState {
 pub struct PendingInstance {
     /// Its verifier.
     pub verifier: VerifierName,
-    /// Its id; `None` for instances of the verifier that the broker may not know yet.
+    /// Its id; `None` for instances of the verifier that the broker may not know.
     pub instance: Option<InstanceId>,
     /// Time of its latest report.
     pub last_heard: Option<UnixTime>,
@@ -154,11 +160,8 @@ impl Confirmation {
         for known in fleet.instances.iter().filter(is_enrolled).filter(|known| !known.is_gone(now)) {
             result.count(known, commit, now);
         }
-        if commit.at < fleet.complete_from {
-            result.add_unknown_instances(commit, fleet, now);
-        }
-        let can_be_fenced = |pending: &PendingInstance| pending.fenced_at.is_some() || pending.instance.is_none();
-        if result.pending.iter().any(can_be_fenced) {
+        result.add_unknown_instances(commit, fleet, now);
+        if result.pending.iter().any(|pending| pending.fenced_at.is_some()) {
             result.state = ConfirmationState::Pending;
         } else if !result.pending.is_empty() {
             result.state = ConfirmationState::Unbounded;
@@ -183,21 +186,19 @@ impl Confirmation {
         }
     }
 
-    /// Adds an entry for each verifier that may have instances which the broker does not know yet. Of one that was enrolled
-    /// since the broker began to collect reports, all are known.
+    /// Adds an entry for each verifier that may have instances which the broker does not know.
     fn add_unknown_instances(&mut self, commit: &Commit, fleet: Fleet<'_>, now: UnixTime) {
-        let is_older = |enrolled: &&EnrolledVerifier| Fleet::complete_after(enrolled.added_at) < fleet.complete_from;
-        for enrolled in fleet.enrolled.iter().filter(is_older) {
-            let fenced_at = match enrolled.max_bound {
-                Some(seconds) => fence(commit, Duration::from_secs(seconds)).min(fleet.complete_from),
-                None => fleet.complete_from,
-            };
-            if now < fenced_at {
+        for enrolled in fleet.enrolled {
+            let known_at = enrolled.max_bound.map_or(fleet.complete_from, |seconds| {
+                fence(commit, Duration::from_secs(seconds)).min(fleet.complete_from)
+            });
+            let is_unknown = enrolled.may_have_unknown && commit.at < fleet.complete_from && now < known_at;
+            if is_unknown || enrolled.may_have_unbounded {
                 self.pending.push(PendingInstance {
                     verifier: enrolled.name.clone(),
                     instance: None,
                     last_heard: None,
-                    fenced_at: Some(fenced_at),
+                    fenced_at: is_unknown.then_some(known_at),
                 });
             }
         }
@@ -223,6 +224,11 @@ mod tests {
         VerifierName::parse(text).unwrap()
     }
 
+    /// A verifier that was enrolled before the broker began to collect reports.
+    fn older(text: &str) -> EnrolledVerifier {
+        EnrolledVerifier { name: name(text), max_bound: None, may_have_unknown: true, may_have_unbounded: false }
+    }
+
     fn instance(id: u8, position: u64, bound: ReportedBound) -> KnownInstance {
         KnownInstance {
             verifier: name("payments-api"),
@@ -240,10 +246,7 @@ mod tests {
         complete_from: u64,
         now: u64,
     ) -> (ConfirmationState, u64, u64, Vec<Option<u64>>) {
-        let enrolled = [
-            EnrolledVerifier { name: name("payments-api"), max_bound: Some(60), added_at: UnixTime::default() },
-            EnrolledVerifier { name: name("reports-api"), max_bound: None, added_at: UnixTime::default() },
-        ];
+        let enrolled = [EnrolledVerifier { max_bound: Some(60), ..older("payments-api") }, older("reports-api")];
         let commit = Commit { cursor: FeedCursor::new("e", 5).unwrap(), at: at(0) };
         let complete_from = UnixTime::from_seconds(AT - 100 + complete_from);
         let found = Confirmation::of(&commit, Fleet { enrolled: &enrolled, instances, complete_from }, at(now));
@@ -302,11 +305,26 @@ mod tests {
     fn knows_every_instance_of_verifier_enrolled_since_start_of_broker() {
         let commit = Commit { cursor: FeedCursor::new("e", 5).unwrap(), at: at(10) };
         let complete_from = Fleet::complete_after(at(0));
-        let state = |added_at| {
-            let enrolled = [EnrolledVerifier { name: name("payments-api"), max_bound: None, added_at }];
+        let state = |may_have_unknown| {
+            let enrolled = [EnrolledVerifier { may_have_unknown, ..older("payments-api") }];
             Confirmation::of(&commit, Fleet { enrolled: &enrolled, instances: &[], complete_from }, at(10)).state
         };
-        assert_eq!(state(at(0)), ConfirmationState::Confirmed);
-        assert_eq!(state(at(0).saturating_sub(Duration::from_micros(1))), ConfirmationState::Pending);
+        assert_eq!(state(false), ConfirmationState::Confirmed);
+        assert_eq!(state(true), ConfirmationState::Pending);
+    }
+
+    #[test]
+    fn is_unbounded_while_verifier_may_have_lost_instances_without_bound() {
+        let commit = Commit { cursor: FeedCursor::new("e", 5).unwrap(), at: at(10) };
+        let enrolled = [EnrolledVerifier { may_have_unbounded: true, ..older("payments-api") }];
+        let confirm = |now| {
+            let fleet = Fleet { enrolled: &enrolled, instances: &[], complete_from: at(100) };
+            let found = Confirmation::of(&commit, fleet, at(now));
+            (found.state, found.pending.iter().map(|pending| pending.fenced_at).collect::<Vec<_>>())
+        };
+        assert_eq!(confirm(99), (ConfirmationState::Pending, vec![Some(at(100))]));
+        for now in [100, 1_000_000] {
+            assert_eq!(confirm(now), (ConfirmationState::Unbounded, vec![None]));
+        }
     }
 }

@@ -18,7 +18,7 @@ pub use self::{
     digest::Digest,
     launch_token::{LaunchToken, LaunchTokenId, LaunchTokenIdError},
     stored_key::{KeyPurpose, KeyState, StoredKey},
-    verifier::{Enrolment, InstanceState},
+    verifier::{Enrolment, FormerBound, InstanceState},
 };
 
 /// A registered agent.

@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use agentwrit_protocol::{Base64, ListResponse, Page, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord};
+use agentwrit_protocol::{
+    Base64, ListResponse, Page, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest,
+    paths,
+};
 use agentwrit_tower::Verified;
-use agentwrit_verify::{KeySet, report::VerifierName};
+use agentwrit_verify::{
+    KeySet,
+    report::{InstanceId, VerifierName},
+};
 use axum::{Json, extract::State};
 use http::StatusCode;
 
@@ -13,11 +19,14 @@ use super::{
     body::{DrainedBody, JsonBody},
     client::Client,
     errors::HttpError,
-    query::{Id, NoParameters, Parameters, list_response},
+    query::{Id, NameAndId, NoParameters, Parameters, list_response},
 };
 use crate::{
     domain::{Enrolment, InstanceState},
-    service::{Error, verifiers::KnownVerifier},
+    service::{
+        Error,
+        verifiers::{ForgottenInstance, KnownVerifier},
+    },
     store::LogEnd,
 };
 
@@ -51,6 +60,36 @@ pub(super) async fn list(
     Ok(Json(list_response(entries, total, &page)))
 }
 
+pub(super) async fn update(
+    State(services): State<Shared>,
+    Id(name): Id,
+    Client(client): Client,
+    verified: Verified,
+    _: NoParameters,
+    JsonBody(request, _place): JsonBody<VerifierUpdateRequest>,
+) -> Result<Json<VerifierRecord>, HttpError> {
+    let bearer = Some(verified.token().clone().into());
+    let enrolment = services.verifiers.update(bearer, verifier(&name)?, request, client).await?;
+    Ok(Json(record(&enrolment, Vec::new())))
+}
+
+pub(super) async fn forget(
+    State(services): State<Shared>,
+    NameAndId(name, instance): NameAndId,
+    Client(client): Client,
+    verified: Verified,
+    _: NoParameters,
+    _: DrainedBody,
+) -> Result<StatusCode, HttpError> {
+    let forgotten = match instance.as_str() {
+        paths::UNKNOWN_INSTANCE => ForgottenInstance::Unknown,
+        id => ForgottenInstance::Known(InstanceId::parse(id).map_err(|_| Error::NoSuchInstance)?),
+    };
+    let bearer = Some(verified.token().clone().into());
+    services.verifiers.forget(bearer, verifier(&name)?, forgotten, client).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(super) async fn remove(
     State(services): State<Shared>,
     Id(name): Id,
@@ -59,9 +98,13 @@ pub(super) async fn remove(
     _: NoParameters,
     _: DrainedBody,
 ) -> Result<StatusCode, HttpError> {
-    let name = VerifierName::parse(&name).map_err(|_| Error::NoSuchVerifier)?;
-    services.verifiers.remove(Some(verified.token().clone().into()), name, client).await?;
+    services.verifiers.remove(Some(verified.token().clone().into()), verifier(&name)?, client).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A text that cannot be a name names no verifier.
+fn verifier(text: &str) -> Result<VerifierName, Error> {
+    VerifierName::parse(text).map_err(|_| Error::NoSuchVerifier)
 }
 
 /// Returns the place of a verifier in the list: the time of its enrolment in microseconds, which no other one has.
@@ -79,6 +122,8 @@ fn record(enrolment: &Enrolment, instances: Vec<VerifierInstance>) -> VerifierRe
         public_key: Base64(*enrolment.public_key.as_bytes()),
         max_bound: enrolment.max_bound,
         added_at: enrolment.added_at,
+        removed_at: enrolment.removed_at,
+        may_have_unknown_instances: enrolment.may_have_unbounded,
         instances,
     }
 }

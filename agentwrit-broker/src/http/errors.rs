@@ -178,16 +178,14 @@ impl PendingProblem {
                 "another log was begun since, after a restored backup or lost history: what was issued before is revoked; \
                  request a revocation again to wait for the present log",
             ),
-            Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier => problem(ErrorCode::NotFound),
+            Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier | Error::NoSuchInstance => {
+                problem(ErrorCode::NotFound)
+            }
             Error::NameTaken => {
                 problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
             }
-            Error::VerifierExists { same_key: true } => {
-                problem(ErrorCode::Conflict).hint("nothing needs to be done if its bound is right too")
-            }
-            Error::VerifierExists { same_key: false } => {
-                problem(ErrorCode::Conflict).hint("choose another name, or remove the verifier that has it")
-            }
+            Error::VerifierExists { same_key } => problem(ErrorCode::Conflict).hint(hint_on_existing(*same_key)),
+            Error::InstanceHasBound => problem(ErrorCode::Conflict).hint("it counts at most ten minutes after its last report"),
             Error::TooManyVerifiers => problem(ErrorCode::Conflict).hint("remove verifiers that are not used any more"),
             Error::Report(rejection) => Self::of_report(rejection),
             Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. } => {
@@ -211,7 +209,7 @@ impl PendingProblem {
         match rejection {
             ReportRejection::Report(_) | ReportRejection::SequenceTooLarge => problem(ErrorCode::InvalidRequest),
             ReportRejection::BoundTooLarge { .. } => problem(ErrorCode::InvalidRequest)
-                .hint("lower `max_staleness`, or enrol the verifier anew with a larger `max_bound`"),
+                .hint("lower `max_staleness`, or change the `max_bound` of the verifier"),
             ReportRejection::NotEnrolled => problem(ErrorCode::Unauthorized),
             ReportRejection::Superseded | ReportRejection::Ahead => problem(ErrorCode::Conflict),
             ReportRejection::TooOften { retry_after } | ReportRejection::TooManyNewInstances { retry_after } => {
@@ -289,4 +287,13 @@ pub(super) async fn not_found() -> HttpError {
 
 pub(super) async fn method_not_allowed() -> HttpError {
     HttpError::MethodNotAllowed
+}
+
+/// Returns the remedy for the enrolment of a verifier that exists.
+fn hint_on_existing(same_key: bool) -> &'static str {
+    if same_key {
+        "nothing needs to be done if its bound is right too; PUT changes it"
+    } else {
+        "choose another name, or change the key of the verifier that has it"
+    }
 }

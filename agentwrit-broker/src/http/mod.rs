@@ -54,7 +54,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 34] {
+fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 35] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -102,7 +102,8 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 34
         (paths::APP_LAUNCH_TOKENS, require("app:launch-tokens:*", post(launch_tokens::issue))),
         (paths::VERIFIER_REPORTS, post(reports::report)),
         (paths::ADMIN_VERIFIERS, require("admin:verifiers:*", get(enrolment::list).post(enrolment::enrol))),
-        (paths::ADMIN_VERIFIER, require("admin:verifiers:*", delete(enrolment::remove))),
+        (paths::ADMIN_VERIFIER, require("admin:verifiers:*", delete(enrolment::remove).put(enrolment::update))),
+        (paths::ADMIN_VERIFIER_INSTANCE, require("admin:verifiers:*", delete(enrolment::forget))),
         (paths::ADMIN_APPS, admin(get(apps::list).post(apps::create))),
         (paths::ADMIN_APP, admin(get(apps::show).put(apps::update).delete(apps::deregister))),
         (paths::ADMIN_APP_SUSPEND, admin(post(apps::suspend))),

@@ -66,6 +66,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// A name in the path, and an id below it.
+#[derive(Debug)]
+pub(super) struct NameAndId(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NameAndId {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpError> {
+        let Path((name, id)) = Path::from_request_parts(parts, state).await.map_err(|_| HttpError::NotFound)?;
+        Ok(Self(name, id))
+    }
+}
+
 impl Parameters {
     /// Rejects names that the endpoint does not know.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), HttpError> {

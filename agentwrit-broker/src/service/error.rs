@@ -85,6 +85,11 @@ pub(crate) enum Error {
     TooManyVerifiers,
     #[error("no such verifier")]
     NoSuchVerifier,
+    #[error("no such instance of the verifier")]
+    NoSuchInstance,
+    /// An instance that the broker forgets by itself can't be forgotten by the operator.
+    #[error("the instance has a bound")]
+    InstanceHasBound,
     #[error(transparent)]
     Report(ReportRejection),
     #[error("{}", match .0 {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agentwrit_verify::RevocationList;
 
-use super::Parts;
+use super::{Parts, verifiers::VerifierService};
 use crate::{
     issuer::Challenges,
     ledger::Ledger,
@@ -20,17 +20,19 @@ pub(crate) struct Housekeeping {
     ledger: Arc<Ledger>,
     revocations: RevocationList,
     challenges: Arc<Challenges>,
+    verifiers: Arc<VerifierService>,
 }
 
 impl Housekeeping {
     pub(super) fn new(parts: Parts, revocations: RevocationList) -> Self {
-        let Parts { ledger, challenges, .. } = parts;
-        Self { ledger, revocations, challenges }
+        let Parts { ledger, challenges, verifiers, .. } = parts;
+        Self { ledger, revocations, challenges, verifiers }
     }
 
     /// Deletes records that have expired for certain, and records the time that has passed. A large backlog is deleted in
     /// steps, so that no operation waits long for the writer.
     pub(crate) async fn delete_expired(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.verifiers.delete_ended_enrolments().await?;
         let mut goes_on = self.ledger.transact(|tx| tx.take_housekeeping(INTERVAL)).await?;
         while goes_on {
             let housekeeping = Arc::clone(self);

@@ -77,10 +77,13 @@ pub(super) trait Rows: Reader {
     /// Deletes an instance of a verifier.
     fn delete_instance(&self, name: &VerifierName, instance: InstanceId) -> Result<(), StoreError>;
 
-    /// Deletes the instances of a verifier, whose enrolment begins or ends.
+    /// Deletes the instances of a verifier that has no row.
     fn delete_instances_of(&self, name: &VerifierName) -> Result<(), StoreError>;
 
-    /// Makes the reports before `at` count as lost, in a store that keeps them.
+    /// Tells every broker to read verifiers and instances anew.
+    fn enrolments_changed(&self) -> Result<(), StoreError>;
+
+    /// Makes the reports before `at` count as lost.
     fn count_reports_as_lost(&self, at: UnixTime) -> Result<(), StoreError>;
 
     /// Deletes rows that expired by `until`, and nonces that expired by `nonces_until`.

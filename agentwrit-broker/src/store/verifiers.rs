@@ -2,7 +2,8 @@
 //!
 //! 1. A store of one broker keeps instances without a bound only: nothing but a report that they leave ends them. The others
 //!    are known again, or have stopped accepting tokens, [`Report::LEASE`](agentwrit_verify::report::Report::LEASE) after a start.
-//! 2. A store of several brokers keeps every instance, durably: a report that one broker accepted counts at each of them.
+//! 2. The removal of a verifier deletes neither its row nor its instances: they count while they may accept tokens.
+//! 3. A store of several brokers keeps every instance, durably: a report that one broker accepted counts at each of them.
 //!    An `UNLOGGED` table would lose the instances without a bound in a crash of the server, and those with one in
 //!    confirmations after it.
 
@@ -15,7 +16,7 @@ use crate::domain::{Enrolment, InstanceState};
 
 /// Reads of verifiers.
 pub trait ReadVerifiers {
-    /// Returns the enrolled verifiers in the order of their enrolment.
+    /// Returns the enrolled verifiers and the removed ones whose instances may accept tokens, in the order of their enrolment.
     ///
     /// # Errors
     ///
@@ -35,8 +36,8 @@ pub trait ReadVerifiers {
 pub(crate) struct StoredFleet {
     pub(crate) enrolments: Vec<Enrolment>,
     pub(crate) instances: Vec<InstanceState>,
-    /// Time since which the database has lost no report.
-    pub(crate) kept_since: UnixTime,
+    /// Time since which the database has lost no report; `None` if reports are kept in this process only.
+    pub(crate) kept_since: Option<UnixTime>,
 }
 
 /// Memory that mirrors verifiers and instances.

@@ -137,6 +137,10 @@ event_types! {
     RevocationConfirmed = 36, "revocation_confirmed";
     /// A report was denied that no enrolled verifier signed.
     VerifierReportDenied = 37, "verifier_report_denied";
+    /// The key or bound of a verifier was changed.
+    VerifierUpdated = 38, "verifier_updated";
+    /// The operator confirmed that processes of a verifier have ended.
+    VerifierInstanceForgotten = 39, "verifier_instance_forgotten";
 }
 
 #[cfg(test)]
@@ -145,7 +149,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 37);
+        assert_eq!(EventType::ALL.len(), 39);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

@@ -193,6 +193,11 @@ fn pending_notes(pending: &[&PendingInstance], now: UnixTime) -> impl Iterator<I
     let unknown = last_fence(&mut pending.iter().filter(|pending| pending.instance.is_none()));
     let unknown = unknown
         .map(|until| format!("instances that the broker may not know yet: certain from {} on", time_of_day(until)));
+    let is_lost = |pending: &&PendingInstance| pending.instance.is_none() && pending.fenced_at.is_none();
+    let lost = pending.iter().find(|pending| is_lost(pending)).map(|pending| {
+        let name = &pending.verifier;
+        format!("reports of instances without a bound may be lost: see `awrit verifier forget {name} --unknown`")
+    });
     let bounded = || pending.iter().filter(|pending| pending.instance.is_some() && pending.fenced_at.is_some());
     let bounded_note = last_fence(&mut bounded()).map(|fenced_at| {
         let heard = bounded().filter_map(|pending| pending.last_heard).min_by_key(|time| time.seconds());
@@ -202,7 +207,7 @@ fn pending_notes(pending: &[&PendingInstance], now: UnixTime) -> impl Iterator<I
     let unbounded = pending.iter().filter(|pending| pending.instance.is_some() && pending.fenced_at.is_none()).count();
     let unbounded = (unbounded > 0)
         .then(|| format!("{unbounded} pending without a bound: may accept what was revoked until it reports"));
-    [bounded_note, unbounded, unknown].into_iter().flatten()
+    [bounded_note, unbounded, unknown, lost].into_iter().flatten()
 }
 
 fn fenced_note(fenced: &[UnixTime]) -> Option<String> {

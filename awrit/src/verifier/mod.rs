@@ -1,9 +1,11 @@
 //! `awrit verifier`: services that report to the broker which revocations they apply.
 
-use std::path::PathBuf;
+mod change;
+
+use std::path::{Path, PathBuf};
 
 use agentwrit_client::{VerifierEnrolmentRequest, VerifierInstance, VerifierRecord};
-use agentwrit_protocol::limits::MAX_VERIFIER_BOUND;
+use agentwrit_protocol::{PublicKeyBytes, limits::MAX_VERIFIER_BOUND};
 use agentwrit_verify::{
     UnixTime,
     report::{ReportedBound, VerifierName},
@@ -11,6 +13,7 @@ use agentwrit_verify::{
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use self::change::{Forget, Remove, Update};
 use crate::{
     context::{Context, read_file},
     error::CliError,
@@ -19,12 +22,14 @@ use crate::{
     output::{self, PageOptions},
 };
 
-/// Enrol, list and remove the services whose confirmation a revocation waits for
+/// Enrol, change, list and remove the services whose confirmation a revocation waits for
 #[derive(Subcommand)]
 pub(crate) enum Verifier {
     Keygen(Keygen),
     Add(Add),
+    Update(Update),
     List(List),
+    Forget(Forget),
     Remove(Remove),
 }
 
@@ -33,7 +38,9 @@ impl Verifier {
         match self {
             Self::Keygen(keygen) => keygen.run(context),
             Self::Add(add) => add.run(context).await,
+            Self::Update(update) => update.run(context).await,
             Self::List(list) => list.run(context).await,
+            Self::Forget(forget) => forget.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
         }
     }
@@ -87,20 +94,26 @@ pub(crate) struct Add {
 
 impl Add {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        let file = read_file(&self.public_key)?;
-        let public_key = key_file::public_key(&file).map_err(|reason| CliError::file(&self.public_key, &reason))?;
+        let public_key = read_public_key(&self.public_key)?;
         let request = VerifierEnrolmentRequest { name: self.name, public_key, max_bound: self.max_bound };
-        let verifier = context.admin()?.enrol_verifier(&request).await?;
-        context.output.print(&verifier, |out| {
-            let mut fields = vec![
-                ("name", verifier.name.to_string()),
-                ("public_key", verifier.public_key.to_string()),
-                ("added_at", verifier.added_at.to_rfc3339()),
-            ];
-            fields.extend(verifier.max_bound.map(|seconds| ("max_bound", seconds.to_string())));
-            output::fields(out, &fields)
-        })
+        print_verifier(context, &context.admin()?.enrol_verifier(&request).await?)
     }
+}
+
+fn read_public_key(path: &Path) -> Result<PublicKeyBytes, CliError> {
+    key_file::public_key(&read_file(path)?).map_err(|reason| CliError::file(path, &reason))
+}
+
+fn print_verifier(context: &Context, verifier: &VerifierRecord) -> Result<(), CliError> {
+    context.output.print(verifier, |out| {
+        let mut fields = vec![
+            ("name", verifier.name.to_string()),
+            ("public_key", verifier.public_key.to_string()),
+            ("added_at", verifier.added_at.to_rfc3339()),
+        ];
+        fields.extend(verifier.max_bound.map(|seconds| ("max_bound", seconds.to_string())));
+        output::fields(out, &fields)
+    })
 }
 
 /// List the enrolled verifiers with their instances
@@ -128,8 +141,12 @@ impl List {
 
 /// Returns a row for each instance, or one without an instance.
 fn rows(verifier: &VerifierRecord, now: UnixTime) -> Vec<Vec<String>> {
-    let name = verifier.name.to_string();
-    if verifier.instances.is_empty() {
+    let name = match verifier.removed_at {
+        Some(_) => format!("{} (removed)", verifier.name),
+        None => verifier.name.to_string(),
+    };
+    let lost = verifier.may_have_unknown_instances.then(|| vec![name.clone(), "unknown".to_owned(), "lost".to_owned()]);
+    if verifier.instances.is_empty() && lost.is_none() {
         return vec![vec![name, "-".to_owned(), "never".to_owned()]];
     }
     let row = |instance: &VerifierInstance| {
@@ -152,27 +169,7 @@ fn rows(verifier: &VerifierRecord, now: UnixTime) -> Vec<Vec<String>> {
             instance.cursor.to_string(),
         ]
     };
-    verifier.instances.iter().map(row).collect()
-}
-
-/// Remove a verifier: revocations do not wait for it any more
-///
-/// The broker rejects its reports from then on, so its instances accept no token once their lease of 10 minutes has ended.
-#[derive(Args)]
-pub(crate) struct Remove {
-    /// Name of the verifier
-    #[arg(value_name = "NAME", value_parser = name)]
-    name: VerifierName,
-}
-
-impl Remove {
-    async fn run(self, context: &Context) -> Result<(), CliError> {
-        context.confirm(&format!("Remove {}? Revocations do not wait for it any more.", self.name))?;
-        context.admin()?.remove_verifier(&self.name).await?;
-        context.output.print(&json!({ "name": self.name, "removed": true }), |out| {
-            writeln!(out, "{} was removed. Its instances accept no token once their lease has ended.", self.name)
-        })
-    }
+    verifier.instances.iter().map(row).chain(lost).collect()
 }
 
 fn name(text: &str) -> Result<VerifierName, String> {

@@ -130,6 +130,7 @@ fn filled(template: &str) -> String {
         .replace("/keys/{kid}", "/keys/no-such-key")
         .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
         .replace("/verifiers/{name}", "/verifiers/no-such-verifier")
+        .replace("/instances/{instance}", "/instances/unknown")
 }
 
 fn texts(list: &Value) -> BTreeSet<&str> {

@@ -135,7 +135,7 @@ impl ConfirmationService {
         let now = commit.at.saturating_add(passed);
         let fleet = self.verifiers.fleet().await?.at(now);
         let change = Commit { cursor: commit.cursor.clone(), at: commit.at };
-        let mut confirmation = Confirmation::of(&change, fleet.as_fleet(), now);
+        let mut confirmation = Confirmation::of(&change, fleet.as_fleet(commit.at, commit.since), now);
         let fences = confirmation.pending.iter().filter_map(|pending| pending.fenced_at);
         let next_fence = fences.map(|fenced_at| fenced_at.saturating_since(now)).min();
         let unenrolled = unenrolled(commit.followers.max(self.feed.followers()), &confirmation);

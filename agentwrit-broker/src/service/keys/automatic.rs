@@ -44,7 +44,7 @@ impl KeyService {
         // Verifiers matter to the activation of a rotation only.
         let is_awaited = present.keys.iter().any(|key| key.state == KeyState::Prepared && key.activates_at.is_some());
         let fleet = if is_awaited { Some(self.verifiers.fleet().await?) } else { None };
-        let readiness = readiness_of(fleet.as_deref(), &present, now);
+        let readiness = readiness_of(fleet.as_deref(), &present, now, self.ledger.monotonic());
         let facts = self.facts(&present, None, &readiness, now);
         self.report(&facts);
         if facts.due(self.rotation).is_empty() {
@@ -55,7 +55,7 @@ impl KeyService {
         self.ledger
             .transact(move |tx| {
                 let (present, now) = (examined(&service.issuer, tx.signing_keys()?), tx.now());
-                let readiness = readiness_of(fleet.as_deref(), &present, now);
+                let readiness = readiness_of(fleet.as_deref(), &present, now, service.ledger.monotonic());
                 let last_expiry = tx.last_expiry_of_tokens()?;
                 let steps = service.facts(&present, last_expiry, &readiness, now).due(service.rotation);
                 service.apply(tx, present.keys, &steps, &of_broker)?;

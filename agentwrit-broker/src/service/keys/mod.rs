@@ -14,12 +14,13 @@ mod faults;
 mod readiness;
 mod rules;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
-
-use agentwrit_verify::{
-    FeedCursor, KeySet, PublicKey, Subject, UnixTime,
-    confirmation::{EnrolledVerifier, Fleet},
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
+
+use agentwrit_verify::{FeedCursor, KeySet, PublicKey, Subject, UnixTime};
 
 pub(crate) use self::error::KeyError;
 use self::{
@@ -123,7 +124,7 @@ impl KeyService {
         let service = Arc::clone(self);
         transact_as(&self.ledger, &self.issuer, author.bearer.clone(), Wants::none(), move |tx, now| {
             let examined = examined(&service.issuer, tx.signing_keys()?);
-            let readiness = readiness_of(fleet.as_deref(), &examined, now);
+            let readiness = readiness_of(fleet.as_deref(), &examined, now, service.ledger.monotonic());
             let last_expiry = tx.last_expiry_of_tokens()?;
             let facts = service.facts(&examined, last_expiry, &readiness, now);
             let (steps, ongoing) = (operation.decide(&facts)?, facts.scheduled().map(|key| key.kid.clone()));
@@ -209,7 +210,12 @@ fn examined(issuer: &Issuer, mut keys: Vec<StoredKey>) -> ExaminedKeys {
 }
 
 /// Returns whether verifiers have exactly the published keys of these.
-fn readiness_of(fleet: Option<&FleetSnapshot>, examined: &ExaminedKeys, now: UnixTime) -> Readiness {
+fn readiness_of(
+    fleet: Option<&FleetSnapshot>,
+    examined: &ExaminedKeys,
+    now: UnixTime,
+    moment: Instant,
+) -> Readiness {
     let Some(fleet) = fleet else { return Readiness::unknown(now) };
     let ExaminedKeys { keys, unusable } = examined;
     let verifies = |key: &&StoredKey| unusable.iter().all(|unusable| unusable.kid != key.kid || unusable.verifies);
@@ -224,8 +230,6 @@ fn readiness_of(fleet: Option<&FleetSnapshot>, examined: &ExaminedKeys, now: Uni
         // Without a published key nothing is verified.
         Err(_) => Vec::new(),
     };
-    // Of a verifier that was enrolled since the broker began to collect reports, every instance is known.
-    let is_older = |enrolled: &EnrolledVerifier| Fleet::complete_after(enrolled.added_at) < fleet.complete_from;
-    let known_from = Some(fleet.complete_from).filter(|from| fleet.enrolled.iter().any(is_older) && now < *from);
+    let known_from = fleet.unknown_for(moment).map(|remaining| now.saturating_add(remaining));
     Readiness { missing, known_from }
 }

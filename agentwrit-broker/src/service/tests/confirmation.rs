@@ -20,17 +20,17 @@ const SOON: Duration = Duration::from_secs(10);
 
 impl TestServices {
     /// Revokes the tokens of a new agent.
-    async fn revoke_one(&self) -> FeedCursor {
+    pub(super) async fn revoke_one(&self) -> FeedCursor {
         let agent = self.enrol("task", 300).await;
         self.request_revocation(Level::Agent, &agent.id, false).await.cursor
     }
 
-    async fn confirmation(&self, cursor: &FeedCursor) -> ConfirmationResponse {
+    pub(super) async fn confirmation(&self, cursor: &FeedCursor) -> ConfirmationResponse {
         wait(&self.services, cursor, 0).await.unwrap()
     }
 
     /// Returns state, confirmed, fenced and the fences of the pending ones as seconds from now.
-    async fn figures(&self, cursor: &FeedCursor) -> (ConfirmationState, u64, u64, Vec<Option<u64>>) {
+    pub(super) async fn figures(&self, cursor: &FeedCursor) -> (ConfirmationState, u64, u64, Vec<Option<u64>>) {
         let found = self.confirmation(cursor).await.confirmation;
         let now = self.clock.now();
         let fences = found.pending.iter().map(|pending| {

@@ -5,6 +5,7 @@ pub(in crate::service) mod brokers;
 mod budgets;
 mod clock;
 mod confirmation;
+mod ended_enrolments;
 mod failed_commits;
 mod feed;
 mod key_faults;
@@ -16,6 +17,7 @@ mod noise;
 mod registration;
 mod revocation;
 mod shared_responses;
+mod unknown_instances;
 mod verifiers;
 mod withdrawn_bearer;
 

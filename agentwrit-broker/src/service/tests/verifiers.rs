@@ -46,7 +46,7 @@ pub(super) async fn send(services: &Services, report: &Report, seed: u8) -> Resu
     services.verifiers.report(&report.sign(&key(seed)), CLIENT).await.map(|accepted| accepted.at_least)
 }
 
-fn rejected(outcome: Result<FeedCursor, Error>) -> ReportRejection {
+pub(super) fn rejected(outcome: Result<FeedCursor, Error>) -> ReportRejection {
     match outcome {
         Err(Error::Report(rejection)) => rejection,
         other => panic!("{other:?}"),
@@ -67,9 +67,10 @@ impl TestServices {
 
     /// Decides a confirmation of what is committed now.
     async fn confirm_now(&self) -> Confirmation {
-        let (now, end) = (self.services.ledger.now(), self.services.feed.end());
+        let (now, moment) = (self.services.ledger.now(), self.services.ledger.monotonic());
+        let end = self.services.feed.end();
         let cursor = FeedCursor::new(&end.epoch, end.cursor).unwrap();
-        Confirmation::of(&Commit { cursor, at: now }, self.fleet().await.as_fleet(), now)
+        Confirmation::of(&Commit { cursor, at: now }, self.fleet().await.as_fleet(now, moment), now)
     }
 }
 
@@ -94,8 +95,7 @@ async fn counts_reports_of_enrolled_verifiers_until_they_leave_or_are_removed() 
 
     services.verifiers.remove(None, name("api"), CLIENT).await.unwrap();
     assert_eq!(services.verifiers.remove(None, name("api"), CLIENT).await, Err(Error::NoSuchVerifier));
-    let fleet = test.fleet().await;
-    assert!(fleet.enrolled.is_empty() && fleet.instances.is_empty());
+    assert_eq!(applied(&*test.fleet().await).len(), 1, "its instance may accept tokens until its lease ends");
     assert_eq!(rejected(send(services, &report(services, "api", 1, 3), 1).await), ReportRejection::NotEnrolled);
     let events: Vec<_> = test.trail().await.into_iter().map(|event| event.event_type.as_str()).collect();
     assert_eq!(events, ["verifier_enrolled", "verifier_removed"]);
@@ -124,9 +124,17 @@ async fn rejects_reports_that_are_forged_late_replayed_or_of_another_broker() {
         let outcome = send(services, &Report { bound, ..good.clone() }, 1).await;
         assert_eq!(rejected(outcome), ReportRejection::BoundTooLarge { max_bound: 60 });
     }
+    for (sequence, bound) in [(1, 86_400), (2, 86_401), (2, u64::MAX)] {
+        let report = Report { bound: ReportedBound::Seconds(bound), ..report(services, "other", 1, sequence) };
+        let outcome = send(services, &report, 2).await;
+        match bound {
+            86_400 => assert!(outcome.is_ok()),
+            _ => assert_eq!(rejected(outcome), ReportRejection::BoundTooLarge { max_bound: 86_400 }),
+        }
+    }
     let endless = Report { sequence: u64::MAX, ..good.clone() };
     assert_eq!(rejected(send(services, &endless, 1).await), ReportRejection::SequenceTooLarge);
-    assert!(test.fleet().await.instances.is_empty());
+    assert_eq!(applied(&*test.fleet().await), [("other".to_owned(), 0)]);
     send(services, &good, 1).await.unwrap();
     for sequence in [7, 6] {
         let replayed = send(services, &Report { sequence, ..good.clone() }, 1).await;
@@ -247,9 +255,10 @@ async fn restarted_broker_knows_enrolments_and_instances_without_bound() {
     let now = test.clock.now().saturating_add(Duration::from_secs(1));
     test.restart_at(now).await;
     let fleet = test.fleet().await;
-    assert_eq!(fleet.enrolled.len(), 2);
+    assert_eq!(fleet.verifiers.len(), 2);
     assert_eq!(applied(&fleet), [("batch".to_owned(), 0)]);
-    assert_eq!(fleet.complete_from, now.saturating_add(Report::LEASE + Duration::from_secs(1)));
+    let remaining = fleet.incomplete_for(test.services.ledger.monotonic());
+    assert_eq!(remaining, Report::LEASE + Duration::from_secs(1));
     assert_eq!(test.confirm_now().await.state, ConfirmationState::Pending, "instances of before the start may exist");
     test.clock.advance(Report::LEASE + Duration::from_secs(2));
     assert_eq!(test.confirm_now().await.state, ConfirmationState::Confirmed);

@@ -1,9 +1,11 @@
-//! The verifiers and instances that this broker knows, and snapshots of them for confirmations.
+//! The verifiers and instances that this broker knows.
 //!
 //! 1. An instance is forgotten once it accepts no token any more, measured on the monotonic clock since its report became
 //!    known: a step of the wall clock forgets none.
 //! 2. One that has left is kept for a while longer, so that an earlier report of it does not count again.
-//! 3. A snapshot is never older than the latest change.
+//! 3. The removal or change of an enrolment forgets none. An enrolment that ended is kept for a lease, measured in the same
+//!    way.
+//! 4. A snapshot is never older than the latest change.
 
 use std::{
     collections::BTreeMap,
@@ -13,12 +15,12 @@ use std::{
 
 use agentwrit_verify::{
     Clock, UnixTime,
-    confirmation::{EnrolledVerifier, Fleet, KnownInstance},
-    report::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName},
+    confirmation::{EnrolledVerifier, Fleet},
+    report::{InstanceId, Report, ReportedBound, VerifierName},
 };
 use tokio::sync::watch;
 
-use super::capacity;
+use super::{capacity, snapshot::FleetSnapshot};
 use crate::{
     domain::{Enrolment, InstanceState},
     store::{FleetMirror, StoredFleet},
@@ -26,52 +28,12 @@ use crate::{
 
 /// Time after its lease for which an instance is kept: confirmations compare whole seconds.
 const MARGIN: Duration = Duration::from_secs(2);
+/// Time for which an enrolment that ended may have instances: a report that was being stored then may be a little later.
+const KEPT_AFTER_END: Duration = Report::LEASE.saturating_add(Report::MAX_CLOCK_DIFFERENCE);
 /// Time for which an instance that has left is kept: no report of it counts by then.
 const KEPT_AFTER_LEAVING: Duration = Report::MAX_CLOCK_DIFFERENCE.saturating_mul(2);
 /// Age after which a snapshot is made anew though no report came.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
-
-/// Enrolled verifiers and the instances that may accept tokens.
-#[derive(Clone, Debug)]
-pub(crate) struct FleetSnapshot {
-    /// Enrolled verifiers.
-    pub(crate) enrolled: Vec<EnrolledVerifier>,
-    /// Instances, in the order of verifier and id.
-    pub(crate) instances: Vec<KnownInstance>,
-    /// Their latest reports, in the same order.
-    pub(crate) reports: Vec<Arc<InstanceState>>,
-    /// Time since these were heard, in the same order, at most that of a lease.
-    silences: Vec<Duration>,
-    /// Time from which every instance is known.
-    pub(crate) complete_from: UnixTime,
-}
-
-impl FleetSnapshot {
-    /// Returns the fleet as it counts at `now`, on the clock of a commit. What the wall clock was set by since the commit ends
-    /// no lease.
-    pub(crate) fn at(self: Arc<Self>, now: UnixTime) -> Arc<Self> {
-        if !self.instances.iter().any(|known| known.is_gone(now)) {
-            return self;
-        }
-        let heard = |(known, silence): (&KnownInstance, &Duration)| {
-            let heard_at = if known.is_gone(now) { now.saturating_sub(*silence) } else { known.heard_at };
-            KnownInstance { heard_at, ..known.clone() }
-        };
-        let instances = self.instances.iter().zip(&self.silences).map(heard).collect();
-        Arc::new(Self { instances, ..Self::clone(&self) })
-    }
-
-    /// Returns the snapshot as confirmations use it.
-    pub(crate) fn as_fleet(&self) -> Fleet<'_> {
-        Fleet { enrolled: &self.enrolled, instances: &self.instances, complete_from: self.complete_from }
-    }
-
-    /// Returns the instances that have other keys in force.
-    pub(crate) fn instances_without(&self, key_set: KeySetDigest) -> impl Iterator<Item = &InstanceState> {
-        let has_others = move |state: &&InstanceState| !state.leaving && state.key_set != Some(key_set);
-        self.reports.iter().map(Arc::as_ref).filter(has_others)
-    }
-}
 
 /// A verifier with its instances.
 #[derive(Clone, Debug)]
@@ -91,8 +53,8 @@ pub(super) struct FleetMemory {
 #[derive(Debug)]
 struct State {
     verifiers: BTreeMap<VerifierName, Verifier>,
-    /// Time since which no report was lost.
-    kept_since: UnixTime,
+    /// Time since which the database lost no report; `None` if the reports are in this memory only.
+    kept_since: Option<UnixTime>,
     /// Moment from which every instance is known.
     complete_at: Option<Instant>,
     snapshot: Option<(Instant, Arc<FleetSnapshot>)>,
@@ -102,6 +64,50 @@ struct State {
 struct Verifier {
     enrolment: Enrolment,
     instances: BTreeMap<InstanceId, Heard>,
+    /// True if it may have had instances before reports were kept.
+    may_have_unknown: bool,
+    /// Moment at which the latest end of an enrolment of this name became known.
+    ended_at: Instant,
+}
+
+impl Verifier {
+    /// Returns true while instances of it count: it is enrolled, or may have some.
+    fn counts(&self, now: Instant) -> bool {
+        self.enrolment.is_active()
+            || self.enrolment.may_have_unbounded
+            || self.instances.values().any(|heard| !heard.is_gone(now))
+    }
+
+    /// Returns true when no instance has the former bound any more.
+    fn is_settled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.ended_at) >= KEPT_AFTER_END
+    }
+
+    fn to_known(&self, now: Instant) -> KnownVerifier {
+        let heard = self.instances.values().filter(|heard| !heard.is_gone(now));
+        KnownVerifier {
+            enrolment: self.enrolment.clone(),
+            instances: heard.map(|heard| Arc::clone(&heard.state)).collect(),
+        }
+    }
+
+    fn to_enrolled(&self) -> EnrolledVerifier {
+        EnrolledVerifier {
+            name: self.enrolment.name.clone(),
+            max_bound: self.enrolment.largest_bound(),
+            may_have_unknown: self.may_have_unknown,
+            may_have_unbounded: self.enrolment.may_have_unbounded,
+        }
+    }
+}
+
+/// Enrolment that ended so long ago that no instance has its bound any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// A removed verifier without instances.
+    Removed(Enrolment),
+    /// A verifier whose former bound counts no more.
+    Changed(Enrolment),
 }
 
 #[derive(Clone, Debug)]
@@ -133,15 +139,14 @@ impl Heard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Noted {
     Accepted,
-    /// A later report of the instance is known, or the verifier is not enrolled any more.
+    /// A later report of the instance is known, or the verifier is unknown.
     Superseded,
 }
 
 impl FleetMemory {
     /// Memory of a store whose reports have been kept since `kept_since`.
     pub(super) fn new(clock: Arc<dyn Clock>, fleet: StoredFleet) -> Self {
-        let state =
-            State { verifiers: BTreeMap::new(), kept_since: UnixTime::default(), complete_at: None, snapshot: None };
+        let state = State { verifiers: BTreeMap::new(), kept_since: None, complete_at: None, snapshot: None };
         let memory = Self { clock, state: Mutex::new(state), changes: watch::Sender::new(0) };
         memory.replace(fleet);
         memory
@@ -152,8 +157,10 @@ impl FleetMemory {
         self.changes.subscribe()
     }
 
+    /// Returns the enrolment of a verifier unless it was removed.
     pub(super) fn enrolment(&self, name: &VerifierName) -> Option<Enrolment> {
-        self.state().verifiers.get(name).map(|verifier| verifier.enrolment.clone())
+        let state = self.state();
+        state.verifiers.get(name).map(|verifier| &verifier.enrolment).filter(|known| known.is_active()).cloned()
     }
 
     /// Returns the latest report of an instance.
@@ -177,17 +184,50 @@ impl FleetMemory {
         self.state().verifiers.values().map(|verifier| verifier.instances.len()).sum()
     }
 
-    pub(super) fn enrol(&self, enrolment: Enrolment) {
-        self.change(|state, _| {
-            let verifier = Verifier { enrolment, instances: BTreeMap::new() };
+    /// Adds or changes an enrolment. The instances of its name stay.
+    pub(super) fn put(&self, enrolment: Enrolment) {
+        self.change(|state, now| {
+            let earlier = state.verifiers.remove(&enrolment.name);
+            let verifier = Verifier::following(earlier, enrolment, false, now);
             state.verifiers.insert(verifier.enrolment.name.clone(), verifier);
         });
     }
 
-    pub(super) fn remove(&self, name: &VerifierName) {
+    /// Deletes a verifier whose instances accept no tokens.
+    pub(super) fn delete(&self, name: &VerifierName) {
         self.change(|state, _| {
             state.verifiers.remove(name);
         });
+    }
+
+    /// Forgets an instance.
+    pub(super) fn forget(&self, name: &VerifierName, instance: InstanceId) {
+        self.change(|state, _| {
+            if let Some(verifier) = state.verifiers.get_mut(name) {
+                verifier.instances.remove(&instance);
+            }
+        });
+    }
+
+    /// Returns the verifier of this name, which may be removed.
+    pub(super) fn verifier(&self, name: &VerifierName) -> Option<KnownVerifier> {
+        let now = self.clock.monotonic();
+        self.state().verifiers.get(name).filter(|verifier| verifier.counts(now)).map(|known| known.to_known(now))
+    }
+
+    /// Returns the enrolments that ended so long ago that they count no more.
+    pub(super) fn settled(&self) -> Vec<Settled> {
+        let now = self.clock.monotonic();
+        let of = |verifier: &Verifier| {
+            let enrolment = verifier.enrolment.clone();
+            match enrolment.former {
+                _ if !verifier.is_settled(now) => None,
+                _ if !verifier.counts(now) => Some(Settled::Removed(enrolment)),
+                Some(_) => Some(Settled::Changed(enrolment)),
+                None => None,
+            }
+        };
+        self.state().verifiers.values().filter_map(of).collect()
     }
 
     /// Notes an accepted report.
@@ -195,26 +235,19 @@ impl FleetMemory {
         self.change(|state, now| state.note(report, now))
     }
 
-    /// Returns every verifier in the order of enrolment.
+    /// Returns the verifiers that are enrolled or have instances, in the order of enrolment.
     pub(super) fn verifiers(&self) -> Vec<KnownVerifier> {
         let now = self.clock.monotonic();
-        let of = |verifier: &Verifier| KnownVerifier {
-            enrolment: verifier.enrolment.clone(),
-            instances: verifier
-                .instances
-                .values()
-                .filter(|heard| !heard.is_gone(now))
-                .map(|heard| Arc::clone(&heard.state))
-                .collect(),
-        };
-        let mut verifiers: Vec<KnownVerifier> = self.state().verifiers.values().map(of).collect();
+        let state = self.state();
+        let counting = state.verifiers.values().filter(|verifier| verifier.counts(now));
+        let mut verifiers: Vec<KnownVerifier> = counting.map(|verifier| verifier.to_known(now)).collect();
         verifiers.sort_by_key(|verifier| verifier.enrolment.added_at);
         verifiers
     }
 
     /// Returns the present fleet.
     pub(super) fn snapshot(&self) -> Arc<FleetSnapshot> {
-        let (now, moment) = (self.clock.now(), self.clock.monotonic());
+        let moment = self.clock.monotonic();
         let state = &mut *self.state();
         if let Some((made, snapshot)) = &state.snapshot
             && moment.saturating_duration_since(*made) < SNAPSHOT_AGE
@@ -222,7 +255,7 @@ impl FleetMemory {
             return Arc::clone(snapshot);
         }
         state.forget(moment);
-        let snapshot = Arc::new(state.to_snapshot(now, moment));
+        let snapshot = Arc::new(state.to_snapshot(moment));
         state.snapshot = Some((moment, Arc::clone(&snapshot)));
         snapshot
     }
@@ -247,9 +280,11 @@ impl FleetMirror for FleetMemory {
     fn replace(&self, fleet: StoredFleet) {
         let now = self.clock.now();
         self.change(|state, moment| {
-            let before = std::mem::take(&mut state.verifiers);
+            let mut before = std::mem::take(&mut state.verifiers);
             for enrolment in fleet.enrolments {
-                let verifier = Verifier { enrolment, instances: BTreeMap::new() };
+                let may_have_unknown = fleet.kept_since.is_none_or(|since| enrolment.instances_since < since);
+                let earlier = before.get_mut(&enrolment.name).map(Verifier::without_instances);
+                let verifier = Verifier::following(earlier, enrolment, may_have_unknown, moment);
                 state.verifiers.insert(verifier.enrolment.name.clone(), verifier);
             }
             for report in fleet.instances {
@@ -259,10 +294,10 @@ impl FleetMirror for FleetMemory {
                 let at = earlier.filter(is_same).map_or(moment, |heard| heard.at);
                 state.note(report, at);
             }
-            let remaining = Fleet::complete_after(fleet.kept_since).saturating_since(now);
             if fleet.kept_since != state.kept_since || state.complete_at.is_none() {
+                let since = fleet.kept_since.unwrap_or(now);
                 state.kept_since = fleet.kept_since;
-                state.complete_at = moment.checked_add(remaining);
+                state.complete_at = moment.checked_add(Fleet::complete_after(since).saturating_since(now));
             }
         });
     }
@@ -280,6 +315,27 @@ impl FleetMirror for FleetMemory {
     }
 }
 
+impl Verifier {
+    /// A verifier of `enrolment`, with the instances of what was known under its name.
+    fn following(earlier: Option<Self>, enrolment: Enrolment, may_have_unknown: bool, now: Instant) -> Self {
+        let end = |enrolment: &Enrolment| enrolment.removed_at.max(enrolment.former.map(|former| former.ended_at));
+        match earlier {
+            Some(earlier) => {
+                let ended_at = if end(&earlier.enrolment) == end(&enrolment) { earlier.ended_at } else { now };
+                let may_have_unknown = may_have_unknown || earlier.may_have_unknown;
+                Self { enrolment, may_have_unknown, ended_at, instances: earlier.instances }
+            }
+            None => Self { enrolment, may_have_unknown, ended_at: now, instances: BTreeMap::new() },
+        }
+    }
+
+    fn without_instances(&mut self) -> Self {
+        let Self { enrolment, ended_at, .. } = self;
+        let (enrolment, ended_at) = (enrolment.clone(), *ended_at);
+        Self { enrolment, ended_at, may_have_unknown: false, instances: BTreeMap::new() }
+    }
+}
+
 impl State {
     fn note(&mut self, report: InstanceState, at: Instant) -> Noted {
         let Some(verifier) = self.verifiers.get_mut(&report.verifier) else { return Noted::Superseded };
@@ -294,7 +350,8 @@ impl State {
     }
 
     fn has_place(&self, name: &VerifierName) -> bool {
-        let of_others = self.verifiers.iter().filter(|(other, _)| *other != name);
+        let may_have_some = |verifier: &Verifier| verifier.enrolment.is_active() || !verifier.instances.is_empty();
+        let of_others = self.verifiers.iter().filter(|(other, verifier)| *other != name && may_have_some(verifier));
         let own = self.verifiers.get(name).map_or(0, |verifier| verifier.instances.len());
         capacity::has_place(own, of_others.map(|(_, verifier)| verifier.instances.len()))
     }
@@ -306,34 +363,21 @@ impl State {
         }
     }
 
-    fn to_snapshot(&self, now: UnixTime, moment: Instant) -> FleetSnapshot {
-        let enrolled = self.verifiers.values().map(|Verifier { enrolment, .. }| EnrolledVerifier {
-            name: enrolment.name.clone(),
-            max_bound: enrolment.max_bound,
-            added_at: enrolment.added_at,
-        });
+    fn to_snapshot(&self, moment: Instant) -> FleetSnapshot {
         let heard = || {
             self.verifiers
                 .values()
                 .flat_map(|verifier| verifier.instances.values())
                 .filter(|heard| !heard.is_gone(moment))
         };
+        let active = self.verifiers.values().filter(|verifier| verifier.enrolment.is_active());
         FleetSnapshot {
-            enrolled: enrolled.collect(),
+            verifiers: self.verifiers.values().map(Verifier::to_enrolled).collect(),
+            active: active.map(|verifier| verifier.enrolment.name.clone()).collect(),
             instances: heard().map(|heard| heard.state.known()).collect(),
             silences: heard().map(|heard| heard.silence(moment)).collect(),
             reports: heard().map(|heard| Arc::clone(&heard.state)).collect(),
-            complete_from: self.complete_from(now, moment),
+            complete_at: self.complete_at,
         }
-    }
-
-    /// Returns the time from which every instance is known, on the wall clock as it is now: a step of it does not bring that
-    /// nearer.
-    fn complete_from(&self, now: UnixTime, moment: Instant) -> UnixTime {
-        let by_clock = Fleet::complete_after(self.kept_since);
-        let remaining = self.complete_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(moment));
-        let by_interval = now.saturating_add(remaining);
-        let was_set_forward = !remaining.is_zero() && by_interval.saturating_since(by_clock) > MARGIN;
-        if was_set_forward { by_interval } else { by_clock }
     }
 }

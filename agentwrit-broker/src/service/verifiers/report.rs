@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use agentwrit_protocol::limits::MAX_VERIFIER_BOUND;
 use agentwrit_verify::{
     FeedCursor, UnixTime,
     report::{Report, ReportError, ReportedBound, UnverifiedReport},
@@ -51,7 +52,8 @@ pub(crate) enum ReportRejection {
     Report(#[from] ReportError),
     #[error("`seq` is at most {MAX_NUMBER}")]
     SequenceTooLarge,
-    #[error("bound is larger than the {max_bound} s that the verifier is enrolled with")]
+    /// The bound is larger than the verifier is enrolled with, or than any that is permitted.
+    #[error("bound is larger than the {max_bound} s that the verifier may have")]
     BoundTooLarge { max_bound: u64 },
     /// No verifier of this name, or a signature of another key: the response does not tell which.
     #[error("no enrolled verifier signed this report")]
@@ -265,11 +267,13 @@ fn check(report: &Report, enrolment: &Enrolment) -> Result<(), ReportRejection> 
     if report.sequence > MAX_NUMBER {
         return Err(ReportRejection::SequenceTooLarge);
     }
-    let Some(max_bound) = enrolment.max_bound else { return Ok(()) };
-    let is_within = match report.bound {
-        ReportedBound::Seconds(seconds) => seconds <= max_bound,
-        ReportedBound::Unbounded => false,
+    let is_within = match (report.bound, enrolment.max_bound) {
+        // It accepts no token any more.
+        _ if report.leaving => true,
+        (ReportedBound::Seconds(seconds), max_bound) => seconds <= max_bound.unwrap_or(MAX_VERIFIER_BOUND),
+        (ReportedBound::Unbounded, max_bound) => max_bound.is_none(),
     };
+    let max_bound = enrolment.max_bound.unwrap_or(MAX_VERIFIER_BOUND);
     if is_within { Ok(()) } else { Err(ReportRejection::BoundTooLarge { max_bound }) }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::{Enrolment, InstanceState};
 
-/// A new verifier.
+/// A verifier, whose former row is deleted before.
 #[derive(Debug)]
 pub(in crate::store) struct EnrolmentRow(pub(in crate::store) Enrolment);
 
@@ -21,7 +21,17 @@ impl Record for EnrolmentRow {
     const WRITE: Write = Write {
         verb: Insert,
         table: "verifiers",
-        columns: &[("name", Text), ("public_key", Bytes), ("max_bound", Integer), ("added_at", Integer)],
+        columns: &[
+            ("name", Text),
+            ("public_key", Bytes),
+            ("max_bound", Integer),
+            ("added_at", Integer),
+            ("removed_at", Integer),
+            ("former_bound", Integer),
+            ("former_ended_at", Integer),
+            ("instances_since", Integer),
+            ("may_have_unbounded", Boolean),
+        ],
     };
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -31,11 +41,16 @@ impl Record for EnrolmentRow {
             enrolment.public_key.as_bytes().into(),
             enrolment.max_bound.map(signed).into(),
             enrolment.added_at.into(),
+            enrolment.removed_at.into(),
+            enrolment.former.and_then(|former| former.max_bound).map(signed).into(),
+            enrolment.former.map(|former| former.ended_at).into(),
+            enrolment.instances_since.into(),
+            enrolment.may_have_unbounded.into(),
         ]);
     }
 }
 
-/// The removal of a verifier.
+/// The deletion of a verifier's row.
 #[derive(Debug)]
 pub(in crate::store) struct EnrolmentDeletion(pub(in crate::store) VerifierName);
 

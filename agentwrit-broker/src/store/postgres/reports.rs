@@ -71,7 +71,7 @@ const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[],
      INSERT INTO verifier_instances AS known (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, \
      heard_at, digest, is_ahead, change) \
      SELECT given.*, given.epoch = head.epoch AND given.cursor > head.cursor, moved.change \
-     FROM given JOIN verifiers ON verifiers.name = given.verifier, head, moved \
+     FROM given JOIN verifiers ON verifiers.name = given.verifier AND verifiers.removed_at IS NULL, head, moved \
      ON CONFLICT (verifier, instance) DO UPDATE SET seq = excluded.seq, change = excluded.change, \
      is_ahead = excluded.is_ahead, \
      epoch = CASE WHEN excluded.is_ahead THEN known.epoch ELSE excluded.epoch END, \
@@ -88,11 +88,19 @@ const CHANGES: &str = "SELECT log.change, log.enrolments, log.kept_since, known.
      known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.digest, known.is_ahead \
      FROM report_log AS log LEFT JOIN verifier_instances AS known ON known.change > $1 WHERE log.one = 1";
 const NUMBERS: &str = "SELECT change, enrolments, kept_since FROM report_log WHERE one = 1";
-/// Notes a server that was started or promoted since.
-const NOTE_SERVER: &str = "UPDATE report_log SET enrolments = enrolments + 1, server_started = started.at, \
-     kept_since = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint \
-     FROM (SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS at) AS started \
-     WHERE one = 1 AND server_started <> started.at";
+/// Reads the timeline of a PostgreSQL server. A promotion, or a recovery from a backup, begins another one.
+const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
+/// Notes a server that was started or promoted since, whose timeline is `$1`. After a restart on the same timeline it has
+/// every committed report. Otherwise verifiers that were permitted instances without a bound may have lost some.
+const NOTE_SERVER: &str = "WITH before AS (SELECT timeline, server_started FROM report_log WHERE one = 1 FOR UPDATE), \
+     started AS (SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS at), \
+     noted AS (UPDATE report_log SET enrolments = enrolments + 1, server_started = started.at, timeline = $1, \
+     kept_since = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM started, before \
+     WHERE one = 1 AND (before.server_started <> started.at OR before.timeline IS DISTINCT FROM $1::text) \
+     RETURNING before.server_started <> 0 AND (before.timeline = $1::text) IS NOT TRUE AS lost), \
+     marked AS (UPDATE verifiers SET may_have_unbounded = true FROM noted \
+     WHERE noted.lost AND (max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL))) \
+     SELECT lost FROM noted";
 /// Nothing is lost if a notification is: the transaction needs no `fsync`.
 const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit_reports; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -351,9 +359,7 @@ impl Connection {
         if let Err(error) = client.batch_execute("LISTEN agentwrit_reports").await {
             tracing::debug!(component = "store", %error, "no notifications from the database");
         }
-        if client.execute(NOTE_SERVER, &[]).await? > 0 {
-            tracing::info!(component = "store", "the database server was started since: earlier reports may be lost");
-        }
+        note_server(&client).await?;
         let write = client.prepare(WRITE).await?;
         let changes = client.prepare(CHANGES).await?;
         let log_end = client.prepare(head::LOG_END).await?;
@@ -411,10 +417,32 @@ impl Connection {
         let fleet = StoredFleet {
             enrolments: enrolments.iter().map(verifiers::enrolment).collect::<Result<_, _>>()?,
             instances: instances.iter().map(|row| verifiers::instance(row, 0)).collect::<Result<_, _>>()?,
-            kept_since: time(&log, 2)?,
+            kept_since: Some(time(&log, 2)?),
         };
         Ok((numbers(Some(&log))?, fleet))
     }
+}
+
+/// Notes a server that was started or promoted since the latest connection of any broker.
+async fn note_server(client: &Client) -> Result<(), StoreError> {
+    // A database that has no timelines may have been promoted whenever it was started.
+    let timeline: Option<String> = match client.query_one(TIMELINE, &[]).await {
+        Ok(row) => row.try_get(0)?,
+        Err(error) if error.as_db_error().is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let noted = client.query_opt(NOTE_SERVER, &[&timeline]).await?;
+    let Some(row) = noted else { return Ok(()) };
+    if row.try_get(0)? {
+        tracing::warn!(
+            component = "store",
+            "the database server was promoted or restored since: reports of verifiers without a bound may be lost; check \
+             them with `awrit verifier list`, then acknowledge with `awrit verifier forget NAME --unknown`"
+        );
+    } else {
+        tracing::info!(component = "store", "the database server was started since: reports count from now on");
+    }
+    Ok(())
 }
 
 /// Columns of the rows to write.

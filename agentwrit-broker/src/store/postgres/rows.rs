@@ -126,6 +126,10 @@ impl Rows for Transaction<'_> {
         self.delete_all_instances(name)
     }
 
+    fn enrolments_changed(&self) -> Result<(), StoreError> {
+        self.announce_enrolments()
+    }
+
     fn count_reports_as_lost(&self, at: UnixTime) -> Result<(), StoreError> {
         self.reports_were_lost(at)
     }

@@ -213,12 +213,17 @@ CREATE TABLE withdrawn_keys (
     cursor bigint NOT NULL -- of the withdrawal
 );
 
--- Verifiers that the operator enrolled.
+-- Verifiers that the operator enrolled. A removed one is kept while instances of it may accept tokens.
 CREATE TABLE verifiers (
-    name       text COLLATE "C" PRIMARY KEY,
-    public_key bytea  NOT NULL,
-    max_bound  bigint, -- seconds
-    added_at   bigint NOT NULL UNIQUE
+    name               text COLLATE "C" PRIMARY KEY,
+    public_key         bytea   NOT NULL,
+    max_bound          bigint, -- seconds
+    added_at           bigint  NOT NULL UNIQUE,
+    removed_at         bigint,
+    former_bound       bigint, -- largest that was permitted until former_ended_at
+    former_ended_at    bigint,
+    instances_since    bigint  NOT NULL,
+    may_have_unbounded boolean NOT NULL -- reports of instances without a bound may be lost
 );
 
 -- Their instances, by the latest report that a broker accepted.
@@ -246,7 +251,8 @@ CREATE TABLE report_log (
     change         bigint NOT NULL,
     enrolments     bigint NOT NULL, -- plus 1 when brokers are to read everything anew
     kept_since     bigint NOT NULL, -- time since which no report was lost
-    server_started bigint NOT NULL
+    server_started bigint NOT NULL,
+    timeline       text -- of the server's log; another one has been promoted, or restored
 ) WITH (fillfactor = 10);
 INSERT INTO report_log (one, change, enrolments, kept_since, server_started) VALUES (1, 0, 0, 0, 0);
 

@@ -8,22 +8,26 @@ use agentwrit_verify::{
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, optional_parsed, parsed, time, unreadable, unsigned},
+    codec::{bytes, get, optional_parsed, optional_time, parsed, time, unreadable, unsigned},
     transaction::Transaction,
     value::values,
 };
 use crate::{
-    domain::{Enrolment, InstanceState},
+    domain::{Enrolment, FormerBound, InstanceState},
     store::{StoreError, codec::micros, verifiers::ReadVerifiers},
 };
 
-pub(super) const ENROLMENTS: &str = "SELECT name, public_key, max_bound, added_at FROM verifiers ORDER BY added_at";
+pub(super) const ENROLMENTS: &str = "SELECT name, public_key, max_bound, added_at, removed_at, former_bound, former_ended_at, \
+     instances_since, may_have_unbounded FROM verifiers ORDER BY added_at";
 pub(super) const INSTANCES: &str = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, \
      digest, is_ahead FROM verifier_instances ORDER BY verifier, instance";
 /// Tells every broker to read verifiers and instances anew.
 const ENROLMENTS_CHANGED: &str = "UPDATE report_log SET enrolments = enrolments + 1 WHERE one = 1";
 /// Makes every broker count the reports before as lost.
 const REPORTS_LOST: &str = "UPDATE report_log SET enrolments = enrolments + 1, kept_since = $1 WHERE one = 1";
+/// Marks the verifiers that were permitted instances without a bound.
+const MARK_UNBOUNDED: &str = "UPDATE verifiers SET may_have_unbounded = true \
+     WHERE max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL)";
 /// Instances with a bound that are silent for longer accept no token, and no report of them counts any more.
 const DELETE_SILENT: &str = "DELETE FROM verifier_instances WHERE (bound IS NOT NULL OR leaving) AND heard_at <= $1";
 
@@ -43,14 +47,18 @@ impl Transaction<'_> {
         self.execute(sql, values![name.as_str(), id.to_string()]).map(|_| ())
     }
 
+    /// The lock of the row orders this with the reports that are being stored.
+    pub(super) fn announce_enrolments(&self) -> Result<(), StoreError> {
+        self.execute(ENROLMENTS_CHANGED, values![]).map(|_| ())
+    }
+
     pub(super) fn delete_all_instances(&self, name: &VerifierName) -> Result<(), StoreError> {
-        // First: its lock orders this with the reports that are being stored.
-        self.execute(ENROLMENTS_CHANGED, values![])?;
         self.execute("DELETE FROM verifier_instances WHERE verifier = $1", values![name.as_str()]).map(|_| ())
     }
 
     pub(super) fn reports_were_lost(&self, at: UnixTime) -> Result<(), StoreError> {
-        self.execute(REPORTS_LOST, values![micros(at)]).map(|_| ())
+        self.execute(REPORTS_LOST, values![micros(at)])?;
+        self.execute(MARK_UNBOUNDED, values![]).map(|_| ())
     }
 
     pub(super) fn delete_silent_instances(&self, until: UnixTime) -> Result<(), StoreError> {
@@ -65,7 +73,16 @@ pub(super) fn enrolment(row: &Row) -> Result<Enrolment, StoreError> {
         public_key: PublicKey::from_bytes(&bytes(row, 1)?).map_err(|error| unreadable(1, &error))?,
         max_bound: optional_unsigned(row, 2)?,
         added_at: time(row, 3)?,
+        removed_at: optional_time(row, 4)?,
+        former: former_bound(row)?,
+        instances_since: time(row, 7)?,
+        may_have_unbounded: get(row, 8)?,
     })
+}
+
+fn former_bound(row: &Row) -> Result<Option<FormerBound>, StoreError> {
+    let Some(ended_at) = optional_time(row, 6)? else { return Ok(None) };
+    Ok(Some(FormerBound { max_bound: optional_unsigned(row, 5)?, ended_at }))
 }
 
 /// Reads the columns of [`INSTANCES`], of which the first is `at`.

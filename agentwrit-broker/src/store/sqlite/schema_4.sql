@@ -16,13 +16,18 @@ CREATE TABLE signing_keys (
 -- Cursor of the latest change of the keys: it has no row in the log.
 ALTER TABLE meta ADD COLUMN keys_cursor INTEGER NOT NULL DEFAULT 0;
 
--- Verifiers that the operator enrolled, and their instances.
+-- Verifiers that the operator enrolled, and their instances. A removed one is kept while instances of it may accept tokens.
 
 CREATE TABLE verifiers (
-    name       TEXT    NOT NULL PRIMARY KEY,
-    public_key BLOB    NOT NULL,
-    max_bound  INTEGER, -- seconds
-    added_at   INTEGER NOT NULL UNIQUE
+    name               TEXT    NOT NULL PRIMARY KEY,
+    public_key         BLOB    NOT NULL,
+    max_bound          INTEGER, -- seconds
+    added_at           INTEGER NOT NULL UNIQUE,
+    removed_at         INTEGER,
+    former_bound       INTEGER, -- largest that was permitted until former_ended_at
+    former_ended_at    INTEGER,
+    instances_since    INTEGER NOT NULL,
+    may_have_unbounded INTEGER NOT NULL -- reports of instances without a bound may be lost
 ) STRICT, WITHOUT ROWID;
 
 -- Instances without a bound on staleness. Of the others memory alone is kept: they stop accepting tokens without reports.

@@ -123,8 +123,12 @@ impl Rows for Transaction<'_> {
         self.delete_all_instances(name)
     }
 
-    fn count_reports_as_lost(&self, _: UnixTime) -> Result<(), StoreError> {
+    fn enrolments_changed(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn count_reports_as_lost(&self, _: UnixTime) -> Result<(), StoreError> {
+        self.note_lost_reports()
     }
 
     fn delete_expired(&self, until: UnixTime, nonces_until: UnixTime) -> Result<Pruned, StoreError> {

@@ -7,17 +7,23 @@ use agentwrit_verify::{
 use rusqlite::Row;
 
 use super::{
-    codec::{optional_parsed, parsed, time, unreadable, unsigned},
+    codec::{optional_parsed, optional_time, parsed, time, unreadable, unsigned},
     transaction::Transaction,
 };
 use crate::{
-    domain::{Enrolment, InstanceState},
+    domain::{Enrolment, FormerBound, InstanceState},
     store::{StoreError, verifiers::ReadVerifiers},
 };
 
+/// Marks the verifiers that were permitted instances without a bound.
+const REPORTS_LOST: &str = "UPDATE verifiers SET may_have_unbounded = 1 \
+     WHERE max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL)";
+
 impl ReadVerifiers for Transaction<'_> {
     fn enrolments(&self) -> Result<Vec<Enrolment>, StoreError> {
-        self.list("SELECT name, public_key, max_bound, added_at FROM verifiers ORDER BY added_at", [], enrolment)
+        let sql = "SELECT name, public_key, max_bound, added_at, removed_at, former_bound, former_ended_at, instances_since, \
+                   may_have_unbounded FROM verifiers ORDER BY added_at";
+        self.list(sql, [], enrolment)
     }
 
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
@@ -36,6 +42,10 @@ impl Transaction<'_> {
     pub(super) fn delete_all_instances(&self, name: &VerifierName) -> Result<(), StoreError> {
         self.execute("DELETE FROM verifier_instances WHERE verifier = ?1", [name.as_str()]).map(|_| ())
     }
+
+    pub(super) fn note_lost_reports(&self) -> Result<(), StoreError> {
+        self.execute(REPORTS_LOST, []).map(|_| ())
+    }
 }
 
 fn enrolment(row: &Row<'_>) -> rusqlite::Result<Enrolment> {
@@ -44,7 +54,16 @@ fn enrolment(row: &Row<'_>) -> rusqlite::Result<Enrolment> {
         public_key: PublicKey::from_bytes(&row.get(1)?).map_err(|error| unreadable(1, error))?,
         max_bound: optional_unsigned(row, 2)?,
         added_at: time(row, 3)?,
+        removed_at: optional_time(row, 4)?,
+        former: former_bound(row)?,
+        instances_since: time(row, 7)?,
+        may_have_unbounded: row.get(8)?,
     })
+}
+
+fn former_bound(row: &Row<'_>) -> rusqlite::Result<Option<FormerBound>> {
+    let Some(ended_at) = optional_time(row, 6)? else { return Ok(None) };
+    Ok(Some(FormerBound { max_bound: optional_unsigned(row, 5)?, ended_at }))
 }
 
 fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceState> {

@@ -125,12 +125,7 @@ pub(in crate::store) fn app(name: &str) -> App {
 
 pub(in crate::store) fn enrolment(name: &str, seed: u8, added_at: UnixTime) -> Enrolment {
     let key = SigningKey::from_seed(&[seed; 32]).unwrap();
-    Enrolment {
-        name: VerifierName::parse(name).unwrap(),
-        public_key: key.public_key().clone(),
-        max_bound: Some(60),
-        added_at,
-    }
+    Enrolment::new(VerifierName::parse(name).unwrap(), key.public_key().clone(), Some(60), added_at)
 }
 
 pub(in crate::store) fn instance(verifier: &str, number: u8) -> InstanceState {

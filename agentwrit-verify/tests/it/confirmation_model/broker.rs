@@ -45,11 +45,17 @@ impl Brokers {
             .map(|n| EnrolledVerifier {
                 name: name(n),
                 max_bound: Some(u64::try_from(chance.between(20, 45)).unwrap()),
-                added_at: UnixTime::default(),
+                may_have_unknown: true,
+                may_have_unbounded: false,
             })
             .collect();
         if chance.percent(30) {
-            enrolled.push(EnrolledVerifier { name: name(9), max_bound: None, added_at: UnixTime::default() });
+            enrolled.push(EnrolledVerifier {
+                name: name(9),
+                max_bound: None,
+                may_have_unknown: true,
+                may_have_unbounded: false,
+            });
         }
         Self {
             enrolled,

@@ -86,8 +86,60 @@ new-api  -  never",
     stub.awrit(directory.path(), &["verifier", "remove", "batch-api"]).await.is(
         2,
         "",
-        "awrit: not confirmed, nothing was done: Remove batch-api? Revocations do not wait for it any more. (stdin or stderr is not a terminal; --yes confirms)",
+        "awrit: not confirmed, nothing was done: Remove batch-api? Its instances accept no token from then on. (stdin or stderr is not a terminal; --yes confirms)",
     );
     let removed = stub.awrit(directory.path(), &["verifier", "remove", "batch-api", "--yes"]).await;
     assert_eq!((removed.code, stub.received("DELETE /v1/admin/verifiers/batch-api").len()), (0, 1), "{removed:?}");
+}
+
+#[tokio::test]
+async fn changes_bound_and_key_and_requires_one_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = awrit(directory.path(), &[], &["verifier", "keygen", "--private-key", "verifier.pem"], "").await;
+    std::fs::write(directory.path().join("verifier.pub.pem"), &made.stdout).unwrap();
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let record =
+        json!({ "name": "payments-api", "public_key": key, "max_bound": 60, "added_at": "2026-11-28T12:00:00Z" });
+    let stub = Stub::default().always("PUT /v1/admin/verifiers/payments-api", 200, record);
+    let update = async |options: &[&str]| {
+        let arguments: Vec<&str> = ["verifier", "update", "payments-api"].iter().chain(options).copied().collect();
+        stub.awrit(directory.path(), &arguments).await
+    };
+    let changed = update(&["--max-bound", "60"]).await;
+    assert_eq!(changed.code, 0, "{changed:?}");
+    assert!(changed.stdout.contains("max_bound   60"), "{changed:?}");
+    assert_eq!(update(&["--any-bound", "--public-key", "verifier.pub.pem"]).await.code, 0);
+    let sent: Vec<_> =
+        stub.received("PUT /v1/admin/verifiers/payments-api").into_iter().map(|request| request.body).collect();
+    assert_eq!(sent[0], json!({ "max_bound": 60 }));
+    assert_eq!(sent[1]["max_bound"], "none");
+    assert_ne!(sent[1]["public_key"], key);
+    for wrong in [&[][..], &["--max-bound", "0"], &["--max-bound", "60", "--any-bound"]] {
+        assert_eq!(update(wrong).await.code, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn forgets_instance_or_unknown_ones_when_operator_confirms() {
+    let directory = tempfile::tempdir().unwrap();
+    let id = "0a".repeat(16);
+    let paths = [&id, "unknown"].map(|id| format!("DELETE /v1/admin/verifiers/batch-api/instances/{id}"));
+    let stub = paths.iter().fold(Stub::default(), |stub, path| stub.always(path, 204, json!(null)));
+    stub.awrit(directory.path(), &["verifier", "forget", "batch-api", &id, "--yes"]).await.is(
+        0,
+        "Forgot instance <jti> of batch-api.",
+        "",
+    );
+    stub.awrit(directory.path(), &["verifier", "forget", "batch-api", "--unknown", "--yes"]).await.is(
+        0,
+        "Forgot the unknown instances of batch-api.",
+        "",
+    );
+    assert_eq!(paths.map(|path| stub.received(&path).len()), [1, 1]);
+    for wrong in [&["batch-api"][..], &["batch-api", &id, "--unknown"], &["batch-api", "0a"]] {
+        let arguments: Vec<&str> = ["verifier", "forget", "--yes"].iter().chain(wrong).copied().collect();
+        assert_eq!(stub.awrit(directory.path(), &arguments).await.code, 2, "{wrong:?}");
+    }
+    let unconfirmed = stub.awrit(directory.path(), &["verifier", "forget", "batch-api", "--unknown"]).await;
+    assert_eq!(unconfirmed.code, 2, "{unconfirmed:?}");
 }

@@ -9,6 +9,7 @@ use agentwrit_protocol::{
     LaunchTokenRequest, LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest,
     RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse, SigningKeyRecord,
     ValidationRequest, ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
+    VerifierUpdateRequest,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -153,6 +154,7 @@ fn schemas_of_requests_have_members_of_types() {
     check_request::<LaunchTokenRequest>(&document, "LaunchPolicy");
     check_request::<AppCreationRequest>(&document, "NewApp");
     check_request::<VerifierEnrolmentRequest>(&document, "NewVerifier");
+    check_request::<VerifierUpdateRequest>(&document, "VerifierUpdate");
     check_request::<AppUpdateRequest>(&document, "AppChange");
     check_request::<KeyChangeRequest>(&document, "KeyChange");
     check_request::<RevocationRequest>(&document, "RevocationRequest");

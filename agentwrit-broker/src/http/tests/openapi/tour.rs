@@ -336,9 +336,47 @@ async fn verifiers(walk: &Walk, cast: &Cast) {
     assert!(statuses.contains(&429), "{statuses:?}");
     let page = walk.call("get", list, admin, None).await.json();
     assert_eq!(page["verifiers"][0]["instances"][0]["behind"], 0, "{page:#}");
-    let one = format!("{list}/payments-api");
-    assert_eq!(walk.call("delete", &one, admin, None).await.status, 204);
-    assert_eq!(walk.call("delete", &one, admin, None).await.status, 404);
+    verifier_changes(walk, cast, |sequence, bound| {
+        let instance = InstanceId::from_bytes([2; 16]);
+        let applied = FeedCursor::new("another", 1).unwrap();
+        Report { instance, applied, bound, ..report(sequence, "payments-api") }.sign(&key).into_bytes()
+    })
+    .await;
+}
+
+async fn verifier_changes(walk: &Walk, cast: &Cast, report: impl Fn(u64, ReportedBound) -> Vec<u8>) {
+    let (one, admin) = ("/v1/admin/verifiers/payments-api", Some(cast.admin.as_str()));
+    let change = async |body: Value| walk.call("put", one, admin, Some(body)).await;
+    let send = async |report: Vec<u8>| walk.call_raw("post", "/v1/verifiers/reports", None, Some(report)).await;
+    let rejected = send(report(1, ReportedBound::Unbounded)).await;
+    assert_eq!(rejected.status, 400);
+    assert_eq!(rejected.text("detail"), "bound is larger than the 60 s that the verifier may have");
+    let changed = change(json!({"max_bound": "none"})).await.json();
+    assert_eq!(changed.get("max_bound"), None, "{changed:#}");
+    assert_eq!(send(report(2, ReportedBound::Unbounded)).await.status, 204);
+    for seconds in [86_401, u64::MAX] {
+        assert_eq!(send(report(3, ReportedBound::Seconds(seconds))).await.status, 400, "{seconds}");
+    }
+    for wrong in [json!({}), json!({"max_bound": 0}), json!({"max_bound": "any"}), json!({"public_key": "x"})] {
+        assert_eq!(change(wrong.clone()).await.status, 400, "{wrong}");
+    }
+    let other = BASE64.encode(issue::SigningKey::from_seed(&[8; 32]).unwrap().public_key().as_bytes());
+    let changed = change(json!({"public_key": other, "max_bound": 30})).await.json();
+    assert_eq!((&changed["public_key"], &changed["max_bound"]), (&json!(other), &json!(30)));
+    assert_eq!(send(report(3, ReportedBound::Seconds(30))).await.status, 401);
+
+    assert_eq!(walk.call("delete", one, admin, None).await.status, 204);
+    assert_eq!(walk.call("delete", one, admin, None).await.status, 404);
+    assert_eq!(change(json!({"max_bound": 30})).await.status, 404);
+    let page = walk.call("get", "/v1/admin/verifiers", admin, None).await.json();
+    assert_eq!(page["verifiers"][0]["instances"].as_array().unwrap().len(), 2, "{page:#}");
+    assert!(page["verifiers"][0]["removed_at"].is_string(), "{page:#}");
+    for (id, status) in
+        [("01".repeat(16), 409), ("02".repeat(16), 204), ("02".repeat(16), 404), ("unknown".into(), 404)]
+    {
+        let instance = format!("{one}/instances/{id}");
+        assert_eq!(walk.call("delete", &instance, admin, None).await.status, status, "{id}");
+    }
 }
 
 async fn apps(walk: &Walk, cast: &Cast) {
@@ -379,7 +417,8 @@ async fn keys(walk: &Walk, cast: &Cast) {
     assert_eq!(walk.call("post", &change(&third, "retire"), Some(&admin), None).await.status, 200);
     // It signed the token of this request.
     let withdrawn = walk.call("post", &change(&first, "withdraw"), Some(&admin), Some(json!({"wait": 0}))).await;
-    assert_eq!(withdrawn.json()["confirmation"]["state"], "confirmed");
+    // The instance of the removed verifier counts until it is fenced.
+    assert_eq!(withdrawn.json()["confirmation"]["state"], "pending");
     assert_eq!(walk.call("get", list, Some(&admin), None).await.status, 401);
     let login = walk.call("post", "/v1/admin/auth", None, Some(json!({"secret": ADMIN_SECRET}))).await;
     admin = login.text("access_token");

@@ -195,7 +195,8 @@ fn template(path: &str) -> String {
         return format!("/v1/admin/keys/{{kid}}/{change}");
     }
     if path.starts_with("/v1/admin/verifiers/") {
-        return "/v1/admin/verifiers/{name}".to_owned();
+        let is_instance = path.contains("/instances/");
+        return if is_instance { paths::ADMIN_VERIFIER_INSTANCE } else { paths::ADMIN_VERIFIER }.to_owned();
     }
     if path.ends_with("/confirmation") {
         return paths::REVOCATION_CONFIRMATION.to_owned();

@@ -2,19 +2,28 @@
 
 use agentwrit_verify::{
     FeedCursor,
-    report::{Report, ReportedBound},
+    report::{InstanceId, Report, ReportedBound},
 };
 
 use super::{
-    super::verifiers::{enrol, name, report, send},
+    super::{
+        ended_enrolments::change_bound,
+        verifiers::{enrol, name, report, send},
+    },
     *,
 };
-use crate::service::verifiers::ReportRejection;
+use crate::service::verifiers::{ForgottenInstance, ReportRejection};
 
 impl Brokers {
     async fn instances(&self, broker: usize) -> Vec<u64> {
         let fleet = self.of(broker).verifiers.fleet().await.unwrap();
         fleet.reports.iter().map(|state| state.sequence).collect()
+    }
+
+    /// Returns the duration until the broker knows every instance.
+    async fn remaining(&self, broker: usize) -> Duration {
+        let fleet = self.of(broker).verifiers.fleet().await.unwrap();
+        fleet.incomplete_for(self.of(broker).ledger.monotonic())
     }
 }
 
@@ -26,14 +35,16 @@ async fn enrolment_report_and_removal_at_one_broker_count_at_the_others_at_once(
         let (first, second, third) = (test.of(round), test.of(round + 1), test.of(round + 2));
         enrol(first, "api", 1, Some(60)).await.unwrap();
         send(second, &report(second, "api", instance, 1), 1).await.unwrap();
-        assert_eq!(test.instances(round + 2).await, [1]);
+        assert_eq!(test.instances(round + 2).await.last(), Some(&1));
         let at_least = send(third, &report(third, "api", instance, 2), 1).await.unwrap();
         assert_eq!(at_least.position(), third.feed.end().cursor);
-        assert_eq!((test.instances(round).await, test.instances(round + 1).await), (vec![2], vec![2]));
+        for broker in [round, round + 1] {
+            assert_eq!(test.instances(broker).await, vec![2; usize::from(instance) + 1]);
+        }
         let replayed = send(first, &report(first, "api", instance, 2), 1).await;
         assert_eq!(replayed, Err(Error::Report(ReportRejection::Superseded)));
         second.verifiers.remove(None, name("api"), CLIENT).await.unwrap();
-        assert!(test.instances(round).await.is_empty());
+        assert_eq!(test.instances(round).await.last(), Some(&2), "it counts until its lease ends");
         let removed = send(third, &report(third, "api", instance, 3), 1).await;
         assert_eq!(removed, Err(Error::Report(ReportRejection::NotEnrolled)));
     }
@@ -93,20 +104,23 @@ async fn restarted_broker_knows_all_instances_and_a_restarted_server_counts_repo
     for instance in 1..=3 {
         send(test.of(0), &report(test.of(0), "api", instance, 1), 1).await.unwrap();
     }
-    let before = test.of(0).verifiers.fleet().await.unwrap().complete_from;
+    let before = test.remaining(0).await;
     let store = test.schema.open(StoreOptions::default());
     test.add(store).await;
     let fleet = test.of(1).verifiers.fleet().await.unwrap();
-    assert_eq!((fleet.instances.len(), fleet.complete_from), (3, before), "reports are kept by the database");
+    assert_eq!(fleet.instances.len(), 3, "reports are kept by the database");
+    assert!(test.remaining(1).await <= before);
     // As if the server had been started since.
     test.schema.execute("UPDATE report_log SET server_started = 1");
-    let now = test.of(0).ledger.now();
+    let started = Instant::now();
     let store = test.schema.open(StoreOptions::default());
     test.add(store).await;
     for broker in [2, 0, 1] {
         let fleet = test.of(broker).verifiers.fleet().await.unwrap();
-        assert!(fleet.complete_from >= now.saturating_add(Report::LEASE), "broker {broker}");
+        let remaining = test.remaining(broker).await;
+        assert!(remaining + started.elapsed() >= Report::LEASE, "broker {broker}: {remaining:?}");
         assert_eq!(fleet.instances.len(), 3);
+        assert!(fleet.verifiers.iter().all(|verifier| verifier.may_have_unknown && !verifier.may_have_unbounded));
     }
 }
 
@@ -128,4 +142,46 @@ async fn reports_fail_while_the_database_is_away_and_are_accepted_afterwards() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(test.instances(0).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_reports_and_ended_enrolments_count_at_every_broker_until_operator_forgets_them() {
+    let mut test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "bounded", 1, Some(60)).await.unwrap();
+    enrol(test.of(0), "batch", 1, None).await.unwrap();
+    enrol(test.of(0), "changed", 1, None).await.unwrap();
+    change_bound(test.of(1), "changed", 60).await;
+    let unbounded = Report { bound: ReportedBound::Unbounded, ..report(test.of(0), "batch", 1, 1) };
+    send(test.of(0), &unbounded, 1).await.unwrap();
+    // As if a standby had been promoted since.
+    test.schema.execute("UPDATE report_log SET timeline = '000000FF'");
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    let lost = async |test: &Brokers, broker: usize| {
+        let fleet = test.of(broker).verifiers.fleet().await.unwrap();
+        let lost = fleet.verifiers.iter().filter(|verifier| verifier.may_have_unbounded);
+        lost.map(|verifier| verifier.name.to_string()).collect::<Vec<_>>()
+    };
+    for broker in [2, 0, 1] {
+        assert_eq!(lost(&test, broker).await, ["batch", "changed"], "broker {broker}");
+    }
+    for (broker, verifier) in [(1, "batch"), (2, "changed")] {
+        let forgotten = ForgottenInstance::Unknown;
+        test.of(broker).verifiers.forget(None, name(verifier), forgotten, CLIENT).await.unwrap();
+    }
+    test.of(0).verifiers.remove(None, name("batch"), CLIENT).await.unwrap();
+    for broker in [2, 0, 1] {
+        assert!(lost(&test, broker).await.is_empty(), "broker {broker}");
+        assert_eq!(test.instances(broker).await, [1], "broker {broker}");
+    }
+    let known = ForgottenInstance::Known(InstanceId::from_bytes([1; 16]));
+    test.of(2).verifiers.forget(None, name("batch"), known, CLIENT).await.unwrap();
+    for broker in [2, 0, 1] {
+        assert!(test.instances(broker).await.is_empty(), "broker {broker}");
+    }
+    // Another restart on the same timeline loses nothing.
+    test.schema.execute("UPDATE report_log SET server_started = 1");
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    assert!(lost(&test, 3).await.is_empty());
 }
