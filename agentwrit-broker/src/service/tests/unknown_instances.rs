@@ -72,7 +72,8 @@ async fn verifier_without_max_bound_is_unbounded_after_restore_until_operator_fo
     enrol(&test.services, "batch", 1, None).await.unwrap();
     enrol(&test.services, "api", 1, Some(60)).await.unwrap();
     // What `mark-restored` does.
-    test.services.ledger.transact(Tx::start_epoch).await.unwrap();
+    let restore = |tx: &mut Tx<'_>| tx.start_epoch();
+    test.services.ledger.transact(restore).await.unwrap();
     test.restart_at(test.clock.now()).await;
     let cursor = test.revoke_one().await;
     assert_eq!(test.figures(&cursor).await, (Pending, 0, 0, vec![Some(61), Some(601)]));
