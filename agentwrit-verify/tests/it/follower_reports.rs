@@ -223,7 +223,10 @@ async fn rejected_report_ends_lease_at_once_and_unavailable_broker_does_not() {
     let follower = broker.reporting().start().await.unwrap();
     let verifier = follower.verifier().build();
     let fail_once = async |status: &'static str, rejection: &'static str| {
-        broker.with(|model| (model.report_status, model.rejection) = (status, rejection));
+        broker.with(|model| {
+            (model.report_status, model.rejection) = (status, rejection);
+            model.issuer.revoke(Level::Task, "another");
+        });
         let failures = || follower.status().counters.report_failures;
         let before = failures();
         broker.tell();
@@ -259,7 +262,10 @@ async fn rejected_report_ends_permission_to_use_stale_list() {
     let verifier = follower.verifier().build();
     assert!(verifier.verify(&broker.token()).is_ok());
     let problem = r#"{"detail":"bound is larger than the 30 s that the verifier may have"}"#;
-    broker.with(|model| (model.report_status, model.rejection) = ("400 Bad Request", problem));
+    broker.with(|model| {
+        (model.report_status, model.rejection) = ("400 Bad Request", problem);
+        model.issuer.revoke(Level::Task, "another");
+    });
     broker.tell();
     until("the rejection", || is_not_reported(&verifier, &broker.token())).await;
     let failed = broker.reporting().start().await.unwrap_err();
