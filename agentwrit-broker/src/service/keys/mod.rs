@@ -210,12 +210,7 @@ fn examined(issuer: &Issuer, mut keys: Vec<StoredKey>) -> ExaminedKeys {
 }
 
 /// Returns whether verifiers have exactly the published keys of these.
-fn readiness_of(
-    fleet: Option<&FleetSnapshot>,
-    examined: &ExaminedKeys,
-    now: UnixTime,
-    moment: Instant,
-) -> Readiness {
+fn readiness_of(fleet: Option<&FleetSnapshot>, examined: &ExaminedKeys, now: UnixTime, moment: Instant) -> Readiness {
     let Some(fleet) = fleet else { return Readiness::unknown(now) };
     let ExaminedKeys { keys, unusable } = examined;
     let verifies = |key: &&StoredKey| unusable.iter().all(|unusable| unusable.kid != key.kid || unusable.verifies);
