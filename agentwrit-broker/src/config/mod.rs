@@ -261,6 +261,8 @@ impl Config {
             audience: self.audience.clone(),
             max_ttl: self.max_ttl,
             sender_constrained: self.sender_constrained.as_str().to_owned(),
+            key_rotation: self.key_rotation.map(|period| period.as_secs()),
+            key_prepare_for: self.key_prepare_for.as_secs(),
             admin_secret: kek.digest("agentwrit-admin-secret-v1", self.admin_secret.stored_form()),
         }
     }

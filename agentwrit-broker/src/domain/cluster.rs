@@ -15,7 +15,14 @@ pub struct ClusterSettings {
     pub admin_secret: [u8; 32],
     /// `AA_SENDER_CONSTRAINED`
     pub sender_constrained: String,
+    /// `AA_KEY_ROTATION` in seconds
+    pub key_rotation: Option<u64>,
+    /// `AA_KEY_PREPARE_FOR` in seconds
+    pub key_prepare_for: u64,
 }
+
+/// A variable, and its value as text.
+type Setting<'f> = (&'static str, &'f dyn Fn(&ClusterSettings) -> String);
 
 /// Setting that differs between a broker and the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,18 +66,17 @@ impl ClusterSettings {
     /// Returns the settings that should be the same and may differ while brokers are restarted one after another.
     #[must_use]
     pub fn deviates_from(&self, recorded: &Self) -> Vec<Disagreement> {
-        let mut deviations = Vec::new();
-        if self.max_ttl != recorded.max_ttl {
-            let seconds = |settings: &Self| Some(settings.max_ttl.unwrap_or_default().to_string());
-            deviations.push(Disagreement { variable: "AA_MAX_TTL", here: seconds(self), recorded: seconds(recorded) });
-        }
-        if self.sender_constrained != recorded.sender_constrained {
-            deviations.push(Disagreement {
-                variable: "AA_SENDER_CONSTRAINED",
-                here: Some(self.sender_constrained.clone()),
-                recorded: Some(recorded.sender_constrained.clone()),
-            });
-        }
+        let of_both: [Setting<'_>; 4] = [
+            ("AA_MAX_TTL", &|settings| settings.max_ttl.unwrap_or_default().to_string()),
+            ("AA_SENDER_CONSTRAINED", &|settings| settings.sender_constrained.clone()),
+            ("AA_KEY_ROTATION", &|settings| settings.key_rotation.map_or_else(|| "off".to_owned(), |s| s.to_string())),
+            ("AA_KEY_PREPARE_FOR", &|settings| settings.key_prepare_for.to_string()),
+        ];
+        let values = of_both.into_iter().map(|(variable, value)| (variable, value(self), value(recorded)));
+        let mut deviations: Vec<Disagreement> = values
+            .filter(|(_, here, recorded)| here != recorded)
+            .map(|(variable, here, recorded)| Disagreement { variable, here: Some(here), recorded: Some(recorded) })
+            .collect();
         if self.admin_secret != recorded.admin_secret {
             deviations.push(Disagreement { variable: "AA_ADMIN_SECRET", here: None, recorded: None });
         }

@@ -21,7 +21,7 @@ use super::{
     large_responses::respond,
     query::{NoParameters, Parameters},
 };
-use crate::service::Error;
+use crate::{service::Error, store::When};
 
 const KEY_SET_CACHE: (HeaderName, &str) = (CACHE_CONTROL, "public, max-age=300");
 
@@ -30,8 +30,9 @@ pub(super) async fn key_set(
     _: NoParameters,
     headers: HeaderMap,
 ) -> Result<Response, HttpError> {
-    // Another broker may have announced a key that this one has not read yet, or withdrawn one.
-    services.ledger.confirm().await.map_err(Error::from)?;
+    // Another broker may have announced a key that this one has not read yet, or withdrawn one. A reading is waited for that is
+    // made anyway.
+    services.ledger.confirm_when(When::Next).await.map_err(Error::from)?;
     let body = services.issuer.ring().published.to_jwks();
     let digest = HEXLOWER.encode(&Sha256::digest(body.as_bytes()));
     let tag = format!("\"{digest}\"");

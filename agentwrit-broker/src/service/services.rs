@@ -82,9 +82,8 @@ impl Services {
         let memory = Memory::read(&store, &config.issuer, past, Arc::clone(&clock)).await?;
         metrics.set_audit_events_loaded(memory.events);
         metrics.set_audit_breaks_accepted(memory.accepted_breaks);
-        let BrokerKeys { custody, nonce_key } = keys;
-        let ring =
-            CurrentRing::open(custody, &memory.keys, memory.keys_version, store.withdrawn_keys(), Arc::clone(&clock))?;
+        let (BrokerKeys { custody, nonce_key }, withdrawn) = (keys, store.withdrawn_keys());
+        let ring = CurrentRing::open(custody, &memory.keys, memory.keys_version, withdrawn, Arc::clone(&clock))?;
         let ring = Arc::new(ring);
         let issuer = Issuer::new(Policy::of(config), Arc::clone(&ring), Arc::clone(&entropy), Arc::clone(&metrics));
         // Brokers of one database agree about the time of a nonce, and a deleted use is found by the head row. After lost

@@ -2,7 +2,7 @@
 
 use super::pending::{
     AgentRow, AppRow, AuditRun, DelegatorRow, EnrolmentRow, EventRow, InstanceRow,
-    Kind::{self, Integer},
+    Kind::{self, Integer, Text},
     LaunchTokenRow, NameRow, NonceRow, Record, TokenRow,
 };
 use crate::{audit::ChainHead, store::revocations::RevocationRow};
@@ -63,6 +63,12 @@ pub(super) const TABLES: &[Table] = &[
     Table::of::<RevocationRow>("cursor"),
     Table::of::<EnrolmentRow>("added_at"),
     Table::of::<InstanceRow>("verifier, instance"),
+    Table {
+        name: "confirmed_cursors",
+        columns: &[("epoch", Text), ("cursor", Integer), ("confirmed_at", Integer)],
+        set_later: &[],
+        order: "epoch, cursor",
+    },
     Table::of::<EventRow>("seq"),
     Table::of::<AuditRun>("first"),
 ];

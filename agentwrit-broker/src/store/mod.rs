@@ -357,6 +357,12 @@ impl Store {
         self.confirm().await
     }
 
+    /// Returns the number of readings of the database's state that were begun.
+    #[cfg(test)]
+    pub(crate) fn readings(&self) -> u64 {
+        self.inner.shared.as_ref().map_or(0, |shared| shared.follower.readings())
+    }
+
     /// Returns the ids of the keys that this broker knows as withdrawn, also by its state file.
     pub(crate) fn withdrawn_keys(&self) -> Vec<String> {
         self.inner.shared.as_ref().map(|shared| shared.follower.withdrawn_keys()).unwrap_or_default()

@@ -16,12 +16,12 @@ use crate::{
 
 /// Locks the head row, and reads the cursor of the keys' latest change.
 const LOCK: &str = "SELECT keys_cursor FROM head WHERE one = 1 FOR UPDATE";
-const SELECT_CLUSTER: &str =
-    "SELECT issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained FROM cluster WHERE one = 1";
-const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, issuer, trust_domain, audience, max_ttl, admin_secret, \
-     sender_constrained) VALUES (1, $1, $2, $3, $4, $5, $6)";
-const UPDATE_CLUSTER: &str =
-    "UPDATE cluster SET max_ttl = $1, admin_secret = $2, sender_constrained = $3 WHERE one = 1";
+const SELECT_CLUSTER: &str = "SELECT issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained, \
+     key_rotation, key_prepare_for FROM cluster WHERE one = 1";
+const INSERT_CLUSTER: &str = "INSERT INTO cluster (one, max_ttl, admin_secret, sender_constrained, key_rotation, \
+     key_prepare_for, issuer, trust_domain, audience) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8)";
+const UPDATE_CLUSTER: &str = "UPDATE cluster SET max_ttl = $1, admin_secret = $2, sender_constrained = $3, \
+     key_rotation = $4, key_prepare_for = $5 WHERE one = 1";
 
 /// State that a broker finds when it joins the others.
 #[derive(Clone, Debug)]
@@ -71,12 +71,12 @@ fn join_in_transaction<E>(
 
 /// Compares the settings with the recorded ones, and records those that may change.
 fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagreement>, OpenError> {
-    let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained } = settings;
-    let max_ttl = max_ttl.map(signed);
+    let ClusterSettings { issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained, .. } = settings;
+    let (rotation, prepare_for) = (settings.key_rotation.map(signed), signed(settings.key_prepare_for));
+    let mut may_change = values![max_ttl.map(signed), admin_secret, sender_constrained, rotation, prepare_for].to_vec();
     let Some(recorded) = read_settings(session)? else {
-        let audience = audience.as_deref();
-        let values = values![issuer, trust_domain, audience, max_ttl, admin_secret, sender_constrained];
-        session.execute(INSERT_CLUSTER, values)?;
+        may_change.extend_from_slice(values![issuer, trust_domain, audience.as_deref()]);
+        session.execute(INSERT_CLUSTER, &may_change)?;
         return Ok(Vec::new());
     };
     let conflicts = settings.conflicts_with(&recorded);
@@ -85,7 +85,7 @@ fn compare(session: &Session, settings: &ClusterSettings) -> Result<Vec<Disagree
     }
     let deviations = settings.deviates_from(&recorded);
     if !deviations.is_empty() {
-        session.execute(UPDATE_CLUSTER, values![max_ttl, admin_secret, sender_constrained])?;
+        session.execute(UPDATE_CLUSTER, &may_change)?;
     }
     Ok(deviations)
 }
@@ -98,13 +98,16 @@ pub(crate) fn recorded_settings(url: &str) -> Result<Option<ClusterSettings>, Op
 fn read_settings(session: &Session) -> Result<Option<ClusterSettings>, StoreError> {
     let rows = session.rows(SELECT_CLUSTER, values![])?;
     let Some(row) = rows.first() else { return Ok(None) };
+    let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
     Ok(Some(ClusterSettings {
         issuer: get(row, 0)?,
         trust_domain: get(row, 1)?,
         audience: get(row, 2)?,
-        max_ttl: get::<Option<i64>>(row, 3)?.and_then(|seconds| u64::try_from(seconds).ok()),
+        max_ttl: get::<Option<i64>>(row, 3)?.map(seconds),
         admin_secret: bytes(row, 4)?,
         sender_constrained: get(row, 5)?,
+        key_rotation: get::<Option<i64>>(row, 6)?.map(seconds),
+        key_prepare_for: seconds(get(row, 7)?),
     }))
 }
 

@@ -308,6 +308,12 @@ impl Follower {
         sleep_until(self.shared.in_order_from).await;
     }
 
+    /// Returns the number of readings that were begun.
+    #[cfg(test)]
+    pub(in crate::store) fn readings(&self) -> u64 {
+        self.shared.readings.load(Ordering::SeqCst)
+    }
+
     /// Returns the ids of the keys that this broker knows as withdrawn.
     pub(in crate::store) fn withdrawn_keys(&self) -> Vec<String> {
         self.shared.history.withdrawn_keys()

@@ -189,7 +189,9 @@ CREATE TABLE cluster (
     audience     text,
     max_ttl      bigint,
     admin_secret bytea NOT NULL, -- digest under a key that is not in this database
-    sender_constrained text NOT NULL
+    sender_constrained text NOT NULL,
+    key_rotation bigint, -- seconds
+    key_prepare_for bigint NOT NULL -- seconds
 );
 
 -- Keys of all brokers. `sealed` is encrypted under a key that is not in this database.

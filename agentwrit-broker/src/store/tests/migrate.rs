@@ -76,6 +76,7 @@ fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     ))?;
     tx.insert_verifier(&enrolment("payments-api", 1, at(3)))?;
     tx.put_verifier_instance(&instance("payments-api", 1))?;
+    tx.note_confirmation(3)?;
     tx.record_certain_time(at(4))?;
     tx.expire_nonces_until(at(5))
 }
@@ -93,6 +94,18 @@ async fn copies_every_column_of_each_table() {
         present.sort();
         assert_eq!(copied, present, "{}", table.name);
     }
+}
+
+#[tokio::test]
+async fn copies_every_table_but_those_whose_rows_are_made_anew() {
+    let fixture = Fixture::new();
+    let connection = Connection::open(fixture.path()).unwrap();
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+    let mut present: Vec<String> =
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    present.retain(|name| TABLES.iter().all(|table| table.name != name));
+    assert_eq!(present, ["meta", "signing_keys", "sqlite_sequence"]);
 }
 
 /// Everything that the reads of a store return.
@@ -140,6 +153,8 @@ async fn migration_copies_all_records_and_numbers_go_on() {
         .await;
     assert_eq!((spent, event.sequence(), cursor), (true, copied.trail.sequence + 3, 6));
     assert!(!target.write(|tx| tx.spend_nonce(&[0; 32], at(30))).await, "a nonce that was spent before");
+    let noted = target.write(|tx| Ok([tx.note_confirmation(3)?, tx.note_confirmation(4)?])).await;
+    assert_eq!(noted, [false, true], "a confirmation that was recorded before");
     target.read(whole_trail).await;
 }
 

@@ -52,6 +52,19 @@ async fn rotation_at_one_broker_is_in_force_at_the_others_at_once_and_refuses_no
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_for_key_set_cause_no_reading_of_the_database() {
+    let test = Brokers::start(&[0]).await;
+    let store = &test.of(0).ledger.store;
+    let (before, begun) = (store.readings(), Instant::now());
+    for _ in 0..40 {
+        assert_eq!(key_set(&test, 0).await.len(), 1);
+    }
+    // One in 50 ms and, for a commit of the time, one in a second: as many as without requests.
+    let (readings, anyway) = (store.readings() - before, begun.elapsed().as_millis() * 21 / 1000 + 3);
+    assert!(u128::from(readings) <= anyway, "{readings} readings in {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn token_is_signed_with_key_that_was_active_in_its_transaction() {
     let test = Brokers::start(&[0, 0]).await;
     let issuer = Arc::clone(&test.of(0).issuer);

@@ -21,6 +21,8 @@ fn settings() -> ClusterSettings {
         max_ttl: Some(600),
         admin_secret: [1; 32],
         sender_constrained: "allowed".to_owned(),
+        key_rotation: None,
+        key_prepare_for: 600,
     }
 }
 
@@ -85,11 +87,18 @@ fn rejects_broker_with_other_issuer_trust_domain_or_audience() {
 }
 
 #[test]
-fn warns_once_of_other_max_ttl_binding_and_admin_secret() {
+fn warns_once_of_other_max_ttl_binding_rotation_and_admin_secret() {
     let schema = Schema::create();
     try_join(&schema, &settings(), 1).unwrap();
     let sender_constrained = "required".to_owned();
-    let changed = ClusterSettings { max_ttl: None, admin_secret: [2; 32], sender_constrained, ..settings() };
+    let changed = ClusterSettings {
+        max_ttl: None,
+        admin_secret: [2; 32],
+        sender_constrained,
+        key_rotation: Some(2_592_000),
+        key_prepare_for: 60,
+        ..settings()
+    };
     let joined = try_join(&schema, &changed, 1).unwrap();
     let warnings: Vec<_> = joined.deviations.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -97,6 +106,8 @@ fn warns_once_of_other_max_ttl_binding_and_admin_secret() {
         [
             "AA_MAX_TTL is `0` here and `600` for the other brokers of this database",
             "AA_SENDER_CONSTRAINED is `required` here and `allowed` for the other brokers of this database",
+            "AA_KEY_ROTATION is `2592000` here and `off` for the other brokers of this database",
+            "AA_KEY_PREPARE_FOR is `60` here and `600` for the other brokers of this database",
             "AA_ADMIN_SECRET differs from that of the other brokers of this database",
         ]
     );
