@@ -1,9 +1,12 @@
 //! The access decision: request head in, [`Verified`] claims or a [`Rejection`] out.
 
-use agentwrit_verify::Verifiers;
+use agentwrit_verify::proof::{PresentedToken, ProofVerifier, Scheme};
+use agentwrit_verify::{VerifiedToken, Verifiers};
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 
 use crate::at_least;
+use crate::error_response::path;
 use crate::granted_identifiers::GrantedIdentifiers;
 use crate::observe;
 use crate::path::PathPattern;
@@ -13,11 +16,16 @@ use crate::requirement::{RequiredScopes, Requirement};
 use crate::token_source::TokenSources;
 use crate::verified::{Unauthenticated, Verified};
 
+/// Header of a proof, RFC 9449 §4.1.
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
 /// The conditions under which a request reaches the inner service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessPolicy {
     /// Verifies the token; `None`: an outer layer has verified it.
     pub(crate) verifier: Option<Verifiers>,
+    /// Judges the proofs of sender-constrained tokens; `None`: no such token is accepted.
+    pub(crate) proofs: Option<ProofVerifier>,
     /// The places in a request that `verifier` takes the token from.
     pub(crate) sources: TokenSources,
     /// Passes a request without a token, without claims.
@@ -55,7 +63,7 @@ impl AccessPolicy {
         // First of all: `on_rejection` closures receive the headers, and may print them.
         self.sources.mark_sensitive(&mut head.headers);
         let rejection_options = self.rejection_options(head);
-        let token = match self.sources.token(head) {
+        let (scheme, token) = match self.sources.token(head) {
             Err(Rejection::NoToken(CredentialsError::Missing)) if self.optional => {
                 // The claims of an outer layer are not those that this verifier accepted.
                 head.extensions.remove::<Verified>();
@@ -66,7 +74,7 @@ impl AccessPolicy {
             }
             found => found?,
         };
-        let verified = Verified::new(verifiers.verify_token(&token)?);
+        let verified = Verified::new(self.verify(verifiers, scheme, &token, head)?);
         // Only clients with a valid token learn which cursor is reached.
         at_least::check(verifiers, &head.headers)?;
         drop(token);
@@ -77,6 +85,31 @@ impl AccessPolicy {
             head.extensions.remove::<GrantedIdentifiers>();
         }
         Ok(Some(verified))
+    }
+
+    /// Verifies the token, and the proof of its sender if it is sender-constrained.
+    fn verify(
+        &self,
+        verifiers: &Verifiers,
+        scheme: Scheme,
+        token: &str,
+        head: &Parts,
+    ) -> Result<VerifiedToken, Rejection> {
+        match (&self.proofs, scheme) {
+            (Some(proofs), scheme) => {
+                let headers = head.headers.get_all(DPOP).iter().map(HeaderValue::as_bytes);
+                let presented = PresentedToken::new(scheme, token, head.method.as_str(), path(head)).proofs(headers);
+                Ok(verifiers.verify_presented_token(&presented, proofs)?)
+            }
+            (None, Scheme::Bearer) => Ok(verifiers.verify_token(token)?),
+            (None, Scheme::Dpop) => Err(CredentialsError::Malformed.into()),
+        }
+    }
+
+    /// Accepts sender-constrained tokens (RFC 9449) with proofs that `proofs` accepts.
+    pub(crate) fn set_proofs(&mut self, proofs: ProofVerifier) {
+        self.proofs = Some(proofs);
+        self.rejection_options.dpop = true;
     }
 
     /// Takes the claims that an outer layer left in the request's extensions.

@@ -1,12 +1,13 @@
-//! Parser of the `Authorization` header, RFC 6750 §2.1.
+//! Parser of the `Authorization` header, RFC 6750 §2.1 and RFC 9449 §7.1.
 
+use agentwrit_verify::proof::Scheme;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::rejection::CredentialsError;
 
-/// The Bearer token of the request's one `Authorization` header.
-pub(crate) fn token(headers: &HeaderMap) -> Result<&str, CredentialsError> {
+/// Scheme and token of the request's one `Authorization` header.
+pub(crate) fn token(headers: &HeaderMap) -> Result<(Scheme, &str), CredentialsError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(CredentialsError::Missing)?;
     if values.next().is_some() {
@@ -16,11 +17,11 @@ pub(crate) fn token(headers: &HeaderMap) -> Result<&str, CredentialsError> {
     parse(value.as_bytes()).ok_or(CredentialsError::Malformed)
 }
 
-/// Parses `Bearer`, in any case, one space or more, and a `token68`.
-fn parse(credentials: &[u8]) -> Option<&str> {
+/// Parses `Bearer` or `DPoP`, in any case, one space or more, and a `token68`.
+fn parse(credentials: &[u8]) -> Option<(Scheme, &str)> {
     let (scheme, rest) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
     let token = rest.trim_start_matches(' ');
-    (scheme.eq_ignore_ascii_case("Bearer") && is_token68(token)).then_some(token)
+    Some((Scheme::parse(scheme)?, token)).filter(|(_, token)| is_token68(token))
 }
 
 /// Checks RFC 9110 §11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
@@ -46,18 +47,23 @@ mod tests {
     #[test]
     fn accepts_scheme_in_any_case() {
         for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
-            assert_eq!(token(&headers(&[format!("{scheme} a.b-c_d").as_bytes()])), Ok("a.b-c_d"));
+            let headers = headers(&[format!("{scheme} a.b-c_d").as_bytes()]);
+            assert_eq!(token(&headers), Ok((Scheme::Bearer, "a.b-c_d")));
+        }
+        for scheme in ["DPoP", "dpop", "DPOP"] {
+            let headers = headers(&[format!("{scheme} a.b-c_d").as_bytes()]);
+            assert_eq!(token(&headers), Ok((Scheme::Dpop, "a.b-c_d")));
         }
     }
 
     #[test]
     fn accepts_several_spaces_before_token() {
-        assert_eq!(token(&headers(&[b"Bearer    a.b.c"])), Ok("a.b.c"));
+        assert_eq!(token(&headers(&[b"Bearer    a.b.c"])), Ok((Scheme::Bearer, "a.b.c")));
     }
 
     #[test]
     fn rejects_characters_after_padding() {
-        assert_eq!(token(&headers(&[b"Bearer abc=="])), Ok("abc=="));
+        assert_eq!(token(&headers(&[b"Bearer abc=="])), Ok((Scheme::Bearer, "abc==")));
         assert_eq!(token(&headers(&[b"Bearer ab=c"])), Err(CredentialsError::Malformed));
     }
 

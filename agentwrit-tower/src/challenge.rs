@@ -26,8 +26,8 @@ use std::fmt;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChallengeParameters(Vec<(Box<str>, Box<str>)>);
 
-/// Parameters that the layers write (RFC 6750 §3): each may occur only once.
-const RESERVED: [&str; 5] = ["realm", "scope", "error", "error_description", "error_uri"];
+/// Parameters that the layers write (RFC 6750 §3, RFC 9449 §7.1): each may occur only once.
+const RESERVED: [&str; 6] = ["realm", "scope", "error", "error_description", "error_uri", "algs"];
 
 impl ChallengeParameters {
     /// Maximum number of parameters.

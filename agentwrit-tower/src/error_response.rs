@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use agentwrit_protocol::{ErrorCode, Problem, RequestId};
-use agentwrit_verify::Scope;
+use agentwrit_verify::proof::ALGORITHMS;
+use agentwrit_verify::{Scope, VerifyError};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
@@ -19,6 +20,9 @@ use crate::observe;
 use crate::rejection::{Misconfiguration, Rejection, spaced};
 use crate::rejection_options::RejectionOptions;
 
+/// Scheme of RFC 6750.
+const BEARER: &str = "Bearer";
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// Returns the response to a rejected request, with the rejection in its extensions.
@@ -28,6 +32,9 @@ pub(crate) fn respond(rejection: Rejection, head: &Parts, options: &RejectionOpt
     observe::rejected(&rejection, head, &request_id, path);
 
     let mut error = ErrorResponse::from_rejection(&rejection);
+    if options.dpop {
+        error.offer_dpop(&rejection);
+    }
     let mut response = match (grpc::content_type(head), &options.renderer) {
         (Some(content_type), _) => grpc::trailers_only(content_type, error.grpc, &error.detail),
         (None, Some(renderer)) => error.with_status(renderer.render(&rejection, head)),
@@ -47,6 +54,9 @@ struct ErrorResponse {
     detail: Cow<'static, str>,
     hint: Option<&'static str>,
     challenge: Option<HeaderValue>,
+    /// Challenge of the scheme `DPoP`, beside or in place of the other.
+    dpop_challenge: Option<HeaderValue>,
+    dpop_nonce: Option<HeaderValue>,
     retry_after: Option<HeaderValue>,
     allow: Option<HeaderValue>,
 }
@@ -64,6 +74,28 @@ impl ErrorResponse {
                 hint: Some("send the token in one way only"),
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
                 ..Self::invalid("the request carries more than one token")
+            },
+            Rejection::InvalidToken(VerifyError::ProofRequired { .. }) => Self {
+                hint: Some(
+                    "the token is bound to a key: send `Authorization: DPoP <token>`, and a proof by the key in a `DPoP` header",
+                ),
+                dpop_challenge: Some(dpop_challenge("invalid_token")),
+                ..Self::unauthenticated("token verification failed")
+            },
+            Rejection::InvalidToken(VerifyError::NotSenderConstrained { .. }) => Self {
+                hint: Some("the token is not bound to a key: a service that requires proofs accepts bound tokens only"),
+                dpop_challenge: Some(dpop_challenge("invalid_token")),
+                ..Self::unauthenticated("token verification failed")
+            },
+            Rejection::InvalidToken(VerifyError::Proof { error, .. }) => Self {
+                hint: Some(if error.nonce().is_some() {
+                    "sign another proof that contains the nonce of the `DPoP-Nonce` header, and send the same request again"
+                } else {
+                    "sign a fresh proof for this method, this URL and this token, with the clock right"
+                }),
+                dpop_challenge: Some(dpop_challenge(error.code())),
+                dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
+                ..Self::unauthenticated("the proof of the token's key is not accepted")
             },
             Rejection::InvalidToken(_) => Self {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_token""#)),
@@ -113,6 +145,19 @@ impl ErrorResponse {
         }
     }
 
+    /// Lists the scheme `DPoP` where sender-constrained tokens are accepted: beside `Bearer`, or in its place if the rejected
+    /// request has a sender-constrained token.
+    fn offer_dpop(&mut self, rejection: &Rejection) {
+        let is_bound = rejection.verified().is_some_and(|verified| verified.sender_constraint().is_some());
+        let Some(bearer) = &self.challenge else { return };
+        let parameters = bearer.to_str().ok().and_then(|bearer| bearer.strip_prefix(BEARER));
+        let challenge = format!("DPoP{}, algs=\"{ALGORITHMS}\"", parameters.unwrap_or_default());
+        self.dpop_challenge = HeaderValue::try_from(challenge).ok();
+        if is_bound {
+            self.challenge = None;
+        }
+    }
+
     /// Reports a mistake in the program: a debug build's response names it, a release build's does not.
     fn misconfigured(mistake: &Misconfiguration, debug_build: bool) -> Self {
         if debug_build {
@@ -127,17 +172,33 @@ impl ErrorResponse {
 
     /// Appends parameters to the layers' own, which they cannot repeat.
     fn extend_challenge(&mut self, parameters: &ChallengeParameters) {
-        if let Some(challenge) = &mut self.challenge
-            && !parameters.is_empty()
-            && let Ok(extended) =
-                HeaderValue::try_from([challenge.as_bytes(), parameters.to_string().as_bytes()].concat())
-        {
-            *challenge = extended;
+        if parameters.is_empty() {
+            return;
+        }
+        let parameters = parameters.to_string();
+        for challenge in [&mut self.challenge, &mut self.dpop_challenge].into_iter().flatten() {
+            if let Ok(extended) = HeaderValue::try_from([challenge.as_bytes(), parameters.as_bytes()].concat()) {
+                *challenge = extended;
+            }
         }
     }
 
     fn new(code: ErrorCode, grpc: grpc::Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, grpc, detail: detail.into(), hint: None, challenge: None, retry_after: None, allow: None }
+        Self {
+            code,
+            grpc,
+            detail: detail.into(),
+            hint: None,
+            challenge: None,
+            dpop_challenge: None,
+            dpop_nonce: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    fn unauthenticated(detail: &'static str) -> Self {
+        Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, detail)
     }
 
     fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -177,13 +238,25 @@ impl ErrorResponse {
         if let Ok(request_id) = HeaderValue::from_str(request_id.as_str()) {
             headers.insert(X_REQUEST_ID, request_id);
         }
-        for (name, value) in [(WWW_AUTHENTICATE, self.challenge), (RETRY_AFTER, self.retry_after), (ALLOW, self.allow)]
-        {
+        // A challenge is the layers': one that a renderer wrote may contradict it.
+        if self.challenge.is_some() || self.dpop_challenge.is_some() {
+            headers.remove(WWW_AUTHENTICATE);
+        }
+        for challenge in [self.challenge, self.dpop_challenge].into_iter().flatten() {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+        for (name, value) in [(DPOP_NONCE, self.dpop_nonce), (RETRY_AFTER, self.retry_after), (ALLOW, self.allow)] {
             if let Some(value) = value {
                 headers.insert(name, value);
             }
         }
     }
+}
+
+/// Challenge of RFC 9449 §7.1.
+fn dpop_challenge(error: &str) -> HeaderValue {
+    let challenge = format!("DPoP error=\"{error}\", algs=\"{ALGORITHMS}\"");
+    HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("DPoP"))
 }
 
 /// Challenge of RFC 6750 §3.1. The characters of a scope need no escape within quotes (RFC 6749 §3.3).
@@ -217,7 +290,7 @@ fn new_request_id() -> RequestId {
 }
 
 /// Returns the path that the client sent, as far as it is known.
-fn path(head: &Parts) -> &str {
+pub(crate) fn path(head: &Parts) -> &str {
     #[cfg(feature = "original-uri")]
     if let Some(axum::extract::OriginalUri(uri)) = head.extensions.get() {
         return uri.path();

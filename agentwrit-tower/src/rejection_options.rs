@@ -17,6 +17,8 @@ pub(crate) struct RejectionOptions {
     pub(crate) renderer: Option<Renderer>,
     /// Parameters that are added to each challenge.
     pub(crate) challenge: Option<Arc<ChallengeParameters>>,
+    /// Lists the scheme `DPoP` beside `Bearer`.
+    pub(crate) dpop: bool,
 }
 
 impl RejectionOptions {
@@ -26,11 +28,12 @@ impl RejectionOptions {
             (Some(own), Some(outer)) if own != outer => Some(Arc::new(own.or(outer))),
             (own, outer) => own.as_ref().or(outer.as_ref()).cloned(),
         };
-        Self { renderer: self.renderer.as_ref().or(outer.renderer.as_ref()).cloned(), challenge }
+        let renderer = self.renderer.as_ref().or(outer.renderer.as_ref()).cloned();
+        Self { renderer, challenge, dpop: self.dpop || outer.dpop }
     }
 
     pub(crate) fn is_default(&self) -> bool {
-        self.renderer.is_none() && self.challenge.is_none()
+        self.renderer.is_none() && self.challenge.is_none() && !self.dpop
     }
 
     /// Returns the parameters that the closure chose for this rejection, then those of the layers.

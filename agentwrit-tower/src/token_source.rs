@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use agentwrit_verify::proof::Scheme;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
@@ -39,7 +40,7 @@ enum Kind {
 type FindToken = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
 impl TokenSource {
-    /// The `Authorization: Bearer` header (RFC 6750 §2.1).
+    /// The `Authorization` header: `Bearer` (RFC 6750 §2.1), and `DPoP` (RFC 9449 §7.1) where proofs are judged.
     #[must_use]
     pub fn authorization() -> Self {
         Self(Kind::Authorization)
@@ -62,13 +63,14 @@ impl TokenSource {
         Self(Kind::Custom(Arc::new(find)))
     }
 
-    /// Returns this source's token.
-    fn find<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, CredentialsError> {
+    /// Returns this source's token, and its scheme: that of a token without one is `Bearer`.
+    fn find<'a>(&self, head: &'a Parts) -> Result<(Scheme, Cow<'a, str>), CredentialsError> {
+        let bearer = |token| (Scheme::Bearer, token);
         match &self.0 {
-            Kind::Authorization => bearer::token(&head.headers).map(Cow::Borrowed),
-            Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed),
+            Kind::Authorization => bearer::token(&head.headers).map(|(scheme, token)| (scheme, token.into())),
+            Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed).map(bearer),
             Kind::Custom(find) => match find(head) {
-                Some(token) if bearer::is_token68(&token) => Ok(Cow::Owned(token)),
+                Some(token) if bearer::is_token68(&token) => Ok(bearer(Cow::Owned(token))),
                 Some(_) => Err(CredentialsError::MalformedToken),
                 None => Err(CredentialsError::Missing),
             },
@@ -109,8 +111,8 @@ impl TokenSources {
         Self(sources.into_iter().collect())
     }
 
-    /// Returns the request's one token.
-    pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<Cow<'a, str>, Rejection> {
+    /// Returns the request's one token and its scheme.
+    pub(crate) fn token<'a>(&self, head: &'a Parts) -> Result<(Scheme, Cow<'a, str>), Rejection> {
         let mut presented =
             self.0.iter().map(|source| source.find(head)).filter(|found| *found != Err(CredentialsError::Missing));
         let first = presented.next().unwrap_or(Err(CredentialsError::Missing));
@@ -182,7 +184,7 @@ mod tests {
     fn rejects_malformed_token_of_custom_source() {
         let head = |token: &str| Request::get("/").header("x-token", token).body(()).unwrap().into_parts().0;
         let source = TokenSource::custom(|head| Some(head.headers.get("x-token")?.to_str().ok()?.to_owned()));
-        assert_eq!(source.find(&head("a.b.c")).as_deref(), Ok("a.b.c"));
+        assert_eq!(source.find(&head("a.b.c")), Ok((Scheme::Bearer, "a.b.c".into())));
         assert_eq!(source.find(&head("a b")), Err(CredentialsError::MalformedToken));
         assert_eq!(source.find(&Request::new(()).into_parts().0), Err(CredentialsError::Missing));
     }
