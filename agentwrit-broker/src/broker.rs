@@ -5,6 +5,7 @@ mod opening;
 
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use agentwrit_verify::proof::ExternalUrlError;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -13,7 +14,7 @@ use tokio::{
 
 use crate::{
     config::{Config, TlsConfig},
-    http::{Edge, router},
+    http::{Edge, ProofVerifiers, router},
     keys::{
         CustodyError, Entropy, EntropyError, KeyEncryptionKeyError, KeyFileError, OpenKeysError, OsEntropy,
         SealedKeyError,
@@ -72,7 +73,9 @@ impl Broker {
         }
         let capacity = services.pools.capacity;
         let connections = Connections::new(capacity.connections, &config.trusted_proxies);
-        let edge = Edge { trusted_proxies: config.trusted_proxies.clone(), tls: config.tls != TlsConfig::None };
+        let has_tls = config.tls != TlsConfig::None;
+        let proofs = ProofVerifiers::new(&config.external_urls, address, has_tls, &services.ledger.clock)?;
+        let edge = Edge { trusted_proxies: config.trusted_proxies.clone(), tls: has_tls, proofs };
         let (stop, stopping) = watch::channel(false);
         let failed_handshakes = FailedHandshakes::new(Arc::clone(&services.metrics));
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
@@ -297,6 +300,9 @@ pub enum StartError {
         /// Error of the operating system.
         cause: String,
     },
+    /// The address of the listener cannot be part of a URL.
+    #[error("{0}; set AA_EXTERNAL_URL")]
+    ExternalUrl(#[from] ExternalUrlError),
     /// The seed tokens were not issued.
     #[error("AA_SEED_TOKENS: the tokens could not be issued: {cause}")]
     Seed {

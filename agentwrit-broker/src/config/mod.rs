@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
+use agentwrit_verify::{TrustDomain, audit::ChainBreakId, proof::ExternalUrl};
 use ipnet::IpNet;
 
 pub use self::{
@@ -74,7 +74,7 @@ pub struct Config {
     /// `AA_SENDER_CONSTRAINED`
     pub sender_constrained: SenderConstrained,
     /// `AA_EXTERNAL_URL`; the address of the listener if empty.
-    pub external_urls: Vec<String>,
+    pub external_urls: Vec<ExternalUrl>,
     /// `AA_DEFAULT_TTL` in seconds, never above [`max_ttl`](Self::max_ttl).
     pub default_ttl: u64,
     /// `AA_MAX_TTL` in seconds; no ceiling if `None`.

@@ -234,7 +234,8 @@ fn accepts_good_values() {
     assert_eq!(config.issuer, "https://prod.example.org");
     assert_eq!(config.audience.as_deref(), Some("https://api.example.org"));
     assert_eq!(config.sender_constrained, SenderConstrained::Required);
-    assert_eq!(config.external_urls, ["https://broker.example.com/issuer", "http://127.0.0.1:8080"]);
+    let urls: Vec<_> = config.external_urls.iter().map(ExternalUrl::as_str).collect();
+    assert_eq!(urls, ["https://broker.example.com/issuer", "http://127.0.0.1:8080"]);
     assert_eq!((config.default_ttl, config.max_ttl), (86_400, None));
     assert_eq!((config.admin_token_ttl, config.app_token_ttl), (1, 60));
     assert_eq!(config.db_path, Path::new("/var/lib/broker/data.db"));

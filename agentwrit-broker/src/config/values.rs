@@ -7,8 +7,7 @@ use std::{
 };
 
 use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
-use agentwrit_verify::{TrustDomain, audit::ChainBreakId};
-use http::Uri;
+use agentwrit_verify::{TrustDomain, audit::ChainBreakId, proof::ExternalUrl};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::names;
@@ -120,7 +119,7 @@ pub(super) const SENDER_CONSTRAINED: Variable<SenderConstrained> = Variable {
     },
 };
 
-pub(super) const EXTERNAL_URL: Variable<Vec<String>> = Variable {
+pub(super) const EXTERNAL_URL: Variable<Vec<ExternalUrl>> = Variable {
     name: "AA_EXTERNAL_URL",
     default: "",
     accepts: "URLs under which clients reach this broker, such as `https://broker.example.com`, separated by commas: \
@@ -334,15 +333,10 @@ fn claim(text: &str) -> Option<Option<String>> {
     is_visible.then(|| (!text.is_empty()).then(|| text.to_owned()))
 }
 
-fn external_urls(text: &str) -> Option<Vec<String>> {
-    let is_external = |url: &str| {
-        let is_web = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.query().is_none();
-        let has_host = |url: &Uri| url.host().is_some_and(|host| !host.is_empty());
-        !url.contains(['#', '@']) && url.parse().is_ok_and(|url| is_web(&url) && has_host(&url))
-    };
+fn external_urls(text: &str) -> Option<Vec<ExternalUrl>> {
     match text {
         "" => Some(Vec::new()),
-        _ => text.split(',').map(str::trim).map(|url| is_external(url).then(|| url.to_owned())).collect(),
+        _ => text.split(',').map(|url| ExternalUrl::parse(url.trim()).ok()).collect(),
     }
 }
 

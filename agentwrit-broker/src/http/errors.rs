@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
@@ -33,6 +33,12 @@ const RETRY_FULL: u64 = 60;
 const TRY_AGAIN: &str = "nothing was done; try again";
 const MEND_KEYS: &str = "nothing was done; mend what `detail` names, at the broker, and try again";
 /// Next step after a commit of unknown outcome.
+/// Header of the nonce that a proof must contain, RFC 9449 §8.
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+/// Hints to registrations with a proof.
+const SIGN_PROOF: &str = "the proof must be by the key of `public_key`: `htm` is POST, `htu` the broker's URL with `/v1/register`, `iat` \
+    the present time, `jti` new";
+const SIGN_NONCE: &str = "sign another proof that contains the nonce of the `DPoP-Nonce` header";
 const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
      that was recorded is rejected with `launch token already consumed`";
 
@@ -95,6 +101,9 @@ impl IntoResponse for HttpError {
         if let Some(seconds) = problem.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(nonce) = problem.nonce.as_deref().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
+            response.headers_mut().insert(DPOP_NONCE, nonce);
+        }
         response.extensions_mut().insert(problem);
         response
     }
@@ -108,6 +117,8 @@ pub(super) struct PendingProblem {
     hint: Option<&'static str>,
     /// Seconds of `Retry-After`.
     retry_after: Option<u64>,
+    /// `DPoP-Nonce`.
+    nonce: Option<String>,
     /// `WWW-Authenticate`.
     challenge: Option<&'static str>,
     /// Cause for the log, which no client receives.
@@ -148,6 +159,8 @@ impl PendingProblem {
             Error::Request(error) => Self { hint: error.hint(), ..problem(error.code()) },
             Error::BindingOff => problem(ErrorCode::InvalidRequest)
                 .hint("the operator permits them with `AA_SENDER_CONSTRAINED=allowed`"),
+            Error::KeyProof(error) => Self { nonce: error.nonce().map(str::to_owned), ..problem(ErrorCode::InvalidRequest) }
+                .hint(if error.nonce().is_some() { SIGN_NONCE } else { SIGN_PROOF }),
             Error::BadCredentials
             | Error::LaunchTokenUnknown
             | Error::LaunchTokenExpired
@@ -261,7 +274,7 @@ impl PendingProblem {
     }
 
     fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), hint: None, retry_after: None, challenge: None, cause: None }
+        Self { code, detail: detail.into(), hint: None, retry_after: None, nonce: None, challenge: None, cause: None }
     }
 
     fn hint(self, hint: &'static str) -> Self {

@@ -13,6 +13,7 @@ mod large_responses;
 mod launch_tokens;
 mod logins;
 mod operation;
+mod proofs;
 mod query;
 mod registration;
 mod reports;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use agentwrit_protocol::paths;
 use agentwrit_tower::{Authenticate, RequireScope};
 use axum::{
-    Router, middleware,
+    Extension, Router, middleware,
     routing::{MethodRouter, delete, get, post},
 };
 
@@ -36,6 +37,7 @@ pub(crate) use self::{
     body::{ConnectionPlace, ServerStopping},
     client::PeerAddress,
     operation::health,
+    proofs::ProofVerifiers,
 };
 use crate::service::Services;
 
@@ -44,7 +46,7 @@ type Shared = Arc<Services>;
 
 /// Builds the whole API.
 pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
-    routes(&services)
+    routes(&services, &edge.proofs)
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
         .fallback(errors::not_found)
@@ -54,7 +56,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 35] {
+fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 35] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -68,10 +70,12 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 35
     };
     let admin = |routes| require("admin:launch-tokens:*", routes);
     let keys = |routes| require("admin:keys:*", routes);
-    let holder =
-        |routes: MethodRouter<Shared>| confirm(routes.route_layer(Authenticate::new(services.verifier.clone())));
+    let authenticate = Authenticate::new(services.verifier.clone()).proofs(verifiers.tokens.clone());
+    let holder = |routes: MethodRouter<Shared>| confirm(routes.route_layer(authenticate.clone()));
+    let challenge = || middleware::from_fn(proofs::challenge_in_scheme);
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::reject_renewal));
     let release = holder(post(tokens::release)).route_layer(middleware::map_response(tokens::accept_released));
+    let delegate = holder(post(tokens::delegate));
     [
         (paths::HEALTH, get(operation::health_endpoint)),
         (paths::METRICS, get(operation::metrics)),
@@ -81,10 +85,10 @@ fn routes(services: &Arc<Services>) -> [(&'static str, MethodRouter<Shared>); 35
         (paths::TOKEN_VALIDATE, post(tokens::validate)),
         (paths::ADMIN_AUTH, post(logins::admin)),
         (paths::APP_AUTH, post(logins::app)),
-        (paths::REGISTER, post(registration::register)),
-        (paths::TOKEN_RENEW, renew),
-        (paths::TOKEN_RELEASE, release),
-        (paths::DELEGATE, holder(post(tokens::delegate))),
+        (paths::REGISTER, post(registration::register).route_layer(Extension(verifiers.clone()))),
+        (paths::TOKEN_RENEW, renew.route_layer(challenge())),
+        (paths::TOKEN_RELEASE, release.route_layer(challenge())),
+        (paths::DELEGATE, delegate.route_layer(challenge())),
         (paths::REVOCATIONS, get(verifiers::revocation_feed)),
         (paths::REVOKE, require("admin:revoke:*", post(revocations::revoke))),
         (paths::REVOCATION_CONFIRMATION, require("admin:revoke:*", get(revocations::confirmation))),
@@ -118,4 +122,16 @@ pub(crate) struct Edge {
     pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
     /// True when the broker terminates TLS itself, so that browsers should insist on it.
     pub(crate) tls: bool,
+    /// Verifiers of proofs for the URLs by which clients reach the broker.
+    pub(crate) proofs: ProofVerifiers,
+}
+
+#[cfg(test)]
+impl Edge {
+    /// The edge of a broker that clients reach as `http://127.0.0.1:8080`.
+    pub(crate) fn for_tests(services: &Services) -> Self {
+        let address = ([127, 0, 0, 1], 8080).into();
+        let proofs = ProofVerifiers::new(&[], address, false, &services.ledger.clock).unwrap();
+        Self { trusted_proxies: Vec::new(), tls: false, proofs }
+    }
 }

@@ -11,6 +11,7 @@ use super::{
     body::JsonBody,
     client::{CallingApp, Client},
     errors::HttpError,
+    proofs::RegistrationProof,
     query::{NoParameters, Parameters, list_response},
 };
 use crate::{
@@ -27,10 +28,11 @@ pub(super) async fn challenge(State(services): State<Shared>, _: NoParameters) -
 pub(super) async fn register(
     State(services): State<Shared>,
     Client(client): Client,
+    RegistrationProof(proof): RegistrationProof,
     _: NoParameters,
     JsonBody(request, _place): JsonBody<RegistrationRequest>,
 ) -> Result<Json<RegistrationResponse>, HttpError> {
-    let (agent_id, issued) = services.registrations.register(request, client).await?;
+    let (agent_id, issued) = services.registrations.register(request, proof, client).await?;
     let Issued { access_token, expires_in, token_type } = issued;
     let (access_token, expires_in) = (access_token.into(), Some(expires_in));
     Ok(Json(RegistrationResponse { agent_id, access_token, expires_in, token_type }))

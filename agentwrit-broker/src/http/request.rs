@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use agentwrit_protocol::{RequestId, limits::MAX_BODY};
 use agentwrit_tower::{LingeringBody, Rejection};
-use agentwrit_verify::VerifyError;
+use agentwrit_verify::{VerifyError, proof::ProofError};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
@@ -25,6 +25,7 @@ use super::{
     client::Client,
     errors::{HttpError, PendingProblem},
     large_responses::account,
+    proofs::is_of_sender,
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -158,11 +159,18 @@ fn set_headers(headers: &mut HeaderMap, id: &RequestId, edge: &Edge) {
 /// Records a rejection by the scope layers, with the reason that the client did not receive.
 fn audit(services: &Services, rejection: &Rejection, client: Client, endpoint: &str) {
     let now = services.ledger.now();
+    if let Rejection::InvalidToken(error) = rejection
+        && is_of_sender(error)
+    {
+        services.metrics.proof_rejected(error.reason());
+    }
     if matches!(rejection, Rejection::InvalidToken(VerifyError::NotYetValid { .. })) {
         services.metrics.clock_skew();
     }
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is not the client's fault is not audited: the log has it")]
     let (event_type, detail) = match rejection {
+        // A proof without the nonce that it asks for is not misuse: the client sends another.
+        Rejection::InvalidToken(VerifyError::Proof { error: ProofError::NonceRequired { .. }, .. }) => return,
         Rejection::InvalidToken(VerifyError::Revoked { .. }) => (EventType::TokenRevokedAccess, "revoked token used"),
         Rejection::InsufficientScope { .. } => (EventType::ScopeViolation, "token lacks the required scope"),
         Rejection::NoToken(_) | Rejection::InvalidToken(_) => (EventType::TokenAuthFailed, "token not accepted"),

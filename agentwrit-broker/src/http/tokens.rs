@@ -11,7 +11,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{StatusCode, header::WWW_AUTHENTICATE};
 
 use super::{
     Shared,
@@ -19,6 +19,7 @@ use super::{
     client::Client,
     confirmed,
     errors::HttpError,
+    proofs::is_of_sender,
     query::NoParameters,
 };
 use crate::service::Error;
@@ -84,12 +85,19 @@ pub(super) async fn delegate(
 
 /// Rejects a renewal with an invalid token in the same words as one that the service rejects.
 pub(super) async fn reject_renewal(response: Response) -> Response {
-    let Some(rejection @ Rejection::InvalidToken(_)) = response.extensions().get::<Rejection>().cloned() else {
+    let Some(rejection @ Rejection::InvalidToken(error)) = response.extensions().get::<Rejection>() else {
         return response;
     };
-    let mut response = HttpError::Service(Error::RenewalFailed).into_response();
-    response.extensions_mut().insert(rejection);
-    response
+    if is_of_sender(error) {
+        // The token is valid: its holder learns how to present it.
+        return response;
+    }
+    let mut rejected = HttpError::Service(Error::RenewalFailed).into_response();
+    rejected.extensions_mut().insert(rejection.clone());
+    rejected.headers_mut().remove(WWW_AUTHENTICATE);
+    let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter().cloned();
+    rejected.headers_mut().extend(challenges.map(|challenge| (WWW_AUTHENTICATE, challenge)));
+    rejected
 }
 
 /// Accepts the release of a token that was released or revoked before.

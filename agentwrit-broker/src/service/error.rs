@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_protocol::RequestError;
-use agentwrit_verify::Scope;
+use agentwrit_verify::{Scope, proof::ProofError};
 
 use super::keys::KeyError;
 use super::verifiers::ReportRejection;
@@ -44,6 +44,8 @@ pub(crate) enum Error {
     BadPublicKey,
     #[error("nonce signature verification failed")]
     BadSignature,
+    #[error("invalid DPoP proof: {0}")]
+    KeyProof(ProofError),
     /// An agent requested more than its launch token allows.
     #[error("requested scope exceeds allowed scope")]
     ExceedsLaunchToken { scope: Scope },

@@ -1,7 +1,7 @@
 //! Registration of an agent: launch token, signed nonce, identity, first token.
 //!
 //! 1. Checked in this order: launch token, scope within it, nonce, key and signature; then everything is consumed.
-//! 2. A rejected registration consumes nothing: launch token and nonce stay usable.
+//! 2. A rejected registration consumes nothing but a proof of the key: launch token and nonce stay usable.
 //! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
 //!    again in it, so that of two racing registrations exactly one wins.
 //!    The first read is left out for a launch token that this broker issued just now ([`RecentLaunchTokens`]).
@@ -10,7 +10,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{Base64, Hex, RegistrationRequest};
-use agentwrit_verify::{AgentId, MAX_TOKEN_LENGTH, PublicKey, Subject, UnixTime};
+use agentwrit_verify::{
+    AgentId, MAX_TOKEN_LENGTH, PublicKey, Subject, Thumbprint, UnixTime,
+    proof::{PresentedProof, ProofVerifier},
+};
 
 use super::{
     Error, Parts,
@@ -46,15 +49,17 @@ impl RegistrationService {
         Self { issuer, ledger, challenges, budgets, recent, metrics }
     }
 
-    /// Registers an agent and issues its first token.
+    /// Registers an agent and issues its first token. A `proof` of its key asks for bound tokens.
     pub(crate) async fn register(
         self: &Arc<Self>,
-        registration: RegistrationRequest,
+        mut registration: RegistrationRequest,
+        proof: Option<KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
+        registration.sender_constrained |= proof.is_some();
         let registration = Arc::new(registration);
         let outcome = match self.issuer.policy().check_binding(registration.sender_constrained) {
-            Ok(()) => self.try_register(Arc::clone(&registration), client).await,
+            Ok(()) => self.try_register(Arc::clone(&registration), proof.as_ref(), client).await,
             Err(rejected) => Err(rejected),
         };
         match &outcome {
@@ -70,14 +75,15 @@ impl RegistrationService {
     async fn try_register(
         self: &Arc<Self>,
         registration: Arc<RegistrationRequest>,
+        proof: Option<&KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
         let digest = Digest::of(registration.launch_token.expose().as_bytes());
-        let prepared = if let Some(prepared) = self.prepare_recent(&registration, &digest) {
+        let prepared = if let Some(prepared) = self.prepare_recent(&registration, proof, &digest) {
             prepared
         } else {
             let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
-            self.prepare(&registration, decide(&registration, &facts, self.ledger.now())?)?
+            self.prepare(&registration, proof, decide(&registration, &facts, self.ledger.now())?)?
         };
         let Prepared { agent_id, draft, nonce, public_key, wants } = prepared;
         let service = Arc::clone(self);
@@ -115,20 +121,34 @@ impl RegistrationService {
 
     /// Checks a registration with a launch token that this broker issued just now. Returns none if a check fails: the
     /// state of the store decides then.
-    fn prepare_recent(&self, registration: &RegistrationRequest, digest: &Digest) -> Option<Prepared> {
+    fn prepare_recent(
+        &self,
+        registration: &RegistrationRequest,
+        proof: Option<&KeyProof>,
+        digest: &Digest,
+    ) -> Option<Prepared> {
         let launch_token = self.recent.take(digest)?;
         check_launch_token(registration, &launch_token, self.ledger.now()).ok()?;
-        self.prepare(registration, &launch_token).ok()
+        self.prepare(registration, proof, &launch_token).ok()
     }
 
     /// Checks what the registration itself holds, and drafts its token.
-    fn prepare(&self, registration: &RegistrationRequest, launch_token: &LaunchToken) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        registration: &RegistrationRequest,
+        proof: Option<&KeyProof>,
+        launch_token: &LaunchToken,
+    ) -> Result<Prepared, Error> {
         let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
         let draft = self.draft(registration, launch_token, &agent_id)?;
         let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
         let forgotten_at = self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, registration)?;
         self.budgets.check(&Spending::registration(launch_token))?;
+        if let Some(proof) = proof {
+            // Last: a proof is accepted once, and these checks may be made twice.
+            proof.check(&public_key)?;
+        }
         let wants = wants_of(launch_token, &draft).nonce(&nonce, forgotten_at);
         Ok(Prepared { agent_id, draft, nonce, public_key, wants })
     }
@@ -203,6 +223,24 @@ impl RegistrationService {
             Some(scope) => event.word("scope", scope),
             None => event,
         });
+    }
+}
+
+/// Proof of the key that a registration names (RFC 9449 §5), in the registration's `DPoP` headers.
+#[derive(Debug)]
+pub(crate) struct KeyProof {
+    pub(crate) verifier: ProofVerifier,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// Values of the headers.
+    pub(crate) headers: Vec<Vec<u8>>,
+}
+
+impl KeyProof {
+    fn check(&self, public_key: &[u8; 32]) -> Result<(), Error> {
+        let presented = PresentedProof::new(&self.method, &self.path).proofs(self.headers.iter().map(Vec::as_slice));
+        let checked = self.verifier.verify_proof(&presented, Some(&Thumbprint::of_ed25519(public_key)));
+        checked.map(drop).map_err(Error::KeyProof)
     }
 }
 

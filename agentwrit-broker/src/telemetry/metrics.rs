@@ -54,6 +54,7 @@ pub struct Metrics {
     audit_breaks_accepted: Gauge<u64, AtomicU64>,
     rate_limited: Family<Label, Counter>,
     log_lines_dropped: Family<Label, Counter>,
+    proofs_rejected: Family<Label, Counter>,
     tls_handshakes_failed: Family<Label, Counter>,
     tls_renewal_failing: Gauge<u64, AtomicU64>,
     keys: KeyGauges,
@@ -104,6 +105,7 @@ impl Metrics {
             audit_breaks_accepted: Gauge::default(),
             rate_limited: Family::default(),
             log_lines_dropped: Family::default(),
+            proofs_rejected: Family::default(),
             tls_handshakes_failed: Family::default(),
             tls_renewal_failing: Gauge::default(),
             keys: KeyGauges::default(),
@@ -191,6 +193,11 @@ impl Metrics {
         self.rate_limited.get_or_create(&Label::fixed("limit", limit)).inc();
     }
 
+    /// Counts a request whose sender did not prove the key of its token, or of its registration, by the kind of reason.
+    pub(crate) fn proof_rejected(&self, reason: &'static str) {
+        self.proofs_rejected.get_or_create(&Label::fixed("reason", reason)).inc();
+    }
+
     /// Counts a failed TLS handshake, by the kind of reason.
     pub(crate) fn tls_handshake_failed(&self, reason: &'static str) {
         self.tls_handshakes_failed.get_or_create(&Label::fixed("reason", reason)).inc();
@@ -264,6 +271,8 @@ impl Metrics {
         registry.register("rate_limited", "Requests over a limit or budget, by limit", self.rate_limited.clone());
         let help = "Log lines that were lost because nothing read the stream fast enough";
         registry.register("log_lines_dropped", help, self.log_lines_dropped.clone());
+        let help = "Requests whose sender did not prove the key that its token is bound to, by reason";
+        registry.register("proofs_rejected", help, self.proofs_rejected.clone());
         let help = "TLS handshakes that failed, by reason";
         registry.register("tls_handshakes_failed", help, self.tls_handshakes_failed.clone());
         let help = "1 while the certificate files cannot be used and older certificates are shown";

@@ -20,6 +20,7 @@ mod awrit;
 mod balancer;
 mod broker;
 mod brokers;
+mod dpop;
 mod forge;
 mod lifecycle;
 mod link;
@@ -40,6 +41,7 @@ pub use self::{
     balancer::Balancer,
     broker::{ADMIN_SECRET, Broker, Stopped},
     brokers::{Brokers, clock_offset, signal},
+    dpop::DpopAgent,
     forge::Forger,
     lifecycle::{Agent, jti},
     link::Link,

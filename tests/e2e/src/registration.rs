@@ -114,6 +114,11 @@ impl Key {
         Self(SigningKey::from_bytes(&seed))
     }
 
+    /// This key.
+    pub(crate) fn of(key: SigningKey) -> Self {
+        Self(key)
+    }
+
     /// The raw public key.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {

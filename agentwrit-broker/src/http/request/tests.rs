@@ -29,7 +29,10 @@ async fn ends_waiting_read_of_post_request_when_its_connection_is_gone() {
     let store = Store::open(&config.db_path, StoreOptions { readers: 1, ..StoreOptions::default() }).unwrap();
     let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
     let services = Services::build(&config, store.clone(), keys, entropy).await.unwrap();
-    let router = router(Arc::new(services), Edge { trusted_proxies: Vec::new(), tls: false });
+    let router = {
+        let edge = Edge::for_tests(&services);
+        router(Arc::new(services), edge)
+    };
     let (release, wait) = mpsc::channel::<()>();
     let reading = store.clone();
     let blocker = tokio::spawn(async move { reading.read(move |_| Ok::<_, StoreError>(wait.recv().is_err())).await });

@@ -9,7 +9,7 @@ use self::{
     document::{Document, Operation},
     walk::Walk,
 };
-use super::super::routes;
+use super::super::{Edge, routes};
 use crate::audit::EventType;
 
 mod document;
@@ -28,7 +28,7 @@ fn document_has_version_of_crate() {
 async fn document_has_paths_and_methods_of_router() {
     let walk = Walk::start().await;
     let mut routed = BTreeMap::new();
-    for (path, _) in routes(&walk.services) {
+    for (path, _) in routes(&walk.services, &Edge::for_tests(&walk.services).proofs) {
         let answer = walk.send("BREW", &filled(path), None, None).await;
         assert_eq!(answer.status, 405, "{path}");
         let methods = answer.header("allow").unwrap().split(',').map(str::trim);

@@ -251,7 +251,7 @@ impl World {
             requested_scope: scopes.clone(),
             sender_constrained: false,
         };
-        self.settled(self.services().registrations.register(registration, self.client())).await
+        self.settled(self.services().registrations.register(registration, None, self.client())).await
     }
 
     pub(super) async fn renew(&self, bearer: Bearer) -> Result<Issued, Error> {

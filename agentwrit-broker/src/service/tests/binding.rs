@@ -46,7 +46,7 @@ impl TestServices {
     async fn register_key(&self, launch_token: &Secret, sender_constrained: bool) -> Result<KeyedAgent, Error> {
         let registration = RegistrationRequest { sender_constrained, ..self.registration(launch_token, "task") };
         let Presented::WellFormed(Base64(public_key)) = registration.public_key else { unreachable!() };
-        let (id, issued) = self.services.registrations.register(registration, CLIENT).await?;
+        let (id, issued) = self.services.registrations.register(registration, None, CLIENT).await?;
         let agent = Agent { id, token: issued.access_token };
         Ok(KeyedAgent { agent, key: Thumbprint::of_ed25519(&public_key), token_type: issued.token_type })
     }

@@ -165,9 +165,12 @@ async fn registration_with_spent_nonce_draws_nothing_from_launch_token_budget() 
     let test = TestServices::new().await;
     let launch_token = test.launch_token("task", 3600, false).await;
     let again = test.registration(&launch_token, "task");
-    test.services.registrations.register(again.clone(), CLIENT).await.unwrap();
+    test.services.registrations.register(again.clone(), None, CLIENT).await.unwrap();
     for _ in 0..600 {
-        assert_eq!(test.services.registrations.register(again.clone(), CLIENT).await.unwrap_err(), Error::NonceSpent);
+        assert_eq!(
+            test.services.registrations.register(again.clone(), None, CLIENT).await.unwrap_err(),
+            Error::NonceSpent
+        );
     }
     test.register(&launch_token, "task").await.unwrap();
 }

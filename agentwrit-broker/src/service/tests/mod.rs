@@ -157,7 +157,8 @@ impl TestServices {
     }
 
     async fn register(&self, launch_token: &Secret, task: &str) -> Result<Agent, Error> {
-        let (id, issued) = self.services.registrations.register(self.registration(launch_token, task), CLIENT).await?;
+        let (id, issued) =
+            self.services.registrations.register(self.registration(launch_token, task), None, CLIENT).await?;
         Ok(Agent { id, token: issued.access_token })
     }
 

@@ -52,7 +52,7 @@ async fn rejected_registration_does_not_use_new_launch_token() {
     let launch_token = test.launch_token("task", 60, true).await;
     let mut registration = test.registration(&launch_token, "task");
     registration.nonce = Presented::WellFormed(Hex([7; 32]));
-    let rejected = test.services.registrations.register(registration, CLIENT).await.unwrap_err();
+    let rejected = test.services.registrations.register(registration, None, CLIENT).await.unwrap_err();
     assert_eq!(rejected, Error::NonceUnknown);
     test.register(&launch_token, "task").await.unwrap();
 }

@@ -44,7 +44,7 @@ impl SlowRequest {
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"));
         let request = request.body(Body::from_stream(body)).unwrap();
-        let router = router(Arc::clone(services), Edge { trusted_proxies: Vec::new(), tls: false });
+        let router = router(Arc::clone(services), Edge::for_tests(services));
         let response = tokio::spawn(async move {
             let response = router.oneshot(request).await.unwrap();
             let status = response.status();
@@ -68,7 +68,7 @@ async fn events(services: &Services) -> Vec<Event> {
 /// Registers an agent with the operator's permission.
 async fn agent(services: &Services) -> String {
     let secret = services.launch_tokens.issue(Subject::Admin, None, launch_policy(true), CLIENT).await.unwrap().1;
-    services.registrations.register(registration(services, &secret), CLIENT).await.unwrap().1.access_token
+    services.registrations.register(registration(services, &secret), None, CLIENT).await.unwrap().1.access_token
 }
 
 /// Begins requests at one broker, withdraws the key of their tokens at another (or the same), and completes them.

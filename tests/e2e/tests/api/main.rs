@@ -27,6 +27,7 @@ mod renew;
 mod revocations_feed;
 mod revoke;
 mod security_table;
+mod sender_constrained;
 mod shared_store;
 mod signing_keys;
 mod tls;

@@ -62,7 +62,7 @@ impl Walk {
         let keys = open_key_files(&store, &config.signing_key_path, &entropy).await.unwrap();
         let services = Services::build(&config, store, keys, entropy).await.unwrap();
         let services = Arc::new(services);
-        let router = router(Arc::clone(&services), Edge { trusted_proxies: Vec::new(), tls: false });
+        let router = router(Arc::clone(&services), Edge::for_tests(&services));
         Self { services, document: Document::load(), seen: RefCell::default(), router, _directory: directory }
     }
 

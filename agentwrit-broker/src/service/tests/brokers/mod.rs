@@ -126,7 +126,7 @@ impl Brokers {
     /// Registers an agent at one broker, with a nonce of another.
     async fn register(&self, broker: usize, nonces: usize, launch_token: &Secret) -> Result<String, Error> {
         let registration = registration(self.of(nonces), launch_token);
-        Ok(self.of(broker).registrations.register(registration, CLIENT).await?.1.access_token)
+        Ok(self.of(broker).registrations.register(registration, None, CLIENT).await?.1.access_token)
     }
 
     async fn revoke(&self, broker: usize, level: Level, target: impl ToString) -> Revoked {
@@ -148,7 +148,8 @@ impl Brokers {
 
     async fn request(&self, broker: usize, request: http::request::Builder, body: String) -> (StatusCode, Value) {
         let services = Arc::clone(&self.running[broker % self.running.len()]);
-        let router = router(services, Edge { trusted_proxies: Vec::new(), tls: false });
+        let edge = Edge::for_tests(&services);
+        let router = router(services, edge);
         let request = request.header("host", "broker.test").header("content-type", "application/json");
         let response = router.oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
         let status = response.status();

@@ -47,8 +47,8 @@ async fn launch_token_and_nonce_count_once_at_all_brokers() {
     for _ in 0..20 {
         let (first, second) = (registration(test.of(0), &launch_token), test.of(1));
         let outcomes = tokio::join!(
-            test.of(0).registrations.register(first.clone(), CLIENT),
-            second.registrations.register(first, CLIENT)
+            test.of(0).registrations.register(first.clone(), None, CLIENT),
+            second.registrations.register(first, None, CLIENT)
         );
         assert!(matches!(outcomes, (Ok(_), Err(Error::NonceSpent)) | (Err(Error::NonceSpent), Ok(_))), "{outcomes:?}");
     }
