@@ -20,7 +20,7 @@ async fn lists_events_that_match_filters() {
         0,
         "\
 ID  TIME  TYPE  OUTCOME  SUBJECT  TASK  RESOURCE  DETAIL
-evt-000002  <time>  launch_token_issued  success  admin  t1  launch token issued launch_token_id=<launch token id> agent_name=reports/t1 allowed_scope=read:data:sales max_ttl=300 from=127.0.0.1
+evt-000002  <time>  launch_token_issued  success  admin  t1  launch token issued launch_token_id=<launch token id> agent_name=reports/t1 allowed_scope=read:data:sales max_ttl=300 sender_constrained=false from=127.0.0.1
 evt-000003  <time>  agent_registered  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  agent registered scope=read:data:sales launch_token_id=<launch token id> from=127.0.0.1
 evt-000004  <time>  token_issued  success  spiffe://agentwrit.local/agent/reports/t1/<instance>  t1  token issued scope=read:data:sales jti=<jti> expires_at=<time> from=127.0.0.1",
         "",

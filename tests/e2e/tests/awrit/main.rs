@@ -13,6 +13,7 @@ mod health;
 mod init;
 mod keys;
 mod launch_token;
+mod proof;
 mod revocations;
 mod revoke;
 mod stub;
