@@ -30,6 +30,12 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("logging in: %w", err)
 	}
+	if service := os.Getenv("AGENTWRIT_SERVICE_URL"); len(os.Args) > 1 && os.Args[1] == "proofs" {
+		if service == "" {
+			return errors.New("AGENTWRIT_SERVICE_URL is not set")
+		}
+		return withProofs(broker, appToken, service)
+	}
 
 	lead, err := admit(broker, appToken, "lead", []string{"read:data:*"})
 	if err != nil {

@@ -1,5 +1,13 @@
 import nacl from "tweetnacl";
 
+import type { Key } from "./dpop.js";
+
+export function setting(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set`);
+  return value;
+}
+
 // ANCHOR: problem
 /** The broker's error response (RFC 9457): `code` is for programs, the message for people. */
 export class Problem extends Error {
@@ -24,7 +32,7 @@ interface ProblemBody {
   hint?: string;
 }
 
-async function problemOf(response: Response): Promise<Error> {
+export async function problemOf(response: Response): Promise<Error> {
   const body = (await response.json().catch(() => null)) as ProblemBody | null;
   return body?.error_code === undefined ? foreign(response) : new Problem(body, response.headers.get("Retry-After"));
 }
@@ -40,6 +48,8 @@ export interface Agent {
   agent_id: string;
   access_token: string;
   expires_in: number;
+  /** `DPoP` when the token is bound to the agent's key. */
+  token_type?: string;
 }
 
 export interface Renewal {
@@ -94,6 +104,25 @@ export class Broker {
     });
   }
   // ANCHOR_END: register
+
+  // ANCHOR: register_bound
+  /** Registers an agent whose tokens are bound to its key: the member `sender_constrained`. */
+  async registerBound(launchToken: string, orchId: string, taskId: string, scope: string[], key: Key): Promise<Agent> {
+    const { nonce } = await this.#call<{ nonce: string }>("GET", "/v1/challenge");
+    const agent = await this.#call<Agent>("POST", "/v1/register", {
+      launch_token: launchToken,
+      nonce,
+      public_key: Buffer.from(key.publicKey).toString("base64"),
+      signature: Buffer.from(key.sign(Buffer.from(nonce, "hex"))).toString("base64"),
+      orch_id: orchId,
+      task_id: taskId,
+      requested_scope: scope,
+      sender_constrained: true,
+    });
+    if (agent.token_type !== "DPoP") throw new Error("the broker does not bind tokens");
+    return agent;
+  }
+  // ANCHOR_END: register_bound
 
   // ANCHOR: renew
   /** Another token of the same scope and lifetime; the old one is dead at once. No answer? Register anew. */

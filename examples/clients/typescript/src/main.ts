@@ -1,13 +1,7 @@
 // An app lets two agents in; one hands part of its rights to the other, renews, and releases its token when it is done.
 //
 //   AGENTWRIT_BROKER_URL=… AGENTWRIT_CLIENT_ID=… AGENTWRIT_CLIENT_SECRET=… npm start
-import { Broker, Problem, type Agent } from "./broker.js";
-
-function setting(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set`);
-  return value;
-}
+import { Broker, Problem, setting, type Agent } from "./broker.js";
 
 async function main(): Promise<void> {
   const broker = new Broker(setting("AGENTWRIT_BROKER_URL"));
