@@ -10,4 +10,4 @@ const pair = {
   privateKey: await crypto.subtle.importKey("jwk", jwk, "Ed25519", false, ["sign"]),
   publicKey: await crypto.subtle.importKey("jwk", publicJwk, "Ed25519", true, ["verify"]),
 };
-console.log(await generateProof(pair, url, method, nonce, token));
+console.log(await generateProof(pair, url, method, nonce ?? undefined, token));

@@ -1,4 +1,5 @@
-//! A protected service that reports to the broker which revocations it applies, so that `awrit revoke --wait` counts it.
+//! A protected service that takes bearer tokens and, with proofs, tokens that are bound to their agent's key. It reports to the
+//! broker which revocations it applies, so that `awrit revoke --wait` counts it.
 //!
 //! ```sh
 //! awrit verifier keygen --private-key verifier.pem > verifier.pub
@@ -11,6 +12,7 @@ use std::{error::Error, fs, net::SocketAddr, path::PathBuf, process::ExitCode, t
 use agentwrit_tower::{AwaitRevocations, RequireScope, Verified};
 use agentwrit_verify::{
     issue::SigningKey,
+    proof::ProofVerifier,
     remote::{Follower, FollowerBuilder},
     report::VerifierName,
 };
@@ -33,6 +35,10 @@ struct Arguments {
     /// Address to listen on; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
+    /// URL by which clients reach this service, up to the path that it receives itself; repeatable. Default: the address
+    /// that it listens on
+    #[arg(long, value_name = "URL")]
+    external_url: Vec<String>,
     /// Name under which the operator enrolled this service; without it nothing is reported
     #[arg(long, value_name = "NAME", requires = "key")]
     verifier: Option<String>,
@@ -64,13 +70,19 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let follower = follower(arguments)?.start().await?;
     let verifier = follower.verifier().build();
+    let listener = TcpListener::bind(arguments.listen).await?;
+    // Tokens that are bound to a key come with a proof for a URL (RFC 9449): the one by which clients reach this service.
+    let own_url = format!("http://{}", listener.local_addr()?);
+    let mut proofs = ProofVerifier::builder().external_url(arguments.external_url.first().unwrap_or(&own_url))?;
+    for url in arguments.external_url.iter().skip(1) {
+        proofs = proofs.external_url(url)?;
+    }
     let routes = Router::new()
         .route("/records/{id}", get(read))
-        .layer(RequireScope::new("read:records:{id}").verifier(verifier.clone()))
+        .layer(RequireScope::new("read:records:{id}").verifier(verifier.clone()).proofs(proofs.build()))
         // A request that requires a revocation waits here until the list has it.
         .layer(AwaitRevocations::new(verifier));
 
-    let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening on {}", listener.local_addr()?);
     let mut end = signal(SignalKind::terminate())?;
     let ended = async move {
