@@ -31,6 +31,14 @@ pub struct StoredKey {
     pub cursor: u64,
 }
 
+impl StoredKey {
+    /// Returns true if the key was withdrawn and its row holds the secret again.
+    #[must_use]
+    pub fn is_put_back(&self) -> bool {
+        self.state == KeyState::Withdrawn && !self.sealed.is_empty()
+    }
+}
+
 impl std::fmt::Debug for StoredKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { kid, purpose, state, .. } = self;

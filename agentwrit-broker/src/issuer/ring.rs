@@ -36,7 +36,7 @@ pub(crate) struct KeyRing {
     withdrawn: BTreeSet<String>,
 }
 
-/// What later rings must not contradict.
+/// Facts that later rings must not contradict.
 #[derive(Debug, Default)]
 struct Known {
     /// Ids of all keys that were withdrawn, also in a revocation log that is lost.
@@ -152,11 +152,11 @@ fn open(
     }
     let withdrawn: BTreeSet<String> =
         rows.iter().filter(|row| row.state == KeyState::Withdrawn).map(|row| row.kid.clone()).collect();
-    for row in rows.iter().filter(|row| row.state == KeyState::Withdrawn && !row.sealed.is_empty()) {
+    for row in rows.iter().filter(|row| row.is_put_back()) {
         tracing::error!(
             component = "signing",
             kid = row.kid,
-            "the row of a signing key that was withdrawn holds its secret again: it was put back, and stays withdrawn"
+            "the row of a withdrawn signing key was put back; the key stays withdrawn"
         );
     }
     let OpenKeys { active, published } = custody.open(&rows, in_force)?;

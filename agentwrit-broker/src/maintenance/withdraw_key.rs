@@ -97,7 +97,8 @@ impl Withdrawal<'_> {
         let is_named = |row: &&StoredKey| kids.contains(&row.kid);
         let named: Vec<&StoredKey> = rows.iter().filter(is_named).collect();
         let left: Vec<&StoredKey> = rows.iter().filter(|row| !is_named(row)).collect();
-        let ended: Vec<&StoredKey> = named.iter().copied().filter(|row| row.state != KeyState::Withdrawn).collect();
+        let is_in_row = |row: &&StoredKey| row.state != KeyState::Withdrawn || row.is_put_back();
+        let ended: Vec<&StoredKey> = named.iter().copied().filter(is_in_row).collect();
         let has_active = |purpose| left.iter().any(|row| row.purpose == purpose && row.state == KeyState::Active);
         let lacks_token_key = !has_active(KeyPurpose::Token);
         let lacks_nonce_key =
@@ -166,7 +167,7 @@ impl Withdrawal<'_> {
 /// Keys that were withdrawn, and those that sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WithdrawnKeys {
-    /// Ids of the keys that are withdrawn now and were not before.
+    /// Ids of the keys that are withdrawn now and were not before, or whose rows had been put back.
     pub withdrawn: Vec<String>,
     /// Id of the key that signs in place of a withdrawn one.
     pub activated: Option<String>,

@@ -1,4 +1,4 @@
-//! Whether the database holds the last commit that a broker saw.
+//! Check that the database holds the last commit that a broker saw.
 
 use tokio_postgres::Row;
 

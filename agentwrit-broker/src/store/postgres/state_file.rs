@@ -49,7 +49,7 @@ pub(super) struct Seen {
     pub(super) at: UnixTime,
 }
 
-/// What a broker knows across restarts.
+/// State of a broker that outlasts a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Remembered {
     pub(super) seen: Seen,

@@ -69,7 +69,7 @@ async fn key_stays_withdrawn_when_database_loses_its_withdrawal_and_every_broker
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn broker_does_not_start_on_key_table_from_before_a_withdrawal_and_names_a_remedy() {
+async fn broker_does_not_start_on_key_table_from_before_a_withdrawal_until_withdraw_key_makes_another() {
     let mut brokers = Brokers::start(&SERVER, 2).await;
     let admin = brokers.at(0).admin_token().await;
     let kid = kid_of(&admin);
@@ -84,4 +84,19 @@ async fn broker_does_not_start_on_key_table_from_before_a_withdrawal_and_names_a
     assert!(stopped.output.contains("agentwrit-broker withdraw-key"), "{}", stopped.output);
     assert!(!stopped.output.contains("restore"), "{}", stopped.output);
     assert!(!brokers.at(0).accepts(&admin).await, "the other broker goes on without the key");
+
+    let checked = Broker::run_in(brokers.at(0).directory(), &environment, &["check", "--probe"]).await;
+    let warning = format!("the row of the withdrawn signing key `{kid}` was put back");
+    assert!(checked.output.contains(&warning), "{}", checked.output);
+    let replaced = Broker::run_in(brokers.at(0).directory(), &environment, &["withdraw-key", &kid]).await;
+    assert!(replaced.status.success(), "{}", replaced.output);
+    brokers.start_one(1).await;
+    for number in 0..2 {
+        let token = brokers.at(number).admin_token().await;
+        assert!(brokers.at(0).accepts(&token).await && brokers.at(1).accepts(&token).await, "broker {number}");
+        assert_eq!(state(brokers.at(number), &token, &kid).await, "withdrawn", "broker {number}");
+        assert!(!brokers.at(number).accepts(&admin).await, "broker {number}");
+    }
+    let checked = Broker::run_in(brokers.at(0).directory(), &environment, &["check", "--probe"]).await;
+    assert!(!checked.output.contains(&warning), "{}", checked.output);
 }

@@ -22,7 +22,7 @@ async fn withdrawn_key_stays_out_when_its_row_is_put_back() {
     let [_, active] = rotate(test.of(0)).await;
     test.schema.execute(KEEP);
     end(test.of(0), &withdrawn, KeyState::Withdrawn).await;
-    // What the role of the brokers may do.
+    // The role of the brokers may do this.
     test.schema.execute(
         "UPDATE signing_keys AS row SET sealed = kept.sealed, state = kept.state, retire_at = kept.retire_at, \
          changed_at = kept.changed_at, cursor = kept.cursor FROM kept WHERE kept.kid = row.kid",
@@ -100,7 +100,7 @@ async fn ring_never_returns_to_log_that_was_left_nor_to_key_that_was_withdrawn_i
     ring.replace(ring.prepare(&rows, version("another", former.version.cursor)).unwrap());
     let ids = |ring: &KeyRing| ring.published.iter().map(|key| key.id().as_str().to_owned()).collect::<Vec<_>>();
     assert_eq!((ids(&ring.ring()), &*ring.ring().version.epoch), (vec![second], "another"));
-    // What was read, or committed, of the former log before the other one was begun.
+    // A reading, or a commit, of the former log from before the other one was begun.
     ring.replace(late);
     assert_eq!(&*ring.ring().version.epoch, "another");
 }
