@@ -23,7 +23,8 @@ fn by_whatwg(text: &str) -> Option<String> {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{}", digits.to_uppercase()));
+            path.push('%');
+            path.push_str(&digits.to_uppercase());
         }
         rest = &rest[at + 3..];
     }
