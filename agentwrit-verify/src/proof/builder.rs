@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{ExternalUrl, ExternalUrlError, NonceKey, ProofVerifier, ReplayTable, key::Accepted, verifier::ProofRules};
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    staleness::ClockReading,
+};
 
 /// Builds a [`ProofVerifier`]. `Stage` is the next required decision.
 #[derive(Debug)]
@@ -147,7 +150,7 @@ impl ProofVerifierBuilder<WantsProofOptions> {
             requires_proof,
             nonces,
             own_nonces: NonceKey::of_this_process(),
-            started_at: clock.now(),
+            started_at: ClockReading::of(&*clock),
             replays: ReplayTable::new(replay_capacity),
             algorithms,
             clock,

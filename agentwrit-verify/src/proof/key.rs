@@ -23,6 +23,15 @@ pub(super) enum Accepted {
 }
 
 impl Accepted {
+    /// Returns true when signatures by the key are accepted.
+    pub(super) const fn include(self, key: &ProofKey) -> bool {
+        match key {
+            ProofKey::Ed25519(_) => true,
+            #[cfg(feature = "es256")]
+            ProofKey::P256(_) => matches!(self, Self::Ed25519AndEs256),
+        }
+    }
+
     pub(super) const fn names(self) -> &'static str {
         match self {
             Self::Ed25519 => ALGORITHMS,

@@ -17,6 +17,7 @@ use crate::{
     clock::{Clock, UnixTime},
     error::VerifyError,
     jws::shorten,
+    staleness::ClockReading,
     thumbprint::Thumbprint,
     verifier::Verifier,
 };
@@ -35,7 +36,7 @@ pub(super) struct ProofRules {
     pub(super) nonces: Option<NonceKey>,
     /// Nonces that show that a proof was made since the start.
     pub(super) own_nonces: NonceKey,
-    pub(super) started_at: UnixTime,
+    pub(super) started_at: ClockReading,
     pub(super) replays: ReplayTable,
     pub(super) algorithms: Accepted,
     pub(super) clock: Box<dyn Clock>,
@@ -136,7 +137,8 @@ impl ProofRules {
     ) -> Result<Checked<'p>, ProofError> {
         let proof = UnverifiedProof::decode(presented.text()?)?;
         // The header of a known sender contains the key that is expected.
-        let known = expected.zip(known(proof.header_text()));
+        let known = known(proof.header_text()).filter(|sender| self.algorithms.include(&sender.key));
+        let known = expected.zip(known);
         let jwk = if known.is_some() { None } else { Some(proof.key(self.algorithms)?) };
         let thumbprint = jwk.as_ref().map(PublicJwk::thumbprint).or(expected.copied()).ok_or(ProofError::WrongKey)?;
         if expected.is_some_and(|expected| *expected != thumbprint) {
@@ -202,13 +204,19 @@ impl ProofRules {
         }
     }
 
+    /// Returns when the process started: by the clock of then or of now, whichever is later.
+    fn latest_start(&self, now: UnixTime) -> UnixTime {
+        let elapsed = self.clock.monotonic().saturating_duration_since(self.started_at.monotonic);
+        self.started_at.wall.max(now.saturating_sub(elapsed))
+    }
+
     /// Check 10: the nonce, if one is demanded. The process that ran before this one may have accepted a proof with an `iat`
     /// of up to its last moment and the leeway: such a proof needs a nonce of this process.
     fn check_nonce(&self, claims: &ProofClaims<'_>, now: UnixTime) -> Result<(), ProofError> {
         let is_of = |key: &NonceKey| {
             claims.nonce.as_ref().is_some_and(|nonce| key.accepts(nonce, now, self.window, self.leeway))
         };
-        let is_made_since_start = claims.iat > self.started_at.saturating_add(self.leeway).seconds();
+        let is_made_since_start = claims.iat > self.latest_start(now).saturating_add(self.leeway).seconds();
         let demanded = match &self.nonces {
             Some(nonces) if is_made_since_start => nonces,
             None if is_made_since_start => return Ok(()),

@@ -629,6 +629,21 @@ fn replay_across_a_restart_is_rejected() {
 }
 
 #[test]
+fn replay_across_a_restart_with_a_late_clock_is_rejected() {
+    let scene = Scene::new();
+    let good = scene.good();
+    assert_eq!(scene.judge(&good), Ok(()));
+    let now = scene.issuer.clock().now();
+    // The machine starts in the past, and learns the time a moment later.
+    scene.issuer.clock().set(now.saturating_sub(Duration::from_secs(86_400)));
+    let restarted = builder(&scene.issuer).build();
+    scene.issuer.clock().set(now);
+    scene.issuer.clock().advance(Duration::from_secs(1));
+    let again = scene.verifier.verify_presented(&scene.request().proof(&good), &restarted).map(drop);
+    assert!(proof_result(again).unwrap_err().nonce().is_some());
+}
+
+#[test]
 fn proof_with_nonce_of_this_process_is_accepted_right_after_the_start() {
     let scene = Scene::just_started(|builder| builder);
     let nonce = scene.judge(&scene.good()).unwrap_err().nonce().unwrap().to_owned();

@@ -43,10 +43,10 @@ fn resource_request() -> String {
 
 /// A service that was started long before the clock's time.
 fn service(url: &str, clock: &ManualClock) -> ProofVerifier {
-    let (now, start) = (clock.now(), clock.now().saturating_sub(std::time::Duration::from_secs(60)));
-    clock.set(start);
+    let minute = std::time::Duration::from_secs(60);
+    clock.set(clock.now().saturating_sub(minute));
     let proofs = ProofVerifier::builder().external_url(url).unwrap().accept_es256().clock(clock.clone()).build();
-    clock.set(now);
+    clock.advance(minute);
     proofs
 }
 
@@ -131,6 +131,10 @@ fn es256_is_accepted_where_the_service_says_so() {
     // The other signature of the same content (S and n - S both verify) is the same proof.
     assert_eq!(judge(&proofs, &client.proof(&header, &claims("1"))), Err(ProofError::Replayed));
     assert_eq!(judge(&proofs, &client.proof(&header, &claims("2"))), Ok(()), "of a known sender");
+
+    // The verifiers share what is known of the sender.
+    let other = client.proof(&header, &claims("2"));
+    assert_eq!(judge(&ed25519_only, &other), Err(ProofError::UnsupportedAlgorithm { algorithm: "ES256".into() }));
 
     assert_eq!(judge(&proofs, &Client::new().proof(&header, &claims("3"))), Err(ProofError::BadSignature));
     let mut forged = good.clone();

@@ -7,7 +7,7 @@ use agentwrit_verify::{
     Clock as _, VerifyError,
     issue::SigningKey,
     proof::{ExternalUrl, PresentedToken, ProofError, ProofVerifier, Scheme},
-    testing::TestIssuer,
+    testing::{ManualClock, TestIssuer},
 };
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
@@ -30,12 +30,11 @@ fn target() -> &'static Target {
 
 /// A service that was started a minute ago: its table is empty.
 fn service(target: &Target) -> ProofVerifier {
-    let clock = agentwrit_verify::testing::ManualClock::new(
-        target.issuer.clock().now().saturating_sub(Duration::from_secs(60)),
-    );
+    let minute = Duration::from_secs(60);
+    let clock = ManualClock::new(target.issuer.clock().now().saturating_sub(minute));
     let builder = ProofVerifier::builder().external_url("https://api.example.com/svc2").expect("a good URL");
     let proofs = builder.replay_capacity(1).clock(clock.clone()).build();
-    clock.set(target.issuer.clock().now());
+    clock.advance(minute);
     proofs
 }
 
