@@ -49,6 +49,7 @@ impl Update {
 /// Make sure that its process does not run: while it does, it may accept what was revoked, and no confirmation says so. Instances
 /// with a bound need none of this: the broker stops counting them by itself.
 #[derive(Args)]
+#[command(override_usage = "awrit verifier forget [OPTIONS] <NAME> <INSTANCE|--unknown>")]
 #[command(group = ArgGroup::new("which").required(true), after_help = "\
 Examples:
   awrit verifier forget batch-api 5d083d7ea53c06248d428bcfbf189460

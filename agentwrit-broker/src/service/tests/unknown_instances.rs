@@ -71,7 +71,7 @@ async fn verifier_without_max_bound_is_unbounded_after_restore_until_operator_fo
     let mut test = TestServices::new().await;
     enrol(&test.services, "batch", 1, None).await.unwrap();
     enrol(&test.services, "api", 1, Some(60)).await.unwrap();
-    // What `mark-restored` does.
+    // As `mark-restored` does.
     let restore = |tx: &mut Tx<'_>| tx.start_epoch();
     test.services.ledger.transact(restore).await.unwrap();
     test.restart_at(test.clock.now()).await;

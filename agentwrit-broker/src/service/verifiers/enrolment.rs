@@ -8,7 +8,7 @@ use agentwrit_verify::{
     report::{InstanceId, VerifierName},
 };
 
-use super::{VerifierService, capacity::MAX_VERIFIERS, fleet::Settled};
+use super::{VerifierService, capacity::MAX_VERIFIERS, known::Settled};
 use crate::{
     audit::{EventType, NewEvent},
     domain::Enrolment,
@@ -19,7 +19,7 @@ use crate::{
 /// Largest number of verifiers, with those that were removed and may have instances.
 const MAX_ROWS: usize = MAX_VERIFIERS * 2;
 
-/// What the operator lets the broker forget: processes that have ended without a report.
+/// Instances that the operator lets the broker forget: their processes have ended without a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ForgottenInstance {
     /// A known instance without a bound.

@@ -15,32 +15,23 @@ use std::{
 
 use agentwrit_verify::{
     Clock, UnixTime,
-    confirmation::{EnrolledVerifier, Fleet},
-    report::{InstanceId, Report, ReportedBound, VerifierName},
+    confirmation::Fleet,
+    report::{InstanceId, VerifierName},
 };
 use tokio::sync::watch;
 
-use super::{capacity, snapshot::FleetSnapshot};
+use super::{
+    capacity,
+    known::{Heard, KnownVerifier, Settled, Verifier},
+    snapshot::FleetSnapshot,
+};
 use crate::{
     domain::{Enrolment, InstanceState},
     store::{FleetMirror, StoredFleet},
 };
 
-/// Time after its lease for which an instance is kept: confirmations compare whole seconds.
-const MARGIN: Duration = Duration::from_secs(2);
-/// Time for which an enrolment that ended may have instances: a report that was being stored then may be a little later.
-const KEPT_AFTER_END: Duration = Report::LEASE.saturating_add(Report::MAX_CLOCK_DIFFERENCE);
-/// Time for which an instance that has left is kept: no report of it counts by then.
-const KEPT_AFTER_LEAVING: Duration = Report::MAX_CLOCK_DIFFERENCE.saturating_mul(2);
 /// Age after which a snapshot is made anew though no report came.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
-
-/// A verifier with its instances.
-#[derive(Clone, Debug)]
-pub(crate) struct KnownVerifier {
-    pub(crate) enrolment: Enrolment,
-    pub(crate) instances: Vec<Arc<InstanceState>>,
-}
 
 /// Memory of verifiers and instances.
 #[derive(Debug)]
@@ -58,81 +49,6 @@ struct State {
     /// Moment from which every instance is known.
     complete_at: Option<Instant>,
     snapshot: Option<(Instant, Arc<FleetSnapshot>)>,
-}
-
-#[derive(Debug)]
-struct Verifier {
-    enrolment: Enrolment,
-    instances: BTreeMap<InstanceId, Heard>,
-    /// True if it may have had instances before reports were kept.
-    may_have_unknown: bool,
-    /// Moment at which the latest end of an enrolment of this name became known.
-    ended_at: Instant,
-}
-
-impl Verifier {
-    /// Returns true while instances of it count: it is enrolled, or may have some.
-    fn counts(&self, now: Instant) -> bool {
-        self.enrolment.is_active()
-            || self.enrolment.may_have_unbounded
-            || self.instances.values().any(|heard| !heard.is_gone(now))
-    }
-
-    /// Returns true when no instance has the former bound any more.
-    fn is_settled(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.ended_at) >= KEPT_AFTER_END
-    }
-
-    fn to_known(&self, now: Instant) -> KnownVerifier {
-        let heard = self.instances.values().filter(|heard| !heard.is_gone(now));
-        KnownVerifier {
-            enrolment: self.enrolment.clone(),
-            instances: heard.map(|heard| Arc::clone(&heard.state)).collect(),
-        }
-    }
-
-    fn to_enrolled(&self) -> EnrolledVerifier {
-        EnrolledVerifier {
-            name: self.enrolment.name.clone(),
-            max_bound: self.enrolment.largest_bound(),
-            may_have_unknown: self.may_have_unknown,
-            may_have_unbounded: self.enrolment.may_have_unbounded,
-        }
-    }
-}
-
-/// Enrolment that ended so long ago that no instance has its bound any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    /// A removed verifier without instances.
-    Removed(Enrolment),
-    /// A verifier whose former bound counts no more.
-    Changed(Enrolment),
-}
-
-#[derive(Clone, Debug)]
-struct Heard {
-    state: Arc<InstanceState>,
-    /// Moment at which the report became known.
-    at: Instant,
-}
-
-impl Heard {
-    /// Returns true once the instance accepts no token any more.
-    fn is_gone(&self, now: Instant) -> bool {
-        let silence = now.saturating_duration_since(self.at);
-        self.state.leaving
-            || (self.state.bound != ReportedBound::Unbounded && silence >= Report::LEASE.saturating_add(MARGIN))
-    }
-
-    fn is_forgettable(&self, now: Instant) -> bool {
-        let since_left = now.saturating_duration_since(self.at);
-        self.is_gone(now) && (!self.state.leaving || since_left >= KEPT_AFTER_LEAVING)
-    }
-
-    fn silence(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.at).min(Report::LEASE)
-    }
 }
 
 /// Result of noting a report in memory.
@@ -218,16 +134,7 @@ impl FleetMemory {
     /// Returns the enrolments that ended so long ago that they count no more.
     pub(super) fn settled(&self) -> Vec<Settled> {
         let now = self.clock.monotonic();
-        let of = |verifier: &Verifier| {
-            let enrolment = verifier.enrolment.clone();
-            match enrolment.former {
-                _ if !verifier.is_settled(now) => None,
-                _ if !verifier.counts(now) => Some(Settled::Removed(enrolment)),
-                Some(_) => Some(Settled::Changed(enrolment)),
-                None => None,
-            }
-        };
-        self.state().verifiers.values().filter_map(of).collect()
+        self.state().verifiers.values().filter_map(|verifier| verifier.settled(now)).collect()
     }
 
     /// Notes an accepted report.
@@ -312,27 +219,6 @@ impl FleetMirror for FleetMemory {
                 state.note(report, now);
             }
         });
-    }
-}
-
-impl Verifier {
-    /// A verifier of `enrolment`, with the instances of what was known under its name.
-    fn following(earlier: Option<Self>, enrolment: Enrolment, may_have_unknown: bool, now: Instant) -> Self {
-        let end = |enrolment: &Enrolment| enrolment.removed_at.max(enrolment.former.map(|former| former.ended_at));
-        match earlier {
-            Some(earlier) => {
-                let ended_at = if end(&earlier.enrolment) == end(&enrolment) { earlier.ended_at } else { now };
-                let may_have_unknown = may_have_unknown || earlier.may_have_unknown;
-                Self { enrolment, may_have_unknown, ended_at, instances: earlier.instances }
-            }
-            None => Self { enrolment, may_have_unknown, ended_at: now, instances: BTreeMap::new() },
-        }
-    }
-
-    fn without_instances(&mut self) -> Self {
-        let Self { enrolment, ended_at, .. } = self;
-        let (enrolment, ended_at) = (enrolment.clone(), *ended_at);
-        Self { enrolment, ended_at, may_have_unknown: false, instances: BTreeMap::new() }
     }
 }
 

@@ -11,6 +11,7 @@
 mod capacity;
 mod enrolment;
 mod fleet;
+mod known;
 mod report;
 mod snapshot;
 
@@ -20,7 +21,7 @@ use tokio::sync::watch;
 
 use self::fleet::FleetMemory;
 pub(crate) use self::{
-    enrolment::ForgottenInstance, fleet::KnownVerifier, report::ReportRejection, snapshot::FleetSnapshot,
+    enrolment::ForgottenInstance, known::KnownVerifier, report::ReportRejection, snapshot::FleetSnapshot,
 };
 use super::Error;
 use crate::{

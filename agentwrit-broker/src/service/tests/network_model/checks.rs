@@ -1,4 +1,4 @@
-//! What holds in every step.
+//! Invariants that each step checks.
 
 use agentwrit_verify::confirmation::ConfirmationState;
 

@@ -71,7 +71,7 @@ const REVOCATIONS: Plan = Plan {
     enrolment_change: 10,
     suspension: 1,
     wrong_clock: 20,
-    with_unbounded: 40,
+    with_unbounded: 20,
     tried: 100,
 };
 const ROTATIONS: Plan = Plan {
@@ -91,8 +91,8 @@ const ROTATIONS: Plan = Plan {
 
 /// Long enough for leases to end.
 const ENROLMENTS: Plan = Plan {
-    runs: 2,
-    end: 2_400_000,
+    runs: 4,
+    end: 1_200_000,
     longest_step: 8_000,
     rotates: false,
     restart: 3,
@@ -111,7 +111,7 @@ fn broker_confirms_only_what_no_instance_accepts() {
     // The runs meet what they are about.
     assert!(witness.confirmed > 2 * runs && witness.with_fenced > runs / 8, "{witness:?}");
     assert!(witness.accepted > 50 * runs && witness.accepted_while_pending > runs / 2, "{witness:?}");
-    assert!(witness.restarts_while_pending > runs / 8 && witness.unbounded > 0, "{witness:?}");
+    assert!(witness.restarts_while_pending > runs / 8, "{witness:?}");
     assert!(witness.ended_instances > runs / 2 && witness.wrong_clocks > runs / 4, "{witness:?}");
 }
 
@@ -122,7 +122,7 @@ fn removed_changed_and_suspended_verifiers_accept_nothing_that_is_confirmed() {
     assert!(witness.accepted > 50 * runs && witness.accepted_while_pending > runs, "{witness:?}");
     assert!(witness.removals > runs && witness.enrolments > runs && witness.bound_changes > runs, "{witness:?}");
     assert!(witness.rejected_reports > runs && witness.suspensions > runs, "{witness:?}");
-    assert!(witness.wrong_clocks > runs, "{witness:?}");
+    assert!(witness.wrong_clocks > runs && witness.unbounded > 0 && witness.forgotten > 0, "{witness:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the runs of a kind met.
+//! Counts of the events of all runs.
 
 /// Defines the counts, and their sum.
 macro_rules! witness {
