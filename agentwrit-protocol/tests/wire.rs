@@ -3,8 +3,9 @@
 
 use agentwrit_protocol::{
     AdminAuthRequest, AppAuthRequest, AppCreationRequest, AppUpdateRequest, Base64, DelegationRequest, Hex,
-    JsonRequest, KeyChangeRequest, LaunchTokenRecord, LaunchTokenRequest, ListResponse, RegistrationRequest,
-    RequestError, RevocationRequest, RevocationTarget, Secret, ValidationRequest, VerifierEnrolmentRequest,
+    JsonRequest, KeyChangeRequest, LaunchTokenRecord, LaunchTokenRequest, ListResponse, PermittedBound,
+    RegistrationRequest, RequestError, RevocationRequest, RevocationTarget, Secret, ValidationRequest,
+    VerifierEnrolmentRequest, VerifierUpdateRequest,
 };
 use agentwrit_verify::{AgentId, PathSegment, ScopeSet, TokenId, report::VerifierName};
 use serde::Serialize;
@@ -42,6 +43,10 @@ fn reads_requests_of_confirmed_changes_as_they_are_written() {
             "name": "payments-api", "public_key": "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=", "max_bound": 30,
         }),
     );
+    for (max_bound, written) in [(PermittedBound::Seconds(30), json!(30)), (PermittedBound::Any, json!("none"))] {
+        let change = VerifierUpdateRequest { public_key: None, max_bound: Some(max_bound) };
+        assert_round_trip(&change, &json!({ "max_bound": written }));
+    }
     assert_round_trip(
         &KeyChangeRequest { reason: Some("leaked".into()), wait: Some(0), force: false },
         &json!({"reason": "leaked", "wait": 0}),
