@@ -75,28 +75,11 @@ impl ErrorResponse {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
                 ..Self::invalid("the request carries more than one token")
             },
-            Rejection::InvalidToken(VerifyError::ProofRequired { .. }) => Self {
-                hint: Some(
-                    "the token is bound to a key: send `Authorization: DPoP <token>`, and a proof by the key in a `DPoP` header",
-                ),
-                dpop_challenge: Some(dpop_challenge("invalid_token")),
-                ..Self::unauthenticated("token verification failed")
-            },
-            Rejection::InvalidToken(VerifyError::NotSenderConstrained { .. }) => Self {
-                hint: Some("the token is not bound to a key: a service that requires proofs accepts bound tokens only"),
-                dpop_challenge: Some(dpop_challenge("invalid_token")),
-                ..Self::unauthenticated("token verification failed")
-            },
-            Rejection::InvalidToken(VerifyError::Proof { error, .. }) => Self {
-                hint: Some(if error.nonce().is_some() {
-                    "sign another proof that contains the nonce of the `DPoP-Nonce` header, and send the same request again"
-                } else {
-                    "sign a fresh proof for this method, this URL and this token, with the clock right"
-                }),
-                dpop_challenge: Some(dpop_challenge(error.code())),
-                dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
-                ..Self::unauthenticated("the proof of the token's key is not accepted")
-            },
+            Rejection::InvalidToken(
+                error @ (VerifyError::ProofRequired { .. }
+                | VerifyError::NotSenderConstrained { .. }
+                | VerifyError::Proof { .. }),
+            ) => Self::of_sender(error),
             Rejection::InvalidToken(_) => Self {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_token""#)),
                 ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "token verification failed")
@@ -142,6 +125,33 @@ impl ErrorResponse {
                 ..Self::new(ErrorCode::Unavailable, grpc::Code::Unavailable, "tokens cannot be verified at present")
             },
             Rejection::Misconfigured(mistake) => Self::misconfigured(mistake, cfg!(debug_assertions)),
+        }
+    }
+
+    /// Maps the rejection of a valid token whose sender did not prove its key.
+    fn of_sender(error: &VerifyError) -> Self {
+        let rejected = |code, detail, hint| Self {
+            hint: Some(hint),
+            dpop_challenge: Some(dpop_challenge(code)),
+            ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, detail)
+        };
+        let token = |hint| rejected("invalid_token", "token verification failed", hint);
+        let VerifyError::Proof { error, .. } = error else {
+            return token(if matches!(error, VerifyError::NotSenderConstrained { .. }) {
+                "the token is not bound to a key: a service that requires proofs accepts bound tokens only"
+            } else {
+                "the token is bound to a key: send `Authorization: DPoP <token>`, and a proof by the key in a `DPoP` header"
+            });
+        };
+        let hint = match error.nonce() {
+            Some(_) => {
+                "sign another proof that contains the nonce of the `DPoP-Nonce` header, and send the same request again"
+            }
+            None => "sign a fresh proof for this method, this URL and this token, with the clock right",
+        };
+        Self {
+            dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
+            ..rejected(error.code(), "the proof of the token's key is not accepted", hint)
         }
     }
 
@@ -195,10 +205,6 @@ impl ErrorResponse {
             retry_after: None,
             allow: None,
         }
-    }
-
-    fn unauthenticated(detail: &'static str) -> Self {
-        Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, detail)
     }
 
     fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {

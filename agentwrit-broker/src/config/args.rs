@@ -116,8 +116,8 @@ pub struct Args {
     #[arg(long, value_name = "POLICY")]
     pub sender_constrained: Option<String>,
 
-    /// URLs under which clients reach this broker, separated by commas; proofs of keys are made for one of them
-    /// (`AA_EXTERNAL_URL`, default the address that it listens on)
+    /// URLs under which clients reach this broker, separated by commas: each proof of a key names one; the address that it
+    /// listens on if not set (`AA_EXTERNAL_URL`)
     #[arg(long, value_name = "URLS")]
     pub external_url: Option<String>,
 

@@ -244,6 +244,20 @@ fn accepts_good_values() {
 }
 
 #[test]
+fn warns_when_bound_tokens_are_required_and_external_url_is_not_known() {
+    let required = || {
+        let process = Process::with_secret().env("AA_SENDER_CONSTRAINED", "required");
+        process.env("AA_TRUSTED_PROXIES", "10.0.0.0/8")
+    };
+    assert_eq!(required().load().unwrap().warnings, []);
+    let on_network = || required().env("AA_BIND_ADDRESS", "0.0.0.0");
+    let address = "0.0.0.0".parse().unwrap();
+    assert_eq!(on_network().load().unwrap().warnings, [Warning::ExternalUrlMissing { address }]);
+    assert_eq!(on_network().env("AA_EXTERNAL_URL", "https://broker.example").load().unwrap().warnings, []);
+    assert_eq!(on_network().env("AA_SENDER_CONSTRAINED", "allowed").load().unwrap().warnings, []);
+}
+
+#[test]
 fn default_ttl_is_at_most_max_ttl() {
     assert_eq!(of_environment("AA_MAX_TTL", "60").unwrap().default_ttl, 60);
 }

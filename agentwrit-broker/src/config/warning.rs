@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 use super::{
     Mode, Origin, TlsConfig, names,
     sources::Settings,
-    values::{self, TlsMode},
+    values::{self, SenderConstrained, TlsMode},
 };
 
 /// Seconds for which HTTP caches may hold the key set.
@@ -26,6 +26,11 @@ pub enum Warning {
     },
     /// Secrets cross the network unencrypted.
     PlainHttp {
+        /// Address of the listener.
+        address: IpAddr,
+    },
+    /// Agents' tokens are bound to keys, and no proof for this broker can name the URL that its clients call.
+    ExternalUrlMissing {
         /// Address of the listener.
         address: IpAddr,
     },
@@ -79,6 +84,7 @@ impl Warning {
         let tls = settings.value(&values::TLS_MODE);
         let unused = tls.as_ref().map(|mode| TlsConfig::unused(settings, *mode)).unwrap_or_default();
         warnings.extend(unused.into_iter().map(|variable| Self::UnusedTlsPath { variable }));
+        warnings.extend(Self::of_external_url(settings));
         // A trusted proxy terminates TLS.
         if let (Ok(TlsMode::None), Ok(address)) = (tls, settings.value(&values::BIND_ADDRESS))
             && !address.is_loopback()
@@ -96,6 +102,14 @@ impl Warning {
             warnings.push(Self::ShortPreparation { seconds: prepare_for.as_secs() });
         }
         warnings
+    }
+
+    /// Checks that agents can renew, if all of their tokens are bound.
+    fn of_external_url(settings: &Settings) -> Option<Self> {
+        let address = settings.value(&values::BIND_ADDRESS).ok().filter(|address| !address.is_loopback())?;
+        let is_required = settings.value(&values::SENDER_CONSTRAINED) == Ok(SenderConstrained::Required);
+        (is_required && settings.find(values::EXTERNAL_URL.name).is_none())
+            .then_some(Self::ExternalUrlMissing { address })
     }
 
     fn of_files(settings: &Settings) -> Vec<Self> {
@@ -137,6 +151,13 @@ impl fmt::Display for Warning {
                 write!(
                     f,
                     "AA_BIND_ADDRESS is `{address}` and AA_TLS_MODE is `none`: secrets cross the network in clear"
+                )
+            }
+            Self::ExternalUrlMissing { address } => {
+                write!(
+                    f,
+                    "AA_SENDER_CONSTRAINED is `required`, AA_BIND_ADDRESS is `{address}` and AA_EXTERNAL_URL is not set: agents that \
+                     reach the broker by another URL than the address of its listener can't renew"
                 )
             }
             Self::SeedTokensInProduction => {

@@ -4,6 +4,7 @@
 //! [`request::serve`](super::request) renders.
 
 use agentwrit_protocol::{ErrorCode, Problem, RequestError, RequestId};
+use agentwrit_verify::proof::ProofError;
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -159,8 +160,7 @@ impl PendingProblem {
             Error::Request(error) => Self { hint: error.hint(), ..problem(error.code()) },
             Error::BindingOff => problem(ErrorCode::InvalidRequest)
                 .hint("the operator permits them with `AA_SENDER_CONSTRAINED=allowed`"),
-            Error::KeyProof(error) => Self { nonce: error.nonce().map(str::to_owned), ..problem(ErrorCode::InvalidRequest) }
-                .hint(if error.nonce().is_some() { SIGN_NONCE } else { SIGN_PROOF }),
+            Error::KeyProof(error) => Self::of_key_proof(error),
             Error::BadCredentials
             | Error::LaunchTokenUnknown
             | Error::LaunchTokenExpired
@@ -215,6 +215,12 @@ impl PendingProblem {
             Error::Custody(_) => problem(ErrorCode::Unavailable).hint(MEND_KEYS).retry_after(1).cause(error.to_string()),
             Error::Store(error) => Self::of_store(error),
         }
+    }
+
+    fn of_key_proof(error: &ProofError) -> Self {
+        let hint = if error.nonce().is_some() { SIGN_NONCE } else { SIGN_PROOF };
+        let problem = Self::new(ErrorCode::InvalidRequest, Error::KeyProof(error.clone()).to_string()).hint(hint);
+        Self { nonce: error.nonce().map(str::to_owned), ..problem }
     }
 
     fn of_report(rejection: &ReportRejection) -> Self {

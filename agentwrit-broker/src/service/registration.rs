@@ -7,14 +7,17 @@
 //!    The first read is left out for a launch token that this broker issued just now ([`RecentLaunchTokens`]).
 //! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 
+mod rules;
+
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_protocol::{Base64, Hex, RegistrationRequest};
+use agentwrit_protocol::{Hex, RegistrationRequest};
 use agentwrit_verify::{
-    AgentId, MAX_TOKEN_LENGTH, PublicKey, Subject, Thumbprint, UnixTime,
+    AgentId, MAX_TOKEN_LENGTH, Subject, Thumbprint, UnixTime,
     proof::{PresentedProof, ProofVerifier},
 };
 
+use self::rules::{Facts, check_launch_token, check_signature, decide};
 use super::{
     Error, Parts,
     binding::{constraint, with_key},
@@ -23,12 +26,11 @@ use super::{
 };
 use crate::{
     audit::{EventType, NewEvent},
-    clock::is_from_the_future,
-    domain::{App, AppStatus, Digest, LaunchToken, RegisteredAgent},
+    domain::{Digest, LaunchToken, RegisteredAgent},
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
-    store::{Reader, Tx, Wants},
+    store::{Tx, Wants},
     telemetry::metrics::{Metrics, Status},
 };
 
@@ -255,30 +257,6 @@ struct Prepared {
     wants: Wants,
 }
 
-/// The state that the decision depends on.
-#[derive(Debug)]
-struct Facts {
-    launch_token: Option<LaunchToken>,
-    app: Option<App>,
-}
-
-impl Facts {
-    fn read(reader: &dyn Reader, digest: &Digest) -> Result<Self, Error> {
-        let launch_token = reader.launch_token_by_digest(digest)?;
-        let app = match launch_token.as_ref().and_then(|token| token.app_id.as_ref()) {
-            Some(app_id) => reader.app(app_id)?,
-            None => None,
-        };
-        Ok(Self { launch_token, app })
-    }
-
-    /// Returns whether launch token or app require a bound token.
-    fn require_binding(&self) -> bool {
-        self.launch_token.as_ref().is_some_and(|token| token.sender_constrained)
-            || self.app.as_ref().is_some_and(|app| app.sender_constrained)
-    }
-}
-
 /// Rows that a registration reads, beside its nonce.
 fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
     let (claims, app) = (&draft.claims, launch_token.app_id.as_ref());
@@ -288,55 +266,6 @@ fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
     let wants = wants.event(EventType::TokenIssued, subject, task, app);
     let wants = task.into_iter().fold(wants, |wants, task| wants.mark(task.as_str()));
     app.into_iter().fold(wants, Wants::app)
-}
-
-/// Returns the launch token if it allows the registration now.
-fn decide<'f>(registration: &RegistrationRequest, facts: &'f Facts, now: UnixTime) -> Result<&'f LaunchToken, Error> {
-    let token = facts.launch_token.as_ref().ok_or(Error::LaunchTokenUnknown)?;
-    check_launch_token(registration, token, now)?;
-    if token.app_id.is_some() {
-        // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
-        let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
-        if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
-            return Err(Error::ExceedsCeiling { scope: scope.clone() });
-        }
-    }
-    Ok(token)
-}
-
-/// Checks a registration against its launch token alone.
-fn check_launch_token(registration: &RegistrationRequest, token: &LaunchToken, now: UnixTime) -> Result<(), Error> {
-    if token.consumed_at.is_some() {
-        return Err(Error::LaunchTokenConsumed);
-    }
-    // One from the future would live longer than was granted: the clock was ahead when it was issued.
-    if now >= token.expires_at || is_from_the_future(token.created_at, now) {
-        return Err(Error::LaunchTokenExpired);
-    }
-    if let Some(scope) = token.allowed_scope.first_uncovered(&registration.requested_scope) {
-        return Err(Error::ExceedsLaunchToken { scope: scope.clone() });
-    }
-    for (pinned, named, field) in
-        [(&token.orch_id, &registration.orch_id, "orch_id"), (&token.task_id, &registration.task_id, "task_id")]
-    {
-        if pinned.as_ref().is_some_and(|pinned| pinned != named) {
-            return Err(Error::Pinned { field });
-        }
-    }
-    Ok(())
-}
-
-/// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:
-/// under one of small order, one signature fits nearly any message.
-fn check_signature(nonce: &[u8; 32], request: &RegistrationRequest) -> Result<[u8; 32], Error> {
-    let Base64(key) = request.public_key.clone().well_formed().ok_or(Error::BadPublicKey)?;
-    // A key that is not accepted is reported before a signature that is not well-formed.
-    let signature = request.signature.clone().well_formed().map(|Base64(signature)| signature);
-    match PublicKey::verifies_once(&key, nonce, &signature.unwrap_or([0; 64])) {
-        None => Err(Error::BadPublicKey),
-        Some(verifies) if verifies && signature.is_some() => Ok(key),
-        Some(_) => Err(Error::BadSignature),
-    }
 }
 
 fn record(

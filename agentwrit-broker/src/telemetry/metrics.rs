@@ -291,6 +291,9 @@ impl Metrics {
         for limit in RATE_LIMITS {
             drop(self.rate_limited.get_or_create(&Label::fixed("limit", limit)));
         }
+        for reason in PROOF_REASONS {
+            drop(self.proofs_rejected.get_or_create(&Label::fixed("reason", reason)));
+        }
         for level in ["token", "agent", "task", "chain"] {
             drop(self.tokens_revoked.get_or_create(&Label::fixed("level", level)));
         }
@@ -335,6 +338,17 @@ const RATE_LIMITS: [&str; 11] = [
     "admin_logins",
     "failed_app_logins",
     "failed_admin_logins",
+];
+
+/// Reasons for rejecting proofs that tell of theft, or of a wrong external URL.
+const PROOF_REASONS: [&str; 7] = [
+    "proof_required",
+    "not_sender_constrained",
+    "proof_bad_signature",
+    "proof_replayed",
+    "proof_wrong_key",
+    "proof_wrong_token",
+    "proof_wrong_url",
 ];
 
 /// Up to the 25 s of a long poll and the 30 s of the request timeout.

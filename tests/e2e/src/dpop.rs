@@ -95,10 +95,14 @@ impl DpopAgent {
 
     /// Returns the nonce that the broker demands, if it does: for some seconds after its start.
     pub async fn nonce(&self, broker: &Broker) -> Option<String> {
+        self.nonce_as(broker, &format!("{}/v1/delegate", broker.url)).await
+    }
+
+    /// Does as [`nonce`](Self::nonce) at a broker that clients reach by another URL: that of `/v1/delegate`.
+    pub async fn nonce_as(&self, broker: &Broker, url: &str) -> Option<String> {
         // Without a body it has no effect, whether the proof is accepted or not.
-        let path = "/v1/delegate";
-        let proof = self.proof("POST", &format!("{}{path}", broker.url), None);
-        let request = broker.post(path).header("authorization", &format!("DPoP {}", self.token));
+        let proof = self.proof("POST", url, None);
+        let request = broker.post("/v1/delegate").header("authorization", &format!("DPoP {}", self.token));
         request.header("dpop", &proof).await.header("dpop-nonce").map(str::to_owned)
     }
 

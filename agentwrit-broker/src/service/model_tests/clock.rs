@@ -25,7 +25,7 @@ async fn register(world: &World, launch_token: &Secret) -> (String, String) {
 
 /// A launch token for any number of agents.
 async fn launch_token(world: &World) -> Secret {
-    let request = LaunchRequest { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600 };
+    let request = LaunchRequest { scopes: scopes(1), max_ttl: 80, single_use: false, ttl: 3600, binds: false };
     world.launch_token(&Owner::Operator, None, request).await.unwrap()
 }
 

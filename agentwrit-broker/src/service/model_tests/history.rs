@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use agentwrit_protocol::DelegationRequest;
-use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject};
+use agentwrit_verify::{AgentId, Claims, Level, ScopeSet, Subject, Thumbprint};
 use proptest::sample::Index;
 
 use super::{
     model::{AgentModel, AppModel, LaunchModel, MAX_TTL, Model, Owner, TokenModel, covers, scopes},
-    operation::{Launch, Operation, Target},
+    operation::{Launch, Operation, Registration, Target},
     world::{LaunchRequest, World},
 };
 use crate::{domain::AppStatus, issuer::Issued, service::Bearer};
@@ -24,7 +24,7 @@ impl History {
         for (name, bits) in [("first-app", 0b11_1111), ("second-app", 0b00_1001)] {
             let ceiling = scopes(bits);
             let (app, secret) = world.create_app(name, &ceiling).await;
-            model.apps.push(AppModel { app, secret, ceiling, status: AppStatus::Active });
+            model.apps.push(AppModel { app, secret, ceiling, binds: false, status: AppStatus::Active });
         }
         Self { world, model }
     }
@@ -40,15 +40,15 @@ impl History {
         match operation {
             Operation::LogIn => self.log_in().await,
             Operation::AppLogIn(app) => self.app_log_in(app).await,
-            Operation::RegisterWithNewLaunchToken { owner, launch, scopes: bits, task } => {
+            Operation::RegisterWithNewLaunchToken { owner, launch, registration } => {
                 if let Some(launch) = self.launch(owner, &launch).await {
-                    self.register(launch, &scopes(bits), task).await;
+                    self.register(launch, registration).await;
                 }
             }
             Operation::Launch { owner, launch } => _ = self.launch(owner, &launch).await,
-            Operation::Register { launch, scopes: bits, task } => {
+            Operation::Register { launch, registration } => {
                 if let Some(launch) = chosen(launch, self.model.launch_tokens.len()) {
-                    self.register(launch, &scopes(bits), task).await;
+                    self.register(launch, registration).await;
                 }
             }
             Operation::Renew(token) => {
@@ -65,6 +65,7 @@ impl History {
             Operation::SetCeiling { app, scopes: bits } => {
                 self.set_ceiling(app.index(self.model.apps.len()), scopes(bits)).await;
             }
+            Operation::SetBinding { app, binds } => self.set_binding(app.index(self.model.apps.len()), binds).await,
             Operation::Suspend(app) => self.suspend(app.index(self.model.apps.len())).await,
             Operation::Resume(app) => {
                 let app = app.index(self.model.apps.len());
@@ -89,7 +90,7 @@ impl History {
         self.compare().await;
         let newcomer = self.world.newcomer().await;
         for token in &self.model.tokens {
-            let verdict = newcomer.verifier.verify(&token.text);
+            let verdict = newcomer.verifier.verify_without_proof(&token.text);
             assert_eq!(verdict.is_ok(), token.is_valid(self.world.now()), "newcomer: {:?}: {verdict:?}", token.claims);
         }
     }
@@ -101,7 +102,7 @@ impl History {
         for token in &self.model.tokens {
             for (verifier, verdict) in [
                 ("broker", self.world.verify(&token.text).map(drop)),
-                ("offline", self.world.follower.verifier.verify(&token.text).map(drop)),
+                ("offline", self.world.follower.verifier.verify_without_proof(&token.text).map(drop)),
             ] {
                 assert_eq!(verdict.is_ok(), token.is_valid(now), "{verifier}: {:?}: {verdict:?}", token.claims);
             }
@@ -134,15 +135,17 @@ impl History {
                 Owner::App { index, app_id: self.model.apps[index].app.app_id.clone() }
             }
         };
-        let &Launch { max_ttl, single_use, ttl, .. } = launch;
+        let &Launch { max_ttl, single_use, ttl, binds, .. } = launch;
         let scopes = scopes(launch.scopes);
-        let request = LaunchRequest { scopes: scopes.clone(), max_ttl, single_use, ttl };
+        let request = LaunchRequest { scopes: scopes.clone(), max_ttl, single_use, ttl, binds };
         let (minted_in, bearer) = self.bearer_of(&owner).unzip();
         let outcome = self.world.launch_token(&owner, bearer, request).await;
         assert_eq!(outcome.is_ok(), self.model.ceiling_allows(&owner, &scopes), "{outcome:?}");
         let secret = outcome.ok()?;
         let expires_at = self.world.now().saturating_add(Duration::from_secs(ttl));
-        let launch = LaunchModel { secret, scopes, max_ttl, single_use, expires_at, owner, minted_in, usable: true };
+        let binds = binds || self.model.app_binds(&owner);
+        let launch =
+            LaunchModel { secret, scopes, max_ttl, single_use, binds, expires_at, owner, minted_in, usable: true };
         self.model.launch_tokens.push(launch);
         Some(self.model.launch_tokens.len() - 1)
     }
@@ -161,15 +164,17 @@ impl History {
             .map(|token| (token.first, self.world.verify(&token.text).unwrap()))
     }
 
-    async fn register(&mut self, launch: usize, wanted: &ScopeSet, task: u8) {
+    async fn register(&mut self, launch: usize, registration: Registration) {
+        let (wanted, Registration { task, binds, .. }) = (&scopes(registration.scopes), registration);
         let token = &self.model.launch_tokens[launch];
         let allowed = token.usable
             && self.world.now() < token.expires_at
             && covers(&token.scopes, wanted)
             && self.model.ceiling_allows(&token.owner, wanted);
-        let outcome = self.world.register(&token.secret, wanted, &task_id(task)).await;
+        let outcome = self.world.register_key(&token.secret, wanted, &task_id(task), binds).await;
         assert_eq!(outcome.is_ok(), allowed, "{outcome:?}");
-        let Ok((id, issued)) = outcome else { return };
+        let Ok((id, key, issued)) = outcome else { return };
+        let bound = binds || token.binds || self.model.app_binds(&token.owner);
         let token = &mut self.model.launch_tokens[launch];
         token.usable = !token.single_use;
         let (owner, ttl, most) = (token.owner.clone(), token.max_ttl, token.scopes.clone());
@@ -177,7 +182,8 @@ impl History {
         assert_eq!(claims.agent_id(), Some(&id));
         assert_eq!(claims.expires_at().seconds() - claims.issued_at().seconds(), ttl.min(MAX_TTL));
         assert!(covers(&most, claims.scopes()));
-        self.model.agents.push(AgentModel { id, owner, barred: false });
+        assert_eq!(key_of(&claims), bound.then_some(key));
+        self.model.agents.push(AgentModel { id, owner, key, bound, barred: false });
     }
 
     async fn renew(&mut self, index: usize) {
@@ -203,9 +209,13 @@ impl History {
         let renewed = self.add_issued(issued, owner, Some(Parent::Renewed(index)));
         let (old, new) = (claims.as_claim_set(), renewed.as_claim_set());
         assert_eq!(new.exp, self.model.renewal_expiry(index, new.iat));
-        let same = agentwrit_verify::ClaimSet { jti: old.jti, iat: old.iat, nbf: old.nbf, exp: old.exp, ..new.clone() };
+        let (jti, cnf) = (old.jti, old.cnf.clone());
+        let same = agentwrit_verify::ClaimSet { jti, cnf, iat: old.iat, nbf: old.nbf, exp: old.exp, ..new.clone() };
         assert_eq!(same, *old, "nothing else changes");
         assert_ne!(new.jti, old.jti);
+        let bound = |agent: &AgentId| self.model.bound_key(agent, delegators(&claims), old.cnf.is_some());
+        assert_eq!(key_of(&renewed), claims.agent_id().and_then(bound));
+        assert!(old.cnf.is_none() || new.cnf == old.cnf, "a renewal loosened a binding");
     }
 
     async fn delegate(&mut self, from: Index, to: Index, wanted: ScopeSet, ttl: u64) {
@@ -230,6 +240,10 @@ impl History {
         assert!(delegated.expires_at() <= claims.expires_at());
         assert!(delegated.delegation_chain().len() <= 5);
         assert_eq!((delegated.task_id(), delegated.orch_id()), (claims.task_id(), claims.orch_id()));
+        let is_bound = claims.sender_constraint().is_some();
+        let chain = delegators(&claims).chain(claims.agent_id());
+        assert_eq!(key_of(&delegated), self.model.bound_key(&to, chain, is_bound));
+        assert!(!is_bound || delegated.sender_constraint().is_some(), "a delegation loosened a binding");
     }
 
     async fn delegate_and_stop(&mut self, from: Index, to: Index, wanted: ScopeSet, ceiling: Option<ScopeSet>) {
@@ -284,6 +298,14 @@ impl History {
         }
     }
 
+    async fn set_binding(&mut self, app: usize, binds: bool) {
+        let outcome = self.world.set_binding(&self.model.apps[app].app.app_id, binds).await;
+        assert_eq!(outcome.is_ok(), self.model.apps[app].status != AppStatus::Inactive, "{outcome:?}");
+        if outcome.is_ok() {
+            self.model.apps[app].binds = binds;
+        }
+    }
+
     /// A token as a client presents it: the verifier lets it through, or there is nothing more to it.
     fn presented(&self, token: Index) -> Option<(usize, Bearer)> {
         let index = chosen(token, self.model.tokens.len())?;
@@ -324,6 +346,11 @@ impl History {
 enum Parent {
     Renewed(usize),
     Delegated(usize),
+}
+
+/// Returns the key that the token is bound to.
+fn key_of(claims: &Claims) -> Option<Thumbprint> {
+    claims.sender_constraint().map(|constraint| constraint.jkt)
 }
 
 fn delegators(claims: &Claims) -> impl Iterator<Item = &AgentId> {

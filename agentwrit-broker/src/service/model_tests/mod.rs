@@ -4,6 +4,7 @@
 //!    each level, changing and deregistering apps, letting time pass, housekeeping, and restarts on the same store.
 //! 2. The model predicts whether each succeeds, and the limits of the new token: its scope within that of its parent,
 //!    launch token and ceiling, its lifetime within its parent's, at most five hops.
+//!    A token is bound to its subject's key if anything requires it, and no renewal or delegation loosens a binding.
 //! 3. After every operation the model, the broker's own verifier and an offline verifier that knows the signed feed
 //!    only agree about every token ever issued.
 //! 4. The same holds for three brokers on one PostgreSQL database, each operation at one that is chosen at random.

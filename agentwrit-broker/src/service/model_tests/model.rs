@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject, UnixTime};
+use agentwrit_verify::{AgentId, AppId, ClaimSet, Level, Scope, ScopeSet, Subject, Thumbprint, UnixTime};
 
 use crate::{
     domain::{App, AppStatus},
@@ -42,6 +42,8 @@ pub(super) struct AppModel {
     pub(super) app: App,
     pub(super) secret: Secret,
     pub(super) ceiling: ScopeSet,
+    /// Whether it requires bound tokens.
+    pub(super) binds: bool,
     pub(super) status: AppStatus,
 }
 
@@ -55,6 +57,9 @@ pub(super) enum Owner {
 pub(super) struct AgentModel {
     pub(super) id: AgentId,
     pub(super) owner: Owner,
+    pub(super) key: Thumbprint,
+    /// Whether all of its tokens are bound.
+    pub(super) bound: bool,
     pub(super) barred: bool,
 }
 
@@ -63,6 +68,7 @@ pub(super) struct LaunchModel {
     pub(super) scopes: ScopeSet,
     pub(super) max_ttl: u64,
     pub(super) single_use: bool,
+    pub(super) binds: bool,
     pub(super) expires_at: UnixTime,
     pub(super) owner: Owner,
     /// First token of the session that requested it.
@@ -106,6 +112,28 @@ impl Model {
             let known = self.agents.iter().find(|known| known.id == *agent);
             known.is_some_and(|known| self.ceiling_allows(&known.owner, wanted))
         })
+    }
+
+    /// Returns whether the owner's app requires bound tokens.
+    pub(super) fn app_binds(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Operator => false,
+            Owner::App { index, .. } => self.apps[*index].binds,
+        }
+    }
+
+    /// Returns the key that a new token of `agent` is bound to. `delegators` are those of its chain, `parent_is_bound` is of the
+    /// token that it is renewed or delegated from.
+    pub(super) fn bound_key<'a>(
+        &self,
+        agent: &AgentId,
+        delegators: impl Iterator<Item = &'a AgentId>,
+        parent_is_bound: bool,
+    ) -> Option<Thumbprint> {
+        let known = |id: &AgentId| self.agents.iter().find(|known| known.id == *id).expect("a known agent");
+        let agent = known(agent);
+        let by_app = self.app_binds(&agent.owner) || delegators.map(known).any(|known| self.app_binds(&known.owner));
+        (parent_is_bound || agent.bound || by_app).then_some(agent.key)
     }
 
     pub(super) fn barred(&self, agent: &AgentId) -> bool {

@@ -12,8 +12,7 @@ pub(super) enum Operation {
     RegisterWithNewLaunchToken {
         owner: Option<Index>,
         launch: Launch,
-        scopes: u8,
-        task: u8,
+        registration: Registration,
     },
     Launch {
         owner: Option<Index>,
@@ -21,8 +20,7 @@ pub(super) enum Operation {
     },
     Register {
         launch: Index,
-        scopes: u8,
-        task: u8,
+        registration: Registration,
     },
     Renew(Index),
     Delegate {
@@ -44,6 +42,10 @@ pub(super) enum Operation {
         app: Index,
         scopes: u8,
     },
+    SetBinding {
+        app: Index,
+        binds: bool,
+    },
     Suspend(Index),
     Resume(Index),
     Deregister(Index),
@@ -60,6 +62,15 @@ pub(super) struct Launch {
     pub(super) max_ttl: u64,
     pub(super) single_use: bool,
     pub(super) ttl: u64,
+    pub(super) binds: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registration {
+    pub(super) scopes: u8,
+    pub(super) task: u8,
+    /// Whether it asks for bound tokens.
+    pub(super) binds: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -85,15 +96,13 @@ fn operation() -> impl Strategy<Value = Operation> {
 
     let any_index = any::<Index>;
     let owner = || proptest::option::of(any_index());
-    let task = || 0_u8..3;
     prop_oneof![
         1 => Just(Op::LogIn),
         1 => any_index().prop_map(Op::AppLogIn),
-        5 => (owner(), launch(), subset(), task())
-            .prop_map(|(owner, launch, scopes, task)| Op::RegisterWithNewLaunchToken { owner, launch, scopes, task }),
+        5 => (owner(), launch(), registration())
+            .prop_map(|(owner, launch, registration)| Op::RegisterWithNewLaunchToken { owner, launch, registration }),
         1 => (owner(), launch()).prop_map(|(owner, launch)| Op::Launch { owner, launch }),
-        1 => (any_index(), subset(), task())
-            .prop_map(|(launch, scopes, task)| Op::Register { launch, scopes, task }),
+        1 => (any_index(), registration()).prop_map(|(launch, registration)| Op::Register { launch, registration }),
         4 => any_index().prop_map(Op::Renew),
         6 => (any_index(), any_index(), subset(), 1_u64..120)
             .prop_map(|(from, to, scopes, ttl)| Op::Delegate { from, to, scopes, ttl }),
@@ -102,6 +111,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any_index().prop_map(Op::Release),
         3 => target().prop_map(Op::Revoke),
         1 => (any_index(), subset()).prop_map(|(app, scopes)| Op::SetCeiling { app, scopes }),
+        1 => (any_index(), any::<bool>()).prop_map(|(app, binds)| Op::SetBinding { app, binds }),
         1 => any_index().prop_map(Op::Suspend),
         2 => any_index().prop_map(Op::Resume),
         1 => any_index().prop_map(Op::Deregister),
@@ -112,12 +122,17 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn launch() -> impl Strategy<Value = Launch> {
-    (subset(), 1_u64..120, any::<bool>(), 1_u64..60).prop_map(|(scopes, max_ttl, single_use, ttl)| Launch {
-        scopes,
-        max_ttl,
-        single_use,
-        ttl,
-    })
+    let fields = (subset(), 1_u64..120, any::<bool>(), 1_u64..60, binds());
+    fields.prop_map(|(scopes, max_ttl, single_use, ttl, binds)| Launch { scopes, max_ttl, single_use, ttl, binds })
+}
+
+fn registration() -> impl Strategy<Value = Registration> {
+    (subset(), 0_u8..3, binds()).prop_map(|(scopes, task, binds)| Registration { scopes, task, binds })
+}
+
+/// Bearer tokens are more likely, so that bound and unbound tokens meet in chains.
+fn binds() -> impl Strategy<Value = bool> {
+    prop::bool::weighted(0.2)
 }
 
 /// Large subsets are more likely, so that most requests are granted.

@@ -13,7 +13,9 @@ use agentwrit_protocol::{
     RevocationRequest, RevocationTarget,
 };
 use agentwrit_verify::{
-    AgentId, AppId, Clock, Level, PathSegment, ScopeSet, Subject, UnixTime, VerifyError, testing::ManualClock,
+    AgentId, AppId, Clock, Level, PathSegment, ScopeSet, Subject, Thumbprint, UnixTime, VerifyError,
+    proof::{PresentedToken, ProofVerifier, Scheme},
+    testing::ManualClock,
 };
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
@@ -55,6 +57,8 @@ pub(super) struct World {
     brokers: Vec<Arc<Services>>,
     pub(super) follower: Follower,
     starts: u64,
+    /// Accepts the keys that clients prove to TLS.
+    proofs: ProofVerifier,
     calls: Cell<u32>,
 }
 
@@ -85,7 +89,9 @@ impl World {
         }
         let issuer = &running[0].issuer;
         let follower = Follower::new(issuer.name(), &issuer.ring().published, &clock);
-        Self { directory, schema, clock, brokers: running, follower, starts: brokers, calls: Cell::new(0) }
+        let proofs = ProofVerifier::builder().without_external_url().build();
+        let (starts, calls) = (brokers, Cell::new(0));
+        Self { directory, schema, clock, brokers: running, follower, starts, proofs, calls }
     }
 
     /// Returns the number of the broker for the next operation.
@@ -157,7 +163,16 @@ impl World {
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<Bearer, VerifyError> {
-        self.services().verifier.verify_token(token).map(Bearer::from)
+        let verifier = &self.services().verifier;
+        let Some(constraint) = verifier.verify_without_proof(token)?.cnf else {
+            return verifier.verify_token(token).map(Bearer::from);
+        };
+        assert!(
+            matches!(verifier.verify_token(token), Err(VerifyError::ProofRequired { .. })),
+            "a bound token as bearer"
+        );
+        let presented = PresentedToken::new(Scheme::Dpop, token, "POST", "/").client_key(constraint.jkt);
+        verifier.verify_presented_token(&presented, &self.proofs).map(Bearer::from)
     }
 
     pub(super) async fn create_app(&self, name: &str, scopes: &ScopeSet) -> (App, Secret) {
@@ -170,6 +185,11 @@ impl World {
 
     pub(super) async fn set_ceiling(&self, app: &AppId, scopes: ScopeSet) -> Result<App, Error> {
         let change = AppUpdateRequest { scopes: Some(scopes), ..AppUpdateRequest::default() };
+        self.settled(self.services().apps.update(None, app.clone(), change, self.client())).await
+    }
+
+    pub(super) async fn set_binding(&self, app: &AppId, binds: bool) -> Result<App, Error> {
+        let change = AppUpdateRequest { sender_constrained: Some(binds), ..AppUpdateRequest::default() };
         self.settled(self.services().apps.update(None, app.clone(), change, self.client())).await
     }
 
@@ -214,7 +234,7 @@ impl World {
             ttl: Some(request.ttl),
             orch_id: None,
             task_id: None,
-            sender_constrained: false,
+            sender_constrained: request.binds,
         };
         Ok(self.services().launch_tokens.issue(creator, bearer, policy, self.client()).await?.1)
     }
@@ -226,6 +246,22 @@ impl World {
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
         self.register_with(launch_token, &self.nonce(), scopes, task).await
+    }
+
+    /// Registers an agent, which may ask for bound tokens. Returns the thumbprint of its key too.
+    pub(super) async fn register_key(
+        &self,
+        launch_token: &Secret,
+        scopes: &ScopeSet,
+        task: &str,
+        binds: bool,
+    ) -> Result<(AgentId, Thumbprint, Issued), Error> {
+        let registration = self.registration(launch_token, &self.nonce(), scopes, task);
+        let Presented::WellFormed(Base64(key)) = registration.public_key else { unreachable!() };
+        let registration = RegistrationRequest { sender_constrained: binds, ..registration };
+        let registered = self.services().registrations.register(registration, None, self.client());
+        let (id, issued) = self.settled(registered).await?;
+        Ok((id, Thumbprint::of_ed25519(&key), issued))
     }
 
     /// As `GET /v1/challenge` does.
@@ -240,8 +276,13 @@ impl World {
         scopes: &ScopeSet,
         task: &str,
     ) -> Result<(AgentId, Issued), Error> {
+        let registration = self.registration(launch_token, nonce, scopes, task);
+        self.settled(self.services().registrations.register(registration, None, self.client())).await
+    }
+
+    fn registration(&self, launch_token: &Secret, nonce: &Nonce, scopes: &ScopeSet, task: &str) -> RegistrationRequest {
         let key = SigningKey::from_bytes(&self.services().issuer.random());
-        let registration = RegistrationRequest {
+        RegistrationRequest {
             launch_token: launch_token.expose().into(),
             nonce: Presented::WellFormed(Hex(*nonce)),
             public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
@@ -250,8 +291,7 @@ impl World {
             task_id: PathSegment::parse(task).unwrap(),
             requested_scope: scopes.clone(),
             sender_constrained: false,
-        };
-        self.settled(self.services().registrations.register(registration, None, self.client())).await
+        }
     }
 
     pub(super) async fn renew(&self, bearer: Bearer) -> Result<Issued, Error> {
@@ -295,6 +335,7 @@ pub(super) struct LaunchRequest {
     pub(super) max_ttl: u64,
     pub(super) single_use: bool,
     pub(super) ttl: u64,
+    pub(super) binds: bool,
 }
 
 async fn assemble(directory: &Path, schema: Option<&Schema>, clock: &ManualClock, start: u64) -> Arc<Services> {

@@ -1,7 +1,11 @@
 //! Tokens that are bound to the key of their subject.
 
 use agentwrit_protocol::{AppUpdateRequest, TokenType};
-use agentwrit_verify::{ClaimSet, Clock, SenderConstraint, Thumbprint};
+use agentwrit_verify::{
+    ClaimSet, Clock, SenderConstraint, Thumbprint,
+    issue::SigningKey as IssuerKey,
+    proof::{PresentedToken, ProofVerifier, Scheme},
+};
 
 use super::*;
 use crate::config::SenderConstrained;
@@ -56,6 +60,14 @@ impl TestServices {
         let app = self.app(requires.app).await;
         let launch_token = self.launch_token_of(Subject::App(app.app_id), requires.launch_token).await.unwrap();
         self.register_key(&launch_token, requires.agent).await.unwrap()
+    }
+
+    /// The bearer of a token whose client proved its key to TLS, if it is bound to one.
+    fn bearer_with_key(&self, token: &str) -> Bearer {
+        let Some(key) = self.bound_key(token) else { return self.bearer(token) };
+        let proofs = ProofVerifier::builder().without_external_url().build();
+        let presented = PresentedToken::new(Scheme::Dpop, token, "POST", "/").client_key(key);
+        self.services.verifier.verify_presented_token(&presented, &proofs).unwrap().into()
     }
 
     fn claims(&self, token: &str) -> ClaimSet {
@@ -186,6 +198,41 @@ async fn binds_delegated_token_to_key_of_delegate_that_registered_as_bound() {
     assert_eq!(test.bound_key(&delegated.access_token), Some(delegate.key));
     assert_ne!(delegate.key, delegator.key);
     assert!(test.verify(&delegator.agent.token).is_ok(), "the delegator's own token stays as it is");
+}
+
+#[tokio::test]
+async fn delegate_of_bound_delegator_is_bound_at_each_hop_and_after_renewal() {
+    let mut test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let root = test.register_key(&launch_token, true).await.unwrap();
+    let mut token = root.agent.token.clone();
+    for _ in 0..4 {
+        let delegate = test.register_key(&launch_token, false).await.unwrap();
+        assert_eq!(test.bound_key(&delegate.agent.token), None);
+        let delegated = test.delegate(&test.bearer_with_key(&token), &delegate.agent, 60).await.unwrap();
+        assert_eq!(test.bound_key(&delegated.access_token), Some(delegate.key));
+        test.change_policy(SenderConstrained::Off).await;
+        let renewed = test.renew(&test.bearer_with_key(&delegated.access_token)).await.unwrap();
+        assert_eq!(test.bound_key(&renewed.access_token), Some(delegate.key));
+        test.change_policy(SenderConstrained::Allowed).await;
+        token = renewed.access_token;
+    }
+}
+
+#[tokio::test]
+async fn rejects_claims_without_binding_of_token_that_was_issued_as_bound() {
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let agent = test.register_key(&launch_token, true).await.unwrap();
+    // By the thief of the signing key.
+    let stolen = std::fs::read_to_string(&test.config.signing_key_path).unwrap();
+    let stolen = IssuerKey::from_pkcs8_pem(stolen.as_bytes()).unwrap();
+    let forged = stolen.sign_token(&ClaimSet { cnf: None, ..test.claims(&agent.agent.token) });
+    let bearer = test.bearer(&forged);
+    assert_eq!(test.renew(&bearer).await.unwrap_err(), Error::RenewalFailed);
+    let delegate = test.register_key(&launch_token, false).await.unwrap();
+    assert_eq!(test.delegate(&bearer, &delegate.agent, 60).await.unwrap_err(), Error::TokenEnded);
+    assert!(test.renew(&test.bearer_with_key(&agent.agent.token)).await.is_ok());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod hung_database;
 mod partition;
 mod pgbouncer;
 mod rounds;
+mod sender_constrained;
 mod single_use;
 mod trail;
 mod withdrawn_keys;
