@@ -1,31 +1,26 @@
 //! The access decision: request head in, [`Verified`] claims or a [`Rejection`] out.
 
-use agentwrit_verify::proof::{PresentedToken, ProofVerifier, Scheme};
-use agentwrit_verify::{VerifiedToken, Verifiers};
+use agentwrit_verify::Verifiers;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue};
 
 use crate::at_least;
-use crate::error_response::path;
 use crate::granted_identifiers::GrantedIdentifiers;
 use crate::observe;
 use crate::path::PathPattern;
 use crate::rejection::{CredentialsError, Misconfiguration, Rejection};
 use crate::rejection_options::RejectionOptions;
 use crate::requirement::{RequiredScopes, Requirement};
+use crate::sender::{ProofSettingsError, SenderPolicy};
 use crate::token_source::TokenSources;
 use crate::verified::{Unauthenticated, Verified};
-
-/// Header of a proof, RFC 9449 §4.1.
-const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// The conditions under which a request reaches the inner service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AccessPolicy {
     /// Verifies the token; `None`: an outer layer has verified it.
     pub(crate) verifier: Option<Verifiers>,
-    /// Judges the proofs of sender-constrained tokens; `None`: no such token is accepted.
-    pub(crate) proofs: Option<ProofVerifier>,
+    /// How senders of tokens that are bound to a key prove it.
+    pub(crate) senders: SenderPolicy,
     /// The places in a request that `verifier` takes the token from.
     pub(crate) sources: TokenSources,
     /// Passes a request without a token, without claims.
@@ -74,7 +69,7 @@ impl AccessPolicy {
             }
             found => found?,
         };
-        let verified = Verified::new(self.verify(verifiers, scheme, &token, head)?);
+        let verified = Verified::new(self.senders.verify(verifiers, scheme, &token, head)?);
         // Only clients with a valid token learn which cursor is reached.
         at_least::check(verifiers, &head.headers)?;
         drop(token);
@@ -87,34 +82,28 @@ impl AccessPolicy {
         Ok(Some(verified))
     }
 
-    /// Verifies the token, and the proof of its sender if it is sender-constrained.
-    fn verify(
-        &self,
-        verifiers: &Verifiers,
-        scheme: Scheme,
-        token: &str,
-        head: &Parts,
-    ) -> Result<VerifiedToken, Rejection> {
-        match (&self.proofs, scheme) {
-            (Some(proofs), scheme) => {
-                let headers = head.headers.get_all(DPOP).iter().map(HeaderValue::as_bytes);
-                let presented = PresentedToken::new(scheme, token, head.method.as_str(), path(head)).proofs(headers);
-                Ok(verifiers.verify_presented_token(&presented, proofs)?)
-            }
-            (None, Scheme::Bearer) => Ok(verifiers.verify_token(token)?),
-            (None, Scheme::Dpop) => Err(CredentialsError::Malformed.into()),
-        }
+    /// Sets the verifiers of tokens.
+    pub(crate) fn set_verifier(&mut self, verifiers: Verifiers) {
+        self.verifier = Some(verifiers);
+        // Every setting was accepted before.
+        drop(self.senders.build(self.verifier.as_ref()));
     }
 
-    /// Accepts sender-constrained tokens (RFC 9449) with proofs that `proofs` accepts.
-    pub(crate) fn set_proofs(&mut self, proofs: ProofVerifier) {
-        self.proofs = Some(proofs);
+    /// Changes how senders of bound tokens prove their keys.
+    pub(crate) fn change_senders(
+        &mut self,
+        change: impl FnOnce(&mut SenderPolicy) -> Result<(), ProofSettingsError>,
+    ) -> Result<(), ProofSettingsError> {
+        change(&mut self.senders)?;
+        self.senders.build(self.verifier.as_ref())?;
         self.rejection_options.dpop = true;
+        Ok(())
     }
 
     /// Takes the claims that an outer layer left in the request's extensions.
     fn claims_of_outer_layer(&self, head: &mut Parts) -> Result<Option<Verified>, Rejection> {
         if let Some(verified) = head.extensions.get::<Verified>().cloned() {
+            self.senders.check_claims(&verified)?;
             if !self.rejection_options.is_default() {
                 pass_rejection_options(self.rejection_options(head), head);
             }

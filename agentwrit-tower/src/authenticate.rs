@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use agentwrit_verify::Verifiers;
-use agentwrit_verify::proof::ProofVerifier;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
@@ -40,7 +39,7 @@ use crate::token_source::{TokenSource, TokenSources};
 #[derive(Clone, Debug)]
 #[must_use = "a layer protects nothing until it is applied"]
 pub struct Authenticate {
-    policy: AccessPolicy,
+    pub(crate) policy: AccessPolicy,
 }
 
 impl Authenticate {
@@ -68,15 +67,6 @@ impl Authenticate {
     /// ```
     pub fn optional(verifier: impl Into<Verifiers>) -> Self {
         Self { policy: AccessPolicy { optional: true, ..Self::new(verifier).policy } }
-    }
-
-    /// Accepts sender-constrained tokens (DPoP, RFC 9449) with the scheme `DPoP` and a proof that `proofs` accepts: see
-    /// [`proof`](crate::verify::proof). Layers with clones of one [`ProofVerifier`] share its replay table.
-    ///
-    /// Without, such a token is rejected: it must not be accepted as a bearer token.
-    pub fn proofs(mut self, proofs: ProofVerifier) -> Self {
-        self.policy.set_proofs(proofs);
-        self
     }
 
     /// Takes the token from this source instead of the `Authorization` header.

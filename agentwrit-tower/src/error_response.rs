@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use agentwrit_protocol::{ErrorCode, Problem, RequestId};
-use agentwrit_verify::proof::ALGORITHMS;
+use agentwrit_verify::proof::{ALGORITHMS, ProofError};
 use agentwrit_verify::{Scope, VerifyError};
 use bytes::Bytes;
 use http::header::{
@@ -22,6 +22,8 @@ use crate::rejection_options::RejectionOptions;
 
 /// Scheme of RFC 6750.
 const BEARER: &str = "Bearer";
+/// Challenge for a token that is not valid.
+const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
@@ -34,6 +36,8 @@ pub(crate) fn respond(rejection: Rejection, head: &Parts, options: &RejectionOpt
     let mut error = ErrorResponse::from_rejection(&rejection);
     if options.dpop {
         error.offer_dpop(&rejection);
+    } else {
+        error.omit_dpop(&rejection);
     }
     let mut response = match (grpc::content_type(head), &options.renderer) {
         (Some(content_type), _) => grpc::trailers_only(content_type, error.grpc, &error.detail),
@@ -75,15 +79,7 @@ impl ErrorResponse {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
                 ..Self::invalid("the request carries more than one token")
             },
-            Rejection::InvalidToken(
-                error @ (VerifyError::ProofRequired { .. }
-                | VerifyError::NotSenderConstrained { .. }
-                | VerifyError::Proof { .. }),
-            ) => Self::of_sender(error),
-            Rejection::InvalidToken(_) => Self {
-                challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_token""#)),
-                ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, "token verification failed")
-            },
+            Rejection::InvalidToken(error) => Self::invalid_token(error),
             Rejection::InsufficientScope { required, .. } => Self {
                 hint: Some("use a token that was granted the scope which the challenge names"),
                 challenge: Some(insufficient_scope(required)),
@@ -128,31 +124,32 @@ impl ErrorResponse {
         }
     }
 
-    /// Maps the rejection of a valid token whose sender did not prove its key.
-    fn of_sender(error: &VerifyError) -> Self {
-        let rejected = |code, detail, hint| Self {
-            hint: Some(hint),
-            dpop_challenge: Some(dpop_challenge(code)),
-            ..Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, detail)
-        };
-        let token = |hint| rejected("invalid_token", "token verification failed", hint);
-        let VerifyError::Proof { error, .. } = error else {
-            return token(if matches!(error, VerifyError::NotSenderConstrained { .. }) {
-                "the token is not bound to a key: a service that requires proofs accepts bound tokens only"
-            } else {
-                "the token is bound to a key: send `Authorization: DPoP <token>`, and a proof by the key in a `DPoP` header"
-            });
-        };
-        let hint = match error.nonce() {
-            Some(_) => {
+    /// Maps the error of a token to HTTP. What concerns its sender is told to clients with a valid token only.
+    fn invalid_token(error: &VerifyError) -> Self {
+        let rejected = Self::unauthenticated("token verification failed");
+        if let VerifyError::Proof { error, .. } = error {
+            let hint = if *error == ProofError::NoExternalUrl {
+                "the service does not know by which URL it was reached: its operator has to configure it"
+            } else if error.nonce().is_some() {
                 "sign another proof that contains the nonce of the `DPoP-Nonce` header, and send the same request again"
-            }
-            None => "sign a fresh proof for this method, this URL and this token, with the clock right",
-        };
-        Self {
-            dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
-            ..rejected(error.code(), "the proof of the token's key is not accepted", hint)
+            } else {
+                "sign a fresh proof for this method, this URL and this token, with the clock right"
+            };
+            return Self {
+                hint: Some(hint),
+                dpop_challenge: Some(dpop_challenge(error.code())),
+                dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
+                ..Self::unauthenticated("the proof of the token's key is not accepted")
+            };
         }
+        let hint = if matches!(error, VerifyError::ProofRequired { .. }) {
+            "the token is bound to a key: send `Authorization: DPoP <token>`, and a proof by the key in a `DPoP` header"
+        } else if matches!(error, VerifyError::NotSenderConstrained { .. }) {
+            "the token is not bound to a key: a service that requires proofs accepts bound tokens only"
+        } else {
+            return Self { challenge: Some(HeaderValue::from_static(INVALID_TOKEN)), ..rejected };
+        };
+        Self { hint: Some(hint), dpop_challenge: Some(dpop_challenge("invalid_token")), ..rejected }
     }
 
     /// Lists the scheme `DPoP` where sender-constrained tokens are accepted: beside `Bearer`, or in its place if the rejected
@@ -165,6 +162,17 @@ impl ErrorResponse {
         self.dpop_challenge = HeaderValue::try_from(challenge).ok();
         if is_bound {
             self.challenge = None;
+        }
+    }
+
+    /// Lists the scheme `Bearer` only where no layer accepts bound tokens.
+    fn omit_dpop(&mut self, rejection: &Rejection) {
+        if self.dpop_challenge.take().is_none() {
+            return;
+        }
+        self.challenge = Some(HeaderValue::from_static(INVALID_TOKEN));
+        if let Rejection::InvalidToken(VerifyError::ProofRequired { .. }) = rejection {
+            self.hint = Some("the token is bound to a key, and this service accepts unbound tokens only");
         }
     }
 
@@ -205,6 +213,10 @@ impl ErrorResponse {
             retry_after: None,
             allow: None,
         }
+    }
+
+    fn unauthenticated(detail: &'static str) -> Self {
+        Self::new(ErrorCode::Unauthorized, grpc::Code::Unauthenticated, detail)
     }
 
     fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -297,7 +309,7 @@ fn new_request_id() -> RequestId {
 
 /// Returns the path that the client sent, as far as it is known.
 pub(crate) fn path(head: &Parts) -> &str {
-    #[cfg(feature = "original-uri")]
+    #[cfg(feature = "axum")]
     if let Some(axum::extract::OriginalUri(uri)) = head.extensions.get() {
         return uri.path();
     }

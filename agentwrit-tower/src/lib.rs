@@ -25,11 +25,13 @@ mod authenticate;
 mod bearer;
 mod body;
 mod challenge;
+mod client_key;
 #[cfg(feature = "long-responses")]
 mod end_with_token;
 mod error_response;
 #[cfg(feature = "axum")]
 mod extract;
+mod forwarded;
 mod granted_identifiers;
 mod grpc;
 mod lingering;
@@ -37,11 +39,13 @@ mod observe;
 mod path;
 #[cfg(feature = "axum")]
 mod permits;
+mod proof_options;
 mod readiness;
 mod rejection;
 mod rejection_options;
 mod require_scope;
 mod requirement;
+mod sender;
 mod service;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -56,12 +60,16 @@ pub use self::at_least::{AwaitRevocations, AwaitRevocationsFuture, AwaitRevocati
 pub use self::authenticate::{Authenticate, AuthenticateService};
 pub use self::body::ResponseBody;
 pub use self::challenge::{ChallengeParameterError, ChallengeParameters};
+pub use self::client_key::ClientKey;
+#[cfg(feature = "rustls")]
+pub use self::client_key::{ClientKeyError, ClientKeyVerifier};
 #[cfg(feature = "long-responses")]
 pub use self::end_with_token::{
     EndWithToken, EndWithTokenBody, EndWithTokenError, EndWithTokenFuture, EndWithTokenService, TokenEnd,
 };
 #[cfg(feature = "axum")]
 pub use self::extract::{Agent, RejectionResponse};
+pub use self::forwarded::{PeerAddress, ProxyNetworkError};
 pub use self::granted_identifiers::{GrantedIdentifiers, Identifiers};
 pub use self::lingering::LingeringBody;
 pub use self::path::PathPatternError;
@@ -71,6 +79,7 @@ pub use self::readiness::Readiness;
 pub use self::rejection::{BadRequest, CredentialsError, IdentifierError, Misconfiguration, MissingScope, Rejection};
 pub use self::require_scope::{RequireScope, RequireScopeService};
 pub use self::requirement::RequirementError;
+pub use self::sender::ProofSettingsError;
 pub use self::service::ResponseFuture;
 pub use self::token_source::TokenSource;
 pub use self::verified::Verified;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use agentwrit_verify::proof::ProofVerifier;
 use agentwrit_verify::{Scope, ScopeError, ScopeSet, Verifiers};
 use bytes::Bytes;
 use http::request::Parts;
@@ -67,7 +66,7 @@ use crate::token_source::{TokenSource, TokenSources};
 #[derive(Clone, Debug)]
 #[must_use = "a layer protects nothing until it is applied"]
 pub struct RequireScope {
-    policy: AccessPolicy,
+    pub(crate) policy: AccessPolicy,
 }
 
 /// Requirements.
@@ -258,16 +257,7 @@ impl RequireScope {
 impl RequireScope {
     /// Verifies tokens with one verifier, or with one for each of several issuers, whether or not an outer layer did.
     pub fn verifier(mut self, verifier: impl Into<Verifiers>) -> Self {
-        self.policy.verifier = Some(verifier.into());
-        self
-    }
-
-    /// Has its own [`verifier`](Self::verifier) accept sender-constrained tokens (DPoP, RFC 9449) with the scheme `DPoP` and a proof that `proofs` accepts: see
-    /// [`proof`](crate::verify::proof). Layers with clones of one [`ProofVerifier`] share its replay table.
-    ///
-    /// Without, such a token is rejected: it must not be accepted as a bearer token.
-    pub fn proofs(mut self, proofs: ProofVerifier) -> Self {
-        self.policy.set_proofs(proofs);
+        self.policy.set_verifier(verifier.into());
         self
     }
 

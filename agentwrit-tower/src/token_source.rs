@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName};
 
 use crate::bearer;
 use crate::rejection::{CredentialsError, Rejection};
+use crate::sender::DPOP;
 
 /// Part of a request that may hold its token.
 ///
@@ -63,14 +64,16 @@ impl TokenSource {
         Self(Kind::Custom(Arc::new(find)))
     }
 
-    /// Returns this source's token, and its scheme: that of a token without one is `Bearer`.
+    /// Returns this source's token, and its scheme: that of a token outside of `Authorization` is `DPoP` in a request with a
+    /// proof, otherwise `Bearer`.
     fn find<'a>(&self, head: &'a Parts) -> Result<(Scheme, Cow<'a, str>), CredentialsError> {
-        let bearer = |token| (Scheme::Bearer, token);
+        let scheme = if head.headers.contains_key(DPOP) { Scheme::Dpop } else { Scheme::Bearer };
+        let presented = |token| (scheme, token);
         match &self.0 {
             Kind::Authorization => bearer::token(&head.headers).map(|(scheme, token)| (scheme, token.into())),
-            Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed).map(bearer),
+            Kind::Cookie(name) => cookie(&head.headers, name).map(Cow::Borrowed).map(presented),
             Kind::Custom(find) => match find(head) {
-                Some(token) if bearer::is_token68(&token) => Ok(bearer(Cow::Owned(token))),
+                Some(token) if bearer::is_token68(&token) => Ok(presented(Cow::Owned(token))),
                 Some(_) => Err(CredentialsError::MalformedToken),
                 None => Err(CredentialsError::Missing),
             },

@@ -79,7 +79,27 @@ pub(crate) enum Audience {
     OneOf(Vec<Box<str>>),
 }
 
+/// The clock of a verifier.
+#[derive(Debug)]
+struct VerifierClock(Arc<Rules>);
+
+impl Clock for VerifierClock {
+    fn now(&self) -> UnixTime {
+        self.0.clock.now()
+    }
+
+    fn monotonic(&self) -> std::time::Instant {
+        self.0.clock.monotonic()
+    }
+}
+
 impl Verifier {
+    /// Returns the clock by which tokens are verified, for a [`ProofVerifier`](crate::proof::ProofVerifier).
+    #[must_use]
+    pub fn clock(&self) -> impl Clock + use<> {
+        VerifierClock(Arc::clone(&self.rules))
+    }
+
     /// Verifies a bearer token: format, key, signature, claims, issuer, audience, delegation chain, times and revocation.
     ///
     /// # Errors

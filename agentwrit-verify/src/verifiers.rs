@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     claims::Claims,
+    clock::Clock,
     error::VerifyError,
     feed_cursor::FeedCursor,
     jws::shorten,
@@ -50,6 +51,12 @@ impl Verifiers {
             kept.push(verifier);
         }
         if kept.is_empty() { Err(VerifiersError::Empty) } else { Ok(Self(kept.into())) }
+    }
+
+    /// Returns the clock of the first verifier.
+    #[must_use]
+    pub fn clock(&self) -> Option<impl Clock + use<>> {
+        self.0.first().map(Verifier::clock)
     }
 
     /// Verifies a token with the verifier of its issuer.

@@ -84,7 +84,6 @@ async fn requirements_of_nested_and_merged_routers_add_up() {
     assert_eq!(send(&app, get_without_token("/health")).await.status, StatusCode::OK);
 }
 
-#[cfg(feature = "original-uri")]
 #[tokio::test]
 async fn instance_under_nest_is_path_that_client_sent() {
     let issuer = TestIssuer::new();

@@ -30,6 +30,8 @@ mod path_identifiers;
 mod path_patterns;
 mod permits;
 mod plain_tower;
+#[cfg(all(feature = "axum", feature = "testing"))]
+mod proofs;
 mod readiness;
 mod rejections;
 mod requirements;

@@ -75,6 +75,12 @@ impl ProofVerifier {
         self.0.nonces.as_ref().map(|nonces| nonces.issue(now))
     }
 
+    /// Returns true when tokens that are not sender-constrained are rejected.
+    #[must_use]
+    pub fn requires_proof(&self) -> bool {
+        self.0.requires_proof
+    }
+
     /// Checks that the sender of a verified token may use it.
     fn check_sender(&self, presented: &PresentedToken<'_>, verified: &CachedToken) -> Result<(), VerifyError> {
         let claims = &verified.claims;

@@ -1,4 +1,4 @@
-//! What the feed announced, and the keys that it removed.
+//! Keys that the feed announces, and those that it removed.
 
 use std::time::Instant;
 

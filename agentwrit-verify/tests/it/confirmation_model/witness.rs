@@ -1,4 +1,4 @@
-//! What the runs met.
+//! Counts of the events in all runs.
 
 /// Counts over all runs.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,0 +1,190 @@
+//! Options of the layers for tokens that are bound to a key (sender-constrained, RFC 9449).
+
+use agentwrit_verify::proof::ProofVerifier;
+
+use crate::authenticate::Authenticate;
+use crate::require_scope::RequireScope;
+use crate::sender::{ProofSettingsError, SenderPolicy};
+
+/// Tokens that are bound to a key. Without one of these options the layer rejects them: they must not be accepted as bearer
+/// tokens (RFC 9449 §7.2).
+impl Authenticate {
+    /// Accepts tokens that are bound to a key (DPoP, RFC 9449), with the scheme `DPoP` and a proof of the key in each
+    /// request. `url` is the URL by which clients reach this service, which proofs name; behind a proxy that strips a prefix
+    /// from the path it ends with the prefix. Called several times, each of the URLs is one.
+    ///
+    /// Each call makes a [`ProofVerifier`] with default settings and a replay table of its own. Several layers that verify
+    /// the same requests, or several routers of one service, share one: see [`proofs`](Self::proofs).
+    ///
+    /// ```
+    /// use agentwrit_tower::{Authenticate, RequireScope, verify::Verifier};
+    /// use axum::{Router, routing::get};
+    ///
+    /// fn app(verifier: Verifier) -> Router {
+    ///     Router::new()
+    ///         .route("/data", get(|| async { "data" }).layer(RequireScope::new("read:data:*")))
+    ///         .layer(Authenticate::new(verifier).external_url("https://api.example.com"))
+    /// }
+    /// # app(agentwrit_tower::verify::testing::TestIssuer::new().verifier());
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_external_url`](Self::try_external_url) returns an error.
+    #[track_caller]
+    pub fn external_url(self, url: &str) -> Self {
+        set(self.try_external_url(url))
+    }
+
+    /// Fallible form of [`external_url`](Self::external_url), for a URL from configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofSettingsError`] for a text that is not an absolute `http` or `https` URL without user name, query and fragment,
+    /// and when the layer has [`proofs`](Self::proofs).
+    pub fn try_external_url(mut self, url: &str) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.add_external_url(url))?;
+        Ok(self)
+    }
+
+    /// Rejects tokens that are not bound to a key.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the layer has [`proofs`](Self::proofs), whose builder decides it.
+    #[track_caller]
+    pub fn require_proof(mut self) -> Self {
+        set(self.policy.change_senders(SenderPolicy::require_proof).map(|()| self))
+    }
+
+    /// Accepts tokens that are bound to a key with proofs that `proofs` accepts: for other settings than those of
+    /// [`external_url`](Self::external_url), and for several layers, which share the replay table of clones.
+    ///
+    /// ```
+    /// use agentwrit_tower::{Authenticate, verify::{Verifier, proof::{ExternalUrlError, NonceKey, ProofVerifier}}};
+    ///
+    /// fn layer(verifier: Verifier, key: &[u8; 32]) -> Result<Authenticate, ExternalUrlError> {
+    ///     let proofs = ProofVerifier::builder().external_url("https://api.example.com")?;
+    ///     Ok(Authenticate::new(verifier).proofs(proofs.nonces(NonceKey::from_bytes(key)).build()))
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics when [`external_url`](Self::external_url) or [`require_proof`](Self::require_proof) was called before: set
+    /// them on the builder of `proofs`.
+    #[track_caller]
+    pub fn proofs(mut self, proofs: ProofVerifier) -> Self {
+        set(self.policy.change_senders(|senders| senders.set_proofs(proofs)).map(|()| self))
+    }
+
+    /// Takes the external URL of a request from the headers of a proxy in one of these networks (`10.0.0.0/8`, `::1`):
+    /// `Forwarded` (RFC 7239), or `X-Forwarded-Proto`, `X-Forwarded-Host` and, if there is one, `X-Forwarded-Prefix`. For
+    /// services that cannot be configured with their [external URLs](Self::external_url), which is safer.
+    ///
+    /// The proxy must set each of these headers anew, and remove those of the other kind: a client that can set them chooses
+    /// which service its proof is for. A request with several values, with both kinds or with incomplete headers is compared
+    /// with the configured external URLs, and without any its proof is rejected.
+    ///
+    /// The peer's address comes from axum's `ConnectInfo<SocketAddr>`, with the `connect-info` feature and a server that is
+    /// started with `into_make_service_with_connect_info::<SocketAddr>()`, or from [`PeerAddress`](crate::PeerAddress) in the
+    /// request's extensions. Without either no header counts, and the log says so at the first proof.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_forwarded_from`](Self::try_forwarded_from) returns an error.
+    #[track_caller]
+    pub fn forwarded_from<S: AsRef<str>>(self, proxies: impl IntoIterator<Item = S>) -> Self {
+        set(self.try_forwarded_from(proxies))
+    }
+
+    /// Fallible form of [`forwarded_from`](Self::forwarded_from), for networks from configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofSettingsError`] for a text that is neither an address nor a network.
+    pub fn try_forwarded_from<S: AsRef<str>>(
+        mut self,
+        proxies: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.trust_proxies(proxies))?;
+        Ok(self)
+    }
+}
+
+/// Tokens that are bound to a key, for a layer with its own [`verifier`](Self::verifier).
+impl RequireScope {
+    /// Accepts tokens that are bound to a key, for clients that reach this service by the URL: see
+    /// [`Authenticate::external_url`].
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_external_url`](Self::try_external_url) returns an error.
+    #[track_caller]
+    pub fn external_url(self, url: &str) -> Self {
+        set(self.try_external_url(url))
+    }
+
+    /// Fallible form of [`external_url`](Self::external_url), for a URL from configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticate::try_external_url`].
+    pub fn try_external_url(mut self, url: &str) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.add_external_url(url))?;
+        Ok(self)
+    }
+
+    /// Rejects tokens that are not bound to a key, also those that an outer layer verified.
+    ///
+    /// # Panics
+    ///
+    /// As [`Authenticate::require_proof`].
+    #[track_caller]
+    pub fn require_proof(mut self) -> Self {
+        set(self.policy.change_senders(SenderPolicy::require_proof).map(|()| self))
+    }
+
+    /// Accepts tokens that are bound to a key with proofs that `proofs` accepts: see [`Authenticate::proofs`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Authenticate::proofs`].
+    #[track_caller]
+    pub fn proofs(mut self, proofs: ProofVerifier) -> Self {
+        set(self.policy.change_senders(|senders| senders.set_proofs(proofs)).map(|()| self))
+    }
+
+    /// Takes the external URL of a request from the headers of a proxy in one of these networks: see
+    /// [`Authenticate::forwarded_from`].
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_forwarded_from`](Self::try_forwarded_from) returns an error.
+    #[track_caller]
+    pub fn forwarded_from<S: AsRef<str>>(self, proxies: impl IntoIterator<Item = S>) -> Self {
+        set(self.try_forwarded_from(proxies))
+    }
+
+    /// Fallible form of [`forwarded_from`](Self::forwarded_from), for networks from configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticate::try_forwarded_from`].
+    pub fn try_forwarded_from<S: AsRef<str>>(
+        mut self,
+        proxies: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.trust_proxies(proxies))?;
+        Ok(self)
+    }
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "documented: a bad literal stops the program where it is written")]
+fn set<L>(layer: Result<L, ProofSettingsError>) -> L {
+    match layer {
+        Ok(layer) => layer,
+        Err(error) => panic!("invalid settings for proofs: {error}"),
+    }
+}
