@@ -5,9 +5,12 @@ use std::time::Duration;
 use agentwrit_protocol::{
     ConfirmationResponse, RevocationRequest, RevocationResponse, RevocationTarget, limits::MAX_FEED_WAIT, paths,
 };
-use agentwrit_verify::FeedCursor;
+use agentwrit_verify::{FeedCursor, confirmation::ConfirmationEvidence};
 
 use crate::{admin::Admin, error::ClientError, lists, request::ApiRequest};
+
+/// Largest evidence of a confirmation, in bytes: of 10,000 instances.
+const MAX_EVIDENCE: usize = 32 * 1024 * 1024;
 
 impl Admin {
     /// Revokes a target. Idempotent. The audit trail records `reason`, up to 512 bytes.
@@ -79,6 +82,19 @@ impl Admin {
         let (wait, seconds) = held(wait);
         let path = paths::revocation_confirmation(cursor);
         self.session().fetch(&lists::get(&path, &[("wait", seconds.to_string())]).wait(wait)).await
+    }
+
+    /// Requests what the confirmation of a change was decided by: the signed reports of the verifiers, to
+    /// [check](ConfirmationEvidence::check) without the broker. Its [digest](ConfirmationEvidence::digest) is in the event
+    /// `revocation_confirmed`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Rejected`] with `not_found` when the change is not known to be confirmed, or its evidence is not kept any
+    /// more; any error of the network.
+    pub async fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<ConfirmationEvidence, ClientError> {
+        let request = ApiRequest::get(paths::confirmation_evidence(cursor)).max_response_bytes(MAX_EVIDENCE);
+        self.session().fetch(&request).await
     }
 }
 

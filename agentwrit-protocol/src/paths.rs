@@ -37,6 +37,8 @@ pub const REVOKE: &str = "/v1/revoke";
 pub const ADMIN_REVOCATIONS: &str = "/v1/admin/revocations";
 /// Confirmation of a revocation; see [`revocation_confirmation`].
 pub const REVOCATION_CONFIRMATION: &str = "/v1/revocations/{cursor}/confirmation";
+/// Evidence of a confirmation; see [`confirmation_evidence`].
+pub const CONFIRMATION_EVIDENCE: &str = "/v1/revocations/{cursor}/confirmation/evidence";
 /// Reports of verifiers.
 pub const VERIFIER_REPORTS: &str = "/v1/verifiers/reports";
 /// Enrolled verifiers.
@@ -101,6 +103,12 @@ pub fn admin_app_resume(id: &AppId) -> String {
 #[must_use]
 pub fn revocation_confirmation(cursor: &FeedCursor) -> String {
     REVOCATION_CONFIRMATION.replace("{cursor}", &cursor.to_string())
+}
+
+/// Path of the evidence of a confirmation.
+#[must_use]
+pub fn confirmation_evidence(cursor: &FeedCursor) -> String {
+    CONFIRMATION_EVIDENCE.replace("{cursor}", &cursor.to_string())
 }
 
 /// Path of one verifier.

@@ -23,6 +23,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::confirmation_evidence::{
+    ConfirmationEvidence, EvidenceDefect, EvidenceError, EvidenceFigures, InstanceEvidence, VerifierEvidence,
+};
 use crate::{
     clock::UnixTime,
     feed_cursor::FeedCursor,
@@ -206,7 +209,8 @@ impl Confirmation {
 }
 
 /// Returns the time from which a list that lacks the commit is stale under `bound`.
-fn fence(commit: &Commit, bound: Duration) -> UnixTime {
+#[must_use]
+pub fn fence(commit: &Commit, bound: Duration) -> UnixTime {
     commit.at.saturating_add(bound).saturating_add(MARGIN)
 }
 

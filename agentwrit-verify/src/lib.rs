@@ -10,6 +10,7 @@ mod cache;
 pub mod claims;
 pub mod clock;
 pub mod confirmation;
+mod confirmation_evidence;
 pub mod delegation;
 mod delegation_record;
 pub mod error;

@@ -1,5 +1,7 @@
 //! Enrolled verifiers, and their instances.
 
+use std::sync::Arc;
+
 use agentwrit_verify::{
     FeedCursor, PublicKey, UnixTime,
     confirmation::KnownInstance,
@@ -119,16 +121,19 @@ pub struct InstanceState {
     pub leaving: bool,
     /// Time at which a broker received the report.
     pub heard_at: UnixTime,
-    /// SHA-256 of the signed report.
-    pub digest: [u8; 32],
+    /// The signed report; empty if it is longer than [`MAX_KEPT_REPORT`](Self::MAX_KEPT_REPORT).
+    pub signed: Arc<str>,
     /// True when it has since reported a cursor that this log has not reached, so that it follows another database.
     pub is_ahead: bool,
 }
 
 impl InstanceState {
-    /// Takes the state from a verified report of this digest, which was received at `heard_at`.
+    /// Length of the longest signed report that is kept, in bytes: several times that of any follower.
+    pub const MAX_KEPT_REPORT: usize = 2048;
+
+    /// Takes the state from a verified report, which was received at `heard_at`.
     #[must_use]
-    pub fn of(report: Report, digest: [u8; 32], heard_at: UnixTime) -> Self {
+    pub fn of(report: Report, signed: &str, heard_at: UnixTime) -> Self {
         Self {
             verifier: report.verifier,
             instance: report.instance,
@@ -139,7 +144,7 @@ impl InstanceState {
             drained: report.drained,
             leaving: report.leaving,
             heard_at,
-            digest,
+            signed: if signed.len() <= Self::MAX_KEPT_REPORT { signed.into() } else { Arc::default() },
             is_ahead: false,
         }
     }

@@ -191,6 +191,8 @@ impl PendingProblem {
                 "another log was begun since, after a restored backup or lost history: what was issued before is revoked; \
                  request a revocation again to wait for the present log",
             ),
+            Error::NoEvidence => problem(ErrorCode::NotFound)
+                .hint("it is kept once a request has found the confirmation, until that of many later ones is kept"),
             Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier | Error::NoSuchInstance => {
                 problem(ErrorCode::NotFound)
             }

@@ -56,7 +56,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 35] {
+fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 36] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -92,6 +92,7 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
         (paths::REVOCATIONS, get(verifiers::revocation_feed)),
         (paths::REVOKE, require("admin:revoke:*", post(revocations::revoke))),
         (paths::REVOCATION_CONFIRMATION, require("admin:revoke:*", get(revocations::confirmation))),
+        (paths::CONFIRMATION_EVIDENCE, require("admin:revoke:*", get(revocations::evidence))),
         (paths::ADMIN_REVOCATIONS, require("admin:revoke:*", get(revocations::list))),
         (paths::ADMIN_KEYS, keys(get(keys::list).post(keys::prepare))),
         (paths::ADMIN_KEY_ROTATION, keys(post(keys::rotate))),

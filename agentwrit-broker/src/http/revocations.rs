@@ -1,4 +1,4 @@
-//! `POST /v1/revoke`, `GET /v1/revocations/{cursor}/confirmation` and `GET /v1/admin/revocations`.
+//! `POST /v1/revoke`, `GET /v1/revocations/{cursor}/confirmation`, its `/evidence`, and `GET /v1/admin/revocations`.
 
 use std::time::Duration;
 
@@ -8,7 +8,12 @@ use agentwrit_protocol::{
 };
 use agentwrit_tower::Verified;
 use agentwrit_verify::{FeedCursor, Subject};
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::header::CONTENT_TYPE;
 
 use super::{
     Shared,
@@ -76,6 +81,17 @@ pub(super) async fn confirmation(
     let cursor = FeedCursor::parse(&cursor).map_err(|_| Error::UnknownCursor(UnknownCursor::Beyond))?;
     let wait = Duration::from_secs(wait);
     Ok(Json(services.confirmations.await_confirmation(&cursor, verified.subject(), wait).await?))
+}
+
+/// Evidence of a confirmation, as it was recorded: its digest is in the audit trail.
+pub(super) async fn evidence(
+    State(services): State<Shared>,
+    Id(cursor): Id,
+    _: NoParameters,
+) -> Result<Response, HttpError> {
+    let cursor = FeedCursor::parse(&cursor).map_err(|_| Error::NoEvidence)?;
+    let document = services.confirmations.evidence(&cursor).await?;
+    Ok(([(CONTENT_TYPE, "application/json")], document).into_response())
 }
 
 pub(super) async fn list(

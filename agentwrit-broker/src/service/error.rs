@@ -99,6 +99,8 @@ pub(crate) enum Error {
         UnknownCursor::Beyond => "the revocation log does not reach this cursor",
     })]
     UnknownCursor(UnknownCursor),
+    #[error("no evidence of a confirmation of this cursor is kept")]
+    NoEvidence,
     #[error("too many attempts")]
     RateLimited { retry_after: RetryAfter },
     /// A credential has used up what it may have the broker write.

@@ -160,8 +160,13 @@ impl Parts {
         stopping: watch::Sender<bool>,
     ) -> Services {
         let Self { issuer, ledger, challenges, feed, verifiers, active_agents, metrics, .. } = self.clone();
-        let confirmations =
-            ConfirmationService::new(Arc::clone(&ledger), feed.clone(), Arc::clone(&verifiers), stopping.subscribe());
+        let confirmations = ConfirmationService::new(
+            Arc::clone(&ledger),
+            feed.clone(),
+            Arc::clone(&verifiers),
+            Arc::clone(&issuer),
+            stopping.subscribe(),
+        );
         Services {
             confirmations: Arc::new(confirmations),
             logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),

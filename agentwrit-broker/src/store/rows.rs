@@ -53,6 +53,16 @@ pub(super) trait Rows: Reader {
     /// Notes that a cursor of the log is confirmed. Returns false if that was noted before.
     fn note_confirmation(&self, epoch: &str, cursor: u64, at: UnixTime) -> Result<bool, StoreError>;
 
+    /// Keeps what a confirmation was decided by, at `at`. Removes the oldest documents beyond `longest` bytes in all.
+    fn put_evidence(
+        &self,
+        epoch: &str,
+        cursor: u64,
+        document: &[u8],
+        at: UnixTime,
+        longest: u64,
+    ) -> Result<(), StoreError>;
+
     /// Suspends every active app. Returns their ids.
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError>;
 

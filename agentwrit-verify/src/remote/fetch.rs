@@ -115,7 +115,8 @@ impl Broker {
             url: name.clone(),
             cause: TransportError::of(&error, https).reason,
         })?;
-        if !response.status().is_success() {
+        // Any other success is not of the broker's endpoint.
+        if response.status() != StatusCode::NO_CONTENT {
             let (url, status) = (name.clone(), response.status().as_u16());
             return Err(match timeout(self.timeout, rejection(&mut response)).await {
                 Ok(Some(detail)) => RemoteError::ReportRejected { url, status, detail },

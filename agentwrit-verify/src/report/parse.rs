@@ -47,6 +47,12 @@ impl<'a> UnverifiedReport<'a> {
         self.report.instance
     }
 
+    /// Returns the time at which it was made, as the report claims.
+    #[must_use]
+    pub fn issued_at(&self) -> UnixTime {
+        self.report.issued_at
+    }
+
     /// Returns the number of the report, as it claims.
     #[must_use]
     pub fn sequence(&self) -> u64 {

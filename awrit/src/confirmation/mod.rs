@@ -7,6 +7,7 @@
 //! 3. The change stands, whatever the end of the wait.
 
 mod display;
+mod evidence;
 mod view;
 
 use std::{pin::pin, time::Duration};
@@ -57,7 +58,8 @@ pub(crate) struct WaitOption {
 /// The cursor is printed by the commands that revoke and that change keys. For a wait that was interrupted.
 #[derive(Args)]
 #[command(after_help = "\
-Exit codes: 0 confirmed; 3 a verifier without a bound has not confirmed it; 4 not confirmed yet.
+Exit codes: 0 confirmed; 3 a verifier without a bound has not confirmed it, or the evidence proves no confirmation; 4 not
+confirmed yet.
 
 Example:
   awrit confirmation 9f2c41d07b5e8a36.1842 --wait=1m")]
@@ -67,11 +69,17 @@ pub(crate) struct ShowConfirmation {
     cursor: FeedCursor,
     #[command(flatten)]
     wait: WaitOption,
+    /// Verify the signed reports that the recorded confirmation was decided by, and compare them with the audit trail
+    #[arg(long, conflicts_with = "wait")]
+    evidence: bool,
 }
 
 impl ShowConfirmation {
     pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         let admin = context.admin()?;
+        if self.evidence {
+            return evidence::show(&admin, &self.cursor, context).await;
+        }
         let first = admin.confirmation(&self.cursor, Duration::ZERO).await?;
         let limit = self.wait.wait.unwrap_or(WaitLimit::AtMost(Duration::ZERO));
         let wait = ConfirmationWait { admin: &admin, cursor: &self.cursor, limit, what: "change" };

@@ -7,8 +7,10 @@
 //! 3. Any broker of the database decides for any cursor, also after a restart: no state belongs to a request that waits.
 //! 4. A request waits for reports and for the next fence. Few requests wait at once; any other gets the present state. A
 //!    client that hangs up ends its request, and a broker that stops ends all with the present state.
-//! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers.
+//! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers, and
+//!    keeps what it was decided by: the event has the digest.
 
+mod evidence;
 mod listed;
 mod record;
 
@@ -22,7 +24,7 @@ use std::{
 
 use agentwrit_protocol::ConfirmationResponse;
 use agentwrit_verify::{
-    FeedCursor, Subject,
+    FeedCursor, Subject, UnixTime,
     confirmation::{Commit, Confirmation, ConfirmationState},
 };
 use tokio::{
@@ -30,16 +32,14 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use self::{
-    listed::limit_listed,
-    record::{Recorded, digest},
-};
+use self::{listed::limit_listed, record::Recorded};
 use super::{
     Error,
     verifiers::{FleetSnapshot, VerifierService},
 };
 use crate::{
     feed::{CommitTime, FeedPublisher, UnknownCursor},
+    issuer::Issuer,
     ledger::Ledger,
 };
 
@@ -56,6 +56,7 @@ pub(crate) struct ConfirmationService {
     ledger: Arc<Ledger>,
     feed: FeedPublisher,
     verifiers: Arc<VerifierService>,
+    issuer: Arc<Issuer>,
     places: Semaphore,
     waiting: AtomicUsize,
     recorded: Recorded,
@@ -68,6 +69,7 @@ struct Decision {
     fleet: Arc<FleetSnapshot>,
     /// Duration until the next instance is fenced.
     next_fence: Option<Duration>,
+    decided_at: UnixTime,
 }
 
 impl ConfirmationService {
@@ -75,10 +77,11 @@ impl ConfirmationService {
         ledger: Arc<Ledger>,
         feed: FeedPublisher,
         verifiers: Arc<VerifierService>,
+        issuer: Arc<Issuer>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let places = Semaphore::new(MAX_WAITING);
-        Self { ledger, feed, verifiers, places, waiting: AtomicUsize::new(0), recorded: Recorded::default(), stopping }
+        let (places, waiting, recorded) = (Semaphore::new(MAX_WAITING), AtomicUsize::new(0), Recorded::default());
+        Self { ledger, feed, verifiers, issuer, places, waiting, recorded, stopping }
     }
 
     /// Returns how far what was committed up to `cursor` is confirmed, waiting up to `wait` for all of it.
@@ -142,12 +145,26 @@ impl ConfirmationService {
         let elapsed_ms = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
         let pending_omitted = limit_listed(&mut confirmation.pending);
         let response = ConfirmationResponse { confirmation, pending_omitted, unenrolled, elapsed_ms };
-        Ok(Decision { response, fleet, next_fence })
+        Ok(Decision { response, fleet, next_fence, decided_at: now })
     }
 
     async fn record(&self, by: &Subject, commit: &CommitTime, decision: &Decision) -> Result<(), Error> {
-        let digest = digest(&decision.fleet);
-        self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, digest).await
+        if self.recorded.contains(&commit.cursor) {
+            return Ok(());
+        }
+        let evidence = evidence::of(commit, decision, self.issuer.name(), &self.verifiers);
+        self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, &evidence).await
+    }
+
+    /// Returns the evidence of a confirmation that was recorded, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoEvidence`], or that of the store.
+    pub(crate) async fn evidence(&self, cursor: &FeedCursor) -> Result<Vec<u8>, Error> {
+        let cursor = cursor.clone();
+        let read = self.ledger.read(move |reader| Ok::<_, Error>(reader.confirmation_evidence(&cursor)?));
+        read.await?.ok_or(Error::NoEvidence)
     }
 
     /// Returns a place to wait.

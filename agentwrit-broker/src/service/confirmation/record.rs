@@ -6,14 +6,13 @@ use std::{
 };
 
 use agentwrit_protocol::ConfirmationResponse;
-use agentwrit_verify::{FeedCursor, Subject, UnixTime};
-use data_encoding::HEXLOWER;
-use sha2::{Digest as _, Sha256};
+use agentwrit_verify::{FeedCursor, Subject, UnixTime, confirmation::ConfirmationEvidence};
 
+use super::evidence::MAX_KEPT;
 use crate::{
     audit::{EventType, NewEvent},
     ledger::Ledger,
-    service::{Error, verifiers::FleetSnapshot},
+    service::Error,
 };
 
 /// Number of confirmations that are known to be recorded.
@@ -31,19 +30,18 @@ impl Recorded {
         by: &Subject,
         cursor: &FeedCursor,
         found: &ConfirmationResponse,
-        reports: [u8; 32],
+        evidence: &ConfirmationEvidence,
     ) -> Result<(), Error> {
-        if self.contains(cursor) {
-            return Ok(());
-        }
         let (by, found, cursor, book) = (by.clone(), found.clone(), cursor.clone(), Arc::clone(ledger));
+        let (document, digest) = (Arc::<[u8]>::from(evidence.to_json()), evidence.digest());
         let recorded = cursor.clone();
         ledger
             .transact(move |tx| {
                 let now = tx.now();
                 // A log that was begun since has no such cursor.
                 if tx.epoch()? == cursor.epoch() && tx.note_confirmation(cursor.position())? {
-                    book.record(tx, event(&by, &cursor, &found, reports, now))?;
+                    tx.put_confirmation_evidence(cursor.position(), &document, MAX_KEPT)?;
+                    book.record(tx, event(&by, &cursor, &found, &digest, now))?;
                 }
                 Ok::<_, Error>(())
             })
@@ -54,18 +52,13 @@ impl Recorded {
         Ok(())
     }
 
-    fn contains(&self, cursor: &FeedCursor) -> bool {
+    /// Returns true if the confirmation is known to be recorded.
+    pub(super) fn contains(&self, cursor: &FeedCursor) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(cursor)
     }
 }
 
-fn event(
-    by: &Subject,
-    cursor: &FeedCursor,
-    found: &ConfirmationResponse,
-    reports: [u8; 32],
-    now: UnixTime,
-) -> NewEvent {
+fn event(by: &Subject, cursor: &FeedCursor, found: &ConfirmationResponse, digest: &str, now: UnixTime) -> NewEvent {
     let ConfirmationResponse { confirmation, unenrolled, elapsed_ms, pending_omitted: _ } = found;
     NewEvent::success(EventType::RevocationConfirmed, now, by, "no enrolled verifier accepts what was revoked")
         .resource(cursor)
@@ -74,11 +67,5 @@ fn event(
         .word("fenced", confirmation.fenced)
         .word("unenrolled", unenrolled)
         .word("elapsed_ms", elapsed_ms)
-        .word("reports", HEXLOWER.encode(&reports))
-}
-
-/// Returns the digest of the reports that a decision was made of: SHA-256 over the SHA-256 of each signed report, in the
-/// order of verifier and instance.
-pub(super) fn digest(fleet: &FleetSnapshot) -> [u8; 32] {
-    fleet.reports.iter().fold(Sha256::new(), |hash, report| hash.chain_update(report.digest)).finalize().into()
+        .word("evidence", digest)
 }

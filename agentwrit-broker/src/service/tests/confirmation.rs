@@ -3,8 +3,12 @@
 use agentwrit_protocol::ConfirmationResponse;
 use agentwrit_verify::{
     Clock, FeedCursor,
-    confirmation::ConfirmationState::{self, Confirmed, Pending, Unbounded},
-    report::{Report, ReportedBound},
+    confirmation::{
+        ConfirmationEvidence,
+        ConfirmationState::{self, Confirmed, Pending, Unbounded},
+        EvidenceDefect,
+    },
+    report::{Report, ReportError, ReportedBound},
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{task::JoinHandle, time::timeout};
@@ -13,7 +17,7 @@ use super::{
     verifiers::{enrol, key, report, send},
     *,
 };
-use crate::feed::UnknownCursor;
+use crate::{feed::UnknownCursor, store::Tx};
 
 /// Limit for what happens at once.
 const SOON: Duration = Duration::from_secs(10);
@@ -144,7 +148,7 @@ async fn lists_hundred_pending_instances_of_each_verifier_in_turn_and_those_with
 }
 
 #[tokio::test]
-async fn records_confirmation_once_with_figures_and_digest_of_reports() {
+async fn records_confirmation_once_with_figures_and_digest_of_evidence() {
     let mut test = TestServices::new().await;
     enrol(&test.services, "api", 1, Some(60)).await.unwrap();
     let cursor = test.revoke_one().await;
@@ -175,23 +179,77 @@ async fn records_confirmation_once_with_figures_and_digest_of_reports() {
     let resources: Vec<_> = events.iter().map(|event| event.resource.clone().unwrap()).collect();
     assert_eq!(resources, [cursor.to_string(), later.to_string()]);
     assert_eq!(events[1].agent_id.as_deref(), Some("admin"));
-    let digests = test_digests(&test.services, &later);
+    let document = test.services.confirmations.evidence(&later).await.unwrap();
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&document));
     let expected = format!(
-        "verifiers=2 confirmed=2 fenced=0 unenrolled={} elapsed_ms={} reports={digests}",
+        "verifiers=2 confirmed=2 fenced=0 unenrolled={} elapsed_ms={} evidence={digest}",
         found.unenrolled, found.elapsed_ms
     );
     assert!(events[1].detail.ends_with(&expected), "{} {expected}", events[1].detail);
 }
 
-/// Digest of the reports with number 2 of instances 1 and 2, as an auditor computes it from the signed texts.
-fn test_digests(services: &Services, cursor: &FeedCursor) -> String {
-    let signed = [1, 2].map(|instance| {
-        let issued_at = UnixTime::since_epoch(START);
-        let report = Report { issued_at, applied: cursor.clone(), ..report(services, "api", instance, 2) };
-        report.sign(&key(1))
+#[tokio::test]
+async fn evidence_with_recorded_digest_proves_confirmed_and_fenced_instances() {
+    let mut test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    for instance in [1, 2] {
+        send(&test.services, &report(&test.services, "api", instance, 1), 1).await.unwrap();
+    }
+    let cursor = test.revoke_one().await;
+    let committed_at = test.clock.now();
+    send(&test.services, &report(&test.services, "api", 1, 2), 1).await.unwrap();
+    assert_eq!(test.services.confirmations.evidence(&cursor).await, Err(Error::NoEvidence), "not confirmed yet");
+    test.clock.advance(Duration::from_secs(31));
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 1, 1, vec![]));
+    test.restart_at(test.clock.now()).await;
+    let document = test.services.confirmations.evidence(&cursor).await.unwrap();
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(&document));
+    assert!(test.confirmation_events().await[0].detail.ends_with(&format!(" evidence={digest}")));
+
+    let evidence: ConfirmationEvidence = serde_json::from_slice(&document).unwrap();
+    assert_eq!((evidence.digest(), evidence.to_json()), (digest, document));
+    let figures = evidence.check().unwrap();
+    assert_eq!((figures.confirmed, figures.fenced), (1, 1));
+    assert_eq!(evidence.cursor, cursor);
+    let fences: Vec<_> = evidence.instances.iter().map(|instance| instance.fenced_at).collect();
+    let fence = committed_at.saturating_add(Duration::from_secs(31));
+    assert_eq!(fences, [None, Some(UnixTime::from_seconds(fence.seconds()))]);
+
+    // Claims that the reports do not prove.
+    let altered = |alter: &dyn Fn(&mut ConfirmationEvidence)| {
+        let mut altered = evidence.clone();
+        alter(&mut altered);
+        altered.check().map_err(|error| error.defect)
+    };
+    let first_report = evidence.instances[0].report.clone();
+    assert_eq!(altered(&|of| of.instances[1].fenced_at = None), Err(EvidenceDefect::NotConfirmed));
+    assert_eq!(altered(&|of| of.decided_at = committed_at), Err(EvidenceDefect::NotConfirmed));
+    assert_eq!(altered(&|of| of.instances[1].report.clone_from(&first_report)), Err(EvidenceDefect::OtherInstance));
+    assert_eq!(altered(&|of| of.instances[0].report = None), Err(EvidenceDefect::NoReport));
+    assert_eq!(altered(&|of| of.verifiers.clear()), Err(EvidenceDefect::NotEnrolled));
+    let other_key = altered(&|of| of.verifiers[0].public_key = key(2).public_key().clone());
+    assert!(matches!(other_key, Err(EvidenceDefect::Report(ReportError::OtherKey { .. }))), "{other_key:?}");
+    let forged = altered(&|of| {
+        let report = of.instances[0].report.as_mut().unwrap();
+        report.replace_range(report.len() - 40.., &"A".repeat(40));
     });
-    let set = signed.iter().fold(Sha256::new(), |hash, text| hash.chain_update(Sha256::digest(text.as_bytes())));
-    data_encoding::HEXLOWER.encode(&set.finalize())
+    assert_eq!(forged, Err(EvidenceDefect::Report(ReportError::BadSignature)));
+}
+
+#[tokio::test]
+async fn oldest_evidence_is_removed_beyond_its_limit() {
+    let test = TestServices::new().await;
+    let ledger = &test.services.ledger;
+    let cursor = |position| FeedCursor::new(&test.services.feed.end().epoch, position).unwrap();
+    for position in 1..=3_u64 {
+        let put = move |tx: &mut Tx<'_>| Ok::<_, Error>(tx.put_confirmation_evidence(position, &[b'x'; 40], 100)?);
+        ledger.transact(put).await.unwrap();
+        test.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(test.services.confirmations.evidence(&cursor(1)).await, Err(Error::NoEvidence));
+    for kept in [2, 3] {
+        assert_eq!(test.services.confirmations.evidence(&cursor(kept)).await.unwrap().len(), 40);
+    }
 }
 
 #[tokio::test]

@@ -75,8 +75,12 @@ impl FleetMemory {
 
     /// Returns the enrolment of a verifier unless it was removed.
     pub(super) fn enrolment(&self, name: &VerifierName) -> Option<Enrolment> {
-        let state = self.state();
-        state.verifiers.get(name).map(|verifier| &verifier.enrolment).filter(|known| known.is_active()).cloned()
+        self.latest_enrolment(name).filter(Enrolment::is_active)
+    }
+
+    /// Returns the latest enrolment of a name, also after its removal while instances may accept tokens.
+    pub(super) fn latest_enrolment(&self, name: &VerifierName) -> Option<Enrolment> {
+        self.state().verifiers.get(name).map(|verifier| verifier.enrolment.clone())
     }
 
     /// Returns the latest report of an instance.

@@ -17,6 +17,7 @@ mod snapshot;
 
 use std::sync::Arc;
 
+use agentwrit_verify::report::VerifierName;
 use tokio::sync::watch;
 
 use self::fleet::FleetMemory;
@@ -25,7 +26,7 @@ pub(crate) use self::{
 };
 use super::Error;
 use crate::{
-    domain::InstanceState,
+    domain::{Enrolment, InstanceState},
     feed::FeedPublisher,
     issuer::Issuer,
     ledger::Ledger,
@@ -64,6 +65,11 @@ impl VerifierService {
     pub(crate) async fn fleet(&self) -> Result<Arc<FleetSnapshot>, Error> {
         self.store().confirm_reports().await?;
         Ok(self.memory.snapshot())
+    }
+
+    /// Returns the latest enrolment of a verifier of the fleet.
+    pub(crate) fn latest_enrolment(&self, name: &VerifierName) -> Option<Enrolment> {
+        self.memory.latest_enrolment(name)
     }
 
     /// Returns a receiver that changes of the fleet wake. While there is one, reports of other brokers arrive within 20 ms.

@@ -7,7 +7,6 @@ use agentwrit_verify::{
     FeedCursor, UnixTime,
     report::{Report, ReportError, ReportedBound, UnverifiedReport},
 };
-use sha2::{Digest as _, Sha256};
 
 use super::{VerifierService, capacity::MAX_INSTANCES, fleet::Noted};
 use crate::{
@@ -152,8 +151,7 @@ impl VerifierService {
                 .check(pace_of_new_instances(), &report.verifier, moment)
                 .map_err(|retry_after| ReportRejection::TooManyNewInstances { retry_after })?;
         }
-        let digest = Sha256::digest(text.as_bytes()).into();
-        self.store_report(InstanceState::of(report, digest, heard_at), known).await
+        self.store_report(InstanceState::of(report, text, heard_at), known).await
     }
 
     /// Returns the verifier that a report names, if it is enrolled with the key that the report names. Another broker may

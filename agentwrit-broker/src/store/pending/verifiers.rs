@@ -81,7 +81,7 @@ impl Record for InstanceRow {
             ("drained", Integer),
             ("leaving", Boolean),
             ("heard_at", Integer),
-            ("digest", Bytes),
+            ("signed", Text),
             ("is_ahead", Boolean),
         ],
     };
@@ -99,7 +99,7 @@ impl Record for InstanceRow {
             state.drained.map(signed).into(),
             state.leaving.into(),
             state.heard_at.into(),
-            (&state.digest).into(),
+            (&*state.signed).into(),
             state.is_ahead.into(),
         ]);
     }

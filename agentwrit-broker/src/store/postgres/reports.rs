@@ -65,11 +65,11 @@ const BATCH: usize = 1024;
 /// Takes the next number, and writes reports that are later than the stored ones. One of another database changes nothing but
 /// that its instance is known to follow it.
 const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], \
-     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::bytea[]) \
-     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, digest)), \
+     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::text[]) \
+     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed)), \
      moved AS (UPDATE report_log SET change = change + 1 WHERE one = 1 RETURNING change) \
      INSERT INTO verifier_instances AS known (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, \
-     heard_at, digest, is_ahead, change) \
+     heard_at, signed, is_ahead, change) \
      SELECT given.*, given.epoch = head.epoch AND given.cursor > head.cursor, moved.change \
      FROM given JOIN verifiers ON verifiers.name = given.verifier AND verifiers.removed_at IS NULL, head, moved \
      ON CONFLICT (verifier, instance) DO UPDATE SET seq = excluded.seq, change = excluded.change, \
@@ -81,11 +81,11 @@ const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[],
      drained = CASE WHEN excluded.is_ahead THEN known.drained ELSE excluded.drained END, \
      leaving = CASE WHEN excluded.is_ahead THEN known.leaving ELSE excluded.leaving END, \
      heard_at = CASE WHEN excluded.is_ahead THEN known.heard_at ELSE excluded.heard_at END, \
-     digest = CASE WHEN excluded.is_ahead THEN known.digest ELSE excluded.digest END \
+     signed = CASE WHEN excluded.is_ahead THEN known.signed ELSE excluded.signed END \
      WHERE known.seq < excluded.seq RETURNING known.verifier, known.instance, known.seq, known.is_ahead";
 /// Reads the numbers and the rows behind one: one statement, hence one state.
 const CHANGES: &str = "SELECT log.change, log.enrolments, log.kept_since, known.verifier, known.instance, known.seq, \
-     known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.digest, known.is_ahead \
+     known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.signed, known.is_ahead \
      FROM report_log AS log LEFT JOIN verifier_instances AS known ON known.change > $1 WHERE log.one = 1";
 const NUMBERS: &str = "SELECT change, enrolments, kept_since FROM report_log WHERE one = 1";
 /// Reads the timeline of a PostgreSQL server. A promotion, or a recovery from a backup, begins another one.
@@ -458,7 +458,7 @@ struct Columns<'s> {
     drained: Vec<Option<i64>>,
     leaving: Vec<bool>,
     heard_at: Vec<i64>,
-    digests: Vec<&'s [u8]>,
+    signed: Vec<&'s str>,
 }
 
 impl<'s> Columns<'s> {
@@ -475,7 +475,7 @@ impl<'s> Columns<'s> {
             columns.drained.push(state.drained.map(signed));
             columns.leaving.push(state.leaving);
             columns.heard_at.push(micros(state.heard_at));
-            columns.digests.push(&state.digest);
+            columns.signed.push(&state.signed);
         }
         columns
     }
@@ -492,7 +492,7 @@ impl<'s> Columns<'s> {
             &self.drained,
             &self.leaving,
             &self.heard_at,
-            &self.digests,
+            &self.signed,
         ]
     }
 }

@@ -2,7 +2,8 @@
 -- withdrawn key back. It can change `head`: brokers reject a row there that leaves revocations out, but not every other change.
 GRANT SELECT, UPDATE ON head, report_log TO :role;
 GRANT SELECT, INSERT ON names, revocations, audit_events, audit_runs, confirmed_cursors, withdrawn_keys TO :role;
-GRANT SELECT, INSERT, UPDATE, DELETE ON apps, launch_tokens, agents, tokens, token_delegators, spent_nonces, verifiers, verifier_instances
+GRANT SELECT, INSERT, UPDATE, DELETE ON apps, launch_tokens, agents, tokens, token_delegators, spent_nonces, verifiers, verifier_instances,
+    confirmation_evidence
     TO :role;
 GRANT SELECT, INSERT, UPDATE ON cluster, signing_keys TO :role;
 GRANT EXECUTE ON FUNCTION prune_revocations TO :role;

@@ -12,6 +12,7 @@ use super::{
     revocations, tokens,
     transaction::Transaction,
     value::{Value, values},
+    verifiers::PRUNE_EVIDENCE,
     write,
 };
 use crate::{
@@ -85,6 +86,19 @@ impl Rows for Transaction<'_> {
         let sql =
             "INSERT INTO confirmed_cursors (epoch, cursor, confirmed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         Ok(self.execute(sql, values![epoch, signed(cursor), micros(at)])? > 0)
+    }
+
+    fn put_evidence(
+        &self,
+        epoch: &str,
+        cursor: u64,
+        document: &[u8],
+        at: UnixTime,
+        longest: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO confirmation_evidence (epoch, cursor, decided_at, document) VALUES ($1, $2, $3, $4)";
+        self.execute(sql, values![epoch, signed(cursor), micros(at), document])?;
+        self.execute(PRUNE_EVIDENCE, values![signed(longest)]).map(|_| ())
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

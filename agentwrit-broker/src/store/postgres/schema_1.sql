@@ -240,7 +240,7 @@ CREATE TABLE verifier_instances (
     drained  bigint,
     leaving  boolean NOT NULL,
     heard_at bigint  NOT NULL,
-    digest   bytea   NOT NULL, -- of the signed report
+    signed   text    NOT NULL, -- the report; empty if it is long
     is_ahead boolean NOT NULL, -- follows another database
     change   bigint  NOT NULL DEFAULT 0, -- of `report_log`
     PRIMARY KEY (verifier, instance)
@@ -257,6 +257,15 @@ CREATE TABLE report_log (
     timeline       text -- of the server's log; another one has been promoted, or restored
 ) WITH (fillfactor = 10);
 INSERT INTO report_log (one, change, enrolments, kept_since, server_started) VALUES (1, 0, 0, 0, 0);
+
+-- What the latest confirmations were decided by, for auditors.
+CREATE TABLE confirmation_evidence (
+    epoch      text COLLATE "C" NOT NULL,
+    cursor     bigint NOT NULL,
+    decided_at bigint NOT NULL,
+    document   bytea  NOT NULL, -- JSON
+    PRIMARY KEY (epoch, cursor)
+);
 
 -- Cursors whose confirmation is recorded in the trail.
 CREATE TABLE confirmed_cursors (

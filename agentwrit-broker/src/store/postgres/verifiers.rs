@@ -14,13 +14,21 @@ use super::{
 };
 use crate::{
     domain::{Enrolment, FormerBound, InstanceState},
-    store::{StoreError, codec::micros, verifiers::ReadVerifiers},
+    store::{
+        StoreError,
+        codec::{micros, signed},
+        verifiers::ReadVerifiers,
+    },
 };
 
 pub(super) const ENROLMENTS: &str = "SELECT name, public_key, max_bound, added_at, removed_at, former_bound, former_ended_at, \
      instances_since, may_have_unbounded FROM verifiers ORDER BY added_at";
 pub(super) const INSTANCES: &str = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, \
-     digest, is_ahead FROM verifier_instances ORDER BY verifier, instance";
+     signed, is_ahead FROM verifier_instances ORDER BY verifier, instance";
+/// Removes the oldest evidence of confirmations beyond so many bytes in all.
+pub(super) const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE (epoch, cursor) IN (SELECT epoch, cursor FROM \
+     (SELECT epoch, cursor, sum(length(document)) OVER (ORDER BY decided_at DESC, epoch, cursor) AS total \
+     FROM confirmation_evidence) AS kept WHERE total > $1)";
 /// Tells every broker to read verifiers and instances anew.
 const ENROLMENTS_CHANGED: &str = "UPDATE report_log SET enrolments = enrolments + 1 WHERE one = 1";
 /// Makes every broker count the reports before as lost.
@@ -38,6 +46,11 @@ impl ReadVerifiers for Transaction<'_> {
 
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
         self.list(INSTANCES, values![], |row| instance(row, 0))
+    }
+
+    fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT document FROM confirmation_evidence WHERE epoch = $1 AND cursor = $2";
+        self.find(sql, values![cursor.epoch(), signed(cursor.position())], |row| get(row, 0))
     }
 }
 
@@ -98,7 +111,7 @@ pub(super) fn instance(row: &Row, at: usize) -> Result<InstanceState, StoreError
         drained: optional_unsigned(row, at + 7)?,
         leaving: get(row, at + 8)?,
         heard_at: time(row, at + 9)?,
-        digest: bytes(row, at + 10)?,
+        signed: get::<String>(row, at + 10)?.into(),
         is_ahead: get(row, at + 11)?,
     })
 }

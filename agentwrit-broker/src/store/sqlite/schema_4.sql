@@ -42,10 +42,19 @@ CREATE TABLE verifier_instances (
     drained  INTEGER,
     leaving  INTEGER NOT NULL,
     heard_at INTEGER NOT NULL,
-    digest   BLOB    NOT NULL, -- of the signed report
+    signed   TEXT    NOT NULL, -- the report; empty if it is long
     is_ahead INTEGER NOT NULL, -- follows another database
     PRIMARY KEY (verifier, instance)
 ) STRICT, WITHOUT ROWID;
+
+-- What the latest confirmations were decided by, for auditors.
+CREATE TABLE confirmation_evidence (
+    epoch      TEXT    NOT NULL,
+    cursor     INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    document   BLOB    NOT NULL, -- JSON
+    PRIMARY KEY (epoch, cursor)
+) STRICT;
 
 -- Cursors whose confirmation is recorded in the trail.
 CREATE TABLE confirmed_cursors (

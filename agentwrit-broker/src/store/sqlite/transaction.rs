@@ -6,7 +6,7 @@ use agentwrit_verify::{
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::write;
+use super::{verifiers::PRUNE_EVIDENCE, write};
 use crate::{
     domain::StoredKey,
     store::{
@@ -82,6 +82,19 @@ impl Rows for Transaction<'_> {
     fn note_confirmation(&self, epoch: &str, cursor: u64, at: UnixTime) -> Result<bool, StoreError> {
         let sql = "INSERT OR IGNORE INTO confirmed_cursors (epoch, cursor, confirmed_at) VALUES (?1, ?2, ?3)";
         Ok(self.execute(sql, (epoch, signed(cursor), micros(at)))? > 0)
+    }
+
+    fn put_evidence(
+        &self,
+        epoch: &str,
+        cursor: u64,
+        document: &[u8],
+        at: UnixTime,
+        longest: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO confirmation_evidence (epoch, cursor, decided_at, document) VALUES (?1, ?2, ?3, ?4)";
+        self.execute(sql, (epoch, signed(cursor), micros(at), document))?;
+        self.execute(PRUNE_EVIDENCE, [signed(longest)]).map(|_| ())
     }
 
     fn suspend_apps(&self, at: UnixTime) -> Result<Vec<AppId>, StoreError> {

@@ -12,8 +12,13 @@ use super::{
 };
 use crate::{
     domain::{Enrolment, FormerBound, InstanceState},
-    store::{StoreError, verifiers::ReadVerifiers},
+    store::{StoreError, codec::signed, verifiers::ReadVerifiers},
 };
+
+/// Removes the oldest evidence of confirmations beyond so many bytes in all.
+pub(super) const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE (epoch, cursor) IN (SELECT epoch, cursor FROM \
+     (SELECT epoch, cursor, sum(length(document)) OVER (ORDER BY decided_at DESC, epoch, cursor) AS total \
+     FROM confirmation_evidence) AS kept WHERE total > ?1)";
 
 /// Marks the verifiers that were permitted instances without a bound.
 const REPORTS_LOST: &str = "UPDATE verifiers SET may_have_unbounded = 1 \
@@ -27,9 +32,14 @@ impl ReadVerifiers for Transaction<'_> {
     }
 
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
-        let sql = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, digest, is_ahead \
+        let sql = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, is_ahead \
                    FROM verifier_instances ORDER BY verifier, instance";
         self.list(sql, [], instance)
+    }
+
+    fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT document FROM confirmation_evidence WHERE epoch = ?1 AND cursor = ?2";
+        self.find(sql, (cursor.epoch(), signed(cursor.position())), |row| row.get(0))
     }
 }
 
@@ -78,7 +88,7 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceState> {
         drained: optional_unsigned(row, 7)?,
         leaving: row.get(8)?,
         heard_at: time(row, 9)?,
-        digest: row.get(10)?,
+        signed: row.get::<_, String>(10)?.into(),
         is_ahead: row.get(11)?,
     })
 }

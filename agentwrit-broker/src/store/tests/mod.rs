@@ -139,7 +139,7 @@ pub(in crate::store) fn instance(verifier: &str, number: u8) -> InstanceState {
         drained: Some(6),
         leaving: false,
         heard_at: at(9),
-        digest: [number; 32],
+        signed: format!("report-{number}").into(),
         is_ahead: false,
     }
 }

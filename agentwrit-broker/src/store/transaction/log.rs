@@ -96,6 +96,17 @@ impl Tx<'_> {
         self.change(|rows| rows.note_confirmation(&epoch, cursor, at))
     }
 
+    /// Keeps what the confirmation of a cursor of the present log was decided by, as JSON. The oldest documents are removed
+    /// beyond `longest` bytes in all.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    pub fn put_confirmation_evidence(&mut self, cursor: u64, document: &[u8], longest: u64) -> Result<(), StoreError> {
+        let (epoch, at) = (self.epoch()?, self.now());
+        self.change(|rows| rows.put_evidence(&epoch, cursor, document, at, longest))
+    }
+
     /// Deletes the not-before marks that are dated after `at`. Returns their number.
     ///
     /// # Errors

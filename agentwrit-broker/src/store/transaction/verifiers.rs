@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use agentwrit_verify::report::{InstanceId, VerifierName};
+use agentwrit_verify::{
+    FeedCursor,
+    report::{InstanceId, VerifierName},
+};
 
 use super::Tx;
 use crate::{
@@ -21,6 +24,10 @@ impl ReadVerifiers for Tx<'_> {
 
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
         self.flushed()?.verifier_instances()
+    }
+
+    fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<Option<Vec<u8>>, StoreError> {
+        self.flushed()?.confirmation_evidence(cursor)
     }
 }
 

@@ -73,6 +73,9 @@ async fn exits_with_3_while_service_without_bound_is_paused(site: Site) {
     unbounded.until_status(&agent.token, 401, &NOT_YET).await;
     let run = site.awrit(&["confirmation", cursor, "--wait=20s"]).await;
     assert_eq!(run.code, 0, "{run:?}");
+    let run = site.awrit(&["confirmation", cursor, "--evidence"]).await;
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.starts_with("Proved for 2 instances: 2 reported the cursor, 0 fenced.\nDigest "), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -281,9 +281,13 @@ async fn revocations(walk: &Walk, cast: &Cast) {
     assert_eq!(done.json()["confirmation"]["state"], "confirmed", "no verifier is enrolled");
     let path = format!("/v1/revocations/{}/confirmation", done.text("cursor"));
     assert_eq!(walk.call("get", &format!("{path}?wait=0"), Some(&cast.admin), None).await.status, 200);
+    let evidence = walk.call("get", &format!("{path}/evidence"), Some(&cast.admin), None).await;
+    assert_eq!((evidence.status, evidence.text("cursor")), (200, done.text("cursor")));
     for unknown in ["0000000000000000.1".to_owned(), done.text("cursor") + "9", "no-cursor".to_owned()] {
-        let path = format!("/v1/revocations/{unknown}/confirmation");
-        assert_eq!(walk.call("get", &path, Some(&cast.admin), None).await.status, 404, "{unknown}");
+        for of in ["confirmation", "confirmation/evidence"] {
+            let path = format!("/v1/revocations/{unknown}/{of}");
+            assert_eq!(walk.call("get", &path, Some(&cast.admin), None).await.status, 404, "{path}");
+        }
     }
     let page = walk.call("get", "/v1/admin/revocations", Some(&cast.admin), None).await.json();
     assert!(page["total"].as_u64().unwrap() > 0, "{page:#}");

@@ -201,5 +201,8 @@ fn template(path: &str) -> String {
     if path.ends_with("/confirmation") {
         return paths::REVOCATION_CONFIRMATION.to_owned();
     }
+    if path.ends_with("/confirmation/evidence") {
+        return paths::CONFIRMATION_EVIDENCE.to_owned();
+    }
     path.to_owned()
 }
