@@ -10,6 +10,8 @@
 mod at_least;
 mod authorization_header;
 mod axum_router;
+#[cfg(feature = "testing")]
+mod bound_tokens;
 mod challenge_parameters;
 mod concurrency;
 mod construction;
@@ -30,8 +32,6 @@ mod path_identifiers;
 mod path_patterns;
 mod permits;
 mod plain_tower;
-#[cfg(all(feature = "axum", feature = "testing"))]
-mod proofs;
 mod readiness;
 mod rejections;
 mod requirements;

@@ -31,6 +31,7 @@ fn every_weakness_names_existing_tests() {
                 "tests/e2e/tests/outside",
                 "tests/e2e/tests/brokers",
                 "agentwrit-broker/src",
+                "agentwrit-tower/tests/it",
                 "agentwrit-verify/tests/it",
                 "awrit/src",
             ];
