@@ -355,7 +355,7 @@ LITERAL = r'"((?:[^"\\]|\\.)*)"'
 NOT_FOR_CLIENTS = {
     "a handler panicked", "a value", "request failed", ", error=", ", scope=", "the broker is stopping",
     # Of responses that a client can't decode.
-    "an object with the member `{}`", "expected {N} bytes in {}",
+    "an object with the member `{}`", "expected {N} bytes in {}", "token type is neither Bearer nor DPoP",
     "claims must be an object", "claims are larger than those of any token", "a key id is 1 to 128 printable ASCII characters",
 }  # fmt: skip
 # The titles of problems (RFC 9457 §4.2.1).

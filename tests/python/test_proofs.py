@@ -196,6 +196,17 @@ def test_rejects_proof_of_library_for_another_request(bound_broker: Broker, serv
     assert httpx.get(record, headers={"Authorization": f"Bearer {agent.token}"}).status_code == 401
 
 
+def test_go_verifier_refuses_bound_token_without_proof(bound_broker: Broker) -> None:
+    agent = Agent(bound_broker, by_joserfc)
+    agent.register()
+    checked = subprocess.run(
+        [*go("check"), SCOPE], input=agent.token, env=os.environ | {"AGENTWRIT_BROKER_URL": bound_broker.url},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    refusal = "refused: the token is bound to a key and needs a proof\n"
+    assert (checked.returncode, checked.stdout, checked.stderr) == (1, refusal, "")
+
+
 # examples/clients.
 
 CLIENTS: dict[str, Callable[[], list[str]]] = {

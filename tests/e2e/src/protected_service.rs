@@ -18,7 +18,7 @@ use crate::broker::{PATIENCE, binary};
 #[derive(Debug)]
 pub struct ProtectedService {
     process: Child,
-    /// Name under which it is enrolled.
+    /// Name under which it is enrolled; empty for a service that sends no reports.
     pub name: String,
     /// Without a trailing slash.
     pub url: String,
@@ -28,9 +28,18 @@ pub struct ProtectedService {
 impl ProtectedService {
     /// Starts a service that follows the broker at `broker`, with the key in `key` and further arguments.
     pub async fn start(broker: &str, name: &str, key: &Path, arguments: &[&str]) -> Self {
+        let key = key.to_str().expect("UTF-8");
+        Self::spawn(name, &[&["--broker", broker, "--verifier", name, "--key", key], arguments].concat()).await
+    }
+
+    /// Starts a service that follows the broker at `broker` and sends no reports.
+    pub async fn start_without_reports(broker: &str, arguments: &[&str]) -> Self {
+        Self::spawn("", &[&["--broker", broker], arguments].concat()).await
+    }
+
+    async fn spawn(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program());
-        command.args(["--broker", broker, "--listen", "127.0.0.1:0", "--verifier", name, "--key"]).arg(key);
-        command.args(arguments).env_clear().kill_on_drop(true);
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments).env_clear().kill_on_drop(true);
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("records-service runs");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let line = timeout(PATIENCE, lines.next_line()).await.expect("records-service starts").unwrap();

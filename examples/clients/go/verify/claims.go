@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -26,6 +27,10 @@ const (
 )
 
 func readClaims(payload members) (Claims, error) {
+	// A token that is bound to a key must not be accepted without a proof (RFC 9449 §7.2), which this package does not judge.
+	if _, bound := payload["cnf"]; bound {
+		return Claims{}, errors.New("the token is bound to a key and needs a proof")
+	}
 	r := reader{members: payload}
 	claims := Claims{
 		ID:            r.text("jti", required),

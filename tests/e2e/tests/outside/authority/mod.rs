@@ -5,5 +5,6 @@ mod launch_tokens_of_revoked_credentials;
 mod one_broker_per_database;
 mod restored_backup;
 mod start_up_checks;
+mod stolen_bound_tokens;
 mod suspended_app;
 mod wrong_clock;
