@@ -15,6 +15,7 @@ mod logins;
 mod operation;
 mod proofs;
 mod query;
+mod recheck;
 mod registration;
 mod reports;
 mod request;
@@ -66,7 +67,8 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
     };
     let require = |scope: &str, routes: MethodRouter<Shared>| {
         // Method by method: an unknown method of a guarded path is 405, not 401.
-        confirm(routes.route_layer(RequireScope::new(scope).verifier(services.verifier.clone())))
+        let rechecked = routes.route_layer(middleware::from_fn_with_state(Arc::clone(services), recheck::recheck));
+        confirm(rechecked.route_layer(RequireScope::new(scope).verifier(services.verifier.clone())))
     };
     let admin = |routes| require("admin:launch-tokens:*", routes);
     let keys = |routes| require("admin:keys:*", routes);

@@ -1,3 +1,4 @@
 mod bodies;
 mod openapi;
+mod recheck;
 mod reports;

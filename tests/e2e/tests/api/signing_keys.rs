@@ -1,6 +1,6 @@
 //! `/v1/admin/keys`
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use agentwrit_e2e::{Broker, next_second, protected_header};
 use serde_json::{Value, json};
@@ -154,6 +154,16 @@ async fn replace_keys(broker: &Broker, withdrawn: &mut Vec<Value>) {
     }
 }
 
+/// Names of the files in the directory of the keys, and of files beside the active one that were not written to their end.
+fn names_of_key_files(directory: &Path) -> Vec<String> {
+    let names = |path: &Path| {
+        let entries = fs::read_dir(path).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    let beside = names(directory).into_iter().filter(|name| name.starts_with(".signing.key"));
+    names(&directory.join("signing.key.d")).into_iter().chain(beside).collect()
+}
+
 #[tokio::test]
 async fn broker_killed_while_keys_are_replaced_starts_with_one_active_key_and_withdrawn_ones_stay_so() {
     let mut broker = Broker::start().await;
@@ -172,6 +182,11 @@ async fn broker_killed_while_keys_are_replaced_starts_with_one_active_key_and_wi
         assert_eq!(protected_header(&admin)["kid"], of_state("active")[0]["kid"], "round {round}");
         for kid in &withdrawn {
             assert!(of_state("withdrawn").iter().any(|key| key["kid"] == *kid), "round {round}: {kid} of {keys:#?}");
+        }
+        let ended: Vec<&Value> = of_state("withdrawn").into_iter().chain(of_state("retired")).collect();
+        for name in names_of_key_files(broker.directory()) {
+            let is_of_ended_key = ended.iter().any(|key| name.contains(key["kid"].as_str().unwrap()));
+            assert!(!name.starts_with('.') && !is_of_ended_key, "round {round}: {name} of {keys:#?}");
         }
         let published = of_state("active").len() + of_state("prepared").len() + of_state("retiring").len();
         assert_eq!(kids(&broker).await.len(), published, "round {round}");
