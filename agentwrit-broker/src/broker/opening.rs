@@ -30,7 +30,14 @@ pub(super) async fn open(config: &Config, entropy: &Arc<dyn Entropy>) -> Result<
     .map_err(|error| StoreError::Internal { cause: error.to_string() })??;
     let keys = match keys {
         Some(keys) => keys,
-        None => keys::open_key_files(&store, &key_path, &file_entropy).await?,
+        None => match keys::open_key_files(&store, &key_path, &file_entropy).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                // Else the database is locked for a moment longer.
+                store.close().await;
+                return Err(error.into());
+            }
+        },
     };
     Ok((store, keys))
 }
