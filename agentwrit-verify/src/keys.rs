@@ -123,8 +123,8 @@ impl PublicKey {
     }
 
     /// Returns true when `signature` over `message` verifies under the key of these bytes, as strictly as with
-    /// [`verifies`](Self::verifies). None for bytes that are no key, or one of small order. For a key that is used once:
-    /// [`from_bytes`](Self::from_bytes) computes its name too.
+    /// [`verifies`](Self::verifies). None for bytes that are no key, or one of small order. For a key that is used once,
+    /// as that of an agent that registers at a broker: [`from_bytes`](Self::from_bytes) computes its name too.
     #[must_use]
     pub fn verifies_once(bytes: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Option<bool> {
         let key = decompress(bytes)?;

@@ -116,7 +116,7 @@ impl Report {
     pub const LEASE: Duration = Duration::from_secs(600);
     /// Largest difference between `iat` and the broker's clock.
     pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(60);
-    /// Response header with the interval, in seconds, after which an instance without news should report again.
+    /// Response header with the interval, in seconds, after which an instance without news should report again. Brokers write it.
     pub const INTERVAL: &str = "agentwrit-report-interval";
     /// The longest such interval that an instance follows.
     pub const LONGEST_INTERVAL: Duration = Duration::from_secs(120);
