@@ -58,7 +58,8 @@ async fn expiry_of_everything_covers_loss_only_with_ceiling_of_sessions() {
     {
         server.query("postgres", &format!("CREATE DATABASE {database}"));
         create(&server, database).await;
-        let cluster = format!("INSERT INTO cluster VALUES (1, 'issuer', 'domain', NULL, {ceiling}, '', 'allowed')");
+        let cluster =
+            format!("INSERT INTO cluster VALUES (1, 'issuer', 'domain', NULL, {ceiling}, '', 'allowed', NULL, 600)");
         server.query(database, &cluster);
         assert_eq!(reactions_after_return(&server, database, HOUR * hours).await, reactions, "{database}");
     }
