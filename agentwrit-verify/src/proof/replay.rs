@@ -10,7 +10,7 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hasher, RandomState},
     sync::{Mutex, PoisonError},
 };
 
@@ -31,7 +31,7 @@ const SHARDS: usize = 64;
 /// ```
 pub struct ReplayTable {
     shards: Box<[Mutex<Vec<Set>>]>,
-    hashers: [RandomState; 2],
+    hasher: RandomState,
 }
 
 /// Result of [`ReplayTable::record`].
@@ -46,25 +46,33 @@ pub enum Replay {
     Superseded,
 }
 
-/// Times (the watermark first, then one for each place; a place is free when its time is below the watermark) and hashes.
-/// Arrays of numbers in a tuple: memory that is not used yet is not touched.
-type Set = ([u32; 1 + WAYS], [[u64; 2]; WAYS]);
+/// Times (the watermark first, then one for each place; a place is free when its time is below the watermark), and the
+/// hashes: the first 32 bits of each apart, so that a look-up reads little memory. Arrays of numbers in a tuple: memory
+/// that is not used yet is not touched.
+type Set = ([u32; 1 + WAYS], [u32; WAYS], [[u32; 3]; WAYS]);
+
+const EMPTY: Set = ([0; 1 + WAYS], [0; WAYS], [[0; 3]; WAYS]);
 
 impl ReplayTable {
     /// Makes a table for at least `capacity` records.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).div_ceil(SHARDS).max(1).next_power_of_two();
-        let shard = || Mutex::new(vec![([0; 1 + WAYS], [[0; 2]; WAYS]); sets]);
+        let shard = || Mutex::new(vec![EMPTY; sets]);
         let shards = (0..SHARDS).map(|_| shard()).collect();
-        Self { shards, hashers: [RandomState::new(), RandomState::new()] }
+        Self { shards, hasher: RandomState::new() }
     }
 
     /// Records a proof, unless it was recorded before or its `iat` is older than what the table still tells apart.
     #[must_use = "only a fresh proof is accepted"]
     pub fn record(&self, key: &Thumbprint, jti: &str, issued_at: u64) -> Replay {
-        let hash = self.hashers.each_ref().map(|hasher| hasher.hash_one((key.as_bytes(), jti)));
-        self.record_hash(hash, issued_at)
+        // SipHash with a key of this table, of a thumbprint of fixed length and the `jti`; then of one byte more.
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key.as_bytes());
+        hasher.write(jti.as_bytes());
+        let low = hasher.finish();
+        hasher.write(&[1]);
+        self.record_hash([low, hasher.finish()], issued_at)
     }
 
     /// Returns the memory that it takes when full, in bytes.
@@ -102,22 +110,23 @@ fn index(hash: u64, length: usize) -> usize {
     usize::try_from(hash & (length as u64).saturating_sub(1)).unwrap_or_default()
 }
 
-fn record_in((times, hashes): &mut Set, hash: [u64; 2], time: u32) -> Replay {
+fn record_in((times, starts, rests): &mut Set, hash: [u64; 2], time: u32) -> Replay {
     let [watermark, times @ ..] = times;
+    let (start, rest) = split(hash);
     let lowest = (*watermark).max(1);
     if time < lowest {
         return Replay::Superseded;
     }
-    let mut oldest: Option<(&mut u32, &mut [u64; 2])> = None;
-    for (place, recorded) in times.iter_mut().zip(hashes) {
-        if *place >= lowest && *recorded == hash {
+    let mut oldest: Option<(&mut u32, &mut u32, &mut [u32; 3])> = None;
+    for ((place, known), others) in times.iter_mut().zip(starts).zip(rests) {
+        if *known == start && *place >= lowest && *others == rest {
             return Replay::Replayed;
         }
-        if oldest.as_ref().is_none_or(|(time, _)| *place < **time) {
-            oldest = Some((place, recorded));
+        if oldest.as_ref().is_none_or(|(time, ..)| *place < **time) {
+            oldest = Some((place, known, others));
         }
     }
-    let Some((place, recorded)) = oldest else { return Replay::Superseded };
+    let Some((place, known, others)) = oldest else { return Replay::Superseded };
     if *place >= lowest {
         if time <= *place {
             return Replay::Superseded;
@@ -125,8 +134,17 @@ fn record_in((times, hashes): &mut Set, hash: [u64; 2], time: u32) -> Replay {
         // The set is full: proofs as old as the one that is replaced are refused from now on.
         *watermark = place.saturating_add(1);
     }
-    (*place, *recorded) = (time, hash);
+    (*place, *known, *others) = (time, start, rest);
     Replay::Fresh
+}
+
+/// Returns the first 32 bits of a hash, and the others.
+fn split([low, high]: [u64; 2]) -> (u32, [u32; 3]) {
+    #[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
+    let halves = |word: u64| (word as u32, (word >> 32) as u32);
+    let ((first, second), (third, fourth)) = (halves(low), halves(high));
+    // The lowest bits of both words select the shard and the set.
+    (second, [first, third, fourth])
 }
 
 impl fmt::Debug for ReplayTable {
@@ -166,7 +184,7 @@ mod tests {
 
     #[test]
     fn refuses_proofs_as_old_as_one_that_was_replaced() {
-        let mut set: Set = ([0; 1 + WAYS], [[0; 2]; WAYS]);
+        let mut set = EMPTY;
         let hash = |n: u32| [u64::from(n), 0];
         for n in 1..=9 {
             assert_eq!(record_in(&mut set, hash(n), 100 + n), Replay::Fresh);
@@ -192,7 +210,7 @@ mod tests {
         /// than every record while the set has a free place.
         #[test]
         fn set_accepts_nothing_twice(proofs in prop::collection::vec((0_u64..40, 1_u32..30), 1..200)) {
-            let mut set: Set = ([0; 1 + WAYS], [[0; 2]; WAYS]);
+            let mut set = EMPTY;
             let mut accepted = Vec::new();
             for (number, time) in proofs {
                 // One proof has one time.

@@ -18,6 +18,10 @@ pub const MAX_PROOF_LENGTH: usize = 2 * 1024;
 /// Nesting up to which header and payload are read.
 const MAX_DEPTH: usize = 8;
 
+/// The most structural characters of the JSON of a header or payload, so that junk is refused quickly. A header with every
+/// member of RFC 7515 and RFC 7517 that a public key can have has some 80.
+const MAX_STRUCTURE: usize = 128;
+
 /// A proof of which only the form is known.
 pub(super) struct UnverifiedProof<'a> {
     parts: jws::Parts<'a>,
@@ -54,7 +58,7 @@ impl<'a> UnverifiedProof<'a> {
 
     /// Checks the header and returns the key that it contains (§4.3, checks 3 to 5 and 7).
     pub(super) fn key(&self, accepted: Accepted) -> Result<PublicJwk, ProofError> {
-        let text = decode_base64(self.parts.header)?;
+        let text = decode_json(self.parts.header)?;
         let header: RawHeader<'_> =
             agentwrit_json::object_from_slice(&text, MAX_DEPTH).map_err(|error| ProofError::malformed(&error))?;
         let media_type = header.typ.ok_or(ProofError::MissingMember { member: "typ" })?.0;
@@ -85,12 +89,18 @@ impl<'a> UnverifiedProof<'a> {
 
     /// Decodes the payload.
     pub(super) fn payload(&self) -> Result<Vec<u8>, ProofError> {
-        decode_base64(self.parts.payload)
+        decode_json(self.parts.payload)
     }
 }
 
-fn decode_base64(text: &str) -> Result<Vec<u8>, ProofError> {
-    BASE64URL_NOPAD.decode(text.as_bytes()).map_err(|_| ProofError::malformed(&"a part is not unpadded base64url"))
+fn decode_json(text: &str) -> Result<Vec<u8>, ProofError> {
+    let json = BASE64URL_NOPAD.decode(text.as_bytes());
+    let json = json.map_err(|_| ProofError::malformed(&"a part is not unpadded base64url"))?;
+    let structure = json.iter().filter(|byte| matches!(byte, b'"' | b',' | b':' | b'[' | b'{')).count();
+    if structure > MAX_STRUCTURE {
+        return Err(ProofError::malformed(&"a part has too many members"));
+    }
+    Ok(json)
 }
 
 #[derive(Deserialize)]

@@ -186,6 +186,10 @@ fn section_4_3_check_2_rejects_all_but_one_well_formed_jwt() {
         let proof = signed_by(&scene.key, scene.header().to_string(), claims);
         assert!(matches!(scene.judge(&proof), Err(ProofError::Malformed { .. })), "{twice}");
     }
+    let many: Vec<u8> = vec![0; 100];
+    for proof in [scene.with_claims(&json!({"other": many})), scene.with_header(&json!({"other": many}))] {
+        assert_eq!(scene.judge(&proof), Err(ProofError::Malformed { message: "a part has too many members".into() }));
+    }
     let long = scene.with_claims(&json!({"jti": "x".repeat(MAX_PROOF_LENGTH)}));
     assert_eq!(scene.judge(&long), Err(ProofError::TooLong { length: long.len(), limit: MAX_PROOF_LENGTH }));
     assert_eq!(scene.judge(&good), Ok(()), "a rejected proof was recorded");
