@@ -8,6 +8,7 @@ use http::HeaderValue;
 
 use crate::{
     agent_key::AgentKey,
+    authorization::authorization,
     client::Client,
     credentials::{Prover, RequestCredentials},
     error::ClientError,
@@ -106,19 +107,4 @@ pub(crate) fn read_token(field: &'static str, token: Secret) -> Result<(AgentId,
     let expires_at = UnixTime::from_seconds(claims.exp);
     let held = AgentToken { token, authorization, bound_to, prover: None, expires_at, lifetime };
     Ok((agent.clone(), claims.scope, held))
-}
-
-/// Returns the `Authorization` header of a bearer token.
-pub(crate) fn bearer(token: &Secret) -> Option<HeaderValue> {
-    authorization(token, false)
-}
-
-/// Returns the `Authorization` header for `token`: hidden in `Debug`, never indexed by HPACK, wiped with its last
-/// clone.
-fn authorization(token: &Secret, bound: bool) -> Option<HeaderValue> {
-    let scheme = if bound { TokenType::Dpop } else { TokenType::Bearer };
-    let credentials = zeroize::Zeroizing::new(format!("{scheme} {}", token.expose()).into_bytes());
-    let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from_owner(credentials)).ok()?;
-    header.set_sensitive(true);
-    Some(header)
 }

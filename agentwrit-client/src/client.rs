@@ -7,7 +7,7 @@ use agentwrit_verify::{ClaimSet, Clock, Feed, KeySet, SystemClock, UnverifiedTok
 use http::StatusCode;
 
 use crate::{
-    agent_token::bearer,
+    authorization::bearer,
     credentials::{OriginStates, RequestCredentials},
     error::ClientError,
     request::ApiRequest,

@@ -184,7 +184,7 @@ fn clock_offset(headers: &HeaderMap, now: UnixTime) -> Option<i64> {
     i64::try_from(date).ok()?.checked_sub(i64::try_from(now.seconds()).ok()?)
 }
 
-/// What proofs for an origin need.
+/// Nonce and clock difference for proofs to an origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OriginState {
     /// Nonce of the next proof.

@@ -10,6 +10,7 @@ mod agent_token;
 mod app;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod at_least;
+mod authorization;
 mod client;
 mod credentials;
 mod delegated_token;

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
 use crate::{
-    agent_token::bearer,
+    authorization::bearer,
     client::Client,
     credentials::RequestCredentials,
     error::ClientError,

@@ -12,7 +12,7 @@ use crate::{
     report::{InstanceId, ReportError, UnverifiedReport, VerifierName},
 };
 
-/// What a broker decided a confirmation by: the enrolled verifiers, and the latest signed report of each instance.
+/// Facts that a broker decided a confirmation by: the enrolled verifiers, and the latest signed report of each instance.
 ///
 /// [`check`](Self::check) repeats the decision without the broker: each instance that it names reported the cursor, or was
 /// fenced. It can't tell whether the broker named all instances, and when the change was committed; the audit trail has the

@@ -10,9 +10,9 @@ use crate::{
     jws::shorten,
     proof::{PresentedToken, ProofVerifier},
     token::UnverifiedToken,
+    until_reached::UntilReached,
     verified_token::VerifiedToken,
     verifier::Verifier,
-    waiting::UntilReached,
 };
 
 /// Verifiers of different issuers: the unverified `iss` of a token selects the verifier, which then checks all of it,

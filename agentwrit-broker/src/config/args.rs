@@ -111,7 +111,7 @@ pub struct Args {
     #[arg(long, value_name = "AUDIENCE")]
     pub audience: Option<String>,
 
-    /// Whether agents' tokens are bound to their keys (RFC 9449): off, allowed or required (`AA_SENDER_CONSTRAINED`, default
+    /// Binding of agents' tokens to their keys (RFC 9449): off, allowed or required (`AA_SENDER_CONSTRAINED`, default
     /// allowed)
     #[arg(long, value_name = "POLICY")]
     pub sender_constrained: Option<String>,

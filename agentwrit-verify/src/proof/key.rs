@@ -88,7 +88,7 @@ impl ProofKey {
     }
 }
 
-/// What the first accepted proof for a token shows of its sender, kept with the cached token.
+/// Facts about the sender of a token, from the first accepted proof, kept with the cached token.
 #[derive(Debug)]
 pub(crate) struct KnownSender {
     /// Encoded header of the proof: a client sends the same one with each proof.

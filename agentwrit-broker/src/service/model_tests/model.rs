@@ -42,7 +42,7 @@ pub(super) struct AppModel {
     pub(super) app: App,
     pub(super) secret: Secret,
     pub(super) ceiling: ScopeSet,
-    /// Whether it requires bound tokens.
+    /// It requires bound tokens.
     pub(super) binds: bool,
     pub(super) status: AppStatus,
 }
@@ -58,7 +58,7 @@ pub(super) struct AgentModel {
     pub(super) id: AgentId,
     pub(super) owner: Owner,
     pub(super) key: Thumbprint,
-    /// Whether all of its tokens are bound.
+    /// All of its tokens are bound.
     pub(super) bound: bool,
     pub(super) barred: bool,
 }

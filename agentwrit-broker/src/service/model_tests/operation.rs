@@ -69,7 +69,7 @@ pub(super) struct Launch {
 pub(super) struct Registration {
     pub(super) scopes: u8,
     pub(super) task: u8,
-    /// Whether it asks for bound tokens.
+    /// It requests bound tokens.
     pub(super) binds: bool,
 }
 

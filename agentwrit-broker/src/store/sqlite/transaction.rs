@@ -6,7 +6,7 @@ use agentwrit_verify::{
 };
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use super::{verifiers::PRUNE_EVIDENCE, write};
+use super::write;
 use crate::{
     domain::StoredKey,
     store::{
@@ -21,6 +21,11 @@ use crate::{
         wants::Wants,
     },
 };
+
+/// Removes the oldest evidence of confirmations beyond so many bytes in all.
+const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE (epoch, cursor) IN (SELECT epoch, cursor FROM \
+     (SELECT epoch, cursor, sum(length(document)) OVER (ORDER BY decided_at DESC, epoch, cursor) AS total \
+     FROM confirmation_evidence) AS kept WHERE total > ?1)";
 
 /// Access to one state of the database: of the writer, or of a read, which is given as a [`Reader`](crate::store::Reader) only.
 #[derive(Debug)]

@@ -15,11 +15,6 @@ use crate::{
     store::{StoreError, codec::signed, verifiers::ReadVerifiers},
 };
 
-/// Removes the oldest evidence of confirmations beyond so many bytes in all.
-pub(super) const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE (epoch, cursor) IN (SELECT epoch, cursor FROM \
-     (SELECT epoch, cursor, sum(length(document)) OVER (ORDER BY decided_at DESC, epoch, cursor) AS total \
-     FROM confirmation_evidence) AS kept WHERE total > ?1)";
-
 /// Marks the verifiers that were permitted instances without a bound.
 const REPORTS_LOST: &str = "UPDATE verifiers SET may_have_unbounded = 1 \
      WHERE max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL)";
