@@ -100,6 +100,10 @@ fn reads_requests_as_they_are_written() {
             "single_use": false, "ttl": 3600, "orch_id": "orch-1", "sender_constrained": true,
         }),
     );
+}
+
+#[test]
+fn reads_requests_about_apps_as_they_are_written() {
     assert_round_trip(
         &AppCreationRequest { name: "front-desk".into(), scopes: scopes(), token_ttl: None, sender_constrained: false },
         &json!({"name": "front-desk", "scopes": ["read:data:x", "write:data:*"]}),

@@ -33,13 +33,16 @@ const RETRY_FULL: u64 = 60;
 
 const TRY_AGAIN: &str = "nothing was done; try again";
 const MEND_KEYS: &str = "nothing was done; mend what `detail` names, at the broker, and try again";
-/// Next step after a commit of unknown outcome.
+/// Hint for a cursor of an epoch that was left.
+const OTHER_EPOCH: &str = "another log was begun since, after a restored backup or lost history: what was issued before is revoked; \
+     request a revocation again to wait for the present log";
 /// Header of the nonce that a proof must contain, RFC 9449 §8.
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 /// Hints to registrations with a proof.
 const SIGN_PROOF: &str = "the proof must be by the key of `public_key`: `htm` is POST, `htu` the broker's URL with `/v1/register`, `iat` \
     the present time, `jti` new";
 const SIGN_NONCE: &str = "sign another proof that contains the nonce of the `DPoP-Nonce` header";
+/// Next step after a commit of unknown outcome.
 const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
      that was recorded is rejected with `launch token already consumed`";
 
@@ -187,10 +190,7 @@ impl PendingProblem {
                 .hint("the delegate must be registered, not revoked, and hold or have held a token that has not expired"),
             Error::UnknownCursor(UnknownCursor::Beyond) => problem(ErrorCode::NotFound)
                 .hint("send the `cursor` of a response to a revocation of this broker"),
-            Error::UnknownCursor(UnknownCursor::OtherEpoch) => problem(ErrorCode::NotFound).hint(
-                "another log was begun since, after a restored backup or lost history: what was issued before is revoked; \
-                 request a revocation again to wait for the present log",
-            ),
+            Error::UnknownCursor(UnknownCursor::OtherEpoch) => problem(ErrorCode::NotFound).hint(OTHER_EPOCH),
             Error::NoEvidence => problem(ErrorCode::NotFound)
                 .hint("it is kept once a request has found the confirmation, until that of many later ones is kept"),
             Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier | Error::NoSuchInstance => {
