@@ -144,7 +144,7 @@ async fn withdraws_keys_of_shared_database_whose_rows_do_not_open() {
     assert!(rejected.contains(&leaked), "{rejected}");
     let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap().change;
     let next = done.activated.unwrap();
-    assert_eq!(start(&config).await.unwrap(), [next.clone()]);
+    assert_eq!(start(&config).await.unwrap(), std::slice::from_ref(&next));
     assert_eq!(rows(&store).await, [(leaked, Withdrawn), (next, Active)]);
     store.close().await;
 }
