@@ -25,10 +25,10 @@ pub(super) enum Accepted {
 impl Accepted {
     /// Returns true when signatures by the key are accepted.
     pub(super) const fn include(self, key: &ProofKey) -> bool {
-        match key {
-            ProofKey::Ed25519(_) => true,
+        match (self, key) {
+            (_, ProofKey::Ed25519(_)) => true,
             #[cfg(feature = "es256")]
-            ProofKey::P256(_) => matches!(self, Self::Ed25519AndEs256),
+            (accepted, ProofKey::P256(_)) => matches!(accepted, Self::Ed25519AndEs256),
         }
     }
 
