@@ -437,7 +437,7 @@ def test_every_log_line_is_explained() -> None:
     page, missing = plain((DOCS / "reference/logs-and-metrics.md").read_text()), []
     for file in BROKER_SOURCE.rglob("*.rs"):
         for level, call in re.findall(r"tracing::(info|warn|error)!\((.*?)\);", file.read_text(), re.S):
-            message = re.findall(LITERAL, call)[-1]
+            message = re.findall(LITERAL, call, re.S)[-1]
             if plain(message) not in page and "{" not in message:
                 missing.append(f"{level}: {message}")
     assert not missing, missing
