@@ -147,6 +147,16 @@ def test_an_agents_life(broker: Broker, client: list[str]) -> None:
     assert not [secret for secret in wire.secrets() if secret in completed.stdout]
 
 
+def test_refuses_bound_token_without_proof(broker: Broker, client: list[str]) -> None:
+    """An app whose agents get bound tokens. The broker says that they are valid; that is not enough for a service."""
+    credentials = broker.create_app(["read:data:*"], sender_constrained=True)
+    with tapped(broker.url) as wire:
+        completed = run(client, wire.url, credentials)
+    validated = wire.answers("/v1/token/validate")
+    assert validated and validated[0]["valid"] and "jkt" in validated[0]["claims"]["cnf"]
+    assert "lead: refused\n" in completed.stdout and ": may " not in completed.stdout, completed
+
+
 @pytest.fixture
 def secure_broker(tmp_path: Path) -> Iterator[tuple[Broker, Path]]:
     authority = Authority(tmp_path)

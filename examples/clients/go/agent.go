@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 )
@@ -125,15 +126,20 @@ type Validity struct {
 	Claims struct {
 		Subject string   `json:"sub"`
 		Scope   []string `json:"scope"`
+		// Confirmation names the key that the token is bound to.
+		Confirmation json.RawMessage `json:"cnf"`
 	} `json:"claims"`
 }
 
 // ANCHOR: validate
 
 // Validate asks the broker about a token, as a service does that doesn't verify by itself. An invalid token is no error.
+// A token that is bound to a key counts as invalid: without a proof, which is not checked here, it must be rejected
+// (RFC 9449 §7.2).
 func (b *Broker) Validate(token string) (*Validity, error) {
 	validity := new(Validity)
 	err := b.call(http.MethodPost, "/v1/token/validate", "", map[string]string{"token": token}, validity)
+	validity.Valid = validity.Valid && validity.Claims.Confirmation == nil
 	return validity, err
 }
 

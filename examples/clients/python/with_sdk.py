@@ -5,6 +5,8 @@ With the package `agentwrit` from PyPI.
     AGENTWRIT_BROKER_URL=… AGENTWRIT_CLIENT_ID=… AGENTWRIT_CLIENT_SECRET=… python with_sdk.py
 """
 
+import base64
+import json
 import os
 import sys
 from contextlib import closing
@@ -59,7 +61,16 @@ def main() -> None:
 def use(app: AgentWritApp, who: str, token: str) -> None:
     """What a service does that gets the token with a request. It would send `agent.bearer_header`."""
     result = app.validate(token)
-    print(f"{who}: may {' '.join(result.claims.scope)}" if result.valid else f"{who}: refused")
+    accepted = result.valid and not is_bound(token)
+    print(f"{who}: may {' '.join(result.claims.scope)}" if accepted else f"{who}: refused")
+
+
+def is_bound(token: str) -> bool:
+    """A token with `cnf` is bound to a key: without a proof, which is not checked here, it must be rejected (RFC 9449 §7.2).
+
+    The SDK (0.3.0) leaves the claim out of its result.
+    """
+    return "cnf" in json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
 
 
 # ANCHOR_END: validate

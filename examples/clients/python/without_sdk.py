@@ -113,9 +113,10 @@ class Broker:
 
     # ANCHOR: validate
     def validate(self, token: str) -> dict[str, Any] | None:
-        """The claims, or nothing if the token is invalid: what a service asks that doesn't verify by itself."""
+        """The claims, or nothing if the token is not acceptable: what a service asks that doesn't verify by itself."""
         answer = self.call("POST", "/v1/token/validate", {"token": token})
-        return answer["claims"] if answer["valid"] else None
+        # A token with `cnf` is bound to a key: without a proof, which is not checked here, it must be rejected (RFC 9449 §7.2).
+        return answer["claims"] if answer["valid"] and "cnf" not in answer["claims"] else None
 
     # ANCHOR_END: validate
 

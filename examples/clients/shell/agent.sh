@@ -104,10 +104,12 @@ release() { call POST /v1/token/release "$1" </dev/null; }
 # ANCHOR_END: release
 
 # ANCHOR: validate
-# use WHO TOKEN: what a service does that gets the token with a request.
+# use WHO TOKEN: what a service does that gets the token with a request. A token with `cnf` is bound to a key: without a proof,
+# which is not checked here, it must be rejected (RFC 9449 §7.2).
 use() {
     TOKEN="$2" jq --null-input '{token: env.TOKEN}' | call POST /v1/token/validate |
-        jq --raw-output --arg who "$1" '"\($who): " + if .valid then "may \(.claims.scope | join(" "))" else "refused" end'
+        jq --raw-output --arg who "$1" '"\($who): " +
+            if .valid and (.claims | has("cnf") | not) then "may \(.claims.scope | join(" "))" else "refused" end'
 }
 # ANCHOR_END: validate
 

@@ -61,7 +61,14 @@ export interface Delegation extends Renewal {
   delegation_chain: { agent: string; scope: string[] }[];
 }
 
-export type Validity = { valid: true; claims: { sub: string; scope: string[] } } | { valid: false; error: string };
+export type Validity = { valid: true; claims: Claims } | { valid: false; error: string };
+
+export interface Claims {
+  sub: string;
+  scope: string[];
+  /** Names the key that the token is bound to. */
+  cnf?: { jkt: string };
+}
 
 export class Broker {
   readonly #url: string;
@@ -148,7 +155,10 @@ export class Broker {
   // ANCHOR: validate
   /** What a service asks that gets a token with a request and doesn't verify by itself. */
   async validate(token: string): Promise<Validity> {
-    return await this.#call<Validity>("POST", "/v1/token/validate", { token });
+    const validity = await this.#call<Validity>("POST", "/v1/token/validate", { token });
+    // Without a proof, which is not checked here, a bound token must be rejected (RFC 9449 §7.2).
+    if (validity.valid && validity.claims.cnf !== undefined) return { valid: false, error: "the token is bound to a key" };
+    return validity;
   }
   // ANCHOR_END: validate
 
