@@ -192,8 +192,12 @@ impl FleetMirror for FleetMemory {
         let now = self.clock.now();
         self.change(|state, moment| {
             let mut before = std::mem::take(&mut state.verifiers);
+            // Reports were lost while this process ran. The clock of the server that has the database now may be behind: no
+            // time of it is compared with those of the former one.
+            let lost_reports = state.kept_since.is_some() && fleet.kept_since != state.kept_since;
             for enrolment in fleet.enrolments {
-                let may_have_unknown = fleet.kept_since.is_none_or(|since| enrolment.instances_since < since);
+                let began_before = |since| enrolment.instances_since < since;
+                let may_have_unknown = lost_reports || fleet.kept_since.is_none_or(began_before);
                 let earlier = before.get_mut(&enrolment.name).map(Verifier::without_instances);
                 let verifier = Verifier::following(earlier, enrolment, may_have_unknown, moment);
                 state.verifiers.insert(verifier.enrolment.name.clone(), verifier);
@@ -206,7 +210,7 @@ impl FleetMirror for FleetMemory {
                 state.note(report, at);
             }
             if fleet.kept_since != state.kept_since || state.complete_at.is_none() {
-                let since = fleet.kept_since.unwrap_or(now);
+                let since = fleet.kept_since.filter(|_| !lost_reports).unwrap_or(now);
                 state.kept_since = fleet.kept_since;
                 state.complete_at = moment.checked_add(Fleet::complete_after(since).saturating_since(now));
             }

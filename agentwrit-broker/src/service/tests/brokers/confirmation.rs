@@ -56,3 +56,25 @@ async fn any_broker_confirms_what_instances_report_to_others_and_one_records_it(
     let distinct: std::collections::BTreeSet<_> = confirmed.iter().collect();
     assert_eq!((confirmed.len(), distinct.len()), (10, 10));
 }
+
+/// The clock of a promoted server may be behind that of the former one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instances_whose_reports_a_promoted_server_lost_are_waited_for_whatever_its_clock() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, Some(60)).await.unwrap();
+    let launch_token = test.launch_token(0, false).await;
+    let token = test.register(0, 0, &launch_token).await.unwrap();
+    let claims = test.judge(0, &token).await.unwrap();
+    for behind in [0, 60, 3600] {
+        send(test.of(0), &report(test.of(0), "api", 1, behind + 1), 1).await.unwrap();
+        test.schema.execute(&format!(
+            "BEGIN; DELETE FROM verifier_instances; UPDATE report_log SET enrolments = enrolments + 1, \
+             kept_since = ((extract(epoch FROM clock_timestamp()) - {behind}) * 1000000)::bigint; COMMIT"
+        ));
+        let cursor = test.request_revocation(0, Level::Token, claims.token_id(), false).await.cursor;
+        for broker in 0..2 {
+            let found = wait(test.of(broker), &cursor, 0).await.unwrap().confirmation;
+            assert_eq!(found.state, Pending, "{behind} s behind, broker {broker}");
+        }
+    }
+}
