@@ -5,7 +5,8 @@
 //! 2. The proxy sets each header anew. Values that a client sent before it would decide which URL a proof must name, so a
 //!    header with several values, or both kinds of headers, name no URL.
 //! 3. Nothing is guessed: without a scheme and a host in them, the headers name no URL. `Host` is not one of them.
-//! 4. A request whose headers name no URL is compared with the configured external URLs.
+//! 4. The host is the client's choice (most proxies pass `Host` on), so it must be one that is configured.
+//! 5. A request whose headers name no URL is compared with the configured external URLs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ fn of_forwarded(value: &str) -> Option<ExternalUrl> {
     url(scheme?, host?, "")
 }
 
-fn url(scheme: &str, host: &str, prefix: &str) -> Option<ExternalUrl> {
+pub(crate) fn url(scheme: &str, host: &str, prefix: &str) -> Option<ExternalUrl> {
     // A host with a slash would name a path, one with an escape something else than it shows.
     let is_host = !host.is_empty() && !host.contains(['/', '\\', '@', '?', '#', '"']);
     let is_prefix = prefix.is_empty() || prefix.starts_with('/');

@@ -78,13 +78,40 @@ impl Authenticate {
         set(self.policy.change_senders(|senders| senders.set_proofs(proofs)).map(|()| self))
     }
 
-    /// Takes the external URL of a request from the headers of a proxy in one of these networks (`10.0.0.0/8`, `::1`):
-    /// `Forwarded` (RFC 7239), or `X-Forwarded-Proto`, `X-Forwarded-Host` and, if there is one, `X-Forwarded-Prefix`. For
-    /// services that cannot be configured with their [external URLs](Self::external_url), which is safer.
+    /// Sets the hosts, each with its port unless that is the scheme's, by which clients reach this service through the proxies
+    /// of [`forwarded_from`](Self::forwarded_from): for services without a configured [external URL](Self::external_url).
     ///
-    /// The proxy must set each of these headers anew, and remove those of the other kind: a client that can set them chooses
-    /// which service its proof is for. A request with several values, with both kinds or with incomplete headers is compared
-    /// with the configured external URLs, and without any its proof is rejected.
+    /// # Panics
+    ///
+    /// Panics where [`try_external_hosts`](Self::try_external_hosts) returns an error.
+    #[track_caller]
+    pub fn external_hosts<S: AsRef<str>>(self, hosts: impl IntoIterator<Item = S>) -> Self {
+        set(self.try_external_hosts(hosts))
+    }
+
+    /// Fallible form of [`external_hosts`](Self::external_hosts), for hosts from configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`ProofSettingsError`] for a text that is not a host with an optional port, and when the layer has an external URL.
+    pub fn try_external_hosts<S: AsRef<str>>(
+        mut self,
+        hosts: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.add_external_hosts(hosts))?;
+        Ok(self)
+    }
+
+    /// Takes the external URL of a request from the headers of a proxy in one of these networks (`10.0.0.0/8`, `::1`):
+    /// `Forwarded` (RFC 7239), or `X-Forwarded-Proto`, `X-Forwarded-Host` and, if there is one, `X-Forwarded-Prefix`.
+    ///
+    /// Most proxies forward the host that the client chose, so it decides nothing by itself: beside
+    /// [external URLs](Self::external_url) headers with their scheme, host and port add the prefix, and others are ignored; without
+    /// external URLs the host must be one of the [external hosts](Self::external_hosts). Call one of these before.
+    ///
+    /// The proxy must set each of these headers anew, and remove those of the other kind: a client that can set the prefix
+    /// chooses for which service of the host its proof is. A request with several values, with both kinds or with incomplete
+    /// headers is compared with the external URLs, and without any its proof is rejected.
     ///
     /// The peer's address comes from axum's `ConnectInfo<SocketAddr>`, with the `connect-info` feature and a server that is
     /// started with `into_make_service_with_connect_info::<SocketAddr>()`, or from [`PeerAddress`](crate::PeerAddress) in the
@@ -102,7 +129,8 @@ impl Authenticate {
     ///
     /// # Errors
     ///
-    /// [`ProofSettingsError`] for a text that is neither an address nor a network.
+    /// [`ProofSettingsError`] for a text that is neither an address nor a network, and when no external URL or host was set
+    /// before.
     pub fn try_forwarded_from<S: AsRef<str>>(
         mut self,
         proxies: impl IntoIterator<Item = S>,
@@ -153,6 +181,29 @@ impl RequireScope {
     #[track_caller]
     pub fn proofs(mut self, proofs: ProofVerifier) -> Self {
         set(self.policy.change_senders(|senders| senders.set_proofs(proofs)).map(|()| self))
+    }
+
+    /// Sets the hosts that [`forwarded_from`](Self::forwarded_from) accepts: see [`Authenticate::external_hosts`].
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`try_external_hosts`](Self::try_external_hosts) returns an error.
+    #[track_caller]
+    pub fn external_hosts<S: AsRef<str>>(self, hosts: impl IntoIterator<Item = S>) -> Self {
+        set(self.try_external_hosts(hosts))
+    }
+
+    /// Fallible form of [`external_hosts`](Self::external_hosts), for hosts from configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticate::try_external_hosts`].
+    pub fn try_external_hosts<S: AsRef<str>>(
+        mut self,
+        hosts: impl IntoIterator<Item = S>,
+    ) -> Result<Self, ProofSettingsError> {
+        self.policy.change_senders(|senders| senders.add_external_hosts(hosts))?;
+        Ok(self)
     }
 
     /// Takes the external URL of a request from the headers of a proxy in one of these networks: see

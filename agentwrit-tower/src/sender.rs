@@ -15,7 +15,7 @@ use tracing::error;
 
 use crate::client_key::ClientKey;
 use crate::error_response;
-use crate::forwarded::{ProxyNetworkError, TrustedProxies};
+use crate::forwarded::{self, ProxyNetworkError, TrustedProxies};
 use crate::rejection::Rejection;
 use crate::verified::Verified;
 
@@ -32,6 +32,21 @@ pub enum ProofSettingsError {
     /// The text is not a network of proxies.
     #[error(transparent)]
     Proxy(#[from] ProxyNetworkError),
+    /// The text is not a host with an optional port.
+    #[error("`{text}` is not a host, such as `api.example.com` or `api.example.com:8443`")]
+    Host {
+        /// Its first 256 characters.
+        text: String,
+    },
+    /// Forwarded headers without external URLs or hosts: clients would choose the URL.
+    #[error(
+        "forwarded headers count for known hosts only: add `.external_url(…)` or `.external_hosts([…])` before \
+         `.forwarded_from(…)`"
+    )]
+    NoExternalHost,
+    /// The layer has both external URLs and external hosts.
+    #[error("the layer has external URLs: add an `.external_url(…)` for each host, not `.external_hosts([…])`")]
+    HostsAndUrls,
     /// The layer has a [`ProofVerifier`] of its own, whose settings are decided.
     #[error("the layer has `.proofs(…)` already: set external URLs and `require_proof` on its builder")]
     Decided,
@@ -44,6 +59,8 @@ pub(crate) struct SenderPolicy {
     /// Verifier of proofs that the settings make; `None`: no bound token is accepted.
     proofs: Option<ProofVerifier>,
     proxies: Option<TrustedProxies>,
+    /// Origins that forwarded headers may name where no external URL is configured.
+    hosts: Vec<ExternalUrl>,
     /// True when the log has named the remedy for a layer that cannot accept bound tokens.
     is_logged: Arc<AtomicBool>,
 }
@@ -69,8 +86,40 @@ impl SenderPolicy {
 
     pub(crate) fn add_external_url(&mut self, url: &str) -> Result<(), ProofSettingsError> {
         let url = ExternalUrl::parse(url)?;
+        if !self.hosts.is_empty() {
+            return Err(ProofSettingsError::HostsAndUrls);
+        }
         self.own()?.0.push(url);
         Ok(())
+    }
+
+    pub(crate) fn add_external_hosts<S: AsRef<str>>(
+        &mut self,
+        hosts: impl IntoIterator<Item = S>,
+    ) -> Result<(), ProofSettingsError> {
+        if self.has_external_url() {
+            return Err(ProofSettingsError::HostsAndUrls);
+        }
+        for host in hosts {
+            let host = host.as_ref();
+            let of_host = ["https", "http"].map(|scheme| forwarded::url(scheme, host, ""));
+            if of_host.iter().any(Option::is_none) {
+                return Err(ProofSettingsError::Host { text: host.chars().take(256).collect() });
+            }
+            self.hosts.extend(of_host.into_iter().flatten());
+        }
+        if matches!(self.settings, Settings::None) {
+            self.own()?;
+        }
+        Ok(())
+    }
+
+    fn has_external_url(&self) -> bool {
+        match &self.settings {
+            Settings::None => false,
+            Settings::Own { urls, .. } => !urls.is_empty(),
+            Settings::Given(proofs) => !proofs.external_urls().is_empty(),
+        }
     }
 
     pub(crate) fn require_proof(&mut self) -> Result<(), ProofSettingsError> {
@@ -82,7 +131,11 @@ impl SenderPolicy {
         &mut self,
         networks: impl IntoIterator<Item = S>,
     ) -> Result<(), ProofSettingsError> {
-        self.proxies = Some(TrustedProxies::parse(networks)?);
+        let proxies = TrustedProxies::parse(networks)?;
+        if self.hosts.is_empty() && !self.has_external_url() {
+            return Err(ProofSettingsError::NoExternalHost);
+        }
+        self.proxies = Some(proxies);
         if matches!(self.settings, Settings::None) {
             self.own()?;
         }
@@ -141,13 +194,16 @@ impl SenderPolicy {
             presented = presented.client_key(key.thumbprint());
         }
         let forwarded = self.proxies.as_ref().and_then(|proxies| proxies.external_url(head));
+        // With configured URLs the verifier of proofs compares origins.
+        let forwarded =
+            forwarded.filter(|url| self.hosts.is_empty() || self.hosts.iter().any(|host| host.has_origin_of(url)));
         if let Some(url) = &forwarded {
             presented = presented.received_at(url);
         }
         let verified = verifiers.verify_presented_token(&presented, proofs);
         if let Err(VerifyError::Proof { error: ProofError::NoExternalUrl, .. }) = &verified {
             self.log_remedy(if self.proxies.is_some() {
-                "no trusted proxy named the external URL of a request: insert the peer's address (`ConnectInfo<SocketAddr>` with \
+                "no trusted proxy named an external URL with one of the `.external_hosts([…])`: insert the peer's address (`ConnectInfo<SocketAddr>` with \
                  the feature `connect-info`, or `PeerAddress`) and have the proxy set the forwarded headers, or add `.external_url(…)`"
             } else {
                 "proofs cannot be checked: add `.external_url(…)` with the URL by which clients reach this service"

@@ -282,7 +282,11 @@ async fn names_remedy_once_where_bound_tokens_cannot_be_accepted() {
     let (unbound, bound) = (scene.issuer.token(&["read:data:7"]), scene.token.clone());
     let without_proofs = scene.layer().layer(Inner::default().service());
     let without_url = scene.layer().require_proof().layer(Inner::default().service());
-    let without_peer = scene.layer().forwarded_from(["10.0.0.0/8"]).layer(Inner::default().service());
+    let without_peer = scene
+        .layer()
+        .external_hosts(["api.example.com"])
+        .forwarded_from(["10.0.0.0/8"])
+        .layer(Inner::default().service());
     scene.pass_start();
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
@@ -320,22 +324,22 @@ async fn names_remedy_once_where_bound_tokens_cannot_be_accepted() {
 #[tokio::test]
 async fn takes_external_url_from_trusted_proxy_only() {
     let scene = Scene::new();
-    let service = scene.layer().forwarded_from(["10.0.0.0/8"]).external_url(URL).layer(Inner::default().service());
+    let service = scene.layer().external_url(URL).forwarded_from(["10.0.0.0/8"]).layer(Inner::default().service());
     scene.pass_start();
     let request = |htu: &str, peer: [u8; 4]| {
         let mut request: Call = scene.get(htu);
         *request.uri_mut() = "/data".parse().unwrap();
         let headers = request.headers_mut();
         headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
-        headers.insert("x-forwarded-host", HeaderValue::from_static("public.example"));
+        headers.insert("x-forwarded-host", HeaderValue::from_static("api.example.com"));
         headers.insert("x-forwarded-prefix", HeaderValue::from_static("/svc2"));
         request.extensions_mut().insert(PeerAddress(peer.into()));
         request
     };
     for (htu, peer, status) in [
-        ("https://public.example/svc2/data", [10, 0, 0, 1], StatusCode::OK),
+        ("https://api.example.com/svc2/data", [10, 0, 0, 1], StatusCode::OK),
         ("https://api.example.com/data", [10, 0, 0, 1], StatusCode::UNAUTHORIZED),
-        ("https://public.example/svc2/data", [192, 0, 2, 1], StatusCode::UNAUTHORIZED),
+        ("https://api.example.com/svc2/data", [192, 0, 2, 1], StatusCode::UNAUTHORIZED),
         ("https://api.example.com/data", [192, 0, 2, 1], StatusCode::OK),
     ] {
         assert_eq!(send(&service, request(htu, peer)).await.status, status, "{htu} from {peer:?}");
@@ -349,7 +353,11 @@ async fn takes_address_of_peer_from_connect_info() {
     use std::net::SocketAddr;
 
     let scene = Scene::new();
-    let service = scene.layer().forwarded_from(["10.0.0.1"]).layer(Inner::default().service());
+    let service = scene
+        .layer()
+        .external_hosts(["api.example.com"])
+        .forwarded_from(["10.0.0.1"])
+        .layer(Inner::default().service());
     scene.pass_start();
     for (peer, status) in [("10.0.0.1:1", StatusCode::OK), ("10.0.0.2:1", StatusCode::UNAUTHORIZED)] {
         let mut request: Call = scene.get(DATA);
@@ -448,7 +456,20 @@ fn rejects_settings_for_proofs_that_contradict_each_other() {
         let built = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| contradiction(layer, proofs)));
         assert!(built.is_err());
     }
-    assert!(layer().proofs(proofs()).try_forwarded_from(["::1"]).is_ok());
+    assert!(layer().proofs(proofs()).external_hosts(["localhost"]).try_forwarded_from(["::1"]).is_ok());
+    for without_host in [layer(), layer().proofs(proofs()), layer().require_proof(), layer().external_hosts([""; 0])] {
+        let rejected = without_host.try_forwarded_from(["::1"]).map(drop);
+        assert_eq!(rejected, Err(ProofSettingsError::NoExternalHost));
+    }
+    let hosts = || layer().external_hosts(["api.example.com"]);
+    assert!(matches!(hosts().try_external_url(URL), Err(ProofSettingsError::HostsAndUrls)));
+    assert!(matches!(
+        layer().external_url(URL).try_external_hosts(["b.example"]),
+        Err(ProofSettingsError::HostsAndUrls)
+    ));
+    for wrong in ["", URL, "api.example.com/svc2", "user@api.example.com", "*.example.com/", "a b", "a:b", "a,b/"] {
+        assert!(matches!(layer().try_external_hosts([wrong]), Err(ProofSettingsError::Host { .. })), "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -460,4 +481,55 @@ async fn rejection_names_subject_of_token_whose_proof_is_bad() {
     let rejection = response.extensions.get::<Rejection>().unwrap();
     assert!(rejection.subject().is_some());
     assert!(matches!(rejection, Rejection::InvalidToken(VerifyError::Proof { error: ProofError::Missing, .. })));
+}
+
+/// RFC 9449 §4.3, check 9: proxies set `X-Forwarded-Host` from the `Host` that the client chose.
+#[tokio::test]
+async fn rejects_proof_for_forwarded_host_that_is_not_configured() {
+    let scene = Scene::new();
+    let service = scene.layer().external_url(URL).forwarded_from(["10.0.0.0/8"]).layer(Inner::default().service());
+    scene.pass_start();
+    for (htu, proto, host, expected) in [
+        ("https://evil.example/data", "https", "evil.example", Some("proof_wrong_url")),
+        ("https://api.example.com.evil/data", "https", "api.example.com.evil", Some("proof_wrong_url")),
+        ("https://api.example.com:8443/data", "https", "api.example.com:8443", Some("proof_wrong_url")),
+        ("http://api.example.com/data", "http", "api.example.com", Some("proof_wrong_url")),
+        (DATA, "https", "evil.example", None),
+        (DATA, "https", "API.example.com:443", None),
+    ] {
+        let response = send(&service, forwarded(&scene, htu, proto, host)).await;
+        let found = (!response.status.is_success()).then(|| cause(&response));
+        assert_eq!(found, expected, "{htu} at {proto}://{host}");
+    }
+}
+
+#[tokio::test]
+async fn takes_external_url_with_listed_host_only() {
+    let scene = Scene::new();
+    let layer = scene.layer().external_hosts(["api.example.com", "tenant.example:8443"]);
+    let service = layer.forwarded_from(["10.0.0.0/8"]).layer(Inner::default().service());
+    scene.pass_start();
+    for (htu, proto, host, expected) in [
+        (DATA, "https", "api.example.com", None),
+        ("http://api.example.com/data", "http", "API.example.com:80", None),
+        ("https://tenant.example:8443/data", "https", "tenant.example:8443", None),
+        ("https://tenant.example/data", "https", "tenant.example", Some("proof_no_external_url")),
+        ("https://evil.example/data", "https", "evil.example", Some("proof_no_external_url")),
+        (DATA, "https", "evil.example", Some("proof_no_external_url")),
+        ("https://evil.example/data", "https", "api.example.com", Some("proof_wrong_url")),
+    ] {
+        let response = send(&service, forwarded(&scene, htu, proto, host)).await;
+        let found = (!response.status.is_success()).then(|| cause(&response));
+        assert_eq!(found, expected, "{htu} at {proto}://{host}");
+    }
+}
+
+/// `GET /data` from a trusted proxy, with a proof for `htu`.
+fn forwarded(scene: &Scene, htu: &str, proto: &'static str, host: &'static str) -> Call {
+    let mut request: Call = scene.get(htu);
+    *request.uri_mut() = "/data".parse().unwrap();
+    request.headers_mut().insert("x-forwarded-proto", HeaderValue::from_static(proto));
+    request.headers_mut().insert("x-forwarded-host", HeaderValue::from_static(host));
+    request.extensions_mut().insert(PeerAddress([10, 0, 0, 1].into()));
+    request
 }

@@ -32,6 +32,25 @@ impl ExternalUrl {
         &self.0
     }
 
+    /// Returns true when scheme, host and port are those of `other`.
+    #[must_use]
+    pub fn has_origin_of(&self, other: &Self) -> bool {
+        self.split_path().0 == other.split_path().0
+    }
+
+    /// Returns true when a path follows the authority: the prefix that a proxy strips.
+    pub(super) fn has_path(&self) -> bool {
+        !self.split_path().1.is_empty()
+    }
+
+    /// Splits the normal form, which has no slash behind the authority unless a path follows.
+    fn split_path(&self) -> (&str, &str) {
+        let authority = self.0.find("://").map_or(0, |colon| colon.saturating_add(3));
+        let slash = self.0.get(authority..).and_then(|rest| rest.find('/'));
+        let end = slash.map_or(self.0.len(), |slash| slash.saturating_add(authority));
+        self.0.split_at_checked(end).unwrap_or((&self.0, ""))
+    }
+
     /// Returns true when `htu` names `path`, which is [normalised](request_path), below this URL.
     pub(super) fn is_named_by(&self, htu: &str, path: &str) -> bool {
         self.is_joined(htu, path) || normalised(htu).is_some_and(|htu| self.is_joined(&htu, path))
@@ -226,6 +245,25 @@ mod tests {
             "https://api.example.com/%zz",
         ] {
             assert!(ExternalUrl::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn compares_scheme_host_and_port_of_origins() {
+        let has_origin_of = |url: &str, other: &str| {
+            ExternalUrl::parse(url).unwrap().has_origin_of(&ExternalUrl::parse(other).unwrap())
+        };
+        assert!(has_origin_of("https://api.example.com", "https://API.example.com:443/svc2/a"));
+        assert!(has_origin_of("http://[::1]:8080/a", "http://[0:0:0:0:0:0:0:1]:8080/b"));
+        for other in [
+            "http://api.example.com",
+            "https://api.example.com:8443",
+            "https://api.example.com.evil",
+            "https://api.example.co",
+            "https://evil/api.example.com",
+        ] {
+            assert!(!has_origin_of("https://api.example.com", other), "{other}");
+            assert!(!has_origin_of(other, "https://api.example.com"), "{other}");
         }
     }
 

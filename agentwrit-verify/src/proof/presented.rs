@@ -69,7 +69,9 @@ impl<'a> PresentedToken<'a> {
         self
     }
 
-    /// Names the external URL by which a trusted proxy received the request, instead of the configured ones.
+    /// Names the external URL by which a trusted proxy received the request. Where external URLs are configured it adds a
+    /// prefix to the path at most: with another scheme, host or port than theirs, or without a path, it is ignored. Without
+    /// configured ones the caller must have compared its host with those of the service.
     #[must_use]
     pub fn received_at(mut self, url: &'a ExternalUrl) -> Self {
         self.proof = self.proof.received_at(url);
@@ -138,7 +140,9 @@ impl<'a> PresentedProof<'a> {
         self
     }
 
-    /// Names the external URL by which a trusted proxy received the request, instead of the configured ones.
+    /// Names the external URL by which a trusted proxy received the request. Where external URLs are configured it adds a
+    /// prefix to the path at most: with another scheme, host or port than theirs, or without a path, it is ignored. Without
+    /// configured ones the caller must have compared its host with those of the service.
     #[must_use]
     pub fn received_at(mut self, url: &'a ExternalUrl) -> Self {
         self.received_at = Some(url);

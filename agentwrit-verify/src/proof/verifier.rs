@@ -75,6 +75,12 @@ impl ProofVerifier {
         self.0.nonces.as_ref().map(|nonces| nonces.issue(now))
     }
 
+    /// Returns the configured external URLs.
+    #[must_use]
+    pub fn external_urls(&self) -> &[ExternalUrl] {
+        &self.0.urls
+    }
+
     /// Returns true when tokens that are not sender-constrained are rejected.
     #[must_use]
     pub fn requires_proof(&self) -> bool {
@@ -180,7 +186,11 @@ impl ProofRules {
             return Err(ProofError::WrongMethod { found: shorten(&claims.htm) });
         }
         let path = request_path(presented.path).ok_or(ProofError::AmbiguousPath)?;
-        let urls = presented.received_at.map_or(self.urls.as_slice(), std::slice::from_ref);
+        // A proxy passes on the host that the client chose: it names no origin that is not configured.
+        let named = presented.received_at.filter(|url| {
+            self.urls.is_empty() || (url.has_path() && self.urls.iter().any(|configured| configured.has_origin_of(url)))
+        });
+        let urls = named.map_or(self.urls.as_slice(), std::slice::from_ref);
         if urls.is_empty() {
             return Err(ProofError::NoExternalUrl);
         }

@@ -382,12 +382,30 @@ fn section_4_3_check_9_joins_external_url_and_path_behind_a_proxy() {
     {
         assert_eq!(judge("6", other, path), Err(ProofError::AmbiguousPath), "{path}");
     }
-    // A URL that a trusted proxy names takes the place of the configured ones.
-    let named = ExternalUrl::parse("https://tenant.example.com").unwrap();
-    let proof = scene.with_claims(&json!({"htu": "https://tenant.example.com/records/7"}));
-    assert_eq!(proof_result(scene.present(&scene.request().proof(&proof).received_at(&named))), Ok(()));
-    let proof = scene.with_claims(&json!({"jti": "7"}));
-    assert_eq!(proof_result(scene.present(&scene.request().proof(&proof).received_at(&named))), wrong(URL));
+}
+
+/// A proxy passes on the host that the client chose.
+#[test]
+fn section_4_3_check_9_takes_prefix_but_no_origin_from_proxy() {
+    let scene = Scene::new();
+    let judge = |htu: &str, received_at: &str| {
+        let proof = scene.with_claims(&json!({"htu": htu, "jti": format!("{htu} {received_at}")}));
+        let received_at = ExternalUrl::parse(received_at).unwrap();
+        proof_result(scene.present(&scene.request().proof(&proof).received_at(&received_at)))
+    };
+    let wrong = |htu: &str| Err(ProofError::WrongUrl { found: htu.into() });
+    for origin in ["https://evil.example", "http://api.example.com", "https://api.example.com:8443"] {
+        for prefix in ["", "/svc2"] {
+            let (htu, received_at) = (format!("{origin}{prefix}/records/7"), format!("{origin}{prefix}"));
+            assert_eq!(judge(&htu, &received_at), wrong(&htu));
+            assert_eq!(judge(URL, &received_at), Ok(()), "{received_at}");
+        }
+    }
+    let prefixed = "https://api.example.com/svc2/records/7";
+    assert_eq!(judge(prefixed, "https://api.example.com/svc2"), Ok(()));
+    assert_eq!(judge(URL, "https://api.example.com/svc2"), wrong(URL));
+    assert_eq!(judge(prefixed, "https://api.example.com"), wrong(prefixed));
+    assert_eq!(judge(URL, "https://api.example.com"), Ok(()));
 }
 
 #[test]
