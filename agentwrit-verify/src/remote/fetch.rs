@@ -178,7 +178,7 @@ async fn rejection(response: &mut Response) -> Option<String> {
     struct Problem {
         detail: Option<String>,
     }
-    let is_definite = matches!(response.status().as_u16(), 400 | 401 | 403 | 422);
+    let is_definite = matches!(response.status().as_u16(), 400 | 401 | 403 | 409 | 422);
     let media_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let media_type = media_type.split_once(';').map_or(media_type, |(media_type, _)| media_type).trim();
     if !is_definite || !media_type.eq_ignore_ascii_case("application/problem+json") {

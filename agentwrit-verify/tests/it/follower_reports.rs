@@ -249,7 +249,8 @@ async fn rejected_report_ends_lease_at_once_and_unavailable_broker_does_not() {
         assert!(verifier.verify(&broker.token()).is_ok(), "{status}");
         accept().await;
     }
-    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "422 Unprocessable Content"] {
+    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "409 Conflict", "422 Unprocessable Content"]
+    {
         fail_once(status, problem).await;
         assert!(is_not_reported(&verifier, &broker.token()), "{status}");
         accept().await;
