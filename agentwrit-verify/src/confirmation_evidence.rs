@@ -64,7 +64,7 @@ impl PartialEq for VerifierEvidence {
 impl Eq for VerifierEvidence {}
 
 /// An instance of a verifier.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct InstanceEvidence {
     /// Its verifier.
@@ -73,9 +73,27 @@ pub struct InstanceEvidence {
     pub instance: InstanceId,
     /// Time from which it was fenced; `None` when it reported the cursor.
     pub fenced_at: Option<UnixTime>,
+    /// Key that verifies its report, if its verifier has had another one since.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "encode_former_key",
+        deserialize_with = "decode_former_key"
+    )]
+    pub public_key: Option<PublicKey>,
     /// Its latest report, signed; `None` when it was too long to keep.
     pub report: Option<String>,
 }
+
+impl PartialEq for InstanceEvidence {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |of: &Self| of.public_key.as_ref().map(|key| *key.as_bytes());
+        (&self.verifier, self.instance, self.fenced_at, key(self), &self.report)
+            == (&other.verifier, other.instance, other.fenced_at, key(other), &other.report)
+    }
+}
+
+impl Eq for InstanceEvidence {}
 
 /// Number of instances by the reason for which they count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +143,8 @@ impl ConfirmationEvidence {
     /// Returns the time from which the instance was fenced; `None` when it reported the cursor.
     fn check_instance(&self, evidence: &InstanceEvidence) -> Result<Option<UnixTime>, EvidenceDefect> {
         let enrolled = self.verifiers.iter().find(|verifier| verifier.name == evidence.verifier);
-        let key = &enrolled.ok_or(EvidenceDefect::NotEnrolled)?.public_key;
+        let enrolled = enrolled.ok_or(EvidenceDefect::NotEnrolled)?;
+        let key = evidence.public_key.as_ref().unwrap_or(&enrolled.public_key);
         let text = evidence.report.as_deref().ok_or(EvidenceDefect::NoReport)?;
         let unverified = UnverifiedReport::decode(text).map_err(EvidenceDefect::Report)?;
         if (unverified.verifier(), unverified.instance()) != (&evidence.verifier, evidence.instance) {
@@ -187,4 +206,16 @@ fn decode_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D
     let bytes = BASE64URL_NOPAD.decode(text.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     let bytes: [u8; 32] = bytes.ok_or_else(|| de::Error::custom("expected 32 bytes in unpadded base64url"))?;
     PublicKey::from_bytes(&bytes).map_err(de::Error::custom)
+}
+
+#[expect(clippy::ref_option, reason = "serde calls it")]
+fn encode_former_key<S: Serializer>(key: &Option<PublicKey>, serializer: S) -> Result<S::Ok, S::Error> {
+    match key {
+        Some(key) => encode_key(key, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn decode_former_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PublicKey>, D::Error> {
+    decode_key(deserializer).map(Some)
 }

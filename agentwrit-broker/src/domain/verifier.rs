@@ -121,19 +121,24 @@ pub struct InstanceState {
     pub leaving: bool,
     /// Time at which a broker received the report.
     pub heard_at: UnixTime,
-    /// The signed report; empty if it is longer than [`MAX_KEPT_REPORT`](Self::MAX_KEPT_REPORT).
+    /// The signed report; empty if it is longer than [`MAX_KEPT_REPORT`](Self::MAX_KEPT_REPORT), so that no verifier takes the
+    /// place of the evidence of others.
     pub signed: Arc<str>,
+    /// Ed25519 key that verified the report.
+    pub public_key: [u8; 32],
     /// True when it has since reported a cursor that this log has not reached, so that it follows another database.
     pub is_ahead: bool,
 }
 
 impl InstanceState {
-    /// Length of the longest signed report that is kept, in bytes: several times that of any follower.
-    pub const MAX_KEPT_REPORT: usize = 2048;
+    /// Length of the longest signed report that is kept, in bytes, besides its audience: more than that of any follower.
+    pub const MAX_KEPT_REPORT: usize = 768;
 
-    /// Takes the state from a verified report, which was received at `heard_at`.
+    /// Takes the state from a report that `key` verified and that was received at `heard_at`.
     #[must_use]
-    pub fn of(report: Report, signed: &str, heard_at: UnixTime) -> Self {
+    pub fn of(report: Report, signed: &str, key: &PublicKey, heard_at: UnixTime) -> Self {
+        // In base64url.
+        let longest = Self::MAX_KEPT_REPORT.saturating_add(report.audience.len().saturating_mul(4).div_ceil(3));
         Self {
             verifier: report.verifier,
             instance: report.instance,
@@ -144,7 +149,8 @@ impl InstanceState {
             drained: report.drained,
             leaving: report.leaving,
             heard_at,
-            signed: if signed.len() <= Self::MAX_KEPT_REPORT { signed.into() } else { Arc::default() },
+            signed: if signed.len() <= longest { signed.into() } else { Arc::default() },
+            public_key: *key.as_bytes(),
             is_ahead: false,
         }
     }

@@ -8,7 +8,7 @@
 //! 4. A request waits for reports and for the next fence. Few requests wait at once; any other gets the present state. A
 //!    client that hangs up ends its request, and a broker that stops ends all with the present state.
 //! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers, and
-//!    keeps what it was decided by: the event has the digest.
+//!    keeps what it was decided by: the event has the digest. If that fails, the change is confirmed all the same.
 
 mod evidence;
 mod listed;
@@ -106,7 +106,14 @@ impl ConfirmationService {
             let begun = Instant::now();
             let decision = self.decide(&commit).await?;
             if decision.response.confirmation.state == ConfirmationState::Confirmed {
-                self.record(by, &commit, &decision).await?;
+                if let Err(error) = self.record(by, &commit, &decision).await {
+                    tracing::error!(
+                        component = "confirmation",
+                        %error,
+                        cursor = %commit.cursor,
+                        "a confirmation was not recorded; the next request for it tries again"
+                    );
+                }
                 return Ok(decision.response);
             }
             let now = Instant::now();

@@ -17,7 +17,7 @@ use super::{
     verifiers::{enrol, key, report, send},
     *,
 };
-use crate::{feed::UnknownCursor, store::Tx};
+use crate::{feed::UnknownCursor, service::verifiers::ReportRejection, store::Tx};
 
 /// Limit for what happens at once.
 const SOON: Duration = Duration::from_secs(10);
@@ -339,4 +339,130 @@ async fn counts_followers_that_waited_and_do_not_report() {
         follower.await.unwrap().unwrap();
     }
     assert_eq!(test.confirmation(&cursor).await.unenrolled, 2);
+}
+
+/// Returns a report whose cursor this log has not reached.
+fn ahead(test: &TestServices, instance: u8, sequence: u64) -> Report {
+    let end = test.services.feed.end();
+    let applied = FeedCursor::new(&end.epoch, end.cursor + 1000).unwrap();
+    Report { applied, ..report(&test.services, "api", instance, sequence) }
+}
+
+#[tokio::test]
+async fn ahead_report_of_unknown_instance_does_not_count_when_fleet_is_complete() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(30)).await.unwrap();
+    test.clock.advance(Duration::from_secs(3600));
+    let cursor = test.revoke_one().await;
+    let sent = send(&test.services, &ahead(&test, 9, 1), 1).await;
+    assert_eq!(sent, Err(Error::Report(ReportRejection::Ahead)));
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 0, 0, vec![]));
+}
+
+#[tokio::test]
+async fn ahead_reports_keep_instance_unbounded_for_one_lease_only() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(30)).await.unwrap();
+    send(&test.services, &report(&test.services, "api", 9, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    for hundreds in 0..20_u64 {
+        let sent = send(&test.services, &ahead(&test, 9, 2 + hundreds), 1).await;
+        assert_eq!(sent, Err(Error::Report(ReportRejection::Ahead)));
+        let expected = if hundreds <= 6 { Unbounded } else { Confirmed };
+        assert_eq!(test.figures(&cursor).await.0, expected, "after {hundreds}00 s");
+        test.clock.advance(Duration::from_secs(100));
+    }
+}
+
+#[tokio::test]
+async fn instance_that_leaves_while_its_first_unbounded_report_is_written_does_not_count() {
+    let test = TestServices::new().await;
+    let services = Arc::clone(&test.services);
+    enrol(&services, "batch", 1, None).await.unwrap();
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let blocked = Arc::new(std::sync::Mutex::new(blocked));
+    let ledger = Arc::clone(&services.ledger);
+    let mut writer = Box::pin(async move {
+        let wait = move |_: &mut Tx<'_>| {
+            blocked.lock().unwrap().recv().unwrap();
+            Ok::<_, Error>(())
+        };
+        ledger.transact(wait).await
+    });
+    assert!(timeout(Duration::ZERO, &mut writer).await.is_err());
+    let unbounded = |sequence| Report { bound: ReportedBound::Unbounded, ..report(&services, "batch", 1, sequence) };
+    let (first, leaving) = (unbounded(1), Report { leaving: true, ..unbounded(2) });
+    let mut first = Box::pin(send(&services, &first, 1));
+    assert!(timeout(Duration::ZERO, &mut first).await.is_err(), "it waits for the writer");
+    let mut leaving = Box::pin(send(&services, &leaving, 1));
+    let early = timeout(Duration::ZERO, &mut leaving).await;
+    release.send(()).unwrap();
+    writer.await.unwrap();
+    drop(first.await);
+    match early {
+        Ok(sent) => drop(sent.unwrap()),
+        Err(_) => drop(leaving.await.unwrap()),
+    }
+    let cursor = test.revoke_one().await;
+    test.clock.advance(Duration::from_secs(100_000));
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 0, 0, vec![]));
+}
+
+#[tokio::test]
+async fn evidence_proves_confirmation_after_change_of_key() {
+    for reports_cursor in [false, true] {
+        let test = TestServices::new().await;
+        enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+        send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+        let cursor = test.revoke_one().await;
+        if reports_cursor {
+            send(&test.services, &report(&test.services, "api", 1, 2), 1).await.unwrap();
+        }
+        let public_key = Some(Base64(*key(2).public_key().as_bytes()));
+        let request = agentwrit_protocol::VerifierUpdateRequest { public_key, max_bound: None };
+        let name = agentwrit_verify::report::VerifierName::parse("api").unwrap();
+        test.services.verifiers.update(None, name, request, CLIENT).await.unwrap();
+        send(&test.services, &report(&test.services, "api", 2, 1), 2).await.unwrap();
+        test.clock.advance(Duration::from_secs(31));
+        assert_eq!(test.figures(&cursor).await.0, Confirmed);
+        let document = test.services.confirmations.evidence(&cursor).await.unwrap();
+        let evidence: ConfirmationEvidence = serde_json::from_slice(&document).unwrap();
+        let figures = evidence.check().unwrap();
+        assert_eq!((figures.confirmed, figures.fenced), if reports_cursor { (2, 0) } else { (1, 1) });
+    }
+}
+
+#[tokio::test]
+async fn confirms_also_when_evidence_cannot_be_recorded() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    let cursor = test.revoke_one().await;
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let store = &test.services.ledger.store;
+    store.transact(|tx| tx.execute_batch(failed_commits::FAIL_COMMITS)).await.unwrap();
+    assert_eq!(wait(&test.services, &cursor, 0).await.map(|found| found.confirmation.state), Ok(Confirmed));
+    store.transact(|tx| tx.execute_batch(failed_commits::COMMIT_AGAIN)).await.unwrap();
+    assert!(test.confirmation_events().await.is_empty());
+    // The next request records it.
+    assert_eq!(test.figures(&cursor).await.0, Confirmed);
+    assert_eq!(test.confirmation_events().await.len(), 1);
+}
+
+#[tokio::test]
+async fn evidence_omits_report_with_long_unknown_member() {
+    let test = TestServices::new().await;
+    enrol(&test.services, "api", 1, Some(60)).await.unwrap();
+    let cursor = test.revoke_one().await;
+    send(&test.services, &report(&test.services, "api", 1, 1), 1).await.unwrap();
+    let signed = report(&test.services, "api", 2, 1).sign(&key(1));
+    let payload = data_encoding::BASE64URL_NOPAD.decode(signed.split('.').nth(1).unwrap().as_bytes()).unwrap();
+    let mut payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    payload["pad"] = "x".repeat(500).into();
+    let padded = key(1).sign_document(Report::MEDIA_TYPE, payload.to_string().as_bytes());
+    test.services.verifiers.report(&padded, CLIENT).await.unwrap();
+    assert_eq!(test.figures(&cursor).await, (Confirmed, 2, 0, vec![]));
+    let document = test.services.confirmations.evidence(&cursor).await.unwrap();
+    let evidence: ConfirmationEvidence = serde_json::from_slice(&document).unwrap();
+    let is_kept: Vec<_> = evidence.instances.iter().map(|instance| instance.report.is_some()).collect();
+    assert_eq!(is_kept, [true, false]);
 }

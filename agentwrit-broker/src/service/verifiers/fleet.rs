@@ -89,6 +89,11 @@ impl FleetMemory {
         Some(Arc::clone(&state.verifiers.get(name)?.instances.get(&instance)?.state))
     }
 
+    /// Returns true once every instance that may accept tokens is known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.state().complete_at.is_some_and(|at| at <= self.clock.monotonic())
+    }
+
     /// Returns whether there is a place for another instance of a verifier.
     pub(super) fn has_place(&self, name: &VerifierName) -> bool {
         let state = &mut *self.state();

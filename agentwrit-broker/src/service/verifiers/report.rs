@@ -143,7 +143,9 @@ impl VerifierService {
             .check(pace_of_instances(), &pace, moment)
             .map_err(|retry_after| ReportRejection::TooOften { retry_after })?;
         if known.is_none() {
-            if report.leaving && !self.is_known_to_any_broker(&report).await? {
+            // An earlier report may be being written: without a bound it would count until the operator forgets it.
+            let may_be_unbounded = report.bound == ReportedBound::Unbounded && enrolment.largest_bound().is_none();
+            if report.leaving && !may_be_unbounded && !self.is_known_to_any_broker(&report).await? {
                 // It does not count, and an earlier report of it counts until its bound at most.
                 return Ok(self.log_end()?);
             }
@@ -151,7 +153,7 @@ impl VerifierService {
                 .check(pace_of_new_instances(), &report.verifier, moment)
                 .map_err(|retry_after| ReportRejection::TooManyNewInstances { retry_after })?;
         }
-        self.store_report(InstanceState::of(report, text, heard_at), known).await
+        self.store_report(InstanceState::of(report, text, &enrolment.public_key, heard_at), known).await
     }
 
     /// Returns the verifier that a report names, if it is enrolled with the key that the report names. Another broker may
@@ -220,8 +222,11 @@ impl VerifierService {
     ) -> Result<StoredReport, StoreError> {
         let end = self.log_end()?;
         if state.applied.epoch() == end.epoch() && !end.has_reached(&state.applied) {
-            let known = known.map_or_else(|| state.clone(), Arc::unwrap_or_clone);
-            self.memory.note(InstanceState { sequence: state.sequence, is_ahead: true, ..known });
+            // Once all instances are known, one of which no report was accepted has no lease, and accepts no token.
+            if known.is_some() || !self.memory.is_complete() {
+                let known = known.map_or_else(|| state.clone(), Arc::unwrap_or_clone);
+                self.memory.note(InstanceState { sequence: state.sequence, is_ahead: true, ..known });
+            }
             return Ok(StoredReport::Ahead);
         }
         let was_kept = known.is_some_and(|known| known.is_unbounded());

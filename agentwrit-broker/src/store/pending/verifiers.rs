@@ -83,6 +83,7 @@ impl Record for InstanceRow {
             ("heard_at", Integer),
             ("signed", Text),
             ("is_ahead", Boolean),
+            ("public_key", Bytes),
         ],
     };
 
@@ -101,6 +102,7 @@ impl Record for InstanceRow {
             state.heard_at.into(),
             (&*state.signed).into(),
             state.is_ahead.into(),
+            (&state.public_key).into(),
         ]);
     }
 }

@@ -63,15 +63,20 @@ const MAX_WAITING: usize = 1 << 14;
 const BATCH: usize = 1024;
 
 /// Takes the next number, and writes reports that are later than the stored ones. One of another database changes nothing but
-/// that its instance is known to follow it.
+/// that its instance is known to follow it, for the lease of 602 s that the instance may have: of an accepted report, or of
+/// one that was lost.
 const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], \
-     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::text[]) \
-     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed)), \
-     moved AS (UPDATE report_log SET change = change + 1 WHERE one = 1 RETURNING change) \
+     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::text[], $12::bytea[]) \
+     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, public_key)), \
+     moved AS (UPDATE report_log SET change = change + 1 WHERE one = 1 RETURNING change, kept_since) \
      INSERT INTO verifier_instances AS known (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, \
-     heard_at, signed, is_ahead, change) \
+     heard_at, signed, public_key, is_ahead, change) \
      SELECT given.*, given.epoch = head.epoch AND given.cursor > head.cursor, moved.change \
      FROM given JOIN verifiers ON verifiers.name = given.verifier AND verifiers.removed_at IS NULL, head, moved \
+     WHERE given.epoch <> head.epoch OR given.cursor <= head.cursor OR given.heard_at < moved.kept_since + 602000000 \
+     OR EXISTS (SELECT 1 FROM verifier_instances AS earlier \
+     WHERE earlier.verifier = given.verifier AND earlier.instance = given.instance \
+     AND ((earlier.bound IS NULL AND NOT earlier.leaving) OR given.heard_at < earlier.heard_at + 602000000)) \
      ON CONFLICT (verifier, instance) DO UPDATE SET seq = excluded.seq, change = excluded.change, \
      is_ahead = excluded.is_ahead, \
      epoch = CASE WHEN excluded.is_ahead THEN known.epoch ELSE excluded.epoch END, \
@@ -81,11 +86,13 @@ const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[],
      drained = CASE WHEN excluded.is_ahead THEN known.drained ELSE excluded.drained END, \
      leaving = CASE WHEN excluded.is_ahead THEN known.leaving ELSE excluded.leaving END, \
      heard_at = CASE WHEN excluded.is_ahead THEN known.heard_at ELSE excluded.heard_at END, \
-     signed = CASE WHEN excluded.is_ahead THEN known.signed ELSE excluded.signed END \
+     signed = CASE WHEN excluded.is_ahead THEN known.signed ELSE excluded.signed END, \
+     public_key = CASE WHEN excluded.is_ahead THEN known.public_key ELSE excluded.public_key END \
      WHERE known.seq < excluded.seq RETURNING known.verifier, known.instance, known.seq, known.is_ahead";
 /// Reads the numbers and the rows behind one: one statement, hence one state.
 const CHANGES: &str = "SELECT log.change, log.enrolments, log.kept_since, known.verifier, known.instance, known.seq, \
-     known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.signed, known.is_ahead \
+     known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.signed, known.is_ahead, \
+     known.public_key \
      FROM report_log AS log LEFT JOIN verifier_instances AS known ON known.change > $1 WHERE log.one = 1";
 const NUMBERS: &str = "SELECT change, enrolments, kept_since FROM report_log WHERE one = 1";
 /// Reads the timeline of a PostgreSQL server. A promotion, or a recovery from a backup, begins another one.
@@ -232,6 +239,10 @@ impl Written {
         match self.rows.get(&(state.verifier.clone(), state.instance, state.sequence)) {
             Some(true) => StoredReport::Ahead,
             Some(false) => StoredReport::Accepted { end: self.end.clone() },
+            // It was not written.
+            None if state.applied.epoch() == self.end.epoch() && !self.end.has_reached(&state.applied) => {
+                StoredReport::Ahead
+            }
             None => StoredReport::Superseded,
         }
     }
@@ -459,6 +470,7 @@ struct Columns<'s> {
     leaving: Vec<bool>,
     heard_at: Vec<i64>,
     signed: Vec<&'s str>,
+    public_keys: Vec<&'s [u8]>,
 }
 
 impl<'s> Columns<'s> {
@@ -476,11 +488,12 @@ impl<'s> Columns<'s> {
             columns.leaving.push(state.leaving);
             columns.heard_at.push(micros(state.heard_at));
             columns.signed.push(&state.signed);
+            columns.public_keys.push(&state.public_key);
         }
         columns
     }
 
-    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 11] {
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 12] {
         [
             &self.verifiers,
             &self.instances,
@@ -493,6 +506,7 @@ impl<'s> Columns<'s> {
             &self.leaving,
             &self.heard_at,
             &self.signed,
+            &self.public_keys,
         ]
     }
 }

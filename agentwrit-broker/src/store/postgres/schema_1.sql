@@ -242,6 +242,7 @@ CREATE TABLE verifier_instances (
     heard_at bigint  NOT NULL,
     signed   text    NOT NULL, -- the report; empty if it is long
     is_ahead boolean NOT NULL, -- follows another database
+    public_key bytea NOT NULL, -- that verified the report
     change   bigint  NOT NULL DEFAULT 0, -- of `report_log`
     PRIMARY KEY (verifier, instance)
 ) WITH (fillfactor = 50);

@@ -24,7 +24,7 @@ use crate::{
 pub(super) const ENROLMENTS: &str = "SELECT name, public_key, max_bound, added_at, removed_at, former_bound, former_ended_at, \
      instances_since, may_have_unbounded FROM verifiers ORDER BY added_at";
 pub(super) const INSTANCES: &str = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, \
-     signed, is_ahead FROM verifier_instances ORDER BY verifier, instance";
+     signed, is_ahead, public_key FROM verifier_instances ORDER BY verifier, instance";
 /// Removes the oldest evidence of confirmations beyond so many bytes in all.
 pub(super) const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE (epoch, cursor) IN (SELECT epoch, cursor FROM \
      (SELECT epoch, cursor, sum(length(document)) OVER (ORDER BY decided_at DESC, epoch, cursor) AS total \
@@ -113,6 +113,7 @@ pub(super) fn instance(row: &Row, at: usize) -> Result<InstanceState, StoreError
         heard_at: time(row, at + 9)?,
         signed: get::<String>(row, at + 10)?.into(),
         is_ahead: get(row, at + 11)?,
+        public_key: bytes(row, at + 12)?,
     })
 }
 

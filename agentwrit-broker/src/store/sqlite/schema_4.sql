@@ -44,6 +44,7 @@ CREATE TABLE verifier_instances (
     heard_at INTEGER NOT NULL,
     signed   TEXT    NOT NULL, -- the report; empty if it is long
     is_ahead INTEGER NOT NULL, -- follows another database
+    public_key BLOB  NOT NULL, -- that verified the report
     PRIMARY KEY (verifier, instance)
 ) STRICT, WITHOUT ROWID;
 

@@ -27,7 +27,7 @@ impl ReadVerifiers for Transaction<'_> {
     }
 
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError> {
-        let sql = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, is_ahead \
+        let sql = "SELECT verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, is_ahead, public_key \
                    FROM verifier_instances ORDER BY verifier, instance";
         self.list(sql, [], instance)
     }
@@ -85,6 +85,7 @@ fn instance(row: &Row<'_>) -> rusqlite::Result<InstanceState> {
         heard_at: time(row, 9)?,
         signed: row.get::<_, String>(10)?.into(),
         is_ahead: row.get(11)?,
+        public_key: row.get(12)?,
     })
 }
 

@@ -140,6 +140,7 @@ pub(in crate::store) fn instance(verifier: &str, number: u8) -> InstanceState {
         leaving: false,
         heard_at: at(9),
         signed: format!("report-{number}").into(),
+        public_key: [number; 32],
         is_ahead: false,
     }
 }

@@ -185,3 +185,29 @@ async fn lost_reports_and_ended_enrolments_count_at_every_broker_until_operator_
     test.add(store).await;
     assert!(lost(&test, 3).await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn report_beyond_the_log_does_not_count_of_unknown_instance_or_after_its_lease() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, Some(30)).await.unwrap();
+    send(test.of(0), &report(test.of(0), "api", 1, 1), 1).await.unwrap();
+    // As if the database had kept reports since long ago.
+    test.schema.execute("UPDATE report_log SET kept_since = 1");
+    let beyond = |broker: usize, instance, sequence| {
+        let good = report(test.of(broker), "api", instance, sequence);
+        let applied = FeedCursor::new(good.applied.epoch(), good.applied.position() + 5).unwrap();
+        Report { applied, ..good }
+    };
+    let rejected = Err(Error::Report(ReportRejection::Ahead));
+    assert_eq!(send(test.of(1), &beyond(1, 2, 1), 1).await, rejected);
+    let fleet = test.of(0).verifiers.fleet().await.unwrap();
+    assert_eq!(fleet.instances.iter().map(|known| known.bound).collect::<Vec<_>>(), [ReportedBound::Seconds(30)]);
+    test.schema.execute("UPDATE verifier_instances SET heard_at = heard_at - 602000000");
+    assert_eq!(send(test.of(1), &beyond(1, 1, 2), 1).await, rejected);
+    let fleet = test.of(0).verifiers.fleet().await.unwrap();
+    assert_eq!(fleet.instances[0].bound, ReportedBound::Seconds(30));
+    test.schema.execute("UPDATE verifier_instances SET heard_at = heard_at + 602000000");
+    assert_eq!(send(test.of(1), &beyond(1, 1, 3), 1).await, rejected);
+    let fleet = test.of(0).verifiers.fleet().await.unwrap();
+    assert_eq!(fleet.instances[0].bound, ReportedBound::Unbounded);
+}
