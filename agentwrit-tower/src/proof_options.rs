@@ -13,8 +13,8 @@ impl Authenticate {
     /// request. `url` is the URL by which clients reach this service, which proofs name; behind a proxy that strips a prefix
     /// from the path it ends with the prefix. Called several times, each of the URLs is one.
     ///
-    /// Each call makes a [`ProofVerifier`] with default settings and a replay table of its own. Several layers that verify
-    /// the same requests, or several routers of one service, share one: see [`proofs`](Self::proofs).
+    /// Each call makes a [`ProofVerifier`] with default settings and a replay table of its own. Several routers of
+    /// one service share one: see [`proofs`](Self::proofs).
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, RequireScope, verify::Verifier};
@@ -58,7 +58,8 @@ impl Authenticate {
     }
 
     /// Accepts tokens that are bound to a key with proofs that `proofs` accepts: for other settings than those of
-    /// [`external_url`](Self::external_url), and for several layers, which share the replay table of clones.
+    /// [`external_url`](Self::external_url), and for several layers, which share the replay table of clones. A layer within
+    /// another accepts the proof that the outer one accepted for the same request.
     ///
     /// ```
     /// use agentwrit_tower::{Authenticate, verify::{Verifier, proof::{ExternalUrlError, NonceKey, ProofVerifier}}};

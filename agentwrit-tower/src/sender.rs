@@ -200,6 +200,9 @@ impl SenderPolicy {
         if let Some(url) = &forwarded {
             presented = presented.received_at(url);
         }
+        if let Some(outer) = head.extensions.get::<Verified>() {
+            presented = presented.verified_before(outer.token());
+        }
         let verified = verifiers.verify_presented_token(&presented, proofs);
         if let Err(VerifyError::Proof { error: ProofError::NoExternalUrl, .. }) = &verified {
             self.log_remedy(if self.proxies.is_some() {

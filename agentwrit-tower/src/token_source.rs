@@ -53,6 +53,9 @@ impl TokenSource {
     /// cross-site request forgery, and set the cookie `HttpOnly`, `Secure`, `SameSite=Strict`, with a `__Host-` name.
     /// Unlike responses to requests with an `Authorization` header (RFC 9111 §3.5), responses to cookies may be stored
     /// by shared caches: send `Cache-Control: private`.
+    ///
+    /// A bound token in a cookie, or of a [closure](Self::custom), needs a `DPoP` header: a [`ClientKey`](crate::ClientKey) replaces
+    /// proofs only for tokens with the scheme `DPoP` in `Authorization`.
     #[must_use]
     pub fn cookie(name: impl Into<String>) -> Self {
         Self(Kind::Cookie(name.into().into()))
@@ -125,9 +128,10 @@ impl TokenSources {
         }
     }
 
-    /// Marks the headers of the sources as sensitive: their `Debug` prints `Sensitive`, not the token.
+    /// Marks the headers of the sources and the proof as sensitive: their `Debug` prints `Sensitive`. A proof that was rejected
+    /// may still be good elsewhere.
     pub(crate) fn mark_sensitive(&self, headers: &mut HeaderMap) {
-        for name in self.0.iter().filter_map(TokenSource::header) {
+        for name in self.0.iter().filter_map(TokenSource::header).chain([DPOP]) {
             // Not `entry`, which reserves room for a value: an allocation, and a panic when the map is full.
             let values = headers.iter_mut().filter(|(found, _)| **found == name);
             values.for_each(|(_, value)| value.set_sensitive(true));

@@ -9,7 +9,7 @@ use crate::{
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
-    proof::{PresentedToken, ProofVerifier},
+    proof::{PresentedToken, ProofVerifier, accepted::AcceptedProof},
     revocation::RevocationList,
     verifier::{Rules, Verifier},
 };
@@ -33,6 +33,7 @@ pub struct VerifiedToken {
     rules: Arc<Rules>,
     verified: Arc<CachedToken>,
     admission: Option<Admission>,
+    accepted: Option<AcceptedProof>,
 }
 
 impl VerifiedToken {
@@ -80,6 +81,16 @@ impl VerifiedToken {
     }
 }
 
+impl<'a> PresentedToken<'a> {
+    /// Names the token that an outer layer verified for this very request. Its proof is no replay for the
+    /// [`ProofVerifier`] that accepted it then; every other check is made again.
+    #[must_use]
+    pub fn verified_before(mut self, verified: &'a VerifiedToken) -> Self {
+        self.accepted = verified.accepted.as_ref();
+        self
+    }
+}
+
 impl Verifier {
     /// Verifies a token as [`verify`](Self::verify), and returns a handle to check it again later.
     ///
@@ -87,7 +98,33 @@ impl Verifier {
     ///
     /// As [`verify`](Self::verify).
     pub fn verify_token(&self, token: &str) -> Result<VerifiedToken, VerifyError> {
-        self.admit(|| self.verify_bearer(token))
+        self.admit(|| self.verify_bearer(token).map(|verified| (verified, None)))
+    }
+
+    /// Verifies a token and, if it is sender-constrained, that its key made the request (RFC 9449 §7): see
+    /// [`proof`](crate::proof).
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify); [`VerifyError::Proof`], [`VerifyError::ProofRequired`] for a sender-constrained token
+    /// with the scheme `Bearer`, [`VerifyError::NotSenderConstrained`] for another one with the scheme `DPoP` or where a
+    /// proof is required.
+    pub fn verify_presented(
+        &self,
+        presented: &PresentedToken<'_>,
+        proofs: &ProofVerifier,
+    ) -> Result<Arc<Claims>, VerifyError> {
+        self.verify_sender(presented, proofs).map(|(verified, _)| Arc::clone(&verified.claims))
+    }
+
+    fn verify_sender(
+        &self,
+        presented: &PresentedToken<'_>,
+        proofs: &ProofVerifier,
+    ) -> Result<(Arc<CachedToken>, Option<AcceptedProof>), VerifyError> {
+        let verified = self.verify_cached(presented.token)?;
+        let accepted = proofs.check_sender(presented, &verified)?;
+        Ok((verified, accepted))
     }
 
     /// Verifies a token as [`verify_presented`](Self::verify_presented), and returns a handle to check it again later.
@@ -105,12 +142,12 @@ impl Verifier {
 
     fn admit(
         &self,
-        verify: impl FnOnce() -> Result<Arc<CachedToken>, VerifyError>,
+        verify: impl FnOnce() -> Result<(Arc<CachedToken>, Option<AcceptedProof>), VerifyError>,
     ) -> Result<VerifiedToken, VerifyError> {
         // Before the check begins.
         let admission = self.rules.revocations.as_ref().and_then(RevocationList::admit);
-        let verified = verify()?;
-        Ok(VerifiedToken { rules: Arc::clone(&self.rules), verified, admission })
+        let (verified, accepted) = verify()?;
+        Ok(VerifiedToken { rules: Arc::clone(&self.rules), verified, admission, accepted })
     }
 }
 

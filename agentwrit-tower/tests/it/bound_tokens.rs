@@ -11,7 +11,7 @@ use agentwrit_tower::{
 use axum::{Router, body::Body, routing};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, TE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tower::ServiceBuilder;
 use tower_layer::Layer;
@@ -532,4 +532,43 @@ fn forwarded(scene: &Scene, htu: &str, proto: &'static str, host: &'static str) 
     request.headers_mut().insert("x-forwarded-host", HeaderValue::from_static(host));
     request.extensions_mut().insert(PeerAddress([10, 0, 0, 1].into()));
     request
+}
+
+#[tokio::test]
+async fn nested_layers_with_one_proof_verifier_accept_request_once() {
+    let scene = Scene::new();
+    let proofs = || ProofVerifier::builder().external_url(URL).unwrap().clock(scene.issuer.clock().clone()).build();
+    let (shared, own) = (proofs(), proofs());
+    let changes_method = |mut request: Call| {
+        if request.headers().contains_key("x-method-override") {
+            *request.method_mut() = Method::DELETE;
+        }
+        request
+    };
+    let service = ServiceBuilder::new()
+        .layer(Authenticate::new(scene.issuer.verifier()).proofs(shared.clone()))
+        .layer(scene.layer().proofs(own))
+        .map_request(changes_method)
+        .layer(scene.layer().proofs(shared))
+        .service(Inner::default().service());
+    scene.pass_start();
+    let request: Call = scene.get(DATA);
+    assert_eq!(send(&service, request.clone()).await.status, StatusCode::OK);
+    let replayed = send(&service, request).await;
+    assert_eq!((replayed.status, cause(&replayed)), (StatusCode::UNAUTHORIZED, "proof_replayed"));
+
+    let mut changed: Call = scene.get(DATA);
+    changed.headers_mut().insert("x-method-override", HeaderValue::from_static("DELETE"));
+    assert_eq!(cause(&send(&service, changed).await), "proof_wrong_method", "the other checks are made again");
+}
+
+#[tokio::test]
+async fn rejection_closure_sees_no_proof_in_debug_output() {
+    let scene = Scene::new();
+    let layer = scene.layer().external_url(URL).on_rejection(|_, head| Response::new(format!("{:?}", head.headers)));
+    let service = layer.layer(Inner::default().service());
+    let response = send(&service, scene.get::<Full<Bytes>>(DATA)).await;
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED, "a nonce is demanded at the start");
+    let shown = String::from_utf8_lossy(&response.body);
+    assert!(shown.contains(r#""dpop": Sensitive"#) && !shown.contains("eyJ"), "{shown}");
 }

@@ -151,7 +151,7 @@ impl ProofVerifierBuilder<WantsProofOptions> {
             nonces,
             own_nonces: NonceKey::of_this_process(),
             started_at: ClockReading::of(&*clock),
-            replays: ReplayTable::new(replay_capacity),
+            replays: Arc::new(ReplayTable::new(replay_capacity)),
             algorithms,
             clock,
         }))

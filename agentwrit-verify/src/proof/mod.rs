@@ -46,6 +46,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub(crate) mod accepted;
 mod builder;
 mod error;
 #[cfg(feature = "es256")]

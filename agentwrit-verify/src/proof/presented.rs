@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ExternalUrl, ProofError};
+use super::{ExternalUrl, ProofError, accepted::AcceptedProof};
 use crate::thumbprint::Thumbprint;
 
 /// Authentication scheme of a request (RFC 6750 §2.1, RFC 9449 §7.1).
@@ -45,6 +45,7 @@ pub struct PresentedToken<'a> {
     pub(crate) token: &'a str,
     pub(crate) proof: PresentedProof<'a>,
     pub(crate) client_key: Option<Thumbprint>,
+    pub(crate) accepted: Option<&'a AcceptedProof>,
 }
 
 impl<'a> PresentedToken<'a> {
@@ -52,7 +53,7 @@ impl<'a> PresentedToken<'a> {
     /// [`PresentedProof::new`].
     #[must_use]
     pub fn new(scheme: Scheme, token: &'a str, method: &'a str, path: &'a str) -> Self {
-        Self { scheme, token, proof: PresentedProof::new(method, path), client_key: None }
+        Self { scheme, token, proof: PresentedProof::new(method, path), client_key: None, accepted: None }
     }
 
     /// Sets the value of the one `DPoP` header.

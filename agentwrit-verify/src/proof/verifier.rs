@@ -7,19 +7,18 @@ use sha2::{Digest, Sha256};
 
 use super::{
     ExternalUrl, NonceKey, PresentedProof, PresentedToken, ProofError, Replay, ReplayTable, Scheme,
+    accepted::AcceptedProof,
     external_url::request_path,
     key::{Accepted, KnownSender, ProofKey, PublicJwk},
     unverified::{ProofClaims, UnverifiedProof},
 };
 use crate::{
     cache::CachedToken,
-    claims::Claims,
     clock::{Clock, UnixTime},
     error::VerifyError,
     jws::shorten,
     staleness::ClockReading,
     thumbprint::Thumbprint,
-    verifier::Verifier,
 };
 
 /// Checks proofs for one service. Clones are cheap and share the replay table: two that don't share it accept the same
@@ -37,7 +36,7 @@ pub(super) struct ProofRules {
     /// Nonces that show that a proof was made since the start.
     pub(super) own_nonces: NonceKey,
     pub(super) started_at: ClockReading,
-    pub(super) replays: ReplayTable,
+    pub(super) replays: Arc<ReplayTable>,
     pub(super) algorithms: Accepted,
     pub(super) clock: Box<dyn Clock>,
 }
@@ -57,7 +56,7 @@ impl ProofVerifier {
         presented: &PresentedProof<'_>,
         expected: Option<&Thumbprint>,
     ) -> Result<Thumbprint, ProofError> {
-        let checked = self.0.check(presented, expected, |_| None, || None)?;
+        let checked = self.0.check(presented, expected, |_| None, || None, None)?;
         Ok(checked.thumbprint)
     }
 
@@ -87,8 +86,14 @@ impl ProofVerifier {
         self.0.requires_proof
     }
 
-    /// Checks that the sender of a verified token may use it.
-    fn check_sender(&self, presented: &PresentedToken<'_>, verified: &CachedToken) -> Result<(), VerifyError> {
+    /// Checks that the sender of a verified token may use it. Returns its proof, if it needs one, and those that were
+    /// accepted for the request before.
+    pub(crate) fn check_sender(
+        &self,
+        presented: &PresentedToken<'_>,
+        verified: &CachedToken,
+    ) -> Result<Option<AcceptedProof>, VerifyError> {
+        let before = presented.accepted;
         let claims = &verified.claims;
         let rejected = |error| {
             let (subject, token_id) = claims.name();
@@ -99,23 +104,24 @@ impl ProofVerifier {
             })
         };
         match (claims.sender_constraint(), presented.scheme) {
-            (None, Scheme::Bearer) if !self.0.requires_proof => Ok(()),
+            (None, Scheme::Bearer) if !self.0.requires_proof => Ok(before.cloned()),
             (None, Scheme::Bearer | Scheme::Dpop) | (Some(_), Scheme::Bearer) => rejected(None),
-            (Some(bound), Scheme::Dpop) if presented.client_key == Some(bound.jkt) => Ok(()),
+            (Some(bound), Scheme::Dpop) if presented.client_key == Some(bound.jkt) => Ok(before.cloned()),
             (Some(bound), Scheme::Dpop) => {
                 let ath = || verified.sender.get().map_or_else(|| hash(presented.token), |sender| sender.ath);
                 let known = |header: &str| verified.sender.get().filter(|sender| *sender.header == *header);
-                match self.0.check(&presented.proof, Some(&bound.jkt), known, || Some(ath())) {
-                    Ok(Checked { new: Some((header, key)), .. }) => {
-                        // Another request may have set it in the meantime: it is the same.
-                        verified.sender.get_or_init(|| KnownSender {
-                            header: header.into(),
-                            key,
-                            ath: hash(presented.token),
-                        });
-                        Ok(())
+                match self.0.check(&presented.proof, Some(&bound.jkt), known, || Some(ath()), before) {
+                    Ok(Checked { new, text, .. }) => {
+                        if let Some((header, key)) = new {
+                            // Another request may have set it in the meantime: it is the same.
+                            verified.sender.get_or_init(|| KnownSender {
+                                header: header.into(),
+                                key,
+                                ath: hash(presented.token),
+                            });
+                        }
+                        Ok(Some(AcceptedProof::new(&self.0.replays, text, before)))
                     }
-                    Ok(Checked { new: None, .. }) => Ok(()),
                     Err(error) => rejected(Some(error)),
                 }
             }
@@ -133,21 +139,24 @@ fn hash(token: &str) -> [u8; 43] {
 /// An accepted proof.
 struct Checked<'p> {
     thumbprint: Thumbprint,
+    text: &'p str,
     /// Header and key, unless they were known.
     new: Option<(&'p str, ProofKey)>,
 }
 
 impl ProofRules {
     /// Performs every check, cheap ones first. `known` returns the sender whose proofs have this header, `ath` the hash of
-    /// the access token that the proof must contain.
+    /// the access token that the proof must contain; `before` are the proofs that were accepted for the request.
     fn check<'p, 'k>(
         &self,
         presented: &PresentedProof<'p>,
         expected: Option<&Thumbprint>,
         known: impl FnOnce(&str) -> Option<&'k KnownSender>,
         ath: impl FnOnce() -> Option<[u8; 43]>,
+        before: Option<&AcceptedProof>,
     ) -> Result<Checked<'p>, ProofError> {
-        let proof = UnverifiedProof::decode(presented.text()?)?;
+        let text = presented.text()?;
+        let proof = UnverifiedProof::decode(text)?;
         // The header of a known sender contains the key that is expected.
         let known = known(proof.header_text()).filter(|sender| self.algorithms.include(&sender.key));
         let known = expected.zip(known);
@@ -173,8 +182,13 @@ impl ProofRules {
         if !key.verifies(proof.signing_input(), proof.signature()) {
             return Err(ProofError::BadSignature);
         }
-        match self.replays.record(&thumbprint, &claims.jti, claims.iat) {
-            Replay::Fresh => Ok(Checked { thumbprint, new: new.map(|key| (proof.header_text(), key)) }),
+        let recorded = if before.is_some_and(|before| before.is_recorded_in(&self.replays, text)) {
+            Replay::Fresh
+        } else {
+            self.replays.record(&thumbprint, &claims.jti, claims.iat)
+        };
+        match recorded {
+            Replay::Fresh => Ok(Checked { thumbprint, text, new: new.map(|key| (proof.header_text(), key)) }),
             Replay::Replayed => Err(ProofError::Replayed),
             Replay::Superseded => Err(ProofError::Superseded),
         }
@@ -255,33 +269,5 @@ impl fmt::Debug for ProofRules {
             .field("started_at", &self.started_at)
             .field("replays", &self.replays)
             .finish_non_exhaustive()
-    }
-}
-
-impl Verifier {
-    /// Verifies a token and, if it is sender-constrained, that its key made the request (RFC 9449 §7): see
-    /// [`proof`](crate::proof).
-    ///
-    /// # Errors
-    ///
-    /// As [`verify`](Self::verify); [`VerifyError::Proof`], [`VerifyError::ProofRequired`] for a sender-constrained token
-    /// with the scheme `Bearer`, [`VerifyError::NotSenderConstrained`] for another one with the scheme `DPoP` or where a
-    /// proof is required.
-    pub fn verify_presented(
-        &self,
-        presented: &PresentedToken<'_>,
-        proofs: &ProofVerifier,
-    ) -> Result<Arc<Claims>, VerifyError> {
-        self.verify_sender(presented, proofs).map(|verified| Arc::clone(&verified.claims))
-    }
-
-    pub(crate) fn verify_sender(
-        &self,
-        presented: &PresentedToken<'_>,
-        proofs: &ProofVerifier,
-    ) -> Result<Arc<CachedToken>, VerifyError> {
-        let verified = self.verify_cached(presented.token)?;
-        proofs.check_sender(presented, &verified)?;
-        Ok(verified)
     }
 }

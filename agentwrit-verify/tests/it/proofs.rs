@@ -753,3 +753,27 @@ fn messages_and_debug_output_contain_no_credentials() {
     let shown = format!("{request:?}");
     assert!(!shown.contains("secret") && !shown.contains(&scene.token) && !shown.contains("u:p"), "{shown}");
 }
+
+#[test]
+fn accepts_proof_again_only_for_request_that_it_was_accepted_for() {
+    let scene = Scene::new();
+    let other_table = builder(&scene.issuer).build();
+    scene.issuer.clock().advance(Duration::from_secs(6));
+    let (proof, other_proof) = (scene.good(), scene.with_claims(&json!({"jti": "two"})));
+    let verify = |presented: &PresentedToken<'_>, proofs: &ProofVerifier| {
+        scene.verifier.verify_presented_token(presented, proofs)
+    };
+    let request = scene.request().proof(&proof);
+    let outer = verify(&request, &scene.proofs).unwrap();
+    let middle = verify(&request.clone().verified_before(&outer), &other_table).unwrap();
+    let inner = request.clone().verified_before(&middle);
+    assert!(verify(&inner, &scene.proofs).is_ok() && verify(&inner, &other_table).is_ok());
+
+    let replayed = |presented: &PresentedToken<'_>, proofs| {
+        proof_result(verify(presented, proofs).map(drop)) == Err(ProofError::Replayed)
+    };
+    assert!(replayed(&request, &scene.proofs) && replayed(&request, &other_table), "as another request");
+    let of_other = verify(&scene.request().proof(&other_proof), &scene.proofs).unwrap();
+    assert!(replayed(&request.clone().verified_before(&of_other), &scene.proofs), "beside another request");
+    assert!(replayed(&request.verified_before(&outer), &other_table), "where another verifier accepted it");
+}
