@@ -25,6 +25,8 @@ const MAX_CLOCK_WAIT: u64 = 60;
 
 /// RFC 6750 §3: the Bearer token of the request is no longer valid.
 const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
+/// RFC 9449 §7.1: the proof of the request is not accepted.
+const INVALID_PROOF: &str = r#"DPoP error="invalid_dpop_proof", algs="EdDSA Ed25519""#;
 /// RFC 6750 §3: the Bearer token of the request is valid and does not permit this.
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficient_scope""#;
 
@@ -42,6 +44,8 @@ const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const SIGN_PROOF: &str = "the proof must be by the key of `public_key`: `htm` is POST, `htu` the broker's URL with `/v1/register`, `iat` \
     the present time, `jti` new";
 const SIGN_NONCE: &str = "sign another proof that contains the nonce of the `DPoP-Nonce` header";
+/// Hint to a request whose proof was used, in the words of the layer that judges proofs.
+const SIGN_AGAIN: &str = "sign a fresh proof for this method, this URL and this token, with the clock right";
 /// Next step after a commit of unknown outcome.
 const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
      that was recorded is rejected with `launch token already consumed`";
@@ -172,6 +176,7 @@ impl PendingProblem {
             Error::AppInactive | Error::RenewalFailed | Error::TokenEnded => {
                 problem(ErrorCode::Unauthorized).challenge(INVALID_TOKEN)
             }
+            Error::ProofReplayed => problem(ErrorCode::Unauthorized).challenge(INVALID_PROOF).hint(SIGN_AGAIN),
             Error::NonceUnknown => {
                 problem(ErrorCode::Unauthorized).hint("ask `GET /v1/challenge` for a new nonce; it lasts 30 s")
             }

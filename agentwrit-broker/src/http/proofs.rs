@@ -4,12 +4,14 @@
 //!    layers of agentwrit-tower judge both.
 //! 2. A registration with a `DPoP` header asks for bound tokens. Its proof must be by the key that it registers, and is judged
 //!    after the launch token: what unauthenticated clients sign is not recorded.
-//! 3. Registrations have a replay table of their own. Each table is of one broker: at another broker with the same external
-//!    URL a proof can be replayed within its window (RFC 9449 §11.1), for the same method, URL and token. A renewal and a
-//!    release end the token, so that the replay has no effect.
+//! 3. Registrations have a replay table of their own. Each table is of one broker: another broker with the same external
+//!    URL would accept the proof again within its window (RFC 9449 §11.1). A renewal and a release end the token, so that the
+//!    replay has no effect. A delegation records the proof in its transaction: a proof does not cover the body, so that the
+//!    replay could name another delegate.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
+use agentwrit_tower::Verified;
 use agentwrit_verify::{
     Clock, VerifyError,
     proof::{ALGORITHMS, ExternalUrl, ExternalUrlError, ProofVerifier, Scheme},
@@ -25,7 +27,11 @@ use http::{
     request::Parts,
 };
 
-use crate::service::registration::KeyProof;
+use super::errors::HttpError;
+use crate::service::{
+    registration::KeyProof,
+    used_proof::{LEEWAY, UsedProof, WINDOW},
+};
 
 /// Header of a proof, RFC 9449 §4.1.
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -56,7 +62,8 @@ impl ProofVerifiers {
     ) -> Result<Self, ExternalUrlError> {
         let urls = if urls.is_empty() { listener_urls(address, tls)? } else { urls.to_vec() };
         let build = || {
-            let builder = ProofVerifier::builder().without_external_url().clock(Arc::clone(clock));
+            let builder = ProofVerifier::builder().without_external_url().window(WINDOW).leeway(LEEWAY);
+            let builder = builder.clock(Arc::clone(clock));
             urls.iter().try_fold(builder, |builder, url| builder.external_url(url.as_str()))
         };
         Ok(Self { tokens: build()?.build(), registrations: build()?.replay_capacity(REGISTRATIONS).build() })
@@ -95,6 +102,20 @@ impl<S: Sync> FromRequestParts<S> for RegistrationProof {
             headers,
         })))
     }
+}
+
+/// Returns the proof that was accepted with a bound token.
+///
+/// # Errors
+///
+/// [`HttpError::Defect`] if there is none: the layer that judged the token accepts no bound one without a proof.
+pub(super) fn used_proof(verified: &Verified, headers: &HeaderMap) -> Result<Option<UsedProof>, HttpError> {
+    if verified.sender_constraint().is_none() {
+        return Ok(None);
+    }
+    let proof = headers.get(DPOP).and_then(|proof| UsedProof::read(proof.as_bytes()));
+    let missing = || HttpError::Defect { cause: "a bound token was accepted without a proof".to_owned() };
+    proof.ok_or_else(missing).map(Some)
 }
 
 /// Leaves one challenge in a response, in the scheme of the request: AgentWrit v2 sends one, and its clients may expect that.

@@ -4,14 +4,14 @@ use agentwrit_protocol::{
     DelegationRequest, DelegationResponse, Presented, RenewalResponse, ValidationRequest, ValidationResponse,
 };
 use agentwrit_tower::{Rejection, Verified};
-use agentwrit_verify::VerifyError;
+use agentwrit_verify::{VerifyError, proof::ProofError};
 use axum::{
     Json,
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
 use super::{
     Shared,
@@ -19,10 +19,10 @@ use super::{
     client::Client,
     confirmed,
     errors::HttpError,
-    proofs::is_of_sender,
+    proofs::{is_of_sender, used_proof},
     query::NoParameters,
 };
-use crate::service::Error;
+use crate::service::{Bearer, Error};
 
 /// Judges a token for clients that cannot verify offline. Writes nothing.
 pub(super) async fn validate(
@@ -72,15 +72,30 @@ pub(super) async fn delegate(
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
+    headers: HeaderMap,
     JsonBody(request, _place): JsonBody<DelegationRequest>,
-) -> Result<Json<DelegationResponse>, HttpError> {
-    let (issued, chain) = services.delegations.delegate(verified.token().clone().into(), request, client).await?;
-    Ok(Json(DelegationResponse {
-        access_token: issued.access_token.into(),
-        expires_in: Some(issued.expires_in),
-        token_type: issued.token_type,
-        delegation_chain: Some(chain),
-    }))
+) -> Result<Response, HttpError> {
+    let bearer = Bearer::from(verified.token().clone()).with_proof(used_proof(&verified, &headers)?);
+    match services.delegations.delegate(bearer, request, client).await {
+        Ok((issued, chain)) => Ok(Json(DelegationResponse {
+            access_token: issued.access_token.into(),
+            expires_in: Some(issued.expires_in),
+            token_type: issued.token_type,
+            delegation_chain: Some(chain),
+        })
+        .into_response()),
+        Err(Error::ProofReplayed) => Ok(reject_replay(&verified)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Rejects a proof that another broker accepted before; audited and counted as one that this broker accepted.
+fn reject_replay(verified: &Verified) -> Response {
+    let (error, subject) = (ProofError::Replayed, verified.subject().clone());
+    let error = VerifyError::Proof { error, subject, token_id: verified.token_id() };
+    let mut response = HttpError::Service(Error::ProofReplayed).into_response();
+    response.extensions_mut().insert(Rejection::InvalidToken(error));
+    response
 }
 
 /// Rejects a renewal with an invalid token in the same words as one that the service rejects.

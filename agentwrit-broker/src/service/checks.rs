@@ -10,7 +10,7 @@ use std::{ops::Deref, sync::Arc};
 
 use agentwrit_verify::{AgentId, AppId, Claims, ScopeSet, UnixTime, VerifiedToken};
 
-use super::Error;
+use super::{Error, binding::constraint, used_proof::UsedProof};
 use crate::{
     clock,
     domain::{App, AppStatus, IssuedToken},
@@ -22,11 +22,22 @@ use crate::{
 
 /// Bearer of a request: its token, as verified when the request arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Bearer(VerifiedToken);
+pub(crate) struct Bearer {
+    token: VerifiedToken,
+    /// Proof of its key in the request.
+    pub(super) proof: Option<UsedProof>,
+}
+
+impl Bearer {
+    /// Adds the proof that was accepted with the token.
+    pub(crate) fn with_proof(self, proof: Option<UsedProof>) -> Self {
+        Self { proof, ..self }
+    }
+}
 
 impl From<VerifiedToken> for Bearer {
     fn from(token: VerifiedToken) -> Self {
-        Self(token)
+        Self { token, proof: None }
     }
 }
 
@@ -34,7 +45,7 @@ impl Deref for Bearer {
     type Target = Claims;
 
     fn deref(&self) -> &Claims {
-        self.0.claims()
+        self.token.claims()
     }
 }
 
@@ -76,11 +87,35 @@ pub(super) fn live_token(
     now: UnixTime,
 ) -> Result<Option<IssuedToken>, Error> {
     let jti = bearer.token_id();
-    if !bearer.0.is_trusted_by(&issuer.ring().published) || tx.has_ended(&jti)? != Some(false) {
+    if !bearer.token.is_trusted_by(&issuer.ring().published) || tx.has_ended(&jti)? != Some(false) {
         return Ok(None);
     }
     let now = now.max(tx.latest_now());
-    Ok(tx.token(&jti)?.filter(|token| now < token.expires_at && is_record_of(token, bearer)))
+    let token = tx.token(&jti)?.filter(|token| now < token.expires_at && is_record_of(token, bearer));
+    Ok(if is_within_registration(tx, bearer)? { token } else { None })
+}
+
+/// Returns whether the claims agree with the agent's registration, for what the record of a token lacks: the key, and the
+/// limit of the scope of a token that was not delegated.
+fn is_within_registration(reader: &dyn Reader, claims: &Claims) -> Result<bool, Error> {
+    let Some(agent) = claims.agent_id() else { return Ok(true) };
+    let Some(agent) = reader.agent(agent)? else { return Ok(true) };
+    let is_its_key = claims.sender_constraint().is_none_or(|bound| *bound == constraint(&agent.public_key));
+    let is_delegated = !claims.delegation_chain().is_empty();
+    Ok(is_its_key && (is_delegated || agent.scope.first_uncovered(claims.scopes()).is_none()))
+}
+
+/// Records the use of the bearer's proof, in the transaction of an operation that can be repeated with another body: a proof
+/// does not cover the body, and other brokers of the store have replay tables of their own.
+///
+/// # Errors
+///
+/// [`Error::ProofReplayed`] if it was used before.
+pub(super) fn spend_proof(tx: &mut Tx<'_>, bearer: &Bearer) -> Result<(), Error> {
+    match &bearer.proof {
+        Some(proof) if !tx.spend_nonce(&proof.digest, proof.forgotten_at)? => Err(Error::ProofReplayed),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Returns whether the claims are those of the token that was issued under this `jti`: the holder of a stolen key can sign

@@ -6,7 +6,8 @@
 //! 3. The delegate is a registered agent whose latest token has not expired, and which was not revoked.
 //! 4. The chain grows by one signed record: delegator, scope, delegate, session and expiry.
 //! 5. The delegate's token is bound to the delegate's key if the delegator's is bound: see [`binding`](super::binding).
-//! 6. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
+//! 6. A proof of the delegator's key is used once, at whichever broker of the store.
+//! 7. A session has a budget of delegations: see [`budgets`](crate::limits::budgets).
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -19,7 +20,7 @@ use agentwrit_verify::{
 use super::{
     Bearer, Error, Parts,
     binding::{sender_constraint, with_key},
-    checks::{check_ceiling, check_ceilings_of, live_token, spend},
+    checks::{check_ceiling, check_ceilings_of, live_token, spend, spend_proof},
 };
 use crate::{
     audit::{EventType, NewEvent},
@@ -92,6 +93,7 @@ impl DelegationService {
         // The clock may have been set back a little since the delegator's token was issued: a child is never older.
         let now = tx.now().max(delegator.issued_at());
         let token = live_token(tx, &self.issuer, delegator, now)?.ok_or(Error::TokenEnded)?;
+        spend_proof(tx, delegator)?;
         if tx.agent(agent)?.is_none_or(|agent| agent.revoked_at.is_some()) {
             return Err(Error::TokenEnded);
         }
@@ -160,9 +162,10 @@ impl DelegationService {
 }
 
 /// Rows that a delegation reads.
-fn wants_of(delegator: &Claims, delegation: &DelegationRequest) -> Wants {
+fn wants_of(delegator: &Bearer, delegation: &DelegationRequest) -> Wants {
     let (subject, task) = (delegator.subject(), delegator.task_id());
     let wants = Wants::none().token(&delegator.token_id()).agent(&delegation.delegate_to);
+    let wants = delegator.proof.iter().fold(wants, |wants, proof| wants.nonce(&proof.digest, proof.forgotten_at));
     let wants = wants.event(EventType::DelegationCreated, subject, task, None);
     let delegators = delegator.delegation_chain().iter().map(|record| &record.agent);
     delegators.chain(delegator.agent_id()).fold(wants, Wants::agent)

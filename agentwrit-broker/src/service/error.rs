@@ -72,6 +72,9 @@ pub(crate) enum Error {
     /// The token ended between its verification and the operation.
     #[error("token verification failed")]
     TokenEnded,
+    /// The proof of the token's key was accepted before, by a broker of the same store.
+    #[error("the proof of the token's key is not accepted")]
+    ProofReplayed,
     #[error("no such launch token")]
     NoSuchLaunchToken,
     /// The app behind a token was deregistered.
@@ -138,9 +141,13 @@ impl Error {
         }
     }
 
-    /// Returns whether the request was rejected, rather than failed by the broker: rejections are audited.
+    /// Returns whether the request was rejected, rather than failed by the broker: rejections are audited. Those of proofs are
+    /// audited where all proofs are judged.
     pub(crate) fn is_denial(&self) -> bool {
-        !matches!(self, Self::Overloaded | Self::ClockBehind { .. } | Self::Custody(_) | Self::Store(_))
+        !matches!(
+            self,
+            Self::ProofReplayed | Self::Overloaded | Self::ClockBehind { .. } | Self::Custody(_) | Self::Store(_)
+        )
     }
 }
 

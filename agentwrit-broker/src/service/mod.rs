@@ -22,6 +22,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
+pub(crate) mod used_proof;
 pub(crate) mod verifiers;
 
 use self::services::Parts;

@@ -127,6 +127,7 @@ impl TokenService {
     pub(crate) async fn release(self: &Arc<Self>, bearer: Bearer, client: IpAddr) -> Result<(), Error> {
         let service = Arc::clone(self);
         let wants = wants_of(&bearer, EventType::TokenReleased);
+        let wants = bearer.agent_id().into_iter().fold(wants, Wants::agent);
         self.ledger.transact_with(wants, move |tx| service.release_in(tx, &bearer, client)).await
     }
 

@@ -4,11 +4,11 @@ use agentwrit_protocol::{AppUpdateRequest, TokenType};
 use agentwrit_verify::{
     ClaimSet, Clock, SenderConstraint, Thumbprint,
     issue::SigningKey as IssuerKey,
-    proof::{PresentedToken, ProofVerifier, Scheme},
+    proof::{PresentedToken, ProofRequest, ProofVerifier, Scheme},
 };
 
 use super::*;
-use crate::config::SenderConstrained;
+use crate::{config::SenderConstrained, service::used_proof::UsedProof};
 
 /// Requirements for binding, apart from the broker's policy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -233,6 +233,54 @@ async fn rejects_claims_without_binding_of_token_that_was_issued_as_bound() {
     let delegate = test.register_key(&launch_token, false).await.unwrap();
     assert_eq!(test.delegate(&bearer, &delegate.agent, 60).await.unwrap_err(), Error::TokenEnded);
     assert!(test.renew(&test.bearer_with_key(&agent.agent.token)).await.is_ok());
+}
+
+#[tokio::test]
+async fn rejects_claims_with_other_key_or_wider_scope_than_registered() {
+    let test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let [bound, unbound] =
+        [test.register_key(&launch_token, true).await.unwrap(), test.register_key(&launch_token, false).await.unwrap()];
+    let delegate = test.register_key(&launch_token, false).await.unwrap();
+    // By the thief of the signing key.
+    let stolen = std::fs::read_to_string(&test.config.signing_key_path).unwrap();
+    let stolen = IssuerKey::from_pkcs8_pem(stolen.as_bytes()).unwrap();
+    let cnf = Some(SenderConstraint { jkt: Thumbprint::of_ed25519(&[7; 32]) });
+    let wider = ScopeSet::parse([SCOPE, "write:data:*"]).unwrap();
+    for claims in [
+        ClaimSet { cnf, ..test.claims(&bound.agent.token) },
+        ClaimSet { scope: wider, ..test.claims(&unbound.agent.token) },
+    ] {
+        let bearer = test.bearer_with_key(&stolen.sign_token(&claims));
+        assert_eq!(test.delegate(&bearer, &delegate.agent, 60).await.unwrap_err(), Error::TokenEnded, "{claims:?}");
+        assert_eq!(test.renew(&bearer).await.unwrap_err(), Error::RenewalFailed, "{claims:?}");
+        test.services.tokens.release(bearer, CLIENT).await.unwrap();
+    }
+    for agent in [&bound, &unbound] {
+        assert!(test.renew(&test.bearer_with_key(&agent.agent.token)).await.is_ok(), "its own token was not ended");
+    }
+}
+
+#[tokio::test]
+async fn delegation_uses_proof_once_also_after_restart() {
+    let mut test = TestServices::new().await;
+    let launch_token = test.launch_token_of(Subject::Admin, false).await.unwrap();
+    let delegator = test.register_key(&launch_token, true).await.unwrap();
+    let delegate = test.register_key(&launch_token, true).await.unwrap();
+    let id = AgentId::parse("spiffe://agentwrit.local/agent/orch/task/0000000000000000").unwrap();
+    let unknown = Agent { id, token: String::new().into() };
+    let proof = |test: &TestServices, jti: u8| {
+        let proof = ProofRequest::new("POST", "https://a.example/v1/delegate", test.clock.now(), [jti; 16]);
+        UsedProof::read(proof.sign(&ed25519_dalek::SigningKey::from_bytes(&[1; 32])).as_bytes())
+    };
+    let [first, second] = [proof(&test, 1), proof(&test, 2)];
+    let bearer = |test: &TestServices, proof| test.bearer_with_key(&delegator.agent.token).with_proof(proof);
+    // A rejected delegation has no effect, and records nothing.
+    assert_eq!(test.delegate(&bearer(&test, first), &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);
+    test.delegate(&bearer(&test, first), &delegate.agent, 60).await.unwrap();
+    test.restart_at(test.clock.now()).await;
+    assert_eq!(test.delegate(&bearer(&test, first), &delegate.agent, 60).await.unwrap_err(), Error::ProofReplayed);
+    test.delegate(&bearer(&test, second), &delegate.agent, 60).await.unwrap();
 }
 
 #[tokio::test]

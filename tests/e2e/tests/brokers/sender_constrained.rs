@@ -1,5 +1,7 @@
 //! Sender-constrained tokens at several brokers behind one URL. Each broker has a replay table of its own.
 
+use std::time::Duration;
+
 use agentwrit_e2e::{Brokers, DpopAgent, Response, payload};
 use serde_json::{Value, json};
 
@@ -51,6 +53,39 @@ async fn replay_at_another_broker_has_no_effect_on_token_that_proof_renewed() {
     assert_eq!(request(0, &proof).await.status, 200);
     request(0, &proof).await.problem(401, "unauthorized");
     request(1, &proof).await.problem(401, "unauthorized");
+}
+
+/// A proof does not cover the body of its request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejects_delegation_replayed_at_another_broker_for_another_delegate() {
+    let brokers = start(2).await;
+    let admin = brokers.at(0).admin_token().await;
+    let launch = json!({"allowed_scope": ["read:data:*"], "sender_constrained": true});
+    let agent = DpopAgent::register(brokers.at(0), &admin, "task-1", launch.clone()).await;
+    let honest = DpopAgent::register(brokers.at(0), &admin, "task-1", launch.clone()).await;
+    let thief = DpopAgent::register(brokers.at(0), &admin, "task-2", launch).await;
+    let url = format!("{URL}/v1/delegate");
+    for number in [0, 1] {
+        // For a few seconds after its start a broker accepts proofs with its own nonces only.
+        while agent.nonce_as(brokers.at(number), &url).await.is_some() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let request = |number: usize, to: &str, proof: &str| {
+        let request = brokers.at(number).post("/v1/delegate").header("authorization", &format!("DPoP {}", agent.token));
+        request.header("dpop", proof).json(&json!({"delegate_to": to, "scope": ["read:data:*"]}))
+    };
+    let proof = agent.proof("POST", &url, None);
+    assert_eq!(request(0, &honest.id, &proof).await.status, 200);
+    let [same, other] = [request(0, &thief.id, &proof).await, request(1, &thief.id, &proof).await];
+    let problems = [&same, &other].map(|response| {
+        response.problem(401, "unauthorized");
+        let problem = response.json();
+        let challenge = response.header("www-authenticate").map(str::to_owned);
+        (problem["detail"].clone(), problem["hint"].clone(), challenge)
+    });
+    assert_eq!(problems[0], problems[1]);
+    assert_eq!(request(1, &thief.id, &agent.proof("POST", &url, None)).await.status, 200, "a fresh proof");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
