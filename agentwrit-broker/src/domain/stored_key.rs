@@ -32,10 +32,10 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    /// Returns true if the key was withdrawn and its row holds the secret again.
+    /// Returns true if the key ended and its row holds the secret again.
     #[must_use]
     pub fn is_put_back(&self) -> bool {
-        self.state == KeyState::Withdrawn && !self.sealed.is_empty()
+        !self.state.is_published() && !self.sealed.is_empty()
     }
 }
 

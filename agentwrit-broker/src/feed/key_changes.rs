@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::FeedPublisher;
 use crate::{
-    domain::StoredKey,
+    domain::{KeyState, StoredKey},
     keys::{CustodyError, as_made, check_complete},
     store::{KeysVersion, StoreError, Tx},
 };
@@ -26,8 +26,11 @@ impl FeedPublisher {
     /// [`Custody::new_key`]: crate::keys::Custody::new_key
     pub(crate) fn change_keys(&self, tx: &mut Tx<'_>, changed: Vec<StoredKey>) -> Result<u64, KeyChangeError> {
         let before = tx.signing_keys()?;
-        // A change would make rows that were put back pass for the present ones.
-        check_complete(&before, tx.keys_cursor()?).map_err(CustodyError::from)?;
+        // Another change would make rows that were put back pass for the present ones. A withdrawal ends active ones among them.
+        let was_withdrawn = |kid: &str| before.iter().any(|row| row.kid == kid && row.state == KeyState::Withdrawn);
+        if changed.iter().all(|row| row.state != KeyState::Withdrawn || was_withdrawn(&row.kid)) {
+            check_complete(&before, tx.keys_cursor()?).map_err(CustodyError::from)?;
+        }
         let (cursor, changed_at) = (tx.advance_cursor()?, tx.now());
         let custody = self.issuer.custody();
         for row in changed {

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 
 use crate::{
     domain::{KeyState, StoredKey},
-    keys::{Custody, CustodyError, OpenKeys, check_complete},
+    keys::{Custody, CustodyError, InForce, OpenKeys, UnusableKey, check_complete},
     store::KeysVersion,
 };
 
@@ -92,14 +92,27 @@ impl CurrentRing {
         self.trusted.clone()
     }
 
-    /// Opens the keys of other rows, without using them yet. A key in a file that is damaged signs on if it signs now.
+    /// Opens the keys of other rows, without using them yet. A key that signs now
+    /// signs on although its file is damaged, or its row was changed.
     ///
     /// # Errors
     ///
     /// [`CustodyError`], with the remedy.
     pub(crate) fn prepare(&self, rows: &[StoredKey], version: KeysVersion) -> Result<Arc<KeyRing>, CustodyError> {
-        let (withdrawn, active) = (self.known().withdrawn.clone(), self.ring().active.clone());
-        open(&self.custody, rows, version, &withdrawn, Some(&active)).map(Arc::new)
+        let (withdrawn, ring) = (self.known().withdrawn.clone(), self.ring());
+        let is_newer = ring.version.epoch == version.epoch && ring.version.cursor < version.cursor;
+        let in_force = InForce { key: &ring.active, cursor: is_newer.then_some(ring.version.cursor) };
+        open(&self.custody, rows, version, &withdrawn, Some(in_force)).map(Arc::new)
+    }
+
+    /// Returns the keys among rows of this log that cannot be used.
+    pub(crate) fn unusable(&self, rows: &[StoredKey], epoch: &str) -> Vec<UnusableKey> {
+        let ring = self.ring();
+        if *ring.version.epoch != *epoch {
+            return self.custody.unusable(rows);
+        }
+        let in_force = InForce { key: &ring.active, cursor: Some(ring.version.cursor) };
+        self.custody.unusable_besides(rows, in_force)
     }
 
     /// Puts other keys in the place of the newest ones. Ignores those of an earlier change of the same log, and those of a log
@@ -143,7 +156,7 @@ fn open(
     rows: &[StoredKey],
     version: KeysVersion,
     known_withdrawn: &BTreeSet<String>,
-    in_force: Option<&Arc<SigningKey>>,
+    in_force: Option<InForce<'_>>,
 ) -> Result<KeyRing, CustodyError> {
     check_complete(rows, version.cursor)?;
     let mut rows = rows.to_vec();
@@ -156,7 +169,7 @@ fn open(
         tracing::error!(
             component = "signing",
             kid = row.kid,
-            "the row of a withdrawn signing key was put back; the key stays withdrawn"
+            "the row of an ended signing key was put back; the key stays ended"
         );
     }
     let OpenKeys { active, published } = custody.open(&rows, in_force)?;

@@ -17,6 +17,7 @@ use agentwrit_verify::{KeySet, KeySetError, PublicKey, UnixTime, issue::SigningK
 
 use super::{
     Entropy, KeyFileError, NonceKey, SealedKeyError,
+    active::InForce,
     key_files::{KeyFiles, key_of},
     random,
     row::new_row,
@@ -169,31 +170,16 @@ impl Custody {
         }
     }
 
-    /// Opens the active key among the rows of a store, and collects the published ones. A key in a file that is damaged or
-    /// missing signs on if it is `in_force`.
+    /// Opens [the active key](Self::active_among) among the rows of a store, and collects the published ones.
     ///
     /// # Errors
     ///
-    /// [`CustodyError`] unless exactly one key is active, opens, and is what its row says.
-    pub(crate) fn open(
-        &self,
-        rows: &[StoredKey],
-        in_force: Option<&Arc<SigningKey>>,
-    ) -> Result<OpenKeys, CustodyError> {
-        let mut published: Vec<(KeyState, PublicKey)> = Vec::new();
-        let mut active = None;
-        for row in published_among(rows) {
-            if row.state == KeyState::Active {
-                let key = self.open_active(row, in_force)?;
-                published.push((row.state, key.public_key().clone()));
-                if active.replace(key).is_some() {
-                    return Err(SealedKeyError::SeveralActive { purpose: KeyPurpose::Token.as_str() }.into());
-                }
-            } else if let Some(public) = self.public_half(row) {
-                published.push((row.state, public));
-            }
-        }
-        let active = active.ok_or(SealedKeyError::NoneActive { purpose: KeyPurpose::Token.as_str() })?;
+    /// [`CustodyError`] unless one key is active for certain.
+    pub(crate) fn open(&self, rows: &[StoredKey], in_force: Option<InForce<'_>>) -> Result<OpenKeys, CustodyError> {
+        let active = self.active_among(rows, in_force)?;
+        let mut published: Vec<(KeyState, PublicKey)> = vec![(KeyState::Active, active.public_key().clone())];
+        let others = published_among(rows).filter(|row| row.state != KeyState::Active);
+        published.extend(others.filter_map(|row| Some((row.state, self.public_half(row)?))));
         // Stable: keys of one state stay in the order of their creation.
         published.sort_by_key(|(state, _)| match state {
             KeyState::Active => 0,
@@ -218,18 +204,6 @@ impl Custody {
         !self.files().unsaved.is_empty()
     }
 
-    fn open_active(
-        &self,
-        row: &StoredKey,
-        in_force: Option<&Arc<SigningKey>>,
-    ) -> Result<Arc<SigningKey>, CustodyError> {
-        let opened = self.open_one(row).map(Arc::new);
-        match (in_force, &self.keeper) {
-            (Some(key), Keeper::Files(_)) if opened.is_err() && key.id().as_str() == row.kid => Ok(Arc::clone(key)),
-            _ => opened,
-        }
-    }
-
     /// Returns the public half of a key if it is certain that it belongs to it.
     fn public_half(&self, row: &StoredKey) -> Option<PublicKey> {
         match &self.keeper {
@@ -241,7 +215,11 @@ impl Custody {
         }
     }
 
-    fn open_one(&self, row: &StoredKey) -> Result<SigningKey, CustodyError> {
+    pub(super) fn has_files(&self) -> bool {
+        matches!(self.keeper, Keeper::Files(_))
+    }
+
+    pub(super) fn open_one(&self, row: &StoredKey) -> Result<SigningKey, CustodyError> {
         let files = match &self.keeper {
             Keeper::Sealed(keys) => return Ok(keys.open(row)?),
             Keeper::Files(files) => files,
@@ -311,7 +289,7 @@ impl Custody {
     }
 }
 
-fn published_among(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {
+pub(super) fn published_among(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {
     rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published())
 }
 
@@ -326,7 +304,7 @@ impl UnusableKey {
     /// Returns the fault with its consequence and remedy, for an operator.
     pub(crate) fn describe(&self) -> String {
         let consequence = match (self.state, self.verifies) {
-            (KeyState::Active, _) => "it signs until the broker stops: withdraw it, or restore it from a backup",
+            (KeyState::Active, true) => "it signs until the broker stops: withdraw it, or restore it from a backup",
             (KeyState::Prepared, _) => "it is not activated: withdraw it, it has signed nothing",
             (_, true) => "its tokens are accepted, it cannot sign again",
             (_, false) => "its tokens are rejected: withdraw it",

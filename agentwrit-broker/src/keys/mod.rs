@@ -1,6 +1,7 @@
 //! Keys and secrets: the broker's keys in files or in sealed rows of the database, the admin secret, and the source of random
 //! bytes.
 
+mod active;
 mod admin_secret;
 mod broker_keys;
 mod custody;
@@ -18,15 +19,8 @@ mod weak_secrets;
 
 pub use agentwrit_protocol::Secret;
 
-pub use self::{
-    admin_secret::{AdminSecret, AdminSecretError, Busy},
-    custody::CustodyError,
-    entropy::EntropyError,
-    key_encryption::KeyEncryptionKeyError,
-    sealed::SealedKeyError,
-    signing::KeyFileError,
-};
 pub(crate) use self::{
+    active::InForce,
     broker_keys::{BrokerKeys, NonceKey},
     custody::{Custody, OpenKeys, UnusableKey},
     entropy::{Entropy, OsEntropy, random},
@@ -37,6 +31,14 @@ pub(crate) use self::{
     row::as_made,
     sealed::{SealedKeys, check_complete},
     start::{OpenKeysError, examine_key_files, open_key_files},
+};
+pub use self::{
+    admin_secret::{AdminSecret, AdminSecretError, Busy},
+    custody::CustodyError,
+    entropy::EntropyError,
+    key_encryption::KeyEncryptionKeyError,
+    sealed::SealedKeyError,
+    signing::KeyFileError,
 };
 #[cfg(test)]
 pub(crate) use self::{entropy::SeededEntropy, row::new_row, sealed::tests::kek as test_kek};

@@ -1,7 +1,7 @@
 //! Keys of brokers that share a database: rows, sealed under the [`KeyEncryptionKey`].
 //!
 //! 1. A seal is bound to the whole row: a key whose state or times were changed in the database does not open.
-//! 2. A row that is put back as it was before opens again. The store keeps withdrawals apart from the rows, and rows that lack
+//! 2. A row that is put back as it was before opens again. The store keeps apart from the rows which keys ended, and rows that lack
 //!    their latest change are rejected ([`check_complete`]).
 
 use agentwrit_verify::{PublicKey, UnixTime, issue::SigningKey};
@@ -194,6 +194,15 @@ pub enum SealedKeyError {
     SeveralActive {
         /// The purpose.
         purpose: &'static str,
+    },
+    /// A row says that its key is active, while another key is in force.
+    #[error(
+        "the row of the key `{kid}` names it as active while another key is in force: it was changed or put back; find out who \
+         changes the database"
+    )]
+    NotInForce {
+        /// Id of the key.
+        kid: String,
     },
     /// The rows lack the latest change of the keys.
     #[error(

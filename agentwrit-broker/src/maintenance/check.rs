@@ -170,10 +170,10 @@ impl CheckReport {
             Ok((rows, _)) if rows.is_empty() => {}
             Ok((rows, keys_cursor)) => {
                 for row in rows.iter().filter(|row| row.is_put_back()) {
-                    let remedy = "it stays withdrawn; find out who changes the database, then run";
+                    let remedy = "it stays ended; find out who changes the database, then run";
                     let kid = &row.kid;
                     self.warning(&format_args!(
-                        "the row of the withdrawn signing key `{kid}` was put back: {remedy} `agentwrit-broker withdraw-key {kid}`"
+                        "the row of the ended signing key `{kid}` was put back: {remedy} `agentwrit-broker withdraw-key {kid}`"
                     ));
                 }
                 if let Err(error) = BrokerKeys::from_rows(keys, &rows, keys_cursor, entropy) {

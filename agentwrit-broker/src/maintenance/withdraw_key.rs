@@ -1,7 +1,8 @@
 //! `agentwrit-broker withdraw-key`: withdraws keys in the database itself, when no broker starts with them or none is to.
 //!
 //! 1. It opens no key that is withdrawn, so that it works whatever is wrong with that key's file or row.
-//! 2. Afterwards one key is active: the one that was, the prepared key that was made first and opens, or a new one.
+//! 2. Afterwards one key is active: the one that was, the prepared key that was made first and opens, or a new one. If the file
+//!    of a new one can't be made, none is active, and the next start makes one.
 //! 3. Brokers on a shared database may run meanwhile: they read the change as one of another broker. The lock of a database file
 //!    keeps the command and a broker apart.
 //! 4. A key-encryption key that is not that of the database is rejected: no broker would open the new key.
@@ -72,8 +73,12 @@ async fn withdraw(store: &Store, opened: Opened, kids: &[String]) -> Result<With
             if !is_known && !of_job.opens_any(&rows) {
                 return Err(WithdrawKeyError::WrongKey);
             }
-            let done = Withdrawal { custody: &of_job, now: tx.now(), cursor: 0 }.run(tx, &rows, &kids)?;
-            Ok((done, tx.signing_keys()?))
+            let mut done = Withdrawal { custody: &of_job, now: tx.now(), cursor: 0 }.run(tx, &rows, &kids)?;
+            let rows = tx.signing_keys()?;
+            if done.without_active.is_none() {
+                done.unusable = of_job.open(&rows, None).err();
+            }
+            Ok((done, rows))
         })
         .await?;
     custody.settle(&rows);
@@ -103,7 +108,13 @@ impl Withdrawal<'_> {
         let lacks_token_key = !has_active(KeyPurpose::Token);
         let lacks_nonce_key =
             named.iter().any(|row| row.purpose == KeyPurpose::Nonce) && !has_active(KeyPurpose::Nonce);
-        let mut done = WithdrawnKeys { withdrawn: Vec::new(), activated: None, others: Vec::new() };
+        let mut done = WithdrawnKeys {
+            withdrawn: Vec::new(),
+            activated: None,
+            others: Vec::new(),
+            without_active: None,
+            unusable: None,
+        };
         if !ended.is_empty() || lacks_token_key || lacks_nonce_key {
             self.cursor = tx.advance_cursor()?;
         }
@@ -112,7 +123,14 @@ impl Withdrawal<'_> {
             done.withdrawn.push(row.kid.clone());
         }
         if lacks_token_key {
-            done.activated = Some(self.activate_next(tx, rows, &left)?);
+            match self.activate_next(tx, rows, &left) {
+                Ok(kid) => done.activated = Some(kid),
+                // The withdrawal depends on no file.
+                Err(WithdrawKeyError::Custody(cause @ CustodyError::File(_))) if !done.withdrawn.is_empty() => {
+                    done.without_active = Some(cause);
+                }
+                Err(error) => return Err(error),
+            }
         }
         if lacks_nonce_key {
             let key = self.custody.new_nonce_key(self.now)?;
@@ -173,6 +191,10 @@ pub struct WithdrawnKeys {
     pub activated: Option<String>,
     /// Ids of other active keys: one, or the broker does not start.
     pub others: Vec<String>,
+    /// Reason that no key is active: the file of a new one can't be made.
+    pub without_active: Option<CustodyError>,
+    /// Reason that no broker starts with the keys that are left.
+    pub unusable: Option<CustodyError>,
 }
 
 impl fmt::Display for WithdrawnKeys {
@@ -181,10 +203,19 @@ impl fmt::Display for WithdrawnKeys {
             [] => f.write_str("the keys were withdrawn before")?,
             kids => write!(f, "withdrawn: {}", kids.join(", "))?,
         }
+        if let Some(cause) = &self.without_active {
+            return write!(
+                f,
+                "\nwarning: no key is active, since the file of a new one cannot be made: {cause}; make the directory of the key \
+                 files writable, remove the file at AA_SIGNING_KEY_PATH, and start the broker, which makes a key"
+            );
+        }
         let active: Vec<&str> = self.activated.iter().chain(&self.others).map(String::as_str).collect();
         write!(f, "\nactive: {}", active.join(", "))?;
         if active.len() > 1 {
             f.write_str("\na broker starts with one active key: withdraw the others too")?;
+        } else if let Some(cause) = &self.unusable {
+            write!(f, "\nwarning: no broker starts with the keys that are left: {cause}")?;
         }
         Ok(())
     }

@@ -177,3 +177,41 @@ async fn rejects_other_key_encryption_key_and_other_issuer() {
     assert_eq!(rows(&store).await, [(active, Active)]);
     store.close().await;
 }
+
+#[tokio::test]
+async fn withdraws_active_key_when_no_key_file_can_be_made() {
+    let directory = TempDir::new().unwrap();
+    let config = config_in(&directory);
+    let [leaked] = start(&config).await.unwrap().try_into().unwrap();
+    let key_files = directory.path().join("signing.key.d");
+    let _ = fs::remove_dir_all(&key_files);
+    fs::write(&key_files, "not a directory").unwrap();
+    let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap().change;
+    assert_eq!((done.withdrawn.as_slice(), &done.activated), ([leaked.clone()].as_slice(), &None));
+    assert!(done.to_string().contains("warning: no key is active"), "{done}");
+    let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
+    assert_eq!(rows(&store).await, [(leaked.clone(), Withdrawn)]);
+    store.close().await;
+
+    // As the warning says.
+    fs::remove_file(&key_files).unwrap();
+    let _ = fs::remove_file(&config.signing_key_path);
+    let [next] = start(&config).await.unwrap().try_into().unwrap();
+    assert_ne!(next, leaked);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn warns_when_row_of_active_key_that_is_left_does_not_open() {
+    let (directory, schema) = (TempDir::new().unwrap(), Schema::create());
+    let config = shared_config(&directory, &schema);
+    let [active] = start(&config).await.unwrap().try_into().unwrap();
+    schema.execute(
+        "INSERT INTO signing_keys SELECT 'another', purpose, public, sealed, 'retiring', created_at, activates_at, \
+         activated_at, retire_at, changed_at, cursor FROM signing_keys WHERE purpose = 'token'",
+    );
+    let done = withdraw_keys(&config, &["another".into()]).await.unwrap().change;
+    assert_eq!(done.to_string(), format!("withdrawn: another\nactive: {active}"));
+    schema.execute("UPDATE signing_keys SET created_at = created_at + 1 WHERE purpose = 'token'");
+    let done = withdraw_keys(&config, &["another".into()]).await.unwrap().change.to_string();
+    assert!(done.contains("warning: no broker starts with the keys that are left") && done.contains(&active), "{done}");
+}

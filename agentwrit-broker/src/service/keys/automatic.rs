@@ -54,7 +54,7 @@ impl KeyService {
         let of_broker = ChangeAuthor { by: Subject::Admin, bearer: None, client: None, reason: None };
         self.ledger
             .transact(move |tx| {
-                let (present, now) = (examined(&service.issuer, tx.signing_keys()?), tx.now());
+                let (present, now) = (examined(&service.issuer, tx.signing_keys()?, &tx.epoch()?), tx.now());
                 let readiness = readiness_of(fleet.as_deref(), &present, now, service.ledger.monotonic());
                 let last_expiry = tx.last_expiry_of_tokens()?;
                 let steps = service.facts(&present, last_expiry, &readiness, now).due(service.rotation);

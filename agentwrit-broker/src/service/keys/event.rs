@@ -34,9 +34,11 @@ pub(super) fn of(
         if let (EventType::KeyActivated, Step::EndSigning { kid, retire_at }) = (event_type, other) {
             event = event.word("replaces", kid).word("retire_at", retire_at.to_rfc3339());
         }
-        if let (EventType::KeyActivated, Step::Withdraw { kid }) = (event_type, other) {
-            event = event.word("replaces", kid);
-        }
+    }
+    // Further withdrawals end keys whose rows were put back.
+    let withdrawn = steps.iter().find_map(|other| if let Step::Withdraw { kid } = other { Some(kid) } else { None });
+    if let (EventType::KeyActivated, Some(kid)) = (event_type, withdrawn) {
+        event = event.word("replaces", kid);
     }
     if let Some(reason) = &author.reason {
         event = event.word("reason", reason);

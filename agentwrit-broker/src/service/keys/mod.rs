@@ -37,7 +37,7 @@ use super::{
 use crate::{
     clock::RETENTION,
     config::Config,
-    domain::{KeyPurpose, StoredKey},
+    domain::{KeyPurpose, KeyState, StoredKey},
     feed::FeedPublisher,
     issuer::Issuer,
     keys::UnusableKey,
@@ -105,7 +105,9 @@ impl KeyService {
     /// Returns the signing keys in the order of their creation.
     pub(crate) async fn list(&self) -> Result<ExaminedKeys, Error> {
         let issuer = Arc::clone(&self.issuer);
-        self.ledger.read(move |reader| Ok::<_, Error>(examined(&issuer, reader.signing_keys()?))).await
+        let read =
+            self.ledger.read(move |reader| Ok::<_, Error>(examined(&issuer, reader.signing_keys()?, &reader.epoch()?)));
+        read.await
     }
 
     /// Changes the keys.
@@ -123,7 +125,8 @@ impl KeyService {
         };
         let service = Arc::clone(self);
         transact_as(&self.ledger, &self.issuer, author.bearer.clone(), Wants::none(), move |tx, now| {
-            let examined = examined(&service.issuer, tx.signing_keys()?);
+            let keys = as_in_force(&service.issuer, tx.signing_keys()?);
+            let examined = examined(&service.issuer, keys, &tx.epoch()?);
             let readiness = readiness_of(fleet.as_deref(), &examined, now, service.ledger.monotonic());
             let last_expiry = tx.last_expiry_of_tokens()?;
             let facts = service.facts(&examined, last_expiry, &readiness, now);
@@ -203,10 +206,20 @@ impl KeyOperation {
 }
 
 /// Examines all keys but the nonce secret.
-fn examined(issuer: &Issuer, mut keys: Vec<StoredKey>) -> ExaminedKeys {
+fn examined(issuer: &Issuer, mut keys: Vec<StoredKey>, epoch: &str) -> ExaminedKeys {
     keys.retain(|key| key.purpose == KeyPurpose::Token);
-    let unusable = issuer.custody().unusable(&keys);
+    let unusable = issuer.current_ring().unusable(&keys, epoch);
     ExaminedKeys { keys, unusable }
+}
+
+/// Corrects the rows of a transaction that say of a key in force that it was withdrawn: its withdrawal is still to be made.
+fn as_in_force(issuer: &Issuer, mut keys: Vec<StoredKey>) -> Vec<StoredKey> {
+    let ring = issuer.ring();
+    let is_published = |key: &StoredKey| ring.published.iter().any(|public| public.id().as_str() == key.kid);
+    for key in keys.iter_mut().filter(|key| key.state == KeyState::Withdrawn && is_published(key)) {
+        key.state = KeyState::Retired;
+    }
+    keys
 }
 
 /// Returns whether verifiers have exactly the published keys of these.

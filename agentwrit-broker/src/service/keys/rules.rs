@@ -14,7 +14,7 @@
 //!
 //! Waiting periods are measured by the time that has passed for certain: a clock that is set ahead ends none of them.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use agentwrit_verify::{KeySet, UnixTime};
 
@@ -115,16 +115,22 @@ impl Facts<'_> {
         self.begin_rotation(self.now)
     }
 
-    /// Withdraws a key. Another one signs in place of the active one. Repeating it is harmless.
+    /// Withdraws a key, and those whose rows were put back as active. Another one signs if none is active then. Repeating it is
+    /// harmless.
     pub(crate) fn withdraw(&self, kid: &str) -> Result<Vec<Step>, KeyError> {
         let key = self.find(kid)?;
-        let withdrawal = Step::Withdraw { kid: key.kid.clone() };
-        Ok(match (key.state, self.first_prepared()) {
-            (KeyState::Withdrawn, _) => Vec::new(),
-            (KeyState::Active, Some(next)) => vec![withdrawal, Step::Activate { kid: next.kid.clone() }],
-            (KeyState::Active, None) => vec![withdrawal, Step::MakeActive],
-            (KeyState::Prepared | KeyState::Retiring | KeyState::Retired, _) => vec![withdrawal],
-        })
+        if key.state == KeyState::Withdrawn {
+            return Ok(Vec::new());
+        }
+        let put_back = self.in_state(KeyState::Active).filter(|other| other.kid != key.kid && !self.is_in_force(other));
+        let ended = [key].into_iter().chain(put_back).map(|key| Step::Withdraw { kid: key.kid.clone() });
+        let successor = if self.all_in_force().any(|active| active.kid != key.kid) {
+            None
+        } else {
+            let next = self.usable(KeyState::Prepared).filter(|next| next.kid != key.kid).min_by(by_creation);
+            Some(next.map_or(Step::MakeActive, |next| Step::Activate { kid: next.kid.clone() }))
+        };
+        Ok(ended.chain(successor).collect())
     }
 
     /// Returns the changes that are due without an operator: retirements, the activation of a rotation, and the beginning of the next
@@ -161,7 +167,7 @@ impl Facts<'_> {
 
     /// Returns the active key.
     pub(crate) fn active(&self) -> Option<&StoredKey> {
-        self.in_state(KeyState::Active).next()
+        self.all_in_force().next()
     }
 
     /// Returns the key of the rotation that goes on.
@@ -186,7 +192,7 @@ impl Facts<'_> {
     fn activation(&self, key: &StoredKey) -> Vec<Step> {
         // Tokens that are issued later carry the new key: the lock orders them behind this decision.
         let last_expiry = self.last_expiry.unwrap_or_default().max(self.now);
-        let ended = self.in_state(KeyState::Active).map(|active| Step::EndSigning {
+        let ended = self.all_in_force().map(|active| Step::EndSigning {
             kid: active.kid.clone(),
             retire_at: last_expiry.saturating_add(RETENTION),
         });
@@ -225,7 +231,7 @@ impl Facts<'_> {
     }
 
     fn first_prepared(&self) -> Option<&StoredKey> {
-        self.usable(KeyState::Prepared).min_by(|a, b| (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid)))
+        self.usable(KeyState::Prepared).min_by(by_creation)
     }
 
     fn check_usable(&self, key: &StoredKey) -> Result<(), KeyError> {
@@ -239,6 +245,15 @@ impl Facts<'_> {
         self.in_state(state).filter(|key| self.check_usable(key).is_ok())
     }
 
+    /// Returns the active key, as an iterator over one key: rows of others may have been put back as active.
+    fn all_in_force(&self) -> impl Iterator<Item = &StoredKey> {
+        self.in_state(KeyState::Active).filter(|key| self.is_in_force(key))
+    }
+
+    fn is_in_force(&self, key: &StoredKey) -> bool {
+        self.unusable.iter().all(|unusable| unusable.kid != key.kid || !unusable.is_active_in_row_only())
+    }
+
     fn in_state(&self, state: KeyState) -> impl Iterator<Item = &StoredKey> {
         self.keys.iter().filter(move |key| key.state == state)
     }
@@ -246,6 +261,10 @@ impl Facts<'_> {
     fn find(&self, kid: &str) -> Result<&StoredKey, KeyError> {
         self.keys.iter().find(|key| key.kid == kid).ok_or(KeyError::Unknown)
     }
+}
+
+fn by_creation(a: &&StoredKey, b: &&StoredKey) -> Ordering {
+    (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid))
 }
 
 impl Step {

@@ -17,13 +17,15 @@ use crate::{
     },
 };
 
-/// Columns of a key, and the cursor of its withdrawal.
+/// Columns of a key, and the cursors of its retirement and its withdrawal.
 macro_rules! select {
     () => {
         concat!(
             "SELECT ",
             columns!(),
-            ", (SELECT cursor FROM withdrawn_keys WHERE kid = signing_keys.kid) AS withdrawn FROM signing_keys"
+            ", (SELECT cursor FROM ended_keys WHERE kid = signing_keys.kid AND state = 'retired') AS retired, \
+             (SELECT cursor FROM ended_keys WHERE kid = signing_keys.kid AND state = 'withdrawn') AS withdrawn \
+             FROM signing_keys"
         )
     };
 }
@@ -44,7 +46,7 @@ const PUT: &str = concat!(
      activates_at = excluded.activates_at, activated_at = excluded.activated_at, retire_at = excluded.retire_at, \
      changed_at = excluded.changed_at, cursor = excluded.cursor"
 );
-const WITHDRAW: &str = "INSERT INTO withdrawn_keys (kid, cursor) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const END: &str = "INSERT INTO ended_keys (kid, state, cursor) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
 impl ReadKeys for Transaction<'_> {
     fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
@@ -78,7 +80,7 @@ impl ChangedKeys {
     }
 }
 
-/// Adds a key, or replaces the row of the same id. A withdrawal is recorded where no broker changes it.
+/// Adds a key, or replaces the row of the same id. The end of a key is recorded where no broker changes it.
 pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> {
     let StoredKey { kid, purpose, public, sealed, state, .. } = key;
     let values = values![
@@ -95,8 +97,8 @@ pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> 
         signed(key.cursor),
     ];
     session.execute(PUT, values)?;
-    if *state == KeyState::Withdrawn {
-        session.execute(WITHDRAW, values![kid, signed(key.cursor)])?;
+    if !state.is_published() {
+        session.execute(END, values![kid, state.as_str(), signed(key.cursor)])?;
     }
     Ok(())
 }
@@ -104,21 +106,27 @@ pub(super) fn put(session: &Session, key: &StoredKey) -> Result<(), StoreError> 
 /// Reads a key, whose columns begin at `first`.
 fn key(row: &Row, first: usize) -> Result<StoredKey, StoreError> {
     let column = |number: usize| first.saturating_add(number);
-    // The row may have been put back as it was before the withdrawal.
-    let withdrawn = get::<Option<i64>>(row, column(11))?.map(|cursor| u64::try_from(cursor).unwrap_or(0));
+    // The row may have been put back as it was before the key ended.
+    let ended = |number| get::<Option<i64>>(row, column(number)).map(|at| at.map(|at| u64::try_from(at).unwrap_or(0)));
+    let (retired, withdrawn) = (ended(11)?, ended(12)?);
     let cursor = unsigned(row, column(10))?;
+    let state = match (withdrawn, retired, known(row, column(4), KeyState::parse)?) {
+        (Some(_), ..) => KeyState::Withdrawn,
+        (None, Some(_), state) if state != KeyState::Withdrawn => KeyState::Retired,
+        (None, _, state) => state,
+    };
     Ok(StoredKey {
         kid: get(row, column(0))?,
         purpose: known(row, column(1), KeyPurpose::parse)?,
         public: optional_bytes(row, column(2))?,
         sealed: get(row, column(3))?,
-        state: if withdrawn.is_some() { KeyState::Withdrawn } else { known(row, column(4), KeyState::parse)? },
+        state,
         created_at: time(row, column(5))?,
         activates_at: optional_time(row, column(6))?,
         activated_at: optional_time(row, column(7))?,
         retire_at: optional_time(row, column(8))?,
         changed_at: time(row, column(9))?,
-        cursor: withdrawn.unwrap_or(0).max(cursor),
+        cursor: withdrawn.max(retired).unwrap_or(0).max(cursor),
     })
 }
 

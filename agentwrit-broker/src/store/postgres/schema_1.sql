@@ -197,22 +197,24 @@ CREATE TABLE cluster (
 -- Keys of all brokers. `sealed` is encrypted under a key that is not in this database.
 CREATE TABLE signing_keys (
     kid          text COLLATE "C" PRIMARY KEY,
-    purpose      text   NOT NULL,
-    public       bytea,
+    purpose      text   NOT NULL CHECK (purpose IN ('token', 'nonce')),
+    public       bytea           CHECK (octet_length(public) = 32),
     sealed       bytea  NOT NULL,
-    state        text   NOT NULL,
+    state        text   NOT NULL CHECK (state IN ('prepared', 'active', 'retiring', 'retired', 'withdrawn')),
     created_at   bigint NOT NULL,
     activates_at bigint,
     activated_at bigint,
     retire_at    bigint,
     changed_at   bigint NOT NULL,
-    cursor       bigint NOT NULL
+    cursor       bigint NOT NULL CHECK (cursor >= 0)
 );
 
--- Keys that were withdrawn. They stay so, whatever their rows in `signing_keys` hold: brokers add rows here and change none.
-CREATE TABLE withdrawn_keys (
-    kid    text COLLATE "C" PRIMARY KEY,
-    cursor bigint NOT NULL -- of the withdrawal
+-- Keys that ended. They stay so, whatever their rows in `signing_keys` hold: brokers add rows here and change none.
+CREATE TABLE ended_keys (
+    kid    text COLLATE "C",
+    state  text   NOT NULL CHECK (state IN ('retired', 'withdrawn')),
+    cursor bigint NOT NULL, -- of the change
+    PRIMARY KEY (kid, state)
 );
 
 -- Verifiers that the operator enrolled. A removed one is kept while instances of it may accept tokens.

@@ -86,7 +86,7 @@ async fn broker_does_not_start_on_key_table_from_before_a_withdrawal_until_withd
     assert!(!brokers.at(0).accepts(&admin).await, "the other broker goes on without the key");
 
     let checked = Broker::run_in(brokers.at(0).directory(), &environment, &["check", "--probe"]).await;
-    let warning = format!("the row of the withdrawn signing key `{kid}` was put back");
+    let warning = format!("the row of the ended signing key `{kid}` was put back");
     assert!(checked.output.contains(&warning), "{}", checked.output);
     let replaced = Broker::run_in(brokers.at(0).directory(), &environment, &["withdraw-key", &kid]).await;
     assert!(replaced.status.success(), "{}", replaced.output);

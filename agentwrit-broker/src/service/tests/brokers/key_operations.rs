@@ -181,3 +181,79 @@ async fn request_begun_before_withdrawal_at_another_broker_is_rejected_when_its_
     let test = Brokers::start(&[0, 0]).await;
     rejects_requests_begun_before_withdrawal(&test.running[0], &test.running[1]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdraws_any_key_while_row_of_active_key_does_not_open() {
+    for change in ["created_at = created_at + 1", "state = 'retired'", "state = 'withdrawn'", "cursor = 0"] {
+        for is_active_withdrawn in [false, true] {
+            let test = Brokers::start(&[0, 0]).await;
+            let first = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+            let next = test.change(0, KeyOperation::Prepare).await.unwrap().key.kid;
+            test.force(0, &next).await.unwrap();
+            let second = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+            assert_eq!(kid_of(&second), next);
+            let stolen = if is_active_withdrawn { second } else { first };
+            assert_eq!(test.validate(1, &stolen).await, (StatusCode::OK, json!(true)));
+            test.schema.execute(&format!("UPDATE signing_keys SET {change} WHERE kid = '{next}'"));
+            test.withdraw(0, &kid_of(&stolen)).await.unwrap();
+            for broker in 0..2 {
+                let message = format!("{change}, active: {is_active_withdrawn}, broker {broker}");
+                assert_eq!(test.validate(broker, &stolen).await, (StatusCode::OK, json!(false)), "{message}");
+                let token = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+                assert_eq!(test.list_launch_tokens(broker + 1, &token).await, StatusCode::OK, "{message}");
+            }
+        }
+    }
+}
+
+/// The thief of a key has its row of when it was active, which opens.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdraws_any_key_while_row_of_former_active_key_was_put_back() {
+    for is_active_withdrawn in [false, true] {
+        let mut test = Brokers::start(&[0, 0]).await;
+        let stolen = test.of(0).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+        let former = kid_of(&stolen);
+        test.schema.execute("CREATE TABLE kept AS SELECT * FROM signing_keys WHERE purpose = 'token'");
+        let next = test.change(0, KeyOperation::Prepare).await.unwrap().key.kid;
+        test.force(0, &next).await.unwrap();
+        test.schema.execute(
+            "UPDATE signing_keys AS row SET sealed = kept.sealed, state = kept.state, activated_at = kept.activated_at, \
+             retire_at = kept.retire_at, changed_at = kept.changed_at, cursor = kept.cursor FROM kept WHERE kept.kid = row.kid",
+        );
+        let listed = test.of(1).keys.list().await.unwrap().unusable;
+        assert_eq!(listed.iter().map(|key| &key.kid).collect::<Vec<_>>(), [&former], "the key in force is usable");
+        let withdrawn = if is_active_withdrawn { &next } else { &former };
+        assert_eq!(test.withdraw(0, withdrawn).await.unwrap().key.state, KeyState::Withdrawn);
+        let store = test.schema.open(StoreOptions::default());
+        test.add(store).await;
+        for broker in 0..3 {
+            assert_eq!(test.validate(broker, &stolen).await, (StatusCode::OK, json!(false)), "broker {broker}");
+        }
+        let active = test.active_kid().await;
+        assert_eq!(active == next, !is_active_withdrawn);
+        assert_ne!(active, former);
+        let states = test.list_keys(0).await;
+        let state = states.iter().find(|key| key.kid == former).map(|key| key.state);
+        assert_eq!(state, Some(KeyState::Withdrawn), "the key whose row was put back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_sign_on_with_key_in_force_when_row_of_former_one_is_put_back_and_keys_change() {
+    let test = Brokers::start(&[0, 0]).await;
+    let former = test.active_kid().await;
+    test.schema.execute("CREATE TABLE kept AS SELECT * FROM signing_keys WHERE purpose = 'token'");
+    let next = test.change(0, KeyOperation::Prepare).await.unwrap().key.kid;
+    test.force(0, &next).await.unwrap();
+    test.schema.execute(
+        "DELETE FROM signing_keys WHERE kid IN (SELECT kid FROM kept); INSERT INTO signing_keys SELECT * FROM kept",
+    );
+    test.change(0, KeyOperation::Prepare).await.unwrap();
+    for broker in 0..2 {
+        let token = test.of(broker).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+        assert_eq!(kid_of(&token), next, "broker {broker}");
+        assert_eq!(test.list_launch_tokens(broker + 1, &token).await, StatusCode::OK, "broker {broker}");
+        let published = test.of(broker).issuer.ring().published.clone();
+        assert!(published.iter().all(|key| key.id().as_str() != former), "broker {broker}");
+    }
+}

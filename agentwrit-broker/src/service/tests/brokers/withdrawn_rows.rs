@@ -44,6 +44,27 @@ async fn withdrawn_key_stays_out_when_its_row_is_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retired_key_stays_out_when_its_row_is_put_back() {
+    let mut test = Brokers::start(&[0]).await;
+    let launch_token = test.launch_token(0, false).await;
+    let retired = kid_of(&test.register(0, 0, &launch_token).await.unwrap());
+    let [_, active] = rotate(test.of(0)).await;
+    test.schema.execute(KEEP);
+    end(test.of(0), &retired, KeyState::Retired).await;
+    test.schema.execute(
+        "UPDATE signing_keys AS row SET sealed = kept.sealed, state = kept.state, retire_at = kept.retire_at, \
+         changed_at = kept.changed_at, cursor = kept.cursor FROM kept WHERE kept.kid = row.kid",
+    );
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for broker in [0, 1] {
+        assert_eq!(announced_by(&test, broker).await, [active.clone()], "broker {broker}");
+        let row = test.of(broker).keys.list().await.unwrap().keys.into_iter().find(|row| row.kid == retired).unwrap();
+        assert_eq!(row.state, KeyState::Retired, "broker {broker}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejects_start_and_changes_when_table_of_keys_is_put_back() {
     let test = Brokers::start(&[0, 0]).await;
     let launch_token = test.launch_token(0, false).await;

@@ -77,8 +77,8 @@ async fn broker_runs_as_role_that_can_not_change_audit_events_and_revocations() 
         "DROP TABLE revocations",
         "DELETE FROM head",
         "DELETE FROM signing_keys",
-        "UPDATE withdrawn_keys SET kid = 'another'",
-        "DELETE FROM withdrawn_keys",
+        "UPDATE ended_keys SET kid = 'another'",
+        "DELETE FROM ended_keys",
     ] {
         let denied = execute(&url, sql).unwrap_err();
         assert!(denied.to_string().contains("SQLSTATE 42501"), "{sql}: {denied}");
