@@ -2,7 +2,7 @@
 
 use super::pending::{
     AgentRow, AppRow, AuditRun, DelegatorRow, EnrolmentRow, EventRow, InstanceRow,
-    Kind::{self, Integer, Text},
+    Kind::{self, Bytes, Integer, Text},
     LaunchTokenRow, NameRow, NonceRow, Record, TokenRow,
 };
 use crate::{audit::ChainHead, store::revocations::RevocationRow};
@@ -66,6 +66,12 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         name: "confirmed_cursors",
         columns: &[("epoch", Text), ("cursor", Integer), ("confirmed_at", Integer)],
+        set_later: &[],
+        order: "epoch, cursor",
+    },
+    Table {
+        name: "confirmation_evidence",
+        columns: &[("epoch", Text), ("cursor", Integer), ("decided_at", Integer), ("document", Bytes)],
         set_later: &[],
         order: "epoch, cursor",
     },
