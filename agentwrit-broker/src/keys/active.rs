@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use agentwrit_verify::issue::SigningKey;
 
-use super::{Custody, CustodyError, SealedKeyError, UnusableKey, custody::published_among};
+use super::{Custody, CustodyError, SealedKeyError, UnusableKey};
 use crate::domain::{KeyPurpose, KeyState, StoredKey};
 
 /// Key that signs now.
@@ -104,6 +104,10 @@ impl UnusableKey {
 fn not_in_force(row: &StoredKey) -> UnusableKey {
     let cause = SealedKeyError::NotInForce { kid: row.kid.clone() }.into();
     UnusableKey { kid: row.kid.clone(), state: row.state, cause, verifies: false }
+}
+
+pub(super) fn published_among(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {
+    rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published())
 }
 
 fn active_rows(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {

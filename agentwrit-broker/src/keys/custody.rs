@@ -17,7 +17,7 @@ use agentwrit_verify::{KeySet, KeySetError, PublicKey, UnixTime, issue::SigningK
 
 use super::{
     Entropy, KeyFileError, NonceKey, SealedKeyError,
-    active::InForce,
+    active::{InForce, published_among},
     key_files::{KeyFiles, key_of},
     random,
     row::new_row,
@@ -287,10 +287,6 @@ impl Custody {
     fn files(&self) -> MutexGuard<'_, FileState> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-pub(super) fn published_among(rows: &[StoredKey]) -> impl Iterator<Item = &StoredKey> {
-    rows.iter().filter(|row| row.purpose == KeyPurpose::Token && row.state.is_published())
 }
 
 impl std::fmt::Debug for FileState {

@@ -184,7 +184,9 @@ async fn withdraws_active_key_when_no_key_file_can_be_made() {
     let config = config_in(&directory);
     let [leaked] = start(&config).await.unwrap().try_into().unwrap();
     let key_files = directory.path().join("signing.key.d");
-    let _ = fs::remove_dir_all(&key_files);
+    if key_files.exists() {
+        fs::remove_dir_all(&key_files).unwrap();
+    }
     fs::write(&key_files, "not a directory").unwrap();
     let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap().change;
     assert_eq!((done.withdrawn.as_slice(), &done.activated), ([leaked.clone()].as_slice(), &None));
@@ -195,7 +197,9 @@ async fn withdraws_active_key_when_no_key_file_can_be_made() {
 
     // As the warning says.
     fs::remove_file(&key_files).unwrap();
-    let _ = fs::remove_file(&config.signing_key_path);
+    if config.signing_key_path.exists() {
+        fs::remove_file(&config.signing_key_path).unwrap();
+    }
     let [next] = start(&config).await.unwrap().try_into().unwrap();
     assert_ne!(next, leaked);
 }

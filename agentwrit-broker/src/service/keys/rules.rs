@@ -127,7 +127,8 @@ impl Facts<'_> {
         let successor = if self.all_in_force().any(|active| active.kid != key.kid) {
             None
         } else {
-            let next = self.usable(KeyState::Prepared).filter(|next| next.kid != key.kid).min_by(by_creation);
+            let next =
+                self.usable(KeyState::Prepared).filter(|next| next.kid != key.kid).min_by(|a, b| by_creation(a, b));
             Some(next.map_or(Step::MakeActive, |next| Step::Activate { kid: next.kid.clone() }))
         };
         Ok(ended.chain(successor).collect())
@@ -231,7 +232,7 @@ impl Facts<'_> {
     }
 
     fn first_prepared(&self) -> Option<&StoredKey> {
-        self.usable(KeyState::Prepared).min_by(by_creation)
+        self.usable(KeyState::Prepared).min_by(|a, b| by_creation(a, b))
     }
 
     fn check_usable(&self, key: &StoredKey) -> Result<(), KeyError> {
@@ -263,7 +264,7 @@ impl Facts<'_> {
     }
 }
 
-fn by_creation(a: &&StoredKey, b: &&StoredKey) -> Ordering {
+fn by_creation(a: &StoredKey, b: &StoredKey) -> Ordering {
     (a.created_at, &a.kid).cmp(&(b.created_at, &b.kid))
 }
 

@@ -268,7 +268,7 @@ async fn delegation_uses_proof_once_also_after_restart() {
     let delegator = test.register_key(&launch_token, true).await.unwrap();
     let delegate = test.register_key(&launch_token, true).await.unwrap();
     let id = AgentId::parse("spiffe://agentwrit.local/agent/orch/task/0000000000000000").unwrap();
-    let unknown = Agent { id, token: String::new().into() };
+    let unknown = Agent { id, token: String::new() };
     let proof = |test: &TestServices, jti: u8| {
         let proof = ProofRequest::new("POST", "https://a.example/v1/delegate", test.clock.now(), [jti; 16]);
         UsedProof::read(proof.sign(&ed25519_dalek::SigningKey::from_bytes(&[1; 32])).as_bytes())

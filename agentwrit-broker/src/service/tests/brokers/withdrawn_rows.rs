@@ -58,7 +58,7 @@ async fn retired_key_stays_out_when_its_row_is_put_back() {
     let store = test.schema.open(StoreOptions::default());
     test.add(store).await;
     for broker in [0, 1] {
-        assert_eq!(announced_by(&test, broker).await, [active.clone()], "broker {broker}");
+        assert_eq!(announced_by(&test, broker).await, std::slice::from_ref(&active), "broker {broker}");
         let row = test.of(broker).keys.list().await.unwrap().keys.into_iter().find(|row| row.kid == retired).unwrap();
         assert_eq!(row.state, KeyState::Retired, "broker {broker}");
     }
