@@ -48,7 +48,8 @@ fn revocation() -> Revocation {
 #[tokio::test]
 async fn key_is_added_and_replaced_with_every_member() {
     let fixture = Fixture::new();
-    let states = [KeyState::Active, KeyState::Retiring, KeyState::Retired, KeyState::Prepared, KeyState::Withdrawn];
+    // A key that ended stays so.
+    let states = [KeyState::Prepared, KeyState::Active, KeyState::Retiring, KeyState::Retired, KeyState::Withdrawn];
     fixture.write(|tx| [key("b"), key("a")].iter().try_for_each(|key| tx.put_signing_key(key))).await;
     for (cursor, state) in (2..).zip(states) {
         let changed = StoredKey {
