@@ -18,10 +18,10 @@ from agentwrit import validate
 
 from certificates import Authority
 from conftest import REPOSITORY, Broker, Credentials
+from programs import BUILT
 from wire import other_server, tapped
 
 EXAMPLES = REPOSITORY / "examples" / "clients"
-BUILT = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")).resolve() / "tmp" / "clients"
 Completed = subprocess.CompletedProcess[str]
 
 

@@ -13,15 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 import tokens
 from agentwrit import AgentWritApp
 
-from conftest import REPOSITORY, Broker
-from test_clients import BUILT
+from conftest import Broker
+from programs import go_program, node_program
 
 ISSUER = "https://agentwrit.local"
 PREPARE_FOR = 600 // 300
@@ -30,28 +29,11 @@ CACHED_FOR = 600 / 300
 LIVE_KEYS = Path(__file__).with_name("live_keys.py")
 
 
-@cache
-def go() -> str:
-    BUILT.mkdir(parents=True, exist_ok=True)
-    program = BUILT / "live_keys"
-    built = subprocess.run(
-        ["go", "build", "-o", program, "."], cwd=REPOSITORY / "tests/go/live_keys", capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    return str(program)
-
-
-def jose() -> list[str]:
-    directory = REPOSITORY / "tests/node"
-    assert (directory / "node_modules/jose").exists(), "not installed: npm ci in tests/node"
-    return ["node", str(directory / "live_keys.mjs")]
-
-
 LIBRARIES: dict[str, Callable[[], list[str]]] = {
-    "jose createRemoteJWKSet": jose,
+    "jose createRemoteJWKSet": lambda: node_program("live_keys.mjs", "jose"),
     "PyJWT PyJWKClient": lambda: [sys.executable, str(LIVE_KEYS), "client"],
     "PyJWT with a cache": lambda: [sys.executable, str(LIVE_KEYS), "cache"],
-    "golang-jwt with keyfunc": lambda: [go()],
+    "golang-jwt with keyfunc": lambda: [go_program("live_keys")],
 }
 
 

@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import httpx
@@ -24,8 +23,9 @@ from joserfc import jwt
 from joserfc.jwk import OKPKey
 
 from brokers import START_TIMEOUT
-from conftest import REPOSITORY, Broker, Credentials, broker_binary
-from test_clients import BUILT, EXAMPLES, go, typescript
+from conftest import Broker, Credentials, broker_binary
+from programs import go_program, node_program
+from test_clients import EXAMPLES, go, typescript
 
 SCOPE = "read:records:P-1"
 
@@ -88,27 +88,10 @@ def piped(command: list[str], request: dict[str, object]) -> str:
     return made.stdout.strip()
 
 
-@cache
-def golang_jwt() -> str:
-    BUILT.mkdir(parents=True, exist_ok=True)
-    program = BUILT / "proof"
-    built = subprocess.run(
-        ["go", "build", "-o", program, "."], cwd=REPOSITORY / "tests/go/proof", capture_output=True, text=True
-    )
-    assert built.returncode == 0, built.stderr
-    return str(program)
-
-
-def npm_dpop() -> list[str]:
-    directory = REPOSITORY / "tests/node"
-    assert (directory / "node_modules/dpop").exists(), "not installed: npm ci in tests/node"
-    return ["node", str(directory / "proof.mjs")]
-
-
 LIBRARIES: dict[str, Callable[[dict[str, object]], str]] = {
     "joserfc": by_joserfc,
-    "npm dpop": lambda request: piped(npm_dpop(), request),
-    "golang-jwt": lambda request: piped([golang_jwt()], request),
+    "npm dpop": lambda request: piped(node_program("proof.mjs", "dpop"), request),
+    "golang-jwt": lambda request: piped([go_program("proof")], request),
 }
 
 

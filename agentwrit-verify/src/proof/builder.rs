@@ -49,8 +49,8 @@ impl ProofVerifierBuilder<WantsExternalUrl> {
         self.without_external_url().external_url(url)
     }
 
-    /// Accepts proofs only where a trusted proxy names the URL ([`PresentedToken::received_at`](super::PresentedToken::received_at)), otherwise only keys that
-    /// clients prove to TLS ([`PresentedToken::client_key`](super::PresentedToken::client_key)).
+    /// Accepts proofs only where a trusted proxy names the URL ([`received_at`](super::PresentedToken::received_at)), otherwise
+    /// only keys that clients prove to TLS ([`client_key`](super::PresentedToken::client_key)).
     #[must_use]
     pub fn without_external_url(self) -> ProofVerifierBuilder<WantsProofOptions> {
         let WantsExternalUrl(()) = self.stage;

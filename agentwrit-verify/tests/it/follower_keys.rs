@@ -18,6 +18,28 @@ impl Broker {
             model.key_cache = Some(KeyCache { key_set, revalidates, age: None });
         });
     }
+
+    /// Announces a prepared key.
+    fn prepare_key(&self) {
+        self.with(|model| model.issuer.prepare_key([8; 32]));
+        self.tell();
+    }
+
+    /// Activates the prepared key, and announces it without the former one.
+    fn withdraw_former_key(&self) {
+        self.with(|model| {
+            model.issuer.activate_prepared_key();
+            model.issuer.withdraw_retired_keys();
+        });
+        self.tell();
+    }
+}
+
+/// Waits until the state file holds the announcement of the key that signs now, and of no other.
+async fn until_state_has_announcement(broker: &Broker, place: &Place) {
+    let announced = format!(r#""kids":["{}"]"#, broker.with(|model| model.issuer.signing_key().id().clone()));
+    let state = || String::from_utf8_lossy(&std::fs::read(place.file()).unwrap()).into_owned();
+    until("the state", || state().contains(&announced)).await;
 }
 
 #[tokio::test]
@@ -26,8 +48,7 @@ async fn fetches_prepared_key_past_http_cache_as_soon_as_feed_announces_it() {
     broker.cache_keys(true);
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     broker.with(|model| model.issuer.activate_prepared_key());
     assert!(verifier.verify(&broker.token()).is_ok(), "no token of the new key is rejected");
@@ -39,8 +60,7 @@ async fn repeats_fetch_until_key_set_contains_announced_key() {
     let broker = Broker::start().await;
     broker.cache_keys(false);
     let follower = broker.follower().start().await.unwrap();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("two fetches", || broker.with(|model| model.key_fetches) == 3).await;
     assert_eq!(follower.status().keys, 1);
     broker.with(|model| model.key_cache = None);
@@ -52,17 +72,12 @@ async fn rejects_tokens_of_withdrawn_key_when_caches_hold_old_key_set() {
     let broker = Broker::start().await;
     let follower = broker.follower().start().await.unwrap();
     let verifier = follower.verifier().build();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     broker.cache_keys(false);
     let token = broker.token();
     assert!((0..3).all(|_| verifier.verify(&token).is_ok()));
-    broker.with(|model| {
-        model.issuer.activate_prepared_key();
-        model.issuer.withdraw_retired_keys();
-    });
-    broker.tell();
+    broker.withdraw_former_key();
     until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
     assert!(verifier.verify(&broker.token()).is_ok());
 }
@@ -74,20 +89,13 @@ async fn keeps_withdrawn_key_out_after_restart_with_state_file() {
     let builder = broker.follower().state_file(place.file());
     let follower = builder.clone().start().await.unwrap();
     let verifier = follower.verifier().build();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     broker.cache_keys(false);
     let token = broker.token();
-    broker.with(|model| {
-        model.issuer.activate_prepared_key();
-        model.issuer.withdraw_retired_keys();
-    });
-    broker.tell();
+    broker.withdraw_former_key();
     until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
-    let announced = format!(r#""kids":["{}"]"#, broker.with(|model| model.issuer.signing_key().id().clone()));
-    let state = || String::from_utf8_lossy(&std::fs::read(place.file()).unwrap()).into_owned();
-    until("the state", || state().contains(&announced)).await;
+    until_state_has_announcement(&broker, &place).await;
     drop(follower);
     // The feed is down: only the state file and the cached key set are there.
     broker.with(|model| model.mood = crate::follower::Mood::Busy);
@@ -106,20 +114,13 @@ async fn keeps_withdrawn_key_out_after_restart_with_stale_state_when_stale_list_
     let follower = builder.clone().start().await.unwrap();
     let verifier = follower.verifier().build();
     let token = broker.token();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     // A cache that ignores `no-cache` and does not send `Age`.
     broker.cache_keys(false);
-    broker.with(|model| {
-        model.issuer.activate_prepared_key();
-        model.issuer.withdraw_retired_keys();
-    });
-    broker.tell();
+    broker.withdraw_former_key();
     until("the withdrawal", || is_unknown_key(&verifier, &token)).await;
-    let announced = format!(r#""kids":["{}"]"#, broker.with(|model| model.issuer.signing_key().id().clone()));
-    let state = || String::from_utf8_lossy(&std::fs::read(place.file()).unwrap()).into_owned();
-    until("the state", || state().contains(&announced)).await;
+    until_state_has_announcement(&broker, &place).await;
     drop(follower);
     broker.with(|model| model.mood = crate::follower::Mood::Busy);
     broker.pass(40);
@@ -138,8 +139,7 @@ async fn drops_withdrawn_key_with_next_refresh_when_thief_in_path_of_feed_announ
     let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
     let verifier = follower.verifier().build();
     let old = broker.token();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     broker.with(|model| {
         model.thief = Some(model.issuer.signing_key().clone());
@@ -188,8 +188,7 @@ async fn keeps_announced_key_when_cached_key_set_is_older_than_announcement() {
     broker.cache_keys(true);
     let follower = broker.follower().key_refresh_interval(Duration::from_secs(1)).start().await.unwrap();
     let verifier = follower.verifier().build();
-    broker.with(|model| model.issuer.prepare_key([8; 32]));
-    broker.tell();
+    broker.prepare_key();
     until("the prepared key", || follower.status().keys == 2).await;
     broker.with(|model| model.issuer.activate_prepared_key());
     // From now on the cache ignores `no-cache`.
