@@ -87,12 +87,13 @@ impl Client {
         let request = ApiRequest::post(
             paths::REGISTER,
             &RegistrationRequest {
-                launch_token: launch_token.clone(),
+                launch_token: Some(launch_token.clone()),
+                attestation: None,
                 nonce: nonce.into(),
                 public_key: key.public_key().into(),
                 signature: key.sign(&nonce.0).into(),
-                orch_id: orch_id.clone(),
-                task_id: task_id.clone(),
+                orch_id: Some(orch_id.clone()),
+                task_id: Some(task_id.clone()),
                 requested_scope: scope.clone(),
                 sender_constrained: *sender_constrained,
             },

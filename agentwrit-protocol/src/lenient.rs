@@ -30,6 +30,13 @@ impl<'de> Deserialize<'de> for SmallValue {
     }
 }
 
+/// Reads the rest of an object whose tree takes at most [`MAX_TREE`] bytes; of a larger one nothing is kept.
+pub(crate) fn small_object<'de, A: MapAccess<'de>>(object: A) -> Result<Option<Value>, A::Error> {
+    let mut budget = Budget { left: Some(MAX_TREE) };
+    let value = TreeReader(&mut budget).visit_map(object)?;
+    Ok(budget.left.map(|_| value))
+}
+
 /// Reads a member that is absent when it is missing, `null` or malformed: use with
 /// `#[serde(default, deserialize_with = "lenient")]`.
 pub(crate) fn lenient<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

@@ -2,10 +2,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod app;
+mod attestation;
 mod audit;
+mod claim_match;
 mod confirmation;
 mod encoding;
 mod health;
+mod jwk_set;
 mod launch_token;
 mod lenient;
 pub mod limits;
@@ -22,6 +25,7 @@ mod secret;
 mod signing_keys;
 mod token;
 mod token_type;
+mod trust_rule;
 mod verifiers;
 
 pub use agentwrit_json::JsonError;
@@ -32,10 +36,13 @@ pub use self::{
         AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppStatus,
         AppUpdateRequest,
     },
+    attestation::{Attestation, AttestationKind},
     audit::AuditQuery,
+    claim_match::{ClaimMatch, ClaimValue},
     confirmation::ConfirmationResponse,
     encoding::{Base64, Hex, Presented},
     health::HealthResponse,
+    jwk_set::JwkSetText,
     launch_token::{LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest, LaunchTokenResponse},
     list::{ListEntry, ListResponse, Page},
     login::{AdminAuthRequest, AppAuthRequest, AuthResponse},
@@ -53,5 +60,6 @@ pub use self::{
         DelegationRequest, DelegationResponse, RenewalResponse, ReportedClaims, ValidationRequest, ValidationResponse,
     },
     token_type::TokenType,
+    trust_rule::{TrustRuleRecord, TrustRuleRequest},
     verifiers::{PermittedBound, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest},
 };

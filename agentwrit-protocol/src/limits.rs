@@ -47,3 +47,24 @@ pub const DEFAULT_PAGE: u64 = 100;
 
 /// Longest reason of a revocation, in bytes.
 pub const MAX_REASON: usize = 512;
+
+/// Longest assertion of another issuer, in bytes.
+pub const MAX_ASSERTION: usize = 8192;
+
+/// Largest number of claims that a trust rule names.
+pub const MAX_RULE_CLAIMS: usize = 16;
+
+/// Longest name of a claim in a trust rule, in bytes.
+pub const MAX_CLAIM_NAME: usize = 256;
+
+/// Longest value or prefix of a claim in a trust rule, in bytes.
+pub const MAX_CLAIM_VALUE: usize = 1024;
+
+/// Longest template of a task or an orchestration, in bytes.
+pub const MAX_TEMPLATE: usize = 512;
+
+/// Longest key set in a trust rule, in bytes.
+pub const MAX_JWKS: usize = 64 * 1024;
+
+/// Largest number of keys of another issuer's key set.
+pub const MAX_JWKS_KEYS: usize = 64;

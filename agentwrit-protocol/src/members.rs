@@ -46,6 +46,11 @@ pub(crate) trait MemberValue: Sized {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(None)
     }
+
+    fn from_object<'de, A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
 }
 
 impl<'de, T: MemberValue> Deserialize<'de> for Member<T> {
@@ -97,9 +102,8 @@ impl<'de, T: MemberValue> Visitor<'de> for MemberVisitor<T> {
         T::from_list(list).map(Into::into)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Member<T>, A::Error> {
-        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member::Mistyped)
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Member<T>, A::Error> {
+        T::from_object(object).map(Into::into)
     }
 }
 
@@ -114,7 +118,22 @@ impl<T> Member<T> {
         !matches!(self, Self::Absent)
     }
 
-    fn typed(&self, name: &'static str, expected: &str) -> Result<Option<&T>, RequestError> {
+    /// Returns the value if it is there and of its type.
+    pub(crate) fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Mistyped => None,
+        }
+    }
+
+    /// Returns the value if the member is there, like [`Self::typed`].
+    pub(crate) fn into_typed(self, name: &'static str, expected: &str) -> Result<Option<T>, RequestError> {
+        self.typed(name, expected)?;
+        Ok(self.given())
+    }
+
+    /// Returns the value if the member is there; `expected` describes its type.
+    pub(crate) fn typed(&self, name: &'static str, expected: &str) -> Result<Option<&T>, RequestError> {
         match self {
             Self::Absent => Ok(None),
             Self::Mistyped => Err(RequestError::invalid(name, format!("must be {expected}"))),
@@ -187,11 +206,6 @@ impl<const LONGEST: usize> Member<Text<LONGEST>> {
 pub(crate) type Segment = Text<{ PathSegment::MAX_LENGTH }>;
 
 impl Member<Segment> {
-    /// A SPIFFE path segment.
-    pub(crate) fn segment(&self, name: &'static str) -> Result<PathSegment, RequestError> {
-        required(name, self.optional_segment(name)?)
-    }
-
     /// A SPIFFE path segment, if it is there.
     pub(crate) fn optional_segment(&self, name: &'static str) -> Result<Option<PathSegment>, RequestError> {
         let text = self.optional_text(name)?;

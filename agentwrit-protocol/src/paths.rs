@@ -1,4 +1,4 @@
-//! Paths of the API. `{id}` stands for a segment that names an app or a launch token.
+//! Paths of the API. `{id}` stands for a segment that names an app, a launch token or a trust rule.
 
 use agentwrit_verify::{
     AppId, FeedCursor, KeyId,
@@ -77,6 +77,10 @@ pub const ADMIN_APP: &str = "/v1/admin/apps/{id}";
 pub const ADMIN_APP_SUSPEND: &str = "/v1/admin/apps/{id}/suspend";
 /// End of an app's suspension; see [`admin_app_resume`].
 pub const ADMIN_APP_RESUME: &str = "/v1/admin/apps/{id}/resume";
+/// Trust rules.
+pub const ADMIN_TRUST_RULES: &str = "/v1/admin/trust-rules";
+/// One trust rule; see [`admin_trust_rule`].
+pub const ADMIN_TRUST_RULE: &str = "/v1/admin/trust-rules/{id}";
 
 /// Names the instances of a verifier whose reports were lost, in place of an id.
 pub const UNKNOWN_INSTANCE: &str = "unknown";
@@ -135,8 +139,17 @@ pub fn admin_key(change: &str, kid: &KeyId) -> Option<String> {
 /// Path of one launch token; `None` for a text that cannot be an id, which must not become more than a segment.
 #[must_use]
 pub fn admin_launch_token(id: &str) -> Option<String> {
-    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    is_id.then(|| ADMIN_LAUNCH_TOKEN.replace("{id}", id))
+    is_id(id).then(|| ADMIN_LAUNCH_TOKEN.replace("{id}", id))
+}
+
+/// Path of one trust rule; `None` for a text that cannot be an id, which must not become more than a segment.
+#[must_use]
+pub fn admin_trust_rule(id: &str) -> Option<String> {
+    is_id(id).then(|| ADMIN_TRUST_RULE.replace("{id}", id))
+}
+
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]
@@ -168,10 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn rejects_launch_token_id_that_is_more_than_a_segment() {
+    fn rejects_id_that_is_more_than_a_segment() {
         assert_eq!(admin_launch_token("lt-0a").as_deref(), Some("/v1/admin/launch-tokens/lt-0a"));
+        assert_eq!(admin_trust_rule("rule-ci-0a").as_deref(), Some("/v1/admin/trust-rules/rule-ci-0a"));
         for text in ["", "a/b", "..", "a?b", "é", "%2e"] {
-            assert_eq!(admin_launch_token(text), None, "{text:?}");
+            assert_eq!((admin_launch_token(text), admin_trust_rule(text)), (None, None), "{text:?}");
         }
     }
 }

@@ -4,11 +4,12 @@ use agentwrit_verify::{AgentId, PathSegment, ScopeSet, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret, TokenType,
+    Attestation, Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret, TokenType,
+    attestation::AttestationMembers,
     lenient::{is_false, lenient},
-    members::{Member, Scopes, Segment, Text},
+    members::{Member, Scopes, Segment, Text, required},
     request::read,
-    secret::exposed,
+    secret::{exposed, exposed_if_given},
 };
 
 /// 32 bytes that an agent signs to prove that it holds its key. The text is hexadecimal; the bytes are what is signed.
@@ -31,23 +32,28 @@ pub struct ChallengeResponse {
     pub expires_in: Option<u64>,
 }
 
-/// Body of `POST /v1/register`.
+/// Body of `POST /v1/register`. It has either a launch token or an attestation.
 #[derive(Clone, Debug, Serialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct RegistrationRequest {
     /// Launch token that permits the registration.
-    #[serde(serialize_with = "exposed")]
-    pub launch_token: Secret,
+    #[serde(serialize_with = "exposed_if_given", skip_serializing_if = "Option::is_none")]
+    pub launch_token: Option<Secret>,
+    /// Assertion of another issuer, which permits the registration by a trust rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Attestation>,
     /// Nonce from `GET /v1/challenge`.
     pub nonce: Presented<Nonce>,
     /// Public key of the agent.
     pub public_key: Presented<PublicKeyBytes>,
     /// Signature over the 32 decoded bytes of the nonce.
     pub signature: Presented<SignatureBytes>,
-    /// Orchestration that the agent works for.
-    pub orch_id: PathSegment,
-    /// Task that the agent works for.
-    pub task_id: PathSegment,
+    /// Orchestration that the agent works for. Only with an attestation it may be left out, for the rule's template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orch_id: Option<PathSegment>,
+    /// Task that the agent works for. Only with an attestation it may be left out, for the rule's template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<PathSegment>,
     /// Scopes of the agent.
     pub requested_scope: ScopeSet,
     /// True when the agent's tokens must be bound to its key (RFC 9449); the broker may bind them all the same.
@@ -61,6 +67,7 @@ impl JsonRequest for RegistrationRequest {
         #[serde(default)]
         struct Members {
             launch_token: Member<Text<128>>,
+            attestation: Member<AttestationMembers>,
             nonce: Member<Text<128>>,
             public_key: Member<Text<512>>,
             signature: Member<Text<512>>,
@@ -70,15 +77,25 @@ impl JsonRequest for RegistrationRequest {
             sender_constrained: Member<bool>,
         }
         let members: Members = read(body)?;
+        let launch_token = members.launch_token.optional_text("launch_token")?.map(Secret::from);
+        let attestation = members.attestation.attestation("attestation")?;
+        if launch_token.is_some() == attestation.is_some() {
+            return Err(RequestError::invalid("launch_token or attestation", "exactly one of them is required"));
+        }
+        let id = |name, member: &Member<Segment>| {
+            let id = member.optional_segment(name)?;
+            if attestation.is_some() { Ok(id) } else { required(name, id).map(Some) }
+        };
         Ok(Self {
-            launch_token: members.launch_token.secret("launch_token")?,
             nonce: Nonce::decode(members.nonce.text("nonce")?).into(),
             public_key: PublicKeyBytes::decode(members.public_key.text("public_key")?).into(),
             signature: SignatureBytes::decode(members.signature.text("signature")?).into(),
-            orch_id: members.orch_id.segment("orch_id")?,
-            task_id: members.task_id.segment("task_id")?,
+            orch_id: id("orch_id", &members.orch_id)?,
+            task_id: id("task_id", &members.task_id)?,
             requested_scope: members.requested_scope.scopes("requested_scope")?,
             sender_constrained: members.sender_constrained.flag("sender_constrained")?.unwrap_or_default(),
+            launch_token,
+            attestation,
         })
     }
 }

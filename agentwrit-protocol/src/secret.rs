@@ -60,3 +60,9 @@ impl<'de> Deserialize<'de> for Secret {
 pub(crate) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     secret.expose().serialize(serializer)
 }
+
+/// Writes a secret that may be absent: with `skip_serializing_if = "Option::is_none"`.
+#[expect(clippy::ref_option, reason = "the signature of `serialize_with`")]
+pub(crate) fn exposed_if_given<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
+}

@@ -63,12 +63,13 @@ fn reads_requests_as_they_are_written() {
     );
     assert_round_trip(
         &RegistrationRequest {
-            launch_token: "l".into(),
+            launch_token: Some("l".into()),
+            attestation: None,
             nonce: Hex([7; 32]).into(),
             public_key: Base64([8; 32]).into(),
             signature: Base64([9; 64]).into(),
-            orch_id: segment("orch-1"),
-            task_id: segment("task-1"),
+            orch_id: Some(segment("orch-1")),
+            task_id: Some(segment("task-1")),
             requested_scope: scopes(),
             sender_constrained: true,
         },

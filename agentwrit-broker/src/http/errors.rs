@@ -172,6 +172,7 @@ impl PendingProblem {
             | Error::LaunchTokenUnknown
             | Error::LaunchTokenExpired
             | Error::LaunchTokenConsumed
+            | Error::AttestationFailed
             | Error::NonceSpent => problem(ErrorCode::Unauthorized),
             Error::AppInactive | Error::RenewalFailed | Error::TokenEnded => {
                 problem(ErrorCode::Unauthorized).challenge(INVALID_TOKEN)

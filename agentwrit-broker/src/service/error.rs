@@ -36,6 +36,9 @@ pub(crate) enum Error {
     LaunchTokenExpired,
     #[error("launch token already consumed")]
     LaunchTokenConsumed,
+    /// Does not tell what is wrong with the assertion.
+    #[error("attestation failed")]
+    AttestationFailed,
     #[error("nonce not found or expired")]
     NonceUnknown,
     #[error("nonce already consumed")]

@@ -7,6 +7,7 @@
 //!    The first read is left out for a launch token that this broker issued just now ([`RecentLaunchTokens`]).
 //! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
 
+mod launch;
 mod rules;
 
 use std::{net::IpAddr, sync::Arc};
@@ -17,7 +18,10 @@ use agentwrit_verify::{
     proof::{PresentedProof, ProofVerifier},
 };
 
-use self::rules::{Facts, check_launch_token, check_signature, decide};
+use self::{
+    launch::LaunchRegistration,
+    rules::{Facts, check_launch_token, check_signature, decide},
+};
 use super::{
     Error, Parts,
     binding::{constraint, with_key},
@@ -54,10 +58,12 @@ impl RegistrationService {
     /// Registers an agent and issues its first token. A `proof` of its key asks for bound tokens.
     pub(crate) async fn register(
         self: &Arc<Self>,
-        mut registration: RegistrationRequest,
+        registration: RegistrationRequest,
         proof: Option<KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
+        // There are no trust rules.
+        let mut registration = LaunchRegistration::new(registration).ok_or(Error::AttestationFailed)?;
         registration.sender_constrained |= proof.is_some();
         let registration = Arc::new(registration);
         let outcome = match self.issuer.policy().check_binding(registration.sender_constrained) {
@@ -76,7 +82,7 @@ impl RegistrationService {
 
     async fn try_register(
         self: &Arc<Self>,
-        registration: Arc<RegistrationRequest>,
+        registration: Arc<LaunchRegistration>,
         proof: Option<&KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
@@ -125,7 +131,7 @@ impl RegistrationService {
     /// state of the store decides then.
     fn prepare_recent(
         &self,
-        registration: &RegistrationRequest,
+        registration: &LaunchRegistration,
         proof: Option<&KeyProof>,
         digest: &Digest,
     ) -> Option<Prepared> {
@@ -137,7 +143,7 @@ impl RegistrationService {
     /// Checks what the registration itself holds, and drafts its token.
     fn prepare(
         &self,
-        registration: &RegistrationRequest,
+        registration: &LaunchRegistration,
         proof: Option<&KeyProof>,
         launch_token: &LaunchToken,
     ) -> Result<Prepared, Error> {
@@ -159,7 +165,7 @@ impl RegistrationService {
     /// issued.
     fn draft(
         &self,
-        registration: &RegistrationRequest,
+        registration: &LaunchRegistration,
         launch_token: &LaunchToken,
         agent_id: &AgentId,
     ) -> Result<Draft, Error> {
@@ -211,7 +217,7 @@ impl RegistrationService {
         Ok(())
     }
 
-    fn deny_registration(&self, registration: &RegistrationRequest, error: &Error, client: IpAddr) {
+    fn deny_registration(&self, registration: &LaunchRegistration, error: &Error, client: IpAddr) {
         if !error.is_denial() {
             return;
         }
@@ -271,7 +277,7 @@ fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
 fn record(
     agent_id: &AgentId,
     public_key: [u8; 32],
-    registration: &RegistrationRequest,
+    registration: &LaunchRegistration,
     launch_token: &LaunchToken,
     draft: &Draft,
 ) -> RegisteredAgent {

@@ -191,12 +191,13 @@ fn read<T: DeserializeOwned>(request: Request<'_>, response: &Response, expected
 pub(crate) fn registration(launch_token: &Secret, nonce: Nonce, task_id: &str) -> Result<String, LoadError> {
     let key = SigningKey::from_bytes(&random()?);
     encode(&RegistrationRequest {
-        launch_token: launch_token.clone(),
+        launch_token: Some(launch_token.clone()),
+        attestation: None,
         nonce: nonce.into(),
         public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
         signature: Presented::WellFormed(Base64(key.sign(&nonce.0).to_bytes())),
-        orch_id: segment("load")?,
-        task_id: segment(task_id)?,
+        orch_id: Some(segment("load")?),
+        task_id: Some(segment(task_id)?),
         requested_scope: scopes()?,
         sender_constrained: false,
     })

@@ -283,12 +283,13 @@ impl World {
     fn registration(&self, launch_token: &Secret, nonce: &Nonce, scopes: &ScopeSet, task: &str) -> RegistrationRequest {
         let key = SigningKey::from_bytes(&self.services().issuer.random());
         RegistrationRequest {
-            launch_token: launch_token.expose().into(),
+            launch_token: Some(launch_token.expose().into()),
+            attestation: None,
             nonce: Presented::WellFormed(Hex(*nonce)),
             public_key: Presented::WellFormed(Base64(key.verifying_key().to_bytes())),
             signature: Presented::WellFormed(Base64(key.sign(nonce).to_bytes())),
-            orch_id: PathSegment::parse("orch").unwrap(),
-            task_id: PathSegment::parse(task).unwrap(),
+            orch_id: Some(PathSegment::parse("orch").unwrap()),
+            task_id: Some(PathSegment::parse(task).unwrap()),
             requested_scope: scopes.clone(),
             sender_constrained: false,
         }

@@ -1,8 +1,9 @@
 //! Rules of registrations: facts in, decision out.
 
-use agentwrit_protocol::{Base64, RegistrationRequest};
+use agentwrit_protocol::Base64;
 use agentwrit_verify::{PublicKey, UnixTime};
 
+use super::launch::LaunchRegistration;
 use crate::{
     clock::is_from_the_future,
     domain::{App, AppStatus, Digest, LaunchToken},
@@ -36,7 +37,7 @@ impl Facts {
 
 /// Returns the launch token if it allows the registration now.
 pub(super) fn decide<'f>(
-    registration: &RegistrationRequest,
+    registration: &LaunchRegistration,
     facts: &'f Facts,
     now: UnixTime,
 ) -> Result<&'f LaunchToken, Error> {
@@ -54,7 +55,7 @@ pub(super) fn decide<'f>(
 
 /// Checks a registration against its launch token alone.
 pub(super) fn check_launch_token(
-    registration: &RegistrationRequest,
+    registration: &LaunchRegistration,
     token: &LaunchToken,
     now: UnixTime,
 ) -> Result<(), Error> {
@@ -80,7 +81,7 @@ pub(super) fn check_launch_token(
 
 /// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:
 /// under one of small order, one signature fits nearly any message.
-pub(super) fn check_signature(nonce: &[u8; 32], request: &RegistrationRequest) -> Result<[u8; 32], Error> {
+pub(super) fn check_signature(nonce: &[u8; 32], request: &LaunchRegistration) -> Result<[u8; 32], Error> {
     let Base64(key) = request.public_key.clone().well_formed().ok_or(Error::BadPublicKey)?;
     // A key that is not accepted is reported before a signature that is not well-formed.
     let signature = request.signature.clone().well_formed().map(|Base64(signature)| signature);
