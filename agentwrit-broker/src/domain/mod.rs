@@ -4,20 +4,26 @@
 //! 2. A record states facts; what they permit is decided in `service`.
 
 mod app;
+mod claims;
 mod cluster;
 mod digest;
+mod id_template;
 mod launch_token;
 mod stored_key;
+mod trust_rule;
 mod verifier;
 
 use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 
 pub use self::{
     app::{App, AppName, AppNameError, AppStatus},
+    claims::{ClaimName, ClaimNameError},
     cluster::{ClusterSettings, Disagreement},
     digest::Digest,
+    id_template::{IdTemplate, IdTemplateError, UnusableClaim},
     launch_token::{LaunchToken, LaunchTokenId, LaunchTokenIdError},
     stored_key::{KeyPurpose, KeyState, StoredKey},
+    trust_rule::{RuleKeys, TrustRule, TrustRuleError, TrustRuleId, TrustRuleIdError},
     verifier::{Enrolment, FormerBound, InstanceState},
 };
 
