@@ -20,7 +20,7 @@ use std::{
 
 use agentwrit_broker::{
     audit::{EventType, NewEvent, Outcome},
-    domain::{Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent},
+    domain::{Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, RegisteredWith},
     store::{AuditQuery, Store, StoreError, StoreOptions, Tx},
 };
 use agentwrit_verify::{AgentId, PathSegment, ScopeSet, Subject, TokenId, TrustDomain, UnixTime};
@@ -112,7 +112,7 @@ impl Registration {
                 scope: scopes(),
                 public_key: *random.as_bytes(),
                 sender_constrained: false,
-                launch_token_id: LaunchTokenId::from_bytes(number.to_be_bytes()),
+                registered_with: RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(number.to_be_bytes())),
                 registered_at: at(0),
                 expires_at: at(300),
                 revoked_at: None,

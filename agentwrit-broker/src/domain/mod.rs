@@ -32,7 +32,7 @@ pub use self::{
 pub struct RegisteredAgent {
     /// SPIFFE id.
     pub agent_id: AgentId,
-    /// App whose launch token it registered with.
+    /// App of the launch token or trust rule that it registered with.
     pub app_id: Option<AppId>,
     /// Scopes that it registered for.
     pub scope: ScopeSet,
@@ -40,14 +40,52 @@ pub struct RegisteredAgent {
     pub public_key: [u8; 32],
     /// True if all of its tokens are bound to its key.
     pub sender_constrained: bool,
-    /// Launch token that it registered with.
-    pub launch_token_id: LaunchTokenId,
+    /// Credential that it registered with.
+    pub registered_with: RegisteredWith,
     /// Time of its registration.
     pub registered_at: UnixTime,
     /// Expiry of the latest of its tokens.
     pub expires_at: UnixTime,
     /// Time from which it is barred from receiving another token.
     pub revoked_at: Option<UnixTime>,
+}
+
+/// Credential that permitted a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RegisteredWith {
+    /// A launch token.
+    LaunchToken(LaunchTokenId),
+    /// An assertion of another issuer.
+    Attestation(AttestedIdentity),
+}
+
+/// Identity of a workload in the words of another issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedIdentity {
+    /// Trust rule that permitted the registration.
+    pub rule: TrustRuleId,
+    /// `sub` of the assertion.
+    pub subject: String,
+    /// Uid of the Kubernetes pod.
+    pub pod_uid: Option<String>,
+}
+
+impl RegisteredWith {
+    /// Returns the launch token, if it was one.
+    pub(crate) fn launch_token(&self) -> Option<&LaunchTokenId> {
+        match self {
+            Self::LaunchToken(id) => Some(id),
+            Self::Attestation(_) => None,
+        }
+    }
+
+    /// Returns the attested identity, if it was an assertion.
+    pub(crate) fn attestation(&self) -> Option<&AttestedIdentity> {
+        match self {
+            Self::LaunchToken(_) => None,
+            Self::Attestation(identity) => Some(identity),
+        }
+    }
 }
 
 /// Record of an issued token: what revocation and renewal need of it, not the token itself.

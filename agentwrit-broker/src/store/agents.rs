@@ -27,6 +27,20 @@ pub trait ReadAgents: ReadFacts {
     /// [`StoreError`].
     fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError>;
 
+    /// Returns the agents that registered from a Kubernetes pod, may hold a token, and are not barred.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError>;
+
+    /// Returns the uids of the Kubernetes pods with such agents.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError>;
+
     /// Returns the number of agents that hold a valid token, are not barred, and whose app is active.
     ///
     /// # Errors

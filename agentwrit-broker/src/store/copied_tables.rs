@@ -1,9 +1,9 @@
 //! Tables that a migration between stores copies: every store has them, with the columns in which it writes new rows.
 
 use super::pending::{
-    AgentRow, AppRow, AuditRun, DelegatorRow, EnrolmentRow, EventRow, InstanceRow,
+    AgentRow, AppRow, AssertionRow, AuditRun, DelegatorRow, EnrolmentRow, EventRow, InstanceRow,
     Kind::{self, Bytes, Integer, Text},
-    LaunchTokenRow, NameRow, NonceRow, Record, TokenRow,
+    LaunchTokenRow, NameRow, NonceRow, Record, TokenRow, TrustRuleRow,
 };
 use crate::{audit::ChainHead, store::revocations::RevocationRow};
 
@@ -56,6 +56,8 @@ pub(super) const TABLES: &[Table] = &[
     Table::of::<NameRow>("id"),
     Table::of::<AppRow>("id"),
     Table::of::<LaunchTokenRow>("seq"),
+    Table::of::<TrustRuleRow>("created_at"),
+    Table::of::<AssertionRow>("expires_at, assertion"),
     Table::of::<AgentRow>("id"),
     Table { set_later: &[("ended_at", Integer)], ..Table::of::<TokenRow>("jti") },
     Table::of::<DelegatorRow>("jti, hop"),

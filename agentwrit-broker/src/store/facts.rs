@@ -11,7 +11,7 @@ use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
 use foldhash::quality::RandomState;
 
 use super::{StoreError, name::Name, wants::Wants};
-use crate::domain::{App, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
+use crate::domain::{App, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, TrustRule, TrustRuleId};
 
 /// Number of names that are kept after a commit.
 const KEPT_NAMES: usize = 16_384;
@@ -201,6 +201,8 @@ facts! {
     agents: AgentId => RegisteredAgent,
     tokens: TokenId => KnownToken,
     nonces: [u8; 32] => (),
+    trust_rules: TrustRuleId => TrustRule,
+    assertions: [u8; 32] => (),
     marks: String => UnixTime,
 }
 
@@ -213,6 +215,8 @@ impl Facts {
         wants.agents.retain(|key| !self.agents.is_known(key));
         wants.tokens.retain(|key| !self.tokens.is_known(key));
         wants.nonces.retain(|(key, _)| !self.nonces.is_known(key));
+        wants.trust_rules.retain(|key| !self.trust_rules.is_known(key));
+        wants.assertions.retain(|key| !self.assertions.is_known(key));
         wants.marks.retain(|key| !self.marks.is_known(key));
         wants.names.retain(|key| !self.names.is_known(key));
         wants
@@ -220,13 +224,15 @@ impl Facts {
 
     /// Notes the absence of the rows of `wants` that the store did not find.
     pub(super) fn settle(&mut self, wants: Wants) {
-        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = wants;
+        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = wants;
         self.launch_digests.learn_absence(launch_digests);
         self.launch_tokens.learn_absence(launch_tokens);
         self.apps.learn_absence(apps);
         self.agents.learn_absence(agents);
         self.tokens.learn_absence(tokens);
         self.nonces.learn_absence(nonces.into_iter().map(|(nonce, _)| nonce));
+        self.trust_rules.learn_absence(trust_rules);
+        self.assertions.learn_absence(assertions);
         self.marks.learn_absence(marks);
         self.names.learn_absence(names);
     }

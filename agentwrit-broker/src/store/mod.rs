@@ -49,6 +49,7 @@ pub(crate) mod tests;
 mod tokens;
 mod trail;
 mod transaction;
+mod trust_rules;
 mod value;
 mod verifiers;
 mod wants;

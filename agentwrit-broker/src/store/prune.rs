@@ -14,6 +14,8 @@ pub struct Pruned {
     pub agents: u64,
     /// Tokens that expired.
     pub tokens: u64,
+    /// Used assertions that expired.
+    pub assertions: u64,
     /// Revocations that no longer affect a token.
     pub revocations: u64,
 }
@@ -22,6 +24,7 @@ impl Pruned {
     /// Returns true if more rows may be deletable.
     #[must_use]
     pub fn reached_limit(&self) -> bool {
-        [self.nonces, self.launch_tokens, self.agents, self.tokens, self.revocations].contains(&LIMIT)
+        let Self { nonces, launch_tokens, agents, tokens, assertions, revocations } = *self;
+        [nonces, launch_tokens, agents, tokens, assertions, revocations].contains(&LIMIT)
     }
 }

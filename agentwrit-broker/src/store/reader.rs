@@ -2,7 +2,8 @@
 
 use super::{
     agents::ReadAgents, apps::ReadApps, audit_log::ReadAudit, keys::ReadKeys, launch_tokens::ReadLaunchTokens,
-    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens, verifiers::ReadVerifiers,
+    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens,
+    trust_rules::ReadTrustRules, verifiers::ReadVerifiers,
 };
 
 /// Read access to one consistent state.
@@ -11,6 +12,7 @@ pub trait Reader:
     + ReadAgents
     + ReadLaunchTokens
     + ReadTokens
+    + ReadTrustRules
     + ReadRevocations
     + ReadVerifiers
     + ReadMeta
@@ -25,6 +27,7 @@ impl<R> Reader for R where
         + ReadAgents
         + ReadLaunchTokens
         + ReadTokens
+        + ReadTrustRules
         + ReadRevocations
         + ReadVerifiers
         + ReadMeta

@@ -7,7 +7,7 @@ use agentwrit_verify::{AgentId, AppId, PathSegment, Subject, TokenId, UnixTime};
 use super::audit_lists::kind;
 use crate::{
     audit::{EventType, Outcome},
-    domain::{Digest, LaunchTokenId},
+    domain::{Digest, LaunchTokenId, TrustRuleId},
 };
 
 /// Keys of the rows that jobs will read.
@@ -21,6 +21,9 @@ pub struct Wants {
     pub(super) tokens: Vec<TokenId>,
     /// Nonces, each with the time at which it expires.
     pub(super) nonces: Vec<([u8; 32], UnixTime)>,
+    pub(super) trust_rules: Vec<TrustRuleId>,
+    /// Assertions that may have been used.
+    pub(super) assertions: Vec<[u8; 32]>,
     /// Targets of not-before marks.
     pub(super) marks: Vec<String>,
     pub(super) names: Vec<String>,
@@ -79,6 +82,18 @@ impl Wants {
         self
     }
 
+    /// A trust rule.
+    pub fn trust_rule(mut self, id: &TrustRuleId) -> Self {
+        self.trust_rules.push(id.clone());
+        self
+    }
+
+    /// The use of an assertion.
+    pub fn assertion(mut self, assertion: &Digest) -> Self {
+        self.assertions.push(*assertion.as_bytes());
+        self
+    }
+
     /// The latest not-before mark on a subject, task or root delegator.
     pub fn mark(mut self, target: &str) -> Self {
         self.marks.push(target.to_owned());
@@ -109,13 +124,15 @@ impl Wants {
 
     /// Returns true if there is no key. Events are none.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = self;
+        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = self;
         launch_digests.is_empty()
             && launch_tokens.is_empty()
             && apps.is_empty()
             && agents.is_empty()
             && tokens.is_empty()
             && nonces.is_empty()
+            && trust_rules.is_empty()
+            && assertions.is_empty()
             && marks.is_empty()
             && names.is_empty()
     }
@@ -126,26 +143,30 @@ impl Wants {
             keys.sort_unstable();
             keys.dedup();
         }
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = self;
+        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = self;
         unique(launch_digests);
         unique(launch_tokens);
         unique(apps);
         unique(agents);
         unique(tokens);
         unique(nonces);
+        unique(trust_rules);
+        unique(assertions);
         unique(marks);
         unique(names);
     }
 
     /// Adds the keys of other jobs.
     pub(super) fn extend(&mut self, other: Self) {
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events } = other;
+        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events } = other;
         self.launch_digests.extend(launch_digests);
         self.launch_tokens.extend(launch_tokens);
         self.apps.extend(apps);
         self.agents.extend(agents);
         self.tokens.extend(tokens);
         self.nonces.extend(nonces);
+        self.trust_rules.extend(trust_rules);
+        self.assertions.extend(assertions);
         self.marks.extend(marks);
         self.names.extend(names);
         self.events.extend(events);

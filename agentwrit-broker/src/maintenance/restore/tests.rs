@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::{AuditChainError, ChainHead, EventId};
 use crate::config::{DatabaseUrl, OnLostHistory, SharedStore};
-use crate::domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent};
+use crate::domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, RegisteredWith};
 use crate::store::tests::{Home as _, postgres_server::Schema};
 
 const DAY: u64 = 86_400;
@@ -89,7 +89,7 @@ async fn backup() -> (TempDir, Store) {
                 scope: ScopeSet::parse(["read:data:x"]).unwrap(),
                 public_key: [7; 32],
                 sender_constrained: false,
-                launch_token_id: LaunchTokenId::from_bytes([1; 8]),
+                registered_with: RegisteredWith::LaunchToken(LaunchTokenId::from_bytes([1; 8])),
                 registered_at: at(0),
                 expires_at: at(300),
                 revoked_at: None,

@@ -4,6 +4,7 @@
 mod event;
 mod record;
 mod records;
+mod trust_rules;
 mod verifiers;
 
 pub(super) use self::{
@@ -13,6 +14,7 @@ pub(super) use self::{
         AgentChange, AgentRow, AppChange, AppRow, DelegatorRow, LaunchTokenDeletion, LaunchTokenRow, LaunchTokenUse,
         NameRow, NonceRow, TokenEnd, TokenRow,
     },
+    trust_rules::{AssertionRow, TrustRuleDeletion, TrustRuleRow},
     verifiers::{EnrolmentDeletion, EnrolmentRow, InstanceRow, stored_bound},
 };
 use super::{StoreError, revocations::RevocationRow};
@@ -78,6 +80,9 @@ pending! {
     delegators: DelegatorRow,
     token_ends: TokenEnd,
     nonces: NonceRow,
+    trust_rule_deletions: TrustRuleDeletion,
+    trust_rules: TrustRuleRow,
+    assertions: AssertionRow,
     launch_tokens: LaunchTokenRow,
     launch_token_uses: LaunchTokenUse,
     launch_token_deletions: LaunchTokenDeletion,

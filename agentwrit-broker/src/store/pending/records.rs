@@ -108,21 +108,26 @@ pub(in crate::store) struct AgentRow {
 impl Record for AgentRow {
     write_to!(Insert "agents" {
         "id": Integer, "app": Integer, "scope": Text, "public_key": Bytes, "sender_constrained": Boolean,
-        "launch_token_id": Bytes, "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer
+        "launch_token_id": Bytes, "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer,
+        "attested_by": Text, "attested_subject": Text, "pod_uid": Text
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
         let Self { id, app, agent } = self;
+        let attested = agent.registered_with.attestation();
         values.extend([
             (*id).into(),
             (*app).into(),
             joined(&agent.scope).into(),
             (&agent.public_key).into(),
             agent.sender_constrained.into(),
-            agent.launch_token_id.as_bytes().into(),
+            agent.registered_with.launch_token().map(LaunchTokenId::as_bytes).into(),
             agent.registered_at.into(),
             agent.expires_at.into(),
             agent.revoked_at.into(),
+            attested.map(|identity| identity.rule.as_str()).into(),
+            attested.map(|identity| identity.subject.as_str()).into(),
+            attested.and_then(|identity| identity.pod_uid.as_deref()).into(),
         ]);
     }
 }

@@ -10,7 +10,7 @@ use super::{
     value::values,
 };
 use crate::{
-    domain::{LaunchTokenId, RegisteredAgent},
+    domain::{AttestedIdentity, LaunchTokenId, RegisteredAgent, RegisteredWith, TrustRuleId},
     store::{
         Page, StoreError,
         agents::{ReadAgents, app_id},
@@ -26,12 +26,25 @@ impl ReadAgents for Transaction<'_> {
         let total = self.single("SELECT count(*) FROM agents WHERE app = $1", values![key], |row| unsigned(row, 0))?;
         let rows = self.list(
             "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             agents.sender_constrained, agent.name, agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
+             agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents \
+             JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
              WHERE agents.app = $1 AND agents.id > $2 ORDER BY agents.id LIMIT $3 OFFSET $4",
             values![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 9)?, record(row, parsed(row, 8, AgentId::parse)?)?)),
+            |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)),
         )?;
         Ok((rows, total))
+    }
+
+    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+        let sql = "SELECT name FROM agents JOIN names USING (id) \
+                   WHERE pod_uid = $1 AND expires_at > $2 AND revoked_at IS NULL ORDER BY id";
+        self.list(sql, values![uid, micros(now)], |row| parsed(row, 0, AgentId::parse))
+    }
+
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT pod_uid FROM agents \
+                   WHERE pod_uid IS NOT NULL AND expires_at > $1 AND revoked_at IS NULL ORDER BY pod_uid";
+        self.list(sql, values![micros(now)], |row| get(row, 0))
     }
 
     fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {
@@ -48,7 +61,7 @@ fn record(row: &Row, agent_id: AgentId) -> Result<RegisteredAgent, StoreError> {
         app_id: optional_parsed(row, 0, app_id)?,
         scope: scopes(row, 1)?,
         public_key: bytes(row, 2)?,
-        launch_token_id: LaunchTokenId::from_bytes(bytes(row, 3)?),
+        registered_with: registered_with(row)?,
         registered_at: time(row, 4)?,
         expires_at: time(row, 5)?,
         revoked_at: optional_time(row, 6)?,
@@ -56,14 +69,23 @@ fn record(row: &Row, agent_id: AgentId) -> Result<RegisteredAgent, StoreError> {
     })
 }
 
+fn registered_with(row: &Row) -> Result<RegisteredWith, StoreError> {
+    let Some(rule) = optional_parsed(row, 8, TrustRuleId::parse)? else {
+        return Ok(RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(bytes(row, 3)?)));
+    };
+    let identity = AttestedIdentity { rule, subject: get(row, 9)?, pod_uid: get(row, 10)? };
+    Ok(RegisteredWith::Attestation(identity))
+}
+
 pub(super) fn query(wants: &Wants) -> Option<Query<'_>> {
     Query::of(
         "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-         agents.sender_constrained, agent.name FROM names AS agent JOIN agents ON agents.id = agent.id LEFT JOIN names AS app ON app.id = agents.app \
+         agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name FROM names AS agent \
+         JOIN agents ON agents.id = agent.id LEFT JOIN names AS app ON app.id = agents.app \
          WHERE agent.name = ANY($1)",
         wants.agents.iter().map(AgentId::as_str),
         |row, facts| {
-            let agent = record(row, parsed(row, 8, AgentId::parse)?)?;
+            let agent = record(row, parsed(row, 11, AgentId::parse)?)?;
             facts.agents.learn(agent.agent_id.clone(), Some(agent));
             Ok(())
         },

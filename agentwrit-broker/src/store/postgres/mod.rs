@@ -43,6 +43,7 @@ mod tests;
 mod tls;
 mod tokens;
 mod transaction;
+mod trust_rules;
 mod value;
 mod verifiers;
 mod write;

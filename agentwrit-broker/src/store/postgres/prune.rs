@@ -44,10 +44,11 @@ impl Transaction<'_> {
         let nonces = delete_until(nonces_until, delete_expired!("spent_nonces", "nonce"))?;
         let delete = |sql: &str| delete_until(until, sql);
         let launch_tokens = delete(delete_expired!("launch_tokens", "seq"))?;
+        let assertions = delete(delete_expired!("used_assertions", "assertion"))?;
         let revocations = delete(DELETE_REVOCATIONS)?;
         self.delete_silent_instances(until)?;
         let (agents, tokens) = self.prune_tokens(until)?;
-        Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
+        Ok(Pruned { nonces, launch_tokens, agents, tokens, assertions, revocations })
     }
 
     /// Returns the number of agents and of tokens that were deleted.

@@ -11,6 +11,7 @@ use super::{
     query::Query,
     revocations, tokens,
     transaction::Transaction,
+    trust_rules,
     value::{Value, values},
     verifiers::PRUNE_EVIDENCE,
     write,
@@ -170,9 +171,11 @@ pub(super) fn queries(wants: &Wants) -> Vec<Query<'_>> {
     let apps = apps::query(wants);
     let agents = agents::query(wants);
     let nonces = meta::query(wants);
+    let [trust_rules, assertions] = trust_rules::queries(wants);
     let marks = revocations::query(wants);
     let names = names::query(wants);
-    [by_digest, by_id, apps, agents, tokens, delegators, nonces, marks, names].into_iter().flatten().collect()
+    let rows = [by_digest, by_id, apps, agents, tokens, delegators, nonces, trust_rules, assertions, marks, names];
+    rows.into_iter().flatten().collect()
 }
 
 /// Notes the rows that the queries returned.

@@ -74,13 +74,17 @@ CREATE TABLE agents (
     app             bigint,
     scope           text   NOT NULL,
     public_key      bytea  NOT NULL,
-    launch_token_id bytea  NOT NULL,
+    launch_token_id bytea, -- that it registered with
     registered_at   bigint NOT NULL,
     expires_at      bigint NOT NULL,
     revoked_at      bigint,
-    sender_constrained boolean NOT NULL -- all of its tokens are
+    sender_constrained boolean NOT NULL, -- all of its tokens are
+    attested_by     text,  -- trust rule that it registered with, in place of a launch token
+    attested_subject text, -- in the words of the issuer of its assertion
+    pod_uid         text COLLATE "C"
 );
 CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;
+CREATE INDEX agents_by_pod ON agents (pod_uid) WHERE pod_uid IS NOT NULL;
 
 CREATE TABLE tokens (
     jti                bytea  PRIMARY KEY,
@@ -118,6 +122,34 @@ CREATE TABLE spent_nonces (
     expires_at bigint NOT NULL
 );
 CREATE INDEX spent_nonces_by_expiry ON spent_nonces (expires_at);
+
+-- Foreign tokens with which agents register. Claims are JSON: a list of names and conditions.
+CREATE TABLE trust_rules (
+    rule_id       text COLLATE "C" PRIMARY KEY,
+    name          text COLLATE "C" NOT NULL UNIQUE,
+    app_id        text COLLATE "C" NOT NULL,
+    kind          text    NOT NULL CHECK (kind IN ('oidc', 'kubernetes', 'spiffe')),
+    issuer        text COLLATE "C" NOT NULL,
+    jwks_url      text,
+    jwks          text,
+    audience      text    NOT NULL,
+    claims        text    NOT NULL,
+    allowed_scope text    NOT NULL,
+    max_ttl       bigint  NOT NULL,
+    task_template text,
+    orch_template text,
+    token_review  boolean NOT NULL,
+    created_at    bigint  NOT NULL UNIQUE,
+    created_by    text COLLATE "C" NOT NULL
+);
+CREATE INDEX trust_rules_by_issuer ON trust_rules (issuer, kind);
+
+-- Foreign tokens that registered an agent, until they expire.
+CREATE TABLE used_assertions (
+    assertion  bytea  PRIMARY KEY,
+    expires_at bigint NOT NULL
+);
+CREATE INDEX used_assertions_by_expiry ON used_assertions (expires_at);
 
 CREATE TABLE revocations (
     cursor     bigint  PRIMARY KEY,

@@ -8,7 +8,7 @@ use super::{
     transaction::Transaction,
 };
 use crate::{
-    domain::{LaunchTokenId, RegisteredAgent},
+    domain::{AttestedIdentity, LaunchTokenId, RegisteredAgent, RegisteredWith, TrustRuleId},
     store::{
         Page, StoreError,
         agents::{ReadAgents, app_id},
@@ -24,12 +24,25 @@ impl ReadAgents for Transaction<'_> {
         let total = self.single("SELECT count(*) FROM agents WHERE app = ?1", [key], |row| unsigned(row, 0))?;
         let rows = self.list(
             "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             agents.sender_constrained, agent.name, agents.id FROM agents JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
+             agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents \
+             JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
              WHERE agents.app = ?1 AND agents.id > ?2 ORDER BY agents.id LIMIT ?3 OFFSET ?4",
             params![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 9)?, record(row, parsed(row, 8, AgentId::parse)?)?)),
+            |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)),
         )?;
         Ok((rows, total))
+    }
+
+    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+        let sql = "SELECT name FROM agents JOIN names USING (id) \
+                   WHERE pod_uid = ?1 AND expires_at > ?2 AND revoked_at IS NULL ORDER BY id";
+        self.list(sql, params![uid, micros(now)], |row| parsed(row, 0, AgentId::parse))
+    }
+
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT pod_uid FROM agents \
+                   WHERE pod_uid IS NOT NULL AND expires_at > ?1 AND revoked_at IS NULL ORDER BY pod_uid";
+        self.list(sql, [micros(now)], |row| row.get(0))
     }
 
     fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {
@@ -46,7 +59,7 @@ fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<RegisteredAgent>
         app_id: optional_parsed(row, 0, app_id)?,
         scope: scopes(row, 1)?,
         public_key: row.get(2)?,
-        launch_token_id: LaunchTokenId::from_bytes(row.get(3)?),
+        registered_with: registered_with(row)?,
         registered_at: time(row, 4)?,
         expires_at: time(row, 5)?,
         revoked_at: optional_time(row, 6)?,
@@ -54,11 +67,20 @@ fn record(row: &Row<'_>, agent_id: AgentId) -> rusqlite::Result<RegisteredAgent>
     })
 }
 
+fn registered_with(row: &Row<'_>) -> rusqlite::Result<RegisteredWith> {
+    let Some(rule) = optional_parsed(row, 8, TrustRuleId::parse)? else {
+        return Ok(RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(row.get(3)?)));
+    };
+    let identity = AttestedIdentity { rule, subject: row.get(9)?, pod_uid: row.get(10)? };
+    Ok(RegisteredWith::Attestation(identity))
+}
+
 impl Transaction<'_> {
     pub(super) fn fetch_agent(&self, agent_id: &AgentId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
             "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             sender_constrained FROM names AS agent JOIN agents USING (id) LEFT JOIN names AS app ON app.id = agents.app \
+             sender_constrained, attested_by, attested_subject, pod_uid FROM names AS agent JOIN agents USING (id) \
+             LEFT JOIN names AS app ON app.id = agents.app \
              WHERE agent.name = ?1",
             [agent_id.as_str()],
             |row| record(row, agent_id.clone()),

@@ -26,6 +26,7 @@ mod schema;
 mod tests;
 mod tokens;
 mod transaction;
+mod trust_rules;
 mod value;
 mod verifiers;
 mod write;

@@ -42,9 +42,10 @@ impl Transaction<'_> {
         let delete = |until: UnixTime, sql: &str| self.execute(sql, (micros(until), LIMIT.cast_signed()));
         let nonces = delete(nonces_until, DELETE_NONCES)?;
         let launch_tokens = delete(until, delete_expired!("launch_tokens", "seq"))?;
+        let assertions = delete(until, delete_expired!("used_assertions", "assertion"))?;
         let revocations = delete(until, delete_expired!("revocations", "cursor"))?;
         let (agents, tokens) = self.prune_tokens(until)?;
-        Ok(Pruned { nonces, launch_tokens, agents, tokens, revocations })
+        Ok(Pruned { nonces, launch_tokens, agents, tokens, assertions, revocations })
     }
 
     /// Returns the number of agents and of tokens that were deleted.

@@ -72,5 +72,54 @@ CREATE INDEX tokens_by_task ON tokens (task, expires_at) WHERE task IS NOT NULL;
 -- Tokens that are bound to the key of their subject, and the apps, launch tokens and agents whose tokens are.
 ALTER TABLE apps ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE launch_tokens ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE agents ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tokens ADD COLUMN sender_constrained INTEGER NOT NULL DEFAULT 0;
+
+-- Foreign tokens with which agents register. Claims are JSON: a list of names and conditions.
+CREATE TABLE trust_rules (
+    rule_id       TEXT    NOT NULL PRIMARY KEY,
+    name          TEXT    NOT NULL UNIQUE,
+    app_id        TEXT    NOT NULL,
+    kind          TEXT    NOT NULL,
+    issuer        TEXT    NOT NULL,
+    jwks_url      TEXT,
+    jwks          TEXT,
+    audience      TEXT    NOT NULL,
+    claims        TEXT    NOT NULL,
+    allowed_scope TEXT    NOT NULL,
+    max_ttl       INTEGER NOT NULL,
+    task_template TEXT,
+    orch_template TEXT,
+    token_review  INTEGER NOT NULL,
+    created_at    INTEGER NOT NULL UNIQUE,
+    created_by    TEXT    NOT NULL
+) STRICT;
+CREATE INDEX trust_rules_by_issuer ON trust_rules (issuer, kind);
+
+-- Foreign tokens that registered an agent, until they expire.
+CREATE TABLE used_assertions (
+    assertion  BLOB    PRIMARY KEY,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX used_assertions_by_expiry ON used_assertions (expires_at);
+
+-- An agent has registered with a launch token, or with an assertion by a trust rule.
+CREATE TABLE agents_4 (
+    id                 INTEGER PRIMARY KEY REFERENCES names,
+    app                INTEGER REFERENCES names,
+    scope              TEXT    NOT NULL,
+    public_key         BLOB    NOT NULL,
+    launch_token_id    BLOB,
+    registered_at      INTEGER NOT NULL,
+    expires_at         INTEGER NOT NULL,
+    revoked_at         INTEGER,
+    sender_constrained INTEGER NOT NULL DEFAULT 0,
+    attested_by        TEXT, -- the trust rule
+    attested_subject   TEXT, -- in the words of the assertion's issuer
+    pod_uid            TEXT
+) STRICT;
+INSERT INTO agents_4 (id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at)
+    SELECT id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at FROM agents ORDER BY id;
+DROP TABLE agents;
+ALTER TABLE agents_4 RENAME TO agents;
+CREATE INDEX agents_by_app ON agents (app) WHERE app IS NOT NULL;
+CREATE INDEX agents_by_pod ON agents (pod_uid) WHERE pod_uid IS NOT NULL;

@@ -44,13 +44,15 @@ impl ReadFacts for Transaction<'_> {
 
 impl Rows for Transaction<'_> {
     fn fetch(&self, wants: &Wants, facts: &mut Facts) -> Result<(), StoreError> {
-        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, marks, names, events: _ } = wants;
+        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = wants;
         launch_digests.iter().try_for_each(|key| self.fetch_launch_token_by_digest(key, facts))?;
         launch_tokens.iter().try_for_each(|key| self.fetch_launch_token(*key, facts))?;
         apps.iter().try_for_each(|key| self.fetch_app(key, facts))?;
         agents.iter().try_for_each(|key| self.fetch_agent(key, facts))?;
         tokens.iter().try_for_each(|key| self.fetch_token(key, facts))?;
         nonces.iter().try_for_each(|(key, expires_at)| self.fetch_nonce(key, *expires_at, facts))?;
+        trust_rules.iter().try_for_each(|key| self.fetch_trust_rule(key, facts))?;
+        assertions.iter().try_for_each(|key| self.fetch_assertion(key, facts))?;
         marks.iter().try_for_each(|key| self.fetch_mark(key, facts))?;
         names.iter().try_for_each(|key| self.fetch_name(key, facts))
     }

@@ -21,7 +21,7 @@ use crate::{
     audit::{EventType, NewEvent},
     domain::{
         App, AppName, AppStatus, Digest, Enrolment, InstanceState, IssuedToken, LaunchToken, LaunchTokenId,
-        RegisteredAgent,
+        RegisteredAgent, RegisteredWith,
     },
 };
 
@@ -172,7 +172,7 @@ pub(in crate::store) fn agent(number: u64) -> RegisteredAgent {
         scope: scopes(),
         public_key: [7; 32],
         sender_constrained: number.is_multiple_of(2),
-        launch_token_id: LaunchTokenId::from_bytes(number.to_be_bytes()),
+        registered_with: RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(number.to_be_bytes())),
         registered_at: at(0),
         expires_at: at(300),
         revoked_at: None,

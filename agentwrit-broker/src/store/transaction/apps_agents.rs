@@ -33,6 +33,14 @@ impl ReadAgents for Tx<'_> {
         self.flushed()?.agents_of(app, page)
     }
 
+    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+        self.flushed()?.agents_of_pod(uid, now)
+    }
+
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
+        self.flushed()?.pods_of_agents(now)
+    }
+
     fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {
         self.flushed()?.active_agents(now)
     }

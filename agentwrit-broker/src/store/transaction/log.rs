@@ -219,6 +219,7 @@ impl Tx<'_> {
         facts.agents.forget();
         facts.tokens.forget();
         facts.nonces.forget();
+        facts.assertions.forget();
         facts.marks.forget();
         Ok(pruned)
     }

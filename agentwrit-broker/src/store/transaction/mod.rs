@@ -11,6 +11,7 @@ mod launch_tokens;
 mod log;
 mod names;
 mod tokens;
+mod trust_rules;
 mod tx;
 mod verifiers;
 
