@@ -129,9 +129,17 @@ mod tests {
         ] {
             assert_eq!(name(text).of(token), Some(&found), "{text}");
         }
-        for text in
-            ["Sub", "sub.x", "/sub/x", "kubernetes.io.namespace", "/kubernetes.io/", "null", "/list/0", "list.0", "//sub"]
-        {
+        for text in [
+            "Sub",
+            "sub.x",
+            "/sub/x",
+            "kubernetes.io.namespace",
+            "/kubernetes.io/",
+            "null",
+            "/list/0",
+            "list.0",
+            "//sub",
+        ] {
             assert_eq!(name(text).of(token), None, "{text}");
         }
     }
@@ -169,7 +177,9 @@ mod tests {
     fn values_of_other_types_meet_no_condition() {
         let (one, large) = (ClaimValue::Number(1), ClaimValue::Number((1 << 53) - 1));
         let yes = ClaimValue::Flag(true);
-        assert!(equals(&json!(1), &one) && equals(&json!(9_007_199_254_740_991_u64), &large) && equals(&json!(true), &yes));
+        assert!(
+            equals(&json!(1), &one) && equals(&json!(9_007_199_254_740_991_u64), &large) && equals(&json!(true), &yes)
+        );
         for (near, value) in [
             (json!("1"), &one),
             (json!(1.0), &one),

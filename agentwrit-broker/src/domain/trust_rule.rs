@@ -73,7 +73,8 @@ impl TrustRule {
     /// Returns the first claim that does not meet its condition.
     #[must_use]
     pub fn unmet_claim(&self, claims: &Map<String, Value>) -> Option<&ClaimName> {
-        let is_met = |(name, condition): &(ClaimName, ClaimMatch)| name.of(claims).is_some_and(|claim| meets(claim, condition));
+        let is_met =
+            |(name, condition): &(ClaimName, ClaimMatch)| name.of(claims).is_some_and(|claim| meets(claim, condition));
         self.claims.iter().find(|condition| !is_met(condition)).map(|(name, _)| name)
     }
 
@@ -179,7 +180,9 @@ impl TrustRuleId {
     /// [`TrustRuleIdError`].
     pub fn parse(text: &str) -> Result<Self, TrustRuleIdError> {
         let valid = text.strip_prefix("rule-").and_then(|rest| rest.rsplit_once('-')).is_some_and(|(name, suffix)| {
-            is_app_name(name) && suffix.len() == 6 && suffix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            is_app_name(name)
+                && suffix.len() == 6
+                && suffix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         });
         if valid { Ok(Self(text.into())) } else { Err(TrustRuleIdError) }
     }

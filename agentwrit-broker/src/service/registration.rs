@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     audit::{EventType, NewEvent},
-    domain::{Digest, LaunchToken, RegisteredAgent},
+    domain::{AttestedIdentity, Digest, LaunchToken, RegisteredAgent, RegisteredWith},
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
     limits::budgets::{Budgets, Spending},
@@ -210,7 +210,7 @@ impl RegistrationService {
                 .from(client)
         };
         let registered = event(EventType::AgentRegistered, "agent registered");
-        self.ledger.record(tx, registered.word("launch_token_id", agent.launch_token_id))?;
+        self.ledger.record(tx, with_credential(registered, &agent.registered_with))?;
         let issued =
             with_key(event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti), &draft.claims);
         self.ledger.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
@@ -231,6 +231,19 @@ impl RegistrationService {
             Some(scope) => event.word("scope", scope),
             None => event,
         });
+    }
+}
+
+/// Adds the credential that an agent registered with.
+fn with_credential(event: NewEvent, credential: &RegisteredWith) -> NewEvent {
+    let AttestedIdentity { rule, subject, pod_uid } = match credential {
+        RegisteredWith::LaunchToken(id) => return event.word("launch_token_id", id),
+        RegisteredWith::Attestation(identity) => identity,
+    };
+    let event = event.word("trust_rule_id", rule).word("subject", subject);
+    match pod_uid {
+        Some(uid) => event.word("pod_uid", uid),
+        None => event,
     }
 }
 
@@ -287,7 +300,7 @@ fn record(
         scope: registration.requested_scope.clone(),
         public_key,
         sender_constrained: draft.claims.cnf.is_some(),
-        launch_token_id: launch_token.id,
+        registered_with: RegisteredWith::LaunchToken(launch_token.id),
         registered_at: UnixTime::from_seconds(draft.claims.iat),
         expires_at: UnixTime::from_seconds(draft.claims.exp),
         revoked_at: None,

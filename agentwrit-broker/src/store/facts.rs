@@ -224,7 +224,19 @@ impl Facts {
 
     /// Notes the absence of the rows of `wants` that the store did not find.
     pub(super) fn settle(&mut self, wants: Wants) {
-        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = wants;
+        let Wants {
+            launch_digests,
+            launch_tokens,
+            apps,
+            agents,
+            tokens,
+            nonces,
+            trust_rules,
+            assertions,
+            marks,
+            names,
+            events: _,
+        } = wants;
         self.launch_digests.learn_absence(launch_digests);
         self.launch_tokens.learn_absence(launch_tokens);
         self.apps.learn_absence(apps);

@@ -2,8 +2,8 @@
 
 use super::{
     agents::ReadAgents, apps::ReadApps, audit_log::ReadAudit, keys::ReadKeys, launch_tokens::ReadLaunchTokens,
-    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens,
-    trust_rules::ReadTrustRules, verifiers::ReadVerifiers,
+    meta::ReadMeta, names::ReadNames, revocations::ReadRevocations, tokens::ReadTokens, trust_rules::ReadTrustRules,
+    verifiers::ReadVerifiers,
 };
 
 /// Read access to one consistent state.

@@ -124,7 +124,19 @@ impl Wants {
 
     /// Returns true if there is no key. Events are none.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = self;
+        let Self {
+            launch_digests,
+            launch_tokens,
+            apps,
+            agents,
+            tokens,
+            nonces,
+            trust_rules,
+            assertions,
+            marks,
+            names,
+            events: _,
+        } = self;
         launch_digests.is_empty()
             && launch_tokens.is_empty()
             && apps.is_empty()
@@ -143,7 +155,19 @@ impl Wants {
             keys.sort_unstable();
             keys.dedup();
         }
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = self;
+        let Self {
+            launch_digests,
+            launch_tokens,
+            apps,
+            agents,
+            tokens,
+            nonces,
+            trust_rules,
+            assertions,
+            marks,
+            names,
+            events: _,
+        } = self;
         unique(launch_digests);
         unique(launch_tokens);
         unique(apps);
@@ -158,7 +182,19 @@ impl Wants {
 
     /// Adds the keys of other jobs.
     pub(super) fn extend(&mut self, other: Self) {
-        let Self { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events } = other;
+        let Self {
+            launch_digests,
+            launch_tokens,
+            apps,
+            agents,
+            tokens,
+            nonces,
+            trust_rules,
+            assertions,
+            marks,
+            names,
+            events,
+        } = other;
         self.launch_digests.extend(launch_digests);
         self.launch_tokens.extend(launch_tokens);
         self.apps.extend(apps);

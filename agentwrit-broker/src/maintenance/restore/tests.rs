@@ -6,7 +6,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::audit::{AuditChainError, ChainHead, EventId};
 use crate::config::{DatabaseUrl, OnLostHistory, SharedStore};
-use crate::domain::{App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, RegisteredWith};
+use crate::domain::{
+    App, AppName, AppStatus, Digest, IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, RegisteredWith,
+};
 use crate::store::tests::{Home as _, postgres_server::Schema};
 
 const DAY: u64 = 86_400;

@@ -54,11 +54,15 @@ impl ReadTrustRules for Transaction<'_> {
 /// Queries for rules by id, and for assertions that were used.
 pub(super) fn queries(wants: &Wants) -> [Option<Query<'_>>; 2] {
     [
-        Query::of(select!("WHERE rule_id = ANY($1)"), wants.trust_rules.iter().map(TrustRuleId::as_str), |row, facts| {
-            let rule = rule(row)?;
-            facts.trust_rules.learn(rule.id.clone(), Some(rule));
-            Ok(())
-        }),
+        Query::of(
+            select!("WHERE rule_id = ANY($1)"),
+            wants.trust_rules.iter().map(TrustRuleId::as_str),
+            |row, facts| {
+                let rule = rule(row)?;
+                facts.trust_rules.learn(rule.id.clone(), Some(rule));
+                Ok(())
+            },
+        ),
         Query::of(
             "SELECT assertion FROM used_assertions WHERE assertion = ANY($1)",
             &wants.assertions,

@@ -44,7 +44,19 @@ impl ReadFacts for Transaction<'_> {
 
 impl Rows for Transaction<'_> {
     fn fetch(&self, wants: &Wants, facts: &mut Facts) -> Result<(), StoreError> {
-        let Wants { launch_digests, launch_tokens, apps, agents, tokens, nonces, trust_rules, assertions, marks, names, events: _ } = wants;
+        let Wants {
+            launch_digests,
+            launch_tokens,
+            apps,
+            agents,
+            tokens,
+            nonces,
+            trust_rules,
+            assertions,
+            marks,
+            names,
+            events: _,
+        } = wants;
         launch_digests.iter().try_for_each(|key| self.fetch_launch_token_by_digest(key, facts))?;
         launch_tokens.iter().try_for_each(|key| self.fetch_launch_token(*key, facts))?;
         apps.iter().try_for_each(|key| self.fetch_app(key, facts))?;

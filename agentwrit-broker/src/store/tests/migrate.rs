@@ -54,7 +54,7 @@ fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
         register(tx, number)?;
         tx.insert_launch_token(&LaunchToken { app_id: Some(app_id("web")), ..launch_token(number) })?;
     }
-    tx.insert_agent(&RegisteredAgent { app_id: Some(app_id("web")), ..agent(30) })?;
+    tx.insert_agent(&RegisteredAgent { app_id: Some(app_id("web")), ..attested_agent(30, "pod") })?;
     tx.insert_token(&IssuedToken {
         root: Some(agent_id(1)),
         delegators: vec![agent_id(1)],
@@ -77,6 +77,9 @@ fn fill(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     tx.insert_verifier(&enrolment("payments-api", 1, at(3)))?;
     tx.put_verifier_instance(&instance("payments-api", 1))?;
     tx.note_confirmation(3)?;
+    tx.insert_trust_rule(trust_rule("ci"))?;
+    tx.insert_trust_rule(trust_rule("second"))?;
+    tx.use_assertion(&Digest::of(b"an assertion"), at(400))?;
     tx.record_certain_time(at(4))?;
     tx.expire_nonces_until(at(5))
 }
@@ -125,9 +128,12 @@ fn records(reader: &dyn Reader) -> Result<String, StoreError> {
     let times = (reader.recorded_time()?, reader.nonces_forgotten_until()?);
     let revocations = (reader.epoch()?, reader.latest_cursor()?, reader.live_revocations(at(0))?);
     let lists = (reader.apps(100, 0)?, reader.launch_tokens(at(0), &page)?, reader.agents_of(&app_id("web"), &page)?);
+    let trust = (reader.trust_rules(&page)?, reader.is_used_assertion(&Digest::of(b"an assertion"))?);
     let verifiers = (reader.enrolments()?, reader.verifier_instances()?);
     let trail = (whole_trail(reader)?, reader.audit_events_after(0, ALL_ROWS)?);
-    Ok(format!("{tokens:#?} {agents:#?} {queries:#?} {times:#?} {revocations:#?} {lists:#?} {verifiers:#?} {trail:#?}"))
+    Ok(format!(
+        "{tokens:#?} {agents:#?} {queries:#?} {times:#?} {revocations:#?} {lists:#?} {trust:#?} {verifiers:#?} {trail:#?}"
+    ))
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub(crate) mod postgres_server;
 
 use std::path::PathBuf;
 
+use agentwrit_protocol::{AttestationKind, ClaimMatch, ClaimValue, JwkSetText};
 use agentwrit_verify::{
     AgentId, AppId, FeedCursor, PathSegment, ScopeSet, Subject, TokenId, UnixTime,
     issue::SigningKey,
@@ -20,8 +21,8 @@ use super::{Reader, Store, StoreError, StoreOptions, Tx, Wants};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{
-        App, AppName, AppStatus, Digest, Enrolment, InstanceState, IssuedToken, LaunchToken, LaunchTokenId,
-        RegisteredAgent, RegisteredWith,
+        App, AppName, AppStatus, AttestedIdentity, ClaimName, Digest, Enrolment, IdTemplate, InstanceState,
+        IssuedToken, LaunchToken, LaunchTokenId, RegisteredAgent, RegisteredWith, RuleKeys, TrustRule, TrustRuleId,
     },
 };
 
@@ -176,6 +177,47 @@ pub(in crate::store) fn agent(number: u64) -> RegisteredAgent {
         registered_at: at(0),
         expires_at: at(300),
         revoked_at: None,
+    }
+}
+
+pub(in crate::store) fn attested_agent(number: u64, pod: &str) -> RegisteredAgent {
+    let identity = AttestedIdentity {
+        rule: trust_rule("ci").id,
+        subject: format!("system:serviceaccount:prod:{number}"),
+        pod_uid: Some(pod.to_owned()),
+    };
+    RegisteredAgent { registered_with: RegisteredWith::Attestation(identity), ..agent(number) }
+}
+
+pub(in crate::store) fn trust_rule(name: &str) -> TrustRule {
+    let name = AppName::parse(name).unwrap();
+    let condition = |name, condition| (ClaimName::parse(name).unwrap(), condition);
+    let keys = JwkSetText::parse(br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA"}]}"#).unwrap();
+    TrustRule {
+        id: TrustRuleId::new(&name, [1, 2, 3]),
+        app_id: app_id("web"),
+        kind: AttestationKind::Oidc,
+        issuer: "https://id.example".to_owned(),
+        keys: if name.as_str() == "second" {
+            RuleKeys::Set(keys)
+        } else {
+            RuleKeys::Url("https://id.example/k".into())
+        },
+        audience: "agentwrit".to_owned(),
+        claims: vec![
+            condition("sub", ClaimMatch::Prefix("repo:acme/".to_owned())),
+            condition("/a/b", ClaimMatch::Equals(ClaimValue::Flag(true))),
+            condition("run", ClaimMatch::Equals(ClaimValue::Number(7))),
+            condition("ref", ClaimMatch::Equals(ClaimValue::Text("größe".to_owned()))),
+        ],
+        allowed_scope: scopes(),
+        max_ttl: 300,
+        task_template: Some(IdTemplate::parse("ci-{run}").unwrap()),
+        orch_template: None,
+        token_review: name.as_str() == "third",
+        created_at: at(0),
+        created_by: Subject::Admin,
+        name,
     }
 }
 

@@ -14,6 +14,8 @@ mod queries;
 mod readers;
 #[path = "trail.rs"]
 mod trail;
+#[path = "trust_rules.rs"]
+mod trust_rules;
 #[path = "verbs.rs"]
 mod verbs;
 #[path = "writer.rs"]

@@ -202,7 +202,7 @@ async fn pruning_deletes_only_expired_rows() {
         })
         .await;
     let some =
-        |number, nonces| Pruned { nonces, launch_tokens: number, agents: number, tokens: number, revocations: 0 };
+        |number, nonces| Pruned { nonces, launch_tokens: number, agents: number, tokens: number, ..Pruned::default() };
     assert_eq!(pruned, [some(500, 1), some(50, 0)]);
     assert_eq!(fixture.read(whole_trail).await, 1);
 }
