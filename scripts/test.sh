@@ -149,24 +149,27 @@ need_node() {
     done
 }
 
-# The clients need the standard library only; the program with another JWT library (tests/go/live_keys) needs the modules in its
-# go.sum. Nothing else is downloaded, and what is compiled stays out of the source tree.
+# The clients need the standard library only; the programs with another JWT library need the modules in their go.sum. Nothing else
+# is downloaded, and what is compiled stays out of the source tree.
 need_go() {
     command -v go >/dev/null || PATH="/usr/local/go/bin:$PATH"
     command -v go >/dev/null || apt_install golang-go || die "go not found: the client in Go needs 1.19 or newer"
     mkdir -p "$target/gocache"
     GOCACHE="$(cd "$target/gocache" && pwd)"
     export GOCACHE GOTOOLCHAIN=local GOFLAGS="-modcacherw -buildvcs=false"
-    (cd tests/go/live_keys && go mod download) ||
-        die "the modules of tests/go/live_keys could not be downloaded (is the Go module proxy reachable? Go must be 1.21 or newer)"
+    local directory
+    for directory in tests/go/live_keys tests/go/proof; do
+        (cd "$directory" && go mod download) ||
+            die "the modules of $directory could not be downloaded (is the Go module proxy reachable? Go must be 1.21 or newer)"
+    done
     export GOPROXY=off
 }
 
 need_deploy_tools() {
     local tool package
-    # Debian keeps haproxy in /usr/sbin, which is not in every PATH.
+    # Debian keeps haproxy and nginx in /usr/sbin, which is not in every PATH.
     PATH="$PATH:/usr/sbin"
-    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd haproxy; do
+    for tool in shellcheck promtool=prometheus prometheus docker-compose systemd-analyze=systemd haproxy nginx=nginx-light; do
         package="${tool#*=}" tool="${tool%=*}"
         command -v "$tool" >/dev/null || apt_install --no-install-recommends "$package" ||
             die "$tool not found: deploy/ is checked with it (Debian package $package)"
@@ -218,7 +221,7 @@ lint_clients() {
     shellcheck examples/clients/shell/*.sh
     unformatted="$(gofmt -l examples/clients/go tests/go)"
     [ -z "$unformatted" ] || die "not formatted by gofmt: $unformatted"
-    for directory in examples/clients/go tests/go tests/go/live_keys; do
+    for directory in examples/clients/go tests/go tests/go/live_keys tests/go/proof; do
         (cd "$directory" && go vet ./...)
     done
 }

@@ -33,13 +33,13 @@ SCOPE = "read:records:P-1"
 class Service:
     """examples/records-service, which takes proofs for the address that it listens on."""
 
-    def __init__(self, directory: Path, broker: str) -> None:
+    def __init__(self, directory: Path, broker: str, *arguments: str) -> None:
         binary = Path(broker_binary()).with_name("records-service")
         assert binary.is_file(), f"no service at {binary}: build it with `cargo build -p records-service`"
         self._log = directory / "service.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [binary, "--broker", broker, "--listen", "127.0.0.1:0"],
+                [binary, "--broker", broker, "--listen", "127.0.0.1:0", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT

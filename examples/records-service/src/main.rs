@@ -39,6 +39,9 @@ struct Arguments {
     /// that it listens on
     #[arg(long, value_name = "URL")]
     external_url: Vec<String>,
+    /// Proxy, or network of proxies, whose forwarded headers may add a prefix to an external URL; repeatable
+    #[arg(long, value_name = "NETWORK")]
+    proxy: Vec<String>,
     /// Name under which the operator enrolled this service; without it nothing is reported
     #[arg(long, value_name = "NAME", requires = "key")]
     verifier: Option<String>,
@@ -77,11 +80,17 @@ async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for url in arguments.external_url.iter().skip(1) {
         proofs = proofs.external_url(url)?;
     }
+    let mut required = RequireScope::new("read:records:{id}").verifier(verifier.clone()).proofs(proofs.build());
+    if !arguments.proxy.is_empty() {
+        required = required.try_forwarded_from(&arguments.proxy)?;
+    }
     let routes = Router::new()
         .route("/records/{id}", get(read))
-        .layer(RequireScope::new("read:records:{id}").verifier(verifier.clone()).proofs(proofs.build()))
+        .layer(required)
         // A request that requires a revocation waits here until the list has it.
-        .layer(AwaitRevocations::new(verifier));
+        .layer(AwaitRevocations::new(verifier))
+        // The address of a proxy, or of a client that pretends to be one.
+        .into_make_service_with_connect_info::<SocketAddr>();
 
     println!("listening on {}", listener.local_addr()?);
     let mut end = signal(SignalKind::terminate())?;
