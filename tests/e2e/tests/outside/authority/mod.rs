@@ -1,5 +1,6 @@
 //! An authority that was ended stays ended.
 
+mod bound_tokens_over_grpc;
 mod delegation_across_apps;
 mod launch_tokens_of_revoked_credentials;
 mod one_broker_per_database;
