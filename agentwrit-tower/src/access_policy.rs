@@ -96,7 +96,7 @@ impl AccessPolicy {
     ) -> Result<(), ProofSettingsError> {
         change(&mut self.senders)?;
         self.senders.build(self.verifier.as_ref())?;
-        self.rejection_options.dpop = true;
+        self.rejection_options.dpop = self.senders.algorithms();
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::rejection_options::RejectionOptions;
 const BEARER: &str = "Bearer";
 /// Challenge for a token that is not valid.
 const INVALID_TOKEN: &str = r#"Bearer realm="agentwrit", error="invalid_token""#;
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+pub(crate) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// Returns the response to a rejected request, with the rejection in its extensions.
@@ -33,9 +33,9 @@ pub(crate) fn respond(rejection: Rejection, head: &Parts, options: &RejectionOpt
     let path = path(head);
     observe::rejected(&rejection, head, &request_id, path);
 
-    let mut error = ErrorResponse::from_rejection(&rejection);
-    if options.dpop {
-        error.offer_dpop(&rejection);
+    let mut error = ErrorResponse::from_rejection(&rejection, options.dpop.unwrap_or(ALGORITHMS));
+    if let Some(algorithms) = options.dpop {
+        error.offer_dpop(&rejection, algorithms);
     } else {
         error.omit_dpop(&rejection);
     }
@@ -66,8 +66,8 @@ struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// Maps a rejection to HTTP.
-    fn from_rejection(rejection: &Rejection) -> Self {
+    /// Maps a rejection to HTTP. `algorithms` are those of proofs.
+    fn from_rejection(rejection: &Rejection, algorithms: &str) -> Self {
         match rejection {
             Rejection::NoToken(_) => Self {
                 hint: Some("send one `Authorization: Bearer <token>` header"),
@@ -79,7 +79,7 @@ impl ErrorResponse {
                 challenge: Some(HeaderValue::from_static(r#"Bearer realm="agentwrit", error="invalid_request""#)),
                 ..Self::invalid("the request carries more than one token")
             },
-            Rejection::InvalidToken(error) => Self::invalid_token(error),
+            Rejection::InvalidToken(error) => Self::invalid_token(error, algorithms),
             Rejection::InsufficientScope { required, .. } => Self {
                 hint: Some("use a token that was granted the scope which the challenge names"),
                 challenge: Some(insufficient_scope(required)),
@@ -125,7 +125,7 @@ impl ErrorResponse {
     }
 
     /// Maps the error of a token to HTTP. What concerns its sender is told to clients with a valid token only.
-    fn invalid_token(error: &VerifyError) -> Self {
+    fn invalid_token(error: &VerifyError, algorithms: &str) -> Self {
         let rejected = Self::unauthenticated("token verification failed");
         if let VerifyError::Proof { error, .. } = error {
             let hint = if *error == ProofError::NoExternalUrl {
@@ -137,7 +137,7 @@ impl ErrorResponse {
             };
             return Self {
                 hint: Some(hint),
-                dpop_challenge: Some(dpop_challenge(error.code())),
+                dpop_challenge: Some(dpop_challenge(error.code(), algorithms)),
                 dpop_nonce: error.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()),
                 ..Self::unauthenticated("the proof of the token's key is not accepted")
             };
@@ -149,16 +149,16 @@ impl ErrorResponse {
         } else {
             return Self { challenge: Some(HeaderValue::from_static(INVALID_TOKEN)), ..rejected };
         };
-        Self { hint: Some(hint), dpop_challenge: Some(dpop_challenge("invalid_token")), ..rejected }
+        Self { hint: Some(hint), dpop_challenge: Some(dpop_challenge("invalid_token", algorithms)), ..rejected }
     }
 
     /// Lists the scheme `DPoP` where sender-constrained tokens are accepted: beside `Bearer`, or in its place if the rejected
     /// request has a sender-constrained token.
-    fn offer_dpop(&mut self, rejection: &Rejection) {
+    fn offer_dpop(&mut self, rejection: &Rejection, algorithms: &str) {
         let is_bound = rejection.verified().is_some_and(|verified| verified.sender_constraint().is_some());
         let Some(bearer) = &self.challenge else { return };
         let parameters = bearer.to_str().ok().and_then(|bearer| bearer.strip_prefix(BEARER));
-        let challenge = format!("DPoP{}, algs=\"{ALGORITHMS}\"", parameters.unwrap_or_default());
+        let challenge = format!("DPoP{}, algs=\"{algorithms}\"", parameters.unwrap_or_default());
         self.dpop_challenge = HeaderValue::try_from(challenge).ok();
         if is_bound {
             self.challenge = None;
@@ -272,8 +272,8 @@ impl ErrorResponse {
 }
 
 /// Challenge of RFC 9449 §7.1.
-fn dpop_challenge(error: &str) -> HeaderValue {
-    let challenge = format!("DPoP error=\"{error}\", algs=\"{ALGORITHMS}\"");
+fn dpop_challenge(error: &str, algorithms: &str) -> HeaderValue {
+    let challenge = format!("DPoP error=\"{error}\", algs=\"{algorithms}\"");
     HeaderValue::try_from(challenge).unwrap_or_else(|_| HeaderValue::from_static("DPoP"))
 }
 

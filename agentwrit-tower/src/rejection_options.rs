@@ -17,8 +17,8 @@ pub(crate) struct RejectionOptions {
     pub(crate) renderer: Option<Renderer>,
     /// Parameters that are added to each challenge.
     pub(crate) challenge: Option<Arc<ChallengeParameters>>,
-    /// Lists the scheme `DPoP` beside `Bearer`.
-    pub(crate) dpop: bool,
+    /// Lists the scheme `DPoP` beside `Bearer`, with these algorithms.
+    pub(crate) dpop: Option<&'static str>,
 }
 
 impl RejectionOptions {
@@ -29,11 +29,11 @@ impl RejectionOptions {
             (own, outer) => own.as_ref().or(outer.as_ref()).cloned(),
         };
         let renderer = self.renderer.as_ref().or(outer.renderer.as_ref()).cloned();
-        Self { renderer, challenge, dpop: self.dpop || outer.dpop }
+        Self { renderer, challenge, dpop: self.dpop.or(outer.dpop) }
     }
 
     pub(crate) fn is_default(&self) -> bool {
-        self.renderer.is_none() && self.challenge.is_none() && !self.dpop
+        self.renderer.is_none() && self.challenge.is_none() && self.dpop.is_none()
     }
 
     /// Returns the parameters that the closure chose for this rejection, then those of the layers.

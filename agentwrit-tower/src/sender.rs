@@ -231,6 +231,19 @@ impl SenderPolicy {
         }
     }
 
+    /// Returns the algorithms of proofs for a challenge; `None` where no bound token is accepted.
+    pub(crate) fn algorithms(&self) -> Option<&'static str> {
+        self.proofs.as_ref().map(ProofVerifier::algorithms)
+    }
+
+    /// Returns the nonce for the client's next proof (RFC 9449 §8.2), if this accepted request has a proof and nonces are
+    /// demanded.
+    pub(crate) fn next_nonce(&self, verified: &Verified, head: &Parts) -> Option<HeaderValue> {
+        let has_proof = verified.sender_constraint().is_some() && head.headers.contains_key(DPOP);
+        let proofs = self.proofs.as_ref().filter(|_| has_proof)?;
+        HeaderValue::try_from(proofs.fresh_nonce()?).ok()
+    }
+
     /// Checks claims that an outer layer verified.
     pub(crate) fn check_claims(&self, verified: &Verified) -> Result<(), Rejection> {
         let is_required = self.proofs.as_ref().is_some_and(ProofVerifier::requires_proof);

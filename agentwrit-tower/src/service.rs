@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use agentwrit_verify::Admission;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::access_policy::AccessPolicy;
 use crate::body::ResponseBody;
-use crate::error_response;
+use crate::error_response::{self, DPOP_NONCE};
 use crate::lingering::linger;
 use crate::observe::DecisionTimer;
 use crate::verified::Verified;
@@ -38,8 +38,9 @@ where
             // The layer that verifies counts the request.
             let counted = verified.as_ref().filter(|_| policy.verifier.is_some());
             let admission = counted.and_then(|verified| verified.token().admission().cloned());
+            let nonce = counted.and_then(|verified| policy.senders.next_nonce(verified, &head));
             let claims = verified.filter(|_| policy.claims_in_responses);
-            ResponseFuture::inner(inner.call(Request::from_parts(head, body)), claims, admission)
+            ResponseFuture::inner(inner.call(Request::from_parts(head, body)), claims, admission, nonce)
         }
         Err(rejection) => {
             linger(&head, body);
@@ -65,15 +66,15 @@ pin_project! {
     #[derive(Debug)]
     enum State<F> {
         // The request has not ended while the future or the body holds its admission.
-        Inner { #[pin] future: F, claims: Option<Verified>, admission: Option<Admission> },
+        Inner { #[pin] future: F, claims: Option<Verified>, admission: Option<Admission>, nonce: Option<HeaderValue> },
         // Boxed, so that the accepted path does not move the bytes of a whole response.
         Rejected { response: Option<Box<Response<Full<Bytes>>>> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    fn inner(future: F, claims: Option<Verified>, admission: Option<Admission>) -> Self {
-        Self { state: State::Inner { future, claims, admission } }
+    fn inner(future: F, claims: Option<Verified>, admission: Option<Admission>, nonce: Option<HeaderValue>) -> Self {
+        Self { state: State::Inner { future, claims, admission, nonce } }
     }
 
     fn rejected(response: Response<Full<Bytes>>) -> Self {
@@ -89,10 +90,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProjection::Inner { future, claims, admission } => {
+            StateProjection::Inner { future, claims, admission, nonce } => {
                 let mut response = ready!(future.poll(cx))?;
                 if let Some(verified) = claims.take() {
                     response.extensions_mut().insert(verified);
+                }
+                // The nonce of a layer beneath that demands its own is the one that the client needs.
+                if let Some(nonce) = nonce.take()
+                    && !response.headers().contains_key(DPOP_NONCE)
+                {
+                    response.headers_mut().insert(DPOP_NONCE, nonce);
                 }
                 let admission = admission.take();
                 Poll::Ready(Ok(response.map(|body| ResponseBody::counted(body, admission))))

@@ -572,3 +572,51 @@ async fn rejection_closure_sees_no_proof_in_debug_output() {
     let shown = String::from_utf8_lossy(&response.body);
     assert!(shown.contains(r#""dpop": Sensitive"#) && !shown.contains("eyJ"), "{shown}");
 }
+
+/// RFC 9449 §8.2.
+#[tokio::test]
+async fn response_to_accepted_request_has_next_nonce() {
+    let scene = Scene::new();
+    let proofs = || ProofVerifier::builder().external_url(URL).unwrap().clock(scene.issuer.clock().clone());
+    let with_nonces = proofs().nonces(NonceKey::from_bytes(&[5; 32])).build();
+    let service = scene.layer().proofs(with_nonces.clone()).layer(Inner::default().service());
+    scene.pass_start();
+    let mut nonce = with_nonces.fresh_nonce().unwrap();
+    for _ in 0..3 {
+        let mut request: Call = scene.get_without_proof(DATA);
+        let proof = scene.key.proof_with_nonce(&scene.issuer, &Method::GET, DATA, &scene.token, &nonce);
+        request.headers_mut().insert(DPOP, proof.parse().unwrap());
+        let response = send(&service, request).await;
+        assert_eq!(response.status, StatusCode::OK);
+        nonce = response.header("dpop-nonce").expect("a nonce for the next request").to_owned();
+        scene.issuer.clock().advance(Duration::from_secs(50));
+    }
+    // As metadata of a gRPC call.
+    let mut call: Call = scene.get_without_proof(DATA);
+    let proof = scene.key.proof_with_nonce(&scene.issuer, &Method::POST, DATA, &scene.token, &nonce);
+    (*call.method_mut(), *call.version_mut()) = (Method::POST, Version::HTTP_2);
+    for (name, value) in [(CONTENT_TYPE.as_str(), "application/grpc"), (TE.as_str(), "trailers"), (DPOP, &proof)] {
+        call.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let response = send(&service, call).await;
+    assert_eq!((&*response.body, response.header("dpop-nonce").is_some()), (b"inner".as_slice(), true));
+    let unbound = scene.issuer.token(&["read:data:7"]);
+    let response = send(&service, get::<Full<Bytes>>("/data", &bearer(&unbound))).await;
+    assert_eq!((response.status, response.header("dpop-nonce")), (StatusCode::OK, None));
+    let without_nonces = scene.layer().proofs(proofs().build()).layer(Inner::default().service());
+    scene.pass_start();
+    let response = send(&without_nonces, scene.get::<Full<Bytes>>(DATA)).await;
+    assert_eq!((response.status, response.header("dpop-nonce")), (StatusCode::OK, None));
+}
+
+#[tokio::test]
+async fn challenges_name_algorithms_of_layers_own_proof_verifier() {
+    let scene = Scene::new();
+    let proofs = ProofVerifier::builder().external_url(URL).unwrap().clock(scene.issuer.clock().clone());
+    let service = scene.layer().proofs(proofs.accept_es256().build()).layer(Inner::default().service());
+    scene.pass_start();
+    let response = send(&service, get_without_token::<Full<Bytes>>("/data")).await;
+    assert_eq!(challenges(&response)[1], r#"DPoP realm="agentwrit", algs="EdDSA Ed25519 ES256""#);
+    let response = send(&service, scene.get_without_proof::<Full<Bytes>>(DATA)).await;
+    assert_eq!(challenges(&response), [r#"DPoP error="invalid_dpop_proof", algs="EdDSA Ed25519 ES256""#]);
+}
