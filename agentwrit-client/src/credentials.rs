@@ -5,6 +5,7 @@
 //!    (§11.1).
 //! 3. A nonce (§9), and the difference of a server's clock, are taken from the responses of an origin and used for that
 //!    origin only. A request that was rejected for one of them is sent once more, where that is possible.
+//! 4. A difference of more than ten minutes is not corrected: proofs for a later time could be used then (§11.2).
 
 use std::{
     collections::HashMap,
@@ -30,6 +31,9 @@ const MAX_ORIGINS: usize = 256;
 
 /// Difference between clocks that needs no correction: servers accept a proof for a minute.
 const CLOCK_TOLERANCE: u64 = 5;
+
+/// Largest difference between clocks that is corrected.
+const MAX_CLOCK_OFFSET: u64 = 600;
 
 /// Credentials of one request: the `Authorization` header and, for a bound token, the key that signs the proofs.
 #[derive(Clone)]
@@ -147,10 +151,9 @@ impl fmt::Debug for SentProof {
 }
 
 impl Attempt {
-    /// Takes the nonce and the clock of a response. Returns true if the server rejected the proof for one of them, and
-    /// processed nothing: another attempt has another proof.
-    pub(crate) fn needs_another_proof(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        let Some(SentProof { prover, origin, used }) = &self.proof else { return false };
+    /// Takes the nonce and the clock of a response.
+    pub(crate) fn judge(&self, status: StatusCode, headers: &HeaderMap) -> ProofStatus {
+        let Some(SentProof { prover, origin, used }) = &self.proof else { return ProofStatus::Current };
         let rejected_for = |error: &str| {
             let challenges = headers.get_all(header::WWW_AUTHENTICATE).into_iter();
             let mut challenges = challenges.filter_map(|challenge| challenge.to_str().ok());
@@ -162,18 +165,58 @@ impl Attempt {
         {
             learnt.nonce = Some(nonce.into());
         }
+        let mut status = ProofStatus::Current;
         if rejected_for("invalid_dpop_proof")
             && let Some(offset) = clock_offset(headers, prover.clock.now())
             && offset.abs_diff(used.clock_offset) > CLOCK_TOLERANCE
         {
-            learnt.clock_offset = offset;
+            if offset.unsigned_abs() > MAX_CLOCK_OFFSET {
+                tracing::warn!(
+                    origin,
+                    seconds_ahead = offset,
+                    "server's clock differs too much: set this machine's clock"
+                );
+                status = ProofStatus::ClockTooFar { seconds_ahead: offset };
+            } else {
+                learnt.clock_offset = offset;
+                status = ProofStatus::Outdated;
+            }
         }
-        if learnt == *used {
-            return false;
+        if learnt != *used {
+            if rejected_for("use_dpop_nonce") {
+                status = ProofStatus::Outdated;
+            }
+            prover.origins.update(origin, learnt);
         }
-        let another = learnt.clock_offset != used.clock_offset || rejected_for("use_dpop_nonce");
-        prover.origins.update(origin, learnt);
-        another
+        status
+    }
+}
+
+/// Judgement of a response on the proof of its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ProofStatus {
+    /// Another proof would make no difference.
+    #[default]
+    Current,
+    /// The server rejected the proof for its nonce or its time, and processed nothing: another attempt has another proof.
+    Outdated,
+    /// The server rejected the proof, and its clock differs by more than is corrected.
+    ClockTooFar {
+        /// Negative where the server's clock is behind.
+        seconds_ahead: i64,
+    },
+}
+
+impl ProofStatus {
+    /// Returns the cause of the rejection, for its error.
+    pub(crate) fn cause(self) -> Option<String> {
+        let Self::ClockTooFar { seconds_ahead } = self else { return None };
+        let direction = if seconds_ahead < 0 { "behind" } else { "ahead of" };
+        Some(format!(
+            "the broker's clock is {} s {direction} this machine's, and proofs are corrected by at most {MAX_CLOCK_OFFSET} s: \
+             set the clock",
+            seconds_ahead.unsigned_abs()
+        ))
     }
 }
 

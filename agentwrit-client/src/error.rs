@@ -28,7 +28,7 @@ pub enum ClientError {
         /// The HTTP status.
         status: u16,
         /// The broker's problem (RFC 9457). For a response without one, such as a gateway's, the type is `about:blank`
-        /// and the error code is empty.
+        /// and the error code is empty. Where the two clocks differ too much for proofs, the detail ends with it.
         problem: Box<Problem>,
         /// The response's `Retry-After`.
         retry_after: Option<Duration>,

@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     at_least::AtLeast,
-    credentials::Attempt,
+    credentials::{Attempt, ProofStatus},
     error::ClientError,
     request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
@@ -188,7 +188,7 @@ where
         match self.project().state.project() {
             StateProjection::Sent { response, attempt } => {
                 let mut response = ready!(response.poll(context)).map_err(AuthorizeError::Service)?;
-                if attempt.needs_another_proof(response.status(), response.headers()) {
+                if attempt.judge(response.status(), response.headers()) == ProofStatus::Outdated {
                     response.extensions_mut().insert(ProofOutdated);
                 }
                 Poll::Ready(Ok(response))

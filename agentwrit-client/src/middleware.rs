@@ -9,7 +9,7 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use crate::{
     at_least::AtLeast,
-    credentials::Attempt,
+    credentials::{Attempt, ProofStatus},
     request_authorizer::{AuthorizationProvider, Origins, RequestAuthorizer},
 };
 
@@ -71,14 +71,14 @@ impl Middleware for AuthorizeMiddleware {
         let again = request.try_clone();
         let attempt = self.authorize(&mut request)?;
         let response = next.clone().run(request, extensions).await?;
-        if !attempt.needs_another_proof(response.status(), response.headers()) {
+        if attempt.judge(response.status(), response.headers()) != ProofStatus::Outdated {
             return Ok(response);
         }
         // The server processed nothing. A body that is a stream can't be sent again.
         let Some(mut again) = again else { return Ok(response) };
         let attempt = self.authorize(&mut again)?;
         let response = next.run(again, extensions).await?;
-        attempt.needs_another_proof(response.status(), response.headers());
+        attempt.judge(response.status(), response.headers());
         Ok(response)
     }
 }

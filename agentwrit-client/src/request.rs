@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::{
+    credentials::{Attempt, ProofStatus},
     error::{ClientError, ReceivedSecret},
     one_time_secret,
     retry::AttemptStatus,
@@ -120,19 +121,20 @@ impl ApiRequest {
 /// Response of any status.
 pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
-    /// True when the broker rejected the proof, and another one may pass.
-    pub(crate) outdated_proof: bool,
+    /// State of the proof that the request had.
+    pub(crate) proof: ProofStatus,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
 }
 
 impl ApiResponse {
     pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: Zeroizing<Vec<u8>>) -> Self {
-        Self { status, outdated_proof: false, headers, body }
+        Self { status, proof: ProofStatus::Current, headers, body }
     }
 
-    pub(crate) fn with_outdated_proof(mut self, judge: impl FnOnce(StatusCode, &HeaderMap) -> bool) -> Self {
-        self.outdated_proof = judge(self.status, &self.headers);
+    /// Judges the proof of the request by this response to it.
+    pub(crate) fn judge_proof(mut self, sent: &Attempt) -> Self {
+        self.proof = sent.judge(self.status, &self.headers);
         self
     }
 
@@ -163,6 +165,9 @@ impl ApiResponse {
         let mut problem = said.unwrap_or_else(|| self.about_blank_problem(request));
         if problem.request_id.is_empty() {
             self.header("x-request-id").unwrap_or_default().clone_into(&mut problem.request_id);
+        }
+        if let Some(cause) = self.proof.cause() {
+            problem.detail = format!("{}: {cause}", problem.detail);
         }
         ClientError::Rejected {
             status: self.status.as_u16(),

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
-    credentials::{Attempt, ProofTarget, RequestCredentials},
+    credentials::{Attempt, ProofStatus, ProofTarget, RequestCredentials},
     error::ClientError,
     request::{ApiRequest, ApiResponse},
     retry::{self, AttemptStatus, RetryDelay, RetryState},
@@ -137,7 +137,7 @@ impl Transport {
         loop {
             let attempt = self.attempt(request, credentials, remaining()).await;
             // The broker processed nothing.
-            if attempt.as_ref().is_ok_and(|response| response.outdated_proof)
+            if attempt.as_ref().is_ok_and(|response| response.proof == ProofStatus::Outdated)
                 && !std::mem::replace(&mut signed_again, true)
             {
                 continue;
@@ -184,7 +184,7 @@ impl Transport {
         }
         let response = builder.send().await.map_err(|error| self.transport_error(&error, request))?;
         let response = self.read(request, response).await?;
-        Ok(response.with_outdated_proof(|status, headers| proof.needs_another_proof(status, headers)))
+        Ok(response.judge_proof(&proof))
     }
 
     async fn read(&self, request: &ApiRequest, mut response: Response) -> Result<ApiResponse, AttemptError> {

@@ -168,7 +168,7 @@ async fn signs_nonce_that_broker_demands_once() {
 async fn signs_time_of_broker_when_own_clock_is_wrong() {
     let (broker, issuer, key) = (broker().await, TestIssuer::new(), key(9));
     issuer.clock().set(UnixTime::parse_rfc3339("2026-11-21T08:00:00Z").unwrap());
-    let date = ("date", "Sat, 21 Nov 2026 07:30:00 GMT");
+    let date = ("date", "Sat, 21 Nov 2026 07:51:00 GMT");
     broker.on_raw(RELEASE, 401, &[("www-authenticate", PROOF_CHALLENGE), date], "");
     broker.on_raw(RELEASE, 204, &[date], "");
     let agent = bound_agent(&issuer, &broker.url, &key);
@@ -178,7 +178,31 @@ async fn signs_time_of_broker_when_own_clock_is_wrong() {
         broker.requests(RELEASE).iter().map(|request| proof_claims(request, &key)["iat"].clone()).collect();
     let now = issuer.clock();
     let now = agentwrit_verify::Clock::now(now).seconds();
-    assert_eq!(times, [json!(now), json!(now - 1800), json!(now - 1800)]);
+    assert_eq!(times, [json!(now), json!(now - 540), json!(now - 540)]);
+}
+
+/// A server that has proofs signed for the future could use them then (RFC 9449 §11.2).
+#[tokio::test]
+async fn error_names_clocks_when_broker_is_more_than_ten_minutes_ahead_or_behind() {
+    for (date, error) in [
+        ("Sat, 21 Nov 2026 07:49:59 GMT", "the broker's clock is 601 s behind this machine's"),
+        ("Sat, 21 Nov 2026 08:10:01 GMT", "the broker's clock is 601 s ahead of this machine's"),
+        ("Wed, 21 Nov 2099 08:00:00 GMT", "the broker's clock is 2303683200 s ahead of this machine's"),
+    ] {
+        let (broker, issuer, key) = (broker().await, TestIssuer::new(), key(9));
+        issuer.clock().set(UnixTime::parse_rfc3339("2026-11-21T08:00:00Z").unwrap());
+        let date = ("date", date);
+        broker.on_raw(RELEASE, 401, &[("www-authenticate", PROOF_CHALLENGE), date], "");
+        broker.on_raw(RELEASE, 204, &[], "");
+        let agent = bound_agent(&issuer, &broker.url, &key);
+        let rejected = agent.release().await.unwrap_err();
+        assert!(rejected.to_string().contains(error) && rejected.status() == Some(401), "{rejected}");
+        agent.release().await.unwrap();
+        let times: Vec<Value> =
+            broker.requests(RELEASE).iter().map(|request| proof_claims(request, &key)["iat"].clone()).collect();
+        let now = json!(agentwrit_verify::Clock::now(issuer.clock()).seconds());
+        assert_eq!(times, [now.clone(), now], "neither sent again nor corrected");
+    }
 }
 
 #[tokio::test]
