@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agentwrit_protocol::{HealthResponse, ReportedClaims, Secret, ValidationRequest, ValidationResponse, paths};
+use agentwrit_protocol::{
+    HealthResponse, ReportedClaims, Secret, TokenType, ValidationRequest, ValidationResponse, paths,
+};
 use agentwrit_verify::{ClaimSet, Clock, Feed, KeySet, SystemClock, UnverifiedToken};
 use http::StatusCode;
 
@@ -86,7 +88,8 @@ impl Client {
         Ok(())
     }
 
-    /// Validates a token at the broker. Resource servers verify offline instead.
+    /// Validates a token at the broker. Resource servers verify offline instead: a token that is bound to a key
+    /// ([`Validation::token_type`]) is valid in the hands of a thief too, and only its proof shows the difference.
     ///
     /// # Errors
     ///
@@ -96,12 +99,16 @@ impl Client {
             ApiRequest::post(paths::TOKEN_VALIDATE, &ValidationRequest { token: Secret::from(token).into() })?
                 .idempotent();
         let response: ValidationResponse = self.transport.fetch(&request, None).await?;
-        match (response.valid, response.claims) {
-            (true, Some(ReportedClaims::Known(claims))) => Ok(Validation::Valid(claims)),
-            (true, Some(ReportedClaims::Other(claims))) => Ok(Validation::ValidWithOtherClaims { claims }),
-            (true, None) => Err(request.malformed("`valid` without `claims`")),
-            (false, _) => Ok(Validation::Invalid { reason: response.error.unwrap_or_default() }),
+        let validation = match (response.valid, response.claims) {
+            (true, Some(ReportedClaims::Known(claims))) => Validation::Valid(claims),
+            (true, Some(ReportedClaims::Other(claims))) => Validation::ValidWithOtherClaims { claims },
+            (true, None) => return Err(request.malformed("`valid` without `claims`")),
+            (false, _) => Validation::Invalid { reason: response.error.unwrap_or_default() },
+        };
+        if response.token_type == Some(TokenType::Dpop) && validation.token_type() == Some(TokenType::Bearer) {
+            return Err(request.malformed("the token type is DPoP, but the claims name no key"));
         }
+        Ok(validation)
     }
 
     /// Returns the broker's health. An unhealthy broker is not an error, but a [`HealthResponse`] that reports it.
@@ -260,5 +267,17 @@ impl Validation {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         matches!(self, Self::Valid(_) | Self::ValidWithOtherClaims { .. })
+    }
+
+    /// Returns how the token is presented, if it is valid. A service must not accept one of the type
+    /// [`TokenType::Dpop`] without its proof (RFC 9449 §7.2).
+    #[must_use]
+    pub fn token_type(&self) -> Option<TokenType> {
+        let is_bound = match self {
+            Self::Valid(claims) => claims.cnf.is_some(),
+            Self::ValidWithOtherClaims { claims } => claims.contains_key("cnf"),
+            Self::Invalid { .. } => return None,
+        };
+        Some(if is_bound { TokenType::Dpop } else { TokenType::Bearer })
     }
 }

@@ -40,8 +40,8 @@ mod verifiers;
 pub use agentwrit_protocol::{
     AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse, KeyChangeRequest,
     KeyState, LaunchTokenRecord, ListResponse, Page, PermittedBound, PublicKeyBytes, RevocationRecord,
-    RevocationResponse, RevocationTarget, Secret, SigningKeyRecord, VerifierEnrolmentRequest, VerifierInstance,
-    VerifierRecord, VerifierUpdateRequest,
+    RevocationResponse, RevocationTarget, Secret, SigningKeyRecord, TokenType, VerifierEnrolmentRequest,
+    VerifierInstance, VerifierRecord, VerifierUpdateRequest,
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 

@@ -47,6 +47,10 @@ impl JsonRequest for ValidationRequest {
 pub struct ValidationResponse {
     /// True when the token is valid now.
     pub valid: bool,
+    /// How a valid token is presented; absent means [`TokenType::Bearer`]. A bound token without its proof is worth nothing
+    /// (RFC 9449 §6.2, §7.2).
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub token_type: Option<TokenType>,
     /// Claims of a valid token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<ReportedClaims>,
@@ -59,13 +63,14 @@ impl ValidationResponse {
     /// Reports a valid token.
     #[must_use]
     pub fn valid(claims: ClaimSet) -> Self {
-        Self { valid: true, claims: Some(ReportedClaims::Known(Box::new(claims))), error: None }
+        let token_type = claims.cnf.as_ref().map(|_| TokenType::Dpop);
+        Self { valid: true, token_type, claims: Some(ReportedClaims::Known(Box::new(claims))), error: None }
     }
 
     /// Reports an invalid token; nothing tells why it is.
     #[must_use]
     pub fn invalid() -> Self {
-        Self { valid: false, claims: None, error: Some(String::from("token is invalid or expired")) }
+        Self { valid: false, token_type: None, claims: None, error: Some(String::from("token is invalid or expired")) }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use agentwrit_client::{AgentKey, App, ClientError, Validation};
-use agentwrit_verify::{UnixTime, testing::ManualClock};
+use agentwrit_client::{AgentKey, App, ClientError, TokenType, Validation};
+use agentwrit_verify::{
+    ClaimSet, SenderConstraint, UnixTime,
+    testing::{ManualClock, TestIssuer},
+};
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::{Value, json};
@@ -179,7 +182,7 @@ async fn validation_distinguishes_valid_from_invalid() {
     let app = app(&broker);
 
     let valid = app.client().validate("some-token").await.unwrap();
-    assert!(valid.is_valid());
+    assert_eq!((valid.is_valid(), valid.token_type()), (true, Some(TokenType::Bearer)));
     let Validation::Valid(claims) = valid else { panic!("{valid:?}") };
     assert_eq!(claims.sub.to_string(), ID);
     let reason = "token is invalid or expired".to_owned();
@@ -187,6 +190,25 @@ async fn validation_distinguishes_valid_from_invalid() {
     assert!(matches!(app.client().validate("some-token").await, Err(ClientError::MalformedResponse { .. })));
     assert_eq!(broker.requests("POST /v1/token/validate")[0].json(), json!({"token": "some-token"}));
     assert_eq!(broker.count("POST /v1/app/auth"), 0, "validation needs no authentication");
+}
+
+#[tokio::test]
+async fn validation_names_type_of_bound_token() {
+    let (broker, issuer) = (FakeBroker::start().await, TestIssuer::new());
+    let key = AgentKey::from_seed(&[9; 32]).thumbprint();
+    let known = ClaimSet { cnf: Some(SenderConstraint { jkt: key }), ..issuer.claims(&["read:data:x"]) };
+    let unbound = ClaimSet { cnf: None, ..known.clone() };
+    let line = "POST /v1/token/validate";
+    let other = json!({"cnf": {"jkt": key}, "sub": "another form"});
+    for claims in [json!(known), other, json!(unbound)] {
+        broker.on(line, 200, &json!({"valid": true, "token_type": "DPoP", "claims": claims}));
+    }
+    for _ in 0..2 {
+        let validation = app(&broker).client().validate("some-token").await.unwrap();
+        assert_eq!(validation.token_type(), Some(TokenType::Dpop), "{validation:?}");
+    }
+    let error = app(&broker).client().validate("some-token").await.unwrap_err();
+    assert!(error.to_string().ends_with("the token type is DPoP, but the claims name no key"), "{error}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agentwrit_client::{ClientError, Validation};
+use agentwrit_client::{ClientError, TokenType, Validation};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -53,7 +53,11 @@ impl Validate {
         match context.client()?.validate(token.expose()).await? {
             Validation::Valid(claims) => {
                 let now = context.clock.now();
-                context.output.print(&json!({ "valid": true, "claims": claims }), |out| {
+                let mut json = json!({ "valid": true, "claims": claims });
+                if claims.cnf.is_some() {
+                    json["token_type"] = json!(TokenType::Dpop);
+                }
+                context.output.print(&json, |out| {
                     writeln!(out, "valid\n")?;
                     claims::print(out, &claims, now)
                 })
