@@ -243,11 +243,11 @@ impl AppUpdate {
         Ok(self)
     }
 
-    /// Binds, or no longer binds, the tokens of the app's agents to the key of each agent. Issued tokens stay as they
-    /// are until they are renewed.
+    /// Binds the tokens of the app's agents to the key of each agent, for good. Issued tokens stay as they are until they
+    /// are renewed.
     #[must_use]
-    pub fn sender_constrained(mut self, bound: bool) -> Self {
-        self.0.sender_constrained = Some(bound);
+    pub fn sender_constrained(mut self) -> Self {
+        self.0.sender_constrained = Some(true);
         self
     }
 }

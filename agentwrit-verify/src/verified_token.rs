@@ -9,7 +9,7 @@ use crate::{
     error::VerifyError,
     jws::shorten,
     keys::KeySet,
-    proof::{PresentedToken, ProofVerifier, accepted::AcceptedProof},
+    proof::{AcceptedProof, PresentedToken, ProofVerifier},
     revocation::RevocationList,
     verifier::{Rules, Verifier},
 };
@@ -42,6 +42,12 @@ impl VerifiedToken {
     #[must_use]
     pub fn admission(&self) -> Option<&Admission> {
         self.admission.as_ref()
+    }
+
+    /// Returns the proof that was accepted with a sender-constrained token: `None` where its key was proved to TLS.
+    #[must_use]
+    pub fn accepted_proof(&self) -> Option<&AcceptedProof> {
+        self.accepted.as_ref().filter(|proof| proof.is_of(self.claims().token_id()))
     }
 
     /// Returns the claims.

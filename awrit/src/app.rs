@@ -130,9 +130,9 @@ pub(crate) struct Update {
     /// Lifetime of the app's own tokens in seconds, 60 to 86400
     #[arg(long, value_name = "SECONDS")]
     token_ttl: Option<u64>,
-    /// Bind the tokens of the app's agents to the key of each agent, or no longer
-    #[arg(long, value_name = "BOOL")]
-    sender_constrained: Option<bool>,
+    /// Bind the tokens of the app's agents to the key of each agent (RFC 9449), for good
+    #[arg(long)]
+    sender_constrained: bool,
 }
 
 impl Update {
@@ -144,8 +144,8 @@ impl Update {
         if let Some(seconds) = self.token_ttl {
             update = update.token_ttl(Duration::from_secs(seconds))?;
         }
-        if let Some(bound) = self.sender_constrained {
-            update = update.sender_constrained(bound);
+        if self.sender_constrained {
+            update = update.sender_constrained();
         }
         print(context, &context.admin()?.update_app(&self.id, &update).await?)
     }

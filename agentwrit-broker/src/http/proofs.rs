@@ -109,13 +109,12 @@ impl<S: Sync> FromRequestParts<S> for RegistrationProof {
 /// # Errors
 ///
 /// [`HttpError::Defect`] if there is none: the layer that judged the token accepts no bound one without a proof.
-pub(super) fn used_proof(verified: &Verified, headers: &HeaderMap) -> Result<Option<UsedProof>, HttpError> {
+pub(super) fn used_proof(verified: &Verified) -> Result<Option<UsedProof>, HttpError> {
     if verified.sender_constraint().is_none() {
         return Ok(None);
     }
-    let proof = headers.get(DPOP).and_then(|proof| UsedProof::read(proof.as_bytes()));
     let missing = || HttpError::Defect { cause: "a bound token was accepted without a proof".to_owned() };
-    proof.ok_or_else(missing).map(Some)
+    verified.token().accepted_proof().ok_or_else(missing).map(|proof| Some(proof.into()))
 }
 
 /// Leaves one challenge in a response, in the scheme of the request: AgentWrit v2 sends one, and its clients may expect that.

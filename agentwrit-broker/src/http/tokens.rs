@@ -11,7 +11,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{StatusCode, header::WWW_AUTHENTICATE};
 
 use super::{
     Shared,
@@ -72,10 +72,9 @@ pub(super) async fn delegate(
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
-    headers: HeaderMap,
     JsonBody(request, _place): JsonBody<DelegationRequest>,
 ) -> Result<Response, HttpError> {
-    let bearer = Bearer::from(verified.token().clone()).with_proof(used_proof(&verified, &headers)?);
+    let bearer = Bearer::from(verified.token().clone()).with_proof(used_proof(&verified)?);
     match services.delegations.delegate(bearer, request, client).await {
         Ok((issued, chain)) => Ok(Json(DelegationResponse {
             access_token: issued.access_token.into(),

@@ -17,6 +17,9 @@ use crate::{
     store::{Tx, Wants},
 };
 
+/// Problem of a change that would let agents of an app have unbound tokens again.
+const LOOSENED_BINDING: &str = "an app whose agents have bound tokens cannot give that up: register another app";
+
 /// A new app, as the operator describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct NewApp {
@@ -101,7 +104,7 @@ impl AppService {
     }
 
     /// Changes an app that is not deregistered. Registrations, renewals and delegations follow the new ceiling and the new
-    /// binding at once; what is bound stays bound.
+    /// binding at once. A binding is tightened, never loosened.
     pub(crate) async fn update(
         self: &Arc<Self>,
         bearer: Option<Bearer>,
@@ -113,6 +116,9 @@ impl AppService {
         let service = Arc::clone(self);
         transact_as(&self.ledger, &self.issuer, bearer, Wants::none().app(&app_id), move |tx, now| {
             let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
+            if before.sender_constrained && change.sender_constrained == Some(false) {
+                return Err(Error::invalid("sender_constrained", LOOSENED_BINDING));
+            }
             let after = App {
                 scopes: change.scopes.unwrap_or_else(|| before.scopes.clone()),
                 token_ttl: change.token_ttl.unwrap_or(before.token_ttl),

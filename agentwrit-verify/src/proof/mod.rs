@@ -46,7 +46,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub(crate) mod accepted;
+mod accepted;
 mod builder;
 mod error;
 #[cfg(feature = "es256")]
@@ -62,6 +62,7 @@ mod verifier;
 
 pub(crate) use self::key::KnownSender;
 pub use self::{
+    accepted::AcceptedProof,
     builder::{ProofVerifierBuilder, WantsExternalUrl, WantsProofOptions},
     error::ProofError,
     external_url::{ExternalUrl, ExternalUrlError},

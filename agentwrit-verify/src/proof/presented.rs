@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ExternalUrl, ProofError, accepted::AcceptedProof};
+use super::{AcceptedProof, ExternalUrl, ProofError};
 use crate::thumbprint::Thumbprint;
 
 /// Authentication scheme of a request (RFC 6750 §2.1, RFC 9449 §7.1).

@@ -6,8 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
 
 use super::{
-    ExternalUrl, NonceKey, PresentedProof, PresentedToken, ProofError, Replay, ReplayTable, Scheme,
-    accepted::AcceptedProof,
+    AcceptedProof, ExternalUrl, NonceKey, PresentedProof, PresentedToken, ProofError, Replay, ReplayTable, Scheme,
     external_url::request_path,
     key::{Accepted, KnownSender, ProofKey, PublicJwk},
     unverified::{ProofClaims, UnverifiedProof},
@@ -111,7 +110,7 @@ impl ProofVerifier {
                 let ath = || verified.sender.get().map_or_else(|| hash(presented.token), |sender| sender.ath);
                 let known = |header: &str| verified.sender.get().filter(|sender| *sender.header == *header);
                 match self.0.check(&presented.proof, Some(&bound.jkt), known, || Some(ath()), before) {
-                    Ok(Checked { new, text, .. }) => {
+                    Ok(Checked { new, text, issued_at, .. }) => {
                         if let Some((header, key)) = new {
                             // Another request may have set it in the meantime: it is the same.
                             verified.sender.get_or_init(|| KnownSender {
@@ -120,7 +119,7 @@ impl ProofVerifier {
                                 ath: hash(presented.token),
                             });
                         }
-                        Ok(Some(AcceptedProof::new(&self.0.replays, text, before)))
+                        Ok(Some(AcceptedProof::new(&self.0.replays, (text, issued_at), claims.token_id(), before)))
                     }
                     Err(error) => rejected(Some(error)),
                 }
@@ -140,6 +139,7 @@ fn hash(token: &str) -> [u8; 43] {
 struct Checked<'p> {
     thumbprint: Thumbprint,
     text: &'p str,
+    issued_at: UnixTime,
     /// Header and key, unless they were known.
     new: Option<(&'p str, ProofKey)>,
 }
@@ -188,7 +188,12 @@ impl ProofRules {
             self.replays.record(&thumbprint, &claims.jti, claims.iat)
         };
         match recorded {
-            Replay::Fresh => Ok(Checked { thumbprint, text, new: new.map(|key| (proof.header_text(), key)) }),
+            Replay::Fresh => Ok(Checked {
+                thumbprint,
+                text,
+                issued_at: UnixTime::from_seconds(claims.iat),
+                new: new.map(|key| (proof.header_text(), key)),
+            }),
             Replay::Replayed => Err(ProofError::Replayed),
             Replay::Superseded => Err(ProofError::Superseded),
         }

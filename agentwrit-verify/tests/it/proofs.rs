@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_verify::{
-    ClaimSet, Clock as _, Level, SenderConstraint, Thumbprint, Verifier, VerifyError,
+    ClaimSet, Clock as _, Level, SenderConstraint, Thumbprint, UnixTime, Verifier, VerifyError,
     issue::SigningKey,
     proof::{
         ExternalUrl, MAX_PROOF_LENGTH, NonceKey, PresentedProof, PresentedToken, ProofError, ProofRequest,
@@ -776,4 +776,21 @@ fn accepts_proof_again_only_for_request_that_it_was_accepted_for() {
     let of_other = verify(&scene.request().proof(&other_proof), &scene.proofs).unwrap();
     assert!(replayed(&request.clone().verified_before(&of_other), &scene.proofs), "beside another request");
     assert!(replayed(&request.verified_before(&outer), &other_table), "where another verifier accepted it");
+}
+
+#[test]
+fn verified_token_has_proof_that_was_accepted_with_it_and_none_of_outer_token() {
+    let scene = Scene::new();
+    let proof = scene.good();
+    let request = scene.request().proof(&proof);
+    let verified = scene.verifier.verify_presented_token(&request, &scene.proofs).unwrap();
+    let accepted = verified.accepted_proof().unwrap();
+    let (signed, signature) = proof.rsplit_once('.').unwrap();
+    assert_eq!((accepted.signing_input(), accepted.issued_at()), (signed, UnixTime::from_seconds(scene.now())));
+    assert!(!format!("{accepted:?}").contains(signature));
+
+    let unbound = scene.issuer.token(&["read:data:7"]);
+    let bearer = PresentedToken::new(Scheme::Bearer, &unbound, "GET", "/").verified_before(&verified);
+    let inner = scene.verifier.verify_presented_token(&bearer, &scene.proofs).unwrap();
+    assert!(inner.accepted_proof().is_none());
 }

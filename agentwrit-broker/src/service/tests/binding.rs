@@ -4,7 +4,7 @@ use agentwrit_protocol::{AppUpdateRequest, TokenType};
 use agentwrit_verify::{
     ClaimSet, Clock, SenderConstraint, Thumbprint,
     issue::SigningKey as IssuerKey,
-    proof::{PresentedToken, ProofRequest, ProofVerifier, Scheme},
+    proof::{PresentedToken, ProofVerifier, Scheme},
 };
 
 use super::*;
@@ -79,9 +79,12 @@ impl TestServices {
     }
 
     async fn set_binding(&self, app: &App, sender_constrained: bool) {
-        let change = AppUpdateRequest { sender_constrained: Some(sender_constrained), ..AppUpdateRequest::default() };
-        self.services.apps.update(None, app.app_id.clone(), change, CLIENT).await.unwrap();
+        self.services.apps.update(None, app.app_id.clone(), binding_change(sender_constrained), CLIENT).await.unwrap();
     }
+}
+
+fn binding_change(sender_constrained: bool) -> AppUpdateRequest {
+    AppUpdateRequest { sender_constrained: Some(sender_constrained), ..AppUpdateRequest::default() }
 }
 
 #[tokio::test]
@@ -125,8 +128,7 @@ async fn rejects_requests_for_binding_when_it_is_off_and_consumes_nothing() {
     let new = NewApp { name, scopes, token_ttl: None, sender_constrained: true };
     assert_eq!(test.services.apps.create(None, new, CLIENT).await.unwrap_err(), Error::BindingOff);
     let (app, _) = test.create_app().await;
-    let change = AppUpdateRequest { sender_constrained: Some(true), ..AppUpdateRequest::default() };
-    let changed = test.services.apps.update(None, app.app_id.clone(), change, CLIENT).await;
+    let changed = test.services.apps.update(None, app.app_id.clone(), binding_change(true), CLIENT).await;
     assert_eq!(changed.unwrap_err(), Error::BindingOff);
 
     let launch_token = test.issue_launch_token(Subject::Admin, true).await.unwrap();
@@ -155,15 +157,20 @@ async fn what_is_bound_stays_bound_when_policy_becomes_off() {
 }
 
 #[tokio::test]
-async fn launch_token_of_app_keeps_binding_that_app_gives_up_later() {
+async fn rejects_change_that_loosens_binding_of_app_and_changes_nothing() {
     let test = TestServices::new().await;
     let app = test.app(true).await;
+    let loosened = AppUpdateRequest { token_ttl: Some(60), ..binding_change(false) };
+    let error = test.services.apps.update(None, app.app_id.clone(), loosened, CLIENT).await.unwrap_err();
+    assert!(error.to_string().contains("cannot give that up"), "{error}");
+    assert_eq!(test.services.apps.find(app.app_id.clone()).await.unwrap(), app);
     let launch_token = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
-    test.set_binding(&app, false).await;
     let registered = test.register_key(&launch_token, false).await.unwrap();
     assert_eq!(test.bound_key(&registered.agent.token), Some(registered.key));
-    let later = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
-    assert_eq!(test.bound_key(&test.register_key(&later, false).await.unwrap().agent.token), None);
+    // What changes nothing is no loosening.
+    test.set_binding(&app, true).await;
+    let unbound = test.create_app().await.0;
+    test.set_binding(&unbound, false).await;
 }
 
 #[tokio::test]
@@ -269,11 +276,7 @@ async fn delegation_uses_proof_once_also_after_restart() {
     let delegate = test.register_key(&launch_token, true).await.unwrap();
     let id = AgentId::parse("spiffe://agentwrit.local/agent/orch/task/0000000000000000").unwrap();
     let unknown = Agent { id, token: String::new() };
-    let proof = |test: &TestServices, jti: u8| {
-        let proof = ProofRequest::new("POST", "https://a.example/v1/delegate", test.clock.now(), [jti; 16]);
-        UsedProof::read(proof.sign(&ed25519_dalek::SigningKey::from_bytes(&[1; 32])).as_bytes())
-    };
-    let [first, second] = [proof(&test, 1), proof(&test, 2)];
+    let [first, second] = ["first", "second"].map(|proof| Some(UsedProof::new(proof, test.clock.now())));
     let bearer = |test: &TestServices, proof| test.bearer_with_key(&delegator.agent.token).with_proof(proof);
     // A rejected delegation has no effect, and records nothing.
     assert_eq!(test.delegate(&bearer(&test, first), &unknown, 60).await.unwrap_err(), Error::DelegateUnknown);

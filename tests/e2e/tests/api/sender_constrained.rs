@@ -37,6 +37,7 @@ async fn registers_bound_token_of_key_that_nonce_was_signed_with() {
     assert_eq!(payload(&agent.token)["cnf"], json!({"jkt": agent.thumbprint()}));
     let validated = broker.post("/v1/token/validate").json(&json!({"token": agent.token})).await.json();
     assert_eq!((&validated["valid"], &validated["claims"]["cnf"]["jkt"]), (&json!(true), &json!(agent.thumbprint())));
+    assert_eq!(validated["token_type"], "DPoP");
 }
 
 #[tokio::test]
@@ -286,8 +287,9 @@ async fn apps_and_launch_tokens_show_binding() {
 
     let path = format!("/v1/admin/apps/{}", created["app_id"].as_str().unwrap());
     let change = json!({"sender_constrained": false});
-    let changed = broker.request(http::Method::PUT, &path).bearer(&admin).json(&change).await.json();
-    assert_eq!(changed["sender_constrained"], Value::Null);
+    let changed = broker.request(http::Method::PUT, &path).bearer(&admin).json(&change).await;
+    changed.refused_for(400, "invalid_request", "sender_constrained");
+    assert_eq!(broker.get(&path).bearer(&admin).await.json()["sender_constrained"], json!(true));
 }
 
 #[tokio::test]

@@ -147,6 +147,9 @@ async fn binds_agents_of_launch_token_and_app() {
     assert_eq!(app["sender_constrained"], true);
     let id = app["app_id"].as_str().unwrap();
     assert!(broker.awrit(&["app", "get", id]).await.stdout.contains("sender_constrained"));
-    let update = ["app", "update", "--id", id, "--sender-constrained", "false", "--json"];
-    assert_eq!(broker.awrit(&update).await.json().get("sender_constrained"), None);
+    let other = ["app", "register", "--name", "other", "--scopes", "read:data:*", "--json"];
+    let other = broker.awrit(&other).await.json();
+    assert_eq!(other.get("sender_constrained"), None);
+    let update = ["app", "update", "--id", other["app_id"].as_str().unwrap(), "--sender-constrained", "--json"];
+    assert_eq!(broker.awrit(&update).await.json()["sender_constrained"], true);
 }
