@@ -73,7 +73,7 @@ impl ProofVerifierBuilder<WantsProofOptions> {
     pub const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
     /// Default of [`leeway`](Self::leeway).
     pub const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-    /// Default of [`replay_capacity`](Self::replay_capacity): some 24 MB when full.
+    /// Default of [`replay_capacity`](Self::replay_capacity): 17 MB when full.
     pub const DEFAULT_REPLAY_CAPACITY: usize = 1 << 20;
 
     /// Adds another URL by which clients reach the service.
@@ -114,8 +114,12 @@ impl ProofVerifierBuilder<WantsProofOptions> {
         self
     }
 
-    /// Sets the number of proofs that are recorded at least, at about 21 bytes each. With fewer than come in during the
-    /// window, older ones are refused sooner.
+    /// Sets the number of proofs that are recorded at least, at about 13 bytes each.
+    ///
+    /// When more come in during the window, each new record replaces an old one, and a proof as old as that is refused
+    /// ([`Superseded`](super::ProofError::Superseded)). A proof that arrives `delay` after it was signed finds its place up to some
+    /// `proofs / (leeway + delay)` proofs a second: the clients of that many, with `iat` as far ahead as the leeway permits,
+    /// leave no place for the `iat` of now. The default admits about 200,000 a second, the signatures of some seven cores.
     #[must_use]
     pub fn replay_capacity(mut self, proofs: usize) -> Self {
         self.stage.replay_capacity = proofs;

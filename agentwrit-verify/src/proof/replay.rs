@@ -1,12 +1,13 @@
 //! Memory of accepted proofs, of fixed size (RFC 9449 §11.1).
 //!
-//! 1. A record is a keyed 128-bit hash of the key's thumbprint and the `jti`, and the proof's `iat`. Two proofs with equal
-//!    hashes are taken for one.
-//! 2. The hash selects a set of nine places. A record that finds its set full replaces the oldest one, and raises the
+//! 1. A record is a keyed 64-bit hash of the key's thumbprint and the `jti`, and the proof's `iat`. Two proofs with equal
+//!    hashes are taken for one: with a million records, one new proof in 10^13 is refused for it.
+//! 2. The hash selects a set of five places. A record that finds its set full replaces the oldest one, and raises the
 //!    set's watermark above the `iat` of that: a proof with an older `iat` could be one whose record was replaced, and is
 //!    refused. Overload shortens the time for which a proof can be used; it never opens a replay.
 //! 3. The table has no clock: a clock that is set forward or back changes nothing of the above.
-//! 4. Sets are spread over locks that are held for one look-up.
+//! 4. A set is one cache line: in a table that is larger than the caches, one access to memory decides. Sets are spread over
+//!    locks that are held for one look-up.
 
 use std::{
     fmt,
@@ -16,10 +17,17 @@ use std::{
 
 use crate::thumbprint::Thumbprint;
 
-const WAYS: usize = 9;
+const WAYS: usize = 5;
 const SHARDS: usize = 64;
 
-/// Memory of the proofs that were accepted, about 21 bytes for each, the same however many there are.
+/// Words of a set: the watermark, then the times of its places (one is free when its time is below the watermark), then
+/// both halves of their hashes.
+const WORDS: usize = 1 + 3 * WAYS;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Memory of the proofs that were accepted, about 13 bytes for each, the same however many there are.
 ///
 /// ```
 /// use agentwrit_verify::{PublicKey, proof::{Replay, ReplayTable}};
@@ -30,7 +38,7 @@ const SHARDS: usize = 64;
 /// assert_eq!(table.record(&key, "tag-1", 1_767_225_600), Replay::Replayed);
 /// ```
 pub struct ReplayTable {
-    shards: Box<[Mutex<Vec<Set>>]>,
+    shards: Box<[Mutex<Sets>]>,
     hasher: RandomState,
 }
 
@@ -46,62 +54,79 @@ pub enum Replay {
     Superseded,
 }
 
-/// Times (the watermark first, then one for each place; a place is free when its time is below the watermark), and the
-/// hashes: the first 32 bits of each apart, so that a look-up reads little memory. Arrays of numbers in a tuple: memory
-/// that is not used yet is not touched.
-type Set = ([u32; 1 + WAYS], [u32; WAYS], [[u32; 3]; WAYS]);
-
-const EMPTY: Set = ([0; 1 + WAYS], [0; WAYS], [[0; 3]; WAYS]);
-
 impl ReplayTable {
     /// Makes a table for at least `capacity` records.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let sets = capacity.div_ceil(WAYS).div_ceil(SHARDS).max(1).next_power_of_two();
-        let shard = || Mutex::new(vec![EMPTY; sets]);
-        let shards = (0..SHARDS).map(|_| shard()).collect();
+        let shards = (0..SHARDS).map(|_| Mutex::new(Sets::new(sets))).collect();
         Self { shards, hasher: RandomState::new() }
     }
 
     /// Records a proof, unless it was recorded before or its `iat` is older than what the table still tells apart.
     #[must_use = "only a fresh proof is accepted"]
     pub fn record(&self, key: &Thumbprint, jti: &str, issued_at: u64) -> Replay {
-        // SipHash with a key of this table, of a thumbprint of fixed length and the `jti`; then of one byte more.
+        // SipHash with a key of this table, of a thumbprint of fixed length and the `jti`.
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
         hasher.write(jti.as_bytes());
-        let low = hasher.finish();
-        hasher.write(&[1]);
-        self.record_hash([low, hasher.finish()], issued_at)
+        self.record_hash(hasher.finish(), issued_at)
     }
 
     /// Returns the memory that it takes when full, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.sets().saturating_mul(size_of::<Set>())
+        self.sum(|sets| sets.words.len().saturating_mul(size_of::<u32>()))
     }
 
     /// Returns the number of records that it has room for.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.sets().saturating_mul(WAYS)
+        self.sum(Sets::len).saturating_mul(WAYS)
     }
 
-    fn sets(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    fn sum(&self, of: impl Fn(&Sets) -> usize) -> usize {
+        self.shards.iter().map(|shard| of(&shard.lock().unwrap_or_else(PoisonError::into_inner))).sum()
     }
 
-    fn record_hash(&self, hash: [u64; 2], issued_at: u64) -> Replay {
-        let [low, high] = hash;
+    fn record_hash(&self, hash: u64, issued_at: u64) -> Replay {
         // Times fit until the year 2106; a later one is recorded as the last moment. Zero marks a place that is free.
         let time = u32::try_from(issued_at).unwrap_or(u32::MAX).max(1);
-        let Some(shard) = self.shards.get(index(low, self.shards.len())) else { return Replay::Superseded };
+        let Some(shard) = self.shards.get(index(hash, self.shards.len())) else { return Replay::Superseded };
         let mut sets = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let sets_of_shard = sets.len();
-        match sets.get_mut(index(high, sets_of_shard)) {
-            Some(set) => record_in(set, hash, time),
+        match sets.select(hash.rotate_right(SHARDS.trailing_zeros())) {
+            Some(set) => record_in(set, split(hash), time),
             None => Replay::Superseded,
         }
+    }
+}
+
+/// Sets behind one lock.
+struct Sets {
+    /// Zeros at first: memory that is not used yet is not touched. It has room for moving the first set to the start of
+    /// a cache line.
+    words: Vec<u32>,
+    /// Number of words before the first set.
+    offset: usize,
+}
+
+impl Sets {
+    fn new(sets: usize) -> Self {
+        let line = LINE / size_of::<u32>();
+        let words = vec![0; sets.saturating_mul(WORDS).saturating_add(line).saturating_sub(1)];
+        // An allocator that promises less than a line is met by sets that lie on two of them, no more.
+        let offset = Some(words.as_ptr().align_offset(LINE)).filter(|offset| *offset < line).unwrap_or_default();
+        Self { words, offset }
+    }
+
+    fn len(&self) -> usize {
+        self.words.get(self.offset..).map_or(0, |words| words.as_chunks::<WORDS>().0.len())
+    }
+
+    /// Returns the set of a hash.
+    fn select(&mut self, hash: u64) -> Option<&mut [u32; WORDS]> {
+        let (sets, _) = self.words.get_mut(self.offset..)?.as_chunks_mut::<WORDS>();
+        sets.get_mut(index(hash, sets.len()))
     }
 }
 
@@ -110,41 +135,45 @@ fn index(hash: u64, length: usize) -> usize {
     usize::try_from(hash & (length as u64).saturating_sub(1)).unwrap_or_default()
 }
 
-fn record_in((times, starts, rests): &mut Set, hash: [u64; 2], time: u32) -> Replay {
-    let [watermark, times @ ..] = times;
-    let (start, rest) = split(hash);
+/// Returns the halves of a hash.
+#[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
+const fn split(hash: u64) -> [u32; 2] {
+    [hash as u32, (hash >> 32) as u32]
+}
+
+fn record_in(set: &mut [u32; WORDS], hash: [u32; 2], time: u32) -> Replay {
+    let [watermark, places @ ..] = set;
+    let (arrays, _) = places.as_chunks_mut::<WAYS>();
+    let [times, lows, highs] = arrays else { return Replay::Superseded };
     let lowest = (*watermark).max(1);
     if time < lowest {
         return Replay::Superseded;
     }
-    let mut oldest: Option<(&mut u32, &mut u32, &mut [u32; 3])> = None;
-    for ((place, known), others) in times.iter_mut().zip(starts).zip(rests) {
-        if *known == start && *place >= lowest && *others == rest {
-            return Replay::Replayed;
-        }
-        if oldest.as_ref().is_none_or(|(time, ..)| *place < **time) {
-            oldest = Some((place, known, others));
-        }
+    // No branch depends on a single place: which one is the oldest cannot be predicted.
+    let (mut is_recorded, mut oldest, mut oldest_time) = (false, 0, u32::MAX);
+    for (place, ((recorded_at, low), high)) in times.iter().zip(&*lows).zip(&*highs).enumerate() {
+        is_recorded |= (*low == hash[0]) & (*high == hash[1]) & (*recorded_at >= lowest);
+        let is_older = *recorded_at < oldest_time;
+        oldest = if is_older { place } else { oldest };
+        oldest_time = if is_older { *recorded_at } else { oldest_time };
     }
-    let Some((place, known, others)) = oldest else { return Replay::Superseded };
-    if *place >= lowest {
-        if time <= *place {
+    if is_recorded {
+        return Replay::Replayed;
+    }
+    if oldest_time >= lowest {
+        if time <= oldest_time {
             return Replay::Superseded;
         }
         // The set is full: proofs as old as the one that is replaced are refused from now on.
-        *watermark = place.saturating_add(1);
+        *watermark = oldest_time.saturating_add(1);
     }
-    (*place, *known, *others) = (time, start, rest);
-    Replay::Fresh
-}
-
-/// Returns the first 32 bits of a hash, and the others.
-fn split([low, high]: [u64; 2]) -> (u32, [u32; 3]) {
-    #[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
-    let halves = |word: u64| (word as u32, (word >> 32) as u32);
-    let ((first, second), (third, fourth)) = (halves(low), halves(high));
-    // The lowest bits of both words select the shard and the set.
-    (second, [first, third, fourth])
+    if let (Some(recorded_at), Some(low), Some(high)) =
+        (times.get_mut(oldest), lows.get_mut(oldest), highs.get_mut(oldest))
+    {
+        (*recorded_at, *low, *high) = (time, hash[0], hash[1]);
+        return Replay::Fresh;
+    }
+    Replay::Superseded
 }
 
 impl fmt::Debug for ReplayTable {
@@ -175,18 +204,29 @@ mod tests {
     }
 
     #[test]
-    fn takes_at_most_24_bytes_for_each_record() {
-        for wanted in [0_usize, 1, 1_000, 100_000] {
+    fn takes_at_most_16_bytes_for_each_record() {
+        for wanted in [0_usize, 1, 1_000, 100_000, 1 << 20] {
             let table = ReplayTable::new(wanted);
-            assert!(table.capacity() >= wanted && table.memory() <= 24 * table.capacity(), "{wanted}: {table:?}");
+            let limit = if wanted > 1_000 { 16 } else { 25 } * table.capacity();
+            assert!(table.capacity() >= wanted && table.memory() <= limit, "{wanted}: {table:?}");
+        }
+    }
+
+    #[test]
+    fn sets_lie_on_cache_lines_and_are_as_many_as_asked_for() {
+        for wanted in [1, 2, 64, 4_096] {
+            let mut sets = Sets::new(wanted);
+            assert_eq!(sets.len(), wanted);
+            let last = wanted as u64 - 1;
+            assert_eq!(sets.select(last).unwrap().as_ptr().align_offset(LINE), 0, "{wanted}");
         }
     }
 
     #[test]
     fn refuses_proofs_as_old_as_one_that_was_replaced() {
-        let mut set = EMPTY;
-        let hash = |n: u32| [u64::from(n), 0];
-        for n in 1..=9 {
+        let mut set = [0; WORDS];
+        let hash = |n: u32| [n, 0];
+        for n in 1..=5 {
             assert_eq!(record_in(&mut set, hash(n), 100 + n), Replay::Fresh);
         }
         assert_eq!(record_in(&mut set, hash(1), 101), Replay::Replayed);
@@ -206,15 +246,15 @@ mod tests {
     }
 
     proptest! {
-        /// A set of nine places against the definition: nothing is accepted twice, and nothing is refused that is newer
-        /// than every record while the set has a free place.
+        /// A set against the definition: nothing is accepted twice, and nothing is refused that is newer than every record
+        /// while the set has a free place.
         #[test]
-        fn set_accepts_nothing_twice(proofs in prop::collection::vec((0_u64..40, 1_u32..30), 1..200)) {
-            let mut set = EMPTY;
+        fn set_accepts_nothing_twice(proofs in prop::collection::vec((0_u32..40, 1_u32..30), 1..200)) {
+            let mut set = [0; WORDS];
             let mut accepted = Vec::new();
             for (number, time) in proofs {
                 // One proof has one time.
-                let hash = [number, u64::from(time)];
+                let hash = [number, time];
                 let outcome = record_in(&mut set, hash, time);
                 let is_new = !accepted.contains(&hash);
                 match outcome {
@@ -241,7 +281,7 @@ mod tests {
         let present = |number: u32| {
             // As distinct as hashes of distinct texts, and cheaper in a build without optimisation.
             let mixed = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let hash = [mixed ^ (mixed >> 29), mixed.rotate_left(31) ^ u64::from(number)];
+            let hash = mixed ^ (mixed >> 29);
             if table.record_hash(hash, u64::from(1_000 + number / (PROOFS / 100))) == Replay::Fresh {
                 accepted[number as usize].fetch_add(1, Ordering::Relaxed);
                 fresh.fetch_add(1, Ordering::Relaxed);
