@@ -1,13 +1,13 @@
 //! TLS that ends at this service, with clients that may prove a key.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use agentwrit_tower::{ClientKey, ClientKeyVerifier};
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
+    sync::mpsc,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
 use tokio_rustls::{
@@ -22,7 +22,7 @@ use tokio_rustls::{
 
 /// Timeout for a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Maximum number of handshakes at a time.
+/// Maximum number of handshakes at a time. Beyond it the oldest ends: idle connections take no place from other clients.
 const HANDSHAKES: usize = 256;
 
 /// How clients prove their keys.
@@ -84,7 +84,7 @@ pub struct TlsListener {
 }
 
 impl TlsListener {
-    /// Accepts connections of this listener in a background task: a client that is slow in its handshake delays no other.
+    /// Accepts connections of this listener in a background task: clients that are slow in their handshakes delay no others.
     ///
     /// # Errors
     ///
@@ -125,21 +125,26 @@ async fn accept(
     acceptor: TlsAcceptor,
     accepted: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut handshakes = VecDeque::<AbortHandle>::with_capacity(HANDSHAKES);
     loop {
-        let Ok(place) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let Ok((stream, peer)) = listener.accept().await else {
             // Such as too many open files: others close theirs.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
-        tokio::spawn(async move {
+        handshakes.retain(|handshake| !handshake.is_finished());
+        if handshakes.len() >= HANDSHAKES
+            && let Some(oldest) = handshakes.pop_front()
+        {
+            oldest.abort();
+        }
+        let handshake = tokio::spawn(async move {
             if let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 // Fails when the listener was dropped.
                 drop(accepted.send((stream, peer)).await);
             }
-            drop(place);
         });
+        handshakes.push_back(handshake.abort_handle());
     }
 }

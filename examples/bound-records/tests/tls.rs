@@ -193,3 +193,22 @@ async fn accepts_bound_token_without_proof_when_client_proves_raw_public_key() {
     assert_eq!(service.status(Identity::RawPublicKey(&agent), &headers).await, "200");
     assert_eq!(service.status(Identity::RawPublicKey(&key(2)), &headers).await, "401");
 }
+
+#[tokio::test]
+async fn serves_client_beside_idle_connections_that_hold_every_handshake() {
+    let service = Service::start(tls::ClientKeys::Certificates).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    let agent = key(1);
+    let authorization = format!("DPoP {}", service.token(&agent));
+    let headers = [("Authorization", authorization.as_str())];
+    // A handshake may take 10 s.
+    let served = tokio::time::timeout(Duration::from_secs(5), service.status(Identity::SelfSigned(&agent), &headers));
+    assert_eq!(served.await.unwrap(), "200");
+    // The oldest connection was closed for it, the newest is still in its handshake.
+    let (mut oldest, newest) = (idle.remove(0), idle.pop().unwrap());
+    assert_eq!(oldest.read(&mut [0]).await.unwrap_or_default(), 0);
+    assert_eq!(newest.try_read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
