@@ -10,6 +10,7 @@ mod apps;
 mod audit_events;
 mod challenge;
 mod client;
+mod client_proofs;
 mod conventions;
 mod delegate;
 mod follower;
