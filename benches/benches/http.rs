@@ -4,16 +4,19 @@
 //! One axum server on one thread; one client thread with sixteen keep-alive connections, which writes sixteen requests
 //! and reads sixteen responses. In each round every route receives the same tokens, in another order; a ratio is the
 //! median of the ratios within the rounds.
+//!
+//! Bound tokens: each request has a new proof. The bound of what is possible is a route that verifies the signature of
+//! the proof with one dalek `verify`, and checks nothing else.
 
-use std::error::Error;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
+use agentwrit_bench::bound::{BoundCorpus, verifies};
 use agentwrit_bench::corpus::{AUDIENCE, Corpus, ISSUER, shuffled};
+use agentwrit_bench::loopback::{BODY, CONNECTIONS, Client, Failure, serve};
 use agentwrit_bench::peers;
-use agentwrit_bench::rounds::as_float;
+use agentwrit_bench::report::{Bound, Target, verdicts};
 use agentwrit_tower::RequireScope;
 use agentwrit_verify::Verifier;
 use axum::Router;
@@ -22,11 +25,10 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use ed25519_dalek::VerifyingKey;
 use oauth_resource_server::axum::AuthLayer;
-use tokio::net::TcpListener;
 
 const ROUNDS: usize = 15;
-const CONNECTIONS: usize = 16;
 /// Requests of one route in one round.
 const TURN: usize = 4_000;
 /// Requests of one route in one round with new tokens.
@@ -35,22 +37,22 @@ const FRESH: usize = 800;
 const LIVE: usize = 10_000;
 const CACHE_MEMORY: u64 = 64 * 1024 * 1024;
 const ROUTES: [&str; 4] = ["open", "agentwrit", "oauth-resource-server", "jwt-authorizer"];
+const PROOF_ROUTES: [&str; 3] = ["open", "agentwrit-proofs", "one-dalek-verify"];
 
 /// Scope of every token; the peers check no scope here.
 const SCOPE: &str = "read:labresults:*";
 
-type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> Result<(), Failure> {
     let corpus = Corpus::new((LIVE + ROUNDS * FRESH) as u64).map_err(|error| error.to_string())?;
-    let address = serve(&corpus)?;
-    let mut client = Client::connect(address)?;
+    let bound = BoundCorpus::new(SCOPE, "/agentwrit-proofs", FRESH * ROUNDS).map_err(|error| error.to_string())?;
+    let mut client = Client::connect(serve(routes(&corpus, &bound)?)?)?;
     let mut out = io::stdout().lock();
     writeln!(
         out,
         "{ROUNDS} interleaved rounds, {CONNECTIONS} connections; requests per second, medians; ratios within rounds"
     )?;
 
+    let bearer = |pick: usize| format!("authorization: Bearer {}\r\n", corpus.token(pick).text);
     let repeated = |_: usize| vec![0_usize; TURN];
     let live = |round: usize| {
         let mut picks = shuffled(LIVE);
@@ -62,7 +64,7 @@ fn main() -> Result<(), Failure> {
     // Every cache holds every valid token.
     for _ in 0..3 {
         for route in ROUTES {
-            client.ask(&corpus, route, &(0..LIVE).collect::<Vec<_>>())?;
+            client.ask(route, &(0..LIVE).collect::<Vec<_>>(), &bearer)?;
         }
     }
     for (title, picks) in [
@@ -70,36 +72,36 @@ fn main() -> Result<(), Failure> {
         ("10,000 live tokens, seen before, in no order", &live),
         ("tokens never seen before", &fresh),
     ] {
-        let rates = measure(&mut client, &corpus, picks)?;
-        report(&mut out, title, &rates)?;
+        let rates = client.measure(&ROUTES, ROUNDS, picks, &bearer)?;
+        report(&mut out, title, &ROUTES, &rates)?;
+    }
+    let proofs = |round: usize| (round * FRESH..(round + 1) * FRESH).collect::<Vec<_>>();
+    let rates = client.measure(&PROOF_ROUTES, ROUNDS, &proofs, &|pick| bound.headers(pick))?;
+    report(&mut out, "a bound token, each request with a new proof", &PROOF_ROUTES, &rates)?;
+    if let [open, own, bound] = rates.as_slice() {
+        verdicts(
+            &mut out,
+            &[
+                Target {
+                    name: "a route with proofs, in terms of the open one",
+                    measured: ratio(own, open),
+                    bound: Bound::AtLeast(0.30),
+                },
+                Target {
+                    name: "the same, in terms of one dalek `verify` per request",
+                    measured: ratio(own, bound),
+                    bound: Bound::AtLeast(0.80),
+                },
+            ],
+        )?;
     }
     Ok(())
 }
 
-/// Returns the requests per second of each route in each round.
-fn measure(
-    client: &mut Client,
-    corpus: &Corpus,
-    picks: &dyn Fn(usize) -> Vec<usize>,
-) -> Result<Vec<Vec<f64>>, Failure> {
-    let mut rates = vec![Vec::new(); ROUTES.len()];
-    for round in 0..ROUNDS {
-        let picks = picks(round);
-        for turn in 0..ROUTES.len() {
-            let route = (turn + round) % ROUTES.len();
-            let (Some(name), Some(rates)) = (ROUTES.get(route), rates.get_mut(route)) else { continue };
-            let started = Instant::now();
-            client.ask(corpus, name, &picks)?;
-            rates.push(as_float(picks.len()) / started.elapsed().as_secs_f64());
-        }
-    }
-    Ok(rates)
-}
-
-fn report(out: &mut impl io::Write, title: &str, rates: &[Vec<f64>]) -> io::Result<()> {
+fn report(out: &mut impl io::Write, title: &str, routes: &[&str], rates: &[Vec<f64>]) -> io::Result<()> {
     writeln!(out, "\n{title:<48} per second   / open   agentwrit / it")?;
     let [open, agentwrit, ..] = rates else { return Ok(()) };
-    for (name, own) in ROUTES.iter().zip(rates) {
+    for (name, own) in routes.iter().zip(rates) {
         let rate = median(own.clone());
         let (of_open, of_us) = (ratio(own, open), ratio(agentwrit, own));
         writeln!(out, "  {name:<46} {rate:>10.0} {of_open:>8.3} {of_us:>16.3}")?;
@@ -116,17 +118,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Starts the server on a thread of its own.
-fn serve(corpus: &Corpus) -> Result<SocketAddr, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-    let address = listener.local_addr()?;
-    let routes = routes(corpus)?;
-    std::thread::spawn(move || runtime.block_on(async move { axum::serve(listener, routes).await }));
-    Ok(address)
-}
-
-fn routes(corpus: &Corpus) -> Result<Router, Failure> {
+fn routes(corpus: &Corpus, bound: &BoundCorpus) -> Result<Router, Failure> {
     let verifier = Verifier::builder()
         .issuer(ISSUER)
         .keys(corpus.key_set().clone())
@@ -138,10 +130,13 @@ fn routes(corpus: &Corpus) -> Result<Router, Failure> {
     let oauth = peers::oauth_resource_server_for(corpus).map_err(|error| error.to_string())?;
     let oauth = AuthLayer::builder().oauth(Arc::new(oauth)).build()?;
     let jwt = peers::jwt_authorizer_for(corpus).map_err(|error| error.to_string())?;
-    let route = || get(|| async { "record 7\n" });
+    let proofs = bound.layer(SCOPE).map_err(|error| error.to_string())?;
+    let route = || get(|| async { BODY });
     Ok(Router::new()
         .route("/open", route())
         .route("/agentwrit", route().layer(own))
+        .route("/agentwrit-proofs", route().layer(proofs))
+        .route("/one-dalek-verify", route().layer(from_fn_with_state(Arc::new(bound.key()), verify_signature)))
         .route("/oauth-resource-server", route().layer(oauth))
         .route("/jwt-authorizer", route().layer(from_fn_with_state(Arc::new(jwt), authorize))))
 }
@@ -164,50 +159,12 @@ async fn authorize(
     }
 }
 
-/// Client with little cost beside the server.
-struct Client {
-    connections: Vec<TcpStream>,
-    buffer: Vec<u8>,
-}
-
-impl Client {
-    fn connect(address: SocketAddr) -> io::Result<Self> {
-        let connect = |_| {
-            let stream = TcpStream::connect(address)?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        Ok(Self { connections: (0..CONNECTIONS).map(connect).collect::<io::Result<_>>()?, buffer: vec![0; 4096] })
-    }
-
-    /// Sends one request for each of the tokens; every response must be 200.
-    fn ask(&mut self, corpus: &Corpus, route: &str, picks: &[usize]) -> Result<(), Failure> {
-        for several in picks.chunks(CONNECTIONS) {
-            for (stream, pick) in self.connections.iter_mut().zip(several) {
-                let token = &corpus.token(*pick).text;
-                let request = format!("GET /{route} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n");
-                stream.write_all(request.as_bytes())?;
-            }
-            for (stream, _) in self.connections.iter_mut().zip(several) {
-                answered(stream, &mut self.buffer, route)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Reads one response: all of them are short and have the same end.
-fn answered(stream: &mut TcpStream, buffer: &mut [u8], route: &str) -> Result<(), Failure> {
-    let mut length = 0;
-    loop {
-        let read = stream.read(buffer.get_mut(length..).unwrap_or_default())?;
-        length += read;
-        let response = buffer.get(..length).unwrap_or_default();
-        if read == 0 || (response.len() > 12 && !response.starts_with(b"HTTP/1.1 200")) {
-            return Err(format!("{route}: {}", String::from_utf8_lossy(response)).into());
-        }
-        if response.ends_with(b"record 7\n") {
-            return Ok(());
-        }
+/// Verifies the signature of the proof and nothing else.
+async fn verify_signature(State(key): State<Arc<VerifyingKey>>, request: Request, next: Next) -> Response {
+    let proof = request.headers().get("dpop").and_then(|proof| proof.to_str().ok());
+    if proof.is_some_and(|proof| verifies(&key, proof)) {
+        next.run(request).await
+    } else {
+        StatusCode::UNAUTHORIZED.into_response()
     }
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use agentwrit_bench::{
+    bound::{made_at, verifies},
     report::{Bound, Target, table, verdicts},
     rounds::{Contender, Schedule, Series, as_float},
 };
@@ -23,7 +24,7 @@ use agentwrit_verify::{
     testing::TestIssuer,
 };
 use data_encoding::BASE64URL_NOPAD;
-use ed25519_dalek::{Signature, SigningKey, Verifier as _};
+use ed25519_dalek::{SigningKey, VerifyingKey};
 
 const URL: &str = "https://api.example.com/records/patient-104277";
 const PATH: &str = "/records/patient-104277";
@@ -73,6 +74,7 @@ struct Bench {
     issuer: TestIssuer,
     verifier: Verifier,
     key: SigningKey,
+    public: VerifyingKey,
     token: String,
     bearer: String,
     proofs: Vec<String>,
@@ -94,10 +96,14 @@ impl Bench {
             verifier.verify_without_proof(&token)?;
         }
         let now = issuer.clock().now();
-        let proof =
-            |number: u128| ProofRequest::new("GET", URL, now, number.to_be_bytes()).access_token(&token).sign(&key);
-        let proofs = (0..(FRESH * (ROUNDS + 1)) as u128).map(proof).collect();
-        Ok(Self { issuer, verifier, key, token, bearer, proofs })
+        let count = (FRESH * (ROUNDS + 1)) as u128;
+        let proofs = (0..count).map(|number| {
+            let proof = ProofRequest::new("GET", URL, made_at(now, number, count), number.to_be_bytes());
+            proof.access_token(&token).sign(&key)
+        });
+        let proofs = proofs.collect();
+        let public = key.verifying_key();
+        Ok(Self { issuer, verifier, key, public, token, bearer, proofs })
     }
 
     /// Returns a service that was started a minute ago.
@@ -121,10 +127,7 @@ impl Bench {
     }
 
     fn verifies(&self, proof: &str) -> bool {
-        let Some((message, signature)) = proof.rsplit_once('.') else { return false };
-        let Ok(signature) = BASE64URL_NOPAD.decode(signature.as_bytes()) else { return false };
-        let Ok(signature) = Signature::from_slice(&signature) else { return false };
-        self.key.verifying_key().verify(message.as_bytes(), &signature).is_ok()
+        verifies(&self.public, proof)
     }
 
     fn accepted(&self) -> Vec<Series> {

@@ -6,8 +6,10 @@
 //! 3. Every result is checked. A contender that rejects a valid token stops the benchmark.
 //! 4. A peer that can be used in two ways is used in the faster one.
 
+pub mod bound;
 pub mod caches;
 pub mod corpus;
+pub mod loopback;
 pub mod peers;
 pub mod report;
 pub mod rounds;
