@@ -22,7 +22,7 @@ pub struct HealthResponse {
     /// Number of events in its audit trail.
     pub audit_events_count: u64,
     /// Findings that the operator should look at although the broker serves: `clock_behind_records`, `deletion_held`,
-    /// `signing_key_unusable`, `signing_key_not_saved`.
+    /// `signing_key_unusable`, `signing_key_not_saved`, `state_file_not_written`.
     /// A reader keeps the first 64.
     #[serde(default, deserialize_with = "first_warnings", skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -44,7 +44,7 @@ impl HealthResponse {
 /// Largest number of warnings that are kept: an empty text takes eight times its length.
 const MAX_WARNINGS: usize = 64;
 
-fn first_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(crate) fn first_warnings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct WarningsVisitor;
 
     impl<'de> Visitor<'de> for WarningsVisitor {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::Serialize
 
 use crate::{
     ConfirmationResponse, JsonRequest, ListEntry, PublicKeyBytes, RequestError,
+    health::first_warnings,
     limits::{MAX_FEED_WAIT, MAX_REASON},
     members::{Member, Seconds, Text},
     request::read,
@@ -86,6 +87,10 @@ pub struct SigningKeyRecord {
     /// How far the change is confirmed, for a request with `wait`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<ConfirmationResponse>,
+    /// Findings that keep the change, which is in force, from outlasting every crash: `signing_key_not_saved`,
+    /// `state_file_not_written`. A reader keeps the first 64.
+    #[serde(default, deserialize_with = "first_warnings", skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 impl ListEntry for SigningKeyRecord {

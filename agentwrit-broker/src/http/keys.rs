@@ -131,7 +131,8 @@ async fn change(
         Some(wait) => confirmation_of(&services, &cursor, verified.subject(), wait).await,
         None => None,
     };
-    Ok(Json(SigningKeyRecord { cursor: Some(cursor), confirmation, ..record(&key)? }))
+    let warnings = services.keys.change_warnings().into_iter().map(str::to_owned).collect();
+    Ok(Json(SigningKeyRecord { cursor: Some(cursor), confirmation, warnings, ..record(&key)? }))
 }
 
 fn record(key: &StoredKey) -> Result<SigningKeyRecord, Error> {
@@ -151,5 +152,6 @@ fn record(key: &StoredKey) -> Result<SigningKeyRecord, Error> {
         fault: None,
         cursor: None,
         confirmation: None,
+        warnings: Vec::new(),
     })
 }

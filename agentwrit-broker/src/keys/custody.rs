@@ -6,6 +6,7 @@
 //!    its key is not published.
 //! 3. The withdrawal of the active key needs a successor. If the file of a new key can't be written, the key is in memory only
 //!    ([`Custody::successor`]) until it can: its file is tried again at intervals ([`Custody::finish_files`]).
+//! 4. A disk that does not respond holds no caller up for long: [`TimedFiles`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use super::{
     row::new_row,
     sealed::SealedKeys,
     signing::{self, Seed},
+    timed_files::TimedFiles,
 };
 use crate::{
     domain::{KeyPurpose, KeyState, StoredKey},
@@ -41,7 +43,7 @@ pub(crate) struct Custody {
 
 #[derive(Debug)]
 enum Keeper {
-    Files(KeyFiles),
+    Files(TimedFiles),
     Sealed(SealedKeys),
 }
 
@@ -75,7 +77,8 @@ pub(crate) struct UnusableKey {
 
 impl Custody {
     pub(crate) fn of_files(files: KeyFiles, entropy: Arc<dyn Entropy>) -> Self {
-        Self { keeper: Keeper::Files(files), entropy, files: Mutex::default(), unsettled: Mutex::default() }
+        let keeper = Keeper::Files(TimedFiles::new(files));
+        Self { keeper, entropy, files: Mutex::default(), unsettled: Mutex::default() }
     }
 
     pub(crate) fn of_sealed_keys(keys: SealedKeys, entropy: Arc<dyn Entropy>) -> Self {
@@ -141,15 +144,18 @@ impl Custody {
         }
     }
 
-    fn file_key(&self, files: &KeyFiles, rows: &[StoredKey]) -> Result<SigningKey, KeyFileError> {
+    fn file_key(&self, files: &TimedFiles, rows: &[StoredKey]) -> Result<SigningKey, KeyFileError> {
         let mut state = self.files();
         let unused = state.uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned();
         // A key whose file is damaged or missing is not tried again.
         let taken = unused.and_then(|kid| state.uncommitted.take(&kid));
-        let found = taken.and_then(|kid| files.find(&kid).ok().flatten());
+        let found = taken.and_then(|kid| files.run(move |files| files.find(&kid)).ok().flatten());
         let key = match found {
             Some(seed) => key_of(files.path(), &seed)?,
-            None => files.make(self.entropy.as_ref())?,
+            None => {
+                let entropy = Arc::clone(&self.entropy);
+                files.run(move |files| files.make(entropy.as_ref()))?
+            }
         };
         state.uncommitted.insert(key.id().as_str().to_owned());
         Ok(key)
@@ -227,7 +233,11 @@ impl Custody {
         let unsaved = self.files().unsaved.get(&row.kid).cloned();
         let seed = match unsaved {
             Some(seed) => seed,
-            None => files.find(&row.kid)?.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?,
+            None => {
+                let kid = row.kid.clone();
+                let found = files.run(move |files| files.find(&kid))?;
+                found.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?
+            }
         };
         let key = key_of(files.path(), &seed)?;
         if row.public.as_ref() == Some(key.public_key().as_bytes()) {
@@ -247,7 +257,8 @@ impl Custody {
             mem::take(&mut state.uncommitted)
         };
         for kid in uncommitted.iter().filter(|kid| !rows.iter().any(|row| row.kid == **kid)) {
-            if let Err(error) = files.remove(kid) {
+            let kid = kid.clone();
+            if let Err(error) = files.run(move |files| files.remove(&kid)) {
                 tracing::warn!(component = "signing", %error, "the file of a signing key that is not used stays");
             }
         }
@@ -275,13 +286,15 @@ impl Custody {
         }
     }
 
-    fn settle_files(&self, files: &KeyFiles, rows: &[StoredKey]) -> Result<(), KeyFileError> {
+    fn settle_files(&self, files: &TimedFiles, rows: &[StoredKey]) -> Result<(), KeyFileError> {
         let unsaved = self.files().unsaved.clone();
         for (kid, seed) in unsaved {
-            files.write(&kid, &seed, self.entropy.as_ref())?;
+            let (name, entropy) = (kid.clone(), Arc::clone(&self.entropy));
+            files.run(move |files| files.write(&name, &seed, entropy.as_ref()))?;
             self.files().unsaved.remove(&kid);
         }
-        files.settle(rows, self.entropy.as_ref())
+        let (rows, entropy) = (rows.to_vec(), Arc::clone(&self.entropy));
+        files.run(move |files| files.settle(&rows, entropy.as_ref()))
     }
 
     fn files(&self) -> MutexGuard<'_, FileState> {

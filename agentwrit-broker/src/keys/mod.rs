@@ -15,6 +15,7 @@ mod row;
 mod sealed;
 mod signing;
 mod start;
+mod timed_files;
 mod weak_secrets;
 
 pub use agentwrit_protocol::Secret;

@@ -148,6 +148,12 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
+    /// A disk does not respond.
+    #[error("the files of the signing key `{}` are not read or written in time: their disk does not respond", path.display())]
+    Slow {
+        /// File of the active key.
+        path: PathBuf,
+    },
     /// A file cannot be renamed or removed.
     #[error("the signing key `{}` cannot be moved or removed: {cause}", path.display())]
     Immovable {

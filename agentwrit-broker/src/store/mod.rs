@@ -86,7 +86,7 @@ use tokio::{
     time::timeout,
 };
 pub use transaction::Tx;
-pub(crate) use verifiers::{FleetMirror, StoredFleet, StoredReport};
+pub(crate) use verifiers::{FleetMirror, KeptReports, StoredFleet, StoredReport};
 pub use wants::Wants;
 
 use self::{
@@ -367,6 +367,11 @@ impl Store {
     /// Returns the ids of the keys that this broker knows as withdrawn, also by its state file.
     pub(crate) fn withdrawn_keys(&self) -> Vec<String> {
         self.inner.shared.as_ref().map(|shared| shared.follower.withdrawn_keys()).unwrap_or_default()
+    }
+
+    /// Returns true if the state file of a shared store could not be written, or is not written in time.
+    pub(crate) fn is_state_file_behind(&self) -> bool {
+        self.inner.shared.as_ref().is_some_and(|shared| shared.follower.is_state_file_behind())
     }
 
     /// Keeps memory in step with the reports that other brokers accept, from now on. To be called once, in a runtime that

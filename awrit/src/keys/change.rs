@@ -1,7 +1,7 @@
 //! Changes of the signing keys.
 
 use agentwrit_client::{Admin, KeyChangeRequest, SigningKeyRecord};
-use agentwrit_verify::KeyId;
+use agentwrit_verify::{KeyId, audit::text::printable};
 use clap::Args;
 
 use super::list::next_step;
@@ -139,6 +139,7 @@ fn print(context: &Context, key: &SigningKeyRecord, state: &str) -> Result<(), C
     let now = context.clock.now();
     context.output.print(key, |out| {
         writeln!(out, "{} {state}.", key.kid.as_str())?;
+        key.warnings.iter().try_for_each(|warning| writeln!(out, "Warning: {}", printable(described(warning))))?;
         match (key.activates_at, key.retire_at) {
             (Some(time), _) if time.seconds() > now.seconds() => {
                 writeln!(out, "It signs from {} on, once every verifier knows it.", format::time(time, now))
@@ -149,6 +150,21 @@ fn print(context: &Context, key: &SigningKeyRecord, state: &str) -> Result<(), C
             },
         }
     })
+}
+
+/// Returns what a warning means and what to do about it.
+fn described(warning: &str) -> &str {
+    match warning {
+        "signing_key_not_saved" => {
+            "signing_key_not_saved: the new key is in the memory of the broker only; make the directory of the key files writable \
+             before the broker stops"
+        }
+        "state_file_not_written" => {
+            "state_file_not_written: if the database loses this change and the broker restarts, the key comes back; repair the disk \
+             of AA_STATE_PATH"
+        }
+        other => other,
+    }
 }
 
 /// Prints the change, and with `--wait` how far it is confirmed.

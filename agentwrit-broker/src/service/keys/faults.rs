@@ -11,6 +11,9 @@ use crate::keys::UnusableKey;
 /// Interval at which faults are logged again.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// Warning of a signing key that is in memory only.
+const NOT_SAVED: &str = "signing_key_not_saved";
+
 /// Faults that were found last.
 #[derive(Debug, Default)]
 pub(super) struct KeyFaults(Mutex<Found>);
@@ -48,6 +51,17 @@ impl KeyService {
     pub(crate) fn warnings(&self) -> Vec<&'static str> {
         let found = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
         let unusable = (!found.unusable.is_empty()).then_some("signing_key_unusable");
-        unusable.into_iter().chain(found.is_unsaved.then_some("signing_key_not_saved")).collect()
+        let unsaved = found.is_unsaved.then_some(NOT_SAVED);
+        unusable.into_iter().chain(unsaved).chain(self.state_file_warning()).collect()
+    }
+
+    /// Returns the names of the faults that keep a change, which is in force, from outlasting every crash.
+    pub(crate) fn change_warnings(&self) -> Vec<&'static str> {
+        let unsaved = self.issuer.custody().has_unsaved_key().then_some(NOT_SAVED);
+        unsaved.into_iter().chain(self.state_file_warning()).collect()
+    }
+
+    fn state_file_warning(&self) -> Option<&'static str> {
+        self.ledger.store.is_state_file_behind().then_some("state_file_not_written")
     }
 }

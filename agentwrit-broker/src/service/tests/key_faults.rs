@@ -4,9 +4,11 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use agentwrit_verify::Clock;
+use tokio::time::timeout;
 
 use super::{
     key_operations::{author, kid_of},
@@ -137,6 +139,28 @@ async fn withdraws_active_key_while_new_file_cannot_be_written_and_writes_it_lat
     test.restart_here().await;
     assert!(test.verify(&token).is_ok());
     assert_eq!(test.active_key().await, next);
+}
+
+/// A pipe without a writer in the place of a file stands for a disk that does not respond.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdraws_active_key_while_disk_of_key_files_hangs() {
+    let test = TestServices::new().await;
+    let (leaked, token) = (test.active_key().await, test.enrol("task", 300).await.token);
+    let pipe = test.file_of(&test.prepare_key().await);
+    fs::remove_file(&pipe).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    timeout(Duration::from_secs(20), test.withdraw_key(&leaked)).await.unwrap();
+    assert!(matches!(test.verify(&token), Err(VerifyError::UnknownKey { .. })));
+    assert_eq!(test.services.keys.change_warnings(), ["signing_key_not_saved"]);
+    let next = kid_of(&test.enrol("task", 300).await.token);
+    assert_eq!(timeout(Duration::from_secs(20), test.active_key()).await.unwrap(), next);
+    // The disk responds again.
+    drop(fs::File::options().write(true).open(&pipe).unwrap());
+    fs::remove_file(&pipe).unwrap();
+    while !test.services.keys.change_warnings().is_empty() {
+        test.services.keys.run_due().await.unwrap();
+    }
+    assert_eq!(test.kid_at_path(), next);
 }
 
 /// The broker was killed while its active key was in memory only: the withdrawn key does not sign again.

@@ -319,6 +319,11 @@ impl Follower {
         self.shared.history.withdrawn_keys()
     }
 
+    /// Returns true if the state file could not be written, or is not written in time.
+    pub(in crate::store) fn is_state_file_behind(&self) -> bool {
+        self.shared.history.is_file_behind()
+    }
+
     pub(in crate::store) fn expiry_clock(&self) -> ExpiryClock {
         ExpiryClock(Arc::clone(&self.shared.clock))
     }

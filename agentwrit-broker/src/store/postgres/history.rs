@@ -9,7 +9,7 @@
 //!    broker that returns later, the event of the reaction does, or that everything from before the loss has expired. Each broker
 //!    withdraws the keys again that it knows as withdrawn.
 //! 4. The last commit is in the state file too, within a second: a broker that restarts notices as well. A key that this broker
-//!    withdrew is there before the response, one that another broker withdrew as soon as it is read.
+//!    withdrew is there before the response, unless its disk fails or hangs; one that another broker withdrew as soon as it is read.
 
 use std::{
     collections::BTreeSet,
@@ -164,7 +164,12 @@ impl History {
         self.state().withdrawn_keys.iter().cloned().collect()
     }
 
-    /// Records keys that this broker withdrew. They are in the state file when this returns.
+    /// Returns true if the state file could not be written, or is not written in time.
+    pub(super) fn is_file_behind(&self) -> bool {
+        self.file.as_ref().is_some_and(StateFile::is_behind)
+    }
+
+    /// Records keys that this broker withdrew. They are in the state file when this returns, unless it is behind.
     pub(super) fn record_withdrawals(&self, kids: &[String]) {
         let written = {
             let mut state = self.state();

@@ -38,6 +38,7 @@ mod schema;
 mod seen_commit;
 mod session;
 mod state_file;
+mod state_writes;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -1,8 +1,12 @@
 //! The file in which a broker keeps the last commit that it saw, and the keys that it knows as withdrawn.
 //!
-//! It is replaced as a whole, by a thread of its own: at once for a withdrawal, otherwise at most once a second, and at the stop.
-//! A file that cannot be written is logged, and the broker goes on: it then notices a lost history only until it restarts.
-//! `<path>.lock` is locked until the stop: two brokers would replace each other's last commit.
+//! 1. It is replaced as a whole, by a thread of its own: at once for a withdrawal, otherwise at most once a second, and at the
+//!    stop.
+//! 2. The broker goes on without a file that cannot be written, or whose disk does not respond: it waits for two seconds at
+//!    most, and not at all behind a write that has taken longer. It then notices a lost history only until it restarts, so that
+//!    the log, `warnings` of `/v1/health` and the response to a withdrawal tell.
+//! 3. Only the latest contents wait to be written.
+//! 4. `<path>.lock` is locked until the stop: two brokers would replace each other's last commit.
 
 use std::{
     collections::BTreeSet,
@@ -10,17 +14,14 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
-    },
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
 use agentwrit_verify::UnixTime;
 use serde::{Deserialize, Serialize};
 
+use super::state_writes::StateWrites;
 use crate::{
     audit::{ChainHead, EventHash},
     store::{
@@ -29,8 +30,6 @@ use crate::{
     },
 };
 
-/// Shortest interval between two writes.
-const INTERVAL: Duration = Duration::from_secs(1);
 /// Cause and remedy when another broker has locked the file.
 const IN_USE: &str = "it is in use by another broker: stop that one first, or set AA_STATE_PATH to another file";
 /// Largest size of a file that is read.
@@ -61,16 +60,8 @@ pub(super) struct Remembered {
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
-    writer: Mutex<Option<(Sender<Save>, JoinHandle<()>)>>,
-}
-
-/// Contents to be written.
-#[derive(Debug)]
-struct Save {
-    remembered: Remembered,
-    at_once: bool,
-    /// Is told when they are written, or cannot be.
-    done: Option<SyncSender<()>>,
+    writes: Arc<StateWrites>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Contents of the file.
@@ -98,15 +89,16 @@ impl StateFile {
             if matches!(error, OpenError::InUse { .. }) { in_use() } else { error }
         })?;
         let remembered = read(path)?;
-        let (sender, receiver) = channel();
+        let writes = Arc::new(StateWrites::default());
+        let of_thread = Arc::clone(&writes);
         let run = move || {
             // Until after the last write.
             let _lock = lock;
-            run(&own, &receiver);
+            of_thread.run(&own, |remembered| write(&own, remembered));
         };
         let thread = thread::Builder::new().name("agentwrit-state".to_owned()).spawn(run);
         let thread = thread.map_err(|error| OpenError::io(path, &error))?;
-        Ok((remembered, Self { path: path.to_owned(), writer: Mutex::new(Some((sender, thread))) }))
+        Ok((remembered, Self { path: path.to_owned(), writes, thread: Mutex::new(Some(thread)) }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -115,38 +107,34 @@ impl StateFile {
 
     /// Has the file written within a second.
     pub(super) fn save(&self, remembered: Remembered) {
-        self.send(Save { remembered, at_once: false, done: None });
+        self.writes.request(remembered, false);
     }
 
     /// Has the file written without delay.
     pub(super) fn save_at_once(&self, remembered: Remembered) {
-        self.send(Save { remembered, at_once: true, done: None });
+        self.writes.request(remembered, true);
     }
 
-    /// Has the file written, and waits until it is, or cannot be. Blocks the thread.
+    /// Has the file written, and waits until it is, or cannot be in time. Blocks the thread.
     pub(super) fn save_and_wait(&self, remembered: Remembered) {
-        let (done, written) = sync_channel(1);
-        self.send(Save { remembered, at_once: true, done: Some(done) });
-        // An error means that the broker stops.
-        written.recv().unwrap_or_default();
+        let number = self.writes.request(remembered, true);
+        self.writes.wait(number, &self.path);
     }
 
-    fn send(&self, save: Save) {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sender, _)) = writer.as_ref() {
-            // The thread ends with the sender only.
-            sender.send(save).unwrap_or_default();
-        }
+    /// Returns true if the file could not be written, or takes long.
+    pub(super) fn is_behind(&self) -> bool {
+        self.writes.is_behind()
     }
 
-    /// Has the file written, and waits until it is.
+    /// Has the file written, and waits until it is, or cannot be in time.
     pub(super) fn close(&self) {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((sender, thread)) = writer {
-            drop(sender);
-            if thread.join().is_err() {
-                tracing::error!(component = "store", "the thread that writes the state file panicked");
-            }
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if !self.writes.close() {
+            // The thread ends with the process, and so does the lock.
+            let path = self.path.display();
+            tracing::error!(component = "store", %path, "the state file was not written before the stop: its disk does not respond");
+        } else if thread.join().is_err() {
+            tracing::error!(component = "store", "the thread that writes the state file panicked");
         }
     }
 }
@@ -154,30 +142,6 @@ impl StateFile {
 impl Drop for StateFile {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-fn run(path: &Path, saves: &Receiver<Save>) {
-    let mut failing = false;
-    let mut next = saves.recv().ok();
-    while let Some(Save { remembered, done, .. }) = next.take() {
-        let written = write(path, &remembered);
-        if let (Err(error), false) = (&written, failing) {
-            tracing::error!(component = "store", path = %path.display(), %error, "the state file cannot be written");
-        }
-        failing = written.is_err();
-        if let Some(done) = done {
-            // Has room for it.
-            done.send(()).unwrap_or_default();
-        }
-        let until = Instant::now() + INTERVAL;
-        let is_due = |next: &Option<Save>| next.as_ref().is_some_and(|save| save.at_once);
-        while !is_due(&next)
-            && let Ok(newer) = saves.recv_timeout(until.saturating_duration_since(Instant::now()))
-        {
-            next = Some(newer);
-        }
-        next = next.or_else(|| saves.recv().ok());
     }
 }
 
@@ -230,10 +194,12 @@ fn write(path: &Path, remembered: &Remembered) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{process::Command, time::Instant};
+
     use agentwrit_verify::UnixTime;
     use tempfile::TempDir;
 
-    use super::*;
+    use super::{super::state_writes::PATIENCE, *};
 
     fn seen(sequence: u64) -> Remembered {
         let event = ChainHead { sequence, hash: EventHash::from_bytes([7; 32]) };
@@ -317,5 +283,61 @@ mod tests {
         }
         fs::write(&path, good.replace("HASH", &"0".repeat(64))).unwrap();
         assert!(StateFile::open(&path).unwrap().0.is_some());
+    }
+
+    /// A pipe without a reader in the place of the temporary file: the write does not end.
+    #[test]
+    fn waits_for_disk_that_hangs_for_a_limited_time_and_goes_on() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("broker.state");
+        let pipe = directory.path().join(".broker.state.new");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (_, file) = StateFile::open(&path).unwrap();
+        let begun = Instant::now();
+        file.save_and_wait(with_withdrawn_key("a"));
+        let waited = begun.elapsed();
+        assert!(waited >= PATIENCE && file.is_behind(), "{waited:?}");
+        for _ in 0..1000 {
+            file.save(seen(3));
+            file.save_and_wait(with_withdrawn_key("b"));
+        }
+        assert!(begun.elapsed() < waited + PATIENCE, "no caller waits behind a slow write");
+        // The disk responds again: a pipe with a reader can't be synchronised, and the next write makes a file.
+        let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        fs::remove_file(&pipe).unwrap();
+        while file.is_behind() {
+            file.save_and_wait(with_withdrawn_key("c"));
+        }
+        assert_eq!(read(&path).unwrap(), Some(with_withdrawn_key("c")));
+        file.close();
+    }
+
+    #[test]
+    fn stop_does_not_wait_for_disk_that_hangs() {
+        let directory = TempDir::new().unwrap();
+        let pipe = directory.path().join(".broker.state.new");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (_, file) = StateFile::open(&directory.path().join("broker.state")).unwrap();
+        file.save(seen(1));
+        let begun = Instant::now();
+        file.close();
+        assert!(begun.elapsed() < 4 * PATIENCE);
+        // Ends the thread.
+        fs::read(&pipe).unwrap();
+    }
+
+    #[test]
+    fn file_that_cannot_be_written_is_behind_until_it_can() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("broker.state");
+        let (_, file) = StateFile::open(&path).unwrap();
+        let aside = directory.path().join(".broker.state.new");
+        fs::create_dir(&aside).unwrap();
+        file.save_and_wait(with_withdrawn_key("a"));
+        assert!(file.is_behind());
+        fs::remove_dir(&aside).unwrap();
+        file.save_and_wait(with_withdrawn_key("b"));
+        assert!(!file.is_behind());
+        assert_eq!(read(&path).unwrap(), Some(with_withdrawn_key("b")));
     }
 }

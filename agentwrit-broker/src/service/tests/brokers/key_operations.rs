@@ -1,6 +1,6 @@
 //! Changes of the signing keys count at all brokers at once, and brokers that act at the same time act once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 use super::{
     super::{
@@ -13,6 +13,7 @@ use crate::{
     audit::EventType,
     domain::{KeyState, StoredKey},
     service::keys::{KeyChange, KeyError, KeyOperation},
+    store::LostHistoryOptions,
 };
 
 impl Brokers {
@@ -256,4 +257,41 @@ async fn brokers_sign_on_with_key_in_force_when_row_of_former_one_is_put_back_an
         let published = test.of(broker).issuer.ring().published.clone();
         assert!(published.iter().all(|key| key.id().as_str() != former), "broker {broker}");
     }
+}
+
+/// A pipe without a reader in the place of the temporary file stands for a disk that does not respond.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn responds_to_withdrawal_with_warning_while_disk_of_state_file_hangs() {
+    let mut test = Brokers::start(&[0]).await;
+    let directory = TempDir::new().unwrap();
+    let pipe = directory.path().join(".broker.state.new");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let state_path = Some(directory.path().join("broker.state"));
+    let lost_history = LostHistoryOptions { state_path, ..LostHistoryOptions::default() };
+    let store = test.schema.open(StoreOptions { lost_history, ..StoreOptions::default() });
+    test.add(store).await;
+    let withdraw = async |token: &str| {
+        let withdraw = Request::post(format!("/v1/admin/keys/{}/withdraw", kid_of(token)));
+        let withdraw = withdraw.header("authorization", format!("Bearer {token}"));
+        timeout(Duration::from_secs(20), test.request(1, withdraw, "{}".to_owned())).await.unwrap()
+    };
+    let login = async || test.of(1).logins.issue_admin_token(CLIENT).await.unwrap().access_token;
+    let health = async || test.request(1, Request::get("/v1/health"), String::new()).await.1["warnings"].clone();
+    let hangs = json!(["state_file_not_written"]);
+    for _ in 0..3 {
+        let token = login().await;
+        let (status, body) = withdraw(&token).await;
+        assert_eq!((status, &body["state"], &body["warnings"]), (StatusCode::OK, &json!("withdrawn"), &hangs));
+        assert_eq!(test.validate(0, &token).await, (StatusCode::OK, json!(false)));
+        assert_eq!(health().await, hangs);
+    }
+    // The disk responds again.
+    let _reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    while health().await == hangs {
+        login().await;
+    }
+    let (status, body) = withdraw(&login().await).await;
+    assert_eq!((status, body.get("warnings")), (StatusCode::OK, None));
+    test.of(1).ledger.store.clone().close().await;
 }

@@ -1,0 +1,149 @@
+//! Writes of the state file by a thread of its own, and callers that wait for them for a limited time.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::state_file::Remembered;
+
+/// Longest wait for a write.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// Shortest interval between two writes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Writes that are requested of the thread, and their results.
+#[derive(Debug, Default)]
+pub(super) struct StateWrites {
+    state: Mutex<WriteState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct WriteState {
+    /// Contents to be written next.
+    next: Option<Remembered>,
+    at_once: bool,
+    /// Number of requests.
+    requested: u64,
+    /// Number of requests whose contents were written, or could not be.
+    done: u64,
+    failed: bool,
+    /// Time at which the present write began.
+    writing_since: Option<Instant>,
+    is_closed: bool,
+    has_ended: bool,
+}
+
+impl StateWrites {
+    /// Puts contents in the place of those that wait. Returns the number of the request.
+    pub(super) fn request(&self, remembered: Remembered, at_once: bool) -> u64 {
+        let state = &mut *self.state();
+        state.next = Some(remembered);
+        state.at_once |= at_once;
+        state.requested = state.requested.saturating_add(1);
+        self.changed.notify_all();
+        state.requested
+    }
+
+    /// Waits until the contents of a request, or later ones, are written or cannot be in time.
+    pub(super) fn wait(&self, number: u64, path: &Path) {
+        let state = self.state();
+        if state.is_slow() {
+            return;
+        }
+        let is_awaited = |state: &mut WriteState| state.done < number && !state.has_ended;
+        let waited = self.changed.wait_timeout_while(state, PATIENCE, is_awaited);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+        if timeout.timed_out() {
+            let path = path.display();
+            tracing::error!(
+                component = "store",
+                %path,
+                "the state file is not written in time: until its disk responds, this broker would not know a lost history, nor \
+                 a key that was withdrawn in it, after a restart"
+            );
+        }
+    }
+
+    /// Returns true if the contents could not be written, or take long.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state().is_behind()
+    }
+
+    /// Has the latest contents written. Returns true if the thread has ended in time.
+    pub(super) fn close(&self) -> bool {
+        self.state().is_closed = true;
+        self.changed.notify_all();
+        let ended = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| !state.has_ended);
+        ended.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    }
+
+    /// Writes what is requested until the stop.
+    pub(super) fn run(&self, path: &Path, write: impl Fn(&Remembered) -> io::Result<()>) {
+        // Also if the thread panics.
+        let _end = EndOfThread(self);
+        let mut due = Instant::now();
+        while let Some((remembered, number)) = self.next(due) {
+            let written = write(&remembered);
+            let state = &mut *self.state();
+            if let (Err(error), false) = (&written, state.failed) {
+                tracing::error!(component = "store", path = %path.display(), %error, "the state file cannot be written");
+            }
+            if state.is_behind() && written.is_ok() {
+                tracing::info!(component = "store", path = %path.display(), "the state file is written again");
+            }
+            (state.failed, state.writing_since, state.done) = (written.is_err(), None, number);
+            self.changed.notify_all();
+            due = Instant::now() + INTERVAL;
+        }
+    }
+
+    /// Waits until contents are to be written, with what is not urgent until `due`. Returns `None` once nothing is left.
+    fn next(&self, due: Instant) -> Option<(Remembered, u64)> {
+        let mut state = self.state();
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let is_due = state.at_once || state.is_closed || left.is_zero();
+            if is_due && let Some(remembered) = state.next.take() {
+                (state.at_once, state.writing_since) = (false, Some(Instant::now()));
+                return Some((remembered, state.requested));
+            }
+            if state.is_closed {
+                return None;
+            }
+            state = if state.next.is_some() {
+                self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, WriteState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WriteState {
+    /// Returns true if the present write has taken longer than a caller waits.
+    fn is_slow(&self) -> bool {
+        self.writing_since.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.failed || self.is_slow()
+    }
+}
+
+/// Wakes the callers that wait when the thread ends.
+struct EndOfThread<'w>(&'w StateWrites);
+
+impl Drop for EndOfThread<'_> {
+    fn drop(&mut self) {
+        self.0.state().has_ended = true;
+        self.0.changed.notify_all();
+    }
+}
