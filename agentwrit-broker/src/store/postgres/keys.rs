@@ -38,12 +38,12 @@ pub(super) const CHANGED: &str = concat!(
     ") AS keys WHERE head.one = 1 AND (head.epoch <> $1 OR head.keys_cursor <> $2) \
      ORDER BY keys.created_at, keys.kid"
 );
+/// What a key is never changes: the role that brokers run as may not change it.
 const PUT: &str = concat!(
     "INSERT INTO signing_keys (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (kid) DO UPDATE SET purpose = excluded.purpose, \
-     public = excluded.public, sealed = excluded.sealed, state = excluded.state, created_at = excluded.created_at, \
-     activates_at = excluded.activates_at, activated_at = excluded.activated_at, retire_at = excluded.retire_at, \
+    ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (kid) DO UPDATE SET \
+     sealed = excluded.sealed, state = excluded.state, activates_at = excluded.activates_at, activated_at = excluded.activated_at, retire_at = excluded.retire_at, \
      changed_at = excluded.changed_at, cursor = excluded.cursor"
 );
 const END: &str = "INSERT INTO ended_keys (kid, state, cursor) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

@@ -84,6 +84,7 @@ async fn log_begun_by_another_broker_replaces_memory_and_wakes_followers() {
     while test.of(1).feed.followers() < 1 {
         tokio::task::yield_now().await;
     }
+    test.schema.execute("GRANT DELETE ON revocations TO PUBLIC");
     let marked = test.of(0).ledger.transact(|tx| {
         tx.execute_batch("DELETE FROM revocations")?;
         tx.start_epoch()?;

@@ -73,8 +73,9 @@ impl Brokers {
         let directory = TempDir::new().unwrap();
         let config =
             Config { max_ttl: Some(86_400), ..Config::for_development(directory.path(), ADMIN_SECRET).unwrap() };
-        let schema = Schema::create();
+        let mut schema = Schema::create();
         schema.execute(prepare);
+        schema.restrict();
         let mut started = Self { schema, config, running: Vec::new(), _directory: directory };
         for ahead in clocks {
             let options = StoreOptions { clock: Arc::new(SkewedClock { ahead: *ahead }), ..StoreOptions::default() };

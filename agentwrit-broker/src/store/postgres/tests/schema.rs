@@ -76,7 +76,31 @@ async fn broker_runs_as_role_that_can_not_change_audit_events_and_revocations() 
         "DELETE FROM revocations",
         "DROP TABLE revocations",
         "DELETE FROM head",
+        "UPDATE head SET identity = 'another'",
+        "UPDATE head SET schema_version = 2",
+        "UPDATE names SET name = 'another'",
+        "UPDATE apps SET client_id = 'another'",
+        "DELETE FROM apps",
+        "UPDATE launch_tokens SET allowed_scope = 'a:b:*'",
+        "UPDATE agents SET public_key = ''",
+        "UPDATE agents SET scope = 'a:b:*'",
+        "UPDATE tokens SET expires_at = 0",
+        "UPDATE token_delegators SET agent = 0",
+        "DELETE FROM token_delegators",
+        "UPDATE cluster SET issuer = 'another'",
+        "DELETE FROM cluster",
+        "UPDATE signing_keys SET kid = 'another'",
+        "UPDATE signing_keys SET purpose = 'nonce'",
+        "UPDATE signing_keys SET public = NULL",
+        "UPDATE signing_keys SET created_at = 0",
         "DELETE FROM signing_keys",
+        "UPDATE verifiers SET public_key = ''",
+        "UPDATE verifier_instances SET instance = ''",
+        "DELETE FROM report_log",
+        "UPDATE confirmation_evidence SET document = ''",
+        "UPDATE trust_rules SET audience = 'another'",
+        "UPDATE used_assertions SET expires_at = 0",
+        "DELETE FROM confirmed_cursors",
         "UPDATE ended_keys SET kid = 'another'",
         "DELETE FROM ended_keys",
     ] {
@@ -87,6 +111,19 @@ async fn broker_runs_as_role_that_can_not_change_audit_events_and_revocations() 
     let message = "not even with a time in the future";
     assert!(matches!(pruned, Ok::<_, StoreError>(Pruned { revocations: 1, .. })), "{message}: {pruned:?}");
     store.close().await;
+}
+
+#[test]
+fn schema_takes_away_rights_of_earlier_version() {
+    let schema = Schema::create();
+    create_role(&schema, "earlier");
+    on_thread(|| schema::apply(&schema.url(), None)).unwrap();
+    let number = schema.number;
+    schema.execute(&format!("GRANT ALL ON ALL TABLES IN SCHEMA test_{number} TO earlier"));
+    execute(&url_of_role(&schema, "earlier"), "UPDATE signing_keys SET kid = 'another'").unwrap();
+    on_thread(|| schema::apply(&schema.url(), Some("earlier"))).unwrap();
+    let denied = execute(&url_of_role(&schema, "earlier"), "UPDATE signing_keys SET kid = 'another'").unwrap_err();
+    assert!(denied.to_string().contains("SQLSTATE 42501"), "{denied}");
 }
 
 #[test]
