@@ -68,7 +68,9 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Some(Command::MarkRestored { clock_is_right }) => {
             print_done(&runtime.block_on(mark_restored(&config()?, *clock_is_right))?)?;
         }
-        Some(Command::WithdrawKey { kids }) => print_done(&runtime.block_on(withdraw_keys(&config()?, kids))?)?,
+        Some(Command::WithdrawKey { kids, reason }) => {
+            print_done(&runtime.block_on(withdraw_keys(&config()?, kids, reason.as_deref()))?)?;
+        }
         Some(Command::ConfirmClock) => print_done(&runtime.block_on(confirm_clock(&config()?))?)?,
         Some(Command::Migrate { from, to }) => {
             print_done(&runtime.block_on(migrate(args, from.as_deref(), to.as_deref()))?)?;

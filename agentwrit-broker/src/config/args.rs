@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agentwrit_protocol::limits::MAX_REASON;
 use clap::{Parser, Subcommand};
 
 /// Subcommand that the program runs instead of serving.
@@ -21,6 +22,9 @@ pub enum Command {
         /// Ids of the keys, as `awrit keys list` and the audit trail show them
         #[arg(value_name = "KID", required = true)]
         kids: Vec<String>,
+        /// Reason for the audit trail, up to 512 bytes
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
     },
     /// While the broker is stopped: the clock was compared with another, so that what expired while the broker was not
     /// running may be deleted at once instead of after an hour
@@ -49,7 +53,7 @@ pub enum Command {
     /// Report every error and every warning of the configuration; start nothing and change nothing: exit code 0 when the
     /// broker would start, else 1
     Check {
-        /// Also read the signing key, the database and the files of TLS, and try the address
+        /// Also read the database and the files of TLS, and try the address
         #[arg(long)]
         probe: bool,
     },
@@ -63,6 +67,11 @@ pub enum Command {
         #[arg(long, value_name = "PATH", requires = "client_cert")]
         client_key: Option<PathBuf>,
     },
+}
+
+/// Accepts what `POST /v1/admin/keys/{kid}/withdraw` does.
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > MAX_REASON { Err(format!("at most {MAX_REASON} bytes")) } else { Ok(text.to_owned()) }
 }
 
 /// The broker: issues, renews, delegates, revokes and audits short-lived credentials for AI agents.

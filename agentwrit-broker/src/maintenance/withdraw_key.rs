@@ -24,19 +24,24 @@ use crate::{
     store::{self, Store, StoreError, Tx},
 };
 
-/// Withdraws the keys with these ids in the database of the configuration: tokens that they signed are rejected.
+/// Withdraws the keys with these ids in the database of the configuration: tokens that they signed are rejected. The events have
+/// the reason.
 ///
 /// # Errors
 ///
 /// [`WithdrawKeyError`], and nothing was done.
-pub async fn withdraw_keys(config: &Config, kids: &[String]) -> Result<OnDatabase<WithdrawnKeys>, WithdrawKeyError> {
+pub async fn withdraw_keys(
+    config: &Config,
+    kids: &[String],
+    reason: Option<&str>,
+) -> Result<OnDatabase<WithdrawnKeys>, WithdrawKeyError> {
     let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
     let custody = match &config.shared_store {
         Some(shared) => of_shared_store(config, shared, Arc::clone(&entropy)).await?,
         None => Opened { custody: Custody::of_files(KeyFiles::at(&config.signing_key_path), entropy), is_known: true },
     };
     let (store, database) = open(config).await?;
-    let withdrawn = withdraw(&store, custody, kids).await;
+    let withdrawn = withdraw(&store, custody, kids, reason).await;
     store.close().await;
     withdrawn.map(|change| OnDatabase { database, change })
 }
@@ -64,7 +69,13 @@ async fn of_shared_store(
     Ok(Opened { custody, is_known: here.admin_secret == recorded.admin_secret })
 }
 
-async fn withdraw(store: &Store, opened: Opened, kids: &[String]) -> Result<WithdrawnKeys, WithdrawKeyError> {
+async fn withdraw(
+    store: &Store,
+    opened: Opened,
+    kids: &[String],
+    reason: Option<&str>,
+) -> Result<WithdrawnKeys, WithdrawKeyError> {
+    let reason = reason.map(str::to_owned);
     let (custody, kids, is_known) = (Arc::new(opened.custody), kids.to_vec(), opened.is_known);
     let of_job = Arc::clone(&custody);
     let (done, rows) = store
@@ -73,7 +84,8 @@ async fn withdraw(store: &Store, opened: Opened, kids: &[String]) -> Result<With
             if !is_known && !of_job.opens_any(&rows) {
                 return Err(WithdrawKeyError::WrongKey);
             }
-            let mut done = Withdrawal { custody: &of_job, now: tx.now(), cursor: 0 }.run(tx, &rows, &kids)?;
+            let withdrawal = Withdrawal { custody: &of_job, now: tx.now(), cursor: 0, reason: reason.as_deref() };
+            let mut done = withdrawal.run(tx, &rows, &kids)?;
             let rows = tx.signing_keys()?;
             if done.without_active.is_none() {
                 done.unusable = of_job.open(&rows, None).err();
@@ -89,6 +101,7 @@ struct Withdrawal<'a> {
     custody: &'a Custody,
     now: UnixTime,
     cursor: u64,
+    reason: Option<&'a str>,
 }
 
 impl Withdrawal<'_> {
@@ -175,7 +188,11 @@ impl Withdrawal<'_> {
         };
         if let Some((event_type, detail)) = event {
             let event = NewEvent::success(event_type, self.now, Subject::Admin, detail).resource(&after.kid);
-            tx.append(event.word("by", "withdraw-key"))?;
+            let event = event.word("by", "withdraw-key");
+            tx.append(match self.reason {
+                Some(reason) => event.word("reason", reason),
+                None => event,
+            })?;
         }
         tx.put_signing_key(&self.custody.with_state(before, after)?)?;
         Ok(())

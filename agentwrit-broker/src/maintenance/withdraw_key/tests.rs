@@ -1,6 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use agentwrit_protocol::KeyState::{Active, Prepared, Withdrawn};
+use clap::Parser as _;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,7 +11,7 @@ use tokio::{
 use super::*;
 use crate::{
     Broker,
-    config::{DatabaseUrl, OnLostHistory},
+    config::{Args, DatabaseUrl, OnLostHistory},
     store::{
         StoreOptions,
         tests::{Home as _, postgres_server::Schema},
@@ -86,9 +87,9 @@ async fn withdraws_active_key_whose_file_is_damaged_and_next_start_signs_with_ne
     let rejected = start(&config).await.unwrap_err();
     assert!(rejected.contains("is damaged"), "{rejected}");
 
-    let unknown = withdraw_keys(&config, &["another".into()]).await.unwrap_err();
+    let unknown = withdraw_keys(&config, &["another".into()], None).await.unwrap_err();
     assert_eq!(unknown, WithdrawKeyError::Unknown { kid: "another".into() });
-    let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap();
+    let done = withdraw_keys(&config, std::slice::from_ref(&leaked), Some("stolen-backup")).await.unwrap();
     let next = done.change.activated.clone().unwrap();
     assert!(next != leaked && next != prepared);
     let database = config.db_path.canonicalize().unwrap();
@@ -101,13 +102,25 @@ async fn withdraws_active_key_whose_file_is_damaged_and_next_start_signs_with_ne
     let cursor = store.read(|reader| Ok::<_, StoreError>((reader.keys_cursor()?, reader.latest_cursor()?))).await;
     assert_eq!(cursor.unwrap(), (1, 1), "followers read the change");
     let events = store.read(|reader| reader.audit_events_after(0, 10)).await.unwrap();
+    for event in &events {
+        assert!(event.detail.ends_with(" by=withdraw-key reason=stolen-backup"), "{}", event.detail);
+    }
     let events: Vec<_> = events.iter().map(|event| (event.event_type, event.resource.clone())).collect();
     let expected = [(EventType::KeyWithdrawn, leaked.clone()), (EventType::KeyActivated, next.clone())];
     assert_eq!(events, expected.map(|(event_type, kid)| (event_type, Some(kid))));
     store.close().await;
 
-    let again = withdraw_keys(&config, &[leaked]).await.unwrap().change;
+    let again = withdraw_keys(&config, &[leaked], None).await.unwrap().change;
     assert_eq!(again.to_string(), format!("the keys were withdrawn before\nactive: {next}"));
+}
+
+#[test]
+fn reason_is_as_long_as_that_of_online_operation_at_most() {
+    for (length, is_accepted) in [(512, true), (513, false)] {
+        let reason = "x".repeat(length);
+        let parsed = Args::try_parse_from(["agentwrit-broker", "withdraw-key", "a-key", "--reason", &reason]);
+        assert_eq!(parsed.is_ok(), is_accepted, "{length}");
+    }
 }
 
 #[tokio::test]
@@ -117,10 +130,10 @@ async fn activates_prepared_key_in_place_of_withdrawn_one_and_rejects_database_o
     let [leaked] = start(&config).await.unwrap().try_into().unwrap();
     let prepared = prepare(&config).await;
     let running = Broker::start(config.clone()).await.unwrap();
-    let rejected = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap_err().to_string();
+    let rejected = withdraw_keys(&config, std::slice::from_ref(&leaked), None).await.unwrap_err().to_string();
     assert!(rejected.contains("is in use by another broker: stop that one first"), "{rejected}");
     running.shutdown().await;
-    let done = withdraw_keys(&config, &[leaked]).await.unwrap().change;
+    let done = withdraw_keys(&config, &[leaked], None).await.unwrap().change;
     assert_eq!(done.activated, Some(prepared.clone()));
     assert_eq!(start(&config).await.unwrap(), [prepared]);
 }
@@ -139,10 +152,10 @@ async fn withdraws_keys_of_shared_database_whose_rows_do_not_open() {
     let keys = store.read(|reader| reader.signing_keys()).await.unwrap();
     let nonce = keys.into_iter().find(|row| row.purpose == KeyPurpose::Nonce).unwrap().kid;
     assert!(rejected.contains(&nonce), "{rejected}");
-    withdraw_keys(&config, &[nonce]).await.unwrap();
+    withdraw_keys(&config, &[nonce], None).await.unwrap();
     let rejected = start(&config).await.unwrap_err();
     assert!(rejected.contains(&leaked), "{rejected}");
-    let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap().change;
+    let done = withdraw_keys(&config, std::slice::from_ref(&leaked), None).await.unwrap().change;
     let next = done.activated.unwrap();
     assert_eq!(start(&config).await.unwrap(), std::slice::from_ref(&next));
     assert_eq!(rows(&store).await, [(leaked, Withdrawn), (next, Active)]);
@@ -156,7 +169,7 @@ async fn running_brokers_follow_withdrawal_in_shared_database() {
     let broker = Broker::start(config.clone()).await.unwrap();
     let store = schema.open(StoreOptions::default());
     let [(leaked, _)] = rows(&store).await.try_into().unwrap();
-    let next = withdraw_keys(&config, &[leaked]).await.unwrap().change.activated.unwrap();
+    let next = withdraw_keys(&config, &[leaked], None).await.unwrap().change.activated.unwrap();
     assert_eq!(key_set(&broker).await, [next]);
     broker.shutdown().await;
     store.close().await;
@@ -168,10 +181,10 @@ async fn rejects_other_key_encryption_key_and_other_issuer() {
     let config = shared_config(&directory, &schema);
     let [active] = start(&config).await.unwrap().try_into().unwrap();
     let other = Config { issuer: "https://other.example".into(), ..config.clone() };
-    let rejected = withdraw_keys(&other, std::slice::from_ref(&active)).await.unwrap_err();
+    let rejected = withdraw_keys(&other, std::slice::from_ref(&active), None).await.unwrap_err();
     assert!(matches!(rejected, WithdrawKeyError::Settings { .. }), "{rejected}");
     write_private(&config.shared_store.as_ref().unwrap().key_encryption_key_path, [&[8; 31][..], &[0]].concat());
-    let rejected = withdraw_keys(&config, std::slice::from_ref(&active)).await.unwrap_err();
+    let rejected = withdraw_keys(&config, std::slice::from_ref(&active), None).await.unwrap_err();
     assert_eq!(rejected, WithdrawKeyError::WrongKey);
     let store = schema.open(StoreOptions::default());
     assert_eq!(rows(&store).await, [(active, Active)]);
@@ -188,7 +201,7 @@ async fn withdraws_active_key_when_no_key_file_can_be_made() {
         fs::remove_dir_all(&key_files).unwrap();
     }
     fs::write(&key_files, "not a directory").unwrap();
-    let done = withdraw_keys(&config, std::slice::from_ref(&leaked)).await.unwrap().change;
+    let done = withdraw_keys(&config, std::slice::from_ref(&leaked), None).await.unwrap().change;
     assert_eq!((done.withdrawn.as_slice(), &done.activated), ([leaked.clone()].as_slice(), &None));
     assert!(done.to_string().contains("warning: no key is active"), "{done}");
     let store = Store::open(&config.db_path, StoreOptions::default()).unwrap();
@@ -213,9 +226,9 @@ async fn warns_when_row_of_active_key_that_is_left_does_not_open() {
         "INSERT INTO signing_keys SELECT 'another', purpose, public, sealed, 'retiring', created_at, activates_at, \
          activated_at, retire_at, changed_at, cursor FROM signing_keys WHERE purpose = 'token'",
     );
-    let done = withdraw_keys(&config, &["another".into()]).await.unwrap().change;
+    let done = withdraw_keys(&config, &["another".into()], None).await.unwrap().change;
     assert_eq!(done.to_string(), format!("withdrawn: another\nactive: {active}"));
     schema.execute("UPDATE signing_keys SET created_at = created_at + 1 WHERE purpose = 'token'");
-    let done = withdraw_keys(&config, &["another".into()]).await.unwrap().change.to_string();
+    let done = withdraw_keys(&config, &["another".into()], None).await.unwrap().change.to_string();
     assert!(done.contains("warning: no broker starts with the keys that are left") && done.contains(&active), "{done}");
 }
