@@ -1,6 +1,7 @@
 //! `agentwrit-broker check`: finds what would keep the broker from starting, without starting it.
 //!
-//! 1. It reads the configuration and reports every error and every warning.
+//! 1. It reads the configuration and reports every error and every warning. The keys in a database file that no broker runs on
+//!    are examined as a start does.
 //! 2. With a probe it also checks what the configuration names: the signing keys and whether they are those of the database,
 //!    the database, the settings on which its brokers must agree, the files of TLS, and the address, which must be free.
 //! 3. It changes nothing and makes no file. A probe holds shared locks on the database's files, and the address, for a
@@ -35,6 +36,7 @@ pub async fn check(args: &Args, probe: bool) -> CheckReport {
     match examined.config {
         Err(errors) => errors.iter().for_each(|error| report.error(error)),
         Ok(config) if probe => report.probe(&config).await,
+        Ok(config) if config.shared_store.is_none() => report.probe_key_files(&config),
         Ok(_) => {}
     }
     report
@@ -81,14 +83,6 @@ impl CheckReport {
                 self.probe_access(path);
                 self.probe_key_files(config);
             }
-            Ok(DatabaseState::Unverified) => {
-                self.probe_access(path);
-                self.warning(&format_args!(
-                    "`{}` was not verified: a broker that ended in a crash has left changes in its write-ahead log, which \
-                     the next start takes over",
-                    path.display()
-                ));
-            }
             Ok(DatabaseState::Older) => {
                 self.probe_access(path);
                 self.warning(&format_args!(
@@ -108,14 +102,15 @@ impl CheckReport {
     /// Reports key files that are not those of the database, and what the next start changes because of them.
     fn probe_key_files(&mut self, config: &Config) {
         let rows = match store::probe_keys(&config.db_path) {
-            Ok(rows) => rows,
+            Ok(Some(rows)) => rows,
+            Ok(None) => return,
             Err(error) => return self.error(&error),
         };
         match examine_key_files(&config.signing_key_path, &rows) {
             Ok(changes) => changes.iter().for_each(|change| self.warning(change)),
-            // A fault of the file at the path is reported once.
-            Err(_) if BrokerKeys::exist_in_files(&config.signing_key_path).is_err() => {}
-            Err(error) => self.error(&error),
+            // A probe reports a fault of the file at the path once.
+            Err(error) if !self.errors.contains(&printable(&error.to_string()).into_owned()) => self.error(&error),
+            Err(_) => {}
         }
     }
 

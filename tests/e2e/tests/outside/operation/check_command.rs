@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use agentwrit_e2e::{Broker, Stopped, alter_database};
+use agentwrit_e2e::{Broker, Stopped, alter_database, protected_header};
+use serde_json::json;
 
 async fn check(directory: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Stopped {
     Broker::run_in(directory, environment, &[&["check"], arguments].concat()).await
@@ -96,8 +97,8 @@ async fn probe_of_running_broker_warns_and_does_not_disturb_it() {
     let directory = broker.kill().await;
     let before = files(directory.path());
     let checked = check(directory.path(), &[], &["--probe"]).await;
-    assert!(checked.output.contains("was not verified: a broker that ended in a crash"), "{}", checked.output);
-    assert_eq!((checked.status.code(), files(directory.path())), (Some(0), before));
+    assert_eq!((checked.output.as_str(), checked.status.code()), ("0 errors, 0 warnings\n", Some(0)));
+    assert_eq!(files(directory.path()), before);
     Broker::start_in(directory, &[]).await.admin_token().await;
 }
 
@@ -113,6 +114,43 @@ async fn probe_tells_what_next_start_changes_because_of_key_files() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let checked = check(directory.path(), &[], &["--probe"]).await;
     assert_eq!((checked.output.as_str(), checked.status.code()), ("0 errors, 0 warnings\n", Some(0)));
+}
+
+/// The broker was killed while the successor of a withdrawn key was in its memory only: the log has the withdrawal.
+#[tokio::test]
+async fn check_finds_what_start_after_crash_rejects_because_of_keys() {
+    let broker = Broker::start().await;
+    let token = broker.admin_token().await;
+    let no_directory = broker.directory().join("signing.key.d");
+    fs::write(&no_directory, "").unwrap();
+    let kid = protected_header(&token)["kid"].as_str().unwrap().to_owned();
+    let withdrawn = broker.post(&format!("/v1/admin/keys/{kid}/withdraw")).bearer(&token).json(&json!({})).await;
+    assert_eq!(withdrawn.json()["warnings"], json!(["signing_key_not_saved"]));
+    let directory = broker.kill().await;
+    let before = files(directory.path());
+    let mut errors = Vec::new();
+    for is_mended in [false, true] {
+        if is_mended {
+            fs::remove_file(&no_directory).unwrap();
+        }
+        for options in [&[][..], &["--probe"]] {
+            let checked = check(directory.path(), &[], options).await;
+            assert_eq!(checked.status.code(), Some(1), "{}", checked.output);
+            let error = checked.output.strip_prefix("error: ").and_then(|rest| rest.split_once('\n'));
+            let (error, rest) = error.unwrap_or_else(|| panic!("{}", checked.output));
+            assert!(rest.ends_with("1 error, 0 warnings\n") || !options.is_empty(), "{}", checked.output);
+            errors.push((is_mended, error.to_owned()));
+        }
+    }
+    fs::write(&no_directory, "").unwrap();
+    assert_eq!(files(directory.path()), before, "no check makes or removes a file");
+    for (is_mended, error) in errors {
+        if is_mended && no_directory.exists() {
+            fs::remove_file(&no_directory).unwrap();
+        }
+        let start = Broker::run_in(directory.path(), &[], &[]).await;
+        assert!(!start.status.success() && start.output.contains(&error), "{error}: {}", start.output);
+    }
 }
 
 #[tokio::test]
