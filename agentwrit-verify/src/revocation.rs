@@ -208,8 +208,13 @@ impl RevocationList {
     /// [authoritative](Self::authoritative) list, and before the first snapshot.
     #[must_use]
     pub fn cursor(&self) -> Option<FeedCursor> {
+        self.applied().map(|(cursor, _)| cursor)
+    }
+
+    /// Returns the cursor that the list has reached, and a time of which it was true then.
+    pub(crate) fn applied(&self) -> Option<(FeedCursor, UnixTime)> {
         let position = self.shared.freshness.as_ref()?.position()?;
-        FeedCursor::new(&position.epoch, position.cursor).ok()
+        Some((FeedCursor::new(&position.epoch, position.cursor).ok()?, position.true_at))
     }
 
     /// Returns true when every revocation up to `cursor` is in the list: at once for an

@@ -150,6 +150,8 @@ impl ClockReading {
 pub(crate) struct Position {
     pub(crate) epoch: String,
     pub(crate) cursor: u64,
+    /// `iat` of the response with which the list reached it, or of a later one.
+    pub(crate) true_at: UnixTime,
 }
 
 /// The latest moment at which the broker's clock is known to have shown at least so much.

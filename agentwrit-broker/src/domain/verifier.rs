@@ -126,7 +126,8 @@ pub struct InstanceState {
     pub signed: Arc<str>,
     /// Ed25519 key that verified the report.
     pub public_key: [u8; 32],
-    /// True when it has since reported a cursor that this log has not reached, so that it follows another database.
+    /// True when it follows another database: it has since reported a cursor that this log has not reached, or a list that was
+    /// true after a commit which it lacks.
     pub is_ahead: bool,
 }
 

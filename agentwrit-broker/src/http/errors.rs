@@ -238,7 +238,9 @@ impl PendingProblem {
             ReportRejection::BoundTooLarge { .. } => problem(ErrorCode::InvalidRequest)
                 .hint("lower `max_staleness`, or change the `max_bound` of the verifier"),
             ReportRejection::NotEnrolled => problem(ErrorCode::Unauthorized),
-            ReportRejection::Superseded | ReportRejection::Ahead => problem(ErrorCode::Conflict),
+            ReportRejection::Superseded | ReportRejection::Ahead | ReportRejection::OtherDatabase => {
+                problem(ErrorCode::Conflict)
+            }
             ReportRejection::TooOften { retry_after } | ReportRejection::TooManyNewInstances { retry_after } => {
                 problem(ErrorCode::RateLimited).retry_after(retry_after.seconds())
             }

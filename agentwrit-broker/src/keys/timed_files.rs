@@ -59,9 +59,10 @@ impl TimedFiles {
             // An error means that the caller waits no more.
             sender.send(result).unwrap_or_default();
         };
-        thread::Builder::new().name("agentwrit-keys".to_owned()).spawn(run).map_err(|error| {
-            KeyFileError::Unreadable { path: self.path().to_owned(), cause: error.to_string() }
-        })?;
+        thread::Builder::new()
+            .name("agentwrit-keys".to_owned())
+            .spawn(run)
+            .map_err(|error| KeyFileError::Unreadable { path: self.path().to_owned(), cause: error.to_string() })?;
         match result.recv_timeout(PATIENCE) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => Err(slow()),

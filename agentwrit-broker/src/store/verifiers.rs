@@ -43,8 +43,17 @@ pub trait ReadVerifiers {
 pub(crate) struct StoredFleet {
     pub(crate) enrolments: Vec<Enrolment>,
     pub(crate) instances: Vec<InstanceState>,
-    /// Time since which the database has lost no report; `None` if reports are kept in this process only.
-    pub(crate) kept_since: Option<UnixTime>,
+    /// `None` if reports are kept in this process only.
+    pub(crate) kept: Option<KeptReports>,
+}
+
+/// Reports that a database has kept since it may have lost some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeptReports {
+    /// Names the loss. Later than each enrolment before the loss, whatever the clock.
+    pub(crate) since: UnixTime,
+    /// True once a broker has followed reports for a lease since: every instance is known.
+    pub(crate) is_complete: bool,
 }
 
 /// Memory that mirrors verifiers and instances.
@@ -55,6 +64,9 @@ pub(crate) trait FleetMirror: fmt::Debug + Send + Sync {
     /// Returns true while a caller waits for changes, so that they should arrive soon.
     fn is_awaited(&self) -> bool;
 
+    /// Returns the loss since which memory has followed reports for a lease, if the database has not noted that.
+    fn complete_since(&self) -> Option<UnixTime>;
+
     /// Adds or changes instances.
     fn extend(&self, instances: Vec<InstanceState>);
 }
@@ -64,7 +76,7 @@ pub(crate) trait FleetMirror: fmt::Debug + Send + Sync {
 pub(crate) enum StoredReport {
     /// It is stored. The end of the log was read afterwards.
     Accepted { end: FeedCursor },
-    /// Its cursor is beyond the log, so that it comes from another database.
+    /// It comes from an instance that follows another database.
     Ahead,
     /// A later report of the instance is stored, or the verifier is not enrolled any more.
     Superseded,

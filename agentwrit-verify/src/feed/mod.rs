@@ -285,7 +285,7 @@ impl Feed {
             list.replace(entries);
             self.last_cleanup = response.iat;
         }
-        let position = Position { epoch: response.epoch, cursor: response.to };
+        let position = Position { epoch: response.epoch, cursor: response.to, true_at: response.iat };
         freshness.confirm(position, response.iat, response.exp.saturating_since(response.iat), clock_bound, now);
         self.clock_bound = Some(clock_bound);
         self.resync = false;

@@ -29,7 +29,7 @@ impl Feed {
     pub(crate) fn restored(issuer: &str, staleness: Staleness, state: FeedState, now: ClockReading) -> Self {
         let mut feed = Self::new(issuer, staleness);
         feed.announced = state.announced;
-        let position = Position { epoch: state.epoch, cursor: state.cursor };
+        let position = Position { epoch: state.epoch, cursor: state.cursor, true_at: state.true_at };
         if let Some(freshness) = feed.list.freshness() {
             freshness.set_true_at(state.true_at);
             feed.list.replace(state.entries.into_iter());

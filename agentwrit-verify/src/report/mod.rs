@@ -27,6 +27,7 @@
 //!     instance: InstanceId::from_bytes([1; 16]),
 //!     sequence: 1,
 //!     applied: FeedCursor::parse("9f2c.1842")?,
+//!     true_at: Some(now),
 //!     bound: ReportedBound::Seconds(30),
 //!     key_set: None,
 //!     drained: None,
@@ -76,6 +77,9 @@ pub struct Report {
     pub sequence: u64,
     /// `epoch` and `cursor`: a check that begins later rejects what was revoked up to here.
     pub applied: FeedCursor,
+    /// `iat` of the response of the feed with which the list was at this cursor last. A broker that committed something before
+    /// which the list lacks knows that it is of another database.
+    pub true_at: Option<UnixTime>,
     /// Age beyond which the instance does not use its list.
     pub bound: ReportedBound,
     /// Digest of the keys in force.
@@ -142,6 +146,7 @@ impl Report {
             },
         });
         if let Some(members) = payload.as_object_mut() {
+            members.extend(self.true_at.map(|true_at| ("true_at".into(), true_at.seconds().into())));
             members.extend(self.key_set.map(|key_set| ("kids".into(), key_set.to_string().into())));
             members.extend(self.drained.map(|drained| ("drained".into(), drained.into())));
             members.extend(self.leaving.then(|| ("leaving".into(), true.into())));

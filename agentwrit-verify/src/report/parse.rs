@@ -98,6 +98,8 @@ struct RawReport {
     seq: u64,
     epoch: String,
     cursor: u64,
+    #[serde(default, deserialize_with = "agentwrit_json::non_null")]
+    true_at: Option<u64>,
     bound: ReportedBound,
     #[serde(default, deserialize_with = "agentwrit_json::non_null")]
     kids: Option<KeySetDigest>,
@@ -122,6 +124,7 @@ impl RawReport {
             instance: self.instance,
             sequence: self.seq,
             applied: FeedCursor::new(&self.epoch, self.cursor).map_err(|error| malformed(error.to_string()))?,
+            true_at: self.true_at.map(UnixTime::from_seconds),
             bound: self.bound,
             key_set: self.kids,
             drained: self.drained,

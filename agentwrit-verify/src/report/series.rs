@@ -45,17 +45,24 @@ impl ReportSeries {
     }
 
     /// Returns what a report of now says; `None` before the first list.
+    #[cfg(feature = "remote")]
     pub(crate) fn state(&self) -> Option<ReportedState> {
+        self.read().map(|(state, _)| state)
+    }
+
+    /// Returns the state, and the time of which the list was true then.
+    fn read(&self) -> Option<(ReportedState, UnixTime)> {
         let drained = self.list.drain();
-        let applied = self.list.cursor()?;
+        let (applied, true_at) = self.list.applied()?;
         let drained = drained.filter(|drained| applied.has_reached(drained)).map(|drained| drained.position());
-        Some(ReportedState { key_set: self.keys.key_set().map(|keys| keys.digest()), drained, applied })
+        let state = ReportedState { key_set: self.keys.key_set().map(|keys| keys.digest()), drained, applied };
+        Some((state, true_at))
     }
 
     /// Returns the next report; `None` before the first list.
     pub(crate) fn next(&self, issued_at: UnixTime) -> Option<Report> {
         let freshness = self.list.freshness()?;
-        let ReportedState { applied, key_set, drained } = self.state()?;
+        let (ReportedState { applied, key_set, drained }, true_at) = self.read()?;
         Some(Report {
             verifier: self.verifier.clone(),
             audience: self.list.issuer().to_owned(),
@@ -66,6 +73,7 @@ impl ReportSeries {
             key_set,
             drained,
             applied,
+            true_at: Some(true_at),
             leaving: freshness.has_left(),
         })
     }

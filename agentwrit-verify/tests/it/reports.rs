@@ -25,6 +25,7 @@ fn report() -> Report {
         instance: InstanceId::from_bytes([1; 16]),
         sequence: 7,
         applied: FeedCursor::parse("9f2c.1842").unwrap(),
+        true_at: Some(at(START - 2)),
         bound: ReportedBound::Seconds(30),
         key_set: Some(TestIssuer::new().key_set().digest()),
         drained: Some(1840),
@@ -43,7 +44,7 @@ fn read(text: &str) -> Result<Report, ReportError> {
 fn payload() -> Value {
     json!({
         "iss": "verifier:payments-api", "aud": TestIssuer::ISSUER, "iat": START, "instance": "01".repeat(16), "seq": 7,
-        "epoch": "9f2c", "cursor": 1842, "bound": 30, "kids": TestIssuer::new().key_set().digest().to_string(),
+        "epoch": "9f2c", "cursor": 1842, "true_at": START - 2, "bound": 30, "kids": TestIssuer::new().key_set().digest().to_string(),
         "drained": 1840,
     })
 }
@@ -74,9 +75,36 @@ fn instance_that_slept_past_its_lease_accepts_no_token_until_it_reports_again() 
     assert!(follower.verifier().verify(&issuer.token(&["a:b:c"])).is_ok());
 }
 
+/// A broker compares it with the times of its commits.
+#[test]
+fn report_names_time_of_which_its_list_was_true() {
+    let issuer = TestIssuer::new();
+    let clock = ManualClock::new(issuer.clock().now());
+    let mut follower = TestFollower::with_clock(&issuer, Staleness::default(), clock.clone())
+        .with_identity(report().verifier, report().instance);
+    for (passed, is_polled) in [(0, true), (7, false), (7, true)] {
+        let before = follower.report().and_then(|report| report.true_at);
+        issuer.clock().advance(Duration::from_secs(passed));
+        clock.advance(Duration::from_secs(passed));
+        if is_polled {
+            follower.poll(&issuer).unwrap();
+        }
+        let report = follower.report().unwrap();
+        let expected = if is_polled { Some(UnixTime::from_seconds(issuer.clock().now().seconds())) } else { before };
+        assert_eq!((report.applied, report.true_at), (issuer.cursor(), expected));
+    }
+}
+
 #[test]
 fn decodes_what_is_signed() {
-    let last = Report { bound: ReportedBound::Unbounded, key_set: None, drained: None, leaving: true, ..report() };
+    let last = Report {
+        bound: ReportedBound::Unbounded,
+        true_at: None,
+        key_set: None,
+        drained: None,
+        leaving: true,
+        ..report()
+    };
     for report in [report(), last] {
         assert_eq!(read(&report.sign(&key())), Ok(report));
     }

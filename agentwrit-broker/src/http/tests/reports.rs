@@ -37,6 +37,7 @@ fn report(walk: &Walk, sequence: u64) -> Report {
         instance: InstanceId::from_bytes([1; 16]),
         sequence,
         applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
+        true_at: None,
         bound: ReportedBound::Seconds(30),
         key_set: None,
         drained: None,

@@ -17,6 +17,7 @@ mod noise;
 mod registration;
 mod revocation;
 mod shared_responses;
+mod two_databases;
 mod unknown_instances;
 mod verifiers;
 mod withdrawn_bearer;

@@ -35,6 +35,7 @@ pub(super) fn report(services: &Services, verifier: &str, instance: u8, sequence
         instance: InstanceId::from_bytes([instance; 16]),
         sequence,
         applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
+        true_at: None,
         bound: ReportedBound::Seconds(30),
         key_set: Some(services.issuer.ring().published.digest()),
         drained: None,

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     domain::{Enrolment, InstanceState},
-    store::{FleetMirror, StoredFleet},
+    store::{FleetMirror, KeptReports, StoredFleet},
 };
 
 /// Age after which a snapshot is made anew though no report came.
@@ -43,9 +43,10 @@ pub(super) struct FleetMemory {
 
 #[derive(Debug)]
 struct State {
+    began: Instant,
     verifiers: BTreeMap<VerifierName, Verifier>,
-    /// Time since which the database lost no report; `None` if the reports are in this memory only.
-    kept_since: Option<UnixTime>,
+    /// `None` if the reports are in this memory only.
+    kept: Option<KeptReports>,
     /// Moment from which every instance is known.
     complete_at: Option<Instant>,
     snapshot: Option<(Instant, Arc<FleetSnapshot>)>,
@@ -60,9 +61,10 @@ pub(super) enum Noted {
 }
 
 impl FleetMemory {
-    /// Memory of a store whose reports have been kept since `kept_since`.
+    /// Memory of a store's verifiers and instances.
     pub(super) fn new(clock: Arc<dyn Clock>, fleet: StoredFleet) -> Self {
-        let state = State { verifiers: BTreeMap::new(), kept_since: None, complete_at: None, snapshot: None };
+        let began = clock.monotonic();
+        let state = State { began, verifiers: BTreeMap::new(), kept: None, complete_at: None, snapshot: None };
         let memory = Self { clock, state: Mutex::new(state), changes: watch::Sender::new(0) };
         memory.replace(fleet);
         memory
@@ -197,12 +199,12 @@ impl FleetMirror for FleetMemory {
         let now = self.clock.now();
         self.change(|state, moment| {
             let mut before = std::mem::take(&mut state.verifiers);
-            // Reports were lost while this process ran. The clock of the server that has the database now may be behind: no
-            // time of it is compared with those of the former one.
-            let lost_reports = state.kept_since.is_some() && fleet.kept_since != state.kept_since;
+            let is_same_loss = state.kept.map(|kept| kept.since) == fleet.kept.map(|kept| kept.since);
+            // Reports were lost while this process ran.
+            let lost_reports = state.kept.is_some() && !is_same_loss;
             for enrolment in fleet.enrolments {
-                let began_before = |since| enrolment.instances_since < since;
-                let may_have_unknown = lost_reports || fleet.kept_since.is_none_or(began_before);
+                let began_before = |kept: KeptReports| enrolment.instances_since < kept.since;
+                let may_have_unknown = lost_reports || fleet.kept.is_none_or(began_before);
                 let earlier = before.get_mut(&enrolment.name).map(Verifier::without_instances);
                 let verifier = Verifier::following(earlier, enrolment, may_have_unknown, moment);
                 state.verifiers.insert(verifier.enrolment.name.clone(), verifier);
@@ -214,16 +216,26 @@ impl FleetMirror for FleetMemory {
                 let at = earlier.filter(is_same).map_or(moment, |heard| heard.at);
                 state.note(report, at);
             }
-            if fleet.kept_since != state.kept_since || state.complete_at.is_none() {
-                let since = fleet.kept_since.filter(|_| !lost_reports).unwrap_or(now);
-                state.kept_since = fleet.kept_since;
-                state.complete_at = moment.checked_add(Fleet::complete_after(since).saturating_since(now));
-            }
+            let is_complete = fleet.kept.is_some_and(|kept| kept.is_complete);
+            state.complete_at = match state.complete_at {
+                // What was committed before, too, is confirmed by all instances.
+                Some(at) if is_complete => Some(at.min(state.began)),
+                Some(at) if is_same_loss => Some(at),
+                // No clock tells how much of the lease has passed before.
+                Some(_) | None => moment.checked_add(Fleet::complete_after(now).saturating_since(now)),
+            };
+            state.kept = fleet.kept;
         });
     }
 
     fn is_awaited(&self) -> bool {
         self.changes.receiver_count() > 0
+    }
+
+    fn complete_since(&self) -> Option<UnixTime> {
+        let state = self.state();
+        let kept = state.kept.filter(|kept| !kept.is_complete)?;
+        state.complete_at.is_some_and(|at| at <= self.clock.monotonic()).then_some(kept.since)
     }
 
     fn extend(&self, instances: Vec<InstanceState>) {

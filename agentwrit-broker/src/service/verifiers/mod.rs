@@ -12,6 +12,7 @@ mod capacity;
 mod enrolment;
 mod fleet;
 mod known;
+mod other_database;
 mod report;
 mod snapshot;
 
@@ -118,7 +119,7 @@ impl FleetMemory {
     async fn read(ledger: &Ledger) -> Result<Self, StoreError> {
         let fleet = ledger.read(|reader| {
             let (enrolments, instances) = (reader.enrolments()?, reader.verifier_instances()?);
-            Ok::<_, StoreError>(StoredFleet { enrolments, instances, kept_since: None })
+            Ok::<_, StoreError>(StoredFleet { enrolments, instances, kept: None })
         });
         Ok(Self::new(Arc::clone(&ledger.clock), fleet.await?))
     }

@@ -62,6 +62,11 @@ pub(crate) enum ReportRejection {
     /// The log has not reached the reported cursor.
     #[error("the report names a cursor that this broker has not reached: the verifier follows another database")]
     Ahead,
+    /// The list was true after a commit of this log that it lacks.
+    #[error(
+        "the reported list is newer than a commit of this broker that it lacks: the verifier follows another database"
+    )]
+    OtherDatabase,
     #[error("the instance reports more often than once a second")]
     TooOften { retry_after: RetryAfter },
     #[error("too many new instances of this verifier report at once")]
@@ -82,6 +87,7 @@ impl ReportRejection {
             Self::NotEnrolled => "not_enrolled",
             Self::Superseded => "superseded",
             Self::Ahead => "ahead_of_log",
+            Self::OtherDatabase => "other_database",
             Self::TooOften { .. } => "too_often",
             Self::TooManyNewInstances { .. } => "too_many_new_instances",
             Self::TooManyInstances => "too_many_instances",
@@ -153,7 +159,9 @@ impl VerifierService {
                 .check(pace_of_new_instances(), &report.verifier, moment)
                 .map_err(|retry_after| ReportRejection::TooManyNewInstances { retry_after })?;
         }
-        self.store_report(InstanceState::of(report, text, &enrolment.public_key, heard_at), known).await
+        let is_ahead = self.lacks_earlier_commit(&report);
+        let state = InstanceState { is_ahead, ..InstanceState::of(report, text, &enrolment.public_key, heard_at) };
+        self.store_report(state, known).await
     }
 
     /// Returns the verifier that a report names, if it is enrolled with the key that the report names. Another broker may
@@ -200,6 +208,7 @@ impl VerifierService {
             }
             StoredReport::Superseded => Err(ReportRejection::Superseded),
             StoredReport::Ahead => {
+                let rejection = if state.is_ahead { ReportRejection::OtherDatabase } else { ReportRejection::Ahead };
                 let (verifier, instance) = (state.verifier.as_str(), state.instance.to_string());
                 let cursor = state.applied.to_string();
                 tracing::error!(
@@ -207,9 +216,10 @@ impl VerifierService {
                     verifier,
                     instance,
                     cursor,
-                    "a verifier applies a cursor that the log has not reached: it follows another database, or this one lost commits"
+                    cause = %rejection,
+                    "a verifier follows another database, or this one lost commits: stop every broker of the other one"
                 );
-                Err(ReportRejection::Ahead)
+                Err(rejection)
             }
         }
     }
@@ -221,7 +231,7 @@ impl VerifierService {
         known: Option<Arc<InstanceState>>,
     ) -> Result<StoredReport, StoreError> {
         let end = self.log_end()?;
-        if state.applied.epoch() == end.epoch() && !end.has_reached(&state.applied) {
+        if state.is_ahead || (state.applied.epoch() == end.epoch() && !end.has_reached(&state.applied)) {
             // Once all instances are known, one of which no report was accepted has no lease, and accepts no token.
             if known.is_some() || !self.memory.is_complete() {
                 let known = known.map_or_else(|| state.clone(), Arc::unwrap_or_clone);

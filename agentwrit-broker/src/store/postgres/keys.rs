@@ -38,7 +38,7 @@ pub(super) const CHANGED: &str = concat!(
     ") AS keys WHERE head.one = 1 AND (head.epoch <> $1 OR head.keys_cursor <> $2) \
      ORDER BY keys.created_at, keys.kid"
 );
-/// What a key is never changes: the role that brokers run as may not change it.
+/// Writes the row of a key. Its id, purpose and public half stay: brokers have no right to change them.
 const PUT: &str = concat!(
     "INSERT INTO signing_keys (",
     columns!(),

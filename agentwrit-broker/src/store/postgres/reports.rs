@@ -8,7 +8,9 @@
 //!    stored: what is revoked later is confirmed by brokers that count the report.
 //! 4. Other brokers read when they need the present state, when they are notified while a caller waits for reports, and at
 //!    intervals in any case.
-//! 5. A server that was started or promoted since the last connection may have lost reports: `kept_since` begins again.
+//! 5. A server that was started or promoted since the last connection may have lost reports: `kept_since` begins again. Every
+//!    instance is known once a broker has followed reports for a lease since, on its own monotonic clock, and has noted that. The
+//!    server's clock may be behind that of the former one: no times of the two are compared.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +42,7 @@ use crate::{
         StoreError,
         codec::{micros, signed},
         pending::stored_bound,
-        verifiers::{FleetMirror, StoredFleet, StoredReport},
+        verifiers::{FleetMirror, KeptReports, StoredFleet, StoredReport},
     },
 };
 
@@ -66,14 +68,16 @@ const BATCH: usize = 1024;
 /// that its instance is known to follow it, for the lease of 602 s that the instance may have: of an accepted report, or of
 /// one that was lost.
 const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], \
-     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::text[], $12::bytea[]) \
-     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, public_key)), \
-     moved AS (UPDATE report_log SET change = change + 1 WHERE one = 1 RETURNING change, kept_since) \
+     $6::bigint[], $7::text[], $8::bigint[], $9::boolean[], $10::bigint[], $11::text[], $12::bytea[], $13::boolean[]) \
+     AS given (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, heard_at, signed, public_key, is_ahead)), \
+     moved AS (UPDATE report_log SET change = change + 1 WHERE one = 1 RETURNING change, is_complete) \
      INSERT INTO verifier_instances AS known (verifier, instance, seq, epoch, cursor, bound, kids, drained, leaving, \
      heard_at, signed, public_key, is_ahead, change) \
-     SELECT given.*, given.epoch = head.epoch AND given.cursor > head.cursor, moved.change \
+     SELECT given.verifier, given.instance, given.seq, given.epoch, given.cursor, given.bound, given.kids, given.drained, \
+     given.leaving, given.heard_at, given.signed, given.public_key, \
+     given.is_ahead OR (given.epoch = head.epoch AND given.cursor > head.cursor), moved.change \
      FROM given JOIN verifiers ON verifiers.name = given.verifier AND verifiers.removed_at IS NULL, head, moved \
-     WHERE given.epoch <> head.epoch OR given.cursor <= head.cursor OR given.heard_at < moved.kept_since + 602000000 \
+     WHERE (NOT given.is_ahead AND (given.epoch <> head.epoch OR given.cursor <= head.cursor)) OR NOT moved.is_complete \
      OR EXISTS (SELECT 1 FROM verifier_instances AS earlier \
      WHERE earlier.verifier = given.verifier AND earlier.instance = given.instance \
      AND ((earlier.bound IS NULL AND NOT earlier.leaving) OR given.heard_at < earlier.heard_at + 602000000)) \
@@ -90,11 +94,11 @@ const WRITE: &str = "WITH given AS (SELECT * FROM unnest($1::text[], $2::text[],
      public_key = CASE WHEN excluded.is_ahead THEN known.public_key ELSE excluded.public_key END \
      WHERE known.seq < excluded.seq RETURNING known.verifier, known.instance, known.seq, known.is_ahead";
 /// Reads the numbers and the rows behind one: one statement, hence one state.
-const CHANGES: &str = "SELECT log.change, log.enrolments, log.kept_since, known.verifier, known.instance, known.seq, \
+const CHANGES: &str = "SELECT log.change, log.enrolments, known.verifier, known.instance, known.seq, \
      known.epoch, known.cursor, known.bound, known.kids, known.drained, known.leaving, known.heard_at, known.signed, known.is_ahead, \
      known.public_key \
      FROM report_log AS log LEFT JOIN verifier_instances AS known ON known.change > $1 WHERE log.one = 1";
-const NUMBERS: &str = "SELECT change, enrolments, kept_since FROM report_log WHERE one = 1";
+const NUMBERS: &str = "SELECT change, enrolments, kept_since, is_complete FROM report_log WHERE one = 1";
 /// Reads the timeline of a PostgreSQL server. A promotion, or a recovery from a backup, begins another one.
 const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 /// Notes a server that was started or promoted since, whose timeline is `$1`. After a restart on the same timeline it has
@@ -102,12 +106,16 @@ const TIMELINE: &str = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)";
 const NOTE_SERVER: &str = "WITH before AS (SELECT timeline, server_started FROM report_log WHERE one = 1 FOR UPDATE), \
      started AS (SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS at), \
      noted AS (UPDATE report_log SET enrolments = enrolments + 1, server_started = started.at, timeline = $1, \
-     kept_since = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM started, before \
+     kept_since = greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
+     (SELECT max(instances_since) + 1 FROM verifiers)), is_complete = false FROM started, before \
      WHERE one = 1 AND (before.server_started <> started.at OR before.timeline IS DISTINCT FROM $1::text) \
      RETURNING before.server_started <> 0 AND (before.timeline = $1::text) IS NOT TRUE AS lost), \
      marked AS (UPDATE verifiers SET may_have_unbounded = true FROM noted \
      WHERE noted.lost AND (max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL))) \
      SELECT lost FROM noted";
+/// Notes that every instance is known which reports that were kept since `$1` do not tell. Brokers read everything anew.
+const NOTE_COMPLETE: &str = "UPDATE report_log SET is_complete = true, enrolments = enrolments + 1 \
+     WHERE one = 1 AND kept_since = $1 AND NOT is_complete";
 /// Nothing is lost if a notification is: the transaction needs no `fsync`.
 const NOTIFY: &str = "BEGIN; SET LOCAL synchronous_commit = off; NOTIFY agentwrit_reports; COMMIT";
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -240,6 +248,7 @@ impl Written {
             Some(true) => StoredReport::Ahead,
             Some(false) => StoredReport::Accepted { end: self.end.clone() },
             // It was not written.
+            None if state.is_ahead => StoredReport::Ahead,
             None if state.applied.epoch() == self.end.epoch() && !self.end.has_reached(&state.applied) => {
                 StoredReport::Ahead
             }
@@ -318,8 +327,8 @@ impl Task {
         match self.known {
             Some(known) if known.enrolments == numbers.enrolments => {
                 let written =
-                    changes.iter().filter(|row| row.try_get::<_, Option<&str>>(3).is_ok_and(|name| name.is_some()));
-                let instances = written.map(|row| verifiers::instance(row, 3)).collect::<Result<Vec<_>, _>>()?;
+                    changes.iter().filter(|row| row.try_get::<_, Option<&str>>(2).is_ok_and(|name| name.is_some()));
+                let instances = written.map(|row| verifiers::instance(row, 2)).collect::<Result<Vec<_>, _>>()?;
                 if !instances.is_empty() {
                     self.mirror.extend(instances);
                 }
@@ -330,6 +339,9 @@ impl Task {
                 self.mirror.replace(fleet);
                 self.known = Some(numbers);
             }
+        }
+        if let Some(since) = self.mirror.complete_since() {
+            in_time(WRITE_LIMIT, connection.client.execute(NOTE_COMPLETE, &[&micros(since)])).await?;
         }
         Ok(Written { rows, end })
     }
@@ -428,7 +440,7 @@ impl Connection {
         let fleet = StoredFleet {
             enrolments: enrolments.iter().map(verifiers::enrolment).collect::<Result<_, _>>()?,
             instances: instances.iter().map(|row| verifiers::instance(row, 0)).collect::<Result<_, _>>()?,
-            kept_since: Some(time(&log, 2)?),
+            kept: Some(KeptReports { since: time(&log, 2)?, is_complete: get(&log, 3)? }),
         };
         Ok((numbers(Some(&log))?, fleet))
     }
@@ -471,6 +483,7 @@ struct Columns<'s> {
     heard_at: Vec<i64>,
     signed: Vec<&'s str>,
     public_keys: Vec<&'s [u8]>,
+    ahead: Vec<bool>,
 }
 
 impl<'s> Columns<'s> {
@@ -489,11 +502,12 @@ impl<'s> Columns<'s> {
             columns.heard_at.push(micros(state.heard_at));
             columns.signed.push(&state.signed);
             columns.public_keys.push(&state.public_key);
+            columns.ahead.push(state.is_ahead);
         }
         columns
     }
 
-    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 12] {
+    fn parameters(&self) -> [&(dyn tokio_postgres::types::ToSql + Sync); 13] {
         [
             &self.verifiers,
             &self.instances,
@@ -507,6 +521,7 @@ impl<'s> Columns<'s> {
             &self.heard_at,
             &self.signed,
             &self.public_keys,
+            &self.ahead,
         ]
     }
 }

@@ -287,11 +287,12 @@ CREATE TABLE report_log (
     one            smallint PRIMARY KEY CHECK (one = 1),
     change         bigint NOT NULL,
     enrolments     bigint NOT NULL, -- plus 1 when brokers are to read everything anew
-    kept_since     bigint NOT NULL, -- time since which no report was lost
+    kept_since     bigint NOT NULL, -- names the latest loss of reports, and is after the enrolments before it
+    is_complete    boolean NOT NULL, -- a broker has followed reports for a lease since: every instance is known
     server_started bigint NOT NULL,
     timeline       text -- of the server's log; another one has been promoted, or restored
 ) WITH (fillfactor = 10);
-INSERT INTO report_log (one, change, enrolments, kept_since, server_started) VALUES (1, 0, 0, 0, 0);
+INSERT INTO report_log (one, change, enrolments, kept_since, is_complete, server_started) VALUES (1, 0, 0, 0, false, 0);
 
 -- What the latest confirmations were decided by, for auditors.
 CREATE TABLE confirmation_evidence (

@@ -31,8 +31,9 @@ pub(super) const PRUNE_EVIDENCE: &str = "DELETE FROM confirmation_evidence WHERE
      FROM confirmation_evidence) AS kept WHERE total > $1)";
 /// Tells every broker to read verifiers and instances anew.
 const ENROLMENTS_CHANGED: &str = "UPDATE report_log SET enrolments = enrolments + 1 WHERE one = 1";
-/// Makes every broker count the reports before as lost.
-const REPORTS_LOST: &str = "UPDATE report_log SET enrolments = enrolments + 1, kept_since = $1 WHERE one = 1";
+/// Makes every broker count the reports before as lost. No verifier was enrolled later by the times of this database.
+const REPORTS_LOST: &str = "UPDATE report_log SET enrolments = enrolments + 1, is_complete = false, \
+     kept_since = greatest($1, (SELECT max(instances_since) + 1 FROM verifiers)) WHERE one = 1";
 /// Marks the verifiers that were permitted instances without a bound.
 const MARK_UNBOUNDED: &str = "UPDATE verifiers SET may_have_unbounded = true \
      WHERE max_bound IS NULL OR (former_ended_at IS NOT NULL AND former_bound IS NULL)";

@@ -161,6 +161,7 @@ impl Reporter {
             instance,
             sequence: self.sent / count.max(1) + 1,
             applied: fleet.applied.clone(),
+            true_at: None,
             bound: ReportedBound::Seconds(30),
             key_set: None,
             drained: None,

@@ -314,7 +314,7 @@ async fn verifiers(walk: &Walk, cast: &Cast) {
     assert_eq!(walk.call("post", list, admin, Some(enrolment)).await.status, 409);
     let small_order = json!({"name": "small", "public_key": BASE64.encode(&[0; 32])});
     assert_eq!(walk.call("post", list, admin, Some(small_order)).await.status, 400);
-    let end = walk.services.feed.end();
+    let (end, true_at) = (walk.services.feed.end(), Some(walk.services.ledger.now()));
     let report = |sequence, verifier| Report {
         verifier: VerifierName::parse(verifier).unwrap(),
         audience: walk.services.issuer.name().to_owned(),
@@ -322,6 +322,7 @@ async fn verifiers(walk: &Walk, cast: &Cast) {
         instance: InstanceId::from_bytes([1; 16]),
         sequence,
         applied: FeedCursor::new(&end.epoch, end.cursor).unwrap(),
+        true_at,
         bound: ReportedBound::Seconds(30),
         key_set: None,
         drained: Some(0),

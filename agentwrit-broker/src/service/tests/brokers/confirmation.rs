@@ -78,3 +78,67 @@ async fn instances_whose_reports_a_promoted_server_lost_are_waited_for_whatever_
         }
     }
 }
+
+/// A broker that starts after the promotion has only the database's times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broker_started_after_promotion_to_late_clock_waits_for_instances_whose_reports_were_lost() {
+    let mut test = Brokers::start(&[0]).await;
+    enrol(test.of(0), "api", 1, Some(60)).await.unwrap();
+    let launch_token = test.launch_token(0, false).await;
+    let token = test.register(0, 0, &launch_token).await.unwrap();
+    let claims = test.judge(0, &token).await.unwrap();
+    for late in [60, 3600] {
+        send(test.of(0), &report(test.of(0), "api", 1, late), 1).await.unwrap();
+        // The former server's clock was ahead by this much at the enrolment; its successor lacks the report.
+        test.schema.execute(&format!(
+            "BEGIN; DELETE FROM verifier_instances; UPDATE report_log SET timeline = '{late:08X}'; \
+             UPDATE verifiers SET instances_since = (extract(epoch FROM clock_timestamp()) + {late}) * 1000000; COMMIT"
+        ));
+        let store = test.schema.open(StoreOptions::default());
+        test.add(store).await;
+        let started = test.running.len() - 1;
+        let cursor = test.request_revocation(0, Level::Token, claims.token_id(), false).await.cursor;
+        let found = wait(test.of(started), &cursor, 0).await.unwrap().confirmation;
+        assert_eq!((found.state, found.pending.len()), (Pending, 1), "{late} s late");
+    }
+}
+
+/// Times of the database tell nothing of how long reports have been kept: its clock was set forward after the promotion.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_instance_is_known_once_a_broker_has_followed_reports_for_a_lease() {
+    let mut test = Brokers::start(&[]).await;
+    let clock = ManualClock::new(SystemClock.now());
+    let store = test.schema.open(StoreOptions { clock: Arc::new(clock.clone()), ..StoreOptions::default() });
+    test.add(store).await;
+    enrol(test.of(0), "api", 1, Some(60)).await.unwrap();
+    let launch_token = test.launch_token(0, false).await;
+    let token = test.register(0, 0, &launch_token).await.unwrap();
+    let claims = test.judge(0, &token).await.unwrap();
+    test.schema.execute("UPDATE report_log SET timeline = '000000FF'");
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    test.schema.execute(
+        "BEGIN; UPDATE report_log SET kept_since = kept_since - 7200000000, enrolments = enrolments + 1; \
+         UPDATE verifiers SET instances_since = instances_since - 7300000000; COMMIT",
+    );
+    let state = async |test: &Brokers, broker: usize| {
+        let cursor = test.request_revocation(broker, Level::Token, claims.token_id(), false).await.cursor;
+        wait(test.of(broker), &cursor, 0).await.unwrap().confirmation.state
+    };
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for broker in 0..3 {
+        assert_eq!(state(&test, broker).await, Pending, "broker {broker}");
+    }
+    for _ in 0..7 {
+        clock.advance(Duration::from_secs(100));
+        // Readings go on meanwhile.
+        test.of(0).verifiers.fleet().await.unwrap();
+    }
+    test.of(0).verifiers.fleet().await.unwrap();
+    let store = test.schema.open(StoreOptions::default());
+    test.add(store).await;
+    for broker in 0..4 {
+        assert_eq!(state(&test, broker).await, Confirmed, "broker {broker}");
+    }
+}

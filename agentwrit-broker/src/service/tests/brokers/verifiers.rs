@@ -104,12 +104,10 @@ async fn restarted_broker_knows_all_instances_and_a_restarted_server_counts_repo
     for instance in 1..=3 {
         send(test.of(0), &report(test.of(0), "api", instance, 1), 1).await.unwrap();
     }
-    let before = test.remaining(0).await;
     let store = test.schema.open(StoreOptions::default());
     test.add(store).await;
     let fleet = test.of(1).verifiers.fleet().await.unwrap();
     assert_eq!(fleet.instances.len(), 3, "reports are kept by the database");
-    assert!(test.remaining(1).await <= before);
     // As if the server had been started since.
     test.schema.execute("UPDATE report_log SET server_started = 1");
     let started = Instant::now();
@@ -192,7 +190,7 @@ async fn report_beyond_the_log_does_not_count_of_unknown_instance_or_after_its_l
     enrol(test.of(0), "api", 1, Some(30)).await.unwrap();
     send(test.of(0), &report(test.of(0), "api", 1, 1), 1).await.unwrap();
     // As if the database had kept reports since long ago.
-    test.schema.execute("UPDATE report_log SET kept_since = 1");
+    test.schema.execute("UPDATE report_log SET is_complete = true");
     let beyond = |broker: usize, instance, sequence| {
         let good = report(test.of(broker), "api", instance, sequence);
         let applied = FeedCursor::new(good.applied.epoch(), good.applied.position() + 5).unwrap();
@@ -210,4 +208,34 @@ async fn report_beyond_the_log_does_not_count_of_unknown_instance_or_after_its_l
     assert_eq!(send(test.of(1), &beyond(1, 1, 3), 1).await, rejected);
     let fleet = test.of(0).verifiers.fleet().await.unwrap();
     assert_eq!(fleet.instances[0].bound, ReportedBound::Unbounded);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instance_of_another_database_counts_as_unbounded_at_every_broker() {
+    let test = Brokers::start(&[0, 0]).await;
+    enrol(test.of(0), "api", 1, Some(30)).await.unwrap();
+    send(test.of(0), &report(test.of(0), "api", 1, 1), 1).await.unwrap();
+    // The brokers have run for longer than clocks may differ.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let true_at = Some(test.of(1).ledger.now());
+    let applied = FeedCursor::new("another", 7).unwrap();
+    let of_another = |instance, sequence| Report {
+        applied: applied.clone(),
+        true_at,
+        ..report(test.of(1), "api", instance, sequence)
+    };
+    let rejected = Err(Error::Report(ReportRejection::OtherDatabase));
+    assert_eq!(send(test.of(1), &of_another(1, 2), 1).await, rejected);
+    // Instances whose reports were lost may have a lease.
+    assert_eq!(send(test.of(1), &of_another(2, 1), 1).await, rejected);
+    test.schema.execute("UPDATE report_log SET is_complete = true");
+    assert_eq!(send(test.of(1), &of_another(3, 1), 1).await, rejected);
+    for broker in 0..2 {
+        let fleet = test.of(broker).verifiers.fleet().await.unwrap();
+        let bounds: Vec<_> = fleet.instances.iter().map(|known| known.bound).collect();
+        assert_eq!(bounds, [ReportedBound::Unbounded; 2], "broker {broker}");
+    }
+    send(test.of(0), &report(test.of(0), "api", 1, 3), 1).await.unwrap();
+    let fleet = test.of(1).verifiers.fleet().await.unwrap();
+    assert_eq!(fleet.instances[0].bound, ReportedBound::Seconds(30));
 }

@@ -27,7 +27,8 @@ mod world;
 
 use std::{env, thread};
 
-use self::{chance::Chance, witness::Witness, world::World};
+pub(super) use self::chance::Chance;
+use self::{witness::Witness, world::World};
 use super::*;
 
 /// Time for which a key signs.
