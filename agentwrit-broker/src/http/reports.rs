@@ -1,6 +1,9 @@
 //! `POST /v1/verifiers/reports`: signed reports of verifiers, which need no other credential.
 
-use agentwrit_verify::{FeedCursor, report::Report};
+use agentwrit_verify::{
+    FeedCursor,
+    report::{Report, ReportAcceptance},
+};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -19,6 +22,7 @@ pub(super) async fn report(
     let headers = [
         (HeaderName::from_static(FeedCursor::AT_LEAST), accepted.at_least.to_string()),
         (HeaderName::from_static(Report::INTERVAL), accepted.interval.as_secs().to_string()),
+        (HeaderName::from_static(ReportAcceptance::HEADER), accepted.signed),
     ];
     Ok((StatusCode::NO_CONTENT, headers).into_response())
 }

@@ -7,6 +7,7 @@ use crate::{
     feed::{FeedError, StalenessError},
     http_client::{BrokerUrlError, SettingsError},
     keys::KeySetError,
+    report::AcceptanceError,
 };
 
 /// Reason why a broker cannot be followed, or a response not fetched.
@@ -80,11 +81,13 @@ pub enum RemoteError {
     /// An identity without a revocation list, or before the first list.
     #[error("there is no revocation list to report on: an identity needs revocations")]
     NothingToReport,
-    /// Accepted report without the broker's cursor in the header `AgentWrit-At-Least`.
-    #[error("`{url}` accepted a report and did not send its cursor")]
-    NoCursor {
+    /// Response that accepts a report, without the broker's signature in the header `AgentWrit-Report-Acceptance`.
+    #[error("`{url}` responded as if it had accepted a report: {error}")]
+    Acceptance {
         /// The address.
         url: String,
+        /// Defect of the acceptance.
+        error: AcceptanceError,
     },
     /// The system gave no random bytes for the id of this instance.
     #[error("the system's random source failed")]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    task::spawn_blocking,
+    task::{spawn_blocking, yield_now},
     time::{Instant, sleep},
 };
 
@@ -80,6 +80,9 @@ pub(super) async fn follow(
         if is_lacking_key {
             // The key set that is fetched now may contain the key.
             tokio::select! { () = sleep(delay) => {} _ = published.changed() => {} }
+        } else if delay.is_zero() {
+            // A sleep would last for a millisecond. Other followers of the process apply their responses first.
+            yield_now().await;
         } else {
             sleep(delay).await;
         }

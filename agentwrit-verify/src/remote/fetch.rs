@@ -12,11 +12,10 @@ use zeroize::Zeroizing;
 
 use super::RemoteError;
 use crate::{
-    feed_cursor::FeedCursor,
     http_client::{BodyError, BrokerUrl, ConnectionSettings, TransportError, read_body, without_userinfo},
     jws::{MAX_DEPTH, shorten},
     keys::KeySet,
-    report::Report,
+    report::{AcceptanceError, ReportAcceptance},
 };
 
 /// Timeout between two parts of a problem.
@@ -29,15 +28,6 @@ pub(super) struct Broker {
     feed: Endpoint,
     reports: Endpoint,
     timeout: Duration,
-}
-
-/// Response to a report that the broker accepted.
-#[derive(Clone, Debug)]
-pub(super) struct AcceptedReport {
-    /// Cursor that the broker had when it accepted the report.
-    pub(super) at_least: FeedCursor,
-    /// Interval after which it wants a report without news.
-    pub(super) interval: Duration,
 }
 
 /// An address, and what it is called in messages: without a user's name and password, and without a query.
@@ -104,8 +94,8 @@ impl Broker {
         String::from_utf8(std::mem::take(&mut *body)).map_err(not_text)
     }
 
-    /// Sends a report of a verifier.
-    pub(super) async fn report(&self, report: String) -> Result<AcceptedReport, RemoteError> {
+    /// Sends a report of a verifier. Returns the acceptance, which is not verified yet.
+    pub(super) async fn report(&self, report: String) -> Result<String, RemoteError> {
         let Endpoint { url, name } = &self.reports;
         let https = url.scheme() == "https";
         let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/jwt").body(report);
@@ -123,13 +113,13 @@ impl Broker {
                 Ok(None) | Err(_) => RemoteError::UnexpectedStatus { url, status },
             });
         }
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let at_least = header(FeedCursor::AT_LEAST).and_then(|text| FeedCursor::parse(text).ok());
-        let seconds = header(Report::INTERVAL).and_then(|text| text.parse().ok()).unwrap_or_default();
-        Ok(AcceptedReport {
-            at_least: at_least.ok_or_else(|| RemoteError::NoCursor { url: name.clone() })?,
-            interval: Duration::from_secs(seconds).min(Report::LONGEST_INTERVAL),
-        })
+        let acceptance = response.headers().get(ReportAcceptance::HEADER).and_then(|value| value.to_str().ok());
+        Ok(acceptance.unwrap_or_default().to_owned())
+    }
+
+    /// An acceptance of a report that the broker did not sign.
+    pub(super) fn bad_acceptance(&self, error: AcceptanceError) -> RemoteError {
+        RemoteError::Acceptance { url: self.reports.name.clone(), error }
     }
 
     async fn read(

@@ -8,18 +8,14 @@ use std::{
 use tokio::{
     runtime::Handle,
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
-use super::{
-    RemoteError, Shared,
-    fetch::{AcceptedReport, Broker},
-    jitter::Jitter,
-};
+use super::{RemoteError, Shared, fetch::Broker, jitter::Jitter};
 use crate::{
     http_client::Backoff,
     issue::SigningKey,
-    report::{InstanceId, ReportSeries, ReportedState, VerifierName},
+    report::{AcceptanceError, InstanceId, ReportAcceptance, ReportSeries, ReportedState, VerifierName},
     revocation::RevocationList,
     staleness::ClockReading,
     trusted::TrustedKeys,
@@ -52,6 +48,8 @@ struct LatestReport {
 const RETRY: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10)).least_share(0.5);
 /// Timeout of the last report, which is sent while a process ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for which an acceptance that names an unknown key waits for a new key set.
+const KEY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between checks whether earlier requests have ended.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -72,7 +70,8 @@ impl Reporter {
     /// Sends a report of the present state, and extends the lease when the broker accepts it.
     pub(super) async fn report(&self, shared: &Shared) -> Result<(), RemoteError> {
         let (sent, state) = (ClockReading::of(&*shared.clock), self.series.state());
-        let AcceptedReport { at_least, interval } = self.send(shared).await?;
+        let (report, acceptance) = self.send(shared).await?;
+        let ReportAcceptance { at_least, interval, .. } = self.verify(shared, &report, &acceptance).await?;
         self.series.accepted(sent, at_least, ClockReading::of(&*shared.clock));
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(LatestReport { state, due: Instant::now() + interval });
@@ -104,16 +103,41 @@ impl Reporter {
         true
     }
 
-    async fn send(&self, shared: &Shared) -> Result<AcceptedReport, RemoteError> {
-        let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?;
+    /// Sends the next report. Returns it, and its acceptance, which is not verified yet.
+    async fn send(&self, shared: &Shared) -> Result<(String, String), RemoteError> {
+        let report = self.series.next(shared.clock.now()).ok_or(RemoteError::NothingToReport)?.sign(&self.key);
         shared.counters.reports.add();
-        let sent = self.broker.report(report.sign(&self.key)).await;
-        sent.inspect_err(|error| {
+        let sent = self.broker.report(report.clone()).await;
+        let acceptance = sent.inspect_err(|error| {
             if matches!(error, RemoteError::ReportRejected { .. }) {
                 self.series.rejected();
             }
             shared.counters.report_failures.add();
-        })
+        })?;
+        Ok((report, acceptance))
+    }
+
+    /// Verifies the acceptance of a report. One that names an unknown key waits for the key set, which may be on its way.
+    async fn verify(&self, shared: &Shared, report: &str, text: &str) -> Result<ReportAcceptance, RemoteError> {
+        let mut changes = shared.changes.subscribe();
+        let until = Instant::now() + KEY_TIMEOUT;
+        loop {
+            changes.borrow_and_update();
+            let keys = shared.keys.key_set();
+            let unknown = AcceptanceError::UnknownKey { kid: None };
+            let verified =
+                keys.map_or(Err(unknown), |keys| ReportAcceptance::verify(text, report, &shared.issuer, &keys));
+            if matches!(verified, Err(AcceptanceError::UnknownKey { .. })) {
+                shared.key_requests.by_feed.notify_one();
+                if matches!(timeout_at(until, changes.changed()).await, Ok(Ok(()))) {
+                    continue;
+                }
+            }
+            return verified.map_err(|error| {
+                shared.counters.report_failures.add();
+                self.broker.bad_acceptance(error)
+            });
+        }
     }
 
     /// Stops accepting tokens, then returns a future that tells the broker; `None` when that was done before.

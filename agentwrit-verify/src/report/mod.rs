@@ -6,10 +6,12 @@
 //! 3. An instance accepts its first token only after the broker has accepted a report of it, and none once that has not
 //!    happened for [`Report::LEASE`]. So a broker knows every instance that may accept tokens: see
 //!    [`confirmation`](crate::confirmation).
-//! 4. The broker responds with 204 and, in the header [`AgentWrit-At-Least`](FeedCursor::AT_LEAST), its cursor, read after
-//!    it has stored the report where every broker counts it. What was revoked before may have been confirmed without this
-//!    instance: one that has no lease accepts tokens only once its list has reached that cursor.
-//!    Another header, [`AgentWrit-Report-Interval`](Report::INTERVAL), tells when to report again without news.
+//! 4. The broker responds with 204 and, in the header [`AgentWrit-Report-Acceptance`](ReportAcceptance::HEADER), its signed
+//!    [acceptance](ReportAcceptance). Nothing else counts as one: a server in the broker's place would make an instance accept
+//!    tokens that the broker does not know.
+//!    The acceptance has the broker's cursor, read after it has stored the report where every broker counts it. What was
+//!    revoked before may have been confirmed without this instance: one that has no lease accepts tokens only once its list
+//!    has reached that cursor. It also tells when to report again without news.
 //! 5. A broker decodes a report to learn whose key verifies it, then verifies it: [`UnverifiedReport`].
 //!
 //! ```
@@ -40,6 +42,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod acceptance;
 mod error;
 mod names;
 mod parse;
@@ -53,6 +56,7 @@ pub(crate) use self::series::ReportSeries;
 #[cfg(feature = "remote")]
 pub(crate) use self::series::ReportedState;
 pub use self::{
+    acceptance::{AcceptanceError, ReportAcceptance},
     error::ReportError,
     names::{InstanceId, KeySetDigest, ReportNameError, VerifierName},
     parse::UnverifiedReport,

@@ -13,6 +13,7 @@ use agentwrit_verify::{
     http_client::SettingsError,
     issue::SigningKey,
     remote::{Follower, FollowerBuilder, RemoteError, StateFileError},
+    report::ReportAcceptance,
     testing::{ManualClock, TestIssuer},
 };
 use tokio::{
@@ -64,6 +65,24 @@ pub(crate) struct Model {
     pub(crate) report_status: &'static str,
     /// Interval for reports without news, in seconds.
     pub(crate) report_interval: u64,
+    /// What a server in the broker's place sends instead of the acceptance of a report.
+    pub(crate) forged_acceptance: Option<String>,
+    /// Latest acceptance of a report.
+    pub(crate) acceptance: String,
+}
+
+impl Model {
+    /// Returns the acceptance of a report.
+    fn accept(&self, report: &str) -> String {
+        let acceptance = ReportAcceptance {
+            issuer: TestIssuer::ISSUER.to_owned(),
+            issued_at: self.issuer.clock().now(),
+            report: ReportAcceptance::digest(report),
+            at_least: self.issuer.cursor(),
+            interval: Duration::from_secs(self.report_interval),
+        };
+        acceptance.sign(self.issuer.signing_key())
+    }
 }
 
 /// HTTP cache that holds a key set.
@@ -97,6 +116,8 @@ impl Broker {
             rejection: "",
             report_status: "204 No Content",
             report_interval: 0,
+            forged_acceptance: None,
+            acceptance: String::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -185,7 +206,11 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
         if !rejection.is_empty() {
             headers = String::from("content-type: application/problem+json\r\n");
         }
-        receive_report(&head, &mut stream, &model).await
+        let response = receive_report(&head, &mut stream, &model).await;
+        let model = model.lock().unwrap();
+        let acceptance = model.forged_acceptance.as_ref().unwrap_or(&model.acceptance);
+        headers.push_str(&format!("agentwrit-report-acceptance: {acceptance}\r\n"));
+        response
     } else if let Some(question) = target.strip_prefix("/v1/revocations") {
         let (status, response) = feed(&model, question, &mut news).await;
         let thief = model.lock().unwrap().thief.clone();
@@ -204,14 +229,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
     };
     let length = body.len();
     let slow = model.lock().unwrap().mood == Mood::Slow && target.contains("since=");
-    let (cursor, interval) = {
-        let model = model.lock().unwrap();
-        (model.issuer.cursor(), model.report_interval)
-    };
-    let answer = format!(
-        "HTTP/1.1 {status}\r\nagentwrit-at-least: {cursor}\r\nagentwrit-report-interval: {interval}\r\ncontent-length: \
-         {length}\r\n{headers}connection: close\r\n\r\n{body}"
-    );
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n{body}");
     for part in answer.as_bytes().chunks(if slow { answer.len().div_ceil(20) } else { answer.len() }) {
         // The follower may have disconnected.
         if stream.write_all(part).await.is_err() {
@@ -231,7 +249,12 @@ async fn receive_report(head: &str, stream: &mut TcpStream, model: &Mutex<Model>
     stream.read_exact(&mut body).await.unwrap();
     let mut model = model.lock().unwrap();
     if model.report_status.starts_with("204") {
-        model.reports.push(String::from_utf8(body).unwrap());
+        let report = String::from_utf8(body).unwrap();
+        model.acceptance = model.accept(&report);
+        // A server in the broker's place keeps it to itself.
+        if model.forged_acceptance.is_none() {
+            model.reports.push(report);
+        }
     }
     (model.report_status, model.rejection.to_owned())
 }

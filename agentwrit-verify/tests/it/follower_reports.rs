@@ -6,7 +6,7 @@ use agentwrit_verify::{
     Level, Verifier, VerifyError,
     issue::{SigningKey, SigningKeyError},
     remote::{FollowerBuilder, RemoteError},
-    report::{Report, ReportedBound, UnverifiedReport, VerifierName},
+    report::{Report, ReportAcceptance, ReportedBound, UnverifiedReport, VerifierName},
     testing::TestIssuer,
 };
 
@@ -119,6 +119,66 @@ async fn accepts_no_token_before_broker_accepts_report() {
     assert!(verifier.ready().unwrap_err().is_unavailable());
     broker.respond_to_reports("204 No Content");
     until("the first report", || verifier.verify(&broker.token()).is_ok()).await;
+}
+
+#[tokio::test]
+async fn forged_acceptance_of_unknown_instance_gives_no_lease() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().start_lazily().unwrap();
+    let verifier = follower.verifier().build();
+    until("the first report", || verifier.verify(&broker.token()).is_ok()).await;
+    follower.leave().await;
+
+    // A server in the broker's place, which has the acceptance of an earlier report of this instance's verifier.
+    let earlier = broker.with(|model| model.acceptance.clone());
+    let own = SigningKey::from_seed(&[9; 32]).unwrap().sign_document(ReportAcceptance::MEDIA_TYPE, b"{}");
+    for forged in [String::new(), own, earlier] {
+        broker.with(|model| model.forged_acceptance = Some(forged.clone()));
+        let refused = broker.reporting().start().await.unwrap_err();
+        assert!(matches!(refused, RemoteError::Acceptance { .. }), "{forged}: {refused}");
+        let follower = broker.reporting().start_lazily().unwrap();
+        until("the list", || follower.status().revocations.unwrap().cursor.is_some()).await;
+        until("a failure", || follower.status().counters.report_failures > 0).await;
+        assert!(is_not_reported(&follower.verifier().build(), &broker.token()), "{forged}");
+    }
+    assert_eq!(broker.reports().iter().filter(|report| !report.leaving).count(), 1, "the broker knows one instance");
+}
+
+#[tokio::test]
+async fn forged_acceptances_do_not_extend_lease() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().start().await.unwrap();
+    let verifier = follower.verifier().build();
+    let earlier = broker.with(|model| model.acceptance.clone());
+    broker.with(|model| model.forged_acceptance = Some(earlier));
+    let failures = || follower.status().counters.report_failures;
+    for seconds in [Report::LEASE.as_secs() - 1, 1] {
+        assert!(verifier.verify(&broker.token()).is_ok());
+        let before = failures();
+        broker.pass(seconds);
+        broker.with(|model| model.issuer.revoke(Level::Task, "other"));
+        broker.tell();
+        until("a failure", || failures() > before).await;
+    }
+    assert!(is_not_reported(&verifier, &broker.token()), "the broker may have forgotten this instance");
+    broker.with(|model| model.forged_acceptance = None);
+    until("the next lease", || verifier.verify(&broker.token()).is_ok()).await;
+}
+
+#[tokio::test]
+async fn acceptance_by_new_key_counts_once_its_key_set_is_fetched() {
+    let broker = Broker::start().await;
+    let follower = broker.reporting().key_refresh_interval(Duration::from_secs(3600)).start().await.unwrap();
+    broker.with(|model| {
+        model.issuer.rotate_key([8; 32]);
+        model.issuer.revoke(Level::Task, "other");
+    });
+    broker.tell();
+    until("the report", || broker.last_report().applied.position() >= 1).await;
+    until("the key set", || follower.status().keys > 1).await;
+    until("the new key", || broker.last_report().key_set == Some(broker.with(|model| model.issuer.key_set().digest())))
+        .await;
+    assert_eq!(follower.status().counters.report_failures, 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use agentwrit_protocol::limits::MAX_VERIFIER_BOUND;
 use agentwrit_verify::{
     FeedCursor, UnixTime,
-    report::{Report, ReportError, ReportedBound, UnverifiedReport},
+    report::{Report, ReportAcceptance, ReportError, ReportedBound, UnverifiedReport},
 };
 
 use super::{VerifierService, capacity::MAX_INSTANCES, fleet::Noted};
@@ -41,6 +41,8 @@ pub(crate) struct AcceptedReport {
     pub(crate) at_least: FeedCursor,
     /// Interval after which the instance should report again if it has no news.
     pub(crate) interval: Duration,
+    /// Both, signed for this report: [`ReportAcceptance`].
+    pub(crate) signed: String,
 }
 
 /// Reason for not accepting a report.
@@ -105,7 +107,21 @@ impl VerifierService {
             Ok(_) => self.metrics.verifiers().accepted(),
             Err(rejection) => self.metrics.verifiers().rejected(rejection.reason()),
         }
-        Ok(AcceptedReport { at_least: outcome?, interval: interval(self.memory.len()) })
+        Ok(self.accepted(text, outcome?))
+    }
+
+    /// Signs the acceptance of a report that is stored.
+    fn accepted(&self, report: &str, at_least: FeedCursor) -> AcceptedReport {
+        let interval = interval(self.memory.len());
+        let acceptance = ReportAcceptance {
+            issuer: self.issuer.name().to_owned(),
+            issued_at: self.ledger.now(),
+            report: ReportAcceptance::digest(report),
+            at_least,
+            interval,
+        };
+        let signed = acceptance.sign(&self.issuer.ring().active);
+        AcceptedReport { at_least: acceptance.at_least, interval, signed }
     }
 
     async fn judge(
