@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use agentwrit_verify::{Clock, FeedCursor, RevocationList, feed::FeedEntry};
+use agentwrit_verify::{Clock, FeedCursor, Level, RevocationList, feed::FeedEntry};
 use tokio::sync::watch;
 
 use super::{
@@ -34,6 +34,8 @@ struct Shared {
     list: RevocationList,
     tail: Mutex<Tail>,
     end: watch::Sender<LogEnd>,
+    /// Cursor of the latest urgent change.
+    urgent: watch::Sender<u64>,
     commit_times: CommitTimes,
 }
 
@@ -49,7 +51,7 @@ impl LogMemory {
         let mut tail = self.tail();
         if tail.end().epoch == *epoch {
             self.add_entry(&mut tail, cursor, entry);
-            self.publish_end(&tail);
+            self.publish_end(&tail, is_urgent(revocation.level));
         }
     }
 
@@ -59,15 +61,23 @@ impl LogMemory {
     }
 
     /// Wakes the requests that wait for the end of the log to move.
-    fn publish_end(&self, tail: &Tail) {
+    fn publish_end(&self, tail: &Tail, is_urgent: bool) {
         let end = tail.end();
         self.shared.commit_times.note(&end, self.subscribers());
+        if is_urgent {
+            self.shared.urgent.send_replace(end.cursor);
+        }
         self.shared.end.send_replace(end);
     }
 
     /// Returns the end of the log, which changes wake.
     pub(super) fn subscribe(&self) -> watch::Receiver<LogEnd> {
         self.shared.end.subscribe()
+    }
+
+    /// Returns the cursor of the latest urgent change.
+    pub(super) fn urgent(&self) -> watch::Receiver<u64> {
+        self.shared.urgent.subscribe()
     }
 
     /// Number of requests that wait for a change.
@@ -122,9 +132,10 @@ impl LogMemory {
         for row in rows {
             self.add_entry(&mut tail, row.cursor, entry_of_row(&self.shared.issuer, row));
         }
-        // The last entries may have expired and be gone.
+        // The last entries may have expired and be gone, or the keys have changed.
+        let is_without_entry = rows.last().is_none_or(|last| last.cursor < end.cursor);
         tail.extend_to(end.cursor);
-        self.publish_end(&tail);
+        self.publish_end(&tail, is_without_entry || rows.iter().any(|row| is_urgent(row.level)));
     }
 
     /// See [`Mirror::restart`](crate::store::Mirror::restart).
@@ -148,8 +159,14 @@ impl NewLog for Replacement {
         let mut tail = self.memory.tail();
         self.memory.shared.list.replace_with(&self.log.list);
         *tail = self.log.recent.into_tail(end);
-        self.memory.publish_end(&tail);
+        self.memory.publish_end(&tail, true);
     }
+}
+
+/// Returns whether followers should learn of a revocation soon. Renewals and releases revoke a single token; a revocation
+/// that was requested has an entry of another level too.
+fn is_urgent(level: Level) -> bool {
+    level != Level::Token
 }
 
 /// Reads a log from its beginning.
@@ -183,6 +200,7 @@ impl LogReader {
             issuer,
             list,
             end: watch::Sender::new(end.clone()),
+            urgent: watch::Sender::new(end.cursor),
             commit_times: CommitTimes::new(clock, &end),
             tail: Mutex::new(recent.into_tail(end)),
         };
@@ -213,7 +231,7 @@ impl RecentEntries {
 
 #[cfg(test)]
 mod tests {
-    use agentwrit_verify::{Level, Subject, SystemClock, UnixTime};
+    use agentwrit_verify::{Subject, SystemClock, UnixTime};
 
     use super::*;
 
@@ -258,6 +276,24 @@ mod tests {
         assert_eq!(cursors(&memory), (3, 3, 3));
         memory.extend(&[], &end("a", 7));
         assert_eq!(cursors(&memory), (3, 7, 3), "entries that expired and were deleted");
+    }
+
+    #[test]
+    fn requested_revocations_and_changes_of_keys_are_urgent() {
+        let memory = LogReader::new("issuer").finish(end("a", 3), Arc::new(SystemClock));
+        let urgent = memory.urgent();
+        let epoch: Arc<str> = "a".into();
+        memory.add(&epoch, 4, &revocation("renewed"));
+        memory.extend(&[row(5, "released")], &end("a", 5));
+        assert_eq!(*urgent.borrow(), 3);
+        memory.add(&epoch, 6, &Revocation { level: Level::Session, ..revocation("revoked") });
+        assert_eq!(*urgent.borrow(), 6);
+        memory.extend(&[row(7, "renewed"), FeedRow { level: Level::Agent, ..row(8, "agent") }], &end("a", 8));
+        assert_eq!(*urgent.borrow(), 8);
+        memory.advance(&epoch, 9);
+        assert_eq!(*urgent.borrow(), 9);
+        memory.restart().finish(end("b", 1));
+        assert_eq!(*urgent.borrow(), 1);
     }
 
     #[test]

@@ -261,7 +261,8 @@ impl FeedPublisher {
         if from > known.cursor || !self.feed.memory.is_within(from, PAGE) {
             return Ok(None);
         }
-        let round = self.feed.rounds.join(asked, || self.feed.memory.subscribers()).await;
+        let mut urgent = self.feed.memory.urgent();
+        let round = self.feed.rounds.join(asked, from, || self.feed.memory.subscribers(), &mut urgent).await;
         Ok(Some(News { round, latest: known }))
     }
 
