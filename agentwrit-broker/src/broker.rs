@@ -84,6 +84,7 @@ impl Broker {
         let mut background_tasks = vec![
             tokio::spawn(run_housekeeping(Arc::clone(&services))),
             tokio::spawn(write_denials(Arc::clone(&services))),
+            tokio::spawn(record_confirmations(Arc::clone(&services))),
             tokio::spawn(key_rotation::run(Arc::clone(&services))),
         ];
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
@@ -209,6 +210,11 @@ async fn run_housekeeping(services: Arc<Services>) {
             tracing::warn!(component = "store", %error, "housekeeping failed, it is tried again in a minute");
         }
     }
+}
+
+/// Records confirmations that no request waits for any more.
+async fn record_confirmations(services: Arc<Services>) {
+    services.confirmations.record_watched().await;
 }
 
 /// Reloads certificates whose files were replaced, and logs counts of failed handshakes.

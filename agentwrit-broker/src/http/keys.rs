@@ -118,7 +118,7 @@ async fn change(
     services: Shared,
     Author { client, verified }: Author,
     operation: KeyOperation,
-    JsonBody(request, _place): JsonBody<KeyChangeRequest>,
+    JsonBody(request, place): JsonBody<KeyChangeRequest>,
 ) -> Result<Json<SigningKeyRecord>, HttpError> {
     let author = ChangeAuthor {
         by: verified.subject().clone(),
@@ -127,6 +127,8 @@ async fn change(
         reason: request.reason,
     };
     let KeyChange { key, cursor } = services.keys.change(operation, author).await?;
+    // The body is gone, and a wait is long.
+    drop(place);
     let confirmation = match request.wait {
         Some(wait) => confirmation_of(&services, &cursor, verified.subject(), wait).await,
         None => None,

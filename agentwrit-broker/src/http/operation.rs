@@ -30,22 +30,22 @@ pub(crate) async fn health(State(services): State<Shared>) -> Response {
     };
     let events = timeout(HEALTH_LIMIT, checking).await.ok().and_then(Result::ok);
     let healthy = events.is_some();
-    let warnings = ledger.clock_monitor.warnings(ledger.clock.as_ref());
     let response = HealthResponse {
         status: if healthy { HealthResponse::OK } else { HealthResponse::UNAVAILABLE }.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime: services.uptime().as_secs(),
         db_connected: healthy,
         audit_events_count: events.unwrap_or_default(),
-        warnings: warnings
-            .into_iter()
-            .map(ClockWarning::as_str)
-            .chain(services.keys.warnings())
-            .map(str::to_owned)
-            .collect(),
+        warnings: warnings(&services).into_iter().map(str::to_owned).collect(),
     };
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(response)).into_response()
+}
+
+/// Returns what an operator should look at although the broker serves.
+fn warnings(services: &Shared) -> Vec<&'static str> {
+    let of_clock = services.ledger.clock_monitor.warnings(services.ledger.clock.as_ref());
+    of_clock.into_iter().map(ClockWarning::as_str).chain(services.keys.warnings()).collect()
 }
 
 pub(super) async fn health_endpoint(services: State<Shared>, _: NoParameters) -> Response {
@@ -61,6 +61,7 @@ pub(super) async fn metrics(State(services): State<Shared>, _: NoParameters) -> 
     let held = services.ledger.clock_monitor.held(clock);
     let offset = services.ledger.store.clock_offset();
     services.metrics.set_clock(behind.unwrap_or_default(), held.unwrap_or_default(), offset);
+    services.metrics.set_health_warnings(warnings(&services));
     services.verifiers.measure();
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], services.metrics.encode()).into_response()
 }

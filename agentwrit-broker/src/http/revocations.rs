@@ -29,7 +29,7 @@ pub(super) async fn revoke(
     Client(client): Client,
     verified: Verified,
     _: NoParameters,
-    JsonBody(request, _place): JsonBody<RevocationRequest>,
+    JsonBody(request, place): JsonBody<RevocationRequest>,
 ) -> Result<Json<RevocationResponse>, HttpError> {
     let (dry_run, wait) = (request.dry_run, request.wait);
     if dry_run && wait.is_some() {
@@ -40,8 +40,14 @@ pub(super) async fn revoke(
         .revocations
         .revoke(verified.subject().clone(), Some(verified.token().clone().into()), request, client)
         .await?;
-    let confirmation = match wait.filter(|_| done.ended.revoked) {
-        Some(seconds) => confirmation_of(&services, &done.cursor, verified.subject(), seconds).await,
+    // The body is gone, and a wait is long.
+    drop(place);
+    let confirmation = match wait {
+        Some(seconds) if done.ended.revoked => {
+            confirmation_of(&services, &done.cursor, verified.subject(), seconds).await
+        }
+        // Nothing to wait for: the state of what was revoked before.
+        Some(_) => logged(services.confirmations.state(&done.cursor).await, &done.cursor),
         None => None,
     };
     Ok(Json(RevocationResponse {
@@ -64,8 +70,11 @@ pub(super) async fn confirmation_of(
     by: &Subject,
     wait: u64,
 ) -> Option<ConfirmationResponse> {
-    let confirmed = services.confirmations.await_confirmation(cursor, by, Duration::from_secs(wait)).await;
-    confirmed
+    logged(services.confirmations.await_confirmation(cursor, by, Duration::from_secs(wait)).await, cursor)
+}
+
+fn logged(found: Result<ConfirmationResponse, Error>, cursor: &FeedCursor) -> Option<ConfirmationResponse> {
+    found
         .inspect_err(|error| tracing::error!(component = "http", %error, %cursor, "a confirmation could not be learnt"))
         .ok()
 }

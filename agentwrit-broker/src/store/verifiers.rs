@@ -30,12 +30,19 @@ pub trait ReadVerifiers {
     /// [`StoreError`].
     fn verifier_instances(&self) -> Result<Vec<InstanceState>, StoreError>;
 
-    /// Returns what the confirmation of a cursor was decided by, as JSON; `None` if that is not kept.
+    /// Returns what the confirmation of a cursor was decided by, compressed; `None` if that is not kept.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Returns the size of all such documents, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn confirmation_evidence_size(&self) -> Result<u64, StoreError>;
 }
 
 /// Enrolled verifiers and their instances, as a store of several brokers holds them.

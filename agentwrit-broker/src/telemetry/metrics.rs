@@ -18,14 +18,18 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub(crate) use self::{keys::KeyFigures, verifiers::VerifierFigures};
 use self::{
+    health::WarningGauges,
     keys::KeyGauges,
     labels::{BoundedLabel, Label},
-    verifiers::VerifierMetrics,
+};
+pub(crate) use self::{
+    keys::KeyFigures,
+    verifiers::{VerifierFigures, VerifierMetrics},
 };
 use super::log;
 
+mod health;
 mod keys;
 mod labels;
 mod text;
@@ -57,6 +61,7 @@ pub struct Metrics {
     proofs_rejected: Family<Label, Counter>,
     tls_handshakes_failed: Family<Label, Counter>,
     tls_renewal_failing: Gauge<u64, AtomicU64>,
+    warnings: WarningGauges,
     keys: KeyGauges,
     verifiers: VerifierMetrics,
 }
@@ -108,6 +113,7 @@ impl Metrics {
             proofs_rejected: Family::default(),
             tls_handshakes_failed: Family::default(),
             tls_renewal_failing: Gauge::default(),
+            warnings: WarningGauges::default(),
             keys: KeyGauges::default(),
             verifiers: VerifierMetrics::default(),
         };
@@ -208,6 +214,11 @@ impl Metrics {
         self.tls_renewal_failing.set(u64::from(failing));
     }
 
+    /// Sets the warnings of the health document.
+    pub(crate) fn set_health_warnings(&self, warnings: Vec<&'static str>) {
+        self.warnings.set(warnings);
+    }
+
     /// Sets the state of the signing keys.
     pub(crate) fn set_signing_keys(&self, figures: &KeyFigures) {
         self.keys.set(figures);
@@ -278,6 +289,7 @@ impl Metrics {
         let help = "1 while the certificate files cannot be used and older certificates are shown";
         registry.register("tls_renewal_failing", help, self.tls_renewal_failing.clone());
         self.keys.register(registry);
+        self.warnings.register(registry);
         self.verifiers.register(registry);
         self
     }

@@ -8,9 +8,6 @@ use agentwrit_verify::{
 use super::{CommitTime, Decision, VerifierService};
 use crate::domain::{Enrolment, InstanceState};
 
-/// Largest size of all evidence that is kept, in bytes; the oldest is removed first.
-pub(super) const MAX_KEPT: u64 = 64 * 1024 * 1024;
-
 /// Collects the evidence of a decision.
 pub(super) fn of(
     commit: &CommitTime,

@@ -9,10 +9,13 @@
 //!    client that hangs up ends its request, and a broker that stops ends all with the present state.
 //! 5. The first request that finds a change confirmed records `revocation_confirmed`, once for each cursor at all brokers, and
 //!    keeps what it was decided by: the event has the digest. If that fails, the change is confirmed all the same.
+//! 6. A change that was pending when a request ended is [watched](watched) until it is confirmed, and recorded then.
 
+mod document;
 mod evidence;
 mod listed;
 mod record;
+mod watched;
 
 use std::{
     sync::{
@@ -29,10 +32,11 @@ use agentwrit_verify::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 
-use self::{listed::limit_listed, record::Recorded};
+use self::{document::Document, listed::limit_listed, record::Recorded, watched::Watched};
 use super::{
     Error,
     verifiers::{FleetSnapshot, VerifierService},
@@ -41,6 +45,7 @@ use crate::{
     feed::{CommitTime, FeedPublisher, UnknownCursor},
     issuer::Issuer,
     ledger::Ledger,
+    store::StoreError,
 };
 
 /// Largest number of requests that wait for a confirmation.
@@ -60,6 +65,7 @@ pub(crate) struct ConfirmationService {
     places: Semaphore,
     waiting: AtomicUsize,
     recorded: Recorded,
+    watched: Watched,
     stopping: watch::Receiver<bool>,
 }
 
@@ -80,11 +86,23 @@ impl ConfirmationService {
         issuer: Arc<Issuer>,
         stopping: watch::Receiver<bool>,
     ) -> Self {
-        let (places, waiting, recorded) = (Semaphore::new(MAX_WAITING), AtomicUsize::new(0), Recorded::default());
-        Self { ledger, feed, verifiers, issuer, places, waiting, recorded, stopping }
+        let (places, waiting) = (Semaphore::new(MAX_WAITING), AtomicUsize::new(0));
+        let (recorded, watched) = (Recorded::default(), Watched::default());
+        Self { ledger, feed, verifiers, issuer, places, waiting, recorded, watched, stopping }
     }
 
-    /// Returns how far what was committed up to `cursor` is confirmed, waiting up to `wait` for all of it.
+    /// Returns how far what was committed up to `cursor` is confirmed now, and records nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownCursor`], or that of the store.
+    pub(crate) async fn state(&self, cursor: &FeedCursor) -> Result<ConfirmationResponse, Error> {
+        let commit = self.commit_time(cursor).await?;
+        Ok(self.decide(&commit).await?.response)
+    }
+
+    /// Returns how far what was committed up to `cursor` is confirmed, waiting up to `wait` for all of it. The confirmation is
+    /// recorded in the name of `by`, also if the request ends before.
     ///
     /// # Errors
     ///
@@ -95,7 +113,13 @@ impl ConfirmationService {
         by: &Subject,
         wait: Duration,
     ) -> Result<ConfirmationResponse, Error> {
-        let commit = self.commit_time(cursor).await?;
+        // Before anything that may take a while: the client may hang up.
+        self.watch(cursor, by);
+        let commit = self.commit_time(cursor).await.inspect_err(|error| {
+            if matches!(error, Error::UnknownCursor(_)) {
+                self.watched.end(cursor);
+            }
+        })?;
         let place = if wait.is_zero() { None } else { self.place() };
         let until = Instant::now() + if place.is_some() { wait } else { Duration::ZERO };
         // Also without waiting: reports of other brokers arrive sooner while there is a receiver.
@@ -106,14 +130,7 @@ impl ConfirmationService {
             let begun = Instant::now();
             let decision = self.decide(&commit).await?;
             if decision.response.confirmation.state == ConfirmationState::Confirmed {
-                if let Err(error) = self.record(by, &commit, &decision).await {
-                    tracing::error!(
-                        component = "confirmation",
-                        %error,
-                        cursor = %commit.cursor,
-                        "a confirmation was not recorded; the next request for it tries again"
-                    );
-                }
+                self.record_or_log(by, &commit, &decision).await;
                 return Ok(decision.response);
             }
             let now = Instant::now();
@@ -155,12 +172,29 @@ impl ConfirmationService {
         Ok(Decision { response, fleet, next_fence, decided_at: now })
     }
 
+    /// Records a confirmation. If that fails it is logged, and tried again: the change is confirmed all the same.
+    async fn record_or_log(&self, by: &Subject, commit: &CommitTime, decision: &Decision) {
+        match self.record(by, commit, decision).await {
+            Ok(()) => self.watched.end(&commit.cursor),
+            Err(error) => tracing::error!(
+                component = "confirmation",
+                %error,
+                cursor = %commit.cursor,
+                "a confirmation was not recorded; it is tried again"
+            ),
+        }
+    }
+
     async fn record(&self, by: &Subject, commit: &CommitTime, decision: &Decision) -> Result<(), Error> {
         if self.recorded.contains(&commit.cursor) {
             return Ok(());
         }
         let evidence = evidence::of(commit, decision, self.issuer.name(), &self.verifiers);
-        self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, &evidence).await
+        let document = spawn_blocking(move || Document::of(evidence)).await;
+        let document = document.map_err(|error| StoreError::Internal { cause: error.to_string() })?;
+        let size = self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, document).await?;
+        size.into_iter().for_each(|size| self.verifiers.metrics().set_evidence_size(size));
+        Ok(())
     }
 
     /// Returns the evidence of a confirmation that was recorded, as JSON.
@@ -170,8 +204,11 @@ impl ConfirmationService {
     /// [`Error::NoEvidence`], or that of the store.
     pub(crate) async fn evidence(&self, cursor: &FeedCursor) -> Result<Vec<u8>, Error> {
         let cursor = cursor.clone();
-        let read = self.ledger.read(move |reader| Ok::<_, Error>(reader.confirmation_evidence(&cursor)?));
-        read.await?.ok_or(Error::NoEvidence)
+        let read = self.ledger.read(move |reader| {
+            let document = reader.confirmation_evidence(&cursor)?.ok_or(Error::NoEvidence)?;
+            Ok::<_, Error>(Document::decompress(&document)?)
+        });
+        read.await
     }
 
     /// Returns a place to wait.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use agentwrit_protocol::ConfirmationResponse;
-use agentwrit_verify::{FeedCursor, Subject, UnixTime, confirmation::ConfirmationEvidence};
+use agentwrit_verify::{FeedCursor, Subject, UnixTime};
 
-use super::evidence::MAX_KEPT;
+use super::document::{Document, MAX_KEPT, NEARLY_FULL};
 use crate::{
     audit::{EventType, NewEvent},
     ledger::Ledger,
@@ -23,38 +23,51 @@ const REMEMBERED: usize = 64;
 pub(super) struct Recorded(Mutex<VecDeque<FeedCursor>>);
 
 impl Recorded {
-    /// Records a confirmation unless any broker has.
+    /// Records a confirmation unless any broker has. Returns the size of all evidence if this one did.
     pub(super) async fn once(
         &self,
         ledger: &Arc<Ledger>,
         by: &Subject,
         cursor: &FeedCursor,
         found: &ConfirmationResponse,
-        evidence: &ConfirmationEvidence,
-    ) -> Result<(), Error> {
+        evidence: Document,
+    ) -> Result<Option<u64>, Error> {
         let (by, found, cursor, book) = (by.clone(), found.clone(), cursor.clone(), Arc::clone(ledger));
-        let (document, digest) = (Arc::<[u8]>::from(evidence.to_json()), evidence.digest());
+        let (document, digest) = (Arc::<[u8]>::from(evidence.compressed), evidence.digest);
         let recorded = cursor.clone();
-        ledger
+        let kept = ledger
             .transact(move |tx| {
                 let now = tx.now();
                 // A log that was begun since has no such cursor.
-                if tx.epoch()? == cursor.epoch() && tx.note_confirmation(cursor.position())? {
-                    tx.put_confirmation_evidence(cursor.position(), &document, MAX_KEPT)?;
-                    book.record(tx, event(&by, &cursor, &found, &digest, now))?;
+                if tx.epoch()? != cursor.epoch() || !tx.note_confirmation(cursor.position())? {
+                    return Ok::<_, Error>(None);
                 }
-                Ok::<_, Error>(())
+                tx.put_confirmation_evidence(cursor.position(), &document, MAX_KEPT)?;
+                book.record(tx, event(&by, &cursor, &found, &digest, now))?;
+                Ok(Some(tx.confirmation_evidence_size()?))
             })
             .await?;
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         latest.push_front(recorded);
         latest.truncate(REMEMBERED);
-        Ok(())
+        Ok(kept.inspect(|size| warn_if_nearly_full(*size)))
     }
 
     /// Returns true if the confirmation is known to be recorded.
     pub(super) fn contains(&self, cursor: &FeedCursor) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(cursor)
+    }
+}
+
+/// Warns before the next confirmations remove the oldest evidence.
+fn warn_if_nearly_full(size: u64) {
+    if size >= NEARLY_FULL {
+        tracing::warn!(
+            component = "confirmation",
+            bytes = size,
+            limit = MAX_KEPT,
+            "the next confirmations remove the oldest evidence: save what you need with `awrit confirmation CURSOR --evidence`"
+        );
     }
 }
 

@@ -240,16 +240,85 @@ async fn evidence_with_recorded_digest_proves_confirmed_and_fenced_instances() {
 async fn oldest_evidence_is_removed_beyond_its_limit() {
     let test = TestServices::new().await;
     let ledger = &test.services.ledger;
-    let cursor = |position| FeedCursor::new(&test.services.feed.end().epoch, position).unwrap();
+    let epoch = test.services.feed.end().epoch;
+    let cursor = move |position| FeedCursor::new(&epoch, position).unwrap();
     for position in 1..=3_u64 {
         let put = move |tx: &mut Tx<'_>| Ok::<_, Error>(tx.put_confirmation_evidence(position, &[b'x'; 40], 100)?);
         ledger.transact(put).await.unwrap();
         test.clock.advance(Duration::from_secs(1));
     }
-    assert_eq!(test.services.confirmations.evidence(&cursor(1)).await, Err(Error::NoEvidence));
-    for kept in [2, 3] {
-        assert_eq!(test.services.confirmations.evidence(&cursor(kept)).await.unwrap().len(), 40);
+    let kept = ledger.read(move |reader| {
+        let length =
+            |position| Ok::<_, Error>(reader.confirmation_evidence(&cursor(position))?.map(|document| document.len()));
+        Ok::<_, Error>(([length(1)?, length(2)?, length(3)?], reader.confirmation_evidence_size()?))
+    });
+    assert_eq!(kept.await, Ok(([None, Some(40), Some(40)], 80)));
+}
+
+#[tokio::test]
+async fn records_confirmation_of_pending_change_after_its_client_hung_up() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, Some(60)).await.unwrap();
+    for instance in [1, 2] {
+        send(services, &report(services, "api", instance, 1), 1).await.unwrap();
     }
+    let cursor = test.revoke_one().await;
+    let request = waiting(services, &cursor);
+    while services.confirmations.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    for instance in [1, 2] {
+        services.confirmations.record_confirmed().await;
+        assert!(test.confirmation_events().await.is_empty(), "one instance is pending");
+        test.clock.advance(Duration::from_secs(1));
+        send(services, &report(services, "api", instance, 2), 1).await.unwrap();
+    }
+    for _ in 0..2 {
+        services.confirmations.record_confirmed().await;
+        let events = test.confirmation_events().await;
+        let resources: Vec<_> = events.iter().map(|event| event.resource.clone().unwrap()).collect();
+        assert_eq!(resources, [cursor.to_string()]);
+        assert!(events[0].detail.contains("confirmed=2 fenced=0"), "{}", events[0].detail);
+    }
+    let document = services.confirmations.evidence(&cursor).await.unwrap();
+    let evidence: ConfirmationEvidence = serde_json::from_slice(&document).unwrap();
+    assert_eq!(evidence.check().map(|figures| figures.confirmed), Ok(2));
+}
+
+#[tokio::test]
+async fn records_fenced_confirmation_of_request_that_ended_pending_in_background() {
+    let test = TestServices::new().await;
+    let services = &test.services;
+    enrol(services, "api", 1, Some(60)).await.unwrap();
+    send(services, &report(services, "api", 1, 1), 1).await.unwrap();
+    let cursor = test.revoke_one().await;
+    assert_eq!(test.figures(&cursor).await.0, Pending);
+    test.clock.advance(Duration::from_secs(31));
+    let background = tokio::spawn({
+        let services = Arc::clone(services);
+        async move { services.confirmations.record_watched().await }
+    });
+    let recorded = async {
+        while test.confirmation_events().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, recorded).await.unwrap();
+    services.stopping.send_replace(true);
+    timeout(SOON, background).await.unwrap().unwrap();
+    assert_eq!(test.confirmation_events().await.len(), 1);
+}
+
+#[tokio::test]
+async fn state_of_cursor_is_decided_without_record() {
+    let test = TestServices::new().await;
+    let cursor = test.revoke_one().await;
+    assert_eq!(test.services.confirmations.state(&cursor).await.unwrap().confirmation.state, Confirmed);
+    test.services.confirmations.record_confirmed().await;
+    assert!(test.confirmation_events().await.is_empty());
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ use crate::{
     ledger::Ledger,
     limits::rate_limit::RateTable,
     store::{FleetMirror, Store, StoreError, StoredFleet},
-    telemetry::metrics::{Metrics, VerifierFigures},
+    telemetry::metrics::{Metrics, VerifierFigures, VerifierMetrics},
 };
 
 /// Enrols verifiers and takes their reports.
@@ -89,6 +89,11 @@ impl VerifierService {
     pub(crate) async fn list(&self) -> Result<Vec<KnownVerifier>, Error> {
         self.store().confirm_reports().await?;
         Ok(self.memory.verifiers())
+    }
+
+    /// Returns the metrics of verifiers and confirmations.
+    pub(crate) fn metrics(&self) -> &VerifierMetrics {
+        self.metrics.verifiers()
     }
 
     /// Sets the metrics of the fleet as this broker knows it.

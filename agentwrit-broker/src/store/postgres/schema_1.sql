@@ -299,7 +299,7 @@ CREATE TABLE confirmation_evidence (
     epoch      text COLLATE "C" NOT NULL,
     cursor     bigint NOT NULL,
     decided_at bigint NOT NULL,
-    document   bytea  NOT NULL, -- JSON
+    document   bytea  NOT NULL, -- JSON, compressed (zlib)
     PRIMARY KEY (epoch, cursor)
 );
 

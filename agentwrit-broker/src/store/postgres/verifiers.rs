@@ -53,6 +53,11 @@ impl ReadVerifiers for Transaction<'_> {
         let sql = "SELECT document FROM confirmation_evidence WHERE epoch = $1 AND cursor = $2";
         self.find(sql, values![cursor.epoch(), signed(cursor.position())], |row| get(row, 0))
     }
+
+    fn confirmation_evidence_size(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(sum(length(document)), 0) FROM confirmation_evidence";
+        self.single(sql, values![], |row| unsigned(row, 0))
+    }
 }
 
 impl Transaction<'_> {

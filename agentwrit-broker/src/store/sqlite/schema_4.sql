@@ -53,7 +53,7 @@ CREATE TABLE confirmation_evidence (
     epoch      TEXT    NOT NULL,
     cursor     INTEGER NOT NULL,
     decided_at INTEGER NOT NULL,
-    document   BLOB    NOT NULL, -- JSON
+    document   BLOB    NOT NULL, -- JSON, compressed (zlib)
     PRIMARY KEY (epoch, cursor)
 ) STRICT;
 

@@ -96,7 +96,7 @@ impl Tx<'_> {
         self.change(|rows| rows.note_confirmation(&epoch, cursor, at))
     }
 
-    /// Keeps what the confirmation of a cursor of the present log was decided by, as JSON. The oldest documents are removed
+    /// Keeps what the confirmation of a cursor of the present log was decided by, compressed. The oldest documents are removed
     /// beyond `longest` bytes in all.
     ///
     /// # Errors

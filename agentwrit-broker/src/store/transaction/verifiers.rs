@@ -29,6 +29,10 @@ impl ReadVerifiers for Tx<'_> {
     fn confirmation_evidence(&self, cursor: &FeedCursor) -> Result<Option<Vec<u8>>, StoreError> {
         self.flushed()?.confirmation_evidence(cursor)
     }
+
+    fn confirmation_evidence_size(&self) -> Result<u64, StoreError> {
+        self.flushed()?.confirmation_evidence_size()
+    }
 }
 
 impl Tx<'_> {

@@ -13,6 +13,22 @@ fn value(metrics: &Metrics, sample: &str) -> Option<String> {
 }
 
 #[test]
+fn health_warning_is_1_while_it_lasts_and_0_before_and_after() {
+    let metrics = Metrics::new();
+    let samples = || {
+        ["signing_key_not_saved", "signing_key_unusable", "other"]
+            .map(|warning| value(&metrics, &format!(r#"agentwrit_health_warning{{warning="{warning}"}}"#)))
+    };
+    let series = |values: [&str; 3]| values.map(|value| Some(value.to_owned()).filter(|value| value != "-"));
+    metrics.set_health_warnings(Vec::new());
+    assert_eq!(samples(), series(["0", "0", "-"]));
+    metrics.set_health_warnings(vec!["signing_key_not_saved", "other"]);
+    assert_eq!(samples(), series(["1", "0", "1"]));
+    metrics.set_health_warnings(vec!["signing_key_unusable"]);
+    assert_eq!(samples(), series(["0", "1", "0"]));
+}
+
+#[test]
 fn writes_every_metric_with_its_name_and_type() {
     let metrics = Metrics::new();
     metrics.token_issued(&scopes(&["read:data:x"]));

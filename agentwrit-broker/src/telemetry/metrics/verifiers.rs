@@ -20,6 +20,7 @@ pub(crate) struct VerifierMetrics {
     instances: Family<Label, Gauge<u64, AtomicU64>>,
     unbounded: Family<Label, Gauge<u64, AtomicU64>>,
     lag: Family<Label, Gauge<u64, AtomicU64>>,
+    evidence: Gauge<u64, AtomicU64>,
     names: BoundedLabel,
 }
 
@@ -43,6 +44,7 @@ impl Default for VerifierMetrics {
             instances: Family::default(),
             unbounded: Family::default(),
             lag: Family::default(),
+            evidence: Gauge::default(),
             names: BoundedLabel::new("verifier", MAX_NAMES, "other"),
         }
     }
@@ -57,6 +59,11 @@ impl VerifierMetrics {
     /// Counts a rejected report, by the kind of reason.
     pub(crate) fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&Label::fixed("reason", reason)).inc();
+    }
+
+    /// Sets the size of the evidence of confirmations that the store keeps, in bytes.
+    pub(crate) fn set_evidence_size(&self, bytes: u64) {
+        self.evidence.set(bytes);
     }
 
     /// Sets the figures of each verifier.
@@ -87,5 +94,7 @@ impl VerifierMetrics {
         registry.register("verifier_unbounded_instances", help, self.unbounded.clone());
         let help = "Cursors of the revocation log that the slowest instance does not apply yet, by verifier";
         registry.register("verifier_lag", help, self.lag.clone());
+        let help = "Evidence of confirmations that the store keeps; at 67108864 bytes the oldest is removed";
+        registry.register("confirmation_evidence_bytes", help, self.evidence.clone());
     }
 }
