@@ -289,7 +289,7 @@ def migrate(directory, shared):
 
 def confirmation(work, rounds, seconds):
     columns = ["SQLite", "PostgreSQL"]
-    table = Table("10,000 instances that report without news, every 50 s", columns)
+    table = Table("10,000 instances that report without news, every 100 s", columns)
     with Postgres() as server:
         for column, url in zip(columns, (None, server.url(server.new_database()))):
             with Brokers(work / f"confirmation-{column}", 1, url) as brokers:

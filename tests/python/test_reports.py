@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 
 import httpx
 from conftest import REPOSITORY, Broker
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from test_docs import blocks_of
 
 PAGE = REPOSITORY / "docs/verifying-elsewhere.md"
@@ -24,6 +25,21 @@ def functions() -> dict:
 def payload(jws: str) -> dict:
     part = jws.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def jwt_payload(broker: Broker, jws: str) -> dict:
+    """Returns the payload of an acceptance, verified with the broker's key."""
+
+    def decode(part: str) -> bytes:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+    header, _, signature = jws.split(".")
+    header = json.loads(decode(header))
+    assert header["typ"] == "agentwrit-report-acceptance+jwt"
+    keys = httpx.get(f"{broker.url}/.well-known/jwks.json").json()["keys"]
+    [key] = [Ed25519PublicKey.from_public_bytes(decode(key["x"])) for key in keys if key["kid"] == header["kid"]]
+    key.verify(decode(signature), jws.rsplit(".", 1)[0].encode())
+    return payload(jws)
 
 
 def test_broker_accepts_reports_as_the_page_describes_them(broker: Broker) -> None:
@@ -56,6 +72,11 @@ def test_broker_accepts_reports_as_the_page_describes_them(broker: Broker) -> No
     assert accepted.status_code == 204, accepted.text
     assert accepted.headers["AgentWrit-At-Least"] == f"{feed['epoch']}.{feed['to']}"
     assert 1 <= int(accepted.headers["AgentWrit-Report-Interval"]) <= 120
+    acceptance = accepted.headers["AgentWrit-Report-Acceptance"]
+    verified = jwt_payload(broker, acceptance)
+    assert verified["report"] == page["base64url"](hashlib.sha256(accepted.request.content).digest())
+    assert (verified["iss"], verified["epoch"], verified["cursor"]) == (feed["iss"], feed["epoch"], feed["to"])
+    assert verified["interval"] == int(accepted.headers["AgentWrit-Report-Interval"])
     [verifier] = broker.admin("GET", "/v1/admin/verifiers")["verifiers"]
     [instance] = verifier["instances"]
     assert instance["instance"] == members["instance"] and instance["bound"] == 30

@@ -48,6 +48,12 @@ impl Pools {
         self.bodies.admit(client)
     }
 
+    /// Number of large bodies that have places.
+    #[cfg(test)]
+    pub(crate) fn large_bodies(&self) -> usize {
+        self.bodies.used()
+    }
+
     /// Place to wait for the feed. A displaced request is answered at once.
     pub(crate) fn long_poll(&self, client: IpAddr) -> Option<Place> {
         self.polls.admit(client)

@@ -207,8 +207,8 @@ pub(crate) struct Reports {
     #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u64).range(1..=10_000))]
     pub(crate) instances: u64,
 
-    /// Interval at which each reports, in seconds; the broker proposes 50 for 10,000
-    #[arg(long, value_name = "SECONDS", default_value_t = 50, value_parser = value_parser!(u64).range(1..=120))]
+    /// Interval at which each reports, in seconds; the broker proposes 100 for 10,000
+    #[arg(long, value_name = "SECONDS", default_value_t = 100, value_parser = value_parser!(u64).range(1..=120))]
     pub(crate) interval: u64,
 
     /// Number of clients, each with a connection of its own

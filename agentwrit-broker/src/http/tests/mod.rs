@@ -1,4 +1,5 @@
 mod bodies;
+mod confirmations;
 mod openapi;
 mod recheck;
 mod reports;

@@ -13,12 +13,12 @@ use super::openapi::walk::{ADMIN_SECRET, Walk};
 
 const REPORTS: &str = "/v1/verifiers/reports";
 
-fn key() -> SigningKey {
+pub(super) fn key() -> SigningKey {
     SigningKey::from_seed(&[3; 32]).unwrap()
 }
 
 /// A broker with a verifier `api` of [`key`], and the operator's token.
-async fn start() -> (Walk, String) {
+pub(super) async fn start() -> (Walk, String) {
     let walk = Walk::start().await;
     let login = json!({"secret": ADMIN_SECRET}).to_string().into_bytes();
     let admin = walk.send("POST", "/v1/admin/auth", None, Some(login)).await.text("access_token");
@@ -28,7 +28,7 @@ async fn start() -> (Walk, String) {
     (walk, admin)
 }
 
-fn report(walk: &Walk, sequence: u64) -> Report {
+pub(super) fn report(walk: &Walk, sequence: u64) -> Report {
     let end = walk.services.feed.end();
     Report {
         verifier: VerifierName::parse("api").unwrap(),
@@ -46,7 +46,7 @@ fn report(walk: &Walk, sequence: u64) -> Report {
 }
 
 /// Status and detail of the response to a report.
-async fn send(walk: &Walk, text: impl Into<Vec<u8>>) -> (u16, String) {
+pub(super) async fn send(walk: &Walk, text: impl Into<Vec<u8>>) -> (u16, String) {
     let answer = walk.send("POST", REPORTS, None, Some(text.into())).await;
     let detail = if answer.status == 204 { String::new() } else { answer.text("detail") };
     (answer.status, detail)

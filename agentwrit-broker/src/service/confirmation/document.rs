@@ -118,6 +118,7 @@ mod tests {
                 applied: cursor.clone(),
                 bound: ReportedBound::Seconds(30),
                 key_set: Some(KeySet::new([key().public_key().clone()]).unwrap().digest()),
+                true_at: Some(at()),
                 drained: Some(1841),
                 leaving: false,
             };

@@ -21,10 +21,10 @@ use crate::{
 const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
 /// Interval after which an instance without news reports, unless there are many.
 const LEAST_INTERVAL: Duration = Duration::from_secs(8);
-/// Longest such interval, far from the end of a lease.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
-/// Number of reports without news that brokers take in a second.
-const REPORTS_PER_SECOND: usize = 200;
+/// Longest such interval: an instance sends several reports in a lease, so that it may lose some.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(100);
+/// Number of reports without news that brokers take in a second: a few per cent of a core.
+const REPORTS_PER_SECOND: usize = 100;
 /// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
 const BURST: u32 = 5;
 /// New instances of a verifier in a second, and at once: the first report of 10,000 comes within the least part of a lease
@@ -32,7 +32,7 @@ const BURST: u32 = 5;
 const NEW_INSTANCES: (u32, u32) = (50, 1000);
 /// Number of readings in a second that reports of unknown verifiers cause.
 const READINGS_PER_SECOND: u32 = 20;
-const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND < 60);
+const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND <= 100);
 
 /// Response to a report that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -319,6 +319,6 @@ mod tests {
     #[test]
     fn interval_grows_with_number_of_instances() {
         let seconds = |instances| interval(instances).as_secs();
-        assert_eq!([0, 1600, 1601, 5000, 10_000, 100_000].map(seconds), [8, 8, 9, 25, 50, 60]);
+        assert_eq!([0, 800, 801, 5000, 10_000, 100_000].map(seconds), [8, 8, 9, 50, 100, 100]);
     }
 }

@@ -58,6 +58,8 @@ struct Changes {
     confirmed: Vec<Duration>,
     /// Processor time of the broker, and of this process.
     work: [Duration; 2],
+    /// Reports that followers sent, and those of them that failed.
+    reports: [u64; 2],
 }
 
 impl Followers {
@@ -88,7 +90,7 @@ impl Followers {
         for token in tokens(&self.broker, &admin, count).await {
             self.rest(1).await;
             self.until_all(|_, verifier| verifier.verify(&token).is_ok()).await;
-            let before = self.work();
+            let (before, reported) = (self.work(), self.reports());
             let (acknowledged, response) = revoke(&self.broker, &admin, &token).await;
             let watching = self.watch(token, acknowledged);
             if self.reporting {
@@ -96,6 +98,9 @@ impl Followers {
                 changes.confirmed.push(self.confirmed(&admin, cursor, acknowledged).await);
             }
             changes.add(watching.await.unwrap(), before, self.work());
+            for (total, (after, before)) in changes.reports.iter_mut().zip(self.reports().into_iter().zip(reported)) {
+                *total += after - before;
+            }
         }
         changes
     }
@@ -170,6 +175,12 @@ impl Followers {
         confirmed
     }
 
+    /// Number of reports that the followers have sent, and of those that failed.
+    fn reports(&self) -> [u64; 2] {
+        let counters = || self.members.iter().map(|(follower, _)| follower.status().counters);
+        [counters().map(|counters| counters.reports).sum(), counters().map(|counters| counters.report_failures).sum()]
+    }
+
     fn work(&self) -> [Duration; 2] {
         [processor_time(self.broker.pid()), processor_time(std::process::id())]
     }
@@ -194,6 +205,8 @@ impl Changes {
         if let (Some(median), Some(most)) = (ratios.get(ratios.len() / 2), ratios.last()) {
             report(&format!("{what}: confirmed"), self.confirmed);
             println!("  confirmed / the last one, of each change: median {median:.2}, most {most:.2}");
+            let [sent, failed] = self.reports;
+            println!("  reports: {sent} sent, {failed} failed");
         }
         let [broker, followers] = self.work.map(|work| work.as_secs_f64() * 1000.0 / f64::from(narrow(changes)));
         println!("  processor time of a change, ms: broker {broker:.1}, followers {followers:.1}");
