@@ -10,7 +10,13 @@ use prometheus_client::{
 use super::labels::Label;
 
 /// Warnings that have a series from the start on.
-const KNOWN: [&str; 4] = ["clock_behind_records", "deletion_held", "signing_key_unusable", "signing_key_not_saved"];
+const KNOWN: [&str; 5] = [
+    "clock_behind_records",
+    "deletion_held",
+    "signing_key_unusable",
+    "signing_key_not_saved",
+    "state_file_not_written",
+];
 
 /// Gauge of each warning: 1 while it is in the health document.
 #[derive(Default)]
