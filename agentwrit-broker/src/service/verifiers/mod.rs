@@ -8,6 +8,7 @@
 //!    until they accept no token for certain.
 //! 5. The checks that cost least come first. A request costs at most one signature, whatever it contains.
 
+mod acceptance;
 mod capacity;
 mod enrolment;
 mod fleet;

@@ -1,14 +1,14 @@
 //! Reports of instances.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::limits::MAX_VERIFIER_BOUND;
 use agentwrit_verify::{
     FeedCursor, UnixTime,
-    report::{Report, ReportAcceptance, ReportError, ReportedBound, UnverifiedReport},
+    report::{Report, ReportError, ReportedBound, UnverifiedReport},
 };
 
-use super::{VerifierService, capacity::MAX_INSTANCES, fleet::Noted};
+use super::{VerifierService, acceptance::AcceptedReport, fleet::Noted};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{Enrolment, InstanceState},
@@ -19,12 +19,6 @@ use crate::{
 
 /// Largest `seq`, and largest other number: what a store keeps.
 const MAX_NUMBER: u64 = i64::MAX.unsigned_abs();
-/// Interval after which an instance without news reports, unless there are many.
-const LEAST_INTERVAL: Duration = Duration::from_secs(8);
-/// Longest such interval: an instance sends several reports in a lease, so that it may lose some.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(100);
-/// Number of reports without news that brokers take in a second: a few per cent of a core.
-const REPORTS_PER_SECOND: usize = 100;
 /// Reports of an instance at once: one more than it sends, since delays vary. Then one a second.
 const BURST: u32 = 5;
 /// New instances of a verifier in a second, and at once: the first report of 10,000 comes within the least part of a lease
@@ -32,18 +26,6 @@ const BURST: u32 = 5;
 const NEW_INSTANCES: (u32, u32) = (50, 1000);
 /// Number of readings in a second that reports of unknown verifiers cause.
 const READINGS_PER_SECOND: u32 = 20;
-const _: () = assert!(MAX_INSTANCES / REPORTS_PER_SECOND <= 100);
-
-/// Response to a report that was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AcceptedReport {
-    /// End of the revocation log, read after the report was stored.
-    pub(crate) at_least: FeedCursor,
-    /// Interval after which the instance should report again if it has no news.
-    pub(crate) interval: Duration,
-    /// Both, signed for this report: [`ReportAcceptance`].
-    pub(crate) signed: String,
-}
 
 /// Reason for not accepting a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,20 +90,6 @@ impl VerifierService {
             Err(rejection) => self.metrics.verifiers().rejected(rejection.reason()),
         }
         Ok(self.accepted(text, outcome?))
-    }
-
-    /// Signs the acceptance of a report that is stored.
-    fn accepted(&self, report: &str, at_least: FeedCursor) -> AcceptedReport {
-        let interval = interval(self.memory.len());
-        let acceptance = ReportAcceptance {
-            issuer: self.issuer.name().to_owned(),
-            issued_at: self.ledger.now(),
-            report: ReportAcceptance::digest(report),
-            at_least,
-            interval,
-        };
-        let signed = acceptance.sign(&self.issuer.ring().active);
-        AcceptedReport { at_least: acceptance.at_least, interval, signed }
     }
 
     async fn judge(
@@ -304,21 +272,4 @@ fn check(report: &Report, enrolment: &Enrolment) -> Result<(), ReportRejection> 
     };
     let max_bound = enrolment.max_bound.unwrap_or(MAX_VERIFIER_BOUND);
     if is_within { Ok(()) } else { Err(ReportRejection::BoundTooLarge { max_bound }) }
-}
-
-/// Returns the interval at which instances without news should report, so that brokers take few reports a second.
-fn interval(instances: usize) -> Duration {
-    let seconds = u64::try_from(instances.div_ceil(REPORTS_PER_SECOND)).unwrap_or(u64::MAX);
-    Duration::from_secs(seconds).clamp(LEAST_INTERVAL, LONGEST_INTERVAL)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interval_grows_with_number_of_instances() {
-        let seconds = |instances| interval(instances).as_secs();
-        assert_eq!([0, 800, 801, 5000, 10_000, 100_000].map(seconds), [8, 8, 9, 50, 100, 100]);
-    }
 }
