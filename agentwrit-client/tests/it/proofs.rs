@@ -187,7 +187,7 @@ async fn error_names_clocks_when_broker_is_more_than_ten_minutes_ahead_or_behind
     for (date, error) in [
         ("Sat, 21 Nov 2026 07:49:59 GMT", "the broker's clock is 601 s behind this machine's"),
         ("Sat, 21 Nov 2026 08:10:01 GMT", "the broker's clock is 601 s ahead of this machine's"),
-        ("Wed, 21 Nov 2099 08:00:00 GMT", "the broker's clock is 2303683200 s ahead of this machine's"),
+        ("Sat, 21 Nov 2099 08:00:00 GMT", "the broker's clock is 2303683200 s ahead of this machine's"),
     ] {
         let (broker, issuer, key) = (broker().await, TestIssuer::new(), key(9));
         issuer.clock().set(UnixTime::parse_rfc3339("2026-11-21T08:00:00Z").unwrap());
