@@ -152,7 +152,8 @@ fn record_in(set: &mut [u32; WORDS], hash: [u32; 2], time: u32) -> Replay {
     // No branch depends on a single place: which one is the oldest cannot be predicted.
     let (mut is_recorded, mut oldest, mut oldest_time) = (false, 0, u32::MAX);
     for (place, ((recorded_at, low), high)) in times.iter().zip(&*lows).zip(&*highs).enumerate() {
-        is_recorded |= (*low == hash[0]) & (*high == hash[1]) & (*recorded_at >= lowest);
+        let difference = (*low ^ hash[0]) | (*high ^ hash[1]);
+        is_recorded |= difference == 0 && *recorded_at >= lowest;
         let is_older = *recorded_at < oldest_time;
         oldest = if is_older { place } else { oldest };
         oldest_time = if is_older { *recorded_at } else { oldest_time };
