@@ -169,7 +169,9 @@ async fn rejects_change_that_loosens_binding_of_app_and_changes_nothing() {
     assert_eq!(test.bound_key(&registered.agent.token), Some(registered.key));
     // What changes nothing is no loosening.
     test.set_binding(&app, true).await;
-    let unbound = test.create_app().await.0;
+    let (name, scopes) = (AppName::parse("another-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
+    let new = NewApp { name, scopes, token_ttl: None, sender_constrained: false };
+    let (unbound, _) = test.services.apps.create(None, new, CLIENT).await.unwrap();
     test.set_binding(&unbound, false).await;
 }
 
