@@ -118,6 +118,7 @@ impl Registration {
                 revoked_at: None,
             },
             token: IssuedToken {
+                scope: None,
                 jti,
                 sid: jti,
                 subject: Subject::Agent(agent_id),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agentwrit_protocol::{
     AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppUpdateRequest,
-    Secret, paths,
+    Secret, SecretRotationRequest, SecretRotationResponse, paths,
 };
 use agentwrit_verify::{AppId, UnixTime};
 use http::StatusCode;
@@ -101,6 +101,7 @@ impl Admin {
             created_at: response.created_at,
             updated_at: response.updated_at,
             deregistered_at: None,
+            former_secret_expires_at: None,
         };
         Ok(AppCredentials { record, client_secret })
     }
@@ -169,6 +170,24 @@ impl Admin {
     /// the network.
     pub async fn resume_app(&self, id: &AppId) -> Result<AppRecord, ClientError> {
         self.session.fetch(&ApiRequest::post_empty(paths::admin_app_resume(id)).idempotent()).await
+    }
+
+    /// Gives an app a new secret, which only the response holds. The former one is accepted for `overlap` more, whole
+    /// seconds up to 7 days: zero for a secret that has leaked.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Rejected`] with `not_found` when there is no app of that id or it is deregistered; any error of
+    /// the network. After [`ClientError::MalformedResponse`] the secret is rotated, and [`ClientError::received_secret`] is
+    /// the new one.
+    pub async fn rotate_app_secret(
+        &self,
+        id: &AppId,
+        overlap: Duration,
+    ) -> Result<SecretRotationResponse, ClientError> {
+        let body = SecretRotationRequest { overlap: Some(overlap.as_secs()) };
+        let request = ApiRequest::post(paths::admin_app_rotate_secret(id), &body)?.with_secret_member("client_secret");
+        self.session.fetch(&request).await
     }
 
     /// Issues a launch token that belongs to no app.

@@ -38,10 +38,11 @@ mod transport;
 mod verifiers;
 
 pub use agentwrit_protocol::{
-    AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse, KeyChangeRequest,
-    KeyState, LaunchTokenRecord, ListResponse, Page, PermittedBound, PublicKeyBytes, RevocationRecord,
-    RevocationResponse, RevocationTarget, Secret, SigningKeyRecord, TokenType, VerifierEnrolmentRequest,
-    VerifierInstance, VerifierRecord, VerifierUpdateRequest,
+    AgentQuery, AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse,
+    KeyChangeRequest, KeyState, LaunchTokenRecord, ListResponse, ListedState, Page, PermittedBound, PublicKeyBytes,
+    RevocationRecord, RevocationResponse, RevocationTarget, Secret, SecretRotationResponse, SigningKeyRecord,
+    TokenQuery, TokenRecord, TokenState, TokenType, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
+    VerifierUpdateRequest,
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 

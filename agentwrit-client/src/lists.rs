@@ -1,9 +1,10 @@
-//! Lists of the broker: launch tokens, revocations, an app's agents, and the audit trail.
+//! Lists of the broker: agents, tokens, launch tokens, revocations, an app's agents, and the audit trail.
 //!
 //! Lists have pages. [`ListResponse::next_cursor`] is the start of the next one; it stays right while the list grows.
 
 use agentwrit_protocol::{
-    AgentRecord, AuditQuery, Event, LaunchTokenRecord, ListResponse, Page, RevocationRecord, paths,
+    AgentQuery, AgentRecord, AuditQuery, Event, LaunchTokenRecord, ListResponse, Page, RevocationRecord, TokenQuery,
+    TokenRecord, paths,
 };
 use form_urlencoded::Serializer;
 
@@ -29,6 +30,24 @@ impl Admin {
         let path = paths::admin_launch_token(id)
             .ok_or_else(|| ClientError::invalid("launch token id", "letters, digits and `-` only"))?;
         self.session().send(&ApiRequest::delete(path)).await
+    }
+
+    /// Lists agents, in the order of registration.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn agents(&self, query: &AgentQuery) -> Result<ListResponse<AgentRecord>, ClientError> {
+        self.session().fetch(&get(paths::ADMIN_AGENTS, &query.parameters())).await
+    }
+
+    /// Lists issued tokens, in the order of issue: what the broker keeps of them, not the tokens themselves.
+    ///
+    /// # Errors
+    ///
+    /// Any error of the network.
+    pub async fn tokens(&self, query: &TokenQuery) -> Result<ListResponse<TokenRecord>, ClientError> {
+        self.session().fetch(&get(paths::ADMIN_TOKENS, &query.parameters())).await
     }
 
     /// Lists the revocations in force.

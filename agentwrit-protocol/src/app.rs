@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     JsonRequest, RequestError, Secret,
     lenient::{is_false, lenient, lenient_flag},
-    limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
+    limits::{MAX_SECRET_OVERLAP, MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL},
     members::{Member, Scopes, Seconds, Text},
     request::read,
     secret::exposed,
@@ -113,6 +113,9 @@ pub struct AppRecord {
     /// Time of its deregistration.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub deregistered_at: Option<UnixTime>,
+    /// Time until which the secret before the latest rotation is accepted, while it is.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub former_secret_expires_at: Option<UnixTime>,
 }
 
 /// State of an app.
@@ -202,6 +205,46 @@ pub struct AppListResponse {
     /// Number of all apps.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+}
+
+/// Body of `POST /v1/admin/apps/{id}/rotate-secret`. Every member is optional, and so is the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct SecretRotationRequest {
+    /// Seconds for which the former secret is accepted beside the new one; 0 ends it at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<u64>,
+}
+
+impl JsonRequest for SecretRotationRequest {
+    fn from_json(body: &[u8]) -> Result<Self, RequestError> {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Members {
+            overlap: Member<Seconds>,
+        }
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let members: Members = read(body)?;
+        Ok(Self { overlap: members.overlap.whole("overlap", 0, MAX_SECRET_OVERLAP)? })
+    }
+}
+
+/// Response of `POST /v1/admin/apps/{id}/rotate-secret`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
+pub struct SecretRotationResponse {
+    /// Id of the app.
+    pub app_id: AppId,
+    /// Public name of the app's credentials, which stays.
+    pub client_id: String,
+    /// New secret of the app's credentials, shown this once.
+    #[serde(serialize_with = "exposed")]
+    pub client_secret: Secret,
+    /// Time until which the former secret is accepted; absent when it is not accepted any more.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub former_secret_expires_at: Option<UnixTime>,
 }
 
 /// Response of `DELETE /v1/admin/apps/{id}`.

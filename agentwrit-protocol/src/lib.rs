@@ -8,6 +8,7 @@ mod claim_match;
 mod confirmation;
 mod encoding;
 mod health;
+mod inventory;
 mod jwk_set;
 mod launch_token;
 mod lenient;
@@ -34,7 +35,7 @@ pub use agentwrit_verify::audit::{Event, EventId, EventType, Outcome};
 pub use self::{
     app::{
         AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppStatus,
-        AppUpdateRequest,
+        AppUpdateRequest, SecretRotationRequest, SecretRotationResponse,
     },
     attestation::{Attestation, AttestationKind},
     audit::AuditQuery,
@@ -42,6 +43,7 @@ pub use self::{
     confirmation::ConfirmationResponse,
     encoding::{Base64, Hex, Presented},
     health::HealthResponse,
+    inventory::{AgentQuery, ListedState, TokenQuery, TokenRecord, TokenState},
     jwk_set::JwkSetText,
     launch_token::{LaunchTokenPolicy, LaunchTokenRecord, LaunchTokenRequest, LaunchTokenResponse},
     list::{ListEntry, ListResponse, Page},

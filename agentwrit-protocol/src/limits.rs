@@ -12,6 +12,12 @@ pub const MAX_TOKEN_TTL: u64 = 86_400;
 /// Shortest lifetime of an app's own token.
 pub const MIN_APP_TOKEN_TTL: u64 = 60;
 
+/// Longest time for which an app's former secret is accepted beside the new one: 7 days.
+pub const MAX_SECRET_OVERLAP: u64 = 604_800;
+
+/// Time for which an app's former secret is accepted unless the request sets another.
+pub const DEFAULT_SECRET_OVERLAP: u64 = 3600;
+
 /// Longest time that a launch token can be used.
 pub const MAX_LAUNCH_TOKEN_TTL: u64 = 3600;
 

@@ -63,6 +63,10 @@ pub const AUDIT_EVENTS: &str = "/v1/audit/events";
 pub const APP_AUDIT_EVENTS: &str = "/v1/app/audit/events";
 /// Agents of one app.
 pub const APP_AGENTS: &str = "/v1/app/agents";
+/// Agents of every app.
+pub const ADMIN_AGENTS: &str = "/v1/admin/agents";
+/// Issued tokens, without the tokens themselves.
+pub const ADMIN_TOKENS: &str = "/v1/admin/tokens";
 /// Launch tokens of the operator, and the list of all.
 pub const ADMIN_LAUNCH_TOKENS: &str = "/v1/admin/launch-tokens";
 /// One launch token; see [`admin_launch_token`].
@@ -77,6 +81,8 @@ pub const ADMIN_APP: &str = "/v1/admin/apps/{id}";
 pub const ADMIN_APP_SUSPEND: &str = "/v1/admin/apps/{id}/suspend";
 /// End of an app's suspension; see [`admin_app_resume`].
 pub const ADMIN_APP_RESUME: &str = "/v1/admin/apps/{id}/resume";
+/// Rotation of an app's secret; see [`admin_app_rotate_secret`].
+pub const ADMIN_APP_ROTATE_SECRET: &str = "/v1/admin/apps/{id}/rotate-secret";
 /// Trust rules.
 pub const ADMIN_TRUST_RULES: &str = "/v1/admin/trust-rules";
 /// One trust rule; see [`admin_trust_rule`].
@@ -101,6 +107,12 @@ pub fn admin_app_suspend(id: &AppId) -> String {
 #[must_use]
 pub fn admin_app_resume(id: &AppId) -> String {
     ADMIN_APP_RESUME.replace("{id}", id.as_str())
+}
+
+/// Path that gives an app a new secret.
+#[must_use]
+pub fn admin_app_rotate_secret(id: &AppId) -> String {
+    ADMIN_APP_ROTATE_SECRET.replace("{id}", id.as_str())
 }
 
 /// Path of the confirmation of a revocation.
@@ -162,6 +174,7 @@ mod tests {
         assert_eq!(admin_app(&id), "/v1/admin/apps/app-web-0123ab");
         assert_eq!(admin_app_suspend(&id), "/v1/admin/apps/app-web-0123ab/suspend");
         assert_eq!(admin_app_resume(&id), "/v1/admin/apps/app-web-0123ab/resume");
+        assert_eq!(admin_app_rotate_secret(&id), "/v1/admin/apps/app-web-0123ab/rotate-secret");
     }
 
     #[test]

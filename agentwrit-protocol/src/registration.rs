@@ -1,12 +1,12 @@
 //! Registration of agents: `GET /v1/challenge`, `POST /v1/register`, and the list `GET /v1/app/agents`.
 
-use agentwrit_verify::{AgentId, PathSegment, ScopeSet, UnixTime};
+use agentwrit_verify::{AgentId, AppId, PathSegment, ScopeSet, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Attestation, Base64, Hex, JsonRequest, ListEntry, Presented, RequestError, Secret, TokenType,
     attestation::AttestationMembers,
-    lenient::{is_false, lenient},
+    lenient::{is_false, lenient, lenient_flag},
     members::{Member, Scopes, Segment, Text, required},
     request::read,
     secret::{exposed, exposed_if_given},
@@ -117,7 +117,7 @@ pub struct RegistrationResponse {
     pub token_type: Option<TokenType>,
 }
 
-/// Entry of `GET /v1/app/agents`.
+/// Entry of `GET /v1/app/agents` and `GET /v1/admin/agents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "the members are the wire contract")]
 pub struct AgentRecord {
@@ -136,6 +136,15 @@ pub struct AgentRecord {
     /// State of the agent; absent when it is not a known one.
     #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
     pub status: Option<AgentStatus>,
+    /// Time at which it was revoked.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<UnixTime>,
+    /// App that it belongs to, in the operator's list.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<AppId>,
+    /// True when all of its tokens are bound to its key (RFC 9449).
+    #[serde(default, deserialize_with = "lenient_flag", skip_serializing_if = "is_false")]
+    pub sender_constrained: bool,
 }
 
 impl ListEntry for AgentRecord {

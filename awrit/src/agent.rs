@@ -1,4 +1,4 @@
-//! `awrit agent`: registration of an agent.
+//! `awrit agent`: registration of an agent. The lists are in [`inventory`](crate::inventory).
 
 use std::{
     path::{Path, PathBuf},
@@ -14,14 +14,17 @@ use crate::{
     context::{Context, read_file, token_argument},
     error::CliError,
     format,
+    inventory::{ListAgents, ShowAgent},
     key_file::KeyPair,
     output,
 };
 
-/// Register agents, and make their keys
+/// Register, list and show agents, and make their keys
 #[derive(Subcommand)]
 pub(crate) enum Agent {
     Register(Register),
+    List(ListAgents),
+    Show(ShowAgent),
     Keygen(Keygen),
 }
 
@@ -29,6 +32,8 @@ impl Agent {
     pub(crate) async fn run(self, context: &Context) -> Result<(), CliError> {
         match self {
             Self::Register(register) => register.run(context).await,
+            Self::List(list) => list.run(context).await,
+            Self::Show(show) => show.run(context).await,
             Self::Keygen(keygen) => keygen.run(context),
         }
     }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use agentwrit_client::{Admin, AppRecord, AppStatus, AppUpdate, NewApp};
-use agentwrit_protocol::{AppCreationResponse, AppDeregistrationResponse, AppListResponse};
+use agentwrit_protocol::{
+    AppCreationResponse, AppDeregistrationResponse, AppListResponse, limits::DEFAULT_SECRET_OVERLAP,
+};
 use agentwrit_verify::AppId;
 use clap::{ArgGroup, Args, Subcommand};
 
 use crate::{context::Context, error::CliError, format, output};
 
-/// Register, list, update, suspend, resume and remove apps
+/// Register, list, update, suspend, resume and remove apps, and rotate their secrets
 #[derive(Subcommand)]
 pub(crate) enum App {
     Register(Register),
@@ -17,6 +19,7 @@ pub(crate) enum App {
     List,
     Get(Get),
     Update(Update),
+    RotateSecret(RotateSecret),
     Suspend(Suspend),
     Resume(Resume),
     Remove(Remove),
@@ -29,6 +32,7 @@ impl App {
             Self::List => list(context).await,
             Self::Get(get) => get.run(context).await,
             Self::Update(update) => update.run(context).await,
+            Self::RotateSecret(rotate) => rotate.run(context).await,
             Self::Suspend(suspend) => suspend.run(context).await,
             Self::Resume(resume) => resume.run(context).await,
             Self::Remove(remove) => remove.run(context).await,
@@ -151,6 +155,41 @@ impl Update {
     }
 }
 
+/// Give an app a new secret; it is shown this once
+///
+/// The former secret is accepted until the overlap ends, so that the app can be configured meanwhile; one before that is not.
+/// Tokens that the app holds stay valid: if the secret has leaked, rotate it with `--overlap 0` and then
+/// `awrit revoke --level agent --target app:ID`.
+#[derive(Args)]
+pub(crate) struct RotateSecret {
+    /// Id of the app
+    #[arg(value_name = "ID", value_parser = app_id)]
+    id: AppId,
+    /// Seconds for which the former secret is accepted, 0 to 604800
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_SECRET_OVERLAP)]
+    overlap: u64,
+}
+
+impl RotateSecret {
+    async fn run(self, context: &Context) -> Result<(), CliError> {
+        if self.overlap == 0 {
+            context
+                .confirm(&format!("Rotate the secret of {}? The app cannot log in with the former one.", self.id))?;
+        }
+        let rotated = context.admin()?.rotate_app_secret(&self.id, Duration::from_secs(self.overlap)).await?;
+        context.output.print(&rotated, |out| {
+            let mut fields = vec![
+                ("app_id", rotated.app_id.to_string()),
+                ("client_id", rotated.client_id.clone()),
+                ("client_secret", rotated.client_secret.expose().to_owned()),
+            ];
+            fields.extend(rotated.former_secret_expires_at.map(|at| ("former_secret_expires_at", at.to_rfc3339())));
+            output::fields(out, &fields)?;
+            writeln!(out, "\nThe client secret is shown this once: the broker keeps a digest only.")
+        })
+    }
+}
+
 /// Suspend an app and end its tokens and unused launch tokens at once
 ///
 /// Until `awrit app resume` it cannot log in, and its agents cannot register, renew, or take part in a delegation. Agents
@@ -255,6 +294,7 @@ fn fields(app: &AppRecord) -> Vec<(&'static str, String)> {
     }
     fields.extend(app.created_at.map(|time| ("created_at", time.to_rfc3339())));
     fields.extend(app.updated_at.map(|time| ("updated_at", time.to_rfc3339())));
+    fields.extend(app.former_secret_expires_at.map(|time| ("former_secret_expires_at", time.to_rfc3339())));
     fields
 }
 

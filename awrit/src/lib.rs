@@ -40,6 +40,7 @@ mod error;
 mod format;
 mod health;
 mod init;
+mod inventory;
 mod key_file;
 mod keys;
 mod launch_token;

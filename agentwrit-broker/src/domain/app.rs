@@ -18,6 +18,8 @@ pub struct App {
     pub client_id: String,
     /// Digest of the client secret.
     pub secret_digest: Digest,
+    /// The secret before the latest rotation.
+    pub former_secret: Option<FormerSecret>,
     /// Ceiling: no agent of the app can hold more.
     pub scopes: ScopeSet,
     /// Lifetime of the app's own tokens, in seconds.
@@ -32,6 +34,30 @@ pub struct App {
     pub updated_at: UnixTime,
     /// Time of its deregistration.
     pub deregistered_at: Option<UnixTime>,
+}
+
+/// A secret that was replaced, and is accepted beside the new one for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// Digest of the secret.
+    pub digest: Digest,
+    /// Time from which it is not accepted any more.
+    pub expires_at: UnixTime,
+}
+
+impl App {
+    /// Returns whether `offered` is the digest of a secret of the app. Compares with both secrets, whichever matches.
+    pub(crate) fn accepts_secret(&self, offered: &Digest, now: UnixTime) -> bool {
+        let is_current = self.secret_digest == *offered;
+        let former = self.former_secret.unwrap_or(FormerSecret { digest: self.secret_digest, expires_at: now });
+        let is_former = former.digest == *offered;
+        is_current | (is_former & (now < former.expires_at))
+    }
+
+    /// Returns the time until which the secret before the latest rotation is accepted, if it is at `now`.
+    pub(crate) fn former_secret_expires_at(&self, now: UnixTime) -> Option<UnixTime> {
+        self.former_secret.map(|former| former.expires_at).filter(|expires_at| now < *expires_at)
+    }
 }
 
 /// Name of an app: `^[a-z][a-z0-9]*(-[a-z0-9]+)*$`, 2 to 64 characters.

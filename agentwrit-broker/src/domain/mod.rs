@@ -16,7 +16,7 @@ mod verifier;
 use agentwrit_verify::{AgentId, AppId, Level, PathSegment, ScopeSet, Subject, TokenId, UnixTime};
 
 pub use self::{
-    app::{App, AppName, AppNameError, AppStatus},
+    app::{App, AppName, AppNameError, AppStatus, FormerSecret},
     claims::{ClaimName, ClaimNameError},
     cluster::{ClusterSettings, Disagreement},
     digest::Digest,
@@ -101,6 +101,8 @@ pub struct IssuedToken {
     pub app_id: Option<AppId>,
     /// Task that it was issued for.
     pub task_id: Option<PathSegment>,
+    /// Scopes, where they are not those of the registration of its subject.
+    pub scope: Option<ScopeSet>,
     /// True if it is bound to the key of its subject.
     pub sender_constrained: bool,
     /// First delegator of its chain.
@@ -117,6 +119,17 @@ pub struct IssuedToken {
     pub original_ttl: u64,
     /// `iat` of the first token of its session.
     pub session_started_at: UnixTime,
+}
+
+/// An issued token in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedToken {
+    /// The record of the token.
+    pub token: IssuedToken,
+    /// Scopes of the token; none for a delegated token that an older broker issued.
+    pub scope: Option<ScopeSet>,
+    /// Time at which it was released, renewed or revoked.
+    pub ended_at: Option<UnixTime>,
 }
 
 /// An entry of the revocation feed.

@@ -1,11 +1,11 @@
-//! `/v1/admin/apps`, `/v1/admin/apps/{id}`, and its `suspend` and `resume`.
+//! `/v1/admin/apps`, `/v1/admin/apps/{id}`, and its `suspend`, `resume` and `rotate-secret`.
 
 use agentwrit_protocol::{
     AppCreationRequest, AppCreationResponse, AppDeregistrationResponse, AppListResponse, AppRecord, AppStatus,
-    AppUpdateRequest, RequestError, limits::MAX_PAGE,
+    AppUpdateRequest, RequestError, SecretRotationRequest, SecretRotationResponse, limits::MAX_PAGE,
 };
 use agentwrit_tower::Verified;
-use agentwrit_verify::AppId;
+use agentwrit_verify::{AppId, UnixTime};
 use axum::{Json, extract::State};
 use http::StatusCode;
 
@@ -32,7 +32,7 @@ pub(super) async fn create(
     let name = AppName::parse(&name).map_err(|error| RequestError::invalid("name", error.to_string()))?;
     let app = NewApp { name, scopes, token_ttl, sender_constrained };
     let (app, secret) = services.apps.create(Some(verified.token().clone().into()), app, client).await?;
-    Ok((StatusCode::CREATED, Json(AppCreationResponse::new(record(app), secret))))
+    Ok((StatusCode::CREATED, Json(AppCreationResponse::new(record(app, services.ledger.now()), secret))))
 }
 
 pub(super) async fn list(
@@ -43,7 +43,9 @@ pub(super) async fn list(
     let limit = parameters.number("limit", 1, MAX_PAGE)?.unwrap_or(MAX_PAGE);
     let offset = parameters.number("offset", 0, u64::MAX)?.unwrap_or(0);
     let (apps, total) = services.apps.list(limit, offset).await?;
-    Ok(Json(AppListResponse { apps: apps.into_iter().map(record).collect(), total: Some(total) }))
+    let now = services.ledger.now();
+    let apps = apps.into_iter().map(|app| record(app, now)).collect();
+    Ok(Json(AppListResponse { apps, total: Some(total) }))
 }
 
 pub(super) async fn show(
@@ -51,7 +53,8 @@ pub(super) async fn show(
     Id(id): Id,
     _: NoParameters,
 ) -> Result<Json<AppRecord>, HttpError> {
-    Ok(Json(record(services.apps.find(app_id(&id)?).await?)))
+    let app = services.apps.find(app_id(&id)?).await?;
+    Ok(Json(record(app, services.ledger.now())))
 }
 
 pub(super) async fn update(
@@ -63,25 +66,43 @@ pub(super) async fn update(
     JsonBody(request, _place): JsonBody<AppUpdateRequest>,
 ) -> Result<Json<AppRecord>, HttpError> {
     let app = services.apps.update(Some(verified.token().clone().into()), app_id(&id)?, request, client).await?;
-    Ok(Json(record(app)))
+    Ok(Json(record(app, services.ledger.now())))
+}
+
+pub(super) async fn rotate_secret(
+    State(services): State<Shared>,
+    Id(id): Id,
+    Client(client): Client,
+    verified: Verified,
+    _: NoParameters,
+    JsonBody(request, _place): JsonBody<SecretRotationRequest>,
+) -> Result<Json<SecretRotationResponse>, HttpError> {
+    let bearer = Some(verified.token().clone().into());
+    let (app, client_secret) = services.apps.rotate_secret(bearer, app_id(&id)?, request.overlap, client).await?;
+    Ok(Json(SecretRotationResponse {
+        former_secret_expires_at: app.former_secret_expires_at(services.ledger.now()),
+        app_id: app.app_id,
+        client_id: app.client_id,
+        client_secret,
+    }))
 }
 
 /// A request that gives an app another status: all but its body, which is drained before anything changes.
 type StatusChange = (State<Shared>, Id, Client, Verified, NoParameters);
 
 pub(super) async fn suspend(change: StatusChange, _: DrainedBody) -> Result<Json<AppRecord>, HttpError> {
-    set_status(change, AppStatus::Suspended).await.map(|app| Json(record(app)))
+    set_status(change, AppStatus::Suspended).await.map(|(app, now)| Json(record(app, now)))
 }
 
 pub(super) async fn resume(change: StatusChange, _: DrainedBody) -> Result<Json<AppRecord>, HttpError> {
-    set_status(change, AppStatus::Active).await.map(|app| Json(record(app)))
+    set_status(change, AppStatus::Active).await.map(|(app, now)| Json(record(app, now)))
 }
 
 pub(super) async fn deregister(
     change: StatusChange,
     _: DrainedBody,
 ) -> Result<Json<AppDeregistrationResponse>, HttpError> {
-    let app = set_status(change, AppStatus::Inactive).await?;
+    let (app, _) = set_status(change, AppStatus::Inactive).await?;
     Ok(Json(AppDeregistrationResponse {
         app_id: Some(app.app_id),
         status: Some(app.status),
@@ -89,9 +110,11 @@ pub(super) async fn deregister(
     }))
 }
 
-async fn set_status(change: StatusChange, status: AppStatus) -> Result<App, HttpError> {
+/// Returns the app, and the time.
+async fn set_status(change: StatusChange, status: AppStatus) -> Result<(App, UnixTime), HttpError> {
     let (State(services), Id(id), Client(client), verified, _) = change;
-    Ok(services.apps.set_status(Some(verified.token().clone().into()), app_id(&id)?, status, client).await?)
+    let app = services.apps.set_status(Some(verified.token().clone().into()), app_id(&id)?, status, client).await?;
+    Ok((app, services.ledger.now()))
 }
 
 /// A text that cannot be an app's id names no app.
@@ -99,8 +122,9 @@ fn app_id(text: &str) -> Result<AppId, Error> {
     AppId::parse(text).map_err(|_| Error::AppUnknown)
 }
 
-fn record(app: App) -> AppRecord {
+fn record(app: App, now: UnixTime) -> AppRecord {
     AppRecord {
+        former_secret_expires_at: app.former_secret_expires_at(now),
         app_id: app.app_id,
         client_id: app.client_id,
         name: app.name.as_str().to_owned(),

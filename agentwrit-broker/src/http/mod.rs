@@ -8,6 +8,7 @@ mod client_address;
 mod confirmed;
 mod enrolment;
 mod errors;
+mod inventory;
 mod keys;
 mod large_responses;
 mod launch_tokens;
@@ -57,7 +58,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 36] {
+fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 39] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -115,6 +116,9 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
         (paths::ADMIN_APP, admin(get(apps::show).put(apps::update).delete(apps::deregister))),
         (paths::ADMIN_APP_SUSPEND, admin(post(apps::suspend))),
         (paths::ADMIN_APP_RESUME, admin(post(apps::resume))),
+        (paths::ADMIN_APP_ROTATE_SECRET, admin(post(apps::rotate_secret))),
+        (paths::ADMIN_AGENTS, require("admin:agents:*", get(inventory::agents))),
+        (paths::ADMIN_TOKENS, require("admin:agents:*", get(inventory::tokens))),
     ]
 }
 

@@ -150,8 +150,14 @@ impl Parameters {
 
     /// Returns the page of `limit`, `offset` and `cursor`.
     pub(super) fn page(&self) -> Result<Page, RequestError> {
-        let limit = self.number("limit", 1, MAX_PAGE)?;
-        Ok(Page { limit: limit.unwrap_or(DEFAULT_PAGE), ..self.place()? })
+        Ok(Page { after: self.place()?.after, ..self.page_without_cursor()? })
+    }
+
+    /// Returns the page of `limit` and `offset`, for a list whose cursor is no number.
+    pub(super) fn page_without_cursor(&self) -> Result<Page, RequestError> {
+        let limit = self.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+        let offset = self.number("offset", 0, i64::MAX.unsigned_abs())?.unwrap_or(0);
+        Ok(Page { limit, offset, after: 0 })
     }
 
     /// Returns the beginning of the page.

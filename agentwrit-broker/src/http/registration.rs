@@ -18,6 +18,7 @@ use crate::{
     domain,
     issuer::{Issued, nonce::Nonces},
     service::Error,
+    store::AgentFilter,
 };
 
 pub(super) async fn challenge(State(services): State<Shared>, _: NoParameters) -> Json<ChallengeResponse> {
@@ -45,13 +46,16 @@ pub(super) async fn list_own(
 ) -> Result<Json<ListResponse<AgentRecord>>, HttpError> {
     parameters.only(&Page::PARAMETERS)?;
     let page = parameters.page()?;
-    let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents_of(&app_id, &page)?)).await?;
+    let filter = AgentFilter { app_id: Some(app_id), ..AgentFilter::default() };
+    let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents(&filter, &page)?)).await?;
     let now = services.ledger.now();
-    let entries = agents.into_iter().map(|(cursor, agent)| Ok((cursor, record(agent, now)?)));
+    let own = |agent| agent_record(agent, now).map(|record| AgentRecord { app_id: None, ..record });
+    let entries = agents.into_iter().map(|(cursor, agent)| Ok((cursor, own(agent)?)));
     Ok(Json(list_response(entries.collect::<Result<Vec<_>, HttpError>>()?, total, &page)))
 }
 
-fn record(agent: domain::RegisteredAgent, now: UnixTime) -> Result<AgentRecord, HttpError> {
+/// Describes an agent.
+pub(super) fn agent_record(agent: domain::RegisteredAgent, now: UnixTime) -> Result<AgentRecord, HttpError> {
     let status = if agent.revoked_at.is_some() {
         AgentStatus::Revoked
     } else if agent.expires_at <= now {
@@ -71,5 +75,8 @@ fn record(agent: domain::RegisteredAgent, now: UnixTime) -> Result<AgentRecord, 
         registered_at: agent.registered_at,
         expires_at: agent.expires_at,
         status: Some(status),
+        revoked_at: agent.revoked_at,
+        app_id: agent.app_id,
+        sender_constrained: agent.sender_constrained,
     })
 }

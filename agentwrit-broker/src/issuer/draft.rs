@@ -103,6 +103,11 @@ impl Draft {
         self
     }
 
+    /// Returns true if the scopes are those of the agent's registration.
+    fn is_registered(&self) -> bool {
+        self.claims.sub.as_agent().is_some() && self.claims.delegation_chain.is_empty()
+    }
+
     /// The record that the store keeps of the token.
     pub(crate) fn as_record(&self) -> IssuedToken {
         let claims = &self.claims;
@@ -113,6 +118,7 @@ impl Draft {
             subject: claims.sub.clone(),
             app_id: self.app_id.clone(),
             task_id: claims.task_id.clone(),
+            scope: (!self.is_registered()).then(|| claims.scope.clone()),
             sender_constrained: claims.cnf.is_some(),
             root: claims.delegation_chain.first().map(|record| record.agent.clone()),
             delegators: claims.delegation_chain.iter().map(|record| record.agent.clone()).collect(),

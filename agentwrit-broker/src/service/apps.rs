@@ -1,15 +1,18 @@
-//! Apps: registration, changes of their ceiling, suspension, resumption and deregistration.
+//! Apps: registration, changes of their ceiling, rotation of their secret, suspension, resumption and deregistration.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use agentwrit_protocol::{AppUpdateRequest, limits::MAX_TOKEN_TTL};
+use agentwrit_protocol::{
+    AppUpdateRequest,
+    limits::{DEFAULT_SECRET_OVERLAP, MAX_TOKEN_TTL},
+};
 use agentwrit_verify::{AppId, Level, ScopeSet, Subject, UnixTime};
 use data_encoding::HEXLOWER;
 
 use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as};
 use crate::{
     audit::{EventType, NewEvent},
-    domain::{App, AppName, AppStatus, Digest, Revocation},
+    domain::{App, AppName, AppStatus, Digest, FormerSecret, Revocation},
     feed::FeedPublisher,
     issuer::Issuer,
     keys::Secret,
@@ -53,7 +56,7 @@ impl AppService {
         client: IpAddr,
     ) -> Result<(App, Secret), Error> {
         self.issuer.policy().check_binding(new.sender_constrained)?;
-        let secret = Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()));
+        let secret = self.new_secret();
         let app = self.name_app(new, &secret)?;
         let service = Arc::clone(self);
         let app = transact_as(&self.ledger, &self.issuer, bearer, Wants::none(), move |tx, now| {
@@ -73,6 +76,10 @@ impl AppService {
         Ok((app, secret))
     }
 
+    fn new_secret(&self) -> Secret {
+        Secret::new(HEXLOWER.encode(&self.issuer.random::<32>()))
+    }
+
     fn name_app(&self, new: NewApp, secret: &Secret) -> Result<App, Error> {
         let name = new.name;
         let app_id = AppId::new(name.as_str(), self.issuer.random())
@@ -82,6 +89,7 @@ impl AppService {
             app_id,
             client_id,
             secret_digest: Digest::of(secret.expose().as_bytes()),
+            former_secret: None,
             scopes: new.scopes,
             token_ttl: new.token_ttl.unwrap_or(self.issuer.policy().app_token_ttl),
             sender_constrained: new.sender_constrained,
@@ -137,6 +145,34 @@ impl AppService {
             Ok(after)
         })
         .await
+    }
+
+    /// Gives an app that is not deregistered a new secret, which is in the result and nowhere else. The one before it is
+    /// accepted for `overlap` seconds more, any earlier one not. Tokens that the app holds stay valid.
+    pub(crate) async fn rotate_secret(
+        self: &Arc<Self>,
+        bearer: Option<Bearer>,
+        app_id: AppId,
+        overlap: Option<u64>,
+        client: IpAddr,
+    ) -> Result<(App, Secret), Error> {
+        let secret = self.new_secret();
+        let digest = Digest::of(secret.expose().as_bytes());
+        let overlap = overlap.unwrap_or(DEFAULT_SECRET_OVERLAP);
+        let service = Arc::clone(self);
+        let app = transact_as(&self.ledger, &self.issuer, bearer, Wants::none().app(&app_id), move |tx, now| {
+            let before = tx.app(&app_id)?.filter(|app| app.status != AppStatus::Inactive).ok_or(Error::AppUnknown)?;
+            let expires_at = now.saturating_add(Duration::from_secs(overlap));
+            let former = FormerSecret { digest: before.secret_digest, expires_at };
+            let former_secret = (overlap > 0).then_some(former);
+            let app = App { secret_digest: digest, former_secret, updated_at: now, ..before };
+            tx.update_app(&app)?;
+            let event = by_operator(EventType::AppSecretRotated, now, client, "app secret rotated", &app_id);
+            service.ledger.record(tx, event.word("client_id", &app.client_id).word("overlap", overlap))?;
+            Ok(app)
+        })
+        .await?;
+        Ok((app, secret))
     }
 
     /// Gives an app another status. An app that has it already stays as it is; a deregistered one stays deregistered.

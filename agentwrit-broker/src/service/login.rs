@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Scopes of the operator's token.
-pub(crate) const ADMIN_SCOPES: [&str; 5] =
-    ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*"];
+pub(crate) const ADMIN_SCOPES: [&str; 6] =
+    ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*", "admin:agents:*"];
 
 /// Scopes of an app's token.
 pub(crate) const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];
@@ -53,6 +53,16 @@ impl LoginService {
 
     /// Exchanges the admin secret for a token.
     pub(crate) async fn authenticate_admin(self: &Arc<Self>, client: IpAddr, secret: Secret) -> Result<Issued, Error> {
+        self.authenticate_admin_for(client, secret, self.issuer.policy().admin_token_ttl).await
+    }
+
+    /// Exchanges the admin secret for a token of another lifetime, in seconds, which does not leave the broker.
+    pub(crate) async fn authenticate_admin_for(
+        self: &Arc<Self>,
+        client: IpAddr,
+        secret: Secret,
+        ttl: u64,
+    ) -> Result<Issued, Error> {
         if !self.is_admin_secret(client, &secret).await? {
             self.metrics.admin_auth(Status::Failure);
             let now = self.ledger.now();
@@ -61,7 +71,7 @@ impl LoginService {
         }
         let spending = Spending::admin_login(client);
         self.budgets.check(&spending)?;
-        let issued = self.issue_operators_token(client, Some(spending)).await?;
+        let issued = self.issue_operators_token(client, Some(spending), ttl).await?;
         self.metrics.admin_auth(Status::Success);
         Ok(issued)
     }
@@ -85,16 +95,17 @@ impl LoginService {
 
     /// Issues a token of the operator's without a login.
     pub(crate) async fn issue_admin_token(self: &Arc<Self>, client: IpAddr) -> Result<Issued, Error> {
-        self.issue_operators_token(client, None).await
+        self.issue_operators_token(client, None, self.issuer.policy().admin_token_ttl).await
     }
 
     async fn issue_operators_token(
         self: &Arc<Self>,
         client: IpAddr,
         spending: Option<Spending>,
+        ttl: u64,
     ) -> Result<Issued, Error> {
         let scope = ScopeSet::parse(ADMIN_SCOPES).map_err(|error| Error::invalid("scope", error.to_string()))?;
-        let ttl = self.issuer.policy().clamp(self.issuer.policy().admin_token_ttl);
+        let ttl = self.issuer.policy().clamp(ttl);
         let grant = Grant { subject: Subject::Admin, scope, ttl, app_id: None, task_id: None, orch_id: None };
         let service = Arc::clone(self);
         let draft = self.issuer.draft(grant, self.ledger.now());
@@ -169,7 +180,8 @@ impl LoginService {
         self.limits.may_try_app_login(&client_id, client, self.ledger.monotonic()).map_err(refused)?;
         let tried = client_id.clone();
         let found = self.ledger.read(move |reader| reader.app_by_client_id(&tried)).await?;
-        let accepted = accept(found.as_ref(), &secret);
+        let offered = Digest::of(secret.expose().as_bytes());
+        let accepted = accept(found.as_ref(), &offered, self.ledger.now());
         // The limit comes first: a rate-limited response must not depend on the secret.
         let login = Login::of(accepted.is_ok());
         self.limits.app_login(&client_id, client, login, self.ledger.monotonic()).map_err(refused)?;
@@ -184,12 +196,12 @@ impl LoginService {
         let draft = self
             .ledger
             .transact_with(wants, move |tx| {
-                // As it is now: the app may have been deregistered since it was read.
-                let app = tx.app(&app_id)?.filter(|app| app.status == AppStatus::Active);
-                let app = app.ok_or(Error::BadCredentials)?;
+                // As it is now: the app may have been deregistered, or its secret rotated, since it was read.
+                let app = tx.app(&app_id)?;
+                let app = accept(app.as_ref(), &offered, tx.latest_now())?;
                 let now = issue_time(tx, &subject.to_string(), tx.now())?;
                 spend(tx, &service.budgets, spending)?;
-                let draft = service.issuer.draft(grant(&app, service.issuer.policy().clamp(app.token_ttl), scope), now);
+                let draft = service.issuer.draft(grant(app, service.issuer.policy().clamp(app.token_ttl), scope), now);
                 let draft = service.issuer.insert(tx, draft)?;
                 service.ledger.record(tx, authenticated(&app.app_id, now, client).word("jti", draft.claims.jti))?;
                 Ok::<_, Error>(draft)
@@ -206,10 +218,11 @@ fn shown(text: &str) -> String {
 }
 
 /// Checks that the secret is that of an active app. The three ways to fail do the same work and return the same error.
-fn accept<'a>(found: Option<&'a App>, secret: &Secret) -> Result<&'a App, Error> {
-    let offered = Digest::of(secret.expose().as_bytes());
-    let expected = found.map_or(Digest::from_bytes([0; 32]), |app| app.secret_digest);
-    let right_secret = offered == expected;
+fn accept<'a>(found: Option<&'a App>, offered: &Digest, now: UnixTime) -> Result<&'a App, Error> {
+    // An unknown app compares as often as a known one.
+    let nothing = Digest::from_bytes([0; 32]);
+    let right_secret =
+        found.map_or_else(|| (nothing == *offered) & (nothing == *offered), |app| app.accepts_secret(offered, now));
     found.filter(|app| app.status == AppStatus::Active && right_secret).ok_or(Error::BadCredentials)
 }
 

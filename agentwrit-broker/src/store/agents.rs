@@ -5,6 +5,7 @@ use agentwrit_verify::{AgentId, AppId, UnixTime};
 use super::{
     Page, StoreError,
     facts::{ReadFacts, lookup},
+    filter::AgentFilter,
     wants::Wants,
 };
 use crate::domain::RegisteredAgent;
@@ -20,12 +21,12 @@ pub trait ReadAgents: ReadFacts {
         lookup(self, || Wants::none().agent(agent_id), |facts| Some(facts.agents.find(agent_id)?.cloned()))
     }
 
-    /// Returns a page of an app's agents in the order of registration, each with its cursor, and the total.
+    /// Returns a page of the agents that match, in the order of registration, each with its cursor, and the total.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError>;
+    fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError>;
 
     /// Returns the agents that registered from a Kubernetes pod, may hold a token, and are not barred.
     ///

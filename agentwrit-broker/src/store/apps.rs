@@ -1,13 +1,13 @@
 //! Reads of apps.
 
-use agentwrit_verify::AppId;
+use agentwrit_verify::{AppId, UnixTime};
 
 use super::{
     StoreError,
     facts::{ReadFacts, lookup},
     wants::Wants,
 };
-use crate::domain::{App, AppName};
+use crate::domain::{App, AppName, Digest, FormerSecret};
 
 /// Reads of apps.
 pub trait ReadApps: ReadFacts {
@@ -40,4 +40,10 @@ pub trait ReadApps: ReadFacts {
     ///
     /// [`StoreError`].
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError>;
+}
+
+/// Makes the former secret of an app of its columns.
+pub(super) fn former_secret(digest: Option<[u8; 32]>, expires_at: Option<UnixTime>) -> Option<FormerSecret> {
+    let (digest, expires_at) = digest.zip(expires_at)?;
+    Some(FormerSecret { digest: Digest::from_bytes(digest), expires_at })
 }

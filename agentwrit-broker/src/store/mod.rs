@@ -26,6 +26,7 @@ mod codec;
 mod copied_tables;
 mod error;
 mod facts;
+mod filter;
 mod follow;
 mod head;
 mod job;
@@ -71,6 +72,7 @@ use agentwrit_verify::{
 };
 pub use audit_query::{AuditPage, AuditQuery};
 pub use error::{OpenError, StoreError};
+pub use filter::{AgentFilter, TokenFilter, Work};
 pub(crate) use follow::{Confirmed, KeysVersion, LogEnd, Mirror, NewLog, When};
 pub use lost_history::{LostHistory, LostHistoryOptions, OnLoss, Reaction};
 pub(crate) use migrate::{Copied, MigrationError, migrate};
@@ -80,7 +82,7 @@ pub use reader::Reader;
 pub(crate) use readers::Caller;
 pub use revocations::{FeedRow, RevocationRow};
 pub(crate) use sqlite::{DatabaseState, LockedFile, canonical, database_files, directory_of, probe, probe_keys};
-pub use tokens::EndedTokens;
+pub use tokens::{EndedTokens, TokenPage};
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     time::timeout,

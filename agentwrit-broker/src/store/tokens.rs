@@ -4,10 +4,13 @@ use agentwrit_verify::{Level, TokenId, UnixTime};
 
 use super::{
     StoreError,
+    codec::signed,
     facts::{ReadFacts, lookup},
+    filter::TokenFilter,
+    value::Value,
     wants::Wants,
 };
-use crate::domain::IssuedToken;
+use crate::domain::{IssuedToken, ListedToken};
 
 /// Result of ending tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +39,25 @@ pub(super) enum TokensOf {
     Named(Level, i64),
 }
 
+/// A page of the list of tokens, in the order of issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenPage {
+    /// Largest number of tokens.
+    pub limit: u64,
+    /// Number of tokens to skip.
+    pub offset: u64,
+    /// Time of issue and id of the token before the page.
+    pub after: Option<(UnixTime, TokenId)>,
+}
+
+impl TokenPage {
+    /// Returns the values of the page in a statement.
+    pub(super) fn values(&self) -> [Value<'static>; 4] {
+        let (issued_at, jti) = self.after.unwrap_or((UnixTime::default(), TokenId::from_bytes([0; 16])));
+        [issued_at.into(), (*jti.as_bytes()).into(), signed(self.limit).into(), signed(self.offset).into()]
+    }
+}
+
 /// Reads of tokens.
 pub trait ReadTokens: ReadFacts {
     /// Returns a token, ended or not; tokens are deleted some time after they expired.
@@ -59,6 +81,13 @@ pub trait ReadTokens: ReadFacts {
     fn has_ended(&self, jti: &TokenId) -> Result<Option<bool>, StoreError> {
         lookup(self, || Wants::none().token(jti), |facts| Some(facts.tokens.find(jti)?.map(|known| known.ended)))
     }
+
+    /// Returns a page of the tokens that match, in the order of issue, and the total.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn tokens(&self, filter: &TokenFilter, page: &TokenPage) -> Result<(Vec<ListedToken>, u64), StoreError>;
 
     /// Returns the latest expiry of all tokens; none if there is no token.
     ///

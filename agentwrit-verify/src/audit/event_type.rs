@@ -141,6 +141,8 @@ event_types! {
     VerifierUpdated = 38, "verifier_updated";
     /// The operator confirmed that processes of a verifier have ended.
     VerifierInstanceForgotten = 39, "verifier_instance_forgotten";
+    /// An app got a new secret.
+    AppSecretRotated = 43, "app_secret_rotated";
 }
 
 #[cfg(test)]
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 39);
+        assert_eq!(EventType::ALL.len(), 40);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

@@ -1,4 +1,4 @@
-//! `awrit token`: inspect, validate and release tokens, sign proofs.
+//! `awrit token`: inspect, validate and release tokens, sign proofs. The list is in [`inventory`](crate::inventory).
 
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use crate::{
     agent::agent_key,
     context::{Context, token_argument},
     error::CliError,
+    inventory::ListTokens,
     output,
 };
 
@@ -19,11 +20,12 @@ mod inspect;
 mod proof;
 mod report;
 
-/// Inspect, validate and release tokens, and sign proofs for them
+/// Inspect, validate, list and release tokens, and sign proofs for them
 #[derive(Subcommand)]
 pub(crate) enum Token {
     Inspect(inspect::Inspect),
     Validate(Validate),
+    List(ListTokens),
     Release(Release),
     Proof(proof::Proof),
 }
@@ -33,6 +35,7 @@ impl Token {
         match self {
             Self::Inspect(inspect) => inspect.run(context).await,
             Self::Validate(validate) => validate.run(context).await,
+            Self::List(list) => list.run(context).await,
             Self::Release(release) => release.run(context).await,
             Self::Proof(proof) => proof.run(context),
         }

@@ -35,6 +35,7 @@ fn token(number: u8, issued_at: UnixTime) -> IssuedToken {
         expires_at: issued_at.saturating_add(Duration::from_secs(300)),
         original_ttl: 300,
         session_started_at: issued_at,
+        scope: None,
         sender_constrained: false,
     }
 }
@@ -65,6 +66,7 @@ fn app(name: &str, status: AppStatus) -> App {
         name: AppName::parse(name).unwrap(),
         client_id: format!("{name}-client"),
         secret_digest: Digest::of(name.as_bytes()),
+        former_secret: None,
         scopes: ScopeSet::parse(["read:data:*"]).unwrap(),
         token_ttl: 1800,
         sender_constrained: false,

@@ -11,7 +11,11 @@ use super::{
     operation::{Launch, Operation, Registration, Target},
     world::{LaunchRequest, World},
 };
-use crate::{domain::AppStatus, issuer::Issued, service::Bearer};
+use crate::{
+    domain::AppStatus,
+    issuer::Issued,
+    service::{Bearer, Error},
+};
 
 pub(super) struct History {
     world: World,
@@ -24,7 +28,14 @@ impl History {
         for (name, bits) in [("first-app", 0b11_1111), ("second-app", 0b00_1001)] {
             let ceiling = scopes(bits);
             let (app, secret) = world.create_app(name, &ceiling).await;
-            model.apps.push(AppModel { app, secret, ceiling, binds: false, status: AppStatus::Active });
+            model.apps.push(AppModel {
+                app,
+                secret,
+                former_secret: None,
+                ceiling,
+                binds: false,
+                status: AppStatus::Active,
+            });
         }
         Self { world, model }
     }
@@ -40,6 +51,8 @@ impl History {
         match operation {
             Operation::LogIn => self.log_in().await,
             Operation::AppLogIn(app) => self.app_log_in(app).await,
+            Operation::AppLogInWithFormerSecret(app) => self.app_log_in_with_former_secret(app).await,
+            Operation::RotateSecret { app, overlap } => self.rotate_secret(app, overlap).await,
             Operation::RegisterWithNewLaunchToken { owner, launch, registration } => {
                 if let Some(launch) = self.launch(owner, &launch).await {
                     self.register(launch, registration).await;
@@ -120,7 +133,32 @@ impl History {
         let AppModel { app, secret, status, .. } = &self.model.apps[index];
         let outcome = self.world.app_token(app, secret).await;
         assert_eq!(outcome.is_ok(), *status == AppStatus::Active, "{outcome:?}");
-        let app_id = app.app_id.clone();
+        self.add_app_token(index, outcome);
+    }
+
+    async fn app_log_in_with_former_secret(&mut self, app: Index) {
+        let index = app.index(self.model.apps.len());
+        let AppModel { app, former_secret, status, .. } = &self.model.apps[index];
+        let Some((secret, expires_at)) = former_secret else { return };
+        let accepted = *status == AppStatus::Active && self.world.now() < *expires_at;
+        let outcome = self.world.app_token(app, secret).await;
+        assert_eq!(outcome.is_ok(), accepted, "{outcome:?}");
+        self.add_app_token(index, outcome);
+    }
+
+    async fn rotate_secret(&mut self, app: Index, overlap: u64) {
+        let index = app.index(self.model.apps.len());
+        let app = &mut self.model.apps[index];
+        let outcome = self.world.rotate_secret(&app.app.app_id, overlap).await;
+        assert_eq!(outcome.is_ok(), app.status != AppStatus::Inactive, "{outcome:?}");
+        if let Ok(secret) = outcome {
+            let former = std::mem::replace(&mut app.secret, secret);
+            app.former_secret = Some((former, self.world.now().saturating_add(Duration::from_secs(overlap))));
+        }
+    }
+
+    fn add_app_token(&mut self, index: usize, outcome: Result<Issued, Error>) {
+        let app_id = self.model.apps[index].app.app_id.clone();
         if let Ok(issued) = outcome {
             let claims = self.add_issued(issued, Owner::App { index, app_id: app_id.clone() }, None);
             assert_eq!(claims.subject(), &Subject::App(app_id));
@@ -292,7 +330,9 @@ impl History {
 
     async fn set_ceiling(&mut self, app: usize, ceiling: ScopeSet) {
         let outcome = self.world.set_ceiling(&self.model.apps[app].app.app_id, ceiling.clone()).await;
-        assert_eq!(outcome.is_ok(), self.model.apps[app].status != AppStatus::Inactive, "{outcome:?}");
+        let AppModel { status, binds: bound, .. } = self.model.apps[app];
+        // A binding is never loosened.
+        assert_eq!(outcome.is_ok(), status != AppStatus::Inactive && (binds || !bound), "{outcome:?}");
         if outcome.is_ok() {
             self.model.apps[app].ceiling = ceiling;
         }

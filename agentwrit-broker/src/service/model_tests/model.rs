@@ -41,6 +41,8 @@ pub(super) struct Model {
 pub(super) struct AppModel {
     pub(super) app: App,
     pub(super) secret: Secret,
+    /// The secret before the latest rotation, and the time from which it is not accepted.
+    pub(super) former_secret: Option<(Secret, UnixTime)>,
     pub(super) ceiling: ScopeSet,
     /// It requires bound tokens.
     pub(super) binds: bool,

@@ -8,6 +8,12 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 pub(super) enum Operation {
     LogIn,
     AppLogIn(Index),
+    /// A login with the secret before the latest rotation.
+    AppLogInWithFormerSecret(Index),
+    RotateSecret {
+        app: Index,
+        overlap: u64,
+    },
     /// A launch token, and a registration with it at once.
     RegisterWithNewLaunchToken {
         owner: Option<Index>,
@@ -99,6 +105,9 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         1 => Just(Op::LogIn),
         1 => any_index().prop_map(Op::AppLogIn),
+        2 => any_index().prop_map(Op::AppLogInWithFormerSecret),
+        1 => (any_index(), prop_oneof![Just(0), 1_u64..60])
+            .prop_map(|(app, overlap)| Op::RotateSecret { app, overlap }),
         5 => (owner(), launch(), registration())
             .prop_map(|(owner, launch, registration)| Op::RegisterWithNewLaunchToken { owner, launch, registration }),
         1 => (owner(), launch()).prop_map(|(owner, launch)| Op::Launch { owner, launch }),

@@ -193,6 +193,11 @@ impl World {
         self.settled(self.services().apps.update(None, app.clone(), change, self.client())).await
     }
 
+    pub(super) async fn rotate_secret(&self, app: &AppId, overlap: u64) -> Result<Secret, Error> {
+        let rotation = self.services().apps.rotate_secret(None, app.clone(), Some(overlap), self.client());
+        self.settled(rotation).await.map(|(_, secret)| secret)
+    }
+
     pub(super) async fn suspend(&self, app: &AppId) -> Result<App, Error> {
         self.settled(self.services().apps.set_status(None, app.clone(), AppStatus::Suspended, self.client())).await
     }

@@ -1,5 +1,6 @@
 //! Operations at exact moments: the real services on a clock that stands still until a test moves it.
 
+mod apps;
 mod binding;
 pub(in crate::service) mod brokers;
 mod budgets;

@@ -49,7 +49,8 @@ impl Record for AppRow {
     write_to!(Insert "apps" {
         "id": Integer, "app_id": Text, "name": Text, "client_id": Text, "secret_digest": Bytes, "scopes": Text,
         "token_ttl": Integer, "sender_constrained": Boolean, "active": Boolean, "suspended": Boolean,
-        "created_at": Integer, "updated_at": Integer, "deregistered_at": Integer
+        "created_at": Integer, "updated_at": Integer, "deregistered_at": Integer, "former_digest": Bytes,
+        "former_expires_at": Integer
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -68,24 +69,30 @@ impl Record for AppRow {
             app.created_at.into(),
             app.updated_at.into(),
             app.deregistered_at.into(),
+            app.former_secret.as_ref().map(|former| former.digest.as_bytes()).into(),
+            app.former_secret.map(|former| former.expires_at).into(),
         ]);
     }
 }
 
-/// An app with other scopes, token lifetime, binding of tokens, status or times.
+/// An app with another secret, other scopes, token lifetime, binding of tokens, status or times.
 #[derive(Debug)]
 pub(in crate::store) struct AppChange(pub(in crate::store) App);
 
 impl Record for AppChange {
     write_to!(Update "apps" {
-        "app_id": Text, "scopes": Text, "token_ttl": Integer, "sender_constrained": Boolean, "active": Boolean,
-        "suspended": Boolean, "updated_at": Integer, "deregistered_at": Integer
+        "app_id": Text, "secret_digest": Bytes, "former_digest": Bytes, "former_expires_at": Integer, "scopes": Text,
+        "token_ttl": Integer, "sender_constrained": Boolean, "active": Boolean, "suspended": Boolean,
+        "updated_at": Integer, "deregistered_at": Integer
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
         let Self(app) = self;
         values.extend([
             app.app_id.as_str().into(),
+            app.secret_digest.as_bytes().into(),
+            app.former_secret.as_ref().map(|former| former.digest.as_bytes()).into(),
+            app.former_secret.map(|former| former.expires_at).into(),
             joined(&app.scopes).into(),
             signed(app.token_ttl).into(),
             app.sender_constrained.into(),
@@ -162,7 +169,7 @@ impl Record for TokenRow {
     write_to!(Insert "tokens" {
         "jti": Bytes, "sid": Bytes, "subject": Integer, "app": Integer, "task": Integer, "root": Integer,
         "issued_at": Integer, "expires_at": Integer, "original_ttl": Integer, "session_started_at": Integer,
-        "sender_constrained": Boolean
+        "sender_constrained": Boolean, "scope": Text
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -179,6 +186,7 @@ impl Record for TokenRow {
             signed(token.original_ttl).into(),
             token.session_started_at.into(),
             token.sender_constrained.into(),
+            token.scope.as_ref().map(joined).into(),
         ]);
     }
 }

@@ -1,6 +1,6 @@
 //! Registered agents.
 
-use agentwrit_verify::{AgentId, AppId, UnixTime};
+use agentwrit_verify::{AgentId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
@@ -15,23 +15,21 @@ use crate::{
         Page, StoreError,
         agents::{ReadAgents, app_id},
         codec::{micros, signed},
-        names::ReadNames,
+        filter::{AGENTS, AgentFilter, Conditions, Dialect},
         wants::Wants,
     },
 };
 
+pub(super) const DIALECT: Dialect = Dialect { parameter: '$', find: "strpos" };
+
 impl ReadAgents for Transaction<'_> {
-    fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
-        let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
-        let total = self.single("SELECT count(*) FROM agents WHERE app = $1", values![key], |row| unsigned(row, 0))?;
-        let rows = self.list(
-            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents \
-             JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
-             WHERE agents.app = $1 AND agents.id > $2 ORDER BY agents.id LIMIT $3 OFFSET $4",
-            values![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)),
-        )?;
+    fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
+        let Some(conditions) = Conditions::of_agents(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
+        let total = self.single(&conditions.count_of_agents(), &conditions.values, |row| unsigned(row, 0))?;
+        let place = [page.after, page.limit, page.offset].map(|number| signed(number).into());
+        let (sql, values) = conditions.numbered(AGENTS, place);
+        let rows =
+            self.list(&sql, &values, |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)))?;
         Ok((rows, total))
     }
 

@@ -4,7 +4,7 @@ use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, optional_time, parsed, scopes, time, unsigned},
+    codec::{bytes, get, optional_bytes, optional_time, parsed, scopes, time, unsigned},
     query::Query,
     transaction::Transaction,
     value::values,
@@ -13,7 +13,7 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest},
     store::{
         StoreError,
-        apps::ReadApps,
+        apps::{ReadApps, former_secret},
         codec::{micros, signed},
         wants::Wants,
     },
@@ -23,7 +23,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, created_at, \
-             updated_at, deregistered_at, sender_constrained FROM apps ",
+             updated_at, deregistered_at, sender_constrained, former_digest, former_expires_at FROM apps ",
             $rest
         )
     };
@@ -93,6 +93,7 @@ fn app(row: &Row) -> Result<App, StoreError> {
         updated_at: time(row, 9)?,
         deregistered_at: optional_time(row, 10)?,
         sender_constrained: get(row, 11)?,
+        former_secret: former_secret(optional_bytes(row, 12)?, optional_time(row, 13)?),
     })
 }
 

@@ -53,6 +53,10 @@ pub(super) fn scopes(row: &Row, column: usize) -> Result<ScopeSet, StoreError> {
     parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
 }
 
+pub(super) fn optional_scopes(row: &Row, column: usize) -> Result<Option<ScopeSet>, StoreError> {
+    optional_parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
+}
+
 pub(super) fn unreadable(column: usize, error: &dyn std::error::Error) -> StoreError {
     StoreError::corrupt(format!("column {column} can't be read: {error}"))
 }

@@ -8,8 +8,8 @@ GRANT SELECT, UPDATE (generation, epoch, audit_seq, audit_hash, audit_at, cursor
     nonces_forgotten_until, probes, last_time, housekept_at) ON head TO :role;
 GRANT SELECT, UPDATE (change, enrolments, kept_since, is_complete, server_started, timeline) ON report_log TO :role;
 GRANT SELECT, INSERT ON names, revocations, audit_events, audit_runs, confirmed_cursors, ended_keys, token_delegators TO :role;
-GRANT SELECT, INSERT, UPDATE (scopes, token_ttl, sender_constrained, active, suspended, updated_at, deregistered_at)
-    ON apps TO :role;
+GRANT SELECT, INSERT, UPDATE (secret_digest, former_digest, former_expires_at, scopes, token_ttl, sender_constrained, active,
+    suspended, updated_at, deregistered_at) ON apps TO :role;
 GRANT SELECT, INSERT, DELETE, UPDATE (consumed_at) ON launch_tokens TO :role;
 GRANT SELECT, INSERT, DELETE, UPDATE (expires_at, revoked_at) ON agents TO :role;
 GRANT SELECT, INSERT, DELETE, UPDATE (ended_at) ON tokens TO :role;

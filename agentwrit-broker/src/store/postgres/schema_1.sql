@@ -43,7 +43,9 @@ CREATE TABLE apps (
     created_at      bigint  NOT NULL,
     updated_at      bigint  NOT NULL,
     deregistered_at bigint,
-    sender_constrained boolean NOT NULL -- its agents' tokens are
+    sender_constrained boolean NOT NULL, -- its agents' tokens are
+    former_digest   bytea, -- of the secret before the latest rotation
+    former_expires_at bigint
 );
 CREATE UNIQUE INDEX apps_by_active_name ON apps (name) WHERE active;
 
@@ -98,13 +100,15 @@ CREATE TABLE tokens (
     original_ttl       bigint NOT NULL,
     session_started_at bigint NOT NULL,
     ended_at           bigint, -- released, renewed or revoked
-    sender_constrained boolean NOT NULL -- bound to the key of the subject
+    sender_constrained boolean NOT NULL, -- bound to the key of the subject
+    scope              text -- where it is not that of the subject's registration
 );
 CREATE INDEX tokens_by_subject ON tokens (subject);
 CREATE INDEX tokens_by_task ON tokens (task) WHERE task IS NOT NULL;
 CREATE INDEX tokens_by_root ON tokens (root) WHERE root IS NOT NULL;
 CREATE INDEX tokens_by_session ON tokens (sid) WHERE sid <> jti; -- the first of a session is found by its jti
 CREATE INDEX tokens_by_expiry ON tokens (expires_at);
+CREATE INDEX tokens_by_issue ON tokens (issued_at, jti);
 
 -- The delegators of a delegated token, root first.
 CREATE TABLE token_delegators (

@@ -5,19 +5,21 @@ use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
 use tokio_postgres::Row;
 
 use super::{
-    codec::{bytes, get, optional_parsed, optional_time, parsed, time, unsigned},
+    agents::DIALECT,
+    codec::{bytes, get, optional_parsed, optional_scopes, optional_time, parsed, time, unsigned},
     query::Query,
     transaction::Transaction,
     value::{Value, values},
 };
 use crate::{
-    domain::IssuedToken,
+    domain::{IssuedToken, ListedToken},
     store::{
         StoreError,
         agents::app_id,
         codec::micros,
         facts::KnownToken,
-        tokens::{EndedTokens, ReadTokens},
+        filter::{Conditions, TOKENS, TokenFilter, token_columns},
+        tokens::{EndedTokens, ReadTokens, TokenPage},
         wants::Wants,
     },
 };
@@ -70,6 +72,32 @@ impl Transaction<'_> {
 }
 
 impl ReadTokens for Transaction<'_> {
+    fn tokens(&self, filter: &TokenFilter, page: &TokenPage) -> Result<(Vec<ListedToken>, u64), StoreError> {
+        let Some(conditions) = Conditions::of_tokens(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
+        let total = self.single(&conditions.count_of_tokens(), &conditions.values, |row| unsigned(row, 0))?;
+        let (sql, values) = conditions.numbered(TOKENS, page.values());
+        let mut tokens = self.list(&sql, &values, |row| {
+            let (token, ended_at) = issued_token(row)?;
+            Ok(ListedToken { token, scope: optional_scopes(row, 13)?, ended_at })
+        })?;
+        let delegated: Vec<[u8; 16]> = tokens
+            .iter()
+            .filter(|listed| listed.token.root.is_some())
+            .map(|listed| *listed.token.jti.as_bytes())
+            .collect();
+        if delegated.is_empty() {
+            return Ok((tokens, total));
+        }
+        let delegators = self.list(DELEGATORS, values![delegated], delegator)?;
+        for (jti, agent, sid) in delegators {
+            if let Some(ListedToken { token, .. }) = tokens.iter_mut().find(|listed| listed.token.jti == jti) {
+                token.delegators.push(agent);
+                token.delegator_sids.push(sid);
+            }
+        }
+        Ok((tokens, total))
+    }
+
     fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
         self.single("SELECT max(expires_at) FROM tokens", values![], |row| optional_time(row, 0))
     }
@@ -88,34 +116,43 @@ impl Transaction<'_> {
     }
 }
 
+/// Delegators of tokens, root first.
+const DELEGATORS: &str =
+    "SELECT jti, name, sid FROM token_delegators JOIN names ON id = agent WHERE jti = ANY($1) ORDER BY jti, hop";
+
 /// Queries for tokens, and for the delegators of each, root first.
 pub(super) fn queries(wants: &Wants) -> [Option<Query<'_>>; 2] {
     let jtis = || wants.tokens.iter().map(TokenId::as_bytes);
     let tokens = Query::of(
-        "SELECT jti, sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-         session_started_at, ended_at IS NOT NULL, sender_constrained FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
-         LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
-         LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = ANY($1)",
+        concat!(
+            "SELECT ",
+            token_columns!(),
+            " FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
+             LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
+             LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = ANY($1)"
+        ),
         jtis(),
         |row, facts| {
-            let known = known_token(row)?;
-            facts.tokens.learn(known.token.jti, Some(known));
+            let (token, ended_at) = issued_token(row)?;
+            facts.tokens.learn(token.jti, Some(KnownToken { token, ended: ended_at.is_some() }));
             Ok(())
         },
     );
-    let delegators = Query::of(
-        "SELECT jti, name, sid FROM token_delegators JOIN names ON id = agent WHERE jti = ANY($1) ORDER BY jti, hop",
-        jtis(),
-        |row, facts| {
-            let (agent, sid) = (parsed(row, 1, AgentId::parse)?, TokenId::from_bytes(bytes(row, 2)?));
-            facts.learn_delegator(&TokenId::from_bytes(bytes(row, 0)?), agent, sid);
-            Ok(())
-        },
-    );
+    let delegators = Query::of(DELEGATORS, jtis(), |row, facts| {
+        let (jti, agent, sid) = delegator(row)?;
+        facts.learn_delegator(&jti, agent, sid);
+        Ok(())
+    });
     [tokens, delegators]
 }
 
-fn known_token(row: &Row) -> Result<KnownToken, StoreError> {
+fn delegator(row: &Row) -> Result<(TokenId, AgentId, TokenId), StoreError> {
+    let (jti, sid) = (TokenId::from_bytes(bytes(row, 0)?), TokenId::from_bytes(bytes(row, 2)?));
+    Ok((jti, parsed(row, 1, AgentId::parse)?, sid))
+}
+
+/// Reads the record of a token and the time at which it ended. Its delegators are in another table.
+fn issued_token(row: &Row) -> Result<(IssuedToken, Option<UnixTime>), StoreError> {
     let token = IssuedToken {
         jti: TokenId::from_bytes(bytes(row, 0)?),
         sid: TokenId::from_bytes(bytes(row, 1)?),
@@ -130,6 +167,7 @@ fn known_token(row: &Row) -> Result<KnownToken, StoreError> {
         original_ttl: unsigned(row, 8)?,
         session_started_at: time(row, 9)?,
         sender_constrained: get(row, 11)?,
+        scope: optional_scopes(row, 12)?,
     };
-    Ok(KnownToken { token, ended: get(row, 10)? })
+    Ok((token, optional_time(row, 10)?))
 }

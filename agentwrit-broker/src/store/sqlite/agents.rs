@@ -1,7 +1,7 @@
 //! Registered agents.
 
-use agentwrit_verify::{AgentId, AppId, UnixTime};
-use rusqlite::{Row, params};
+use agentwrit_verify::{AgentId, UnixTime};
+use rusqlite::{Row, params, params_from_iter};
 
 use super::{
     codec::{optional_parsed, optional_time, parsed, scopes, time, unsigned},
@@ -14,22 +14,22 @@ use crate::{
         agents::{ReadAgents, app_id},
         codec::{micros, signed},
         facts::Facts,
-        names::ReadNames,
+        filter::{AGENTS, AgentFilter, Conditions, Dialect},
     },
 };
 
+pub(super) const DIALECT: Dialect = Dialect { parameter: '?', find: "instr" };
+
 impl ReadAgents for Transaction<'_> {
-    fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
-        let Some(key) = self.app_key(app)? else { return Ok((Vec::new(), 0)) };
-        let total = self.single("SELECT count(*) FROM agents WHERE app = ?1", [key], |row| unsigned(row, 0))?;
-        let rows = self.list(
-            "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents \
-             JOIN names AS agent ON agent.id = agents.id JOIN names AS app ON app.id = agents.app \
-             WHERE agents.app = ?1 AND agents.id > ?2 ORDER BY agents.id LIMIT ?3 OFFSET ?4",
-            params![key, signed(page.after), signed(page.limit), signed(page.offset)],
-            |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)),
-        )?;
+    fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
+        let Some(conditions) = Conditions::of_agents(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
+        let count = conditions.count_of_agents();
+        let total = self.single(&count, params_from_iter(&conditions.values), |row| unsigned(row, 0))?;
+        let place = [page.after, page.limit, page.offset].map(|number| signed(number).into());
+        let (sql, values) = conditions.numbered(AGENTS, place);
+        let rows = self.list(&sql, params_from_iter(&values), |row| {
+            Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?))
+        })?;
         Ok((rows, total))
     }
 

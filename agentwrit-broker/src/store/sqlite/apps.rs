@@ -11,7 +11,7 @@ use crate::{
     domain::{App, AppName, AppStatus, Digest},
     store::{
         StoreError,
-        apps::ReadApps,
+        apps::{ReadApps, former_secret},
         codec::{micros, signed},
         facts::Facts,
     },
@@ -21,7 +21,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT app_id, name, client_id, secret_digest, scopes, token_ttl, active, suspended, created_at, \
-             updated_at, deregistered_at, sender_constrained FROM apps ",
+             updated_at, deregistered_at, sender_constrained, former_digest, former_expires_at FROM apps ",
             $rest
         )
     };
@@ -72,6 +72,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<App> {
         updated_at: time(row, 9)?,
         deregistered_at: optional_time(row, 10)?,
         sender_constrained: row.get(11)?,
+        former_secret: former_secret(row.get::<_, Option<[u8; 32]>>(12)?, optional_time(row, 13)?),
     })
 }
 

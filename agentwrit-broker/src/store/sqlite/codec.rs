@@ -55,6 +55,10 @@ pub(super) fn scopes(row: &Row<'_>, column: usize) -> rusqlite::Result<ScopeSet>
     parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
 }
 
+pub(super) fn optional_scopes(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<ScopeSet>> {
+    optional_parsed(row, column, |text| ScopeSet::parse(text.split(' ')))
+}
+
 pub(super) fn unreadable<E>(column: usize, error: E) -> rusqlite::Error
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -123,3 +123,13 @@ DROP TABLE agents;
 ALTER TABLE agents_4 RENAME TO agents;
 CREATE INDEX agents_by_app ON agents (app) WHERE app IS NOT NULL;
 CREATE INDEX agents_by_pod ON agents (pod_uid) WHERE pod_uid IS NOT NULL;
+
+-- The secret of an app before the latest rotation.
+ALTER TABLE apps ADD COLUMN former_digest BLOB;
+ALTER TABLE apps ADD COLUMN former_expires_at INTEGER;
+
+-- Scopes of a token, where they are not those of the registration of its subject.
+ALTER TABLE tokens ADD COLUMN scope TEXT;
+
+-- Tokens in the order of issue: those that are added together lie together.
+CREATE INDEX tokens_by_issue ON tokens (issued_at);

@@ -1,20 +1,22 @@
 //! Tokens that were issued.
 
 use agentwrit_verify::{AgentId, Level, PathSegment, Subject, TokenId, UnixTime};
-use rusqlite::{ToSql, params};
+use rusqlite::{Row, ToSql, params, params_from_iter};
 
 use super::{
-    codec::{optional_parsed, optional_time, parsed, time, unsigned},
+    agents::DIALECT,
+    codec::{optional_parsed, optional_scopes, optional_time, parsed, time, unsigned},
     transaction::Transaction,
 };
 use crate::{
-    domain::IssuedToken,
+    domain::{IssuedToken, ListedToken},
     store::{
         StoreError,
         agents::app_id,
         codec::micros,
         facts::{Facts, KnownToken},
-        tokens::{EndedTokens, ReadTokens},
+        filter::{Conditions, TOKENS, TokenFilter, token_columns},
+        tokens::{EndedTokens, ReadTokens, TokenPage},
     },
 };
 
@@ -73,6 +75,21 @@ impl Transaction<'_> {
 }
 
 impl ReadTokens for Transaction<'_> {
+    fn tokens(&self, filter: &TokenFilter, page: &TokenPage) -> Result<(Vec<ListedToken>, u64), StoreError> {
+        let Some(conditions) = Conditions::of_tokens(DIALECT, self, filter)? else { return Ok((Vec::new(), 0)) };
+        let count = conditions.count_of_tokens();
+        let total = self.single(&count, params_from_iter(&conditions.values), |row| unsigned(row, 0))?;
+        let (sql, values) = conditions.numbered(TOKENS, page.values());
+        let mut tokens = self.list(&sql, params_from_iter(&values), |row| {
+            let (token, ended_at) = issued_token(row)?;
+            Ok(ListedToken { token, scope: optional_scopes(row, 13)?, ended_at })
+        })?;
+        for ListedToken { token, .. } in tokens.iter_mut().filter(|listed| listed.token.root.is_some()) {
+            (token.delegators, token.delegator_sids) = self.delegators(&token.jti)?.into_iter().unzip();
+        }
+        Ok((tokens, total))
+    }
+
     fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
         self.single("SELECT max(expires_at) FROM tokens", [], |row| optional_time(row, 0))
     }
@@ -81,28 +98,17 @@ impl ReadTokens for Transaction<'_> {
 impl Transaction<'_> {
     pub(super) fn fetch_token(&self, jti: &TokenId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
-            "SELECT sid, subject.name, app.name, task.name, root.name, issued_at, expires_at, original_ttl, \
-             session_started_at, ended_at IS NOT NULL, sender_constrained FROM tokens JOIN names AS subject ON subject.id = subject \
-             LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = task \
-             LEFT JOIN names AS root ON root.id = root WHERE jti = ?1",
+            concat!(
+                "SELECT ",
+                token_columns!(),
+                " FROM tokens JOIN names AS subject ON subject.id = tokens.subject \
+                 LEFT JOIN names AS app ON app.id = tokens.app LEFT JOIN names AS task ON task.id = tokens.task \
+                 LEFT JOIN names AS root ON root.id = tokens.root WHERE jti = ?1"
+            ),
             [jti.as_bytes()],
             |row| {
-                let token = IssuedToken {
-                    jti: *jti,
-                    sid: TokenId::from_bytes(row.get(0)?),
-                    subject: parsed(row, 1, Subject::parse)?,
-                    app_id: optional_parsed(row, 2, app_id)?,
-                    task_id: optional_parsed(row, 3, PathSegment::parse)?,
-                    root: optional_parsed(row, 4, AgentId::parse)?,
-                    delegators: Vec::new(),
-                    delegator_sids: Vec::new(),
-                    issued_at: time(row, 5)?,
-                    expires_at: time(row, 6)?,
-                    original_ttl: unsigned(row, 7)?,
-                    session_started_at: time(row, 8)?,
-                    sender_constrained: row.get(10)?,
-                };
-                Ok(KnownToken { token, ended: row.get(9)? })
+                let (token, ended_at) = issued_token(row)?;
+                Ok(KnownToken { token, ended: ended_at.is_some() })
             },
         )?;
         let Some(mut known) = found else { return Ok(()) };
@@ -123,4 +129,25 @@ impl Transaction<'_> {
         self.execute("UPDATE tokens SET ended_at = ?1 WHERE ended_at IS NULL", [micros(at)])?;
         Ok(ahead)
     }
+}
+
+/// Reads the record of a token and the time at which it ended. Its delegators are in another table.
+fn issued_token(row: &Row<'_>) -> rusqlite::Result<(IssuedToken, Option<UnixTime>)> {
+    let token = IssuedToken {
+        jti: TokenId::from_bytes(row.get(0)?),
+        sid: TokenId::from_bytes(row.get(1)?),
+        subject: parsed(row, 2, Subject::parse)?,
+        app_id: optional_parsed(row, 3, app_id)?,
+        task_id: optional_parsed(row, 4, PathSegment::parse)?,
+        root: optional_parsed(row, 5, AgentId::parse)?,
+        delegators: Vec::new(),
+        delegator_sids: Vec::new(),
+        issued_at: time(row, 6)?,
+        expires_at: time(row, 7)?,
+        original_ttl: unsigned(row, 8)?,
+        session_started_at: time(row, 9)?,
+        sender_constrained: row.get(11)?,
+        scope: optional_scopes(row, 12)?,
+    };
+    Ok((token, optional_time(row, 10)?))
 }

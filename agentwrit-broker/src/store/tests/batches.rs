@@ -140,7 +140,7 @@ fn apply(tx: &mut Tx<'_>, operation: Operation) -> Result<String, StoreError> {
             let event = NewEvent::denied(EventType::TokenRenewalFailed, at(number * 2), &agent_id(number), "denied");
             format!("{:?}", tx.append(event.task(segment("shared")))?)
         }
-        Operation::ListAgents => format!("{:?}", tx.agents_of(&app_id("web"), &ROWS)?),
+        Operation::ListAgents => format!("{:?}", tx.agents(&of_web(), &ROWS)?),
         Operation::CountEvents(number) => {
             let agent_id = Some(agent_id(number).to_string());
             tx.audit_events(&AuditQuery { agent_id, limit: 10, ..AuditQuery::default() })?.total.to_string()
@@ -199,7 +199,7 @@ async fn outcome(jobs: &[Job], sizes: &[usize]) -> (Vec<Option<Vec<String>>>, St
 fn records(reader: &dyn Reader) -> Result<String, StoreError> {
     whole_trail(reader)?;
     let mut lines = vec![format!("{:?}", reader.audit_events_after(0, 1000)?)];
-    lines.push(format!("{:?} {:?}", reader.agents_of(&app_id("web"), &ROWS)?, reader.launch_tokens(at(0), &ROWS)?));
+    lines.push(format!("{:?} {:?}", reader.agents(&of_web(), &ROWS)?, reader.launch_tokens(at(0), &ROWS)?));
     lines.push(format!("{:?} {}", reader.revocations_after(0, at(0))?, reader.latest_cursor()?));
     lines.push(format!("{:?} {:?}", reader.nonces_forgotten_until()?, reader.audit_runs()?));
     for number in 1..7 {

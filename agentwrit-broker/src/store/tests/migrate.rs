@@ -127,7 +127,7 @@ fn records(reader: &dyn Reader) -> Result<String, StoreError> {
     );
     let times = (reader.recorded_time()?, reader.nonces_forgotten_until()?);
     let revocations = (reader.epoch()?, reader.latest_cursor()?, reader.live_revocations(at(0))?);
-    let lists = (reader.apps(100, 0)?, reader.launch_tokens(at(0), &page)?, reader.agents_of(&app_id("web"), &page)?);
+    let lists = (reader.apps(100, 0)?, reader.launch_tokens(at(0), &page)?, reader.agents(&of_web(), &page)?);
     let trust = (reader.trust_rules(&page)?, reader.is_used_assertion(&Digest::of(b"an assertion"))?);
     let verifiers = (reader.enrolments()?, reader.verifier_instances()?);
     let trail = (whole_trail(reader)?, reader.audit_events_after(0, ALL_ROWS)?);

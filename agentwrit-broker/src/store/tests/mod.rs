@@ -17,7 +17,7 @@ use agentwrit_verify::{
 };
 use tempfile::TempDir;
 
-use super::{Reader, Store, StoreError, StoreOptions, Tx, Wants};
+use super::{AgentFilter, Reader, Store, StoreError, StoreOptions, Tx, Wants};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{
@@ -104,6 +104,11 @@ pub(in crate::store) fn app_id(name: &str) -> AppId {
     AppId::new(name, [1, 2, 3]).unwrap()
 }
 
+/// Agents of the app `web`.
+pub(in crate::store) fn of_web() -> AgentFilter {
+    AgentFilter { app_id: Some(app_id("web")), ..AgentFilter::default() }
+}
+
 pub(in crate::store) fn agent_id(number: u64) -> AgentId {
     AgentId::parse(&format!("spiffe://agentwrit.local/agent/orch/task-{number}/{number:016x}")).unwrap()
 }
@@ -114,6 +119,7 @@ pub(in crate::store) fn app(name: &str) -> App {
         name: AppName::parse(name).unwrap(),
         client_id: format!("{name}-client"),
         secret_digest: Digest::of(name.as_bytes()),
+        former_secret: None,
         scopes: scopes(),
         token_ttl: 1800,
         sender_constrained: name == "web",
@@ -238,6 +244,7 @@ pub(in crate::store) fn token(number: u64) -> IssuedToken {
         expires_at: at(300),
         original_ttl: 300,
         session_started_at: at(0),
+        scope: None,
         sender_constrained: number.is_multiple_of(2),
     }
 }

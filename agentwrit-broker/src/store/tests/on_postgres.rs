@@ -6,6 +6,8 @@ type Fixture = FixtureOn<Schema>;
 
 #[path = "batches.rs"]
 mod batches;
+#[path = "inventory.rs"]
+mod inventory;
 #[path = "keys.rs"]
 mod keys;
 #[path = "queries.rs"]

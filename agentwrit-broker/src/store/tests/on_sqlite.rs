@@ -6,6 +6,8 @@ pub(in crate::store) type Fixture = FixtureOn<TempDir>;
 
 #[path = "batches.rs"]
 mod batches;
+#[path = "inventory.rs"]
+mod inventory;
 #[path = "keys.rs"]
 mod keys;
 #[path = "queries.rs"]

@@ -9,7 +9,7 @@ use agentwrit_verify::{
 
 use super::*;
 use crate::{
-    domain::{Enrolment, InstanceState, Revocation},
+    domain::{Enrolment, FormerSecret, InstanceState, Revocation},
     store::Pruned,
 };
 
@@ -28,6 +28,8 @@ async fn finds_apps_by_id_client_and_active_name() {
             web.deregistered_at = Some(at(9));
             web.scopes = ScopeSet::parse(["read:data:y"]).unwrap();
             web.sender_constrained = false;
+            web.secret_digest = Digest::of(b"new");
+            web.former_secret = Some(FormerSecret { digest: created.secret_digest, expires_at: at(60) });
             assert!(tx.update_app(&web)?);
             assert!(tx.insert_app(&twin)?, "an inactive app frees its name");
             twin.app_id = AppId::new("web", [8; 3]).unwrap();
@@ -99,6 +101,7 @@ async fn reads_agents_and_tokens_as_written() {
                 root: Some(agent_id(2)),
                 delegators: vec![agent_id(2), agent_id(1)],
                 delegator_sids: vec![token(2).jti, token(1).jti],
+                scope: Some(ScopeSet::parse(["read:data:x"]).unwrap()),
                 ..token(3)
             };
             let renewed = IssuedToken { sid: token(1).jti, ..token(4) };

@@ -9,6 +9,7 @@ use crate::{
         Page, StoreError,
         agents::ReadAgents,
         apps::ReadApps,
+        filter::AgentFilter,
         names::ReadNames,
         pending::{AgentChange, AgentRow, AppChange, AppRow},
     },
@@ -29,8 +30,8 @@ impl ReadApps for Tx<'_> {
 }
 
 impl ReadAgents for Tx<'_> {
-    fn agents_of(&self, app: &AppId, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
-        self.flushed()?.agents_of(app, page)
+    fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError> {
+        self.flushed()?.agents(filter, page)
     }
 
     fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
@@ -67,15 +68,15 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Updates scopes, token lifetime, binding of tokens, status and times of an app. Returns false for an unknown app.
+    /// Updates secrets, scopes, token lifetime, binding of tokens, status and times of an app. Returns false for an unknown app.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
     pub fn update_app(&mut self, app: &App) -> Result<bool, StoreError> {
         let Some(before) = self.app(&app.app_id)? else { return Ok(false) };
-        let App { scopes, token_ttl, sender_constrained, status, updated_at, deregistered_at, .. } = app.clone();
-        let after = App { scopes, token_ttl, sender_constrained, status, updated_at, deregistered_at, ..before };
+        let App { name, client_id, created_at, .. } = before;
+        let after = App { name, client_id, created_at, ..app.clone() };
         {
             let batch = &mut self.batch.borrow_mut();
             batch.pending.app_changes.push(AppChange(after.clone()));

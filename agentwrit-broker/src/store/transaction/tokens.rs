@@ -4,17 +4,22 @@ use agentwrit_verify::{Level, TokenId, UnixTime};
 
 use super::Tx;
 use crate::{
-    domain::IssuedToken,
+    domain::{IssuedToken, ListedToken},
     store::{
         StoreError,
         facts::KnownToken,
+        filter::TokenFilter,
         names::ReadNames,
         pending::{DelegatorRow, TokenEnd, TokenRow},
-        tokens::{EndedTokens, ReadTokens, TokensOf},
+        tokens::{EndedTokens, ReadTokens, TokenPage, TokensOf},
     },
 };
 
 impl ReadTokens for Tx<'_> {
+    fn tokens(&self, filter: &TokenFilter, page: &TokenPage) -> Result<(Vec<ListedToken>, u64), StoreError> {
+        self.flushed()?.tokens(filter, page)
+    }
+
     fn last_expiry_of_tokens(&self) -> Result<Option<UnixTime>, StoreError> {
         self.flushed()?.last_expiry_of_tokens()
     }

@@ -15,6 +15,7 @@ mod conventions;
 mod delegate;
 mod follower;
 mod health;
+mod inventory;
 mod jwks;
 mod launch_token_lists;
 mod launch_tokens;

@@ -11,6 +11,7 @@ mod confirmation;
 mod errors;
 mod health;
 mod init;
+mod inventory;
 mod keys;
 mod launch_token;
 mod proof;

@@ -7,9 +7,9 @@ use agentwrit_protocol::{
     AppListResponse, AppRecord, AppUpdateRequest, AuthResponse, ChallengeResponse, DelegationRequest,
     DelegationResponse, Event, HealthResponse, JsonRequest, KeyChangeRequest, LaunchTokenPolicy, LaunchTokenRecord,
     LaunchTokenRequest, LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest,
-    RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse, SigningKeyRecord,
-    ValidationRequest, ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
-    VerifierUpdateRequest,
+    RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse,
+    SecretRotationRequest, SecretRotationResponse, SigningKeyRecord, TokenRecord, ValidationRequest,
+    ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -122,6 +122,8 @@ fn schemas_of_responses_have_members_of_types() {
     check_response::<AppRecord>(&document, &["App"]);
     check_response::<AppCreationResponse>(&document, &["CreatedApp"]);
     check_response::<AppListResponse>(&document, &["Apps"]);
+    check_response::<SecretRotationResponse>(&document, &["RotatedSecret"]);
+    check_response::<TokenRecord>(&document, &["TokenRecord"]);
     check_response::<AppDeregistrationResponse>(&document, &["DeregisteredApp"]);
     check_response::<RevocationResponse>(&document, &["RevocationResult"]);
     check_response::<SigningKeyRecord>(&document, &["SigningKey"]);
@@ -139,6 +141,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_list::<SigningKeyRecord>(&document, "SigningKeys");
     check_list::<RevocationRecord>(&document, "Revocations");
     check_list::<AgentRecord>(&document, "Agents");
+    check_list::<TokenRecord>(&document, "Tokens");
     check_list::<VerifierRecord>(&document, "Verifiers");
     check_list::<Event>(&document, "AuditEvents");
 }
@@ -156,6 +159,7 @@ fn schemas_of_requests_have_members_of_types() {
     check_request::<VerifierEnrolmentRequest>(&document, "NewVerifier");
     check_request::<VerifierUpdateRequest>(&document, "VerifierUpdate");
     check_request::<AppUpdateRequest>(&document, "AppChange");
+    check_request::<SecretRotationRequest>(&document, "SecretRotation");
     check_request::<KeyChangeRequest>(&document, "KeyChange");
     check_request::<RevocationRequest>(&document, "RevocationRequest");
 }

@@ -115,7 +115,7 @@ async fn refuse_bad_requests(walk: &Walk, cast: &Cast) {
         if operation.value["requestBody"].is_object() {
             // A member of a wrong type is rejected also if none is required.
             let required = operation.value["requestBody"]["required"] == true;
-            let body = if required { json!({}) } else { json!({"reason": 1}) };
+            let body = if required { json!({}) } else { json!({"reason": 1, "overlap": false}) };
             let answer = walk.call(operation.method, &path, token, Some(body)).await;
             assert_eq!(answer.status, 400, "{operation}");
         } else if operation.value["responses"]["400"].is_object() {
@@ -247,6 +247,8 @@ async fn lists(walk: &Walk, cast: &Cast) {
     for (path, token, name) in [
         ("/v1/admin/launch-tokens", &cast.admin, "launch_tokens"),
         ("/v1/app/agents", &cast.app, "agents"),
+        ("/v1/admin/agents", &cast.admin, "agents"),
+        ("/v1/admin/tokens", &cast.admin, "tokens"),
         ("/v1/app/audit/events", &cast.app, "events"),
         ("/v1/audit/events", &cast.admin, "events"),
     ] {
@@ -257,6 +259,12 @@ async fn lists(walk: &Walk, cast: &Cast) {
         let page = walk.call("get", &format!("{path}?limit=1&cursor={next}"), Some(token), None).await.json();
         assert_eq!(entries(&page, name), 1, "{path}: {page:#}");
     }
+    let by_scope = "/v1/admin/agents?scope=read:data:x&task_id=task-1&orch_id=orch-1&state=all";
+    let page = walk.call("get", &format!("{by_scope}&app_id={}", cast.app_id), Some(&cast.admin), None).await.json();
+    assert!(entries(&page, "agents") > 0, "{page:#}");
+    let of_subject = format!("/v1/admin/tokens?sub=app:{}&state=all", cast.app_id);
+    let page = walk.call("get", &of_subject, Some(&cast.admin), None).await.json();
+    assert!(entries(&page, "tokens") > 0, "{page:#}");
     let denied = "/v1/audit/events?outcome=denied&event_type=token_auth_failed&since=2026-01-01T00:00:00Z&limit=5";
     let page = walk.call("get", denied, Some(&cast.admin), None).await.json();
     assert!(entries(&page, "events") > 0, "{page:#}");
@@ -393,6 +401,10 @@ async fn apps(walk: &Walk, cast: &Cast) {
     let escaped = walk.call("post", "/v1/token/renew", Some(&cast.agent), None).await;
     assert_eq!(escaped.text("error_code"), "scope_violation");
     assert_eq!(walk.call("get", &one, admin, None).await.status, 200);
+    for body in [None, Some(json!({"overlap": 0}))] {
+        let rotated = walk.call("post", &format!("{one}/rotate-secret"), admin, body).await;
+        assert_eq!((rotated.status, rotated.text("client_id")), (200, cast.client_id.clone()));
+    }
     for (action, status) in [("suspend", "suspended"), ("resume", "active"), ("suspend", "suspended")] {
         let answer = walk.call("post", &format!("{one}/{action}"), admin, None).await;
         assert_eq!((answer.status, answer.text("status")), (200, status.to_owned()));

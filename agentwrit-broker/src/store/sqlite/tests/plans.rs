@@ -7,6 +7,7 @@ use crate::{
     audit::{ChainHead, Timestamp},
     store::{
         audit_lists::List,
+        filter::{AGENTS, TOKENS},
         pending::{EventRow, Ordinals, Pending, Record},
         rows::Rows,
         sqlite::{audit::statements, schema, write::sql},
@@ -51,6 +52,16 @@ fn inserting_rows_prepares_their_statement_once() {
     let statement = connection.prepare_cached(&sql(EventRow::WRITE)).unwrap();
     let status = [StatementStatus::Run, StatementStatus::RePrepare].map(|status| statement.get_status(status));
     assert_eq!(status, [21, 0]);
+}
+
+#[test]
+fn reads_pages_of_agents_and_tokens_by_their_order() {
+    let connection = database();
+    for (list, table) in [(AGENTS, "SEARCH agents USING"), (TOKENS, "SEARCH tokens USING INDEX tokens_by_issue")] {
+        let plan = plan(&connection, &list.replace("{conditions}", "1 = 1").replace('#', "?"));
+        assert!(plan.first().is_some_and(|step| step.starts_with(table)), "{plan:?}");
+        assert!(plan.iter().all(|step| step.starts_with("SEARCH")), "{plan:?}");
+    }
 }
 
 fn event_row(sequence: u64) -> EventRow {

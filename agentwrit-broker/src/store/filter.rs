@@ -1,0 +1,261 @@
+//! Filters of the lists of agents and tokens, as conditions for the statements of any store.
+
+use std::fmt::Write;
+
+use agentwrit_verify::{AgentId, AppId, PathSegment, Scope, Subject, TrustDomain, UnixTime};
+
+use super::{StoreError, names::ReadNames, value::Value};
+
+/// Agents to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFilter {
+    /// One agent.
+    pub agent_id: Option<AgentId>,
+    /// App that it belongs to.
+    pub app_id: Option<AppId>,
+    /// Orchestration and task of its id.
+    pub work: Work,
+    /// Scope that its scopes cover.
+    pub scope: Option<Scope>,
+    /// Time at which it is not revoked, nor has its latest token expired.
+    pub live_at: Option<UnixTime>,
+}
+
+/// Tokens to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFilter {
+    /// Subject of the token.
+    pub subject: Option<Subject>,
+    /// Agent in its delegation chain.
+    pub delegator: Option<AgentId>,
+    /// App that it belongs to.
+    pub app_id: Option<AppId>,
+    /// Task that it was issued for.
+    pub task_id: Option<PathSegment>,
+    /// Orchestration that it was issued for.
+    pub work: Work,
+    /// Scope that its scopes cover.
+    pub scope: Option<Scope>,
+    /// Time at which it has neither ended nor expired.
+    pub live_at: Option<UnixTime>,
+}
+
+/// Orchestration and task in the id of an agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Beginning of the ids of an orchestration, or of a task in it.
+    prefix: Option<String>,
+    /// Task in any orchestration.
+    task: Option<PathSegment>,
+}
+
+impl Work {
+    /// Agents of an orchestration, a task, or both.
+    #[must_use]
+    pub fn of(trust_domain: &TrustDomain, orch_id: Option<&PathSegment>, task_id: Option<&PathSegment>) -> Self {
+        let Some(orch_id) = orch_id else { return Self { prefix: None, task: task_id.cloned() } };
+        let task = task_id.map(|task| format!("{task}/")).unwrap_or_default();
+        Self { prefix: Some(format!("spiffe://{trust_domain}/agent/{orch_id}/{task}")), task: None }
+    }
+}
+
+/// Page of agents: conditions, then the cursor before the page, limit and offset.
+pub(super) const AGENTS: &str = "SELECT app.name, agents.scope, public_key, launch_token_id, registered_at, expires_at, \
+     revoked_at, agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents CROSS JOIN names AS agent \
+     LEFT JOIN names AS app ON app.id = agents.app WHERE agent.id = agents.id AND {conditions} AND agents.id > # \
+     ORDER BY agents.id LIMIT # OFFSET #";
+
+/// Scopes of a token, of whose subject the registration is joined as `agents`.
+macro_rules! token_scope {
+    () => {
+        "CASE WHEN tokens.scope IS NOT NULL THEN tokens.scope WHEN tokens.root IS NULL THEN agents.scope END"
+    };
+}
+
+/// Columns of the record of a token.
+macro_rules! token_columns {
+    () => {
+        "tokens.jti, tokens.sid, subject.name, app.name, task.name, root.name, issued_at, tokens.expires_at, \
+         original_ttl, session_started_at, ended_at, tokens.sender_constrained, tokens.scope"
+    };
+}
+pub(super) use token_columns;
+
+/// Page of tokens: conditions, then time of issue and id of the token before the page, limit and offset.
+pub(super) const TOKENS: &str = concat!(
+    "SELECT ",
+    token_columns!(),
+    ", ",
+    token_scope!(),
+    " FROM tokens CROSS JOIN names AS subject LEFT JOIN names AS app ON app.id = tokens.app \
+     LEFT JOIN names AS task ON task.id = tokens.task LEFT JOIN names AS root ON root.id = tokens.root \
+     LEFT JOIN names AS agent ON agent.id = coalesce(tokens.root, tokens.subject) \
+     LEFT JOIN agents ON agents.id = tokens.subject \
+     WHERE subject.id = tokens.subject AND {conditions} AND (tokens.issued_at, tokens.jti) > (#, #) \
+     ORDER BY tokens.issued_at, tokens.jti LIMIT # OFFSET #"
+);
+
+/// Dialect of a store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dialect {
+    /// Character before the number of a parameter.
+    pub(super) parameter: char,
+    /// Function that returns the place of a text in another one, 0 if it is not there.
+    pub(super) find: &'static str,
+}
+
+/// Conditions of a statement, with their parameters.
+#[derive(Debug)]
+pub(super) struct Conditions<'f> {
+    dialect: Dialect,
+    text: String,
+    pub(super) values: Vec<Value<'f>>,
+    /// True if a condition is about the name of the agent.
+    pub(super) needs_name: bool,
+    /// True if a condition is about scopes.
+    pub(super) needs_scope: bool,
+}
+
+impl<'f> Conditions<'f> {
+    /// Returns the conditions of agents, whose table is `agents`, with its name as `agent`. `None` if no agent meets them.
+    pub(super) fn of_agents<R: ReadNames + ?Sized>(
+        dialect: Dialect,
+        reader: &R,
+        filter: &'f AgentFilter,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut conditions = Self::new(dialect);
+        if let Some(agent) = &filter.agent_id {
+            let Some(name) = reader.name(agent.as_str())? else { return Ok(None) };
+            conditions.and("agents.id = #", [name.id.into()]);
+        }
+        if let Some(app) = &filter.app_id {
+            let Some(key) = reader.app_key(app)? else { return Ok(None) };
+            conditions.and("agents.app = #", [key.into()]);
+        }
+        conditions.and_work("agent.name", &filter.work);
+        if let Some(scope) = &filter.scope {
+            conditions.and_covers("agents.scope", scope);
+        }
+        if let Some(now) = filter.live_at {
+            conditions.and("agents.revoked_at IS NULL AND agents.expires_at > #", [now.into()]);
+        }
+        Ok(Some(conditions))
+    }
+
+    /// Returns the conditions of tokens, whose table is `tokens`. An agent's name is `agent`: the first delegator of a
+    /// delegated token, else the subject. `None` if no token meets them.
+    pub(super) fn of_tokens<R: ReadNames + ?Sized>(
+        dialect: Dialect,
+        reader: &R,
+        filter: &'f TokenFilter,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut conditions = Self::new(dialect);
+        if let Some(subject) = &filter.subject {
+            let Some(name) = reader.name(&subject.to_string())? else { return Ok(None) };
+            conditions.and("tokens.subject = #", [name.id.into()]);
+        }
+        if let Some(agent) = &filter.delegator {
+            let Some(name) = reader.name(agent.as_str())? else { return Ok(None) };
+            conditions.and(
+                "tokens.jti IN (SELECT jti FROM token_delegators WHERE token_delegators.agent = #)",
+                [name.id.into()],
+            );
+        }
+        if let Some(app) = &filter.app_id {
+            let Some(key) = reader.app_key(app)? else { return Ok(None) };
+            conditions.and("tokens.app = #", [key.into()]);
+        }
+        if let Some(task) = &filter.task_id {
+            let Some(name) = reader.name(task.as_str())? else { return Ok(None) };
+            conditions.and("tokens.task = #", [name.id.into()]);
+        }
+        conditions.and_work("agent.name", &filter.work);
+        if let Some(scope) = &filter.scope {
+            conditions.and_covers(token_scope!(), scope);
+        }
+        if let Some(now) = filter.live_at {
+            conditions.and("tokens.ended_at IS NULL AND tokens.expires_at > #", [now.into()]);
+        }
+        Ok(Some(conditions))
+    }
+
+    fn new(dialect: Dialect) -> Self {
+        Self { dialect, text: "1 = 1".to_owned(), values: Vec::new(), needs_name: false, needs_scope: false }
+    }
+
+    /// Adds a condition. Each `#` in it stands for the next of `values`.
+    pub(super) fn and(&mut self, condition: &str, values: impl IntoIterator<Item = Value<'f>>) {
+        self.text.push_str(" AND ");
+        self.push(condition);
+        self.values.extend(values);
+    }
+
+    /// Returns the statement that counts the agents.
+    pub(super) fn count_of_agents(&self) -> String {
+        let names = if self.needs_name { " CROSS JOIN names AS agent" } else { "" };
+        let joined = if self.needs_name { "agent.id = agents.id AND " } else { "" };
+        format!("SELECT count(*) FROM agents{names} WHERE {joined}{}", self.text)
+    }
+
+    /// Returns the statement that counts the tokens.
+    pub(super) fn count_of_tokens(&self) -> String {
+        let names = " LEFT JOIN names AS agent ON agent.id = coalesce(tokens.root, tokens.subject)";
+        let names = if self.needs_name { names } else { "" };
+        let agents = if self.needs_scope { " LEFT JOIN agents ON agents.id = tokens.subject" } else { "" };
+        format!("SELECT count(*) FROM tokens{names}{agents} WHERE {}", self.text)
+    }
+
+    /// Returns `text` with numbered parameters, each `#` in it standing for the next of `values`.
+    pub(super) fn numbered(
+        mut self,
+        text: &str,
+        values: impl IntoIterator<Item = Value<'f>>,
+    ) -> (String, Vec<Value<'f>>) {
+        let conditions = std::mem::take(&mut self.text);
+        let (before, after) = text.split_once("{conditions}").unwrap_or((text, ""));
+        self.text.push_str(before);
+        self.text.push_str(&conditions);
+        self.push(after);
+        self.values.extend(values);
+        (self.text, self.values)
+    }
+
+    fn push(&mut self, text: &str) {
+        let mut number = self.values.len();
+        for character in text.chars() {
+            if character == '#' {
+                number = number.saturating_add(1);
+                // Writing to a `String` cannot fail.
+                write!(self.text, "{}{number}", self.dialect.parameter).unwrap_or_default();
+            } else {
+                self.text.push(character);
+            }
+        }
+    }
+
+    fn and_work(&mut self, name: &str, work: &'f Work) {
+        if let Some(prefix) = &work.prefix {
+            // The character after `/` is `0`.
+            let end = format!("{}0", prefix.trim_end_matches('/'));
+            self.and(&format!("{name} >= # AND {name} < #"), [prefix.into(), end.into()]);
+            self.needs_name = true;
+        }
+        if let Some(task) = &work.task {
+            let part = format!("/{task}/");
+            // The instance behind it has 16 characters.
+            let length = "length(CAST(# AS text))";
+            let condition = format!("substr({name}, length({name}) - {length} - 15, {length}) = #");
+            self.and(&condition, [part.clone().into(), part.clone().into(), part.into()]);
+            self.needs_name = true;
+        }
+    }
+
+    /// Adds that a list of scopes covers `scope`: it holds the scope itself, or the wildcard of its action and resource.
+    fn and_covers(&mut self, list: &str, scope: &Scope) {
+        let find = self.dialect.find;
+        let holds = format!("{find}(' ' || {list} || ' ', #) > 0");
+        let wildcard = format!(" {}:{}:* ", scope.action(), scope.resource());
+        self.and(&format!("({holds} OR {holds})"), [format!(" {scope} ").into(), wildcard.into()]);
+        self.needs_scope = true;
+    }
+}
