@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    attestation::KubernetesSetupError,
     config::{Config, TlsConfig},
     http::{Edge, ProofVerifiers, router},
     keys::{
@@ -59,6 +60,7 @@ impl Broker {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy::open()?);
         let tls = Tls::load(&config.tls)?;
+        config.attestation.check()?;
         let (store, keys) = opening::open(&config, &entropy).await?;
         warn_of_files(&config).await;
         let health_entropy = Arc::clone(&entropy);
@@ -87,6 +89,7 @@ impl Broker {
             tokio::spawn(record_confirmations(Arc::clone(&services))),
             tokio::spawn(key_rotation::run(Arc::clone(&services))),
         ];
+        background_tasks.extend(services.attestor.watch(services.pods.clone()).map(|watch| tokio::spawn(watch.run())));
         let tls = tls.map(|tls| CertificateRenewal { tls, metrics: Arc::clone(&services.metrics) });
         background_tasks
             .extend(tls.clone().map(|renewal| tokio::spawn(watch_certificates(renewal, failed_handshakes.clone()))));
@@ -298,6 +301,9 @@ pub enum StartError {
     /// Certificate, key or client authorities cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The files of the Kubernetes API server cannot be used.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesSetupError),
     /// The address is in use, or is not an address of this machine.
     #[error("cannot listen on {address}: {cause}; set AA_BIND_ADDRESS and AA_PORT")]
     Bind {

@@ -18,6 +18,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod attestation;
 pub mod audit;
 mod broker;
 mod clock;
@@ -36,6 +37,7 @@ pub mod stdio;
 pub mod store;
 pub mod telemetry;
 
+pub use attestation::KubernetesSetupError;
 pub use broker::{Broker, StartError};
 pub use config::{Args, Command, Config, ConfigError, ConfigErrors};
 pub use keys::{

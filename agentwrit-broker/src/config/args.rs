@@ -167,6 +167,28 @@ pub struct Args {
     #[arg(long, value_name = "DURATION")]
     pub key_prepare_for: Option<String>,
 
+    /// Hosts of `jwks_url` that may have private addresses, separated by commas (`AA_ATTESTATION_PRIVATE_HOSTS`)
+    #[arg(long, value_name = "HOSTS")]
+    pub attestation_private_hosts: Option<String>,
+
+    /// API server that reviews Kubernetes tokens and tells of deleted pods (`AA_KUBERNETES_API_URL`)
+    #[arg(long, value_name = "URL")]
+    pub kubernetes_api_url: Option<String>,
+
+    /// Token of the broker's own service account (`AA_KUBERNETES_TOKEN_PATH`, default
+    /// /var/run/secrets/kubernetes.io/serviceaccount/token)
+    #[arg(long, value_name = "PATH")]
+    pub kubernetes_token_path: Option<String>,
+
+    /// Authorities of the API server, PEM (`AA_KUBERNETES_CA_PATH`, default
+    /// /var/run/secrets/kubernetes.io/serviceaccount/ca.crt)
+    #[arg(long, value_name = "PATH")]
+    pub kubernetes_ca_path: Option<String>,
+
+    /// Revoke the agents of deleted pods at once (`AA_KUBERNETES_WATCH`, default false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub kubernetes_watch: Option<String>,
+
     /// PostgreSQL database that several brokers share, instead of `--db-path`; better set elsewhere, flags are visible to
     /// other users (`AA_DATABASE_URL`)
     #[arg(long, value_name = "URL")]
@@ -218,7 +240,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 31] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 36] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -240,6 +262,11 @@ impl Args {
             ("AA_SIGNING_KEY_PATH", &self.signing_key_path),
             ("AA_KEY_ROTATION", &self.key_rotation),
             ("AA_KEY_PREPARE_FOR", &self.key_prepare_for),
+            ("AA_ATTESTATION_PRIVATE_HOSTS", &self.attestation_private_hosts),
+            ("AA_KUBERNETES_API_URL", &self.kubernetes_api_url),
+            ("AA_KUBERNETES_TOKEN_PATH", &self.kubernetes_token_path),
+            ("AA_KUBERNETES_CA_PATH", &self.kubernetes_ca_path),
+            ("AA_KUBERNETES_WATCH", &self.kubernetes_watch),
             ("AA_DATABASE_URL", &self.database_url),
             ("AA_STATE_PATH", &self.state_path),
             ("AA_KEY_ENCRYPTION_KEY_PATH", &self.key_encryption_key_path),

@@ -45,6 +45,9 @@ pub enum ConfigError {
              keep a copy apart from the database's backups"
     )]
     KeyEncryptionKeyMissing,
+    /// The watch of pods needs an API server.
+    #[error("AA_KUBERNETES_API_URL is not set: AA_KUBERNETES_WATCH requires the URL of the API server there")]
+    KubernetesApiUrlMissing,
     /// The TLS mode needs a file that is not set.
     #[error("{variable} is not set: AA_TLS_MODE `{mode}` requires a path to a PEM file there")]
     TlsPathMissing {

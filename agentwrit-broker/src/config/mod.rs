@@ -34,16 +34,18 @@ pub use self::{
     warning::Warning,
 };
 use self::{error::ErrorList, sources::Settings, values as variables};
+pub use crate::{
+    attestation::AttestationSettings,
+    limits::budgets::SessionBudget,
+    telemetry::log::{LogFormat, LogLevel},
+};
 use crate::{
     domain::ClusterSettings,
     keys::{AdminSecret, KeyEncryptionKey, Secret},
 };
-pub use crate::{
-    limits::budgets::SessionBudget,
-    telemetry::log::{LogFormat, LogLevel},
-};
 
 mod args;
+mod attestation;
 pub mod banner;
 mod error;
 mod file;
@@ -95,6 +97,8 @@ pub struct Config {
     pub key_rotation: Option<Duration>,
     /// `AA_KEY_PREPARE_FOR`
     pub key_prepare_for: Duration,
+    /// `AA_ATTESTATION_PRIVATE_HOSTS`, and `AA_KUBERNETES_API_URL` with its settings.
+    pub attestation: AttestationSettings,
     /// `AA_TLS_MODE` and the paths that it needs.
     pub tls: TlsConfig,
     /// `AA_TRUSTED_PROXIES`
@@ -216,6 +220,7 @@ impl Config {
         let key_rotation = errors.keep(settings.value(&variables::KEY_ROTATION));
         let key_prepare_for = errors.keep(settings.value(&variables::KEY_PREPARE_FOR));
         let shared_store = SharedStore::check(settings, errors);
+        let attestation = attestation::check(settings, errors);
         let tls = TlsConfig::check(settings, errors);
         let trusted_proxies = errors.keep(settings.value(&variables::TRUSTED_PROXIES));
         let seed_tokens = errors.keep(settings.value(&variables::SEED_TOKENS));
@@ -242,6 +247,7 @@ impl Config {
             signing_key_path: signing_key_path?,
             key_rotation: key_rotation?,
             key_prepare_for: key_prepare_for?,
+            attestation: attestation?,
             tls: tls?,
             trusted_proxies: trusted_proxies?,
             seed_tokens: seed_tokens?,
@@ -249,7 +255,7 @@ impl Config {
             mode: mode?,
             file: settings.file.as_ref().map(|(path, _)| path.clone()),
             warnings: Vec::new(),
-            unused: SharedStore::unused(settings),
+            unused: [SharedStore::unused(settings), attestation::unused(settings)].concat(),
         })
     }
 

@@ -12,11 +12,12 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 31] = [
+pub(super) const ALL: [&str; 36] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
     "AA_APP_TOKEN_TTL",
+    "AA_ATTESTATION_PRIVATE_HOSTS",
     "AA_AUDIENCE",
     "AA_BIND_ADDRESS",
     CONFIG_PATH,
@@ -28,6 +29,10 @@ pub(super) const ALL: [&str; 31] = [
     KEY_ENCRYPTION_KEY_PATH,
     "AA_KEY_PREPARE_FOR",
     "AA_KEY_ROTATION",
+    "AA_KUBERNETES_API_URL",
+    "AA_KUBERNETES_CA_PATH",
+    "AA_KUBERNETES_TOKEN_PATH",
+    "AA_KUBERNETES_WATCH",
     "AA_LOG_FORMAT",
     "AA_LOG_LEVEL",
     "AA_MAX_TTL",

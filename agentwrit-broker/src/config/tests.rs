@@ -244,6 +244,38 @@ fn accepts_good_values() {
 }
 
 #[test]
+fn reads_settings_of_attestation_and_rejects_watch_without_api_server() {
+    let process = || Process::with_secret().env("AA_ATTESTATION_PRIVATE_HOSTS", "keys.internal");
+    let attestation = process().load().unwrap().attestation;
+    assert_eq!(attestation.kubernetes, None);
+    let config = process()
+        .env("AA_KUBERNETES_API_URL", "https://kubernetes.default.svc")
+        .env("AA_KUBERNETES_TOKEN_PATH", "/run/token")
+        .env("AA_KUBERNETES_WATCH", "true")
+        .load()
+        .unwrap();
+    let kubernetes = config.attestation.kubernetes.unwrap();
+    assert_eq!(kubernetes.api_url.as_str(), "https://kubernetes.default.svc/");
+    assert_eq!((kubernetes.token_path.to_str(), kubernetes.watch), (Some("/run/token"), true));
+    assert!(kubernetes.ca_path.ends_with("serviceaccount/ca.crt"));
+
+    assert_eq!(process().env("AA_KUBERNETES_WATCH", "true").error(), ConfigError::KubernetesApiUrlMissing);
+    let unused = process().env("AA_KUBERNETES_CA_PATH", "/run/ca.crt").load().unwrap().unused;
+    assert_eq!(unused, ["AA_KUBERNETES_CA_PATH"]);
+    for (name, value) in [
+        ("AA_ATTESTATION_PRIVATE_HOSTS", "10.0.0.1"),
+        ("AA_ATTESTATION_PRIVATE_HOSTS", "https://keys.internal"),
+        ("AA_KUBERNETES_API_URL", "http://kubernetes.default.svc"),
+        ("AA_KUBERNETES_API_URL", "kubernetes.default.svc"),
+        ("AA_KUBERNETES_WATCH", "yes"),
+    ] {
+        assert!(
+            matches!(process().env(name, value).error(), ConfigError::Malformed { variable, .. } if variable == name)
+        );
+    }
+}
+
+#[test]
 fn warns_when_bound_tokens_are_required_and_external_url_is_not_known() {
     let required = || {
         let process = Process::with_secret().env("AA_SENDER_CONSTRAINED", "required");

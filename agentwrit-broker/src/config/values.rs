@@ -9,9 +9,11 @@ use std::{
 use agentwrit_protocol::limits::{MAX_TOKEN_TTL, MIN_APP_TOKEN_TTL};
 use agentwrit_verify::{TrustDomain, audit::ChainBreakId, proof::ExternalUrl};
 use ipnet::{IpNet, Ipv6Net};
+use reqwest::Url;
 
 use super::names;
 use crate::{
+    attestation::{PrivateHosts, api_server_url},
     limits::budgets::SessionBudget,
     telemetry::log::{LogFormat, LogLevel},
 };
@@ -216,6 +218,41 @@ pub(super) const KEY_PREPARE_FOR: Variable<Duration> = Variable {
     accepts: "whole seconds from 1 to 86400, or a time such as `10m` or `2h`",
     parse: |text| duration(text).filter(|time| (1..=DAY).contains(&time.as_secs())),
 };
+
+pub(super) const ATTESTATION_PRIVATE_HOSTS: Variable<PrivateHosts> = Variable {
+    name: "AA_ATTESTATION_PRIVATE_HOSTS",
+    default: "",
+    accepts: "names of hosts, such as `keys.internal`, separated by commas; empty for none",
+    parse: PrivateHosts::parse,
+};
+
+pub(super) const KUBERNETES_API_URL: Variable<Option<Url>> = Variable {
+    name: "AA_KUBERNETES_API_URL",
+    default: "",
+    accepts: "an `https` URL such as `https://kubernetes.default.svc`, or `http` with a literal loopback address, without user, \
+              query and fragment; empty for none",
+    parse: |text| match text {
+        "" => Some(None),
+        _ => api_server_url(text).map(Some),
+    },
+};
+
+pub(super) const KUBERNETES_TOKEN_PATH: Variable<PathBuf> = Variable {
+    name: "AA_KUBERNETES_TOKEN_PATH",
+    default: "/var/run/secrets/kubernetes.io/serviceaccount/token",
+    accepts: "a path to a file",
+    parse: path,
+};
+
+pub(super) const KUBERNETES_CA_PATH: Variable<PathBuf> = Variable {
+    name: "AA_KUBERNETES_CA_PATH",
+    default: "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+    accepts: "a path to a PEM file",
+    parse: path,
+};
+
+pub(super) const KUBERNETES_WATCH: Variable<bool> =
+    Variable { name: "AA_KUBERNETES_WATCH", default: "false", accepts: SEED_TOKENS.accepts, parse: SEED_TOKENS.parse };
 
 pub(super) const TLS_MODE: Variable<TlsMode> = Variable {
     name: names::TLS_MODE,

@@ -14,6 +14,7 @@ pub(crate) mod launch_tokens;
 pub(crate) mod login;
 #[cfg(test)]
 mod model_tests;
+pub(crate) mod pods;
 mod recent_launch_tokens;
 pub(crate) mod registration;
 pub(crate) mod revocation;

@@ -63,14 +63,16 @@ impl RevocationService {
         Self { issuer, ledger, feed, active_agents, metrics }
     }
 
-    /// Revokes, or counts what would be revoked. Repeating it is harmless.
+    /// Revokes, or counts what would be revoked. Repeating it is harmless. `client` is the address of the request, if there
+    /// is one.
     pub(crate) async fn revoke(
         self: &Arc<Self>,
         by: Subject,
         bearer: Option<Bearer>,
         request: RevocationRequest,
-        client: IpAddr,
+        client: impl Into<Option<IpAddr>>,
     ) -> Result<RevocationOutcome, Error> {
+        let client = client.into();
         let (service, level, dry_run) = (Arc::clone(self), request.level, request.dry_run);
         let outcome = transact_as(&self.ledger, &self.issuer, bearer, wants_of(&request), move |tx, now| {
             let ended = end(tx, &request, now, service.ledger.deletable_until())?;
@@ -78,7 +80,12 @@ impl RevocationService {
                 tx.undo();
                 return outcome(tx, &ended);
             }
-            service.ledger.record(tx, event(&by, &request, &ended, now).from(client))?;
+            let event = event(&by, &request, &ended, now);
+            let event = match client {
+                Some(client) => event.from(client),
+                None => event,
+            };
+            service.ledger.record(tx, event)?;
             if ended.known {
                 for revocation in entries(by, &request, &ended, now) {
                     service.feed.publish(tx, revocation)?;

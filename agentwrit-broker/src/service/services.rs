@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use super::{
     active_agents::ActiveAgents, apps::AppService, confirmation::ConfirmationService, delegation::DelegationService,
     housekeeping::Housekeeping, keys::KeyService, launch_tokens::LaunchTokenService, login::LoginService,
-    recent_launch_tokens::RecentLaunchTokens, registration::RegistrationService, revocation::RevocationService,
-    tokens::TokenService, verifiers::VerifierService,
+    pods::PodService, recent_launch_tokens::RecentLaunchTokens, registration::RegistrationService,
+    revocation::RevocationService, tokens::TokenService, verifiers::VerifierService,
 };
 use crate::{
+    attestation::Attestor,
     clock::{ClockMonitor, NonceTime, WatchedClock},
     config::{Config, TlsConfig},
     domain::StoredKey,
@@ -40,6 +41,8 @@ pub(crate) struct Services {
     pub(crate) keys: Arc<KeyService>,
     pub(crate) verifiers: Arc<VerifierService>,
     pub(crate) confirmations: Arc<ConfirmationService>,
+    pub(crate) pods: PodService,
+    pub(crate) attestor: Arc<Attestor>,
     pub(crate) active_agents: Arc<ActiveAgents>,
     pub(crate) housekeeping: Arc<Housekeeping>,
     pub(crate) challenges: Arc<Challenges>,
@@ -93,6 +96,7 @@ impl Services {
         let nonces = Nonces::new(nonce_key.expose());
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
+        let attestor = Attestor::new(&config.attestation, Arc::clone(&clock), Arc::clone(&metrics));
         let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
         let keys = ring.trusted();
         ledger.store.follow(Arc::new(BrokerMemory { log: memory.log.clone(), keys: ring }));
@@ -122,6 +126,7 @@ impl Services {
             issuer,
             ledger,
             challenges: Arc::new(challenges),
+            attestor: Arc::new(attestor),
             budgets: Arc::new(budgets),
             recent_launch_tokens: Arc::default(),
             feed,
@@ -142,6 +147,7 @@ pub(super) struct Parts {
     pub(super) issuer: Arc<Issuer>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) challenges: Arc<Challenges>,
+    pub(super) attestor: Arc<Attestor>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) recent_launch_tokens: Arc<RecentLaunchTokens>,
     pub(super) feed: FeedPublisher,
@@ -159,7 +165,8 @@ impl Parts {
         pools: Arc<Pools>,
         stopping: watch::Sender<bool>,
     ) -> Services {
-        let Self { issuer, ledger, challenges, feed, verifiers, active_agents, metrics, .. } = self.clone();
+        let Self { issuer, ledger, challenges, feed, verifiers, active_agents, attestor, metrics, .. } = self.clone();
+        let revocations_service = Arc::new(RevocationService::new(self.clone()));
         let confirmations = ConfirmationService::new(
             Arc::clone(&ledger),
             feed.clone(),
@@ -175,7 +182,9 @@ impl Parts {
             registrations: Arc::new(RegistrationService::new(self.clone())),
             tokens: Arc::new(TokenService::new(self.clone())),
             delegations: Arc::new(DelegationService::new(self.clone())),
-            revocations: Arc::new(RevocationService::new(self.clone())),
+            pods: PodService::new(self.clone(), Arc::clone(&revocations_service)),
+            revocations: revocations_service,
+            attestor,
             keys: Arc::new(KeyService::new(self.clone(), config)),
             housekeeping: Arc::new(Housekeeping::new(self, revocations)),
             started: ledger.monotonic(),

@@ -19,6 +19,7 @@ use prometheus_client::{
 };
 
 use self::{
+    attestations::AttestationMetrics,
     health::WarningGauges,
     keys::KeyGauges,
     labels::{BoundedLabel, Label},
@@ -29,6 +30,7 @@ pub(crate) use self::{
 };
 use super::log;
 
+mod attestations;
 mod health;
 mod keys;
 mod labels;
@@ -64,6 +66,7 @@ pub struct Metrics {
     warnings: WarningGauges,
     keys: KeyGauges,
     verifiers: VerifierMetrics,
+    attestations: AttestationMetrics,
 }
 
 /// Outcome of an attempt.
@@ -116,6 +119,7 @@ impl Metrics {
             warnings: WarningGauges::default(),
             keys: KeyGauges::default(),
             verifiers: VerifierMetrics::default(),
+            attestations: AttestationMetrics::default(),
         };
         metrics.registered().with_known_labels()
     }
@@ -229,6 +233,11 @@ impl Metrics {
         &self.verifiers
     }
 
+    /// Returns the metrics of attestations by other issuers.
+    pub(crate) fn attestations(&self) -> &AttestationMetrics {
+        &self.attestations
+    }
+
     /// Sets the number of breaks of the audit trail that the operator has accepted.
     pub fn set_audit_breaks_accepted(&self, breaks: u64) {
         self.audit_breaks_accepted.set(breaks);
@@ -291,6 +300,7 @@ impl Metrics {
         self.keys.register(registry);
         self.warnings.register(registry);
         self.verifiers.register(registry);
+        self.attestations.register(registry);
         self
     }
 

@@ -1,0 +1,413 @@
+//! Watch of a cluster's pods: the agents of a deleted pod are revoked at once.
+//!
+//! 1. Only metadata of pods is requested (`PartialObjectMetadata`): no specification, no status, no secrets.
+//! 2. The watch begins with a list, and goes on from its `resourceVersion`; bookmarks keep that fresh. A connection that ends
+//!    is continued from the last one. After `410 Gone`, and after anything that cannot be read, pods are listed again.
+//! 3. A `DELETED` event revokes the agents of the pod's uid. A list revokes the agents of pods that it lacks: of those that
+//!    agents of this cluster had before the list was requested, since the list is at least as new as its request.
+//! 4. Agents may be of other clusters. Those that a list lacks are revoked if their rule's issuer is that of the broker's own
+//!    token; where that is not known, lists revoke nothing. The uid of a deleted pod is of this cluster only.
+//! 5. A revocation that fails is repeated before the next event is read. Nothing is skipped.
+//! 6. Pods are listed again every 10 minutes: an agent that registered while its pod was being deleted is found then.
+//! 7. All brokers of a database may watch: revoking twice changes nothing.
+
+use std::{collections::HashSet, convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use agentwrit_json::{Object, object_from_slice};
+use agentwrit_verify::http_client::{Backoff, random_fraction};
+use reqwest::{Response, Url};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    api::{KubernetesApi, KubernetesError},
+    deleted_pods::DeletedPods,
+    service_account::is_uid,
+};
+use crate::{attestation::token::issuer_of, telemetry::metrics::Metrics};
+
+/// Pods in one part of a list.
+const PAGE: u32 = 500;
+/// Longest part of a list in bytes: metadata of a pod has up to 256 KiB of annotations, and usually 2 KiB.
+const MAX_PAGE: usize = 16 * 1024 * 1024;
+/// Longest event in bytes.
+const MAX_EVENT: usize = 1024 * 1024;
+/// Largest number of pods: more than any cluster runs.
+const MAX_PODS: usize = 1_000_000;
+const MAX_DEPTH: usize = 32;
+/// Time limit for all parts of a list, and for the revocations that follow from it.
+const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+/// Connections in a row that may end without an event, before pods are listed again.
+const INTERRUPTIONS: u32 = 5;
+/// Time after which the server ends a watch.
+const WATCH_TIME: Duration = Duration::from_secs(240);
+/// Time without any event or bookmark, which come every minute, after which a connection counts as cut.
+const SILENCE: Duration = Duration::from_secs(180);
+/// Interval between lists.
+const LIST_INTERVAL: Duration = Duration::from_secs(600);
+/// Delays between attempts.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30)).least_share(0.5);
+/// Requests metadata only.
+const ACCEPT_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const ACCEPT_EVENTS: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// Agents that registered with the tokens of pods.
+pub(crate) trait PodAgents: Send + Sync + 'static {
+    /// Reason why agents were not read or not revoked.
+    type Error: fmt::Display + Send + Sync;
+
+    /// Returns the uids of pods whose agents hold live tokens.
+    fn pods(&self) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+
+    /// Revokes the agents of a pod, or those that registered by a rule of this issuer; returns their number.
+    fn revoke(&self, uid: &str, issuer: Option<&str>) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+}
+
+/// Watch of the pods of one cluster.
+#[derive(Debug)]
+pub(crate) struct PodWatch<A> {
+    api: KubernetesApi,
+    agents: A,
+    deleted: Arc<DeletedPods>,
+    metrics: Arc<Metrics>,
+}
+
+/// State of a pod in an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Event {
+    /// Added, modified, or a bookmark.
+    Present {
+        version: String,
+    },
+    Deleted {
+        uid: String,
+        version: String,
+    },
+    /// `410 Gone`, or another error of the watch.
+    Ended {
+        reason: String,
+    },
+}
+
+impl<A: PodAgents> PodWatch<A> {
+    pub(crate) fn new(api: KubernetesApi, agents: A, deleted: Arc<DeletedPods>, metrics: Arc<Metrics>) -> Self {
+        Self { api, agents, deleted, metrics }
+    }
+
+    /// Watches for as long as it is polled.
+    pub(crate) async fn run(self) {
+        let mut failures = 0;
+        loop {
+            let Err(error) = self.list_and_watch(&mut failures).await;
+            self.metrics.attestations().set_watching(false);
+            tracing::warn!(component = "attestation", %error, failures, "the watch of pods was interrupted; pods are listed again");
+            sleep(RETRY.delay(failures, random_fraction())).await;
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Lists pods and follows their changes, until an error makes another list necessary.
+    async fn list_and_watch(&self, failures: &mut u32) -> Result<Infallible, KubernetesError> {
+        loop {
+            let mut version = timeout(LIST_TIMEOUT, self.list()).await.map_err(|_| KubernetesError::TimedOut)??;
+            self.metrics.attestations().set_watching(true);
+            let next_list = Instant::now() + LIST_INTERVAL;
+            let mut interruptions = 0;
+            while Instant::now() < next_list {
+                let before = version.clone();
+                let ended = self.follow(&mut version, next_list).await;
+                if version != before {
+                    (interruptions, *failures) = (0, 0);
+                    continue_after(ended, u32::MAX)?;
+                    continue;
+                }
+                continue_after(ended, INTERRUPTIONS.saturating_sub(interruptions))?;
+                sleep(RETRY.delay(interruptions, random_fraction())).await;
+                interruptions = interruptions.saturating_add(1);
+            }
+        }
+    }
+
+    /// Lists all pods, and revokes the agents of pods that are gone. Returns the version of the list.
+    async fn list(&self) -> Result<String, KubernetesError> {
+        let (issuer, known) = (self.issuer().await, self.known_pods().await);
+        let (mut present, mut next) = (HashSet::new(), None);
+        let version = loop {
+            let url = self.list_url(next.as_deref())?;
+            let mut response = self.api.open_stream(url, ACCEPT_LIST).await?;
+            let page = Page::parse(&super::api::body(&mut response, MAX_PAGE).await?)?;
+            present.extend(page.uids);
+            if present.len() > MAX_PODS {
+                return Err(malformed("too many pods"));
+            }
+            match page.next {
+                Some(token) => next = Some(token),
+                None => break page.version,
+            }
+        };
+        if let Some(issuer) = issuer {
+            for uid in known.iter().filter(|uid| !present.contains(*uid)) {
+                if self.revoke(uid, Some(&issuer)).await > 0 {
+                    self.deleted.add(uid);
+                }
+            }
+        }
+        Ok(version)
+    }
+
+    /// Returns the issuer of this cluster's tokens.
+    async fn issuer(&self) -> Option<String> {
+        let token = self.api.token().await;
+        let issuer = token.ok().and_then(|token| issuer_of(&token));
+        if issuer.is_none() {
+            tracing::warn!(
+                component = "attestation",
+                "the token of AA_KUBERNETES_TOKEN_PATH names no issuer: only pods whose deletion is seen are revoked"
+            );
+        }
+        issuer
+    }
+
+    /// Returns the pods that have agents. Read before the list is requested: see rule 3.
+    async fn known_pods(&self) -> Vec<String> {
+        let mut attempts = 0;
+        loop {
+            match self.agents.pods().await {
+                Ok(pods) => return pods,
+                Err(error) => self.wait(&error, &mut attempts).await,
+            }
+        }
+    }
+
+    /// Follows events from `version` on, which moves with them, until the server ends the watch or `until`.
+    async fn follow(&self, version: &mut String, until: Instant) -> Result<(), KubernetesError> {
+        let mut events = Events::new(self.api.open_stream(self.watch_url(version)?, ACCEPT_EVENTS).await?);
+        loop {
+            let event = match timeout_at(until, events.next()).await {
+                Ok(event) => event?,
+                Err(_) => return Ok(()),
+            };
+            match event {
+                None => return Ok(()),
+                Some(Event::Present { version: next }) => *version = next,
+                Some(Event::Deleted { uid, version: next }) => {
+                    self.deleted.add(&uid);
+                    self.revoke(&uid, None).await;
+                    *version = next;
+                }
+                Some(Event::Ended { reason }) => return Err(malformed(&reason)),
+            }
+        }
+    }
+
+    /// Revokes the agents of a pod, however long it takes.
+    async fn revoke(&self, uid: &str, issuer: Option<&str>) -> u64 {
+        let mut attempts = 0;
+        loop {
+            match self.agents.revoke(uid, issuer).await {
+                Ok(0) => return 0,
+                Ok(agents) => {
+                    self.metrics.attestations().agents_of_pod_revoked(agents);
+                    tracing::info!(
+                        component = "attestation",
+                        pod_uid = uid,
+                        agents,
+                        "agents of a deleted pod were revoked"
+                    );
+                    return agents;
+                }
+                Err(error) => self.wait(&error, &mut attempts).await,
+            }
+        }
+    }
+
+    async fn wait(&self, error: &A::Error, attempts: &mut u32) {
+        tracing::warn!(component = "attestation", %error, "agents of deleted pods wait for the store");
+        sleep(RETRY.delay(*attempts, random_fraction())).await;
+        *attempts = attempts.saturating_add(1);
+    }
+
+    fn list_url(&self, next: Option<&str>) -> Result<Url, KubernetesError> {
+        let mut url = self.api.url("api/v1/pods")?;
+        url.query_pairs_mut().append_pair("limit", &PAGE.to_string());
+        if let Some(next) = next {
+            url.query_pairs_mut().append_pair("continue", next);
+        }
+        Ok(url)
+    }
+
+    fn watch_url(&self, version: &str) -> Result<Url, KubernetesError> {
+        let mut url = self.api.url("api/v1/pods")?;
+        url.query_pairs_mut()
+            .append_pair("watch", "true")
+            .append_pair("allowWatchBookmarks", "true")
+            .append_pair("resourceVersion", version)
+            .append_pair("timeoutSeconds", &WATCH_TIME.as_secs().to_string());
+        Ok(url)
+    }
+}
+
+/// Returns an error after which pods have to be listed again. One of the connection, not of what came over it, leaves the
+/// version good: `continuations` of these are allowed.
+fn continue_after(ended: Result<(), KubernetesError>, continuations: u32) -> Result<(), KubernetesError> {
+    match ended {
+        Err(error @ (KubernetesError::Unreachable { .. } | KubernetesError::TimedOut)) if continuations > 0 => {
+            tracing::info!(component = "attestation", %error, "the watch of pods is continued");
+            Ok(())
+        }
+        ended => ended,
+    }
+}
+
+/// Events of a watch: one JSON object in each line.
+struct Events {
+    response: Response,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    fn new(response: Response) -> Self {
+        Self { response, buffer: Vec::new() }
+    }
+
+    /// Returns the next event; `None` when the server has ended the watch.
+    async fn next(&mut self) -> Result<Option<Event>, KubernetesError> {
+        let mut searched = 0;
+        loop {
+            let rest = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=searched + end).collect();
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    searched = 0;
+                    continue;
+                }
+                return Event::parse(&line).map(Some);
+            }
+            searched = self.buffer.len();
+            if searched > MAX_EVENT {
+                return Err(KubernetesError::TooLong { limit: MAX_EVENT });
+            }
+            let chunk = timeout(SILENCE, self.response.chunk()).await.map_err(|_| KubernetesError::TimedOut)?;
+            let chunk = chunk.map_err(|error| super::api::unreachable(&error))?;
+            match chunk {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(KubernetesError::Unreachable { reason: String::from("cut within an event") }),
+            }
+        }
+    }
+}
+
+/// Metadata of a pod.
+#[derive(Deserialize)]
+struct RawPod {
+    metadata: Object<RawMetadata>,
+}
+
+#[derive(Deserialize)]
+struct RawMetadata {
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default, rename = "resourceVersion")]
+    version: Option<String>,
+}
+
+impl Event {
+    fn parse(line: &[u8]) -> Result<Self, KubernetesError> {
+        #[derive(Deserialize)]
+        struct RawKind {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        #[derive(Deserialize)]
+        struct RawEvent {
+            object: Object<RawPod>,
+        }
+        #[derive(Deserialize)]
+        struct RawError {
+            object: Object<RawStatus>,
+        }
+        #[derive(Deserialize)]
+        struct RawStatus {
+            #[serde(default)]
+            code: Option<u16>,
+        }
+        let RawKind { kind } = object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
+        if kind == "ERROR" {
+            let RawError { object: Object(status) } = object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
+            let code = status.code.unwrap_or_default();
+            return Ok(Self::Ended { reason: format!("the watch ended with status {code}") });
+        }
+        let RawEvent { object: Object(RawPod { metadata: Object(metadata) }) } =
+            object_from_slice(line, MAX_DEPTH).map_err(unreadable)?;
+        let version = metadata.version.filter(|version| is_version(version));
+        let version = version.ok_or_else(|| malformed("an event without version"))?;
+        match &*kind {
+            "ADDED" | "MODIFIED" | "BOOKMARK" => Ok(Self::Present { version }),
+            "DELETED" => {
+                let uid = metadata.uid.filter(|uid| is_uid(uid));
+                let uid = uid.ok_or_else(|| malformed("a deleted pod without uid"))?;
+                Ok(Self::Deleted { uid, version })
+            }
+            _ => Err(malformed("an event of an unknown type")),
+        }
+    }
+}
+
+/// Part of a list.
+struct Page {
+    uids: Vec<String>,
+    version: String,
+    /// Continues the list.
+    next: Option<String>,
+}
+
+impl Page {
+    fn parse(body: &[u8]) -> Result<Self, KubernetesError> {
+        #[derive(Deserialize)]
+        struct RawPage {
+            kind: String,
+            metadata: Object<RawListMetadata>,
+            /// Null if there are none.
+            items: Option<Vec<Object<RawPod>>>,
+        }
+        #[derive(Deserialize)]
+        struct RawListMetadata {
+            #[serde(rename = "resourceVersion")]
+            version: String,
+            #[serde(default, rename = "continue")]
+            next: Option<String>,
+        }
+        let RawPage { kind, metadata: Object(metadata), items } =
+            object_from_slice(body, MAX_DEPTH).map_err(unreadable)?;
+        if !kind.ends_with("List") {
+            return Err(malformed("not a list"));
+        }
+        let version = Some(metadata.version).filter(|version| is_version(version));
+        let uid = |Object(RawPod { metadata: Object(metadata) }): Object<RawPod>| {
+            metadata.uid.filter(|uid| is_uid(uid)).ok_or_else(|| malformed("a pod without uid"))
+        };
+        Ok(Self {
+            uids: items.into_iter().flatten().map(uid).collect::<Result<_, _>>()?,
+            version: version.ok_or_else(|| malformed("a list without version"))?,
+            next: metadata.next.filter(|next| !next.is_empty()),
+        })
+    }
+}
+
+/// Returns whether a text is a `resourceVersion`, which is opaque and short.
+fn is_version(text: &str) -> bool {
+    matches!(text.len(), 1..=64) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn malformed(reason: &str) -> KubernetesError {
+    KubernetesError::Malformed { reason: reason.to_owned() }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to `map_err`")]
+fn unreadable(error: agentwrit_json::JsonError) -> KubernetesError {
+    KubernetesError::Malformed { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,325 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use identity_provider::{Algorithm, ApiServer, SigningKey};
+use serde_json::json;
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::*;
+use crate::attestation::kubernetes::KubernetesSettings;
+
+/// Issuer of the cluster that the fake API server belongs to.
+const ISSUER: &str = "https://kubernetes.example";
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Agents in memory: the issuer of their rule by the uid of their pod.
+#[derive(Clone, Default)]
+struct Agents {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    issuers: BTreeMap<String, String>,
+    revoked: Vec<String>,
+    /// Number of revocations that fail before one succeeds.
+    failures: usize,
+}
+
+impl Agents {
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+
+    fn register(&self, uid: &str, issuer: &str) {
+        self.with(|state| drop(state.issuers.insert(uid.into(), issuer.into())));
+    }
+
+    /// Waits until agents of exactly these pods were revoked, in this order.
+    async fn revoked(&self, expected: &[&str]) {
+        let wait = async {
+            while self.state.lock().unwrap().revoked != expected {
+                self.changed.notified().await;
+            }
+        };
+        let waited = timeout(TIMEOUT, wait).await;
+        assert!(waited.is_ok(), "revoked: {:?}, expected: {expected:?}", self.state.lock().unwrap().revoked);
+    }
+}
+
+impl PodAgents for Agents {
+    type Error = &'static str;
+
+    async fn pods(&self) -> Result<Vec<String>, Self::Error> {
+        Ok(self.state.lock().unwrap().issuers.keys().cloned().collect())
+    }
+
+    async fn revoke(&self, uid: &str, issuer: Option<&str>) -> Result<u64, Self::Error> {
+        let mut outcome = Ok(0);
+        self.with(|state| {
+            if state.failures > 0 {
+                state.failures -= 1;
+                outcome = Err("the store is away");
+            } else if state.issuers.get(uid).is_some_and(|own| issuer.is_none_or(|issuer| issuer == own)) {
+                state.issuers.remove(uid);
+                state.revoked.push(uid.to_owned());
+                outcome = Ok(1);
+            }
+        });
+        outcome
+    }
+}
+
+struct Cluster {
+    server: ApiServer,
+    agents: Agents,
+    deleted: Arc<DeletedPods>,
+    metrics: Arc<Metrics>,
+    api: KubernetesApi,
+    _files: tempfile::TempDir,
+    token_path: std::path::PathBuf,
+    watch: Option<JoinHandle<()>>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let token_path = files.path().join("token");
+        let token = SigningKey::generate(Algorithm::EdDsa, "k").token(&json!({ "iss": ISSUER }));
+        std::fs::write(&token_path, format!("{token}\n")).unwrap();
+        let server = ApiServer::start(&token);
+        let api_url = crate::attestation::api_server_url(&server.url()).unwrap();
+        let ca_path = files.path().join("ca.crt");
+        let settings = KubernetesSettings { api_url, token_path: token_path.clone(), ca_path, watch: true };
+        let api = KubernetesApi::open(&settings).unwrap();
+        let (agents, deleted, metrics) = (Agents::default(), Arc::default(), Arc::new(Metrics::new()));
+        Self { server, agents, deleted, metrics, api, _files: files, token_path, watch: None }
+    }
+
+    fn watch(&mut self) {
+        let parts = (self.api.clone(), self.agents.clone(), Arc::clone(&self.deleted), Arc::clone(&self.metrics));
+        let watch = PodWatch::new(parts.0, parts.1, parts.2, parts.3);
+        self.watch = Some(tokio::spawn(watch.run()));
+    }
+
+    /// Waits for this many lists and watches.
+    async fn reached(&self, lists: usize, watches: usize) {
+        let wait = async {
+            loop {
+                let (now_lists, now_watches) = self.server.lists_and_watches();
+                if now_lists >= lists && now_watches >= watches {
+                    return;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let reached = timeout(TIMEOUT, wait).await;
+        assert!(reached.is_ok(), "{:?} instead of {lists} lists, {watches} watches", self.server.lists_and_watches());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.server.end_watches(false);
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn revokes_agents_of_deleted_pod_and_rejects_its_tokens() {
+    let mut cluster = Cluster::new();
+    for uid in ["a", "b", "c"] {
+        cluster.server.add_pod(uid);
+        cluster.agents.register(uid, ISSUER);
+    }
+    cluster.watch();
+    cluster.reached(2, 1).await;
+    cluster.server.add_pod("d");
+    cluster.server.delete_pod("b");
+    cluster.agents.revoked(&["b"]).await;
+    assert!(cluster.deleted.contains("b") && !cluster.deleted.contains("a"));
+    let metrics = cluster.metrics.encode();
+    assert!(metrics.contains("agentwrit_pod_watch 1"), "{metrics}");
+    // A pod without agents, and one whose agents registered by a rule of another issuer of the cluster.
+    cluster.agents.register("d", "https://old-issuer.example");
+    cluster.server.delete_pod("unknown");
+    cluster.server.delete_pod("d");
+    cluster.agents.revoked(&["b", "d"]).await;
+    assert_eq!(cluster.server.lists_and_watches(), (2, 1), "two pages and one connection");
+}
+
+#[tokio::test]
+async fn requests_metadata_with_bookmarks_from_version_of_list() {
+    let mut cluster = Cluster::new();
+    cluster.server.add_pod("a");
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    let requests = cluster.server.requests();
+    assert_eq!(requests[0].target, "/api/v1/pods?limit=500");
+    assert!(requests[0].header("accept").unwrap().contains("as=PartialObjectMetadataList"));
+    assert_eq!(
+        requests[1].target,
+        "/api/v1/pods?watch=true&allowWatchBookmarks=true&resourceVersion=2&timeoutSeconds=240"
+    );
+    assert!(requests[1].header("accept").unwrap().contains("as=PartialObjectMetadata;"));
+}
+
+#[tokio::test]
+async fn list_revokes_agents_of_missing_pods_of_this_cluster_only() {
+    let mut cluster = Cluster::new();
+    for uid in ["a", "b", "c"] {
+        cluster.server.add_pod(uid);
+    }
+    for (uid, issuer) in [("a", ISSUER), ("gone", ISSUER), ("elsewhere", "https://other-cluster.example")] {
+        cluster.agents.register(uid, issuer);
+    }
+    cluster.watch();
+    cluster.agents.revoked(&["gone"]).await;
+    cluster.reached(2, 1).await;
+    assert!(cluster.deleted.contains("gone") && !cluster.deleted.contains("elsewhere"));
+    assert_eq!(cluster.agents.pods().await.unwrap(), ["a", "elsewhere"]);
+}
+
+#[tokio::test]
+async fn list_revokes_nothing_when_own_token_names_no_issuer() {
+    let mut cluster = Cluster::new();
+    std::fs::write(&cluster.token_path, "opaque-token").unwrap();
+    cluster.server.rotate_token("opaque-token");
+    cluster.agents.register("gone", ISSUER);
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    assert_eq!(cluster.agents.pods().await.unwrap(), ["gone"]);
+    // A deletion that is seen revokes all the same.
+    cluster.server.delete_pod("gone");
+    cluster.agents.revoked(&["gone"]).await;
+}
+
+#[tokio::test]
+async fn lists_again_after_gone_and_finds_pod_deleted_meanwhile() {
+    let mut cluster = Cluster::new();
+    cluster.server.add_pod("a");
+    cluster.agents.register("a", ISSUER);
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    cluster.server.delete_pod_unseen("a");
+    cluster.server.expire();
+    cluster.agents.revoked(&["a"]).await;
+    cluster.reached(2, 2).await;
+}
+
+#[tokio::test]
+async fn continues_from_bookmark_after_cut_and_after_end() {
+    let mut cluster = Cluster::new();
+    cluster.server.add_pod("a");
+    cluster.agents.register("a", ISSUER);
+    cluster.watch();
+    for (watches, properly) in [(1, false), (2, true)] {
+        cluster.reached(1, watches).await;
+        cluster.server.bookmark();
+        cluster.server.end_watches(properly);
+    }
+    cluster.reached(1, 3).await;
+    cluster.server.delete_pod("a");
+    cluster.agents.revoked(&["a"]).await;
+    let targets: Vec<String> = cluster.server.requests().into_iter().skip(1).map(|request| request.target).collect();
+    for (target, version) in targets.iter().zip([2, 3, 4]) {
+        assert!(target.contains(&format!("resourceVersion={version}&")), "{target}");
+    }
+    assert_eq!(cluster.server.lists_and_watches(), (1, 3));
+}
+
+#[tokio::test]
+async fn lists_again_after_garbage() {
+    for garbage in
+        ["{\"type\":\"ADDED\"}", "<html>", "{\"type\":\"NEW\",\"object\":{\"metadata\":{\"resourceVersion\":\"1\"}}}"]
+    {
+        let mut cluster = Cluster::new();
+        cluster.server.add_pod("a");
+        cluster.agents.register("a", ISSUER);
+        cluster.watch();
+        cluster.reached(1, 1).await;
+        cluster.server.send(garbage);
+        cluster.reached(2, 2).await;
+        cluster.server.delete_pod("a");
+        cluster.agents.revoked(&["a"]).await;
+    }
+}
+
+#[tokio::test]
+async fn waits_for_api_server_that_fails_and_reads_own_token_again() {
+    let mut cluster = Cluster::new();
+    cluster.agents.register("gone", ISSUER);
+    cluster.server.fail(Some(500));
+    cluster.watch();
+    cluster.reached(1, 0).await;
+    let token = SigningKey::generate(Algorithm::EdDsa, "k").token(&json!({ "iss": ISSUER, "jti": "2" }));
+    cluster.server.rotate_token(&token);
+    std::fs::write(&cluster.token_path, &token).unwrap();
+    cluster.server.fail(None);
+    cluster.agents.revoked(&["gone"]).await;
+}
+
+#[tokio::test]
+async fn repeats_revocation_that_fails_before_next_event() {
+    let mut cluster = Cluster::new();
+    for uid in ["a", "b"] {
+        cluster.server.add_pod(uid);
+        cluster.agents.register(uid, ISSUER);
+    }
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    cluster.agents.with(|state| state.failures = 1);
+    cluster.server.delete_pod("a");
+    cluster.server.delete_pod("b");
+    cluster.agents.revoked(&["a", "b"]).await;
+}
+
+#[test]
+fn parses_events() {
+    let event = |kind: &str, metadata: serde_json::Value| {
+        Event::parse(json!({ "type": kind, "object": { "metadata": metadata } }).to_string().as_bytes())
+    };
+    let present = Event::Present { version: "7".into() };
+    assert_eq!(
+        event("ADDED", json!({ "uid": "a", "resourceVersion": "7", "labels": { "x": "y" } })),
+        Ok(present.clone())
+    );
+    assert_eq!(event("BOOKMARK", json!({ "resourceVersion": "7" })), Ok(present));
+    let deleted = Event::Deleted { uid: "a".into(), version: "8".into() };
+    assert_eq!(event("DELETED", json!({ "uid": "a", "resourceVersion": "8" })), Ok(deleted));
+    for (kind, metadata) in [
+        ("DELETED", json!({ "resourceVersion": "8" })),
+        ("DELETED", json!({ "uid": "", "resourceVersion": "8" })),
+        ("DELETED", json!({ "uid": "a\u{2028}", "resourceVersion": "8" })),
+        ("ADDED", json!({ "uid": "a" })),
+        ("ADDED", json!({ "uid": "a", "resourceVersion": "8&watch=false" })),
+        ("ADDED", json!(null)),
+        ("added", json!({ "uid": "a", "resourceVersion": "8" })),
+    ] {
+        assert!(event(kind, metadata.clone()).is_err(), "{kind} {metadata}");
+    }
+}
+
+#[test]
+fn parses_pages_and_rejects_others() {
+    let page = |next: serde_json::Value, items: serde_json::Value| {
+        let metadata = json!({ "resourceVersion": "9", "continue": next });
+        Page::parse(json!({ "kind": "List", "metadata": metadata, "items": items }).to_string().as_bytes())
+    };
+    let first = page(json!("token"), json!([{ "metadata": { "uid": "a" } }])).unwrap();
+    assert_eq!(
+        (first.uids, first.version, first.next),
+        (vec!["a".to_owned()], "9".to_owned(), Some("token".to_owned()))
+    );
+    assert_eq!(page(json!(""), json!([])).unwrap().next, None);
+    assert_eq!(page(json!(""), json!(null)).unwrap().uids.len(), 0);
+    for items in [json!([{}]), json!([{ "metadata": {} }]), json!({})] {
+        assert!(page(json!(""), items.clone()).is_err(), "{items}");
+    }
+}

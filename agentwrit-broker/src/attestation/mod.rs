@@ -1,0 +1,242 @@
+//! Attestation: tokens of other issuers with which agents register.
+//!
+//! 1. Issuers, keys and audiences are those of trust rules. A token of an issuer without a rule costs no request and leaves
+//!    nothing in memory.
+//! 2. Checks come in this order: form and header ([`token`]), rule, key ([`key_sets`], [`jwk`]), signature, times and audience
+//!    ([`registered`]), subject, the rule's claims, and for Kubernetes the pod and the API server. Claims are not read as JSON
+//!    values before the signature is verified.
+//! 3. Several rules are tried in the order given; the first that permits the token is taken. If none does, the reason is that
+//!    of the rule that came furthest.
+//! 4. Whether an assertion was used before is decided in the transaction that registers the agent, by [`Attested::assertion`].
+//! 5. The reason goes to log, metrics and audit trail. The client receives one text for all of them: see
+//!    [`AttestationError::is_temporary`] for the one distinction.
+//!
+//! A key set is fetched over the network. A broker that must not open connections uses rules with `jwks`.
+
+mod address;
+mod error;
+mod fetch;
+mod jwk;
+mod key_sets;
+pub(crate) mod kubernetes;
+mod registered;
+mod spiffe;
+mod token;
+
+use std::sync::Arc;
+
+use agentwrit_protocol::{Attestation, AttestationKind};
+use agentwrit_verify::{Clock, UnixTime};
+use moka::future::Cache;
+use serde_json::{Map, Value};
+
+pub use self::kubernetes::KubernetesSetupError;
+use self::{
+    address::SystemLookup,
+    fetch::Fetcher,
+    jwk::{JwkSet, Purpose},
+    key_sets::KeySets,
+    kubernetes::{DeletedPods, KubernetesApi, Reviewed, is_service_account, pod_of, review},
+    spiffe::SpiffeId,
+    token::UnverifiedAssertion,
+};
+pub(crate) use self::{
+    address::{KeySetUrl, PrivateHosts},
+    error::AttestationError,
+    kubernetes::{KubernetesSettings, Pod, PodAgents, PodWatch, api_server_url},
+};
+use crate::{
+    domain::{Digest, RuleKeys, TrustRule},
+    telemetry::metrics::Metrics,
+};
+
+/// Largest number of parsed key sets of rules that are kept.
+const MAX_RULE_SETS: u64 = 1024;
+
+/// Judges tokens of other issuers by trust rules.
+#[derive(Debug)]
+pub(crate) struct Attestor {
+    key_sets: KeySets,
+    /// Parsed key sets of rules with `jwks`, by their text.
+    rule_sets: Cache<String, Option<Arc<JwkSet>>>,
+    kubernetes: Option<KubernetesApi>,
+    /// `AA_KUBERNETES_WATCH`
+    watches: bool,
+    deleted_pods: Arc<DeletedPods>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+/// Workload that a rule permits to register an agent.
+#[derive(Clone, Debug)]
+pub(crate) struct Attested {
+    /// Rule that permits it.
+    pub(crate) rule: TrustRule,
+    /// `sub` of the token.
+    pub(crate) subject: String,
+    /// All claims of the token.
+    pub(crate) claims: Map<String, Value>,
+    /// Digest of issuer and `jti`, or of what was signed: equal for every use of the assertion.
+    pub(crate) assertion: Digest,
+    /// `exp`: until then the use of the assertion must be known.
+    pub(crate) expires_at: UnixTime,
+    /// Pod that the token is bound to.
+    pub(crate) pod: Option<Pod>,
+}
+
+impl Attestor {
+    /// Builds the attestor. Opens no connection. Settings of the API server that [`AttestationSettings::check`] rejects leave
+    /// the broker without one: rules with `token_review` then permit nothing.
+    pub(crate) fn new(settings: &AttestationSettings, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        let kubernetes = settings.kubernetes.as_ref().and_then(|settings| KubernetesApi::open(settings).ok());
+        let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
+        metrics.attestations().know_reasons(AttestationError::ALL.map(AttestationError::reason));
+        let fetcher = Fetcher::new(Arc::new(SystemLookup), settings.private_hosts.clone(), kubernetes.clone());
+        let key_sets = KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics));
+        let (rule_sets, deleted_pods) = (Cache::new(MAX_RULE_SETS), Arc::default());
+        Self { key_sets, rule_sets, kubernetes, watches, deleted_pods, clock, metrics }
+    }
+
+    /// Returns the issuer that an attestation names, to find the rules for it. Proves nothing.
+    pub(crate) fn issuer(&self, attestation: &Attestation) -> Result<String, AttestationError> {
+        let token = UnverifiedAssertion::parse(attestation.token.expose());
+        token.and_then(|token| token.issuer(attestation.kind)).inspect_err(|error| self.count(*error))
+    }
+
+    /// Judges an attestation by rules of its kind and issuer; others are left out.
+    pub(crate) async fn verify(
+        &self,
+        rules: &[TrustRule],
+        attestation: &Attestation,
+    ) -> Result<Attested, AttestationError> {
+        let judged = self.judge(rules, attestation).await;
+        match &judged {
+            Ok(_) => self.metrics.attestations().accepted(attestation.kind),
+            Err(error) => self.count(*error),
+        }
+        judged
+    }
+
+    async fn judge(&self, rules: &[TrustRule], attestation: &Attestation) -> Result<Attested, AttestationError> {
+        let token = UnverifiedAssertion::parse(attestation.token.expose())?;
+        let issuer = token.issuer(attestation.kind)?;
+        let mut latest = AttestationError::UnknownIssuer;
+        let mut keys: Vec<(&RuleKeys, Result<(), AttestationError>)> = Vec::new();
+        for rule in rules.iter().filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer) {
+            let known = keys.iter().find(|(known, _)| **known == rule.keys).map(|(_, verified)| *verified);
+            let verified = match known {
+                Some(verified) => verified,
+                None => {
+                    let verified = self.verify_signature(&rule.keys, rule.kind, &token).await;
+                    keys.push((&rule.keys, verified));
+                    verified
+                }
+            };
+            let attested = match verified {
+                Ok(()) => self.permit(rule, &token, attestation).await,
+                Err(error) => Err(error),
+            };
+            match attested {
+                Ok(attested) => return Ok(attested),
+                Err(error) => latest = latest.or_later(error),
+            }
+        }
+        Err(latest)
+    }
+
+    async fn verify_signature(
+        &self,
+        keys: &RuleKeys,
+        kind: AttestationKind,
+        token: &UnverifiedAssertion<'_>,
+    ) -> Result<(), AttestationError> {
+        let header = token.header();
+        let kid = header.kid.as_deref();
+        let set = match keys {
+            RuleKeys::Url(url) => {
+                let url = KeySetUrl::parse(url).map_err(|error| {
+                    tracing::warn!(component = "attestation", url, %error, "the jwks_url of a trust rule cannot be used");
+                    AttestationError::KeySetUnavailable
+                })?;
+                self.key_sets.get(&url, kid).await.map_err(|_| AttestationError::KeySetUnavailable)?
+            }
+            RuleKeys::Set(text) => {
+                let parse = async { JwkSet::parse(text.as_str().as_bytes()).ok().map(Arc::new) };
+                let set = self.rule_sets.get_with_by_ref(text.as_str(), parse).await;
+                set.ok_or(AttestationError::UnknownKey)?
+            }
+        };
+        let purpose = match kind {
+            AttestationKind::Oidc | AttestationKind::Kubernetes => Purpose::Signature,
+            AttestationKind::Spiffe => Purpose::JwtSvid,
+        };
+        set.choose(kid, header.algorithm, purpose)?.verify(token.signed().as_bytes(), token.signature())
+    }
+
+    /// Judges a token whose signature is verified by one rule.
+    async fn permit(
+        &self,
+        rule: &TrustRule,
+        token: &UnverifiedAssertion<'_>,
+        attestation: &Attestation,
+    ) -> Result<Attested, AttestationError> {
+        let claims = token.claims()?;
+        let expires_at = registered::check_times(&claims, self.clock.now())?;
+        registered::check_audience(&claims, &rule.audience)?;
+        let subject = registered::text(&claims, "sub")?.ok_or(AttestationError::MalformedClaims)?.to_owned();
+        let assertion = token.digest(&rule.issuer, registered::text(&claims, "jti")?);
+        let pod = match rule.kind {
+            AttestationKind::Oidc => None,
+            AttestationKind::Kubernetes if is_service_account(&subject) => pod_of(&claims)?,
+            AttestationKind::Spiffe if SpiffeId::parse(&subject).is_some_and(|id| id.trust_domain() == rule.issuer) => {
+                None
+            }
+            AttestationKind::Kubernetes | AttestationKind::Spiffe => return Err(AttestationError::InvalidSubject),
+        };
+        if rule.unmet_claim(&claims).is_some() {
+            return Err(AttestationError::ClaimsMismatch);
+        }
+        if pod.as_ref().is_some_and(|pod| self.deleted_pods.contains(&pod.uid)) {
+            return Err(AttestationError::PodDeleted);
+        }
+        if rule.token_review {
+            let api = self.kubernetes.as_ref().ok_or(AttestationError::TokenReviewUnavailable)?;
+            let token = attestation.token.expose();
+            review(api, Reviewed { token, audience: &rule.audience, subject: &subject, pod: pod.as_ref() }).await?;
+        }
+        Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, pod })
+    }
+
+    /// Returns the watch of pods, if the settings ask for one. Pods that it saw deleted attest nothing.
+    pub(crate) fn watch<A: PodAgents>(&self, agents: A) -> Option<PodWatch<A>> {
+        let api = self.kubernetes.clone().filter(|_| self.watches)?;
+        Some(PodWatch::new(api, agents, Arc::clone(&self.deleted_pods), Arc::clone(&self.metrics)))
+    }
+
+    fn count(&self, error: AttestationError) {
+        self.metrics.attestations().rejected(error.reason());
+    }
+}
+
+/// Settings of attestation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttestationSettings {
+    /// `AA_ATTESTATION_PRIVATE_HOSTS`
+    pub(crate) private_hosts: PrivateHosts,
+    /// `AA_KUBERNETES_API_URL` and its settings; no API server if `None`.
+    pub(crate) kubernetes: Option<KubernetesSettings>,
+}
+
+impl AttestationSettings {
+    /// Checks the files of the API server at the start.
+    ///
+    /// # Errors
+    ///
+    /// [`KubernetesSetupError`] names the variable.
+    pub(crate) fn check(&self) -> Result<(), KubernetesSetupError> {
+        self.kubernetes.as_ref().map_or(Ok(()), |settings| KubernetesApi::open(settings).map(drop))
+    }
+}
+
+#[cfg(test)]
+mod tests;
