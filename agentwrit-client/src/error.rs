@@ -73,6 +73,15 @@ pub enum ClientError {
         /// The reason.
         reason: &'static str,
     },
+    /// There is no assertion to attest an agent with; nothing was sent to the broker.
+    #[error("no assertion to attest an agent with: {reason}")]
+    #[non_exhaustive]
+    NoAssertion {
+        /// The reason.
+        reason: String,
+        /// True if the source may have another assertion later.
+        retryable: bool,
+    },
     /// The operating system gave no randomness for a key.
     #[error("no randomness for a key: {reason}")]
     NoRandomness {
@@ -92,6 +101,7 @@ impl ClientError {
             | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
+            | Self::NoAssertion { .. }
             | Self::NoRandomness { .. } => None,
         }
     }
@@ -106,6 +116,7 @@ impl ClientError {
             | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
+            | Self::NoAssertion { .. }
             | Self::NoRandomness { .. } => None,
         }
     }
@@ -141,6 +152,7 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
+            | Self::NoAssertion { .. }
             | Self::NoRandomness { .. } => None,
         }
     }
@@ -155,7 +167,40 @@ impl ClientError {
             | Self::MalformedResponse { .. }
             | Self::InvalidInput { .. }
             | Self::NoToken { .. }
+            | Self::NoAssertion { .. }
             | Self::NoRandomness { .. } => None,
+        }
+    }
+
+    /// Creates the error of an [`AttestationSource`](crate::AttestationSource) that has no assertion. The reason tells
+    /// what to do, and shows nothing of an assertion.
+    pub fn no_assertion(reason: impl Into<String>) -> Self {
+        Self::NoAssertion { reason: reason.into(), retryable: true }
+    }
+
+    /// Sets whether a source that has no assertion may have one later.
+    pub(crate) fn retryable_if(mut self, is_renewed: bool) -> Self {
+        if let Self::NoAssertion { retryable, .. } = &mut self {
+            *retryable &= is_renewed;
+        }
+        self
+    }
+
+    /// Returns true if the broker did not receive the request.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Unreachable { kind, .. } => matches!(
+                kind,
+                TransportErrorKind::NoConnection
+                    | TransportErrorKind::ConnectTimeout
+                    | TransportErrorKind::BrokerIsPlain
+                    | TransportErrorKind::UnknownAuthority
+                    | TransportErrorKind::BrokerCertificate
+            ),
+            Self::InvalidInput { .. } | Self::NoToken { .. } | Self::NoAssertion { .. } | Self::NoRandomness { .. } => {
+                true
+            }
+            Self::Rejected { .. } | Self::Timeout { .. } | Self::MalformedResponse { .. } => false,
         }
     }
 

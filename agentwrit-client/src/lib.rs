@@ -10,11 +10,14 @@ mod agent_token;
 mod app;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod at_least;
+mod attestation_source;
+mod attested;
 mod authorization;
 mod client;
 mod credentials;
 mod delegated_token;
 mod error;
+mod github_actions;
 mod launch_token;
 #[cfg(feature = "tower")]
 mod layer;
@@ -26,6 +29,7 @@ mod one_time_secret;
 mod registration;
 mod renewal_schedule;
 mod renewal_task;
+mod repeatable_registration;
 mod request;
 #[cfg(any(feature = "reqwest-middleware", feature = "tower"))]
 mod request_authorizer;
@@ -35,14 +39,16 @@ mod session;
 mod signing_keys;
 mod token_store;
 mod transport;
+mod trust_rules;
+mod used_assertions;
 mod verifiers;
 
 pub use agentwrit_protocol::{
-    AgentQuery, AgentRecord, AgentStatus, AppRecord, AppStatus, AuditQuery, ConfirmationResponse, HealthResponse,
-    KeyChangeRequest, KeyState, LaunchTokenRecord, ListResponse, ListedState, Page, PermittedBound, PublicKeyBytes,
-    RevocationRecord, RevocationResponse, RevocationTarget, Secret, SecretRotationResponse, SigningKeyRecord,
-    TokenQuery, TokenRecord, TokenState, TokenType, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
-    VerifierUpdateRequest,
+    AgentQuery, AgentRecord, AgentStatus, AppRecord, AppStatus, AttestationKind, AuditQuery, ClaimMatch, ClaimValue,
+    ConfirmationResponse, HealthResponse, JwkSetText, KeyChangeRequest, KeyState, LaunchTokenRecord, ListResponse,
+    ListedState, Page, PermittedBound, PublicKeyBytes, RevocationRecord, RevocationResponse, RevocationTarget, Secret,
+    SecretRotationResponse, SigningKeyRecord, TokenQuery, TokenRecord, TokenState, TokenType, TrustRuleRecord,
+    TrustRuleRequest, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest,
 };
 pub use agentwrit_verify::http_client::TransportErrorKind;
 
@@ -61,10 +67,13 @@ pub use self::{
     agent_request::{AgentRequest, NewAgent},
     agent_state::AgentState,
     app::App,
+    attestation_source::{AttestationSource, EnvSource, FileSource, StaticSource},
+    attested::{AttestedAgentRequest, AttestedWorkload},
     client::{Client, ClientBuilder, Validation},
     credentials::RequestCredentials,
     delegated_token::DelegatedToken,
     error::{ClientError, ReceivedSecret},
+    github_actions::GitHubActionsSource,
     launch_token::{LaunchToken, NewLaunchToken},
     live_agent::{KeepAlive, LiveAgent},
     registration::Registration,

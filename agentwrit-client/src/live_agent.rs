@@ -6,14 +6,26 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    agent::Agent, agent_request::AgentRequest, agent_state::AgentState, error::ClientError, renewal_task::RenewalTask,
+    agent::Agent, agent_request::AgentRequest, agent_state::AgentState, attested::AttestedAgentRequest,
+    error::ClientError, renewal_task::RenewalTask, repeatable_registration::RepeatableRegistration,
 };
 
 impl AgentRequest {
     /// Keeps the agent alive: a background task renews its token in time and, if the broker rejects that, registers the
     /// agent again. [`KeepAlive::start`] registers it first.
     pub fn keep_alive(self) -> KeepAlive {
-        KeepAlive { origin: Origin::Request(Box::new(self)), reregisters: true }
+        KeepAlive { origin: Origin::Request(Box::new(RepeatableRegistration::App(self))), reregisters: true }
+    }
+}
+
+impl AttestedAgentRequest {
+    /// Keeps the agent alive: a background task renews its token in time and, if the broker rejects that, registers the
+    /// agent again with another assertion. [`KeepAlive::start`] registers it first.
+    ///
+    /// Registrations go on until the source has another assertion and the broker accepts it; with a source of only one
+    /// assertion the agent ends instead.
+    pub fn keep_alive(self) -> KeepAlive {
+        KeepAlive { origin: Origin::Request(Box::new(RepeatableRegistration::Attested(self))), reregisters: true }
     }
 }
 
@@ -35,7 +47,7 @@ pub struct KeepAlive {
 
 #[derive(Clone, Debug)]
 enum Origin {
-    Request(Box<AgentRequest>),
+    Request(Box<RepeatableRegistration>),
     Agent(Agent),
 }
 
@@ -53,7 +65,7 @@ impl KeepAlive {
     ///
     /// # Errors
     ///
-    /// The errors of [`AgentRequest::create`]: without an agent, nothing is started.
+    /// The errors of [`AgentRequest::create`] or [`AttestedAgentRequest::create`]: without an agent, nothing is started.
     ///
     /// # Panics
     ///

@@ -1,7 +1,9 @@
 //! Registration of an agent: launch token, challenge, signature over the **decoded** nonce, registration (contract §4).
 //! The private key never leaves the process.
 
-use agentwrit_protocol::{ChallengeResponse, Nonce, RegistrationRequest, RegistrationResponse, Secret, paths};
+use agentwrit_protocol::{
+    Attestation, ChallengeResponse, Nonce, RegistrationRequest, RegistrationResponse, Secret, paths,
+};
 use agentwrit_verify::{PathSegment, ScopeSet};
 
 use crate::{
@@ -64,6 +66,22 @@ impl Registration {
     }
 }
 
+/// Permission for a registration.
+pub(crate) enum Permission {
+    LaunchToken(Secret),
+    Attestation(Attestation),
+}
+
+/// Agent that is being registered.
+pub(crate) struct RegisteringAgent<'r> {
+    pub(crate) permission: Permission,
+    pub(crate) orch_id: Option<&'r PathSegment>,
+    pub(crate) task_id: Option<&'r PathSegment>,
+    pub(crate) scope: &'r ScopeSet,
+    pub(crate) sender_constrained: bool,
+    pub(crate) key: &'r AgentKey,
+}
+
 impl Client {
     /// Registers an agent with a launch token from an app or an operator.
     ///
@@ -84,18 +102,36 @@ impl Client {
     ) -> Result<Agent, ClientError> {
         let nonce = self.challenge().await?;
         let Registration { orch_id, task_id, scope, sender_constrained, key: _ } = registration;
+        let agent = RegisteringAgent {
+            permission: Permission::LaunchToken(launch_token.clone()),
+            orch_id: Some(orch_id),
+            task_id: Some(task_id),
+            scope,
+            sender_constrained: *sender_constrained,
+            key,
+        };
+        self.register_agent(agent, nonce).await
+    }
+
+    /// Sends the registration, with the key's signature of the nonce.
+    pub(crate) async fn register_agent(&self, agent: RegisteringAgent<'_>, nonce: Nonce) -> Result<Agent, ClientError> {
+        let RegisteringAgent { permission, orch_id, task_id, scope, sender_constrained, key } = agent;
+        let (launch_token, attestation) = match permission {
+            Permission::LaunchToken(launch_token) => (Some(launch_token), None),
+            Permission::Attestation(attestation) => (None, Some(attestation)),
+        };
         let request = ApiRequest::post(
             paths::REGISTER,
             &RegistrationRequest {
-                launch_token: Some(launch_token.clone()),
-                attestation: None,
+                launch_token,
+                attestation,
                 nonce: nonce.into(),
                 public_key: key.public_key().into(),
                 signature: key.sign(&nonce.0).into(),
-                orch_id: Some(orch_id.clone()),
-                task_id: Some(task_id.clone()),
+                orch_id: orch_id.cloned(),
+                task_id: task_id.cloned(),
                 requested_scope: scope.clone(),
-                sender_constrained: *sender_constrained,
+                sender_constrained,
             },
         )?
         .with_secret_member("access_token");
@@ -103,7 +139,8 @@ impl Client {
         let asked_at = self.clock.now();
         let response: RegistrationResponse = self.transport.fetch(&request, None).await?;
         let id = response.agent_id;
-        if (id.orch_id(), id.task_id()) != (orch_id.as_str(), task_id.as_str()) {
+        let is_named = |named: Option<&PathSegment>, granted| named.is_none_or(|named| named.as_str() == granted);
+        if !is_named(orch_id, id.orch_id()) || !is_named(task_id, id.task_id()) {
             let reason = format!("`{id}` is not the agent that was asked for");
             return Err(request.malformed_with_secret(&reason, Some(response.access_token)));
         }
@@ -111,7 +148,7 @@ impl Client {
         let issued = IssuedToken { access_token, token_type, expires_in };
         let mut token = AgentToken::from_response(&request, issued, asked_at)?;
         let malformed = |reason, token: AgentToken| Err(request.malformed_with_secret(reason, Some(token.token)));
-        if *sender_constrained && token.bound_to.is_none() {
+        if sender_constrained && token.bound_to.is_none() {
             return malformed("the token is not bound to the agent's key, as was asked for", token);
         }
         if !token.accept_key(key, self) {
@@ -120,7 +157,7 @@ impl Client {
         Ok(Agent::from_token(id, scope.clone(), token, Some(key.clone()), self.clone()))
     }
 
-    async fn challenge(&self) -> Result<Nonce, ClientError> {
+    pub(crate) async fn challenge(&self) -> Result<Nonce, ClientError> {
         let response: ChallengeResponse = self.transport.fetch(&ApiRequest::get(paths::CHALLENGE), None).await?;
         Ok(response.nonce)
     }

@@ -6,8 +6,8 @@
 //!    with a shorter lifetime than its predecessor is final too: its session, or the token it was delegated from, ends
 //!    with it.
 //! 4. A final or unusable token is followed by a new registration, if that is enabled. Each registration since the last
-//!    successful renewal waits longer than the one before: repeated revocation is not outrun. A rejection of the app
-//!    itself (401) ends the schedule: the token serves until it expires, if it is still usable.
+//!    successful renewal waits longer than the one before: repeated revocation is not outrun. A registration that is
+//!    refused for good ends the schedule: the token serves until it expires, if it is still usable.
 //! 5. No request is sent sooner than the broker's `Retry-After`.
 
 use std::time::Duration;
@@ -151,12 +151,11 @@ impl RenewalSchedule {
         *self = Self { registrations, ..Self::new(token, self.reregisters, now, jitter) };
     }
 
-    /// A 401 concerns the app: it is deregistered, or its secret is another one, which no retry changes.
-    pub(crate) fn registration_failed(&mut self, error: ClientError, now: UnixTime, jitter: f64) {
-        let refused_for_good = error.status() == Some(401) && error.error_code().is_some();
+    /// A registration that is refused `for_good` is not repeated.
+    pub(crate) fn registration_failed(&mut self, error: ClientError, for_good: bool, now: UnixTime, jitter: f64) {
         let asked = error.retry_after().unwrap_or_default().min(MAX_DELAY);
         self.reason = Some(error);
-        if refused_for_good {
+        if for_good {
             self.reregisters = false;
             self.due =
                 (self.status != TokenStatus::Unusable && now < self.token.expires_at).then_some(self.token.expires_at);

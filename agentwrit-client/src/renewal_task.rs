@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     agent::Agent,
-    agent_request::AgentRequest,
     agent_state::AgentState,
     error::ClientError,
     renewal_schedule::{RenewalSchedule, Step},
+    repeatable_registration::RepeatableRegistration,
 };
 
 /// Maximum time between two reads of the wall clock, which runs on while a machine sleeps; timers don't.
@@ -26,7 +26,7 @@ pub(crate) type ReleaseRequest = oneshot::Sender<Result<(), ClientError>>;
 pub(crate) struct RenewalTask {
     agent: Agent,
     /// The registration to repeat.
-    request: Option<AgentRequest>,
+    request: Option<RepeatableRegistration>,
     schedule: RenewalSchedule,
     state: watch::Sender<AgentState>,
     releases: mpsc::Receiver<ReleaseRequest>,
@@ -42,7 +42,7 @@ enum StopReason {
 impl RenewalTask {
     pub(crate) fn new(
         agent: Agent,
-        request: Option<AgentRequest>,
+        request: Option<RepeatableRegistration>,
         state: watch::Sender<AgentState>,
         releases: mpsc::Receiver<ReleaseRequest>,
     ) -> Self {
@@ -128,7 +128,8 @@ impl RenewalTask {
             }
             Err(error) => {
                 tracing::warn!(before = %self.agent.id(), %error, "registration failed");
-                self.schedule.registration_failed(error, now, random_fraction());
+                let for_good = request.is_refused_for_good(&error);
+                self.schedule.registration_failed(error, for_good, now, random_fraction());
             }
         }
         self.publish(registered);

@@ -18,7 +18,7 @@ use crate::{
 #[serde(rename_all = "lowercase")]
 #[expect(clippy::exhaustive_enums, reason = "code that verifies assertions must know each kind")]
 pub enum AttestationKind {
-    /// ID token of an OpenID provider: a CI job, a cloud's workload identity.
+    /// ID token of an `OpenID` provider: a CI job, a cloud's workload identity.
     Oidc,
     /// Projected token of a Kubernetes service account.
     Kubernetes,
@@ -99,7 +99,10 @@ impl Member<AttestationMembers> {
         // The name of the outer member stays in front of every error.
         let within = |member: &str, error: RequestError| match error {
             RequestError::Invalid { problem, .. } => RequestError::invalid(name, format!("`{member}` {problem}")),
-            other => other,
+            other @ (RequestError::Json(_)
+            | RequestError::OtherEndpoint { .. }
+            | RequestError::TtlOutOfRange { .. }
+            | RequestError::TtlNotPositive { .. }) => other,
         };
         let kind = kind.kind(name).map_err(|error| within("kind", error))?;
         let token = token.secret(name).map_err(|error| within("token", error))?;

@@ -99,7 +99,7 @@ fn uses_final_token_until_expiry() {
     kept.renewal_failed(barred.clone(), at(240_000), 1.0);
     assert_eq!((kept.step(), kept.usable(at(240_000))), (Step::WaitUntil(at(240_500)), Ok(())));
     kept.waited();
-    kept.registration_failed(barred.clone(), at(299_800), 1.0);
+    kept.registration_failed(barred.clone(), false, at(299_800), 1.0);
     assert_eq!(kept.step(), Step::WaitUntil(at(300_000)), "its end is not slept through");
     assert_eq!(kept.usable(at(300_000)), Err(barred.clone()));
 
@@ -150,7 +150,7 @@ fn stops_after_rejection_of_app() {
     dead.renewal_failed(rejected(401, "unauthorized"), at(240_000), 1.0);
     dead.waited();
     assert_eq!(dead.step(), Step::Register);
-    dead.registration_failed(rejected(401, "unauthorized"), at(241_000), 1.0);
+    dead.registration_failed(rejected(401, "unauthorized"), true, at(241_000), 1.0);
     assert_eq!(dead.step(), Step::Stop);
 
     // While there is a token, it serves to its end.
@@ -158,7 +158,7 @@ fn stops_after_rejection_of_app() {
     last.waited();
     last.renewal_failed(rejected(403, "scope_violation"), at(240_000), 1.0);
     last.waited();
-    last.registration_failed(rejected(401, "unauthorized"), at(241_000), 1.0);
+    last.registration_failed(rejected(401, "unauthorized"), true, at(241_000), 1.0);
     assert_eq!((last.step(), last.usable(at(299_000))), (Step::WaitUntil(at(300_000)), Ok(())));
     last.waited();
     assert_eq!(last.step(), Step::Stop);
@@ -180,6 +180,6 @@ fn waits_at_least_retry_after() {
     registering.waited();
     registering.renewal_failed(rejected(401, "unauthorized"), at(240_000), 1.0);
     registering.waited();
-    registering.registration_failed(later(), at(241_000), 1.0);
+    registering.registration_failed(later(), false, at(241_000), 1.0);
     assert_eq!(registering.step(), Step::WaitUntil(at(261_000)));
 }

@@ -13,6 +13,7 @@ mod anyone;
 mod attaching;
 #[cfg(all(feature = "reqwest-middleware", feature = "tower"))]
 mod attaching_proofs;
+mod attested;
 mod authentication;
 mod broker;
 mod failures;
