@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::{
+    attestation::{self, AttestationOptions, AttestedAgent},
     context::{Context, read_file, token_argument},
     error::CliError,
     format,
@@ -44,6 +45,9 @@ impl Agent {
 /// Without --launch-token one is issued first, with the admin secret, for this orchestration, task and these scopes
 /// only. Without --agent-key the agent's key is generated for this registration and not kept. The token is shown this once.
 ///
+/// With --attestation the agent needs no launch token and no secret: a trust rule (`awrit trust add`) accepts an assertion of
+/// another issuer, a CI job's ID token, a Kubernetes service account's or a JWT-SVID. It counts once.
+///
 /// With --sender-constrained the token is bound to the agent's key (RFC 9449): each request needs a proof, which
 /// `awrit token proof` signs with the same key.
 #[derive(Args)]
@@ -52,20 +56,24 @@ Examples:
   awrit agent register --orch-id reports --task-id nightly-7 --scopes read:data:sales
   TOKEN=$(awrit agent register --orch-id reports --task-id t1 --scopes read:data:sales --json | jq -r .access_token)
   awrit agent register --orch-id reports --task-id t1 --scopes read:data:sales --agent-key agent.pem --sender-constrained
+  awrit agent register --attestation github --audience agentwrit --scopes write:releases:api
+  awrit agent register --attestation /var/run/secrets/agentwrit/token --attestation-kind kubernetes --scopes read:data:sales
   echo \"$LAUNCH_TOKEN\" | awrit agent register --launch-token - --orch-id o --task-id t --scopes read:data:sales")]
 pub(crate) struct Register {
-    /// Orchestration, part of the agent's SPIFFE id
-    #[arg(long)]
-    orch_id: String,
-    /// Task, part of the agent's SPIFFE id
-    #[arg(long)]
-    task_id: String,
+    /// Orchestration, part of the agent's SPIFFE id; with --attestation the trust rule may determine it
+    #[arg(long, required_unless_present = "attestation")]
+    orch_id: Option<String>,
+    /// Task, part of the agent's SPIFFE id; with --attestation the trust rule may determine it
+    #[arg(long, required_unless_present = "attestation")]
+    task_id: Option<String>,
     /// Scopes to request for the agent
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', required = true)]
     scopes: Vec<String>,
     /// Existing launch token; `-` reads it from stdin
     #[arg(long, value_name = "TOKEN", conflicts_with_all = ["max_ttl", "name"])]
     launch_token: Option<String>,
+    #[command(flatten)]
+    attestation: AttestationOptions,
     /// Lifetime of the agent's tokens in seconds, 1 to 86400 [default: as the broker is configured]
     #[arg(long, value_name = "SECONDS")]
     max_ttl: Option<u64>,
@@ -82,19 +90,19 @@ pub(crate) struct Register {
 
 impl Register {
     async fn run(self, context: &Context) -> Result<(), CliError> {
-        let mut registration = Registration::new(&self.orch_id, &self.task_id, &self.scopes)?;
-        if let Some(path) = &self.agent_key {
-            registration = registration.signing_key(agent_key(path)?);
-        }
-        if self.sender_constrained {
-            registration = registration.sender_constrained();
-        }
-        let agent = if let Some(launch_token) = &self.launch_token {
-            context.client()?.register(&token_argument(launch_token)?, &registration).await?
-        } else {
-            let admin = context.admin()?;
-            let launch_token = admin.create_launch_token(&self.request()?).await?;
-            admin.client().register(launch_token.token(), &registration).await?
+        let key = self.agent_key.as_deref().map(agent_key).transpose()?;
+        let agent = match self.attestation.assertion().await? {
+            Some(assertion) => {
+                let agent = AttestedAgent {
+                    scopes: &self.scopes,
+                    orch_id: self.orch_id.as_deref(),
+                    task_id: self.task_id.as_deref(),
+                    key,
+                    sender_constrained: self.sender_constrained,
+                };
+                attestation::register(context, assertion, agent).await?
+            }
+            None => self.register_with_launch_token(context, key).await?,
         };
         let (now, expires_at) = (context.clock.now(), agent.expires_at());
         let json = json!({
@@ -119,9 +127,32 @@ impl Register {
         })
     }
 
-    fn request(&self) -> Result<NewLaunchToken, CliError> {
-        let name = self.name.clone().unwrap_or_else(|| format!("{}/{}", self.orch_id, self.task_id));
-        let request = NewLaunchToken::new(name, &self.scopes)?.pinned_to(&self.orch_id, &self.task_id)?;
+    async fn register_with_launch_token(
+        &self,
+        context: &Context,
+        key: Option<AgentKey>,
+    ) -> Result<agentwrit_client::Agent, CliError> {
+        // The command line requires both without --attestation.
+        let (orch_id, task_id) =
+            (self.orch_id.as_deref().unwrap_or_default(), self.task_id.as_deref().unwrap_or_default());
+        let mut registration = Registration::new(orch_id, task_id, &self.scopes)?;
+        if let Some(key) = key {
+            registration = registration.signing_key(key);
+        }
+        if self.sender_constrained {
+            registration = registration.sender_constrained();
+        }
+        if let Some(launch_token) = &self.launch_token {
+            return Ok(context.client()?.register(&token_argument(launch_token)?, &registration).await?);
+        }
+        let admin = context.admin()?;
+        let launch_token = admin.create_launch_token(&self.launch_token_request(orch_id, task_id)?).await?;
+        Ok(admin.client().register(launch_token.token(), &registration).await?)
+    }
+
+    fn launch_token_request(&self, orch_id: &str, task_id: &str) -> Result<NewLaunchToken, CliError> {
+        let name = self.name.clone().unwrap_or_else(|| format!("{orch_id}/{task_id}"));
+        let request = NewLaunchToken::new(name, &self.scopes)?.pinned_to(orch_id, task_id)?;
         Ok(match self.max_ttl {
             Some(seconds) => request.max_ttl(Duration::from_secs(seconds)),
             None => request,

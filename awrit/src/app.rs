@@ -300,6 +300,6 @@ fn fields(app: &AppRecord) -> Vec<(&'static str, String)> {
 
 const LIST_HINT: &str = "`awrit app list` shows them all";
 
-fn app_id(text: &str) -> Result<AppId, String> {
+pub(crate) fn app_id(text: &str) -> Result<AppId, String> {
     AppId::parse(text).map_err(|error| format!("{error}; {LIST_HINT}"))
 }

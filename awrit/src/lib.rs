@@ -27,11 +27,13 @@ use crate::{
     revocations::Revocations,
     revoke::Revoke,
     session::Logout,
+    trust::Trust,
     verifier::Verifier,
 };
 
 mod agent;
 mod app;
+mod attestation;
 mod audit;
 mod confirmation;
 mod context;
@@ -50,6 +52,7 @@ mod revocations;
 mod revoke;
 mod session;
 mod token;
+mod trust;
 mod verifier;
 
 /// Runs the tool with this process's arguments and environment.
@@ -116,6 +119,8 @@ enum Command {
     #[command(subcommand, name = "launch-token")]
     LaunchToken(launch_token::LaunchToken),
     #[command(subcommand)]
+    Trust(Trust),
+    #[command(subcommand)]
     Agent(agent::Agent),
     #[command(subcommand)]
     Token(token::Token),
@@ -141,6 +146,7 @@ impl Command {
             Self::Init(init) => init.run(context),
             Self::App(app) => app.run(context).await,
             Self::LaunchToken(launch_token) => launch_token.run(context).await,
+            Self::Trust(trust) => trust.run(context).await,
             Self::Agent(agent) => agent.run(context).await,
             Self::Token(token) => token.run(context).await,
             Self::Revoke(revoke) => revoke.run(context).await,
