@@ -352,7 +352,7 @@ async fn verifiers(walk: &Walk, cast: &Cast) {
     verifier_changes(walk, cast, |sequence, bound| {
         let instance = InstanceId::from_bytes([2; 16]);
         let applied = FeedCursor::new("another", 1).unwrap();
-        Report { instance, applied, bound, ..report(sequence, "payments-api") }.sign(&key).into_bytes()
+        Report { instance, applied, true_at: None, bound, ..report(sequence, "payments-api") }.sign(&key).into_bytes()
     })
     .await;
 }
