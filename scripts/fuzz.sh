@@ -34,7 +34,9 @@ fuzz() {
 
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
-cargo fuzz build >"$logs/build" 2>&1 || { tail -n 60 "$logs/build" >&2 && exit 1; }
+for target in "${targets[@]}"; do
+    cargo fuzz build "$target" >"$logs/build" 2>&1 || { tail -n 60 "$logs/build" >&2 && exit 1; }
+done
 
 failed=0
 running=0

@@ -58,7 +58,7 @@ class Start:
 
 def nginx(place: Place) -> Start:
     replacements = {
-        "listen 443 ssl;": f"listen 127.0.0.1:{place.port} ssl;",
+        "listen 443 ssl http2;": f"listen 127.0.0.1:{place.port} ssl http2;",
         "pid /run/nginx.pid;": f"pid {place.directory}/nginx.pid; daemon off;",
         "/etc/nginx/api.example.com.pem": str(place.certificate),
         "/etc/nginx/api.example.com.key": str(place.key),
@@ -212,6 +212,17 @@ def test_accepts_proof_for_url_that_client_calls(site: Site, backend: str) -> No
         answer = agent.send("GET", f"{site.url}{RECORDS[backend]}{suffix}")
         expected = 403 if "ward" in suffix else 200
         assert answer.status_code == expected, (suffix, answer.text)
+
+
+def test_accepts_proof_over_http2(site: Site) -> None:
+    """The host of a request is a pseudo-header there, which becomes `Host` and `X-Forwarded-Host` behind the proxy."""
+    for path in RECORDS.values():
+        url = f"{site.url}{path}"
+        agent = site.ready_agent(url)
+        command = ["curl", "-sS", "--http2", "--cacert", str(site.authority), "-o", "/dev/null", "-w", "%{http_version} %{http_code}"]
+        headers = ["-H", f"Authorization: DPoP {agent.token}", "-H", f"DPoP: {agent.proof('GET', url)}"]
+        sent = subprocess.run([*command, *headers, url], capture_output=True, text=True, timeout=60)
+        assert (sent.stdout, sent.stderr) == ("2 200", ""), path
 
 
 @pytest.mark.parametrize("backend", RECORDS)
