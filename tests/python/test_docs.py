@@ -86,7 +86,10 @@ ON_BOTH_STORES = {"operators/confirmed-revocation.md", "operators/emergencies.md
 WITH_POSTGRES = {"operators/several-brokers.md"}
 TLS_OF_DATABASE = "sslmode=verify-full&sslrootcert=/etc/agentwrit/db-ca.crt"
 # Pages whose shell blocks another test runs.
-ELSEWHERE = {"operators/tls-and-mtls.md": "test_tls_page.py"}
+ELSEWHERE = {
+    "operators/tls-and-mtls.md": "test_tls_page.py",
+    **{f"attestation/{name}.md": "test_attestation_pages.py" for name in ("github-actions", "gitlab-ci", "kubernetes", "spire")},
+}
 VOLATILE = [
     (r"eyJ[\w-]+\.[\w-]+\.[\w-]+", "<token>"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
