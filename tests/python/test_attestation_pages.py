@@ -31,6 +31,8 @@ from wire import serving
 DIRECTORY = REPOSITORY / "docs/attestation"
 PAGES = sorted(path for path in DIRECTORY.glob("*.md") if path.name != "README.md")
 KINDS = {"github-actions": "oidc", "gitlab-ci": "oidc", "kubernetes": "kubernetes", "spire": "spiffe"}
+#: The API server, as the brokers of deploy/kubernetes know it.
+API_SERVER = re.search(r"^  AA_KUBERNETES_API_URL: (\S+)$", (REPOSITORY / "deploy/kubernetes/settings.yaml").read_text(), re.M)[1]
 Claims = dict[str, Any]
 
 
@@ -102,26 +104,33 @@ def changed(claims: Claims, name: str, value: str) -> Claims:
     return claims
 
 
+OWN_TOKEN = "the-token-of-the-broker"
+
+
 @contextmanager
-def api_server() -> Iterator[str]:
-    """An API server that confirms every token of a service account for the audience that is asked about."""
+def api_server(key_set: str) -> Iterator[str]:
+    """An API server that gives the broker its keys, and confirms every token for the audience that is asked about."""
 
     class ApiServer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = self.path == "/openid/v1/jwks" and self.headers["Authorization"] == f"Bearer {OWN_TOKEN}"
+            self.respond(200 if found else 404, key_set)
+
         def do_POST(self) -> None:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert self.path == "/apis/authentication.k8s.io/v1/tokenreviews"
-            payload = json.loads(decoded(review["spec"]["token"].split(".")[1]))
-            review["status"] = {
-                "authenticated": True,
-                "audiences": review["spec"]["audiences"],
-                "user": {"username": payload["sub"]},
-            }
-            body = json.dumps(review).encode()
-            self.send_response(201)
+            if self.path != "/apis/authentication.k8s.io/v1/tokenreviews":
+                return self.respond(404, "{}")
+            subject = json.loads(decoded(review["spec"]["token"].split(".")[1]))["sub"]
+            audiences = review["spec"]["audiences"]
+            review["status"] = {"authenticated": True, "audiences": audiences, "user": {"username": subject}}
+            self.respond(201, json.dumps(review))
+
+        def respond(self, status: int, text: str) -> None:
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(text.encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -136,15 +145,15 @@ def decoded(text: str) -> bytes:
 class Machine:
     """A broker, and `awrit` in a directory that has the issuer's keys."""
 
-    def __init__(self, directory: Path, api_server: str, kind: str) -> None:
-        (directory / "service-account.token").write_text("the broker's own token")
-        self.broker = Broker(
-            directory, AA_KUBERNETES_API_URL=api_server, AA_KUBERNETES_TOKEN_PATH=str(directory / "service-account.token")
-        )
-        self.issuer = Issuer(kind)
+    def __init__(self, directory: Path, api_server: str, issuer: Issuer) -> None:
+        own_token = directory / "own.token"
+        own_token.write_text(OWN_TOKEN)
+        self.broker = Broker(directory, AA_KUBERNETES_API_URL=api_server, AA_KUBERNETES_TOKEN_PATH=str(own_token))
+        self._issuer = issuer
+        self._api_server = api_server
         self._directory = directory
         for name in ("jwks.json", "bundle.json"):
-            (directory / name).write_text(self.issuer.key_set())
+            (directory / name).write_text(issuer.key_set())
 
     def run(self, code: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -160,12 +169,14 @@ class Machine:
         )
 
     def follow(self, code: str) -> None:
-        """Runs a block of the page. The rule has the keys of this test in place of those at the issuer's URL."""
-        ran = self.run(re.sub(r"--jwks-url \S+", "--jwks jwks.json", code))
+        """Runs a block of the page. The rule has the API server or the keys of this test in place of the issuer's URL."""
+        code = code.replace(f"--jwks-url {API_SERVER}/", f"--JWKS-URL {self._api_server}/")
+        code = re.sub(r"--jwks-url \S+", "--jwks jwks.json", code).replace("--JWKS-URL", "--jwks-url")
+        ran = self.run(code)
         assert ran.returncode == 0, f"{code}\n{ran.stdout}{ran.stderr}"
 
     def register(self, claims: Claims, kind: str, scopes: str) -> subprocess.CompletedProcess[str]:
-        (self._directory / "token.jwt").write_text(self.issuer.token(claims))
+        (self._directory / "token.jwt").write_text(self._issuer.token(claims))
         return self.run(f"awrit agent register --attestation token.jwt --attestation-kind {kind} --scopes {scopes} --json")
 
     def is_valid(self, token: str) -> bool:
@@ -179,8 +190,9 @@ def page(request: pytest.FixtureRequest) -> Page:
 
 @pytest.fixture
 def machine(tmp_path: Path, page: Page) -> Iterator[Machine]:
-    with api_server() as url:
-        machine = Machine(tmp_path, url, KINDS[page.name])
+    issuer = Issuer(KINDS[page.name])
+    with api_server(issuer.key_set()) as url:
+        machine = Machine(tmp_path, url, issuer)
         yield machine
         machine.broker.stop()
 
