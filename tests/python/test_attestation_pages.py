@@ -201,7 +201,7 @@ def test_rule_of_page_takes_its_token_and_rejects_near_misses(page: Page, machin
     kind = KINDS[page.name]
     machine.follow(page.rule)
     registered = machine.register(page.claims, kind, page.scopes)
-    assert registered.returncode == 0, registered.stderr
+    assert registered.returncode == 0, (registered.stderr, machine.broker.audit_events("attestation_failed"))
     agent = json.loads(registered.stdout)
 
     assert len(page.near_misses) >= 5
