@@ -197,11 +197,10 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     if let Some(mapped) = address.to_ipv4_mapped() {
         return is_public_v4(mapped);
     }
-    let [a, b, c, d, e, f, g, h] = address.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match [a, b, c, d, e, f] {
+    match address.segments() {
         // NAT64 (RFC 6052).
-        [0x64, 0xff9b, 0, 0, 0, 0] => is_public_v4(v4(g, h)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
         // Teredo and other protocol assignments, ORCHIDv2, documentation.

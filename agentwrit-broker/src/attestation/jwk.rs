@@ -64,7 +64,7 @@ impl Algorithm {
 /// Tokens that a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Tokens of an OpenID provider or an API server: `use` is `sig` or absent.
+    /// Tokens of an `OpenID` provider or an API server: `use` is `sig` or absent.
     Signature,
     /// JWT-SVIDs: `use` is `jwt-svid`.
     JwtSvid,

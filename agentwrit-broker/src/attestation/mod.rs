@@ -124,13 +124,12 @@ impl Attestor {
         let mut keys: Vec<(&RuleKeys, Result<(), AttestationError>)> = Vec::new();
         for rule in rules.iter().filter(|rule| rule.kind == attestation.kind && rule.issuer == issuer) {
             let known = keys.iter().find(|(known, _)| **known == rule.keys).map(|(_, verified)| *verified);
-            let verified = match known {
-                Some(verified) => verified,
-                None => {
-                    let verified = self.verify_signature(&rule.keys, rule.kind, &token).await;
-                    keys.push((&rule.keys, verified));
-                    verified
-                }
+            let verified = if let Some(verified) = known {
+                verified
+            } else {
+                let verified = self.verify_signature(&rule.keys, rule.kind, &token).await;
+                keys.push((&rule.keys, verified));
+                verified
             };
             let attested = match verified {
                 Ok(()) => self.permit(rule, &token, attestation).await,
@@ -151,14 +150,14 @@ impl Attestor {
         token: &UnverifiedAssertion<'_>,
     ) -> Result<(), AttestationError> {
         let header = token.header();
-        let kid = header.kid.as_deref();
+        let key_id = header.kid.as_deref();
         let set = match keys {
             RuleKeys::Url(url) => {
                 let url = KeySetUrl::parse(url).map_err(|error| {
                     tracing::warn!(component = "attestation", url, %error, "the jwks_url of a trust rule cannot be used");
                     AttestationError::KeySetUnavailable
                 })?;
-                self.key_sets.get(&url, kid).await.map_err(|_| AttestationError::KeySetUnavailable)?
+                self.key_sets.get(&url, key_id).await.map_err(|_| AttestationError::KeySetUnavailable)?
             }
             RuleKeys::Set(text) => {
                 let parse = async { JwkSet::parse(text.as_str().as_bytes()).ok().map(Arc::new) };
@@ -170,7 +169,7 @@ impl Attestor {
             AttestationKind::Oidc | AttestationKind::Kubernetes => Purpose::Signature,
             AttestationKind::Spiffe => Purpose::JwtSvid,
         };
-        set.choose(kid, header.algorithm, purpose)?.verify(token.signed().as_bytes(), token.signature())
+        set.choose(key_id, header.algorithm, purpose)?.verify(token.signed().as_bytes(), token.signature())
     }
 
     /// Judges a token whose signature is verified by one rule.

@@ -1,4 +1,4 @@
-//! Fake Kubernetes API server: TokenReview, list and watch of pods.
+//! Fake Kubernetes API server: `TokenReview`, list and watch of pods.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::http::{Body, HttpServer, Reply, Request, locked};
 
-/// Response to each TokenReview.
+/// Response to each `TokenReview`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Review {
     /// This `status`.

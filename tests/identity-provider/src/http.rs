@@ -184,14 +184,11 @@ fn write(mut connection: &TcpStream, reply: Reply, stopped: &AtomicBool) -> std:
         }
         Body::Full(_) | Body::Stream(_) | Body::Endless | Body::Drip(..) => {}
     }
-    let mut head = format!("HTTP/1.1 {status} Status\r\nconnection: close\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut head = format!("HTTP/1.1 {status} Status\r\nconnection: close\r\n{}", headers.concat());
     match body {
         Body::Full(body) => {
-            head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-            connection.write_all(head.as_bytes())?;
+            write!(connection, "{head}content-length: {}\r\n\r\n", body.len())?;
             connection.write_all(&body)
         }
         Body::Drip(body, pause) => {

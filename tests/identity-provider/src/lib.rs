@@ -3,6 +3,7 @@
 //!
 //! Everything runs in threads of the test's process, on free ports of the loopback interface, and ends with it. Requests are
 //! counted, so that a test can state how many a broker may send.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test harness reports by panicking")]
 
 mod api_server;
 mod http;

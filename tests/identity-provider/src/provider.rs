@@ -34,17 +34,17 @@ pub enum Serves {
 #[derive(Debug)]
 pub struct IdentityProvider {
     server: HttpServer,
-    serves: Arc<Mutex<Serves>>,
+    published: Arc<Mutex<Serves>>,
 }
 
 impl IdentityProvider {
     /// Starts a provider that publishes the public parts of these keys.
     #[must_use]
     pub fn start<'k>(keys: impl IntoIterator<Item = &'k SigningKey>) -> Self {
-        let serves = Arc::new(Mutex::new(Serves::Keys(keys.into_iter().map(SigningKey::jwk).collect())));
-        let state = Arc::clone(&serves);
-        let server = HttpServer::start(move |_| reply(locked(&state).clone()));
-        Self { server, serves }
+        let published = Serves::Keys(keys.into_iter().map(SigningKey::jwk).collect());
+        let published = Arc::new(Mutex::new(published));
+        let state = Arc::clone(&published);
+        Self { server: HttpServer::start(move |_| reply(locked(&state).clone())), published }
     }
 
     /// Returns the issuer, which is also the server's URL.
@@ -61,7 +61,7 @@ impl IdentityProvider {
 
     /// Changes what the provider publishes from now on.
     pub fn serve(&self, serves: Serves) {
-        *locked(&self.serves) = serves;
+        *locked(&self.published) = serves;
     }
 
     /// Publishes the public parts of these keys from now on.

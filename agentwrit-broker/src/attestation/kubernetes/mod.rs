@@ -1,6 +1,6 @@
 //! Kubernetes: service accounts' tokens, their review, and pods that are deleted.
 //!
-//! 1. Projected tokens are verified offline by the cluster's key set, as any OpenID provider's. A rule with `token_review` asks
+//! 1. Projected tokens are verified offline by the cluster's key set, as any `OpenID` provider's. A rule with `token_review` asks
 //!    the API server too, which knows deleted pods and service accounts, and fails closed.
 //! 2. The API server is the one of `AA_KUBERNETES_API_URL`. Only the authorities of `AA_KUBERNETES_CA_PATH` are trusted for it;
 //!    the broker's own token is read again for every request, since the kubelet replaces it.

@@ -1,4 +1,4 @@
-//! TokenReview (`authentication.k8s.io/v1`): the API server judges a token.
+//! `TokenReview` (`authentication.k8s.io/v1`): the API server judges a token.
 //!
 //! The server must authenticate the token, confirm the audience (one that ignores audiences returns none), and name the same
 //! service account as the token does, and its pod.

@@ -14,18 +14,22 @@ async fn rejects_hmac_with_published_key_and_unsigned_tokens() {
     for published in Algorithm::ALL.map(key) {
         for algorithm in ["HS256", "HS384", "HS512", "none", "NONE", "nOnE", ""] {
             let signed = published.token_with(&header(algorithm, published.kid()), &test.claims());
-            let (text, _) = signed.rsplit_once('.').unwrap();
+            let (message, _) = signed.rsplit_once('.').unwrap();
             // The MAC under the published key, as text and as bytes.
             let jwk = published.jwk();
             let material = jwk["n"].as_str().or(jwk["x"].as_str()).unwrap();
             for secret in [material.as_bytes().to_vec(), BASE64URL_NOPAD.decode(material.as_bytes()).unwrap()] {
                 let secret = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &secret);
-                let mac = BASE64URL_NOPAD.encode(aws_lc_rs::hmac::sign(&secret, text.as_bytes()).as_ref());
-                let reason = test.rejected(&format!("{text}.{mac}")).await;
+                let mac = BASE64URL_NOPAD.encode(aws_lc_rs::hmac::sign(&secret, message.as_bytes()).as_ref());
+                let reason = test.rejected(&format!("{message}.{mac}")).await;
                 assert_eq!(reason, AttestationError::UnsupportedAlgorithm, "{algorithm}");
             }
             assert_eq!(test.rejected(&signed).await, AttestationError::UnsupportedAlgorithm, "{algorithm}");
-            assert_eq!(test.rejected(&format!("{text}.")).await, AttestationError::UnsupportedAlgorithm, "{algorithm}");
+            assert_eq!(
+                test.rejected(&format!("{message}.")).await,
+                AttestationError::UnsupportedAlgorithm,
+                "{algorithm}"
+            );
         }
     }
     assert_eq!(test.provider.fetches(), 0, "the header alone is rejected");
