@@ -64,6 +64,8 @@ pub enum RegisteredWith {
 pub struct AttestedIdentity {
     /// Trust rule that permitted the registration.
     pub rule: TrustRuleId,
+    /// `iss` of the assertion, or the SPIFFE trust domain.
+    pub issuer: String,
     /// `sub` of the assertion.
     pub subject: String,
     /// Uid of the Kubernetes pod.

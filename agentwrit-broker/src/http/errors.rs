@@ -30,6 +30,9 @@ const INVALID_PROOF: &str = r#"DPoP error="invalid_dpop_proof", algs="EdDSA Ed25
 /// RFC 6750 §3: the Bearer token of the request is valid and does not permit this.
 const INSUFFICIENT_SCOPE: &str = r#"Bearer realm="agentwrit", error="insufficient_scope""#;
 
+/// `Retry-After` while an issuer of assertions is not reachable, in seconds.
+const RETRY_ATTESTATION: u64 = 5;
+
 /// `Retry-After` while there are reports of too many instances, in seconds.
 const RETRY_FULL: u64 = 60;
 
@@ -48,7 +51,7 @@ const SIGN_NONCE: &str = "sign another proof that contains the nonce of the `DPo
 const SIGN_AGAIN: &str = "sign a fresh proof for this method, this URL and this token, with the clock right";
 /// Next step after a commit of unknown outcome.
 const FIND_OUT: &str = "the request may have been executed: read the present state before you send it again; a registration \
-     that was recorded is rejected with `launch token already consumed`";
+     that was recorded is rejected with `launch token already consumed`, and needs another assertion if it had one";
 
 /// Reason why a request is rejected.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -172,7 +175,7 @@ impl PendingProblem {
             | Error::LaunchTokenUnknown
             | Error::LaunchTokenExpired
             | Error::LaunchTokenConsumed
-            | Error::AttestationFailed
+            | Error::AttestationFailed(_)
             | Error::NonceSpent => problem(ErrorCode::Unauthorized),
             Error::AppInactive | Error::RenewalFailed | Error::TokenEnded => {
                 problem(ErrorCode::Unauthorized).challenge(INVALID_TOKEN)
@@ -186,7 +189,7 @@ impl PendingProblem {
             Error::BadSignature => problem(ErrorCode::Unauthorized).hint(
                 "sign the 32 bytes that the nonce's hexadecimal text stands for, not the text itself, and send standard base64",
             ),
-            Error::ExceedsLaunchToken { .. }
+            Error::ExceedsAllowedScope { .. }
             | Error::ExceedsCeiling { .. }
             | Error::ExceedsDelegator { .. }
             | Error::Pinned { .. }
@@ -199,12 +202,18 @@ impl PendingProblem {
             Error::UnknownCursor(UnknownCursor::OtherEpoch) => problem(ErrorCode::NotFound).hint(OTHER_EPOCH),
             Error::NoEvidence => problem(ErrorCode::NotFound)
                 .hint("it is kept once a request has found the confirmation, until that of many later ones is kept"),
-            Error::NoSuchLaunchToken | Error::AppUnknown | Error::NoSuchVerifier | Error::NoSuchInstance => {
-                problem(ErrorCode::NotFound)
-            }
+            Error::NoSuchLaunchToken
+            | Error::AppUnknown
+            | Error::NoSuchTrustRule
+            | Error::NoSuchVerifier
+            | Error::NoSuchInstance => problem(ErrorCode::NotFound),
             Error::NameTaken => {
                 problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
             }
+            Error::TrustRuleExists => {
+                problem(ErrorCode::Conflict).hint("choose another name, or remove the rule that has it")
+            }
+            Error::TooManyTrustRules => problem(ErrorCode::Conflict).hint("remove rules that are not used any more"),
             Error::VerifierExists { same_key } => problem(ErrorCode::Conflict).hint(hint_on_existing(*same_key)),
             Error::InstanceHasBound => problem(ErrorCode::Conflict).hint("it counts at most ten minutes after its last report"),
             Error::TooManyVerifiers => problem(ErrorCode::Conflict).hint("remove verifiers that are not used any more"),
@@ -214,6 +223,10 @@ impl PendingProblem {
                     .hint("wait as long as `Retry-After` says")
                     .retry_after(retry_after.seconds())
             }
+            Error::AttestationUnavailable(failure) => problem(ErrorCode::Unavailable)
+                .hint(TRY_AGAIN)
+                .retry_after(RETRY_ATTESTATION)
+                .cause(format!("{error}: {}", failure.reason)),
             Error::Overloaded => problem(ErrorCode::Unavailable).hint(TRY_AGAIN).retry_after(1),
             Error::ClockBehind { by } => Self::new(ErrorCode::Unavailable, "the broker's clock is wrong")
                 .hint("nothing was done; the operator has to look at the broker's log")

@@ -24,6 +24,7 @@ mod revocations;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trust_rules;
 mod verifiers;
 
 use std::sync::Arc;
@@ -58,7 +59,7 @@ pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
 }
 
 /// Returns the route table. docs/openapi.json describes each route; a test compares the two.
-fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 39] {
+fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static str, MethodRouter<Shared>); 41] {
     // Runs before the layer that judges the token. The revocations of a single broker are always up to date.
     let confirm = |routes: MethodRouter<Shared>| {
         if !services.ledger.store.is_shared() {
@@ -112,6 +113,8 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
         (paths::ADMIN_VERIFIERS, require("admin:verifiers:*", get(enrolment::list).post(enrolment::enrol))),
         (paths::ADMIN_VERIFIER, require("admin:verifiers:*", delete(enrolment::remove).put(enrolment::update))),
         (paths::ADMIN_VERIFIER_INSTANCE, require("admin:verifiers:*", delete(enrolment::forget))),
+        (paths::ADMIN_TRUST_RULES, require("admin:trust-rules:*", get(trust_rules::list).post(trust_rules::add))),
+        (paths::ADMIN_TRUST_RULE, require("admin:trust-rules:*", delete(trust_rules::remove))),
         (paths::ADMIN_APPS, admin(get(apps::list).post(apps::create))),
         (paths::ADMIN_APP, admin(get(apps::show).put(apps::update).delete(apps::deregister))),
         (paths::ADMIN_APP_SUSPEND, admin(post(apps::suspend))),

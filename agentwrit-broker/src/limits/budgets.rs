@@ -1,8 +1,8 @@
 //! Budgets: bounds on what the broker writes for one credential.
 //!
 //! 1. Everything that is written for a caller other than the operator (a feed entry, an audit event, a row) is bounded:
-//!    a session's renewals and delegations, registrations by one launch token, launch tokens and registrations of one
-//!    app, successful logins. A release ends a token that one of these issued, once; denials fold in the trail; reading
+//!    a session's renewals and delegations, registrations by one launch token or trust rule, launch tokens and
+//!    registrations of one app, successful logins. A release ends a token that one of these issued, once; denials fold in the trail; reading
 //!    and `validate` write nothing.
 //! 2. A budget is drawn on by the holder of a verified credential only, and only by what succeeds: a request with a token
 //!    that is not accepted costs no session anything. It is checked before the transaction, so that a request over budget
@@ -21,7 +21,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Instant};
 use agentwrit_verify::{AppId, Claims, Clock, Subject, TokenId};
 
 use crate::{
-    domain::{LaunchToken, LaunchTokenId},
+    domain::{LaunchToken, LaunchTokenId, TrustRule, TrustRuleId},
     limits::rate_limit::{AddressKey, Rate, RateTable, RetryAfter, address_key},
     telemetry::metrics::Metrics,
 };
@@ -62,7 +62,9 @@ pub(crate) enum Budget {
     DescendantDelegations,
     /// By one launch token that is not for single use.
     Registrations,
-    /// By all launch tokens of one app.
+    /// By one trust rule.
+    RuleRegistrations,
+    /// By all launch tokens and trust rules of one app.
     AppRegistrations,
     /// Of one app.
     LaunchTokens,
@@ -83,6 +85,7 @@ impl Budget {
             Self::DescendantRenewals => "descendant_renewals",
             Self::DescendantDelegations => "descendant_delegations",
             Self::Registrations => "registrations",
+            Self::RuleRegistrations => "rule_registrations",
             Self::AppRegistrations => "app_registrations",
             Self::LaunchTokens => "launch_tokens",
             Self::AppLogins | Self::AppLoginsOverall => "app_logins",
@@ -106,7 +109,8 @@ impl fmt::Display for Budget {
             Self::DescendantRenewals => "the sessions delegated from one session renew too often",
             Self::DescendantDelegations => "the sessions delegated from one session delegate too often",
             Self::Registrations => "this launch token registers too often",
-            Self::AppRegistrations => "this app's launch tokens register too often",
+            Self::RuleRegistrations => "this trust rule registers too often",
+            Self::AppRegistrations => "this app's launch tokens and trust rules register too often",
             Self::LaunchTokens => "this app asks for launch tokens too often",
             Self::AppLogins | Self::AppLoginsOverall => "this app logs in too often",
             Self::AdminLogins => "the operator logs in too often from this address",
@@ -171,7 +175,12 @@ impl Budgets {
         let rate = self.rate(budget)?;
         Some(match owner {
             Owner::Descendants { depth, .. } => (0..*depth).fold(rate, |rate, _| rate.halved()),
-            Owner::Session(_) | Owner::LaunchToken(_) | Owner::App(_) | Owner::AppFrom(..) | Owner::Address(_) => rate,
+            Owner::Session(_)
+            | Owner::LaunchToken(_)
+            | Owner::Rule(_)
+            | Owner::App(_)
+            | Owner::AppFrom(..)
+            | Owner::Address(_) => rate,
         })
     }
 
@@ -184,6 +193,7 @@ impl Budgets {
             Budget::DescendantRenewals
             | Budget::DescendantDelegations
             | Budget::Registrations
+            | Budget::RuleRegistrations
             | Budget::LaunchTokens => session.map(|_| Rate::per_second(50).burst(500)),
             Budget::AppRegistrations => session.map(|_| Rate::per_second(100).burst(1000)),
             Budget::AppLogins => Some(Rate::per_minute(30).burst(10)),
@@ -203,6 +213,7 @@ enum Owner {
         depth: usize,
     },
     LaunchToken(LaunchTokenId),
+    Rule(TrustRuleId),
     App(AppId),
     AppFrom(AppId, AddressKey),
     Address(AddressKey),
@@ -231,6 +242,12 @@ impl Spending {
         let own = (!launch_token.single_use).then_some((Budget::Registrations, Owner::LaunchToken(launch_token.id)));
         let shared = launch_token.app_id.clone().map(|app| (Budget::AppRegistrations, Owner::App(app)));
         Self(own.into_iter().chain(shared).collect())
+    }
+
+    /// A registration with an assertion.
+    pub(crate) fn attested_registration(rule: &TrustRule) -> Self {
+        let own = (Budget::RuleRegistrations, Owner::Rule(rule.id.clone()));
+        Self(vec![own, (Budget::AppRegistrations, Owner::App(rule.app_id.clone()))])
     }
 
     /// A launch token: the operator's are not counted.
@@ -310,6 +327,7 @@ mod tests {
             Budget::DescendantRenewals,
             Budget::DescendantDelegations,
             Budget::Registrations,
+            Budget::RuleRegistrations,
             Budget::AppRegistrations,
             Budget::LaunchTokens,
         ] {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::RequestError;
+use agentwrit_protocol::{AttestationKind, RequestError};
 use agentwrit_verify::{Scope, proof::ProofError};
 
 use super::keys::KeyError;
 use super::verifiers::ReportRejection;
 use crate::{
+    domain::TrustRuleId,
     feed::{FeedUnavailable, KeyChangeError, UnknownCursor},
     keys::CustodyError,
     ledger::OperationError,
@@ -36,9 +37,12 @@ pub(crate) enum Error {
     LaunchTokenExpired,
     #[error("launch token already consumed")]
     LaunchTokenConsumed,
-    /// Does not tell what is wrong with the assertion.
+    /// The response does not tell what is wrong with the assertion.
     #[error("attestation failed")]
-    AttestationFailed,
+    AttestationFailed(Box<AttestationFailure>),
+    /// The assertion can't be judged: its issuer, or the API server that has to confirm it, is not reachable.
+    #[error("the attestation cannot be verified now")]
+    AttestationUnavailable(Box<AttestationFailure>),
     #[error("nonce not found or expired")]
     NonceUnknown,
     #[error("nonce already consumed")]
@@ -49,15 +53,15 @@ pub(crate) enum Error {
     BadSignature,
     #[error("invalid DPoP proof: {0}")]
     KeyProof(ProofError),
-    /// An agent requested more than its launch token allows.
+    /// An agent requested more than its launch token or trust rule allows.
     #[error("requested scope exceeds allowed scope")]
-    ExceedsLaunchToken { scope: Scope },
+    ExceedsAllowedScope { scope: Scope },
     /// The scope exceeds the app's ceiling as it is now.
     #[error("requested scopes exceed app ceiling")]
     ExceedsCeiling { scope: Scope },
-    /// The launch token is pinned to another orchestrator or task.
-    #[error("the launch token is for another {field}")]
-    Pinned { field: &'static str },
+    /// The launch token is pinned to another orchestrator or task, or the assertion names another one.
+    #[error("the {credential} is for another {field}")]
+    Pinned { credential: &'static str, field: &'static str },
     /// A delegator requested more than its token allows.
     #[error("delegated scope exceeds delegator scope")]
     ExceedsDelegator { scope: Scope },
@@ -91,6 +95,12 @@ pub(crate) enum Error {
     VerifierExists { same_key: bool },
     #[error("there are as many verifiers as a broker takes")]
     TooManyVerifiers,
+    #[error("a trust rule of that name exists")]
+    TrustRuleExists,
+    #[error("there are as many trust rules as a broker takes")]
+    TooManyTrustRules,
+    #[error("no such trust rule")]
+    NoSuchTrustRule,
     #[error("no such verifier")]
     NoSuchVerifier,
     #[error("no such instance of the verifier")]
@@ -135,7 +145,7 @@ impl Error {
 
     /// Returns the scope that exceeded a limit, if that is the reason.
     pub(crate) fn scope(&self) -> Option<&Scope> {
-        if let Self::ExceedsLaunchToken { scope } | Self::ExceedsCeiling { scope } | Self::ExceedsDelegator { scope } =
+        if let Self::ExceedsAllowedScope { scope } | Self::ExceedsCeiling { scope } | Self::ExceedsDelegator { scope } =
             self
         {
             Some(scope)
@@ -149,9 +159,26 @@ impl Error {
     pub(crate) fn is_denial(&self) -> bool {
         !matches!(
             self,
-            Self::ProofReplayed | Self::Overloaded | Self::ClockBehind { .. } | Self::Custody(_) | Self::Store(_)
+            Self::ProofReplayed
+                | Self::AttestationUnavailable(_)
+                | Self::Overloaded
+                | Self::ClockBehind { .. }
+                | Self::Custody(_)
+                | Self::Store(_)
         )
     }
+}
+
+/// Reason why an assertion permits no registration: for log and audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AttestationFailure {
+    /// A word of a fixed list.
+    pub(crate) reason: &'static str,
+    pub(crate) kind: AttestationKind,
+    /// Issuer that the assertion names, verified or not.
+    pub(crate) issuer: Option<String>,
+    /// Rule that permitted it, before another check failed.
+    pub(crate) rule: Option<TrustRuleId>,
 }
 
 impl OperationError for Error {
@@ -170,6 +197,7 @@ impl From<BudgetExceeded> for Error {
             | Budget::DescendantRenewals
             | Budget::DescendantDelegations
             | Budget::Registrations
+            | Budget::RuleRegistrations
             | Budget::AppRegistrations
             | Budget::LaunchTokens => Self::OverBudget { budget, retry_after },
         }

@@ -25,8 +25,15 @@ use crate::{
 };
 
 /// Scopes of the operator's token.
-pub(crate) const ADMIN_SCOPES: [&str; 6] =
-    ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*", "admin:agents:*"];
+pub(crate) const ADMIN_SCOPES: [&str; 7] = [
+    "admin:launch-tokens:*",
+    "admin:revoke:*",
+    "admin:audit:*",
+    "admin:keys:*",
+    "admin:verifiers:*",
+    "admin:agents:*",
+    "admin:trust-rules:*",
+];
 
 /// Scopes of an app's token.
 pub(crate) const APP_SCOPES: [&str; 3] = ["app:launch-tokens:*", "app:agents:*", "app:audit:read"];

@@ -23,6 +23,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
+pub(crate) mod trust_rules;
 pub(crate) mod used_proof;
 pub(crate) mod verifiers;
 

@@ -1,40 +1,46 @@
-//! Registration of an agent: launch token, signed nonce, identity, first token.
+//! Registration of an agent: credential, signed nonce, identity, first token.
 //!
-//! 1. Checked in this order: launch token, scope within it, nonce, key and signature; then everything is consumed.
-//! 2. A rejected registration consumes nothing but a proof of the key: launch token and nonce stay usable.
-//! 3. Nonce, launch token, agent, token record and audit events are one transaction. What was read before it is read
-//!    again in it, so that of two racing registrations exactly one wins.
+//! 1. The credential is a launch token, or an assertion of another issuer that a trust rule permits. An assertion is verified
+//!    first, outside of the transaction: its issuer may have to be asked for its keys.
+//! 2. Checked in this order: credential, scope within it, nonce, key and signature; then everything is consumed.
+//! 3. A rejected registration consumes nothing but a proof of the key: launch token, assertion and nonce stay usable.
+//! 4. Nonce, launch token or assertion, agent, token record and audit events are one transaction. What was read before it is
+//!    read again in it, so that of two racing registrations exactly one wins, and a rule or app that changed counts as it is.
 //!    The first read is left out for a launch token that this broker issued just now ([`RecentLaunchTokens`]).
-//! 4. A launch token and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
+//! 5. A launch token, a trust rule and an app have a budget of registrations: see [`budgets`](crate::limits::budgets).
+//! 6. Rejections of an assertion have one text for the client, whatever the reason: see [`rules`] and `attestation`.
 
-mod launch;
+mod key_proof;
+mod request;
 mod rules;
+mod trail;
 
 use std::{net::IpAddr, sync::Arc};
 
-use agentwrit_protocol::{Hex, RegistrationRequest};
-use agentwrit_verify::{
-    AgentId, MAX_TOKEN_LENGTH, Subject, Thumbprint, UnixTime,
-    proof::{PresentedProof, ProofVerifier},
-};
+use agentwrit_protocol::{Attestation, Hex, RegistrationRequest};
+use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, Subject, UnixTime};
 
+pub(crate) use self::key_proof::KeyProof;
 use self::{
-    launch::LaunchRegistration,
-    rules::{Facts, check_launch_token, check_signature, decide},
+    request::{Credential, Registration},
+    rules::{Facts, Permission, check_launch_token, check_signature, decide},
+    trail::Named,
 };
 use super::{
     Error, Parts,
-    binding::{constraint, with_key},
+    binding::constraint,
     checks::{issue_time, spend},
+    error::AttestationFailure,
     recent_launch_tokens::RecentLaunchTokens,
 };
 use crate::{
-    audit::{EventType, NewEvent},
-    domain::{AttestedIdentity, Digest, LaunchToken, RegisteredAgent, RegisteredWith},
+    attestation::{Attested, Attestor},
+    audit::EventType,
+    domain::RegisteredAgent,
     issuer::{Challenges, Draft, Grant, Issued, Issuer, nonce::Nonce},
     ledger::Ledger,
-    limits::budgets::{Budgets, Spending},
-    store::{Tx, Wants},
+    limits::budgets::Budgets,
+    store::Wants,
     telemetry::metrics::{Metrics, Status},
 };
 
@@ -46,35 +52,31 @@ pub(crate) struct RegistrationService {
     challenges: Arc<Challenges>,
     budgets: Arc<Budgets>,
     recent: Arc<RecentLaunchTokens>,
+    attestor: Arc<Attestor>,
     metrics: Arc<Metrics>,
 }
 
 impl RegistrationService {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { issuer, ledger, challenges, budgets, recent_launch_tokens: recent, metrics, .. } = parts;
-        Self { issuer, ledger, challenges, budgets, recent, metrics }
+        let Parts { issuer, ledger, challenges, budgets, recent_launch_tokens: recent, attestor, metrics, .. } = parts;
+        Self { issuer, ledger, challenges, budgets, recent, attestor, metrics }
     }
 
     /// Registers an agent and issues its first token. A `proof` of its key asks for bound tokens.
     pub(crate) async fn register(
         self: &Arc<Self>,
-        registration: RegistrationRequest,
+        mut request: RegistrationRequest,
         proof: Option<KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
-        // There are no trust rules.
-        let mut registration = LaunchRegistration::new(registration).ok_or(Error::AttestationFailed)?;
-        registration.sender_constrained |= proof.is_some();
-        let registration = Arc::new(registration);
-        let outcome = match self.issuer.policy().check_binding(registration.sender_constrained) {
-            Ok(()) => self.try_register(Arc::clone(&registration), proof.as_ref(), client).await,
-            Err(rejected) => Err(rejected),
-        };
+        request.sender_constrained |= proof.is_some();
+        let named = Named::by(&request);
+        let outcome = self.try_register(request, proof.as_ref(), client).await;
         match &outcome {
             Ok(_) => self.metrics.registration(Status::Success),
             Err(error) => {
                 self.metrics.registration(Status::Failure);
-                self.deny_registration(&registration, error, client);
+                self.deny_registration(&named, error, client);
             }
         }
         outcome
@@ -82,42 +84,74 @@ impl RegistrationService {
 
     async fn try_register(
         self: &Arc<Self>,
-        registration: Arc<LaunchRegistration>,
+        request: RegistrationRequest,
         proof: Option<&KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
-        let digest = Digest::of(registration.launch_token.expose().as_bytes());
-        let prepared = if let Some(prepared) = self.prepare_recent(&registration, proof, &digest) {
+        self.issuer.policy().check_binding(request.sender_constrained)?;
+        let registration = match &request.attestation {
+            Some(attestation) => {
+                let attested = self.verify(attestation).await?;
+                Registration::with_assertion(request, attested)?
+            }
+            None => Registration::with_launch_token(request)?,
+        };
+        let registration = Arc::new(registration);
+        let prepared = if let Some(prepared) = self.prepare_recent(&registration, proof) {
             prepared
         } else {
-            let facts = self.ledger.read(move |reader| Facts::read(reader, &digest)).await?;
+            let read = Arc::clone(&registration);
+            let facts = self.ledger.read(move |reader| Facts::read(reader, &read.credential)).await?;
             self.prepare(&registration, proof, decide(&registration, &facts, self.ledger.now())?)?
         };
+        self.commit(registration, prepared, client).await
+    }
+
+    /// Verifies an assertion by the trust rules for its issuer, as they are now.
+    async fn verify(&self, attestation: &Attestation) -> Result<Attested, Error> {
+        let kind = attestation.kind;
+        let failure = |reason, issuer| Box::new(AttestationFailure { reason, kind, issuer, rule: None });
+        let issuer = self.attestor.issuer(attestation);
+        let issuer = issuer.map_err(|error| Error::AttestationFailed(failure(error.reason(), None)))?;
+        let name = issuer.clone();
+        let rules = self.ledger.read(move |reader| Ok::<_, Error>(reader.trust_rules_for(kind, &name)?)).await?;
+        self.attestor.verify(&rules, attestation).await.map_err(|error| {
+            let failure = failure(error.reason(), Some(issuer));
+            if error.is_temporary() { Error::AttestationUnavailable(failure) } else { Error::AttestationFailed(failure) }
+        })
+    }
+
+    async fn commit(
+        self: &Arc<Self>,
+        registration: Arc<Registration>,
+        prepared: Prepared,
+        client: IpAddr,
+    ) -> Result<(AgentId, Issued), Error> {
         let Prepared { agent_id, draft, nonce, public_key, wants } = prepared;
         let service = Arc::clone(self);
         let (agent_id, draft) = self
             .ledger
             .transact_with(wants, move |tx| {
                 let now = tx.now();
-                let facts = Facts::read(tx, &digest)?;
-                let launch_token = decide(&registration, &facts, tx.latest_now())?;
+                let facts = Facts::read(tx, &registration.credential)?;
+                let permission = decide(&registration, &facts, tx.latest_now())?;
                 let forgotten_at = service.check_nonce(&nonce)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
                 }
-                if launch_token.single_use && !tx.consume_launch_token(launch_token.id, now)? {
-                    return Err(Error::LaunchTokenConsumed);
+                if !permission.consume(tx, now)? {
+                    return Err(registration.credential.used());
                 }
                 let issued_at = issue_time(tx, registration.task_id.as_str(), now)?;
-                spend(tx, &service.budgets, Spending::registration(launch_token))?;
-                let requires = registration.sender_constrained || facts.require_binding();
+                spend(tx, &service.budgets, permission.spending.clone())?;
+                let requires = registration.request.sender_constrained || permission.requires_binding;
                 let draft = draft.issued_at(issued_at);
                 let draft = if service.issuer.policy().binds(requires) {
                     service.check_length(draft.bound_to(constraint(&public_key)))?
                 } else {
                     draft
                 };
-                let agent = record(&agent_id, public_key, &registration, launch_token, &draft);
+                let agent = record(&agent_id, public_key, &registration, permission, &draft);
                 tx.insert_agent(&agent)?;
                 let draft = service.issuer.insert(tx, draft)?;
                 service.record_registration(tx, &agent, &draft, client)?;
@@ -129,35 +163,32 @@ impl RegistrationService {
 
     /// Checks a registration with a launch token that this broker issued just now. Returns none if a check fails: the
     /// state of the store decides then.
-    fn prepare_recent(
-        &self,
-        registration: &LaunchRegistration,
-        proof: Option<&KeyProof>,
-        digest: &Digest,
-    ) -> Option<Prepared> {
+    fn prepare_recent(&self, registration: &Registration, proof: Option<&KeyProof>) -> Option<Prepared> {
+        let Credential::LaunchToken(digest) = &registration.credential else { return None };
         let launch_token = self.recent.take(digest)?;
         check_launch_token(registration, &launch_token, self.ledger.now()).ok()?;
-        self.prepare(registration, proof, &launch_token).ok()
+        self.prepare(registration, proof, Permission::of_launch_token(&launch_token)).ok()
     }
 
     /// Checks what the registration itself holds, and drafts its token.
     fn prepare(
         &self,
-        registration: &LaunchRegistration,
+        registration: &Registration,
         proof: Option<&KeyProof>,
-        launch_token: &LaunchToken,
+        permission: Permission,
     ) -> Result<Prepared, Error> {
         let agent_id = self.issuer.new_agent_id(&registration.orch_id, &registration.task_id);
-        let draft = self.draft(registration, launch_token, &agent_id)?;
-        let Hex(nonce) = registration.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
+        let (spending, app_id) = (permission.spending.clone(), permission.app_id.clone());
+        let draft = self.draft(registration, permission, &agent_id)?;
+        let Hex(nonce) = registration.request.nonce.clone().well_formed().ok_or(Error::NonceUnknown)?;
         let forgotten_at = self.check_nonce(&nonce)?;
         let public_key = check_signature(&nonce, registration)?;
-        self.budgets.check(&Spending::registration(launch_token))?;
+        self.budgets.check(&spending)?;
         if let Some(proof) = proof {
             // Last: a proof is accepted once, and these checks may be made twice.
             proof.check(&public_key)?;
         }
-        let wants = wants_of(launch_token, &draft).nonce(&nonce, forgotten_at);
+        let wants = wants_of(registration, app_id.as_ref(), &draft).nonce(&nonce, forgotten_at);
         Ok(Prepared { agent_id, draft, nonce, public_key, wants })
     }
 
@@ -165,15 +196,15 @@ impl RegistrationService {
     /// issued.
     fn draft(
         &self,
-        registration: &LaunchRegistration,
-        launch_token: &LaunchToken,
+        registration: &Registration,
+        permission: Permission,
         agent_id: &AgentId,
     ) -> Result<Draft, Error> {
         let grant = Grant {
             subject: Subject::Agent(agent_id.clone()),
-            scope: registration.requested_scope.clone(),
-            ttl: self.issuer.policy().clamp(launch_token.max_ttl),
-            app_id: launch_token.app_id.clone(),
+            scope: registration.request.requested_scope.clone(),
+            ttl: self.issuer.policy().clamp(permission.max_ttl),
+            app_id: permission.app_id,
             task_id: Some(registration.task_id.clone()),
             orch_id: Some(registration.orch_id.clone()),
         };
@@ -194,75 +225,6 @@ impl RegistrationService {
     fn check_nonce(&self, nonce: &Nonce) -> Result<UnixTime, Error> {
         self.challenges.check(nonce).map_err(|_| Error::NonceUnknown)
     }
-
-    fn record_registration(
-        &self,
-        tx: &mut Tx<'_>,
-        agent: &RegisteredAgent,
-        draft: &Draft,
-        client: IpAddr,
-    ) -> Result<(), Error> {
-        let event = |event_type, detail: &str| {
-            NewEvent::success(event_type, agent.registered_at, &agent.agent_id, detail)
-                .task(draft.claims.task_id.clone())
-                .orch(draft.claims.orch_id.clone())
-                .word("scope", &agent.scope)
-                .from(client)
-        };
-        let registered = event(EventType::AgentRegistered, "agent registered");
-        self.ledger.record(tx, with_credential(registered, &agent.registered_with))?;
-        let issued =
-            with_key(event(EventType::TokenIssued, "token issued").word("jti", draft.claims.jti), &draft.claims);
-        self.ledger.record(tx, issued.word("expires_at", UnixTime::from_seconds(draft.claims.exp)))?;
-        Ok(())
-    }
-
-    fn deny_registration(&self, registration: &LaunchRegistration, error: &Error, client: IpAddr) {
-        if !error.is_denial() {
-            return;
-        }
-        let detail = "registration refused";
-        let event = NewEvent::denied(EventType::RegistrationPolicyViolation, self.ledger.now(), client, detail)
-            // As words: a task that an unauthenticated client names is not recorded as one.
-            .word("task_id", &registration.task_id)
-            .word("orch_id", &registration.orch_id)
-            .word("reason", error);
-        self.ledger.deny(match error.scope() {
-            Some(scope) => event.word("scope", scope),
-            None => event,
-        });
-    }
-}
-
-/// Adds the credential that an agent registered with.
-fn with_credential(event: NewEvent, credential: &RegisteredWith) -> NewEvent {
-    let AttestedIdentity { rule, subject, pod_uid } = match credential {
-        RegisteredWith::LaunchToken(id) => return event.word("launch_token_id", id),
-        RegisteredWith::Attestation(identity) => identity,
-    };
-    let event = event.word("trust_rule_id", rule).word("subject", subject);
-    match pod_uid {
-        Some(uid) => event.word("pod_uid", uid),
-        None => event,
-    }
-}
-
-/// Proof of the key that a registration names (RFC 9449 §5), in the registration's `DPoP` headers.
-#[derive(Debug)]
-pub(crate) struct KeyProof {
-    pub(crate) verifier: ProofVerifier,
-    pub(crate) method: String,
-    pub(crate) path: String,
-    /// Values of the headers.
-    pub(crate) headers: Vec<Vec<u8>>,
-}
-
-impl KeyProof {
-    fn check(&self, public_key: &[u8; 32]) -> Result<(), Error> {
-        let presented = PresentedProof::new(&self.method, &self.path).proofs(self.headers.iter().map(Vec::as_slice));
-        let checked = self.verifier.verify_proof(&presented, Some(&Thumbprint::of_ed25519(public_key)));
-        checked.map(drop).map_err(Error::KeyProof)
-    }
 }
 
 /// A registration whose own contents were checked.
@@ -277,10 +239,15 @@ struct Prepared {
 }
 
 /// Rows that a registration reads, beside its nonce.
-fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
-    let (claims, app) = (&draft.claims, launch_token.app_id.as_ref());
+fn wants_of(registration: &Registration, app: Option<&AppId>, draft: &Draft) -> Wants {
+    let claims = &draft.claims;
     let (subject, task) = (&claims.sub, claims.task_id.as_ref());
-    let wants = Wants::none().launch_digest(&launch_token.digest);
+    let wants = match &registration.credential {
+        Credential::LaunchToken(digest) => Wants::none().launch_digest(digest),
+        Credential::Assertion(attested) => {
+            Wants::none().trust_rule(&attested.rule.id).assertion(&attested.assertion).mark("")
+        }
+    };
     let wants = wants.event(EventType::AgentRegistered, subject, task, app);
     let wants = wants.event(EventType::TokenIssued, subject, task, app);
     let wants = task.into_iter().fold(wants, |wants, task| wants.mark(task.as_str()));
@@ -290,17 +257,17 @@ fn wants_of(launch_token: &LaunchToken, draft: &Draft) -> Wants {
 fn record(
     agent_id: &AgentId,
     public_key: [u8; 32],
-    registration: &LaunchRegistration,
-    launch_token: &LaunchToken,
+    registration: &Registration,
+    permission: Permission,
     draft: &Draft,
 ) -> RegisteredAgent {
     RegisteredAgent {
         agent_id: agent_id.clone(),
-        app_id: launch_token.app_id.clone(),
-        scope: registration.requested_scope.clone(),
+        app_id: permission.app_id,
+        scope: registration.request.requested_scope.clone(),
         public_key,
         sender_constrained: draft.claims.cnf.is_some(),
-        registered_with: RegisteredWith::LaunchToken(launch_token.id),
+        registered_with: permission.registered_with,
         registered_at: UnixTime::from_seconds(draft.claims.iat),
         expires_at: UnixTime::from_seconds(draft.claims.exp),
         revoked_at: None,

@@ -12,7 +12,7 @@ use super::{
     active_agents::ActiveAgents, apps::AppService, confirmation::ConfirmationService, delegation::DelegationService,
     housekeeping::Housekeeping, keys::KeyService, launch_tokens::LaunchTokenService, login::LoginService,
     pods::PodService, recent_launch_tokens::RecentLaunchTokens, registration::RegistrationService,
-    revocation::RevocationService, tokens::TokenService, verifiers::VerifierService,
+    revocation::RevocationService, tokens::TokenService, trust_rules::TrustRuleService, verifiers::VerifierService,
 };
 use crate::{
     attestation::Attestor,
@@ -34,6 +34,7 @@ pub(crate) struct Services {
     pub(crate) logins: Arc<LoginService>,
     pub(crate) apps: Arc<AppService>,
     pub(crate) launch_tokens: Arc<LaunchTokenService>,
+    pub(crate) trust_rules: Arc<TrustRuleService>,
     pub(crate) registrations: Arc<RegistrationService>,
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) delegations: Arc<DelegationService>,
@@ -129,6 +130,7 @@ impl Services {
             attestor: Arc::new(attestor),
             budgets: Arc::new(budgets),
             recent_launch_tokens: Arc::default(),
+            attestor: Arc::new(attestor),
             feed,
             metrics,
         };
@@ -150,6 +152,7 @@ pub(super) struct Parts {
     pub(super) attestor: Arc<Attestor>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) recent_launch_tokens: Arc<RecentLaunchTokens>,
+    pub(super) attestor: Arc<Attestor>,
     pub(super) feed: FeedPublisher,
     pub(super) verifiers: Arc<VerifierService>,
     pub(super) active_agents: Arc<ActiveAgents>,
@@ -179,6 +182,7 @@ impl Parts {
             logins: Arc::new(LoginService::new(self.clone(), config.admin_secret.clone())),
             apps: Arc::new(AppService::new(self.clone())),
             launch_tokens: Arc::new(LaunchTokenService::new(self.clone())),
+            trust_rules: Arc::new(TrustRuleService::new(self.clone())),
             registrations: Arc::new(RegistrationService::new(self.clone())),
             tokens: Arc::new(TokenService::new(self.clone())),
             delegations: Arc::new(DelegationService::new(self.clone())),

@@ -28,12 +28,13 @@ pub trait ReadAgents: ReadFacts {
     /// [`StoreError`].
     fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError>;
 
-    /// Returns the agents that registered from a Kubernetes pod, may hold a token, and are not barred.
+    /// Returns the agents that registered from a Kubernetes pod with an assertion of `issuer` (of any, without one), may hold a
+    /// token, and are not barred.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError>;
+    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError>;
 
     /// Returns the uids of the Kubernetes pods with such agents.
     ///

@@ -61,7 +61,7 @@ impl Work {
 
 /// Page of agents: conditions, then the cursor before the page, limit and offset.
 pub(super) const AGENTS: &str = "SELECT app.name, agents.scope, public_key, launch_token_id, registered_at, expires_at, \
-     revoked_at, agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name, agents.id FROM agents CROSS JOIN names AS agent \
+     revoked_at, agents.sender_constrained, attested_by, attested_issuer, attested_subject, pod_uid, agent.name, agents.id FROM agents CROSS JOIN names AS agent \
      LEFT JOIN names AS app ON app.id = agents.app WHERE agent.id = agents.id AND {conditions} AND agents.id > # \
      ORDER BY agents.id LIMIT # OFFSET #";
 

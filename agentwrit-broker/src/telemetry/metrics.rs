@@ -348,12 +348,13 @@ impl Status {
 }
 
 /// Labels of the limits: see `limits::logins` and `limits::budgets`.
-const RATE_LIMITS: [&str; 11] = [
+const RATE_LIMITS: [&str; 12] = [
     "renewals",
     "delegations",
     "descendant_renewals",
     "descendant_delegations",
     "registrations",
+    "rule_registrations",
     "app_registrations",
     "launch_tokens",
     "app_logins",

@@ -141,6 +141,12 @@ event_types! {
     VerifierUpdated = 38, "verifier_updated";
     /// The operator confirmed that processes of a verifier have ended.
     VerifierInstanceForgotten = 39, "verifier_instance_forgotten";
+    /// A trust rule was added.
+    TrustRuleAdded = 40, "trust_rule_added";
+    /// A trust rule was removed.
+    TrustRuleRemoved = 41, "trust_rule_removed";
+    /// An assertion of another issuer was denied.
+    AttestationFailed = 42, "attestation_failed";
     /// An app got a new secret.
     AppSecretRotated = 43, "app_secret_rotated";
 }
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn names_and_codes_round_trip() {
-        assert_eq!(EventType::ALL.len(), 40);
+        assert_eq!(EventType::ALL.len(), 43);
         for &event_type in EventType::ALL {
             assert_eq!(EventType::parse(event_type.as_str()), Some(event_type));
             assert_eq!(EventType::from_code(event_type.code()), Some(event_type));

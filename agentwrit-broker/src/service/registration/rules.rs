@@ -1,61 +1,162 @@
 //! Rules of registrations: facts in, decision out.
 
-use agentwrit_protocol::Base64;
-use agentwrit_verify::{PublicKey, UnixTime};
+use std::time::Duration;
 
-use super::launch::LaunchRegistration;
+use agentwrit_protocol::Base64;
+use agentwrit_verify::{AppId, PublicKey, ScopeSet, UnixTime};
+
+use super::request::{Credential, Registration, failure};
 use crate::{
+    attestation::Attested,
     clock::is_from_the_future,
-    domain::{App, AppStatus, Digest, LaunchToken},
+    domain::{App, AppStatus, AttestedIdentity, Digest, LaunchToken, LaunchTokenId, RegisteredWith, TrustRule},
+    limits::budgets::Spending,
     service::Error,
-    store::Reader,
+    store::{Reader, Tx},
 };
+
+/// Time by which the clock of an issuer may be ahead of the broker's.
+const ISSUER_LEEWAY: Duration = Duration::from_secs(60);
+/// Longest subject of an assertion, in bytes: a SPIFFE id has up to 2048.
+const MAX_SUBJECT: usize = 2048;
 
 /// The state that the decision depends on.
 #[derive(Debug)]
 pub(super) struct Facts {
-    launch_token: Option<LaunchToken>,
+    credential: CredentialFacts,
     app: Option<App>,
 }
 
+#[derive(Debug)]
+enum CredentialFacts {
+    LaunchToken(Option<Box<LaunchToken>>),
+    Assertion(Box<AssertionFacts>),
+}
+
+#[derive(Debug)]
+struct AssertionFacts {
+    /// The rule that permitted it, if it is still there.
+    rule: Option<TrustRule>,
+    is_used: bool,
+    /// Latest mark that revokes everything issued until then: uses of assertions before it may not be known.
+    everything_revoked_at: Option<UnixTime>,
+}
+
 impl Facts {
-    pub(super) fn read(reader: &dyn Reader, digest: &Digest) -> Result<Self, Error> {
-        let launch_token = reader.launch_token_by_digest(digest)?;
-        let app = match launch_token.as_ref().and_then(|token| token.app_id.as_ref()) {
-            Some(app_id) => reader.app(app_id)?,
+    pub(super) fn read(reader: &dyn Reader, credential: &Credential) -> Result<Self, Error> {
+        let (credential, app_id) = match credential {
+            Credential::LaunchToken(digest) => {
+                let launch_token = reader.launch_token_by_digest(digest)?;
+                let app_id = launch_token.as_ref().and_then(|token| token.app_id.clone());
+                (CredentialFacts::LaunchToken(launch_token.map(Box::new)), app_id)
+            }
+            Credential::Assertion(attested) => {
+                let facts = AssertionFacts {
+                    rule: reader.trust_rule(&attested.rule.id)?,
+                    is_used: reader.is_used_assertion(&attested.assertion)?,
+                    everything_revoked_at: reader.latest_not_before_mark("")?,
+                };
+                (CredentialFacts::Assertion(Box::new(facts)), Some(attested.rule.app_id.clone()))
+            }
+        };
+        let app = match app_id {
+            Some(app_id) => reader.app(&app_id)?,
             None => None,
         };
-        Ok(Self { launch_token, app })
-    }
-
-    /// Returns whether launch token or app require a bound token.
-    pub(super) fn require_binding(&self) -> bool {
-        self.launch_token.as_ref().is_some_and(|token| token.sender_constrained)
-            || self.app.as_ref().is_some_and(|app| app.sender_constrained)
+        Ok(Self { credential, app })
     }
 }
 
-/// Returns the launch token if it allows the registration now.
-pub(super) fn decide<'f>(
-    registration: &LaunchRegistration,
-    facts: &'f Facts,
-    now: UnixTime,
-) -> Result<&'f LaunchToken, Error> {
-    let token = facts.launch_token.as_ref().ok_or(Error::LaunchTokenUnknown)?;
-    check_launch_token(registration, token, now)?;
-    if token.app_id.is_some() {
-        // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
-        let app = facts.app.as_ref().filter(|app| app.status == AppStatus::Active).ok_or(Error::LaunchTokenUnknown)?;
-        if let Some(scope) = app.scopes.first_uncovered(&registration.requested_scope) {
-            return Err(Error::ExceedsCeiling { scope: scope.clone() });
+/// What a credential permits a registration.
+#[derive(Debug)]
+pub(super) struct Permission {
+    pub(super) app_id: Option<AppId>,
+    /// Seconds.
+    pub(super) max_ttl: u64,
+    pub(super) registered_with: RegisteredWith,
+    /// Budgets that it draws on.
+    pub(super) spending: Spending,
+    /// True if launch token or app require a bound token.
+    pub(super) requires_binding: bool,
+    consumption: Consumption,
+}
+
+/// What a registration uses up.
+#[derive(Clone, Copy, Debug)]
+enum Consumption {
+    Nothing,
+    LaunchToken(LaunchTokenId),
+    Assertion { assertion: Digest, expires_at: UnixTime },
+}
+
+impl Permission {
+    pub(super) fn of_launch_token(token: &LaunchToken) -> Self {
+        let consumption =
+            if token.single_use { Consumption::LaunchToken(token.id) } else { Consumption::Nothing };
+        Self {
+            app_id: token.app_id.clone(),
+            max_ttl: token.max_ttl,
+            registered_with: RegisteredWith::LaunchToken(token.id),
+            spending: Spending::registration(token),
+            requires_binding: token.sender_constrained,
+            consumption,
         }
     }
-    Ok(token)
+
+    fn of_assertion(attested: &Attested) -> Self {
+        let rule = &attested.rule;
+        let identity = AttestedIdentity {
+            rule: rule.id.clone(),
+            issuer: rule.issuer.clone(),
+            subject: attested.subject.clone(),
+            pod_uid: attested.pod.as_ref().map(|pod| pod.uid.clone()),
+        };
+        Self {
+            app_id: Some(rule.app_id.clone()),
+            max_ttl: rule.max_ttl,
+            registered_with: RegisteredWith::Attestation(identity),
+            spending: Spending::attested_registration(rule),
+            requires_binding: false,
+            consumption: Consumption::Assertion { assertion: attested.assertion, expires_at: attested.expires_at },
+        }
+    }
+
+    /// Uses the credential up. Returns false if that was done before.
+    pub(super) fn consume(&self, tx: &mut Tx<'_>, now: UnixTime) -> Result<bool, Error> {
+        match self.consumption {
+            Consumption::Nothing => Ok(true),
+            Consumption::LaunchToken(id) => Ok(tx.consume_launch_token(id, now)?),
+            Consumption::Assertion { assertion, expires_at } => Ok(tx.use_assertion(&assertion, expires_at)?),
+        }
+    }
+}
+
+/// Returns what the registration is permitted now.
+pub(super) fn decide(registration: &Registration, facts: &Facts, now: UnixTime) -> Result<Permission, Error> {
+    let permission = match (&registration.credential, &facts.credential) {
+        (Credential::LaunchToken(_), CredentialFacts::LaunchToken(Some(token))) => {
+            check_launch_token(registration, token, now)?;
+            if token.app_id.is_some() {
+                // Deregistering deletes unused launch tokens: one that is still there counts as deleted.
+                check_ceiling(registration, facts.app.as_ref(), || Error::LaunchTokenUnknown)?;
+            }
+            Permission::of_launch_token(token)
+        }
+        (Credential::Assertion(attested), CredentialFacts::Assertion(facts_of_it)) => {
+            check_assertion(attested, facts_of_it, now)?;
+            check_scope(registration, &attested.rule.allowed_scope)?;
+            check_ceiling(registration, facts.app.as_ref(), || failure("app_not_active", attested))?;
+            Permission::of_assertion(attested)
+        }
+        (Credential::LaunchToken(_) | Credential::Assertion(_), _) => return Err(Error::LaunchTokenUnknown),
+    };
+    let app_requires = facts.app.as_ref().is_some_and(|app| app.sender_constrained);
+    Ok(Permission { requires_binding: permission.requires_binding || app_requires, ..permission })
 }
 
 /// Checks a registration against its launch token alone.
 pub(super) fn check_launch_token(
-    registration: &LaunchRegistration,
+    registration: &Registration,
     token: &LaunchToken,
     now: UnixTime,
 ) -> Result<(), Error> {
@@ -66,22 +167,65 @@ pub(super) fn check_launch_token(
     if now >= token.expires_at || is_from_the_future(token.created_at, now) {
         return Err(Error::LaunchTokenExpired);
     }
-    if let Some(scope) = token.allowed_scope.first_uncovered(&registration.requested_scope) {
-        return Err(Error::ExceedsLaunchToken { scope: scope.clone() });
-    }
+    check_scope(registration, &token.allowed_scope)?;
     for (pinned, named, field) in
         [(&token.orch_id, &registration.orch_id, "orch_id"), (&token.task_id, &registration.task_id, "task_id")]
     {
         if pinned.as_ref().is_some_and(|pinned| pinned != named) {
-            return Err(Error::Pinned { field });
+            return Err(Error::Pinned { credential: "launch token", field });
         }
     }
     Ok(())
 }
 
+/// Checks that an assertion, which was verified before, permits a registration once, now.
+fn check_assertion(attested: &Attested, facts: &AssertionFacts, now: UnixTime) -> Result<(), Error> {
+    let reason = if facts.rule.as_ref() != Some(&attested.rule) {
+        "rule_removed"
+    } else if now >= attested.expires_at {
+        // Its use may have been deleted since.
+        "expired"
+    } else if facts.is_used {
+        "assertion_used"
+    } else if facts.everything_revoked_at.is_some_and(|mark| may_be_older(attested, mark)) {
+        "issued_before_revocation"
+    } else if attested.subject.len() > MAX_SUBJECT || attested.subject.contains('\0') {
+        "subject_unusable"
+    } else {
+        return Ok(());
+    };
+    Err(failure(reason, attested))
+}
+
+/// Returns whether an assertion may have been issued before `mark`, on the clock of its issuer.
+fn may_be_older(attested: &Attested, mark: UnixTime) -> bool {
+    let issued_at = attested.claims.get("iat").and_then(serde_json::Value::as_u64);
+    issued_at.is_none_or(|seconds| UnixTime::from_seconds(seconds) <= mark.saturating_add(ISSUER_LEEWAY))
+}
+
+fn check_scope(registration: &Registration, allowed: &ScopeSet) -> Result<(), Error> {
+    match allowed.first_uncovered(&registration.request.requested_scope) {
+        Some(scope) => Err(Error::ExceedsAllowedScope { scope: scope.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn check_ceiling(
+    registration: &Registration,
+    app: Option<&App>,
+    inactive: impl FnOnce() -> Error,
+) -> Result<(), Error> {
+    let app = app.filter(|app| app.status == AppStatus::Active).ok_or_else(inactive)?;
+    match app.scopes.first_uncovered(&registration.request.requested_scope) {
+        Some(scope) => Err(Error::ExceedsCeiling { scope: scope.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Checks that the holder of the key signed the nonce's 32 bytes (not their hexadecimal text). Clients bring this key:
 /// under one of small order, one signature fits nearly any message.
-pub(super) fn check_signature(nonce: &[u8; 32], request: &LaunchRegistration) -> Result<[u8; 32], Error> {
+pub(super) fn check_signature(nonce: &[u8; 32], registration: &Registration) -> Result<[u8; 32], Error> {
+    let request = &registration.request;
     let Base64(key) = request.public_key.clone().well_formed().ok_or(Error::BadPublicKey)?;
     // A key that is not accepted is reported before a signature that is not well-formed.
     let signature = request.signature.clone().well_formed().map(|Base64(signature)| signature);

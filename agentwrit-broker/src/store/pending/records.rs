@@ -116,7 +116,7 @@ impl Record for AgentRow {
     write_to!(Insert "agents" {
         "id": Integer, "app": Integer, "scope": Text, "public_key": Bytes, "sender_constrained": Boolean,
         "launch_token_id": Bytes, "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer,
-        "attested_by": Text, "attested_subject": Text, "pod_uid": Text
+        "attested_by": Text, "attested_issuer": Text, "attested_subject": Text, "pod_uid": Text
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
@@ -133,6 +133,7 @@ impl Record for AgentRow {
             agent.expires_at.into(),
             agent.revoked_at.into(),
             attested.map(|identity| identity.rule.as_str()).into(),
+            attested.map(|identity| identity.issuer.as_str()).into(),
             attested.map(|identity| identity.subject.as_str()).into(),
             attested.and_then(|identity| identity.pod_uid.as_deref()).into(),
         ]);

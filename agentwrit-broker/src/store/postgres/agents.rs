@@ -29,14 +29,14 @@ impl ReadAgents for Transaction<'_> {
         let place = [page.after, page.limit, page.offset].map(|number| signed(number).into());
         let (sql, values) = conditions.numbered(AGENTS, place);
         let rows =
-            self.list(&sql, &values, |row| Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?)))?;
+            self.list(&sql, &values, |row| Ok((unsigned(row, 13)?, record(row, parsed(row, 12, AgentId::parse)?)?)))?;
         Ok((rows, total))
     }
 
-    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
         let sql = "SELECT name FROM agents JOIN names USING (id) \
-                   WHERE pod_uid = $1 AND expires_at > $2 AND revoked_at IS NULL ORDER BY id";
-        self.list(sql, values![uid, micros(now)], |row| parsed(row, 0, AgentId::parse))
+                   WHERE pod_uid = $1 AND attested_issuer = coalesce($2, attested_issuer) AND expires_at > $3 AND revoked_at IS NULL ORDER BY id";
+        self.list(sql, values![uid, issuer, micros(now)], |row| parsed(row, 0, AgentId::parse))
     }
 
     fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
@@ -71,19 +71,19 @@ fn registered_with(row: &Row) -> Result<RegisteredWith, StoreError> {
     let Some(rule) = optional_parsed(row, 8, TrustRuleId::parse)? else {
         return Ok(RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(bytes(row, 3)?)));
     };
-    let identity = AttestedIdentity { rule, subject: get(row, 9)?, pod_uid: get(row, 10)? };
+    let identity = AttestedIdentity { rule, issuer: get(row, 9)?, subject: get(row, 10)?, pod_uid: get(row, 11)? };
     Ok(RegisteredWith::Attestation(identity))
 }
 
 pub(super) fn query(wants: &Wants) -> Option<Query<'_>> {
     Query::of(
         "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-         agents.sender_constrained, attested_by, attested_subject, pod_uid, agent.name FROM names AS agent \
+         agents.sender_constrained, attested_by, attested_issuer, attested_subject, pod_uid, agent.name FROM names AS agent \
          JOIN agents ON agents.id = agent.id LEFT JOIN names AS app ON app.id = agents.app \
          WHERE agent.name = ANY($1)",
         wants.agents.iter().map(AgentId::as_str),
         |row, facts| {
-            let agent = record(row, parsed(row, 11, AgentId::parse)?)?;
+            let agent = record(row, parsed(row, 12, AgentId::parse)?)?;
             facts.agents.learn(agent.agent_id.clone(), Some(agent));
             Ok(())
         },

@@ -82,7 +82,8 @@ CREATE TABLE agents (
     revoked_at      bigint,
     sender_constrained boolean NOT NULL, -- all of its tokens are
     attested_by     text,  -- trust rule that it registered with, in place of a launch token
-    attested_subject text, -- in the words of the issuer of its assertion
+    attested_issuer text, -- of its assertion
+    attested_subject text,
     pod_uid         text COLLATE "C"
 );
 CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;

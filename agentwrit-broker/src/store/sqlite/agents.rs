@@ -28,15 +28,15 @@ impl ReadAgents for Transaction<'_> {
         let place = [page.after, page.limit, page.offset].map(|number| signed(number).into());
         let (sql, values) = conditions.numbered(AGENTS, place);
         let rows = self.list(&sql, params_from_iter(&values), |row| {
-            Ok((unsigned(row, 12)?, record(row, parsed(row, 11, AgentId::parse)?)?))
+            Ok((unsigned(row, 13)?, record(row, parsed(row, 12, AgentId::parse)?)?))
         })?;
         Ok((rows, total))
     }
 
-    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
         let sql = "SELECT name FROM agents JOIN names USING (id) \
-                   WHERE pod_uid = ?1 AND expires_at > ?2 AND revoked_at IS NULL ORDER BY id";
-        self.list(sql, params![uid, micros(now)], |row| parsed(row, 0, AgentId::parse))
+                   WHERE pod_uid = ?1 AND attested_issuer = ifnull(?2, attested_issuer) AND expires_at > ?3 AND revoked_at IS NULL ORDER BY id";
+        self.list(sql, params![uid, issuer, micros(now)], |row| parsed(row, 0, AgentId::parse))
     }
 
     fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
@@ -71,7 +71,7 @@ fn registered_with(row: &Row<'_>) -> rusqlite::Result<RegisteredWith> {
     let Some(rule) = optional_parsed(row, 8, TrustRuleId::parse)? else {
         return Ok(RegisteredWith::LaunchToken(LaunchTokenId::from_bytes(row.get(3)?)));
     };
-    let identity = AttestedIdentity { rule, subject: row.get(9)?, pod_uid: row.get(10)? };
+    let identity = AttestedIdentity { rule, issuer: row.get(9)?, subject: row.get(10)?, pod_uid: row.get(11)? };
     Ok(RegisteredWith::Attestation(identity))
 }
 
@@ -79,7 +79,7 @@ impl Transaction<'_> {
     pub(super) fn fetch_agent(&self, agent_id: &AgentId, facts: &mut Facts) -> Result<(), StoreError> {
         let found = self.find(
             "SELECT app.name, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at, \
-             sender_constrained, attested_by, attested_subject, pod_uid FROM names AS agent JOIN agents USING (id) \
+             sender_constrained, attested_by, attested_issuer, attested_subject, pod_uid FROM names AS agent JOIN agents USING (id) \
              LEFT JOIN names AS app ON app.id = agents.app \
              WHERE agent.name = ?1",
             [agent_id.as_str()],

@@ -114,7 +114,8 @@ CREATE TABLE agents_4 (
     revoked_at         INTEGER,
     sender_constrained INTEGER NOT NULL DEFAULT 0,
     attested_by        TEXT, -- the trust rule
-    attested_subject   TEXT, -- in the words of the assertion's issuer
+    attested_issuer    TEXT, -- of the assertion
+    attested_subject   TEXT,
     pod_uid            TEXT
 ) STRICT;
 INSERT INTO agents_4 (id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at)

@@ -189,6 +189,7 @@ pub(in crate::store) fn agent(number: u64) -> RegisteredAgent {
 pub(in crate::store) fn attested_agent(number: u64, pod: &str) -> RegisteredAgent {
     let identity = AttestedIdentity {
         rule: trust_rule("ci").id,
+        issuer: "https://cluster.example".to_owned(),
         subject: format!("system:serviceaccount:prod:{number}"),
         pod_uid: Some(pod.to_owned()),
     };

@@ -119,8 +119,10 @@ async fn finds_agents_of_pod_that_may_hold_tokens() {
             assert_eq!(reader.agent(&agent_id(1))?, Some(live.clone()));
             assert_eq!(reader.agents(&of_web(), &Page { limit: 9, offset: 0, after: 0 })?.0[0].1, live);
             assert_eq!(reader.pods_of_agents(at(10))?, ["pod-1", "pod-3"]);
-            assert_eq!(reader.agents_of_pod("pod-1", at(10))?, [agent_id(1)]);
-            assert_eq!(reader.agents_of_pod("pod-2", at(10))?, []);
+            assert_eq!(reader.agents_of_pod("pod-1", None, at(10))?, [agent_id(1)]);
+            assert_eq!(reader.agents_of_pod("pod-1", Some("https://cluster.example"), at(10))?, [agent_id(1)]);
+            assert_eq!(reader.agents_of_pod("pod-1", Some("https://other.example"), at(10))?, []);
+            assert_eq!(reader.agents_of_pod("pod-2", None, at(10))?, []);
             Ok(())
         })
         .await;

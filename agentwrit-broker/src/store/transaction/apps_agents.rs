@@ -34,8 +34,8 @@ impl ReadAgents for Tx<'_> {
         self.flushed()?.agents(filter, page)
     }
 
-    fn agents_of_pod(&self, uid: &str, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
-        self.flushed()?.agents_of_pod(uid, now)
+    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+        self.flushed()?.agents_of_pod(uid, issuer, now)
     }
 
     fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
