@@ -195,7 +195,7 @@ impl Attestor {
         if rule.unmet_claim(&claims).is_some() {
             return Err(AttestationError::ClaimsMismatch);
         }
-        if pod.as_ref().is_some_and(|pod| self.deleted_pods.contains(&pod.uid)) {
+        if pod.as_ref().is_some_and(|pod| self.is_deleted(pod)) {
             return Err(AttestationError::PodDeleted);
         }
         if rule.token_review {
@@ -204,6 +204,12 @@ impl Attestor {
             review(api, Reviewed { token, audience: &rule.audience, subject: &subject, pod: pod.as_ref() }).await?;
         }
         Ok(Attested { rule: rule.clone(), subject, claims, assertion, expires_at, pod })
+    }
+
+    /// Returns whether the watch saw a pod deleted. To be asked again in the transaction of its registration, after which its agent
+    /// is found.
+    pub(crate) fn is_deleted(&self, pod: &Pod) -> bool {
+        self.deleted_pods.contains(&pod.uid)
     }
 
     /// Returns the watch of pods, if the settings ask for one. Pods that it saw deleted attest nothing.

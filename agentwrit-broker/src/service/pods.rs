@@ -8,14 +8,10 @@
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{RevocationRequest, RevocationTarget};
-use agentwrit_verify::{AgentId, Subject, UnixTime};
+use agentwrit_verify::Subject;
 
 use super::{Error, Parts, revocation::RevocationService};
-use crate::{
-    attestation::PodAgents,
-    ledger::Ledger,
-    store::{Reader, StoreError},
-};
+use crate::{attestation::PodAgents, ledger::Ledger};
 
 /// Revokes the agents of pods.
 #[derive(Clone, Debug)]
@@ -40,8 +36,8 @@ impl PodAgents for PodService {
 
     async fn revoke(&self, uid: &str, issuer: Option<&str>) -> Result<u64, Error> {
         let (pod, issuer, now) = (uid.to_owned(), issuer.map(str::to_owned), self.ledger.clock.now());
-        let read = move |reader: &dyn Reader| Ok::<_, Error>(agents(reader, &pod, issuer.as_deref(), now)?);
-        let agents = self.ledger.store.read(read).await?;
+        // A transaction: registrations that did not find the pod among the deleted ones have been committed before it.
+        let agents = self.ledger.transact(move |tx| Ok::<_, Error>(tx.agents_of_pod(&pod, issuer.as_deref(), now)?)).await?;
         let mut revoked = 0;
         for agent in agents {
             let target = RevocationTarget::Subject(Subject::Agent(agent));
@@ -51,23 +47,4 @@ impl PodAgents for PodService {
         }
         Ok(revoked)
     }
-}
-
-/// Returns the agents of a pod, or those that registered by a rule of this issuer.
-fn agents(reader: &dyn Reader, pod: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
-    let agents = reader.agents_of_pod(pod, now)?;
-    let Some(issuer) = issuer else { return Ok(agents) };
-    let mut of_issuer = Vec::new();
-    for agent in agents {
-        let record = reader.agent(&agent)?;
-        let identity = record.as_ref().and_then(|record| record.registered_with.attestation());
-        let rule = match identity {
-            Some(identity) => reader.trust_rule(&identity.rule)?,
-            None => None,
-        };
-        if rule.is_some_and(|rule| rule.issuer == issuer) {
-            of_issuer.push(agent);
-        }
-    }
-    Ok(of_issuer)
 }

@@ -22,7 +22,7 @@ use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, Subject, UnixTime};
 
 pub(crate) use self::key_proof::KeyProof;
 use self::{
-    request::{Credential, Registration},
+    request::{Credential, Registration, failure},
     rules::{Facts, Permission, check_launch_token, check_signature, decide},
     trail::Named,
 };
@@ -88,6 +88,16 @@ impl RegistrationService {
         proof: Option<&KeyProof>,
         client: IpAddr,
     ) -> Result<(AgentId, Issued), Error> {
+        let (registration, prepared) = self.check(request, proof).await?;
+        self.commit(registration, prepared, client).await
+    }
+
+    /// Makes all checks before the transaction.
+    async fn check(
+        &self,
+        request: RegistrationRequest,
+        proof: Option<&KeyProof>,
+    ) -> Result<(Arc<Registration>, Prepared), Error> {
         self.issuer.policy().check_binding(request.sender_constrained)?;
         let registration = match &request.attestation {
             Some(attestation) => {
@@ -104,7 +114,7 @@ impl RegistrationService {
             let facts = self.ledger.read(move |reader| Facts::read(reader, &read.credential)).await?;
             self.prepare(&registration, proof, decide(&registration, &facts, self.ledger.now())?)?
         };
-        self.commit(registration, prepared, client).await
+        Ok((registration, prepared))
     }
 
     /// Verifies an assertion by the trust rules for its issuer, as they are now.
@@ -117,7 +127,11 @@ impl RegistrationService {
         let rules = self.ledger.read(move |reader| Ok::<_, Error>(reader.trust_rules_for(kind, &name)?)).await?;
         self.attestor.verify(&rules, attestation).await.map_err(|error| {
             let failure = failure(error.reason(), Some(issuer));
-            if error.is_temporary() { Error::AttestationUnavailable(failure) } else { Error::AttestationFailed(failure) }
+            if error.is_temporary() {
+                Error::AttestationUnavailable(failure)
+            } else {
+                Error::AttestationFailed(failure)
+            }
         })
     }
 
@@ -135,6 +149,7 @@ impl RegistrationService {
                 let now = tx.now();
                 let facts = Facts::read(tx, &registration.credential)?;
                 let permission = decide(&registration, &facts, tx.latest_now())?;
+                service.check_pod(&registration.credential)?;
                 let forgotten_at = service.check_nonce(&nonce)?;
                 if !tx.spend_nonce(&nonce, forgotten_at)? {
                     return Err(Error::NonceSpent);
@@ -194,12 +209,7 @@ impl RegistrationService {
 
     /// Drafts the first token, which its transaction may bind. No verifier reads a token over [`MAX_TOKEN_LENGTH`], so none is
     /// issued.
-    fn draft(
-        &self,
-        registration: &Registration,
-        permission: Permission,
-        agent_id: &AgentId,
-    ) -> Result<Draft, Error> {
+    fn draft(&self, registration: &Registration, permission: Permission, agent_id: &AgentId) -> Result<Draft, Error> {
         let grant = Grant {
             subject: Subject::Agent(agent_id.clone()),
             scope: registration.request.requested_scope.clone(),
@@ -219,6 +229,16 @@ impl RegistrationService {
             return Err(Error::invalid("requested_scope", problem));
         }
         Ok(draft)
+    }
+
+    /// Checks that the pod of an assertion was not deleted since.
+    fn check_pod(&self, credential: &Credential) -> Result<(), Error> {
+        match credential {
+            Credential::Assertion(attested) if attested.pod.as_ref().is_some_and(|pod| self.attestor.is_deleted(pod)) => {
+                Err(failure("pod_deleted", attested))
+            }
+            Credential::LaunchToken(_) | Credential::Assertion(_) => Ok(()),
+        }
     }
 
     /// Returns the time until which the use of a nonce must be remembered.
@@ -273,3 +293,6 @@ fn record(
         revoked_at: None,
     }
 }
+
+#[cfg(test)]
+pub(in crate::service) mod tests;

@@ -67,7 +67,7 @@ impl Facts {
     }
 }
 
-/// What a credential permits a registration.
+/// Permission that a credential gives to a registration.
 #[derive(Debug)]
 pub(super) struct Permission {
     pub(super) app_id: Option<AppId>,
@@ -81,7 +81,7 @@ pub(super) struct Permission {
     consumption: Consumption,
 }
 
-/// What a registration uses up.
+/// Credential that a registration uses up.
 #[derive(Clone, Copy, Debug)]
 enum Consumption {
     Nothing,
@@ -91,8 +91,7 @@ enum Consumption {
 
 impl Permission {
     pub(super) fn of_launch_token(token: &LaunchToken) -> Self {
-        let consumption =
-            if token.single_use { Consumption::LaunchToken(token.id) } else { Consumption::Nothing };
+        let consumption = if token.single_use { Consumption::LaunchToken(token.id) } else { Consumption::Nothing };
         Self {
             app_id: token.app_id.clone(),
             max_ttl: token.max_ttl,
@@ -131,7 +130,7 @@ impl Permission {
     }
 }
 
-/// Returns what the registration is permitted now.
+/// Returns the permission that the registration has now.
 pub(super) fn decide(registration: &Registration, facts: &Facts, now: UnixTime) -> Result<Permission, Error> {
     let permission = match (&registration.credential, &facts.credential) {
         (Credential::LaunchToken(_), CredentialFacts::LaunchToken(Some(token))) => {
@@ -155,11 +154,7 @@ pub(super) fn decide(registration: &Registration, facts: &Facts, now: UnixTime) 
 }
 
 /// Checks a registration against its launch token alone.
-pub(super) fn check_launch_token(
-    registration: &Registration,
-    token: &LaunchToken,
-    now: UnixTime,
-) -> Result<(), Error> {
+pub(super) fn check_launch_token(registration: &Registration, token: &LaunchToken, now: UnixTime) -> Result<(), Error> {
     if token.consumed_at.is_some() {
         return Err(Error::LaunchTokenConsumed);
     }

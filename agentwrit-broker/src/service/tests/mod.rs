@@ -54,15 +54,15 @@ use crate::{
     store::{Store, StoreOptions},
 };
 
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+pub(in crate::service) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// In the middle of a second.
 const START: Duration = Duration::from_millis(1_800_000_000_400);
-const SCOPE: &str = "read:data:x";
+pub(in crate::service) const SCOPE: &str = "read:data:x";
 const ADMIN_SECRET: &str = "a secret for the tests";
 
-struct TestServices {
-    clock: ManualClock,
-    services: Arc<Services>,
+pub(in crate::service) struct TestServices {
+    pub(in crate::service) clock: ManualClock,
+    pub(in crate::service) services: Arc<Services>,
     config: Config,
     starts: u64,
     directory: TempDir,
@@ -75,7 +75,7 @@ struct Agent {
 }
 
 impl TestServices {
-    async fn new() -> Self {
+    pub(in crate::service) async fn new() -> Self {
         Self::with_max_ttl(Some(86_400)).await
     }
 
@@ -128,7 +128,7 @@ impl TestServices {
     }
 
     /// Registers an app whose ceiling is [`SCOPE`].
-    async fn create_app(&self) -> (App, Secret) {
+    pub(in crate::service) async fn create_app(&self) -> (App, Secret) {
         let (name, scopes) = (AppName::parse("an-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
         self.services
             .apps
@@ -204,7 +204,7 @@ impl TestServices {
         self.clock.set(claims.expires_at());
     }
 
-    async fn trail(&self) -> Vec<Event> {
+    pub(in crate::service) async fn trail(&self) -> Vec<Event> {
         self.services.ledger.store.read(|reader| Ok::<_, Error>(reader.audit_events_after(0, 10_000)?)).await.unwrap()
     }
 }

@@ -17,7 +17,8 @@ async fn issues_token_for_right_secret() {
     let expected = json!({
         "iss": "https://agentwrit.local", "sub": "admin", "exp": issued_at + 300, "nbf": issued_at, "iat": "$uint",
         "jti": "$hex(32)", "sid": claims["jti"],
-        "scope": ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*", "admin:agents:*"],
+        "scope": ["admin:launch-tokens:*", "admin:revoke:*", "admin:audit:*", "admin:keys:*", "admin:verifiers:*",
+            "admin:agents:*", "admin:trust-rules:*"],
     });
     agentwrit_e2e::pattern::compare(&expected, &claims).unwrap();
     let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "$sentence"});

@@ -33,6 +33,7 @@ mod sender_constrained;
 mod shared_store;
 mod signing_keys;
 mod tls;
+mod trust_rules;
 mod validate;
 mod weaknesses_authority;
 mod weaknesses_lifetime;

@@ -8,7 +8,7 @@ use agentwrit_protocol::{
     DelegationResponse, Event, HealthResponse, JsonRequest, KeyChangeRequest, LaunchTokenPolicy, LaunchTokenRecord,
     LaunchTokenRequest, LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest,
     RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse,
-    SecretRotationRequest, SecretRotationResponse, SigningKeyRecord, TokenRecord, ValidationRequest,
+    SecretRotationRequest, SecretRotationResponse, SigningKeyRecord, TokenRecord, TrustRuleRecord, TrustRuleRequest, ValidationRequest,
     ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest,
 };
 use serde::{
@@ -129,6 +129,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_response::<SigningKeyRecord>(&document, &["SigningKey"]);
     check_response::<RevocationRecord>(&document, &["Revocation"]);
     check_response::<AgentRecord>(&document, &["Agent"]);
+    check_response::<TrustRuleRecord>(&document, &["TrustRule"]);
     check_response::<VerifierRecord>(&document, &["Verifier"]);
     check_response::<VerifierInstance>(&document, &["VerifierInstance"]);
     check_response::<Event>(&document, &["AuditEvent"]);
@@ -142,6 +143,7 @@ fn schemas_of_responses_have_members_of_types() {
     check_list::<RevocationRecord>(&document, "Revocations");
     check_list::<AgentRecord>(&document, "Agents");
     check_list::<TokenRecord>(&document, "Tokens");
+    check_list::<TrustRuleRecord>(&document, "TrustRules");
     check_list::<VerifierRecord>(&document, "Verifiers");
     check_list::<Event>(&document, "AuditEvents");
 }
@@ -156,6 +158,7 @@ fn schemas_of_requests_have_members_of_types() {
     check_request::<DelegationRequest>(&document, "Delegation");
     check_request::<LaunchTokenRequest>(&document, "LaunchPolicy");
     check_request::<AppCreationRequest>(&document, "NewApp");
+    check_request::<TrustRuleRequest>(&document, "NewTrustRule");
     check_request::<VerifierEnrolmentRequest>(&document, "NewVerifier");
     check_request::<VerifierUpdateRequest>(&document, "VerifierUpdate");
     check_request::<AppUpdateRequest>(&document, "AppChange");

@@ -47,6 +47,7 @@ pub(super) async fn everything(walk: &Walk) {
     lists(walk, &cast).await;
     revocations(walk, &cast).await;
     verifiers(walk, &cast).await;
+    trust_rules(walk, &cast).await;
     apps(walk, &cast).await;
     keys(walk, &cast).await;
     logins(walk, &cast).await;
@@ -311,6 +312,39 @@ async fn revocations(walk: &Walk, cast: &Cast) {
         assert_eq!(answer.status, 304, "{path}");
         walk.check(&walk.document.operation("get", path), path, None, &answer);
     }
+}
+
+async fn trust_rules(walk: &Walk, cast: &Cast) {
+    let (list, admin) = ("/v1/admin/trust-rules", Some(cast.admin.as_str()));
+    let issuer = "https://token.example";
+    let rule = json!({
+        "name": "ci", "app_id": cast.app_id, "kind": "oidc", "issuer": issuer, "audience": "agentwrit", "max_ttl": 60,
+        "jwks": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "AA"}]}, "allowed_scope": SCOPES,
+        "claims": {"sub": {"prefix": "repo:acme/"}, "protected": {"equals": true}}, "task_template": "ci-{run_id}",
+    });
+    let with = |member: &str, value: Value| {
+        let mut rule = rule.clone();
+        rule[member] = value;
+        Some(rule)
+    };
+    let added = walk.call("post", list, admin, Some(rule.clone())).await;
+    assert_eq!(added.status, 201);
+    assert_eq!(walk.call("post", list, admin, Some(rule.clone())).await.status, 409);
+    assert_eq!(walk.call("post", list, admin, with("allowed_scope", json!(["write:all:*"]))).await.status, 403);
+    assert_eq!(walk.call("post", list, admin, with("app_id", json!("app-none-000000"))).await.status, 404);
+    assert_eq!(walk.call("post", list, admin, with("max_ttl", json!(0))).await.text("error_code"), "invalid_ttl");
+    let page = walk.call("get", list, admin, None).await.json();
+    assert_eq!((&page["total"], &page["trust_rules"][0]), (&json!(1), &added.json()), "{page:#}");
+
+    let mut attested = registration(walk, "", &SCOPES).await;
+    attested.as_object_mut().unwrap().remove("launch_token");
+    attested["attestation"] = json!({"kind": "oidc", "token": "e30.e30.e30"});
+    let refused = walk.call("post", "/v1/register", None, Some(attested)).await;
+    assert_eq!((refused.status.as_u16(), refused.text("detail")), (401, "attestation failed".to_owned()));
+
+    let one = format!("{list}/{}", added.text("trust_rule_id"));
+    assert_eq!(walk.call("delete", &one, admin, None).await.status, 204);
+    assert_eq!(walk.call("delete", &one, admin, None).await.status, 404);
 }
 
 async fn verifiers(walk: &Walk, cast: &Cast) {

@@ -8,6 +8,7 @@ mod link;
 mod outage;
 mod revocation;
 mod time;
+mod trust_rules;
 mod verifiers;
 mod withdrawn_rows;
 
