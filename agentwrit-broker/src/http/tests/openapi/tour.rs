@@ -340,7 +340,7 @@ async fn trust_rules(walk: &Walk, cast: &Cast) {
     attested.as_object_mut().unwrap().remove("launch_token");
     attested["attestation"] = json!({"kind": "oidc", "token": "e30.e30.e30"});
     let refused = walk.call("post", "/v1/register", None, Some(attested)).await;
-    assert_eq!((refused.status.as_u16(), refused.text("detail")), (401, "attestation failed".to_owned()));
+    assert_eq!((refused.status, refused.text("detail")), (401, "attestation failed".to_owned()));
 
     let one = format!("{list}/{}", added.text("trust_rule_id"));
     assert_eq!(walk.call("delete", &one, admin, None).await.status, 204);
