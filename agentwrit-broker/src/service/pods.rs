@@ -37,7 +37,8 @@ impl PodAgents for PodService {
     async fn revoke(&self, uid: &str, issuer: Option<&str>) -> Result<u64, Error> {
         let (pod, issuer, now) = (uid.to_owned(), issuer.map(str::to_owned), self.ledger.clock.now());
         // A transaction: registrations that did not find the pod among the deleted ones have been committed before it.
-        let agents = self.ledger.transact(move |tx| Ok::<_, Error>(tx.agents_of_pod(&pod, issuer.as_deref(), now)?)).await?;
+        let agents =
+            self.ledger.transact(move |tx| Ok::<_, Error>(tx.agents_of_pod(&pod, issuer.as_deref(), now)?)).await?;
         let mut revoked = 0;
         for agent in agents {
             let target = RevocationTarget::Subject(Subject::Agent(agent));

@@ -234,7 +234,9 @@ impl RegistrationService {
     /// Checks that the pod of an assertion was not deleted since.
     fn check_pod(&self, credential: &Credential) -> Result<(), Error> {
         match credential {
-            Credential::Assertion(attested) if attested.pod.as_ref().is_some_and(|pod| self.attestor.is_deleted(pod)) => {
+            Credential::Assertion(attested)
+                if attested.pod.as_ref().is_some_and(|pod| self.attestor.is_deleted(pod)) =>
+            {
                 Err(failure("pod_deleted", attested))
             }
             Credential::LaunchToken(_) | Credential::Assertion(_) => Ok(()),

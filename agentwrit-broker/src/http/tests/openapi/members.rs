@@ -8,8 +8,9 @@ use agentwrit_protocol::{
     DelegationResponse, Event, HealthResponse, JsonRequest, KeyChangeRequest, LaunchTokenPolicy, LaunchTokenRecord,
     LaunchTokenRequest, LaunchTokenResponse, ListEntry, ListResponse, Problem, RegistrationRequest,
     RegistrationResponse, RenewalResponse, RevocationRecord, RevocationRequest, RevocationResponse,
-    SecretRotationRequest, SecretRotationResponse, SigningKeyRecord, TokenRecord, TrustRuleRecord, TrustRuleRequest, ValidationRequest,
-    ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord, VerifierUpdateRequest,
+    SecretRotationRequest, SecretRotationResponse, SigningKeyRecord, TokenRecord, TrustRuleRecord, TrustRuleRequest,
+    ValidationRequest, ValidationResponse, VerifierEnrolmentRequest, VerifierInstance, VerifierRecord,
+    VerifierUpdateRequest,
 };
 use serde::{
     Deserialize, Deserializer, Serialize,

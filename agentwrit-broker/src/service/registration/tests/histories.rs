@@ -75,11 +75,8 @@ async fn play(operations: Vec<Operation>) {
                 model.status = status;
             }
             Operation::AddRule { scopes: bits, max_ttl } => {
-                let request = TrustRuleRequest {
-                    allowed_scope: scopes(bits),
-                    max_ttl,
-                    ..rule_request(&attesting.app_id, "ci")
-                };
+                let request =
+                    TrustRuleRequest { allowed_scope: scopes(bits), max_ttl, ..rule_request(&attesting.app_id, "ci") };
                 let added = services.trust_rules.add(Subject::Admin, None, request, CLIENT).await;
                 assert_eq!(added.is_ok(), covers(model.ceiling, bits) && model.rule.is_none(), "{added:?}");
                 if let Ok(added) = added {
@@ -94,10 +91,8 @@ async fn play(operations: Vec<Operation>) {
             }
             Operation::Register { assertion: number, scopes: wanted } => {
                 let assertion = attesting.assertion(&number.to_string());
-                let request = RegistrationRequest {
-                    requested_scope: scopes(wanted),
-                    ..registration(services, &assertion)
-                };
+                let request =
+                    RegistrationRequest { requested_scope: scopes(wanted), ..registration(services, &assertion) };
                 let outcome = services.registrations.register(request, None, CLIENT).await;
                 let permitted = model.rule.filter(|(allowed, _)| {
                     covers(*allowed, wanted)

@@ -10,9 +10,15 @@ async fn rejected_registration_uses_neither_assertion_nor_nonce() {
     let wide = ScopeSet::parse(["read:data:*"]).unwrap();
     let (other_nonce, other_key) = (Presented::WellFormed(Hex([7; 32])), Presented::WellFormed(Base64([7; 32])));
     let rejected = [
-        (RegistrationRequest { requested_scope: wide.clone(), ..good.clone() }, "requested scope exceeds allowed scope"),
+        (
+            RegistrationRequest { requested_scope: wide.clone(), ..good.clone() },
+            "requested scope exceeds allowed scope",
+        ),
         (RegistrationRequest { nonce: other_nonce, ..good.clone() }, "nonce not found or expired"),
-        (RegistrationRequest { signature: Presented::Malformed, ..good.clone() }, "nonce signature verification failed"),
+        (
+            RegistrationRequest { signature: Presented::Malformed, ..good.clone() },
+            "nonce signature verification failed",
+        ),
         (RegistrationRequest { public_key: other_key, ..good.clone() }, "nonce signature verification failed"),
     ];
     for (request, message) in rejected {
@@ -113,7 +119,9 @@ async fn trail_has_reason_and_issuer_that_client_does_not_receive() {
     assert_eq!(
         details,
         [
-            &*format!("attestation refused kind=oidc reason=assertion_used trust_rule_id={rule} issuer={ISSUER} from={CLIENT}"),
+            &*format!(
+                "attestation refused kind=oidc reason=assertion_used trust_rule_id={rule} issuer={ISSUER} from={CLIENT}"
+            ),
             &*format!("attestation refused kind=oidc reason=audience_mismatch issuer={ISSUER} from={CLIENT}"),
             &*format!("attestation refused kind=oidc reason=malformed_token from={CLIENT}"),
             &*format!("attestation refused kind=oidc reason=malformed_token from={CLIENT}"),
