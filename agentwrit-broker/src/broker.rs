@@ -6,6 +6,7 @@ mod opening;
 use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use agentwrit_verify::proof::ExternalUrlError;
+use axum::Router;
 use tokio::{
     sync::watch,
     task::{JoinHandle, spawn_blocking},
@@ -15,7 +16,8 @@ use tokio::{
 use crate::{
     attestation::KubernetesSetupError,
     config::{Config, TlsConfig},
-    http::{Edge, ProofVerifiers, router},
+    console::Console,
+    http::{Edge, ProofVerifiers, router_with_pages},
     keys::{
         CustodyError, Entropy, EntropyError, KeyEncryptionKeyError, KeyFileError, OpenKeysError, OsEntropy,
         SealedKeyError,
@@ -78,10 +80,17 @@ impl Broker {
         let has_tls = config.tls != TlsConfig::None;
         let proofs = ProofVerifiers::new(&config.external_urls, address, has_tls, &services.ledger.clock)?;
         let edge = Edge { trusted_proxies: config.trusted_proxies.clone(), tls: has_tls, proofs };
+        let is_https = has_tls || config.is_behind_https();
+        let pages = if config.console { Console::new(Arc::clone(&services), is_https).routes() } else { Router::new() };
         let (stop, stopping) = watch::channel(false);
         let failed_handshakes = FailedHandshakes::new(Arc::clone(&services.metrics));
         let secured = tls.clone().map(|tls| (tls, failed_handshakes.clone()));
-        let server = Server { listener, tls: secured, router: router(Arc::clone(&services), edge), connections };
+        let server = Server {
+            listener,
+            tls: secured,
+            router: router_with_pages(Arc::clone(&services), edge, pages),
+            connections,
+        };
         let server = tokio::spawn(server.run(stopping));
         let mut background_tasks = vec![
             tokio::spawn(run_housekeeping(Arc::clone(&services))),

@@ -23,6 +23,7 @@ pub mod audit;
 mod broker;
 mod clock;
 pub mod config;
+mod console;
 pub mod domain;
 mod feed;
 mod http;

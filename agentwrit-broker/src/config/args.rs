@@ -228,6 +228,10 @@ pub struct Args {
     #[arg(long, value_name = "CIDRS")]
     pub trusted_proxies: Option<String>,
 
+    /// Serve the operator's console under /console (`AA_CONSOLE`, default false)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub console: Option<String>,
+
     /// Print a launch token and an admin token at the start, for development (`AA_SEED_TOKENS`, default false)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub seed_tokens: Option<String>,
@@ -240,7 +244,7 @@ pub struct Args {
 
 impl Args {
     /// Returns the value of each variable's flag.
-    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 36] {
+    pub(super) fn values(&self) -> [(&'static str, &Option<String>); 37] {
         [
             ("AA_CONFIG_PATH", &self.config),
             ("AA_ADMIN_SECRET", &self.admin_secret),
@@ -276,6 +280,7 @@ impl Args {
             ("AA_TLS_KEY", &self.tls_key),
             ("AA_TLS_CLIENT_CA", &self.tls_client_ca),
             ("AA_TRUSTED_PROXIES", &self.trusted_proxies),
+            ("AA_CONSOLE", &self.console),
             ("AA_SEED_TOKENS", &self.seed_tokens),
             ("AA_ACCEPT_BROKEN_AUDIT", &self.accept_broken_audit),
         ]

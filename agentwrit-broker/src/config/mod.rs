@@ -105,6 +105,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `AA_SEED_TOKENS`
     pub seed_tokens: bool,
+    /// `AA_CONSOLE`
+    pub console: bool,
     /// `AA_ACCEPT_BROKEN_AUDIT`
     pub accept_broken_audit: Vec<ChainBreakId>,
     /// `MODE` of the config file.
@@ -224,6 +226,7 @@ impl Config {
         let tls = TlsConfig::check(settings, errors);
         let trusted_proxies = errors.keep(settings.value(&variables::TRUSTED_PROXIES));
         let seed_tokens = errors.keep(settings.value(&variables::SEED_TOKENS));
+        let console = errors.keep(settings.value(&variables::CONSOLE));
         let accept_broken_audit = errors.keep(settings.value(&variables::ACCEPT_BROKEN_AUDIT));
         let mode = errors.keep(settings.value(&variables::MODE));
         let (trust_domain, default_ttl, max_ttl) = (trust_domain?, default_ttl?, max_ttl?);
@@ -251,6 +254,7 @@ impl Config {
             tls: tls?,
             trusted_proxies: trusted_proxies?,
             seed_tokens: seed_tokens?,
+            console: console?,
             accept_broken_audit: accept_broken_audit?,
             mode: mode?,
             file: settings.file.as_ref().map(|(path, _)| path.clone()),
@@ -271,6 +275,12 @@ impl Config {
             key_prepare_for: self.key_prepare_for.as_secs(),
             admin_secret: kek.digest("agentwrit-admin-secret-v1", self.admin_secret.stored_form()),
         }
+    }
+
+    /// Returns true if clients reach this broker by TLS that ends before it.
+    pub(crate) fn is_behind_https(&self) -> bool {
+        let is_https = |url: &ExternalUrl| url.as_str().starts_with("https://");
+        !self.external_urls.is_empty() && self.external_urls.iter().all(is_https)
     }
 
     /// Returns the file of this broker alone, beside which its health socket is: the state file with a shared store, else the

@@ -12,7 +12,7 @@ pub(super) const MODE: &str = "MODE";
 const MAX_DISTANCE: usize = 2;
 
 /// Every variable of the environment, each of which is also a flag.
-pub(super) const ALL: [&str; 36] = [
+pub(super) const ALL: [&str; 37] = [
     "AA_ACCEPT_BROKEN_AUDIT",
     ADMIN_SECRET,
     "AA_ADMIN_TOKEN_TTL",
@@ -21,6 +21,7 @@ pub(super) const ALL: [&str; 36] = [
     "AA_AUDIENCE",
     "AA_BIND_ADDRESS",
     CONFIG_PATH,
+    "AA_CONSOLE",
     DATABASE_URL,
     "AA_DB_PATH",
     "AA_DEFAULT_TTL",

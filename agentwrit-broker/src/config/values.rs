@@ -284,16 +284,19 @@ pub(super) const ACCEPT_BROKEN_AUDIT: Variable<Vec<ChainBreakId>> = Variable {
     },
 };
 
-pub(super) const SEED_TOKENS: Variable<bool> = Variable {
-    name: "AA_SEED_TOKENS",
-    default: "false",
-    accepts: "`true` or `false`",
-    parse: |text| match text {
+pub(super) const CONSOLE: Variable<bool> =
+    Variable { name: "AA_CONSOLE", default: "false", accepts: "`true` or `false`", parse: flag };
+
+pub(super) const SEED_TOKENS: Variable<bool> =
+    Variable { name: "AA_SEED_TOKENS", default: "false", accepts: "`true` or `false`", parse: flag };
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
         _ => None,
-    },
-};
+    }
+}
 
 pub(super) const MODE: Variable<Option<Mode>> = Variable {
     name: names::MODE,

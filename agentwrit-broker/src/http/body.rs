@@ -16,7 +16,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request},
 };
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
@@ -27,6 +27,8 @@ use crate::{limits::fair_share::Place, service::Error};
 const BODY_TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Largest body that needs no place among the large ones, in bytes.
 const SMALL: usize = 16 * 1024;
+/// Type of the bodies of forms.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A request read from the body, and the place that counts a large body until the request is dropped too.
 #[derive(Debug)]
@@ -94,6 +96,29 @@ impl<S: Sync> FromRequest<S> for DrainedBody {
             Ok(Self)
         };
         timeout(BODY_TIME_LIMIT, draining).await.map_err(|_| HttpError::TimedOut)?
+    }
+}
+
+/// Fields of a form, of at most [`SMALL`] bytes.
+#[derive(Debug)]
+pub(crate) struct FormBody(pub(crate) Vec<(String, String)>);
+
+impl<S: Sync> FromRequest<S> for FormBody {
+    type Rejection = HttpError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, HttpError> {
+        let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|value| *value == FORM);
+        if content_length(&request).is_some_and(|length| length > SMALL as u64) {
+            return Err(HttpError::TooLarge);
+        }
+        let BufferedBody { bytes, place } = buffer(request).await?;
+        if place.is_some() {
+            return Err(HttpError::TooLarge);
+        }
+        if !is_form {
+            return Err(Error::invalid("body", "must be a form").into());
+        }
+        Ok(Self(form_urlencoded::parse(&bytes).into_owned().collect()))
     }
 }
 

@@ -55,7 +55,7 @@ const FIND_OUT: &str = "the request may have been executed: read the present sta
 
 /// Reason why a request is rejected.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     /// An operation rejected it.
     #[error(transparent)]
     Service(#[from] Error),
@@ -96,6 +96,31 @@ impl HttpError {
     /// Returns the error as the audit trail records it, also for a body that was not read.
     pub(super) fn as_service_error(&self) -> Error {
         if let Self::Service(error) = self { error.clone() } else { Error::invalid("body", self.to_string()) }
+    }
+}
+
+/// An error as a person reads it, for pages.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) status: u16,
+    pub(crate) detail: String,
+    pub(crate) hint: Option<&'static str>,
+    /// Seconds of `Retry-After`.
+    pub(crate) retry_after: Option<u64>,
+}
+
+impl Described {
+    pub(crate) fn of(error: &HttpError) -> Self {
+        Self::of_service(&error.as_service_error())
+    }
+
+    /// Describes an error, and logs the cause that no client receives.
+    pub(crate) fn of_service(error: &Error) -> Self {
+        let PendingProblem { code, detail, hint, retry_after, cause, .. } = PendingProblem::of_service(error);
+        if let Some(cause) = cause {
+            tracing::error!(component = "console", cause, "request failed");
+        }
+        Self { status: code.status(), detail, hint, retry_after }
     }
 }
 

@@ -37,8 +37,9 @@ use axum::{
 };
 
 pub(crate) use self::{
-    body::{ConnectionPlace, ServerStopping},
-    client::PeerAddress,
+    body::{ConnectionPlace, FormBody, ServerStopping},
+    client::{Client, PeerAddress},
+    errors::{Described, HttpError},
     operation::health,
     proofs::ProofVerifiers,
 };
@@ -48,10 +49,17 @@ use crate::service::Services;
 type Shared = Arc<Services>;
 
 /// Builds the whole API.
+#[cfg(test)]
 pub(crate) fn router(services: Arc<Services>, edge: Edge) -> Router {
+    router_with_pages(services, edge, Router::new())
+}
+
+/// Builds the whole API, and adds the pages of the console.
+pub(crate) fn router_with_pages(services: Arc<Services>, edge: Edge, pages: Router<Shared>) -> Router {
     routes(&services, &edge.proofs)
         .into_iter()
         .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
+        .merge(pages)
         .fallback(errors::not_found)
         .method_not_allowed_fallback(errors::method_not_allowed)
         .layer(middleware::from_fn_with_state((Arc::clone(&services), Arc::new(edge)), request::serve))

@@ -5,6 +5,7 @@
 //!    of times is the order of commits.
 //! 3. What memory mirrors changes after the commit and before the response, whether or not the client still waits for it.
 //! 4. Denials are folded in memory and written within a second.
+//! 5. An event of an operation that was requested by another interface than the API names it, as `via=console`.
 
 mod denials;
 
@@ -20,6 +21,23 @@ use crate::{
     store::{Reader, Store, StoreError, Tx, Wants, When},
     telemetry::metrics::Metrics,
 };
+
+tokio::task_local! {
+    /// Interface whose name is in the events of the operations that a task requests.
+    static INTERFACE: &'static str;
+}
+
+/// Has the events of the operations in `request` name the interface that they were requested by.
+pub(crate) fn by_interface<F: Future>(name: &'static str, request: F) -> impl Future<Output = F::Output> {
+    INTERFACE.scope(name, request)
+}
+
+fn named(event: NewEvent, interface: Option<&'static str>) -> NewEvent {
+    match interface {
+        Some(name) => event.word("via", name),
+        None => event,
+    }
+}
 
 /// The error of an operation, which may be the store's.
 pub(crate) trait OperationError: From<StoreError> + Send + 'static {
@@ -104,7 +122,11 @@ impl Ledger {
         wants: Wants,
         operation: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Clone + Send + 'static,
     ) -> Result<T, E> {
-        let started = self.monotonic();
+        let (started, interface) = (self.monotonic(), INTERFACE.try_with(|name| *name).ok());
+        let operation = move |tx: &mut Tx<'_>| {
+            tx.set_interface(interface);
+            operation(tx)
+        };
         let outcome = self.store.transact_with(wants, operation).await;
         match &outcome {
             Ok(_) => self.metrics.audit_write(self.monotonic().saturating_duration_since(started)),
@@ -118,6 +140,7 @@ impl Ledger {
     pub(crate) fn record(&self, tx: &mut Tx<'_>, event: NewEvent) -> Result<(), StoreError> {
         let (event_type, at, metrics) = (event.event_type(), event.at, Arc::clone(&self.metrics));
         let clock_monitor = Arc::clone(&self.clock_monitor);
+        let event = named(event, tx.interface());
         tx.append(event)?;
         tx.after_commit(move || {
             metrics.audit_event(event_type.as_str());
@@ -139,6 +162,7 @@ impl Ledger {
 
     /// Notes a denial for the audit trail. Repeated ones are folded, so that unauthenticated clients can't flood it.
     pub(crate) fn deny(&self, event: NewEvent) {
+        let event = named(event, INTERFACE.try_with(|name| *name).ok());
         self.denials.add(event, self.monotonic());
     }
 }

@@ -81,16 +81,17 @@ macro_rules! token_columns {
 }
 pub(super) use token_columns;
 
-/// Page of tokens: conditions, then time of issue and id of the token before the page, limit and offset.
+/// Page of tokens: conditions, then time of issue and id of the token before the page, limit and offset. Tables of conditions come
+/// first, because SQLite joins in this order: rows that don't match cost no further look-up.
 pub(super) const TOKENS: &str = concat!(
     "SELECT ",
     token_columns!(),
     ", ",
     token_scope!(),
-    " FROM tokens CROSS JOIN names AS subject LEFT JOIN names AS app ON app.id = tokens.app \
-     LEFT JOIN names AS task ON task.id = tokens.task LEFT JOIN names AS root ON root.id = tokens.root \
+    " FROM tokens LEFT JOIN agents ON agents.id = tokens.subject \
      LEFT JOIN names AS agent ON agent.id = coalesce(tokens.root, tokens.subject) \
-     LEFT JOIN agents ON agents.id = tokens.subject \
+     CROSS JOIN names AS subject LEFT JOIN names AS app ON app.id = tokens.app \
+     LEFT JOIN names AS task ON task.id = tokens.task LEFT JOIN names AS root ON root.id = tokens.root \
      WHERE subject.id = tokens.subject AND {conditions} AND (tokens.issued_at, tokens.jti) > (#, #) \
      ORDER BY tokens.issued_at, tokens.jti LIMIT # OFFSET #"
 );

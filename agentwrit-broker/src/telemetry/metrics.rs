@@ -49,6 +49,8 @@ pub struct Metrics {
     active_agents: Gauge<u64, AtomicU64>,
     request_duration: Family<Label, Histogram, fn() -> Histogram>,
     endpoints: BoundedLabel,
+    /// Number of requests, for the console.
+    requests: Counter,
     clock_skew: Counter,
     clock_behind: Gauge<u64, AtomicU64>,
     deletion_held: Gauge<u64, AtomicU64>,
@@ -102,6 +104,7 @@ impl Metrics {
             active_agents: Gauge::default(),
             request_duration: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             endpoints: BoundedLabel::new("endpoint", Self::MAX_ENDPOINT_LABELS, "other"),
+            requests: Counter::default(),
             clock_skew: Counter::default(),
             clock_behind: Gauge::default(),
             deletion_held: Gauge::default(),
@@ -155,13 +158,19 @@ impl Metrics {
         self.launch_tokens_created.inc();
     }
 
-    /// Sets the number of agents that hold a live token.
+    /// Number of requests since the start.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.get()
+    }
+
+    /// Sets the number of agents that hold a valid token.
     pub fn set_active_agents(&self, agents: u64) {
         self.active_agents.set(agents);
     }
 
     /// Observes the duration of a request. `endpoint` is the route as written in the route table, never the path of the request.
     pub fn request(&self, endpoint: &str, took: Duration) {
+        self.requests.inc();
         self.request_duration.get_or_create(&self.endpoints.label(endpoint)).observe(took.as_secs_f64());
     }
 

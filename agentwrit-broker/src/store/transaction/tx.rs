@@ -35,6 +35,8 @@ pub struct Tx<'a> {
     after_commit: AfterCommit,
     /// True when the job's changes are undone although it succeeds.
     is_undone: bool,
+    /// Interface that the operation was requested by, where its events name it.
+    interface: Option<&'static str>,
     failed_write: RefCell<Option<StoreError>>,
     /// Error that ends the whole transaction.
     fatal: RefCell<Option<StoreError>>,
@@ -77,6 +79,7 @@ impl<'a> Tx<'a> {
             savepoint: Cell::new(false),
             after_commit: AfterCommit::default(),
             is_undone: false,
+            interface: None,
             failed_write: RefCell::default(),
             fatal: RefCell::default(),
         }
@@ -104,6 +107,16 @@ impl<'a> Tx<'a> {
     /// Undoes the job's changes at its end, whatever it returns: a dry run.
     pub fn undo(&mut self) {
         self.is_undone = true;
+    }
+
+    /// Sets the interface that the operation was requested by.
+    pub(crate) fn set_interface(&mut self, interface: Option<&'static str>) {
+        self.interface = interface;
+    }
+
+    /// Returns the interface that the operation was requested by, where its events name it.
+    pub(crate) fn interface(&self) -> Option<&'static str> {
+        self.interface
     }
 
     pub(in crate::store) fn is_undone(&self) -> bool {

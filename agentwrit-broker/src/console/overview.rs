@@ -1,0 +1,277 @@
+//! `/console`: the state of the broker at a glance.
+
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use agentwrit_protocol::{AppStatus, EventType, Outcome};
+use agentwrit_verify::UnixTime;
+use askama::Template;
+use axum::{extract::State, response::Response};
+
+use super::{
+    Console,
+    error::ConsoleError,
+    format::{Time, duration, number},
+    frame::Frame,
+    page::{Operator, render},
+};
+use crate::{
+    service::{Error, Services},
+    store::{AgentFilter, AuditQuery, Page, Reader, TokenFilter, TokenPage},
+};
+
+/// Period over which rejections are counted.
+const REJECTIONS_SINCE: Duration = Duration::from_secs(3600);
+/// Number of samples that the chart shows.
+const SAMPLES: usize = 60;
+/// Least time between two samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Height of the chart, in units of its drawing.
+const HEIGHT: u64 = 60;
+
+/// Numbers of requests, sampled when the page is shown and at no other time.
+#[derive(Debug, Default)]
+pub(super) struct Activity(Mutex<VecDeque<(Instant, u64)>>);
+
+impl Activity {
+    /// Takes a sample. Returns the requests per second between samples, oldest first.
+    fn sample(&self, requests: u64, now: Instant) -> Vec<u64> {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = samples.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= SAMPLE_INTERVAL);
+        if is_due {
+            samples.push_back((now, requests));
+        }
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
+        let rate = |((from, before), (to, after)): (&(Instant, u64), &(Instant, u64))| {
+            let milliseconds = u64::try_from(to.saturating_duration_since(*from).as_millis()).unwrap_or(u64::MAX);
+            after.saturating_sub(*before).saturating_mul(1000).checked_div(milliseconds).unwrap_or(0)
+        };
+        samples.iter().zip(samples.iter().skip(1)).map(rate).collect()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "console/overview.html")]
+struct OverviewPage {
+    frame: Frame,
+    version: &'static str,
+    issuer: String,
+    uptime: String,
+    store: &'static str,
+    warnings: Vec<&'static str>,
+    figures: Vec<Figure>,
+    requests: Chart,
+    rejections: Vec<Bar>,
+    verifiers: Vec<VerifierRow>,
+    followers: usize,
+    cursor: String,
+    keys: Vec<KeyRow>,
+}
+
+/// A number with a name, which leads to a page.
+struct Figure {
+    name: &'static str,
+    value: String,
+    path: &'static str,
+}
+
+/// Requests per second.
+struct Chart {
+    latest: u64,
+    most: u64,
+    /// Points of a line, in units of the drawing.
+    points: String,
+}
+
+impl Chart {
+    fn of(rates: &[u64]) -> Self {
+        let most = rates.iter().copied().max().unwrap_or(0);
+        let mut points = String::new();
+        for (column, rate) in (0_usize..).zip(rates) {
+            let height = rate.saturating_mul(HEIGHT).checked_div(most).unwrap_or(0);
+            let (x, y) = (column.saturating_mul(4), HEIGHT.saturating_sub(height).saturating_add(2));
+            // Writing to a `String` cannot fail.
+            write!(points, "{x},{y} ").unwrap_or_default();
+        }
+        Self { latest: rates.last().copied().unwrap_or(0), most, points: points.trim_end().to_owned() }
+    }
+}
+
+/// Rejections of a kind.
+struct Bar {
+    event_type: &'static str,
+    count: String,
+    /// Percentage of the most frequent kind.
+    width: u64,
+}
+
+struct VerifierRow {
+    name: String,
+    instances: usize,
+    /// Entries of the log that its slowest instance has not applied; none for another log.
+    behind: Option<u64>,
+    heard: Option<Time>,
+}
+
+struct KeyRow {
+    kid: String,
+    state: &'static str,
+    since: Time,
+}
+
+/// Numbers that are read from the store.
+#[derive(Debug)]
+struct Counts {
+    agents: u64,
+    tokens: u64,
+    launch_tokens: u64,
+    apps: u64,
+    suspended_apps: u64,
+    events: u64,
+    rejections: Vec<(EventType, u64)>,
+}
+
+impl Counts {
+    fn read(reader: &dyn Reader, now: UnixTime) -> Result<Self, Error> {
+        let page = Page { limit: 1, offset: 0, after: 0 };
+        let live_at = Some(now);
+        let (_, agents) = reader.agents(&AgentFilter { live_at, ..AgentFilter::default() }, &page)?;
+        let first = TokenPage { limit: 1, offset: 0, after: None };
+        let (_, tokens) = reader.tokens(&TokenFilter { live_at, ..TokenFilter::default() }, &first)?;
+        let (_, launch_tokens) = reader.launch_tokens(now, &page)?;
+        let (apps, _) = reader.apps(agentwrit_protocol::limits::MAX_PAGE, 0)?;
+        let of = |status| apps.iter().filter(|app| app.status == status).count() as u64;
+        let mut rejections = Vec::new();
+        for &event_type in EventType::ALL {
+            let since = now.saturating_sub(REJECTIONS_SINCE);
+            let query = AuditQuery {
+                event_type: Some(event_type),
+                outcome: Some(Outcome::Denied),
+                since: Some(since),
+                ..AuditQuery::default()
+            };
+            rejections.push((event_type, reader.audit_events(&query)?.total));
+        }
+        rejections.retain(|(_, count)| *count > 0);
+        rejections.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        Ok(Self {
+            agents,
+            tokens,
+            launch_tokens,
+            apps: of(AppStatus::Active),
+            suspended_apps: of(AppStatus::Suspended),
+            events: reader.audit_total()?,
+            rejections,
+        })
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let figure = |name, value, path| Figure { name, value: number(value), path };
+        vec![
+            figure("live agents", self.agents, "/console/agents"),
+            figure("live tokens", self.tokens, "/console/agents"),
+            figure("active apps", self.apps, "/console/apps"),
+            figure("suspended apps", self.suspended_apps, "/console/apps"),
+            figure("launch tokens", self.launch_tokens, "/console/launch-tokens"),
+            figure("audit events", self.events, "/console/audit"),
+        ]
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let most = self.rejections.first().map_or(1, |(_, count)| *count);
+        let bar = |(event_type, count): &(EventType, u64)| Bar {
+            event_type: event_type.as_str(),
+            count: number(*count),
+            width: count.saturating_mul(100).checked_div(most).unwrap_or(0).max(1),
+        };
+        self.rejections.iter().map(bar).collect()
+    }
+}
+
+pub(super) async fn page(State(console): State<Console>, operator: Operator) -> Result<Response, ConsoleError> {
+    let services = &console.services;
+    let now = services.ledger.now();
+    let turn = services.pools.long_read().await;
+    let counts = services.ledger.read(move |reader| {
+        let _turn = turn;
+        Counts::read(reader, now)
+    });
+    let counts = counts.await?;
+    let rates = console.activity.sample(services.metrics.requests(), services.ledger.monotonic());
+    let clock_warnings = services.ledger.clock_monitor.warnings(services.ledger.clock.as_ref());
+    let end = services.feed.end();
+    render(&OverviewPage {
+        frame: operator.frame("Overview"),
+        version: env!("CARGO_PKG_VERSION"),
+        issuer: services.issuer.name().to_owned(),
+        uptime: duration(services.uptime()),
+        store: if services.ledger.store.is_shared() { "PostgreSQL" } else { "SQLite" },
+        warnings: clock_warnings.into_iter().map(|warning| warning.as_str()).chain(services.keys.warnings()).collect(),
+        figures: counts.figures(),
+        requests: Chart::of(&rates),
+        rejections: counts.bars(),
+        verifiers: verifiers(services, now).await?,
+        followers: services.feed.followers(),
+        cursor: format!("{}.{}", end.epoch, end.cursor),
+        keys: keys(services, now).await?,
+    })
+}
+
+async fn verifiers(services: &Services, now: UnixTime) -> Result<Vec<VerifierRow>, Error> {
+    let end = services.feed.end();
+    let known = services.verifiers.list().await?;
+    let enrolled = known.iter().filter(|verifier| verifier.enrolment.removed_at.is_none());
+    let row = |verifier: &crate::service::verifiers::KnownVerifier| {
+        let of_log = verifier.instances.iter().filter(|state| *state.applied.epoch() == *end.epoch && !state.is_ahead);
+        VerifierRow {
+            name: verifier.enrolment.name.to_string(),
+            instances: verifier.instances.len(),
+            behind: of_log.map(|state| end.cursor.saturating_sub(state.applied.position())).max(),
+            heard: verifier.instances.iter().map(|state| state.heard_at).max().map(|at| Time::new(at, now)),
+        }
+    };
+    Ok(enrolled.map(row).collect())
+}
+
+async fn keys(services: &Services, now: UnixTime) -> Result<Vec<KeyRow>, Error> {
+    let keys = services.keys.list().await?.keys;
+    let published = keys.iter().filter(|key| key.state.is_published());
+    Ok(published
+        .map(|key| KeyRow {
+            kid: key.kid.clone(),
+            state: key.state.as_str(),
+            since: Time::new(key.activated_at.unwrap_or(key.created_at), now),
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_rates_at_most_once_a_second() {
+        let (activity, start) = (Activity::default(), Instant::now());
+        let after = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(activity.sample(10, after(0)), [0; 0]);
+        assert_eq!(activity.sample(15, after(500)), [0; 0]);
+        assert_eq!(activity.sample(30, after(2000)), [10]);
+        for second in 3..100 {
+            activity.sample(30, after(second * 1000));
+        }
+        assert_eq!(activity.sample(30, after(100_000)).len(), SAMPLES - 1);
+    }
+
+    #[test]
+    fn draws_rates_to_scale() {
+        let chart = Chart::of(&[0, 5, 10]);
+        assert_eq!((chart.latest, chart.most, chart.points.as_str()), (10, 10, "0,62 4,32 8,2"));
+        assert_eq!(Chart::of(&[]).points, "");
+    }
+}

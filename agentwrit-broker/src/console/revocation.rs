@@ -1,0 +1,181 @@
+//! `/console/revoke`, with what would end before the button, and `/console/confirmation`, which shows it arrive.
+
+use std::time::Duration;
+
+use agentwrit_protocol::{RevocationRequest, RevocationTarget, limits::MAX_REASON};
+use agentwrit_verify::{FeedCursor, Level, Subject, confirmation::ConfirmationState};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
+
+use super::{
+    Console,
+    error::ConsoleError,
+    fields::{Action, Fields},
+    format::{Time, number},
+    frame::Frame,
+    page::{Operator, render},
+};
+use crate::service::revocation::RevocationOutcome;
+
+/// Levels of the form, with what each of them ends.
+const LEVELS: [(&str, &str); 4] = [
+    ("agent", "Agent: its tokens and those delegated by it; it never gets another"),
+    ("task", "Task: every token of the task; the task can run again"),
+    ("chain", "Chain: tokens of the agent and everything delegated from them"),
+    ("token", "Token: its session and everything delegated from it"),
+];
+
+#[derive(Template)]
+#[template(path = "console/revoke.html")]
+struct RevokePage {
+    frame: Frame,
+    level: String,
+    target: String,
+    preview: Option<Preview>,
+    levels: [(&'static str, &'static str); 4],
+}
+
+/// Numbers of what a revocation would end.
+struct Preview {
+    known: bool,
+    tokens: String,
+    agents: String,
+    tasks: String,
+}
+
+impl Preview {
+    fn of(outcome: &RevocationOutcome) -> Self {
+        Self {
+            known: outcome.ended.revoked,
+            tokens: number(outcome.ended.count),
+            agents: number(outcome.agents),
+            tasks: number(outcome.tasks),
+        }
+    }
+}
+
+pub(super) async fn page(
+    State(console): State<Console>,
+    operator: Operator,
+    fields: Fields,
+) -> Result<Response, ConsoleError> {
+    let (level, target) = (fields.shown("level"), fields.shown("target"));
+    let preview = if target.is_empty() {
+        None
+    } else {
+        let request = RevocationRequest { dry_run: true, ..request(&fields)? };
+        let outcome = console.services.revocations.revoke(Subject::Admin, operator.bearer(), request, operator.client);
+        Some(Preview::of(&outcome.await?))
+    };
+    render(&RevokePage { frame: operator.frame("Revoke"), level, target, preview, levels: LEVELS })
+}
+
+pub(super) async fn revoke(
+    State(console): State<Console>,
+    Action { operator, form }: Action,
+) -> Result<Response, ConsoleError> {
+    let request = request(&form)?;
+    let (level, target) = (request.level, request.text.clone());
+    let done = console.services.revocations.revoke(Subject::Admin, operator.bearer(), request, operator.client).await?;
+    if !done.ended.revoked {
+        return Err(ConsoleError::NotFound { what: "nothing matches the target, and nothing was revoked" });
+    }
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("cursor", &done.cursor.to_string())
+        .append_pair("level", level.as_str())
+        .append_pair("target", &target)
+        .append_pair("count", &done.ended.count.to_string())
+        .finish();
+    Ok(Redirect::to(&format!("/console/confirmation?{query}")).into_response())
+}
+
+/// Reads the revocation that a form requests.
+fn request(form: &Fields) -> Result<RevocationRequest, ConsoleError> {
+    let level = form.required("level", |text| match text {
+        "token" => Ok(Level::Token),
+        "agent" => Ok(Level::Agent),
+        "task" => Ok(Level::Task),
+        "chain" => Ok(Level::Chain),
+        _ => Err("must be token, agent, task or chain"),
+    })?;
+    let text = form.required("target", |text| Ok::<_, String>(text.to_owned()))?;
+    let reason = form.parsed("reason", |text| match text {
+        text if text.len() > MAX_REASON => Err(format!("must have at most {MAX_REASON} bytes")),
+        text if text.contains('\0') => Err("must not contain U+0000".to_owned()),
+        text => Ok(text.to_owned()),
+    })?;
+    let target = RevocationTarget::parse(level, &text);
+    Ok(RevocationRequest { level, target, text, reason, wait: None, dry_run: false })
+}
+
+#[derive(Template)]
+#[template(path = "console/confirmation.html")]
+struct ConfirmationPage {
+    frame: Frame,
+    level: String,
+    target: String,
+    count: String,
+    cursor: String,
+    state: ConfirmationState,
+    verifiers: u64,
+    confirmed: u64,
+    fenced: u64,
+    unenrolled: u64,
+    elapsed: String,
+    pending: Vec<PendingRow>,
+}
+
+impl ConfirmationPage {
+    fn is_pending(&self) -> bool {
+        self.state == ConfirmationState::Pending
+    }
+
+    fn is_confirmed(&self) -> bool {
+        self.state == ConfirmationState::Confirmed
+    }
+
+    /// Returns how many verifiers no longer accept what was revoked.
+    fn done(&self) -> u64 {
+        self.confirmed.saturating_add(self.fenced)
+    }
+}
+
+struct PendingRow {
+    verifier: String,
+    instance: String,
+    heard: Option<Time>,
+    fenced: Option<Time>,
+}
+
+pub(super) async fn confirmation(
+    State(console): State<Console>,
+    operator: Operator,
+    fields: Fields,
+) -> Result<Response, ConsoleError> {
+    let services = &console.services;
+    let (now, cursor) = (services.ledger.now(), fields.required("cursor", FeedCursor::parse)?);
+    let response = services.confirmations.await_confirmation(&cursor, &Subject::Admin, Duration::ZERO).await?;
+    let pending = response.confirmation.pending.iter().map(|pending| PendingRow {
+        verifier: pending.verifier.to_string(),
+        instance: pending.instance.map_or_else(|| "unknown".to_owned(), |id| id.to_string()),
+        heard: pending.last_heard.map(|at| Time::new(at, now)),
+        fenced: pending.fenced_at.map(|at| Time::new(at, now)),
+    });
+    render(&ConfirmationPage {
+        frame: operator.frame("Revoke"),
+        level: fields.shown("level"),
+        target: fields.shown("target"),
+        count: number(fields.number("count")?.unwrap_or(0)),
+        cursor: cursor.to_string(),
+        state: response.confirmation.state,
+        verifiers: response.confirmation.verifiers,
+        confirmed: response.confirmation.confirmed,
+        fenced: response.confirmation.fenced,
+        unenrolled: response.unenrolled,
+        elapsed: format!("{} ms", number(response.elapsed_ms)),
+        pending: pending.collect(),
+    })
+}

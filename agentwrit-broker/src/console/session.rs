@@ -1,0 +1,201 @@
+//! Sessions of operators who have signed in.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use data_encoding::BASE64URL_NOPAD;
+use http::{HeaderMap, header::COOKIE};
+use zeroize::Zeroizing;
+
+use crate::domain::Digest;
+
+/// Time without a request after which a session ends.
+pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Lifetime of a session's token, in seconds: the longest session.
+pub(super) const TOKEN_TTL: u64 = 8 * 3600;
+/// Largest number of sessions. Another sign-in ends the one that was used least recently.
+pub(super) const MAX_SESSIONS: usize = 64;
+
+/// Name of the cookie over TLS: a browser accepts the prefix only with `Secure`, `Path=/` and without `Domain`.
+const SECURE_COOKIE: &str = "__Host-agentwrit-console";
+/// Name of the cookie without TLS.
+const PLAIN_COOKIE: &str = "agentwrit-console";
+
+/// Sessions of this broker, by the digest of their secret.
+pub(super) struct Sessions {
+    is_https: bool,
+    sessions: Mutex<HashMap<[u8; 32], Session>>,
+}
+
+/// A session.
+#[derive(Clone)]
+pub(super) struct Session {
+    /// Token of the operator, which the pages never contain.
+    pub(super) token: Zeroizing<String>,
+    /// Text that forms of the session contain.
+    pub(super) form_token: String,
+    /// Moment of the latest request that counts.
+    used_at: Instant,
+}
+
+impl Sessions {
+    pub(super) fn new(is_https: bool) -> Self {
+        Self { is_https, sessions: Mutex::default() }
+    }
+
+    /// Begins a session that holds `token`. Returns the value of `Set-Cookie`.
+    pub(super) fn begin(&self, token: String, random: &[u8; 64], now: Instant) -> String {
+        let (secret, form_token) = random.split_at(32);
+        let secret = BASE64URL_NOPAD.encode(secret);
+        let form_token = BASE64URL_NOPAD.encode(form_token);
+        let session = Session { token: Zeroizing::new(token), form_token, used_at: now };
+        let mut sessions = self.lock();
+        sessions.retain(|_, session| is_alive(session, now));
+        if sessions.len() >= MAX_SESSIONS {
+            let oldest = sessions.iter().min_by_key(|(_, session)| session.used_at).map(|(key, _)| *key);
+            oldest.and_then(|key| sessions.remove(&key));
+        }
+        sessions.insert(key_of(&secret), session);
+        self.cookie(&secret, None)
+    }
+
+    /// Returns the session that the request names, if it has not ended. The request keeps it alive if it `counts`.
+    pub(super) fn find(&self, headers: &HeaderMap, now: Instant, counts: bool) -> Option<Session> {
+        let key = key_of(self.secret_in(headers)?);
+        let mut sessions = self.lock();
+        if !sessions.get(&key).is_some_and(|session| is_alive(session, now)) {
+            sessions.remove(&key);
+            return None;
+        }
+        let session = sessions.get_mut(&key)?;
+        if counts {
+            session.used_at = now;
+        }
+        Some(session.clone())
+    }
+
+    /// Ends the session that the request names. Returns the value of `Set-Cookie` that removes the cookie.
+    pub(super) fn end(&self, headers: &HeaderMap) -> String {
+        if let Some(secret) = self.secret_in(headers) {
+            self.lock().remove(&key_of(secret));
+        }
+        self.cookie("", Some(0))
+    }
+
+    fn cookie(&self, secret: &str, max_age: Option<u64>) -> String {
+        let end = max_age.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        let (name, secure) = if self.is_https { (SECURE_COOKIE, "; Secure") } else { (PLAIN_COOKIE, "") };
+        format!("{name}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}{end}")
+    }
+
+    /// Returns the value of the session's cookie. A cookie without the prefix does not count over TLS: another service of the
+    /// host's domain can set it.
+    fn secret_in<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
+        let name = if self.is_https { SECURE_COOKIE } else { PLAIN_COOKIE };
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut found = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        found.find(|(found, value)| *found == name && !value.is_empty()).map(|(_, value)| value)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the key of a session: a look-up takes the same time whatever part of the secret is right.
+fn key_of(secret: &str) -> [u8; 32] {
+    *Digest::of(secret.as_bytes()).as_bytes()
+}
+
+fn is_alive(session: &Session, now: Instant) -> bool {
+    now.saturating_duration_since(session.used_at) < IDLE_LIMIT
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("is_https", &self.is_https).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("used_at", &self.used_at).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn headers(cookie: &str) -> HeaderMap {
+        HeaderMap::from_iter([(COOKIE, HeaderValue::from_str(cookie).unwrap())])
+    }
+
+    fn begin(sessions: &Sessions, number: u8, now: Instant) -> HeaderMap {
+        let cookie = sessions.begin(format!("token-{number}"), &[number; 64], now);
+        headers(cookie.split(';').next().unwrap())
+    }
+
+    #[test]
+    fn ends_idle_session_and_ignores_refreshes() {
+        let (sessions, start) = (Sessions::new(true), Instant::now());
+        let cookie = begin(&sessions, 1, start);
+        let almost = start + IDLE_LIMIT - Duration::from_millis(1);
+        assert!(sessions.find(&cookie, almost, false).is_some());
+        assert!(sessions.find(&cookie, start + IDLE_LIMIT, true).is_none());
+        assert!(sessions.find(&cookie, start, true).is_none(), "it has ended");
+
+        let cookie = begin(&sessions, 2, start);
+        assert!(sessions.find(&cookie, almost, true).is_some());
+        assert!(sessions.find(&cookie, start + IDLE_LIMIT, true).is_some());
+    }
+
+    #[test]
+    fn limits_number_of_sessions_by_ending_the_least_recently_used() {
+        let (sessions, start) = (Sessions::new(false), Instant::now());
+        let cookies: Vec<HeaderMap> =
+            (0..64).map(|number| begin(&sessions, number, start + Duration::from_millis(number.into()))).collect();
+        let later = start + Duration::from_secs(1);
+        assert!(sessions.find(&cookies[0], later, true).is_some());
+        let newest = begin(&sessions, 99, later);
+        assert_eq!(sessions.lock().len(), MAX_SESSIONS);
+        let alive = [&cookies[0], &cookies[1], &cookies[2], &newest].map(|cookie| sessions.find(cookie, later, true));
+        assert_eq!(alive.map(|session| session.is_some()), [true, false, true, true]);
+    }
+
+    #[test]
+    fn cookie_has_host_prefix_over_tls_only() {
+        for (is_https, expected) in [
+            (true, "__Host-agentwrit-console=AQEB; Path=/; HttpOnly; SameSite=Strict; Secure"),
+            (false, "agentwrit-console=AQEB; Path=/; HttpOnly; SameSite=Strict"),
+        ] {
+            assert_eq!(Sessions::new(is_https).cookie("AQEB", None), expected);
+        }
+    }
+
+    #[test]
+    fn rejects_cookie_of_other_name_and_unknown_secret() {
+        let (sessions, start) = (Sessions::new(true), Instant::now());
+        let cookie = sessions.begin("token".to_owned(), &[1; 64], start);
+        let secret = cookie.split(['=', ';']).nth(1).unwrap();
+        let is_found = |text: &str| sessions.find(&headers(text), start, true).is_some();
+        assert!(is_found(&format!("a=b; {SECURE_COOKIE}={secret}")));
+        for text in [
+            format!("{PLAIN_COOKIE}={secret}"),
+            format!("{SECURE_COOKIE}={}", secret.to_ascii_lowercase()),
+            format!("{SECURE_COOKIE}="),
+            SECURE_COOKIE.to_owned(),
+        ] {
+            assert!(!is_found(&text), "{text}");
+        }
+        let removal = sessions.end(&headers(&format!("{SECURE_COOKIE}={secret}")));
+        assert!(removal.contains("Max-Age=0"));
+        assert!(!is_found(&format!("{SECURE_COOKIE}={secret}")));
+    }
+}

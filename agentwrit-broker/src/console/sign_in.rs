@@ -1,0 +1,101 @@
+//! `/console/sign-in` and `/console/sign-out`.
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Redirect, Response},
+};
+use http::{HeaderMap, StatusCode, header::SET_COOKIE};
+
+use super::{
+    Console,
+    error::ConsoleError,
+    fields::{Action, Fields, form},
+    frame::{Frame, html},
+    page::render,
+    session::TOKEN_TTL,
+};
+use crate::{
+    http::{Client, Described},
+    keys::Secret,
+};
+
+#[derive(Template)]
+#[template(path = "console/sign_in.html")]
+struct SignInPage {
+    frame: Frame,
+    /// Page that follows.
+    next: String,
+    problem: Option<String>,
+}
+
+pub(super) async fn page(fields: Fields) -> Result<Response, ConsoleError> {
+    render(&SignInPage { frame: Frame::outside(), next: next(&fields), problem: None })
+}
+
+pub(super) async fn sign_in(
+    State(console): State<Console>,
+    Client(client): Client,
+    request: Request,
+) -> Result<Response, ConsoleError> {
+    let form = form(request).await?;
+    let services = &console.services;
+    let secret = Secret::new(form.shown("secret"));
+    match services.logins.authenticate_admin_for(client, secret, TOKEN_TTL).await {
+        Ok(issued) => {
+            let random = services.issuer.random();
+            let cookie = console.sessions.begin(issued.access_token, &random, services.ledger.monotonic());
+            Ok(([(SET_COOKIE, cookie)], Redirect::to(&next(&form))).into_response())
+        }
+        Err(error) => {
+            let Described { status, detail, retry_after, .. } = Described::of_service(&error);
+            let wait = retry_after.map(|seconds| format!(": try again in {seconds} s")).unwrap_or_default();
+            let page = SignInPage { frame: Frame::outside(), next: next(&form), problem: Some(detail + &wait) };
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+            html(&page, status).map_err(ConsoleError::Template)
+        }
+    }
+}
+
+pub(super) async fn sign_out(
+    State(console): State<Console>,
+    headers: HeaderMap,
+    action: Action,
+) -> Result<Response, ConsoleError> {
+    let cookie = console.sessions.end(&headers);
+    let Action { operator, .. } = action;
+    console.services.tokens.release(operator.bearer, operator.client).await?;
+    Ok(([(SET_COOKIE, cookie)], Redirect::to("/console/sign-in")).into_response())
+}
+
+/// Returns the page that follows the sign-in: one of the console, so that no link leads elsewhere through it.
+fn next(fields: &Fields) -> String {
+    let is_page = |target: &&str| {
+        let path = target.split('?').next().unwrap_or_default();
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-');
+        (path == "/console" || path.starts_with("/console/")) && path.bytes().all(is_plain) && !path.contains("//")
+    };
+    fields.text("next").filter(is_page).unwrap_or("/console").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sign_in_leads_to_pages_of_console_only() {
+        for (target, expected) in [
+            ("/console/agents?scope=a%3Ab%3Ac", "/console/agents?scope=a%3Ab%3Ac"),
+            ("/console", "/console"),
+            ("//evil.test/console", "/console"),
+            ("https://evil.test", "/console"),
+            ("/console/../v1/health", "/console"),
+            ("/console//evil.test", "/console"),
+            ("/console\\evil", "/console"),
+            ("/consoles", "/console"),
+        ] {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("next", target).finish();
+            assert_eq!(next(&Fields::of_query(&query)), expected, "{target}");
+        }
+    }
+}
