@@ -1,5 +1,7 @@
 //! Trust rules, used assertions, and agents that registered with one.
 
+use std::time::Duration;
+
 use agentwrit_protocol::AttestationKind;
 
 use super::*;
@@ -48,6 +50,18 @@ async fn finds_trust_rules_by_id_name_and_issuer_in_order_of_creation() {
             Ok(())
         })
         .await;
+}
+
+#[tokio::test]
+async fn trust_rule_in_memory_equals_stored_one_when_clock_has_nanoseconds() {
+    let fixture = Fixture::new();
+    let created_at = UnixTime::since_epoch(Duration::from_nanos(5_000_000_123));
+    let rule = TrustRule { created_at, ..trust_rule("ci") };
+    let added = fixture.write(move |tx| tx.insert_trust_rule(rule)).await.unwrap();
+    let id = added.id.clone();
+    let remembered = fixture.write(move |tx| tx.trust_rule(&id)).await;
+    let stored = fixture.read(move |reader| reader.trust_rules_for(AttestationKind::Oidc, ISSUER)).await;
+    assert_eq!((remembered, stored), (Some(added.clone()), vec![added]));
 }
 
 #[tokio::test]

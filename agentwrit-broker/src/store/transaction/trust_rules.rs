@@ -10,7 +10,7 @@ use crate::{
     domain::{AppName, Digest, TrustRule, TrustRuleId},
     store::{
         Page, StoreError,
-        codec::from_micros,
+        codec::{from_micros, micros},
         pending::{AssertionRow, TrustRuleDeletion, TrustRuleRow},
         trust_rules::ReadTrustRules,
     },
@@ -45,7 +45,9 @@ impl Tx<'_> {
             return Ok(None);
         }
         let latest = from_micros(self.latest_trust_rule()?).saturating_add(Duration::from_micros(1));
-        let rule = TrustRule { created_at: rule.created_at.max(latest), ..rule };
+        // As the store keeps it: a rule that this broker remembers must equal the one that it reads.
+        let created_at = from_micros(micros(rule.created_at)).max(latest);
+        let rule = TrustRule { created_at, ..rule };
         {
             let batch = &mut self.batch.borrow_mut();
             batch.pending.trust_rules.push(TrustRuleRow(rule.clone()));
