@@ -1,21 +1,26 @@
-//! A broker, a protected service and three agents, in one process and one readable trace.
+//! A broker, a protected service and four agents, in one process and one readable trace. The last agent has no secret: an
+//! identity provider attests it.
 //!
 //! `cargo run --release -p quickstart` keeps the broker and the service running and prints `curl` lines to try;
 //! with `--once` it ends after the trace, successfully only if every outcome was as expected.
 
+mod identity_provider;
 mod service;
 mod trace;
 
-use std::{net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use agentwrit_broker::{Broker, Config};
-use agentwrit_client::{Admin, Agent, App, Client, NewApp, RevocationTarget};
-use agentwrit_verify::{Scope, Subject};
+use agentwrit_client::{
+    Admin, Agent, App, AttestationKind, ClaimMatch, ClaimValue, Client, JwkSetText, NewApp, RevocationTarget,
+    StaticSource, TrustRuleRequest,
+};
+use agentwrit_verify::{AppId, Scope, ScopeSet, Subject};
 use clap::Parser;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::trace::Step;
+use crate::{identity_provider::IdentityProvider, trace::Step};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,10 +30,13 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 /// Timeout for the propagation of a revocation to the service.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of requests of the trace.
-const OUTCOMES: usize = 7;
+const OUTCOMES: usize = 8;
+
+/// Repository whose CI jobs the trust rule accepts.
+const REPOSITORY: &str = "acme/api";
 
 #[derive(Parser)]
-#[command(about = "A broker, a protected service and three agents, in one process and one readable trace")]
+#[command(about = "A broker, a protected service and four agents, in one process and one readable trace")]
 struct Arguments {
     /// End after the trace; fail unless every outcome was as expected
     #[arg(long)]
@@ -52,7 +60,8 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let reader = scene.agent("read-data", "read:data:*").await?;
     let writer = scene.agent("write-data", "write:data:*").await?;
     let leaked = scene.agent("leaked", "read:data:*").await?;
-    scene.introduce(&[&reader, &writer, &leaked]);
+    let attested = scene.attested_agent().await?;
+    scene.introduce(&[&reader, &writer, &leaked, &attested]);
 
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(Duration::from_secs(10)).build()?;
     let url = scene.data_url();
@@ -60,6 +69,7 @@ async fn run(arguments: &Arguments) -> Result<bool, Failure> {
     for step in Step::with_broker(&reader, &writer) {
         right += usize::from(step.take(&client, &url).await?);
     }
+    right += usize::from(Step::attested(&attested).take(&client, &url).await?);
     right += usize::from(Step::before_revocation(&leaked).take(&client, &url).await?);
     scene.revoke(&leaked).await?;
     right += usize::from(Step::after_revocation(&leaked).take_within(REVOCATION_TIMEOUT, &client, &url).await?);
@@ -83,6 +93,7 @@ struct Scene {
     service: JoinHandle<Result<(), Failure>>,
     service_address: SocketAddr,
     app: App,
+    app_id: AppId,
     admin: Admin,
     admin_secret: String,
     directory: TempDir,
@@ -105,12 +116,55 @@ impl Scene {
         let admin = client.admin(admin_secret.clone())?;
         let ceiling = NewApp::new("quickstart", ["read:data:*", "write:data:*"])?;
         let credentials = admin.create_app(&ceiling).await?;
+        let app_id = credentials.record.app_id;
         let app = client.app(credentials.record.client_id, credentials.client_secret)?;
-        Ok(Self { broker: Some(broker), broker_address, service, service_address, app, admin, admin_secret, directory })
+        Ok(Self {
+            broker: Some(broker),
+            broker_address,
+            service,
+            service_address,
+            app,
+            app_id,
+            admin,
+            admin_secret,
+            directory,
+        })
     }
 
     async fn agent(&self, task: &str, scope: &str) -> Result<Agent, Failure> {
         Ok(self.app.agent("quickstart", task).scope([scope])?.max_ttl(LIFETIME).create().await?)
+    }
+
+    /// Registers an agent with an ID token of a CI job, as `GitHubActionsSource` gets one: no secret of the broker is
+    /// involved. The trust rule makes the orchestration and the task of the token's claims.
+    async fn attested_agent(&self) -> Result<Agent, Failure> {
+        let provider = IdentityProvider::new()?;
+        self.trust(&provider).await?;
+        let source = StaticSource::new(AttestationKind::Oidc, provider.id_token(REPOSITORY, 7));
+        let agent = self.app.client().attested(source).agent(["read:data:*"])?.create().await?;
+        Ok(agent)
+    }
+
+    /// Accepts the provider's ID tokens for jobs of one repository.
+    async fn trust(&self, provider: &IdentityProvider) -> Result<(), Failure> {
+        let condition = ClaimMatch::Equals(ClaimValue::Text(String::from(REPOSITORY)));
+        let rule = TrustRuleRequest {
+            name: String::from("ci"),
+            app_id: self.app_id.clone(),
+            kind: AttestationKind::Oidc,
+            issuer: String::from(IdentityProvider::ISSUER),
+            jwks_url: None,
+            jwks: Some(JwkSetText::parse(provider.key_set().as_bytes())?),
+            audience: String::from("agentwrit"),
+            claims: BTreeMap::from([(String::from("repository"), condition)]),
+            allowed_scope: ScopeSet::parse(["read:data:*"])?,
+            max_ttl: LIFETIME.as_secs(),
+            orch_template: Some(String::from("{repository}")),
+            task_template: Some(String::from("run-{run_id}")),
+            token_review: false,
+        };
+        self.admin.create_trust_rule(&rule).await?;
+        Ok(())
     }
 
     /// Revokes an agent, and returns after the broker's acknowledgement.

@@ -32,6 +32,11 @@ impl Step {
         ]
     }
 
+    /// Returns the request of an agent without a secret.
+    pub(crate) fn attested(agent: &Agent) -> Self {
+        Self { what: "attested agent", token: Some(agent.token().expose().to_owned()), expected: StatusCode::OK }
+    }
+
     /// Returns the request of an agent that is about to be revoked.
     pub(crate) fn before_revocation(leaked: &Agent) -> Self {
         Self { what: "a third agent", token: Some(leaked.token().expose().to_owned()), expected: StatusCode::OK }
