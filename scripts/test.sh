@@ -149,6 +149,12 @@ need_node() {
     done
 }
 
+# The operator's console is tested in it.
+need_chromium() {
+    command -v chromium >/dev/null || apt_install --no-install-recommends chromium ||
+        die "chromium not found: the tests of the console need it (Debian package chromium)"
+}
+
 # The clients need the standard library only; the programs with another JWT library need the modules in their go.sum. Nothing else
 # is downloaded, and what is compiled stays out of the source tree.
 need_go() {
@@ -318,6 +324,7 @@ if ! $fast; then
     heading "what clients in other languages need"
     need_venv
     need_node
+    need_chromium
     need_go
     need_deploy_tools
 
