@@ -45,13 +45,12 @@ fn is_of_this_site(method: &Method, headers: &HeaderMap) -> bool {
     let is_navigation = method.is_safe() && text(MODE).is_none_or(|mode| mode == "navigate");
     match (headers.get(SITE).map(HeaderValue::as_bytes), headers.get(ORIGIN)) {
         (Some(b"same-origin"), _) => true,
-        (Some(b"none"), _) => method.is_safe(),
+        (Some(b"none"), _) | (None, None) => method.is_safe(),
         (Some(_), _) => is_navigation,
         (None, Some(origin)) => {
             let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
             host.is_some() && host == text(HOST)
         }
-        (None, None) => method.is_safe(),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     page::{Operator, render},
 };
 use crate::{
+    clock::ClockWarning,
     service::{Error, Services},
     store::{AgentFilter, AuditQuery, Page, Reader, TokenFilter, TokenPage},
 };
@@ -212,7 +213,7 @@ pub(super) async fn page(State(console): State<Console>, operator: Operator) -> 
         issuer: services.issuer.name().to_owned(),
         uptime: duration(services.uptime()),
         store: if services.ledger.store.is_shared() { "PostgreSQL" } else { "SQLite" },
-        warnings: clock_warnings.into_iter().map(|warning| warning.as_str()).chain(services.keys.warnings()).collect(),
+        warnings: clock_warnings.into_iter().map(ClockWarning::as_str).chain(services.keys.warnings()).collect(),
         figures: counts.figures(),
         requests: Chart::of(&rates),
         rejections: counts.bars(),

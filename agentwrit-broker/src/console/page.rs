@@ -37,6 +37,7 @@ impl Operator {
     }
 
     /// Returns the bearer of an operation.
+    #[expect(clippy::unnecessary_wraps, reason = "services take the bearer of a request, if it has one")]
     pub(super) fn bearer(&self) -> Option<Bearer> {
         Some(self.bearer.clone())
     }
@@ -54,13 +55,11 @@ impl FromRequestParts<Console> for Operator {
         if services.ledger.store.is_shared() {
             services.ledger.confirm().await.map_err(|error| SignedOut::Failed(Error::from(error)))?;
         }
-        match services.verifier.verify_token(&session.token) {
-            Ok(token) => Ok(Self { bearer: token.into(), form_token: session.form_token, client }),
-            Err(_) => {
-                console.sessions.end(&parts.headers);
-                Err(SignedOut::of(parts))
-            }
+        if let Ok(token) = services.verifier.verify_token(&session.token) {
+            return Ok(Self { bearer: token.into(), form_token: session.form_token, client });
         }
+        console.sessions.end(&parts.headers);
+        Err(SignedOut::of(parts))
     }
 }
 

@@ -51,7 +51,7 @@ impl App {
         let is_current = self.secret_digest == *offered;
         let former = self.former_secret.unwrap_or(FormerSecret { digest: self.secret_digest, expires_at: now });
         let is_former = former.digest == *offered;
-        is_current | (is_former & (now < former.expires_at))
+        is_current || (is_former && now < former.expires_at)
     }
 
     /// Returns the time until which the secret before the latest rotation is accepted, if it is at `now`.

@@ -87,7 +87,6 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
     let challenge = || middleware::from_fn(proofs::challenge_in_scheme);
     let renew = holder(post(tokens::renew)).route_layer(middleware::map_response(tokens::reject_renewal));
     let release = holder(post(tokens::release)).route_layer(middleware::map_response(tokens::accept_released));
-    let delegate = holder(post(tokens::delegate));
     [
         (paths::HEALTH, get(operation::health_endpoint)),
         (paths::METRICS, get(operation::metrics)),
@@ -100,7 +99,7 @@ fn routes(services: &Arc<Services>, verifiers: &ProofVerifiers) -> [(&'static st
         (paths::REGISTER, post(registration::register).route_layer(Extension(verifiers.clone()))),
         (paths::TOKEN_RENEW, renew.route_layer(challenge())),
         (paths::TOKEN_RELEASE, release.route_layer(challenge())),
-        (paths::DELEGATE, delegate.route_layer(challenge())),
+        (paths::DELEGATE, holder(post(tokens::delegate)).route_layer(challenge())),
         (paths::REVOCATIONS, get(verifiers::revocation_feed)),
         (paths::REVOKE, require("admin:revoke:*", post(revocations::revoke))),
         (paths::REVOCATION_CONFIRMATION, require("admin:revoke:*", get(revocations::confirmation))),
