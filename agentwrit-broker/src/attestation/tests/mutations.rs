@@ -48,6 +48,16 @@ fn every_flipped_bit_of_token_is_rejected() {
     }
 }
 
+#[test]
+fn parts_of_different_tokens_are_rejected_together() {
+    // All three tokens have the same claims: header and signature must be of one.
+    let part = |token: usize, place: usize| fixture().tokens[token].split('.').nth(place).unwrap();
+    for [header, claims, signature] in (0..27).map(|number| [number / 9, number / 3 % 3, number % 3]) {
+        let mixed = format!("{}.{}.{}", part(header, 0), part(claims, 1), part(signature, 2));
+        assert_eq!(judged(&mixed).is_ok(), header == signature, "{header} {claims} {signature}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -61,16 +71,6 @@ proptest! {
         mutated.replace_range(from..(from + length).min(token.len()), &text);
         prop_assume!(mutated != *token);
         prop_assert!(judged(&mutated).is_err());
-    }
-
-    #[test]
-    fn parts_of_different_tokens_are_rejected_together(parts in prop::array::uniform3(0_usize..3)) {
-        prop_assume!(parts.iter().any(|part| *part != parts[0]));
-        let of = |token: usize, part: usize| fixture().tokens[token].split('.').nth(part).unwrap().to_owned();
-        // All three have the same claims: only header and signature must agree.
-        prop_assume!(parts[0] != parts[2]);
-        let mixed = format!("{}.{}.{}", of(parts[0], 0), of(parts[1], 1), of(parts[2], 2));
-        prop_assert!(judged(&mixed).is_err());
     }
 
     #[test]

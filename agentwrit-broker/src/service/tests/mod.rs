@@ -15,6 +15,7 @@ mod keys;
 mod lifetime;
 mod network_model;
 mod noise;
+mod pods;
 mod registration;
 mod revocation;
 mod shared_responses;

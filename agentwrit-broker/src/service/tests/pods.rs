@@ -1,0 +1,136 @@
+//! Agents of Kubernetes pods, from their attestation to the deletion of their pod.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use agentwrit_protocol::{Attestation, AttestationKind, ClaimMatch, ClaimValue, JwkSetText, TrustRuleRequest};
+use identity_provider::{Algorithm, ApiServer, SigningKey as IssuerKey};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::{
+    attestation::{KubernetesSettings, PodAgents as _, api_server_url},
+    audit::EventType,
+};
+
+const ISSUER: &str = "https://kubernetes.example";
+const ACCOUNT: &str = "system:serviceaccount:prod:agent";
+const AUDIENCE: &str = "https://broker.example";
+
+/// A broker in a cluster with one rule, for [`ACCOUNT`].
+struct Cluster {
+    test: TestServices,
+    server: ApiServer,
+    key: IssuerKey,
+    _files: TempDir,
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let (files, key) = (TempDir::new().unwrap(), IssuerKey::generate(Algorithm::Es256, "1"));
+        let own_token = key.token(&json!({ "iss": ISSUER, "sub": "system:serviceaccount:broker:broker" }));
+        let server = ApiServer::start(&own_token);
+        let token_path = files.path().join("token");
+        std::fs::write(&token_path, own_token).unwrap();
+        let api_url = api_server_url(&server.url()).unwrap();
+        let kubernetes = KubernetesSettings { api_url, token_path, ca_path: PathBuf::new(), watch: true };
+        let test = TestServices::with(|config| config.attestation.kubernetes = Some(kubernetes)).await;
+        let (app, _) = test.create_app().await;
+        let set = json!({ "keys": [key.jwk()] });
+        let rule = TrustRuleRequest {
+            name: "cluster".to_owned(),
+            app_id: app.app_id,
+            kind: AttestationKind::Kubernetes,
+            issuer: ISSUER.to_owned(),
+            jwks_url: None,
+            jwks: Some(JwkSetText::parse(set.to_string().as_bytes()).unwrap()),
+            audience: AUDIENCE.to_owned(),
+            claims: BTreeMap::from([("sub".to_owned(), ClaimMatch::Equals(ClaimValue::Text(ACCOUNT.to_owned())))]),
+            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
+            max_ttl: 60,
+            task_template: None,
+            orch_template: None,
+            token_review: false,
+        };
+        test.services.trust_rules.add(Subject::Admin, None, rule, CLIENT).await.unwrap();
+        Self { test, server, key, _files: files }
+    }
+
+    /// Registers an agent of a pod with a new token of its.
+    async fn register(&self, uid: &str, jti: &str) -> Result<(AgentId, Issued), Error> {
+        let services = &self.test.services;
+        let now = services.ledger.now().seconds();
+        let own = json!({ "namespace": "prod", "pod": { "name": format!("agent-{uid}"), "uid": uid } });
+        let claims = json!({
+            "iss": ISSUER, "sub": ACCOUNT, "aud": [AUDIENCE], "jti": jti, "iat": now, "exp": now + 600, "kubernetes.io": own,
+        });
+        let nonce = services.challenges.issue();
+        let agent_key = SigningKey::from_bytes(&services.issuer.random());
+        let request = RegistrationRequest {
+            launch_token: None,
+            attestation: Some(Attestation { kind: AttestationKind::Kubernetes, token: self.key.token(&claims).into() }),
+            nonce: Presented::WellFormed(Hex(nonce)),
+            public_key: Presented::WellFormed(Base64(agent_key.verifying_key().to_bytes())),
+            signature: Presented::WellFormed(Base64(agent_key.sign(&nonce).to_bytes())),
+            orch_id: Some(PathSegment::parse("orch").unwrap()),
+            task_id: Some(PathSegment::parse("task").unwrap()),
+            requested_scope: ScopeSet::parse([SCOPE]).unwrap(),
+            sender_constrained: false,
+        };
+        services.registrations.register(request, None, CLIENT).await
+    }
+
+    fn is_accepted(&self, token: &str) -> bool {
+        self.test.services.verifier.verify(token).is_ok()
+    }
+}
+
+#[tokio::test]
+async fn deleted_pod_ends_tokens_of_its_agents_and_attests_no_more() {
+    let cluster = Cluster::new().await;
+    for uid in ["uid-1", "uid-2"] {
+        cluster.server.add_pod(uid);
+    }
+    let (id, first) = cluster.register("uid-1", "1").await.unwrap();
+    let (_, second) = cluster.register("uid-1", "2").await.unwrap();
+    let (_, other) = cluster.register("uid-2", "3").await.unwrap();
+    let services = &cluster.test.services;
+    let watch = tokio::spawn(services.attestor.watch(services.pods.clone()).unwrap().run());
+    let revoked = async {
+        while cluster.server.lists_and_watches().1 == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        cluster.server.delete_pod("uid-1");
+        while cluster.is_accepted(&first.access_token) || cluster.is_accepted(&second.access_token) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), revoked).await.unwrap();
+    assert!(cluster.is_accepted(&other.access_token), "an agent of another pod");
+
+    let trail = cluster.test.trail().await;
+    let events: Vec<&Event> = trail.iter().filter(|event| event.event_type == EventType::TokenRevoked).collect();
+    assert_eq!(events.len(), 2);
+    assert!(events.iter().all(|event| event.detail.contains("level=agent")), "{events:?}");
+    assert!(events.iter().all(|event| event.detail.contains("pod uid-1 was deleted")), "{events:?}");
+    assert!(events.iter().any(|event| event.resource.as_deref() == Some(id.as_str())), "{events:?}");
+
+    // The pod's service account still has tokens that are valid by themselves.
+    let Err(Error::AttestationFailed(failure)) = cluster.register("uid-1", "4").await else { panic!("accepted") };
+    assert_eq!(failure.reason, "pod_deleted");
+    cluster.register("uid-2", "5").await.unwrap();
+    cluster.server.end_watches(false);
+    watch.abort();
+}
+
+#[tokio::test]
+async fn second_broker_revokes_nothing_again() {
+    let cluster = Cluster::new().await;
+    cluster.register("uid-1", "1").await.unwrap();
+    let pods = &cluster.test.services.pods;
+    assert_eq!(pods.pods().await.unwrap(), ["uid-1"]);
+    assert_eq!(pods.revoke("uid-1", Some("https://other-cluster.example")).await.unwrap(), 0);
+    assert_eq!(pods.revoke("uid-1", Some(ISSUER)).await.unwrap(), 1);
+    assert_eq!(pods.revoke("uid-1", None).await.unwrap(), 0);
+    assert_eq!(pods.pods().await.unwrap(), [""; 0]);
+}
