@@ -123,10 +123,7 @@ impl Reporter {
         let until = Instant::now() + KEY_TIMEOUT;
         loop {
             changes.borrow_and_update();
-            let keys = shared.keys.key_set();
-            let unknown = AcceptanceError::UnknownKey { kid: None };
-            let verified =
-                keys.map_or(Err(unknown), |keys| ReportAcceptance::verify(text, report, &shared.issuer, &keys));
+            let verified = self.series.verify_acceptance(text, report);
             if matches!(verified, Err(AcceptanceError::UnknownKey { .. })) {
                 shared.key_requests.by_feed.notify_one();
                 if matches!(timeout_at(until, changes.changed()).await, Ok(Ok(()))) {

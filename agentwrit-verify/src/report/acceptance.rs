@@ -40,6 +40,9 @@ pub struct ReportAcceptance {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcceptanceError {
+    /// The response has none: it is of an older broker, or of another server in the broker's place.
+    #[error("it has no acceptance signed by the broker; if the broker is older than this service, update the broker")]
+    Missing,
     /// Not a well-formed compact JWS, or too long.
     #[error("not signed: {0}")]
     NotSigned(VerifyError),
@@ -121,6 +124,9 @@ impl ReportAcceptance {
     ///
     /// [`AcceptanceError`] with the first check that failed.
     pub fn verify(text: &str, report: &str, issuer: &str, keys: &KeySet) -> Result<Self, AcceptanceError> {
+        if text.is_empty() {
+            return Err(AcceptanceError::Missing);
+        }
         let jws = CompactJws::decode(text, Self::MAX_LENGTH).map_err(AcceptanceError::NotSigned)?;
         let found = jws.header.media_type.as_deref().unwrap_or_default();
         if found != Self::MEDIA_TYPE {
@@ -207,7 +213,8 @@ mod tests {
             let document = key(1).sign_document(ReportAcceptance::MEDIA_TYPE, payload.as_bytes());
             assert!(matches!(verify(&document), Err(AcceptanceError::Malformed { .. })), "{payload}");
         }
-        for text in ["", "204", "a.b.c", &"a".repeat(ReportAcceptance::MAX_LENGTH + 1)] {
+        assert_eq!(verify(""), Err(AcceptanceError::Missing));
+        for text in ["204", "a.b.c", &"a".repeat(ReportAcceptance::MAX_LENGTH + 1)] {
             assert!(matches!(verify(text), Err(AcceptanceError::NotSigned(_))), "{text}");
         }
     }

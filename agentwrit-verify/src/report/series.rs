@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{InstanceId, KeySetDigest, Report, ReportedBound, VerifierName};
+use super::{AcceptanceError, InstanceId, KeySetDigest, Report, ReportAcceptance, ReportedBound, VerifierName};
 use crate::{
     clock::UnixTime,
     feed_cursor::FeedCursor,
@@ -88,6 +88,12 @@ impl ReportSeries {
     #[cfg(feature = "remote")]
     pub(crate) fn has_begun(&self) -> bool {
         self.next.load(Ordering::Relaxed) > 1
+    }
+
+    /// Verifies that the broker accepted `report`.
+    pub(crate) fn verify_acceptance(&self, text: &str, report: &str) -> Result<ReportAcceptance, AcceptanceError> {
+        let keys = self.keys.key_set().ok_or(AcceptanceError::UnknownKey { kid: None })?;
+        ReportAcceptance::verify(text, report, self.list.issuer(), &keys)
     }
 
     /// Extends the lease after the broker accepted a report, at `now`. It counts from before the report was `sent`, since

@@ -10,7 +10,7 @@ use crate::{
     },
     issue::SigningKey,
     keys::KeySet,
-    report::{InstanceId, Report, ReportSeries, VerifierName},
+    report::{AcceptanceError, InstanceId, Report, ReportSeries, VerifierName},
     revocation::{Level, RevocationKey},
     trusted::TrustedKeys,
     verifier::Verifier,
@@ -173,6 +173,23 @@ impl TestFollower {
             let wall = now.wall.saturating_sub(now.monotonic.saturating_duration_since(sent));
             reports.accepted(ClockReading { wall, monotonic: sent }, at_least, now);
         }
+    }
+
+    /// Extends the lease by the broker's signed acceptance of a report that was sent at this monotonic time.
+    ///
+    /// # Errors
+    ///
+    /// [`AcceptanceError`]: the report does not count as accepted.
+    pub fn receive_acceptance(
+        &self,
+        sent: std::time::Instant,
+        report: &str,
+        acceptance: &str,
+    ) -> Result<(), AcceptanceError> {
+        let Some(reports) = &self.reports else { return Ok(()) };
+        let accepted = reports.verify_acceptance(acceptance, report)?;
+        self.report_accepted(sent, accepted.at_least);
+        Ok(())
     }
 
     /// Ends the lease after the broker rejected a report for a reason that lasts.

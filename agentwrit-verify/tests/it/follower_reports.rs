@@ -6,7 +6,7 @@ use agentwrit_verify::{
     Level, Verifier, VerifyError,
     issue::{SigningKey, SigningKeyError},
     remote::{FollowerBuilder, RemoteError},
-    report::{Report, ReportAcceptance, ReportedBound, UnverifiedReport, VerifierName},
+    report::{AcceptanceError, Report, ReportAcceptance, ReportedBound, UnverifiedReport, VerifierName},
     testing::TestIssuer,
 };
 
@@ -142,6 +142,16 @@ async fn forged_acceptance_of_unknown_instance_gives_no_lease() {
         assert!(is_not_reported(&follower.verifier().build(), &broker.token()), "{forged}");
     }
     assert_eq!(broker.reports().iter().filter(|report| !report.leaving).count(), 1, "the broker knows one instance");
+}
+
+#[tokio::test]
+async fn names_update_of_broker_when_acceptance_is_missing() {
+    let broker = Broker::start().await;
+    // A broker of an earlier version: 204, without a signature.
+    broker.with(|model| model.forged_acceptance = Some(String::new()));
+    let refused = broker.reporting().start().await.unwrap_err();
+    assert!(matches!(refused, RemoteError::Acceptance { error: AcceptanceError::Missing, .. }), "{refused}");
+    assert!(refused.to_string().ends_with("if the broker is older than this service, update the broker"), "{refused}");
 }
 
 #[tokio::test]
