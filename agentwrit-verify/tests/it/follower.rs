@@ -65,7 +65,7 @@ pub(crate) struct Model {
     pub(crate) report_status: &'static str,
     /// Interval for reports without news, in seconds.
     pub(crate) report_interval: u64,
-    /// What a server in the broker's place sends instead of the acceptance of a report.
+    /// Text that a server in the broker's place sends instead of the acceptance of a report.
     pub(crate) forged_acceptance: Option<String>,
     /// Latest acceptance of a report.
     pub(crate) acceptance: String,

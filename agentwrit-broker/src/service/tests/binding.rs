@@ -167,7 +167,7 @@ async fn rejects_change_that_loosens_binding_of_app_and_changes_nothing() {
     let launch_token = test.launch_token_of(Subject::App(app.app_id.clone()), false).await.unwrap();
     let registered = test.register_key(&launch_token, false).await.unwrap();
     assert_eq!(test.bound_key(&registered.agent.token), Some(registered.key));
-    // What changes nothing is no loosening.
+    // A request that changes nothing loosens nothing.
     test.set_binding(&app, true).await;
     let (name, scopes) = (AppName::parse("another-app").unwrap(), ScopeSet::parse([SCOPE]).unwrap());
     let new = NewApp { name, scopes, token_ttl: None, sender_constrained: false };

@@ -218,7 +218,7 @@ impl FleetMirror for FleetMemory {
             }
             let is_complete = fleet.kept.is_some_and(|kept| kept.is_complete);
             state.complete_at = match state.complete_at {
-                // What was committed before, too, is confirmed by all instances.
+                // All instances confirm the earlier commits, too.
                 Some(at) if is_complete => Some(at.min(state.began)),
                 Some(at) if is_same_loss => Some(at),
                 // No clock tells how much of the lease has passed before.
