@@ -26,7 +26,7 @@ async fn reason_of_refusal_is_in_trail_and_not_in_response() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
     let issuer = Issuer::start(Algorithm::Rs256);
-    let stranger = SigningKey::generate(Algorithm::Rs256, "key-1");
+    let other_key = SigningKey::generate(Algorithm::Rs256, "key-1");
     issuer.trusted_by(&broker, &admin).await;
     let used = issuer.token();
     assert_eq!(register(&broker, "oidc", &used).await.status, 200);
@@ -49,7 +49,7 @@ async fn reason_of_refusal_is_in_trail_and_not_in_response() {
         ("expiry_missing", issuer.token_with(json!({"exp": null}))),
         ("lifetime_too_long", issuer.token_with(json!({"exp": now() + 2 * 86_400}))),
         ("template_claim_unusable", issuer.token_with(json!({"run_id": null}))),
-        ("bad_signature", stranger.token(&issuer.claims())),
+        ("bad_signature", other_key.token(&issuer.claims())),
         ("unknown_key", with_header(json!({"alg": "RS256", "typ": "JWT", "kid": "key-2"}))),
         ("wrong_algorithm", with_header(json!({"alg": "ES256", "typ": "JWT", "kid": "key-1"}))),
         ("unsupported_algorithm", with_header(json!({"alg": "HS256", "typ": "JWT", "kid": "key-1"}))),
