@@ -20,7 +20,7 @@ use crate::{
 /// Add, list and remove trust rules, by which assertions of other issuers register agents
 #[derive(Subcommand)]
 pub(crate) enum Trust {
-    Add(Add),
+    Add(Box<Add>),
     List(List),
     Remove(Remove),
 }
@@ -98,7 +98,7 @@ pub(crate) struct Add {
     /// Orchestration of the agents, with claims in braces: `{repository}`
     #[arg(long, value_name = "TEMPLATE")]
     orch_template: Option<String>,
-    /// Let the Kubernetes API server confirm each assertion (TokenReview)
+    /// Let the Kubernetes API server confirm each assertion (`TokenReview`)
     #[arg(long)]
     token_review: bool,
 }
