@@ -8,7 +8,9 @@ async fn rejected_registration_uses_neither_assertion_nor_nonce() {
     let assertion = attesting.assertion("1");
     let good = registration(attesting.services(), &assertion);
     let wide = ScopeSet::parse(["read:data:*"]).unwrap();
-    let (other_nonce, other_key) = (Presented::WellFormed(Hex([7; 32])), Presented::WellFormed(Base64([7; 32])));
+    let other_nonce = Presented::WellFormed(Hex([7; 32]));
+    let other_key = SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
+    let other_key = Presented::WellFormed(Base64(other_key));
     let rejected = [
         (
             RegistrationRequest { requested_scope: wide.clone(), ..good.clone() },
