@@ -49,7 +49,15 @@ pub(super) async fn list_own(
     let filter = AgentFilter { app_id: Some(app_id), ..AgentFilter::default() };
     let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents(&filter, &page)?)).await?;
     let now = services.ledger.now();
-    let own = |agent| agent_record(agent, now).map(|record| AgentRecord { app_id: None, ..record });
+    // What the operator's list has more.
+    let own = |agent| {
+        agent_record(agent, now).map(|record| AgentRecord {
+            app_id: None,
+            revoked_at: None,
+            sender_constrained: false,
+            ..record
+        })
+    };
     let entries = agents.into_iter().map(|(cursor, agent)| Ok((cursor, own(agent)?)));
     Ok(Json(list_response(entries.collect::<Result<Vec<_>, HttpError>>()?, total, &page)))
 }
