@@ -5,6 +5,7 @@ use agentwrit_verify::Clock as _;
 
 use super::{
     super::{verifiers::enrol, *},
+    forger::Forger,
     instance::Instance,
     world::{Verifier, Waiting, World},
 };
@@ -35,7 +36,11 @@ impl World {
         // A process starts with what the caches hold.
         let (keys, _) = self.key_set_response();
         let clock = &self.broker.clock;
-        let instance = Instance::start(&self.issuer, clock, keys, verifier, (self.started, self.now), &mut self.chance);
+        let mut instance =
+            Instance::start(&self.issuer, clock, keys, verifier, (self.started, self.now), &mut self.chance);
+        if self.chance.percent(self.plan.forged) {
+            instance.put_behind(Forger::new(self.now, &mut self.chance));
+        }
         self.instances.push(instance);
     }
 

@@ -1,29 +1,24 @@
 //! An instance of a verifier: a real follower with identity behind a bad network, on a clock of its own.
 
-use std::{fmt, time::Instant};
+mod reporting;
+
+use std::fmt;
 
 use agentwrit_verify::{
-    Clock as _, FeedCursor, FeedError, KeySet,
+    Clock as _, FeedError, KeySet,
     feed::Staleness,
     report::{InstanceId, VerifierName},
     testing::{TestFollower, TestIssuer},
 };
 
-use super::{
-    super::{verifiers::key, *},
-    Chance,
-    world::Verifier,
-};
-use crate::service::verifiers::ReportRejection;
+use self::reporting::{ReportResponse, SentReport};
+use super::{super::*, Chance, forger::Forger, world::Verifier};
 
 /// Largest delay of an instance's clock, in milliseconds.
 const LEEWAY: i64 = 5_000;
 
 /// A message on its way, and the time of its arrival.
 type InFlight<M> = Vec<(i64, M)>;
-
-/// A report, and the monotonic time at which it was sent.
-type SentReport = (String, Instant);
 
 pub(super) struct Instance {
     number: u64,
@@ -36,8 +31,8 @@ pub(super) struct Instance {
     seen: Vec<String>,
     next_poll: i64,
     reports: InFlight<SentReport>,
-    /// Responses to reports: the time of sending and the cursor, or a rejection that lasts.
-    answers: InFlight<Option<(Instant, FeedCursor)>>,
+    report_responses: InFlight<ReportResponse>,
+    forger: Option<Forger>,
     rejected_reports: u64,
     next_report: i64,
     reported: Option<String>,
@@ -83,7 +78,8 @@ impl Instance {
             seen: Vec::new(),
             next_poll: now,
             reports: Vec::new(),
-            answers: Vec::new(),
+            report_responses: Vec::new(),
+            forger: None,
             rejected_reports: 0,
             id,
             suspended_until: now,
@@ -103,6 +99,16 @@ impl Instance {
             // A process that is paused misses none of the time.
             self.clock.advance(step);
         }
+    }
+
+    /// Puts a proxy that forges acceptances between this instance and its broker.
+    pub(super) fn put_behind(&mut self, forger: Forger) {
+        self.forger = Some(forger);
+    }
+
+    /// Returns the number of 204s that the proxy forged.
+    pub(super) fn forged_acceptances(&self) -> u64 {
+        self.forger.as_ref().map_or(0, Forger::forged)
     }
 
     /// Suspends the machine.
@@ -154,7 +160,7 @@ impl Instance {
     pub(super) fn lose_messages(&mut self) {
         self.responses.clear();
         self.reports.clear();
-        self.answers.clear();
+        self.report_responses.clear();
     }
 
     /// Loses the connection after a last response, which may arrive late, until after its bound. Returns the time at which
@@ -206,62 +212,6 @@ impl Instance {
                 Ok(_) | Err(_) => {}
             }
         }
-    }
-
-    /// Reports after news, else from time to time.
-    fn report(&mut self, now: i64, chance: &mut Chance) {
-        for answer in take_arrived(&mut self.answers, now) {
-            match answer {
-                Some((sent, at_least)) => self.follower.report_accepted(sent, at_least),
-                None => self.follower.report_rejected(),
-            }
-        }
-        let cursor = self.follower.feed().list().cursor().map(|cursor| cursor.to_string());
-        if now < self.disconnected_until || (cursor == self.reported && now < self.next_report) {
-            return;
-        }
-        self.reported = cursor;
-        self.next_report = now + chance.between(500, 5_000);
-        self.send_report(now, chance);
-    }
-
-    /// Sends a report, which may be lost, late or sent twice.
-    fn send_report(&mut self, now: i64, chance: &mut Chance) {
-        let sent = self.clock.monotonic();
-        let Some(report) = self.follower.report() else { return };
-        let text = report.sign(&key(1));
-        if chance.percent(25) {
-            return;
-        }
-        for _ in 0..=u64::from(chance.percent(10)) {
-            let longest = if chance.percent(80) { 100 } else { 20_000 };
-            self.reports.push((now + chance.between(0, longest), (text.clone(), sent)));
-        }
-    }
-
-    async fn deliver_reports(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
-        for (text, sent) in take_arrived(&mut self.reports, now) {
-            let answer = match broker.verifiers.report(&text, CLIENT).await {
-                Ok(accepted) => Some((sent, accepted.at_least)),
-                Err(Error::Report(ReportRejection::NotEnrolled | ReportRejection::BoundTooLarge { .. })) => {
-                    self.rejected_reports += 1;
-                    None
-                }
-                // Reports that were overtaken, are too frequent or too old.
-                Err(_) => continue,
-            };
-            if chance.percent(85) {
-                let longest = if chance.percent(80) { 100 } else { 20_000 };
-                self.answers.push((now + chance.between(0, longest), answer));
-            }
-        }
-    }
-
-    /// Ends with a last report.
-    pub(super) async fn leave(&mut self, now: i64, broker: &Services, chance: &mut Chance) {
-        self.follower.leave();
-        self.send_report(now, chance);
-        self.deliver_reports(now + 100, broker, chance).await;
     }
 }
 

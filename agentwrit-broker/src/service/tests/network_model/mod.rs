@@ -2,8 +2,8 @@
 //!
 //! Feed, reports, fleet and confirmations are the broker's own, on a clock that the model moves; the broker restarts while
 //! revocations are pending. The operator removes verifiers, enrols them again and changes their bounds; the broker's wall clock
-//! is wrong at some commits; machines of instances are suspended, so that their monotonic clocks stand still. Checked in every
-//! step:
+//! is wrong at some commits; machines of instances are suspended, so that their monotonic clocks stand still. Proxies acknowledge
+//! reports without forwarding them. Checked in every step:
 //!
 //! 1. Once the broker has confirmed a revocation, no instance accepts what was revoked, whatever happens later.
 //! 2. With bounds on all verifiers a confirmation comes within the largest bound and a second, counted from the commit or
@@ -20,6 +20,7 @@
 mod chance;
 mod checks;
 mod enrolments;
+mod forger;
 mod instance;
 mod operator;
 mod witness;
@@ -57,6 +58,8 @@ struct Plan {
     wrong_clock: u64,
     /// Percentage of runs with a verifier without a bound.
     with_unbounded: u64,
+    /// Percentage of instances behind a proxy that forges acceptances.
+    forged: u64,
     /// Percentage of the live tokens that are tried at each time.
     tried: u64,
 }
@@ -73,6 +76,7 @@ const REVOCATIONS: Plan = Plan {
     suspension: 1,
     wrong_clock: 20,
     with_unbounded: 20,
+    forged: 30,
     tried: 100,
 };
 const ROTATIONS: Plan = Plan {
@@ -87,6 +91,7 @@ const ROTATIONS: Plan = Plan {
     suspension: 0,
     wrong_clock: 0,
     with_unbounded: 10,
+    forged: 0,
     tried: 50,
 };
 
@@ -103,6 +108,7 @@ const ENROLMENTS: Plan = Plan {
     suspension: 4,
     wrong_clock: 30,
     with_unbounded: 50,
+    forged: 30,
     tried: 60,
 };
 
@@ -114,6 +120,7 @@ fn broker_confirms_only_what_no_instance_accepts() {
     assert!(witness.accepted > 50 * runs && witness.accepted_while_pending > runs / 2, "{witness:?}");
     assert!(witness.restarts_while_pending > runs / 8, "{witness:?}");
     assert!(witness.ended_instances > runs / 2 && witness.wrong_clocks > runs / 4, "{witness:?}");
+    assert!(witness.forged_acceptances > runs, "{witness:?}");
 }
 
 #[test]
@@ -124,6 +131,7 @@ fn removed_changed_and_suspended_verifiers_accept_nothing_that_is_confirmed() {
     assert!(witness.removals > runs && witness.enrolments > runs && witness.bound_changes > runs, "{witness:?}");
     assert!(witness.rejected_reports > runs && witness.suspensions > runs, "{witness:?}");
     assert!(witness.wrong_clocks > runs && witness.forgotten > 0, "{witness:?}");
+    assert!(witness.forged_acceptances > 10 * runs, "{witness:?}");
     // Rarer: all but an instance without a bound must have reported.
     assert!(runs < 100 || witness.unbounded > 0, "{witness:?}");
 }

@@ -38,6 +38,8 @@ witness! {
     suspensions,
     /// Reports that were rejected because the verifier was removed or its bound changed.
     rejected_reports,
+    /// Reports that a proxy acknowledged without forwarding them.
+    forged_acceptances,
     /// Instances without a bound that the operator forgot.
     forgotten,
 }

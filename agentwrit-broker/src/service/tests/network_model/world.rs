@@ -158,6 +158,7 @@ impl World {
             self.look()?;
         }
         self.witness.rejected_reports += self.instances.iter().map(Instance::rejected_reports).sum::<u64>();
+        self.witness.forged_acceptances += self.instances.iter().map(Instance::forged_acceptances).sum::<u64>();
         Ok(self.witness)
     }
 
