@@ -49,7 +49,7 @@ pub(super) async fn list_own(
     let filter = AgentFilter { app_id: Some(app_id), ..AgentFilter::default() };
     let (agents, total) = services.ledger.read(move |reader| Ok::<_, Error>(reader.agents(&filter, &page)?)).await?;
     let now = services.ledger.now();
-    // What the operator's list has more.
+    // Members of the operator's list only.
     let own = |agent| {
         agent_record(agent, now).map(|record| AgentRecord {
             app_id: None,

@@ -78,11 +78,11 @@ async fn lists_tokens_by_task_and_state() {
 async fn rotates_secret_of_app() {
     let broker = Broker::start().await;
     let admin = broker.admin_token().await;
-    let app = broker.create_app(&admin, "desk", &["read:data:*"]).await;
+    let app = broker.create_app(&admin, "invoice-desk", &["read:data:*"]).await;
     broker.awrit(&["app", "rotate-secret", &app.app_id]).await.is(
         0,
         "\
-app_id  app-desk-<suffix>
+app_id  app-invoice-desk-<suffix>
 client_id  <client id>
 client_secret  <hash>
 former_secret_expires_at  <time>
