@@ -129,6 +129,7 @@ fn filled(template: &str) -> String {
         .replace("/apps/{id}", "/apps/app-missing-000000")
         .replace("/keys/{kid}", "/keys/no-such-key")
         .replace("/launch-tokens/{id}", "/launch-tokens/lt-0000000000000000")
+        .replace("/trust-rules/{id}", "/trust-rules/rule-none-000000")
         .replace("/verifiers/{name}", "/verifiers/no-such-verifier")
         .replace("/instances/{instance}", "/instances/unknown")
 }

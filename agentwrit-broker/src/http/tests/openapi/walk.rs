@@ -185,7 +185,7 @@ impl Walk {
 /// The template that a path is of.
 fn template(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
-    for prefix in ["/v1/admin/apps/", "/v1/admin/launch-tokens/"] {
+    for prefix in ["/v1/admin/apps/", "/v1/admin/launch-tokens/", "/v1/admin/trust-rules/"] {
         if let Some(rest) = path.strip_prefix(prefix) {
             let action = rest.split_once('/').map(|(_, action)| format!("/{action}")).unwrap_or_default();
             return format!("{prefix}{{id}}{action}");
