@@ -9,7 +9,7 @@ use agentwrit_protocol::{
 use agentwrit_verify::{AppId, Level, ScopeSet, Subject, UnixTime};
 use data_encoding::HEXLOWER;
 
-use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as};
+use super::{Bearer, Error, Parts, active_agents::ActiveAgents, checks::transact_as, trust_rules};
 use crate::{
     audit::{EventType, NewEvent},
     domain::{App, AppName, AppStatus, Digest, FormerSecret, Revocation},
@@ -179,7 +179,7 @@ impl AppService {
     ///
     /// - Suspended: its tokens are revoked and its unused launch tokens deleted; until it is active again it cannot log in,
     ///   nor can its agents register, renew, or take part in a delegation.
-    /// - Inactive: the same, for good. Tokens of its agents stay valid until they expire.
+    /// - Inactive: the same, for good, and its trust rules are removed. Tokens of its agents stay valid until they expire.
     /// - Active: it may log in again, and its agents go on.
     pub(crate) async fn set_status(
         self: &Arc<Self>,
@@ -213,10 +213,22 @@ impl AppService {
                 }
             };
             service.ledger.record(tx, event)?;
+            if status == AppStatus::Inactive {
+                service.remove_trust_rules(tx, &app_id, now, client)?;
+            }
             service.active_agents.recount_after(tx);
             Ok(app)
         })
         .await
+    }
+
+    fn remove_trust_rules(&self, tx: &mut Tx<'_>, app_id: &AppId, now: UnixTime, client: IpAddr) -> Result<(), Error> {
+        for rule in tx.trust_rules_of_app(app_id)? {
+            tx.delete_trust_rule(&rule.id)?;
+            self.ledger
+                .record(tx, trust_rules::removed(&rule.id, &Subject::Admin, now, client).word("app_id", app_id))?;
+        }
+        Ok(())
     }
 
     /// Ends the app's own tokens and deletes its unused launch tokens, whose number it returns.

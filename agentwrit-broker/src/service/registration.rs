@@ -18,12 +18,12 @@ mod trail;
 use std::{net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{Attestation, Hex, RegistrationRequest};
-use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, Subject, UnixTime};
+use agentwrit_verify::{AgentId, AppId, MAX_TOKEN_LENGTH, ScopeSet, Subject, UnixTime};
 
 pub(crate) use self::key_proof::KeyProof;
 use self::{
     request::{Credential, Registration, failure},
-    rules::{Facts, Permission, check_launch_token, check_signature, decide},
+    rules::{Facts, Permission, check_launch_token, check_signature, decide, rules_for},
     trail::Named,
 };
 use super::{
@@ -101,7 +101,7 @@ impl RegistrationService {
         self.issuer.policy().check_binding(request.sender_constrained)?;
         let registration = match &request.attestation {
             Some(attestation) => {
-                let attested = self.verify(attestation).await?;
+                let attested = self.verify(attestation, &request.requested_scope).await?;
                 Registration::with_assertion(request, attested)?
             }
             None => Registration::with_launch_token(request)?,
@@ -117,14 +117,14 @@ impl RegistrationService {
         Ok((registration, prepared))
     }
 
-    /// Verifies an assertion by the trust rules for its issuer, as they are now.
-    async fn verify(&self, attestation: &Attestation) -> Result<Attested, Error> {
+    /// Verifies an assertion by the trust rules for its issuer, as they are now: those that permit the scope come first.
+    async fn verify(&self, attestation: &Attestation, requested: &ScopeSet) -> Result<Attested, Error> {
         let kind = attestation.kind;
         let failure = |reason, issuer| Box::new(AttestationFailure { reason, kind, issuer, rule: None });
         let issuer = self.attestor.issuer(attestation);
         let issuer = issuer.map_err(|error| Error::AttestationFailed(failure(error.reason(), None)))?;
-        let name = issuer.clone();
-        let rules = self.ledger.read(move |reader| Ok::<_, Error>(reader.trust_rules_for(kind, &name)?)).await?;
+        let (name, requested) = (issuer.clone(), requested.clone());
+        let rules = self.ledger.read(move |reader| rules_for(reader, kind, &name, &requested)).await?;
         self.attestor.verify(&rules, attestation).await.map_err(|error| {
             let failure = failure(error.reason(), Some(issuer));
             if error.is_temporary() {

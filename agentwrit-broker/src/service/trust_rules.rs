@@ -1,7 +1,7 @@
 //! Trust rules: added and removed by the operator.
 //!
 //! 1. A rule is for an app that is not deregistered, and lies within its ceiling; registrations look at both as they are then.
-//! 2. From the commit of its removal on, a rule permits no registration, at any broker. Agents that it permitted before keep
+//! 2. From the commit of its removal on, or of the deregistration of its app, a rule permits no registration, at any broker. Agents that it permitted before keep
 //!    their tokens until they expire or are revoked.
 
 use std::{fmt, net::IpAddr, sync::Arc};
@@ -76,8 +76,7 @@ impl TrustRuleService {
             if !tx.delete_trust_rule(&id)? {
                 return Err(Error::NoSuchTrustRule);
             }
-            let event = NewEvent::success(EventType::TrustRuleRemoved, now, &by, "trust rule removed");
-            Ok(service.ledger.record(tx, event.resource(&id).from(client))?)
+            Ok(service.ledger.record(tx, removed(&id, &by, now, client))?)
         })
         .await
     }
@@ -126,6 +125,10 @@ fn claim_name(text: &str) -> Result<ClaimName, Error> {
 fn template(member: &'static str, text: Option<&str>) -> Result<Option<IdTemplate>, Error> {
     let parsed = text.map(IdTemplate::parse).transpose();
     parsed.map_err(|error| Error::invalid(member, error.to_string()))
+}
+
+pub(super) fn removed(id: &TrustRuleId, by: &Subject, now: UnixTime, client: IpAddr) -> NewEvent {
+    NewEvent::success(EventType::TrustRuleRemoved, now, by, "trust rule removed").resource(id).from(client)
 }
 
 fn added(rule: &TrustRule, now: UnixTime, client: IpAddr) -> NewEvent {

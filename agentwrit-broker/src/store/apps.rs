@@ -1,5 +1,6 @@
 //! Reads of apps.
 
+use agentwrit_protocol::AttestationKind;
 use agentwrit_verify::{AppId, UnixTime};
 
 use super::{
@@ -40,6 +41,13 @@ pub trait ReadApps: ReadFacts {
     ///
     /// [`StoreError`].
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError>;
+
+    /// Returns the active apps that have a trust rule for tokens of a kind and an issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError>;
 }
 
 /// Makes the former secret of an app of its columns.

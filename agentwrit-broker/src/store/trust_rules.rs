@@ -1,6 +1,7 @@
 //! Reads of trust rules and of used assertions.
 
 use agentwrit_protocol::{AttestationKind, ClaimMatch, JsonError, JwkSetText};
+use agentwrit_verify::AppId;
 
 use super::{
     Page, StoreError,
@@ -52,6 +53,13 @@ pub trait ReadTrustRules: ReadFacts {
     ///
     /// [`StoreError`].
     fn trust_rules_for(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<TrustRule>, StoreError>;
+
+    /// Returns the rules for an app, in the order of their creation.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`].
+    fn trust_rules_of_app(&self, app_id: &AppId) -> Result<Vec<TrustRule>, StoreError>;
 
     /// Returns a page of all rules in the order of their creation, each with its cursor, and the total.
     ///

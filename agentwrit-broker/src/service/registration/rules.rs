@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentwrit_protocol::Base64;
+use agentwrit_protocol::{AttestationKind, Base64};
 use agentwrit_verify::{AppId, PublicKey, ScopeSet, UnixTime};
 
 use super::request::{Credential, Registration, failure};
@@ -65,6 +65,30 @@ impl Facts {
         };
         Ok(Self { credential, app })
     }
+}
+
+/// Returns the trust rules for a kind and an issuer in the order in which they are tried: those that permit the scope now, those
+/// of an active app, and the others, each in the order of their creation. So a wide rule, or one whose app is suspended, takes no
+/// registration from another rule for the same workload.
+pub(super) fn rules_for(
+    reader: &dyn Reader,
+    kind: AttestationKind,
+    issuer: &str,
+    requested: &ScopeSet,
+) -> Result<Vec<TrustRule>, Error> {
+    let mut rules = reader.trust_rules_for(kind, issuer)?;
+    if rules.len() > 1 {
+        let apps = reader.active_apps_trusting(kind, issuer)?;
+        let permits = |rule: &TrustRule, app: &App| {
+            [&rule.allowed_scope, &app.scopes].iter().all(|scope| scope.first_uncovered(requested).is_none())
+        };
+        rules.sort_by_cached_key(|rule| match apps.iter().find(|app| app.app_id == rule.app_id) {
+            Some(app) if permits(rule, app) => 0,
+            Some(_) => 1,
+            None => 2,
+        });
+    }
+    Ok(rules)
 }
 
 /// Permission that a credential gives to a registration.

@@ -1,5 +1,6 @@
 //! Apps.
 
+use agentwrit_protocol::AttestationKind;
 use agentwrit_verify::{AgentId, AppId, TokenId, UnixTime};
 use tokio_postgres::Row;
 
@@ -42,6 +43,13 @@ impl ReadApps for Transaction<'_> {
         let apps = self.list(select!("ORDER BY id LIMIT $1 OFFSET $2"), values![signed(limit), signed(offset)], app)?;
         let total = self.single("SELECT count(*) FROM apps", values![], |row| unsigned(row, 0))?;
         Ok((apps, total))
+    }
+
+    fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError> {
+        let sql = select!(
+            "WHERE app_id IN (SELECT app_id FROM trust_rules WHERE issuer = $1 AND kind = $2) AND active AND NOT suspended"
+        );
+        self.list(sql, values![issuer, kind.as_str()], app)
     }
 }
 

@@ -36,6 +36,10 @@ impl ReadTrustRules for Transaction<'_> {
         self.list(sql, values![issuer, kind.as_str()], rule)
     }
 
+    fn trust_rules_of_app(&self, app_id: &AppId) -> Result<Vec<TrustRule>, StoreError> {
+        self.list(select!("WHERE app_id = $1 ORDER BY created_at"), values![app_id.as_str()], rule)
+    }
+
     fn trust_rules(&self, page: &Page) -> Result<(Vec<(u64, TrustRule)>, u64), StoreError> {
         let total = self.single("SELECT count(*) FROM trust_rules", values![], |row| unsigned(row, 0))?;
         let rows = self.list(

@@ -1,5 +1,6 @@
 //! Apps and their agents.
 
+use agentwrit_protocol::AttestationKind;
 use agentwrit_verify::{AgentId, AppId, Subject, UnixTime};
 
 use super::Tx;
@@ -26,6 +27,10 @@ impl ReadApps for Tx<'_> {
 
     fn apps(&self, limit: u64, offset: u64) -> Result<(Vec<App>, u64), StoreError> {
         self.flushed()?.apps(limit, offset)
+    }
+
+    fn active_apps_trusting(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<App>, StoreError> {
+        self.flushed()?.active_apps_trusting(kind, issuer)
     }
 }
 

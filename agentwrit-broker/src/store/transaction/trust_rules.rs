@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentwrit_protocol::AttestationKind;
-use agentwrit_verify::UnixTime;
+use agentwrit_verify::{AppId, UnixTime};
 
 use super::Tx;
 use crate::{
@@ -23,6 +23,10 @@ impl ReadTrustRules for Tx<'_> {
 
     fn trust_rules_for(&self, kind: AttestationKind, issuer: &str) -> Result<Vec<TrustRule>, StoreError> {
         self.flushed()?.trust_rules_for(kind, issuer)
+    }
+
+    fn trust_rules_of_app(&self, app_id: &AppId) -> Result<Vec<TrustRule>, StoreError> {
+        self.flushed()?.trust_rules_of_app(app_id)
     }
 
     fn trust_rules(&self, page: &Page) -> Result<(Vec<(u64, TrustRule)>, u64), StoreError> {

@@ -63,7 +63,7 @@ async fn rejects_assertion_whose_app_was_deregistered_before_commit() {
     let attesting = Attesting::new().await;
     let prepared = attesting.prepared(&attesting.assertion("1")).await;
     attesting.set_status(AppStatus::Inactive).await;
-    assert_eq!(reason(attesting.commit(prepared).await), "app_not_active");
+    assert_eq!(reason(attesting.commit(prepared).await), "rule_removed");
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ async fn app_counts_as_it_is() {
     let narrowed = attesting.register(&assertion).await.unwrap_err();
     assert_eq!(narrowed.to_string(), "requested scopes exceed app ceiling");
     attesting.set_status(AppStatus::Inactive).await;
-    assert_eq!(reason(attesting.register(&assertion).await), "app_not_active");
+    assert_eq!(reason(attesting.register(&assertion).await), "unknown_issuer");
 }
 
 #[tokio::test]
