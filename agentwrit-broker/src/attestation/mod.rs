@@ -20,6 +20,7 @@ mod jwk;
 mod key_sets;
 pub(crate) mod kubernetes;
 mod registered;
+mod signatures;
 mod spiffe;
 mod token;
 
@@ -27,38 +28,32 @@ use std::sync::Arc;
 
 use agentwrit_protocol::{Attestation, AttestationKind};
 use agentwrit_verify::{Clock, UnixTime};
-use moka::future::Cache;
 use serde_json::{Map, Value};
 
 pub use self::kubernetes::KubernetesSetupError;
+pub(crate) use self::{
+    address::PrivateHosts,
+    error::AttestationError,
+    kubernetes::{KubernetesSettings, Pod, PodAgents, PodWatch, api_server_url},
+};
 use self::{
     address::SystemLookup,
     fetch::Fetcher,
-    jwk::{JwkSet, Purpose},
     key_sets::KeySets,
-    kubernetes::{DeletedPods, KubernetesApi, Reviewed, is_service_account, pod_of, review},
+    kubernetes::{DeletedPods, KubernetesApi, OwnCluster, Reviewed, is_service_account, pod_of, review},
+    signatures::Signatures,
     spiffe::SpiffeId,
     token::UnverifiedAssertion,
-};
-pub(crate) use self::{
-    address::{KeySetUrl, PrivateHosts},
-    error::AttestationError,
-    kubernetes::{KubernetesSettings, Pod, PodAgents, PodWatch, api_server_url},
 };
 use crate::{
     domain::{Digest, RuleKeys, TrustRule},
     telemetry::metrics::Metrics,
 };
 
-/// Largest number of parsed key sets of rules that are kept.
-const MAX_RULE_SETS: u64 = 1024;
-
 /// Judges tokens of other issuers by trust rules.
 #[derive(Debug)]
 pub(crate) struct Attestor {
-    key_sets: KeySets,
-    /// Parsed key sets of rules with `jwks`, by their text.
-    rule_sets: Cache<String, Option<Arc<JwkSet>>>,
+    signatures: Signatures,
     kubernetes: Option<KubernetesApi>,
     /// `AA_KUBERNETES_WATCH`
     watches: bool,
@@ -92,9 +87,8 @@ impl Attestor {
         let watches = settings.kubernetes.as_ref().is_some_and(|settings| settings.watch);
         metrics.attestations().know_reasons(AttestationError::ALL.map(AttestationError::reason));
         let fetcher = Fetcher::new(Arc::new(SystemLookup), settings.private_hosts.clone(), kubernetes.clone());
-        let key_sets = KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics));
-        let (rule_sets, deleted_pods) = (Cache::new(MAX_RULE_SETS), Arc::default());
-        Self { key_sets, rule_sets, kubernetes, watches, deleted_pods, clock, metrics }
+        let signatures = Signatures::new(KeySets::new(fetcher, Arc::clone(&clock), Arc::clone(&metrics)));
+        Self { signatures, kubernetes, watches, deleted_pods: Arc::default(), clock, metrics }
     }
 
     /// Returns the issuer that an attestation names, to find the rules for it. Proves nothing.
@@ -127,7 +121,7 @@ impl Attestor {
             let verified = if let Some(verified) = known {
                 verified
             } else {
-                let verified = self.verify_signature(&rule.keys, rule.kind, &token).await;
+                let verified = self.signatures.verify(&rule.keys, rule.kind, &token).await;
                 keys.push((&rule.keys, verified));
                 verified
             };
@@ -141,35 +135,6 @@ impl Attestor {
             }
         }
         Err(latest)
-    }
-
-    async fn verify_signature(
-        &self,
-        keys: &RuleKeys,
-        kind: AttestationKind,
-        token: &UnverifiedAssertion<'_>,
-    ) -> Result<(), AttestationError> {
-        let header = token.header();
-        let key_id = header.kid.as_deref();
-        let set = match keys {
-            RuleKeys::Url(url) => {
-                let url = KeySetUrl::parse(url).map_err(|error| {
-                    tracing::warn!(component = "attestation", url, %error, "the jwks_url of a trust rule cannot be used");
-                    AttestationError::KeySetUnavailable
-                })?;
-                self.key_sets.get(&url, key_id).await.map_err(|_| AttestationError::KeySetUnavailable)?
-            }
-            RuleKeys::Set(text) => {
-                let parse = async { JwkSet::parse(text.as_str().as_bytes()).ok().map(Arc::new) };
-                let set = self.rule_sets.get_with_by_ref(text.as_str(), parse).await;
-                set.ok_or(AttestationError::UnknownKey)?
-            }
-        };
-        let purpose = match kind {
-            AttestationKind::Oidc | AttestationKind::Kubernetes => Purpose::Signature,
-            AttestationKind::Spiffe => Purpose::JwtSvid,
-        };
-        set.choose(key_id, header.algorithm, purpose)?.verify(token.signed().as_bytes(), token.signature())
     }
 
     /// Judges a token whose signature is verified by one rule.
@@ -215,7 +180,8 @@ impl Attestor {
     /// Returns the watch of pods, if the settings ask for one. Pods that it saw deleted attest nothing.
     pub(crate) fn watch<A: PodAgents>(&self, agents: A) -> Option<PodWatch<A>> {
         let api = self.kubernetes.clone().filter(|_| self.watches)?;
-        Some(PodWatch::new(api, agents, Arc::clone(&self.deleted_pods), Arc::clone(&self.metrics)))
+        let cluster = OwnCluster::new(api.clone(), self.signatures.clone());
+        Some(PodWatch::new(api, cluster, agents, Arc::clone(&self.deleted_pods), Arc::clone(&self.metrics)))
     }
 
     fn count(&self, error: AttestationError) {

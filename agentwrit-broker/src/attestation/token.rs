@@ -153,12 +153,6 @@ fn decode(part: &str) -> Result<Vec<u8>, AttestationError> {
     BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| AttestationError::MalformedToken)
 }
 
-/// Returns the issuer that a token names, if it has any.
-pub(super) fn issuer_of(token: &str) -> Option<String> {
-    let claims = token.split('.').nth(1)?;
-    Names::parse(&decode(claims).ok()?).ok()?.iss
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

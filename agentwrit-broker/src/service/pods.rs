@@ -5,13 +5,18 @@
 //! 2. Agents that are revoked already, or whose tokens have expired, are left out: brokers that watch the same cluster
 //!    revoke each agent once.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agentwrit_protocol::{RevocationRequest, RevocationTarget};
 use agentwrit_verify::Subject;
 
 use super::{Error, Parts, revocation::RevocationService};
-use crate::{attestation::PodAgents, ledger::Ledger};
+use crate::{
+    attestation::PodAgents,
+    domain::{TrustRule, TrustRuleId},
+    ledger::Ledger,
+    store::Reader,
+};
 
 /// Revokes the agents of pods.
 #[derive(Clone, Debug)]
@@ -29,16 +34,27 @@ impl PodService {
 impl PodAgents for PodService {
     type Error = Error;
 
-    async fn pods(&self) -> Result<Vec<String>, Error> {
+    async fn pods(&self) -> Result<Vec<(TrustRule, Vec<String>)>, Error> {
         let now = self.ledger.clock.now();
-        self.ledger.store.read(move |reader| Ok::<_, Error>(reader.pods_of_agents(now)?)).await
+        let read = move |reader: &dyn Reader| {
+            let mut pods: BTreeMap<TrustRuleId, Vec<String>> = BTreeMap::new();
+            for (rule, uid) in reader.pods_of_agents(now)? {
+                pods.entry(rule).or_default().push(uid);
+            }
+            let mut of_rules = Vec::new();
+            for (rule, uids) in pods {
+                of_rules.extend(reader.trust_rule(&rule)?.map(|rule| (rule, uids)));
+            }
+            Ok::<_, Error>(of_rules)
+        };
+        self.ledger.store.read(read).await
     }
 
-    async fn revoke(&self, uid: &str, issuer: Option<&str>) -> Result<u64, Error> {
-        let (pod, issuer, now) = (uid.to_owned(), issuer.map(str::to_owned), self.ledger.clock.now());
+    async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> Result<u64, Error> {
+        let (pod, rule, now) = (uid.to_owned(), rule.cloned(), self.ledger.clock.now());
         // A transaction: registrations that did not find the pod among the deleted ones have been committed before it.
         let agents =
-            self.ledger.transact(move |tx| Ok::<_, Error>(tx.agents_of_pod(&pod, issuer.as_deref(), now)?)).await?;
+            self.ledger.transact(move |tx| Ok::<_, Error>(tx.agents_of_pod(&pod, rule.as_ref(), now)?)).await?;
         let mut revoked = 0;
         for agent in agents {
             let target = RevocationTarget::Subject(Subject::Agent(agent));

@@ -8,7 +8,7 @@ use super::{
     filter::AgentFilter,
     wants::Wants,
 };
-use crate::domain::RegisteredAgent;
+use crate::domain::{RegisteredAgent, TrustRuleId};
 
 /// Reads of agents.
 pub trait ReadAgents: ReadFacts {
@@ -28,20 +28,20 @@ pub trait ReadAgents: ReadFacts {
     /// [`StoreError`].
     fn agents(&self, filter: &AgentFilter, page: &Page) -> Result<(Vec<(u64, RegisteredAgent)>, u64), StoreError>;
 
-    /// Returns the agents that registered from a Kubernetes pod with an assertion of `issuer` (of any, without one), may hold a
-    /// token, and are not barred.
+    /// Returns the agents that registered from a Kubernetes pod by one trust rule (by any, without one), may hold a token, and
+    /// are not barred.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError>;
+    fn agents_of_pod(&self, uid: &str, rule: Option<&TrustRuleId>, now: UnixTime) -> Result<Vec<AgentId>, StoreError>;
 
-    /// Returns the uids of the Kubernetes pods with such agents.
+    /// Returns the Kubernetes pods with such agents: the trust rules by which they registered, and the pods' uids.
     ///
     /// # Errors
     ///
     /// [`StoreError`].
-    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError>;
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<(TrustRuleId, String)>, StoreError>;
 
     /// Returns the number of agents that hold a valid token, are not barred, and whose app is active.
     ///

@@ -7,6 +7,7 @@
 //! 3. With `AA_KUBERNETES_WATCH` the agents of a deleted pod are revoked at once: see [`watch`].
 
 mod api;
+mod cluster;
 mod deleted_pods;
 mod review;
 mod service_account;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     watch::{PodAgents, PodWatch},
 };
 pub(super) use self::{
+    cluster::OwnCluster,
     deleted_pods::DeletedPods,
     review::{Reviewed, review},
     service_account::{is_service_account, pod_of},

@@ -5,8 +5,8 @@
 //!    is continued from the last one. After `410 Gone`, and after anything that cannot be read, pods are listed again.
 //! 3. A `DELETED` event revokes the agents of the pod's uid. A list revokes the agents of pods that it lacks: of those that
 //!    agents of this cluster had before the list was requested, since the list is at least as new as its request.
-//! 4. Agents may be of other clusters. Those that a list lacks are revoked if their rule's issuer is that of the broker's own
-//!    token; where that is not known, lists revoke nothing. The uid of a deleted pod is of this cluster only.
+//! 4. Agents may be of other clusters. A list concerns those whose trust rule is of this cluster ([`OwnCluster`]) and was not
+//!    removed; where that is not known, lists revoke nothing. The uid of a deleted pod is of this cluster only.
 //! 5. A revocation that fails is repeated before the next event is read. Nothing is skipped.
 //! 6. Pods are listed again every 10 minutes: an agent that registered while its pod was being deleted is found then.
 //! 7. All brokers of a database may watch: revoking twice changes nothing.
@@ -21,10 +21,14 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     api::{KubernetesApi, KubernetesError},
+    cluster::OwnCluster,
     deleted_pods::DeletedPods,
     service_account::is_uid,
 };
-use crate::{attestation::token::issuer_of, telemetry::metrics::Metrics};
+use crate::{
+    domain::{TrustRule, TrustRuleId},
+    telemetry::metrics::Metrics,
+};
 
 /// Pods in one part of a list.
 const PAGE: u32 = 500;
@@ -56,17 +60,18 @@ pub(crate) trait PodAgents: Send + Sync + 'static {
     /// Reason why agents were not read or not revoked.
     type Error: fmt::Display + Send + Sync;
 
-    /// Returns the uids of pods whose agents hold live tokens.
-    fn pods(&self) -> impl Future<Output = Result<Vec<String>, Self::Error>> + Send;
+    /// Returns the uids of pods whose agents hold live tokens, by the trust rule of these agents.
+    fn pods(&self) -> impl Future<Output = Result<Vec<(TrustRule, Vec<String>)>, Self::Error>> + Send;
 
-    /// Revokes the agents of a pod, or those that registered by a rule of this issuer; returns their number.
-    fn revoke(&self, uid: &str, issuer: Option<&str>) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+    /// Revokes the agents of a pod, or those that registered by one rule; returns their number.
+    fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
 
 /// Watch of the pods of one cluster.
 #[derive(Debug)]
 pub(crate) struct PodWatch<A> {
     api: KubernetesApi,
+    cluster: OwnCluster,
     agents: A,
     deleted: Arc<DeletedPods>,
     metrics: Arc<Metrics>,
@@ -90,8 +95,14 @@ enum Event {
 }
 
 impl<A: PodAgents> PodWatch<A> {
-    pub(crate) fn new(api: KubernetesApi, agents: A, deleted: Arc<DeletedPods>, metrics: Arc<Metrics>) -> Self {
-        Self { api, agents, deleted, metrics }
+    pub(in crate::attestation) fn new(
+        api: KubernetesApi,
+        cluster: OwnCluster,
+        agents: A,
+        deleted: Arc<DeletedPods>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { api, cluster, agents, deleted, metrics }
     }
 
     /// Watches for as long as it is polled.
@@ -130,7 +141,7 @@ impl<A: PodAgents> PodWatch<A> {
 
     /// Lists all pods, and revokes the agents of pods that are gone. Returns the version of the list.
     async fn list(&self) -> Result<String, KubernetesError> {
-        let (issuer, known) = (self.issuer().await, self.known_pods().await);
+        let known = self.known_pods().await;
         let (mut present, mut next) = (HashSet::new(), None);
         let version = loop {
             let url = self.list_url(next.as_deref())?;
@@ -145,9 +156,9 @@ impl<A: PodAgents> PodWatch<A> {
                 None => break page.version,
             }
         };
-        if let Some(issuer) = issuer {
-            for uid in known.iter().filter(|uid| !present.contains(*uid)) {
-                if self.revoke(uid, Some(&issuer)).await > 0 {
+        for (rule, uids) in known {
+            for uid in uids.iter().filter(|uid| !present.contains(*uid)) {
+                if self.revoke(uid, Some(&rule)).await > 0 {
                     self.deleted.add(uid);
                 }
             }
@@ -155,28 +166,19 @@ impl<A: PodAgents> PodWatch<A> {
         Ok(version)
     }
 
-    /// Returns the issuer of this cluster's tokens.
-    async fn issuer(&self) -> Option<String> {
-        let token = self.api.token().await;
-        let issuer = token.ok().and_then(|token| issuer_of(&token));
-        if issuer.is_none() {
-            tracing::warn!(
-                component = "attestation",
-                "the token of AA_KUBERNETES_TOKEN_PATH names no issuer: only pods whose deletion is seen are revoked"
-            );
-        }
-        issuer
-    }
-
-    /// Returns the pods that have agents. Read before the list is requested: see rule 3.
-    async fn known_pods(&self) -> Vec<String> {
+    /// Returns the pods of this cluster that have agents, by the rule of these. Read before the list is requested: see rule 3.
+    async fn known_pods(&self) -> Vec<(TrustRuleId, Vec<String>)> {
         let mut attempts = 0;
-        loop {
+        let pods = loop {
             match self.agents.pods().await {
-                Ok(pods) => return pods,
+                Ok(pods) => break pods,
                 Err(error) => self.wait(&error, &mut attempts).await,
             }
-        }
+        };
+        let (rules, uids): (Vec<_>, Vec<_>) = pods.into_iter().unzip();
+        let of_cluster = self.cluster.rules(&rules).await;
+        let pods = rules.into_iter().map(|rule| rule.id).zip(uids);
+        pods.filter(|(rule, _)| of_cluster.contains(rule)).collect()
     }
 
     /// Follows events from `version` on, which moves with them, until the server ends the watch or `until`.
@@ -201,10 +203,10 @@ impl<A: PodAgents> PodWatch<A> {
     }
 
     /// Revokes the agents of a pod, however long it takes.
-    async fn revoke(&self, uid: &str, issuer: Option<&str>) -> u64 {
+    async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> u64 {
         let mut attempts = 0;
         loop {
-            match self.agents.revoke(uid, issuer).await {
+            match self.agents.revoke(uid, rule).await {
                 Ok(0) => return 0,
                 Ok(agents) => {
                     self.metrics.attestations().agents_of_pod_revoked(agents);

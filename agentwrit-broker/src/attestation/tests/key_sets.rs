@@ -47,7 +47,7 @@ async fn fetches_once_in_30_s_for_flood_of_unknown_keys() {
             assert_eq!(test.rejected(&unknown).await, AttestationError::UnknownKey);
         }
         assert_eq!(test.provider.fetches(), round);
-        assert_eq!(test.attestor.key_sets.len().await, 1);
+        assert_eq!(test.attestor.signatures.key_sets.len().await, 1);
         advance(&test, 30).await;
     }
 }
@@ -64,7 +64,7 @@ async fn tokens_of_50_000_issuers_cause_no_fetch_and_leave_nothing_in_memory() {
         let reason = test.verify_by(&rules, AttestationKind::Oidc, &token).await.unwrap_err();
         assert_eq!(reason, AttestationError::UnknownIssuer);
     }
-    assert_eq!((test.provider.fetches(), test.attestor.key_sets.len().await), (0, 0));
+    assert_eq!((test.provider.fetches(), test.attestor.signatures.key_sets.len().await), (0, 0));
     let metrics = test.metrics.encode();
     assert!(metrics.contains(r#"agentwrit_attestations_rejected_total{reason="unknown_issuer"} 50000"#));
     assert!(!metrics.contains(&test.provider.issuer()), "no label names an issuer");
@@ -200,7 +200,7 @@ async fn host_that_resolves_to_loopback_is_not_contacted_unless_listed() {
     let rules = [TrustRule { keys: RuleKeys::Url(url.clone()), ..test.rule() }];
     let reason = test.verify_by(&rules, AttestationKind::Oidc, &test.token()).await.unwrap_err();
     assert_eq!(reason, AttestationError::KeySetUnavailable);
-    let url = KeySetUrl::parse(&url).unwrap();
+    let url = crate::attestation::address::KeySetUrl::parse(&url).unwrap();
     let fetch = async |hosts: &str| {
         let fetcher = Fetcher::new(Arc::new(SystemLookup), PrivateHosts::parse(hosts).unwrap(), None);
         fetcher.fetch(&url).await.unwrap_err().to_string()
@@ -220,5 +220,5 @@ async fn unusable_address_of_rule_is_temporary_and_sends_nothing() {
         let reason = test.verify_by(&rules, AttestationKind::Oidc, &test.token()).await.unwrap_err();
         assert_eq!(reason, AttestationError::KeySetUnavailable, "{url}");
     }
-    assert_eq!(test.attestor.key_sets.len().await, 0);
+    assert_eq!(test.attestor.signatures.key_sets.len().await, 0);
 }

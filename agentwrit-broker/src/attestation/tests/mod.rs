@@ -106,7 +106,17 @@ fn attestation(kind: AttestationKind, token: &str) -> Attestation {
 }
 
 fn rule(kind: AttestationKind, issuer: &str, keys: RuleKeys, claims: &[(&str, ClaimMatch)]) -> TrustRule {
-    let name = AppName::parse("ci").unwrap();
+    rule_named("ci", kind, issuer, keys, claims)
+}
+
+pub(super) fn rule_named(
+    name: &str,
+    kind: AttestationKind,
+    issuer: &str,
+    keys: RuleKeys,
+    claims: &[(&str, ClaimMatch)],
+) -> TrustRule {
+    let name = AppName::parse(name).unwrap();
     TrustRule {
         id: TrustRuleId::new(&name, [0; 3]),
         app_id: AppId::new("ci", [0; 3]).unwrap(),
@@ -127,7 +137,7 @@ fn rule(kind: AttestationKind, issuer: &str, keys: RuleKeys, claims: &[(&str, Cl
 }
 
 /// A rule's own key set with these keys.
-fn own_set(keys: &[Value]) -> RuleKeys {
+pub(super) fn own_set(keys: &[Value]) -> RuleKeys {
     RuleKeys::Set(JwkSetText::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap())
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use agentwrit_protocol::{Attestation, AttestationKind, ClaimMatch, ClaimValue, JwkSetText, TrustRuleRequest};
+use agentwrit_verify::AppId;
 use identity_provider::{Algorithm, ApiServer, SigningKey as IssuerKey};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
@@ -11,17 +12,39 @@ use super::*;
 use crate::{
     attestation::{KubernetesSettings, PodAgents as _, api_server_url},
     audit::EventType,
+    domain::TrustRuleId,
 };
 
 const ISSUER: &str = "https://kubernetes.example";
 const ACCOUNT: &str = "system:serviceaccount:prod:agent";
 const AUDIENCE: &str = "https://broker.example";
 
+/// A rule for [`ACCOUNT`] with one key.
+fn rule(name: &str, app_id: AppId, key: &IssuerKey) -> TrustRuleRequest {
+    let set = json!({ "keys": [key.jwk()] });
+    TrustRuleRequest {
+        name: name.to_owned(),
+        app_id,
+        kind: AttestationKind::Kubernetes,
+        issuer: ISSUER.to_owned(),
+        jwks_url: None,
+        jwks: Some(JwkSetText::parse(set.to_string().as_bytes()).unwrap()),
+        audience: AUDIENCE.to_owned(),
+        claims: BTreeMap::from([("sub".to_owned(), ClaimMatch::Equals(ClaimValue::Text(ACCOUNT.to_owned())))]),
+        allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
+        max_ttl: 60,
+        task_template: None,
+        orch_template: None,
+        token_review: false,
+    }
+}
+
 /// A broker in a cluster with one rule, for [`ACCOUNT`].
 struct Cluster {
     test: TestServices,
     server: ApiServer,
     key: IssuerKey,
+    app: AppId,
     _files: TempDir,
 }
 
@@ -36,28 +59,17 @@ impl Cluster {
         let kubernetes = KubernetesSettings { api_url, token_path, ca_path: PathBuf::new(), watch: true };
         let test = TestServices::with(|config| config.attestation.kubernetes = Some(kubernetes)).await;
         let (app, _) = test.create_app().await;
-        let set = json!({ "keys": [key.jwk()] });
-        let rule = TrustRuleRequest {
-            name: "cluster".to_owned(),
-            app_id: app.app_id,
-            kind: AttestationKind::Kubernetes,
-            issuer: ISSUER.to_owned(),
-            jwks_url: None,
-            jwks: Some(JwkSetText::parse(set.to_string().as_bytes()).unwrap()),
-            audience: AUDIENCE.to_owned(),
-            claims: BTreeMap::from([("sub".to_owned(), ClaimMatch::Equals(ClaimValue::Text(ACCOUNT.to_owned())))]),
-            allowed_scope: ScopeSet::parse([SCOPE]).unwrap(),
-            max_ttl: 60,
-            task_template: None,
-            orch_template: None,
-            token_review: false,
-        };
+        let rule = rule("cluster", app.app_id.clone(), &key);
         test.services.trust_rules.add(Subject::Admin, None, rule, CLIENT).await.unwrap();
-        Self { test, server, key, _files: files }
+        Self { test, server, key, app: app.app_id, _files: files }
     }
 
     /// Registers an agent of a pod with a new token of its.
     async fn register(&self, uid: &str, jti: &str) -> Result<(AgentId, Issued), Error> {
+        self.register_with(&self.key, uid, jti).await
+    }
+
+    async fn register_with(&self, key: &IssuerKey, uid: &str, jti: &str) -> Result<(AgentId, Issued), Error> {
         let services = &self.test.services;
         let now = services.ledger.now().seconds();
         let own = json!({ "namespace": "prod", "pod": { "name": format!("agent-{uid}"), "uid": uid } });
@@ -68,7 +80,7 @@ impl Cluster {
         let agent_key = SigningKey::from_bytes(&services.issuer.random());
         let request = RegistrationRequest {
             launch_token: None,
-            attestation: Some(Attestation { kind: AttestationKind::Kubernetes, token: self.key.token(&claims).into() }),
+            attestation: Some(Attestation { kind: AttestationKind::Kubernetes, token: key.token(&claims).into() }),
             nonce: Presented::WellFormed(Hex(nonce)),
             public_key: Presented::WellFormed(Base64(agent_key.verifying_key().to_bytes())),
             signature: Presented::WellFormed(Base64(agent_key.sign(&nonce).to_bytes())),
@@ -128,9 +140,34 @@ async fn second_broker_revokes_nothing_again() {
     let cluster = Cluster::new().await;
     cluster.register("uid-1", "1").await.unwrap();
     let pods = &cluster.test.services.pods;
-    assert_eq!(pods.pods().await.unwrap(), ["uid-1"]);
-    assert_eq!(pods.revoke("uid-1", Some("https://other-cluster.example")).await.unwrap(), 0);
-    assert_eq!(pods.revoke("uid-1", Some(ISSUER)).await.unwrap(), 1);
+    let known = pods.pods().await.unwrap();
+    assert_eq!(known.len(), 1);
+    let (rule, uids) = &known[0];
+    assert_eq!((rule.name.as_str(), uids.as_slice()), ("cluster", &["uid-1".to_owned()][..]));
+    let other = TrustRuleId::new(&rule.name, [0; 3]);
+    assert_eq!(pods.revoke("uid-1", Some(&other)).await.unwrap(), 0);
+    assert_eq!(pods.revoke("uid-1", Some(&rule.id)).await.unwrap(), 1);
     assert_eq!(pods.revoke("uid-1", None).await.unwrap(), 0);
-    assert_eq!(pods.pods().await.unwrap(), [""; 0]);
+    assert_eq!(pods.pods().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn list_leaves_agents_of_other_cluster_with_same_issuer() {
+    let cluster = Cluster::new().await;
+    let (services, other_key) = (&cluster.test.services, IssuerKey::generate(Algorithm::Es256, "1"));
+    let app = cluster.app.clone();
+    services.trust_rules.add(Subject::Admin, None, rule("other", app, &other_key), CLIENT).await.unwrap();
+    let (_, of_other) = cluster.register_with(&other_key, "uid-of-other-cluster", "1").await.unwrap();
+    let (_, gone) = cluster.register("uid-gone", "2").await.unwrap();
+    let watch = tokio::spawn(services.attestor.watch(services.pods.clone()).unwrap().run());
+    let listed = async {
+        while cluster.server.lists_and_watches().1 == 0 || cluster.is_accepted(&gone.access_token) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), listed).await.unwrap();
+    assert!(cluster.is_accepted(&of_other.access_token));
+    cluster.register_with(&other_key, "uid-of-other-cluster", "3").await.unwrap();
+    cluster.server.end_watches(false);
+    watch.abort();
 }

@@ -33,16 +33,16 @@ impl ReadAgents for Transaction<'_> {
         Ok((rows, total))
     }
 
-    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+    fn agents_of_pod(&self, uid: &str, rule: Option<&TrustRuleId>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
         let sql = "SELECT name FROM agents JOIN names USING (id) \
-                   WHERE pod_uid = ?1 AND attested_issuer = ifnull(?2, attested_issuer) AND expires_at > ?3 AND revoked_at IS NULL ORDER BY id";
-        self.list(sql, params![uid, issuer, micros(now)], |row| parsed(row, 0, AgentId::parse))
+                   WHERE pod_uid = ?1 AND attested_by = ifnull(?2, attested_by) AND expires_at > ?3 AND revoked_at IS NULL ORDER BY id";
+        self.list(sql, params![uid, rule.map(TrustRuleId::as_str), micros(now)], |row| parsed(row, 0, AgentId::parse))
     }
 
-    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT DISTINCT pod_uid FROM agents \
-                   WHERE pod_uid IS NOT NULL AND expires_at > ?1 AND revoked_at IS NULL ORDER BY pod_uid";
-        self.list(sql, [micros(now)], |row| row.get(0))
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<(TrustRuleId, String)>, StoreError> {
+        let sql = "SELECT DISTINCT attested_by, pod_uid FROM agents \
+                   WHERE pod_uid IS NOT NULL AND expires_at > ?1 AND revoked_at IS NULL ORDER BY attested_by, pod_uid";
+        self.list(sql, [micros(now)], |row| Ok((parsed(row, 0, TrustRuleId::parse)?, row.get(1)?)))
     }
 
     fn active_agents(&self, now: UnixTime) -> Result<u64, StoreError> {

@@ -132,10 +132,12 @@ async fn finds_agents_of_pod_that_may_hold_tokens() {
             let live = RegisteredAgent { app_id: Some(app_id("web")), ..attested_agent(1, "pod-1") };
             assert_eq!(reader.agent(&agent_id(1))?, Some(live.clone()));
             assert_eq!(reader.agents(&of_web(), &Page { limit: 9, offset: 0, after: 0 })?.0[0].1, live);
-            assert_eq!(reader.pods_of_agents(at(10))?, ["pod-1", "pod-3"]);
+            let rule = trust_rule("ci").id;
+            let pods = ["pod-1", "pod-3"].map(|uid| (rule.clone(), uid.to_owned()));
+            assert_eq!(reader.pods_of_agents(at(10))?, pods);
             assert_eq!(reader.agents_of_pod("pod-1", None, at(10))?, [agent_id(1)]);
-            assert_eq!(reader.agents_of_pod("pod-1", Some("https://cluster.example"), at(10))?, [agent_id(1)]);
-            assert_eq!(reader.agents_of_pod("pod-1", Some("https://other.example"), at(10))?, []);
+            assert_eq!(reader.agents_of_pod("pod-1", Some(&rule), at(10))?, [agent_id(1)]);
+            assert_eq!(reader.agents_of_pod("pod-1", Some(&trust_rule("cd").id), at(10))?, []);
             assert_eq!(reader.agents_of_pod("pod-2", None, at(10))?, []);
             Ok(())
         })

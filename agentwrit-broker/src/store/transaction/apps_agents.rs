@@ -5,7 +5,7 @@ use agentwrit_verify::{AgentId, AppId, Subject, UnixTime};
 
 use super::Tx;
 use crate::{
-    domain::{App, AppName, AppStatus, RegisteredAgent},
+    domain::{App, AppName, AppStatus, RegisteredAgent, TrustRuleId},
     store::{
         Page, StoreError,
         agents::ReadAgents,
@@ -39,11 +39,11 @@ impl ReadAgents for Tx<'_> {
         self.flushed()?.agents(filter, page)
     }
 
-    fn agents_of_pod(&self, uid: &str, issuer: Option<&str>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
-        self.flushed()?.agents_of_pod(uid, issuer, now)
+    fn agents_of_pod(&self, uid: &str, rule: Option<&TrustRuleId>, now: UnixTime) -> Result<Vec<AgentId>, StoreError> {
+        self.flushed()?.agents_of_pod(uid, rule, now)
     }
 
-    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<String>, StoreError> {
+    fn pods_of_agents(&self, now: UnixTime) -> Result<Vec<(TrustRuleId, String)>, StoreError> {
         self.flushed()?.pods_of_agents(now)
     }
 

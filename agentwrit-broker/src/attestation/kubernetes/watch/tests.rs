@@ -1,20 +1,25 @@
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
-use identity_provider::{Algorithm, ApiServer, SigningKey};
+use agentwrit_protocol::AttestationKind;
+use agentwrit_verify::{UnixTime, testing::ManualClock};
+use identity_provider::{Algorithm, ApiServer, IdentityProvider, Serves, SigningKey};
 use serde_json::json;
 use tokio::{sync::Notify, task::JoinHandle};
 
 use super::*;
-use crate::attestation::kubernetes::KubernetesSettings;
+use crate::{
+    attestation::{AttestationSettings, Attestor, kubernetes::KubernetesSettings, tests as attestation},
+    domain::RuleKeys,
+};
 
 /// Issuer of the cluster that the fake API server belongs to.
 const ISSUER: &str = "https://kubernetes.example";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Agents in memory: the issuer of their rule by the uid of their pod.
+/// Agents in memory: their rule by the uid of their pod.
 #[derive(Clone, Default)]
 struct Agents {
     state: Arc<Mutex<State>>,
@@ -23,7 +28,7 @@ struct Agents {
 
 #[derive(Default)]
 struct State {
-    issuers: BTreeMap<String, String>,
+    rules: BTreeMap<String, TrustRule>,
     revoked: Vec<String>,
     /// Number of revocations that fail before one succeeds.
     failures: usize,
@@ -35,8 +40,13 @@ impl Agents {
         self.changed.notify_one();
     }
 
-    fn register(&self, uid: &str, issuer: &str) {
-        self.with(|state| drop(state.issuers.insert(uid.into(), issuer.into())));
+    fn register(&self, uid: &str, rule: TrustRule) {
+        self.with(|state| drop(state.rules.insert(uid.into(), rule)));
+    }
+
+    /// Uids of the pods whose agents were not revoked.
+    fn left(&self) -> Vec<String> {
+        self.state.lock().unwrap().rules.keys().cloned().collect()
     }
 
     /// Waits until agents of exactly these pods were revoked, in this order.
@@ -54,18 +64,19 @@ impl Agents {
 impl PodAgents for Agents {
     type Error = &'static str;
 
-    async fn pods(&self) -> Result<Vec<String>, Self::Error> {
-        Ok(self.state.lock().unwrap().issuers.keys().cloned().collect())
+    async fn pods(&self) -> Result<Vec<(TrustRule, Vec<String>)>, Self::Error> {
+        let rules = self.state.lock().unwrap().rules.clone();
+        Ok(rules.into_iter().map(|(uid, rule)| (rule, vec![uid])).collect())
     }
 
-    async fn revoke(&self, uid: &str, issuer: Option<&str>) -> Result<u64, Self::Error> {
+    async fn revoke(&self, uid: &str, rule: Option<&TrustRuleId>) -> Result<u64, Self::Error> {
         let mut outcome = Ok(0);
         self.with(|state| {
             if state.failures > 0 {
                 state.failures -= 1;
                 outcome = Err("the store is away");
-            } else if state.issuers.get(uid).is_some_and(|own| issuer.is_none_or(|issuer| issuer == own)) {
-                state.issuers.remove(uid);
+            } else if state.rules.get(uid).is_some_and(|own| rule.is_none_or(|rule| *rule == own.id)) {
+                state.rules.remove(uid);
                 state.revoked.push(uid.to_owned());
                 outcome = Ok(1);
             }
@@ -74,12 +85,29 @@ impl PodAgents for Agents {
     }
 }
 
+/// Key that signs tokens of the fake API server's cluster.
+fn own_key() -> &'static SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate(Algorithm::EdDsa, "k"))
+}
+
+/// Rule for tokens of an issuer that a key signed.
+fn rule_with(name: &str, issuer: &str, keys: RuleKeys) -> TrustRule {
+    attestation::rule_named(name, AttestationKind::Kubernetes, issuer, keys, &[])
+}
+
+/// Rule for this cluster.
+fn own_rule() -> TrustRule {
+    rule_with("own", ISSUER, attestation::own_set(&[own_key().jwk()]))
+}
+
 struct Cluster {
     server: ApiServer,
     agents: Agents,
     deleted: Arc<DeletedPods>,
     metrics: Arc<Metrics>,
-    api: KubernetesApi,
+    attestor: Attestor,
+    clock: ManualClock,
     _files: tempfile::TempDir,
     token_path: std::path::PathBuf,
     watch: Option<JoinHandle<()>>,
@@ -89,20 +117,22 @@ impl Cluster {
     fn new() -> Self {
         let files = tempfile::tempdir().unwrap();
         let token_path = files.path().join("token");
-        let token = SigningKey::generate(Algorithm::EdDsa, "k").token(&json!({ "iss": ISSUER }));
+        let token = own_key().token(&json!({ "iss": ISSUER }));
         std::fs::write(&token_path, format!("{token}\n")).unwrap();
         let server = ApiServer::start(&token);
         let api_url = crate::attestation::api_server_url(&server.url()).unwrap();
         let ca_path = files.path().join("ca.crt");
         let settings = KubernetesSettings { api_url, token_path: token_path.clone(), ca_path, watch: true };
-        let api = KubernetesApi::open(&settings).unwrap();
-        let (agents, deleted, metrics) = (Agents::default(), Arc::default(), Arc::new(Metrics::new()));
-        Self { server, agents, deleted, metrics, api, _files: files, token_path, watch: None }
+        let (agents, metrics) = (Agents::default(), Arc::new(Metrics::new()));
+        let (clock, settings) = (ManualClock::new(UnixTime::from_seconds(1_795_248_000)), Some(settings));
+        let settings = AttestationSettings { kubernetes: settings, ..AttestationSettings::default() };
+        let attestor = Attestor::new(&settings, Arc::new(clock.clone()), Arc::clone(&metrics));
+        let deleted = Arc::clone(&attestor.deleted_pods);
+        Self { server, agents, deleted, metrics, attestor, clock, _files: files, token_path, watch: None }
     }
 
     fn watch(&mut self) {
-        let parts = (self.api.clone(), self.agents.clone(), Arc::clone(&self.deleted), Arc::clone(&self.metrics));
-        let watch = PodWatch::new(parts.0, parts.1, parts.2, parts.3);
+        let watch = self.attestor.watch(self.agents.clone()).unwrap();
         self.watch = Some(tokio::spawn(watch.run()));
     }
 
@@ -136,7 +166,7 @@ async fn revokes_agents_of_deleted_pod_and_rejects_its_tokens() {
     let mut cluster = Cluster::new();
     for uid in ["a", "b", "c"] {
         cluster.server.add_pod(uid);
-        cluster.agents.register(uid, ISSUER);
+        cluster.agents.register(uid, own_rule());
     }
     cluster.watch();
     cluster.reached(2, 1).await;
@@ -147,7 +177,7 @@ async fn revokes_agents_of_deleted_pod_and_rejects_its_tokens() {
     let metrics = cluster.metrics.encode();
     assert!(metrics.contains("agentwrit_pod_watch 1"), "{metrics}");
     // A pod without agents, and one whose agents registered by a rule of another issuer of the cluster.
-    cluster.agents.register("d", "https://old-issuer.example");
+    cluster.agents.register("d", TrustRule { issuer: "https://old-issuer.example".to_owned(), ..own_rule() });
     cluster.server.delete_pod("unknown");
     cluster.server.delete_pod("d");
     cluster.agents.revoked(&["b", "d"]).await;
@@ -176,14 +206,20 @@ async fn list_revokes_agents_of_missing_pods_of_this_cluster_only() {
     for uid in ["a", "b", "c"] {
         cluster.server.add_pod(uid);
     }
-    for (uid, issuer) in [("a", ISSUER), ("gone", ISSUER), ("elsewhere", "https://other-cluster.example")] {
-        cluster.agents.register(uid, issuer);
+    // Most installers give clusters one issuer: other keys, and an issuer that another cluster has alone.
+    let keys = attestation::own_set(&[SigningKey::generate(Algorithm::EdDsa, "k").jwk()]);
+    let other_keys = rule_with("other-keys", ISSUER, keys);
+    let own_keys = || attestation::own_set(&[own_key().jwk()]);
+    let other_issuer = rule_with("other-issuer", "https://other-cluster.example", own_keys());
+    let oidc = TrustRule { kind: AttestationKind::Oidc, ..rule_with("oidc", ISSUER, own_keys()) };
+    for (uid, rule) in [("a", own_rule()), ("gone", own_rule()), ("x", other_keys), ("y", other_issuer), ("z", oidc)] {
+        cluster.agents.register(uid, rule);
     }
     cluster.watch();
     cluster.agents.revoked(&["gone"]).await;
     cluster.reached(2, 1).await;
-    assert!(cluster.deleted.contains("gone") && !cluster.deleted.contains("elsewhere"));
-    assert_eq!(cluster.agents.pods().await.unwrap(), ["a", "elsewhere"]);
+    assert!(cluster.deleted.contains("gone") && !cluster.deleted.contains("x"));
+    assert_eq!(cluster.agents.left(), ["a", "x", "y", "z"]);
 }
 
 #[tokio::test]
@@ -191,12 +227,27 @@ async fn list_revokes_nothing_when_own_token_names_no_issuer() {
     let mut cluster = Cluster::new();
     std::fs::write(&cluster.token_path, "opaque-token").unwrap();
     cluster.server.rotate_token("opaque-token");
-    cluster.agents.register("gone", ISSUER);
+    cluster.agents.register("gone", own_rule());
     cluster.watch();
     cluster.reached(1, 1).await;
-    assert_eq!(cluster.agents.pods().await.unwrap(), ["gone"]);
+    assert_eq!(cluster.agents.left(), ["gone"]);
     // A deletion that is seen revokes all the same.
     cluster.server.delete_pod("gone");
+    cluster.agents.revoked(&["gone"]).await;
+}
+
+#[tokio::test]
+async fn list_revokes_by_key_set_at_url_once_it_is_reachable() {
+    let mut cluster = Cluster::new();
+    let provider = IdentityProvider::start([own_key()]);
+    provider.serve(Serves::Status(500));
+    cluster.agents.register("gone", rule_with("url", ISSUER, RuleKeys::Url(provider.keys_url())));
+    cluster.watch();
+    cluster.reached(1, 1).await;
+    assert_eq!(cluster.agents.left(), ["gone"], "not known to be of this cluster");
+    provider.publish([own_key()]);
+    cluster.clock.advance(Duration::from_secs(60));
+    cluster.server.expire();
     cluster.agents.revoked(&["gone"]).await;
 }
 
@@ -204,7 +255,7 @@ async fn list_revokes_nothing_when_own_token_names_no_issuer() {
 async fn lists_again_after_gone_and_finds_pod_deleted_meanwhile() {
     let mut cluster = Cluster::new();
     cluster.server.add_pod("a");
-    cluster.agents.register("a", ISSUER);
+    cluster.agents.register("a", own_rule());
     cluster.watch();
     cluster.reached(1, 1).await;
     cluster.server.delete_pod_unseen("a");
@@ -217,7 +268,7 @@ async fn lists_again_after_gone_and_finds_pod_deleted_meanwhile() {
 async fn continues_from_bookmark_after_cut_and_after_end() {
     let mut cluster = Cluster::new();
     cluster.server.add_pod("a");
-    cluster.agents.register("a", ISSUER);
+    cluster.agents.register("a", own_rule());
     cluster.watch();
     for (watches, properly) in [(1, false), (2, true)] {
         cluster.reached(1, watches).await;
@@ -241,7 +292,7 @@ async fn lists_again_after_garbage() {
     {
         let mut cluster = Cluster::new();
         cluster.server.add_pod("a");
-        cluster.agents.register("a", ISSUER);
+        cluster.agents.register("a", own_rule());
         cluster.watch();
         cluster.reached(1, 1).await;
         cluster.server.send(garbage);
@@ -254,11 +305,11 @@ async fn lists_again_after_garbage() {
 #[tokio::test]
 async fn waits_for_api_server_that_fails_and_reads_own_token_again() {
     let mut cluster = Cluster::new();
-    cluster.agents.register("gone", ISSUER);
+    cluster.agents.register("gone", own_rule());
     cluster.server.fail(Some(500));
     cluster.watch();
     cluster.reached(1, 0).await;
-    let token = SigningKey::generate(Algorithm::EdDsa, "k").token(&json!({ "iss": ISSUER, "jti": "2" }));
+    let token = own_key().token(&json!({ "iss": ISSUER, "jti": "2" }));
     cluster.server.rotate_token(&token);
     std::fs::write(&cluster.token_path, &token).unwrap();
     cluster.server.fail(None);
@@ -270,7 +321,7 @@ async fn repeats_revocation_that_fails_before_next_event() {
     let mut cluster = Cluster::new();
     for uid in ["a", "b"] {
         cluster.server.add_pod(uid);
-        cluster.agents.register(uid, ISSUER);
+        cluster.agents.register(uid, own_rule());
     }
     cluster.watch();
     cluster.reached(1, 1).await;
