@@ -10,7 +10,7 @@ use agentwrit_protocol::{
 use agentwrit_verify::{AppId, ScopeSet};
 use serde_json::{Value, json};
 
-fn registration(members: Value) -> Result<RegistrationRequest, RequestError> {
+fn registration(members: &Value) -> Result<RegistrationRequest, RequestError> {
     let mut body = json!({"nonce": "x", "public_key": "x", "signature": "x", "requested_scope": ["read:data:x"]});
     body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
     RegistrationRequest::from_json(body.to_string().as_bytes())
@@ -23,7 +23,7 @@ fn attestation(kind: &str) -> Value {
 #[test]
 fn reads_registration_with_attestation_as_it_is_written() {
     for kind in AttestationKind::ALL {
-        let read = registration(json!({"attestation": attestation(kind.as_str()), "task_id": "t"})).unwrap();
+        let read = registration(&json!({"attestation": attestation(kind.as_str()), "task_id": "t"})).unwrap();
         let Attestation { kind: read_kind, token } = read.attestation.as_ref().unwrap();
         assert_eq!((*read_kind, token.expose()), (kind, "a.b.c"));
         let written = json!(read);
@@ -37,13 +37,13 @@ fn reads_registration_with_attestation_as_it_is_written() {
 #[test]
 fn rejects_registration_unless_it_has_either_launch_token_or_attestation() {
     let one = || RequestError::invalid("launch_token or attestation", "exactly one of them is required");
-    assert_eq!(registration(json!({})).unwrap_err(), one());
+    assert_eq!(registration(&json!({})).unwrap_err(), one());
     let both = json!({"launch_token": "l", "attestation": attestation("oidc"), "orch_id": "o", "task_id": "t"});
-    assert_eq!(registration(both).unwrap_err(), one());
+    assert_eq!(registration(&both).unwrap_err(), one());
     let missing = |name| RequestError::invalid(name, "is required");
-    assert_eq!(registration(json!({"launch_token": "l"})).unwrap_err(), missing("orch_id"));
-    assert_eq!(registration(json!({"launch_token": "l", "orch_id": "o"})).unwrap_err(), missing("task_id"));
-    assert!(registration(json!({"launch_token": "l", "attestation": null, "orch_id": "o", "task_id": "t"})).is_ok());
+    assert_eq!(registration(&json!({"launch_token": "l"})).unwrap_err(), missing("orch_id"));
+    assert_eq!(registration(&json!({"launch_token": "l", "orch_id": "o"})).unwrap_err(), missing("task_id"));
+    assert!(registration(&json!({"launch_token": "l", "attestation": null, "orch_id": "o", "task_id": "t"})).is_ok());
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn rejects_malformed_attestation_by_name() {
         (json!("oidc"), "must be an object"),
         (json!(["oidc", "t"]), "must be an object"),
     ] {
-        assert_eq!(registration(json!({ "attestation": members })).unwrap_err(), invalid(problem), "{members}");
+        assert_eq!(registration(&json!({ "attestation": members })).unwrap_err(), invalid(problem), "{members}");
     }
 }
 
@@ -76,7 +76,7 @@ fn rule() -> Value {
 
 fn with(member: &str, value: Value) -> Result<TrustRuleRequest, RequestError> {
     let mut body = rule();
-    body[member] = value;
+    body.as_object_mut().unwrap().insert(member.to_owned(), value);
     TrustRuleRequest::from_json(body.to_string().as_bytes())
 }
 

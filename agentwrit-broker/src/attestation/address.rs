@@ -199,14 +199,12 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
-        // NAT64 (RFC 6052).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(v4(high, low)),
-        // 6to4 (RFC 3056).
-        [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
-        // Teredo and other protocol assignments, ORCHIDv2, documentation.
-        [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // Global unicast (RFC 4291 §2.4); everything else is special.
-        [0x2000..=0x3fff, ..] => true,
+        // NAT64 (RFC 6052), 6to4 (RFC 3056).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => is_public_v4(v4(high, low)),
+        // Global unicast (RFC 4291 §2.4), but Teredo and other protocol assignments, ORCHIDv2, documentation.
+        [high @ 0x2000..=0x3fff, next, ..] => {
+            !matches!((high, next), (0x2001, 0..=0x01ff | 0x0db8) | (0x3fff, 0..=0x0fff))
+        }
         _ => false,
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     fn ends_idle_session_and_ignores_refreshes() {
         let (sessions, start) = (Sessions::new(true), Instant::now());
         let cookie = begin(&sessions, 1, start);
-        let almost = start + IDLE_LIMIT - Duration::from_millis(1);
+        let almost = start + IDLE_LIMIT.saturating_sub(Duration::from_millis(1));
         assert!(sessions.find(&cookie, almost, false).is_some());
         assert!(sessions.find(&cookie, start + IDLE_LIMIT, true).is_none());
         assert!(sessions.find(&cookie, start, true).is_none(), "it has ended");

@@ -120,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn id(template: &str, claims: Value) -> Result<String, UnusableClaim> {
+    fn id(template: &str, claims: &Value) -> Result<String, UnusableClaim> {
         let template = IdTemplate::parse(template).unwrap();
         template.id_of(claims.as_object().unwrap()).map(|id| id.as_str().to_owned())
     }
@@ -136,7 +136,7 @@ mod tests {
             ("ci-{repository}.{run_id}_{protected}", "ci-acme-app.7_true"),
             ("{/kubernetes.io/pod/name}", "gr--e-x"),
         ] {
-            assert_eq!(id(template, claims.clone()).as_deref(), Ok(expected), "{template}");
+            assert_eq!(id(template, &claims).as_deref(), Ok(expected), "{template}");
         }
     }
 
@@ -147,10 +147,10 @@ mod tests {
         });
         for claim in ["missing", "empty", "list", "object", "null", "fraction"] {
             let name = ClaimName::parse(claim).unwrap();
-            assert_eq!(id(&format!("x-{{{claim}}}"), claims.clone()), Err(UnusableClaim::Claim(name)));
+            assert_eq!(id(&format!("x-{{{claim}}}"), &claims), Err(UnusableClaim::Claim(name)));
         }
         for claim in ["long", "dots"] {
-            let rejected = id(&format!("{{{claim}}}"), claims.clone());
+            let rejected = id(&format!("{{{claim}}}"), &claims);
             assert_eq!(rejected, Err(UnusableClaim::Id(IdentityError::PathSegment)), "{claim}");
         }
     }
@@ -165,7 +165,7 @@ mod tests {
     proptest! {
         #[test]
         fn id_of_any_claim_is_a_path_segment_or_rejected(text in any::<String>(), prefix in "[a-z]{0,4}") {
-            let made = id(&format!("{prefix}{{claim}}"), json!({ "claim": text }));
+            let made = id(&format!("{prefix}{{claim}}"), &json!({ "claim": text }));
             if let Ok(made) = made {
                 prop_assert_eq!(made.len(), prefix.len() + text.chars().count());
                 prop_assert!(PathSegment::parse(&made).is_ok());

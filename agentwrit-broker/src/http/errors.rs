@@ -3,6 +3,8 @@
 //! A handler's error does not know the request's path and id. It leaves a [`PendingProblem`] in the response, which
 //! [`request::serve`](super::request) renders.
 
+use std::time::Duration;
+
 use agentwrit_protocol::{ErrorCode, Problem, RequestError, RequestId};
 use agentwrit_verify::proof::ProofError;
 use axum::{
@@ -36,6 +38,18 @@ const RETRY_ATTESTATION: u64 = 5;
 /// `Retry-After` while there are reports of too many instances, in seconds.
 const RETRY_FULL: u64 = 60;
 
+const PERMIT_BINDING: &str = "the operator permits them with `AA_SENDER_CONSTRAINED=allowed`";
+const LIVE_DELEGATE: &str =
+    "the delegate must be registered, not revoked, and hold or have held a token that has not expired";
+const CURSOR_OF_BROKER: &str = "send the `cursor` of a response to a revocation of this broker";
+const KEPT_EVIDENCE: &str =
+    "it is kept once a request has found the confirmation, until that of many later ones is kept";
+const NAME_OF_APP: &str = "choose another name, or deregister the app that has it";
+const NAME_OF_RULE: &str = "choose another name, or remove the rule that has it";
+const NEW_NONCE: &str = "ask `GET /v1/challenge` for a new nonce; it lasts 30 s";
+const RAW_PUBLIC_KEY: &str = "send standard base64 of the raw 32-byte Ed25519 public key, not its DER or PEM encoding";
+const SIGN_DECODED_NONCE: &str =
+    "sign the 32 bytes that the nonce's hexadecimal text stands for, not the text itself, and send standard base64";
 const TRY_AGAIN: &str = "nothing was done; try again";
 const MEND_KEYS: &str = "nothing was done; mend what `detail` names, at the broker, and try again";
 /// Hint for a cursor of an epoch that was left.
@@ -193,8 +207,7 @@ impl PendingProblem {
         let problem = |code| Self::new(code, error.to_string());
         match error {
             Error::Request(error) => Self { hint: error.hint(), ..problem(error.code()) },
-            Error::BindingOff => problem(ErrorCode::InvalidRequest)
-                .hint("the operator permits them with `AA_SENDER_CONSTRAINED=allowed`"),
+            Error::BindingOff => problem(ErrorCode::InvalidRequest).hint(PERMIT_BINDING),
             Error::KeyProof(error) => Self::of_key_proof(error),
             Error::BadCredentials
             | Error::LaunchTokenUnknown
@@ -206,41 +219,31 @@ impl PendingProblem {
                 problem(ErrorCode::Unauthorized).challenge(INVALID_TOKEN)
             }
             Error::ProofReplayed => problem(ErrorCode::Unauthorized).challenge(INVALID_PROOF).hint(SIGN_AGAIN),
-            Error::NonceUnknown => {
-                problem(ErrorCode::Unauthorized).hint("ask `GET /v1/challenge` for a new nonce; it lasts 30 s")
-            }
-            Error::BadPublicKey => problem(ErrorCode::Unauthorized)
-                .hint("send standard base64 of the raw 32-byte Ed25519 public key, not its DER or PEM encoding"),
-            Error::BadSignature => problem(ErrorCode::Unauthorized).hint(
-                "sign the 32 bytes that the nonce's hexadecimal text stands for, not the text itself, and send standard base64",
-            ),
+            Error::NonceUnknown => problem(ErrorCode::Unauthorized).hint(NEW_NONCE),
+            Error::BadPublicKey => problem(ErrorCode::Unauthorized).hint(RAW_PUBLIC_KEY),
+            Error::BadSignature => problem(ErrorCode::Unauthorized).hint(SIGN_DECODED_NONCE),
             Error::ExceedsAllowedScope { .. }
             | Error::ExceedsCeiling { .. }
             | Error::ExceedsDelegator { .. }
             | Error::Pinned { .. }
             | Error::TooDeep => problem(ErrorCode::ScopeViolation),
             Error::WrongSubject(_) => problem(ErrorCode::InsufficientScope).challenge(INSUFFICIENT_SCOPE),
-            Error::DelegateUnknown => problem(ErrorCode::NotFound)
-                .hint("the delegate must be registered, not revoked, and hold or have held a token that has not expired"),
-            Error::UnknownCursor(UnknownCursor::Beyond) => problem(ErrorCode::NotFound)
-                .hint("send the `cursor` of a response to a revocation of this broker"),
+            Error::DelegateUnknown => problem(ErrorCode::NotFound).hint(LIVE_DELEGATE),
+            Error::UnknownCursor(UnknownCursor::Beyond) => problem(ErrorCode::NotFound).hint(CURSOR_OF_BROKER),
             Error::UnknownCursor(UnknownCursor::OtherEpoch) => problem(ErrorCode::NotFound).hint(OTHER_EPOCH),
-            Error::NoEvidence => problem(ErrorCode::NotFound)
-                .hint("it is kept once a request has found the confirmation, until that of many later ones is kept"),
+            Error::NoEvidence => problem(ErrorCode::NotFound).hint(KEPT_EVIDENCE),
             Error::NoSuchLaunchToken
             | Error::AppUnknown
             | Error::NoSuchTrustRule
             | Error::NoSuchVerifier
             | Error::NoSuchInstance => problem(ErrorCode::NotFound),
-            Error::NameTaken => {
-                problem(ErrorCode::Conflict).hint("choose another name, or deregister the app that has it")
-            }
-            Error::TrustRuleExists => {
-                problem(ErrorCode::Conflict).hint("choose another name, or remove the rule that has it")
-            }
+            Error::NameTaken => problem(ErrorCode::Conflict).hint(NAME_OF_APP),
+            Error::TrustRuleExists => problem(ErrorCode::Conflict).hint(NAME_OF_RULE),
             Error::TooManyTrustRules => problem(ErrorCode::Conflict).hint("remove rules that are not used any more"),
             Error::VerifierExists { same_key } => problem(ErrorCode::Conflict).hint(hint_on_existing(*same_key)),
-            Error::InstanceHasBound => problem(ErrorCode::Conflict).hint("it counts at most ten minutes after its last report"),
+            Error::InstanceHasBound => {
+                problem(ErrorCode::Conflict).hint("it counts at most ten minutes after its last report")
+            }
             Error::TooManyVerifiers => problem(ErrorCode::Conflict).hint("remove verifiers that are not used any more"),
             Error::Report(rejection) => Self::of_report(rejection),
             Error::RateLimited { retry_after } | Error::OverBudget { retry_after, .. } => {
@@ -253,14 +256,20 @@ impl PendingProblem {
                 .retry_after(RETRY_ATTESTATION)
                 .cause(format!("{error}: {}", failure.reason)),
             Error::Overloaded => problem(ErrorCode::Unavailable).hint(TRY_AGAIN).retry_after(1),
-            Error::ClockBehind { by } => Self::new(ErrorCode::Unavailable, "the broker's clock is wrong")
-                .hint("nothing was done; the operator has to look at the broker's log")
-                .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
-                .cause(error.to_string()),
+            Error::ClockBehind { by } => Self::of_clock_behind(*by, error),
             Error::Key(error) => Self::of_key(error),
-            Error::Custody(_) => problem(ErrorCode::Unavailable).hint(MEND_KEYS).retry_after(1).cause(error.to_string()),
+            Error::Custody(_) => {
+                problem(ErrorCode::Unavailable).hint(MEND_KEYS).retry_after(1).cause(error.to_string())
+            }
             Error::Store(error) => Self::of_store(error),
         }
+    }
+
+    fn of_clock_behind(by: Duration, error: &Error) -> Self {
+        Self::new(ErrorCode::Unavailable, "the broker's clock is wrong")
+            .hint("nothing was done; the operator has to look at the broker's log")
+            .retry_after(by.as_secs().clamp(1, MAX_CLOCK_WAIT))
+            .cause(error.to_string())
     }
 
     fn of_key_proof(error: &ProofError) -> Self {

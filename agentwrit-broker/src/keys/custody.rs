@@ -150,12 +150,11 @@ impl Custody {
         // A key whose file is damaged or missing is not tried again.
         let taken = unused.and_then(|kid| state.uncommitted.take(&kid));
         let found = taken.and_then(|kid| files.run(move |files| files.find(&kid)).ok().flatten());
-        let key = match found {
-            Some(seed) => key_of(files.path(), &seed)?,
-            None => {
-                let entropy = Arc::clone(&self.entropy);
-                files.run(move |files| files.make(entropy.as_ref()))?
-            }
+        let key = if let Some(seed) = found {
+            key_of(files.path(), &seed)?
+        } else {
+            let entropy = Arc::clone(&self.entropy);
+            files.run(move |files| files.make(entropy.as_ref()))?
         };
         state.uncommitted.insert(key.id().as_str().to_owned());
         Ok(key)
@@ -231,13 +230,12 @@ impl Custody {
             Keeper::Files(files) => files,
         };
         let unsaved = self.files().unsaved.get(&row.kid).cloned();
-        let seed = match unsaved {
-            Some(seed) => seed,
-            None => {
-                let kid = row.kid.clone();
-                let found = files.run(move |files| files.find(&kid))?;
-                found.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?
-            }
+        let seed = if let Some(seed) = unsaved {
+            seed
+        } else {
+            let kid = row.kid.clone();
+            let found = files.run(move |files| files.find(&kid))?;
+            found.ok_or_else(|| CustodyError::Missing { kid: row.kid.clone() })?
         };
         let key = key_of(files.path(), &seed)?;
         if row.public.as_ref() == Some(key.public_key().as_bytes()) {

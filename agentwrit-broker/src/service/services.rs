@@ -98,7 +98,6 @@ impl Services {
         let challenges = Challenges::new(nonces, time, Arc::clone(&clock), entropy, Arc::clone(&metrics));
         let ledger = Ledger::new(store, Arc::clone(&clock), Arc::new(clock_monitor), Arc::clone(&metrics));
         let attestor = Attestor::new(&config.attestation, Arc::clone(&clock), Arc::clone(&metrics));
-        let budgets = Budgets::new(config.session_budget, clock, Arc::clone(&metrics));
         let keys = ring.trusted();
         ledger.store.follow(Arc::new(BrokerMemory { log: memory.log.clone(), keys: ring }));
         let revocations = memory.log.list().clone();
@@ -120,14 +119,13 @@ impl Services {
             stopping: stopping.subscribe(),
         });
         let (log, verdicts) = (Arc::clone(&ledger), Arc::clone(&metrics));
-        let verifiers = VerifierService::start(log, feed.clone(), Arc::clone(&issuer), verdicts).await?;
         let parts = Parts {
-            verifiers: Arc::new(verifiers),
+            verifiers: Arc::new(VerifierService::start(log, feed.clone(), Arc::clone(&issuer), verdicts).await?),
             active_agents: Arc::new(ActiveAgents::new(Arc::clone(&ledger), Arc::clone(&pools), Arc::clone(&metrics))),
             issuer,
             ledger,
             challenges: Arc::new(challenges),
-            budgets: Arc::new(budgets),
+            budgets: Arc::new(Budgets::new(config.session_budget, clock, Arc::clone(&metrics))),
             recent_launch_tokens: Arc::default(),
             attestor: Arc::new(attestor),
             feed,

@@ -209,7 +209,7 @@ async fn serve(mut stream: TcpStream, model: Arc<Mutex<Model>>, mut news: watch:
         let response = receive_report(&head, &mut stream, &model).await;
         let model = model.lock().unwrap();
         let acceptance = model.forged_acceptance.as_ref().unwrap_or(&model.acceptance);
-        headers.push_str(&format!("agentwrit-report-acceptance: {acceptance}\r\n"));
+        headers = format!("{headers}agentwrit-report-acceptance: {acceptance}\r\n");
         response
     } else if let Some(question) = target.strip_prefix("/v1/revocations") {
         let (status, response) = feed(&model, question, &mut news).await;

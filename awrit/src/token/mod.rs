@@ -56,10 +56,11 @@ impl Validate {
         match context.client()?.validate(token.expose()).await? {
             Validation::Valid(claims) => {
                 let now = context.clock.now();
-                let mut json = json!({ "valid": true, "claims": claims });
-                if claims.cnf.is_some() {
-                    json["token_type"] = json!(TokenType::Dpop);
-                }
+                let json = if claims.cnf.is_some() {
+                    json!({ "valid": true, "claims": claims, "token_type": TokenType::Dpop })
+                } else {
+                    json!({ "valid": true, "claims": claims })
+                };
                 context.output.print(&json, |out| {
                     writeln!(out, "valid\n")?;
                     claims::print(out, &claims, now)

@@ -37,7 +37,7 @@ async fn accepts_audience_in_list_and_rejects_near_misses() {
         json!(format!("{AUDIENCE}/")),
         json!(AUDIENCE.to_uppercase()),
         json!(format!("{AUDIENCE}.evil")),
-        json!(&AUDIENCE[..10]),
+        json!(AUDIENCE.get(..10)),
         json!([]),
         json!([format!("{AUDIENCE} https://other.example")]),
         json!(null),
@@ -88,8 +88,8 @@ async fn times_count_by_brokers_clock_up_to_their_edges() {
 
 #[tokio::test]
 async fn rejects_lifetimes_beyond_a_day_and_tokens_without_expiry() {
-    let test = Test::new();
     const DAY: u64 = 24 * 3600;
+    let test = Test::new();
     assert_eq!(judged(&test, json!({ "exp": NOW + DAY })).await, Ok(()));
     for (changes, expected) in [
         (json!({ "exp": NOW + DAY + 1 }), AttestationError::LifetimeTooLong),

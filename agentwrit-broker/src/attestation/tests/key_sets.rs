@@ -9,7 +9,7 @@ fn new_key(kid: &str) -> SigningKey {
     SigningKey::generate(Algorithm::Es256, kid)
 }
 
-async fn advance(test: &Test, seconds: u64) {
+fn advance(test: &Test, seconds: u64) {
     test.clock.advance(Duration::from_secs(seconds));
 }
 
@@ -23,16 +23,16 @@ async fn follows_rotation_and_rejects_removed_key_after_time_to_live() {
     assert!(test.verify(&old_token).await.is_ok());
     let token = next.token(&test.claims());
     assert_eq!(test.rejected(&token).await, AttestationError::UnknownKey, "fetched less than 30 s ago");
-    advance(&test, 30).await;
+    advance(&test, 30);
     assert!(test.verify(&token).await.is_ok());
     assert_eq!(test.rejected(&old_token).await, AttestationError::UnknownKey);
     assert_eq!(test.provider.fetches(), 2);
 
     test.provider.publish([key(Algorithm::Es256)]);
-    advance(&test, 269).await;
+    advance(&test, 269);
     let late = next.token(&test.claims_with(&json!({ "exp": NOW + 3600 })));
     assert!(test.verify(&late).await.is_ok(), "269 s old");
-    advance(&test, 31).await;
+    advance(&test, 31);
     assert_eq!(test.rejected(&late).await, AttestationError::UnknownKey);
     assert_eq!(test.provider.fetches(), 3);
 }
@@ -48,7 +48,7 @@ async fn fetches_once_in_30_s_for_flood_of_unknown_keys() {
         }
         assert_eq!(test.provider.fetches(), round);
         assert_eq!(test.attestor.signatures.key_sets.len().await, 1);
-        advance(&test, 30).await;
+        advance(&test, 30);
     }
 }
 
@@ -104,14 +104,14 @@ async fn keeps_last_keys_for_an_hour_while_provider_is_away_and_recovers() {
     let token = key(Algorithm::Es256).token(&test.claims_with(&json!({ "exp": NOW + 7200 })));
     assert!(test.verify(&token).await.is_ok());
     test.provider.serve(Serves::Status(503));
-    advance(&test, 3599).await;
+    advance(&test, 3599);
     assert!(test.verify(&token).await.is_ok());
     assert_eq!(test.provider.fetches(), 2);
-    advance(&test, 1).await;
+    advance(&test, 1);
     assert_eq!(test.rejected(&token).await, AttestationError::KeySetUnavailable);
     assert!(AttestationError::KeySetUnavailable.is_temporary());
     test.provider.publish([key(Algorithm::Es256)]);
-    advance(&test, 60).await;
+    advance(&test, 60);
     assert!(test.verify(&token).await.is_ok());
 }
 
@@ -124,7 +124,7 @@ async fn backs_off_while_fetches_fail() {
     for _ in 0..600 {
         assert_eq!(test.rejected(&token).await, AttestationError::KeySetUnavailable);
         fetches.push(test.provider.fetches());
-        advance(&test, 1).await;
+        advance(&test, 1);
     }
     assert_eq!(fetches[0], 1);
     // After 1 to 2, 2 to 4, … 30 to 60 s.

@@ -193,7 +193,9 @@ impl ConfirmationService {
         let document = spawn_blocking(move || Document::of(evidence)).await;
         let document = document.map_err(|error| StoreError::Internal { cause: error.to_string() })?;
         let size = self.recorded.once(&self.ledger, by, &commit.cursor, &decision.response, document).await?;
-        size.into_iter().for_each(|size| self.verifiers.metrics().set_evidence_size(size));
+        if let Some(size) = size {
+            self.verifiers.metrics().set_evidence_size(size);
+        }
         Ok(())
     }
 

@@ -18,10 +18,7 @@ use super::{
     verifiers::{enrol, key, name, rejected, report, send},
     *,
 };
-use crate::{
-    service::verifiers::ReportRejection,
-    store::{StoreError, Tx},
-};
+use crate::{service::verifiers::ReportRejection, store::Tx};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -136,6 +133,8 @@ struct Witness {
     accepted_after_move: u64,
 }
 
+type Token = (Agent, Option<(i64, FeedCursor)>, bool);
+
 struct World {
     chance: Chance,
     now: i64,
@@ -143,7 +142,7 @@ struct World {
     latter: TestServices,
     instances: Vec<Instance>,
     /// Tokens of the second database: text, time of the revocation, its cursor, and whether it is confirmed.
-    tokens: Vec<(Agent, Option<(i64, FeedCursor)>, bool)>,
+    tokens: Vec<Token>,
     witness: Witness,
 }
 
@@ -281,7 +280,7 @@ async fn split(
     let former = TestServices::open(directory, clock.clone(), &settings).await;
     let mut latter = TestServices::open(copy, clock, settings).await;
     if is_restored {
-        let start_epoch = |tx: &mut Tx<'_>| Ok::<_, StoreError>(tx.start_epoch()?);
+        let start_epoch = |tx: &mut Tx<'_>| tx.start_epoch();
         latter.services.ledger.transact(start_epoch).await.unwrap();
         latter.restart_at(latter.clock.now()).await;
     }

@@ -32,8 +32,17 @@ struct WriteState {
     failed: bool,
     /// Time at which the present write began.
     writing_since: Option<Instant>,
-    is_closed: bool,
-    has_ended: bool,
+    phase: Phase,
+}
+
+/// Phase of the thread that writes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// It ends once the latest contents are written.
+    Closing,
+    Ended,
 }
 
 impl StateWrites {
@@ -53,7 +62,7 @@ impl StateWrites {
         if state.is_slow() {
             return;
         }
-        let is_awaited = |state: &mut WriteState| state.done < number && !state.has_ended;
+        let is_awaited = |state: &mut WriteState| state.done < number && state.phase != Phase::Ended;
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_awaited);
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         drop(state);
@@ -75,10 +84,10 @@ impl StateWrites {
 
     /// Has the latest contents written. Returns true if the thread has ended in time.
     pub(super) fn close(&self) -> bool {
-        self.state().is_closed = true;
+        self.state().close();
         self.changed.notify_all();
-        let ended = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| !state.has_ended);
-        ended.unwrap_or_else(PoisonError::into_inner).0.has_ended
+        let ended = self.changed.wait_timeout_while(self.state(), PATIENCE, |state| state.phase != Phase::Ended);
+        ended.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Ended
     }
 
     /// Writes what is requested until the stop.
@@ -106,12 +115,12 @@ impl StateWrites {
         let mut state = self.state();
         loop {
             let left = due.saturating_duration_since(Instant::now());
-            let is_due = state.at_once || state.is_closed || left.is_zero();
+            let is_due = state.at_once || state.phase != Phase::Open || left.is_zero();
             if is_due && let Some(remembered) = state.next.take() {
                 (state.at_once, state.writing_since) = (false, Some(Instant::now()));
                 return Some((remembered, state.requested));
             }
-            if state.is_closed {
+            if state.phase != Phase::Open {
                 return None;
             }
             state = if state.next.is_some() {
@@ -128,6 +137,12 @@ impl StateWrites {
 }
 
 impl WriteState {
+    fn close(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Closing;
+        }
+    }
+
     /// Returns true if the present write has taken longer than a caller waits.
     fn is_slow(&self) -> bool {
         self.writing_since.is_some_and(|since| since.elapsed() >= PATIENCE)
@@ -143,7 +158,7 @@ struct EndOfThread<'w>(&'w StateWrites);
 
 impl Drop for EndOfThread<'_> {
     fn drop(&mut self) {
-        self.0.state().has_ended = true;
+        self.0.state().phase = Phase::Ended;
         self.0.changed.notify_all();
     }
 }

@@ -164,7 +164,7 @@ async fn refusal_describes_assertion_and_names_trail() {
     let broker = Broker::start().await;
     let issuer = Issuer::start(Algorithm::EdDsa);
     add(&broker, &issuer).await;
-    let token = issuer.token_with(json!({"aud": "other"}));
+    let token = issuer.token_with(&json!({"aud": "other"}));
     let run = without_secret(
         &broker,
         &[("TOKEN", &token)],

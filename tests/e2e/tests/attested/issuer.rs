@@ -47,7 +47,7 @@ impl Issuer {
     }
 
     /// An ID token with other values of these claims; `null` removes one.
-    pub(crate) fn token_with(&self, other: Value) -> String {
+    pub(crate) fn token_with(&self, other: &Value) -> String {
         let mut claims = self.claims();
         let members = claims.as_object_mut().unwrap();
         for (name, value) in other.as_object().unwrap().clone() {

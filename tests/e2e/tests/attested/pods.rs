@@ -22,7 +22,7 @@ struct Cluster {
 impl Cluster {
     async fn start(watch: bool) -> Self {
         let issuer = Issuer::start(Algorithm::Rs256);
-        let own_token = issuer.token_with(json!({"sub": "system:serviceaccount:agentwrit:broker"}));
+        let own_token = issuer.token_with(&json!({"sub": "system:serviceaccount:agentwrit:broker"}));
         let api = ApiServer::start(&own_token);
         let files = tempfile::tempdir().unwrap();
         let token_path = files.path().join("token");
@@ -49,7 +49,7 @@ impl Cluster {
     }
 
     fn token(&self, pod: &str) -> String {
-        self.issuer.token_with(json!({
+        self.issuer.token_with(&json!({
             "sub": "system:serviceaccount:prod:worker",
             "kubernetes.io": {
                 "namespace": "prod", "pod": {"name": format!("pod-{pod}"), "uid": pod},

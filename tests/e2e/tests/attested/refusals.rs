@@ -37,18 +37,18 @@ async fn reason_of_refusal_is_in_trail_and_not_in_response() {
     let with_header = |header: Value| issuer.key.token_with(&header, &issuer.claims());
     for (reason, token) in [
         ("assertion_used", used),
-        ("audience_mismatch", issuer.token_with(json!({"aud": "agentwrit/"}))),
-        ("audience_mismatch", issuer.token_with(json!({"aud": ["agent", "writ"]}))),
-        ("unknown_issuer", issuer.token_with(json!({"iss": format!("{}/", issuer.url())}))),
-        ("claims_mismatch", issuer.token_with(json!({"repository": "acme/api-evil"}))),
-        ("claims_mismatch", issuer.token_with(json!({"repository": "Acme/api"}))),
-        ("claims_mismatch", issuer.token_with(json!({"ref": "refs/tags/v1"}))),
-        ("claims_mismatch", issuer.token_with(json!({"ref": null}))),
-        ("expired", issuer.token_with(json!({"exp": now() - 120, "iat": now() - 300, "nbf": now() - 300}))),
-        ("not_yet_valid", issuer.token_with(json!({"nbf": now() + 240}))),
-        ("expiry_missing", issuer.token_with(json!({"exp": null}))),
-        ("lifetime_too_long", issuer.token_with(json!({"exp": now() + 2 * 86_400}))),
-        ("template_claim_unusable", issuer.token_with(json!({"run_id": null}))),
+        ("audience_mismatch", issuer.token_with(&json!({"aud": "agentwrit/"}))),
+        ("audience_mismatch", issuer.token_with(&json!({"aud": ["agent", "writ"]}))),
+        ("unknown_issuer", issuer.token_with(&json!({"iss": format!("{}/", issuer.url())}))),
+        ("claims_mismatch", issuer.token_with(&json!({"repository": "acme/api-evil"}))),
+        ("claims_mismatch", issuer.token_with(&json!({"repository": "Acme/api"}))),
+        ("claims_mismatch", issuer.token_with(&json!({"ref": "refs/tags/v1"}))),
+        ("claims_mismatch", issuer.token_with(&json!({"ref": null}))),
+        ("expired", issuer.token_with(&json!({"exp": now() - 120, "iat": now() - 300, "nbf": now() - 300}))),
+        ("not_yet_valid", issuer.token_with(&json!({"nbf": now() + 240}))),
+        ("expiry_missing", issuer.token_with(&json!({"exp": null}))),
+        ("lifetime_too_long", issuer.token_with(&json!({"exp": now() + 2 * 86_400}))),
+        ("template_claim_unusable", issuer.token_with(&json!({"run_id": null}))),
         ("bad_signature", other_key.token(&issuer.claims())),
         ("unknown_key", with_header(json!({"alg": "RS256", "typ": "JWT", "kid": "key-2"}))),
         ("wrong_algorithm", with_header(json!({"alg": "ES256", "typ": "JWT", "kid": "key-1"}))),
@@ -101,8 +101,8 @@ async fn removed_rule_and_suspended_app_attest_nothing() {
     assert_eq!(register(&broker, "oidc", &token).await.status, 200);
 
     let narrower = json!({"scopes": ["read:records:7"]});
-    let narrowed = broker.request(http::Method::PUT, &app).bearer(&admin).json(&narrower).await;
-    assert_eq!(narrowed.status, 200);
+    let change = broker.request(http::Method::PUT, &app).bearer(&admin).json(&narrower).await;
+    assert_eq!(change.status, 200);
     let refused = register(&broker, "oidc", &issuer.token()).await;
     refused.refused(403, "scope_violation", "requested scopes exceed app ceiling");
     let broad = broker.request(http::Method::PUT, &app).bearer(&admin).json(&json!({"scopes": [SCOPE]})).await;

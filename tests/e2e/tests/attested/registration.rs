@@ -46,7 +46,7 @@ async fn agent_of_pod_registers_with_projected_token_and_no_secret() {
         "task_template": "{/kubernetes.io/pod/name}",
     });
     add_rule(&broker, &admin, &rule).await;
-    let token = issuer.token_with(json!({
+    let token = issuer.token_with(&json!({
         "sub": "system:serviceaccount:prod:worker", "aud": ["agentwrit"],
         "kubernetes.io": {
             "namespace": "prod", "pod": {"name": "worker-0", "uid": "5e0b1d3c-6f0a-4a7e-9a55-0d6f2f1b7c11"},

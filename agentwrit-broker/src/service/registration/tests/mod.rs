@@ -207,9 +207,9 @@ async fn requires_task_and_orchestrator_where_rule_has_no_template() {
     for field in ["orch_id", "task_id"] {
         let mut request = registration(attesting.services(), &assertion);
         if field == "orch_id" {
-            request.orch_id = None
+            request.orch_id = None;
         } else {
-            request.task_id = None
+            request.task_id = None;
         }
         let rejected = attesting.services().registrations.register(request, None, CLIENT).await.unwrap_err();
         assert_eq!(rejected, Error::invalid(field, "is required"));
