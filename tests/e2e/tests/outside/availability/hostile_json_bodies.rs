@@ -72,8 +72,8 @@ async fn names_the_member_that_has_another_type_or_length() {
         (json!({"launch_token": {"a": {}}}), "launch_token: must be a string"),
         (json!({"launch_token": ""}), "launch_token: must not be empty"),
         (json!({"launch_token": "x".repeat(500_000)}), "launch_token: must have at most 128 bytes"),
-        (json!({"launch_token": null}), "launch_token: is required"),
-        (json!({}), "launch_token: is required"),
+        (json!({"launch_token": null}), "launch_token or attestation: exactly one of them is required"),
+        (json!({}), "launch_token or attestation: exactly one of them is required"),
     ] {
         broker.post("/v1/register").json(&body).await.refused(400, "invalid_request", detail);
     }
