@@ -26,9 +26,10 @@ use tokio_postgres::Row;
 use super::{
     codec::get,
     head::Head,
+    remembered::{Remembered, Seen},
     seen_commit::{Question, compare},
     session::Session,
-    state_file::{Remembered, Seen, StateFile},
+    state_file::StateFile,
     value::values,
 };
 use crate::{

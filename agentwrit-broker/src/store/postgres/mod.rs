@@ -31,6 +31,7 @@ mod meta;
 mod names;
 mod prune;
 mod query;
+mod remembered;
 mod reports;
 mod revocations;
 mod rows;

@@ -4,7 +4,7 @@ use tokio_postgres::Row;
 
 use super::{
     codec::{bytes, get, unsigned},
-    state_file::Seen,
+    remembered::Seen,
 };
 use crate::{
     audit::{ChainHead, EventHash},

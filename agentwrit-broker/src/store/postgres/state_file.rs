@@ -18,10 +18,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use agentwrit_verify::UnixTime;
 use serde::{Deserialize, Serialize};
 
-use super::state_writes::StateWrites;
+use super::{
+    remembered::{Remembered, Seen},
+    state_writes::StateWrites,
+};
 use crate::{
     audit::{ChainHead, EventHash},
     store::{
@@ -34,27 +36,6 @@ use crate::{
 const IN_USE: &str = "it is in use by another broker: stop that one first, or set AA_STATE_PATH to another file";
 /// Largest size of a file that is read.
 const MAX_SIZE: u64 = 1 << 20;
-
-/// A commit that this broker saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    /// Identifies the database and its copies.
-    pub(super) identity: String,
-    /// Epoch of the revocation log.
-    pub(super) epoch: String,
-    /// Last event.
-    pub(super) event: ChainHead,
-    /// Time of the last job, which is not before that of any record.
-    pub(super) at: UnixTime,
-}
-
-/// State of a broker that outlasts a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Remembered {
-    pub(super) seen: Seen,
-    /// Ids of all keys that were withdrawn, also in a history that is lost.
-    pub(super) withdrawn_keys: Arc<BTreeSet<String>>,
-}
 
 /// The state file of a running broker.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::state_file::Remembered;
+use super::remembered::Remembered;
 
 /// Longest wait for a write.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
