@@ -145,10 +145,9 @@ impl Custody {
     }
 
     fn file_key(&self, files: &TimedFiles, rows: &[StoredKey]) -> Result<SigningKey, KeyFileError> {
-        let mut state = self.files();
-        let unused = state.uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned();
+        // Its lock is not held while a disk is waited for: health needs it.
+        let taken = self.files().take_unused(rows);
         // A key whose file is damaged or missing is not tried again.
-        let taken = unused.and_then(|kid| state.uncommitted.take(&kid));
         let found = taken.and_then(|kid| files.run(move |files| files.find(&kid)).ok().flatten());
         let key = if let Some(seed) = found {
             key_of(files.path(), &seed)?
@@ -156,7 +155,7 @@ impl Custody {
             let entropy = Arc::clone(&self.entropy);
             files.run(move |files| files.make(entropy.as_ref()))?
         };
-        state.uncommitted.insert(key.id().as_str().to_owned());
+        self.files().uncommitted.insert(key.id().as_str().to_owned());
         Ok(key)
     }
 
@@ -300,6 +299,14 @@ impl Custody {
     }
 }
 
+impl FileState {
+    /// Takes a key with a file that no row names.
+    fn take_unused(&mut self, rows: &[StoredKey]) -> Option<String> {
+        let unused = self.uncommitted.iter().find(|kid| !rows.iter().any(|row| row.kid == **kid)).cloned()?;
+        self.uncommitted.take(&unused)
+    }
+}
+
 impl std::fmt::Debug for FileState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let unsaved: Vec<&String> = self.unsaved.keys().collect();
@@ -348,3 +355,6 @@ impl From<CustodyError> for StoreError {
         Self::Unavailable { cause: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests;
