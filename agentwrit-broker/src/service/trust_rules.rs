@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Largest number of trust rules.
-const MAX_TRUST_RULES: u64 = 1000;
+pub(super) const MAX_TRUST_RULES: u64 = 1000;
 
 /// Adds and removes trust rules.
 #[derive(Debug)]

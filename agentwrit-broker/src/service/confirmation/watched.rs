@@ -140,3 +140,25 @@ impl ConfirmationService {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(position: u64) -> WatchedChange {
+        WatchedChange { cursor: FeedCursor::new("epoch", position).unwrap(), by: Subject::Admin }
+    }
+
+    #[test]
+    fn change_requested_first_gives_up_its_place_beyond_limit() {
+        let watched = Watched::default();
+        for position in 1..=64 {
+            assert!(watched.begin(change(position)).is_none());
+        }
+        assert!(watched.begin(change(64)).is_none(), "it is watched already");
+        assert_eq!(watched.begin(change(65)).unwrap().cursor, change(1).cursor);
+        watched.end(&change(2).cursor);
+        assert!(watched.begin(change(66)).is_none());
+        assert_eq!(watched.all().len(), MAX_WATCHED);
+    }
+}
