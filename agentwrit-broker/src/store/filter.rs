@@ -43,9 +43,8 @@ pub struct TokenFilter {
 /// Orchestration and task in the id of an agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Beginning of the ids of an orchestration, or of a task in it.
+    /// Beginning of the ids of an orchestration.
     prefix: Option<String>,
-    /// Task in any orchestration.
     task: Option<PathSegment>,
 }
 
@@ -53,9 +52,8 @@ impl Work {
     /// Agents of an orchestration, a task, or both.
     #[must_use]
     pub fn of(trust_domain: &TrustDomain, orch_id: Option<&PathSegment>, task_id: Option<&PathSegment>) -> Self {
-        let Some(orch_id) = orch_id else { return Self { prefix: None, task: task_id.cloned() } };
-        let task = task_id.map(|task| format!("{task}/")).unwrap_or_default();
-        Self { prefix: Some(format!("spiffe://{trust_domain}/agent/{orch_id}/{task}")), task: None }
+        let prefix = orch_id.map(|orch_id| format!("spiffe://{trust_domain}/agent/{orch_id}/"));
+        Self { prefix, task: task_id.cloned() }
     }
 }
 
@@ -133,7 +131,14 @@ impl<'f> Conditions<'f> {
             let Some(key) = reader.app_key(app)? else { return Ok(None) };
             conditions.and("agents.app = #", [key.into()]);
         }
-        conditions.and_work("agent.name", &filter.work);
+        if let Some(task) = &filter.work.task {
+            let Some(name) = reader.name(task.as_str())? else { return Ok(None) };
+            conditions.and("agents.task = #", [name.id.into()]);
+        }
+        if let Some(prefix) = &filter.work.prefix {
+            let ids = "SELECT id FROM names WHERE name >= # AND name < #";
+            conditions.and(&format!("agents.id IN ({ids})"), range(prefix));
+        }
         if let Some(scope) = &filter.scope {
             conditions.and_covers("agents.scope", scope);
         }
@@ -166,11 +171,14 @@ impl<'f> Conditions<'f> {
             let Some(key) = reader.app_key(app)? else { return Ok(None) };
             conditions.and("tokens.app = #", [key.into()]);
         }
-        if let Some(task) = &filter.task_id {
+        for task in filter.task_id.iter().chain(&filter.work.task) {
             let Some(name) = reader.name(task.as_str())? else { return Ok(None) };
             conditions.and("tokens.task = #", [name.id.into()]);
         }
-        conditions.and_work("agent.name", &filter.work);
+        if let Some(prefix) = &filter.work.prefix {
+            conditions.and("agent.name >= # AND agent.name < #", range(prefix));
+            conditions.needs_name = true;
+        }
         if let Some(scope) = &filter.scope {
             conditions.and_covers(token_scope!(), scope);
         }
@@ -193,9 +201,7 @@ impl<'f> Conditions<'f> {
 
     /// Returns the statement that counts the agents.
     pub(super) fn count_of_agents(&self) -> String {
-        let names = if self.needs_name { " CROSS JOIN names AS agent" } else { "" };
-        let joined = if self.needs_name { "agent.id = agents.id AND " } else { "" };
-        format!("SELECT count(*) FROM agents{names} WHERE {joined}{}", self.text)
+        format!("SELECT count(*) FROM agents WHERE {}", self.text)
     }
 
     /// Returns the statement that counts the tokens.
@@ -234,23 +240,6 @@ impl<'f> Conditions<'f> {
         }
     }
 
-    fn and_work(&mut self, name: &str, work: &'f Work) {
-        if let Some(prefix) = &work.prefix {
-            // The character after `/` is `0`.
-            let end = format!("{}0", prefix.trim_end_matches('/'));
-            self.and(&format!("{name} >= # AND {name} < #"), [prefix.into(), end.into()]);
-            self.needs_name = true;
-        }
-        if let Some(task) = &work.task {
-            let part = format!("/{task}/");
-            // The instance behind it has 16 characters.
-            let length = "length(CAST(# AS text))";
-            let condition = format!("substr({name}, length({name}) - {length} - 15, {length}) = #");
-            self.and(&condition, [part.clone().into(), part.clone().into(), part.into()]);
-            self.needs_name = true;
-        }
-    }
-
     /// Adds that a list of scopes covers `scope`: it holds the scope itself, or the wildcard of its action and resource.
     fn and_covers(&mut self, list: &str, scope: &Scope) {
         let find = self.dialect.find;
@@ -259,4 +248,10 @@ impl<'f> Conditions<'f> {
         self.and(&format!("({holds} OR {holds})"), [format!(" {scope} ").into(), wildcard.into()]);
         self.needs_scope = true;
     }
+}
+
+/// Returns the first text that begins with `prefix`, which ends with `/`, and the first one after all of them.
+fn range<'f>(prefix: &'f str) -> [Value<'f>; 2] {
+    // The character after `/` is `0`.
+    [prefix.into(), format!("{}0", prefix.trim_end_matches('/')).into()]
 }

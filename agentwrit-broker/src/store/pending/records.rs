@@ -109,22 +109,24 @@ impl Record for AppChange {
 pub(in crate::store) struct AgentRow {
     pub(in crate::store) id: i64,
     pub(in crate::store) app: Option<i64>,
+    pub(in crate::store) task: i64,
     pub(in crate::store) agent: RegisteredAgent,
 }
 
 impl Record for AgentRow {
     write_to!(Insert "agents" {
-        "id": Integer, "app": Integer, "scope": Text, "public_key": Bytes, "sender_constrained": Boolean,
+        "id": Integer, "app": Integer, "task": Integer, "scope": Text, "public_key": Bytes, "sender_constrained": Boolean,
         "launch_token_id": Bytes, "registered_at": Integer, "expires_at": Integer, "revoked_at": Integer,
         "attested_by": Text, "attested_issuer": Text, "attested_subject": Text, "pod_uid": Text
     });
 
     fn values<'r>(&'r self, values: &mut Vec<Value<'r>>) {
-        let Self { id, app, agent } = self;
+        let Self { id, app, task, agent } = self;
         let attested = agent.registered_with.attestation();
         values.extend([
             (*id).into(),
             (*app).into(),
+            (*task).into(),
             joined(&agent.scope).into(),
             (&agent.public_key).into(),
             agent.sender_constrained.into(),

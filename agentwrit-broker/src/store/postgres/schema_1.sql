@@ -74,6 +74,7 @@ CREATE INDEX launch_tokens_by_session ON launch_tokens (minted_in) WHERE minted_
 CREATE TABLE agents (
     id              bigint PRIMARY KEY,
     app             bigint,
+    task            bigint NOT NULL,
     scope           text   NOT NULL,
     public_key      bytea  NOT NULL,
     launch_token_id bytea, -- that it registered with
@@ -87,6 +88,7 @@ CREATE TABLE agents (
     pod_uid         text COLLATE "C"
 );
 CREATE INDEX agents_by_app ON agents (app, id) WHERE app IS NOT NULL;
+CREATE INDEX agents_by_task ON agents (task, id);
 CREATE INDEX agents_by_pod ON agents (pod_uid) WHERE pod_uid IS NOT NULL;
 
 CREATE TABLE tokens (

@@ -106,6 +106,7 @@ CREATE INDEX used_assertions_by_expiry ON used_assertions (expires_at);
 CREATE TABLE agents_4 (
     id                 INTEGER PRIMARY KEY REFERENCES names,
     app                INTEGER REFERENCES names,
+    task               INTEGER NOT NULL REFERENCES names,
     scope              TEXT    NOT NULL,
     public_key         BLOB    NOT NULL,
     launch_token_id    BLOB,
@@ -118,11 +119,19 @@ CREATE TABLE agents_4 (
     attested_subject   TEXT,
     pod_uid            TEXT
 ) STRICT;
-INSERT INTO agents_4 (id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at)
-    SELECT id, app, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at FROM agents ORDER BY id;
+-- The task of `spiffe://domain/agent/orchestration/task/instance`: without an instance of 16 characters, the last part.
+CREATE TEMP TABLE agent_tasks AS
+    SELECT id, substr(path, length(rtrim(path, replace(path, '/', ''))) + 1) AS task
+    FROM (SELECT id, substr(names.name, 1, length(names.name) - 17) AS path FROM agents JOIN names USING (id));
+INSERT OR IGNORE INTO names (name) SELECT DISTINCT task FROM agent_tasks ORDER BY id;
+INSERT INTO agents_4 (id, app, task, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at)
+    SELECT agents.id, agents.app, names.id, scope, public_key, launch_token_id, registered_at, expires_at, revoked_at
+    FROM agents JOIN agent_tasks USING (id) JOIN names ON names.name = task ORDER BY agents.id;
+DROP TABLE agent_tasks;
 DROP TABLE agents;
 ALTER TABLE agents_4 RENAME TO agents;
 CREATE INDEX agents_by_app ON agents (app) WHERE app IS NOT NULL;
+CREATE INDEX agents_by_task ON agents (task);
 CREATE INDEX agents_by_pod ON agents (pod_uid) WHERE pod_uid IS NOT NULL;
 
 -- The secret of an app before the latest rotation.

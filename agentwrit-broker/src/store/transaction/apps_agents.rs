@@ -111,9 +111,10 @@ impl Tx<'_> {
         let app = self.intern_app(agent.app_id.as_ref())?;
         self.check_new(&agent.agent_id, self.batch.borrow().facts.names.get(agent.agent_id.as_str()))?;
         let id = self.add_name(agent.agent_id.as_str(), app).id;
+        let task = self.intern(agent.agent_id.task_id())?.id;
         let batch = &mut self.batch.borrow_mut();
         batch.facts.agents.set(agent.agent_id.clone(), Some(agent.clone()));
-        batch.pending.agents.push(AgentRow { id, app, agent: agent.clone() });
+        batch.pending.agents.push(AgentRow { id, app, task, agent: agent.clone() });
         Ok(())
     }
 

@@ -5,13 +5,13 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
 };
 
-use agentwrit_verify::audit::ChainBreak;
+use agentwrit_verify::{TrustDomain, audit::ChainBreak};
 use rusqlite::Connection;
 
 use super::*;
 use crate::{
     audit::{AuditChainError, EventId},
-    store::{OpenError, Pruned, probe},
+    store::{AgentFilter, OpenError, Page, Pruned, Work, agents::ReadAgents, probe},
 };
 
 fn open(path: &std::path::Path) -> Result<Store, OpenError> {
@@ -228,6 +228,10 @@ async fn migrates_database_of_version_2_and_deletes_agents_without_tokens() {
         let agents = (tx.agent(&agent_id(1))?.is_some(), tx.agent(&agent_id(2))?.is_some());
         Ok::<_, StoreError>((agents, tx.spend_nonce(&[0; 32], at(100))?, tx.prune(at(100), at(100))?))
     });
+    let work = Work::of(&TrustDomain::parse("agentwrit.local").unwrap(), None, Some(&segment("task-2")));
+    let of_task = AgentFilter { work, ..AgentFilter::default() };
+    let listed = store.read(move |reader| reader.agents(&of_task, &Page { limit: 9, offset: 0, after: 0 })).await;
+    assert_eq!(listed.map(|(agents, total)| (agents.len(), total)), Ok((1, 1)), "it has its task");
     let pruned = Pruned { nonces: 1, agents: 1, tokens: 1, ..Pruned::default() };
     assert_eq!(found.await, Ok(((false, true), false, pruned)));
     store.close().await;

@@ -1,16 +1,19 @@
 //! Query plans: the cost of a statement does not grow with the trail, and each statement is prepared once.
 
+use agentwrit_verify::{Scope, Subject, TrustDomain};
 use rusqlite::{Connection, StatementStatus, params_from_iter, types::Null};
 
 use super::*;
 use crate::{
     audit::{ChainHead, Timestamp},
     store::{
+        AgentFilter, Work,
         audit_lists::List,
-        filter::{AGENTS, TOKENS},
+        filter::{AGENTS, Conditions, TOKENS},
         pending::{EventRow, Ordinals, Pending, Record},
         rows::Rows,
-        sqlite::{audit::statements, schema, write::sql},
+        sqlite::{agents::DIALECT, audit::statements, schema, write::sql},
+        value::Value,
     },
 };
 
@@ -61,6 +64,37 @@ fn reads_pages_of_agents_and_tokens_by_their_order() {
         let plan = plan(&connection, &list.replace("{conditions}", "1 = 1").replace('#', "?"));
         assert!(plan.first().is_some_and(|step| step.starts_with(table)), "{plan:?}");
         assert!(plan.iter().all(|step| step.starts_with("SEARCH")), "{plan:?}");
+    }
+}
+
+#[test]
+fn finds_agents_of_app_task_and_orchestration_by_indexes() {
+    let connection = database();
+    let rows = Transaction::new(&connection);
+    let names = [Subject::App(app_id("web")).to_string(), "task".to_owned()];
+    for name in names {
+        connection.execute("INSERT INTO names (name) VALUES (?1)", [name]).unwrap();
+    }
+    let trust_domain = TrustDomain::parse("agentwrit.local").unwrap();
+    let (orch, task) = (segment("orch"), segment("task"));
+    let (of_task, of_orch) = (Work::of(&trust_domain, None, Some(&task)), Work::of(&trust_domain, Some(&orch), None));
+    for (filter, index) in [
+        (AgentFilter { work: of_task, ..AgentFilter::default() }, "INDEX agents_by_task (task=? AND rowid>?)"),
+        (
+            AgentFilter { app_id: Some(app_id("web")), ..AgentFilter::default() },
+            "INDEX agents_by_app (app=? AND rowid>?)",
+        ),
+        (AgentFilter { work: of_orch, ..AgentFilter::default() }, "INTEGER PRIMARY KEY (rowid=?"),
+    ] {
+        let filter = AgentFilter { live_at: Some(at(1)), scope: Scope::parse("read:data:x").ok(), ..filter };
+        let conditions = Conditions::of_agents(DIALECT, &rows, &filter).unwrap().unwrap();
+        let count = plan(&connection, &conditions.count_of_agents());
+        let (page, _) = conditions.numbered(AGENTS, [1, 2, 3].map(Value::Integer));
+        for plan in [count, plan(&connection, &page)] {
+            assert!(plan.iter().all(|step| !step.starts_with("SCAN") && !step.contains("TEMP")), "{plan:?}");
+        }
+        let page = plan(&connection, &page);
+        assert!(page[0].contains(index), "{page:?}");
     }
 }
 
